@@ -1,0 +1,36 @@
+# One image for every process: web, worker, beat and the one-shot commands.
+
+FROM python:3.13-slim-trixie AS build
+WORKDIR /app
+# The packages hang on the lock file alone: an edit of the source does not install them again.
+COPY requirements/run.txt requirements/run.txt
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /venv \
+ && python -m pip --python /venv/bin/python install --disable-pip-version-check \
+        --require-hashes --requirement requirements/run.txt
+ENV PATH=/venv/bin:$PATH \
+    STATIC_ROOT=/app/staticfiles
+COPY . .
+# Compiled here, since a read-only container cannot keep what it compiles. The key lives in this step only.
+RUN python -m compileall -q . \
+ && SECRET_KEY=only-to-collect-static-files python manage.py collectstatic --no-input --verbosity 0
+
+
+FROM python:3.13-slim-trixie
+LABEL org.opencontainers.image.title="django-scheduled-jobs" \
+      org.opencontainers.image.description="Scheduled jobs for Django: web, worker and beat."
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    STATIC_ROOT=/app/staticfiles
+# /secrets belongs to the user, so that a volume first mounted there does too.
+RUN groupadd --gid 10001 app \
+ && useradd --uid 10001 --gid app --home-dir /tmp --no-create-home --shell /usr/sbin/nologin app \
+ && install --directory --owner app --group app /secrets
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+WORKDIR /app
+USER 10001:10001
+EXPOSE 8000
+CMD ["gunicorn", "proj.wsgi", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4", \
+     "--access-logfile", "-", "--no-control-socket"]

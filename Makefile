@@ -1,0 +1,71 @@
+# The targets a person calls; CI calls the same ones.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+RUN_STAMP := .venv/installed-run
+DEV_STAMP := .venv/installed-dev
+SECRET := var/secret_key
+SIZES ?=
+PYTEST ?=
+
+.PHONY: help up setup venv dev demo-data test lint format lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: setup  ## Set up and run the service: web, worker, beat and an embedded Redis (PORT=8000)
+	@exec $(BIN)/python -m proj.up
+
+setup: venv
+	@$(BIN)/python manage.py setup --admin-password-file var/admin_password
+
+venv: $(RUN_STAMP) $(SECRET)  ## Set up .venv, and the secret key in var/
+
+dev: $(DEV_STAMP) $(SECRET)  ## Set up .venv with what tests and lint need
+
+demo-data: setup  ## Fill in realistic rows for the sample jobs (SIZES="--users 2000 --tokens 5000 --orders 20000")
+	@$(BIN)/python manage.py demo_data $(SIZES)
+
+test: dev  ## Run every test that can run on this machine (PYTEST="-k name")
+	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest tests/unit tests/integration -m "not embedded" $(PYTEST)
+
+lint: dev  ## Check style, types, migrations and the project itself
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/python manage.py check --fail-level WARNING
+
+format: dev  ## Format the code
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+lock: .venv/bin/python  ## Renew the hash-locked requirements from pyproject.toml
+	@$(BIN)/pip install --quiet --upgrade uv
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --upgrade \
+		--quiet --custom-compile-command "make lock" --output-file requirements/run.txt
+	@$(BIN)/uv pip compile pyproject.toml --group dev --constraint requirements/run.txt --universal \
+		--python-version 3.11 --generate-hashes --upgrade \
+		--quiet --custom-compile-command "make lock" --output-file requirements/dev.txt
+
+clean:  ## Remove .venv and caches (var/, with the database, stays)
+	@rm -rf .venv staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version.split()[0] + ": call make with PYTHON=python3.13, for example.")'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "A virtual environment cannot be made: on Debian, apt install python3-venv" >&2; exit 1; }
+
+$(RUN_STAMP): requirements/run.txt | .venv/bin/python
+	@echo "Installing what the service needs into .venv"
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+$(DEV_STAMP): requirements/dev.txt | .venv/bin/python
+	@echo "Installing what the service and its tests need into .venv"
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@ $(RUN_STAMP)
+
+$(SECRET): | $(RUN_STAMP)
+	@$(BIN)/python -m proj.generate_secrets var secret_key

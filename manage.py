@@ -1,0 +1,19 @@
+#!/usr/bin/env python3
+"""Django's command line: the jobs and the operator's commands."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command that the command line names."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError:
+        sys.exit("Django is not installed for this Python: run `make venv`, then `. .venv/bin/activate`.")
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

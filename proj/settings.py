@@ -1,0 +1,189 @@
+"""Settings: everything from the environment or ``.env``, with defaults for one command on a bare machine.
+
+Each variable is described in ``.env.example``. A variable ``NAME`` may also be given as
+``NAME_FILE``, the path of a file that holds its value.
+"""
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from proj.state import BASE_DIR, STATE_DIR, redis_socket
+from tasks_app.jobs.defining.declaration import Schedule
+
+env = environ.FileAwareEnv()
+env.read_env(BASE_DIR / ".env")
+
+
+def secret_key() -> str:
+    """The key from the environment, else the one that ``make up`` generated."""
+    generated = STATE_DIR / "secret_key"
+    if value := env.str("SECRET_KEY", default=""):
+        return str(value)
+    if generated.exists():
+        return generated.read_text().strip()
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set: run `make venv` once, which generates one, "
+        "or set SECRET_KEY or SECRET_KEY_FILE."
+    )
+
+
+# --- Django: https://docs.djangoproject.com/en/5.2/ref/settings/
+
+SECRET_KEY = secret_key()
+DEBUG = env.bool("DEBUG", default=False)
+PORT = env.int("PORT", default=8000)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+ROOT_URLCONF = "proj.urls"
+WSGI_APPLICATION = "proj.wsgi.application"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "tasks_app.jobs",
+    "tasks_app",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# Cookies travel over HTTPS only where the service stands behind it; `make up` serves HTTP on the loopback.
+BEHIND_HTTPS = env.bool("BEHIND_HTTPS", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_HTTPS
+if BEHIND_HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Database
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'db.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Several processes write: a write-ahead log lets readers go on, and an immediate transaction
+    # waits its turn instead of failing with "database is locked" when a read turns into a write.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    # A new connection for every tick of beat would cost more than its work (docs/decisions/).
+    DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=600)
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+
+# --- Language and time
+
+LANGUAGE_CODE = "en-us"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+
+# --- Static files
+
+STATIC_URL = "static/"
+# The image collects its files; elsewhere they are served from the apps' own folders.
+STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+
+# --- Logging
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # Celery's workers and beat put their own handler in place of this one.
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {"tasks_app": {"level": env.str("LOG_LEVEL", default="INFO")}},
+}
+
+# --- Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html
+
+CELERY_BROKER_URL = env.str("REDIS_URL", default=f"redis+socket://{redis_socket()}")
+CELERY_RESULT_BACKEND = env.str("RESULT_BACKEND_URL", default=CELERY_BROKER_URL)
+CELERY_RESULT_EXPIRES = 24 * 60 * 60
+CELERY_TASK_TRACK_STARTED = True
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_ENABLE_UTC = True
+CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
+
+# A message is only a wake-up: acknowledged late it comes back when its worker dies, and the run's
+# claim drops every copy that is one too many. Rejecting on a lost worker would loop for ever.
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_DISABLE_PREFETCH = True
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=4)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+
+# A Redis that hangs must not hang whoever publishes. `retry_on_timeout` would replay a push that arrived.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": env.int("VISIBILITY_TIMEOUT", default=3600),
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "client_name": "scheduled-jobs",
+}
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"timeout": 5.0}}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {
+    "max_retries": 2,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 0.5,
+}
+
+CELERY_BEAT_SCHEDULER = "tasks_app.jobs.scheduling.scheduler:Scheduler"
+
+# --- Jobs
+
+# Plain commands that may be scheduled and called like a job. Nothing else is reachable from a message.
+EXPOSED_COMMANDS = {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}}
+# How much of one run's output is kept: the first half from its head, the second from its tail.
+RUN_OUTPUT_LIMIT_BYTES = env.int("RUN_OUTPUT_LIMIT_BYTES", default=1024 * 1024)
+# Where beat and workers touch a file when they have done their work; empty: nowhere.
+HEALTH_DIR = env.str("HEALTH_DIR", default="")

@@ -1,0 +1,125 @@
+"""``make up``: starts the processes of the Procfile and stops them warmly. ``python -m proj.up``.
+
+Ctrl-C, or SIGTERM, asks every process to finish what it is doing; after the grace time, or at a
+second Ctrl-C, what still runs is killed. When one process ends, the others are stopped as well.
+"""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from types import FrameType
+from typing import IO
+
+import environ
+from honcho.environ import parse_procfile
+from honcho.manager import Manager
+
+from proj.state import BASE_DIR, STATE_DIR, redis_socket
+
+GRACE_SECONDS = 30.0
+
+
+class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
+    """honcho's manager, but warm: it signals the processes, not their groups, and waits for them.
+
+    honcho itself sends SIGTERM to whole groups, which kills a Celery worker's children in the
+    middle of their jobs, and kills everything five seconds later.
+    """
+
+    _stopping_since: float | None = None
+
+    def terminate(self) -> None:
+        """Ask every process to stop; only the first call does."""
+        if self._stopping_since is not None:
+            return
+        self._stopping_since = time.monotonic()
+        signal.signal(signal.SIGINT, self._kill_now)
+        for process in self._processes.values():
+            if "pid" in process and "returncode" not in process:
+                os.kill(process["pid"], signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill what still runs when the grace time is over."""
+        if self._stopping_since is None or time.monotonic() - self._stopping_since > GRACE_SECONDS:
+            super().kill()
+
+    def _kill_now(self, signum: int, frame: FrameType | None) -> None:
+        super().kill()
+
+
+def main() -> int:
+    """Check that the service can start, run it, and leave nothing behind; returns the exit code."""
+    env = environ.Env()
+    env.read_env(BASE_DIR / ".env")
+    port = env.int("PORT", default=8000)
+    with lock():
+        refuse_taken_port(port)
+        supervisor = supervise(
+            {**os.environ, "PORT": str(port)}, embedded_redis="REDIS_URL" not in os.environ
+        )
+        threading.Thread(target=announce, args=(port,), daemon=True).start()
+        supervisor.loop()
+    remove_short_socket_folder()
+    # Being stopped is how this command ends well.
+    return 0 if supervisor.returncode in (130, 143) else int(supervisor.returncode or 0)
+
+
+def lock() -> IO[str]:
+    """Hold this clone's service for this process; a clone runs one service at a time."""
+    file = (STATE_DIR / "up.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        sys.exit("The service is already running from this folder.")
+    return file
+
+
+def refuse_taken_port(port: int) -> None:
+    """Exit with a message when something listens on the web port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            sys.exit(f"Port {port} cannot be used ({error}). Choose another: make up PORT=8001")
+
+
+def supervise(environment: dict[str, str], *, embedded_redis: bool) -> Supervisor:
+    """The processes of the Procfile; without the embedded server when there is another Redis."""
+    supervisor = Supervisor()
+    for name, line in parse_procfile((BASE_DIR / "Procfile").read_text()).processes.items():
+        if embedded_redis or name != "redis":
+            supervisor.add_process(name, line, env=environment, cwd=str(BASE_DIR))
+    return supervisor
+
+
+def announce(port: int) -> None:
+    """Say where the admin is as soon as it answers."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+            continue
+        break
+    sys.stdout.write(
+        f"\n  The admin is at http://127.0.0.1:{port}/admin/ (user admin, password in var/admin_password)."
+        "\n  Ctrl-C stops the service.\n\n"
+    )
+    sys.stdout.flush()
+
+
+def remove_short_socket_folder() -> None:
+    """Take away the folder that a socket with too long a path had needed."""
+    folder = redis_socket().parent
+    if folder != STATE_DIR and folder.exists():
+        folder.rmdir()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

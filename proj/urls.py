@@ -1,0 +1,11 @@
+"""The admin is the site; beside it stand the service's health checks."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("", include("tasks_app.jobs.urls")),
+]

@@ -1,0 +1,18 @@
+"""The service: jobs, schedules and runs. Installed by itself it brings no sample tables."""
+
+from django.apps import AppConfig
+
+
+class JobsConfig(AppConfig):
+    """The Django app ``jobs``."""
+
+    name = "tasks_app.jobs"
+    label = "jobs"
+    verbose_name = "Jobs"
+
+    def ready(self) -> None:
+        """Register the system checks and the worker's sign of life."""
+        from tasks_app.jobs import checks  # noqa: F401 - importing registers the checks
+        from tasks_app.jobs.running import liveness
+
+        liveness.watch_worker()

@@ -1,0 +1,91 @@
+"""System checks: what is wrong with a job is said by ``manage.py check``, not by a traceback at 03:00."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import connection
+from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.defining import arguments, registry
+from tasks_app.jobs.defining.declaration import JobDeclaration
+from tasks_app.jobs.scheduling import declared
+
+
+@register()
+def check_jobs(**kwargs: Any) -> list[CheckMessage]:
+    """Every command can be imported, every exposed one exists, every declared schedule is possible."""
+    return [*_import_failures(), *_exposed_commands(), *_declared_schedules()]
+
+
+@register(Tags.database)
+def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Every enabled schedule of a job has options that the job's parser takes."""
+    # `migrate` runs this check before the first migration has made the table.
+    if "default" not in (databases or []) or not _has_table(PeriodicTask._meta.db_table):
+        return []
+    return list(_stored_schedules())
+
+
+def _import_failures() -> Iterator[CheckMessage]:
+    for failure in registry.import_failures():
+        yield Error(
+            f"The command module {failure.module} cannot be imported: {failure.error}",
+            hint=f"It hides no other job, but cannot run itself.\n{failure.traceback}",
+            id="jobs.E001",
+        )
+
+
+def _exposed_commands() -> Iterator[CheckMessage]:
+    attributes = set(JobDeclaration.__annotations__)
+    for name, values in registry.exposed_commands().items():
+        if name not in registry.all_jobs() and not _is_reported(name):
+            yield Error(
+                f"EXPOSED_COMMANDS names {name!r}, but no installed app has such a command.",
+                hint="Correct the name, or install the app.",
+                id="jobs.E002",
+            )
+        if unknown := sorted(set(values) - attributes):
+            yield Error(
+                f"EXPOSED_COMMANDS[{name!r}] declares {', '.join(unknown)}, which a job does not have.",
+                hint=f"A job may declare: {', '.join(sorted(attributes))}.",
+                id="jobs.E003",
+            )
+
+
+def _is_reported(name: str) -> bool:
+    return any(failure.module.rpartition(".")[2] == name for failure in registry.import_failures())
+
+
+def _declared_schedules() -> Iterator[CheckMessage]:
+    seen: dict[str, str] = {}
+    for one in declared.all_declared():
+        where = f"The schedule {one.name!r} of the job {one.job.name}"
+        if one.name in seen:
+            yield Error(
+                f"{where} has the name of a schedule of the job {seen[one.name]}.",
+                hint="Give each schedule a name of its own: Schedule(…, name=…).",
+                id="jobs.E004",
+            )
+        seen[one.name] = one.job.name
+        for message in declared.problems(one):
+            yield Error(f"{where}: {message}", id="jobs.E005")
+
+
+def _has_table(name: str) -> bool:
+    return name in connection.introspection.table_names()
+
+
+def _stored_schedules() -> Iterator[CheckMessage]:
+    jobs = {job.task_name: job for job in registry.all_jobs().values()}
+    for schedule in PeriodicTask.objects.filter(enabled=True, task__in=jobs):
+        try:
+            arguments.parse(jobs[schedule.task].create_parser(), json.loads(schedule.kwargs or "{}"))
+        except (arguments.OptionsError, ValueError) as error:
+            yield checks.Warning(
+                f"The schedule {schedule.name!r} has options that {schedule.task} does not take: {error}",
+                hint="Its runs will fail. Correct its options in the admin.",
+                id="jobs.W001",
+            )

@@ -1,0 +1,55 @@
+"""What an author may declare about a job: plain values, no behaviour.
+
+``JobCommand`` inherits these attributes; a plain command named in ``EXPOSED_COMMANDS`` gets them
+from the settings. Nothing here knows Django's models or Celery.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class Concurrency(StrEnum):
+    """What happens to a run of a job that is already running."""
+
+    FORBID = "forbid"
+    QUEUE = "queue"
+    REPLACE = "replace"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule that comes with the job. It is put into the database once; from then on it is edited there.
+
+    Exactly one of ``cron`` and ``every`` is given. Whether the expression, the zone and the options
+    are good is judged by ``manage.py check``.
+    """
+
+    cron: str | None = None
+    """Five fields of cron, for example ``"30 3 * * 1-5"``."""
+    _: KW_ONLY
+    every: timedelta | None = None
+    """A fixed interval, in whole seconds."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The job's options, keyed by argparse ``dest``."""
+    name: str | None = None
+    """The schedule's name in the admin; the job's name when there is none."""
+    timezone: str | None = None
+    """An IANA zone for ``cron``; the project's ``TIME_ZONE`` when there is none."""
+    enabled: bool = True
+
+
+class JobDeclaration:
+    """The attributes of a job that the service reads, with the defaults of a job that says nothing."""
+
+    concurrency: ClassVar[Concurrency] = Concurrency.FORBID
+    """What happens when the job is due while it is running."""
+    time_limit: ClassVar[timedelta | None] = None
+    """How long one run may take; ``None`` is without limit."""
+    max_retries: ClassVar[int] = 0
+    """How many times a failed run is started again by itself."""
+    schedules: ClassVar[Sequence[Schedule]] = ()
+    """The schedules that are put into the database when the job first appears."""

@@ -1,0 +1,112 @@
+"""The one way in: every run begins here, whatever started it.
+
+``enqueue`` writes a queued run and publishes its message after the transaction has committed, so a
+worker never hears of a run that it cannot see. ``receive`` finds or makes the run of a message
+that came without one (``celery call``). ``begin`` makes a run that its maker executes itself.
+
+A message is only a wake-up. When the broker does not take it, the run stays ``queued``, its
+``publish_after`` passes, and it is published again.
+"""
+
+import logging
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from celery import current_app
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from tasks_app.jobs.defining import registry
+from tasks_app.jobs.models import Run, Status, Trigger
+
+logger = logging.getLogger(__name__)
+
+# A message that nobody has claimed by then is taken for lost and published again.
+FIRST_PUBLISH_AGAIN = timedelta(minutes=1)
+
+# Gives a task id that is no UUID the same run id at every delivery (RFC 9562, version 5).
+TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What is to run, and why."""
+
+    job: str
+    """A job's name, or the name of an ordinary Celery task."""
+    options: dict[str, Any] = field(default_factory=dict)
+    trigger: Trigger
+    who: str = ""
+    user_id: Any = None
+    schedule_id: int | None = None
+    schedule_name: str = ""
+    scheduled_for: datetime | None = None
+    parent_id: uuid.UUID | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """The request as the fields of a ``Run``."""
+        return {**vars(self), "options": dict(self.options)}
+
+
+def enqueue(request: RunRequest) -> Run:
+    """Write a queued run; its message leaves when the surrounding transaction has committed."""
+    now = timezone.now()
+    run = Run.objects.create(**request.as_row(), queued_at=now, publish_after=now + FIRST_PUBLISH_AGAIN)
+    transaction.on_commit(partial(publish, run))
+    return run
+
+
+def begin(request: RunRequest, *, worker: str) -> Run:
+    """Write a run that the caller is executing from now on."""
+    now = timezone.now()
+    # Inside somebody's transaction a failing insert must undo only itself: hence the savepoint.
+    with transaction.atomic():
+        return Run.objects.create(
+            **request.as_row(),
+            status=Status.RUNNING,
+            queued_at=now,
+            started_at=now,
+            heartbeat_at=now,
+            worker=worker,
+        )
+
+
+def receive(task_id: str, request: RunRequest) -> Run:
+    """The run of a delivered message; made now, as queued, when the message came without one.
+
+    Any number of deliveries of one message, also at once, get the same row.
+    """
+    run, _ = Run.objects.get_or_create(pk=run_id_of(task_id), defaults=request.as_row())
+    return run
+
+
+def run_id_of(task_id: str) -> uuid.UUID:
+    """A task id as a run id; one that is no UUID is mapped to one, always to the same."""
+    try:
+        return uuid.UUID(task_id)
+    except ValueError:
+        return uuid.uuid5(TASK_ID_NAMESPACE, task_id)
+
+
+def publish(run: Run) -> bool:
+    """Send the run's message. False, and a line in the log, when the broker did not take it."""
+    try:
+        # Nobody waits for the result, the ledger has it: so a result backend that is down cannot stop this.
+        current_app.send_task(
+            _task_name(run.job), kwargs=run.options, task_id=str(run.pk), ignore_result=True
+        )
+    except OperationalError as error:
+        logger.warning("Run %s is queued, but the broker did not take its message: %s", run.pk, error)
+        return False
+    return True
+
+
+def _task_name(job: str) -> str:
+    try:
+        return registry.find(job).task_name
+    except registry.UnknownJobError:
+        return job

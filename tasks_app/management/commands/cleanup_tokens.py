@@ -1,0 +1,75 @@
+"""Deletes auth tokens that have grown old, a batch at a time, without loading them."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from tasks_app.jobs.command import JobCommand
+from tasks_app.models import AuthToken
+from tasks_app.parser_types import whole_number
+
+MAX_DAYS = 36_500
+MAX_BATCH_SIZE = 100_000
+
+
+class Command(JobCommand):
+    """The job ``cleanup_tokens``."""
+
+    help = (
+        "Deletes the auth tokens created before the cutoff. The cutoff is a moment: so many days, "
+        "of 24 hours each, before the run's slot, or before now when it has none."
+    )
+    time_limit = timedelta(minutes=30)
+    max_retries = 3
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """``--days``, ``--dry-run`` and ``--batch-size``."""
+        parser.add_argument(
+            "--days",
+            type=whole_number(0, MAX_DAYS),
+            default=30,
+            help="How many days old a token may be (default: %(default)s).",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Count the tokens, and delete none.")
+        parser.add_argument(
+            "--batch-size",
+            type=whole_number(1, MAX_BATCH_SIZE),
+            default=1000,
+            help="How many tokens one transaction deletes (default: %(default)s).",
+        )
+
+    def handle(
+        self,
+        *args: Any,
+        days: int,
+        dry_run: bool,
+        batch_size: int,
+        verbosity: int,
+        **options: Any,
+    ) -> None:
+        """Delete the expired tokens, or count them."""
+        cutoff = self.scheduled_for - timedelta(days=days)
+        expired = AuthToken.objects.filter(created_at__lt=cutoff)
+        if dry_run:
+            self.stdout.write(f"[dry-run] {expired.count()} candidates for deletion")
+            return
+        total = 0
+        while deleted := _delete_oldest(expired, batch_size):
+            total += deleted
+            if verbosity > 1:
+                self.stdout.write(f"{total} deleted so far")
+        day = timezone.localtime(cutoff, timezone.get_default_timezone()).date()
+        self.stdout.write(f"Deleted {total} tokens (cutoff={day})")
+
+
+def _delete_oldest(expired: QuerySet[AuthToken], batch_size: int) -> int:
+    """Delete one batch in one transaction, and say how many tokens went.
+
+    The oldest come first, so that the index on ``created_at`` leads straight to every batch.
+    """
+    batch = expired.order_by("created_at").values("pk")[:batch_size]
+    _, deleted_by_model = AuthToken.objects.filter(pk__in=batch).delete()
+    return deleted_by_model.get(AuthToken._meta.label, 0)

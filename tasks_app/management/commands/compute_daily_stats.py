@@ -1,0 +1,93 @@
+"""Counts and sums the orders of whole days into ``DailyStat``. Run again it arrives at the same rows."""
+
+from datetime import date, timedelta
+from itertools import islice
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from tasks_app import days, parser_types
+from tasks_app.jobs.command import JobCommand
+from tasks_app.models import DailyStat, Order
+
+MAX_DAYS = 3660
+DAYS_PER_WRITE = 100
+
+
+class Command(JobCommand):
+    """The job ``compute_daily_stats``."""
+
+    help = (
+        "Stores the number and the sum of each day's orders. A day goes from midnight to midnight "
+        "in the project's time zone. Without options: the day before the run's slot."
+    )
+    time_limit = timedelta(minutes=30)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """``--date``, or ``--from`` and ``--to``."""
+        either = parser.add_mutually_exclusive_group()
+        either.add_argument("--date", type=parser_types.day, metavar="YYYY-MM-DD", help="The only day.")
+        either.add_argument(
+            "--from",
+            dest="date_from",
+            type=parser_types.day,
+            metavar="YYYY-MM-DD",
+            help="The first day of a range; needs --to.",
+        )
+        parser.add_argument(
+            "--to",
+            dest="date_to",
+            type=parser_types.day,
+            metavar="YYYY-MM-DD",
+            help=f"The last day of the range, included; at most {MAX_DAYS} days in all.",
+        )
+
+    def handle(
+        self,
+        *args: Any,
+        date: date | None,
+        date_from: date | None,
+        date_to: date | None,
+        **options: Any,
+    ) -> None:
+        """Compute the days in their order; each batch of days is stored before it is reported."""
+        first, last = self._range(date, date_from, date_to)
+        remaining = days.between(first, last)
+        while batch := list(islice(remaining, DAYS_PER_WRITE)):
+            stats = [_figures_of(day) for day in batch]
+            _store(stats)
+            for stat in stats:
+                self.stdout.write(f"{stat.date}: {stat.order_count} orders, {stat.order_sum}")
+
+    def _range(self, only: date | None, first: date | None, last: date | None) -> tuple[date, date]:
+        """The first and the last day; raises CommandError where the options do not fit together."""
+        if first is None and last is None:
+            only = only or self._day_before()
+            return only, only
+        if first is None or last is None or only is not None:
+            raise CommandError("A range needs --from and --to, and takes no --date.")
+        if first > last:
+            raise CommandError(f"--from {first} is after --to {last}.")
+        if (last - first).days >= MAX_DAYS:
+            raise CommandError(f"From {first} to {last} are more than {MAX_DAYS} days.")
+        return first, last
+
+    def _day_before(self) -> date:
+        local = timezone.localtime(self.scheduled_for, timezone.get_default_timezone())
+        return local.date() - days.ONE_DAY
+
+
+def _figures_of(day: date) -> DailyStat:
+    start, end = days.bounds(day, timezone.get_default_timezone())
+    figures = Order.objects.created_within(start, end).figures()
+    return DailyStat(date=day, order_count=figures.count, order_sum=figures.total)
+
+
+def _store(stats: list[DailyStat]) -> None:
+    DailyStat.objects.bulk_create(
+        stats,
+        update_conflicts=True,
+        unique_fields=["date"],
+        update_fields=["order_count", "order_sum", "computed_at"],
+    )

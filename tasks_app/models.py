@@ -1,0 +1,165 @@
+"""The sample domain: tokens that grow old, orders, and the figures that the jobs compute from them."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import ClassVar, Self
+
+from django.conf import settings
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+MAX_TAG_LENGTH = 50
+MAX_TAGS = 20
+CENT = Decimal("0.01")
+
+
+def new_token_key() -> str:
+    """A key that nobody can guess."""
+    return secrets.token_hex(20)
+
+
+class AuthToken(models.Model):
+    """What a client shows instead of a password; old ones are cleaned up."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=64, unique=True, default=new_token_key)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        verbose_name = _("auth token")
+        verbose_name_plural = _("auth tokens")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["created_at"], name="token_by_created_at"),
+        ]
+
+    def __str__(self) -> str:
+        """The key's beginning: the whole key is a secret."""
+        return f"{self.key[:6]}…"
+
+
+class Tag(models.Model):
+    """A word that orders are sorted by."""
+
+    name = models.CharField(
+        max_length=MAX_TAG_LENGTH,
+        unique=True,
+        validators=[RegexValidator(r"^[^\s,]+\Z", _("A tag has no blanks and no commas."))],
+    )
+
+    class Meta:
+        verbose_name = _("tag")
+        verbose_name_plural = _("tags")
+
+    def __str__(self) -> str:
+        """The word."""
+        return self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderFigures:
+    """How many orders, and what they come to."""
+
+    count: int
+    total: Decimal
+
+    def __str__(self) -> str:
+        """As the jobs print it."""
+        return f"{self.count} orders, {self.total}"
+
+
+class OrderQuerySet(models.QuerySet["Order"]):
+    """The questions that the jobs ask."""
+
+    def created_within(self, start: datetime, end: datetime) -> Self:
+        """Orders of a half-open interval, by a condition that the index on ``created_at`` answers."""
+        return self.filter(created_at__gte=start, created_at__lt=end)
+
+    def with_every_tag(self, names: list[str]) -> Self:
+        """Orders that carry each of the tags; all orders when there are none."""
+        orders = self
+        for name in names:
+            orders = orders.filter(tags__name=name)
+        return orders
+
+    def figures(self) -> OrderFigures:
+        """Count and sum, in one query."""
+        found = self.aggregate(count=models.Count("pk"), total=models.Sum("total"))
+        # SQLite adds decimals as floating-point numbers: what lies behind the cents is noise.
+        total = (found["total"] or Decimal(0)).quantize(CENT)
+        return OrderFigures(count=found["count"], total=total)
+
+
+class Order(models.Model):
+    """What a user bought."""
+
+    # The index over user and created_at serves the foreign key as well.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    total = models.DecimalField(max_digits=12, decimal_places=2)
+    tags = models.ManyToManyField(Tag, blank=True, related_name="orders")
+
+    objects = OrderQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["created_at"], name="order_by_created_at"),
+            models.Index(fields=["user", "created_at"], name="order_by_user"),
+        ]
+
+    def __str__(self) -> str:
+        """The number that people quote."""
+        return f"#{self.pk}"
+
+
+class DailyStat(models.Model):
+    """One day's orders, the day being one of the project's time zone."""
+
+    date = models.DateField(unique=True)
+    order_count = models.PositiveIntegerField()
+    order_sum = models.DecimalField(max_digits=18, decimal_places=2)
+    computed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = _("daily figures")
+        verbose_name_plural = _("daily figures")
+
+    def __str__(self) -> str:
+        """The day."""
+        return self.date.isoformat()
+
+
+class UserStat(models.Model):
+    """One user's orders since a day, of all kinds or of those that carry every one of some tags."""
+
+    # The unique index begins with user.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
+    )
+    since = models.DateField()
+    tags = models.CharField(
+        max_length=MAX_TAGS * (MAX_TAG_LENGTH + 1),
+        blank=True,
+        help_text=_("In alphabetical order, separated by commas; empty: orders of all kinds."),
+    )
+    order_count = models.PositiveIntegerField()
+    order_sum = models.DecimalField(max_digits=18, decimal_places=2)
+    computed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = _("user figures")
+        verbose_name_plural = _("user figures")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "since", "tags"], name="one_stat_per_question"),
+        ]
+
+    def __str__(self) -> str:
+        """Whose, and since when."""
+        return f"{self.user} since {self.since}"

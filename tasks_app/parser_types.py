@@ -1,0 +1,62 @@
+"""Types for ``add_arguments``: each turns a text into a value, or says what is wrong with it."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+
+from tasks_app.models import MAX_TAG_LENGTH
+
+EARLIEST_DAY = date(1970, 1, 1)
+# Far enough, and no calculation with it runs over the end of the calendar.
+LATEST_DAY = date(2999, 12, 31)
+
+
+def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
+    """The type of a whole number within bounds, both included."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if not minimum <= number <= maximum:
+            raise ArgumentTypeError(f"{text} is not between {minimum} and {maximum}")
+        return number
+
+    return parse
+
+
+def day(text: str) -> date:
+    """A calendar day, written YYYY-MM-DD and in no other way."""
+    try:
+        parsed = date.fromisoformat(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.isoformat() != text:
+        raise ArgumentTypeError(f"{text!r} is not a day of the form YYYY-MM-DD")
+    if not EARLIEST_DAY <= parsed <= LATEST_DAY:
+        raise ArgumentTypeError(f"{text} is not between {EARLIEST_DAY} and {LATEST_DAY}")
+    return parsed
+
+
+def user_id(text: str) -> Any:
+    """A primary key of ``AUTH_USER_MODEL``, whatever its type; whether the user exists is not asked."""
+    try:
+        return get_user_model()._meta.pk.to_python(text)
+    except ValidationError as error:
+        raise ArgumentTypeError(" ".join(error.messages)) from None
+
+
+def tag(text: str) -> str:
+    """A tag's name."""
+    if "," in text:
+        raise ArgumentTypeError(f"{text!r} has a comma; separate tags by blanks")
+    if not text or any(character.isspace() for character in text):
+        raise ArgumentTypeError(f"{text!r} is no tag: a tag is one word")
+    if len(text) > MAX_TAG_LENGTH:
+        raise ArgumentTypeError(f"{text!r} is longer than {MAX_TAG_LENGTH} characters")
+    return text

@@ -1,0 +1,177 @@
+"""A whole service as real processes: a Redis protocol server, workers and beats, on a database of its own.
+
+The database is what ``DATABASE_URL`` says: a PostgreSQL server, in which the service gets a fresh
+database, or else a SQLite file. Every process that is started is ended again.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import redis
+
+from proj.embedded_redis import command as redis_command
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+STOP_SECONDS = 20
+
+
+@dataclass(kw_only=True)
+class Service:
+    """The processes of one service, and its state folder."""
+
+    folder: Path
+    database_url: str
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def socket(self) -> Path:
+        """The Redis server's socket."""
+        return self.folder / "redis.sock"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of the service gets."""
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.settings",
+            "SECRET_KEY": "only-for-tests",
+            "DATABASE_URL": self.database_url,
+            "REDIS_URL": f"redis+socket://{self.socket}",
+            "HEALTH_DIR": str(self.folder),
+            "WORKER_CONCURRENCY": "2",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a process under this name; its output goes to a file of that name."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                arguments, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self.processes[name] = process
+        return process
+
+    def start_redis(self) -> None:
+        """Start the server, or start it again, and wait until it answers."""
+        self.start("redis", *redis_command(self.socket, self.folder / "redis"))
+        wait_until(self._redis_answers, what="the Redis server answers")
+
+    def start_worker(self, name: str = "worker") -> None:
+        """Start a worker and wait until it is ready."""
+        flags = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", f"{name}@here")
+        self.start(name, sys.executable, "-m", "celery", "-A", "proj", "worker", *flags)
+        wait_until(lambda: "ready." in self.log(name), what=f"{name} is ready")
+
+    def start_beat(self, name: str = "beat") -> None:
+        """Start a beat, without waiting for its first tick."""
+        self.start(
+            name, sys.executable, "-m", "celery", "-A", "proj", "beat", "--loglevel", "INFO", "--pidfile="
+        )
+
+    def stop(self, name: str, signum: signal.Signals = signal.SIGTERM) -> int:
+        """Signal a process and wait for its end; returns its exit code."""
+        process = self.processes.pop(name)
+        process.send_signal(signum)
+        try:
+            return process.wait(STOP_SECONDS)
+        finally:
+            # What it left behind in its session: a killed worker's children, for example.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def stop_all(self) -> None:
+        """Stop every process, the Redis server last."""
+        for name in sorted(self.processes, key=lambda name: name == "redis"):
+            self.stop(name)
+
+    def log(self, name: str) -> str:
+        """What the process has written so far."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``manage.py`` to its end."""
+        return self._call(sys.executable, "manage.py", *arguments)
+
+    def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``celery -A proj`` to its end."""
+        return self._call(sys.executable, "-m", "celery", "-A", "proj", *arguments)
+
+    def shell(self, code: str) -> str:
+        """Run Python code in the service's Django; returns what it prints."""
+        done = self.manage("shell", "--verbosity", "0", "-c", code)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def runs(self, *arguments: str) -> list[dict[str, Any]]:
+        """The ledger, as ``manage.py runs --json`` tells it."""
+        done = self.manage("runs", "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        runs: list[dict[str, Any]] = json.loads(done.stdout)
+        return runs
+
+    def wait_for_run(self, *arguments: str, deadline_seconds: float = 30) -> dict[str, Any]:
+        """The newest run that passes the filters, as soon as there is one."""
+        found = wait_until(
+            lambda: self.runs(*arguments), deadline_seconds=deadline_seconds, what=f"a run with {arguments}"
+        )
+        return found[0]
+
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            arguments, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def _redis_answers(self) -> bool:
+        try:
+            with redis.Redis(unix_socket_path=str(self.socket)) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+@contextmanager
+def service() -> Iterator[Service]:
+    """A migrated database and a running Redis server; everything is ended and removed afterwards."""
+    # Not pytest's tmp_path: a Unix socket's path must be short.
+    folder = Path(tempfile.mkdtemp(prefix="jobs-"))
+    with fresh_database(folder) as url:
+        made = Service(folder=folder, database_url=url)
+        try:
+            migrated = made.manage("migrate", "--verbosity", "0")
+            assert migrated.returncode == 0, migrated.stderr
+            made.start_redis()
+            yield made
+        finally:
+            made.stop_all()
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def fresh_database(folder: Path) -> Iterator[str]:
+    """The URL of an empty database: on the server of ``DATABASE_URL``, else a SQLite file."""
+    server = os.environ.get("DATABASE_URL", "")
+    if not server.startswith("postgres"):
+        yield f"sqlite:///{folder / 'db.sqlite3'}"
+        return
+    name = f"service_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

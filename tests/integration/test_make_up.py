@@ -1,0 +1,99 @@
+"""``make up`` in a fresh copy: it serves, other shells find it, and Ctrl-C leaves nothing behind."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from proj.state import redis_socket
+from tests.integration.service import ROOT
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.embedded
+
+KEPT_OUT = shutil.ignore_patterns(".git", ".venv", "var", ".env", "__pycache__", ".*_cache", ".hypothesis")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def clone() -> Iterator[Path]:
+    """A copy of the project under a path that is too long for a Unix socket, with this virtualenv."""
+    parent = Path(tempfile.mkdtemp(prefix="jobs-"))
+    folder = parent / ("a rather long name of a folder, " * 4).strip()
+    shutil.copytree(ROOT, folder, ignore=KEPT_OUT)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    yield folder
+    shutil.rmtree(parent)
+
+
+@pytest.fixture
+def shell() -> dict[str, str]:
+    """The environment of a second shell: nothing of the service is exported."""
+    exported = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PORT")
+    return {name: value for name, value in os.environ.items() if name not in exported}
+
+
+def call(folder: Path, shell: dict[str, str], *command: str) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=shell, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout
+
+
+def answer(port: int) -> str:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as response:
+        return str(response.read().decode())
+    return ""
+
+
+def processes_in(folder: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()) == folder:
+                found.append(process.name())
+    return found
+
+
+def test_make_up_serves_and_ctrl_c_stops_everything(clone: Path, shell: dict[str, str]) -> None:
+    port = free_port()
+    log = clone / "up.log"
+    with log.open("wb") as output:
+        up = subprocess.Popen(
+            ["make", "up", f"PORT={port}"],
+            cwd=clone,
+            env=shell,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: answer(port) == "ok\n", deadline_seconds=90, what="the web process answers")
+        wait_until(lambda: "ready." in log.read_text(), what="the worker is ready")
+        task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()
+        assert task_id in call(clone, shell, ".venv/bin/celery", "-A", "proj", "result", task_id)
+        assert task_id in call(clone, shell, ".venv/bin/python", "manage.py", "runs")
+    finally:
+        # Ctrl-C on a terminal signals the whole foreground group.
+        os.killpg(up.pid, signal.SIGINT)
+        up.wait(60)
+    said = log.read_text()
+    assert f"http://127.0.0.1:{port}/admin/" in said
+    assert (clone / "var" / "admin_password").read_text().strip() in said
+    wait_until(lambda: not processes_in(clone), what="every process has ended")
+    assert not redis_socket(clone / "var").parent.exists()

@@ -1,0 +1,19 @@
+"""A command that is no job unless the settings expose it."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+
+class Command(BaseCommand):
+    help = "Print, and call a job when asked to."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--call-job", action="store_true")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write("plain")
+        if options["call_job"]:
+            call_command("probe", "called", stdout=self.stdout)

@@ -1,0 +1,33 @@
+"""What a test needs of this machine: without it a test is skipped; with ``REQUIRE_ALL_TESTS=1`` it fails."""
+
+import functools
+import os
+import subprocess
+
+import pytest
+
+PROBES = (
+    ("docker", "version", "--format", "{{.Server.Version}}"),
+    ("docker", "compose", "version", "--short"),
+    ("docker", "buildx", "version"),
+)
+
+
+def docker_or_skip() -> None:
+    """Go on only where containers can be built and run."""
+    if reason := missing_docker():
+        if os.environ.get("REQUIRE_ALL_TESTS") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@functools.cache
+def missing_docker() -> str:
+    """Why containers cannot be built and run here; empty when they can."""
+    for probe in PROBES:
+        try:
+            subprocess.run(probe, check=True, capture_output=True, text=True, timeout=30)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+            return f"Docker with Compose and Buildx is needed: {' '.join(probe[:3])}: {said[-1]}"
+    return ""

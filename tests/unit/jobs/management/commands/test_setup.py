@@ -1,0 +1,56 @@
+"""``manage.py setup`` makes a database ready, and does nothing the second time."""
+
+import io
+import stat
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import authenticate, get_user_model
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import PeriodicTask
+from pytest_django import Settings
+
+from tasks_app.jobs.defining.declaration import Schedule
+
+pytestmark = pytest.mark.django_db
+
+
+def setup(*arguments: str) -> str:
+    stdout = io.StringIO()
+    call_command("setup", *arguments, stdout=stdout)
+    return stdout.getvalue()
+
+
+def test_the_admin_account_has_a_random_password_that_is_kept_private(tmp_path: Path) -> None:
+    kept = tmp_path / "new folder" / "admin_password"
+    said = setup(f"--admin-password-file={kept}")
+    password = kept.read_text().strip()
+    assert f"Admin account: admin / {password}" in said
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert authenticate(username="admin", password=password)
+
+
+def test_a_second_time_nothing_changes_and_nothing_is_said(tmp_path: Path) -> None:
+    kept = tmp_path / "admin_password"
+    setup(f"--admin-password-file={kept}")
+    before = kept.read_text()
+    assert setup(f"--admin-password-file={kept}") == ""
+    assert kept.read_text() == before
+
+
+def test_where_there_is_a_superuser_no_account_is_made() -> None:
+    get_user_model().objects.create_superuser("ann")
+    setup()
+    assert get_user_model().objects.count() == 1
+
+
+def test_the_default_schedules_are_put_in() -> None:
+    said = setup()
+    assert "Schedule put in: nightly\n" in said
+    assert PeriodicTask.objects.filter(name="hello", enabled=True).exists()
+
+
+def test_a_bad_declaration_is_a_message(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": [Schedule("often")]}}
+    with pytest.raises(CommandError, match="'often' is no cron expression"):
+        setup()

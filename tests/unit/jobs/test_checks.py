@@ -1,0 +1,107 @@
+"""``manage.py check`` says what is wrong with jobs and schedules, with a hint."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from pytest_django import Settings
+
+from tasks_app.jobs import checks
+from tasks_app.jobs.defining.declaration import Schedule
+
+
+def messages_of(found: list[CheckMessage]) -> dict[str, str]:
+    return {str(message.id): message.msg for message in found}
+
+
+def test_the_project_itself_is_in_order() -> None:
+    assert checks.check_jobs() == []
+
+
+def test_a_module_that_cannot_be_imported_is_named_with_its_traceback(settings: Settings) -> None:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.broken_app"]
+    (message,) = checks.check_jobs()
+    assert message.id == "jobs.E001"
+    assert "tests.broken_app.management.commands.broken_probe cannot be imported" in message.msg
+    assert "flux_capacitor" in message.msg
+    assert "Traceback" in str(message.hint)
+
+
+def test_an_exposed_command_that_does_not_exist_is_reported(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = ["clear_sessions"]
+    (message,) = checks.check_jobs()
+    assert (message.id, "'clear_sessions'" in message.msg) == ("jobs.E002", True)
+
+
+def test_an_unknown_attribute_in_the_setting_is_reported_with_those_there_are(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = {"clearsessions": {"retries": 3}}
+    (message,) = checks.check_jobs()
+    assert (message.id, "retries" in message.msg) == ("jobs.E003", True)
+    assert "max_retries" in str(message.hint)
+
+
+def exposing(*schedules: Schedule) -> dict[str, Any]:
+    return {"plain_probe": {"schedules": list(schedules)}}
+
+
+def test_two_schedules_of_one_name_are_reported(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = exposing(Schedule("0 3 * * *"), Schedule("0 4 * * *"))
+    assert list(messages_of(checks.check_jobs())) == ["jobs.E004"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (Schedule("0 3 * *"), "'0 3 * *' is no cron expression: it has 4 fields, not 5"),
+        (Schedule("61 3 * * *"), "61"),
+        (Schedule("0 3 * * *", timezone="Europe/Londn"), "there is no time zone 'Europe/Londn'"),
+        (Schedule(), "either `cron` or `every`"),
+        (Schedule("0 3 * * *", every=timedelta(hours=1)), "either `cron` or `every`"),
+        (Schedule(every=timedelta(seconds=0.5)), "whole seconds"),
+        (Schedule(every=timedelta(seconds=-5)), "whole seconds"),
+        (Schedule("0 3 * * *", options={"cal_job": True}), "cal_job"),
+    ],
+)
+def test_a_declared_schedule_that_cannot_be_is_reported(
+    settings: Settings, schedule: Schedule, said: str
+) -> None:
+    settings.EXPOSED_COMMANDS = exposing(schedule)
+    found = messages_of(checks.check_jobs())
+    assert list(found) == ["jobs.E005"]
+    assert said in found["jobs.E005"]
+
+
+def stored(task: str, kwargs: str, *, enabled: bool = True) -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(name="stored", task=task, kwargs=kwargs, interval=every, enabled=enabled)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("kwargs", ['{"level": 9}', '{"level": ', "[1]"])
+def test_a_stored_schedule_with_bad_options_is_a_warning(kwargs: str) -> None:
+    stored("probes.probe", kwargs)
+    (message,) = checks.check_schedules(databases=["default"])
+    assert message.id == "jobs.W001"
+    assert "'stored' has options that probes.probe does not take" in message.msg
+
+
+@pytest.mark.django_db
+def test_good_disabled_and_foreign_schedules_are_not_reported() -> None:
+    stored("probes.probe", '{"level": 2}')
+    PeriodicTask.objects.create(
+        name="off",
+        task="probes.probe",
+        kwargs='{"level": 9}',
+        interval=IntervalSchedule.objects.get(),
+        enabled=False,
+    )
+    PeriodicTask.objects.create(
+        name="other", task="some.task", kwargs='{"level": 9}', interval=IntervalSchedule.objects.get()
+    )
+    assert checks.check_schedules(databases=["default"]) == []
+
+
+def test_without_a_database_to_check_nothing_is_asked() -> None:
+    assert checks.check_schedules(databases=None) == []

@@ -1,0 +1,74 @@
+"""Each job is a Celery task; what a message without a run asks for is put on record."""
+
+import uuid
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.exceptions import Ignore
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from tasks_app.jobs.models import Run
+from tasks_app.jobs.tasks import JobFailedError
+
+pytestmark = pytest.mark.django_db
+
+
+def deliver(task_id: str, *args: Any, headers: dict[str, Any] | None = None, **options: Any) -> Any:
+    """Execute the task in this process, as a worker would on a message."""
+    current_app.loader.import_default_modules()
+    task = current_app.tasks["probes.probe"]
+    task.push_request(id=task_id, hostname="celery@here", headers=headers or {}, args=args, kwargs=options)
+    try:
+        return task.run(*args, **options)
+    finally:
+        task.pop_request()
+
+
+def test_the_result_is_small_and_says_what_happened() -> None:
+    task_id = str(uuid.uuid4())
+    assert deliver(task_id, words=["a", "b"]) == {"run": task_id, "status": "succeeded", "last_line": "b"}
+
+
+def test_an_ad_hoc_call_is_recorded_as_one() -> None:
+    deliver(str(uuid.uuid4()), level=2)
+    run = Run.objects.get()
+    assert (run.job, run.trigger, run.options, run.worker) == ("probe", "celery", {"level": 2}, "celery@here")
+
+
+def test_a_failed_run_fails_the_task_with_its_error() -> None:
+    with pytest.raises(JobFailedError, match="no luck"):
+        deliver(str(uuid.uuid4()), fail="no luck")
+
+
+def test_a_second_delivery_changes_nothing() -> None:
+    task_id = str(uuid.uuid4())
+    deliver(task_id, words=["once"])
+    with pytest.raises(Ignore):
+        deliver(task_id, words=["once"])
+    assert Run.objects.get().status == "succeeded"
+
+
+def test_positional_arguments_fail_the_run_with_a_hint() -> None:
+    with pytest.raises(JobFailedError, match=r"by name, not by position: \[5\]"):
+        deliver(str(uuid.uuid4()), 5)
+    assert Run.objects.get().exit_code == 2
+
+
+def test_a_message_of_django_celery_beats_scheduler_names_its_schedule() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every)
+    deliver(str(uuid.uuid4()), headers={"periodic_task_name": "daily"})
+    run = Run.objects.get()
+    assert (run.trigger, run.schedule, run.schedule_name) == ("schedule", schedule, "daily")
+
+
+def test_an_option_may_have_any_name() -> None:
+    with pytest.raises(JobFailedError, match="self"):
+        deliver(str(uuid.uuid4()), self=1, task=2)
+
+
+def test_only_jobs_have_tasks() -> None:
+    current_app.loader.import_default_modules()
+    assert "sessions.clearsessions" in current_app.tasks
+    assert not [name for name in current_app.tasks if "unexposed" in name or name.endswith(".flush")]

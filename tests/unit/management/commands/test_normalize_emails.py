@@ -1,0 +1,150 @@
+"""``normalize_emails`` stores what Python calls lower case, and writes no row that need not change."""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connection
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks_app.management.commands.normalize_emails import normalized
+from tests.unit.builders import make_user, output_of
+
+pytestmark = pytest.mark.django_db
+
+Execute = Callable[[str, Any, bool, dict[str, Any]], Any]
+
+
+def make_users(*emails: str) -> None:
+    for email in emails:
+        make_user(email)
+
+
+def emails() -> list[str]:
+    return list(get_user_model()._default_manager.order_by("pk").values_list("email", flat=True))
+
+
+class WatchedWrites:
+    """Sees each batch of writes before the database does."""
+
+    def __init__(self, before: Callable[[int], object] = lambda number: None) -> None:
+        self.batches: list[Sequence[Any]] = []
+        self._before = before
+
+    def __call__(self, execute: Execute, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if many:
+            self.batches.append(params)
+            self._before(len(self.batches))
+        return execute(sql, params, many, context)
+
+
+def test_emails_are_trimmed_and_lower_cased() -> None:
+    make_users("  Anna@Example.COM ", "bob@example.com", "\tCarl@example.com\n")
+    assert output_of("normalize_emails") == "checked 3 / changed 2 (commit)\n"
+    assert emails() == ["anna@example.com", "bob@example.com", "carl@example.com"]
+
+
+def test_the_dry_run_counts_and_writes_nothing() -> None:
+    make_users(" Anna@Example.COM ", "bob@example.com")
+    assert output_of("normalize_emails", "--dry-run") == "checked 2 / changed 1 (dry)\n"
+    assert emails() == [" Anna@Example.COM ", "bob@example.com"]
+
+
+def test_a_second_time_finds_nothing_to_change() -> None:
+    make_users(" Anna@Example.COM ")
+    output_of("normalize_emails")
+    assert output_of("normalize_emails") == "checked 1 / changed 0 (commit)\n"
+
+
+def test_no_users_are_no_trouble() -> None:
+    assert output_of("normalize_emails") == "checked 0 / changed 0 (commit)\n"
+
+
+@pytest.mark.parametrize(
+    "email",
+    ["İPEK@EXAMPLE.COM", "GROẞ@EXAMPLE.COM", "ΟΔΥΣΣΕΥΣ@EXAMPLE.COM", "ÉCOLE@ÖL.DE", "\u00a0A@B.DE\u2003"],
+)
+def test_other_letters_become_what_python_makes_of_them(email: str) -> None:
+    make_users(email)
+    output_of("normalize_emails")
+    assert emails() == [email.strip().lower()]
+
+
+@given(st.text())
+def test_what_is_normalized_stays_as_it_is(email: str) -> None:
+    assert normalized(normalized(email)) == normalized(email)
+
+
+def test_only_rows_that_change_are_written() -> None:
+    make_users("A@b.de", "c@d.de", "E@f.de")
+    watched = WatchedWrites()
+    with connection.execute_wrapper(watched):
+        output_of("normalize_emails")
+    assert [[row[0] for row in batch] for batch in watched.batches] == [["a@b.de", "e@f.de"]]
+
+
+def test_a_batch_with_nothing_to_change_is_not_written() -> None:
+    make_users("a@b.de", "c@d.de", "E@f.de")
+    watched = WatchedWrites()
+    with connection.execute_wrapper(watched):
+        output_of("normalize_emails", "--batch-size=2")
+    assert len(watched.batches) == 1
+
+
+def test_batches_of_any_size_reach_every_user() -> None:
+    make_users(*(f"User{number}@b.de" for number in range(7)))
+    assert output_of("normalize_emails", "--batch-size=3") == "checked 7 / changed 7 (commit)\n"
+    assert emails() == [f"user{number}@b.de" for number in range(7)]
+
+
+def test_a_batch_that_fails_leaves_the_earlier_ones_done_and_the_next_start_goes_on() -> None:
+    def fail_second(number: int) -> None:
+        if number == 2:
+            raise DatabaseError("the disk is full")
+
+    make_users("A@b.de", "B@b.de", "C@b.de")
+    with connection.execute_wrapper(WatchedWrites(fail_second)), pytest.raises(DatabaseError):
+        output_of("normalize_emails", "--batch-size=1")
+    assert emails() == ["a@b.de", "B@b.de", "C@b.de"]
+    assert output_of("normalize_emails", "--batch-size=1") == "checked 3 / changed 2 (commit)\n"
+
+
+def test_what_somebody_else_wrote_meanwhile_is_kept() -> None:
+    make_users("Old@b.de", "Other@b.de")
+    user = get_user_model()._default_manager.order_by("pk").first()
+    assert user is not None
+
+    def change_it_first(number: int) -> None:
+        get_user_model()._default_manager.filter(pk=user.pk).update(email="New@b.de")
+
+    with connection.execute_wrapper(WatchedWrites(change_it_first)):
+        assert output_of("normalize_emails") == "checked 2 / changed 1 (commit)\n"
+    assert emails() == ["New@b.de", "other@b.de"]
+
+
+def test_batches_are_reported_when_asked_for() -> None:
+    make_users("A@b.de", "b@b.de", "C@b.de")
+    lines = output_of("normalize_emails", "--batch-size=2", "--verbosity=2").splitlines()
+    assert [line.partition(": ")[2] for line in lines[:-1]] == [
+        "checked 2 / changed 1",
+        "checked 3 / changed 2",
+    ]
+
+
+def test_an_email_that_would_become_too_long_is_left_and_named() -> None:
+    too_long = "İ" * 250 + "@b.d"
+    make_users(too_long, "A@b.de")
+    stderr = io.StringIO()
+    call_command("normalize_emails", stdout=io.StringIO(), stderr=stderr)
+    assert emails() == [too_long, "a@b.de"]
+    assert "would become too long" in stderr.getvalue()
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "100001", "many"])
+def test_an_absurd_batch_size_is_refused(size: str) -> None:
+    with pytest.raises(CommandError, match="argument --batch-size"):
+        call_command("normalize_emails", f"--batch-size={size}")

@@ -1,0 +1,118 @@
+import stat
+import threading
+from pathlib import Path
+
+import environ
+import pytest
+
+from proj.generate_secrets import RECIPES, ensure, main
+
+
+def mode(file: Path) -> int:
+    return stat.S_IMODE(file.stat().st_mode)
+
+
+def test_a_named_secret_alone_is_made(tmp_path: Path) -> None:
+    main([str(tmp_path), "secret_key"])
+
+    assert [file.name for file in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_without_a_name_every_secret_is_made_and_nothing_else(tmp_path: Path) -> None:
+    main([str(tmp_path)])
+
+    assert {file.name for file in tmp_path.iterdir()} == set(RECIPES)
+
+
+def test_a_missing_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    main([str(tmp_path / "var"), "secret_key"])
+
+    assert mode(tmp_path / "var") == 0o700
+
+
+def test_a_secret_that_exists_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").write_text("kept")
+
+    main([str(tmp_path)])
+
+    assert (tmp_path / "secret_key").read_text() == "kept"
+
+
+def test_what_is_derived_from_a_kept_password_agrees_with_it(tmp_path: Path) -> None:
+    (tmp_path / "postgres_password").write_text("kept")
+
+    assert ensure(tmp_path, "database_url") == "postgres://jobs:kept@db:5432/jobs"
+
+
+def test_the_server_and_its_clients_are_told_the_same_redis_password(tmp_path: Path) -> None:
+    main([str(tmp_path)])
+
+    directive, password = (tmp_path / "redis.conf").read_text().split(" ")
+
+    assert directive == "requirepass"
+    assert (tmp_path / "redis_url").read_text() == f"redis://:{password}@redis:6379/0"
+
+
+def test_two_folders_get_different_secrets(tmp_path: Path) -> None:
+    assert ensure(tmp_path / "one", "secret_key") != ensure(tmp_path / "two", "secret_key")
+
+
+def test_our_own_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
+    main([str(tmp_path)])
+
+    ours = ("secret_key", "database_url", "redis_password", "redis_url")
+    assert {name: mode(tmp_path / name) for name in ours} == dict.fromkeys(ours, 0o600)
+
+
+def test_the_containers_of_other_images_can_read_what_is_for_them(tmp_path: Path) -> None:
+    main([str(tmp_path)])
+
+    assert mode(tmp_path / "postgres_password") == mode(tmp_path / "redis.conf") == 0o644
+
+
+def test_django_reads_the_database_url_whole_from_its_file(tmp_path: Path) -> None:
+    password = ensure(tmp_path, "postgres_password")
+    ensure(tmp_path, "database_url")
+
+    settings = environ.FileAwareEnv.db_url_config((tmp_path / "database_url").read_text())
+
+    assert (settings["HOST"], settings["PASSWORD"], settings["NAME"]) == ("db", password, "jobs")
+
+
+def test_writers_at_the_same_moment_agree_on_one_value(tmp_path: Path) -> None:
+    seen: list[str] = []
+    start = threading.Barrier(8)
+
+    def writer() -> None:
+        start.wait()
+        seen.append(ensure(tmp_path, "secret_key"))
+
+    threads = [threading.Thread(target=writer) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(seen) == 8
+    assert set(seen) == {(tmp_path / "secret_key").read_text()}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_was_made_is_named_and_its_value_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(tmp_path), "secret_key"])
+    printed = capsys.readouterr().out
+
+    assert "secret_key" in printed
+    assert (tmp_path / "secret_key").read_text() not in printed
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), "sekret_key"])
+
+    assert "no such secret: sekret_key (choose from secret_key," in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,72 @@
+"""The sample domain's own rules."""
+
+from decimal import Decimal
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+
+from tasks_app.models import AuthToken, Order, OrderFigures, Tag
+from tests.unit.builders import make_order, make_token, make_user, utc
+
+pytestmark = pytest.mark.django_db
+
+NOON = utc(2026, 5, 4, 12)
+
+
+def test_every_token_gets_a_key_of_its_own() -> None:
+    user = make_user()
+    assert make_token(NOON, user).key != make_token(NOON, user).key
+
+
+def test_a_token_is_not_shown_whole() -> None:
+    token = AuthToken(key="0123456789abcdef")
+    assert str(token) == "012345…"
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a,b", "line\n"])
+def test_a_tag_is_one_word(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Tag(name=name).full_clean()
+
+
+def test_no_orders_come_to_nothing() -> None:
+    assert Order.objects.figures() == OrderFigures(count=0, total=Decimal("0.00"))
+    assert str(Order.objects.figures()) == "0 orders, 0.00"
+
+
+def test_figures_are_exact_to_the_cent() -> None:
+    user = make_user()
+    for _ in range(30):
+        make_order(NOON, "0.10", user=user)
+    make_order(NOON, "9999999999.99", user=user)
+    assert str(Order.objects.figures()) == "31 orders, 10000000002.99"
+
+
+def test_an_interval_includes_its_start_and_not_its_end() -> None:
+    for second in 0, 1, 2:
+        make_order(NOON.replace(second=second))
+    found = Order.objects.created_within(NOON, NOON.replace(second=2))
+    assert sorted(order.created_at.second for order in found) == [0, 1]
+
+
+def test_an_order_must_carry_every_tag() -> None:
+    make_order(NOON, "1.00", "gift")
+    make_order(NOON, "2.00", "gift", "sale", "express")
+    make_order(NOON, "4.00")
+    assert Order.objects.with_every_tag(["gift", "sale"]).figures().total == 2
+    assert Order.objects.with_every_tag(["gift"]).figures().total == 3
+    assert Order.objects.with_every_tag(["unheard-of"]).figures().count == 0
+    assert Order.objects.with_every_tag([]).figures().count == 3
+
+
+def test_a_days_orders_are_found_through_the_index() -> None:
+    plan = plan_of_one_day()
+    assert "order_by_created_at" in plan, plan
+
+
+def plan_of_one_day() -> str:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":  # which reads a small table through whatever index there is
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    return Order.objects.created_within(NOON, NOON.replace(day=5)).explain()

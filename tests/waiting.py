@@ -1,0 +1,22 @@
+"""Waiting for what another process does: on a condition, with a deadline, never for a fixed time."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.1
+
+
+def wait_until(condition: Callable[[], T | None], *, deadline_seconds: float = 30.0, what: str = "") -> T:
+    """The condition's first true value. Raises TimeoutError, naming ``what``, when the time is over."""
+    deadline = time.monotonic() + deadline_seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            name = what or getattr(condition, "__name__", "the condition")
+            raise TimeoutError(f"{name}: not within {deadline_seconds} s; last: {value!r}")
+        time.sleep(POLL_SECONDS)

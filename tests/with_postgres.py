@@ -1,0 +1,64 @@
+"""Runs a command with ``DATABASE_URL`` naming a fresh PostgreSQL server, a container that is then removed.
+
+    python -m tests.with_postgres pytest tests/unit
+
+Without a Docker engine one line says that the
+command was not run, and that is a failure only under ``REQUIRE_ALL_TESTS=1``.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from tests.requirements import missing_docker
+from tests.waiting import wait_until
+
+IMAGE = "postgres:17"
+
+
+def main(command: list[str]) -> int:
+    """The command's exit code."""
+    if reason := missing_docker():
+        sys.stderr.write(f"Not run with PostgreSQL: {reason}\n")
+        return 1 if os.environ.get("REQUIRE_ALL_TESTS") == "1" else 0
+    with postgres() as url:
+        return subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=False).returncode
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The URL of an empty server, which is gone afterwards with all that it held."""
+    container = _docker(
+        *("run", "--detach", "--rm", "--publish", "127.0.0.1::5432", "--env", "POSTGRES_PASSWORD=test"),
+        # Nothing here outlives the tests, so nothing has to survive a power cut.
+        *("--tmpfs", "/var/lib/postgresql/data", IMAGE, "postgres", "-c", "fsync=off"),
+        *("-c", "synchronous_commit=off", "-c", "max_connections=200"),
+    )
+    try:
+        port = _docker("port", container, "5432/tcp").rpartition(":")[2]
+        url = f"postgres://postgres:test@127.0.0.1:{port}/postgres"
+        wait_until(lambda: _answers(url), deadline_seconds=60, what="PostgreSQL answers")
+        yield url
+    finally:
+        _docker("rm", "--force", "--volumes", container)
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(("docker", *arguments), check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
