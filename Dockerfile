@@ -33,4 +33,4 @@ WORKDIR /app
 USER 10001:10001
 EXPOSE 8000
 CMD ["gunicorn", "proj.wsgi", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4", \
-     "--access-logfile", "-", "--no-control-socket"]
+     "--no-control-socket"]

@@ -168,6 +168,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": True,
     "health_check_interval": 25,
     "client_name": "scheduled-jobs",
+    # Also the connecting gives up soon: what was not published is published again.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 0.5,
 }
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"timeout": 5.0}}
 CELERY_TASK_PUBLISH_RETRY_POLICY = {
@@ -185,5 +190,7 @@ CELERY_BEAT_SCHEDULER = "tasks_app.jobs.scheduling.scheduler:Scheduler"
 EXPOSED_COMMANDS = {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}}
 # How much of one run's output is kept: the first half from its head, the second from its tail.
 RUN_OUTPUT_LIMIT_BYTES = env.int("RUN_OUTPUT_LIMIT_BYTES", default=1024 * 1024)
+# How long a published run may stay unclaimed before it is published again; the time doubles with each.
+REPUBLISH_AFTER_SECONDS = env.float("REPUBLISH_AFTER_SECONDS", default=60)
 # Where beat and workers touch a file when they have done their work; empty: nowhere.
 HEALTH_DIR = env.str("HEALTH_DIR", default="")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import connection
@@ -17,7 +18,7 @@ from tasks_app.jobs.scheduling import declared
 @register()
 def check_jobs(**kwargs: Any) -> list[CheckMessage]:
     """Every command can be imported, every exposed one exists, every declared schedule is possible."""
-    return [*_import_failures(), *_exposed_commands(), *_declared_schedules()]
+    return [*_import_failures(), *_exposed_commands(), *_declared_schedules(), *_beat_schedule()]
 
 
 @register(Tags.database)
@@ -72,6 +73,15 @@ def _declared_schedules() -> Iterator[CheckMessage]:
         seen[one.name] = one.job.name
         for message in declared.problems(one):
             yield Error(f"{where}: {message}", id="jobs.E005")
+
+
+def _beat_schedule() -> Iterator[CheckMessage]:
+    if getattr(settings, "CELERY_BEAT_SCHEDULE", None):
+        yield checks.Warning(
+            "CELERY_BEAT_SCHEDULE is set, but its entries are not read.",
+            hint="Declare schedules with the job, JobCommand.schedules, or make them in the admin.",
+            id="jobs.W002",
+        )
 
 
 def _has_table(name: str) -> bool:

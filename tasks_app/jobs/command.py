@@ -9,7 +9,6 @@ By hand it prints as ever and exits with the same code. When the ledger cannot b
 stderr and runs all the same: the job matters more than its record.
 """
 
-import getpass
 import os
 import socket
 from datetime import datetime
@@ -22,6 +21,7 @@ from tasks_app.jobs.defining import arguments
 from tasks_app.jobs.defining.declaration import Concurrency, JobDeclaration, Schedule
 from tasks_app.jobs.models import Run, Stream, Trigger
 from tasks_app.jobs.running import dispatch, output, runner
+from tasks_app.jobs.running.process import operating_system_user
 
 __all__ = ["Concurrency", "JobCommand", "Schedule"]
 
@@ -87,9 +87,10 @@ class JobCommand(JobDeclaration, BaseCommand):
             job=self._job_name,
             options=arguments.from_namespace(parser, options),
             trigger=Trigger.JOB if parent else Trigger.CLI,
-            who=parent.who if parent else _operating_system_user(),
+            who=parent.who if parent else operating_system_user(),
             user_id=parent.user_id if parent else None,
-            scheduled_for=parent.scheduled_for if parent else None,
+            # Children stand for one moment, their parent's, also when midnight comes between them.
+            scheduled_for=parent.moment if parent else None,
             parent_id=parent.pk if parent else None,
         )
 
@@ -115,13 +116,6 @@ class JobCommand(JobDeclaration, BaseCommand):
             recording = OutputWrapper(cast("TextIO", tee))
             recording.style_func = replaced.style_func
             setattr(self, stream, recording)
-
-
-def _operating_system_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id that has no name
-        return f"uid {os.getuid()}"
 
 
 def _this_process() -> str:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,19 @@ class Service:
 
     folder: Path
     database_url: str
+    variables: dict[str, str] = field(default_factory=dict)
+    """What its environment has beyond the usual."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def socket(self) -> Path:
         """The Redis server's socket."""
         return self.folder / "redis.sock"
+
+    @property
+    def trace_file(self) -> Path:
+        """Where the job ``trace`` writes a line at each execution."""
+        return self.folder / "trace"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,8 +59,10 @@ class Service:
             "DATABASE_URL": self.database_url,
             "REDIS_URL": f"redis+socket://{self.socket}",
             "HEALTH_DIR": str(self.folder),
+            "TRACE_FILE": str(self.trace_file),
             "WORKER_CONCURRENCY": "2",
             "PYTHONPATH": str(ROOT),
+            **self.variables,
         }
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -76,11 +85,14 @@ class Service:
         self.start(name, sys.executable, "-m", "celery", "-A", "proj", "worker", *flags)
         wait_until(lambda: "ready." in self.log(name), what=f"{name} is ready")
 
-    def start_beat(self, name: str = "beat") -> None:
+    def start_beat(self, name: str = "beat", *more_flags: str) -> None:
         """Start a beat, without waiting for its first tick."""
-        self.start(
-            name, sys.executable, "-m", "celery", "-A", "proj", "beat", "--loglevel", "INFO", "--pidfile="
-        )
+        flags = ("--loglevel", "INFO", "--pidfile=", *more_flags)
+        self.start(name, sys.executable, "-m", "celery", "-A", "proj", "beat", *flags)
+
+    def is_running(self, name: str) -> bool:
+        """Whether the process that was started under this name has not ended by itself."""
+        return self.processes[name].poll() is None
 
     def stop(self, name: str, signum: signal.Signals = signal.SIGTERM) -> int:
         """Signal a process and wait for its end; returns its exit code."""
@@ -96,8 +108,10 @@ class Service:
 
     def stop_all(self) -> None:
         """Stop every process, the Redis server last."""
-        for name in sorted(self.processes, key=lambda name: name == "redis"):
-            self.stop(name)
+        # The last one in is the first one out, and a process that does not stop in time saves no other.
+        with ExitStack() as stack:
+            for name in sorted(self.processes, key=lambda name: name != "redis"):
+                stack.callback(self.stop, name)
 
     def log(self, name: str) -> str:
         """What the process has written so far."""
@@ -145,20 +159,25 @@ class Service:
 
 
 @contextmanager
-def service() -> Iterator[Service]:
-    """A migrated database and a running Redis server; everything is ended and removed afterwards."""
+def service(**variables: str) -> Iterator[Service]:
+    """A migrated database and a running Redis server; everything is ended and removed afterwards.
+
+    Its processes get the variables in their environment.
+    """
     # Not pytest's tmp_path: a Unix socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="jobs-"))
     with fresh_database(folder) as url:
-        made = Service(folder=folder, database_url=url)
+        made = Service(folder=folder, database_url=url, variables=variables)
         try:
             migrated = made.manage("migrate", "--verbosity", "0")
             assert migrated.returncode == 0, migrated.stderr
             made.start_redis()
             yield made
         finally:
-            made.stop_all()
-            shutil.rmtree(folder)
+            try:
+                made.stop_all()
+            finally:
+                shutil.rmtree(folder)
 
 
 @contextmanager
@@ -166,7 +185,9 @@ def fresh_database(folder: Path) -> Iterator[str]:
     """The URL of an empty database: on the server of ``DATABASE_URL``, else a SQLite file."""
     server = os.environ.get("DATABASE_URL", "")
     if not server.startswith("postgres"):
-        yield f"sqlite:///{folder / 'db.sqlite3'}"
+        # In a folder of its own, which can be taken away from under the service.
+        (folder / "database").mkdir()
+        yield f"sqlite:///{folder / 'database' / 'db.sqlite3'}"
         return
     name = f"service_{uuid.uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:

@@ -17,6 +17,14 @@ def test_every_table_has_a_list_that_can_be_searched(admin_client: Client, model
     assert admin_client.get(f"/admin/tasks_app/{model}/?q=anna").status_code == 200
 
 
+def test_what_the_jobs_computed_is_listed(admin_client: Client) -> None:
+    user = make_order(utc(2026, 1, 1), "345.60").user
+    output_of("compute_daily_stats", "--date=2026-01-01")
+    output_of("compute_stats", str(user.pk))
+    for model in "dailystat", "userstat":
+        assert "345.60" in admin_client.get(f"/admin/tasks_app/{model}/").content.decode()
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_every_table_has_a_form(admin_client: Client, model: str) -> None:
     assert admin_client.get(f"/admin/tasks_app/{model}/add/").status_code == 200

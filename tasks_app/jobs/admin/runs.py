@@ -20,6 +20,7 @@ MARKS = {
     Status.SKIPPED: "↷",
     Status.EXPIRED: "⌛",
     Status.MISSED: "∅",
+    Status.SENT: "→",
 }
 
 

@@ -6,14 +6,16 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.defining import arguments, registry
-from tasks_app.jobs.models import Trigger
+from tasks_app.jobs.models import SchedulePolicy, Trigger
 from tasks_app.jobs.running import dispatch
+from tasks_app.jobs.scheduling import ledger
 
 
 class ScheduleForm(PeriodicTaskForm):  # type: ignore[misc]  # django-celery-beat has no types
@@ -49,10 +51,47 @@ def _job_of(task: str) -> registry.Job | None:
     return job if task == job.task_name else None
 
 
+class PolicyInline(admin.StackedInline):  # type: ignore[type-arg]  # generic for the type checker alone
+    """The choices about slots that cannot start on time."""
+
+    model = SchedulePolicy
+    can_delete = False
+
+
 class ScheduleAdmin(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
     """django-celery-beat's admin; "Run selected tasks" makes runs that say who asked for them."""
 
     form = ScheduleForm
+    inlines = (PolicyInline,)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Without django-celery-beat's warning, which knows no scheduler but its own."""
+        return admin.ModelAdmin.changelist_view(self, request, extra_context)
+
+    @admin.action(description=_("Switch off selected schedules"), permissions=["change"])
+    def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        """Switch off, and keep when each last ran."""
+        self._switch(request, queryset, enabled=False)
+
+    @admin.action(description=_("Switch on selected schedules"), permissions=["change"])
+    def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        """Switch on; each counts from now."""
+        self._switch(request, queryset, enabled=True)
+
+    @admin.action(description=_("Toggle selected schedules"), permissions=["change"])
+    def toggle_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        """Switch each to the other state."""
+        on = list(queryset.filter(enabled=True).values_list("pk", flat=True))
+        self._switch(request, queryset.exclude(pk__in=on), enabled=True)
+        self._switch(request, queryset.filter(pk__in=on), enabled=False)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[PeriodicTask], *, enabled: bool) -> None:
+        schedule_ids = list(queryset.values_list("pk", flat=True))
+        count = PeriodicTask.objects.filter(pk__in=schedule_ids).update(enabled=enabled)
+        ledger.follow(schedule_ids, timezone.now())
+        if count:
+            state = _("on") if enabled else _("off")
+            self.message_user(request, _("Switched %(state)s: %(count)d.") % {"state": state, "count": count})
 
     @admin.action(description=_("Run selected schedules now"), permissions=["change"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:

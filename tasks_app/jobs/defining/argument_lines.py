@@ -83,7 +83,8 @@ def _spellings(mentions: Sequence[Mention]) -> Iterator[tuple[list[Mention], lis
     for ordered in (options, _lists_first(options)):
         line = [word for mention in ordered for word in _spelled(mention)]
         yield [*ordered, *positionals], [*line, *words]
-        yield [*ordered, *positionals], [*line, "--", *words]
+        if words:
+            yield [*ordered, *positionals], [*line, "--", *words]
 
 
 def _spelled(mention: Mention) -> list[str]:
@@ -181,7 +182,7 @@ class _Reader(ArgumentParser):
         raise OptionsError(message)
 
 
-class _Stopped(Exception):  # noqa: N818
+class _Stopped(Exception):  # noqa: N818 - a signal, not an error
     """A parser's last word. Not a ValueError: argparse would take that for a value's wrong type."""
 
 

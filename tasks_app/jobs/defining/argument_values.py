@@ -149,7 +149,7 @@ def _added(option: Option, mention: Mention) -> list[Any]:
 
 def _said(option: Option, mention: Mention) -> Any:
     for flag in option.flags:
-        if flag.action is mention.action and flag.string == mention.flag:
+        if flag.string == mention.flag:
             return flag.token
     values = [_number_or_text(mention.action, word) for word in mention.words]
     if mention.action.nargs in {None, OPTIONAL}:

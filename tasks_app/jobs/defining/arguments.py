@@ -3,7 +3,7 @@
 Options are keyed by argparse ``dest``; null is as good as not given. A flag is true or false (or
 its constant), a counted flag is a number, ``nargs`` and whatever appends want a list, ``true``
 gives an option with ``nargs="?"`` without its value, and the options of a sub-command stand beside
-the name of it.
+its name.
 
 Promised: what ``to_argv`` writes is read by argparse as those very options, or it raises
 ``OptionsError``, whose text is for the operator. Nothing here prints, ends the process, reads a
@@ -140,9 +140,9 @@ def _why_no_option(parser: ArgumentParser, dest: str) -> str:
     if dest in BASE_OPTIONS:
         return "belongs to manage.py and cannot be an option of a job"
     subcommands = _subcommands(parser)
-    if subcommands and SUPPRESS in {dest, subcommands.dest}:
-        return "needs a sub-command, and add_subparsers() was given no dest to choose it by"
-    if subcommands and dest in _names_in(subcommands):
+    if subcommands and dest in {SUPPRESS, *_names_in(subcommands)}:
+        if subcommands.dest == SUPPRESS:
+            return "needs a sub-command, and add_subparsers() was given no dest to choose it by"
         return f"goes with another {subcommands.dest}"
     if dest in options_of(parser):
         return f"shares its name, {dest}, with an option of another kind"

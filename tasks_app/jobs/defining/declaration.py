@@ -20,6 +20,26 @@ class Concurrency(StrEnum):
     ALLOW = "allow"
 
 
+class Misfire(StrEnum):
+    """What becomes of late slots: those that passed while nothing could run them."""
+
+    SKIP = "skip"
+    """None of them runs."""
+    ONCE = "once"
+    """One run stands for all of them."""
+    ALL = "all"
+    """Each runs, up to a limit."""
+
+
+class PausedSlots(StrEnum):
+    """What becomes of the slots of a pause when it ends."""
+
+    SKIP = "skip"
+    """None of them runs."""
+    RUN_ONCE = "once"
+    """The latest runs, unless a newer slot is on time by then."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A schedule that comes with the job. It is put into the database once; from then on it is edited there.

@@ -29,11 +29,17 @@ def is_given(parser: ArgumentParser, option: Option, value: object) -> bool:
 def to_json(parser: ArgumentParser, option: Option, value: Any) -> Any:
     match option.kind, value:
         case Kind.COUNT, int():
-            return value - (option.default or 0)
+            return _counted(option, value)
         case Kind.LIST, list():
             return [_one(parser, option, element) for element in _added(option, value)]
         case _:
             return _one(parser, option, value)
+
+
+def _counted(option: Option, value: int) -> int:
+    """Without the default, from which the flags count on; fewer than that no flag can say."""
+    start = option.default if isinstance(option.default, int) else 0
+    return value - start if value > start else value
 
 
 def _added(option: Option, value: list[Any]) -> list[Any]:
@@ -105,5 +111,5 @@ def _dumped(value: object) -> str:
 def _parses_to(parser: ArgumentParser, taker: Action, text: str, value: object) -> bool:
     try:
         return bool(parser._get_value(taker, text) == value)
-    except Exception:  # noqa: BLE001  # a command's own type may raise anything
+    except Exception:  # noqa: BLE001 - a command's own type may raise anything
         return False

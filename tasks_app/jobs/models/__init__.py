@@ -1,6 +1,16 @@
 """The service's tables."""
 
 from tasks_app.jobs.models.run import Run, RunOutput, Status, Stream, Trigger
-from tasks_app.jobs.models.schedule import DeclaredSchedule
+from tasks_app.jobs.models.schedule import DeclaredSchedule, NextSlot, Pause, SchedulePolicy
 
-__all__ = ["DeclaredSchedule", "Run", "RunOutput", "Status", "Stream", "Trigger"]
+__all__ = [
+    "DeclaredSchedule",
+    "NextSlot",
+    "Pause",
+    "Run",
+    "RunOutput",
+    "SchedulePolicy",
+    "Status",
+    "Stream",
+    "Trigger",
+]

@@ -29,6 +29,7 @@ class Status(models.TextChoices):
     SKIPPED = "skipped", _("skipped")
     EXPIRED = "expired", _("expired")
     MISSED = "missed", _("missed")
+    SENT = "sent", _("sent")
 
     @property
     def is_final(self) -> bool:
@@ -77,6 +78,9 @@ class Run(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job = models.CharField(max_length=200, help_text=_("The management command's name."))
     options = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
+    args = models.JSONField(
+        default=list, blank=True, help_text=_("Positional arguments of an ordinary Celery task.")
+    )
     trigger = models.CharField(max_length=16, choices=Trigger)
     who = models.CharField(
         max_length=200,
@@ -91,6 +95,9 @@ class Run(models.Model):
     )
     schedule_name = models.CharField(max_length=200, blank=True, help_text=_("Outlives the schedule."))
     scheduled_for = models.DateTimeField(null=True, blank=True, help_text=_("The slot."))
+    folded = models.PositiveIntegerField(
+        default=0, help_text=_("How many earlier slots this row stands for besides its own.")
+    )
     parent = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children"
     )
@@ -99,7 +106,11 @@ class Run(models.Model):
     attempt = models.PositiveIntegerField(default=1)
     queued_at = models.DateTimeField(default=timezone.now)
     publish_after = models.DateTimeField(
-        null=True, blank=True, help_text=_("When a queued run's message is published again.")
+        null=True, blank=True, help_text=_("When a queued run's message is published, or published again.")
+    )
+    publish_count = models.PositiveIntegerField(default=0, help_text=_("How often it was published."))
+    start_before = models.DateTimeField(
+        null=True, blank=True, help_text=_("A queued run that has not started by then expires.")
     )
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
@@ -125,6 +136,11 @@ class Run(models.Model):
             models.Index(fields=["job", "-queued_at"], name="run_by_job"),
             models.Index(fields=["trigger", "-queued_at"], name="run_by_trigger"),
             models.Index(fields=["schedule", "-queued_at"], name="run_by_schedule"),
+            models.Index(
+                fields=["start_before"],
+                name="run_to_expire",
+                condition=models.Q(status=Status.QUEUED, start_before__isnull=False),
+            ),
             models.Index(
                 fields=["publish_after"], name="run_to_publish", condition=models.Q(status=Status.QUEUED)
             ),

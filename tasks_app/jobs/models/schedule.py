@@ -1,7 +1,151 @@
-"""What the service keeps beside django-celery-beat's schedules."""
+"""What the service keeps beside django-celery-beat's schedules.
 
+A ``SchedulePolicy`` holds the choices that ``PeriodicTask`` has no field for. A ``NextSlot`` is beat's
+whole memory: one row per enabled schedule, found by its ``due_at``. A ``Pause`` stops one schedule, or
+all of them, for a time. A ``DeclaredSchedule`` remembers what code has put into the database.
+"""
+
+from datetime import datetime, timedelta
+from typing import ClassVar, Self
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.defining.declaration import Misfire, PausedSlots
+
+
+def this_second() -> datetime:
+    """Now, without its fraction: what an interval counts from is to be readable."""
+    return timezone.now().replace(microsecond=0)
+
+
+class SchedulePolicy(models.Model):
+    """A schedule's choices about slots that cannot start on time. The defaults suit who comes from cron."""
+
+    schedule = models.OneToOneField(
+        PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="policy"
+    )
+    misfire = models.CharField(
+        _("missed slots"),
+        max_length=8,
+        default=Misfire.ONCE,
+        choices=[
+            (Misfire.ONCE, _("run once for all that were missed")),
+            (Misfire.SKIP, _("do not run them")),
+            (Misfire.ALL, _("run each of them")),
+        ],
+        help_text=_("Slots that passed while nothing could run them, because beat was down for example."),
+    )
+    catch_up_limit = models.PositiveIntegerField(
+        default=100,
+        validators=[MinValueValidator(1)],
+        help_text=_("How many missed slots run at most, where each runs; the newest do."),
+    )
+    starting_deadline = models.DurationField(
+        null=True, blank=True, help_text=_("How late a slot may still start (HH:MM:SS); empty: any time.")
+    )
+    jitter = models.DurationField(
+        default=timedelta(0),
+        blank=True,
+        help_text=_("Start every slot by one and the same delay below this later (HH:MM:SS)."),
+    )
+    anchor = models.DateTimeField(
+        default=this_second,
+        editable=False,
+        help_text=_("Where an interval's grid stands, unless the schedule has a start time."),
+    )
+
+    class Meta:
+        verbose_name = _("policy")
+        verbose_name_plural = _("policies")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=Q(catch_up_limit__gte=1), name="catch_up_at_least_one"),
+        ]
+
+    def __str__(self) -> str:
+        """What happens to missed slots."""
+        return self.get_misfire_display()
+
+
+class NextSlot(models.Model):
+    """When an enabled schedule is due next. Beat reads the rows that are due, and nothing else."""
+
+    schedule = models.OneToOneField(
+        PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="next_slot"
+    )
+    slot = models.DateTimeField(null=True, blank=True, help_text=_("None: it is never due again, or broken."))
+    due_at = models.DateTimeField(
+        null=True, blank=True, db_index=True, help_text=_("When beat looks at it: the slot and its jitter.")
+    )
+    handled_until = models.DateTimeField(help_text=_("Every slot up to here has its run."))
+    timing = models.TextField(help_text=_("The schedule's times when this was computed, as one text."))
+    broken = models.TextField(blank=True, help_text=_("Why it cannot be evaluated."))
+
+    class Meta:
+        verbose_name = _("next slot")
+        verbose_name_plural = _("next slots")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=Q(broken="") | Q(due_at=None), name="broken_is_never_due"),
+        ]
+
+    def __str__(self) -> str:
+        """The moment, or why there is none."""
+        return self.broken or (self.slot.isoformat() if self.slot else "never")
+
+
+class PauseQuerySet(models.QuerySet["Pause"]):
+    """The pauses that matter."""
+
+    def open_at(self, moment: datetime) -> Self:
+        """Those in force at the moment."""
+        return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
+
+    def reaching_beyond(self, moment: datetime) -> Self:
+        """Those that are not over by the moment."""
+        return self.filter(Q(until=None) | Q(until__gt=moment))
+
+
+class Pause(models.Model):
+    """A time in which a schedule, or without one the whole service, starts nothing by itself."""
+
+    schedule = models.ForeignKey(
+        PeriodicTask, null=True, blank=True, on_delete=models.CASCADE, related_name="pauses"
+    )
+    since = models.DateTimeField(default=timezone.now)
+    until = models.DateTimeField(
+        null=True, blank=True, help_text=_("Its end; empty: until somebody lifts it.")
+    )
+    reason = models.CharField(max_length=500, blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    who = models.CharField(max_length=200, blank=True, help_text=_("Who paused it."))
+    on_resume = models.CharField(
+        _("paused slots"),
+        max_length=8,
+        default=PausedSlots.SKIP,
+        choices=[
+            (PausedSlots.SKIP, _("do not run them")),
+            (PausedSlots.RUN_ONCE, _("run the latest when the pause ends")),
+        ],
+    )
+
+    objects = PauseQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("pause")
+        verbose_name_plural = _("pauses")
+
+    def __str__(self) -> str:
+        """What is paused, until when, and why."""
+        what = self.schedule.name if self.schedule else "everything"
+        until = f" until {self.until.isoformat()}" if self.until else ""
+        return f"{what} paused{until}" + (f": {self.reason}" if self.reason else "")
 
 
 class DeclaredSchedule(models.Model):

@@ -8,25 +8,17 @@ A message is only a wake-up. When the broker does not take it, the run stays ``q
 ``publish_after`` passes, and it is published again.
 """
 
-import logging
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from celery import current_app
 from django.db import transaction
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
-from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status, Trigger
-
-logger = logging.getLogger(__name__)
-
-# A message that nobody has claimed by then is taken for lost and published again.
-FIRST_PUBLISH_AGAIN = timedelta(minutes=1)
+from tasks_app.jobs.running import publisher
 
 # Gives a task id that is no UUID the same run id at every delivery (RFC 9562, version 5).
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
@@ -55,8 +47,10 @@ class RunRequest:
 def enqueue(request: RunRequest) -> Run:
     """Write a queued run; its message leaves when the surrounding transaction has committed."""
     now = timezone.now()
-    run = Run.objects.create(**request.as_row(), queued_at=now, publish_after=now + FIRST_PUBLISH_AGAIN)
-    transaction.on_commit(partial(publish, run))
+    run = Run.objects.create(
+        **request.as_row(), queued_at=now, publish_after=now + publisher.GRACE_OF_THE_RECORDER
+    )
+    transaction.on_commit(partial(publisher.try_to_publish, [run]))
     return run
 
 
@@ -90,23 +84,3 @@ def run_id_of(task_id: str) -> uuid.UUID:
         return uuid.UUID(task_id)
     except ValueError:
         return uuid.uuid5(TASK_ID_NAMESPACE, task_id)
-
-
-def publish(run: Run) -> bool:
-    """Send the run's message. False, and a line in the log, when the broker did not take it."""
-    try:
-        # Nobody waits for the result, the ledger has it: so a result backend that is down cannot stop this.
-        current_app.send_task(
-            _task_name(run.job), kwargs=run.options, task_id=str(run.pk), ignore_result=True
-        )
-    except OperationalError as error:
-        logger.warning("Run %s is queued, but the broker did not take its message: %s", run.pk, error)
-        return False
-    return True
-
-
-def _task_name(job: str) -> str:
-    try:
-        return registry.find(job).task_name
-    except registry.UnknownJobError:
-        return job

@@ -8,6 +8,7 @@ a gigabyte costs memory and rows of one limit.
 ``Tee`` is the stream that a command writes to: it passes on to the terminal and records.
 """
 
+import re
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from uuid import UUID
 from tasks_app.jobs.models import RunOutput, Stream
 
 CHUNK_BYTES = 64 * 1024
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +47,27 @@ class OutputRecorder:
         self._tail_bytes = 0
         self._left_out_bytes = 0
         self._last_line = ""
-        self._open_line = ""
+        self._last_error_line = ""
+        self._open_lines = dict.fromkeys(Stream, "")
         self._lock = threading.Lock()
 
     @property
     def last_line(self) -> str:
         """The last line that is not blank, shortened to 500 characters."""
         with self._lock:
-            return (self._open_line.strip() or self._last_line)[:500]
+            return self._last_line[:500]
+
+    @property
+    def last_error_line(self) -> str:
+        """The same of stderr alone."""
+        with self._lock:
+            return self._last_error_line[:500]
 
     def write(self, stream: Stream, text: str) -> None:
         """Record text. Never fails on what the text is."""
         text = readable(text)
         with self._lock:
-            self._remember_line(text)
+            self._remember_line(stream, text)
             head = _cut(text, self._head_left)
             if head:
                 self._head_left -= len(head.encode())
@@ -84,12 +93,14 @@ class OutputRecorder:
                 pieces.append(Piece(stream=Stream.STDOUT, text=note))
         return pieces + _joined(tail)
 
-    def _remember_line(self, text: str) -> None:
-        *complete, self._open_line = (self._open_line + text)[-4096:].split("\n")
-        for line in reversed(complete):
-            if line.strip():
-                self._last_line = line.strip()
-                return
+    def _remember_line(self, stream: Stream, text: str) -> None:
+        # Django ends a styled line with the code that ends the style: by itself no line to remember.
+        lines = COLOUR.sub("", (self._open_lines[stream] + text)[-4096:]).split("\n")
+        self._open_lines[stream] = lines[-1]
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        if last and stream is Stream.STDERR:
+            self._last_error_line = last
+        self._last_line = last or self._last_line
 
     def _keep_tail(self, stream: Stream, text: str) -> None:
         for start in range(0, len(text), CHUNK_BYTES):

@@ -19,6 +19,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from tasks_app.jobs.defining import arguments, registry
@@ -100,9 +101,10 @@ def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
 
 
 def claim(run_id: UUID, *, worker: str) -> Run | None:
-    """Move a queued run to running, for this worker alone; None when it is not queued."""
+    """Move a queued run to running, for this worker alone; None when it is not queued, or too late."""
     now = timezone.now()
-    claimed = Run.objects.move(
+    in_time = Run.objects.filter(Q(start_before=None) | Q(start_before__gt=now))
+    claimed = in_time.move(
         run_id,
         from_status=Status.QUEUED,
         to=Status.RUNNING,
@@ -130,22 +132,25 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
     try:
         yield
     except BaseException as error:
-        outcome = outcome_of(error)
+        outcome = outcome_of(error, last_error_line=recorder.last_error_line)
         raise
     finally:
         _current.reset(token)
         _try_to_finish(run, recorder, outcome)
 
 
-def outcome_of(error: BaseException) -> Outcome:
-    """What an exception says about the run, with the exit code that ``manage.py`` would give."""
+def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
+    """What an exception says about the run, with the exit code that ``manage.py`` would give.
+
+    A job that wrote to stderr and then exited with a number has said there what was wrong.
+    """
     match error:
         case arguments.OptionsError():
             return Outcome(status=Status.FAILED, exit_code=BAD_OPTIONS_EXIT_CODE, error=str(error))
         case CommandError():
             return Outcome(status=Status.FAILED, exit_code=error.returncode, error=str(error))
         case SystemExit():
-            return _outcome_of_exit(error.code)
+            return _outcome_of_exit(error.code, last_error_line)
         case KeyboardInterrupt():
             return Outcome(
                 status=Status.CANCELLED, exit_code=INTERRUPTED_EXIT_CODE, error="Interrupted by hand."
@@ -158,12 +163,13 @@ def outcome_of(error: BaseException) -> Outcome:
     )
 
 
-def _outcome_of_exit(code: Any) -> Outcome:
+def _outcome_of_exit(code: Any, last_error_line: str) -> Outcome:
     """``sys.exit(code)``: None and 0 are success, a text is an error message with exit code 1."""
     if code in (None, 0):
         return Outcome(status=Status.SUCCEEDED, exit_code=0)
     if isinstance(code, int):
-        return Outcome(status=Status.FAILED, exit_code=code, error=f"The job exited with code {code}.")
+        reason = last_error_line or f"The job exited with code {code}."
+        return Outcome(status=Status.FAILED, exit_code=code, error=reason)
     return Outcome(status=Status.FAILED, exit_code=1, error=str(code))
 
 

@@ -92,9 +92,7 @@ class ParsedCron:
         return bisect_left(self.hours, end.hour) * len(self.minutes) + in_last_hour
 
 
-def cron_expression(
-    *, minute: str, hour: str, day_of_month: str, month_of_year: str, day_of_week: str
-) -> str:
+def cron_expression(minute: str, hour: str, day_of_month: str, month_of_year: str, day_of_week: str) -> str:
     """The fields of a ``CrontabSchedule`` as one expression, as they were written. Judges no content."""
     parts = ["".join(part.split()) for part in (minute, hour, day_of_month, month_of_year, day_of_week)]
     for each, part in zip(_FIELDS, parts, strict=True):

@@ -86,9 +86,9 @@ def _many(situation: Situation) -> DueSlots:
 
 
 def _edges(situation: Situation) -> list[datetime]:
-    """The last moments before a pause begins or ends."""
+    """Where pauses begin and end. A slot at an edge is the newest before it, so it is never counted in."""
     moments = {moment for pause in situation.pauses for moment in (pause.since, pause.until)}
-    edges = {moment - RESOLUTION for moment in moments if moment is not None}
+    edges = {moment for moment in moments if moment is not None}
     return sorted(edge for edge in edges if situation.handled_until < edge < situation.horizon)
 
 

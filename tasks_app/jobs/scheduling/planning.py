@@ -6,9 +6,10 @@ held, as the next slot, until a pause ends. A slot is due once its jitter has pa
 
 They are judged in this order:
 
-1. Paused, that is, the slot or the present moment lies in a pause: skipped; or held, if every pause it
-   meets on its way is to run its latest slot when it ends. A held slot that is released steps back
-   for a newer one that is on time by then.
+1. In a pause: skipped; or held until no pause is in the way any more, if every pause it lies in is to
+   run its latest slot then. Only the newest slot is ever held, and when it is released it steps back
+   for a newer one that is on time. A slot that lies in no pause but is noticed in one is treated as if
+   it lay in that one.
 2. Later than the starting deadline, which counts from the slot also where a pause held it: missed.
 3. Noticed sooner than ``misfire_grace`` after it was due: it runs, whatever the misfire policy. More
    than one may do so only where slots are closer together than the grace, which cron's are not.

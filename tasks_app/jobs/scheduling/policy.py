@@ -2,35 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
+from tasks_app.jobs.defining.declaration import Misfire, PausedSlots
 from tasks_app.jobs.scheduling.rule import as_utc
+
+__all__ = ["DEFAULT_GRACE", "Misfire", "Pause", "PausedSlots", "Policy"]
 
 NOTHING = timedelta(0)
 
 DEFAULT_GRACE = timedelta(minutes=1)
 """A minute is the step of cron: whatever is noticed before the next slot can come is on time. It covers
 a restart and a slow moment, and in it a cron schedule has one slot at most."""
-
-
-class Misfire(StrEnum):
-    """What becomes of late slots: those that passed while nothing could run them."""
-
-    SKIP = "skip"
-    """None of them runs."""
-    ONCE = "once"
-    """One run stands for all of them."""
-    ALL = "all"
-    """Each runs, up to a limit."""
-
-
-class PausedSlots(StrEnum):
-    """What becomes of the slots of a pause when it ends."""
-
-    SKIP = "skip"
-    """None of them runs."""
-    RUN_ONCE = "once"
-    """The latest runs, unless a newer slot is on time by then."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,122 @@
-"""Celery beat's loop: at each tick, due schedules are sent.
+"""Celery beat's loop. Beat keeps no state: each tick reads what is due from the database, and nothing else.
 
-The schedules are django-celery-beat's, kept in the database and edited in the admin.
+Any number of beats may run side by side. One that dies costs nothing: what it recorded is in the ledger,
+and what it did not publish another one publishes. When the database is down beat waits and goes on by itself.
+When the broker is down slots go on being recorded, and their runs are published once it is back.
 """
 
-from django_celery_beat.schedulers import DatabaseScheduler
+import logging
+import time
+from datetime import datetime
+from typing import Any
 
-from tasks_app.jobs.running import liveness
+from celery import beat
+from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.utils import timezone
+
+from tasks_app.jobs.models import Run
+from tasks_app.jobs.running import liveness, publisher
+from tasks_app.jobs.scheduling import ledger
+from tasks_app.jobs.scheduling.following import Reconciliation
+
+logger = logging.getLogger(__name__)
+
+LONGEST_SLEEP_SECONDS = 1.0
+RECONCILE_EVERY_SECONDS = 15.0
+# After a broker's refusal, so that a broker that hangs does not keep beat from recording slots.
+BROKER_REST_SECONDS = 5.0
 
 
-class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat has no types
-    """django-celery-beat's scheduler, whose ticks can be seen by a health check."""
+class _Part:
+    """Something that beat needs and that may be away; its log has a line per change, not one per tick."""
 
-    def tick(self, *args: object, **kwargs: object) -> float:
-        """One round: send what is due; returns the seconds until the next round."""
-        seconds: float = super().tick(*args, **kwargs)
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._answers = True
+
+    def is_up(self) -> None:
+        if not self._answers:
+            logger.info("The %s is back", self._name)
+        self._answers = True
+
+    def is_down(self, error: Exception) -> None:
+        if self._answers:
+            logger.error("Waiting for the %s: %s", self._name, error)
+        self._answers = False
+
+
+class Scheduler(beat.Scheduler):
+    """The scheduler that ``celery beat`` runs: the ledger, publishing, and keeping in step with edits."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """``max_interval``, ``celery beat --max-interval``, is the longest sleep between two ticks."""
+        super().__init__(*args, **kwargs)
+        self._longest_sleep = min(
+            float(self.max_interval or 0) or LONGEST_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS
+        )
+        self._reconciliation = Reconciliation()
+        self._reconcile_at = 0.0
+        self._publish_at = 0.0
+        self._database = _Part("database")
+        self._broker = _Part("broker")
+
+    def setup_schedule(self) -> None:
+        """Nothing to set up: the schedules are in the database."""
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """One round; returns the seconds until the next one is needed."""
+        try:
+            close_old_connections()
+            seconds = self._round(timezone.now())
+        except (DatabaseError, InterfaceError) as error:
+            self._database.is_down(error)
+            close_old_connections()
+            return self._longest_sleep
+        self._database.is_up()
         liveness.show("beat")
         return seconds
+
+    def sync(self) -> None:
+        """Nothing to write back."""
+
+    @property
+    def info(self) -> str:
+        """A line for beat's banner."""
+        return "    . schedules -> the database"
+
+    def _round(self, now: datetime) -> float:
+        """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
+        recorded = ledger.record_due(now)
+        ledger.expire(now)
+        published = self._publish(recorded.queued, now)
+        self._reconcile()
+        is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
+        return 0.0 if is_busy else self._seconds_to_sleep()
+
+    def _publish(self, runs: list[Run], now: datetime) -> int:
+        """Publish the new runs, then those whose time has come again; returns how many of the latter."""
+        if time.monotonic() < self._publish_at:
+            return 0
+        try:
+            publisher.publish(runs)
+            published = publisher.publish_due(now)
+        except publisher.BrokerDownError as error:
+            self._publish_at = time.monotonic() + BROKER_REST_SECONDS
+            self._broker.is_down(error)
+            return 0
+        self._broker.is_up()
+        return published
+
+    def _reconcile(self) -> None:
+        if time.monotonic() >= self._reconcile_at and self._reconciliation.step():
+            self._reconcile_at = time.monotonic() + RECONCILE_EVERY_SECONDS
+
+    def _seconds_to_sleep(self) -> float:
+        moments = [ledger.next_due_at(), publisher.next_publish_after()]
+        now = timezone.now()
+        waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
+        return max(self._shortest_sleep(), min([self._longest_sleep, *waits]))
+
+    def _shortest_sleep(self) -> float:
+        """While the broker rests, runs that wait for it are no reason to look again at once."""
+        return 0.0 if time.monotonic() >= self._publish_at else 0.2

@@ -75,39 +75,49 @@ class Unpaused:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Waiting:
-    due: DueSlot
-    pause: Pause
-    until: datetime | None
+class _Stopped:
+    """A due slot and the pauses that stop it, if any."""
 
-    def is_held_at(self, now: datetime) -> bool:
-        return self.until is None or self.until > now
+    due: DueSlot
+    by: Sequence[Pause]
+    until: datetime | None
+    """When no pause is in the way any more; None while one is open."""
+
+    @property
+    def pause(self) -> Pause:
+        """The one that decides: a pause that skips goes before one that holds."""
+        return next((pause for pause in self.by if pause.on_resume is PausedSlots.SKIP), self.by[0])
+
+    @property
+    def is_skipped(self) -> bool:
+        return self.pause.on_resume is PausedSlots.SKIP
+
+    def is_over_at(self, now: datetime) -> bool:
+        return self.until is not None and self.until <= now
 
     def as_candidate(self, delay: timedelta) -> Candidate:
         start = self.due.slot + delay
         return Candidate(due=self.due, start=max(start, self.until or start), pause=self.pause)
 
+    def planned(self, verdict: Verdict) -> PlannedSlot:
+        return _planned(self.due, verdict, str(self.pause))
+
 
 def by_pauses(situation: Situation, due: Sequence[DueSlot]) -> Unpaused:
     """Skip, hold or let go each due slot."""
-    skipped: list[PlannedSlot] = []
-    candidates: list[Candidate] = []
-    waiting: list[_Waiting] = []
-    for each in due:
-        met, until = _pauses_on_the_way(situation, each.slot)
-        forbidding = next((pause for pause in met if pause.on_resume is PausedSlots.SKIP), None)
-        if forbidding:
-            skipped.append(_planned(each, Verdict.SKIPPED, str(forbidding)))
-        elif met:
-            waiting.append(_Waiting(due=each, pause=met[0], until=until))
-        else:
-            candidates.append(Candidate(due=each, start=each.slot + situation.delay))
-    stale, latest = _latest_of_each_end(waiting)
-    skipped.extend(_planned(each.due, Verdict.SKIPPED, str(each.pause)) for each in stale)
-    held, released = _split(latest, lambda each: each.is_held_at(situation.now))
-    candidates.extend(each.as_candidate(situation.delay) for each in released)
-    candidates.sort(key=lambda candidate: candidate.due.slot)
-    return Unpaused(skipped=skipped, held=_held(held), candidates=candidates)
+    paused, free = _split([_stopped(situation, each) for each in due], lambda each: bool(each.by))
+    forbidden, waiting = _split(paused, lambda each: each.is_skipped)
+    latest, stale = _latest_of_each_end(waiting)
+    released, blocked = _split(latest, lambda each: each.is_over_at(situation.now))
+    # What waits behind a newer slot that was skipped is not the latest any more.
+    held, overtaken = _split(blocked, lambda each: each.due is due[-1])
+    candidates = [each.as_candidate(situation.delay) for each in released]
+    candidates += [Candidate(due=each.due, start=each.due.slot + situation.delay) for each in free]
+    return Unpaused(
+        skipped=[each.planned(Verdict.SKIPPED) for each in (*forbidden, *stale, *overtaken)],
+        held=Held(planned=held[0].planned(Verdict.HELD), until=held[0].until) if held else None,
+        candidates=sorted(candidates, key=lambda candidate: candidate.due.slot),
+    )
 
 
 def by_policy(situation: Situation, candidates: Sequence[Candidate]) -> Iterator[PlannedSlot]:
@@ -119,36 +129,28 @@ def by_policy(situation: Situation, candidates: Sequence[Candidate]) -> Iterator
     yield from _judge_late(situation, late, on_time)
 
 
-def _pauses_on_the_way(situation: Situation, slot: datetime) -> tuple[list[Pause], datetime | None]:
-    """The pauses that stop a slot, from its own moment on and at the present one, and their end."""
-    met, until = _chain(situation.pauses, slot)
-    met_now, until_now = _chain(situation.pauses, situation.now)
-    return met + met_now, until_now if met_now else until
+def _stopped(situation: Situation, due: DueSlot) -> _Stopped:
+    """By the pauses it lies in; if it lies in none and is noticed late, by those of the present."""
+    own = [pause for pause in situation.pauses if pause.covers(due.slot)]
+    present = [pause for pause in situation.pauses if pause.covers(situation.now)]
+    waits_from = situation.now if present else due.slot
+    return _Stopped(due=due, by=own or present, until=_end(situation.pauses, waits_from))
 
 
-def _chain(pauses: Sequence[Pause], moment: datetime) -> tuple[list[Pause], datetime | None]:
-    """The pauses that cover a moment, or the end of one that does, and so on; and the last end."""
-    met: list[Pause] = []
+def _end(pauses: Sequence[Pause], moment: datetime) -> datetime | None:
+    """The first moment from this one on that no pause covers; None where one is open."""
     while covering := [pause for pause in pauses if pause.covers(moment)]:
-        met += covering
         ends = [pause.until for pause in covering if pause.until is not None]
         if len(ends) < len(covering):
-            return met, None
+            return None
         moment = max(ends)
-    return met, moment
+    return moment
 
 
-def _latest_of_each_end(waiting: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
-    """Of the slots that wait for the same end, the older ones and the latest."""
+def _latest_of_each_end(waiting: Sequence[_Stopped]) -> tuple[list[_Stopped], list[_Stopped]]:
+    """Of the slots that wait for the same end, the latest and the older ones."""
     groups = [list(group) for _, group in groupby(waiting, key=lambda each: each.until)]
-    return [each for group in groups for each in group[:-1]], [group[-1] for group in groups]
-
-
-def _held(held: Sequence[_Waiting]) -> Held | None:
-    for each in held:
-        planned = _planned(each.due, Verdict.HELD, str(each.pause))
-        return Held(planned=planned, until=each.until)
-    return None
+    return [group[-1] for group in groups], [each for group in groups for each in group[:-1]]
 
 
 def _is_past_deadline(situation: Situation, candidate: Candidate) -> bool:

@@ -42,6 +42,11 @@ def test_an_unknown_attribute_in_the_setting_is_reported_with_those_there_are(se
     assert "max_retries" in str(message.hint)
 
 
+def test_entries_of_celerys_own_setting_are_not_left_out_in_silence(settings: Settings) -> None:
+    settings.CELERY_BEAT_SCHEDULE = {"nightly": {"task": "tasks_app.nightly", "schedule": 60.0}}
+    assert list(messages_of(checks.check_jobs())) == ["jobs.W002"]
+
+
 def exposing(*schedules: Schedule) -> dict[str, Any]:
     return {"plain_probe": {"schedules": list(schedules)}}
 

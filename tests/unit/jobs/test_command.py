@@ -115,6 +115,13 @@ def test_a_job_called_by_a_job_is_a_child_run_with_its_parents_slot() -> None:
     assert output_of(child) == [("stdout", f"inner\nslot {slot.isoformat()}\n")]
 
 
+def test_children_of_a_run_without_a_slot_stand_for_the_moment_at_which_it_began() -> None:
+    call_command("probe", "--child=inner", stdout=io.StringIO())
+    child = Run.objects.get(parent__isnull=False)
+    assert child.parent is not None
+    assert child.scheduled_for == child.parent.started_at
+
+
 def test_siblings_after_a_child_still_belong_to_the_parent() -> None:
     with runner.recorded(make_running_run(), runner.new_recorder(), taken_over=True):
         call_command("probe", "one")

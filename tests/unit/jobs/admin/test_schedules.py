@@ -38,6 +38,11 @@ def submit(client: Client, interval: IntervalSchedule, **values: str) -> Any:
         "args": "[]",
         "kwargs": "{}",
         "headers": "{}",
+        "policy-TOTAL_FORMS": "1",
+        "policy-INITIAL_FORMS": "0",
+        "policy-0-misfire": "once",
+        "policy-0-catch_up_limit": "100",
+        "policy-0-jitter": "00:00:00",
         **values,
     }
     return client.post(reverse("admin:django_celery_beat_periodictask_add"), form)

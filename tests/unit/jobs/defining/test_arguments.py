@@ -56,6 +56,7 @@ KINDS = [
     ([arg("--level", type=int, choices=[1, 2])], {"level": "2"}, ["--level=2"], 2),
     ([DRY_RUN], {"dry_run": True}, ["--dry-run"], True),
     ([DRY_RUN], {"dry_run": False}, [], False),
+    ([arg("-q", "--quiet", action="store_true")], {"quiet": True}, ["--quiet"], True),
     ([arg("--quick", action="store_false")], {"quick": False}, ["--quick"], False),
     ([arg("--quick", action="store_false")], {"quick": True}, [], True),
     ([CACHE], {"cache": True}, ["--cache"], True),
@@ -151,7 +152,7 @@ WRONG_SHAPES = [
     (arg("--k", action="append_const", const=1), [2], "k: wants a list of 1, not 2"),
     (arg("-w", action="count"), -1, "w: wants a whole number from 0 to 100, not -1"),
     (arg("-w", action="count"), True, "w: wants a whole number from 0 to 100, not true"),
-    (arg("-w", action="count"), 10**9, "w: wants a whole number from 0 to 100, not 1000000000"),
+    (arg("-w", action="count"), 101, "w: wants a whole number from 0 to 100, not 101"),
     (arg("--color", nargs="?"), False, "color: wants text or a number, not false"),
     (arg("user", nargs="?"), True, "user: wants text or a number, not true"),
     (

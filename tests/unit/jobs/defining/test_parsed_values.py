@@ -97,6 +97,7 @@ KINDS = [
     (arg("--x", action="append", default=["a"]), ["a", "b"], ["b"]),
     (arg("--x", action="append", nargs=2), [["a", "b"]], [["a", "b"]]),
     (arg("--x", action="extend", nargs="+", type=int), [1, 2], [1, 2]),
+    (arg("--x", action="extend", nargs="+", type=split), [["a", "b"], ["c"]], ["a,b", "c"]),
     (arg("--x", action="append_const", const=str), [str, str], ["x", "x"]),
     (arg("x", nargs="?"), "a", "a"),
 ]
@@ -107,6 +108,16 @@ def test_what_differs_from_the_default_is_told(argument: Argument, value: object
     parser = a_parser(argument)
 
     assert from_namespace(parser, {"x": value}) == ({} if told is None else {"x": told})
+
+
+def test_zero_is_not_taken_for_a_flag_that_stores_false() -> None:
+    parser = a_parser(
+        arg("--limit", type=int, default=9),
+        arg("--no-limit", action="store_const", const=False, dest="limit"),
+    )
+
+    assert from_namespace(parser, {"limit": 0})["limit"] is not False
+    assert from_namespace(parser, {"limit": False})["limit"] is False
 
 
 def test_only_a_job_s_own_options_are_told_and_verbosity_when_it_is_not_usual() -> None:
@@ -131,7 +142,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(argument=st.sampled_from([argument for argument, *_ in KINDS]), value=ANYTHING)
 def test_whatever_a_command_received_is_told_as_json(argument: Argument, value: object) -> None:
     dumps(from_namespace(a_parser(argument), {"x": value}), allow_nan=False)

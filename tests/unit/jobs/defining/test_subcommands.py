@@ -11,7 +11,7 @@ from tasks_app.jobs.defining.arguments import (
     parse,
     to_argv,
 )
-from tests.unit.jobs.defining.parsers import Argument, a_parser, arg
+from tests.unit.jobs.defining.parsers import Argument, a_parser, a_plain_parser, arg
 
 
 def a_parser_with_subcommands(*arguments: Argument, dest: str = "cmd") -> CommandParser:
@@ -78,6 +78,8 @@ def test_subcommands_without_a_dest_are_refused_with_the_reason() -> None:
     assert option_names(parser) == ["days", "verbosity"]
     with pytest.raises(OptionsError, match=r"depth: .*add_subparsers\(\) was given no dest"):
         to_argv(parser, {"depth": 1})
+    with pytest.raises(OptionsError, match=r"dayz: no such option"):
+        to_argv(parser, {"dayz": 1})
     with pytest.raises(OptionsError, match=r"drop: .*add_subparsers\(\) was given no dest"):
         from_argv(parser, ["drop", "x"])
 
@@ -88,10 +90,10 @@ def test_the_message_of_a_subcommand_comes_back_whole() -> None:
 
 
 def test_a_subcommand_does_not_end_the_process(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = a_parser_with_subcommands()
-    parser.called_from_command_line = True
+    parser = a_plain_parser()
+    parser.add_subparsers(dest="cmd").add_parser("fetch").add_argument("url")
 
-    with pytest.raises(OptionsError, match="the following arguments are required: url"):
+    with pytest.raises(OptionsError, match=r"^the following arguments are required: url$"):
         parse(parser, {"cmd": "fetch"})
 
     assert capsys.readouterr() == ("", "")

@@ -1,9 +1,11 @@
 """One run is executed once: claimed, called through its parser, finished."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from tasks_app.jobs.models import Run, RunOutput, Status, Trigger
 from tasks_app.jobs.running import runner
@@ -42,6 +44,19 @@ def test_a_run_that_is_not_queued_is_not_executed(status: Status) -> None:
     run = Run.objects.create(job="probe", options={"words": ["x"]}, status=status, trigger=Trigger.CELERY)
     assert runner.execute(run.pk, worker="w") is None
     assert not RunOutput.objects.exists()
+
+
+def test_a_run_past_its_starting_deadline_is_not_executed() -> None:
+    run = queued()
+    Run.objects.update(start_before=timezone.now())
+    assert runner.execute(run.pk, worker="w") is None
+    assert Run.objects.get().status == Status.QUEUED
+
+
+def test_a_run_before_its_starting_deadline_is_executed() -> None:
+    run = queued()
+    Run.objects.update(start_before=timezone.now() + timedelta(minutes=1))
+    assert runner.execute(run.pk, worker="w") is not None
 
 
 def test_a_run_that_does_not_exist_is_not_executed() -> None:

@@ -5,7 +5,13 @@ from itertools import islice
 
 import pytest
 
-from tasks_app.jobs.scheduling.slots import RuleError, next_slot, previous_slot, slots_between
+from tasks_app.jobs.scheduling.slots import (
+    RuleError,
+    count_slots,
+    next_slot,
+    previous_slot,
+    slots_between,
+)
 from tests.unit.jobs.scheduling.moments import cron, shown, utc
 
 LONDON, NEW_YORK, LORD_HOWE = "Europe/London", "America/New_York", "Australia/Lord_Howe"
@@ -248,6 +254,50 @@ def test_the_same_slots_are_found_going_backward(
     while len(found) < len(slots):
         found.insert(0, previous_slot(rule, found[0]) or datetime.min.replace(tzinfo=UTC))
     assert shown(found, zone) == slots
+
+
+@pytest.mark.parametrize(
+    ("expression", "before", "slot"),
+    [
+        ("30 1 * * *", "2026-10-25T01:10+00:00", "2026-10-25T01:30+01:00"),
+        ("50 * * * *", "2026-10-25T01:10+00:00", "2026-10-25T01:50+01:00"),
+        ("0 * * * *", "2026-10-25T01:10+00:00", "2026-10-25T01:00+00:00"),
+        ("0 * * * *", "2026-10-25T01:10+01:00", "2026-10-25T01:00+01:00"),
+        ("50 * * * *", "2026-10-25T02:10+00:00", "2026-10-25T01:50+00:00"),
+    ],
+)
+def test_in_the_repeated_hour_the_previous_slot_may_be_of_the_first_pass(
+    expression: str, before: str, slot: str
+) -> None:
+    previous = previous_slot(cron(expression, LONDON), datetime.fromisoformat(before))
+    assert previous is not None
+    assert shown([previous], LONDON) == [slot]
+
+
+@pytest.mark.parametrize(
+    ("zone", "expression", "after", "until", "count"),
+    [
+        # 29 December is followed by the 31st, at whose midnight the times of the 30th count.
+        ("Pacific/Apia", "0 12 30 12 *", "2011-12-29T12:00-10:00", "2012-01-02T00:00+14:00", 1),
+        ("Pacific/Apia", "0 12 * * *", "2011-12-29T11:00-10:00", "2012-01-01T12:00+14:00", 4),
+        # At one minute past midnight it is 23:01 again, so midnight comes twice.
+        ("America/St_Johns", "0 0 * * *", "2010-11-06T23:30-02:30", "2010-11-09T00:00-03:30", 3),
+        ("America/St_Johns", "0 * * * *", "2010-11-06T23:30-02:30", "2010-11-08T00:00-03:30", 26),
+        (LONDON, "*/30 * * * *", "2026-10-24T00:00+01:00", "2026-10-26T00:00+00:00", 98),
+        (LONDON, "*/30 * * * *", "2026-03-28T00:00+00:00", "2026-03-30T00:00+01:00", 94),
+        (LONDON, "15,45 9-17 * * mon-fri", "2026-05-01T12:15+01:00", "2026-05-04T12:15+01:00", 18),
+    ],
+)
+def test_days_with_a_clock_change_are_counted_right(
+    zone: str, expression: str, after: str, until: str, count: int
+) -> None:
+    rule, start, end = (
+        cron(expression, zone),
+        datetime.fromisoformat(after),
+        datetime.fromisoformat(until),
+    )
+    assert count_slots(rule, start, end) == count
+    assert len(list(slots_between(rule, start, end))) == count
 
 
 def test_a_moment_within_a_minute_is_before_the_next_minute() -> None:

@@ -52,18 +52,18 @@ MISTAKES = [
     ("-5 * * * *", "minute: '-5' is not understood"),
     ("*/0 * * * *", "minute: the step in '*/0' must be 1 or more"),
     ("*/x * * * *", "minute: '*/x' is not understood"),
-    ("5/15 * * * *", r"minute: a step needs a range, such as 5-59/15, or a \*"),
-    ("0 0 ? * *", r"day-of-month: '\?' is not understood"),
+    ("5/15 * * * *", "minute: a step needs a range, such as 5-59/15, or a *"),
+    ("0 0 ? * *", "day-of-month: '?' is not understood"),
     ("٣ * * * *", "minute: '٣' is not understood"),
     ("", f"the expression has 0 fields, cron has 5: {FIELDS}"),
     ("*", f"the expression has 1 field, cron has 5: {FIELDS}"),
     ("* * * *", f"the expression has 4 fields, cron has 5: {FIELDS}"),
     ("0 * * * * *", f"the expression has 6 fields, cron has 5: {FIELDS}"),
     ("@reboot", "the expression @reboot names no time; a schedule needs one"),
-    ("@dayly", "the expression '@dayly' is not known; there are @yearly, .*@hourly"),
+    ("@dayly", f"the expression '@dayly' is not known; there are {', '.join(MACROS)}"),
     ("0 0 30 2 *", "day-of-month: day 30 never comes in month 2"),
     ("0 0 31 apr,jun *", "day-of-month: day 31 never comes in month apr,jun"),
-    ("0 0 */31 * mon#5", r"the expression never comes: no day is \*/31 and weekday mon#5 at once"),
+    ("0 0 */31 * mon#5", "the expression never comes: no day is */31 and weekday mon#5 at once"),
 ]
 
 
@@ -74,8 +74,9 @@ def test_an_expression_is_read_into_plain_numbers(written: str, meant: str) -> N
 
 @pytest.mark.parametrize(("written", "message"), MISTAKES)
 def test_a_mistake_is_named_with_its_field(written: str, message: str) -> None:
-    with pytest.raises(RuleError, match=message):
+    with pytest.raises(RuleError) as caught:
         parse(written)
+    assert str(caught.value) == message
 
 
 def test_an_error_carries_the_field_for_a_form() -> None:
@@ -116,9 +117,9 @@ def test_a_star_at_the_front_of_minute_or_hour_follows_the_clock(
 
 def test_the_fields_of_a_crontab_schedule_become_one_expression() -> None:
     expression = cron_expression(
-        minute="0, 30", hour=" 9-17 ", day_of_month="*", month_of_year="*", day_of_week="mon-fri"
+        minute="0, 30", hour=" 9-17 ", day_of_month="1", month_of_year="*", day_of_week="mon-fri"
     )
-    assert expression == "0,30 9-17 * * mon-fri"
+    assert expression == "0,30 9-17 1 * mon-fri"
 
 
 def test_an_empty_field_of_a_crontab_schedule_is_named() -> None:

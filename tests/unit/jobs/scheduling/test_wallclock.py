@@ -18,7 +18,7 @@ def test_a_zone_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "../UTC", "", "/etc/passwd", "a\0b"])
 def test_a_name_that_is_no_zone_is_named_in_the_error(name: str) -> None:
-    with pytest.raises(RuleError, match="time zone: .* is not known") as caught:
+    with pytest.raises(RuleError, match=r"time zone: .* is not known") as caught:
         wallclock.zone_named(name)
     assert caught.value.field == "time zone"
 

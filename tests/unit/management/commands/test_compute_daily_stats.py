@@ -138,6 +138,12 @@ def test_days_that_make_no_sense_are_refused(line: list[str], reason: str) -> No
     assert not DailyStat.objects.exists()
 
 
-def test_the_longest_range_is_accepted_by_its_edge() -> None:
-    with pytest.raises(CommandError, match="more than 3660 days"):
+def test_a_range_one_day_too_long_is_refused() -> None:
+    with pytest.raises(CommandError, match="From 2016-01-01 to 2026-01-08 are more than 3660 days"):
         call_command("compute_daily_stats", "--from=2016-01-01", "--to=2026-01-08")
+
+
+def test_a_day_beside_a_range_is_refused_also_where_no_parser_sees_it() -> None:
+    day = date(2026, 3, 2)
+    with pytest.raises(CommandError, match="takes no --date"):
+        call_command("compute_daily_stats", date=day, date_from=day, date_to=day)

@@ -37,11 +37,12 @@ def test_on_a_terminal_the_line_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
         call_command(Command(stderr=terminal, force_color=True), "4711")
     assert terminal.getvalue() == "\x1b[31mUser 4711 not found.\n\x1b[0m"
+    assert Run.objects.get().error == "User 4711 not found."
 
 
 def test_a_run_that_finds_nobody_has_failed_and_says_why() -> None:
     run = run_for_slot("find_user", utc(2026, 1, 1), user_id=4711)
-    assert (run.status, run.exit_code) == ("failed", 1)
+    assert (run.status, run.exit_code, run.error) == ("failed", 1, "User 4711 not found.")
     assert RunOutput.objects.get(run=run).text == "User 4711 not found.\n"
 
 

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from tasks_app.jobs.models import Run, RunOutput
 from tasks_app.management.commands import cleanup_tokens, compute_daily_stats, nightly
-from tests.unit.builders import output_of, run_for_slot, utc
+from tests.unit.builders import make_user, output_of, run_for_slot, utc
 
 pytestmark = pytest.mark.django_db
 
@@ -106,6 +106,13 @@ def test_verbosity_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     output_of("nightly", "--verbosity=2")
     assert seen == [2]
+
+
+def test_what_a_job_says_on_stderr_is_not_lost() -> None:
+    make_user("İ" * 250 + "@b.d")
+    stderr = io.StringIO()
+    call_command("nightly", stdout=io.StringIO(), stderr=stderr)
+    assert "would become too long" in stderr.getvalue()
 
 
 def test_it_comes_with_a_schedule_at_three() -> None:

@@ -113,6 +113,22 @@ def test_a_batch_that_fails_leaves_the_earlier_ones_done_and_the_next_start_goes
     assert output_of("normalize_emails", "--batch-size=1") == "checked 3 / changed 2 (commit)\n"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_each_batch_is_written_in_a_transaction_of_its_own() -> None:
+    make_users("A@b.de", "B@b.de")
+    seen = []
+
+    def watch(execute: Execute, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if "auth_user" in sql:
+            seen.append((sql.split(maxsplit=1)[0], connection.in_atomic_block))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(watch):
+        output_of("normalize_emails", "--batch-size=1")
+    batch = [("SELECT", False), ("UPDATE", True)]
+    assert seen == [*batch, *batch, ("SELECT", False)]
+
+
 def test_what_somebody_else_wrote_meanwhile_is_kept() -> None:
     make_users("Old@b.de", "Other@b.de")
     user = get_user_model()._default_manager.order_by("pk").first()

@@ -1,0 +1,57 @@
+"""``manage.py next_slots``: when schedules are due."""
+
+import heapq
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from tasks_app.jobs.management import moments, printing, timetables
+from tasks_app.jobs.management.commands.runs import positive
+from tasks_app.jobs.management.timetables import Timetable
+from tasks_app.jobs.scheduling.slots import RESOLUTION, slots_between
+
+
+class Command(BaseCommand):
+    """A moment a line; of all schedules together, each moment with its schedule's name."""
+
+    help = "Show the next slots of a schedule, of a cron expression, or of all enabled schedules together."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Whose slots, from when, how many, and in which form."""
+        timetables.add_arguments(parser)
+        parser.add_argument(
+            "--from",
+            metavar="MOMENT",
+            help=f"Slots at or after it; {moments.MOMENT_HELP}. Default: now.",
+        )
+        parser.add_argument("--count", type=positive, default=5, help="How many; default: %(default)s.")
+        parser.add_argument("--json", action="store_true", help="A JSON list of objects.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print the slots in the order of time."""
+        choice = timetables.chosen(options, self.stderr.write)
+        start = timezone.now()
+        if options["from"] is not None:
+            start = moments.moment(options["from"], "--from", choice.zone)
+        slots = (_slots(each, start) for each in choice.timetables)
+        found = islice(heapq.merge(*slots, key=lambda pair: pair[0]), options["count"])
+        if options["json"]:
+            lines = printing.json_lines(each.described(slot) for slot, each in found)
+        else:
+            lines = (_line(slot, each, is_single=choice.is_single) for slot, each in found)
+        printing.write_lines(self.stdout, lines)
+
+
+def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Timetable]]:
+    found = slots_between(timetable.rule, start - RESOLUTION, moments.LATEST, window=timetable.window)
+    return ((slot, timetable) for slot in found)
+
+
+def _line(slot: datetime, timetable: Timetable, *, is_single: bool) -> str:
+    moment = moments.shown(slot, timetable.zone)
+    return moment if is_single else f"{moment}\t{timetable.label}"

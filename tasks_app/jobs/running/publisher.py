@@ -1,0 +1,164 @@
+"""Publishing: queued runs' messages are given to the broker, in batches, as often as it takes.
+
+Whoever takes runs to publish first moves their ``publish_after`` on by a short grace: others leave them alone
+for that time, and take them when it passes without the broker having had them. A run that was published
+comes up again at growing intervals until somebody claims it: a message that Redis lost is published
+again, and a long queue is not flooded with copies.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from celery import current_app
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+from kombu import Producer
+from kombu.exceptions import OperationalError
+
+from tasks_app.jobs.defining import registry
+from tasks_app.jobs.models import Run, Status
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1000
+GRACE_OF_THE_RECORDER = timedelta(seconds=5)
+LONGEST_INTERVAL = timedelta(hours=1)
+
+
+class BrokerDownError(Exception):
+    """The broker did not take a batch of messages. Their runs stay queued and come up again."""
+
+
+def publish(runs: Sequence[Run]) -> None:
+    """Give the runs' messages to the broker. Raises BrokerDownError when it did not take them all.
+
+    A message that arrived although the broker seemed to refuse it is harmless: a run is claimed once.
+    """
+    if not runs:
+        return
+    try:
+        with current_app.producer_or_acquire() as producer, producer.batch():
+            for run in runs:
+                _send(run, producer)
+    except _broker_errors() as error:
+        raise BrokerDownError(f"{type(error).__name__}: {error}") from error
+    _mark_published(runs)
+
+
+def try_to_publish(runs: Sequence[Run]) -> None:
+    """Publish; where the broker is down leave it, with a line in the log, to who publishes queued runs."""
+    try:
+        publish(runs)
+    except BrokerDownError as error:
+        logger.warning("%d runs stay queued until the broker is back: %s", len(runs), error)
+
+
+def publish_due(now: datetime) -> int:
+    """Publish a batch of the queued runs whose time has come (again); returns how many.
+
+    Raises BrokerDownError.
+    """
+    runs = _take_due(now)
+    publish(runs)
+    return len(runs)
+
+
+def next_publish_after() -> datetime | None:
+    """When the next queued run wants to be published."""
+    queued = Run.objects.filter(status=Status.QUEUED, publish_after__isnull=False)
+    return queued.order_by("publish_after").values_list("publish_after", flat=True).first()
+
+
+def publish_interval(publish_count: int) -> timedelta:
+    """How long a run that was published so often is left alone."""
+    doublings = min(max(publish_count - 1, 0), 10)
+    first = timedelta(seconds=settings.REPUBLISH_AFTER_SECONDS)
+    return min(first * (1 << doublings), LONGEST_INTERVAL)
+
+
+def _take_due(now: datetime) -> list[Run]:
+    due = Run.objects.filter(status=Status.QUEUED, publish_after__lte=now)
+    if not due.exists():
+        return []
+    with transaction.atomic():
+        runs = list(due.order_by("publish_after").select_for_update(skip_locked=True)[:BATCH])
+        _still_queued(runs).update(publish_after=now + GRACE_OF_THE_RECORDER)
+    schedules = PeriodicTask.objects.in_bulk({run.schedule_id for run in runs if run.schedule_id})
+    for run in runs:
+        run.schedule = schedules.get(run.schedule_id)
+    return runs
+
+
+def _send(run: Run, producer: Producer) -> None:
+    # Nobody waits for a result, the ledger has it: so a result backend that is down cannot stop this.
+    current_app.send_task(
+        task_name(run.job),
+        args=run.args,
+        kwargs=run.options,
+        task_id=str(run.pk),
+        ignore_result=True,
+        producer=producer,
+        retry=False,
+        **_routing(run.schedule),
+    )
+
+
+def _routing(schedule: PeriodicTask | None) -> dict[str, Any]:
+    """Where django-celery-beat's fields send the message."""
+    if schedule is None:
+        return {}
+    names = ("queue", "exchange", "routing_key", "priority")
+    routing = {name: value for name in names if (value := getattr(schedule, name)) not in (None, "")}
+    return {**routing, "headers": _headers(schedule)}
+
+
+def _headers(schedule: PeriodicTask) -> dict[str, Any]:
+    try:
+        headers = json.loads(schedule.headers or "{}")
+    except ValueError:
+        # They decorate the message; a run is not lost for them.
+        logger.warning("The headers of schedule %s are not JSON and are left out", schedule.name)
+        headers = {}
+    return {**headers, "periodic_task_name": schedule.name}
+
+
+def _mark_published(runs: Sequence[Run]) -> None:
+    """Jobs come up again until they are claimed; an ordinary task has nobody to claim it, and is sent."""
+    now = timezone.now()
+    is_job = registry.all_jobs().__contains__
+    for count, group in _grouped(run for run in runs if is_job(run.job)):
+        _still_queued(group).update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
+    ordinary = [run for run in runs if not is_job(run.job)]
+    if ordinary:
+        _still_queued(ordinary).update(status=Status.SENT, publish_after=None, finished_at=now)
+
+
+def _grouped(runs: Iterable[Run]) -> Iterator[tuple[int, list[Run]]]:
+    by_count = attrgetter("publish_count")
+    for count, group in groupby(sorted(runs, key=by_count), by_count):
+        yield count, list(group)
+
+
+def _still_queued(runs: Sequence[Run]) -> QuerySet[Run]:
+    return Run.objects.filter(pk__in=[run.pk for run in runs], status=Status.QUEUED)
+
+
+@cache
+def _broker_errors() -> tuple[type[BaseException], ...]:
+    connection = current_app.connection_for_write()
+    return (OperationalError, *connection.connection_errors, *connection.channel_errors)
+
+
+def task_name(job: str) -> str:
+    """The name of the task that executes a job, or of an ordinary task."""
+    job_found = registry.all_jobs().get(job)
+    return job_found.task_name if job_found else job

@@ -1,0 +1,165 @@
+"""The ledger: schedules that are due become runs, each slot exactly one, in one transaction.
+
+``record_due`` takes a batch of due ``NextSlot`` rows under row locks (where the database has them, rows that
+another beat holds are passed over; SQLite's one writer at a time does the same), plans each schedule, and
+writes its runs and its next slot together. Nothing is published here: a run that is in the ledger is
+published by whoever gets to it, as often as it takes.
+
+``follow`` brings the rows of some schedules in line with what the schedules are now. A change of times never
+creates a slot in the past: the schedule counts from the moment at which the change is noticed. A slot of the
+old times that was due but not yet recorded is recorded then.
+
+A schedule that cannot be evaluated is marked broken, with the reason, and stops no other.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import DatabaseError, transaction
+from django.db.models import F
+from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.models import NextSlot, Run, SchedulePolicy, Status
+from tasks_app.jobs.scheduling import planning, slot_runs, timing
+from tasks_app.jobs.scheduling.pauses import PauseBook
+from tasks_app.jobs.scheduling.planning import PlannedSlot, Verdict
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1000
+EDITED_MEANWHILE = "the schedule was edited before this slot was recorded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What one batch has put into the ledger."""
+
+    due_count: int
+    """How many schedules were due; a full batch means that there may be more."""
+    queued: list[Run]
+    """Runs whose messages are to be published."""
+
+
+def record_due(now: datetime) -> Recorded:
+    """Record a batch of the schedules that are due, oldest first."""
+    if not NextSlot.objects.filter(due_at__lte=now).exists():
+        return Recorded(due_count=0, queued=[])
+    with transaction.atomic():
+        due = NextSlot.objects.filter(due_at__lte=now).order_by("due_at")
+        rows = list(due.select_for_update(skip_locked=True)[:BATCH])
+        runs = _settle(rows, now)
+    queued = [run for run in runs if run.status == Status.QUEUED]
+    # Outside the transaction: whoever edits a schedule locks it before its next slot, this locks it after.
+    _count_runs(queued, now)
+    return Recorded(due_count=len(rows), queued=queued)
+
+
+def follow(schedule_ids: Collection[int], now: datetime) -> None:
+    """Bring the rows of these schedules in line with what the schedules are now."""
+    with transaction.atomic():
+        known = NextSlot.objects.select_for_update().in_bulk(schedule_ids)
+        new = (NextSlot(pk=pk, handled_until=now, timing="") for pk in set(schedule_ids) - set(known))
+        _settle([*known.values(), *new], now)
+
+
+def next_due_at() -> datetime | None:
+    """When the next schedule is due."""
+    waiting = NextSlot.objects.filter(due_at__isnull=False)
+    return waiting.order_by("due_at").values_list("due_at", flat=True).first()
+
+
+def expire(now: datetime) -> int:
+    """Move queued runs past their ``start_before`` to expired; returns how many."""
+    late = Run.objects.filter(status=Status.QUEUED, start_before__lte=now)
+    if not late.exists():
+        return 0
+    reason = "Not started before its starting deadline."
+    return late.update(status=Status.EXPIRED, finished_at=now, publish_after=None, error=reason)
+
+
+def _settle(rows: Sequence[NextSlot], now: datetime) -> list[Run]:
+    """Account for what was due, and name the next slots; returns the runs that were written."""
+    loaded = timing.load([row.pk for row in rows])
+    _complete_policies(loaded.schedules.values())
+    book = PauseBook(list(loaded.schedules), min((row.handled_until for row in rows), default=now))
+    runs = []
+    for row in rows:
+        if row.pk in loaded.unreadable:
+            _mark_broken(row, f"number {row.pk}", loaded.unreadable[row.pk])
+        elif row.pk in loaded.schedules:
+            runs += _settle_one(loaded.schedules[row.pk], row, book, now)
+    Run.objects.bulk_create(runs, ignore_conflicts=True)
+    _save([row for row in rows if row.pk in loaded.schedules or row.pk in loaded.unreadable])
+    spent = {run.schedule_id for run in runs if run.schedule and run.schedule.one_off}
+    PeriodicTask.objects.filter(pk__in=spent).update(enabled=False)
+    gone = {row.pk for row in rows} - set(loaded.schedules) - set(loaded.unreadable)
+    NextSlot.objects.filter(pk__in=gone | spent).delete()
+    return runs
+
+
+def _settle_one(schedule: PeriodicTask, row: NextSlot, book: PauseBook, now: datetime) -> list[Run]:
+    try:
+        work = slot_runs.work_of(schedule)
+        policy = timing.policy_of(schedule.policy)
+        records = list(_overtaken(schedule, row, now))
+        found = planning.plan(
+            rule=timing.rule_of(schedule, schedule.policy),
+            window=timing.window_of(schedule),
+            policy=policy,
+            pauses=book.of(schedule.pk),
+            identity=schedule.pk,
+            handled_until=now if row.timing != schedule.timing else row.handled_until,
+            now=now,
+        )
+    except DatabaseError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one schedule must not stop the others
+        _mark_broken(row, schedule.name, str(error) or type(error).__name__)
+        return []
+    row.slot, row.due_at, row.broken = found.next_slot, found.due_at, ""
+    row.handled_until, row.timing = found.handled_until, schedule.timing
+    planned = [*records, *found.records]
+    return [slot_runs.run_of(schedule, work, each, now=now, policy=policy) for each in planned]
+
+
+def _overtaken(schedule: PeriodicTask, row: NextSlot, now: datetime) -> Iterable[PlannedSlot]:
+    """The slot that was due by the old times when they were edited."""
+    if row.timing == schedule.timing or row.slot is None or row.due_at is None or row.due_at > now:
+        return
+    is_on_time = now - row.due_at < timing.policy_of(schedule.policy).misfire_grace
+    verdict = Verdict.RUN if is_on_time else Verdict.MISSED
+    yield PlannedSlot(scheduled_for=row.slot, verdict=verdict, reason=EDITED_MEANWHILE)
+
+
+def _mark_broken(row: NextSlot, name: str, reason: str) -> None:
+    if row.broken != reason:
+        logger.error("Schedule %s is broken: %s", name, reason)
+    row.slot, row.due_at, row.broken = None, None, reason
+
+
+def _save(rows: Sequence[NextSlot]) -> None:
+    """Write the rows in one statement, whether they are new or not."""
+    NextSlot.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["schedule"],
+        update_fields=["slot", "due_at", "handled_until", "timing", "broken"],
+    )
+
+
+def _complete_policies(schedules: Iterable[PeriodicTask]) -> None:
+    """A schedule that came by a road without signals gets its policy here."""
+    missing = [schedule for schedule in schedules if not hasattr(schedule, "policy")]
+    for schedule in missing:
+        schedule.policy = SchedulePolicy(schedule=schedule)
+    SchedulePolicy.objects.bulk_create([schedule.policy for schedule in missing], ignore_conflicts=True)
+
+
+def _count_runs(runs: Sequence[Run], now: datetime) -> None:
+    """Keep django-celery-beat's own figures for those who read them."""
+    schedule_ids = {run.schedule_id for run in runs}
+    PeriodicTask.objects.filter(pk__in=schedule_ids).update(
+        last_run_at=now, total_run_count=F("total_run_count") + 1
+    )

@@ -1,0 +1,34 @@
+"""The pauses that concern some schedules, as planning takes them, read with one query."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from django.db.models import Q
+
+from tasks_app.jobs.models import Pause
+from tasks_app.jobs.scheduling import policy
+
+
+class PauseBook:
+    """Each schedule's own pauses and those of the whole service."""
+
+    def __init__(self, schedule_ids: Collection[int], since: datetime) -> None:
+        """Those of these schedules that reach beyond the moment."""
+        concerning = Q(schedule=None) | Q(schedule__in=schedule_ids)
+        self._pauses: dict[int | None, list[policy.Pause]] = {}
+        for row in Pause.objects.reaching_beyond(since).filter(concerning):
+            self._pauses.setdefault(row.schedule_id, []).append(_planned_pause(row))
+
+    def of(self, schedule_id: int) -> list[policy.Pause]:
+        """One schedule's pauses and the whole service's."""
+        return [*self._pauses.get(schedule_id, ()), *self._pauses.get(None, ())]
+
+
+def _planned_pause(row: Pause) -> policy.Pause:
+    return policy.Pause(
+        since=row.since,
+        until=row.until,
+        reason=row.reason,
+        person=row.who,
+        on_resume=policy.PausedSlots(row.on_resume),
+    )

@@ -1,0 +1,124 @@
+"""Slots as runs: what a planned slot becomes in the ledger. Reads the schedule, writes nothing.
+
+A slot's run has an id made from the schedule and the slot. So whoever records a slot a second time,
+for whatever reason, names the same run, and a message published twice wakes one run.
+"""
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from celery import current_app
+from django.apps import apps
+from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.defining import registry
+from tasks_app.jobs.models import Run, Status, Trigger
+from tasks_app.jobs.running.publisher import GRACE_OF_THE_RECORDER
+from tasks_app.jobs.scheduling.planning import PlannedSlot, Policy, Verdict
+
+# Names a slot's run (RFC 9562, version 5).
+SLOT_NAMESPACE = uuid.UUID("0d6c9df7-5d4a-4c3c-9a60-63c3a3f0c4a7")
+
+STATUSES = {
+    Verdict.RUN: Status.QUEUED,
+    Verdict.MISSED: Status.MISSED,
+    Verdict.SKIPPED: Status.SKIPPED,
+}
+
+
+class BrokenScheduleError(ValueError):
+    """A schedule that cannot be carried out; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a schedule starts."""
+
+    job: str
+    """A job's name, or an ordinary task's."""
+    args: list[Any]
+    options: dict[str, Any]
+
+
+def work_of(schedule: PeriodicTask) -> Work:
+    """What the schedule starts. Raises BrokenScheduleError."""
+    options, args = _json(schedule, "kwargs", dict), _json(schedule, "args", list)
+    jobs = {job.task_name: job for job in registry.all_jobs().values()}
+    if schedule.task not in jobs:
+        _refuse_vanished(schedule.task)
+        return Work(job=schedule.task, args=args, options=options)
+    if args:
+        raise BrokenScheduleError("args: a job takes its options by name; put them into kwargs")
+    return Work(job=jobs[schedule.task].name, args=[], options=options)
+
+
+def run_of(schedule: PeriodicTask, work: Work, planned: PlannedSlot, *, now: datetime, policy: Policy) -> Run:
+    """The row for a slot, not saved."""
+    status = STATUSES[planned.verdict]
+    is_queued = status is Status.QUEUED
+    return Run(
+        id=run_id(schedule.pk, planned.scheduled_for),
+        job=work.job,
+        args=work.args,
+        options=work.options,
+        trigger=Trigger.SCHEDULE,
+        schedule=schedule,
+        schedule_name=schedule.name,
+        scheduled_for=planned.scheduled_for,
+        status=status,
+        queued_at=now,
+        publish_after=now + GRACE_OF_THE_RECORDER if is_queued else None,
+        start_before=_start_before(schedule, planned, now, policy) if is_queued else None,
+        folded=planned.dropped,
+        error="" if is_queued else planned.reason,
+    )
+
+
+def run_id(schedule_id: int, slot: datetime) -> uuid.UUID:
+    """The id of a slot's run: the same whoever asks."""
+    return uuid.uuid5(SLOT_NAMESPACE, f"{schedule_id}:{slot.isoformat()}")
+
+
+def _start_before(
+    schedule: PeriodicTask, planned: PlannedSlot, now: datetime, policy: Policy
+) -> datetime | None:
+    """The earliest of the policy's deadline and django-celery-beat's two ways for a message to expire."""
+    ends = [schedule.expires]
+    if schedule.expire_seconds is not None:
+        ends.append(now + timedelta(seconds=schedule.expire_seconds))
+    if policy.starting_deadline is not None:
+        ends.append(planned.scheduled_for + policy.starting_deadline)
+    return min((end for end in ends if end is not None), default=None)
+
+
+def _json(schedule: PeriodicTask, field: str, kind: type) -> Any:
+    text = getattr(schedule, field) or json.dumps(kind())
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise BrokenScheduleError(f"{field}: {text[:100]!r} is not JSON: {error}") from error
+    if not isinstance(value, kind):
+        wanted = "an object" if kind is dict else "a list"
+        raise BrokenScheduleError(f"{field}: {text[:100]!r} is not {wanted}")
+    return value
+
+
+def _refuse_vanished(task: str) -> None:
+    """A task under one of our own apps that nobody defines is gone; another service's we cannot know."""
+    if task not in _known_tasks() and task.partition(".")[0] in _own_names():
+        raise BrokenScheduleError(f"task: there is no job or task {task!r} any more")
+
+
+@cache
+def _known_tasks() -> frozenset[str]:
+    current_app.loader.import_default_modules()
+    return frozenset(current_app.tasks)
+
+
+def _own_names() -> set[str]:
+    configs = list(apps.get_app_configs())
+    return {config.label for config in configs} | {config.name.partition(".")[0] for config in configs}

@@ -1,0 +1,132 @@
+"""A stored schedule's times: as a rule and a window, and as one text made by the database.
+
+The text, ``timing``, changes exactly when the times do, whoever changed them and by whatever means; so
+comparing it with the one that was kept finds every edit, also of those that send no signal.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.core.exceptions import ValidationError
+from django.db.models import Func, QuerySet, TextField, Value
+from django.db.models.functions import Cast, Coalesce
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from tasks_app.jobs.defining.declaration import Misfire
+from tasks_app.jobs.models import SchedulePolicy
+from tasks_app.jobs.scheduling.policy import Policy
+from tasks_app.jobs.scheduling.slots import (
+    Clocked,
+    Cron,
+    Interval,
+    Rule,
+    RuleError,
+    Solar,
+    Window,
+    cron_expression,
+)
+
+KINDS = ("crontab", "interval", "solar", "clocked")
+
+_FIELDS = (
+    *(f"crontab__{field}" for field in ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")),
+    *("crontab__timezone", "interval__every", "interval__period"),
+    *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
+    *("start_time", "expires", "one_off"),
+)
+_PARTS = [
+    part
+    for field in _FIELDS
+    for part in (Coalesce(Cast(field, TextField()), Value("-"), output_field=TextField()), Value("|"))
+]
+UNREADABLE = (ValidationError, ValueError, TypeError)
+"""What Django's fields raise on values that only SQL can have put there."""
+
+# Django's Concat nests its parts pair by pair, deeper than SQLite's parser goes.
+TIMING = Func(*_PARTS, template="(%(expressions)s)", arg_joiner=" || ", output_field=TextField())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Enabled schedules with all that planning asks of them, and their ``timing``."""
+
+    schedules: dict[int, PeriodicTask]
+    unreadable: dict[int, str]
+    """Why Django cannot read a row at all, such as one with an unknown time zone."""
+
+
+def load(schedule_ids: Collection[int]) -> Loaded:
+    """Those of the schedules that are enabled. A row that cannot be read hides no other."""
+    enabled = timed(PeriodicTask.objects.filter(enabled=True))
+    try:
+        return Loaded(schedules=enabled.in_bulk(schedule_ids), unreadable={})
+    except UNREADABLE:
+        return _load_one_by_one(enabled, schedule_ids)
+
+
+def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    """The schedules with their times, their policies, and their ``timing``."""
+    complete: QuerySet[PeriodicTask] = schedules.select_related(*KINDS, "policy").annotate(timing=TIMING)
+    return complete
+
+
+def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
+    schedules: dict[int, PeriodicTask] = {}
+    unreadable: dict[int, str] = {}
+    for pk in schedule_ids:
+        try:
+            schedules |= enabled.in_bulk([pk])
+        except UNREADABLE as error:
+            messages = error.messages if isinstance(error, ValidationError) else [str(error)]
+            unreadable[pk] = "; ".join(messages)
+    return Loaded(schedules=schedules, unreadable=unreadable)
+
+
+def rule_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Rule:
+    """When the schedule is due. Raises RuleError for what cannot be evaluated."""
+    kinds = [kind for kind in KINDS if getattr(schedule, f"{kind}_id") is not None]
+    if len(kinds) != 1:
+        raise RuleError(f"it has {_listed(kinds)}, and needs exactly one of {_listed(KINDS)}")
+    if schedule.crontab_id is not None:
+        return _cron(schedule.crontab)
+    if schedule.interval_id is not None:
+        return _interval(schedule.interval, schedule, policy)
+    if schedule.solar_id is not None:
+        solar = schedule.solar
+        return Solar(event=solar.event, latitude=float(solar.latitude), longitude=float(solar.longitude))
+    return Clocked(at=schedule.clocked.clocked_time)
+
+
+def window_of(schedule: PeriodicTask) -> Window:
+    """The part of the rule's slots that the schedule uses."""
+    return Window(start_time=schedule.start_time, expires=schedule.expires, one_off=schedule.one_off)
+
+
+def policy_of(policy: SchedulePolicy) -> Policy:
+    """The stored choices as planning takes them. Raises ValueError for impossible ones."""
+    return Policy(
+        misfire=Misfire(policy.misfire),
+        catch_up_limit=policy.catch_up_limit,
+        starting_deadline=policy.starting_deadline,
+        jitter=policy.jitter,
+    )
+
+
+def _cron(crontab: CrontabSchedule) -> Cron:
+    expression = cron_expression(
+        crontab.minute, crontab.hour, crontab.day_of_month, crontab.month_of_year, crontab.day_of_week
+    )
+    return Cron(expression=expression, zone=crontab.timezone)
+
+
+def _interval(interval: IntervalSchedule, schedule: PeriodicTask, policy: SchedulePolicy) -> Interval:
+    try:
+        every = timedelta(**{interval.period: interval.every})
+    except (TypeError, OverflowError) as error:
+        raise RuleError(f"interval: {interval.every} {interval.period} is no length of time") from error
+    return Interval(every=every, anchor=schedule.start_time or policy.anchor)
+
+
+def _listed(kinds: Collection[str]) -> str:
+    return ", ".join(kinds) or "none"

@@ -1,0 +1,146 @@
+"""The Compose file as a person uses it: every question goes through ``docker compose``.
+
+The project has a name of its own and reads no ``.env``, so that nothing of a developer's own service
+is touched or taken over.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+UP_SECONDS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """One project of the Compose file."""
+
+    project: str
+    image: str
+    port: int
+
+    def compose(self, *arguments: str, timeout_seconds: float = 120) -> str:
+        """Run ``docker compose`` to its end, which must be a good one; returns what it prints."""
+        with self.start(*arguments) as process:
+            try:
+                out, err = process.communicate(timeout=timeout_seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        assert process.returncode == 0, f"{arguments}: {out}\n{err}"
+        return out
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``docker compose`` with these arguments."""
+        command = ("docker", "compose", "--env-file", os.devnull, "--project-name", self.project)
+        kept = {
+            name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or "DOCKER" in name
+        }
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=ROOT,
+            env={**kept, "IMAGE": self.image, "PORT": str(self.port)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def exec(self, service: str, *arguments: str) -> str:
+        """Run a command inside a service's running container."""
+        return self.compose("exec", "-T", service, *arguments).strip()
+
+    def shell(self, code: str) -> str:
+        """Run Python code in the service's Django; returns what it prints."""
+        return self.exec("web", "python", "manage.py", "shell", "--verbosity", "0", "-c", code)
+
+    def celery(self, *arguments: str) -> str:
+        """Run ``celery -A proj``."""
+        return self.exec("web", "celery", "-A", "proj", *arguments)
+
+    def runs(self, *arguments: str) -> list[dict[str, Any]]:
+        """The ledger, as ``manage.py runs --json`` tells it."""
+        runs: list[dict[str, Any]] = json.loads(
+            self.exec("web", "python", "manage.py", "runs", "--json", *arguments)
+        )
+        return runs
+
+    def wait_for_run(self, run_id: str, status: str) -> None:
+        """Wait until this run is in this state."""
+        wait_until(
+            lambda: run_id in [run["id"] for run in self.runs("--status", status)],
+            deadline_seconds=30,
+            what=f"run {run_id} {status}",
+        )
+
+    def output(self, run_id: str) -> str:
+        """What a run wrote."""
+        return self.shell(
+            "from tasks_app.jobs.models import RunOutput;"
+            f"pieces = RunOutput.objects.filter(run_id='{run_id}').in_order();"
+            "print(''.join(piece.text for piece in pieces))"
+        )
+
+    def containers(self, *services: str) -> list[dict[str, Any]]:
+        """The containers of the services, or of all, ended ones too, as ``docker inspect`` describes them."""
+        ids = self.compose("ps", "--all", "--quiet", *services).split()
+        inspected = subprocess.run(["docker", "inspect", *ids], check=True, capture_output=True, text=True)
+        containers: list[dict[str, Any]] = json.loads(inspected.stdout)
+        return containers
+
+    def health(self, *services: str) -> list[str]:
+        """How each container of the services is."""
+        return [container["State"]["Health"]["Status"] for container in self.containers(*services)]
+
+    def up(self, *arguments: str) -> None:
+        """Bring services up and wait until they are healthy."""
+        self.compose("up", "--detach", "--wait", *arguments, timeout_seconds=UP_SECONDS)
+
+    def remains(self) -> list[str]:
+        """What is still there of the project: containers, volumes, networks."""
+        label = f"label=com.docker.compose.project={self.project}"
+        kinds = (("container", "--all"), ("volume",), ("network",))
+        return [
+            name
+            for kind, *options in kinds
+            for name in subprocess.run(
+                ["docker", kind, "ls", *options, "--quiet", "--filter", label],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.split()
+        ]
+
+
+@contextmanager
+def brought_up(image: str) -> Iterator[Stack]:
+    """The whole Compose file, up and healthy; afterwards nothing of it is left."""
+    stack = Stack(project=f"e2e-{uuid.uuid4().hex[:8]}", image=image, port=free_port())
+    try:
+        try:
+            stack.up()
+        except AssertionError as error:
+            error.add_note(stack.compose("logs", "--no-color", "--tail", "40"))
+            raise
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--timeout", "10")
+    assert stack.remains() == []
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

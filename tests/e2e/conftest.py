@@ -1,0 +1,26 @@
+"""The project's image, built once for all end-to-end tests, as the Compose file builds it."""
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.compose import Stack
+from tests.requirements import docker_or_skip
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture asks the engine for something."""
+    if item.get_closest_marker("docker"):
+        docker_or_skip()
+
+
+@pytest.fixture(scope="session")
+def project_image() -> Iterator[str]:
+    """The image's name, which nothing else has."""
+    project = f"e2e-{uuid.uuid4().hex[:8]}"
+    image = f"scheduled-jobs:{project}"
+    Stack(project=project, image=image, port=0).compose("build", timeout_seconds=900)
+    yield image
+    subprocess.run(["docker", "image", "rm", image], check=True, capture_output=True)

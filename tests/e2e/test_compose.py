@@ -1,0 +1,181 @@
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.cookiejar import CookieJar
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.e2e.compose import Stack, brought_up
+from tests.waiting import wait_until
+
+# Whichever test comes first waits for the image and the whole service.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+ONE_SHOTS = ("secrets", "init")
+SERVICES = ("db", "redis", "web", "worker", "beat")
+OURS = ("web", "worker", "beat")
+
+
+@pytest.fixture(scope="module")
+def stack(project_image: str) -> Iterator[Stack]:
+    with brought_up(project_image) as stack:
+        yield stack
+
+
+def get(stack: Stack, path: str) -> tuple[int, str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.port}{path}", timeout=20) as response:
+        return response.status, response.read().decode()
+
+
+def published_ports(container: dict[str, Any]) -> list[tuple[str, str]]:
+    bindings = container["NetworkSettings"]["Ports"].values()
+    return [(each["HostIp"], each["HostPort"]) for binding in bindings for each in binding or ()]
+
+
+@contextmanager
+def locked(stack: Stack, table: str) -> Iterator[None]:
+    """Nobody else reads or writes the table meanwhile."""
+    with stack.start("exec", "-T", "db", "psql", "-qAt", "-U", "jobs", "jobs") as psql:
+        assert psql.stdin
+        assert psql.stdout
+        psql.stdin.write(f"BEGIN; LOCK TABLE {table}; SELECT 'locked';\n")
+        psql.stdin.flush()
+        assert psql.stdout.readline() == "locked\n"
+        yield
+
+
+def test_every_service_is_healthy_and_the_one_shots_ended_well(stack: Stack) -> None:
+    assert stack.health(*SERVICES) == ["healthy"] * len(SERVICES)
+    ends = [container["State"] for container in stack.containers(*ONE_SHOTS)]
+    assert [(end["Status"], end["ExitCode"]) for end in ends] == [("exited", 0)] * len(ONE_SHOTS)
+
+
+def test_a_schedule_of_every_second_fires_and_its_run_succeeds_with_its_output(stack: Stack) -> None:
+    stack.shell(
+        "from django_celery_beat.models import IntervalSchedule, PeriodicTask;"
+        "second, _ = IntervalSchedule.objects.get_or_create(every=1, period='seconds');"
+        "PeriodicTask.objects.create(name='every second', task='tasks_app.hello', interval=second)"
+    )
+
+    def fired() -> list[str]:
+        runs = stack.runs("--job", "hello", "--status", "succeeded")
+        return [run["id"] for run in runs if run["schedule"] == "every second"]
+
+    run_id = wait_until(fired, deadline_seconds=30)[0]
+    stack.shell(
+        "from django_celery_beat.models import PeriodicTask;"
+        "PeriodicTask.objects.filter(name='every second').delete()"
+    )
+
+    assert re.fullmatch(r"Hello! This run is for .+\.", stack.output(run_id))
+
+
+def test_a_job_called_by_celery_gives_its_result_to_whoever_asks(stack: Stack) -> None:
+    run_id = stack.celery("call", "tasks_app.cleanup_tokens", "--kwargs", '{"days": 7, "dry_run": true}')
+    stack.wait_for_run(run_id, "succeeded")
+
+    result = stack.celery("result", run_id)
+
+    assert run_id in result
+    assert "[dry-run] 0 candidates for deletion" in result
+
+
+def test_a_command_runs_in_a_container_of_its_own(stack: Stack) -> None:
+    printed = stack.compose("run", "--rm", "-T", "web", "python", "manage.py", "cleanup_tokens", "--dry-run")
+
+    assert "[dry-run] 0 candidates for deletion" in printed
+    assert stack.runs("--job", "cleanup_tokens", "--limit", "1")[0]["trigger"] == "cli"
+
+
+def test_the_login_page_and_the_style_it_names_are_served(stack: Stack) -> None:
+    status, page = get(stack, "/admin/login/")
+    style = re.search(r'href="(/static/admin/css/base[^"]*)"', page)
+
+    assert status == 200
+    assert style
+    assert get(stack, style[1])[0] == 200
+
+
+def test_the_generated_password_opens_the_admin(stack: Stack) -> None:
+    password = stack.exec("web", "cat", "/secrets/admin_password")
+    cookies = CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
+    login = f"http://127.0.0.1:{stack.port}/admin/login/?next=/admin/"
+    browser.open(login, timeout=20).close()
+    token = next(cookie.value for cookie in cookies if cookie.name == "csrftoken")
+    form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
+
+    with browser.open(login, urlencode(form).encode(), timeout=20) as answer:
+        page = answer.read().decode()
+
+    assert answer.url.endswith("/admin/")
+    assert "Site administration" in page
+
+
+def test_the_web_port_alone_is_published_and_on_the_loopback_alone(stack: Stack) -> None:
+    published = [port for container in stack.containers() for port in published_ports(container)]
+
+    assert published == [("127.0.0.1", str(stack.port))]
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_our_processes_have_no_rights_to_lose(stack: Stack, service: str) -> None:
+    capabilities = stack.exec(service, "grep", "-h", "^Cap[EB]", "/proc/1/status")
+    attempt = stack.exec(service, "sh", "-c", "id -u; touch /app/new /venv/new /secrets/new 2>&1 || true")
+
+    assert set(re.findall(r"\w+$", capabilities, re.MULTILINE)) == {"0" * 16}
+    assert attempt.startswith("10001\n")
+    assert attempt.count("Read-only file system") == 3
+
+
+def test_the_image_has_no_compiler_and_no_installer(stack: Stack) -> None:
+    assert stack.exec("web", "sh", "-c", "command -v gcc cc make || ls /venv/bin | grep ^pip || true") == ""
+
+
+def test_redis_wants_the_password_and_no_list_of_processes_shows_it(stack: Stack) -> None:
+    password = stack.exec("redis", "cut", "-d", " ", "-f", "2", "/secrets/redis.conf")
+    command_lines = stack.exec(
+        "redis", "sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>&1 || true"
+    )
+
+    assert "NOAUTH" in stack.exec("redis", "redis-cli", "ping")
+    assert "redis-server" in command_lines
+    assert password not in command_lines
+
+
+def test_another_start_keeps_the_secrets_and_makes_no_second_account(stack: Stack) -> None:
+    before = stack.exec("web", "sh", "-c", "cat /secrets/*")
+
+    said = stack.compose("run", "--rm", "-T", "init")
+
+    assert stack.exec("web", "sh", "-c", "cat /secrets/*") == before
+    assert "Admin account" not in said
+
+
+def test_three_workers_are_as_easy_as_one(stack: Stack) -> None:
+    stack.up("--no-deps", "--no-recreate", "--scale", "worker=3", "worker")
+    health = stack.health("worker")
+    answers = stack.celery("inspect", "ping", "--json")
+    stack.up("--no-deps", "--no-recreate", "--scale", "worker=1", "worker")
+
+    assert health == ["healthy"] * 3
+    assert len(json.loads(answers)) == 3
+
+
+def test_a_worker_that_is_stopped_finishes_its_job_first(stack: Stack) -> None:
+    with locked(stack, "django_session"):
+        run_id = stack.celery("call", "sessions.clearsessions")
+        stack.wait_for_run(run_id, "running")
+        stopping = stack.start("stop", "worker")
+        wait_until(lambda: "Warm shutdown" in stack.compose("logs", "worker"), deadline_seconds=20)
+        assert run_id in [run["id"] for run in stack.runs("--status", "running")]
+    stopping.communicate(timeout=60)
+    (worker,) = stack.containers("worker")
+    stack.up("--no-deps", "--no-recreate", "worker")
+
+    assert (worker["State"]["Status"], worker["State"]["ExitCode"]) == ("exited", 0)
+    stack.wait_for_run(run_id, "succeeded")

@@ -1,0 +1,213 @@
+"""What is done to a service, and what it made of it: its database seen by plain SQL, past all of its own code.
+
+An audit compares three things that know nothing of each other: the slots that the clock says there were, the
+rows of the ledger, and the lines that the job ``trace`` wrote by itself.
+"""
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import psycopg
+
+from tests.integration.service import Service
+
+SECOND = timedelta(seconds=1)
+
+SCHEDULES = """
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from tasks_app.jobs.models import SchedulePolicy
+every, _ = IntervalSchedule.objects.get_or_create(every={every}, period="seconds")
+for number in range({count}):
+    made = PeriodicTask.objects.create(name=f"{name} {{number}}", task="probes.trace", interval=every)
+    SchedulePolicy.objects.filter(schedule=made).update(misfire="all")
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Whole seconds, from the first to the last; each is a slot of every schedule that fires every second."""
+
+    since: datetime
+    until: datetime
+
+    def seconds(self) -> Iterator[datetime]:
+        """Each of them."""
+        return (self.since + number * SECOND for number in range((self.until - self.since) // SECOND + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What became of the slots of a span."""
+
+    slots: int
+    """How many the clock says there were."""
+    runs: int
+    """How many rows the ledger has for them."""
+    succeeded: int
+    executed: int
+    """How many of the rows the job itself has left a trace of."""
+    twice: int = 0
+    """How many it has left more than one of."""
+    missing: int = 0
+    """How many slots have no row."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in vars(self).items())
+
+
+def perfect(slots: int) -> Figures:
+    """The only figures that will do."""
+    return Figures(slots=slots, runs=slots, succeeded=slots, executed=slots)
+
+
+def schedule_every_second(running: Service, name: str, *, count: int = 1, every: int = 1) -> None:
+    """Make schedules that fire every second (or few) and run each of their slots."""
+    running.shell(SCHEDULES.format(name=name, count=count, every=every))
+
+
+def this_second() -> datetime:
+    """Now, without its fraction."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def audit(running: Service, name: str, span: Span) -> Figures:
+    """Account for the slots of the every-second schedules whose names begin so."""
+    wanted = {(pk, slot) for (pk,) in rows(running, _IDS, f"{name}%") for slot in span.seconds()}
+    found = rows(running, _RUNS, f"{name}%", span.since, span.until)
+    traces = traces_of(running)
+    return Figures(
+        slots=len(wanted),
+        runs=len(found),
+        succeeded=sum(status == "succeeded" for *_, status in found),
+        executed=sum(_uuid(pk) in traces for pk, *_ in found),
+        twice=sum(traces[_uuid(pk)] > 1 for pk, *_ in found),
+        missing=len(wanted - {(schedule, moment_of(slot)) for _, schedule, slot, _ in found}),
+    )
+
+
+def is_settled(running: Service, name: str, until: datetime) -> bool:
+    """Whether every slot up to the moment is in the ledger, and every run of these schedules is over."""
+    ((behind,),) = rows(running, _BEHIND, f"{name}%", until)
+    ((unfinished,),) = rows(running, _UNFINISHED, f"{name}%", until)
+    return not behind and not unfinished
+
+
+def traces_of(running: Service) -> Counter[UUID]:
+    """How often the job ``trace`` was executed for each run."""
+    if not running.trace_file.exists():
+        return Counter()
+    return Counter(UUID(line.split()[0]) for line in running.trace_file.read_text().splitlines())
+
+
+def recording_moments(running: Service, name: str, span: Span) -> list[tuple[datetime, datetime]]:
+    """The slots of the schedules in the span, each with the moment at which it came into the ledger."""
+    found = rows(running, _RECORDED, f"{name}%", span.since, span.until)
+    return [(moment_of(slot), moment_of(queued_at)) for slot, queued_at in found]
+
+
+def longest_gap(moments: Sequence[datetime]) -> timedelta:
+    """The longest time between two of them, taken in order."""
+    return max(later - earlier for earlier, later in pairwise(sorted(moments)))
+
+
+def is_sqlite(running: Service) -> bool:
+    """Whether the service has a SQLite file, and not a PostgreSQL server."""
+    return running.database_url.startswith("sqlite")
+
+
+def rows(running: Service, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What a statement, with ``?`` for its values, answers; whatever it changes is committed."""
+    if is_sqlite(running):
+        plain = [_sqlite_text(value) if isinstance(value, datetime) else value for value in values]
+        with closing(sqlite3.connect(sqlite_file(running), timeout=30)) as connection, connection:
+            return connection.execute(statement, plain).fetchall()
+    with psycopg.connect(running.database_url, autocommit=True) as connection:
+        answer = connection.execute(statement.replace("?", "%s").encode(), values)
+        return answer.fetchall() if answer.description else []
+
+
+def moment_of(value: Any) -> datetime:
+    """A moment as either database returns it."""
+    read = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return read if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def sqlite_file(running: Service) -> Path:
+    """The service's database file."""
+    return Path(running.database_url.removeprefix("sqlite:///"))
+
+
+@contextmanager
+def database_away(running: Service) -> Iterator[None]:
+    """No connection to the database works inside the block, old or new."""
+    with _folder_away(running) if is_sqlite(running) else _connections_refused(running):
+        yield
+
+
+@contextmanager
+def sqlite_locked(running: Service) -> Iterator[None]:
+    """Nobody else can write to the database inside the block."""
+    with closing(sqlite3.connect(sqlite_file(running), timeout=30, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _folder_away(running: Service) -> Iterator[None]:
+    folder = sqlite_file(running).parent
+    elsewhere = folder.rename(folder.with_name("elsewhere"))
+    try:
+        yield
+    finally:
+        elsewhere.rename(folder)
+
+
+@contextmanager
+def _connections_refused(running: Service) -> Iterator[None]:
+    name = urlsplit(running.database_url).path.strip("/")
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        try:
+            yield
+        finally:
+            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+
+def _uuid(value: Any) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def _sqlite_text(moment: datetime) -> str:
+    """As Django writes moments into SQLite: they compare as text."""
+    return str(moment.astimezone(UTC).replace(tzinfo=None))
+
+
+_IDS = "SELECT id FROM django_celery_beat_periodictask WHERE name LIKE ?"
+_RUNS = """
+SELECT id, schedule_id, scheduled_for, status FROM jobs_run
+WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ?
+"""
+_RECORDED = """
+SELECT scheduled_for, queued_at FROM jobs_run
+WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ? ORDER BY scheduled_for
+"""
+_BEHIND = """
+SELECT count(*) FROM jobs_nextslot
+WHERE schedule_id IN (SELECT id FROM django_celery_beat_periodictask WHERE name LIKE ?) AND handled_until < ?
+"""
+_UNFINISHED = """
+SELECT count(*) FROM jobs_run
+WHERE schedule_name LIKE ? AND scheduled_for <= ? AND status IN ('queued', 'running')
+"""

@@ -1,0 +1,144 @@
+"""Queued runs are published as often as it takes, at growing intervals, and routed as their schedule says."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from kombu.exceptions import OperationalError
+
+from tasks_app.jobs.models import Run, Status, Trigger
+from tasks_app.jobs.running import publisher
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+class Broker:
+    """What was given to it; it can be down."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.is_down = False
+
+    def send_task(self, name: str, **message: Any) -> None:
+        if self.is_down:
+            raise OperationalError("Connection refused")
+        self.messages.append({"name": name, **message})
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """In place of the real one."""
+    made = Broker()
+    monkeypatch.setattr(current_app, "send_task", made.send_task)
+    return made
+
+
+def queued(publish_after: datetime | None = NOON, **values: Any) -> Run:
+    defaults = {"job": "probe", "trigger": Trigger.SCHEDULE, "publish_after": publish_after}
+    return Run.objects.create(**{**defaults, **values})
+
+
+def scheduled(**values: Any) -> PeriodicTask:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    return PeriodicTask.objects.create(name="mine", task="probes.probe", interval=every, **values)
+
+
+def test_a_queued_run_whose_time_has_come_is_published(broker: Broker) -> None:
+    run = queued(options={"level": 2})
+    assert publisher.publish_due(NOON) == 1
+    (message,) = broker.messages
+    assert (message["name"], message["task_id"], message["kwargs"]) == (
+        "probes.probe",
+        str(run.pk),
+        {"level": 2},
+    )
+    assert message["ignore_result"] is True
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"publish_after": NOON + MINUTE}, {"publish_after": None}, {"status": Status.RUNNING}],
+)
+def test_no_other_run_is(broker: Broker, values: dict[str, Any]) -> None:
+    queued(**values)
+    assert publisher.publish_due(NOON) == 0
+    assert broker.messages == []
+
+
+def test_a_published_run_comes_up_again_later_each_time(broker: Broker) -> None:
+    run = queued()
+    gaps = []
+    for _ in range(9):
+        run.refresh_from_db()
+        publisher.publish([run])
+        published_at = datetime.now(UTC)
+        run.refresh_from_db()
+        assert run.publish_after is not None
+        gaps.append(round((run.publish_after - published_at) / MINUTE))
+    assert gaps == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_broker_that_is_down_leaves_the_run_queued_and_it_is_tried_again_soon(broker: Broker) -> None:
+    run = queued()
+    broker.is_down = True
+    with pytest.raises(publisher.BrokerDownError, match="Connection refused"):
+        publisher.publish_due(NOON)
+    run.refresh_from_db()
+    assert (run.status, run.publish_count) == ("queued", 0)
+    assert run.publish_after == NOON + publisher.GRACE_OF_THE_RECORDER
+    broker.is_down = False
+    assert publisher.publish_due(NOON + publisher.GRACE_OF_THE_RECORDER) == 1
+
+
+def test_a_run_that_was_claimed_while_it_was_published_stays_claimed(broker: Broker) -> None:
+    run = queued()
+    Run.objects.update(status=Status.RUNNING, publish_after=None)
+    publisher.publish([run])
+    run.refresh_from_db()
+    assert (run.status, run.publish_after) == ("running", None)
+
+
+def test_an_ordinary_task_is_sent_with_its_arguments_and_that_is_its_end(broker: Broker) -> None:
+    run = queued(job="tests.probes.tasks.add", args=[1, 2])
+    publisher.publish_due(NOON)
+    run.refresh_from_db()
+    assert broker.messages[0]["args"] == [1, 2]
+    assert (run.status, run.publish_after) == ("sent", None)
+
+
+def test_the_schedules_routing_is_kept(broker: Broker) -> None:
+    schedule = scheduled(queue="slow", priority=3, headers='{"tenant": "a"}')
+    queued(schedule=schedule)
+    publisher.publish_due(NOON)
+    (message,) = broker.messages
+    assert (message["queue"], message["priority"]) == ("slow", 3)
+    assert message["headers"] == {"tenant": "a", "periodic_task_name": "mine"}
+    assert "exchange" not in message
+
+
+def test_headers_that_are_no_json_do_not_stop_the_run(broker: Broker) -> None:
+    schedule = scheduled()
+    PeriodicTask.objects.update(headers="{")
+    queued(schedule=PeriodicTask.objects.get(pk=schedule.pk))
+    publisher.publish_due(NOON)
+    assert broker.messages[0]["headers"] == {"periodic_task_name": "mine"}
+
+
+def test_the_oldest_come_first(broker: Broker) -> None:
+    late = queued(NOON - MINUTE)
+    early = queued(NOON - 2 * MINUTE)
+    publisher.publish_due(NOON)
+    assert [message["task_id"] for message in broker.messages] == [str(early.pk), str(late.pk)]
+
+
+def test_the_next_moment_is_that_of_the_first_queued_run() -> None:
+    assert publisher.next_publish_after() is None
+    queued(NOON + MINUTE)
+    queued(NOON)
+    queued(NOON - MINUTE, status=Status.RUNNING)
+    assert publisher.next_publish_after() == NOON

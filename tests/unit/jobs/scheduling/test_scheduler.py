@@ -1,0 +1,144 @@
+"""A tick records, publishes and says when the next is needed; nothing that is away ends beat."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from celery import current_app
+from django.db import OperationalError
+from pytest_django import Settings
+
+from tasks_app.jobs.models import NextSlot, Run
+from tasks_app.jobs.running import publisher
+from tasks_app.jobs.scheduling import ledger
+from tasks_app.jobs.scheduling.scheduler import Scheduler
+from tests.unit.jobs.scheduling.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """The moment of the ticks."""
+    with time_machine.travel(NOON + timedelta(seconds=1), tick=False):
+        yield
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The runs that were given to the broker."""
+    runs: list[Run] = []
+    monkeypatch.setattr(publisher, "publish", runs.extend)
+    return runs
+
+
+@pytest.fixture
+def scheduler() -> Scheduler:
+    """As beat makes it."""
+    return Scheduler(app=current_app)
+
+
+def test_a_tick_records_and_publishes_what_is_due(scheduler: Scheduler, published: list[Run]) -> None:
+    hourly(handled_until=NOON - MINUTE)
+    scheduler.tick()
+    assert published == [Run.objects.get()]
+
+
+def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, published: list[Run]) -> None:
+    hourly()
+    NextSlot.objects.update(due_at=NOON + timedelta(seconds=1.25))
+    assert scheduler.tick() == pytest.approx(0.25)
+
+
+def test_beat_sleeps_a_second_at_most(scheduler: Scheduler, published: list[Run]) -> None:
+    assert scheduler.tick() == 1.0
+
+
+def test_a_full_batch_is_followed_by_another_at_once(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    for number in range(3):
+        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
+    assert scheduler.tick() == 0.0
+    assert len(published) == 2
+
+
+def test_a_broker_that_is_away_is_logged_once_and_slots_go_on_being_recorded(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(runs: list[Run]) -> None:
+        raise publisher.BrokerDownError("ConnectionError: refused")
+
+    monkeypatch.setattr(publisher, "publish", refuse)
+    for number in range(2):
+        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
+        scheduler._publish_at = 0.0
+        scheduler.tick()
+    assert Run.objects.filter(status="queued").count() == 2
+    assert caplog.text.count("Waiting for the broker: ConnectionError: refused") == 1
+
+
+def test_a_broker_that_refused_is_left_alone_for_a_while(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[Any] = []
+
+    def refuse(runs: list[Run]) -> None:
+        attempts.append(runs)
+        raise publisher.BrokerDownError("refused")
+
+    monkeypatch.setattr(publisher, "publish", refuse)
+    for _ in range(3):
+        scheduler.tick()
+    assert len(attempts) == 1
+
+
+def test_a_database_that_is_away_is_logged_once_and_waited_for(
+    scheduler: Scheduler,
+    published: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(now: Any) -> None:
+        raise OperationalError("the connection is closed")
+
+    with monkeypatch.context() as away:
+        away.setattr(ledger, "record_due", refuse)
+        assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
+    caplog.set_level("INFO")
+    scheduler.tick()
+    assert caplog.text.count("Waiting for the database: the connection is closed") == 1
+    assert caplog.text.count("The database is back") == 1
+
+
+def test_a_tick_shows_that_beat_lives_and_one_without_database_does_not(
+    scheduler: Scheduler,
+    published: list[Run],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.HEALTH_DIR = str(tmp_path)
+
+    def refuse(now: Any) -> None:
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as away:
+        away.setattr(ledger, "record_due", refuse)
+        scheduler.tick()
+    assert not (tmp_path / "beat").exists()
+    scheduler.tick()
+    assert (tmp_path / "beat").exists()
+
+
+def test_edits_without_a_signal_are_noticed(scheduler: Scheduler, published: list[Run]) -> None:
+    hourly()
+    NextSlot.objects.all().delete()
+    scheduler.tick()
+    assert NextSlot.objects.count() == 1
