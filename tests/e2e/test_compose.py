@@ -136,6 +136,14 @@ def test_the_image_has_no_compiler_and_no_installer(stack: Stack) -> None:
     assert stack.exec("web", "sh", "-c", "command -v gcc cc make || ls /venv/bin | grep ^pip || true") == ""
 
 
+def test_the_image_holds_what_runs_and_nothing_of_the_clones_own(stack: Stack) -> None:
+    names = stack.exec("web", "ls", "-A", "/app").split()
+
+    assert {"manage.py", "proj", "tasks_app", "staticfiles"} <= set(names)
+    assert not {"var", "tests", "docs"} & set(names)
+    assert [name for name in names if name.startswith(".")] == []
+
+
 def test_redis_wants_the_password_and_no_list_of_processes_shows_it(stack: Stack) -> None:
     password = stack.exec("redis", "cut", "-d", " ", "-f", "2", "/secrets/redis.conf")
     command_lines = stack.exec(

@@ -1,4 +1,4 @@
-"""What is done to a service, and what it made of it: its database seen by plain SQL, past all of its own code.
+"""What is done to a service, and what it made of it: its database seen by plain SQL, past its own code.
 
 An audit compares three things that know nothing of each other: the slots that the clock says there were, the
 rows of the ledger, and the lines that the job ``trace`` wrote by itself.
@@ -35,14 +35,17 @@ for number in range({count}):
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Whole seconds, from the first to the last; each is a slot of every schedule that fires every second."""
+    """The slots of an interval schedule from one of them on, by the clock alone."""
 
     since: datetime
     until: datetime
+    step: timedelta = SECOND
 
-    def seconds(self) -> Iterator[datetime]:
-        """Each of them."""
-        return (self.since + number * SECOND for number in range((self.until - self.since) // SECOND + 1))
+    def __len__(self) -> int:
+        return (self.until - self.since) // self.step + 1
+
+    def __iter__(self) -> Iterator[datetime]:
+        return (self.since + number * self.step for number in range(len(self)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +78,9 @@ def schedule_every_second(running: Service, name: str, *, count: int = 1, every:
     running.shell(SCHEDULES.format(name=name, count=count, every=every))
 
 
-def this_second() -> datetime:
-    """Now, without its fraction."""
-    return datetime.now(UTC).replace(microsecond=0)
-
-
 def audit(running: Service, name: str, span: Span) -> Figures:
-    """Account for the slots of the every-second schedules whose names begin so."""
-    wanted = {(pk, slot) for (pk,) in rows(running, _IDS, f"{name}%") for slot in span.seconds()}
+    """Account for the slots of the schedules whose names begin so."""
+    wanted = {(pk, slot) for (pk,) in rows(running, _IDS, f"{name}%") for slot in span}
     found = rows(running, _RUNS, f"{name}%", span.since, span.until)
     traces = traces_of(running)
     return Figures(
@@ -93,6 +91,12 @@ def audit(running: Service, name: str, span: Span) -> Figures:
         twice=sum(traces[_uuid(pk)] > 1 for pk, *_ in found),
         missing=len(wanted - {(schedule, moment_of(slot)) for _, schedule, slot, _ in found}),
     )
+
+
+def newest_slot(running: Service, name: str, status: str = "succeeded") -> datetime | None:
+    """The last slot of these schedules whose run is in this state."""
+    ((slot,),) = rows(running, _NEWEST, f"{name}%", status)
+    return moment_of(slot) if slot else None
 
 
 def is_settled(running: Service, name: str, until: datetime) -> bool:
@@ -109,10 +113,48 @@ def traces_of(running: Service) -> Counter[UUID]:
     return Counter(UUID(line.split()[0]) for line in running.trace_file.read_text().splitlines())
 
 
-def recording_moments(running: Service, name: str, span: Span) -> list[tuple[datetime, datetime]]:
+def recordings(running: Service, name: str, span: Span) -> list[tuple[datetime, datetime]]:
     """The slots of the schedules in the span, each with the moment at which it came into the ledger."""
     found = rows(running, _RECORDED, f"{name}%", span.since, span.until)
     return [(moment_of(slot), moment_of(queued_at)) for slot, queued_at in found]
+
+
+def statuses(running: Service, name: str) -> dict[str, tuple[int, int]]:
+    """How many rows the schedule has in each state, and how many more slots these stand for."""
+    return {status: (count, int(folded)) for status, count, folded in rows(running, _STATUSES, name)}
+
+
+def reason_it_is_broken(running: Service, name: str) -> str:
+    """Why beat cannot evaluate the schedule; empty while it has not noticed."""
+    return next((reason for (reason,) in rows(running, _BROKEN, name)), "")
+
+
+def count_due(running: Service) -> int:
+    """How many schedules are due."""
+    return int(rows(running, "SELECT count(*) FROM jobs_nextslot WHERE due_at <= ?", datetime.now(UTC))[0][0])
+
+
+def move_back(running: Service, moment: datetime) -> None:
+    """Make it look as if no beat had been there since the moment."""
+    rows(running, "UPDATE jobs_nextslot SET handled_until = ?, slot = ?, due_at = ?", *[moment] * 3)
+
+
+def switch_everything_off(running: Service) -> None:
+    """Leave no schedule on and no run waiting."""
+    rows(running, "UPDATE django_celery_beat_periodictask SET enabled = ?", False)
+    rows(running, "DELETE FROM jobs_nextslot")
+    rows(running, "UPDATE jobs_run SET status = 'cancelled' WHERE status = 'queued'")
+
+
+def insert_bad_crontab(running: Service) -> int:
+    """Put a crontab into the database that no form would have let through; returns its id."""
+    rows(running, _BAD_CRONTAB)
+    return int(rows(running, "SELECT max(id) FROM django_celery_beat_crontabschedule")[0][0])
+
+
+def copy_schedule(running: Service, name: str, copy: str, *, crontab_id: int | None = None) -> None:
+    """Insert a schedule as it is in another row, but for its name and, where there is one, its crontab."""
+    rows(running, _COPY, copy, crontab_id, crontab_id, name)
 
 
 def longest_gap(moments: Sequence[datetime]) -> timedelta:
@@ -129,10 +171,10 @@ def rows(running: Service, statement: str, *values: Any) -> list[tuple[Any, ...]
     """What a statement, with ``?`` for its values, answers; whatever it changes is committed."""
     if is_sqlite(running):
         plain = [_sqlite_text(value) if isinstance(value, datetime) else value for value in values]
-        with closing(sqlite3.connect(sqlite_file(running), timeout=30)) as connection, connection:
-            return connection.execute(statement, plain).fetchall()
-    with psycopg.connect(running.database_url, autocommit=True) as connection:
-        answer = connection.execute(statement.replace("?", "%s").encode(), values)
+        with closing(sqlite3.connect(sqlite_file(running), timeout=30)) as file, file:
+            return file.execute(statement, plain).fetchall()
+    with psycopg.connect(running.database_url, autocommit=True) as server:
+        answer = server.execute(statement.replace("?", "%s").encode(), values)
         return answer.fetchall() if answer.description else []
 
 
@@ -202,6 +244,27 @@ WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ?
 _RECORDED = """
 SELECT scheduled_for, queued_at FROM jobs_run
 WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ? ORDER BY scheduled_for
+"""
+_NEWEST = "SELECT max(scheduled_for) FROM jobs_run WHERE schedule_name LIKE ? AND status = ?"
+_STATUSES = "SELECT status, count(*), sum(folded) FROM jobs_run WHERE schedule_name = ? GROUP BY status"
+_BROKEN = """
+SELECT broken FROM jobs_nextslot
+WHERE schedule_id = (SELECT id FROM django_celery_beat_periodictask WHERE name = ?)
+"""
+_BAD_CRONTAB = """
+INSERT INTO django_celery_beat_crontabschedule
+    (minute, hour, day_of_month, month_of_year, day_of_week, timezone)
+VALUES ('99', '*', '*', '*', '*', 'UTC')
+"""
+_COPY = """
+INSERT INTO django_celery_beat_periodictask (
+    name, interval_id, crontab_id,
+    task, args, kwargs, headers, one_off, enabled, total_run_count, date_changed, description
+)
+SELECT
+    ?, CASE WHEN CAST(? AS INTEGER) IS NULL THEN interval_id END, CAST(? AS INTEGER),
+    task, args, kwargs, headers, one_off, enabled, total_run_count, date_changed, description
+FROM django_celery_beat_periodictask WHERE name = ?
 """
 _BEHIND = """
 SELECT count(*) FROM jobs_nextslot

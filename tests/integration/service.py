@@ -91,8 +91,8 @@ class Service:
         self.start(name, sys.executable, "-m", "celery", "-A", "proj", "beat", *flags)
 
     def is_running(self, name: str) -> bool:
-        """Whether the process that was started under this name has not ended by itself."""
-        return self.processes[name].poll() is None
+        """Whether a process was started under this name and has neither been stopped nor ended by itself."""
+        return name in self.processes and self.processes[name].poll() is None
 
     def stop(self, name: str, signum: signal.Signals = signal.SIGTERM) -> int:
         """Signal a process and wait for its end; returns its exit code."""

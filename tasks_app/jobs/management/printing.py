@@ -7,6 +7,8 @@ from typing import Any
 
 from django.core.management.base import OutputWrapper
 
+_ONE_LINE = str.maketrans("\t\r\n", "   ")
+
 
 def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
     """Write the lines; False as soon as the reader, such as ``head``, has closed its end of the pipe."""
@@ -20,13 +22,19 @@ def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
     return True
 
 
+def tab_separated(*cells: str) -> str:
+    """One line, whatever the cells hold."""
+    return "\t".join(cell.translate(_ONE_LINE) for cell in cells)
+
+
 def json_lines(objects: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """One JSON list, an object a line; it is never whole in memory."""
-    before = "["
-    for each in objects:
-        yield before + json.dumps(each, ensure_ascii=False)
-        before = ","
-    yield "]" if before == "," else "[]"
+    texts = (json.dumps(each, ensure_ascii=False) for each in objects)
+    before, text = "[", next(texts, "")
+    for following in texts:
+        yield f"{before}{text},"
+        before, text = " ", following
+    yield f"{before}{text}]"
 
 
 def _discard(stdout: OutputWrapper) -> None:

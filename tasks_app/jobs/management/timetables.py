@@ -40,7 +40,7 @@ class Timetable:
     """None for an expression."""
     rule: Rule
     window: Window = ALWAYS
-    policy: Policy = Policy()
+    policy: Policy
     zone: ZoneInfo
     """Its moments are shown in this zone."""
 
@@ -122,7 +122,7 @@ def _expression(expression: str, zone: ZoneInfo) -> Timetable:
         rule = Cron(expression=expression, zone=zone)
     except RuleError as error:
         raise CommandError(f"--cron: {error}") from None
-    return Timetable(label=expression, schedule_id=None, rule=rule, zone=zone)
+    return Timetable(label=expression, schedule_id=None, rule=rule, policy=Policy(), zone=zone)
 
 
 def _named(name: str, zone: ZoneInfo | None, warn: Warn) -> Timetable:
@@ -168,7 +168,7 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
         )
     except DatabaseError:
         raise
-    except Exception as error:  # as with beat: whatever is wrong with one schedule hides no other
+    except Exception as error:  # as with beat: whatever is wrong with one hides no other
         raise _BrokenError(_text(error)) from error
 
 

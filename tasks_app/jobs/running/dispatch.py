@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import publisher
+from tasks_app.jobs.running.output import readable
 
 # Gives a task id that is no UUID the same run id at every delivery (RFC 9562, version 5).
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
@@ -40,8 +41,8 @@ class RunRequest:
     parent_id: uuid.UUID | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """The request as the fields of a ``Run``."""
-        return {**vars(self), "options": dict(self.options)}
+        """The request as the fields of a ``Run``, its texts as any database keeps them."""
+        return {**vars(self), "options": _storable(self.options)}
 
 
 def enqueue(request: RunRequest) -> Run:
@@ -84,3 +85,14 @@ def run_id_of(task_id: str) -> uuid.UUID:
         return uuid.UUID(task_id)
     except ValueError:
         return uuid.uuid5(TASK_ID_NAMESPACE, task_id)
+
+
+def _storable(value: Any) -> Any:
+    match value:
+        case str():
+            return readable(value)
+        case dict():
+            return {readable(key): _storable(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_storable(each) for each in value]
+    return value

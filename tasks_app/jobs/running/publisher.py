@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from kombu import Producer
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status
@@ -50,7 +50,8 @@ def publish(runs: Sequence[Run]) -> None:
             for run in runs:
                 _send(run, producer)
     except _broker_errors() as error:
-        raise BrokerDownError(f"{type(error).__name__}: {error}") from error
+        cause = error.__cause__ or error
+        raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
     _mark_published(runs)
 
 
@@ -155,7 +156,7 @@ def _still_queued(runs: Sequence[Run]) -> QuerySet[Run]:
 @cache
 def _broker_errors() -> tuple[type[BaseException], ...]:
     connection = current_app.connection_for_write()
-    return (OperationalError, *connection.connection_errors, *connection.channel_errors)
+    return (OperationalError, BatchPublishError, *connection.connection_errors, *connection.channel_errors)
 
 
 def task_name(job: str) -> str:

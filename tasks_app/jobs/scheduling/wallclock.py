@@ -74,7 +74,7 @@ def is_plain_day(moment: datetime, zone: ZoneInfo) -> bool:
     midnight = datetime.combine(wall_at(moment, zone).date(), _MIDNIGHT, tzinfo=zone)
     start, end = midnight.astimezone(UTC), next_midnight(moment, zone)
     walls = [wall_at(each, zone) for each in (start, end)]
-    midnights = all(wall.time() == _MIDNIGHT and wall.fold == 0 for wall in walls)
+    midnights = all(wall.time() == _MIDNIGHT for wall in walls)
     # A leap to midnight itself belongs to the day it leads to.
     comes_evenly = wall_at(start - _STEP, zone) + _STEP == walls[0]
     return midnights and comes_evenly and end - start == timedelta(days=1)

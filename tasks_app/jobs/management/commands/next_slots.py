@@ -54,4 +54,4 @@ def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Ti
 
 def _line(slot: datetime, timetable: Timetable, *, is_single: bool) -> str:
     moment = moments.shown(slot, timetable.zone)
-    return moment if is_single else f"{moment}\t{timetable.label}"
+    return moment if is_single else printing.tab_separated(moment, timetable.label)

@@ -61,7 +61,7 @@ class Command(BaseCommand):
 
 
 def _add_policy_arguments(parser: ArgumentParser) -> None:
-    policy = parser.add_argument_group("policy", "Instead of the stored choice, or of the default for --cron.")
+    policy = parser.add_argument_group("policy", "Instead of the stored choice, or of the default.")
     policy.add_argument("--misfire", choices=[each.value for each in Misfire], help="What late slots do.")
     policy.add_argument(
         "--catch-up-limit", metavar="N", type=positive, help="With --misfire all: so many late slots run."
@@ -72,7 +72,9 @@ def _add_policy_arguments(parser: ArgumentParser) -> None:
         help=f"How late a slot may start, {moments.DURATION_HELP}.",
     )
     policy.add_argument(
-        "--jitter", metavar="DURATION", help=f"Start by a fixed delay below this later, {moments.DURATION_HELP}."
+        "--jitter",
+        metavar="DURATION",
+        help=f"Every slot starts later, by one delay below this, {moments.DURATION_HELP}.",
     )
 
 
@@ -171,7 +173,7 @@ def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
     starts = moments.shown(slot.started_at, timetable.zone) if slot.started_at else "-"
     dropped = f" (and {slot.dropped} older)" if slot.dropped else ""
     when = moments.shown(slot.scheduled_for, timetable.zone)
-    return f"{when}\t{slot.verdict}\t{starts}\t{timetable.label}\t{slot.reason}{dropped}"
+    return printing.tab_separated(when, slot.verdict, starts, timetable.label, slot.reason + dropped)
 
 
 def _described(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:

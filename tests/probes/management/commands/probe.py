@@ -26,6 +26,7 @@ class Command(JobCommand):
         parser.add_argument("--exit", type=int, help="Call sys.exit.")
         parser.add_argument("--exit-text", help="Call sys.exit with a text.")
         parser.add_argument("--interrupt", action="store_true")
+        parser.add_argument("--nul", action="store_true", help="Print and fail with NUL characters.")
 
     def handle(self, *args: Any, **options: Any) -> str | None:
         for word in options["words"]:
@@ -43,6 +44,9 @@ class Command(JobCommand):
         return returns
 
     def _end(self, options: dict[str, Any]) -> None:
+        if options["nul"]:
+            self.stdout.write("a\x00b")
+            raise CommandError("c\x00d")
         if options["fail"]:
             raise CommandError(options["fail"], returncode=options["returncode"])
         if options["crash"]:

@@ -75,6 +75,16 @@ def test_a_message_of_a_dispatched_run_finds_that_run_unchanged() -> None:
     assert dispatch.receive(str(run.pk), PROBE).trigger == Trigger.SCHEDULE
 
 
+@pytest.mark.django_db
+def test_options_that_no_database_keeps_are_made_readable() -> None:
+    request = dispatch.RunRequest(
+        job="probe", options={"wo\x00rds": ["a\x00b", {"c": "\udcff"}], "n": 1}, trigger=Trigger.CELERY
+    )
+    run = dispatch.receive(str(uuid.uuid4()), request)
+    run.refresh_from_db()
+    assert run.options == {"wo␀rds": ["a␀b", {"c": "\\udcff"}], "n": 1}
+
+
 def test_a_task_id_that_is_no_uuid_always_means_the_same_run() -> None:
     assert dispatch.run_id_of("my-own-id") == dispatch.run_id_of("my-own-id")
     assert dispatch.run_id_of("my-own-id") != dispatch.run_id_of("another-id")

@@ -130,8 +130,9 @@ def test_a_job_called_by_an_exposed_command_is_its_child() -> None:
 
 
 def test_nul_characters_in_output_and_error_reach_the_database_readable() -> None:
-    ended = runner.execute(queued(words=["a\x00b"], fail="c\x00d").pk, worker="w")
+    ended = runner.execute(queued(nul=True).pk, worker="w")
     assert ended is not None
+    assert RunOutput.objects.get(run=ended.run).text == "a␀b\n"
     assert ended.run.error == "c␀d"
 
 

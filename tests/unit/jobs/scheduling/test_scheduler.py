@@ -17,7 +17,8 @@ from tasks_app.jobs.scheduling import ledger
 from tasks_app.jobs.scheduling.scheduler import Scheduler
 from tests.unit.jobs.scheduling.builders import NOON, hourly
 
-pytestmark = pytest.mark.django_db
+# Beat runs outside any transaction: it drops connections that it finds in one.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 MINUTE = timedelta(minutes=1)
 

@@ -1,0 +1,60 @@
+"""Pausing and resuming: of one schedule, or, where ``schedule`` is None, of the whole service.
+
+While a pause lasts nothing of the schedule starts by itself; what is started by hand runs, and so does
+what was queued before. A pause is never deleted: resuming ends it now, and it stays on record. The two
+kinds are independent of each other: a schedule starts when neither it nor the service is paused.
+"""
+
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.defining.declaration import PausedSlots
+from tasks_app.jobs.models import Pause
+from tasks_app.jobs.models.schedule import PauseQuerySet
+
+
+def in_force(schedule: PeriodicTask | None, now: datetime) -> PauseQuerySet:
+    """The pauses of the schedule itself, or of the whole service itself, at the moment."""
+    return Pause.objects.open_at(now).filter(schedule=schedule)
+
+
+@transaction.atomic
+def pause(
+    schedule: PeriodicTask | None,
+    *,
+    now: datetime,
+    until: datetime | None,
+    reason: str = "",
+    who: str = "",
+    user: AbstractBaseUser | None = None,
+    on_resume: PausedSlots | None = None,
+) -> tuple[Pause, bool]:
+    """Pause until the moment, or until somebody resumes; returns the pause and whether it is a new one.
+
+    What is paused already stays paused, from now on until the new end. Its reason, and what becomes of its
+    slots, change only where they are given.
+    """
+    if until is not None and until <= now:
+        raise ValueError(f"until: {until.isoformat()} is not after now")
+    standing = list(in_force(schedule, now).select_for_update())
+    pauses = standing or [Pause(schedule=schedule, since=now)]
+    for each in pauses:
+        each.until, each.who, each.user_id = until, who, user.pk if user else None
+        each.reason = reason or each.reason
+        each.on_resume = on_resume or each.on_resume
+        each.save()
+    return pauses[0], not standing
+
+
+@transaction.atomic
+def resume(schedule: PeriodicTask | None, *, now: datetime) -> int:
+    """End the pauses that are in force; returns how many. Pauses that begin later stay."""
+    standing = list(in_force(schedule, now).select_for_update())
+    for each in standing:
+        each.until = now
+        # One by one: beat looks again because of the signal that a save sends.
+        each.save(update_fields=["until"])
+    return len(standing)
