@@ -24,8 +24,8 @@ def schedule_every_second(
     running.shell(EVERY_SECOND.format(name=name, task=task, kwargs=kwargs, args=args))
 
 
-def succeeded_run_of(running: Service, schedule: str) -> dict[str, Any] | None:
-    runs = running.runs("--status", "succeeded", "--limit", "1000")
+def run_of(running: Service, schedule: str, status: str = "succeeded") -> dict[str, Any] | None:
+    runs = running.runs("--status", status, "--limit", "1000")
     return next((run for run in runs if run["schedule"] == schedule), None)
 
 
@@ -39,7 +39,7 @@ def running() -> Iterator[Service]:
 def test_a_schedule_fires_and_its_run_succeeds(running: Service) -> None:
     schedule_every_second(running, "every second", "probes.probe", kwargs='{"words": ["tick"]}')
     running.start_beat()
-    run = wait_until(lambda: succeeded_run_of(running, "every second"), what="a run of the schedule")
+    run = wait_until(lambda: run_of(running, "every second"), what="a run of the schedule")
     running.stop("beat")
     assert (run["trigger"], run["schedule"], run["options"]) == (
         "schedule",
@@ -47,15 +47,18 @@ def test_a_schedule_fires_and_its_run_succeeds(running: Service) -> None:
         {"words": ["tick"]},
     )
     assert run["exit_code"] == 0
-    assert run["started_at"] < run["finished_at"]
+    assert run["scheduled_for"] <= run["queued_at"] <= run["started_at"] < run["finished_at"]
 
 
 def test_an_ordinary_celery_task_can_be_scheduled_as_well(running: Service) -> None:
     schedule_every_second(running, "sum", "tests.probes.tasks.add", args="[2, 3]")
     running.start_beat()
-    wait_until(lambda: "tests.probes.tasks.add" in running.log("worker"), what="the task is executed")
+    run = wait_until(lambda: run_of(running, "sum", "sent"), what="the run on record")
+    wait_until(
+        lambda: f"tests.probes.tasks.add[{run['id']}] succeeded" in running.log("worker"),
+        what="the task is executed",
+    )
     running.stop("beat")
-    assert "succeeded" in running.log("worker")
 
 
 def test_beat_shows_that_it_ticks(running: Service) -> None:

@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from kombu import Producer
-from kombu.exceptions import BatchPublishError, OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status
