@@ -101,12 +101,11 @@ def _policy_saved(
 
 
 def _pause_changed(sender: Any, instance: Pause, *, raw: bool = False, **kwargs: Any) -> None:
-    """Beat looks again at what the pause concerns: what it held may start, or be skipped."""
+    """Beat looks again at what the pause may hold: slots in the past that have not been recorded."""
     if raw:
         return
-    rows = NextSlot.objects.filter(broken="")
+    now = timezone.now()
+    held = NextSlot.objects.filter(broken="", slot__lte=now)
     if instance.schedule_id is not None:
-        rows = rows.filter(schedule=instance.schedule_id)
-    else:
-        rows = rows.filter(due_at=None)
-    rows.update(due_at=timezone.now())
+        held = held.filter(schedule=instance.schedule_id)
+    held.update(due_at=now)

@@ -3,8 +3,6 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from django.db.models import Q
-
 from tasks_app.jobs.models import Pause
 from tasks_app.jobs.scheduling import policy
 
@@ -14,10 +12,12 @@ class PauseBook:
 
     def __init__(self, schedule_ids: Collection[int], since: datetime) -> None:
         """Those of these schedules that reach beyond the moment."""
-        concerning = Q(schedule=None) | Q(schedule__in=schedule_ids)
+        # Pauses are few: they are sorted out here, not by a list of ids that may outgrow a statement.
+        concerned = {None, *schedule_ids}
         self._pauses: dict[int | None, list[policy.Pause]] = {}
-        for row in Pause.objects.reaching_beyond(since).filter(concerning):
-            self._pauses.setdefault(row.schedule_id, []).append(_planned_pause(row))
+        for row in Pause.objects.reaching_beyond(since):
+            if row.schedule_id in concerned:
+                self._pauses.setdefault(row.schedule_id, []).append(_planned_pause(row))
 
     def of(self, schedule_id: int) -> list[policy.Pause]:
         """One schedule's pauses and the whole service's."""

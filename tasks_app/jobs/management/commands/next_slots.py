@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from tasks_app.jobs.management import moments, printing, timetables
 from tasks_app.jobs.management.commands.runs import positive
-from tasks_app.jobs.management.timetables import Timetable
+from tasks_app.jobs.management.timetables import Choice, Timetable
+from tasks_app.jobs.models import Pause
 from tasks_app.jobs.scheduling.slots import RESOLUTION, slots_between
 
 
@@ -44,7 +45,17 @@ class Command(BaseCommand):
             lines = printing.json_lines(each.described(slot) for slot, each in found)
         else:
             lines = (_line(slot, each, is_single=choice.is_single) for slot, each in found)
-        printing.write_lines(self.stdout, lines)
+        if printing.write_lines(self.stdout, lines):
+            self._warn_of_pauses(choice)
+
+    def _warn_of_pauses(self, choice: Choice) -> None:
+        """A slot is a slot also in a pause; but who asks when something runs wants to know."""
+        schedule_ids = {each.schedule_id for each in choice.timetables} - {None}
+        if not schedule_ids:
+            return
+        for pause in Pause.objects.open_at(timezone.now()).select_related("schedule"):
+            if pause.schedule_id is None or pause.schedule_id in schedule_ids:
+                self.stderr.write(f"In force: {pause}")
 
 
 def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Timetable]]:

@@ -69,7 +69,7 @@ def _until(options: dict[str, Any], zone: ZoneInfo, now: datetime) -> datetime |
         length = moments.duration(options["for"], "--for")
         if not length:
             raise CommandError("--for: a pause takes longer than no time")
-        return now + length
+        return (now + length).replace(microsecond=0)
     if options["until"] is None:
         return None
     until = moments.moment(options["until"], "--until", zone)
@@ -88,6 +88,6 @@ def _told(pause: Pause, zone: ZoneInfo, *, is_new: bool) -> str:
     what = pause.schedule.name if pause.schedule else "The whole service"
     until = "somebody resumes it"
     if pause.until is not None:
-        until = moments.shown(pause.until.replace(microsecond=0), zone)
+        until = moments.shown(pause.until, zone)
     manner = "is paused" if is_new else "was paused already; now it is paused"
     return f"{what} {manner} until {until}" + (f": {pause.reason}" if pause.reason else "")

@@ -63,6 +63,7 @@ def rules_and_moments(draw: st.DrawFn) -> tuple[Cron, datetime]:
     return Cron(expression=draw(EXPRESSIONS), zone=ZoneInfo(name)), near + away
 
 
+@settings(deadline=None)
 @given(rules_and_moments())
 def test_the_next_slot_is_in_utc_and_after_the_moment(case: tuple[Cron, datetime]) -> None:
     rule, moment = case
@@ -72,6 +73,7 @@ def test_the_next_slot_is_in_utc_and_after_the_moment(case: tuple[Cron, datetime
     assert slot.tzinfo is UTC
 
 
+@settings(deadline=None)
 @given(rules_and_moments())
 def test_next_and_previous_are_each_others_inverse(case: tuple[Cron, datetime]) -> None:
     rule, moment = case
@@ -83,6 +85,7 @@ def test_next_and_previous_are_each_others_inverse(case: tuple[Cron, datetime]) 
     assert previous_slot(rule, after) in (moment, before)
 
 
+@settings(deadline=None)
 @given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=2)))
 def test_slots_between_are_the_next_ones_one_by_one(case: tuple[Cron, datetime], span: timedelta) -> None:
     rule, start = case

@@ -1,7 +1,7 @@
 """Next slots follow the schedules: by signal at once, and without one at the next pass."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 import time_machine
@@ -106,23 +106,26 @@ def test_a_policys_change_is_followed() -> None:
     assert row.slot < row.due_at < row.slot + 10 * MINUTE
 
 
-def test_a_lifted_pause_makes_beat_look_again() -> None:
-    schedule = hourly()
-    pause = Pause.objects.create(schedule=schedule)
-    NextSlot.objects.update(due_at=None)
+@pytest.mark.parametrize("until", [None, NOON + 8 * HOUR])
+@pytest.mark.parametrize("whole_service", [True, False])
+def test_a_lifted_pause_makes_beat_look_at_what_was_held(whole_service: bool, until: datetime | None) -> None:
+    schedule = hourly("held")
+    hourly("waiting")
+    pause = Pause.objects.create(
+        schedule=None if whole_service else schedule, since=NOON - HOUR, until=until, on_resume="once"
+    )
+    NextSlot.objects.filter(schedule=schedule).update(slot=NOON, due_at=until)
     pause.until = NOON + MINUTE
     pause.save()
-    assert NextSlot.objects.get().due_at == NOON + MINUTE
-
-
-def test_a_lifted_pause_of_the_service_makes_beat_look_at_what_was_held() -> None:
-    hourly("waiting")
-    hourly("held")
-    pause = Pause.objects.create()
-    NextSlot.objects.filter(schedule__name="held").update(due_at=None)
-    pause.delete()
     due = dict(NextSlot.objects.values_list("schedule__name", "due_at"))
     assert due == {"waiting": NOON + HOUR, "held": NOON + MINUTE}
+
+
+def test_a_deleted_pause_makes_beat_look_too() -> None:
+    pause = Pause.objects.create(schedule=hourly())
+    NextSlot.objects.update(slot=NOON, due_at=None)
+    pause.delete()
+    assert NextSlot.objects.get().due_at == NOON + MINUTE
 
 
 def test_an_update_that_sends_no_signal_is_found() -> None:

@@ -357,39 +357,3 @@ def test_the_deadline_counts_from_the_slot_though_a_pause_held_it() -> None:
 def test_a_released_slot_runs_also_where_late_ones_are_skipped() -> None:
     result = planned(HOURLY, "12:00", "13:30", pause("12:30", "13:30", RUN_ONCE), policy=SKIP)
     assert told(result) == ["13:00 run"]
-
-
-# --- long absences ---------------------------------------------------------------------------------
-
-
-def test_a_week_of_seconds_is_one_record_beside_the_newest() -> None:
-    result = planned(every(seconds=1), "2026-04-24", "2026-05-01")
-    assert result.records[0].dropped == 604_800 - 101
-    assert len(result.records) == 101
-    assert {record.verdict for record in result.records[:41]} == {"missed"}
-    assert {record.verdict for record in result.records[41:]} == {"run"}
-
-
-def test_slots_before_a_long_pause_are_told_apart_from_those_in_it() -> None:
-    rule = cron("* * * * *")
-    result = planned(rule, "2026-04-29", "00:20:30", pause("2026-04-30", "2026-05-01"))
-    totals = {
-        verdict: sum(1 + record.dropped for record in result.records if record.verdict == verdict)
-        for verdict in ("missed", "skipped", "run")
-    }
-    assert totals == {"missed": 1439 + 20, "skipped": 1440, "run": 1}
-
-
-def test_the_latest_late_slot_runs_though_a_long_pause_came_after_it() -> None:
-    rule = cron("* * * * *")
-    result = planned(rule, "2026-04-29", "00:00:30", pause("2026-04-30", "2026-05-01 00:00:10"))
-    runs = [record.scheduled_for for record in result.records if record.verdict == "run"]
-    assert runs == [at("2026-04-29 23:59")]
-
-
-def test_a_long_absence_is_caught_up_to_the_limit() -> None:
-    policy = Policy(misfire=Misfire.ALL, catch_up_limit=3)
-    result = planned(cron("* * * * *"), "2026-04-01", "00:00:59.999", policy=policy)
-    runs = [record.scheduled_for for record in result.records if record.verdict == "run"]
-    assert runs == [at("2026-04-30 23:57"), at("2026-04-30 23:58"), at("2026-04-30 23:59"), at("00:00")]
-    assert told(result)[0] == f"23:56 missed +{30 * 24 * 60 - 5}"

@@ -161,6 +161,7 @@ def test_no_record_stands_for_a_run_and_others(case: Case) -> None:
     assert all(r.dropped == 0 for r in planned(case).records if r.verdict is Verdict.RUN)
 
 
+@settings(deadline=None)
 @given(st.text(), st.timedeltas(NOTHING, 2 * DAY))
 def test_jitter_is_a_whole_number_of_seconds_below_its_length(identity: str, jitter: timedelta) -> None:
     delay = jitter_delay(jitter, identity)

@@ -69,10 +69,19 @@ def test_a_search_goes_back_past_the_polar_night() -> None:
 
 
 def test_where_the_sunset_wanders_over_midnight_none_is_lost() -> None:
-    slots = list(slots_between(solar("sunset", TROMSO), utc("2026-07-26"), utc("2026-08-26")))
+    rule = solar("sunset", TROMSO)
+    slots = list(slots_between(rule, utc("2026-07-20"), utc("2026-08-26")))
+    assert [next_slot(rule, slot - timedelta(seconds=1)) for slot in slots] == slots
+    assert [previous_slot(rule, slot + timedelta(seconds=1)) for slot in slots] == slots
     gaps = [other - one for one, other in pairwise(slots)]
     assert min(gaps) > timedelta(hours=23)
     assert max(gaps) < timedelta(hours=25)
+
+
+@pytest.mark.parametrize("event", sorted(EVENTS))
+def test_near_the_pole_no_event_is_found_twice(event: str) -> None:
+    slots = list(slots_between(solar(event, (89, 18.9)), utc("2026-01-01"), utc("2026-12-01")))
+    assert min(other - one for one, other in pairwise(slots)) > timedelta(hours=12)
 
 
 def test_an_event_that_never_comes_is_an_error() -> None:

@@ -1,0 +1,131 @@
+"""A schedule, or the whole service, is paused and resumed; what was paused stays on record."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.models import NextSlot, Pause, Run
+from tasks_app.jobs.scheduling import ledger, pausing
+from tasks_app.jobs.scheduling.policy import PausedSlots
+from tests.unit.jobs.scheduling.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[time_machine.Traveller]:
+    """The clock, for what reads it: beat looks again as of now."""
+    with time_machine.travel(NOON - MINUTE, tick=False) as traveller:
+        yield traveller
+
+
+def paused(schedule: PeriodicTask | None) -> bool:
+    return pausing.in_force(schedule, NOON).exists()
+
+
+def test_a_pause_keeps_its_end_its_reason_and_its_person() -> None:
+    schedule, user = hourly(), User.objects.create(username="ann")
+    pause, is_new = pausing.pause(
+        schedule,
+        now=NOON,
+        until=NOON + HOUR,
+        reason="move",
+        who="ann",
+        user=user,
+        on_resume=PausedSlots.RUN_ONCE,
+    )
+    assert is_new
+    stored = Pause.objects.get()
+    assert stored == pause
+    assert (stored.schedule, stored.since, stored.until) == (schedule, NOON, NOON + HOUR)
+    assert (stored.reason, stored.who, stored.user, stored.on_resume) == ("move", "ann", user, "once")
+
+
+def test_without_an_end_it_lasts_until_it_is_lifted_and_its_slots_are_skipped() -> None:
+    pausing.pause(hourly(), now=NOON, until=None)
+    stored = Pause.objects.get()
+    assert (stored.until, stored.on_resume) == (None, "skip")
+
+
+def test_what_is_paused_already_stays_paused_until_the_new_end() -> None:
+    schedule = hourly()
+    pausing.pause(schedule, now=NOON - HOUR, until=None, reason="move", on_resume=PausedSlots.RUN_ONCE)
+    _, is_new = pausing.pause(schedule, now=NOON, until=NOON + HOUR, who="bob")
+    assert not is_new
+    stored = Pause.objects.get()
+    assert (stored.since, stored.until, stored.who) == (NOON - HOUR, NOON + HOUR, "bob")
+    assert (stored.reason, stored.on_resume) == ("move", "once")
+
+
+def test_pausing_again_may_change_the_reason_and_what_becomes_of_the_slots() -> None:
+    schedule = hourly()
+    pausing.pause(schedule, now=NOON - HOUR, until=None, reason="move", on_resume=PausedSlots.RUN_ONCE)
+    pausing.pause(schedule, now=NOON, until=None, reason="fire", on_resume=PausedSlots.SKIP)
+    stored = Pause.objects.get()
+    assert (stored.reason, stored.on_resume) == ("fire", "skip")
+
+
+def test_a_pause_that_is_over_is_history_and_the_next_one_is_new() -> None:
+    schedule = hourly()
+    Pause.objects.create(schedule=schedule, since=NOON - HOUR, until=NOON, reason="move")
+    pause, is_new = pausing.pause(schedule, now=NOON, until=None)
+    assert is_new
+    assert pause.reason == ""
+    assert Pause.objects.count() == 2
+
+
+def test_an_end_that_is_not_after_now_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not after now"):
+        pausing.pause(None, now=NOON, until=NOON)
+
+
+def test_a_schedule_and_the_service_are_paused_independently() -> None:
+    schedule = hourly()
+    pausing.pause(schedule, now=NOON - MINUTE, until=None)
+    pausing.pause(None, now=NOON - MINUTE, until=None)
+    assert pausing.resume(None, now=NOON) == 1
+    assert (paused(schedule), paused(None)) == (True, False)
+
+
+def test_resuming_ends_every_pause_in_force_now_and_deletes_none() -> None:
+    schedule, other = hourly("one"), hourly("other")
+    for each in schedule, schedule, other:
+        Pause.objects.create(schedule=each, since=NOON - HOUR)
+    over = Pause.objects.create(schedule=schedule, since=NOON - 2 * HOUR, until=NOON - HOUR)
+    later = Pause.objects.create(schedule=schedule, since=NOON + HOUR)
+    assert pausing.resume(schedule, now=NOON) == 2
+    assert (paused(schedule), paused(other)) == (False, True)
+    ends = dict(Pause.objects.values_list("pk", "until"))
+    assert list(ends.values()).count(NOON) == 2
+    assert (ends[over.pk], ends[later.pk]) == (NOON - HOUR, None)
+
+
+def test_resuming_what_is_not_paused_does_nothing() -> None:
+    assert pausing.resume(hourly(), now=NOON) == 0
+
+
+def test_a_slot_of_a_pause_is_skipped_with_its_reason() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    pausing.pause(schedule, now=NOON - MINUTE, until=None, reason="move", who="ann")
+    ledger.record_due(NOON)
+    run = Run.objects.get()
+    assert (run.status, run.error) == ("skipped", "paused: move (by ann)")
+
+
+def test_a_held_slot_starts_as_soon_as_its_schedule_is_resumed(clock: time_machine.Traveller) -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    pausing.pause(schedule, now=NOON - MINUTE, until=NOON + 8 * HOUR, on_resume=PausedSlots.RUN_ONCE)
+    ledger.record_due(NOON)
+    assert not Run.objects.exists()
+    clock.move_to(NOON + 10 * MINUTE)
+    pausing.resume(schedule, now=NOON + 10 * MINUTE)
+    assert NextSlot.objects.get().due_at == NOON + 10 * MINUTE
+    ledger.record_due(NOON + 10 * MINUTE)
+    assert [(run.scheduled_for, run.status) for run in Run.objects.all()] == [(NOON, "queued")]
