@@ -16,6 +16,7 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from django.db import DatabaseError, transaction
 from django.db.models import F
@@ -24,11 +25,13 @@ from django_celery_beat.models import PeriodicTask
 from tasks_app.jobs.models import NextSlot, Run, SchedulePolicy, Status
 from tasks_app.jobs.scheduling import planning, slot_runs, timing
 from tasks_app.jobs.scheduling.pauses import PauseBook
-from tasks_app.jobs.scheduling.planning import PlannedSlot, Verdict
+from tasks_app.jobs.scheduling.planning import Pause, PlannedSlot, Verdict
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
+# Pure, and most schedules that are due at the same second have the same times: one plan serves them all.
+_plan = lru_cache(maxsize=128)(planning.plan)
 EDITED_MEANWHILE = "the schedule was edited before this slot was recorded"
 
 
@@ -103,13 +106,13 @@ def _settle_one(schedule: PeriodicTask, row: NextSlot, book: PauseBook, now: dat
     try:
         work = slot_runs.work_of(schedule)
         policy = timing.policy_of(schedule.policy)
-        records = list(_overtaken(schedule, row, now))
-        found = planning.plan(
+        records = list(_overtaken(schedule, row, book.of(schedule.pk), now))
+        found = _plan(
             rule=timing.rule_of(schedule, schedule.policy),
             window=timing.window_of(schedule),
             policy=policy,
-            pauses=book.of(schedule.pk),
-            identity=schedule.pk,
+            pauses=tuple(book.of(schedule.pk)),
+            identity=schedule.pk if policy.jitter else 0,
             handled_until=now if row.timing != schedule.timing else row.handled_until,
             now=now,
         )
@@ -124,11 +127,16 @@ def _settle_one(schedule: PeriodicTask, row: NextSlot, book: PauseBook, now: dat
     return [slot_runs.run_of(schedule, work, each, now=now, policy=policy) for each in planned]
 
 
-def _overtaken(schedule: PeriodicTask, row: NextSlot, now: datetime) -> Iterable[PlannedSlot]:
-    """The slot that was due by the old times when they were edited."""
-    if row.timing == schedule.timing or row.slot is None or row.due_at is None or row.due_at > now:
+def _overtaken(
+    schedule: PeriodicTask, row: NextSlot, pauses: Sequence[Pause], now: datetime
+) -> Iterable[PlannedSlot]:
+    """The slot of the old times that had come, but was not recorded yet, when they were edited."""
+    if row.timing == schedule.timing or row.slot is None or row.slot > now:
         return
-    is_on_time = now - row.due_at < timing.policy_of(schedule.policy).misfire_grace
+    if pause := next((pause for pause in pauses if pause.covers(now)), None):
+        yield PlannedSlot(scheduled_for=row.slot, verdict=Verdict.SKIPPED, reason=str(pause))
+        return
+    is_on_time = now - (row.due_at or row.slot) < timing.policy_of(schedule.policy).misfire_grace
     verdict = Verdict.RUN if is_on_time else Verdict.MISSED
     yield PlannedSlot(scheduled_for=row.slot, verdict=verdict, reason=EDITED_MEANWHILE)
 

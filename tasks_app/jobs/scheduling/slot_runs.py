@@ -18,7 +18,7 @@ from django_celery_beat.models import PeriodicTask
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running.publisher import GRACE_OF_THE_RECORDER
-from tasks_app.jobs.scheduling.planning import PlannedSlot, Policy, Verdict
+from tasks_app.jobs.scheduling.planning import PlannedSlot, Policy, Verdict, jitter_delay
 
 # Names a slot's run (RFC 9562, version 5).
 SLOT_NAMESPACE = uuid.UUID("0d6c9df7-5d4a-4c3c-9a60-63c3a3f0c4a7")
@@ -47,13 +47,13 @@ class Work:
 def work_of(schedule: PeriodicTask) -> Work:
     """What the schedule starts. Raises BrokenScheduleError."""
     options, args = _json(schedule, "kwargs", dict), _json(schedule, "args", list)
-    jobs = {job.task_name: job for job in registry.all_jobs().values()}
-    if schedule.task not in jobs:
+    job = _job_of(schedule.task)
+    if job is None:
         _refuse_vanished(schedule.task)
         return Work(job=schedule.task, args=args, options=options)
     if args:
         raise BrokenScheduleError("args: a job takes its options by name; put them into kwargs")
-    return Work(job=jobs[schedule.task].name, args=[], options=options)
+    return Work(job=job.name, args=[], options=options)
 
 
 def run_of(schedule: PeriodicTask, work: Work, planned: PlannedSlot, *, now: datetime, policy: Policy) -> Run:
@@ -91,7 +91,8 @@ def _start_before(
     if schedule.expire_seconds is not None:
         ends.append(now + timedelta(seconds=schedule.expire_seconds))
     if policy.starting_deadline is not None:
-        ends.append(planned.scheduled_for + policy.starting_deadline)
+        starts_at = planned.scheduled_for + jitter_delay(policy.jitter, schedule.pk)
+        ends.append(starts_at + policy.starting_deadline)
     return min((end for end in ends if end is not None), default=None)
 
 
@@ -105,6 +106,11 @@ def _json(schedule: PeriodicTask, field: str, kind: type) -> Any:
         wanted = "an object" if kind is dict else "a list"
         raise BrokenScheduleError(f"{field}: {text[:100]!r} is not {wanted}")
     return value
+
+
+def _job_of(task: str) -> registry.Job | None:
+    found = registry.all_jobs().get(task.rpartition(".")[2])
+    return found if found and found.task_name == task else None
 
 
 def _refuse_vanished(task: str) -> None:

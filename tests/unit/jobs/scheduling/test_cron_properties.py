@@ -95,7 +95,7 @@ def test_slots_between_are_the_next_ones_one_by_one(case: tuple[Cron, datetime],
     assert count_slots(rule, start, slots[-1] if slots else start) == len(slots)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=2)))
 def test_slots_are_those_of_a_daemon_that_wakes_every_minute(
     case: tuple[Cron, datetime], span: timedelta

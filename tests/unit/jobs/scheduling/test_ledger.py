@@ -247,6 +247,33 @@ def test_a_slot_that_was_long_due_when_the_times_were_edited_is_recorded_as_miss
     assert Run.objects.get().error == ledger.EDITED_MEANWHILE
 
 
+def test_a_slot_that_waited_for_its_jitter_when_the_times_were_edited_is_not_lost() -> None:
+    schedule = hourly(handled_until=NOON - HOUR)
+    NextSlot.objects.update(slot=NOON, due_at=NOON + 5 * MINUTE)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.follow([schedule.pk], NOON + SECOND)
+    assert rows() == [(NOON, "queued")]
+
+
+def test_a_slot_that_a_pause_held_when_the_times_were_edited_is_skipped() -> None:
+    schedule = hourly(handled_until=NOON - HOUR)
+    Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", on_resume="once")
+    NextSlot.objects.update(slot=NOON, due_at=None)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.follow([schedule.pk], NOON + SECOND)
+    assert rows() == [(NOON, "skipped")]
+
+
+def test_a_deadline_counts_from_the_jittered_start() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    SchedulePolicy.objects.update(jitter=HOUR / 2, starting_deadline=MINUTE)
+    ledger.follow([schedule.pk], NOON - MINUTE)
+    due_at = NextSlot.objects.get().due_at
+    assert due_at is not None
+    (run,) = ledger.record_due(due_at).queued
+    assert run.start_before == due_at + MINUTE
+
+
 def test_a_disabled_schedule_loses_its_next_slot_and_gets_no_run() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     PeriodicTask.objects.filter(pk=schedule.pk).update(enabled=False)

@@ -19,6 +19,7 @@ from tasks_app.jobs.scheduling.slots import Interval, Rule, Window, count_slots,
 from tests.unit.jobs.scheduling.moments import cron, utc
 
 START = utc("2026-10-24 12:00")
+few = settings(deadline=None, max_examples=40)
 NOTHING, MINUTE, DAY = timedelta(0), timedelta(minutes=1), timedelta(days=1)
 
 OFFSETS = st.integers(0, 4 * 24 * 60).map(lambda minutes: timedelta(minutes=minutes))
@@ -70,7 +71,7 @@ def is_on_time(case: Case, slot: datetime) -> bool:
     return horizon(case) - slot < case[1].misfire_grace
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_each_due_slot_is_accounted_for_once(case: Case) -> None:
     result = planned(case)
@@ -78,7 +79,7 @@ def test_each_due_slot_is_accounted_for_once(case: Case) -> None:
     assert total == count_slots(case[0], START, horizon(case))
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_records_are_slots_in_order_and_none_twice(case: Case) -> None:
     slots = [record.scheduled_for for record in planned(case).records]
@@ -87,7 +88,7 @@ def test_records_are_slots_in_order_and_none_twice(case: Case) -> None:
         assert list(slots_between(case[0], slot - timedelta.resolution, slot)) == [slot]
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_what_comes_next_is_in_the_future(case: Case) -> None:
     result = planned(case)
@@ -98,7 +99,7 @@ def test_what_comes_next_is_in_the_future(case: Case) -> None:
     assert result.handled_until < result.next_slot
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_planning_again_changes_nothing(case: Case) -> None:
     first = planned(case)
@@ -107,7 +108,7 @@ def test_planning_again_changes_nothing(case: Case) -> None:
     assert (again.next_slot, again.due_at, again.held) == (first.next_slot, first.due_at, first.held)
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_once_runs_no_more_than_one_slot_that_is_not_on_time(case: Case) -> None:
     rule, policy, paused, now = case
@@ -116,7 +117,7 @@ def test_once_runs_no_more_than_one_slot_that_is_not_on_time(case: Case) -> None
     assert sum(not is_on_time(case, run.scheduled_for) for run in runs) <= 1
 
 
-@settings(deadline=None)
+@few
 @given(CRONS, OFFSETS, st.lists(pauses(), max_size=3))
 def test_once_runs_no_more_than_one_slot_of_a_cron(
     rule: Rule, offset: timedelta, paused: list[Pause]
@@ -125,7 +126,7 @@ def test_once_runs_no_more_than_one_slot_of_a_cron(
     assert Counter(record.verdict for record in result.records)[Verdict.RUN] <= 1
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_skip_never_runs_a_late_slot(case: Case) -> None:
     rule, policy, _, now = case
@@ -134,7 +135,7 @@ def test_skip_never_runs_a_late_slot(case: Case) -> None:
     assert all(is_on_time(case, run.scheduled_for) for run in runs)
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_all_runs_the_newest_up_to_its_limit(case: Case) -> None:
     rule, policy, _, now = case
@@ -147,7 +148,7 @@ def test_all_runs_the_newest_up_to_its_limit(case: Case) -> None:
     assert len(late) - len(runs) <= 1
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_nothing_runs_during_a_pause(case: Case) -> None:
     rule, policy, paused, now = case
@@ -155,13 +156,13 @@ def test_nothing_runs_during_a_pause(case: Case) -> None:
     assert all(record.verdict is Verdict.SKIPPED for record in planned(case).records)
 
 
-@settings(deadline=None)
+@few
 @given(cases())
 def test_no_record_stands_for_a_run_and_others(case: Case) -> None:
     assert all(r.dropped == 0 for r in planned(case).records if r.verdict is Verdict.RUN)
 
 
-@settings(deadline=None)
+@few
 @given(st.text(), st.timedeltas(NOTHING, 2 * DAY))
 def test_jitter_is_a_whole_number_of_seconds_below_its_length(identity: str, jitter: timedelta) -> None:
     delay = jitter_delay(jitter, identity)
