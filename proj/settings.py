@@ -159,6 +159,7 @@ CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=4)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_CONSUMER = "tasks_app.jobs.running.consumer:Consumer"
 
 # A Redis that hangs must not hang whoever publishes. `retry_on_timeout` would replay a push that arrived.
 CELERY_BROKER_TRANSPORT_OPTIONS = {

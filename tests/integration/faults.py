@@ -7,11 +7,10 @@ rows of the ledger, and the lines that the job ``trace`` wrote by itself.
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,11 +23,13 @@ from tests.integration.service import Service
 SECOND = timedelta(seconds=1)
 
 SCHEDULES = """
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from tasks_app.jobs.models import SchedulePolicy
 every, _ = IntervalSchedule.objects.get_or_create(every={every}, period="seconds")
+same = {{"task": "probes.trace", "interval": every, "start_time": timezone.now().replace(microsecond=0)}}
 for number in range({count}):
-    made = PeriodicTask.objects.create(name=f"{name} {{number}}", task="probes.trace", interval=every)
+    made = PeriodicTask.objects.create(name=f"{name} {{number}}", **same)
     SchedulePolicy.objects.filter(schedule=made).update(misfire="all")
 """
 
@@ -74,7 +75,7 @@ def perfect(slots: int) -> Figures:
 
 
 def schedule_every_second(running: Service, name: str, *, count: int = 1, every: int = 1) -> None:
-    """Make schedules that fire every second (or few) and run each of their slots."""
+    """Make schedules that fire together, every second or every few, and run each of their slots."""
     running.shell(SCHEDULES.format(name=name, count=count, every=every))
 
 
@@ -113,15 +114,22 @@ def traces_of(running: Service) -> Counter[UUID]:
     return Counter(UUID(line.split()[0]) for line in running.trace_file.read_text().splitlines())
 
 
-def recordings(running: Service, name: str, span: Span) -> list[tuple[datetime, datetime]]:
-    """The slots of the schedules in the span, each with the moment at which it came into the ledger."""
+def longest_lateness(running: Service, name: str, span: Span) -> timedelta:
+    """How long after its slot a row of the span came into the ledger, at most."""
     found = rows(running, _RECORDED, f"{name}%", span.since, span.until)
-    return [(moment_of(slot), moment_of(queued_at)) for slot, queued_at in found]
+    return max(moment_of(queued_at) - moment_of(slot) for slot, queued_at in found)
 
 
 def statuses(running: Service, name: str) -> dict[str, tuple[int, int]]:
     """How many rows the schedule has in each state, and how many more slots these stand for."""
     return {status: (count, int(folded)) for status, count, folded in rows(running, _STATUSES, name)}
+
+
+def calls(running: Service) -> dict[str, int]:
+    """How many runs there are in each state that nothing but ``celery call`` has started."""
+    return dict(
+        rows(running, "SELECT status, count(*) FROM jobs_run WHERE trigger = 'celery' GROUP BY status")
+    )
 
 
 def reason_it_is_broken(running: Service, name: str) -> str:
@@ -155,11 +163,6 @@ def insert_bad_crontab(running: Service) -> int:
 def copy_schedule(running: Service, name: str, copy: str, *, crontab_id: int | None = None) -> None:
     """Insert a schedule as it is in another row, but for its name and, where there is one, its crontab."""
     rows(running, _COPY, copy, crontab_id, crontab_id, name)
-
-
-def longest_gap(moments: Sequence[datetime]) -> timedelta:
-    """The longest time between two of them, taken in order."""
-    return max(later - earlier for earlier, later in pairwise(sorted(moments)))
 
 
 def is_sqlite(running: Service) -> bool:
@@ -243,7 +246,7 @@ WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ?
 """
 _RECORDED = """
 SELECT scheduled_for, queued_at FROM jobs_run
-WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ? ORDER BY scheduled_for
+WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ?
 """
 _NEWEST = "SELECT max(scheduled_for) FROM jobs_run WHERE schedule_name LIKE ? AND status = ?"
 _STATUSES = "SELECT status, count(*), sum(folded) FROM jobs_run WHERE schedule_name = ? GROUP BY status"

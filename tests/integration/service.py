@@ -79,6 +79,11 @@ class Service:
         self.start("redis", *redis_command(self.socket, self.folder / "redis"))
         wait_until(self._redis_answers, what="the Redis server answers")
 
+    def forget_messages(self) -> None:
+        """Empty the queue."""
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            client.delete("celery")
+
     def start_worker(self, name: str = "worker") -> None:
         """Start a worker and wait until it is ready."""
         flags = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", f"{name}@here")

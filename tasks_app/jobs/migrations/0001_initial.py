@@ -415,15 +415,17 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="run",
             index=models.Index(
-                condition=models.Q(("start_before__isnull", False), ("status", "queued")),
-                fields=["start_before"],
+                condition=models.Q(("start_before__isnull", False)),
+                fields=["status", "start_before"],
                 name="run_to_expire",
             ),
         ),
         migrations.AddIndex(
             model_name="run",
             index=models.Index(
-                condition=models.Q(("status", "queued")), fields=["publish_after"], name="run_to_publish"
+                condition=models.Q(("publish_after__isnull", False)),
+                fields=["status", "publish_after"],
+                name="run_to_publish",
             ),
         ),
         migrations.AddConstraint(

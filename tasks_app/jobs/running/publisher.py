@@ -21,11 +21,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
-from kombu import Producer
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status
+from tasks_app.jobs.running.messages import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,9 @@ def publish(runs: Sequence[Run]) -> None:
         return
     try:
         with current_app.producer_or_acquire() as producer, producer.batch():
+            sender = Sender(producer)
             for run in runs:
-                _send(run, producer)
+                _send(run, sender)
     except _broker_errors() as error:
         cause = error.__cause__ or error
         raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
@@ -99,16 +100,14 @@ def _take_due(now: datetime) -> list[Run]:
     return runs
 
 
-def _send(run: Run, producer: Producer) -> None:
-    # Nobody waits for a result, the ledger has it: so a result backend that is down cannot stop this.
-    current_app.send_task(
-        task_name(run.job),
+def _send(run: Run, sender: Sender) -> None:
+    job = registry.all_jobs().get(run.job)
+    send = sender.send_job if job else sender.send_ordinary
+    send(
+        job.task_name if job else run.job,
+        task_id=str(run.pk),
         args=run.args,
         kwargs=run.options,
-        task_id=str(run.pk),
-        ignore_result=True,
-        producer=producer,
-        retry=False,
         **_routing(run.schedule),
     )
 
@@ -157,9 +156,3 @@ def _still_queued(runs: Sequence[Run]) -> QuerySet[Run]:
 def _broker_errors() -> tuple[type[BaseException], ...]:
     connection = current_app.connection_for_write()
     return (OperationalError, BatchPublishError, *connection.connection_errors, *connection.channel_errors)
-
-
-def task_name(job: str) -> str:
-    """The name of the task that executes a job, or of an ordinary task."""
-    job_found = registry.all_jobs().get(job)
-    return job_found.task_name if job_found else job

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.core.exceptions import ValidationError
-from django.db.models import Func, QuerySet, TextField, Value
-from django.db.models.functions import Cast, Coalesce
+from django.db.models import F, Func, QuerySet, TextField
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from tasks_app.jobs.defining.declaration import Misfire
@@ -35,16 +34,22 @@ _FIELDS = (
     *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
     *("start_time", "expires", "one_off"),
 )
-_PARTS = [
-    part
-    for field in _FIELDS
-    for part in (Coalesce(Cast(field, TextField()), Value("-"), output_field=TextField()), Value("|"))
-]
 UNREADABLE = (ValidationError, ValueError, TypeError)
 """What Django's fields raise on values that only SQL can have put there."""
 
+
+def _as_text(field: str) -> Func:
+    # One node a field: Django copies and resolves each node of an expression for every query.
+    return Func(F(field), template="COALESCE(CAST(%(expressions)s AS text), '-')", output_field=TextField())
+
+
 # Django's Concat nests its parts pair by pair, deeper than SQLite's parser goes.
-TIMING = Func(*_PARTS, template="(%(expressions)s)", arg_joiner=" || ", output_field=TextField())
+TIMING = Func(
+    *map(_as_text, _FIELDS),
+    template="(%(expressions)s || '|')",
+    arg_joiner=" || '|' || ",
+    output_field=TextField(),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
 """A job that leaves a trace of its own: a line for each execution, which no ledger had a hand in."""
 
 import os
+import time
+from argparse import ArgumentParser
 from typing import Any
 
 from tasks_app.jobs.command import JobCommand
@@ -9,6 +11,9 @@ from tasks_app.jobs.running import runner
 
 class Command(JobCommand):
     help = "Append this run's id, its slot and this process to the file TRACE_FILE."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--seconds", type=float, default=0.0, help="How long to go on afterwards.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         run = runner.current_run()
@@ -19,3 +24,4 @@ class Command(JobCommand):
             os.write(target, line.encode())
         finally:
             os.close(target)
+        time.sleep(options["seconds"])

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from tasks_app.jobs.models import Run
+from tasks_app.jobs.running.messages import Sender
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ def every_day() -> IntervalSchedule:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the tasks that were given to the broker."""
     names: list[str] = []
-    monkeypatch.setattr(current_app, "send_task", lambda name, **kwargs: names.append(name))
+    monkeypatch.setattr(Sender, "send_job", lambda _, name, **message: names.append(name))
     return names
 
 

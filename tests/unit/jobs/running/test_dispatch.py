@@ -4,12 +4,12 @@ import uuid
 from typing import Any
 
 import pytest
-from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import dispatch
+from tasks_app.jobs.running.messages import Sender
 
 PROBE = dispatch.RunRequest(job="probe", options={"level": 2}, trigger=Trigger.ADMIN, who="ann")
 
@@ -18,7 +18,7 @@ PROBE = dispatch.RunRequest(job="probe", options={"level": 2}, trigger=Trigger.A
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     """What was given to the broker."""
     messages: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(current_app, "send_task", lambda name, **kwargs: messages.append((name, kwargs)))
+    monkeypatch.setattr(Sender, "send_job", lambda _, name, **message: messages.append((name, message)))
     return messages
 
 
@@ -29,7 +29,6 @@ def test_a_message_leaves_only_after_the_commit(sent: list[tuple[str, dict[str, 
         assert sent == []
     ((name, message),) = sent
     assert (name, message["kwargs"], message["task_id"]) == ("probes.probe", {"level": 2}, str(run.pk))
-    assert message["ignore_result"] is True
 
 
 @pytest.mark.django_db(transaction=True)
@@ -51,7 +50,7 @@ def test_a_broker_that_is_down_leaves_the_run_queued_to_be_published_again(
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OperationalError("Connection refused")
 
-    monkeypatch.setattr(current_app, "send_task", refuse)
+    monkeypatch.setattr(Sender, "send_job", refuse)
     run = dispatch.enqueue(PROBE)
     run.refresh_from_db()
     assert run.status == Status.QUEUED

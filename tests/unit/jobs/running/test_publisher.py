@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from celery import current_app
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu.exceptions import OperationalError
 
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import publisher
+from tasks_app.jobs.running.messages import Sender
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +24,7 @@ class Broker:
         self.messages: list[dict[str, Any]] = []
         self.is_down = False
 
-    def send_task(self, name: str, **message: Any) -> None:
+    def send(self, name: str, **message: Any) -> None:
         if self.is_down:
             raise OperationalError("Connection refused")
         self.messages.append({"name": name, **message})
@@ -34,7 +34,8 @@ class Broker:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """In place of the real one."""
     made = Broker()
-    monkeypatch.setattr(current_app, "send_task", made.send_task)
+    monkeypatch.setattr(Sender, "send_job", made.send)
+    monkeypatch.setattr(Sender, "send_ordinary", made.send)
     return made
 
 
@@ -57,7 +58,6 @@ def test_a_queued_run_whose_time_has_come_is_published(broker: Broker) -> None:
         str(run.pk),
         {"level": 2},
     )
-    assert message["ignore_result"] is True
 
 
 @pytest.mark.parametrize(

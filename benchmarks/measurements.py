@@ -1,0 +1,171 @@
+"""The measurements, each in a process of its own so that memory is honest. Every time is a median."""
+
+import gc
+import resource
+from collections.abc import Iterator
+from functools import partial
+from statistics import median
+from time import perf_counter, sleep
+
+import psutil
+import redis
+from celery.beat import Scheduler
+from django.conf import settings
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from benchmarks.adapter import Adapter
+from benchmarks.figures import Burst, Filled, Steady, median_ms, timed
+from benchmarks.population import TASK, analyze, fill
+
+QUEUE = "celery"
+TICKS = 25
+"""Idle ticks, to warm up and to measure; enough for a whole pass of reconciliation."""
+A_SECOND_LATER = 1.05
+LONGEST_BURST_SECONDS = 3600
+
+
+class Queue:
+    """The messages that have arrived in Redis."""
+
+    def __init__(self) -> None:
+        """On the broker's own server."""
+        self._client = redis.Redis.from_url(settings.CELERY_BROKER_URL.replace("redis+socket:", "unix:"))
+
+    def __len__(self) -> int:
+        """How many wait there."""
+        return int(self._client.llen(QUEUE))
+
+    def empty(self) -> None:
+        """Throw them away."""
+        self._client.delete(QUEUE)
+
+
+class WrongError(Exception):
+    """A scheduler did not do what was to be timed."""
+
+
+def filled(adapter: Adapter, size: int, *, is_due_together: bool) -> Filled:
+    """Fill the database, and let the scheduler notice it."""
+    fill(size, is_due_together=is_due_together)
+    adopted_seconds = sum(adapter.slices())
+    analyze()
+    return Filled(adopted_seconds=adopted_seconds)
+
+
+def steady(adapter: Adapter, repeat: int) -> Steady:
+    """Measure a scheduler of whose schedules none is due."""
+    queue = Queue()
+    PeriodicTask.objects.exists()
+    memory_before = _memory_mib()
+    start = perf_counter()
+    scheduler = adapter.scheduler()
+    scheduler.tick()
+    start_seconds = perf_counter() - start
+    for _ in range(TICKS):
+        sleep_seconds = scheduler.tick()
+    memory_after = _memory_mib()
+    idle = [timed(scheduler.tick) for _ in range(TICKS)]
+    if len(queue):
+        raise WrongError("something was due")
+    passes = [list(adapter.slices()) for _ in range(repeat)]
+    edits = list(_edits(adapter, scheduler, repeat))
+    _check_update(adapter, scheduler)
+    return Steady(
+        start_seconds=start_seconds,
+        memory_before_mib=memory_before,
+        memory_after_mib=memory_after,
+        idle_tick_ms=median_ms(idle),
+        sleep_seconds=sleep_seconds,
+        one_due_tick_ms=median_ms(list(_ticks_with_one_due(scheduler, queue, repeat))),
+        save_ms=median_ms([save for save, _ in edits]),
+        tick_after_save_ms=median_ms([tick for _, tick in edits]),
+        slice_ms=median_ms([max(slices, default=0) for slices in passes]),
+        pass_ms=median_ms([sum(slices) for slices in passes]),
+        slice_count=len(passes[0]),
+        sweep_every_seconds=adapter.sweep_every_seconds(),
+    )
+
+
+def burst(adapter: Adapter, repeat: int, *, is_in_full: bool) -> Burst:
+    """Measure how long it takes until the messages of all schedules, which are due together, are in Redis."""
+    queue = Queue()
+    due = PeriodicTask.objects.filter(crontab__isnull=False).count()
+    part = None if is_in_full else adapter.part_of_burst
+    if part:
+        seconds = median(_parts(adapter, queue, part, repeat)) * due / part
+    else:
+        seconds = median(_bursts(adapter, queue, due, 1 if adapter.part_of_burst else repeat))
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Burst(due=due, measured_on=part or due, seconds=seconds, memory_peak_mib=peak_kib / 1024)
+
+
+def _edits(adapter: Adapter, scheduler: Scheduler, repeat: int) -> Iterator[tuple[float, float]]:
+    """Save an edited schedule, and tick: the seconds of both."""
+    for schedule in PeriodicTask.objects.filter(crontab__isnull=False).order_by("pk")[:repeat]:
+        schedule.crontab = CrontabSchedule.objects.exclude(pk=schedule.crontab_id).order_by("?")[0]
+        yield timed(schedule.save), timed(scheduler.tick)
+        if not adapter.knows(scheduler, schedule):
+            raise WrongError("an edit was not noticed at the next tick")
+
+
+def _check_update(adapter: Adapter, scheduler: Scheduler) -> None:
+    """What sends no signal is noticed by a pass, where there are passes."""
+    schedule = PeriodicTask.objects.filter(crontab__isnull=False).latest("pk")
+    schedule.crontab = CrontabSchedule.objects.exclude(pk=schedule.crontab_id)[0]
+    PeriodicTask.objects.filter(pk=schedule.pk).update(crontab=schedule.crontab)
+    if list(adapter.slices()) and not adapter.knows(scheduler, schedule):
+        raise WrongError("an update was not noticed by a whole pass")
+
+
+def _ticks_with_one_due(scheduler: Scheduler, queue: Queue, repeat: int) -> Iterator[float]:
+    every_second = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+    PeriodicTask.objects.create(name="every second", task=TASK, interval=every_second)
+    scheduler.tick()
+    for _ in range(repeat):
+        sleep(A_SECOND_LATER)
+        queue.empty()
+        yield timed(scheduler.tick)
+        if not queue:
+            raise WrongError("what was due is not in Redis")
+
+
+def _bursts(adapter: Adapter, queue: Queue, due: int, repeat: int) -> Iterator[float]:
+    for _ in range(repeat):
+        _wait_for_a_young_minute()
+        adapter.make_all_due()
+        queue.empty()
+        scheduler = adapter.scheduler()
+        yield timed(partial(_run, scheduler, queue, until=due))
+
+
+def _parts(adapter: Adapter, queue: Queue, part: int, repeat: int) -> Iterator[float]:
+    """Measure on some messages after the other, all of the same long queue of what is due."""
+    adapter.make_all_due()
+    scheduler = adapter.scheduler()
+    # Its start is a figure of its own.
+    scheduler.tick()
+    for _ in range(repeat):
+        queue.empty()
+        yield timed(partial(_run, scheduler, queue, until=part))
+
+
+def _run(scheduler: Scheduler, queue: Queue, *, until: int) -> None:
+    """As beat does, until so many messages are in Redis."""
+    deadline = perf_counter() + LONGEST_BURST_SECONDS
+    while len(queue) < until:
+        if perf_counter() > deadline:
+            raise WrongError(f"only {len(queue)} messages are in Redis")
+        sleep(max(scheduler.tick(), 0))
+
+
+def _wait_for_a_young_minute() -> None:
+    """So that no second slot of the schedules comes in between."""
+    second = timezone.now().second
+    if second > 40:
+        sleep(60 - second)
+
+
+def _memory_mib() -> float:
+    gc.collect()
+    return float(psutil.Process().memory_info().rss) / 1024**2

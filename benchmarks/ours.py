@@ -1,0 +1,43 @@
+"""The ledger's scheduler, which keeps all it knows in the database."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from celery.beat import Scheduler
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from benchmarks.adapter import Adapter
+from benchmarks.figures import timed
+from tasks_app.jobs.models import NextSlot, Run
+from tasks_app.jobs.scheduling.following import Reconciliation
+from tasks_app.jobs.scheduling.scheduler import RECONCILE_EVERY_SECONDS
+
+
+class Ours(Adapter):
+    """Reads and writes the ledger, as a test would."""
+
+    def knows(self, scheduler: Scheduler, schedule: PeriodicTask) -> bool:
+        """Whether the next slot is one of the crontab's."""
+        slot = NextSlot.objects.get(pk=schedule.pk).slot
+        return slot is not None and slot.minute == int(schedule.crontab.minute)
+
+    def sweep_every_seconds(self) -> float:
+        """From the end of a pass to the next."""
+        return RECONCILE_EVERY_SECONDS
+
+    def slices(self) -> Iterator[float]:
+        """One pass of reconciliation; beat does a slice of it in a tick."""
+        reconciliation = Reconciliation()
+        is_complete: list[bool] = []
+        while not any(is_complete):
+            yield timed(lambda: is_complete.append(reconciliation.step()))
+
+    def make_all_due(self) -> None:
+        """The ledger as it was a minute before the last full minute."""
+        Run.objects.all().delete()
+        minute = timezone.now().replace(second=0, microsecond=0)
+        NextSlot.objects.update(slot=minute, due_at=minute, handled_until=minute - timedelta(minutes=1))
+
+
+ADAPTER = Ours()

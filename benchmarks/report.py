@@ -1,0 +1,110 @@
+"""The comparison as Markdown tables, and as JSON."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from benchmarks.candidates import OURS, STOCK
+from benchmarks.comparison import Comparison
+from benchmarks.figures import Steady
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of a scheduler that holds many schedules."""
+
+    title: str
+    value: Callable[[Steady], float]
+    has_stock: bool = True
+
+
+def memory_mib(figures: Steady) -> float:
+    """What the schedules take of it."""
+    return figures.memory_after_mib - figures.memory_before_mib
+
+
+def save_known_seconds(figures: Steady) -> float:
+    """The longest time from a ``save()`` to beat's knowing it: beat has just fallen asleep."""
+    return figures.sleep_seconds + figures.tick_after_save_ms / 1000
+
+
+def update_known_seconds(figures: Steady) -> float:
+    """The same from what sends no signal. Reconciliation does one slice in a tick, a reload is one tick."""
+    ticks = max(figures.slice_count, 1)
+    working_ms = figures.pass_ms or figures.tick_after_save_ms
+    return figures.sweep_every_seconds + ticks * figures.sleep_seconds + working_ms / 1000
+
+
+ROWS = (
+    Row(title="idle tick, ms", value=lambda figures: figures.idle_tick_ms),
+    Row(title="tick with one due, ms", value=lambda figures: figures.one_due_tick_ms),
+    Row(title="start, with the first tick, ms", value=lambda figures: figures.start_seconds * 1000),
+    Row(title="memory for the schedules, MiB", value=memory_mib),
+    Row(title="memory of the process, MiB", value=lambda figures: figures.memory_after_mib),
+    Row(title="an edit: `save()`, ms", value=lambda figures: figures.save_ms),
+    Row(title="an edit: the next tick, ms", value=lambda figures: figures.tick_after_save_ms),
+    Row(title="an edit is known after at most, s", value=save_known_seconds),
+    Row(title="an `update()` is known after at most, s", value=update_known_seconds),
+    Row(
+        title="slowest slice of a reconciliation, ms", value=lambda figures: figures.slice_ms, has_stock=False
+    ),
+    Row(title="whole reconciliation, ms", value=lambda figures: figures.pass_ms, has_stock=False),
+)
+
+
+def markdown(made: Comparison) -> str:
+    """The tables."""
+    head = f"{made.machine}. Medians of {made.plan.repeat} or more."
+    return "\n".join((head, "", *_steady(made), "", *_burst(made)))
+
+
+def as_json(comparisons: Iterable[Comparison]) -> str:
+    """All figures."""
+    return json.dumps([asdict(made) for made in comparisons], indent=2)
+
+
+def _steady(made: Comparison) -> Iterator[str]:
+    sizes = made.plan.sizes
+    yield _line("schedules", "", (f"{size:,}" for size in sizes))
+    yield _line("---", "---", ("---:" for _ in sizes))
+    for row in ROWS:
+        yield from _lines(made, row)
+    adopted = (made.filled[OURS.name][size].adopted_seconds for size in sizes)
+    yield _line("noticing as many new ones at once, s", OURS.title, map(_number, adopted))
+
+
+def _lines(made: Comparison, row: Row) -> Iterator[str]:
+    sizes = made.plan.sizes
+    ours = [row.value(made.steady[OURS.name][size]) for size in sizes]
+    yield _line(row.title, OURS.title, map(_number, ours))
+    if row.has_stock:
+        stock = [row.value(made.steady[STOCK.name][size]) for size in sizes]
+        yield _line("", STOCK.title, map(_number, stock))
+        yield _line("", "ratio", map(_ratio, ours, stock))
+
+
+def _burst(made: Comparison) -> Iterator[str]:
+    if not made.burst:
+        return
+    ours, stock = made.burst[OURS.name], made.burst[STOCK.name]
+    seconds, peaks = (ours.seconds, stock.seconds), (ours.memory_peak_mib, stock.memory_peak_mib)
+    yield _line(f"{ours.due:,} due at the same second", OURS.title, (STOCK.title, "ratio"))
+    yield _line("---", "---:", ("---:", "---:"))
+    yield _line(
+        "all messages in Redis after, s", _number(ours.seconds), (_number(stock.seconds), _ratio(*seconds))
+    )
+    yield _line("measured on so many messages", f"{ours.measured_on:,}", (f"{stock.measured_on:,}", ""))
+    yield _line("most memory of the process, MiB", _number(peaks[0]), (_number(peaks[1]), _ratio(*peaks)))
+
+
+def _line(first: str, second: str, others: Iterable[str]) -> str:
+    return f"| {' | '.join((first, second, *others))} |"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _ratio(ours: float, stock: float) -> str:
+    """How many times as much the other takes."""
+    return _number(stock / ours) if ours > 0 else ""

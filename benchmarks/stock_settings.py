@@ -1,0 +1,10 @@
+"""The project's settings as who uses django-celery-beat alone would have them, without this service."""
+
+from proj import settings as project
+from proj.settings import *  # noqa: F403
+
+INSTALLED_APPS = [app for app in project.INSTALLED_APPS if not app.startswith("tasks_app")]
+ROOT_URLCONF = __name__
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+
+urlpatterns: list[object] = []

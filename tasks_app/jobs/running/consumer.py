@@ -1,0 +1,26 @@
+"""The worker's consumer: a worker that loses the broker while jobs run finishes them and goes on.
+
+Celery's own ends the worker then (seen with Celery and kombu 5.7): it gives unacknowledged messages back
+through the connection that is gone, and acknowledges them through it when their jobs have ended. Neither is
+needed here. What has been claimed is in the ledger, and a message that comes a second time is dropped;
+what has not been claimed comes again: from the ledger, or, if it has no run yet, from Redis itself.
+"""
+
+from typing import Any
+
+from celery.worker import state
+from celery.worker.consumer import Consumer as CeleryConsumer
+
+
+class Consumer(CeleryConsumer):
+    """For Celery's setting ``worker_consumer``."""
+
+    task_consumer: Any  # kombu's, while there is a connection
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Let go of the messages of the lost connection before it is closed, then reconnect."""
+        if self.task_consumer is not None:
+            self.task_consumer.channel.do_restore = False
+        for request in tuple(state.reserved_requests):
+            request.acknowledged = True
+        super().on_connection_error_after_connected(exc)
