@@ -111,12 +111,12 @@ class Service:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def stop_all(self) -> None:
+    def stop_all(self, signum: signal.Signals = signal.SIGTERM) -> None:
         """Stop every process, the Redis server last."""
         # The last one in is the first one out, and a process that does not stop in time saves no other.
         with ExitStack() as stack:
             for name in sorted(self.processes, key=lambda name: name != "redis"):
-                stack.callback(self.stop, name)
+                stack.callback(self.stop, name, signum)
 
     def log(self, name: str) -> str:
         """What the process has written so far."""

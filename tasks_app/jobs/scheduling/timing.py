@@ -72,8 +72,10 @@ def load(schedule_ids: Collection[int]) -> Loaded:
 
 def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     """The schedules with their times, their policies, and their ``timing``."""
-    complete: QuerySet[PeriodicTask] = schedules.select_related(*KINDS, "policy").annotate(timing=TIMING)
-    return complete
+    # Many share a crontab, which is then read once: joined, it would be read again for each of them.
+    complete = schedules.select_related("policy").prefetch_related(*KINDS)
+    timed: QuerySet[PeriodicTask] = complete.annotate(timing=TIMING)
+    return timed
 
 
 def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
