@@ -193,5 +193,10 @@ EXPOSED_COMMANDS = {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}}
 RUN_OUTPUT_LIMIT_BYTES = env.int("RUN_OUTPUT_LIMIT_BYTES", default=1024 * 1024)
 # How long a published run may stay unclaimed before it is published again; the time doubles with each.
 REPUBLISH_AFTER_SECONDS = env.float("REPUBLISH_AFTER_SECONDS", default=60)
+# A running job shows every so often that it lives; silent for the length of its lease, it is taken for lost.
+HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=2.0)
+LEASE_SECONDS = env.float("LEASE_SECONDS", default=60.0)
+# How long a worker that was told to stop lets its runs go on before it cancels them.
+SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=540.0)
 # Where beat and workers touch a file when they have done their work; empty: nowhere.
 HEALTH_DIR = env.str("HEALTH_DIR", default="")

@@ -13,8 +13,9 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks, the worker's sign of life, and what follows edits of schedules."""
         from tasks_app.jobs import checks  # noqa: F401 - importing registers the checks
-        from tasks_app.jobs.running import liveness
+        from tasks_app.jobs.running import liveness, worker
         from tasks_app.jobs.scheduling import following
 
         liveness.watch_worker()
+        worker.connect()
         following.connect()

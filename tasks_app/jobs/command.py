@@ -10,20 +10,31 @@ stderr and runs all the same: the job matters more than its record.
 """
 
 import os
-import socket
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, TextIO, cast
+from types import FrameType
+from typing import Any, TextIO, TypeVar, cast
 
-from django.core.management.base import BaseCommand, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 from django.utils import timezone
 
 from tasks_app.jobs.defining import arguments
 from tasks_app.jobs.defining.declaration import Concurrency, JobDeclaration, Schedule
 from tasks_app.jobs.models import Run, Stream, Trigger
-from tasks_app.jobs.running import dispatch, output, runner
-from tasks_app.jobs.running.process import operating_system_user
+from tasks_app.jobs.running import dispatch, output, overlap, progress, runner
+from tasks_app.jobs.running.interrupts import JobInterrupt
+from tasks_app.jobs.running.outcome import INTERRUPTED_EXIT_CODE
+from tasks_app.jobs.running.overlap import FREE, Guard, OverlapError
+from tasks_app.jobs.running.process import operating_system_user, process_by_hand
 
 __all__ = ["Concurrency", "JobCommand", "Schedule"]
+
+T = TypeVar("T")
+
+OVERLAP_POLL_SECONDS = 0.5
 
 
 class JobCommand(JobDeclaration, BaseCommand):
@@ -45,16 +56,44 @@ class JobCommand(JobDeclaration, BaseCommand):
         """
         return self.run.moment if self.run else self._began_at
 
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """The author's parser, with what every job can be told by hand about overlap."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        _add_overlap_arguments(parser)
+        return parser
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """By hand: a run that is ended from outside says so in one line, with its exit code."""
+        signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        try:
+            super().run_from_argv(argv)
+        except JobInterrupt as interrupt:
+            self.stderr.write(str(interrupt))
+            sys.exit(interrupt.exit_code)
+        except KeyboardInterrupt:
+            self.stderr.write("Interrupted.")
+            sys.exit(INTERRUPTED_EXIT_CODE)
+
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Execute as Django does, recorded as a run: the claimed one, or a new one."""
         self._began_at = timezone.now()
+        wait, allow_overlap = options.pop("wait_for_overlap", False), options.pop("allow_overlap", False)
         self.run = runner.take_over(self._job_name)
         if self.run is not None:
             return super().execute(*args, **options)
-        self.run = self._begin(options)
+        self.run = self._begin(options, wait=wait, allow_overlap=allow_overlap)
         if self.run is None:
             return super().execute(*args, **options)
         return self._execute_recorded(self.run, args, options)
+
+    def progress(
+        self, iterable: Iterable[T], *, total: int | None = None, description: str = ""
+    ) -> Iterator[T]:
+        """The same items, with a progress bar on a terminal and the figures on the run; silent in a file.
+
+        ``total`` is how many there are; where the iterable knows its length it need not be given.
+        """
+        return progress.track(iterable, total=total, description=description, stream=self.stderr)
 
     def check_migrations(self) -> None:
         """Warn of unapplied migrations, as Django does, but only by hand: a worker would warn at every run.
@@ -72,13 +111,34 @@ class JobCommand(JobDeclaration, BaseCommand):
     def _job_name(self) -> str:
         return type(self).__module__.rpartition(".")[2]
 
-    def _begin(self, options: dict[str, Any]) -> Run | None:
+    def _begin(self, options: dict[str, Any], *, wait: bool, allow_overlap: bool) -> Run | None:
         try:
-            return dispatch.begin(self._request(options), worker=_this_process())
+            request = self._request(options)
+            guard = FREE if allow_overlap else self._guard(request)
+            return self._begin_when_free(request, guard, wait=wait)
+        except CommandError:
+            raise
         except Exception as error:  # noqa: BLE001 - said on stderr; no fault of the ledger keeps a job from running
             stderr = options.get("stderr") or self.stderr
             stderr.write(f"This run is not recorded: {error}\n")
             return None
+
+    def _guard(self, request: dispatch.RunRequest) -> Guard:
+        """Free where the job is called by itself: its own run holds the job, and waits for this one."""
+        guard = overlap.guard_of(request.job, request.options, None)
+        return FREE if guard.key in runner.held_keys() else guard
+
+    def _begin_when_free(self, request: dispatch.RunRequest, guard: Guard, *, wait: bool) -> Run:
+        while True:
+            try:
+                return dispatch.begin(request, worker=process_by_hand(), guard=guard)
+            except OverlapError as error:
+                if guard.concurrency is Concurrency.REPLACE and (holder := overlap.holder_of(guard.key)):
+                    overlap.request_cancel(holder, f"a run by hand of {request.who}", timezone.now())
+                elif not wait:
+                    dispatch.skip(request, reason=str(error), exit_code=os.EX_TEMPFAIL)
+                    raise CommandError(f"Skipped: {error}.", returncode=os.EX_TEMPFAIL) from error
+            time.sleep(OVERLAP_POLL_SECONDS)
 
     def _request(self, options: dict[str, Any]) -> dispatch.RunRequest:
         parser = self.create_parser("manage.py", self._job_name)
@@ -101,6 +161,11 @@ class JobCommand(JobDeclaration, BaseCommand):
         try:
             with runner.recorded(run, recorder, taken_over=True):
                 return super().execute(*args, **options)
+        except JobInterrupt as interrupt:
+            if run.trigger == Trigger.JOB and interrupt.run_id == run.pk:
+                # The child's end is the child's: to its parent it is a failure like any other.
+                raise CommandError(f"{run.job}: {interrupt}", returncode=interrupt.exit_code) from interrupt
+            raise
         finally:
             self.stdout, self.stderr = before
 
@@ -118,5 +183,17 @@ class JobCommand(JobDeclaration, BaseCommand):
             setattr(self, stream, recording)
 
 
-def _this_process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+def _add_overlap_arguments(parser: CommandParser) -> None:
+    """Unless the author has taken the flags for something else."""
+    flags = {
+        "--wait": ("wait_for_overlap", "If the job is running already, wait for its end."),
+        "--allow-overlap": ("allow_overlap", "Run even while the job is running already."),
+    }
+    for flag, (dest, text) in flags.items():
+        if flag not in parser._option_string_actions:
+            parser.add_argument(flag, dest=dest, action="store_true", help=text)
+
+
+def _exit_on_sigterm(signum: int, frame: FrameType | None) -> None:
+    """Let ``finally`` run, and the ledger hear of it."""
+    sys.exit(128 + signum)

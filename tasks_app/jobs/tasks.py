@@ -6,6 +6,7 @@ comes again while its run is taken, or over, changes nothing: not the run and no
 """
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,12 @@ from django_celery_beat.models import PeriodicTask
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Status, Trigger
 from tasks_app.jobs.running import dispatch, runner
+from tasks_app.jobs.running.process import worker_process
+
+# Later than the heartbeat's own hard limit, which can say more about it.
+HARD_LIMIT_MARGIN_SECONDS = 10
+# Celery imports it in workers only.
+REQUEST = "tasks_app.jobs.running.lost_child:JobRequest"
 
 
 class JobFailedError(Exception):
@@ -26,8 +33,21 @@ def register_all() -> None:
     """Make a task of every job."""
     for job in registry.all_jobs().values():
         task = _task_function(job)
-        # Expected: the run has the traceback, the worker's log needs no second one.
-        shared_task(name=job.task_name, bind=True, throws=(JobFailedError,))(task)
+        shared_task(**_task_options(job))(task)
+
+
+def _task_options(job: registry.Job) -> dict[str, Any]:
+    options: dict[str, Any] = {"name": job.task_name, "bind": True, "Request": REQUEST}
+    # Expected: the run has the traceback, the worker's log needs no second one.
+    return {**options, "throws": (JobFailedError,), "time_limit": _hard_limit(job)}
+
+
+def _hard_limit(job: registry.Job) -> float | None:
+    """When the worker kills the process of a job that holds it so fast that nothing inside can end it."""
+    limit = job.declaration.time_limit
+    if limit is None:
+        return None
+    return (limit + job.declaration.time_limit_grace).total_seconds() + HARD_LIMIT_MARGIN_SECONDS
 
 
 def _task_function(job: registry.Job) -> Callable[..., dict[str, Any]]:
@@ -42,8 +62,10 @@ def _run(
     task: Task[..., Any], job: registry.Job, args: tuple[Any, ...], options: dict[str, Any]
 ) -> dict[str, Any]:
     run = dispatch.receive(str(task.request.id), _request(task, job, options))
-    ended = runner.execute(run.pk, worker=task.request.hostname or "", refusal=_refusal(args))
-    if ended is None:
+    worker = worker_process(task.request.hostname, os.getpid())
+    ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args))
+    if ended is None or not Status(ended.run.status).is_final:
+        # Taken, over, waiting, or to be tried again: somebody else brings the result.
         raise Ignore
     if ended.run.status != Status.SUCCEEDED:
         raise JobFailedError(ended.run.error)

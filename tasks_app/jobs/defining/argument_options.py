@@ -25,6 +25,7 @@ from typing import Any
 
 BASE_OPTIONS = frozenset(
     {
+        "allow_overlap",
         "force_color",
         "help",
         "no_color",
@@ -35,6 +36,7 @@ BASE_OPTIONS = frozenset(
         "stdout",
         "traceback",
         "version",
+        "wait_for_overlap",
     }
 )
 """Options that belong to ``manage.py`` and its caller, never to a job."""

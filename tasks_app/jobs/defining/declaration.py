@@ -69,7 +69,22 @@ class JobDeclaration:
     """What happens when the job is due while it is running."""
     time_limit: ClassVar[timedelta | None] = None
     """How long one run may take; ``None`` is without limit."""
+    max_queued: ClassVar[int] = 1
+    """With ``Concurrency.QUEUE``, how many runs wait at most; what comes on top is skipped."""
+    time_limit_grace: ClassVar[timedelta] = timedelta(seconds=30)
+    """How long the job's own cleanup may take after the time limit, or after a cancel; then it is killed."""
     max_retries: ClassVar[int] = 0
     """How many times a failed run is started again by itself."""
+    retry_backoff: ClassVar[timedelta] = timedelta(seconds=30)
+    """The pause before the first retry; it doubles each time, up to an hour, and varies a little."""
+    retry_on: ClassVar[tuple[type[Exception], ...] | None] = None
+    """What is tried again besides database and network errors; None: anything but CommandError."""
+    restart_when_lost: ClassVar[bool] = False
+    """Whether a run whose process died may start again: only a job that bears being done twice says so."""
     schedules: ClassVar[Sequence[Schedule]] = ()
     """The schedules that are put into the database when the job first appears."""
+
+    @classmethod
+    def concurrency_key(cls, options: Mapping[str, Any]) -> str:
+        """What must not overlap, if less than the whole job: a tenant, a date. At most 100 characters."""
+        return ""

@@ -1,6 +1,6 @@
 """The service's tables."""
 
-from tasks_app.jobs.models.run import Run, RunOutput, Status, Stream, Trigger
+from tasks_app.jobs.models.run import Run, RunAttempt, RunOutput, Status, Stream, Trigger
 from tasks_app.jobs.models.schedule import DeclaredSchedule, NextSlot, Pause, SchedulePolicy
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "NextSlot",
     "Pause",
     "Run",
+    "RunAttempt",
     "RunOutput",
     "SchedulePolicy",
     "Status",

@@ -115,6 +115,15 @@ class Run(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
+    concurrency_key = models.CharField(
+        max_length=310,
+        blank=True,
+        help_text=_("What no other run may do at the same time; empty: overlap is allowed."),
+    )
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancelled_by = models.CharField(max_length=300, blank=True, help_text=_("Who or what asked for the end."))
+    progress_done = models.BigIntegerField(null=True, blank=True)
+    progress_total = models.BigIntegerField(null=True, blank=True)
     worker = models.CharField(
         max_length=200, blank=True, help_text=_("The worker or the process that executed it.")
     )
@@ -127,8 +136,14 @@ class Run(models.Model):
     class Meta:
         verbose_name = _("run")
         verbose_name_plural = _("runs")
+        permissions = (("cancel_run", _("Can cancel runs")), ("start_run", _("Can start jobs")))
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["schedule", "scheduled_for"], name="one_run_per_slot"),
+            models.UniqueConstraint(
+                fields=["concurrency_key"],
+                condition=models.Q(status=Status.RUNNING) & ~models.Q(concurrency_key=""),
+                name="one_running_per_key",
+            ),
         ]
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["-queued_at", "-id"], name="run_newest_first"),
@@ -138,6 +153,16 @@ class Run(models.Model):
             models.Index(fields=["schedule", "-queued_at"], name="run_by_schedule"),
             # Beat asks for these at every tick. SQLite plans a query without knowing its values, so it
             # uses no partial index whose condition names one, and goes by the number of columns that fit.
+            models.Index(
+                fields=["status", "heartbeat_at"],
+                name="run_by_heartbeat",
+                condition=models.Q(heartbeat_at__isnull=False),
+            ),
+            models.Index(
+                fields=["concurrency_key", "queued_at"],
+                name="run_waiting",
+                condition=models.Q(status=Status.QUEUED) & ~models.Q(concurrency_key=""),
+            ),
             models.Index(
                 fields=["status", "start_before"],
                 name="run_to_expire",
@@ -158,6 +183,29 @@ class Run(models.Model):
     def moment(self) -> datetime:
         """The slot, or, for a run without one, the moment it was started."""
         return self.scheduled_for or self.started_at or self.queued_at
+
+
+class RunAttempt(models.Model):
+    """How an attempt of a run ended that was not its last."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    attempt = models.PositiveIntegerField()
+    status = models.CharField(max_length=16, choices=Status)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField()
+    worker = models.CharField(max_length=200, blank=True)
+    exit_code = models.IntegerField(null=True)
+    error = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["run", "attempt"], name="one_row_per_attempt"),
+        ]
+
+    def __str__(self) -> str:
+        """Which attempt of which run."""
+        return f"{self.run_id} attempt {self.attempt}"
 
 
 class RunOutputQuerySet(models.QuerySet["RunOutput"]):

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.defining.declaration import Misfire, PausedSlots
+from tasks_app.jobs.defining.declaration import Concurrency, Misfire, PausedSlots
 
 
 def this_second() -> datetime:
@@ -53,6 +53,18 @@ class SchedulePolicy(models.Model):
         default=timedelta(0),
         blank=True,
         help_text=_("Start every slot by one and the same delay below this later (HH:MM:SS)."),
+    )
+    concurrency = models.CharField(
+        _("overlap"),
+        max_length=8,
+        blank=True,
+        choices=[
+            (Concurrency.FORBID, _("skip the slot while the job runs")),
+            (Concurrency.QUEUE, _("wait until the job has ended")),
+            (Concurrency.REPLACE, _("cancel the running one")),
+            (Concurrency.ALLOW, _("run side by side")),
+        ],
+        help_text=_("Empty: as the job says."),
     )
     anchor = models.DateTimeField(
         default=this_second,

@@ -14,12 +14,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from tasks_app.jobs.models import Run, Status, Trigger
-from tasks_app.jobs.running import publisher
+from tasks_app.jobs.running import overlap, publisher
 from tasks_app.jobs.running.output import readable
+from tasks_app.jobs.running.overlap import FREE, Guard, OverlapError
 
 # Gives a task id that is no UUID the same run id at every delivery (RFC 9562, version 5).
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
@@ -32,6 +33,8 @@ class RunRequest:
     job: str
     """A job's name, or the name of an ordinary Celery task."""
     options: dict[str, Any] = field(default_factory=dict)
+    args: list[Any] = field(default_factory=list)
+    """Positional arguments; an ordinary Celery task may have some, a job has none."""
     trigger: Trigger
     who: str = ""
     user_id: Any = None
@@ -42,7 +45,7 @@ class RunRequest:
 
     def as_row(self) -> dict[str, Any]:
         """The request as the fields of a ``Run``, its texts as any database keeps them."""
-        return {**vars(self), "options": _storable(self.options)}
+        return {**vars(self), "options": _storable(self.options), "args": _storable(self.args)}
 
 
 def enqueue(request: RunRequest) -> Run:
@@ -55,8 +58,30 @@ def enqueue(request: RunRequest) -> Run:
     return run
 
 
-def begin(request: RunRequest, *, worker: str) -> Run:
-    """Write a run that the caller is executing from now on."""
+def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
+    """Write a run that the caller is executing from now on. Raises OverlapError when its job is held."""
+    try:
+        return _begin(request, worker, guard)
+    except IntegrityError as error:
+        if (holder := overlap.holder_of(guard.key)) is None:
+            raise
+        raise OverlapError(overlap.describe(holder)) from error
+
+
+def skip(request: RunRequest, *, reason: str, exit_code: int) -> Run:
+    """Write a run that was not executed."""
+    now = timezone.now()
+    return Run.objects.create(
+        **request.as_row(),
+        status=Status.SKIPPED,
+        queued_at=now,
+        finished_at=now,
+        error=reason,
+        exit_code=exit_code,
+    )
+
+
+def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
     now = timezone.now()
     # Inside somebody's transaction a failing insert must undo only itself: hence the savepoint.
     with transaction.atomic():
@@ -67,6 +92,7 @@ def begin(request: RunRequest, *, worker: str) -> Run:
             started_at=now,
             heartbeat_at=now,
             worker=worker,
+            concurrency_key=guard.key,
         )
 
 

@@ -4,7 +4,7 @@
 which is most of a message's cost when thousands of runs are published at the same second. A ``Sender``
 makes the same message of the same parts, and does once what is the same for all of them.
 
-Nobody waits for a result, the ledger has it: so a result backend that is down cannot stop a message.
+No result backend is asked: one that is down cannot stop a message.
 """
 
 from typing import Any
@@ -27,7 +27,14 @@ class Sender:
         self._declared: set[str] = set()
 
     def send_job(
-        self, name: str, *, task_id: str, args: list[Any], kwargs: dict[str, Any], **options: Any
+        self,
+        name: str,
+        *,
+        task_id: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        ignore_result: bool = True,
+        **options: Any,
     ) -> None:
         """Send a job's message. The options are where it goes, as ``send_task`` takes them."""
         message = self._amqp.create_task_message(
@@ -36,7 +43,7 @@ class Sender:
             args,
             kwargs,
             create_sent_event=self._is_event_wanted,
-            ignore_result=True,
+            ignore_result=ignore_result,
             argsrepr=_brief(args or ()),
             kwargsrepr=_brief(kwargs),
         )

@@ -130,23 +130,23 @@ class Tee:
         """Record as ``stream``; ``passed_on`` is the terminal, the file or the buffer behind."""
         self._recorder = recorder
         self._stream = stream
-        self._passed_on = passed_on
+        self.passed_on = passed_on
 
     def write(self, text: str) -> int:
         """Pass on, then record: what the terminal refused is not recorded."""
-        if self._passed_on is not None:
-            self._passed_on.write(text)
+        if self.passed_on is not None:
+            self.passed_on.write(text)
         self._recorder.write(self._stream, text)
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream behind."""
-        if self._passed_on is not None and hasattr(self._passed_on, "flush"):
-            self._passed_on.flush()
+        if self.passed_on is not None and hasattr(self.passed_on, "flush"):
+            self.passed_on.flush()
 
     def isatty(self) -> bool:
         """Whether the stream behind is a terminal."""
-        return self._passed_on is not None and hasattr(self._passed_on, "isatty") and self._passed_on.isatty()
+        return self.passed_on is not None and hasattr(self.passed_on, "isatty") and self.passed_on.isatty()
 
     def writable(self) -> bool:
         """Always."""
@@ -159,7 +159,8 @@ def save(run_id: UUID, attempt: int, first_number: int, pieces: Sequence[Piece])
         RunOutput(run_id=run_id, attempt=attempt, number=number, stream=piece.stream, text=piece.text)
         for number, piece in enumerate(pieces, start=first_number)
     ]
-    RunOutput.objects.bulk_create(rows)
+    # What was written, although the database's answer got lost, is there already.
+    RunOutput.objects.bulk_create(rows, ignore_conflicts=True)
     return first_number + len(rows)
 
 

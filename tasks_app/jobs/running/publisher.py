@@ -24,7 +24,7 @@ from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from tasks_app.jobs.defining import registry
-from tasks_app.jobs.models import Run, Status
+from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running.messages import Sender
 
 logger = logging.getLogger(__name__)
@@ -102,12 +102,18 @@ def _take_due(now: datetime) -> list[Run]:
 
 def _send(run: Run, sender: Sender) -> None:
     job = registry.all_jobs().get(run.job)
-    send = sender.send_job if job else sender.send_ordinary
-    send(
-        job.task_name if job else run.job,
+    if job is None:
+        sender.send_ordinary(
+            run.job, task_id=str(run.pk), args=run.args, kwargs=run.options, **_routing(run.schedule)
+        )
+        return
+    sender.send_job(
+        job.task_name,
         task_id=str(run.pk),
         args=run.args,
         kwargs=run.options,
+        # Who called by `celery call` may wait for the result, also for that of a later attempt.
+        ignore_result=run.trigger != Trigger.CELERY,
         **_routing(run.schedule),
     )
 

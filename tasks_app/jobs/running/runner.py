@@ -8,29 +8,31 @@ call by the runner (already recorded) from a call by hand or from another job (t
 """
 
 import logging
-import traceback
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.core.management import call_command
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from tasks_app.jobs.defining import arguments, registry
+from tasks_app.jobs.defining.declaration import JobDeclaration
 from tasks_app.jobs.models import Run, Status, Stream
-from tasks_app.jobs.running import output
+from tasks_app.jobs.running import attempts, hygiene, output, overlap
+from tasks_app.jobs.running.heartbeat import Heartbeat, Limits, OutputLog, Progress
+from tasks_app.jobs.running.interrupts import JobInterrupt, interruptible
+from tasks_app.jobs.running.outcome import SUCCESS, Outcome, outcome_of
 
 logger = logging.getLogger(__name__)
 
-# argparse's own exit code for a bad command line.
-BAD_OPTIONS_EXIT_CODE = 2
-INTERRUPTED_EXIT_CODE = 130
+NOT_RECORDED = "Run %s of %s %s, but that could not be recorded"
 
 
 @dataclass(kw_only=True)
@@ -41,16 +43,9 @@ class Execution:
     recorder: output.OutputRecorder
     taken_over: bool
     """Whether the command of this run has begun: a job that it calls is then another run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a run ended."""
-
-    status: Status
-    exit_code: int | None
-    error: str = ""
-    traceback: str = ""
+    progress: Progress
+    within: "Execution | None"
+    """The execution that called this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +63,22 @@ def current_run() -> Run | None:
     """The run that this code is executed by, if any."""
     execution = _current.get()
     return execution.run if execution else None
+
+
+def current_progress() -> Progress | None:
+    """Where the job under execution says how far it has come."""
+    execution = _current.get()
+    return execution.progress if execution else None
+
+
+def held_keys() -> set[str]:
+    """What the runs that this code is executed by must not overlap with."""
+    keys: set[str] = set()
+    execution = _current.get()
+    while execution is not None:
+        keys.add(execution.run.concurrency_key)
+        execution = execution.within
+    return keys - {""}
 
 
 def take_over(job: str) -> Run | None:
@@ -89,31 +100,36 @@ def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
     if run is None:
         return None
     recorder = new_recorder()
+    if run.status != Status.RUNNING:
+        return Ended(run=run, last_line="")
     try:
-        with recorded(run, recorder):
+        with hygiene.one_process(), hygiene.clean_process(), recorded(run, recorder):
             if refusal:
                 raise arguments.OptionsError(refusal)
             _call(run, recorder)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - `recorded` has written it down
+    except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has written it down
         logger.info("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
     run.refresh_from_db()
     return Ended(run=run, last_line=recorder.last_line)
 
 
 def claim(run_id: UUID, *, worker: str) -> Run | None:
-    """Move a queued run to running, for this worker alone; None when it is not queued, or too late."""
+    """Move a queued run to running, for this worker alone.
+
+    None when it is not queued, or too late. A run whose job is held by another one is skipped or waits, and
+    is given back in its new state.
+    """
     now = timezone.now()
     in_time = Run.objects.filter(Q(start_before=None) | Q(start_before__gt=now))
-    claimed = in_time.move(
-        run_id,
-        from_status=Status.QUEUED,
-        to=Status.RUNNING,
-        started_at=now,
-        heartbeat_at=now,
-        publish_after=None,
-        worker=worker,
-    )
-    return Run.objects.get(pk=run_id) if claimed else None
+    run = in_time.filter(pk=run_id, status=Status.QUEUED).first()
+    if run is None:
+        return None
+    guard = overlap.guard_of(run.job, run.options, run.schedule_id)
+    changes = {"started_at": now, "heartbeat_at": now, "publish_after": None, "worker": worker}
+    if not overlap.take(run, guard, **changes) and not overlap.stand_back(run, guard, now):
+        return None
+    run.refresh_from_db()
+    return run
 
 
 def new_recorder() -> output.OutputRecorder:
@@ -123,54 +139,53 @@ def new_recorder() -> output.OutputRecorder:
 
 @contextmanager
 def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = False) -> Iterator[None]:
-    """Record how the block ends, then let its exception go on.
+    """Keep the run's lease while the block runs, and record how it ends; then let its exception go on.
 
     A ledger that cannot be written hides no exception of the block.
     """
-    token = _current.set(Execution(run=run, recorder=recorder, taken_over=taken_over))
-    outcome = Outcome(status=Status.SUCCEEDED, exit_code=0)
-    try:
-        yield
-    except BaseException as error:
-        outcome = outcome_of(error, last_error_line=recorder.last_error_line)
-        raise
-    finally:
-        _current.reset(token)
-        _try_to_finish(run, recorder, outcome)
+    pid, in_transaction = os.getpid(), connection.in_atomic_block
+    log = OutputLog(run, recorder)
+    outcome = SUCCESS
+    with interruptible() as interrupter:
+        heartbeat = Heartbeat(run, log, interrupter, _limits(run))
+        execution = Execution(
+            run=run,
+            recorder=recorder,
+            taken_over=taken_over,
+            progress=heartbeat.progress,
+            within=_current.get(),
+        )
+        token = _current.set(execution)
+        if _may_beat(run):
+            heartbeat.start()
+        try:
+            try:
+                yield
+            finally:
+                interrupter.disarm()
+        except BaseException as error:
+            outcome = outcome_of(error, last_error_line=recorder.last_error_line)
+            raise
+        finally:
+            _current.reset(token)
+            # A job may fork: its child has this block too, but not the run.
+            if os.getpid() == pid:
+                heartbeat.stop()
+                if not in_transaction:
+                    hygiene.close_what_was_left_open()
+                _try_to_end(run, log, heartbeat, outcome)
 
 
-def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
-    """What an exception says about the run, with the exit code that ``manage.py`` would give.
-
-    A job that wrote to stderr and then exited with a number has said there what was wrong.
-    """
-    match error:
-        case arguments.OptionsError():
-            return Outcome(status=Status.FAILED, exit_code=BAD_OPTIONS_EXIT_CODE, error=str(error))
-        case CommandError():
-            return Outcome(status=Status.FAILED, exit_code=error.returncode, error=str(error))
-        case SystemExit():
-            return _outcome_of_exit(error.code, last_error_line)
-        case KeyboardInterrupt():
-            return Outcome(
-                status=Status.CANCELLED, exit_code=INTERRUPTED_EXIT_CODE, error="Interrupted by hand."
-            )
-    return Outcome(
-        status=Status.FAILED,
-        exit_code=1,
-        error=f"{type(error).__name__}: {error}",
-        traceback="".join(traceback.format_exception(error)),
-    )
+def _limits(run: Run) -> Limits:
+    job = registry.all_jobs().get(run.job)
+    declared = job.declaration if job else JobDeclaration
+    return Limits(time_limit=declared.time_limit, grace=declared.time_limit_grace)
 
 
-def _outcome_of_exit(code: Any, last_error_line: str) -> Outcome:
-    """``sys.exit(code)``: None and 0 are success, a text is an error message with exit code 1."""
-    if code in (None, 0):
-        return Outcome(status=Status.SUCCEEDED, exit_code=0)
-    if isinstance(code, int):
-        reason = last_error_line or f"The job exited with code {code}."
-        return Outcome(status=Status.FAILED, exit_code=code, error=reason)
-    return Outcome(status=Status.FAILED, exit_code=1, error=str(code))
+def _may_beat(run: Run) -> bool:
+    """Another thread sees neither a transaction of this one nor, with SQLite, a database in memory."""
+    in_memory = getattr(connection, "is_in_memory_db", bool)()
+    return not (connection.in_atomic_block or in_memory)
 
 
 def _call(run: Run, recorder: output.OutputRecorder) -> None:
@@ -186,25 +201,30 @@ def _call(run: Run, recorder: output.OutputRecorder) -> None:
     )
 
 
-def _try_to_finish(run: Run, recorder: output.OutputRecorder, outcome: Outcome) -> None:
-    try:
-        _finish(run, recorder, outcome)
-    except Exception:
-        # The job's own exception, if any, is on its way: it must not be replaced by this one.
-        logger.exception("Run %s of %s %s, but that could not be recorded", run.pk, run.job, outcome.status)
+def _try_to_end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
+    """Record the end; while the database is away, try again for as long as the lease lasts."""
+    until = time.monotonic() + (0 if connection.in_atomic_block else settings.LEASE_SECONDS)
+    while True:
+        try:
+            _end(run, log, heartbeat, outcome)
+            return
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() >= until:
+                logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
+                return
+            logger.warning("The end of run %s of %s cannot be recorded yet: %s", run.pk, run.job, error)
+            connection.close()
+            time.sleep(settings.HEARTBEAT_SECONDS)
+        except Exception:
+            # The job's own exception, if any, is on its way: it must not be replaced by this one.
+            logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
+            return
 
 
-def _finish(run: Run, recorder: output.OutputRecorder, outcome: Outcome) -> None:
+def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
     with transaction.atomic():
-        output.save(run.pk, run.attempt, 0, recorder.finish())
-        finished = Run.objects.move(
-            run.pk,
-            from_status=Status.RUNNING,
-            to=outcome.status,
-            finished_at=timezone.now(),
-            exit_code=outcome.exit_code,
-            error=output.readable(outcome.error),
-            traceback=output.readable(outcome.traceback),
-        )
-    if not finished:
-        logger.error("Run %s of %s ended as %s, but was no longer running", run.pk, run.job, outcome.status)
+        log.save_rest()
+        heartbeat.save_progress()
+        ended = attempts.end(run, outcome)
+    if not ended:
+        logger.error("Run %s of %s ended as %s, but was no longer its", run.pk, run.job, outcome.status)

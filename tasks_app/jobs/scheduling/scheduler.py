@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from tasks_app.jobs.models import Run
-from tasks_app.jobs.running import liveness, publisher
+from tasks_app.jobs.running import liveness, publisher, rescue
 from tasks_app.jobs.scheduling import ledger
 from tasks_app.jobs.scheduling.following import Reconciliation
 
@@ -92,6 +92,7 @@ class Scheduler(beat.Scheduler):
         """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
         recorded = ledger.record_due(now)
         ledger.expire(now)
+        rescue.rescue(now)
         published = self._publish(recorded.queued, now)
         self._reconcile()
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 
 from tasks_app.jobs.models import Run, RunOutput, Status, Trigger
-from tasks_app.jobs.running import dispatch, runner
+from tasks_app.jobs.running import attempts, dispatch, runner
 from tests.probes.management.commands.probe import Command
 
 pytestmark = pytest.mark.django_db
@@ -170,7 +170,7 @@ def test_an_end_that_cannot_be_recorded_hides_no_error_of_the_job(
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise DatabaseError("server closed the connection")
 
-    monkeypatch.setattr(runner, "_finish", refuse)
+    monkeypatch.setattr(attempts, "end", refuse)
     with pytest.raises(CommandError, match="the real trouble"):
         call_command("probe", "--fail=the real trouble")
     assert "failed, but that could not be recorded" in caplog.text

@@ -60,6 +60,12 @@ def test_a_queued_run_whose_time_has_come_is_published(broker: Broker) -> None:
     )
 
 
+def test_only_who_called_by_celery_call_may_wait_for_a_result(broker: Broker) -> None:
+    queued(trigger=Trigger.CELERY)
+    publisher.publish_due(NOON)
+    assert broker.messages[0]["ignore_result"] is False
+
+
 @pytest.mark.parametrize(
     "values",
     [{"publish_after": NOON + MINUTE}, {"publish_after": None}, {"status": Status.RUNNING}],

@@ -1,0 +1,304 @@
+"""Runs of a service as they are seen from outside: its messages, its rows by plain SQL, its jobs' own traces.
+
+An audit compares the ledger with the traces: each attempt that the ledger says was started has left one line,
+and there is no line that the ledger knows nothing of.
+"""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psutil
+import redis
+from celery import Celery
+
+from tests.integration.faults import is_sqlite, moment_of, rows
+from tests.integration.service import Service
+from tests.waiting import wait_until
+
+# Jobs that say that they may be executed more than once.
+MAY_START_AGAIN = ("restarting",)
+
+ENQUEUE = """
+from tasks_app.jobs.models import Trigger
+from tasks_app.jobs.running.dispatch import RunRequest, enqueue
+for number in range({count}):
+    print(enqueue(RunRequest(job={job!r}, options={options!r}, trigger=Trigger.ADMIN)).pk)
+"""
+CANCEL = """
+from django.utils import timezone
+from tasks_app.jobs.models import Run
+from tasks_app.jobs.running import overlap
+print(overlap.request_cancel(Run.objects.get(pk={pk!r}), "ann", timezone.now()))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow:
+    """A run as its row tells it."""
+
+    pk: UUID
+    job: str
+    trigger: str
+    status: str
+    attempt: int
+    started_at: datetime | None
+    heartbeat_at: datetime | None
+    finished_at: datetime | None
+    worker: str
+    who: str
+    exit_code: int | None
+    error: str
+    cancelled_by: str
+    progress_done: int | None
+    progress_total: int | None
+    parent_id: UUID | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has reached a final state."""
+        return self.status not in ("queued", "running")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """An attempt that was not its run's last."""
+
+    number: int
+    status: str
+    error: str
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A line that a job wrote."""
+
+    run: UUID
+    attempt: int
+    what: str
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What the ledger and the traces say of each other."""
+
+    runs: int
+    statuses: dict[str, int]
+    attempts: int
+    """How many attempts the ledger says were started."""
+    executions: int
+    """How many the jobs have left traces of."""
+    again: int
+    """How many runs were executed more than once, as their jobs allow."""
+    unfinished: int
+    twice: int
+    """How many runs were executed more often than their jobs allow, or an attempt more than once."""
+    missing: int
+    """How many attempts have left no trace, other than those whose process was killed before it could."""
+    unknown: int
+    """How many traces belong to no attempt in the ledger."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in vars(self).items())
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing was lost in silence or done twice by accident."""
+        return not (self.unfinished or self.twice or self.missing or self.unknown)
+
+
+def call(running: Service, job: str, *, task_id: UUID | None = None, **options: Any) -> UUID:
+    """Send what ``celery call`` sends; returns the task's id, which the run will have."""
+    pk = task_id or uuid4()
+    with Celery(broker=running.environment["REDIS_URL"], set_as_current=False) as app:
+        app.send_task(f"probes.{job}", kwargs=options, task_id=str(pk), retry=False)
+    return pk
+
+
+def enqueue(running: Service, job: str, *, count: int = 1, **options: Any) -> list[UUID]:
+    """Write queued runs and publish them, as the admin does."""
+    printed = running.shell(ENQUEUE.format(count=count, job=job, options=options))
+    return [UUID(line) for line in printed.split()]
+
+
+def cancel(running: Service, pk: UUID) -> None:
+    """Ask for a run's end in the name of ann."""
+    assert running.shell(CANCEL.format(pk=str(pk))) == "True"
+
+
+def run_row(running: Service, pk: UUID) -> RunRow | None:
+    """The run's row, as soon as there is one."""
+    return next(iter(run_rows(running, "id = ?", _key(running, pk))), None)
+
+
+def run_rows(running: Service, condition: str = "1 = 1", *values: Any) -> list[RunRow]:
+    """The rows that meet an SQL condition, the oldest first."""
+    found = rows(running, f"{_RUNS} WHERE {condition} ORDER BY queued_at, id", *values)
+    return [_as_row(each) for each in found]
+
+
+def wait_for_start(running: Service, pk: UUID, *, attempt: int = 1, deadline_seconds: float = 40) -> Trace:
+    """The job's first trace of this attempt: it is in the middle of its work."""
+    begun = wait_until(
+        lambda: [trace for trace in traces(running, pk, "begin") if trace.attempt == attempt],
+        deadline_seconds=deadline_seconds,
+        what=f"attempt {attempt} of {pk} starts",
+    )
+    return begun[0]
+
+
+def wait_for_end(running: Service, pk: UUID, *, deadline_seconds: float = 60) -> RunRow:
+    """The row when the run is over."""
+
+    def over() -> RunRow | None:
+        row = run_row(running, pk)
+        return row if row and row.is_over else None
+
+    try:
+        return wait_until(over, deadline_seconds=deadline_seconds)
+    except TimeoutError as error:
+        raise AssertionError(f"not over in {deadline_seconds} s: {run_row(running, pk)}") from error
+
+
+def wait_for_status(running: Service, pk: UUID, status: str, *, deadline_seconds: float = 40) -> RunRow:
+    """The row when it is in this state."""
+
+    def there() -> RunRow | None:
+        row = run_row(running, pk)
+        return row if row and row.status == status else None
+
+    return wait_until(there, deadline_seconds=deadline_seconds, what=f"{pk} is {status}")
+
+
+def attempts_of(running: Service, pk: UUID) -> list[Attempt]:
+    """The attempts before the last one."""
+    found = rows(running, _ATTEMPTS, _key(running, pk))
+    return [Attempt(number=a, status=b, error=c, worker=d) for a, b, c, d in found]
+
+
+def output_of(running: Service, pk: UUID, *, attempt: int = 1) -> str:
+    """What the attempt has written so far, as far as it is in the database."""
+    return "".join(text for (text,) in rows(running, _OUTPUT, _key(running, pk), attempt))
+
+
+def output_size(running: Service, pk: UUID) -> tuple[int, int]:
+    """How many rows the run's output takes, and how many characters."""
+    ((count, length),) = rows(running, _OUTPUT_SIZE, _key(running, pk))
+    return int(count), int(length or 0)
+
+
+def traces(running: Service, pk: UUID | None = None, what: str = "") -> list[Trace]:
+    """The lines that the jobs left, in the order of writing."""
+    if not running.trace_file.exists():
+        return []
+    fields = [line.split() for line in running.trace_file.read_text().splitlines()]
+    read = [Trace(run=UUID(a), attempt=int(b), what=c, pid=int(d)) for a, b, c, d in fields]
+    return [trace for trace in read if pk in (None, trace.run) and trace.what.startswith(what)]
+
+
+def whats(running: Service, pk: UUID) -> list[str]:
+    """What the run's jobs said they did, in order."""
+    return [trace.what for trace in traces(running, pk)]
+
+
+def audit(running: Service) -> Audit:
+    """Account for every run of jobs that leave traces."""
+    ledger = run_rows(running)
+    executed = Counter((trace.run, trace.attempt) for trace in traces(running, what="begin"))
+    started = {(row.pk, row.attempt): row.status for row in ledger if row.started_at}
+    started |= {(_uuid(pk), number): status for pk, number, status in rows(running, _STARTED_ATTEMPTS)}
+    per_run = Counter(pk for pk, _ in executed.elements())
+    may = {row.pk for row in ledger if row.job in MAY_START_AGAIN}
+    return Audit(
+        runs=len(ledger),
+        statuses=dict(sorted(Counter(row.status for row in ledger).items())),
+        attempts=len(started),
+        executions=executed.total(),
+        again=sum(count > 1 and pk in may for pk, count in per_run.items()),
+        unfinished=sum(not row.is_over for row in ledger),
+        twice=sum(count > 1 and pk not in may for pk, count in per_run.items())
+        + sum(count > 1 for count in executed.values()),
+        missing=sum(key not in executed and status != "lost" for key, status in started.items()),
+        unknown=len(set(executed) - set(started)),
+    )
+
+
+def is_quiet(running: Service) -> bool:
+    """Whether every run is over."""
+    ((count,),) = rows(running, "SELECT count(*) FROM jobs_run WHERE status IN ('queued', 'running')")
+    return not count
+
+
+def kill_whole(running: Service, name: str) -> None:
+    """Kill a worker and all its children at once, as a power cut does."""
+    process = running.processes.pop(name)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def suspended(running: Service, name: str) -> Iterator[None]:
+    """Neither the worker nor a child of it gets a moment of computing time inside the block."""
+    group = running.processes[name].pid
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGCONT)
+
+
+def children_of(running: Service, name: str) -> Sequence[int]:
+    """The process ids of a worker's children, and of theirs."""
+    with suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(running.processes[name].pid).children(recursive=True)]
+    return []
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, other than as a name."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wipe_redis(running: Service) -> int:
+    """Forget everything that Redis held; returns how many messages waited."""
+    with redis.Redis(unix_socket_path=str(running.socket)) as client:
+        waiting = int(client.llen("celery"))
+        client.flushall()
+    return waiting
+
+
+def _key(running: Service, pk: UUID) -> Any:
+    """The id as the database keeps it."""
+    return pk.hex if is_sqlite(running) else pk
+
+
+def _as_row(values: tuple[Any, ...]) -> RunRow:
+    named = dict(zip(_FIELDS, values, strict=True))
+    for name in "pk", "parent_id":
+        named[name] = _uuid(named[name]) if named[name] else None
+    for name in "started_at", "heartbeat_at", "finished_at":
+        named[name] = moment_of(named[name]) if named[name] else None
+    return RunRow(**named)
+
+
+def _uuid(value: Any) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+_FIELDS = tuple(RunRow.__dataclass_fields__)
+_RUNS = f"SELECT {', '.join('id' if name == 'pk' else name for name in _FIELDS)} FROM jobs_run"
+_ATTEMPTS = "SELECT attempt, status, error, worker FROM jobs_runattempt WHERE run_id = ? ORDER BY attempt"
+_STARTED_ATTEMPTS = "SELECT run_id, attempt, status FROM jobs_runattempt WHERE started_at IS NOT NULL"
+_OUTPUT = "SELECT text FROM jobs_runoutput WHERE run_id = ? AND attempt = ? ORDER BY number"
+_OUTPUT_SIZE = "SELECT count(*), sum(length(text)) FROM jobs_runoutput WHERE run_id = ?"

@@ -1,0 +1,56 @@
+"""A job that lasts, in many ways: for looking at what ends it."""
+
+import ctypes
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from datetime import timedelta
+from typing import Any
+
+from tasks_app.jobs.command import JobCommand
+from tests.probes import traces
+
+STEP_SECONDS = 0.1
+
+
+class Command(JobCommand):
+    help = "Last for some seconds, and leave traces of the begin, the end and the cleanup."
+    time_limit_grace = timedelta(seconds=2)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--seconds", type=float, default=1)
+        parser.add_argument("--tenant", default="")
+        parser.add_argument("--stubborn", action="store_true", help="Do not end when asked to.")
+        parser.add_argument("--fork", action="store_true", help="Let a child process leave this code too.")
+        parser.add_argument("--hold-gil", action="store_true", help="Stay in C code.")
+
+    @classmethod
+    def concurrency_key(cls, options: Mapping[str, Any]) -> str:
+        return str(options.get("tenant", ""))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        traces.leave(self.run, "begin")
+        attempt = self.run.attempt if self.run else 0
+        self.stdout.write(f"working on attempt {attempt}")
+        try:
+            self._last(options)
+            traces.leave(self.run, "end")
+        finally:
+            traces.leave(self.run, "cleanup")
+
+    def _last(self, options: dict[str, Any]) -> None:
+        if options["fork"] and os.fork() == 0:
+            sys.exit(0)
+        if options["hold_gil"]:
+            # A function of C that keeps the interpreter's lock.
+            ctypes.PyDLL(None).sleep(3600)
+        for _ in self.progress(range(int(options["seconds"] / STEP_SECONDS)), description="lasting"):
+            _sleep(stubborn=options["stubborn"])
+
+
+def _sleep(*, stubborn: bool) -> None:
+    with suppress(BaseException) if stubborn else nullcontext():
+        time.sleep(STEP_SECONDS)

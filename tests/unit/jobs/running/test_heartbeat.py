@@ -1,0 +1,137 @@
+"""One beat renews the lease, carries output and progress, and notices what ends the run."""
+
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tasks_app.jobs.models import Run, RunOutput, Status, Stream, Trigger
+from tasks_app.jobs.running.heartbeat import Heartbeat, Limits, OutputLog
+from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
+from tasks_app.jobs.running.output import OutputRecorder
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+class Noted(Interrupter):
+    """Notes what it is to raise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.interrupts: list[JobInterrupt] = []
+
+    def interrupt(self, interrupt: JobInterrupt) -> None:
+        self.interrupts.append(interrupt)
+
+
+class Beating:
+    """A running run with its heartbeat, which beats when it is told to."""
+
+    def __init__(self, *, time_limit: timedelta | None = None, grace: timedelta = timedelta(hours=1)) -> None:
+        self.run = Run.objects.create(
+            job="probe", trigger=Trigger.CELERY, status=Status.RUNNING, heartbeat_at=LONG_AGO
+        )
+        self.recorder = OutputRecorder(1000)
+        self.interrupter = Noted()
+        self.heartbeat = Heartbeat(
+            self.run,
+            OutputLog(self.run, self.recorder),
+            self.interrupter,
+            Limits(time_limit=time_limit, grace=grace),
+        )
+
+    def beat(self) -> Run:
+        self.heartbeat.beat()
+        self.run.refresh_from_db()
+        return self.run
+
+    def set(self, **values: Any) -> None:
+        Run.objects.filter(pk=self.run.pk).update(**values)
+
+
+def test_a_beat_renews_the_lease() -> None:
+    heartbeat_at = Beating().beat().heartbeat_at
+    assert heartbeat_at is not None
+    assert heartbeat_at > LONG_AGO
+
+
+def test_output_is_written_with_the_next_beat_and_once() -> None:
+    beating = Beating()
+    for text in "one\n", "two\n":
+        beating.recorder.write(Stream.STDOUT, text)
+        beating.beat()
+    beating.beat()
+    pieces = RunOutput.objects.filter(run=beating.run).in_order().values_list("number", "text")
+    assert list(pieces) == [(0, "one\n"), (1, "two\n")]
+
+
+def test_progress_is_written_with_the_next_beat() -> None:
+    beating = Beating()
+    beating.heartbeat.progress.done, beating.heartbeat.progress.total = 3, 10
+    run = beating.beat()
+    assert (run.progress_done, run.progress_total) == (3, 10)
+
+
+def test_the_last_figures_of_a_job_that_counted_are_written_at_its_end() -> None:
+    beating = Beating()
+    beating.heartbeat.progress.done = 7
+    beating.heartbeat.save_progress()
+    beating.run.refresh_from_db()
+    assert beating.run.progress_done == 7
+
+
+def test_a_cancel_ends_the_job_once_and_says_who_asked() -> None:
+    beating = Beating()
+    beating.set(cancel_requested_at=LONG_AGO, cancelled_by="ann")
+    beating.beat()
+    beating.beat()
+    (interrupt,) = beating.interrupter.interrupts
+    assert isinstance(interrupt, JobCancelled)
+    assert str(interrupt) == "Cancelled by ann."
+
+
+def test_while_a_cancelled_job_cleans_up_its_lease_is_renewed() -> None:
+    beating = Beating()
+    beating.set(cancel_requested_at=LONG_AGO, cancelled_by="ann")
+    beating.beat()
+    heartbeat_at = beating.beat().heartbeat_at
+    assert heartbeat_at is not None
+    assert heartbeat_at > LONG_AGO
+
+
+@pytest.mark.parametrize("values", [{"status": Status.LOST}, {"attempt": 2}])
+def test_a_process_that_finds_its_lease_lost_stops_its_job(values: dict[str, Any]) -> None:
+    beating = Beating()
+    beating.set(**values)
+    run = beating.beat()
+    assert isinstance(beating.interrupter.interrupts[0], LeaseLost)
+    assert run.heartbeat_at == LONG_AGO
+
+
+def test_the_time_limit_ends_the_job() -> None:
+    beating = Beating(time_limit=timedelta(0))
+    beating.beat()
+    assert isinstance(beating.interrupter.interrupts[0], JobTimedOut)
+
+
+def test_before_the_time_limit_nothing_happens() -> None:
+    beating = Beating(time_limit=timedelta(hours=1))
+    beating.beat()
+    assert beating.interrupter.interrupts == []
+
+
+def test_a_job_that_does_not_end_is_recorded_and_its_process_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, signum: killed.append((pid, signum)))
+    beating = Beating(time_limit=timedelta(0), grace=timedelta(0))
+    beating.recorder.write(Stream.STDERR, "stuck\n")
+    beating.beat()
+    run = beating.beat()
+    assert killed[0] == (os.getpid(), signal.SIGKILL)
+    assert (run.status, run.exit_code) == ("timed_out", 124)
+    assert run.error.endswith("It did not end when asked to and was killed.")
+    assert RunOutput.objects.get(run=run).text == "stuck\n"

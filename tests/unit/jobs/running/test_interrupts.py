@@ -1,0 +1,83 @@
+"""A job is ended by an exception in its own thread, while it runs and not after."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, interruptible
+
+
+def cancelled() -> JobCancelled:
+    return JobCancelled("Cancelled by ann.", run_id=uuid.uuid4())
+
+
+def in_another_thread(action: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def test_a_sleeping_job_is_woken_by_the_exception() -> None:
+    began = time.monotonic()
+    with pytest.raises(JobCancelled, match="Cancelled by ann"):  # noqa: PT012,SIM117 - it is the sleep that ends
+        with interruptible() as interrupter:
+            in_another_thread(lambda: interrupter.interrupt(cancelled()))
+            time.sleep(30)
+    assert time.monotonic() - began < 20
+
+
+def test_except_exception_does_not_swallow_it_and_finally_runs() -> None:
+    cleaned = []
+
+    def job(interrupter: Interrupter) -> None:
+        try:
+            interrupter.interrupt(cancelled())
+            time.sleep(30)
+        except Exception:  # noqa: BLE001 - what careless jobs do
+            cleaned.append("swallowed")
+        finally:
+            cleaned.append("cleaned")
+
+    with pytest.raises(JobInterrupt), interruptible() as interrupter:
+        job(interrupter)
+    assert cleaned == ["cleaned"]
+
+
+def test_a_job_that_has_ended_is_not_interrupted_any_more() -> None:
+    with interruptible() as interrupter:
+        pass
+    interrupter.interrupt(cancelled())
+    time.sleep(0)
+
+
+def test_in_a_job_within_a_job_the_outer_ones_end_ends_both() -> None:
+    with pytest.raises(JobCancelled):  # noqa: PT012,SIM117 - it is the sleep that ends
+        with interruptible() as outer, interruptible():
+            outer.interrupt(cancelled())
+            time.sleep(30)
+
+
+def test_in_a_thread_it_is_raised_as_soon_as_python_code_goes_on() -> None:
+    caught: list[str] = []
+    ready, go_on = threading.Event(), threading.Event()
+    interrupters: list[Interrupter] = []
+
+    def job() -> None:
+        try:
+            with interruptible() as interrupter:
+                interrupters.append(interrupter)
+                ready.set()
+                while not go_on.wait(0.01):
+                    pass
+        except JobCancelled as interrupt:
+            caught.append(str(interrupt))
+
+    thread = in_another_thread(job)
+    ready.wait(10)
+    interrupters[0].interrupt(cancelled())
+    thread.join(10)
+    go_on.set()
+    assert caught == ["Cancelled by ann."]

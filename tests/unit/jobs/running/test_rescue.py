@@ -1,0 +1,73 @@
+"""Runs whose process died are found by their lease; a worker that stops ends its own."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from tasks_app.jobs.models import Run, Status, Trigger
+from tasks_app.jobs.running import rescue, worker
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def lease(settings: Settings) -> None:
+    """Long enough to tell both sides of it apart."""
+    settings.LEASE_SECONDS = 60
+
+
+def running(silent_seconds: float = 0, **values: Any) -> Run:
+    heartbeat_at = NOON - timedelta(seconds=silent_seconds)
+    defaults = {"job": "lasting", "trigger": Trigger.SCHEDULE, "status": Status.RUNNING, "worker": "w:1"}
+    return Run.objects.create(**{**defaults, "started_at": NOON, "heartbeat_at": heartbeat_at, **values})
+
+
+def test_a_run_that_is_silent_for_longer_than_its_lease_is_lost() -> None:
+    run = running(61)
+    assert rescue.rescue(NOON) == 1
+    run.refresh_from_db()
+    assert run.status == Status.LOST
+    assert run.error == "Its process (w:1) was last heard of at 2026-03-02T11:58:59+00:00."
+
+
+def test_a_run_that_was_heard_of_is_left_alone() -> None:
+    running(59)
+    assert rescue.rescue(NOON) == 0
+
+
+def test_only_running_runs_have_a_lease() -> None:
+    running(1000, status=Status.SUCCEEDED)
+    running(1000, status=Status.QUEUED)
+    assert rescue.rescue(NOON) == 0
+
+
+def test_a_run_is_given_up_once() -> None:
+    running(61)
+    assert [rescue.rescue(NOON), rescue.rescue(NOON)] == [1, 0]
+
+
+def test_a_job_that_bears_it_starts_again() -> None:
+    run = running(61, job="restarting")
+    rescue.rescue(NOON)
+    run.refresh_from_db()
+    assert (run.status, run.attempt) == ("queued", 2)
+
+
+def test_a_run_that_was_over_its_time_limit_is_timed_out() -> None:
+    run = running(61, job="limited", started_at=NOON - timedelta(minutes=5))
+    rescue.rescue(NOON)
+    run.refresh_from_db()
+    assert run.status == Status.TIMED_OUT
+
+
+def test_a_stopping_worker_cancels_its_own_runs_alone() -> None:
+    mine, other = running(worker="celery@me:1"), running(worker="celery@you:1")
+    worker._cancel_all("celery@me")
+    mine.refresh_from_db()
+    other.refresh_from_db()
+    assert mine.cancelled_by == "the worker's shutdown"
+    assert other.cancel_requested_at is None
