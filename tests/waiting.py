@@ -9,7 +9,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.1
 
 
-def wait_until(condition: Callable[[], T | None], *, deadline_seconds: float = 30.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T | None], *, deadline_seconds: float = 60.0, what: str = "") -> T:
     """The condition's first true value. Raises TimeoutError, naming ``what``, when the time is over."""
     deadline = time.monotonic() + deadline_seconds
     while True:

@@ -63,10 +63,10 @@ def following(running: Service, run_id: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_output_is_seen_while_the_run_goes_on_and_its_end_is_the_followers(running: Service) -> None:
-    run_id = started(running, "followed", 4)
+    run_id = started(running, "followed", 15)
     with following(running, run_id) as process:
         assert state_of(running, run_id) == "running"
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (0, "")
     assert stderr.endswith(f"Run {run_id[:8]}: succeeded\n")
 
@@ -81,10 +81,10 @@ def test_a_failed_run_fails_its_follower_with_its_own_code(running: Service) -> 
 
 
 def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> None:
-    run_id = started(running, "left alone", 6)
+    run_id = started(running, "left alone", 15)
     with following(running, run_id) as process:
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=10)
+        _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the run goes on" in stderr
     assert "Traceback" not in stderr
@@ -93,10 +93,10 @@ def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> No
 
 
 def test_a_cancelled_run_ends_and_says_who_asked(running: Service) -> None:
-    run_id = started(running, "cancelled", 15)
+    run_id = started(running, "cancelled", 30)
     with following(running, run_id) as process:
         done = running.manage("runs", "cancel", run_id[:13], "--reason", "too slow")
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "was asked to end" in done.stdout
     assert process.returncode != 0

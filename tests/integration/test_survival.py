@@ -21,8 +21,8 @@ from tests.integration.survival import (
     audit,
     call,
     cancel,
-    children_of,
     enqueue,
+    is_alive,
     is_quiet,
     output_of,
     output_size,
@@ -215,7 +215,7 @@ def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service, say: Say
     process = wait_for_start(running, pk).pid
     row = wait_for_end(running, pk)
     assert row.status == "timed_out"
-    wait_until(lambda: process not in children_of(running, "worker"), what="its process is gone")
+    wait_until(lambda: not is_alive(process), what="its process is gone")
     assert wait_for_end(running, other).status == "succeeded"
     assert row.finished_at
     assert row.started_at
@@ -481,7 +481,7 @@ def test_a_job_that_forks_is_one_run_and_leaves_no_second_worker_behind(running:
     assert (row.status, row.exit_code) == ("succeeded", 0)
     assert sorted(whats(running, pk)) == ["begin", "cleanup", "cleanup", "end"]
     daughter = next(trace.pid for trace in traces(running, pk) if trace.pid != mother)
-    wait_until(lambda: daughter not in children_of(running, "worker"), what="the forked process has ended")
+    wait_until(lambda: not is_alive(daughter), what="the forked process has ended")
 
 
 def test_sys_exit_is_the_exit_code(running: Service) -> None:

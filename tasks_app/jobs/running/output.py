@@ -19,6 +19,8 @@ from uuid import UUID
 from tasks_app.jobs.models import RunOutput, Stream
 
 CHUNK_BYTES = 64 * 1024
+# Short lines are kept together: a million pieces would take more room than their texts.
+SMALL_PIECE_CHARACTERS = 1024
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -32,6 +34,8 @@ class Piece:
 
 def readable(text: str) -> str:
     """The same text as any database keeps it: NUL is shown as ␀, a lone surrogate as its escape."""
+    if text.isascii():  # nearly all there is, and it may be a million lines
+        return text.replace("\x00", "␀")
     return text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
 
 
@@ -70,7 +74,7 @@ class OutputRecorder:
             self._remember_line(stream, text)
             head = _cut(text, self._head_left)
             if head:
-                self._head_left -= len(head.encode())
+                self._head_left -= _size(head)
                 self._pending.append(Piece(stream=stream, text=head))
             if len(head) < len(text):
                 self._head_left = 0
@@ -86,8 +90,10 @@ class OutputRecorder:
         """What is left at the end: the head's rest, the line about what was left out, the tail."""
         pieces = self.drain()
         with self._lock:
-            tail = list(self._tail)
+            self._cut_tail()
+            tail = [piece for piece in self._tail if piece.text]
             self._tail.clear()
+            self._tail_bytes = 0
             if self._left_out_bytes:
                 note = f"\n[… {self._left_out_bytes:,} bytes left out here …]\n"
                 pieces.append(Piece(stream=Stream.STDOUT, text=note))
@@ -95,7 +101,8 @@ class OutputRecorder:
 
     def _remember_line(self, stream: Stream, text: str) -> None:
         # Django ends a styled line with the code that ends the style: by itself no line to remember.
-        lines = COLOUR.sub("", (self._open_lines[stream] + text)[-4096:]).split("\n")
+        end = (self._open_lines[stream] + text)[-4096:]
+        lines = (COLOUR.sub("", end) if "\x1b" in end else end).split("\n")
         self._open_lines[stream] = lines[-1]
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         if last and stream is Stream.STDERR:
@@ -104,20 +111,33 @@ class OutputRecorder:
 
     def _keep_tail(self, stream: Stream, text: str) -> None:
         for start in range(0, len(text), CHUNK_BYTES):
-            piece = Piece(stream=stream, text=text[start : start + CHUNK_BYTES])
-            self._tail.append(piece)
-            self._tail_bytes += len(piece.text.encode())
+            self._append(stream, text[start : start + CHUNK_BYTES])
             self._shed()
 
+    def _append(self, stream: Stream, text: str) -> None:
+        self._tail_bytes += _size(text)
+        last = self._tail[-1] if self._tail else None
+        if last is not None and last.stream is stream and len(last.text) < SMALL_PIECE_CHARACTERS:
+            self._tail[-1] = Piece(stream=stream, text=last.text + text)
+        else:
+            self._tail.append(Piece(stream=stream, text=text))
+
     def _shed(self) -> None:
-        while self._tail_bytes > self._tail_limit:
-            oldest = self._tail.popleft()
-            kept = _cut_front(oldest.text, self._tail_bytes - self._tail_limit)
-            dropped = len(oldest.text.encode()) - len(kept.encode())
-            self._tail_bytes -= dropped
-            self._left_out_bytes += dropped
-            if kept:
-                self._tail.appendleft(Piece(stream=oldest.stream, text=kept))
+        """Drop the oldest pieces that are not needed at all: to cut each to measure would cost too much."""
+        while self._tail_bytes - (oldest := _size(self._tail[0].text)) >= self._tail_limit:
+            self._tail.popleft()
+            self._tail_bytes -= oldest
+            self._left_out_bytes += oldest
+            if not self._tail:
+                return
+
+    def _cut_tail(self) -> None:
+        if self._tail_bytes <= self._tail_limit:
+            return
+        oldest = self._tail.popleft()
+        kept = _cut_front(oldest.text, self._tail_bytes - self._tail_limit)
+        self._left_out_bytes += _size(oldest.text) - _size(kept)
+        self._tail.appendleft(Piece(stream=oldest.stream, text=kept))
 
 
 class Tee:
@@ -181,9 +201,18 @@ def _cut(text: str, limit_bytes: int) -> str:
     """The longest beginning of the text that takes at most so many bytes in UTF-8."""
     if limit_bytes <= 0:
         return ""
+    if text.isascii():
+        return text[:limit_bytes]
     return text.encode()[:limit_bytes].decode(errors="ignore")
 
 
 def _cut_front(text: str, drop_bytes: int) -> str:
     """The text without at least its first ``drop_bytes`` bytes in UTF-8."""
+    if text.isascii():
+        return text[drop_bytes:]
     return text.encode()[drop_bytes:].decode(errors="ignore")
+
+
+def _size(text: str) -> int:
+    """How many bytes it takes in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
