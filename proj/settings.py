@@ -142,7 +142,7 @@ LOGGING = {
 # --- Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html
 
 CELERY_BROKER_URL = env.str("REDIS_URL", default=f"redis+socket://{redis_socket()}")
-CELERY_RESULT_BACKEND = env.str("RESULT_BACKEND_URL", default=CELERY_BROKER_URL)
+CELERY_RESULT_BACKEND = env.str("RESULT_BACKEND_URL", default="") or CELERY_BROKER_URL
 CELERY_RESULT_EXPIRES = 24 * 60 * 60
 CELERY_TASK_TRACK_STARTED = True
 CELERY_TIMEZONE = TIME_ZONE

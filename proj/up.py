@@ -31,6 +31,7 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
     """
 
     _stopping_since: float | None = None
+    _is_killed = False
 
     def terminate(self) -> None:
         """Ask every process to stop; only the first call does."""
@@ -45,17 +46,22 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
     def kill(self) -> None:
         """Kill what still runs when the grace time is over."""
         if self._stopping_since is None or time.monotonic() - self._stopping_since > GRACE_SECONDS:
-            super().kill()
+            self._kill_once()
 
     def _kill_now(self, signum: int, frame: FrameType | None) -> None:
-        super().kill()
+        self._kill_once()
+
+    def _kill_once(self) -> None:
+        if not self._is_killed:
+            self._is_killed = True
+            super().kill()
 
 
 def main() -> int:
     """Check that the service can start, run it, and leave nothing behind; returns the exit code."""
     env = environ.Env()
     env.read_env(BASE_DIR / ".env")
-    port = env.int("PORT", default=8000)
+    port = chosen_port(env)
     with lock():
         refuse_taken_port(port)
         supervisor = supervise(
@@ -66,6 +72,14 @@ def main() -> int:
     remove_short_socket_folder()
     # Being stopped is how this command ends well.
     return 0 if supervisor.returncode in (130, 143) else int(supervisor.returncode or 0)
+
+
+def chosen_port(env: environ.Env) -> int:
+    """The web port; exits with a message when it is no number of one."""
+    text = env.str("PORT", default="8000")
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        sys.exit(f"PORT={text!r} is no port: choose a number from 1 to 65535, for example make up PORT=8001")
+    return int(text)
 
 
 def lock() -> IO[str]:

@@ -1,4 +1,7 @@
-"""System checks: what is wrong with a job is said by ``manage.py check``, not by a traceback at 03:00."""
+"""System checks: what is wrong with a job is said by ``manage.py check``, not by a traceback at 03:00.
+
+They are warnings: an error would keep every other command from running, jobs by hand among them.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -6,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Tags, register
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
@@ -32,10 +35,10 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
 
 def _import_failures() -> Iterator[CheckMessage]:
     for failure in registry.import_failures():
-        yield Error(
+        yield checks.Warning(
             f"The command module {failure.module} cannot be imported: {failure.error}",
             hint=f"It hides no other job, but cannot run itself.\n{failure.traceback}",
-            id="jobs.E001",
+            id="jobs.W003",
         )
 
 
@@ -43,16 +46,16 @@ def _exposed_commands() -> Iterator[CheckMessage]:
     attributes = set(JobDeclaration.__annotations__)
     for name, values in registry.exposed_commands().items():
         if name not in registry.all_jobs() and not _is_reported(name):
-            yield Error(
+            yield checks.Warning(
                 f"EXPOSED_COMMANDS names {name!r}, but no installed app has such a command.",
                 hint="Correct the name, or install the app.",
-                id="jobs.E002",
+                id="jobs.W004",
             )
         if unknown := sorted(set(values) - attributes):
-            yield Error(
+            yield checks.Warning(
                 f"EXPOSED_COMMANDS[{name!r}] declares {', '.join(unknown)}, which a job does not have.",
                 hint=f"A job may declare: {', '.join(sorted(attributes))}.",
-                id="jobs.E003",
+                id="jobs.W005",
             )
 
 
@@ -65,14 +68,14 @@ def _declared_schedules() -> Iterator[CheckMessage]:
     for one in declared.all_declared():
         where = f"The schedule {one.name!r} of the job {one.job.name}"
         if one.name in seen:
-            yield Error(
+            yield checks.Warning(
                 f"{where} has the name of a schedule of the job {seen[one.name]}.",
                 hint="Give each schedule a name of its own: Schedule(…, name=…).",
-                id="jobs.E004",
+                id="jobs.W006",
             )
         seen[one.name] = one.job.name
         for message in declared.problems(one):
-            yield Error(f"{where}: {message}", id="jobs.E005")
+            yield checks.Warning(f"{where}: {message}", id="jobs.W007")
 
 
 def _beat_schedule() -> Iterator[CheckMessage]:

@@ -167,6 +167,8 @@ class JobCommand(JobDeclaration, BaseCommand):
                 raise CommandError(f"{run.job}: {interrupt}", returncode=interrupt.exit_code) from interrupt
             raise
         finally:
+            if not options.get("stderr"):
+                before[1].style_func = self.stderr.style_func  # none any more, after --no-color
             self.stdout, self.stderr = before
 
     def _record_streams(self, recorder: output.OutputRecorder, options: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import current_app
 from django.apps import apps
+from django.utils.module_loading import autodiscover_modules
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.defining import registry
@@ -121,7 +122,9 @@ def _refuse_vanished(task: str) -> None:
 
 @cache
 def _known_tasks() -> frozenset[str]:
-    current_app.loader.import_default_modules()
+    # Not the loader's own import, which sets Django up again, and with it the logging that Celery set up.
+    autodiscover_modules("tasks")
+    current_app.finalize()
     return frozenset(current_app.tasks)
 
 

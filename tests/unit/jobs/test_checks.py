@@ -23,7 +23,7 @@ def test_the_project_itself_is_in_order() -> None:
 def test_a_module_that_cannot_be_imported_is_named_with_its_traceback(settings: Settings) -> None:
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.broken_app"]
     (message,) = checks.check_jobs()
-    assert message.id == "jobs.E001"
+    assert message.id == "jobs.W003"
     assert "tests.broken_app.management.commands.broken_probe cannot be imported" in message.msg
     assert "flux_capacitor" in message.msg
     assert "Traceback" in str(message.hint)
@@ -32,13 +32,13 @@ def test_a_module_that_cannot_be_imported_is_named_with_its_traceback(settings: 
 def test_an_exposed_command_that_does_not_exist_is_reported(settings: Settings) -> None:
     settings.EXPOSED_COMMANDS = ["clear_sessions"]
     (message,) = checks.check_jobs()
-    assert (message.id, "'clear_sessions'" in message.msg) == ("jobs.E002", True)
+    assert (message.id, "'clear_sessions'" in message.msg) == ("jobs.W004", True)
 
 
 def test_an_unknown_attribute_in_the_setting_is_reported_with_those_there_are(settings: Settings) -> None:
     settings.EXPOSED_COMMANDS = {"clearsessions": {"retries": 3}}
     (message,) = checks.check_jobs()
-    assert (message.id, "retries" in message.msg) == ("jobs.E003", True)
+    assert (message.id, "retries" in message.msg) == ("jobs.W005", True)
     assert "max_retries" in str(message.hint)
 
 
@@ -53,7 +53,7 @@ def exposing(*schedules: Schedule) -> dict[str, Any]:
 
 def test_two_schedules_of_one_name_are_reported(settings: Settings) -> None:
     settings.EXPOSED_COMMANDS = exposing(Schedule("0 3 * * *"), Schedule("0 4 * * *"))
-    assert list(messages_of(checks.check_jobs())) == ["jobs.E004"]
+    assert list(messages_of(checks.check_jobs())) == ["jobs.W006"]
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_declared_schedule_that_cannot_be_is_reported(
 ) -> None:
     settings.EXPOSED_COMMANDS = exposing(schedule)
     found = messages_of(checks.check_jobs())
-    assert list(found) == ["jobs.E005"]
-    assert said in found["jobs.E005"]
+    assert list(found) == ["jobs.W007"]
+    assert said in found["jobs.W007"]
 
 
 def stored(task: str, kwargs: str, *, enabled: bool = True) -> None:

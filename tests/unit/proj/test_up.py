@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+import environ
 import pytest
 
 from proj import up
@@ -31,3 +32,10 @@ def test_one_clone_runs_one_service_at_a_time(monkeypatch: pytest.MonkeyPatch, t
 def test_the_embedded_server_is_left_out_when_there_is_another_redis() -> None:
     names = [set(up.supervise({}, embedded_redis=embedded)._processes) for embedded in (True, False)]
     assert names == [{"redis", "web", "worker", "beat"}, {"web", "worker", "beat"}]
+
+
+@pytest.mark.parametrize("text", ["abc", "", "0", "70000", "-1"])
+def test_a_port_that_is_no_number_is_a_message(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PORT", text)
+    with pytest.raises(SystemExit, match="is no port"):
+        up.chosen_port(environ.Env())

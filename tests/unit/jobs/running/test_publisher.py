@@ -117,6 +117,13 @@ def test_an_ordinary_task_is_sent_with_its_arguments_and_that_is_its_end(broker:
     assert (run.status, run.publish_after) == ("sent", None)
 
 
+def test_a_job_that_this_process_does_not_know_is_left_to_one_that_does(broker: Broker) -> None:
+    run = queued(job="added_since")
+    publisher.publish_due(NOON)
+    run.refresh_from_db()
+    assert (broker.messages, run.status, run.publish_count) == ([], "queued", 0)
+
+
 def test_the_schedules_routing_is_kept(broker: Broker) -> None:
     schedule = scheduled(queue="slow", priority=3, headers='{"tenant": "a"}')
     queued(schedule=schedule)
