@@ -5,11 +5,13 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from tasks_app.jobs.command import JobCommand
+from tasks_app.jobs.command import Concurrency, JobCommand
 from tasks_app.jobs.running import runner
 
 
 class Command(JobCommand):
+    # Every slot is to leave its line, also those of schedules that are due together.
+    concurrency = Concurrency.ALLOW
     help = "Append this run's id, its slot and this process to the file TRACE_FILE."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
