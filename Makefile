@@ -8,6 +8,8 @@ DEV_STAMP := .venv/installed-dev
 SECRET := var/secret_key
 SIZES ?=
 PYTEST ?=
+# The fault and survival tests run on SQLite here; on PostgreSQL by hand: POSTGRES_TESTS=tests/integration
+POSTGRES_TESTS ?= tests/unit tests/integration/test_the_four_ways.py
 
 .PHONY: help up setup venv dev demo-data test lint format lock clean
 
@@ -29,7 +31,7 @@ demo-data: setup  ## Fill in realistic rows for the sample jobs (SIZES="--users 
 
 test: dev  ## Run every test that can run on this machine (PYTEST="-k name")
 	@$(BIN)/python -m pytest $(PYTEST)
-	@$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest tests/unit tests/integration -m "not embedded" $(PYTEST)
+	@$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest $(POSTGRES_TESTS) $(PYTEST)
 
 lint: dev  ## Check style, types, migrations and the project itself
 	@$(BIN)/ruff check .

@@ -474,16 +474,6 @@ def state_of_process(running: Service, pid: int) -> dict[str, Any]:
     return wait_until(shown, deadline_seconds=60, what=f"a run in process {pid}")
 
 
-def test_a_job_that_forks_is_one_run_and_leaves_no_second_worker_behind(running: Service) -> None:
-    pk = call(running, "lasting", fork=True, seconds=2, tenant="fork")
-    mother = wait_for_start(running, pk).pid
-    row = wait_for_end(running, pk)
-    assert (row.status, row.exit_code) == ("succeeded", 0)
-    assert sorted(whats(running, pk)) == ["begin", "cleanup", "cleanup", "end"]
-    daughter = next(trace.pid for trace in traces(running, pk) if trace.pid != mother)
-    wait_until(lambda: not is_alive(daughter), what="the forked process has ended")
-
-
 def test_sys_exit_is_the_exit_code(running: Service) -> None:
     row = wait_for_end(running, call(running, "leaving", exit=3))
     assert (row.status, row.exit_code, row.error) == ("failed", 3, "The job exited with code 3.")
