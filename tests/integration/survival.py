@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -48,6 +48,7 @@ class RunRow:
     trigger: str
     status: str
     attempt: int
+    publish_count: int
     started_at: datetime | None
     heartbeat_at: datetime | None
     finished_at: datetime | None
@@ -134,6 +135,14 @@ def cancel(running: Service, pk: UUID) -> None:
     assert running.shell(CANCEL.format(pk=str(pk))) == "True"
 
 
+def release(running: Service, *pks: UUID) -> None:
+    """Have running runs end that have done their part, and wait for it: a cancel past the service's code."""
+    for pk in pks:
+        rows(running, _RELEASE, datetime.now(UTC), _key(running, pk))
+    for pk in pks:
+        wait_for_end(running, pk)
+
+
 def run_row(running: Service, pk: UUID) -> RunRow | None:
     """The run's row, as soon as there is one."""
     return next(iter(run_rows(running, "id = ?", _key(running, pk))), None)
@@ -147,12 +156,15 @@ def run_rows(running: Service, condition: str = "1 = 1", *values: Any) -> list[R
 
 def wait_for_start(running: Service, pk: UUID, *, attempt: int = 1, deadline_seconds: float = 40) -> Trace:
     """The job's first trace of this attempt: it is in the middle of its work."""
-    begun = wait_until(
-        lambda: [trace for trace in traces(running, pk, "begin") if trace.attempt == attempt],
-        deadline_seconds=deadline_seconds,
-        what=f"attempt {attempt} of {pk} starts",
-    )
-    return begun[0]
+
+    def begun() -> list[Trace]:
+        return [trace for trace in traces(running, pk, "begin") if trace.attempt == attempt]
+
+    try:
+        return wait_until(begun, deadline_seconds=deadline_seconds)[0]
+    except TimeoutError as error:
+        row = run_row(running, pk)
+        raise AssertionError(f"attempt {attempt} not started in {deadline_seconds} s: {row}") from error
 
 
 def wait_for_end(running: Service, pk: UUID, *, deadline_seconds: float = 60) -> RunRow:
@@ -278,6 +290,12 @@ def wipe_redis(running: Service) -> int:
     return waiting
 
 
+def forget_restoring_lock(running: Service) -> None:
+    """Take away the lock under which workers give messages back: a killed one keeps it for minutes."""
+    with redis.Redis(unix_socket_path=str(running.socket)) as client:
+        client.delete("unacked_mutex")
+
+
 def _key(running: Service, pk: UUID) -> Any:
     """The id as the database keeps it."""
     return pk.hex if is_sqlite(running) else pk
@@ -298,6 +316,9 @@ def _uuid(value: Any) -> UUID:
 
 _FIELDS = tuple(RunRow.__dataclass_fields__)
 _RUNS = f"SELECT {', '.join('id' if name == 'pk' else name for name in _FIELDS)} FROM jobs_run"
+_RELEASE = """
+UPDATE jobs_run SET cancel_requested_at = ?, cancelled_by = 'a test' WHERE id = ? AND status = 'running'
+"""
 _ATTEMPTS = "SELECT attempt, status, error, worker FROM jobs_runattempt WHERE run_id = ? ORDER BY attempt"
 _STARTED_ATTEMPTS = "SELECT run_id, attempt, status FROM jobs_runattempt WHERE started_at IS NOT NULL"
 _OUTPUT = "SELECT text FROM jobs_runoutput WHERE run_id = ? AND attempt = ? ORDER BY number"

@@ -29,10 +29,12 @@ from tests.integration.survival import (
     cancel,
     children_of,
     enqueue,
+    forget_restoring_lock,
     is_alive,
     is_quiet,
     kill_whole,
     output_of,
+    release,
     run_row,
     suspended,
     traces,
@@ -260,17 +262,18 @@ def test_runs_outlive_a_redis_that_is_killed_and_started_again(
 def test_what_was_queued_when_redis_was_wiped_is_published_again(
     running: Service, worker: str, say: Say
 ) -> None:
-    busy = [call(running, "allowing", seconds=4) for _ in range(2)]
+    busy = [call(running, "allowing", seconds=60) for _ in range(2)]
     for pk in busy:
         wait_for_start(running, pk)
     waiting = enqueue(running, "allowing", count=20, seconds=0.1)
     wiped = wipe_redis(running)
+    release(running, *busy)
     begin = time.monotonic()
-    ended = Counter(wait_for_end(running, pk).status for pk in (*busy, *waiting))
+    ended = Counter(wait_for_end(running, pk).status for pk in waiting)
     say(f"{wiped} messages wiped, {dict(ended)} after {time.monotonic() - begin:.1f} s")
-    assert wiped >= 15
-    assert ended == {"succeeded": 22}
-    assert [whats(running, pk).count("begin") for pk in (*busy, *waiting)] == [1] * 22
+    assert wiped == len(waiting)
+    assert ended == {"succeeded": 20}
+    assert [whats(running, pk).count("begin") for pk in waiting] == [1] * 20
 
 
 def test_a_message_that_is_delivered_again_and_again_executes_once(running: Service, worker: str) -> None:
@@ -286,10 +289,11 @@ def test_a_message_that_is_delivered_again_and_again_executes_once(running: Serv
 def test_a_job_longer_than_the_visibility_timeout_executes_once(
     running: Service, worker: str, say: Say
 ) -> None:
-    pk = call(running, "lasting", seconds=VISIBILITY_SECONDS + 6)
+    pk = call(running, "lasting", seconds=VISIBILITY_SECONDS + 8)
     started = wait_for_status(running, pk, "running").started_at
     wait_until(lambda: seconds_between(started, datetime.now(UTC)) > VISIBILITY_SECONDS, what="it is overdue")
-    # A worker gives back what is overdue when it starts, and after that every hundred seconds.
+    # A worker gives back what is overdue when it starts, unless one that was killed in doing so holds a lock.
+    forget_restoring_lock(running)
     with another_worker(running) as second:
         logs = (worker, second)
         row = wait_for_end(running, pk)
@@ -408,10 +412,24 @@ def test_children_workers_and_redis_are_killed_at_random_and_every_run_is_accoun
         time.sleep(random.uniform(0.3, 1.5))
         victim = random.choice(["child", "child", "redis", "worker"])
         kills[victim] += kill_one(running, worker, victim)
-    ended = Counter(wait_for_end(running, pk, deadline_seconds=120).status for pk in pks)
+        kills["ended by itself"] += bring_back(running, worker)
+    wait_until(
+        lambda: not bring_back(running, worker) and is_quiet(running),
+        deadline_seconds=120,
+        what="every run is over",
+    )
+    ended = Counter(wait_for_end(running, pk).status for pk in pks)
     say(f"{dict(ended)}; killed: {dict(kills)}")
     assert ended.total() == len(pks)
     assert set(ended) <= {"succeeded", "lost", "skipped"}
+
+
+def bring_back(running: Service, worker: str) -> bool:
+    """What a supervisor does: Celery ends a worker whose children die while it starts."""
+    if running.is_running(worker):
+        return False
+    running.start_worker(worker)
+    return True
 
 
 def kill_one(running: Service, worker: str, victim: str) -> int:
