@@ -1,6 +1,5 @@
 """``manage.py runs`` with real processes: a run is followed, left alone, cancelled and retried."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -116,14 +115,13 @@ def test_a_retried_run_does_the_same_again(running: Service) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--follow",)])
 def test_a_reader_that_has_enough_is_no_error(running: Service, more: tuple[str, ...]) -> None:
-    # More than a pipe holds, so that the writer meets its end.
-    words = json.dumps({"words": ["x" * 1000] * 100})
-    run_id = called(running, "probe", words)
+    # Many times what a pipe holds, so that the writer meets the closed end.
+    run_id = called(running, "printing", '{"megabytes": 1}')
     wait_for(running, run_id, "succeeded")
     with managed(running, "runs", "show", run_id, *more) as process:
         assert process.stdout
         assert process.stderr
-        process.stdout.readline()
+        process.stdout.read(1)
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(timeout=20) == 0
