@@ -33,5 +33,5 @@ class Adapter(ABC):
         """Looks for them once; the seconds that each part of it takes. None where a reload does it."""
 
     @abstractmethod
-    def make_all_due(self) -> None:
-        """Bring the database back to just before a slot that all schedules have, and that has passed."""
+    def scheduler_of_due(self) -> Scheduler:
+        """A running one, at a slot that all schedules have. Its start is a figure of its own."""

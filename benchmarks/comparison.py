@@ -1,4 +1,4 @@
-"""One run of the benchmark: real servers, a fresh database for each measurement, all figures together."""
+"""One run of the benchmark: real servers, a database for each scheduler, all figures together."""
 
 import os
 import platform
@@ -6,8 +6,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 
 from benchmarks.candidates import CANDIDATES, Candidate
 from benchmarks.figures import Burst, Filled, Steady
@@ -15,6 +16,7 @@ from tests.integration.service import ROOT, Service, service
 from tests.with_postgres import IMAGE, postgres
 
 DATABASES = ("sqlite", "postgres")
+Bench = Sequence[tuple[Candidate, Service]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,40 +39,41 @@ class Comparison:
     plan: Plan
     filled: dict[str, dict[int, Filled]] = field(default_factory=dict)
     steady: dict[str, dict[int, Steady]] = field(default_factory=dict)
-    burst: dict[str, Burst] = field(default_factory=dict)
+    burst: dict[str, list[Burst]] = field(default_factory=dict)
+    """In the order of measuring, the schedulers in turn: what disturbs one disturbs the other as well."""
 
 
 def compare(plan: Plan, say: Callable[[str], None]) -> Comparison:
-    """Measure all that is planned; says what it is at."""
+    """Measure all that is planned, the schedulers in turn; says what it is at."""
     made = Comparison(machine=_machine(plan.database), plan=plan)
-    with _database_server(plan.database):
-        for candidate in CANDIDATES.values():
-            made.filled[candidate.name], made.steady[candidate.name] = {}, {}
-        for size in plan.sizes:
-            for candidate in CANDIDATES.values():
-                say(f"{plan.database}: {candidate.title} with {size:,} schedules")
-                _measure_steady(made, candidate, size)
-        for candidate in CANDIDATES.values() if plan.burst else ():
-            say(f"{plan.database}: {candidate.title} with {plan.burst:,} due at once")
-            made.burst[candidate.name] = _burst(plan, candidate)
+    with ExitStack() as stack:
+        stack.enter_context(_database_server(plan.database))
+        bench = [(each, stack.enter_context(_service(each))) for each in CANDIDATES.values()]
+        for size, (candidate, running) in product(plan.sizes, bench):
+            say(f"{plan.database}: {candidate.title} with {size:,} schedules")
+            _measure_steady(made, candidate, running, size)
+        if plan.burst:
+            _measure_bursts(made, bench, say)
     return made
 
 
-def _measure_steady(made: Comparison, candidate: Candidate, size: int) -> None:
-    with _service(candidate) as running:
-        filled = _measure(running, candidate, "fill", "--size", str(size))
-        made.filled[candidate.name][size] = Filled.received(filled)
-        repeat = str(min(made.plan.repeat, size))
-        made.steady[candidate.name][size] = Steady.received(
-            _measure(running, candidate, "steady", "--repeat", repeat)
-        )
+def _measure_steady(made: Comparison, candidate: Candidate, running: Service, size: int) -> None:
+    filled = _measure(running, candidate, "fill", "--size", str(size))
+    made.filled.setdefault(candidate.name, {})[size] = Filled.received(filled)
+    repeat = str(min(made.plan.repeat, size))
+    steady = _measure(running, candidate, "steady", "--repeat", repeat)
+    made.steady.setdefault(candidate.name, {})[size] = Steady.received(steady)
 
 
-def _burst(plan: Plan, candidate: Candidate) -> Burst:
+def _measure_bursts(made: Comparison, bench: Bench, say: Callable[[str], None]) -> None:
+    plan = made.plan
     full = ["--in-full"] if plan.is_stock_in_full else []
-    with _service(candidate) as running:
+    for candidate, running in bench:
         _measure(running, candidate, "fill", "--size", str(plan.burst), "--together")
-        return Burst.received(_measure(running, candidate, "burst", "--repeat", str(plan.repeat), *full))
+    for number, (candidate, running) in product(range(plan.repeat), bench):
+        say(f"{plan.database}: {candidate.title} with {plan.burst:,} due at once ({number + 1})")
+        burst = Burst.received(_measure(running, candidate, "burst", *full))
+        made.burst.setdefault(candidate.name, []).append(burst)
 
 
 def _measure(running: Service, candidate: Candidate, action: str, *options: str) -> str:

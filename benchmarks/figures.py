@@ -65,9 +65,11 @@ class Burst(Figures):
 
     due: int
     measured_on: int
-    """How many messages in Redis each measurement waited for."""
+    """How many messages in Redis the measurement waited for."""
     seconds: float
     """For all that were due; in proportion, where it was measured on a part."""
+    processor_seconds: float
+    """What the process itself needed of it, whatever else the machine was doing."""
     memory_peak_mib: float
 
 

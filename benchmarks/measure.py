@@ -31,7 +31,7 @@ def _figures(options: argparse.Namespace) -> Figures:
         return measurements.filled(adapter, options.size, is_due_together=options.together)
     if options.action == "steady":
         return measurements.steady(adapter, options.repeat)
-    return measurements.burst(adapter, options.repeat, is_in_full=options.in_full)
+    return measurements.burst(adapter, is_in_full=options.in_full)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ import gc
 import resource
 from collections.abc import Iterator
 from functools import partial
-from statistics import median
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 
 import psutil
 import redis
@@ -47,6 +46,7 @@ class WrongError(Exception):
 
 def filled(adapter: Adapter, size: int, *, is_due_together: bool) -> Filled:
     """Fill the database, and let the scheduler notice it."""
+    Queue().empty()
     fill(size, is_due_together=is_due_together)
     adopted_seconds = sum(adapter.slices())
     analyze()
@@ -87,17 +87,25 @@ def steady(adapter: Adapter, repeat: int) -> Steady:
     )
 
 
-def burst(adapter: Adapter, repeat: int, *, is_in_full: bool) -> Burst:
+def burst(adapter: Adapter, *, is_in_full: bool) -> Burst:
     """Measure how long it takes until the messages of all schedules, which are due together, are in Redis."""
     queue = Queue()
     due = PeriodicTask.objects.filter(crontab__isnull=False).count()
-    part = None if is_in_full else adapter.part_of_burst
-    if part:
-        seconds = median(_parts(adapter, queue, part, repeat)) * due / part
-    else:
-        seconds = median(_bursts(adapter, queue, due, 1 if adapter.part_of_burst else repeat))
+    measured_on = due if is_in_full else min(adapter.part_of_burst or due, due)
+    _wait_for_a_young_minute()
+    queue.empty()
+    scheduler = adapter.scheduler_of_due()
+    processor_start = process_time()
+    seconds = timed(partial(_run, scheduler, queue, until=measured_on))
+    processor_seconds = process_time() - processor_start
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Burst(due=due, measured_on=part or due, seconds=seconds, memory_peak_mib=peak_kib / 1024)
+    return Burst(
+        due=due,
+        measured_on=measured_on,
+        seconds=seconds * due / measured_on,
+        processor_seconds=processor_seconds * due / measured_on,
+        memory_peak_mib=peak_kib / 1024,
+    )
 
 
 def _edits(adapter: Adapter, scheduler: Scheduler, repeat: int) -> Iterator[tuple[float, float]]:
@@ -128,26 +136,6 @@ def _ticks_with_one_due(scheduler: Scheduler, queue: Queue, repeat: int) -> Iter
         yield timed(scheduler.tick)
         if not queue:
             raise WrongError("what was due is not in Redis")
-
-
-def _bursts(adapter: Adapter, queue: Queue, due: int, repeat: int) -> Iterator[float]:
-    for _ in range(repeat):
-        _wait_for_a_young_minute()
-        adapter.make_all_due()
-        queue.empty()
-        scheduler = adapter.scheduler()
-        yield timed(partial(_run, scheduler, queue, until=due))
-
-
-def _parts(adapter: Adapter, queue: Queue, part: int, repeat: int) -> Iterator[float]:
-    """Measure on some messages after the other, all of the same long queue of what is due."""
-    adapter.make_all_due()
-    scheduler = adapter.scheduler()
-    # Its start is a figure of its own.
-    scheduler.tick()
-    for _ in range(repeat):
-        queue.empty()
-        yield timed(partial(_run, scheduler, queue, until=part))
 
 
 def _run(scheduler: Scheduler, queue: Queue, *, until: int) -> None:

@@ -33,11 +33,15 @@ class Ours(Adapter):
         while not any(is_complete):
             yield timed(lambda: is_complete.append(reconciliation.step()))
 
-    def make_all_due(self) -> None:
-        """The ledger as it was a minute before the last full minute."""
+    def scheduler_of_due(self) -> Scheduler:
+        """The ledger is brought back to a minute before the last full minute."""
+        scheduler = self.scheduler()
+        NextSlot.objects.update(due_at=None)
         Run.objects.all().delete()
+        scheduler.tick()
         minute = timezone.now().replace(second=0, microsecond=0)
         NextSlot.objects.update(slot=minute, due_at=minute, handled_until=minute - timedelta(minutes=1))
+        return scheduler
 
 
 ADAPTER = Ours()

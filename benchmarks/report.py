@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from statistics import median
 
 from benchmarks.candidates import OURS, STOCK
 from benchmarks.comparison import Comparison
-from benchmarks.figures import Steady
+from benchmarks.figures import Burst, Steady
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,13 @@ ROWS = (
 )
 
 
+BURST_ROWS: tuple[tuple[str, Callable[[Burst], float]], ...] = (
+    ("all messages in Redis after, s", lambda figures: figures.seconds),
+    ("processor time of the process for it, s", lambda figures: figures.processor_seconds),
+    ("most memory of the process, MiB", lambda figures: figures.memory_peak_mib),
+)
+
+
 def markdown(made: Comparison) -> str:
     """The tables."""
     head = f"{made.machine}. Medians of {made.plan.repeat} or more."
@@ -87,14 +95,14 @@ def _burst(made: Comparison) -> Iterator[str]:
     if not made.burst:
         return
     ours, stock = made.burst[OURS.name], made.burst[STOCK.name]
-    seconds, peaks = (ours.seconds, stock.seconds), (ours.memory_peak_mib, stock.memory_peak_mib)
-    yield _line(f"{ours.due:,} due at the same second", OURS.title, (STOCK.title, "ratio"))
+    yield _line(f"{made.plan.burst:,} due at the same second", OURS.title, (STOCK.title, "ratio"))
     yield _line("---", "---:", ("---:", "---:"))
-    yield _line(
-        "all messages in Redis after, s", _number(ours.seconds), (_number(stock.seconds), _ratio(*seconds))
-    )
-    yield _line("measured on so many messages", f"{ours.measured_on:,}", (f"{stock.measured_on:,}", ""))
-    yield _line("most memory of the process, MiB", _number(peaks[0]), (_number(peaks[1]), _ratio(*peaks)))
+    for title, value in BURST_ROWS:
+        pairs = [(value(one), value(other)) for one, other in zip(ours, stock, strict=True)]
+        medians = [_number(median(values)) for values in zip(*pairs, strict=True)]
+        ratio = _number(median(other / one for one, other in pairs))
+        yield _line(title, medians[0], (medians[1], ratio))
+    yield _line("measured on so many", f"{ours[0].measured_on:,}", (f"{stock[0].measured_on:,}", ""))
 
 
 def _line(first: str, second: str, others: Iterable[str]) -> str:

@@ -14,8 +14,6 @@ def test_the_benchmark_compares_both_schedulers(tmp_path: Path, capsys: pytest.C
     scheduler.main(["--sizes", "5", "--burst", "5", "--repeat", "1", "--json", str(file)])
     (made,) = json.loads(file.read_text())
     assert set(made["steady"]) == set(made["burst"]) == {"ours", "stock"}
-    for figures in (*made["steady"].values(), *made["burst"].values()):
-        assert figures
     assert made["steady"]["ours"]["5"]["slice_count"] == 1
-    assert made["burst"]["ours"]["measured_on"] == 5
+    assert [burst["measured_on"] for burst in made["burst"]["ours"]] == [5]
     assert "| idle tick, ms | this scheduler |" in capsys.readouterr().out
