@@ -292,7 +292,8 @@ def test_after_a_week_away_each_schedule_gets_what_its_misfire_policy_says(
     running.shell(HOURLY.format(minute=(now.minute + 30) % 60))
     move_back(running, now - timedelta(days=7))
     running.start_beat()
-    wait_until(lambda: is_settled(running, "week", now - timedelta(hours=1)), what="the week is worked off")
+    newest = (now - timedelta(minutes=30)).replace(second=0, microsecond=0)
+    wait_until(lambda: is_settled(running, "week", newest), what="the week is worked off")
     told = {policy: statuses(running, f"week {policy}") for policy in ("once", "skip", "all")}
     say(str(told))
     # The newest hundred have a row each; one row stands for those before them.
