@@ -4,7 +4,10 @@ Each variable is described in ``.env.example``. A variable ``NAME`` may also be 
 ``NAME_FILE``, the path of a file that holds its value.
 """
 
+from datetime import timedelta
+
 import environ
+from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
@@ -39,7 +42,9 @@ ROOT_URLCONF = "proj.urls"
 WSGI_APPLICATION = "proj.wsgi.application"
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Before Django's admin: some of its templates are taken over.
+    "tasks_app.jobs",
+    "tasks_app.jobs.apps.JobsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -47,19 +52,25 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_celery_beat",
-    "tasks_app.jobs",
+    "django_htmx",
+    "axes",
+    "csp",
     "tasks_app",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    # Last: it answers for a login that is locked.
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
@@ -86,11 +97,39 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+
+# The login is guarded: https://django-axes.readthedocs.io/en/latest/4_configuration.html
+# Counted by name and address together: whoever guesses at a name does not lock its owner out elsewhere.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = env.int("LOGIN_FAILURE_LIMIT", default=5)
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_TEMPLATE = "admin/jobs/locked_out.html"
+AXES_DISABLE_ACCESS_LOG = True
+
+# Nothing is loaded from elsewhere, and nothing that is written into a page is executed.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "object-src": [NONE],
+    },
+}
+
+# Somebody who leaves the browser open over night signs in again.
+SESSION_COOKIE_AGE = 12 * 60 * 60
 # Cookies travel over HTTPS only where the service stands behind it; `make up` serves HTTP on the loopback.
 BEHIND_HTTPS = env.bool("BEHIND_HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_HTTPS
 if BEHIND_HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 30 * 24 * 60 * 60
 
 # --- Database
 
@@ -136,7 +175,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     # Celery's workers and beat put their own handler in place of this one.
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"tasks_app": {"level": env.str("LOG_LEVEL", default="INFO")}},
+    "loggers": {"tasks_app": {"level": env.str("LOG_LEVEL", default="INFO")}, "axes": {"level": "WARNING"}},
 }
 
 # --- Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html

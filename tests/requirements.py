@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -15,10 +16,25 @@ PROBES = (
 
 def docker_or_skip() -> None:
     """Go on only where containers can be built and run."""
-    if reason := missing_docker():
-        if os.environ.get("REQUIRE_ALL_TESTS") == "1":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+    _or_skip(missing_docker())
+
+
+def browser_or_skip() -> None:
+    """Go on only where there is a browser."""
+    _or_skip("" if chromium() else "Chromium is needed: on Debian, apt install chromium")
+
+
+def chromium() -> str | None:
+    """The path of the machine's Chromium."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def _or_skip(reason: str) -> None:
+    if not reason:
+        return
+    if os.environ.get("REQUIRE_ALL_TESTS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 @functools.cache

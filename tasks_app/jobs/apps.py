@@ -1,11 +1,13 @@
 """The service: jobs, schedules and runs. Installed by itself it brings no sample tables."""
 
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin
 
 
 class JobsConfig(AppConfig):
     """The Django app ``jobs``."""
 
+    default = True
     name = "tasks_app.jobs"
     label = "jobs"
     verbose_name = "Jobs"
@@ -19,3 +21,10 @@ class JobsConfig(AppConfig):
         liveness.watch_worker()
         worker.connect()
         following.connect()
+
+
+class JobsAdminConfig(admin.AdminConfig):
+    """Django's admin, with the service's site; stands for ``django.contrib.admin`` in INSTALLED_APPS."""
+
+    default = False
+    default_site = "tasks_app.jobs.admin_site.JobsAdminSite"

@@ -21,22 +21,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
+from tasks_app.jobs.admin import marks
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Trigger
 from tasks_app.jobs.running import again, overlap, progress_figures
-
-MARKS = {
-    Status.QUEUED: "○",
-    Status.RUNNING: "▶",
-    Status.SUCCEEDED: "✔",
-    Status.FAILED: "✘",
-    Status.TIMED_OUT: "⧖",
-    Status.LOST: "⚡",
-    Status.CANCELLED: "■",
-    Status.SKIPPED: "↷",
-    Status.EXPIRED: "⌛",
-    Status.MISSED: "∅",
-    Status.SENT: "→",
-}
 
 
 class RunAttemptInline(admin.StackedInline):  # type: ignore[type-arg]  # generic for the type checker alone
@@ -191,10 +178,9 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         return str(run.pk)[:8]
 
     @admin.display(description=_("status"), ordering="status")
-    def state(self, run: Run) -> str:
+    def state(self, run: Run) -> SafeString:
         """The state in a word, with a mark that needs no colour."""
-        status = Status(run.status)
-        return f"{MARKS[status]} {status.label}"
+        return marks.of_status(run.status)
 
     @admin.display(description=_("took"))
     def took(self, run: Run) -> str:

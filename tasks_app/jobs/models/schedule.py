@@ -152,6 +152,7 @@ class Pause(models.Model):
     class Meta:
         verbose_name = _("pause")
         verbose_name_plural = _("pauses")
+        permissions = (("pause_schedule", _("Can pause and resume schedules and the service")),)
 
     def __str__(self) -> str:
         """What is paused, until when, and why."""

@@ -10,11 +10,12 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from tasks_app.jobs.admin import rights
 from tasks_app.jobs.scheduling import declared
 
 
 class Command(BaseCommand):
-    """Migrations, the declared schedules, an admin account."""
+    """Migrations, the declared schedules, permissions and ready groups, an admin account."""
 
     help = "Migrate, put in the schedules that jobs declare, and make an admin account if there is none."
     requires_system_checks = ()
@@ -40,6 +41,8 @@ class Command(BaseCommand):
             raise CommandError(f"A declared schedule is not valid: {error}") from error
         for name in installed:
             self.stdout.write(f"Schedule put in: {name}")
+        for group in rights.install():
+            self.stdout.write(f"Group made: {group}")
         self._make_admin(options["admin_username"], options["admin_password_file"])
 
     def _make_admin(self, username: str, password_file: Path | None) -> None:

@@ -49,7 +49,7 @@ def test_the_list_shows_job_state_and_error(admin_client: Client) -> None:
     run = made(status=Status.FAILED, error="no luck\nat all")
     page = admin_client.get(reverse("admin:jobs_run_changelist")).text
     assert str(run.pk)[:8] in page
-    assert "✘ failed" in page
+    assert '#failed"></use></svg>failed</span>' in page
     assert "no luck" in page
     assert "at all" not in page
 

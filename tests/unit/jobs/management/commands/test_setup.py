@@ -5,7 +5,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from django.contrib.auth import authenticate, get_user_model
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
@@ -27,7 +28,7 @@ def test_the_admin_account_has_a_random_password_that_is_kept_private(tmp_path: 
     password = kept.read_text().strip()
     assert f"Admin account: admin / {password}" in said
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert authenticate(username="admin", password=password)
+    assert get_user_model().objects.get(username="admin").check_password(password)
 
 
 def test_a_second_time_nothing_changes_and_nothing_is_said(tmp_path: Path) -> None:
@@ -48,6 +49,11 @@ def test_the_default_schedules_are_put_in() -> None:
     said = setup()
     assert "Schedule put in: nightly\n" in said
     assert PeriodicTask.objects.filter(name="hello", enabled=True).exists()
+
+
+def test_the_ready_groups_are_made() -> None:
+    assert "Group made: Job viewers\n" in setup()
+    assert Group.objects.count() == 3
 
 
 def test_a_bad_declaration_is_a_message(settings: Settings) -> None:

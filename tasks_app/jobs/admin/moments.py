@@ -1,0 +1,62 @@
+"""Moments and lengths of time as people read them: exact with the zone, and how far away."""
+
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def exact(moment: datetime) -> str:
+    """``2026-11-22 03:00:00 CET``, in the zone of the admin."""
+    local = timezone.localtime(moment)
+    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """``in 5 min``, ``2 h ago``, ``now``."""
+    away = moment - now
+    if abs(away) < timedelta(seconds=1):
+        return "now"
+    length = duration(abs(away), parts=1)
+    return f"in {length}" if away > timedelta(0) else f"{length} ago"
+
+
+def duration(length: timedelta, *, parts: int = 2) -> str:
+    """``1 h 5 min``; below ten seconds with a decimal, below a tenth in ms. Lesser units are cut off."""
+    seconds = length.total_seconds()
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
+    # Else 9.96 would be told as 10.0.
+    if seconds < 9.95:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    rest, told = round(seconds), list[str]()
+    for unit, size in UNITS:
+        count, rest = divmod(rest, size)
+        if count or told:
+            told.append(f"{count} {unit}" if count else "")
+    return " ".join(part for part in told[:parts] if part)
+
+
+def when(moment: datetime | None, now: datetime | None = None) -> SafeString:
+    """How far away, with the exact moment for who points at it; a dash for none."""
+    if moment is None:
+        return _NEVER
+    return _time(moment, relative(moment, now or timezone.now()), title=exact(moment))
+
+
+def both(moment: datetime | None, now: datetime | None = None) -> SafeString:
+    """The exact moment, and how far away it is; a dash for none."""
+    if moment is None:
+        return _NEVER
+    shown = f"{exact(moment)} ({relative(moment, now or timezone.now())})"
+    return _time(moment, shown, title="")
+
+
+def _time(moment: datetime, shown: str, *, title: str) -> SafeString:
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), title, shown)
+
+
+_NEVER = mark_safe("&ndash;")

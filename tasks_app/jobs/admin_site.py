@@ -1,0 +1,64 @@
+"""The admin's site: its home answers an operator's questions; everything else is one page further.
+
+It stands outside the package ``admin``, which registers its pages with the site when it is imported:
+the site has to be there before.
+"""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+SECTIONS = (
+    ("admin:index", _("Home")),
+    ("admin:django_celery_beat_periodictask_changelist", _("Schedules")),
+    ("admin:jobs_run_changelist", _("Runs")),
+    ("admin:everything", _("Everything")),
+)
+
+
+class JobsAdminSite(AdminSite):
+    """Django's admin with the service's pages first."""
+
+    site_header = _("Scheduled jobs")
+    site_title = _("Scheduled jobs")
+    index_title = _("Home")
+    # The few pages that operators live in are named at the top of every page.
+    enable_nav_sidebar = False
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Django's, and the list of all models, which is the home no longer."""
+        everything = path("everything/", self.admin_view(self.everything), name="everything")
+        return [everything, *super().get_urls()]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """What every page shows at its top."""
+        return {**super().each_context(request), "sections": self._sections(request)}
+
+    def everything(self, request: HttpRequest) -> HttpResponse:
+        """Every model that this user may see, as Django's own home lists them."""
+        context = {
+            **self.each_context(request),
+            "title": _("Everything"),
+            "app_list": self.get_app_list(request),
+        }
+        return TemplateResponse(request, "admin/jobs/everything.html", context)
+
+    def _sections(self, request: HttpRequest) -> list[tuple[str, str | Promise, bool]]:
+        """Address, name, and whether the page belongs to it. Only for who is inside."""
+        if not self.has_permission(request):
+            return []
+        found = [(reverse(name), title) for name, title in SECTIONS]
+        home = found[0][0]
+        return [
+            (
+                address,
+                title,
+                request.path == address or (address != home and request.path.startswith(address)),
+            )
+            for address, title in found
+        ]

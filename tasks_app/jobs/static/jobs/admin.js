@@ -1,0 +1,16 @@
+"use strict";
+// What pages share. Everything works without it; it only saves steps.
+
+// A button with data-copy copies the text of the element that it names.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button || !navigator.clipboard) return;
+  const source = document.getElementById(button.dataset.copy);
+  if (!source) return;
+  event.preventDefault();
+  navigator.clipboard.writeText(source.value ?? source.textContent).then(() => {
+    const said = button.textContent;
+    button.textContent = button.dataset.copied || "Copied";
+    setTimeout(() => { button.textContent = said; }, 1500);
+  });
+});

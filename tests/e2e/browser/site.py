@@ -1,0 +1,133 @@
+"""The whole service with its web server, and people in a real browser who use it."""
+
+import re
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+
+from tests.integration.service import Service, service
+from tests.waiting import wait_until
+
+PASSWORD = "only for tests"
+ROLES = {
+    "admin": "",
+    "viewer": "Job viewers",
+    "operator": "Job operators",
+    "editor": "Schedule editors",
+    "second_editor": "Schedule editors",
+}
+SERIOUS = ("serious", "critical")
+
+MAKE_USERS = """
+from django.contrib.auth.models import Group, User
+for name, group in {roles!r}.items():
+    user = User.objects.create_user(name, password={password!r}, is_staff=True, is_superuser=not group)
+    if group:
+        user.groups.add(Group.objects.get(name=group))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A running service and the address of its web server."""
+
+    service: Service
+    url: str
+
+
+@dataclass(kw_only=True)
+class People:
+    """Opens pages as somebody, and remembers what went wrong in them."""
+
+    site: Site
+    browser: Browser
+    contexts: list[BrowserContext] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Errors in the browser's console: of scripts, of the page's policy, of what could not be loaded."""
+
+    def open(self, path: str = "", *, role: str = "admin", width: int = 1280, scheme: str = "light") -> Page:
+        """A page of the admin, opened by somebody who has logged in; ``path`` as after ``/admin/``."""
+        context = self.browser.new_context(
+            base_url=self.site.url,
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+        )
+        self.contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self._log_in(page, role)
+        page.goto(f"/admin/{path}")
+        return page
+
+    def close(self) -> None:
+        """Close every page."""
+        for context in self.contexts:
+            context.close()
+        self.contexts.clear()
+
+    def _log_in(self, page: Page, role: str) -> None:
+        page.goto("/admin/login/")
+        page.get_by_label("Username").fill(role)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(re.compile(r"/admin/$"))
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.problems.append(message.text)
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds on the page that is serious, each with the elements it is about."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {each['help']}: " + " | ".join(node["html"][:200] for node in each["nodes"][:5])
+        for each in found
+        if each["impact"] in SERIOUS
+    ]
+
+
+@contextmanager
+def running_site() -> Iterator[Site]:
+    """Web server, worker and beat on a database of their own, with a user for each role."""
+    with service(HEARTBEAT_SECONDS="0.5") as started:
+        done = started.manage("setup")
+        assert done.returncode == 0, done.stderr
+        # The account that was made has a password that nobody knows.
+        started.shell("from django.contrib.auth.models import User; User.objects.all().delete()")
+        started.shell(MAKE_USERS.format(roles=ROLES, password=PASSWORD))
+        port = _free_port()
+        started.start("web", sys.executable, "-m", "gunicorn", "proj.wsgi", *_gunicorn_flags(port))
+        url = f"http://127.0.0.1:{port}"
+        started.start_worker()
+        started.start_beat()
+        wait_until(lambda: _answers(f"{url}/admin/login/"), what="the web server answers")
+        yield Site(service=started, url=url)
+
+
+def _gunicorn_flags(port: int) -> tuple[str, ...]:
+    return ("--bind", f"127.0.0.1:{port}", "--workers", "2", "--no-control-socket", "--timeout", "60")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,61 @@
+"""Every action leaves an entry; an edit also its old and new values."""
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import AnonymousUser, User
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from tasks_app.jobs.admin import trail
+from tasks_app.jobs.admin.trail import Change
+
+pytestmark = pytest.mark.django_db
+
+
+def a_schedule() -> PeriodicTask:
+    interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.HOURS)
+    return PeriodicTask.objects.create(name="hourly", task="probes.probe", interval=interval)
+
+
+def test_an_edit_can_be_read_again() -> None:
+    change = Change(name="cron", old="0 3 * * *", new="0 4 * * *")
+    trail.edited(User.objects.create(username="ann"), a_schedule(), [change])
+    entry = LogEntry.objects.get()
+    assert trail.changes_of(entry) == [change]
+    assert (entry.get_change_message(), entry.object_repr, entry.user.username) == (
+        "Changed cron.",
+        "hourly: every hour",
+        "ann",
+    )
+
+
+@pytest.mark.parametrize("verb", ["added", "deleted"])
+def test_what_was_added_or_deleted_says_so(verb: str) -> None:
+    trail.edited(User.objects.create(username="ann"), a_schedule(), [], verb=verb)
+    entry = LogEntry.objects.get()
+    assert (entry.is_addition(), entry.is_deletion()) == (verb == "added", verb == "deleted")
+
+
+def test_another_action_is_a_sentence() -> None:
+    trail.noted(User.objects.create(username="ann"), [a_schedule()], "Paused until noon.")
+    entry = LogEntry.objects.get()
+    assert entry.get_change_message() == "Paused until noon."
+    assert trail.changes_of(entry) == []
+
+
+@pytest.mark.parametrize("message", ["", "[1, 2]", "{}", '[{"changed": {"fields": ["name"]}}]', "no json ["])
+def test_an_entry_of_somebody_else_has_no_values(message: str) -> None:
+    assert trail.changes_of(LogEntry(change_message=message)) == []
+
+
+def test_only_what_differs_is_a_change() -> None:
+    found = trail.differences({"a": "1", "b": "2", "gone": "x"}, {"a": "1", "b": "3", "new": "y"})
+    assert [(each.name, each.old, each.new) for each in found] == [
+        ("b", "2", "3"),
+        ("gone", "x", ""),
+        ("new", "", "y"),
+    ]
+
+
+def test_nobody_can_do_nothing() -> None:
+    with pytest.raises(ValueError, match="nobody"):
+        trail.noted(AnonymousUser(), [a_schedule()], "Paused.")

@@ -1,0 +1,46 @@
+"""The admin's site: sections for who is inside, a strict policy, a guarded login."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+pytestmark = pytest.mark.django_db
+
+LOGIN = "/admin/login/"
+
+
+def test_the_page_at_hand_is_the_current_section(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:jobs_run_changelist")).text
+    assert page.count("aria-current") == 1
+    assert f'<a href="{reverse("admin:jobs_run_changelist")}" aria-current="page">Runs</a>' in page
+
+
+def test_who_is_not_inside_sees_no_sections(client: Client) -> None:
+    assert 'class="sections"' not in client.get(LOGIN).text
+
+
+def test_every_model_is_one_page_away(admin_client: Client) -> None:
+    assert reverse("admin:auth_user_changelist") in admin_client.get(reverse("admin:everything")).text
+
+
+def test_a_page_loads_nothing_from_elsewhere_and_executes_nothing_written_into_it(client: Client) -> None:
+    policy = client.get(LOGIN).headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_after_five_wrong_passwords_even_the_right_one_does_not_open(client: Client) -> None:
+    User.objects.create_superuser("ann", password="right")
+    for _ in range(5):
+        client.post(LOGIN, {"username": "ann", "password": "wrong"})
+    answer = client.post(LOGIN, {"username": "ann", "password": "right"})
+    assert answer.status_code == 429
+    assert "Try again in a quarter of an hour" in answer.text
+
+
+def test_somebody_elses_failures_lock_nobody_out(client: Client) -> None:
+    User.objects.create_superuser("ann", password="right")
+    for _ in range(5):
+        client.post(LOGIN, {"username": "ann", "password": "wrong"}, REMOTE_ADDR="192.0.2.7")
+    assert client.post(LOGIN, {"username": "ann", "password": "right"}).status_code == 302
