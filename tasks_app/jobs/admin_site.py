@@ -4,6 +4,7 @@ It stands outside the package ``admin``, which registers its pages with the site
 the site has to be there before.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.admin import AdminSite
@@ -21,19 +22,40 @@ SECTIONS = (
 )
 
 
+def _nothing(request: HttpRequest) -> dict[str, Any]:
+    return {}
+
+
+def _no_urls(site: AdminSite) -> list[URLPattern]:
+    return []
+
+
 class JobsAdminSite(AdminSite):
-    """Django's admin with the service's pages first."""
+    """Django's admin with the service's pages first.
+
+    What the home shows, and from where it fetches more of it, the package ``admin`` says when it is imported.
+    """
+
+    home: Callable[[HttpRequest], dict[str, Any]] = staticmethod(_nothing)
+    home_urls: Callable[[AdminSite], list[URLPattern]] = staticmethod(_no_urls)
 
     site_header = _("Scheduled jobs")
     site_title = _("Scheduled jobs")
     index_title = _("Home")
     # The few pages that operators live in are named at the top of every page.
     enable_nav_sidebar = False
+    # There is no other site to view.
+    site_url = None
+    index_template = "admin/jobs/home.html"
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Django's, and the list of all models, which is the home no longer."""
         everything = path("everything/", self.admin_view(self.everything), name="everything")
-        return [everything, *super().get_urls()]
+        return [everything, *self.home_urls(self), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """The home."""
+        return super().index(request, {**self.home(request), **(extra_context or {})})
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """What every page shows at its top."""

@@ -15,10 +15,11 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks, the worker's sign of life, and what follows edits of schedules."""
         from tasks_app.jobs import checks  # noqa: F401 - importing registers the checks
-        from tasks_app.jobs.running import liveness, worker
+        from tasks_app.jobs.running import liveness, presence, worker
         from tasks_app.jobs.scheduling import following
 
         liveness.watch_worker()
+        presence.watch_worker()
         worker.connect()
         following.connect()
 

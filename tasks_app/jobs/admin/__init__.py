@@ -1,5 +1,9 @@
 """The admin: schedules are edited and runs are read here."""
 
-from tasks_app.jobs.admin import runs, schedules
+from django.contrib import admin
+
+from tasks_app.jobs.admin import home, runs, schedules
 
 __all__ = ["runs", "schedules"]
+
+home.install(admin.site)

@@ -15,8 +15,9 @@ from celery import beat
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
-from tasks_app.jobs.models import Run
-from tasks_app.jobs.running import liveness, publisher, rescue
+from tasks_app.jobs.models import ProcessKind, Run
+from tasks_app.jobs.running import liveness, presence, publisher, rescue
+from tasks_app.jobs.running.process import process_by_hand
 from tasks_app.jobs.scheduling import ledger
 from tasks_app.jobs.scheduling.following import Reconciliation
 
@@ -58,6 +59,7 @@ class Scheduler(beat.Scheduler):
         self._reconciliation = Reconciliation()
         self._reconcile_at = 0.0
         self._publish_at = 0.0
+        self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
         self._database = _Part("database")
         self._broker = _Part("broker")
 
@@ -90,6 +92,7 @@ class Scheduler(beat.Scheduler):
 
     def _round(self, now: datetime) -> float:
         """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
+        self._presence.show(now)
         recorded = ledger.record_due(now)
         ledger.expire(now)
         rescue.rescue(now)

@@ -1,0 +1,218 @@
+"""The picture of the last hours: a row per job, a mark per run, as SVG without any style of its own. Pure.
+
+A mark begins where its run began and is as long as the run took. Runs that would lie upon each other
+share one mark, which looks like the worst of them and says how many they are.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from tasks_app.jobs.admin import moments
+from tasks_app.jobs.models import Status
+
+LABEL_WIDTH = 170
+PICTURE_WIDTH = 1000
+ROW_HEIGHT = 22
+AXIS_HEIGHT = 20
+NARROWEST_MARK = 3
+
+SEVERITY = (
+    Status.FAILED,
+    Status.TIMED_OUT,
+    Status.LOST,
+    Status.MISSED,
+    Status.EXPIRED,
+    Status.CANCELLED,
+    Status.SKIPPED,
+    Status.RUNNING,
+    Status.QUEUED,
+    Status.SENT,
+    Status.SUCCEEDED,
+)
+"""The worst first."""
+TROUBLED = frozenset(SEVERITY[:4])
+
+# The y and the height of a mark inside its row: a state is told by its shape as well as by its hue.
+_FULL, _MIDDLE, _LOW = (3, 16), (7, 8), (14, 5)
+_SHAPES = {
+    Status.FAILED: _FULL,
+    Status.TIMED_OUT: _FULL,
+    Status.LOST: _FULL,
+    Status.MISSED: _FULL,
+    Status.EXPIRED: _LOW,
+    Status.CANCELLED: _LOW,
+    Status.SKIPPED: _LOW,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A run, or many of them, as the picture shows them."""
+
+    job: str
+    status: Status
+    begin: datetime
+    end: datetime
+    count: int = 1
+    address: str
+    """Of the run's page, or of the list that has them all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The time that the picture shows."""
+
+    begin: datetime
+    end: datetime
+
+    def x(self, moment: datetime) -> float:
+        """Where the moment stands, from the left edge of the picture."""
+        # Not by subtraction: that of two moments of one zone takes no account of a clock change between them.
+        begin, end = self.begin.timestamp(), self.end.timestamp()
+        share = (moment.timestamp() - begin) / (end - begin)
+        return LABEL_WIDTH + min(max(share, 0.0), 1.0) * (PICTURE_WIDTH - LABEL_WIDTH)
+
+    def ticks(self) -> Iterator[datetime]:
+        """Round hours, or midnights of a longer window, in the zone of the moments."""
+        step = timedelta(hours=3) if self.end - self.begin <= timedelta(days=2) else timedelta(days=1)
+        moment = self.begin.replace(hour=0, minute=0, second=0, microsecond=0)
+        while moment <= self.end:
+            if moment >= self.begin:
+                yield moment
+            moment += step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A job's line in the picture."""
+
+    job: str
+    address: str
+    spans: Sequence[Span]
+
+
+def rows(spans: Iterable[Span], window: Window, addresses: dict[str, str]) -> list[Row]:
+    """A row per job, the troubled ones first, with spans that would lie upon each other joined."""
+    by_job: dict[str, list[Span]] = {}
+    for span in spans:
+        by_job.setdefault(span.job, []).append(span)
+    made = [
+        Row(job=job, address=addresses[job], spans=list(_joined(of_job, window, addresses[job])))
+        for job, of_job in by_job.items()
+    ]
+    return sorted(made, key=lambda row: (not any(span.status in TROUBLED for span in row.spans), row.job))
+
+
+def picture(rows: Sequence[Row], window: Window, title: str) -> SafeString:
+    """The SVG. Every mark is a link, and what it is about stands in its title."""
+    height = AXIS_HEIGHT + ROW_HEIGHT * len(rows)
+    lines = format_html_join("", "{}", ((_line(row, index, window),) for index, row in enumerate(rows)))
+    return format_html(
+        '<svg class="timeline" viewBox="0 0 {} {}" role="group" aria-label="{}">{}{}</svg>',
+        PICTURE_WIDTH,
+        height,
+        title,
+        _axis(window, height),
+        lines,
+    )
+
+
+def _joined(spans: list[Span], window: Window, address: str) -> Iterator[Span]:
+    """In the order of time; what begins before the last mark's narrowest end joins it."""
+    last: Span | None = None
+    for span in sorted(spans, key=lambda span: span.begin):
+        if last is not None and window.x(span.begin) < window.x(last.begin) + NARROWEST_MARK:
+            last = _join(last, span, address)
+            continue
+        if last is not None:
+            yield last
+        last = span
+    if last is not None:
+        yield last
+
+
+def _join(one: Span, other: Span, address: str) -> Span:
+    begin, end = min(one.begin, other.begin), max(one.end, other.end)
+    between = f"?job={one.job}&from={begin:%Y-%m-%dT%H:%M:%S%z}&to={end:%Y-%m-%dT%H:%M:%S%z}"
+    return Span(
+        job=one.job,
+        status=min(one.status, other.status, key=_severity),
+        begin=begin,
+        end=end,
+        count=one.count + other.count,
+        address=address.partition("?")[0] + between.replace("+", "%2B"),
+    )
+
+
+def _line(row: Row, index: int, window: Window) -> SafeString:
+    top = AXIS_HEIGHT + index * ROW_HEIGHT
+    marks = format_html_join("", "{}", ((_mark(span, top, window),) for span in row.spans))
+    short = row.job if len(row.job) <= 26 else f"{row.job[:25]}…"
+    return format_html(
+        '<g><a href="{}"><title>{}</title><text x="0" y="{}">{}</text></a>'
+        '<line x1="{}" x2="{}" y1="{}" y2="{}"/>{}</g>',
+        row.address,
+        row.job,
+        top + 15,
+        short,
+        LABEL_WIDTH,
+        PICTURE_WIDTH,
+        top + ROW_HEIGHT - 0.5,
+        top + ROW_HEIGHT - 0.5,
+        marks,
+    )
+
+
+def _mark(span: Span, top: int, window: Window) -> SafeString:
+    x = window.x(span.begin)
+    width = max(window.x(span.end) - x, NARROWEST_MARK)
+    y, height = _SHAPES.get(span.status, _MIDDLE)
+    # By keyboard the troubled ones are reached one by one, and all of a job through its name.
+    is_stop = "0" if span.status in TROUBLED else "-1"
+    return format_html(
+        '<a href="{}" tabindex="{}" aria-label="{}"><rect class="span span-{}" x="{}" y="{}" width="{}" '
+        'height="{}"><title>{}</title></rect></a>',
+        span.address,
+        is_stop,
+        _title(span),
+        span.status.value,
+        f"{min(x, PICTURE_WIDTH - NARROWEST_MARK):.1f}",
+        top + y,
+        f"{width:.1f}",
+        height,
+        _title(span),
+    )
+
+
+def _title(span: Span) -> str:
+    if span.count > 1:
+        between = f"{moments.exact(span.begin)} to {moments.exact(span.end)}"
+        return f"{span.job}: {span.count} runs, {between}; the worst: {span.status.label}"
+    took = moments.duration(span.end - span.begin)
+    return f"{span.job}: {span.status.label}, {moments.exact(span.begin)}, {took}"
+
+
+def _axis(window: Window, height: int) -> SafeString:
+    is_long = window.end - window.begin > timedelta(days=2)
+    return format_html_join(
+        "",
+        '<line class="tick" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
+        '<text class="hour" x="{0}" y="12">{3}</text>',
+        (
+            (
+                f"{window.x(tick):.1f}",
+                AXIS_HEIGHT - 4,
+                height,
+                f"{tick:%a %d}" if is_long else f"{tick:%H:%M}",
+            )
+            for tick in window.ticks()
+        ),
+    )
+
+
+def _severity(status: Status) -> int:
+    return SEVERITY.index(status)

@@ -1,0 +1,108 @@
+"""The home answers in one look what failed, what runs, what comes next, and whether the service is well."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from tasks_app.jobs.admin import home
+from tasks_app.jobs.models import Run, Status, Trigger
+from tasks_app.jobs.running import wellness
+
+pytestmark = pytest.mark.django_db
+
+HOME = "/admin/"
+
+
+@pytest.fixture(autouse=True)
+def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        wellness, "_broker", lambda: wellness.Part(name="Redis", is_well=True, text="answers")
+    )
+
+
+def made(job: str = "probe", *, minutes_ago: float = 5, **values: Any) -> Run:
+    at = timezone.now() - timedelta(minutes=minutes_ago)
+    given = {"job": job, "trigger": Trigger.SCHEDULE, "status": Status.SUCCEEDED, "queued_at": at}
+    return Run.objects.create(**{**given, **values})
+
+
+def test_what_went_wrong_is_counted_by_job_and_state() -> None:
+    made(status=Status.FAILED, minutes_ago=70)
+    made(status=Status.FAILED, minutes_ago=60)
+    made(status=Status.MISSED, minutes_ago=50)
+    made(status=Status.FAILED, minutes_ago=25 * 60)
+    found = home.troubles(timezone.now())
+    assert [(each.job, each.count) for each in found] == [("probe", 1), ("probe", 2)]
+    assert "missed" in found[0].state
+
+
+def test_a_job_that_has_succeeded_since_is_told_apart() -> None:
+    made("recovered", status=Status.FAILED, minutes_ago=70)
+    made("recovered", minutes_ago=5)
+    made("recovered", status=Status.SKIPPED, minutes_ago=1)
+    made("broken", minutes_ago=70)
+    made("broken", status=Status.FAILED, minutes_ago=5)
+    assert {each.job: each.is_over for each in home.troubles(timezone.now())} == {
+        "recovered": True,
+        "broken": False,
+    }
+
+
+def test_a_running_job_is_shown_with_its_progress(admin_client: Client) -> None:
+    now = timezone.now()
+    run = made(status=Status.RUNNING, started_at=now, heartbeat_at=now, progress_done=30, progress_total=120)
+    page = admin_client.get(HOME).text
+    assert '<progress max="120" value="30"' in page
+    assert reverse("admin:jobs_run_change", args=[run.pk]) in page
+
+
+def test_what_comes_next_is_shown(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0", hour="3")
+    PeriodicTask.objects.create(name="at three", task="probes.probe", crontab=crontab)
+    assert "at three" in admin_client.get(HOME).text
+
+
+def test_an_empty_service_says_what_to_do(admin_client: Client) -> None:
+    page = admin_client.get(HOME).text
+    assert "Nothing. All runs ended well." in page
+    assert reverse("admin:django_celery_beat_periodictask_add") in page
+
+
+def test_the_number_of_queries_does_not_grow(admin_client: Client) -> None:
+    for number in range(30):
+        made(f"job {number % 7}", status=Status.FAILED)
+        made(status=Status.RUNNING, started_at=timezone.now())
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.get(HOME)
+    session_and_user = 2
+    assert len(queries) <= 10 + session_and_user
+
+
+@pytest.mark.parametrize("path", ["admin:home_now", "admin:home_timeline"])
+def test_the_parts_that_move_are_for_who_may_look_at_runs(client: Client, path: str) -> None:
+    user = User.objects.create(username="ann", is_staff=True)
+    client.force_login(user)
+    assert client.get(reverse(path)).status_code == 403
+    assert "You may not look at runs" in client.get(HOME).text
+    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    assert client.get(reverse(path)).status_code == 200
+
+
+def test_the_parts_that_move_are_not_for_strangers(client: Client) -> None:
+    assert client.get(reverse("admin:home_now")).status_code == 302
+
+
+def test_seven_days_show_what_a_day_does_not(admin_client: Client) -> None:
+    run = made(minutes_ago=3 * 24 * 60)
+    address = reverse("admin:jobs_run_change", args=[run.pk])
+    assert address not in admin_client.get(reverse("admin:home_timeline")).text
+    assert address in admin_client.get(reverse("admin:home_timeline"), {"span": "7d"}).text
+    assert address in admin_client.get(HOME, {"span": "7d"}).text

@@ -1,0 +1,57 @@
+"""The timeline's runs come out of the ledger singly while they are few, and counted when they are many."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks_app.jobs.admin import timeline_spans
+from tasks_app.jobs.admin.timeline import Window
+from tasks_app.jobs.models import Run, Status, Trigger
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = Window(begin=NOON - timedelta(days=1), end=NOON)
+
+
+def made(minutes_ago: int, **values: object) -> Run:
+    at = NOON - timedelta(minutes=minutes_ago)
+    given = {"job": "probe", "trigger": Trigger.SCHEDULE, "status": Status.SUCCEEDED, "queued_at": at}
+    return Run.objects.create(**{**given, **values})
+
+
+def test_a_run_is_shown_from_its_start_to_its_end() -> None:
+    begin = NOON - timedelta(minutes=9)
+    run = made(10, started_at=begin, finished_at=NOON)
+    (span,) = timeline_spans.spans(DAY)
+    assert (span.begin, span.end, span.count) == (begin, NOON, 1)
+    assert str(run.pk) in span.address
+
+
+def test_a_run_that_goes_on_reaches_until_now() -> None:
+    made(10, status=Status.RUNNING, started_at=NOON - timedelta(minutes=10))
+    assert timeline_spans.spans(DAY)[0].end == NOON
+
+
+def test_a_slot_without_a_run_stands_where_it_was() -> None:
+    made(10, status=Status.MISSED)
+    (span,) = timeline_spans.spans(DAY)
+    assert span.begin == span.end == NOON - timedelta(minutes=10)
+
+
+def test_what_was_before_is_not_shown() -> None:
+    made(25 * 60)
+    assert timeline_spans.spans(DAY) == []
+
+
+def test_many_runs_are_counted_by_job_state_and_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline_spans, "MOST_SINGLE", 2)
+    for _ in range(3):
+        made(10)
+    made(10, status=Status.FAILED)
+    made(700)
+    found = {(span.status, span.count): span for span in timeline_spans.spans(DAY)}
+    assert set(found) == {(Status.SUCCEEDED, 3), (Status.FAILED, 1), (Status.SUCCEEDED, 1)}
+    three = found[Status.SUCCEEDED, 3]
+    assert three.begin <= NOON - timedelta(minutes=10) < three.end
+    assert "job=probe" in three.address

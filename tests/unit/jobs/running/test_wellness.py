@@ -1,0 +1,69 @@
+"""Each part of the service says whether it is well, and if not, since when or why."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from tasks_app.jobs.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
+from tasks_app.jobs.running import wellness
+
+pytestmark = pytest.mark.django_db
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def signed(kind: ProcessKind, seconds_ago: int, name: str = "here") -> None:
+    at = NOON - timedelta(seconds=seconds_ago)
+    ServiceProcess.objects.create(kind=kind, name=name, started_at=at, seen_at=at)
+
+
+def part(name: str) -> wellness.Part:
+    return next(part for part in wellness.parts(NOON) if part.name == name)
+
+
+def test_processes_that_were_just_seen_are_well() -> None:
+    signed(ProcessKind.BEAT, 5)
+    signed(ProcessKind.WORKER, 5, "celery@a")
+    signed(ProcessKind.WORKER, 5, "celery@b")
+    assert part("beat").is_well
+    assert part("workers").text == "2 at work (celery@a, celery@b)"
+
+
+@pytest.mark.parametrize(("kind", "name"), [(ProcessKind.BEAT, "beat"), (ProcessKind.WORKER, "workers")])
+def test_a_process_that_is_missing_says_since_when(kind: ProcessKind, name: str) -> None:
+    assert part(name).text == "none has been seen: is it started?"
+    signed(kind, 90)
+    assert (part(name).is_well, part(name).text) == (False, "last seen 90 s ago")
+
+
+def test_a_slot_that_nobody_takes_shows_whatever_beat_says() -> None:
+    signed(ProcessKind.BEAT, 5)
+    interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.HOURS)
+    schedule = PeriodicTask.objects.create(name="hourly", task="probes.probe", interval=interval)
+    NextSlot.objects.filter(schedule=schedule).update(due_at=NOON - timedelta(minutes=2))
+    assert (part("beat").is_well, part("beat").text) == (
+        False,
+        "a slot has been due for 120 s and nobody took it",
+    )
+
+
+def test_runs_that_wait_for_a_worker_are_counted() -> None:
+    signed(ProcessKind.WORKER, 5)
+    for minutes in (0, 5, 6):
+        at = NOON - timedelta(minutes=minutes)
+        Run.objects.create(
+            job="probe",
+            trigger=Trigger.CLI,
+            status=Status.QUEUED,
+            queued_at=at,
+            publish_count=1,
+            publish_after=NOON,
+        )
+    assert part("workers").text == "1 at work (here); 2 runs wait for a free one"
+
+
+def test_a_redis_that_is_not_there_is_said_with_what_it_means() -> None:
+    redis = part("Redis")
+    assert not redis.is_well
+    assert "Slots are recorded all the same" in redis.text
