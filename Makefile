@@ -16,7 +16,7 @@ POSTGRES_TESTS ?= tests/unit tests/integration/test_the_four_ways.py
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: setup  ## Set up and run the service: web, worker, beat and an embedded Redis (PORT=8000)
+up: venv  ## Set up and run the service: web, worker, beat and an embedded Redis (PORT=8000)
 	@exec $(BIN)/python -m proj.up
 
 setup: venv

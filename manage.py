@@ -9,9 +9,15 @@ def main() -> None:
     """Run the command that the command line names."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
     try:
+        from django.conf import settings
+        from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
     except ImportError:
         sys.exit("Django is not installed for this Python: run `make venv`, then `. .venv/bin/activate`.")
+    try:
+        settings.INSTALLED_APPS  # noqa: B018 - the first look reads the settings
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
     execute_from_command_line(sys.argv)
 
 

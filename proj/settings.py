@@ -6,22 +6,22 @@ Each variable is described in ``.env.example``. A variable ``NAME`` may also be 
 
 from datetime import timedelta
 
-import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from proj.environment import Environment
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
 from tasks_app.jobs.defining.declaration import Schedule
 
-env = environ.FileAwareEnv()
+env = Environment()
 env.read_env(BASE_DIR / ".env")
 
 
 def secret_key() -> str:
     """The key from the environment, else the one that ``make up`` generated."""
     generated = STATE_DIR / "secret_key"
-    if value := env.str("SECRET_KEY", default=""):
-        return str(value)
+    if value := env.text("SECRET_KEY"):
+        return value
     if generated.exists():
         return generated.read_text().strip()
     raise ImproperlyConfigured(
@@ -33,10 +33,10 @@ def secret_key() -> str:
 # --- Django: https://docs.djangoproject.com/en/5.2/ref/settings/
 
 SECRET_KEY = secret_key()
-DEBUG = env.bool("DEBUG", default=False)
-PORT = env.int("PORT", default=8000)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+DEBUG = env.flag("DEBUG", default=False)
+PORT = env.whole("PORT", 8000)
+ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS", [])
 
 ROOT_URLCONF = "proj.urls"
 WSGI_APPLICATION = "proj.wsgi.application"
@@ -105,7 +105,7 @@ AUTHENTICATION_BACKENDS = [
 # The login is guarded: https://django-axes.readthedocs.io/en/latest/4_configuration.html
 # Counted by name and address together: whoever guesses at a name does not lock its owner out elsewhere.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_FAILURE_LIMIT = env.int("LOGIN_FAILURE_LIMIT", default=5)
+AXES_FAILURE_LIMIT = env.whole("LOGIN_FAILURE_LIMIT", 5)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_TEMPLATE = "admin/jobs/locked_out.html"
@@ -125,7 +125,7 @@ CONTENT_SECURITY_POLICY = {
 # Somebody who leaves the browser open over night signs in again.
 SESSION_COOKIE_AGE = 12 * 60 * 60
 # Cookies travel over HTTPS only where the service stands behind it; `make up` serves HTTP on the loopback.
-BEHIND_HTTPS = env.bool("BEHIND_HTTPS", default=False)
+BEHIND_HTTPS = env.flag("BEHIND_HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_HTTPS
 if BEHIND_HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -134,7 +134,7 @@ if BEHIND_HTTPS:
 # --- Database
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{STATE_DIR / 'db.sqlite3'}")}
+DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{STATE_DIR / 'db.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # Several processes write: a write-ahead log lets readers go on, and an immediate transaction
     # waits its turn instead of failing with "database is locked" when a read turns into a write.
@@ -145,7 +145,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 else:
     # A new connection for every tick of beat would cost more than its work (docs/decisions/).
-    DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=600)
+    DATABASES["default"]["CONN_MAX_AGE"] = env.whole("CONN_MAX_AGE", 600, least=0)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
 # --- Language and time
@@ -153,13 +153,13 @@ else:
 LANGUAGE_CODE = "en-us"
 USE_I18N = True
 USE_TZ = True
-TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+TIME_ZONE = env.zone("TIME_ZONE", "UTC")
 
 # --- Static files
 
 STATIC_URL = "static/"
 # The image collects its files; elsewhere they are served from the apps' own folders.
-STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
+STATIC_ROOT = env.text("STATIC_ROOT") or None
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -175,13 +175,13 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     # Celery's workers and beat put their own handler in place of this one.
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"tasks_app": {"level": env.str("LOG_LEVEL", default="INFO")}, "axes": {"level": "WARNING"}},
+    "loggers": {"tasks_app": {"level": env.log_level("LOG_LEVEL", "INFO")}, "axes": {"level": "WARNING"}},
 }
 
 # --- Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html
 
-CELERY_BROKER_URL = env.str("REDIS_URL", default=f"redis+socket://{redis_socket()}")
-CELERY_RESULT_BACKEND = env.str("RESULT_BACKEND_URL", default="") or CELERY_BROKER_URL
+CELERY_BROKER_URL = env.broker("REDIS_URL", f"redis+socket://{redis_socket()}")
+CELERY_RESULT_BACKEND = env.text("RESULT_BACKEND_URL") or CELERY_BROKER_URL
 CELERY_RESULT_EXPIRES = 24 * 60 * 60
 CELERY_TASK_TRACK_STARTED = True
 CELERY_TIMEZONE = TIME_ZONE
@@ -196,13 +196,13 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=4)
+CELERY_WORKER_CONCURRENCY = env.whole("WORKER_CONCURRENCY", 4)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_CONSUMER = "tasks_app.jobs.running.consumer:Consumer"
 
 # A Redis that hangs must not hang whoever publishes. `retry_on_timeout` would replay a push that arrived.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": env.int("VISIBILITY_TIMEOUT", default=3600),
+    "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
@@ -229,13 +229,18 @@ CELERY_BEAT_SCHEDULER = "tasks_app.jobs.scheduling.scheduler:Scheduler"
 # Plain commands that may be scheduled and called like a job. Nothing else is reachable from a message.
 EXPOSED_COMMANDS = {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}}
 # How much of one run's output is kept: the first half from its head, the second from its tail.
-RUN_OUTPUT_LIMIT_BYTES = env.int("RUN_OUTPUT_LIMIT_BYTES", default=1024 * 1024)
+RUN_OUTPUT_LIMIT_BYTES = env.whole("RUN_OUTPUT_LIMIT_BYTES", 1024 * 1024)
 # How long a published run may stay unclaimed before it is published again; the time doubles with each.
-REPUBLISH_AFTER_SECONDS = env.float("REPUBLISH_AFTER_SECONDS", default=60)
+REPUBLISH_AFTER_SECONDS = env.seconds("REPUBLISH_AFTER_SECONDS", 60)
 # A running job shows every so often that it lives; silent for the length of its lease, it is taken for lost.
-HEARTBEAT_SECONDS = env.float("HEARTBEAT_SECONDS", default=2.0)
-LEASE_SECONDS = env.float("LEASE_SECONDS", default=60.0)
+HEARTBEAT_SECONDS = env.seconds("HEARTBEAT_SECONDS", 2)
+LEASE_SECONDS = env.seconds("LEASE_SECONDS", 60)
+if LEASE_SECONDS < 3 * HEARTBEAT_SECONDS:
+    raise ImproperlyConfigured(
+        f"LEASE_SECONDS is {LEASE_SECONDS:g}; wanted: at least three times HEARTBEAT_SECONDS, "
+        f"which is {HEARTBEAT_SECONDS:g}. A run whose one heartbeat came late would be taken for lost."
+    )
 # How long a worker that was told to stop lets its runs go on before it cancels them.
-SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=540.0)
+SHUTDOWN_GRACE_SECONDS = env.seconds("SHUTDOWN_GRACE_SECONDS", 540)
 # Where beat and workers touch a file when they have done their work; empty: nowhere.
-HEALTH_DIR = env.str("HEALTH_DIR", default="")
+HEALTH_DIR = env.text("HEALTH_DIR")

@@ -8,6 +8,7 @@ import fcntl
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -64,6 +65,9 @@ def main() -> int:
     port = chosen_port(env)
     with lock():
         refuse_taken_port(port)
+        # Only whoever holds the lock: two that migrate one new SQLite file at once are in each other's way.
+        if exit_code := prepare():
+            return exit_code
         supervisor = supervise(
             {**os.environ, "PORT": str(port)}, embedded_redis="REDIS_URL" not in os.environ
         )
@@ -80,6 +84,12 @@ def chosen_port(env: environ.Env) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         sys.exit(f"PORT={text!r} is no port: choose a number from 1 to 65535, for example make up PORT=8001")
     return int(text)
+
+
+def prepare() -> int:
+    """Make the database ready; returns the exit code of that."""
+    arguments = ("manage.py", "setup", "--admin-password-file", str(STATE_DIR / "admin_password"))
+    return subprocess.run([sys.executable, *arguments], cwd=BASE_DIR, check=False).returncode
 
 
 def lock() -> IO[str]:

@@ -13,15 +13,21 @@ from django.core.checks import CheckMessage, Tags, register
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.defining import arguments, registry
+from tasks_app.jobs.defining import arguments, declared_values, registry
 from tasks_app.jobs.defining.declaration import JobDeclaration
 from tasks_app.jobs.scheduling import declared
 
 
 @register()
 def check_jobs(**kwargs: Any) -> list[CheckMessage]:
-    """Every command can be imported, every exposed one exists, every declared schedule is possible."""
-    return [*_import_failures(), *_exposed_commands(), *_declared_schedules(), *_beat_schedule()]
+    """Every command can be imported, every exposed one exists, and what jobs declare is possible."""
+    return [
+        *_import_failures(),
+        *_exposed_commands(),
+        *_declared_values(),
+        *_declared_schedules(),
+        *_beat_schedule(),
+    ]
 
 
 @register(Tags.database)
@@ -61,6 +67,14 @@ def _exposed_commands() -> Iterator[CheckMessage]:
 
 def _is_reported(name: str) -> bool:
     return any(failure.module.rpartition(".")[2] == name for failure in registry.import_failures())
+
+
+def _declared_values() -> Iterator[CheckMessage]:
+    for job in registry.all_jobs().values():
+        for message in declared_values.problems(job.declaration):
+            yield checks.Warning(
+                f"The job {job.name} declares what makes no sense: {message}.", id="jobs.W008"
+            )
 
 
 def _declared_schedules() -> Iterator[CheckMessage]:

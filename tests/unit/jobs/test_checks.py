@@ -110,3 +110,10 @@ def test_good_disabled_and_foreign_schedules_are_not_reported() -> None:
 
 def test_without_a_database_to_check_nothing_is_asked() -> None:
     assert checks.check_schedules(databases=None) == []
+
+
+def test_a_job_that_declares_nonsense_is_reported(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = {"clearsessions": {"time_limit": 5}}
+    (message,) = checks.check_jobs()
+    assert message.id == "jobs.W008"
+    assert "The job clearsessions declares what makes no sense: time_limit is 5" in message.msg

@@ -7,17 +7,17 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from tasks_app.jobs.management import moments, printing, timetables
 from tasks_app.jobs.management.commands.runs import positive
+from tasks_app.jobs.management.operator_command import OperatorCommand
 from tasks_app.jobs.management.timetables import Choice, Timetable
 from tasks_app.jobs.models import Pause
 from tasks_app.jobs.scheduling.slots import RESOLUTION, slots_between
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """A moment a line; of all schedules together, each moment with its schedule's name."""
 
     help = "Show the next slots of a schedule, of a cron expression, or of all enabled schedules together."

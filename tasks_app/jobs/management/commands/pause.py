@@ -5,17 +5,18 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from tasks_app.jobs.management import moments, timetables
+from tasks_app.jobs.management.operator_command import OperatorCommand
 from tasks_app.jobs.models import Pause
 from tasks_app.jobs.running.process import operating_system_user
 from tasks_app.jobs.scheduling import pausing
 from tasks_app.jobs.scheduling.policy import PausedSlots
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """One line says what is paused, until when, and why."""
 
     help = (

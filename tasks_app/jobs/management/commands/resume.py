@@ -4,18 +4,19 @@ from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.management import timetables
+from tasks_app.jobs.management.operator_command import OperatorCommand
 from tasks_app.jobs.models import Pause
 from tasks_app.jobs.scheduling import pausing
 
 NAMES_SHOWN = 5
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """One line says how many pauses were lifted; on stderr, what is still in the way."""
 
     help = "End the pause of a schedule, or of the whole service. What is not paused is an error."

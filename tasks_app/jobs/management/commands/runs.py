@@ -10,11 +10,12 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.management import live_output, moments, printing, run_ids, run_json, run_lines
+from tasks_app.jobs.management.operator_command import OperatorCommand
 from tasks_app.jobs.models import Run, Status, Stream, Trigger
 from tasks_app.jobs.models.run import RunQuerySet
 from tasks_app.jobs.running import again, overlap
@@ -29,7 +30,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """A table on a terminal, plain lines in a pipe, or JSON."""
 
     help = "List the runs, newest first; or show, cancel or retry one of them."

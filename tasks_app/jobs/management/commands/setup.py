@@ -8,17 +8,17 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from tasks_app.jobs.admin import rights
+from tasks_app.jobs.management.operator_command import OperatorCommand
 from tasks_app.jobs.scheduling import declared
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """Migrations, the declared schedules, permissions and ready groups, an admin account."""
 
     help = "Migrate, put in the schedules that jobs declare, and make an admin account if there is none."
-    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Where the password goes, and who the account is."""

@@ -8,17 +8,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from tasks_app.jobs.management import moments, printing, timetables
 from tasks_app.jobs.management.commands.runs import positive
+from tasks_app.jobs.management.operator_command import OperatorCommand
 from tasks_app.jobs.management.timetables import Choice, Timetable
 from tasks_app.jobs.scheduling.pauses import PauseBook
 from tasks_app.jobs.scheduling.policy import Misfire, Pause, Policy
 from tasks_app.jobs.scheduling.simulation import SimulatedSlot, simulate
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """A line per slot: the slot, what becomes of it, when it starts, whose it is, and why."""
 
     help = (

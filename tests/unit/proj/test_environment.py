@@ -1,0 +1,100 @@
+"""A value that makes no sense is named, with what would be right; what makes sense is taken."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from proj.environment import Environment
+from proj.state import BASE_DIR
+
+
+def given(monkeypatch: pytest.MonkeyPatch, value: str) -> Environment:
+    monkeypatch.setenv("NAME", value)
+    monkeypatch.setenv("NAME_URL", value)
+    return Environment()
+
+
+ASKED = {
+    "flag": lambda env: env.flag("NAME", default=False),
+    "whole": lambda env: env.whole("NAME", 4),
+    "seconds": lambda env: env.seconds("NAME", 2),
+    "zone": lambda env: env.zone("NAME", "UTC"),
+    "log_level": lambda env: env.log_level("NAME", "INFO"),
+    "broker": lambda env: env.broker("NAME_URL", "redis://here"),
+    "database": lambda env: env.database("NAME_URL", "sqlite:////x")["ENGINE"],
+    "texts": lambda env: env.texts("NAME", ["here"]),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "taken"),
+    [
+        ("flag", "Yes", True),
+        ("flag", "off", False),
+        ("whole", " 12 ", 12),
+        ("whole", "", 4),
+        ("seconds", "0.25", 0.25),
+        ("zone", "Europe/Paris", "Europe/Paris"),
+        ("log_level", "debug", "DEBUG"),
+        ("broker", "rediss://:x@there:1/0", "rediss://:x@there:1/0"),
+        ("database", "postgres://a:b@c/d", "django.db.backends.postgresql"),
+        ("texts", "a, b,,c ", ["a", "b", "c"]),
+        ("texts", "", ["here"]),
+    ],
+)
+def test_what_makes_sense_is_taken(
+    monkeypatch: pytest.MonkeyPatch, kind: str, value: str, taken: Any
+) -> None:
+    assert ASKED[kind](given(monkeypatch, value)) == taken
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "wanted"),
+    [
+        ("flag", "perhaps", "NAME is 'perhaps'; wanted: true or false"),
+        ("whole", "x", "NAME is 'x'; wanted: a whole number of at least 1"),
+        ("whole", "0", "of at least 1"),
+        ("seconds", "-1", "above 0"),
+        ("seconds", "nan", "above 0"),
+        ("zone", "Mars/Olympus", "a time zone"),
+        ("log_level", "loud", "one of DEBUG, INFO"),
+        ("broker", "amqp://here", "a URL such as redis://"),
+        ("database", "mysql://here/x", "a URL such as postgres://"),
+    ],
+)
+def test_what_makes_no_sense_is_named(
+    monkeypatch: pytest.MonkeyPatch, kind: str, value: str, wanted: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=wanted):
+        ASKED[kind](given(monkeypatch, value))
+
+
+def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        given(monkeypatch, "mysql://user:hunter2@here/x").database("NAME_URL", "")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LOG_LEVEL", "loud", "LOG_LEVEL is 'loud'"),
+        ("LEASE_SECONDS", "3", "at least three times HEARTBEAT_SECONDS"),
+    ],
+)
+def test_manage_py_says_it_in_one_line(variable: str, value: str, said: str) -> None:
+    environment = {**os.environ, variable: value}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=BASE_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert said in done.stderr
