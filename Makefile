@@ -8,6 +8,8 @@ DEV_STAMP := .venv/installed-dev
 SECRET := var/secret_key
 SIZES ?=
 PYTEST ?=
+# How many tests run side by side; most of them wait for processes. A file's tests stay together.
+PARALLEL ?= 2
 # The fault and survival tests run on SQLite here; on PostgreSQL by hand: POSTGRES_TESTS=tests/integration
 POSTGRES_TESTS ?= tests/unit tests/integration/test_the_four_ways.py
 
@@ -30,8 +32,8 @@ demo-data: setup  ## Fill in realistic rows for the sample jobs (SIZES="--users 
 	@$(BIN)/python manage.py demo_data $(SIZES)
 
 test: dev  ## Run every test that can run on this machine (PYTEST="-k name")
-	@$(BIN)/python -m pytest $(PYTEST)
-	@$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest $(POSTGRES_TESTS) $(PYTEST)
+	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile $(PYTEST)
+	@$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile $(POSTGRES_TESTS) $(PYTEST)
 
 lint: dev  ## Check style, types, migrations and the project itself
 	@$(BIN)/ruff check .
