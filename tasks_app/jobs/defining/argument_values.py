@@ -151,13 +151,14 @@ def _said(option: Option, mention: Mention) -> Any:
     for flag in option.flags:
         if flag.string == mention.flag:
             return flag.token
-    values = [_number_or_text(mention.action, word) for word in mention.words]
+    values = [number_or_text(mention.action, word) for word in mention.words]
     if mention.action.nargs in {None, OPTIONAL}:
         return values[0] if values else True
     return values
 
 
-def _number_or_text(action: Action, word: str) -> Any:
+def number_or_text(action: Action, word: str) -> Any:
+    """A number where the parser wants ``int`` or ``float`` and the word is one, otherwise the word."""
     if action.type is int or action.type is float:
         with suppress(ValueError):
             number = action.type(word)

@@ -81,6 +81,8 @@ class JobDeclaration:
     """What is tried again besides database and network errors; None: anything but CommandError."""
     restart_when_lost: ClassVar[bool] = False
     """Whether a run whose process died may start again: only a job that bears being done twice says so."""
+    secret_options: ClassVar[Sequence[str]] = ()
+    """Options, by ``dest``, that are shown to nobody, besides those whose names say so (``--api-key``)."""
     schedules: ClassVar[Sequence[Schedule]] = ()
     """The schedules that are put into the database when the job first appears."""
 

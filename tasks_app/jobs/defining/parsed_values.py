@@ -58,8 +58,8 @@ def _one(parser: ArgumentParser, option: Option, value: Any) -> Any:
     if taker.nargs == OPTIONAL and taker.option_strings and _is_same(value, taker.const):
         return True
     if _takes_lists(taker) and isinstance(value, list | tuple):
-        return [_scalar(parser, taker, element) for element in value]
-    return _scalar(parser, taker, value)
+        return [scalar(parser, taker, element) for element in value]
+    return scalar(parser, taker, value)
 
 
 def _takes_lists(taker: Action) -> bool:
@@ -70,7 +70,7 @@ def _is_same(value: object, other: object) -> bool:
     return value is other or (type(value) is type(other) and value == other)
 
 
-def _scalar(parser: ArgumentParser, taker: Action, value: Any) -> Any:
+def scalar(parser: ArgumentParser, taker: Action, value: Any) -> Any:
     """A number or a text; of several texts the first that the parser reads as this value."""
     if _is_json_scalar(value):
         return value

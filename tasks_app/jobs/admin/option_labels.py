@@ -1,0 +1,103 @@
+"""What a form says about an option: its name in plain words, its flags, its author's help, its default."""
+
+import copy
+import re
+from argparse import OPTIONAL, REMAINDER, SUPPRESS, ZERO_OR_MORE, Action, HelpFormatter
+from collections.abc import Collection
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from tasks_app.jobs.admin import option_texts
+from tasks_app.jobs.admin.option_places import Place
+from tasks_app.jobs.defining import parsed_values, secrets
+from tasks_app.jobs.defining.argument_options import is_short
+
+MOST_CHOICES_SHOWN = 12
+
+
+def label(place: Place) -> str:
+    """``--batch-size`` as "Batch size"."""
+    actions = place.option.actions
+    names = sorted(actions[0].option_strings, key=is_short) if len(actions) == 1 else []
+    metavar = place.action.metavar
+    positional = metavar if isinstance(metavar, str) and not place.action.option_strings else ""
+    name = names[0] if names else positional or place.option.dest
+    words = re.sub(r"[-_\s]+", " ", name).strip() or name
+    rest = words[1:].lower() if words.isupper() else words[1:]
+    return words[0].upper() + rest if rest else words
+
+
+def flags(place: Place) -> str:
+    """How it is written on a command line: ``--batch-size N``; empty for a positional."""
+    return ", ".join(
+        " ".join(filter(None, (", ".join(action.option_strings), _arguments_of(action))))
+        for action in place.option.actions
+        if action.option_strings
+    )
+
+
+def help_text(place: Place, *, is_secret: bool) -> str:
+    """The author's help, its ``%(default)s`` filled in."""
+    texts = (_expanded(place, action, is_secret=is_secret) for action in place.option.actions)
+    return " ".join(dict.fromkeys(filter(None, texts)))
+
+
+def default_text(place: Place) -> str:
+    """The default as somebody would write it; empty where leaving it out says nothing worth reading."""
+    default = place.option.default
+    if default is None or default is SUPPRESS or isinstance(default, bool) or default in ("", [], ()):
+        return ""
+    if isinstance(default, list | tuple):
+        return ", ".join(_text(place, each) for each in default)
+    return _text(place, default)
+
+
+def says_default(place: Place) -> bool:
+    """Whether the author's help says the default itself."""
+    return any("%(default)" in (action.help or "") for action in place.option.actions)
+
+
+def default_hint(place: Place) -> str:
+    """The default in words, unless the help says it already."""
+    text = default_text(place)
+    return _("Default: %(default)s.") % {"default": text} if text and not says_default(place) else ""
+
+
+def is_required(place: Place) -> bool:
+    """Whether the parser insists on it; older ones say so of lists, too, which may be empty."""
+    if not place.action.option_strings and place.action.nargs in (OPTIONAL, ZERO_OR_MORE, REMAINDER):
+        return False
+    return any(action.required for action in place.option.actions)
+
+
+def _arguments_of(action: Action) -> str:
+    if action.nargs == 0:
+        return ""
+    shown = copy.copy(action)
+    if action.metavar is None and not _are_few(action.choices):
+        shown.metavar = action.dest.upper()
+    return HelpFormatter("")._format_args(shown, action.dest.upper())
+
+
+def _are_few(choices: Any) -> bool:
+    """argparse writes all of them, and breaks where they cannot be listed."""
+    return choices is None or (isinstance(choices, Collection) and len(choices) <= MOST_CHOICES_SHOWN)
+
+
+def _expanded(place: Place, action: Action, *, is_secret: bool) -> str:
+    if action.help is None or action.help is SUPPRESS:
+        return ""
+    shown = copy.copy(action)
+    if is_secret and shown.default is not None:
+        shown.default = secrets.MASK
+    try:
+        return HelpFormatter(place.parser.prog)._expand_help(shown).strip()
+    except (ValueError, TypeError, KeyError):
+        return action.help
+
+
+def _text(place: Place, value: Any) -> str:
+    taker = place.option.taker
+    scalar = parsed_values.scalar(place.parser, taker, value) if taker else value
+    return option_texts.written(str(scalar))
