@@ -13,7 +13,8 @@ from django.core.checks import CheckMessage, Tags, register
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.defining import arguments, declared_values, registry
+from tasks_app.jobs.defining import arguments, declared_values, registry, secrets
+from tasks_app.jobs.defining.arguments import option_names
 from tasks_app.jobs.defining.declaration import JobDeclaration
 from tasks_app.jobs.scheduling import declared
 
@@ -26,6 +27,7 @@ def check_jobs(**kwargs: Any) -> list[CheckMessage]:
         *_exposed_commands(),
         *_declared_values(),
         *_declared_schedules(),
+        *_secret_options(),
         *_beat_schedule(),
     ]
 
@@ -92,6 +94,19 @@ def _declared_schedules() -> Iterator[CheckMessage]:
             yield checks.Warning(f"{where}: {message}", id="jobs.W007")
 
 
+def _secret_options() -> Iterator[CheckMessage]:
+    for job in registry.all_jobs().values():
+        declared_secret = set(job.declaration.secret_options)
+        if declared_secret and (
+            unknown := sorted(declared_secret.difference(option_names(job.create_parser())))
+        ):
+            yield checks.Warning(
+                f"The job {job.name} declares {', '.join(unknown)} as secret, but has no such option.",
+                hint="secret_options names options by their dest; these protect nothing.",
+                id="jobs.W009",
+            )
+
+
 def _beat_schedule() -> Iterator[CheckMessage]:
     if getattr(settings, "CELERY_BEAT_SCHEDULE", None):
         yield checks.Warning(
@@ -108,11 +123,23 @@ def _has_table(name: str) -> bool:
 def _stored_schedules() -> Iterator[CheckMessage]:
     jobs = {job.task_name: job for job in registry.all_jobs().values()}
     for schedule in PeriodicTask.objects.filter(enabled=True, task__in=jobs):
-        try:
-            arguments.parse(jobs[schedule.task].create_parser(), json.loads(schedule.kwargs or "{}"))
-        except (arguments.OptionsError, ValueError) as error:
+        if problem := _problem_with(jobs[schedule.task], schedule.kwargs):
             yield checks.Warning(
-                f"The schedule {schedule.name!r} has options that {schedule.task} does not take: {error}",
+                f"The schedule {schedule.name!r} has options that {schedule.task} does not take: {problem}",
                 hint="Its runs will fail. Correct its options in the admin.",
                 id="jobs.W001",
             )
+
+
+def _problem_with(job: registry.Job, kwargs: str) -> str:
+    try:
+        options = json.loads(kwargs or "{}")
+    except ValueError as error:
+        return str(error)
+    if not isinstance(options, dict):
+        return "they are no JSON object"
+    try:
+        arguments.parse(job.create_parser(), options)
+    except arguments.OptionsError as error:
+        return secrets.without_secrets(job.name, options, str(error))
+    return ""

@@ -12,6 +12,7 @@ from tasks_app.jobs.admin import option_texts
 from tasks_app.jobs.admin.option_field import OptionField, as_list, as_word, text_attributes
 from tasks_app.jobs.admin.option_places import Place, extends, takes_list
 from tasks_app.jobs.admin.option_widgets import Optional, OptionalInput, Secret, SecretInput
+from tasks_app.jobs.defining import secrets
 from tasks_app.jobs.defining.argument_options import Kind
 from tasks_app.jobs.defining.argument_values import number_or_text
 
@@ -128,6 +129,12 @@ class SecretField(OptionField):
         if self.option.kind is Kind.LIST:
             return [words] if takes_list(self.action) and not extends(self.action) else words
         return words if takes_list(self.action) else shown.text
+
+    @property
+    def masked(self) -> Any:
+        """A value that shows nothing, in the shape that the option wants."""
+        count = self.action.nargs if isinstance(self.action.nargs, int) else 1
+        return self.tell(Secret(text=" ".join([secrets.MASK] * count)))
 
     def _widget(self) -> forms.Widget:
         return SecretInput(attrs={"autocomplete": "new-password", "spellcheck": "false"})

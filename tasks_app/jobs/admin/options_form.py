@@ -18,7 +18,7 @@ from django import forms
 from django.forms.boundfield import BoundField
 from django.utils.translation import gettext as _
 
-from tasks_app.jobs.admin.option_field import NotShownError, OptionField
+from tasks_app.jobs.admin.option_field import NotShownError
 from tasks_app.jobs.admin.option_fields import field_for
 from tasks_app.jobs.admin.option_places import Layout, PlaceRow, Section
 from tasks_app.jobs.admin.option_values import SecretField
@@ -110,8 +110,8 @@ class OptionsForm(forms.Form):
         """The line that says the same, secrets masked; empty where no line does."""
         shown = dict(self.options)
         for name, field in self._fields.items():
-            if self._is_secret_elsewhere(name, field):
-                shown.setdefault(field.option.dest, secrets.MASK)
+            if isinstance(field, SecretField) and self._is_secret_elsewhere(name, field):
+                shown.setdefault(field.option.dest, field.masked)
         try:
             return command_lines.command_line(self.job, shown)
         except OptionsError:
@@ -219,9 +219,9 @@ class OptionsForm(forms.Form):
     def _posted_secret(self, name: str) -> Secret:
         return cast("Secret", self[name].data)
 
-    def _is_secret_elsewhere(self, name: str, field: OptionField) -> bool:
+    def _is_secret_elsewhere(self, name: str, field: SecretField) -> bool:
         """Whether a page shows this form for stored options that were not given to it."""
-        if not self.is_bound or not isinstance(field, SecretField):
+        if not self.is_bound:
             return False
         posted = self._posted_secret(name)
         in_force = self.layout.place_of(field.option.dest, self._options)

@@ -3,6 +3,7 @@
 Whoever may look at runs may not yet cancel or start them: for that there are permissions of their own.
 """
 
+import json
 from itertools import groupby
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 
 from tasks_app.jobs.admin import marks
+from tasks_app.jobs.defining import secrets
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Trigger
 from tasks_app.jobs.running import again, overlap, progress_figures
 
@@ -69,7 +71,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     list_per_page = 50
     actions = ("cancel_runs",)
     fieldsets = (
-        (None, {"fields": ("job", "state", "error", "options", "output_text", "traceback_text")}),
+        (None, {"fields": ("job", "state", "error", "options_text", "output_text", "traceback_text")}),
         (_("Start"), {"fields": ("trigger", "who", "schedule", "schedule_name", "scheduled_for", "parent")}),
         (_("Times"), {"fields": ("queued_at", "started_at", "finished_at", "took")}),
         (_("Execution"), {"fields": ("id", "attempt", "worker", "exit_code", "progress", "cancelled_by")}),
@@ -193,6 +195,11 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     def error_line(self, run: Run) -> str:
         """The error's first line."""
         return run.error.partition("\n")[0][:120]
+
+    @admin.display(description=_("options"))
+    def options_text(self, run: Run) -> str:
+        """The options, secrets masked."""
+        return json.dumps(secrets.masked(run.job, run.options), ensure_ascii=False)
 
     @admin.display(description=_("output"))
     def output_text(self, run: Run) -> SafeString:

@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.defining import arguments, registry
+from tasks_app.jobs.defining import arguments, registry, secrets
 from tasks_app.jobs.models import SchedulePolicy, Trigger
 from tasks_app.jobs.running import dispatch
 from tasks_app.jobs.scheduling import ledger
@@ -29,11 +29,20 @@ class ScheduleForm(PeriodicTaskForm):  # type: ignore[misc]  # django-celery-bea
             return data
         if json.loads(data.get("args") or "[]"):
             self.add_error("args", _("A job takes its options by name: put them into the keyword arguments."))
-        try:
-            arguments.parse(job.create_parser(), _options(data.get("kwargs")))
-        except arguments.OptionsError as error:
-            self.add_error("kwargs", str(error))
+        if refusal := _refusal(job, data.get("kwargs")):
+            self.add_error("kwargs", refusal)
         return data
+
+
+def _refusal(job: registry.Job, text: str | None) -> str:
+    """Why the job does not take these options, secrets masked; empty when it does."""
+    options: dict[str, Any] = {}
+    try:
+        options = _options(text)
+        arguments.parse(job.create_parser(), options)
+    except arguments.OptionsError as error:
+        return secrets.without_secrets(job.name, options, str(error))
+    return ""
 
 
 def _options(text: str | None) -> dict[str, Any]:

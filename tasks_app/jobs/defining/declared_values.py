@@ -47,6 +47,10 @@ def _are_schedules(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(each, Schedule) for each in value)
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+
+
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "concurrency": (_is_choice, "one of " + ", ".join(f"Concurrency.{each.name}" for each in Concurrency)),
     "time_limit": (_is_limit, "a timedelta above 0, such as timedelta(minutes=30), or None"),
@@ -56,5 +60,6 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "retry_backoff": (_is_length, "a timedelta, such as timedelta(seconds=30)"),
     "retry_on": (_are_exceptions, "a tuple of exception classes, such as (OSError,), or None"),
     "restart_when_lost": (lambda value: isinstance(value, bool), "True or False"),
+    "secret_options": (_are_names, 'a tuple of options by their dest, such as ("pin",)'),
     "schedules": (_are_schedules, 'a list of schedules, such as [Schedule("0 3 * * *")]'),
 }

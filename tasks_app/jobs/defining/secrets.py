@@ -38,7 +38,8 @@ _HARMLESS_LAST_WORDS = frozenset(
     {"age", "count", "day", "dir", "expiry", "field", "file", "hour", "length", "limit", "minute"}
     | {"name", "path", "second", "size", "ttl", "type"}
 )
-_SHORTEST_TO_FIND = 4
+_SHORTEST_TO_FIND = 6
+"""A shorter text is found between quotes only: it may well be a part of other words."""
 
 
 def looks_secret(name: str) -> bool:

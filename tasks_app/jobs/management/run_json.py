@@ -1,8 +1,9 @@
-"""Runs as JSON: the fields have the model's names, moments are in ISO 8601 and UTC."""
+"""Runs as JSON: the fields have the model's names, moments are in ISO 8601 and UTC, secrets are masked."""
 
 from datetime import datetime
 from typing import Any
 
+from tasks_app.jobs.defining import secrets
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput
 
 
@@ -11,7 +12,7 @@ def as_json(run: Run) -> dict[str, Any]:
     return {
         "id": str(run.pk),
         "job": run.job,
-        "options": run.options,
+        "options": secrets.masked(run.job, run.options),
         "trigger": run.trigger,
         "schedule": run.schedule_name or None,
         "scheduled_for": _iso(run.scheduled_for),

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tasks_app.jobs.defining import secrets
 from tasks_app.jobs.management import printing
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Stream
 from tasks_app.jobs.running import progress_figures
@@ -96,7 +97,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "status": run.status,
         "error": run.error,
         "exit_code": "" if run.exit_code is None else str(run.exit_code),
-        "options": json.dumps(run.options, ensure_ascii=False) if run.options else "",
+        "options": _options(run),
         "args": json.dumps(run.args, ensure_ascii=False) if run.args else "",
         "trigger": run.trigger,
         "who": run.who,
@@ -115,6 +116,11 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "traceback": run.traceback,
     }
     return ((name, value) for name, value in found.items() if value)
+
+
+def _options(run: Run) -> str:
+    shown = secrets.masked(run.job, run.options)
+    return json.dumps(shown, ensure_ascii=False) if shown else ""
 
 
 def _ended(attempt: RunAttempt) -> str:

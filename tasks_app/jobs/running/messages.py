@@ -33,10 +33,14 @@ class Sender:
         task_id: str,
         args: list[Any],
         kwargs: dict[str, Any],
+        shown: dict[str, Any] | None = None,
         ignore_result: bool = True,
         **options: Any,
     ) -> None:
-        """Send a job's message. The options are where it goes, as ``send_task`` takes them."""
+        """Send a job's message. The options are where it goes, as ``send_task`` takes them.
+
+        ``shown`` is what those see who watch the messages: the keyword arguments without secrets.
+        """
         message = self._amqp.create_task_message(
             task_id,
             name,
@@ -45,20 +49,28 @@ class Sender:
             create_sent_event=self._is_event_wanted,
             ignore_result=ignore_result,
             argsrepr=_brief(args or ()),
-            kwargsrepr=_brief(kwargs),
+            kwargsrepr=_brief(kwargs if shown is None else shown),
         )
         route = self._route(name, args, kwargs, options)
         declare = self._to_declare(route["queue"].name)
         self._amqp.send_task_message(self._producer, name, message, retry=False, declare=declare, **route)
 
     def send_ordinary(
-        self, name: str, *, task_id: str, args: list[Any], kwargs: dict[str, Any], **options: Any
+        self,
+        name: str,
+        *,
+        task_id: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        shown: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         """Send an ordinary task's message, by the road that knows the options its author gave the task."""
         current_app.send_task(
             name,
             args=args,
             kwargs=kwargs,
+            kwargsrepr=_brief(kwargs if shown is None else shown),
             task_id=task_id,
             ignore_result=True,
             producer=self._producer,

@@ -23,7 +23,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
-from tasks_app.jobs.defining import registry
+from tasks_app.jobs.defining import registry, secrets
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running.messages import Sender
 
@@ -108,9 +108,15 @@ def _is_known(run: Run) -> bool:
 
 def _send(run: Run, sender: Sender) -> None:
     job = registry.all_jobs().get(run.job)
+    shown = secrets.masked(run.job, run.options)
     if job is None:
         sender.send_ordinary(
-            run.job, task_id=str(run.pk), args=run.args, kwargs=run.options, **_routing(run.schedule)
+            run.job,
+            task_id=str(run.pk),
+            args=run.args,
+            kwargs=run.options,
+            shown=shown,
+            **_routing(run.schedule),
         )
         return
     sender.send_job(
@@ -118,6 +124,7 @@ def _send(run: Run, sender: Sender) -> None:
         task_id=str(run.pk),
         args=run.args,
         kwargs=run.options,
+        shown=shown,
         # Who called by `celery call` may wait for the result, also for that of a later attempt.
         ignore_result=run.trigger != Trigger.CELERY,
         **_routing(run.schedule),

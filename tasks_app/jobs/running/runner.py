@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.conf import settings
@@ -22,7 +22,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from tasks_app.jobs.defining import arguments, registry
+from tasks_app.jobs.defining import arguments, registry, secrets
 from tasks_app.jobs.defining.declaration import JobDeclaration
 from tasks_app.jobs.models import Run, Status, Stream
 from tasks_app.jobs.running import attempts, hygiene, output, overlap
@@ -164,7 +164,7 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
             finally:
                 interrupter.disarm()
         except BaseException as error:
-            outcome = outcome_of(error, last_error_line=recorder.last_error_line)
+            outcome = _discreet(run, outcome_of(error, last_error_line=recorder.last_error_line))
             raise
         finally:
             _current.reset(token)
@@ -174,6 +174,14 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
                 if not in_transaction:
                     hygiene.close_what_was_left_open()
                 _try_to_end(run, log, heartbeat, outcome)
+
+
+def _discreet(run: Run, outcome: Outcome) -> Outcome:
+    """The outcome without the run's secrets: parsers and libraries quote what they were given."""
+    error, traceback = (
+        secrets.without_secrets(run.job, run.options, text) for text in (outcome.error, outcome.traceback)
+    )
+    return replace(outcome, error=error, traceback=traceback)
 
 
 def _limits(run: Run) -> Limits:

@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from tasks_app.jobs.defining import arguments, registry
+from tasks_app.jobs.defining import arguments, registry, secrets
 from tasks_app.jobs.defining.declaration import Schedule
 from tasks_app.jobs.models import DeclaredSchedule
 
@@ -70,7 +70,7 @@ def problems(declared: Declared) -> Iterator[str]:
     try:
         arguments.parse(declared.job.create_parser(), schedule.options)
     except arguments.OptionsError as error:
-        yield str(error)
+        yield secrets.without_secrets(declared.job.name, schedule.options, str(error))
 
 
 def install() -> list[str]:

@@ -117,3 +117,25 @@ def test_a_job_that_declares_nonsense_is_reported(settings: Settings) -> None:
     (message,) = checks.check_jobs()
     assert message.id == "jobs.W008"
     assert "The job clearsessions declares what makes no sense: time_limit is 5" in message.msg
+
+
+def test_a_secret_that_is_no_option_is_reported_since_it_protects_nothing(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = {"clearsessions": {"secret_options": ["verbosity", "pasword"]}}
+    (message,) = checks.check_jobs()
+    assert (message.id, "declares pasword as secret" in message.msg) == ("jobs.W009", True)
+
+
+@pytest.mark.django_db
+def test_a_schedule_whose_options_are_no_object_is_reported() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(name="mine", task="probes.choosing", kwargs="[]", interval=every)
+    assert "no JSON object" in messages_of(checks.check_schedules(databases=["default"]))["jobs.W001"]
+
+
+@pytest.mark.django_db
+def test_a_secret_in_bad_options_is_not_told() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(
+        name="mine", task="probes.choosing", kwargs='{"api_key": ["hunter2"]}', interval=every
+    )
+    assert "hunter2" not in messages_of(checks.check_schedules(databases=["default"]))["jobs.W001"]

@@ -269,10 +269,10 @@ def test_the_line_is_what_somebody_would_type(job: registry.Job) -> None:
 
 
 def test_a_secret_stored_elsewhere_stands_in_the_line(job: registry.Job) -> None:
-    data = QueryDict("option-password-stored=1&option-days=3")
+    data = QueryDict("option-password-stored=1&option-tokens-stored=1&option-days=3")
     form = OptionsForm(job, {}, data)
     assert form.is_valid()
-    assert form.command_line == "manage.py job --password '********' --days 3"
+    assert form.command_line == "manage.py job --password '********' --tokens '********' --days 3"
     assert form.options == {"days": 3}
 
 

@@ -220,3 +220,9 @@ def test_without_the_permission_nothing_can_be_cancelled_from_the_list(client: C
     client.post(reverse(LIST), {"action": "cancel_runs", "_selected_action": [str(run.pk)]})
     run.refresh_from_db()
     assert run.status == Status.QUEUED
+
+
+def test_secrets_are_masked_on_the_page_of_a_run(admin_client: Client) -> None:
+    page = page_of(admin_client, made(job="choosing", options={"api_key": "hunter2", "days": 3}))
+    assert "hunter2" not in page
+    assert "{&quot;api_key&quot;: &quot;********&quot;, &quot;days&quot;: 3}" in page

@@ -97,3 +97,11 @@ def test_the_pages_of_schedules_can_be_opened(admin_client: Client, every_day: I
     change = reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
     assert "mine" in admin_client.get(reverse(LIST)).text
     assert "probes.probe" in admin_client.get(change).text
+
+
+def test_a_refusal_does_not_quote_a_secret(admin_client: Client, every_day: IntervalSchedule) -> None:
+    kwargs = '{"api_key": ["hunter2"]}'
+    response = submit(admin_client, every_day, task="probes.choosing", kwargs=kwargs)
+    said = " ".join(response.context["adminform"].form.errors["kwargs"])
+    assert "api_key: wants" in said
+    assert "hunter2" not in said

@@ -35,6 +35,7 @@ def test_every_attribute_is_looked_at() -> None:
         ("retry_on", OSError),
         ("retry_on", ("OSError",)),
         ("restart_when_lost", "yes"),
+        ("secret_options", "pin"),
         ("schedules", Schedule("0 3 * * *")),
         ("schedules", ["0 3 * * *"]),
     ],

@@ -93,8 +93,8 @@ def test_a_parser_that_cannot_be_had_unmasks_nothing(monkeypatch: pytest.MonkeyP
 
 
 def test_a_text_is_shown_without_the_secrets_in_it(job: registry.Job) -> None:
-    options = {"k": "hunter2", "tokens": ["abcd", "x"], "days": 3}
-    text = "argument --api-key: 'hunter2' (hunter2) is bad, abcd and 'x' as well, x in 3 days"
+    options = {"k": "hunter2", "tokens": ["abcdef", "x"], "days": 3}
+    text = "argument --api-key: 'hunter2' (hunter2) is bad, abcdef and 'x' as well, x in 3 days"
     shown = f"argument --api-key: '{MASK}' ({MASK}) is bad, {MASK} and '{MASK}' as well, x in 3 days"
     assert without_secrets("job", options, text) == shown
 

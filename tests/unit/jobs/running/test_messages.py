@@ -99,3 +99,8 @@ def test_an_ordinary_task_is_left_to_celery(recorder: Any, monkeypatch: pytest.M
     (message,) = sent
     assert (message["name"], message["args"], message["queue"]) == ("a.task", [1], "slow")
     assert (message["task_id"], message["ignore_result"]) == (TASK_ID, True)
+
+
+def test_what_watchers_see_can_be_other_than_what_is_sent(recorder: Any) -> None:
+    headers = send(recorder, kwargs={"key": "hunter2"}, shown={"key": "*"})["headers"]
+    assert headers["kwargsrepr"] == "{'key': '*'}"

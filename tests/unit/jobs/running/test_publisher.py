@@ -155,3 +155,11 @@ def test_the_next_moment_is_that_of_the_first_queued_run() -> None:
     queued(NOON)
     queued(NOON - MINUTE, status=Status.RUNNING)
     assert publisher.next_publish_after() == NOON
+
+
+@pytest.mark.parametrize("job", ["choosing", "tests.probes.tasks.add"])
+def test_who_watches_the_messages_sees_no_secret(broker: Broker, job: str) -> None:
+    publisher.publish([queued(job=job, options={"api_key": "hunter2", "days": 3})])
+    (message,) = broker.messages
+    assert message["kwargs"] == {"api_key": "hunter2", "days": 3}
+    assert message["shown"] == {"api_key": "********", "days": 3}

@@ -143,3 +143,16 @@ def test_a_run_that_was_taken_away_meanwhile_keeps_its_new_state() -> None:
         Run.objects.filter(pk=run.pk).update(status=Status.LOST)
     run.refresh_from_db()
     assert (run.status, run.finished_at) == ("lost", None)
+
+
+def test_the_error_of_a_run_does_not_tell_its_secrets() -> None:
+    ended = runner.execute(queued("choosing", api_key="hunter2").pk, worker="w")
+    assert ended is not None
+    assert ended.run.error == "The key '********' was refused."
+
+
+def test_a_refusal_of_options_does_not_tell_secrets() -> None:
+    ended = runner.execute(queued("choosing", api_key=["hunter2"]).pk, worker="w")
+    assert ended is not None
+    assert "api_key: wants" in ended.run.error
+    assert "hunter2" not in ended.run.error

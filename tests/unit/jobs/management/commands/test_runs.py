@@ -301,3 +301,18 @@ def test_what_cannot_be_retried_is_an_error(values: dict[str, Any], said: str) -
         listed("retry", str(run.pk))
     assert raised.value.returncode == 1
     assert Run.objects.count() == 1
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["show", "--json"]])
+def test_secrets_are_masked_when_a_run_is_shown(arguments: list[str]) -> None:
+    run = made(job="choosing", options={"api_key": "hunter2", "pin": "4711", "days": 3})
+    shown = listed(arguments[0], str(run.pk), *arguments[1:])
+    assert "hunter2" not in shown
+    assert "4711" not in shown
+    assert shown.count('"********"') == 2
+
+
+def test_secrets_are_masked_in_the_list() -> None:
+    made(job="choosing", options={"api_key": "hunter2", "days": 3})
+    (run,) = as_json()
+    assert run["options"] == {"api_key": "********", "days": 3}
