@@ -96,10 +96,9 @@ def _declared_schedules() -> Iterator[CheckMessage]:
 
 def _secret_options() -> Iterator[CheckMessage]:
     for job in registry.all_jobs().values():
-        declared_secret = set(job.declaration.secret_options)
-        if declared_secret and (
-            unknown := sorted(declared_secret.difference(option_names(job.create_parser())))
-        ):
+        secret = set(job.declaration.secret_options)
+        unknown = sorted(secret.difference(option_names(job.create_parser()))) if secret else []
+        if unknown:
             yield checks.Warning(
                 f"The job {job.name} declares {', '.join(unknown)} as secret, but has no such option.",
                 hint="secret_options names options by their dest; these protect nothing.",
