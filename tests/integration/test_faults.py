@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,6 +38,7 @@ from tests.integration.faults import (
     statuses,
     switch_everything_off,
 )
+from tests.integration.saying import Say
 from tests.integration.service import Service, service
 from tests.waiting import wait_until
 
@@ -73,19 +74,6 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 second = IntervalSchedule.objects.get(every=1, period="seconds")
 PeriodicTask.objects.filter(name="updated 0").update(interval=second)
 """
-
-Say = Callable[[str], None]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Say:
-    """Print past pytest's capturing: the figures of a test that passed are wanted as well."""
-
-    def printed(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n{request.node.name}: {text}")
-
-    return printed
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,77 @@
+"""Everything is killed at random."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from tests.integration.saying import Say
+from tests.integration.service import Service
+from tests.integration.survival import (
+    call,
+    children_of,
+    enqueue,
+    is_alive,
+    is_quiet,
+    kill_whole,
+    traces,
+    wait_for_end,
+)
+from tests.waiting import wait_until
+
+CHAOS_SECONDS = int(os.environ.get("FAULT_SECONDS", "8"))
+CHAOS_RUNS = 12
+
+
+@pytest.mark.timeout(CHAOS_SECONDS + 180)
+def test_children_workers_and_redis_are_killed_at_random_and_every_run_is_accounted_for(
+    running: Service, worker: str, say: Say
+) -> None:
+    pks = enqueue(running, "restarting", count=CHAOS_RUNS, seconds=1, tenant="")
+    pks += [call(running, "restarting", seconds=1, tenant=f"tenant {n}") for n in range(CHAOS_RUNS)]
+    pks += [call(running, "allowing", seconds=1) for _ in range(CHAOS_RUNS)]
+    wait_until(lambda: traces(running, what="begin"), what="a run starts")
+    kills: Counter[str] = Counter()
+    end = time.monotonic() + CHAOS_SECONDS
+    while time.monotonic() < end:
+        # Chaos has a pace, and waits for nothing.
+        time.sleep(random.uniform(0.3, 1.5))
+        victim = random.choice(["child", "child", "redis", "worker"])
+        kills[victim] += kill_one(running, worker, victim)
+        kills["ended by itself"] += bring_back(running, worker)
+    wait_until(
+        lambda: not bring_back(running, worker) and is_quiet(running),
+        deadline_seconds=120,
+        what="every run is over",
+    )
+    ended = Counter(wait_for_end(running, pk).status for pk in pks)
+    say(f"{dict(ended)}; killed: {dict(kills)}")
+    assert ended.total() == len(pks)
+    assert set(ended) <= {"succeeded", "lost", "skipped"}
+
+
+def bring_back(running: Service, worker: str) -> bool:
+    """What a supervisor does: Celery ends a worker whose children die while it starts."""
+    if running.is_running(worker):
+        return False
+    running.start_worker(worker)
+    return True
+
+
+def kill_one(running: Service, worker: str, victim: str) -> int:
+    match victim:
+        case "child":
+            children = [pid for pid in children_of(running, worker) if is_alive(pid)]
+            if not children:
+                return 0
+            os.kill(random.choice(children), signal.SIGKILL)
+        case "redis":
+            running.stop("redis", signal.SIGKILL)
+            running.start_redis()
+        case "worker":
+            kill_whole(running, worker)
+            running.start_worker(worker)
+    return 1

@@ -1,0 +1,66 @@
+"""Workers that are told to stop."""
+
+import signal
+import time
+
+from tests.integration.run_faults.workers import another_worker, start_another, when_begun, worker_of
+from tests.integration.saying import Say
+from tests.integration.service import Service
+from tests.integration.survival import (
+    attempts_of,
+    call,
+    cancel,
+    enqueue,
+    kill_whole,
+    wait_for_end,
+    wait_for_status,
+    whats,
+)
+from tests.waiting import wait_until
+
+
+def test_a_worker_that_is_told_to_stop_lets_its_runs_finish(running: Service, worker: str) -> None:
+    kill_whole(running, worker)
+    before = dict(running.variables)
+    running.variables["SHUTDOWN_GRACE_SECONDS"] = "30"
+    try:
+        name = start_another(running)
+    finally:
+        running.variables.update(before)
+    pk = call(running, "lasting", seconds=3)
+    when_begun(running, pk)
+    assert running.stop(name, signal.SIGTERM) == 0
+    row = wait_for_end(running, pk)
+    assert (row.status, whats(running, pk)) == ("succeeded", ["begin", "end", "cleanup"])
+
+
+def test_what_cannot_finish_in_time_is_cancelled_and_starts_again_if_it_may(
+    running: Service, worker: str, say: Say
+) -> None:
+    # The second of them does not even end when it is asked to.
+    over = call(running, "lasting", seconds=60)
+    when_begun(running, over)
+    again = call(running, "restarting", seconds=4, stubborn=True)
+    when_begun(running, again)
+    begin = time.monotonic()
+    running.stop(worker, signal.SIGTERM)
+    took = time.monotonic() - begin
+    row = wait_for_end(running, over)
+    assert (row.status, row.cancelled_by) == ("cancelled", "the worker's shutdown")
+    assert row.error == "Cancelled by the worker's shutdown."
+    assert whats(running, over) == ["begin", "cleanup"]
+    with another_worker(running) as second:
+        row = wait_for_end(running, again)
+    say(f"the worker was gone after {took:.1f} s, its grace is 1 s and that of the stubborn job 2 s")
+    assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
+    assert [each.status for each in attempts_of(running, again)] == ["cancelled"]
+
+
+def test_without_a_worker_a_run_waits_and_can_be_cancelled(running: Service, worker: str) -> None:
+    kill_whole(running, worker)
+    (pk,) = enqueue(running, "lasting", seconds=0.1)
+    assert wait_for_status(running, pk, "queued").attempt == 1
+    cancel(running, pk)
+    with another_worker(running) as name:
+        wait_until(lambda: f"[{pk}] ignored" in running.log(name), what="its message is dropped")
+    assert (wait_for_end(running, pk).status, whats(running, pk)) == ("cancelled", [])

@@ -1,0 +1,82 @@
+"""Cancelling with a real worker: the job cleans up, its children end with it, its row says who asked."""
+
+from tests.integration.service import Service
+from tests.integration.survival import (
+    call,
+    cancel,
+    release,
+    run_rows,
+    wait_for_end,
+    wait_for_start,
+    wait_for_status,
+    whats,
+)
+from tests.waiting import wait_until
+
+
+def test_a_cancelled_run_cleans_up_and_says_who_asked(running: Service) -> None:
+    pk = call(running, "lasting", seconds=60, tenant="cancel")
+    wait_for_start(running, pk)
+    cancel(running, pk)
+    row = wait_for_end(running, pk)
+    assert (row.status, row.exit_code, row.cancelled_by, row.error) == (
+        "cancelled",
+        130,
+        "ann",
+        "Cancelled by ann.",
+    )
+    assert whats(running, pk) == ["begin", "cleanup"]
+
+
+def test_a_run_that_was_cancelled_in_the_queue_never_starts(running: Service) -> None:
+    first = call(running, "queueing", seconds=60, tenant="cancel queued")
+    wait_for_start(running, first)
+    second = call(running, "queueing", tenant="cancel queued")
+    wait_for_status(running, second, "queued")
+    cancel(running, second)
+    assert wait_for_end(running, second).status == "cancelled"
+    release(running, first)
+    # A message that comes late finds nothing to do.
+    call(running, "queueing", task_id=second, tenant="cancel queued")
+    wait_until(lambda: running.log("worker").count(f"[{second}] received") >= 2, what="a late message")
+    assert whats(running, second) == []
+
+
+def test_cancelling_a_composite_ends_its_child_with_it(running: Service) -> None:
+    pk = call(running, "parent", seconds=60)
+    wait_for_start(running, pk)
+    child = wait_until(lambda: run_rows(running, "job = 'lasting' AND trigger = 'job'"))[-1]
+    wait_for_start(running, child.pk)
+    assert child.parent_id == pk
+    cancel(running, pk)
+    assert (wait_for_end(running, pk).status, wait_for_end(running, child.pk).status) == (
+        "cancelled",
+        "cancelled",
+    )
+    assert whats(running, child.pk) == ["begin", "cleanup"]
+    assert whats(running, pk) == ["begin"]
+
+
+def test_cancelling_a_child_is_a_failure_of_its_parent(running: Service) -> None:
+    pk = call(running, "parent", seconds=60)
+    wait_for_start(running, pk)
+    child = wait_until(
+        lambda: run_rows(running, "job = 'lasting' AND trigger = 'job' AND status = 'running'"),
+    )[-1]
+    wait_for_start(running, child.pk)
+    cancel(running, child.pk)
+    row = wait_for_end(running, pk)
+    assert (row.status, row.error) == ("failed", "lasting: Cancelled by ann.")
+    assert wait_for_end(running, child.pk).status == "cancelled"
+
+
+def test_a_job_that_will_not_be_cancelled_is_killed_after_its_grace(running: Service) -> None:
+    pk = call(running, "lasting", seconds=60, tenant="stubborn", stubborn=True)
+    wait_for_start(running, pk)
+    cancel(running, pk)
+    row = wait_for_end(running, pk)
+    assert (row.status, row.error) == (
+        "cancelled",
+        "Cancelled by ann. It did not end when asked to and was killed.",
+    )
+    assert whats(running, pk) == ["begin"]

@@ -1,0 +1,68 @@
+"""What a job leaves behind in its process, and how it leaves it."""
+
+import json
+import signal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.integration.by_hand import by_hand, run_by_hand
+from tests.integration.service import Service
+from tests.integration.survival import call, output_of, release, wait_for_end, wait_for_start, whats
+
+
+@pytest.mark.parametrize(
+    "disorder",
+    [
+        {"transaction": True},
+        {"atomic": True},
+        {"close": True},
+        {"settings_of_process": True},
+        {"transaction": True, "exit": 3},
+    ],
+    ids="+".join,
+)
+def test_what_a_job_leaves_behind_does_not_reach_the_next_one(
+    running: Service, disorder: dict[str, Any]
+) -> None:
+    # The other children have something to do: both runs are executed by the same one.
+    others = int(running.variables["WORKER_CONCURRENCY"]) - 1
+    busy = [call(running, "allowing", seconds=60) for _ in range(others)]
+    for pk in busy:
+        wait_for_start(running, pk)
+    first = call(running, "leaving", **disorder)
+    row = wait_for_end(running, first)
+    second = call(running, "leaving")
+    assert wait_for_end(running, second).status == "succeeded"
+    release(running, *busy)
+    code = disorder.get("exit", 0)
+    assert (row.status, row.exit_code, row.who) == ("failed" if code else "succeeded", code, "")
+    assert state_found_by(running, first) == state_found_by(running, second)
+
+
+def state_found_by(running: Service, pk: UUID) -> dict[str, Any]:
+    """In what state the job found its process, and which process it was."""
+    state: dict[str, Any] = json.loads(output_of(running, pk))
+    return state
+
+
+def test_sys_exit_is_the_exit_code(running: Service) -> None:
+    row = wait_for_end(running, call(running, "leaving", exit=3))
+    assert (row.status, row.exit_code, row.error) == ("failed", 3, "The job exited with code 3.")
+
+
+@pytest.mark.parametrize(
+    ("signum", "status", "exit_code"), [(signal.SIGINT, "cancelled", 130), (signal.SIGTERM, "failed", 143)]
+)
+def test_a_signal_by_hand_ends_the_run_with_its_exit_code(
+    running: Service, signum: signal.Signals, status: str, exit_code: int
+) -> None:
+    hand = by_hand(running, "lasting", "--tenant", f"signal {signum}", "--seconds", "60")
+    pk = run_by_hand(running, "lasting")
+    hand.send_signal(signum)
+    _, error = hand.communicate(timeout=40)
+    row = wait_for_end(running, pk)
+    assert (hand.returncode, row.status, row.exit_code) == (exit_code, status, exit_code)
+    assert "Traceback" not in error
+    assert whats(running, pk) == ["begin", "cleanup"]

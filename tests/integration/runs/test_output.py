@@ -1,0 +1,107 @@
+"""Progress and output of runs under execution, as the database shows them."""
+
+import subprocess
+import sys
+import time
+
+from tests.integration.by_hand import newest_by_hand
+from tests.integration.saying import Say
+from tests.integration.service import ROOT, Service
+from tests.integration.survival import (
+    call,
+    output_of,
+    output_size,
+    release,
+    run_row,
+    traces,
+    wait_for_end,
+    wait_for_start,
+    wait_for_status,
+)
+from tests.waiting import wait_until
+
+LIMIT_BYTES = 1024 * 1024
+PRINTED_MEGABYTES = 200
+SHOWN_WITHIN_SECONDS = 2.0
+
+
+def test_progress_and_output_are_seen_while_the_job_runs(running: Service, say: Say) -> None:
+    pk = call(running, "lasting", seconds=60, tenant="live")
+    wait_for_start(running, pk)
+    begin = time.monotonic()
+    wait_until(lambda: output_of(running, pk) == "working on attempt 1\n", deadline_seconds=20)
+    shown = time.monotonic() - begin
+    wait_until(lambda: (row := run_row(running, pk)) and row.progress_done, deadline_seconds=20)
+    counted = time.monotonic() - begin
+    row = wait_for_status(running, pk, "running")
+    assert row.progress_total == 600
+    release(running, pk)
+    say(f"output after {shown:.2f} s, progress after {counted:.2f} s")
+    assert max(shown, counted) < SHOWN_WITHIN_SECONDS
+
+
+def test_much_output_fills_neither_the_database_nor_the_memory(running: Service, say: Say) -> None:
+    pk = call(running, "printing", megabytes=PRINTED_MEGABYTES)
+    assert wait_for_end(running, pk, deadline_seconds=100).status == "succeeded"
+    done = subprocess.run(
+        (sys.executable, "manage.py", "printing", "--megabytes", str(PRINTED_MEGABYTES)),
+        cwd=ROOT,
+        env=running.environment,
+        stdout=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 0
+    (worker,), (hand,) = (
+        [trace.what for trace in traces(running, each, "seconds=")]
+        for each in (pk, newest_by_hand(running, "printing"))
+    )
+    count, length = output_size(running, pk)
+    say(f"{count} rows, {length:,} characters; by the worker {worker}, by hand to /dev/null {hand}")
+    assert count <= 40
+    assert length <= LIMIT_BYTES + 100
+    assert "bytes left out here" in output_of(running, pk)
+
+
+def test_odd_characters_are_kept_readable(running: Service) -> None:
+    pk = call(running, "printing", odd=True)
+    assert wait_for_end(running, pk).status == "succeeded"
+    assert output_of(running, pk).splitlines() == [
+        r"bad \udcff\udcfe byte",
+        "a␀b",
+        r"lone \ud800 surrogate",
+        "snake 🐍",
+        "\x1b[31mred\x1b[0m",
+    ]
+
+
+def test_a_very_long_line_is_kept_at_both_ends(running: Service) -> None:
+    pk = call(running, "printing", long_line=5 * LIMIT_BYTES)
+    assert wait_for_end(running, pk).status == "succeeded"
+    count, length = output_size(running, pk)
+    assert count <= 40
+    assert length <= LIMIT_BYTES + 100
+    assert output_of(running, pk).endswith("y\n")
+
+
+def test_a_full_disk_is_a_clear_failure(running: Service) -> None:
+    row = wait_for_end(running, call(running, "printing", full_disk=True))
+    assert (row.status, row.exit_code) == ("failed", 1)
+    assert row.error == "OSError: [Errno 28] No space left on device"
+
+
+def test_by_hand_a_full_disk_under_the_output_is_a_clear_failure(running: Service) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            (sys.executable, "manage.py", "printing", "--odd"),
+            cwd=ROOT,
+            env={**running.environment, "PYTHONIOENCODING": "utf-8:replace"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    row = wait_for_end(running, newest_by_hand(running, "printing"))
+    assert row.status == "failed"
+    assert "No space left on device" in row.error
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
