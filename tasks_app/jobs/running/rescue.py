@@ -1,29 +1,34 @@
 """Rescue: runs whose process died end as lost, and start again where their job bears it.
 
 A worker that sees its child die says so at once. What nobody saw is found by the lease: a run whose heartbeat
-is older than it. Any number of beats may look at once: each run is moved by one of them.
+is older than it. Any number of beats may look at once: each run is moved by one of them. A run that somebody
+else has locked at the moment is left to the next look.
 """
 
 import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
 
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status
 from tasks_app.jobs.running import attempts
 from tasks_app.jobs.running.outcome import Outcome
+from tasks_app.jobs.running.watch import Watch
 
 logger = logging.getLogger(__name__)
 
 BATCH = 100
 
 
-def rescue(now: datetime) -> int:
-    """End the runs whose lease has run out; returns how many."""
-    limit = now - timedelta(seconds=settings.LEASE_SECONDS)
-    stale = Run.objects.filter(status=Status.RUNNING, heartbeat_at__lt=limit).order_by("heartbeat_at")
-    return sum(give_up(run, _silent(run)) for run in stale[:BATCH])
+def rescue(now: datetime, watch: Watch) -> int:
+    """End the runs that were silent for a lease in which they could have been heard; returns how many."""
+    limit = watch.look(now, timedelta(seconds=settings.LEASE_SECONDS))
+    stale = Run.objects.filter(status=Status.RUNNING, heartbeat_at__lt=limit)
+    pks = list(stale.order_by("heartbeat_at").values_list("pk", flat=True)[:BATCH])
+    return sum(_give_up_if_stale(stale.filter(pk=pk)) for pk in pks)
 
 
 def give_up(run: Run, reason: str, *, timed_out: bool = False) -> bool:
@@ -33,6 +38,22 @@ def give_up(run: Run, reason: str, *, timed_out: bool = False) -> bool:
     if ended:
         logger.error("Run %s of %s is %s: %s", run.pk, run.job, status, reason)
     return ended
+
+
+def _give_up_if_stale(stale: QuerySet[Run]) -> bool:
+    """End one run, unless it was heard of meanwhile, or a process that hangs has its row locked."""
+    with transaction.atomic():
+        run = stale.select_for_update(skip_locked=True).first()
+        return run is not None and give_up(run, _silent(run))
+
+
+def is_over_its_grace(run: Run, at: datetime) -> bool:
+    """Whether the job should have been ended by this moment, softly or hard."""
+    job = registry.all_jobs().get(run.job)
+    limit = job.declaration.time_limit if job else None
+    if job is None or limit is None or run.started_at is None:
+        return False
+    return at - run.started_at >= limit + job.declaration.time_limit_grace
 
 
 def _silent(run: Run) -> str:

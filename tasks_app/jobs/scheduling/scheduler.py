@@ -18,6 +18,7 @@ from django.utils import timezone
 from tasks_app.jobs.models import ProcessKind, Run
 from tasks_app.jobs.running import liveness, presence, publisher, rescue
 from tasks_app.jobs.running.process import process_by_hand
+from tasks_app.jobs.running.watch import Watch
 from tasks_app.jobs.scheduling import ledger
 from tasks_app.jobs.scheduling.following import Reconciliation
 
@@ -62,6 +63,7 @@ class Scheduler(beat.Scheduler):
         self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
         self._database = _Part("database")
         self._broker = _Part("broker")
+        self._watch = Watch(timezone.now())
 
     def setup_schedule(self) -> None:
         """Nothing to set up: the schedules are in the database."""
@@ -95,7 +97,7 @@ class Scheduler(beat.Scheduler):
         self._presence.show(now)
         recorded = ledger.record_due(now)
         ledger.expire(now)
-        rescue.rescue(now)
+        rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
         self._reconcile()
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH

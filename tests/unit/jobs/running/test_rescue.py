@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import rescue, worker
+from tasks_app.jobs.running.watch import Watch
 
 pytestmark = pytest.mark.django_db
 
@@ -26,9 +27,14 @@ def running(silent_seconds: float = 0, **values: Any) -> Run:
     return Run.objects.create(**{**defaults, "started_at": NOON, "heartbeat_at": heartbeat_at, **values})
 
 
+def look(watch: Watch | None = None) -> int:
+    """What a beat does that has seen all the time, or for as long as its watch says."""
+    return rescue.rescue(NOON, watch or Watch(NOON))
+
+
 def test_a_run_that_is_silent_for_longer_than_its_lease_is_lost() -> None:
     run = running(61)
-    assert rescue.rescue(NOON) == 1
+    assert look() == 1
     run.refresh_from_db()
     assert run.status == Status.LOST
     assert run.error == "Its process (w:1) was last heard of at 2026-03-02T11:58:59+00:00."
@@ -36,30 +42,39 @@ def test_a_run_that_is_silent_for_longer_than_its_lease_is_lost() -> None:
 
 def test_a_run_that_was_heard_of_is_left_alone() -> None:
     running(59)
-    assert rescue.rescue(NOON) == 0
+    assert look() == 0
+
+
+def test_a_run_that_was_silent_while_nobody_could_be_heard_has_the_rest_of_its_lease() -> None:
+    # The database was away for an hour; this run's last heartbeat is from just before.
+    running(3601)
+    watch = Watch(NOON - timedelta(seconds=3600))
+    assert look(watch) == 0
+    later = [NOON + timedelta(seconds=seconds) for seconds in range(1, 61)]
+    assert [rescue.rescue(moment, watch) for moment in later] == [0] * 59 + [1]
 
 
 def test_only_running_runs_have_a_lease() -> None:
     running(1000, status=Status.SUCCEEDED)
     running(1000, status=Status.QUEUED)
-    assert rescue.rescue(NOON) == 0
+    assert look() == 0
 
 
 def test_a_run_is_given_up_once() -> None:
     running(61)
-    assert [rescue.rescue(NOON), rescue.rescue(NOON)] == [1, 0]
+    assert [look(), look()] == [1, 0]
 
 
 def test_a_job_that_bears_it_starts_again() -> None:
     run = running(61, job="restarting")
-    rescue.rescue(NOON)
+    look()
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("queued", 2)
 
 
 def test_a_run_that_was_over_its_time_limit_is_timed_out() -> None:
     run = running(61, job="limited", started_at=NOON - timedelta(minutes=5))
-    rescue.rescue(NOON)
+    look()
     run.refresh_from_db()
     assert run.status == Status.TIMED_OUT
 
