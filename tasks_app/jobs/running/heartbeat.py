@@ -3,18 +3,14 @@
 Every few seconds, on a connection of its own and so outside any transaction of the job, it writes what the
 job has printed, and in one small statement ``heartbeat_at`` and the progress. That statement also asks
 whether the run is still this process's and nobody wants it cancelled; only when it finds no row is the row
-read. It keeps the time limit too: softly by an exception in the job, after the grace by killing the process.
+read. How a job is then ended, and that it keeps its time limit, is the part of ``ending``.
 
 A database that does not answer is tried again at the next beat.
 """
 
 import logging
-import os
-import signal
 import threading
-import time
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
@@ -23,7 +19,8 @@ from django.utils import timezone
 
 from tasks_app.jobs.models import Run, Status
 from tasks_app.jobs.running import attempts, output
-from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
+from tasks_app.jobs.running.ending import Ending, Limits
+from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from tasks_app.jobs.running.outcome import Outcome
 
 logger = logging.getLogger(__name__)
@@ -35,14 +32,6 @@ class Progress:
 
     done: int | None = None
     total: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How long a run may take, and how long its cleanup after that."""
-
-    time_limit: timedelta | None
-    grace: timedelta
 
 
 class OutputLog:
@@ -81,22 +70,21 @@ class Heartbeat:
         self.progress = Progress()
         self._run = run
         self._log = log
-        self._interrupter = interrupter
-        self._grace = limits.grace
-        self._ends_at = _from_now(limits.time_limit)
-        self._killed_at: float | None = None
-        self._interrupt: JobInterrupt | None = None
+        self._ending = Ending(run.pk, interrupter, limits, self._record_the_kill)
         self._stopped = threading.Event()
         self._thread = threading.Thread(
             target=self._run_until_stopped, name=f"heartbeat of {run}", daemon=True
         )
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+    def start(self, *, may_beat: bool = True) -> None:
+        """Keep the time limit, and beat where another thread can see the run."""
+        self._ending.start()
+        if may_beat:
+            self._thread.start()
 
     def stop(self) -> None:
         """End, after the beat that is under way."""
+        self._ending.stop()
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -107,37 +95,30 @@ class Heartbeat:
             self._mine().update(progress_done=self.progress.done, progress_total=self.progress.total)
 
     def beat(self) -> None:
-        """Write what there is to write, and look whether something ends the run."""
+        """Write what there is to write, and look whether somebody wants the run to end."""
         self._log.save_new()
         self._renew()
-        self._keep_time_limit()
 
     def _run_until_stopped(self) -> None:
         try:
-            while not self._stopped.wait(self._seconds_to_wait()):
+            while not self._stopped.wait(float(settings.HEARTBEAT_SECONDS)):
                 try:
                     self.beat()
                 except (DatabaseError, InterfaceError) as error:
                     logger.debug("The heartbeat of run %s was not written: %s", self._run.pk, error)
                     connections.close_all()
-                    self._keep_time_limit()
         finally:
             connections.close_all()
 
-    def _seconds_to_wait(self) -> float:
-        now = time.monotonic()
-        ends = [end - now for end in (self._ends_at, self._killed_at) if end is not None]
-        return max(0.0, min([float(settings.HEARTBEAT_SECONDS), *ends]))
-
     def _renew(self) -> None:
         mine = self._mine()
-        wanted = mine if self._interrupt else mine.filter(cancel_requested_at=None)
+        wanted = mine if self._ending.has_begun else mine.filter(cancel_requested_at=None)
         beat = wanted.update(
             heartbeat_at=timezone.now(), progress_done=self.progress.done, progress_total=self.progress.total
         )
-        if not beat and not self._interrupt:
+        if not beat and not self._ending.has_begun:
             cancelled_by = mine.values_list("cancelled_by", flat=True).first()
-            self._end(self._cancelled(cancelled_by))
+            self._ending.begin(self._cancelled(cancelled_by))
 
     def _mine(self) -> QuerySet[Run]:
         """The run, as long as it is this process's."""
@@ -148,33 +129,14 @@ class Heartbeat:
             return LeaseLost("The run was taken for lost meanwhile.", run_id=self._run.pk)
         return JobCancelled(f"Cancelled by {cancelled_by}.", run_id=self._run.pk)
 
-    def _keep_time_limit(self) -> None:
-        now = time.monotonic()
-        if self._ends_at is not None and now >= self._ends_at:
-            self._ends_at = None
-            self._end(JobTimedOut("The run took longer than its time limit.", run_id=self._run.pk))
-        if self._killed_at is not None and now >= self._killed_at:
-            self._kill()
-
-    def _end(self, interrupt: JobInterrupt) -> None:
-        if self._interrupt is None:
-            self._interrupt = interrupt
-            self._killed_at = _from_now(self._grace)
-            self._interrupter.interrupt(interrupt)
-
-    def _kill(self) -> None:
-        """The job did not end when it was asked to: record that, and end its process."""
-        interrupt = self._interrupt
-        if interrupt is None or self._stopped.is_set():
-            return
+    def _record_the_kill(self, interrupt: JobInterrupt) -> None:
+        """The job did not end when it was asked to: the last that its process says of it."""
+        error = f"{interrupt} It did not end when asked to and was killed."
+        outcome = Outcome(status=interrupt.status, exit_code=interrupt.exit_code, error=error)
         try:
             self._log.save_new()
-            error = f"{interrupt} It did not end when asked to and was killed."
-            outcome = Outcome(status=interrupt.status, exit_code=interrupt.exit_code, error=error)
             attempts.end(self._run, outcome)
+        except (DatabaseError, InterfaceError) as failure:
+            logger.warning("The end of run %s could not be recorded: %s", self._run.pk, failure)
         finally:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _from_now(length: timedelta | None) -> float | None:
-    return None if length is None else time.monotonic() + length.total_seconds()
+            connections.close_all()

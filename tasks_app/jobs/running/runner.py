@@ -26,12 +26,15 @@ from tasks_app.jobs.defining import arguments, registry, secrets
 from tasks_app.jobs.defining.declaration import JobDeclaration
 from tasks_app.jobs.models import Run, Status, Stream
 from tasks_app.jobs.running import attempts, hygiene, output, overlap
-from tasks_app.jobs.running.heartbeat import Heartbeat, Limits, OutputLog, Progress
+from tasks_app.jobs.running.ending import Limits
+from tasks_app.jobs.running.heartbeat import Heartbeat, OutputLog, Progress
 from tasks_app.jobs.running.interrupts import JobInterrupt, interruptible
 from tasks_app.jobs.running.outcome import SUCCESS, Outcome, outcome_of
 
 logger = logging.getLogger(__name__)
 
+# A worker can do nothing else while the database is away; somebody who started a job by hand waits less long.
+LONGEST_OUTAGE_SECONDS = 3600.0
 NOT_RECORDED = "Run %s of %s %s, but that could not be recorded"
 
 
@@ -156,8 +159,7 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
             within=_current.get(),
         )
         token = _current.set(execution)
-        if _may_beat(run):
-            heartbeat.start()
+        heartbeat.start(may_beat=_may_beat())
         try:
             try:
                 yield
@@ -173,7 +175,8 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
                 heartbeat.stop()
                 if not in_transaction:
                     hygiene.close_what_was_left_open()
-                _try_to_end(run, log, heartbeat, outcome)
+                patience = settings.LEASE_SECONDS if taken_over else LONGEST_OUTAGE_SECONDS
+                _try_to_end(run, log, heartbeat, outcome, 0 if connection.in_atomic_block else patience)
 
 
 def _discreet(run: Run, outcome: Outcome) -> Outcome:
@@ -190,7 +193,7 @@ def _limits(run: Run) -> Limits:
     return Limits(time_limit=declared.time_limit, grace=declared.time_limit_grace)
 
 
-def _may_beat(run: Run) -> bool:
+def _may_beat() -> bool:
     """Another thread sees neither a transaction of this one nor, with SQLite, a database in memory."""
     in_memory = getattr(connection, "is_in_memory_db", bool)()
     return not (connection.in_atomic_block or in_memory)
@@ -209,9 +212,11 @@ def _call(run: Run, recorder: output.OutputRecorder) -> None:
     )
 
 
-def _try_to_end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
-    """Record the end; while the database is away, try again for as long as the lease lasts."""
-    until = time.monotonic() + (0 if connection.in_atomic_block else settings.LEASE_SECONDS)
+def _try_to_end(
+    run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome, patience_seconds: float
+) -> None:
+    """Record the end; while the database is away, try again."""
+    until = time.monotonic() + patience_seconds
     while True:
         try:
             _end(run, log, heartbeat, outcome)

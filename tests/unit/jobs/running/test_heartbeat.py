@@ -1,14 +1,13 @@
 """One beat renews the lease, carries output and progress, and notices what ends the run."""
 
-import os
-import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tasks_app.jobs.models import Run, RunOutput, Status, Stream, Trigger
-from tasks_app.jobs.running.heartbeat import Heartbeat, Limits, OutputLog
+from tasks_app.jobs.running.ending import Limits
+from tasks_app.jobs.running.heartbeat import Heartbeat, OutputLog
 from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
 from tasks_app.jobs.running.output import OutputRecorder
 
@@ -31,7 +30,7 @@ class Noted(Interrupter):
 class Beating:
     """A running run with its heartbeat, which beats when it is told to."""
 
-    def __init__(self, *, time_limit: timedelta | None = None, grace: timedelta = timedelta(hours=1)) -> None:
+    def __init__(self) -> None:
         self.run = Run.objects.create(
             job="probe", trigger=Trigger.CELERY, status=Status.RUNNING, heartbeat_at=LONG_AGO
         )
@@ -41,7 +40,7 @@ class Beating:
             self.run,
             OutputLog(self.run, self.recorder),
             self.interrupter,
-            Limits(time_limit=time_limit, grace=grace),
+            Limits(time_limit=None, grace=timedelta(hours=1)),
         )
 
     def beat(self) -> Run:
@@ -112,26 +111,12 @@ def test_a_process_that_finds_its_lease_lost_stops_its_job(values: dict[str, Any
     assert run.heartbeat_at == LONG_AGO
 
 
-def test_the_time_limit_ends_the_job() -> None:
-    beating = Beating(time_limit=timedelta(0))
-    beating.beat()
-    assert isinstance(beating.interrupter.interrupts[0], JobTimedOut)
-
-
-def test_before_the_time_limit_nothing_happens() -> None:
-    beating = Beating(time_limit=timedelta(hours=1))
-    beating.beat()
-    assert beating.interrupter.interrupts == []
-
-
-def test_a_job_that_does_not_end_is_recorded_and_its_process_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    killed: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda pid, signum: killed.append((pid, signum)))
-    beating = Beating(time_limit=timedelta(0), grace=timedelta(0))
+def test_what_is_to_be_said_before_the_process_is_killed_is_written() -> None:
+    beating = Beating()
     beating.recorder.write(Stream.STDERR, "stuck\n")
-    beating.beat()
-    run = beating.beat()
-    assert killed[0] == (os.getpid(), signal.SIGKILL)
+    beating.heartbeat._record_the_kill(JobTimedOut("Too long.", run_id=beating.run.pk))
+    run = beating.run
+    run.refresh_from_db()
     assert (run.status, run.exit_code) == ("timed_out", 124)
-    assert run.error.endswith("It did not end when asked to and was killed.")
+    assert run.error == "Too long. It did not end when asked to and was killed."
     assert RunOutput.objects.get(run=run).text == "stuck\n"

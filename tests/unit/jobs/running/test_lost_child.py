@@ -1,6 +1,6 @@
 """A worker that sees its child die ends the run that this child had, and no other."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +9,8 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 
 from tasks_app.jobs.models import Run, Status, Trigger
-from tasks_app.jobs.running.lost_child import JobRequest, end_run_of
+from tasks_app.jobs.running import lost_child
+from tasks_app.jobs.running.lost_child import JobRequest, Loss, end_run_of
 
 pytestmark = pytest.mark.django_db
 
@@ -22,6 +23,8 @@ def celerys_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """Celery's handling needs a whole worker around it."""
     for name in "on_failure", "on_timeout":
         monkeypatch.setattr(Request, name, lambda *args, **kwargs: None)
+    # In a test's transaction no other thread sees a thing.
+    monkeypatch.setattr(lost_child, "_record", end_run_of)
 
 
 def running(**values: Any) -> Run:
@@ -62,6 +65,16 @@ def test_a_child_that_was_killed_for_its_time_limit_has_timed_out() -> None:
     assert run.status == "timed_out"
 
 
+@pytest.mark.parametrize(("seconds", "status"), [(3, "lost"), (5, "timed_out")])
+def test_a_child_that_died_when_its_time_was_over_has_timed_out(seconds: int, status: str) -> None:
+    # Two seconds of time limit, two of grace, in which it should have been ended.
+    run = running(job="limited", started_at=NOON)
+    died_at = NOON + timedelta(seconds=seconds)
+    end_run_of(Loss(task_id=str(run.pk), child=CHILD, reason="It died.", noticed_at=died_at))
+    run.refresh_from_db()
+    assert run.status == status
+
+
 @pytest.mark.parametrize("error", [RuntimeError("boom"), TimeLimitExceeded(14.0)])
 def test_a_task_that_merely_failed_is_not_lost(error: Exception) -> None:
     run = running()
@@ -73,6 +86,6 @@ def test_a_task_that_merely_failed_is_not_lost(error: Exception) -> None:
 @pytest.mark.parametrize("worker", ["celery@here:8", "celery@there:7"])
 def test_a_later_attempt_elsewhere_is_left_alone(worker: str) -> None:
     run = running(worker=worker, attempt=2)
-    end_run_of(str(run.pk), CHILD, "It died.")
+    end_run_of(Loss(task_id=str(run.pk), child=CHILD, reason="It died."))
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("running", 2)
