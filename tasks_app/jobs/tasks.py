@@ -3,23 +3,33 @@
 A message without a run, such as that of ``celery call``, gets one on arrival. The task's result is a
 small JSON object; a run that did not succeed fails the task with the run's own error. A message that
 comes again while its run is taken, or over, changes nothing: not the run and not its result.
+
+A message that arrives while the database is away goes back to its queue until the database answers: a call by
+``celery call`` is nowhere else.
 """
 
 import json
+import logging
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Task, shared_task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
+from django.db import InterfaceError, OperationalError
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Status, Trigger
-from tasks_app.jobs.running import dispatch, runner
+from tasks_app.jobs.running import dispatch, hygiene, runner
 from tasks_app.jobs.running.process import worker_process
 
-# Later than the heartbeat's own hard limit, which can say more about it.
+logger = logging.getLogger(__name__)
+
+DATABASE_REST_SECONDS = 3.0
+# Later than the run's own hard limit, which can say more about it.
 HARD_LIMIT_MARGIN_SECONDS = 10
 # Celery imports it in workers only.
 REQUEST = "tasks_app.jobs.running.lost_child:JobRequest"
@@ -61,15 +71,29 @@ def _task_function(job: registry.Job) -> Callable[..., dict[str, Any]]:
 def _run(
     task: Task[..., Any], job: registry.Job, args: tuple[Any, ...], options: dict[str, Any]
 ) -> dict[str, Any]:
-    run = dispatch.receive(str(task.request.id), _request(task, job, options))
     worker = worker_process(task.request.hostname, os.getpid())
-    ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args))
+    with _back_to_the_queue_without_database(job):
+        run = dispatch.receive(str(task.request.id), _request(task, job, options))
+        ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args))
     if ended is None or not Status(ended.run.status).is_final:
         # Taken, over, waiting, or to be tried again: somebody else brings the result.
         raise Ignore
     if ended.run.status != Status.SUCCEEDED:
         raise JobFailedError(ended.run.error)
     return {"run": str(run.pk), "status": ended.run.status, "last_line": ended.last_line}
+
+
+@contextmanager
+def _back_to_the_queue_without_database(job: registry.Job) -> Iterator[None]:
+    """Harmless also when the run was claimed: its message is then dropped as one that came twice."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("A message of %s waits for the database: %s", job.task_name, error)
+        hygiene.close_connections()
+        # The queue gives it back at once.
+        time.sleep(DATABASE_REST_SECONDS)
+        raise Reject(str(error), requeue=True) from error
 
 
 def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -> dispatch.RunRequest:

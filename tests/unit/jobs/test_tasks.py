@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 from celery import current_app
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
+from django.db import OperationalError
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from tasks_app.jobs import tasks
 from tasks_app.jobs.models import Run
+from tasks_app.jobs.running import dispatch, runner
 from tasks_app.jobs.tasks import JobFailedError
 
 pytestmark = pytest.mark.django_db
@@ -48,6 +51,25 @@ def test_a_second_delivery_changes_nothing() -> None:
     deliver(task_id, words=["once"])
     with pytest.raises(Ignore):
         deliver(task_id, words=["once"])
+    assert Run.objects.get().status == "succeeded"
+
+
+@pytest.mark.parametrize("step", ["receive", "execute"])
+def test_a_message_that_finds_no_database_goes_back_to_its_queue(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = str(uuid.uuid4())
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("connection refused")
+
+    with monkeypatch.context() as away:
+        away.setattr(tasks, "DATABASE_REST_SECONDS", 0)
+        away.setattr(dispatch if step == "receive" else runner, step, refuse)
+        with pytest.raises(Reject) as rejected:
+            deliver(task_id, words=["at last"])
+    assert rejected.value.requeue  # type: ignore[attr-defined]  # celery-types does not know it
+    assert deliver(task_id, words=["at last"])["last_line"] == "at last"
     assert Run.objects.get().status == "succeeded"
 
 
