@@ -4,6 +4,9 @@ Celery's own ends the worker then (seen with Celery and kombu 5.7): it gives una
 through the connection that is gone, and acknowledges them through it when their jobs have ended. Neither is
 needed here. What has been claimed is in the ledger, and a message that comes a second time is dropped;
 what has not been claimed comes again: from the ledger, or, if it has no run yet, from Redis itself.
+
+Celery's own also ends the worker when a child of it has died shortly before it has the broker back: it
+then watches the child's end for a second time, which it cannot.
 """
 
 from typing import Any
@@ -16,6 +19,7 @@ class Consumer(CeleryConsumer):
     """For Celery's setting ``worker_consumer``."""
 
     task_consumer: Any  # kombu's, while there is a connection
+    pool: Any
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the messages of the lost connection before it is closed, then reconnect."""
@@ -24,3 +28,9 @@ class Consumer(CeleryConsumer):
         for request in tuple(state.reserved_requests):
             request.acknowledged = True
         super().on_connection_error_after_connected(exc)
+
+    def loop_args(self) -> tuple[Any, ...]:
+        """Before the loop begins, let the pool put a new child in the place of one that has died."""
+        self.pool.maintain_pool()
+        args: tuple[Any, ...] = super().loop_args()
+        return args
