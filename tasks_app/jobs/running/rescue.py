@@ -6,11 +6,12 @@ else has locked at the moment is left to the next look.
 """
 
 import logging
+import time
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status
@@ -25,8 +26,16 @@ BATCH = 100
 
 def rescue(now: datetime, watch: Watch) -> int:
     """End the runs that were silent for a lease in which they could have been heard; returns how many."""
-    limit = watch.look(now, timedelta(seconds=settings.LEASE_SECONDS))
-    stale = Run.objects.filter(status=Status.RUNNING, heartbeat_at__lt=limit)
+    began = time.monotonic()
+    lease = timedelta(seconds=settings.LEASE_SECONDS)
+    silent = Run.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - lease / 4)
+    if not silent.exists():
+        watch.look(now, lease)
+        return 0
+    if not _can_be_written(silent):
+        return 0
+    limit = watch.look(now + timedelta(seconds=time.monotonic() - began), lease)
+    stale = silent.filter(heartbeat_at__lt=limit)
     pks = list(stale.order_by("heartbeat_at").values_list("pk", flat=True)[:BATCH])
     return sum(_give_up_if_stale(stale.filter(pk=pk)) for pk in pks)
 
@@ -38,6 +47,16 @@ def give_up(run: Run, reason: str, *, timed_out: bool = False) -> bool:
     if ended:
         logger.error("Run %s of %s is %s: %s", run.pk, run.job, status, reason)
     return ended
+
+
+def _can_be_written(silent: QuerySet[Run]) -> bool:
+    """Whether a heartbeat could be: a database that can only be read has the silence to answer for.
+
+    Where one must wait for that, the moment after it counts.
+    """
+    with transaction.atomic():
+        pk = silent.select_for_update(skip_locked=True).values_list("pk", flat=True).first()
+        return pk is not None and Run.objects.filter(pk=pk).update(heartbeat_at=F("heartbeat_at")) == 1
 
 
 def _give_up_if_stale(stale: QuerySet[Run]) -> bool:

@@ -1,8 +1,8 @@
-"""A watch: how long somebody has been able to see heartbeats.
+"""A watch: how long heartbeats could be heard.
 
-While the database is away, or the machine is suspended, no run can show that it lives. That silence says
-nothing about it: a lease only runs while the watch sees. So when the database is back, every run has
-the rest of its lease to be heard of.
+While the database is away or takes no writes, or the machine is suspended, no run can show that it lives.
+That silence says nothing about it: a lease only runs while the watch hears. So when the database is back,
+every run has the rest of its lease to be heard of.
 """
 
 from dataclasses import dataclass

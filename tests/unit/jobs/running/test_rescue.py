@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from pytest_django import Settings
 
 from tasks_app.jobs.models import Run, Status, Trigger
@@ -47,11 +48,36 @@ def test_a_run_that_was_heard_of_is_left_alone() -> None:
 
 def test_a_run_that_was_silent_while_nobody_could_be_heard_has_the_rest_of_its_lease() -> None:
     # The database was away for an hour; this run's last heartbeat is from just before.
-    running(3601)
+    running(3600.5)
     watch = Watch(NOON - timedelta(seconds=3600))
     assert look(watch) == 0
     later = [NOON + timedelta(seconds=seconds) for seconds in range(1, 61)]
     assert [rescue.rescue(moment, watch) for moment in later] == [0] * 59 + [1]
+
+
+def test_a_database_that_refuses_heartbeats_refuses_the_rescue_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running(40.5)
+    watch = Watch(NOON)
+
+    def refuse(silent: Any) -> bool:
+        raise OperationalError("disk full")
+
+    with monkeypatch.context() as full:
+        full.setattr(rescue, "_can_be_written", refuse)
+        for second in range(60):
+            with pytest.raises(OperationalError):
+                rescue.rescue(NOON + timedelta(seconds=second), watch)
+    # Forty seconds of silence count, and then twenty more, but not the sixty in between.
+    later = [NOON + timedelta(seconds=60 + second) for second in range(21)]
+    assert [rescue.rescue(moment, watch) for moment in later] == [0] * 20 + [1]
+
+
+def test_a_look_at_a_silent_run_changes_nothing() -> None:
+    run = running(40)
+    look()
+    assert Run.objects.get().heartbeat_at == run.heartbeat_at
 
 
 def test_only_running_runs_have_a_lease() -> None:
