@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from uuid import UUID
 import psycopg
 
 from tests.integration.service import Service
+from tests.waiting import wait_until
 
 SECOND = timedelta(seconds=1)
 
@@ -181,6 +182,17 @@ def rows(running: Service, statement: str, *values: Any) -> list[tuple[Any, ...]
         return answer.fetchall() if answer.description else []
 
 
+def can_write(running: Service) -> bool:
+    """Whether a SQLite database is to be had for writing, after a moment at most."""
+    try:
+        with closing(sqlite3.connect(sqlite_file(running), timeout=2, isolation_level=None)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            file.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
 def moment_of(value: Any) -> datetime:
     """A moment as either database returns it."""
     read = value if isinstance(value, datetime) else datetime.fromisoformat(value)
@@ -206,6 +218,33 @@ def sqlite_locked(running: Service) -> Iterator[None]:
         connection.execute("BEGIN EXCLUSIVE")
         yield
         connection.execute("ROLLBACK")
+
+
+@contextmanager
+def database_hung(running: Service) -> Iterator[None]:
+    """Whoever asks for a run inside the block, or on SQLite writes anything, waits for its end."""
+    if is_sqlite(running):
+        with sqlite_locked(running):
+            yield
+        return
+    with psycopg.connect(running.database_url) as server:
+        server.execute("LOCK TABLE jobs_run IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def crash_postgres(running: Service) -> None:
+    """Have the server lose a process, upon which it ends all connections, recovers and starts again."""
+    with suppress(psycopg.OperationalError), psycopg.connect(running.database_url, autocommit=True) as server:
+        ((pid,),) = server.execute("SELECT pg_backend_pid()").fetchall()
+        server.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {pid}'".encode())
+    wait_until(lambda: _answers(running), what="PostgreSQL is back")
+
+
+def _answers(running: Service) -> bool:
+    try:
+        return bool(rows(running, "SELECT 1"))
+    except psycopg.OperationalError:
+        return False
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import psutil
 import redis
 from celery import Celery
 
-from tests.integration.faults import is_sqlite, moment_of, rows
+from tests.integration.faults import can_write, is_sqlite, moment_of, rows
 from tests.integration.service import Service
 from tests.waiting import wait_until
 
@@ -258,13 +258,24 @@ def kill_whole(running: Service, name: str) -> None:
 
 @contextmanager
 def suspended(running: Service, name: str) -> Iterator[None]:
-    """Neither the worker nor a child of it gets a moment of computing time inside the block."""
+    """Neither the process nor a child of it gets a moment of computing time inside the block.
+
+    It does not stop in the middle of writing to SQLite, whose only writer it then was: nobody could go on.
+    """
     group = running.processes[name].pid
-    os.killpg(group, signal.SIGSTOP)
+    wait_until(lambda: _stops_without_a_lock(running, group), what=f"{name} holds no lock")
     try:
         yield
     finally:
         os.killpg(group, signal.SIGCONT)
+
+
+def _stops_without_a_lock(running: Service, group: int) -> bool:
+    os.killpg(group, signal.SIGSTOP)
+    if not is_sqlite(running) or can_write(running):
+        return True
+    os.killpg(group, signal.SIGCONT)
+    return False
 
 
 def children_of(running: Service, name: str) -> Sequence[int]:

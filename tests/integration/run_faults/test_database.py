@@ -3,14 +3,26 @@
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.integration.faults import database_away, is_sqlite, sqlite_locked
+import pytest
+
+from tests.integration.faults import crash_postgres, database_away, database_hung, is_sqlite, sqlite_locked
 from tests.integration.run_faults.workers import LEASE_SECONDS, when_begun
 from tests.integration.saying import Say
 from tests.integration.service import Service
-from tests.integration.survival import call, output_of, traces, wait_for_end, wait_for_start, whats
+from tests.integration.survival import (
+    call,
+    enqueue,
+    is_alive,
+    output_of,
+    traces,
+    wait_for_end,
+    wait_for_start,
+    whats,
+)
 from tests.waiting import wait_until
 
 
@@ -60,3 +72,65 @@ def test_a_worker_notices_a_killed_child_also_after_an_outage(running: Service, 
         if outage:
             with database_gone(running):
                 time.sleep(0.5)
+
+
+def test_an_outage_longer_than_the_lease_costs_no_run_that_lives(
+    running: Service, worker: str, say: Say
+) -> None:
+    through = call(running, "restarting", seconds=LEASE_SECONDS * 2)
+    within = call(running, "lasting", seconds=1)
+    for pk in through, within:
+        wait_for_start(running, pk)
+    with database_gone(running):
+        begin = time.monotonic()
+        wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the leases are over")
+        assert traces(running, within, "cleanup")
+    rows = [wait_for_end(running, pk) for pk in (through, within)]
+    say(f"outage {LEASE_SECONDS * 1.3:.1f} s, lease {LEASE_SECONDS} s: {[row.status for row in rows]}")
+    assert [(row.status, row.attempt) for row in rows] == [("succeeded", 1)] * 2
+
+
+def test_time_limits_hold_while_the_database_hangs(running: Service, worker: str, say: Say) -> None:
+    soft = call(running, "limited", seconds=60, tenant="soft")
+    hard = call(running, "limited", seconds=60, tenant="hard", stubborn=True)
+    process = wait_for_start(running, hard).pid
+    wait_for_start(running, soft)
+    begin = time.monotonic()
+    with database_hung(running):
+        wait_until(lambda: traces(running, soft, "cleanup"), what="the one job ends softly")
+        softly = time.monotonic() - begin
+        wait_until(lambda: not is_alive(process), what="the other one is killed")
+        killed = time.monotonic() - begin
+    say(f"limit 2 s, grace 2 s, 5 s to record it: ended after {softly:.2f} s, killed after {killed:.2f} s")
+    assert [wait_for_end(running, pk).status for pk in (soft, hard)] == ["timed_out"] * 2
+
+
+def test_a_call_that_arrives_without_a_database_is_executed_when_it_is_back(
+    running: Service, worker: str, say: Say
+) -> None:
+    with database_away(running):
+        pks = [call(running, "allowing", seconds=0.1) for _ in range(3)]
+        wait_until(
+            lambda: running.log(worker).count("waits for the database") >= 4, what="messages come again"
+        )
+    begin = time.monotonic()
+    ended = [wait_for_end(running, pk, deadline_seconds=100) for pk in pks]
+    say(f"{[row.status for row in ended]}, {time.monotonic() - begin:.1f} s after the outage's end")
+    assert [(row.status, row.trigger) for row in ended] == [("succeeded", "celery")] * 3
+    assert [whats(running, pk) for pk in pks] == [["begin", "end", "cleanup"]] * 3
+
+
+def test_runs_outlive_a_postgresql_that_crashes_and_starts_again(
+    running: Service, worker: str, say: Say
+) -> None:
+    if is_sqlite(running):
+        pytest.skip("SQLite is no process that could crash")
+    busy = [call(running, "allowing", seconds=5) for _ in range(2)]
+    for pk in busy:
+        when_begun(running, pk)
+    waiting = enqueue(running, "allowing", count=5, seconds=0.1)
+    crash_postgres(running)
+    ended = Counter(wait_for_end(running, pk).status for pk in (*busy, *waiting))
+    say(f"{dict(ended)}")
+    assert ended == {"succeeded": 7}
+    assert [whats(running, pk) for pk in (*busy, *waiting)] == [["begin", "end", "cleanup"]] * 7

@@ -111,6 +111,18 @@ def test_a_worker_that_was_suspended_past_its_lease_stops_its_jobs_when_it_wakes
     assert whats(running, lost) == ["begin", "cleanup"]
 
 
+def test_a_machine_that_was_suspended_past_the_lease_goes_on_with_its_runs(
+    running: Service, worker: str
+) -> None:
+    pk = call(running, "restarting", seconds=4)
+    when_begun(running, pk)
+    with suspended(running, worker), suspended(running, "beat"):
+        begin = time.monotonic()
+        wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the lease is over")
+    row = wait_for_end(running, pk)
+    assert (row.status, row.attempt, whats(running, pk)) == ("succeeded", 1, ["begin", "end", "cleanup"])
+
+
 def test_the_death_of_a_process_that_lost_its_lease_leaves_the_new_attempt_alone(
     running: Service, worker: str
 ) -> None:
