@@ -1,10 +1,12 @@
 """``make up``: starts the processes of the Procfile and stops them warmly. ``python -m proj.up``.
 
 Ctrl-C, or SIGTERM, asks every process to finish what it is doing; after the grace time, or at a
-second Ctrl-C, what still runs is killed. When one process ends, the others are stopped as well.
+second Ctrl-C, what still runs is killed. A process that ends by itself is started again; when one ends that
+had only just begun, the others are stopped as well.
 """
 
 import fcntl
+import multiprocessing
 import os
 import signal
 import socket
@@ -12,6 +14,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import IO
 
@@ -19,6 +23,7 @@ import environ
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 
+from proj.lasting import LastingProcess
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
 
 GRACE_SECONDS = 30.0
@@ -34,15 +39,24 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
     _stopping_since: float | None = None
     _is_killed = False
 
+    def __init__(self) -> None:
+        """No process yet."""
+        super().__init__()
+        self._stopping = multiprocessing.Event()
+        self._process_ctor = partial(LastingProcess, stopping=self._stopping)
+
     def terminate(self) -> None:
         """Ask every process to stop; only the first call does."""
         if self._stopping_since is not None:
             return
         self._stopping_since = time.monotonic()
+        self._stopping.set()
         signal.signal(signal.SIGINT, self._kill_now)
         for process in self._processes.values():
             if "pid" in process and "returncode" not in process:
-                os.kill(process["pid"], signal.SIGTERM)
+                # It may be between its end and its next start.
+                with suppress(ProcessLookupError):
+                    os.kill(process["pid"], signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill what still runs when the grace time is over."""

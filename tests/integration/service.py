@@ -195,9 +195,14 @@ def fresh_database(folder: Path) -> Iterator[str]:
         yield f"sqlite:///{folder / 'database' / 'db.sqlite3'}"
         return
     name = f"service_{uuid.uuid4().hex}"
+    # Not on one connection: a test may have the server lose it.
+    _execute(server, f"CREATE DATABASE {name}")
+    try:
+        yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    finally:
+        _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(server: str, statement: str) -> None:
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        try:
-            yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(statement.encode())

@@ -1,6 +1,7 @@
 """``make up`` in a fresh copy: it serves, other shells find it, and Ctrl-C leaves nothing behind."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -70,7 +71,14 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
-def test_make_up_serves_and_ctrl_c_stops_everything(clone: Path, shell: dict[str, str]) -> None:
+def started(log: Path, name: str) -> list[int]:
+    """The process ids that a process of the service has had."""
+    return [int(pid) for pid in re.findall(rf"{name} started \(pid=(\d+)\)", log.read_text())]
+
+
+def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
+    clone: Path, shell: dict[str, str]
+) -> None:
     port = free_port()
     log = clone / "up.log"
     with log.open("wb") as output:
@@ -88,6 +96,11 @@ def test_make_up_serves_and_ctrl_c_stops_everything(clone: Path, shell: dict[str
         task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()
         assert task_id in call(clone, shell, ".venv/bin/celery", "-A", "proj", "result", task_id)
         assert task_id in call(clone, shell, ".venv/bin/python", "manage.py", "runs")
+        os.kill(started(log, "worker")[-1], signal.SIGKILL)
+        wait_until(lambda: log.read_text().count("ready.") == 2, what="the worker is there again")
+        assert "ended by itself (rc=-9) and is started again" in log.read_text()
+        task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()
+        assert task_id in call(clone, shell, ".venv/bin/celery", "-A", "proj", "result", task_id)
     finally:
         # Ctrl-C on a terminal signals the whole foreground group.
         os.killpg(up.pid, signal.SIGINT)

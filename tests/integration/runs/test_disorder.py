@@ -9,7 +9,17 @@ import pytest
 
 from tests.integration.by_hand import by_hand, run_by_hand
 from tests.integration.service import Service
-from tests.integration.survival import call, output_of, release, wait_for_end, wait_for_start, whats
+from tests.integration.survival import (
+    call,
+    is_alive,
+    output_of,
+    release,
+    traces,
+    wait_for_end,
+    wait_for_start,
+    whats,
+)
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -45,6 +55,20 @@ def state_found_by(running: Service, pk: UUID) -> dict[str, Any]:
     """In what state the job found its process, and which process it was."""
     state: dict[str, Any] = json.loads(output_of(running, pk))
     return state
+
+
+def test_a_job_that_forks_is_one_run_and_leaves_no_second_worker_behind(running: Service) -> None:
+    pk = call(running, "lasting", fork=True, seconds=2, tenant="fork")
+    mother = wait_for_start(running, pk).pid
+    daughter = wait_until(
+        lambda: [trace for trace in traces(running, pk, "cleanup") if trace.pid != mother],
+        what="the forked process has left the job's code too",
+    )[0].pid
+    row = wait_for_end(running, pk)
+    assert (row.status, row.exit_code) == ("succeeded", 0)
+    wait_until(lambda: not is_alive(daughter), what="the forked process has ended")
+    assert [trace.what for trace in traces(running, pk) if trace.pid == mother] == ["begin", "end", "cleanup"]
+    assert [trace.what for trace in traces(running, pk) if trace.pid == daughter] == ["cleanup"]
 
 
 def test_sys_exit_is_the_exit_code(running: Service) -> None:

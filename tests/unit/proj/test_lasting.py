@@ -1,0 +1,61 @@
+"""A process that ends by itself is started again, but not one that had only just begun."""
+
+import multiprocessing
+import queue
+from typing import Any
+
+import pytest
+
+from proj import lasting
+from proj.lasting import LastingProcess
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lasting, "PAUSE_SECONDS", 0)
+
+
+class Child:
+    """A command that has ended; after so many of them the service is stopped."""
+
+    def __init__(self, stopping: Any, starts: list[str], stop_after: int) -> None:
+        self.pid, self.returncode, self.stdout = 7, 1, self
+        self.terminated = False
+        starts.append("start")
+        if len(starts) == stop_after:
+            stopping.set()
+
+    def readline(self) -> bytes:
+        return b""
+
+    def close(self) -> None: ...
+
+    def wait(self) -> None: ...
+
+    def terminate(self) -> None:
+        self.terminated = True
+
+
+def run(stop_after: int) -> tuple[int, list[str], Child]:
+    """How often it was started, what the manager hears, and the last child."""
+    stopping, events = multiprocessing.Event(), queue.Queue[Any]()
+    starts: list[str] = []
+    process = LastingProcess("command", name="worker", stopping=stopping)
+    process._child_ctor = lambda *args, **kwargs: Child(stopping, starts, stop_after)
+    process.run(events)
+    return len(starts), [events.get().type for _ in range(events.qsize())], process._child
+
+
+def test_a_process_that_lasted_is_started_again_until_the_service_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lasting, "SHORTEST_LIFE_SECONDS", 0)
+    starts, heard, child = run(stop_after=3)
+    assert starts == 3
+    assert heard == ["start", "line", "start", "line", "start", "stop"]
+    assert child.terminated  # it began when the service was stopping already
+
+
+def test_a_process_that_ends_at_once_ends_the_service() -> None:
+    starts, heard, _ = run(stop_after=3)
+    assert (starts, heard) == (1, ["start", "stop"])
