@@ -10,8 +10,12 @@ SIZES ?=
 PYTEST ?=
 # How many tests run side by side; most of them wait for processes. A file's tests stay together.
 PARALLEL ?= 2
-# The fault and survival tests run on SQLite here; on PostgreSQL by hand: POSTGRES_TESTS=tests/integration
-POSTGRES_TESTS ?= tests/unit tests/integration/test_the_four_ways.py
+# What a database can change: its locks, its transactions, its outages. All the rest once, on SQLite; on PostgreSQL
+# by hand: POSTGRES_TESTS='tests/integration -m "not embedded"'
+POSTGRES_TESTS ?= tests/unit tests/integration/test_the_four_ways.py tests/integration/run_faults \
+	tests/integration/runs/test_overlap.py tests/integration/runs/test_disorder.py \
+	tests/integration/test_faults.py::test_beats_and_redis_are_killed_in_turn_and_every_slot_is_executed_once \
+	tests/integration/test_faults.py::test_beat_waits_for_the_database_says_so_once_and_goes_on
 
 .PHONY: help up setup venv dev demo-data test lint format lock clean
 

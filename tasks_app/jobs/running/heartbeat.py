@@ -1,15 +1,16 @@
 """The heartbeat of one run: a thread that renews the lease, and carries what goes with it.
 
-Every few seconds, on a connection of its own and so outside any transaction of the job, it writes what the
-job has printed, and in one small statement ``heartbeat_at`` and the progress. That statement also asks
-whether the run is still this process's and nobody wants it cancelled; only when it finds no row is the row
-read. How a job is then ended, and that it keeps its time limit, is the part of ``ending``.
+On a connection of its own, and so outside any transaction of the job, it writes every second what the job has
+printed, if anything, and every few seconds in one small statement ``heartbeat_at`` and the progress. That
+statement also asks whether the run is still this process's and nobody wants it cancelled; only when it finds
+no row is the row read. How a job is then ended, and that it keeps its time limit, is the part of ``ending``.
 
 A database that does not answer is tried again at the next beat.
 """
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -22,6 +23,9 @@ from tasks_app.jobs.running import attempts, output
 from tasks_app.jobs.running.ending import Ending, Limits
 from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from tasks_app.jobs.running.outcome import Outcome
+
+# Whoever follows a run sees within two seconds what it has written.
+OUTPUT_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ class Heartbeat:
         self._run = run
         self._log = log
         self._ending = Ending(run.pk, interrupter, limits, self._record_the_kill)
+        self._renew_at = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(
             target=self._run_until_stopped, name=f"heartbeat of {run}", daemon=True
@@ -95,13 +100,15 @@ class Heartbeat:
             self._mine().update(progress_done=self.progress.done, progress_total=self.progress.total)
 
     def beat(self) -> None:
-        """Write what there is to write, and look whether somebody wants the run to end."""
+        """Write what there is to write and, when it is time, look whether somebody wants the run to end."""
         self._log.save_new()
-        self._renew()
+        if time.monotonic() >= self._renew_at:
+            self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
+            self._renew()
 
     def _run_until_stopped(self) -> None:
         try:
-            while not self._stopped.wait(float(settings.HEARTBEAT_SECONDS)):
+            while not self._stopped.wait(min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)):
                 try:
                     self.beat()
                 except (DatabaseError, InterfaceError) as error:

@@ -4,12 +4,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from tasks_app.jobs.models import Run, RunOutput, Status, Stream, Trigger
+from tasks_app.jobs.running import heartbeat
 from tasks_app.jobs.running.ending import Limits
 from tasks_app.jobs.running.heartbeat import Heartbeat, OutputLog
 from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
 from tasks_app.jobs.running.output import OutputRecorder
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +47,7 @@ class Beating:
         )
 
     def beat(self) -> Run:
+        self.heartbeat._renew_at = 0.0
         self.heartbeat.beat()
         self.run.refresh_from_db()
         return self.run
@@ -56,6 +60,23 @@ def test_a_beat_renews_the_lease() -> None:
     heartbeat_at = Beating().beat().heartbeat_at
     assert heartbeat_at is not None
     assert heartbeat_at > LONG_AGO
+
+
+def test_output_does_not_wait_for_the_lease_to_be_renewed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.HEARTBEAT_SECONDS = 3600
+    monkeypatch.setattr(heartbeat, "OUTPUT_SECONDS", 0.01)
+    done: list[str] = []
+    beating = Beating()
+    # In the heartbeat's thread, which sees nothing of this test's transaction.
+    monkeypatch.setattr(beating.heartbeat._log, "save_new", lambda: done.append("output"))
+    monkeypatch.setattr(beating.heartbeat, "_renew", lambda: done.append("lease"))
+    beating.heartbeat.start()
+    wait_until(lambda: len(done) >= 4, what="it beats")
+    beating.heartbeat.stop()
+    assert done[:4] == ["output", "lease", "output", "output"]
+    assert done.count("lease") == 1
 
 
 def test_output_is_written_with_the_next_beat_and_once() -> None:
