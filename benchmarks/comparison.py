@@ -45,9 +45,9 @@ class Comparison:
 
 def compare(plan: Plan, say: Callable[[str], None]) -> Comparison:
     """Measure all that is planned, the schedulers in turn; says what it is at."""
-    made = Comparison(machine=_machine(plan.database), plan=plan)
+    made = Comparison(machine=machine(plan.database), plan=plan)
     with ExitStack() as stack:
-        stack.enter_context(_database_server(plan.database))
+        stack.enter_context(database_server(plan.database))
         bench = [(each, stack.enter_context(_service(each))) for each in CANDIDATES.values()]
         for size, (candidate, running) in product(plan.sizes, bench):
             say(f"{plan.database}: {candidate.title} with {size:,} schedules")
@@ -93,7 +93,7 @@ def _service(candidate: Candidate) -> Iterator[Service]:
 
 
 @contextmanager
-def _database_server(database: str) -> Iterator[None]:
+def database_server(database: str) -> Iterator[None]:
     """``DATABASE_URL`` as the service's harness reads it."""
     given = os.environ.pop("DATABASE_URL", "")
     try:
@@ -109,7 +109,7 @@ def _database_server(database: str) -> Iterator[None]:
             os.environ["DATABASE_URL"] = given
 
 
-def _machine(database: str) -> str:
+def machine(database: str) -> str:
     """What kind of machine it is, without its name."""
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     server = f"SQLite {sqlite3.sqlite_version}" if database == "sqlite" else f"{IMAGE}, without fsync"

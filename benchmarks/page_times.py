@@ -1,0 +1,65 @@
+"""The part of ``benchmarks.pages`` that runs inside the service: asks for each page, and prints JSON."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import django
+
+
+def main() -> None:
+    """A list of pages, each with its number of queries and its times in seconds."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
+    django.setup()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page_times", description=__doc__)
+    parser.add_argument("--repeat", type=int, default=5)
+    sys.stdout.write(json.dumps(_measured(parser.parse_args().repeat)))
+
+
+def _measured(repeat: int) -> list[dict[str, Any]]:
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    from benchmarks.pages import PAGES
+
+    client = Client(headers={"host": "localhost"})
+    client.force_login(get_user_model().objects.create_superuser("benchmark"))
+    names = _names()
+    return [_page(client, title, path.format(**names), repeat) for title, path in PAGES]
+
+
+def _names() -> dict[str, Any]:
+    """A job, the run with the most output and a schedule, for the pages that are about one."""
+    from django.db.models import Count
+    from django_celery_beat.models import PeriodicTask
+
+    from tasks_app.jobs.models import Run, RunOutput
+
+    rows = RunOutput.objects.values_list("run").annotate(pieces=Count("pk")).order_by("-pieces")
+    run = Run.objects.get(pk=rows[0][0])
+    return {"job": run.job, "run": run.pk, "schedule": PeriodicTask.objects.order_by("pk")[0].pk}
+
+
+def _page(client: Any, title: str, path: str, repeat: int) -> dict[str, Any]:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    seconds = [_timed(client, path) for _ in range(repeat + 1)]
+    with CaptureQueriesContext(connection) as queries:
+        client.get(path)
+    return {"page": title, "queries": len(queries), "seconds": seconds}
+
+
+def _timed(client: Any, path: str) -> float:
+    start = time.perf_counter()
+    answer = client.get(path)
+    if answer.status_code != 200:
+        raise SystemExit(f"{path}: {answer.status_code}")
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
