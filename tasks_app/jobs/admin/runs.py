@@ -1,85 +1,38 @@
-"""Runs in the admin: read, cancelled and started again, never edited.
+"""Runs in the admin: read, followed, cancelled and started again, never edited.
 
-Whoever may look at runs may not yet cancel or start them: for that there are permissions of their own.
+Whoever may look at runs may not yet cancel or start them: for that there are rights of their own, asked
+at every address.
 """
 
-import json
-from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path, reverse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
-from django.utils.translation import gettext_lazy as _
+from django.utils.http import content_disposition_header
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.decorators.http import require_POST
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
 
-from tasks_app.jobs.admin import marks
-from tasks_app.jobs.defining import secrets
-from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Trigger
-from tasks_app.jobs.running import again, overlap, progress_figures
+from tasks_app.jobs.admin import rights, run_actions, run_output, run_page
+from tasks_app.jobs.admin.run_list import RunList, run_list
+from tasks_app.jobs.admin.run_view import LiveView, OutputView
+from tasks_app.jobs.models import Run, Status
+from tasks_app.jobs.running import again
 
-
-class RunAttemptInline(admin.StackedInline):  # type: ignore[type-arg]  # generic for the type checker alone
-    """The attempts of a run before its last."""
-
-    model = RunAttempt
-    ordering = ("attempt",)
-    verbose_name_plural = _("earlier attempts")
-    extra = 0
-    can_delete = False
-    fields = (("status", "exit_code"), ("started_at", "finished_at", "worker"), "error", "traceback_text")
-    readonly_fields = ("traceback_text",)
-
-    def has_view_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        """Whoever sees the run sees how it came about."""
-        return request.user.has_perm("jobs.view_run")
-
-    def has_add_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        """They are made by failing."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        """What happened cannot be edited."""
-        return False
-
-    @admin.display(description=_("traceback"))
-    def traceback_text(self, attempt: RunAttempt) -> SafeString:
-        """The traceback, with its lines."""
-        return _preformatted(attempt.traceback)
+STOP_POLLING = 286
+"""What htmx understands as: do not ask again."""
 
 
 @admin.register(Run)
 class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone
-    """The ledger: newest first, filtered, and each run with its output."""
-
-    list_display = ("short_id", "job", "state", "trigger", "schedule_name", "queued_at", "took", "error_line")
-    list_display_links = ("short_id", "job")
-    list_filter = ("status", "trigger", "job")
-    search_fields = ("=id", "job", "schedule_name")
-    ordering = ("-queued_at", "-id")
-    date_hierarchy = None
-    show_full_result_count = False
-    list_per_page = 50
-    actions = ("cancel_runs",)
-    fieldsets = (
-        (None, {"fields": ("job", "state", "error", "options_text", "output_text", "traceback_text")}),
-        (_("Start"), {"fields": ("trigger", "who", "schedule", "schedule_name", "scheduled_for", "parent")}),
-        (_("Times"), {"fields": ("queued_at", "started_at", "finished_at", "took")}),
-        (_("Execution"), {"fields": ("id", "attempt", "worker", "exit_code", "progress", "cancelled_by")}),
-    )
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        """Without the long texts, which the list does not show."""
-        return super().get_queryset(request).defer("traceback")
+    """The ledger: a list that stays fast, and a page for each run."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Runs are made by starting jobs."""
@@ -89,25 +42,42 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         """What happened cannot be edited."""
         return False
 
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        """Whether this user may cancel runs."""
-        return request.user.has_perm("jobs.cancel_run")
-
-    def has_start_permission(self, request: HttpRequest) -> bool:
-        """Whether this user may start jobs."""
-        return request.user.has_perm("jobs.start_run")
-
-    def get_inlines(self, request: HttpRequest, obj: Run | None) -> Any:
-        """No heading where there was one attempt only."""
-        return [RunAttemptInline] if obj is not None and obj.attempts.exists() else []
+    def has_delete_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
+        """Nor undone."""
+        return False
 
     def get_urls(self) -> list[URLPattern]:
-        """A run's page, and where its buttons go."""
-        buttons = [
-            path(f"<uuid:run_id>/{name}/", self.admin_site.admin_view(view), name=f"jobs_run_{name}")
-            for name, view in (("cancel", self.cancel_view), ("start_again", self.start_again_view))
+        """A run's page, and the addresses behind its buttons and its output."""
+        views = {
+            "cancel/": (self.cancel_view, "cancel"),
+            "again/": (self.start_again_view, "start_again"),
+            "output.txt": (self.output_view, "output"),
+        }
+        urls = [
+            path(f"<uuid:run_id>/{address}", self.admin_site.admin_view(view), name=f"jobs_run_{name}")
+            for address, (view, name) in views.items()
         ]
-        return [*buttons, *super().get_urls()]
+        live = path("<uuid:run_id>/live/", self._asked_by_a_page, name="jobs_run_live")
+        return [*urls, live, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list; or, posted, what is to be done with the selected runs."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            return self._act(request)
+        found = run_list(request.GET, timezone.now())
+        if (only := _only_one(found)) is not None:
+            return HttpResponseRedirect(run_page.address_of(only.pk))
+        context = {
+            "title": _("Runs"),
+            "list": found,
+            "may_cancel": rights.may_cancel(request.user),
+            "may_start": rights.may_start_any(request.user),
+        }
+        return self._render(request, "list.html", context)
 
     def change_view(
         self,
@@ -116,20 +86,47 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The run's page, with the buttons that do something to it and that this user may press."""
-        run = self.get_object(request, object_id)
-        is_final = run is not None and Status(run.status).is_final
-        buttons = {
-            "can_cancel": not is_final and self.has_cancel_permission(request),
-            "can_start_again": is_final and self.has_start_permission(request),
+        """The run's page."""
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        page = run_page.RunPage(self._seen(request, object_id), timezone.now())
+        output = OutputView(page, request.GET)
+        title = f"{page.run.job} {page.short_id}"
+        return self._render(
+            request, "page.html", {**self._page_context(request, page), "output": output, "title": title}
+        )
+
+    @method_decorator(require_safe)
+    @method_decorator(never_cache)
+    def live_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """What is new of a run since its page last asked; the last answer says that it is the last."""
+        page = run_page.RunPage(self._seen(request, run_id), timezone.now())
+        live = LiveView(page, request.GET)
+        context = {**self._page_context(request, page), "live": live, "oob": True}
+        status = STOP_POLLING if live.is_last else 200
+        return TemplateResponse(request, "admin/jobs/run/live.html", context, status=status)
+
+    @method_decorator(require_safe)
+    def output_view(self, request: HttpRequest, run_id: UUID) -> StreamingHttpResponse:
+        """Everything it wrote, as a text: to download, or to look at."""
+        run = self._seen(request, run_id)
+        attempt = request.GET.get("attempt", "")
+        only = int(attempt) if attempt.isascii() and attempt.isdecimal() and len(attempt) < 10 else None
+        name = f"{run.job}-{str(run.pk)[:8]}.txt"
+        headers = {
+            "Content-Disposition": content_disposition_header("look" not in request.GET, name) or "inline",
+            "X-Content-Type-Options": "nosniff",
         }
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **buttons})
+        text = run_output.as_text(run, only, is_plain="look" in request.GET)
+        return StreamingHttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
 
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Cancel the run; back to its page."""
-        run = self._seen(request, run_id, may=self.has_cancel_permission(request))
-        if self._cancel(request, run):
+        run = self._seen(request, run_id)
+        if not rights.may_cancel(request.user):
+            raise PermissionDenied
+        if run_actions.cancel(request.user, run):
             run.refresh_from_db(fields=["status"])
             is_running = run.status == Status.RUNNING
             said = _("The run ends within a few seconds.") if is_running else _("The run is cancelled.")
@@ -137,97 +134,95 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         else:
             said = _("The run is over, or was already asked to end.")
             self.message_user(request, said, messages.WARNING)
-        return _to_page_of(run)
+        return HttpResponseRedirect(run_page.address_of(run.pk))
 
     @method_decorator(require_POST)
     def start_again_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Start a new run that does the same; on to its page."""
-        run = self._seen(request, run_id, may=self.has_start_permission(request))
-        who, user_id = request.user.get_username(), request.user.pk
+        run = self._seen(request, run_id)
+        if not rights.may_start(request.user, run.job):
+            raise PermissionDenied
         try:
-            new = again.start_again(run, trigger=Trigger.ADMIN, who=who, user_id=user_id)
+            new = run_actions.start_again(request.user, run)
         except again.NotStartedAgainError as error:
             self.message_user(request, str(error), messages.ERROR)
-            return _to_page_of(run)
-        self.log_change(request, run, f"Started again as run {new.pk}.")
+            return HttpResponseRedirect(run_page.address_of(run.pk))
         self.message_user(request, _("This run was started."), messages.SUCCESS)
-        return _to_page_of(new)
+        return HttpResponseRedirect(run_page.address_of(new.pk))
 
-    @admin.action(description=_("Cancel selected runs"), permissions=["cancel"])
-    def cancel_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        """Those that are over stay as they are."""
-        live = queryset.filter(status__in=(Status.QUEUED, Status.RUNNING))
-        count = sum(self._cancel(request, run) for run in live)
+    def _asked_by_a_page(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """The live view; a page whose reader was logged out meanwhile is told to load again."""
+        if self.admin_site.has_permission(request):
+            return self.live_view(request, run_id)
+        return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})
+
+    def _act(self, request: HttpRequest) -> HttpResponse:
+        """Do something with the selected runs; back to the list as it was."""
+        selected = Run.objects.filter(pk__in=_uuids(request.POST.getlist("_selected_action")))
+        match request.POST.get("action"):
+            case "cancel_runs":
+                self._cancel_all(request, list(selected.defer("traceback")))
+            case "start_runs_again":
+                self._start_all_again(request, list(selected.defer("traceback")))
+            case _:
+                self.message_user(request, _("Choose what to do."), messages.WARNING)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def _cancel_all(self, request: HttpRequest, runs: list[Run]) -> None:
+        if not rights.may_cancel(request.user):
+            raise PermissionDenied
+        count = run_actions.cancel_all(request.user, runs)
         text = ngettext("%d run was asked to end.", "%d runs were asked to end.", count) % count
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
 
-    def _seen(self, request: HttpRequest, run_id: UUID, *, may: bool) -> Run:
-        """The run, for somebody who sees it and may do this to it."""
-        run = get_object_or_404(self.get_queryset(request), pk=run_id)
-        if not (may and self.has_view_permission(request, run)):
+    def _start_all_again(self, request: HttpRequest, runs: list[Run]) -> None:
+        if not rights.may_start_any(request.user):
             raise PermissionDenied
+        done = run_actions.start_all_again(request.user, runs)
+        count = len(done.new)
+        text = ngettext("%d run was started.", "%d runs were started.", count) % count
+        self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
+        if done.not_allowed:
+            text = _("Not started, as you may not start their jobs: %d.") % done.not_allowed
+            self.message_user(request, text, messages.WARNING)
+        for refusal in done.refusals:
+            self.message_user(request, refusal, messages.WARNING)
+
+    def _seen(self, request: HttpRequest, run_id: UUID | str) -> Run:
+        """The run, for somebody who may see it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = _uuids([str(run_id)])
+        run = run_page.load(found[0]) if found else None
+        if run is None:
+            raise Http404
         return run
 
-    def _cancel(self, request: HttpRequest, run: Run) -> bool:
-        is_asked = overlap.request_cancel(run, request.user.get_username(), timezone.now())
-        if is_asked:
-            self.log_change(request, run, "Cancelled.")
-        return is_asked
+    def _page_context(self, request: HttpRequest, page: run_page.RunPage) -> dict[str, Any]:
+        return {
+            "page": page,
+            "original": page.run,
+            "can_cancel": not page.is_final and rights.may_cancel(request.user),
+            "can_start_again": page.is_final and rights.may_start(request.user, page.run.job),
+        }
 
-    @admin.display(description=_("run"), ordering="queued_at")
-    def short_id(self, run: Run) -> str:
-        """The beginning of the id."""
-        return str(run.pk)[:8]
-
-    @admin.display(description=_("status"), ordering="status")
-    def state(self, run: Run) -> SafeString:
-        """The state in a word, with a mark that needs no colour."""
-        return marks.of_status(run.status)
-
-    @admin.display(description=_("took"))
-    def took(self, run: Run) -> str:
-        """How long it ran."""
-        if not (run.started_at and run.finished_at):
-            return ""
-        return f"{(run.finished_at - run.started_at).total_seconds():.1f} s"
-
-    @admin.display(description=_("error"))
-    def error_line(self, run: Run) -> str:
-        """The error's first line."""
-        return run.error.partition("\n")[0][:120]
-
-    @admin.display(description=_("options"))
-    def options_text(self, run: Run) -> str:
-        """The options, secrets masked."""
-        return json.dumps(secrets.masked(run.job, run.options), ensure_ascii=False)
-
-    @admin.display(description=_("output"))
-    def output_text(self, run: Run) -> SafeString:
-        """Everything it wrote, as data: markup in it is shown, not interpreted."""
-        pieces = RunOutput.objects.filter(run=run).in_order().values_list("attempt", "text")
-        by_attempt = groupby(pieces, key=lambda piece: piece[0])
-        texts = [(attempt, "".join(text for _attempt, text in group)) for attempt, group in by_attempt]
-        if run.attempt == 1:
-            return _preformatted("".join(text for _attempt, text in texts))
-        heading = _("attempt")
-        return format_html_join(
-            "", "<strong>{} {}</strong><pre>{}</pre>", ((heading, attempt, text) for attempt, text in texts)
-        )
-
-    @admin.display(description=_("progress"))
-    def progress(self, run: Run) -> str:
-        """How far it has come."""
-        return progress_figures.described(run)
-
-    @admin.display(description=_("traceback"))
-    def traceback_text(self, run: Run) -> SafeString:
-        """The traceback, with its lines."""
-        return _preformatted(run.traceback)
+    def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        site = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, f"admin/jobs/run/{template}", {**site, **context})
 
 
-def _preformatted(text: str) -> SafeString:
-    return format_html("<pre>{}</pre>", text) if text else format_html("{}", "-")
+def _uuids(texts: list[str]) -> list[UUID]:
+    """Those that are ids."""
+    found = []
+    for text in texts:
+        try:
+            found.append(UUID(text))
+        except ValueError:
+            continue
+    return found
 
 
-def _to_page_of(run: Run) -> HttpResponse:
-    return HttpResponseRedirect(reverse("admin:jobs_run_change", args=[run.pk]))
+def _only_one(found: RunList) -> Run | None:
+    """The run whose id somebody searched for, where it is the only one."""
+    by_id = found.page.by_id and found.is_first
+    return found.page.runs[0] if by_id and len(found.page.runs) == 1 else None

@@ -1,14 +1,17 @@
 """Runs are read in the admin, with their output as data, and cancelled and started again by who may."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import reverse
 
+from tasks_app.jobs.admin import run_search
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Stream, Trigger
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +50,7 @@ def reader(client: Client) -> User:
 
 def test_the_list_shows_job_state_and_error(admin_client: Client) -> None:
     run = made(status=Status.FAILED, error="no luck\nat all")
-    page = admin_client.get(reverse("admin:jobs_run_changelist")).text
+    page = admin_client.get(reverse(LIST)).text
     assert str(run.pk)[:8] in page
     assert '#failed"></use></svg>failed</span>' in page
     assert "no luck" in page
@@ -55,41 +58,49 @@ def test_the_list_shows_job_state_and_error(admin_client: Client) -> None:
 
 
 def test_the_list_can_be_filtered(admin_client: Client) -> None:
-    made(job="other_job")
-    made(status=Status.MISSED)
-    page = admin_client.get(reverse("admin:jobs_run_changelist"), {"status__exact": "missed"}).text
-    assert "1 run" in page
+    other, missed = made(job="other_job"), made(status=Status.MISSED)
+    page = admin_client.get(reverse(LIST), {"status": "missed"}).text
+    assert str(missed.pk) in page
+    assert str(other.pk) not in page
 
 
-def test_every_state_has_its_mark(admin_client: Client) -> None:
-    for status in Status:
-        made(status=status)
-    assert admin_client.get(reverse("admin:jobs_run_changelist")).status_code == 200
+def test_an_empty_list_says_what_to_do_next(admin_client: Client) -> None:
+    assert "Nothing has run yet." in admin_client.get(reverse(LIST)).text
+    made()
+    page = admin_client.get(reverse(LIST), {"status": "lost"}).text
+    assert "There is no such run." in page
+    assert f'<a href="{reverse(LIST)}">Show all runs</a>' in page
 
 
-def test_a_run_shows_its_output_in_order_and_as_data(admin_client: Client) -> None:
+def test_a_search_that_was_ended_early_can_go_on(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_search, "MOST_LOOKED_AT", 1)
+    for _ in range(3):
+        made(status=Status.FAILED)
+        made(trigger=Trigger.ADMIN)
+    page = admin_client.get(reverse(LIST), {"status": "failed", "trigger": "admin"}).text
+    assert "Looked through the ledger as far as" in page
+    assert re.search(r'href="\?[^"]*before=[^"]*">Search further back', page)
+
+
+def test_a_run_that_is_searched_by_its_id_is_shown_at_once(admin_client: Client) -> None:
     run = made()
-    for number, text in enumerate(["first\n", "<script>alert(1)</script>\n"]):
-        RunOutput.objects.create(run=run, number=number, stream=Stream.STDOUT, text=text)
-    page = admin_client.get(reverse("admin:jobs_run_change", args=[run.pk])).text
-    assert "<pre>first\n&lt;script&gt;alert(1)&lt;/script&gt;\n</pre>" in page
-    assert "<script>alert(1)</script>" not in page
+    made()
+    response = admin_client.get(reverse(LIST), {"q": str(run.pk)})
+    assert response.headers["Location"] == reverse("admin:jobs_run_change", args=[run.pk])
 
 
-def test_nobody_edits_what_happened(admin_client: Client) -> None:
-    run = made()
-    assert admin_client.get(reverse("admin:jobs_run_add")).status_code == 403
-    response = admin_client.post(reverse("admin:jobs_run_change", args=[run.pk]), {"status": "succeeded"})
-    assert response.status_code == 403
+def test_every_state_has_its_mark_and_its_page(admin_client: Client) -> None:
+    runs = [made(status=status) for status in Status]
+    assert admin_client.get(reverse(LIST)).status_code == 200
+    for run in runs:
+        assert f'#{run.status}"></use>' in page_of(admin_client, run)
 
 
-def test_each_attempts_output_is_told_apart(admin_client: Client) -> None:
-    run = made(attempt=2)
-    for attempt in 1, 2:
-        text = f"from {attempt}"
-        RunOutput.objects.create(run=run, attempt=attempt, number=0, stream=Stream.STDOUT, text=text)
-    page = page_of(admin_client, run)
-    assert "<strong>attempt 1</strong><pre>from 1</pre><strong>attempt 2</strong><pre>from 2</pre>" in page
+def test_the_page_says_what_happened_and_why(admin_client: Client) -> None:
+    run = made(status=Status.SKIPPED, error="paused: migration", schedule_name="nightly")
+    assert "Skipped: schedule nightly was paused: migration." in page_of(admin_client, run)
 
 
 def test_earlier_attempts_are_shown_to_who_may_see_the_run(client: Client, reader: User) -> None:
@@ -100,16 +111,66 @@ def test_earlier_attempts_are_shown_to_who_may_see_the_run(client: Client, reade
     page = page_of(client, run)
     assert "Earlier attempts" in page
     assert "no luck" in page
-    assert "<pre>&lt;line 1&gt;</pre>" in page
+    assert "&lt;line 1&gt;" in page
     assert "Earlier attempts" not in page_of(client, made())
 
 
-def test_progress_is_shown_in_figures(admin_client: Client) -> None:
+def test_nobody_edits_what_happened(admin_client: Client) -> None:
+    run = made()
+    assert admin_client.get(reverse("admin:jobs_run_add")).status_code == 403
+    for name in ("change", "delete"):
+        url = reverse(f"admin:jobs_run_{name}", args=[run.pk])
+        assert admin_client.post(url, {"status": "succeeded", "post": "yes"}).status_code == 403
+
+
+def test_progress_is_shown_in_figures_and_as_a_bar(admin_client: Client) -> None:
     beat = NOON + timedelta(seconds=10)
     run = made(
         status=Status.RUNNING, started_at=NOON, heartbeat_at=beat, progress_done=25, progress_total=100
     )
-    assert "25 of 100 (25%), 2.5 a second, 0:00:30 left" in page_of(admin_client, run)
+    page = page_of(admin_client, run)
+    assert "25 of 100 (25%), 2.5 a second, 0:00:30 left" in page
+    assert '<progress aria-label="Progress" value="25" max="100">' in page
+
+
+def test_the_output_can_be_downloaded_as_a_text(admin_client: Client) -> None:
+    run = made()
+    RunOutput.objects.create(run=run, number=0, stream=Stream.STDOUT, text="<b>\x1b[31mone\n")
+    response = admin_client.get(reverse("admin:jobs_run_output", args=[run.pk]))
+    assert b"".join(response) == b"<b>\x1b[31mone\n"
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Content-Disposition"] == f'attachment; filename="probe-{str(run.pk)[:8]}.txt"'
+
+
+def test_the_output_can_be_looked_at_as_a_text_without_escapes(admin_client: Client) -> None:
+    run = made()
+    RunOutput.objects.create(run=run, number=0, stream=Stream.STDOUT, text="\x1b[31mone\n")
+    response = admin_client.get(reverse("admin:jobs_run_output", args=[run.pk]), {"look": ""})
+    assert b"".join(response) == b"one\n"
+    assert "attachment" not in response.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize("name", ["change", "live", "output"])
+@pytest.mark.parametrize("run_id", ["5f3c0c62-8b6e-4a9d-9e53-3d6c3d1d7a11", "not-an-id"])
+def test_what_is_not_there_is_not_found(admin_client: Client, name: str, run_id: str) -> None:
+    address = {"change": f"{run_id}/change/", "live": f"{run_id}/live/", "output": f"{run_id}/output.txt"}[
+        name
+    ]
+    response = admin_client.get(reverse(LIST) + address, follow=True)
+    assert response.status_code == 404
+
+
+@pytest.mark.parametrize("name", ["change", "live", "output", "history"])
+def test_who_may_not_look_sees_nothing(client: Client, reader: User, name: str) -> None:
+    run = made(status=Status.RUNNING)
+    RunOutput.objects.create(run=run, number=0, stream=Stream.STDOUT, text="secret")
+    address = reverse(f"admin:jobs_run_{name}", args=[run.pk])
+    assert client.get(address).status_code == 200
+    reader.user_permissions.clear()
+    response = client.get(address)
+    assert (response.status_code, "secret" in response.text) == (403, False)
+    assert client.get(reverse(LIST)).status_code == 403
 
 
 def test_a_queued_run_is_cancelled_at_once(admin_client: Client) -> None:
@@ -143,8 +204,7 @@ def test_run_again_starts_the_same_and_goes_to_its_page(admin_client: Client, ad
     new = Run.objects.exclude(pk=run.pk).get()
     assert response.url == reverse("admin:jobs_run_change", args=[new.pk])
     assert (new.options, new.trigger, new.who, new.user) == ({"level": 3}, "admin", "admin", admin_user)
-    (entry,) = logged(run)
-    assert f"Started again as run {new.pk}." in entry
+    assert len(logged(run)) == 1
 
 
 def test_a_job_that_is_gone_is_not_run_again_and_that_is_said(admin_client: Client) -> None:
@@ -163,7 +223,7 @@ def test_the_page_offers_what_the_runs_state_allows(
 ) -> None:
     run = made(status=status)
     page = page_of(admin_client, run)
-    assert f'formaction="{reverse(f"admin:jobs_run_{shown}", args=[run.pk])}"' in page
+    assert f'action="{reverse(f"admin:jobs_run_{shown}", args=[run.pk])}"' in page
     assert reverse(f"admin:jobs_run_{hidden}", args=[run.pk]) not in page
 
 
@@ -175,12 +235,13 @@ def test_each_button_needs_its_permission(
     client: Client, reader: User, status: Status, button: str, codename: str
 ) -> None:
     run = made(status=status)
-    assert "formaction" not in page_of(client, run)
+    address = reverse(f"admin:jobs_run_{button}", args=[run.pk])
+    assert address not in page_of(client, run)
     assert press(client, button, run).status_code == 403
     run.refresh_from_db()
     assert (run.cancel_requested_at, Run.objects.count()) == (None, 1)
     reader.user_permissions.add(Permission.objects.get(codename=codename))
-    assert "formaction" in page_of(client, run)
+    assert address in page_of(client, run)
     assert press(client, button, run).status_code == 302
 
 
@@ -222,7 +283,48 @@ def test_without_the_permission_nothing_can_be_cancelled_from_the_list(client: C
     assert run.status == Status.QUEUED
 
 
+def test_selected_runs_are_started_again_together(admin_client: Client) -> None:
+    runs = [made(), made(status=Status.FAILED), made(status=Status.RUNNING)]
+    form = {"action": "start_runs_again", "_selected_action": [str(run.pk) for run in runs]}
+    page = admin_client.post(reverse(LIST), form, follow=True).text
+    assert "2 runs were started." in page
+    assert "is not over" in page
+    assert Run.objects.filter(trigger=Trigger.ADMIN).count() == 2
+
+
+def test_who_may_start_one_job_starts_only_that_of_the_selected(client: Client, reader: User) -> None:
+    content_type = ContentType.objects.get_for_model(Run)
+    reader.user_permissions.add(
+        Permission.objects.create(codename="start_job_probe", content_type=content_type)
+    )
+    runs = [made(), made(job="lasting")]
+    form = {"action": "start_runs_again", "_selected_action": [str(run.pk) for run in runs]}
+    page = client.post(reverse(LIST), form, follow=True).text
+    assert "1 run was started." in page
+    assert "you may not start their jobs: 1." in page
+    assert [run.job for run in Run.objects.filter(trigger=Trigger.ADMIN)] == ["probe"]
+    assert press(client, "start_again", runs[1]).status_code == 403
+
+
+@pytest.mark.parametrize("action", ["cancel_runs", "start_runs_again"])
+def test_a_reader_can_do_nothing_to_selected_runs(client: Client, reader: User, action: str) -> None:
+    run = made()
+    assert action not in client.get(reverse(LIST)).text
+    assert (
+        client.post(reverse(LIST), {"action": action, "_selected_action": [str(run.pk)]}).status_code == 403
+    )
+    assert Run.objects.count() == 1
+
+
+def test_nothing_chosen_is_said(admin_client: Client) -> None:
+    made()
+    assert (
+        "Choose what to do."
+        in admin_client.post(reverse(LIST), {"_selected_action": ["x"]}, follow=True).text
+    )
+
+
 def test_secrets_are_masked_on_the_page_of_a_run(admin_client: Client) -> None:
     page = page_of(admin_client, made(job="choosing", options={"api_key": "hunter2", "days": 3}))
     assert "hunter2" not in page
-    assert "{&quot;api_key&quot;: &quot;********&quot;, &quot;days&quot;: 3}" in page
+    assert "<code>api_key</code></dt><dd><code>********</code>" in page

@@ -1,0 +1,187 @@
+"""The filters above the list of runs: a form, and what it asks of the ledger.
+
+The jobs to choose from are those of the registry, and the one that is asked for: to look through the runs
+for the names of jobs that are gone would take a look at them all.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.db.models import Q
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.admin.run_search import Asked
+from tasks_app.jobs.defining import registry
+from tasks_app.jobs.models import Run, Status, Trigger
+
+PROBLEMS = (Status.FAILED, Status.TIMED_OUT, Status.LOST, Status.MISSED, Status.EXPIRED)
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "problem": PROBLEMS,
+    "live": (Status.QUEUED, Status.RUNNING),
+}
+PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
+NAMES = {"since": "from", "until": "to"}
+FIRST_FIELDS = ("q", "status", "job", "time")
+MOST_SUGGESTIONS = 500
+FEWEST_DIGITS = 4
+MOST_IDS = 200
+
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
+_PERIOD_CHOICES = [
+    ("", _("any time")),
+    ("1h", _("last hour")),
+    ("24h", _("last 24 hours")),
+    ("7d", _("last 7 days")),
+]
+
+
+def _moment_input() -> forms.DateTimeInput:
+    return forms.DateTimeInput({"type": "datetime-local", "step": "1"})
+
+
+class RunFilterForm(forms.Form):
+    """What can be asked; an answer that makes no sense is said beside its field, and then not asked."""
+
+    q = forms.CharField(
+        label=_("Search"),
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": _("run id or job")}),
+    )
+    status = forms.ChoiceField(label=_("Status"), required=False)
+    job = forms.ChoiceField(label=_("Job"), required=False)
+    trigger = forms.ChoiceField(
+        label=_("Started by"), required=False, choices=[("", _("any")), *Trigger.choices]
+    )
+    schedule = forms.CharField(
+        label=_("Schedule"),
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"list": "schedule-names", "placeholder": _("its name")}),
+    )
+    time = forms.ChoiceField(label=_("Queued"), required=False, choices=_PERIOD_CHOICES)
+    since = forms.DateTimeField(label=_("From"), required=False, widget=_moment_input())
+    until = forms.DateTimeField(label=_("To"), required=False, widget=_moment_input())
+
+    def __init__(self, query: QueryDict) -> None:
+        """From a page's address; also with the names that Django's own filters have."""
+        names = [self.add_prefix(name) for name in self.base_fields]
+        given = {name: query.get(name) or query.get(f"{name}__exact", "") for name in names}
+        given["schedule"] = given["schedule"] or query.get("schedule__id__exact", "")
+        for name in NAMES.values():
+            given[name] = _local(given[name])
+        super().__init__(given, auto_id="filter-%s")
+        self._choice("status").choices = [
+            ("", _("any")),
+            ("problem", _("went wrong")),
+            ("live", _("queued or running")),
+            *Status.choices,
+        ]
+        asked_for = [given["job"]] if given["job"] else []
+        jobs = dict.fromkeys([*registry.all_jobs(), *asked_for])
+        self._choice("job").choices = [("", _("any")), *((job, job) for job in jobs)]
+
+    def add_prefix(self, field_name: str) -> str:
+        """A field's name in the address, where that is no name in Python."""
+        return NAMES.get(field_name, field_name)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is asked."""
+        return any(self.data.values())
+
+    @property
+    def first_fields(self) -> list[forms.BoundField]:
+        """What is asked most."""
+        return [self[name] for name in FIRST_FIELDS]
+
+    @property
+    def more_fields(self) -> list[forms.BoundField]:
+        """The others."""
+        return [self[name] for name in self.fields if name not in FIRST_FIELDS]
+
+    @property
+    def uses_more(self) -> bool:
+        """Whether something beyond the first fields is asked."""
+        return any(self.data[field.html_name] for field in self.more_fields)
+
+    @cached_property
+    def schedule_names(self) -> list[str]:
+        """What the browser may suggest; nothing where it would be too much."""
+        names = list(
+            PeriodicTask.objects.order_by("name").values_list("name", flat=True)[: MOST_SUGGESTIONS + 1]
+        )
+        return names if len(names) <= MOST_SUGGESTIONS else []
+
+    def asked(self, now: datetime) -> Asked:
+        """What the answers mean."""
+        self.is_valid()
+        given = self.cleaned_data
+        status, period = given.get("status", ""), PERIODS.get(given.get("time", ""))
+        asked = Asked(
+            statuses=GROUPS.get(status, (status,)) if status else None,
+            jobs=(given["job"],) if given.get("job") else None,
+            triggers=(given["trigger"],) if given.get("trigger") else None,
+            schedule_ids=_schedule_ids(given["schedule"]) if given.get("schedule") else None,
+            since=given.get("since") or (now - period if period else None),
+            until=given.get("until"),
+        )
+        return _searched(asked, given["q"]) if given.get("q") else asked
+
+    def _choice(self, name: str) -> forms.ChoiceField:
+        field: Any = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - for the type checker
+        return field
+
+
+def _local(text: str) -> str:
+    """A moment with its zone as the browser's field for moments wants it; anything else as it is."""
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        return text
+    if moment is None or timezone.is_naive(moment):
+        return text
+    return f"{timezone.localtime(moment):%Y-%m-%dT%H:%M:%S}"
+
+
+def _searched(asked: Asked, searched: str) -> Asked:
+    """By the beginning of a run's id if there is such a run, else by a part of a job's name."""
+    if ids := _ids_that_begin(searched):
+        return replace(asked, ids=ids)
+    wanted = searched.strip().lower()
+    # The name itself, too: of a job that is gone, or of an ordinary task.
+    names = dict.fromkeys(
+        [searched.strip(), *(name for name in registry.all_jobs() if wanted in name.lower())]
+    )
+    return replace(asked, jobs=tuple(name for name in names if asked.jobs is None or name in asked.jobs))
+
+
+def _ids_that_begin(text: str) -> tuple[uuid.UUID, ...]:
+    """The ids of runs that begin so; of too short a beginning none."""
+    digits = text.strip().lower().replace("-", "")
+    if len(digits) < FEWEST_DIGITS or _HEXADECIMAL.fullmatch(digits) is None:
+        return ()
+    # Between two ids and in their order: so both databases use the primary key.
+    first, last = (uuid.UUID(digits.ljust(32, digit)) for digit in "0f")
+    runs = Run.objects.filter(pk__gte=first, pk__lte=last).order_by("pk")
+    return tuple(runs.values_list("pk", flat=True)[:MOST_IDS])
+
+
+def _schedule_ids(text: str) -> tuple[int, ...]:
+    """The schedule of this name, or else of this number."""
+    named = Q(name=text)
+    # What is longer is nobody's number.
+    numbered = Q(pk=int(text)) if text.isascii() and text.isdecimal() and len(text) < 10 else Q(pk=None)
+    found = dict(PeriodicTask.objects.filter(named | numbered).values_list("name", "pk"))
+    return (found[text],) if text in found else tuple(found.values())

@@ -1,0 +1,188 @@
+"""Runs in a browser: followed while they run, cancelled, started again, searched, downloaded."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser.site import People, violations
+
+pytestmark = pytest.mark.browser
+
+START = """
+from tasks_app.jobs.models import Trigger
+from tasks_app.jobs.running import dispatch
+request = dispatch.RunRequest(job={job!r}, options={options!r}, trigger=Trigger.ADMIN, who="the test")
+print(dispatch.enqueue(request).pk)
+"""
+MADE = """
+from tasks_app.jobs.models import Run, RunOutput
+run = Run.objects.create(job={job!r}, trigger="cli", status={status!r}, error="no luck")
+RunOutput.objects.create(run=run, number=0, stream="stdout", text={text!r})
+print(run.pk)
+"""
+
+
+def started(people: People, job: str, **options: object) -> str:
+    """A run of the job, which a worker executes."""
+    return people.site.service.shell(START.format(job=job, options=options))
+
+
+def made(people: People, *, job: str, status: str = "failed", text: str = "") -> str:
+    """A run that is over, which nobody executed."""
+    return people.site.service.shell(MADE.format(job=job, status=status, text=text))
+
+
+def address(run_id: str) -> str:
+    return f"jobs/run/{run_id}/change/"
+
+
+def unique(name: str) -> str:
+    return f"{name}_{uuid.uuid4().hex[:8]}"
+
+
+def lines(page: Page) -> int:
+    return page.locator("#output .line").count()
+
+
+def test_a_running_job_is_seen_to_write_and_to_end_without_a_reload(people: People) -> None:
+    run_id = started(people, "talking", lines=60, pause=0.2)
+    page = people.open(address(run_id))
+    page.evaluate("window.notReloaded = true")
+    expect(page.locator("#output")).to_contain_text("line 3")
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
+    seen = lines(page)
+    expect(page.locator("#output")).to_contain_text("line 40")
+    assert lines(page) > seen
+    expect(page.locator(".line-error").first).to_have_text("warning at 4")
+    expect(page.locator("#run-head")).to_contain_text("Succeeded in")
+    expect(page.locator("#output")).to_contain_text("line 59")
+    expect(page.get_by_role("button", name="Run again")).to_be_visible()
+    expect(page.locator("#run-poll")).to_have_count(0)
+    assert page.locator("#output .line", has_text="line 59").count() == 1
+    assert page.evaluate("window.notReloaded") is True
+
+
+def test_the_reader_stays_at_the_end_or_where_they_scrolled_to(people: People) -> None:
+    page = people.open(address(started(people, "talking", lines=150, pause=0.1)))
+    panel = page.locator("#output")
+    expect(panel).to_contain_text("line 60")
+    assert panel.evaluate("element => element.scrollHeight - element.scrollTop - element.clientHeight") < 24
+    panel.hover()
+    page.mouse.wheel(0, -2000)
+    page.wait_for_function("document.getElementById('output').scrollTop === 0")
+    expect(panel).to_contain_text("line 100")
+    assert page.evaluate("document.getElementById('output').scrollTop") == 0
+
+
+def test_a_run_is_cancelled(people: People) -> None:
+    page = people.open(address(started(people, "talking", lines=1000, pause=0.1)), role="operator")
+    expect(page.locator("#output")).to_contain_text("line 2")
+    page.get_by_role("button", name="Cancel this run").click()
+    expect(page.get_by_text("The run ends within a few seconds.")).to_be_visible()
+    expect(page.locator("#run-head")).to_contain_text("Cancelled after")
+    expect(page.locator("#run-head")).to_contain_text("by operator")
+    page.get_by_role("link", name="History").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible()
+
+
+def test_a_run_is_started_again_with_its_options(people: People) -> None:
+    word = unique("again")
+    page = people.open(address(started(people, "talking", lines=2, word=word)), role="operator")
+    page.get_by_role("button", name="Run again").click()
+    expect(page.get_by_text("This run was started.")).to_be_visible()
+    expect(page.locator("#run-about")).to_contain_text("operator in the admin")
+    expect(page.locator("#output")).to_contain_text(f"{word} 1")
+
+
+def test_output_that_looks_like_a_script_is_shown(people: People) -> None:
+    script = "<script>document.title = 'hacked'</script><img src=x onerror=alert(1)>"
+    page = people.open(address(started(people, "talking", lines=20, pause=0.2, word=script)))
+    expect(page.locator("#output .line").first).to_have_text(f"{script} 0")
+    expect(page.locator("#output")).to_contain_text(f"{script} 12")
+    page.goto(f"{page.url.partition('?')[0]}?find=%3Cscript")
+    expect(page.locator("#output .line").first).to_contain_text(f"{script} 0")
+    assert page.locator("#output img, #output script").count() == 0
+    assert page.title() != "hacked"
+
+
+def test_a_viewer_sees_it_and_can_do_nothing(people: People) -> None:
+    run_id = made(people, job=unique("seen"), text="hello\n")
+    page = people.open(address(run_id), role="viewer")
+    expect(page.locator("#output")).to_contain_text("hello")
+    expect(page.get_by_role("button", name="Run again")).to_have_count(0)
+    token = page.locator("[name=csrfmiddlewaretoken]").first.input_value()
+    for name in ("again", "cancel"):
+        answer = page.request.post(
+            f"/admin/jobs/run/{run_id}/{name}/", form={"csrfmiddlewaretoken": token}, max_redirects=0
+        )
+        assert answer.status == 403
+    page.goto("/admin/jobs/run/")
+    expect(page.get_by_label("With the selected runs")).to_have_count(0)
+
+
+def test_the_list_is_filtered_by_status(people: People) -> None:
+    job = unique("filtered")
+    made(people, job=job, status="failed")
+    made(people, job=job, status="lost")
+    page = people.open(f"jobs/run/?job={job}")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_label("Status").select_option("lost")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("lost")
+    page.get_by_role("link", name="Clear").click()
+    page.wait_for_url("**/admin/jobs/run/")
+
+
+def test_selected_runs_are_started_again(people: People) -> None:
+    run_id = started(people, "talking", lines=1, word=unique("selected"))
+    page = people.open(address(run_id), role="operator")
+    expect(page.locator("#run-head")).to_contain_text("Succeeded")
+    page.goto("/admin/jobs/run/?job=talking")
+    page.locator(f"input[value='{run_id}']").check()
+    page.get_by_label("With the selected runs").select_option("start_runs_again")
+    page.get_by_role("button", name="Do it").click()
+    expect(page.get_by_text("1 run was started.")).to_be_visible()
+
+
+def test_the_output_is_searched_and_downloaded(people: People) -> None:
+    text = "".join(f"number {number}\n" for number in range(100))
+    page = people.open(address(made(people, job=unique("searched"), text=text)))
+    page.get_by_label("Find in the output").fill("NUMBER 42")
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator("#output .line")).to_have_count(1)
+    expect(page.locator("#output mark")).to_have_text("number 42")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert Path(download.value.path()).read_text() == text
+    assert download.value.suggested_filename.endswith(".txt")
+
+
+def test_everything_is_there_without_scripts(people: People) -> None:
+    job = unique("plain")
+    run_id = made(people, job=job, status="running", text="hello\n")
+    login = people.open(address(run_id)).context.storage_state()
+    context = people.browser.new_context(
+        base_url=people.site.url, java_script_enabled=False, storage_state=login
+    )
+    people.contexts.append(context)
+    page = context.new_page()
+    page.goto(f"/admin/{address(run_id)}")
+    expect(page.locator("#output")).to_contain_text("hello")
+    page.get_by_role("link", name="Refresh").click()
+    page.get_by_role("button", name="Cancel this run").click()
+    expect(page.get_by_text("The run ends within a few seconds.")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_runs_page_is_accessible_and_fits_a_phone(people: People, scheme: str) -> None:
+    colours = "".join(
+        f"\x1b[{code}mcolour {code}\x1b[0m\n" for code in (*range(30, 38), *range(90, 108), 41, 7)
+    )
+    run_id = made(people, job=unique("looked_at"), text=colours)
+    page = people.open(address(run_id), scheme=scheme, width=390)
+    assert violations(page) == []
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0

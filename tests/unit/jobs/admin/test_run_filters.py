@@ -1,0 +1,111 @@
+"""What is asked above the list is what is looked for."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.http import QueryDict
+from pytest_django.fixtures import DjangoAssertNumQueries
+
+from tasks_app.jobs.admin import run_filters
+from tasks_app.jobs.admin.run_filters import PROBLEMS, RunFilterForm
+from tasks_app.jobs.admin.run_search import Asked
+from tests.unit.jobs.admin.ledger import NOON, made, schedule
+
+pytestmark = pytest.mark.django_db
+
+
+def asked(**query: str) -> Asked:
+    return form(**query).asked(NOON)
+
+
+def form(**query: str) -> RunFilterForm:
+    given = QueryDict(mutable=True)
+    given.update(query)
+    return RunFilterForm(given)
+
+
+def test_nothing_asked_is_everything() -> None:
+    assert asked() == Asked()
+    assert not form().is_used
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"status": "failed"}, {"statuses": ("failed",)}),
+        ({"status": "problem"}, {"statuses": PROBLEMS}),
+        ({"status__exact": "missed"}, {"statuses": ("missed",)}),
+        ({"job": "gone"}, {"jobs": ("gone",)}),
+        ({"trigger": "admin"}, {"triggers": ("admin",)}),
+        ({"time": "24h"}, {"since": NOON - timedelta(days=1)}),
+        ({"from": "2026-02-01T10:30"}, {"since": datetime(2026, 2, 1, 10, 30, tzinfo=UTC)}),
+        ({"to": "2026-02-01T10:30:00+02:00"}, {"until": datetime(2026, 2, 1, 8, 30, tzinfo=UTC)}),
+        ({"time": "1h", "from": "2026-02-01T10:30"}, {"since": datetime(2026, 2, 1, 10, 30, tzinfo=UTC)}),
+    ],
+)
+def test_an_answer_is_a_filter(query: dict[str, str], expected: dict[str, Any]) -> None:
+    assert asked(**query) == Asked(**expected)
+
+
+@pytest.mark.parametrize("query", [{"status": "broken"}, {"from": "soon"}, {"time": "9y"}])
+def test_an_answer_that_makes_no_sense_is_said_and_not_asked(query: dict[str, str]) -> None:
+    given = form(**query)
+    assert given.asked(NOON) == Asked()
+    assert given.errors
+
+
+def test_a_moment_with_a_zone_is_shown_as_the_browser_wants_it(settings: Any) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    assert 'value="2026-02-01T11:30:00"' in str(form(**{"from": "2026-02-01T10:30:00+00:00"})["since"])
+
+
+def test_a_schedule_is_named_or_numbered() -> None:
+    nightly = schedule("nightly")
+    assert asked(schedule="nightly").schedule_ids == (nightly.pk,)
+    assert asked(schedule=str(nightly.pk)).schedule_ids == (nightly.pk,)
+    assert asked(schedule__id__exact=str(nightly.pk)).schedule_ids == (nightly.pk,)
+    assert asked(schedule="weekly").schedule_ids == ()
+
+
+def test_a_schedules_name_goes_before_a_number() -> None:
+    first = schedule("first")
+    second = schedule(str(first.pk))
+    assert asked(schedule=str(first.pk)).schedule_ids == (second.pk,)
+
+
+def test_the_beginning_of_a_runs_id_is_searched() -> None:
+    run = made()
+    found = asked(q=str(run.pk)[:10].upper())
+    assert (found.ids, found.jobs) == ((run.pk,), None)
+
+
+@pytest.mark.parametrize(("searched", "expected"), [("prob", "probe"), ("feed", "feed"), ("ab", "ab")])
+def test_what_begins_no_id_is_part_of_a_jobs_name(searched: str, expected: str) -> None:
+    found = asked(q=searched)
+    assert found.ids is None
+    assert found.jobs is not None
+    assert expected in found.jobs
+    assert "nightly" not in found.jobs
+
+
+def test_a_search_keeps_to_the_job_that_is_asked_for() -> None:
+    assert asked(q="prob", job="probe").jobs == ("probe",)
+    assert asked(q="prob", job="nightly").jobs == ()
+
+
+def test_the_jobs_to_choose_from_take_no_look_at_the_runs(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    made(job="retired")
+    with django_assert_num_queries(0):
+        assert "retired" not in str(form()["job"])
+        assert '<option value="retired" selected>' in str(form(job="retired")["job"])
+
+
+def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule("b")
+    schedule("a")
+    assert form().schedule_names == ["a", "b"]
+    monkeypatch.setattr(run_filters, "MOST_SUGGESTIONS", 1)
+    assert form().schedule_names == []
