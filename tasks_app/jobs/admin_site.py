@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 SECTIONS = (
     ("admin:index", _("Home")),
     ("admin:django_celery_beat_periodictask_changelist", _("Schedules")),
+    ("admin:jobs_job_list", _("Jobs")),
     ("admin:jobs_run_changelist", _("Runs")),
     ("admin:everything", _("Everything")),
 )
@@ -38,6 +39,7 @@ class JobsAdminSite(AdminSite):
 
     home: Callable[[HttpRequest], dict[str, Any]] = staticmethod(_nothing)
     home_urls: Callable[[AdminSite], list[URLPattern]] = staticmethod(_no_urls)
+    job_urls: Callable[[AdminSite], list[URLPattern]] = staticmethod(_no_urls)
 
     site_header = _("Scheduled jobs")
     site_title = _("Scheduled jobs")
@@ -51,7 +53,7 @@ class JobsAdminSite(AdminSite):
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Django's, and the list of all models, which is the home no longer."""
         everything = path("everything/", self.admin_view(self.everything), name="everything")
-        return [everything, *self.home_urls(self), *super().get_urls()]
+        return [everything, *self.home_urls(self), *self.job_urls(self), *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The home."""

@@ -107,10 +107,10 @@ class OptionsForm(forms.Form):
 
     @property
     def command_line(self) -> str:
-        """The line that says the same, secrets masked; empty where no line does."""
-        shown = dict(self.options)
+        """The line that says the same, secrets masked, unjudged; empty where no line does."""
+        shown = self._said() if self.is_bound else dict(self._options)
         for name, field in self._fields.items():
-            if isinstance(field, SecretField) and self._is_secret_elsewhere(name, field):
+            if isinstance(field, SecretField) and self._is_secret_elsewhere(name, field, shown):
                 shown.setdefault(field.option.dest, field.masked)
         try:
             return command_lines.command_line(self.job, shown)
@@ -119,11 +119,9 @@ class OptionsForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         """Put the options together and let the parser judge them."""
-        told = {name: self._told(name) for name in self._fields if name in self.cleaned_data}
-        self._options = self._kept() | self._put_together(told)
-        refused = self._judge()
-        if not refused and not self.errors:
-            self._write_numbers(told)
+        self._options = self._said()
+        if not self._judge() and not self.errors:
+            self._write_numbers()
         self._ask_again_for_secrets()
         return self.cleaned_data
 
@@ -144,9 +142,18 @@ class OptionsForm(forms.Form):
         shown = {place.option.dest for place in self.layout.places.values()}
         return {dest: value for dest, value in self._stored.items() if dest in known and dest not in shown}
 
+    def _said(self) -> dict[str, Any]:
+        """What all fields say together."""
+        return self._kept() | self._put_together({name: self._told(name) for name in self._fields})
+
     def _told(self, name: str) -> Any:
         """What the field says; the stored value where it says nothing new."""
-        field, told = self._fields[name], self.cleaned_data[name]
+        field = self._fields[name]
+        try:
+            told = field.tell(self[name].data)
+        except forms.ValidationError:
+            # It stands beside the field.
+            return None
         dest = field.option.dest
         place = self.layout.place_of(dest, self._stored)
         if dest not in self._stored or place is None or place.name != name or name in self.unshown:
@@ -202,7 +209,7 @@ class OptionsForm(forms.Form):
         for place in places or [None]:
             self.add_error(place.name if place else None, refusal.text)
 
-    def _write_numbers(self, told: Mapping[str, Any]) -> None:
+    def _write_numbers(self) -> None:
         """A number whose text a type of the command's own has read is stored as a number."""
         parsed = vars(arguments.parse(self.parser, self._options))
         for dest, value in self._options.items():
@@ -219,12 +226,12 @@ class OptionsForm(forms.Form):
     def _posted_secret(self, name: str) -> Secret:
         return cast("Secret", self[name].data)
 
-    def _is_secret_elsewhere(self, name: str, field: SecretField) -> bool:
+    def _is_secret_elsewhere(self, name: str, field: SecretField, said: Mapping[str, Any]) -> bool:
         """Whether a page shows this form for stored options that were not given to it."""
         if not self.is_bound:
             return False
         posted = self._posted_secret(name)
-        in_force = self.layout.place_of(field.option.dest, self._options)
+        in_force = self.layout.place_of(field.option.dest, said)
         is_in_force = in_force is not None and in_force.name == name
         return is_in_force and posted.is_stored and not posted.is_cleared
 

@@ -15,6 +15,7 @@ from tasks_app.jobs.models import Run
 
 User = AbstractBaseUser | AnonymousUser
 
+VIEW = "jobs.view_run"
 START = "jobs.start_run"
 CANCEL = "jobs.cancel_run"
 PAUSE = "jobs.pause_schedule"
@@ -35,6 +36,11 @@ GROUPS = {
     "Job operators": (*_VIEW, *_OPERATE),
     "Schedule editors": (*_VIEW, *_OPERATE, *_EDIT),
 }
+
+
+def may_view(user: User) -> bool:
+    """Whether the user may look at runs."""
+    return _has(user, VIEW)
 
 
 def may_start(user: User, job_name: str) -> bool:
