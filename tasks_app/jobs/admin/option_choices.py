@@ -22,6 +22,7 @@ MOST_CHOICES = 200
 class ChoiceField(OptionField):
     """One of the parser's choices."""
 
+    says_default = True
     bare = '"'
     """Stands for the option without a value: no choice is written so."""
 
@@ -90,6 +91,8 @@ class FlagField(OptionField):
 
 class SwitchField(OptionField):
     """One of several flags, such as ``--cache`` and ``--no-cache``."""
+
+    says_default = True
 
     def show(self, value: Any) -> str:
         """The flag."""

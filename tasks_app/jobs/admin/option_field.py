@@ -24,6 +24,8 @@ class OptionField(forms.Field):
 
     hint: Any = ""
     """How to fill it in, where that needs saying."""
+    says_default = False
+    """Whether the field itself shows the default."""
 
     def __init__(self, place: Place, *, is_secret: bool = False) -> None:
         """With the option's own label and help."""
@@ -33,11 +35,11 @@ class OptionField(forms.Field):
         self.flags = option_labels.flags(place)
         self.is_needed = option_labels.is_required(place)
         help_text = option_labels.help_text(place, is_secret=is_secret)
-        hints = [self.hint] if is_secret else [option_labels.default_hint(place), str(self.hint)]
+        default = "" if is_secret or self.says_default else option_labels.default_hint(place)
         super().__init__(
             required=False,
             label=option_labels.label(place),
-            help_text=" ".join(filter(None, (help_text, *hints))),
+            help_text=option_labels.sentences(help_text, default, str(self.hint)),
             widget=self._widget(),
         )
 

@@ -64,6 +64,12 @@ def default_hint(place: Place) -> str:
     return _("Default: %(default)s.") % {"default": text} if text and not says_default(place) else ""
 
 
+def sentences(*texts: str) -> str:
+    """The texts one after the other, each ended by a full stop if it has none of its own."""
+    *firsts, last = [text for text in texts if text] or [""]
+    return " ".join([*(text if text[-1] in ".!?:)" else f"{text}." for text in firsts), last])
+
+
 def is_required(place: Place) -> bool:
     """Whether the parser insists on it; older ones say so of lists, too, which may be empty."""
     if not place.action.option_strings and place.action.nargs in (OPTIONAL, ZERO_OR_MORE, REMAINDER):

@@ -104,7 +104,8 @@ class OptionalField(OptionField):
         return self.action.nargs == ZERO_OR_MORE
 
     def _widget(self) -> forms.Widget:
-        return OptionalInput(text_attributes(self.place), is_list=self._is_list)
+        const = "" if self._is_list or self.action.const is None else str(self.action.const)
+        return OptionalInput(text_attributes(self.place), is_list=self._is_list, const=const)
 
 
 class SecretField(OptionField):

@@ -30,16 +30,19 @@ class OptionalInput(forms.TextInput):
 
     template_name = "admin/jobs/optional_input.html"
 
-    def __init__(self, attrs: dict[str, Any] | None = None, *, is_list: bool = False) -> None:
-        """With ``is_list`` the text has several lines."""
+    def __init__(
+        self, attrs: dict[str, Any] | None = None, *, is_list: bool = False, const: str = ""
+    ) -> None:
+        """With ``is_list`` the text has several lines; ``const`` is what the tick stands for."""
         super().__init__(attrs)
         self.is_list = is_list
+        self.const = const
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """Beside the text's own, whether it is ticked."""
         shown = value if isinstance(value, Optional) else Optional()
         context = super().get_context(name, shown.text, attrs)
-        context["widget"].update(is_bare=shown.is_bare, is_list=self.is_list)
+        context["widget"].update(is_bare=shown.is_bare, is_list=self.is_list, const=self.const)
         return context
 
     def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Optional:

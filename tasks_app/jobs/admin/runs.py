@@ -23,6 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks_app.jobs.admin import rights, run_actions, run_output, run_page
 from tasks_app.jobs.admin.run_list import RunList, run_list
 from tasks_app.jobs.admin.run_view import LiveView, OutputView
+from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status
 from tasks_app.jobs.running import again
 
@@ -204,6 +205,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             "original": page.run,
             "can_cancel": not page.is_final and rights.may_cancel(request.user),
             "can_start_again": page.is_final and rights.may_start(request.user, page.run.job),
+            "is_job": page.run.job in registry.all_jobs(),
         }
 
     def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:

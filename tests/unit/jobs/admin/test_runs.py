@@ -328,3 +328,16 @@ def test_secrets_are_masked_on_the_page_of_a_run(admin_client: Client) -> None:
     page = page_of(admin_client, made(job="choosing", options={"api_key": "hunter2", "days": 3}))
     assert "hunter2" not in page
     assert "<code>api_key</code></dt><dd><code>********</code>" in page
+
+
+def test_who_may_start_one_job_may_start_its_runs_again_and_no_others(client: Client, reader: User) -> None:
+    content_type = ContentType.objects.get_for_model(Run)
+    reader.user_permissions.add(
+        Permission.objects.create(
+            content_type=content_type, codename="start_job_probe", name="Can start probe"
+        )
+    )
+    assert press(client, "start_again", made(job="hello")).status_code == 403
+    run = made()
+    assert f"{reverse('admin:jobs_job_run', args=['probe'])}?run={run.pk}" in page_of(client, run)
+    assert press(client, "start_again", run).status_code == 302
