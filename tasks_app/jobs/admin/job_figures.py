@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Min, Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.defining.registry import Job
@@ -101,12 +101,18 @@ def _newest(names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
     fields = ("pk", "job", "status", "queued_at", "started_at", "finished_at")
     # Sliced within: SQLite takes no LIMIT in a part of a union.
     of_each = [
-        Run.objects.filter(pk__in=Run.objects.filter(job=name).order_by("-queued_at").values("pk")[:WINDOW])
-        .order_by()
-        .values_list(*fields)
-        for name in names
+        Run.objects.filter(pk__in=_newest_of(name)[:WINDOW]).order_by().values_list(*fields) for name in names
     ]
     return of_each[0].union(*of_each[1:], all=True) if len(of_each) > 1 else of_each[0]
+
+
+def _newest_of(name: str) -> QuerySet[Run, Any]:
+    """The keys of a job's runs, the newest first, along the index on job and moment.
+
+    With an equal sign PostgreSQL may walk through all jobs' runs by their moment instead, which takes long
+    where a job that once ran often has not run for a while. A range leaves it one index that has this order.
+    """
+    return Run.objects.filter(job__gte=name, job__lte=name).order_by("job", "-queued_at").values("pk")
 
 
 def _portions(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -117,7 +117,8 @@ def success_in_full(figures: Figures) -> str:
 
 def _runs_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
     figures = job_figures.figures([job.name])[job.name]
-    last = Run.objects.filter(job=job.name).newest_first().defer("traceback", "options", "args")[:LAST_RUNS]
+    newest = [run.pk for run in figures.runs[:LAST_RUNS]]
+    last = Run.objects.filter(pk__in=newest).newest_first().defer("traceback", "options", "args")
     return {
         "may_see_runs": True,
         "success": success_text(figures),

@@ -75,9 +75,7 @@ def test_each_job_has_its_own_runs() -> None:
     assert [each.succeeded for each in found.values()] == [1, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("jobs", "questions"), [(1, 1), (job_figures.JOBS_PER_QUESTION, 1), (500, 3), (0, 0)]
-)
+@pytest.mark.parametrize(("jobs", "questions"), [(0, 0), (1, 1), (200, 1), (500, 3)])
 def test_many_jobs_are_one_question(jobs: int, questions: int) -> None:
     with CaptureQueriesContext(connection) as asked:
         figures(f"job{number}" for number in range(jobs))
@@ -92,12 +90,10 @@ def plan_of(query: Any) -> str:
         return "\n".join(str(row[-1]) for row in cursor.fetchall())
 
 
-@pytest.mark.skipif(
-    "connection.vendor != 'sqlite'", reason="an empty table of PostgreSQL is always read whole"
-)
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL reads a small table whole")
 def test_no_question_reads_all_runs() -> None:
     plan = plan_of(job_figures._newest(["a", "b", "c"]))
-    assert plan.count("run_by_job (job=?)") == 3
+    assert plan.count("run_by_job (job>? AND job<?)") == 3
     assert "SCAN" not in plan
 
 

@@ -1,0 +1,116 @@
+"""Jobs in a browser: found, looked at, tried with a bad option, started, started again."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser.site import People, violations
+
+pytestmark = pytest.mark.browser
+
+PAGES = ("jobs/job/", "jobs/job/choosing/", "jobs/job/choosing/run/")
+RUN_PAGE = re.compile(r"/admin/jobs/run/[0-9a-f-]{36}/change/")
+
+
+def succeed(page: Page) -> None:
+    """Wait on a run's page until it says that the run has succeeded."""
+    for _ in range(60):
+        if page.get_by_text("succeeded").count():
+            return
+        page.wait_for_timeout(500)
+        page.reload()
+    raise AssertionError(page.get_by_role("main").inner_text())
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_is_accessible_and_without_errors(people: People, path: str, scheme: str) -> None:
+    assert violations(people.open(path, scheme=scheme)) == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_fits_a_phone(people: People, path: str) -> None:
+    page = people.open(path, width=390)
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+
+
+def test_a_job_is_run_after_a_bad_option_was_corrected(people: People) -> None:
+    page = people.open("jobs/job/", role="operator")
+    page.get_by_role("link", name="choosing", exact=True).click()
+    page.get_by_role("link", name="Run now…").click()
+    days = page.get_by_label("Days")
+    days.fill("many")
+    page.get_by_role("button", name="Run now").click()
+    expect(days).to_have_accessible_description(re.compile("argument --days: invalid int value: 'many'"))
+    assert violations(page) == []
+    days.fill("7")
+    page.get_by_role("button", name="Run now").click()
+    page.wait_for_url(RUN_PAGE)
+    succeed(page)
+    expect(page.get_by_role("main")).to_contain_text("text 7 real")
+
+
+def test_a_dry_run_is_a_button(people: People) -> None:
+    page = people.open("jobs/job/choosing/run/", role="operator")
+    page.get_by_role("button", name="Dry run").click()
+    page.wait_for_url(RUN_PAGE)
+    succeed(page)
+    expect(page.get_by_role("main")).to_contain_text("text 30 dry")
+
+
+def test_the_command_line_follows_what_is_typed_and_shows_no_secret(people: People) -> None:
+    page = people.open("jobs/job/choosing/run/", role="operator")
+    page.get_by_label("Api key").fill("hunter2")
+    page.get_by_label("Format").select_option("json")
+    line = page.get_by_label("The same by hand")
+    expect(line).to_have_value("manage.py choosing --format json --api-key '********'")
+
+
+def test_a_run_is_started_again_with_another_option(people: People) -> None:
+    page = people.open("jobs/job/choosing/run/", role="operator")
+    page.get_by_label("Days").fill("3")
+    page.get_by_label("Api key").fill("s3cret-enough")
+    page.get_by_role("button", name="Run now").click()
+    page.wait_for_url(RUN_PAGE)
+    succeed(page)
+    page.get_by_role("link", name="Run again with other options…").click()
+    expect(page.get_by_label("Days")).to_have_value("3")
+    assert "s3cret-enough" not in page.content()
+    page.get_by_label("Days").fill("4")
+    page.get_by_role("button", name="Run again").click()
+    page.wait_for_url(RUN_PAGE)
+    succeed(page)
+    expect(page.get_by_role("main")).to_contain_text("text 4 real")
+    expect(page.get_by_role("main")).to_contain_text("********")
+
+
+def test_a_job_is_run_by_keyboard_alone(people: People) -> None:
+    page = people.open("jobs/job/hello/run/", role="operator")
+    page.get_by_label("Verbosity").focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("button", name="Run now").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(RUN_PAGE)
+
+
+def test_a_viewer_looks_and_may_not_start(people: People) -> None:
+    page = people.open("jobs/job/choosing/", role="viewer")
+    expect(page.get_by_role("heading", name="Last runs")).to_be_visible()
+    assert page.get_by_role("link", name="Run now…").count() == 0
+    answer = page.request.get("/admin/jobs/job/choosing/run/")
+    assert answer.status == 403
+
+
+def test_without_scripts_a_job_is_run_all_the_same(people: People) -> None:
+    state = people.open(role="operator").context.storage_state()
+    context = people.browser.new_context(
+        base_url=people.site.url, java_script_enabled=False, storage_state=state
+    )
+    people.contexts.append(context)
+    page = context.new_page()
+    page.goto("/admin/jobs/job/choosing/run/")
+    page.get_by_label("Days").fill("5")
+    page.get_by_role("button", name="Run now").click()
+    page.wait_for_url(RUN_PAGE)
