@@ -13,6 +13,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
+from django_celery_beat.models import PeriodicTask
 
 User = AbstractBaseUser | AnonymousUser
 """Whoever passed the admin's door; an anonymous user does not."""
@@ -70,9 +71,14 @@ def _log(user: User, targets: Iterable[Model], flag: int, message: str) -> None:
             user_id=user.pk,
             content_type=ContentType.objects.get_for_model(target, for_concrete_model=False),
             object_id=str(target.pk),
-            object_repr=str(target)[:200],
+            object_repr=_name(target)[:200],
             action_flag=flag,
             change_message=message,
         )
         for target in targets
     )
+
+
+def _name(target: Model) -> str:
+    # A schedule's own text reads its times: a query for each, and an error where they are unreadable.
+    return str(target.name if isinstance(target, PeriodicTask) else target)

@@ -5,6 +5,8 @@ finds what sends no signal (``update()``, SQL, fixtures, migrations) by letting 
 schedule's ``timing`` with the one that was kept.
 """
 
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from django.db.models import F, Q
@@ -40,6 +42,14 @@ def connect() -> None:
     post_save.connect(_policy_saved, SchedulePolicy, dispatch_uid="jobs.following.policy")
     for signal in post_save, post_delete:
         signal.connect(_pause_changed, Pause, dispatch_uid="jobs.following.pause")
+
+
+def look_again(schedule_ids: Collection[int] | None, now: datetime) -> None:
+    """Let beat look at slots of these schedules, or of all, that have passed while a pause held them."""
+    held = NextSlot.objects.filter(broken="", slot__lte=now)
+    if schedule_ids is not None:
+        held = held.filter(schedule__in=schedule_ids)
+    held.update(due_at=now)
 
 
 class Reconciliation:
@@ -102,10 +112,5 @@ def _policy_saved(
 
 def _pause_changed(sender: Any, instance: Pause, *, raw: bool = False, **kwargs: Any) -> None:
     """Beat looks again at what the pause may hold: slots in the past that have not been recorded."""
-    if raw:
-        return
-    now = timezone.now()
-    held = NextSlot.objects.filter(broken="", slot__lte=now)
-    if instance.schedule_id is not None:
-        held = held.filter(schedule=instance.schedule_id)
-    held.update(due_at=now)
+    if not raw:
+        look_again(None if instance.schedule_id is None else [instance.schedule_id], timezone.now())

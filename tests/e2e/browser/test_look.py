@@ -9,6 +9,8 @@ pytestmark = pytest.mark.browser
 PAGES = (
     "",
     "jobs/run/",
+    "django_celery_beat/periodictask/",
+    "django_celery_beat/periodictask/pause_service/",
     "everything/",
 )
 

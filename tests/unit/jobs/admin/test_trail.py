@@ -3,7 +3,8 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import AnonymousUser, User
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django.db import connection
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from tasks_app.jobs.admin import trail
 from tasks_app.jobs.admin.trail import Change
@@ -23,7 +24,7 @@ def test_an_edit_can_be_read_again() -> None:
     assert trail.changes_of(entry) == [change]
     assert (entry.get_change_message(), entry.object_repr, entry.user.username) == (
         "Changed cron.",
-        "hourly: every hour",
+        "hourly",
         "ann",
     )
 
@@ -59,3 +60,13 @@ def test_only_what_differs_is_a_change() -> None:
 def test_nobody_can_do_nothing() -> None:
     with pytest.raises(ValueError, match="nobody"):
         trail.noted(AnonymousUser(), [a_schedule()], "Paused.")
+
+
+def test_a_schedule_whose_times_cannot_be_read_has_entries_too() -> None:
+    schedule = a_schedule()
+    crontab = CrontabSchedule.objects.create()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE django_celery_beat_crontabschedule SET timezone = 'Mars/Olympus'")
+    PeriodicTask.objects.update(interval=None, crontab=crontab)
+    trail.noted(User.objects.create(username="ann"), PeriodicTask.objects.filter(pk=schedule.pk), "Resumed.")
+    assert LogEntry.objects.get().object_repr == "hourly"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -129,3 +130,44 @@ def test_a_held_slot_starts_as_soon_as_its_schedule_is_resumed(clock: time_machi
     assert NextSlot.objects.get().due_at == NOON + 10 * MINUTE
     ledger.record_due(NOON + 10 * MINUTE)
     assert [(run.scheduled_for, run.status) for run in Run.objects.all()] == [(NOON, "queued")]
+
+
+def test_many_are_paused_together() -> None:
+    one, two, other = hourly("one"), hourly("two"), hourly("other")
+    pausing.pause_all([one.pk, two.pk], now=NOON - HOUR, until=NOON + HOUR, reason="move", who="ann")
+    assert (paused(one), paused(two), paused(other)) == (True, True, False)
+    assert {(each.reason, each.who) for each in Pause.objects.all()} == {("move", "ann")}
+
+
+def test_of_many_what_is_paused_already_stays_paused_until_the_new_end() -> None:
+    one, two = hourly("one"), hourly("two")
+    pausing.pause(one, now=NOON - HOUR, until=None, reason="move", on_resume=PausedSlots.RUN_ONCE)
+    pausing.pause_all([one.pk, two.pk], now=NOON, until=NOON + HOUR, who="bob")
+    standing = Pause.objects.get(schedule=one)
+    assert (standing.since, standing.until, standing.who) == (NOON - HOUR, NOON + HOUR, "bob")
+    assert (standing.reason, standing.on_resume) == ("move", "once")
+    assert Pause.objects.filter(schedule=two).count() == 1
+
+
+def test_many_are_resumed_together_and_it_is_known_which() -> None:
+    one, two = hourly("one"), hourly("two")
+    pausing.pause(one, now=NOON - HOUR, until=None)
+    assert pausing.resume_all([one.pk, two.pk], now=NOON - MINUTE) == {one.pk}
+    assert not paused(one)
+
+
+def test_beat_looks_again_at_what_was_held_when_many_are_resumed() -> None:
+    schedule = hourly(handled_until=NOON - 2 * HOUR)
+    pausing.pause_all([schedule.pk], now=NOON - 2 * HOUR, until=None, on_resume=PausedSlots.RUN_ONCE)
+    ledger.record_due(NOON - MINUTE)
+    assert NextSlot.objects.get().slot == NOON - HOUR
+    assert NextSlot.objects.get().due_at != NOON - MINUTE
+    pausing.resume_all([schedule.pk], now=NOON - MINUTE)
+    assert NextSlot.objects.get().due_at == NOON - MINUTE
+
+
+def test_many_cost_no_more_statements_than_few(django_assert_max_num_queries: Any) -> None:
+    ids = [hourly(f"number {number}").pk for number in range(30)]
+    with django_assert_max_num_queries(10):
+        pausing.pause_all(ids, now=NOON - HOUR, until=None)
+        pausing.resume_all(ids, now=NOON - MINUTE)

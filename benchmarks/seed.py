@@ -1,0 +1,57 @@
+"""Fills a database to measure the admin on: ``python -m benchmarks.seed --schedules 1000 --runs 1000000``.
+
+The database is the one that ``DATABASE_URL`` names; it is migrated first. One that has runs or schedules
+already is left alone. The schedules are switched on: a beat that runs on this database starts them.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+import django
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Migrate, fill, and say how long it took."""
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
+    django.setup()
+    _seed(options.schedules, options.runs)
+
+
+def _seed(schedule_count: int, run_count: int) -> None:
+    from django.core.management import call_command
+    from django.utils import timezone
+    from django_celery_beat.models import PeriodicTask
+
+    from benchmarks import population, seeded_runs, seeded_schedules
+    from tasks_app.jobs.models import Run
+
+    # It would tell of each broken schedule, which are wanted here.
+    logging.getLogger("tasks_app.jobs.scheduling.ledger").setLevel(logging.CRITICAL)
+    started = time.monotonic()
+    call_command("migrate", verbosity=0)
+    if Run.objects.exists() or PeriodicTask.objects.exists():
+        raise SystemExit("This database has runs or schedules already: nothing was put into it.")
+    schedules = seeded_schedules.make(schedule_count)
+    seeded_runs.make(schedules, run_count, timezone.now())
+    longest = seeded_runs.make_output()
+    population.analyze()
+    sys.stdout.write(
+        f"{schedule_count} schedules and {run_count} runs in {time.monotonic() - started:.0f} s;"
+        f" the run with the most output is {longest}.\n"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.seed", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=1_000_000)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Runs as they come about in weeks: schedule by schedule at its own pace, written in the order of time."""
+
+import heapq
+import random
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from benchmarks import bulk
+from benchmarks.seeded_schedules import Seeded
+from tasks_app.jobs.models import Run, RunOutput, Status, Stream, Trigger
+
+RUN_FIELDS = (
+    *("id", "job", "options", "args", "trigger", "who", "schedule", "schedule_name", "scheduled_for"),
+    *("folded", "status", "attempt", "queued_at", "publish_count", "started_at", "finished_at"),
+    *("concurrency_key", "cancelled_by", "worker", "exit_code", "error", "traceback"),
+)
+OUTPUT_FIELDS = ("run", "attempt", "number", "stream", "text", "written_at")
+
+# Of a thousand runs.
+MIX = {
+    Status.SUCCEEDED: 945,
+    Status.FAILED: 25,
+    Status.SKIPPED: 12,
+    Status.MISSED: 8,
+    Status.TIMED_OUT: 4,
+    Status.LOST: 3,
+    Status.CANCELLED: 2,
+    Status.EXPIRED: 1,
+}
+NOT_EXECUTED = (Status.SKIPPED, Status.MISSED, Status.EXPIRED)
+ERRORS = {
+    Status.FAILED: "CommandError: the other side did not answer",
+    Status.SKIPPED: "Skipped: another run of the same job was still running.",
+    Status.MISSED: "late: late slots are skipped",
+    Status.TIMED_OUT: "Longer than its time limit.",
+    Status.LOST: "Its heartbeat stopped.",
+    Status.CANCELLED: "Cancelled by ann.",
+    Status.EXPIRED: "Not started before its starting deadline.",
+}
+TRACEBACK = "Traceback (most recent call last):\n" + '  File "job.py", line 1, in handle\n' * 20
+BY_HAND_IN = 50
+"""One run in so many was started by hand and belongs to no schedule."""
+WITH_OUTPUT = 2000
+PIECES, LINES = 2, 10
+LONG_PIECES, LONG_LINES = 400, 50
+"""What is kept of one run's output at most, 1 MiB."""
+LINE = "line {number:05}: \x1b[32mok\x1b[0m, and nothing worth knowing\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Slot:
+    """A moment at which a run came about, and of which schedule."""
+
+    moment: datetime
+    schedule: Seeded
+
+
+def make(schedules: Sequence[Seeded], count: int, now: datetime) -> None:
+    """Put so many runs of the schedules into the database, the last of them just before ``now``."""
+    dice = random.Random(count)
+    bulk.insert(
+        Run,
+        RUN_FIELDS,
+        (_run(slot, number, dice) for number, slot in enumerate(_slots(schedules, count, now))),
+    )
+
+
+def make_output() -> uuid.UUID:
+    """Give the newest runs some output, and the newest of all very much of it; returns that one's id."""
+    executed = Run.objects.filter(finished_at__isnull=False, exit_code__isnull=False).newest_first()
+    runs = list(executed.values_list("pk", "started_at")[:WITH_OUTPUT])
+    bulk.insert(RunOutput, OUTPUT_FIELDS, _output(runs))
+    longest: uuid.UUID = runs[0][0]
+    return longest
+
+
+def _slots(schedules: Sequence[Seeded], count: int, now: datetime) -> Iterator[_Slot]:
+    """Oldest first, as many as are wanted, the newest of them just before the moment."""
+    minute = now.replace(second=0, microsecond=0)
+    per_day = sum(timedelta(days=1) / each.every for each in schedules)
+    # One pace more, since a whole number of slots lies in no span.
+    start = minute - timedelta(days=count / per_day) - max(each.every for each in schedules)
+    merged = heapq.merge(
+        *(_slots_of(each, number, start, minute) for number, each in enumerate(schedules)),
+        key=lambda slot: slot.moment,
+    )
+    surplus = sum((minute - start) // each.every for each in schedules) - count
+    return islice(merged, max(surplus, 0), None)
+
+
+def _slots_of(schedule: Seeded, number: int, start: datetime, end: datetime) -> Iterator[_Slot]:
+    # Spread over the pace, by whole minutes as cron's slots are.
+    offset = timedelta(minutes=number * 7) % schedule.every
+    for step in range((end - start) // schedule.every, 0, -1):
+        yield _Slot(moment=end - offset - (step - 1) * schedule.every, schedule=schedule)
+
+
+def _run(slot: _Slot, number: int, dice: random.Random) -> tuple[Any, ...]:
+    schedule, is_by_hand = slot.schedule, number % BY_HAND_IN == 0
+    (status,) = dice.choices(list(MIX), weights=list(MIX.values()))
+    is_executed = status not in NOT_EXECUTED
+    started_at = slot.moment + timedelta(seconds=dice.uniform(0.1, 2))
+    took = timedelta(seconds=min(dice.lognormvariate(1 + schedule.pk % 5, 0.4), 3500))
+    return (
+        *(uuid.UUID(int=dice.getrandbits(128)), schedule.job, "{}", "[]"),
+        *((Trigger.CLI.value, "ann", None, "", None) if is_by_hand else _of_schedule(slot)),
+        *(0, status.value, 1, slot.moment, 1),
+        *((started_at, started_at + took) if is_executed else (None, slot.moment)),
+        *("", "ann" if status is Status.CANCELLED else "", "worker@here" if is_executed else ""),
+        *(
+            _exit_code(status),
+            ERRORS.get(status, ""),
+            "Traceback\n  line\n" * 20 if status is Status.FAILED else "",
+        ),
+    )
+
+
+def _of_schedule(slot: _Slot) -> tuple[Any, ...]:
+    return Trigger.SCHEDULE.value, "", slot.schedule.pk, slot.schedule.name, slot.moment
+
+
+def _exit_code(status: Status) -> int | None:
+    if status in NOT_EXECUTED or status is Status.LOST:
+        return None
+    return 0 if status is Status.SUCCEEDED else 1
+
+
+def _output(runs: Sequence[tuple[uuid.UUID, datetime]]) -> Iterator[tuple[Any, ...]]:
+    for number, (run_id, started_at) in enumerate(runs):
+        pieces, lines = (PIECES, LINES) if number else (LONG_PIECES, LONG_LINES)
+        for piece in range(pieces):
+            stream = Stream.STDERR if piece % 10 == 1 else Stream.STDOUT
+            text = "".join(LINE.format(number=piece * lines + line) for line in range(lines))
+            yield run_id, 1, piece, stream.value, text, started_at

@@ -1,0 +1,99 @@
+"""How the list of schedules is narrowed down. Each filter is one choice, or none."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.defining import registry
+from tasks_app.jobs.models import Pause, Run, Status
+from tasks_app.jobs.scheduling.timing import KINDS
+
+Choices = Sequence[tuple[str, Any]]
+
+
+class StateFilter(admin.SimpleListFilter):
+    """On, off, paused by itself, broken."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """The states."""
+        return [("on", _("on")), ("off", _("off")), ("paused", _("paused")), ("broken", _("broken"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        """Those in the state."""
+        match self.value():
+            case "on" | "off" as value:
+                return queryset.filter(enabled=value == "on")
+            case "paused":
+                own = Pause.objects.open_at(timezone.now()).filter(schedule__isnull=False)
+                return queryset.filter(pk__in=own.values("schedule"))
+            case "broken":
+                return queryset.filter(Q(next_slot__isnull=False) & ~Q(next_slot__broken=""))
+        return queryset
+
+
+class JobFilter(admin.SimpleListFilter):
+    """What is started."""
+
+    title = _("job")
+    parameter_name = "job"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """The jobs and tasks that have schedules."""
+        tasks = PeriodicTask.objects.order_by("task").values_list("task", flat=True).distinct()
+        return sorted(((task, job_name(task)) for task in tasks), key=lambda choice: choice[1])
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        """Those that start it."""
+        return queryset.filter(task=self.value()) if self.value() else queryset
+
+
+class KindFilter(admin.SimpleListFilter):
+    """How the times are given."""
+
+    title = _("times")
+    parameter_name = "times"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """The kinds, in an operator's words."""
+        words = (_("cron"), _("interval"), _("sun"), _("one moment"))
+        return list(zip(KINDS, words, strict=True))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        """Those of the kind."""
+        kind = self.value()
+        return queryset.filter(**{f"{kind}__isnull": False}) if kind in KINDS else queryset
+
+
+class LastStatusFilter(admin.SimpleListFilter):
+    """How the newest run of the schedule stands: a step into one index for each schedule."""
+
+    title = _("last run")
+    parameter_name = "last"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """Every state."""
+        return Status.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        """Those whose newest run is in the state."""
+        if self.value() not in Status:
+            return queryset
+        newest = Run.objects.filter(schedule=OuterRef("pk")).order_by("-queued_at")
+        newest_status = Subquery(newest.values("status")[:1])
+        found: QuerySet[PeriodicTask] = queryset.alias(last=newest_status).filter(last=self.value())
+        return found
+
+
+def job_name(task: str) -> str:
+    """A job's name by its task's; an ordinary task keeps its own."""
+    job = registry.all_jobs().get(task.rpartition(".")[2])
+    return job.name if job and job.task_name == task else task

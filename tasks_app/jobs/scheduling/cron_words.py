@@ -1,0 +1,122 @@
+"""Cron in plain language: the usual shapes in the words a person would use, all others by cronsim.
+
+What it says is true for every expression that ``cron_expression.parse`` takes; an expression that it
+refuses raises its ``RuleError``. The zone is not part of the words: ``needs_zone`` says whether they mean
+something else in another one.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from cronsim.explain import explain
+
+from tasks_app.jobs.scheduling.cron_expression import ParsedCron, parse
+
+_DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+_EVERY_DAY = set(range(7))
+_WEEKDAYS = {1, 2, 3, 4, 5}
+_MOST_TIMES = 4
+"""More times of day than this are not listed one by one."""
+
+_QUARTER = 15
+_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
+_PLAIN_TERM = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+_NUMBER_TH = re.compile(r"\b([0-9]+)th\b")
+
+
+@lru_cache(maxsize=4096)
+def in_words(expression: str) -> str:
+    """The expression as a phrase, such as "every weekday at 03:00"."""
+    parsed = parse(expression)
+    return _usual(parsed) or _explained(parsed)
+
+
+def needs_zone(expression: str) -> bool:
+    """Whether the words depend on a zone: every 5 minutes are the same everywhere, 03:00 is not."""
+    parsed = parse(expression)
+    step = _step(parsed.minutes, 60)
+    # Zones differ by whole quarters of an hour.
+    is_everywhere_alike = step is not None and _QUARTER % step == 0 and len(parsed.hours) == 24
+    return not (is_everywhere_alike and parsed.canonical.split()[2:] == ["*", "*", "*"])
+
+
+def listed(words: Sequence[str]) -> str:
+    """The words with commas and an "and"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 11th."""
+    return f"{number}{'th' if number // 10 == 1 else _ENDINGS.get(number % 10, 'th')}"
+
+
+def _usual(parsed: ParsedCron) -> str | None:
+    _minute, _hour, days, months, weekdays = parsed.canonical.split()
+    if months != "*":
+        return None
+    times, pace = _times(parsed), _pace(parsed)
+    if (weekday := _weekday_words(weekdays)) and days == "*":
+        if pace:
+            return pace if weekday == "every day" else f"{pace}, {weekday}"
+        return f"{weekday} {times}" if times else None
+    if weekdays == "*" and times and (dates := _numbers(days)):
+        return f"{times} on the {listed([ordinal(date) for date in dates])} of every month"
+    return None
+
+
+def _times(parsed: ParsedCron) -> str | None:
+    """The times of day, where they are few."""
+    if len(parsed.hours) * len(parsed.minutes) > _MOST_TIMES:
+        return None
+    return f"at {listed([f'{hour:02}:{minute:02}' for hour in parsed.hours for minute in parsed.minutes])}"
+
+
+def _pace(parsed: ParsedCron) -> str | None:
+    """How often, where it is all day long."""
+    hours, minutes = _step(parsed.hours, 24), _step(parsed.minutes, 60)
+    if hours == 1 and minutes:
+        return "every hour" if minutes == 60 else every(minutes, "minute")
+    if len(parsed.minutes) > 1 or hours is None or hours > 12:
+        return None
+    past = parsed.minutes[0]
+    return every(hours, "hour") + (f" at {past} minutes past" if past else "")
+
+
+def every(count: int, unit: str) -> str:
+    """The pace in words: every hour, every 2 hours."""
+    return f"every {unit}" if count == 1 else f"every {count} {unit}s"
+
+
+def _step(numbers: Sequence[int], size: int) -> int | None:
+    """The distance of numbers that go round the clock evenly from 0."""
+    step = size // len(numbers)
+    return step if tuple(numbers) == tuple(range(0, size, step)) and size % step == 0 else None
+
+
+def _weekday_words(field: str) -> str | None:
+    numbers = {number % 7 for number in _numbers(field)} if field != "*" else _EVERY_DAY
+    if not numbers:
+        return None
+    if numbers == _EVERY_DAY:
+        return "every day"
+    if numbers == _WEEKDAYS:
+        return "every weekday"
+    # The week of the words begins on Monday.
+    return f"every {listed([_DAYS[number] for number in sorted(numbers, key=lambda day: (day - 1) % 7)])}"
+
+
+def _numbers(field: str) -> list[int]:
+    """The numbers of a field of plain numbers and ranges; none where it holds anything else."""
+    matches = [_PLAIN_TERM.fullmatch(term) for term in field.split(",")]
+    if not all(matches):
+        return []
+    ranges = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in matches if match]
+    return sorted({number for each in ranges for number in each})
+
+
+def _explained(parsed: ParsedCron) -> str:
+    words: str = explain(parsed.canonical)
+    # cronsim writes 21th, 22th and 23th.
+    words = _NUMBER_TH.sub(lambda match: ordinal(int(match[1])), words)
+    return words[0].lower() + words[1:]

@@ -1,0 +1,147 @@
+"""Schedules are acted upon from their list, in a browser, with worker and beat running."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.browser.site import People, violations
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.browser
+
+LIST = "django_celery_beat/periodictask/"
+MAKE = """
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+crontab = CrontabSchedule.objects.create(minute="0", hour="3", day_of_month="1")
+PeriodicTask.objects.create(name={name!r}, task="probes.probe", crontab=crontab, description={name!r})
+"""
+
+
+def schedule(people: People, name: str) -> str:
+    """A schedule that is due once a month; returns its name."""
+    people.site.service.shell(MAKE.format(name=name))
+    return name
+
+
+def listed(page: Page, name: str) -> Locator:
+    """The schedule's row, or card."""
+    return page.locator("#result_list tbody tr").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def select(page: Page, name: str) -> None:
+    listed(page, name).get_by_role("checkbox").check()
+
+
+def press(page: Page, button: str) -> None:
+    page.locator("#changelist-form").get_by_role("button", name=button, exact=True).click()
+
+
+def _has_succeeded(page: Page, name: str) -> bool:
+    """Whether the list, looked at again, says so."""
+    page.goto(f"/admin/{LIST}")
+    return listed(page, name).get_by_role("link", name="succeeded").is_visible()
+
+
+def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
+    name = schedule(people, "to pause")
+    page = people.open(LIST, role="operator")
+    select(page, name)
+    press(page, "Pause…")
+    page.get_by_label("How long").select_option("for 4 hours")
+    page.get_by_label("Reason").fill("the database moves")
+    assert violations(page) == []
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(listed(page, name)).to_contain_text(
+        re.compile(r"paused\s*ends in .* by operator: the database moves")
+    )
+    select(page, name)
+    press(page, "Resume")
+    expect(listed(page, name).locator(".field-state")).to_have_text("on")
+
+
+def test_run_now_leaves_a_mark_that_leads_to_the_run(people: People) -> None:
+    name = schedule(people, "to run")
+    page = people.open(LIST, role="operator")
+    expect(listed(page, name)).to_contain_text("none yet")
+    select(page, name)
+    press(page, "Run now")
+    page.get_by_text("A run was started").wait_for()
+    wait_until(lambda: _has_succeeded(page, name), what="the run has succeeded")
+    expect(listed(page, name).get_by_role("img", name="Last run: 1 succeeded")).to_be_visible()
+    listed(page, name).get_by_role("link", name="succeeded").click()
+    page.wait_for_url(re.compile(r"/jobs/run/[0-9a-f-]{36}/"))
+
+
+def test_a_viewer_has_no_buttons_and_is_refused(people: People) -> None:
+    name = schedule(people, "to look at")
+    page = people.open(LIST, role="viewer")
+    expect(listed(page, name)).to_be_visible()
+    assert page.get_by_role("button", name="Run now").count() == 0
+    assert page.get_by_role("checkbox").count() == 0
+    assert page.get_by_role("link", name="Pause the whole service…").count() == 0
+    token = page.context.cookies(page.url)
+    csrf = next(cookie["value"] for cookie in token if cookie["name"] == "csrftoken")
+    form: dict[str, str | float | bool] = {
+        "action": "run_tasks",
+        "_selected_action": "1",
+        "csrfmiddlewaretoken": csrf,
+    }
+    answer = page.request.post(f"/admin/{LIST}", form=form, headers={"Referer": page.url})
+    assert answer.status == 403
+    assert "CSRF" not in answer.text()
+
+
+def test_the_whole_service_is_paused_and_resumed(people: People) -> None:
+    page = people.open(LIST, role="operator")
+    page.get_by_role("link", name="Pause the whole service…").click()
+    page.get_by_label("Reason").fill("the broker moves")
+    assert violations(page) == []
+    page.get_by_role("button", name="Pause the whole service").click()
+    banner = page.get_by_role("status").filter(has_text="The whole service is paused")
+    expect(banner).to_contain_text("by operator: the broker moves")
+    banner.get_by_role("button", name="Resume the whole service").click()
+    page.get_by_text("The whole service is resumed.").wait_for()
+    expect(banner).to_have_count(0)
+
+
+def test_the_list_is_narrowed_by_keyboard(people: People) -> None:
+    name, other = schedule(people, "to find"), schedule(people, "to overlook")
+    page = people.open(LIST, role="viewer")
+    page.get_by_label("Search").fill("find")
+    page.keyboard.press("Enter")
+    expect(listed(page, name)).to_be_visible()
+    expect(listed(page, other)).to_have_count(0)
+    assert violations(page) == []
+
+
+def test_actions_work_without_a_script(people: People) -> None:
+    name = schedule(people, "to switch")
+    page = people.open(LIST, role="editor")
+    storage = page.context.storage_state()
+    context = people.browser.new_context(
+        base_url=people.site.url, java_script_enabled=False, storage_state=storage
+    )
+    people.contexts.append(context)
+    plain = context.new_page()
+    plain.goto(f"/admin/{LIST}")
+    select(plain, name)
+    press(plain, "Switch off")
+    expect(listed(plain, name).locator(".field-state")).to_have_text("off")
+    select(plain, name)
+    press(plain, "Pause…")
+    plain.get_by_role("button", name="Pause", exact=True).click()
+    expect(listed(plain, name).locator(".field-state")).to_contain_text("paused")
+
+
+def test_a_phone_shows_a_card_for_each_schedule(people: People) -> None:
+    name = schedule(people, "to hold in the hand")
+    page = people.open(LIST, role="operator", width=390)
+    card = listed(page, name)
+    box, table = card.bounding_box(), page.locator("#result_list").bounding_box()
+    assert box is not None
+    assert table is not None
+    assert table["width"] <= 390
+    assert box["height"] > 80
+    expect(card.get_by_role("checkbox")).to_be_visible()
+    assert violations(page) == []
