@@ -67,8 +67,10 @@ def test_the_message_is_that_of_send_task(recorder: Any, options: dict[str, Any]
 
 def test_a_rule_for_where_tasks_go_is_asked(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = prepare([lambda name, *args, **kwargs: {"queue": "by rule"}])
+    # It is made when it is first asked for, of the rules that there are then: of these, they would stay.
+    router = current_app.amqp.router
     monkeypatch.setattr(current_app.amqp, "_rtable", rules)
-    monkeypatch.setattr(current_app.amqp.router, "routes", rules)
+    monkeypatch.setattr(router, "routes", rules)
     assert send(recorder)["routing_key"] == "by rule"
 
 
