@@ -1,5 +1,6 @@
 """``manage.py runs`` with real processes: a run is followed, left alone, cancelled and retried."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -31,11 +32,17 @@ def wait_for(running: Service, run_id: str, status: str) -> None:
     wait_until(lambda: state_of(running, run_id) == status, what=f"the run is {status}")
 
 
-def started(running: Service, tenant: str, seconds: float) -> str:
-    """A run of its own tenant that is running."""
-    run_id = called(running, "lasting", f'{{"seconds": {seconds}, "tenant": "{tenant}"}}')
+def started(running: Service, tenant: str) -> str:
+    """A run of its own tenant that is running, and goes on until it is finished or cancelled."""
+    options = {"seconds": 600, "tenant": tenant, "until": str(running.folder / tenant)}
+    run_id = called(running, "lasting", json.dumps(options))
     wait_for(running, run_id, "running")
     return run_id
+
+
+def finish(running: Service, tenant: str) -> None:
+    """Let the tenant's run succeed."""
+    (running.folder / tenant).touch()
 
 
 @contextmanager
@@ -62,9 +69,10 @@ def following(running: Service, run_id: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_output_is_seen_while_the_run_goes_on_and_its_end_is_the_followers(running: Service) -> None:
-    run_id = started(running, "followed", 15)
+    run_id = started(running, "followed")
     with following(running, run_id) as process:
         assert state_of(running, run_id) == "running"
+        finish(running, "followed")
         stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (0, "")
     assert stderr.endswith(f"Run {run_id[:8]}: succeeded\n")
@@ -80,7 +88,7 @@ def test_a_failed_run_fails_its_follower_with_its_own_code(running: Service) -> 
 
 
 def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> None:
-    run_id = started(running, "left alone", 15)
+    run_id = started(running, "left alone")
     with following(running, run_id) as process:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
@@ -88,11 +96,12 @@ def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> No
     assert "the run goes on" in stderr
     assert "Traceback" not in stderr
     assert state_of(running, run_id) == "running"
+    finish(running, "left alone")
     wait_for(running, run_id, "succeeded")
 
 
 def test_a_cancelled_run_ends_and_says_who_asked(running: Service) -> None:
-    run_id = started(running, "cancelled", 30)
+    run_id = started(running, "cancelled")
     with following(running, run_id) as process:
         done = running.manage("runs", "cancel", run_id[:13], "--reason", "too slow")
         _, stderr = process.communicate(timeout=60)
@@ -124,4 +133,4 @@ def test_a_reader_that_has_enough_is_no_error(running: Service, more: tuple[str,
         process.stdout.read(1)
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from tasks_app.jobs.command import JobCommand
@@ -22,6 +23,7 @@ class Command(JobCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--seconds", type=float, default=1)
+        parser.add_argument("--until", type=Path, help="End as soon as there is such a file.")
         parser.add_argument("--tenant", default="")
         parser.add_argument("--stubborn", action="store_true", help="Do not end when asked to.")
         parser.add_argument("--fork", action="store_true", help="Let a child process leave this code too.")
@@ -48,6 +50,8 @@ class Command(JobCommand):
             # A function of C that keeps the interpreter's lock.
             ctypes.PyDLL(None).sleep(3600)
         for _ in self.progress(range(int(options["seconds"] / STEP_SECONDS)), description="lasting"):
+            if options["until"] and options["until"].exists():
+                return
             _sleep(stubborn=options["stubborn"])
 
 
