@@ -12,8 +12,9 @@ PYTEST ?=
 PARALLEL ?= 2
 # What a database can change: its locks, its transactions, its outages. All the rest once, on SQLite; on PostgreSQL
 # by hand: POSTGRES_TESTS='tests/integration -m "not embedded"'
-POSTGRES_TESTS ?= tests/unit tests/integration/test_the_four_ways.py tests/integration/run_faults \
-	tests/integration/runs/test_overlap.py tests/integration/runs/test_disorder.py \
+POSTGRES_TESTS ?= tests/unit tests/integration/test_the_four_ways.py \
+	$(addprefix tests/integration/run_faults/test_, database.py processes.py chaos.py) \
+	$(addprefix tests/integration/runs/test_, overlap.py disorder.py) \
 	tests/integration/test_faults.py::test_beats_and_redis_are_killed_in_turn_and_every_slot_is_executed_once \
 	tests/integration/test_faults.py::test_beat_waits_for_the_database_says_so_once_and_goes_on
 

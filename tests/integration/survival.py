@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -122,6 +123,25 @@ def call(running: Service, job: str, *, task_id: UUID | None = None, **options: 
     with Celery(broker=running.environment["REDIS_URL"], set_as_current=False) as app:
         app.send_task(f"probes.{job}", kwargs=options, task_id=str(pk), retry=False)
     return pk
+
+
+def call_lasting(running: Service, job: str, **options: Any) -> UUID:
+    """Call a job that goes on, attempt after attempt, until it is let end."""
+    return call(running, job, seconds=600, until=str(_end_file(running, job)), **options)
+
+
+@contextmanager
+def let_end(running: Service, job: str) -> Iterator[None]:
+    """Inside the block the job's runs that were called to last come to their end."""
+    _end_file(running, job).touch()
+    try:
+        yield
+    finally:
+        _end_file(running, job).unlink()
+
+
+def _end_file(running: Service, job: str) -> Path:
+    return running.folder / f"end of {job}"
 
 
 def enqueue(running: Service, job: str, *, count: int = 1, **options: Any) -> list[UUID]:

@@ -16,7 +16,9 @@ from tests.integration.service import Service
 from tests.integration.survival import (
     attempts_of,
     call,
+    call_lasting,
     kill_whole,
+    let_end,
     output_of,
     run_row,
     suspended,
@@ -66,7 +68,7 @@ def test_a_job_that_kills_its_process_each_time_does_not_do_so_for_ever(
 
 
 def test_the_loss_of_a_whole_worker_is_found_by_the_lease(running: Service, worker: str, say: Say) -> None:
-    lost, again = call(running, "lasting", seconds=3), call(running, "restarting", seconds=3)
+    lost, again = call_lasting(running, "lasting"), call_lasting(running, "restarting")
     when_begun(running, lost)
     when_begun(running, again)
     kill_whole(running, worker)
@@ -76,7 +78,7 @@ def test_the_loss_of_a_whole_worker_is_found_by_the_lease(running: Service, work
     assert row.status == "lost"
     assert f"({row.worker}) was last heard of at" in row.error
     assert row.worker.startswith(f"{worker}@here:")
-    with another_worker(running) as second:
+    with another_worker(running) as second, let_end(running, "restarting"):
         row = wait_for_end(running, again)
     assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
     assert [(each.status, worker_of(each)) for each in attempts_of(running, again)] == [("lost", worker)]
@@ -85,7 +87,7 @@ def test_the_loss_of_a_whole_worker_is_found_by_the_lease(running: Service, work
 def test_a_worker_that_was_suspended_past_its_lease_stops_its_jobs_when_it_wakes(
     running: Service, worker: str, say: Say
 ) -> None:
-    lost, again = call(running, "lasting", seconds=4), call(running, "restarting", seconds=4)
+    lost, again = call_lasting(running, "lasting"), call_lasting(running, "restarting")
     when_begun(running, lost)
     first = wait_for_start(running, again)
     with suspended(running, worker):
@@ -102,7 +104,8 @@ def test_a_worker_that_was_suspended_past_its_lease_stops_its_jobs_when_it_wakes
                     what="the job that woke is stopped",
                 )
             stopped = time.monotonic() - begin
-            row = wait_for_end(running, again)
+            with let_end(running, "restarting"):
+                row = wait_for_end(running, again)
     say(f"stopped {stopped:.2f} s after waking")
     assert run_row(running, lost) == before
     assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
@@ -114,26 +117,28 @@ def test_a_worker_that_was_suspended_past_its_lease_stops_its_jobs_when_it_wakes
 def test_a_machine_that_was_suspended_past_the_lease_goes_on_with_its_runs(
     running: Service, worker: str
 ) -> None:
-    pk = call(running, "restarting", seconds=4)
+    pk = call_lasting(running, "restarting")
     when_begun(running, pk)
     with suspended(running, worker), suspended(running, "beat"):
         begin = time.monotonic()
         wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the lease is over")
-    row = wait_for_end(running, pk)
+    with let_end(running, "restarting"):
+        row = wait_for_end(running, pk)
     assert (row.status, row.attempt, whats(running, pk)) == ("succeeded", 1, ["begin", "end", "cleanup"])
 
 
 def test_the_death_of_a_process_that_lost_its_lease_leaves_the_new_attempt_alone(
     running: Service, worker: str
 ) -> None:
-    pk = call(running, "restarting", seconds=6)
+    pk = call_lasting(running, "restarting")
     first = wait_for_start(running, pk)
     with another_worker(running) as second:
         with suspended(running, worker):
             wait_for_start(running, pk, attempt=2)
             os.kill(first.pid, signal.SIGKILL)
         wait_until(lambda: "WorkerLostError" in running.log(worker), what="the worker sees its child's end")
-        row = wait_for_end(running, pk)
+        with let_end(running, "restarting"):
+            row = wait_for_end(running, pk)
     assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
     assert len(attempts_of(running, pk)) == 1
 

@@ -52,7 +52,8 @@ def test_what_was_queued_when_redis_was_wiped_is_published_again(
     begin = time.monotonic()
     ended = Counter(wait_for_end(running, pk).status for pk in waiting)
     say(f"{wiped} messages wiped, {dict(ended)} after {time.monotonic() - begin:.1f} s")
-    assert wiped == len(waiting)
+    # More, where a slow machine gives beat time to publish them again.
+    assert wiped >= len(waiting)
     assert ended == {"succeeded": 20}
     assert [whats(running, pk).count("begin") for pk in waiting] == [1] * 20
 

@@ -9,9 +9,11 @@ from tests.integration.service import Service
 from tests.integration.survival import (
     attempts_of,
     call,
+    call_lasting,
     cancel,
     enqueue,
     kill_whole,
+    let_end,
     wait_for_end,
     wait_for_status,
     whats,
@@ -40,7 +42,7 @@ def test_what_cannot_finish_in_time_is_cancelled_and_starts_again_if_it_may(
     # The second of them does not even end when it is asked to.
     over = call(running, "lasting", seconds=60)
     when_begun(running, over)
-    again = call(running, "restarting", seconds=4, stubborn=True)
+    again = call_lasting(running, "restarting", stubborn=True)
     when_begun(running, again)
     begin = time.monotonic()
     running.stop(worker, signal.SIGTERM)
@@ -49,7 +51,7 @@ def test_what_cannot_finish_in_time_is_cancelled_and_starts_again_if_it_may(
     assert (row.status, row.cancelled_by) == ("cancelled", "the worker's shutdown")
     assert row.error == "Cancelled by the worker's shutdown."
     assert whats(running, over) == ["begin", "cleanup"]
-    with another_worker(running) as second:
+    with another_worker(running) as second, let_end(running, "restarting"):
         row = wait_for_end(running, again)
     say(f"the worker was gone after {took:.1f} s, its grace is 1 s and that of the stubborn job 2 s")
     assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)

@@ -132,6 +132,8 @@ def test_a_process_that_finds_its_lease_lost_stops_its_job(values: dict[str, Any
     assert run.heartbeat_at == LONG_AGO
 
 
+# It closes its connection, and with it any transaction.
+@pytest.mark.django_db(transaction=True)
 def test_what_is_to_be_said_before_the_process_is_killed_is_written() -> None:
     beating = Beating()
     beating.recorder.write(Stream.STDERR, "stuck\n")
