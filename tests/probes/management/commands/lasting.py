@@ -34,10 +34,11 @@ class Command(JobCommand):
         return str(options.get("tenant", ""))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        traces.leave(self.run, "begin")
-        attempt = self.run.attempt if self.run else 0
-        self.stdout.write(f"working on attempt {attempt}")
         try:
+            # Whoever sees this trace may end the job at once, and expects its cleanup.
+            traces.leave(self.run, "begin")
+            attempt = self.run.attempt if self.run else 0
+            self.stdout.write(f"working on attempt {attempt}")
             self._last(options)
             traces.leave(self.run, "end")
         finally:
