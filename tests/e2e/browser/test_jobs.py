@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.browser.site import People, violations
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -15,12 +16,19 @@ RUN_PAGE = re.compile(r"/admin/jobs/run/[0-9a-f-]{36}/change/")
 
 def succeed(page: Page) -> None:
     """Wait on a run's page until it says that the run has succeeded."""
-    for _ in range(60):
-        if page.get_by_text("succeeded").count():
-            return
-        page.wait_for_timeout(500)
-        page.reload()
-    raise AssertionError(page.get_by_role("main").inner_text())
+    # With the button, which was decided a moment before the state was read again.
+    wait_until(lambda: _reloaded(page).get_by_role("button", name="Run again").count() > 0, what="it ends")
+    expect(page.get_by_text("succeeded")).to_be_visible()
+
+
+def _reloaded(page: Page) -> Page:
+    page.reload()
+    return page
+
+
+def line(page: Page) -> Locator:
+    """The command line, which follows what is typed."""
+    return page.get_by_label("The same by hand")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -42,10 +50,12 @@ def test_a_job_is_run_after_a_bad_option_was_corrected(people: People) -> None:
     page.get_by_role("link", name="Run now…").click()
     days = page.get_by_label("Days")
     days.fill("many")
+    expect(line(page)).to_have_value("manage.py choosing --days many")
     page.get_by_role("button", name="Run now").click()
     expect(days).to_have_accessible_description(re.compile("argument --days: invalid int value: 'many'"))
     assert violations(page) == []
     days.fill("7")
+    expect(line(page)).to_have_value("manage.py choosing --days 7")
     page.get_by_role("button", name="Run now").click()
     page.wait_for_url(RUN_PAGE)
     succeed(page)
@@ -64,14 +74,14 @@ def test_the_command_line_follows_what_is_typed_and_shows_no_secret(people: Peop
     page = people.open("jobs/job/choosing/run/", role="operator")
     page.get_by_label("Api key").fill("hunter2")
     page.get_by_label("Format").select_option("json")
-    line = page.get_by_label("The same by hand")
-    expect(line).to_have_value("manage.py choosing --format json --api-key '********'")
+    expect(line(page)).to_have_value("manage.py choosing --format json --api-key '********'")
 
 
 def test_a_run_is_started_again_with_another_option(people: People) -> None:
     page = people.open("jobs/job/choosing/run/", role="operator")
     page.get_by_label("Days").fill("3")
     page.get_by_label("Api key").fill("s3cret-enough")
+    expect(line(page)).to_have_value("manage.py choosing --days 3 --api-key '********'")
     page.get_by_role("button", name="Run now").click()
     page.wait_for_url(RUN_PAGE)
     succeed(page)
@@ -79,6 +89,7 @@ def test_a_run_is_started_again_with_another_option(people: People) -> None:
     expect(page.get_by_label("Days")).to_have_value("3")
     assert "s3cret-enough" not in page.content()
     page.get_by_label("Days").fill("4")
+    expect(line(page)).to_have_value("manage.py choosing --days 4 --api-key '********'")
     page.get_by_role("button", name="Run again").click()
     page.wait_for_url(RUN_PAGE)
     succeed(page)
