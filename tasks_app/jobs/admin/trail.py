@@ -41,9 +41,13 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
 
 def edited(user: User, target: Model, changes: Sequence[Change], *, verb: str = "changed") -> None:
     """The user added, changed or deleted it; ``changes`` are readable, with secrets masked already."""
-    message: dict[str, Any] = {verb: {"fields": [change.name for change in changes]} if changes else {}}
+    said: dict[str, dict[str, Any]] = {
+        "added": {},
+        "changed": {"fields": [change.name for change in changes]},
+        "deleted": {"name": str(target._meta.verbose_name), "object": str(target)[:200]},
+    }
     values = [[change.name, change.old, change.new] for change in changes]
-    _log(user, [target], FLAGS[verb], json.dumps([{**message, "values": values}]))
+    _log(user, [target], FLAGS[verb], json.dumps([{verb: said[verb], "values": values}]))
 
 
 def noted(user: User, targets: Iterable[Model], text: str) -> None:

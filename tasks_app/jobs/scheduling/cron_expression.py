@@ -101,10 +101,23 @@ def cron_expression(minute: str, hour: str, day_of_month: str, month_of_year: st
     return " ".join(parts)
 
 
+def fields_of(expression: str) -> list[str]:
+    """The five fields as they were written, in small letters; a macro's by what it stands for."""
+    text = expression.strip().lower()
+    if text.startswith("@"):
+        text = _macro(text)
+    texts = text.split()
+    if len(texts) != len(_FIELDS):
+        count = f"{len(texts)} field" + ("" if len(texts) == 1 else "s")
+        names = " ".join(each.name for each in _FIELDS)
+        raise RuleError(f"the expression has {count}, cron has 5: {names}", field="expression")
+    return texts
+
+
 @lru_cache(maxsize=4096)
 def parse(expression: str) -> ParsedCron:
     """Read an expression, or raise a ``RuleError`` that says what is wrong with which field."""
-    texts = _split(expression)
+    texts = fields_of(expression)
     terms = [_terms(each, text) for each, text in zip(_FIELDS, texts, strict=True)]
     minutes, hours, days, months, weekdays = (",".join(each) for each in terms)
     parsed = ParsedCron(
@@ -116,18 +129,6 @@ def parse(expression: str) -> ParsedCron:
     )
     _check_that_it_comes(parsed, texts, days=terms[2], months=terms[3])
     return parsed
-
-
-def _split(expression: str) -> list[str]:
-    text = expression.strip().lower()
-    if text.startswith("@"):
-        text = _macro(text)
-    texts = text.split()
-    if len(texts) != len(_FIELDS):
-        count = f"{len(texts)} field" + ("" if len(texts) == 1 else "s")
-        names = " ".join(each.name for each in _FIELDS)
-        raise RuleError(f"the expression has {count}, cron has 5: {names}", field="expression")
-    return texts
 
 
 def _macro(text: str) -> str:

@@ -19,7 +19,6 @@ _WEEKDAYS = {1, 2, 3, 4, 5}
 _MOST_TIMES = 4
 """More times of day than this are not listed one by one."""
 
-_QUARTER = 15
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 _PLAIN_TERM = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 _NUMBER_TH = re.compile(r"\b([0-9]+)th\b")
@@ -33,12 +32,9 @@ def in_words(expression: str) -> str:
 
 
 def needs_zone(expression: str) -> bool:
-    """Whether the words depend on a zone: every 5 minutes are the same everywhere, 03:00 is not."""
+    """Whether the words name an hour or a day, which a zone's clock decides; "every hour" does not."""
     parsed = parse(expression)
-    step = _step(parsed.minutes, 60)
-    # Zones differ by whole quarters of an hour.
-    is_everywhere_alike = step is not None and _QUARTER % step == 0 and len(parsed.hours) == 24
-    return not (is_everywhere_alike and parsed.canonical.split()[2:] == ["*", "*", "*"])
+    return len(parsed.hours) < 24 or parsed.canonical.split()[2:] != ["*", "*", "*"]
 
 
 def listed(words: Sequence[str]) -> str:

@@ -25,14 +25,13 @@ from django_celery_beat.models import PeriodicTask
 from tasks_app.jobs.models import NextSlot, Run, SchedulePolicy, Status
 from tasks_app.jobs.scheduling import planning, slot_runs, timing
 from tasks_app.jobs.scheduling.pauses import PauseBook
-from tasks_app.jobs.scheduling.planning import Pause, PlannedSlot, Verdict
+from tasks_app.jobs.scheduling.planning import Pause, PlannedSlot
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
 # Pure, and most schedules that are due at the same second have the same times: one plan serves them all.
 _plan = lru_cache(maxsize=128)(planning.plan)
-EDITED_MEANWHILE = "the schedule was edited before this slot was recorded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +132,8 @@ def _overtaken(
     """The slot of the old times that had come, but was not recorded yet, when they were edited."""
     if row.timing == schedule.timing or row.slot is None or row.slot > now:
         return
-    if pause := next((pause for pause in pauses if pause.covers(now)), None):
-        yield PlannedSlot(scheduled_for=row.slot, verdict=Verdict.SKIPPED, reason=str(pause))
-        return
-    is_on_time = now - (row.due_at or row.slot) < timing.policy_of(schedule.policy).misfire_grace
-    verdict = Verdict.RUN if is_on_time else Verdict.MISSED
-    yield PlannedSlot(scheduled_for=row.slot, verdict=verdict, reason=EDITED_MEANWHILE)
+    policy = timing.policy_of(schedule.policy)
+    yield planning.overtaken(row.slot, due_at=row.due_at, policy=policy, pauses=pauses, now=now)
 
 
 def _mark_broken(row: NextSlot, name: str, reason: str) -> None:

@@ -31,6 +31,7 @@ from tasks_app.jobs.scheduling.slots import ALWAYS, Rule, Window
 from tasks_app.jobs.scheduling.verdicts import PlannedSlot, Verdict, by_pauses, by_policy
 
 __all__ = [
+    "EDITED_MEANWHILE",
     "Misfire",
     "Pause",
     "PausedSlots",
@@ -39,8 +40,11 @@ __all__ = [
     "Policy",
     "Verdict",
     "jitter_delay",
+    "overtaken",
     "plan",
 ]
+
+EDITED_MEANWHILE = "the schedule was edited before this slot was recorded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,17 @@ def plan(
         delay=jitter_delay(policy.jitter, identity),
     )
     return _judged(situation, due_slots(situation))
+
+
+def overtaken(
+    slot: datetime, *, due_at: datetime | None, policy: Policy, pauses: Sequence[Pause], now: datetime
+) -> PlannedSlot:
+    """What becomes of a slot that had come but was not recorded yet when the times were edited."""
+    if pause := next((pause for pause in pauses if pause.covers(now)), None):
+        return PlannedSlot(scheduled_for=slot, verdict=Verdict.SKIPPED, reason=str(pause))
+    is_on_time = now - (due_at or slot) < policy.misfire_grace
+    verdict = Verdict.RUN if is_on_time else Verdict.MISSED
+    return PlannedSlot(scheduled_for=slot, verdict=verdict, reason=EDITED_MEANWHILE)
 
 
 def _judged(situation: Situation, due: DueSlots) -> Plan:

@@ -116,12 +116,13 @@ def _job_of(task: str) -> registry.Job | None:
 
 def _refuse_vanished(task: str) -> None:
     """A task under one of our own apps that nobody defines is gone; another service's we cannot know."""
-    if task not in _known_tasks() and task.partition(".")[0] in _own_names():
+    if task not in known_tasks() and task.partition(".")[0] in _own_names():
         raise BrokenScheduleError(f"task: there is no job or task {task!r} any more")
 
 
 @cache
-def _known_tasks() -> frozenset[str]:
+def known_tasks() -> frozenset[str]:
+    """The names of the Celery tasks of this project, jobs among them."""
     # Not the loader's own import, which sets Django up again, and with it the logging that Celery set up.
     autodiscover_modules("tasks")
     current_app.finalize()

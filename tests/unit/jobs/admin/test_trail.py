@@ -29,11 +29,16 @@ def test_an_edit_can_be_read_again() -> None:
     )
 
 
-@pytest.mark.parametrize("verb", ["added", "deleted"])
-def test_what_was_added_or_deleted_says_so(verb: str) -> None:
-    trail.edited(User.objects.create(username="ann"), a_schedule(), [], verb=verb)
+@pytest.mark.parametrize(
+    ("verb", "said"), [("added", "Added."), ("deleted", "Deleted periodic task “hourly")]
+)
+def test_what_was_added_or_deleted_says_so_with_its_values(verb: str, said: str) -> None:
+    change = Change(name="cron", old="", new="0 4 * * *")
+    trail.edited(User.objects.create(username="ann"), a_schedule(), [change], verb=verb)
     entry = LogEntry.objects.get()
     assert (entry.is_addition(), entry.is_deletion()) == (verb == "added", verb == "deleted")
+    assert entry.get_change_message().startswith(said)
+    assert trail.changes_of(entry) == [change]
 
 
 def test_another_action_is_a_sentence() -> None:

@@ -55,14 +55,12 @@ def test_all_others_are_said_too(expression: str, words: str) -> None:
     assert words in cron_words.in_words(expression)
 
 
-@pytest.mark.parametrize("expression", ["*/5 * * * *", "* * * * *", "*/15 * * * *"])
-def test_what_is_alike_everywhere_needs_no_zone(expression: str) -> None:
+@pytest.mark.parametrize("expression", ["*/5 * * * *", "* * * * *", "0 * * * *", "*/7 * * * *"])
+def test_what_names_neither_hour_nor_day_needs_no_zone(expression: str) -> None:
     assert not cron_words.needs_zone(expression)
 
 
-@pytest.mark.parametrize(
-    "expression", ["0 * * * *", "*/5 8 * * *", "*/5 * * * 1", "0 3 * * *", "*/7 * * * *"]
-)
+@pytest.mark.parametrize("expression", ["*/5 8 * * *", "*/5 * * * 1", "0 3 * * *", "0 * 1 * *", "0 * * 6 *"])
 def test_what_the_clock_decides_needs_its_zone(expression: str) -> None:
     assert cron_words.needs_zone(expression)
 

@@ -12,7 +12,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 
 from tasks_app.jobs.defining.declaration import Misfire
 from tasks_app.jobs.models import NextSlot, Pause, Run, SchedulePolicy, Status
-from tasks_app.jobs.scheduling import ledger
+from tasks_app.jobs.scheduling import ledger, planning
 from tests.unit.jobs.scheduling.builders import NOON, every, hourly, wound_back
 
 pytestmark = pytest.mark.django_db
@@ -244,7 +244,7 @@ def test_a_slot_that_was_long_due_when_the_times_were_edited_is_recorded_as_miss
     NextSlot.objects.update(slot=NOON, due_at=NOON)
     CrontabSchedule.objects.update(minute="30")
     ledger.follow([schedule.pk], NOON + HOUR)
-    assert Run.objects.get().error == ledger.EDITED_MEANWHILE
+    assert Run.objects.get().error == planning.EDITED_MEANWHILE
 
 
 def test_a_slot_that_waited_for_its_jitter_when_the_times_were_edited_is_not_lost() -> None:

@@ -1,0 +1,90 @@
+"""What a schedule is beside its job and its times, as a form: name, switch, span and delivery."""
+
+import json
+from typing import Any, ClassVar
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import Model
+from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
+
+NAMED = ("name", "enabled", "description")
+SPAN = ("start_time", "expires", "one_off")
+DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
+
+
+class MomentInput(forms.DateTimeInput):
+    """The browser's own field of date and time."""
+
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"step": "1"}, format="%Y-%m-%dT%H:%M:%S")
+
+
+class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
+    """The fields of the schedule itself; its instance is the schedule as it would be saved."""
+
+    class Meta:
+        model = PeriodicTask
+        fields = (*NAMED, *SPAN, *DELIVERY)
+        labels: ClassVar[dict[str, Any]] = {
+            "enabled": _("Switched on"),
+            "start_time": _("Not before"),
+            "expires": _("Not from"),
+            "one_off": _("Only the next slot"),
+            "queue": _("Queue"),
+            "priority": _("Priority"),
+            "expire_seconds": _("Message expires after (seconds)"),
+            "headers": _("Message headers"),
+        }
+        help_texts: ClassVar[dict[str, Any]] = {
+            "name": _("What people call it; runs carry this name."),
+            "enabled": _("Switching on never starts a slot of the past."),
+            "description": _("Why it is there, and whom to ask."),
+            "start_time": _("The first moment at which it may be due; an interval counts from it."),
+            "expires": _("From this moment on it is due no more."),
+            "one_off": _("After it the schedule switches itself off."),
+            "queue": _("Empty: the workers' default queue."),
+            "priority": _("0 to 255; with Redis 0 is the highest."),
+            "expire_seconds": _("A run that no worker has begun by then expires."),
+            "exchange": "",
+            "routing_key": "",
+            "headers": _("A JSON object."),
+        }
+        widgets: ClassVar[dict[str, Any]] = {
+            "name": forms.TextInput(attrs={"class": "vTextField"}),
+            "description": forms.Textarea(attrs={"rows": 2}),
+            "start_time": MomentInput(),
+            "expires": MomentInput(),
+            "headers": forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        }
+
+    def clean_headers(self) -> str:
+        """They are a JSON object."""
+        text: str = self.cleaned_data["headers"] or "{}"
+        try:
+            is_object = isinstance(json.loads(text), dict)
+        except ValueError as error:
+            raise ValidationError(_("This is not JSON: %s") % error) from error
+        if not is_object:
+            raise ValidationError(_("Write a JSON object, such as {}."))
+        return text
+
+    def clean(self) -> dict[str, Any]:
+        """Judge what two fields say together."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        start, end = data.get("start_time"), data.get("expires")
+        if start and end and end <= start:
+            self.add_error("expires", _("It would be due no more before it is due at all."))
+        if end and data.get("expire_seconds") is not None:
+            self.add_error("expire_seconds", _("Give either this or the moment from which it is not due."))
+        return data
+
+    def validate_unique(self) -> None:
+        """The name's. django-celery-beat also asks for times here, which a form of their own has."""
+        try:
+            Model.validate_unique(self.instance, exclude=self._get_validation_exclusions())  # type: ignore[attr-defined]  # not in the stubs
+        except ValidationError as error:
+            self._update_errors(error)  # type: ignore[attr-defined]  # not in the stubs

@@ -1,0 +1,183 @@
+"""Schedules are edited in a browser: chosen, previewed, saved, seen to run; and by two people at once."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser.site import People, violations
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.browser
+
+# As long as pages wait for what is clicked: the machine may be busy.
+expect.set_options(timeout=30_000)
+
+LIST = "django_celery_beat/periodictask/"
+ADD = f"{LIST}add/"
+
+
+def fill(page: Page, name: str, *, job: str = "hello", **fields: str) -> None:
+    """Write a new schedule down; its options are there once its job is chosen."""
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Job", exact=True).select_option(job)
+    expect(page.get_by_label("The same by hand")).to_have_value(re.compile(f"manage.py {job}"))
+    for label, value in fields.items():
+        page.get_by_label(label, exact=True).fill(value)
+
+
+def foreseen(page: Page, text: str) -> None:
+    """The preview has caught up with what was typed."""
+    expect(page.get_by_role("complementary", name="Preview").get_by_text(text).first).to_be_visible()
+
+
+def save(page: Page, said: str) -> None:
+    page.get_by_role("button", name="Save and continue editing").click()
+    expect(page.get_by_text(said)).to_be_visible()
+
+
+def nightly(people: People, name: str) -> Page:
+    """The page of a schedule that was just made."""
+    page = people.open(ADD)
+    fill(page, name, Cron="30 3 * * *")
+    foreseen(page, "every day at 03:30 UTC")
+    save(page, "was added.")
+    return page
+
+
+def test_a_schedule_made_in_the_form_runs(people: People) -> None:
+    page = people.open(ADD, role="editor")
+    fill(page, "every second")
+    page.get_by_label("At an interval").check()
+    page.get_by_label("Every", exact=True).fill("1")
+    page.get_by_label("Unit").select_option("seconds")
+    foreseen(page, "every second")
+    foreseen(page, "Saving starts nothing.")
+    save(page, "Its next slot:")
+
+    run = page.get_by_role("link", name="succeeded")
+    wait_until(lambda: page.reload() is not None and run.is_visible(), what="the page names a run")
+    page.get_by_label("Switched on").uncheck()
+    foreseen(page, "It is switched off")
+    save(page, "was saved.")
+    expect(page.locator(".sheet-state").get_by_text("switched off")).to_be_visible()
+
+
+def test_the_options_of_a_job_appear_when_it_is_chosen_and_say_their_command(people: People) -> None:
+    page = people.open(ADD)
+    fill(page, "unsaved", job="cleanup_tokens")
+    page.get_by_label("Days").fill("7")
+    expect(page.get_by_label("The same by hand")).to_have_value("manage.py cleanup_tokens --days 7")
+    page.get_by_label("Write JSON").check()
+    expect(page.get_by_label("Options in JSON")).to_have_value('{"days": 7}')
+
+
+def test_an_edit_is_previewed_before_it_is_saved(people: People) -> None:
+    page = nightly(people, "previewed")
+    page.get_by_label("Cron", exact=True).fill("30 1 * * *")
+    page.get_by_label("Time zone").fill("Europe/London")
+    for text in ("every day at 01:30 Europe/London", "falls away", "right after the leap"):
+        foreseen(page, text)
+    page.reload()
+    expect(page.get_by_label("Cron", exact=True)).to_have_value("30 3 * * *")
+
+
+def test_a_bad_cron_field_and_a_bad_option_are_said_beside_their_fields(people: People) -> None:
+    page = people.open(ADD)
+    fill(page, "bad", job="cleanup_tokens", Cron="30 25 * * *")
+    page.get_by_label("Days").fill("many")
+    foreseen(page, "hour: 25 is not between 0 and 23")
+    expect(page.get_by_label("The same by hand")).to_have_value("")
+    save(page, "Nothing is saved yet")
+    expect(page.locator("#id_times-cron_error")).to_have_text("hour: 25 is not between 0 and 23")
+    expect(page.locator("#id_option-days_error")).to_contain_text("argument --days")
+    assert violations(page) == []
+
+
+def test_the_second_editor_is_told_and_may_save_over_it(people: People) -> None:
+    first = nightly(people, "contested")
+    address = first.url.partition("/admin/")[2]
+    second = people.open(address, role="second_editor")
+    first.get_by_label("Cron", exact=True).fill("0 4 * * *")
+    foreseen(first, "every day at 04:00")
+    save(first, "was saved.")
+
+    second.get_by_label("Description").fill("asked for by the second")
+    save(second, "Somebody changed this schedule while you did.")
+    told = second.get_by_role("alert")
+    expect(told).to_contain_text("Nothing of yours is saved.")
+    expect(told).to_contain_text("admin")
+    expect(told.get_by_role("row", name=re.compile("0 4 \\* \\* \\*")).first).to_be_visible()
+    assert violations(second) == []
+    second.get_by_role("button", name="Save over it").click()
+    expect(second.get_by_text("was saved.")).to_be_visible()
+
+
+def test_who_changed_what_is_in_the_history(people: People) -> None:
+    page = nightly(people, "remembered")
+    page.get_by_label("Cron", exact=True).fill("0 5 * * *")
+    foreseen(page, "every day at 05:00")
+    save(page, "was saved.")
+    page.get_by_role("link", name="History").click()
+    change = page.get_by_role("row", name="Times").first
+    expect(change).to_contain_text("every day at 03:30")
+    expect(change).to_contain_text("every day at 05:00")
+    assert violations(page) == []
+
+
+def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
+    address = nightly(people, "paused and resumed").url.partition("/admin/")[2]
+    page = people.open(address, role="operator")
+    page.get_by_text("Pause", exact=True).click()
+    page.get_by_label("Reason").fill("the database moves")
+    page.get_by_role("button", name="Pause it").click()
+    state = page.locator(".sheet-state")
+    expect(state).to_contain_text("by operator: the database moves")
+    page.get_by_role("button", name="Resume").click()
+    expect(state).to_contain_text("switched on")
+
+
+def test_a_viewer_sees_the_schedule_and_no_way_to_change_it(people: People) -> None:
+    address = nightly(people, "only looked at").url.partition("/admin/")[2]
+    page = people.open(address, role="viewer")
+    expect(page.get_by_text("every day at 03:30").first).to_be_visible()
+    expect(page.get_by_role("button", name="Save")).to_have_count(0)
+    expect(page.locator("summary")).to_have_count(0)
+    assert violations(page) == []
+
+
+def test_without_javascript_a_schedule_is_made_in_two_steps(people: People) -> None:
+    page = people.open(ADD, javascript=False)
+    page.get_by_label("Name", exact=True).fill("without scripts")
+    page.get_by_label("Job", exact=True).select_option("hello")
+    page.get_by_role("button", name="Show the options").click()
+    page.get_by_label("Cron", exact=True).fill("30 3 * * *")
+    page.get_by_role("button", name="Preview").click()
+    foreseen(page, "every day at 03:30 UTC")
+    save(page, "was added.")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_form_is_accessible(people: People, scheme: str) -> None:
+    page = people.open(f"{ADD}?job=cleanup_tokens", scheme=scheme)
+    page.get_by_label("Cron", exact=True).fill("30 1 * * *")
+    foreseen(page, "every day at 01:30 UTC")
+    assert violations(page) == []
+
+
+def test_the_form_fits_a_phone(people: People) -> None:
+    page = people.open(f"{ADD}?job=cleanup_tokens", width=390)
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+
+
+def test_the_form_can_be_filled_in_by_keyboard(people: People) -> None:
+    page = people.open(f"{ADD}?job=hello")
+    page.get_by_label("Name", exact=True).focus()
+    page.keyboard.type("typed")
+    page.get_by_label("Cron", exact=True).focus()
+    page.keyboard.type("0 6 * * *")
+    foreseen(page, "every day at 06:00 UTC")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/admin/{LIST}")
+    expect(page.get_by_text("“typed” was added.")).to_be_visible()
