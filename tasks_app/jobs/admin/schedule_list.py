@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin
@@ -123,8 +124,11 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
 
     @admin.display(description=_("job"), ordering="task")
     def job(self, schedule: PeriodicTask) -> str:
-        """What it starts."""
-        return job_name(schedule.task)
+        """What it starts; a job has a page for who may see runs."""
+        name = job_name(schedule.task)
+        if name == schedule.task or not _row(schedule).shows_runs:
+            return name
+        return format_html('<a href="{}">{}</a>', reverse("admin:jobs_job", args=[name]), name)
 
     @admin.display(description=_("times"))
     def times(self, schedule: PeriodicTask) -> str:
@@ -174,11 +178,13 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
 
     @admin.display(description=_("last runs"))
     def last_runs(self, schedule: PeriodicTask) -> SafeString:
-        """The last runs as a picture."""
+        """The last runs as a picture, which leads to all of them."""
         row = _row(schedule)
         if not row.runs:
             return _quiet("-")
-        return sparkline.picture(row.runs, row.now, places=schedule_rows.RUNS_SHOWN)
+        all_runs = f"{reverse('admin:jobs_run_changelist')}?{urlencode({'schedule': schedule.name})}"
+        picture = sparkline.picture(row.runs, row.now, places=schedule_rows.RUNS_SHOWN)
+        return format_html('<a href="{}">{}</a>', all_runs, picture)
 
     def _button(self, request: HttpRequest) -> slice:
         """Which of the actions of the form was chosen, as Django sees it."""

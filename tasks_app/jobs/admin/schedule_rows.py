@@ -39,6 +39,8 @@ class Row:
     """Those in force: its own before those of the whole service."""
     runs: Sequence[LatestRun]
     """The last ones, newest first."""
+    shows_runs: bool
+    """Whether they were asked for: not for who may not see runs."""
 
     @property
     def broken(self) -> str:
@@ -69,6 +71,7 @@ def of(schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool) -> 
             next_slot=getattr(schedule, "next_slot", None),
             pauses=[*pauses.get(schedule.pk, ()), *pauses.get(None, ())],
             runs=runs.get(schedule.pk, ()),
+            shows_runs=with_runs,
         )
         for schedule in schedules
     }

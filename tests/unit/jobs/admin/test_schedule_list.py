@@ -39,7 +39,8 @@ def test_a_schedule_says_when_what_and_how_it_went(admin_client: Client) -> None
     run = run_of(hourly("cleaning"), minutes_ago=5, seconds=72)
     text = page(admin_client)
     assert "cleaning" in text
-    assert '<td class="field-job">probe</td>' in text
+    assert f'<a href="{reverse("admin:jobs_job", args=["probe"])}">probe</a>' in text
+    assert f'href="{reverse("admin:jobs_run_changelist")}?schedule=cleaning"' in text
     assert "every hour" in text
     assert "in 1 h" in text
     assert f'<a href="{reverse("admin:jobs_run_change", args=[run.pk])}">' in text
@@ -176,6 +177,7 @@ def test_who_may_not_see_runs_sees_none_of_them_here(client: Client) -> None:
     text = page(client)
     assert "hourly" in text
     assert "failed" not in text
+    assert '<td class="field-job">probe</td>' in text
 
 
 def test_a_page_costs_the_same_however_many_schedules_and_runs_there_are(admin_client: Client) -> None:
