@@ -1,6 +1,6 @@
 """What the pages of jobs show, read for one person: nobody is shown what they may not see."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,15 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.admin import job_facts, job_figures, marks, moments, rights, timeline_spans
+from tasks_app.jobs.admin import (
+    job_facts,
+    job_figures,
+    marks,
+    moments,
+    rights,
+    schedule_rows,
+    timeline_spans,
+)
 from tasks_app.jobs.admin.job_figures import WINDOW, Figures, Schedules
 from tasks_app.jobs.admin.options_form import OptionsForm
 from tasks_app.jobs.defining import registry
@@ -62,6 +70,8 @@ class ScheduleLine:
 
     name: str
     address: str
+    times: str
+    """In plain language."""
     state: SafeString
     next_slot: SafeString
     why_broken: str
@@ -97,7 +107,7 @@ def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
         "run_address": _run_address(user, job),
         "has_dry_run": job_facts.dry_run(job) is not None,
         "may_add_schedule": _may(user, ADD_SCHEDULES),
-        "schedules": schedules and [_schedule_line(each, now) for each in schedules[:MOST_SCHEDULES]],
+        "schedules": _schedule_lines((schedules or [])[:MOST_SCHEDULES], now),
         "may_see_schedules": schedules is not None,
         "more_schedules": len(schedules or ()) > MOST_SCHEDULES,
         **(_runs_context(user, job, now) if rights.may_view(user) else {"may_see_runs": False}),
@@ -173,18 +183,26 @@ def _schedules(job: Job) -> list[PeriodicTask]:
     return list(found.select_related("next_slot").order_by("name")[: MOST_SCHEDULES + 1])
 
 
-def _schedule_line(schedule: PeriodicTask, now: datetime) -> ScheduleLine:
-    slot = getattr(schedule, "next_slot", None)
-    broken = slot.broken if slot else ""
-    states = {"broken": _("broken"), "on": _("on"), "off": _("off")}
-    state = "broken" if broken else ("on" if schedule.enabled else "off")
-    return ScheduleLine(
-        name=schedule.name,
-        address=reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk]),
-        state=marks.mark(state, states[state]),
-        next_slot=moments.when(slot.slot if slot else None, now),
-        why_broken=broken,
-    )
+def _schedule_lines(schedules: Sequence[PeriodicTask], now: datetime) -> list[ScheduleLine]:
+    rows = schedule_rows.of(schedules, now, with_runs=False)
+    return [
+        ScheduleLine(
+            name=schedule.name,
+            address=reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk]),
+            times=row.times,
+            state=_state(row),
+            next_slot=moments.when(row.next_slot.slot if row.next_slot else None, now),
+            why_broken=row.broken,
+        )
+        for schedule, row in ((each, rows[each.pk]) for each in schedules)
+    ]
+
+
+def _state(row: schedule_rows.Row) -> SafeString:
+    states = {"broken": _("broken"), "off": _("off"), "paused": _("paused"), "on": _("on")}
+    holds = {"broken": bool(row.broken), "off": not row.is_on, "paused": bool(row.pauses), "on": True}
+    shape = next(name for name in states if holds[name])
+    return marks.mark(shape, states[shape])
 
 
 def _schedules_text(schedules: Schedules) -> str:

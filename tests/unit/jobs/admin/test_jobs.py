@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from tasks_app.jobs.models import NextSlot, Run, Status, Trigger
+from tasks_app.jobs.models import NextSlot, Pause, Run, Status, Trigger
 from tasks_app.jobs.running.messages import Sender
 from tests.unit.builders import utc
 
@@ -153,8 +153,16 @@ def test_the_page_shows_the_schedules_and_which_are_broken(admin_client: Client)
         PeriodicTask.objects.create(name=name, task="probes.choosing", crontab=crontab)
     NextSlot.objects.filter(schedule__name="bad").update(broken="no such zone", due_at=None)
     page = admin_client.get(page_address("choosing")).text
-    assert ">good</a>" in page
+    assert ">good</a> <span>every hour" in page
     assert "no such zone" in page
+
+
+def test_a_schedule_that_is_paused_says_so_on_its_jobs_page(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0")
+    schedule = PeriodicTask.objects.create(name="a", task="probes.choosing", crontab=crontab)
+    assert "mark-paused" not in admin_client.get(page_address("choosing")).text
+    Pause.objects.create(schedule=schedule)
+    assert "mark-paused" in admin_client.get(page_address("choosing")).text
 
 
 def test_the_page_hides_what_somebody_may_not_see(client: Client, staff: User) -> None:
