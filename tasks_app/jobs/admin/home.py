@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from tasks_app.jobs.admin import marks, moments, timeline, timeline_spans
+from tasks_app.jobs.admin import marks, moments, service_pause, timeline, timeline_spans
 from tasks_app.jobs.admin_site import JobsAdminSite
 from tasks_app.jobs.models import NextSlot, Run, Status
 from tasks_app.jobs.running import progress_figures, wellness
@@ -77,7 +77,8 @@ def context(request: HttpRequest) -> dict[str, Any]:
     """What the home's template needs. Who may not look at runs is told so."""
     if not request.user.has_perm("jobs.view_run"):
         return {"may_see": False}
-    return {"may_see": True, **_now(), **_timeline(request.GET.get("span", "24h"))}
+    pause = service_pause.of(request, timezone.now())
+    return {"may_see": True, "service": pause, **_now(), **_timeline(request.GET.get("span", "24h"))}
 
 
 @require_safe
@@ -98,12 +99,13 @@ def timeline_view(request: HttpRequest) -> HttpResponse:
 
 def _now() -> dict[str, Any]:
     now = timezone.now()
+    due = _next_slots()
     running = Run.objects.filter(status=Status.RUNNING).order_by("-queued_at").defer("traceback")
     return {
-        "parts": wellness.parts(now),
+        "parts": wellness.parts(now, due[0].due_at if due else None),
         "troubles": troubles(now),
         "running": [_running(run, now) for run in running[:SHOWN]],
-        "coming": [_coming(slot, now) for slot in _next_slots()],
+        "coming": [_coming(slot, now) for slot in due],
         "read_at": moments.exact(now),
     }
 

@@ -1,23 +1,22 @@
-"""What the timeline shows, out of the ledger, in a bounded number of rows however many runs there are.
+"""What the timeline shows, out of the ledger: one query, whose answer is bounded however many runs there are.
 
-Up to a few thousand runs each is a row of its own. Beyond that the database counts them by job, state and
-a slice of the window as wide as the narrowest mark: the picture could not tell them apart anyway.
+The database puts the runs together by job, state and a slice of the window as wide as the narrowest mark: the
+picture could not tell them apart anyway. A run that is alone in its slice is shown exactly.
 """
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db.models import Count, F, IntegerField
+from django.db.models import CharField, Count, IntegerField, Max, Min
 from django.db.models.expressions import Func
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Cast, Coalesce
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from tasks_app.jobs.admin.timeline import LABEL_WIDTH, NARROWEST_MARK, PICTURE_WIDTH, Span, Window
 from tasks_app.jobs.models import Run, Status
-
-MOST_SINGLE = 2000
 
 
 class _Slice(Func):
@@ -44,14 +43,23 @@ class _Slice(Func):
 
 def spans(window: Window) -> list[Span]:
     """The runs that were due, or else began, in the window."""
-    singles = list(
+    length = (window.end - window.begin).total_seconds()
+    seconds = max(1, int(length * NARROWEST_MARK / (PICTURE_WIDTH - LABEL_WIDTH)))
+    begin = Coalesce("started_at", "queued_at")
+    found = (
         Run.objects.filter(queued_at__gte=window.begin)
-        .order_by("-queued_at", "-pk")
-        .values_list("pk", "job", "status", "queued_at", "started_at", "finished_at")[: MOST_SINGLE + 1]
+        .annotate(slice=_Slice(begin, seconds=seconds))
+        .values("job", "status", "slice")
+        .annotate(
+            count=Count("pk"),
+            begin=Min(begin),
+            end=Max(Coalesce("finished_at", begin)),
+            # PostgreSQL finds the least of texts, not of ids.
+            one=Min(Cast("pk", CharField())),
+        )
+        .order_by()
     )
-    if len(singles) > MOST_SINGLE:
-        return list(_counted(window))
-    return [_single(row, window) for row in singles]
+    return [_span(each, window) for each in found]
 
 
 def list_address(job: str, begin: datetime | None = None, end: datetime | None = None) -> str:
@@ -61,27 +69,18 @@ def list_address(job: str, begin: datetime | None = None, end: datetime | None =
     return f"{reverse('admin:jobs_run_changelist')}?{urlencode({'job': job, **asked})}"
 
 
-def _single(row: Any, window: Window) -> Span:
-    pk, job, status, queued_at, started_at, finished_at = row
-    begin = started_at or queued_at
-    end = finished_at or (window.end if status == Status.RUNNING else begin)
-    address = reverse("admin:jobs_run_change", args=[pk])
-    return Span(job=job, status=Status(status), begin=begin, end=max(end, begin), address=address)
-
-
-def _counted(window: Window) -> Iterator[Span]:
-    length = (window.end - window.begin).total_seconds()
-    seconds = max(1, int(length * NARROWEST_MARK / (PICTURE_WIDTH - LABEL_WIDTH)))
-    counted = (
-        Run.objects.filter(queued_at__gte=window.begin)
-        .annotate(slice=_Slice(Coalesce(F("started_at"), F("queued_at")), seconds=seconds))
-        .values("job", "status", "slice")
-        .annotate(runs=Count("pk"))
-        .order_by()
-        .values_list("job", "status", "slice", "runs")
+def _span(found: Mapping[str, Any], window: Window) -> Span:
+    job, status, begin = found["job"], Status(found["status"]), found["begin"]
+    end = window.end if status == Status.RUNNING else max(begin, found["end"])
+    return Span(
+        job=job,
+        status=status,
+        begin=begin,
+        end=end,
+        count=found["count"],
+        address=_page_of(found["one"]) if found["count"] == 1 else list_address(job, begin, end),
     )
-    for job, status, number, count in counted.iterator():
-        begin = datetime.fromtimestamp(number * seconds, tz=UTC)
-        end = begin + timedelta(seconds=seconds)
-        address = list_address(job, begin, end)
-        yield Span(job=job, status=Status(status), begin=begin, end=end, count=count, address=address)
+
+
+def _page_of(run_id: str) -> str:
+    return reverse("admin:jobs_run_change", args=[UUID(run_id)])

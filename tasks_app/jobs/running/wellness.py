@@ -1,21 +1,23 @@
 """Whether the service is well, part by part, in words that say what to do when it is not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from celery import current_app
-from django.db.models import Max
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from tasks_app.jobs.models import NextSlot, ProcessKind, Run, ServiceProcess, Status
+from tasks_app.jobs.models import ProcessKind, Run, ServiceProcess, Status
 from tasks_app.jobs.running.presence import ABSENT_AFTER
 
 _IMPATIENT = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "max_retries": 1, "interval_start": 0}
 LATE_AFTER = timedelta(seconds=20)
 """A slot that nobody recorded for so long is late, whatever beat says of itself."""
 UNCLAIMED_AFTER = timedelta(seconds=60)
+MOST_PROCESSES = 200
+MOST_WAITING = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,23 +29,24 @@ class Part:
     text: str
 
 
-def parts(now: datetime) -> list[Part]:
-    """Beat, workers and Redis. That the database answers shows in the answer itself."""
-    return [_beat(now), _workers(now), _broker()]
+def parts(now: datetime, earliest_due: datetime | None) -> list[Part]:
+    """Beat, workers and Redis. That the database answers shows in the answer itself.
+
+    ``earliest_due`` is the first moment at which beat has something to do.
+    """
+    signed = list(ServiceProcess.objects.order_by("-seen_at")[:MOST_PROCESSES])
+    return [_beat(signed, now, earliest_due), _workers(signed, now), _broker()]
 
 
-def _beat(now: datetime) -> Part:
-    late = NextSlot.objects.filter(due_at__lt=now - LATE_AFTER).order_by("due_at").first()
-    present, last_seen = _signatures(ProcessKind.BEAT, now)
-    if late is not None and late.due_at is not None:
-        text = f"a slot has been due for {_seconds(now - late.due_at)} s and nobody took it"
+def _beat(signed: Sequence[ServiceProcess], now: datetime, earliest_due: datetime | None) -> Part:
+    if earliest_due is not None and earliest_due < now - LATE_AFTER:
+        text = f"a slot has been due for {_seconds(now - earliest_due)} s and nobody took it"
         return Part(name="beat", is_well=False, text=text)
-    return _presence("beat", present, last_seen, now)
+    return _presence("beat", ProcessKind.BEAT, signed, now)
 
 
-def _workers(now: datetime) -> Part:
-    present, last_seen = _signatures(ProcessKind.WORKER, now)
-    part = _presence("workers", present, last_seen, now)
+def _workers(signed: Sequence[ServiceProcess], now: datetime) -> Part:
+    part = _presence("workers", ProcessKind.WORKER, signed, now)
     if not part.is_well:
         return part
     waiting = Run.objects.filter(
@@ -51,13 +54,12 @@ def _workers(now: datetime) -> Part:
         publish_count__gt=0,
         publish_after__isnull=False,
         queued_at__lt=now - UNCLAIMED_AFTER,
-    ).order_by("queued_at")
-    count = waiting[:1000].count()
-    return Part(
-        name="workers",
-        is_well=True,
-        text=f"{part.text}; {count} runs wait for a free one" if count else part.text,
     )
+    count = waiting[:MOST_WAITING].count()
+    if not count:
+        return part
+    told = f"{count} or more" if count == MOST_WAITING else str(count)
+    return Part(name="workers", is_well=True, text=f"{part.text}; {told} runs wait for a free one")
 
 
 def _broker() -> Part:
@@ -71,21 +73,14 @@ def _broker() -> Part:
     return Part(name="Redis", is_well=True, text="answers")
 
 
-def _signatures(kind: ProcessKind, now: datetime) -> tuple[list[str], datetime | None]:
-    """The names of those that are there, and when one of them was last seen."""
-    found = ServiceProcess.objects.filter(kind=kind)
-    present = list(
-        found.filter(seen_at__gte=now - ABSENT_AFTER).order_by("name").values_list("name", flat=True)[:50]
-    )
-    return present, None if present else found.aggregate(last=Max("seen_at"))["last"]
-
-
-def _presence(name: str, present: list[str], last_seen: datetime | None, now: datetime) -> Part:
+def _presence(name: str, kind: ProcessKind, signed: Sequence[ServiceProcess], now: datetime) -> Part:
+    of_kind = [process for process in signed if process.kind == kind]
+    present = sorted(process.name for process in of_kind if process.seen_at >= now - ABSENT_AFTER)
     if present:
         return Part(name=name, is_well=True, text=f"{len(present)} at work ({', '.join(present[:4])})")
-    if last_seen is None:
+    if not of_kind:
         return Part(name=name, is_well=False, text="none has been seen: is it started?")
-    return Part(name=name, is_well=False, text=f"last seen {_seconds(now - last_seen)} s ago")
+    return Part(name=name, is_well=False, text=f"last seen {_seconds(now - of_kind[0].seen_at)} s ago")
 
 
 def _seconds(length: timedelta) -> int:

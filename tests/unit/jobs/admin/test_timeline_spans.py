@@ -1,6 +1,7 @@
 """The timeline's runs come out of the ledger singly while they are few, and counted when they are many."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -44,14 +45,18 @@ def test_what_was_before_is_not_shown() -> None:
     assert timeline_spans.spans(DAY) == []
 
 
-def test_many_runs_are_counted_by_job_state_and_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeline_spans, "MOST_SINGLE", 2)
+def test_runs_of_one_state_that_lie_upon_each_other_are_counted() -> None:
     for _ in range(3):
         made(10)
     made(10, status=Status.FAILED)
     made(700)
     found = {(span.status, span.count): span for span in timeline_spans.spans(DAY)}
     assert set(found) == {(Status.SUCCEEDED, 3), (Status.FAILED, 1), (Status.SUCCEEDED, 1)}
-    three = found[Status.SUCCEEDED, 3]
-    assert three.begin <= NOON - timedelta(minutes=10) < three.end
-    assert "job=probe" in three.address
+    assert "job=probe&from=2026-03-01T11%3A50" in found[Status.SUCCEEDED, 3].address
+
+
+def test_one_query_is_enough_however_many_there_are(django_assert_num_queries: Any) -> None:
+    for minutes in range(100):
+        made(minutes)
+    with django_assert_num_queries(1):
+        assert sum(span.count for span in timeline_spans.spans(DAY)) == 100

@@ -3,9 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from tasks_app.jobs.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
+from tasks_app.jobs.models import ProcessKind, Run, ServiceProcess, Status, Trigger
 from tasks_app.jobs.running import wellness
 
 pytestmark = pytest.mark.django_db
@@ -18,8 +17,8 @@ def signed(kind: ProcessKind, seconds_ago: int, name: str = "here") -> None:
     ServiceProcess.objects.create(kind=kind, name=name, started_at=at, seen_at=at)
 
 
-def part(name: str) -> wellness.Part:
-    return next(part for part in wellness.parts(NOON) if part.name == name)
+def part(name: str, earliest_due: datetime | None = None) -> wellness.Part:
+    return next(part for part in wellness.parts(NOON, earliest_due) if part.name == name)
 
 
 def test_processes_that_were_just_seen_are_well() -> None:
@@ -39,13 +38,9 @@ def test_a_process_that_is_missing_says_since_when(kind: ProcessKind, name: str)
 
 def test_a_slot_that_nobody_takes_shows_whatever_beat_says() -> None:
     signed(ProcessKind.BEAT, 5)
-    interval = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.HOURS)
-    schedule = PeriodicTask.objects.create(name="hourly", task="probes.probe", interval=interval)
-    NextSlot.objects.filter(schedule=schedule).update(due_at=NOON - timedelta(minutes=2))
-    assert (part("beat").is_well, part("beat").text) == (
-        False,
-        "a slot has been due for 120 s and nobody took it",
-    )
+    beat = part("beat", NOON - timedelta(minutes=2))
+    assert (beat.is_well, beat.text) == (False, "a slot has been due for 120 s and nobody took it")
+    assert part("beat", NOON - timedelta(seconds=5)).is_well
 
 
 def test_runs_that_wait_for_a_worker_are_counted() -> None:
