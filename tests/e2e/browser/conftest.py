@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.e2e.browser.site import People, Site, running_site
 from tests.requirements import browser_or_skip, chromium
+
+# What is expected comes from several processes, perhaps on a busy machine.
+expect.set_options(timeout=30_000)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.browser.site import People, violations
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -65,15 +66,16 @@ def test_a_running_job_is_seen_to_write_and_to_end_without_a_reload(people: Peop
 
 
 def test_the_reader_stays_at_the_end_or_where_they_scrolled_to(people: People) -> None:
-    page = people.open(address(started(people, "talking", lines=150, pause=0.1)))
+    page = people.open(address(started(people, "talking", lines=400, pause=0.1)))
     panel = page.locator("#output")
     expect(panel).to_contain_text("line 60")
     assert panel.evaluate("element => element.scrollHeight - element.scrollTop - element.clientHeight") < 24
     panel.hover()
     page.mouse.wheel(0, -2000)
-    page.wait_for_function("document.getElementById('output').scrollTop === 0")
+    wait_until(lambda: panel.evaluate("element => element.scrollTop === 0"), what="it is scrolled up")
     expect(panel).to_contain_text("line 100")
-    assert page.evaluate("document.getElementById('output').scrollTop") == 0
+    assert panel.evaluate("element => element.scrollTop") == 0
+    page.get_by_role("button", name="Cancel this run").click()
 
 
 def test_a_run_is_cancelled(people: People) -> None:

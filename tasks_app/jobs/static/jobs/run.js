@@ -5,11 +5,14 @@
   const panel = document.getElementById("output");
   if (!panel || !("follows" in panel.dataset)) return;
   const NEAR = 24;
-  let isAtEnd = true;
+  // As it was when the reader last saw it: an event of scrolling would come too late for what comes meanwhile.
+  let height = panel.scrollHeight;
   const toEnd = () => { panel.scrollTop = panel.scrollHeight; };
-  panel.addEventListener("scroll", () => {
-    isAtEnd = panel.scrollHeight - panel.scrollTop - panel.clientHeight < NEAR;
-  }, { passive: true });
-  new MutationObserver(() => { if (isAtEnd) toEnd(); }).observe(panel, { childList: true, subtree: true });
+  const follow = () => {
+    if (height - panel.scrollTop - panel.clientHeight < NEAR) toEnd();
+    height = panel.scrollHeight;
+  };
+  new MutationObserver(follow).observe(panel, { childList: true, subtree: true });
+  new ResizeObserver(follow).observe(panel);
   toEnd();
 })();
