@@ -18,7 +18,7 @@ def succeed(page: Page) -> None:
     """Wait on a run's page until it says that the run has succeeded."""
     # With the button, which was decided a moment before the state was read again.
     wait_until(lambda: _reloaded(page).get_by_role("button", name="Run again").count() > 0, what="it ends")
-    expect(page.get_by_text("succeeded")).to_be_visible()
+    expect(page.locator(".run-sentence")).to_contain_text("Succeeded")
 
 
 def _reloaded(page: Page) -> Page:
