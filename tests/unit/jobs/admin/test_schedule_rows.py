@@ -67,5 +67,5 @@ def test_many_cost_no_more_queries_than_few(django_assert_max_num_queries: Any) 
     for number in range(20):
         run_of(hourly(f"number {number}"))
     schedules = list(PeriodicTask.objects.select_related("next_slot"))
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         schedule_rows.of(schedules, NOON, with_runs=True)
