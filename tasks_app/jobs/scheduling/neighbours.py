@@ -1,24 +1,20 @@
 """Neighbours: the other schedules that are due in the same minutes.
 
-Only each one's next slot is looked at, which the ledger knows and has an index for; so the answer takes one
-query however many schedules there are. It is whole for the next minute, and a hint for the later ones: a
-schedule that runs every minute is due next in one of them only.
+Only each one's next slot is looked at, which the ledger knows and has an index for; so the answer is quick
+however many schedules there are. It is whole for the next minute, and a hint for the later ones: a schedule
+that runs every minute is due next in one of them only.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import reduce
-from itertools import groupby
-from operator import or_
+from datetime import datetime, timedelta
 
-from django.db.models import Count, Q, Window
-from django.db.models.functions import RowNumber, TruncMinute
+from django.db.models import Count, Q, QuerySet
 
 from tasks_app.jobs.models import NextSlot
 
 NAMED = 5
-"""How many are named in each minute; the others are counted."""
+"""How many are named in each minute, the first that are due; the others are counted."""
 _MINUTE = timedelta(minutes=1)
 
 
@@ -36,23 +32,32 @@ class Neighbours:
         return self.count - len(self.names)
 
 
-def in_minutes(minutes: Collection[datetime], *, but: int | None = None) -> list[Neighbours]:
-    """Who is due next in these whole minutes, except one schedule; minutes without any are left out."""
+def in_minutes(minutes: Sequence[datetime], *, but: int | None = None) -> list[Neighbours]:
+    """Who is due next in these whole minutes, except one schedule; minutes without any are left out.
+
+    One query counts, and one for each minute that has any names the first of them.
+    """
+    others = NextSlot.objects.exclude(pk=but)
+    return [
+        Neighbours(minute=minute, names=_names(others, minute), count=count)
+        for minute, count in zip(minutes, _counts(others, minutes), strict=True)
+        if count
+    ]
+
+
+def _counts(others: QuerySet[NextSlot], minutes: Sequence[datetime]) -> list[int]:
     if not minutes:
         return []
-    due = reduce(or_, (Q(due_at__gte=minute, due_at__lt=minute + _MINUTE) for minute in minutes))
-    minute = TruncMinute("due_at", tzinfo=UTC)
-    rows = (
-        NextSlot.objects.filter(due)
-        .exclude(pk=but)
-        .annotate(minute=minute, total=Window(Count("*"), partition_by=minute))
-        .annotate(place=Window(RowNumber(), partition_by=minute, order_by="schedule__name"))
-        .filter(place__lte=NAMED)
-        .order_by("minute", "place")
-        .values_list("minute", "total", "schedule__name")
-    )
-    return [_neighbours(minute, list(group)) for minute, group in groupby(rows, key=lambda row: row[0])]
+    span = others.filter(due_at__gte=min(minutes), due_at__lt=max(minutes) + _MINUTE)
+    counts = {f"in_{place}": Count("pk", filter=_due_in(minute)) for place, minute in enumerate(minutes)}
+    found = span.aggregate(**counts)
+    return [found[name] for name in counts]
 
 
-def _neighbours(minute: datetime, rows: list[tuple[datetime, int, str]]) -> Neighbours:
-    return Neighbours(minute=minute, names=tuple(name for _minute, _total, name in rows), count=rows[0][1])
+def _names(others: QuerySet[NextSlot], minute: datetime) -> tuple[str, ...]:
+    due = others.filter(_due_in(minute)).order_by("due_at", "pk")
+    return tuple(due.values_list("schedule__name", flat=True)[:NAMED])
+
+
+def _due_in(minute: datetime) -> Q:
+    return Q(due_at__gte=minute, due_at__lt=minute + _MINUTE)

@@ -26,7 +26,7 @@ def test_each_minute_names_those_that_are_due_in_it() -> None:
     for name, seconds in (("b", 0), ("a", 59.9), ("before", -0.1), ("later", 60), ("far", 600)):
         due(name, seconds)
     found = neighbours.in_minutes([NOON, NOON + MINUTE, NOON + 5 * MINUTE])
-    assert [(each.minute, each.names) for each in found] == [(NOON, ("a", "b")), (NOON + MINUTE, ("later",))]
+    assert [(each.minute, each.names) for each in found] == [(NOON, ("b", "a")), (NOON + MINUTE, ("later",))]
 
 
 def test_a_schedule_is_no_neighbour_of_itself() -> None:
@@ -40,8 +40,13 @@ def test_many_are_counted_and_some_are_named() -> None:
     assert (found.names[0], len(found.names), found.count, found.unnamed) == ("schedule 0", 5, 8, 3)
 
 
-def test_one_query_answers_for_all_minutes(django_assert_num_queries: Any) -> None:
+def test_one_query_counts_and_one_a_minute_names(django_assert_num_queries: Any) -> None:
+    minutes = [NOON + number * MINUTE for number in range(10)]
     with django_assert_num_queries(1):
-        neighbours.in_minutes([NOON + number * MINUTE for number in range(10)])
+        neighbours.in_minutes(minutes)
+    due("one", 0)
+    due("other", 61)
+    with django_assert_num_queries(3):
+        neighbours.in_minutes(minutes)
     with django_assert_num_queries(0):
         assert neighbours.in_minutes([]) == []
