@@ -210,6 +210,8 @@ class Sheet:
     def _written(self) -> PeriodicTask:
         schedule, chosen = self._filled(), _chosen(self.policy.instance)
         if schedule.pk is not None:
+            # What came by a road without signals may have none yet.
+            SchedulePolicy.objects.get_or_create(schedule=schedule)
             # Without a signal: the ledger is to see it together with the new times, not before them.
             SchedulePolicy.objects.filter(pk=schedule.pk).update(**chosen)
             schedule.save()

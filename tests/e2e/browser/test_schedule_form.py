@@ -87,7 +87,7 @@ def test_a_bad_cron_field_and_a_bad_option_are_said_beside_their_fields(people: 
     fill(page, "bad", job="cleanup_tokens", Cron="30 25 * * *")
     page.get_by_label("Days").fill("many")
     foreseen(page, "hour: 25 is not between 0 and 23")
-    expect(page.get_by_label("The same by hand")).to_have_value("")
+    expect(page.get_by_label("The same by hand")).to_have_value("manage.py cleanup_tokens --days many")
     save(page, "Nothing is saved yet")
     expect(page.locator("#id_times-cron_error")).to_have_text("hour: 25 is not between 0 and 23")
     expect(page.locator("#id_option-days_error")).to_contain_text("argument --days")

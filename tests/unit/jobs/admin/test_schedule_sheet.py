@@ -72,3 +72,14 @@ def test_saying_what_a_save_would_overwrite_writes_nothing(admin_client: Client)
     (change,) = opened.conflict().changes
     assert (change.name, change.old, change.new) == ("Times", "every hour", "every 2 hours")
     assert IntervalSchedule.objects.count() == 1
+
+
+def test_a_schedule_that_had_no_policy_yet_gets_the_one_that_is_chosen(
+    admin_client: Client, admin_user: User
+) -> None:
+    schedule = an_hourly_one()
+    SchedulePolicy.objects.all().delete()
+    opened = posted(admin_client, schedule, policy__misfire="skip")
+    assert opened.is_good
+    opened.save(admin_user)
+    assert SchedulePolicy.objects.get().misfire == "skip"
