@@ -113,7 +113,7 @@ def test_the_generated_password_opens_the_admin(stack: Stack) -> None:
         page = answer.read().decode()
 
     assert answer.url.endswith("/admin/")
-    assert "Site administration" in page
+    assert "Running now" in page
 
 
 def test_the_web_port_alone_is_published_and_on_the_loopback_alone(stack: Stack) -> None:
