@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from proj.lasting import SHORTEST_LIFE_SECONDS
 from proj.state import redis_socket
 from tests.integration.service import ROOT
 from tests.waiting import wait_until
@@ -71,6 +73,11 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+def age(pid: int) -> float:
+    """How many seconds a process has lived."""
+    return time.time() - psutil.Process(pid).create_time()
+
+
 def started(log: Path, name: str) -> list[int]:
     """The process ids that a process of the service has had."""
     return [int(pid) for pid in re.findall(rf"{name} started \(pid=(\d+)\)", log.read_text())]
@@ -96,7 +103,9 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
         task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()
         assert task_id in call(clone, shell, ".venv/bin/celery", "-A", "proj", "result", task_id)
         assert task_id in call(clone, shell, ".venv/bin/python", "manage.py", "runs")
-        os.kill(started(log, "worker")[-1], signal.SIGKILL)
+        worker = started(log, "worker")[-1]
+        wait_until(lambda: age(worker) > SHORTEST_LIFE_SECONDS + 1, what="the worker has lived for a while")
+        os.kill(worker, signal.SIGKILL)
         wait_until(lambda: log.read_text().count("ready.") == 2, what="the worker is there again")
         assert "ended by itself (rc=-9) and is started again" in log.read_text()
         task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()

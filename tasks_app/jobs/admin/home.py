@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.db.models import Count, Max, Subquery
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path
@@ -21,7 +21,7 @@ from django.views.decorators.http import require_safe
 
 from tasks_app.jobs.admin import marks, moments, service_pause, timeline, timeline_spans
 from tasks_app.jobs.admin_site import JobsAdminSite
-from tasks_app.jobs.models import NextSlot, Run, Status
+from tasks_app.jobs.models import NextSlot, Pause, Run, Status
 from tasks_app.jobs.running import progress_figures, wellness
 
 WRONG = (Status.FAILED, Status.TIMED_OUT, Status.LOST, Status.MISSED, Status.EXPIRED)
@@ -58,6 +58,8 @@ class Coming:
 
     next_slot: NextSlot
     slot: SafeString
+    is_paused: bool
+    """Whether a pause holds it up at the moment."""
 
 
 def install(site: AdminSite) -> None:
@@ -99,13 +101,15 @@ def timeline_view(request: HttpRequest) -> HttpResponse:
 
 def _now() -> dict[str, Any]:
     now = timezone.now()
-    due = _next_slots()
+    slots = _next_slots(now)
+    due = [slot for slot in slots if slot.due_at is not None]
     running = Run.objects.filter(status=Status.RUNNING).order_by("-queued_at").defer("traceback")
     return {
         "parts": wellness.parts(now, due[0].due_at if due else None),
         "troubles": troubles(now),
         "running": [_running(run, now) for run in running[:SHOWN]],
-        "coming": [_coming(slot, now) for slot in due],
+        "broken": [slot for slot in slots if slot.broken],
+        "coming": [_coming(slot, now) for slot in due[:SHOWN]],
         "read_at": moments.exact(now),
     }
 
@@ -147,13 +151,17 @@ def _running(run: Run, now: datetime) -> Running:
     return Running(run=run, since=moments.when(run.started_at, now), progress=progress_figures.described(run))
 
 
-def _next_slots() -> Sequence[NextSlot]:
-    due = NextSlot.objects.filter(due_at__isnull=False).select_related("schedule")
-    return list(due.order_by("due_at")[:SHOWN])
+def _next_slots(now: datetime) -> Sequence[NextSlot]:
+    """Those that are broken, then those that are due next."""
+    held = Pause.objects.open_at(now).filter(Q(schedule=OuterRef("schedule")) | Q(schedule=None))
+    found = NextSlot.objects.exclude(due_at=None, broken="").select_related("schedule")
+    first = found.annotate(is_paused=Exists(held)).order_by(F("due_at").asc(nulls_first=True))
+    return list(first[: 2 * SHOWN])
 
 
 def _coming(next_slot: NextSlot, now: datetime) -> Coming:
-    return Coming(next_slot=next_slot, slot=moments.when(next_slot.due_at, now))
+    is_paused = bool(getattr(next_slot, "is_paused", False))
+    return Coming(next_slot=next_slot, slot=moments.both(next_slot.due_at, now), is_paused=is_paused)
 
 
 def _timeline(name: str) -> dict[str, Any]:

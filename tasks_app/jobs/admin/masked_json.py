@@ -6,6 +6,7 @@ A mask that comes back where one was shown stands for the stored value; anywhere
 import json
 from typing import Any
 
+from tasks_app.jobs.defining import json_text
 from tasks_app.jobs.defining.secrets import MASK
 
 
@@ -22,7 +23,7 @@ def shown(value: Any) -> str:
 def text_of(value: Any, present: str) -> str:
     """The value as it is stored; the present text, where it says the same."""
     try:
-        is_same = json.loads(present) == value and bool(present)
+        is_same = bool(present) and json_text.read(present) == value
     except ValueError:
         is_same = False
     return present if is_same else json.dumps(value, ensure_ascii=False)

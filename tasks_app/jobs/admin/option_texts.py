@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Iterable
 
+from tasks_app.jobs.defining import json_text
+
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"(?!\S)|\S+')
 
 
@@ -24,7 +26,7 @@ def read(text: str) -> str:
     if not text.startswith('"'):
         return text
     try:
-        value = json.loads(text)
+        value = json_text.read(text)
     except ValueError:
         return text
     return value if isinstance(value, str) else text

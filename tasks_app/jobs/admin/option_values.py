@@ -12,7 +12,7 @@ from tasks_app.jobs.admin import option_texts
 from tasks_app.jobs.admin.option_field import OptionField, as_list, as_word, text_attributes
 from tasks_app.jobs.admin.option_places import Place, extends, takes_list
 from tasks_app.jobs.admin.option_widgets import Optional, OptionalInput, Secret, SecretInput
-from tasks_app.jobs.defining import secrets
+from tasks_app.jobs.defining import json_text, secrets
 from tasks_app.jobs.defining.argument_options import Kind
 from tasks_app.jobs.defining.argument_values import number_or_text
 
@@ -155,7 +155,7 @@ class JsonField(OptionField):
         if not (shown or "").strip():
             return None
         try:
-            return json.loads(shown)
+            return json_text.read(shown)
         except ValueError as error:
             raise forms.ValidationError(_("This is no JSON: %s.") % error) from error
 

@@ -1,6 +1,5 @@
 """What a schedule is beside its job and its times, as a form: name, switch, span and delivery."""
 
-import json
 from typing import Any, ClassVar
 
 from django import forms
@@ -9,8 +8,12 @@ from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
+from tasks_app.jobs.defining import json_text
+
 NAMED = ("name", "enabled", "description")
 SPAN = ("start_time", "expires", "one_off")
+LARGEST = 2**31 - 1
+"""The largest whole number that every database holds in such a field."""
 DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
 
 
@@ -61,11 +64,18 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             "headers": forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         }
 
+    def clean_expire_seconds(self) -> int | None:
+        """No more than the databases hold."""
+        seconds: int | None = self.cleaned_data["expire_seconds"]
+        if seconds is not None and seconds > LARGEST:
+            raise ValidationError(_("At most %d.") % LARGEST)
+        return seconds
+
     def clean_headers(self) -> str:
         """They are a JSON object."""
         text: str = self.cleaned_data["headers"] or "{}"
         try:
-            is_object = isinstance(json.loads(text), dict)
+            is_object = isinstance(json_text.read(text), dict)
         except ValueError as error:
             raise ValidationError(_("This is not JSON: %s") % error) from error
         if not is_object:
@@ -77,7 +87,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         data: dict[str, Any] = super().clean() or self.cleaned_data
         start, end = data.get("start_time"), data.get("expires")
         if start and end and end <= start:
-            self.add_error("expires", _("It would be due no more before it is due at all."))
+            self.add_error("expires", _("This must be later than “Not before”: it would never be due."))
         if end and data.get("expire_seconds") is not None:
             self.add_error("expire_seconds", _("Give either this or the moment from which it is not due."))
         return data

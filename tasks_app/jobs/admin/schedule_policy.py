@@ -34,6 +34,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
     catch_up_limit = forms.IntegerField(
         label=_("At most"),
         min_value=1,
+        max_value=1_000_000,
         help_text=_("Where each missed slot runs: how many of them, the newest."),
     )
     starting_deadline = LengthField(

@@ -50,7 +50,7 @@ class TimesForm(forms.Form):
             "names (mon-fri), @daily and L (last) as well."
         ),
     )
-    every = forms.IntegerField(label=_("Every"), required=False, min_value=1)
+    every = forms.IntegerField(label=_("Every"), required=False, min_value=1, max_value=1_000_000_000)
     unit = forms.ChoiceField(label=_("Unit"), choices=UNITS, required=False, initial="minutes")
     at = forms.CharField(
         label=_("Moment"),

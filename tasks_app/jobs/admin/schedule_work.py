@@ -18,7 +18,7 @@ from django_celery_beat.models import PeriodicTask
 from tasks_app.jobs.admin import masked_json
 from tasks_app.jobs.admin.option_widgets import SecretInput
 from tasks_app.jobs.admin.options_form import OptionsForm
-from tasks_app.jobs.defining import arguments, registry, secrets
+from tasks_app.jobs.defining import arguments, json_text, registry, secrets
 from tasks_app.jobs.scheduling import slot_runs
 
 PREFIX = "work"
@@ -208,6 +208,12 @@ class Work:
         if not self.choice.errors:
             self._judge()
 
+    @property
+    def unreadable(self) -> str:
+        """Stored options that the form cannot show, and that a save therefore drops."""
+        is_shown = self.options_form is None or self.is_bound or self.task != self.stored.task
+        return "" if is_shown else self.stored.unreadable
+
     def _read(self, field: str, name: str, stored: Any, masked: Any) -> None:
         read = _unmasked_object if field == "kwargs" else _unmasked_list
         try:
@@ -219,6 +225,9 @@ class Work:
         try:
             if self.job is not None:
                 arguments.parse(self.job.create_parser(), self.options)
+            elif (job := job_of(self.task)) is not None:
+                said = _("This is the job %s: choose it as the job, so that its options are judged.")
+                self.choice.add_error("task", said % job.name)
             else:
                 slot_runs.work_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
         except arguments.OptionsError as error:
@@ -241,7 +250,7 @@ def _asked(data: Any, name: str, otherwise: str) -> str:
 
 
 def _unmasked_object(text: str | None, stored: Any, masked: Any) -> dict[str, Any]:
-    value = json.loads(text or "{}")
+    value = json_text.read(text or "{}")
     if not isinstance(value, dict):
         raise ValueError('the options are a JSON object, for example {"days": 7}')
     unmasked: dict[str, Any] = masked_json.unmasked(value, stored, masked)
@@ -249,7 +258,7 @@ def _unmasked_object(text: str | None, stored: Any, masked: Any) -> dict[str, An
 
 
 def _unmasked_list(text: str | None, stored: Any, masked: Any) -> list[Any]:
-    value = json.loads(text or "[]")
+    value = json_text.read(text or "[]")
     if not isinstance(value, list):
         raise ValueError("the positional arguments are a JSON list, for example [1, 2]")
     unmasked: list[Any] = masked_json.unmasked(value, stored, masked)
@@ -258,7 +267,7 @@ def _unmasked_list(text: str | None, stored: Any, masked: Any) -> list[Any]:
 
 def _parsed(text: str, kind: type) -> Any:
     try:
-        value = json.loads(text or json.dumps(kind()))
+        value = json_text.read(text or json.dumps(kind()))
     except ValueError:
         return None
     return value if isinstance(value, kind) else None

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import current_app
+from django.db import connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -30,12 +31,12 @@ class Part:
 
 
 def parts(now: datetime, earliest_due: datetime | None) -> list[Part]:
-    """Beat, workers and Redis. That the database answers shows in the answer itself.
+    """Beat, workers, Redis and the database, whose answers all of this is made of.
 
     ``earliest_due`` is the first moment at which beat has something to do.
     """
     signed = list(ServiceProcess.objects.order_by("-seen_at")[:MOST_PROCESSES])
-    return [_beat(signed, now, earliest_due), _workers(signed, now), _broker()]
+    return [_beat(signed, now, earliest_due), _workers(signed, now), _broker(), _database()]
 
 
 def _beat(signed: Sequence[ServiceProcess], now: datetime, earliest_due: datetime | None) -> Part:
@@ -71,6 +72,10 @@ def _broker() -> Part:
         text = f"does not answer: {error}. Slots are recorded all the same and run when it is back"
         return Part(name="Redis", is_well=False, text=text)
     return Part(name="Redis", is_well=True, text="answers")
+
+
+def _database() -> Part:
+    return Part(name="database", is_well=True, text=f"answers ({connection.display_name})")
 
 
 def _presence(name: str, kind: ProcessKind, signed: Sequence[ServiceProcess], now: datetime) -> Part:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from tasks_app.jobs.admin import home
-from tasks_app.jobs.models import Run, Status, Trigger
+from tasks_app.jobs.models import NextSlot, Run, Status, Trigger
 from tasks_app.jobs.running import wellness
 from tasks_app.jobs.scheduling import pausing
 
@@ -113,3 +113,22 @@ def test_seven_days_show_what_a_day_does_not(admin_client: Client) -> None:
     assert address not in admin_client.get(reverse("admin:home_timeline")).text
     assert address in admin_client.get(reverse("admin:home_timeline"), {"span": "7d"}).text
     assert address in admin_client.get(HOME, {"span": "7d"}).text
+
+
+def at_three(name: str = "at three") -> PeriodicTask:
+    crontab = CrontabSchedule.objects.create(minute="0", hour="3")
+    return PeriodicTask.objects.create(name=name, task="probes.probe", crontab=crontab)
+
+
+def test_a_broken_schedule_is_something_that_is_wrong(admin_client: Client) -> None:
+    NextSlot.objects.filter(schedule=at_three()).update(due_at=None, broken="its task is gone")
+    page = admin_client.get(HOME).text
+    assert "broken schedule: its task is gone" in page
+    assert "Nothing. All runs ended well." not in page
+
+
+def test_a_slot_that_a_pause_holds_up_says_so(admin_client: Client) -> None:
+    paused = at_three()
+    assert "mark-paused" not in admin_client.get(HOME).text
+    pausing.pause(paused, now=timezone.now(), until=None, reason="", who="ann")
+    assert "mark-paused" in admin_client.get(HOME).text

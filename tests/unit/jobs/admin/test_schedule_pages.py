@@ -69,7 +69,7 @@ def test_what_was_added_is_followed_at_once(admin_client: Client) -> None:
         ({"policy__jitter": "a while"}, "Write a length of time"),
         (
             {"start_time": "2027-01-02T00:00", "expires": "2027-01-01T00:00"},
-            "before it is due at all",
+            "must be later than",
         ),
         ({"headers": "[]"}, "Write a JSON object"),
     ],

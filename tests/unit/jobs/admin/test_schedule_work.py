@@ -144,3 +144,31 @@ def test_a_typed_secret_is_known_to_be_lost_when_the_page_comes_back() -> None:
         True,
         False,
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[" * 3000, "levels deep"), (r'{"\ud800": 1}', "half of a character")]
+)
+def test_json_that_cannot_be_stored_is_refused_beside_the_field(text: str, said: str) -> None:
+    work = in_json(KEEPER, text)
+    assert not work.is_valid()
+    assert said in errors(work, "kwargs")
+
+
+def test_json_that_cannot_be_stored_is_not_carried_over_into_the_form() -> None:
+    shown = as_json(KEEPER)
+    work = Work(posted(shown, **{"work-manner": "form", "work-kwargs": "[" * 3000}), stored=KEEPER)
+    assert work.options_form is not None
+
+
+def test_stored_options_that_cannot_be_read_are_shown_before_a_save_drops_them() -> None:
+    broken = StoredWork(task="probes.choosing", args=[], unreadable="{broken")
+    assert Work(stored=broken).unreadable == "{broken"
+    assert Work(stored=KEEPER).unreadable == ""
+
+
+def test_a_job_is_not_taken_for_an_ordinary_task() -> None:
+    values = {"work-job": OTHER, "work-shown_job": OTHER, "work-task": "probes.choosing", "work-kwargs": "{}"}
+    work = Work(values)
+    assert not work.is_valid()
+    assert "This is the job choosing" in errors(work, "task")
