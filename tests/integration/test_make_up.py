@@ -75,7 +75,7 @@ def processes_in(folder: Path) -> list[str]:
 
 def age(pid: int) -> float:
     """How many seconds a process has lived."""
-    return time.time() - psutil.Process(pid).create_time()
+    return time.time() - float(psutil.Process(pid).create_time())
 
 
 def started(log: Path, name: str) -> list[int]:
