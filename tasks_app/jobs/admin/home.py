@@ -168,7 +168,8 @@ def _timeline(name: str) -> dict[str, Any]:
     end = timezone.localtime()
     window = timeline.Window(begin=end - SPANS.get(name, SPANS["24h"]), end=end)
     spans = timeline_spans.spans(window)
-    addresses = {span.job: timeline_spans.list_address(span.job, window.begin) for span in spans}
+    jobs = {span.job for span in spans}
+    addresses = {job: timeline_spans.list_address(job, window.begin) for job in jobs}
     rows = timeline.rows(spans, window, addresses)
     title = _("Runs of the last 7 days") if name == "7d" else _("Runs of the last 24 hours")
     shown = rows[:MOST_ROWS]

@@ -7,6 +7,7 @@ share one mark, which looks like the worst of them and says how many they are.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -69,10 +70,14 @@ class Window:
     begin: datetime
     end: datetime
 
+    @cached_property
+    def _edges(self) -> tuple[float, float]:
+        # In seconds since 1970: the difference of two moments of one zone takes no account of a clock change.
+        return self.begin.timestamp(), self.end.timestamp()
+
     def x(self, moment: datetime) -> float:
         """Where the moment stands, from the left edge of the picture."""
-        # Not by subtraction: that of two moments of one zone takes no account of a clock change between them.
-        begin, end = self.begin.timestamp(), self.end.timestamp()
+        begin, end = self._edges
         share = (moment.timestamp() - begin) / (end - begin)
         return LABEL_WIDTH + min(max(share, 0.0), 1.0) * (PICTURE_WIDTH - LABEL_WIDTH)
 
@@ -123,27 +128,32 @@ def picture(rows: Sequence[Row], window: Window, title: str) -> SafeString:
 
 def _joined(spans: list[Span], window: Window, address: str) -> Iterator[Span]:
     """In the order of time; what begins before the last mark's narrowest end joins it."""
-    last: Span | None = None
+    group: list[Span] = []
+    full_at = 0.0
     for span in sorted(spans, key=lambda span: span.begin):
-        if last is not None and window.x(span.begin) < window.x(last.begin) + NARROWEST_MARK:
-            last = _join(last, span, address)
-            continue
-        if last is not None:
-            yield last
-        last = span
-    if last is not None:
-        yield last
+        x = window.x(span.begin)
+        if group and x >= full_at:
+            yield _join(group, address)
+            group = []
+        if not group:
+            full_at = x + NARROWEST_MARK
+        group.append(span)
+    if group:
+        yield _join(group, address)
 
 
-def _join(one: Span, other: Span, address: str) -> Span:
-    begin, end = min(one.begin, other.begin), max(one.end, other.end)
-    between = f"?job={one.job}&from={begin:%Y-%m-%dT%H:%M:%S%z}&to={end:%Y-%m-%dT%H:%M:%S%z}"
+def _join(group: list[Span], address: str) -> Span:
+    """One mark for all of them, which stand in the order of their beginnings."""
+    if len(group) == 1:
+        return group[0]
+    begin, end = group[0].begin, max(span.end for span in group)
+    between = f"?job={group[0].job}&from={begin:%Y-%m-%dT%H:%M:%S%z}&to={end:%Y-%m-%dT%H:%M:%S%z}"
     return Span(
-        job=one.job,
-        status=min(one.status, other.status, key=_severity),
+        job=group[0].job,
+        status=min((span.status for span in group), key=_severity),
         begin=begin,
         end=end,
-        count=one.count + other.count,
+        count=sum(span.count for span in group),
         address=address.partition("?")[0] + between.replace("+", "%2B"),
     )
 
@@ -172,19 +182,20 @@ def _mark(span: Span, top: int, window: Window) -> SafeString:
     width = max(window.x(span.end) - x, NARROWEST_MARK)
     y, height = _SHAPES.get(span.status, _MIDDLE)
     # By keyboard the troubled ones are reached one by one, and all of a job through its name.
+    title = _title(span)
     is_stop = "0" if span.status in TROUBLED else "-1"
     return format_html(
         '<a href="{}" tabindex="{}" aria-label="{}"><rect class="span span-{}" x="{}" y="{}" width="{}" '
         'height="{}"><title>{}</title></rect></a>',
         span.address,
         is_stop,
-        _title(span),
+        title,
         span.status.value,
         f"{min(x, PICTURE_WIDTH - NARROWEST_MARK):.1f}",
         top + y,
         f"{width:.1f}",
         height,
-        _title(span),
+        title,
     )
 
 
@@ -215,4 +226,7 @@ def _axis(window: Window, height: int) -> SafeString:
 
 
 def _severity(status: Status) -> int:
-    return SEVERITY.index(status)
+    return _RANKS[status]
+
+
+_RANKS = {status: rank for rank, status in enumerate(SEVERITY)}

@@ -7,9 +7,10 @@ picture could not tell them apart anyway. A run that is alone in its slice is sh
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote_plus
 from uuid import UUID
 
-from django.db.models import CharField, Count, IntegerField, Max, Min
+from django.db.models import CharField, Count, F, IntegerField, Max, Min
 from django.db.models.expressions import Func
 from django.db.models.functions import Cast, Coalesce
 from django.urls import reverse
@@ -48,8 +49,9 @@ def spans(window: Window) -> list[Span]:
     begin = Coalesce("started_at", "queued_at")
     found = (
         Run.objects.filter(queued_at__gte=window.begin)
-        .annotate(slice=_Slice(begin, seconds=seconds))
-        .values("job", "status", "slice")
+        # The slice first, which Django does only among annotations: SQLite sorts numbers faster than texts.
+        .annotate(slice=_Slice(begin, seconds=seconds), name=F("job"), state=F("status"))
+        .values("slice", "name", "state")
         .annotate(
             count=Count("pk"),
             begin=Min(begin),
@@ -59,7 +61,8 @@ def spans(window: Window) -> list[Span]:
         )
         .order_by()
     )
-    return [_span(each, window) for each in found]
+    addresses = _Addresses()
+    return [_span(each, window, addresses) for each in found]
 
 
 def list_address(job: str, begin: datetime | None = None, end: datetime | None = None) -> str:
@@ -69,8 +72,8 @@ def list_address(job: str, begin: datetime | None = None, end: datetime | None =
     return f"{reverse('admin:jobs_run_changelist')}?{urlencode({'job': job, **asked})}"
 
 
-def _span(found: Mapping[str, Any], window: Window) -> Span:
-    job, status, begin = found["job"], Status(found["status"]), found["begin"]
+def _span(found: Mapping[str, Any], window: Window, addresses: "_Addresses") -> Span:
+    job, status, begin = found["name"], Status(found["state"]), found["begin"]
     end = window.end if status == Status.RUNNING else max(begin, found["end"])
     return Span(
         job=job,
@@ -78,9 +81,25 @@ def _span(found: Mapping[str, Any], window: Window) -> Span:
         begin=begin,
         end=end,
         count=found["count"],
-        address=_page_of(found["one"]) if found["count"] == 1 else list_address(job, begin, end),
+        address=addresses.page(found["one"]) if found["count"] == 1 else addresses.runs_of(job, begin, end),
     )
 
 
-def _page_of(run_id: str) -> str:
-    return reverse("admin:jobs_run_change", args=[UUID(run_id)])
+class _Addresses:
+    """Addresses by the thousand: Django is asked once for each kind of page."""
+
+    def __init__(self) -> None:
+        some = UUID(int=0)
+        self._page = reverse("admin:jobs_run_change", args=[some]).replace(str(some), "{}")
+        self._list = reverse("admin:jobs_run_changelist")
+        self._jobs: dict[str, str] = {}
+
+    def page(self, run_id: str) -> str:
+        """A run's; SQLite keeps its id without hyphens."""
+        return self._page.format(UUID(run_id))
+
+    def runs_of(self, job: str, begin: datetime, end: datetime) -> str:
+        """The runs of a job between two moments, in UTC."""
+        if (quoted := self._jobs.get(job)) is None:
+            quoted = self._jobs[job] = quote_plus(job)
+        return f"{self._list}?job={quoted}&from={begin:%Y-%m-%dT%H:%M:%S}Z&to={end:%Y-%m-%dT%H:%M:%S}Z"
