@@ -34,7 +34,6 @@ def secret_key() -> str:
 
 SECRET_KEY = secret_key()
 DEBUG = env.flag("DEBUG", default=False)
-PORT = env.whole("PORT", 8000)
 ALLOWED_HOSTS = env.texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.texts("CSRF_TRUSTED_ORIGINS", [])
 

@@ -199,10 +199,9 @@ def _schedule_lines(schedules: Sequence[PeriodicTask], now: datetime) -> list[Sc
 
 
 def _state(row: schedule_rows.Row) -> SafeString:
-    states = {"broken": _("broken"), "off": _("off"), "paused": _("paused"), "on": _("on")}
-    holds = {"broken": bool(row.broken), "off": not row.is_on, "paused": bool(row.pauses), "on": True}
-    shape = next(name for name in states if holds[name])
-    return marks.mark(shape, states[shape])
+    if row.pauses and row.standing.can_be_paused:
+        return marks.mark("paused", _("paused"))
+    return marks.mark(row.standing.value, row.standing.label)
 
 
 def _schedules_text(schedules: Schedules) -> str:

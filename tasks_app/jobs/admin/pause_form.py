@@ -1,14 +1,15 @@
 """What is asked before something is paused: for how long, why, and what becomes of its slots."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django import forms
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tasks_app.jobs.admin import moments
 from tasks_app.jobs.models import Pause
+from tasks_app.jobs.scheduling.pausing import Terms
 from tasks_app.jobs.scheduling.policy import PausedSlots
 
 LENGTHS = {
@@ -19,21 +20,6 @@ LENGTHS = {
     "7d": (_("for 7 days"), timedelta(days=7)),
 }
 OPEN, MOMENT = "open", "moment"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """How something is paused."""
-
-    until: datetime | None
-    """None: until somebody resumes it."""
-    reason: str
-    on_resume: PausedSlots
-
-    def __str__(self) -> str:
-        """``until 2026-11-22 12:00:00 UTC: database moves``."""
-        until = moments.exact(self.until) if self.until else _("somebody resumes it")
-        return f"until {until}" + (f": {self.reason}" if self.reason else "")
 
 
 class PauseForm(forms.Form):
@@ -87,13 +73,15 @@ class PauseForm(forms.Form):
             )
         return until
 
-    def terms(self) -> Terms:
-        """What was answered."""
+    def terms(self, user: AbstractBaseUser | AnonymousUser) -> Terms:
+        """What was answered, by whom."""
         chosen, until = self.cleaned_data["length"], self.cleaned_data["until"]
         if chosen in LENGTHS:
             until = (self.now + LENGTHS[chosen][1]).replace(microsecond=0)
         return Terms(
             until=until,
             reason=self.cleaned_data["reason"],
+            who=user.get_username(),
+            user=None if isinstance(user, AnonymousUser) else user,
             on_resume=PausedSlots(self.cleaned_data["on_resume"]),
         )

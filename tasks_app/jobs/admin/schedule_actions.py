@@ -24,7 +24,7 @@ from django.utils.translation import ngettext
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
-from tasks_app.jobs.admin import rights, trail
+from tasks_app.jobs.admin import pause_words, rights, trail
 from tasks_app.jobs.admin.pause_form import PauseForm
 from tasks_app.jobs.models import Run, Trigger
 from tasks_app.jobs.running import dispatch
@@ -129,17 +129,10 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
     def _pause(
         self, request: HttpRequest, schedules: Sequence[PeriodicTask], form: PauseForm, now: datetime
     ) -> None:
-        terms = form.terms()
-        pausing.pause_all(
-            [schedule.pk for schedule in schedules],
-            now=now,
-            until=terms.until,
-            reason=terms.reason,
-            who=request.user.get_username(),
-            user=request.user if request.user.is_authenticated else None,
-            on_resume=terms.on_resume,
-        )
-        trail.noted(request.user, schedules, f"Paused {terms}.")
+        terms = form.terms(request.user)
+        pausing.pause_all([schedule.pk for schedule in schedules], terms, now=now)
+        how = pause_words.told(terms.until, reason=terms.reason)
+        trail.noted(request.user, schedules, f"Paused {how}.")
         self._say(request, _("Paused"), schedules)
 
     def _start(self, request: HttpRequest, schedules: Sequence[PeriodicTask]) -> None:

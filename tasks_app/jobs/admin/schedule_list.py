@@ -22,7 +22,14 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.admin import marks, moments, rights, schedule_rows, service_pause, sparkline
+from tasks_app.jobs.admin import (
+    marks,
+    moments,
+    rights,
+    schedule_rows,
+    service_pause,
+    sparkline,
+)
 from tasks_app.jobs.admin.schedule_filters import (
     JobFilter,
     KindFilter,
@@ -140,12 +147,8 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
         """On, off, broken or paused, and why."""
         row = _row(schedule)
         parts = [_pause(pause, row.now) for pause in row.pauses[:1]]
-        if not row.is_on:
-            parts.insert(0, marks.mark("off", _("off")))
-        elif row.broken:
-            parts.insert(0, _noted(marks.mark("broken", _("broken")), row.broken))
-        elif not parts:
-            parts.append(marks.mark("on", _("on")))
+        if not (parts and row.standing.can_be_paused):
+            parts.insert(0, _noted(marks.mark(row.standing.value, row.standing.label), row.broken))
         return format_html_join("", "<div>{}</div>", ((part,) for part in parts))
 
     @admin.display(description=_("next slot"), ordering=_NullsLast(F("next_slot__slot"), nulls_last=True))
@@ -238,7 +241,7 @@ def _until(pause: Pause, now: datetime) -> Any:
 
 
 def _noted(mark: SafeString, note: Any) -> SafeString:
-    return format_html('{}<div class="note">{}</div>', mark, note)
+    return format_html('{}<div class="note">{}</div>', mark, note) if note else mark
 
 
 def _quiet(text: Any) -> SafeString:

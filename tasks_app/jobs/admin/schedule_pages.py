@@ -127,16 +127,7 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
         form = PauseForm(request.POST, now=now)
         if not form.is_valid():
             return self._page(request, Sheet(stored=schedule, now=now), pause_form=form)
-        terms = form.terms()
-        pause, _is_new = pausing.pause(
-            schedule,
-            now=now,
-            until=terms.until,
-            reason=terms.reason,
-            who=request.user.get_username(),
-            user=request.user if request.user.is_authenticated else None,
-            on_resume=terms.on_resume,
-        )
+        pause, _is_new = pausing.pause(schedule, form.terms(request.user), now=now)
         said = _("Paused %(how)s") % {"how": schedule_state.paused_in_words(pause)}
         trail.noted(request.user, [schedule], said)
         self.message_user(request, said, messages.SUCCESS)

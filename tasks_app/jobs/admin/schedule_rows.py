@@ -15,6 +15,7 @@ from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.admin import latest_runs
 from tasks_app.jobs.admin.latest_runs import LatestRun
+from tasks_app.jobs.admin.schedule_state import Standing, standing_of
 from tasks_app.jobs.models import NextSlot, Pause
 from tasks_app.jobs.scheduling.described import described
 from tasks_app.jobs.scheduling.timing import KINDS, UNREADABLE
@@ -41,6 +42,11 @@ class Row:
     """The last ones, newest first."""
     shows_runs: bool
     """Whether they were asked for: not for who may not see runs."""
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands, whether or not it is paused."""
+        return standing_of(self.next_slot, is_on=self.is_on)
 
     @property
     def broken(self) -> str:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Q, TextChoices
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.admin import marks, moments
+from tasks_app.jobs.admin import marks, moments, pause_words
 from tasks_app.jobs.models import NextSlot, Pause, Run
 
 
@@ -47,26 +48,47 @@ def state_of(schedule: PeriodicTask, now: datetime) -> State:
     )
 
 
+class Standing(TextChoices):
+    """How a schedule stands, whether or not it is paused; named after the shapes in ``marks.svg``."""
+
+    ON = "on", gettext_lazy("on")
+    OFF = "off", gettext_lazy("off")
+    BROKEN = "broken", gettext_lazy("broken")
+    OVER = "over", gettext_lazy("over")
+
+    @property
+    def can_be_paused(self) -> bool:
+        """Whether a pause says more of it than its standing does."""
+        return self not in (Standing.OFF, Standing.BROKEN)
+
+
+def standing_of(row: NextSlot | None, *, is_on: bool) -> Standing:
+    """Judged by what beat has written about it; a schedule that beat has not seen yet is on."""
+    if not is_on:
+        return Standing.OFF
+    if row is not None and row.broken:
+        return Standing.BROKEN
+    return Standing.OVER if row is not None and row.slot is None else Standing.ON
+
+
 def paused_in_words(pause: Pause) -> str:
     """Until when, by whom and why."""
-    until = _("until somebody resumes it")
-    if pause.until is not None:
-        until = _("until %(moment)s") % {"moment": moments.exact(pause.until)}
-    by_whom = _(", by %(who)s") % {"who": pause.who} if pause.who else ""
-    return f"{until}{by_whom}" + (f": {pause.reason}" if pause.reason else "")
+    return pause_words.told(pause.until, reason=pause.reason, who=pause.who)
 
 
 def _mark(
     schedule: PeriodicTask, row: NextSlot | None, own: Pause | None, service: Pause | None
 ) -> tuple[SafeString, str]:
-    if not schedule.enabled:
-        return marks.mark("off", _("switched off")), ""
-    if row is not None and row.broken:
-        return marks.mark("broken", _("broken")), row.broken
-    if own is not None:
-        return marks.mark("paused", _("paused")), paused_in_words(own)
-    if service is not None:
-        return marks.mark("paused", _("the whole service is paused")), paused_in_words(service)
-    if row is not None and row.slot is None:
-        return marks.mark("off", _("over")), _("There is no slot to come.")
-    return marks.mark("on", _("switched on")), ""
+    match standing_of(row, is_on=schedule.enabled):
+        case Standing.OFF:
+            return marks.mark("off", _("switched off")), ""
+        case Standing.BROKEN:
+            return marks.mark("broken", _("broken")), row.broken if row else ""
+        case _ if own is not None:
+            return marks.mark("paused", _("paused")), paused_in_words(own)
+        case _ if service is not None:
+            return marks.mark("paused", _("the whole service is paused")), paused_in_words(service)
+        case Standing.OVER:
+            return marks.mark("over", _("over")), _("There is no slot to come.")
+        case _:
+            return marks.mark("on", _("switched on")), ""

@@ -7,7 +7,6 @@ A page shows it with ``of`` and the template ``admin/jobs/service_pause.html``, 
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite
@@ -21,7 +20,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST
 
-from tasks_app.jobs.admin import moments, rights, trail
+from tasks_app.jobs.admin import moments, pause_words, rights, trail
 from tasks_app.jobs.admin.pause_form import PauseForm
 from tasks_app.jobs.models import Pause
 from tasks_app.jobs.scheduling import pausing
@@ -86,17 +85,10 @@ def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
 
 @transaction.atomic
 def _pause(request: HttpRequest, form: PauseForm, now: datetime) -> None:
-    terms = form.terms()
-    pause, _is_new = pausing.pause(
-        None,
-        now=now,
-        until=terms.until,
-        reason=terms.reason,
-        who=request.user.get_username(),
-        user=request.user if request.user.is_authenticated else None,
-        on_resume=terms.on_resume,
-    )
-    trail.noted(request.user, [pause], f"Paused the whole service {terms}.")
+    terms = form.terms(request.user)
+    pause, _is_new = pausing.pause(None, terms, now=now)
+    how = pause_words.told(terms.until, reason=terms.reason)
+    trail.noted(request.user, [pause], f"Paused the whole service {how}.")
     messages.success(request, _("The whole service is paused."))
 
 
@@ -132,7 +124,6 @@ def _address_back(request: HttpRequest) -> str:
     return asked if is_own else reverse("admin:django_celery_beat_periodictask_changelist")
 
 
-def _until(pause: Pause, now: datetime) -> Any:
-    if pause.until is None:
-        return _("until somebody resumes it")
-    return f"until {moments.exact(pause.until)} ({moments.relative(pause.until, now)})"
+def _until(pause: Pause, now: datetime) -> str:
+    away = f" ({moments.relative(pause.until, now)})" if pause.until else ""
+    return pause_words.until(pause.until) + away

@@ -8,6 +8,7 @@ kinds are independent of each other: a schedule starts when neither it nor the s
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -22,35 +23,34 @@ from tasks_app.jobs.scheduling import following
 BATCH = 500
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How something is paused."""
+
+    until: datetime | None
+    """None: until somebody resumes it."""
+    reason: str = ""
+    who: str = ""
+    user: AbstractBaseUser | None = None
+    on_resume: PausedSlots | None = None
+    """None: as it is, or else not at all."""
+
+
 def in_force(schedule: PeriodicTask | None, now: datetime) -> PauseQuerySet:
     """The pauses of the schedule itself, or of the whole service itself, at the moment."""
     return Pause.objects.open_at(now).filter(schedule=schedule)
 
 
 @transaction.atomic
-def pause(
-    schedule: PeriodicTask | None,
-    *,
-    now: datetime,
-    until: datetime | None,
-    reason: str = "",
-    who: str = "",
-    user: AbstractBaseUser | None = None,
-    on_resume: PausedSlots | None = None,
-) -> tuple[Pause, bool]:
-    """Pause until the moment, or until somebody resumes; returns the pause and whether it is a new one.
+def pause(schedule: PeriodicTask | None, terms: Terms, *, now: datetime) -> tuple[Pause, bool]:
+    """Pause; returns the pause and whether it is a new one. Raises ValueError for an end that has passed.
 
     What is paused already stays paused, from now on until the new end. Its reason, and what becomes of its
     slots, change only where they are given.
     """
-    if until is not None and until <= now:
-        raise ValueError(f"until: {until.isoformat()} is not after now")
     standing = list(in_force(schedule, now).select_for_update())
-    pauses = standing or [Pause(schedule=schedule, since=now)]
+    pauses = _agreed(standing or [Pause(schedule=schedule, since=now)], terms, now)
     for each in pauses:
-        each.until, each.who, each.user_id = until, who, user.pk if user else None
-        each.reason = reason or each.reason
-        each.on_resume = on_resume or each.on_resume
         each.save()
     return pauses[0], not standing
 
@@ -67,24 +67,11 @@ def resume(schedule: PeriodicTask | None, *, now: datetime) -> int:
 
 
 @transaction.atomic
-def pause_all(
-    schedule_ids: Collection[int],
-    *,
-    now: datetime,
-    until: datetime | None,
-    reason: str = "",
-    who: str = "",
-    user: AbstractBaseUser | None = None,
-    on_resume: PausedSlots | None = None,
-) -> None:
+def pause_all(schedule_ids: Collection[int], terms: Terms, *, now: datetime) -> None:
     """Pause each of the schedules, as ``pause`` does with one."""
     standing = list(_in_force_of(schedule_ids, now).select_for_update())
-    fresh = set(schedule_ids) - {each.schedule_id for each in standing}
-    pauses = [*standing, *(Pause(schedule_id=pk, since=now) for pk in sorted(fresh))]
-    for each in pauses:
-        each.until, each.who, each.user_id = until, who, user.pk if user else None
-        each.reason = reason or each.reason
-        each.on_resume = on_resume or each.on_resume
+    fresh = sorted(set(schedule_ids) - {each.schedule_id for each in standing})
+    pauses = _agreed([*standing, *(Pause(schedule_id=pk, since=now) for pk in fresh)], terms, now)
     Pause.objects.bulk_update(standing, ["until", "who", "user", "reason", "on_resume"], batch_size=BATCH)
     Pause.objects.bulk_create(pauses[len(standing) :], batch_size=BATCH)
     following.look_again(schedule_ids, now)
@@ -102,3 +89,13 @@ def resume_all(schedule_ids: Collection[int], *, now: datetime) -> set[int]:
 
 def _in_force_of(schedule_ids: Collection[int], now: datetime) -> PauseQuerySet:
     return Pause.objects.open_at(now).filter(schedule__in=schedule_ids)
+
+
+def _agreed(pauses: list[Pause], terms: Terms, now: datetime) -> list[Pause]:
+    if terms.until is not None and terms.until <= now:
+        raise ValueError(f"until: {terms.until.isoformat()} is not after now")
+    for each in pauses:
+        each.until, each.who, each.user_id = terms.until, terms.who, terms.user.pk if terms.user else None
+        each.reason = terms.reason or each.reason
+        each.on_resume = terms.on_resume or each.on_resume
+    return pauses

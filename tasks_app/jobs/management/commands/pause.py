@@ -54,14 +54,13 @@ class Command(OperatorCommand):
             zone = moments.zone(options["tz"], "--tz")
         _check_length(options["reason"])
         now = timezone.now()
-        pause, is_new = pausing.pause(
-            schedule,
-            now=now,
+        terms = pausing.Terms(
             until=_until(options, zone, now),
             reason=options["reason"],
             who=operating_system_user(),
             on_resume=PausedSlots(options["on_resume"]) if options["on_resume"] else None,
         )
+        pause, is_new = pausing.pause(schedule, terms, now=now)
         self.stdout.write(_told(pause, zone, is_new=is_new))
 
 

@@ -16,6 +16,7 @@ from tasks_app.jobs.admin import home
 from tasks_app.jobs.models import NextSlot, Run, Status, Trigger
 from tasks_app.jobs.running import wellness
 from tasks_app.jobs.scheduling import pausing
+from tasks_app.jobs.scheduling.pausing import Terms
 
 pytestmark = pytest.mark.django_db
 
@@ -72,7 +73,7 @@ def test_what_comes_next_is_shown(admin_client: Client) -> None:
 
 
 def test_a_pause_of_everything_is_said_first(admin_client: Client) -> None:
-    pausing.pause(None, now=timezone.now(), until=None, reason="The database moves", who="ann")
+    pausing.pause(None, Terms(until=None, reason="The database moves", who="ann"), now=timezone.now())
     page = admin_client.get(HOME).text
     assert "The whole service is paused" in page
     assert "The database moves" in page
@@ -130,5 +131,5 @@ def test_a_broken_schedule_is_something_that_is_wrong(admin_client: Client) -> N
 def test_a_slot_that_a_pause_holds_up_says_so(admin_client: Client) -> None:
     paused = at_three()
     assert "mark-paused" not in admin_client.get(HOME).text
-    pausing.pause(paused, now=timezone.now(), until=None, reason="", who="ann")
+    pausing.pause(paused, Terms(until=None, reason="", who="ann"), now=timezone.now())
     assert "mark-paused" in admin_client.get(HOME).text

@@ -12,6 +12,7 @@ from tasks_app.jobs.admin.schedule_preview import Shown
 from tasks_app.jobs.admin.schedule_sheet import Sheet
 from tasks_app.jobs.models import SchedulePolicy
 from tasks_app.jobs.scheduling import pausing
+from tasks_app.jobs.scheduling.pausing import Terms
 from tests.unit.jobs.scheduling.builders import NOON, hourly
 
 pytestmark = pytest.mark.django_db
@@ -69,7 +70,7 @@ def test_what_has_no_slot_any_more_says_so() -> None:
 
 def test_what_is_paused_says_why() -> None:
     schedule = hourly()
-    pausing.pause(schedule, now=NOON, until=None, reason="move", who="ann")
+    pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON)
     assert "does not start: paused: move (by ann)" in shown(schedule).next
 
 

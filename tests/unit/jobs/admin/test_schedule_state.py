@@ -8,6 +8,7 @@ from django_celery_beat.models import PeriodicTask
 from tasks_app.jobs.admin import schedule_state
 from tasks_app.jobs.models import NextSlot, Run, Trigger
 from tasks_app.jobs.scheduling import pausing
+from tasks_app.jobs.scheduling.pausing import Terms
 from tests.unit.jobs.scheduling.builders import NOON, hourly
 
 pytestmark = pytest.mark.django_db
@@ -26,13 +27,13 @@ def test_it_is_switched_on_or_off() -> None:
 
 def test_a_pause_says_until_when_by_whom_and_why() -> None:
     schedule = hourly()
-    pausing.pause(schedule, now=NOON, until=NOON + timedelta(hours=1), reason="move", who="ann")
+    pausing.pause(schedule, Terms(until=NOON + timedelta(hours=1), reason="move", who="ann"), now=NOON)
     assert word(schedule) == ("paused", "until 2026-03-02 13:00:00 UTC, by ann: move")
 
 
 def test_a_pause_of_the_whole_service_is_no_pause_of_its_own() -> None:
     schedule = hourly()
-    pausing.pause(None, now=NOON, until=None)
+    pausing.pause(None, Terms(until=None), now=NOON)
     assert word(schedule) == ("the whole service is paused", "until somebody resumes it")
     assert schedule_state.state_of(schedule, NOON).own_pause is None
 

@@ -11,6 +11,7 @@ from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.models import NextSlot, Pause, Run
 from tasks_app.jobs.scheduling import ledger, pausing
+from tasks_app.jobs.scheduling.pausing import Terms
 from tasks_app.jobs.scheduling.policy import PausedSlots
 from tests.unit.jobs.scheduling.builders import NOON, hourly
 
@@ -33,15 +34,8 @@ def paused(schedule: PeriodicTask | None) -> bool:
 
 def test_a_pause_keeps_its_end_its_reason_and_its_person() -> None:
     schedule, user = hourly(), User.objects.create(username="ann")
-    pause, is_new = pausing.pause(
-        schedule,
-        now=NOON,
-        until=NOON + HOUR,
-        reason="move",
-        who="ann",
-        user=user,
-        on_resume=PausedSlots.RUN_ONCE,
-    )
+    terms = Terms(until=NOON + HOUR, reason="move", who="ann", user=user, on_resume=PausedSlots.RUN_ONCE)
+    pause, is_new = pausing.pause(schedule, terms, now=NOON)
     assert is_new
     stored = Pause.objects.get()
     assert stored == pause
@@ -50,15 +44,15 @@ def test_a_pause_keeps_its_end_its_reason_and_its_person() -> None:
 
 
 def test_without_an_end_it_lasts_until_it_is_lifted_and_its_slots_are_skipped() -> None:
-    pausing.pause(hourly(), now=NOON, until=None)
+    pausing.pause(hourly(), Terms(until=None), now=NOON)
     stored = Pause.objects.get()
     assert (stored.until, stored.on_resume) == (None, "skip")
 
 
 def test_what_is_paused_already_stays_paused_until_the_new_end() -> None:
     schedule = hourly()
-    pausing.pause(schedule, now=NOON - HOUR, until=None, reason="move", on_resume=PausedSlots.RUN_ONCE)
-    _, is_new = pausing.pause(schedule, now=NOON, until=NOON + HOUR, who="bob")
+    pausing.pause(schedule, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
+    _, is_new = pausing.pause(schedule, Terms(until=NOON + HOUR, who="bob"), now=NOON)
     assert not is_new
     stored = Pause.objects.get()
     assert (stored.since, stored.until, stored.who) == (NOON - HOUR, NOON + HOUR, "bob")
@@ -67,8 +61,8 @@ def test_what_is_paused_already_stays_paused_until_the_new_end() -> None:
 
 def test_pausing_again_may_change_the_reason_and_what_becomes_of_the_slots() -> None:
     schedule = hourly()
-    pausing.pause(schedule, now=NOON - HOUR, until=None, reason="move", on_resume=PausedSlots.RUN_ONCE)
-    pausing.pause(schedule, now=NOON, until=None, reason="fire", on_resume=PausedSlots.SKIP)
+    pausing.pause(schedule, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
+    pausing.pause(schedule, Terms(until=None, reason="fire", on_resume=PausedSlots.SKIP), now=NOON)
     stored = Pause.objects.get()
     assert (stored.reason, stored.on_resume) == ("fire", "skip")
 
@@ -76,7 +70,7 @@ def test_pausing_again_may_change_the_reason_and_what_becomes_of_the_slots() -> 
 def test_a_pause_that_is_over_is_history_and_the_next_one_is_new() -> None:
     schedule = hourly()
     Pause.objects.create(schedule=schedule, since=NOON - HOUR, until=NOON, reason="move")
-    pause, is_new = pausing.pause(schedule, now=NOON, until=None)
+    pause, is_new = pausing.pause(schedule, Terms(until=None), now=NOON)
     assert is_new
     assert pause.reason == ""
     assert Pause.objects.count() == 2
@@ -84,13 +78,13 @@ def test_a_pause_that_is_over_is_history_and_the_next_one_is_new() -> None:
 
 def test_an_end_that_is_not_after_now_is_refused() -> None:
     with pytest.raises(ValueError, match="is not after now"):
-        pausing.pause(None, now=NOON, until=NOON)
+        pausing.pause(None, Terms(until=NOON), now=NOON)
 
 
 def test_a_schedule_and_the_service_are_paused_independently() -> None:
     schedule = hourly()
-    pausing.pause(schedule, now=NOON - MINUTE, until=None)
-    pausing.pause(None, now=NOON - MINUTE, until=None)
+    pausing.pause(schedule, Terms(until=None), now=NOON - MINUTE)
+    pausing.pause(None, Terms(until=None), now=NOON - MINUTE)
     assert pausing.resume(None, now=NOON) == 1
     assert (paused(schedule), paused(None)) == (True, False)
 
@@ -114,7 +108,7 @@ def test_resuming_what_is_not_paused_does_nothing() -> None:
 
 def test_a_slot_of_a_pause_is_skipped_with_its_reason() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
-    pausing.pause(schedule, now=NOON - MINUTE, until=None, reason="move", who="ann")
+    pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON - MINUTE)
     ledger.record_due(NOON)
     run = Run.objects.get()
     assert (run.status, run.error) == ("skipped", "paused: move (by ann)")
@@ -122,7 +116,7 @@ def test_a_slot_of_a_pause_is_skipped_with_its_reason() -> None:
 
 def test_a_held_slot_starts_as_soon_as_its_schedule_is_resumed(clock: time_machine.Traveller) -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
-    pausing.pause(schedule, now=NOON - MINUTE, until=NOON + 8 * HOUR, on_resume=PausedSlots.RUN_ONCE)
+    pausing.pause(schedule, Terms(until=NOON + 8 * HOUR, on_resume=PausedSlots.RUN_ONCE), now=NOON - MINUTE)
     ledger.record_due(NOON)
     assert not Run.objects.exists()
     clock.move_to(NOON + 10 * MINUTE)
@@ -134,15 +128,15 @@ def test_a_held_slot_starts_as_soon_as_its_schedule_is_resumed(clock: time_machi
 
 def test_many_are_paused_together() -> None:
     one, two, other = hourly("one"), hourly("two"), hourly("other")
-    pausing.pause_all([one.pk, two.pk], now=NOON - HOUR, until=NOON + HOUR, reason="move", who="ann")
+    pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, reason="move", who="ann"), now=NOON - HOUR)
     assert (paused(one), paused(two), paused(other)) == (True, True, False)
     assert {(each.reason, each.who) for each in Pause.objects.all()} == {("move", "ann")}
 
 
 def test_of_many_what_is_paused_already_stays_paused_until_the_new_end() -> None:
     one, two = hourly("one"), hourly("two")
-    pausing.pause(one, now=NOON - HOUR, until=None, reason="move", on_resume=PausedSlots.RUN_ONCE)
-    pausing.pause_all([one.pk, two.pk], now=NOON, until=NOON + HOUR, who="bob")
+    pausing.pause(one, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
+    pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, who="bob"), now=NOON)
     standing = Pause.objects.get(schedule=one)
     assert (standing.since, standing.until, standing.who) == (NOON - HOUR, NOON + HOUR, "bob")
     assert (standing.reason, standing.on_resume) == ("move", "once")
@@ -151,14 +145,14 @@ def test_of_many_what_is_paused_already_stays_paused_until_the_new_end() -> None
 
 def test_many_are_resumed_together_and_it_is_known_which() -> None:
     one, two = hourly("one"), hourly("two")
-    pausing.pause(one, now=NOON - HOUR, until=None)
+    pausing.pause(one, Terms(until=None), now=NOON - HOUR)
     assert pausing.resume_all([one.pk, two.pk], now=NOON - MINUTE) == {one.pk}
     assert not paused(one)
 
 
 def test_beat_looks_again_at_what_was_held_when_many_are_resumed() -> None:
     schedule = hourly(handled_until=NOON - 2 * HOUR)
-    pausing.pause_all([schedule.pk], now=NOON - 2 * HOUR, until=None, on_resume=PausedSlots.RUN_ONCE)
+    pausing.pause_all([schedule.pk], Terms(until=None, on_resume=PausedSlots.RUN_ONCE), now=NOON - 2 * HOUR)
     ledger.record_due(NOON - MINUTE)
     assert NextSlot.objects.get().slot == NOON - HOUR
     assert NextSlot.objects.get().due_at != NOON - MINUTE
@@ -169,5 +163,5 @@ def test_beat_looks_again_at_what_was_held_when_many_are_resumed() -> None:
 def test_many_cost_no_more_statements_than_few(django_assert_max_num_queries: Any) -> None:
     ids = [hourly(f"number {number}").pk for number in range(30)]
     with django_assert_max_num_queries(10):
-        pausing.pause_all(ids, now=NOON - HOUR, until=None)
+        pausing.pause_all(ids, Terms(until=None), now=NOON - HOUR)
         pausing.resume_all(ids, now=NOON - MINUTE)
