@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.db.models import Count, Exists, F, Max, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, Max, OuterRef, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path
@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from tasks_app.jobs.admin import marks, moments, service_pause, timeline, timeline_spans
+from tasks_app.jobs.admin.run_addresses import RunAddresses
 from tasks_app.jobs.admin_site import JobsAdminSite
 from tasks_app.jobs.models import NextSlot, Pause, Run, Status
 from tasks_app.jobs.running import progress_figures, wellness
@@ -58,8 +59,8 @@ class Coming:
 
     next_slot: NextSlot
     slot: SafeString
-    is_paused: bool
-    """Whether a pause holds it up at the moment."""
+    mark: SafeString | str
+    """Where a pause holds it up at the moment; else empty."""
 
 
 def install(site: AdminSite) -> None:
@@ -101,15 +102,14 @@ def timeline_view(request: HttpRequest) -> HttpResponse:
 
 def _now() -> dict[str, Any]:
     now = timezone.now()
-    slots = _next_slots(now)
-    due = [slot for slot in slots if slot.due_at is not None]
+    due = _next_slots(now)
     running = Run.objects.filter(status=Status.RUNNING).order_by("-queued_at").defer("traceback")
     return {
         "parts": wellness.parts(now, due[0].due_at if due else None),
         "troubles": troubles(now),
         "running": [_running(run, now) for run in running[:SHOWN]],
-        "broken": [slot for slot in slots if slot.broken],
-        "coming": [_coming(slot, now) for slot in due[:SHOWN]],
+        "broken": _broken(),
+        "coming": [_coming(slot, now) for slot in due],
         "read_at": moments.exact(now),
     }
 
@@ -136,13 +136,13 @@ def _jobs_that_succeeded_last(jobs: set[str], since: datetime) -> set[str]:
 
 
 def _trouble(found: Mapping[str, Any], now: datetime, *, is_over: bool) -> Trouble:
-    since = now - SPANS["24h"]
+    address = RunAddresses().runs(job=found["job"], status=found["status"], since=now - SPANS["24h"])
     return Trouble(
         job=found["job"],
         state=marks.of_status(found["status"]),
         count=found["runs"],
         last_at=moments.when(found["last_at"], now),
-        address=f"{timeline_spans.list_address(found['job'], since)}&status={found['status']}",
+        address=address,
         is_over=is_over,
     )
 
@@ -151,30 +151,31 @@ def _running(run: Run, now: datetime) -> Running:
     return Running(run=run, since=moments.when(run.started_at, now), progress=progress_figures.described(run))
 
 
+def _broken() -> Sequence[NextSlot]:
+    found = NextSlot.objects.filter(due_at=None).exclude(broken="").select_related("schedule")
+    return list(found.order_by("pk")[:SHOWN])
+
+
 def _next_slots(now: datetime) -> Sequence[NextSlot]:
-    """Those that are broken, then those that are due next."""
     held = Pause.objects.open_at(now).filter(Q(schedule=OuterRef("schedule")) | Q(schedule=None))
-    found = NextSlot.objects.exclude(due_at=None, broken="").select_related("schedule")
-    first = found.annotate(is_paused=Exists(held)).order_by(F("due_at").asc(nulls_first=True))
-    return list(first[: 2 * SHOWN])
+    due = NextSlot.objects.filter(due_at__isnull=False).select_related("schedule")
+    return list(due.annotate(is_paused=Exists(held)).order_by("due_at")[:SHOWN])
 
 
 def _coming(next_slot: NextSlot, now: datetime) -> Coming:
-    is_paused = bool(getattr(next_slot, "is_paused", False))
-    return Coming(next_slot=next_slot, slot=moments.both(next_slot.due_at, now), is_paused=is_paused)
+    mark = marks.mark("paused", _("paused")) if getattr(next_slot, "is_paused", False) else ""
+    return Coming(next_slot=next_slot, slot=moments.both(next_slot.due_at, now), mark=mark)
 
 
 def _timeline(name: str) -> dict[str, Any]:
     end = timezone.localtime()
     window = timeline.Window(begin=end - SPANS.get(name, SPANS["24h"]), end=end)
     spans = timeline_spans.spans(window)
-    jobs = {span.job for span in spans}
-    addresses = {job: timeline_spans.list_address(job, window.begin) for job in jobs}
-    rows = timeline.rows(spans, window, addresses)
+    rows = timeline.rows(spans, window)
     title = _("Runs of the last 7 days") if name == "7d" else _("Runs of the last 24 hours")
     shown = rows[:MOST_ROWS]
     return {
-        "picture": timeline.picture(shown, window, title) if shown else "",
+        "picture": timeline.picture(shown, window, title, RunAddresses()) if shown else "",
         "span": name if name in SPANS else "24h",
         "more_jobs": len(rows) - len(shown),
         "zone": end.tzname(),

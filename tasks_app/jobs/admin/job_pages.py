@@ -18,10 +18,10 @@ from tasks_app.jobs.admin import (
     moments,
     rights,
     schedule_rows,
-    timeline_spans,
 )
 from tasks_app.jobs.admin.job_figures import WINDOW, Figures, Schedules
 from tasks_app.jobs.admin.options_form import OptionsForm
+from tasks_app.jobs.admin.run_addresses import RunAddresses
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.defining.registry import Job
 from tasks_app.jobs.models import Run
@@ -135,7 +135,7 @@ def _runs_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
         "success_in_full": success_in_full(figures),
         "usually": _duration_text(figures),
         "runs": [_run_line(user, job, run, now) for run in last],
-        "all_runs_address": timeline_spans.list_address(job.name),
+        "all_runs_address": RunAddresses().runs(job=job.name),
     }
 
 
@@ -167,13 +167,12 @@ def _job_line(
 
 def _run_line(user: rights.User, job: Job, run: Run, now: datetime) -> RunLine:
     again = _run_address(user, job)
-    is_timed = run.started_at and run.finished_at
     return RunLine(
         run=run,
         address=reverse("admin:jobs_run_change", args=[run.pk]),
         state=marks.of_status(run.status),
         started=moments.when(run.started_at or run.queued_at, now),
-        took=moments.duration(run.finished_at - run.started_at) if is_timed else "",  # type: ignore[operator]
+        took=moments.took(run.started_at, run.finished_at),
         again_address=f"{again}?run={run.pk}" if again else "",
     )
 

@@ -40,6 +40,13 @@ def duration(length: timedelta, *, parts: int = 2) -> str:
     return " ".join(part for part in told[:parts] if part)
 
 
+def took(begin: datetime | None, end: datetime | None) -> str:
+    """How long something lasted that had a beginning and an end; else empty. Clocks may have disagreed."""
+    if begin is None or end is None:
+        return ""
+    return duration(max(end - begin, timedelta(0)))
+
+
 def when(moment: datetime | None, now: datetime | None = None) -> SafeString:
     """How far away, with the exact moment for who points at it; a dash for none."""
     if moment is None:

@@ -1,7 +1,7 @@
 """The list of runs: a row for each, and the way to its neighbouring pages."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.http import QueryDict
 from django.utils.safestring import SafeString
@@ -67,10 +67,7 @@ class Row:
     @property
     def took(self) -> str:
         """How long it ran, or has been running."""
-        if self.run.started_at is None:
-            return ""
-        end = self.run.finished_at or self.now
-        return moments.duration(max(end - self.run.started_at, timedelta(0)))
+        return moments.took(self.run.started_at, self.run.finished_at or self.now)
 
 
 @dataclass(frozen=True, kw_only=True)

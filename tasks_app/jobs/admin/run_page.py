@@ -7,7 +7,7 @@ the others when the run's ``state`` has changed since.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from uuid import UUID
 
@@ -48,7 +48,7 @@ class Attempt:
     @property
     def took(self) -> str:
         """How long it ran."""
-        return _length(self.row.started_at, self.row.finished_at)
+        return moments.took(self.row.started_at, self.row.finished_at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Relative:
     @property
     def took(self) -> str:
         """How long it ran."""
-        return _length(self.run.started_at, self.run.finished_at)
+        return moments.took(self.run.started_at, self.run.finished_at)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class RunPage:
             ("Finished", run.finished_at),
         ]
         told = [(name, moments.both(moment, self.now)) for name, moment in named if moment is not None]
-        took = _length(run.started_at, run.finished_at or self.now)
+        took = moments.took(run.started_at, run.finished_at or self.now)
         return [*told, ("Took" if run.finished_at else "So far", took)] if took else told
 
     @property
@@ -226,9 +226,3 @@ def _with_links(text: str, known: dict[str, UUID]) -> SafeString:
         address = address_of(known[part]) if part in known else search
         parts.append(format_html('run <a href="{}">{}</a>', address, part))
     return format_html_join("", "{}", ((part,) for part in parts))
-
-
-def _length(begin: datetime | None, end: datetime | None) -> str:
-    if begin is None or end is None:
-        return ""
-    return moments.duration(max(end - begin, timedelta(0)))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tasks_app.jobs.admin import moments
 from tasks_app.jobs.admin.moments import duration, exact
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running.attempts import WORKER_STOPPED
@@ -60,9 +61,7 @@ class Facts:
     @property
     def took(self) -> str:
         """How long it ran; empty when it did not."""
-        if self.started_at is None or self.finished_at is None:
-            return ""
-        return duration(max(self.finished_at - self.started_at, timedelta(0)))
+        return moments.took(self.started_at, self.finished_at)
 
     @property
     def slot(self) -> str:
@@ -171,7 +170,7 @@ def _held_by(holder: Holder) -> str:
 def _running(facts: Facts) -> str:
     begin = facts.started_at or facts.queued_at
     attempt = f", attempt {facts.attempt}" if facts.attempt > 1 else ""
-    length = duration(max(facts.now - begin, timedelta(0)))
+    length = moments.took(begin, facts.now)
     news = "; ".join(part for part in (_end_asked(facts), _silent(facts)) if part)
     return f"Running since {exact(begin)} ({length}{attempt})" + (f": {news}." if news else ".")
 

@@ -16,7 +16,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import PeriodicTaskAdmin
@@ -30,6 +29,7 @@ from tasks_app.jobs.admin import (
     service_pause,
     sparkline,
 )
+from tasks_app.jobs.admin.run_addresses import RunAddresses
 from tasks_app.jobs.admin.schedule_filters import (
     JobFilter,
     KindFilter,
@@ -185,7 +185,7 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
         row = _row(schedule)
         if not row.runs:
             return _quiet("-")
-        all_runs = f"{reverse('admin:jobs_run_changelist')}?{urlencode({'schedule': schedule.name})}"
+        all_runs = RunAddresses().runs(schedule=schedule.name)
         picture = sparkline.picture(row.runs, row.now, places=schedule_rows.RUNS_SHOWN)
         return format_html('<a href="{}">{}</a>', all_runs, picture)
 

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from uuid import UUID
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_app.jobs.admin import moments
+from tasks_app.jobs.admin.run_addresses import RunAddresses
 from tasks_app.jobs.models import Status
 
 LABEL_WIDTH = 170
@@ -58,9 +60,11 @@ class Span:
     status: Status
     begin: datetime
     end: datetime
+    first_queued: datetime
+    last_queued: datetime
     count: int = 1
-    address: str
-    """Of the run's page, or of the list that has them all."""
+    run_id: UUID | None
+    """None where it is more than one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,26 +100,24 @@ class Row:
     """A job's line in the picture."""
 
     job: str
-    address: str
     spans: Sequence[Span]
 
 
-def rows(spans: Iterable[Span], window: Window, addresses: dict[str, str]) -> list[Row]:
+def rows(spans: Iterable[Span], window: Window) -> list[Row]:
     """A row per job, the troubled ones first, with spans that would lie upon each other joined."""
     by_job: dict[str, list[Span]] = {}
     for span in spans:
         by_job.setdefault(span.job, []).append(span)
-    made = [
-        Row(job=job, address=addresses[job], spans=list(_joined(of_job, window, addresses[job])))
-        for job, of_job in by_job.items()
-    ]
+    made = [Row(job=job, spans=list(_joined(of_job, window))) for job, of_job in by_job.items()]
     return sorted(made, key=lambda row: (not any(span.status in TROUBLED for span in row.spans), row.job))
 
 
-def picture(rows: Sequence[Row], window: Window, title: str) -> SafeString:
+def picture(rows: Sequence[Row], window: Window, title: str, addresses: RunAddresses) -> SafeString:
     """The SVG. Every mark is a link, and what it is about stands in its title."""
     height = AXIS_HEIGHT + ROW_HEIGHT * len(rows)
-    lines = format_html_join("", "{}", ((_line(row, index, window),) for index, row in enumerate(rows)))
+    lines = format_html_join(
+        "", "{}", ((_line(row, index, window, addresses),) for index, row in enumerate(rows))
+    )
     return format_html(
         '<svg class="timeline" viewBox="0 0 {} {}" role="group" aria-label="{}">{}{}</svg>',
         PICTURE_WIDTH,
@@ -126,46 +128,46 @@ def picture(rows: Sequence[Row], window: Window, title: str) -> SafeString:
     )
 
 
-def _joined(spans: list[Span], window: Window, address: str) -> Iterator[Span]:
+def _joined(spans: list[Span], window: Window) -> Iterator[Span]:
     """In the order of time; what begins before the last mark's narrowest end joins it."""
     group: list[Span] = []
     full_at = 0.0
     for span in sorted(spans, key=lambda span: span.begin):
         x = window.x(span.begin)
         if group and x >= full_at:
-            yield _join(group, address)
+            yield _join(group)
             group = []
         if not group:
             full_at = x + NARROWEST_MARK
         group.append(span)
     if group:
-        yield _join(group, address)
+        yield _join(group)
 
 
-def _join(group: list[Span], address: str) -> Span:
+def _join(group: list[Span]) -> Span:
     """One mark for all of them, which stand in the order of their beginnings."""
     if len(group) == 1:
         return group[0]
-    begin, end = group[0].begin, max(span.end for span in group)
-    between = f"?job={group[0].job}&from={begin:%Y-%m-%dT%H:%M:%S%z}&to={end:%Y-%m-%dT%H:%M:%S%z}"
     return Span(
         job=group[0].job,
         status=min((span.status for span in group), key=_severity),
-        begin=begin,
-        end=end,
+        begin=group[0].begin,
+        end=max(span.end for span in group),
+        first_queued=min(span.first_queued for span in group),
+        last_queued=max(span.last_queued for span in group),
         count=sum(span.count for span in group),
-        address=address.partition("?")[0] + between.replace("+", "%2B"),
+        run_id=None,
     )
 
 
-def _line(row: Row, index: int, window: Window) -> SafeString:
+def _line(row: Row, index: int, window: Window, addresses: RunAddresses) -> SafeString:
     top = AXIS_HEIGHT + index * ROW_HEIGHT
-    marks = format_html_join("", "{}", ((_mark(span, top, window),) for span in row.spans))
+    marks = format_html_join("", "{}", ((_mark(span, top, window, addresses),) for span in row.spans))
     short = row.job if len(row.job) <= 26 else f"{row.job[:25]}…"
     return format_html(
         '<g><a href="{}"><title>{}</title><text x="0" y="{}">{}</text></a>'
         '<line x1="{}" x2="{}" y1="{}" y2="{}"/>{}</g>',
-        row.address,
+        addresses.runs(job=row.job, since=window.begin),
         row.job,
         top + 15,
         short,
@@ -177,7 +179,7 @@ def _line(row: Row, index: int, window: Window) -> SafeString:
     )
 
 
-def _mark(span: Span, top: int, window: Window) -> SafeString:
+def _mark(span: Span, top: int, window: Window, addresses: RunAddresses) -> SafeString:
     x = window.x(span.begin)
     width = max(window.x(span.end) - x, NARROWEST_MARK)
     y, height = _SHAPES.get(span.status, _MIDDLE)
@@ -187,7 +189,7 @@ def _mark(span: Span, top: int, window: Window) -> SafeString:
     return format_html(
         '<a href="{}" tabindex="{}" aria-label="{}"><rect class="span span-{}" x="{}" y="{}" width="{}" '
         'height="{}"><title>{}</title></rect></a>',
-        span.address,
+        _address(span, addresses),
         is_stop,
         title,
         span.status.value,
@@ -197,6 +199,15 @@ def _mark(span: Span, top: int, window: Window) -> SafeString:
         height,
         title,
     )
+
+
+def _address(span: Span, addresses: RunAddresses) -> str:
+    """Of the run's page, or of the list that has them all."""
+    if span.run_id is not None:
+        return addresses.page(span.run_id)
+    # The list's bounds are whole seconds, and the end is not within them.
+    until = span.last_queued.replace(microsecond=0) + timedelta(seconds=1)
+    return addresses.runs(job=span.job, since=span.first_queued, until=until)
 
 
 def _title(span: Span) -> str:

@@ -64,3 +64,9 @@ def test_the_exact_moment_stands_behind_the_relative_one(settings: Settings) -> 
 
 def test_no_moment_is_a_dash() -> None:
     assert moments.when(None) == moments.both(None) == "&ndash;"
+
+
+def test_what_has_no_beginning_or_no_end_took_no_time_to_tell() -> None:
+    assert moments.took(None, NOON) == moments.took(NOON, None) == ""
+    assert moments.took(NOON, NOON + timedelta(minutes=1)) == "1 min"
+    assert moments.took(NOON, NOON - timedelta(minutes=1)) == "0 ms"
