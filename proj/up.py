@@ -23,10 +23,13 @@ import environ
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 
+from proj.environment import Environment
 from proj.lasting import LastingProcess
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
 
 GRACE_SECONDS = 30.0
+# Runs that take longer are cancelled before that, and so come to a clean end that is on record.
+RUNS_GRACE_SECONDS = "20"
 
 
 class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
@@ -83,7 +86,8 @@ def main() -> int:
         if exit_code := prepare():
             return exit_code
         supervisor = supervise(
-            {**os.environ, "PORT": str(port)}, embedded_redis="REDIS_URL" not in os.environ
+            {"SHUTDOWN_GRACE_SECONDS": RUNS_GRACE_SECONDS, **os.environ, "PORT": str(port)},
+            embedded_redis=not Environment().text("REDIS_URL"),
         )
         threading.Thread(target=announce, args=(port,), daemon=True).start()
         supervisor.loop()

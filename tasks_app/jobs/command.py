@@ -133,8 +133,10 @@ class JobCommand(JobDeclaration, BaseCommand):
             try:
                 return dispatch.begin(request, worker=process_by_hand(), guard=guard)
             except OverlapError as error:
-                if guard.concurrency is Concurrency.REPLACE and (holder := overlap.holder_of(guard.key)):
-                    overlap.request_cancel(holder, f"a run by hand of {request.who}", timezone.now())
+                if guard.concurrency is Concurrency.REPLACE:
+                    # None where it has just ended: the next try begins.
+                    if holder := overlap.holder_of(guard.key):
+                        overlap.request_cancel(holder, f"a run by hand of {request.who}", timezone.now())
                 elif not wait:
                     dispatch.skip(request, reason=str(error), exit_code=os.EX_TEMPFAIL)
                     raise CommandError(f"Skipped: {error}.", returncode=os.EX_TEMPFAIL) from error

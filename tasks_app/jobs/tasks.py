@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from celery import Task, shared_task
@@ -73,7 +74,7 @@ def _run(
 ) -> dict[str, Any]:
     worker = worker_process(task.request.hostname, os.getpid())
     with _back_to_the_queue_without_database(job):
-        run = dispatch.receive(str(task.request.id), _request(task, job, options))
+        run = dispatch.receive(str(task.request.id), partial(_request, task, job, options))
         ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args))
     if ended is None or not Status(ended.run.status).is_final:
         # Taken, over, waiting, or to be tried again: somebody else brings the result.

@@ -45,7 +45,7 @@ def output_of(*line: str) -> str:
 def run_for_slot(job: str, slot: datetime, **options: Any) -> Run:
     """A run that a schedule's slot asked for, executed as a worker would."""
     request = dispatch.RunRequest(job=job, options=options, trigger=Trigger.SCHEDULE, scheduled_for=slot)
-    run = dispatch.receive(f"run-{next(_numbers)}", request)
+    run = dispatch.receive(f"run-{next(_numbers)}", lambda: request)
     ended = runner.execute(run.pk, worker="test")
     assert ended is not None
     return ended.run

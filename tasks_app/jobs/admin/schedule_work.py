@@ -19,6 +19,7 @@ from tasks_app.jobs.admin import masked_json
 from tasks_app.jobs.admin.option_widgets import SecretInput
 from tasks_app.jobs.admin.options_form import OptionsForm
 from tasks_app.jobs.defining import arguments, json_text, registry, secrets
+from tasks_app.jobs.running.known_tasks import known_tasks
 from tasks_app.jobs.scheduling import slot_runs
 
 PREFIX = "work"
@@ -140,7 +141,7 @@ class Work:
     def tasks(self) -> list[str]:
         """The ordinary tasks there are."""
         jobs = {job.task_name for job in registry.all_jobs().values()}
-        return sorted(name for name in slot_runs.known_tasks() - jobs if not name.startswith("celery."))
+        return sorted(name for name in known_tasks() - jobs if not name.startswith("celery."))
 
     @property
     def has_typed_secret(self) -> bool:

@@ -77,6 +77,12 @@ def find(name: str) -> Job:
     return found
 
 
+def declaration_of(name: str) -> type[JobDeclaration]:
+    """What the job declares; what one that says nothing does, where there is no such job any more."""
+    job = all_jobs().get(name)
+    return job.declaration if job else JobDeclaration
+
+
 def exposed_commands() -> Mapping[str, Mapping[str, Any]]:
     """``EXPOSED_COMMANDS`` as a mapping from command name to declared attributes.
 

@@ -98,7 +98,7 @@ def _names(action: Action) -> tuple[str, ...]:
 
 
 def _masked_value(name: str, value: Any, named: Mapping[str, bool]) -> Any:
-    if named.get(name, looks_secret(name)):
+    if named[name] if name in named else looks_secret(name):
         return value if value is None or isinstance(value, bool) else MASK
     if name in named:
         return value

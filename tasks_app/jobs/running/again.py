@@ -6,11 +6,10 @@ belong to the schedule, where that slot has its run already; it only keeps the s
 
 from typing import Any
 
-from celery import current_app
-
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import dispatch
+from tasks_app.jobs.running.known_tasks import known_tasks
 
 
 class NotStartedAgainError(Exception):
@@ -39,7 +38,4 @@ def start_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) ->
 
 def _exists(name: str) -> bool:
     """Whether it is a job or, as a schedule may start one as well, an ordinary Celery task."""
-    if name in registry.all_jobs():
-        return True
-    current_app.loader.import_default_modules()
-    return name in current_app.tasks
+    return name in registry.all_jobs() or name in known_tasks()

@@ -28,16 +28,16 @@ MOST_RESTARTS = 3
 PASSING_ERRORS = (DatabaseError, InterfaceError, ConnectionError, TimeoutError)
 
 
-def end(run: Run, outcome: Outcome) -> bool:
+def end(run: Run, outcome: Outcome, *, wakes_at_once: bool = True) -> bool:
     """Record how the attempt ended: finally, or to start again. False when it is no longer running.
 
-    Whoever waits for the job is woken.
+    Whoever waits for the job is woken, at once or by beat's next tick.
     """
     with transaction.atomic():
         again_at = starts_again_at(run, outcome)
         ended = _finish(run, outcome) if again_at is None else _queue_again(run, outcome, again_at)
         if ended:
-            overlap.wake(run.concurrency_key)
+            overlap.wake(run.concurrency_key, at_once=wakes_at_once)
     return ended
 
 

@@ -9,6 +9,7 @@ A message is only a wake-up. When the broker does not take it, the run stays ``q
 """
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -45,7 +46,7 @@ class RunRequest:
 
     def as_row(self) -> dict[str, Any]:
         """The request as the fields of a ``Run``, its texts as any database keeps them."""
-        return {**vars(self), "options": _storable(self.options), "args": _storable(self.args)}
+        return {**vars(self), "options": storable(self.options), "args": storable(self.args)}
 
 
 def enqueue(request: RunRequest) -> Run:
@@ -63,9 +64,12 @@ def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
     try:
         return _begin(request, worker, guard)
     except IntegrityError as error:
-        if (holder := overlap.holder_of(guard.key)) is None:
+        if not guard.key:
             raise
-        raise OverlapError(overlap.describe(holder)) from error
+        if (holder := overlap.holder_of(guard.key)) is not None:
+            raise OverlapError(overlap.describe(holder)) from error
+    # Whoever held the job has ended in between.
+    return _begin(request, worker, guard)
 
 
 def skip(request: RunRequest, *, reason: str, exit_code: int) -> Run:
@@ -96,12 +100,15 @@ def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
         )
 
 
-def receive(task_id: str, request: RunRequest) -> Run:
-    """The run of a delivered message; made now, as queued, when the message came without one.
+def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
+    """The run of a delivered message; made now, as queued, of what is asked for, when there is none.
 
     Any number of deliveries of one message, also at once, get the same row.
     """
-    run, _ = Run.objects.get_or_create(pk=run_id_of(task_id), defaults=request.as_row())
+    pk = run_id_of(task_id)
+    if (run := Run.objects.filter(pk=pk).first()) is not None:
+        return run
+    run, _ = Run.objects.get_or_create(pk=pk, defaults=request().as_row())
     return run
 
 
@@ -113,12 +120,13 @@ def run_id_of(task_id: str) -> uuid.UUID:
         return uuid.uuid5(TASK_ID_NAMESPACE, task_id)
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
+    """The value with its texts as any database keeps them."""
     match value:
         case str():
             return readable(value)
         case dict():
-            return {readable(key): _storable(each) for key, each in value.items()}
+            return {readable(key): storable(each) for key, each in value.items()}
         case list() | tuple():
-            return [_storable(each) for each in value]
+            return [storable(each) for each in value]
     return value

@@ -16,11 +16,14 @@ from tasks_app.jobs.running.outcome import outcome_of
 @contextmanager
 def clean_process() -> Iterator[None]:
     """Give back the working directory, the time zones and the locale as they were."""
-    folder, zone, locales = os.getcwd(), os.environ.get("TZ"), locale.setlocale(locale.LC_ALL)  # noqa: PTH109
+    # A descriptor, not a path: the folder may have been deleted, or be deleted by the job.
+    folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    zone, locales = os.environ.get("TZ"), locale.setlocale(locale.LC_ALL)
     try:
         yield
     finally:
-        os.chdir(folder)
+        os.fchdir(folder)
+        os.close(folder)
         _set_zone(zone)
         locale.setlocale(locale.LC_ALL, locales)
         timezone.deactivate()

@@ -70,8 +70,11 @@ class Interrupter:
                 _raise_in_thread(self._thread_id, interrupt)
 
     def disarm(self) -> None:
-        """From now on nothing is raised any more."""
+        """From now on nothing is raised any more; what is just being raised is, before this returns."""
+        # Before the lock, which a signal may come into the middle of.
         self._armed = False
+        with self._lock:
+            pass
 
     @property
     def is_armed(self) -> bool:

@@ -97,6 +97,7 @@ class OutputRecorder:
             if self._left_out_bytes:
                 note = f"\n[… {self._left_out_bytes:,} bytes left out here …]\n"
                 pieces.append(Piece(stream=Stream.STDOUT, text=note))
+                self._left_out_bytes = 0
         return pieces + _joined(tail)
 
     def _remember_line(self, stream: Stream, text: str) -> None:

@@ -5,7 +5,7 @@ cannot outlive its run, and it holds for every way to start a job.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -88,21 +88,30 @@ def stand_back(run: Run, guard: Guard, now: datetime) -> bool:
             error=describe(holder),
         )
     waiting = Run.objects.filter(pk=run.pk, status=Status.QUEUED)
-    is_waiting = waiting.update(concurrency_key=guard.key, publish_after=now + publisher.publish_interval(1))
+    if not waiting.update(concurrency_key=guard.key, publish_after=now + publisher.publish_interval(1)):
+        # The message came twice, and the holder may be this very run.
+        return False
     if guard.concurrency is Concurrency.REPLACE and holder is not None:
         request_cancel(holder, f"run {str(run.pk)[:8]}, which replaces it", now)
     if holder_of(guard.key) is None:  # it ended in between, and did not know of this one
         wake(guard.key)
-    return is_waiting == 1
+    return True
 
 
-def wake(key: str) -> None:
-    """Publish the run that has waited longest for this key."""
+def wake(key: str, *, at_once: bool = True) -> None:
+    """Publish the run that has waited longest for this key; or leave it to beat's next tick.
+
+    Beat also does it where this process does not come to it, because it dies or the broker is down.
+    """
     if not key:
         return
     queued = Run.objects.filter(status=Status.QUEUED, concurrency_key=key)
     longest = queued.select_related("schedule").order_by("queued_at", "pk").first()
-    if longest is not None:
+    if longest is None:
+        return
+    grace = publisher.GRACE_OF_THE_RECORDER if at_once else timedelta(0)
+    queued.filter(pk=longest.pk).update(publish_after=timezone.now() + grace)
+    if at_once:
         transaction.on_commit(lambda: publisher.try_to_publish([longest]))
 
 

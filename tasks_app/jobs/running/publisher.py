@@ -154,17 +154,19 @@ def _mark_published(runs: Sequence[Run]) -> None:
     """Jobs come up again until they are claimed; an ordinary task has nobody to claim it, and is sent."""
     now = timezone.now()
     is_job = registry.all_jobs().__contains__
-    for count, group in _grouped(run for run in runs if is_job(run.job)):
-        _still_queued(group).update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
+    for attempt, count, group in _grouped(run for run in runs if is_job(run.job)):
+        # One that failed meanwhile has a later attempt, and its own time to begin it.
+        same = _still_queued(group).filter(attempt=attempt)
+        same.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
     ordinary = [run for run in runs if not is_job(run.job)]
     if ordinary:
         _still_queued(ordinary).update(status=Status.SENT, publish_after=None, finished_at=now)
 
 
-def _grouped(runs: Iterable[Run]) -> Iterator[tuple[int, list[Run]]]:
-    by_count = attrgetter("publish_count")
-    for count, group in groupby(sorted(runs, key=by_count), by_count):
-        yield count, list(group)
+def _grouped(runs: Iterable[Run]) -> Iterator[tuple[int, int, list[Run]]]:
+    key = attrgetter("attempt", "publish_count")
+    for (attempt, count), group in groupby(sorted(runs, key=key), key):
+        yield attempt, count, list(group)
 
 
 def _still_queued(runs: Sequence[Run]) -> QuerySet[Run]:

@@ -43,7 +43,8 @@ def rescue(now: datetime, watch: Watch) -> int:
 def give_up(run: Run, reason: str, *, timed_out: bool = False) -> bool:
     """End one run whose process is gone."""
     status = Status.TIMED_OUT if timed_out or _is_over_time(run) else Status.LOST
-    ended = attempts.end(run, Outcome(status=status, exit_code=None, error=reason))
+    # Who calls this has more to do than to wait for a broker that hangs.
+    ended = attempts.end(run, Outcome(status=status, exit_code=None, error=reason), wakes_at_once=False)
     if ended:
         logger.error("Run %s of %s is %s: %s", run.pk, run.job, status, reason)
     return ended
@@ -68,11 +69,10 @@ def _give_up_if_stale(stale: QuerySet[Run]) -> bool:
 
 def is_over_its_grace(run: Run, at: datetime) -> bool:
     """Whether the job should have been ended by this moment, softly or hard."""
-    job = registry.all_jobs().get(run.job)
-    limit = job.declaration.time_limit if job else None
-    if job is None or limit is None or run.started_at is None:
+    declared = registry.declaration_of(run.job)
+    if declared.time_limit is None or run.started_at is None:
         return False
-    return at - run.started_at >= limit + job.declaration.time_limit_grace
+    return at - run.started_at >= declared.time_limit + declared.time_limit_grace
 
 
 def _silent(run: Run) -> str:
@@ -81,8 +81,7 @@ def _silent(run: Run) -> str:
 
 
 def _is_over_time(run: Run) -> bool:
-    job = registry.all_jobs().get(run.job)
-    limit = job.declaration.time_limit if job else None
+    limit = registry.declaration_of(run.job).time_limit
     if limit is None or run.started_at is None or run.heartbeat_at is None:
         return False
     return run.heartbeat_at - run.started_at >= limit

@@ -18,12 +18,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
 from django.utils import timezone
 
 from tasks_app.jobs.defining import arguments, registry, secrets
-from tasks_app.jobs.defining.declaration import JobDeclaration
 from tasks_app.jobs.models import Run, Status, Stream
 from tasks_app.jobs.running import attempts, hygiene, output, overlap
 from tasks_app.jobs.running.ending import Limits
@@ -188,8 +187,7 @@ def _discreet(run: Run, outcome: Outcome) -> Outcome:
 
 
 def _limits(run: Run) -> Limits:
-    job = registry.all_jobs().get(run.job)
-    declared = job.declaration if job else JobDeclaration
+    declared = registry.declaration_of(run.job)
     return Limits(time_limit=declared.time_limit, grace=declared.time_limit_grace)
 
 
@@ -235,9 +233,10 @@ def _try_to_end(
 
 
 def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
-    with transaction.atomic():
-        log.save_rest()
-        heartbeat.save_progress()
-        ended = attempts.end(run, outcome)
+    # Not in one transaction: what is rolled back with a failing end would not be written by the next try.
+    # Output before the state: whoever follows the run reads no further once it has ended.
+    log.save_rest()
+    heartbeat.save_progress()
+    ended = attempts.end(run, outcome)
     if not ended:
         logger.error("Run %s of %s ended as %s, but was no longer its", run.pk, run.job, outcome.status)

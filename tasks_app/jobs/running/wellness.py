@@ -54,6 +54,8 @@ def _workers(signed: Sequence[ServiceProcess], now: datetime) -> Part:
         status=Status.QUEUED,
         publish_count__gt=0,
         publish_after__isnull=False,
+        # Those that have a key wait for another run of their job.
+        concurrency_key="",
         queued_at__lt=now - UNCLAIMED_AFTER,
     )
     count = waiting[:MOST_WAITING].count()

@@ -28,6 +28,8 @@ LONGEST_SLEEP_SECONDS = 1.0
 RECONCILE_EVERY_SECONDS = 15.0
 # After a broker's refusal, so that a broker that hangs does not keep beat from recording slots.
 BROKER_REST_SECONDS = 5.0
+# Before it looks again at what it could not take.
+REST_SECONDS = 0.2
 
 
 class _Part:
@@ -101,7 +103,7 @@ class Scheduler(beat.Scheduler):
         published = self._publish(recorded.queued, now)
         self._reconcile()
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
-        return 0.0 if is_busy else self._seconds_to_sleep()
+        return 0.0 if is_busy else self._seconds_to_sleep(now)
 
     def _publish(self, runs: list[Run], now: datetime) -> int:
         """Publish the new runs, then those whose time has come again; returns how many of the latter."""
@@ -121,12 +123,11 @@ class Scheduler(beat.Scheduler):
         if time.monotonic() >= self._reconcile_at and self._reconciliation.step():
             self._reconcile_at = time.monotonic() + RECONCILE_EVERY_SECONDS
 
-    def _seconds_to_sleep(self) -> float:
-        moments = [ledger.next_due_at(), publisher.next_publish_after()]
+    def _seconds_to_sleep(self, ticked_at: datetime) -> float:
+        moments = [moment for moment in (ledger.next_due_at(), publisher.next_publish_after()) if moment]
+        # What this tick left behind is not for it: its rows are locked by somebody, or the broker rests.
+        is_left_behind = any(moment <= ticked_at for moment in moments)
+        shortest = REST_SECONDS if is_left_behind else 0.0
         now = timezone.now()
-        waits = [(moment - now).total_seconds() for moment in moments if moment is not None]
-        return max(self._shortest_sleep(), min([self._longest_sleep, *waits]))
-
-    def _shortest_sleep(self) -> float:
-        """While the broker rests, runs that wait for it are no reason to look again at once."""
-        return 0.0 if time.monotonic() >= self._publish_at else 0.2
+        waits = [(moment - now).total_seconds() for moment in moments]
+        return max(shortest, min([self._longest_sleep, *waits]))

@@ -8,16 +8,15 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 
-from celery import current_app
 from django.apps import apps
-from django.utils.module_loading import autodiscover_modules
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.defining import registry
+from tasks_app.jobs.defining import json_text, registry
 from tasks_app.jobs.models import Run, Status, Trigger
+from tasks_app.jobs.running import dispatch
+from tasks_app.jobs.running.known_tasks import known_tasks
 from tasks_app.jobs.running.publisher import GRACE_OF_THE_RECORDER
 from tasks_app.jobs.scheduling.planning import PlannedSlot, Policy, Verdict, jitter_delay
 
@@ -100,9 +99,11 @@ def _start_before(
 def _json(schedule: PeriodicTask, field: str, kind: type) -> Any:
     text = getattr(schedule, field) or json.dumps(kind())
     try:
-        value = json.loads(text)
+        value = dispatch.storable(json_text.read(text))
     except ValueError as error:
-        raise BrokenScheduleError(f"{field}: {text[:100]!r} is not JSON: {error}") from error
+        raise BrokenScheduleError(
+            f"{field}: {text[:100]!r} is not JSON that can be stored: {error}"
+        ) from error
     if not isinstance(value, kind):
         wanted = "an object" if kind is dict else "a list"
         raise BrokenScheduleError(f"{field}: {text[:100]!r} is not {wanted}")
@@ -118,15 +119,6 @@ def _refuse_vanished(task: str) -> None:
     """A task under one of our own apps that nobody defines is gone; another service's we cannot know."""
     if task not in known_tasks() and task.partition(".")[0] in _own_names():
         raise BrokenScheduleError(f"task: there is no job or task {task!r} any more")
-
-
-@cache
-def known_tasks() -> frozenset[str]:
-    """The names of the Celery tasks of this project, jobs among them."""
-    # Not the loader's own import, which sets Django up again, and with it the logging that Celery set up.
-    autodiscover_modules("tasks")
-    current_app.finalize()
-    return frozenset(current_app.tasks)
 
 
 def _own_names() -> set[str]:

@@ -108,7 +108,7 @@ def test_a_job_called_by_a_job_is_a_child_run_with_its_parents_slot() -> None:
     request = dispatch.RunRequest(
         job="probe", options={"child": "inner"}, trigger=Trigger.SCHEDULE, who="beat", scheduled_for=slot
     )
-    parent = dispatch.receive("5c1a6f1e-8f9a-4c55-9f0e-0f6f1b1d6a01", request)
+    parent = dispatch.receive("5c1a6f1e-8f9a-4c55-9f0e-0f6f1b1d6a01", lambda: request)
     runner.execute(parent.pk, worker="w")
     child = Run.objects.get(parent=parent)
     assert (child.trigger, child.status, child.scheduled_for, child.who) == ("job", "succeeded", slot, "beat")

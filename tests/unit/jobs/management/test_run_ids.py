@@ -66,5 +66,5 @@ def test_very_many_candidates_are_cut_off() -> None:
 
 def test_a_task_that_was_called_with_an_id_of_its_own_is_found_by_it() -> None:
     request = dispatch.RunRequest(job="probe", trigger=Trigger.CELERY)
-    run = dispatch.receive("my-own-id", request)
+    run = dispatch.receive("my-own-id", lambda: request)
     assert run_ids.find("my-own-id") == run

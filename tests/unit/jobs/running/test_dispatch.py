@@ -61,8 +61,8 @@ def test_a_broker_that_is_down_leaves_the_run_queued_to_be_published_again(
 @pytest.mark.django_db
 def test_a_message_without_a_run_gets_one_and_a_second_delivery_the_same() -> None:
     task_id = str(uuid.uuid4())
-    first = dispatch.receive(task_id, PROBE)
-    second = dispatch.receive(task_id, PROBE)
+    first = dispatch.receive(task_id, lambda: PROBE)
+    second = dispatch.receive(task_id, lambda: PROBE)
     assert first == second
     assert str(first.pk) == task_id
     assert Run.objects.count() == 1
@@ -71,7 +71,7 @@ def test_a_message_without_a_run_gets_one_and_a_second_delivery_the_same() -> No
 @pytest.mark.django_db
 def test_a_message_of_a_dispatched_run_finds_that_run_unchanged() -> None:
     run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, schedule_name="nightly")
-    assert dispatch.receive(str(run.pk), PROBE).trigger == Trigger.SCHEDULE
+    assert dispatch.receive(str(run.pk), lambda: PROBE).trigger == Trigger.SCHEDULE
 
 
 @pytest.mark.django_db
@@ -79,7 +79,7 @@ def test_options_that_no_database_keeps_are_made_readable() -> None:
     request = dispatch.RunRequest(
         job="probe", options={"wo\x00rds": ["a\x00b", {"c": "\udcff"}], "n": 1}, trigger=Trigger.CELERY
     )
-    run = dispatch.receive(str(uuid.uuid4()), request)
+    run = dispatch.receive(str(uuid.uuid4()), lambda: request)
     run.refresh_from_db()
     assert run.options == {"wo␀rds": ["a␀b", {"c": "\\udcff"}], "n": 1}
 
