@@ -27,6 +27,8 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 STOP_SECONDS = 20
+# How much of a log a failing test shows.
+LOG_END = 6000
 
 
 @dataclass(kw_only=True)
@@ -122,6 +124,11 @@ class Service:
         """What the process has written so far."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
+    def story(self) -> str:
+        """What a person would look at when something does not happen: the broker, then the logs' ends."""
+        ends = [f"--- {name}\n{self.log(name)[-LOG_END:]}" for name in self.processes]
+        return "\n".join([f"broker: {self._messages()}", *ends])
+
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``manage.py`` to its end."""
         return self._call(sys.executable, "manage.py", *arguments)
@@ -149,6 +156,13 @@ class Service:
             lambda: self.runs(*arguments), deadline_seconds=deadline_seconds, what=f"a run with {arguments}"
         )
         return found[0]
+
+    def _messages(self) -> str:
+        try:
+            with redis.Redis(unix_socket_path=str(self.socket), decode_responses=True) as client:
+                return f"queued {client.lrange('celery', 0, -1)}, unacknowledged {client.hgetall('unacked')}"
+        except redis.RedisError as error:
+            return f"does not answer: {error}"
 
     def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

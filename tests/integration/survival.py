@@ -183,8 +183,8 @@ def wait_for_start(running: Service, pk: UUID, *, attempt: int = 1, deadline_sec
     try:
         return wait_until(begun, deadline_seconds=deadline_seconds)[0]
     except TimeoutError as error:
-        row = run_row(running, pk)
-        raise AssertionError(f"attempt {attempt} not started in {deadline_seconds} s: {row}") from error
+        what = f"attempt {attempt} not started in {deadline_seconds} s: {run_row(running, pk)}"
+        raise AssertionError(f"{what}\n{running.story()}") from error
 
 
 def wait_for_end(running: Service, pk: UUID, *, deadline_seconds: float = 60) -> RunRow:
@@ -197,7 +197,8 @@ def wait_for_end(running: Service, pk: UUID, *, deadline_seconds: float = 60) ->
     try:
         return wait_until(over, deadline_seconds=deadline_seconds)
     except TimeoutError as error:
-        raise AssertionError(f"not over in {deadline_seconds} s: {run_row(running, pk)}") from error
+        what = f"not over in {deadline_seconds} s: {run_row(running, pk)}"
+        raise AssertionError(f"{what}\n{running.story()}") from error
 
 
 def wait_for_status(running: Service, pk: UUID, status: str, *, deadline_seconds: float = 40) -> RunRow:
