@@ -202,6 +202,8 @@ CELERY_WORKER_CONSUMER = "tasks_app.jobs.running.consumer:Consumer"
 # A Redis that hangs must not hang whoever publishes. `retry_on_timeout` would replay a push that arrived.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),
+    # Look for messages whose time is over at every chance, ten seconds apart, and not at every tenth.
+    "unacked_restore_throttle": 1,
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,

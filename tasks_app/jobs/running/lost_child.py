@@ -20,12 +20,13 @@ from django.utils import timezone
 from tasks_app.jobs.models import Run, Status
 from tasks_app.jobs.running import rescue
 from tasks_app.jobs.running.dispatch import run_id_of
-from tasks_app.jobs.running.hygiene import close_connections
+from tasks_app.jobs.running.forks import write_between_forks
 from tasks_app.jobs.running.process import worker_process
 
 logger = logging.getLogger(__name__)
 
-LONGEST_RECORDING_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 5.0
+LONGEST_TRYING_SECONDS = 20.0
 TIMED_OUT = "The run took longer than its time limit. It held its process fast and was killed."
 
 
@@ -60,23 +61,24 @@ class JobRequest(Request):
 def end_run_of(loss: Loss) -> None:
     """End the run of this task if this child is the process that has it."""
     try:
-        pk = run_id_of(loss.task_id)
-        run = Run.objects.filter(pk=pk, status=Status.RUNNING, worker=loss.child).first()
-        if run is not None:
-            timed_out = loss.timed_out or rescue.is_over_its_grace(run, loss.noticed_at)
-            rescue.give_up(run, loss.reason, timed_out=timed_out)
+        write_between_forks(lambda: _end_run_of(loss), within_seconds=LONGEST_TRYING_SECONDS)
     except (DatabaseError, InterfaceError):
         logger.exception("The loss of run %s could not be recorded; its lease will show it", loss.task_id)
-    finally:
-        # The next loss is far away: by then a connection kept open may be dead.
-        close_connections()
+
+
+def _end_run_of(loss: Loss) -> None:
+    pk = run_id_of(loss.task_id)
+    run = Run.objects.filter(pk=pk, status=Status.RUNNING, worker=loss.child).first()
+    if run is not None:
+        timed_out = loss.timed_out or rescue.is_over_its_grace(run, loss.noticed_at)
+        rescue.give_up(run, loss.reason, timed_out=timed_out)
 
 
 def _record(loss: Loss) -> None:
     thread = threading.Thread(target=end_run_of, args=[loss], name=f"loss of {loss.task_id}", daemon=True)
     thread.start()
-    # As a rule it is done in no time, and nothing is forked meanwhile.
-    thread.join(LONGEST_RECORDING_SECONDS)
+    # As a rule it is done in no time, before the message is acknowledged.
+    thread.join(LONGEST_WAIT_SECONDS)
 
 
 def _child(request: Request) -> str:

@@ -7,6 +7,7 @@ broker: a database that hangs must not hold up the worker's main process.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from tasks_app.jobs.models import ProcessKind, ServiceProcess
-from tasks_app.jobs.running.hygiene import close_connections
+from tasks_app.jobs.running.forks import between_forks
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +91,10 @@ def watch_worker() -> None:
     worker_shutdown.connect(worker.end, weak=False, dispatch_uid="jobs.presence.end")
 
 
-def _quietly(sign: Any) -> None:
+def _quietly(sign: Callable[[], None]) -> None:
     try:
-        sign()
+        with between_forks():
+            sign()
     except (DatabaseError, InterfaceError) as error:
         # Its missing signature says it as well, and the runs' own heartbeats say it loudly.
         logger.debug("Not signed: %s", error)
-    finally:
-        # Children are forked from this process at any time: they should inherit no open connection.
-        close_connections()

@@ -11,10 +11,12 @@ from django.utils import timezone
 
 from tasks_app.jobs.models import Run, Status
 from tasks_app.jobs.running.attempts import WORKER_STOPPED
-from tasks_app.jobs.running.hygiene import close_connections
+from tasks_app.jobs.running.forks import write_between_forks
 from tasks_app.jobs.running.process import worker_process
 
 logger = logging.getLogger(__name__)
+
+LONGEST_ASKING_SECONDS = 5.0
 
 
 def connect() -> None:
@@ -30,12 +32,13 @@ def _shutting_down(sender: Any = None, how: str = "", **kwargs: Any) -> None:
 
 
 def _cancel_all(hostname: str) -> None:
-    try:
+    def ask() -> None:
         mine = Run.objects.filter(status=Status.RUNNING, worker__startswith=worker_process(hostname, ""))
         mine.filter(cancel_requested_at=None).update(
             cancel_requested_at=timezone.now(), cancelled_by=WORKER_STOPPED
         )
+
+    try:
+        write_between_forks(ask, within_seconds=LONGEST_ASKING_SECONDS)
     except (DatabaseError, InterfaceError):
         logger.exception("The runs of %s could not be cancelled", hostname)
-    finally:
-        close_connections()

@@ -4,6 +4,10 @@ import os
 import signal
 import time
 
+import psutil
+import pytest
+
+from tests.integration.faults import is_sqlite, sqlite_locked
 from tests.integration.run_faults.workers import (
     LEASE_SECONDS,
     another_worker,
@@ -17,6 +21,7 @@ from tests.integration.survival import (
     attempts_of,
     call,
     call_lasting,
+    children_of,
     kill_whole,
     let_end,
     output_of,
@@ -65,6 +70,21 @@ def test_a_job_that_kills_its_process_each_time_does_not_do_so_for_ever(
     row = wait_for_end(running, pk)
     assert (row.status, row.attempt) == ("lost", 4)
     assert [each.status for each in attempts_of(running, pk)] == ["lost"] * 3
+
+
+def test_a_child_that_comes_while_the_database_is_locked_inherits_no_connection(
+    running: Service, worker: str
+) -> None:
+    if not is_sqlite(running):
+        pytest.skip("only a SQLite connection does harm in a child")
+    process = wait_for_start(running, pk := call(running, "lasting", seconds=60)).pid
+    with sqlite_locked(running):
+        before = set(children_of(running, worker))
+        os.kill(process, signal.SIGKILL)
+        new = wait_until(lambda: set(children_of(running, worker)) - before, what="another child")
+    assert wait_for_end(running, pk).status == "lost"
+    opened = [file.path for pid in new for file in psutil.Process(pid).open_files()]
+    assert [path for path in opened if "sqlite" in path] == []
 
 
 def test_the_loss_of_a_whole_worker_is_found_by_the_lease(running: Service, worker: str, say: Say) -> None:

@@ -1,0 +1,99 @@
+"""No child inherits a connection that a thread of its parent uses; and nobody waits for ever."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.db import OperationalError, connection
+
+from tasks_app.jobs.models import ServiceProcess
+from tasks_app.jobs.running import forks
+from tasks_app.jobs.running.forks import between_forks, write_between_forks
+
+
+@contextmanager
+def a_thread_inside() -> Iterator[threading.Event]:
+    """A thread that uses the database until it is let go."""
+    is_inside, go = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with between_forks():
+            is_inside.set()
+            go.wait(30)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    assert is_inside.wait(30)
+    try:
+        yield go
+    finally:
+        go.set()
+        thread.join()
+
+
+def exit_code_of_a_child() -> int:
+    """A child that uses the database's gate itself and ends."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7 if forks._gate.lock.acquire(timeout=1) else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# Python warns of a fork beside threads, which is what this is about.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_waits_until_no_thread_uses_the_database() -> None:
+    order = []
+    with a_thread_inside() as go:
+        child = threading.Thread(target=lambda: order.append(exit_code_of_a_child()))
+        child.start()
+        # It has gone for the gate, which the thread holds.
+        assert child.is_alive()
+        assert order == []
+        go.set()
+        child.join()
+    assert order == [7]
+    assert exit_code_of_a_child() == 7
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_wait_for_ever_and_the_child_can_use_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forks, "LONGEST_WAIT_SECONDS", 0.01)
+    with a_thread_inside():
+        assert exit_code_of_a_child() == 7
+
+
+@pytest.mark.django_db(transaction=True)
+def test_inside_sqlite_is_not_waited_for_long_and_outside_as_usual() -> None:
+    usual = connection.settings_dict["OPTIONS"].get("timeout")
+    with between_forks():
+        if connection.vendor == "sqlite":
+            assert connection.settings_dict["OPTIONS"]["timeout"] == forks.SQLITE_PATIENCE_SECONDS
+        ServiceProcess.objects.exists()
+    assert connection.settings_dict["OPTIONS"].get("timeout") == usual
+
+
+@pytest.mark.django_db
+def test_what_the_database_refuses_is_written_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "REST_SECONDS", 0)
+    tries = []
+
+    def write() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OperationalError("database is locked")
+
+    write_between_forks(write, within_seconds=60)
+    assert len(tries) == 3
+
+
+@pytest.mark.django_db
+def test_what_it_goes_on_refusing_is_raised() -> None:
+    def write() -> None:
+        raise OperationalError("database is locked")
+
+    with pytest.raises(OperationalError, match="locked"):
+        write_between_forks(write, within_seconds=0)
