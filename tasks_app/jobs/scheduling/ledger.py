@@ -16,22 +16,20 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 from django.db import DatabaseError, transaction
 from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.models import NextSlot, Run, SchedulePolicy, Status
-from tasks_app.jobs.scheduling import planning, slot_runs, timing
+from tasks_app.jobs.scheduling import many_rows, planning, slot_runs, timing
 from tasks_app.jobs.scheduling.pauses import PauseBook
 from tasks_app.jobs.scheduling.planning import Pause, PlannedSlot
+from tasks_app.jobs.scheduling.plans import Plans
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
-# Pure, and most schedules that are due at the same second have the same times: one plan serves them all.
-_plan = lru_cache(maxsize=128)(planning.plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +84,16 @@ def _settle(rows: Sequence[NextSlot], now: datetime) -> list[Run]:
     loaded = timing.load([row.pk for row in rows])
     _complete_policies(loaded.schedules.values())
     book = PauseBook(list(loaded.schedules), min((row.handled_until for row in rows), default=now))
+    plans = Plans(now)
     runs = []
     for row in rows:
         if row.pk in loaded.unreadable:
             _mark_broken(row, f"number {row.pk}", loaded.unreadable[row.pk])
         elif row.pk in loaded.schedules:
-            runs += _settle_one(loaded.schedules[row.pk], row, book, now)
-    Run.objects.bulk_create(runs, ignore_conflicts=True)
-    _save([row for row in rows if row.pk in loaded.schedules or row.pk in loaded.unreadable])
+            runs += _settle_one(loaded.schedules[row.pk], row, book, plans, now)
+    many_rows.insert_new(runs)
+    kept = [row for row in rows if row.pk in loaded.schedules or row.pk in loaded.unreadable]
+    many_rows.insert_or_update(kept, ["slot", "due_at", "handled_until", "timing", "broken"])
     spent = {run.schedule_id for run in runs if run.schedule and run.schedule.one_off}
     PeriodicTask.objects.filter(pk__in=spent).update(enabled=False)
     gone = {row.pk for row in rows} - set(loaded.schedules) - set(loaded.unreadable)
@@ -101,29 +101,25 @@ def _settle(rows: Sequence[NextSlot], now: datetime) -> list[Run]:
     return runs
 
 
-def _settle_one(schedule: PeriodicTask, row: NextSlot, book: PauseBook, now: datetime) -> list[Run]:
+def _settle_one(
+    schedule: PeriodicTask, row: NextSlot, book: PauseBook, plans: Plans, now: datetime
+) -> list[Run]:
     try:
         work = slot_runs.work_of(schedule)
-        policy = timing.policy_of(schedule.policy)
-        records = list(_overtaken(schedule, row, book.of(schedule.pk), now))
-        found = _plan(
-            rule=timing.rule_of(schedule, schedule.policy),
-            window=timing.window_of(schedule),
-            policy=policy,
-            pauses=tuple(book.of(schedule.pk)),
-            identity=schedule.pk if policy.jitter else 0,
-            handled_until=now if row.timing != schedule.timing else row.handled_until,
-            now=now,
-        )
+        pauses = book.of(schedule.pk)
+        records = list(_overtaken(schedule, row, pauses, now))
+        since = now if row.timing != schedule.timing else row.handled_until
+        planned = plans.of(schedule, handled_until=since, pauses=pauses)
     except DatabaseError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one schedule must not stop the others
         _mark_broken(row, schedule.name, str(error) or type(error).__name__)
         return []
+    found = planned.plan
     row.slot, row.due_at, row.broken = found.next_slot, found.due_at, ""
     row.handled_until, row.timing = found.handled_until, schedule.timing
-    planned = [*records, *found.records]
-    return [slot_runs.run_of(schedule, work, each, now=now, policy=policy) for each in planned]
+    records += found.records
+    return [slot_runs.run_of(schedule, work, each, now=now, policy=planned.policy) for each in records]
 
 
 def _overtaken(
@@ -140,16 +136,6 @@ def _mark_broken(row: NextSlot, name: str, reason: str) -> None:
     if row.broken != reason:
         logger.error("Schedule %s is broken: %s", name, reason)
     row.slot, row.due_at, row.broken = None, None, reason
-
-
-def _save(rows: Sequence[NextSlot]) -> None:
-    """Write the rows in one statement, whether they are new or not."""
-    NextSlot.objects.bulk_create(
-        rows,
-        update_conflicts=True,
-        unique_fields=["schedule"],
-        update_fields=["slot", "due_at", "handled_until", "timing", "broken"],
-    )
 
 
 def _complete_policies(schedules: Iterable[PeriodicTask]) -> None:

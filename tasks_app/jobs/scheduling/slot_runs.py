@@ -8,6 +8,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any
 
 from django.apps import apps
@@ -36,7 +37,7 @@ class BrokenScheduleError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a schedule starts."""
+    """What a schedule starts. Shared by all that start the same: not to be changed."""
 
     job: str
     """A job's name, or an ordinary task's."""
@@ -46,11 +47,17 @@ class Work:
 
 def work_of(schedule: PeriodicTask) -> Work:
     """What the schedule starts. Raises BrokenScheduleError."""
-    options, args = _json(schedule, "kwargs", dict), _json(schedule, "args", list)
-    job = _job_of(schedule.task)
+    return _work(schedule.task, schedule.args, schedule.kwargs)
+
+
+# A schedule says the same slot after slot, and many say the same.
+@lru_cache(maxsize=1024)
+def _work(task: str, args_text: str, kwargs_text: str) -> Work:
+    options, args = _json("kwargs", kwargs_text, dict), _json("args", args_text, list)
+    job = _job_of(task)
     if job is None:
-        _refuse_vanished(schedule.task)
-        return Work(job=schedule.task, args=args, options=options)
+        _refuse_vanished(task)
+        return Work(job=task, args=args, options=options)
     if args:
         raise BrokenScheduleError("args: a job takes its options by name; put them into kwargs")
     return Work(job=job.name, args=[], options=options)
@@ -60,22 +67,33 @@ def run_of(schedule: PeriodicTask, work: Work, planned: PlannedSlot, *, now: dat
     """The row for a slot, not saved."""
     status = STATUSES[planned.verdict]
     is_queued = status is Status.QUEUED
-    return Run(
-        id=run_id(schedule.pk, planned.scheduled_for),
-        job=work.job,
-        args=work.args,
-        options=work.options,
-        trigger=Trigger.SCHEDULE,
-        schedule=schedule,
-        schedule_name=schedule.name,
-        scheduled_for=planned.scheduled_for,
-        status=status,
-        queued_at=now,
-        publish_after=now + GRACE_OF_THE_RECORDER if is_queued else None,
-        start_before=_start_before(schedule, planned, now, policy) if is_queued else None,
-        folded=planned.dropped,
-        error="" if is_queued else planned.reason,
-    )
+    values: dict[str, Any] = {
+        **_unset(),
+        "id": run_id(schedule.pk, planned.scheduled_for),
+        "job": work.job,
+        "args": work.args,
+        "options": work.options,
+        "trigger": Trigger.SCHEDULE,
+        "schedule_id": schedule.pk,
+        "schedule_name": schedule.name,
+        "scheduled_for": planned.scheduled_for,
+        "status": status,
+        "queued_at": now,
+        "publish_after": now + GRACE_OF_THE_RECORDER if is_queued else None,
+        "start_before": _start_before(schedule, planned, now, policy) if is_queued else None,
+        "folded": planned.dropped,
+        "error": "" if is_queued else planned.reason,
+    }
+    # By position, which takes a quarter of the time: by name, Django looks for each field's default.
+    run: Run = Run(*values.values())  # type: ignore[misc]  # known by name only
+    run.schedule = schedule
+    return run
+
+
+@cache
+def _unset() -> dict[str, Any]:
+    """A run's fields in their order, with what they are where nothing is said."""
+    return {field.attname: field.get_default() for field in Run._meta.concrete_fields}
 
 
 def run_id(schedule_id: int, slot: datetime) -> uuid.UUID:
@@ -96,8 +114,8 @@ def _start_before(
     return min((end for end in ends if end is not None), default=None)
 
 
-def _json(schedule: PeriodicTask, field: str, kind: type) -> Any:
-    text = getattr(schedule, field) or json.dumps(kind())
+def _json(field: str, text: str, kind: type) -> Any:
+    text = text or json.dumps(kind())
     try:
         value = dispatch.storable(json_text.read(text))
     except ValueError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.core.exceptions import ValidationError
-from django.db.models import F, Func, QuerySet, TextField
+from django.db.models import F, Func, QuerySet, TextField, prefetch_related_objects
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from tasks_app.jobs.defining.declaration import Misfire
@@ -63,9 +63,11 @@ class Loaded:
 
 def load(schedule_ids: Collection[int]) -> Loaded:
     """Those of the schedules that are enabled. A row that cannot be read hides no other."""
-    enabled = timed(PeriodicTask.objects.filter(enabled=True))
+    enabled = _timed(PeriodicTask.objects.filter(enabled=True))
     try:
-        return Loaded(schedules=enabled.in_bulk(schedule_ids), unreadable={})
+        schedules = enabled.in_bulk(schedule_ids)
+        _fetch_kinds(schedules.values())
+        return Loaded(schedules=schedules, unreadable={})
     except UNREADABLE:
         return _load_one_by_one(enabled, schedule_ids)
 
@@ -73,9 +75,18 @@ def load(schedule_ids: Collection[int]) -> Loaded:
 def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     """The schedules with their times, their policies, and their ``timing``."""
     # Many share a crontab, which is then read once: joined, it would be read again for each of them.
-    complete = schedules.select_related("policy").prefetch_related(*KINDS)
-    timed: QuerySet[PeriodicTask] = complete.annotate(timing=TIMING)
+    return _timed(schedules).prefetch_related(*KINDS)
+
+
+def _timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    timed: QuerySet[PeriodicTask] = schedules.select_related("policy").annotate(timing=TIMING)
     return timed
+
+
+def _fetch_kinds(schedules: Collection[PeriodicTask]) -> None:
+    """Fetch their crontabs, intervals and so on; of a kind that none of them has, nothing is asked for."""
+    there = [kind for kind in KINDS if any(getattr(each, f"{kind}_id") is not None for each in schedules)]
+    prefetch_related_objects(list(schedules), *there)
 
 
 def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
@@ -83,7 +94,7 @@ def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[i
     unreadable: dict[int, str] = {}
     for pk in schedule_ids:
         try:
-            schedules |= enabled.in_bulk([pk])
+            schedules |= enabled.prefetch_related(*KINDS).in_bulk([pk])
         except UNREADABLE as error:
             messages = error.messages if isinstance(error, ValidationError) else [str(error)]
             unreadable[pk] = "; ".join(messages)
