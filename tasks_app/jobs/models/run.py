@@ -88,7 +88,12 @@ class Run(models.Model):
         help_text=_("The user of the admin or of the operating system who started it."),
     )
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
     )
     schedule = models.ForeignKey(
         PeriodicTask, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs", db_index=False
@@ -99,7 +104,7 @@ class Run(models.Model):
         default=0, help_text=_("How many earlier slots this row stands for besides its own.")
     )
     parent = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children"
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children", db_index=False
     )
 
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
@@ -151,6 +156,9 @@ class Run(models.Model):
             models.Index(fields=["job", "-queued_at"], name="run_by_job"),
             models.Index(fields=["trigger", "-queued_at"], name="run_by_trigger"),
             models.Index(fields=["schedule", "-queued_at"], name="run_by_schedule"),
+            # Most runs have neither.
+            models.Index(fields=["user"], name="run_by_user", condition=models.Q(user__isnull=False)),
+            models.Index(fields=["parent"], name="run_by_parent", condition=models.Q(parent__isnull=False)),
             # Beat asks for these at every tick. SQLite plans a query without knowing its values, so it
             # uses no partial index whose condition names one, and goes by the number of columns that fit.
             models.Index(
