@@ -7,14 +7,17 @@ As with ``bulk_create``, no signal is sent and ``save`` is not called; defaults 
 knows are not asked for.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, islice
 from operator import attrgetter
 from typing import Any
 
 from django.db import connection
 from django.db.models import Field, Model
+
+MOST_PARAMETERS = 20_000
+"""Of one statement, where the database has no limit of its own."""
 
 
 def insert_new(rows: Sequence[Model]) -> None:
@@ -25,27 +28,61 @@ def insert_new(rows: Sequence[Model]) -> None:
 def insert_or_update(rows: Sequence[Model], update_fields: Sequence[str]) -> None:
     """Insert the rows; of those whose primary key is there, update these fields."""
     if rows:
-        columns = {field.name: _quoted(str(field.column)) for field in rows[0]._meta.local_concrete_fields}
-        changes = ", ".join(f"{columns[name]} = EXCLUDED.{columns[name]}" for name in update_fields)
-        key = columns[rows[0]._meta.pk.name]
-        _execute(rows, f"ON CONFLICT ({key}) DO UPDATE SET {changes}")
+        names = {field.name: _quoted(str(field.column)) for field in rows[0]._meta.local_concrete_fields}
+        changes = ", ".join(f"{names[field]} = EXCLUDED.{names[field]}" for field in update_fields)
+        _execute(rows, f"ON CONFLICT ({names[rows[0]._meta.pk.name]}) DO UPDATE SET {changes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """A field's values as the database takes them, one for each row."""
+
+    name: str
+    values: list[Any]
+    is_constant: bool
 
 
 def _execute(rows: Sequence[Model], on_conflict: str) -> None:
     if not rows:
         return
-    options = rows[0]._meta
-    fields = options.local_concrete_fields
-    columns = ", ".join(_quoted(str(field.column)) for field in fields)
-    places = ", ".join(["%s"] * len(fields))
-    statement = f"INSERT INTO {_quoted(options.db_table)} ({columns}) VALUES ({places}) {on_conflict}"  # noqa: S608 - names of tables and columns
-    values = list(zip(*(_prepared(field, rows) for field in fields), strict=True))
+    columns = [_column(field, rows) for field in rows[0]._meta.local_concrete_fields]
+    varying = [column.values for column in columns if not column.is_constant]
+    constants = [column.values[0] for column in columns if column.is_constant]
+    into = _into(rows[0]._meta.db_table, columns)
+    place = f"({', '.join(['%s'] * len(varying))})"
+    most = ((connection.features.max_query_params or MOST_PARAMETERS) - len(constants)) // len(varying)
     with connection.cursor() as cursor:
-        cursor.executemany(statement, values)
+        for part in _batched(zip(*varying, strict=True), most):
+            values = f"(VALUES {', '.join([place] * len(part))}) AS varying"
+            # SQLite would take a conflict clause after a table for the condition of a join.
+            cursor.execute(
+                f"{into} FROM {values} WHERE true {on_conflict}", [*constants, *chain.from_iterable(part)]
+            )
 
 
-def _prepared(field: Field[Any, Any], rows: Sequence[Model]) -> Iterator[Any]:
-    """A column's values as the database takes them."""
+def _batched(rows: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
+    remaining = iter(rows)
+    while part := list(islice(remaining, size)):
+        yield part
+
+
+def _into(table: str, columns: Sequence[_Column]) -> str:
+    """What goes where: values that are the same for all rows are named once, the others come row by row."""
+    names = ", ".join(_quoted(column.name) for column in columns)
+    numbers = count(1)
+    chosen = ", ".join("%s" if column.is_constant else f"column{next(numbers)}" for column in columns)
+    return f"INSERT INTO {_quoted(table)} ({names}) SELECT {chosen}"
+
+
+def _column(field: "Field[Any, Any]", rows: Sequence[Model]) -> _Column:
+    values = list(_prepared(field, rows))
+    # Equal ones are the same one here. The primary key is there for every row.
+    is_constant = not field.primary_key and all(value is values[0] for value in values)
+    return _Column(name=str(field.column), values=values, is_constant=is_constant)
+
+
+def _prepared(field: "Field[Any, Any]", rows: Sequence[Model]) -> Iterator[Any]:
+    """Each different value is prepared once; as a rule a row's is the one before."""
     known: dict[Any, Any] = {}
     last: Any = known
     for value in map(attrgetter(field.attname), rows):
