@@ -6,7 +6,7 @@ import pytest
 from django.http import QueryDict
 from pytest_django.fixtures import DjangoAssertNumQueries
 
-from tasks_app.jobs.admin import run_search
+from tasks_app.jobs.admin import marks, run_search
 from tasks_app.jobs.admin.run_list import RunList, run_list
 from tasks_app.jobs.models import Run, Status, Trigger
 from tests.unit.jobs.admin.ledger import NOON, made
@@ -75,8 +75,10 @@ def test_a_page_that_makes_no_sense_is_the_first() -> None:
 
 
 def test_a_page_of_the_list_is_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    times = {"started_at": NOON, "finished_at": NOON + timedelta(seconds=83)}
     for number in range(5):
-        made(number, status=Status.FAILED, error="no", schedule_name="gone")
+        made(number, status=Status.FAILED, error="no", who="anna", **times)
     with django_assert_num_queries(1):
-        found = listed("status=failed")
-        assert all([row.reason, row.started_by, row.mark, row.took == ""] for row in found.rows)
+        rows = listed("status=failed").rows
+        told = [(row.reason, row.started_by, row.mark, row.took) for row in rows]
+    assert told == [("no", "anna on the command line", marks.of_status("failed"), "1 min 23 s")] * 5

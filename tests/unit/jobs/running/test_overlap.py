@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import IntegrityError
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from tasks_app.jobs.defining.declaration import Concurrency
@@ -202,7 +203,11 @@ def test_a_job_that_calls_itself_does_not_wait_for_itself() -> None:
     assert Run.objects.filter(status=Status.SUCCEEDED).count() == 2
 
 
-def test_an_integrity_error_of_another_kind_is_not_taken_for_overlap() -> None:
+def test_an_integrity_error_of_another_kind_is_not_taken_for_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> Run:
+        raise IntegrityError("of another kind")
+
+    monkeypatch.setattr(dispatch, "_begin", refuse)
     request = dispatch.RunRequest(job="probe", trigger=Trigger.CLI)
-    first = dispatch.begin(request, worker="w", guard=overlap.FREE)
-    assert first.concurrency_key == ""
+    with pytest.raises(IntegrityError, match="of another kind"):
+        dispatch.begin(request, worker="w", guard=guard(Concurrency.FORBID))
