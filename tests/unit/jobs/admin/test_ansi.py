@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks_app.jobs.admin import ansi
@@ -16,7 +16,6 @@ def classes_of(text: str) -> list[str]:
     return [span.style.classes for span in ansi.parse(text)[0]]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(texts, colours)))
 def test_the_text_between_escapes_is_kept(parts: list[tuple[str, str]]) -> None:
     written = "".join(text + colour for text, colour in parts)
@@ -24,7 +23,6 @@ def test_the_text_between_escapes_is_kept(parts: list[tuple[str, str]]) -> None:
     assert kept == ansi.plain(written) == "".join(text for text, _ in parts)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(texts, colours)), st.data())
 def test_a_style_goes_on_over_the_border_of_two_texts(
     parts: list[tuple[str, str]], data: st.DataObject
@@ -41,7 +39,6 @@ def styled(spans: list[ansi.Span]) -> list[tuple[str, ansi.Style]]:
     return [(character, span.style) for span in spans for character in span.text]
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_becomes_markup(text: str) -> None:
     html = ansi.as_html(ansi.parse(text)[0])

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks_app.jobs.admin import masked_json
@@ -37,8 +37,6 @@ def test_a_mask_in_another_place_stands_for_nothing(posted: Any) -> None:
         masked_json.unmasked(posted, STORED, MASKED)
 
 
-# The first look for a secret finds and imports every job.
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["token", "days", "login", "list"]), VALUES, max_size=4))
 def test_what_is_posted_as_it_was_shown_is_what_is_stored(stored: dict[str, Any]) -> None:
     masked = secrets.masked("no.job", stored)

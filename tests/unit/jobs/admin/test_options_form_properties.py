@@ -13,7 +13,7 @@ from tests.unit.jobs.defining.test_arguments_properties import (
     parser_of,
 )
 
-SETTINGS = settings(max_examples=60, deadline=None)
+SETTINGS = settings(max_examples=60)
 
 
 def job_of(everything: list[Said]) -> Job:

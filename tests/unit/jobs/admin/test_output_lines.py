@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks_app.jobs.admin import output_lines
@@ -40,7 +40,6 @@ def texts(*written: tuple[Stream, str]) -> list[str]:
     return [line.text for line in all_lines(chunks_of(written))]
 
 
-@settings(deadline=None)
 @given(pieces, st.data())
 def test_reading_on_gives_what_reading_at_once_gives(
     written: list[tuple[Stream, str]], data: st.DataObject

@@ -20,7 +20,7 @@ from tasks_app.jobs.defining.arguments import (
 )
 from tests.unit.jobs.defining.parsers import Argument, a_parser, arg
 
-SETTINGS = settings(max_examples=60, deadline=None)
+SETTINGS = settings(max_examples=60)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(argument=st.sampled_from([argument for argument, *_ in KINDS]), value=ANYTHING)
 def test_whatever_a_command_received_is_told_as_json(argument: Argument, value: object) -> None:
     dumps(from_namespace(a_parser(argument), {"x": value}), allow_nan=False)

@@ -63,7 +63,6 @@ def rules_and_moments(draw: st.DrawFn) -> tuple[Cron, datetime]:
     return Cron(expression=draw(EXPRESSIONS), zone=ZoneInfo(name)), near + away
 
 
-@settings(deadline=None)
 @given(rules_and_moments())
 def test_the_next_slot_is_in_utc_and_after_the_moment(case: tuple[Cron, datetime]) -> None:
     rule, moment = case
@@ -73,7 +72,6 @@ def test_the_next_slot_is_in_utc_and_after_the_moment(case: tuple[Cron, datetime
     assert slot.tzinfo is UTC
 
 
-@settings(deadline=None)
 @given(rules_and_moments())
 def test_next_and_previous_are_each_others_inverse(case: tuple[Cron, datetime]) -> None:
     rule, moment = case
@@ -85,7 +83,6 @@ def test_next_and_previous_are_each_others_inverse(case: tuple[Cron, datetime]) 
     assert previous_slot(rule, after) in (moment, before)
 
 
-@settings(deadline=None)
 @given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=2)))
 def test_slots_between_are_the_next_ones_one_by_one(case: tuple[Cron, datetime], span: timedelta) -> None:
     rule, start = case
@@ -95,7 +92,7 @@ def test_slots_between_are_the_next_ones_one_by_one(case: tuple[Cron, datetime],
     assert count_slots(rule, start, slots[-1] if slots else start) == len(slots)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=2)))
 def test_slots_are_those_of_a_daemon_that_wakes_every_minute(
     case: tuple[Cron, datetime], span: timedelta
@@ -106,7 +103,7 @@ def test_slots_are_those_of_a_daemon_that_wakes_every_minute(
     assert list(backward(rule, start, start + span)) == expected[::-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=6)))
 def test_counting_agrees_with_walking(case: tuple[Cron, datetime], span: timedelta) -> None:
     rule, start = case

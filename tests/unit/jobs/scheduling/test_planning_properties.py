@@ -19,7 +19,7 @@ from tasks_app.jobs.scheduling.slots import Interval, Rule, Window, count_slots,
 from tests.unit.jobs.scheduling.moments import cron, utc
 
 START = utc("2026-10-24 12:00")
-few = settings(deadline=None, max_examples=40)
+few = settings(max_examples=40)
 NOTHING, MINUTE, DAY = timedelta(0), timedelta(minutes=1), timedelta(days=1)
 
 OFFSETS = st.integers(0, 4 * 24 * 60).map(lambda minutes: timedelta(minutes=minutes))

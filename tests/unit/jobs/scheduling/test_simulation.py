@@ -194,7 +194,7 @@ SPANS = st.tuples(OFFSETS, OFFSETS).map(lambda pair: (min(pair), max(pair)))
 CRONS = st.sampled_from(["*/5 * * * *", "0 * * * *", "30 1 * * *"]).map(cron)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(CRONS, st.sampled_from(Misfire), st.lists(SPANS, max_size=3))
 def test_each_slot_of_the_span_is_told_once_and_in_order(
     rule: Cron, misfire: Misfire, downtimes: list[Span]
@@ -217,7 +217,7 @@ def test_each_slot_of_the_span_is_told_once_and_in_order(
     assert total == count_slots(rule, start - RESOLUTION, end - RESOLUTION)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(CRONS, st.lists(SPANS, max_size=3))
 def test_nothing_is_decided_while_beat_is_down(rule: Cron, downtimes: list[Span]) -> None:
     slots = simulate(

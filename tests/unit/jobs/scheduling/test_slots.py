@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks_app.jobs.scheduling.slots import (
@@ -62,7 +62,6 @@ def test_an_interval_does_not_drift_in_a_hundred_years() -> None:
     assert (slot - rule.anchor) % timedelta(seconds=7) == timedelta(0)
 
 
-@settings(deadline=None)
 @given(INTERVALS, MOMENTS)
 def test_every_slot_of_an_interval_is_on_its_grid(rule: Interval, moment: datetime) -> None:
     for slot in (next_slot(rule, moment), previous_slot(rule, moment)):
@@ -185,7 +184,6 @@ def test_a_year_of_minutes_is_counted_without_walking_through_them() -> None:
     assert count_slots(rule, utc("2024-01-01"), utc("2025-01-01")) == 366 * 24 * 60
 
 
-@settings(deadline=None)
 @given(RULES, windows(), MOMENTS)
 def test_slots_lie_in_the_window_and_on_the_right_side_of_the_moment(
     rule: Rule, window: Window, moment: datetime
@@ -198,7 +196,6 @@ def test_slots_lie_in_the_window_and_on_the_right_side_of_the_moment(
     assert preceding is None or (preceding < moment and window.contains(preceding))
 
 
-@settings(deadline=None)
 @given(RULES, windows(), MOMENTS)
 def test_next_and_previous_agree(rule: Rule, window: Window, moment: datetime) -> None:
     following = next_slot(rule, moment, window=window)
@@ -208,7 +205,6 @@ def test_next_and_previous_agree(rule: Rule, window: Window, moment: datetime) -
         assert previous_slot(rule, following + RESOLUTION, window=window) == following
 
 
-@settings(deadline=None)
 @given(RULES, windows(), MOMENTS, st.timedeltas(timedelta(0), timedelta(days=1)))
 def test_counting_agrees_with_walking(rule: Rule, window: Window, moment: datetime, span: timedelta) -> None:
     walked = list(slots_between(rule, moment, moment + span, window=window, limit=2000))

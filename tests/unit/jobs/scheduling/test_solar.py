@@ -97,7 +97,7 @@ def test_a_year_of_noons_is_counted() -> None:
     assert count_slots(solar("solar_noon", GREENWICH), utc("2026-01-01"), utc("2027-01-01")) == 365
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from(sorted(EVENTS)),
     st.floats(-66, 66),
