@@ -62,6 +62,7 @@ def job(monkeypatch: pytest.MonkeyPatch) -> registry.Job:
         arg("--tokens", nargs="*"),
         arg("--days", type=int),
         arg("--secret", action="store_true"),
+        arg("--access-token", type=int, default=3),
         secret_options=["pin"],
     )
     monkeypatch.setattr(registry, "all_jobs", lambda: {made.name: made})
@@ -71,6 +72,10 @@ def job(monkeypatch: pytest.MonkeyPatch) -> registry.Job:
 def test_what_is_secret_is_masked_and_the_rest_is_as_it_was(job: registry.Job) -> None:
     options = {"k": "abc", "pin": 4711, "tokens": ["a", "b"], "days": 3, "secret": True}
     assert masked("job", options) == {"k": MASK, "pin": MASK, "tokens": MASK, "days": 3, "secret": True}
+
+
+def test_where_the_parser_says_that_it_is_no_secret_the_name_does_not_count(job: registry.Job) -> None:
+    assert masked("job", {"access_token": 5}) == {"access_token": 5}
 
 
 def test_of_an_option_that_is_gone_the_name_says_it(job: registry.Job) -> None:

@@ -75,6 +75,16 @@ def test_a_message_of_a_dispatched_run_finds_that_run_unchanged() -> None:
 
 
 @pytest.mark.django_db
+def test_what_a_message_asks_for_is_not_looked_at_when_its_run_is_there() -> None:
+    run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE)
+
+    def ask() -> dispatch.RunRequest:
+        raise AssertionError("it costs a query, and may fail")
+
+    assert dispatch.receive(str(run.pk), ask) == run
+
+
+@pytest.mark.django_db
 def test_options_that_no_database_keeps_are_made_readable() -> None:
     request = dispatch.RunRequest(
         job="probe", options={"wo\x00rds": ["a\x00b", {"c": "\udcff"}], "n": 1}, trigger=Trigger.CELERY

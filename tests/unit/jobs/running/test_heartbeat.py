@@ -143,3 +143,12 @@ def test_what_is_to_be_said_before_the_process_is_killed_is_written() -> None:
     assert (run.status, run.exit_code) == ("timed_out", 124)
     assert run.error == "Too long. It did not end when asked to and was killed."
     assert RunOutput.objects.get(run=run).text == "stuck\n"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_before_the_process_is_killed_the_end_of_much_output_is_written_too() -> None:
+    beating = Beating()
+    beating.recorder.write(Stream.STDOUT, "x" * 2000 + "stuck here\n")
+    beating.heartbeat._record_the_kill(JobTimedOut("Too long.", run_id=beating.run.pk))
+    pieces = RunOutput.objects.filter(run=beating.run).in_order().values_list("text", flat=True)
+    assert "".join(pieces).endswith("xx" + "stuck here\n")

@@ -38,6 +38,24 @@ def test_folder_zones_and_locale_are_given_back(tmp_path: Path, monkeypatch: pyt
     assert translation.get_language() == "en-us"
 
 
+@pytest.mark.parametrize("by_the_job", [True, False])
+def test_a_folder_that_is_deleted_is_no_obstacle(
+    by_the_job: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    before = Path().stat().st_ino
+    if not by_the_job:
+        folder.rmdir()
+    with clean_process():
+        if by_the_job:
+            folder.rmdir()
+        os.chdir(tmp_path)
+    assert Path().stat().st_ino == before
+    os.chdir(tmp_path)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_transaction_that_was_left_open_is_rolled_back_and_the_next_statement_stands() -> None:
     transaction.set_autocommit(False)

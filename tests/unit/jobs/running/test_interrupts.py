@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tasks_app.jobs.running import interrupts
 from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, interruptible
 
 
@@ -81,3 +82,21 @@ def test_in_a_thread_it_is_raised_as_soon_as_python_code_goes_on() -> None:
     thread.join(10)
     go_on.set()
     assert caught == ["Cancelled by ann."]
+
+
+def test_after_a_job_has_ended_nothing_is_still_being_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    raising, ended, too_early = threading.Event(), threading.Event(), []
+
+    def raise_slowly(*args: int) -> None:
+        raising.set()
+        too_early.append(ended.wait(0.2))
+
+    monkeypatch.setattr(interrupts.signal, "pthread_kill", raise_slowly)
+    monkeypatch.setattr(interrupts, "_pending", [])
+    interrupter = Interrupter()
+    thread = in_another_thread(lambda: interrupter.interrupt(cancelled()))
+    raising.wait(10)
+    interrupter.disarm()
+    ended.set()
+    thread.join(10)
+    assert too_early == [False]

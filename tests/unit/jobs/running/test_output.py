@@ -113,3 +113,10 @@ def test_a_tee_passes_on_and_records() -> None:
 @pytest.mark.parametrize(("behind", "expected"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
 def test_a_tee_is_a_terminal_when_the_stream_behind_is(behind: io.StringIO | None, expected: bool) -> None:
     assert Tee(OutputRecorder(100), STDOUT, behind).isatty() is expected
+
+
+def test_how_much_is_left_out_is_said_once() -> None:
+    recorder = OutputRecorder(100)
+    recorder.write(STDOUT, "x" * 1000)
+    recorder.finish()
+    assert recorder.finish() == []

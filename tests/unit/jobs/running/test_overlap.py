@@ -1,19 +1,24 @@
 """A job that must not overlap is guarded by its running row, however it is started."""
 
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from tasks_app.jobs import command
 from tasks_app.jobs.defining.declaration import Concurrency
 from tasks_app.jobs.models import Run, SchedulePolicy, Status, Trigger
 from tasks_app.jobs.running import dispatch, overlap, publisher, runner
-from tasks_app.jobs.running.overlap import Guard
+from tasks_app.jobs.running.overlap import Guard, OverlapError
 
 pytestmark = pytest.mark.django_db
+
+T = TypeVar("T")
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -103,6 +108,13 @@ def test_a_replacing_run_asks_for_the_holders_end_and_waits() -> None:
     assert second.status == Status.QUEUED
 
 
+def test_a_message_that_came_twice_does_not_have_its_run_replace_itself() -> None:
+    run = running()
+    assert not overlap.stand_back(run, guard(Concurrency.REPLACE), NOON)
+    run.refresh_from_db()
+    assert (run.status, run.cancel_requested_at, run.publish_after) == ("running", None, None)
+
+
 def test_the_longest_waiting_is_woken(published: list[Run], django_capture_on_commit_callbacks: Any) -> None:
     later = queued(concurrency_key="probe", queued_at=NOON.replace(minute=2))
     first = queued(concurrency_key="probe", queued_at=NOON.replace(minute=1))
@@ -110,6 +122,26 @@ def test_the_longest_waiting_is_woken(published: list[Run], django_capture_on_co
         overlap.wake("probe")
     assert published == [first]
     assert later not in published
+
+
+def test_whoever_has_more_to_do_leaves_the_waking_to_beats_next_tick(
+    published: list[Run], django_capture_on_commit_callbacks: Any
+) -> None:
+    waiting = queued(concurrency_key="probe", publish_after=timezone.now() + timedelta(hours=1))
+    with django_capture_on_commit_callbacks(execute=True):
+        overlap.wake("probe", at_once=False)
+    waiting.refresh_from_db()
+    assert published == []
+    assert waiting.publish_after is not None
+    assert waiting.publish_after <= timezone.now()
+
+
+def test_who_is_woken_at_once_is_beats_when_that_did_not_come_about(published: list[Run]) -> None:
+    waiting = queued(concurrency_key="probe", publish_after=timezone.now() + timedelta(hours=1))
+    overlap.wake("probe")
+    waiting.refresh_from_db()
+    assert waiting.publish_after is not None
+    assert waiting.publish_after <= timezone.now() + publisher.GRACE_OF_THE_RECORDER
 
 
 def test_who_stood_back_from_a_holder_that_has_just_ended_is_woken_too(
@@ -211,3 +243,30 @@ def test_an_integrity_error_of_another_kind_is_not_taken_for_overlap(monkeypatch
     request = dispatch.RunRequest(job="probe", trigger=Trigger.CLI)
     with pytest.raises(IntegrityError, match="of another kind"):
         dispatch.begin(request, worker="w", guard=guard(Concurrency.FORBID))
+
+
+def failing_once(error: Exception, then: Callable[..., T]) -> Callable[..., T]:
+    """Raises the error at the first call, and goes on at the second."""
+    errors = [error]
+
+    def called(*args: Any, **kwargs: Any) -> T:
+        if errors:
+            raise errors.pop()
+        return then(*args, **kwargs)
+
+    return called
+
+
+def test_a_holder_that_ends_while_another_begins_holds_it_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = IntegrityError("there was a holder a moment ago")
+    monkeypatch.setattr(dispatch, "_begin", failing_once(error, dispatch._begin))
+    request = dispatch.RunRequest(job="probe", trigger=Trigger.CLI)
+    assert dispatch.begin(request, worker="w", guard=guard(Concurrency.FORBID)).concurrency_key == "probe"
+
+
+def test_by_hand_a_run_replaces_also_one_that_has_just_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OverlapError("there was a holder a moment ago")
+    monkeypatch.setattr(dispatch, "begin", failing_once(error, dispatch.begin))
+    monkeypatch.setattr(command, "OVERLAP_POLL_SECONDS", 0)
+    call_command("replacing", "--seconds=0")
+    assert [run.status for run in Run.objects.all()] == [Status.SUCCEEDED]

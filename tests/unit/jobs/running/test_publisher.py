@@ -109,6 +109,14 @@ def test_a_run_that_was_claimed_while_it_was_published_stays_claimed(broker: Bro
     assert (run.status, run.publish_after) == ("running", None)
 
 
+def test_a_run_that_failed_while_it_was_published_waits_for_its_own_time(broker: Broker) -> None:
+    run = queued()
+    Run.objects.update(attempt=2, publish_after=NOON + MINUTE)
+    publisher.publish([run])
+    run.refresh_from_db()
+    assert (run.publish_count, run.publish_after) == (0, NOON + MINUTE)
+
+
 def test_an_ordinary_task_is_sent_with_its_arguments_and_that_is_its_end(broker: Broker) -> None:
     run = queued(job="tests.probes.tasks.add", args=[1, 2])
     publisher.publish_due(NOON)

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 from pytest_django import Settings
 
 from tasks_app.jobs.models import Run, Status, Trigger
-from tasks_app.jobs.running import rescue, worker
+from tasks_app.jobs.running import publisher, rescue, worker
 from tasks_app.jobs.running.watch import Watch
 
 pytestmark = pytest.mark.django_db
@@ -96,6 +97,22 @@ def test_a_job_that_bears_it_starts_again() -> None:
     look()
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("queued", 2)
+
+
+def test_who_waits_for_a_lost_run_is_left_to_beats_next_tick(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    published: list[Run] = []
+    monkeypatch.setattr(publisher, "try_to_publish", published.extend)
+    running(61, concurrency_key="lasting")
+    later = timezone.now() + timedelta(hours=1)
+    waiting = running(status=Status.QUEUED, concurrency_key="lasting", publish_after=later)
+    with django_capture_on_commit_callbacks(execute=True):
+        look()
+    waiting.refresh_from_db()
+    assert published == []
+    assert waiting.publish_after is not None
+    assert waiting.publish_after <= timezone.now()
 
 
 def test_a_run_that_was_over_its_time_limit_is_timed_out() -> None:

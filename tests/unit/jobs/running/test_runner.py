@@ -5,10 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
+from pytest_django import Settings
 
 from tasks_app.jobs.models import Run, RunOutput, Status, Trigger
-from tasks_app.jobs.running import runner
+from tasks_app.jobs.running import attempts, runner
 
 pytestmark = pytest.mark.django_db
 
@@ -156,3 +158,27 @@ def test_a_refusal_of_options_does_not_tell_secrets() -> None:
     assert ended is not None
     assert "api_key: wants" in ended.run.error
     assert "hunter2" not in ended.run.error
+
+
+# Inside a transaction nothing is tried again.
+@pytest.mark.django_db(transaction=True)
+def test_when_its_end_is_recorded_at_the_second_try_nothing_of_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.HEARTBEAT_SECONDS = 0.01
+    settings.RUN_OUTPUT_LIMIT_BYTES = 100
+    ends, errors = attempts.end, [OperationalError("server closed the connection")]
+
+    def fail_once(*args: Any) -> bool:
+        if errors:
+            raise errors.pop()
+        return ends(*args)
+
+    monkeypatch.setattr(attempts, "end", fail_once)
+    ended = runner.execute(queued(words=["head", "x" * 1000, "tail"]).pk, worker="w")
+    assert ended is not None
+    assert ended.run.status == "succeeded"
+    output = "".join(RunOutput.objects.filter(run=ended.run).in_order().values_list("text", flat=True))
+    assert output.startswith("head\nxx")
+    assert output.endswith("xx\ntail\n")
+    assert output.count("bytes left out here") == 1

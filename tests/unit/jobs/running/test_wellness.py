@@ -46,16 +46,27 @@ def test_a_slot_that_nobody_takes_shows_whatever_beat_says() -> None:
 def test_runs_that_wait_for_a_worker_are_counted() -> None:
     signed(ProcessKind.WORKER, 5)
     for minutes in (0, 5, 6):
-        at = NOON - timedelta(minutes=minutes)
-        Run.objects.create(
-            job="probe",
-            trigger=Trigger.CLI,
-            status=Status.QUEUED,
-            queued_at=at,
-            publish_count=1,
-            publish_after=NOON,
-        )
+        waiting(minutes)
     assert part("workers").text == "1 at work (here); 2 runs wait for a free one"
+
+
+def test_runs_that_wait_for_another_run_do_not_wait_for_a_worker() -> None:
+    signed(ProcessKind.WORKER, 5)
+    waiting(5, concurrency_key="probe")
+    assert (part("workers").is_well, part("workers").text) == (True, "1 at work (here)")
+
+
+def waiting(minutes: int, **values: str) -> None:
+    """A run that was published, and that nobody has claimed for so long."""
+    Run.objects.create(
+        job="probe",
+        trigger=Trigger.CLI,
+        status=Status.QUEUED,
+        queued_at=NOON - timedelta(minutes=minutes),
+        publish_count=1,
+        publish_after=NOON,
+        **values,
+    )
 
 
 def test_a_redis_that_is_not_there_is_said_with_what_it_means() -> None:

@@ -11,10 +11,10 @@ from celery import current_app
 from django.db import OperationalError
 from pytest_django import Settings
 
-from tasks_app.jobs.models import NextSlot, Run
+from tasks_app.jobs.models import NextSlot, Run, Trigger
 from tasks_app.jobs.running import publisher
 from tasks_app.jobs.scheduling import ledger
-from tasks_app.jobs.scheduling.scheduler import Scheduler
+from tasks_app.jobs.scheduling.scheduler import REST_SECONDS, Scheduler
 from tests.unit.jobs.scheduling.builders import NOON, hourly
 
 # Beat runs outside any transaction: it drops connections that it finds in one.
@@ -58,6 +58,26 @@ def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, pu
 
 def test_beat_sleeps_a_second_at_most(scheduler: Scheduler, published: list[Run]) -> None:
     assert scheduler.tick() == 1.0
+
+
+def test_what_somebody_else_holds_is_not_looked_at_without_a_pause(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hourly(handled_until=NOON - MINUTE)
+    # As where another beat has the row locked, which is then passed over.
+    monkeypatch.setattr(ledger, "record_due", lambda now: ledger.Recorded(due_count=0, queued=[]))
+    assert scheduler.tick() == REST_SECONDS
+
+
+def test_runs_that_a_broker_did_not_take_are_not_looked_at_without_a_pause(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(runs: list[Run]) -> None:
+        raise publisher.BrokerDownError("refused")
+
+    monkeypatch.setattr(publisher, "publish", refuse)
+    Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
+    assert scheduler.tick() == REST_SECONDS
 
 
 def test_a_full_batch_is_followed_by_another_at_once(
