@@ -22,6 +22,8 @@ from tests.waiting import wait_until
 
 LIMIT_BYTES = 1024 * 1024
 PRINTED_MEGABYTES = 200
+# What is kept, some copies of it on its way, and what a process takes meanwhile: far from what is printed.
+LARGEST_GROWTH_KIB = 30 * 1024
 SHOWN_WITHIN_SECONDS = 2.0
 
 
@@ -60,6 +62,12 @@ def test_much_output_fills_neither_the_database_nor_the_memory(running: Service,
     assert count <= 40
     assert length <= LIMIT_BYTES + 100
     assert "bytes left out here" in output_of(running, pk)
+    assert max(growth_kib(worker), growth_kib(hand)) < LARGEST_GROWTH_KIB
+
+
+def growth_kib(trace: str) -> int:
+    """By how much the process has grown while the job printed, as its trace says."""
+    return int(trace.rpartition("kib=")[2])
 
 
 def test_odd_characters_are_kept_readable(running: Service) -> None:

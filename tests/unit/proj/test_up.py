@@ -1,7 +1,9 @@
 """``make up`` refuses to start what could not run, and says why."""
 
+import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import environ
 import pytest
@@ -39,3 +41,53 @@ def test_a_port_that_is_no_number_is_a_message(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("PORT", text)
     with pytest.raises(SystemExit, match="is no port"):
         up.chosen_port(environ.Env())
+
+
+@pytest.fixture
+def supervised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """How ``make up`` sets its processes up, in a folder of its own; none is started."""
+    given: dict[str, Any] = {}
+
+    def supervise(environment: dict[str, str], *, embedded_redis: bool) -> up.Supervisor:
+        given.update(environment=environment, embedded_redis=embedded_redis)
+        nothing = up.Supervisor()
+        monkeypatch.setattr(nothing, "loop", lambda: None)
+        return nothing
+
+    for name, value in (("supervise", supervise), ("prepare", int), ("announce", print)):
+        monkeypatch.setattr(up, name, value)
+    monkeypatch.setattr(up, "refuse_taken_port", print)
+    monkeypatch.setattr(up, "remove_short_socket_folder", lambda: None)
+    for name in "BASE_DIR", "STATE_DIR":
+        monkeypatch.setattr(up, name, tmp_path)
+    for name in "SHUTDOWN_GRACE_SECONDS", "REDIS_URL":
+        monkeypatch.delenv(name, raising=False)
+    return given
+
+
+def test_runs_are_cancelled_before_the_worker_is_killed(supervised: dict[str, Any]) -> None:
+    assert up.main() == 0
+    assert 0 < float(supervised["environment"]["SHUTDOWN_GRACE_SECONDS"]) < up.GRACE_SECONDS
+
+
+def test_another_grace_of_the_runs_is_taken_over(
+    supervised: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHUTDOWN_GRACE_SECONDS", "3")
+    up.main()
+    assert supervised["environment"]["SHUTDOWN_GRACE_SECONDS"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("line", "embedded"), [("", True), ("REDIS_URL=", True), ("REDIS_URL=redis://elsewhere", False)]
+)
+def test_a_redis_url_without_a_value_means_the_embedded_server(
+    supervised: dict[str, Any], tmp_path: Path, line: str, embedded: bool
+) -> None:
+    (tmp_path / ".env").write_text(line)
+    try:
+        up.main()
+    finally:
+        # Reading the file puts it there.
+        os.environ.pop("REDIS_URL", None)
+    assert supervised["embedded_redis"] is embedded

@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.contrib.auth.models import User
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import again, publisher
+from tasks_app.jobs.running.known_tasks import known_tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -69,3 +71,12 @@ def test_a_run_that_is_not_over_is_not_started_again(status: Status) -> None:
 def test_a_job_that_is_gone_is_not_started_again(job: str) -> None:
     with pytest.raises(again.NotStartedAgainError, match=f"no job or task '{job}' any more"):
         again.start_again(over(job=job), trigger=Trigger.CLI, who="ann")
+
+
+def test_looking_for_an_ordinary_task_sets_nothing_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def set_up() -> None:
+        raise AssertionError("it sets Django up again, and with it the log")
+
+    known_tasks.cache_clear()
+    monkeypatch.setattr(current_app.loader, "import_default_modules", set_up)
+    again.start_again(over(job="tests.probes.tasks.add"), trigger=Trigger.CLI, who="ann")

@@ -1,6 +1,9 @@
 """Output is captured in order, told apart by stream, bounded, and always readable."""
 
 import io
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -52,6 +55,30 @@ def test_one_huge_write_is_bounded_too() -> None:
     text = text_of(recorder.finish())
     assert len(text) < 1100
     assert text.endswith("the end")
+
+
+@pytest.mark.parametrize("size", [50, 100_000])
+def test_much_output_takes_memory_for_the_limit_alone(size: int) -> None:
+    limit, written = 50_000, 1_000_000
+    recorder, text = OutputRecorder(limit), "x" * (size - 1) + "\n"
+    with memory_peak() as peak:
+        for _ in range(written // size):
+            recorder.write(STDOUT, text)
+            recorder.drain()
+        recorder.finish()
+    assert peak[0] < 8 * limit
+
+
+@contextmanager
+def memory_peak() -> Iterator[list[int]]:
+    """How many bytes were taken inside the block at most, known at its end."""
+    peak: list[int] = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.lists(st.text(alphabet=st.characters(), max_size=40), max_size=30), st.integers(2, 200))
