@@ -229,7 +229,7 @@ CELERY_BEAT_SCHEDULER = "tasks_app.jobs.scheduling.scheduler:Scheduler"
 
 # Plain commands that may be scheduled and called like a job. Nothing else is reachable from a message.
 EXPOSED_COMMANDS = {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}}
-# How much of one run's output is kept: the first half from its head, the second from its tail.
+# How much of an attempt's output is kept: the first half from its head, the second from its tail.
 RUN_OUTPUT_LIMIT_BYTES = env.whole("RUN_OUTPUT_LIMIT_BYTES", 1024 * 1024)
 # How long a published run may stay unclaimed before it is published again; the time doubles with each.
 REPUBLISH_AFTER_SECONDS = env.seconds("REPUBLISH_AFTER_SECONDS", 60)

@@ -7,6 +7,12 @@ import pytest
 from proj.state import BASE_DIR
 
 LINES = re.findall(r"^# ([A-Z_]+=.*)$", (BASE_DIR / ".env.example").read_text(), flags=re.MULTILINE)
+# Who reads the environment, and how.
+READERS = {
+    "proj/settings.py": r"\benv\.\w+\(\s*\"([A-Z_]+)\"",
+    "proj/up.py": r"\b(?:env|Environment\(\))\.\w+\(\s*\"([A-Z_]+)\"",
+    "docker-compose.yml": r"\$\{([A-Z_]+)",
+}
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -19,3 +25,17 @@ def test_a_value_holds_no_comment(line: str) -> None:
 
 def test_there_are_lines() -> None:
     assert "PORT=8000" in LINES
+
+
+def test_what_is_read_is_described_and_nothing_else() -> None:
+    described = [line.partition("=")[0] for line in LINES]
+    read = [re.findall(asked, (BASE_DIR / file).read_text()) for file, asked in READERS.items()]
+    assert sorted(described) == sorted(set().union(*read))
+
+
+def test_compose_hands_on_what_is_not_its_own() -> None:
+    compose = (BASE_DIR / "docker-compose.yml").read_text()
+    own = {"STATIC_ROOT", "RESULT_BACKEND_URL"}
+    named = set(re.findall(r"^    ([A-Z_]+?)(?:_FILE)?:", compose, flags=re.MULTILINE))
+    named |= set(re.findall(r"\$\{([A-Z_]+)", compose))
+    assert {line.partition("=")[0] for line in LINES} - own == named
