@@ -262,11 +262,16 @@ def _connections_refused(running: Service) -> Iterator[None]:
     name = urlsplit(running.database_url).path.strip("/")
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
         server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
-        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        wait_until(lambda: _are_terminated(server, name), what="no connection is left")
         try:
             yield
         finally:
             server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+
+def _are_terminated(server: "psycopg.Connection[tuple[Any, ...]]", name: str) -> bool:
+    terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+    return not server.execute(terminate, [name]).fetchall()
 
 
 def _uuid(value: Any) -> UUID:

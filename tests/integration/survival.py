@@ -211,6 +211,16 @@ def wait_for_status(running: Service, pk: UUID, status: str, *, deadline_seconds
     return wait_until(there, deadline_seconds=deadline_seconds, what=f"{pk} is {status}")
 
 
+def child_of(running: Service, pk: UUID) -> RunRow:
+    """The run that the run's job has called, in the middle of its work."""
+    children = wait_until(
+        lambda: run_rows(running, "parent_id = ?", _key(running, pk)), what="it has a child"
+    )
+    child = children[-1]
+    wait_for_start(running, child.pk)
+    return child
+
+
 def attempts_of(running: Service, pk: UUID) -> list[Attempt]:
     """The attempts before the last one."""
     found = rows(running, _ATTEMPTS, _key(running, pk))

@@ -103,6 +103,18 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
         task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()
         assert task_id in call(clone, shell, ".venv/bin/celery", "-A", "proj", "result", task_id)
         assert task_id in call(clone, shell, ".venv/bin/python", "manage.py", "runs")
+        second = subprocess.run(
+            ["make", "up", f"PORT={free_port()}"],
+            cwd=clone,
+            env=shell,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert second.returncode != 0
+        assert "The service is already running from this folder." in second.stderr
+        assert answer(port) == "ok\n"
         worker = started(log, "worker")[-1]
         wait_until(lambda: age(worker) > SHORTEST_LIFE_SECONDS + 1, what="the worker has lived for a while")
         os.kill(worker, signal.SIGKILL)

@@ -21,6 +21,8 @@ from tests.integration.survival import (
 )
 from tests.waiting import wait_until
 
+REFUSED = "Waiting for the broker"
+
 
 def test_runs_outlive_a_redis_that_is_killed_and_started_again(
     running: Service, worker: str, say: Say
@@ -29,9 +31,9 @@ def test_runs_outlive_a_redis_that_is_killed_and_started_again(
     for pk in busy:
         wait_for_start(running, pk)
     waiting = enqueue(running, "allowing", count=5, seconds=0.1)
+    said = running.log("beat").count(REFUSED)
     running.stop("redis", signal.SIGKILL)
-    # In the meantime nothing can be published either.
-    time.sleep(1)
+    wait_until(lambda: running.log("beat").count(REFUSED) > said, what="beat cannot publish either")
     running.start_redis()
     begin = time.monotonic()
     ended = Counter(wait_for_end(running, pk).status for pk in (*busy, *waiting))

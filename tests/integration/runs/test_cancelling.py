@@ -4,8 +4,8 @@ from tests.integration.service import Service
 from tests.integration.survival import (
     call,
     cancel,
+    child_of,
     release,
-    run_rows,
     wait_for_end,
     wait_for_start,
     wait_for_status,
@@ -44,10 +44,8 @@ def test_a_run_that_was_cancelled_in_the_queue_never_starts(running: Service) ->
 
 def test_cancelling_a_composite_ends_its_child_with_it(running: Service) -> None:
     pk = call(running, "parent", seconds=60)
-    wait_for_start(running, pk)
-    child = wait_until(lambda: run_rows(running, "job = 'lasting' AND trigger = 'job'"))[-1]
-    wait_for_start(running, child.pk)
-    assert child.parent_id == pk
+    child = child_of(running, pk)
+    assert (child.job, child.trigger) == ("lasting", "job")
     cancel(running, pk)
     assert (wait_for_end(running, pk).status, wait_for_end(running, child.pk).status) == (
         "cancelled",
@@ -59,11 +57,7 @@ def test_cancelling_a_composite_ends_its_child_with_it(running: Service) -> None
 
 def test_cancelling_a_child_is_a_failure_of_its_parent(running: Service) -> None:
     pk = call(running, "parent", seconds=60)
-    wait_for_start(running, pk)
-    child = wait_until(
-        lambda: run_rows(running, "job = 'lasting' AND trigger = 'job' AND status = 'running'"),
-    )[-1]
-    wait_for_start(running, child.pk)
+    child = child_of(running, pk)
     cancel(running, child.pk)
     row = wait_for_end(running, pk)
     assert (row.status, row.error) == ("failed", "lasting: Cancelled by ann.")

@@ -1,18 +1,33 @@
 """Overlap with a real worker and beside it ``manage.py``: one guard for all ways to start a job."""
 
-from tests.integration.by_hand import by_hand, newest_by_hand, run_by_hand, short
+from uuid import UUID
+
+from tests.integration.by_hand import by_hand, run_by_hand, short
 from tests.integration.saying import Say
 from tests.integration.service import Service
 from tests.integration.survival import (
+    RunRow,
     call,
     cancel,
     enqueue,
     release,
+    run_row,
+    run_rows,
     wait_for_end,
     wait_for_start,
     wait_for_status,
     whats,
 )
+from tests.waiting import wait_until
+
+EVERY_SECOND = """
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+every, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+options = '{"tenant": "slots", "seconds": 0.1}'
+PeriodicTask.objects.create(name="slots", task="probes.lasting", interval=every, kwargs=options)
+"""
+NO_LONGER = "from django_celery_beat.models import *; PeriodicTask.objects.get(name='slots').delete()"
+BY_HAND = "job = 'lasting' AND trigger = 'cli'"
 
 
 def test_what_would_overlap_is_skipped_or_refused_and_names_the_holder(running: Service) -> None:
@@ -39,7 +54,9 @@ def test_waiting_by_hand_starts_when_the_worker_is_done(running: Service) -> Non
     release(running, holder)
     output, _ = waiting.communicate(timeout=40)
     assert (waiting.returncode, output) == (0, "working on attempt 1\n")
-    assert whats(running, newest_by_hand(running, "lasting")) == ["begin", "end", "cleanup"]
+    pk = next(row.pk for row in reversed(run_rows(running, BY_HAND)) if row.status == "succeeded")
+    assert gap_seconds(running, holder, pk) >= 0
+    assert whats(running, pk) == ["begin", "end", "cleanup"]
 
 
 def test_a_run_by_hand_holds_the_job_against_a_worker(running: Service) -> None:
@@ -61,9 +78,7 @@ def test_a_queueing_job_starts_as_soon_as_the_other_ends(running: Service, say: 
     assert (third.status, f"run {short(first)}" in third.error) == ("skipped", True)
     ended, waited = wait_for_end(running, first), wait_for_end(running, second)
     assert (ended.status, waited.status) == ("succeeded", "succeeded")
-    assert ended.finished_at
-    assert waited.started_at
-    gap = (waited.started_at - ended.finished_at).total_seconds()
+    gap = gap_seconds(running, first, second)
     say(f"started {gap:.3f} s after the other's end")
     assert 0 <= gap < 2
 
@@ -76,9 +91,10 @@ def test_a_waiting_run_starts_also_after_a_holder_that_was_killed(running: Servi
     cancel(running, first)
     ended, waited = wait_for_end(running, first), wait_for_end(running, second)
     assert (ended.status, waited.status) == ("cancelled", "succeeded")
-    assert ended.finished_at
-    assert waited.started_at
-    say(f"started {(waited.started_at - ended.finished_at).total_seconds():.3f} s after the other's end")
+    assert "was killed" in ended.error
+    gap = gap_seconds(running, first, second)
+    say(f"started {gap:.3f} s after the other's end")
+    assert gap >= 0
 
 
 def test_a_replacing_job_cancels_the_running_one_and_starts(running: Service) -> None:
@@ -100,14 +116,49 @@ def test_a_job_that_allows_overlap_runs_beside_itself(running: Service) -> None:
     for pk in pks:
         wait_for_start(running, pk)
     assert running.manage("allowing", "--seconds", "0.1").returncode == 0
+    assert [wait_for_status(running, pk, "running").finished_at for pk in pks] == [None, None]
     release(running, *pks)
 
 
 def test_runs_from_the_admin_take_the_same_way(running: Service) -> None:
-    (pk,) = enqueue(running, "lasting", seconds=0.1, tenant="admin")
-    row = wait_for_end(running, pk)
-    assert (row.status, row.trigger, whats(running, pk)) == (
-        "succeeded",
-        "admin",
-        ["begin", "end", "cleanup"],
-    )
+    (holder,) = enqueue(running, "lasting", seconds=60, tenant="admin")
+    wait_for_start(running, holder)
+    (second,) = enqueue(running, "lasting", tenant="admin")
+    row = wait_for_end(running, second)
+    assert (row.status, row.trigger, whats(running, second)) == ("skipped", "admin", [])
+    assert f"run {short(holder)}" in row.error
+    refused = running.manage("lasting", "--tenant", "admin")
+    assert (refused.returncode, f"run {short(holder)}" in refused.stderr) == (75, True)
+    release(running, holder)
+
+
+def test_slots_that_are_due_while_a_run_by_hand_holds_the_job_are_skipped_and_then_it_goes_on(
+    running: Service,
+) -> None:
+    hand = by_hand(running, "lasting", "--tenant", "slots", "--seconds", "60")
+    holder = run_by_hand(running, "lasting")
+    running.shell(EVERY_SECOND)
+    try:
+        (skipped, *_) = wait_until(lambda: of_slots(running, "status = 'skipped'"), what="a slot is due")
+        assert f"run {short(holder)}" in skipped.error
+        assert not of_slots(running, "started_at IS NOT NULL")
+        cancel(running, holder)
+        hand.communicate(timeout=40)
+        wait_until(lambda: of_slots(running, "status = 'succeeded'"), what="a slot is executed")
+    finally:
+        running.shell(NO_LONGER)
+
+
+def of_slots(running: Service, condition: str) -> list[RunRow]:
+    """The runs of the schedule's slots of which the SQL condition is true."""
+    return run_rows(running, f"schedule_name = 'slots' AND {condition}")
+
+
+def gap_seconds(running: Service, first: UUID, second: UUID) -> float:
+    """How long after the one's end the other one began."""
+    ended, began = run_row(running, first), run_row(running, second)
+    assert ended
+    assert began
+    assert ended.finished_at
+    assert began.started_at
+    return (began.started_at - ended.finished_at).total_seconds()

@@ -1,10 +1,41 @@
 """Time limits with a real worker: softly first, then hard, and no other job is hit."""
 
-from tests.integration.by_hand import newest_by_hand
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.integration.by_hand import by_hand, newest_by_hand, run_by_hand
 from tests.integration.saying import Say
 from tests.integration.service import Service
-from tests.integration.survival import call, is_alive, wait_for_end, wait_for_start, whats
+from tests.integration.survival import (
+    call,
+    call_lasting,
+    is_alive,
+    let_end,
+    traces,
+    wait_for_end,
+    wait_for_start,
+    wait_for_status,
+    whats,
+)
 from tests.waiting import wait_until
+
+
+@contextmanager
+def unharmed(running: Service, **options: str) -> Iterator[None]:
+    """A run of the same worker that goes on beside what happens inside the block, in the same process."""
+    other = call_lasting(running, "lasting", **options)
+    process = wait_for_start(running, other).pid
+    yield
+    assert is_alive(process)
+    assert wait_for_status(running, other, "running").attempt == 1
+    with let_end(running, "lasting"):
+        assert wait_for_end(running, other).status == "succeeded"
+    assert [(trace.what, trace.pid) for trace in traces(running, other)] == [
+        ("begin", process),
+        ("end", process),
+        ("cleanup", process),
+    ]
 
 
 def test_a_run_over_its_time_limit_ends_softly(running: Service, say: Say) -> None:
@@ -19,26 +50,26 @@ def test_a_run_over_its_time_limit_ends_softly(running: Service, say: Say) -> No
 
 
 def test_a_stubborn_run_over_its_time_limit_is_killed_and_no_other(running: Service, say: Say) -> None:
-    other = call(running, "lasting", seconds=6, tenant="beside the stubborn one")
-    pk = call(running, "limited", seconds=60, tenant="hard", stubborn=True)
-    row = wait_for_end(running, pk)
+    with unharmed(running, tenant="beside the stubborn one"):
+        pk = call(running, "limited", seconds=60, tenant="hard", stubborn=True)
+        process = wait_for_start(running, pk).pid
+        row = wait_for_end(running, pk)
+        wait_until(lambda: not is_alive(process), what="its process is gone")
     assert (row.status, row.exit_code) == ("timed_out", 124)
     assert "was killed" in row.error
     assert whats(running, pk) == ["begin"]
-    assert wait_for_end(running, other).status == "succeeded"
     assert row.finished_at
     assert row.started_at
     say(f"limit 2 s, grace 2 s, ended after {(row.finished_at - row.started_at).total_seconds():.2f} s")
 
 
 def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service, say: Say) -> None:
-    other = call(running, "lasting", seconds=16, tenant="beside the one in C")
-    pk = call(running, "limited", tenant="C", hold_gil=True)
-    process = wait_for_start(running, pk).pid
-    row = wait_for_end(running, pk)
+    with unharmed(running, tenant="beside the one in C"):
+        pk = call(running, "limited", tenant="C", hold_gil=True)
+        process = wait_for_start(running, pk).pid
+        row = wait_for_end(running, pk)
+        wait_until(lambda: not is_alive(process), what="its process is gone")
     assert row.status == "timed_out"
-    wait_until(lambda: not is_alive(process), what="its process is gone")
-    assert wait_for_end(running, other).status == "succeeded"
     assert row.finished_at
     assert row.started_at
     say(f"limit 2 s, grace 2 s, ended after {(row.finished_at - row.started_at).total_seconds():.2f} s")
@@ -52,3 +83,13 @@ def test_the_time_limit_holds_by_hand_with_timeouts_exit_code(running: Service) 
     row = wait_for_end(running, pk)
     assert (row.status, row.exit_code) == ("timed_out", 124)
     assert whats(running, pk) == ["begin", "cleanup"]
+
+
+def test_by_hand_a_stubborn_run_over_its_time_limit_is_killed_and_on_record(running: Service) -> None:
+    hand = by_hand(running, "limited", "--seconds", "60", "--tenant", "hard by hand", "--stubborn")
+    pk = run_by_hand(running, "limited")
+    hand.communicate(timeout=40)
+    row = wait_for_end(running, pk)
+    assert (hand.returncode, row.status, row.exit_code) == (-signal.SIGKILL, "timed_out", 124)
+    assert "was killed" in row.error
+    assert whats(running, pk) == ["begin"]

@@ -11,7 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
+
 from tasks_app.jobs.command import JobCommand
+from tasks_app.jobs.models import Run
 from tests.probes import traces
 
 STEP_SECONDS = 0.1
@@ -27,6 +30,9 @@ class Command(JobCommand):
         parser.add_argument("--tenant", default="")
         parser.add_argument("--stubborn", action="store_true", help="Do not end when asked to.")
         parser.add_argument("--fork", action="store_true", help="Let a child process leave this code too.")
+        parser.add_argument("--steps", action="store_true", help="Leave a trace at each step.")
+        parser.add_argument("--busy", action="store_true", help="Compute without a pause.")
+        parser.add_argument("--in-transaction", action="store_true", help="Do it all in one transaction.")
         parser.add_argument("--hold-gil", action="store_true", help="Stay in C code.")
 
     @classmethod
@@ -50,10 +56,24 @@ class Command(JobCommand):
         if options["hold_gil"]:
             # A function of C that keeps the interpreter's lock.
             ctypes.PyDLL(None).sleep(3600)
+        with transaction.atomic() if options["in_transaction"] else nullcontext():
+            self._step(options)
+
+    def _step(self, options: dict[str, Any]) -> None:
+        if options["in_transaction"]:
+            Run.objects.filter(job="none such").update(who="nobody")
         for _ in self.progress(range(int(options["seconds"] / STEP_SECONDS)), description="lasting"):
             if options["until"] and options["until"].exists():
                 return
-            _sleep(stubborn=options["stubborn"])
+            _compute() if options["busy"] else _sleep(stubborn=options["stubborn"])
+            if options["steps"]:
+                traces.leave(self.run, "step")
+
+
+def _compute() -> None:
+    until = time.monotonic() + STEP_SECONDS
+    while time.monotonic() < until:
+        pass
 
 
 def _sleep(*, stubborn: bool) -> None:

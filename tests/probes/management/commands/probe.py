@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management import CommandError, call_command
 
 from tasks_app.jobs.command import JobCommand
+from tests.probes import traces
 
 
 class Command(JobCommand):
@@ -29,6 +30,7 @@ class Command(JobCommand):
         parser.add_argument("--nul", action="store_true", help="Print and fail with NUL characters.")
 
     def handle(self, *args: Any, **options: Any) -> str | None:
+        traces.leave(self.run, "begin")
         for word in options["words"]:
             self.stdout.write(word)
         if options["warn"]:
