@@ -6,7 +6,6 @@ is touched or taken over.
 
 import json
 import os
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -136,11 +136,3 @@ def brought_up(image: str) -> Iterator[Stack]:
     finally:
         stack.compose("down", "--volumes", "--timeout", "10")
     assert stack.remains() == []
-
-
-def free_port() -> int:
-    """A port of the loopback that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

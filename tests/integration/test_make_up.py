@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,18 +18,12 @@ import pytest
 from proj.lasting import SHORTEST_LIFE_SECONDS
 from proj.state import redis_socket
 from tests.integration.service import ROOT
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.embedded
 
 KEPT_OUT = shutil.ignore_patterns(".git", ".venv", "var", ".env", "__pycache__", ".*_cache", ".hypothesis")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

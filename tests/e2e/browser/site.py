@@ -1,7 +1,6 @@
 """The whole service with its web server, and people in a real browser who use it."""
 
 import re
-import socket
 import sys
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from tests.integration.service import Service, service
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 PASSWORD = "only for tests"
@@ -95,6 +95,12 @@ class People:
             self.problems.append(message.text)
 
 
+def width_beyond_the_window(page: Page) -> int:
+    """By how much one would have to scroll sideways."""
+    width: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return max(width, 0)
+
+
 def violations(page: Page) -> list[str]:
     """What axe finds on the page that is serious, each with the elements it is about."""
     # Preloading copies a sheet that another sheet imports into the page, which the page's policy forbids.
@@ -115,7 +121,7 @@ def running_site() -> Iterator[Site]:
         # The account that was made has a password that nobody knows.
         started.shell("from django.contrib.auth.models import User; User.objects.all().delete()")
         started.shell(MAKE_USERS.format(roles=ROLES, password=PASSWORD))
-        port = _free_port()
+        port = free_port()
         started.start("web", sys.executable, "-m", "gunicorn", "proj.wsgi", *_gunicorn_flags(port))
         url = f"http://127.0.0.1:{port}"
         started.start_worker()
@@ -134,10 +140,3 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

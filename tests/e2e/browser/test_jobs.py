@@ -10,7 +10,6 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("jobs/job/", "jobs/job/choosing/", "jobs/job/choosing/run/")
 RUN_PAGE = re.compile(r"/admin/jobs/run/[0-9a-f-]{36}/change/")
 
 
@@ -29,19 +28,6 @@ def _reloaded(page: Page) -> Page:
 def line(page: Page) -> Locator:
     """The command line, which follows what is typed."""
     return page.get_by_label("The same by hand")
-
-
-@pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_page_is_accessible_and_without_errors(people: People, path: str, scheme: str) -> None:
-    assert violations(people.open(path, scheme=scheme)) == []
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_a_page_fits_a_phone(people: People, path: str) -> None:
-    page = people.open(path, width=390)
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0
 
 
 def test_a_job_is_run_after_a_bad_option_was_corrected(people: People) -> None:
@@ -115,13 +101,7 @@ def test_a_viewer_looks_and_may_not_start(people: People) -> None:
 
 
 def test_without_scripts_a_job_is_run_all_the_same(people: People) -> None:
-    state = people.open(role="operator").context.storage_state()
-    context = people.browser.new_context(
-        base_url=people.site.url, java_script_enabled=False, storage_state=state
-    )
-    people.contexts.append(context)
-    page = context.new_page()
-    page.goto("/admin/jobs/job/choosing/run/")
+    page = people.open("jobs/job/choosing/run/", role="operator", javascript=False)
     page.get_by_label("Days").fill("5")
     page.get_by_role("button", name="Run now").click()
     page.wait_for_url(RUN_PAGE)

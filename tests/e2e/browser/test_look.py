@@ -2,13 +2,16 @@
 
 import pytest
 
-from tests.e2e.browser.site import People, violations
+from tests.e2e.browser.site import People, violations, width_beyond_the_window
 
 pytestmark = pytest.mark.browser
 
 PAGES = (
     "",
     "jobs/run/",
+    "jobs/job/",
+    "jobs/job/choosing/",
+    "jobs/job/choosing/run/",
     "django_celery_beat/periodictask/",
     "django_celery_beat/periodictask/pause_service/",
     "everything/",
@@ -25,8 +28,7 @@ def test_a_page_is_accessible_and_without_errors(people: People, path: str, sche
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_fits_a_phone(people: People, path: str) -> None:
     page = people.open(path, width=390)
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0
+    assert width_beyond_the_window(page) == 0
 
 
 def test_the_sections_can_be_reached_by_keyboard(people: People) -> None:

@@ -5,13 +5,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browser.site import People, violations
+from tests.e2e.browser.site import People, violations, width_beyond_the_window
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
-
-# As long as pages wait for what is clicked: the machine may be busy.
-expect.set_options(timeout=30_000)
 
 LIST = "django_celery_beat/periodictask/"
 ADD = f"{LIST}add/"
@@ -167,8 +164,7 @@ def test_the_form_is_accessible(people: People, scheme: str) -> None:
 
 def test_the_form_fits_a_phone(people: People) -> None:
     page = people.open(f"{ADD}?job=cleanup_tokens", width=390)
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0
+    assert width_beyond_the_window(page) == 0
 
 
 def test_the_form_can_be_filled_in_by_keyboard(people: People) -> None:

@@ -117,14 +117,7 @@ def test_the_list_is_narrowed_by_keyboard(people: People) -> None:
 
 def test_actions_work_without_a_script(people: People) -> None:
     name = schedule(people, "to switch")
-    page = people.open(LIST, role="editor")
-    storage = page.context.storage_state()
-    context = people.browser.new_context(
-        base_url=people.site.url, java_script_enabled=False, storage_state=storage
-    )
-    people.contexts.append(context)
-    plain = context.new_page()
-    plain.goto(f"/admin/{LIST}")
+    plain = people.open(LIST, role="editor", javascript=False)
     select(plain, name)
     press(plain, "Switch off")
     expect(listed(plain, name).locator(".field-state")).to_have_text("off")

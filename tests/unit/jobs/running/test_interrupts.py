@@ -1,5 +1,6 @@
 """A job is ended by an exception in its own thread, while it runs and not after."""
 
+import signal
 import threading
 import time
 import uuid
@@ -91,7 +92,7 @@ def test_after_a_job_has_ended_nothing_is_still_being_raised(monkeypatch: pytest
         raising.set()
         too_early.append(ended.wait(0.2))
 
-    monkeypatch.setattr(interrupts.signal, "pthread_kill", raise_slowly)
+    monkeypatch.setattr(signal, "pthread_kill", raise_slowly)
     monkeypatch.setattr(interrupts, "_pending", [])
     interrupter = Interrupter()
     thread = in_another_thread(lambda: interrupter.interrupt(cancelled()))
