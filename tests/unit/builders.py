@@ -13,6 +13,9 @@ from tasks_app.jobs.models import Run, Trigger
 from tasks_app.jobs.running import dispatch, runner
 from tasks_app.models import AuthToken, Order, Tag
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+"""The moment at which most tests play."""
+
 _numbers = itertools.count(1)
 
 

@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from tasks_app.jobs.models import Run, RunOutput, Status, Trigger
 from tasks_app.jobs.running import attempts, dispatch, runner
 from tests.probes.management.commands.probe import Command
+from tests.unit.terminals import Terminal
 
 pytestmark = pytest.mark.django_db
 
@@ -184,11 +185,6 @@ def test_a_command_object_can_be_called_twice() -> None:
         [("stdout", "a\n")],
         [("stdout", "b\n")],
     ]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_stderr_is_styled_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:

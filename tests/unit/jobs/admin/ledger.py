@@ -1,12 +1,11 @@
 """Makes runs at known moments, without executing anything."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from tasks_app.jobs.models import Run, Status, Trigger
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+from tests.unit.builders import NOON
 
 
 def made(minutes: float = 0, **values: object) -> Run:

@@ -12,11 +12,10 @@ from tasks_app.jobs.admin import job_figures
 from tasks_app.jobs.admin.job_figures import WINDOW, Schedules, figures
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import NextSlot, Run, Status, Trigger
-from tests.unit.builders import utc
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
 
-NOON = utc(2026, 3, 1, 12)
 SECOND = timedelta(seconds=1)
 
 

@@ -1,6 +1,6 @@
 """Moments and lengths of time are told exactly and with their zone, and so that they are quickly read."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from tasks_app.jobs.admin import moments
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+from tests.unit.builders import NOON
 
 
 def test_a_moment_is_told_in_the_admins_zone(settings: Settings) -> None:

@@ -10,7 +10,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from tasks_app.jobs.admin import run_filters
 from tasks_app.jobs.admin.run_filters import PROBLEMS, RunFilterForm
 from tasks_app.jobs.admin.run_search import Asked
-from tests.unit.jobs.admin.ledger import NOON, made, schedule
+from tests.unit.builders import NOON
+from tests.unit.jobs.admin.ledger import made, schedule
 
 pytestmark = pytest.mark.django_db
 

@@ -9,7 +9,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from tasks_app.jobs.admin import marks, run_search
 from tasks_app.jobs.admin.run_list import RunList, run_list
 from tasks_app.jobs.models import Run, Status, Trigger
-from tests.unit.jobs.admin.ledger import NOON, made
+from tests.unit.builders import NOON
+from tests.unit.jobs.admin.ledger import made
 
 pytestmark = pytest.mark.django_db
 

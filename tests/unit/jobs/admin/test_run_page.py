@@ -8,7 +8,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from tasks_app.jobs.admin import run_page
 from tasks_app.jobs.admin.run_page import RunPage
 from tasks_app.jobs.models import Run, RunAttempt, Status, Trigger
-from tests.unit.jobs.admin.ledger import NOON, made, schedule
+from tests.unit.builders import NOON
+from tests.unit.jobs.admin.ledger import made, schedule
 
 pytestmark = pytest.mark.django_db
 

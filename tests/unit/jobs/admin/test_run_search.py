@@ -10,7 +10,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from tasks_app.jobs.admin import run_search
 from tasks_app.jobs.admin.run_search import Asked, Cursor, Page, Position, look
 from tasks_app.jobs.models import Run, Status, Trigger
-from tests.unit.jobs.admin.ledger import NOON, made, schedule
+from tests.unit.builders import NOON
+from tests.unit.jobs.admin.ledger import made, schedule
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 
 from tasks_app.jobs.admin import run_output
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Stream
-from tests.unit.jobs.admin.ledger import NOON, made
+from tests.unit.builders import NOON
+from tests.unit.jobs.admin.ledger import made
 
 pytestmark = pytest.mark.django_db
 

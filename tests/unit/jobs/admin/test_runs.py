@@ -1,7 +1,7 @@
 """Runs are read in the admin, with their output as data, and cancelled and started again by who may."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from tasks_app.jobs.admin import run_search
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Stream, Trigger
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +25,6 @@ def made(**values: object) -> Run:
 
 
 LIST = "admin:jobs_run_changelist"
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def page_of(client: Client, run: Run) -> str:

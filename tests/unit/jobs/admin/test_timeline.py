@@ -14,8 +14,8 @@ from tasks_app.jobs.admin import timeline
 from tasks_app.jobs.admin.run_addresses import RunAddresses
 from tasks_app.jobs.admin.timeline import Span, Window
 from tasks_app.jobs.models import Status
+from tests.unit.builders import NOON
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 DAY = Window(begin=NOON - timedelta(days=1), end=NOON)
 OFFSETS = st.integers(-3600, 90_000)

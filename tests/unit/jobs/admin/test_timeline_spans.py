@@ -2,7 +2,7 @@
 
 import html
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,10 +12,10 @@ from tasks_app.jobs.admin import timeline, timeline_spans
 from tasks_app.jobs.admin.run_addresses import RunAddresses
 from tasks_app.jobs.admin.timeline import Window
 from tasks_app.jobs.models import Run, Status, Trigger
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = Window(begin=NOON - timedelta(days=1), end=NOON)
 
 

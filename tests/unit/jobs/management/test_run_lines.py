@@ -1,15 +1,14 @@
 """Runs as lines: every attempt is told, and output keeps its order and its lines."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from tasks_app.jobs.management import run_lines
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Stream, Trigger
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def made(**values: object) -> Run:

@@ -1,6 +1,5 @@
 """A run that is over can be started again: the same work, as a new run for the same slot."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,10 +10,9 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import again, publisher
 from tasks_app.jobs.running.known_tasks import known_tasks
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def over(**values: Any) -> Run:

@@ -1,6 +1,6 @@
 """A worker that sees its child die ends the run that this child had, and no other."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,10 +11,10 @@ from celery.worker.request import Request
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import lost_child
 from tasks_app.jobs.running.lost_child import JobRequest, Loss, end_run_of
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 CHILD = "celery@here:7"
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks_app.jobs.models import Stream
 from tasks_app.jobs.running.output import OutputRecorder, Piece, Tee, readable
+from tests.unit.terminals import Terminal
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR
 
@@ -123,11 +124,6 @@ def test_the_last_line_is_the_last_that_is_not_blank(writes: list[str], last_lin
     for text in writes:
         recorder.write(STDOUT, text)
     assert recorder.last_line == last_line
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_tee_passes_on_and_records() -> None:

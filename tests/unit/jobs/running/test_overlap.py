@@ -1,7 +1,7 @@
 """A job that must not overlap is guarded by its running row, however it is started."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
@@ -15,12 +15,11 @@ from tasks_app.jobs.defining.declaration import Concurrency
 from tasks_app.jobs.models import Run, SchedulePolicy, Status, Trigger
 from tasks_app.jobs.running import dispatch, overlap, publisher, runner
 from tasks_app.jobs.running.overlap import Guard, OverlapError
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
 
 T = TypeVar("T")
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def guard(concurrency: Concurrency, *, max_queued: int = 1) -> Guard:
@@ -73,7 +72,7 @@ def test_forbidden_overlap_is_skipped_and_names_the_holder() -> None:
     assert second.status == Status.SKIPPED
     assert second.error == (
         f"overlap: run {str(holder.pk)[:8]} of the same job was still running "
-        "(started 2026-03-02 12:00:00 UTC by schedule nightly)"
+        "(started 2026-03-01 12:00:00 UTC by schedule nightly)"
     )
 
 

@@ -1,15 +1,15 @@
 """A process signs every ten seconds, and its row goes when it leaves or is long gone."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from tasks_app.jobs.models import ProcessKind, ServiceProcess
 from tasks_app.jobs.running.presence import Presence
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 

@@ -1,14 +1,13 @@
 """Progress in words: how far, how fast, how long still."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tasks_app.jobs.models import Run, Status
 from tasks_app.jobs.running import progress_figures
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+from tests.unit.builders import NOON
 
 
 def described(done: int | None, total: int | None, *, seconds: float = 10, **values: Any) -> str:

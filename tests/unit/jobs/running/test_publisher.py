@@ -10,10 +10,10 @@ from kombu.exceptions import OperationalError
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import publisher
 from tasks_app.jobs.running.messages import Sender
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 

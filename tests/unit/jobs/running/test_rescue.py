@@ -1,6 +1,6 @@
 """Runs whose process died are found by their lease; a worker that stops ends its own."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +11,9 @@ from pytest_django import Settings
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import publisher, rescue, worker
 from tasks_app.jobs.running.watch import Watch
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
-
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +38,7 @@ def test_a_run_that_is_silent_for_longer_than_its_lease_is_lost() -> None:
     assert look() == 1
     run.refresh_from_db()
     assert run.status == Status.LOST
-    assert run.error == "Its process (w:1) was last heard of at 2026-03-02T11:58:59+00:00."
+    assert run.error == "Its process (w:1) was last heard of at 2026-03-01T11:58:59+00:00."
 
 
 def test_a_run_that_was_heard_of_is_left_alone() -> None:

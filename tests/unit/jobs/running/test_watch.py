@@ -1,11 +1,11 @@
 """A lease only runs while somebody could have heard of the run."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from tasks_app.jobs.running.watch import Watch
+from tests.unit.builders import NOON
 
-NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
 
 

@@ -1,15 +1,14 @@
 """Each part of the service says whether it is well, and if not, since when or why."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from tasks_app.jobs.models import ProcessKind, Run, ServiceProcess, Status, Trigger
 from tasks_app.jobs.running import wellness
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def signed(kind: ProcessKind, seconds_ago: int, name: str = "here") -> None:

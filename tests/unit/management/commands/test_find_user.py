@@ -8,13 +8,9 @@ from django.core.management import CommandError, call_command
 from tasks_app.jobs.models import Run, RunOutput
 from tasks_app.management.commands.find_user import Command
 from tests.unit.builders import make_user, output_of, run_for_slot, utc
+from tests.unit.terminals import Terminal
 
 pytestmark = pytest.mark.django_db
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_user_is_found_by_id() -> None:

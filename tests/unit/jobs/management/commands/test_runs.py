@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +13,10 @@ from django.core.management.color import color_style
 
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Stream, Trigger
 from tasks_app.jobs.running.process import operating_system_user
+from tests.unit.builders import NOON
+from tests.unit.terminals import Terminal
 
 pytestmark = pytest.mark.django_db
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def made(minute: int = 0, **values: Any) -> Run:
@@ -112,11 +112,6 @@ def test_in_a_pipe_each_run_is_a_line_of_tab_separated_fields() -> None:
         "1.5s",
         "first\n",
     ]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_on_a_terminal_it_is_a_table_in_which_errors_are_no_markup() -> None:
