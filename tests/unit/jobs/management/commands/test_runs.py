@@ -14,15 +14,10 @@ from django.core.management.color import color_style
 from tasks_app.jobs.models import Run, RunAttempt, RunOutput, Status, Stream, Trigger
 from tasks_app.jobs.running.process import operating_system_user
 from tests.unit.builders import NOON
+from tests.unit.jobs.admin.ledger import made
 from tests.unit.terminals import Terminal
 
 pytestmark = pytest.mark.django_db
-
-
-def made(minute: int = 0, **values: Any) -> Run:
-    moment = NOON + timedelta(minutes=minute)
-    defaults = {"job": "probe", "trigger": Trigger.CLI, "status": Status.SUCCEEDED, "queued_at": moment}
-    return Run.objects.create(**{**defaults, **values})
 
 
 def write(run: Run, *pieces: tuple[Stream, str], attempt: int = 1) -> None:
