@@ -49,13 +49,19 @@ def test_what_was_before_is_not_shown() -> None:
     assert timeline_spans.spans(DAY) == []
 
 
-def test_runs_of_one_state_that_lie_upon_each_other_are_counted() -> None:
-    for _ in range(3):
-        made(10)
-    made(10, status=Status.FAILED)
+def test_runs_that_lie_upon_each_other_are_counted_and_look_like_the_worst_of_them() -> None:
+    for status in (Status.SUCCEEDED, Status.SKIPPED, Status.FAILED, Status.SUCCEEDED):
+        made(10, status=status)
     made(700)
-    found = {(span.status, span.count): span for span in timeline_spans.spans(DAY)}
-    assert set(found) == {(Status.SUCCEEDED, 3), (Status.FAILED, 1), (Status.SUCCEEDED, 1)}
+    found = {(span.status, span.count, span.run_id is None) for span in timeline_spans.spans(DAY)}
+    assert found == {(Status.FAILED, 4, True), (Status.SUCCEEDED, 1, False)}
+
+
+def test_one_that_goes_on_among_others_reaches_until_now() -> None:
+    made(10, status=Status.FAILED, finished_at=NOON - timedelta(minutes=9))
+    made(10, status=Status.RUNNING)
+    (span,) = timeline_spans.spans(DAY)
+    assert (span.status, span.end) == (Status.FAILED, NOON)
 
 
 def test_one_query_is_enough_however_many_there_are(django_assert_num_queries: Any) -> None:
