@@ -204,6 +204,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),
     # Look for messages whose time is over at every chance, ten seconds apart, and not at every tenth.
     "unacked_restore_throttle": 1,
+    # A worker that is killed meanwhile does not keep the others from it for long.
+    "unacked_mutex_expire": 30,
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,

@@ -332,6 +332,12 @@ def wipe_redis(running: Service) -> int:
     return waiting
 
 
+def has_messages(running: Service) -> bool:
+    """Whether Redis holds any, waiting or with a worker."""
+    with redis.Redis(unix_socket_path=str(running.socket)) as client:
+        return bool(client.llen("celery") or client.hlen("unacked"))
+
+
 def forget_restoring_lock(running: Service) -> None:
     """Take away the lock under which workers give messages back: a killed one keeps it for minutes."""
     with redis.Redis(unix_socket_path=str(running.socket)) as client:
