@@ -5,6 +5,7 @@ the site has to be there before.
 """
 
 from collections.abc import Callable
+from functools import update_wrapper
 from typing import Any
 
 from django.contrib.admin import AdminSite
@@ -21,6 +22,9 @@ SECTIONS = (
     ("admin:jobs_run_changelist", _("Runs")),
     ("admin:everything", _("Everything")),
 )
+
+STOP_POLLING = 286
+"""What htmx understands as: do not ask again."""
 
 
 def _nothing(request: HttpRequest) -> dict[str, Any]:
@@ -49,6 +53,17 @@ class JobsAdminSite(AdminSite):
     # There is no other site to view.
     site_url = None
     index_template = "admin/jobs/home.html"
+
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's
+        """Django's; but no part of a page takes in the login when its reader was logged out meanwhile."""
+        guarded = super().admin_view(view, cacheable)
+
+        def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if "HX-Request" in request.headers and not self.has_permission(request):
+                return _logged_out(request)
+            return guarded(request, *args, **kwargs)
+
+        return update_wrapper(answered, guarded)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Django's, and the list of all models, which is the home no longer."""
@@ -86,3 +101,10 @@ class JobsAdminSite(AdminSite):
             )
             for address, title in found
         ]
+
+
+def _logged_out(request: HttpRequest) -> HttpResponse:
+    """The page is told to load again, which leads to the login; a form keeps what was typed into it."""
+    if request.method == "POST":
+        return HttpResponse(status=204)
+    return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})

@@ -23,12 +23,10 @@ from django.views.decorators.http import require_POST, require_safe
 from tasks_app.jobs.admin import rights, run_actions, run_output, run_page
 from tasks_app.jobs.admin.run_list import RunList, run_list
 from tasks_app.jobs.admin.run_view import LiveView, OutputView
+from tasks_app.jobs.admin_site import STOP_POLLING
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status
 from tasks_app.jobs.running import again
-
-STOP_POLLING = 286
-"""What htmx understands as: do not ask again."""
 
 
 @admin.register(Run)
@@ -52,14 +50,14 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         views = {
             "cancel/": (self.cancel_view, "cancel"),
             "again/": (self.start_again_view, "start_again"),
+            "live/": (self.live_view, "live"),
             "output.txt": (self.output_view, "output"),
         }
         urls = [
             path(f"<uuid:run_id>/{address}", self.admin_site.admin_view(view), name=f"jobs_run_{name}")
             for address, (view, name) in views.items()
         ]
-        live = path("<uuid:run_id>/live/", self._asked_by_a_page, name="jobs_run_live")
-        return [*urls, live, *super().get_urls()]
+        return [*urls, *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -150,12 +148,6 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             return HttpResponseRedirect(run_page.address_of(run.pk))
         self.message_user(request, _("This run was started."), messages.SUCCESS)
         return HttpResponseRedirect(run_page.address_of(new.pk))
-
-    def _asked_by_a_page(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        """The live view; a page whose reader was logged out meanwhile is told to load again."""
-        if self.admin_site.has_permission(request):
-            return self.live_view(request, run_id)
-        return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})
 
     def _act(self, request: HttpRequest) -> HttpResponse:
         """Do something with the selected runs; back to the list as it was."""

@@ -49,3 +49,21 @@ def test_somebody_elses_failures_lock_nobody_out(client: Client) -> None:
     for _ in range(5):
         client.post(LOGIN, {"username": "ann", "password": "wrong"}, REMOTE_ADDR="192.0.2.7")
     assert client.post(LOGIN, {"username": "ann", "password": "right"}).status_code == 302
+
+
+@pytest.mark.parametrize("name", ["admin:home_now", "admin:home_timeline", "admin:index"])
+def test_a_part_of_a_page_whose_reader_was_logged_out_has_the_page_load_again(
+    client: Client, name: str
+) -> None:
+    answer = client.get(reverse(name), headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.content, answer.headers["HX-Refresh"]) == (286, b"", "true")
+    # Whoever opens the address itself logs in there.
+    assert client.get(reverse(name)).url == f"{LOGIN}?next={reverse(name)}"  # type: ignore[attr-defined]  # of a redirection
+
+
+@pytest.mark.parametrize("name", ["preview", "work", "line"])
+def test_a_form_whose_writer_was_logged_out_keeps_what_was_typed(client: Client, name: str) -> None:
+    address = reverse(f"admin:django_celery_beat_periodictask_add_{name}")
+    answer = client.post(address, {"name": "nightly"}, headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert "HX-Refresh" not in answer.headers
