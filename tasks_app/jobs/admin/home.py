@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from tasks_app.jobs.admin import marks, moments, service_pause, timeline, timeline_spans
+from tasks_app.jobs.admin import marks, moments, rights, service_pause, timeline, timeline_spans
 from tasks_app.jobs.admin.run_addresses import RunAddresses
 from tasks_app.jobs.admin_site import JobsAdminSite
 from tasks_app.jobs.models import NextSlot, Pause, Run, Status
@@ -78,38 +78,42 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 def context(request: HttpRequest) -> dict[str, Any]:
     """What the home's template needs. Who may not look at runs is told so."""
-    if not request.user.has_perm("jobs.view_run"):
+    if not rights.may_view(request.user):
         return {"may_see": False}
     pause = service_pause.of(request, timezone.now())
-    return {"may_see": True, "service": pause, **_now(), **_timeline(request.GET.get("span", "24h"))}
+    span = request.GET.get("span", "24h")
+    return {"may_see": True, "service": pause, **_now(request.user), **_timeline(span)}
 
 
 @require_safe
 def now_view(request: HttpRequest) -> HttpResponse:
     """The part that moves: it takes its own place every few seconds."""
-    if not request.user.has_perm("jobs.view_run"):
+    if not rights.may_view(request.user):
         return HttpResponse(status=403)
-    return render(request, "admin/jobs/home_now.html", _now())
+    return render(request, "admin/jobs/home_now.html", _now(request.user))
 
 
 @require_safe
 def timeline_view(request: HttpRequest) -> HttpResponse:
     """The picture of the time that was asked for: a part of the page, or, without scripts, the page."""
-    if not request.user.has_perm("jobs.view_run"):
+    if not rights.may_view(request.user):
         return HttpResponse(status=403)
     return render(request, "admin/jobs/home_timeline.html", _timeline(request.GET.get("span", "24h")))
 
 
-def _now() -> dict[str, Any]:
+def _now(user: rights.User) -> dict[str, Any]:
     now = timezone.now()
     due = _next_slots(now)
+    may_see_schedules = rights.may_view_schedules(user)
     running = Run.objects.filter(status=Status.RUNNING).order_by("-queued_at").defer("traceback")
     return {
         "parts": wellness.parts(now, due[0].due_at if due else None),
         "troubles": troubles(now),
         "running": [_running(run, now) for run in running[:SHOWN]],
-        "broken": _broken(),
-        "coming": [_coming(slot, now) for slot in due],
+        "may_see_schedules": may_see_schedules,
+        "may_add_schedules": rights.may_add_schedules(user),
+        "broken": _broken() if may_see_schedules else (),
+        "coming": [_coming(slot, now) for slot in due] if may_see_schedules else (),
         "read_at": moments.exact(now),
     }
 

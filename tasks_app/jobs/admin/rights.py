@@ -19,6 +19,9 @@ VIEW = "jobs.view_run"
 START = "jobs.start_run"
 CANCEL = "jobs.cancel_run"
 PAUSE = "jobs.pause_schedule"
+VIEW_SCHEDULES = "django_celery_beat.view_periodictask"
+ADD_SCHEDULES = "django_celery_beat.add_periodictask"
+CHANGE_SCHEDULES = "django_celery_beat.change_periodictask"
 
 _TIMES = ("crontabschedule", "intervalschedule", "clockedschedule", "solarschedule")
 _VIEW = (
@@ -43,6 +46,16 @@ def may_view(user: User) -> bool:
     return _has(user, VIEW)
 
 
+def may_view_schedules(user: User) -> bool:
+    """Whether the user may look at schedules; as everywhere in the admin, who may change them may."""
+    return _has(user, VIEW_SCHEDULES) or _has(user, CHANGE_SCHEDULES)
+
+
+def may_add_schedules(user: User) -> bool:
+    """Whether the user may make new schedules."""
+    return _has(user, ADD_SCHEDULES)
+
+
 def may_start(user: User, job_name: str) -> bool:
     """Whether the user may start this job by hand."""
     return _has(user, START) or _has(user, f"jobs.{_codename(job_name)}")
@@ -65,7 +78,7 @@ def may_pause(user: User) -> bool:
 
 def may_edit(user: User) -> bool:
     """Whether the user may edit schedules."""
-    return _has(user, "django_celery_beat.change_periodictask")
+    return _has(user, CHANGE_SCHEDULES)
 
 
 def install() -> list[str]:

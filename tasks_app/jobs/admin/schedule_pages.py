@@ -201,7 +201,7 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
             "has_errors": _has_errors(request, sheet),
             "preview": schedule_preview.shown(sheet),
             "preview_url": _address("preview", stored),
-            "state": schedule_state.state_of(stored, sheet.now) if stored else None,
+            "state": _state_for(request, stored, sheet.now) if stored else None,
             "may_edit": self._may_edit(request, stored),
             "may_delete": stored is not None and self.has_delete_permission(request, stored),
             "may_pause": stored is not None and rights.may_pause(request.user),
@@ -255,6 +255,10 @@ def _job_asked_for(request: HttpRequest) -> str:
         return registry.find(request.GET.get("job") or request.GET.get("task", "")).name
     except registry.UnknownJobError:
         return ""
+
+
+def _state_for(request: HttpRequest, stored: PeriodicTask, now: datetime) -> schedule_state.State:
+    return schedule_state.state_of(stored, now, with_runs=rights.may_view(request.user))
 
 
 def _has_errors(request: HttpRequest, sheet: Sheet) -> bool:

@@ -21,6 +21,8 @@ class State:
     reason: str
     """Why it does not start by itself; empty where it does."""
     next_slot: SafeString
+    shows_runs: bool
+    """Whether they were asked for: not for who may not see runs."""
     last_run: Run | None
     last_mark: SafeString | None
     last_when: SafeString
@@ -28,18 +30,19 @@ class State:
     service_pause: Pause | None
 
 
-def state_of(schedule: PeriodicTask, now: datetime) -> State:
-    """At the moment."""
+def state_of(schedule: PeriodicTask, now: datetime, *, with_runs: bool) -> State:
+    """At the moment; of runs only for who may see them."""
     row = NextSlot.objects.filter(pk=schedule.pk).first()
     pauses = Pause.objects.open_at(now).filter(Q(schedule=schedule.pk) | Q(schedule=None)).order_by("pk")
     own = next((pause for pause in pauses if pause.schedule_id is not None), None)
     service = next((pause for pause in pauses if pause.schedule_id is None), None)
     mark, reason = _mark(schedule, row, own, service)
-    last = Run.objects.filter(schedule=schedule.pk).order_by("-queued_at").defer("traceback").first()
+    last = _last_run(schedule) if with_runs else None
     return State(
         mark=mark,
         reason=reason,
         next_slot=moments.both(row.slot if row else None, now),
+        shows_runs=with_runs,
         last_run=last,
         last_mark=marks.of_status(last.status) if last else None,
         last_when=moments.when(last.queued_at if last else None, now),
@@ -74,6 +77,10 @@ def standing_of(row: NextSlot | None, *, is_on: bool) -> Standing:
 def paused_in_words(pause: Pause) -> str:
     """Until when, by whom and why."""
     return pause_words.told(pause.until, reason=pause.reason, who=pause.who)
+
+
+def _last_run(schedule: PeriodicTask) -> Run | None:
+    return Run.objects.filter(schedule=schedule.pk).order_by("-queued_at").defer("traceback").first()
 
 
 def _mark(

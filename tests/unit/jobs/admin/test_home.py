@@ -133,3 +133,37 @@ def test_a_slot_that_a_pause_holds_up_says_so(admin_client: Client) -> None:
     assert "mark-paused" not in admin_client.get(HOME).text
     pausing.pause(paused, Terms(until=None, reason="", who="ann"), now=timezone.now())
     assert "mark-paused" in admin_client.get(HOME).text
+
+
+def reader(client: Client, *codenames: str) -> None:
+    """The client belongs to somebody with these permissions."""
+    user = User.objects.create(username="ann", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=["view_run", *codenames]))
+    client.force_login(user)
+
+
+def test_schedules_are_shown_only_to_who_may_look_at_them(client: Client) -> None:
+    at_three()
+    NextSlot.objects.filter(schedule=at_three("mended never")).update(due_at=None, broken="its task is gone")
+    reader(client)
+    for address in (HOME, reverse("admin:home_now")):
+        page = client.get(address).text
+        assert not [shown for shown in ("at three", "mended never", "Coming next") if shown in page]
+    reader_of_schedules = Permission.objects.get(codename="view_periodictask")
+    User.objects.get(username="ann").user_permissions.add(reader_of_schedules)
+    page = client.get(HOME).text
+    assert all(shown in page for shown in ("at three", "mended never", "Coming next"))
+
+
+def test_that_beat_is_late_is_said_also_to_who_may_not_look_at_schedules(client: Client) -> None:
+    NextSlot.objects.filter(schedule=at_three()).update(due_at=timezone.now() - timedelta(hours=1))
+    reader(client)
+    assert "a slot has been due for" in client.get(HOME).text
+
+
+def test_a_schedule_is_offered_to_be_added_to_who_may_add_one(client: Client) -> None:
+    reader(client, "view_periodictask")
+    assert "Add a schedule" not in client.get(HOME).text
+    adder = Permission.objects.get(codename="add_periodictask")
+    User.objects.get(username="ann").user_permissions.add(adder)
+    assert "Add a schedule" in client.get(HOME).text

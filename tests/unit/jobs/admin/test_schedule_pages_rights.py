@@ -1,12 +1,12 @@
 """Who may do what with a schedule; asked at every address, also of who knows it by heart."""
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.admin import rights
-from tasks_app.jobs.models import Pause
+from tasks_app.jobs.models import Pause, Run, Trigger
 from tests.unit.jobs.admin.schedule_sheets import ADD, add, an_hourly_one, change_url, edit, page_url
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +74,14 @@ def test_what_comes_from_another_site_is_refused(
 @pytest.mark.parametrize("name", ["preview", "work", "line", "pause", "resume"])
 def test_what_does_something_is_posted(admin_client: Client, every_hour: PeriodicTask, name: str) -> None:
     assert admin_client.get(page_url(name, every_hour)).status_code == 405
+
+
+def test_the_last_run_is_for_who_may_look_at_runs(client: Client, every_hour: PeriodicTask) -> None:
+    run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, schedule=every_hour)
+    user = User.objects.create(username="ann", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_periodictask"))
+    client.force_login(user)
+    page = client.get(change_url(every_hour)).text
+    assert not [shown for shown in ("Last run", str(run.pk)) if shown in page]
+    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    assert str(run.pk) in client.get(change_url(every_hour)).text

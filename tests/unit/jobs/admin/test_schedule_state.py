@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 def word(schedule: PeriodicTask) -> tuple[str, str]:
     """The mark's word, and the reason."""
-    state = schedule_state.state_of(schedule, NOON)
+    state = schedule_state.state_of(schedule, NOON, with_runs=True)
     return state.mark.rpartition("</svg>")[2].removesuffix("</span>"), state.reason
 
 
@@ -35,7 +35,7 @@ def test_a_pause_of_the_whole_service_is_no_pause_of_its_own() -> None:
     schedule = hourly()
     pausing.pause(None, Terms(until=None), now=NOON)
     assert word(schedule) == ("the whole service is paused", "until somebody resumes it")
-    assert schedule_state.state_of(schedule, NOON).own_pause is None
+    assert schedule_state.state_of(schedule, NOON, with_runs=True).own_pause is None
 
 
 def test_what_is_broken_says_why() -> None:
@@ -54,6 +54,6 @@ def test_the_last_run_is_its_own_and_the_newest() -> None:
     for hours, owner in ((3, schedule), (1, schedule), (0, None)):
         queued_at = NOON - timedelta(hours=hours)
         Run.objects.create(job="probe", schedule=owner, trigger=Trigger.ADMIN, queued_at=queued_at)
-    last = schedule_state.state_of(schedule, NOON).last_run
+    last = schedule_state.state_of(schedule, NOON, with_runs=True).last_run
     assert last is not None
     assert last.queued_at == NOON - timedelta(hours=1)
