@@ -23,7 +23,7 @@ def read(text: str) -> timedelta | None:
         parts = (timedelta(**{_UNITS[unit]: int(count)}) for count, unit in _PART.findall(text))
         return _bounded(parts)
     # A bare number could be seconds or minutes: it is asked for.
-    return parse_duration(text) if ":" in text else None
+    return _by_clock(text) if ":" in text else None
 
 
 def written(length: timedelta) -> str:
@@ -49,6 +49,13 @@ class LengthField(forms.Field):
     def prepare_value(self, value: Any) -> Any:
         """Show a stored one as it would be written."""
         return written(value) if isinstance(value, timedelta) and value else value or ""
+
+
+def _by_clock(text: str) -> timedelta | None:
+    try:
+        return parse_duration(text)
+    except OverflowError:
+        return None
 
 
 def _bounded(parts: Any) -> timedelta | None:

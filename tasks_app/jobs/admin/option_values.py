@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from tasks_app.jobs.admin import option_texts
+from tasks_app.jobs.admin.asked_numbers import number_in
 from tasks_app.jobs.admin.option_field import OptionField, as_list, as_word, text_attributes
 from tasks_app.jobs.admin.option_places import Place, extends, takes_list
 from tasks_app.jobs.admin.option_widgets import Optional, OptionalInput, Secret, SecretInput
@@ -76,7 +77,8 @@ class CountField(OptionField):
     def tell(self, shown: Any) -> Any:
         """The number; another text as it is, for the parser's side to refuse."""
         text = (shown or "").strip()
-        return (int(text) if text.isdecimal() else text) or (0 if text else None)
+        number = number_in(text)
+        return (text or None) if number is None else number
 
     def _widget(self) -> forms.Widget:
         return forms.TextInput(attrs={"inputmode": "numeric", "class": "vIntegerField"})

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tasks_app.jobs.admin import moments
+from tasks_app.jobs.admin.moment_field import MomentField
 from tasks_app.jobs.models import Pause
 from tasks_app.jobs.scheduling.pausing import Terms
 from tasks_app.jobs.scheduling.policy import PausedSlots
@@ -34,11 +35,7 @@ class PauseForm(forms.Form):
         ],
         initial="1h",
     )
-    until = forms.DateTimeField(
-        label=_("Until"),
-        required=False,
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-    )
+    until = MomentField(label=_("Until"), required=False)
     reason = forms.CharField(
         label=_("Reason"),
         required=False,

@@ -20,9 +20,12 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
+from tasks_app.jobs.admin.asked_numbers import number_in
+from tasks_app.jobs.admin.moment_field import MomentField
 from tasks_app.jobs.admin.run_search import Asked
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run, Status, Trigger
+from tasks_app.jobs.scheduling.wallclock import can_be_told
 
 PROBLEMS = (Status.FAILED, Status.TIMED_OUT, Status.LOST, Status.MISSED, Status.EXPIRED)
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -43,10 +46,6 @@ _PERIOD_CHOICES = [
     ("24h", _("last 24 hours")),
     ("7d", _("last 7 days")),
 ]
-
-
-def _moment_input() -> forms.DateTimeInput:
-    return forms.DateTimeInput({"type": "datetime-local", "step": "1"})
 
 
 class RunFilterForm(forms.Form):
@@ -70,8 +69,8 @@ class RunFilterForm(forms.Form):
         widget=forms.TextInput(attrs={"list": "schedule-names", "placeholder": _("its name")}),
     )
     time = forms.ChoiceField(label=_("Queued"), required=False, choices=_PERIOD_CHOICES)
-    since = forms.DateTimeField(label=_("From"), required=False, widget=_moment_input())
-    until = forms.DateTimeField(label=_("To"), required=False, widget=_moment_input())
+    since = MomentField(label=_("From"), required=False)
+    until = MomentField(label=_("To"), required=False)
 
     def __init__(self, query: QueryDict) -> None:
         """From a page's address; also with the names that Django's own filters have."""
@@ -87,7 +86,8 @@ class RunFilterForm(forms.Form):
             ("live", _("queued or running")),
             *Status.choices,
         ]
-        asked_for = [given["job"]] if given["job"] else []
+        # PostgreSQL takes no NUL, not even to look for it.
+        asked_for = [given["job"]] if given["job"] and "\x00" not in given["job"] else []
         jobs = dict.fromkeys([*registry.all_jobs(), *asked_for])
         self._choice("job").choices = [("", _("any")), *((job, job) for job in jobs)]
 
@@ -150,7 +150,7 @@ def _local(text: str) -> str:
         moment = parse_datetime(text)
     except ValueError:
         return text
-    if moment is None or timezone.is_naive(moment):
+    if moment is None or timezone.is_naive(moment) or not can_be_told(moment):
         return text
     return f"{timezone.localtime(moment):%Y-%m-%dT%H:%M:%S}"
 
@@ -181,7 +181,5 @@ def _ids_that_begin(text: str) -> tuple[uuid.UUID, ...]:
 def _schedule_ids(text: str) -> tuple[int, ...]:
     """The schedule of this name, or else of this number."""
     named = Q(name=text)
-    # What is longer is nobody's number.
-    numbered = Q(pk=int(text)) if text.isascii() and text.isdecimal() and len(text) < 10 else Q(pk=None)
-    found = dict(PeriodicTask.objects.filter(named | numbered).values_list("name", "pk"))
+    found = dict(PeriodicTask.objects.filter(named | Q(pk=number_in(text))).values_list("name", "pk"))
     return (found[text],) if text in found else tuple(found.values())

@@ -11,6 +11,7 @@ from django.http import QueryDict
 from django.urls import reverse
 
 from tasks_app.jobs.admin import run_output
+from tasks_app.jobs.admin.asked_numbers import number_in
 from tasks_app.jobs.admin.output_lines import Line, Place
 from tasks_app.jobs.admin.run_output import Found, News, Shown
 from tasks_app.jobs.admin.run_page import RunPage
@@ -26,9 +27,8 @@ class OutputView:
         """As the page's address asks for it."""
         self.run = page.run
         self.page = page
-        wanted = query.get("attempt", "")
-        is_number = wanted.isascii() and wanted.isdecimal() and len(wanted) < 10
-        self.attempt = int(wanted) if is_number else page.last_started_attempt
+        wanted = number_in(query.get("attempt", ""))
+        self.attempt = page.last_started_attempt if wanted is None else wanted
         self.searched = query.get("find", "")[:LONGEST_SEARCH]
 
     @property

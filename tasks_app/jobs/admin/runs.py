@@ -21,6 +21,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from tasks_app.jobs.admin import rights, run_actions, run_output, run_page
+from tasks_app.jobs.admin.asked_numbers import number_in
 from tasks_app.jobs.admin.run_list import RunList, run_list
 from tasks_app.jobs.admin.run_view import LiveView, OutputView
 from tasks_app.jobs.admin_site import STOP_POLLING
@@ -109,8 +110,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     def output_view(self, request: HttpRequest, run_id: UUID) -> StreamingHttpResponse:
         """Everything it wrote, as a text: to download, or to look at."""
         run = self._seen(request, run_id)
-        attempt = request.GET.get("attempt", "")
-        only = int(attempt) if attempt.isascii() and attempt.isdecimal() and len(attempt) < 10 else None
+        only = number_in(request.GET.get("attempt", ""))
         name = f"{run.job}-{str(run.pk)[:8]}.txt"
         headers = {
             "Content-Disposition": content_disposition_header("look" not in request.GET, name) or "inline",

@@ -8,6 +8,7 @@ from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
+from tasks_app.jobs.admin.moment_field import MomentField
 from tasks_app.jobs.defining import json_text
 
 NAMED = ("name", "enabled", "description")
@@ -15,15 +16,6 @@ SPAN = ("start_time", "expires", "one_off")
 LARGEST = 2**31 - 1
 """The largest whole number that every database holds in such a field."""
 DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
-
-
-class MomentInput(forms.DateTimeInput):
-    """The browser's own field of date and time."""
-
-    input_type = "datetime-local"
-
-    def __init__(self) -> None:
-        super().__init__(attrs={"step": "1"}, format="%Y-%m-%dT%H:%M:%S")
 
 
 class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
@@ -56,11 +48,10 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             "routing_key": "",
             "headers": _("A JSON object."),
         }
+        field_classes: ClassVar[dict[str, Any]] = {"start_time": MomentField, "expires": MomentField}
         widgets: ClassVar[dict[str, Any]] = {
             "name": forms.TextInput(attrs={"class": "vTextField"}),
             "description": forms.Textarea(attrs={"rows": 2}),
-            "start_time": MomentInput(),
-            "expires": MomentInput(),
             "headers": forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         }
 

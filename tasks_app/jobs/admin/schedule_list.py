@@ -29,6 +29,7 @@ from tasks_app.jobs.admin import (
     service_pause,
     sparkline,
 )
+from tasks_app.jobs.admin.asked_numbers import number_in
 from tasks_app.jobs.admin.run_addresses import RunAddresses
 from tasks_app.jobs.admin.schedule_filters import (
     JobFilter,
@@ -191,8 +192,7 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
 
     def _button(self, request: HttpRequest) -> slice:
         """Which of the actions of the form was chosen, as Django sees it."""
-        index = request.POST.get("index", "0")
-        first = int(index) if index.isdecimal() else 0
+        first = number_in(request.POST.get("index", "")) or 0
         return slice(first, first + 1)
 
 

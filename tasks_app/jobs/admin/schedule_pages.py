@@ -24,6 +24,7 @@ from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.admin import moments, rights, schedule_history, schedule_preview, schedule_state, trail
+from tasks_app.jobs.admin.asked_numbers import number_in
 from tasks_app.jobs.admin.pause_form import PauseForm
 from tasks_app.jobs.admin.schedule_sheet import Conflict, ConflictError, Sheet
 from tasks_app.jobs.defining import registry
@@ -222,10 +223,8 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
         """The schedule, for somebody who sees it. None for a new one."""
         if object_id is None:
             return None
-        if not object_id.isdecimal():
-            raise Http404
         # Not the admin's own look-up: a schedule whose times cannot be read is there to be mended.
-        found: PeriodicTask = get_object_or_404(PeriodicTask, pk=int(object_id))
+        found: PeriodicTask = get_object_or_404(PeriodicTask, pk=number_in(object_id))
         if not self.has_view_permission(request, found):
             raise PermissionDenied
         return found

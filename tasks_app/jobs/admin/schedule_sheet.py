@@ -16,6 +16,7 @@ from django.utils.functional import cached_property
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.admin import masked_json, schedule_history, schedule_values, trail
+from tasks_app.jobs.admin.asked_numbers import number_in
 from tasks_app.jobs.admin.schedule_details import DELIVERY, SPAN, DetailsForm
 from tasks_app.jobs.admin.schedule_history import Entry
 from tasks_app.jobs.admin.schedule_policy import PolicyForm
@@ -94,8 +95,7 @@ class Sheet:
         """The newest entry of the trail when the page was opened."""
         if not self.is_posted:
             return self.newest_entry
-        seen = str(self._data.get(SEEN))
-        return int(seen) if seen.isdecimal() else 0
+        return number_in(self._data.get(SEEN, "")) or 0
 
     @property
     def is_posted(self) -> bool:

@@ -12,6 +12,7 @@ from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from tasks_app.jobs.admin.moment_field import NO_MOMENT, MomentInput, refuse_beyond
 from tasks_app.jobs.scheduling import stored_times, wallclock
 from tasks_app.jobs.scheduling.slots import Rule, RuleError, zone_named
 from tasks_app.jobs.scheduling.solar import EVENTS
@@ -55,7 +56,7 @@ class TimesForm(forms.Form):
     at = forms.CharField(
         label=_("Moment"),
         required=False,
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}),
+        widget=MomentInput(),
         help_text=_("By the clock of the time zone."),
     )
     zone = forms.CharField(
@@ -177,12 +178,18 @@ class TimesForm(forms.Form):
             found = datetime.fromisoformat(text.strip())
             moment = found.astimezone(UTC) if found.tzinfo else wallclock.moment_of(found, zone, fold=0)
         except (ValueError, OverflowError):
-            self.add_error("at", _("This is no moment; write it like 2026-12-01T03:00."))
+            self.add_error("at", NO_MOMENT)
             return None
         if moment is None:
             self.add_error(
                 "at", _("The clock of %(zone)s leaps over this time on that day.") % {"zone": zone}
             )
+            return None
+        try:
+            refuse_beyond(moment)
+        except forms.ValidationError as error:
+            self.add_error("at", error)
+            return None
         return moment
 
     def _sun(self, data: dict[str, Any]) -> StoredTimes | None:

@@ -13,10 +13,6 @@ from django.core.management.base import CommandError
 from tasks_app.jobs.scheduling import wallclock
 from tasks_app.jobs.scheduling.slots import RuleError, zone_named
 
-EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
-LATEST = datetime(9999, 1, 1, tzinfo=UTC)
-"""Between these two every zone can show every moment."""
-
 MOMENT_HELP = "ISO 8601, such as 2026-10-24T00:00; without an offset it is meant in the zone"
 DURATION_HELP = "such as 90s, 1h30m or 2d"
 
@@ -49,8 +45,9 @@ def moment(text: str, option: str, zone: ZoneInfo) -> datetime:
     except ValueError:
         example = "write it like 2026-10-24, 2026-10-24T01:30 or 2026-10-24T01:30+01:00"
         raise CommandError(f"{option}: {text!r} is not a moment; {example}") from None
-    if not EARLIEST <= in_utc < LATEST:
-        raise CommandError(f"{option}: {text!r} is not between the years {EARLIEST.year} and {LATEST.year}")
+    if not wallclock.can_be_told(in_utc):
+        years = f"{wallclock.EARLIEST.year} and {wallclock.LATEST.year}"
+        raise CommandError(f"{option}: {text!r} is not between the years {years}")
     return in_utc
 
 

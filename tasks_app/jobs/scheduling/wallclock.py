@@ -10,6 +10,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tasks_app.jobs.scheduling.rule import RuleError
 
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+"""Between these two every zone can show every moment."""
+
 _MIDNIGHT = time()
 _SECOND = timedelta(seconds=1)
 _STEP = datetime.resolution
@@ -23,6 +27,11 @@ def zone_named(name: str) -> ZoneInfo:
         # A folder's name ("Europe") is an OSError, a path ("../x") a ValueError.
         message = f"time zone: {name!r} is not known; it is a name such as Europe/London"
         raise RuleError(message, field="time zone") from None
+
+
+def can_be_told(moment: datetime) -> bool:
+    """Whether every zone's clock can show the moment."""
+    return EARLIEST <= moment < LATEST
 
 
 def wall_at(moment: datetime, zone: ZoneInfo) -> datetime:

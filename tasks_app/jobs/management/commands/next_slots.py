@@ -14,6 +14,7 @@ from tasks_app.jobs.management.commands.runs import positive
 from tasks_app.jobs.management.operator_command import OperatorCommand
 from tasks_app.jobs.management.timetables import Choice, Timetable
 from tasks_app.jobs.models import Pause
+from tasks_app.jobs.scheduling import wallclock
 from tasks_app.jobs.scheduling.slots import RESOLUTION, slots_between
 
 
@@ -59,7 +60,7 @@ class Command(OperatorCommand):
 
 
 def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Timetable]]:
-    found = slots_between(timetable.rule, start - RESOLUTION, moments.LATEST, window=timetable.window)
+    found = slots_between(timetable.rule, start - RESOLUTION, wallclock.LATEST, window=timetable.window)
     return ((slot, timetable) for slot in found)
 
 

@@ -27,7 +27,10 @@ def test_a_length_is_read_as_it_is_written(text: str, length: timedelta) -> None
     assert LengthField().clean(text) == length
 
 
-@pytest.mark.parametrize("text", ["10", "a while", "10 minuten", "-5 min", "1.5 h", "999999999 w", "99999 d"])
+@pytest.mark.parametrize(
+    "text",
+    ["10", "a while", "10 minuten", "-5 min", "1.5 h", "999999999 w", "99999 d", "9999999999 00:00:00"],
+)
 def test_what_is_no_length_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValidationError, match="such as 90 s"):
         LengthField().clean(text)

@@ -55,7 +55,7 @@ def test_a_moment_counts_only_where_it_is_chosen() -> None:
 
 @pytest.mark.parametrize(
     ("until", "said"),
-    [("", "Say until when."), ("2026-03-02T12:00", "is not in the future"), ("soon", "valid")],
+    [("", "Say until when."), ("2026-03-02T12:00", "is not in the future"), ("soon", "no moment")],
 )
 def test_a_moment_that_is_no_end_is_refused(until: str, said: str) -> None:
     asked = form(length="moment", until=until)

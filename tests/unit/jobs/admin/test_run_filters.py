@@ -49,7 +49,18 @@ def test_an_answer_is_a_filter(query: dict[str, str], expected: dict[str, Any]) 
     assert asked(**query) == Asked(**expected)
 
 
-@pytest.mark.parametrize("query", [{"status": "broken"}, {"from": "soon"}, {"time": "9y"}])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"status": "broken"},
+        {"from": "soon"},
+        {"time": "9y"},
+        {"from": "0001-01-01T00:00:00+05:00"},
+        {"to": "9999-12-31T23:59:59-05:00"},
+        {"from": "0001-01-01T00:00"},
+        {"job": "pro\x00be"},
+    ],
+)
 def test_an_answer_that_makes_no_sense_is_said_and_not_asked(query: dict[str, str]) -> None:
     given = form(**query)
     assert given.asked(NOON) == Asked()

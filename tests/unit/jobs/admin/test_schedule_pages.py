@@ -67,6 +67,9 @@ def test_what_was_added_is_followed_at_once(admin_client: Client) -> None:
         ({"times__kind": "moment", "times__at": "soon"}, "This is no moment"),
         ({"option__level": "9"}, "argument --level: invalid choice: 9"),
         ({"policy__jitter": "a while"}, "Write a length of time"),
+        ({"policy__starting_deadline": "9999999999 00:00:00"}, "Write a length of time"),
+        ({"start_time": "0001-01-01T00:00:00+05:00"}, "between the years 1900 and 9999"),
+        ({"times__kind": "moment", "times__at": "9999-12-31T23:59"}, "between the years 1900 and 9999"),
         (
             {"start_time": "2027-01-02T00:00", "expires": "2027-01-01T00:00"},
             "must be later than",
@@ -314,3 +317,17 @@ def test_times_that_cannot_be_read_can_be_replaced(admin_client: Client, every_h
     times = {"times__kind": "cron", "times__cron": "0 5 * * *", "times__zone": "UTC"}
     assert edit(admin_client, every_hour, **times).status_code == 302
     assert NextSlot.objects.get().broken == ""
+
+
+@pytest.mark.parametrize("seen", ["9" * 5000, "x", ""])
+def test_a_page_that_lost_what_it_had_seen_is_shown_all_the_same(
+    admin_client: Client, every_hour: PeriodicTask, seen: str
+) -> None:
+    opened = sheet(admin_client, change_url(every_hour)).after(seen=seen, times__every="2")
+    PeriodicTask.objects.update(description="faster")
+    assert "Somebody changed this schedule" in admin_client.post(change_url(every_hour), opened).text
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "x", "٣"])
+def test_a_schedule_of_no_number_is_not_found(admin_client: Client, number: str) -> None:
+    assert admin_client.get(f"{LIST}{number}/change/").status_code == 404
