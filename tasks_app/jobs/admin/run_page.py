@@ -1,10 +1,11 @@
 """A run's page: what happened and why, and everything that belongs to it.
 
 The page is made of parts. Those that change all the time are sent again at every look at a running run;
-the others when the run's ``state`` has changed since.
+the runs that it called when what is ``called`` has changed since, the others when its ``state`` has.
 """
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,6 +85,12 @@ class RunPage:
     def state(self) -> str:
         """A word that changes when more than time has passed."""
         return f"{self.run.status}.{self.run.attempt}.{int(self.run.cancel_requested_at is not None)}"
+
+    @property
+    def called(self) -> str:
+        """A word that changes with the runs that it called: when another begins, waits or ends."""
+        statuses = ",".join(child.run.status for child in self._called)
+        return f"{zlib.crc32(statuses.encode()):x}" if statuses else ""
 
     @property
     def is_final(self) -> bool:
@@ -186,17 +193,26 @@ class RunPage:
         """The run that called it."""
         return Relative(run=self.run.parent) if self.run.parent else None
 
-    @cached_property
+    @property
     def children(self) -> list[Relative]:
-        """The runs that it called, in their order."""
-        runs = Run.objects.filter(parent=self.run).defer(*_LONG_FIELDS).order_by("queued_at", "pk")
-        return [Relative(run=run) for run in runs[: MOST_CHILDREN + 1]]
+        """The runs that it called, in their order; the first of many."""
+        return self._called[:MOST_CHILDREN]
+
+    @property
+    def has_more_children(self) -> bool:
+        """Whether it called more than these."""
+        return len(self._called) > MOST_CHILDREN
 
     @property
     def last_started_attempt(self) -> int:
         """The attempt whose output is of interest: one that only waits to begin has none."""
         is_waiting = self.run.status == Status.QUEUED and self.run.attempt > 1
         return self.run.attempt - 1 if is_waiting else self.run.attempt
+
+    @cached_property
+    def _called(self) -> list[Relative]:
+        runs = Run.objects.filter(parent=self.run).defer(*_LONG_FIELDS).order_by("queued_at", "pk")
+        return [Relative(run=run) for run in runs[: MOST_CHILDREN + 1]]
 
     @cached_property
     def _holder(self) -> Run | None:

@@ -56,7 +56,7 @@ class OutputView:
         """Where the page asks what is new; empty when nothing will be."""
         if self.page.is_final:
             return ""
-        return live_address(self.run, self.page.state, self.shown.place if self.follows else None)
+        return live_address(self.page, self.shown.place if self.follows else None)
 
     @property
     def text_address(self) -> str:
@@ -72,6 +72,7 @@ class LiveView:
         self._page = page
         self._place = Place.read(query.get("at", ""))
         self.has_changed = query.get("was") != page.state
+        self.has_called = query.get("called", "") != page.called
 
     @cached_property
     def news(self) -> News | None:
@@ -107,7 +108,7 @@ class LiveView:
     @property
     def address(self) -> str:
         """Where to ask next."""
-        return live_address(self._page.run, self._page.state, self.news.place if self.news else None)
+        return live_address(self._page, self.news.place if self.news else None)
 
 
 def text_address(run: Run, attempt: int) -> str:
@@ -115,7 +116,8 @@ def text_address(run: Run, attempt: int) -> str:
     return f"{reverse('admin:jobs_run_output', args=[run.pk])}?attempt={attempt}"
 
 
-def live_address(run: Run, state: str, place: Place | None) -> str:
-    """Where a page in this state, with the output up to this place, asks what is new."""
-    asked = {"was": state, **({"at": str(place)} if place else {})}
-    return f"{reverse('admin:jobs_run_live', args=[run.pk])}?{urlencode(asked)}"
+def live_address(page: RunPage, place: Place | None) -> str:
+    """Where a page that shows this, with the output up to this place, asks what is new."""
+    asked = {"was": page.state, "called": page.called, "at": str(place) if place else ""}
+    told = urlencode({name: value for name, value in asked.items() if value})
+    return f"{reverse('admin:jobs_run_live', args=[page.run.pk])}?{told}"

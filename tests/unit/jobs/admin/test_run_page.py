@@ -74,6 +74,16 @@ def test_parent_and_children_are_named() -> None:
     assert shown.run == parent
 
 
+def test_of_many_children_the_first_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_page, "MOST_CHILDREN", 2)
+    parent = made()
+    children = [made(number, parent=parent) for number in range(2)]
+    assert not page_of(parent).has_more_children
+    made(2, parent=parent)
+    page = page_of(parent)
+    assert ([child.run for child in page.children], page.has_more_children) == (children, True)
+
+
 def test_a_schedule_that_is_there_is_linked() -> None:
     nightly = schedule("nightly")
     assert str(nightly.pk) in page_of(made(schedule=nightly, schedule_name="nightly")).schedule_address

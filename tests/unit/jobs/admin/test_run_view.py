@@ -73,6 +73,22 @@ def test_each_answer_has_the_state_and_only_a_change_has_the_buttons(admin_clien
     assert all(part in changed for part in ('id="run-actions"', "Run again", "line 1\nline 2"))
 
 
+def test_runs_that_it_calls_appear_while_it_runs_and_only_when_they_change(admin_client: Client) -> None:
+    run = made(status=Status.RUNNING, started_at=NOON)
+    page = page_of(admin_client, run)
+    assert "Runs that it called" not in page
+    child = made(parent=run, status=Status.RUNNING)
+    began = ask(admin_client, next_address(page)).text
+    assert all(part in began for part in ('<div id="run-children" hx-swap-oob="true">', str(child)))
+    assert 'id="run-actions"' not in began
+    same = ask(admin_client, next_address(began)).text
+    assert 'id="run-children"' not in same
+    Run.objects.filter(pk=child.pk).update(status=Status.SUCCEEDED)
+    ended = ask(admin_client, next_address(same)).text
+    assert 'id="run-children"' in ended
+    assert "#succeeded" in ended
+
+
 def test_a_run_that_is_over_is_not_asked_about(admin_client: Client) -> None:
     assert next_address(page_of(admin_client, made())) == ""
 
@@ -167,6 +183,6 @@ def test_the_page_takes_as_many_queries_whatever_was_written(
         with django_assert_max_num_queries(8):
             address = next_address(page_of(admin_client, run))
     asked = dict(parse_qsl(urlsplit(address).query))
-    assert set(asked) == {"was", "at"}
-    with django_assert_max_num_queries(4):
+    assert set(asked) == {"was", "called", "at"}
+    with django_assert_max_num_queries(5):
         ask(admin_client, address)
