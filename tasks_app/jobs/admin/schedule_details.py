@@ -48,6 +48,9 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             "routing_key": "",
             "headers": _("A JSON object."),
         }
+        error_messages: ClassVar[dict[str, Any]] = {
+            "name": {"unique": _("There is a schedule with this name already.")},
+        }
         field_classes: ClassVar[dict[str, Any]] = {"start_time": MomentField, "expires": MomentField}
         widgets: ClassVar[dict[str, Any]] = {
             "name": forms.TextInput(attrs={"class": "vTextField"}),
