@@ -6,12 +6,14 @@ options of one job in one manner; when another was chosen meanwhile, the work is
 again, and nothing is saved before somebody has seen it.
 """
 
+import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
@@ -94,6 +96,11 @@ class WorkChoice(forms.Form):
             "Its full name. What becomes of it Celery knows: its run here says only that it was sent."
         ),
     )
+    is_foreign = forms.BooleanField(
+        label=_("It is a task of another service"),
+        required=False,
+        help_text=_("Only where workers that this project knows nothing of carry it out."),
+    )
     args = forms.CharField(
         label=_("Positional arguments"),
         required=False,
@@ -174,7 +181,10 @@ class Work:
         if self.job is None:
             own = self.stored if self.stored.job is None else StoredWork()
             kwargs = own.unreadable or masked_json.shown(own.masked_options)
-            return {**choice, "task": own.task, "args": masked_json.shown(own.masked_args), "kwargs": kwargs}
+            # What is stored stays as it is, also where nobody here knows the task.
+            is_foreign = bool(own.task) and own.task not in known_tasks()
+            args = masked_json.shown(own.masked_args)
+            return {**choice, "task": own.task, "is_foreign": is_foreign, "args": args, "kwargs": kwargs}
         options = self.stored.options_of(self.job) if carried is None else carried
         shown = masked_json.shown(secrets.masked(self.job.name, options))
         is_unreadable = carried is None and self.task == self.stored.task
@@ -222,6 +232,10 @@ class Work:
         except ValueError as error:
             self.choice.add_error(field, str(error))
 
+    def _judge_ordinary(self) -> None:
+        if self.task not in known_tasks() and not self.choice.cleaned_data["is_foreign"]:
+            self.choice.add_error("task", _unknown(self.task, self.tasks))
+
     def _judge(self) -> None:
         try:
             if self.job is not None:
@@ -231,11 +245,25 @@ class Work:
                 self.choice.add_error("task", said % job.name)
             else:
                 slot_runs.work_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
+                self._judge_ordinary()
         except arguments.OptionsError as error:
             name = self.job.name if self.job else self.task
             self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
         except slot_runs.BrokenScheduleError as error:
-            self.choice.add_error("task", str(error))
+            self.choice.add_error("task", f"{error}. {_near(self.task, self.tasks)}".rstrip())
+
+
+def _unknown(task: str, known: Sequence[str]) -> str:
+    """What is said of a task that would be sent to workers who drop it."""
+    said = gettext("No app of this project has the task %(task)s, so no worker of it would carry it out.")
+    otherwise = gettext("Tick the box below if another service has it.")
+    return f"{said % {'task': task}} {_near(task, known) or otherwise}"
+
+
+def _near(task: str, known: Sequence[str]) -> str:
+    """A known task that may be meant."""
+    near = difflib.get_close_matches(task, known, n=1)
+    return gettext("Is it %(near)s?") % {"near": near[0]} if near else ""
 
 
 def _job_choices() -> Iterator[tuple[str, Any]]:

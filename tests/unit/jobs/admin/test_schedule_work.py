@@ -172,3 +172,40 @@ def test_a_job_is_not_taken_for_an_ordinary_task() -> None:
     work = Work(values)
     assert not work.is_valid()
     assert "This is the job choosing" in errors(work, "task")
+
+
+ORDINARY = {"work-job": OTHER, "work-shown_job": OTHER, "work-args": "[]", "work-kwargs": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("billing.send", "No app of this project has the task billing.send"),
+        ("billing.send", "Tick the box below"),
+        ("test.probes.tasks.ad", "Is it tests.probes.tasks.add?"),
+        ("tests.probes.tasks.ad", "there is no job or task 'tests.probes.tasks.ad' any more. Is it tests."),
+    ],
+)
+def test_a_task_that_no_worker_of_the_project_knows_is_refused(task: str, said: str) -> None:
+    work = Work({**ORDINARY, "work-task": task})
+    assert not work.is_valid()
+    assert said in errors(work, "task")
+
+
+def test_a_task_of_another_service_is_taken_from_who_says_so() -> None:
+    work = Work({**ORDINARY, "work-task": "billing.send", "work-is_foreign": "on"})
+    assert work.is_valid(), work.choice.errors
+    assert work.task == "billing.send"
+
+
+def test_a_stored_task_of_another_service_stays_without_a_word() -> None:
+    stored = StoredWork(task="billing.send", args=[], options={})
+    work = Work(posted(Work(stored=stored)), stored=stored)
+    assert work.is_valid(), work.choice.errors
+    assert not Work(stored=StoredWork(task="tests.probes.tasks.add")).choice["is_foreign"].value()
+
+
+def test_a_job_that_is_gone_is_no_task_of_another_service() -> None:
+    work = Work({**ORDINARY, "work-task": "probes.gone", "work-is_foreign": "on"})
+    assert not work.is_valid()
+    assert "no job or task" in errors(work, "task")
