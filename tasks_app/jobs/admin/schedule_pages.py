@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -27,6 +28,7 @@ from tasks_app.jobs.admin import moments, rights, schedule_history, schedule_pre
 from tasks_app.jobs.admin.asked_numbers import number_in
 from tasks_app.jobs.admin.pause_form import PauseForm
 from tasks_app.jobs.admin.schedule_sheet import Conflict, ConflictError, Sheet
+from tasks_app.jobs.admin.schedule_work import Work, stored_work
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import NextSlot
 from tasks_app.jobs.scheduling import pausing
@@ -101,20 +103,23 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
     @method_decorator([require_POST, sensitive_post_parameters()])
     def preview_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
         """What saving would do, while somebody types."""
-        sheet = self._typed(request, schedule_id)
+        stored = self._editable(request, schedule_id)
+        sheet = Sheet(request.POST, stored=stored, now=timezone.now())
         context = {"preview": schedule_preview.shown(sheet), "sheet": sheet}
         return TemplateResponse(request, "admin/jobs/schedule/preview.html", context)
 
     @method_decorator([require_POST, sensitive_post_parameters()])
     def work_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
         """The options of the job that was chosen, in the manner that was chosen."""
-        context = self._work_context(self._typed(request, schedule_id))
+        stored = self._editable(request, schedule_id)
+        context = _work_context(Work(request.POST, stored=stored_work(stored)), stored)
         return TemplateResponse(request, "admin/jobs/schedule/work.html", context)
 
     @method_decorator([require_POST, sensitive_post_parameters()])
     def line_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
         """The command line that says the same as the options."""
-        form = self._typed(request, schedule_id).work.options_form
+        stored = self._editable(request, schedule_id)
+        form = Work(request.POST, stored=stored_work(stored)).options_form
         if form is None:
             raise Http404
         form.is_valid()
@@ -128,9 +133,10 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
         form = PauseForm(request.POST, now=now)
         if not form.is_valid():
             return self._page(request, Sheet(stored=schedule, now=now), pause_form=form)
-        pause, _is_new = pausing.pause(schedule, form.terms(request.user), now=now)
-        said = _("Paused %(how)s") % {"how": schedule_state.paused_in_words(pause)}
-        trail.noted(request.user, [schedule], said)
+        with transaction.atomic():
+            pause, _is_new = pausing.pause(schedule, form.terms(request.user), now=now)
+            said = _("Paused %(how)s") % {"how": schedule_state.paused_in_words(pause)}
+            trail.noted(request.user, [schedule], said)
         self.message_user(request, said, messages.SUCCESS)
         return _to_page_of(schedule)
 
@@ -138,8 +144,11 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
     def resume_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
         """End its own pauses; one of the whole service stays."""
         schedule = self._pausable(request, schedule_id)
-        if pausing.resume(schedule, now=timezone.now()):
-            trail.noted(request.user, [schedule], _("Resumed"))
+        with transaction.atomic():
+            is_resumed = pausing.resume(schedule, now=timezone.now())
+            if is_resumed:
+                trail.noted(request.user, [schedule], _("Resumed"))
+        if is_resumed:
             self.message_user(request, _("Resumed."), messages.SUCCESS)
         else:
             self.message_user(request, _("It was not paused."), messages.WARNING)
@@ -193,7 +202,8 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
         stored = sheet.stored
         context = {
             **self.admin_site.each_context(request),
-            **self._work_context(sheet),
+            **_work_context(sheet.work, stored),
+            "sheet": sheet,
             "title": stored.name if stored else _("Add a schedule"),
             "opts": self.opts,
             "conflict": conflict,
@@ -211,14 +221,6 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
         }
         return TemplateResponse(request, self.change_form_template, context)
 
-    def _work_context(self, sheet: Sheet) -> dict[str, Any]:
-        return {
-            "sheet": sheet,
-            "work": sheet.work,
-            "work_url": _address("work", sheet.stored),
-            "refresh_url": _address("line", sheet.stored),
-        }
-
     def _seen(self, request: HttpRequest, object_id: str | None) -> PeriodicTask | None:
         """The schedule, for somebody who sees it. None for a new one."""
         if object_id is None:
@@ -234,12 +236,12 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
             return bool(self.has_add_permission(request))
         return bool(self.has_change_permission(request, stored))
 
-    def _typed(self, request: HttpRequest, schedule_id: int | None) -> Sheet:
-        """The sheet as it is just now, of somebody who may save it."""
+    def _editable(self, request: HttpRequest, schedule_id: int | None) -> PeriodicTask | None:
+        """What somebody types at, who may save it. None for a new one."""
         stored = self._seen(request, None if schedule_id is None else str(schedule_id))
         if not self._may_edit(request, stored):
             raise PermissionDenied
-        return Sheet(request.POST, stored=stored, now=timezone.now())
+        return stored
 
     def _pausable(self, request: HttpRequest, schedule_id: int) -> PeriodicTask:
         schedule: PeriodicTask = get_object_or_404(PeriodicTask, pk=schedule_id)
@@ -269,6 +271,10 @@ def _address(name: str, stored: PeriodicTask | None) -> str:
     if stored is None:
         return reverse(f"admin:{NAME}_add_{name}")
     return reverse(f"admin:{NAME}_{name}", args=[stored.pk])
+
+
+def _work_context(work: Work, stored: PeriodicTask | None) -> dict[str, Any]:
+    return {"work": work, "work_url": _address("work", stored), "refresh_url": _address("line", stored)}
 
 
 def _to_page_of(schedule: PeriodicTask) -> HttpResponse:

@@ -5,6 +5,7 @@ version: whoever was faster is not overwritten, but named. All of a save is in o
 schedule's row lock, with its entry in the trail; the ledger sees the new times and the new policy at once.
 """
 
+import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,13 +59,23 @@ class Sheet:
         """What was posted, if it was; and the schedule as it is stored."""
         self.stored, self.now = stored, now
         self.stored_policy = _policy_of(stored)
-        self.details = DetailsForm(data, instance=_copy_of(stored), label_suffix="")
+        # The forms write into copies: what is stored is compared with what they say.
+        mine = PeriodicTask() if stored is None else copy.copy(stored)
+        self.details = DetailsForm(data, instance=mine, label_suffix="")
         self.policy = PolicyForm(
-            data, instance=_policy_of(stored), prefix="policy", label_suffix="", use_required_attribute=False
+            data,
+            instance=copy.copy(self.stored_policy),
+            prefix="policy",
+            label_suffix="",
+            use_required_attribute=False,
         )
         self.times = TimesForm(data, stored=_times_of(stored), anchor=self._anchor(), now=now)
-        self.work = Work(data, stored=stored_work(stored), job_name=job_name)
-        self._data = data
+        self._data, self._job_name = data, job_name
+
+    @cached_property
+    def work(self) -> Work:
+        """What it starts. The preview does not ask."""
+        return Work(self._data, stored=stored_work(self.stored), job_name=self._job_name)
 
     @cached_property
     def values(self) -> Values | None:
@@ -249,10 +260,6 @@ class Sheet:
 
 def _chosen(policy: SchedulePolicy) -> dict[str, Any]:
     return {name: getattr(policy, name) for name in PolicyForm.Meta.fields}
-
-
-def _copy_of(stored: PeriodicTask | None) -> PeriodicTask:
-    return PeriodicTask() if stored is None else PeriodicTask.objects.get(pk=stored.pk)
 
 
 def _policy_of(stored: PeriodicTask | None) -> SchedulePolicy:

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+from pytest_django.fixtures import DjangoAssertNumQueries
 
 from tasks_app.jobs.admin import trail
 from tasks_app.jobs.models import NextSlot, Pause, Run, SchedulePolicy
@@ -84,6 +85,13 @@ def test_what_is_wrong_is_said_and_nothing_is_saved(
     assert (answer.status_code, PeriodicTask.objects.exists()) == (200, False)
     assert said in answer.text
     assert CrontabSchedule.objects.count() == 0
+
+
+def test_a_name_that_is_taken_is_refused_in_the_words_of_schedules(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    assert "There is a schedule with this name already." in add(admin_client, name=every_hour.name).text
+    assert PeriodicTask.objects.count() == 1
 
 
 def test_what_was_typed_stays_where_something_else_is_wrong(admin_client: Client) -> None:
@@ -331,3 +339,37 @@ def test_a_page_that_lost_what_it_had_seen_is_shown_all_the_same(
 @pytest.mark.parametrize("number", ["9" * 5000, "x", "٣"])
 def test_a_schedule_of_no_number_is_not_found(admin_client: Client, number: str) -> None:
     assert admin_client.get(f"{LIST}{number}/change/").status_code == 404
+
+
+@pytest.mark.parametrize(("name", "most"), [("work", 3), ("line", 3), ("preview", 14)])
+def test_typing_asks_the_database_little(
+    admin_client: Client,
+    every_hour: PeriodicTask,
+    name: str,
+    most: int,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    typed = sheet(admin_client, change_url(every_hour)).after(times__every="2")
+    with django_assert_max_num_queries(most):
+        admin_client.post(page_url(name, every_hour), typed)
+
+
+@pytest.mark.parametrize(("action", "is_paused"), [("pause", False), ("resume", True)])
+def test_a_pause_whose_entry_cannot_be_written_is_not_made_or_ended(
+    admin_client: Client,
+    every_hour: PeriodicTask,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    is_paused: bool,
+) -> None:
+    pause = {"length": "4h", "on_resume": "once"}
+    if is_paused:
+        admin_client.post(page_url("pause", every_hour), pause)
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(trail, "noted", fail)
+    with pytest.raises(OSError, match="disk full"):
+        admin_client.post(page_url(action, every_hour), pause)
+    assert pausing.in_force(every_hour, timezone.now()).exists() == is_paused

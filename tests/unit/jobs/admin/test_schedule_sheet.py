@@ -83,3 +83,22 @@ def test_a_schedule_that_had_no_policy_yet_gets_the_one_that_is_chosen(
     assert opened.is_good
     opened.save(admin_user)
     assert SchedulePolicy.objects.get().misfire == "skip"
+
+
+def test_a_schedule_that_was_deleted_since_it_was_read_is_no_error_while_somebody_types(
+    admin_client: Client,
+) -> None:
+    schedule = an_hourly_one()
+    opened = posted(admin_client, schedule)
+    PeriodicTask.objects.all().delete()
+    again = Sheet(opened.details.data, stored=opened.stored, now=timezone.now())
+    assert again.preview() is not None
+
+
+def test_what_is_typed_leaves_what_is_stored_as_it_was(admin_client: Client) -> None:
+    schedule = an_hourly_one()
+    opened = posted(admin_client, schedule, name="other", times__every="2", policy__misfire="skip")
+    assert opened.is_good
+    assert opened.stored is not None
+    assert (opened.details.instance.name, opened.stored.name) == ("other", "mine")
+    assert (opened.policy.instance.misfire, opened.stored_policy.misfire) == ("skip", "once")
