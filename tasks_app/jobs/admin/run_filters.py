@@ -17,6 +17,7 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
@@ -39,6 +40,7 @@ MOST_SUGGESTIONS = 500
 FEWEST_DIGITS = 4
 MOST_IDS = 200
 
+_NOT_KNOWN = _("“%%(value)s” is not known here; known are: %(known)s.")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 _PERIOD_CHOICES = [
     ("", _("any time")),
@@ -87,6 +89,8 @@ class RunFilterForm(forms.Form):
             *Status.choices,
         ]
         # PostgreSQL takes no NUL, not even to look for it.
+        for name in ("status", "trigger", "time"):
+            self.fields[name].error_messages["invalid_choice"] = _NOT_KNOWN % {"known": self._known(name)}
         asked_for = [given["job"]] if given["job"] and "\x00" not in given["job"] else []
         jobs = dict.fromkeys([*registry.all_jobs(), *asked_for])
         self._choice("job").choices = [("", _("any")), *((job, job) for job in jobs)]
@@ -94,6 +98,38 @@ class RunFilterForm(forms.Form):
     def add_prefix(self, field_name: str) -> str:
         """A field's name in the address, where that is no name in Python."""
         return NAMES.get(field_name, field_name)
+
+    def clean(self) -> dict[str, Any]:
+        """Judge what two answers say together."""
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        since, until = given.get("since"), given.get("until")
+        if since and until and until <= since:
+            self.add_error("until", _("This is not after “From”: nothing lies between them."))
+        return given
+
+    @property
+    def complaints(self) -> list[tuple[str, str]]:
+        """What makes no sense, and what would: each field's label with what is said of it."""
+        return [
+            (str(self[name].label), str(error)) for name, errors in self.errors.items() for error in errors
+        ]
+
+    @property
+    def hints(self) -> list[str]:
+        """Why nothing may be found although the answers make sense."""
+        given = self.cleaned_data if self.is_valid() else {}
+        job, schedule = given.get("job"), given.get("schedule")
+        found = []
+        if job and job not in registry.all_jobs() and "." not in job:
+            found.append(gettext("No job is called “%s” now.") % job)
+        if schedule and not _schedule_ids(schedule):
+            found.append(gettext("No schedule has the name or the number “%s” now.") % schedule)
+        if given.get("q"):
+            text = gettext(
+                "Searched are the beginnings of runs' ids, of %d characters or more, and the names of jobs."
+            )
+            found.append(text % FEWEST_DIGITS)
+        return found
 
     @property
     def is_used(self) -> bool:
@@ -137,6 +173,9 @@ class RunFilterForm(forms.Form):
             until=given.get("until"),
         )
         return _searched(asked, given["q"]) if given.get("q") else asked
+
+    def _known(self, name: str) -> str:
+        return ", ".join(str(value) for value, _label in self._choice(name).choices if value)  # type: ignore[misc]  # a list by now
 
     def _choice(self, name: str) -> forms.ChoiceField:
         field: Any = self.fields[name]

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from django.http import QueryDict
+from django.test import Client
+from django.urls import reverse
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from tasks_app.jobs.admin import run_filters
@@ -121,3 +123,51 @@ def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.Monkey
     assert form().schedule_names == ["a", "b"]
     monkeypatch.setattr(run_filters, "MOST_SUGGESTIONS", 1)
     assert form().schedule_names == []
+
+
+@pytest.mark.parametrize(
+    ("query", "label", "said"),
+    [
+        ({"status": "broken"}, "Status", "“broken” is not known here; known are: problem, live, queued, "),
+        ({"trigger": "cron"}, "Started by", "known are: schedule, admin, celery, cli, job."),
+        ({"time": "9y"}, "Queued", "known are: 1h, 24h, 7d."),
+        ({"from": "soon"}, "From", "write it like 2026-12-01T03:00"),
+        ({"from": "2026-02-02T00:00", "to": "2026-02-01T00:00"}, "To", "This is not after “From”"),
+    ],
+)
+def test_what_makes_no_sense_is_said_with_what_would(query: dict[str, str], label: str, said: str) -> None:
+    ((found, text),) = form(**query).complaints
+    assert found == label
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"job": "retired"}, "No job is called “retired” now."),
+        ({"schedule": "weekly"}, "No schedule has the name or the number “weekly” now."),
+        ({"q": "ab"}, "of 4 characters or more"),
+    ],
+)
+def test_what_is_asked_for_and_not_there_is_named(query: dict[str, str], said: str) -> None:
+    assert said in " ".join(form(**query).hints)
+
+
+def test_what_is_there_or_may_be_an_ordinary_task_needs_no_hint() -> None:
+    schedule("nightly")
+    assert form(job="probe", schedule="nightly").hints == []
+    assert form(job="billing.send").hints == []
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("status=broken&job=probe", "No run fits the other filters."),
+        ("status=broken", "“broken” is not known here"),
+        ("schedule=weekly", "There is no such run. No schedule has the name or the number “weekly” now."),
+    ],
+)
+def test_the_list_tells_what_was_wrong_with_what_was_asked(
+    admin_client: Client, query: str, said: str
+) -> None:
+    assert said in admin_client.get(f"{reverse('admin:jobs_run_changelist')}?{query}").text
