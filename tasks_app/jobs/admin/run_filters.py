@@ -175,7 +175,8 @@ class RunFilterForm(forms.Form):
         return _searched(asked, given["q"]) if given.get("q") else asked
 
     def _known(self, name: str) -> str:
-        return ", ".join(str(value) for value, _label in self._choice(name).choices if value)  # type: ignore[misc]  # a list by now
+        choices: Any = self._choice(name).choices
+        return ", ".join(str(value) for value, _label in choices if value)
 
     def _choice(self, name: str) -> forms.ChoiceField:
         field: Any = self.fields[name]

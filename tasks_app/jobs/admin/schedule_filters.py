@@ -99,5 +99,5 @@ class LastStatusFilter(admin.SimpleListFilter):
 
 def job_name(task: str) -> str:
     """A job's name by its task's; an ordinary task keeps its own."""
-    job = registry.all_jobs().get(task.rpartition(".")[2])
-    return job.name if job and job.task_name == task else task
+    job = registry.of_task(task)
+    return job.name if job else task

@@ -44,7 +44,7 @@ class StoredWork:
     @property
     def job(self) -> registry.Job | None:
         """The job, where it is one."""
-        return job_of(self.task)
+        return registry.of_task(self.task)
 
     def options_of(self, job: registry.Job) -> dict[str, Any]:
         """The stored options, if they are this job's."""
@@ -72,12 +72,6 @@ def stored_work(schedule: PeriodicTask | None) -> StoredWork:
         options=options,
         unreadable=schedule.kwargs if options is None else "",
     )
-
-
-def job_of(task: str) -> registry.Job | None:
-    """The job that a task's name stands for."""
-    job = registry.all_jobs().get(task.rpartition(".")[2])
-    return job if job and job.task_name == task else None
 
 
 class WorkChoice(forms.Form):
@@ -240,7 +234,7 @@ class Work:
         try:
             if self.job is not None:
                 arguments.parse(self.job.create_parser(), self.options)
-            elif (job := job_of(self.task)) is not None:
+            elif (job := registry.of_task(self.task)) is not None:
                 said = _("This is the job %s: choose it as the job, so that its options are judged.")
                 self.choice.add_error("task", said % job.name)
             else:

@@ -69,6 +69,12 @@ def import_failures() -> tuple[ImportFailure, ...]:
     return _scan()[1]
 
 
+def of_task(task: str) -> Job | None:
+    """The job that a Celery task's name stands for; None for an ordinary task, and where the job is gone."""
+    found = all_jobs().get(task.rpartition(".")[2])
+    return found if found and found.task_name == task else None
+
+
 def find(name: str) -> Job:
     """The job with this command name or task name. Raises UnknownJobError."""
     found = all_jobs().get(name) or all_jobs().get(name.rpartition(".")[2])

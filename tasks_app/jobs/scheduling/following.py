@@ -2,14 +2,14 @@
 
 Signals follow every save and delete at once, in the transaction that makes the change. ``Reconciliation``
 finds what sends no signal (``update()``, SQL, fixtures, migrations) by letting the database compare each
-schedule's ``timing`` with the one that was kept.
+schedule's ``timing`` with the one that was kept, and by judging what each would start.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.signals import post_delete, post_save, pre_save
 from django.utils import timezone
 from django_celery_beat.models import (
@@ -21,7 +21,7 @@ from django_celery_beat.models import (
 )
 
 from tasks_app.jobs.models import NextSlot, Pause, SchedulePolicy
-from tasks_app.jobs.scheduling import ledger, timing
+from tasks_app.jobs.scheduling import ledger, slot_runs, timing
 
 SLICE = 5000
 
@@ -58,16 +58,31 @@ class Reconciliation:
     def __init__(self) -> None:
         """Start before the first schedule."""
         self._after_pk = 0
+        # What was found good, in the last pass and in this one: a process knows the same tasks all its life.
+        self._good: set[int] = set()
+        self._good_by_now: set[int] = set()
 
     def step(self) -> bool:
         """Follow what has changed in the next slice; returns whether the pass is complete."""
         schedules = PeriodicTask.objects.filter(pk__gt=self._after_pk).order_by("pk")
         last = schedules.values_list("pk", flat=True)[SLICE - 1 : SLICE].first()
         slice_ = schedules if last is None else schedules.filter(pk__lte=last)
-        if changed := list(_changed(slice_).values_list("pk", flat=True)):
+        if changed := {*_changed(slice_).values_list("pk", flat=True), *self._spoilt(slice_)}:
             ledger.follow(changed, timezone.now())
         self._after_pk = last or 0
+        if last is None:
+            self._good, self._good_by_now = self._good_by_now, set()
         return last is None
+
+    def _spoilt(self, schedules: QuerySet[PeriodicTask]) -> Iterator[int]:
+        """Those that can start nothing any more, and are not known as broken; each kind is judged once."""
+        sound = schedules.filter(enabled=True, next_slot__broken="")
+        for pk, task, args, kwargs in sound.values_list("pk", "task", "args", "kwargs"):
+            kind = hash((task, args, kwargs))
+            if kind in self._good or kind in self._good_by_now or not _why_broken(task, args, kwargs):
+                self._good_by_now.add(kind)
+            else:
+                yield pk
 
 
 def _changed(schedules: Any) -> Any:
@@ -77,6 +92,10 @@ def _changed(schedules: Any) -> Any:
     return schedules.annotate(timing=timing.TIMING).filter(
         is_off | Q(enabled=True) & (is_stale | Q(policy=None))
     )
+
+
+def _why_broken(task: str, args: str, kwargs: str) -> str:
+    return slot_runs.why_broken(PeriodicTask(task=task, args=args, kwargs=kwargs))
 
 
 def _keep_last_run_at(sender: Any, instance: PeriodicTask, *, raw: bool = False, **kwargs: Any) -> None:

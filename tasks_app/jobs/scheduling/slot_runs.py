@@ -54,13 +54,22 @@ def work_of(schedule: PeriodicTask) -> Work:
 @lru_cache(maxsize=1024)
 def _work(task: str, args_text: str, kwargs_text: str) -> Work:
     options, args = _json("kwargs", kwargs_text, dict), _json("args", args_text, list)
-    job = _job_of(task)
+    job = registry.of_task(task)
     if job is None:
         _refuse_vanished(task)
         return Work(job=task, args=args, options=options)
     if args:
         raise BrokenScheduleError("args: a job takes its options by name; put them into kwargs")
     return Work(job=job.name, args=[], options=options)
+
+
+def why_broken(schedule: PeriodicTask) -> str:
+    """Why what the schedule starts cannot be carried out; empty where it can."""
+    try:
+        work_of(schedule)
+    except BrokenScheduleError as error:
+        return str(error)
+    return ""
 
 
 def run_of(schedule: PeriodicTask, work: Work, planned: PlannedSlot, *, now: datetime, policy: Policy) -> Run:
@@ -126,11 +135,6 @@ def _json(field: str, text: str, kind: type) -> Any:
         wanted = "an object" if kind is dict else "a list"
         raise BrokenScheduleError(f"{field}: {text[:100]!r} is not {wanted}")
     return value
-
-
-def _job_of(task: str) -> registry.Job | None:
-    found = registry.all_jobs().get(task.rpartition(".")[2])
-    return found if found and found.task_name == task else None
 
 
 def _refuse_vanished(task: str) -> None:

@@ -51,3 +51,14 @@ def test_a_module_that_cannot_be_imported_is_reported_and_hides_no_other_job(
     assert failure.module == "tests.broken_app.management.commands.broken_probe"
     assert failure.error == "ImportError: no module named flux_capacitor"
     assert registry.find("probe").name == "probe"
+
+
+def test_a_job_is_found_by_the_whole_name_of_its_task() -> None:
+    job = registry.of_task("probes.probe")
+    assert job is not None
+    assert job.name == "probe"
+
+
+@pytest.mark.parametrize("task", ["probe", "other.probe", "probes.gone", "tests.probes.tasks.add", ""])
+def test_what_is_no_jobs_task_stands_for_none(task: str) -> None:
+    assert registry.of_task(task) is None

@@ -153,6 +153,28 @@ def test_a_schedule_that_was_switched_off_by_update_is_found() -> None:
     assert not NextSlot.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "probes.gone"}, "there is no job or task 'probes.gone' any more"),
+        ({"kwargs": "{level"}, "kwargs: '{level' is not JSON"),
+        ({"args": "[1]"}, "args: a job takes its options by name"),
+    ],
+)
+def test_a_schedule_that_an_update_spoilt_is_broken_before_its_next_slot(
+    changes: dict[str, str], said: str
+) -> None:
+    spoilt, good = hourly("spoilt"), hourly("good")
+    PeriodicTask.objects.filter(pk=spoilt.pk).update(**changes)
+    reconcile()
+    assert said in NextSlot.objects.get(schedule=spoilt).broken
+    assert NextSlot.objects.get(schedule=good).broken == ""
+    PeriodicTask.objects.filter(pk=spoilt.pk).update(task="probes.probe", kwargs="{}", args="[]")
+    reconcile()
+    row = NextSlot.objects.get(schedule=spoilt)
+    assert (row.broken, row.slot) == ("", NOON + HOUR)
+
+
 def test_a_policy_that_was_deleted_is_made_again() -> None:
     hourly()
     SchedulePolicy.objects.all().delete()
