@@ -16,7 +16,7 @@ from django_celery_beat.models import PeriodicTask
 from tasks_app.jobs.defining import arguments, declared_values, registry, secrets
 from tasks_app.jobs.defining.arguments import option_names
 from tasks_app.jobs.defining.declaration import JobDeclaration
-from tasks_app.jobs.scheduling import declared
+from tasks_app.jobs.scheduling import declared, slot_runs
 
 
 @register()
@@ -34,7 +34,7 @@ def check_jobs(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Every enabled schedule of a job has options that the job's parser takes."""
+    """Every enabled schedule can start something, and the job's parser takes its options."""
     # `migrate` runs this check before the first migration has made the table.
     if "default" not in (databases or []) or not _has_table(PeriodicTask._meta.db_table):
         return []
@@ -120,13 +120,21 @@ def _has_table(name: str) -> bool:
 
 
 def _stored_schedules() -> Iterator[CheckMessage]:
-    jobs = {job.task_name: job for job in registry.all_jobs().values()}
-    for schedule in PeriodicTask.objects.filter(enabled=True, task__in=jobs):
-        if problem := _problem_with(jobs[schedule.task], schedule.kwargs):
+    # Without its times: one that cannot be read would hide the others.
+    enabled = PeriodicTask.objects.filter(enabled=True).only("name", "task", "args", "kwargs").order_by("pk")
+    for schedule in enabled:
+        job = registry.of_task(schedule.task)
+        if job and (problem := _problem_with(job, schedule.kwargs)):
             yield checks.Warning(
                 f"The schedule {schedule.name!r} has options that {schedule.task} does not take: {problem}",
                 hint="Its runs will fail. Correct its options in the admin.",
                 id="jobs.W001",
+            )
+        elif reason := slot_runs.why_broken(schedule):
+            yield checks.Warning(
+                f"The schedule {schedule.name!r} is broken: {reason}",
+                hint="It starts nothing. Mend it in the admin, or switch it off there.",
+                id="jobs.W010",
             )
 
 

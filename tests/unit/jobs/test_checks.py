@@ -139,3 +139,26 @@ def test_a_secret_in_bad_options_is_not_told() -> None:
         name="mine", task="probes.choosing", kwargs='{"api_key": ["hunter2"]}', interval=every
     )
     assert "hunter2" not in messages_of(checks.check_schedules(databases=["default"]))["jobs.W001"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("task", "kwargs", "said"),
+    [
+        ("probes.gone", "{}", "there is no job or task 'probes.gone' any more"),
+        ("tests.probes.tasks.add", "{", "kwargs: '{' is not JSON"),
+        ("some.task", "[1]", "kwargs: '[1]' is not an object"),
+    ],
+)
+def test_a_schedule_that_can_start_nothing_is_named(task: str, kwargs: str, said: str) -> None:
+    stored(task, kwargs)
+    (message,) = checks.check_schedules(databases=["default"])
+    assert message.id == "jobs.W010"
+    assert message.msg.startswith("The schedule 'stored' is broken: ")
+    assert said in message.msg
+
+
+@pytest.mark.django_db
+def test_what_is_switched_off_may_be_broken() -> None:
+    stored("probes.gone", "{", enabled=False)
+    assert checks.check_schedules(databases=["default"]) == []

@@ -10,13 +10,17 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
+from tasks_app.jobs import checks
 from tasks_app.jobs.admin import rights
 from tasks_app.jobs.management.operator_command import OperatorCommand
 from tasks_app.jobs.scheduling import declared
 
 
 class Command(OperatorCommand):
-    """Migrations, the declared schedules, permissions and ready groups, an admin account."""
+    """Migrations, the declared schedules, permissions and ready groups, an admin account.
+
+    Stored schedules that will not do what they say, since a job is gone or takes other options, are named.
+    """
 
     help = "Migrate, put in the schedules that jobs declare, and make an admin account if there is none."
 
@@ -43,6 +47,8 @@ class Command(OperatorCommand):
             self.stdout.write(f"Schedule put in: {name}")
         for group in rights.install():
             self.stdout.write(f"Group made: {group}")
+        for warning in checks.check_schedules(databases=["default"]):
+            self.stderr.write(self.style.WARNING(f"Warning: {warning.msg}"))
         self._make_admin(options["admin_username"], options["admin_password_file"])
 
     def _make_admin(self, username: str, password_file: Path | None) -> None:

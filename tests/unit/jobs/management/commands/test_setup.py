@@ -60,3 +60,13 @@ def test_a_bad_declaration_is_a_message(settings: Settings) -> None:
     settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": [Schedule("often")]}}
     with pytest.raises(CommandError, match="'often' is no cron expression"):
         setup()
+
+
+def test_stored_schedules_that_start_nothing_are_named() -> None:
+    setup()
+    PeriodicTask.objects.filter(name="hello").update(task="tasks_app.gone")
+    stderr = io.StringIO()
+    call_command("setup", stdout=io.StringIO(), stderr=stderr)
+    assert (
+        "The schedule 'hello' is broken: task: there is no job or task 'tasks_app.gone'" in stderr.getvalue()
+    )
