@@ -5,6 +5,8 @@ They are warnings: an error would keep every other command from running, jobs by
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -119,34 +121,51 @@ def _has_table(name: str) -> bool:
     return name in connection.introspection.table_names()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Fault:
+    """What is wrong with what a schedule starts."""
+
+    text: str
+    hint: str
+    id: str
+
+
+class _Judge:
+    """Judges what schedules start: each kind once, and by one parser of each job, since many are alike."""
+
+    def __init__(self) -> None:
+        self.fault_of = cache(self._fault_of)
+        self._parser_of = cache(registry.Job.create_parser)
+
+    def _fault_of(self, task: str, args: str, kwargs: str) -> _Fault | None:
+        job = registry.of_task(task)
+        if job and (problem := self._problem_with(job, kwargs)):
+            text = f"has options that {task} does not take: {problem}"
+            hint = "Its runs will fail. Correct its options in the admin."
+            return _Fault(text=text, hint=hint, id="jobs.W001")
+        if reason := slot_runs.why_broken(PeriodicTask(task=task, args=args, kwargs=kwargs)):
+            hint = "It starts nothing. Mend it in the admin, or switch it off there."
+            return _Fault(text=f"is broken: {reason}", hint=hint, id="jobs.W010")
+        return None
+
+    def _problem_with(self, job: registry.Job, kwargs: str) -> str:
+        try:
+            options = json.loads(kwargs or "{}")
+        except ValueError as error:
+            return str(error)
+        if not isinstance(options, dict):
+            return "they are no JSON object"
+        try:
+            arguments.parse(self._parser_of(job), options)
+        except arguments.OptionsError as error:
+            return secrets.without_secrets(job.name, options, str(error))
+        return ""
+
+
 def _stored_schedules() -> Iterator[CheckMessage]:
-    # Without its times: one that cannot be read would hide the others.
-    enabled = PeriodicTask.objects.filter(enabled=True).only("name", "task", "args", "kwargs").order_by("pk")
-    for schedule in enabled:
-        job = registry.of_task(schedule.task)
-        if job and (problem := _problem_with(job, schedule.kwargs)):
-            yield checks.Warning(
-                f"The schedule {schedule.name!r} has options that {schedule.task} does not take: {problem}",
-                hint="Its runs will fail. Correct its options in the admin.",
-                id="jobs.W001",
-            )
-        elif reason := slot_runs.why_broken(schedule):
-            yield checks.Warning(
-                f"The schedule {schedule.name!r} is broken: {reason}",
-                hint="It starts nothing. Mend it in the admin, or switch it off there.",
-                id="jobs.W010",
-            )
-
-
-def _problem_with(job: registry.Job, kwargs: str) -> str:
-    try:
-        options = json.loads(kwargs or "{}")
-    except ValueError as error:
-        return str(error)
-    if not isinstance(options, dict):
-        return "they are no JSON object"
-    try:
-        arguments.parse(job.create_parser(), options)
-    except arguments.OptionsError as error:
-        return secrets.without_secrets(job.name, options, str(error))
-    return ""
+    judge = _Judge()
+    # Their values alone: a schedule whose times cannot be read would hide the others.
+    enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
+    for name, task, args, kwargs in enabled.values_list("name", "task", "args", "kwargs"):
+        if fault := judge.fault_of(task, args, kwargs):
+            yield checks.Warning(f"The schedule {name!r} {fault.text}", hint=fault.hint, id=fault.id)
