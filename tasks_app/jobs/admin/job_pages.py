@@ -22,14 +22,14 @@ from tasks_app.jobs.admin import (
 from tasks_app.jobs.admin.job_figures import WINDOW, Figures, Schedules
 from tasks_app.jobs.admin.options_form import OptionsForm
 from tasks_app.jobs.admin.run_addresses import RunAddresses
+from tasks_app.jobs.admin.run_list import Row
+from tasks_app.jobs.admin.run_search import light
 from tasks_app.jobs.defining import registry
 from tasks_app.jobs.defining.registry import Job
 from tasks_app.jobs.models import Run
 
 MOST_SCHEDULES = 50
 LAST_RUNS = 15
-VIEW_SCHEDULES = "django_celery_beat.view_periodictask"
-ADD_SCHEDULES = "django_celery_beat.add_periodictask"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,10 @@ class JobLine:
 class RunLine:
     """One of a job's last runs."""
 
-    run: Run
+    row: Row
+    """As the list of runs shows it."""
     address: str
-    state: SafeString
     started: SafeString
-    took: str
     again_address: str
     """Where it is started again with its options; empty for who may not."""
 
@@ -87,7 +86,7 @@ def list_context(user: rights.User, search: str, now: datetime) -> dict[str, Any
     seen = [job for job in registry.all_jobs().values() if may_see(user, job)]
     jobs = [job for job in seen if search.casefold() in f"{job.task_name} {job.help}".casefold()]
     figures = job_figures.figures(job.name for job in jobs) if rights.may_view(user) else {}
-    schedules = job_figures.schedules(jobs) if _may(user, VIEW_SCHEDULES) else {}
+    schedules = job_figures.schedules(jobs) if rights.may_view_schedules(user) else {}
     return {
         "jobs": [_job_line(user, job, figures, schedules, now) for job in jobs],
         "search": search,
@@ -98,15 +97,14 @@ def list_context(user: rights.User, search: str, now: datetime) -> dict[str, Any
 
 def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
     """A job's page."""
-    schedules = _schedules(job) if _may(user, VIEW_SCHEDULES) else None
+    schedules = _schedules(job) if rights.may_view_schedules(user) else None
     return {
         "job": job,
         "facts": job_facts.facts(job),
         "usage": job_facts.usage(job),
         "form": OptionsForm(job, {}),
         "run_address": _run_address(user, job),
-        "has_dry_run": job_facts.dry_run(job) is not None,
-        "may_add_schedule": _may(user, ADD_SCHEDULES),
+        "may_add_schedule": rights.may_add_schedules(user),
         "schedules": _schedule_lines((schedules or [])[:MOST_SCHEDULES], now),
         "may_see_schedules": schedules is not None,
         "more_schedules": len(schedules or ()) > MOST_SCHEDULES,
@@ -128,7 +126,7 @@ def success_in_full(figures: Figures) -> str:
 def _runs_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
     figures = job_figures.figures([job.name])[job.name]
     newest = [run.pk for run in figures.runs[:LAST_RUNS]]
-    last = Run.objects.filter(pk__in=newest).newest_first().defer("traceback", "options", "args")
+    last = light(Run.objects.filter(pk__in=newest)).order_by("-queued_at", "-pk")
     return {
         "may_see_runs": True,
         "success": success_text(figures),
@@ -168,11 +166,9 @@ def _job_line(
 def _run_line(user: rights.User, job: Job, run: Run, now: datetime) -> RunLine:
     again = _run_address(user, job)
     return RunLine(
-        run=run,
+        row=Row(run=run, now=now),
         address=reverse("admin:jobs_run_change", args=[run.pk]),
-        state=marks.of_status(run.status),
         started=moments.when(run.started_at or run.queued_at, now),
-        took=moments.took(run.started_at, run.finished_at),
         again_address=f"{again}?run={run.pk}" if again else "",
     )
 
@@ -214,7 +210,3 @@ def _duration_text(figures: Figures) -> str:
 
 def _run_address(user: rights.User, job: Job) -> str:
     return reverse("admin:jobs_job_run", args=[job.name]) if rights.may_start(user, job.name) else ""
-
-
-def _may(user: rights.User, permission: str) -> bool:
-    return bool(getattr(user, "has_perm", lambda name: False)(permission))

@@ -23,11 +23,6 @@ class Row:
     now: datetime
 
     @property
-    def short_id(self) -> str:
-        """The beginning of the id."""
-        return str(self.run.pk)[:8]
-
-    @property
     def mark(self) -> SafeString:
         """The state."""
         return marks.of_status(self.run.status)

@@ -98,11 +98,6 @@ class RunPage:
         return Status(self.run.status).is_final
 
     @property
-    def short_id(self) -> str:
-        """The beginning of the id."""
-        return str(self.run.pk)[:8]
-
-    @property
     def mark(self) -> SafeString:
         """The state."""
         return marks.of_status(self.run.status)
@@ -112,7 +107,7 @@ class RunPage:
         """What happened and why, with a link to the run that it speaks of."""
         holder = self._holder
         facts = run_sentence.facts_of(self.run, self.now, holder=holder, error=self.error)
-        known = {str(holder.pk)[:8]: holder.pk} if holder else {}
+        known = {holder.short_id: holder.pk} if holder else {}
         return _with_links(run_sentence.sentence(facts), known)
 
     @property

@@ -206,7 +206,7 @@ def _rows(asked: Asked, within: Q, lead: _Lead, *, to_newer: bool) -> list[Run]:
     order = ("queued_at", "pk") if to_newer else ("-queued_at", "-pk")
     found: list[Run] = []
     for branch in lead.branches:
-        chosen = _chosen(_light(Run.objects.filter(within, **branch)), others)
+        chosen = _chosen(light(Run.objects.filter(within, **branch)), others)
         found += chosen.order_by(*order)[: PAGE_SIZE + 1]
     found.sort(key=lambda run: (run.queued_at, run.pk.hex), reverse=not to_newer)
     return found[: PAGE_SIZE + 1]
@@ -221,6 +221,6 @@ def _chosen(runs: QuerySet[Run], filters: Mapping[str, Iterable[Any]]) -> QueryS
     return runs
 
 
-def _light(runs: QuerySet[Run]) -> QuerySet[Run]:
+def light(runs: QuerySet[Run]) -> QuerySet[Run]:
     """Without the long texts, which a list does not show."""
     return runs.defer("traceback", "error", "args").annotate(error_begin=Left("error", ERROR_CHARACTERS))

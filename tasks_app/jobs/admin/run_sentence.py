@@ -3,7 +3,6 @@
 ``short`` says only what stands beside the state's mark in a list; ``sentence`` says all of it.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,14 +11,11 @@ from tasks_app.jobs.admin import moments
 from tasks_app.jobs.admin.moments import duration, exact
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running.attempts import WORKER_STOPPED
+from tasks_app.jobs.scheduling import verdicts
+from tasks_app.jobs.scheduling.planning import EDITED_MEANWHILE
 
 LATE = timedelta(seconds=60)
 SILENT = timedelta(seconds=30)
-
-_DEADLINE = "starting deadline passed"
-_FOLDED = re.compile(r"late: folded into the run of (.+)")
-_LIMIT = re.compile(r"late: beyond the catch-up limit of (\d+)")
-_EDITED = "the schedule was edited before this slot was recorded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,23 +237,23 @@ def _missed(facts: Facts) -> str:
 
 def _why_missed(facts: Facts) -> str:
     reason = facts.first_line
-    if reason == _DEADLINE:
+    if reason == verdicts.DEADLINE_PASSED:
         return f"nothing could start it at {facts.slot}, and its starting deadline has passed since"
     if reason.startswith("late:"):
         return f"beat was not running at {facts.slot}; {_why_not_caught_up(reason)}"
-    if reason == _EDITED:
+    if reason == EDITED_MEANWHILE:
         return f"{reason}, {facts.slot}"
     return reason or f"nothing could start it at {facts.slot}"
 
 
 def _why_not_caught_up(reason: str) -> str:
-    if folded := _FOLDED.fullmatch(reason):
-        return f"one run, of the slot {folded[1]}, stands for all that were missed"
-    if limit := _LIMIT.fullmatch(reason):
-        return f"only the {limit[1]} newest missed slots were run (misfire policy: run each of them)"
-    if reason == "late: the schedule has expired since":
-        return "the schedule has expired since"
-    if reason == "late: late slots are skipped":
+    if reason.startswith(verdicts.FOLDED):
+        slot = reason.removeprefix(verdicts.FOLDED)
+        return f"one run, of the slot {slot}, stands for all that were missed"
+    if reason.startswith(verdicts.BEYOND_LIMIT):
+        limit = reason.removeprefix(verdicts.BEYOND_LIMIT)
+        return f"only the {limit} newest missed slots were run (misfire policy: run each of them)"
+    if reason == verdicts.LATE:
         return "the slot was not made up for (misfire policy: do not run missed slots)"
     return reason.removeprefix("late: ")
 
@@ -299,7 +295,7 @@ def _because(facts: Facts) -> str:
 
 def _holder(run: Run) -> Holder:
     by = started_by(Trigger(run.trigger), run.who, run.schedule_name)
-    return Holder(short_id=str(run.pk)[:8], started_at=run.started_at, started_by=by)
+    return Holder(short_id=run.short_id, started_at=run.started_at, started_by=by)
 
 
 _TELLERS: Mapping[Status, Callable[[Facts], str]] = {

@@ -91,7 +91,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             raise PermissionDenied
         page = run_page.RunPage(self._seen(request, object_id), timezone.now())
         output = OutputView(page, request.GET)
-        title = f"{page.run.job} {page.short_id}"
+        title = f"{page.run.job} {page.run.short_id}"
         return self._render(
             request, "page.html", {**self._page_context(request, page), "output": output, "title": title}
         )
@@ -111,7 +111,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         """Everything it wrote, as a text: to download, or to look at."""
         run = self._seen(request, run_id)
         only = number_in(request.GET.get("attempt", ""))
-        name = f"{run.job}-{str(run.pk)[:8]}.txt"
+        name = f"{run.job}-{run.short_id}.txt"
         headers = {
             "Content-Disposition": content_disposition_header("look" not in request.GET, name) or "inline",
             "X-Content-Type-Options": "nosniff",
@@ -194,7 +194,6 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     def _page_context(self, request: HttpRequest, page: run_page.RunPage) -> dict[str, Any]:
         return {
             "page": page,
-            "original": page.run,
             "can_cancel": not page.is_final and rights.may_cancel(request.user),
             "can_start_again": page.is_final and rights.may_start(request.user, page.run.job),
             "is_job": page.run.job in registry.all_jobs(),

@@ -48,7 +48,7 @@ def table(runs: Iterable[Run]) -> Table:
     for run in runs:
         _, job, _, *rest = _cells(run)
         # Text, not markup: an error may hold square brackets.
-        table.add_row(str(run.pk)[:8], Text(job), _coloured(run), *(Text(cell) for cell in rest))
+        table.add_row(run.short_id, Text(job), _coloured(run), *(Text(cell) for cell in rest))
     return table
 
 

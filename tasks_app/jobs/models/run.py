@@ -184,8 +184,13 @@ class Run(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The job and the beginning of the id, as people quote it."""
-        return f"{self.job} {str(self.pk)[:8]}"
+        """The job and the beginning of the id."""
+        return f"{self.job} {self.short_id}"
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of the id, as people quote it."""
+        return str(self.pk)[:8]
 
     @property
     def moment(self) -> datetime:

@@ -60,7 +60,7 @@ def describe(holder: Run | None) -> str:
         return "overlap: another run of the same job was still running"
     by = f"schedule {holder.schedule_name}" if holder.schedule_name else (holder.who or holder.trigger)
     started = f"{timezone.localtime(holder.started_at):%Y-%m-%d %H:%M:%S %Z}"
-    return f"overlap: run {str(holder.pk)[:8]} of the same job was still running (started {started} by {by})"
+    return f"overlap: run {holder.short_id} of the same job was still running (started {started} by {by})"
 
 
 def take(run: Run, guard: Guard, **changes: Any) -> bool:
@@ -92,7 +92,7 @@ def stand_back(run: Run, guard: Guard, now: datetime) -> bool:
         # The message came twice, and the holder may be this very run.
         return False
     if guard.concurrency is Concurrency.REPLACE and holder is not None:
-        request_cancel(holder, f"run {str(run.pk)[:8]}, which replaces it", now)
+        request_cancel(holder, f"run {run.short_id}, which replaces it", now)
     if holder_of(guard.key) is None:  # it ended in between, and did not know of this one
         wake(guard.key)
     return True

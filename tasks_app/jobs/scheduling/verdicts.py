@@ -21,6 +21,9 @@ CAUGHT_UP = "late: caught up"
 LATE = "late: late slots are skipped"
 DEADLINE_PASSED = "starting deadline passed"
 EXPIRED = "late: the schedule has expired since"
+# A moment, or a number, follows.
+FOLDED = "late: folded into the run of "
+BEYOND_LIMIT = "late: beyond the catch-up limit of "
 
 
 class Verdict(StrEnum):
@@ -193,7 +196,7 @@ def _judge_late(
 def _once(late: Sequence[Candidate], on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
     target = on_time[-1] if on_time else late[-1]
     older = late if on_time else late[:-1]
-    yield from _missed(older, f"late: folded into the run of {target.due.slot:%Y-%m-%d %H:%M:%S} UTC")
+    yield from _missed(older, f"{FOLDED}{target.due.slot:%Y-%m-%d %H:%M:%S} UTC")
     if not on_time:
         yield _planned(target.due, Verdict.RUN, CAUGHT_UP)
 
@@ -206,7 +209,7 @@ def _all(late: Sequence[Candidate], limit: int) -> Iterator[PlannedSlot]:
     if dropped:
         newest = max(due.slot for due in dropped)
         together = DueSlot(slot=newest, count=sum(due.count for due in dropped))
-        yield _planned(together, Verdict.MISSED, f"late: beyond the catch-up limit of {limit}")
+        yield _planned(together, Verdict.MISSED, f"{BEYOND_LIMIT}{limit}")
 
 
 def _missed(candidates: Sequence[Candidate], reason: str) -> Iterator[PlannedSlot]:

@@ -147,6 +147,28 @@ def test_the_page_shows_the_last_runs_and_what_they_say_together(admin_client: C
     assert f'href="{run_address("choosing", run)}"' in page
 
 
+def test_the_page_tells_runs_as_their_list_does_and_no_secret(admin_client: Client) -> None:
+    made(
+        error="bad key sesame-street", options={"api_key": "sesame-street"}, trigger=Trigger.ADMIN, who="ann"
+    )
+    made(status=Status.MISSED, error="starting deadline passed")
+    page = admin_client.get(page_address("choosing")).text
+    for shown in ("bad key ********", "ann in the admin", "and its starting deadline has passed since"):
+        assert shown in page
+    assert "sesame" not in page
+
+
+def test_more_runs_cost_the_page_no_more_questions(admin_client: Client) -> None:
+    made()
+    with CaptureQueriesContext(connection) as few:
+        admin_client.get(page_address("choosing"))
+    for _ in range(5):
+        made()
+    with CaptureQueriesContext(connection) as many:
+        admin_client.get(page_address("choosing"))
+    assert len(many) == len(few)
+
+
 def test_the_page_shows_the_schedules_and_which_are_broken(admin_client: Client) -> None:
     crontab = CrontabSchedule.objects.create(minute="0")
     for name in "good", "bad":
