@@ -21,11 +21,11 @@ from django.views.decorators.http import require_safe
 
 from tasks_app.jobs.admin import marks, moments, rights, service_pause, timeline, timeline_spans
 from tasks_app.jobs.admin.run_addresses import RunAddresses
+from tasks_app.jobs.admin.run_filters import PROBLEMS
 from tasks_app.jobs.admin_site import JobsAdminSite
 from tasks_app.jobs.models import NextSlot, Pause, Run, Status
 from tasks_app.jobs.running import progress_figures, wellness
 
-WRONG = (Status.FAILED, Status.TIMED_OUT, Status.LOST, Status.MISSED, Status.EXPIRED)
 SHOWN = 12
 MOST_ROWS = 40
 SPANS = {"24h": timedelta(hours=24), "7d": timedelta(days=7)}
@@ -122,7 +122,7 @@ def troubles(now: datetime) -> list[Trouble]:
     """Per job and state what went wrong in the last 24 hours, the latest first."""
     since = now - SPANS["24h"]
     found = list(
-        Run.objects.filter(status__in=WRONG, queued_at__gte=since)
+        Run.objects.filter(status__in=PROBLEMS, queued_at__gte=since)
         .values("job", "status")
         .annotate(runs=Count("pk"), last_at=Max("queued_at"))
         .order_by("-last_at")[:SHOWN]
@@ -133,7 +133,7 @@ def troubles(now: datetime) -> list[Trouble]:
 
 def _jobs_that_succeeded_last(jobs: set[str], since: datetime) -> set[str]:
     """A small question for each of a few jobs, all of them in one query."""
-    ended = Run.objects.filter(queued_at__gte=since, status__in=(*WRONG, Status.SUCCEEDED, Status.SENT))
+    ended = Run.objects.filter(queued_at__gte=since, status__in=(*PROBLEMS, Status.SUCCEEDED, Status.SENT))
     newest: list[Any] = [Subquery(ended.filter(job=job).newest_first().values("pk")[:1]) for job in jobs]
     good = Run.objects.filter(pk__in=newest, status__in=(Status.SUCCEEDED, Status.SENT))
     return set(good.values_list("job", flat=True))

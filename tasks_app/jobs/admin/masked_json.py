@@ -20,6 +20,11 @@ def shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=None if is_small else 2)
 
 
+def told(value: Any) -> str:
+    """As it is read among others: a text as it stands."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def text_of(value: Any, present: str) -> str:
     """The value as it is stored; the present text, where it says the same."""
     try:

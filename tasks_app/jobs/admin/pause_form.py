@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 
 from django import forms
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AnonymousUser
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tasks_app.jobs.admin import moments
 from tasks_app.jobs.admin.moment_field import MomentField
+from tasks_app.jobs.admin.rights import User
 from tasks_app.jobs.models import Pause
 from tasks_app.jobs.scheduling.pausing import Terms
 from tasks_app.jobs.scheduling.policy import PausedSlots
@@ -70,7 +71,7 @@ class PauseForm(forms.Form):
             )
         return until
 
-    def terms(self, user: AbstractBaseUser | AnonymousUser) -> Terms:
+    def terms(self, user: User) -> Terms:
         """What was answered, by whom."""
         chosen, until = self.cleaned_data["length"], self.cleaned_data["until"]
         if chosen in LENGTHS:

@@ -14,6 +14,7 @@ from tasks_app.jobs.defining import registry
 from tasks_app.jobs.models import Run
 
 User = AbstractBaseUser | AnonymousUser
+"""Whoever asks. Only who passed the admin's door may anything; an anonymous user does not pass."""
 
 VIEW = "jobs.view_run"
 START = "jobs.start_run"

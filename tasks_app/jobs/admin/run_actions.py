@@ -3,14 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils import timezone
 
 from tasks_app.jobs.admin import rights, trail
+from tasks_app.jobs.admin.rights import User
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import again, overlap
-
-User = AbstractBaseUser | AnonymousUser
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,10 @@
 The only place where the admin renders what a run was given.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from tasks_app.jobs.admin.masked_json import told
 from tasks_app.jobs.defining import registry, secrets
 from tasks_app.jobs.defining.arguments import OptionsError
 from tasks_app.jobs.defining.command_lines import command_line
@@ -29,8 +28,8 @@ def shown_options(run: Run) -> ShownOptions:
     """The options of this run, for everybody who may see it."""
     masked = secrets.masked(run.job, run.options)
     return ShownOptions(
-        named=[(name, _text(value)) for name, value in masked.items()],
-        positional=[_text(value) for value in run.args],
+        named=[(name, told(value)) for name, value in masked.items()],
+        positional=[told(value) for value in run.args],
         line=_line(run),
     )
 
@@ -48,7 +47,3 @@ def _line(run: Run) -> str:
         return command_line(job, run.options)
     except OptionsError:
         return ""
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

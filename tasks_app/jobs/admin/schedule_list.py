@@ -42,7 +42,6 @@ from tasks_app.jobs.admin.schedule_rows import Row
 from tasks_app.jobs.models import Pause
 from tasks_app.jobs.scheduling.policy import PausedSlots
 
-VIEW_RUNS = "jobs.view_run"
 OF_RUNS = ("last_run", "last_runs")
 
 
@@ -66,7 +65,7 @@ class ScheduleChangeList(ChangeList):
         """The page, read at once."""
         super().get_results(request)
         schedules = list(self.result_list)
-        rows = schedule_rows.of(schedules, timezone.now(), with_runs=request.user.has_perm(VIEW_RUNS))
+        rows = schedule_rows.of(schedules, timezone.now(), with_runs=rights.may_view(request.user))
         for schedule in schedules:
             schedule.row = rows[schedule.pk]
         self.result_list = schedules
@@ -96,12 +95,12 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         """Nothing of runs for who may not see runs."""
-        hidden = () if request.user.has_perm(VIEW_RUNS) else OF_RUNS
+        hidden = () if rights.may_view(request.user) else OF_RUNS
         return tuple(column for column in self.list_display if column not in hidden)
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         """Nor a filter by them."""
-        may_see_runs = request.user.has_perm(VIEW_RUNS)
+        may_see_runs = rights.may_view(request.user)
         return [each for each in self.list_filter if may_see_runs or each is not LastStatusFilter]
 
     def get_urls(self) -> list[URLPattern]:
@@ -118,7 +117,6 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
         context = {
             "title": _("Schedules"),
             "service": service_pause.of(request, timezone.now()),
-            "may_pause": rights.may_pause(request.user),
             **(extra_context or {}),
         }
         # Not django-celery-beat's own, which warns of every scheduler but its own.

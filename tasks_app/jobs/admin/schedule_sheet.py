@@ -18,13 +18,14 @@ from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.admin import masked_json, schedule_history, schedule_values, trail
 from tasks_app.jobs.admin.asked_numbers import number_in
+from tasks_app.jobs.admin.rights import User
 from tasks_app.jobs.admin.schedule_details import DELIVERY, SPAN, DetailsForm
 from tasks_app.jobs.admin.schedule_history import Entry
 from tasks_app.jobs.admin.schedule_policy import PolicyForm
 from tasks_app.jobs.admin.schedule_times import TimesForm
 from tasks_app.jobs.admin.schedule_values import Values
 from tasks_app.jobs.admin.schedule_work import Work, stored_work
-from tasks_app.jobs.admin.trail import Change, User
+from tasks_app.jobs.admin.trail import Change
 from tasks_app.jobs.models import SchedulePolicy
 from tasks_app.jobs.models.schedule import this_second
 from tasks_app.jobs.scheduling import stored_times, timing

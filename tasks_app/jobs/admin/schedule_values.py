@@ -14,7 +14,9 @@ from django.utils.translation import gettext as _
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.admin import moments
-from tasks_app.jobs.admin.schedule_policy import CONCURRENCY, MISFIRE
+from tasks_app.jobs.admin.masked_json import told
+from tasks_app.jobs.admin.schedule_details import DetailsForm
+from tasks_app.jobs.admin.schedule_policy import CONCURRENCY, MISFIRE, PolicyForm
 from tasks_app.jobs.admin.schedule_work import stored_work
 from tasks_app.jobs.admin.trail import Change, differences
 from tasks_app.jobs.defining.secrets import MASK
@@ -23,11 +25,8 @@ from tasks_app.jobs.scheduling import stored_times
 from tasks_app.jobs.scheduling.described import described
 from tasks_app.jobs.scheduling.stored_times import CronTimes
 
-_RAW = (
-    *("name", "task", "args", "kwargs", "enabled", "description", "start_time", "expires", "one_off"),
-    *("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers"),
-)
-_RAW_POLICY = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
+_RAW = (*DetailsForm.Meta.fields, "task", "args", "kwargs")
+_RAW_POLICY = PolicyForm.Meta.fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +72,13 @@ def times_in_words(schedule: PeriodicTask) -> str:
 
 def _work(schedule: PeriodicTask) -> dict[str, str]:
     work = stored_work(schedule)
-    options = {name: _text(value) for name, value in work.masked_options.items()}
+    options = {name: told(value) for name, value in work.masked_options.items()}
     return {
         _("Name"): schedule.name,
         _("Job") if work.job else _("Task"): work.job.name if work.job else schedule.task,
         **{_("Option %(name)s") % {"name": name}: text for name, text in options.items()},
         _("Options in JSON"): work.unreadable,
-        _("Positional arguments"): _text(work.masked_args) if work.args else "",
+        _("Positional arguments"): told(work.masked_args) if work.args else "",
         _("Times"): times_in_words(schedule),
     }
 
@@ -121,7 +120,7 @@ def _secrets(schedule: PeriodicTask) -> dict[str, str]:
     work = stored_work(schedule)
     masked = work.masked_options
     hidden = {name for name, value in (work.options or {}).items() if value != masked[name]}
-    return {_("Option %(name)s") % {"name": name}: _fingerprint(_text(work.options[name])) for name in hidden}
+    return {_("Option %(name)s") % {"name": name}: _fingerprint(told(work.options[name])) for name in hidden}
 
 
 def _label(choices: Iterable[tuple[str, Any]], value: str) -> str:
@@ -131,10 +130,6 @@ def _label(choices: Iterable[tuple[str, Any]], value: str) -> str:
 def _fingerprint(text: str) -> str:
     # Keyed, since it travels to the browser: a short secret cannot be guessed from it.
     return salted_hmac("tasks_app.jobs.admin.schedule_values", text).hexdigest()[:32]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _text_or_none(value: Any) -> str:

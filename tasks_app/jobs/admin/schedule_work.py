@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.admin import masked_json
+from tasks_app.jobs.admin import job_facts, masked_json
 from tasks_app.jobs.admin.option_widgets import SecretInput
 from tasks_app.jobs.admin.options_form import OptionsForm
 from tasks_app.jobs.defining import arguments, json_text, registry, secrets
@@ -263,8 +263,8 @@ def _near(task: str, known: Sequence[str]) -> str:
 def _job_choices() -> Iterator[tuple[str, Any]]:
     yield "", _("Choose a job")
     for job in registry.all_jobs().values():
-        first_line = job.help.strip().partition("\n")[0]
-        yield job.name, f"{job.name}: {first_line}" if first_line else job.name
+        summary = job_facts.summary(job)
+        yield job.name, f"{job.name}: {summary}" if summary else job.name
     yield OTHER, _("Another Celery task…")
 
 

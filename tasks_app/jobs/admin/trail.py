@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
-User = AbstractBaseUser | AnonymousUser
-"""Whoever passed the admin's door; an anonymous user does not."""
+from tasks_app.jobs.admin.rights import User
 
 FLAGS = {"added": ADDITION, "changed": CHANGE, "deleted": DELETION}
 
