@@ -108,27 +108,18 @@ def _is_known(run: Run) -> bool:
 
 def _send(run: Run, sender: Sender) -> None:
     job = registry.all_jobs().get(run.job)
-    shown = secrets.masked(run.job, run.options)
-    if job is None:
-        sender.send_ordinary(
-            run.job,
-            task_id=str(run.pk),
-            args=run.args,
-            kwargs=run.options,
-            shown=shown,
-            **_routing(run.schedule),
-        )
-        return
-    sender.send_job(
-        job.task_name,
-        task_id=str(run.pk),
-        args=run.args,
-        kwargs=run.options,
-        shown=shown,
-        # Who called by `celery call` may wait for the result, also for that of a later attempt.
-        ignore_result=run.trigger != Trigger.CELERY,
+    message: dict[str, Any] = {
+        "task_id": str(run.pk),
+        "args": run.args,
+        "kwargs": run.options,
+        "shown": secrets.masked(run.job, run.options),
         **_routing(run.schedule),
-    )
+    }
+    if job is None:
+        sender.send_ordinary(run.job, **message)
+        return
+    # Who called by `celery call` may wait for the result, also for that of a later attempt.
+    sender.send_job(job.task_name, ignore_result=run.trigger != Trigger.CELERY, **message)
 
 
 def _routing(schedule: PeriodicTask | None) -> dict[str, Any]:
