@@ -189,7 +189,7 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         context = {
             **self.admin_site.each_context(request),
             "title": f"{verb}: {_counted(schedules)}",
-            "verb": verb,
+            "step": verb,
             "action": action,
             "form": form,
             "schedules": schedules[:NAMES_SHOWN],

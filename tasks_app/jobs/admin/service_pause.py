@@ -76,6 +76,7 @@ def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     context = {
         **site.each_context(request),
         "title": _("Pause the whole service"),
+        "step": _("Pause the whole service"),
         "form": form,
         "back": _address_back(request),
         "is_paused": pausing.in_force(None, now).exists(),
