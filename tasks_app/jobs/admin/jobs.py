@@ -84,7 +84,7 @@ def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
 def options_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
     """The command line of what is posted, while it is being typed. The parser is not asked."""
     job = _known(name)
-    if not (rights.may_start(request.user, name) or rights.may_edit(request.user)):
+    if not rights.may_start(request.user, name):
         raise PermissionDenied
     form = OptionsForm(job, {}, request.POST)
     context = {"command_line": form.command_line, "prefix": form.prefix}

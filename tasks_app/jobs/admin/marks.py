@@ -18,17 +18,6 @@ def of_status(status: str) -> SafeString:
     return mark(status, Status(status).label)
 
 
-def small(status: str, title: str) -> SafeString:
-    """The shape alone; the word is there for who points at it or does not see it."""
-    return format_html(
-        '<span class="mark mark-{}" title="{}">{}<span class="visually-hidden">{}</span></span>',
-        status,
-        title,
-        _picture(status),
-        title,
-    )
-
-
 def _picture(shape: str) -> SafeString:
     # One file for all shapes, which the browser keeps.
     address = f"{static('jobs/marks.svg')}#{shape}"

@@ -23,18 +23,11 @@ PAUSE = "jobs.pause_schedule"
 VIEW_SCHEDULES = "django_celery_beat.view_periodictask"
 ADD_SCHEDULES = "django_celery_beat.add_periodictask"
 CHANGE_SCHEDULES = "django_celery_beat.change_periodictask"
+DELETE_SCHEDULES = "django_celery_beat.delete_periodictask"
 
-_TIMES = ("crontabschedule", "intervalschedule", "clockedschedule", "solarschedule")
-_VIEW = (
-    *(f"jobs.view_{model}" for model in ("run", "runattempt", "runoutput", "schedulepolicy", "pause")),
-    *(f"django_celery_beat.view_{model}" for model in ("periodictask", *_TIMES)),
-)
+_VIEW = (VIEW, VIEW_SCHEDULES)
 _OPERATE = (START, CANCEL, PAUSE)
-_EDIT = (
-    *(f"django_celery_beat.{verb}_periodictask" for verb in ("add", "change", "delete")),
-    *(f"django_celery_beat.add_{model}" for model in _TIMES),
-    "jobs.change_schedulepolicy",
-)
+_EDIT = (ADD_SCHEDULES, CHANGE_SCHEDULES, DELETE_SCHEDULES)
 GROUPS = {
     "Job viewers": _VIEW,
     "Job operators": (*_VIEW, *_OPERATE),
@@ -75,11 +68,6 @@ def may_cancel(user: User) -> bool:
 def may_pause(user: User) -> bool:
     """Whether the user may pause and resume schedules, and the whole service."""
     return _has(user, PAUSE)
-
-
-def may_edit(user: User) -> bool:
-    """Whether the user may edit schedules."""
-    return _has(user, CHANGE_SCHEDULES)
 
 
 def install() -> list[str]:

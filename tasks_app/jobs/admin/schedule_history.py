@@ -27,11 +27,10 @@ class Entry:
     """Whether the schedule was made then."""
 
 
-def entries_of(schedule: PeriodicTask | None) -> QuerySet[LogEntry]:
+def entries_of(schedule: PeriodicTask) -> QuerySet[LogEntry]:
     """All that was done with it in the admin, the newest first."""
     content_type = ContentType.objects.get_for_model(PeriodicTask)
-    object_id = str(schedule.pk) if schedule else ""
-    return LogEntry.objects.filter(content_type=content_type, object_id=object_id).order_by("-pk")
+    return LogEntry.objects.filter(content_type=content_type, object_id=str(schedule.pk)).order_by("-pk")
 
 
 def shown(found: Iterable[LogEntry], now: datetime) -> list[Entry]:

@@ -4,6 +4,7 @@ Editing, adding and pausing are rights of their own, checked in every view. What
 is asked while somebody types, is posted. Without JavaScript the page does the same in more steps.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +25,15 @@ from django.views.decorators.http import require_POST
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
-from tasks_app.jobs.admin import moments, rights, schedule_history, schedule_preview, schedule_state, trail
+from tasks_app.jobs.admin import (
+    moments,
+    rights,
+    schedule_history,
+    schedule_preview,
+    schedule_state,
+    schedule_values,
+    trail,
+)
 from tasks_app.jobs.admin.asked_numbers import number_in
 from tasks_app.jobs.admin.pause_form import PauseForm
 from tasks_app.jobs.admin.schedule_sheet import Conflict, ConflictError, Sheet
@@ -86,12 +95,12 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Who did what to it, the newest first, with the old and the new values."""
-        schedule = self._seen(request, object_id)
+        schedule = self._stored(request, object_id)
         found = schedule_history.entries_of(schedule).select_related("user")
         page = Paginator(found, ENTRIES_PER_PAGE).get_page(request.GET.get("p"))
         context = {
             **self.admin_site.each_context(request),
-            "title": _("History of %(name)s") % {"name": schedule.name if schedule else ""},
+            "title": _("History of %(name)s") % {"name": schedule.name},
             "opts": self.opts,
             "schedule": schedule,
             "page": page,
@@ -99,6 +108,12 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
             **(extra_context or {}),
         }
         return TemplateResponse(request, self.object_history_template, context)
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> None:
+        """What is deleted leaves its values in the trail."""
+        for schedule in queryset:
+            old = schedule_values.values_of(schedule, schedule_values.policy_of(schedule))
+            trail.edited(request.user, schedule, schedule_values.changes(old, None), verb="deleted")
 
     @method_decorator([require_POST, sensitive_post_parameters()])
     def preview_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
@@ -223,8 +238,9 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
 
     def _seen(self, request: HttpRequest, object_id: str | None) -> PeriodicTask | None:
         """The schedule, for somebody who sees it. None for a new one."""
-        if object_id is None:
-            return None
+        return None if object_id is None else self._stored(request, object_id)
+
+    def _stored(self, request: HttpRequest, object_id: str) -> PeriodicTask:
         # Not the admin's own look-up: a schedule whose times cannot be read is there to be mended.
         found: PeriodicTask = get_object_or_404(PeriodicTask, pk=number_in(object_id))
         if not self.has_view_permission(request, found):

@@ -91,11 +91,9 @@ class Sheet:
     @property
     def newest_entry(self) -> int:
         """Of the trail; 0 where there is none."""
-        return (
-            schedule_history.entries_of(self.stored).values_list("pk", flat=True).first() or 0
-            if self.stored
-            else 0
-        )
+        if self.stored is None:
+            return 0
+        return schedule_history.entries_of(self.stored).values_list("pk", flat=True).first() or 0
 
     @property
     def opened_version(self) -> str:
@@ -196,9 +194,8 @@ class Sheet:
 
     def conflict(self) -> Conflict:
         """Who was faster, and what saving would now do to their values."""
-        newer = (
-            schedule_history.entries_of(self.stored).filter(pk__gt=self.opened_entry).select_related("user")
-        )
+        found = schedule_history.entries_of(self.details.instance)
+        newer = found.filter(pk__gt=self.opened_entry).select_related("user")
         entries = schedule_history.shown(newer, self.now)
         return Conflict(entries=entries, changes=self._differences() if self.is_good else [])
 
@@ -264,8 +261,7 @@ def _chosen(policy: SchedulePolicy) -> dict[str, Any]:
 
 
 def _policy_of(stored: PeriodicTask | None) -> SchedulePolicy:
-    found = SchedulePolicy.objects.filter(pk=stored.pk).first() if stored else None
-    return found or SchedulePolicy(schedule=stored, anchor=this_second())
+    return schedule_values.policy_of(stored) if stored else SchedulePolicy(anchor=this_second())
 
 
 def _times_of(stored: PeriodicTask | None) -> stored_times.StoredTimes | None:

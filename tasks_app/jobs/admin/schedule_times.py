@@ -102,11 +102,6 @@ class TimesForm(forms.Form):
         """Whether it is due once."""
         return isinstance(self.times, OneMoment)
 
-    @property
-    def chosen_kind(self) -> str:
-        """The kind that is ticked."""
-        return str(self["kind"].value())
-
     @staticmethod
     def zones() -> list[str]:
         """The names to choose from."""

@@ -21,6 +21,7 @@ from tasks_app.jobs.admin.schedule_work import stored_work
 from tasks_app.jobs.admin.trail import Change, differences
 from tasks_app.jobs.defining.secrets import MASK
 from tasks_app.jobs.models import SchedulePolicy
+from tasks_app.jobs.models.schedule import this_second
 from tasks_app.jobs.scheduling import stored_times
 from tasks_app.jobs.scheduling.described import described
 from tasks_app.jobs.scheduling.stored_times import CronTimes
@@ -50,13 +51,18 @@ def values_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Values:
     )
 
 
-def changes(old: Values | None, new: Values) -> list[Change]:
-    """What differs. Of a secret it is said that it is another, never which."""
-    before = old.readable if old else {}
-    found = differences(before, new.readable)
-    known = old.secrets if old else {}
+def policy_of(schedule: PeriodicTask) -> SchedulePolicy:
+    """The stored policy; a new one for a schedule that has none yet."""
+    found = SchedulePolicy.objects.filter(pk=schedule.pk).first()
+    return found or SchedulePolicy(schedule=schedule, anchor=this_second())
+
+
+def changes(old: Values | None, new: Values | None) -> list[Change]:
+    """What differs; None is no schedule. Of a secret it is said that it is another, never which."""
+    found = differences(old.readable if old else {}, new.readable if new else {})
+    known, secrets = old.secrets if old else {}, new.secrets if new else {}
     named = {change.name for change in found}
-    replaced = {name for name, mark in new.secrets.items() if known.get(name, mark) != mark} - named
+    replaced = {name for name, mark in secrets.items() if known.get(name, mark) != mark} - named
     another = _("%(mask)s (another)") % {"mask": MASK}
     return [*found, *(Change(name=name, old=MASK, new=another) for name in sorted(replaced))]
 

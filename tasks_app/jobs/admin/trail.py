@@ -42,7 +42,7 @@ def edited(user: User, target: Model, changes: Sequence[Change], *, verb: str = 
     said: dict[str, dict[str, Any]] = {
         "added": {},
         "changed": {"fields": [change.name for change in changes]},
-        "deleted": {"name": str(target._meta.verbose_name), "object": str(target)[:200]},
+        "deleted": {"name": str(target._meta.verbose_name), "object": _name(target)[:200]},
     }
     values = [[change.name, change.old, change.new] for change in changes]
     _log(user, [target], FLAGS[verb], json.dumps([{verb: said[verb], "values": values}]))

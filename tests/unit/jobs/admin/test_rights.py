@@ -33,7 +33,7 @@ def test_each_ready_group_may_more_than_the_one_before(group: str, may: tuple[bo
         rights.may_start(user, "probe"),
         rights.may_cancel(user),
         rights.may_pause(user),
-        rights.may_edit(user),
+        user.has_perm(rights.CHANGE_SCHEDULES),
     )
 
 

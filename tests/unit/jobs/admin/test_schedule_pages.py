@@ -147,6 +147,21 @@ def test_adding_is_in_the_history_too(admin_client: Client) -> None:
     assert (entry.is_addition(), "Times" in names, "Job" in names) == (True, True, True)
 
 
+@pytest.mark.parametrize("from_the_list", [True, False])
+def test_a_deletion_leaves_the_values_in_the_trail(
+    admin_client: Client, every_hour: PeriodicTask, from_the_list: bool
+) -> None:
+    if from_the_list:
+        chosen = {"action": "delete_selected", "_selected_action": [every_hour.pk], "post": "yes"}
+        admin_client.post(LIST, chosen)
+    else:
+        admin_client.post(page_url("delete", every_hour), {"post": "yes"})
+    entry = LogEntry.objects.get()
+    told = {change.name: (change.old, change.new) for change in trail.changes_of(entry)}
+    assert (PeriodicTask.objects.exists(), entry.is_deletion(), entry.object_repr) == (False, True, "mine")
+    assert (told["Times"], told["Option level"]) == (("every hour", ""), ("2", ""))
+
+
 def test_an_edit_starts_nothing_of_the_past(admin_client: Client, every_hour: PeriodicTask) -> None:
     edit(admin_client, every_hour, enabled=None)
     edit(admin_client, every_hour, enabled="on", times__every="1", times__unit="seconds")
