@@ -40,7 +40,7 @@ MOST_SUGGESTIONS = 500
 FEWEST_DIGITS = 4
 MOST_IDS = 200
 
-_NOT_KNOWN = _("“%%(value)s” is not known here; known are: %(known)s.")
+_NOT_KNOWN = _("Known are: %(known)s.")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 _PERIOD_CHOICES = [
     ("", _("any time")),
@@ -51,7 +51,7 @@ _PERIOD_CHOICES = [
 
 
 class RunFilterForm(forms.Form):
-    """What can be asked; an answer that makes no sense is said beside its field, and then not asked."""
+    """What can be asked; of an answer that makes no sense that is said, and then it is not asked."""
 
     q = forms.CharField(
         label=_("Search"),
@@ -108,16 +108,19 @@ class RunFilterForm(forms.Form):
         return given
 
     @property
-    def complaints(self) -> list[tuple[str, str]]:
-        """What makes no sense, and what would: each field's label with what is said of it."""
+    def complaints(self) -> list[tuple[str, str, str]]:
+        """What makes no sense, and what would: a field's label, what was given, and what is said of it."""
         return [
-            (str(self[name].label), str(error)) for name, errors in self.errors.items() for error in errors
+            (str(self[name].label), str(self[name].value()), str(error))
+            for name, errors in self.errors.items()
+            for error in errors
         ]
 
     @property
     def hints(self) -> list[str]:
         """Why nothing may be found although the answers make sense."""
-        given = self.cleaned_data if self.is_valid() else {}
+        self.is_valid()
+        given = self.cleaned_data
         job, schedule = given.get("job"), given.get("schedule")
         found = []
         if job and job not in registry.all_jobs() and "." not in job:

@@ -8,7 +8,7 @@ again, and nothing is saved before somebody has seen it.
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,7 +228,7 @@ class Work:
 
     def _judge_ordinary(self) -> None:
         if self.task not in known_tasks() and not self.choice.cleaned_data["is_foreign"]:
-            self.choice.add_error("task", _unknown(self.task, self.tasks))
+            self.choice.add_error("task", _unknown(self.task))
 
     def _judge(self) -> None:
         try:
@@ -244,19 +244,19 @@ class Work:
             name = self.job.name if self.job else self.task
             self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
         except slot_runs.BrokenScheduleError as error:
-            self.choice.add_error("task", f"{error}. {_near(self.task, self.tasks)}".rstrip())
+            self.choice.add_error("task", f"{error}. {_near(self.task)}".rstrip())
 
 
-def _unknown(task: str, known: Sequence[str]) -> str:
+def _unknown(task: str) -> str:
     """What is said of a task that would be sent to workers who drop it."""
     said = gettext("No app of this project has the task %(task)s, so no worker of it would carry it out.")
     otherwise = gettext("Tick the box below if another service has it.")
-    return f"{said % {'task': task}} {_near(task, known) or otherwise}"
+    return f"{said % {'task': task}} {_near(task) or otherwise}"
 
 
-def _near(task: str, known: Sequence[str]) -> str:
-    """A known task that may be meant."""
-    near = difflib.get_close_matches(task, known, n=1)
+def _near(task: str) -> str:
+    """A known task that may be meant; a job's, too."""
+    near = difflib.get_close_matches(task, sorted(known_tasks()), n=1)
     return gettext("Is it %(near)s?") % {"near": near[0]} if near else ""
 
 

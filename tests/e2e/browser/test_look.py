@@ -12,6 +12,7 @@ PAGES = (
     "jobs/job/",
     "jobs/job/choosing/",
     "jobs/job/choosing/run/",
+    "jobs/run/?status=broken&from=soon",
     "django_celery_beat/periodictask/",
     "django_celery_beat/periodictask/pause_service/",
     "everything/",

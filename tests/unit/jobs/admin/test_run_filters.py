@@ -128,16 +128,16 @@ def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("query", "label", "said"),
     [
-        ({"status": "broken"}, "Status", "“broken” is not known here; known are: problem, live, queued, "),
-        ({"trigger": "cron"}, "Started by", "known are: schedule, admin, celery, cli, job."),
-        ({"time": "9y"}, "Queued", "known are: 1h, 24h, 7d."),
+        ({"status": "broken"}, "Status", "Known are: problem, live, queued, "),
+        ({"trigger": "cron"}, "Started by", "Known are: schedule, admin, celery, cli, job."),
+        ({"time": "9y"}, "Queued", "Known are: 1h, 24h, 7d."),
         ({"from": "soon"}, "From", "write it like 2026-12-01T03:00"),
         ({"from": "2026-02-02T00:00", "to": "2026-02-01T00:00"}, "To", "This is not after “From”"),
     ],
 )
 def test_what_makes_no_sense_is_said_with_what_would(query: dict[str, str], label: str, said: str) -> None:
-    ((found, text),) = form(**query).complaints
-    assert found == label
+    ((found, given, text),) = form(**query).complaints
+    assert (found, given) == (label, list(query.values())[-1])
     assert said in text
 
 
@@ -163,7 +163,8 @@ def test_what_is_there_or_may_be_an_ordinary_task_needs_no_hint() -> None:
     ("query", "said"),
     [
         ("status=broken&job=probe", "No run fits the other filters."),
-        ("status=broken", "“broken” is not known here"),
+        ("status=broken", "<strong>Status</strong> “broken”: Known are: problem, live,"),
+        ("status=broken&schedule=weekly", "No run fits the other filters. No schedule has the name"),
         ("schedule=weekly", "There is no such run. No schedule has the name or the number “weekly” now."),
     ],
 )

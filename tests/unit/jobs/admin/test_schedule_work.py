@@ -182,6 +182,7 @@ ORDINARY = {"work-job": OTHER, "work-shown_job": OTHER, "work-args": "[]", "work
     [
         ("billing.send", "No app of this project has the task billing.send"),
         ("billing.send", "Tick the box below"),
+        ("prob.choosing", "Is it probes.choosing?"),
         ("test.probes.tasks.ad", "Is it tests.probes.tasks.add?"),
         ("tests.probes.tasks.ad", "there is no job or task 'tests.probes.tasks.ad' any more. Is it tests."),
     ],
