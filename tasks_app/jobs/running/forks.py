@@ -24,22 +24,31 @@ REST_SECONDS = 0.3
 
 
 class _Gate:
-    """Held by who uses the database, and by who forks."""
+    """Any number of threads inside, or one that forks."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._is_forking = False
+        self._changed = threading.Condition()
+        self._inside = 0
+
+    def enter(self) -> None:
+        with self._changed:
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
 
     def close(self) -> None:
-        self._is_forking = self.lock.acquire(timeout=LONGEST_WAIT_SECONDS)
+        self._changed.acquire()
+        self._changed.wait_for(lambda: not self._inside, timeout=LONGEST_WAIT_SECONDS)
 
     def open(self) -> None:
-        if self._is_forking:
-            self.lock.release()
+        self._changed.release()
 
     def renew(self) -> None:
-        # In the child, the thread that may hold it is not there.
-        self.lock = threading.Lock()
+        # In the child, the threads that may be inside are not there.
+        self._changed, self._inside = threading.Condition(), 0
 
 
 _gate = _Gate()
@@ -48,18 +57,19 @@ os.register_at_fork(before=_gate.close, after_in_parent=_gate.open, after_in_chi
 
 @contextmanager
 def between_forks() -> Iterator[None]:
-    """Let this thread use the database without a child that inherits its connection. Does not nest."""
-    with _gate.lock:
+    """Let this thread use the database without a child that inherits its connection."""
+    close_connections()
+    usual = {alias: connections[alias] for alias in connections}
+    _gate.enter()
+    for alias, connection in usual.items():
+        connections[alias] = _impatient(connection)
+    try:
+        yield
+    finally:
         close_connections()
-        usual = {alias: connections[alias] for alias in connections}
         for alias, connection in usual.items():
-            connections[alias] = _impatient(connection)
-        try:
-            yield
-        finally:
-            close_connections()
-            for alias, connection in usual.items():
-                connections[alias] = connection
+            connections[alias] = connection
+        _gate.leave()
 
 
 def write_between_forks(write: Callable[[], None], *, within_seconds: float) -> None:

@@ -34,10 +34,14 @@ def a_thread_inside() -> Iterator[threading.Event]:
 
 
 def exit_code_of_a_child() -> int:
-    """A child that uses the database's gate itself and ends."""
+    """A child that enters itself, forks itself, and ends."""
     pid = os.fork()
     if pid == 0:
-        os._exit(7 if forks._gate.lock.acquire(timeout=1) else 1)
+        with between_forks():
+            pass
+        os._exit(
+            7 if (grandchild := os.fork()) == 0 else os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1])
+        )
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -48,13 +52,18 @@ def test_a_fork_waits_until_no_thread_uses_the_database() -> None:
     with a_thread_inside() as go:
         child = threading.Thread(target=lambda: order.append(exit_code_of_a_child()))
         child.start()
-        # It has gone for the gate, which the thread holds.
-        assert child.is_alive()
+        # Nothing else would keep it that long.
+        child.join(0.5)
         assert order == []
         go.set()
         child.join()
     assert order == [7]
     assert exit_code_of_a_child() == 7
+
+
+def test_who_hangs_inside_keeps_nobody_else_out() -> None:
+    with a_thread_inside(), a_thread_inside():
+        pass
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
