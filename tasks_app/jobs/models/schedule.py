@@ -96,6 +96,7 @@ class NextSlot(models.Model):
     )
     handled_until = models.DateTimeField(help_text=_("Every slot up to here has its run."))
     timing = models.TextField(help_text=_("The schedule's times when this was computed, as one text."))
+    work = models.TextField(blank=True, help_text=_("What the schedule starts, as it was judged last."))
     broken = models.TextField(blank=True, help_text=_("Why it cannot be evaluated."))
 
     class Meta:

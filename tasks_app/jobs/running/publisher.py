@@ -132,8 +132,10 @@ def _routing(schedule: PeriodicTask | None) -> dict[str, Any]:
 
 
 def _headers(schedule: PeriodicTask) -> dict[str, Any]:
+    if schedule.headers in {"", "{}", None}:
+        return {"periodic_task_name": schedule.name}
     try:
-        headers = json.loads(schedule.headers or "{}")
+        headers = json.loads(schedule.headers)
     except ValueError:
         # They decorate the message; a run is not lost for them.
         logger.warning("The headers of schedule %s are not JSON and are left out", schedule.name)

@@ -2,10 +2,10 @@
 
 Signals follow every save and delete at once, in the transaction that makes the change. ``Reconciliation``
 finds what sends no signal (``update()``, SQL, fixtures, migrations) by letting the database compare each
-schedule's ``timing`` with the one that was kept, and by judging what each would start.
+schedule's ``timing`` and ``work`` with what was kept.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -58,44 +58,31 @@ class Reconciliation:
     def __init__(self) -> None:
         """Start before the first schedule."""
         self._after_pk = 0
-        # What was found good, in the last pass and in this one: a process knows the same tasks all its life.
-        self._good: set[int] = set()
-        self._good_by_now: set[int] = set()
 
     def step(self) -> bool:
         """Follow what has changed in the next slice; returns whether the pass is complete."""
         schedules = PeriodicTask.objects.filter(pk__gt=self._after_pk).order_by("pk")
         last = schedules.values_list("pk", flat=True)[SLICE - 1 : SLICE].first()
         slice_ = schedules if last is None else schedules.filter(pk__lte=last)
-        if changed := {*_changed(slice_).values_list("pk", flat=True), *self._spoilt(slice_)}:
+        if changed := list(_changed(slice_).values_list("pk", flat=True)):
             ledger.follow(changed, timezone.now())
         self._after_pk = last or 0
-        if last is None:
-            self._good, self._good_by_now = self._good_by_now, set()
         return last is None
 
-    def _spoilt(self, schedules: QuerySet[PeriodicTask]) -> Iterator[int]:
-        """Those that can start nothing any more, and are not known as broken; each kind is judged once."""
-        sound = schedules.filter(enabled=True, next_slot__broken="")
-        for pk, task, args, kwargs in sound.values_list("pk", "task", "args", "kwargs"):
-            kind = hash((task, args, kwargs))
-            if kind in self._good or kind in self._good_by_now or not _why_broken(task, args, kwargs):
-                self._good_by_now.add(kind)
-            else:
-                yield pk
 
-
-def _changed(schedules: Any) -> Any:
-    """Those whose row is missing, stale, broken or no longer wanted."""
+def _changed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    """Those whose row is missing, stale, broken or no longer wanted, or whose task is gone."""
     is_off = Q(enabled=False, next_slot__isnull=False)
-    is_stale = Q(next_slot__isnull=True) | ~Q(next_slot__timing=F("timing")) | ~Q(next_slot__broken="")
-    return schedules.annotate(timing=timing.TIMING).filter(
-        is_off | Q(enabled=True) & (is_stale | Q(policy=None))
-    )
+    is_same = Q(next_slot__timing=F("timing"), next_slot__work=F("work"), next_slot__broken="")
+    is_stale = Q(next_slot__isnull=True) | ~is_same | Q(task__in=_vanished(schedules)) | Q(policy=None)
+    annotated: QuerySet[PeriodicTask] = schedules.annotate(timing=timing.TIMING, work=timing.WORK)
+    return annotated.filter(is_off | Q(enabled=True) & is_stale)
 
 
-def _why_broken(task: str, args: str, kwargs: str) -> str:
-    return slot_runs.why_broken(PeriodicTask(task=task, args=args, kwargs=kwargs))
+def _vanished(schedules: QuerySet[PeriodicTask]) -> list[str]:
+    """Tasks that were there when their schedules were judged; the code may be another since."""
+    tasks = schedules.filter(enabled=True).order_by().values_list("task", flat=True).distinct()
+    return [task for task in tasks if slot_runs.is_gone(task)]
 
 
 def _keep_last_run_at(sender: Any, instance: PeriodicTask, *, raw: bool = False, **kwargs: Any) -> None:

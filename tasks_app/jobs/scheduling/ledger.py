@@ -93,7 +93,7 @@ def _settle(rows: Sequence[NextSlot], now: datetime) -> list[Run]:
             runs += _settle_one(loaded.schedules[row.pk], row, book, plans, now)
     many_rows.insert_new(runs)
     kept = [row for row in rows if row.pk in loaded.schedules or row.pk in loaded.unreadable]
-    many_rows.insert_or_update(kept, ["slot", "due_at", "handled_until", "timing", "broken"])
+    many_rows.insert_or_update(kept, ["slot", "due_at", "handled_until", "timing", "work", "broken"])
     spent = {run.schedule_id for run in runs if run.schedule and run.schedule.one_off}
     PeriodicTask.objects.filter(pk__in=spent).update(enabled=False)
     gone = {row.pk for row in rows} - set(loaded.schedules) - set(loaded.unreadable)
@@ -117,7 +117,7 @@ def _settle_one(
         return []
     found = planned.plan
     row.slot, row.due_at, row.broken = found.next_slot, found.due_at, ""
-    row.handled_until, row.timing = found.handled_until, schedule.timing
+    row.handled_until, row.timing, row.work = found.handled_until, schedule.timing, schedule.work
     records += found.records
     return [slot_runs.run_of(schedule, work, each, now=now, policy=planned.policy) for each in records]
 

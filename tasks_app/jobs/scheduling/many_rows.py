@@ -9,8 +9,8 @@ knows are not asked for.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, count, islice
-from operator import attrgetter
+from itertools import chain, count, islice, repeat
+from operator import attrgetter, is_
 from typing import Any
 
 from django.db import connection
@@ -35,9 +35,10 @@ def insert_or_update(rows: Sequence[Model], update_fields: Sequence[str]) -> Non
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """A field's values as the database takes them, one for each row."""
+    """A field's values as the database takes them: one for each row, or the one that all rows have."""
 
     name: str
+    type: str
     values: list[Any]
     is_constant: bool
 
@@ -46,24 +47,13 @@ def _execute(rows: Sequence[Model], on_conflict: str) -> None:
     if not rows:
         return
     columns = [_column(field, rows) for field in rows[0]._meta.local_concrete_fields]
-    varying = [column.values for column in columns if not column.is_constant]
-    constants = [column.values[0] for column in columns if column.is_constant]
     into = _into(rows[0]._meta.db_table, columns)
-    place = f"({', '.join(['%s'] * len(varying))})"
-    most = ((connection.features.max_query_params or MOST_PARAMETERS) - len(constants)) // len(varying)
+    constants = [column.values[0] for column in columns if column.is_constant]
+    varying = [column for column in columns if not column.is_constant]
     with connection.cursor() as cursor:
-        for part in _batched(zip(*varying, strict=True), most):
-            values = f"(VALUES {', '.join([place] * len(part))}) AS varying"
+        for source, values in _sources(varying, len(constants)):
             # SQLite would take a conflict clause after a table for the condition of a join.
-            cursor.execute(
-                f"{into} FROM {values} WHERE true {on_conflict}", [*constants, *chain.from_iterable(part)]
-            )
-
-
-def _batched(rows: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
-    remaining = iter(rows)
-    while part := list(islice(remaining, size)):
-        yield part
+            cursor.execute(f"{into} FROM {source} WHERE true {on_conflict}", [*constants, *values])
 
 
 def _into(table: str, columns: Sequence[_Column]) -> str:
@@ -74,26 +64,47 @@ def _into(table: str, columns: Sequence[_Column]) -> str:
     return f"INSERT INTO {_quoted(table)} ({names}) SELECT {chosen}"
 
 
+def _sources(columns: Sequence[_Column], other_parameters: int) -> Iterator[tuple[str, list[Any]]]:
+    """Tables that have the columns ``column1``, ``column2``… and the parameters in them."""
+    if connection.vendor == "postgresql":
+        # An array for each column: one parameter instead of thousands.
+        arrays = ", ".join(f"%s::{column.type}[]" for column in columns)
+        names = ", ".join(f"column{number}" for number in range(1, len(columns) + 1))
+        yield f"UNNEST({arrays}) AS varying({names})", [column.values for column in columns]
+        return
+    place = f"({', '.join(['%s'] * len(columns))})"
+    most = ((connection.features.max_query_params or MOST_PARAMETERS) - other_parameters) // len(columns)
+    rows = zip(*(column.values for column in columns), strict=True)
+    while part := list(islice(rows, most)):
+        yield f"(VALUES {', '.join([place] * len(part))}) AS varying", list(chain.from_iterable(part))
+
+
 def _column(field: "Field[Any, Any]", rows: Sequence[Model]) -> _Column:
-    values = list(_prepared(field, rows))
-    # Equal ones are the same one here. The primary key is there for every row.
-    is_constant = not field.primary_key and all(value is values[0] for value in values)
-    return _Column(name=str(field.column), values=values, is_constant=is_constant)
+    values = list(map(attrgetter(field.attname), rows))
+    values = list(_prepared(field, values[:1] if _is_constant(values) else values))
+    # The primary key is there for every row.
+    return _Column(
+        name=str(field.column),
+        # Without a length: a text that is too long is to be refused, not cut.
+        type=str(field.db_type(connection)).partition("(")[0],
+        values=values,
+        is_constant=not field.primary_key and _is_constant(values),
+    )
 
 
-def _prepared(field: "Field[Any, Any]", rows: Sequence[Model]) -> Iterator[Any]:
-    """Each different value is prepared once; as a rule a row's is the one before."""
+def _is_constant(values: Sequence[Any]) -> bool:
+    return all(map(is_, values, repeat(values[0])))
+
+
+def _prepared(field: "Field[Any, Any]", values: Iterable[Any]) -> Iterator[Any]:
+    """Each different value is prepared once: equal ones come out as the same one."""
     known: dict[Any, Any] = {}
-    last: Any = known
-    for value in map(attrgetter(field.attname), rows):
-        if value is not last:
-            last = value
-            # A list or an object is known by being the same one. 1 equals True, but is stored differently.
-            key = id(value) if isinstance(value, list | dict) else (type(value), value)
-            if key not in known:
-                known[key] = field.get_db_prep_save(value, connection)
-            prepared = known[key]
-        yield prepared
+    for value in values:
+        # A list or an object is known by being the same one. 1 equals True, but is stored differently.
+        key = id(value) if isinstance(value, list | dict) else (type(value), value)
+        if key not in known:
+            known[key] = field.get_db_prep_save(value, connection)
+        yield known[key]
 
 
 def _quoted(name: str) -> str:

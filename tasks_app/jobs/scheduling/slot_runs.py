@@ -56,7 +56,8 @@ def _work(task: str, args_text: str, kwargs_text: str) -> Work:
     options, args = _json("kwargs", kwargs_text, dict), _json("args", args_text, list)
     job = registry.of_task(task)
     if job is None:
-        _refuse_vanished(task)
+        if is_gone(task):
+            raise BrokenScheduleError(f"task: there is no job or task {task!r} any more")
         return Work(job=task, args=args, options=options)
     if args:
         raise BrokenScheduleError("args: a job takes its options by name; put them into kwargs")
@@ -137,10 +138,9 @@ def _json(field: str, text: str, kind: type) -> Any:
     return value
 
 
-def _refuse_vanished(task: str) -> None:
-    """A task under one of our own apps that nobody defines is gone; another service's we cannot know."""
-    if task not in known_tasks() and task.partition(".")[0] in _own_names():
-        raise BrokenScheduleError(f"task: there is no job or task {task!r} any more")
+def is_gone(task: str) -> bool:
+    """Whether nobody defines a task under one of our own apps; another service's we cannot know."""
+    return task not in known_tasks() and task.partition(".")[0] in _own_names()
 
 
 def _own_names() -> set[str]:

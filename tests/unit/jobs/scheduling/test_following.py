@@ -175,6 +175,24 @@ def test_a_schedule_that_an_update_spoilt_is_broken_before_its_next_slot(
     assert (row.broken, row.slot) == ("", NOON + HOUR)
 
 
+def test_a_schedule_whose_task_the_code_has_no_more_is_broken_before_its_next_slot() -> None:
+    schedule = hourly()
+    PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.gone")
+    # As a process with older code, which still had the task, left it.
+    NextSlot.objects.update(work="probes.gone|[]|{}")
+    reconcile()
+    assert "there is no job or task" in NextSlot.objects.get().broken
+
+
+def test_a_change_of_the_options_moves_no_slot() -> None:
+    schedule = hourly()
+    before = NextSlot.objects.values("slot", "handled_until").get()
+    PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs='{"level": 2}')
+    reconcile()
+    assert NextSlot.objects.values("slot", "handled_until").get() == before
+    assert '"level": 2' in NextSlot.objects.get().work
+
+
 def test_a_policy_that_was_deleted_is_made_again() -> None:
     hourly()
     SchedulePolicy.objects.all().delete()

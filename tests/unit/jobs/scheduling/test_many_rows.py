@@ -1,10 +1,12 @@
 """Many rows are written as Django would write them one by one."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import DataError, transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from tasks_app.jobs.models import NextSlot, Run, Status, Trigger
@@ -83,6 +85,13 @@ def test_rows_are_inserted_or_updated_whichever_is_needed() -> None:
     insert_or_update(rows, UPDATED)
     found = NextSlot.objects.order_by("pk").values_list("pk", "slot", "due_at", "timing", "broken")
     assert list(found) == [(each.pk, later, None, "new", "") for each in (known, new)]
+
+
+def test_a_text_that_is_too_long_is_never_cut() -> None:
+    # SQLite keeps it, PostgreSQL refuses it.
+    with suppress(DataError), transaction.atomic():
+        insert_new([run(job="j" * 201), run(job="k" * 201)])
+    assert {len(job) for job in Run.objects.values_list("job", flat=True)} <= {201}
 
 
 def test_nothing_is_no_statement() -> None:
