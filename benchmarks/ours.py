@@ -10,8 +10,7 @@ from django_celery_beat.models import PeriodicTask
 from benchmarks.adapter import Adapter
 from benchmarks.figures import timed
 from tasks_app.jobs.models import NextSlot, Run
-from tasks_app.jobs.scheduling.following import Reconciliation
-from tasks_app.jobs.scheduling.scheduler import RECONCILE_EVERY_SECONDS
+from tasks_app.jobs.scheduling.following import PASS_EVERY_SECONDS, Reconciliation
 
 
 class Ours(Adapter):
@@ -23,8 +22,8 @@ class Ours(Adapter):
         return slot is not None and slot.minute == int(schedule.crontab.minute)
 
     def sweep_every_seconds(self) -> float:
-        """From the end of a pass to the next."""
-        return RECONCILE_EVERY_SECONDS
+        """From the beginning of a pass to the next."""
+        return PASS_EVERY_SECONDS
 
     def slices(self) -> Iterator[float]:
         """One pass of reconciliation; beat does a slice of it in a tick."""

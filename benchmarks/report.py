@@ -30,10 +30,10 @@ def save_known_seconds(figures: Steady) -> float:
 
 
 def update_known_seconds(figures: Steady) -> float:
-    """The same from what sends no signal. Reconciliation does one slice in a tick, a reload is one tick."""
-    ticks = max(figures.slice_count, 1)
-    working_ms = figures.pass_ms or figures.tick_after_save_ms
-    return figures.sweep_every_seconds + ticks * figures.sleep_seconds + working_ms / 1000
+    """The same from what sends no signal, and has just been looked at. Each tick does a slice of it."""
+    pass_seconds = figures.slice_count * figures.sleep_seconds + figures.pass_ms / 1000
+    last_ms = figures.slice_ms or figures.tick_after_save_ms
+    return max(figures.sweep_every_seconds, pass_seconds) + figures.sleep_seconds + last_ms / 1000
 
 
 ROWS = (

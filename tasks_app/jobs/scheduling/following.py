@@ -24,6 +24,7 @@ from tasks_app.jobs.models import NextSlot, Pause, SchedulePolicy
 from tasks_app.jobs.scheduling import ledger, slot_runs, timing
 
 SLICE = 5000
+PASS_EVERY_SECONDS = 15.0
 
 TIMES = {
     CrontabSchedule: "crontab",
@@ -58,6 +59,18 @@ class Reconciliation:
     def __init__(self) -> None:
         """Start before the first schedule."""
         self._after_pk = 0
+        self._next_pass_at = 0.0
+
+    def keep_up(self, seconds: float) -> None:
+        """Do the next slice of a pass. Passes begin every so often, or when the last one is complete.
+
+        ``seconds`` are those of a clock that is never set.
+        """
+        if seconds < self._next_pass_at and not self._after_pk:
+            return
+        if not self._after_pk:
+            self._next_pass_at = seconds + PASS_EVERY_SECONDS
+        self.step()
 
     def step(self) -> bool:
         """Follow what has changed in the next slice; returns whether the pass is complete."""

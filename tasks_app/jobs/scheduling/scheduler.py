@@ -25,7 +25,6 @@ from tasks_app.jobs.scheduling.following import Reconciliation
 logger = logging.getLogger(__name__)
 
 LONGEST_SLEEP_SECONDS = 1.0
-RECONCILE_EVERY_SECONDS = 15.0
 # After a broker's refusal, so that a broker that hangs does not keep beat from recording slots.
 BROKER_REST_SECONDS = 5.0
 # Before it looks again at what it could not take.
@@ -60,7 +59,6 @@ class Scheduler(beat.Scheduler):
             float(self.max_interval or 0) or LONGEST_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS
         )
         self._reconciliation = Reconciliation()
-        self._reconcile_at = 0.0
         self._publish_at = 0.0
         self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
         self._database = _Part("database")
@@ -101,7 +99,7 @@ class Scheduler(beat.Scheduler):
         ledger.expire(now)
         rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
-        self._reconcile()
+        self._reconciliation.keep_up(time.monotonic())
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
         return 0.0 if is_busy else self._seconds_to_sleep(now)
 
@@ -118,10 +116,6 @@ class Scheduler(beat.Scheduler):
             return 0
         self._broker.is_up()
         return published
-
-    def _reconcile(self) -> None:
-        if time.monotonic() >= self._reconcile_at and self._reconciliation.step():
-            self._reconcile_at = time.monotonic() + RECONCILE_EVERY_SECONDS
 
     def _seconds_to_sleep(self, ticked_at: datetime) -> float:
         moments = [moment for moment in (ledger.next_due_at(), publisher.next_publish_after()) if moment]

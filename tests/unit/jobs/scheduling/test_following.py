@@ -193,6 +193,25 @@ def test_a_change_of_the_options_moves_no_slot() -> None:
     assert '"level": 2' in NextSlot.objects.get().work
 
 
+def test_a_pass_begins_every_so_often_and_goes_on_with_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SLICE", 1)
+    last = [hourly(f"{number}") for number in range(3)][-1]
+    reconciliation = following.Reconciliation()
+
+    def seconds_until_seen(since: int) -> int:
+        NextSlot.objects.filter(schedule=last).delete()
+        for second in range(since, since + 100):
+            reconciliation.keep_up(second)
+            if NextSlot.objects.filter(schedule=last).exists():
+                return second - since
+        raise AssertionError("never seen")
+
+    assert seconds_until_seen(0) == 2
+    # The pass that began at 0 is complete at 3; the next begins at 15.
+    assert seconds_until_seen(3) == 15 + 2 - 3
+    assert seconds_until_seen(18) == 30 + 2 - 18
+
+
 def test_a_policy_that_was_deleted_is_made_again() -> None:
     hourly()
     SchedulePolicy.objects.all().delete()
