@@ -49,8 +49,9 @@ def publish(runs: Sequence[Run]) -> None:
     try:
         with current_app.producer_or_acquire() as producer, producer.batch():
             sender = Sender(producer)
+            shown = _Shown()
             for run in runs:
-                _send(run, sender)
+                _send(run, sender, shown)
     except _broker_errors() as error:
         cause = error.__cause__ or error
         raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
@@ -106,13 +107,23 @@ def _is_known(run: Run) -> bool:
     return run.job in registry.all_jobs() or "." in run.job
 
 
-def _send(run: Run, sender: Sender) -> None:
+class _Shown(dict[tuple[str, int], dict[str, Any]]):
+    """The options of runs without secrets; runs of one tick share theirs, which are then masked once."""
+
+    def of(self, run: Run) -> dict[str, Any]:
+        key = (run.job, id(run.options))
+        if key not in self:
+            self[key] = secrets.masked(run.job, run.options)
+        return self[key]
+
+
+def _send(run: Run, sender: Sender, shown: _Shown) -> None:
     job = registry.all_jobs().get(run.job)
     message: dict[str, Any] = {
         "task_id": str(run.pk),
         "args": run.args,
         "kwargs": run.options,
-        "shown": secrets.masked(run.job, run.options),
+        "shown": shown.of(run),
         **_routing(run.schedule),
     }
     if job is None:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import DatabaseError, transaction
-from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.models import NextSlot, Run, SchedulePolicy, Status
@@ -51,8 +50,6 @@ def record_due(now: datetime) -> Recorded:
         rows = list(due.select_for_update(skip_locked=True)[:BATCH])
         runs = _settle(rows, now)
     queued = [run for run in runs if run.status == Status.QUEUED]
-    # Outside the transaction: whoever edits a schedule locks it before its next slot, this locks it after.
-    _count_runs(queued, now)
     return Recorded(due_count=len(rows), queued=queued)
 
 
@@ -144,11 +141,3 @@ def _complete_policies(schedules: Iterable[PeriodicTask]) -> None:
     for schedule in missing:
         schedule.policy = SchedulePolicy(schedule=schedule)
     SchedulePolicy.objects.bulk_create([schedule.policy for schedule in missing], ignore_conflicts=True)
-
-
-def _count_runs(runs: Sequence[Run], now: datetime) -> None:
-    """Keep django-celery-beat's own figures for those who read them."""
-    schedule_ids = {run.schedule_id for run in runs}
-    PeriodicTask.objects.filter(pk__in=schedule_ids).update(
-        last_run_at=now, total_run_count=F("total_run_count") + 1
-    )

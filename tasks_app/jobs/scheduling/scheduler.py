@@ -21,6 +21,7 @@ from tasks_app.jobs.running.process import process_by_hand
 from tasks_app.jobs.running.watch import Watch
 from tasks_app.jobs.scheduling import ledger
 from tasks_app.jobs.scheduling.following import Reconciliation
+from tasks_app.jobs.scheduling.run_counts import RunCounts
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Scheduler(beat.Scheduler):
             float(self.max_interval or 0) or LONGEST_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS
         )
         self._reconciliation = Reconciliation()
+        self._counts = RunCounts()
         self._publish_at = 0.0
         self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
         self._database = _Part("database")
@@ -85,7 +87,11 @@ class Scheduler(beat.Scheduler):
         return seconds
 
     def sync(self) -> None:
-        """Nothing to write back."""
+        """Write the figures that are left, at the end; beat calls it now and then as well."""
+        try:
+            self._counts.write()
+        except (DatabaseError, InterfaceError) as error:
+            self._database.is_down(error)
 
     @property
     def info(self) -> str:
@@ -100,7 +106,10 @@ class Scheduler(beat.Scheduler):
         rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
         self._reconciliation.keep_up(time.monotonic())
+        self._counts.add(recorded.queued, now)
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
+        if self._counts.is_full or not is_busy:
+            self._counts.write()
         return 0.0 if is_busy else self._seconds_to_sleep(now)
 
     def _publish(self, runs: list[Run], now: datetime) -> int:

@@ -294,13 +294,6 @@ def test_a_task_of_another_service_is_trusted_to_exist() -> None:
     assert Run.objects.get().job == "billing.tasks.close_month"
 
 
-def test_django_celery_beats_own_figures_are_kept() -> None:
-    schedule = hourly(handled_until=NOON - MINUTE)
-    ledger.record_due(NOON)
-    schedule.refresh_from_db()
-    assert (schedule.last_run_at, schedule.total_run_count) == (NOON, 1)
-
-
 def test_a_missing_policy_is_made_good() -> None:
     hourly(handled_until=NOON - MINUTE)
     SchedulePolicy.objects.all().delete()

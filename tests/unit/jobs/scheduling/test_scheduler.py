@@ -9,6 +9,7 @@ import pytest
 import time_machine
 from celery import current_app
 from django.db import OperationalError
+from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from tasks_app.jobs.models import NextSlot, Run, Trigger
@@ -48,6 +49,30 @@ def test_a_tick_records_and_publishes_what_is_due(scheduler: Scheduler, publishe
     hourly(handled_until=NOON - MINUTE)
     scheduler.tick()
     assert published == [Run.objects.get()]
+
+
+def test_django_celery_beats_own_figures_are_kept(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedules = [hourly(f"{number}", handled_until=NOON - MINUTE) for number in range(2)]
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    figures = PeriodicTask.objects.order_by("pk").values_list("last_run_at", "total_run_count")
+    scheduler.tick()
+    # A full batch: there is more to do than to count.
+    assert list(figures.all()) == [(None, 0)] * 2
+    scheduler.tick()
+    scheduler.tick()
+    assert list(figures.all()) == [(NOON + timedelta(seconds=1), 1)] * len(schedules)
+
+
+def test_a_beat_that_ends_writes_the_figures_that_are_left(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hourly(handled_until=NOON - MINUTE)
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    scheduler.tick()
+    scheduler.close()
+    assert PeriodicTask.objects.get().total_run_count == 1
 
 
 def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, published: list[Run]) -> None:
