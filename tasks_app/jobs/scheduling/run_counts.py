@@ -13,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.models import Run
 
-MOST = 10_000
+MOST = 20_000
 
 
 class RunCounts:
