@@ -4,7 +4,6 @@ Editing, adding and pausing are rights of their own, checked in every view. What
 is asked while somebody types, is posted. Without JavaScript the page does the same in more steps.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +30,6 @@ from tasks_app.jobs.admin import (
     schedule_history,
     schedule_preview,
     schedule_state,
-    schedule_values,
     trail,
 )
 from tasks_app.jobs.admin.asked_numbers import number_in
@@ -108,12 +106,6 @@ class SchedulePages(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-b
             **(extra_context or {}),
         }
         return TemplateResponse(request, self.object_history_template, context)
-
-    def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> None:
-        """What is deleted leaves its values in the trail."""
-        for schedule in queryset:
-            old = schedule_values.values_of(schedule, schedule_values.policy_of(schedule))
-            trail.edited(request.user, schedule, schedule_values.changes(old, None), verb="deleted")
 
     @method_decorator([require_POST, sensitive_post_parameters()])
     def preview_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:

@@ -64,7 +64,7 @@ class Row:
 
 def of(schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool) -> dict[int, Row]:
     """A row for each of the schedules, by its key."""
-    unreadable = _read_times(schedules)
+    unreadable = unreadable_of(schedules)
     ids = [schedule.pk for schedule in schedules]
     pauses = _pauses(ids, now)
     runs = latest_runs.of_schedules(ids, RUNS_SHOWN) if with_runs else {}
@@ -83,8 +83,8 @@ def of(schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool) -> 
     }
 
 
-def _read_times(schedules: Sequence[PeriodicTask]) -> set[int]:
-    """Read the times of all of them; returns the keys of those that cannot be read."""
+def unreadable_of(schedules: Sequence[PeriodicTask]) -> set[int]:
+    """Read the times of all of them; returns the keys of those whose times cannot be read."""
     try:
         prefetch_related_objects(schedules, *KINDS)
     except UNREADABLE:

@@ -8,12 +8,13 @@ from django.contrib import admin
 from django_celery_beat.models import PeriodicTask
 
 from tasks_app.jobs.admin.schedule_actions import ScheduleActions
+from tasks_app.jobs.admin.schedule_deletion import ScheduleDeletion
 from tasks_app.jobs.admin.schedule_list import ScheduleList
 from tasks_app.jobs.admin.schedule_pages import SchedulePages
 from tasks_app.jobs.scheduling import following
 
 
-class ScheduleAdmin(SchedulePages, ScheduleActions, ScheduleList):
+class ScheduleAdmin(SchedulePages, ScheduleActions, ScheduleDeletion, ScheduleList):
     """Where schedules are looked at, acted upon and edited."""
 
 

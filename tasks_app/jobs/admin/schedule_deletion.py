@@ -1,0 +1,49 @@
+"""Deleting schedules: the trail keeps what each was, and one whose times cannot be read goes as well."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django_celery_beat.admin import PeriodicTaskAdmin
+from django_celery_beat.models import PeriodicTask
+
+from tasks_app.jobs.admin import schedule_rows, schedule_values, trail
+from tasks_app.jobs.scheduling.timing import KINDS
+
+
+class ScheduleDeletion(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
+    """Django's own pages for it, whose texts read each schedule's times."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
+        """Without joining the times: one that cannot be read would hide its schedule."""
+        found: QuerySet[PeriodicTask] = super().get_queryset(request).select_related(None)
+        return found
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> PeriodicTask | None:
+        """The schedule, with a text."""
+        found = super().get_object(request, object_id, from_field)
+        return _with_texts([found])[0] if found else None
+
+    def get_deleted_objects(self, objs: Iterable[PeriodicTask], request: HttpRequest) -> Any:
+        """What goes with them."""
+        return super().get_deleted_objects(_with_texts(objs), request)
+
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> None:
+        """What is deleted leaves its values in the trail."""
+        for schedule in _with_texts(queryset):
+            old = schedule_values.values_of(schedule, schedule_values.policy_of(schedule))
+            trail.edited(request.user, schedule, schedule_values.changes(old, None), verb="deleted")
+
+
+def _with_texts(schedules: Iterable[PeriodicTask]) -> list[PeriodicTask]:
+    """The schedules; those whose times cannot be read as if they had none."""
+    found = list(schedules)
+    unreadable = schedule_rows.unreadable_of(found)
+    for schedule in found:
+        if schedule.pk in unreadable:
+            for kind in KINDS:
+                setattr(schedule, kind, None)
+    return found
