@@ -4,9 +4,10 @@ They are warnings: an error would keep every other command from running, jobs by
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -18,7 +19,9 @@ from django_celery_beat.models import PeriodicTask
 from tasks_app.jobs.defining import arguments, declared_values, registry, secrets
 from tasks_app.jobs.defining.arguments import option_names
 from tasks_app.jobs.defining.declaration import JobDeclaration
-from tasks_app.jobs.scheduling import declared, slot_runs
+from tasks_app.jobs.scheduling import declared, slot_runs, timing
+
+SCHEDULES_AT_ONCE = 1000
 
 
 @register()
@@ -163,6 +166,29 @@ class _Judge:
 
 
 def _stored_schedules() -> Iterator[CheckMessage]:
+    yield from _what_they_start()
+    yield from _when_they_do()
+
+
+def _when_they_do() -> Iterator[CheckMessage]:
+    names = dict(PeriodicTask.objects.filter(enabled=True).order_by("pk").values_list("pk", "name"))
+    for batch in _batched(names, SCHEDULES_AT_ONCE):
+        loaded = timing.load(batch)
+        for pk in batch:
+            schedule = loaded.schedules.get(pk)
+            if reason := timing.why_broken(schedule) if schedule else loaded.unreadable.get(pk):
+                text = f"The schedule {names[pk]!r} is broken: {reason}"
+                hint = "It starts nothing. Mend its times in the admin, or switch it off there."
+                yield checks.Warning(text, hint=hint, id="jobs.W010")
+
+
+def _batched(keys: Iterable[int], size: int) -> Iterator[list[int]]:
+    remaining = iter(keys)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def _what_they_start() -> Iterator[CheckMessage]:
     judge = _Judge()
     # Their values alone: a schedule whose times cannot be read would hide the others.
     enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")

@@ -75,7 +75,7 @@ def _run(
     worker = worker_process(task.request.hostname, os.getpid())
     with _back_to_the_queue_without_database(job):
         run = dispatch.receive(str(task.request.id), partial(_request, task, job, options))
-        ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args))
+        ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args, options))
     if ended is None or not Status(ended.run.status).is_final:
         # Taken, over, waiting, or to be tried again: somebody else brings the result.
         raise Ignore
@@ -111,13 +111,21 @@ def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -
     )
 
 
-def _refusal(args: tuple[Any, ...]) -> str:
+def _refusal(args: tuple[Any, ...], options: dict[str, Any]) -> str:
     if not args:
-        return ""
+        return _refusal_of_numbers(options)
     return (
         f"A job takes its options by name, not by position: {json.dumps(args)}. "
         "Give them as keyword arguments, positionals of the command by their name."
     )
+
+
+def _refusal_of_numbers(options: dict[str, Any]) -> str:
+    try:
+        json.dumps(options, allow_nan=False)
+    except ValueError:
+        return "NaN and infinity are no numbers in JSON. Give a number, or null."
+    return ""
 
 
 register_all()

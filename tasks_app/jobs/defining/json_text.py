@@ -16,9 +16,11 @@ def read(text: str) -> Any:
     if _depth(value) > DEEPEST:
         raise ValueError(_TOO_DEEP)
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
         raise ValueError("it holds half of a character (a lone surrogate)") from error
+    except ValueError as error:
+        raise ValueError("it holds a number that is too large") from error
     return value
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from math import isfinite
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -125,6 +126,9 @@ def storable(value: Any) -> Any:
     match value:
         case str():
             return readable(value)
+        case float() if not isfinite(value):
+            # No JSON has it.
+            return str(value)
         case dict():
             return {readable(key): storable(each) for key, each in value.items()}
         case list() | tuple():

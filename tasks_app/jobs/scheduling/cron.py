@@ -21,7 +21,7 @@ from cronsim import CronSim
 
 from tasks_app.jobs.scheduling import wallclock
 from tasks_app.jobs.scheduling.cron_expression import ParsedCron, parse
-from tasks_app.jobs.scheduling.rule import Rule
+from tasks_app.jobs.scheduling.rule import Rule, RuleError
 
 _MINUTE = timedelta(minutes=1)
 
@@ -32,9 +32,12 @@ class Cron(Rule):
 
     expression: str
     zone: ZoneInfo
+    """A row whose zone is empty in the database gives None: that is refused."""
 
     def __post_init__(self) -> None:
         parse(self.expression)
+        if not isinstance(self.zone, ZoneInfo):
+            raise RuleError(f"the time zone is {self.zone or 'empty'}", field="time zone")
 
     @property
     def parsed(self) -> ParsedCron:

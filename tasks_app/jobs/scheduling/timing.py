@@ -126,6 +126,17 @@ def rule_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Rule:
     return Clocked(at=schedule.clocked.clocked_time)
 
 
+def why_broken(schedule: PeriodicTask) -> str:
+    """Why the times or the policy cannot be evaluated; empty where they can."""
+    policy = getattr(schedule, "policy", None) or SchedulePolicy(schedule=schedule)
+    try:
+        rule_of(schedule, policy)
+        policy_of(policy)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def window_of(schedule: PeriodicTask) -> Window:
     """The part of the rule's slots that the schedule uses."""
     return Window(start_time=schedule.start_time, expires=schedule.expires, one_off=schedule.one_off)

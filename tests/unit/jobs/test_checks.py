@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage
+from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from pytest_django import Settings
 
 from tasks_app.jobs import checks
 from tasks_app.jobs.defining.declaration import Schedule
+from tests.unit.jobs.scheduling.builders import hourly
 
 
 def messages_of(found: list[CheckMessage]) -> dict[str, str]:
@@ -162,3 +164,25 @@ def test_a_schedule_that_can_start_nothing_is_named(task: str, kwargs: str, said
 def test_what_is_switched_off_may_be_broken() -> None:
     stored("probes.gone", "{", enabled=False)
     assert checks.check_schedules(databases=["default"]) == []
+
+
+@pytest.mark.django_db
+def test_a_schedule_whose_times_cannot_be_evaluated_is_named() -> None:
+    hourly("minute", minute="77")
+    hourly("zone")
+    hourly("good")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_celery_beat_crontabschedule SET timezone = '' WHERE id = %s",
+            [PeriodicTask.objects.get(name="zone").crontab_id],
+        )
+    PeriodicTask.objects.bulk_create([PeriodicTask(name="none", task="probes.probe")])
+    found = [message.msg for message in checks.check_schedules(databases=["default"])]
+    assert [text.partition(" is broken: ")[0] for text in found] == [
+        "The schedule 'minute'",
+        "The schedule 'zone'",
+        "The schedule 'none'",
+    ]
+    assert "minute: 77" in found[0]
+    assert "time zone is empty" in found[1]
+    assert "it has none" in found[2]

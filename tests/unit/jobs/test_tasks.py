@@ -79,6 +79,13 @@ def test_positional_arguments_fail_the_run_with_a_hint() -> None:
     assert Run.objects.get().exit_code == 2
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_fails_the_run_with_a_hint(number: float) -> None:
+    with pytest.raises(JobFailedError, match="NaN and infinity are no numbers in JSON"):
+        deliver(str(uuid.uuid4()), level=number)
+    assert Run.objects.get().exit_code == 2
+
+
 def test_a_message_of_django_celery_beats_scheduler_names_its_schedule() -> None:
     every = IntervalSchedule.objects.create(every=1, period="days")
     schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every)

@@ -22,11 +22,14 @@ from tasks_app.jobs.running import again, overlap
 from tasks_app.jobs.running.outcome import INTERRUPTED_EXIT_CODE
 from tasks_app.jobs.running.process import operating_system_user
 
+LONGEST_NUMBER = 9
+
 
 def positive(text: str) -> int:
-    """An argparse type: a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    """An argparse type: a whole number of at least 1, and one that a database can count to."""
+    if not text.isdecimal() or len(text) > LONGEST_NUMBER or int(text) < 1:
+        most = "9" * LONGEST_NUMBER
+        raise ArgumentTypeError(f"{text[:50]!r} is not a whole number from 1 to {most}")
     return int(text)
 
 

@@ -29,6 +29,7 @@ def test_what_json_can_say_is_taken(value: object) -> None:
         (r'{"\ud800": 1}', "half of a character"),
         (r'["\udfff"]', "half of a character"),
         ('{"a": NaN}', "NaN is no number"),
+        ('{"a": 1e400}', "a number that is too large"),
         ("{", "line 1 column 2"),
     ],
 )

@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime
 from itertools import islice
+from typing import cast
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from tasks_app.jobs.scheduling.slots import (
+    Cron,
     RuleError,
     count_slots,
     next_slot,
@@ -322,3 +325,9 @@ def test_a_cron_is_judged_when_it_is_made() -> None:
 
 def test_at_the_end_of_the_calendar_there_are_no_more_slots() -> None:
     assert next_slot(cron("0 0 1 1 *"), utc("9999-06-01")) is None
+
+
+def test_an_empty_zone_is_refused() -> None:
+    # Nothing would ever be due in it, and the search for it would never end.
+    with pytest.raises(RuleError, match="the time zone is empty"):
+        Cron(expression="* * * * *", zone=cast("ZoneInfo", None))

@@ -245,3 +245,12 @@ def test_a_fixture_is_loaded_and_followed_later(tmp_path: object) -> None:
     call_command("loaddata", path, verbosity=0)
     reconcile()
     assert NextSlot.objects.get().slot == NOON + HOUR
+
+
+def test_an_empty_zone_breaks_its_schedule_and_no_other() -> None:
+    odd = hourly("odd")
+    good = hourly("good")
+    CrontabSchedule.objects.filter(pk=odd.crontab_id).update(timezone="")
+    reconcile()
+    assert "the time zone is empty" in NextSlot.objects.get(schedule=odd).broken
+    assert NextSlot.objects.get(schedule=good).slot == NOON + HOUR

@@ -90,7 +90,9 @@ def test_an_unknown_job_is_an_error_that_names_the_jobs() -> None:
         listed("--job", "porbe")
 
 
-@pytest.mark.parametrize("arguments", [["--limit", "0"], ["--limit", "many"], ["--status", "good"]])
+@pytest.mark.parametrize(
+    "arguments", [["--limit", "0"], ["--limit", "9" * 30], ["--limit", "many"], ["--status", "good"]]
+)
 def test_bad_filters_are_refused_by_the_parser(arguments: list[str]) -> None:
     with pytest.raises(CommandError, match=rf"argument {arguments[0]}: "):
         listed(*arguments)
