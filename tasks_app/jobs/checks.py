@@ -4,10 +4,9 @@ They are warnings: an error would keep every other command from running, jobs by
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -20,8 +19,6 @@ from tasks_app.jobs.defining import arguments, declared_values, registry, secret
 from tasks_app.jobs.defining.arguments import option_names
 from tasks_app.jobs.defining.declaration import JobDeclaration
 from tasks_app.jobs.scheduling import declared, slot_runs, timing
-
-SCHEDULES_AT_ONCE = 1000
 
 
 @register()
@@ -171,21 +168,11 @@ def _stored_schedules() -> Iterator[CheckMessage]:
 
 
 def _when_they_do() -> Iterator[CheckMessage]:
-    names = dict(PeriodicTask.objects.filter(enabled=True).order_by("pk").values_list("pk", "name"))
-    for batch in _batched(names, SCHEDULES_AT_ONCE):
-        loaded = timing.load(batch)
-        for pk in batch:
-            schedule = loaded.schedules.get(pk)
-            if reason := timing.why_broken(schedule) if schedule else loaded.unreadable.get(pk):
-                text = f"The schedule {names[pk]!r} is broken: {reason}"
-                hint = "It starts nothing. Mend its times in the admin, or switch it off there."
-                yield checks.Warning(text, hint=hint, id="jobs.W010")
-
-
-def _batched(keys: Iterable[int], size: int) -> Iterator[list[int]]:
-    remaining = iter(keys)
-    while batch := list(islice(remaining, size)):
-        yield batch
+    for name, schedule, unreadable in timing.each_enabled("pk"):
+        if reason := timing.why_broken(schedule) if schedule else unreadable:
+            text = f"The schedule {name!r} is broken: {reason}"
+            hint = "It starts nothing. Mend its times in the admin, or switch it off there."
+            yield checks.Warning(text, hint=hint, id="jobs.W010")
 
 
 def _what_they_start() -> Iterator[CheckMessage]:

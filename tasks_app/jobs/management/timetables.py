@@ -138,19 +138,13 @@ def _named(name: str, zone: ZoneInfo | None, warn: Warn) -> Timetable:
 
 def _enabled(zone: ZoneInfo | None, warn: Warn) -> Iterator[Timetable]:
     """In the order of names; what is broken is left out, with a warning."""
-    names = dict(PeriodicTask.objects.filter(enabled=True).order_by("name").values_list("pk", "name"))
-    ids = list(names)
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
-        loaded = timing.load(batch)
-        for pk in batch:
-            try:
-                if pk in loaded.unreadable:
-                    raise _BrokenError(loaded.unreadable[pk])
-                if pk in loaded.schedules:
-                    yield _timetable(loaded.schedules[pk], zone)
-            except _BrokenError as error:
-                warn(_broken(names[pk], str(error)))
+    for name, schedule, unreadable in timing.each_enabled("name"):
+        try:
+            if schedule is None:
+                raise _BrokenError(unreadable)
+            yield _timetable(schedule, zone)
+        except _BrokenError as error:
+            warn(_broken(name, str(error)))
 
 
 def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:

@@ -11,6 +11,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from tasks_app.jobs.management import timetables
 from tasks_app.jobs.models import Pause, SchedulePolicy
+from tasks_app.jobs.scheduling import timing
 from tests.unit.jobs.scheduling.moments import utc
 
 HOURLY = ["--cron", "0 * * * *"]
@@ -219,6 +220,7 @@ def test_all_enabled_schedules_together_are_in_the_order_of_time() -> None:
 @pytest.mark.django_db
 def test_however_many_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timetables, "BATCH", 2)
+    monkeypatch.setattr(timing, "READ_AT_ONCE", 2)
     schedules = [scheduled(f"{number}") for number in range(5)]
     Pause.objects.create(schedule=schedules[4], since=utc("2026-04-01"))
     stdout, _ = told("--from", "2026-05-01T00:00", "--to", "2026-05-01T00:01")
