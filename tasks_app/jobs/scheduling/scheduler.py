@@ -102,11 +102,11 @@ class Scheduler(beat.Scheduler):
         """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
         self._presence.show(now)
         recorded = ledger.record_due(now)
+        self._counts.add(recorded.queued, now)
         ledger.expire(now)
         rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
         self._reconciliation.keep_up(time.monotonic())
-        self._counts.add(recorded.queued, now)
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
         if self._counts.is_full or not is_busy:
             self._counts.write()
