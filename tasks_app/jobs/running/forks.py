@@ -1,4 +1,4 @@
-"""A worker's main process and the database: it forks children at any time, and threads of it write rows.
+"""Threads that use the database in a process that forks: a worker's main one, or that of a job.
 
 A SQLite connection must not be carried over a fork (https://www.sqlite.org/howtocorrupt.html, section 2.6):
 the child takes the locks of the connection that it inherits for its own, and what it writes from then on is
@@ -10,10 +10,11 @@ not touch them: a fork does not wait for a server that hangs.
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tasks_app.jobs.running.hygiene import close_connections
@@ -24,14 +25,19 @@ REST_SECONDS = 0.3
 
 
 class _Gate:
-    """Any number of threads inside, or one that forks."""
+    """Any number of threads inside, or one that forks; while one wants to fork, nobody else comes in.
+
+    Otherwise threads that go in by turns could keep a fork waiting until its patience ends.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._inside = 0
+        self._forking = 0
 
     def enter(self) -> None:
         with self._changed:
+            self._changed.wait_for(lambda: not self._forking, timeout=LONGEST_WAIT_SECONDS)
             self._inside += 1
 
     def leave(self) -> None:
@@ -41,14 +47,17 @@ class _Gate:
 
     def close(self) -> None:
         self._changed.acquire()
+        self._forking += 1
         self._changed.wait_for(lambda: not self._inside, timeout=LONGEST_WAIT_SECONDS)
 
     def open(self) -> None:
+        self._forking -= 1
+        self._changed.notify_all()
         self._changed.release()
 
     def renew(self) -> None:
         # In the child, the threads that may be inside are not there.
-        self._changed, self._inside = threading.Condition(), 0
+        self._changed, self._inside, self._forking = threading.Condition(), 0, 0
 
 
 _gate = _Gate()
@@ -61,15 +70,36 @@ def between_forks() -> Iterator[None]:
     close_connections()
     usual = {alias: connections[alias] for alias in connections}
     _gate.enter()
-    for alias, connection in usual.items():
-        connections[alias] = _impatient(connection)
+    for alias, patient in usual.items():
+        connections[alias] = _impatient(patient)
     try:
         yield
+    except BaseException as error:
+        _let_go_of_cursors(error)
+        raise
     finally:
         close_connections()
-        for alias, connection in usual.items():
-            connections[alias] = connection
+        for alias, patient in usual.items():
+            connections[alias] = patient
         _gate.leave()
+
+
+@contextmanager
+def sqlite_between_forks() -> Iterator[None]:
+    """As ``between_forks`` for SQLite; another database's connection is kept, and no fork waits for it."""
+    with between_forks() if connection.vendor == "sqlite" else nullcontext():
+        yield
+
+
+def _let_go_of_cursors(error: BaseException | None) -> None:
+    """A cursor of a failed statement, in the frames of its error, keeps a closed SQLite connection open.
+
+    Python closes it by ``sqlite3_close_v2``, which waits for the statements; the frames live until the next
+    garbage collection.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def write_between_forks(write: Callable[[], None], *, within_seconds: float) -> None:
@@ -85,10 +115,10 @@ def write_between_forks(write: Callable[[], None], *, within_seconds: float) -> 
         time.sleep(REST_SECONDS)
 
 
-def _impatient(connection: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+def _impatient(patient: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
     """One that does not wait long for other processes' locks; a test's transaction goes on as it is."""
-    if connection.vendor != "sqlite" or connection.in_atomic_block:
-        return connection
-    impatient = connection.copy()
+    if patient.vendor != "sqlite" or patient.in_atomic_block:
+        return patient
+    impatient = patient.copy()
     impatient.settings_dict["OPTIONS"]["timeout"] = SQLITE_PATIENCE_SECONDS
     return impatient

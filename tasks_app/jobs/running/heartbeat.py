@@ -21,6 +21,7 @@ from django.utils import timezone
 from tasks_app.jobs.models import Run, Status
 from tasks_app.jobs.running import attempts, output
 from tasks_app.jobs.running.ending import Ending, Limits
+from tasks_app.jobs.running.forks import sqlite_between_forks
 from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from tasks_app.jobs.running.outcome import Outcome
 
@@ -103,14 +104,16 @@ class Heartbeat:
         """Write what there is to write and, when it is time, look whether somebody wants the run to end."""
         self._log.save_new()
         if time.monotonic() >= self._renew_at:
-            self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
             self._renew()
+            self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
 
     def _run_until_stopped(self) -> None:
         try:
             while not self._stopped.wait(min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)):
                 try:
-                    self.beat()
+                    # A job may fork.
+                    with sqlite_between_forks():
+                        self.beat()
                 except (DatabaseError, InterfaceError) as error:
                     logger.debug("The heartbeat of run %s was not written: %s", self._run.pk, error)
                     connections.close_all()

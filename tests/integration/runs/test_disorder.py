@@ -71,6 +71,11 @@ def test_a_job_that_forks_is_one_run_and_leaves_no_second_worker_behind(running:
     assert [trace.what for trace in traces(running, pk) if trace.pid == daughter] == ["cleanup"]
 
 
+def test_the_children_of_a_job_that_forks_inherit_no_connection_of_its_heartbeat(running: Service) -> None:
+    row = wait_for_end(running, call(running, "forking"))
+    assert (row.status, row.error) == ("succeeded", "")
+
+
 def test_sys_exit_is_the_exit_code(running: Service) -> None:
     row = wait_for_end(running, call(running, "leaving", exit=3))
     assert (row.status, row.exit_code, row.error) == ("failed", 3, "The job exited with code 3.")

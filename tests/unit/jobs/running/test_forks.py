@@ -1,16 +1,23 @@
 """No child inherits a connection that a thread of its parent uses; and nobody waits for ever."""
 
+import gc
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
+import psutil
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections, transaction
+from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from tasks_app.jobs.models import ServiceProcess
 from tasks_app.jobs.running import forks
-from tasks_app.jobs.running.forks import between_forks, write_between_forks
+from tasks_app.jobs.running.forks import between_forks, sqlite_between_forks, write_between_forks
+
+MOST_TURNS = 500
 
 
 @contextmanager
@@ -31,6 +38,32 @@ def a_thread_inside() -> Iterator[threading.Event]:
     finally:
         go.set()
         thread.join()
+
+
+@contextmanager
+def in_a_file(path: str) -> Iterator[None]:
+    """The default database of this thread is a SQLite file."""
+    usual = connections["default"]
+    settings = {**usual.settings_dict, "NAME": path, "OPTIONS": {"transaction_mode": "IMMEDIATE"}}
+    connections["default"] = DatabaseWrapper(settings, "default")
+    try:
+        yield
+    finally:
+        connections["default"] = usual
+
+
+def open_files() -> list[str]:
+    return [file.path for file in psutil.Process().open_files()]
+
+
+@contextmanager
+def garbage_left() -> Iterator[None]:
+    """Nothing is closed only because it happens to be collected."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def exit_code_of_a_child() -> int:
@@ -61,6 +94,33 @@ def test_a_fork_waits_until_no_thread_uses_the_database() -> None:
     assert exit_code_of_a_child() == 7
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_threads_that_are_inside_by_turns_do_not_keep_a_fork_waiting() -> None:
+    threads: list[threading.Thread] = []
+    is_forked = threading.Event()
+
+    def begin() -> threading.Event:
+        is_inside = threading.Event()
+        threads.append(threading.Thread(target=go_in, args=[is_inside]))
+        threads[-1].start()
+        return is_inside
+
+    def go_in(is_inside: threading.Event) -> None:
+        with between_forks():
+            is_inside.set()
+            if not is_forked.is_set() and len(threads) < MOST_TURNS:
+                # The next one comes in before this one leaves, unless a fork is first.
+                begin().wait(0.5)
+
+    assert begin().wait(30)
+    assert exit_code_of_a_child() == 7
+    turns = len(threads)
+    is_forked.set()
+    for thread in threads:
+        thread.join()
+    assert turns < MOST_TURNS
+
+
 def test_who_hangs_inside_keeps_nobody_else_out() -> None:
     with a_thread_inside(), a_thread_inside():
         pass
@@ -83,6 +143,39 @@ def test_inside_sqlite_is_not_waited_for_long_and_outside_as_usual() -> None:
             assert connection.settings_dict["OPTIONS"]["timeout"] == forks.SQLITE_PATIENCE_SECONDS
         ServiceProcess.objects.exists()
     assert connection.settings_dict["OPTIONS"].get("timeout") == usual
+
+
+@pytest.mark.django_db
+def test_a_statement_that_failed_does_not_keep_its_connection_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "SQLITE_PATIENCE_SECONDS", 0)
+    path = str(tmp_path / "db.sqlite3")
+    with in_a_file(path), garbage_left():
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(OperationalError, match="locked"), between_forks(), transaction.atomic():
+                pytest.fail("the database is locked")
+        assert path not in open_files()
+
+
+@pytest.mark.django_db
+def test_sqlite_s_connection_is_closed_in_between(tmp_path: Path) -> None:
+    with in_a_file(path := str(tmp_path / "db.sqlite3")):
+        with sqlite_between_forks():
+            connection.ensure_connection()
+            assert path in open_files()
+        assert path not in open_files()
+
+
+@pytest.mark.django_db
+def test_another_database_s_connection_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DatabaseWrapper, "vendor", "another")
+    with in_a_file(path := str(tmp_path / "db.sqlite3")):
+        with sqlite_between_forks():
+            connection.ensure_connection()
+        assert path in open_files()
+        connection.close()
 
 
 @pytest.mark.django_db
