@@ -15,6 +15,7 @@ from tasks_app.jobs.defining import registry
 from tasks_app.jobs.defining.declaration import Concurrency
 from tasks_app.jobs.models import Run, SchedulePolicy, Status
 from tasks_app.jobs.running import publisher
+from tasks_app.jobs.running.published import publish_interval
 
 
 class OverlapError(Exception):
@@ -88,7 +89,7 @@ def stand_back(run: Run, guard: Guard, now: datetime) -> bool:
             error=describe(holder),
         )
     waiting = Run.objects.filter(pk=run.pk, status=Status.QUEUED)
-    if not waiting.update(concurrency_key=guard.key, publish_after=now + publisher.publish_interval(1)):
+    if not waiting.update(concurrency_key=guard.key, publish_after=now + publish_interval(1)):
         # The message came twice, and the holder may be this very run.
         return False
     if guard.concurrency is Concurrency.REPLACE and holder is not None:

@@ -1,22 +1,18 @@
 """Publishing: queued runs' messages are given to the broker, in batches, as often as it takes.
 
 Whoever takes runs to publish first moves their ``publish_after`` on by a short grace: others leave them alone
-for that time, and take them when it passes without the broker having had them. A run that was published
-comes up again at growing intervals until somebody claims it: a message that Redis lost is published
-again, and a long queue is not flooded with copies.
+for that time, and take them when it passes without the broker having had them. What happens to a run that was
+published is told in ``published``.
 """
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from celery import current_app
-from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -26,12 +22,12 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 from tasks_app.jobs.defining import registry, secrets
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running.messages import Sender
+from tasks_app.jobs.running.published import Published
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
-GRACE_OF_THE_RECORDER = timedelta(seconds=5)
-LONGEST_INTERVAL = timedelta(hours=1)
+GRACE_OF_THE_RECORDER = timedelta(seconds=10)
 
 
 class BrokerDownError(Exception):
@@ -39,23 +35,39 @@ class BrokerDownError(Exception):
 
 
 def publish(runs: Sequence[Run]) -> None:
-    """Give the runs' messages to the broker. Raises BrokerDownError when it did not take them all.
+    """``give`` the runs' messages to the broker, and note it in the ledger. Raises BrokerDownError."""
+    published = Published()
+    note(give(runs), published)
+    published.write()
 
-    A message that arrived although the broker seemed to refuse it is harmless: a run is claimed once.
+
+def give(runs: Sequence[Run]) -> list[Run]:
+    """Give the runs' messages to the broker; returns those whose job is known here. Asks no database.
+
+    Raises BrokerDownError when it did not take them all. A message that arrived although the broker seemed
+    to refuse it is harmless: a run is claimed once.
     """
-    runs = [run for run in runs if _is_known(run)]
-    if not runs:
-        return
+    known = [run for run in runs if _is_known(run)]
+    if not known:
+        return []
     try:
         with current_app.producer_or_acquire() as producer, producer.batch():
             sender = Sender(producer)
             shown = _Shown()
-            for run in runs:
+            for run in known:
                 _send(run, sender, shown)
     except _broker_errors() as error:
         cause = error.__cause__ or error
         raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
-    _mark_published(runs)
+    return known
+
+
+def note(given: Sequence[Run], published: Published) -> None:
+    """Keep in mind which runs the broker has; an ordinary task is sent, and nobody will claim it."""
+    published.add([run for run in given if _is_job(run)])
+    if ordinary := [run for run in given if not _is_job(run)]:
+        sent = {"status": Status.SENT, "publish_after": None, "finished_at": timezone.now()}
+        _still_queued(ordinary).update(**sent)
 
 
 def try_to_publish(runs: Sequence[Run]) -> None:
@@ -82,13 +94,6 @@ def next_publish_after() -> datetime | None:
     return queued.order_by("publish_after").values_list("publish_after", flat=True).first()
 
 
-def publish_interval(publish_count: int) -> timedelta:
-    """How long a run that was published so often is left alone."""
-    doublings = min(max(publish_count - 1, 0), 10)
-    first = timedelta(seconds=settings.REPUBLISH_AFTER_SECONDS)
-    return min(first * (1 << doublings), LONGEST_INTERVAL)
-
-
 def _take_due(now: datetime) -> list[Run]:
     due = Run.objects.filter(status=Status.QUEUED, publish_after__lte=now)
     if not due.exists():
@@ -104,7 +109,7 @@ def _take_due(now: datetime) -> list[Run]:
 
 def _is_known(run: Run) -> bool:
     """A job that this process has not heard of is left to one started since; tasks have dotted names."""
-    return run.job in registry.all_jobs() or "." in run.job
+    return _is_job(run) or "." in run.job
 
 
 class _Shown(dict[tuple[str, int], dict[str, Any]]):
@@ -154,23 +159,8 @@ def _headers(schedule: PeriodicTask) -> dict[str, Any]:
     return {**headers, "periodic_task_name": schedule.name}
 
 
-def _mark_published(runs: Sequence[Run]) -> None:
-    """Jobs come up again until they are claimed; an ordinary task has nobody to claim it, and is sent."""
-    now = timezone.now()
-    is_job = registry.all_jobs().__contains__
-    for attempt, count, group in _grouped(run for run in runs if is_job(run.job)):
-        # One that failed meanwhile has a later attempt, and its own time to begin it.
-        same = _still_queued(group).filter(attempt=attempt)
-        same.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
-    ordinary = [run for run in runs if not is_job(run.job)]
-    if ordinary:
-        _still_queued(ordinary).update(status=Status.SENT, publish_after=None, finished_at=now)
-
-
-def _grouped(runs: Iterable[Run]) -> Iterator[tuple[int, int, list[Run]]]:
-    key = attrgetter("attempt", "publish_count")
-    for (attempt, count), group in groupby(sorted(runs, key=key), key):
-        yield attempt, count, list(group)
+def _is_job(run: Run) -> bool:
+    return run.job in registry.all_jobs()
 
 
 def _still_queued(runs: Sequence[Run]) -> QuerySet[Run]:

@@ -25,6 +25,8 @@ from tasks_app.jobs.scheduling import ledger, slot_runs, timing
 
 SLICE = 5000
 PASS_EVERY_SECONDS = 15.0
+LONGEST_DELAY_SECONDS = 5.0
+"""Of a pass that begins while there is more pressing work."""
 
 TIMES = {
     CrontabSchedule: "crontab",
@@ -59,16 +61,18 @@ class Reconciliation:
     def __init__(self) -> None:
         """Start before the first schedule."""
         self._after_pk = 0
-        self._next_pass_at = 0.0
+        self._next_pass_at: float | None = None
 
-    def keep_up(self, seconds: float) -> None:
+    def keep_up(self, seconds: float, *, is_busy: bool = False) -> None:
         """Do the next slice of a pass. Passes begin every so often, or when the last one is complete.
 
-        ``seconds`` are those of a clock that is never set.
+        ``seconds`` are those of a clock that is never set. Where beat is busy a pass begins a little later.
         """
-        if seconds < self._next_pass_at and not self._after_pk:
-            return
+        if self._next_pass_at is None:
+            self._next_pass_at = seconds
         if not self._after_pk:
+            if seconds < self._next_pass_at + (LONGEST_DELAY_SECONDS if is_busy else 0):
+                return
             self._next_pass_at = seconds + PASS_EVERY_SECONDS
         self.step()
 

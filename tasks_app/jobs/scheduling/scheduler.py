@@ -18,6 +18,7 @@ from django.utils import timezone
 from tasks_app.jobs.models import ProcessKind, Run
 from tasks_app.jobs.running import liveness, presence, publisher, rescue
 from tasks_app.jobs.running.process import process_by_hand
+from tasks_app.jobs.running.published import Published
 from tasks_app.jobs.running.watch import Watch
 from tasks_app.jobs.scheduling import ledger
 from tasks_app.jobs.scheduling.following import Reconciliation
@@ -30,6 +31,8 @@ LONGEST_SLEEP_SECONDS = 1.0
 BROKER_REST_SECONDS = 5.0
 # Before it looks again at what it could not take.
 REST_SECONDS = 0.2
+# Python's own 700 are less than a run and its message take.
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 class _Part:
@@ -61,6 +64,7 @@ class Scheduler(beat.Scheduler):
         )
         self._reconciliation = Reconciliation()
         self._counts = RunCounts()
+        self._published = Published()
         self._publish_at = 0.0
         self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
         self._database = _Part("database")
@@ -69,9 +73,10 @@ class Scheduler(beat.Scheduler):
 
     def setup_schedule(self) -> None:
         """Nothing to set up: the schedules are in the database."""
-        # What is loaded by now stays for good. Thousands of runs at once bring about several full garbage
+        # What is loaded by now stays for good. Thousands of runs at once bring about many garbage
         # collections, and looking at all of it each time would be a tenth of the work.
         gc.freeze()
+        gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round; returns the seconds until the next one is needed."""
@@ -87,8 +92,9 @@ class Scheduler(beat.Scheduler):
         return seconds
 
     def sync(self) -> None:
-        """Write the figures that are left, at the end; beat calls it now and then as well."""
+        """Write what is left, at the end; beat calls it now and then as well."""
         try:
+            self._published.write()
             self._counts.write()
         except (DatabaseError, InterfaceError) as error:
             self._database.is_down(error)
@@ -106,10 +112,8 @@ class Scheduler(beat.Scheduler):
         ledger.expire(now)
         rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
-        self._reconciliation.keep_up(time.monotonic())
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
-        if self._counts.is_full or not is_busy:
-            self._counts.write()
+        self._do_what_can_wait(is_busy=is_busy)
         return 0.0 if is_busy else self._seconds_to_sleep(now)
 
     def _publish(self, runs: list[Run], now: datetime) -> int:
@@ -117,7 +121,7 @@ class Scheduler(beat.Scheduler):
         if time.monotonic() < self._publish_at:
             return 0
         try:
-            publisher.publish(runs)
+            publisher.note(publisher.give(runs), self._published)
             published = publisher.publish_due(now)
         except publisher.BrokerDownError as error:
             self._publish_at = time.monotonic() + BROKER_REST_SECONDS
@@ -125,6 +129,14 @@ class Scheduler(beat.Scheduler):
             return 0
         self._broker.is_up()
         return published
+
+    def _do_what_can_wait(self, *, is_busy: bool) -> None:
+        """While thousands are due their messages come first, for a while."""
+        if self._published.is_pressing or not is_busy:
+            self._published.write()
+        if self._counts.is_full or not is_busy:
+            self._counts.write()
+        self._reconciliation.keep_up(time.monotonic(), is_busy=is_busy)
 
     def _seconds_to_sleep(self, ticked_at: datetime) -> float:
         moments = [moment for moment in (ledger.next_due_at(), publisher.next_publish_after()) if moment]

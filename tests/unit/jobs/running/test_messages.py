@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import current_app, signals
 from celery.app.routes import prepare
 from kombu import Queue
+from kombu.serialization import dumps
 
 from tasks_app.jobs.running.messages import LONGEST_REPR, Sender
 
@@ -14,13 +15,16 @@ TASK_ID = "6d3f5e0a-4a1c-4f0e-9d57-2f6b8f2f9d10"
 
 
 class Recorder:
-    """A producer that keeps what it is to publish."""
+    """A producer that keeps what it is to publish, the body as text."""
 
     def __init__(self) -> None:
         self.connection = current_app.connection_for_write()
         self.published: list[dict[str, Any]] = []
 
     def publish(self, body: Any, **message: Any) -> None:
+        if serializer := message.pop("serializer", None):
+            encoded = dumps(body, serializer=serializer)
+            message["content_type"], message["content_encoding"], body = encoded
         self.published.append({"body": body, **message})
 
 
@@ -72,6 +76,52 @@ def test_a_rule_for_where_tasks_go_is_asked(recorder: Any, monkeypatch: pytest.M
     monkeypatch.setattr(current_app.amqp, "_rtable", rules)
     monkeypatch.setattr(router, "routes", rules)
     assert send(recorder)["routing_key"] == "by rule"
+
+
+def test_messages_that_say_the_same_have_their_own_ids_and_headers(recorder: Any) -> None:
+    sender, ids = Sender(recorder), [TASK_ID, TASK_ID.replace("6", "7")]
+    same: dict[str, Any] = {"args": [], "kwargs": {"level": 2}}
+    for task_id in ids:
+        send(recorder, sender, task_id=task_id, headers={"tenant": task_id}, **same)
+    assert [each["body"] for each in recorder.published] == [recorder.published[0]["body"]] * 2
+    for task_id, each in zip(ids, recorder.published, strict=True):
+        headers = each["headers"]
+        told = (each["correlation_id"], headers["id"], headers["root_id"], headers["tenant"])
+        assert told == (task_id,) * 4
+
+
+def test_messages_that_do_not_say_the_same_are_not_taken_for_it(recorder: Any) -> None:
+    sender, same = Sender(recorder), {"level": 2}
+    send(recorder, sender, kwargs=same, headers={"tenant": "a"})
+    others: list[dict[str, Any]] = [
+        {"kwargs": {"level": 3}},
+        {"kwargs": same, "shown": {"level": "*"}},
+        {"kwargs": same, "ignore_result": False},
+        {"kwargs": same, "priority": 3},
+        {"kwargs": same},
+    ]
+    one, hidden, awaited, urgent, bare = (send(recorder, sender, **each) for each in others)
+    assert '"level": 3' in one["body"]
+    assert hidden["headers"]["kwargsrepr"] == "{'level': '*'}"
+    assert awaited["headers"]["ignore_result"] is False
+    assert urgent["priority"] == 3
+    assert "tenant" not in bare["headers"]
+
+
+def test_who_wants_to_be_told_of_messages_is_told_of_each(recorder: Any) -> None:
+    told: list[Any] = []
+
+    def listen(sender: str, headers: dict[str, Any], **kwargs: Any) -> None:
+        headers["seen"] = len(told)
+        told.append(headers["id"])
+
+    sender, same, ids = Sender(recorder), {"level": 2}, [TASK_ID, TASK_ID.replace("6", "7")]
+    signals.before_task_publish.connect(listen)
+    try:
+        seen = [send(recorder, sender, kwargs=same, task_id=each)["headers"]["seen"] for each in ids]
+    finally:
+        signals.before_task_publish.disconnect(listen)
+    assert (seen, told) == ([0, 1], ids)
 
 
 def test_nobody_waits_for_a_result(recorder: Any) -> None:

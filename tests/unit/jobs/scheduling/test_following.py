@@ -212,6 +212,20 @@ def test_a_pass_begins_every_so_often_and_goes_on_with_every_tick(monkeypatch: p
     assert seconds_until_seen(18) == 30 + 2 - 18
 
 
+def test_while_beat_is_busy_a_pass_begins_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    reconciliation = following.Reconciliation()
+    steps: list[bool] = []
+    monkeypatch.setattr(reconciliation, "step", lambda: steps.append(True))
+
+    def begins(second: int) -> bool:
+        steps.clear()
+        reconciliation.keep_up(second, is_busy=second < 130)
+        return bool(steps)
+
+    # Between passes 15 seconds, and 5 more while it is busy.
+    assert [second for second in range(100, 150) if begins(second)] == [105, 125, 140]
+
+
 def test_a_policy_that_was_deleted_is_made_again() -> None:
     hourly()
     SchedulePolicy.objects.all().delete()

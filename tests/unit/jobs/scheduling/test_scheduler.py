@@ -13,6 +13,7 @@ from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from tasks_app.jobs.models import NextSlot, Run, Trigger
+from tasks_app.jobs.running import published as publishing
 from tasks_app.jobs.running import publisher
 from tasks_app.jobs.scheduling import ledger
 from tasks_app.jobs.scheduling.scheduler import REST_SECONDS, Scheduler
@@ -34,9 +35,14 @@ def clock() -> Iterator[None]:
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that were given to the broker."""
-    runs: list[Run] = []
-    monkeypatch.setattr(publisher, "publish", runs.extend)
-    return runs
+    given: list[Run] = []
+
+    def give(runs: list[Run]) -> list[Run]:
+        given.extend(runs)
+        return runs
+
+    monkeypatch.setattr(publisher, "give", give)
+    return given
 
 
 @pytest.fixture
@@ -75,6 +81,39 @@ def test_a_beat_that_ends_writes_the_figures_that_are_left(
     assert PeriodicTask.objects.get().total_run_count == 1
 
 
+def test_while_thousands_are_due_it_is_noted_later_that_they_were_published(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    for number in range(3):
+        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
+    scheduler.tick()
+    assert (len(published), Run.objects.filter(publish_count=1).count()) == (2, 0)
+    scheduler.tick()
+    assert (len(published), Run.objects.filter(publish_count=1).count()) == (3, 3)
+
+
+@pytest.mark.parametrize("pressing", ["LONGEST_WAIT_SECONDS", "MOST"])
+def test_but_not_much_later(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch, pressing: str
+) -> None:
+    monkeypatch.setattr(publishing, pressing, 0)
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    hourly(handled_until=NOON - MINUTE)
+    scheduler.tick()
+    assert Run.objects.get().publish_count == 1
+
+
+def test_a_beat_that_ends_notes_what_is_left(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    hourly(handled_until=NOON - MINUTE)
+    scheduler.tick()
+    scheduler.sync()
+    assert Run.objects.get().publish_count == 1
+
+
 def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, published: list[Run]) -> None:
     hourly()
     NextSlot.objects.update(due_at=NOON + timedelta(seconds=1.25))
@@ -100,7 +139,7 @@ def test_runs_that_a_broker_did_not_take_are_not_looked_at_without_a_pause(
     def refuse(runs: list[Run]) -> None:
         raise publisher.BrokerDownError("refused")
 
-    monkeypatch.setattr(publisher, "publish", refuse)
+    monkeypatch.setattr(publisher, "give", refuse)
     Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
     assert scheduler.tick() == REST_SECONDS
 
@@ -121,7 +160,7 @@ def test_a_broker_that_is_away_is_logged_once_and_slots_go_on_being_recorded(
     def refuse(runs: list[Run]) -> None:
         raise publisher.BrokerDownError("ConnectionError: refused")
 
-    monkeypatch.setattr(publisher, "publish", refuse)
+    monkeypatch.setattr(publisher, "give", refuse)
     for number in range(2):
         hourly(f"schedule {number}", handled_until=NOON - MINUTE)
         scheduler._publish_at = 0.0
@@ -139,7 +178,7 @@ def test_a_broker_that_refused_is_left_alone_for_a_while(
         attempts.append(runs)
         raise publisher.BrokerDownError("refused")
 
-    monkeypatch.setattr(publisher, "publish", refuse)
+    monkeypatch.setattr(publisher, "give", refuse)
     for _ in range(3):
         scheduler.tick()
     assert len(attempts) == 1
