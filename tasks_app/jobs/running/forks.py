@@ -10,14 +10,13 @@ not touch them: a fork does not wait for a server that hangs.
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from django.db import DatabaseError, InterfaceError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from tasks_app.jobs.running.hygiene import close_connections
+from tasks_app.jobs.running.hygiene import close_connections, let_go_of_cursors
 
 SQLITE_PATIENCE_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 3.0
@@ -75,7 +74,7 @@ def between_forks() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        _let_go_of_cursors(error)
+        let_go_of_cursors(error)
         raise
     finally:
         close_connections()
@@ -89,17 +88,6 @@ def sqlite_between_forks() -> Iterator[None]:
     """As ``between_forks`` for SQLite; another database's connection is kept, and no fork waits for it."""
     with between_forks() if connection.vendor == "sqlite" else nullcontext():
         yield
-
-
-def _let_go_of_cursors(error: BaseException | None) -> None:
-    """A cursor of a failed statement, in the frames of its error, keeps a closed SQLite connection open.
-
-    Python closes it by ``sqlite3_close_v2``, which waits for the statements; the frames live until the next
-    garbage collection.
-    """
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
 
 
 def write_between_forks(write: Callable[[], None], *, within_seconds: float) -> None:

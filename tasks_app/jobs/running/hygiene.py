@@ -3,6 +3,7 @@
 import locale
 import os
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,17 @@ def close_connections() -> None:
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
+
+
+def let_go_of_cursors(error: BaseException | None) -> None:
+    """End what a failed statement keeps: its cursor, in the frames of the error, keeps SQLite's files open.
+
+    Python closes a connection by ``sqlite3_close_v2``, which waits for the cursors; the frames live until the
+    next garbage collection. The error's message and the lines of its traceback stay.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from tasks_app.jobs.models import ProcessKind, Run
 from tasks_app.jobs.running import liveness, presence, publisher, rescue
+from tasks_app.jobs.running.hygiene import let_go_of_cursors
 from tasks_app.jobs.running.process import process_by_hand
 from tasks_app.jobs.running.published import Published
 from tasks_app.jobs.running.watch import Watch
@@ -85,6 +86,7 @@ class Scheduler(beat.Scheduler):
             seconds = self._round(timezone.now())
         except (DatabaseError, InterfaceError) as error:
             self._database.is_down(error)
+            let_go_of_cursors(error)
             close_old_connections()
             return self._longest_sleep
         self._database.is_up()

@@ -1,21 +1,19 @@
 """No child inherits a connection that a thread of its parent uses; and nobody waits for ever."""
 
-import gc
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from tasks_app.jobs.models import ServiceProcess
 from tasks_app.jobs.running import forks
 from tasks_app.jobs.running.forks import between_forks, sqlite_between_forks, write_between_forks
+from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
 MOST_TURNS = 500
 
@@ -38,32 +36,6 @@ def a_thread_inside() -> Iterator[threading.Event]:
     finally:
         go.set()
         thread.join()
-
-
-@contextmanager
-def in_a_file(path: str) -> Iterator[None]:
-    """The default database of this thread is a SQLite file."""
-    usual = connections["default"]
-    settings = {**usual.settings_dict, "NAME": path, "OPTIONS": {"transaction_mode": "IMMEDIATE"}}
-    connections["default"] = DatabaseWrapper(settings, "default")
-    try:
-        yield
-    finally:
-        connections["default"] = usual
-
-
-def open_files() -> list[str]:
-    return [file.path for file in psutil.Process().open_files()]
-
-
-@contextmanager
-def garbage_left() -> Iterator[None]:
-    """Nothing is closed only because it happens to be collected."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def exit_code_of_a_child() -> int:
@@ -152,10 +124,9 @@ def test_a_statement_that_failed_does_not_keep_its_connection_open(
     monkeypatch.setattr(forks, "SQLITE_PATIENCE_SECONDS", 0)
     path = str(tmp_path / "db.sqlite3")
     with in_a_file(path), garbage_left():
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            with pytest.raises(OperationalError, match="locked"), between_forks(), transaction.atomic():
-                pytest.fail("the database is locked")
+        refused = pytest.raises(OperationalError, match="locked")
+        with locked(path), refused, between_forks(), transaction.atomic():
+            pytest.fail("the database is locked")
         assert path not in open_files()
 
 

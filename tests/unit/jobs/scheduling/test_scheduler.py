@@ -18,6 +18,7 @@ from tasks_app.jobs.running import publisher
 from tasks_app.jobs.scheduling import ledger
 from tasks_app.jobs.scheduling.scheduler import REST_SECONDS, Scheduler
 from tests.unit.jobs.scheduling.builders import NOON, hourly
+from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
 # Beat runs outside any transaction: it drops connections that it finds in one.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -200,6 +201,16 @@ def test_a_database_that_is_away_is_logged_once_and_waited_for(
     scheduler.tick()
     assert caplog.text.count("Waiting for the database: the connection is closed") == 1
     assert caplog.text.count("The database is back") == 1
+
+
+def test_a_tick_that_the_database_refused_leaves_no_connection_open(
+    scheduler: Scheduler, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "db.sqlite3")
+    with in_a_file(path), garbage_left():
+        with locked(path):
+            scheduler.tick()
+        assert path not in open_files()
 
 
 def test_a_tick_shows_that_beat_lives_and_one_without_database_does_not(
