@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from tasks_app.jobs.scheduling.wallclock import EARLIEST, LATEST, can_be_told
 
 NO_MOMENT = _("This is no moment; write it like 2026-12-01T03:00.")
-BEYOND = _("This is not between the years %(first)d and %(last)d.")
+BEYOND = _("This is not in the years %(first)d to %(last)d.")
 
 
 class MomentInput(forms.DateTimeInput):
@@ -42,4 +42,4 @@ class MomentField(forms.DateTimeField):
 def refuse_beyond(moment: datetime) -> None:
     """Raises ValidationError for a moment that not every zone can tell."""
     if not can_be_told(moment):
-        raise ValidationError(BEYOND % {"first": EARLIEST.year, "last": LATEST.year})
+        raise ValidationError(BEYOND % {"first": EARLIEST.year, "last": LATEST.year - 1})

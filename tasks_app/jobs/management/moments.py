@@ -46,8 +46,8 @@ def moment(text: str, option: str, zone: ZoneInfo) -> datetime:
         example = "write it like 2026-10-24, 2026-10-24T01:30 or 2026-10-24T01:30+01:00"
         raise CommandError(f"{option}: {text!r} is not a moment; {example}") from None
     if not wallclock.can_be_told(in_utc):
-        years = f"{wallclock.EARLIEST.year} and {wallclock.LATEST.year}"
-        raise CommandError(f"{option}: {text!r} is not between the years {years}")
+        years = f"{wallclock.EARLIEST.year} to {wallclock.LATEST.year - 1}"
+        raise CommandError(f"{option}: {text!r} is not in the years {years}")
     return in_utc
 
 

@@ -129,7 +129,7 @@ def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
     start = moments.moment(options["from"], "--from", choice.zone)
     end = moments.moment(options["to"], "--to", choice.zone)
     if end <= start:
-        raise CommandError("--to: the span ends before it begins")
+        raise CommandError(f"--to: {options['to']} is not later than --from, {options['from']}")
     choices = _policy_choices(options)
     return _Replay(
         timetables=[replace(each, policy=_policy(each.policy, choices)) for each in choice.timetables],

@@ -132,7 +132,7 @@ def test_json_holds_what_the_lines_say_and_when_it_was_decided() -> None:
         (["--tz", "Mars"], "--tz: time zone: 'Mars' is not known"),
         (["--from", "dawn"], "--from: 'dawn' is not a moment"),
         (["--to", "dusk"], "--to: 'dusk' is not a moment"),
-        (["--to", "2026-05-01"], "--to: the span ends before it begins"),
+        (["--to", "2026-05-01"], "--to: 2026-05-01 is not later than --from, 2026-05-01"),
         (["--downtime", "2026-05-01"], "--downtime: '2026-05-01' is not two moments FROM/TO"),
         (["--jitter", "some"], "--jitter: 'some' is not a length of time"),
         (["--starting-deadline", "late"], "--starting-deadline: 'late' is not a length of time"),
