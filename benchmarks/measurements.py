@@ -78,9 +78,10 @@ def burst(adapter: Adapter, *, is_in_full: bool) -> Burst:
     scheduler = adapter.scheduler_of_due()
     with queue.arrival(measured_on) as arrival:
         start, processor_start = perf_counter(), process_time()
-        _run(scheduler, queue, until=measured_on)
+        while len(queue) < measured_on and not arrival.done():
+            sleep(max(scheduler.tick(), 0))
         processor_seconds = process_time() - processor_start
-        seconds = arrival() - start
+        seconds = arrival.result() - start
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Burst(
         due=due,
@@ -119,12 +120,6 @@ def _ticks_with_one_due(scheduler: Scheduler, queue: Queue, repeat: int) -> Iter
         yield timed(scheduler.tick)
         if not queue:
             raise WrongError("what was due is not in Redis")
-
-
-def _run(scheduler: Scheduler, queue: Queue, *, until: int) -> None:
-    """As beat does, until so many messages are in Redis."""
-    while len(queue) < until:
-        sleep(max(scheduler.tick(), 0))
 
 
 def _wait_for_a_young_minute() -> None:

@@ -1,7 +1,7 @@
 """The messages in Redis, as a process sees them that needs nothing of the project."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from time import perf_counter, sleep
@@ -30,14 +30,14 @@ class Queue:
         self._client.delete(QUEUE)
 
     @contextmanager
-    def arrival(self, count: int) -> Iterator[Callable[[], float]]:
-        """Gives a function that waits for the moment, by ``perf_counter``, at which so many had arrived.
+    def arrival(self, count: int) -> Iterator[Future[float]]:
+        """The moment, by ``perf_counter``, at which so many have arrived; else a TimeoutError.
 
         Another process looks: it neither slows down who sends, nor waits for what that one does afterwards.
         """
         with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
             process.submit(perf_counter).result()
-            yield process.submit(_wait, self._url, count).result
+            yield process.submit(_wait, self._url, count)
 
 
 def _wait(url: str, count: int) -> float:

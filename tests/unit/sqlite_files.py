@@ -15,7 +15,7 @@ def in_a_file(path: str) -> Iterator[None]:
     """The default database of this thread is a SQLite file, at whose locks nobody waits."""
     usual = connections["default"]
     options = {"transaction_mode": "IMMEDIATE", "timeout": 0}
-    settings = {**usual.settings_dict, "NAME": path, "OPTIONS": options}
+    settings = {**usual.settings_dict, "NAME": path, "OPTIONS": options, "CONN_MAX_AGE": 0}
     connections["default"] = DatabaseWrapper(settings, "default")
     try:
         yield

@@ -153,7 +153,7 @@ def _why_queued(facts: Facts) -> str:
         return "waits for its turn: another run of the same job was running"
     since = exact(facts.queued_at)
     if not facts.publish_count:
-        return f"its message has not left for the broker yet (since {since})"
+        return f"it is not on record yet that the broker has its message (since {since})"
     times = "" if facts.publish_count == 1 else f" (asked {facts.publish_count} times)"
     return f"not yet picked up by a worker since {since}{times}"
 

@@ -17,6 +17,7 @@ from tasks_app.jobs.running.interrupts import Interrupter, JobInterrupt, JobTime
 
 # A record that takes longer is left to whoever finds the process dead.
 LAST_WORDS_SECONDS = 5.0
+REMIND_EVERY_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +87,18 @@ class Ending:
 
     def _keep_time(self) -> None:
         while not self._stopped.is_set():
-            self._changed.wait(self._seconds_left())
+            self._changed.wait(self._seconds_to_wait())
             self._changed.clear()
+            self._interrupter.remind()
             if self._stopped.is_set() or self._seconds_left() > 0:
                 continue
             if self._interrupt is not None:
                 self._kill(self._interrupt)
                 return
             self.begin(JobTimedOut("The run took longer than its time limit.", run_id=self._run_id))
+
+    def _seconds_to_wait(self) -> float:
+        return min(self._seconds_left(), REMIND_EVERY_SECONDS) if self.has_begun else self._seconds_left()
 
     def _seconds_left(self) -> float:
         with self._lock:

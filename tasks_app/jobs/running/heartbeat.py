@@ -144,8 +144,9 @@ class Heartbeat:
         error = f"{interrupt} It did not end when asked to and was killed."
         outcome = Outcome(status=interrupt.status, exit_code=interrupt.exit_code, error=error)
         try:
-            self._log.save_rest()
-            attempts.end(self._run, outcome)
+            with sqlite_between_forks():
+                self._log.save_rest()
+                attempts.end(self._run, outcome)
         except (DatabaseError, InterfaceError) as failure:
             logger.warning("The end of run %s could not be recorded: %s", self._run.pk, failure)
         finally:

@@ -52,9 +52,13 @@ def let_go_of_cursors(error: BaseException | None) -> None:
     Python closes a connection by ``sqlite3_close_v2``, which waits for the cursors; the frames live until the
     next garbage collection. The error's message and the lines of its traceback stay.
     """
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
+    errors, seen = [error], set[int]()
+    while errors:
+        error = errors.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            traceback.clear_frames(error.__traceback__)
+            errors += [error.__cause__, error.__context__]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ swallow it, its ``finally`` runs.
 """
 
 import ctypes
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from types import FrameType
 from uuid import UUID
 
 from tasks_app.jobs.models import Status
+from tasks_app.jobs.running.fork_gate import is_amid_a_fork
 
 SIGNAL = signal.SIGUSR2
 
@@ -69,6 +71,12 @@ class Interrupter:
             else:
                 _raise_in_thread(self._thread_id, interrupt)
 
+    def remind(self) -> None:
+        """Once more, where it could not be raised because the thread was forking."""
+        with self._lock:
+            if self._armed and any(interrupter is self for interrupter, _ in _pending):
+                signal.pthread_kill(self._thread_id, SIGNAL)
+
     def disarm(self) -> None:
         """From now on nothing is raised any more; what is just being raised is, before this returns."""
         # Before the lock, which a signal may come into the middle of.
@@ -83,6 +91,8 @@ class Interrupter:
 
 
 _pending: list[tuple[Interrupter, JobInterrupt]] = []
+# They are for the parent's run.
+os.register_at_fork(after_in_child=_pending.clear)
 
 
 @contextmanager
@@ -103,7 +113,7 @@ def _is_main() -> bool:
 
 
 def _raise_pending(signum: int, frame: FrameType | None) -> None:
-    while _pending:
+    while _pending and not is_amid_a_fork(frame):
         interrupter, interrupt = _pending.pop(0)
         if interrupter.is_armed:
             raise interrupt

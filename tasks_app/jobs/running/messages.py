@@ -115,8 +115,9 @@ class Sender:
     def _is_each_message_asked_about(self) -> bool:
         """Whether somebody decides where each message goes, or is told of each."""
         listeners = (signals.before_task_publish, signals.after_task_publish, signals.task_sent)
-        is_heard = any(signal.receivers for signal in listeners)
-        return bool(self._amqp.routes) or self._is_event_wanted or is_heard
+        is_heard = self._is_event_wanted or any(signal.receivers for signal in listeners)
+        # In the older protocol a message has its id in its body.
+        return is_heard or bool(self._amqp.routes) or current_app.conf.task_protocol != 2
 
     def _publish(
         self,

@@ -23,6 +23,10 @@ LONGEST_INTERVAL = timedelta(hours=1)
 LONGEST_WAIT_SECONDS = 6.0
 """Well within the grace of who recorded them."""
 MOST = 10_000
+AT_ONCE = 1000
+
+_State = tuple[int, int, str]
+"""Attempt, number of times it was published, concurrency key."""
 
 
 class Published:
@@ -30,7 +34,7 @@ class Published:
 
     def __init__(self) -> None:
         """None so far."""
-        self._waiting: defaultdict[tuple[int, int], list[UUID]] = defaultdict(list)
+        self._waiting: defaultdict[_State, list[UUID]] = defaultdict(list)
         self._since = 0.0
 
     def add(self, runs: Sequence[Run]) -> None:
@@ -38,7 +42,7 @@ class Published:
         if not self._waiting:
             self._since = time.monotonic()
         for run in runs:
-            self._waiting[run.attempt, run.publish_count].append(run.pk)
+            self._waiting[run.attempt, run.publish_count, run.concurrency_key].append(run.pk)
 
     @property
     def is_pressing(self) -> bool:
@@ -49,9 +53,11 @@ class Published:
     def write(self) -> None:
         """Note them. Raises what the database raises; what is not noted stays for the next time."""
         while self._waiting:
-            (attempt, count), run_ids = next(iter(self._waiting.items()))
-            _note(run_ids, attempt, count + 1)
-            del self._waiting[attempt, count]
+            state, run_ids = next(iter(self._waiting.items()))
+            while run_ids:
+                _note(run_ids[:AT_ONCE], state)
+                del run_ids[:AT_ONCE]
+            del self._waiting[state]
 
 
 def publish_interval(publish_count: int) -> timedelta:
@@ -61,8 +67,10 @@ def publish_interval(publish_count: int) -> timedelta:
     return min(first * (1 << doublings), LONGEST_INTERVAL)
 
 
-def _note(run_ids: Sequence[UUID], attempt: int, publish_count: int) -> None:
-    publish_after = timezone.now() + publish_interval(publish_count)
-    # One that failed meanwhile has a later attempt, and its own time to begin it.
-    same = Run.objects.filter(pk__in=run_ids, status=Status.QUEUED, attempt=attempt)
-    same.update(publish_count=publish_count, publish_after=publish_after)
+def _note(run_ids: Sequence[UUID], state: _State) -> None:
+    attempt, count, key = state
+    # One that is in another state by now has a time of its own, to begin its next attempt or after a wait.
+    same = Run.objects.filter(
+        pk__in=run_ids, status=Status.QUEUED, attempt=attempt, publish_count=count, concurrency_key=key
+    )
+    same.update(publish_count=count + 1, publish_after=timezone.now() + publish_interval(count + 1))

@@ -42,24 +42,21 @@ def publish(runs: Sequence[Run]) -> None:
 
 
 def give(runs: Sequence[Run]) -> list[Run]:
-    """Give the runs' messages to the broker; returns those whose job is known here. Asks no database.
+    """Give the runs' messages to the broker; returns those that it took. A job that is unknown here waits.
 
     Raises BrokerDownError when it did not take them all. A message that arrived although the broker seemed
-    to refuse it is harmless: a run is claimed once.
+    to refuse it is harmless: a run is claimed once. A run of which no message can be made fails.
     """
     known = [run for run in runs if _is_known(run)]
     if not known:
         return []
     try:
         with current_app.producer_or_acquire() as producer, producer.batch():
-            sender = Sender(producer)
-            shown = _Shown()
-            for run in known:
-                _send(run, sender, shown)
+            sender, shown = Sender(producer), _Shown()
+            return [run for run in known if _is_sent(run, sender, shown)]
     except _broker_errors() as error:
         cause = error.__cause__ or error
         raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
-    return known
 
 
 def note(given: Sequence[Run], published: Published) -> None:
@@ -122,6 +119,21 @@ class _Shown(dict[tuple[str, int], dict[str, Any]]):
         return self[key]
 
 
+def _is_sent(run: Run, sender: Sender, shown: _Shown) -> bool:
+    try:
+        _send(run, sender, shown)
+    except _broker_errors():
+        raise
+    except Exception as error:
+        # Odd values that came by SQL: they stop no other run.
+        logger.exception("No message can be made of run %s of %s", run.pk, run.job)
+        why = f"Its message could not be made: {type(error).__name__}: {error}"
+        ended = {"finished_at": timezone.now(), "publish_after": None, "error": why}
+        Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended)
+        return False
+    return True
+
+
 def _send(run: Run, sender: Sender, shown: _Shown) -> None:
     job = registry.all_jobs().get(run.job)
     message: dict[str, Any] = {
@@ -153,8 +165,10 @@ def _headers(schedule: PeriodicTask) -> dict[str, Any]:
     try:
         headers = json.loads(schedule.headers)
     except ValueError:
+        headers = None
+    if not isinstance(headers, dict):
         # They decorate the message; a run is not lost for them.
-        logger.warning("The headers of schedule %s are not JSON and are left out", schedule.name)
+        logger.warning("The headers of schedule %s are no JSON object and are left out", schedule.name)
         headers = {}
     return {**headers, "periodic_task_name": schedule.name}
 

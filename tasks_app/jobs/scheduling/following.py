@@ -25,7 +25,7 @@ from tasks_app.jobs.scheduling import ledger, slot_runs, timing
 
 SLICE = 5000
 PASS_EVERY_SECONDS = 15.0
-LONGEST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 2.0
 """Of a pass that begins while there is more pressing work."""
 
 TIMES = {

@@ -157,7 +157,7 @@ CASES: dict[str, tuple[Facts, str]] = {
     ),
     "queued, not published": (
         facts(Status.QUEUED, publish_after=THREE),
-        f"Queued: its message has not left for the broker yet (since {AT_THREE}).",
+        f"Queued: it is not on record yet that the broker has its message (since {AT_THREE}).",
     ),
     "queued, not picked up": (
         facts(Status.QUEUED, publish_count=1),

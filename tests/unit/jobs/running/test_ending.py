@@ -24,12 +24,17 @@ class Scene(Interrupter):
     def __init__(self, *, time_limit: timedelta | None = None, grace: timedelta = HOUR) -> None:
         super().__init__()
         self.done: list[str] = []
+        self.reminded = threading.Semaphore(0)
         self.words = threading.Event()
         self.words.set()
         self.ending = Ending(RUN, self, Limits(time_limit=time_limit, grace=grace), self.say)
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
         self.done.append(type(interrupt).__name__)
+
+    def remind(self) -> None:
+        if self.done:
+            self.reminded.release()
 
     def say(self, interrupt: JobInterrupt) -> None:
         self.words.wait()
@@ -58,6 +63,16 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> type[Scene]:
 
 def cancelled() -> JobCancelled:
     return JobCancelled("Cancelled by ann.", run_id=RUN)
+
+
+def test_a_job_is_reminded_until_it_ends(scene: type[Scene], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "REMIND_EVERY_SECONDS", 0.01)
+    one = scene()
+    one.ending.begin(cancelled())
+    for _ in range(3):
+        assert one.reminded.acquire(timeout=30)
+    one.ending.stop()
+    assert one.done == ["JobCancelled"]
 
 
 def test_the_time_limit_ends_the_job_softly(scene: type[Scene]) -> None:

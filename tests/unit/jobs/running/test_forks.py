@@ -11,7 +11,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from tasks_app.jobs.models import ServiceProcess
-from tasks_app.jobs.running import forks
+from tasks_app.jobs.running import fork_gate, forks
 from tasks_app.jobs.running.forks import between_forks, sqlite_between_forks, write_between_forks
 from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
@@ -93,6 +93,14 @@ def test_threads_that_are_inside_by_turns_do_not_keep_a_fork_waiting() -> None:
     assert turns < MOST_TURNS
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_that_ctrl_c_ended_before_it_began_keeps_nobody_out() -> None:
+    fork_gate.gate.open()
+    with a_thread_inside():
+        pass
+    assert exit_code_of_a_child() == 7
+
+
 def test_who_hangs_inside_keeps_nobody_else_out() -> None:
     with a_thread_inside(), a_thread_inside():
         pass
@@ -102,7 +110,7 @@ def test_who_hangs_inside_keeps_nobody_else_out() -> None:
 def test_a_fork_does_not_wait_for_ever_and_the_child_can_use_the_database(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forks, "LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(fork_gate, "LONGEST_WAIT_SECONDS", 0.01)
     with a_thread_inside():
         assert exit_code_of_a_child() == 7
 

@@ -1,5 +1,6 @@
 """A job is ended by an exception in its own thread, while it runs and not after."""
 
+import os
 import signal
 import threading
 import time
@@ -9,7 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from tasks_app.jobs.running import interrupts
+from tasks_app.jobs.running.fork_gate import gate
+from tasks_app.jobs.running.forks import between_forks
 from tasks_app.jobs.running.interrupts import Interrupter, JobCancelled, JobInterrupt, interruptible
+from tests.waiting import wait_until
 
 
 def cancelled() -> JobCancelled:
@@ -60,6 +64,32 @@ def test_in_a_job_within_a_job_the_outer_ones_end_ends_both() -> None:
         with interruptible() as outer, interruptible():
             outer.interrupt(cancelled())
             time.sleep(30)
+
+
+# Python warns of a fork beside threads, which is what this is about.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_in_the_middle_of_a_fork_it_waits_until_the_fork_is_done() -> None:
+    is_inside, is_forked, is_over = threading.Event(), threading.Event(), threading.Event()
+
+    def interrupt_amid_the_fork() -> None:
+        with between_forks():
+            is_inside.set()
+            wait_until(lambda: gate._forking, what="the fork waits for this thread")
+            interrupter.interrupt(cancelled())
+        assert is_forked.wait(30)
+        while not is_over.wait(0.01):
+            interrupter.remind()
+
+    with pytest.raises(JobCancelled), interruptible() as interrupter:  # noqa: PT012 - it is the sleep that ends
+        thread = in_another_thread(interrupt_amid_the_fork)
+        assert is_inside.wait(30)
+        if (pid := os.fork()) == 0:
+            os._exit(len(interrupts._pending))
+        assert os.waitpid(pid, 0)[1] == 0
+        is_forked.set()
+        time.sleep(30)
+    is_over.set()
+    thread.join()
 
 
 def test_in_a_thread_it_is_raised_as_soon_as_python_code_goes_on() -> None:

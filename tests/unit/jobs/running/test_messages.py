@@ -124,6 +124,16 @@ def test_who_wants_to_be_told_of_messages_is_told_of_each(recorder: Any) -> None
     assert (seen, told) == ([0, 1], ids)
 
 
+def test_in_celery_s_older_protocol_each_message_has_its_own_id(
+    recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current_app.amqp, "create_task_message", current_app.amqp.as_task_v1)
+    monkeypatch.setitem(current_app.conf, "task_protocol", 1)
+    sender, same, ids = Sender(recorder), {"level": 2}, [TASK_ID, TASK_ID.replace("6", "7")]
+    bodies = [send(recorder, sender, kwargs=same, task_id=each)["body"] for each in ids]
+    assert [f'"id": "{each}"' in body for each, body in zip(ids, bodies, strict=True)] == [True, True]
+
+
 def test_nobody_waits_for_a_result(recorder: Any) -> None:
     assert send(recorder)["headers"]["ignore_result"] is True
 

@@ -41,6 +41,24 @@ def test_what_was_claimed_meanwhile_needs_no_note() -> None:
     assert (run.publish_count, run.publish_after) == (0, None)
 
 
+def test_what_waits_for_its_turn_meanwhile_has_its_own_time() -> None:
+    run, soon = queued(), timezone.now()
+    noted = Published()
+    noted.add([run])
+    Run.objects.update(concurrency_key="probe", publish_after=soon)
+    noted.write()
+    run.refresh_from_db()
+    assert (run.publish_count, run.publish_after) == (0, soon)
+
+
+def test_however_many_they_are_all_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "AT_ONCE", 2)
+    noted = Published()
+    noted.add([queued() for _ in range(5)])
+    noted.write()
+    assert Run.objects.filter(publish_count=1).count() == 5
+
+
 def test_what_the_database_refuses_is_noted_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     run = queued()
     noted = Published()

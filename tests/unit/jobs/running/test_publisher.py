@@ -23,10 +23,13 @@ class Broker:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.is_down = False
+        self.refused: list[dict[str, Any]] = []
 
     def send(self, name: str, **message: Any) -> None:
         if self.is_down:
             raise OperationalError("Connection refused")
+        if message["kwargs"] in self.refused:
+            raise TypeError("odd")
         self.messages.append({"name": name, **message})
 
 
@@ -142,12 +145,24 @@ def test_the_schedules_routing_is_kept(broker: Broker) -> None:
     assert "exchange" not in message
 
 
-def test_headers_that_are_no_json_do_not_stop_the_run(broker: Broker) -> None:
+@pytest.mark.parametrize("headers", ["{", "[1]", "null"])
+def test_headers_that_are_no_object_do_not_stop_the_run(broker: Broker, headers: str) -> None:
     schedule = scheduled()
-    PeriodicTask.objects.update(headers="{")
+    PeriodicTask.objects.update(headers=headers)
     queued(schedule=PeriodicTask.objects.get(pk=schedule.pk))
     publisher.publish_due(NOON)
     assert broker.messages[0]["headers"] == {"periodic_task_name": "mine"}
+
+
+def test_a_run_of_which_no_message_can_be_made_fails_and_stops_no_other(broker: Broker) -> None:
+    odd, even = queued(options={"level": 1}), queued(options={"level": 2})
+    broker.refused.append({"level": 1})
+    assert publisher.publish_due(NOON) == 2
+    assert [message["task_id"] for message in broker.messages] == [str(even.pk)]
+    odd.refresh_from_db()
+    assert (odd.status, odd.publish_after) == ("failed", None)
+    assert odd.error == "Its message could not be made: TypeError: odd"
+    assert odd.finished_at is not None
 
 
 def test_the_oldest_come_first(broker: Broker) -> None:
