@@ -11,6 +11,7 @@ from tests.integration.by_hand import by_hand, run_by_hand
 from tests.integration.service import Service
 from tests.integration.survival import (
     call,
+    cancel,
     is_alive,
     output_of,
     release,
@@ -74,6 +75,16 @@ def test_a_job_that_forks_is_one_run_and_leaves_no_second_worker_behind(running:
 def test_the_children_of_a_job_that_forks_inherit_no_connection_of_its_heartbeat(running: Service) -> None:
     row = wait_for_end(running, call(running, "forking"))
     assert (row.status, row.error) == ("succeeded", "")
+
+
+def test_a_job_that_forks_all_the_time_can_be_cancelled(running: Service) -> None:
+    calls = [call(running, "forking", endless=True) for _ in range(3)]
+    for pk in calls:
+        wait_for_start(running, pk)
+        cancel(running, pk)
+    for pk in calls:
+        assert wait_for_end(running, pk).status == "cancelled"
+        assert whats(running, pk) == ["begin", "cleanup"]
 
 
 def test_sys_exit_is_the_exit_code(running: Service) -> None:
