@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
-from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
+from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from tasks_app.jobs.defining import registry, secrets
 from tasks_app.jobs.models import Run, Status, Trigger
@@ -122,10 +122,9 @@ class _Shown(dict[tuple[str, int], dict[str, Any]]):
 def _is_sent(run: Run, sender: Sender, shown: _Shown) -> bool:
     try:
         _send(run, sender, shown)
-    except _broker_errors():
-        raise
-    except Exception as error:
-        # Odd values that came by SQL: they stop no other run.
+    except (TypeError, ValueError, LookupError, EncodeError) as error:
+        # Odd values that came by SQL, or a queue that is none: they stop no other run. Among the errors of a
+        # broker kombu counts KeyError, which Celery raises for such a queue.
         logger.exception("No message can be made of run %s of %s", run.pk, run.job)
         why = f"Its message could not be made: {type(error).__name__}: {error}"
         ended = {"finished_at": timezone.now(), "publish_after": None, "error": why}

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from celery.exceptions import QueueNotFound
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
-from kombu.exceptions import OperationalError
+from kombu.exceptions import EncodeError, OperationalError
 
 from tasks_app.jobs.models import Run, Status, Trigger
 from tasks_app.jobs.running import publisher
@@ -15,6 +16,7 @@ from tests.unit.builders import NOON
 pytestmark = pytest.mark.django_db
 
 MINUTE = timedelta(minutes=1)
+ODD = {"level": 1}
 
 
 class Broker:
@@ -23,13 +25,13 @@ class Broker:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.is_down = False
-        self.refused: list[dict[str, Any]] = []
+        self.refusal: Exception | None = None
 
     def send(self, name: str, **message: Any) -> None:
         if self.is_down:
             raise OperationalError("Connection refused")
-        if message["kwargs"] in self.refused:
-            raise TypeError("odd")
+        if self.refusal and message["kwargs"] == ODD:
+            raise self.refusal
         self.messages.append({"name": name, **message})
 
 
@@ -154,14 +156,21 @@ def test_headers_that_are_no_object_do_not_stop_the_run(broker: Broker, headers:
     assert broker.messages[0]["headers"] == {"periodic_task_name": "mine"}
 
 
-def test_a_run_of_which_no_message_can_be_made_fails_and_stops_no_other(broker: Broker) -> None:
-    odd, even = queued(options={"level": 1}), queued(options={"level": 2})
-    broker.refused.append({"level": 1})
+@pytest.mark.parametrize(
+    "refusal",
+    [TypeError("odd"), ValueError("odd"), EncodeError("odd"), QueueNotFound("odd")],
+    ids=lambda refusal: type(refusal).__name__,
+)
+def test_a_run_of_which_no_message_can_be_made_fails_and_stops_no_other(
+    broker: Broker, refusal: Exception
+) -> None:
+    odd, even = queued(options=ODD), queued(options={"level": 2})
+    broker.refusal = refusal
     assert publisher.publish_due(NOON) == 2
     assert [message["task_id"] for message in broker.messages] == [str(even.pk)]
     odd.refresh_from_db()
     assert (odd.status, odd.publish_after) == ("failed", None)
-    assert odd.error == "Its message could not be made: TypeError: odd"
+    assert odd.error == f"Its message could not be made: {type(refusal).__name__}: {refusal}"
     assert odd.finished_at is not None
 
 
