@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.integration.faults import crash_postgres, database_away, database_hung, is_sqlite, sqlite_locked
-from tests.integration.run_faults.workers import LEASE_SECONDS, when_begun
+from tests.integration.run_faults.workers import LEASE_SECONDS, audited_service, start_another, when_begun
 from tests.integration.saying import Say
 from tests.integration.service import Service
 from tests.integration.survival import (
@@ -25,6 +25,7 @@ from tests.integration.survival import (
     whats,
 )
 from tests.waiting import wait_until
+from tests.with_postgres import postgres
 
 
 @contextmanager
@@ -129,16 +130,21 @@ def test_a_call_that_arrives_without_a_database_is_executed_when_it_is_back(
 
 
 def test_runs_outlive_a_postgresql_that_crashes_and_starts_again(
-    running: Service, worker: str, say: Say
+    say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if is_sqlite(running):
+    if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
         pytest.skip("SQLite is no process that could crash")
-    busy = [call(running, "allowing", seconds=5) for _ in range(2)]
-    for pk in busy:
-        when_begun(running, pk)
-    waiting = enqueue(running, "allowing", count=5, seconds=0.1)
-    crash_postgres(running)
-    ended = Counter(wait_for_end(running, pk).status for pk in (*busy, *waiting))
-    say(f"{dict(ended)}")
-    assert ended == {"succeeded": 7}
-    assert [whats(running, pk) for pk in (*busy, *waiting)] == [["begin", "end", "cleanup"]] * 7
+    # A server of its own: those that run side by side with this test use the other one.
+    with postgres() as url:
+        monkeypatch.setenv("DATABASE_URL", url)
+        with audited_service(say) as running:
+            start_another(running)
+            busy = [call(running, "allowing", seconds=5) for _ in range(2)]
+            for pk in busy:
+                when_begun(running, pk)
+            waiting = enqueue(running, "allowing", count=5, seconds=0.1)
+            crash_postgres(running)
+            ended = Counter(wait_for_end(running, pk).status for pk in (*busy, *waiting))
+            say(f"{dict(ended)}")
+            assert ended == {"succeeded": 7}
+            assert [whats(running, pk) for pk in (*busy, *waiting)] == [["begin", "end", "cleanup"]] * 7

@@ -6,14 +6,47 @@ from datetime import datetime
 from itertools import count
 from uuid import UUID
 
-from tests.integration.service import Service
-from tests.integration.survival import Attempt, RunRow, kill_whole, wait_for_start, wait_for_status
+from tests.integration.saying import Say
+from tests.integration.service import Service, service
+from tests.integration.survival import (
+    Attempt,
+    RunRow,
+    audit,
+    is_quiet,
+    kill_whole,
+    wait_for_start,
+    wait_for_status,
+)
+from tests.waiting import wait_until
 
 # Celery looks for dead children every five seconds.
 LEASE_SECONDS = 7.0
 VISIBILITY_SECONDS = 4
 
+QUICK = {
+    "HEARTBEAT_SECONDS": "0.3",
+    "LEASE_SECONDS": str(LEASE_SECONDS),
+    "REPUBLISH_AFTER_SECONDS": "2",
+    "VISIBILITY_TIMEOUT": str(VISIBILITY_SECONDS),
+    "SHUTDOWN_GRACE_SECONDS": "1",
+    "WORKER_CONCURRENCY": "2",
+}
+
 _numbers = count(1)
+
+
+@contextmanager
+def audited_service(say: Say) -> Iterator[Service]:
+    """A service with a beat; at the end all its runs are accounted for."""
+    with service(**QUICK) as started:
+        started.start_beat()
+        yield started
+        # For what is still queued.
+        start_another(started)
+        wait_until(lambda: is_quiet(started), deadline_seconds=60, what="every run is over")
+        figures = audit(started)
+        say(f"audit of {__package__}: {figures}")
+        assert figures.is_clean
 
 
 def start_another(running: Service) -> str:
