@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from celery import beat
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django.utils import timezone
 
 from tasks_app.jobs.models import ProcessKind, Run
@@ -67,6 +67,7 @@ class Scheduler(beat.Scheduler):
         self._counts = RunCounts()
         self._published = Published()
         self._publish_at = 0.0
+        self._is_at_work = False
         self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
         self._database = _Part("database")
         self._broker = _Part("broker")
@@ -81,6 +82,13 @@ class Scheduler(beat.Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round; returns the seconds until the next one is needed."""
+        self._is_at_work = True
+        try:
+            return self._tick()
+        finally:
+            self._is_at_work = False
+
+    def _tick(self) -> float:
         try:
             close_old_connections()
             seconds = self._round(timezone.now())
@@ -95,11 +103,20 @@ class Scheduler(beat.Scheduler):
 
     def sync(self) -> None:
         """Write what is left, at the end; beat calls it now and then as well."""
+        # Beat's handler of signals also calls it, in the middle of a query, whose connection takes no other.
+        # The exception that it raises then ends the tick, and beat calls this once more.
+        if self._is_at_work:
+            return
+        self._is_at_work = True
         try:
+            # An interrupted query has left it in a state of its own.
+            connections.close_all()
             self._published.write()
             self._counts.write()
         except (DatabaseError, InterfaceError) as error:
             self._database.is_down(error)
+        finally:
+            self._is_at_work = False
 
     @property
     def info(self) -> str:

@@ -105,6 +105,25 @@ def test_but_not_much_later(
     assert Run.objects.get().publish_count == 1
 
 
+def test_a_signal_in_the_middle_of_a_tick_does_not_write_beside_its_queries(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    counts = PeriodicTask.objects.filter(pk=schedule.pk).values_list("total_run_count", flat=True)
+
+    def give(runs: list[Run]) -> list[Run]:
+        # As Celery's own handler of SIGTERM does.
+        scheduler.sync()
+        assert counts.get() == 0
+        raise SystemExit
+
+    monkeypatch.setattr(publisher, "give", give)
+    with pytest.raises(SystemExit):
+        scheduler.tick()
+    scheduler.sync()
+    assert counts.get() == 1
+
+
 def test_a_beat_that_ends_notes_what_is_left(
     scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
