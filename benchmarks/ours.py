@@ -9,8 +9,8 @@ from django_celery_beat.models import PeriodicTask
 
 from benchmarks.adapter import Adapter
 from benchmarks.figures import timed
-from tasks_app.jobs.models import NextSlot, Run
-from tasks_app.jobs.scheduling.following import PASS_EVERY_SECONDS, Reconciliation
+from jobledger.models import NextSlot, Run
+from jobledger.schedules.reconciliation import PASS_EVERY_SECONDS, Reconciliation
 
 
 class Ours(Adapter):

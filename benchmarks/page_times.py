@@ -36,7 +36,7 @@ def _names() -> dict[str, Any]:
     from django.db.models import Count
     from django_celery_beat.models import PeriodicTask
 
-    from tasks_app.jobs.models import Run, RunOutput
+    from jobledger.models import Run, RunOutput
 
     rows = RunOutput.objects.values_list("run").annotate(pieces=Count("pk")).order_by("-pieces")
     run = Run.objects.get(pk=rows[0][0])

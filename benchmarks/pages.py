@@ -18,10 +18,10 @@ PAGES = (
     ("home", "/admin/"),
     ("schedules", "/admin/django_celery_beat/periodictask/"),
     ("schedules, second page", "/admin/django_celery_beat/periodictask/?p=2"),
-    ("runs", "/admin/jobs/run/"),
-    ("runs that failed", "/admin/jobs/run/?status=failed"),
-    ("runs of a job", "/admin/jobs/run/?job={job}"),
-    ("a run with 1 MiB of output", "/admin/jobs/run/{run}/change/"),
+    ("runs", "/admin/jobledger/run/"),
+    ("runs that failed", "/admin/jobledger/run/?status=failed"),
+    ("runs of a job", "/admin/jobledger/run/?job={job}"),
+    ("a run with 1 MiB of output", "/admin/jobledger/run/{run}/change/"),
     ("a schedule", "/admin/django_celery_beat/periodictask/{schedule}/change/"),
 )
 

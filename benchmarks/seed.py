@@ -28,10 +28,10 @@ def _seed(schedule_count: int, run_count: int) -> None:
     from django_celery_beat.models import PeriodicTask
 
     from benchmarks import population, seeded_runs, seeded_schedules
-    from tasks_app.jobs.models import Run
+    from jobledger.models import Run
 
     # It would tell of each broken schedule, which are wanted here.
-    logging.getLogger("tasks_app.jobs.scheduling.ledger").setLevel(logging.CRITICAL)
+    logging.getLogger("jobledger.schedules.ledger").setLevel(logging.CRITICAL)
     started = time.monotonic()
     call_command("migrate", verbosity=0)
     if Run.objects.exists() or PeriodicTask.objects.exists():

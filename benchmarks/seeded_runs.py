@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import bulk
 from benchmarks.seeded_schedules import Seeded
-from tasks_app.jobs.models import Run, RunOutput, Status, Stream, Trigger
+from jobledger.models import Run, RunOutput, Status, Stream, Trigger
 
 RUN_FIELDS = (
     *("id", "job", "options", "args", "trigger", "who", "schedule", "schedule_name", "scheduled_for"),

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from tasks_app.jobs.models import Pause
-from tasks_app.jobs.scheduling.following import Reconciliation
+from jobledger.models import Pause
+from jobledger.schedules.reconciliation import Reconciliation
 
 TASKS = (
     "tasks_app.cleanup_tokens",

@@ -9,9 +9,9 @@ from datetime import timedelta
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from jobledger import Schedule
 from proj.environment import Environment
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
-from tasks_app.jobs.defining.declaration import Schedule
 
 env = Environment()
 env.read_env(BASE_DIR / ".env")
@@ -42,8 +42,8 @@ WSGI_APPLICATION = "proj.wsgi.application"
 
 INSTALLED_APPS = [
     # Before Django's admin: some of its templates are taken over.
-    "tasks_app.jobs",
-    "tasks_app.jobs.apps.JobsAdminConfig",
+    "jobledger",
+    "jobledger.apps.JobsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -107,7 +107,7 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = env.whole("LOGIN_FAILURE_LIMIT", 5)
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
-AXES_LOCKOUT_TEMPLATE = "admin/jobs/locked_out.html"
+AXES_LOCKOUT_TEMPLATE = "jobledger/locked_out.html"
 AXES_DISABLE_ACCESS_LOG = True
 
 # Nothing is loaded from elsewhere, and nothing that is written into a page is executed.
@@ -174,7 +174,11 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     # Celery's workers and beat put their own handler in place of this one.
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"tasks_app": {"level": env.log_level("LOG_LEVEL", "INFO")}, "axes": {"level": "WARNING"}},
+    "loggers": {
+        "jobledger": {"level": env.log_level("LOG_LEVEL", "INFO")},
+        "tasks_app": {"level": env.log_level("LOG_LEVEL", "INFO")},
+        "axes": {"level": "WARNING"},
+    },
 }
 
 # --- Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html
@@ -197,7 +201,7 @@ CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_CONCURRENCY = env.whole("WORKER_CONCURRENCY", 4)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_WORKER_CONSUMER = "tasks_app.jobs.running.consumer:Consumer"
+CELERY_WORKER_CONSUMER = "jobledger.runs.worker.consumer:Consumer"
 
 # A Redis that hangs must not hang whoever publishes. `retry_on_timeout` would replay a push that arrived.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -225,7 +229,7 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "interval_max": 0.5,
 }
 
-CELERY_BEAT_SCHEDULER = "tasks_app.jobs.scheduling.scheduler:Scheduler"
+CELERY_BEAT_SCHEDULER = "jobledger.schedules.scheduler:Scheduler"
 
 # --- Jobs
 

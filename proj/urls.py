@@ -7,5 +7,5 @@ from django.views.generic import RedirectView
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    path("", include("tasks_app.jobs.urls")),
+    path("", include("jobledger.urls")),
 ]

@@ -2,7 +2,6 @@
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.utils.translation import gettext_lazy as _
 
 from tasks_app.models import AuthToken, DailyStat, Order, Tag, UserStat
 
@@ -32,7 +31,7 @@ class AuthTokenAdmin(FastListAdmin):
     fields = ("beginning", "user", "created_at")
     readonly_fields = ("beginning",)
 
-    @admin.display(description=_("key"))
+    @admin.display(description="key")
     def beginning(self, token: AuthToken) -> str:
         """The key, of no use to who reads it."""
         return str(token)

@@ -10,7 +10,6 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 
 MAX_TAG_LENGTH = 50
 MAX_TAGS = 20
@@ -30,8 +29,8 @@ class AuthToken(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        verbose_name = _("auth token")
-        verbose_name_plural = _("auth tokens")
+        verbose_name = "auth token"
+        verbose_name_plural = "auth tokens"
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["created_at"], name="token_by_created_at"),
         ]
@@ -47,12 +46,12 @@ class Tag(models.Model):
     name = models.CharField(
         max_length=MAX_TAG_LENGTH,
         unique=True,
-        validators=[RegexValidator(r"^[^\s,]+\Z", _("A tag has no blanks and no commas."))],
+        validators=[RegexValidator(r"^[^\s,]+\Z", "A tag has no blanks and no commas.")],
     )
 
     class Meta:
-        verbose_name = _("tag")
-        verbose_name_plural = _("tags")
+        verbose_name = "tag"
+        verbose_name_plural = "tags"
 
     def __str__(self) -> str:
         """The word."""
@@ -107,8 +106,8 @@ class Order(models.Model):
     objects = OrderQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("order")
-        verbose_name_plural = _("orders")
+        verbose_name = "order"
+        verbose_name_plural = "orders"
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["created_at"], name="order_by_created_at"),
             models.Index(fields=["user", "created_at"], name="order_by_user"),
@@ -128,8 +127,8 @@ class DailyStat(models.Model):
     computed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        verbose_name = _("daily figures")
-        verbose_name_plural = _("daily figures")
+        verbose_name = "daily figures"
+        verbose_name_plural = "daily figures"
 
     def __str__(self) -> str:
         """The day."""
@@ -147,15 +146,15 @@ class UserStat(models.Model):
     tags = models.CharField(
         max_length=MAX_TAGS * (MAX_TAG_LENGTH + 1),
         blank=True,
-        help_text=_("In alphabetical order, separated by commas; empty: orders of all kinds."),
+        help_text="In alphabetical order, separated by commas; empty: orders of all kinds.",
     )
     order_count = models.PositiveIntegerField()
     order_sum = models.DecimalField(max_digits=18, decimal_places=2)
     computed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        verbose_name = _("user figures")
-        verbose_name_plural = _("user figures")
+        verbose_name = "user figures"
+        verbose_name_plural = "user figures"
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["user", "since", "tags"], name="one_stat_per_question"),
         ]

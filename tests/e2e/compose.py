@@ -86,7 +86,7 @@ class Stack:
     def output(self, run_id: str) -> str:
         """What a run wrote."""
         return self.shell(
-            "from tasks_app.jobs.models import RunOutput;"
+            "from jobledger.models import RunOutput;"
             f"pieces = RunOutput.objects.filter(run_id='{run_id}').in_order();"
             "print(''.join(piece.text for piece in pieces))"
         )

@@ -137,7 +137,7 @@ def ledger(setup: CeleryTestSetup) -> list[str]:
     """Each run as job, status and the number of lines it wrote."""
     return in_django(
         setup,
-        "from tasks_app.jobs.models import Run, RunOutput\n"
+        "from jobledger.models import Run, RunOutput\n"
         "for run in Run.objects.all():\n"
         "    print(run.pk, run.job, run.status, run.trigger, run.output.count())",
     ).splitlines()

@@ -26,7 +26,7 @@ SECOND = timedelta(seconds=1)
 SCHEDULES = """
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
-from tasks_app.jobs.models import SchedulePolicy
+from jobledger.models import SchedulePolicy
 every, _ = IntervalSchedule.objects.get_or_create(every={every}, period="seconds")
 same = {{"task": "probes.trace", "interval": every, "start_time": timezone.now().replace(microsecond=0)}}
 for number in range({count}):
@@ -129,7 +129,7 @@ def statuses(running: Service, name: str) -> dict[str, tuple[int, int]]:
 def calls(running: Service) -> dict[str, int]:
     """How many runs there are in each state that nothing but ``celery call`` has started."""
     return dict(
-        rows(running, "SELECT status, count(*) FROM jobs_run WHERE trigger = 'celery' GROUP BY status")
+        rows(running, "SELECT status, count(*) FROM jobledger_run WHERE trigger = 'celery' GROUP BY status")
     )
 
 
@@ -140,19 +140,21 @@ def reason_it_is_broken(running: Service, name: str) -> str:
 
 def count_due(running: Service) -> int:
     """How many schedules are due."""
-    return int(rows(running, "SELECT count(*) FROM jobs_nextslot WHERE due_at <= ?", datetime.now(UTC))[0][0])
+    return int(
+        rows(running, "SELECT count(*) FROM jobledger_nextslot WHERE due_at <= ?", datetime.now(UTC))[0][0]
+    )
 
 
 def move_back(running: Service, moment: datetime) -> None:
     """Make it look as if no beat had been there since the moment."""
-    rows(running, "UPDATE jobs_nextslot SET handled_until = ?, slot = ?, due_at = ?", *[moment] * 3)
+    rows(running, "UPDATE jobledger_nextslot SET handled_until = ?, slot = ?, due_at = ?", *[moment] * 3)
 
 
 def switch_everything_off(running: Service) -> None:
     """Leave no schedule on and no run waiting."""
     rows(running, "UPDATE django_celery_beat_periodictask SET enabled = ?", False)
-    rows(running, "DELETE FROM jobs_nextslot")
-    rows(running, "UPDATE jobs_run SET status = 'cancelled' WHERE status = 'queued'")
+    rows(running, "DELETE FROM jobledger_nextslot")
+    rows(running, "UPDATE jobledger_run SET status = 'cancelled' WHERE status = 'queued'")
 
 
 def insert_bad_crontab(running: Service) -> int:
@@ -228,7 +230,7 @@ def database_hung(running: Service) -> Iterator[None]:
             yield
         return
     with psycopg.connect(running.database_url) as server:
-        server.execute("LOCK TABLE jobs_run IN ACCESS EXCLUSIVE MODE")
+        server.execute("LOCK TABLE jobledger_run IN ACCESS EXCLUSIVE MODE")
         yield
 
 
@@ -285,17 +287,17 @@ def _sqlite_text(moment: datetime) -> str:
 
 _IDS = "SELECT id FROM django_celery_beat_periodictask WHERE name LIKE ?"
 _RUNS = """
-SELECT id, schedule_id, scheduled_for, status FROM jobs_run
+SELECT id, schedule_id, scheduled_for, status FROM jobledger_run
 WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ?
 """
 _RECORDED = """
-SELECT scheduled_for, queued_at FROM jobs_run
+SELECT scheduled_for, queued_at FROM jobledger_run
 WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ?
 """
-_NEWEST = "SELECT max(scheduled_for) FROM jobs_run WHERE schedule_name LIKE ? AND status = ?"
-_STATUSES = "SELECT status, count(*), sum(folded) FROM jobs_run WHERE schedule_name = ? GROUP BY status"
+_NEWEST = "SELECT max(scheduled_for) FROM jobledger_run WHERE schedule_name LIKE ? AND status = ?"
+_STATUSES = "SELECT status, count(*), sum(folded) FROM jobledger_run WHERE schedule_name = ? GROUP BY status"
 _BROKEN = """
-SELECT broken FROM jobs_nextslot
+SELECT broken FROM jobledger_nextslot
 WHERE schedule_id = (SELECT id FROM django_celery_beat_periodictask WHERE name = ?)
 """
 _BAD_CRONTAB = """
@@ -314,10 +316,10 @@ SELECT
 FROM django_celery_beat_periodictask WHERE name = ?
 """
 _BEHIND = """
-SELECT count(*) FROM jobs_nextslot
+SELECT count(*) FROM jobledger_nextslot
 WHERE schedule_id IN (SELECT id FROM django_celery_beat_periodictask WHERE name LIKE ?) AND handled_until < ?
 """
 _UNFINISHED = """
-SELECT count(*) FROM jobs_run
+SELECT count(*) FROM jobledger_run
 WHERE schedule_name LIKE ? AND scheduled_for <= ? AND status IN ('queued', 'running')
 """

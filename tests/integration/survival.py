@@ -27,15 +27,15 @@ from tests.waiting import wait_until
 MAY_START_AGAIN = ("restarting",)
 
 ENQUEUE = """
-from tasks_app.jobs.models import Trigger
-from tasks_app.jobs.running.dispatch import RunRequest, enqueue
+from jobledger.models import Trigger
+from jobledger.runs.dispatch import RunRequest, enqueue
 for number in range({count}):
     print(enqueue(RunRequest(job={job!r}, options={options!r}, trigger=Trigger.ADMIN)).pk)
 """
 CANCEL = """
 from django.utils import timezone
-from tasks_app.jobs.models import Run
-from tasks_app.jobs.running import overlap
+from jobledger.models import Run
+from jobledger.runs import overlap
 print(overlap.request_cancel(Run.objects.get(pk={pk!r}), "ann", timezone.now()))
 """
 
@@ -276,7 +276,7 @@ def audit(running: Service) -> Audit:
 
 def is_quiet(running: Service) -> bool:
     """Whether every run is over."""
-    ((count,),) = rows(running, "SELECT count(*) FROM jobs_run WHERE status IN ('queued', 'running')")
+    ((count,),) = rows(running, "SELECT count(*) FROM jobledger_run WHERE status IN ('queued', 'running')")
     return not count
 
 
@@ -363,11 +363,13 @@ def _uuid(value: Any) -> UUID:
 
 
 _FIELDS = tuple(RunRow.__dataclass_fields__)
-_RUNS = f"SELECT {', '.join('id' if name == 'pk' else name for name in _FIELDS)} FROM jobs_run"
+_RUNS = f"SELECT {', '.join('id' if name == 'pk' else name for name in _FIELDS)} FROM jobledger_run"
 _RELEASE = """
-UPDATE jobs_run SET cancel_requested_at = ?, cancelled_by = 'a test' WHERE id = ? AND status = 'running'
+UPDATE jobledger_run SET cancel_requested_at = ?, cancelled_by = 'a test' WHERE id = ? AND status = 'running'
 """
-_ATTEMPTS = "SELECT attempt, status, error, worker FROM jobs_runattempt WHERE run_id = ? ORDER BY attempt"
-_STARTED_ATTEMPTS = "SELECT run_id, attempt, status FROM jobs_runattempt WHERE started_at IS NOT NULL"
-_OUTPUT = "SELECT text FROM jobs_runoutput WHERE run_id = ? AND attempt = ? ORDER BY number"
-_OUTPUT_SIZE = "SELECT count(*), sum(length(text)) FROM jobs_runoutput WHERE run_id = ?"
+_ATTEMPTS = (
+    "SELECT attempt, status, error, worker FROM jobledger_runattempt WHERE run_id = ? ORDER BY attempt"
+)
+_STARTED_ATTEMPTS = "SELECT run_id, attempt, status FROM jobledger_runattempt WHERE started_at IS NOT NULL"
+_OUTPUT = "SELECT text FROM jobledger_runoutput WHERE run_id = ? AND attempt = ? ORDER BY number"
+_OUTPUT_SIZE = "SELECT count(*), sum(length(text)) FROM jobledger_runoutput WHERE run_id = ?"

@@ -58,12 +58,12 @@ CHANGES = ("Waiting for the database", "The database is back", "Waiting for the 
 
 RECORD_WITHOUT_PUBLISHING = """
 from django.utils import timezone
-from tasks_app.jobs.scheduling import ledger
+from jobledger.schedules import ledger
 ledger.record_due(timezone.now())
 """
 HOURLY = """
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
-from tasks_app.jobs.models import SchedulePolicy
+from jobledger.models import SchedulePolicy
 hourly = CrontabSchedule.objects.create(minute="{minute}", timezone="UTC")
 for misfire in "once", "skip", "all":
     made = PeriodicTask.objects.create(name=f"week {{misfire}}", task="probes.trace", crontab=hourly)

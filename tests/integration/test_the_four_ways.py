@@ -99,7 +99,7 @@ def test_an_unmigrated_database_is_said_and_the_job_runs(running: Service) -> No
     unmigrated = Service(folder=running.folder, database_url=f"sqlite:///{running.folder}/empty.sqlite3")
     done = unmigrated.manage("probe", "still working")
     assert (done.stdout.endswith("still working\n"), done.returncode) == (True, 0)
-    assert "This run is not recorded: no such table: jobs_" in done.stderr
+    assert "This run is not recorded: no such table: jobledger_" in done.stderr
 
 
 def test_celery_call_and_celery_result(running: Service) -> None:

@@ -2,7 +2,7 @@
 
 import os
 
-from tasks_app.jobs.models import Run
+from jobledger.models import Run
 
 
 def leave(run: Run | None, what: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
-from tasks_app.jobs.models import Run, Trigger
-from tasks_app.jobs.running import dispatch, runner
+from jobledger.models import Run, Trigger
+from jobledger.runs import dispatch
+from jobledger.runs.execution import runner
 from tasks_app.models import AuthToken, Order, Tag
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -25,7 +25,7 @@ def names_in(folder: Path) -> set[str]:
     return {path.stem for path in folder.glob("[!_]*.py")}
 
 
-@pytest.mark.parametrize("package", ["tasks_app", "tasks_app/jobs"])
+@pytest.mark.parametrize("package", ["tasks_app", "jobledger"])
 def test_each_app_has_a_heading_with_its_own_commands(package: str) -> None:
     folder = BASE_DIR / package
     names = names_in(folder / "management" / "commands")

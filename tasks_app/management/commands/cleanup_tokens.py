@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from tasks_app.jobs.command import JobCommand
+from jobledger import JobCommand
 from tasks_app.models import AuthToken
 from tasks_app.parser_types import whole_number
 

@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from jobledger import JobCommand
 from tasks_app import days, parser_types
-from tasks_app.jobs.command import JobCommand
 from tasks_app.models import DailyStat, Order
 
 MAX_DAYS = 3660

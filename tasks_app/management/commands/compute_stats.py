@@ -7,8 +7,8 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
+from jobledger import Concurrency, JobCommand
 from tasks_app import days, parser_types
-from tasks_app.jobs.command import Concurrency, JobCommand
 from tasks_app.models import MAX_TAGS, Order, UserStat
 
 

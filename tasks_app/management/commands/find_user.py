@@ -7,8 +7,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 
+from jobledger import Concurrency, JobCommand
 from tasks_app import parser_types
-from tasks_app.jobs.command import Concurrency, JobCommand
 
 
 class Command(JobCommand):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from tasks_app.jobs.command import JobCommand, Schedule
+from jobledger import JobCommand, Schedule
 
 
 class Command(JobCommand):

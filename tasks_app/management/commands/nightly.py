@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 
-from tasks_app.jobs.command import JobCommand, Schedule
+from jobledger import JobCommand, Schedule
 
 JOBS = ("cleanup_tokens", "compute_daily_stats", "normalize_emails")
 

@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import CommandParser
 from django.db import connection, transaction
 
-from tasks_app.jobs.command import JobCommand
+from jobledger import JobCommand
 from tasks_app.parser_types import whole_number
 
 MAX_BATCH_SIZE = 100_000

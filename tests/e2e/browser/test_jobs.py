@@ -10,7 +10,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
-RUN_PAGE = re.compile(r"/admin/jobs/run/[0-9a-f-]{36}/change/")
+RUN_PAGE = re.compile(r"/admin/jobledger/run/[0-9a-f-]{36}/change/")
 
 
 def succeed(page: Page) -> None:
@@ -31,7 +31,7 @@ def line(page: Page) -> Locator:
 
 
 def test_a_job_is_run_after_a_bad_option_was_corrected(people: People) -> None:
-    page = people.open("jobs/job/", role="operator")
+    page = people.open("jobledger/job/", role="operator")
     page.get_by_role("link", name="choosing", exact=True).click()
     page.get_by_role("link", name="Run now…").click()
     days = page.get_by_label("Days")
@@ -49,7 +49,7 @@ def test_a_job_is_run_after_a_bad_option_was_corrected(people: People) -> None:
 
 
 def test_a_dry_run_is_a_button(people: People) -> None:
-    page = people.open("jobs/job/choosing/run/", role="operator")
+    page = people.open("jobledger/job/choosing/run/", role="operator")
     page.get_by_role("button", name="Dry run").click()
     page.wait_for_url(RUN_PAGE)
     succeed(page)
@@ -57,14 +57,14 @@ def test_a_dry_run_is_a_button(people: People) -> None:
 
 
 def test_the_command_line_follows_what_is_typed_and_shows_no_secret(people: People) -> None:
-    page = people.open("jobs/job/choosing/run/", role="operator")
+    page = people.open("jobledger/job/choosing/run/", role="operator")
     page.get_by_label("Api key").fill("hunter2")
     page.get_by_label("Format").select_option("json")
     expect(line(page)).to_have_value("manage.py choosing --format json --api-key '********'")
 
 
 def test_a_run_is_started_again_with_another_option(people: People) -> None:
-    page = people.open("jobs/job/choosing/run/", role="operator")
+    page = people.open("jobledger/job/choosing/run/", role="operator")
     page.get_by_label("Days").fill("3")
     page.get_by_label("Api key").fill("s3cret-enough")
     expect(line(page)).to_have_value("manage.py choosing --days 3 --api-key '********'")
@@ -84,7 +84,7 @@ def test_a_run_is_started_again_with_another_option(people: People) -> None:
 
 
 def test_a_job_is_run_by_keyboard_alone(people: People) -> None:
-    page = people.open("jobs/job/hello/run/", role="operator")
+    page = people.open("jobledger/job/hello/run/", role="operator")
     page.get_by_label("Verbosity").focus()
     page.keyboard.press("ArrowDown")
     page.get_by_role("button", name="Run now").focus()
@@ -93,15 +93,15 @@ def test_a_job_is_run_by_keyboard_alone(people: People) -> None:
 
 
 def test_a_viewer_looks_and_may_not_start(people: People) -> None:
-    page = people.open("jobs/job/choosing/", role="viewer")
+    page = people.open("jobledger/job/choosing/", role="viewer")
     expect(page.get_by_role("heading", name="Last runs")).to_be_visible()
     assert page.get_by_role("link", name="Run now…").count() == 0
-    answer = page.request.get("/admin/jobs/job/choosing/run/")
+    answer = page.request.get("/admin/jobledger/job/choosing/run/")
     assert answer.status == 403
 
 
 def test_without_scripts_a_job_is_run_all_the_same(people: People) -> None:
-    page = people.open("jobs/job/choosing/run/", role="operator", javascript=False)
+    page = people.open("jobledger/job/choosing/run/", role="operator", javascript=False)
     page.get_by_label("Days").fill("5")
     page.get_by_role("button", name="Run now").click()
     page.wait_for_url(RUN_PAGE)

@@ -8,11 +8,11 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     "",
-    "jobs/run/",
-    "jobs/job/",
-    "jobs/job/choosing/",
-    "jobs/job/choosing/run/",
-    "jobs/run/?status=broken&from=soon",
+    "jobledger/run/",
+    "jobledger/job/",
+    "jobledger/job/choosing/",
+    "jobledger/job/choosing/run/",
+    "jobledger/run/?status=broken&from=soon",
     "django_celery_beat/periodictask/",
     "django_celery_beat/periodictask/pause_service/",
     "everything/",
@@ -36,7 +36,7 @@ def test_the_sections_can_be_reached_by_keyboard(people: People) -> None:
     page = people.open()
     page.get_by_role("link", name="Runs", exact=True).first.focus()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/admin/jobs/run/")
+    page.wait_for_url("**/admin/jobledger/run/")
 
 
 def test_a_script_in_a_page_would_not_be_executed(people: People) -> None:

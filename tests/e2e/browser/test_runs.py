@@ -12,13 +12,13 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.browser
 
 START = """
-from tasks_app.jobs.models import Trigger
-from tasks_app.jobs.running import dispatch
+from jobledger.models import Trigger
+from jobledger.runs import dispatch
 request = dispatch.RunRequest(job={job!r}, options={options!r}, trigger=Trigger.ADMIN, who="the test")
 print(dispatch.enqueue(request).pk)
 """
 MADE = """
-from tasks_app.jobs.models import Run, RunOutput
+from jobledger.models import Run, RunOutput
 run = Run.objects.create(job={job!r}, trigger="cli", status={status!r}, error="no luck")
 RunOutput.objects.create(run=run, number=0, stream="stdout", text={text!r})
 print(run.pk)
@@ -36,7 +36,7 @@ def made(people: People, *, job: str, status: str = "failed", text: str = "") ->
 
 
 def address(run_id: str) -> str:
-    return f"jobs/run/{run_id}/change/"
+    return f"jobledger/run/{run_id}/change/"
 
 
 def unique(name: str) -> str:
@@ -115,11 +115,11 @@ def test_a_viewer_sees_it_and_can_do_nothing(people: People) -> None:
     expect(page.locator("#output")).to_contain_text("hello")
     expect(page.get_by_role("button", name="Run again")).to_have_count(0)
     for name in "again", "cancel":
-        answer = posted(page, f"/admin/jobs/run/{run_id}/{name}/")
+        answer = posted(page, f"/admin/jobledger/run/{run_id}/{name}/")
         assert answer.status == 403
         # Not for want of a token, which would say nothing of the viewer's rights.
         assert "CSRF" not in answer.text()
-    page.goto("/admin/jobs/run/")
+    page.goto("/admin/jobledger/run/")
     expect(page.get_by_label("With the selected runs")).to_have_count(0)
 
 
@@ -139,21 +139,21 @@ def test_the_list_is_filtered_by_status(people: People) -> None:
     job = unique("filtered")
     made(people, job=job, status="failed")
     made(people, job=job, status="lost")
-    page = people.open(f"jobs/run/?job={job}")
+    page = people.open(f"jobledger/run/?job={job}")
     expect(page.locator("tbody tr")).to_have_count(2)
     page.get_by_label("Status").select_option("lost")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("tbody tr")).to_contain_text("lost")
     page.get_by_role("link", name="Clear").click()
-    page.wait_for_url("**/admin/jobs/run/")
+    page.wait_for_url("**/admin/jobledger/run/")
 
 
 def test_selected_runs_are_started_again(people: People) -> None:
     run_id = started(people, "talking", lines=1, word=unique("selected"))
     page = people.open(address(run_id), role="operator")
     expect(page.locator("#run-head")).to_contain_text("Succeeded")
-    page.goto("/admin/jobs/run/?job=talking")
+    page.goto("/admin/jobledger/run/?job=talking")
     page.locator(f"input[value='{run_id}']").check()
     page.get_by_label("With the selected runs").select_option("start_runs_again")
     page.get_by_role("button", name="Do it").click()

@@ -1,6 +1,6 @@
 """The lasting job with another choice about overlap."""
 
-from tasks_app.jobs.command import Concurrency
+from jobledger import Concurrency
 from tests.probes.management.commands import lasting
 
 

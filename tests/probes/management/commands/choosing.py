@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management import CommandError
 
-from tasks_app.jobs.command import Concurrency, JobCommand
+from jobledger import Concurrency, JobCommand
 
 
 class Command(JobCommand):

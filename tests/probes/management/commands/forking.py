@@ -9,9 +9,9 @@ from typing import Any, Never
 from django.core.management.base import CommandError
 from django.db import connections
 
-from tasks_app.jobs.command import JobCommand
-from tasks_app.jobs.defining.declaration import Concurrency
-from tasks_app.jobs.models import Run
+from jobledger import JobCommand
+from jobledger.jobs.declaration import Concurrency
+from jobledger.models import Run
 from tests.probes import traces
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from django.db import transaction
 
-from tasks_app.jobs.command import JobCommand
-from tasks_app.jobs.models import Run
+from jobledger import JobCommand
+from jobledger.models import Run
 from tests.probes import traces
 
 STEP_SECONDS = 0.1

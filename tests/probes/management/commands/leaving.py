@@ -11,8 +11,8 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone, translation
 
-from tasks_app.jobs.command import JobCommand
-from tasks_app.jobs.models import Run
+from jobledger import JobCommand
+from jobledger.models import Run
 from tests.probes import traces
 
 

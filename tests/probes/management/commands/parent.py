@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management import call_command
 
-from tasks_app.jobs.command import JobCommand
+from jobledger import JobCommand
 from tests.probes import traces
 
 

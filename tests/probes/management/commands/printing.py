@@ -5,7 +5,7 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from tasks_app.jobs.command import JobCommand
+from jobledger import JobCommand
 from tests.probes import traces
 
 LINE = "x" * 199

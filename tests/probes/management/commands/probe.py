@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management import CommandError, call_command
 
-from tasks_app.jobs.command import JobCommand
+from jobledger import JobCommand
 from tests.probes import traces
 
 

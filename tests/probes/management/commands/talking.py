@@ -4,8 +4,8 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from tasks_app.jobs.command import JobCommand
-from tasks_app.jobs.defining.declaration import Concurrency
+from jobledger import JobCommand
+from jobledger.jobs.declaration import Concurrency
 
 
 class Command(JobCommand):

@@ -5,8 +5,8 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from tasks_app.jobs.command import Concurrency, JobCommand
-from tasks_app.jobs.running import runner
+from jobledger import Concurrency, JobCommand
+from jobledger.runs.execution import runner
 
 
 class Command(JobCommand):

@@ -1,0 +1,167 @@
+"""Jobs in the admin: every one with what is known of it, started by hand through a form of its options."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import get_object_or_404, render
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from jobledger.admin import audit_log, rights
+from jobledger.admin.jobs.pages import dry_run, list_context, may_see, page_context
+from jobledger.admin.options.fields import OptionField
+from jobledger.admin.options.form import OptionsForm
+from jobledger.admin_site import JobsAdminSite
+from jobledger.jobs import registry
+from jobledger.jobs.registry import Job
+from jobledger.models import Run, Trigger
+from jobledger.runs import dispatch
+
+
+def install(site: AdminSite) -> None:
+    """Make them pages of the site."""
+    if isinstance(site, JobsAdminSite):
+        site.job_urls = urls
+
+
+def urls(site: AdminSite) -> list[URLPattern]:
+    """The list, and of each job its page, its form, and the line that says what the form says."""
+    pages: dict[str, tuple[Callable[..., HttpResponse], str]] = {
+        "": (list_view, "jobledger_job_list"),
+        "<str:name>/": (job_view, "jobledger_job"),
+        "<str:name>/run/": (run_view, "jobledger_job_run"),
+        "<str:name>/options/": (options_view, "jobledger_job_options"),
+    }
+    return [
+        path(f"jobledger/job/{route}", site.admin_view(view), {"site": site}, name=name)
+        for route, (view, name) in pages.items()
+    ]
+
+
+@require_safe
+def list_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
+    """Every job that this user may look at."""
+    context = list_context(request.user, request.GET.get("q", "").strip(), timezone.now())
+    return _page(request, site, "jobledger/jobs/list.html", {"title": "Jobs", **context})
+
+
+@require_safe
+def job_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
+    """All about one job."""
+    job = _seen(request, name)
+    context = page_context(request.user, job, timezone.now())
+    return _page(request, site, "jobledger/jobs/job.html", {"title": job.name, **context})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
+    """The form that starts a job; for a past run it has that run's options."""
+    job = _startable(request, name)
+    past = _past_run(request, job)
+    form = OptionsForm(job, past.options if past else {}, _posted(request, job))
+    if request.method == "POST" and form.is_valid():
+        return _start(request, job, form, past)
+    title = f"Run {name} again" if past else f"Run {name}"
+    context = {
+        "title": title,
+        "job": job,
+        "form": form,
+        "past": past,
+        "has_dry_run": dry_run(job) is not None,
+        "refresh_url": reverse("admin:jobledger_job_options", args=[name]),
+    }
+    return _page(request, site, "jobledger/jobs/run.html", context)
+
+
+@require_POST
+def options_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
+    """The command line of what is posted, while it is being typed. The parser is not asked."""
+    job = _known(name)
+    if not rights.may_start(request.user, name):
+        raise PermissionDenied
+    form = OptionsForm(job, {}, request.POST)
+    context = {"command_line": form.command_line, "prefix": form.prefix}
+    return render(request, "jobledger/options/command_line.html", context)
+
+
+def _known(name: str) -> Job:
+    job = registry.all_jobs().get(name)
+    if job is None:
+        raise Http404(f"There is no job {name}.")
+    return job
+
+
+def _seen(request: HttpRequest, name: str) -> Job:
+    job = _known(name)
+    if not may_see(request.user, job):
+        raise PermissionDenied
+    return job
+
+
+def _startable(request: HttpRequest, name: str) -> Job:
+    job = _known(name)
+    if not rights.may_start(request.user, name):
+        raise PermissionDenied
+    return job
+
+
+def _past_run(request: HttpRequest, job: Job) -> Run | None:
+    """The run that the address names: only for who may look at runs."""
+    text = request.GET.get("run", "")
+    if not text:
+        return None
+    if not rights.may_view(request.user):
+        raise PermissionDenied
+    try:
+        return get_object_or_404(Run.objects.defer("traceback"), pk=UUID(text), job=job.name)
+    except ValueError as error:
+        raise Http404("There is no such run.") from error
+
+
+def _posted(request: HttpRequest, job: Job) -> QueryDict | None:
+    """What was posted; the button "Dry run" ticks the job's own flag."""
+    if request.method != "POST":
+        return None
+    option = dry_run(job)
+    if option is None or "dry_run" not in request.POST:
+        return request.POST
+    data = request.POST.copy()
+    form = OptionsForm(job, {})
+    field = form.fields.get(option.dest)
+    if isinstance(field, OptionField):
+        token = next(flag.token for flag in option.flags if flag.string == "--dry-run")
+        shown = field.show(token)
+        data[form.add_prefix(option.dest)] = "on" if shown is True else shown
+    return data
+
+
+def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) -> HttpResponse:
+    run = dispatch.enqueue(
+        dispatch.RunRequest(
+            job=job.name,
+            options=form.options,
+            trigger=Trigger.ADMIN,
+            who=request.user.get_username(),
+            user_id=request.user.pk,
+            # As when a run is started again as it was: it stands for the same slot.
+            schedule_name=past.schedule_name if past else "",
+            scheduled_for=past.scheduled_for if past else None,
+        )
+    )
+    said = f"Started {form.command_line}"
+    audit_log.noted(request.user, [run], f"{said}, again from run {past.pk}." if past else f"{said}.")
+    messages.success(request, "This run was started.")
+    if not rights.may_view(request.user):
+        return HttpResponseRedirect(reverse("admin:jobledger_job", args=[job.name]))
+    return HttpResponseRedirect(reverse("admin:jobledger_run_change", args=[run.pk]))
+
+
+def _page(request: HttpRequest, site: AdminSite, template: str, context: dict[str, Any]) -> HttpResponse:
+    return TemplateResponse(request, template, {**site.each_context(request), **context})

@@ -1,0 +1,191 @@
+"""Where a job's options stand: each has a name of its own in a form, and a place among its parser's groups.
+
+Options below a sub-command bear its name, ``fetch.url``: two sub-commands may have an option of one
+``dest``. What the parser hides (``help=SUPPRESS``) has no place.
+"""
+
+from argparse import (
+    OPTIONAL,
+    SUPPRESS,
+    Action,
+    ArgumentParser,
+    _ExtendAction,
+    _MutuallyExclusiveGroup,
+    _SubParsersAction,
+)
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from jobledger.jobs.options.parser import Kind, Option, options_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An option, and the parser that it belongs to."""
+
+    option: Option
+    parser: ArgumentParser
+    commands: tuple[str, ...] = ()
+    """The sub-commands that lead to the parser."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from every other option of the job."""
+        return ".".join((*self.commands, self.option.dest))
+
+    @property
+    def action(self) -> Action:
+        """The action that says most about it: the one that takes a value, or the first."""
+        return self.option.taker or self.option.actions[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceRow:
+    """Options that stand together: one, or those of which only one may be given."""
+
+    places: tuple[Place, ...]
+    exclusive: _MutuallyExclusiveGroup | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One of a parser's groups of arguments."""
+
+    title: str
+    description: str
+    commands: tuple[str, ...]
+    rows: tuple[PlaceRow, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All the places of a parser and of its sub-commands' parsers."""
+
+    parser: ArgumentParser
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """The parser's groups in its order, those without options left out."""
+        return tuple(section for section in _sections(self.parser, (), "", "") if section.rows)
+
+    @cached_property
+    def places(self) -> Mapping[str, Place]:
+        """By name."""
+        rows = (row for section in self.sections for row in section.rows)
+        return {place.name: place for row in rows for place in row.places}
+
+    def commands_in(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """The sub-commands, from the first to the last, that the options choose."""
+        return tuple(name for name, _parser in _chosen(self.parser, options))
+
+    def parsers_for(self, options: Mapping[str, Any]) -> Sequence[ArgumentParser]:
+        """The parsers that read these options: the sub-commands' first."""
+        return [*reversed([parser for _name, parser in _chosen(self.parser, options)]), self.parser]
+
+    def place_of(self, dest: str, options: Mapping[str, Any]) -> Place | None:
+        """Where the option of this ``dest`` stands, given the sub-commands chosen: the innermost place."""
+        commands = self.commands_in(options)
+        for depth in range(len(commands), -1, -1):
+            if place := self.places.get(".".join((*commands[:depth], dest))):
+                return place
+        return None
+
+
+def subcommand_names(action: Action) -> Mapping[str, ArgumentParser]:
+    """The sub-commands without their aliases."""
+    if not isinstance(action, _SubParsersAction):
+        return {}
+    found: dict[int, tuple[str, ArgumentParser]] = {}
+    for name, parser in action.choices.items():
+        found.setdefault(id(parser), (name, parser))
+    return dict(found.values())
+
+
+def main_name(action: Action, name: object) -> str | None:
+    """A sub-command's name for its name or one of its aliases."""
+    if not isinstance(action, _SubParsersAction) or not isinstance(name, str):
+        return None
+    wanted = action.choices.get(name)
+    return next((main for main, parser in subcommand_names(action).items() if parser is wanted), None)
+
+
+def _chosen(parser: ArgumentParser, options: Mapping[str, Any]) -> Iterator[tuple[str, ArgumentParser]]:
+    for option in options_of(parser).values():
+        action = option.actions[0]
+        name = main_name(action, options.get(option.dest))
+        if option.kind is Kind.COMMAND and name:
+            below = subcommand_names(action)[name]
+            yield name, below
+            yield from _chosen(below, options)
+
+
+def _sections(
+    parser: ArgumentParser, commands: tuple[str, ...], title: str, description: str
+) -> Iterator[Section]:
+    shown = {dest: option for dest, option in options_of(parser).items() if not _is_hidden(option)}
+    last = {"verbosity": shown.pop("verbosity")} if "verbosity" in shown and not commands else {}
+    default = [parser._positionals, parser._optionals]
+    rest = [group for group in parser._action_groups if group not in default]
+    first = [action for group in default for action in group._group_actions]
+    yield Section(
+        title=title, description=description, commands=commands, rows=_rows(parser, commands, shown, first)
+    )
+    for group in rest:
+        own = ": ".join(filter(None, (title, group.title or "")))
+        rows = _rows(parser, commands, shown, group._group_actions)
+        yield Section(title=own, description=group.description or "", commands=commands, rows=rows)
+    for option in shown.values():
+        yield from _sections_below(option, commands)
+    rows = tuple(PlaceRow(places=(Place(option=option, parser=parser),)) for option in last.values())
+    yield Section(title="", description="", commands=commands, rows=rows)
+
+
+def _sections_below(option: Option, commands: tuple[str, ...]) -> Iterator[Section]:
+    action = option.actions[0]
+    helps = {each.dest: each.help or "" for each in getattr(action, "_choices_actions", ())}
+    for name, parser in subcommand_names(action).items():
+        yield from _sections(parser, (*commands, name), " ".join((*commands, name)), helps.get(name, ""))
+
+
+def _rows(
+    parser: ArgumentParser,
+    commands: tuple[str, ...],
+    options: Mapping[str, Option],
+    actions: Sequence[Action],
+) -> tuple[PlaceRow, ...]:
+    """A group of which only one may be given is one row, where its first option stands."""
+    places = {
+        dest: Place(option=option, parser=parser, commands=commands)
+        for dest, option in options.items()
+        if option.actions[0] in actions
+    }
+    rows: dict[int, PlaceRow] = {}
+    for place in places.values():
+        group = _exclusive_group(parser, place.option)
+        together = tuple(each for each in places.values() if _exclusive_group(parser, each.option) is group)
+        if group is None or len(together) == 1:
+            rows[id(place)] = PlaceRow(places=(place,))
+        else:
+            rows.setdefault(id(group), PlaceRow(places=together, exclusive=group))
+    return tuple(rows.values())
+
+
+def _exclusive_group(parser: ArgumentParser, option: Option) -> _MutuallyExclusiveGroup | None:
+    groups = parser._mutually_exclusive_groups
+    return next((group for group in groups if option.actions[0] in group._group_actions), None)
+
+
+def _is_hidden(option: Option) -> bool:
+    return all(action.help is SUPPRESS for action in option.actions)
+
+
+def takes_list(action: Action) -> bool:
+    """Whether it is given several words at a time."""
+    return action.nargs not in (None, OPTIONAL)
+
+
+def extends(action: Action) -> bool:
+    """Whether it adds each of its words to a list, instead of the list of them."""
+    return isinstance(action, _ExtendAction)

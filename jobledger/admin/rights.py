@@ -1,0 +1,106 @@
+"""Who may do what: viewing, starting, cancelling, editing and pausing are permissions of their own.
+
+Starting may be narrowed to some jobs: ``jobledger.start_run`` allows all of them,
+``jobledger.start_job_<name>`` one. ``install`` makes the permissions of the jobs and three ready
+groups, which belong to the team from then on: a group that exists is never changed again.
+"""
+
+from collections.abc import Iterable
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission, PermissionsMixin
+from django.contrib.contenttypes.models import ContentType
+
+from jobledger.jobs import registry
+from jobledger.models import Run
+
+User = AbstractBaseUser | AnonymousUser
+"""Whoever asks. Only who passed the admin's door may anything; an anonymous user does not pass."""
+
+VIEW = "jobledger.view_run"
+START = "jobledger.start_run"
+CANCEL = "jobledger.cancel_run"
+PAUSE = "jobledger.pause_schedule"
+VIEW_SCHEDULES = "django_celery_beat.view_periodictask"
+ADD_SCHEDULES = "django_celery_beat.add_periodictask"
+CHANGE_SCHEDULES = "django_celery_beat.change_periodictask"
+DELETE_SCHEDULES = "django_celery_beat.delete_periodictask"
+
+_VIEW = (VIEW, VIEW_SCHEDULES)
+_OPERATE = (START, CANCEL, PAUSE)
+_EDIT = (ADD_SCHEDULES, CHANGE_SCHEDULES, DELETE_SCHEDULES)
+GROUPS = {
+    "Job viewers": _VIEW,
+    "Job operators": (*_VIEW, *_OPERATE),
+    "Schedule editors": (*_VIEW, *_OPERATE, *_EDIT),
+}
+
+
+def may_view(user: User) -> bool:
+    """Whether the user may look at runs."""
+    return _has(user, VIEW)
+
+
+def may_view_schedules(user: User) -> bool:
+    """Whether the user may look at schedules; as everywhere in the admin, who may change them may."""
+    return _has(user, VIEW_SCHEDULES) or _has(user, CHANGE_SCHEDULES)
+
+
+def may_add_schedules(user: User) -> bool:
+    """Whether the user may make new schedules."""
+    return _has(user, ADD_SCHEDULES)
+
+
+def may_start(user: User, job_name: str) -> bool:
+    """Whether the user may start this job by hand."""
+    return _has(user, START) or _has(user, f"jobledger.{_codename(job_name)}")
+
+
+def may_start_any(user: User) -> bool:
+    """Whether there is a job that the user may start."""
+    return any(may_start(user, job.name) for job in registry.all_jobs().values())
+
+
+def may_cancel(user: User) -> bool:
+    """Whether the user may end runs."""
+    return _has(user, CANCEL)
+
+
+def may_pause(user: User) -> bool:
+    """Whether the user may pause and resume schedules, and the whole service."""
+    return _has(user, PAUSE)
+
+
+def install() -> list[str]:
+    """Make what is missing of the permissions and groups; the names of the groups that were made."""
+    content_type = ContentType.objects.get_for_model(Run)
+    known = set(Permission.objects.filter(content_type=content_type).values_list("codename", flat=True))
+    Permission.objects.bulk_create(
+        Permission(
+            content_type=content_type, codename=_codename(job.name), name=f"Can start {job.name}"[:255]
+        )
+        for job in registry.all_jobs().values()
+        if _codename(job.name) not in known
+    )
+    made = []
+    for name, permissions in GROUPS.items():
+        group, is_new = Group.objects.get_or_create(name=name)
+        if is_new:
+            group.permissions.set(_permissions(permissions))
+            made.append(name)
+    return made
+
+
+def _has(user: User, permission: str) -> bool:
+    return isinstance(user, PermissionsMixin) and user.is_active and user.has_perm(permission)
+
+
+def _codename(job_name: str) -> str:
+    return f"start_job_{job_name}"[:100]
+
+
+def _permissions(names: Iterable[str]) -> list[Permission]:
+    found = []
+    for name in names:
+        app_label, _, codename = name.partition(".")
+        found.append(Permission.objects.get(content_type__app_label=app_label, codename=codename))
+    return found

@@ -1,0 +1,268 @@
+"""Runs in the admin: read, followed, cancelled and started again, never edited.
+
+Whoever may look at runs may not yet cancel or start them: for that there are rights of their own, asked
+at every address.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.http import content_disposition_header
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from jobledger.admin import audit_log, rights
+from jobledger.admin.fields import number_in
+from jobledger.admin.rights import User
+from jobledger.admin.runs.listing import RunList, run_list
+from jobledger.admin.runs.output import reader
+from jobledger.admin.runs.output.live import LiveView, OutputView
+from jobledger.admin.runs.page import RunPage, address_of, load
+from jobledger.admin_site import STOP_POLLING
+from jobledger.jobs import registry
+from jobledger.models import Run, Status, Trigger
+from jobledger.runs import dispatch, overlap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restarted:
+    """What came of starting several runs again."""
+
+    new: list[Run]
+    not_allowed: int
+    refusals: list[str]
+
+
+def cancel(user: User, run: Run) -> bool:
+    """Ask for the run's end; False when it is over, or was asked before."""
+    is_asked = overlap.request_cancel(run, user.get_username(), timezone.now())
+    if is_asked:
+        audit_log.noted(user, [run], "Cancelled.")
+    return is_asked
+
+
+def cancel_all(user: User, runs: Iterable[Run]) -> int:
+    """Cancel those that are not over; how many there were."""
+    return sum(cancel(user, run) for run in runs if not Status(run.status).is_final)
+
+
+def start_again(user: User, run: Run) -> Run:
+    """A new run that does the same. Raises NotStartedAgainError."""
+    new = dispatch.start_again(run, trigger=Trigger.ADMIN, who=user.get_username(), user_id=user.pk)
+    audit_log.noted(user, [run], f"Started again as run {new.pk}.")
+    audit_log.noted(user, [new], f"Started, the same as run {run.pk}.")
+    return new
+
+
+def start_all_again(user: User, runs: Iterable[Run]) -> Restarted:
+    """Start each of them again whose job the user may start."""
+    new, not_allowed, refusals = [], 0, []
+    for run in runs:
+        if not rights.may_start(user, run.job):
+            not_allowed += 1
+            continue
+        try:
+            new.append(start_again(user, run))
+        except dispatch.NotStartedAgainError as error:
+            refusals.append(str(error))
+    return Restarted(new=new, not_allowed=not_allowed, refusals=refusals)
+
+
+@admin.register(Run)
+class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone
+    """The ledger: a list that stays fast, and a page for each run."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Runs are made by starting jobs."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
+        """What happened cannot be edited."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
+        """Nor undone."""
+        return False
+
+    def get_urls(self) -> list[URLPattern]:
+        """A run's page, and the addresses behind its buttons and its output."""
+        views = {
+            "cancel/": (self.cancel_view, "cancel"),
+            "again/": (self.start_again_view, "start_again"),
+            "live/": (self.live_view, "live"),
+            "output.txt": (self.output_view, "output"),
+        }
+        urls = [
+            path(f"<uuid:run_id>/{address}", self.admin_site.admin_view(view), name=f"jobledger_run_{name}")
+            for address, (view, name) in views.items()
+        ]
+        return [*urls, *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list; or, posted, what is to be done with the selected runs."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            return self._act(request)
+        found = run_list(request.GET, timezone.now())
+        if (only := _only_one(found)) is not None:
+            return HttpResponseRedirect(address_of(only.pk))
+        context = {
+            "title": "Runs",
+            "list": found,
+            "may_cancel": rights.may_cancel(request.user),
+            "may_start": rights.may_start_any(request.user),
+        }
+        return self._render(request, "list.html", context)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The run's page."""
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        page = RunPage(self._seen(request, object_id), timezone.now())
+        output = OutputView(page, request.GET)
+        title = f"{page.run.job} {page.run.short_id}"
+        return self._render(
+            request, "page.html", {**self._page_context(request, page), "output": output, "title": title}
+        )
+
+    @method_decorator(require_safe)
+    @method_decorator(never_cache)
+    def live_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """What is new of a run since its page last asked; the last answer says that it is the last."""
+        page = RunPage(self._seen(request, run_id), timezone.now())
+        live = LiveView(page, request.GET)
+        context = {**self._page_context(request, page), "live": live, "oob": True}
+        status = STOP_POLLING if live.is_last else 200
+        return TemplateResponse(request, "jobledger/runs/live.html", context, status=status)
+
+    @method_decorator(require_safe)
+    def output_view(self, request: HttpRequest, run_id: UUID) -> StreamingHttpResponse:
+        """Everything it wrote, as a text: to download, or to look at."""
+        run = self._seen(request, run_id)
+        only = number_in(request.GET.get("attempt", ""))
+        name = f"{run.job}-{run.short_id}.txt"
+        headers = {
+            "Content-Disposition": content_disposition_header("look" not in request.GET, name) or "inline",
+            "X-Content-Type-Options": "nosniff",
+        }
+        text = reader.as_text(run, only, is_plain="look" in request.GET)
+        return StreamingHttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
+
+    @method_decorator(require_POST)
+    def cancel_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """Cancel the run; back to its page."""
+        run = self._seen(request, run_id)
+        if not rights.may_cancel(request.user):
+            raise PermissionDenied
+        if cancel(request.user, run):
+            run.refresh_from_db(fields=["status"])
+            is_running = run.status == Status.RUNNING
+            said = "The run ends within a few seconds." if is_running else "The run is cancelled."
+            self.message_user(request, said, messages.SUCCESS)
+        else:
+            said = "The run is over, or was already asked to end."
+            self.message_user(request, said, messages.WARNING)
+        return HttpResponseRedirect(address_of(run.pk))
+
+    @method_decorator(require_POST)
+    def start_again_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
+        """Start a new run that does the same; on to its page."""
+        run = self._seen(request, run_id)
+        if not rights.may_start(request.user, run.job):
+            raise PermissionDenied
+        try:
+            new = start_again(request.user, run)
+        except dispatch.NotStartedAgainError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(address_of(run.pk))
+        self.message_user(request, "This run was started.", messages.SUCCESS)
+        return HttpResponseRedirect(address_of(new.pk))
+
+    def _act(self, request: HttpRequest) -> HttpResponse:
+        """Do something with the selected runs; back to the list as it was."""
+        selected = Run.objects.filter(pk__in=_uuids(request.POST.getlist("_selected_action")))
+        match request.POST.get("action"):
+            case "cancel_runs":
+                self._cancel_all(request, list(selected.defer("traceback")))
+            case "start_runs_again":
+                self._start_all_again(request, list(selected.defer("traceback")))
+            case _:
+                self.message_user(request, "Choose what to do.", messages.WARNING)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def _cancel_all(self, request: HttpRequest, runs: list[Run]) -> None:
+        if not rights.may_cancel(request.user):
+            raise PermissionDenied
+        count = cancel_all(request.user, runs)
+        text = f"{count} run was asked to end." if count == 1 else f"{count} runs were asked to end."
+        self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
+
+    def _start_all_again(self, request: HttpRequest, runs: list[Run]) -> None:
+        if not rights.may_start_any(request.user):
+            raise PermissionDenied
+        done = start_all_again(request.user, runs)
+        count = len(done.new)
+        text = f"{count} run was started." if count == 1 else f"{count} runs were started."
+        self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
+        if done.not_allowed:
+            text = f"Not started, as you may not start their jobs: {done.not_allowed}."
+            self.message_user(request, text, messages.WARNING)
+        for refusal in done.refusals:
+            self.message_user(request, refusal, messages.WARNING)
+
+    def _seen(self, request: HttpRequest, run_id: UUID | str) -> Run:
+        """The run, for somebody who may see it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = _uuids([str(run_id)])
+        run = load(found[0]) if found else None
+        if run is None:
+            raise Http404
+        return run
+
+    def _page_context(self, request: HttpRequest, page: RunPage) -> dict[str, Any]:
+        return {
+            "page": page,
+            "can_cancel": not page.is_final and rights.may_cancel(request.user),
+            "can_start_again": page.is_final and rights.may_start(request.user, page.run.job),
+            "is_job": page.run.job in registry.all_jobs(),
+        }
+
+    def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+        site = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, f"jobledger/runs/{template}", {**site, **context})
+
+
+def _uuids(texts: list[str]) -> list[UUID]:
+    """Those that are ids."""
+    found = []
+    for text in texts:
+        try:
+            found.append(UUID(text))
+        except ValueError:
+            continue
+    return found
+
+
+def _only_one(found: RunList) -> Run | None:
+    """The run whose id somebody searched for, where it is the only one."""
+    by_id = found.page.by_id and found.is_first
+    return found.page.runs[0] if by_id and len(found.page.runs) == 1 else None

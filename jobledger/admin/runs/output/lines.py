@@ -1,0 +1,193 @@
+"""Pieces of output as lines. Pure: the lines of all pieces are the same, however often one reads on.
+
+A ``Place`` says where to read on: at the beginning of the line that is still open, with the styles that
+both streams have there. It travels in a page's address as a short text. When a piece of the other stream
+comes while a line is open, that line ends there. A carriage return begins its line anew: of a progress
+bar the latest state is kept. A very long line is shown as several.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from django.utils.safestring import SafeString
+
+from jobledger.admin.runs.output import ansi
+from jobledger.models import Stream
+
+LONGEST_LINE = 4000
+
+# Nine digits: beyond that no database counts.
+_PLACE = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([a-z0-9-]{0,99})\.([a-z0-9-]{0,99})", re.ASCII)
+_TOKEN = re.compile(r"[^\r\n]+|\r*\n|\r+")
+# Escapes are not among them: they are read; a tab is white space as it is.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\x1b"} | {127: 0x2421}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A piece of output, as the database has it."""
+
+    attempt: int
+    number: int
+    stream: Stream
+    text: str
+    begin: int = 0
+    """How many characters before the text are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line as it is shown."""
+
+    stream: Stream
+    attempt: int
+    spans: tuple[ansi.Span, ...]
+    begins_attempt: bool = False
+    """Whether another attempt wrote the line before it."""
+
+    @property
+    def text(self) -> str:
+        """Without styles."""
+        return "".join(span.text for span in self.spans)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it was written to stderr."""
+        return self.stream is Stream.STDERR
+
+    @property
+    def html(self) -> SafeString:
+        """With its styles; what looks like markup is text."""
+        return ansi.as_html(self.spans)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where to read on."""
+
+    attempt: int
+    number: int = 0
+    offset: int = 0
+    styles: Mapping[Stream, ansi.Style] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        tokens = [self.styles.get(stream, ansi.PLAIN).token for stream in Stream]
+        return ".".join([str(self.attempt), str(self.number), str(self.offset), *tokens])
+
+    @classmethod
+    def read(cls, text: str) -> "Place | None":
+        """The place that was written so; None where it makes no sense."""
+        match = _PLACE.fullmatch(text)
+        if match is None:
+            return None
+        attempt, number, offset = (int(figure) for figure in match.group(1, 2, 3))
+        styles = dict(zip(Stream, map(ansi.read_token, match.group(4, 5)), strict=True))
+        return cls(attempt=attempt, number=number, offset=offset, styles=styles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A part of the open line, and where it stands."""
+
+    number: int
+    offset: int
+    text: str
+
+
+class LineMaker:
+    """Takes pieces in their order and gives the lines that are complete."""
+
+    def __init__(self, begin: Place) -> None:
+        """The first piece is the one of the place, or a later one."""
+        self._attempt, self._number, self._offset = begin.attempt, begin.number, begin.offset
+        self._styles = {stream: begin.styles.get(stream, ansi.PLAIN) for stream in Stream}
+        self._open: list[_Part] = []
+        self._stream = Stream.STDOUT
+        self._is_overwritten = False
+        self._before_attempt: Place | None = None
+
+    def read(self, chunks: Iterable[Chunk]) -> Iterator[Line]:
+        """The lines that these pieces complete."""
+        for chunk in chunks:
+            if self._open and (chunk.stream, chunk.attempt) != (self._stream, self._attempt):
+                yield self._close()
+            self._stream = chunk.stream
+            self._go_to(chunk)
+            yield from self._read(chunk)
+
+    @property
+    def open_line(self) -> Line | None:
+        """The line that is not complete yet."""
+        return self._line() if self._open else None
+
+    @property
+    def place(self) -> Place:
+        """Where to read on: the beginning of the open line, or the end."""
+        if self._before_attempt is not None:
+            return self._before_attempt
+        first = self._open[0] if self._open else None
+        return Place(
+            attempt=self._attempt,
+            number=first.number if first else self._number,
+            offset=first.offset if first else self._offset,
+            styles=dict(self._styles),
+        )
+
+    def _go_to(self, chunk: Chunk) -> None:
+        if chunk.attempt != self._attempt:
+            self._before_attempt = self.place
+            self._attempt, self._styles = chunk.attempt, dict.fromkeys(Stream, ansi.PLAIN)
+            self._number = self._offset = 0
+        if chunk.number != self._number:
+            self._number, self._offset = chunk.number, 0
+
+    def _read(self, chunk: Chunk) -> Iterator[Line]:
+        for token in _TOKEN.finditer(chunk.text, max(self._offset - chunk.begin, 0)):
+            self._offset = chunk.begin + token.start()
+            yield from self._take(token[0])
+        self._number, self._offset = chunk.number + 1, 0
+
+    def _take(self, token: str) -> Iterator[Line]:
+        if token.endswith("\n"):
+            yield self._close()
+        elif token.startswith("\r"):
+            self._is_overwritten = bool(self._open)
+        else:
+            if self._is_overwritten:
+                self._forget()
+            self._open.append(_Part(number=self._number, offset=self._offset, text=token))
+            while sum(len(part.text) for part in self._open) > LONGEST_LINE:
+                yield self._close_beginning()
+
+    def _close(self) -> Line:
+        line = self._line()
+        self._forget()
+        self._before_attempt = None
+        return line
+
+    def _close_beginning(self) -> Line:
+        """The beginning of a line that is too long, up to an escape that would be cut."""
+        *whole, last = self._open
+        room = LONGEST_LINE - sum(len(part.text) for part in whole)
+        escape = last.text.rfind("\x1b", max(room - 32, 1), room)
+        cut = escape if escape > 0 else room
+        self._open = [*whole, replace(last, text=last.text[:cut])]
+        line = self._close()
+        self._open = [replace(last, offset=last.offset + cut, text=last.text[cut:])]
+        return line
+
+    def _line(self) -> Line:
+        text = "".join(part.text for part in self._open).translate(_PICTURES)
+        spans, _ = ansi.parse(text, self._styles[self._stream])
+        return Line(
+            stream=self._stream,
+            attempt=self._attempt,
+            spans=tuple(spans),
+            begins_attempt=self._before_attempt is not None,
+        )
+
+    def _forget(self) -> None:
+        text = "".join(part.text for part in self._open)
+        _, self._styles[self._stream] = ansi.parse(text, self._styles[self._stream])
+        self._open, self._is_overwritten = [], False

@@ -1,0 +1,190 @@
+"""What a run wrote, as its page shows it: head and tail, what is new since the last look, what was searched.
+
+Every look reads a bounded amount of a long output, and renders a bounded number of lines; the whole is
+there as a text to download.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Any
+
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import Left, Length, Right
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from jobledger.admin.runs.output import ansi
+from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, Place
+from jobledger.models import Run, RunOutput, Stream
+
+# An output up to this size is read as a whole, of a longer one these parts.
+MOST_CHARACTERS = 128 * 1024
+HEAD_CHARACTERS = 32 * 1024
+TAIL_CHARACTERS = 96 * 1024
+HEAD_LINES = 500
+TAIL_LINES = 1500
+MOST_ROWS = 1000
+MOST_MATCHES = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """The output as the page shows it first."""
+
+    head: Sequence[Line]
+    tail: Sequence[Line]
+    """What stands behind the gap; none without a gap."""
+    open_line: Line | None
+    place: Place
+    """Where to read on."""
+    size: int
+    """Of the whole attempt, in characters."""
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether lines between head and tail are left out."""
+        return bool(self.tail)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing yet."""
+        return not (self.head or self.open_line)
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What came since a place."""
+
+    has_gap: bool
+    """Whether there was too much of it: only the last lines are here."""
+    lines: Sequence[Line]
+    open_line: Line | None
+    place: Place
+    has_more: bool
+    """Whether there is more in the database already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundLine:
+    """A line that holds the text that was searched for."""
+
+    number: int
+    line: Line
+    html: SafeString
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The lines that were found, the first ones if they are many."""
+
+    lines: Sequence[FoundLine]
+    has_more: bool
+
+
+def shown(run: Run, attempt: int) -> Shown:
+    """One attempt's output: all of it, or head and tail."""
+    rows = _of_attempt(run, attempt)
+    figures = rows.aggregate(size=Sum(Length("text")), count=Count("pk"))
+    size, maker = figures["size"] or 0, LineMaker(Place(attempt=attempt))
+    is_long = size > MOST_CHARACTERS or figures["count"] > MOST_ROWS
+    if not is_long:
+        lines = list(maker.read(_chunks(rows.in_order())))
+        is_long = len(lines) > HEAD_LINES + TAIL_LINES
+        head, tail = (lines[:HEAD_LINES], lines[-TAIL_LINES:]) if is_long else (lines, [])
+    else:
+        head = list(islice(LineMaker(Place(attempt=attempt)).read(_head(rows)), HEAD_LINES))
+        tail = list(maker.read(_tail(rows)))[-TAIL_LINES:]
+    return Shown(head=head, tail=tail, open_line=maker.open_line, place=maker.place, size=size)
+
+
+def news(run: Run, place: Place) -> News:
+    """What the run wrote since the place, also in later attempts."""
+    later = Q(attempt__gt=place.attempt) | Q(attempt=place.attempt, number__gte=place.number)
+    rows = RunOutput.objects.filter(later, run=run).in_order()[: MOST_ROWS + 1]
+    chunks = list(_chunks(rows))
+    maker = LineMaker(place)
+    lines = list(maker.read(chunks[:MOST_ROWS]))
+    return News(
+        has_gap=len(lines) > TAIL_LINES,
+        lines=lines[-TAIL_LINES:],
+        open_line=maker.open_line,
+        place=maker.place,
+        has_more=len(chunks) > MOST_ROWS,
+    )
+
+
+def found(run: Run, attempt: int, searched: str) -> Found:
+    """The lines of one attempt that hold this text, whatever the case; numbered from one."""
+    pattern = re.compile(re.escape(searched), re.IGNORECASE)
+    matching = (
+        FoundLine(number=number, line=line, html=_marked(line.text, pattern))
+        for number, line in enumerate(_all_lines(run, attempt), start=1)
+        if pattern.search(line.text)
+    )
+    lines = list(islice(matching, MOST_MATCHES + 1))
+    return Found(lines=lines[:MOST_MATCHES], has_more=len(lines) > MOST_MATCHES)
+
+
+def as_text(run: Run, attempt: int | None = None, *, is_plain: bool = False) -> Iterator[str]:
+    """Everything, as it was written or without escapes; with a heading for each of several attempts."""
+    rows = run.output.all() if attempt is None else _of_attempt(run, attempt)
+    pieces = rows.in_order().only("attempt", "text").iterator(chunk_size=50)
+    for number, group in groupby(pieces, key=attrgetter("attempt")):
+        if attempt is None and run.attempt > 1:
+            yield f"--- attempt {number} ---\n"
+        yield from (ansi.plain(piece.text) if is_plain else piece.text for piece in group)
+
+
+def _of_attempt(run: Run, attempt: int) -> Any:
+    return RunOutput.objects.filter(run=run, attempt=attempt)
+
+
+def _all_lines(run: Run, attempt: int) -> Iterator[Line]:
+    maker = LineMaker(Place(attempt=attempt))
+    yield from maker.read(_chunks(_of_attempt(run, attempt).in_order(), at_once=50))
+    if maker.open_line is not None:
+        yield maker.open_line
+
+
+def _chunks(rows: QuerySet[RunOutput], at_once: int = MOST_ROWS + 1) -> Iterator[Chunk]:
+    for row in rows.iterator(chunk_size=at_once):
+        yield Chunk(attempt=row.attempt, number=row.number, stream=Stream(row.stream), text=row.text)
+
+
+def _head(rows: Any) -> list[Chunk]:
+    """The first pieces, up to the size of a head."""
+    values = rows.in_order().annotate(part=Left("text", HEAD_CHARACTERS))
+    return _up_to(HEAD_CHARACTERS, values, of_end=False)
+
+
+def _tail(rows: Any) -> list[Chunk]:
+    """The last pieces, up to the size of a tail, in the order of writing."""
+    values = rows.order_by("-attempt", "-number").annotate(part=Right("text", TAIL_CHARACTERS))
+    return _up_to(TAIL_CHARACTERS, values, of_end=True)[::-1]
+
+
+def _up_to(limit: int, values: Any, *, of_end: bool) -> list[Chunk]:
+    columns = values.annotate(size=Length("text")).values_list("attempt", "number", "stream", "part", "size")
+    chunks: list[Chunk] = []
+    for attempt, number, stream, text, size in columns[:MOST_ROWS]:
+        part = text[-limit:] if of_end else text[:limit]
+        begin = size - len(part) if of_end else 0
+        chunks.append(Chunk(attempt=attempt, number=number, stream=Stream(stream), text=part, begin=begin))
+        limit -= len(part)
+        if limit <= 0:
+            break
+    return chunks
+
+
+def _marked(text: str, pattern: re.Pattern[str]) -> SafeString:
+    """The text with what was searched for in marks."""
+    parts, position = [], 0
+    for match in pattern.finditer(text):
+        parts.append(conditional_escape(text[position : match.start()]))
+        parts.append(format_html("<mark>{}</mark>", match[0]))
+        position = match.end()
+    parts.append(conditional_escape(text[position:]))
+    return mark_safe("".join(parts))  # noqa: S308 - each part is escaped above

@@ -1,0 +1,353 @@
+"""When a schedule is due, as a form: one field of cron with its zone, an interval, or one moment.
+
+What is wrong stands beside the field that is wrong, in the words of the rule that refused it. The sun's
+times are offered to a schedule that has them; they are not given to others.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo, available_timezones
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import Model
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin.fields import NO_MOMENT, LengthField, MomentField, MomentInput, refuse_beyond
+from jobledger.jobs import json_text
+from jobledger.jobs.declaration import Concurrency, Misfire
+from jobledger.models import SchedulePolicy
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.rules import wallclock
+from jobledger.schedules.rules.slots import Rule, RuleError, zone_named
+from jobledger.schedules.rules.solar import EVENTS
+from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, OneMoment, StoredTimes, SunTimes
+
+MISFIRE = (
+    (Misfire.ONCE, "run once for all of them"),
+    (Misfire.SKIP, "leave them out"),
+    (Misfire.ALL, "run each of them"),
+)
+CONCURRENCY = (
+    ("", "as the job says"),
+    (Concurrency.FORBID, "leave the slot out"),
+    (Concurrency.QUEUE, "wait until the job has ended"),
+    (Concurrency.REPLACE, "cancel the running one and start"),
+    (Concurrency.ALLOW, "start beside it"),
+)
+
+
+class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
+    """The choices of one schedule."""
+
+    misfire = forms.ChoiceField(
+        label="Missed slots",
+        choices=MISFIRE,
+        help_text="Slots that passed while nothing could start them, because beat was down for example.",
+    )
+    catch_up_limit = forms.IntegerField(
+        label="At most",
+        min_value=1,
+        max_value=1_000_000,
+        help_text="Where each missed slot runs: how many of them, the newest.",
+    )
+    starting_deadline = LengthField(
+        label="Start within",
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "any time"}),
+        help_text=(
+            "A slot that could not start for so long is given up. Such as 10 min, 2 h; "
+            "empty: it starts however late."
+        ),
+    )
+    jitter = LengthField(
+        label="Spread over",
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "none"}),
+        help_text=(
+            "Starts every slot later by a fixed part of this length, so that many schedules of the same "
+            "minute do not start together. Such as 5 min; empty: on the dot."
+        ),
+    )
+    concurrency = forms.ChoiceField(label="While the job still runs", choices=CONCURRENCY, required=False)
+
+    class Meta:
+        model = SchedulePolicy
+        fields = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
+
+    def clean_starting_deadline(self) -> timedelta | None:
+        """No time at all would let nothing start."""
+        deadline: timedelta | None = self.cleaned_data["starting_deadline"]
+        if deadline == timedelta(0):
+            raise forms.ValidationError("In no time nothing could start; leave it empty for any time.")
+        return deadline
+
+    def clean_jitter(self) -> timedelta:
+        """Empty is none."""
+        return self.cleaned_data["jitter"] or timedelta(0)
+
+
+NAMED = ("name", "enabled", "description")
+SPAN = ("start_time", "expires", "one_off")
+LARGEST = 2**31 - 1
+"""The largest whole number that every database holds in such a field."""
+DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
+
+
+class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
+    """The fields of the schedule itself; its instance is the schedule as it would be saved."""
+
+    class Meta:
+        model = PeriodicTask
+        fields = (*NAMED, *SPAN, *DELIVERY)
+        labels: ClassVar[dict[str, Any]] = {
+            "enabled": "Switched on",
+            "start_time": "Not before",
+            "expires": "Not from",
+            "one_off": "Only the next slot",
+            "queue": "Queue",
+            "priority": "Priority",
+            "expire_seconds": "Message expires after (seconds)",
+            "headers": "Message headers",
+        }
+        help_texts: ClassVar[dict[str, Any]] = {
+            "name": "What people call it; runs carry this name.",
+            "enabled": "Switching on never starts a slot of the past.",
+            "description": "Why it is there, and whom to ask.",
+            "start_time": "The first moment at which it may be due; an interval counts from it.",
+            "expires": "From this moment on it is due no more.",
+            "one_off": "After it the schedule switches itself off.",
+            "queue": "Empty: the workers' default queue.",
+            "priority": "0 to 255; with Redis 0 is the highest.",
+            "expire_seconds": "A run that no worker has begun by then expires.",
+            "exchange": "",
+            "routing_key": "",
+            "headers": "A JSON object.",
+        }
+        error_messages: ClassVar[dict[str, Any]] = {
+            "name": {"unique": "There is a schedule with this name already."},
+        }
+        field_classes: ClassVar[dict[str, Any]] = {"start_time": MomentField, "expires": MomentField}
+        widgets: ClassVar[dict[str, Any]] = {
+            "name": forms.TextInput(attrs={"class": "vTextField"}),
+            "description": forms.Textarea(attrs={"rows": 2}),
+            "headers": forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        }
+
+    def clean_expire_seconds(self) -> int | None:
+        """No more than the databases hold."""
+        seconds: int | None = self.cleaned_data["expire_seconds"]
+        if seconds is not None and seconds > LARGEST:
+            raise ValidationError(f"At most {LARGEST}.")
+        return seconds
+
+    def clean_headers(self) -> str:
+        """They are a JSON object."""
+        text: str = self.cleaned_data["headers"] or "{}"
+        try:
+            is_object = isinstance(json_text.read(text), dict)
+        except ValueError as error:
+            raise ValidationError(f"This is not JSON: {error}") from error
+        if not is_object:
+            raise ValidationError("Write a JSON object, such as {}.")
+        return text
+
+    def clean(self) -> dict[str, Any]:
+        """Judge what two fields say together."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        start, end = data.get("start_time"), data.get("expires")
+        if start and end and end <= start:
+            self.add_error("expires", "This must be later than “Not before”: it would never be due.")
+        if end and data.get("expire_seconds") is not None:
+            self.add_error("expire_seconds", "Give either this or the moment from which it is not due.")
+        return data
+
+    def validate_unique(self) -> None:
+        """The name's. django-celery-beat also asks for times here, which a form of their own has."""
+        try:
+            Model.validate_unique(self.instance, exclude=self._get_validation_exclusions())  # type: ignore[attr-defined]  # not in the stubs
+        except ValidationError as error:
+            self._update_errors(error)  # type: ignore[attr-defined]  # not in the stubs
+
+
+CRON, INTERVAL, MOMENT, SUN = "cron", "interval", "moment", "sun"
+KINDS = ((CRON, "By cron"), (INTERVAL, "At an interval"), (MOMENT, "Once"))
+UNITS = (
+    ("seconds", "seconds"),
+    ("minutes", "minutes"),
+    ("hours", "hours"),
+    ("days", "days"),
+)
+
+# Which field of the form is wrong when the rule says that one of its own is.
+_FIELDS = {"every": "every", "at": "at", "event": "event", "latitude": "latitude", "longitude": "longitude"}
+
+
+class TimesForm(forms.Form):
+    """After ``is_valid`` the times are in ``times`` and their rule in ``rule``."""
+
+    kind = forms.ChoiceField(label="Due", choices=KINDS, initial=CRON, widget=forms.RadioSelect)
+    cron = forms.CharField(
+        label="Cron",
+        required=False,
+        max_length=600,
+        widget=forms.TextInput(attrs={"placeholder": "30 3 * * 1-5", "class": "cron"}),
+        help_text=(
+            "Minute, hour, day of month, month, day of week, as Debian's cron reads them; "
+            "names (mon-fri), @daily and L (last) as well."
+        ),
+    )
+    every = forms.IntegerField(label="Every", required=False, min_value=1, max_value=1_000_000_000)
+    unit = forms.ChoiceField(label="Unit", choices=UNITS, required=False, initial="minutes")
+    at = forms.CharField(
+        label="Moment",
+        required=False,
+        widget=MomentInput(),
+        help_text="By the clock of the time zone.",
+    )
+    zone = forms.CharField(
+        label="Time zone",
+        required=False,
+        widget=forms.TextInput(attrs={"list": "zones", "placeholder": "Europe/London"}),
+        help_text="A name such as Europe/London. The time of day keeps to its clock, also when that changes.",
+    )
+    event = forms.ChoiceField(label="Event", choices=[(name, name) for name in EVENTS], required=False)
+    latitude = forms.DecimalField(label="Degrees north", required=False, max_digits=9, decimal_places=6)
+    longitude = forms.DecimalField(label="Degrees east", required=False, max_digits=9, decimal_places=6)
+
+    def __init__(
+        self,
+        data: Any = None,
+        *,
+        stored: StoredTimes | None = None,
+        anchor: datetime,
+        now: datetime,
+        prefix: str = "times",
+    ) -> None:
+        """``anchor`` is what an interval counts from."""
+        super().__init__(data, prefix=prefix, initial=_shown(stored))
+        self.times: StoredTimes | None = None
+        self.rule: Rule | None = None
+        self._stored, self._anchor, self._now = stored, anchor, now
+        kind: Any = self.fields["kind"]
+        unit: Any = self.fields["unit"]
+        if isinstance(stored, SunTimes):
+            kind.choices = [*KINDS, (SUN, "By the sun")]
+        if isinstance(stored, IntervalTimes) and stored.period not in dict(UNITS):
+            unit.choices = [*UNITS, (stored.period, stored.period)]
+
+    @property
+    def has_sun(self) -> bool:
+        """Whether the sun is offered."""
+        return isinstance(self._stored, SunTimes)
+
+    @property
+    def is_one_moment(self) -> bool:
+        """Whether it is due once."""
+        return isinstance(self.times, OneMoment)
+
+    @staticmethod
+    def zones() -> list[str]:
+        """The names to choose from."""
+        return sorted(name for name in available_timezones() if "/" in name or name == "UTC")
+
+    def clean(self) -> dict[str, Any]:
+        """Read the fields of the chosen kind; what stands in the others does not count."""
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        kind = data.get("kind")
+        read = {CRON: self._cron, INTERVAL: self._interval, MOMENT: self._moment, SUN: self._sun}
+        self._forgive_others(kind)
+        try:
+            self.times = read[kind](data) if kind in read and not self.errors else None
+            self.rule = stored_schedules.rule_from(self.times, self._anchor) if self.times else None
+            if self.rule is not None:
+                # A place near a pole may have no such event, which is found out by looking.
+                self.rule.first_after(self._now)
+        except RuleError as error:
+            self.add_error(_FIELDS.get(error.field, "cron" if kind == CRON else "kind"), str(error))
+        except OverflowError:
+            # There is no slot as far as moments can be told.
+            pass
+        if self.errors:
+            self.times = self.rule = None
+        return data
+
+    def _forgive_others(self, kind: str | None) -> None:
+        mine = {CRON: ("cron", "zone"), INTERVAL: ("every", "unit"), MOMENT: ("at", "zone")}
+        own = mine.get(kind or "", ("event", "latitude", "longitude"))
+        for name in set(self.errors) - {*own, "kind"}:
+            del self.errors[name]
+
+    def _needed(self, data: dict[str, Any], *names: str) -> bool:
+        missing = [name for name in names if data.get(name) in (None, "")]
+        for name in missing:
+            self.add_error(name, self.fields[name].error_messages["required"])
+        return not missing
+
+    def _zone(self, data: dict[str, Any]) -> ZoneInfo | None:
+        try:
+            return zone_named(data["zone"])
+        except RuleError as error:
+            self.add_error("zone", str(error))
+        return None
+
+    def _cron(self, data: dict[str, Any]) -> StoredTimes | None:
+        zone = self._zone(data) if self._needed(data, "cron", "zone") else None
+        return CronTimes(expression=data["cron"], zone=zone) if zone else None
+
+    def _interval(self, data: dict[str, Any]) -> StoredTimes | None:
+        if not self._needed(data, "every", "unit"):
+            return None
+        return IntervalTimes(every=data["every"], period=data["unit"])
+
+    def _moment(self, data: dict[str, Any]) -> StoredTimes | None:
+        zone = self._zone(data) if self._needed(data, "at", "zone") else None
+        if zone is None:
+            return None
+        if isinstance(self._stored, OneMoment) and {"at", "zone"}.isdisjoint(self.changed_data):
+            # What the field shows may be less than the moment: it has no offset.
+            return self._stored
+        moment = self._read_moment(data["at"], zone)
+        if moment is not None and moment <= self._now:
+            self.add_error("at", "This moment has passed: nothing would ever start.")
+        return OneMoment(at=moment) if moment else None
+
+    def _read_moment(self, text: str, zone: ZoneInfo) -> datetime | None:
+        try:
+            found = datetime.fromisoformat(text.strip())
+            moment = found.astimezone(UTC) if found.tzinfo else wallclock.moment_of(found, zone, fold=0)
+        except (ValueError, OverflowError):
+            self.add_error("at", NO_MOMENT)
+            return None
+        if moment is None:
+            self.add_error("at", f"The clock of {zone} leaps over this time on that day.")
+            return None
+        try:
+            refuse_beyond(moment)
+        except forms.ValidationError as error:
+            self.add_error("at", error)
+            return None
+        return moment
+
+    def _sun(self, data: dict[str, Any]) -> StoredTimes | None:
+        if not self._needed(data, "event", "latitude", "longitude"):
+            return None
+        return SunTimes(event=data["event"], latitude=data["latitude"], longitude=data["longitude"])
+
+
+def _shown(stored: StoredTimes | None) -> dict[str, Any]:
+    """What the fields show of stored times."""
+    own = {"zone": timezone.get_default_timezone_name()}
+    match stored:
+        case CronTimes(expression=expression, zone=zone):
+            return {"kind": CRON, "cron": expression, "zone": str(zone)}
+        case IntervalTimes(every=every, period=period):
+            return {**own, "kind": INTERVAL, "every": every, "unit": period}
+        case OneMoment(at=at):
+            local = at.astimezone(timezone.get_default_timezone())
+            return {**own, "kind": MOMENT, "at": local.replace(tzinfo=None).isoformat()}
+        case SunTimes():
+            place = {"latitude": stored.latitude, "longitude": stored.longitude}
+            return {**own, "kind": SUN, "event": stored.event, **place}
+    return own

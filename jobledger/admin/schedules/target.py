@@ -1,0 +1,293 @@
+"""What a schedule starts, as a form: a job with its options, or an ordinary Celery task with its arguments.
+
+A job is chosen by its name and help. Its options are a form made from its parser, or JSON for who prefers
+that: both are judged alike, and what is typed in the one is carried over to the other. A page shows the
+options of one job in one manner; when another was chosen meanwhile, the work is not *settled*: it is shown
+again, and nothing is saved before somebody has seen it.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin.jobs import pages
+from jobledger.admin.options.form import OptionsForm
+from jobledger.admin.options.widgets import SecretInput
+from jobledger.jobs import json_text, masked_json, registry, secrets
+from jobledger.jobs.options import OptionsError, parse
+from jobledger.runs.dispatch import known_tasks
+from jobledger.schedules import slot_runs
+
+PREFIX = "work"
+OTHER = ":"
+"""Chosen in the place of a job's name; no job is called so."""
+FORM, JSON = "form", "json"
+MANNERS = ((FORM, "Fill in a form"), (JSON, "Write JSON"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredWork:
+    """What a schedule starts now."""
+
+    task: str = ""
+    args: Any = ()
+    options: Any = None
+    unreadable: str = ""
+    """Keyword arguments that are no JSON object, as they stand there."""
+
+    @property
+    def job(self) -> registry.Job | None:
+        """The job, where it is one."""
+        return registry.of_task(self.task)
+
+    def options_of(self, job: registry.Job) -> dict[str, Any]:
+        """The stored options, if they are this job's."""
+        return self.options or {} if self.task == job.task_name else {}
+
+    @property
+    def masked_options(self) -> dict[str, Any]:
+        """The options, without secrets."""
+        return secrets.masked(self.job.name if self.job else self.task, self.options or {})
+
+    @property
+    def masked_args(self) -> Any:
+        """The positional arguments, without secrets."""
+        return secrets.masked(self.task, {"": self.args})[""]
+
+
+def stored_work(schedule: PeriodicTask | None) -> StoredWork:
+    """What the schedule starts; nothing, where there is no schedule."""
+    if schedule is None:
+        return StoredWork()
+    options, args = _parsed(schedule.kwargs, dict), _parsed(schedule.args, list)
+    return StoredWork(
+        task=schedule.task,
+        args=[] if args is None else args,
+        options=options,
+        unreadable=schedule.kwargs if options is None else "",
+    )
+
+
+class WorkChoice(forms.Form):
+    """Which work, and in which manner its options are written."""
+
+    job = forms.ChoiceField(label="Job")
+    shown_job = forms.CharField(required=False, widget=forms.HiddenInput)
+    manner = forms.ChoiceField(label="Options", choices=MANNERS, required=False, widget=forms.RadioSelect)
+    shown_manner = forms.CharField(required=False, widget=forms.HiddenInput)
+    task = forms.CharField(
+        label="Celery task",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"list": "tasks", "class": "vTextField", "spellcheck": "false"}),
+        help_text="Its full name. What becomes of it Celery knows: its run here says only that it was sent.",
+    )
+    is_foreign = forms.BooleanField(
+        label="It is a task of another service",
+        required=False,
+        help_text="Only where workers that this project knows nothing of carry it out.",
+    )
+    args = forms.CharField(
+        label="Positional arguments",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        help_text="A JSON list.",
+    )
+    kwargs = forms.CharField(
+        label="Options in JSON",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+        help_text="A JSON object. Asterisks stand for a stored secret and keep it.",
+    )
+
+    def __init__(self, data: Any = None, initial: dict[str, Any] | None = None) -> None:
+        """With the jobs there are."""
+        super().__init__(data, prefix=PREFIX, initial=initial, label_suffix="")
+        job: Any = self.fields["job"]
+        job.choices = _job_choices()
+
+
+class Work:
+    """After ``is_valid`` the work is in ``task``, ``args`` and ``options``."""
+
+    def __init__(self, data: Any = None, *, stored: StoredWork | None = None, job_name: str = "") -> None:
+        """What was posted; else the stored work; else the job of that name."""
+        self.stored = stored or StoredWork()
+        self.is_bound = data is not None
+        own = self.stored.job.name if self.stored.job else OTHER if self.stored.task else job_name
+        asked = _asked(data, "job", own)
+        self.job = registry.all_jobs().get(asked)
+        self.is_other = asked == OTHER
+        self.manner = (_asked(data, "manner", FORM) or FORM) if self.job else JSON
+        self._is_same_job = data is None or data.get(f"{PREFIX}-shown_job") == asked
+        self._is_same_manner = data is None or data.get(f"{PREFIX}-shown_manner") == self.manner
+        self.is_settled = self._is_same_job and (self._is_same_manner or self.job is None)
+        self.task = self.job.task_name if self.job else ""
+        self.args: list[Any] = []
+        self.options: dict[str, Any] = {}
+        carried = self._carried(data)
+        posted = data if self.is_settled else None
+        self.options_form = self._options_form(posted, carried)
+        self.choice = WorkChoice(posted, initial=self._initial(asked, carried))
+
+    @property
+    def tasks(self) -> list[str]:
+        """The ordinary tasks there are."""
+        jobs = {job.task_name for job in registry.all_jobs().values()}
+        return sorted(name for name in known_tasks() - jobs if not name.startswith("celery."))
+
+    @property
+    def has_typed_secret(self) -> bool:
+        """Whether a secret was typed: the page that answers does not show it again."""
+        form = self.options_form
+        if form is None or not form.is_bound:
+            return False
+        inputs = (name for name, field in form.fields.items() if isinstance(field.widget, SecretInput))
+        return any(form[name].data.text for name in inputs)
+
+    def is_valid(self) -> bool:
+        """Judge the work; what is wrong stands beside its field."""
+        if not (self.is_bound and self.is_settled and self.choice.is_valid()):
+            return False
+        if self.options_form is not None:
+            is_good = self.options_form.is_valid()
+            self.options = self.options_form.options
+            return is_good
+        self._read_json()
+        return not self.choice.errors
+
+    def _options_form(self, posted: Any, carried: dict[str, Any] | None) -> OptionsForm | None:
+        if self.job is None or self.manner != FORM:
+            return None
+        options = self.stored.options_of(self.job) if carried is None else carried
+        return OptionsForm(self.job, options, posted)
+
+    def _initial(self, asked: str, carried: dict[str, Any] | None) -> dict[str, Any]:
+        choice = {"job": asked, "shown_job": asked, "manner": self.manner, "shown_manner": self.manner}
+        if self.job is None:
+            own = self.stored if self.stored.job is None else StoredWork()
+            kwargs = own.unreadable or masked_json.shown(own.masked_options)
+            # What is stored stays as it is, also where nobody here knows the task.
+            is_foreign = bool(own.task) and own.task not in known_tasks()
+            args = masked_json.shown(own.masked_args)
+            return {**choice, "task": own.task, "is_foreign": is_foreign, "args": args, "kwargs": kwargs}
+        options = self.stored.options_of(self.job) if carried is None else carried
+        shown = masked_json.shown(secrets.masked(self.job.name, options))
+        is_unreadable = carried is None and self.task == self.stored.task
+        return {**choice, "kwargs": (is_unreadable and self.stored.unreadable) or shown}
+
+    def _carried(self, data: Any) -> dict[str, Any] | None:
+        """What was typed in the other manner; None when nothing was, or cannot be read."""
+        if self.job is None or self._is_same_manner or not self._is_same_job:
+            return None
+        stored = self.stored.options_of(self.job)
+        if self.manner == JSON:
+            form = OptionsForm(self.job, stored, data)
+            form.is_valid()
+            return form.options
+        try:
+            return _unmasked_object(
+                data.get(f"{PREFIX}-kwargs"), stored, secrets.masked(self.job.name, stored)
+            )
+        except ValueError:
+            return None
+
+    def _read_json(self) -> None:
+        data = self.choice.cleaned_data
+        if self.is_other:
+            self.task = data["task"]
+            if not self.task:
+                self.choice.add_error("task", self.choice.fields["job"].error_messages["required"])
+        stored = self.stored if self.stored.task == self.task else StoredWork()
+        self._read("kwargs", "options", stored.options or {}, stored.masked_options)
+        if self.is_other:
+            self._read("args", "args", stored.args, stored.masked_args)
+        if not self.choice.errors:
+            self._judge()
+
+    @property
+    def unreadable(self) -> str:
+        """Stored options that the form cannot show, and that a save therefore drops."""
+        is_shown = self.options_form is None or self.is_bound or self.task != self.stored.task
+        return "" if is_shown else self.stored.unreadable
+
+    def _read(self, field: str, name: str, stored: Any, masked: Any) -> None:
+        read = _unmasked_object if field == "kwargs" else _unmasked_list
+        try:
+            setattr(self, name, read(self.choice.cleaned_data[field], stored, masked))
+        except ValueError as error:
+            self.choice.add_error(field, str(error))
+
+    def _judge_ordinary(self) -> None:
+        if self.task not in known_tasks() and not self.choice.cleaned_data["is_foreign"]:
+            self.choice.add_error("task", _unknown(self.task))
+
+    def _judge(self) -> None:
+        try:
+            if self.job is not None:
+                parse(self.job.create_parser(), self.options)
+            elif (job := registry.of_task(self.task)) is not None:
+                said = "This is the job %s: choose it as the job, so that its options are judged."
+                self.choice.add_error("task", said % job.name)
+            else:
+                slot_runs.work_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
+                self._judge_ordinary()
+        except OptionsError as error:
+            name = self.job.name if self.job else self.task
+            self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
+        except slot_runs.BrokenScheduleError as error:
+            self.choice.add_error("task", f"{error}. {_near(self.task)}".rstrip())
+
+
+def _unknown(task: str) -> str:
+    """What is said of a task that would be sent to workers who drop it."""
+    said = f"No app of this project has the task {task}, so no worker of it would carry it out."
+    otherwise = "Tick the box below if another service has it."
+    return f"{said} {_near(task) or otherwise}"
+
+
+def _near(task: str) -> str:
+    """A known task that may be meant; a job's, too."""
+    near = difflib.get_close_matches(task, sorted(known_tasks()), n=1)
+    return f"Is it {near[0]}?" if near else ""
+
+
+def _job_choices() -> Iterator[tuple[str, Any]]:
+    yield "", "Choose a job"
+    for job in registry.all_jobs().values():
+        summary = pages.summary(job)
+        yield job.name, f"{job.name}: {summary}" if summary else job.name
+    yield OTHER, "Another Celery task…"
+
+
+def _asked(data: Any, name: str, otherwise: str) -> str:
+    return otherwise if data is None else str(data.get(f"{PREFIX}-{name}") or "")
+
+
+def _unmasked_object(text: str | None, stored: Any, masked: Any) -> dict[str, Any]:
+    value = json_text.read(text or "{}")
+    if not isinstance(value, dict):
+        raise ValueError('the options are a JSON object, for example {"days": 7}')
+    unmasked: dict[str, Any] = masked_json.unmasked(value, stored, masked)
+    return unmasked
+
+
+def _unmasked_list(text: str | None, stored: Any, masked: Any) -> list[Any]:
+    value = json_text.read(text or "[]")
+    if not isinstance(value, list):
+        raise ValueError("the positional arguments are a JSON list, for example [1, 2]")
+    unmasked: list[Any] = masked_json.unmasked(value, stored, masked)
+    return unmasked
+
+
+def _parsed(text: str, kind: type) -> Any:
+    try:
+        value = json_text.read(text or json.dumps(kind()))
+    except ValueError:
+        return None
+    return value if isinstance(value, kind) else None

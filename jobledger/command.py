@@ -1,0 +1,204 @@
+"""``JobCommand``: what authors subclass. A management command whose every execution leaves a run.
+
+To its author it is a plain Django command: ``add_arguments``, ``handle``, ``self.stdout``,
+``self.style``, ``CommandError`` and its ``returncode``, and ``call_command`` in tests all behave as
+Django documents. Beyond that, ``self.run`` is the row in the ledger and ``self.scheduled_for`` the
+slot that the run stands for.
+
+By hand it prints as ever and exits with the same code. When the ledger cannot be written it says so on
+stderr and runs all the same: the job matters more than its record.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from types import FrameType
+from typing import Any, TextIO, TypeVar, cast
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
+from django.utils import timezone
+
+from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
+from jobledger.jobs.options import from_namespace
+from jobledger.models import Run, Stream, Trigger
+from jobledger.runs import dispatch, overlap
+from jobledger.runs.execution import output, progress, runner
+from jobledger.runs.lease.interrupts import JobInterrupt
+from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
+from jobledger.runs.overlap import FREE, Guard, OverlapError
+from jobledger.runs.worker.process import operating_system_user, process_by_hand
+
+__all__ = ["Concurrency", "JobCommand", "Schedule"]
+
+T = TypeVar("T")
+
+OVERLAP_POLL_SECONDS = 0.5
+
+
+class JobCommand(JobDeclaration, BaseCommand):
+    """A management command that is a job: schedulable, callable by Celery, on record however started."""
+
+    requires_migrations_checks = True
+
+    run: Run | None = None
+    """The run that this execution is recorded as; None when the ledger could not be written."""
+
+    _began_at: datetime
+
+    @property
+    def scheduled_for(self) -> datetime:
+        """The slot, aware and in UTC; the moment of starting when there is no slot.
+
+        A job that works on "yesterday" counts from here, so that a run which started late, or again,
+        still means the same day.
+        """
+        return self.run.moment if self.run else self._began_at
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """The author's parser, with what every job can be told by hand about overlap."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        _add_overlap_arguments(parser)
+        return parser
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """By hand: a run that is ended from outside says so in one line, with its exit code."""
+        signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        try:
+            super().run_from_argv(argv)
+        except JobInterrupt as interrupt:
+            self.stderr.write(str(interrupt))
+            sys.exit(interrupt.exit_code)
+        except KeyboardInterrupt:
+            self.stderr.write("Interrupted.")
+            sys.exit(INTERRUPTED_EXIT_CODE)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Execute as Django does, recorded as a run: the claimed one, or a new one."""
+        self._began_at = timezone.now()
+        wait, allow_overlap = options.pop("wait_for_overlap", False), options.pop("allow_overlap", False)
+        self.run = runner.take_over(self._job_name)
+        if self.run is not None:
+            return super().execute(*args, **options)
+        self.run = self._begin(options, wait=wait, allow_overlap=allow_overlap)
+        if self.run is None:
+            return super().execute(*args, **options)
+        return self._execute_recorded(self.run, args, options)
+
+    def progress(
+        self, iterable: Iterable[T], *, total: int | None = None, description: str = ""
+    ) -> Iterator[T]:
+        """The same items, with a progress bar on a terminal and the figures on the run; silent in a file.
+
+        ``total`` is how many there are; where the iterable knows its length it need not be given.
+        """
+        return progress.track(iterable, total=total, description=description, stream=self.stderr)
+
+    def check_migrations(self) -> None:
+        """Warn of unapplied migrations, as Django does, but only by hand: a worker would warn at every run.
+
+        A database that does not answer is the job's own affair: it may not need one.
+        """
+        if self.run is not None and self.run.trigger != Trigger.CLI:
+            return
+        try:
+            super().check_migrations()
+        except Exception as error:  # noqa: BLE001 - said on stderr; the job goes on
+            self.stderr.write(f"The migrations could not be checked: {error}")
+
+    @property
+    def _job_name(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
+
+    def _begin(self, options: dict[str, Any], *, wait: bool, allow_overlap: bool) -> Run | None:
+        try:
+            request = self._request(options)
+            guard = FREE if allow_overlap else self._guard(request)
+            return self._begin_when_free(request, guard, wait=wait)
+        except CommandError:
+            raise
+        except Exception as error:  # noqa: BLE001 - said on stderr; no fault of the ledger keeps a job from running
+            stderr = options.get("stderr") or self.stderr
+            stderr.write(f"This run is not recorded: {error}\n")
+            return None
+
+    def _guard(self, request: dispatch.RunRequest) -> Guard:
+        """Free where the job is called by itself: its own run holds the job, and waits for this one."""
+        guard = overlap.guard_of(request.job, request.options, None)
+        return FREE if guard.key in runner.held_keys() else guard
+
+    def _begin_when_free(self, request: dispatch.RunRequest, guard: Guard, *, wait: bool) -> Run:
+        while True:
+            try:
+                return dispatch.begin(request, worker=process_by_hand(), guard=guard)
+            except OverlapError as error:
+                if guard.concurrency is Concurrency.REPLACE:
+                    # None where it has just ended: the next try begins.
+                    if holder := overlap.holder_of(guard.key):
+                        overlap.request_cancel(holder, f"a run by hand of {request.who}", timezone.now())
+                elif not wait:
+                    dispatch.skip(request, reason=str(error), exit_code=os.EX_TEMPFAIL)
+                    raise CommandError(f"Skipped: {error}.", returncode=os.EX_TEMPFAIL) from error
+            time.sleep(OVERLAP_POLL_SECONDS)
+
+    def _request(self, options: dict[str, Any]) -> dispatch.RunRequest:
+        parser = self.create_parser("manage.py", self._job_name)
+        parent = runner.current_run()
+        return dispatch.RunRequest(
+            job=self._job_name,
+            options=from_namespace(parser, options),
+            trigger=Trigger.JOB if parent else Trigger.CLI,
+            who=parent.who if parent else operating_system_user(),
+            user_id=parent.user_id if parent else None,
+            # Children stand for one moment, their parent's, also when midnight comes between them.
+            scheduled_for=parent.moment if parent else None,
+            parent_id=parent.pk if parent else None,
+        )
+
+    def _execute_recorded(self, run: Run, args: tuple[Any, ...], options: dict[str, Any]) -> str | None:
+        recorder = runner.new_recorder()
+        before = self.stdout, self.stderr
+        self._record_streams(recorder, options)
+        try:
+            with runner.recorded(run, recorder, taken_over=True):
+                return super().execute(*args, **options)
+        except JobInterrupt as interrupt:
+            if run.trigger == Trigger.JOB and interrupt.run_id == run.pk:
+                # The child's end is the child's: to its parent it is a failure like any other.
+                raise CommandError(f"{run.job}: {interrupt}", returncode=interrupt.exit_code) from interrupt
+            raise
+        finally:
+            if not options.get("stderr"):
+                before[1].style_func = self.stderr.style_func  # none any more, after --no-color
+            self.stdout, self.stderr = before
+
+    def _record_streams(self, recorder: output.OutputRecorder, options: dict[str, Any]) -> None:
+        """Put a recording stream in place of each of the two, which passes everything on to it."""
+        for stream in Stream.STDOUT, Stream.STDERR:
+            if options.get(stream):
+                options[stream] = output.Tee(recorder, stream, options[stream])
+                continue
+            replaced: OutputWrapper = getattr(self, stream)
+            # The stream itself, not its wrapper, which would style and end every line a second time.
+            tee = output.Tee(recorder, stream, cast("TextIO", replaced._out))
+            recording = OutputWrapper(cast("TextIO", tee))
+            recording.style_func = replaced.style_func
+            setattr(self, stream, recording)
+
+
+def _add_overlap_arguments(parser: CommandParser) -> None:
+    """Unless the author has taken the flags for something else."""
+    flags = {
+        "--wait": ("wait_for_overlap", "If the job is running already, wait for its end."),
+        "--allow-overlap": ("allow_overlap", "Run even while the job is running already."),
+    }
+    for flag, (dest, text) in flags.items():
+        if flag not in parser._option_string_actions:
+            parser.add_argument(flag, dest=dest, action="store_true", help=text)
+
+
+def _exit_on_sigterm(signum: int, frame: FrameType | None) -> None:
+    """Let ``finally`` run, and the ledger hear of it."""
+    sys.exit(128 + signum)

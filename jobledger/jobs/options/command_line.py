@@ -1,0 +1,42 @@
+"""A job's options as the line that somebody would type: ``manage.py cleanup_tokens --days 30``.
+
+The line can be pasted into a shell. Secrets are masked in it.
+"""
+
+import shlex
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+
+from jobledger.jobs import secrets
+from jobledger.jobs.options import JsonObject, to_argv
+from jobledger.jobs.options.lines import OptionsError, read
+from jobledger.jobs.registry import Job
+
+
+def command_line(job: Job, options: JsonObject) -> str:
+    """The line. Raises OptionsError where no line says these options."""
+    parser = job.create_parser()
+    hidden = secrets.masked(job.name, options)
+    shown = {
+        dest: secrets.mask_like(value) if hidden[dest] == secrets.MASK else value
+        for dest, value in options.items()
+    }
+    argv = to_argv(parser, shown)
+    return shlex.join(["manage.py", job.name, *_spaced(parser, argv)])
+
+
+def _spaced(parser: ArgumentParser, argv: Sequence[str]) -> Sequence[str]:
+    """``--days 30`` instead of ``--days=30``, where argparse reads both alike."""
+    spaced = [part for word in argv for part in _parts(parser, word)]
+    try:
+        return spaced if read(parser, spaced) == read(parser, argv) else argv
+    except OptionsError:
+        return argv
+
+
+def _parts(parser: ArgumentParser, word: str) -> Iterator[str]:
+    flag, equals, value = word.partition("=")
+    if equals and value and flag in parser._option_string_actions:
+        yield from (flag, value)
+    else:
+        yield word

@@ -1,0 +1,143 @@
+"""Finds the jobs: every ``JobCommand`` of every installed app, and the commands in ``EXPOSED_COMMANDS``.
+
+Where two apps bring a command of one name, Django's own order decides which of them is the job.
+A module that cannot be imported is kept as a failure, with the reason, for the system check to
+report; it hides no other job.
+"""
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.management import get_commands
+from django.core.management.base import BaseCommand, CommandParser
+from django.core.signals import setting_changed
+
+from jobledger.jobs.declaration import JobDeclaration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A management command that can be scheduled."""
+
+    name: str
+    """The command's name: the job's identity in the ledger."""
+    app_label: str
+    command_class: type[BaseCommand]
+    declaration: type[JobDeclaration]
+
+    @property
+    def task_name(self) -> str:
+        """The Celery task's name: ``<app label>.<command>``."""
+        return f"{self.app_label}.{self.name}"
+
+    @property
+    def help(self) -> str:
+        """The command's help text."""
+        return str(self.command_class.help)
+
+    def create_parser(self) -> CommandParser:
+        """A fresh parser of the command, the judge of its options."""
+        return self.command_class().create_parser("manage.py", self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportFailure:
+    """A command module that could not be imported."""
+
+    module: str
+    error: str
+    traceback: str
+
+
+class UnknownJobError(LookupError):
+    """No job of that name; the message lists the names there are."""
+
+
+def all_jobs() -> Mapping[str, Job]:
+    """Every job by its name, in the order of names."""
+    return _scan()[0]
+
+
+def import_failures() -> tuple[ImportFailure, ...]:
+    """The command modules that could not be imported."""
+    return _scan()[1]
+
+
+def of_task(task: str) -> Job | None:
+    """The job that a Celery task's name stands for; None for an ordinary task, and where the job is gone."""
+    found = all_jobs().get(task.rpartition(".")[2])
+    return found if found and found.task_name == task else None
+
+
+def find(name: str) -> Job:
+    """The job with this command name or task name. Raises UnknownJobError."""
+    found = all_jobs().get(name) or all_jobs().get(name.rpartition(".")[2])
+    if found is None or name not in (found.name, found.task_name):
+        raise UnknownJobError(f"There is no job {name!r}. The jobs are: {', '.join(all_jobs())}.")
+    return found
+
+
+def declaration_of(name: str) -> type[JobDeclaration]:
+    """What the job declares; what one that says nothing does, where there is no such job any more."""
+    job = all_jobs().get(name)
+    return job.declaration if job else JobDeclaration
+
+
+def exposed_commands() -> Mapping[str, Mapping[str, Any]]:
+    """``EXPOSED_COMMANDS`` as a mapping from command name to declared attributes.
+
+    The setting may also be a plain list of names.
+    """
+    exposed = getattr(settings, "EXPOSED_COMMANDS", ())
+    return exposed if isinstance(exposed, Mapping) else {name: {} for name in exposed}
+
+
+@cache
+def _scan() -> tuple[Mapping[str, Job], tuple[ImportFailure, ...]]:
+    labels = {config.name: config.label for config in apps.get_app_configs()}
+    jobs: dict[str, Job] = {}
+    failures: list[ImportFailure] = []
+    for name, app_name in sorted(get_commands().items()):
+        if app_name not in labels and name not in exposed_commands():
+            continue
+        found = _load(name, app_name, labels.get(app_name, app_name.rpartition(".")[2]))
+        if isinstance(found, Job):
+            jobs[name] = found
+        elif found is not None:
+            failures.append(found)
+    return jobs, tuple(failures)
+
+
+def _load(name: str, app_name: str, app_label: str) -> Job | ImportFailure | None:
+    module = f"{app_name}.management.commands.{name}"
+    try:
+        command_class = import_module(module).Command
+    except Exception as error:  # noqa: BLE001 - whatever a broken module raises is reported by the system check
+        reason = f"{type(error).__name__}: {error}"
+        return ImportFailure(module=module, error=reason, traceback=traceback.format_exc())
+    declaration = _declaration(name, command_class)
+    if declaration is None:
+        return None
+    return Job(name=name, app_label=app_label, command_class=command_class, declaration=declaration)
+
+
+def _declaration(name: str, command_class: type[BaseCommand]) -> type[JobDeclaration] | None:
+    if issubclass(command_class, JobDeclaration):
+        return command_class
+    if name in exposed_commands():
+        return type(f"Exposed_{name}", (JobDeclaration,), dict(exposed_commands()[name]))
+    return None
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting in ("EXPOSED_COMMANDS", "INSTALLED_APPS"):
+        _scan.cache_clear()
+
+
+setting_changed.connect(_forget)

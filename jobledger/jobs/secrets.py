@@ -1,0 +1,158 @@
+"""Which of a job's options are secret, and what is shown in their place.
+
+An option is secret when its name says so (``--api-key``, ``--db-password``, ``token``) or when the job's
+author does (``secret_options``). Flags, counts and options whose default is a number hold no secret,
+whatever they are called. Of a job that is gone, and of an ordinary task, only the names are known.
+
+What a run or a schedule stores stays as it is: the job needs it. Whatever is shown, printed, logged or
+written into somebody's history goes through here first.
+"""
+
+import re
+from argparse import Action, ArgumentParser, _SubParsersAction
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from jobledger.jobs import registry
+from jobledger.jobs.options.parser import Option, options_of
+
+MASK = "********"
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SECRET_ENDINGS = (
+    "passcode",
+    "passphrase",
+    "passwd",
+    "password",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+)
+_SECRET_WORDS = frozenset({"auth", "authorization", "bearer", "cookie", "dsn", "otp"})
+_SECRET_KEYS = frozenset({"access", "api", "encryption", "master", "private", "secret", "signing", "ssh"})
+_HARMLESS_LAST_WORDS = frozenset(
+    {"age", "count", "day", "dir", "expiry", "field", "file", "hour", "length", "limit", "minute"}
+    | {"name", "path", "second", "size", "ttl", "type"}
+)
+_SHORTEST_TO_FIND = 6
+"""A shorter text is found between quotes only: it may well be a part of other words."""
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a name, such as ``db_password`` or ``--api-key``, is that of a secret."""
+    words = [_singular(word.lower()) for word in _WORDS.findall(name)]
+    if not words or words[-1] in _HARMLESS_LAST_WORDS:
+        return False
+    is_key = any(word in _SECRET_KEYS and after == "key" for word, after in pairwise(words))
+    return is_key or any(word in _SECRET_WORDS or word.endswith(_SECRET_ENDINGS) for word in words)
+
+
+def is_secret(job: registry.Job, option: Option) -> bool:
+    """Whether what this option of the job is given must not be seen."""
+    taker = option.taker
+    if taker is None or isinstance(taker, _SubParsersAction):
+        return False
+    if option.dest in job.declaration.secret_options:
+        return True
+    is_figure = isinstance(option.default, int | float)
+    return not is_figure and any(map(looks_secret, _names(taker)))
+
+
+def masked(job_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as they may be shown: a secret's value is a mask, the others are as they were."""
+    named = _secret_dests(job_name)
+    return {dest: _masked_value(dest, value, named) for dest, value in options.items()}
+
+
+def without_secrets(job_name: str, options: Mapping[str, Any], text: str) -> str:
+    """The text, such as a parser's refusal, without the values of the options that are secret."""
+    secrets = {secret for secret in _secret_texts(job_name, options) if secret}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(repr(secret), repr(MASK))
+        if len(secret) >= _SHORTEST_TO_FIND:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def mask_like(value: Any) -> Any:
+    """A mask of the value's own shape, so that it can stand in a command line."""
+    match value:
+        case list() | tuple():
+            return [mask_like(each) for each in value]
+        case bool() | None:
+            return value
+        case _:
+            return MASK
+
+
+def _singular(word: str) -> str:
+    return word if word.endswith("ss") else word.removesuffix("s")
+
+
+def _names(action: Action) -> tuple[str, ...]:
+    return (action.dest, *action.option_strings)
+
+
+def _masked_value(name: str, value: Any, named: Mapping[str, bool]) -> Any:
+    if named[name] if name in named else looks_secret(name):
+        return value if value is None or isinstance(value, bool) else MASK
+    if name in named:
+        return value
+    # An ordinary task may be given anything, also objects with secrets inside.
+    return _masked_inside(value)
+
+
+def _masked_inside(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _masked_value(str(name), each, {}) for name, each in value.items()}
+        case list():
+            return [_masked_inside(each) for each in value]
+        case _:
+            return value
+
+
+def _secret_texts(job_name: str, options: Mapping[str, Any]) -> Iterator[str]:
+    shown = masked(job_name, options)
+    for dest, value in options.items():
+        if shown[dest] == MASK:
+            yield from (str(each) for each in _flat(value))
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _flat(each)
+    else:
+        yield value
+
+
+def _secret_dests(job_name: str) -> Mapping[str, bool]:
+    """The job's options by ``dest``, and whether each is secret; none when its parser cannot be had."""
+    job = registry.all_jobs().get(job_name)
+    if job is None:
+        return {}
+    try:
+        return _dests_of(job)
+    except Exception:  # noqa: BLE001 - a command's own code may raise anything; its names are still masked
+        return dict.fromkeys(job.declaration.secret_options, True)
+
+
+@cache
+def _dests_of(job: registry.Job) -> Mapping[str, bool]:
+    found: dict[str, bool] = {}
+    for option in _all_options(job.create_parser()):
+        found[option.dest] = found.get(option.dest, False) or is_secret(job, option)
+    return found
+
+
+def _all_options(parser: ArgumentParser) -> Iterator[Option]:
+    for option in options_of(parser).values():
+        yield option
+        if isinstance(option.actions[0], _SubParsersAction):
+            for subparser in option.actions[0].choices.values():
+                yield from _all_options(subparser)

@@ -1,0 +1,188 @@
+"""``manage.py simulate``: what would become of each slot in a span of time, by policies and pauses."""
+
+import heapq
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from jobledger.management import moments, printing, timetables
+from jobledger.management.commands.runs import positive
+from jobledger.management.operator_command import OperatorCommand
+from jobledger.management.timetables import Choice, Timetable
+from jobledger.schedules.pauses import PauseBook
+from jobledger.schedules.planning.policy import Misfire, Pause, Policy
+from jobledger.schedules.simulation import SimulatedSlot, simulate
+
+
+class Command(OperatorCommand):
+    """A line per slot: the slot, what becomes of it, when it starts, whose it is, and why."""
+
+    help = (
+        "Replay a span of time: what would become of each slot, by the stored policies and pauses. Prints, "
+        "separated by tabs, the slot, what becomes of it, when it starts or a -, the schedule, and why."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Whose slots, in which span, under which policy, and in which form."""
+        timetables.add_arguments(parser)
+        parser.add_argument(
+            "--from", metavar="MOMENT", required=True, help=f"The span's start; {moments.MOMENT_HELP}."
+        )
+        parser.add_argument(
+            "--to", metavar="MOMENT", required=True, help="The span's end, which is not part of it."
+        )
+        parser.add_argument(
+            "--downtime",
+            metavar="FROM/TO",
+            action="append",
+            default=[],
+            help="A time in which beat is down; may be given more than once.",
+        )
+        _add_policy_arguments(parser)
+        parser.add_argument("--json", action="store_true", help="A JSON list of objects.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print the slots in the order of time, and their numbers on stderr."""
+        choice = timetables.chosen(options, self.stderr.write)
+        replay = _replay(choice, options)
+        tally = _Tally()
+        slots = tally.counted(replay.slots())
+        if options["json"]:
+            lines = printing.json_lines(_described(slot, each) for slot, each in slots)
+        else:
+            lines = (_line(slot, each) for slot, each in slots)
+        if printing.write_lines(self.stdout, lines):
+            # Not an error, so not in an error's colour.
+            self.stderr.write(str(tally), style_func=str)
+
+
+def _add_policy_arguments(parser: ArgumentParser) -> None:
+    policy = parser.add_argument_group("policy", "Instead of the stored choice, or of the default.")
+    policy.add_argument("--misfire", choices=[each.value for each in Misfire], help="What late slots do.")
+    policy.add_argument(
+        "--catch-up-limit", metavar="N", type=positive, help="With --misfire all: so many late slots run."
+    )
+    policy.add_argument(
+        "--starting-deadline",
+        metavar="DURATION",
+        help=f"How late a slot may start, {moments.DURATION_HELP}.",
+    )
+    policy.add_argument(
+        "--jitter",
+        metavar="DURATION",
+        help=f"Every slot starts later, by one delay below this, {moments.DURATION_HELP}.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Replay:
+    timetables: Iterable[Timetable]
+    start: datetime
+    end: datetime
+    downtimes: list[tuple[datetime, datetime]]
+    pauses: dict[int | None, list[Pause]]
+
+    def slots(self) -> Iterator[tuple[SimulatedSlot, Timetable]]:
+        """Of all timetables together, in the order of time, made one by one."""
+        each_ones = (self._slots_of(each) for each in self.timetables)
+        return heapq.merge(*each_ones, key=lambda pair: pair[0].scheduled_for)
+
+    def _slots_of(self, timetable: Timetable) -> Iterator[tuple[SimulatedSlot, Timetable]]:
+        slots = simulate(
+            rule=timetable.rule,
+            window=timetable.window,
+            policy=timetable.policy,
+            pauses=self.pauses.get(timetable.schedule_id, ()),
+            identity=timetable.schedule_id or timetable.label,
+            start=self.start,
+            end=self.end,
+            downtimes=self.downtimes,
+        )
+        return ((slot, timetable) for slot in slots)
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """Counts what passes by."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+    def counted(
+        self, slots: Iterable[tuple[SimulatedSlot, Timetable]]
+    ) -> Iterator[tuple[SimulatedSlot, Timetable]]:
+        for slot, timetable in slots:
+            self.verdicts[slot.verdict] += 1 + slot.dropped
+            yield slot, timetable
+
+    def __str__(self) -> str:
+        total = self.verdicts.total()
+        parts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
+        return f"{total} slot{'' if total == 1 else 's'}" + (f": {parts}" if parts else "")
+
+
+def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
+    start = moments.moment(options["from"], "--from", choice.zone)
+    end = moments.moment(options["to"], "--to", choice.zone)
+    if end <= start:
+        raise CommandError(f"--to: {options['to']} is not later than --from, {options['from']}")
+    choices = _policy_choices(options)
+    return _Replay(
+        timetables=[replace(each, policy=_policy(each.policy, choices)) for each in choice.timetables],
+        start=start,
+        end=end,
+        downtimes=[moments.span(text, "--downtime", choice.zone) for text in options["downtime"]],
+        pauses=_pauses(choice.timetables, start),
+    )
+
+
+def _policy_choices(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the policy's fields that the command line gives."""
+    given = {name: options[name] for name in ("misfire", "catch_up_limit", "starting_deadline", "jitter")}
+    choices = {name: value for name, value in given.items() if value is not None}
+    if "misfire" in choices:
+        choices["misfire"] = Misfire(choices["misfire"])
+    for name, option in ("starting_deadline", "--starting-deadline"), ("jitter", "--jitter"):
+        if name in choices:
+            choices[name] = moments.duration(choices[name], option)
+    return choices
+
+
+def _policy(policy: Policy, choices: dict[str, Any]) -> Policy:
+    try:
+        return replace(policy, **choices)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+
+def _pauses(chosen: Iterable[Timetable], since: datetime) -> dict[int | None, list[Pause]]:
+    """The pauses of the stored ones; an expression has none."""
+    ids = [each.schedule_id for each in chosen if each.schedule_id is not None]
+    pauses: dict[int | None, list[Pause]] = {}
+    for start in range(0, len(ids), timetables.BATCH):
+        batch = ids[start : start + timetables.BATCH]
+        book = PauseBook(batch, since)
+        pauses |= {schedule_id: book.of(schedule_id) for schedule_id in batch}
+    return pauses
+
+
+def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
+    starts = moments.shown(slot.started_at, timetable.zone) if slot.started_at else "-"
+    dropped = f" (and {slot.dropped} older)" if slot.dropped else ""
+    when = moments.shown(slot.scheduled_for, timetable.zone)
+    return printing.tab_separated(when, slot.verdict, starts, timetable.label, slot.reason + dropped)
+
+
+def _described(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
+    return {
+        **timetable.described(slot.scheduled_for),
+        "verdict": slot.verdict,
+        "started_at": moments.shown(slot.started_at, timetable.zone) if slot.started_at else None,
+        "decided_at": moments.shown(slot.decided_at, timetable.zone),
+        "reason": slot.reason,
+        "dropped": slot.dropped,
+    }

@@ -1,0 +1,181 @@
+"""Timetables: what ``next_slots`` and ``simulate`` look at. Reads schedules, writes nothing.
+
+A timetable is a stored schedule, enabled or not, or an expression of cron that is stored nowhere. What
+is not evaluated by beat is not evaluated here either: such a schedule is broken, and the reason is said.
+"""
+
+import difflib
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import CommandError
+from django.db import DatabaseError
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.management import moments
+from jobledger.models import SchedulePolicy
+from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules.planning.policy import Policy
+from jobledger.schedules.rules.slots import ALWAYS, Cron, Rule, RuleError, Window
+
+BATCH = 1000
+
+Warn = Callable[[str], object]
+"""Takes what is worth knowing beside the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timetable:
+    """When something is due, and by which policy."""
+
+    label: str
+    """The schedule's name, or the expression."""
+    schedule_id: int | None
+    """None for an expression."""
+    rule: Rule
+    window: Window = ALWAYS
+    policy: Policy
+    zone: ZoneInfo
+    """Its moments are shown in this zone."""
+
+    def described(self, slot: datetime) -> dict[str, Any]:
+        """What every JSON answer says first of a slot."""
+        is_stored = self.schedule_id is not None
+        return {
+            "schedule": self.label if is_stored else None,
+            "cron": None if is_stored else self.label,
+            "slot": moments.shown(slot, self.zone),
+            "slot_utc": slot.isoformat(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a command line asks for."""
+
+    timetables: Sequence[Timetable]
+    zone: ZoneInfo
+    """Moments on the command line without an offset are meant in it."""
+    is_single: bool
+    """Whether it named one timetable; else all enabled schedules are meant."""
+
+
+class _BrokenError(Exception):
+    """A schedule that cannot be evaluated; the message says why."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Let the command line name a schedule, an expression, or nothing for all."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("name", nargs="?", help="A schedule's name; without it every enabled schedule.")
+    which.add_argument("--cron", metavar="EXPRESSION", help="An expression instead of a stored schedule.")
+    parser.add_argument(
+        "--tz",
+        metavar="ZONE",
+        help="The zone of moments, shown and given, and of --cron, such as Europe/London. "
+        "Default: the schedule's own zone, else TIME_ZONE.",
+    )
+
+
+def chosen(options: dict[str, Any], warn: Warn) -> Choice:
+    """What the command line asks for. Raises CommandError."""
+    zone = None if options["tz"] is None else moments.zone(options["tz"], "--tz")
+    default = zone or timezone.get_default_timezone()
+    if options["cron"] is not None:
+        return _single(_expression(options["cron"], default))
+    if options["name"] is not None:
+        return _single(_named(options["name"], zone, warn))
+    timetables = list(_enabled(zone, warn))
+    if not timetables:
+        warn("There is no enabled schedule.")
+    return Choice(timetables=timetables, zone=default, is_single=False)
+
+
+def stored(name: str) -> PeriodicTask:
+    """The schedule of that name, enabled or not. Raises CommandError."""
+    try:
+        return stored_schedules.timed(PeriodicTask.objects.filter(name=name)).get()
+    except PeriodicTask.DoesNotExist:
+        raise CommandError(f"There is no schedule {name!r}.{_similar(name)}") from None
+    except stored_schedules.UNREADABLE as error:
+        raise CommandError(_broken(name, _text(error))) from error
+
+
+def own_zone(schedule: PeriodicTask) -> ZoneInfo:
+    """The zone that the schedule's times are written in."""
+    zone = schedule.crontab.timezone if schedule.crontab_id is not None else None
+    return zone if isinstance(zone, ZoneInfo) else timezone.get_default_timezone()
+
+
+def _single(timetable: Timetable) -> Choice:
+    return Choice(timetables=[timetable], zone=timetable.zone, is_single=True)
+
+
+def _expression(expression: str, zone: ZoneInfo) -> Timetable:
+    try:
+        rule = Cron(expression=expression, zone=zone)
+    except RuleError as error:
+        raise CommandError(f"--cron: {error}") from None
+    return Timetable(label=expression, schedule_id=None, rule=rule, policy=Policy(), zone=zone)
+
+
+def _named(name: str, zone: ZoneInfo | None, warn: Warn) -> Timetable:
+    schedule = stored(name)
+    try:
+        timetable = _timetable(schedule, zone)
+    except _BrokenError as error:
+        raise CommandError(_broken(name, str(error))) from error
+    if not schedule.enabled:
+        warn(f"Schedule {name!r} is disabled; this is what it would do if it were enabled.")
+    return timetable
+
+
+def _enabled(zone: ZoneInfo | None, warn: Warn) -> Iterator[Timetable]:
+    """In the order of names; what is broken is left out, with a warning."""
+    for name, schedule, unreadable in stored_schedules.each_enabled("name"):
+        try:
+            if schedule is None:
+                raise _BrokenError(unreadable)
+            yield _timetable(schedule, zone)
+        except _BrokenError as error:
+            warn(_broken(name, str(error)))
+
+
+def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
+    # What came into the database without signals has no policy until beat notices it.
+    policy = getattr(schedule, "policy", None) or SchedulePolicy(schedule=schedule)
+    try:
+        slot_runs.work_of(schedule)
+        return Timetable(
+            label=schedule.name,
+            schedule_id=schedule.pk,
+            rule=stored_schedules.rule_of(schedule, policy),
+            window=stored_schedules.window_of(schedule),
+            policy=stored_schedules.policy_of(policy),
+            zone=zone or own_zone(schedule),
+        )
+    except DatabaseError:
+        raise
+    except Exception as error:  # as with beat: whatever is wrong with one hides no other
+        raise _BrokenError(_text(error)) from error
+
+
+def _broken(name: str, reason: str) -> str:
+    return f"Schedule {name!r} is broken: {reason}"
+
+
+def _text(error: Exception) -> str:
+    messages = error.messages if isinstance(error, ValidationError) else [str(error)]
+    return "; ".join(messages) or type(error).__name__
+
+
+def _similar(name: str) -> str:
+    names = PeriodicTask.objects.values_list("name", flat=True)
+    similar = difflib.get_close_matches(name, names.iterator(), n=3)
+    return f" Similar names: {', '.join(similar)}." if similar else ""

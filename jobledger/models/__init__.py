@@ -1,0 +1,20 @@
+"""The service's tables."""
+
+from jobledger.models.process import ProcessKind, ServiceProcess
+from jobledger.models.run import Run, RunAttempt, RunOutput, Status, Stream, Trigger
+from jobledger.models.schedule import DeclaredSchedule, NextSlot, Pause, SchedulePolicy
+
+__all__ = [
+    "DeclaredSchedule",
+    "NextSlot",
+    "Pause",
+    "ProcessKind",
+    "Run",
+    "RunAttempt",
+    "RunOutput",
+    "SchedulePolicy",
+    "ServiceProcess",
+    "Status",
+    "Stream",
+    "Trigger",
+]

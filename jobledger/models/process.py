@@ -1,0 +1,35 @@
+"""Beats and workers, as they sign in the database to show that they work."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+
+
+class ProcessKind(models.TextChoices):
+    """What a process does."""
+
+    BEAT = "beat", "beat"
+    WORKER = "worker", "worker"
+
+
+class ServiceProcess(models.Model):
+    """A beat or a worker, and when it last showed that it works."""
+
+    kind = models.CharField(max_length=8, choices=ProcessKind)
+    name = models.CharField(
+        max_length=200, help_text="A worker's name among Celery's; a beat's host and pid."
+    )
+    started_at = models.DateTimeField(default=timezone.now)
+    seen_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = "process"
+        verbose_name_plural = "processes"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["kind", "name"], name="one_row_per_process"),
+        ]
+
+    def __str__(self) -> str:
+        """Which process."""
+        return f"{self.kind} {self.name}"

@@ -1,0 +1,250 @@
+"""The ledger: one row per run, and the run's output in append-only chunks.
+
+A run changes its state only through ``Run.objects.move``: one conditional update whose row count
+says whether the caller was the one who moved it.
+"""
+
+import uuid
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+
+class Status(models.TextChoices):
+    """A run's states; the state diagram is in ``docs/states.md``."""
+
+    QUEUED = "queued", "queued"
+    RUNNING = "running", "running"
+    SUCCEEDED = "succeeded", "succeeded"
+    FAILED = "failed", "failed"
+    TIMED_OUT = "timed_out", "timed out"
+    LOST = "lost", "lost"
+    CANCELLED = "cancelled", "cancelled"
+    SKIPPED = "skipped", "skipped"
+    EXPIRED = "expired", "expired"
+    MISSED = "missed", "missed"
+    SENT = "sent", "sent"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a run in this state is over."""
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+class Trigger(models.TextChoices):
+    """What started a run."""
+
+    SCHEDULE = "schedule", "schedule"
+    ADMIN = "admin", "admin"
+    CELERY = "celery", "celery call"
+    CLI = "cli", "command line"
+    JOB = "job", "another job"
+
+
+class Stream(models.TextChoices):
+    """Where a piece of output was written to."""
+
+    STDOUT = "stdout", "stdout"
+    STDERR = "stderr", "stderr"
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """The ledger's questions and its one kind of change."""
+
+    def move(self, pk: uuid.UUID, *, from_status: Status, to: Status, **changes: Any) -> bool:
+        """Move one run from one state to another, and say whether it was in the first.
+
+        False means that somebody else moved it before: the caller then has no right to it.
+        """
+        return self.filter(pk=pk, status=from_status).update(status=to, **changes) == 1
+
+    def newest_first(self) -> Self:
+        """In the order in which the ledger is read."""
+        return self.order_by("-queued_at", "-pk")
+
+
+class Run(models.Model):
+    """One execution of a job, or the record that a slot was not executed.
+
+    Its id is the id of the Celery task that executes it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    job = models.CharField(max_length=200, help_text="The management command's name.")
+    options = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
+    args = models.JSONField(
+        default=list, blank=True, help_text="Positional arguments of an ordinary Celery task."
+    )
+    trigger = models.CharField(max_length=16, choices=Trigger)
+    who = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="The user of the admin or of the operating system who started it.",
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+    )
+    schedule = models.ForeignKey(
+        PeriodicTask, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs", db_index=False
+    )
+    schedule_name = models.CharField(max_length=200, blank=True, help_text="Outlives the schedule.")
+    scheduled_for = models.DateTimeField(null=True, blank=True, help_text="The slot.")
+    folded = models.PositiveIntegerField(
+        default=0, help_text="How many earlier slots this row stands for besides its own."
+    )
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children", db_index=False
+    )
+
+    status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
+    attempt = models.PositiveIntegerField(default=1)
+    queued_at = models.DateTimeField(default=timezone.now)
+    publish_after = models.DateTimeField(
+        null=True, blank=True, help_text="When a queued run's message is published, or published again."
+    )
+    publish_count = models.PositiveIntegerField(default=0, help_text="How often it was published.")
+    start_before = models.DateTimeField(
+        null=True, blank=True, help_text="A queued run that has not started by then expires."
+    )
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    concurrency_key = models.CharField(
+        max_length=310,
+        blank=True,
+        help_text="What no other run may do at the same time; empty: overlap is allowed.",
+    )
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancelled_by = models.CharField(max_length=300, blank=True, help_text="Who or what asked for the end.")
+    progress_done = models.BigIntegerField(null=True, blank=True)
+    progress_total = models.BigIntegerField(null=True, blank=True)
+    worker = models.CharField(
+        max_length=200, blank=True, help_text="The worker or the process that executed it."
+    )
+    exit_code = models.IntegerField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "run"
+        verbose_name_plural = "runs"
+        permissions = (("cancel_run", "Can cancel runs"), ("start_run", "Can start jobs"))
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["schedule", "scheduled_for"], name="one_run_per_slot"),
+            models.UniqueConstraint(
+                fields=["concurrency_key"],
+                condition=models.Q(status=Status.RUNNING) & ~models.Q(concurrency_key=""),
+                name="one_running_per_key",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["-queued_at", "-id"], name="run_newest_first"),
+            models.Index(fields=["status", "-queued_at"], name="run_by_status"),
+            models.Index(fields=["job", "-queued_at"], name="run_by_job"),
+            models.Index(fields=["trigger", "-queued_at"], name="run_by_trigger"),
+            models.Index(fields=["schedule", "-queued_at"], name="run_by_schedule"),
+            # Most runs have neither.
+            models.Index(fields=["user"], name="run_by_user", condition=models.Q(user__isnull=False)),
+            models.Index(fields=["parent"], name="run_by_parent", condition=models.Q(parent__isnull=False)),
+            # Beat asks for these at every tick. SQLite plans a query without knowing its values, so it
+            # uses no partial index whose condition names one, and goes by the number of columns that fit.
+            models.Index(
+                fields=["status", "heartbeat_at"],
+                name="run_by_heartbeat",
+                condition=models.Q(heartbeat_at__isnull=False),
+            ),
+            models.Index(
+                fields=["concurrency_key", "queued_at"],
+                name="run_waiting",
+                condition=models.Q(status=Status.QUEUED) & ~models.Q(concurrency_key=""),
+            ),
+            models.Index(
+                fields=["status", "start_before"],
+                name="run_to_expire",
+                condition=models.Q(start_before__isnull=False),
+            ),
+            models.Index(
+                fields=["status", "publish_after"],
+                name="run_to_publish",
+                condition=models.Q(publish_after__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """The job and the beginning of the id."""
+        return f"{self.job} {self.short_id}"
+
+    @property
+    def short_id(self) -> str:
+        """The beginning of the id, as people quote it."""
+        return str(self.pk)[:8]
+
+    @property
+    def moment(self) -> datetime:
+        """The slot, or, for a run without one, the moment it was started."""
+        return self.scheduled_for or self.started_at or self.queued_at
+
+
+class RunAttempt(models.Model):
+    """How an attempt of a run ended that was not its last."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    attempt = models.PositiveIntegerField()
+    status = models.CharField(max_length=16, choices=Status)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField()
+    worker = models.CharField(max_length=200, blank=True)
+    exit_code = models.IntegerField(null=True)
+    error = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["run", "attempt"], name="one_row_per_attempt"),
+        ]
+
+    def __str__(self) -> str:
+        """Which attempt of which run."""
+        return f"{self.run_id} attempt {self.attempt}"
+
+
+class RunOutputQuerySet(models.QuerySet["RunOutput"]):
+    """A run's output as it is read."""
+
+    def in_order(self) -> Self:
+        """Attempt after attempt, in the order of writing."""
+        return self.order_by("attempt", "number")
+
+
+class RunOutput(models.Model):
+    """A piece of what one attempt of a run wrote, in the order of writing. Never changed once written."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="output", db_index=False)
+    attempt = models.PositiveIntegerField(default=1)
+    number = models.PositiveIntegerField()
+    stream = models.CharField(max_length=8, choices=Stream)
+    text = models.TextField()
+    written_at = models.DateTimeField(default=timezone.now)
+
+    objects = RunOutputQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["run", "attempt", "number"], name="one_chunk_per_number"),
+        ]
+
+    def __str__(self) -> str:
+        """Which piece of which run."""
+        return f"{self.run_id} {self.stream} {self.number}"

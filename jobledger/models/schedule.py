@@ -1,0 +1,178 @@
+"""What the service keeps beside django-celery-beat's schedules.
+
+A ``SchedulePolicy`` holds the choices that ``PeriodicTask`` has no field for. A ``NextSlot`` is beat's
+whole memory: one row per enabled schedule, found by its ``due_at``. A ``Pause`` stops one schedule, or
+all of them, for a time. A ``DeclaredSchedule`` remembers what code has put into the database.
+"""
+
+from datetime import datetime, timedelta
+from typing import ClassVar, Self
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
+
+
+def this_second() -> datetime:
+    """Now, without its fraction: what an interval counts from is to be readable."""
+    return timezone.now().replace(microsecond=0)
+
+
+class SchedulePolicy(models.Model):
+    """A schedule's choices about slots that cannot start on time. The defaults suit who comes from cron."""
+
+    schedule = models.OneToOneField(
+        PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="policy"
+    )
+    misfire = models.CharField(
+        "missed slots",
+        max_length=8,
+        default=Misfire.ONCE,
+        choices=[
+            (Misfire.ONCE, "run once for all that were missed"),
+            (Misfire.SKIP, "do not run them"),
+            (Misfire.ALL, "run each of them"),
+        ],
+        help_text="Slots that passed while nothing could run them, because beat was down for example.",
+    )
+    catch_up_limit = models.PositiveIntegerField(
+        default=100,
+        validators=[MinValueValidator(1)],
+        help_text="How many missed slots run at most, where each runs; the newest do.",
+    )
+    starting_deadline = models.DurationField(
+        null=True, blank=True, help_text="How late a slot may still start (HH:MM:SS); empty: any time."
+    )
+    jitter = models.DurationField(
+        default=timedelta(0),
+        blank=True,
+        help_text="Start every slot by one and the same delay below this later (HH:MM:SS).",
+    )
+    concurrency = models.CharField(
+        "overlap",
+        max_length=8,
+        blank=True,
+        choices=[
+            (Concurrency.FORBID, "skip the slot while the job runs"),
+            (Concurrency.QUEUE, "wait until the job has ended"),
+            (Concurrency.REPLACE, "cancel the running one"),
+            (Concurrency.ALLOW, "run side by side"),
+        ],
+        help_text="Empty: as the job says.",
+    )
+    anchor = models.DateTimeField(
+        default=this_second,
+        editable=False,
+        help_text="Where an interval's grid stands, unless the schedule has a start time.",
+    )
+
+    class Meta:
+        verbose_name = "policy"
+        verbose_name_plural = "policies"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=Q(catch_up_limit__gte=1), name="catch_up_at_least_one"),
+        ]
+
+    def __str__(self) -> str:
+        """What happens to missed slots."""
+        return self.get_misfire_display()
+
+
+class NextSlot(models.Model):
+    """When an enabled schedule is due next. Beat reads the rows that are due, and nothing else."""
+
+    schedule = models.OneToOneField(
+        PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="next_slot"
+    )
+    slot = models.DateTimeField(null=True, blank=True, help_text="None: it is never due again, or broken.")
+    due_at = models.DateTimeField(
+        null=True, blank=True, db_index=True, help_text="When beat looks at it: the slot and its jitter."
+    )
+    handled_until = models.DateTimeField(help_text="Every slot up to here has its run.")
+    timing = models.TextField(help_text="The schedule's times when this was computed, as one text.")
+    work = models.TextField(blank=True, help_text="What the schedule starts, as it was judged last.")
+    broken = models.TextField(blank=True, help_text="Why it cannot be evaluated.")
+
+    class Meta:
+        verbose_name = "next slot"
+        verbose_name_plural = "next slots"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=Q(broken="") | Q(due_at=None), name="broken_is_never_due"),
+        ]
+
+    def __str__(self) -> str:
+        """The moment, or why there is none."""
+        return self.broken or (self.slot.isoformat() if self.slot else "never")
+
+
+class PauseQuerySet(models.QuerySet["Pause"]):
+    """The pauses that matter."""
+
+    def open_at(self, moment: datetime) -> Self:
+        """Those in force at the moment."""
+        return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
+
+    def reaching_beyond(self, moment: datetime) -> Self:
+        """Those that are not over by the moment."""
+        return self.filter(Q(until=None) | Q(until__gt=moment))
+
+
+class Pause(models.Model):
+    """A time in which a schedule, or without one the whole service, starts nothing by itself."""
+
+    schedule = models.ForeignKey(
+        PeriodicTask, null=True, blank=True, on_delete=models.CASCADE, related_name="pauses"
+    )
+    since = models.DateTimeField(default=timezone.now)
+    until = models.DateTimeField(null=True, blank=True, help_text="Its end; empty: until somebody lifts it.")
+    reason = models.CharField(max_length=500, blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    who = models.CharField(max_length=200, blank=True, help_text="Who paused it.")
+    on_resume = models.CharField(
+        "paused slots",
+        max_length=8,
+        default=PausedSlots.SKIP,
+        choices=[
+            (PausedSlots.SKIP, "do not run them"),
+            (PausedSlots.RUN_ONCE, "run the latest when the pause ends"),
+        ],
+    )
+
+    objects = PauseQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "pause"
+        verbose_name_plural = "pauses"
+        permissions = (("pause_schedule", "Can pause and resume schedules and the service"),)
+
+    def __str__(self) -> str:
+        """What is paused, until when, and why."""
+        what = self.schedule.name if self.schedule else "everything"
+        until = f" until {self.until.isoformat()}" if self.until else ""
+        return f"{what} paused{until}" + (f": {self.reason}" if self.reason else "")
+
+
+class DeclaredSchedule(models.Model):
+    """Remembers that a schedule declared in code was put into the database: it is put there once only.
+
+    ``declared`` is what the code said then: the common ancestor for merging a later change of the
+    code with what people edited meanwhile. The row outlives a schedule that somebody deleted.
+    """
+
+    name = models.CharField(max_length=200, unique=True)
+    schedule = models.ForeignKey(
+        PeriodicTask, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    declared = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        """The schedule's name."""
+        return self.name

@@ -1,0 +1,132 @@
+"""Attempts: how a run that did not succeed ends, or starts again.
+
+There is no other retry machinery than the ledger's: the run is queued again with a later ``publish_after``,
+and the attempt that ended keeps a row of its own.
+"""
+
+import random
+from datetime import datetime, timedelta
+
+from django.core.management import CommandError
+from django.db import DatabaseError, InterfaceError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from jobledger.jobs import registry
+from jobledger.jobs.declaration import JobDeclaration
+from jobledger.models import Run, RunAttempt, Status, Trigger
+from jobledger.runs import overlap
+from jobledger.runs.execution.output import readable
+from jobledger.runs.outcome import Outcome
+
+LONGEST_BACKOFF = timedelta(hours=1)
+WORKER_STOPPED = "the worker's shutdown"
+# A job that kills its process each time must not do so for ever.
+MOST_RESTARTS = 3
+
+# The world's faults, not the job's.
+PASSING_ERRORS = (DatabaseError, InterfaceError, ConnectionError, TimeoutError)
+
+
+def end(run: Run, outcome: Outcome, *, wakes_at_once: bool = True) -> bool:
+    """Record how the attempt ended: finally, or to start again. False when it is no longer running.
+
+    Whoever waits for the job is woken, at once or by beat's next tick.
+    """
+    with transaction.atomic():
+        again_at = starts_again_at(run, outcome)
+        ended = _finish(run, outcome) if again_at is None else _queue_again(run, outcome, again_at)
+        if ended:
+            overlap.wake(run.concurrency_key, at_once=wakes_at_once)
+    return ended
+
+
+def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
+    """When the run's next attempt begins; None when this one was the last."""
+    job = registry.all_jobs().get(run.job)
+    # By hand, or called by another job, somebody is there to see the failure.
+    if job is None or run.trigger in (Trigger.CLI, Trigger.JOB):
+        return None
+    declared = job.declaration
+    match outcome.status:
+        case Status.FAILED | Status.TIMED_OUT if run.attempt <= declared.max_retries:
+            return (
+                timezone.now() + backoff(declared, run.attempt) if _is_worth_it(declared, outcome) else None
+            )
+        case Status.LOST if declared.restart_when_lost and run.attempt <= MOST_RESTARTS:
+            return timezone.now()
+        case Status.CANCELLED if declared.restart_when_lost and _is_shutdown(run):
+            return timezone.now()
+    return None
+
+
+def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:
+    """The pause after this attempt: it doubles, up to an hour, and varies by a tenth to keep runs apart."""
+    length = min(declared.retry_backoff * (1 << min(attempt - 1, 20)), LONGEST_BACKOFF)
+    return length * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+
+
+def _is_worth_it(declared: type[JobDeclaration], outcome: Outcome) -> bool:
+    if outcome.status is Status.TIMED_OUT or isinstance(outcome.cause, PASSING_ERRORS):
+        return True
+    if declared.retry_on is not None:
+        return isinstance(outcome.cause, declared.retry_on)
+    # Bad options and CommandError say that trying again would say the same.
+    return (
+        isinstance(outcome.cause, Exception)
+        and bool(outcome.traceback)
+        and not isinstance(outcome.cause, CommandError)
+    )
+
+
+def _is_shutdown(run: Run) -> bool:
+    return Run.objects.filter(pk=run.pk, cancelled_by=WORKER_STOPPED).exists()
+
+
+def _mine(run: Run) -> dict[str, object]:
+    return {"pk": run.pk, "status": Status.RUNNING, "attempt": run.attempt}
+
+
+def _finish(run: Run, outcome: Outcome) -> bool:
+    return (
+        Run.objects.filter(**_mine(run)).update(
+            status=outcome.status,
+            finished_at=timezone.now(),
+            heartbeat_at=None,
+            exit_code=outcome.exit_code,
+            error=readable(outcome.error),
+            traceback=readable(outcome.traceback),
+        )
+        == 1
+    )
+
+
+def _queue_again(run: Run, outcome: Outcome, at: datetime) -> bool:
+    ended = Run.objects.filter(**_mine(run)).update(
+        status=Status.QUEUED,
+        attempt=F("attempt") + 1,
+        publish_after=at,
+        publish_count=0,
+        start_before=None,
+        started_at=None,
+        heartbeat_at=None,
+        worker="",
+        concurrency_key="",
+        cancel_requested_at=None,
+        cancelled_by="",
+        progress_done=None,
+        progress_total=None,
+    )
+    if ended:
+        RunAttempt.objects.create(
+            run=run,
+            attempt=run.attempt,
+            status=outcome.status,
+            started_at=run.started_at,
+            finished_at=timezone.now(),
+            worker=run.worker,
+            exit_code=outcome.exit_code,
+            error=readable(outcome.error),
+            traceback=readable(outcome.traceback),
+        )
+    return ended == 1

@@ -1,0 +1,179 @@
+"""The one way in: every run begins here, whatever started it.
+
+``enqueue`` writes a queued run and publishes its message after the transaction has committed, so a
+worker never hears of a run that it cannot see. ``receive`` finds or makes the run of a message
+that came without one (``celery call``). ``begin`` makes a run that its maker executes itself.
+
+A message is only a wake-up. When the broker does not take it, the run stays ``queued``, its
+``publish_after`` passes, and it is published again.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache, partial
+from math import isfinite
+from typing import Any
+
+from celery import current_app
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.module_loading import autodiscover_modules
+
+from jobledger.jobs import registry
+from jobledger.models import Run, Status, Trigger
+from jobledger.runs import overlap
+from jobledger.runs.execution.output import readable
+from jobledger.runs.overlap import FREE, Guard, OverlapError
+from jobledger.runs.publishing import publisher
+
+
+@cache
+def known_tasks() -> frozenset[str]:
+    """Their names, jobs among them."""
+    # Not the loader's own import, which sets Django up again, and with it the logging that Celery set up.
+    autodiscover_modules("tasks")
+    current_app.finalize()
+    return frozenset(current_app.tasks)
+
+
+# Gives a task id that is no UUID the same run id at every delivery (RFC 9562, version 5).
+TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What is to run, and why."""
+
+    job: str
+    """A job's name, or the name of an ordinary Celery task."""
+    options: dict[str, Any] = field(default_factory=dict)
+    args: list[Any] = field(default_factory=list)
+    """Positional arguments; an ordinary Celery task may have some, a job has none."""
+    trigger: Trigger
+    who: str = ""
+    user_id: Any = None
+    schedule_id: int | None = None
+    schedule_name: str = ""
+    scheduled_for: datetime | None = None
+    parent_id: uuid.UUID | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """The request as the fields of a ``Run``, its texts as any database keeps them."""
+        return {**vars(self), "options": storable(self.options), "args": storable(self.args)}
+
+
+def enqueue(request: RunRequest) -> Run:
+    """Write a queued run; its message leaves when the surrounding transaction has committed."""
+    now = timezone.now()
+    run = Run.objects.create(
+        **request.as_row(), queued_at=now, publish_after=now + publisher.GRACE_OF_THE_RECORDER
+    )
+    transaction.on_commit(partial(publisher.try_to_publish, [run]))
+    return run
+
+
+def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
+    """Write a run that the caller is executing from now on. Raises OverlapError when its job is held."""
+    try:
+        return _begin(request, worker, guard)
+    except IntegrityError as error:
+        if not guard.key:
+            raise
+        if (holder := overlap.holder_of(guard.key)) is not None:
+            raise OverlapError(overlap.describe(holder)) from error
+    # Whoever held the job has ended in between.
+    return _begin(request, worker, guard)
+
+
+def skip(request: RunRequest, *, reason: str, exit_code: int) -> Run:
+    """Write a run that was not executed."""
+    now = timezone.now()
+    return Run.objects.create(
+        **request.as_row(),
+        status=Status.SKIPPED,
+        queued_at=now,
+        finished_at=now,
+        error=reason,
+        exit_code=exit_code,
+    )
+
+
+def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
+    now = timezone.now()
+    # Inside somebody's transaction a failing insert must undo only itself: hence the savepoint.
+    with transaction.atomic():
+        return Run.objects.create(
+            **request.as_row(),
+            status=Status.RUNNING,
+            queued_at=now,
+            started_at=now,
+            heartbeat_at=now,
+            worker=worker,
+            concurrency_key=guard.key,
+        )
+
+
+def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
+    """The run of a delivered message; made now, as queued, of what is asked for, when there is none.
+
+    Any number of deliveries of one message, also at once, get the same row.
+    """
+    pk = run_id_of(task_id)
+    if (run := Run.objects.filter(pk=pk).first()) is not None:
+        return run
+    run, _ = Run.objects.get_or_create(pk=pk, defaults=request().as_row())
+    return run
+
+
+def run_id_of(task_id: str) -> uuid.UUID:
+    """A task id as a run id; one that is no UUID is mapped to one, always to the same."""
+    try:
+        return uuid.UUID(task_id)
+    except ValueError:
+        return uuid.uuid5(TASK_ID_NAMESPACE, task_id)
+
+
+def storable(value: Any) -> Any:
+    """The value with its texts as any database keeps them."""
+    match value:
+        case str():
+            return readable(value)
+        case float() if not isfinite(value):
+            # No JSON has it.
+            return str(value)
+        case dict():
+            return {readable(key): storable(each) for key, each in value.items()}
+        case list() | tuple():
+            return [storable(each) for each in value]
+    return value
+
+
+class NotStartedAgainError(Exception):
+    """This run cannot be started again; the message says why."""
+
+
+def start_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) -> Run:
+    """A new, queued run that does the same. Raises NotStartedAgainError."""
+    if not Status(run.status).is_final:
+        raise NotStartedAgainError(f"Run {run.pk} is not over: {run.get_status_display()}.")
+    if not _exists(run.job):
+        raise NotStartedAgainError(f"There is no job or task {run.job!r} any more.")
+    return enqueue(
+        RunRequest(
+            job=run.job,
+            options=run.options,
+            args=run.args,
+            trigger=trigger,
+            who=who,
+            user_id=user_id,
+            schedule_name=run.schedule_name,
+            scheduled_for=run.scheduled_for,
+        )
+    )
+
+
+def _exists(name: str) -> bool:
+    """Whether it is a job or, as a schedule may start one as well, an ordinary Celery task."""
+    return name in registry.all_jobs() or name in known_tasks()

@@ -1,0 +1,243 @@
+"""Executes one run: claims it, runs its command, records how it ended.
+
+A worker claims a queued run by a conditional update; whoever comes second finds it taken. A command
+that was started by hand begins its run itself and is then recorded in the same way.
+
+The command under execution learns its run from ``take_over``. That is how ``JobCommand`` tells a
+call by the runner (already recorded) from a call by hand or from another job (to be recorded).
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
+from django.utils import timezone
+
+from jobledger.jobs import options, registry, secrets
+from jobledger.models import Run, Status, Stream
+from jobledger.runs import attempts, overlap
+from jobledger.runs.execution import hygiene, output
+from jobledger.runs.lease.ending import Limits
+from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress
+from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
+from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
+
+logger = logging.getLogger(__name__)
+
+# A worker can do nothing else while the database is away; somebody who started a job by hand waits less long.
+LONGEST_OUTAGE_SECONDS = 3600.0
+NOT_RECORDED = "Run %s of %s %s, but that could not be recorded"
+
+
+@dataclass(kw_only=True)
+class Execution:
+    """A run under execution in this thread."""
+
+    run: Run
+    recorder: output.OutputRecorder
+    taken_over: bool
+    """Whether the command of this run has begun: a job that it calls is then another run."""
+    progress: Progress
+    within: "Execution | None"
+    """The execution that called this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run after its execution, and the last line that it wrote."""
+
+    run: Run
+    last_line: str
+
+
+_current: ContextVar[Execution | None] = ContextVar("current_execution", default=None)
+
+
+def current_run() -> Run | None:
+    """The run that this code is executed by, if any."""
+    execution = _current.get()
+    return execution.run if execution else None
+
+
+def current_progress() -> Progress | None:
+    """Where the job under execution says how far it has come."""
+    execution = _current.get()
+    return execution.progress if execution else None
+
+
+def held_keys() -> set[str]:
+    """What the runs that this code is executed by must not overlap with."""
+    keys: set[str] = set()
+    execution = _current.get()
+    while execution is not None:
+        keys.add(execution.run.concurrency_key)
+        execution = execution.within
+    return keys - {""}
+
+
+def take_over(job: str) -> Run | None:
+    """The run that was claimed for the command that calls this; None when the call is not recorded yet."""
+    execution = _current.get()
+    if execution is None or execution.taken_over or execution.run.job != job:
+        return None
+    execution.taken_over = True
+    return execution.run
+
+
+def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
+    """Execute a queued run in this process, or, with a refusal, fail it with that message.
+
+    None when the run was not there to claim: somebody else has it, or it is over. What the command
+    raises ends in the run's row, not here.
+    """
+    run = claim(run_id, worker=worker)
+    if run is None:
+        return None
+    recorder = new_recorder()
+    if run.status != Status.RUNNING:
+        return Ended(run=run, last_line="")
+    try:
+        with hygiene.one_process(), hygiene.clean_process(), recorded(run, recorder):
+            if refusal:
+                raise options.OptionsError(refusal)
+            _call(run, recorder)
+    except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has written it down
+        logger.info("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
+    run.refresh_from_db()
+    return Ended(run=run, last_line=recorder.last_line)
+
+
+def claim(run_id: UUID, *, worker: str) -> Run | None:
+    """Move a queued run to running, for this worker alone.
+
+    None when it is not queued, or too late. A run whose job is held by another one is skipped or waits, and
+    is given back in its new state.
+    """
+    now = timezone.now()
+    in_time = Run.objects.filter(Q(start_before=None) | Q(start_before__gt=now))
+    run = in_time.filter(pk=run_id, status=Status.QUEUED).first()
+    if run is None:
+        return None
+    guard = overlap.guard_of(run.job, run.options, run.schedule_id)
+    changes = {"started_at": now, "heartbeat_at": now, "publish_after": None, "worker": worker}
+    if not overlap.take(run, guard, **changes) and not overlap.stand_back(run, guard, now):
+        return None
+    run.refresh_from_db()
+    return run
+
+
+def new_recorder() -> output.OutputRecorder:
+    """A recorder with the project's limit."""
+    return output.OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES)
+
+
+@contextmanager
+def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = False) -> Iterator[None]:
+    """Keep the run's lease while the block runs, and record how it ends; then let its exception go on.
+
+    A ledger that cannot be written hides no exception of the block.
+    """
+    pid, in_transaction = os.getpid(), connection.in_atomic_block
+    log = OutputLog(run, recorder)
+    outcome = SUCCESS
+    with interruptible() as interrupter:
+        heartbeat = Heartbeat(run, log, interrupter, _limits(run))
+        execution = Execution(
+            run=run,
+            recorder=recorder,
+            taken_over=taken_over,
+            progress=heartbeat.progress,
+            within=_current.get(),
+        )
+        token = _current.set(execution)
+        heartbeat.start(may_beat=_may_beat())
+        try:
+            try:
+                yield
+            finally:
+                interrupter.disarm()
+        except BaseException as error:
+            outcome = _discreet(run, outcome_of(error, last_error_line=recorder.last_error_line))
+            raise
+        finally:
+            _current.reset(token)
+            # A job may fork: its child has this block too, but not the run.
+            if os.getpid() == pid:
+                heartbeat.stop()
+                if not in_transaction:
+                    hygiene.close_what_was_left_open()
+                patience = settings.LEASE_SECONDS if taken_over else LONGEST_OUTAGE_SECONDS
+                _try_to_end(run, log, heartbeat, outcome, 0 if connection.in_atomic_block else patience)
+
+
+def _discreet(run: Run, outcome: Outcome) -> Outcome:
+    """The outcome without the run's secrets: parsers and libraries quote what they were given."""
+    error, traceback = (
+        secrets.without_secrets(run.job, run.options, text) for text in (outcome.error, outcome.traceback)
+    )
+    return replace(outcome, error=error, traceback=traceback)
+
+
+def _limits(run: Run) -> Limits:
+    declared = registry.declaration_of(run.job)
+    return Limits(time_limit=declared.time_limit, grace=declared.time_limit_grace)
+
+
+def _may_beat() -> bool:
+    """Another thread sees neither a transaction of this one nor, with SQLite, a database in memory."""
+    in_memory = getattr(connection, "is_in_memory_db", bool)()
+    return not (connection.in_atomic_block or in_memory)
+
+
+def _call(run: Run, recorder: output.OutputRecorder) -> None:
+    job = registry.find(run.job)
+    parser = job.create_parser()
+    options.parse(parser, run.options)
+    argv = options.to_argv(parser, run.options)
+    call_command(
+        job.name,
+        *argv,
+        stdout=output.Tee(recorder, Stream.STDOUT),
+        stderr=output.Tee(recorder, Stream.STDERR),
+    )
+
+
+def _try_to_end(
+    run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome, patience_seconds: float
+) -> None:
+    """Record the end; while the database is away, try again."""
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            _end(run, log, heartbeat, outcome)
+            return
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() >= until:
+                logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
+                return
+            logger.warning("The end of run %s of %s cannot be recorded yet: %s", run.pk, run.job, error)
+            connection.close()
+            time.sleep(settings.HEARTBEAT_SECONDS)
+        except Exception:
+            # The job's own exception, if any, is on its way: it must not be replaced by this one.
+            logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
+            return
+
+
+def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
+    # Not in one transaction: what is rolled back with a failing end would not be written by the next try.
+    # Output before the state: whoever follows the run reads no further once it has ended.
+    log.save_rest()
+    heartbeat.save_progress()
+    ended = attempts.end(run, outcome)
+    if not ended:
+        logger.error("Run %s of %s ended as %s, but was no longer its", run.pk, run.job, outcome.status)

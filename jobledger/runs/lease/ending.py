@@ -1,0 +1,115 @@
+"""How a run's job is ended from outside: softly by an exception in it, then hard by killing its process.
+
+A thread of its own keeps the time, and asks no database for it: a database that hangs makes neither the time
+limit nor the end of the grace late. Before the kill there is a moment for last words, which record the end.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
+
+# A record that takes longer is left to whoever finds the process dead.
+LAST_WORDS_SECONDS = 5.0
+REMIND_EVERY_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long a run may take, and how long its cleanup after that."""
+
+    time_limit: timedelta | None
+    grace: timedelta
+
+
+class Ending:
+    """Ends a run's job when its time is over, or when it is told to."""
+
+    def __init__(
+        self,
+        run_id: UUID,
+        interrupter: Interrupter,
+        limits: Limits,
+        last_words: Callable[[JobInterrupt], None],
+    ) -> None:
+        """The time counts from now on."""
+        self._run_id = run_id
+        self._interrupter = interrupter
+        self._grace = limits.grace
+        self._last_words = last_words
+        self._ends_at = _from_now(limits.time_limit)
+        self._interrupt: JobInterrupt | None = None
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Keep the time, if there is a limit."""
+        if self._ends_at is not None:
+            self._start_thread()
+
+    def stop(self) -> None:
+        """The job is over. If its process is being killed, that is waited for."""
+        self._stopped.set()
+        self._changed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the job has been told to end."""
+        return self._interrupt is not None
+
+    def begin(self, interrupt: JobInterrupt) -> None:
+        """Tell the job to end; after the grace it is killed. Only the first reason counts."""
+        with self._lock:
+            if self._interrupt is not None or self._stopped.is_set():
+                return
+            self._interrupt = interrupt
+            self._ends_at = _from_now(self._grace)
+        self._start_thread()
+        self._changed.set()
+        self._interrupter.interrupt(interrupt)
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._keep_time, name=f"time of {self._run_id}", daemon=True
+            )
+            self._thread.start()
+
+    def _keep_time(self) -> None:
+        while not self._stopped.is_set():
+            self._changed.wait(self._seconds_to_wait())
+            self._changed.clear()
+            self._interrupter.remind()
+            if self._stopped.is_set() or self._seconds_left() > 0:
+                continue
+            if self._interrupt is not None:
+                self._kill(self._interrupt)
+                return
+            self.begin(JobTimedOut("The run took longer than its time limit.", run_id=self._run_id))
+
+    def _seconds_to_wait(self) -> float:
+        return min(self._seconds_left(), REMIND_EVERY_SECONDS) if self.has_begun else self._seconds_left()
+
+    def _seconds_left(self) -> float:
+        with self._lock:
+            return 0.0 if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+
+    def _kill(self, interrupt: JobInterrupt) -> None:
+        speaker = threading.Thread(target=self._last_words, args=[interrupt], daemon=True)
+        speaker.start()
+        speaker.join(LAST_WORDS_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _from_now(length: timedelta | None) -> float | None:
+    return None if length is None else time.monotonic() + length.total_seconds()

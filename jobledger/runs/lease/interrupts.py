@@ -1,0 +1,130 @@
+"""Ending a job from outside: an exception is raised in the thread that executes it.
+
+In a process's main thread it is raised by a signal, which also wakes a sleeping system call; in another
+thread as soon as Python code goes on there. It is no ``Exception``: a job's ``except Exception`` does not
+swallow it, its ``finally`` runs.
+"""
+
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from uuid import UUID
+
+from jobledger.models import Status
+from jobledger.runs.execution.fork_gate import is_amid_a_fork
+
+SIGNAL = signal.SIGUSR2
+
+
+class JobInterrupt(BaseException):
+    """Ends a run. ``status`` is the state the run ends in."""
+
+    status = Status.CANCELLED
+    exit_code = 130
+
+    def __init__(self, message: str, *, run_id: UUID) -> None:
+        """The message is what the run's row says; ``run_id`` the run that is to end."""
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class JobCancelled(JobInterrupt):
+    """Somebody asked for the end."""
+
+
+class JobTimedOut(JobInterrupt):
+    """The run took longer than its time limit."""
+
+    status = Status.TIMED_OUT
+    exit_code = 124  # as timeout(1) exits
+
+
+class LeaseLost(JobInterrupt):
+    """The run was taken for lost, and may be going on elsewhere: this process has no right to it any more."""
+
+    status = Status.LOST
+    exit_code = 75
+
+
+class Interrupter:
+    """Raises in one thread, as long as it is armed."""
+
+    def __init__(self) -> None:
+        """For the thread that makes it."""
+        self._thread_id = threading.get_ident()
+        self._is_main = threading.current_thread() is threading.main_thread()
+        self._armed = True
+        self._lock = threading.Lock()
+
+    def interrupt(self, interrupt: JobInterrupt) -> None:
+        """Raise it in the thread, unless the job has ended meanwhile."""
+        with self._lock:
+            if not self._armed:
+                return
+            if self._is_main:
+                _pending.append((self, interrupt))
+                signal.pthread_kill(self._thread_id, SIGNAL)
+            else:
+                _raise_in_thread(self._thread_id, interrupt)
+
+    def remind(self) -> None:
+        """Once more, where it could not be raised because the thread was forking."""
+        with self._lock:
+            if self._armed and any(interrupter is self for interrupter, _ in _pending):
+                signal.pthread_kill(self._thread_id, SIGNAL)
+
+    def disarm(self) -> None:
+        """From now on nothing is raised any more; what is just being raised is, before this returns."""
+        # Before the lock, which a signal may come into the middle of.
+        self._armed = False
+        with self._lock:
+            pass
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether the job can still be interrupted."""
+        return self._armed
+
+
+_pending: list[tuple[Interrupter, JobInterrupt]] = []
+# They are for the parent's run.
+os.register_at_fork(after_in_child=_pending.clear)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interrupter]:
+    """An interrupter for this thread and block."""
+    interrupter = Interrupter()
+    previous = signal.signal(SIGNAL, _raise_pending) if _is_main() else None
+    try:
+        yield interrupter
+    finally:
+        interrupter.disarm()
+        if _is_main():
+            signal.signal(SIGNAL, previous)
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _raise_pending(signum: int, frame: FrameType | None) -> None:
+    while _pending and not is_amid_a_fork(frame):
+        interrupter, interrupt = _pending.pop(0)
+        if interrupter.is_armed:
+            raise interrupt
+
+
+def _raise_in_thread(thread_id: int, interrupt: JobInterrupt) -> None:
+    """Python takes a class only; the message is put into one made for it."""
+    message, run_id = str(interrupt), interrupt.run_id
+
+    def init(self: JobInterrupt) -> None:
+        JobInterrupt.__init__(self, message, run_id=run_id)
+
+    kind = type(type(interrupt).__name__, (type(interrupt),), {"__init__": init})
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))

@@ -1,0 +1,122 @@
+"""Beats and workers sign in the database, so that the admin sees from anywhere which of them work.
+
+A beat signs in its tick, a worker in a thread of its own as long as its heartbeat goes out to the
+broker: a database that hangs must not hold up the worker's main process.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from jobledger.models import ProcessKind, ServiceProcess
+from jobledger.runs.execution.forks import between_forks
+
+logger = logging.getLogger(__name__)
+
+SIGN_EVERY = timedelta(seconds=10)
+ABSENT_AFTER = timedelta(seconds=35)
+"""Three signatures and a little are missing."""
+FORGOTTEN_AFTER = timedelta(days=1)
+
+
+class Presence:
+    """One process' signature."""
+
+    def __init__(self, kind: ProcessKind, name: str) -> None:
+        """Nothing is written before the first ``show``."""
+        self._kind, self._name = kind, name
+        self._sign_at: datetime | None = None
+
+    def show(self, now: datetime) -> None:
+        """Sign, if the last signature is a while ago. Raises what the database raises."""
+        if self._sign_at is not None and self._sign_at - SIGN_EVERY <= now < self._sign_at:
+            return
+        found = ServiceProcess.objects.filter(kind=self._kind, name=self._name)
+        if self._sign_at is None or not found.update(seen_at=now):
+            self._begin(now)
+        self._sign_at = now + SIGN_EVERY
+
+    def leave(self) -> None:
+        """This process ends as it should: nobody need miss it."""
+        ServiceProcess.objects.filter(kind=self._kind, name=self._name).delete()
+
+    def _begin(self, now: datetime) -> None:
+        ServiceProcess.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
+        ServiceProcess.objects.update_or_create(
+            kind=self._kind, name=self._name, defaults={"started_at": now, "seen_at": now}
+        )
+
+
+class _Worker:
+    """The thread in which this worker's main process signs."""
+
+    def __init__(self) -> None:
+        self._lived_at = 0.0
+        self._is_over = threading.Event()
+        self._presence: Presence | None = None
+
+    def begin(self, sender: Any = None, **kwargs: object) -> None:
+        self._presence = Presence(ProcessKind.WORKER, str(getattr(sender, "hostname", sender)))
+        self.lives()
+        threading.Thread(target=self._sign_on, args=[self._presence], name="presence", daemon=True).start()
+
+    def lives(self, **kwargs: object) -> None:
+        self._lived_at = time.monotonic()
+
+    def end(self, **kwargs: object) -> None:
+        self._is_over.set()
+        if self._presence is not None:
+            _quietly(self._presence.leave)
+
+    def _sign_on(self, presence: Presence) -> None:
+        while not self._is_over.is_set():
+            if time.monotonic() - self._lived_at < ABSENT_AFTER.total_seconds():
+                _quietly(lambda: presence.show(timezone.now()))
+            self._is_over.wait(SIGN_EVERY.total_seconds())
+
+
+def watch_worker() -> None:
+    """Sign for a worker from the moment it is ready until it ends, and touch its file at each heartbeat."""
+    worker = _Worker()
+    # Not weakly: nothing else holds these methods.
+    worker_ready.connect(worker.begin, weak=False, dispatch_uid="jobledger.presence.begin")
+    heartbeat_sent.connect(worker.lives, weak=False, dispatch_uid="jobledger.presence.lives")
+    heartbeat_sent.connect(_worker_lives, dispatch_uid="jobledger.presence.touch")
+    worker_shutdown.connect(worker.end, weak=False, dispatch_uid="jobledger.presence.end")
+
+
+def _quietly(sign: Callable[[], None]) -> None:
+    try:
+        with between_forks():
+            sign()
+    except (DatabaseError, InterfaceError) as error:
+        # Its missing signature says it as well, and the runs' own heartbeats say it loudly.
+        logger.debug("Not signed: %s", error)
+
+
+def show(process: str) -> None:
+    """Say that this kind of process (``beat``, ``worker``) has just worked.
+
+    A folder that cannot be written is logged: the process works all the same, and its health
+    check fails, as it should.
+    """
+    folder = settings.HEALTH_DIR
+    if not folder:
+        return
+    try:
+        (Path(folder) / process).touch()
+    except OSError as error:
+        logger.warning("The sign of life of %s cannot be written: %s", process, error)
+
+
+def _worker_lives(**kwargs: object) -> None:
+    show("worker")

@@ -1,0 +1,229 @@
+"""Verdicts: what becomes of due slots, by the pauses and the policy of their schedule.
+
+``by_pauses`` comes first: it skips or holds what pauses stop and leaves the rest as candidates.
+``by_policy`` then decides which candidates run. Each due slot leaves these two exactly once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import groupby
+from typing import TypeVar
+
+from jobledger.schedules.planning.due_slots import DueSlot, Situation
+from jobledger.schedules.planning.policy import Misfire, Pause, PausedSlots
+
+_T = TypeVar("_T")
+
+ON_TIME = "on time"
+CAUGHT_UP = "late: caught up"
+LATE = "late: late slots are skipped"
+DEADLINE_PASSED = "starting deadline passed"
+EXPIRED = "late: the schedule has expired since"
+# A moment, or a number, follows.
+FOLDED = "late: folded into the run of "
+BEYOND_LIMIT = "late: beyond the catch-up limit of "
+
+
+class Verdict(StrEnum):
+    """What becomes of a slot."""
+
+    RUN = "run"
+    MISSED = "missed"
+    """Nothing could start it in time."""
+    SKIPPED = "skipped"
+    """Somebody wanted it not to start."""
+    HELD = "held"
+    """Undecided until a pause ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSlot:
+    """One slot and what becomes of it."""
+
+    scheduled_for: datetime
+    verdict: Verdict
+    reason: str
+    dropped: int = 0
+    """How many older slots this record stands for, beside its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A due slot that no pause stops any more."""
+
+    due: DueSlot
+    start: datetime
+    """When it was to start: its moment with the jitter, or the end of the pause that held it."""
+    pause: Pause | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The slot that runs when its pauses end; ``until`` is None while one of them is open."""
+
+    planned: PlannedSlot
+    until: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unpaused:
+    """Due slots after pauses have had their say."""
+
+    skipped: Sequence[PlannedSlot]
+    held: Held | None
+    candidates: Sequence[Candidate]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stopped:
+    """A due slot and the pauses that stop it, if any."""
+
+    due: DueSlot
+    by: Sequence[Pause]
+    until: datetime | None
+    """When no pause is in the way any more; None while one is open."""
+
+    @property
+    def pause(self) -> Pause:
+        """The one that decides: a pause that skips goes before one that holds."""
+        return next((pause for pause in self.by if pause.on_resume is PausedSlots.SKIP), self.by[0])
+
+    @property
+    def is_skipped(self) -> bool:
+        return self.pause.on_resume is PausedSlots.SKIP
+
+    def is_over_at(self, now: datetime) -> bool:
+        return self.until is not None and self.until <= now
+
+    def as_candidate(self, delay: timedelta) -> Candidate:
+        start = self.due.slot + delay
+        return Candidate(due=self.due, start=max(start, self.until or start), pause=self.pause)
+
+    def planned(self, verdict: Verdict) -> PlannedSlot:
+        return _planned(self.due, verdict, str(self.pause))
+
+
+def by_pauses(situation: Situation, due: Sequence[DueSlot]) -> Unpaused:
+    """Skip, hold or let go each due slot."""
+    paused, free = _split([_stopped(situation, each) for each in due], lambda each: bool(each.by))
+    forbidden, waiting = _split(paused, lambda each: each.is_skipped)
+    latest, stale = _latest_of_each_end(waiting)
+    released, blocked = _split(latest, lambda each: each.is_over_at(situation.now))
+    # What waits behind a newer slot that was skipped is not the latest any more.
+    held, overtaken = _split(blocked, lambda each: each.due is due[-1])
+    candidates = [each.as_candidate(situation.delay) for each in released]
+    candidates += [Candidate(due=each.due, start=each.due.slot + situation.delay) for each in free]
+    return Unpaused(
+        skipped=[each.planned(Verdict.SKIPPED) for each in (*forbidden, *stale, *overtaken)],
+        held=Held(planned=held[0].planned(Verdict.HELD), until=held[0].until) if held else None,
+        candidates=sorted(candidates, key=lambda candidate: candidate.due.slot),
+    )
+
+
+def by_policy(situation: Situation, candidates: Sequence[Candidate]) -> Iterator[PlannedSlot]:
+    """Run or miss each candidate."""
+    too_late, startable = _split(candidates, lambda each: _is_past_deadline(situation, each))
+    on_time, late = _split(startable, lambda each: _is_on_time(situation, each))
+    yield from (_planned(each.due, Verdict.MISSED, DEADLINE_PASSED) for each in too_late)
+    yield from _judge_on_time(on_time)
+    yield from _judge_late(situation, late, on_time)
+
+
+def _stopped(situation: Situation, due: DueSlot) -> _Stopped:
+    """By the pauses it lies in; if it lies in none and is noticed late, by those of the present."""
+    own = [pause for pause in situation.pauses if pause.covers(due.slot)]
+    present = [pause for pause in situation.pauses if pause.covers(situation.now)]
+    waits_from = situation.now if present else due.slot
+    return _Stopped(due=due, by=own or present, until=_end(situation.pauses, waits_from))
+
+
+def _end(pauses: Sequence[Pause], moment: datetime) -> datetime | None:
+    """The first moment from this one on that no pause covers; None where one is open."""
+    while covering := [pause for pause in pauses if pause.covers(moment)]:
+        ends = [pause.until for pause in covering if pause.until is not None]
+        if len(ends) < len(covering):
+            return None
+        moment = max(ends)
+    return moment
+
+
+def _latest_of_each_end(waiting: Sequence[_Stopped]) -> tuple[list[_Stopped], list[_Stopped]]:
+    """Of the slots that wait for the same end, the latest and the older ones."""
+    groups = [list(group) for _, group in groupby(waiting, key=lambda each: each.until)]
+    return [group[-1] for group in groups], [each for group in groups for each in group[:-1]]
+
+
+def _is_past_deadline(situation: Situation, candidate: Candidate) -> bool:
+    # From the slot also when a pause held it: late is late, whatever the cause.
+    deadline = situation.policy.starting_deadline
+    return deadline is not None and situation.horizon - candidate.due.slot > deadline
+
+
+def _is_on_time(situation: Situation, candidate: Candidate) -> bool:
+    # Many that are counted together cannot each have a run.
+    is_alone = candidate.due.count == 1
+    return is_alone and situation.now - candidate.start < situation.policy.misfire_grace
+
+
+def _judge_on_time(on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
+    for each in on_time:
+        if each.pause and each is not on_time[-1]:
+            yield _planned(each.due, Verdict.SKIPPED, str(each.pause))
+        else:
+            reason = f"held while {each.pause}" if each.pause else ON_TIME
+            yield _planned(each.due, Verdict.RUN, reason)
+
+
+def _judge_late(
+    situation: Situation, late: Sequence[Candidate], on_time: Sequence[Candidate]
+) -> Iterator[PlannedSlot]:
+    expires = situation.window.expires
+    if not late:
+        return
+    if expires is not None and expires <= situation.now:
+        yield from _missed(late, EXPIRED)
+    elif situation.policy.misfire is Misfire.SKIP:
+        yield from _missed(late, LATE)
+    elif situation.policy.misfire is Misfire.ONCE:
+        yield from _once(late, on_time)
+    else:
+        yield from _all(late, situation.policy.catch_up_limit)
+
+
+def _once(late: Sequence[Candidate], on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
+    target = on_time[-1] if on_time else late[-1]
+    older = late if on_time else late[:-1]
+    yield from _missed(older, f"{FOLDED}{target.due.slot:%Y-%m-%d %H:%M:%S} UTC")
+    if not on_time:
+        yield _planned(target.due, Verdict.RUN, CAUGHT_UP)
+
+
+def _all(late: Sequence[Candidate], limit: int) -> Iterator[PlannedSlot]:
+    """The newest run; all others together have one record."""
+    many, single = _split(late, lambda each: each.due.count > 1)
+    yield from (_planned(each.due, Verdict.RUN, CAUGHT_UP) for each in single[-limit:])
+    dropped = [each.due for each in many + single[:-limit]]
+    if dropped:
+        newest = max(due.slot for due in dropped)
+        together = DueSlot(slot=newest, count=sum(due.count for due in dropped))
+        yield _planned(together, Verdict.MISSED, f"{BEYOND_LIMIT}{limit}")
+
+
+def _missed(candidates: Sequence[Candidate], reason: str) -> Iterator[PlannedSlot]:
+    return (_planned(each.due, Verdict.MISSED, reason) for each in candidates)
+
+
+def _planned(due: DueSlot, verdict: Verdict, reason: str) -> PlannedSlot:
+    return PlannedSlot(scheduled_for=due.slot, verdict=verdict, reason=reason, dropped=due.count - 1)
+
+
+def _split(items: Sequence[_T], test: Callable[[_T], bool]) -> tuple[list[_T], list[_T]]:
+    """The items that pass and those that do not, each in order."""
+    passing: list[_T] = []
+    failing: list[_T] = []
+    for item in items:
+        (passing if test(item) else failing).append(item)
+    return passing, failing

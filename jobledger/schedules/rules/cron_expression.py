@@ -1,0 +1,239 @@
+"""The language of cron: what may stand in an expression, and what is wrong with one that may not.
+
+Five fields as in Debian's cron, names (``mon``, ``january``), 7 for Sunday, and the macros
+(``@daily``). On top of it what else schedules are written with: ranges that wrap around (``fri-mon``,
+``22-2``), as Celery has them; ``L``, ``LW``, ``5L`` and ``mon#2``, as cronsim has them. Seconds, years
+and ``?`` are refused. ``parse`` answers with an expression in plain numbers, which cronsim evaluates,
+and promises that it comes now and then.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time
+from functools import lru_cache
+
+from cronsim import CronSim, CronSimError
+
+from jobledger.schedules.rules.rule import RuleError
+
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+_DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+MACROS: Mapping[str, str] = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+
+_TERM = re.compile(r"(\*|[0-9]{1,4}|[a-z]+)(?:-([0-9]{1,4}|[a-z]+))?(?:/([0-9]{1,4}))?")
+_NTH_WEEKDAY = re.compile(r"([0-9]{1,4}|[a-z]{3,})#([1-5])")
+_LAST_WEEKDAY = re.compile(r"([0-9]{1,4}|[a-z]{3,})l")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Field:
+    name: str
+    low: int
+    high: int
+    wraps_at: int
+    """The last value before a range that wraps around goes on at ``low``; for weekdays not 7 but 6."""
+    names: Mapping[str, int] = field(default_factory=dict)
+
+
+_FIELDS = (
+    _Field(name="minute", low=0, high=59, wraps_at=59),
+    _Field(name="hour", low=0, high=23, wraps_at=23),
+    _Field(name="day-of-month", low=1, high=31, wraps_at=31),
+    _Field(
+        name="month",
+        low=1,
+        high=12,
+        wraps_at=12,
+        names={name: number for number, name in enumerate(_MONTHS, start=1)},
+    ),
+    _Field(
+        name="day-of-week",
+        low=0,
+        high=7,
+        wraps_at=6,
+        names={name: number for number, name in enumerate(_DAYS)},
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedCron:
+    """An expression that is known to be good."""
+
+    canonical: str
+    """Five fields in plain numbers."""
+    canonical_days: str
+    """The midnights of the days it is due on, whatever its times of day."""
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    follows_clock: bool
+    """Whether the minute or the hour begins with ``*``: Debian's cron then goes by the clock on the
+    wall through every leap, while a job with fixed times runs exactly once."""
+
+    def times_before(self, end: time) -> int:
+        """How many of a day's times lie before one."""
+        begun = end.minute + (end.second > 0 or end.microsecond > 0)
+        in_last_hour = bisect_left(self.minutes, begun) if end.hour in self.hours else 0
+        return bisect_left(self.hours, end.hour) * len(self.minutes) + in_last_hour
+
+
+def cron_expression(minute: str, hour: str, day_of_month: str, month_of_year: str, day_of_week: str) -> str:
+    """The fields of a ``CrontabSchedule`` as one expression, as they were written. Judges no content."""
+    parts = ["".join(part.split()) for part in (minute, hour, day_of_month, month_of_year, day_of_week)]
+    for each, part in zip(_FIELDS, parts, strict=True):
+        if not part:
+            raise _error(each, "it is empty")
+    return " ".join(parts)
+
+
+def fields_of(expression: str) -> list[str]:
+    """The five fields as they were written, in small letters; a macro's by what it stands for."""
+    text = expression.strip().lower()
+    if text.startswith("@"):
+        text = _macro(text)
+    texts = text.split()
+    if len(texts) != len(_FIELDS):
+        count = f"{len(texts)} field" + ("" if len(texts) == 1 else "s")
+        names = " ".join(each.name for each in _FIELDS)
+        raise RuleError(f"the expression has {count}, cron has 5: {names}", field="expression")
+    return texts
+
+
+@lru_cache(maxsize=4096)
+def parse(expression: str) -> ParsedCron:
+    """Read an expression, or raise a ``RuleError`` that says what is wrong with which field."""
+    texts = fields_of(expression)
+    terms = [_terms(each, text) for each, text in zip(_FIELDS, texts, strict=True)]
+    minutes, hours, days, months, weekdays = (",".join(each) for each in terms)
+    parsed = ParsedCron(
+        canonical=f"{minutes} {hours} {days} {months} {weekdays}",
+        canonical_days=f"0 0 {days} {months} {weekdays}",
+        minutes=tuple(sorted(_numbers(_FIELDS[0], terms[0]))),
+        hours=tuple(sorted(_numbers(_FIELDS[1], terms[1]))),
+        follows_clock=texts[0].startswith("*") or texts[1].startswith("*"),
+    )
+    _check_that_it_comes(parsed, texts, days=terms[2], months=terms[3])
+    return parsed
+
+
+def _macro(text: str) -> str:
+    if text == "@reboot":
+        message = "the expression @reboot names no time; a schedule needs one"
+        raise RuleError(message, field="expression")
+    if text not in MACROS:
+        message = f"the expression {text!r} is not known; there are {', '.join(MACROS)}"
+        raise RuleError(message, field="expression")
+    return MACROS[text]
+
+
+def _terms(each: _Field, text: str) -> list[str]:
+    """The comma-separated parts of a field, in plain numbers."""
+    return [_special(each, term) or _plain(each, term) for term in text.split(",")]
+
+
+def _special(each: _Field, term: str) -> str | None:
+    """Days counted from a month's end, or by their place in the month."""
+    if each.name == "day-of-month" and term in ("l", "lw"):
+        return term.upper()
+    if each.name == "day-of-week" and (match := _LAST_WEEKDAY.fullmatch(term)):
+        return f"{_number(each, match[1])}L"
+    if each.name == "day-of-week" and (match := _NTH_WEEKDAY.fullmatch(term)):
+        return f"{_number(each, match[1])}#{match[2]}"
+    return None
+
+
+def _plain(each: _Field, term: str) -> str:
+    match = _TERM.fullmatch(term)
+    if not match:
+        raise _error(each, f"{term!r} is not understood" if term else "a part between commas is empty")
+    first, last, step = match.groups()
+    if step is not None and int(step) == 0:
+        raise _error(each, f"the step in {term!r} must be 1 or more")
+    if first == "*":
+        return _star(each, term, has_end=last is not None)
+    if last is None:
+        return _single(each, first, step)
+    return _range(each, _number(each, first), _number(each, last), int(step or 1))
+
+
+def _star(each: _Field, term: str, *, has_end: bool) -> str:
+    if has_end:
+        raise _error(each, f"{term!r} is not understood")
+    return term
+
+
+def _single(each: _Field, first: str, step: str | None) -> str:
+    number = _number(each, first)
+    if step is not None:
+        hint = f"{first}-{each.wraps_at}/{step}"
+        raise _error(each, f"a step needs a range, such as {hint}, or a *")
+    return str(number)
+
+
+def _range(each: _Field, first: int, last: int, step: int) -> str:
+    if first <= last:
+        return f"{first}-{last}" + ("" if step == 1 else f"/{step}")
+    around = [*range(first, each.wraps_at + 1), *range(each.low, last + 1)]
+    return ",".join(str(number) for number in around[::step])
+
+
+def _number(each: _Field, text: str) -> int:
+    if not text.isdigit():
+        return _named(each, text)
+    if not each.low <= int(text) <= each.high:
+        raise _error(each, f"{int(text)} is not between {each.low} and {each.high}")
+    return int(text)
+
+
+def _named(each: _Field, text: str) -> int:
+    """The number of a name, which may be shortened down to its first three letters."""
+    for name, number in each.names.items():
+        if len(text) >= 3 and name.startswith(text):
+            return number
+    or_name = f" or a name such as {next(iter(each.names))[:3]}" if each.names else ""
+    raise _error(each, f"{text!r} is not a number{or_name}")
+
+
+def _numbers(each: _Field, terms: list[str]) -> set[int]:
+    """The numbers that plain terms stand for; what counts from a month's end stands for none."""
+    numbers: set[int] = set()
+    for term in ",".join(terms).split(","):
+        if match := _TERM.fullmatch(term):
+            first, last, step = match.groups()
+            low, high = (each.low, each.high) if first == "*" else (int(first), int(last or first))
+            numbers.update(range(low, high + 1)[:: int(step or 1)])
+    return numbers
+
+
+def _check_that_it_comes(parsed: ParsedCron, texts: list[str], *, days: list[str], months: list[str]) -> None:
+    both_must_match = texts[2].startswith("*") or texts[4].startswith("*")
+    longest = max(_DAYS_IN_MONTH[month - 1] for month in _numbers(_FIELDS[3], months))
+    earliest = 1 if "L" in "".join(days) else min(_numbers(_FIELDS[2], days))
+    if both_must_match and earliest > longest:
+        raise _error(_FIELDS[2], f"day {texts[2]} never comes in month {texts[3]}")
+    try:
+        next(CronSim(parsed.canonical_days, datetime(2000, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        raise RuleError(f"the expression is not understood: {error}", field="expression") from None
+    except StopIteration:
+        message = f"the expression never comes: no day is {texts[2]} and weekday {texts[4]} at once"
+        raise RuleError(message, field="expression") from None
+
+
+def _error(each: _Field, problem: str) -> RuleError:
+    return RuleError(f"{each.name}: {problem}", field=each.name)

@@ -1,0 +1,356 @@
+"""A stored schedule's times: as a rule and a window, and as one text made by the database.
+
+The text, ``timing``, changes exactly when the times do, whoever changed them and by whatever means; so
+comparing it with the one that was kept finds every edit, also of those that send no signal.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError
+from django.db.models import F, Func, QuerySet, TextField, prefetch_related_objects
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+
+from jobledger.jobs.declaration import Misfire
+from jobledger.models import NextSlot, SchedulePolicy
+from jobledger.schedules.planning.policy import Policy
+from jobledger.schedules.preview import Standing, Times
+from jobledger.schedules.rules.cron_expression import fields_of
+from jobledger.schedules.rules.slots import (
+    Clocked,
+    Cron,
+    Interval,
+    Rule,
+    RuleError,
+    Solar,
+    Window,
+    cron_expression,
+)
+
+READ_AT_ONCE = 1000
+KINDS = ("crontab", "interval", "solar", "clocked")
+
+_FIELDS = (
+    *(f"crontab__{field}" for field in ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")),
+    *("crontab__timezone", "interval__every", "interval__period"),
+    *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
+    *("start_time", "expires", "one_off"),
+)
+_UNPLANNED = ("description", "last_run_at", "total_run_count", "date_changed")
+UNREADABLE = (ValidationError, ValueError, TypeError)
+"""What Django's fields raise on values that only SQL can have put there."""
+
+
+def _as_text(field: str) -> Func:
+    # One node a field: Django copies and resolves each node of an expression for every query.
+    return Func(F(field), template="COALESCE(CAST(%(expressions)s AS text), '-')", output_field=TextField())
+
+
+# Django's Concat nests its parts pair by pair, deeper than SQLite's parser goes.
+TIMING = Func(
+    *map(_as_text, _FIELDS),
+    template="(%(expressions)s || '|')",
+    arg_joiner=" || '|' || ",
+    output_field=TextField(),
+)
+
+# What the schedule starts, likewise.
+WORK = Func(
+    *map(F, ("task", "args", "kwargs")),
+    template="(%(expressions)s)",
+    arg_joiner=" || '|' || ",
+    output_field=TextField(),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Enabled schedules with all that planning asks of them, and their ``timing`` and ``work``."""
+
+    schedules: dict[int, PeriodicTask]
+    unreadable: dict[int, str]
+    """Why Django cannot read a row at all, such as one with an unknown time zone."""
+
+
+def load(schedule_ids: Collection[int]) -> Loaded:
+    """Those of the schedules that are enabled. A row that cannot be read hides no other."""
+    # Without what planning does not ask for, which is read thousands of times a tick.
+    enabled = _timed(PeriodicTask.objects.filter(enabled=True).defer(*_UNPLANNED))
+    try:
+        schedules = enabled.in_bulk(schedule_ids)
+        _fetch_kinds(schedules.values())
+        return Loaded(schedules=schedules, unreadable={})
+    except UNREADABLE:
+        return _load_one_by_one(enabled, schedule_ids)
+
+
+def each_enabled(order_by: str) -> Iterator[tuple[str, PeriodicTask | None, str]]:
+    """Every enabled schedule, many read at once: its name, and itself, or else why it cannot be read."""
+    enabled = PeriodicTask.objects.filter(enabled=True).order_by(order_by)
+    names = dict(enabled.values_list("pk", "name"))
+    remaining = iter(names)
+    while batch := list(islice(remaining, READ_AT_ONCE)):
+        loaded = load(batch)
+        for pk in batch:
+            if pk in loaded.schedules or pk in loaded.unreadable:
+                yield names[pk], loaded.schedules.get(pk), loaded.unreadable.get(pk, "")
+
+
+def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    """The schedules with their times, their policies, their ``timing`` and their ``work``."""
+    # Many share a crontab, which is then read once: joined, it would be read again for each of them.
+    return _timed(schedules).prefetch_related(*KINDS)
+
+
+def _timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    timed: QuerySet[PeriodicTask] = schedules.select_related("policy").annotate(timing=TIMING, work=WORK)
+    return timed
+
+
+def _fetch_kinds(schedules: Collection[PeriodicTask]) -> None:
+    """Fetch their crontabs, intervals and so on; of a kind that none of them has, nothing is asked for."""
+    there = [kind for kind in KINDS if any(getattr(each, f"{kind}_id") is not None for each in schedules)]
+    prefetch_related_objects(list(schedules), *there)
+
+
+def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
+    schedules: dict[int, PeriodicTask] = {}
+    unreadable: dict[int, str] = {}
+    for pk in schedule_ids:
+        try:
+            schedules |= enabled.prefetch_related(*KINDS).in_bulk([pk])
+        except UNREADABLE as error:
+            messages = error.messages if isinstance(error, ValidationError) else [str(error)]
+            unreadable[pk] = "; ".join(messages)
+    return Loaded(schedules=schedules, unreadable=unreadable)
+
+
+def rule_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Rule:
+    """When the schedule is due. Raises RuleError for what cannot be evaluated."""
+    kinds = [kind for kind in KINDS if getattr(schedule, f"{kind}_id") is not None]
+    if len(kinds) != 1:
+        raise RuleError(f"it has {_listed(kinds)}, and needs exactly one of {_listed(KINDS)}")
+    if schedule.crontab_id is not None:
+        return _cron(schedule.crontab)
+    if schedule.interval_id is not None:
+        return _interval(schedule.interval, schedule, policy)
+    if schedule.solar_id is not None:
+        solar = schedule.solar
+        return Solar(event=solar.event, latitude=float(solar.latitude), longitude=float(solar.longitude))
+    return Clocked(at=schedule.clocked.clocked_time)
+
+
+def why_broken(schedule: PeriodicTask) -> str:
+    """Why the times or the policy cannot be evaluated; empty where they can."""
+    policy = getattr(schedule, "policy", None) or SchedulePolicy(schedule=schedule)
+    try:
+        rule_of(schedule, policy)
+        policy_of(policy)
+    except DatabaseError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as with beat: whatever is wrong with one hides no other
+        return str(error) or type(error).__name__
+    return ""
+
+
+def window_of(schedule: PeriodicTask) -> Window:
+    """The part of the rule's slots that the schedule uses."""
+    return Window(start_time=schedule.start_time, expires=schedule.expires, one_off=schedule.one_off)
+
+
+def policy_of(policy: SchedulePolicy) -> Policy:
+    """The stored choices as planning takes them. Raises ValueError for impossible ones."""
+    return Policy(
+        misfire=Misfire(policy.misfire),
+        catch_up_limit=policy.catch_up_limit,
+        starting_deadline=policy.starting_deadline,
+        jitter=policy.jitter,
+    )
+
+
+def _cron(crontab: CrontabSchedule) -> Cron:
+    expression = cron_expression(
+        crontab.minute, crontab.hour, crontab.day_of_month, crontab.month_of_year, crontab.day_of_week
+    )
+    return Cron(expression=expression, zone=crontab.timezone)
+
+
+def _interval(interval: IntervalSchedule, schedule: PeriodicTask, policy: SchedulePolicy) -> Interval:
+    try:
+        every = timedelta(**{interval.period: interval.every})
+    except (TypeError, OverflowError) as error:
+        raise RuleError(f"interval: {interval.every} {interval.period} is no length of time") from error
+    return Interval(every=every, anchor=schedule.start_time or policy.anchor)
+
+
+def _listed(kinds: Collection[str]) -> str:
+    return ", ".join(kinds) or "none"
+
+
+def standing_of(schedule_id: int) -> Standing | None:
+    """Of one schedule; None where there is none that can be evaluated."""
+    try:
+        schedule = timed(PeriodicTask.objects.filter(pk=schedule_id)).first()
+        return _standing(schedule) if schedule else None
+    except DatabaseError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever is wrong with it is said where it is shown, and mended here
+        return None
+
+
+def _standing(schedule: PeriodicTask) -> Standing:
+    policy = getattr(schedule, "policy", None) or SchedulePolicy(schedule=schedule)
+    row = NextSlot.objects.filter(pk=schedule.pk).first()
+    times = Times(
+        rule=rule_of(schedule, policy),
+        window=window_of(schedule),
+        policy=policy_of(policy),
+        enabled=schedule.enabled,
+    )
+    if row is None:
+        return Standing(times=times, schedule_id=schedule.pk)
+    return Standing(
+        times=times,
+        schedule_id=schedule.pk,
+        handled_until=row.handled_until,
+        slot=row.slot,
+        due_at=row.due_at,
+    )
+
+
+CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CronTimes:
+    """An expression in a zone."""
+
+    expression: str
+    zone: ZoneInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalTimes:
+    """A length of time, as its author counts it."""
+
+    every: int
+    period: str
+    """``days``, ``hours``, ``minutes`` or ``seconds``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneMoment:
+    """Once."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SunTimes:
+    """An event of the sun at a place."""
+
+    event: str
+    latitude: Decimal
+    longitude: Decimal
+
+
+StoredTimes = CronTimes | IntervalTimes | OneMoment | SunTimes
+
+
+def rule_from(times: StoredTimes, anchor: datetime) -> Rule:
+    """The rule that the times stand for; an interval counts from the anchor. Raises RuleError."""
+    match times:
+        case CronTimes():
+            _check_lengths(times)
+            return Cron(expression=" ".join(fields_of(times.expression)), zone=times.zone)
+        case IntervalTimes():
+            return Interval(every=_length(times), anchor=anchor)
+        case OneMoment():
+            return Clocked(at=times.at)
+        case SunTimes():
+            latitude, longitude = float(times.latitude), float(times.longitude)
+            return Solar(event=times.event, latitude=latitude, longitude=longitude)
+
+
+def of(schedule: PeriodicTask) -> StoredTimes | None:
+    """The schedule's times as they are stored; None where it has none, or Django cannot read them."""
+    try:
+        return _read(schedule)
+    except UNREADABLE:
+        return None
+
+
+def put(schedule: PeriodicTask, times: StoredTimes) -> None:
+    """Give the schedule these times. Rows are written, the schedule itself is not."""
+    if of(schedule) == times:
+        return
+    kind, model, values = _row(times)
+    for each in KINDS:
+        setattr(schedule, each, None)
+    setattr(schedule, kind, _equal_or_new(model, values))
+    # django-celery-beat asks for it where a schedule has one moment.
+    schedule.one_off = schedule.one_off or kind == "clocked"
+
+
+def _read(schedule: PeriodicTask) -> StoredTimes | None:
+    if schedule.crontab_id is not None:
+        return CronTimes(expression=_expression(schedule.crontab), zone=schedule.crontab.timezone)
+    if schedule.interval_id is not None:
+        return IntervalTimes(every=schedule.interval.every, period=schedule.interval.period)
+    if schedule.clocked_id is not None:
+        return OneMoment(at=schedule.clocked.clocked_time)
+    if schedule.solar_id is not None:
+        solar = schedule.solar
+        return SunTimes(event=solar.event, latitude=solar.latitude, longitude=solar.longitude)
+    return None
+
+
+def _row(times: StoredTimes) -> tuple[str, Any, dict[str, Any]]:
+    match times:
+        case CronTimes():
+            fields = dict(zip(CRON_FIELDS, fields_of(times.expression), strict=True))
+            return "crontab", CrontabSchedule, {**fields, "timezone": times.zone}
+        case IntervalTimes():
+            return "interval", IntervalSchedule, {"every": times.every, "period": times.period}
+        case OneMoment():
+            return "clocked", ClockedSchedule, {"clocked_time": times.at}
+        case SunTimes():
+            place = {"latitude": times.latitude, "longitude": times.longitude}
+            return "solar", SolarSchedule, {"event": times.event, **place}
+
+
+def _expression(crontab: CrontabSchedule) -> str:
+    """Whatever is stored, also what cannot be evaluated: it is there to be mended."""
+    return " ".join("".join(getattr(crontab, field).split()) or "?" for field in CRON_FIELDS)
+
+
+def _equal_or_new(model: Any, values: dict[str, Any]) -> Any:
+    # Only solar rows are unique in the database: of the others there may be several alike.
+    return model.objects.filter(**values).order_by("pk").first() or model.objects.create(**values)
+
+
+def _check_lengths(times: CronTimes) -> None:
+    for name, text in zip(CRON_FIELDS, fields_of(times.expression), strict=True):
+        longest = CrontabSchedule._meta.get_field(name).max_length
+        if len(text) > longest:
+            label = name.replace("_", "-")
+            raise RuleError(f"{label}: it is longer than {longest} characters", field=label)
+
+
+def _length(times: IntervalTimes) -> timedelta:
+    try:
+        return timedelta(**{times.period: times.every})
+    except (TypeError, OverflowError):
+        raise RuleError(f"every: {times.every} {times.period} is no length of time", field="every") from None

@@ -1,0 +1,218 @@
+"""Cron in plain language: the usual shapes in the words a person would use, all others by cronsim.
+
+What it says is true for every expression that ``cron_expression.parse`` takes; an expression that it
+refuses raises its ``RuleError``. The zone is not part of the words: ``needs_zone`` says whether they mean
+something else in another one.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
+from functools import lru_cache
+
+from cronsim.explain import explain
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from jobledger.schedules.rules.cron_expression import ParsedCron, cron_expression, parse
+from jobledger.schedules.rules.slots import Clocked, Cron, Interval, Rule, RuleError, Solar
+
+_DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+_EVERY_DAY = set(range(7))
+_WEEKDAYS = {1, 2, 3, 4, 5}
+_MOST_TIMES = 4
+"""More times of day than this are not listed one by one."""
+
+_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
+_PLAIN_TERM = re.compile(r"([0-9]+)(?:-([0-9]+))?")
+_NUMBER_TH = re.compile(r"\b([0-9]+)th\b")
+
+
+@lru_cache(maxsize=4096)
+def in_words(expression: str) -> str:
+    """The expression as a phrase, such as "every weekday at 03:00"."""
+    parsed = parse(expression)
+    return _usual(parsed) or _explained(parsed)
+
+
+def needs_zone(expression: str) -> bool:
+    """Whether the words name an hour or a day, which a zone's clock decides; "every hour" does not."""
+    parsed = parse(expression)
+    return len(parsed.hours) < 24 or parsed.canonical.split()[2:] != ["*", "*", "*"]
+
+
+def listed(words: Sequence[str]) -> str:
+    """The words with commas and an "and"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 11th."""
+    return f"{number}{'th' if number // 10 == 1 else _ENDINGS.get(number % 10, 'th')}"
+
+
+def _usual(parsed: ParsedCron) -> str | None:
+    _minute, _hour, days, months, weekdays = parsed.canonical.split()
+    if months != "*":
+        return None
+    times, pace = _times(parsed), _pace(parsed)
+    if (weekday := _weekday_words(weekdays)) and days == "*":
+        if pace:
+            return pace if weekday == "every day" else f"{pace}, {weekday}"
+        return f"{weekday} {times}" if times else None
+    if weekdays == "*" and times and (dates := _numbers(days)):
+        return f"{times} on the {listed([ordinal(date) for date in dates])} of every month"
+    return None
+
+
+def _times(parsed: ParsedCron) -> str | None:
+    """The times of day, where they are few."""
+    if len(parsed.hours) * len(parsed.minutes) > _MOST_TIMES:
+        return None
+    return f"at {listed([f'{hour:02}:{minute:02}' for hour in parsed.hours for minute in parsed.minutes])}"
+
+
+def _pace(parsed: ParsedCron) -> str | None:
+    """How often, where it is all day long."""
+    hours, minutes = _step(parsed.hours, 24), _step(parsed.minutes, 60)
+    if hours == 1 and minutes:
+        return "every hour" if minutes == 60 else every(minutes, "minute")
+    if len(parsed.minutes) > 1 or hours is None or hours > 12:
+        return None
+    past = parsed.minutes[0]
+    return every(hours, "hour") + (f" at {past} minutes past" if past else "")
+
+
+def every(count: int, unit: str) -> str:
+    """The pace in words: every hour, every 2 hours."""
+    return f"every {unit}" if count == 1 else f"every {count} {unit}s"
+
+
+def _step(numbers: Sequence[int], size: int) -> int | None:
+    """The distance of numbers that go round the clock evenly from 0."""
+    step = size // len(numbers)
+    return step if tuple(numbers) == tuple(range(0, size, step)) and size % step == 0 else None
+
+
+def _weekday_words(field: str) -> str | None:
+    numbers = {number % 7 for number in _numbers(field)} if field != "*" else _EVERY_DAY
+    if not numbers:
+        return None
+    if numbers == _EVERY_DAY:
+        return "every day"
+    if numbers == _WEEKDAYS:
+        return "every weekday"
+    # The week of the words begins on Monday.
+    return f"every {listed([_DAYS[number] for number in sorted(numbers, key=lambda day: (day - 1) % 7)])}"
+
+
+def _numbers(field: str) -> list[int]:
+    """The numbers of a field of plain numbers and ranges; none where it holds anything else."""
+    matches = [_PLAIN_TERM.fullmatch(term) for term in field.split(",")]
+    if not all(matches):
+        return []
+    ranges = [range(int(match[1]), int(match[2] or match[1]) + 1) for match in matches if match]
+    return sorted({number for each in ranges for number in each})
+
+
+def _explained(parsed: ParsedCron) -> str:
+    words: str = explain(parsed.canonical)
+    # cronsim writes 21th, 22th and 23th.
+    words = _NUMBER_TH.sub(lambda match: ordinal(int(match[1])), words)
+    return words[0].lower() + words[1:]
+
+
+NO_TIMES = "no times"
+ONLY_ONCE = "only the next time"
+
+_UNITS = (
+    ("week", timedelta(weeks=1)),
+    ("day", timedelta(days=1)),
+    ("hour", timedelta(hours=1)),
+    ("minute", timedelta(minutes=1)),
+    ("second", timedelta(seconds=1)),
+)
+
+
+def described(schedule: PeriodicTask) -> str:
+    """When the schedule is due. A moment is shown in the current time zone."""
+    try:
+        words = _stored_words(schedule)
+    except RuleError:
+        words = _as_written(schedule)
+    is_once_anyway = schedule.clocked_id is not None
+    return f"{words}, {ONLY_ONCE}" if schedule.one_off and not is_once_anyway else words
+
+
+def rule_words(rule: Rule, zone: tzinfo) -> str:
+    """When a rule is due. One moment is shown in the zone; cron has its own."""
+    match rule:
+        case Cron(expression=expression, zone=own_zone):
+            return cron_in_words(expression, own_zone)
+        case Interval(every=length):
+            return length_words(length)
+        case Clocked(at=at):
+            return _moment_words(at, zone)
+        case Solar(event=event, latitude=latitude, longitude=longitude):
+            return _solar_words(event, latitude, longitude)
+    raise TypeError(f"{type(rule).__name__} has no words")
+
+
+def cron_in_words(expression: str, zone: tzinfo) -> str:
+    """An expression with its zone, where that matters. Raises RuleError."""
+    words = in_words(expression)
+    return f"{words} {zone}" if needs_zone(expression) else words
+
+
+def length_words(length: timedelta) -> str:
+    """A pace, in the largest unit that fits: every 90 seconds, every 2 hours."""
+    for name, unit in _UNITS:
+        if length and not length % unit:
+            return every(length // unit, name)
+    return f"every {length}"
+
+
+def _stored_words(schedule: PeriodicTask) -> str:
+    if schedule.crontab_id is not None:
+        return cron_in_words(_expression(schedule.crontab), schedule.crontab.timezone)
+    if schedule.interval_id is not None:
+        return _interval_words(schedule.interval.every, schedule.interval.period)
+    if schedule.clocked_id is not None:
+        return _moment_words(schedule.clocked.clocked_time, timezone.get_current_timezone())
+    if schedule.solar_id is not None:
+        solar = schedule.solar
+        return _solar_words(solar.event, float(solar.latitude), float(solar.longitude))
+    return NO_TIMES
+
+
+def _expression(crontab: CrontabSchedule) -> str:
+    return cron_expression(
+        crontab.minute, crontab.hour, crontab.day_of_month, crontab.month_of_year, crontab.day_of_week
+    )
+
+
+def _interval_words(count: int, period: str) -> str:
+    try:
+        return length_words(timedelta(**{period: count}))
+    except (TypeError, OverflowError):
+        return f"every {count} {period}"
+
+
+def _moment_words(moment: datetime, zone: tzinfo) -> str:
+    local = moment.astimezone(zone)
+    seconds = ":%S" if local.second else ""
+    return f"once on {local.strftime(f'%Y-%m-%d %H:%M{seconds}')} {zone}"
+
+
+def _solar_words(event: str, latitude: float, longitude: float) -> str:
+    # "dawn_civil" is said the other way round.
+    name, _, kind = event.partition("_")
+    words = event.replace("_", " ") if name == "solar" else f"{kind} {name}".strip()
+    north_south, east_west = "N" if latitude >= 0 else "S", "E" if longitude >= 0 else "W"
+    return f"every day at {words} at {abs(latitude):g}° {north_south}, {abs(longitude):g}° {east_west}"
+
+
+def _as_written(schedule: PeriodicTask) -> str:
+    crontab = schedule.crontab
+    fields = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+    return f"{' '.join(getattr(crontab, field) or '?' for field in fields)} {crontab.timezone}"

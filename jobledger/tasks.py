@@ -1,0 +1,132 @@
+"""One Celery task per job, named ``<app label>.<command>``; its keyword arguments are the job's options.
+
+A message without a run, such as that of ``celery call``, gets one on arrival. The task's result is a
+small JSON object; a run that did not succeed fails the task with the run's own error. A message that
+comes again while its run is taken, or over, changes nothing: not the run and not its result.
+
+A message that arrives while the database is away goes back to its queue until the database answers: a call by
+``celery call`` is nowhere else.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import Ignore, Reject
+from django.db import InterfaceError, OperationalError
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.jobs import registry
+from jobledger.models import Status, Trigger
+from jobledger.runs import dispatch
+from jobledger.runs.execution import hygiene, runner
+from jobledger.runs.worker.process import worker_process
+
+logger = logging.getLogger(__name__)
+
+DATABASE_REST_SECONDS = 3.0
+# Later than the run's own hard limit, which can say more about it.
+HARD_LIMIT_MARGIN_SECONDS = 10
+# Celery imports it in workers only.
+REQUEST = "jobledger.runs.worker.lost_child:JobRequest"
+
+
+class JobFailedError(Exception):
+    """A run that did not succeed; the message is the run's error."""
+
+
+def register_all() -> None:
+    """Make a task of every job."""
+    for job in registry.all_jobs().values():
+        task = _task_function(job)
+        shared_task(**_task_options(job))(task)
+
+
+def _task_options(job: registry.Job) -> dict[str, Any]:
+    options: dict[str, Any] = {"name": job.task_name, "bind": True, "Request": REQUEST}
+    # Expected: the run has the traceback, the worker's log needs no second one.
+    return {**options, "throws": (JobFailedError,), "time_limit": _hard_limit(job)}
+
+
+def _hard_limit(job: registry.Job) -> float | None:
+    """When the worker kills the process of a job that holds it so fast that nothing inside can end it."""
+    limit = job.declaration.time_limit
+    if limit is None:
+        return None
+    return (limit + job.declaration.time_limit_grace).total_seconds() + HARD_LIMIT_MARGIN_SECONDS
+
+
+def _task_function(job: registry.Job) -> Callable[..., dict[str, Any]]:
+    def run_job(task: Task[..., Any], /, *args: Any, **options: Any) -> dict[str, Any]:
+        return _run(task, job, args, options)
+
+    run_job.__doc__ = job.help
+    return run_job
+
+
+def _run(
+    task: Task[..., Any], job: registry.Job, args: tuple[Any, ...], options: dict[str, Any]
+) -> dict[str, Any]:
+    worker = worker_process(task.request.hostname, os.getpid())
+    with _back_to_the_queue_without_database(job):
+        run = dispatch.receive(str(task.request.id), partial(_request, task, job, options))
+        ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args, options))
+    if ended is None or not Status(ended.run.status).is_final:
+        # Taken, over, waiting, or to be tried again: somebody else brings the result.
+        raise Ignore
+    if ended.run.status != Status.SUCCEEDED:
+        raise JobFailedError(ended.run.error)
+    return {"run": str(run.pk), "status": ended.run.status, "last_line": ended.last_line}
+
+
+@contextmanager
+def _back_to_the_queue_without_database(job: registry.Job) -> Iterator[None]:
+    """Harmless also when the run was claimed: its message is then dropped as one that came twice."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("A message of %s waits for the database: %s", job.task_name, error)
+        hygiene.close_connections()
+        # The queue gives it back at once.
+        time.sleep(DATABASE_REST_SECONDS)
+        raise Reject(str(error), requeue=True) from error
+
+
+def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -> dispatch.RunRequest:
+    """What a message that came without a run asks for: a scheduler's send, or an ad-hoc call."""
+    name = (task.request.headers or {}).get("periodic_task_name", "")
+    if not name:
+        return dispatch.RunRequest(job=job.name, options=options, trigger=Trigger.CELERY)
+    return dispatch.RunRequest(
+        job=job.name,
+        options=options,
+        trigger=Trigger.SCHEDULE,
+        schedule_id=PeriodicTask.objects.filter(name=name).values_list("pk", flat=True).first(),
+        schedule_name=name,
+    )
+
+
+def _refusal(args: tuple[Any, ...], options: dict[str, Any]) -> str:
+    if not args:
+        return _refusal_of_numbers(options)
+    return (
+        f"A job takes its options by name, not by position: {json.dumps(args)}. "
+        "Give them as keyword arguments, positionals of the command by their name."
+    )
+
+
+def _refusal_of_numbers(options: dict[str, Any]) -> str:
+    try:
+        json.dumps(options, allow_nan=False)
+    except ValueError:
+        return "NaN and infinity are no numbers in JSON. Give a number, or null."
+    return ""
+
+
+register_all()

@@ -1,0 +1,8 @@
+"""The service's own pages beside the admin."""
+
+from django.urls import path
+
+from jobledger import views
+
+app_name = "jobledger"
+urlpatterns = [path("healthz", views.health, name="health")]

@@ -1,0 +1,167 @@
+"""The home answers in one look what failed, what runs, what comes next, and whether the service is well."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from jobledger.admin.home.page import troubles
+from jobledger.models import NextSlot, Run, Status, Trigger
+from jobledger.runs.worker import health
+from jobledger.schedules import pausing
+from jobledger.schedules.pausing import Terms
+
+pytestmark = pytest.mark.django_db
+
+HOME = "/admin/"
+
+
+@pytest.fixture(autouse=True)
+def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_broker", lambda: health.Part(name="Redis", is_well=True, text="answers"))
+
+
+def made(job: str = "probe", *, minutes_ago: float = 5, **values: Any) -> Run:
+    at = timezone.now() - timedelta(minutes=minutes_ago)
+    given = {"job": job, "trigger": Trigger.SCHEDULE, "status": Status.SUCCEEDED, "queued_at": at}
+    return Run.objects.create(**{**given, **values})
+
+
+def test_what_went_wrong_is_counted_by_job_and_state() -> None:
+    made(status=Status.FAILED, minutes_ago=70)
+    made(status=Status.FAILED, minutes_ago=60)
+    made(status=Status.MISSED, minutes_ago=50)
+    made(status=Status.FAILED, minutes_ago=25 * 60)
+    found = troubles(timezone.now())
+    assert [(each.job, each.count) for each in found] == [("probe", 1), ("probe", 2)]
+    assert "missed" in found[0].state
+
+
+def test_a_job_that_has_succeeded_since_is_told_apart() -> None:
+    made("recovered", status=Status.FAILED, minutes_ago=70)
+    made("recovered", minutes_ago=5)
+    made("recovered", status=Status.SKIPPED, minutes_ago=1)
+    made("broken", minutes_ago=70)
+    made("broken", status=Status.FAILED, minutes_ago=5)
+    assert {each.job: each.is_over for each in troubles(timezone.now())} == {
+        "recovered": True,
+        "broken": False,
+    }
+
+
+def test_a_running_job_is_shown_with_its_progress(admin_client: Client) -> None:
+    now = timezone.now()
+    run = made(status=Status.RUNNING, started_at=now, heartbeat_at=now, progress_done=30, progress_total=120)
+    page = admin_client.get(HOME).text
+    assert '<progress max="120" value="30"' in page
+    assert reverse("admin:jobledger_run_change", args=[run.pk]) in page
+
+
+def test_what_comes_next_is_shown(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0", hour="3")
+    PeriodicTask.objects.create(name="at three", task="probes.probe", crontab=crontab)
+    assert "at three" in admin_client.get(HOME).text
+
+
+def test_a_pause_of_everything_is_said_first(admin_client: Client) -> None:
+    pausing.pause(None, Terms(until=None, reason="The database moves", who="ann"), now=timezone.now())
+    page = admin_client.get(HOME).text
+    assert "The whole service is paused" in page
+    assert "The database moves" in page
+
+
+def test_an_empty_service_says_what_to_do(admin_client: Client) -> None:
+    page = admin_client.get(HOME).text
+    assert "Nothing. All runs ended well." in page
+    assert reverse("admin:django_celery_beat_periodictask_add") in page
+
+
+def test_the_number_of_queries_does_not_grow(admin_client: Client) -> None:
+    for number in range(30):
+        made(f"job {number % 7}", status=Status.FAILED)
+        made(status=Status.RUNNING, started_at=timezone.now())
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.get(HOME)
+    assert len(queries) <= 10
+
+
+@pytest.mark.parametrize("path", ["admin:home_now", "admin:home_timeline"])
+def test_the_parts_that_move_are_for_who_may_look_at_runs(client: Client, path: str) -> None:
+    user = User.objects.create(username="ann", is_staff=True)
+    client.force_login(user)
+    assert client.get(reverse(path)).status_code == 403
+    assert "You may not look at runs" in client.get(HOME).text
+    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    assert client.get(reverse(path)).status_code == 200
+
+
+def test_the_parts_that_move_are_not_for_strangers(client: Client) -> None:
+    assert client.get(reverse("admin:home_now")).status_code == 302
+
+
+def test_seven_days_show_what_a_day_does_not(admin_client: Client) -> None:
+    run = made(minutes_ago=3 * 24 * 60)
+    address = reverse("admin:jobledger_run_change", args=[run.pk])
+    assert address not in admin_client.get(reverse("admin:home_timeline")).text
+    assert address in admin_client.get(reverse("admin:home_timeline"), {"span": "7d"}).text
+    assert address in admin_client.get(HOME, {"span": "7d"}).text
+
+
+def at_three(name: str = "at three") -> PeriodicTask:
+    crontab = CrontabSchedule.objects.create(minute="0", hour="3")
+    return PeriodicTask.objects.create(name=name, task="probes.probe", crontab=crontab)
+
+
+def test_a_broken_schedule_is_something_that_is_wrong(admin_client: Client) -> None:
+    NextSlot.objects.filter(schedule=at_three()).update(due_at=None, broken="its task is gone")
+    page = admin_client.get(HOME).text
+    assert "broken schedule: its task is gone" in page
+    assert "Nothing. All runs ended well." not in page
+
+
+def test_a_slot_that_a_pause_holds_up_says_so(admin_client: Client) -> None:
+    paused = at_three()
+    assert "mark-paused" not in admin_client.get(HOME).text
+    pausing.pause(paused, Terms(until=None, reason="", who="ann"), now=timezone.now())
+    assert "mark-paused" in admin_client.get(HOME).text
+
+
+def reader(client: Client, *codenames: str) -> None:
+    """The client belongs to somebody with these permissions."""
+    user = User.objects.create(username="ann", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=["view_run", *codenames]))
+    client.force_login(user)
+
+
+def test_schedules_are_shown_only_to_who_may_look_at_them(client: Client) -> None:
+    at_three()
+    NextSlot.objects.filter(schedule=at_three("mended never")).update(due_at=None, broken="its task is gone")
+    reader(client)
+    for address in (HOME, reverse("admin:home_now")):
+        page = client.get(address).text
+        assert not [shown for shown in ("at three", "mended never", "Coming next") if shown in page]
+    reader_of_schedules = Permission.objects.get(codename="view_periodictask")
+    User.objects.get(username="ann").user_permissions.add(reader_of_schedules)
+    page = client.get(HOME).text
+    assert all(shown in page for shown in ("at three", "mended never", "Coming next"))
+
+
+def test_that_beat_is_late_is_said_also_to_who_may_not_look_at_schedules(client: Client) -> None:
+    NextSlot.objects.filter(schedule=at_three()).update(due_at=timezone.now() - timedelta(hours=1))
+    reader(client)
+    assert "a slot has been due for" in client.get(HOME).text
+
+
+def test_a_schedule_is_offered_to_be_added_to_who_may_add_one(client: Client) -> None:
+    reader(client, "view_periodictask")
+    assert "Add a schedule" not in client.get(HOME).text
+    adder = Permission.objects.get(codename="add_periodictask")
+    User.objects.get(username="ann").user_permissions.add(adder)
+    assert "Add a schedule" in client.get(HOME).text

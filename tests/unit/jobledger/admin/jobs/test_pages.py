@@ -1,0 +1,75 @@
+"""What a job declares, in words."""
+
+from argparse import SUPPRESS
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobledger.admin.jobs import pages
+from jobledger.jobs import registry
+from jobledger.jobs.declaration import Concurrency
+from tests.unit.jobledger.admin.options.options import a_job
+from tests.unit.jobledger.jobs.options.parsers import arg
+
+
+def facts_of(**declared: Any) -> dict[str, str]:
+    return {fact.name: fact.text for fact in pages.facts(a_job(**declared))}
+
+
+def test_a_job_that_says_nothing_has_words_for_its_defaults() -> None:
+    assert facts_of() == {
+        "Overlap": "Never two at once: what is due while it runs is skipped.",
+        "Time limit": "None: it may take as long as it likes.",
+        "Retries": "None: a failure is final.",
+        "When its process dies": "Is recorded as lost, and does not start again by itself.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "text"),
+    [
+        ({"concurrency": Concurrency.ALLOW}, "Overlap", "Any number at once."),
+        ({"concurrency": Concurrency.QUEUE}, "Overlap", "one run waits"),
+        ({"concurrency": Concurrency.QUEUE, "max_queued": 3}, "Overlap", "up to 3 runs wait"),
+        ({"concurrency": Concurrency.REPLACE}, "Overlap", "takes its place"),
+        (
+            {"time_limit": timedelta(minutes=30)},
+            "Time limit",
+            "after 30 min; killed if",
+        ),
+        ({"max_retries": 1}, "Retries", "once more after a failure, after 30 s"),
+        ({"max_retries": 3}, "Retries", "up to 3 times more after a failure: after 30 s, then"),
+        ({"restart_when_lost": True}, "When its process dies", "Starts again."),
+    ],
+)
+def test_each_declaration_has_its_words(declared: dict[str, Any], name: str, text: str) -> None:
+    assert text in facts_of(**declared)[name]
+
+
+def test_a_narrower_key_is_told_where_it_matters() -> None:
+    def concurrency_key(cls: type, options: Mapping[str, Any]) -> str:
+        return "x"
+
+    narrowed: dict[str, Any] = {"concurrency_key": classmethod(concurrency_key)}
+    assert "the job's own key" in facts_of(**narrowed)["Overlap"]
+    assert "own key" not in facts_of(**narrowed, concurrency=Concurrency.ALLOW)["Overlap"]
+
+
+def test_the_usage_is_the_jobs_own() -> None:
+    job = a_job(arg("name"), arg("--days", type=int), arg("--inner", help=SUPPRESS))
+    assert pages.usage(job) == "manage.py job [--days DAYS] name"
+
+
+@pytest.mark.parametrize(("name", "has_one"), [("cleanup_tokens", True), ("hello", False)])
+def test_a_dry_run_is_known_by_its_flag(name: str, has_one: bool) -> None:
+    assert (pages.dry_run(registry.find(name)) is not None) is has_one
+
+
+def test_a_dry_run_that_takes_a_value_is_none() -> None:
+    assert pages.dry_run(a_job(arg("--dry-run"))) is None
+
+
+def test_the_summary_is_the_helps_first_line() -> None:
+    assert pages.summary(registry.find("choosing")) == "Print what was chosen."

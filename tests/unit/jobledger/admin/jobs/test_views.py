@@ -1,0 +1,347 @@
+"""Jobs in the admin: looked at by who may look, started by who may start, and each start on record."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from jobledger.models import NextSlot, Pause, Run, Status, Trigger
+from jobledger.runs.publishing.messages import Sender
+from tests.unit.builders import utc
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/jobledger/job/"
+NOON = utc(2026, 3, 1, 12)
+
+
+def page_address(job: str) -> str:
+    return f"{LIST}{job}/"
+
+
+def run_address(job: str, run: Run | None = None) -> str:
+    return f"{LIST}{job}/run/" + (f"?run={run.pk}" if run else "")
+
+
+def made(job: str = "choosing", **values: Any) -> Run:
+    return Run.objects.create(**{"job": job, "trigger": Trigger.CLI, "status": Status.FAILED, **values})
+
+
+def allow(user: User, *names: str) -> None:
+    for name in names:
+        app_label, _, codename = name.partition(".")
+        found = Permission.objects.filter(content_type__app_label=app_label, codename=codename).first()
+        run = ContentType.objects.get_for_model(Run)
+        made = found or Permission.objects.create(content_type=run, codename=codename, name=codename)
+        user.user_permissions.add(made)
+
+
+@pytest.fixture
+def staff(client: Client) -> User:
+    """Somebody without any permission; the client is theirs."""
+    user = User.objects.create(username="ann", is_staff=True)
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture(autouse=True)
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was given to the broker."""
+    names: list[str] = []
+    monkeypatch.setattr(Sender, "send_job", lambda _, name, **message: names.append(name))
+    return names
+
+
+# The list
+
+
+def test_the_list_names_every_job_with_its_last_run(admin_client: Client) -> None:
+    run = made(started_at=NOON, finished_at=NOON + timedelta(seconds=3))
+    made(status=Status.SUCCEEDED, queued_at=NOON, started_at=NOON, finished_at=NOON + timedelta(seconds=7))
+    page = admin_client.get(LIST).text
+    for shown in (
+        "cleanup_tokens",
+        "Print what was chosen.",
+        reverse("admin:jobledger_run_change", args=[run.pk]),
+    ):
+        assert shown in page
+    assert 'title="1 of the last 2 succeeded">50 %' in page
+    assert ">7 s</td>" in page
+    assert "The rest of a long help." not in page
+
+
+def test_the_list_says_when_a_job_is_due(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0")
+    for name, enabled in ("a", True), ("b", False):
+        PeriodicTask.objects.create(name=name, task="probes.choosing", crontab=crontab, enabled=enabled)
+    slot = timezone.now() + timedelta(hours=2, minutes=1)
+    NextSlot.objects.filter(schedule__name="a").update(slot=slot, due_at=slot)
+    page = admin_client.get(f"{LIST}?q=choosing").text
+    assert "1 (1 off)" in page
+    assert "in 2 h" in page
+
+
+def test_the_list_can_be_searched_by_name_and_help(admin_client: Client) -> None:
+    page = admin_client.get(f"{LIST}?q=WHAT+was+chosen").text
+    assert page_address("choosing") in page
+    assert page_address("cleanup_tokens") not in page
+    assert "No job has “&lt;b&gt;”" in admin_client.get(f"{LIST}?q=<b>").text
+
+
+def test_many_jobs_and_runs_cost_no_more_questions(admin_client: Client) -> None:
+    admin_client.get(LIST)
+    with CaptureQueriesContext(connection) as few:
+        admin_client.get(LIST)
+    for job in "choosing", "probe", "hello", "cleanup_tokens":
+        for _ in range(3):
+            made(job)
+    with CaptureQueriesContext(connection) as many:
+        admin_client.get(LIST)
+    assert len(many) == len(few) <= 5
+
+
+def test_who_may_start_one_job_sees_that_one(client: Client, staff: User) -> None:
+    assert "There is no job that you may look at." in client.get(LIST).text
+    allow(staff, "jobledger.start_job_choosing")
+    page = client.get(LIST).text
+    assert run_address("choosing") in page
+    assert "cleanup_tokens" not in page
+
+
+def test_who_may_only_look_is_offered_nothing_to_start(client: Client, staff: User) -> None:
+    allow(staff, "jobledger.view_run")
+    for address in LIST, page_address("choosing"):
+        page = client.get(address).text
+        assert "choosing" in page
+        assert "/run/" not in page.replace("/jobledger/run/", "")
+
+
+# A job's page
+
+
+def test_the_page_says_all_about_a_job(admin_client: Client) -> None:
+    page = admin_client.get(page_address("choosing")).text
+    for shown in (
+        "The rest of a long help.",
+        "manage.py choosing ",
+        "--api-key API_KEY",
+        "How many days (default: 30).",
+        "Any number at once.",
+        "It has not run yet.",
+        "None: it runs only when somebody starts it.",
+        run_address("choosing"),
+    ):
+        assert shown in page
+
+
+def test_the_page_shows_the_last_runs_and_what_they_say_together(admin_client: Client) -> None:
+    run = made(error="no <luck>", schedule_name="nightly")
+    page = admin_client.get(page_address("choosing")).text
+    assert "0 of the last 1 succeeded (0 %)" in page
+    assert "no &lt;luck&gt;" in page
+    assert f'href="{run_address("choosing", run)}"' in page
+
+
+def test_the_page_tells_runs_as_their_list_does_and_no_secret(admin_client: Client) -> None:
+    made(
+        error="bad key sesame-street", options={"api_key": "sesame-street"}, trigger=Trigger.ADMIN, who="ann"
+    )
+    made(status=Status.MISSED, error="starting deadline passed")
+    page = admin_client.get(page_address("choosing")).text
+    for shown in ("bad key ********", "ann in the admin", "and its starting deadline has passed since"):
+        assert shown in page
+    assert "sesame" not in page
+
+
+def test_more_runs_cost_the_page_no_more_questions(admin_client: Client) -> None:
+    made()
+    with CaptureQueriesContext(connection) as few:
+        admin_client.get(page_address("choosing"))
+    for _ in range(5):
+        made()
+    with CaptureQueriesContext(connection) as many:
+        admin_client.get(page_address("choosing"))
+    assert len(many) == len(few)
+
+
+def test_the_page_shows_the_schedules_and_which_are_broken(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0")
+    for name in "good", "bad":
+        PeriodicTask.objects.create(name=name, task="probes.choosing", crontab=crontab)
+    NextSlot.objects.filter(schedule__name="bad").update(broken="no such zone", due_at=None)
+    page = admin_client.get(page_address("choosing")).text
+    assert ">good</a> <span>every hour" in page
+    assert "no such zone" in page
+
+
+def test_a_schedule_that_is_paused_says_so_on_its_jobs_page(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0")
+    schedule = PeriodicTask.objects.create(name="a", task="probes.choosing", crontab=crontab)
+    assert "mark-paused" not in admin_client.get(page_address("choosing")).text
+    Pause.objects.create(schedule=schedule)
+    assert "mark-paused" in admin_client.get(page_address("choosing")).text
+
+
+def test_the_page_hides_what_somebody_may_not_see(client: Client, staff: User) -> None:
+    made(error="no luck")
+    allow(staff, "jobledger.start_job_choosing")
+    page = client.get(page_address("choosing")).text
+    assert "no luck" not in page
+    assert "Schedules</h2>" not in page
+
+
+def test_a_job_that_is_not_there_is_not_found(admin_client: Client) -> None:
+    assert admin_client.get(page_address("gone")).status_code == 404
+    assert admin_client.get(run_address("gone")).status_code == 404
+
+
+def test_a_page_is_refused_to_who_may_neither_look_nor_start(client: Client, staff: User) -> None:
+    assert client.get(page_address("choosing")).status_code == 403
+
+
+# Starting
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_now_starts_a_run_with_the_options_and_says_who(
+    admin_client: Client, admin_user: User, sent: list[str]
+) -> None:
+    answer = admin_client.post(run_address("choosing"), {"option-days": "3", "option-pin": "4711"})
+    run = Run.objects.get()
+    assert answer["Location"] == reverse("admin:jobledger_run_change", args=[run.pk])
+    assert (run.job, run.options) == ("choosing", {"days": 3, "pin": "4711"})
+    assert (run.trigger, run.who, run.user, run.status) == ("admin", "admin", admin_user, "queued")
+    assert sent == ["probes.choosing"]
+
+
+def test_every_start_is_on_record_without_its_secrets(admin_client: Client, admin_user: User) -> None:
+    admin_client.post(run_address("choosing"), {"option-days": "3", "option-pin": "4711"})
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id) == (admin_user, str(Run.objects.get().pk))
+    assert entry.change_message == "Started manage.py choosing --days 3 --pin '********'."
+
+
+def test_bad_options_start_nothing_and_the_fault_stands_beside_its_field(admin_client: Client) -> None:
+    answer = admin_client.post(run_address("choosing"), {"option-days": "x"})
+    assert "argument --days: invalid int value" in answer.text
+    assert "Nothing was started." in answer.text
+    assert not Run.objects.exists()
+
+
+def test_a_dry_run_ticks_the_jobs_own_flag(admin_client: Client) -> None:
+    admin_client.post(run_address("choosing"), {"option-days": "3", "dry_run": "1"})
+    assert Run.objects.get().options == {"days": 3, "dry_run": True}
+
+
+def test_a_job_without_a_dry_run_offers_none(admin_client: Client) -> None:
+    assert 'name="dry_run"' in admin_client.get(run_address("choosing")).text
+    assert 'name="dry_run"' not in admin_client.get(run_address("hello")).text
+    admin_client.post(run_address("hello"), {"dry_run": "1"})
+    assert Run.objects.get().options == {}
+
+
+def test_a_past_run_fills_in_its_options_and_keeps_its_secrets(admin_client: Client) -> None:
+    past = made(options={"days": 9, "api_key": "hunter2"}, scheduled_for=NOON, schedule_name="nightly")
+    page = admin_client.get(run_address("choosing", past)).text
+    assert 'value="9"' in page
+    assert "hunter2" not in page
+    assert "It stands for the same slot, 2026-03-01 12:00:00 UTC." in page
+    admin_client.post(run_address("choosing", past), {"option-days": "8"})
+    run = Run.objects.exclude(pk=past.pk).get()
+    assert run.options == {"days": 8, "api_key": "hunter2"}
+    assert (run.scheduled_for, run.schedule_name, run.schedule) == (NOON, "nightly", None)
+    assert f"again from run {past.pk}" in LogEntry.objects.get().change_message
+
+
+@pytest.mark.parametrize("query", ["?run=nonsense", "?run=5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11"])
+def test_a_past_run_that_is_not_there_is_not_found(admin_client: Client, query: str) -> None:
+    assert admin_client.get(run_address("choosing") + query).status_code == 404
+
+
+def test_a_past_run_of_another_job_is_not_found(admin_client: Client) -> None:
+    assert admin_client.get(run_address("choosing", made("probe"))).status_code == 404
+
+
+def test_who_may_not_look_at_runs_gets_none_of_their_options(client: Client, staff: User) -> None:
+    allow(staff, "jobledger.start_run")
+    past = made(options={"api_key": "hunter2"})
+    assert client.get(run_address("choosing", past)).status_code == 403
+    assert client.post(run_address("choosing", past)).status_code == 403
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("permission", "answer"),
+    [
+        ("", 403),
+        ("jobledger.view_run", 403),
+        ("jobledger.start_job_probe", 403),
+        ("jobledger.start_job_choosing", 302),
+        ("jobledger.start_run", 302),
+    ],
+)
+def test_starting_needs_the_permission_for_this_job(
+    client: Client, staff: User, permission: str, answer: int
+) -> None:
+    if permission:
+        allow(staff, permission)
+    assert client.post(run_address("choosing"), {"option-days": "3"}).status_code == answer
+    assert Run.objects.count() == (answer == 302)
+
+
+def test_who_may_not_look_at_runs_comes_back_to_the_job(client: Client, staff: User) -> None:
+    allow(staff, "jobledger.start_job_choosing")
+    answer = client.post(run_address("choosing"), {}, follow=True)
+    assert answer.redirect_chain == [(page_address("choosing"), 302)]
+    assert "This run was started." in answer.text
+
+
+@pytest.mark.parametrize("page", ["", "choosing/", "choosing/run/", "choosing/options/"])
+def test_nobody_gets_in_without_the_login(client: Client, page: str) -> None:
+    answer = client.post(LIST + page) if page.endswith("options/") else client.get(LIST + page)
+    assert answer.status_code == 302
+    assert "/admin/login/" in answer["Location"]
+
+
+@pytest.mark.parametrize("page", ["run/", "options/"])
+def test_another_site_cannot_start_anything(admin_user: User, page: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    assert client.post(page_address("choosing") + page, {}).status_code == 403
+    assert not Run.objects.exists()
+
+
+# The command line while it is typed
+
+
+def test_the_line_follows_what_is_typed(admin_client: Client) -> None:
+    typed = {"option-days": "x", "option-api_key": "hunter2"}
+    page = admin_client.post(page_address("choosing") + "options/", typed).text
+    assert 'value="manage.py choosing --days x --api-key &#x27;********&#x27;"' in page
+    assert "<html" not in page
+
+
+def test_a_link_gives_no_line(admin_client: Client) -> None:
+    assert admin_client.get(page_address("choosing") + "options/").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("permission", "answer"),
+    [
+        ("jobledger.view_run", 403),
+        ("jobledger.start_job_choosing", 200),
+        ("django_celery_beat.change_periodictask", 403),
+    ],
+)
+def test_the_line_is_for_who_may_start(client: Client, staff: User, permission: str, answer: int) -> None:
+    allow(staff, permission)
+    assert client.post(page_address("choosing") + "options/").status_code == answer

@@ -1,0 +1,126 @@
+"""Pieces of output are lines, and reading on gives the same lines as reading at once."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger.admin.runs.output import lines as output_lines
+from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, Place
+from jobledger.models import Stream
+
+OUT, ERR = Stream.STDOUT, Stream.STDERR
+
+pieces = st.lists(
+    st.tuples(
+        st.sampled_from(Stream),
+        st.lists(
+            st.sampled_from(["a", "b", "\n", "\r", "\r\n", "\x1b[31m", "\x1b[0m", "longer "]), min_size=1
+        ).map("".join),
+    ),
+    min_size=1,
+)
+
+
+def chunks_of(written: Sequence[tuple[Stream, str]], attempt: int = 1) -> list[Chunk]:
+    return [
+        Chunk(attempt=attempt, number=number, stream=stream, text=text)
+        for number, (stream, text) in enumerate(written)
+    ]
+
+
+def all_lines(chunks: list[Chunk]) -> list[Line]:
+    maker = LineMaker(Place(attempt=1))
+    lines = list(maker.read(chunks))
+    return lines + ([maker.open_line] if maker.open_line else [])
+
+
+def texts(*written: tuple[Stream, str]) -> list[str]:
+    return [line.text for line in all_lines(chunks_of(written))]
+
+
+@given(pieces, st.data())
+def test_reading_on_gives_what_reading_at_once_gives(
+    written: list[tuple[Stream, str]], data: st.DataObject
+) -> None:
+    first = chunks_of(written)
+    second = chunks_of(data.draw(pieces), attempt=2) if data.draw(st.booleans()) else []
+    chunks, lines, place = first + second, list[Line](), Place(attempt=1)
+    for end in [*sorted(data.draw(st.lists(st.integers(0, len(chunks)), max_size=4))), len(chunks)]:
+        maker = LineMaker(Place.read(str(place)) or place)
+        assert Place.read(str(maker.place)) == maker.place
+        known = [
+            each for each in chunks[:end] if (each.attempt, each.number) >= (place.attempt, place.number)
+        ]
+        lines += maker.read(known)
+        place = maker.place
+    lines += [maker.open_line] if maker.open_line else []
+    assert lines == all_lines(chunks)
+
+
+def test_a_line_may_come_in_pieces() -> None:
+    assert texts((OUT, "one\ntw"), (OUT, "o\n\nthree")) == ["one", "two", "", "three"]
+
+
+def test_the_other_stream_ends_a_line() -> None:
+    lines = all_lines(chunks_of([(OUT, "working"), (ERR, "careful\n"), (OUT, " done\n")]))
+    assert [(line.text, line.is_error) for line in lines] == [
+        ("working", False),
+        ("careful", True),
+        (" done", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("10%\r50%\r100%\n", ["100%"]),
+        ("10%\r50%\r", ["50%"]),
+        ("done\r\n", ["done"]),
+        ("a\r\r\nb", ["a", "b"]),
+    ],
+)
+def test_of_a_line_that_is_overwritten_the_latest_state_is_kept(written: str, shown: list[str]) -> None:
+    assert texts((OUT, written)) == shown
+
+
+def test_a_place_does_not_stay_behind_at_a_progress_bars_begin() -> None:
+    maker = LineMaker(Place(attempt=1))
+    list(maker.read(chunks_of([(OUT, f"{number}%\r") for number in range(50)])))
+    assert maker.place.number == 49
+
+
+def test_a_style_holds_over_lines_and_for_its_own_stream_only() -> None:
+    lines = all_lines(chunks_of([(OUT, "\x1b[31mred\n"), (ERR, "plain\n"), (OUT, "still red\n")]))
+    assert [line.spans[0].style.foreground for line in lines] == [1, None, 1]
+
+
+def test_another_attempt_begins_plain_and_says_so() -> None:
+    chunks = [
+        *chunks_of([(OUT, "\x1b[31mfirst")]),
+        Chunk(attempt=2, number=0, stream=OUT, text="second\nthird"),
+    ]
+    lines = all_lines(chunks)
+    assert [(line.text, line.begins_attempt) for line in lines] == [
+        ("first", False),
+        ("second", True),
+        ("third", False),
+    ]
+    assert lines[1].spans[0].style.foreground is None
+
+
+def test_a_very_long_line_is_shown_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output_lines, "LONGEST_LINE", 10)
+    assert texts((OUT, "x" * 15), (OUT, "y" * 10 + "\n")) == ["x" * 10, "x" * 5 + "y" * 5, "y" * 5]
+
+
+def test_control_characters_can_be_seen() -> None:
+    assert texts((OUT, "a\x08b\x07\tc\n")) == ["a␈b␇\tc"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.2", "1.2.x..", "-1.0.0..", "1.2.3", "1.2.3." + "b" * 400, f"{1 << 40}.0.0.."]
+)
+def test_a_place_that_makes_no_sense_is_refused(text: str) -> None:
+    assert Place.read(text) is None

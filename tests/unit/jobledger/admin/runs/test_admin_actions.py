@@ -1,0 +1,54 @@
+"""Runs are cancelled and started again by who may, and each leaves its entry."""
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
+
+from jobledger.admin.runs import admin
+from jobledger.models import Run, Status
+from tests.unit.jobledger.admin.runs.ledger import made
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def user() -> User:
+    return User.objects.create(username="anna", is_staff=True)
+
+
+def entries(run: Run) -> list[str]:
+    return [entry.change_message for entry in LogEntry.objects.filter(object_id=str(run.pk))]
+
+
+def test_cancelling_is_on_record_once(user: User) -> None:
+    run = made(status=Status.RUNNING)
+    assert admin.cancel(user, run)
+    assert not admin.cancel(user, run)
+    run.refresh_from_db()
+    assert (run.cancelled_by, entries(run)) == ("anna", ["Cancelled."])
+
+
+def test_those_that_are_over_are_not_cancelled(user: User) -> None:
+    runs = [made(status=status) for status in (Status.QUEUED, Status.RUNNING, Status.FAILED)]
+    assert admin.cancel_all(user, runs) == 2
+
+
+def test_starting_again_is_on_record_with_both_runs(user: User) -> None:
+    run = made(options={"level": 3})
+    new = admin.start_again(user, run)
+    assert (new.options, new.trigger, new.who, new.user) == ({"level": 3}, "admin", "anna", user)
+    assert entries(run) == [f"Started again as run {new.pk}."]
+    assert entries(new) == [f"Started, the same as run {run.pk}."]
+
+
+def test_of_several_only_those_are_started_that_may_and_can_be(user: User) -> None:
+    permission = Permission.objects.create(
+        codename="start_job_probe", content_type=ContentType.objects.get_for_model(Run)
+    )
+    user.user_permissions.add(permission)
+    runs = [made(), made(job="lasting"), made(status=Status.RUNNING)]
+    done = admin.start_all_again(user, runs)
+    assert ([run.job for run in done.new], done.not_allowed) == (["probe"], 1)
+    (refusal,) = done.refusals
+    assert "is not over" in refusal

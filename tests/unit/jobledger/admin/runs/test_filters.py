@@ -1,0 +1,174 @@
+"""What is asked above the list is what is looked for."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.http import QueryDict
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import DjangoAssertNumQueries
+
+from jobledger.admin.runs import filters
+from jobledger.admin.runs.filters import PROBLEMS, RunFilterForm
+from jobledger.admin.runs.search import Asked
+from tests.unit.builders import NOON
+from tests.unit.jobledger.admin.runs.ledger import made, schedule
+
+pytestmark = pytest.mark.django_db
+
+
+def asked(**query: str) -> Asked:
+    return form(**query).asked(NOON)
+
+
+def form(**query: str) -> RunFilterForm:
+    given = QueryDict(mutable=True)
+    given.update(query)
+    return RunFilterForm(given)
+
+
+def test_nothing_asked_is_everything() -> None:
+    assert asked() == Asked()
+    assert not form().is_used
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"status": "failed"}, {"statuses": ("failed",)}),
+        ({"status": "problem"}, {"statuses": PROBLEMS}),
+        ({"status__exact": "missed"}, {"statuses": ("missed",)}),
+        ({"job": "gone"}, {"jobs": ("gone",)}),
+        ({"trigger": "admin"}, {"triggers": ("admin",)}),
+        ({"time": "24h"}, {"since": NOON - timedelta(days=1)}),
+        ({"from": "2026-02-01T10:30"}, {"since": datetime(2026, 2, 1, 10, 30, tzinfo=UTC)}),
+        ({"to": "2026-02-01T10:30:00+02:00"}, {"until": datetime(2026, 2, 1, 8, 30, tzinfo=UTC)}),
+        ({"time": "1h", "from": "2026-02-01T10:30"}, {"since": datetime(2026, 2, 1, 10, 30, tzinfo=UTC)}),
+    ],
+)
+def test_an_answer_is_a_filter(query: dict[str, str], expected: dict[str, Any]) -> None:
+    assert asked(**query) == Asked(**expected)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"status": "broken"},
+        {"from": "soon"},
+        {"time": "9y"},
+        {"from": "0001-01-01T00:00:00+05:00"},
+        {"to": "9999-12-31T23:59:59-05:00"},
+        {"from": "0001-01-01T00:00"},
+        {"job": "pro\x00be"},
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_said_and_not_asked(query: dict[str, str]) -> None:
+    given = form(**query)
+    assert given.asked(NOON) == Asked()
+    assert given.errors
+
+
+def test_a_moment_with_a_zone_is_shown_as_the_browser_wants_it(settings: Any) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    assert 'value="2026-02-01T11:30:00"' in str(form(**{"from": "2026-02-01T10:30:00+00:00"})["since"])
+
+
+def test_a_schedule_is_named_or_numbered() -> None:
+    nightly = schedule("nightly")
+    assert asked(schedule="nightly").schedule_ids == (nightly.pk,)
+    assert asked(schedule=str(nightly.pk)).schedule_ids == (nightly.pk,)
+    assert asked(schedule__id__exact=str(nightly.pk)).schedule_ids == (nightly.pk,)
+    assert asked(schedule="weekly").schedule_ids == ()
+
+
+def test_a_schedules_name_goes_before_a_number() -> None:
+    first = schedule("first")
+    second = schedule(str(first.pk))
+    assert asked(schedule=str(first.pk)).schedule_ids == (second.pk,)
+
+
+def test_the_beginning_of_a_runs_id_is_searched() -> None:
+    run = made()
+    found = asked(q=str(run.pk)[:10].upper())
+    assert (found.ids, found.jobs) == ((run.pk,), None)
+
+
+@pytest.mark.parametrize(("searched", "expected"), [("prob", "probe"), ("feed", "feed"), ("ab", "ab")])
+def test_what_begins_no_id_is_part_of_a_jobs_name(searched: str, expected: str) -> None:
+    found = asked(q=searched)
+    assert found.ids is None
+    assert found.jobs is not None
+    assert expected in found.jobs
+    assert "nightly" not in found.jobs
+
+
+def test_a_search_keeps_to_the_job_that_is_asked_for() -> None:
+    assert asked(q="prob", job="probe").jobs == ("probe",)
+    assert asked(q="prob", job="nightly").jobs == ()
+
+
+def test_the_jobs_to_choose_from_take_no_look_at_the_runs(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    made(job="retired")
+    with django_assert_num_queries(0):
+        assert "retired" not in str(form()["job"])
+        assert '<option value="retired" selected>' in str(form(job="retired")["job"])
+
+
+def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule("b")
+    schedule("a")
+    assert form().schedule_names == ["a", "b"]
+    monkeypatch.setattr(filters, "MOST_SUGGESTIONS", 1)
+    assert form().schedule_names == []
+
+
+@pytest.mark.parametrize(
+    ("query", "label", "said"),
+    [
+        ({"status": "broken"}, "Status", "Known are: problem, live, queued, "),
+        ({"trigger": "cron"}, "Started by", "Known are: schedule, admin, celery, cli, job."),
+        ({"time": "9y"}, "Queued", "Known are: 1h, 24h, 7d."),
+        ({"from": "soon"}, "From", "write it like 2026-12-01T03:00"),
+        ({"from": "2026-02-02T00:00", "to": "2026-02-01T00:00"}, "To", "This is not after “From”"),
+    ],
+)
+def test_what_makes_no_sense_is_said_with_what_would(query: dict[str, str], label: str, said: str) -> None:
+    ((found, given, text),) = form(**query).complaints
+    assert (found, given) == (label, list(query.values())[-1])
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"job": "retired"}, "No job is called “retired” now."),
+        ({"schedule": "weekly"}, "No schedule has the name or the number “weekly” now."),
+        ({"q": "ab"}, "of 4 characters or more"),
+    ],
+)
+def test_what_is_asked_for_and_not_there_is_named(query: dict[str, str], said: str) -> None:
+    assert said in " ".join(form(**query).hints)
+
+
+def test_what_is_there_or_may_be_an_ordinary_task_needs_no_hint() -> None:
+    schedule("nightly")
+    assert form(job="probe", schedule="nightly").hints == []
+    assert form(job="billing.send").hints == []
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("status=broken&job=probe", "No run fits the other filters."),
+        ("status=broken", "<strong>Status</strong> “broken”: Known are: problem, live,"),
+        ("status=broken&schedule=weekly", "No run fits the other filters. No schedule has the name"),
+        ("schedule=weekly", "There is no such run. No schedule has the name or the number “weekly” now."),
+    ],
+)
+def test_the_list_tells_what_was_wrong_with_what_was_asked(
+    admin_client: Client, query: str, said: str
+) -> None:
+    assert said in admin_client.get(f"{reverse('admin:jobledger_run_changelist')}?{query}").text

@@ -1,0 +1,155 @@
+"""A run's page has all that belongs to the run, by few queries."""
+
+from datetime import timedelta
+
+import pytest
+from pytest_django.fixtures import DjangoAssertNumQueries
+
+from jobledger.admin.runs import page as run_page
+from jobledger.admin.runs.page import RunPage, shown_options, without_secrets
+from jobledger.models import Run, RunAttempt, Status, Trigger
+from tests.unit.builders import NOON
+from tests.unit.jobledger.admin.runs.ledger import made, schedule
+
+pytestmark = pytest.mark.django_db
+
+
+def page_of(run: Run) -> RunPage:
+    loaded = run_page.load(run.pk)
+    assert loaded is not None
+    return RunPage(loaded, NOON + timedelta(hours=1))
+
+
+def ended(run: Run, attempt: int, **values: object) -> RunAttempt:
+    return RunAttempt.objects.create(
+        **{"run": run, "attempt": attempt, "status": Status.FAILED, "finished_at": NOON, **values}
+    )
+
+
+def test_the_run_that_a_queued_one_waits_for_is_named_and_linked() -> None:
+    holder = made(status=Status.RUNNING, concurrency_key="probe", started_at=NOON)
+    page = page_of(made(status=Status.QUEUED, concurrency_key="probe", publish_count=1))
+    assert (
+        f'waits for run <a href="{run_page.address_of(holder.pk)}">{str(holder.pk)[:8]}</a>' in page.sentence
+    )
+
+
+def test_a_run_that_is_named_by_the_beginning_of_its_id_is_searched_for() -> None:
+    page = page_of(made(status=Status.SKIPPED, error="overlap: run 3f2a77b1 of the same job <was>"))
+    assert (
+        'run <a href="/admin/jobledger/run/?q=3f2a77b1">3f2a77b1</a> of the same job &lt;was&gt;'
+        in page.sentence
+    )
+
+
+def test_times_have_their_zone_and_how_far_away_they_are() -> None:
+    page = page_of(made(started_at=NOON, finished_at=NOON + timedelta(seconds=5), scheduled_for=NOON))
+    told = dict(page.times)
+    assert list(told) == ["Slot", "Queued", "Started", "Finished", "Took"]
+    assert "2026-03-01 12:00:00 UTC (1 h ago)" in told["Started"]
+    assert told["Took"] == "5 s"
+
+
+def test_a_running_run_says_how_long_so_far() -> None:
+    assert dict(page_of(made(status=Status.RUNNING, started_at=NOON)).times)["So far"] == "1 h"
+
+
+def test_earlier_attempts_are_there_the_newest_first() -> None:
+    run = made(attempt=3)
+    ended(run, 1)
+    ended(run, 2)
+    assert [attempt.row.attempt for attempt in page_of(run).attempts] == [2, 1]
+
+
+def test_a_run_that_waits_for_its_next_attempt_shows_the_output_of_the_last() -> None:
+    assert page_of(made(status=Status.QUEUED, attempt=2)).last_started_attempt == 1
+    assert page_of(made(status=Status.RUNNING, attempt=2)).last_started_attempt == 2
+
+
+def test_parent_and_children_are_named() -> None:
+    parent = made()
+    children = [made(number, parent=parent, trigger=Trigger.JOB) for number in range(2)]
+    assert [child.run for child in page_of(parent).children] == children
+    shown = page_of(children[0]).parent
+    assert shown is not None
+    assert shown.run == parent
+
+
+def test_of_many_children_the_first_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_page, "MOST_CHILDREN", 2)
+    parent = made()
+    children = [made(number, parent=parent) for number in range(2)]
+    assert not page_of(parent).has_more_children
+    made(2, parent=parent)
+    page = page_of(parent)
+    assert ([child.run for child in page.children], page.has_more_children) == (children, True)
+
+
+def test_a_schedule_that_is_there_is_linked() -> None:
+    nightly = schedule("nightly")
+    assert str(nightly.pk) in page_of(made(schedule=nightly, schedule_name="nightly")).schedule_address
+    assert page_of(made(schedule_name="deleted")).schedule_address == ""
+
+
+def test_a_secret_is_in_no_error() -> None:
+    run = made(
+        job="talking",
+        status=Status.FAILED,
+        options={"api_key": "sesame-street"},
+        error="bad key sesame-street\nline",
+        traceback="key='sesame-street'",
+        attempt=2,
+    )
+    ended(run, 1, error="sesame-street", traceback="sesame-street")
+    page = page_of(run)
+    (attempt,) = page.attempts
+    assert "sesame" not in f"{page.sentence}{page.error}{page.traceback}{attempt.error}{attempt.traceback}"
+
+
+def test_the_state_changes_with_all_but_time() -> None:
+    run = made(status=Status.RUNNING)
+    states = {page_of(run).state}
+    for changes in ({"cancel_requested_at": NOON}, {"attempt": 2}, {"status": Status.LOST}):
+        Run.objects.filter(pk=run.pk).update(**changes)
+        states.add(page_of(run).state)
+    assert len(states) == 4
+
+
+def test_the_queries_are_as_many_whatever_belongs_to_it(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    run = made(attempt=30, parent=made())
+    for number in range(1, 30):
+        ended(run, number)
+        made(number, parent=run)
+    with django_assert_max_num_queries(3):
+        page = page_of(run)
+        assert (len(page.attempts), len(page.children)) == (29, 29)
+        assert page.parent is not None
+        assert all([page.parent.mark, page.sentence, page.times])
+
+
+def test_options_are_shown_with_the_line_by_hand() -> None:
+    shown = shown_options(made(options={"level": 3, "words": ["a b"]}))
+    assert shown.named == [("level", "3"), ("words", '["a b"]')]
+    assert shown.line == "manage.py probe --level 3 'a b'"
+
+
+def test_a_secret_is_masked_everywhere() -> None:
+    run = made(job="talking", options={"api_key": "sesame-street"})
+    shown = shown_options(run)
+    assert "sesame" not in f"{shown.named} {shown.line}"
+    assert "--api-key" in shown.line
+    assert "sesame" not in without_secrets(run, "no such key: 'sesame-street'")
+
+
+@pytest.mark.parametrize(
+    ("job", "options"), [("gone", {"x": 1}), ("probe", {"level": [1, 2]}), ("probe", {"new": 1})]
+)
+def test_where_no_line_says_it_there_is_none(job: str, options: dict[str, object]) -> None:
+    shown = shown_options(made(job=job, options=options))
+    assert (len(shown.named), shown.line) == (1, "")
+
+
+def test_an_ordinary_task_has_positions() -> None:
+    assert shown_options(made(job="proj.tasks.ping", args=["x", 1])).positional == ["x", "1"]

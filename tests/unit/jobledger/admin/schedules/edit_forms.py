@@ -1,0 +1,44 @@
+"""A schedule's page as a browser without JavaScript uses it: opened, filled in, saved."""
+
+from typing import Any
+
+from django.test import Client
+from django.urls import reverse
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from tests.unit.jobledger.admin.html_forms import HtmlForm, form_in
+
+ADD = "/admin/django_celery_beat/periodictask/add/"
+LIST = "/admin/django_celery_beat/periodictask/"
+NIGHTLY = {"name": "nightly", "times__cron": "30 3 * * 1-5", "times__zone": "Europe/London"}
+
+
+def change_url(schedule: PeriodicTask) -> str:
+    return reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
+
+
+def page_url(name: str, schedule: PeriodicTask) -> str:
+    return reverse(f"admin:django_celery_beat_periodictask_{name}", args=[schedule.pk])
+
+
+def sheet(client: Client, url: str) -> HtmlForm:
+    return form_in(client.get(url).text, "sheet")
+
+
+def add(client: Client, job: str = "probe", **changes: Any) -> Any:
+    """Open the page of a new schedule, fill it in and save."""
+    url = f"{ADD}?job={job}"
+    return client.post(url, sheet(client, url).after(**{**NIGHTLY, **changes}))
+
+
+def edit(client: Client, schedule: PeriodicTask, **changes: Any) -> Any:
+    """Open the page of a schedule, change something and save."""
+    url = change_url(schedule)
+    return client.post(url, sheet(client, url).after(**changes))
+
+
+def an_hourly_one(**values: Any) -> PeriodicTask:
+    """A schedule of the job ``probe`` at every hour."""
+    hourly = IntervalSchedule.objects.create(every=1, period="hours")
+    made = {"name": "mine", "task": "probes.probe", "kwargs": '{"level": 2}', **values}
+    return PeriodicTask.objects.create(interval=hourly, **made)

@@ -1,0 +1,238 @@
+"""Schedules are started, paused, resumed and switched from the list, by who may, and it stays on record."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin import rights
+from jobledger.models import NextSlot, Pause, Run, Trigger
+from tests.unit.jobledger.admin.schedules.schedules import LIST, act, member, page, unreadable
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+ACTIONS = ("run_tasks", "pause_schedules", "resume_schedules", "enable_tasks", "disable_tasks")
+HOUR = timedelta(hours=1)
+TERMS = {"confirmed": "1", "length": "4h", "reason": "move", "on_resume": "once"}
+
+
+@pytest.fixture(autouse=True)
+def noon() -> Iterator[None]:
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+def entries(schedule: PeriodicTask) -> list[str]:
+    logged = LogEntry.objects.filter(object_id=str(schedule.pk), content_type__model="periodictask")
+    return [entry.get_change_message() for entry in logged]
+
+
+def test_run_now_starts_a_run_that_says_who_asked(admin_client: Client, admin_user: User) -> None:
+    schedule = hourly(kwargs='{"level": 3}')
+    answer = act(admin_client, "run_tasks", schedule)
+    run = Run.objects.get()
+    assert (run.job, run.options, run.trigger, run.who) == ("probe", {"level": 3}, Trigger.ADMIN, "admin")
+    assert (run.user, run.schedule, run.scheduled_for) == (admin_user, schedule, None)
+    assert reverse("admin:jobledger_run_change", args=[run.pk]) in answer.text
+    assert entries(schedule) == [f"Run now: run {run.pk}."]
+
+
+def test_run_now_starts_what_is_off_or_paused_too(admin_client: Client) -> None:
+    Pause.objects.create(schedule=hourly("paused"), since=NOON)
+    act(admin_client, "run_tasks", hourly("off", enabled=False), PeriodicTask.objects.get(name="paused"))
+    assert Run.objects.count() == 2
+
+
+def test_an_ordinary_task_is_started_with_a_run_as_well(admin_client: Client) -> None:
+    act(admin_client, "run_tasks", hourly(task="tests.probes.tasks.add", args="[1, 2]"))
+    run = Run.objects.get()
+    assert (run.job, run.args) == ("tests.probes.tasks.add", [1, 2])
+
+
+def test_whose_job_the_user_may_not_start_is_named_and_left_out(client: Client) -> None:
+    user = member(client, "Job viewers")
+    user.user_permissions.add(Permission.objects.get(codename="start_job_probe"))
+    allowed, forbidden = hourly("allowed"), hourly("forbidden", task="probes.trace")
+    answer = act(client, "run_tasks", allowed, forbidden)
+    assert "you may not start their jobs: forbidden." in answer.text
+    assert [run.schedule for run in Run.objects.all()] == [allowed]
+    assert entries(forbidden) == []
+
+
+def test_a_broken_one_is_named_and_left_out(admin_client: Client) -> None:
+    answer = act(admin_client, "run_tasks", hourly("odd", kwargs="[1]"), hourly("good"))
+    assert "Not started, since they are broken: odd." in answer.text
+    assert [run.schedule_name for run in Run.objects.all()] == ["good"]
+
+
+def test_starting_many_is_asked_about_first(admin_client: Client) -> None:
+    schedules = [hourly(f"number {number:02}") for number in range(11)]
+    answer = act(admin_client, "run_tasks", *schedules)
+    assert "Run now: 11 schedules" in answer.text
+    assert "and 1 more" in answer.text
+    assert not Run.objects.exists()
+    act(admin_client, "run_tasks", *schedules, confirmed="1")
+    assert Run.objects.count() == 11
+
+
+def test_starting_too_many_starts_none(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobledger.admin.schedules.actions.STARTED_AT_MOST", 1)
+    answer = act(admin_client, "run_tasks", hourly("one"), hourly("two"), confirmed="1")
+    assert "Nothing was started: 2 are selected, and 1 may be started at once." in answer.text
+    assert not Run.objects.exists()
+
+
+def test_a_pause_is_asked_about_first(admin_client: Client) -> None:
+    schedule = hourly()
+    answer = act(admin_client, "pause_schedules", schedule)
+    assert "How long" in answer.text
+    assert f'name="_selected_action" value="{schedule.pk}"' in answer.text
+    assert not Pause.objects.exists()
+
+
+def test_schedules_are_paused_on_the_terms_that_were_given(admin_client: Client, admin_user: User) -> None:
+    schedule, other = hourly("mine"), hourly("other")
+    answer = act(admin_client, "pause_schedules", schedule, **TERMS)
+    pause = Pause.objects.get()
+    assert (pause.schedule, pause.since, pause.until) == (schedule, NOON, NOON + 4 * HOUR)
+    assert (pause.reason, pause.who, pause.user, pause.on_resume) == ("move", "admin", admin_user, "once")
+    assert "Paused: mine." in answer.text
+    assert entries(schedule) == ["Paused until 2026-03-02 16:00:00 UTC: move."]
+    assert entries(other) == []
+
+
+def test_bad_terms_are_said_beside_their_field_and_nothing_is_paused(admin_client: Client) -> None:
+    answer = act(admin_client, "pause_schedules", hourly(), **{**TERMS, "length": "moment"})
+    assert "Say until when." in answer.text
+    assert not Pause.objects.exists()
+
+
+def test_all_that_fit_are_paused_without_naming_each(admin_client: Client) -> None:
+    schedules = [hourly(f"clean {number}") for number in range(3)]
+    hourly("other")
+    url = f"{reverse(LIST)}?q=clean"
+    form = {"action": "pause_schedules", "select_across": "1", "_selected_action": [schedules[0].pk]}
+    asked = admin_client.post(url, form)
+    assert asked.text.count('name="_selected_action"') == 1
+    assert 'name="select_across" value="1"' in asked.text
+    admin_client.post(url, {**form, **TERMS})
+    assert {pause.schedule for pause in Pause.objects.all()} == set(schedules)
+
+
+def test_schedules_are_resumed(admin_client: Client) -> None:
+    paused, other = hourly("paused"), hourly("other")
+    Pause.objects.create(schedule=paused, since=NOON - HOUR)
+    answer = act(admin_client, "resume_schedules", paused, other)
+    assert Pause.objects.get().until == NOON
+    assert "Resumed: paused." in answer.text
+    assert (entries(paused), entries(other)) == (["Resumed."], [])
+
+
+def test_resuming_says_when_the_whole_service_stays_paused(admin_client: Client) -> None:
+    Pause.objects.create(since=NOON - HOUR)
+    answer = act(admin_client, "resume_schedules", hourly())
+    assert "None of them was paused by itself." in answer.text
+    assert "But the whole service is paused" in answer.text
+
+
+def test_what_is_switched_off_has_no_next_slot_and_keeps_when_it_last_ran(admin_client: Client) -> None:
+    last_run_at = datetime(2026, 3, 1, tzinfo=UTC)
+    schedule, off = hourly("mine", last_run_at=last_run_at), hourly("off", enabled=False)
+    answer = act(admin_client, "disable_tasks", schedule, off)
+    schedule.refresh_from_db()
+    assert (schedule.enabled, schedule.last_run_at) == (False, last_run_at)
+    assert not NextSlot.objects.exists()
+    assert "Switched off: mine." in answer.text
+    assert (entries(schedule), entries(off)) == (["Switched off."], [])
+
+
+def test_what_is_switched_on_starts_nothing_of_the_past(admin_client: Client) -> None:
+    schedule = hourly(enabled=False, last_run_at=NOON - 5 * HOUR)
+    act(admin_client, "enable_tasks", schedule)
+    assert NextSlot.objects.get().slot == NOON + HOUR
+    assert not Run.objects.exists()
+    assert entries(schedule) == ["Switched on."]
+
+
+def test_what_is_off_already_is_said_and_left_alone(admin_client: Client) -> None:
+    schedule = hourly(enabled=False)
+    assert "They were off already." in act(admin_client, "disable_tasks", schedule).text
+    assert entries(schedule) == []
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_one_that_cannot_be_read_can_be_acted_upon(admin_client: Client, action: str) -> None:
+    schedule = unreadable(hourly())
+    assert act(admin_client, action, schedule, **TERMS).status_code == 200
+
+
+@pytest.mark.parametrize("action", [*ACTIONS, "delete_selected"])
+def test_a_viewer_has_no_buttons_and_is_refused(client: Client, action: str) -> None:
+    member(client, "Job viewers")
+    schedule = hourly()
+    text = page(client)
+    assert f'value="{action}"' not in text
+    assert "action-select" not in text
+    assert act(client, action, schedule, **TERMS).status_code == 403
+    assert (Run.objects.count(), Pause.objects.count(), entries(schedule)) == (0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("action", "permission"),
+    [
+        ("run_tasks", "start_run"),
+        ("pause_schedules", "pause_schedule"),
+        ("resume_schedules", "pause_schedule"),
+        ("enable_tasks", "change_periodictask"),
+        ("disable_tasks", "change_periodictask"),
+    ],
+)
+def test_each_action_needs_its_own_permission(client: Client, action: str, permission: str) -> None:
+    user, schedule = member(client, "Job viewers"), hourly()
+    others = {"start_run", "pause_schedule", "change_periodictask"} - {permission}
+    user.user_permissions.set(Permission.objects.filter(codename__in=others))
+    assert act(client, action, schedule, **TERMS).status_code == 403
+    user.user_permissions.set(Permission.objects.filter(codename=permission))
+    assert act(client, action, schedule, **TERMS).status_code == 200
+    assert f'value="{action}"' in page(client)
+
+
+def test_a_link_alone_does_nothing(admin_client: Client) -> None:
+    schedule = hourly()
+    page(admin_client, action="run_tasks", _selected_action=str(schedule.pk))
+    assert not Run.objects.exists()
+
+
+def test_another_site_cannot_act(admin_user: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    assert act(client, "run_tasks", hourly()).status_code == 403
+    assert not Run.objects.exists()
+
+
+def test_the_buttons_of_the_page_name_the_actions_that_django_takes(admin_client: Client) -> None:
+    schedule = hourly()
+    context: Any = admin_client.get(reverse(LIST)).context
+    choices = [value for value, _words in context["action_form"].fields["action"].choices if value]
+    form = {"action": choices, "index": choices.index("disable_tasks"), "_selected_action": [schedule.pk]}
+    admin_client.post(reverse(LIST), form)
+    schedule.refresh_from_db()
+    assert not schedule.enabled
+
+
+def test_deleting_comes_last(admin_client: Client) -> None:
+    hourly()
+    text = page(admin_client)
+    assert text.index("Switch off") < text.index("Delete…")
+
+
+def test_rights_name_what_the_actions_ask_for() -> None:
+    assert (rights.START, rights.PAUSE) == ("jobledger.start_run", "jobledger.pause_schedule")

@@ -1,0 +1,117 @@
+"""The times of a schedule as a form: each mistake stands beside its field."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from jobledger.admin.schedules.forms import TimesForm
+from jobledger.schedules.rules.slots import Interval
+from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, OneMoment, StoredTimes, SunTimes
+from tests.unit.jobledger.schedules.builders import NOON
+from tests.unit.jobledger.schedules.times import utc
+
+LONDON = ZoneInfo("Europe/London")
+
+
+def filled(stored: StoredTimes | None = None, **values: Any) -> TimesForm:
+    """The form as it is shown for the stored times, after these changes."""
+    shown = TimesForm(stored=stored, anchor=NOON, now=NOON)
+    data = {f"times-{name}": shown[name].value() for name in shown.fields}
+    data |= {f"times-{name}": value for name, value in values.items()}
+    return TimesForm(
+        {name: value for name, value in data.items() if value is not None},
+        stored=stored,
+        anchor=NOON,
+        now=NOON,
+    )
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        CronTimes(expression="30 3 * * 1-5", zone=LONDON),
+        IntervalTimes(every=5, period="minutes"),
+        IntervalTimes(every=2_000_000, period="microseconds"),
+        OneMoment(at=utc("2026-12-01T03:00:00.5")),
+        OneMoment(at=utc("2001-01-01")),
+        SunTimes(event="sunset", latitude=Decimal("51.5"), longitude=Decimal("-0.1")),
+    ],
+)
+def test_what_is_shown_of_stored_times_says_the_same(stored: StoredTimes) -> None:
+    form = filled(stored)
+    assert form.is_valid(), form.errors
+    assert form.times == stored
+
+
+def test_the_second_coming_of_a_moment_stays_the_second(settings: Any) -> None:
+    settings.TIME_ZONE = "Europe/London"
+    stored = OneMoment(at=utc("2026-10-25T01:30"))
+    form = filled(stored)
+    assert form.is_valid()
+    assert form.times == stored
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "said"),
+    [
+        ({"cron": "30 25 * * *", "zone": "UTC"}, "cron", "hour: 25 is not between 0 and 23"),
+        ({"cron": "@reboot", "zone": "UTC"}, "cron", "names no time"),
+        ({"cron": "", "zone": "UTC"}, "cron", "required"),
+        ({"cron": "* * * * *", "zone": "Mars"}, "zone", "'Mars' is not known"),
+        ({"kind": "interval", "every": "0"}, "every", "greater than or equal to 1"),
+        ({"kind": "interval", "every": "9" * 15, "unit": "days"}, "every", "less than or equal to"),
+        ({"kind": "interval", "every": "1", "unit": "years"}, "unit", "not one of the available choices"),
+        ({"kind": "moment", "at": "", "zone": "UTC"}, "at", "required"),
+        ({"kind": "moment", "at": "2026-03-02T12:00", "zone": "UTC"}, "at", "has passed"),
+        ({"kind": "moment", "at": "2026-03-29T01:30", "zone": "Europe/London"}, "at", "leaps over"),
+        ({"kind": "never"}, "kind", "not one of the available choices"),
+        ({"kind": "sun"}, "kind", "not one of the available choices"),
+    ],
+)
+def test_a_mistake_stands_beside_its_field(values: dict[str, Any], field: str, said: str) -> None:
+    form = filled(**values)
+    assert not form.is_valid()
+    assert list(form.errors) == [field]
+    assert said in " ".join(map(str, form.errors[field]))
+    assert form.rule is None
+
+
+def test_what_stands_in_the_fields_of_another_kind_does_not_count() -> None:
+    form = filled(kind="interval", every="5", unit="hours", cron="61 * * * *", zone="Mars", latitude="x")
+    assert form.is_valid(), form.errors
+    assert form.times == IntervalTimes(every=5, period="hours")
+
+
+def test_an_interval_counts_from_its_anchor() -> None:
+    form = filled(kind="interval", every="5", unit="hours")
+    assert form.is_valid()
+    assert isinstance(form.rule, Interval)
+    assert form.rule.anchor == NOON
+
+
+@pytest.mark.parametrize("text", ["2026-07-01T03:00", "2026-07-01 03:00:00", "2026-07-01T03:00+01:00"])
+def test_a_moment_is_meant_by_the_clock_of_its_zone(text: str) -> None:
+    form = filled(kind="moment", at=text, zone="Europe/London")
+    assert form.is_valid()
+    assert form.times == OneMoment(at=utc("2026-07-01T02:00"))
+
+
+def test_a_place_without_the_suns_event_is_refused() -> None:
+    pole = SunTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
+    form = filled(pole, latitude="90")
+    assert not form.is_valid()
+    assert "never comes" in " ".join(map(str, form.errors["event"]))
+
+
+def test_the_sun_is_offered_to_who_has_it() -> None:
+    sun = SunTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
+    assert (filled(sun).has_sun, filled().has_sun) == (True, False)
+
+
+def test_zones_are_offered_by_their_names() -> None:
+    zones = TimesForm.zones()
+    assert {"Europe/London", "UTC"} <= set(zones)
+    assert isinstance(datetime.now(ZoneInfo(zones[0])), datetime)

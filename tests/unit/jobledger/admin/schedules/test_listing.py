@@ -1,0 +1,194 @@
+"""The list of schedules answers: when, in what state, and how did the last runs go."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+import time_machine
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from jobledger.models import NextSlot, Pause, Status
+from tests.unit.jobledger.admin.schedules.schedules import LIST, member, page, run_of, unreadable
+from tests.unit.jobledger.schedules.builders import NOON, every, hourly
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+MOST_QUERIES = 14
+"""Of a page for an administrator, whatever is on it."""
+
+
+@pytest.fixture(autouse=True)
+def noon() -> Iterator[None]:
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+def names(client: Client, **query: str) -> list[str]:
+    """The schedules on the page, in its order."""
+    return [schedule.name for schedule in client.get(reverse(LIST), query).context["cl"].result_list]
+
+
+def test_a_schedule_says_when_what_and_how_it_went(admin_client: Client) -> None:
+    run = run_of(hourly("cleaning"), minutes_ago=5, seconds=72)
+    text = page(admin_client)
+    assert "cleaning" in text
+    assert f'<a href="{reverse("admin:jobledger_job", args=["probe"])}">probe</a>' in text
+    assert f'href="{reverse("admin:jobledger_run_changelist")}?schedule=cleaning"' in text
+    assert "every hour" in text
+    assert "in 1 h" in text
+    assert f'<a href="{reverse("admin:jobledger_run_change", args=[run.pk])}">' in text
+    assert "succeeded</span></a> 1 min 12 s" in text
+    assert 'aria-label="Last run: 1 succeeded"' in text
+
+
+def test_the_next_slot_is_shown_in_the_schedules_own_zone(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0", hour="9", timezone=ZoneInfo("America/New_York"))
+    PeriodicTask.objects.create(name="mine", task="probes.probe", crontab=crontab)
+    text = page(admin_client)
+    assert "2026-03-02 09:00 EST" in text
+    assert 'title="2026-03-02 14:00:00 UTC"' in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"slot": NOON - HOUR}, "due 1 h ago"), ({"slot": None, "due_at": None}, "never again")],
+)
+def test_a_slot_that_is_late_or_never_comes_says_so(
+    admin_client: Client, changes: dict[str, object], said: str
+) -> None:
+    hourly()
+    NextSlot.objects.update(**changes)
+    assert said in page(admin_client)
+
+
+def test_what_beat_has_not_seen_yet_says_so(admin_client: Client) -> None:
+    hourly()
+    NextSlot.objects.all().delete()
+    assert "not known yet" in page(admin_client)
+
+
+def test_a_broken_schedule_says_why(admin_client: Client) -> None:
+    hourly(minute="99")
+    text = page(admin_client)
+    assert "#broken" in text
+    assert "minute: 99 is not between 0 and 59" in text
+
+
+def test_a_paused_schedule_says_until_when_by_whom_and_why(admin_client: Client) -> None:
+    Pause.objects.create(
+        schedule=hourly(), since=NOON, until=NOON + 2 * HOUR, who="ann", reason="<b>move</b>"
+    )
+    text = page(admin_client)
+    assert 'title="2026-03-02 14:00:00 UTC">in 2 h</time> by ann: &lt;b&gt;move&lt;/b&gt;' in text
+    assert "will be skipped" in text
+    assert '#on"' not in text
+
+
+def test_the_services_pause_is_shown_once_and_at_each_schedule(admin_client: Client) -> None:
+    hourly()
+    Pause.objects.create(since=NOON, who="ann", reason="the database moves")
+    text = page(admin_client)
+    assert text.count("the database moves") == 1
+    assert "with the whole service" in text
+
+
+def test_a_schedule_that_is_off_and_paused_says_both(admin_client: Client) -> None:
+    Pause.objects.create(schedule=hourly(enabled=False), since=NOON)
+    text = page(admin_client)
+    assert "#off" in text
+    assert "until somebody resumes it" in text
+
+
+def test_one_that_cannot_be_read_hides_no_other(admin_client: Client) -> None:
+    hourly("good")
+    unreadable(hourly("bad"))
+    assert "times that cannot be read" in page(admin_client)
+    assert names(admin_client) == ["bad", "good"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"q": "CLEAN"}, ["cleaning"]),
+        ({"q": "probes.probe"}, ["cleaning", "paced"]),
+        ({"q": "spotless"}, ["cleaning"]),
+        ({"state": "on"}, ["cleaning", "odd", "paced"]),
+        ({"state": "off"}, ["idle"]),
+        ({"state": "paused"}, ["paced"]),
+        ({"state": "broken"}, ["odd"]),
+        ({"job": "probes.trace"}, ["idle", "odd"]),
+        ({"times": "interval"}, ["paced"]),
+        ({"times": "solar"}, []),
+        ({"last": "failed"}, ["cleaning"]),
+        ({"last": "succeeded"}, []),
+        (
+            {"state": "nonsense", "last": "nonsense", "times": "nonsense"},
+            ["cleaning", "idle", "odd", "paced"],
+        ),
+    ],
+)
+def test_the_list_can_be_searched_and_filtered(
+    admin_client: Client, query: dict[str, str], found: list[str]
+) -> None:
+    cleaning = hourly("cleaning", description="Keeps it spotless.")
+    run_of(cleaning, minutes_ago=9)
+    run_of(cleaning, minutes_ago=1, status=Status.FAILED)
+    Pause.objects.create(schedule=every(90, "paced"), since=NOON)
+    hourly("idle", enabled=False, task="probes.trace")
+    hourly("odd", minute="99", task="probes.trace")
+    assert names(admin_client, **query) == found
+
+
+def test_it_is_sorted_by_name_or_by_the_next_slot_with_what_has_none_last(admin_client: Client) -> None:
+    hourly("a late one", minute="50")
+    hourly("b none", enabled=False)
+    hourly("c soon", minute="10")
+    assert names(admin_client) == ["a late one", "b none", "c soon"]
+    assert names(admin_client, o="5") == ["c soon", "a late one", "b none"]
+    assert names(admin_client, o="-5") == ["a late one", "c soon", "b none"]
+
+
+def test_an_empty_list_says_what_to_do_next(admin_client: Client, client: Client) -> None:
+    assert "Add one here" in page(admin_client)
+    member(client, "Job viewers")
+    assert "Add one here" not in page(client)
+    assert "Somebody who may edit schedules" in page(client)
+
+
+def test_a_search_in_vain_leads_back_to_all(admin_client: Client) -> None:
+    hourly()
+    text = page(admin_client, q="nothing like that")
+    assert "No schedule fits." in text
+    assert '<a href="?">' in text
+
+
+def test_who_may_not_see_runs_sees_none_of_them_here(client: Client) -> None:
+    run_of(hourly(), status=Status.FAILED)
+    user = member(client, "Job viewers")
+    assert "failed" in page(client)
+    user.groups.clear()
+    user.user_permissions.add(Permission.objects.get(codename="view_periodictask"))
+    text = page(client)
+    assert "hourly" in text
+    assert "failed" not in text
+    assert '<td class="field-job">probe</td>' in text
+
+
+def test_a_page_costs_the_same_however_many_schedules_and_runs_there_are(admin_client: Client) -> None:
+    counts = []
+    for size in (1, 40):
+        for number in range(size):
+            schedule = hourly(f"number {size} {number}")
+            Pause.objects.create(schedule=schedule, since=NOON)
+            run_of(schedule)
+        with CaptureQueriesContext(connection) as queries:
+            page(admin_client)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= MOST_QUERIES, f"{counts} queries"

@@ -1,0 +1,103 @@
+"""The preview in sentences: what a save starts, what comes next, and what stands in its way."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin.schedules import preview
+from jobledger.admin.schedules.edit_form import Sheet
+from jobledger.admin.schedules.preview import Shown
+from jobledger.models import SchedulePolicy
+from jobledger.schedules import pausing
+from jobledger.schedules.pausing import Terms
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def at_noon() -> Any:
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+def shown(schedule: PeriodicTask, **typed: str) -> Shown:
+    """The preview of the schedule as it is, or after something was typed."""
+    sheet = Sheet({**_typed(schedule), **typed} if typed else None, stored=schedule, now=NOON)
+    found = preview.shown(sheet)
+    assert found is not None
+    return found
+
+
+def _typed(schedule: PeriodicTask) -> dict[str, str]:
+    times = {"times-kind": "cron", "times-cron": "0 * * * *", "times-zone": "UTC"}
+    return {**times, "enabled": "on", "policy-misfire": "once", "policy-catch_up_limit": "100"}
+
+
+def test_it_says_that_saving_starts_nothing_and_what_comes_next() -> None:
+    found = shown(hourly())
+    assert (found.words, found.start) == ("every hour", "Saving starts nothing.")
+    assert found.next == "It starts next at Mon 2026-03-02 13:00 UTC (in 1 h)."
+    assert (found.new[0].shown, found.new[0].relative) == ("Mon 2026-03-02 13:00 UTC", "in 1 h")
+
+
+def test_slots_are_shown_by_the_clock_of_their_zone() -> None:
+    found = shown(hourly(), **{"times-cron": "30 13 1 7 *", "times-zone": "Europe/London"})
+    assert found.new[0].shown == "Wed 2026-07-01 13:30 BST"
+    assert found.zone == "Europe/London"
+
+
+def test_of_old_and_new_slots_those_are_marked_that_only_one_of_them_has() -> None:
+    found = shown(hourly(), **{"times-cron": "0,30 13 * * *"})
+    assert [line.is_other for line in found.old[:2]] == [False, True]
+    # Beyond the last old slot that is looked at, nobody knows.
+    assert [line.is_other for line in found.new[:3]] == [False, True, False]
+
+
+def test_what_is_switched_off_says_so() -> None:
+    assert (
+        shown(hourly(), enabled="").next == "It is switched off: it starts nothing until it is switched on."
+    )
+
+
+def test_what_has_no_slot_any_more_says_so() -> None:
+    found = shown(hourly(), expires="2026-03-02T12:30")
+    assert found.next == "There is no slot to come: it starts nothing any more."
+
+
+def test_what_is_paused_says_why() -> None:
+    schedule = hourly()
+    pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON)
+    assert "does not start: paused: move (by ann)" in shown(schedule).next
+
+
+def test_a_spread_is_told_as_the_delay_it_is() -> None:
+    schedule = hourly()
+    SchedulePolicy.objects.update(jitter=timedelta(minutes=30))
+    assert shown(schedule).spread.endswith("later, by its spread.")
+    sheet = Sheet({**_typed(schedule), "policy-jitter": "30 min"}, now=NOON)
+    fresh = preview.shown(sheet)
+    assert fresh is not None
+    assert fresh.spread == "Each starts up to 30 min later; the first save settles by how much."
+
+
+def test_a_slot_that_had_come_and_waits_is_named() -> None:
+    schedule = hourly()
+    with time_machine.travel(NOON + timedelta(hours=1, seconds=5), tick=False):
+        sheet = Sheet(
+            {**_typed(schedule), "times-cron": "30 * * * *"},
+            stored=schedule,
+            now=NOON + timedelta(hours=1, seconds=5),
+        )
+        found = preview.shown(sheet)
+    assert found is not None
+    assert "the slot of Mon 2026-03-02 13:00 UTC starts" in found.start
+
+
+def test_times_that_cannot_be_read_have_no_preview() -> None:
+    schedule = hourly()
+    assert preview.shown(Sheet({**_typed(schedule), "times-cron": "x"}, now=NOON)) is None
+    assert preview.shown(Sheet(now=NOON)) is None

@@ -1,0 +1,66 @@
+"""The last runs as a picture that is also told in words."""
+
+import uuid
+from datetime import timedelta
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from jobledger.admin.recent_runs import LatestRun
+from jobledger.admin.schedules import sparkline
+from jobledger.models import Status
+from tests.unit.jobledger.schedules.builders import NOON
+
+
+def a_run(status: Status = Status.SUCCEEDED, *, seconds: float = 1) -> LatestRun:
+    is_executed = status not in (Status.MISSED, Status.SKIPPED, Status.QUEUED)
+    return LatestRun(
+        id=uuid.uuid4(),
+        status=status,
+        queued_at=NOON,
+        started_at=NOON if is_executed else None,
+        finished_at=NOON + timedelta(seconds=seconds),
+    )
+
+
+def bars(*runs: LatestRun) -> list[ET.Element]:
+    return list(ET.fromstring(sparkline.picture(runs, NOON, places=20)))
+
+
+def test_the_picture_says_in_words_what_it_shows() -> None:
+    runs = [a_run(), a_run(Status.FAILED), a_run()]
+    assert sparkline.summary(runs) == "Last 3 runs: 2 succeeded, 1 failed"
+    picture = ET.fromstring(sparkline.picture(runs, NOON, places=20))
+    assert (picture.get("role"), picture.get("aria-label")) == ("img", sparkline.summary(runs))
+
+
+def test_each_bar_says_what_it_stands_for() -> None:
+    (bar,) = bars(a_run(Status.FAILED, seconds=72))
+    assert bar.findtext("title") == "failed, 1 min 12 s, 2026-03-02 12:00:00 UTC"
+
+
+def test_a_run_that_was_not_executed_has_no_duration() -> None:
+    (bar,) = bars(a_run(Status.MISSED))
+    assert bar.findtext("title") == "missed, 2026-03-02 12:00:00 UTC"
+
+
+def test_the_newest_stands_at_the_right_end_and_the_longest_is_the_highest() -> None:
+    older, newest = bars(a_run(seconds=5), a_run(seconds=10))
+    assert newest.get("d") == "M114 20v-10h5v10z"
+    assert older.get("d") == "M108 20v-20h5v20z"
+
+
+def test_states_differ_in_shape() -> None:
+    runs = [a_run(Status.SUCCEEDED), a_run(Status.FAILED), a_run(Status.SKIPPED)]
+    shapes = [(bars(run)[0].get("d") or "").count("z") for run in runs]
+    assert shapes == [1, 2, 1]
+    good, idle = bars(runs[0])[0], bars(runs[2])[0]
+    assert (good.get("class"), idle.get("class")) == ("bar-good run-succeeded", "bar-idle run-skipped")
+    assert good.get("d") != idle.get("d")
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_state_can_be_drawn_without_style_or_script(status: Status) -> None:
+    picture = sparkline.picture([a_run(status)], NOON, places=20)
+    assert "style=" not in picture
+    assert " on" not in picture

@@ -1,0 +1,94 @@
+"""Lengths of time, as people write them."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.core.exceptions import ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger.admin import fields
+from jobledger.admin.fields import LengthField, MomentField, MomentInput, number_in
+from tests.unit.builders import utc
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-12-01T03:00", utc(2026, 12, 1, 3)),
+        ("2026-12-01T03:00:01", utc(2026, 12, 1, 3, 0, 1)),
+        ("2026-12-01T03:00+02:00", utc(2026, 12, 1, 1)),
+    ],
+)
+def test_a_moment_is_read(text: str, moment: datetime) -> None:
+    assert MomentField().clean(text) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("soon", "write it like 2026-12-01T03:00"),
+        ("2026-13-01T00:00", "write it like"),
+        ("0001-01-01T00:00:00+05:00", "in the years 1900 to 9998"),
+        ("9999-12-31T23:59:59-05:00", "in the years 1900 to 9998"),
+    ],
+)
+def test_what_is_none_or_at_the_end_of_the_calendar_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        MomentField().clean(text)
+
+
+def test_it_is_typed_into_the_browsers_own_field_to_the_second() -> None:
+    shown = MomentInput().render("at", utc(2026, 12, 1, 3))
+    assert all(part in shown for part in ('type="datetime-local"', 'step="1"', "2026-12-01T03:00:00"))
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("12", 12), ("007", 7), ("999999999", 999_999_999)])
+def test_a_number_is_read(text: str, number: int) -> None:
+    assert number_in(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", " 1", "٣", "²", "1e3", "x", "9" * 10, "9" * 5000])
+def test_what_is_none_is_none(text: str) -> None:
+    assert number_in(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("90 s", timedelta(seconds=90)),
+        ("10min", timedelta(minutes=10)),
+        ("10m", timedelta(minutes=10)),
+        ("1 h 30 min", timedelta(minutes=90)),
+        ("2d", timedelta(days=2)),
+        ("1w", timedelta(weeks=1)),
+        ("00:10:00", timedelta(minutes=10)),
+    ],
+)
+def test_a_length_is_read_as_it_is_written(text: str, length: timedelta) -> None:
+    assert LengthField().clean(text) == length
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["10", "a while", "10 minuten", "-5 min", "1.5 h", "999999999 w", "99999 d", "9999999999 00:00:00"],
+)
+def test_what_is_no_length_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValidationError, match="such as 90 s"):
+        LengthField().clean(text)
+
+
+def test_an_empty_one_is_none() -> None:
+    assert LengthField(required=False).clean("") is None
+
+
+@given(st.timedeltas(timedelta(milliseconds=1), timedelta(days=36000)))
+def test_what_is_shown_is_read_back_as_the_same(length: timedelta) -> None:
+    assert fields.read(fields.written(length)) == length
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"), [(timedelta(minutes=90), "1 h 30 min"), (timedelta(0), ""), (None, "")]
+)
+def test_a_stored_one_is_shown_in_units(length: timedelta | None, shown: str) -> None:
+    assert LengthField().prepare_value(length) == shown

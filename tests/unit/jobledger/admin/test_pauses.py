@@ -1,0 +1,176 @@
+"""The whole service is paused and resumed in the admin, and pages say that it is."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from jobledger.admin import pauses
+from jobledger.admin.pauses import LENGTHS, PauseForm
+from jobledger.models import Pause
+from jobledger.schedules.planning.policy import PausedSlots
+from tests.unit.jobledger.admin.schedules.schedules import LIST, member, page
+from tests.unit.jobledger.schedules.builders import NOON
+
+ANN = User(username="ann")
+
+
+def form(**values: str) -> PauseForm:
+    return PauseForm({"length": "1h", "on_resume": "skip", **values}, now=NOON)
+
+
+def test_a_length_counts_from_now() -> None:
+    asked = form(length="4h", reason="move", on_resume="once")
+    assert asked.is_valid()
+    terms = asked.terms(ANN)
+    assert (terms.until, terms.reason) == (NOON + timedelta(hours=4), "move")
+    assert terms.on_resume is PausedSlots.RUN_ONCE
+    assert (terms.who, terms.user) == ("ann", ANN)
+    assert pauses.told(terms.until, reason=terms.reason) == "until 2026-03-02 16:00:00 UTC: move"
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_every_length_that_is_offered_has_an_end(length: str) -> None:
+    asked = form(length=length)
+    assert asked.is_valid()
+    assert (asked.terms(ANN).until or NOON) > NOON
+
+
+def test_it_may_last_until_somebody_resumes_it() -> None:
+    asked = form(length="open")
+    assert asked.is_valid()
+    assert asked.terms(ANN).until is None
+    assert pauses.told(None, reason="") == "until somebody resumes it"
+
+
+def test_it_may_end_at_a_moment() -> None:
+    asked = form(length="moment", until="2026-03-02T18:30")
+    assert asked.is_valid()
+    assert asked.terms(ANN).until == NOON + timedelta(hours=6, minutes=30)
+
+
+def test_a_moment_counts_only_where_it_is_chosen() -> None:
+    asked = form(length="1h", until="2020-01-01T00:00")
+    assert asked.is_valid()
+    assert asked.terms(ANN).until == NOON + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [("", "Say until when."), ("2026-03-02T12:00", "is not in the future"), ("soon", "no moment")],
+)
+def test_a_moment_that_is_no_end_is_refused(until: str, said: str) -> None:
+    asked = form(length="moment", until=until)
+    assert not asked.is_valid()
+    assert said in str(asked.errors["until"])
+
+
+def test_a_reason_that_cannot_be_kept_is_refused() -> None:
+    assert "reason" in form(reason="x" * 501).errors
+
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+TERMS = {"length": "1h", "reason": "the database moves", "on_resume": "skip"}
+PAUSE, RESUME = "admin:jobledger_service_pause", "admin:jobledger_service_resume"
+
+
+@pytest.fixture(autouse=True)
+def noon() -> Iterator[None]:
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+def sent_to(answer: Any) -> str:
+    """Where the browser goes next."""
+    return str(answer.url)
+
+
+def logged() -> list[str]:
+    return [entry.change_message for entry in LogEntry.objects.order_by("pk")]
+
+
+def test_the_service_is_paused_on_the_terms_that_were_given(admin_client: Client, admin_user: User) -> None:
+    answer = admin_client.post(reverse(PAUSE), TERMS)
+    pause = Pause.objects.get()
+    assert sent_to(answer) == reverse(LIST)
+    assert (pause.schedule, pause.until, pause.who, pause.user) == (None, NOON + HOUR, "admin", admin_user)
+    assert logged() == ["Paused the whole service until 2026-03-02 13:00:00 UTC: the database moves."]
+
+
+def test_bad_terms_pause_nothing(admin_client: Client) -> None:
+    answer = admin_client.post(reverse(PAUSE), {**TERMS, "length": "moment"})
+    assert "Say until when." in answer.text
+    assert not Pause.objects.exists()
+
+
+def test_a_page_says_that_the_service_is_paused_and_offers_to_resume(admin_client: Client) -> None:
+    Pause.objects.create(since=NOON, until=NOON + HOUR, who="ann", reason="<i>move</i>")
+    text = page(admin_client)
+    assert "until 2026-03-02 13:00:00 UTC (in 1 h) by ann: &lt;i&gt;move&lt;/i&gt;" in text
+    assert f'action="{reverse(RESUME)}"' in text
+
+
+def test_a_page_offers_to_pause_while_the_service_is_not(admin_client: Client) -> None:
+    assert f'href="{reverse(PAUSE)}"' in page(admin_client)
+
+
+def test_the_service_is_resumed_and_the_page_comes_back(admin_client: Client) -> None:
+    Pause.objects.create(since=NOON - HOUR)
+    answer = admin_client.post(reverse(RESUME), {"next": "/admin/?q=1"})
+    assert sent_to(answer) == "/admin/?q=1"
+    assert Pause.objects.get().until == NOON
+    assert logged() == ["Resumed the whole service."]
+
+
+def test_resuming_what_is_not_paused_says_so(admin_client: Client) -> None:
+    answer = admin_client.post(reverse(RESUME), follow=True)
+    assert "The whole service was not paused." in answer.text
+    assert logged() == []
+
+
+def test_nobody_is_sent_to_another_site(admin_client: Client) -> None:
+    for address in ("https://elsewhere.example/", "//elsewhere.example", "javascript:alert(1)"):
+        assert sent_to(admin_client.post(reverse(RESUME), {"next": address})) == reverse(LIST)
+
+
+def test_a_viewer_sees_the_pause_but_may_not_touch_it(client: Client) -> None:
+    member(client, "Job viewers")
+    Pause.objects.create(since=NOON - HOUR)
+    text = page(client)
+    assert "The whole service is paused" in text
+    assert reverse(RESUME) not in text
+    assert client.post(reverse(RESUME)).status_code == 403
+    assert client.get(reverse(PAUSE)).status_code == 403
+    assert client.post(reverse(PAUSE), TERMS).status_code == 403
+    assert Pause.objects.get().until is None
+
+
+def test_an_operator_may(client: Client) -> None:
+    member(client, "Job operators")
+    client.post(reverse(PAUSE), TERMS)
+    client.post(reverse(RESUME))
+    assert Pause.objects.get().until == NOON
+
+
+def test_a_stranger_is_asked_to_log_in(client: Client) -> None:
+    for name in (PAUSE, RESUME):
+        assert sent_to(client.post(reverse(name))).startswith(reverse("admin:login"))
+
+
+def test_a_link_alone_resumes_nothing(admin_client: Client) -> None:
+    assert admin_client.get(reverse(RESUME)).status_code == 405
+
+
+def test_another_site_cannot_press_the_buttons(admin_user: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    assert client.post(reverse(RESUME)).status_code == 403
+    assert client.post(reverse(PAUSE), TERMS).status_code == 403

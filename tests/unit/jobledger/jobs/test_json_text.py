@@ -1,0 +1,42 @@
+"""JSON that somebody typed is taken if it can be stored, sent and shown; else it is said what is wrong."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger.jobs import json_text
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_what_json_can_say_is_taken(value: object) -> None:
+    assert json_text.read(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 3000, "nested more than 50 levels"),
+        ('{"a":' * 3000, "nested more than 50 levels"),
+        ("[" * 51 + "]" * 51, "nested more than 50 levels"),
+        (r'{"\ud800": 1}', "half of a character"),
+        (r'["\udfff"]', "half of a character"),
+        ('{"a": NaN}', "NaN is no number"),
+        ('{"a": 1e400}', "a number that is too large"),
+        ("{", "line 1 column 2"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_with_the_reason(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        json_text.read(text)
+
+
+def test_fifty_levels_are_taken() -> None:
+    assert json_text.read("[" * 50 + "]" * 50)

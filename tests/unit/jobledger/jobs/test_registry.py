@@ -1,0 +1,64 @@
+"""The registry finds every job of every installed app, and nothing else."""
+
+import pytest
+from pytest_django import Settings
+
+from jobledger.jobs import registry
+from jobledger.jobs.declaration import Concurrency, Schedule
+
+
+def test_a_job_command_of_an_installed_app_is_a_job() -> None:
+    job = registry.find("probe")
+    assert (job.name, job.task_name, job.help) == ("probe", "probes.probe", "Do what the options say.")
+
+
+def test_a_job_is_found_by_its_task_name_too() -> None:
+    assert registry.find("probes.probe") == registry.find("probe")
+
+
+def test_an_exposed_command_is_a_job_with_its_own_apps_label() -> None:
+    assert registry.find("clearsessions").task_name == "sessions.clearsessions"
+
+
+@pytest.mark.parametrize("name", ["unexposed_probe", "flush", "shell", "other.probe", "", "setup"])
+def test_nothing_else_is_a_job(name: str) -> None:
+    with pytest.raises(registry.UnknownJobError, match=r"The jobs are: .*probe"):
+        registry.find(name)
+
+
+def test_the_setting_may_be_a_plain_list(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = ["unexposed_probe"]
+    assert registry.find("unexposed_probe").declaration.concurrency is Concurrency.FORBID
+    assert "plain_probe" not in registry.all_jobs()
+
+
+def test_a_command_of_django_itself_can_be_exposed(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = ["sendtestemail"]
+    assert registry.find("sendtestemail").task_name == "core.sendtestemail"
+
+
+def test_the_setting_declares_for_a_command_that_cannot(settings: Settings) -> None:
+    weekly = Schedule("0 4 * * 0")
+    settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": [weekly]}}
+    assert list(registry.find("plain_probe").declaration.schedules) == [weekly]
+
+
+def test_a_module_that_cannot_be_imported_is_reported_and_hides_no_other_job(
+    settings: Settings,
+) -> None:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.broken_app"]
+    (failure,) = registry.import_failures()
+    assert failure.module == "tests.broken_app.management.commands.broken_probe"
+    assert failure.error == "ImportError: no module named flux_capacitor"
+    assert registry.find("probe").name == "probe"
+
+
+def test_a_job_is_found_by_the_whole_name_of_its_task() -> None:
+    job = registry.of_task("probes.probe")
+    assert job is not None
+    assert job.name == "probe"
+
+
+@pytest.mark.parametrize("task", ["probe", "other.probe", "probes.gone", "tests.probes.tasks.add", ""])
+def test_what_is_no_jobs_task_stands_for_none(task: str) -> None:
+    assert registry.of_task(task) is None

@@ -1,0 +1,108 @@
+from typing import Any
+
+import pytest
+
+from jobledger.jobs import registry, secrets
+from jobledger.jobs.options.parser import options_of
+from jobledger.jobs.secrets import MASK, is_secret, looks_secret, masked, without_secrets
+from tests.unit.jobledger.admin.options.options import a_job
+from tests.unit.jobledger.jobs.options.parsers import Argument, arg
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "--api-key",
+        "apiKey",
+        "DB_PASSWORD",
+        "tokens",
+        "accesstoken",
+        "AWS_SECRET_ACCESS_KEY",
+        "client-secret",
+        "auth",
+    ],
+)
+def test_a_name_says_that_it_is_secret(name: str) -> None:
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["days", "keyboard", "key", "author", "password_file", "max_token_length", "token_ttl", "monkey", ""],
+)
+def test_a_name_that_only_sounds_like_it_is_harmless(name: str) -> None:
+    assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        (arg("--api-key", dest="k"), True),
+        (arg("token"), True),
+        (arg("--tokens", nargs="+"), True),
+        (arg("--token", default=3, type=int), False),
+        (arg("--ask-password", action="store_true"), False),
+        (arg("--days", type=int), False),
+        (arg("--pin"), True),
+    ],
+)
+def test_an_option_is_secret_by_its_names_or_its_authors_word(argument: Argument, expected: bool) -> None:
+    job = a_job(argument, secret_options=("pin",))
+    (option, _verbosity) = options_of(job.create_parser()).values()
+    assert is_secret(job, option) is expected
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> registry.Job:
+    """A job, known to the registry, with secrets and other options."""
+    made = a_job(
+        arg("--api-key", dest="k"),
+        arg("--pin", type=int),
+        arg("--tokens", nargs="*"),
+        arg("--days", type=int),
+        arg("--secret", action="store_true"),
+        arg("--access-token", type=int, default=3),
+        secret_options=["pin"],
+    )
+    monkeypatch.setattr(registry, "all_jobs", lambda: {made.name: made})
+    return made
+
+
+def test_what_is_secret_is_masked_and_the_rest_is_as_it_was(job: registry.Job) -> None:
+    options = {"k": "abc", "pin": 4711, "tokens": ["a", "b"], "days": 3, "secret": True}
+    assert masked("job", options) == {"k": MASK, "pin": MASK, "tokens": MASK, "days": 3, "secret": True}
+
+
+def test_where_the_parser_says_that_it_is_no_secret_the_name_does_not_count(job: registry.Job) -> None:
+    assert masked("job", {"access_token": 5}) == {"access_token": 5}
+
+
+def test_of_an_option_that_is_gone_the_name_says_it(job: registry.Job) -> None:
+    assert masked("job", {"password": "x", "gone": "y"}) == {"password": MASK, "gone": "y"}
+
+
+def test_of_a_job_that_is_gone_the_names_say_it_also_inside_of_objects() -> None:
+    options = {"days": 3, "auth_token": "x", "hosts": [{"name": "a", "password": "x"}], "password": None}
+    shown = {"days": 3, "auth_token": MASK, "hosts": [{"name": "a", "password": MASK}], "password": None}
+    assert masked("gone", options) == shown
+
+
+def test_a_parser_that_cannot_be_had_unmasks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(parser: Any) -> None:
+        raise RuntimeError
+
+    broken = a_job(build=fail, secret_options=["pin"])
+    monkeypatch.setattr(registry, "all_jobs", lambda: {"job": broken})
+    assert masked("job", {"pin": 1, "password": "x", "days": 2}) == {"pin": MASK, "password": MASK, "days": 2}
+
+
+def test_a_text_is_shown_without_the_secrets_in_it(job: registry.Job) -> None:
+    options = {"k": "hunter2", "tokens": ["abcdef", "x"], "days": 3}
+    text = "argument --api-key: 'hunter2' (hunter2) is bad, abcdef and 'x' as well, x in 3 days"
+    shown = f"argument --api-key: '{MASK}' ({MASK}) is bad, {MASK} and '{MASK}' as well, x in 3 days"
+    assert without_secrets("job", options, text) == shown
+
+
+def test_a_mask_has_the_shape_of_what_it_hides() -> None:
+    assert secrets.mask_like(["a", ["b"], True, None, 7]) == [MASK, [MASK], True, None, MASK]

@@ -1,0 +1,270 @@
+"""``manage.py next_slots`` says when schedules are due, and nothing else."""
+
+import io
+import json
+import subprocess
+import sys
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import time_machine
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from jobledger.models import Pause, SchedulePolicy
+from tests.unit.jobledger.schedules.times import utc
+
+HALF_PAST_ONE = ["--cron", "30 1 * * *", "--tz", "Europe/London"]
+
+
+def scheduled(name: str, expression: str = "30 1 * * *", zone: str = "Europe/London", **values: Any) -> Any:
+    fields = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+    times = dict(zip(fields, expression.split(), strict=True))
+    crontab = CrontabSchedule.objects.create(**times, timezone=ZoneInfo(zone))
+    return PeriodicTask.objects.create(**{"name": name, "task": "probes.probe", "crontab": crontab, **values})
+
+
+def told(*line: str) -> tuple[str, str]:
+    """What it writes to stdout and to stderr."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    call_command("next_slots", *line, stdout=stdout, stderr=stderr)
+    return stdout.getvalue(), stderr.getvalue()
+
+
+def lines(*line: str) -> list[str]:
+    stdout, stderr = told(*line)
+    assert stderr == ""
+    return stdout.splitlines()
+
+
+def test_an_expression_needs_no_database_and_gives_a_moment_a_line() -> None:
+    assert lines(*HALF_PAST_ONE, "--from", "2026-10-24T00:00", "--count", "3") == [
+        "2026-10-24T01:30:00+01:00",
+        "2026-10-25T01:30:00+01:00",
+        "2026-10-26T01:30:00+00:00",
+    ]
+
+
+def test_a_fixed_time_in_the_gap_comes_at_its_end() -> None:
+    assert lines(*HALF_PAST_ONE, "--from", "2026-03-29", "--count", "2") == [
+        "2026-03-29T02:00:00+01:00",
+        "2026-03-30T01:30:00+01:00",
+    ]
+
+
+def test_an_hourly_expression_comes_in_both_hours_of_the_fold() -> None:
+    hourly = ["--cron", "30 * * * *", "--tz", "Europe/London"]
+    assert lines(*hourly, "--from", "2026-10-25T01:00", "--count", "3") == [
+        "2026-10-25T01:30:00+01:00",
+        "2026-10-25T01:30:00+00:00",
+        "2026-10-25T02:30:00+00:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [("01:30", "2026-05-01T01:30:00+01:00"), ("01:30:01", "2026-05-02T01:30:00+01:00")],
+)
+def test_a_slot_at_the_very_moment_counts(start: str, first: str) -> None:
+    assert lines(*HALF_PAST_ONE, "--from", f"2026-05-01T{start}", "--count", "1") == [first]
+
+
+@time_machine.travel(utc("2026-05-01 12:00"), tick=False)
+def test_five_from_now_on_in_the_projects_zone_when_nothing_else_is_said(settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Kolkata"
+    assert lines("--cron", "@daily") == [f"2026-05-{day:02}T00:00:00+05:30" for day in range(2, 7)]
+
+
+def test_json_says_whose_slot_it_is_in_the_zone_and_in_utc() -> None:
+    stdout, _ = told(*HALF_PAST_ONE, "--from", "2026-07-01", "--count", "1", "--json")
+    assert json.loads(stdout) == [
+        {
+            "schedule": None,
+            "cron": "30 1 * * *",
+            "slot": "2026-07-01T01:30:00+01:00",
+            "slot_utc": "2026-07-01T00:30:00+00:00",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (["--cron", "30 25 * * *"], "--cron: hour: 25 is not between 0 and 23"),
+        (["--cron", "30 1 * *"], "--cron: the expression has 4 fields, cron has 5"),
+        (["--cron", ""], "--cron: the expression has 0 fields"),
+        (["--cron", "0 0 30 2 *"], "--cron: day-of-month: day 30 never comes in month 2"),
+        (["--cron", "@daily", "--tz", "Europe/Lodnon"], "--tz: time zone: 'Europe/Lodnon' is not known"),
+        (["--cron", "@daily", "--tz", ""], "--tz: time zone: '' is not known"),
+        (["--cron", "@daily", "--from", "soon"], "--from: 'soon' is not a moment"),
+    ],
+)
+def test_what_is_wrong_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
+    with pytest.raises(CommandError, match=f"^{problem}") as raised:
+        told(*line)
+    assert raised.value.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "line", [["--cron", "@daily", "--count", "0"], ["nightly", "--cron", "@daily"], ["--count", "-1"]]
+)
+def test_a_line_that_makes_no_sense_is_refused_by_the_parser(line: list[str]) -> None:
+    with pytest.raises(CommandError, match=r"^Error: argument"):
+        told(*line)
+
+
+@pytest.mark.django_db
+def test_a_schedules_slots_are_shown_in_its_own_zone() -> None:
+    scheduled("nightly")
+    assert lines("nightly", "--from", "2026-07-01T00:00", "--count", "1") == ["2026-07-01T01:30:00+01:00"]
+
+
+@pytest.mark.django_db
+def test_another_zone_shows_the_same_slots_otherwise() -> None:
+    scheduled("nightly")
+    assert lines("nightly", "--tz", "Asia/Tokyo", "--from", "2026-07-01T09:30", "--count", "1") == [
+        "2026-07-01T09:30:00+09:00"
+    ]
+
+
+@pytest.mark.django_db
+def test_a_schedule_without_a_zone_is_shown_in_the_projects(settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
+    interval = IntervalSchedule.objects.create(every=1, period="hours")
+    schedule = PeriodicTask.objects.create(name="hourly", task="probes.probe", interval=interval)
+    SchedulePolicy.objects.filter(schedule=schedule).update(anchor=utc("2026-01-01"))
+    assert lines("hourly", "--from", "2026-07-01T09:30", "--count", "1") == ["2026-07-01T10:00:00+09:00"]
+
+
+@pytest.mark.django_db
+def test_a_schedules_window_bounds_its_slots() -> None:
+    scheduled("nightly", start_time=utc("2026-07-02"), expires=utc("2026-07-04"))
+    assert lines("nightly", "--from", "2026-07-01") == [
+        "2026-07-02T01:30:00+01:00",
+        "2026-07-03T01:30:00+01:00",
+    ]
+
+
+@pytest.mark.django_db
+def test_all_enabled_schedules_together_are_in_the_order_of_time_with_their_names() -> None:
+    scheduled("b", "30 1 * * *")
+    scheduled("a", "0 2 * * *", zone="UTC")
+    scheduled("off", "0 1 * * *", enabled=False)
+    assert lines("--from", "2026-07-01", "--count", "3") == [
+        "2026-07-01T01:30:00+01:00\tb",
+        "2026-07-01T02:00:00+00:00\ta",
+        "2026-07-02T01:30:00+01:00\tb",
+    ]
+
+
+@pytest.mark.django_db
+def test_json_of_all_names_the_schedules() -> None:
+    scheduled("nightly")
+    stdout, _ = told("--from", "2026-07-01", "--count", "1", "--json")
+    (slot,) = json.loads(stdout)
+    assert (slot["schedule"], slot["cron"]) == ("nightly", None)
+
+
+@pytest.mark.django_db
+def test_without_any_enabled_schedule_stdout_is_empty_and_stderr_says_so() -> None:
+    assert told() == ("", "There is no enabled schedule.\n")
+    assert told("--json")[0] == "[]\n"
+
+
+@pytest.mark.django_db
+def test_a_disabled_schedule_shows_the_slots_it_would_have_and_says_so() -> None:
+    scheduled("nightly", enabled=False)
+    stdout, stderr = told("nightly", "--from", "2026-07-01", "--count", "1")
+    assert stdout == "2026-07-01T01:30:00+01:00\n"
+    assert stderr == "Schedule 'nightly' is disabled; this is what it would do if it were enabled.\n"
+
+
+@pytest.mark.django_db
+def test_pauses_in_force_are_told_on_stderr_and_the_slots_stay_the_same() -> None:
+    schedule, other = scheduled("nightly"), scheduled("other")
+    Pause.objects.create(schedule=schedule, until=utc("2999-01-01"), reason="move")
+    Pause.objects.create(schedule=other)
+    Pause.objects.create(since=utc("2026-01-01"), until=utc("2026-01-02"))
+    stdout, stderr = told("nightly", "--from", "2026-07-01", "--count", "1")
+    assert stdout == "2026-07-01T01:30:00+01:00\n"
+    assert stderr == "In force: nightly paused until 2999-01-01T00:00:00+00:00: move\n"
+    Pause.objects.create(reason="holidays")
+    assert "In force: everything paused: holidays\n" in told("nightly")[1]
+    assert told("--cron", "@daily")[1] == ""
+
+
+@pytest.mark.django_db
+def test_an_unknown_schedule_is_an_error_that_names_similar_ones() -> None:
+    scheduled("nightly")
+    with pytest.raises(CommandError, match=r"^There is no schedule 'nigtly'\. Similar names: nightly\.$"):
+        told("nigtly")
+    with pytest.raises(CommandError, match=r"^There is no schedule 'x'\.$"):
+        told("x")
+
+
+def break_times(schedule: PeriodicTask) -> None:
+    CrontabSchedule.objects.filter(pk=schedule.crontab_id).update(hour="25")
+
+
+def break_zone(schedule: PeriodicTask) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE django_celery_beat_crontabschedule SET timezone = 'Mars/Olympus'")
+
+
+def break_options(schedule: PeriodicTask) -> None:
+    PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs="[]")
+
+
+def break_policy(schedule: PeriodicTask) -> None:
+    SchedulePolicy.objects.filter(schedule=schedule).update(misfire="perhaps")
+
+
+BREAKS = [
+    (break_times, "hour: 25 is not between 0 and 23"),
+    (break_zone, "Mars/Olympus"),
+    (break_options, "kwargs: '\\[\\]' is not an object"),
+    (break_policy, "'perhaps' is not a valid Misfire"),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize(("breaks", "reason"), BREAKS)
+def test_a_broken_schedule_is_an_error_with_its_reason(breaks: Any, reason: str, enabled: bool) -> None:
+    breaks(scheduled("nightly", enabled=enabled))
+    with pytest.raises(CommandError, match=f"^Schedule 'nightly' is broken: .*{reason}") as raised:
+        told("nightly")
+    assert raised.value.returncode == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("breaks", "reason"), BREAKS)
+def test_a_broken_schedule_hides_no_other_one(breaks: Any, reason: str) -> None:
+    breaks(scheduled("broken"))
+    interval = IntervalSchedule.objects.create(every=1, period="hours")
+    PeriodicTask.objects.create(name="whole", task="probes.probe", interval=interval)
+    stdout, stderr = told("--count", "1")
+    assert stdout.endswith("\twhole\n")
+    assert stderr.startswith("Schedule 'broken' is broken: ")
+
+
+@pytest.mark.django_db
+def test_a_schedule_that_came_without_signals_has_the_default_policy() -> None:
+    schedule = scheduled("nightly")
+    SchedulePolicy.objects.all().delete()
+    assert lines("nightly", "--from", "2026-07-01", "--count", "1") == ["2026-07-01T01:30:00+01:00"]
+    assert not SchedulePolicy.objects.filter(schedule=schedule).exists()
+
+
+def test_a_reader_that_has_enough_leaves_no_traceback() -> None:
+    line = [sys.executable, "manage.py", "next_slots", "--cron", "* * * * *", "--count", "1000000"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -1,0 +1,113 @@
+"""``manage.py pause`` stops a schedule, or the whole service, and says until when and why."""
+
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import time_machine
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from jobledger.management.commands import pause
+from jobledger.models import Pause
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def ann(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sits at the command line."""
+    monkeypatch.setattr(pause, "operating_system_user", lambda: "ann")
+
+
+def told(*line: str) -> str:
+    stdout = io.StringIO()
+    call_command("pause", *line, stdout=stdout)
+    return stdout.getvalue()
+
+
+def test_a_schedule_is_paused_for_a_time_with_a_reason() -> None:
+    schedule = hourly()
+    assert told("hourly", "--for", "2h", "--reason", "move of the database") == (
+        "hourly is paused until 2026-03-02T14:00:00+00:00: move of the database\n"
+    )
+    stored = Pause.objects.get()
+    assert (stored.schedule, stored.since, stored.until) == (schedule, NOON, NOON + 2 * HOUR)
+    assert (stored.reason, stored.who, stored.on_resume) == ("move of the database", "ann", "skip")
+
+
+def test_without_a_name_the_whole_service_is_paused() -> None:
+    hourly()
+    assert told("--for", "1h30m") == "The whole service is paused until 2026-03-02T13:30:00+00:00\n"
+    assert Pause.objects.get().schedule is None
+
+
+def test_without_an_end_it_is_paused_until_it_is_resumed() -> None:
+    hourly()
+    assert told("hourly") == "hourly is paused until somebody resumes it\n"
+    assert Pause.objects.get().until is None
+
+
+def test_an_end_is_meant_in_the_schedules_own_zone() -> None:
+    crontab = CrontabSchedule.objects.create(timezone=ZoneInfo("Asia/Tokyo"))
+    PeriodicTask.objects.create(name="east", task="probes.probe", crontab=crontab)
+    assert told("east", "--until", "2026-03-03T09:00") == "east is paused until 2026-03-03T09:00:00+09:00\n"
+    assert Pause.objects.get().until == NOON + 12 * HOUR
+
+
+def test_another_zone_may_be_given(settings: Any) -> None:
+    assert told("--until", "2026-07-01T09:00", "--tz", "Europe/London").endswith("09:00:00+01:00\n")
+    settings.TIME_ZONE = "Asia/Tokyo"
+    assert told("--until", "2026-07-01T09:00").endswith("09:00:00+09:00\n")
+
+
+def test_the_latest_slot_may_run_when_the_pause_ends() -> None:
+    told("--on-resume", "once")
+    assert Pause.objects.get().on_resume == "once"
+
+
+def test_what_is_paused_already_gets_the_new_end_and_keeps_what_is_not_said() -> None:
+    told("--reason", "move", "--on-resume", "once")
+    assert told("--for", "1h") == (
+        "The whole service was paused already; now it is paused until 2026-03-02T13:00:00+00:00: move\n"
+    )
+    stored = Pause.objects.get()
+    assert (stored.until, stored.on_resume) == (NOON + HOUR, "once")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (["horly"], r"There is no schedule 'horly'\. Similar names: hourly\."),
+        (["--for", "long"], "--for: 'long' is not a length of time"),
+        (["--for", "0s"], "--for: a pause takes longer than no time"),
+        (["--until", "later"], "--until: 'later' is not a moment"),
+        (["--until", "2026-03-02T12:00"], r"--until: 2026-03-02T12:00:00\+00:00 is in the past"),
+        (["--tz", "Mars"], "--tz: time zone: 'Mars' is not known"),
+        (["--reason", "x" * 501], "--reason: it is longer than 500 characters"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_paused(line: list[str], problem: str) -> None:
+    hourly()
+    with pytest.raises(CommandError, match=f"^{problem}") as raised:
+        told(*line)
+    assert raised.value.returncode == 1
+    assert not Pause.objects.exists()
+
+
+@pytest.mark.parametrize("line", [["--for", "1h", "--until", "2027-01-01"], ["--on-resume", "all"]])
+def test_a_line_that_makes_no_sense_is_refused_by_the_parser(line: list[str]) -> None:
+    with pytest.raises(CommandError, match=r"^Error: argument"):
+        told(*line)

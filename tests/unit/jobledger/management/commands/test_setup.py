@@ -1,0 +1,72 @@
+"""``manage.py setup`` makes a database ready, and does nothing the second time."""
+
+import io
+import stat
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import PeriodicTask
+from pytest_django import Settings
+
+from jobledger.jobs.declaration import Schedule
+
+pytestmark = pytest.mark.django_db
+
+
+def setup(*arguments: str) -> str:
+    stdout = io.StringIO()
+    call_command("setup", *arguments, stdout=stdout)
+    return stdout.getvalue()
+
+
+def test_the_admin_account_has_a_random_password_that_is_kept_private(tmp_path: Path) -> None:
+    kept = tmp_path / "new folder" / "admin_password"
+    said = setup(f"--admin-password-file={kept}")
+    password = kept.read_text().strip()
+    assert f"Admin account: admin / {password}" in said
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert get_user_model().objects.get(username="admin").check_password(password)
+
+
+def test_a_second_time_nothing_changes_and_nothing_is_said(tmp_path: Path) -> None:
+    kept = tmp_path / "admin_password"
+    setup(f"--admin-password-file={kept}")
+    before = kept.read_text()
+    assert setup(f"--admin-password-file={kept}") == ""
+    assert kept.read_text() == before
+
+
+def test_where_there_is_a_superuser_no_account_is_made() -> None:
+    get_user_model().objects.create_superuser("ann")
+    setup()
+    assert get_user_model().objects.count() == 1
+
+
+def test_the_default_schedules_are_put_in() -> None:
+    said = setup()
+    assert "Schedule put in: nightly\n" in said
+    assert PeriodicTask.objects.filter(name="hello", enabled=True).exists()
+
+
+def test_the_ready_groups_are_made() -> None:
+    assert "Group made: Job viewers\n" in setup()
+    assert Group.objects.count() == 3
+
+
+def test_a_bad_declaration_is_a_message(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": [Schedule("often")]}}
+    with pytest.raises(CommandError, match="'often' is no cron expression"):
+        setup()
+
+
+def test_stored_schedules_that_start_nothing_are_named() -> None:
+    setup()
+    PeriodicTask.objects.filter(name="hello").update(task="tasks_app.gone")
+    stderr = io.StringIO()
+    call_command("setup", stdout=io.StringIO(), stderr=stderr)
+    assert (
+        "The schedule 'hello' is broken: task: there is no job or task 'tasks_app.gone'" in stderr.getvalue()
+    )

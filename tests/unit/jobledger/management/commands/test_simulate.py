@@ -1,0 +1,275 @@
+"""``manage.py simulate`` replays a span of time with the stored policies and pauses."""
+
+import io
+import json
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from jobledger.management import timetables
+from jobledger.models import Pause, SchedulePolicy
+from jobledger.schedules import stored_schedules
+from tests.unit.jobledger.schedules.times import utc
+
+HOURLY = ["--cron", "0 * * * *"]
+MORNING = ["--from", "2026-05-01T00:00", "--to", "2026-05-01T05:00"]
+DOWN = ["--downtime", "2026-05-01T00:30/2026-05-01T03:30"]
+
+
+def scheduled(name: str, minute: str = "0", hour: str = "*", zone: str = "UTC", **values: Any) -> Any:
+    crontab = CrontabSchedule.objects.create(minute=minute, hour=hour, timezone=ZoneInfo(zone))
+    return PeriodicTask.objects.create(**{"name": name, "task": "probes.probe", "crontab": crontab, **values})
+
+
+def told(*line: str) -> tuple[str, str]:
+    """What it writes to stdout and to stderr."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    call_command("simulate", *line, stdout=stdout, stderr=stderr)
+    return stdout.getvalue(), stderr.getvalue()
+
+
+def verdicts(*line: str) -> list[str]:
+    """Each slot's hour and what becomes of it."""
+    rows = [text.split("\t") for text in told(*line)[0].splitlines()]
+    return [f"{row[0][11:16]} {row[1]}" for row in rows]
+
+
+def test_a_line_is_the_slot_its_fate_its_start_whose_it_is_and_why() -> None:
+    stdout, _ = told(*HOURLY, *MORNING, *DOWN)
+    assert [line.split("\t") for line in stdout.splitlines()][2:4] == [
+        [
+            "2026-05-01T02:00:00+00:00",
+            "missed",
+            "-",
+            "0 * * * *",
+            "late: folded into the run of 2026-05-01 03:00:00 UTC",
+        ],
+        [
+            "2026-05-01T03:00:00+00:00",
+            "run",
+            "2026-05-01T03:30:00+00:00",
+            "0 * * * *",
+            "late: caught up",
+        ],
+    ]
+
+
+def test_the_span_includes_its_start_and_not_its_end() -> None:
+    assert verdicts(*HOURLY, *MORNING) == [f"0{hour}:00 run" for hour in range(5)]
+
+
+def test_the_numbers_are_told_on_stderr() -> None:
+    assert told(*HOURLY, *MORNING, *DOWN)[1] == "5 slots: 2 missed, 3 run\n"
+    assert told("--cron", "@yearly", *MORNING)[1] == "0 slots\n"
+
+
+def test_downtimes_may_be_several() -> None:
+    second = ["--downtime", "2026-05-01T03:45/2026-05-01T04:50"]
+    assert verdicts(*HOURLY, *MORNING, *DOWN, *second) == [
+        "00:00 run",
+        "01:00 missed",
+        "02:00 missed",
+        "03:00 run",
+        "04:00 run",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (["--misfire", "once"], ["missed", "missed", "run"]),
+        (["--misfire", "skip"], ["missed", "missed", "missed"]),
+        (["--misfire", "all"], ["run", "run", "run"]),
+        (["--misfire", "all", "--starting-deadline", "2h"], ["missed", "run", "run"]),
+    ],
+)
+def test_late_slots_follow_the_policy_that_is_asked_for(policy: list[str], expected: list[str]) -> None:
+    found = [each.split()[1] for each in verdicts(*HOURLY, *MORNING, *DOWN, *policy)]
+    assert found == ["run", *expected, "run"]
+
+
+def test_slots_that_one_record_stands_for_are_counted_in_it() -> None:
+    stdout, stderr = told(*HOURLY, *MORNING, *DOWN, "--misfire", "all", "--catch-up-limit", "1")
+    assert "beyond the catch-up limit of 1 (and 1 older)\n" in stdout
+    assert stderr == "5 slots: 2 missed, 3 run\n"
+
+
+def test_jitter_delays_every_start_alike() -> None:
+    stdout, _ = told(*HOURLY, *MORNING, "--jitter", "30m", "--json")
+    starts = {slot["started_at"][14:19] for slot in json.loads(stdout)}
+    assert len(starts) == 1
+    assert starts != {"00:00"}
+
+
+def test_the_fold_is_replayed_in_the_zone() -> None:
+    line = ["--cron", "30 1 * * *", "--tz", "Europe/London", "--from", "2026-10-25", "--to", "2026-10-26"]
+    stdout, _ = told(*line, "--downtime", "2026-10-25T01:00/2026-10-25T02:00")
+    assert stdout.split("\t")[:3] == ["2026-10-25T01:30:00+01:00", "run", "2026-10-25T02:00:00+00:00"]
+
+
+def test_json_holds_what_the_lines_say_and_when_it_was_decided() -> None:
+    stdout, _ = told(*HOURLY, *MORNING, *DOWN, "--json")
+    assert json.loads(stdout)[1] == {
+        "schedule": None,
+        "cron": "0 * * * *",
+        "slot": "2026-05-01T01:00:00+00:00",
+        "slot_utc": "2026-05-01T01:00:00+00:00",
+        "verdict": "missed",
+        "started_at": None,
+        "decided_at": "2026-05-01T03:30:00+00:00",
+        "reason": "late: folded into the run of 2026-05-01 03:00:00 UTC",
+        "dropped": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (["--cron", "60 * * * *"], "--cron: minute: 60 is not between 0 and 59"),
+        (["--tz", "Mars"], "--tz: time zone: 'Mars' is not known"),
+        (["--from", "dawn"], "--from: 'dawn' is not a moment"),
+        (["--to", "dusk"], "--to: 'dusk' is not a moment"),
+        (["--to", "2026-05-01"], "--to: 2026-05-01 is not later than --from, 2026-05-01"),
+        (["--downtime", "2026-05-01"], "--downtime: '2026-05-01' is not two moments FROM/TO"),
+        (["--jitter", "some"], "--jitter: 'some' is not a length of time"),
+        (["--starting-deadline", "late"], "--starting-deadline: 'late' is not a length of time"),
+        (["--starting-deadline", "0s"], "starting_deadline: 0:00:00 lets no slot start"),
+    ],
+)
+def test_what_is_wrong_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
+    with pytest.raises(CommandError, match=f"^{problem}") as raised:
+        told(*HOURLY, *MORNING, *line)
+    assert raised.value.returncode == 1
+
+
+@pytest.mark.parametrize("line", [["--misfire", "perhaps"], ["--catch-up-limit", "0"]])
+def test_a_line_that_makes_no_sense_is_refused_by_the_parser(line: list[str]) -> None:
+    with pytest.raises(CommandError, match=f"^Error: argument {line[0]}"):
+        told(*HOURLY, *MORNING, *line)
+
+
+@pytest.mark.django_db
+def test_a_stored_schedule_is_replayed_with_its_own_policy() -> None:
+    scheduled("hourly")
+    SchedulePolicy.objects.update(misfire="skip")
+    assert verdicts("hourly", *MORNING, *DOWN) == [
+        "00:00 run",
+        "01:00 missed",
+        "02:00 missed",
+        "03:00 missed",
+        "04:00 run",
+    ]
+
+
+@pytest.mark.django_db
+def test_a_choice_on_the_line_goes_before_the_stored_one() -> None:
+    scheduled("hourly")
+    SchedulePolicy.objects.update(misfire="skip")
+    assert verdicts("hourly", *MORNING, *DOWN, "--misfire", "all") == [f"0{hour}:00 run" for hour in range(5)]
+
+
+@pytest.mark.django_db
+def test_pauses_of_the_schedule_and_of_the_service_are_respected_with_their_reasons() -> None:
+    schedule = scheduled("hourly")
+    Pause.objects.create(
+        schedule=schedule, since=utc("2026-05-01 00:30"), until=utc("2026-05-01 01:30"), reason="a\tmove"
+    )
+    Pause.objects.create(since=utc("2026-05-01 02:30"), reason="holidays", who="ann")
+    stdout, stderr = told("hourly", *MORNING)
+    assert [line.split("\t")[4] for line in stdout.splitlines()] == [
+        "on time",
+        "paused: a move",
+        "on time",
+        "paused: holidays (by ann)",
+        "paused: holidays (by ann)",
+    ]
+    assert stderr == "5 slots: 2 run, 3 skipped\n"
+
+
+@pytest.mark.django_db
+def test_the_last_slot_that_an_open_pause_holds_is_told_as_held() -> None:
+    scheduled("hourly", expires=utc("2026-05-01 04:30"))
+    Pause.objects.create(since=utc("2026-05-01 03:30"), on_resume="once")
+    assert verdicts("hourly", *MORNING)[-1] == "04:00 held"
+
+
+@pytest.mark.django_db
+def test_an_expression_knows_no_pauses() -> None:
+    Pause.objects.create(since=utc("2026-04-01"))
+    assert verdicts(*HOURLY, *MORNING)[0] == "00:00 run"
+
+
+@pytest.mark.django_db
+def test_all_enabled_schedules_together_are_in_the_order_of_time() -> None:
+    scheduled("b")
+    scheduled("a", minute="30", zone="Europe/London")
+    scheduled("off", minute="15", enabled=False)
+    stdout, _ = told("--from", "2026-05-01T00:00", "--to", "2026-05-01T02:00")
+    rows = [line.split("\t") for line in stdout.splitlines()]
+    assert [(row[0], row[3]) for row in rows] == [
+        ("2026-05-01T00:00:00+00:00", "b"),
+        ("2026-05-01T01:30:00+01:00", "a"),
+        ("2026-05-01T01:00:00+00:00", "b"),
+        ("2026-05-01T02:30:00+01:00", "a"),
+    ]
+
+
+@pytest.mark.django_db
+def test_however_many_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timetables, "BATCH", 2)
+    monkeypatch.setattr(stored_schedules, "READ_AT_ONCE", 2)
+    schedules = [scheduled(f"{number}") for number in range(5)]
+    Pause.objects.create(schedule=schedules[4], since=utc("2026-04-01"))
+    stdout, _ = told("--from", "2026-05-01T00:00", "--to", "2026-05-01T00:01")
+    rows = [line.split("\t") for line in stdout.splitlines()]
+    assert [(row[3], row[1]) for row in rows] == [
+        ("0", "run"),
+        ("1", "run"),
+        ("2", "run"),
+        ("3", "run"),
+        ("4", "skipped"),
+    ]
+
+
+@pytest.mark.django_db
+def test_a_disabled_schedule_is_replayed_as_if_it_were_enabled() -> None:
+    scheduled("hourly", enabled=False)
+    stdout, stderr = told("hourly", *MORNING)
+    assert stdout.count("\trun\t") == 5
+    assert stderr.startswith("Schedule 'hourly' is disabled;")
+
+
+@pytest.mark.django_db
+def test_a_broken_schedule_is_an_error_by_itself_and_a_warning_among_others() -> None:
+    schedule = scheduled("broken")
+    CrontabSchedule.objects.filter(pk=schedule.crontab_id).update(hour="25")
+    with pytest.raises(CommandError, match=r"^Schedule 'broken' is broken: hour: 25"):
+        told("broken", *MORNING)
+    assert told(*MORNING)[1].startswith("Schedule 'broken' is broken: hour: 25")
+
+
+class EnoughError(Exception):
+    pass
+
+
+class Impatient(io.StringIO):
+    """Reads a little, and no further."""
+
+    def write(self, text: str) -> int:
+        if self.tell() > 1000:
+            raise EnoughError
+        return super().write(text)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize("which", [["--cron", "* * * * *"], ["every minute"], []])
+def test_the_first_slots_of_an_endless_span_are_told_at_once(which: list[str], form: list[str]) -> None:
+    scheduled("every minute", minute="*")
+    with pytest.raises(EnoughError):
+        call_command(
+            "simulate", *which, *form, "--from", "1900-01-02", "--to", "9998-01-01", stdout=Impatient()
+        )

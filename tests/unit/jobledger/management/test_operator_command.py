@@ -1,0 +1,26 @@
+"""An operator who asks while the database is away is told so in a line."""
+
+from unittest.mock import patch
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+
+from jobledger.models import Run
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("connection refused", "The database cannot be asked: connection refused"),
+        ("no such table: jobledger_run", "no such table: jobledger_run. Run `manage.py setup`."),
+        ('relation "jobledger_run" does not exist', "Run `manage.py setup`."),
+    ],
+)
+def test_a_database_that_is_away_is_a_message(said: str, told: str) -> None:
+    with (
+        patch.object(Run.objects, "newest_first", side_effect=OperationalError(said)),
+        pytest.raises(CommandError, match=told),
+    ):
+        call_command("runs")

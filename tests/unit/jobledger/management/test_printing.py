@@ -1,0 +1,60 @@
+"""Long answers are written as they come, and end quietly when their reader has gone."""
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import OutputWrapper
+
+from jobledger.management import printing
+
+
+def test_lines_are_written_one_after_the_other() -> None:
+    stdout = io.StringIO()
+    assert printing.write_lines(OutputWrapper(stdout), ["a", "b"])
+    assert stdout.getvalue() == "a\nb\n"
+
+
+def test_a_reader_that_has_gone_ends_the_writing_without_a_word() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        assert not printing.write_lines(OutputWrapper(stdout), ["one line, which stays in the buffer"])
+
+
+def test_nothing_more_is_made_for_a_reader_that_has_gone() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    made = []
+
+    def lines() -> Iterator[str]:
+        while True:
+            made.append(1)
+            yield "x" * 10_000
+
+    with os.fdopen(writer, "w") as stdout:
+        printing.write_lines(OutputWrapper(stdout), lines())
+    assert len(made) < 10
+
+
+def test_json_is_one_list_with_an_object_a_line() -> None:
+    objects: list[dict[str, Any]] = [{"n": 1}, {"n": 2, "name": "Zürich"}, {"n": 3}]
+    lines = list(printing.json_lines(objects))
+    assert json.loads("\n".join(lines)) == objects
+    assert len(lines) == 3
+    assert "Zürich" in lines[1]
+
+
+def test_json_of_nothing_is_an_empty_list() -> None:
+    assert list(printing.json_lines([])) == ["[]"]
+
+
+def test_json_is_not_held_back_until_the_last_object() -> None:
+    endless = ({"n": 1} for _ in iter(int, 1))
+    assert next(printing.json_lines(endless)) == '[{"n": 1},'
+
+
+def test_what_the_cells_hold_does_not_break_the_line() -> None:
+    assert printing.tab_separated("a", "b\tc\r\nd") == "a\tb c  d"

@@ -1,0 +1,145 @@
+"""Output is captured in order, told apart by stream, bounded, and always readable."""
+
+import io
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger.models import Stream
+from jobledger.runs.execution.output import OutputRecorder, Piece, Tee, readable
+from tests.unit.terminals import Terminal
+
+STDOUT, STDERR = Stream.STDOUT, Stream.STDERR
+
+
+def text_of(pieces: list[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def test_output_comes_back_in_the_order_of_writing_with_streams_told_apart() -> None:
+    recorder = OutputRecorder(1000)
+    for stream, text in [(STDOUT, "a\n"), (STDOUT, "b\n"), (STDERR, "oops\n"), (STDOUT, "c\n")]:
+        recorder.write(stream, text)
+    assert recorder.finish() == [
+        Piece(stream=STDOUT, text="a\nb\n"),
+        Piece(stream=STDERR, text="oops\n"),
+        Piece(stream=STDOUT, text="c\n"),
+    ]
+
+
+def test_what_was_drained_is_not_handed_out_again() -> None:
+    recorder = OutputRecorder(1000)
+    recorder.write(STDOUT, "first\n")
+    assert text_of(recorder.drain()) == "first\n"
+    recorder.write(STDOUT, "second\n")
+    assert text_of(recorder.finish()) == "second\n"
+    assert recorder.finish() == []
+
+
+def test_of_too_much_output_head_and_tail_are_kept_and_a_line_says_how_much_is_left_out() -> None:
+    recorder = OutputRecorder(100)
+    for number in range(1000):
+        recorder.write(STDOUT, f"line {number:04}\n")
+    text = text_of(recorder.finish())
+    assert text.startswith("line 0000\nline 0001\n")
+    assert text.endswith("line 0998\nline 0999\n")
+    assert "\n[… 9,900 bytes left out here …]\n" in text
+
+
+def test_one_huge_write_is_bounded_too() -> None:
+    recorder = OutputRecorder(1000)
+    recorder.write(STDOUT, "x" * 1_000_000 + "the end")
+    text = text_of(recorder.finish())
+    assert len(text) < 1100
+    assert text.endswith("the end")
+
+
+@pytest.mark.parametrize("size", [50, 100_000])
+def test_much_output_takes_memory_for_the_limit_alone(size: int) -> None:
+    limit, written = 50_000, 1_000_000
+    recorder, text = OutputRecorder(limit), "x" * (size - 1) + "\n"
+    with memory_peak() as peak:
+        for _ in range(written // size):
+            recorder.write(STDOUT, text)
+            recorder.drain()
+        recorder.finish()
+    assert peak[0] < 8 * limit
+
+
+@contextmanager
+def memory_peak() -> Iterator[list[int]]:
+    """How many bytes were taken inside the block at most, known at its end."""
+    peak: list[int] = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+@given(st.lists(st.text(alphabet=st.characters(), max_size=40), max_size=30), st.integers(2, 200))
+def test_at_most_the_limit_is_kept_and_all_of_what_fits(writes: list[str], limit: int) -> None:
+    recorder = OutputRecorder(limit)
+    for text in writes:
+        recorder.write(STDOUT, text)
+    kept = text_of(recorder.finish())
+    written = readable("".join(writes))
+    if len(written.encode()) <= limit // 2 or "left out here" not in kept:
+        assert kept == written
+    else:
+        before, _, rest = kept.partition("\n[… ")
+        after = rest.partition("…]\n")[2]
+        assert written.startswith(before)
+        assert written.endswith(after)
+        assert len((before + after).encode()) <= limit
+
+
+@given(st.text(alphabet=st.characters(categories=["Cs", "Cc", "Ll"])))
+def test_readable_text_has_neither_nul_nor_surrogates(text: str) -> None:
+    assert "\x00" not in readable(text)
+    assert readable(text).encode().decode() == readable(text)
+
+
+def test_nul_and_lone_surrogates_stay_visible() -> None:
+    assert readable("a\x00b\udcffc") == "a␀b\\udcffc"
+
+
+@pytest.mark.parametrize(
+    ("writes", "last_line"),
+    [
+        (["one\n", "two\n"], "two"),
+        (["one\n", "\n", "  \n"], "one"),
+        (["one\ntw", "o"], "two"),
+        ([], ""),
+        (["x" * 600], "x" * 500),
+    ],
+)
+def test_the_last_line_is_the_last_that_is_not_blank(writes: list[str], last_line: str) -> None:
+    recorder = OutputRecorder(10_000)
+    for text in writes:
+        recorder.write(STDOUT, text)
+    assert recorder.last_line == last_line
+
+
+def test_a_tee_passes_on_and_records() -> None:
+    recorder, behind = OutputRecorder(100), io.StringIO()
+    Tee(recorder, STDERR, behind).write("hello")
+    assert behind.getvalue() == "hello"
+    assert recorder.finish() == [Piece(stream=STDERR, text="hello")]
+
+
+@pytest.mark.parametrize(("behind", "expected"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
+def test_a_tee_is_a_terminal_when_the_stream_behind_is(behind: io.StringIO | None, expected: bool) -> None:
+    assert Tee(OutputRecorder(100), STDOUT, behind).isatty() is expected
+
+
+def test_how_much_is_left_out_is_said_once() -> None:
+    recorder = OutputRecorder(100)
+    recorder.write(STDOUT, "x" * 1000)
+    recorder.finish()
+    assert recorder.finish() == []

@@ -1,0 +1,42 @@
+"""Progress in words: how far, how fast, how long still."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobledger.models import Run, Status
+from jobledger.runs.execution import progress_figures
+from tests.unit.builders import NOON
+
+
+def described(done: int | None, total: int | None, *, seconds: float = 10, **values: Any) -> str:
+    beat = NOON + timedelta(seconds=seconds)
+    run = Run(progress_done=done, progress_total=total, started_at=NOON, heartbeat_at=beat)
+    run.status = values.get("status", Status.RUNNING)
+    return progress_figures.described(run)
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "said"),
+    [
+        (None, None, ""),
+        (0, 1000, "0 of 1,000 (0%)"),
+        (25, 100, "25 of 100 (25%), 2.5 a second, 0:00:30 left"),
+        (100, 100, "100 of 100 (100%), 10.0 a second, 0:00:00 left"),
+        (120, 100, "120 of 100 (120%), 12.0 a second, 0:00:00 left"),
+        (2500, None, "2,500, 250.0 a second"),
+        (0, 0, "0 of 0"),
+        (1, 10**15, "1 of 1,000,000,000,000,000 (0%), 0.1 a second, more than 100 days left"),
+    ],
+)
+def test_what_is_known_is_said(done: int | None, total: int | None, said: str) -> None:
+    assert described(done, total) == said
+
+
+def test_before_the_first_heartbeat_there_is_no_rate() -> None:
+    assert described(5, 10, seconds=0) == "5 of 10 (50%)"
+
+
+def test_of_a_run_that_is_over_nothing_is_left() -> None:
+    assert described(5, 10, status=Status.FAILED) == "5 of 10 (50%), 0.5 a second"

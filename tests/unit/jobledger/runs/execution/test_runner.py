@@ -1,0 +1,185 @@
+"""One run is executed once: claimed, called through its parser, finished."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+from pytest_django import Settings
+
+from jobledger.models import Run, RunOutput, Status, Trigger
+from jobledger.runs import attempts
+from jobledger.runs.execution import runner
+
+pytestmark = pytest.mark.django_db
+
+
+def queued(job: str = "probe", **options: Any) -> Run:
+    return Run.objects.create(job=job, options=options, trigger=Trigger.CELERY)
+
+
+def test_a_queued_run_is_executed_and_finished() -> None:
+    ended = runner.execute(queued(words=["hello"]).pk, worker="celery@here")
+    assert ended is not None
+    assert (ended.run.status, ended.run.exit_code, ended.run.worker) == ("succeeded", 0, "celery@here")
+    assert ended.run.started_at
+    assert ended.run.finished_at
+    assert ended.last_line == "hello"
+    assert RunOutput.objects.get(run=ended.run).text == "hello\n"
+
+
+def test_the_command_records_no_second_run() -> None:
+    runner.execute(queued().pk, worker="w")
+    assert Run.objects.count() == 1
+
+
+def test_a_run_is_claimed_once() -> None:
+    run = queued()
+    assert runner.claim(run.pk, worker="first") is not None
+    assert runner.claim(run.pk, worker="second") is None
+    assert Run.objects.get().worker == "first"
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.QUEUED])
+def test_a_run_that_is_not_queued_is_not_executed(status: Status) -> None:
+    run = Run.objects.create(job="probe", options={"words": ["x"]}, status=status, trigger=Trigger.CELERY)
+    assert runner.execute(run.pk, worker="w") is None
+    assert not RunOutput.objects.exists()
+
+
+def test_a_run_past_its_starting_deadline_is_not_executed() -> None:
+    run = queued()
+    Run.objects.update(start_before=timezone.now())
+    assert runner.execute(run.pk, worker="w") is None
+    assert Run.objects.get().status == Status.QUEUED
+
+
+def test_a_run_before_its_starting_deadline_is_executed() -> None:
+    run = queued()
+    Run.objects.update(start_before=timezone.now() + timedelta(minutes=1))
+    assert runner.execute(run.pk, worker="w") is not None
+
+
+def test_a_run_that_does_not_exist_is_not_executed() -> None:
+    assert runner.execute(uuid.uuid4(), worker="w") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": 9}, "argument --level: invalid choice: 9"),
+        ({"level": "high"}, "argument --level: invalid int value: 'high'"),
+        ({"lvel": 1}, "lvel"),
+        ({"settings": "evil.settings"}, "settings"),
+        ({"pythonpath": "/tmp"}, "pythonpath"),
+    ],
+)
+def test_bad_options_fail_the_run_with_the_parsers_message(options: dict[str, Any], message: str) -> None:
+    ended = runner.execute(queued(**options).pk, worker="w")
+    assert ended is not None
+    assert (ended.run.status, ended.run.exit_code) == ("failed", 2)
+    assert message in ended.run.error
+    assert ended.run.traceback == ""
+
+
+def test_a_refusal_fails_the_run_without_calling_the_command() -> None:
+    ended = runner.execute(queued(words=["x"]).pk, worker="w", refusal="not like this")
+    assert ended is not None
+    assert (ended.run.status, ended.run.error, ended.last_line) == ("failed", "not like this", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "exit_code", "error"),
+    [
+        ({"fail": "no", "returncode": 5}, "failed", 5, "no"),
+        ({"crash": "boom"}, "failed", 1, "RuntimeError: boom"),
+        ({"exit": 3}, "failed", 3, "The job exited with code 3."),
+        ({"exit": 0}, "succeeded", 0, ""),
+    ],
+)
+def test_what_the_command_raises_ends_in_the_row(
+    options: dict[str, Any], status: str, exit_code: int, error: str
+) -> None:
+    ended = runner.execute(queued(**options).pk, worker="w")
+    assert ended is not None
+    assert (ended.run.status, ended.run.exit_code, ended.run.error) == (status, exit_code, error)
+
+
+def test_output_before_a_failure_is_kept() -> None:
+    ended = runner.execute(queued(words=["working"], crash="boom").pk, worker="w")
+    assert ended is not None
+    assert RunOutput.objects.get(run=ended.run).text == "working\n"
+
+
+def test_a_job_that_no_longer_exists_fails_with_the_names_there_are() -> None:
+    ended = runner.execute(queued(job="gone").pk, worker="w")
+    assert ended is not None
+    assert ended.run.status == "failed"
+    assert "There is no job 'gone'. The jobs are: " in ended.run.error
+
+
+def test_an_exposed_plain_command_is_executed_like_a_job() -> None:
+    ended = runner.execute(queued(job="plain_probe").pk, worker="w")
+    assert ended is not None
+    assert (ended.run.status, ended.last_line) == ("succeeded", "plain")
+
+
+def test_a_job_called_by_an_exposed_command_is_its_child() -> None:
+    parent = queued(job="plain_probe", call_job=True)
+    runner.execute(parent.pk, worker="w")
+    assert Run.objects.get(parent=parent).job == "probe"
+
+
+def test_nul_characters_in_output_and_error_reach_the_database_readable() -> None:
+    ended = runner.execute(queued(nul=True).pk, worker="w")
+    assert ended is not None
+    assert RunOutput.objects.get(run=ended.run).text == "a␀b\n"
+    assert ended.run.error == "c␀d"
+
+
+def test_a_run_that_was_taken_away_meanwhile_keeps_its_new_state() -> None:
+    run = runner.claim(queued().pk, worker="w")
+    assert run is not None
+    with runner.recorded(run, runner.new_recorder()):
+        Run.objects.filter(pk=run.pk).update(status=Status.LOST)
+    run.refresh_from_db()
+    assert (run.status, run.finished_at) == ("lost", None)
+
+
+def test_the_error_of_a_run_does_not_tell_its_secrets() -> None:
+    ended = runner.execute(queued("choosing", api_key="hunter2").pk, worker="w")
+    assert ended is not None
+    assert ended.run.error == "The key '********' was refused."
+
+
+def test_a_refusal_of_options_does_not_tell_secrets() -> None:
+    ended = runner.execute(queued("choosing", api_key=["hunter2"]).pk, worker="w")
+    assert ended is not None
+    assert "api_key: wants" in ended.run.error
+    assert "hunter2" not in ended.run.error
+
+
+# Inside a transaction nothing is tried again.
+@pytest.mark.django_db(transaction=True)
+def test_when_its_end_is_recorded_at_the_second_try_nothing_of_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.HEARTBEAT_SECONDS = 0.01
+    settings.RUN_OUTPUT_LIMIT_BYTES = 100
+    ends, errors = attempts.end, [OperationalError("server closed the connection")]
+
+    def fail_once(*args: Any) -> bool:
+        if errors:
+            raise errors.pop()
+        return ends(*args)
+
+    monkeypatch.setattr(attempts, "end", fail_once)
+    ended = runner.execute(queued(words=["head", "x" * 1000, "tail"]).pk, worker="w")
+    assert ended is not None
+    assert ended.run.status == "succeeded"
+    output = "".join(RunOutput.objects.filter(run=ended.run).in_order().values_list("text", flat=True))
+    assert output.startswith("head\nxx")
+    assert output.endswith("xx\ntail\n")
+    assert output.count("bytes left out here") == 1

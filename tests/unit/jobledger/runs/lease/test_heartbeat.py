@@ -1,0 +1,154 @@
+"""One beat renews the lease, carries output and progress, and notices what ends the run."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from jobledger.models import Run, RunOutput, Status, Stream, Trigger
+from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.lease import heartbeat
+from jobledger.runs.lease.ending import Limits
+from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
+from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+class Noted(Interrupter):
+    """Notes what it is to raise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.interrupts: list[JobInterrupt] = []
+
+    def interrupt(self, interrupt: JobInterrupt) -> None:
+        self.interrupts.append(interrupt)
+
+
+class Beating:
+    """A running run with its heartbeat, which beats when it is told to."""
+
+    def __init__(self) -> None:
+        self.run = Run.objects.create(
+            job="probe", trigger=Trigger.CELERY, status=Status.RUNNING, heartbeat_at=LONG_AGO
+        )
+        self.recorder = OutputRecorder(1000)
+        self.interrupter = Noted()
+        self.heartbeat = Heartbeat(
+            self.run,
+            OutputLog(self.run, self.recorder),
+            self.interrupter,
+            Limits(time_limit=None, grace=timedelta(hours=1)),
+        )
+
+    def beat(self) -> Run:
+        self.heartbeat._renew_at = 0.0
+        self.heartbeat.beat()
+        self.run.refresh_from_db()
+        return self.run
+
+    def set(self, **values: Any) -> None:
+        Run.objects.filter(pk=self.run.pk).update(**values)
+
+
+def test_a_beat_renews_the_lease() -> None:
+    heartbeat_at = Beating().beat().heartbeat_at
+    assert heartbeat_at is not None
+    assert heartbeat_at > LONG_AGO
+
+
+def test_output_does_not_wait_for_the_lease_to_be_renewed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.HEARTBEAT_SECONDS = 3600
+    monkeypatch.setattr(heartbeat, "OUTPUT_SECONDS", 0.01)
+    done: list[str] = []
+    beating = Beating()
+    # In the heartbeat's thread, which sees nothing of this test's transaction.
+    monkeypatch.setattr(beating.heartbeat._log, "save_new", lambda: done.append("output"))
+    monkeypatch.setattr(beating.heartbeat, "_renew", lambda: done.append("lease"))
+    beating.heartbeat.start()
+    wait_until(lambda: len(done) >= 4, what="it beats")
+    beating.heartbeat.stop()
+    assert done[:4] == ["output", "lease", "output", "output"]
+    assert done.count("lease") == 1
+
+
+def test_output_is_written_with_the_next_beat_and_once() -> None:
+    beating = Beating()
+    for text in "one\n", "two\n":
+        beating.recorder.write(Stream.STDOUT, text)
+        beating.beat()
+    beating.beat()
+    pieces = RunOutput.objects.filter(run=beating.run).in_order().values_list("number", "text")
+    assert list(pieces) == [(0, "one\n"), (1, "two\n")]
+
+
+def test_progress_is_written_with_the_next_beat() -> None:
+    beating = Beating()
+    beating.heartbeat.progress.done, beating.heartbeat.progress.total = 3, 10
+    run = beating.beat()
+    assert (run.progress_done, run.progress_total) == (3, 10)
+
+
+def test_the_last_figures_of_a_job_that_counted_are_written_at_its_end() -> None:
+    beating = Beating()
+    beating.heartbeat.progress.done = 7
+    beating.heartbeat.save_progress()
+    beating.run.refresh_from_db()
+    assert beating.run.progress_done == 7
+
+
+def test_a_cancel_ends_the_job_once_and_says_who_asked() -> None:
+    beating = Beating()
+    beating.set(cancel_requested_at=LONG_AGO, cancelled_by="ann")
+    beating.beat()
+    beating.beat()
+    (interrupt,) = beating.interrupter.interrupts
+    assert isinstance(interrupt, JobCancelled)
+    assert str(interrupt) == "Cancelled by ann."
+
+
+def test_while_a_cancelled_job_cleans_up_its_lease_is_renewed() -> None:
+    beating = Beating()
+    beating.set(cancel_requested_at=LONG_AGO, cancelled_by="ann")
+    beating.beat()
+    heartbeat_at = beating.beat().heartbeat_at
+    assert heartbeat_at is not None
+    assert heartbeat_at > LONG_AGO
+
+
+@pytest.mark.parametrize("values", [{"status": Status.LOST}, {"attempt": 2}])
+def test_a_process_that_finds_its_lease_lost_stops_its_job(values: dict[str, Any]) -> None:
+    beating = Beating()
+    beating.set(**values)
+    run = beating.beat()
+    assert isinstance(beating.interrupter.interrupts[0], LeaseLost)
+    assert run.heartbeat_at == LONG_AGO
+
+
+# It closes its connection, and with it any transaction.
+@pytest.mark.django_db(transaction=True)
+def test_what_is_to_be_said_before_the_process_is_killed_is_written() -> None:
+    beating = Beating()
+    beating.recorder.write(Stream.STDERR, "stuck\n")
+    beating.heartbeat._record_the_kill(JobTimedOut("Too long.", run_id=beating.run.pk))
+    run = beating.run
+    run.refresh_from_db()
+    assert (run.status, run.exit_code) == ("timed_out", 124)
+    assert run.error == "Too long. It did not end when asked to and was killed."
+    assert RunOutput.objects.get(run=run).text == "stuck\n"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_before_the_process_is_killed_the_end_of_much_output_is_written_too() -> None:
+    beating = Beating()
+    beating.recorder.write(Stream.STDOUT, "x" * 2000 + "stuck here\n")
+    beating.heartbeat._record_the_kill(JobTimedOut("Too long.", run_id=beating.run.pk))
+    pieces = RunOutput.objects.filter(run=beating.run).in_order().values_list("text", flat=True)
+    assert "".join(pieces).endswith("xx" + "stuck here\n")

@@ -1,0 +1,133 @@
+"""A job is ended by an exception in its own thread, while it runs and not after."""
+
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from jobledger.runs.execution.fork_gate import gate
+from jobledger.runs.execution.forks import between_forks
+from jobledger.runs.lease import interrupts
+from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, interruptible
+from tests.waiting import wait_until
+
+
+def cancelled() -> JobCancelled:
+    return JobCancelled("Cancelled by ann.", run_id=uuid.uuid4())
+
+
+def in_another_thread(action: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+def test_a_sleeping_job_is_woken_by_the_exception() -> None:
+    began = time.monotonic()
+    with pytest.raises(JobCancelled, match="Cancelled by ann"):  # noqa: PT012,SIM117 - it is the sleep that ends
+        with interruptible() as interrupter:
+            in_another_thread(lambda: interrupter.interrupt(cancelled()))
+            time.sleep(30)
+    assert time.monotonic() - began < 20
+
+
+def test_except_exception_does_not_swallow_it_and_finally_runs() -> None:
+    cleaned = []
+
+    def job(interrupter: Interrupter) -> None:
+        try:
+            interrupter.interrupt(cancelled())
+            time.sleep(30)
+        except Exception:  # noqa: BLE001 - what careless jobs do
+            cleaned.append("swallowed")
+        finally:
+            cleaned.append("cleaned")
+
+    with pytest.raises(JobInterrupt), interruptible() as interrupter:
+        job(interrupter)
+    assert cleaned == ["cleaned"]
+
+
+def test_a_job_that_has_ended_is_not_interrupted_any_more() -> None:
+    with interruptible() as interrupter:
+        pass
+    interrupter.interrupt(cancelled())
+    time.sleep(0)
+
+
+def test_in_a_job_within_a_job_the_outer_ones_end_ends_both() -> None:
+    with pytest.raises(JobCancelled):  # noqa: PT012,SIM117 - it is the sleep that ends
+        with interruptible() as outer, interruptible():
+            outer.interrupt(cancelled())
+            time.sleep(30)
+
+
+# Python warns of a fork beside threads, which is what this is about.
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_in_the_middle_of_a_fork_it_waits_until_the_fork_is_done() -> None:
+    is_inside, is_forked, is_over = threading.Event(), threading.Event(), threading.Event()
+
+    def interrupt_amid_the_fork() -> None:
+        with between_forks():
+            is_inside.set()
+            wait_until(lambda: gate._forking, what="the fork waits for this thread")
+            interrupter.interrupt(cancelled())
+        assert is_forked.wait(30)
+        while not is_over.wait(0.01):
+            interrupter.remind()
+
+    with pytest.raises(JobCancelled), interruptible() as interrupter:  # noqa: PT012 - it is the sleep that ends
+        thread = in_another_thread(interrupt_amid_the_fork)
+        assert is_inside.wait(30)
+        if (pid := os.fork()) == 0:
+            os._exit(len(interrupts._pending))
+        assert os.waitpid(pid, 0)[1] == 0
+        is_forked.set()
+        time.sleep(30)
+    is_over.set()
+    thread.join()
+
+
+def test_in_a_thread_it_is_raised_as_soon_as_python_code_goes_on() -> None:
+    caught: list[str] = []
+    ready, go_on = threading.Event(), threading.Event()
+    interrupters: list[Interrupter] = []
+
+    def job() -> None:
+        try:
+            with interruptible() as interrupter:
+                interrupters.append(interrupter)
+                ready.set()
+                while not go_on.wait(0.01):
+                    pass
+        except JobCancelled as interrupt:
+            caught.append(str(interrupt))
+
+    thread = in_another_thread(job)
+    ready.wait(10)
+    interrupters[0].interrupt(cancelled())
+    thread.join(10)
+    go_on.set()
+    assert caught == ["Cancelled by ann."]
+
+
+def test_after_a_job_has_ended_nothing_is_still_being_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    raising, ended, too_early = threading.Event(), threading.Event(), []
+
+    def raise_slowly(*args: int) -> None:
+        raising.set()
+        too_early.append(ended.wait(0.2))
+
+    monkeypatch.setattr(signal, "pthread_kill", raise_slowly)
+    monkeypatch.setattr(interrupts, "_pending", [])
+    interrupter = Interrupter()
+    thread = in_another_thread(lambda: interrupter.interrupt(cancelled()))
+    raising.wait(10)
+    interrupter.disarm()
+    ended.set()
+    thread.join(10)
+    assert too_early == [False]

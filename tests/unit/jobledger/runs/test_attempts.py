@@ -1,0 +1,121 @@
+"""A run that did not succeed ends, or starts again by the ledger's one road."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError
+from django.db import OperationalError
+from django.utils import timezone
+
+from jobledger.jobs.declaration import JobDeclaration
+from jobledger.models import Run, RunAttempt, Status, Trigger
+from jobledger.runs import attempts
+from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
+from tests.probes.management.commands.restarting import Command as Restarting
+
+pytestmark = pytest.mark.django_db
+
+
+def running(**values: Any) -> Run:
+    defaults = {"job": "restarting", "trigger": Trigger.SCHEDULE, "status": Status.RUNNING, "worker": "w"}
+    return Run.objects.create(**{**defaults, "started_at": timezone.now(), **values})
+
+
+def ended(run: Run, outcome: Outcome) -> Run:
+    assert attempts.end(run, outcome)
+    run.refresh_from_db()
+    return run
+
+
+CRASH = outcome_of(RuntimeError("boom"))
+LOST = Outcome(status=Status.LOST, exit_code=None, error="gone")
+
+
+def test_a_success_is_final() -> None:
+    run = ended(running(), SUCCESS)
+    assert (run.status, run.attempt, run.exit_code) == ("succeeded", 1, 0)
+    assert run.finished_at
+
+
+def test_a_crash_is_queued_again_after_the_backoff() -> None:
+    before = timezone.now()
+    run = ended(running(concurrency_key="restarting"), CRASH)
+    assert (run.status, run.attempt, run.worker, run.concurrency_key) == ("queued", 2, "", "")
+    assert run.publish_after is not None
+    assert before + timedelta(seconds=0.9) <= run.publish_after
+    assert run.publish_after <= timezone.now() + timedelta(seconds=1.1)
+
+
+def test_the_attempt_that_ended_keeps_its_error() -> None:
+    run = ended(running(), CRASH)
+    attempt = RunAttempt.objects.get(run=run)
+    assert (attempt.attempt, attempt.status, attempt.error) == (1, "failed", "RuntimeError: boom")
+    assert "RuntimeError: boom" in attempt.traceback
+    assert attempt.worker == "w"
+
+
+def test_the_last_attempt_is_final() -> None:
+    run = ended(running(attempt=3), CRASH)
+    assert (run.status, run.attempt, run.error) == ("failed", 3, "RuntimeError: boom")
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (RuntimeError("boom"), True),
+        (OperationalError("server closed the connection"), True),
+        (ConnectionResetError(), True),
+        (CommandError("no such user"), False),
+        (SystemExit(3), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_what_is_worth_another_attempt(error: BaseException, again: bool) -> None:
+    assert (attempts.starts_again_at(running(), outcome_of(error)) is not None) is again
+
+
+def test_a_job_says_what_is_worth_it_and_network_errors_are_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Restarting, "retry_on", (KeyError,))
+    answers = [
+        attempts.starts_again_at(running(), outcome_of(error)) is not None
+        for error in (KeyError("a"), RuntimeError("b"), TimeoutError())
+    ]
+    assert answers == [True, False, True]
+
+
+def test_a_job_that_asks_for_no_retries_gets_none() -> None:
+    assert ended(running(job="probe"), CRASH).status == "failed"
+
+
+@pytest.mark.parametrize("trigger", [Trigger.CLI, Trigger.JOB])
+def test_where_somebody_sees_the_failure_nothing_is_tried_again(trigger: Trigger) -> None:
+    assert ended(running(trigger=trigger), CRASH).status == "failed"
+
+
+def test_a_lost_run_starts_again_only_where_the_job_bears_it() -> None:
+    assert ended(running(), LOST).status == "queued"
+    assert ended(running(job="lasting"), LOST).status == "lost"
+
+
+def test_a_job_that_loses_its_process_each_time_does_not_go_on_for_ever() -> None:
+    assert ended(running(attempt=attempts.MOST_RESTARTS + 1), LOST).status == "lost"
+
+
+def test_a_run_that_the_workers_shutdown_ended_starts_again_where_the_job_bears_it() -> None:
+    stopped = Outcome(status=Status.CANCELLED, exit_code=130, error="Cancelled")
+    assert ended(running(cancelled_by=attempts.WORKER_STOPPED), stopped).status == "queued"
+    assert ended(running(cancelled_by="ann"), stopped).status == "cancelled"
+
+
+def test_a_run_that_was_taken_away_is_not_ended() -> None:
+    run = running()
+    Run.objects.filter(pk=run.pk).update(attempt=2)
+    assert not attempts.end(run, SUCCESS)
+    assert Run.objects.get().status == "running"
+
+
+def test_the_backoff_doubles_up_to_an_hour_and_varies_a_little() -> None:
+    seconds = [attempts.backoff(JobDeclaration, attempt).total_seconds() for attempt in (1, 2, 3, 20, 1000)]
+    for found, expected in zip(seconds, (30, 60, 120, 3600, 3600), strict=True):
+        assert 0.9 * expected <= found <= 1.1 * expected

@@ -1,0 +1,179 @@
+"""Every run begins in one place, and its message leaves after the commit."""
+
+import uuid
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.contrib.auth.models import User
+from django.db import transaction
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from kombu.exceptions import OperationalError
+
+from jobledger.models import Run, Status, Trigger
+from jobledger.runs import dispatch
+from jobledger.runs.dispatch import known_tasks
+from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing.messages import Sender
+from tests.unit.builders import NOON
+
+pytestmark = pytest.mark.django_db
+
+
+def over(**values: Any) -> Run:
+    return Run.objects.create(
+        **{"job": "probe", "trigger": Trigger.SCHEDULE, "status": Status.FAILED, **values}
+    )
+
+
+def test_the_new_run_does_the_same_for_whom_asked() -> None:
+    old = over(options={"level": 3, "words": ["ö"]}, who="ann", attempt=3, error="no")
+    bert = User.objects.create(username="bert")
+    new = dispatch.start_again(old, trigger=Trigger.ADMIN, who="bert", user_id=bert.pk)
+    assert new.pk != old.pk
+    assert (new.job, new.options, new.status, new.attempt) == ("probe", old.options, Status.QUEUED, 1)
+    assert (new.trigger, new.who, new.user, new.error) == (Trigger.ADMIN, "bert", bert, "")
+    old.refresh_from_db()
+    assert (old.status, old.error) == (Status.FAILED, "no")
+
+
+def test_it_stands_for_the_same_slot_also_a_second_time() -> None:
+    every_day = IntervalSchedule.objects.create(every=1, period="days")
+    schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every_day)
+    old = over(schedule=schedule, schedule_name="daily", scheduled_for=NOON)
+    for _ in range(2):
+        new = dispatch.start_again(old, trigger=Trigger.CLI, who="ann")
+        assert (new.scheduled_for, new.schedule_name, new.schedule) == (NOON, "daily", None)
+
+
+def test_an_ordinary_tasks_positional_arguments_come_along() -> None:
+    old = over(job="tests.probes.tasks.add", args=[1, 2], status=Status.SENT)
+    new = dispatch.start_again(old, trigger=Trigger.CLI, who="ann")
+    new.refresh_from_db()
+    assert (new.job, new.args) == ("tests.probes.tasks.add", [1, 2])
+
+
+def test_its_message_leaves_when_it_is_in_the_database(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    published: list[Run] = []
+    monkeypatch.setattr(publisher, "try_to_publish", published.extend)
+    with django_capture_on_commit_callbacks(execute=True):
+        new = dispatch.start_again(over(), trigger=Trigger.CLI, who="ann")
+        assert published == []
+    assert published == [new]
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
+def test_a_run_that_is_not_over_is_not_started_again(status: Status) -> None:
+    with pytest.raises(dispatch.NotStartedAgainError, match=f"is not over: {status}"):
+        dispatch.start_again(over(status=status), trigger=Trigger.CLI, who="ann")
+
+
+@pytest.mark.parametrize("job", ["retired", "probes.retired"])
+def test_a_job_that_is_gone_is_not_started_again(job: str) -> None:
+    with pytest.raises(dispatch.NotStartedAgainError, match=f"no job or task '{job}' any more"):
+        dispatch.start_again(over(job=job), trigger=Trigger.CLI, who="ann")
+
+
+def test_looking_for_an_ordinary_task_sets_nothing_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def set_up() -> None:
+        raise AssertionError("it sets Django up again, and with it the log")
+
+    known_tasks.cache_clear()
+    monkeypatch.setattr(current_app.loader, "import_default_modules", set_up)
+    dispatch.start_again(over(job="tests.probes.tasks.add"), trigger=Trigger.CLI, who="ann")
+
+
+PROBE = dispatch.RunRequest(job="probe", options={"level": 2}, trigger=Trigger.ADMIN, who="ann")
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """What was given to the broker."""
+    messages: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(Sender, "send_job", lambda _, name, **message: messages.append((name, message)))
+    return messages
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_leaves_only_after_the_commit(sent: list[tuple[str, dict[str, Any]]]) -> None:
+    with transaction.atomic():
+        run = dispatch.enqueue(PROBE)
+        assert sent == []
+    ((name, message),) = sent
+    assert (name, message["kwargs"], message["task_id"]) == ("probes.probe", {"level": 2}, str(run.pk))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rolled_back_run_sends_no_message(sent: list[tuple[str, dict[str, Any]]]) -> None:
+    def enqueue_and_regret() -> None:
+        with transaction.atomic():
+            dispatch.enqueue(PROBE)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        enqueue_and_regret()
+    assert (sent, Run.objects.count()) == ([], 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_down_leaves_the_run_queued_to_be_published_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("Connection refused")
+
+    monkeypatch.setattr(Sender, "send_job", refuse)
+    run = dispatch.enqueue(PROBE)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
+    assert run.publish_after is not None
+    assert run.publish_after > run.queued_at
+
+
+@pytest.mark.django_db
+def test_a_message_without_a_run_gets_one_and_a_second_delivery_the_same() -> None:
+    task_id = str(uuid.uuid4())
+    first = dispatch.receive(task_id, lambda: PROBE)
+    second = dispatch.receive(task_id, lambda: PROBE)
+    assert first == second
+    assert str(first.pk) == task_id
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_message_of_a_dispatched_run_finds_that_run_unchanged() -> None:
+    run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, schedule_name="nightly")
+    assert dispatch.receive(str(run.pk), lambda: PROBE).trigger == Trigger.SCHEDULE
+
+
+@pytest.mark.django_db
+def test_what_a_message_asks_for_is_not_looked_at_when_its_run_is_there() -> None:
+    run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE)
+
+    def ask() -> dispatch.RunRequest:
+        raise AssertionError("it costs a query, and may fail")
+
+    assert dispatch.receive(str(run.pk), ask) == run
+
+
+@pytest.mark.django_db
+def test_options_that_no_database_keeps_are_made_readable() -> None:
+    request = dispatch.RunRequest(
+        job="probe", options={"wo\x00rds": ["a\x00b", {"c": "\udcff"}], "n": 1}, trigger=Trigger.CELERY
+    )
+    run = dispatch.receive(str(uuid.uuid4()), lambda: request)
+    run.refresh_from_db()
+    assert run.options == {"wo␀rds": ["a␀b", {"c": "\\udcff"}], "n": 1}
+
+
+def test_a_task_id_that_is_no_uuid_always_means_the_same_run() -> None:
+    assert dispatch.run_id_of("my-own-id") == dispatch.run_id_of("my-own-id")
+    assert dispatch.run_id_of("my-own-id") != dispatch.run_id_of("another-id")
+
+
+@pytest.mark.parametrize("form", ["{0}", "{0!s}", "urn:uuid:{0}", "{{{0}}}"])
+def test_a_task_id_that_is_a_uuid_is_the_runs_id(form: str) -> None:
+    task_id = uuid.uuid4()
+    assert dispatch.run_id_of(form.format(task_id)) == task_id

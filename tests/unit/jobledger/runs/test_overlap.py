@@ -1,0 +1,273 @@
+"""A job that must not overlap is guarded by its running row, however it is started."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError
+from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from jobledger import command
+from jobledger.jobs.declaration import Concurrency
+from jobledger.models import Run, SchedulePolicy, Status, Trigger
+from jobledger.runs import dispatch, overlap
+from jobledger.runs.execution import runner
+from jobledger.runs.overlap import Guard, OverlapError
+from jobledger.runs.publishing import publisher
+from tests.unit.builders import NOON
+
+pytestmark = pytest.mark.django_db
+
+T = TypeVar("T")
+
+
+def guard(concurrency: Concurrency, *, max_queued: int = 1) -> Guard:
+    return Guard(key="probe", concurrency=concurrency, max_queued=max_queued)
+
+
+def queued(**values: Any) -> Run:
+    return Run.objects.create(**{"job": "probe", "trigger": Trigger.CELERY, **values})
+
+
+def running(**values: Any) -> Run:
+    return queued(status=Status.RUNNING, concurrency_key="probe", started_at=NOON, **values)
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any) -> list[Run]:
+    """The runs that were woken."""
+    runs: list[Run] = []
+    monkeypatch.setattr(publisher, "try_to_publish", runs.extend)
+    return runs
+
+
+def test_a_free_job_is_taken_and_a_held_one_is_not() -> None:
+    first, second = queued(), queued()
+    assert overlap.take(first, guard(Concurrency.FORBID))
+    assert not overlap.take(second, guard(Concurrency.FORBID))
+    assert overlap.holder_of("probe") == first
+
+
+def test_without_a_key_any_number_runs() -> None:
+    assert all(overlap.take(run, overlap.FREE) for run in (queued(), queued()))
+
+
+def test_different_keys_do_not_hold_each_other() -> None:
+    running()
+    other = Guard(key="probe:tenant", concurrency=Concurrency.FORBID, max_queued=1)
+    assert overlap.take(queued(), other)
+
+
+def test_the_lock_ends_with_its_run() -> None:
+    held = running()
+    Run.objects.filter(pk=held.pk).update(status=Status.SUCCEEDED)
+    assert overlap.take(queued(), guard(Concurrency.FORBID))
+
+
+def test_forbidden_overlap_is_skipped_and_names_the_holder() -> None:
+    holder, second = running(schedule_name="nightly"), queued()
+    overlap.stand_back(second, guard(Concurrency.FORBID), NOON)
+    second.refresh_from_db()
+    assert second.status == Status.SKIPPED
+    assert second.error == (
+        f"overlap: run {str(holder.pk)[:8]} of the same job was still running "
+        "(started 2026-03-01 12:00:00 UTC by schedule nightly)"
+    )
+
+
+def test_a_queueing_run_waits_and_what_comes_on_top_is_skipped() -> None:
+    running()
+    waiting, on_top = queued(), queued()
+    for run in waiting, on_top:
+        overlap.stand_back(run, guard(Concurrency.QUEUE), NOON)
+    waiting.refresh_from_db()
+    on_top.refresh_from_db()
+    assert (waiting.status, waiting.concurrency_key) == ("queued", "probe")
+    assert waiting.publish_after is not None
+    assert waiting.publish_after > NOON
+    assert on_top.status == Status.SKIPPED
+
+
+def test_more_may_wait_where_the_job_says_so() -> None:
+    running()
+    waiting = [queued(), queued()]
+    for run in waiting:
+        overlap.stand_back(run, guard(Concurrency.QUEUE, max_queued=2), NOON)
+    assert Run.objects.filter(status=Status.QUEUED).count() == 2
+
+
+def test_a_replacing_run_asks_for_the_holders_end_and_waits() -> None:
+    holder, second = running(), queued()
+    overlap.stand_back(second, guard(Concurrency.REPLACE), NOON)
+    holder.refresh_from_db()
+    second.refresh_from_db()
+    assert holder.cancel_requested_at == NOON
+    assert holder.cancelled_by == f"run {str(second.pk)[:8]}, which replaces it"
+    assert second.status == Status.QUEUED
+
+
+def test_a_message_that_came_twice_does_not_have_its_run_replace_itself() -> None:
+    run = running()
+    assert not overlap.stand_back(run, guard(Concurrency.REPLACE), NOON)
+    run.refresh_from_db()
+    assert (run.status, run.cancel_requested_at, run.publish_after) == ("running", None, None)
+
+
+def test_the_longest_waiting_is_woken(published: list[Run], django_capture_on_commit_callbacks: Any) -> None:
+    later = queued(concurrency_key="probe", queued_at=NOON.replace(minute=2))
+    first = queued(concurrency_key="probe", queued_at=NOON.replace(minute=1))
+    with django_capture_on_commit_callbacks(execute=True):
+        overlap.wake("probe")
+    assert published == [first]
+    assert later not in published
+
+
+def test_whoever_has_more_to_do_leaves_the_waking_to_beats_next_tick(
+    published: list[Run], django_capture_on_commit_callbacks: Any
+) -> None:
+    waiting = queued(concurrency_key="probe", publish_after=timezone.now() + timedelta(hours=1))
+    with django_capture_on_commit_callbacks(execute=True):
+        overlap.wake("probe", at_once=False)
+    waiting.refresh_from_db()
+    assert published == []
+    assert waiting.publish_after is not None
+    assert waiting.publish_after <= timezone.now()
+
+
+def test_who_is_woken_at_once_is_beats_when_that_did_not_come_about(published: list[Run]) -> None:
+    waiting = queued(concurrency_key="probe", publish_after=timezone.now() + timedelta(hours=1))
+    overlap.wake("probe")
+    waiting.refresh_from_db()
+    assert waiting.publish_after is not None
+    assert waiting.publish_after <= timezone.now() + publisher.GRACE_OF_THE_RECORDER
+
+
+def test_who_stood_back_from_a_holder_that_has_just_ended_is_woken_too(
+    published: list[Run], django_capture_on_commit_callbacks: Any
+) -> None:
+    run = queued()
+    with django_capture_on_commit_callbacks(execute=True):
+        overlap.stand_back(run, guard(Concurrency.QUEUE), NOON)
+    assert published == [run]
+
+
+def test_the_end_of_a_run_wakes_who_waits(
+    published: list[Run], django_capture_on_commit_callbacks: Any
+) -> None:
+    waiting = queued(concurrency_key="probe")
+    with django_capture_on_commit_callbacks(execute=True):
+        call_command("probe")
+    assert published == [waiting]
+
+
+@pytest.mark.parametrize(
+    ("status", "changed"), [(Status.QUEUED, True), (Status.RUNNING, True), (Status.SUCCEEDED, False)]
+)
+def test_a_cancel_is_taken_as_long_as_the_run_is_not_over(status: Status, changed: bool) -> None:
+    run = queued(status=status)
+    assert overlap.request_cancel(run, "ann", NOON) is changed
+
+
+def test_a_queued_run_is_cancelled_at_once() -> None:
+    run = queued()
+    overlap.request_cancel(run, "ann", NOON)
+    run.refresh_from_db()
+    assert (run.status, run.error, run.publish_after) == ("cancelled", "Cancelled by ann.", None)
+
+
+def test_the_schedules_choice_goes_before_the_jobs() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    schedule = PeriodicTask.objects.create(name="mine", task="probes.probe", interval=every)
+    assert overlap.guard_of("probe", {}, schedule.pk).concurrency is Concurrency.FORBID
+    SchedulePolicy.objects.update(concurrency=Concurrency.QUEUE)
+    assert overlap.guard_of("probe", {}, schedule.pk).concurrency is Concurrency.QUEUE
+    SchedulePolicy.objects.update(concurrency=Concurrency.ALLOW)
+    assert overlap.guard_of("probe", {}, schedule.pk).key == ""
+
+
+def test_an_author_narrows_what_must_not_overlap() -> None:
+    assert overlap.guard_of("lasting", {"tenant": "a"}, None).key == "lasting:a"
+    assert overlap.guard_of("lasting", {}, None).key == "lasting"
+
+
+def test_a_job_that_is_gone_holds_nothing() -> None:
+    assert overlap.guard_of("retired", {}, None) == overlap.FREE
+
+
+def test_a_worker_skips_what_overlaps_and_says_so() -> None:
+    running()
+    ended = runner.execute(queued().pk, worker="w")
+    assert ended is not None
+    assert ended.run.status == Status.SKIPPED
+    assert ended.run.error.startswith("overlap: run ")
+
+
+def test_by_hand_overlap_is_exit_code_75_and_on_record() -> None:
+    running()
+    with pytest.raises(CommandError, match="overlap: run ") as raised:
+        call_command("probe", "x")
+    assert raised.value.returncode == 75
+    run = Run.objects.get(status=Status.SKIPPED)
+    assert (run.trigger, run.exit_code, run.options) == ("cli", 75, {"words": ["x"]})
+
+
+def test_by_hand_overlap_can_be_allowed() -> None:
+    running()
+    call_command("probe", "--allow-overlap")
+    assert Run.objects.filter(status=Status.SUCCEEDED).count() == 1
+
+
+def test_by_hand_a_run_can_wait_for_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = running()
+
+    def other_ends(seconds: float) -> None:
+        Run.objects.filter(pk=holder.pk).update(status=Status.SUCCEEDED)
+
+    monkeypatch.setattr("jobledger.command.time.sleep", other_ends)
+    call_command("probe", "--wait")
+    assert Run.objects.filter(trigger=Trigger.CLI, status=Status.SUCCEEDED).count() == 1
+
+
+def test_a_job_that_calls_itself_does_not_wait_for_itself() -> None:
+    call_command("probe", "--child=inner")
+    assert Run.objects.filter(status=Status.SUCCEEDED).count() == 2
+
+
+def test_an_integrity_error_of_another_kind_is_not_taken_for_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> Run:
+        raise IntegrityError("of another kind")
+
+    monkeypatch.setattr(dispatch, "_begin", refuse)
+    request = dispatch.RunRequest(job="probe", trigger=Trigger.CLI)
+    with pytest.raises(IntegrityError, match="of another kind"):
+        dispatch.begin(request, worker="w", guard=guard(Concurrency.FORBID))
+
+
+def failing_once(error: Exception, then: Callable[..., T]) -> Callable[..., T]:
+    """Raises the error at the first call, and goes on at the second."""
+    errors = [error]
+
+    def called(*args: Any, **kwargs: Any) -> T:
+        if errors:
+            raise errors.pop()
+        return then(*args, **kwargs)
+
+    return called
+
+
+def test_a_holder_that_ends_while_another_begins_holds_it_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = IntegrityError("there was a holder a moment ago")
+    monkeypatch.setattr(dispatch, "_begin", failing_once(error, dispatch._begin))
+    request = dispatch.RunRequest(job="probe", trigger=Trigger.CLI)
+    assert dispatch.begin(request, worker="w", guard=guard(Concurrency.FORBID)).concurrency_key == "probe"
+
+
+def test_by_hand_a_run_replaces_also_one_that_has_just_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OverlapError("there was a holder a moment ago")
+    monkeypatch.setattr(dispatch, "begin", failing_once(error, dispatch.begin))
+    monkeypatch.setattr(command, "OVERLAP_POLL_SECONDS", 0)
+    call_command("replacing", "--seconds=0")
+    assert [run.status for run in Run.objects.all()] == [Status.SUCCEEDED]

@@ -1,0 +1,91 @@
+"""A worker that sees its child die ends the run that this child had, and no other."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.worker.request import Request
+
+from jobledger.models import Run, Status, Trigger
+from jobledger.runs.worker import lost_child
+from jobledger.runs.worker.lost_child import JobRequest, Loss, end_run_of
+from tests.unit.builders import NOON
+
+pytestmark = pytest.mark.django_db
+
+CHILD = "celery@here:7"
+
+
+@pytest.fixture(autouse=True)
+def celerys_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery's handling needs a whole worker around it."""
+    for name in "on_failure", "on_timeout":
+        monkeypatch.setattr(Request, name, lambda *args, **kwargs: None)
+    # In a test's transaction no other thread sees a thing.
+    monkeypatch.setattr(lost_child, "_record", end_run_of)
+
+
+def running(**values: Any) -> Run:
+    defaults = {"job": "lasting", "trigger": Trigger.SCHEDULE, "status": Status.RUNNING, "worker": CHILD}
+    return Run.objects.create(**{**defaults, "started_at": NOON, "heartbeat_at": NOON, **values})
+
+
+def request_of(run: Run) -> JobRequest:
+    """The message that the child has, made without the message itself."""
+    request = JobRequest.__new__(JobRequest)
+    for name, value in {"id": str(run.pk), "_hostname": "celery@here", "worker_pid": 7}.items():
+        setattr(request, name, value)
+    return request
+
+
+def failed(error: Exception) -> Any:
+    return cast("Any", SimpleNamespace(exception=error))
+
+
+def test_the_run_of_a_child_that_died_is_lost() -> None:
+    run = running()
+    request_of(run).on_failure(failed(WorkerLostError("signal 9 (SIGKILL)")))
+    run.refresh_from_db()
+    assert (run.status, run.error) == ("lost", "Its process died: signal 9 (SIGKILL)")
+
+
+def test_a_loss_in_celerys_wrapping_is_known_as_well() -> None:
+    run = running()
+    request_of(run).on_failure(failed(cast("Exception", SimpleNamespace(exc=WorkerLostError("gone")))))
+    run.refresh_from_db()
+    assert run.status == "lost"
+
+
+def test_a_child_that_was_killed_for_its_time_limit_has_timed_out() -> None:
+    run = running()
+    request_of(run).on_timeout(soft=False, timeout=14.0)
+    run.refresh_from_db()
+    assert run.status == "timed_out"
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(3, "lost"), (5, "timed_out")])
+def test_a_child_that_died_when_its_time_was_over_has_timed_out(seconds: int, status: str) -> None:
+    # Two seconds of time limit, two of grace, in which it should have been ended.
+    run = running(job="limited", started_at=NOON)
+    died_at = NOON + timedelta(seconds=seconds)
+    end_run_of(Loss(task_id=str(run.pk), child=CHILD, reason="It died.", noticed_at=died_at))
+    run.refresh_from_db()
+    assert run.status == status
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), TimeLimitExceeded(14.0)])
+def test_a_task_that_merely_failed_is_not_lost(error: Exception) -> None:
+    run = running()
+    request_of(run).on_failure(failed(error))
+    run.refresh_from_db()
+    assert run.status == "running"
+
+
+@pytest.mark.parametrize("worker", ["celery@here:8", "celery@there:7"])
+def test_a_later_attempt_elsewhere_is_left_alone(worker: str) -> None:
+    run = running(worker=worker, attempt=2)
+    end_run_of(Loss(task_id=str(run.pk), child=CHILD, reason="It died."))
+    run.refresh_from_db()
+    assert (run.status, run.attempt) == ("running", 2)

@@ -1,0 +1,61 @@
+from datetime import timedelta
+
+import pytest
+
+from jobledger.schedules.planning.policy import Misfire, Pause, Policy
+from tests.unit.jobledger.schedules.times import utc
+
+SECOND, NOTHING = timedelta(seconds=1), timedelta(0)
+PAUSE = Pause(since=utc("2026-05-01 12:00"), until=utc("2026-05-01 13:00"))
+
+
+def test_the_default_runs_late_slots_once_and_has_neither_deadline_nor_jitter() -> None:
+    policy = Policy()
+    assert policy.misfire is Misfire.ONCE
+    assert policy.starting_deadline is None
+    assert policy.jitter == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("field", "make"),
+    [
+        ("catch_up_limit", lambda: Policy(catch_up_limit=0)),
+        ("jitter", lambda: Policy(jitter=-SECOND)),
+        ("misfire_grace", lambda: Policy(misfire_grace=NOTHING)),
+        ("starting_deadline", lambda: Policy(starting_deadline=NOTHING)),
+    ],
+)
+def test_a_choice_that_makes_no_sense_is_refused(field: str, make: object) -> None:
+    assert callable(make)
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_covered"),
+    [("11:59:59", False), ("12:00", True), ("12:59:59", True), ("13:00", False)],
+)
+def test_a_pause_covers_its_beginning_and_not_its_end(moment: str, is_covered: bool) -> None:
+    assert PAUSE.covers(utc(f"2026-05-01 {moment}")) is is_covered
+
+
+def test_an_open_pause_goes_on() -> None:
+    assert Pause(since=utc("2026-05-01")).covers(utc("2036-05-01"))
+
+
+def test_a_pause_needs_moments_with_a_zone() -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        Pause(since=utc("2026-05-01").replace(tzinfo=None))
+
+
+@pytest.mark.parametrize(
+    ("reason", "person", "text"),
+    [
+        ("database moves", "ann", "paused: database moves (by ann)"),
+        ("database moves", "", "paused: database moves"),
+        ("", "ann", "paused (by ann)"),
+        ("", "", "paused"),
+    ],
+)
+def test_a_pause_says_why_and_by_whom(reason: str, person: str, text: str) -> None:
+    assert str(Pause(since=utc("2026-05-01"), reason=reason, person=person)) == text

@@ -1,0 +1,82 @@
+"""What the next clock changes mean for a cron rule."""
+
+from datetime import UTC, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger.schedules.rules import clock_changes
+from jobledger.schedules.rules.clock_changes import Effect
+from jobledger.schedules.rules.slots import RESOLUTION, Window
+from tests.unit.jobledger.schedules.times import cron, utc
+
+JANUARY = utc("2026-01-10T12:00")
+
+
+def sentences(expression: str, zone: str = "Europe/London") -> list[str]:
+    return [each.sentence for each in clock_changes.consequences(cron(expression, zone), JANUARY)]
+
+
+@pytest.mark.parametrize(
+    ("zone", "moments"),
+    [
+        ("Europe/London", ["2026-03-29T01:00", "2026-10-25T01:00"]),
+        ("Australia/Lord_Howe", ["2026-04-04T15:00", "2026-10-03T15:30"]),
+        ("Africa/Casablanca", ["2026-02-15T02:00", "2026-03-22T02:00"]),
+        ("UTC", []),
+        ("Asia/Tokyo", []),
+    ],
+)
+def test_the_next_two_changes_are_found(zone: str, moments: list[str]) -> None:
+    found = clock_changes.next_changes(ZoneInfo(zone), JANUARY)
+    assert [change.at for change in found] == [utc(moment) for moment in moments]
+
+
+def test_a_change_that_has_just_come_is_no_next_one() -> None:
+    (change,) = clock_changes.next_changes(ZoneInfo("Europe/London"), utc("2026-03-29T01:00"), count=1)
+    assert change.at == utc("2026-10-25T01:00")
+
+
+def test_a_fixed_time_runs_once_at_each_change() -> None:
+    assert sentences("30 1 * * *") == [
+        "01:30 is leapt over: it runs at 02:00, right after the leap.",
+        "01:30 comes twice: it runs the first time only.",
+    ]
+
+
+def test_a_rule_that_follows_the_clock_does_as_the_clock_does() -> None:
+    assert sentences("*/15 * * * *") == [
+        "4 slots, 01:00 to 01:45, are leapt over and do not come; it goes on from 02:00.",
+        "4 slots, 01:00 to 01:45, come twice: each runs both times.",
+    ]
+
+
+def test_a_rule_that_is_not_due_then_is_not_concerned() -> None:
+    assert sentences("0 2 * * *") == ["No slot falls into the change."] * 2
+    assert sentences("30 1 * * 1") == ["No slot falls into the change."] * 2
+
+
+def test_changes_outside_the_window_do_not_matter() -> None:
+    window = Window(start_time=utc("2026-05-01"), expires=utc("2026-12-01"))
+    (found,) = clock_changes.consequences(cron("30 1 * * *", "Europe/London"), JANUARY, window=window)
+    assert found.change.at == utc("2026-10-25T01:00")
+
+
+@given(
+    expression=st.sampled_from(["30 1 * * *", "0,30 0-3 * * *", "*/20 * * * *", "15 */2 * * *", "5 2 * * 0"]),
+    zone=st.sampled_from(
+        ["Europe/London", "America/New_York", "Australia/Lord_Howe", "Antarctica/Troll", "Africa/Casablanca"]
+    ),
+    days=st.integers(0, 3000),
+)
+def test_what_is_said_is_what_the_rule_does(expression: str, zone: str, days: int) -> None:
+    rule = cron(expression, zone)
+    for each in clock_changes.consequences(rule, JANUARY + timedelta(days=days)):
+        assert [rule.first_after(slot - RESOLUTION) for slot in each.slots] == list(each.slots)
+        first, last = (edge.replace(tzinfo=rule.zone) for edge in each.change.edges)
+        around = rule.count(first.astimezone(UTC) - RESOLUTION, last.replace(fold=1).astimezone(UTC))
+        comings = len(each.slots) if each.effect is not Effect.MOVED else 1
+        # The reading at the change's end is a slot of its own.
+        assert around - comings in (0, 1)

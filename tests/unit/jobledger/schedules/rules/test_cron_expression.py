@@ -1,0 +1,127 @@
+from time import process_time
+
+import pytest
+
+from jobledger.schedules.rules.cron_expression import MACROS, cron_expression, parse
+from jobledger.schedules.rules.rule import RuleError
+
+FIELDS = "minute hour day-of-month month day-of-week"
+
+# What is written, and what it means in plain numbers.
+MEANINGS = [
+    ("*/15 0-6 1,15 * *", "*/15 0-6 1,15 * *"),
+    ("0 0 * jan mon", "0 0 * 1 1"),
+    ("0 0 * January MONDAY", "0 0 * 1 1"),
+    ("0 0 * sept tues-thurs", "0 0 * 9 2-4"),
+    ("0 0 * jan-mar/2 mon-fri", "0 0 * 1-3/2 1-5"),
+    ("0 0 * * 7", "0 0 * * 7"),
+    ("0 0 * * 5-7", "0 0 * * 5-7"),
+    ("0 0 * * fri-sun", "0 0 * * 5,6,0"),
+    ("0 0 * * fri-mon", "0 0 * * 5,6,0,1"),
+    ("0 0 * * 7-2", "0 0 * * 0,1,2"),
+    ("0 22-2 * * *", "0 22,23,0,1,2 * * *"),
+    ("0 22-3/2 * * *", "0 22,0,2 * * *"),
+    ("55-5 * * * *", "55,56,57,58,59,0,1,2,3,4,5 * * * *"),
+    ("0 0 28-2 nov-feb *", "0 0 28,29,30,31,1,2 11,12,1,2 *"),
+    ("05 007 * * *", "5 7 * * *"),
+    ("0 0 l * *", "0 0 L * *"),
+    ("0 0 LW * 5L", "0 0 LW * 5L"),
+    ("0 0 * * fril", "0 0 * * 5L"),
+    ("0 0 * * MON#2", "0 0 * * 1#2"),
+    ("  0   0  *  * * ", "0 0 * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@Hourly", "0 * * * *"),
+]
+
+# What is written, and what is said about it.
+MISTAKES = [
+    ("61 * * * *", "minute: 61 is not between 0 and 59"),
+    ("* 24 * * *", "hour: 24 is not between 0 and 23"),
+    ("* * 0 * *", "day-of-month: 0 is not between 1 and 31"),
+    ("* * * 1-13 *", "month: 13 is not between 1 and 12"),
+    ("* * * * 8", "day-of-week: 8 is not between 0 and 7"),
+    ("* * * * 9#2", "day-of-week: 9 is not between 0 and 7"),
+    ("* * * * mon#6", "day-of-week: 'mon#6' is not understood"),
+    ("* * * * mo", "day-of-week: 'mo' is not a number or a name such as sun"),
+    ("* * * feb-mars *", "month: 'mars' is not a number or a name such as jan"),
+    ("mon * * * *", "minute: 'mon' is not a number"),
+    ("l * * * *", "minute: 'l' is not a number"),
+    ("1,,2 * * * *", "minute: a part between commas is empty"),
+    ("1-2-3 * * * *", "minute: '1-2-3' is not understood"),
+    ("*-5 * * * *", "minute: '*-5' is not understood"),
+    ("-5 * * * *", "minute: '-5' is not understood"),
+    ("*/0 * * * *", "minute: the step in '*/0' must be 1 or more"),
+    ("*/x * * * *", "minute: '*/x' is not understood"),
+    ("5/15 * * * *", "minute: a step needs a range, such as 5-59/15, or a *"),
+    ("0 0 ? * *", "day-of-month: '?' is not understood"),
+    ("٣ * * * *", "minute: '٣' is not understood"),
+    ("", f"the expression has 0 fields, cron has 5: {FIELDS}"),
+    ("*", f"the expression has 1 field, cron has 5: {FIELDS}"),
+    ("* * * *", f"the expression has 4 fields, cron has 5: {FIELDS}"),
+    ("0 * * * * *", f"the expression has 6 fields, cron has 5: {FIELDS}"),
+    ("@reboot", "the expression @reboot names no time; a schedule needs one"),
+    ("@dayly", f"the expression '@dayly' is not known; there are {', '.join(MACROS)}"),
+    ("0 0 30 2 *", "day-of-month: day 30 never comes in month 2"),
+    ("0 0 31 apr,jun *", "day-of-month: day 31 never comes in month apr,jun"),
+    ("0 0 */31 * mon#5", "the expression never comes: no day is */31 and weekday mon#5 at once"),
+]
+
+
+@pytest.mark.parametrize(("written", "meant"), MEANINGS)
+def test_an_expression_is_read_into_plain_numbers(written: str, meant: str) -> None:
+    assert parse(written).canonical == meant
+
+
+@pytest.mark.parametrize(("written", "message"), MISTAKES)
+def test_a_mistake_is_named_with_its_field(written: str, message: str) -> None:
+    with pytest.raises(RuleError) as caught:
+        parse(written)
+    assert str(caught.value) == message
+
+
+def test_an_error_carries_the_field_for_a_form() -> None:
+    with pytest.raises(RuleError) as caught:
+        parse("0 0 * 13 *")
+    assert caught.value.field == "month"
+
+
+def test_day_30_of_february_is_no_mistake_where_a_weekday_will_do() -> None:
+    assert parse("0 0 30 2 mon").canonical == "0 0 30 2 1"
+
+
+def test_the_last_day_of_february_is_no_mistake() -> None:
+    assert parse("0 0 31,L 2 *").canonical == "0 0 31,L 2 *"
+
+
+def test_what_never_comes_is_found_out_soon() -> None:
+    begun = process_time()
+    with pytest.raises(RuleError):
+        parse("0 0 */31 * tue#5")
+    assert process_time() - begun < 1
+
+
+@pytest.mark.parametrize("macro", MACROS)
+def test_every_macro_has_a_meaning(macro: str) -> None:
+    assert parse(macro) == parse(MACROS[macro])
+
+
+@pytest.mark.parametrize(
+    ("expression", "follows_clock"),
+    [("* 1 * * *", True), ("0 */2 * * *", True), ("0 0-23 * * *", False), ("30 1 * * *", False)],
+)
+def test_a_star_at_the_front_of_minute_or_hour_follows_the_clock(
+    expression: str, follows_clock: bool
+) -> None:
+    assert parse(expression).follows_clock is follows_clock
+
+
+def test_the_fields_of_a_crontab_schedule_become_one_expression() -> None:
+    expression = cron_expression(
+        minute="0, 30", hour=" 9-17 ", day_of_month="1", month_of_year="*", day_of_week="mon-fri"
+    )
+    assert expression == "0,30 9-17 1 * mon-fri"
+
+
+def test_an_empty_field_of_a_crontab_schedule_is_named() -> None:
+    with pytest.raises(RuleError, match="month: it is empty"):
+        cron_expression(minute="0", hour="0", day_of_month="*", month_of_year=" ", day_of_week="*")

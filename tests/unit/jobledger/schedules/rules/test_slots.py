@@ -1,0 +1,212 @@
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger.schedules.rules.slots import (
+    RESOLUTION,
+    Clocked,
+    Interval,
+    Rule,
+    RuleError,
+    Window,
+    count_slots,
+    next_slot,
+    previous_slot,
+    slots_between,
+)
+from tests.unit.jobledger.schedules.times import cron, every, utc
+
+NOON = utc("2026-05-01 12:00")
+DAILY = cron("0 12 * * *")
+MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+INTERVALS = st.builds(
+    Interval, every=st.timedeltas(timedelta(seconds=1), timedelta(days=400)), anchor=MOMENTS
+)
+LONDON_CRONS = st.sampled_from(["30 1 * * *", "*/20 * * * *", "0 */6 * * 1", "0 0 1 * *"]).map(
+    lambda expression: cron(expression, "Europe/London")
+)
+RULES: st.SearchStrategy[Rule] = st.one_of(INTERVALS, LONDON_CRONS, st.builds(Clocked, at=MOMENTS))
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> Window:
+    start, expires = draw(st.none() | MOMENTS), draw(st.none() | MOMENTS)
+    return Window(start_time=start, expires=expires, one_off=draw(st.booleans()))
+
+
+# --- intervals -------------------------------------------------------------------------------------
+
+
+def test_an_interval_stands_on_the_grid_of_its_anchor() -> None:
+    rule = every(minutes=90, anchor="2026-05-01 00:10")
+    slots = islice(slots_between(rule, utc("2026-05-01 00:10"), utc("2026-05-02")), 3)
+    assert list(slots) == [utc(f"2026-05-01 {time}") for time in ("01:40", "03:10", "04:40")]
+
+
+def test_an_interval_reaches_back_before_its_anchor() -> None:
+    assert previous_slot(every(hours=1, anchor="2026-05-01"), utc("2026-05-01")) == utc("2026-04-30 23:00")
+
+
+def test_an_interval_is_elapsed_time_and_not_moved_by_clock_changes() -> None:
+    rule = every(days=1, anchor="2026-03-28 12:00")
+    assert next_slot(rule, utc("2026-03-28 12:00")) == utc("2026-03-29 12:00")
+
+
+def test_an_interval_does_not_drift_in_a_hundred_years() -> None:
+    rule = every(seconds=7, anchor="2026-05-01 00:00:00.000003")
+    slot = next_slot(rule, utc("2126-05-01"))
+    assert slot is not None
+    assert (slot - rule.anchor) % timedelta(seconds=7) == timedelta(0)
+
+
+@given(INTERVALS, MOMENTS)
+def test_every_slot_of_an_interval_is_on_its_grid(rule: Interval, moment: datetime) -> None:
+    for slot in (next_slot(rule, moment), previous_slot(rule, moment)):
+        assert slot is not None
+        assert (slot - rule.anchor) % rule.every == timedelta(0)
+        assert abs(slot - moment) <= rule.every
+
+
+@pytest.mark.parametrize("duration", [timedelta(0), timedelta(seconds=-5), timedelta(milliseconds=999)])
+def test_an_interval_below_a_second_is_refused(duration: timedelta) -> None:
+    with pytest.raises(RuleError, match=r"every: .* is shorter than a second"):
+        Interval(every=duration, anchor=NOON)
+
+
+# --- clocked ---------------------------------------------------------------------------------------
+
+
+def test_a_clocked_rule_has_one_slot() -> None:
+    rule = Clocked(at=NOON)
+    assert next_slot(rule, NOON - RESOLUTION) == NOON
+    assert next_slot(rule, NOON) is None
+    assert previous_slot(rule, NOON + RESOLUTION) == NOON
+    assert previous_slot(rule, NOON) is None
+
+
+def test_a_clocked_rule_outside_its_window_has_none() -> None:
+    assert next_slot(Clocked(at=NOON), utc("2026-01-01"), window=Window(expires=NOON)) is None
+
+
+# --- moments ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("search", [next_slot, previous_slot])
+def test_a_moment_without_a_zone_is_a_mistake(search: object) -> None:
+    assert callable(search)
+    with pytest.raises(ValueError, match="has no time zone"):
+        search(DAILY, NOON.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda naive: Clocked(at=naive),
+        lambda naive: Interval(every=timedelta(hours=1), anchor=naive),
+        lambda naive: Window(start_time=naive),
+        lambda naive: Window(expires=naive),
+    ],
+    ids=["at", "anchor", "start_time", "expires"],
+)
+def test_a_schedules_own_moment_without_a_zone_is_bad_data(
+    make: object, request: pytest.FixtureRequest
+) -> None:
+    field = request.node.callspec.id
+    assert callable(make)
+    with pytest.raises(RuleError, match=f"{field}: .* has no time zone"):
+        make(NOON.replace(tzinfo=None))
+
+
+def test_moments_of_other_zones_are_understood_and_answered_in_utc() -> None:
+    local = datetime.fromisoformat("2026-05-01T20:00+08:00")
+    slot = next_slot(DAILY, local)
+    assert slot == utc("2026-05-02 12:00")
+    assert slot.tzinfo is UTC
+
+
+# --- windows ---------------------------------------------------------------------------------------
+
+
+def test_a_slot_at_the_start_time_counts() -> None:
+    window = Window(start_time=NOON)
+    assert next_slot(DAILY, utc("2026-01-01"), window=window) == NOON
+    assert previous_slot(DAILY, NOON + RESOLUTION, window=window) == NOON
+    assert previous_slot(DAILY, NOON, window=window) is None
+
+
+def test_a_slot_at_the_expiry_does_not_count() -> None:
+    window = Window(expires=NOON)
+    assert next_slot(DAILY, NOON - timedelta(hours=1), window=window) is None
+    assert previous_slot(DAILY, utc("2027-01-01"), window=window) == NOON - timedelta(days=1)
+    assert count_slots(DAILY, NOON - timedelta(days=2), utc("2027-01-01"), window=window) == 1
+
+
+def test_a_one_off_schedule_has_one_slot_until_it_is_spent() -> None:
+    window = Window(one_off=True)
+    assert list(slots_between(DAILY, NOON, NOON + timedelta(days=9), window=window)) == [
+        NOON + timedelta(days=1)
+    ]
+    assert next_slot(DAILY, NOON, window=window) == NOON + timedelta(days=1)
+
+
+def test_a_spent_one_off_schedule_has_no_slot() -> None:
+    window = Window(one_off=True, spent=True)
+    assert next_slot(DAILY, NOON, window=window) is None
+    assert previous_slot(DAILY, NOON, window=window) is None
+    assert count_slots(DAILY, NOON, NOON + timedelta(days=9), window=window) == 0
+
+
+def test_spent_means_nothing_to_a_schedule_that_goes_on() -> None:
+    assert next_slot(DAILY, NOON, window=Window(spent=True)) == NOON + timedelta(days=1)
+
+
+# --- between ---------------------------------------------------------------------------------------
+
+
+def test_the_first_moment_is_left_out_and_the_last_one_taken_in() -> None:
+    slots = slots_between(DAILY, NOON, NOON + timedelta(days=2))
+    assert list(slots) == [NOON + timedelta(days=1), NOON + timedelta(days=2)]
+
+
+def test_no_more_slots_than_the_limit_are_given() -> None:
+    assert len(list(slots_between(DAILY, NOON, utc("2027-01-01"), limit=3))) == 3
+
+
+def test_a_week_of_seconds_is_counted_at_once() -> None:
+    assert count_slots(every(seconds=1), utc("2026-05-01"), utc("2026-05-08")) == 604_800
+
+
+def test_a_year_of_minutes_is_counted_without_walking_through_them() -> None:
+    rule = cron("* * * * *", "Europe/London")
+    assert count_slots(rule, utc("2024-01-01"), utc("2025-01-01")) == 366 * 24 * 60
+
+
+@given(RULES, windows(), MOMENTS)
+def test_slots_lie_in_the_window_and_on_the_right_side_of_the_moment(
+    rule: Rule, window: Window, moment: datetime
+) -> None:
+    following, preceding = (
+        next_slot(rule, moment, window=window),
+        previous_slot(rule, moment, window=window),
+    )
+    assert following is None or (following > moment and window.contains(following))
+    assert preceding is None or (preceding < moment and window.contains(preceding))
+
+
+@given(RULES, windows(), MOMENTS)
+def test_next_and_previous_agree(rule: Rule, window: Window, moment: datetime) -> None:
+    following = next_slot(rule, moment, window=window)
+    if following is not None:
+        before = previous_slot(rule, following, window=window)
+        assert before is None or before <= moment
+        assert previous_slot(rule, following + RESOLUTION, window=window) == following
+
+
+@given(RULES, windows(), MOMENTS, st.timedeltas(timedelta(0), timedelta(days=1)))
+def test_counting_agrees_with_walking(rule: Rule, window: Window, moment: datetime, span: timedelta) -> None:
+    walked = list(slots_between(rule, moment, moment + span, window=window, limit=2000))
+    until = moment + span if len(walked) < 2000 else walked[-1]
+    assert count_slots(rule, moment, until, window=window) == len(walked)

@@ -1,0 +1,137 @@
+"""Solar slots, with moments from published tables of sunrise and twilight (to the minute)."""
+
+import sys
+from datetime import datetime, timedelta
+from itertools import islice, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobledger.schedules.rules.slots import (
+    RuleError,
+    Solar,
+    count_slots,
+    next_slot,
+    previous_slot,
+    slots_between,
+)
+from jobledger.schedules.rules.solar import EVENTS
+from tests.unit.jobledger.schedules.times import utc
+
+GREENWICH = (51.4769, 0.0)
+TROMSO = (69.6492, 18.9553)
+
+
+def solar(event: str, place: tuple[float, float]) -> Solar:
+    latitude, longitude = place
+    return Solar(event=event, latitude=latitude, longitude=longitude)
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ("sunrise", "2026-03-20 06:04"),
+        ("solar_noon", "2026-03-20 12:07"),
+        ("sunset", "2026-03-20 18:13"),
+    ],
+)
+def test_the_sun_of_an_equinox_is_where_the_almanac_has_it(event: str, expected: str) -> None:
+    slot = next_slot(solar(event, GREENWICH), utc("2026-03-20"))
+    assert slot is not None
+    assert abs(slot - utc(expected)) < timedelta(minutes=2)
+
+
+def test_the_events_of_a_day_come_in_their_order() -> None:
+    day = utc("2026-03-20")
+    assert sorted(EVENTS, key=lambda event: str(next_slot(solar(event, GREENWICH), day))) == list(EVENTS)
+
+
+def test_a_day_of_the_sun_is_not_a_day_of_utc() -> None:
+    suva = (-18.14, 178.44)
+    slots = islice(slots_between(solar("sunrise", suva), utc("2026-05-01"), utc("2026-06-01")), 3)
+    assert [slot.date().isoformat() for slot in slots] == ["2026-05-01", "2026-05-02", "2026-05-03"]
+    assert next_slot(solar("sunrise", suva), utc("2026-05-01 18:00")) == next_slot(
+        solar("sunrise", suva), utc("2026-05-01 12:00")
+    )
+
+
+def test_a_search_goes_past_the_polar_night() -> None:
+    slot = next_slot(solar("sunrise", TROMSO), utc("2026-12-01"))
+    assert slot is not None
+    assert slot.date().isoformat() == "2027-01-15"
+
+
+def test_a_search_goes_back_past_the_polar_night() -> None:
+    slot = previous_slot(solar("sunrise", TROMSO), utc("2026-12-31"))
+    assert slot is not None
+    assert utc("2026-11-26") < slot < utc("2026-11-28")
+
+
+def test_where_the_sunset_wanders_over_midnight_none_is_lost() -> None:
+    rule = solar("sunset", TROMSO)
+    slots = list(slots_between(rule, utc("2026-07-20"), utc("2026-08-26")))
+    assert [next_slot(rule, slot - timedelta(seconds=1)) for slot in slots] == slots
+    assert [previous_slot(rule, slot + timedelta(seconds=1)) for slot in slots] == slots
+    gaps = [other - one for one, other in pairwise(slots)]
+    assert min(gaps) > timedelta(hours=23)
+    assert max(gaps) < timedelta(hours=25)
+
+
+@pytest.mark.parametrize("event", sorted(EVENTS))
+def test_near_the_pole_no_event_is_found_twice(event: str) -> None:
+    slots = list(slots_between(solar(event, (89, 18.9)), utc("2026-01-01"), utc("2026-12-01")))
+    assert min(other - one for one, other in pairwise(slots)) > timedelta(hours=12)
+
+
+def test_an_event_that_never_comes_is_an_error() -> None:
+    with pytest.raises(RuleError, match="event: dawn_astronomical never comes at latitude 90"):
+        next_slot(solar("dawn_astronomical", (90, 0)), utc("2026-05-01"))
+
+
+def test_an_event_that_never_came_has_no_previous_slot() -> None:
+    assert previous_slot(solar("dawn_astronomical", (90, 0)), utc("2026-05-01")) is None
+
+
+def test_a_year_of_noons_is_counted() -> None:
+    assert count_slots(solar("solar_noon", GREENWICH), utc("2026-01-01"), utc("2027-01-01")) == 365
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from(sorted(EVENTS)),
+    st.floats(-66, 66),
+    st.floats(-180, 180),
+    st.datetimes(datetime(2000, 1, 1), datetime(2050, 1, 1)),  # noqa: DTZ001
+)
+def test_next_and_previous_are_each_others_inverse(
+    event: str, latitude: float, longitude: float, naive: datetime
+) -> None:
+    rule, moment = solar(event, (latitude, longitude)), utc(naive.isoformat())
+    slot = next_slot(rule, moment)
+    assert slot is not None
+    assert slot > moment
+    following = next_slot(rule, slot)
+    assert following is not None
+    assert following - slot > timedelta(hours=12)
+    assert previous_slot(rule, following) == slot
+
+
+@pytest.mark.parametrize(
+    ("event", "place", "message"),
+    [
+        ("moonrise", GREENWICH, "event: 'moonrise' is not one of dawn_astronomical, "),
+        ("sunrise", (90.1, 0), "latitude: 90.1 is not between -90 and 90"),
+        ("sunrise", (0, -181), "longitude: -181 is not between -180 and 180"),
+        ("sunrise", (float("nan"), 0), "latitude: nan is not between -90 and 90"),
+    ],
+)
+def test_bad_data_is_named(event: str, place: tuple[float, float], message: str) -> None:
+    with pytest.raises(RuleError, match=message):
+        solar(event, place)
+
+
+def test_without_the_package_the_error_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ephem", None)
+    with pytest.raises(RuleError, match="pip install ephem"):
+        solar("sunrise", GREENWICH)

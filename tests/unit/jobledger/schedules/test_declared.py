@@ -1,0 +1,83 @@
+"""A schedule declared in code is put into the database once; after that people own it."""
+
+from datetime import timedelta
+
+import pytest
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+from pytest_django import Settings
+
+from jobledger.jobs.declaration import Schedule
+from jobledger.models import DeclaredSchedule
+from jobledger.schedules import declared
+
+pytestmark = pytest.mark.django_db
+
+
+def declare(settings: Settings, *schedules: Schedule) -> None:
+    settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": list(schedules)}}
+
+
+def test_the_default_schedules_are_put_in() -> None:
+    assert {"clearsessions", "hello", "nightly"} <= set(declared.install())
+    nightly = PeriodicTask.objects.get(name="nightly")
+    assert (nightly.task, nightly.enabled) == ("tasks_app.nightly", True)
+    assert str(nightly.crontab).startswith("0 3 * * *")
+    assert PeriodicTask.objects.get(name="clearsessions").task == "sessions.clearsessions"
+
+
+def test_a_crontab_has_the_zone_that_was_declared(settings: Settings) -> None:
+    declare(settings, Schedule("30 2 * * 1-5", timezone="Europe/London", name="early"))
+    declared.install()
+    crontab = PeriodicTask.objects.get(name="early").crontab
+    assert (crontab.minute, crontab.hour, crontab.day_of_week) == ("30", "2", "1-5")
+    assert str(crontab.timezone) == "Europe/London"
+
+
+def test_without_a_zone_it_is_the_projects(settings: Settings) -> None:
+    settings.TIME_ZONE = "America/New_York"
+    declare(settings, Schedule("0 3 * * *"))
+    declared.install()
+    assert str(PeriodicTask.objects.get(name="plain_probe").crontab.timezone) == "America/New_York"
+
+
+def test_an_interval_is_in_whole_seconds(settings: Settings) -> None:
+    declare(settings, Schedule(every=timedelta(minutes=15), options={"call_job": True}, enabled=False))
+    declared.install()
+    schedule = PeriodicTask.objects.get(name="plain_probe")
+    assert (schedule.interval.every, schedule.interval.period) == (900, "seconds")
+    assert (schedule.kwargs, schedule.enabled) == ('{"call_job": true}', False)
+
+
+def test_a_second_time_puts_in_nothing() -> None:
+    declared.install()
+    assert declared.install() == []
+
+
+def test_what_people_changed_or_deleted_stays_so() -> None:
+    declared.install()
+    PeriodicTask.objects.filter(name="nightly").update(enabled=False)
+    PeriodicTask.objects.get(name="hello").delete()
+    declared.install()
+    assert PeriodicTask.objects.get(name="nightly").enabled is False
+    assert not PeriodicTask.objects.filter(name="hello").exists()
+    assert DeclaredSchedule.objects.get(name="hello").schedule is None
+
+
+def test_a_schedule_of_that_name_that_people_made_is_left_alone() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(name="nightly", task="probes.probe", interval=every)
+    assert "nightly" not in declared.install()
+    assert PeriodicTask.objects.get(name="nightly").task == "probes.probe"
+
+
+def test_each_schedule_has_a_timing_row_of_its_own(settings: Settings) -> None:
+    declare(settings, Schedule("0 3 * * *", name="one"), Schedule("0 3 * * *", name="two"))
+    declared.install()
+    assert CrontabSchedule.objects.filter(periodictask__name__in=["one", "two"]).count() == 2
+
+
+def test_an_impossible_schedule_is_an_error_and_is_not_half_put_in(settings: Settings) -> None:
+    declare(settings, Schedule("0 3 * *", name="bad"))
+    with pytest.raises(declared.DeclarationError, match="4 fields, not 5"):
+        declared.install()
+    assert not DeclaredSchedule.objects.filter(name="bad").exists()

@@ -1,0 +1,333 @@
+"""Due schedules become runs: each slot one row, whatever happened to beat in between."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from jobledger.jobs.declaration import Misfire
+from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
+from jobledger.schedules import ledger
+from jobledger.schedules.planning import planning
+from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """The clock, for what reads it: a save is followed as of now."""
+    with time_machine.travel(NOON - MINUTE, tick=False):
+        yield
+
+
+def rows(**filters: Any) -> list[tuple[datetime, str]]:
+    found = Run.objects.filter(**filters).order_by("scheduled_for")
+    return [(run.scheduled_for, run.status) for run in found if run.scheduled_for]
+
+
+def test_a_due_slot_becomes_a_queued_run_and_the_schedule_moves_on() -> None:
+    schedule = hourly(kwargs='{"level": 2}', handled_until=NOON - MINUTE)
+    recorded = ledger.record_due(NOON)
+    run = Run.objects.get()
+    assert recorded.queued == [run]
+    assert (run.job, run.options, run.trigger, run.status) == ("probe", {"level": 2}, "schedule", "queued")
+    assert (run.schedule, run.schedule_name, run.scheduled_for) == (schedule, "hourly", NOON)
+    row = NextSlot.objects.get()
+    assert (row.slot, row.due_at, row.handled_until) == (NOON + HOUR, NOON + HOUR, NOON)
+
+
+def test_nothing_due_is_nothing_recorded() -> None:
+    hourly(handled_until=NOON - MINUTE)
+    NextSlot.objects.update(due_at=NOON + SECOND)
+    assert ledger.record_due(NOON).due_count == 0
+    assert rows() == []
+
+
+def test_a_slot_is_recorded_once_however_often_beat_looks() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    ledger.record_due(NOON)
+    wound_back(schedule, NOON - MINUTE)
+    ledger.record_due(NOON)
+    assert rows() == [(NOON, "queued")]
+
+
+def test_an_idle_tick_asks_one_question_whatever_the_number_of_schedules() -> None:
+    for number in range(20):
+        hourly(f"schedule {number}")
+    NextSlot.objects.update(due_at=NOON + HOUR)
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        ledger.record_due(NOON)
+    assert len(queries) == 1
+
+
+def test_a_batch_costs_the_same_queries_however_many_are_due(
+    django_assert_max_num_queries: Any,
+) -> None:
+    for number in range(30):
+        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
+    with django_assert_max_num_queries(14):
+        assert len(ledger.record_due(NOON).queued) == 30
+
+
+@pytest.mark.parametrize(
+    ("misfire", "expected"),
+    [
+        (Misfire.ONCE, ["missed", "queued"]),
+        (Misfire.SKIP, ["missed", "missed"]),
+        (Misfire.ALL, ["queued", "queued"]),
+    ],
+)
+def test_slots_that_passed_while_beat_was_down_follow_the_policy(
+    misfire: Misfire, expected: list[str]
+) -> None:
+    hourly(handled_until=NOON - 3 * HOUR)
+    SchedulePolicy.objects.update(misfire=misfire)
+    ledger.record_due(NOON - 30 * MINUTE)
+    assert rows() == list(zip([NOON - 2 * HOUR, NOON - HOUR], expected, strict=True))
+
+
+def test_a_slot_past_its_starting_deadline_is_missed() -> None:
+    hourly(handled_until=NOON - MINUTE)
+    SchedulePolicy.objects.update(starting_deadline=5 * MINUTE)
+    ledger.record_due(NOON + 6 * MINUTE)
+    run = Run.objects.get()
+    assert (run.status, run.error) == ("missed", "starting deadline passed")
+
+
+def test_the_deadline_stays_with_a_queued_run_and_expires_it() -> None:
+    hourly(handled_until=NOON - MINUTE)
+    SchedulePolicy.objects.update(starting_deadline=5 * MINUTE)
+    ledger.record_due(NOON)
+    assert Run.objects.get().start_before == NOON + 5 * MINUTE
+    assert ledger.expire(NOON + 4 * MINUTE) == 0
+    assert ledger.expire(NOON + 5 * MINUTE) == 1
+    assert Run.objects.get().status == Status.EXPIRED
+
+
+def test_expire_seconds_keeps_its_meaning() -> None:
+    hourly(expire_seconds=90, handled_until=NOON - MINUTE)
+    ledger.record_due(NOON + SECOND)
+    assert Run.objects.get().start_before == NOON + 91 * SECOND
+
+
+def test_after_a_week_one_row_stands_for_the_many() -> None:
+    every(1, handled_until=NOON - timedelta(days=7))
+    ledger.record_due(NOON)
+    assert Run.objects.count() < 1000
+    assert sum(run.folded + 1 for run in Run.objects.all()) == 7 * 24 * 3600
+    assert [run.scheduled_for for run in Run.objects.filter(status=Status.QUEUED)][-1] == NOON
+
+
+def test_jitter_delays_the_start_and_not_the_slot() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    policy = SchedulePolicy.objects.get()
+    policy.jitter = 10 * MINUTE
+    policy.save()
+    ledger.follow([schedule.pk], NOON - MINUTE)
+    row = NextSlot.objects.get()
+    assert row.slot == NOON
+    assert row.due_at is not None
+    assert NOON < row.due_at < NOON + 10 * MINUTE
+    assert ledger.record_due(row.due_at).queued[0].scheduled_for == NOON
+
+
+def test_a_paused_schedule_records_its_slots_as_skipped_with_the_reason() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", who="ann")
+    assert ledger.record_due(NOON).queued == []
+    run = Run.objects.get()
+    assert (run.status, run.error) == ("skipped", "paused: migration (by ann)")
+
+
+def test_a_paused_service_pauses_every_schedule() -> None:
+    hourly("one", handled_until=NOON - MINUTE)
+    hourly("two", handled_until=NOON - MINUTE)
+    Pause.objects.create(since=NOON - HOUR)
+    ledger.record_due(NOON)
+    assert [status for _, status in rows()] == ["skipped", "skipped"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"kwargs": '{"level": '}, "kwargs: '{\"level\": ' is not JSON"),
+        ({"kwargs": "[1]"}, "kwargs: '[1]' is not an object"),
+        ({"args": "[1]"}, "a job takes its options by name"),
+        ({"task": "tasks_app.removed"}, "there is no job or task 'tasks_app.removed' any more"),
+        ({"crontab": None}, "it has none, and needs exactly one of crontab, interval, solar, clocked"),
+    ],
+)
+def test_a_schedule_that_cannot_be_carried_out_is_broken_and_stops_no_other(
+    change: dict[str, Any], reason: str
+) -> None:
+    bad = hourly("bad", handled_until=NOON - MINUTE)
+    hourly("good", handled_until=NOON - MINUTE)
+    PeriodicTask.objects.filter(pk=bad.pk).update(**change)
+    ledger.record_due(NOON)
+    row = NextSlot.objects.get(schedule=bad)
+    assert reason in row.broken
+    assert row.due_at is None
+    assert rows() == [(NOON, "queued")]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("minute", "61", "minute"),
+        ("timezone", "Europe/Londn", "Europe/Londn"),
+        ("day_of_week", "noday", "day"),
+    ],
+)
+def test_bad_times_put_in_by_sql_break_their_schedule_alone(column: str, value: str, reason: str) -> None:
+    bad = hourly("bad", handled_until=NOON - MINUTE)
+    hourly("good", handled_until=NOON - MINUTE)
+    with connection.cursor() as cursor:
+        table = CrontabSchedule._meta.db_table
+        cursor.execute(f"UPDATE {table} SET {column} = %s WHERE id = %s", [value, bad.crontab_id])
+    ledger.record_due(NOON)
+    assert reason in NextSlot.objects.get(schedule=bad).broken
+    assert rows() == [(NOON, "queued")]
+
+
+def test_a_broken_schedule_that_is_mended_goes_on() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs="{")
+    ledger.record_due(NOON)
+    PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs="{}")
+    ledger.follow([schedule.pk], NOON + SECOND)
+    assert NextSlot.objects.get().broken == ""
+    assert rows() == [(NOON, "queued")]
+
+
+def test_a_one_off_schedule_runs_once_and_is_switched_off() -> None:
+    at = ClockedSchedule.objects.create(clocked_time=NOON)
+    for name in "one", "sibling":
+        schedule = PeriodicTask.objects.create(name=name, task="probes.probe", clocked=at, one_off=True)
+        wound_back(schedule, NOON - MINUTE)
+    ledger.record_due(NOON)
+    assert rows() == [(NOON, "queued"), (NOON, "queued")]
+    assert not PeriodicTask.objects.filter(enabled=True).exists()
+    assert not NextSlot.objects.exists()
+
+
+def test_an_edit_never_creates_a_slot_in_the_past() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    ledger.record_due(NOON)
+    CrontabSchedule.objects.update(minute="30", hour="8")
+    ledger.follow([schedule.pk], NOON + SECOND)
+    assert NextSlot.objects.get().slot == NOON.replace(hour=8, minute=30) + timedelta(days=1)
+    ledger.record_due(NOON + MINUTE)
+    assert rows() == [(NOON, "queued")]
+
+
+def test_a_slot_that_was_due_when_the_times_were_edited_still_runs_when_it_is_fresh() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    NextSlot.objects.update(slot=NOON, due_at=NOON)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.follow([schedule.pk], NOON + SECOND)
+    assert rows() == [(NOON, "queued")]
+
+
+def test_a_slot_that_was_long_due_when_the_times_were_edited_is_recorded_as_missed() -> None:
+    schedule = hourly(handled_until=NOON - HOUR)
+    NextSlot.objects.update(slot=NOON, due_at=NOON)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.follow([schedule.pk], NOON + HOUR)
+    assert Run.objects.get().error == planning.EDITED_MEANWHILE
+
+
+def test_a_slot_that_waited_for_its_jitter_when_the_times_were_edited_is_not_lost() -> None:
+    schedule = hourly(handled_until=NOON - HOUR)
+    NextSlot.objects.update(slot=NOON, due_at=NOON + 5 * MINUTE)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.follow([schedule.pk], NOON + SECOND)
+    assert rows() == [(NOON, "queued")]
+
+
+def test_a_slot_that_a_pause_held_when_the_times_were_edited_is_skipped() -> None:
+    schedule = hourly(handled_until=NOON - HOUR)
+    Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", on_resume="once")
+    NextSlot.objects.update(slot=NOON, due_at=None)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.follow([schedule.pk], NOON + SECOND)
+    assert rows() == [(NOON, "skipped")]
+
+
+def test_a_deadline_counts_from_the_jittered_start() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    SchedulePolicy.objects.update(jitter=HOUR / 2, starting_deadline=MINUTE)
+    ledger.follow([schedule.pk], NOON - MINUTE)
+    due_at = NextSlot.objects.get().due_at
+    assert due_at is not None
+    (run,) = ledger.record_due(due_at).queued
+    assert run.start_before == due_at + MINUTE
+
+
+def test_a_disabled_schedule_loses_its_next_slot_and_gets_no_run() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    PeriodicTask.objects.filter(pk=schedule.pk).update(enabled=False)
+    ledger.record_due(NOON)
+    assert (rows(), NextSlot.objects.count()) == ([], 0)
+
+
+def test_an_ordinary_task_is_recorded_under_its_name_with_its_arguments() -> None:
+    hourly(task="tests.probes.tasks.add", args="[1, 2]", handled_until=NOON - MINUTE)
+    ledger.record_due(NOON)
+    run = Run.objects.get()
+    assert (run.job, run.args, run.status) == ("tests.probes.tasks.add", [1, 2], "queued")
+
+
+def test_a_task_of_another_service_is_trusted_to_exist() -> None:
+    hourly(task="billing.tasks.close_month", handled_until=NOON - MINUTE)
+    ledger.record_due(NOON)
+    assert Run.objects.get().job == "billing.tasks.close_month"
+
+
+def test_a_missing_policy_is_made_good() -> None:
+    hourly(handled_until=NOON - MINUTE)
+    SchedulePolicy.objects.all().delete()
+    ledger.record_due(NOON)
+    assert SchedulePolicy.objects.count() == 1
+    assert rows() == [(NOON, "queued")]
+
+
+def test_an_interval_stays_on_its_grid() -> None:
+    schedule = every(90)
+    policy = SchedulePolicy.objects.get()
+    policy.anchor = NOON
+    policy.save()
+    wound_back(schedule, NOON)
+    ledger.record_due(NOON + 95 * SECOND)
+    ledger.record_due(NOON + 187 * SECOND)
+    assert [slot for slot, _ in rows()] == [NOON + 90 * SECOND, NOON + 180 * SECOND]
+
+
+def test_editing_shared_times_moves_every_schedule_that_uses_them() -> None:
+    interval = IntervalSchedule.objects.create(every=60, period="seconds")
+    for name in "one", "two":
+        PeriodicTask.objects.create(name=name, task="probes.probe", interval=interval)
+    before = set(NextSlot.objects.values_list("timing", flat=True))
+    interval.every = 3600
+    interval.save()
+    assert before.isdisjoint(NextSlot.objects.values_list("timing", flat=True))
+
+
+def test_the_next_moment_is_the_nearest() -> None:
+    assert ledger.next_due_at() is None
+    hourly("one")
+    hourly("two")
+    NextSlot.objects.filter(schedule__name="one").update(due_at=NOON + HOUR)
+    NextSlot.objects.filter(schedule__name="two").update(due_at=NOON)
+    assert ledger.next_due_at() == NOON

@@ -1,0 +1,167 @@
+"""A schedule, or the whole service, is paused and resumed; what was paused stays on record."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.models import NextSlot, Pause, Run
+from jobledger.schedules import ledger, pausing
+from jobledger.schedules.pausing import Terms
+from jobledger.schedules.planning.policy import PausedSlots
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[time_machine.Traveller]:
+    """The clock, for what reads it: beat looks again as of now."""
+    with time_machine.travel(NOON - MINUTE, tick=False) as traveller:
+        yield traveller
+
+
+def paused(schedule: PeriodicTask | None) -> bool:
+    return pausing.in_force(schedule, NOON).exists()
+
+
+def test_a_pause_keeps_its_end_its_reason_and_its_person() -> None:
+    schedule, user = hourly(), User.objects.create(username="ann")
+    terms = Terms(until=NOON + HOUR, reason="move", who="ann", user=user, on_resume=PausedSlots.RUN_ONCE)
+    pause, is_new = pausing.pause(schedule, terms, now=NOON)
+    assert is_new
+    stored = Pause.objects.get()
+    assert stored == pause
+    assert (stored.schedule, stored.since, stored.until) == (schedule, NOON, NOON + HOUR)
+    assert (stored.reason, stored.who, stored.user, stored.on_resume) == ("move", "ann", user, "once")
+
+
+def test_without_an_end_it_lasts_until_it_is_lifted_and_its_slots_are_skipped() -> None:
+    pausing.pause(hourly(), Terms(until=None), now=NOON)
+    stored = Pause.objects.get()
+    assert (stored.until, stored.on_resume) == (None, "skip")
+
+
+def test_what_is_paused_already_stays_paused_until_the_new_end() -> None:
+    schedule = hourly()
+    pausing.pause(schedule, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
+    _, is_new = pausing.pause(schedule, Terms(until=NOON + HOUR, who="bob"), now=NOON)
+    assert not is_new
+    stored = Pause.objects.get()
+    assert (stored.since, stored.until, stored.who) == (NOON - HOUR, NOON + HOUR, "bob")
+    assert (stored.reason, stored.on_resume) == ("move", "once")
+
+
+def test_pausing_again_may_change_the_reason_and_what_becomes_of_the_slots() -> None:
+    schedule = hourly()
+    pausing.pause(schedule, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
+    pausing.pause(schedule, Terms(until=None, reason="fire", on_resume=PausedSlots.SKIP), now=NOON)
+    stored = Pause.objects.get()
+    assert (stored.reason, stored.on_resume) == ("fire", "skip")
+
+
+def test_a_pause_that_is_over_is_history_and_the_next_one_is_new() -> None:
+    schedule = hourly()
+    Pause.objects.create(schedule=schedule, since=NOON - HOUR, until=NOON, reason="move")
+    pause, is_new = pausing.pause(schedule, Terms(until=None), now=NOON)
+    assert is_new
+    assert pause.reason == ""
+    assert Pause.objects.count() == 2
+
+
+def test_an_end_that_is_not_after_now_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not after now"):
+        pausing.pause(None, Terms(until=NOON), now=NOON)
+
+
+def test_a_schedule_and_the_service_are_paused_independently() -> None:
+    schedule = hourly()
+    pausing.pause(schedule, Terms(until=None), now=NOON - MINUTE)
+    pausing.pause(None, Terms(until=None), now=NOON - MINUTE)
+    assert pausing.resume(None, now=NOON) == 1
+    assert (paused(schedule), paused(None)) == (True, False)
+
+
+def test_resuming_ends_every_pause_in_force_now_and_deletes_none() -> None:
+    schedule, other = hourly("one"), hourly("other")
+    for each in schedule, schedule, other:
+        Pause.objects.create(schedule=each, since=NOON - HOUR)
+    over = Pause.objects.create(schedule=schedule, since=NOON - 2 * HOUR, until=NOON - HOUR)
+    later = Pause.objects.create(schedule=schedule, since=NOON + HOUR)
+    assert pausing.resume(schedule, now=NOON) == 2
+    assert (paused(schedule), paused(other)) == (False, True)
+    ends = dict(Pause.objects.values_list("pk", "until"))
+    assert list(ends.values()).count(NOON) == 2
+    assert (ends[over.pk], ends[later.pk]) == (NOON - HOUR, None)
+
+
+def test_resuming_what_is_not_paused_does_nothing() -> None:
+    assert pausing.resume(hourly(), now=NOON) == 0
+
+
+def test_a_slot_of_a_pause_is_skipped_with_its_reason() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON - MINUTE)
+    ledger.record_due(NOON)
+    run = Run.objects.get()
+    assert (run.status, run.error) == ("skipped", "paused: move (by ann)")
+
+
+def test_a_held_slot_starts_as_soon_as_its_schedule_is_resumed(clock: time_machine.Traveller) -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    pausing.pause(schedule, Terms(until=NOON + 8 * HOUR, on_resume=PausedSlots.RUN_ONCE), now=NOON - MINUTE)
+    ledger.record_due(NOON)
+    assert not Run.objects.exists()
+    clock.move_to(NOON + 10 * MINUTE)
+    pausing.resume(schedule, now=NOON + 10 * MINUTE)
+    assert NextSlot.objects.get().due_at == NOON + 10 * MINUTE
+    ledger.record_due(NOON + 10 * MINUTE)
+    assert [(run.scheduled_for, run.status) for run in Run.objects.all()] == [(NOON, "queued")]
+
+
+def test_many_are_paused_together() -> None:
+    one, two, other = hourly("one"), hourly("two"), hourly("other")
+    pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, reason="move", who="ann"), now=NOON - HOUR)
+    assert (paused(one), paused(two), paused(other)) == (True, True, False)
+    assert {(each.reason, each.who) for each in Pause.objects.all()} == {("move", "ann")}
+
+
+def test_of_many_what_is_paused_already_stays_paused_until_the_new_end() -> None:
+    one, two = hourly("one"), hourly("two")
+    pausing.pause(one, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
+    pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, who="bob"), now=NOON)
+    standing = Pause.objects.get(schedule=one)
+    assert (standing.since, standing.until, standing.who) == (NOON - HOUR, NOON + HOUR, "bob")
+    assert (standing.reason, standing.on_resume) == ("move", "once")
+    assert Pause.objects.filter(schedule=two).count() == 1
+
+
+def test_many_are_resumed_together_and_it_is_known_which() -> None:
+    one, two = hourly("one"), hourly("two")
+    pausing.pause(one, Terms(until=None), now=NOON - HOUR)
+    assert pausing.resume_all([one.pk, two.pk], now=NOON - MINUTE) == {one.pk}
+    assert not paused(one)
+
+
+def test_beat_looks_again_at_what_was_held_when_many_are_resumed() -> None:
+    schedule = hourly(handled_until=NOON - 2 * HOUR)
+    pausing.pause_all([schedule.pk], Terms(until=None, on_resume=PausedSlots.RUN_ONCE), now=NOON - 2 * HOUR)
+    ledger.record_due(NOON - MINUTE)
+    assert NextSlot.objects.get().slot == NOON - HOUR
+    assert NextSlot.objects.get().due_at != NOON - MINUTE
+    pausing.resume_all([schedule.pk], now=NOON - MINUTE)
+    assert NextSlot.objects.get().due_at == NOON - MINUTE
+
+
+def test_many_cost_no_more_statements_than_few(django_assert_max_num_queries: Any) -> None:
+    ids = [hourly(f"number {number}").pk for number in range(30)]
+    with django_assert_max_num_queries(10):
+        pausing.pause_all(ids, Terms(until=None), now=NOON - HOUR)
+        pausing.resume_all(ids, now=NOON - MINUTE)

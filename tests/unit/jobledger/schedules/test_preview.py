@@ -1,0 +1,118 @@
+"""A preview says what a save would do; saving does it."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+import time_machine
+from django_celery_beat.models import CrontabSchedule
+
+from jobledger.models import NextSlot, Run, SchedulePolicy, Status
+from jobledger.schedules.planning.planning import Pause, Policy
+from jobledger.schedules.preview import Preview, Standing, Times, preview
+from jobledger.schedules.rules.slots import Clocked, Window
+from jobledger.schedules.stored_schedules import standing_of
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.jobledger.schedules.times import cron, utc
+
+HOURLY = Times(rule=cron("0 * * * *"), policy=Policy())
+HALF_PAST = Times(rule=cron("30 * * * *"), policy=Policy())
+FOLLOWED = Standing(times=HOURLY, schedule_id=1, handled_until=NOON, slot=NOON + timedelta(hours=1))
+
+
+def at(moment: datetime, new: Times, old: Standing | None = None, *pauses: Pause) -> Preview:
+    return preview(new, now=moment, old=old, pauses=pauses)
+
+
+def test_the_next_ten_slots_are_shown_old_and_new() -> None:
+    shown = at(NOON, HALF_PAST, FOLLOWED)
+    assert shown.old_slots == tuple(NOON + timedelta(hours=hours) for hours in range(1, 11))
+    assert shown.new_slots == tuple(slot - timedelta(minutes=30) for slot in shown.old_slots)
+    assert not shown.is_same
+
+
+def test_a_new_schedule_has_no_old_slots() -> None:
+    assert at(NOON, HOURLY).old_slots == ()
+
+
+def test_fewer_slots_are_shown_where_there_are_fewer() -> None:
+    assert at(NOON, replace(HOURLY, window=Window(one_off=True))).new_slots == (NOON + timedelta(hours=1),)
+    assert at(NOON, Times(rule=Clocked(at=NOON), policy=Policy())).new_slots == ()
+
+
+def test_a_save_of_new_times_starts_nothing_and_names_the_next_slot() -> None:
+    shown = at(NOON + timedelta(minutes=45), HALF_PAST, FOLLOWED)
+    assert (shown.started, shown.next_slot) == ((), utc("2026-03-02T13:30"))
+    assert shown.due_at == shown.next_slot
+
+
+def test_switching_on_counts_from_now() -> None:
+    off = Standing(times=replace(HOURLY, enabled=False), schedule_id=1)
+    shown = at(NOON + timedelta(days=3), HOURLY, off)
+    assert (shown.started, shown.next_slot) == ((), NOON + timedelta(days=3, hours=1))
+
+
+def test_what_is_switched_off_has_no_next_slot() -> None:
+    shown = at(NOON, replace(HOURLY, enabled=False), FOLLOWED)
+    assert (shown.next_slot, shown.due_at) == (None, None)
+    assert len(shown.new_slots) == 10
+
+
+def test_a_slot_that_waits_for_its_jitter_starts_when_the_jitter_goes() -> None:
+    jittered = replace(HOURLY, policy=Policy(jitter=timedelta(minutes=30)))
+    old = replace(FOLLOWED, times=jittered, slot=NOON + timedelta(hours=1))
+    assert at(NOON + timedelta(hours=1, seconds=10), HOURLY, old).started == (NOON + timedelta(hours=1),)
+
+
+def test_a_slot_of_the_old_times_that_had_come_is_named() -> None:
+    now = NOON + timedelta(hours=1, seconds=2)
+    old = replace(FOLLOWED, due_at=FOLLOWED.slot)
+    assert at(now, HALF_PAST, old).started == (NOON + timedelta(hours=1),)
+
+
+def test_the_pause_that_holds_the_next_slot_is_named() -> None:
+    pause = Pause(since=NOON, reason="migration", person="anna")
+    assert at(NOON, HOURLY, None, pause).held_by == "paused: migration (by anna)"
+
+
+def test_jitter_delays_a_known_schedule_by_a_known_time() -> None:
+    jittered = replace(HOURLY, policy=Policy(jitter=timedelta(minutes=30)))
+    assert at(NOON, jittered).delay is None
+    delay = at(NOON, jittered, FOLLOWED).delay
+    assert delay is not None
+    assert timedelta(0) < delay < timedelta(minutes=30)
+
+
+def test_the_minutes_of_its_starts_are_whole_and_each_named_once() -> None:
+    every_20_seconds = Times(rule=Clocked(at=NOON + timedelta(seconds=90)), policy=Policy())
+    assert at(NOON, every_20_seconds).minutes == (NOON + timedelta(minutes=1),)
+
+
+def test_clock_changes_are_those_of_the_rules_zone() -> None:
+    london = replace(HOURLY, rule=cron("30 1 * * *", "Europe/London"))
+    assert [each.change.zone for each in at(NOON, london).clock_changes] == [ZoneInfo("Europe/London")] * 2
+    once = replace(london, window=Window(one_off=True))
+    assert at(NOON, once).clock_changes == ()
+    assert at(NOON, Times(rule=Clocked(at=NOON), policy=Policy())).clock_changes == ()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("minutes", [45, 60, 59, 61, 180])
+@pytest.mark.parametrize("minute", ["30", "0", "59"])
+@pytest.mark.parametrize("jitter", [timedelta(0), timedelta(minutes=40)])
+def test_saving_does_what_the_preview_said(minutes: int, minute: str, jitter: timedelta) -> None:
+    now = NOON + timedelta(minutes=minutes)
+    with time_machine.travel(NOON, tick=False):
+        schedule = hourly()
+    with time_machine.travel(now, tick=False):
+        new = Times(rule=cron(f"{minute} * * * *"), policy=Policy(jitter=jitter))
+        said = preview(new, now=now, old=standing_of(schedule.pk))
+        # As the form does it, so that the ledger sees the new times and the new policy together.
+        SchedulePolicy.objects.filter(pk=schedule.pk).update(jitter=jitter)
+        schedule.crontab = CrontabSchedule.objects.create(minute=minute, timezone=ZoneInfo("UTC"))
+        schedule.save()
+    row = NextSlot.objects.get()
+    queued = Run.objects.filter(status=Status.QUEUED).order_by("scheduled_for")
+    assert tuple(run.scheduled_for for run in queued) == said.started
+    assert (row.slot, row.due_at) == (said.next_slot, said.due_at)

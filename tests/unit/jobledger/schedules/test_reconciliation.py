@@ -1,0 +1,270 @@
+"""Next slots follow the schedules: by signal at once, and without one at the next pass."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+import time_machine
+from django.core.management import call_command
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from jobledger.models import NextSlot, Pause, SchedulePolicy
+from jobledger.schedules import reconciliation as following
+from jobledger.schedules.reconciliation import Reconciliation
+from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """The moment at which every save of these tests happens."""
+    with time_machine.travel(NOON + MINUTE, tick=False):
+        yield
+
+
+def reconcile() -> None:
+    passes = Reconciliation()
+    while not passes.step():
+        pass
+
+
+def test_a_new_schedule_has_a_policy_and_its_next_slot() -> None:
+    schedule = hourly()
+    assert schedule.policy.misfire == "once"
+    row = NextSlot.objects.get(schedule=schedule)
+    assert (row.slot, row.due_at, row.handled_until) == (NOON + HOUR, NOON + HOUR, NOON + MINUTE)
+
+
+def test_an_edit_of_the_times_moves_the_next_slot_at_once() -> None:
+    schedule = hourly()
+    schedule.crontab.minute = "30"
+    schedule.crontab.save()
+    assert NextSlot.objects.get().slot == NOON + 30 * MINUTE
+
+
+def test_editing_to_an_earlier_time_of_day_does_not_fire_at_once() -> None:
+    schedule = hourly()
+    schedule.crontab.hour = "8"
+    schedule.crontab.save()
+    assert NextSlot.objects.get().slot == NOON + 20 * HOUR
+
+
+def test_a_start_time_in_the_future_is_waited_for() -> None:
+    hourly(start_time=NOON + timedelta(days=2))
+    assert NextSlot.objects.get().slot == NOON + timedelta(days=2)
+
+
+def test_an_edit_of_the_options_changes_nothing_about_the_times() -> None:
+    schedule = wound_back(hourly(), NOON - MINUTE)
+    before = NextSlot.objects.get().handled_until
+    schedule.kwargs = '{"level": 2}'
+    schedule.description = "new"
+    with time_machine.travel(NOON - MINUTE, tick=False):
+        schedule.save()
+    assert NextSlot.objects.get().handled_until == before
+
+
+def test_switching_off_removes_the_next_slot_and_on_again_counts_from_now() -> None:
+    schedule = hourly()
+    schedule.enabled = False
+    schedule.save()
+    assert not NextSlot.objects.exists()
+    with time_machine.travel(NOON + 5 * HOUR + MINUTE, tick=False):
+        schedule.enabled = True
+        schedule.save()
+    assert NextSlot.objects.get().slot == NOON + 6 * HOUR
+
+
+def test_switching_off_keeps_when_the_schedule_last_ran() -> None:
+    schedule = hourly()
+    PeriodicTask.objects.update(last_run_at=NOON)
+    schedule.refresh_from_db()
+    schedule.enabled = False
+    schedule.save()
+    schedule.refresh_from_db()
+    assert schedule.last_run_at == NOON
+
+
+def test_a_deleted_schedule_leaves_nothing() -> None:
+    schedule = hourly()
+    Pause.objects.create(schedule=schedule)
+    schedule.delete()
+    assert (NextSlot.objects.count(), SchedulePolicy.objects.count(), Pause.objects.count()) == (0, 0, 0)
+
+
+def test_a_policys_change_is_followed() -> None:
+    schedule = hourly()
+    schedule.policy.jitter = 10 * MINUTE
+    schedule.policy.save()
+    row = NextSlot.objects.get()
+    assert row.due_at is not None
+    assert row.slot is not None
+    assert row.slot < row.due_at < row.slot + 10 * MINUTE
+
+
+@pytest.mark.parametrize("until", [None, NOON + 8 * HOUR])
+@pytest.mark.parametrize("whole_service", [True, False])
+def test_a_lifted_pause_makes_beat_look_at_what_was_held(whole_service: bool, until: datetime | None) -> None:
+    schedule = hourly("held")
+    hourly("waiting")
+    pause = Pause.objects.create(
+        schedule=None if whole_service else schedule, since=NOON - HOUR, until=until, on_resume="once"
+    )
+    NextSlot.objects.filter(schedule=schedule).update(slot=NOON, due_at=until)
+    pause.until = NOON + MINUTE
+    pause.save()
+    due = dict(NextSlot.objects.values_list("schedule__name", "due_at"))
+    assert due == {"waiting": NOON + HOUR, "held": NOON + MINUTE}
+
+
+def test_a_deleted_pause_makes_beat_look_too() -> None:
+    pause = Pause.objects.create(schedule=hourly())
+    NextSlot.objects.update(slot=NOON, due_at=None)
+    pause.delete()
+    assert NextSlot.objects.get().due_at == NOON + MINUTE
+
+
+def test_an_update_that_sends_no_signal_is_found() -> None:
+    hourly()
+    CrontabSchedule.objects.update(minute="45")
+    assert NextSlot.objects.get().slot == NOON + HOUR
+    reconcile()
+    assert NextSlot.objects.get().slot == NOON + 45 * MINUTE
+
+
+def test_schedules_that_were_made_in_bulk_are_found() -> None:
+    crontab = hourly().crontab
+    PeriodicTask.objects.bulk_create(
+        [PeriodicTask(name=f"bulk {number}", task="probes.probe", crontab=crontab) for number in range(3)]
+    )
+    reconcile()
+    assert NextSlot.objects.filter(slot=NOON + HOUR).count() == 4
+    assert SchedulePolicy.objects.count() == 4
+
+
+def test_a_schedule_that_was_switched_off_by_update_is_found() -> None:
+    hourly()
+    PeriodicTask.objects.update(enabled=False)
+    reconcile()
+    assert not NextSlot.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "probes.gone"}, "there is no job or task 'probes.gone' any more"),
+        ({"kwargs": "{level"}, "kwargs: '{level' is not JSON"),
+        ({"args": "[1]"}, "args: a job takes its options by name"),
+    ],
+)
+def test_a_schedule_that_an_update_spoilt_is_broken_before_its_next_slot(
+    changes: dict[str, str], said: str
+) -> None:
+    spoilt, good = hourly("spoilt"), hourly("good")
+    PeriodicTask.objects.filter(pk=spoilt.pk).update(**changes)
+    reconcile()
+    assert said in NextSlot.objects.get(schedule=spoilt).broken
+    assert NextSlot.objects.get(schedule=good).broken == ""
+    PeriodicTask.objects.filter(pk=spoilt.pk).update(task="probes.probe", kwargs="{}", args="[]")
+    reconcile()
+    row = NextSlot.objects.get(schedule=spoilt)
+    assert (row.broken, row.slot) == ("", NOON + HOUR)
+
+
+def test_a_schedule_whose_task_the_code_has_no_more_is_broken_before_its_next_slot() -> None:
+    schedule = hourly()
+    PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.gone")
+    # As a process with older code, which still had the task, left it.
+    NextSlot.objects.update(work="probes.gone|[]|{}")
+    reconcile()
+    assert "there is no job or task" in NextSlot.objects.get().broken
+
+
+def test_a_change_of_the_options_moves_no_slot() -> None:
+    schedule = hourly()
+    before = NextSlot.objects.values("slot", "handled_until").get()
+    PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs='{"level": 2}')
+    reconcile()
+    assert NextSlot.objects.values("slot", "handled_until").get() == before
+    assert '"level": 2' in NextSlot.objects.get().work
+
+
+def test_a_pass_begins_every_so_often_and_goes_on_with_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SLICE", 1)
+    last = [hourly(f"{number}") for number in range(3)][-1]
+    reconciliation = following.Reconciliation()
+
+    def seconds_until_seen(since: int) -> int:
+        NextSlot.objects.filter(schedule=last).delete()
+        for second in range(since, since + 100):
+            reconciliation.keep_up(second)
+            if NextSlot.objects.filter(schedule=last).exists():
+                return second - since
+        raise AssertionError("never seen")
+
+    assert seconds_until_seen(0) == 2
+    # The pass that began at 0 is complete at 3; the next begins at 15.
+    assert seconds_until_seen(3) == 15 + 2 - 3
+    assert seconds_until_seen(18) == 30 + 2 - 18
+
+
+def test_while_beat_is_busy_a_pass_begins_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    reconciliation = following.Reconciliation()
+    steps: list[bool] = []
+    monkeypatch.setattr(reconciliation, "step", lambda: steps.append(True))
+
+    def begins(second: int) -> bool:
+        steps.clear()
+        reconciliation.keep_up(second, is_busy=second < 130)
+        return bool(steps)
+
+    # Between passes 15 seconds, and 2 more while it is busy.
+    assert [second for second in range(100, 149) if begins(second)] == [102, 119, 134]
+
+
+def test_a_policy_that_was_deleted_is_made_again() -> None:
+    hourly()
+    SchedulePolicy.objects.all().delete()
+    reconcile()
+    assert SchedulePolicy.objects.count() == 1
+
+
+def test_what_is_in_step_is_left_alone() -> None:
+    hourly()
+    wound_back(PeriodicTask.objects.get(), NOON - HOUR)
+    reconcile()
+    assert NextSlot.objects.get().handled_until == NOON - HOUR
+
+
+def test_a_pass_goes_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SLICE", 2)
+    for number in range(5):
+        hourly(f"schedule {number}")
+    CrontabSchedule.objects.update(minute="45")
+    passes = Reconciliation()
+    assert [passes.step() for _ in range(3)] == [False, False, True]
+    assert NextSlot.objects.filter(slot=NOON + 45 * MINUTE).count() == 5
+
+
+def test_a_fixture_is_loaded_and_followed_later(tmp_path: object) -> None:
+    hourly()
+    path = f"{tmp_path}/schedules.json"
+    models = ["django_celery_beat.crontabschedule", "django_celery_beat.periodictask"]
+    call_command("dumpdata", *models, output=path, verbosity=0)
+    PeriodicTask.objects.all().delete()
+    call_command("loaddata", path, verbosity=0)
+    reconcile()
+    assert NextSlot.objects.get().slot == NOON + HOUR
+
+
+def test_an_empty_zone_breaks_its_schedule_and_no_other() -> None:
+    odd = hourly("odd")
+    good = hourly("good")
+    CrontabSchedule.objects.filter(pk=odd.crontab_id).update(timezone="")
+    reconcile()
+    assert "the time zone is empty" in NextSlot.objects.get(schedule=odd).broken
+    assert NextSlot.objects.get(schedule=good).slot == NOON + HOUR

@@ -1,0 +1,259 @@
+"""A tick records, publishes and says when the next is needed; nothing that is away ends beat."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from celery import current_app
+from django.db import OperationalError
+from django_celery_beat.models import PeriodicTask
+from pytest_django import Settings
+
+from jobledger.models import NextSlot, Run, Trigger
+from jobledger.runs.publishing import published as publishing
+from jobledger.runs.publishing import publisher
+from jobledger.schedules import ledger
+from jobledger.schedules.scheduler import REST_SECONDS, Scheduler
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
+
+# Beat runs outside any transaction: it drops connections that it finds in one.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """The moment of the ticks."""
+    with time_machine.travel(NOON + timedelta(seconds=1), tick=False):
+        yield
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The runs that were given to the broker."""
+    given: list[Run] = []
+
+    def give(runs: list[Run]) -> list[Run]:
+        given.extend(runs)
+        return runs
+
+    monkeypatch.setattr(publisher, "give", give)
+    return given
+
+
+@pytest.fixture
+def scheduler() -> Scheduler:
+    """As beat makes it."""
+    return Scheduler(app=current_app)
+
+
+def test_a_tick_records_and_publishes_what_is_due(scheduler: Scheduler, published: list[Run]) -> None:
+    hourly(handled_until=NOON - MINUTE)
+    scheduler.tick()
+    assert published == [Run.objects.get()]
+
+
+def test_django_celery_beats_own_figures_are_kept(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedules = [hourly(f"{number}", handled_until=NOON - MINUTE) for number in range(2)]
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    figures = PeriodicTask.objects.order_by("pk").values_list("last_run_at", "total_run_count")
+    scheduler.tick()
+    # A full batch: there is more to do than to count.
+    assert list(figures.all()) == [(None, 0)] * 2
+    scheduler.tick()
+    scheduler.tick()
+    assert list(figures.all()) == [(NOON + timedelta(seconds=1), 1)] * len(schedules)
+
+
+def test_a_beat_that_ends_writes_the_figures_that_are_left(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hourly(handled_until=NOON - MINUTE)
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    scheduler.tick()
+    scheduler.close()
+    assert PeriodicTask.objects.get().total_run_count == 1
+
+
+def test_while_thousands_are_due_it_is_noted_later_that_they_were_published(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    for number in range(3):
+        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
+    scheduler.tick()
+    assert (len(published), Run.objects.filter(publish_count=1).count()) == (2, 0)
+    scheduler.tick()
+    assert (len(published), Run.objects.filter(publish_count=1).count()) == (3, 3)
+
+
+@pytest.mark.parametrize("pressing", ["LONGEST_WAIT_SECONDS", "MOST"])
+def test_but_not_much_later(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch, pressing: str
+) -> None:
+    monkeypatch.setattr(publishing, pressing, 0)
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    hourly(handled_until=NOON - MINUTE)
+    scheduler.tick()
+    assert Run.objects.get().publish_count == 1
+
+
+def test_a_signal_in_the_middle_of_a_tick_does_not_write_beside_its_queries(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    counts = PeriodicTask.objects.filter(pk=schedule.pk).values_list("total_run_count", flat=True)
+
+    def give(runs: list[Run]) -> list[Run]:
+        # As Celery's own handler of SIGTERM does.
+        scheduler.sync()
+        assert counts.get() == 0
+        raise SystemExit
+
+    monkeypatch.setattr(publisher, "give", give)
+    with pytest.raises(SystemExit):
+        scheduler.tick()
+    scheduler.sync()
+    assert counts.get() == 1
+
+
+def test_a_beat_that_ends_notes_what_is_left(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BATCH", 1)
+    hourly(handled_until=NOON - MINUTE)
+    scheduler.tick()
+    scheduler.sync()
+    assert Run.objects.get().publish_count == 1
+
+
+def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, published: list[Run]) -> None:
+    hourly()
+    NextSlot.objects.update(due_at=NOON + timedelta(seconds=1.25))
+    assert scheduler.tick() == pytest.approx(0.25)
+
+
+def test_beat_sleeps_a_second_at_most(scheduler: Scheduler, published: list[Run]) -> None:
+    assert scheduler.tick() == 1.0
+
+
+def test_what_somebody_else_holds_is_not_looked_at_without_a_pause(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hourly(handled_until=NOON - MINUTE)
+    # As where another beat has the row locked, which is then passed over.
+    monkeypatch.setattr(ledger, "record_due", lambda now: ledger.Recorded(due_count=0, queued=[]))
+    assert scheduler.tick() == REST_SECONDS
+
+
+def test_runs_that_a_broker_did_not_take_are_not_looked_at_without_a_pause(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(runs: list[Run]) -> None:
+        raise publisher.BrokerDownError("refused")
+
+    monkeypatch.setattr(publisher, "give", refuse)
+    Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
+    assert scheduler.tick() == REST_SECONDS
+
+
+def test_a_full_batch_is_followed_by_another_at_once(
+    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BATCH", 2)
+    for number in range(3):
+        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
+    assert scheduler.tick() == 0.0
+    assert len(published) == 2
+
+
+def test_a_broker_that_is_away_is_logged_once_and_slots_go_on_being_recorded(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(runs: list[Run]) -> None:
+        raise publisher.BrokerDownError("ConnectionError: refused")
+
+    monkeypatch.setattr(publisher, "give", refuse)
+    for number in range(2):
+        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
+        scheduler._publish_at = 0.0
+        scheduler.tick()
+    assert Run.objects.filter(status="queued").count() == 2
+    assert caplog.text.count("Waiting for the broker: ConnectionError: refused") == 1
+
+
+def test_a_broker_that_refused_is_left_alone_for_a_while(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[Any] = []
+
+    def refuse(runs: list[Run]) -> None:
+        attempts.append(runs)
+        raise publisher.BrokerDownError("refused")
+
+    monkeypatch.setattr(publisher, "give", refuse)
+    for _ in range(3):
+        scheduler.tick()
+    assert len(attempts) == 1
+
+
+def test_a_database_that_is_away_is_logged_once_and_waited_for(
+    scheduler: Scheduler,
+    published: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(now: Any) -> None:
+        raise OperationalError("the connection is closed")
+
+    with monkeypatch.context() as away:
+        away.setattr(ledger, "record_due", refuse)
+        assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
+    caplog.set_level("INFO")
+    scheduler.tick()
+    assert caplog.text.count("Waiting for the database: the connection is closed") == 1
+    assert caplog.text.count("The database is back") == 1
+
+
+def test_a_tick_that_the_database_refused_leaves_no_connection_open(
+    scheduler: Scheduler, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "db.sqlite3")
+    with in_a_file(path), garbage_left():
+        with locked(path):
+            scheduler.tick()
+        assert path not in open_files()
+
+
+def test_a_tick_shows_that_beat_lives_and_one_without_database_does_not(
+    scheduler: Scheduler,
+    published: list[Run],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.HEALTH_DIR = str(tmp_path)
+
+    def refuse(now: Any) -> None:
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as away:
+        away.setattr(ledger, "record_due", refuse)
+        scheduler.tick()
+    assert not (tmp_path / "beat").exists()
+    scheduler.tick()
+    assert (tmp_path / "beat").exists()
+
+
+def test_edits_without_a_signal_are_noticed(scheduler: Scheduler, published: list[Run]) -> None:
+    hourly()
+    NextSlot.objects.all().delete()
+    scheduler.tick()
+    assert NextSlot.objects.count() == 1

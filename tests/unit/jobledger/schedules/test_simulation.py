@@ -1,0 +1,226 @@
+"""Replays by example: 1 May 2026, in UTC."""
+
+import tracemalloc
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobledger.schedules.planning.planning import Misfire, Pause, PausedSlots, Policy, jitter_delay
+from jobledger.schedules.rules.slots import RESOLUTION, Cron, Rule, Window, count_slots, slots_between
+from jobledger.schedules.simulation import SimulatedSlot, simulate
+from tests.unit.jobledger.schedules.times import cron, every, shown, utc
+
+HOURLY = cron("0 * * * *")
+ONCE = Policy()
+Span = tuple[datetime, datetime]
+
+
+def at(time: str) -> datetime:
+    return utc(f"2026-05-01 {time}")
+
+
+def down(since: str, until: str) -> Span:
+    return at(since), at(until)
+
+
+def pause(since: str, until: str | None, on_resume: PausedSlots = PausedSlots.SKIP) -> Pause:
+    return Pause(
+        since=at(since), until=None if until is None else at(until), reason="move", on_resume=on_resume
+    )
+
+
+def replayed(
+    *downtimes: Span,
+    rule: Rule = HOURLY,
+    policy: Policy = ONCE,
+    window: Window | None = None,
+    pauses: tuple[Pause, ...] = (),
+    end: str = "16:00",
+) -> list[str]:
+    slots = simulate(
+        rule=rule,
+        policy=policy,
+        window=window or Window(),
+        pauses=pauses,
+        identity="x",
+        start=at("12:00"),
+        end=at(end),
+        downtimes=downtimes,
+    )
+    return [told(slot) for slot in slots]
+
+
+def told(slot: SimulatedSlot) -> str:
+    dropped = f" +{slot.dropped}" if slot.dropped else ""
+    started = f" at {slot.started_at:%H:%M:%S}" if slot.started_at else ""
+    return f"{slot.scheduled_for:%H:%M} {slot.verdict}{dropped}{started}"
+
+
+def test_the_beginning_of_the_span_is_in_it_and_its_end_is_not() -> None:
+    assert replayed(end="14:00") == ["12:00 run at 12:00:00", "13:00 run at 13:00:00"]
+
+
+def test_what_passed_in_a_downtime_is_accounted_for_at_its_end() -> None:
+    assert replayed(down("12:30", "14:30")) == [
+        "12:00 run at 12:00:00",
+        "13:00 missed",
+        "14:00 run at 14:30:00",
+        "15:00 run at 15:00:00",
+    ]
+
+
+def test_downtimes_may_touch_overlap_and_come_in_any_order() -> None:
+    slots = replayed(down("13:30", "14:10"), down("14:10", "14:20"), down("12:30", "13:40"))
+    assert slots[1:3] == ["13:00 missed", "14:00 run at 14:20:00"]
+
+
+def test_a_downtime_at_the_beginning_delays_the_first_look() -> None:
+    assert replayed(down("11:00", "12:30"), end="13:00") == ["12:00 run at 12:30:00"]
+
+
+def test_what_happens_after_the_end_to_a_slot_of_the_span_is_told() -> None:
+    assert replayed(down("15:30", "16:40"), rule=cron("45 * * * *"), end="16:00")[-1] == (
+        "15:45 run at 16:40:00"
+    )
+
+
+@pytest.mark.parametrize(
+    ("misfire", "expected"),
+    [
+        (Misfire.SKIP, ["13:00 missed", "14:00 missed"]),
+        (Misfire.ONCE, ["13:00 missed", "14:00 run at 14:30:00"]),
+        (Misfire.ALL, ["13:00 run at 14:30:00", "14:00 run at 14:30:00"]),
+    ],
+)
+def test_the_misfire_policy_decides_after_a_downtime(misfire: Misfire, expected: list[str]) -> None:
+    assert replayed(down("12:30", "14:30"), policy=Policy(misfire=misfire))[1:3] == expected
+
+
+def test_slots_in_a_pause_are_skipped() -> None:
+    slots = replayed(pauses=(pause("12:30", "14:30"),))
+    assert slots[1:] == ["13:00 skipped", "14:00 skipped", "15:00 run at 15:00:00"]
+
+
+def test_the_latest_of_a_pause_runs_at_its_end() -> None:
+    slots = replayed(pauses=(pause("12:30", "14:30", PausedSlots.RUN_ONCE),))
+    assert slots[1:] == ["13:00 skipped", "14:00 run at 14:30:00", "15:00 run at 15:00:00"]
+
+
+def test_a_slot_held_for_ever_is_told_as_held() -> None:
+    paused = (pause("11:00", None, PausedSlots.RUN_ONCE),)
+    assert replayed(pauses=paused, window=Window(one_off=True)) == ["12:00 held"]
+
+
+def test_a_one_off_schedule_has_one_slot() -> None:
+    assert replayed(window=Window(one_off=True)) == ["12:00 run at 12:00:00"]
+
+
+def test_an_expired_schedule_has_no_more_slots() -> None:
+    assert replayed(window=Window(expires=at("13:00"))) == ["12:00 run at 12:00:00"]
+
+
+def test_a_schedule_without_slots_in_the_span_is_silent() -> None:
+    assert replayed(rule=cron("0 0 1 1 *")) == []
+
+
+def test_jitter_shows_in_the_start() -> None:
+    policy = Policy(jitter=timedelta(minutes=30))
+    start = at("12:00") + jitter_delay(policy.jitter, "x")
+    assert replayed(policy=policy, end="13:00") == [f"12:00 run at {start:%H:%M:%S}"]
+
+
+def test_a_skipped_slot_says_when_that_was_decided() -> None:
+    spans = [down("12:30", "14:30")]
+    slots = simulate(
+        rule=HOURLY, policy=ONCE, identity=1, start=at("12:30"), end=at("14:00"), downtimes=spans
+    )
+    assert [(slot.decided_at, slot.started_at) for slot in slots] == [(at("14:30"), None)]
+
+
+def test_a_naive_moment_is_a_mistake_at_once() -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        simulate(
+            rule=HOURLY,
+            policy=ONCE,
+            identity=1,
+            start=at("12:00").replace(tzinfo=None),
+            end=at("13:00"),
+        )
+
+
+def test_the_autumn_night_is_replayed_by_the_wall_clock() -> None:
+    slots = simulate(
+        rule=cron("30 1 * * *", "Europe/London"),
+        policy=ONCE,
+        identity=1,
+        start=utc("2026-10-24"),
+        end=utc("2026-10-27"),
+    )
+    assert shown([slot.scheduled_for for slot in slots], "Europe/London") == [
+        "2026-10-24T01:30+01:00",
+        "2026-10-25T01:30+01:00",
+        "2026-10-26T01:30+00:00",
+    ]
+
+
+def test_a_long_replay_is_lazy_and_keeps_nothing() -> None:
+    slots = simulate(rule=every(seconds=1), policy=ONCE, identity=1, start=at("00:00"), end=utc("2126-05-01"))
+    list(islice(slots, 200))
+    tracemalloc.start()
+    list_nothing(islice(slots, 2000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def list_nothing(slots: Iterator[SimulatedSlot]) -> None:
+    for _ in slots:
+        pass
+
+
+OFFSETS = st.integers(0, 3 * 24 * 60).map(lambda minutes: at("00:00") + timedelta(minutes=minutes))
+SPANS = st.tuples(OFFSETS, OFFSETS).map(lambda pair: (min(pair), max(pair)))
+CRONS = st.sampled_from(["*/5 * * * *", "0 * * * *", "30 1 * * *"]).map(cron)
+
+
+@settings(max_examples=20)
+@given(CRONS, st.sampled_from(Misfire), st.lists(SPANS, max_size=3))
+def test_each_slot_of_the_span_is_told_once_and_in_order(
+    rule: Cron, misfire: Misfire, downtimes: list[Span]
+) -> None:
+    start, end = at("00:00"), at("00:00") + timedelta(days=4)
+    slots = list(
+        simulate(
+            rule=rule,
+            policy=Policy(misfire=misfire),
+            identity=1,
+            start=start,
+            end=end,
+            downtimes=downtimes,
+        )
+    )
+    moments = [slot.scheduled_for for slot in slots]
+    assert moments == sorted(set(moments))
+    assert set(moments) <= set(slots_between(rule, start - RESOLUTION, end - RESOLUTION))
+    total = sum(1 + slot.dropped for slot in slots)
+    assert total == count_slots(rule, start - RESOLUTION, end - RESOLUTION)
+
+
+@settings(max_examples=20)
+@given(CRONS, st.lists(SPANS, max_size=3))
+def test_nothing_is_decided_while_beat_is_down(rule: Cron, downtimes: list[Span]) -> None:
+    slots = simulate(
+        rule=rule,
+        policy=ONCE,
+        identity=1,
+        start=at("00:00"),
+        end=at("00:00") + timedelta(days=2),
+        downtimes=downtimes,
+    )
+    for slot in slots:
+        assert slot.decided_at >= slot.scheduled_for
+        assert not any(since <= slot.decided_at < until for since, until in downtimes)

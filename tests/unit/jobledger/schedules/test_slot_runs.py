@@ -1,0 +1,51 @@
+"""What a schedule starts is read from its row, in which anything may stand."""
+
+from datetime import timedelta
+
+import pytest
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.models import NextSlot, Run
+from jobledger.schedules import ledger, slot_runs
+from jobledger.schedules.slot_runs import BrokenScheduleError
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+NUL = '{"words": ["a\\u0000b"]}'
+NO_NUMBER = '{"level": NaN}'
+HALF_A_CHARACTER = '{"words": ["\\ud800"]}'
+TOO_DEEP = '{"words": ' + "[" * 2000 + "]" * 2000 + "}"
+
+
+def test_a_nul_character_is_made_readable() -> None:
+    assert slot_runs.work_of(hourly(kwargs=NUL)).options == {"words": ["a␀b"]}
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "reason"),
+    [
+        ("kwargs", NO_NUMBER, "NaN is no number in JSON"),
+        ("kwargs", '{"level": -Infinity}', "-Infinity is no number in JSON"),
+        ("kwargs", HALF_A_CHARACTER, "a lone surrogate"),
+        ("kwargs", TOO_DEEP, "nested more than 50 levels deep"),
+        ("kwargs", "{", "is not JSON that can be stored"),
+        ("kwargs", "[]", "is not an object"),
+        ("args", "[NaN]", "NaN is no number in JSON"),
+        ("args", "{}", "is not a list"),
+    ],
+)
+def test_what_cannot_be_stored_breaks_the_schedule(field: str, text: str, reason: str) -> None:
+    with pytest.raises(BrokenScheduleError, match=f"^{field}: .*{reason}"):
+        slot_runs.work_of(hourly("odd", handled_until=None, **{field: text}))
+
+
+def test_what_cannot_be_stored_stops_no_other_schedule() -> None:
+    stored = {"nul": NUL, "no number": NO_NUMBER, "half": HALF_A_CHARACTER, "deep": TOO_DEEP, "good": "{}"}
+    for name, kwargs in stored.items():
+        schedule = hourly(name, handled_until=NOON - timedelta(minutes=1))
+        # Past whoever would look at it when it is saved.
+        PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs=kwargs)
+    ledger.record_due(NOON)
+    assert {run.schedule_name for run in Run.objects.all()} == {"nul", "good"}
+    assert NextSlot.objects.exclude(broken="").count() == 3

@@ -1,0 +1,131 @@
+"""Times are kept in rows that schedules may share; nothing moves with a schedule but itself."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.rules.slots import Clocked, Cron, Interval, RuleError
+from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, OneMoment, StoredTimes, SunTimes
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+LONDON = ZoneInfo("Europe/London")
+NIGHTLY = CronTimes(expression="30 3 * * mon-fri", zone=LONDON)
+ALL_KINDS: list[StoredTimes] = [
+    NIGHTLY,
+    IntervalTimes(every=5, period="minutes"),
+    OneMoment(at=datetime(2026, 12, 1, 3, tzinfo=UTC)),
+    SunTimes(event="sunset", latitude=Decimal("51.5"), longitude=Decimal("-0.12")),
+]
+
+
+def given(schedule: PeriodicTask, times: StoredTimes) -> PeriodicTask:
+    stored_schedules.put(schedule, times)
+    schedule.save()
+    return PeriodicTask.objects.get(pk=schedule.pk)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("times", ALL_KINDS)
+def test_times_are_read_as_they_were_put(times: StoredTimes) -> None:
+    assert stored_schedules.of(given(hourly(), times)) == times
+
+
+@pytest.mark.django_db
+def test_editing_one_schedule_never_moves_another() -> None:
+    one = hourly()
+    other = PeriodicTask.objects.create(name="other", task="probes.probe", crontab=one.crontab)
+    given(one, NIGHTLY)
+    other.refresh_from_db()
+    assert (other.crontab.minute, CrontabSchedule.objects.count()) == ("0", 2)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("times", ALL_KINDS)
+def test_equal_times_share_a_row(times: StoredTimes) -> None:
+    for name in ("one", "other"):
+        given(hourly(name), times)
+    models = (CrontabSchedule, IntervalSchedule, ClockedSchedule, SolarSchedule)
+    # Beside the two that the schedules had at first.
+    assert sum(model.objects.count() for model in models) == 3
+
+
+@pytest.mark.django_db
+def test_times_that_stay_keep_their_row() -> None:
+    CrontabSchedule.objects.create(minute="0", timezone=ZoneInfo("UTC"))
+    schedule = hourly()
+    row = schedule.crontab_id
+    assert given(schedule, CronTimes(expression="0 * * * *", zone=ZoneInfo("UTC"))).crontab_id == row
+
+
+@pytest.mark.django_db
+def test_blanks_in_a_field_are_no_difference() -> None:
+    schedule = hourly(minute="0, 30")
+    row = schedule.crontab_id
+    assert given(schedule, CronTimes(expression="0,30 * * * *", zone=ZoneInfo("UTC"))).crontab_id == row
+
+
+def test_a_field_that_is_empty_can_be_read_and_is_no_cron() -> None:
+    schedule = PeriodicTask(crontab=CrontabSchedule(pk=1, minute="", timezone=LONDON))
+    times = stored_schedules.of(schedule)
+    assert times == CronTimes(expression="? * * * *", zone=LONDON)
+    with pytest.raises(RuleError, match="minute"):
+        stored_schedules.rule_from(times, NOON)
+
+
+@pytest.mark.django_db
+def test_the_same_times_in_another_zone_are_others() -> None:
+    schedule = given(hourly(), CronTimes(expression="0 * * * *", zone=LONDON))
+    assert (CrontabSchedule.objects.count(), schedule.crontab.timezone) == (2, LONDON)
+
+
+@pytest.mark.django_db
+def test_a_macro_is_stored_as_what_it_stands_for() -> None:
+    times = given(hourly(), CronTimes(expression="@daily", zone=LONDON))
+    assert stored_schedules.of(times) == CronTimes(expression="0 0 * * *", zone=LONDON)
+
+
+@pytest.mark.django_db
+def test_a_schedule_has_one_kind_of_times_and_loses_no_row() -> None:
+    schedule = given(hourly(), IntervalTimes(every=1, period="hours"))
+    assert (schedule.crontab, CrontabSchedule.objects.count()) == (None, 1)
+
+
+@pytest.mark.django_db
+def test_one_moment_is_taken_once() -> None:
+    assert given(hourly(), OneMoment(at=NOON)).one_off
+
+
+def test_times_are_rules() -> None:
+    rules = [stored_schedules.rule_from(times, NOON) for times in ALL_KINDS[:3]]
+    assert [type(rule) for rule in rules] == [Cron, Interval, Clocked]
+
+
+@pytest.mark.parametrize(
+    ("times", "field"),
+    [
+        (CronTimes(expression="30 25 * * *", zone=LONDON), "hour"),
+        (CronTimes(expression="30 3 * *", zone=LONDON), "expression"),
+        (CronTimes(expression=f"{'1,' * 200}1 3 * * *", zone=LONDON), "minute"),
+        (IntervalTimes(every=10**12, period="days"), "every"),
+        (IntervalTimes(every=1, period="lightyears"), "every"),
+        (SunTimes(event="sunset", latitude=Decimal(91), longitude=Decimal(0)), "latitude"),
+    ],
+)
+def test_impossible_times_say_which_field_is_wrong(times: StoredTimes, field: str) -> None:
+    with pytest.raises(RuleError) as raised:
+        stored_schedules.rule_from(times, NOON)
+    assert raised.value.field == field
+
+
+def test_a_schedule_without_times_has_none() -> None:
+    assert stored_schedules.of(PeriodicTask()) is None

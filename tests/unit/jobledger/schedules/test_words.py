@@ -1,0 +1,166 @@
+"""Cron in plain language."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.utils import timezone
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger.schedules.rules.slots import Clocked, RuleError, Solar
+from jobledger.schedules.words import described, in_words, length_words, needs_zone, rule_words
+from tests.unit.jobledger.schedules.times import cron, every
+
+LONDON = ZoneInfo("Europe/London")
+
+
+def crontab(**fields: str) -> CrontabSchedule:
+    return CrontabSchedule(pk=1, timezone=LONDON, **fields)
+
+
+def test_a_crontab_is_said_with_its_zone() -> None:
+    schedule = PeriodicTask(crontab=crontab(minute="0", hour="3", day_of_week="1-5"))
+    assert described(schedule) == "every weekday at 03:00 Europe/London"
+
+
+def test_a_crontab_that_is_alike_everywhere_is_said_without() -> None:
+    assert described(PeriodicTask(crontab=crontab(minute="*/5"))) == "every 5 minutes"
+
+
+def test_a_crontab_that_cannot_be_evaluated_is_shown_as_it_was_written() -> None:
+    schedule = PeriodicTask(crontab=crontab(minute="0", hour="25"))
+    assert described(schedule) == "0 25 * * * Europe/London"
+
+
+@pytest.mark.parametrize(
+    ("count", "period", "words"),
+    [
+        (1, "hours", "every hour"),
+        (90, "seconds", "every 90 seconds"),
+        (300, "seconds", "every 5 minutes"),
+        (14, "days", "every 2 weeks"),
+        (10, "lightyears", "every 10 lightyears"),
+        (0, "seconds", "every 0:00:00"),
+    ],
+)
+def test_an_interval_is_said_in_the_largest_unit_that_fits(count: int, period: str, words: str) -> None:
+    schedule = PeriodicTask(interval=IntervalSchedule(pk=1, every=count, period=period))
+    assert described(schedule) == words
+
+
+def test_one_moment_is_said_in_the_current_zone() -> None:
+    moment = datetime(2026, 7, 1, 2, 0, tzinfo=UTC)
+    schedule = PeriodicTask(clocked=ClockedSchedule(pk=1, clocked_time=moment), one_off=True)
+    with timezone.override(LONDON):
+        assert described(schedule) == "once on 2026-07-01 03:00 Europe/London"
+
+
+def test_a_schedule_that_is_switched_off_after_its_next_slot_says_so() -> None:
+    schedule = PeriodicTask(crontab=crontab(minute="0", hour="3"), one_off=True)
+    assert described(schedule) == "every day at 03:00 Europe/London, only the next time"
+
+
+def test_the_sun_is_said_with_its_place() -> None:
+    solar = SolarSchedule(pk=1, event="dawn_civil", latitude=51.5, longitude=-0.1)
+    assert described(PeriodicTask(solar=solar)) == "every day at civil dawn at 51.5° N, 0.1° W"
+
+
+def test_a_schedule_without_times_says_so() -> None:
+    assert described(PeriodicTask()) == "no times"
+
+
+def test_rules_have_the_same_words() -> None:
+    at = datetime(2026, 12, 1, 3, 0, 5, tzinfo=UTC)
+    rules = (cron("0 3 * * *", "Europe/London"), every(minutes=5), Clocked(at=at))
+    sun = Solar(event="solar_noon", latitude=-1, longitude=1)
+    assert [rule_words(rule, ZoneInfo("UTC")) for rule in (*rules, sun)] == [
+        "every day at 03:00 Europe/London",
+        "every 5 minutes",
+        "once on 2026-12-01 03:00:05 UTC",
+        "every day at solar noon at 1° S, 1° E",
+    ]
+
+
+def test_a_length_that_is_no_whole_second_is_shown_as_it_is() -> None:
+    assert length_words(timedelta(milliseconds=1500)) == "every 0:00:01.500000"
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("0 3 * * 1-5", "every weekday at 03:00"),
+        ("0 3 * * mon-fri", "every weekday at 03:00"),
+        ("0 3 * * *", "every day at 03:00"),
+        ("@daily", "every day at 00:00"),
+        ("0 3 * * 0-6", "every day at 03:00"),
+        ("0 3,15 * * 7", "every Sunday at 03:00 and 15:00"),
+        ("5 3 * * 6,0", "every Saturday and Sunday at 03:05"),
+        ("5 3 * * fri-mon", "every Monday, Friday, Saturday and Sunday at 03:05"),
+        ("* * * * *", "every minute"),
+        ("*/5 * * * *", "every 5 minutes"),
+        ("0,20,40 * * * *", "every 20 minutes"),
+        ("0 * * * *", "every hour"),
+        ("15 * * * *", "every hour at 15 minutes past"),
+        ("0 */6 * * *", "every 6 hours"),
+        ("30 */2 * * *", "every 2 hours at 30 minutes past"),
+        ("*/10 * * * 1-5", "every 10 minutes, every weekday"),
+        ("30 2 1 * *", "at 02:30 on the 1st of every month"),
+        ("30 2 2,22,23 * *", "at 02:30 on the 2nd, 22nd and 23rd of every month"),
+        ("30 2 11-13 * *", "at 02:30 on the 11th, 12th and 13th of every month"),
+    ],
+)
+def test_usual_expressions_are_said_as_people_say_them(expression: str, words: str) -> None:
+    assert in_words(expression) == words
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("0 0 1,15 * 1", "at 00:00 on the first and the 15th day of month and on Monday"),
+        ("0 0 */2 * 1", "if it's on Monday"),
+        ("*/15 8-17 * * 1-5", "from 08:00 through 17:59 on Monday through Friday"),
+        ("*/7 * * * *", "every seventh minute of every hour"),
+        ("0 9 L * *", "at 09:00 on the last day of every month"),
+        ("0 9 * * 5L", "at 09:00 on the last Friday of the month"),
+        ("0 9 * * 1#2", "at 09:00 on the second Monday of the month"),
+        ("0 9 22 3 *", "at 09:00 on March 22"),
+        ("0 9 22,31 3 *", "the 22nd and the 31st day of month in March"),
+        ("0 12,18 * 6 *", "at 12:00 and 18:00 every day in June"),
+    ],
+)
+def test_all_others_are_said_too(expression: str, words: str) -> None:
+    assert words in in_words(expression)
+
+
+@pytest.mark.parametrize("expression", ["*/5 * * * *", "* * * * *", "0 * * * *", "*/7 * * * *"])
+def test_what_names_neither_hour_nor_day_needs_no_zone(expression: str) -> None:
+    assert not needs_zone(expression)
+
+
+@pytest.mark.parametrize("expression", ["*/5 8 * * *", "*/5 * * * 1", "0 3 * * *", "0 * 1 * *", "0 * * 6 *"])
+def test_what_the_clock_decides_needs_its_zone(expression: str) -> None:
+    assert needs_zone(expression)
+
+
+def test_an_expression_that_is_no_cron_is_refused() -> None:
+    with pytest.raises(RuleError, match="hour: 25"):
+        in_words("0 25 * * *")
+
+
+@given(
+    minute=st.sampled_from(["*", "0", "*/7", "1-5", "7-59/15", "50-10"]),
+    hour=st.sampled_from(["*", "0", "22-2", "*/5", "1,2,3,4,5,6"]),
+    day=st.sampled_from(["*", "L", "LW", "1-7", "*/3", "21"]),
+    month=st.sampled_from(["*", "nov-feb", "6"]),
+    weekday=st.sampled_from(["*", "mon", "5L", "mon#2,3", "fri-mon", "*/2"]),
+)
+def test_every_expression_has_words(minute: str, hour: str, day: str, month: str, weekday: str) -> None:
+    assert in_words(f"{minute} {hour} {day} {month} {weekday}")

@@ -1,0 +1,23 @@
+"""Builders for tests: moments and rules in few words."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from jobledger.schedules.rules.slots import Cron, Interval
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def cron(expression: str, zone: str = "UTC") -> Cron:
+    return Cron(expression=expression, zone=ZoneInfo(zone))
+
+
+def every(*, anchor: str = "2026-01-01", **duration: int) -> Interval:
+    return Interval(every=timedelta(**duration), anchor=utc(anchor))
+
+
+def shown(moments: list[datetime], zone: str) -> list[str]:
+    """What a clock of the zone shows, with its offset."""
+    return [moment.astimezone(ZoneInfo(zone)).isoformat(timespec="minutes") for moment in moments]

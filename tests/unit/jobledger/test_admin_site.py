@@ -1,0 +1,69 @@
+"""The admin's site: sections for who is inside, a strict policy, a guarded login."""
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+pytestmark = pytest.mark.django_db
+
+LOGIN = "/admin/login/"
+
+
+def test_the_page_at_hand_is_the_current_section(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:jobledger_run_changelist")).text
+    assert page.count("aria-current") == 1
+    assert f'<a href="{reverse("admin:jobledger_run_changelist")}" aria-current="page">Runs</a>' in page
+
+
+def test_who_is_not_inside_sees_no_sections(client: Client) -> None:
+    assert 'class="sections"' not in client.get(LOGIN).text
+
+
+def test_every_model_is_one_page_away(admin_client: Client) -> None:
+    # Below the sections, which lead to two of them on every page.
+    _, _, listed = admin_client.get(reverse("admin:everything")).text.partition("<main")
+    models = [model._meta for model in admin.site._registry]
+    lists = [reverse(f"admin:{each.app_label}_{each.model_name}_changelist") for each in models]
+    assert [address for address in lists if f'href="{address}"' not in listed] == []
+
+
+def test_a_page_loads_nothing_from_elsewhere_and_executes_nothing_written_into_it(client: Client) -> None:
+    policy = client.get(LOGIN).headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_after_five_wrong_passwords_even_the_right_one_does_not_open(client: Client) -> None:
+    User.objects.create_superuser("ann", password="right")
+    for _ in range(5):
+        client.post(LOGIN, {"username": "ann", "password": "wrong"})
+    answer = client.post(LOGIN, {"username": "ann", "password": "right"})
+    assert answer.status_code == 429
+    assert "Try again in a quarter of an hour" in answer.text
+
+
+def test_somebody_elses_failures_lock_nobody_out(client: Client) -> None:
+    User.objects.create_superuser("ann", password="right")
+    for _ in range(5):
+        client.post(LOGIN, {"username": "ann", "password": "wrong"}, REMOTE_ADDR="192.0.2.7")
+    assert client.post(LOGIN, {"username": "ann", "password": "right"}).status_code == 302
+
+
+@pytest.mark.parametrize("name", ["admin:home_now", "admin:home_timeline", "admin:index"])
+def test_a_part_of_a_page_whose_reader_was_logged_out_has_the_page_load_again(
+    client: Client, name: str
+) -> None:
+    answer = client.get(reverse(name), headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.content, answer.headers["HX-Refresh"]) == (286, b"", "true")
+    # Whoever opens the address itself logs in there.
+    assert client.get(reverse(name)).url == f"{LOGIN}?next={reverse(name)}"  # type: ignore[attr-defined]  # of a redirection
+
+
+@pytest.mark.parametrize("name", ["preview", "work", "line"])
+def test_a_form_whose_writer_was_logged_out_keeps_what_was_typed(client: Client, name: str) -> None:
+    address = reverse(f"admin:django_celery_beat_periodictask_add_{name}")
+    answer = client.post(address, {"name": "nightly"}, headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert "HX-Refresh" not in answer.headers

@@ -1,0 +1,240 @@
+"""``manage.py check`` says what is wrong with jobs and schedules, with a hint."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage
+from django.db import connection
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from pytest_django import Settings
+
+from jobledger import checks
+from jobledger.checks import RULES, problems
+from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
+from tests.unit.jobledger.schedules.builders import hourly
+
+
+def declaring(**values: Any) -> type[JobDeclaration]:
+    return type("Declared", (JobDeclaration,), values)
+
+
+def test_a_job_that_says_nothing_has_no_problem() -> None:
+    assert list(problems(JobDeclaration)) == []
+
+
+def test_every_attribute_is_looked_at() -> None:
+    assert set(RULES) == set(JobDeclaration.__annotations__)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrency", "banana"),
+        ("time_limit", 5),
+        ("time_limit", timedelta(0)),
+        ("max_queued", 0),
+        ("time_limit_grace", timedelta(seconds=-1)),
+        ("max_retries", True),
+        ("max_retries", -1),
+        ("retry_backoff", 30),
+        ("retry_on", OSError),
+        ("retry_on", ("OSError",)),
+        ("restart_when_lost", "yes"),
+        ("secret_options", "pin"),
+        ("schedules", Schedule("0 3 * * *")),
+        ("schedules", ["0 3 * * *"]),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_named(name: str, value: Any) -> None:
+    (said,) = problems(declaring(**{name: value}))
+    assert said.startswith(f"{name} is {value!r}; wanted: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrency", Concurrency.ALLOW),
+        ("concurrency", "queue"),
+        ("time_limit", timedelta(minutes=5)),
+        ("max_retries", 3),
+        ("retry_on", (OSError, ValueError)),
+        ("schedules", (Schedule("0 3 * * *"),)),
+    ],
+)
+def test_a_value_that_makes_sense_is_none(name: str, value: Any) -> None:
+    assert list(problems(declaring(**{name: value}))) == []
+
+
+def messages_of(found: list[CheckMessage]) -> dict[str, str]:
+    return {str(message.id): message.msg for message in found}
+
+
+def test_the_project_itself_is_in_order() -> None:
+    assert checks.check_jobs() == []
+
+
+def test_a_module_that_cannot_be_imported_is_named_with_its_traceback(settings: Settings) -> None:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.broken_app"]
+    (message,) = checks.check_jobs()
+    assert message.id == "jobledger.W003"
+    assert "tests.broken_app.management.commands.broken_probe cannot be imported" in message.msg
+    assert "flux_capacitor" in message.msg
+    assert "Traceback" in str(message.hint)
+
+
+def test_an_exposed_command_that_does_not_exist_is_reported(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = ["clear_sessions"]
+    (message,) = checks.check_jobs()
+    assert (message.id, "'clear_sessions'" in message.msg) == ("jobledger.W004", True)
+
+
+def test_an_unknown_attribute_in_the_setting_is_reported_with_those_there_are(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = {"clearsessions": {"retries": 3}}
+    (message,) = checks.check_jobs()
+    assert (message.id, "retries" in message.msg) == ("jobledger.W005", True)
+    assert "max_retries" in str(message.hint)
+
+
+def test_entries_of_celerys_own_setting_are_not_left_out_in_silence(settings: Settings) -> None:
+    settings.CELERY_BEAT_SCHEDULE = {"nightly": {"task": "tasks_app.nightly", "schedule": 60.0}}
+    assert list(messages_of(checks.check_jobs())) == ["jobledger.W002"]
+
+
+def exposing(*schedules: Schedule) -> dict[str, Any]:
+    return {"plain_probe": {"schedules": list(schedules)}}
+
+
+def test_two_schedules_of_one_name_are_reported(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = exposing(Schedule("0 3 * * *"), Schedule("0 4 * * *"))
+    assert list(messages_of(checks.check_jobs())) == ["jobledger.W006"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (Schedule("0 3 * *"), "'0 3 * *' is no cron expression: it has 4 fields, not 5"),
+        (Schedule("61 3 * * *"), "61"),
+        (Schedule("0 3 * * *", timezone="Europe/Londn"), "there is no time zone 'Europe/Londn'"),
+        (Schedule(), "either `cron` or `every`"),
+        (Schedule("0 3 * * *", every=timedelta(hours=1)), "either `cron` or `every`"),
+        (Schedule(every=timedelta(seconds=0.5)), "whole seconds"),
+        (Schedule(every=timedelta(seconds=-5)), "whole seconds"),
+        (Schedule("0 3 * * *", options={"cal_job": True}), "cal_job"),
+    ],
+)
+def test_a_declared_schedule_that_cannot_be_is_reported(
+    settings: Settings, schedule: Schedule, said: str
+) -> None:
+    settings.EXPOSED_COMMANDS = exposing(schedule)
+    found = messages_of(checks.check_jobs())
+    assert list(found) == ["jobledger.W007"]
+    assert said in found["jobledger.W007"]
+
+
+def stored(task: str, kwargs: str, *, enabled: bool = True) -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(name="stored", task=task, kwargs=kwargs, interval=every, enabled=enabled)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("kwargs", ['{"level": 9}', '{"level": ', "[1]"])
+def test_a_stored_schedule_with_bad_options_is_a_warning(kwargs: str) -> None:
+    stored("probes.probe", kwargs)
+    (message,) = checks.check_schedules(databases=["default"])
+    assert message.id == "jobledger.W001"
+    assert "'stored' has options that probes.probe does not take" in message.msg
+
+
+@pytest.mark.django_db
+def test_good_disabled_and_foreign_schedules_are_not_reported() -> None:
+    stored("probes.probe", '{"level": 2}')
+    PeriodicTask.objects.create(
+        name="off",
+        task="probes.probe",
+        kwargs='{"level": 9}',
+        interval=IntervalSchedule.objects.get(),
+        enabled=False,
+    )
+    PeriodicTask.objects.create(
+        name="other", task="some.task", kwargs='{"level": 9}', interval=IntervalSchedule.objects.get()
+    )
+    assert checks.check_schedules(databases=["default"]) == []
+
+
+def test_without_a_database_to_check_nothing_is_asked() -> None:
+    assert checks.check_schedules(databases=None) == []
+
+
+def test_a_job_that_declares_nonsense_is_reported(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = {"clearsessions": {"time_limit": 5}}
+    (message,) = checks.check_jobs()
+    assert message.id == "jobledger.W008"
+    assert "The job clearsessions declares what makes no sense: time_limit is 5" in message.msg
+
+
+def test_a_secret_that_is_no_option_is_reported_since_it_protects_nothing(settings: Settings) -> None:
+    settings.EXPOSED_COMMANDS = {"clearsessions": {"secret_options": ["verbosity", "pasword"]}}
+    (message,) = checks.check_jobs()
+    assert (message.id, "declares pasword as secret" in message.msg) == ("jobledger.W009", True)
+
+
+@pytest.mark.django_db
+def test_a_schedule_whose_options_are_no_object_is_reported() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(name="mine", task="probes.choosing", kwargs="[]", interval=every)
+    assert "no JSON object" in messages_of(checks.check_schedules(databases=["default"]))["jobledger.W001"]
+
+
+@pytest.mark.django_db
+def test_a_secret_in_bad_options_is_not_told() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(
+        name="mine", task="probes.choosing", kwargs='{"api_key": ["hunter2"]}', interval=every
+    )
+    assert "hunter2" not in messages_of(checks.check_schedules(databases=["default"]))["jobledger.W001"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("task", "kwargs", "said"),
+    [
+        ("probes.gone", "{}", "there is no job or task 'probes.gone' any more"),
+        ("tests.probes.tasks.add", "{", "kwargs: '{' is not JSON"),
+        ("some.task", "[1]", "kwargs: '[1]' is not an object"),
+    ],
+)
+def test_a_schedule_that_can_start_nothing_is_named(task: str, kwargs: str, said: str) -> None:
+    stored(task, kwargs)
+    (message,) = checks.check_schedules(databases=["default"])
+    assert message.id == "jobledger.W010"
+    assert message.msg.startswith("The schedule 'stored' is broken: ")
+    assert said in message.msg
+
+
+@pytest.mark.django_db
+def test_what_is_switched_off_may_be_broken() -> None:
+    stored("probes.gone", "{", enabled=False)
+    assert checks.check_schedules(databases=["default"]) == []
+
+
+@pytest.mark.django_db
+def test_a_schedule_whose_times_cannot_be_evaluated_is_named() -> None:
+    hourly("minute", minute="77")
+    hourly("zone")
+    hourly("good")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_celery_beat_crontabschedule SET timezone = '' WHERE id = %s",
+            [PeriodicTask.objects.get(name="zone").crontab_id],
+        )
+    PeriodicTask.objects.bulk_create([PeriodicTask(name="none", task="probes.probe")])
+    found = [message.msg for message in checks.check_schedules(databases=["default"])]
+    assert [text.partition(" is broken: ")[0] for text in found] == [
+        "The schedule 'minute'",
+        "The schedule 'zone'",
+        "The schedule 'none'",
+    ]
+    assert "minute: 77" in found[0]
+    assert "time zone is empty" in found[1]
+    assert "it has none" in found[2]

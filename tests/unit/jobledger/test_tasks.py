@@ -1,0 +1,106 @@
+"""Each job is a Celery task; what a message without a run asks for is put on record."""
+
+import os
+import uuid
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.exceptions import Ignore, Reject
+from django.db import OperationalError
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from jobledger import tasks
+from jobledger.models import Run
+from jobledger.runs import dispatch
+from jobledger.runs.execution import runner
+from jobledger.tasks import JobFailedError
+
+pytestmark = pytest.mark.django_db
+
+
+def deliver(task_id: str, *args: Any, headers: dict[str, Any] | None = None, **options: Any) -> Any:
+    """Execute the task in this process, as a worker would on a message."""
+    current_app.loader.import_default_modules()
+    task = current_app.tasks["probes.probe"]
+    task.push_request(id=task_id, hostname="celery@here", headers=headers or {}, args=args, kwargs=options)
+    try:
+        return task.run(*args, **options)
+    finally:
+        task.pop_request()
+
+
+def test_the_result_is_small_and_says_what_happened() -> None:
+    task_id = str(uuid.uuid4())
+    assert deliver(task_id, words=["a", "b"]) == {"run": task_id, "status": "succeeded", "last_line": "b"}
+
+
+def test_an_ad_hoc_call_is_recorded_as_one() -> None:
+    deliver(str(uuid.uuid4()), level=2)
+    run = Run.objects.get()
+    assert (run.job, run.trigger, run.options) == ("probe", "celery", {"level": 2})
+    assert run.worker == f"celery@here:{os.getpid()}"
+
+
+def test_a_failed_run_fails_the_task_with_its_error() -> None:
+    with pytest.raises(JobFailedError, match="no luck"):
+        deliver(str(uuid.uuid4()), fail="no luck")
+
+
+def test_a_second_delivery_changes_nothing() -> None:
+    task_id = str(uuid.uuid4())
+    deliver(task_id, words=["once"])
+    with pytest.raises(Ignore):
+        deliver(task_id, words=["once"])
+    assert Run.objects.get().status == "succeeded"
+
+
+@pytest.mark.parametrize("step", ["receive", "execute"])
+def test_a_message_that_finds_no_database_goes_back_to_its_queue(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = str(uuid.uuid4())
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("connection refused")
+
+    with monkeypatch.context() as away:
+        away.setattr(tasks, "DATABASE_REST_SECONDS", 0)
+        away.setattr(dispatch if step == "receive" else runner, step, refuse)
+        with pytest.raises(Reject) as rejected:
+            deliver(task_id, words=["at last"])
+    assert rejected.value.requeue  # type: ignore[attr-defined]  # celery-types does not know it
+    assert deliver(task_id, words=["at last"])["last_line"] == "at last"
+    assert Run.objects.get().status == "succeeded"
+
+
+def test_positional_arguments_fail_the_run_with_a_hint() -> None:
+    with pytest.raises(JobFailedError, match=r"by name, not by position: \[5\]"):
+        deliver(str(uuid.uuid4()), 5)
+    assert Run.objects.get().exit_code == 2
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_have_fails_the_run_with_a_hint(number: float) -> None:
+    with pytest.raises(JobFailedError, match="NaN and infinity are no numbers in JSON"):
+        deliver(str(uuid.uuid4()), level=number)
+    assert Run.objects.get().exit_code == 2
+
+
+def test_a_message_of_django_celery_beats_scheduler_names_its_schedule() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every)
+    deliver(str(uuid.uuid4()), headers={"periodic_task_name": "daily"})
+    run = Run.objects.get()
+    assert (run.trigger, run.schedule, run.schedule_name) == ("schedule", schedule, "daily")
+
+
+def test_an_option_may_have_any_name() -> None:
+    with pytest.raises(JobFailedError, match="self"):
+        deliver(str(uuid.uuid4()), self=1, task=2)
+
+
+def test_only_jobs_have_tasks() -> None:
+    current_app.loader.import_default_modules()
+    assert "sessions.clearsessions" in current_app.tasks
+    assert not [name for name in current_app.tasks if "unexposed" in name or name.endswith(".flush")]

@@ -1,0 +1,124 @@
+"""``cleanup_tokens`` deletes what is too old, in batches, and nothing else."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from jobledger.models import Run, RunOutput
+from tasks_app.models import AuthToken
+from tests.unit.builders import make_token, make_tokens, output_of, run_for_slot, utc
+
+pytestmark = pytest.mark.django_db
+
+NOW = utc(2026, 5, 31, 12)
+LONG_AGO = NOW - timedelta(days=300)
+
+
+@pytest.fixture(autouse=True)
+def _noon() -> Iterator[None]:
+    with time_machine.travel(NOW, tick=False):
+        yield
+
+
+def statements(*line: str, verb: str) -> list[str]:
+    """The statements on tokens that begin with the verb."""
+    with CaptureQueriesContext(connection) as queries:
+        output_of(*line)
+    return [
+        query["sql"]
+        for query in queries.captured_queries
+        if query["sql"].startswith(verb) and "tasks_app_authtoken" in query["sql"]
+    ]
+
+
+def test_it_deletes_what_is_older_than_thirty_days() -> None:
+    make_tokens(2, NOW - timedelta(days=31))
+    kept = make_token(NOW - timedelta(days=29))
+    assert output_of("cleanup_tokens") == "Deleted 2 tokens (cutoff=2026-05-01)\n"
+    assert AuthToken.objects.get() == kept
+
+
+def test_the_cutoff_is_a_moment_and_a_token_of_that_moment_is_kept() -> None:
+    make_token(NOW - timedelta(days=7, microseconds=1))
+    kept = make_token(NOW - timedelta(days=7))
+    assert output_of("cleanup_tokens", "--days=7") == "Deleted 1 tokens (cutoff=2026-05-24)\n"
+    assert AuthToken.objects.get() == kept
+
+
+def test_the_dry_run_counts_what_would_go_and_deletes_nothing() -> None:
+    make_token(NOW - timedelta(days=7, microseconds=1))
+    make_token(NOW - timedelta(days=7))
+    printed = output_of("cleanup_tokens", "--days=7", "--dry-run")
+    assert printed == "[dry-run] 1 candidates for deletion\n"
+    assert AuthToken.objects.count() == 2
+
+
+def test_nothing_to_delete_is_said_too() -> None:
+    assert output_of("cleanup_tokens") == "Deleted 0 tokens (cutoff=2026-05-01)\n"
+
+
+def test_the_cutoff_counts_from_the_slot() -> None:
+    make_token(utc(2026, 4, 30))
+    make_token(utc(2026, 5, 2))
+    run = run_for_slot("cleanup_tokens", utc(2026, 5, 11, 3), days=10)
+    assert RunOutput.objects.get(run=run).text == "Deleted 1 tokens (cutoff=2026-05-01)\n"
+
+
+def test_the_cutoffs_day_is_one_of_the_projects_time_zone(settings: Settings) -> None:
+    settings.TIME_ZONE = "Pacific/Auckland"
+    assert output_of("cleanup_tokens", "--days=1") == "Deleted 0 tokens (cutoff=2026-05-31)\n"
+
+
+def test_each_batch_is_one_statement_that_brings_no_row_here() -> None:
+    make_tokens(7, LONG_AGO)
+    # The fourth finds nothing left.
+    assert len(statements("cleanup_tokens", "--batch-size=3", verb="DELETE")) == 4
+    assert not AuthToken.objects.exists()
+
+
+def test_no_token_is_selected() -> None:
+    make_tokens(7, LONG_AGO)
+    assert statements("cleanup_tokens", "--batch-size=3", verb="SELECT") == []
+
+
+def test_batches_are_reported_when_asked_for() -> None:
+    make_tokens(3, LONG_AGO)
+    assert output_of("cleanup_tokens", "--batch-size=2", "--verbosity=2") == (
+        "2 deleted so far\n3 deleted so far\nDeleted 3 tokens (cutoff=2026-05-01)\n"
+    )
+
+
+def test_a_batch_is_found_through_the_index() -> None:
+    make_tokens(2000, LONG_AGO)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    expired = AuthToken.objects.filter(created_at__lt=NOW).order_by("created_at")
+    assert "token_by_created_at" in expired.values("pk")[:10].explain()
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("--days=-1", "argument --days: -1 is not between 0 and 36500"),
+        ("--days=99999999", "argument --days: 99999999 is not between 0 and 36500"),
+        ("--days=soon", "argument --days: 'soon' is not a whole number"),
+        ("--batch-size=0", "argument --batch-size: 0 is not between 1 and 100000"),
+        ("--batch-size=-5", "argument --batch-size: -5 is not between 1 and 100000"),
+    ],
+)
+def test_an_absurd_value_is_refused_and_nothing_is_deleted(argument: str, reason: str) -> None:
+    make_token(LONG_AGO)
+    with pytest.raises(CommandError, match=reason):
+        call_command("cleanup_tokens", argument)
+    assert AuthToken.objects.exists()
+    assert not Run.objects.exists()
+
+
+def test_the_longest_time_there_is_can_be_counted_back() -> None:
+    assert output_of("cleanup_tokens", "--days=36500") == "Deleted 0 tokens (cutoff=1926-06-25)\n"
