@@ -1,6 +1,6 @@
-"""Moments and lengths of time as people read them: exact with the zone, and how far away."""
+"""Statuses and times as the admin's pages show them: as HTML, with the exact time behind a relative one."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -11,7 +11,20 @@ from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from jobledger.formats import duration, exact, relative, took
 from jobledger.models import Status
+
+__all__ = [
+    "RunAddresses",
+    "both",
+    "duration",
+    "exact",
+    "mark",
+    "of_status",
+    "relative",
+    "took",
+    "when",
+]
 
 
 class RunAddresses:
@@ -61,47 +74,6 @@ def _picture(shape: str) -> SafeString:
     # One file for all shapes, which the browser keeps.
     address = f"{static('jobledger/marks.svg')}#{shape}"
     return format_html('<svg viewBox="0 0 16 16" aria-hidden="true"><use href="{}"></use></svg>', address)
-
-
-UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-
-
-def exact(moment: datetime) -> str:
-    """``2026-11-22 03:00:00 CET``, in the zone of the admin."""
-    local = timezone.localtime(moment)
-    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
-
-
-def relative(moment: datetime, now: datetime) -> str:
-    """``in 5 min``, ``2 h ago``, ``now``."""
-    away = moment - now
-    if abs(away) < timedelta(seconds=1):
-        return "now"
-    length = duration(abs(away), parts=1)
-    return f"in {length}" if away > timedelta(0) else f"{length} ago"
-
-
-def duration(length: timedelta, *, parts: int = 2) -> str:
-    """``1 h 5 min``; below ten seconds with a decimal, below a tenth in ms. Lesser units are cut off."""
-    seconds = length.total_seconds()
-    if seconds < 0.1:
-        return f"{seconds * 1000:.0f} ms"
-    # Else 9.96 would be told as 10.0.
-    if seconds < 9.95:
-        return f"{seconds:.1f} s".replace(".0 s", " s")
-    rest, told = round(seconds), list[str]()
-    for unit, size in UNITS:
-        count, rest = divmod(rest, size)
-        if count or told:
-            told.append(f"{count} {unit}" if count else "")
-    return " ".join(part for part in told[:parts] if part)
-
-
-def took(begin: datetime | None, end: datetime | None) -> str:
-    """How long something lasted that had a beginning and an end; else empty. Clocks may have disagreed."""
-    if begin is None or end is None:
-        return ""
-    return duration(max(end - begin, timedelta(0)))
 
 
 def when(moment: datetime | None, now: datetime | None = None) -> SafeString:

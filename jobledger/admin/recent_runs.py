@@ -16,13 +16,12 @@ from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs.registry import Job
-from jobledger.models import Run, Status
+from jobledger.models import COMPLETED, Run, Status
 
 WINDOW = 30
 """How many of a job's newest runs are looked at."""
 JOBS_PER_QUESTION = 200
 """SQLite joins at most 500 questions into one."""
-EXECUTED = (Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.LOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ class Figures:
     @property
     def executed(self) -> int:
         """How many were carried out: not skipped, missed, cancelled or still going on."""
-        return sum(run.status in EXECUTED for run in self.runs)
+        return sum(run.status in COMPLETED for run in self.runs)
 
     @property
     def succeeded(self) -> int:

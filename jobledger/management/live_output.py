@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.db.models import Q, QuerySet
 
-from jobledger.models import Run, RunOutput, Status, Stream
+from jobledger.models import SUCCESSES, Run, RunOutput, Status, Stream
 from jobledger.runs.execution.output import Piece
 
 POLL_SECONDS = 0.5
@@ -54,7 +54,7 @@ def exit_code_of(run: Run) -> int:
     """The run's own; of one that has none, whether what was wanted has happened."""
     if run.exit_code is not None:
         return run.exit_code
-    return 0 if run.status in (Status.SUCCEEDED, Status.SENT) else 1
+    return 0 if run.status in SUCCESSES else 1
 
 
 def _look(run_id: UUID) -> Run:

@@ -1,33 +1,26 @@
 """Finds the run that a command line names, by its id or by the beginning of its id."""
 
-import re
-import uuid
 from collections.abc import Iterable
 
 from django.core.management.base import CommandError
 from django.utils import timezone
 
 from jobledger.models import Run
+from jobledger.models.run import SHORTEST_ID_PREFIX, id_prefix
 from jobledger.runs import dispatch
 
-FEWEST_CHARACTERS = 4
 MOST_CANDIDATES = 10
-HELP = f"The run's id, or at least its first {FEWEST_CHARACTERS} characters."
-
-_HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
+HELP = f"The run's id, or at least its first {SHORTEST_ID_PREFIX} characters."
 
 
 def find(text: str) -> Run:
     """The one run whose id begins so, or whose Celery task was called so. Raises CommandError."""
-    digits = text.strip().lower().replace("-", "")
-    if _HEXADECIMAL.fullmatch(digits) is None:
+    digits = id_prefix(text)
+    if digits is None:
         return _single(text, Run.objects.filter(pk=dispatch.run_id_of(text)))
-    if len(digits) < FEWEST_CHARACTERS:
-        raise CommandError(f"{text!r} is too short: give at least {FEWEST_CHARACTERS} characters of the id")
-    # Between two ids, and not by a pattern: so both databases use the primary key.
-    first, last = (uuid.UUID(digits.ljust(32, digit)) for digit in "0f")
-    beginning = Run.objects.filter(pk__gte=first, pk__lte=last)
-    return _single(text, beginning.newest_first()[: MOST_CANDIDATES + 1])
+    if len(digits) < SHORTEST_ID_PREFIX:
+        raise CommandError(f"{text!r} is too short: give at least {SHORTEST_ID_PREFIX} characters of the id")
+    return _single(text, Run.objects.with_id_prefix(text).newest_first()[: MOST_CANDIDATES + 1])
 
 
 def _single(text: str, runs: Iterable[Run]) -> Run:

@@ -16,17 +16,14 @@ from rich.text import Text
 
 from jobledger.jobs import secrets
 from jobledger.management import printing
-from jobledger.models import Run, RunAttempt, RunOutput, Status, Stream
+from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
 from jobledger.runs.execution import progress_figures
 
 COLOURS = {
     Status.SUCCEEDED: "green",
     Status.RUNNING: "cyan",
-    Status.FAILED: "red",
-    Status.TIMED_OUT: "red",
-    Status.LOST: "red",
-    Status.MISSED: "yellow",
-    Status.EXPIRED: "yellow",
+    **dict.fromkeys(PROBLEMS, "yellow"),
+    **dict.fromkeys(FAILURES, "red"),
 }
 
 _LINE = re.compile("[^\n]+")

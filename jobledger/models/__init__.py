@@ -1,10 +1,27 @@
 """The service's tables."""
 
 from jobledger.models.process import ProcessKind, ServiceProcess
-from jobledger.models.run import Run, RunAttempt, RunOutput, Status, Stream, Trigger
+from jobledger.models.run import (
+    COMPLETED,
+    FAILURES,
+    LIVE,
+    PROBLEMS,
+    SUCCESSES,
+    Run,
+    RunAttempt,
+    RunOutput,
+    Status,
+    Stream,
+    Trigger,
+)
 from jobledger.models.schedule import DeclaredSchedule, NextSlot, Pause, SchedulePolicy
 
 __all__ = [
+    "COMPLETED",
+    "FAILURES",
+    "LIVE",
+    "PROBLEMS",
+    "SUCCESSES",
     "DeclaredSchedule",
     "NextSlot",
     "Pause",

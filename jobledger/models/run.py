@@ -4,6 +4,7 @@ A run changes its state only through ``Run.objects.move``: one conditional updat
 says whether the caller was the one who moved it.
 """
 
+import re
 import uuid
 from datetime import datetime
 from typing import Any, ClassVar, Self
@@ -33,7 +34,17 @@ class Status(models.TextChoices):
     @property
     def is_final(self) -> bool:
         """Whether a run in this state is over."""
-        return self not in (Status.QUEUED, Status.RUNNING)
+        return self not in LIVE
+
+
+LIVE = (Status.QUEUED, Status.RUNNING)
+SUCCESSES = (Status.SUCCEEDED, Status.SENT)
+FAILURES = (Status.FAILED, Status.TIMED_OUT, Status.LOST)
+"""The job was executed, and did not do what it should."""
+PROBLEMS = (*FAILURES, Status.MISSED, Status.EXPIRED)
+"""What somebody should look at, the worst first: it failed, or did not run though nobody chose that."""
+COMPLETED = (Status.SUCCEEDED, *FAILURES)
+"""What success rates are counted from: the job was executed, and nobody ended it early."""
 
 
 class Trigger(models.TextChoices):
@@ -53,6 +64,16 @@ class Stream(models.TextChoices):
     STDERR = "stderr", "stderr"
 
 
+SHORTEST_ID_PREFIX = 4
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
+
+
+def id_prefix(text: str) -> str | None:
+    """The digits of a run's id or of its beginning, however it was typed; None if it cannot be one."""
+    digits = text.strip().lower().replace("-", "")
+    return digits if _HEXADECIMAL.fullmatch(digits) else None
+
+
 class RunQuerySet(models.QuerySet["Run"]):
     """The ledger's questions and its one kind of change."""
 
@@ -62,6 +83,15 @@ class RunQuerySet(models.QuerySet["Run"]):
         False means that somebody else moved it before: the caller then has no right to it.
         """
         return self.filter(pk=pk, status=from_status).update(status=to, **changes) == 1
+
+    def with_id_prefix(self, text: str) -> Self:
+        """The runs whose id begins so; none if ``text`` is no id prefix, or shorter than the shortest."""
+        digits = id_prefix(text)
+        if digits is None or len(digits) < SHORTEST_ID_PREFIX:
+            return self.none()
+        # Between two ids, and not by a pattern: so both databases use the primary key.
+        first, last = (uuid.UUID(digits.ljust(32, digit)) for digit in "0f")
+        return self.filter(pk__gte=first, pk__lte=last)
 
     def newest_first(self) -> Self:
         """In the order in which the ledger is read."""

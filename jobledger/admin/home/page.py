@@ -21,9 +21,8 @@ from django.views.decorators.http import require_safe
 from jobledger.admin import display, pauses, rights
 from jobledger.admin.display import RunAddresses
 from jobledger.admin.home import timeline
-from jobledger.admin.runs.filters import PROBLEMS
 from jobledger.admin_site import JobsAdminSite
-from jobledger.models import NextSlot, Pause, Run, Status
+from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress_figures
 from jobledger.runs.worker import health
 
@@ -134,9 +133,9 @@ def troubles(now: datetime) -> list[Trouble]:
 
 def _jobs_that_succeeded_last(jobs: set[str], since: datetime) -> set[str]:
     """A small question for each of a few jobs, all of them in one query."""
-    ended = Run.objects.filter(queued_at__gte=since, status__in=(*PROBLEMS, Status.SUCCEEDED, Status.SENT))
+    ended = Run.objects.filter(queued_at__gte=since, status__in=(*PROBLEMS, *SUCCESSES))
     newest: list[Any] = [Subquery(ended.filter(job=job).newest_first().values("pk")[:1]) for job in jobs]
-    good = Run.objects.filter(pk__in=newest, status__in=(Status.SUCCEEDED, Status.SENT))
+    good = Run.objects.filter(pk__in=newest, status__in=SUCCESSES)
     return set(good.values_list("job", flat=True))
 
 

@@ -30,7 +30,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from jobledger.admin import display
 from jobledger.admin.display import RunAddresses
-from jobledger.models import Run, Status
+from jobledger.models import PROBLEMS, Run, Status
 
 LABEL_WIDTH = 170
 PICTURE_WIDTH = 1000
@@ -39,11 +39,7 @@ AXIS_HEIGHT = 20
 NARROWEST_MARK = 3
 
 SEVERITY = (
-    Status.FAILED,
-    Status.TIMED_OUT,
-    Status.LOST,
-    Status.MISSED,
-    Status.EXPIRED,
+    *PROBLEMS,
     Status.CANCELLED,
     Status.SKIPPED,
     Status.RUNNING,
@@ -52,19 +48,10 @@ SEVERITY = (
     Status.SUCCEEDED,
 )
 """The worst first."""
-TROUBLED = frozenset(SEVERITY[:4])
 
 # The y and the height of a mark inside its row: a state is told by its shape as well as by its hue.
 _FULL, _MIDDLE, _LOW = (3, 16), (7, 8), (14, 5)
-_SHAPES = {
-    Status.FAILED: _FULL,
-    Status.TIMED_OUT: _FULL,
-    Status.LOST: _FULL,
-    Status.MISSED: _FULL,
-    Status.EXPIRED: _LOW,
-    Status.CANCELLED: _LOW,
-    Status.SKIPPED: _LOW,
-}
+_SHAPES = {**dict.fromkeys(PROBLEMS, _FULL), Status.CANCELLED: _LOW, Status.SKIPPED: _LOW}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +111,7 @@ def rows(spans: Iterable[Span], window: Window) -> list[Row]:
     for span in spans:
         by_job.setdefault(span.job, []).append(span)
     made = [Row(job=job, spans=list(_joined(of_job, window))) for job, of_job in by_job.items()]
-    return sorted(made, key=lambda row: (not any(span.status in TROUBLED for span in row.spans), row.job))
+    return sorted(made, key=lambda row: (not any(span.status in PROBLEMS for span in row.spans), row.job))
 
 
 def picture(rows: Sequence[Row], window: Window, title: str, addresses: RunAddresses) -> SafeString:
@@ -200,7 +187,7 @@ def _mark(span: Span, top: int, window: Window, addresses: RunAddresses) -> Safe
     y, height = _SHAPES.get(span.status, _MIDDLE)
     # By keyboard the troubled ones are reached one by one, and all of a job through its name.
     title = escape(_title(span))
-    is_stop = "0" if span.status in TROUBLED else "-1"
+    is_stop = "0" if span.status in PROBLEMS else "-1"
     left = min(x, PICTURE_WIDTH - NARROWEST_MARK)
     # Not by format_html, which escapes the figures as well: a picture has a thousand marks.
     return mark_safe(  # noqa: S308

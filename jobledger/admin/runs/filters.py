@@ -4,8 +4,6 @@ The jobs to choose from are those of the registry, and the one that is asked for
 for the names of jobs that are gone would take a look at them all.
 """
 
-import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,22 +20,17 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin.fields import MomentField, number_in
 from jobledger.admin.runs.search import Asked
 from jobledger.jobs import registry
-from jobledger.models import Run, Status, Trigger
+from jobledger.models import LIVE, PROBLEMS, Run, Status, Trigger
+from jobledger.models.run import SHORTEST_ID_PREFIX
 from jobledger.schedules.rules.wallclock import can_be_told
 
-PROBLEMS = (Status.FAILED, Status.TIMED_OUT, Status.LOST, Status.MISSED, Status.EXPIRED)
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "problem": PROBLEMS,
-    "live": (Status.QUEUED, Status.RUNNING),
-}
+GROUPS: Mapping[str, tuple[str, ...]] = {"problem": PROBLEMS, "live": LIVE}
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 NAMES = {"since": "from", "until": "to"}
 FIRST_FIELDS = ("q", "status", "job", "time")
 MOST_SUGGESTIONS = 500
-FEWEST_DIGITS = 4
 MOST_IDS = 200
 
-_HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 _PERIOD_CHOICES = [
     ("", "any time"),
     ("1h", "last hour"),
@@ -125,7 +118,7 @@ class RunFilterForm(forms.Form):
             text = (
                 "Searched are the beginnings of runs' ids, of %d characters or more, and the names of jobs."
             )
-            found.append(text % FEWEST_DIGITS)
+            found.append(text % SHORTEST_ID_PREFIX)
         return found
 
     @property
@@ -194,7 +187,8 @@ def _local(text: str) -> str:
 
 def _searched(asked: Asked, searched: str) -> Asked:
     """By the beginning of a run's id if there is such a run, else by a part of a job's name."""
-    if ids := _ids_that_begin(searched):
+    runs = Run.objects.with_id_prefix(searched).order_by("pk")
+    if ids := tuple(runs.values_list("pk", flat=True)[:MOST_IDS]):
         return replace(asked, ids=ids)
     wanted = searched.strip().lower()
     # The name itself, too: of a job that is gone, or of an ordinary task.
@@ -202,17 +196,6 @@ def _searched(asked: Asked, searched: str) -> Asked:
         [searched.strip(), *(name for name in registry.all_jobs() if wanted in name.lower())]
     )
     return replace(asked, jobs=tuple(name for name in names if asked.jobs is None or name in asked.jobs))
-
-
-def _ids_that_begin(text: str) -> tuple[uuid.UUID, ...]:
-    """The ids of runs that begin so; of too short a beginning none."""
-    digits = text.strip().lower().replace("-", "")
-    if len(digits) < FEWEST_DIGITS or _HEXADECIMAL.fullmatch(digits) is None:
-        return ()
-    # Between two ids and in their order: so both databases use the primary key.
-    first, last = (uuid.UUID(digits.ljust(32, digit)) for digit in "0f")
-    runs = Run.objects.filter(pk__gte=first, pk__lte=last).order_by("pk")
-    return tuple(runs.values_list("pk", flat=True)[:MOST_IDS])
 
 
 def _schedule_ids(text: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from jobledger.admin import display
 from jobledger.admin.recent_runs import LatestRun
-from jobledger.models import Status
+from jobledger.models import FAILURES, LIVE, SUCCESSES, Status
 
 STEP, WIDTH = 6, 5
 GROUND, HEIGHT = 20, 24
@@ -35,17 +35,10 @@ class _Shape(StrEnum):
 
 
 _SHAPES = {
-    Status.SUCCEEDED: _Shape.GOOD,
-    Status.SENT: _Shape.GOOD,
-    Status.FAILED: _Shape.BAD,
-    Status.TIMED_OUT: _Shape.BAD,
-    Status.LOST: _Shape.BAD,
-    Status.MISSED: _Shape.IDLE,
-    Status.SKIPPED: _Shape.IDLE,
-    Status.EXPIRED: _Shape.IDLE,
-    Status.CANCELLED: _Shape.IDLE,
-    Status.QUEUED: _Shape.BUSY,
-    Status.RUNNING: _Shape.BUSY,
+    **dict.fromkeys(Status, _Shape.IDLE),
+    **dict.fromkeys(SUCCESSES, _Shape.GOOD),
+    **dict.fromkeys(FAILURES, _Shape.BAD),
+    **dict.fromkeys(LIVE, _Shape.BUSY),
 }
 
 

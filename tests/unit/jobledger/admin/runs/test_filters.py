@@ -10,8 +10,9 @@ from django.urls import reverse
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin.runs import filters
-from jobledger.admin.runs.filters import PROBLEMS, RunFilterForm
+from jobledger.admin.runs.filters import RunFilterForm
 from jobledger.admin.runs.search import Asked
+from jobledger.models import PROBLEMS
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import made, schedule
 

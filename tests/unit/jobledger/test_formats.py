@@ -1,0 +1,60 @@
+"""Times are exact and have their zone; durations are quick to read."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest_django import Settings
+
+from jobledger import formats
+from tests.unit.builders import NOON
+
+
+def test_a_time_is_exact_in_the_current_zone(settings: Settings) -> None:
+    settings.TIME_ZONE = "Europe/Paris"
+    assert formats.exact(NOON) == "2026-03-01 13:00:00 CET"
+
+
+@pytest.mark.parametrize(
+    ("away", "expected"),
+    [
+        (timedelta(0), "now"),
+        (timedelta(minutes=5), "in 5 min"),
+        (timedelta(hours=-2, minutes=-10), "2 h ago"),
+        (timedelta(days=3, hours=4), "in 3 d"),
+    ],
+)
+def test_a_relative_time_has_one_unit(away: timedelta, expected: str) -> None:
+    assert formats.relative(NOON + away, NOON) == expected
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (timedelta(0), "0 ms"),
+        (timedelta(milliseconds=42), "42 ms"),
+        (timedelta(seconds=1), "1 s"),
+        (timedelta(seconds=1.26), "1.3 s"),
+        (timedelta(seconds=9.99), "10 s"),
+        (timedelta(seconds=59.7), "1 min"),
+        (timedelta(seconds=61), "1 min 1 s"),
+        (timedelta(hours=1, seconds=5), "1 h"),
+        (timedelta(days=2, hours=3, minutes=4), "2 d 3 h"),
+    ],
+)
+def test_a_duration_has_two_units_at_most(length: timedelta, expected: str) -> None:
+    assert formats.duration(length) == expected
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=4000)))
+def test_every_duration_can_be_formatted(length: timedelta) -> None:
+    first, *rest = formats.duration(length).split()
+    assert float(first) >= 0
+    assert len(rest) in (1, 3)
+
+
+def test_what_has_no_beginning_or_no_end_took_no_time() -> None:
+    assert formats.took(None, NOON) == formats.took(NOON, None) == ""
+    assert formats.took(NOON, NOON + timedelta(minutes=1)) == "1 min"
+    assert formats.took(NOON, NOON - timedelta(minutes=1)) == "0 ms"
