@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots, Schedule
 
 __all__ = ["Concurrency", "JobCommand", "Misfire", "PausedSlots", "Schedule"]
+__version__ = "0.1.0"
 
 _HOMES = {
     "JobCommand": "jobledger.command",

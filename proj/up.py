@@ -106,7 +106,8 @@ def chosen_port(env: environ.Env) -> int:
 
 def prepare() -> int:
     """Make the database ready; returns the exit code of that."""
-    arguments = ("manage.py", "setup", "--admin-password-file", str(STATE_DIR / "admin_password"))
+    password_file = str(STATE_DIR / "admin_password")
+    arguments = ("manage.py", "jobledger", "setup", "--admin-password-file", password_file)
     return subprocess.run([sys.executable, *arguments], cwd=BASE_DIR, check=False).returncode
 
 

@@ -1,25 +1,42 @@
-"""What the operator's commands share: a database that cannot be asked is a message, not a traceback."""
+"""What the operator's subcommands share: a database that cannot be queried is a message, not a traceback."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 
+import jobledger
+
 
 class OperatorCommand(BaseCommand):
-    """A command that reads or writes the ledger."""
+    """A subcommand of ``manage.py jobledger``, which reads or writes the ledger.
+
+    To add one, add a module of its name to ``jobledger/management/subcommands/`` with a class ``Command``
+    that has ``help``, ``add_arguments`` and ``handle`` like any Django command. The first sentence of
+    ``help`` is its line in ``manage.py jobledger --help``.
+    """
 
     # A job that is broken must not keep an operator from looking.
     requires_system_checks = ()
 
+    @property
+    def summary(self) -> str:
+        """Its line in the list."""
+        return self.help.partition(". ")[0].removesuffix(".")
+
+    def get_version(self) -> str:
+        """The service's version, not Django's."""
+        return jobledger.__version__
+
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Where it cannot be asked: exit code 1 and what it said; ``--traceback`` shows the rest."""
+        """Report a database that cannot be queried: exit code 1 and its message, or ``--traceback``."""
         try:
             return super().execute(*args, **options)
         except (DatabaseError, InterfaceError) as error:
-            raise CommandError(f"The database cannot be asked: {_said(error)}") from error
+            raise CommandError(f"The database cannot be queried: {_message(error)}") from error
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     text = str(error).strip()
-    return f"{text}. Run `manage.py setup`." if "no such table" in text or "does not exist" in text else text
+    is_unprepared = "no such table" in text or "does not exist" in text
+    return f"{text}. Run `manage.py jobledger setup`." if is_unprepared else text

@@ -1,9 +1,11 @@
-"""Long answers of the operator's commands: written as they come, until nobody reads any more."""
+"""Output of the operator's subcommands: formatted times and lines, written until nobody reads any more."""
 
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import OutputWrapper
 
@@ -27,8 +29,13 @@ def tab_separated(*cells: str) -> str:
     return "\t".join(cell.translate(_ONE_LINE) for cell in cells)
 
 
+def iso_time(time: datetime, zone: ZoneInfo) -> str:
+    """ISO 8601 with the zone's offset."""
+    return time.astimezone(zone).isoformat()
+
+
 def json_lines(objects: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """One JSON list, an object a line; it is never whole in memory."""
+    """One JSON list, an object a line; never held in memory as a whole."""
     texts = (json.dumps(each, ensure_ascii=False) for each in objects)
     before, text = "[", next(texts, "")
     for following in texts:
@@ -38,7 +45,7 @@ def json_lines(objects: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _discard(stdout: OutputWrapper) -> None:
-    """What is still in the buffer goes nowhere; else the interpreter would complain at its end."""
+    """Send what is still buffered to nowhere; else the interpreter would complain as it exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stdout.fileno())
     os.close(nowhere)

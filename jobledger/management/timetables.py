@@ -1,7 +1,7 @@
-"""Timetables: what ``next_slots`` and ``simulate`` look at. Reads schedules, writes nothing.
+"""Timetables: what ``jobledger next`` and ``jobledger simulate`` evaluate. Reads schedules, writes nothing.
 
-A timetable is a stored schedule, enabled or not, or an expression of cron that is stored nowhere. What
-is not evaluated by beat is not evaluated here either: such a schedule is broken, and the reason is said.
+A timetable is a stored schedule, enabled or not, or a cron expression from the command line. What beat does
+not evaluate is not evaluated here either: such a schedule is reported as broken, with the reason.
 """
 
 import difflib
@@ -18,7 +18,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.management import moments
+from jobledger.management import arguments, printing
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning.policy import Policy
@@ -27,7 +27,7 @@ from jobledger.schedules.rules.slots import ALWAYS, Cron, Rule, RuleError, Windo
 BATCH = 1000
 
 Warn = Callable[[str], object]
-"""Takes what is worth knowing beside the answer."""
+"""Takes what is worth knowing besides the output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,28 +42,28 @@ class Timetable:
     window: Window = ALWAYS
     policy: Policy
     zone: ZoneInfo
-    """Its moments are shown in this zone."""
+    """Its times are formatted in this zone."""
 
     def described(self, slot: datetime) -> dict[str, Any]:
-        """What every JSON answer says first of a slot."""
+        """The fields that every slot begins with in JSON."""
         is_stored = self.schedule_id is not None
         return {
             "schedule": self.label if is_stored else None,
             "cron": None if is_stored else self.label,
-            "slot": moments.shown(slot, self.zone),
+            "slot": printing.iso_time(slot, self.zone),
             "slot_utc": slot.isoformat(),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What a command line asks for."""
+    """The timetables that a command line names."""
 
     timetables: Sequence[Timetable]
     zone: ZoneInfo
-    """Moments on the command line without an offset are meant in it."""
+    """The zone of times on the command line that have no offset."""
     is_single: bool
-    """Whether it named one timetable; else all enabled schedules are meant."""
+    """Whether one timetable was named; else these are all enabled schedules."""
 
 
 class _BrokenError(Exception):
@@ -78,14 +78,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tz",
         metavar="ZONE",
-        help="The zone of moments, shown and given, and of --cron, such as Europe/London. "
+        help="The zone of times, printed and given, and of --cron, such as Europe/London. "
         "Default: the schedule's own zone, else TIME_ZONE.",
     )
 
 
 def chosen(options: dict[str, Any], warn: Warn) -> Choice:
-    """What the command line asks for. Raises CommandError."""
-    zone = None if options["tz"] is None else moments.zone(options["tz"], "--tz")
+    """The timetables that the command line names. Raises CommandError."""
+    zone = None if options["tz"] is None else arguments.zone(options["tz"], "--tz")
     default = zone or timezone.get_default_timezone()
     if options["cron"] is not None:
         return _single(_expression(options["cron"], default))

@@ -69,9 +69,9 @@ class Stack:
         return self.exec("web", "celery", "-A", "proj", *arguments)
 
     def runs(self, *arguments: str) -> list[dict[str, Any]]:
-        """The ledger, as ``manage.py runs --json`` tells it."""
+        """The ledger, as ``jobledger runs --json`` prints it."""
         runs: list[dict[str, Any]] = json.loads(
-            self.exec("web", "python", "manage.py", "runs", "--json", *arguments)
+            self.exec("web", "python", "manage.py", "jobledger", "runs", "--json", *arguments)
         )
         return runs
 

@@ -107,7 +107,7 @@ def prepared_image(
     """The project's image, whose database is migrated."""
     docker_client.containers.run(
         project_image,
-        ["python", "manage.py", "setup"],
+        ["python", "manage.py", "jobledger", "setup"],
         environment=default_worker_env,
         network=default_pytest_celery_network.name,
         remove=True,

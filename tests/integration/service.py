@@ -144,8 +144,8 @@ class Service:
         return done.stdout.strip()
 
     def runs(self, *arguments: str) -> list[dict[str, Any]]:
-        """The ledger, as ``manage.py runs --json`` tells it."""
-        done = self.manage("runs", "--json", *arguments)
+        """The ledger, as ``jobledger runs --json`` prints it."""
+        done = self.manage("jobledger", "runs", "--json", *arguments)
         assert done.returncode == 0, done.stderr
         runs: list[dict[str, Any]] = json.loads(done.stdout)
         return runs

@@ -95,7 +95,7 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
         wait_until(lambda: "ready." in log.read_text(), what="the worker is ready")
         task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()
         assert task_id in call(clone, shell, ".venv/bin/celery", "-A", "proj", "result", task_id)
-        assert task_id in call(clone, shell, ".venv/bin/python", "manage.py", "runs")
+        assert task_id in call(clone, shell, ".venv/bin/python", "manage.py", "jobledger", "runs")
         second = subprocess.run(
             ["make", "up", f"PORT={free_port()}"],
             cwd=clone,

@@ -1,4 +1,4 @@
-"""``manage.py runs`` with real processes: a run is followed, left alone, cancelled and retried."""
+"""``manage.py jobledger`` with real processes: a run is followed, left alone, cancelled and retried."""
 
 import json
 import signal
@@ -62,7 +62,7 @@ def managed(running: Service, *arguments: str) -> Iterator[subprocess.Popen[str]
 @contextmanager
 def following(running: Service, run_id: str) -> Iterator[subprocess.Popen[str]]:
     """A process that follows the run, as soon as it has shown something of it."""
-    with managed(running, "runs", "show", run_id, "--follow") as process:
+    with managed(running, "jobledger", "show", run_id, "--follow") as process:
         assert process.stdout
         assert process.stdout.readline().startswith("working")
         yield process
@@ -82,7 +82,7 @@ def test_a_failed_run_fails_its_follower_with_its_own_code(running: Service) -> 
     options = '{"words": ["out"], "warn": "careful", "fail": "too bad", "returncode": 4}'
     run_id = called(running, "probe", options)
     wait_for(running, run_id, "failed")
-    done = running.manage("runs", "show", run_id, "--follow")
+    done = running.manage("jobledger", "show", run_id, "--follow")
     assert (done.returncode, done.stdout) == (4, "out\n")
     assert done.stderr == f"careful\nRun {run_id[:8]}: failed: too bad\n"
 
@@ -103,23 +103,23 @@ def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> No
 def test_a_cancelled_run_ends_and_says_who_asked(running: Service) -> None:
     run_id = started(running, "cancelled")
     with following(running, run_id) as process:
-        done = running.manage("runs", "cancel", run_id[:13], "--reason", "too slow")
+        done = running.manage("jobledger", "cancel", run_id[:13], "--reason", "too slow")
         _, stderr = process.communicate(timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "was asked to end" in done.stdout
     assert process.returncode == 130
     assert "(too slow)" in stderr
     assert state_of(running, run_id) == "cancelled"
-    assert running.manage("runs", "cancel", run_id).returncode == 1
+    assert running.manage("jobledger", "cancel", run_id).returncode == 1
 
 
 def test_a_retried_run_does_the_same_again(running: Service) -> None:
     old = called(running, "probe", '{"words": ["again"]}')
     wait_for(running, old, "succeeded")
-    new = running.manage("runs", "retry", old).stdout.strip()
+    new = running.manage("jobledger", "retry", old).stdout.strip()
     assert new != old
     wait_for(running, new, "succeeded")
-    assert running.manage("runs", "show", new, "--follow").stdout == "again\n"
+    assert running.manage("jobledger", "show", new, "--follow").stdout == "again\n"
 
 
 @pytest.mark.parametrize("more", [(), ("--follow",)])
@@ -127,7 +127,7 @@ def test_a_reader_that_has_enough_is_no_error(running: Service, more: tuple[str,
     # Many times what a pipe holds, so that the writer meets the closed end.
     run_id = called(running, "printing", '{"megabytes": 1}')
     wait_for(running, run_id, "succeeded")
-    with managed(running, "runs", "show", run_id, *more) as process:
+    with managed(running, "jobledger", "show", run_id, *more) as process:
         assert process.stdout
         assert process.stderr
         process.stdout.read(1)

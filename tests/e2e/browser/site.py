@@ -116,7 +116,7 @@ def violations(page: Page) -> list[str]:
 def running_site() -> Iterator[Site]:
     """Web server, worker and beat on a database of their own, with a user for each role."""
     with service(HEARTBEAT_SECONDS="0.5") as started:
-        done = started.manage("setup")
+        done = started.manage("jobledger", "setup")
         assert done.returncode == 0, done.stderr
         # The account that was made has a password that nobody knows.
         started.shell("from django.contrib.auth.models import User; User.objects.all().delete()")

@@ -20,7 +20,7 @@ def test_an_exposed_command_is_a_job_with_its_own_apps_label() -> None:
     assert registry.find("clearsessions").task_name == "sessions.clearsessions"
 
 
-@pytest.mark.parametrize("name", ["unexposed_probe", "flush", "shell", "other.probe", "", "setup"])
+@pytest.mark.parametrize("name", ["unexposed_probe", "flush", "shell", "other.probe", "", "jobledger"])
 def test_nothing_else_is_a_job(name: str) -> None:
     with pytest.raises(registry.UnknownJobError, match=r"The jobs are: .*probe"):
         registry.find(name)

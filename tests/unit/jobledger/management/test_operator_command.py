@@ -13,9 +13,9 @@ from jobledger.models import Run
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ("connection refused", "The database cannot be asked: connection refused"),
-        ("no such table: jobledger_run", "no such table: jobledger_run. Run `manage.py setup`."),
-        ('relation "jobledger_run" does not exist', "Run `manage.py setup`."),
+        ("connection refused", "The database cannot be queried: connection refused"),
+        ("no such table: jobledger_run", "no such table: jobledger_run. Run `manage.py jobledger setup`."),
+        ('relation "jobledger_run" does not exist', "Run `manage.py jobledger setup`."),
     ],
 )
 def test_a_database_that_is_away_is_a_message(said: str, told: str) -> None:
@@ -23,4 +23,4 @@ def test_a_database_that_is_away_is_a_message(said: str, told: str) -> None:
         patch.object(Run.objects, "newest_first", side_effect=OperationalError(said)),
         pytest.raises(CommandError, match=told),
     ):
-        call_command("runs")
+        call_command("jobledger", "runs")

@@ -5,10 +5,12 @@ import json
 import os
 from collections.abc import Iterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import OutputWrapper
 
 from jobledger.management import printing
+from tests.unit.jobledger.schedules.times import utc
 
 
 def test_lines_are_written_one_after_the_other() -> None:
@@ -58,3 +60,9 @@ def test_json_is_not_held_back_until_the_last_object() -> None:
 
 def test_what_the_cells_hold_does_not_break_the_line() -> None:
     assert printing.tab_separated("a", "b\tc\r\nd") == "a\tb c  d"
+
+
+def test_a_time_has_the_zones_offset() -> None:
+    london = ZoneInfo("Europe/London")
+    assert printing.iso_time(utc("2026-10-25 01:30"), london) == "2026-10-25T01:30:00+00:00"
+    assert printing.iso_time(utc("2026-10-25 00:30"), london) == "2026-10-25T01:30:00+01:00"

@@ -1,4 +1,4 @@
-"""``manage.py setup`` makes a database ready, and does nothing the second time."""
+"""``jobledger setup`` makes a database ready, and does nothing the second time."""
 
 import io
 import stat
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 def setup(*arguments: str) -> str:
     stdout = io.StringIO()
-    call_command("setup", *arguments, stdout=stdout)
+    call_command("jobledger", "setup", *arguments, stdout=stdout)
     return stdout.getvalue()
 
 
@@ -47,12 +47,12 @@ def test_where_there_is_a_superuser_no_account_is_made() -> None:
 
 def test_the_default_schedules_are_put_in() -> None:
     said = setup()
-    assert "Schedule put in: nightly\n" in said
+    assert "Schedule added: nightly\n" in said
     assert PeriodicTask.objects.filter(name="hello", enabled=True).exists()
 
 
 def test_the_ready_groups_are_made() -> None:
-    assert "Group made: Job viewers\n" in setup()
+    assert "Group added: Job viewers\n" in setup()
     assert Group.objects.count() == 3
 
 
@@ -66,7 +66,7 @@ def test_stored_schedules_that_start_nothing_are_named() -> None:
     setup()
     PeriodicTask.objects.filter(name="hello").update(task="tasks_app.gone")
     stderr = io.StringIO()
-    call_command("setup", stdout=io.StringIO(), stderr=stderr)
+    call_command("jobledger", "setup", stdout=io.StringIO(), stderr=stderr)
     assert (
         "The schedule 'hello' is broken: task: there is no job or task 'tasks_app.gone'" in stderr.getvalue()
     )

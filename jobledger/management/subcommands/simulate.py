@@ -1,4 +1,4 @@
-"""``manage.py simulate``: what would become of each slot in a span of time, by policies and pauses."""
+"""``jobledger simulate``: what would become of each slot in a period, by policies and pauses."""
 
 import heapq
 from argparse import ArgumentParser
@@ -10,8 +10,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from jobledger.management import moments, printing, timetables
-from jobledger.management.commands.runs import positive
+from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
 from jobledger.schedules.pauses import PauseBook
@@ -20,34 +19,32 @@ from jobledger.schedules.simulation import SimulatedSlot, simulate
 
 
 class Command(OperatorCommand):
-    """A line per slot: the slot, what becomes of it, when it starts, whose it is, and why."""
+    """Prints a line per slot: the slot, what becomes of it, when it starts, of which schedule, and why."""
 
     help = (
-        "Replay a span of time: what would become of each slot, by the stored policies and pauses. Prints, "
-        "separated by tabs, the slot, what becomes of it, when it starts or a -, the schedule, and why."
+        "Simulate a period: what would run, be missed or be skipped. Goes by the stored policies and pauses. "
+        "Prints, separated by tabs, the slot, its fate, when it starts (or -), the schedule, and why."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Whose slots, in which span, under which policy, and in which form."""
+        """Of what, in which period, under which policy, and in which format."""
         timetables.add_arguments(parser)
         parser.add_argument(
-            "--from", metavar="MOMENT", required=True, help=f"The span's start; {moments.MOMENT_HELP}."
+            "--from", metavar="TIME", required=True, help=f"The period's start; {arguments.TIME_HELP}."
         )
-        parser.add_argument(
-            "--to", metavar="MOMENT", required=True, help="The span's end, which is not part of it."
-        )
+        parser.add_argument("--to", metavar="TIME", required=True, help="The period's end, itself excluded.")
         parser.add_argument(
             "--downtime",
             metavar="FROM/TO",
             action="append",
             default=[],
-            help="A time in which beat is down; may be given more than once.",
+            help="A period in which beat is down; may be given more than once.",
         )
         _add_policy_arguments(parser)
-        parser.add_argument("--json", action="store_true", help="A JSON list of objects.")
+        parser.add_argument("--json", action="store_true", help="Print a JSON list of objects.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the slots in the order of time, and their numbers on stderr."""
+        """Print the slots in the order of time, and their counts on stderr."""
         choice = timetables.chosen(options, self.stderr.write)
         replay = _replay(choice, options)
         tally = _Tally()
@@ -65,17 +62,20 @@ def _add_policy_arguments(parser: ArgumentParser) -> None:
     policy = parser.add_argument_group("policy", "Instead of the stored choice, or of the default.")
     policy.add_argument("--misfire", choices=[each.value for each in Misfire], help="What late slots do.")
     policy.add_argument(
-        "--catch-up-limit", metavar="N", type=positive, help="With --misfire all: so many late slots run."
+        "--catch-up-limit",
+        metavar="N",
+        type=arguments.count,
+        help="With --misfire all: the most late slots that run.",
     )
     policy.add_argument(
         "--starting-deadline",
         metavar="DURATION",
-        help=f"How late a slot may start, {moments.DURATION_HELP}.",
+        help=f"How late a slot may start, {arguments.DURATION_HELP}.",
     )
     policy.add_argument(
         "--jitter",
         metavar="DURATION",
-        help=f"Every slot starts later, by one delay below this, {moments.DURATION_HELP}.",
+        help=f"Every slot starts later, by one delay below this, {arguments.DURATION_HELP}.",
     )
 
 
@@ -88,9 +88,9 @@ class _Replay:
     pauses: dict[int | None, list[Pause]]
 
     def slots(self) -> Iterator[tuple[SimulatedSlot, Timetable]]:
-        """Of all timetables together, in the order of time, made one by one."""
-        each_ones = (self._slots_of(each) for each in self.timetables)
-        return heapq.merge(*each_ones, key=lambda pair: pair[0].scheduled_for)
+        """Those of all timetables, in the order of time, generated one by one."""
+        slots = (self._slots_of(each) for each in self.timetables)
+        return heapq.merge(*slots, key=lambda pair: pair[0].scheduled_for)
 
     def _slots_of(self, timetable: Timetable) -> Iterator[tuple[SimulatedSlot, Timetable]]:
         slots = simulate(
@@ -126,8 +126,8 @@ class _Tally:
 
 
 def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
-    start = moments.moment(options["from"], "--from", choice.zone)
-    end = moments.moment(options["to"], "--to", choice.zone)
+    start = arguments.time(options["from"], "--from", choice.zone)
+    end = arguments.time(options["to"], "--to", choice.zone)
     if end <= start:
         raise CommandError(f"--to: {options['to']} is not later than --from, {options['from']}")
     choices = _policy_choices(options)
@@ -135,7 +135,7 @@ def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
         timetables=[replace(each, policy=_policy(each.policy, choices)) for each in choice.timetables],
         start=start,
         end=end,
-        downtimes=[moments.span(text, "--downtime", choice.zone) for text in options["downtime"]],
+        downtimes=[arguments.period(text, "--downtime", choice.zone) for text in options["downtime"]],
         pauses=_pauses(choice.timetables, start),
     )
 
@@ -148,7 +148,7 @@ def _policy_choices(options: dict[str, Any]) -> dict[str, Any]:
         choices["misfire"] = Misfire(choices["misfire"])
     for name, option in ("starting_deadline", "--starting-deadline"), ("jitter", "--jitter"):
         if name in choices:
-            choices[name] = moments.duration(choices[name], option)
+            choices[name] = arguments.duration(choices[name], option)
     return choices
 
 
@@ -171,9 +171,9 @@ def _pauses(chosen: Iterable[Timetable], since: datetime) -> dict[int | None, li
 
 
 def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
-    starts = moments.shown(slot.started_at, timetable.zone) if slot.started_at else "-"
+    starts = printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else "-"
     dropped = f" (and {slot.dropped} older)" if slot.dropped else ""
-    when = moments.shown(slot.scheduled_for, timetable.zone)
+    when = printing.iso_time(slot.scheduled_for, timetable.zone)
     return printing.tab_separated(when, slot.verdict, starts, timetable.label, slot.reason + dropped)
 
 
@@ -181,8 +181,8 @@ def _described(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
     return {
         **timetable.described(slot.scheduled_for),
         "verdict": slot.verdict,
-        "started_at": moments.shown(slot.started_at, timetable.zone) if slot.started_at else None,
-        "decided_at": moments.shown(slot.decided_at, timetable.zone),
+        "started_at": printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else None,
+        "decided_at": printing.iso_time(slot.decided_at, timetable.zone),
         "reason": slot.reason,
         "dropped": slot.dropped,
     }

@@ -1,4 +1,4 @@
-"""``manage.py setup``: makes a database ready for the service. Safe to run at every start."""
+"""``jobledger setup``: makes a database ready for the service. Safe to run at every start."""
 
 import os
 import secrets
@@ -17,15 +17,18 @@ from jobledger.schedules import declared
 
 
 class Command(OperatorCommand):
-    """Migrations, the declared schedules, permissions and ready groups, an admin account.
+    """Applies migrations; adds declared schedules, permissions with their groups, and an admin account.
 
-    Stored schedules that will not do what they say, since a job is gone or takes other options, are named.
+    Warns of stored schedules that cannot start: their job is gone, or takes other options.
     """
 
-    help = "Migrate, put in the schedules that jobs declare, and make an admin account if there is none."
+    help = (
+        "Prepare the database. Applies migrations, adds the schedules that jobs declare, and creates "
+        "an admin account if there is none."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Where the password goes, and who the account is."""
+        """The admin account."""
         parser.add_argument(
             "--admin-password-file",
             type=Path,
@@ -33,20 +36,20 @@ class Command(OperatorCommand):
             help="Keep a generated admin password in this file.",
         )
         parser.add_argument(
-            "--admin-username", default="admin", help="The account to make; default: %(default)s."
+            "--admin-username", default="admin", help="The account to create; default: %(default)s."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Each step says what it did, and nothing when there was nothing to do."""
+        """Each step prints what it did, and nothing when there was nothing to do."""
         call_command("migrate", verbosity=0, interactive=False)
         try:
             installed = declared.install()
         except declared.DeclarationError as error:
             raise CommandError(f"A declared schedule is not valid: {error}") from error
         for name in installed:
-            self.stdout.write(f"Schedule put in: {name}")
+            self.stdout.write(f"Schedule added: {name}")
         for group in rights.install():
-            self.stdout.write(f"Group made: {group}")
+            self.stdout.write(f"Group added: {group}")
         for warning in checks.check_schedules(databases=["default"]):
             self.stderr.write(self.style.WARNING(f"Warning: {warning.msg}"))
         self._make_admin(options["admin_username"], options["admin_password_file"])

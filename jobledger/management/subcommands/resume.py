@@ -1,4 +1,4 @@
-"""``manage.py resume``: ends a pause before its time."""
+"""``jobledger resume``: ends a pause early."""
 
 from argparse import ArgumentParser
 from datetime import datetime
@@ -17,16 +17,16 @@ NAMES_SHOWN = 5
 
 
 class Command(OperatorCommand):
-    """One line says how many pauses were lifted; on stderr, what is still in the way."""
+    """Prints how many pauses were lifted; on stderr, what is still paused."""
 
-    help = "End the pause of a schedule, or of the whole service. What is not paused is an error."
+    help = "End the pause of a schedule, or of the whole service. It is an error if it is not paused."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """What."""
+        """Which schedule."""
         parser.add_argument("name", nargs="?", help="The schedule's name; without it the whole service.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Resume, and say so."""
+        """Resume it."""
         schedule = None if options["name"] is None else timetables.stored(options["name"])
         what = schedule.name if schedule else "The whole service"
         now = timezone.now()
@@ -44,7 +44,7 @@ def _hindrance(schedule: PeriodicTask | None, now: datetime) -> str:
     if schedule is None:
         return _paused_by_themselves(now)
     if pausing.in_force(None, now).exists():
-        return "But the whole service is paused; `manage.py resume` without a name lifts that."
+        return "But the whole service is paused; `manage.py jobledger resume` without a name lifts that."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""``manage.py pause`` stops a schedule, or the whole service, and says until when and why."""
+"""``jobledger pause`` stops a schedule, or the whole service, and says until when and why."""
 
 import io
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import time_machine
 from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from jobledger.management.commands import pause
+from jobledger.management.subcommands import pause
 from jobledger.models import Pause
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
@@ -34,7 +34,7 @@ def ann(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def told(*line: str) -> str:
     stdout = io.StringIO()
-    call_command("pause", *line, stdout=stdout)
+    call_command("jobledger", "pause", *line, stdout=stdout)
     return stdout.getvalue()
 
 
@@ -91,9 +91,9 @@ def test_what_is_paused_already_gets_the_new_end_and_keeps_what_is_not_said() ->
     ("line", "problem"),
     [
         (["horly"], r"There is no schedule 'horly'\. Similar names: hourly\."),
-        (["--for", "long"], "--for: 'long' is not a length of time"),
-        (["--for", "0s"], "--for: a pause takes longer than no time"),
-        (["--until", "later"], "--until: 'later' is not a moment"),
+        (["--for", "long"], "--for: 'long' is not a duration"),
+        (["--for", "0s"], "--for: a pause must last longer than 0s"),
+        (["--until", "later"], "--until: 'later' is not a time"),
         (["--until", "2026-03-02T12:00"], r"--until: 2026-03-02T12:00:00\+00:00 is in the past"),
         (["--tz", "Mars"], "--tz: time zone: 'Mars' is not known"),
         (["--reason", "x" * 501], "--reason: it is longer than 500 characters"),

@@ -1,4 +1,4 @@
-"""``manage.py next_slots`` says when schedules are due, and nothing else."""
+"""``jobledger next`` prints when schedules are due, and nothing else."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def scheduled(name: str, expression: str = "30 1 * * *", zone: str = "Europe/Lon
 def told(*line: str) -> tuple[str, str]:
     """What it writes to stdout and to stderr."""
     stdout, stderr = io.StringIO(), io.StringIO()
-    call_command("next_slots", *line, stdout=stdout, stderr=stderr)
+    call_command("jobledger", "next", *line, stdout=stdout, stderr=stderr)
     return stdout.getvalue(), stderr.getvalue()
 
 
@@ -97,7 +97,7 @@ def test_json_says_whose_slot_it_is_in_the_zone_and_in_utc() -> None:
         (["--cron", "0 0 30 2 *"], "--cron: day-of-month: day 30 never comes in month 2"),
         (["--cron", "@daily", "--tz", "Europe/Lodnon"], "--tz: time zone: 'Europe/Lodnon' is not known"),
         (["--cron", "@daily", "--tz", ""], "--tz: time zone: '' is not known"),
-        (["--cron", "@daily", "--from", "soon"], "--from: 'soon' is not a moment"),
+        (["--cron", "@daily", "--from", "soon"], "--from: 'soon' is not a time"),
     ],
 )
 def test_what_is_wrong_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
@@ -260,7 +260,7 @@ def test_a_schedule_that_came_without_signals_has_the_default_policy() -> None:
 
 
 def test_a_reader_that_has_enough_leaves_no_traceback() -> None:
-    line = [sys.executable, "manage.py", "next_slots", "--cron", "* * * * *", "--count", "1000000"]
+    line = [sys.executable, "manage.py", "jobledger", "next", "--cron", "* * * * *", "--count", "1000000"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

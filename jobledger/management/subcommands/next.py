@@ -1,4 +1,4 @@
-"""``manage.py next_slots``: when schedules are due."""
+"""``jobledger next``: when schedules are due next."""
 
 import heapq
 from argparse import ArgumentParser
@@ -9,8 +9,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from jobledger.management import moments, printing, timetables
-from jobledger.management.commands.runs import positive
+from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
 from jobledger.models import Pause
@@ -19,27 +18,30 @@ from jobledger.schedules.rules.slots import RESOLUTION, slots_between
 
 
 class Command(OperatorCommand):
-    """A moment a line; of all schedules together, each moment with its schedule's name."""
+    """A time a line; of all schedules together, each with its schedule's name."""
 
-    help = "Show the next slots of a schedule, of a cron expression, or of all enabled schedules together."
+    help = (
+        "Print when schedules are due next. Those of all enabled schedules together, unless a schedule "
+        "or a cron expression is given."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Whose slots, from when, how many, and in which form."""
+        """Of what, from when, how many, and in which format."""
         timetables.add_arguments(parser)
         parser.add_argument(
             "--from",
-            metavar="MOMENT",
-            help=f"Slots at or after it; {moments.MOMENT_HELP}. Default: now.",
+            metavar="TIME",
+            help=f"At or after it; {arguments.TIME_HELP}. Default: now.",
         )
-        parser.add_argument("--count", type=positive, default=5, help="How many; default: %(default)s.")
-        parser.add_argument("--json", action="store_true", help="A JSON list of objects.")
+        parser.add_argument("--count", type=arguments.count, default=5, help="How many; default: %(default)s")
+        parser.add_argument("--json", action="store_true", help="Print a JSON list of objects.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the slots in the order of time."""
         choice = timetables.chosen(options, self.stderr.write)
         start = timezone.now()
         if options["from"] is not None:
-            start = moments.moment(options["from"], "--from", choice.zone)
+            start = arguments.time(options["from"], "--from", choice.zone)
         slots = (_slots(each, start) for each in choice.timetables)
         found = islice(heapq.merge(*slots, key=lambda pair: pair[0]), options["count"])
         if options["json"]:
@@ -50,7 +52,7 @@ class Command(OperatorCommand):
             self._warn_of_pauses(choice)
 
     def _warn_of_pauses(self, choice: Choice) -> None:
-        """A slot is a slot also in a pause; but who asks when something runs wants to know."""
+        """A pause leaves the slots as they are, but nothing runs at them."""
         schedule_ids = {each.schedule_id for each in choice.timetables} - {None}
         if not schedule_ids:
             return
@@ -65,5 +67,5 @@ def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Ti
 
 
 def _line(slot: datetime, timetable: Timetable, *, is_single: bool) -> str:
-    moment = moments.shown(slot, timetable.zone)
-    return moment if is_single else printing.tab_separated(moment, timetable.label)
+    time = printing.iso_time(slot, timetable.zone)
+    return time if is_single else printing.tab_separated(time, timetable.label)

@@ -1,4 +1,4 @@
-"""``manage.py resume`` lifts pauses, and says what is still in the way."""
+"""``jobledger resume`` lifts pauses, and says what is still in the way."""
 
 import io
 
@@ -11,13 +11,13 @@ from tests.unit.jobledger.schedules.builders import hourly
 
 pytestmark = pytest.mark.django_db
 
-BUT = "But the whole service is paused; `manage.py resume` without a name lifts that."
+BUT = "But the whole service is paused; `manage.py jobledger resume` without a name lifts that."
 
 
 def told(*line: str) -> tuple[str, str]:
     """What it writes to stdout and to stderr."""
     stdout, stderr = io.StringIO(), io.StringIO()
-    call_command("resume", *line, stdout=stdout, stderr=stderr)
+    call_command("jobledger", "resume", *line, stdout=stdout, stderr=stderr)
     return stdout.getvalue(), stderr.getvalue()
 
 

@@ -1,0 +1,1 @@
+"""The subcommands of ``manage.py jobledger``, a module each; ``OperatorCommand`` says how to add one."""

@@ -1,0 +1,31 @@
+"""``jobledger retry``: starts a run that has ended once more."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from jobledger.management import arguments
+from jobledger.management.operator_command import OperatorCommand
+from jobledger.models import Trigger
+from jobledger.runs import dispatch
+from jobledger.runs.worker.process import operating_system_user
+
+
+class Command(OperatorCommand):
+    """Prints the new run's id and nothing else, for use in a shell."""
+
+    help = "Run the same job again with the same options. Prints the new run's id."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Which run."""
+        parser.add_argument("id", help=arguments.RUN_HELP)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Start it."""
+        run = arguments.run(options["id"])
+        try:
+            new = dispatch.start_again(run, trigger=Trigger.CLI, who=operating_system_user())
+        except dispatch.NotStartedAgainError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(str(new.pk))

@@ -1,0 +1,75 @@
+"""``jobledger runs``: the runs, newest first."""
+
+from argparse import ArgumentParser
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from jobledger.jobs import registry
+from jobledger.management import arguments, printing, run_json, run_lines
+from jobledger.management.operator_command import OperatorCommand
+from jobledger.models import Run, Status
+from jobledger.models.run import RunQuerySet
+
+
+class Command(OperatorCommand):
+    """A table on a terminal, tab-separated lines in a pipe, or JSON."""
+
+    help = "List the runs, newest first."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Filters, and the format."""
+        parser.add_argument("--job", metavar="NAME", help="Only this job's runs.")
+        parser.add_argument("--status", choices=Status.values, help="Only runs in this state.")
+        parser.add_argument(
+            "--since",
+            metavar="WHEN",
+            help=f"Only runs queued since then: how long ago, {arguments.DURATION_HELP}, or a time, "
+            "such as 2026-10-24T01:30.",
+        )
+        parser.add_argument(
+            "--limit", type=arguments.count, default=20, help="The most runs to list; default: %(default)s."
+        )
+        parser.add_argument("--json", action="store_true", help="Print a JSON list of objects.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """List them."""
+        runs = _filtered(options).defer("traceback")[: options["limit"]]
+        if options["json"]:
+            lines = printing.json_lines(run_json.as_json(run) for run in runs.iterator())
+        elif self.stdout.isatty():
+            table = run_lines.table(runs)
+            lines = run_lines.on_terminal(table, self.stdout, no_color=options["no_color"])
+        else:
+            lines = run_lines.listed(runs.iterator())
+        printing.write_lines(self.stdout, lines)
+
+
+def _filtered(options: dict[str, Any]) -> RunQuerySet:
+    runs = Run.objects.newest_first()
+    if options["job"]:
+        runs = runs.filter(job=_job_name(options["job"]))
+    if options["status"]:
+        runs = runs.filter(status=options["status"])
+    if options["since"] is not None:
+        runs = runs.filter(queued_at__gte=_since(options["since"]))
+    return runs
+
+
+def _since(text: str) -> datetime:
+    """A duration ends with its unit, which no time does."""
+    if text.endswith(("w", "d", "h", "m", "s")):
+        return timezone.now() - arguments.duration(text, "--since")
+    return arguments.time(text, "--since", timezone.get_default_timezone())
+
+
+def _job_name(name: str) -> str:
+    """A job's name in the ledger, also of a job that is gone; given is its name or its task's."""
+    try:
+        return registry.find(name).name
+    except registry.UnknownJobError as error:
+        if Run.objects.filter(job=name).exists():
+            return name
+        raise CommandError(f"{error.args[0]} The ledger has no run of it either.") from error

@@ -1,0 +1,38 @@
+"""``jobledger retry`` starts a run again, and prints the new one's id."""
+
+import io
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from jobledger.models import Run, Status, Trigger
+from jobledger.runs.worker.process import operating_system_user
+from tests.unit.jobledger.admin.runs.ledger import made
+
+pytestmark = pytest.mark.django_db
+
+
+def retried(*arguments: str) -> str:
+    stdout = io.StringIO()
+    call_command("jobledger", "retry", *arguments, stdout=stdout)
+    return stdout.getvalue()
+
+
+def test_retry_prints_the_id_of_a_new_run_that_says_who_asked() -> None:
+    run = made(status=Status.FAILED, options={"level": 2})
+    new = Run.objects.get(pk=retried(str(run.pk)).strip())
+    assert (new.job, new.options, new.status) == ("probe", {"level": 2}, Status.QUEUED)
+    assert (new.trigger, new.who) == (Trigger.CLI, operating_system_user())
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"status": Status.RUNNING}, "is not over"), ({"job": "retired"}, "'retired' any more")],
+)
+def test_what_cannot_be_retried_is_an_error(values: dict[str, Any], said: str) -> None:
+    run = made(**values)
+    with pytest.raises(CommandError, match=said) as raised:
+        retried(str(run.pk))
+    assert raised.value.returncode == 1
+    assert Run.objects.count() == 1

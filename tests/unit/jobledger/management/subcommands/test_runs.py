@@ -1,0 +1,144 @@
+"""``jobledger runs`` reads the ledger, newest first."""
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.core.management import CommandError, call_command
+
+from jobledger.models import Status, Trigger
+from tests.unit.builders import NOON
+from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.terminals import Terminal
+
+pytestmark = pytest.mark.django_db
+
+
+def listed(*arguments: str) -> str:
+    stdout = io.StringIO()
+    call_command("jobledger", "runs", *arguments, stdout=stdout)
+    return stdout.getvalue()
+
+
+def as_json(*arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(listed("--json", *arguments))
+    return found
+
+
+def test_json_is_a_list_of_objects_with_the_models_fields() -> None:
+    run = made(
+        options={"level": 2},
+        schedule_name="nightly",
+        trigger=Trigger.SCHEDULE,
+        scheduled_for=NOON,
+        started_at=NOON,
+        finished_at=NOON + timedelta(seconds=3),
+        status=Status.FAILED,
+        exit_code=2,
+        error="no",
+    )
+    assert as_json() == [
+        {
+            "id": str(run.pk),
+            "job": "probe",
+            "options": {"level": 2},
+            "trigger": "schedule",
+            "schedule": "nightly",
+            "scheduled_for": "2026-03-01T12:00:00+00:00",
+            "status": "failed",
+            "attempt": 1,
+            "queued_at": "2026-03-01T12:00:00+00:00",
+            "started_at": "2026-03-01T12:00:00+00:00",
+            "finished_at": "2026-03-01T12:00:03+00:00",
+            "exit_code": 2,
+            "error": "no",
+        }
+    ]
+
+
+def test_the_newest_comes_first_and_the_limit_cuts_the_oldest() -> None:
+    runs = [made(minute) for minute in range(3)]
+    assert [run["id"] for run in as_json("--limit", "2")] == [str(runs[2].pk), str(runs[1].pk)]
+
+
+def test_filters_by_status_and_by_job_under_either_name() -> None:
+    wanted = made(status=Status.FAILED)
+    made()
+    made(job="hello", status=Status.FAILED)
+    for name in "probe", "probes.probe":
+        assert [run["id"] for run in as_json("--status", "failed", "--job", name)] == [str(wanted.pk)]
+
+
+def test_runs_of_a_job_that_is_gone_are_still_found() -> None:
+    run = made(job="retired")
+    assert [found["id"] for found in as_json("--job", "retired")] == [str(run.pk)]
+
+
+def test_an_unknown_job_is_an_error_that_names_the_jobs() -> None:
+    with pytest.raises(CommandError, match=r"There is no job 'porbe'\. The jobs are: .*probe"):
+        listed("--job", "porbe")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--limit", "0"], ["--limit", "9" * 30], ["--limit", "many"], ["--status", "good"]]
+)
+def test_bad_filters_are_refused_by_the_parser(arguments: list[str]) -> None:
+    with pytest.raises(CommandError, match=rf"argument {arguments[0]}: "):
+        listed(*arguments)
+
+
+def test_in_a_pipe_each_run_is_a_line_of_tab_separated_fields() -> None:
+    run = made(started_at=NOON, finished_at=NOON + timedelta(seconds=1.5), error="first\nsecond")
+    assert listed().split("\t") == [
+        str(run.pk),
+        "probe",
+        "succeeded",
+        "cli",
+        "2026-03-01 12:00:00 UTC",
+        "1.5s",
+        "first\n",
+    ]
+
+
+def test_on_a_terminal_it_is_a_table_in_which_errors_are_no_markup() -> None:
+    run = made(error="[b]no[/b]")
+    terminal = Terminal()
+    call_command("jobledger", "runs", stdout=terminal)
+    assert "status" in terminal.getvalue()
+    assert "[b]no[/b]" in terminal.getvalue()
+    assert str(run.pk)[:8] in terminal.getvalue()
+
+
+def test_an_empty_ledger_is_an_empty_list() -> None:
+    assert as_json() == []
+
+
+@pytest.mark.parametrize("since", ["2026-03-01T12:01", "2026-03-01T14:01+02:00", "1h"])
+def test_since_takes_a_moment_or_how_long_ago(since: str) -> None:
+    with time_machine.travel(NOON + timedelta(minutes=61), tick=False):
+        made(0)
+        wanted = [made(2), made(1)]
+        assert [run["id"] for run in as_json("--since", since)] == [str(run.pk) for run in wanted]
+
+
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [
+        ("yesterday", "'yesterday' is not a time"),
+        ("two hours", "'two hours' is not a duration"),
+        ("", "'' is not a time"),
+    ],
+)
+def test_a_since_that_is_neither_is_an_error(since: str, said: str) -> None:
+    with pytest.raises(CommandError, match=f"--since: {said}") as raised:
+        listed("--since", since)
+    assert raised.value.returncode == 1
+
+
+def test_secrets_are_masked_in_the_list() -> None:
+    made(job="choosing", options={"api_key": "hunter2", "days": 3})
+    (run,) = as_json()
+    assert run["options"] == {"api_key": "********", "days": 3}

@@ -1,0 +1,238 @@
+"""``jobledger show`` prints all that is known of a run, or follows it to its end."""
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.core.management.color import color_style
+
+from jobledger.management import run_json
+from jobledger.management.subcommands import show
+from jobledger.models import Run, RunAttempt, RunOutput, Status, Stream
+from tests.unit.builders import NOON
+from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.terminals import Terminal
+
+pytestmark = pytest.mark.django_db
+
+Step = Callable[[], object]
+
+
+def write(run: Run, *pieces: tuple[Stream, str], attempt: int = 1) -> None:
+    for number, (stream, text) in enumerate(pieces):
+        RunOutput.objects.create(run=run, attempt=attempt, number=number, stream=stream, text=text)
+
+
+def shown(*arguments: str) -> str:
+    stdout = io.StringIO()
+    call_command("jobledger", "show", *arguments, stdout=stdout)
+    return stdout.getvalue()
+
+
+def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
+    run = made(
+        status=Status.FAILED,
+        who="ann",
+        options={"level": 2},
+        started_at=NOON,
+        finished_at=NOON + timedelta(seconds=3),
+        exit_code=4,
+        error="no luck\nat all",
+    )
+    write(run, (Stream.STDOUT, "first\n"), (Stream.STDERR, "careful\n"), (Stream.STDOUT, "last"))
+    assert shown(str(run.pk)).splitlines() == [
+        f"id: {run.pk}",
+        "job: probe",
+        "status: failed",
+        "error: no luck",
+        "  at all",
+        "exit_code: 4",
+        'options: {"level": 2}',
+        "trigger: cli",
+        "who: ann",
+        "attempt: 1",
+        "queued_at: 2026-03-01 12:00:00 UTC",
+        "started_at: 2026-03-01 12:00:00 UTC",
+        "finished_at: 2026-03-01 12:00:03 UTC",
+        "took: 3.0s",
+        "",
+        "output:",
+        "first",
+        "careful",
+        "last",
+    ]
+
+
+def test_show_on_a_terminal_is_a_table_in_which_stderr_is_red() -> None:
+    run = made(error="[b]no[/b]")
+    write(run, (Stream.STDOUT, "fine\n"), (Stream.STDERR, "bad\nworse\n"))
+    terminal = Terminal()
+    call_command("jobledger", "show", str(run.pk), stdout=terminal, force_color=True)
+    lines = terminal.getvalue().splitlines()
+    red = color_style(force_color=True).ERROR
+    assert lines[-3:] == ["fine", red("bad"), red("worse")]
+    assert any("error" in line and "[b]no[/b]" in line for line in lines)
+
+
+def test_json_has_the_lists_fields_and_all_else() -> None:
+    parent = made()
+    run = made(1, attempt=2, worker="w@host", who="ann", parent=parent, options={"words": ["ö"]})
+    RunAttempt.objects.create(
+        run=run, attempt=1, status=Status.FAILED, finished_at=NOON, exit_code=1, error="no"
+    )
+    write(run, (Stream.STDERR, "careful\n"), attempt=1)
+    write(run, (Stream.STDOUT, "fine\n"), attempt=2)
+    found = json.loads(shown(str(run.pk), "--json"))
+    assert {name: found[name] for name in run_json.as_json(run)} == run_json.as_json(run)
+    assert (found["worker"], found["who"], found["parent"]) == ("w@host", "ann", str(parent.pk))
+    (attempt,) = found["attempts"]
+    assert (attempt["attempt"], attempt["status"], attempt["error"]) == (1, "failed", "no")
+    assert [(piece["attempt"], piece["stream"], piece["text"]) for piece in found["output"]] == [
+        (1, "stderr", "careful\n"),
+        (2, "stdout", "fine\n"),
+    ]
+
+
+def followed(run: Run) -> tuple[int, str, str]:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    exit_code = 0
+    try:
+        call_command("jobledger", "show", str(run.pk), "--follow", stdout=stdout, stderr=stderr)
+    except SystemExit as exited:
+        exit_code = int(exited.code or 0)
+    return exit_code, stdout.getvalue(), stderr.getvalue()
+
+
+def test_follow_prints_each_stream_to_its_own_and_exits_as_the_run_did() -> None:
+    run = made(status=Status.FAILED, exit_code=4, error="no luck")
+    write(run, (Stream.STDOUT, "one, "), (Stream.STDERR, "careful\n"), (Stream.STDOUT, "two"))
+    assert followed(run) == (4, "one, two", f"careful\nRun {str(run.pk)[:8]}: failed: no luck\n")
+
+
+def test_following_a_run_that_succeeds_ends_with_success() -> None:
+    run = made(exit_code=0)
+    assert followed(run) == (0, "", f"Run {str(run.pk)[:8]}: succeeded\n")
+
+
+def test_an_interrupt_while_following_leaves_the_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupted)
+    run = made(status=Status.RUNNING)
+    exit_code, stdout, stderr = followed(run)
+    assert (exit_code, stdout) == (130, "")
+    assert "the run goes on" in stderr
+    run.refresh_from_db()
+    assert (run.status, run.cancel_requested_at) == (Status.RUNNING, None)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_secrets_are_masked(arguments: list[str]) -> None:
+    run = made(job="choosing", options={"api_key": "hunter2", "pin": "4711", "days": 3})
+    found = shown(str(run.pk), *arguments)
+    assert "hunter2" not in found
+    assert "4711" not in found
+    assert found.count('"********"') == 2
+
+
+def change(run: Run, **values: object) -> None:
+    Run.objects.filter(pk=run.pk).update(**values)
+
+
+def add(run: Run, number: int, text: str, *, attempt: int = 1) -> None:
+    RunOutput.objects.create(run=run, attempt=attempt, number=number, stream=Stream.STDOUT, text=text)
+
+
+def news_of(run: Run, *steps: Step) -> list[tuple[str, str]]:
+    """What a follower reads while these things happen, one at each wait."""
+    happening: Iterator[Step] = iter(steps)
+
+    def wait() -> None:
+        next(happening)()
+
+    news = show.follow(run.pk, wait)
+    start = f"Run {str(run.pk)[:8]}: "
+    return [(str(piece.stream), piece.text.removeprefix(start)) for each in news for piece in each.pieces]
+
+
+def test_output_comes_as_it_is_written_and_states_as_they_change() -> None:
+    run = made(status=Status.QUEUED)
+    assert news_of(
+        run,
+        partial(change, run, status=Status.RUNNING),
+        partial(add, run, 0, "one "),
+        lambda: None,
+        partial(add, run, 1, "two\n"),
+        partial(change, run, status=Status.SUCCEEDED),
+    ) == [
+        ("stderr", "queued\n"),
+        ("stderr", "running\n"),
+        ("stdout", "one "),
+        ("stdout", "two\n"),
+        ("stderr", "succeeded\n"),
+    ]
+
+
+def test_the_next_attempts_output_follows_although_its_numbers_begin_again() -> None:
+    run = made(status=Status.RUNNING)
+    for number in range(3):
+        add(run, number, f"first {number}\n")
+
+    def begin_again() -> None:
+        change(run, attempt=2)
+        add(run, 0, "second\n", attempt=2)
+
+    assert news_of(run, begin_again, partial(change, run, status=Status.FAILED, error="no luck")) == [
+        *(("stdout", f"first {number}\n") for number in range(3)),
+        ("stderr", "running\n"),
+        ("stdout", "second\n"),
+        ("stderr", "running, attempt 2\n"),
+        ("stderr", "failed, attempt 2: no luck\n"),
+    ]
+
+
+def test_the_rest_that_is_written_with_the_end_is_not_missed() -> None:
+    run = made(status=Status.RUNNING)
+
+    def end() -> None:
+        add(run, 0, "the rest")
+        change(run, status=Status.SUCCEEDED)
+
+    assert news_of(run, end)[1:] == [("stdout", "the rest"), ("stderr", "succeeded\n")]
+
+
+def test_the_last_news_has_the_run_as_it_ended() -> None:
+    run = made(status=Status.RUNNING)
+    news = list(show.follow(run.pk, partial(change, run, status=Status.FAILED, exit_code=3)))
+    assert show.exit_code_of(news[-1].run) == 3
+
+
+def test_a_run_that_is_deleted_while_it_is_followed_is_an_error() -> None:
+    run = made(status=Status.QUEUED)
+    with pytest.raises(CommandError, match="was deleted"):
+        news_of(run, Run.objects.all().delete)
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code"),
+    [
+        (Status.SUCCEEDED, 0),
+        (Status.SENT, 0),
+        *((status, 1) for status in (Status.LOST, Status.MISSED, Status.SKIPPED, Status.EXPIRED)),
+        (Status.CANCELLED, 1),
+    ],
+)
+def test_a_run_without_an_exit_code_succeeded_only_if_what_was_wanted_happened(
+    status: Status, exit_code: int
+) -> None:
+    assert show.exit_code_of(Run(status=status)) == exit_code
+
+
+def test_a_runs_own_exit_code_counts_before_its_state() -> None:
+    assert show.exit_code_of(Run(status=Status.SKIPPED, exit_code=75)) == 75
