@@ -22,6 +22,9 @@ from jobledger.jobs.options import OptionsError, option_names, parse
 from jobledger.schedules import declared, slot_runs, stored_schedules
 
 _ZERO = timedelta(0)
+_SCHEDULE_HINT = (
+    'Examples: Schedule("30 3 * * mon-fri"), Schedule("@daily"), Schedule(every=timedelta(hours=2)).'
+)
 
 
 def problems(declaration: type[JobDeclaration]) -> Iterator[str]:
@@ -149,7 +152,7 @@ def _declared_schedules() -> Iterator[CheckMessage]:
             )
         seen[one.name] = one.job.name
         for message in declared.problems(one):
-            yield checks.Warning(f"{where}: {message}", id="jobledger.W007")
+            yield checks.Warning(f"{where}: {message}", hint=_SCHEDULE_HINT, id="jobledger.W007")
 
 
 def _secret_options() -> Iterator[CheckMessage]:

@@ -44,12 +44,12 @@ class PausedSlots(StrEnum):
 class Schedule:
     """A schedule that comes with the job. It is put into the database once; from then on it is edited there.
 
-    Exactly one of ``cron`` and ``every`` is given. Whether the expression, the zone and the options
-    are good is judged by ``manage.py check``.
+    Exactly one of ``cron`` and ``every`` is given. ``manage.py check`` validates the times, the zone and
+    the options.
     """
 
     cron: str | None = None
-    """Five fields of cron, for example ``"30 3 * * 1-5"``."""
+    """As in the admin: five fields of cron, such as ``"30 3 * * mon-fri"``, or a macro, such as ``"@daily"``."""
     _: KW_ONLY
     every: timedelta | None = None
     """A fixed interval, in whole seconds."""

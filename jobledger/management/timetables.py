@@ -19,7 +19,6 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.management import arguments, printing
-from jobledger.models import SchedulePolicy
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.rules.slots import ALWAYS, Cron, Rule, RuleError, Window
@@ -148,16 +147,15 @@ def _enabled(zone: ZoneInfo | None, warn: Warn) -> Iterator[Timetable]:
 
 
 def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
-    # What came into the database without signals has no policy until beat notices it.
-    policy = getattr(schedule, "policy", None) or SchedulePolicy(schedule=schedule)
     try:
         slot_runs.work_of(schedule)
+        times = stored_schedules.times_of(schedule)
         return Timetable(
             label=schedule.name,
             schedule_id=schedule.pk,
-            rule=stored_schedules.rule_of(schedule, policy),
-            window=stored_schedules.window_of(schedule),
-            policy=stored_schedules.policy_of(policy),
+            rule=times.rule,
+            window=times.window,
+            policy=times.policy,
             zone=zone or own_zone(schedule),
         )
     except DatabaseError:

@@ -82,6 +82,12 @@ class SchedulePolicy(models.Model):
         """What happens to missed slots."""
         return self.get_misfire_display()
 
+    @classmethod
+    def of(cls, schedule: PeriodicTask) -> "SchedulePolicy":
+        """The schedule's policy; where it has none yet, the defaults, not saved."""
+        found: SchedulePolicy | None = getattr(schedule, "policy", None)
+        return found or cls(schedule=schedule)
+
 
 class NextSlot(models.Model):
     """When an enabled schedule is due next. Beat reads the rows that are due, and nothing else."""

@@ -51,17 +51,17 @@ class Plans:
         return self._made[key]
 
     def _plan(self, schedule: PeriodicTask, handled_until: datetime, pauses: Sequence[Pause]) -> Planned:
-        policy = stored_schedules.policy_of(schedule.policy)
+        times = stored_schedules.times_of(schedule)
         plan = planning.plan(
-            rule=stored_schedules.rule_of(schedule, schedule.policy),
-            window=stored_schedules.window_of(schedule),
-            policy=policy,
+            rule=times.rule,
+            window=times.window,
+            policy=times.policy,
             pauses=pauses,
             identity=_identity(schedule),
             handled_until=handled_until,
             now=self._now,
         )
-        return Planned(policy=policy, plan=plan)
+        return Planned(policy=times.policy, plan=plan)
 
 
 def _identity(schedule: PeriodicTask) -> int:
@@ -174,7 +174,7 @@ def _overtaken(
     """The slot of the old times that had come, but was not recorded yet, when they were edited."""
     if row.timing == schedule.timing or row.slot is None or row.slot > now:
         return
-    policy = stored_schedules.policy_of(schedule.policy)
+    policy = stored_schedules.policy_from(schedule.policy)
     yield planning.overtaken(row.slot, due_at=row.due_at, policy=policy, pauses=pauses, now=now)
 
 
@@ -188,5 +188,5 @@ def _complete_policies(schedules: Iterable[PeriodicTask]) -> None:
     """A schedule that came by a road without signals gets its policy here."""
     missing = [schedule for schedule in schedules if not hasattr(schedule, "policy")]
     for schedule in missing:
-        schedule.policy = SchedulePolicy(schedule=schedule)
+        schedule.policy = SchedulePolicy.of(schedule)
     SchedulePolicy.objects.bulk_create([schedule.policy for schedule in missing], ignore_conflicts=True)

@@ -1,7 +1,10 @@
-"""A stored schedule's times: as a rule and a window, and as one text made by the database.
+"""Stored schedules: django-celery-beat's rows, read as planning takes them, and written.
 
-The text, ``timing``, changes exactly when the times do, whoever changed them and by whatever means; so
-comparing it with the one that was kept finds every edit, also of those that send no signal.
+A schedule's times are read as ``StoredTimes``, what their author wrote, and only from these a rule is made;
+so whatever is put into a form, declared in code or stored in any other way is validated alike.
+
+``timing`` is all of a schedule's times as one text, made by the database. It changes exactly when they do, by
+whatever means; comparing it with the one that was kept finds every edit, also those that send no signal.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError
-from django.db.models import F, Func, QuerySet, TextField, prefetch_related_objects
+from django.db.models import F, Func, QuerySet, TextField
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -28,22 +31,17 @@ from jobledger.models import NextSlot, SchedulePolicy
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.preview import Standing, Times
 from jobledger.schedules.rules.cron_expression import fields_of
-from jobledger.schedules.rules.slots import (
-    Clocked,
-    Cron,
-    Interval,
-    Rule,
-    RuleError,
-    Solar,
-    Window,
-    cron_expression,
-)
+from jobledger.schedules.rules.slots import Clocked, Cron, Interval, Rule, RuleError, Solar, Window
 
 READ_AT_ONCE = 1000
 KINDS = ("crontab", "interval", "solar", "clocked")
+CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+"""In cron's order."""
+LARGEST_INTEGER = 2**31 - 1
+"""The largest that every database holds in such a field."""
 
 _FIELDS = (
-    *(f"crontab__{field}" for field in ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")),
+    *(f"crontab__{field}" for field in CRONTAB_FIELDS),
     *("crontab__timezone", "interval__every", "interval__period"),
     *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
     *("start_time", "expires", "one_off"),
@@ -87,11 +85,9 @@ class Loaded:
 def load(schedule_ids: Collection[int]) -> Loaded:
     """Those of the schedules that are enabled. A row that cannot be read hides no other."""
     # Without what planning does not ask for, which is read thousands of times a tick.
-    enabled = _timed(PeriodicTask.objects.filter(enabled=True).defer(*_UNPLANNED))
+    enabled = timed(PeriodicTask.objects.filter(enabled=True).defer(*_UNPLANNED))
     try:
-        schedules = enabled.in_bulk(schedule_ids)
-        _fetch_kinds(schedules.values())
-        return Loaded(schedules=schedules, unreadable={})
+        return Loaded(schedules=enabled.in_bulk(schedule_ids), unreadable={})
     except UNREADABLE:
         return _load_one_by_one(enabled, schedule_ids)
 
@@ -110,19 +106,10 @@ def each_enabled(order_by: str) -> Iterator[tuple[str, PeriodicTask | None, str]
 
 def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     """The schedules with their times, their policies, their ``timing`` and their ``work``."""
+    with_policy = schedules.select_related("policy")
     # Many share a crontab, which is then read once: joined, it would be read again for each of them.
-    return _timed(schedules).prefetch_related(*KINDS)
-
-
-def _timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
-    timed: QuerySet[PeriodicTask] = schedules.select_related("policy").annotate(timing=TIMING, work=WORK)
+    timed: QuerySet[PeriodicTask] = with_policy.prefetch_related(*KINDS).annotate(timing=TIMING, work=WORK)
     return timed
-
-
-def _fetch_kinds(schedules: Collection[PeriodicTask]) -> None:
-    """Fetch their crontabs, intervals and so on; of a kind that none of them has, nothing is asked for."""
-    there = [kind for kind in KINDS if any(getattr(each, f"{kind}_id") is not None for each in schedules)]
-    prefetch_related_objects(list(schedules), *there)
 
 
 def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[int]) -> Loaded:
@@ -130,47 +117,25 @@ def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[i
     unreadable: dict[int, str] = {}
     for pk in schedule_ids:
         try:
-            schedules |= enabled.prefetch_related(*KINDS).in_bulk([pk])
+            schedules |= enabled.in_bulk([pk])
         except UNREADABLE as error:
             messages = error.messages if isinstance(error, ValidationError) else [str(error)]
             unreadable[pk] = "; ".join(messages)
     return Loaded(schedules=schedules, unreadable=unreadable)
 
 
-def rule_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Rule:
-    """When the schedule is due. Raises RuleError for what cannot be evaluated."""
-    kinds = [kind for kind in KINDS if getattr(schedule, f"{kind}_id") is not None]
-    if len(kinds) != 1:
-        raise RuleError(f"it has {_listed(kinds)}, and needs exactly one of {_listed(KINDS)}")
-    if schedule.crontab_id is not None:
-        return _cron(schedule.crontab)
-    if schedule.interval_id is not None:
-        return _interval(schedule.interval, schedule, policy)
-    if schedule.solar_id is not None:
-        solar = schedule.solar
-        return Solar(event=solar.event, latitude=float(solar.latitude), longitude=float(solar.longitude))
-    return Clocked(at=schedule.clocked.clocked_time)
+def times_of(schedule: PeriodicTask) -> Times:
+    """When the schedule is due, and by which policy. Raises ValueError for what cannot be evaluated."""
+    policy = SchedulePolicy.of(schedule)
+    return Times(
+        rule=rule_from(_read(schedule), schedule.start_time or policy.anchor),
+        window=Window(start_time=schedule.start_time, expires=schedule.expires, one_off=schedule.one_off),
+        policy=policy_from(policy),
+        enabled=schedule.enabled,
+    )
 
 
-def why_broken(schedule: PeriodicTask) -> str:
-    """Why the times or the policy cannot be evaluated; empty where they can."""
-    policy = getattr(schedule, "policy", None) or SchedulePolicy(schedule=schedule)
-    try:
-        rule_of(schedule, policy)
-        policy_of(policy)
-    except DatabaseError:
-        raise
-    except Exception as error:  # noqa: BLE001 - as with beat: whatever is wrong with one hides no other
-        return str(error) or type(error).__name__
-    return ""
-
-
-def window_of(schedule: PeriodicTask) -> Window:
-    """The part of the rule's slots that the schedule uses."""
-    return Window(start_time=schedule.start_time, expires=schedule.expires, one_off=schedule.one_off)
-
-
-def policy_of(policy: SchedulePolicy) -> Policy:
+def policy_from(policy: SchedulePolicy) -> Policy:
     """The stored choices as planning takes them. Raises ValueError for impossible ones."""
     return Policy(
         misfire=Misfire(policy.misfire),
@@ -180,23 +145,15 @@ def policy_of(policy: SchedulePolicy) -> Policy:
     )
 
 
-def _cron(crontab: CrontabSchedule) -> Cron:
-    expression = cron_expression(
-        crontab.minute, crontab.hour, crontab.day_of_month, crontab.month_of_year, crontab.day_of_week
-    )
-    return Cron(expression=expression, zone=crontab.timezone)
-
-
-def _interval(interval: IntervalSchedule, schedule: PeriodicTask, policy: SchedulePolicy) -> Interval:
+def why_broken(schedule: PeriodicTask) -> str:
+    """Why the times or the policy cannot be evaluated; empty where they can."""
     try:
-        every = timedelta(**{interval.period: interval.every})
-    except (TypeError, OverflowError) as error:
-        raise RuleError(f"interval: {interval.every} {interval.period} is no length of time") from error
-    return Interval(every=every, anchor=schedule.start_time or policy.anchor)
-
-
-def _listed(kinds: Collection[str]) -> str:
-    return ", ".join(kinds) or "none"
+        times_of(schedule)
+    except DatabaseError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as with beat: whatever is wrong with one hides no other
+        return str(error) or type(error).__name__
+    return ""
 
 
 def standing_of(schedule_id: int) -> Standing | None:
@@ -206,19 +163,13 @@ def standing_of(schedule_id: int) -> Standing | None:
         return _standing(schedule) if schedule else None
     except DatabaseError:
         raise
-    except Exception:  # noqa: BLE001 - whatever is wrong with it is said where it is shown, and mended here
+    except Exception:  # noqa: BLE001 - what is wrong is said where the schedule is shown, and fixed there
         return None
 
 
 def _standing(schedule: PeriodicTask) -> Standing:
-    policy = getattr(schedule, "policy", None) or SchedulePolicy(schedule=schedule)
     row = NextSlot.objects.filter(pk=schedule.pk).first()
-    times = Times(
-        rule=rule_of(schedule, policy),
-        window=window_of(schedule),
-        policy=policy_of(policy),
-        enabled=schedule.enabled,
-    )
+    times = times_of(schedule)
     if row is None:
         return Standing(times=times, schedule_id=schedule.pk)
     return Standing(
@@ -228,9 +179,6 @@ def _standing(schedule: PeriodicTask) -> Standing:
         slot=row.slot,
         due_at=row.due_at,
     )
-
-
-CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,14 +199,14 @@ class IntervalTimes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneMoment:
+class ClockedTimes:
     """Once."""
 
     at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class SunTimes:
+class SolarTimes:
     """An event of the sun at a place."""
 
     event: str
@@ -266,7 +214,7 @@ class SunTimes:
     longitude: Decimal
 
 
-StoredTimes = CronTimes | IntervalTimes | OneMoment | SunTimes
+StoredTimes = CronTimes | IntervalTimes | ClockedTimes | SolarTimes
 
 
 def rule_from(times: StoredTimes, anchor: datetime) -> Rule:
@@ -277,15 +225,15 @@ def rule_from(times: StoredTimes, anchor: datetime) -> Rule:
             return Cron(expression=" ".join(fields_of(times.expression)), zone=times.zone)
         case IntervalTimes():
             return Interval(every=_length(times), anchor=anchor)
-        case OneMoment():
+        case ClockedTimes():
             return Clocked(at=times.at)
-        case SunTimes():
+        case SolarTimes():
             latitude, longitude = float(times.latitude), float(times.longitude)
             return Solar(event=times.event, latitude=latitude, longitude=longitude)
 
 
 def of(schedule: PeriodicTask) -> StoredTimes | None:
-    """The schedule's times as they are stored; None where it has none, or Django cannot read them."""
+    """The schedule's times as they are stored; None where it has none, or they cannot be read."""
     try:
         return _read(schedule)
     except UNREADABLE:
@@ -304,36 +252,39 @@ def put(schedule: PeriodicTask, times: StoredTimes) -> None:
     schedule.one_off = schedule.one_off or kind == "clocked"
 
 
-def _read(schedule: PeriodicTask) -> StoredTimes | None:
-    if schedule.crontab_id is not None:
-        return CronTimes(expression=_expression(schedule.crontab), zone=schedule.crontab.timezone)
-    if schedule.interval_id is not None:
-        return IntervalTimes(every=schedule.interval.every, period=schedule.interval.period)
-    if schedule.clocked_id is not None:
-        return OneMoment(at=schedule.clocked.clocked_time)
-    if schedule.solar_id is not None:
-        solar = schedule.solar
-        return SunTimes(event=solar.event, latitude=solar.latitude, longitude=solar.longitude)
-    return None
+def _read(schedule: PeriodicTask) -> StoredTimes:
+    match [kind for kind in KINDS if getattr(schedule, f"{kind}_id") is not None]:
+        case ["crontab"]:
+            return CronTimes(expression=_expression(schedule.crontab), zone=schedule.crontab.timezone)
+        case ["interval"]:
+            return IntervalTimes(every=schedule.interval.every, period=schedule.interval.period)
+        case ["solar"]:
+            solar = schedule.solar
+            return SolarTimes(event=solar.event, latitude=solar.latitude, longitude=solar.longitude)
+        case ["clocked"]:
+            return ClockedTimes(at=schedule.clocked.clocked_time)
+        case kinds:
+            found = ", ".join(kinds) or "none"
+            raise RuleError(f"it has {found}, and needs exactly one of {', '.join(KINDS)}")
 
 
 def _row(times: StoredTimes) -> tuple[str, Any, dict[str, Any]]:
     match times:
         case CronTimes():
-            fields = dict(zip(CRON_FIELDS, fields_of(times.expression), strict=True))
+            fields = dict(zip(CRONTAB_FIELDS, fields_of(times.expression), strict=True))
             return "crontab", CrontabSchedule, {**fields, "timezone": times.zone}
         case IntervalTimes():
             return "interval", IntervalSchedule, {"every": times.every, "period": times.period}
-        case OneMoment():
+        case ClockedTimes():
             return "clocked", ClockedSchedule, {"clocked_time": times.at}
-        case SunTimes():
+        case SolarTimes():
             place = {"latitude": times.latitude, "longitude": times.longitude}
             return "solar", SolarSchedule, {"event": times.event, **place}
 
 
 def _expression(crontab: CrontabSchedule) -> str:
-    """Whatever is stored, also what cannot be evaluated: it is there to be mended."""
-    return " ".join("".join(getattr(crontab, field).split()) or "?" for field in CRON_FIELDS)
+    """Whatever is stored, also what cannot be evaluated: it is there to be fixed."""
+    return " ".join("".join(getattr(crontab, field).split()) or "?" for field in CRONTAB_FIELDS)
 
 
 def _equal_or_new(model: Any, values: dict[str, Any]) -> Any:
@@ -342,7 +293,7 @@ def _equal_or_new(model: Any, values: dict[str, Any]) -> Any:
 
 
 def _check_lengths(times: CronTimes) -> None:
-    for name, text in zip(CRON_FIELDS, fields_of(times.expression), strict=True):
+    for name, text in zip(CRONTAB_FIELDS, fields_of(times.expression), strict=True):
         longest = CrontabSchedule._meta.get_field(name).max_length
         if len(text) > longest:
             label = name.replace("_", "-")
@@ -350,7 +301,10 @@ def _check_lengths(times: CronTimes) -> None:
 
 
 def _length(times: IntervalTimes) -> timedelta:
+    if times.every > LARGEST_INTEGER:
+        raise RuleError(f"every: {times.every} is more than {LARGEST_INTEGER}", field="every")
     try:
         return timedelta(**{times.period: times.every})
     except (TypeError, OverflowError):
-        raise RuleError(f"every: {times.every} {times.period} is no length of time", field="every") from None
+        message = f"every: {times.every} {times.period} is not a length of time"
+        raise RuleError(message, field="every") from None

@@ -12,10 +12,13 @@ from functools import lru_cache
 
 from cronsim.explain import explain
 from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import PeriodicTask
 
-from jobledger.schedules.rules.cron_expression import ParsedCron, cron_expression, parse
-from jobledger.schedules.rules.slots import Clocked, Cron, Interval, Rule, RuleError, Solar
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.rules.cron_expression import ParsedCron, parse
+from jobledger.schedules.rules.slots import Clocked, Cron, Interval, Rule, Solar
+from jobledger.schedules.rules.wallclock import EARLIEST
+from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, SolarTimes, StoredTimes
 
 _DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _EVERY_DAY = set(range(7))
@@ -135,11 +138,17 @@ _UNITS = (
 
 
 def described(schedule: PeriodicTask) -> str:
-    """When the schedule is due. A moment is shown in the current time zone."""
+    """When the schedule is due; its times as they are stored where they cannot be evaluated.
+
+    One time is given in the current time zone.
+    """
+    times = stored_schedules.of(schedule)
     try:
-        words = _stored_words(schedule)
-    except RuleError:
-        words = _as_written(schedule)
+        # What an interval counts from is not part of the words.
+        rule = stored_schedules.rule_from(times, EARLIEST) if times else None
+        words = rule_words(rule, timezone.get_current_timezone()) if rule else NO_TIMES
+    except stored_schedules.UNREADABLE:
+        words = _as_stored(times)
     is_once_anyway = schedule.clocked_id is not None
     return f"{words}, {ONLY_ONCE}" if schedule.one_off and not is_once_anyway else words
 
@@ -172,32 +181,6 @@ def length_words(length: timedelta) -> str:
     return f"every {length}"
 
 
-def _stored_words(schedule: PeriodicTask) -> str:
-    if schedule.crontab_id is not None:
-        return cron_in_words(_expression(schedule.crontab), schedule.crontab.timezone)
-    if schedule.interval_id is not None:
-        return _interval_words(schedule.interval.every, schedule.interval.period)
-    if schedule.clocked_id is not None:
-        return _moment_words(schedule.clocked.clocked_time, timezone.get_current_timezone())
-    if schedule.solar_id is not None:
-        solar = schedule.solar
-        return _solar_words(solar.event, float(solar.latitude), float(solar.longitude))
-    return NO_TIMES
-
-
-def _expression(crontab: CrontabSchedule) -> str:
-    return cron_expression(
-        crontab.minute, crontab.hour, crontab.day_of_month, crontab.month_of_year, crontab.day_of_week
-    )
-
-
-def _interval_words(count: int, period: str) -> str:
-    try:
-        return length_words(timedelta(**{period: count}))
-    except (TypeError, OverflowError):
-        return f"every {count} {period}"
-
-
 def _moment_words(moment: datetime, zone: tzinfo) -> str:
     local = moment.astimezone(zone)
     seconds = ":%S" if local.second else ""
@@ -212,7 +195,12 @@ def _solar_words(event: str, latitude: float, longitude: float) -> str:
     return f"every day at {words} at {abs(latitude):g}° {north_south}, {abs(longitude):g}° {east_west}"
 
 
-def _as_written(schedule: PeriodicTask) -> str:
-    crontab = schedule.crontab
-    fields = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-    return f"{' '.join(getattr(crontab, field) or '?' for field in fields)} {crontab.timezone}"
+def _as_stored(times: StoredTimes | None) -> str:
+    match times:
+        case CronTimes():
+            return f"{times.expression} {times.zone}"
+        case IntervalTimes():
+            return every(times.every, times.period.removesuffix("s"))
+        case SolarTimes():
+            return _solar_words(times.event, float(times.latitude), float(times.longitude))
+    return NO_TIMES

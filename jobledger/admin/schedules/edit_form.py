@@ -154,7 +154,7 @@ class Sheet:
         data = self.details.cleaned_data
         is_once = bool(data.get("one_off")) or self.times.is_one_moment
         window = Window(start_time=data.get("start_time"), expires=data.get("expires"), one_off=is_once)
-        policy = stored_schedules.policy_of(self.policy.instance)
+        policy = stored_schedules.policy_from(self.policy.instance)
         return Times(rule=self.times.rule, window=window, policy=policy, enabled=bool(data.get("enabled")))
 
     @cached_property

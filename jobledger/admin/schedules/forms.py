@@ -22,7 +22,14 @@ from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules import wallclock
 from jobledger.schedules.rules.slots import Rule, RuleError, zone_named
 from jobledger.schedules.rules.solar import EVENTS
-from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, OneMoment, StoredTimes, SunTimes
+from jobledger.schedules.stored_schedules import (
+    LARGEST_INTEGER,
+    ClockedTimes,
+    CronTimes,
+    IntervalTimes,
+    SolarTimes,
+    StoredTimes,
+)
 
 MISFIRE = (
     (Misfire.ONCE, "run once for all of them"),
@@ -90,8 +97,6 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
 
 NAMED = ("name", "enabled", "description")
 SPAN = ("start_time", "expires", "one_off")
-LARGEST = 2**31 - 1
-"""The largest whole number that every database holds in such a field."""
 DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
 
 
@@ -138,8 +143,8 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
     def clean_expire_seconds(self) -> int | None:
         """No more than the databases hold."""
         seconds: int | None = self.cleaned_data["expire_seconds"]
-        if seconds is not None and seconds > LARGEST:
-            raise ValidationError(f"At most {LARGEST}.")
+        if seconds is not None and seconds > LARGEST_INTEGER:
+            raise ValidationError(f"At most {LARGEST_INTEGER}.")
         return seconds
 
     def clean_headers(self) -> str:
@@ -232,7 +237,7 @@ class TimesForm(forms.Form):
         self._stored, self._anchor, self._now = stored, anchor, now
         kind: Any = self.fields["kind"]
         unit: Any = self.fields["unit"]
-        if isinstance(stored, SunTimes):
+        if isinstance(stored, SolarTimes):
             kind.choices = [*KINDS, (SUN, "By the sun")]
         if isinstance(stored, IntervalTimes) and stored.period not in dict(UNITS):
             unit.choices = [*UNITS, (stored.period, stored.period)]
@@ -240,12 +245,12 @@ class TimesForm(forms.Form):
     @property
     def has_sun(self) -> bool:
         """Whether the sun is offered."""
-        return isinstance(self._stored, SunTimes)
+        return isinstance(self._stored, SolarTimes)
 
     @property
     def is_one_moment(self) -> bool:
         """Whether it is due once."""
-        return isinstance(self.times, OneMoment)
+        return isinstance(self.times, ClockedTimes)
 
     @staticmethod
     def zones() -> list[str]:
@@ -305,13 +310,13 @@ class TimesForm(forms.Form):
         zone = self._zone(data) if self._needed(data, "at", "zone") else None
         if zone is None:
             return None
-        if isinstance(self._stored, OneMoment) and {"at", "zone"}.isdisjoint(self.changed_data):
+        if isinstance(self._stored, ClockedTimes) and {"at", "zone"}.isdisjoint(self.changed_data):
             # What the field shows may be less than the moment: it has no offset.
             return self._stored
         moment = self._read_moment(data["at"], zone)
         if moment is not None and moment <= self._now:
             self.add_error("at", "This moment has passed: nothing would ever start.")
-        return OneMoment(at=moment) if moment else None
+        return ClockedTimes(at=moment) if moment else None
 
     def _read_moment(self, text: str, zone: ZoneInfo) -> datetime | None:
         try:
@@ -333,7 +338,7 @@ class TimesForm(forms.Form):
     def _sun(self, data: dict[str, Any]) -> StoredTimes | None:
         if not self._needed(data, "event", "latitude", "longitude"):
             return None
-        return SunTimes(event=data["event"], latitude=data["latitude"], longitude=data["longitude"])
+        return SolarTimes(event=data["event"], latitude=data["latitude"], longitude=data["longitude"])
 
 
 def _shown(stored: StoredTimes | None) -> dict[str, Any]:
@@ -344,10 +349,10 @@ def _shown(stored: StoredTimes | None) -> dict[str, Any]:
             return {"kind": CRON, "cron": expression, "zone": str(zone)}
         case IntervalTimes(every=every, period=period):
             return {**own, "kind": INTERVAL, "every": every, "unit": period}
-        case OneMoment(at=at):
+        case ClockedTimes(at=at):
             local = at.astimezone(timezone.get_default_timezone())
             return {**own, "kind": MOMENT, "at": local.replace(tzinfo=None).isoformat()}
-        case SunTimes():
+        case SolarTimes():
             place = {"latitude": stored.latitude, "longitude": stored.longitude}
             return {**own, "kind": SUN, "event": stored.event, **place}
     return own

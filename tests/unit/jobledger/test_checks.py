@@ -113,9 +113,15 @@ def test_two_schedules_of_one_name_are_reported(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [
-        (Schedule("0 3 * *"), "'0 3 * *' is no cron expression: it has 4 fields, not 5"),
-        (Schedule("61 3 * * *"), "61"),
-        (Schedule("0 3 * * *", timezone="Europe/Londn"), "there is no time zone 'Europe/Londn'"),
+        (Schedule("0 3 * *"), "the expression has 4 fields, cron has 5: minute hour day-of-month month"),
+        (Schedule("61 3 * * *"), "minute: 61 is not between 0 and 59"),
+        (Schedule("0 3 * * noday"), "day-of-week: 'noday' is not a number or a name such as sun"),
+        (Schedule("0 0 31 2 *"), "day-of-month: day 31 never comes in month 2"),
+        (Schedule("@dayly"), "the expression '@dayly' is not known; there are @yearly, "),
+        (Schedule("@reboot"), "the expression @reboot names no time"),
+        (Schedule(f"{'1,' * 200}1 3 * * *"), "minute: it is longer than 240 characters"),
+        (Schedule("0 3 * * *", timezone="Europe/Londn"), "time zone: 'Europe/Londn' is not known"),
+        (Schedule(every=timedelta(days=999_999_999)), "every: 86399999913600 is more than"),
         (Schedule(), "either `cron` or `every`"),
         (Schedule("0 3 * * *", every=timedelta(hours=1)), "either `cron` or `every`"),
         (Schedule(every=timedelta(seconds=0.5)), "whole seconds"),
@@ -130,6 +136,23 @@ def test_a_declared_schedule_that_cannot_be_is_reported(
     found = messages_of(checks.check_jobs())
     assert list(found) == ["jobledger.W007"]
     assert said in found["jobledger.W007"]
+
+
+@pytest.mark.parametrize("expression", ["@daily", "0 3 * jan-mar MON-fri", "*/5 22-2 L * *", "0 9 * * mon#2"])
+def test_a_declared_schedule_is_written_as_in_the_admin(settings: Settings, expression: str) -> None:
+    settings.EXPOSED_COMMANDS = exposing(Schedule(expression))
+    assert checks.check_jobs() == []
+
+
+@pytest.mark.parametrize("schedules", [["0 3 * * *"], "0 3 * * *", 5, None])
+def test_what_is_no_list_of_schedules_is_reported_and_hides_no_other_problem(
+    settings: Settings, schedules: object
+) -> None:
+    settings.EXPOSED_COMMANDS = {
+        "plain_probe": {"schedules": schedules},
+        "clearsessions": {"max_retries": -1},
+    }
+    assert [message.id for message in checks.check_jobs()] == ["jobledger.W008", "jobledger.W008"]
 
 
 def stored(task: str, kwargs: str, *, enabled: bool = True) -> None:

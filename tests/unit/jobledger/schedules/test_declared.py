@@ -1,6 +1,7 @@
 """A schedule declared in code is put into the database once; after that people own it."""
 
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
@@ -8,7 +9,8 @@ from pytest_django import Settings
 
 from jobledger.jobs.declaration import Schedule
 from jobledger.models import DeclaredSchedule
-from jobledger.schedules import declared
+from jobledger.schedules import declared, stored_schedules
+from jobledger.schedules.stored_schedules import CronTimes
 
 pytestmark = pytest.mark.django_db
 
@@ -70,14 +72,26 @@ def test_a_schedule_of_that_name_that_people_made_is_left_alone() -> None:
     assert PeriodicTask.objects.get(name="nightly").task == "probes.probe"
 
 
-def test_each_schedule_has_a_timing_row_of_its_own(settings: Settings) -> None:
-    declare(settings, Schedule("0 3 * * *", name="one"), Schedule("0 3 * * *", name="two"))
+def test_equal_times_share_a_row(settings: Settings) -> None:
+    declare(settings, Schedule("0 0 * * *", name="one"), Schedule("@daily", name="two"))
     declared.install()
-    assert CrontabSchedule.objects.filter(periodictask__name__in=["one", "two"]).count() == 2
+    assert CrontabSchedule.objects.get(periodictask__name="one").periodictask_set.count() == 2
+
+
+def test_an_expression_is_stored_as_the_admin_stores_it(settings: Settings) -> None:
+    declare(settings, Schedule("@weekly", name="macro"), Schedule("0  3 * JAN-mar fri-mon", name="names"))
+    declared.install()
+    found = {schedule.name: stored_schedules.of(schedule) for schedule in PeriodicTask.objects.all()}
+    zone = ZoneInfo("UTC")
+    assert found["macro"] == CronTimes(expression="0 0 * * 0", zone=zone)
+    assert found["names"] == CronTimes(expression="0 3 * jan-mar fri-mon", zone=zone)
 
 
 def test_an_impossible_schedule_is_an_error_and_is_not_half_put_in(settings: Settings) -> None:
     declare(settings, Schedule("0 3 * *", name="bad"))
-    with pytest.raises(declared.DeclarationError, match="4 fields, not 5"):
+    with pytest.raises(
+        declared.DeclarationError,
+        match="'bad' of the job plain_probe: the expression has 4 fields, cron has 5",
+    ):
         declared.install()
     assert not DeclaredSchedule.objects.filter(name="bad").exists()

@@ -15,7 +15,13 @@ from django_celery_beat.models import (
 
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules.slots import Clocked, Cron, Interval, RuleError
-from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, OneMoment, StoredTimes, SunTimes
+from jobledger.schedules.stored_schedules import (
+    ClockedTimes,
+    CronTimes,
+    IntervalTimes,
+    SolarTimes,
+    StoredTimes,
+)
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
 LONDON = ZoneInfo("Europe/London")
@@ -23,8 +29,8 @@ NIGHTLY = CronTimes(expression="30 3 * * mon-fri", zone=LONDON)
 ALL_KINDS: list[StoredTimes] = [
     NIGHTLY,
     IntervalTimes(every=5, period="minutes"),
-    OneMoment(at=datetime(2026, 12, 1, 3, tzinfo=UTC)),
-    SunTimes(event="sunset", latitude=Decimal("51.5"), longitude=Decimal("-0.12")),
+    ClockedTimes(at=datetime(2026, 12, 1, 3, tzinfo=UTC)),
+    SolarTimes(event="sunset", latitude=Decimal("51.5"), longitude=Decimal("-0.12")),
 ]
 
 
@@ -102,7 +108,7 @@ def test_a_schedule_has_one_kind_of_times_and_loses_no_row() -> None:
 
 @pytest.mark.django_db
 def test_one_moment_is_taken_once() -> None:
-    assert given(hourly(), OneMoment(at=NOON)).one_off
+    assert given(hourly(), ClockedTimes(at=NOON)).one_off
 
 
 def test_times_are_rules() -> None:
@@ -118,7 +124,7 @@ def test_times_are_rules() -> None:
         (CronTimes(expression=f"{'1,' * 200}1 3 * * *", zone=LONDON), "minute"),
         (IntervalTimes(every=10**12, period="days"), "every"),
         (IntervalTimes(every=1, period="lightyears"), "every"),
-        (SunTimes(event="sunset", latitude=Decimal(91), longitude=Decimal(0)), "latitude"),
+        (SolarTimes(event="sunset", latitude=Decimal(91), longitude=Decimal(0)), "latitude"),
     ],
 )
 def test_impossible_times_say_which_field_is_wrong(times: StoredTimes, field: str) -> None:

@@ -48,7 +48,7 @@ def test_a_crontab_that_cannot_be_evaluated_is_shown_as_it_was_written() -> None
         (300, "seconds", "every 5 minutes"),
         (14, "days", "every 2 weeks"),
         (10, "lightyears", "every 10 lightyears"),
-        (0, "seconds", "every 0:00:00"),
+        (0, "seconds", "every 0 seconds"),
     ],
 )
 def test_an_interval_is_said_in_the_largest_unit_that_fits(count: int, period: str, words: str) -> None:

@@ -9,7 +9,13 @@ import pytest
 
 from jobledger.admin.schedules.forms import TimesForm
 from jobledger.schedules.rules.slots import Interval
-from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, OneMoment, StoredTimes, SunTimes
+from jobledger.schedules.stored_schedules import (
+    ClockedTimes,
+    CronTimes,
+    IntervalTimes,
+    SolarTimes,
+    StoredTimes,
+)
 from tests.unit.jobledger.schedules.builders import NOON
 from tests.unit.jobledger.schedules.times import utc
 
@@ -35,9 +41,9 @@ def filled(stored: StoredTimes | None = None, **values: Any) -> TimesForm:
         CronTimes(expression="30 3 * * 1-5", zone=LONDON),
         IntervalTimes(every=5, period="minutes"),
         IntervalTimes(every=2_000_000, period="microseconds"),
-        OneMoment(at=utc("2026-12-01T03:00:00.5")),
-        OneMoment(at=utc("2001-01-01")),
-        SunTimes(event="sunset", latitude=Decimal("51.5"), longitude=Decimal("-0.1")),
+        ClockedTimes(at=utc("2026-12-01T03:00:00.5")),
+        ClockedTimes(at=utc("2001-01-01")),
+        SolarTimes(event="sunset", latitude=Decimal("51.5"), longitude=Decimal("-0.1")),
     ],
 )
 def test_what_is_shown_of_stored_times_says_the_same(stored: StoredTimes) -> None:
@@ -48,7 +54,7 @@ def test_what_is_shown_of_stored_times_says_the_same(stored: StoredTimes) -> Non
 
 def test_the_second_coming_of_a_moment_stays_the_second(settings: Any) -> None:
     settings.TIME_ZONE = "Europe/London"
-    stored = OneMoment(at=utc("2026-10-25T01:30"))
+    stored = ClockedTimes(at=utc("2026-10-25T01:30"))
     form = filled(stored)
     assert form.is_valid()
     assert form.times == stored
@@ -96,18 +102,18 @@ def test_an_interval_counts_from_its_anchor() -> None:
 def test_a_moment_is_meant_by_the_clock_of_its_zone(text: str) -> None:
     form = filled(kind="moment", at=text, zone="Europe/London")
     assert form.is_valid()
-    assert form.times == OneMoment(at=utc("2026-07-01T02:00"))
+    assert form.times == ClockedTimes(at=utc("2026-07-01T02:00"))
 
 
 def test_a_place_without_the_suns_event_is_refused() -> None:
-    pole = SunTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
+    pole = SolarTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
     form = filled(pole, latitude="90")
     assert not form.is_valid()
     assert "never comes" in " ".join(map(str, form.errors["event"]))
 
 
 def test_the_sun_is_offered_to_who_has_it() -> None:
-    sun = SunTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
+    sun = SolarTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
     assert (filled(sun).has_sun, filled().has_sun) == (True, False)
 
 
