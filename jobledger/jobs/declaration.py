@@ -49,7 +49,7 @@ class Schedule:
     """
 
     cron: str | None = None
-    """As in the admin: five fields of cron, such as ``"30 3 * * mon-fri"``, or a macro, such as ``"@daily"``."""
+    """Five fields of cron, such as ``"30 3 * * mon-fri"``, or a macro, such as ``"@daily"``."""
     _: KW_ONLY
     every: timedelta | None = None
     """A fixed interval, in whole seconds."""
