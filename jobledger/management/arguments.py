@@ -17,7 +17,8 @@ from jobledger.models import Run
 from jobledger.models.run import SHORTEST_ID_PREFIX, id_prefix
 from jobledger.runs import dispatch
 from jobledger.schedules.rules import wallclock
-from jobledger.schedules.rules.slots import RuleError, zone_named
+from jobledger.schedules.rules.slots import RuleError
+from jobledger.schedules.rules.wallclock import zone_named
 
 LONGEST_NUMBER = 9
 MOST_CANDIDATES = 10

@@ -21,7 +21,8 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.management import arguments, printing
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning.policy import Policy
-from jobledger.schedules.rules.slots import ALWAYS, Cron, Rule, RuleError, Window
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
 
 BATCH = 1000
 

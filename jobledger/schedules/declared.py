@@ -18,8 +18,8 @@ from jobledger.jobs import options, registry, secrets
 from jobledger.jobs.declaration import Schedule
 from jobledger.models import DeclaredSchedule
 from jobledger.schedules import stored_schedules
-from jobledger.schedules.rules.slots import RuleError, zone_named
-from jobledger.schedules.rules.wallclock import EARLIEST
+from jobledger.schedules.rules.slots import RuleError
+from jobledger.schedules.rules.wallclock import EARLIEST, zone_named
 from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, StoredTimes
 
 SECOND = timedelta(seconds=1)

@@ -14,7 +14,8 @@ from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Pause, Plan, PlannedSlot, Policy, Verdict, jitter_delay
 from jobledger.schedules.rules import clock_changes
 from jobledger.schedules.rules.clock_changes import Consequence
-from jobledger.schedules.rules.slots import ALWAYS, Cron, Rule, Window, slots_between
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.slots import ALWAYS, Rule, Window, slots_between
 
 SLOTS = 10
 _THE_END = datetime(9999, 1, 1, tzinfo=UTC)

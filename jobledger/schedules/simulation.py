@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobledger.schedules.planning.planning import Pause, Plan, PlannedSlot, Policy, Verdict, plan
-from jobledger.schedules.rules.rule import as_utc
-from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window
+from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, as_utc
 
 
 @dataclass(frozen=True, kw_only=True)

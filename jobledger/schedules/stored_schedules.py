@@ -30,8 +30,11 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, SchedulePolicy
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.preview import Standing, Times
+from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import fields_of
-from jobledger.schedules.rules.slots import Clocked, Cron, Interval, Rule, RuleError, Solar, Window
+from jobledger.schedules.rules.interval import Clocked, Interval
+from jobledger.schedules.rules.slots import Rule, RuleError, Window
+from jobledger.schedules.rules.solar import Solar
 
 READ_AT_ONCE = 1000
 KINDS = ("crontab", "interval", "solar", "clocked")

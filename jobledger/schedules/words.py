@@ -15,8 +15,11 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.schedules import stored_schedules
+from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import ParsedCron, parse
-from jobledger.schedules.rules.slots import Clocked, Cron, Interval, Rule, Solar
+from jobledger.schedules.rules.interval import Clocked, Interval
+from jobledger.schedules.rules.slots import Rule
+from jobledger.schedules.rules.solar import Solar
 from jobledger.schedules.rules.wallclock import EARLIEST
 from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, SolarTimes, StoredTimes
 

@@ -20,8 +20,9 @@ from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules import wallclock
-from jobledger.schedules.rules.slots import Rule, RuleError, zone_named
+from jobledger.schedules.rules.slots import Rule, RuleError
 from jobledger.schedules.rules.solar import EVENTS
+from jobledger.schedules.rules.wallclock import zone_named
 from jobledger.schedules.stored_schedules import (
     LARGEST_INTEGER,
     ClockedTimes,

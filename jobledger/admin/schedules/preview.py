@@ -11,7 +11,7 @@ from jobledger.schedules import neighbours
 from jobledger.schedules.neighbours import Neighbours
 from jobledger.schedules.preview import SLOTS, Preview, Times
 from jobledger.schedules.rules.clock_changes import Consequence
-from jobledger.schedules.rules.slots import Cron
+from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.words import rule_words
 
 _MINUTE = timedelta(minutes=1)

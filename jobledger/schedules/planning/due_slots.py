@@ -2,7 +2,7 @@
 
 The work is bounded however long nobody looked. The usual handful is walked through. After a long
 absence, each stretch between the edges of pauses gives its newest slots one by one, and what lies
-before them as a single entry that carries their number.
+before them as a single entry. How many these are is not counted further than ``MANY``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,13 @@ from datetime import datetime, timedelta
 from itertools import islice, pairwise
 
 from jobledger.schedules.planning.policy import Misfire, Pause, Policy
-from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, count_slots, next_slot, previous_slot
+from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, next_slot, previous_slot
 
 RECORD_LIMIT = 100
 """How many slots of one stretch get an entry of their own, beside those that may be caught up."""
+
+MANY = 100
+"""How far the slots are counted that one record stands for: this many means this many or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +89,11 @@ def _edges(situation: Situation) -> list[datetime]:
 
 
 def _newest(situation: Situation, after: datetime, until: datetime) -> list[DueSlot]:
-    slots = list(islice(_backwards(situation, after, until), _detail(situation.policy)))
-    if not slots:
-        return []
-    singles = [DueSlot(slot=slot) for slot in reversed(slots)]
-    return [*_counted(situation, after, slots[-1]), *singles]
+    most = _detail(situation.policy)
+    newest_first = list(islice(_backwards(situation, after, until), most + 1 + MANY))
+    singles, older = newest_first[:most], newest_first[most:]
+    together = [DueSlot(slot=older[0], count=len(older))] if older else []
+    return [*together, *(DueSlot(slot=slot) for slot in reversed(singles))]
 
 
 def _backwards(situation: Situation, after: datetime, until: datetime) -> Iterator[datetime]:
@@ -98,11 +101,3 @@ def _backwards(situation: Situation, after: datetime, until: datetime) -> Iterat
     while slot is not None and slot > after:
         yield slot
         slot = previous_slot(situation.rule, slot, window=situation.window)
-
-
-def _counted(situation: Situation, after: datetime, before: datetime) -> list[DueSlot]:
-    newest = previous_slot(situation.rule, before, window=situation.window)
-    if newest is None or newest <= after:
-        return []
-    count = count_slots(situation.rule, after, newest, window=situation.window)
-    return [DueSlot(slot=newest, count=count)]

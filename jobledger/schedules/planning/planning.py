@@ -27,8 +27,7 @@ from datetime import datetime, timedelta
 from jobledger.schedules.planning.due_slots import DueSlots, Situation, due_slots
 from jobledger.schedules.planning.policy import Misfire, Pause, PausedSlots, Policy
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict, by_pauses, by_policy
-from jobledger.schedules.rules.rule import as_utc
-from jobledger.schedules.rules.slots import ALWAYS, Rule, Window
+from jobledger.schedules.rules.slots import ALWAYS, Rule, Window, as_utc
 
 __all__ = [
     "EDITED_MEANWHILE",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from jobledger.jobs.declaration import Misfire, PausedSlots
-from jobledger.schedules.rules.rule import as_utc
+from jobledger.schedules.rules.slots import as_utc
 
 __all__ = ["DEFAULT_GRACE", "Misfire", "Pause", "PausedSlots", "Policy"]
 

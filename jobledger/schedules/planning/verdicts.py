@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TypeVar
 
-from jobledger.schedules.planning.due_slots import DueSlot, Situation
+from jobledger.schedules.planning.due_slots import MANY, DueSlot, Situation
 from jobledger.schedules.planning.policy import Misfire, Pause, PausedSlots
 
 _T = TypeVar("_T")
@@ -46,7 +46,7 @@ class PlannedSlot:
     verdict: Verdict
     reason: str
     dropped: int = 0
-    """How many older slots this record stands for, beside its own."""
+    """How many older slots this record stands for, beside its own; ``MANY`` is as many or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,8 @@ def _all(late: Sequence[Candidate], limit: int) -> Iterator[PlannedSlot]:
     dropped = [each.due for each in many + single[:-limit]]
     if dropped:
         newest = max(due.slot for due in dropped)
-        together = DueSlot(slot=newest, count=sum(due.count for due in dropped))
+        count = min(sum(due.count for due in dropped), 1 + MANY)
+        together = DueSlot(slot=newest, count=count)
         yield _planned(together, Verdict.MISSED, f"{BEYOND_LIMIT}{limit}")
 
 

@@ -14,7 +14,8 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from jobledger.schedules.rules import wallclock
-from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Cron, Window, slots_between
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Window, slots_between
 
 HORIZON = timedelta(days=800)
 """How far ahead a zone's changes are looked for: those that come, come every year."""

@@ -13,7 +13,7 @@ answer with a slot before the moment asked for).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -21,7 +21,7 @@ from cronsim import CronSim
 
 from jobledger.schedules.rules import wallclock
 from jobledger.schedules.rules.cron_expression import ParsedCron, parse
-from jobledger.schedules.rules.rule import Rule, RuleError
+from jobledger.schedules.rules.slots import Rule, RuleError
 
 _MINUTE = timedelta(minutes=1)
 
@@ -63,21 +63,6 @@ class Cron(Rule):
             return last
         return _later(last, self._last(wall + repeated, fold=0, before=moment))
 
-    def count(self, after: datetime, until: datetime) -> int:
-        """By arithmetic on every day without a clock change."""
-        total = 0
-        # From here on the start counts and the end does not, as with days.
-        start, end = after + datetime.resolution, until + datetime.resolution
-        while start < end:
-            midnight = wallclock.next_midnight(start, self.zone)
-            stop = min(midnight, end)
-            if wallclock.is_plain_day(start, self.zone):
-                total += self._count_within_day(start, stop)
-            else:
-                total += super().count(start - datetime.resolution, stop - datetime.resolution)
-            start = stop
-        return total
-
     def _first(self, wall: datetime, *, fold: int, after: datetime) -> datetime | None:
         moments = self._moments(_walls_after(self.parsed.canonical, wall), fold=fold)
         return next((moment for moment in moments if moment > after), None)
@@ -93,15 +78,6 @@ class Cron(Rule):
                 yield moment
             elif not self.parsed.follows_clock:
                 yield wallclock.end_of_gap(wall, self.zone)
-
-    def _count_within_day(self, start: datetime, stop: datetime) -> int:
-        first, last = (wallclock.wall_at(moment, self.zone) for moment in (start, stop))
-        midnight = datetime.combine(first.date(), time())
-        if _match_after(self.parsed.canonical_days, midnight - _MINUTE) != midnight:
-            return 0
-        is_to_the_end = last.date() > first.date()
-        times = self.parsed.times_before(time.max if is_to_the_end else last.time())
-        return times - self.parsed.times_before(first.time())
 
 
 def _walls_after(expression: str, wall: datetime) -> Iterator[datetime]:

@@ -8,15 +8,14 @@ and promises that it comes now and then.
 """
 
 import re
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from cronsim import CronSim, CronSimError
 
-from jobledger.schedules.rules.rule import RuleError
+from jobledger.schedules.rules.slots import RuleError
 
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -77,28 +76,11 @@ class ParsedCron:
 
     canonical: str
     """Five fields in plain numbers."""
-    canonical_days: str
-    """The midnights of the days it is due on, whatever its times of day."""
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     follows_clock: bool
     """Whether the minute or the hour begins with ``*``: Debian's cron then goes by the clock on the
     wall through every leap, while a job with fixed times runs exactly once."""
-
-    def times_before(self, end: time) -> int:
-        """How many of a day's times lie before one."""
-        begun = end.minute + (end.second > 0 or end.microsecond > 0)
-        in_last_hour = bisect_left(self.minutes, begun) if end.hour in self.hours else 0
-        return bisect_left(self.hours, end.hour) * len(self.minutes) + in_last_hour
-
-
-def cron_expression(minute: str, hour: str, day_of_month: str, month_of_year: str, day_of_week: str) -> str:
-    """The fields of a ``CrontabSchedule`` as one expression, as they were written. Judges no content."""
-    parts = ["".join(part.split()) for part in (minute, hour, day_of_month, month_of_year, day_of_week)]
-    for each, part in zip(_FIELDS, parts, strict=True):
-        if not part:
-            raise _error(each, "it is empty")
-    return " ".join(parts)
 
 
 def fields_of(expression: str) -> list[str]:
@@ -122,7 +104,6 @@ def parse(expression: str) -> ParsedCron:
     minutes, hours, days, months, weekdays = (",".join(each) for each in terms)
     parsed = ParsedCron(
         canonical=f"{minutes} {hours} {days} {months} {weekdays}",
-        canonical_days=f"0 0 {days} {months} {weekdays}",
         minutes=tuple(sorted(_numbers(_FIELDS[0], terms[0]))),
         hours=tuple(sorted(_numbers(_FIELDS[1], terms[1]))),
         follows_clock=texts[0].startswith("*") or texts[1].startswith("*"),
@@ -159,6 +140,8 @@ def _special(each: _Field, term: str) -> str | None:
 
 def _plain(each: _Field, term: str) -> str:
     match = _TERM.fullmatch(term)
+    if term == "?":
+        raise _error(each, "'?' is not understood; write * for every one")
     if not match:
         raise _error(each, f"{term!r} is not understood" if term else "a part between commas is empty")
     first, last, step = match.groups()
@@ -227,7 +210,7 @@ def _check_that_it_comes(parsed: ParsedCron, texts: list[str], *, days: list[str
     if both_must_match and earliest > longest:
         raise _error(_FIELDS[2], f"day {texts[2]} never comes in month {texts[3]}")
     try:
-        next(CronSim(parsed.canonical_days, datetime(2000, 1, 1, tzinfo=UTC)))
+        next(CronSim(parsed.canonical, datetime(2000, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         raise RuleError(f"the expression is not understood: {error}", field="expression") from None
     except StopIteration:

@@ -1,84 +1,41 @@
-"""Slots: the moments at which one schedule is due, within its window. Pure: no clock, no database.
+"""Slots: the times at which one schedule is due. Pure: no clock, no database.
 
-A schedule is a rule (``Cron``, ``Interval``, ``Solar``, ``Clocked``) and a ``Window``. Every moment
-given must be aware (ValueError otherwise); every moment answered is in UTC. Bad data raises
+A schedule is a rule (``Cron``, ``Interval``, ``Clocked``, ``Solar``) and a ``Window``. Every time
+given must be aware (ValueError otherwise); every time answered is in UTC. Bad data raises
 ``RuleError`` when the rule or the window is made, with a message that names the field.
 
-Slots come in strictly increasing order, ``next_slot`` is strictly after the moment given and
+Slots come in strictly increasing order, ``next_slot`` is strictly after the time given and
 ``previous_slot`` strictly before it, and the two are each other's inverse on slots.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-
-from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.cron_expression import cron_expression
-from jobledger.schedules.rules.rule import Rule, RuleError, as_utc, aware_field
-from jobledger.schedules.rules.solar import Solar
-from jobledger.schedules.rules.wallclock import zone_named
-
-__all__ = [
-    "ALWAYS",
-    "RESOLUTION",
-    "Clocked",
-    "Cron",
-    "Interval",
-    "Rule",
-    "RuleError",
-    "Solar",
-    "Window",
-    "count_slots",
-    "cron_expression",
-    "next_slot",
-    "previous_slot",
-    "slots_between",
-    "zone_named",
-]
+from datetime import UTC, datetime
 
 RESOLUTION = datetime.resolution
 """The smallest step of time: turns "at or after" into "strictly after"."""
 
-_SHORTEST_INTERVAL = timedelta(seconds=1)
+
+class RuleError(ValueError):
+    """A schedule that cannot be evaluated. The message is for the user who wrote the schedule."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+        """The field that is wrong, by the name the message uses; empty when it is no single one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval(Rule):
-    """A fixed grid of elapsed time: ``anchor + k * every``, for every whole k, without any drift."""
+class Rule(ABC):
+    """When something is due, for ever in both directions: a frozen value. Asked and answered in UTC."""
 
-    every: timedelta
-    anchor: datetime
-
-    def __post_init__(self) -> None:
-        if self.every < _SHORTEST_INTERVAL:
-            raise RuleError(f"every: {self.every} is shorter than a second", field="every")
-        object.__setattr__(self, "anchor", aware_field(self.anchor, "anchor"))
-
+    @abstractmethod
     def first_after(self, moment: datetime) -> datetime | None:
-        return self.anchor + ((moment - self.anchor) // self.every + 1) * self.every
+        """The earliest slot strictly after the time, or None when there is none."""
 
+    @abstractmethod
     def last_before(self, moment: datetime) -> datetime | None:
-        return self.anchor - ((self.anchor - moment) // self.every + 1) * self.every
-
-    def count(self, after: datetime, until: datetime) -> int:
-        steps = (until - self.anchor) // self.every - (after - self.anchor) // self.every
-        return max(steps, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clocked(Rule):
-    """One moment, once."""
-
-    at: datetime
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "at", aware_field(self.at, "at"))
-
-    def first_after(self, moment: datetime) -> datetime | None:
-        return self.at if self.at > moment else None
-
-    def last_before(self, moment: datetime) -> datetime | None:
-        return self.at if self.at < moment else None
+        """The latest slot strictly before the time, or None when there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,23 +43,17 @@ class Window:
     """The part of a rule's slots that a schedule uses."""
 
     start_time: datetime | None = None
-    """No slot before it; a slot at this very moment counts."""
+    """No slot before it; a slot at this very time counts."""
     expires: datetime | None = None
     """No slot at or after it."""
     one_off: bool = False
     """Only one slot is ever taken: the first that the schedule meets."""
-    spent: bool = False
-    """Whether a ``one_off`` schedule has had its slot, run or not; then there are no more."""
 
     def __post_init__(self) -> None:
         for field in ("start_time", "expires"):
             moment = getattr(self, field)
             if moment is not None:
                 object.__setattr__(self, field, aware_field(moment, field))
-
-    @property
-    def is_over(self) -> bool:
-        return self.one_off and self.spent
 
     def contains(self, slot: datetime) -> bool:
         has_begun = self.start_time is None or slot >= self.start_time
@@ -113,9 +64,7 @@ ALWAYS = Window()
 
 
 def next_slot(rule: Rule, after: datetime, *, window: Window = ALWAYS) -> datetime | None:
-    """The first slot strictly after the moment; None when there will be no more."""
-    if window.is_over:
-        return None
+    """The first slot strictly after the time; None when there will be no more."""
     bound = as_utc(after)
     if window.start_time is not None:
         bound = max(bound, window.start_time - RESOLUTION)
@@ -123,12 +72,10 @@ def next_slot(rule: Rule, after: datetime, *, window: Window = ALWAYS) -> dateti
 
 
 def previous_slot(rule: Rule, before: datetime, *, window: Window = ALWAYS) -> datetime | None:
-    """The last slot strictly before the moment; None when there was none.
+    """The last slot strictly before the time; None when there was none.
 
     Of a ``one_off`` schedule, the slots it would have had.
     """
-    if window.is_over:
-        return None
     bound = as_utc(before)
     if window.expires is not None:
         bound = min(bound, window.expires)
@@ -143,7 +90,7 @@ def slots_between(
     window: Window = ALWAYS,
     limit: int | None = None,
 ) -> Iterator[datetime]:
-    """The slots after the one moment and not after the other, oldest first, lazily, at most ``limit``."""
+    """The slots after the one time and not after the other, oldest first, lazily, at most ``limit``."""
     last = as_utc(until)
     most = 1 if window.one_off else limit
     found = 0
@@ -154,17 +101,18 @@ def slots_between(
         slot = next_slot(rule, slot, window=window)
 
 
-def count_slots(rule: Rule, after: datetime, until: datetime, *, window: Window = ALWAYS) -> int:
-    """How many slots ``slots_between`` would give, without walking through them where possible."""
-    first, last = as_utc(after), as_utc(until)
-    if window.start_time is not None:
-        first = max(first, window.start_time - RESOLUTION)
-    if window.expires is not None:
-        last = min(last, window.expires - RESOLUTION)
-    if window.is_over or last <= first:
-        return 0
-    count = rule.count(first, last)
-    return min(count, 1) if window.one_off else count
+def as_utc(moment: datetime) -> datetime:
+    """The same time in UTC. One without a zone is a programmer's mistake: ValueError."""
+    if moment.utcoffset() is None:
+        raise ValueError(f"{moment.isoformat()} has no time zone")
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
+def aware_field(moment: datetime, field: str) -> datetime:
+    """A schedule's own time in UTC; one without a zone is bad data."""
+    if moment.utcoffset() is None:
+        raise RuleError(f"{field}: {moment.isoformat()} has no time zone", field=field)
+    return as_utc(moment)
 
 
 def _search(find: Callable[[datetime], datetime | None], bound: datetime) -> datetime | None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import radians
 from typing import Any
 
-from jobledger.schedules.rules.rule import Rule, RuleError
+from jobledger.schedules.rules.slots import Rule, RuleError
 
 SEARCH_DAYS = 400
 """How far a search goes: past every polar night, and a year's one dawn at the edge of it."""

@@ -5,18 +5,16 @@ forward leaps over (the spring gap) never come, and those that a clock set back 
 autumn fold) come twice: ``fold`` 0 is the first time, 1 the second. Moments are aware and in UTC.
 """
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from jobledger.schedules.rules.rule import RuleError
+from jobledger.schedules.rules.slots import RuleError
 
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 """Between these two every zone can show every moment."""
 
-_MIDNIGHT = time()
 _SECOND = timedelta(seconds=1)
-_STEP = datetime.resolution
 
 
 def zone_named(name: str) -> ZoneInfo:
@@ -69,21 +67,3 @@ def end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
         is_old = middle.astimezone(zone).utcoffset() == old_offset
         before, after = (middle, after) if is_old else (before, middle)
     return after.replace(microsecond=0)
-
-
-def next_midnight(moment: datetime, zone: ZoneInfo) -> datetime:
-    """When the next day begins; where that midnight falls into a leap, some moment close to it."""
-    tomorrow = datetime.combine(wall_at(moment, zone).date() + timedelta(days=1), _MIDNIGHT)
-    # The later of the two readings is after the moment in any case.
-    return max(tomorrow.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-
-
-def is_plain_day(moment: datetime, zone: ZoneInfo) -> bool:
-    """Whether on the day of this moment the clock runs evenly from midnight to midnight."""
-    midnight = datetime.combine(wall_at(moment, zone).date(), _MIDNIGHT, tzinfo=zone)
-    start, end = midnight.astimezone(UTC), next_midnight(moment, zone)
-    walls = [wall_at(each, zone) for each in (start, end)]
-    midnights = all(wall.time() == _MIDNIGHT for wall in walls)
-    # A leap to midnight itself belongs to the day it leads to.
-    comes_evenly = wall_at(start - _STEP, zone) + _STEP == walls[0]
-    return midnights and comes_evenly and end - start == timedelta(days=1)

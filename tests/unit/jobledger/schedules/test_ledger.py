@@ -14,6 +14,7 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
 from jobledger.schedules import ledger
 from jobledger.schedules.planning import planning
+from jobledger.schedules.planning.due_slots import MANY
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 
 pytestmark = pytest.mark.django_db
@@ -126,7 +127,7 @@ def test_after_a_week_one_row_stands_for_the_many() -> None:
     every(1, handled_until=NOON - timedelta(days=7))
     ledger.record_due(NOON)
     assert Run.objects.count() < 1000
-    assert sum(run.folded + 1 for run in Run.objects.all()) == 7 * 24 * 3600
+    assert Run.objects.get(folded__gt=0).folded == MANY
     assert [run.scheduled_for for run in Run.objects.filter(status=Status.QUEUED)][-1] == NOON
 
 

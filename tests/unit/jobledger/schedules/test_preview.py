@@ -11,7 +11,8 @@ from django_celery_beat.models import CrontabSchedule
 from jobledger.models import NextSlot, Run, SchedulePolicy, Status
 from jobledger.schedules.planning.planning import Pause, Policy
 from jobledger.schedules.preview import Preview, Standing, Times, preview
-from jobledger.schedules.rules.slots import Clocked, Window
+from jobledger.schedules.rules.interval import Clocked
+from jobledger.schedules.rules.slots import Window
 from jobledger.schedules.stored_schedules import standing_of
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.jobledger.schedules.times import cron, utc

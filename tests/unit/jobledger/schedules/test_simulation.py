@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobledger.schedules.planning.due_slots import MANY
 from jobledger.schedules.planning.planning import Misfire, Pause, PausedSlots, Policy, jitter_delay
-from jobledger.schedules.rules.slots import RESOLUTION, Cron, Rule, Window, count_slots, slots_between
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, slots_between
 from jobledger.schedules.simulation import SimulatedSlot, simulate
 from tests.unit.jobledger.schedules.times import cron, every, shown, utc
 
@@ -207,7 +209,9 @@ def test_each_slot_of_the_span_is_told_once_and_in_order(
     assert moments == sorted(set(moments))
     assert set(moments) <= set(slots_between(rule, start - RESOLUTION, end - RESOLUTION))
     total = sum(1 + slot.dropped for slot in slots)
-    assert total == count_slots(rule, start - RESOLUTION, end - RESOLUTION)
+    due = len(list(slots_between(rule, start - RESOLUTION, end - RESOLUTION)))
+    is_counted_to_the_end = all(slot.dropped < MANY for slot in slots)
+    assert total == due if is_counted_to_the_end else total <= due
 
 
 @settings(max_examples=20)

@@ -15,7 +15,9 @@ from django_celery_beat.models import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobledger.schedules.rules.slots import Clocked, RuleError, Solar
+from jobledger.schedules.rules.interval import Clocked
+from jobledger.schedules.rules.slots import RuleError
+from jobledger.schedules.rules.solar import Solar
 from jobledger.schedules.words import described, in_words, length_words, needs_zone, rule_words
 from tests.unit.jobledger.schedules.times import cron, every
 

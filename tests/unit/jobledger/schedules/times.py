@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from jobledger.schedules.rules.slots import Cron, Interval
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.interval import Interval
 
 
 def utc(text: str) -> datetime:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobledger.admin.schedules.forms import TimesForm
-from jobledger.schedules.rules.slots import Interval
+from jobledger.schedules.rules.interval import Interval
 from jobledger.schedules.stored_schedules import (
     ClockedTimes,
     CronTimes,

@@ -1,8 +1,9 @@
-"""Plans after a long absence, when slots are counted and not walked through."""
+"""Plans after a long absence, when one record stands for many slots."""
 
 from collections import Counter
 from datetime import timedelta
 
+from jobledger.schedules.planning.due_slots import MANY, RECORD_LIMIT
 from jobledger.schedules.planning.planning import Misfire, Pause, Plan, Policy, plan
 from jobledger.schedules.rules.slots import Rule
 from tests.unit.jobledger.schedules.times import cron, every, utc
@@ -21,14 +22,20 @@ def planned(rule: Rule, since: str, now: str, *pauses: Pause, policy: Policy | N
     )
 
 
+def utc_text(minutes: int) -> str:
+    return f"{utc('2026-05-01') + timedelta(minutes=minutes):%Y-%m-%d %H:%M}"
+
+
 def pause(since: str, until: str) -> Pause:
     return Pause(since=utc(since), until=utc(until))
 
 
-def totals(result: Plan) -> dict[str, int]:
+def rows(result: Plan) -> dict[str, int]:
+    """How many records there are of each verdict, and of these, how many stand for very many slots."""
     counter: Counter[str] = Counter()
     for record in result.records:
-        counter[record.verdict.value] += 1 + record.dropped
+        assert record.dropped in (0, MANY)
+        counter[record.verdict.value + (" and more" if record.dropped else "")] += 1
     return dict(counter)
 
 
@@ -39,27 +46,37 @@ def runs(result: Plan) -> list[str]:
 
 def test_a_week_of_seconds_is_one_record_beside_the_newest() -> None:
     result = planned(EVERY_SECOND, "2026-04-24", "2026-05-01")
-    assert len(result.records) == 101
-    assert result.records[0].dropped == 604_800 - 101
-    assert totals(result) == {"missed": 604_740, "run": 60}
+    assert rows(result) == {"missed and more": 1, "missed": 40, "run": 60}
+    assert result.records[0].dropped == MANY
 
 
 def test_of_very_many_that_are_on_time_the_newest_run() -> None:
     policy = Policy(misfire_grace=timedelta(minutes=10))
     result = planned(EVERY_SECOND, "2026-05-01 12:00", "2026-05-01 12:05", policy=policy)
-    assert len(result.records) == 101
-    assert totals(result) == {"missed": 200, "run": 100}
+    assert rows(result) == {"missed and more": 1, "run": 100}
 
 
 def test_slots_before_a_long_pause_are_told_apart_from_those_in_it() -> None:
     result = planned(EVERY_MINUTE, "2026-04-29", "2026-05-01 00:20:30", pause("2026-04-30", "2026-05-01"))
-    assert totals(result) == {"missed": 1439 + 20, "skipped": 1440, "run": 1}
+    assert rows(result) == {
+        "missed and more": 1,
+        "missed": 99 + 20,
+        "run": 1,
+        "skipped and more": 1,
+        "skipped": 100,
+    }
 
 
 def test_slots_after_a_long_pause_are_told_apart_from_those_in_it() -> None:
     move = pause("2026-04-29 12:00", "2026-04-30")
     result = planned(EVERY_MINUTE, "2026-04-29", "2026-05-01 00:00:30", move)
-    assert totals(result) == {"missed": 719 + 1440, "skipped": 720, "run": 1}
+    assert rows(result) == {
+        "missed and more": 2,
+        "missed": 99 + 100,
+        "run": 1,
+        "skipped and more": 1,
+        "skipped": 100,
+    }
 
 
 def test_the_latest_late_slot_runs_though_a_long_pause_came_after_it() -> None:
@@ -68,9 +85,17 @@ def test_the_latest_late_slot_runs_though_a_long_pause_came_after_it() -> None:
     assert runs(result) == ["29 23:59"]
 
 
+def test_slots_are_counted_up_to_many() -> None:
+    found = {
+        passed: planned(EVERY_MINUTE, "2026-05-01", utc_text(RECORD_LIMIT + passed)).records[0].dropped
+        for passed in (1, 2, 100, 101, 102, 1000)
+    }
+    assert found == {1: 0, 2: 1, 100: 99, 101: 100, 102: MANY, 1000: MANY}
+
+
 def test_a_long_absence_is_caught_up_to_the_limit() -> None:
     policy = Policy(misfire=Misfire.ALL, catch_up_limit=3)
     result = planned(EVERY_MINUTE, "2026-04-01", "2026-05-01 00:00:59", policy=policy)
     assert runs(result) == ["30 23:57", "30 23:58", "30 23:59", "01 00:00"]
     assert result.records[0].scheduled_for == utc("2026-04-30 23:56")
-    assert totals(result) == {"missed": 30 * 24 * 60 - 4, "run": 4}
+    assert rows(result) == {"missed and more": 1, "run": 4}

@@ -13,7 +13,8 @@ from jobledger.schedules.planning.planning import (
     jitter_delay,
     plan,
 )
-from jobledger.schedules.rules.slots import ALWAYS, Clocked, Rule, Window
+from jobledger.schedules.rules.interval import Clocked
+from jobledger.schedules.rules.slots import ALWAYS, Rule, Window
 from tests.unit.jobledger.schedules.times import cron, every, utc
 
 HOURLY = cron("0 * * * *")

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobledger.schedules.rules import wallclock
-from jobledger.schedules.rules.rule import RuleError
+from jobledger.schedules.rules.slots import RuleError
 from tests.unit.jobledger.schedules.times import utc
 
 LONDON = ZoneInfo("Europe/London")
