@@ -8,17 +8,11 @@ DEV_STAMP := .venv/installed-dev
 SECRET := var/secret_key
 SIZES ?=
 PYTEST ?=
-# How many tests run side by side; most of them wait for processes. A file's tests stay together.
+# How many tests of a part run side by side; most of them wait for processes. A file's tests stay together.
 PARALLEL ?= 2
-# What a database can change: its locks, its transactions, its outages. All the rest once, on SQLite; on PostgreSQL
-# by hand: POSTGRES_TESTS='tests/integration -m "not embedded"'
-POSTGRES_TESTS ?= tests/unit tests/integration/test_the_four_ways.py \
-	$(addprefix tests/integration/run_faults/test_, database.py processes.py chaos.py) \
-	$(addprefix tests/integration/runs/test_, overlap.py disorder.py) \
-	tests/integration/test_faults.py::test_beats_and_redis_are_killed_in_turn_and_every_slot_is_executed_once \
-	tests/integration/test_faults.py::test_beat_waits_for_the_database_says_so_once_and_goes_on
+RUN_TESTS = $(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile
 
-.PHONY: help up setup venv dev demo-data test lint format lock clean
+.PHONY: help up setup venv dev demo-data test test-quick test-integration test-e2e test-postgres lint format lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,9 +30,20 @@ dev: $(DEV_STAMP) $(SECRET)  ## Set up .venv with what tests and lint need
 demo-data: setup  ## Fill in realistic rows for the sample jobs (SIZES="--users 2000 --tokens 5000 --orders 20000")
 	@$(BIN)/python manage.py demo_data $(SIZES)
 
-test: dev  ## Run every test that can run on this machine (PYTEST="-k name")
-	@$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile $(PYTEST)
-	@$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile $(POSTGRES_TESTS) $(PYTEST)
+test: test-quick test-integration test-e2e test-postgres  ## Run every test that can run on this machine (PYTEST="-k name")
+
+test-quick: dev  ## Run the unit tests only
+	@$(RUN_TESTS) tests/unit $(PYTEST)
+
+test-integration: dev
+	@$(RUN_TESTS) tests/integration $(PYTEST)
+
+test-e2e: dev
+	@$(RUN_TESTS) tests/e2e $(PYTEST)
+
+# What a database can change; all the rest once, on SQLite.
+test-postgres: dev
+	@$(BIN)/python -m tests.with_postgres $(RUN_TESTS) -m "django_db or every_database" tests/unit tests/integration $(PYTEST)
 
 lint: dev  ## Check style, types, migrations and the project itself
 	@$(BIN)/ruff check .

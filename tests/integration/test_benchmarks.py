@@ -11,7 +11,6 @@ import pytest
 from benchmarks import scheduler
 
 
-@pytest.mark.embedded
 def test_the_benchmark_compares_both_schedulers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
     scheduler.main(["--sizes", "5", "--burst", "5", "--repeat", "1", "--json", str(file)])
@@ -22,7 +21,6 @@ def test_the_benchmark_compares_both_schedulers(tmp_path: Path, capsys: pytest.C
     assert "| idle tick, ms | this scheduler |" in capsys.readouterr().out
 
 
-@pytest.mark.embedded
 def test_a_database_is_filled_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'seeded.sqlite3'}"
     first, second = (seed(url, "--schedules", "30", "--runs", "2500") for _ in range(2))

@@ -176,6 +176,7 @@ def changes(running: Service, beat: str) -> dict[str, int]:
     return {line: log.count(line) for line in CHANGES if line in log}
 
 
+@pytest.mark.every_database
 @pytest.mark.timeout(FAULT_SECONDS + 200)
 def test_beats_and_redis_are_killed_in_turn_and_every_slot_is_executed_once(say: Say) -> None:
     with service(WORKER_CONCURRENCY="1", **REPUBLISH_TOO_SOON) as running:
@@ -241,6 +242,7 @@ def test_a_running_job_outlives_redis_and_its_worker_goes_on(running: Service, s
     assert running.is_running("worker")
 
 
+@pytest.mark.every_database
 def test_beat_waits_for_the_database_says_so_once_and_goes_on(running: Service, say: Say) -> None:
     since = quiet_moment(running, "no database", "beat-without-database")
     with database_away(running):

@@ -11,6 +11,8 @@ import pytest
 from tests.integration.service import Service, service
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.every_database
+
 EVERY_SECOND = """
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 every = IntervalSchedule.objects.create(every=1, period="seconds")

@@ -70,7 +70,7 @@ def test_run_now_leaves_a_mark_that_leads_to_the_run(people: People) -> None:
     wait_until(lambda: _has_succeeded(page, name), what="the run has succeeded")
     expect(listed(page, name).get_by_role("link", name="Last run: 1 succeeded")).to_be_visible()
     listed(page, name).locator(".field-last_run").get_by_role("link").click()
-    page.wait_for_url(re.compile(r"/jobs/run/[0-9a-f-]{36}/"))
+    page.wait_for_url(re.compile(r"/jobledger/run/[0-9a-f-]{36}/"))
 
 
 def test_a_viewer_has_no_buttons_and_is_refused(people: People) -> None:

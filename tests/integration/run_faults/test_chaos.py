@@ -23,6 +23,8 @@ from tests.integration.survival import (
 )
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.every_database
+
 CHAOS_SECONDS = int(os.environ.get("FAULT_SECONDS", "8"))
 CHAOS_RUNS = 12
 

@@ -27,6 +27,8 @@ from tests.integration.survival import (
 from tests.waiting import wait_until
 from tests.with_postgres import postgres
 
+pytestmark = pytest.mark.every_database
+
 
 @contextmanager
 def database_gone(running: Service) -> Iterator[None]:

@@ -35,6 +35,8 @@ from tests.integration.survival import (
 )
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.every_database
+
 
 def test_a_killed_child_is_noticed_at_once(running: Service, worker: str, say: Say) -> None:
     pk = call(running, "lasting", seconds=60)

@@ -22,6 +22,8 @@ from tests.integration.survival import (
 )
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.every_database
+
 
 @pytest.mark.parametrize(
     "disorder",

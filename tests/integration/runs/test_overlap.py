@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+import pytest
+
 from tests.integration.by_hand import by_hand, run_by_hand, short
 from tests.integration.saying import Say
 from tests.integration.service import Service
@@ -19,6 +21,8 @@ from tests.integration.survival import (
     whats,
 )
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.every_database
 
 EVERY_SECOND = """
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
