@@ -15,7 +15,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
 from jobledger.models import Run, SchedulePolicy, Status
 from jobledger.runs.publishing import publisher
-from jobledger.runs.publishing.published import publish_interval
+from jobledger.runs.publishing.publisher import publish_interval
 
 
 class OverlapError(Exception):
@@ -111,7 +111,8 @@ def wake(key: str, *, at_once: bool = True) -> None:
     if longest is None:
         return
     grace = publisher.GRACE_OF_THE_RECORDER if at_once else timedelta(0)
-    queued.filter(pk=longest.pk).update(publish_after=timezone.now() + grace)
+    longest.publish_after = timezone.now() + grace
+    queued.filter(pk=longest.pk).update(publish_after=longest.publish_after)
     if at_once:
         transaction.on_commit(lambda: publisher.try_to_publish([longest]))
 

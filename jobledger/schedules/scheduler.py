@@ -20,7 +20,6 @@ from jobledger.runs.execution.hygiene import let_go_of_cursors
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.watch import Watch
 from jobledger.runs.publishing import publisher
-from jobledger.runs.publishing.published import Published
 from jobledger.runs.worker import presence
 from jobledger.runs.worker.presence import show
 from jobledger.runs.worker.process import process_by_hand
@@ -68,7 +67,6 @@ class Scheduler(beat.Scheduler):
         )
         self._reconciliation = Reconciliation()
         self._counts = RunCounts()
-        self._published = Published()
         self._publish_at = 0.0
         self._is_at_work = False
         self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
@@ -114,7 +112,6 @@ class Scheduler(beat.Scheduler):
         try:
             # An interrupted query has left it in a state of its own.
             connections.close_all()
-            self._published.write()
             self._counts.write()
         except (DatabaseError, InterfaceError) as error:
             self._database.is_down(error)
@@ -143,7 +140,7 @@ class Scheduler(beat.Scheduler):
         if time.monotonic() < self._publish_at:
             return 0
         try:
-            publisher.note(publisher.give(runs), self._published)
+            publisher.publish(runs)
             published = publisher.publish_due(now)
         except publisher.BrokerDownError as error:
             self._publish_at = time.monotonic() + BROKER_REST_SECONDS
@@ -154,8 +151,6 @@ class Scheduler(beat.Scheduler):
 
     def _do_what_can_wait(self, *, is_busy: bool) -> None:
         """While thousands are due their messages come first, for a while."""
-        if self._published.is_pressing or not is_busy:
-            self._published.write()
         if self._counts.is_full or not is_busy:
             self._counts.write()
         self._reconciliation.keep_up(time.monotonic(), is_busy=is_busy)

@@ -1,33 +1,38 @@
-"""Publishing: queued runs' messages are given to the broker, in batches, as often as it takes.
+"""Publishing: the messages of queued runs go to the broker, in batches, as often as it takes.
 
-Whoever takes runs to publish first moves their ``publish_after`` on by a short grace: others leave them alone
-for that time, and take them when it passes without the broker having had them. What happens to a run that was
-published is told in ``published``.
+A process that takes runs to publish first moves their ``publish_after`` on by a short grace. Others leave
+them alone until it has passed, and publish them if this process has not. A run that was published comes up
+again at growing intervals until a worker claims it: a message that Redis lost is sent again, and a long queue
+is not flooded with copies.
 """
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
+from kombu import Producer
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from jobledger.jobs import registry, secrets
 from jobledger.models import Run, Status, Trigger
-from jobledger.runs.publishing.messages import Sender
-from jobledger.runs.publishing.published import Published
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
 GRACE_OF_THE_RECORDER = timedelta(seconds=10)
+LONGEST_INTERVAL = timedelta(hours=1)
+LONGEST_REPR = 1024
+"""How much of the options is shown to those who watch the messages; Celery's own limit."""
 
 
 class BrokerDownError(Exception):
@@ -35,40 +40,18 @@ class BrokerDownError(Exception):
 
 
 def publish(runs: Sequence[Run]) -> None:
-    """``give`` the runs' messages to the broker, and note it in the ledger. Raises BrokerDownError."""
-    published = Published()
-    note(give(runs), published)
-    published.write()
+    """Give the runs' messages to the broker, and note on each run that it was published.
 
-
-def give(runs: Sequence[Run]) -> list[Run]:
-    """Give the runs' messages to the broker; returns those that it took. A job that is unknown here waits.
-
-    Raises BrokerDownError when it did not take them all. A message that arrived although the broker seemed
-    to refuse it is harmless: a run is claimed once. A run of which no message can be made fails.
+    Raises BrokerDownError when the broker did not take them all; a message that arrived nevertheless is
+    harmless, since a run is claimed once. A run of which no message can be made fails. A job that this
+    process does not know is left to one that was started since.
     """
-    known = [run for run in runs if _is_known(run)]
-    if not known:
-        return []
-    try:
-        with current_app.producer_or_acquire() as producer, producer.batch():
-            sender, shown = Sender(producer), _Shown()
-            return [run for run in known if _is_sent(run, sender, shown)]
-    except _broker_errors() as error:
-        cause = error.__cause__ or error
-        raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
-
-
-def note(given: Sequence[Run], published: Published) -> None:
-    """Keep in mind which runs the broker has; an ordinary task is sent, and nobody will claim it."""
-    published.add([run for run in given if _is_job(run)])
-    if ordinary := [run for run in given if not _is_job(run)]:
-        sent = {"status": Status.SENT, "publish_after": None, "finished_at": timezone.now()}
-        _still_queued(ordinary).update(**sent)
+    if known := [run for run in runs if _is_job(run) or "." in run.job]:  # an ordinary task has a dotted name
+        _note(_sent(known))
 
 
 def try_to_publish(runs: Sequence[Run]) -> None:
-    """Publish; where the broker is down leave it, with a line in the log, to who publishes queued runs."""
+    """Publish; when the broker is down, log it and leave the runs to beat."""
     try:
         publish(runs)
     except BrokerDownError as error:
@@ -91,40 +74,44 @@ def next_publish_after() -> datetime | None:
     return queued.order_by("publish_after").values_list("publish_after", flat=True).first()
 
 
+def publish_interval(publish_count: int) -> timedelta:
+    """How long a run that was published so often is left alone."""
+    doublings = min(max(publish_count - 1, 0), 10)
+    first = timedelta(seconds=settings.REPUBLISH_AFTER_SECONDS)
+    return min(first * (1 << doublings), LONGEST_INTERVAL)
+
+
 def _take_due(now: datetime) -> list[Run]:
     due = Run.objects.filter(status=Status.QUEUED, publish_after__lte=now)
     if not due.exists():
         return []
+    taken_until = now + GRACE_OF_THE_RECORDER
     with transaction.atomic():
         runs = list(due.order_by("publish_after").select_for_update(skip_locked=True)[:BATCH])
-        _still_queued(runs).update(publish_after=now + GRACE_OF_THE_RECORDER)
+        taken = Run.objects.filter(pk__in=[run.pk for run in runs], status=Status.QUEUED)
+        taken.update(publish_after=taken_until)
     schedules = PeriodicTask.objects.in_bulk({run.schedule_id for run in runs if run.schedule_id})
     for run in runs:
-        run.schedule = schedules.get(run.schedule_id)
+        run.publish_after, run.schedule = taken_until, schedules.get(run.schedule_id)
     return runs
 
 
-def _is_known(run: Run) -> bool:
-    """A job that this process has not heard of is left to one started since; tasks have dotted names."""
-    return _is_job(run) or "." in run.job
-
-
-class _Shown(dict[tuple[str, int], dict[str, Any]]):
-    """The options of runs without secrets; runs of one tick share theirs, which are then masked once."""
-
-    def of(self, run: Run) -> dict[str, Any]:
-        key = (run.job, id(run.options))
-        if key not in self:
-            self[key] = secrets.masked(run.job, run.options)
-        return self[key]
-
-
-def _is_sent(run: Run, sender: Sender, shown: _Shown) -> bool:
+def _sent(runs: Sequence[Run]) -> list[Run]:
+    """Send the runs' messages; returns the runs of which one could be made."""
     try:
-        _send(run, sender, shown)
+        with current_app.producer_or_acquire() as producer, producer.batch():
+            return [run for run in runs if _is_sent(run, producer)]
+    except _broker_errors() as error:
+        cause = error.__cause__ or error
+        raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
+
+
+def _is_sent(run: Run, producer: Producer) -> bool:
+    try:
+        _send(run, producer)
     except (TypeError, ValueError, LookupError, EncodeError) as error:
-        # Odd values that came by SQL, or a queue that is none: they stop no other run. Among the errors of a
-        # broker kombu counts KeyError, which Celery raises for such a queue.
+        # Odd values that came by SQL, or a queue that does not exist: they must not stop other runs. Kombu
+        # counts KeyError among the errors of a broker, and Celery raises one for such a queue.
         logger.exception("No message can be made of run %s of %s", run.pk, run.job)
         why = f"Its message could not be made: {type(error).__name__}: {error}"
         ended = {"finished_at": timezone.now(), "publish_after": None, "error": why}
@@ -133,51 +120,72 @@ def _is_sent(run: Run, sender: Sender, shown: _Shown) -> bool:
     return True
 
 
-def _send(run: Run, sender: Sender, shown: _Shown) -> None:
+def _send(run: Run, producer: Producer) -> None:
     job = registry.all_jobs().get(run.job)
-    message: dict[str, Any] = {
-        "task_id": str(run.pk),
-        "args": run.args,
-        "kwargs": run.options,
-        "shown": shown.of(run),
-        **_routing(run.schedule),
-    }
+    shown = repr(secrets.masked(run.job, run.options))[:LONGEST_REPR]
+    options = {"retry": False, "headers": _headers(run.schedule), **_routing(run.schedule)}
     if job is None:
-        sender.send_ordinary(run.job, **message)
+        message = {"args": run.args, "kwargs": run.options, "kwargsrepr": shown, "task_id": str(run.pk)}
+        current_app.send_task(run.job, **message, ignore_result=True, producer=producer, **options)
         return
-    # Who called by `celery call` may wait for the result, also for that of a later attempt.
-    sender.send_job(job.task_name, ignore_result=run.trigger != Trigger.CELERY, **message)
+    # What `send_task` does, at half its cost when thousands are due at once: it also looks up settings, the
+    # options that the author of an ordinary task gave it, and the result backend, which may be down.
+    amqp = current_app.amqp
+    message = amqp.create_task_message(
+        str(run.pk),
+        job.task_name,
+        run.args,
+        run.options,
+        argsrepr=repr(run.args or ()),
+        kwargsrepr=shown,
+        # Whoever called by `celery call` may wait for the result, also for that of a later attempt.
+        ignore_result=run.trigger != Trigger.CELERY,
+        create_sent_event=current_app.conf.task_send_sent_event,
+    )
+    route = amqp.router.route(options, job.task_name, run.args, run.options)
+    amqp.send_task_message(producer, job.task_name, message, **route)
 
 
 def _routing(schedule: PeriodicTask | None) -> dict[str, Any]:
     """Where django-celery-beat's fields send the message."""
+    names = ("queue", "exchange", "routing_key", "priority")
+    return {name: value for name in names if (value := getattr(schedule, name, None)) not in (None, "")}
+
+
+def _headers(schedule: PeriodicTask | None) -> dict[str, Any]:
     if schedule is None:
         return {}
-    names = ("queue", "exchange", "routing_key", "priority")
-    routing = {name: value for name in names if (value := getattr(schedule, name)) not in (None, "")}
-    return {**routing, "headers": _headers(schedule)}
-
-
-def _headers(schedule: PeriodicTask) -> dict[str, Any]:
-    if schedule.headers in {"", "{}", None}:
-        return {"periodic_task_name": schedule.name}
     try:
-        headers = json.loads(schedule.headers)
+        headers = json.loads(schedule.headers or "{}")
     except ValueError:
         headers = None
     if not isinstance(headers, dict):
-        # They decorate the message; a run is not lost for them.
+        # They only decorate the message: no reason to lose a run.
         logger.warning("The headers of schedule %s are no JSON object and are left out", schedule.name)
         headers = {}
     return {**headers, "periodic_task_name": schedule.name}
 
 
+def _note(published: Sequence[Run]) -> None:
+    """Move on when the runs come up again, but only of those that are still as this process took them.
+
+    A worker may have claimed one by now; that attempt may even be over, and the next wait for its own time.
+    An ordinary task's run ends here: no worker claims it.
+    """
+    now = timezone.now()
+    alike: defaultdict[tuple[int, datetime | None], list[UUID]] = defaultdict(list)
+    for run in published:
+        alike[run.publish_count, run.publish_after].append(run.pk)
+    for (count, publish_after), pks in alike.items():
+        taken = Run.objects.filter(pk__in=pks, status=Status.QUEUED, publish_after=publish_after)
+        taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
+    if tasks := [run.pk for run in published if not _is_job(run)]:
+        sent = Run.objects.filter(pk__in=tasks, status=Status.QUEUED)
+        sent.update(status=Status.SENT, publish_after=None, finished_at=now)
+
+
 def _is_job(run: Run) -> bool:
     return run.job in registry.all_jobs()
-
-
-def _still_queued(runs: Sequence[Run]) -> QuerySet[Run]:
-    return Run.objects.filter(pk__in=[run.pk for run in runs], status=Status.QUEUED)
 
 
 @cache

@@ -8,13 +8,12 @@ from celery import current_app
 from django.contrib.auth.models import User
 from django.db import transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
-from kombu.exceptions import OperationalError
 
 from jobledger.models import Run, Status, Trigger
 from jobledger.runs import dispatch
 from jobledger.runs.dispatch import known_tasks
 from jobledger.runs.publishing import publisher
-from jobledger.runs.publishing.messages import Sender
+from tests.unit.broker import Broker
 from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
@@ -88,25 +87,17 @@ def test_looking_for_an_ordinary_task_sets_nothing_up_anew(monkeypatch: pytest.M
 PROBE = dispatch.RunRequest(job="probe", options={"level": 2}, trigger=Trigger.ADMIN, who="ann")
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """What was given to the broker."""
-    messages: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(Sender, "send_job", lambda _, name, **message: messages.append((name, message)))
-    return messages
-
-
 @pytest.mark.django_db(transaction=True)
-def test_a_message_leaves_only_after_the_commit(sent: list[tuple[str, dict[str, Any]]]) -> None:
+def test_a_message_leaves_only_after_the_commit(broker: Broker) -> None:
     with transaction.atomic():
         run = dispatch.enqueue(PROBE)
-        assert sent == []
-    ((name, message),) = sent
-    assert (name, message["kwargs"], message["task_id"]) == ("probes.probe", {"level": 2}, str(run.pk))
+        assert broker.messages == []
+    (message,) = broker.messages
+    assert (message.name, message.kwargs, message.task_id) == ("probes.probe", {"level": 2}, str(run.pk))
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_rolled_back_run_sends_no_message(sent: list[tuple[str, dict[str, Any]]]) -> None:
+def test_a_rolled_back_run_sends_no_message(broker: Broker) -> None:
     def enqueue_and_regret() -> None:
         with transaction.atomic():
             dispatch.enqueue(PROBE)
@@ -114,17 +105,14 @@ def test_a_rolled_back_run_sends_no_message(sent: list[tuple[str, dict[str, Any]
 
     with pytest.raises(RuntimeError):
         enqueue_and_regret()
-    assert (sent, Run.objects.count()) == ([], 0)
+    assert (broker.messages, Run.objects.count()) == ([], 0)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_broker_that_is_down_leaves_the_run_queued_to_be_published_again(
-    monkeypatch: pytest.MonkeyPatch,
+    broker: Broker,
 ) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OperationalError("Connection refused")
-
-    monkeypatch.setattr(Sender, "send_job", refuse)
+    broker.is_down = True
     run = dispatch.enqueue(PROBE)
     run.refresh_from_db()
     assert run.status == Status.QUEUED

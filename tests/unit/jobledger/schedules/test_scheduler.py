@@ -13,7 +13,6 @@ from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from jobledger.models import NextSlot, Run, Trigger
-from jobledger.runs.publishing import published as publishing
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import ledger
 from jobledger.schedules.scheduler import REST_SECONDS, Scheduler
@@ -38,11 +37,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that were given to the broker."""
     given: list[Run] = []
 
-    def give(runs: list[Run]) -> list[Run]:
-        given.extend(runs)
-        return runs
-
-    monkeypatch.setattr(publisher, "give", give)
+    monkeypatch.setattr(publisher, "publish", given.extend)
     return given
 
 
@@ -82,56 +77,23 @@ def test_a_beat_that_ends_writes_the_figures_that_are_left(
     assert PeriodicTask.objects.get().total_run_count == 1
 
 
-def test_while_thousands_are_due_it_is_noted_later_that_they_were_published(
-    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "BATCH", 2)
-    for number in range(3):
-        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
-    scheduler.tick()
-    assert (len(published), Run.objects.filter(publish_count=1).count()) == (2, 0)
-    scheduler.tick()
-    assert (len(published), Run.objects.filter(publish_count=1).count()) == (3, 3)
-
-
-@pytest.mark.parametrize("pressing", ["LONGEST_WAIT_SECONDS", "MOST"])
-def test_but_not_much_later(
-    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch, pressing: str
-) -> None:
-    monkeypatch.setattr(publishing, pressing, 0)
-    monkeypatch.setattr(ledger, "BATCH", 1)
-    hourly(handled_until=NOON - MINUTE)
-    scheduler.tick()
-    assert Run.objects.get().publish_count == 1
-
-
 def test_a_signal_in_the_middle_of_a_tick_does_not_write_beside_its_queries(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     counts = PeriodicTask.objects.filter(pk=schedule.pk).values_list("total_run_count", flat=True)
 
-    def give(runs: list[Run]) -> list[Run]:
+    def publish(runs: list[Run]) -> None:
         # As Celery's own handler of SIGTERM does.
         scheduler.sync()
         assert counts.get() == 0
         raise SystemExit
 
-    monkeypatch.setattr(publisher, "give", give)
+    monkeypatch.setattr(publisher, "publish", publish)
     with pytest.raises(SystemExit):
         scheduler.tick()
     scheduler.sync()
     assert counts.get() == 1
-
-
-def test_a_beat_that_ends_notes_what_is_left(
-    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "BATCH", 1)
-    hourly(handled_until=NOON - MINUTE)
-    scheduler.tick()
-    scheduler.sync()
-    assert Run.objects.get().publish_count == 1
 
 
 def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, published: list[Run]) -> None:
@@ -159,7 +121,7 @@ def test_runs_that_a_broker_did_not_take_are_not_looked_at_without_a_pause(
     def refuse(runs: list[Run]) -> None:
         raise publisher.BrokerDownError("refused")
 
-    monkeypatch.setattr(publisher, "give", refuse)
+    monkeypatch.setattr(publisher, "publish", refuse)
     Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
     assert scheduler.tick() == REST_SECONDS
 
@@ -180,7 +142,7 @@ def test_a_broker_that_is_away_is_logged_once_and_slots_go_on_being_recorded(
     def refuse(runs: list[Run]) -> None:
         raise publisher.BrokerDownError("ConnectionError: refused")
 
-    monkeypatch.setattr(publisher, "give", refuse)
+    monkeypatch.setattr(publisher, "publish", refuse)
     for number in range(2):
         hourly(f"schedule {number}", handled_until=NOON - MINUTE)
         scheduler._publish_at = 0.0
@@ -198,7 +160,7 @@ def test_a_broker_that_refused_is_left_alone_for_a_while(
         attempts.append(runs)
         raise publisher.BrokerDownError("refused")
 
-    monkeypatch.setattr(publisher, "give", refuse)
+    monkeypatch.setattr(publisher, "publish", refuse)
     for _ in range(3):
         scheduler.tick()
     assert len(attempts) == 1

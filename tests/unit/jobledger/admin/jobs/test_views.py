@@ -15,10 +15,10 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.models import NextSlot, Pause, Run, Status, Trigger
-from jobledger.runs.publishing.messages import Sender
+from tests.unit.broker import Broker
 from tests.unit.builders import utc
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
 LIST = "/admin/jobledger/job/"
 NOON = utc(2026, 3, 1, 12)
@@ -51,14 +51,6 @@ def staff(client: Client) -> User:
     user = User.objects.create(username="ann", is_staff=True)
     client.force_login(user)
     return user
-
-
-@pytest.fixture(autouse=True)
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was given to the broker."""
-    names: list[str] = []
-    monkeypatch.setattr(Sender, "send_job", lambda _, name, **message: names.append(name))
-    return names
 
 
 # The list
@@ -213,14 +205,14 @@ def test_a_page_is_refused_to_who_may_neither_look_nor_start(client: Client, sta
 
 @pytest.mark.django_db(transaction=True)
 def test_run_now_starts_a_run_with_the_options_and_says_who(
-    admin_client: Client, admin_user: User, sent: list[str]
+    admin_client: Client, admin_user: User, broker: Broker
 ) -> None:
     answer = admin_client.post(run_address("choosing"), {"option-days": "3", "option-pin": "4711"})
     run = Run.objects.get()
     assert answer["Location"] == reverse("admin:jobledger_run_change", args=[run.pk])
     assert (run.job, run.options) == ("choosing", {"days": 3, "pin": "4711"})
     assert (run.trigger, run.who, run.user, run.status) == ("admin", "admin", admin_user, "queued")
-    assert sent == ["probes.choosing"]
+    assert [message.name for message in broker.messages] == ["probes.choosing"]
 
 
 def test_every_start_is_on_record_without_its_secrets(admin_client: Client, admin_user: User) -> None:

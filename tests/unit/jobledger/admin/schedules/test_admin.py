@@ -9,7 +9,7 @@ from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger.models import Run
-from jobledger.runs.publishing.messages import Sender
+from tests.unit.broker import Broker
 from tests.unit.jobledger.schedules.builders import every, hourly
 
 pytestmark = pytest.mark.django_db
@@ -22,17 +22,9 @@ def every_day() -> IntervalSchedule:
     return IntervalSchedule.objects.create(every=1, period="days")
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the tasks that were given to the broker."""
-    names: list[str] = []
-    monkeypatch.setattr(Sender, "send_job", lambda _, name, **message: names.append(name))
-    return names
-
-
 @pytest.mark.django_db(transaction=True)
 def test_run_now_starts_a_run_that_says_who_asked(
-    admin_client: Client, admin_user: User, every_day: IntervalSchedule, sent: list[str]
+    admin_client: Client, admin_user: User, every_day: IntervalSchedule, broker: Broker
 ) -> None:
     schedule = PeriodicTask.objects.create(
         name="mine", task="probes.probe", kwargs='{"level": 3}', interval=every_day
@@ -40,7 +32,8 @@ def test_run_now_starts_a_run_that_says_who_asked(
     admin_client.post(reverse(LIST), {"action": "run_tasks", "_selected_action": [schedule.pk]})
     run = Run.objects.get()
     assert (run.trigger, run.who, run.user, run.schedule) == ("admin", "admin", admin_user, schedule)
-    assert (run.job, run.options, sent) == ("probe", {"level": 3}, ["probes.probe"])
+    assert (run.job, run.options) == ("probe", {"level": 3})
+    assert [message.name for message in broker.messages] == ["probes.probe"]
 
 
 def test_the_list_of_schedules_can_be_opened(admin_client: Client, every_day: IntervalSchedule) -> None:
