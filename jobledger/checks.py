@@ -18,7 +18,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
-from jobledger.jobs.options import OptionsError, option_names, parse
+from jobledger.jobs.options import OptionsError, option_names, validate_options
 from jobledger.schedules import declared, slot_runs, stored_schedules
 
 _ZERO = timedelta(0)
@@ -215,7 +215,7 @@ class _Judge:
         if not isinstance(options, dict):
             return "they are no JSON object"
         try:
-            parse(self._parser_of(job), options)
+            validate_options(self._parser_of(job), options)
         except OptionsError as error:
             return secrets.without_secrets(job.name, options, str(error))
         return ""

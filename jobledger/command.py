@@ -23,9 +23,11 @@ from django.utils import timezone
 
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
 from jobledger.jobs.options import from_namespace
+from jobledger.jobs.options.parser import option_strings
 from jobledger.models import Run, Stream, Trigger
 from jobledger.runs import dispatch, overlap
 from jobledger.runs.execution import output, progress, runner
+from jobledger.runs.execution.django_internals import wrapped_stream
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
 from jobledger.runs.overlap import FREE, Guard, OverlapError
@@ -182,7 +184,7 @@ class JobCommand(JobDeclaration, BaseCommand):
                 continue
             replaced: OutputWrapper = getattr(self, stream)
             # The stream itself, not its wrapper, which would style and end every line a second time.
-            tee = output.Tee(recorder, stream, cast("TextIO", replaced._out))
+            tee = output.Tee(recorder, stream, cast("TextIO", wrapped_stream(replaced)))
             recording = OutputWrapper(cast("TextIO", tee))
             recording.style_func = replaced.style_func
             setattr(self, stream, recording)
@@ -195,7 +197,7 @@ def _add_overlap_arguments(parser: CommandParser) -> None:
         "--allow-overlap": ("allow_overlap", "Run even while the job is running already."),
     }
     for flag, (dest, text) in flags.items():
-        if flag not in parser._option_string_actions:
+        if flag not in option_strings(parser):
             parser.add_argument(flag, dest=dest, action="store_true", help=text)
 
 

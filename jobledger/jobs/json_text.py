@@ -1,19 +1,21 @@
-"""JSON that somebody typed: only what can be stored, sent and shown is taken. Pure."""
+"""JSON as text: read, where only what can be stored, sent and shown is accepted, and formatted. Pure."""
 
 import json
 from typing import Any
 
-DEEPEST = 50
+MAX_DEPTH = 50
 """How many levels a value may have. Much deeper ones end a process that copies or prints them."""
 
+_TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
-def read(text: str) -> Any:
+
+def parse(text: str) -> Any:
     """The value. Raises ValueError, which says what is wrong."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
-    if _depth(value) > DEEPEST:
+    if _depth(value) > MAX_DEPTH:
         raise ValueError(_TOO_DEEP)
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
@@ -24,7 +26,24 @@ def read(text: str) -> Any:
     return value
 
 
-_TOO_DEEP = f"it is nested more than {DEEPEST} levels deep"
+def format_for_editing(value: Any) -> str:
+    """A line for each member where there are several."""
+    is_small = not isinstance(value, dict | list) or len(value) < 2
+    return json.dumps(value, ensure_ascii=False, indent=None if is_small else 2)
+
+
+def format_inline(value: Any) -> str:
+    """As it reads among other values: a text without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def format_for_storage(value: Any, present: str) -> str:
+    """The present text, where it has the same value: what was not changed keeps its spelling."""
+    try:
+        is_same = bool(present) and parse(present) == value
+    except ValueError:
+        is_same = False
+    return present if is_same else json.dumps(value, ensure_ascii=False)
 
 
 def _refuse(name: str) -> Any:

@@ -42,7 +42,7 @@ class Job:
         return str(self.command_class.help)
 
     def create_parser(self) -> CommandParser:
-        """A fresh parser of the command, the judge of its options."""
+        """A fresh parser of the command, which validates its options."""
         return self.command_class().create_parser("manage.py", self.name)
 
 

@@ -1,21 +1,22 @@
-"""Which of a job's options are secret, and what is shown in their place.
+"""Which of a job's options are secret, and the mask that is shown in their place.
 
 An option is secret when its name says so (``--api-key``, ``--db-password``, ``token``) or when the job's
 author does (``secret_options``). Flags, counts and options whose default is a number hold no secret,
 whatever they are called. Of a job that is gone, and of an ordinary task, only the names are known.
 
 What a run or a schedule stores stays as it is: the job needs it. Whatever is shown, printed, logged or
-written into somebody's history goes through here first.
+written into somebody's history is masked first.
 """
 
 import re
-from argparse import Action, ArgumentParser, _SubParsersAction
+from argparse import Action
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from jobledger.jobs import registry
+from jobledger.jobs.options.argparse_internals import Kind, all_parsers
 from jobledger.jobs.options.parser import Option, options_of
 
 MASK = "********"
@@ -54,7 +55,7 @@ def looks_secret(name: str) -> bool:
 def is_secret(job: registry.Job, option: Option) -> bool:
     """Whether what this option of the job is given must not be seen."""
     taker = option.taker
-    if taker is None or isinstance(taker, _SubParsersAction):
+    if taker is None or option.kind is Kind.SUBCOMMAND:
         return False
     if option.dest in job.declaration.secret_options:
         return True
@@ -68,9 +69,33 @@ def masked(job_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {dest: _masked_value(dest, value, named) for dest, value in options.items()}
 
 
+class UnknownMaskError(ValueError):
+    """A mask that stands for no stored value."""
+
+
+def unmasked(posted: Any, stored: Any, shown: Any) -> Any:
+    """What was posted, with the stored values for its masks. ``shown`` is ``stored``, masked.
+
+    A mask that comes back where one was shown stands for the stored value. Raises UnknownMaskError for
+    one anywhere else.
+    """
+    match posted:
+        case dict():
+            known, masks = _dicts(stored, shown)
+            return {name: unmasked(each, known.get(name), masks.get(name)) for name, each in posted.items()}
+        case list():
+            known, masks = _lists(stored, shown)
+            return [unmasked(each, known.get(index), masks.get(index)) for index, each in enumerate(posted)]
+    if posted != MASK:
+        return posted
+    if shown != MASK:
+        raise UnknownMaskError(f"{MASK} stands for a stored secret, and there is none in this place")
+    return stored
+
+
 def without_secrets(job_name: str, options: Mapping[str, Any], text: str) -> str:
-    """The text, such as a parser's refusal, without the values of the options that are secret."""
-    secrets = {secret for secret in _secret_texts(job_name, options) if secret}
+    """The text, such as a parser's message, without the values of the options that are secret."""
+    secrets = set(filter(None, _secret_texts(job_name, options)))
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(repr(secret), repr(MASK))
         if len(secret) >= _SHORTEST_TO_FIND:
@@ -116,6 +141,16 @@ def _masked_inside(value: Any) -> Any:
             return value
 
 
+def _dicts(stored: Any, shown: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    are_both = isinstance(stored, dict) and isinstance(shown, dict)
+    return (stored, shown) if are_both else ({}, {})
+
+
+def _lists(stored: Any, shown: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    are_both = isinstance(stored, list) and isinstance(shown, list)
+    return (dict(enumerate(stored)), dict(enumerate(shown))) if are_both else ({}, {})
+
+
 def _secret_texts(job_name: str, options: Mapping[str, Any]) -> Iterator[str]:
     shown = masked(job_name, options)
     for dest, value in options.items():
@@ -145,14 +180,7 @@ def _secret_dests(job_name: str) -> Mapping[str, bool]:
 @cache
 def _dests_of(job: registry.Job) -> Mapping[str, bool]:
     found: dict[str, bool] = {}
-    for option in _all_options(job.create_parser()):
-        found[option.dest] = found.get(option.dest, False) or is_secret(job, option)
+    for parser in all_parsers(job.create_parser()):
+        for option in options_of(parser).values():
+            found[option.dest] = found.get(option.dest, False) or is_secret(job, option)
     return found
-
-
-def _all_options(parser: ArgumentParser) -> Iterator[Option]:
-    for option in options_of(parser).values():
-        yield option
-        if isinstance(option.actions[0], _SubParsersAction):
-            for subparser in option.actions[0].choices.values():
-                yield from _all_options(subparser)

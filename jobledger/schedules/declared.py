@@ -76,7 +76,7 @@ def problems(declared: Declared) -> Iterator[str]:
     except RuleError as error:
         yield str(error)
     try:
-        options.parse(declared.job.create_parser(), declared.schedule.options)
+        options.validate_options(declared.job.create_parser(), declared.schedule.options)
     except options.OptionsError as error:
         yield secrets.without_secrets(declared.job.name, declared.schedule.options, str(error))
 

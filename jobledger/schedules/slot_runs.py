@@ -127,7 +127,7 @@ def _start_before(
 def _json(field: str, text: str, kind: type) -> Any:
     text = text or json.dumps(kind())
     try:
-        value = dispatch.storable(json_text.read(text))
+        value = dispatch.storable(json_text.parse(text))
     except ValueError as error:
         raise BrokenScheduleError(
             f"{field}: {text[:100]!r} is not JSON that can be stored: {error}"

@@ -20,6 +20,7 @@ from jobledger.admin.runs.search import light
 from jobledger.admin.schedules import status
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
+from jobledger.jobs.options.argparse_internals import format_usage
 from jobledger.jobs.options.parser import Option, options_of
 from jobledger.jobs.registry import Job
 from jobledger.models import Run
@@ -57,9 +58,7 @@ def usage(job: Job) -> str:
     parser = job.create_parser()
     options = [option for dest, option in options_of(parser).items() if dest != "verbosity"]
     actions = [action for option in options for action in option.actions if action.help is not SUPPRESS]
-    formatter = parser.formatter_class(prog=parser.prog, width=USAGE_WIDTH)  # type: ignore[call-arg]
-    formatter.add_usage(parser.usage, actions, parser._mutually_exclusive_groups, prefix="")
-    return formatter.format_help().strip()
+    return format_usage(parser, actions, width=USAGE_WIDTH)
 
 
 def dry_run(job: Job) -> Option | None:

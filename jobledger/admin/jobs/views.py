@@ -136,8 +136,8 @@ def _posted(request: HttpRequest, job: Job) -> QueryDict | None:
     form = OptionsForm(job, {})
     field = form.fields.get(option.dest)
     if isinstance(field, OptionField):
-        token = next(flag.token for flag in option.flags if flag.string == "--dry-run")
-        shown = field.show(token)
+        value = next(flag.value for flag in option.flags if flag.string == "--dry-run")
+        shown = field.show(value)
         data[form.add_prefix(option.dest)] = "on" if shown is True else shown
     return data
 

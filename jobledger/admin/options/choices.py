@@ -10,9 +10,9 @@ from jobledger.admin.options.fields import NotShownError, OptionField, as_list, 
 from jobledger.admin.options.layout import Place, main_name, subcommand_names
 from jobledger.admin.options.text import default_text, read, written
 from jobledger.jobs.options import values
-from jobledger.jobs.options.lines import OptionsError
+from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import Flag, Option
-from jobledger.jobs.options.values import number_or_text, to_mentions
+from jobledger.jobs.options.values import number_or_text, to_occurrences
 
 MOST_CHOICES = 200
 """A longer list of choices is no help in choosing; its option is a text."""
@@ -63,11 +63,11 @@ class ChoicesField(OptionField):
         return [self._value(read(text)) for text in shown or ()] or None
 
     def _value(self, text: str) -> Any:
-        tokens = {as_word(flag.token): flag.token for flag in self.option.flags}
+        tokens = {as_word(flag.value): flag.value for flag in self.option.flags}
         return tokens[text] if text in tokens else number_or_text(self.action, text)
 
     def _widget(self) -> forms.Widget:
-        tokens = ((as_word(flag.token), flag.string) for flag in distinct_flags(self.option))
+        tokens = ((as_word(flag.value), flag.string) for flag in distinct_flags(self.option))
         flags = [(written(token), flag) for token, flag in tokens]
         chosen = [(written(text), text) for text in choice_texts(self.place)]
         return forms.CheckboxSelectMultiple(choices=flags or chosen)
@@ -78,11 +78,11 @@ class FlagField(OptionField):
 
     def show(self, value: Any) -> bool:
         """Whether the value says that it is given."""
-        return bool(_mentioned(self.option, value))
+        return bool(_occurrences(self.option, value))
 
     def tell(self, shown: Any) -> Any:
         """What the flag stands for."""
-        return self.option.flags[0].token if shown else None
+        return self.option.flags[0].value if shown else None
 
     def _widget(self) -> forms.Widget:
         return forms.CheckboxInput()
@@ -95,16 +95,16 @@ class SwitchField(OptionField):
 
     def show(self, value: Any) -> str:
         """The flag."""
-        mentions = _mentioned(self.option, value)
-        shown = {mention.flag: _token_key(flag) for mention in mentions for flag in self._flags_like(mention)}
+        occurrences = _occurrences(self.option, value)
+        shown = {each.flag: _token_key(flag) for each in occurrences for flag in self._flags_like(each)}
         return next(iter(shown.values()), "")
 
     def tell(self, shown: Any) -> Any:
         """What the flag stands for."""
-        return next((flag.token for flag in distinct_flags(self.option) if _token_key(flag) == shown), None)
+        return next((flag.value for flag in distinct_flags(self.option) if _token_key(flag) == shown), None)
 
-    def _flags_like(self, mention: Any) -> Iterator[Flag]:
-        return (flag for flag in self.option.flags if flag.string == mention.flag)
+    def _flags_like(self, occurrence: Any) -> Iterator[Flag]:
+        return (flag for flag in self.option.flags if flag.string == occurrence.flag)
 
     def _widget(self) -> forms.Widget:
         flags = [(_token_key(flag), flag.string) for flag in distinct_flags(self.option)]
@@ -141,7 +141,7 @@ def choice_texts(place: Place) -> list[str]:
         listed = list(choices) if len(choices) <= MOST_CHOICES else []  # type: ignore[arg-type]
     except TypeError:
         return []
-    return [str(values.scalar(place.parser, place.action, choice)) for choice in listed]
+    return [str(values.scalar(place.action, choice)) for choice in listed]
 
 
 def distinct_flags(option: Option) -> list[Flag]:
@@ -153,11 +153,11 @@ def distinct_flags(option: Option) -> list[Flag]:
 
 
 def _token_key(flag: Flag) -> str:
-    return json.dumps(flag.token)
+    return json.dumps(flag.value)
 
 
-def _mentioned(option: Option, value: Any) -> list[Any]:
+def _occurrences(option: Option, value: Any) -> list[Any]:
     try:
-        return list(to_mentions(option, value))
+        return list(to_occurrences(option, value))
     except OptionsError as error:
         raise NotShownError(str(error)) from error

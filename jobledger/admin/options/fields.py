@@ -12,11 +12,12 @@ from django import forms
 
 from jobledger.admin.fields import number_in
 from jobledger.admin.options import text
-from jobledger.admin.options.layout import Place, extends, takes_list
+from jobledger.admin.options.layout import Place, takes_list
 from jobledger.admin.options.text import read, read_lines, read_words, written, written_lines, written_words
 from jobledger.admin.options.widgets import Optional, OptionalInput, Secret, SecretInput
 from jobledger.jobs import json_text, secrets
-from jobledger.jobs.options.parser import Kind, Option
+from jobledger.jobs.options.argparse_internals import Kind, extends
+from jobledger.jobs.options.parser import Option
 from jobledger.jobs.options.values import number_or_text
 
 
@@ -38,7 +39,7 @@ class OptionField(forms.Field):
         self.option: Option = place.option
         self.action: Action = place.action
         self.flags = text.flags(place)
-        self.is_needed = text.is_required(place)
+        self.is_needed = place.option.is_required
         help_text = text.help_text(place, is_secret=is_secret)
         default = "" if is_secret or self.says_default else text.default_hint(place)
         super().__init__(
@@ -229,7 +230,7 @@ class JsonField(OptionField):
         if not (shown or "").strip():
             return None
         try:
-            return json_text.read(shown)
+            return json_text.parse(shown)
         except ValueError as error:
             raise forms.ValidationError(f"This is no JSON: {error}.") from error
 

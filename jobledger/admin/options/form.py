@@ -8,8 +8,8 @@ keeps its value; what it does not know is named in ``strangers`` and is not kept
 The parser judges. Its messages stand beside the fields that they are about.
 """
 
-from argparse import OPTIONAL, ZERO_OR_MORE, _MutuallyExclusiveGroup
-from collections.abc import Mapping
+from argparse import OPTIONAL, ZERO_OR_MORE
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, cast
@@ -38,11 +38,12 @@ from jobledger.admin.options.fields import (
     TextField,
     may_be_bare,
 )
-from jobledger.admin.options.layout import Layout, Place, PlaceRow, Section, extends, takes_list
+from jobledger.admin.options.layout import Layout, Place, PlaceRow, Section, takes_list
 from jobledger.admin.options.widgets import Secret
 from jobledger.jobs import secrets
-from jobledger.jobs.options import OptionsError, command_line, errors, option_names, parse
-from jobledger.jobs.options.parser import Kind
+from jobledger.jobs.options import OptionsError, command_line, option_names, validate_options
+from jobledger.jobs.options.argparse_internals import ExclusiveGroup, Kind, extends
+from jobledger.jobs.options.errors import Problem
 from jobledger.jobs.registry import Job
 
 
@@ -51,7 +52,7 @@ def field_for(place: Place, *, is_secret: bool) -> OptionField:
     if is_secret:
         return SecretField(place)
     match place.option.kind:
-        case Kind.COMMAND:
+        case Kind.SUBCOMMAND:
             return CommandField(place)
         case Kind.COUNT:
             return CountField(place)
@@ -248,37 +249,36 @@ class OptionsForm(forms.Form):
     def _judge(self) -> bool:
         """Ask the parser again and again, each time without what it refused: it names one fault at a time."""
         left = {dest: value for dest, value in self._options.items() if value is not None}
-        refused: set[str] = set()
-        while message := self._refusal_of(left):
-            found = errors.of_message(self.layout.parsers_for(left), message)
-            for refusal in found:
-                if not refused.intersection(refusal.dests):
-                    self._add_refusal(refusal)
-            blamed = {dest for refusal in found for dest in refusal.dests if dest in left}
+        refused: set[str | None] = set()
+        while problems := self._problems_with(left):
+            for problem in problems:
+                if problem.dest not in refused:
+                    self._add_problem(problem)
+            blamed = {problem.dest for problem in problems if problem.dest in left}
             if not blamed:
                 return True
             refused |= blamed
             left = {dest: value for dest, value in left.items() if dest not in blamed}
         return bool(refused)
 
-    def _refusal_of(self, options: Mapping[str, Any]) -> str:
+    def _problems_with(self, options: Mapping[str, Any]) -> Sequence[Problem]:
         try:
-            parse(self.parser, options)
+            validate_options(self.parser, options)
         except OptionsError as error:
-            return secrets.without_secrets(self.job.name, self._options, str(error)) or "not accepted"
-        return ""
+            return error.problems
+        return ()
 
-    def _add_refusal(self, refusal: errors.Refusal) -> None:
-        if refusal.group is not None and (key := self._row_id(refusal.group)):
-            self.errors.setdefault(key, self.error_class(renderer=self.renderer)).append(refusal.text)
+    def _add_problem(self, problem: Problem) -> None:
+        text = secrets.without_secrets(self.job.name, self._options, problem.text) or "not accepted"
+        if problem.group is not None and (key := self._row_id(problem.group)):
+            self.errors.setdefault(key, self.error_class(renderer=self.renderer)).append(text)
             return
-        places = [self.layout.place_of(dest, self._options) for dest in refusal.dests]
-        for place in places or [None]:
-            self.add_error(place.name if place else None, refusal.text)
+        place = self.layout.place_of(problem.dest, self._options) if problem.dest else None
+        self.add_error(place.name if place else None, text)
 
     def _write_numbers(self) -> None:
         """A number whose text a type of the command's own has read is stored as a number."""
-        parsed = vars(parse(self.parser, self._options))
+        parsed = vars(validate_options(self.parser, self._options))
         for dest, value in self._options.items():
             if value != self._stored.get(dest) and dest in parsed:
                 self._options[dest] = _numbered(value, parsed[dest])
@@ -315,14 +315,14 @@ class OptionsForm(forms.Form):
         if row.exclusive is None:
             return Row(fields=fields, legend="", errors=[], id="")
         key = self._row_id(row.exclusive)
-        legend = "Exactly one of these" if row.exclusive.required else "At most one of these"
+        legend = "Exactly one of these" if row.exclusive.is_required else "At most one of these"
         return Row(
             fields=fields, legend=legend, errors=[str(error) for error in self.errors.get(key, ())], id=key
         )
 
-    def _row_id(self, group: _MutuallyExclusiveGroup) -> str:
+    def _row_id(self, group: ExclusiveGroup) -> str:
         rows = [row for section in self.layout.sections for row in section.rows]
-        number = next((number for number, row in enumerate(rows) if row.exclusive is group), None)
+        number = next((number for number, row in enumerate(rows) if row.exclusive == group), None)
         return "" if number is None else f"{self.prefix}-row-{number}"
 
 

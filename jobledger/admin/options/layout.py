@@ -4,21 +4,20 @@ Options below a sub-command bear its name, ``fetch.url``: two sub-commands may h
 ``dest``. What the parser hides (``help=SUPPRESS``) has no place.
 """
 
-from argparse import (
-    OPTIONAL,
-    SUPPRESS,
-    Action,
-    ArgumentParser,
-    _ExtendAction,
-    _MutuallyExclusiveGroup,
-    _SubParsersAction,
-)
+from argparse import OPTIONAL, SUPPRESS, Action, ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from jobledger.jobs.options.parser import Kind, Option, options_of
+from jobledger.jobs.options.argparse_internals import (
+    ExclusiveGroup,
+    argument_groups,
+    exclusive_groups,
+    subcommand_help,
+    subcommands_of,
+)
+from jobledger.jobs.options.parser import Option, options_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class PlaceRow:
     """Options that stand together: one, or those of which only one may be given."""
 
     places: tuple[Place, ...]
-    exclusive: _MutuallyExclusiveGroup | None = None
+    exclusive: ExclusiveGroup | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +79,6 @@ class Layout:
         """The sub-commands, from the first to the last, that the options choose."""
         return tuple(name for name, _parser in _chosen(self.parser, options))
 
-    def parsers_for(self, options: Mapping[str, Any]) -> Sequence[ArgumentParser]:
-        """The parsers that read these options: the sub-commands' first."""
-        return [*reversed([parser for _name, parser in _chosen(self.parser, options)]), self.parser]
-
     def place_of(self, dest: str, options: Mapping[str, Any]) -> Place | None:
         """Where the option of this ``dest`` stands, given the sub-commands chosen: the innermost place."""
         commands = self.commands_in(options)
@@ -95,19 +90,15 @@ class Layout:
 
 def subcommand_names(action: Action) -> Mapping[str, ArgumentParser]:
     """The sub-commands without their aliases."""
-    if not isinstance(action, _SubParsersAction):
-        return {}
-    found: dict[int, tuple[str, ArgumentParser]] = {}
-    for name, parser in action.choices.items():
-        found.setdefault(id(parser), (name, parser))
-    return dict(found.values())
+    names: dict[ArgumentParser, str] = {}
+    for name, parser in subcommands_of(action).items():
+        names.setdefault(parser, name)
+    return {name: parser for parser, name in names.items()}
 
 
 def main_name(action: Action, name: object) -> str | None:
     """A sub-command's name for its name or one of its aliases."""
-    if not isinstance(action, _SubParsersAction) or not isinstance(name, str):
-        return None
-    wanted = action.choices.get(name)
+    wanted = subcommands_of(action).get(name) if isinstance(name, str) else None
     return next((main for main, parser in subcommand_names(action).items() if parser is wanted), None)
 
 
@@ -115,7 +106,7 @@ def _chosen(parser: ArgumentParser, options: Mapping[str, Any]) -> Iterator[tupl
     for option in options_of(parser).values():
         action = option.actions[0]
         name = main_name(action, options.get(option.dest))
-        if option.kind is Kind.COMMAND and name:
+        if name:
             below = subcommand_names(action)[name]
             yield name, below
             yield from _chosen(below, options)
@@ -126,16 +117,13 @@ def _sections(
 ) -> Iterator[Section]:
     shown = {dest: option for dest, option in options_of(parser).items() if not _is_hidden(option)}
     last = {"verbosity": shown.pop("verbosity")} if "verbosity" in shown and not commands else {}
-    default = [parser._positionals, parser._optionals]
-    rest = [group for group in parser._action_groups if group not in default]
-    first = [action for group in default for action in group._group_actions]
-    yield Section(
-        title=title, description=description, commands=commands, rows=_rows(parser, commands, shown, first)
-    )
-    for group in rest:
-        own = ": ".join(filter(None, (title, group.title or "")))
-        rows = _rows(parser, commands, shown, group._group_actions)
-        yield Section(title=own, description=group.description or "", commands=commands, rows=rows)
+    ungrouped, *groups = argument_groups(parser)
+    rows = _rows(parser, commands, shown, ungrouped.actions)
+    yield Section(title=title, description=description, commands=commands, rows=rows)
+    for group in groups:
+        own = ": ".join(filter(None, (title, group.title)))
+        rows = _rows(parser, commands, shown, group.actions)
+        yield Section(title=own, description=group.description, commands=commands, rows=rows)
     for option in shown.values():
         yield from _sections_below(option, commands)
     rows = tuple(PlaceRow(places=(Place(option=option, parser=parser),)) for option in last.values())
@@ -144,7 +132,7 @@ def _sections(
 
 def _sections_below(option: Option, commands: tuple[str, ...]) -> Iterator[Section]:
     action = option.actions[0]
-    helps = {each.dest: each.help or "" for each in getattr(action, "_choices_actions", ())}
+    helps = subcommand_help(action)
     for name, parser in subcommand_names(action).items():
         yield from _sections(parser, (*commands, name), " ".join((*commands, name)), helps.get(name, ""))
 
@@ -161,20 +149,21 @@ def _rows(
         for dest, option in options.items()
         if option.actions[0] in actions
     }
-    rows: dict[int, PlaceRow] = {}
+    rows: list[PlaceRow] = []
     for place in places.values():
         group = _exclusive_group(parser, place.option)
-        together = tuple(each for each in places.values() if _exclusive_group(parser, each.option) is group)
+        together = tuple(each for each in places.values() if _exclusive_group(parser, each.option) == group)
+        row = PlaceRow(places=together, exclusive=group)
         if group is None or len(together) == 1:
-            rows[id(place)] = PlaceRow(places=(place,))
-        else:
-            rows.setdefault(id(group), PlaceRow(places=together, exclusive=group))
-    return tuple(rows.values())
+            rows.append(PlaceRow(places=(place,)))
+        elif row not in rows:
+            rows.append(row)
+    return tuple(rows)
 
 
-def _exclusive_group(parser: ArgumentParser, option: Option) -> _MutuallyExclusiveGroup | None:
-    groups = parser._mutually_exclusive_groups
-    return next((group for group in groups if option.actions[0] in group._group_actions), None)
+def _exclusive_group(parser: ArgumentParser, option: Option) -> ExclusiveGroup | None:
+    groups = exclusive_groups(parser)
+    return next((group for group in groups if option.actions[0] in group.actions), None)
 
 
 def _is_hidden(option: Option) -> bool:
@@ -184,8 +173,3 @@ def _is_hidden(option: Option) -> bool:
 def takes_list(action: Action) -> bool:
     """Whether it is given several words at a time."""
     return action.nargs not in (None, OPTIONAL)
-
-
-def extends(action: Action) -> bool:
-    """Whether it adds each of its words to a list, instead of the list of them."""
-    return isinstance(action, _ExtendAction)

@@ -8,13 +8,14 @@ words are parted by blanks.
 import copy
 import json
 import re
-from argparse import OPTIONAL, REMAINDER, SUPPRESS, ZERO_OR_MORE, Action, HelpFormatter
+from argparse import SUPPRESS, Action
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from jobledger.admin.options.layout import Place
 from jobledger.jobs import json_text, secrets
 from jobledger.jobs.options import values
+from jobledger.jobs.options.argparse_internals import expand_help, format_values
 from jobledger.jobs.options.parser import is_short
 
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"(?!\S)|\S+')
@@ -32,7 +33,7 @@ def read(text: str) -> str:
     if not text.startswith('"'):
         return text
     try:
-        value = json_text.read(text)
+        value = json_text.parse(text)
     except ValueError:
         return text
     return value if isinstance(value, str) else text
@@ -120,20 +121,13 @@ def sentences(*texts: str) -> str:
     return " ".join([*(text if text[-1] in ".!?:)" else f"{text}." for text in firsts), last])
 
 
-def is_required(place: Place) -> bool:
-    """Whether the parser insists on it; older ones say so of lists, too, which may be empty."""
-    if not place.action.option_strings and place.action.nargs in (OPTIONAL, ZERO_OR_MORE, REMAINDER):
-        return False
-    return any(action.required for action in place.option.actions)
-
-
 def _arguments_of(action: Action) -> str:
     if action.nargs == 0:
         return ""
     shown = copy.copy(action)
     if action.metavar is None and not _are_few(action.choices):
         shown.metavar = action.dest.upper()
-    return HelpFormatter("")._format_args(shown, action.dest.upper())
+    return format_values(shown)
 
 
 def _are_few(choices: Any) -> bool:
@@ -144,16 +138,14 @@ def _are_few(choices: Any) -> bool:
 def _expanded(place: Place, action: Action, *, is_secret: bool) -> str:
     if action.help is None or action.help is SUPPRESS:
         return ""
-    shown = copy.copy(action)
-    if is_secret and shown.default is not None:
-        shown.default = secrets.MASK
+    default = secrets.MASK if is_secret and action.default is not None else action.default
     try:
-        return HelpFormatter(place.parser.prog)._expand_help(shown).strip()
+        return expand_help(place.parser, action, default=default).strip()
     except (ValueError, TypeError, KeyError):
         return action.help
 
 
 def _text(place: Place, value: Any) -> str:
     taker = place.option.taker
-    scalar = values.scalar(place.parser, taker, value) if taker else value
+    scalar = values.scalar(taker, value) if taker else value
     return written(str(scalar))

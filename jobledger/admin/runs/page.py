@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from jobledger.admin import display
 from jobledger.admin.runs import sentence
 from jobledger.jobs import registry, secrets
-from jobledger.jobs.masked_json import told
+from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
 from jobledger.jobs.options.command_line import command_line
 from jobledger.models import Run, RunAttempt, Status, Trigger
@@ -42,8 +42,8 @@ def shown_options(run: Run) -> ShownOptions:
     """The options of this run, for everybody who may see it."""
     masked = secrets.masked(run.job, run.options)
     return ShownOptions(
-        named=[(name, told(value)) for name, value in masked.items()],
-        positional=[told(value) for value in run.args],
+        named=[(name, format_inline(value)) for name, value in masked.items()],
+        positional=[format_inline(value) for value in run.args],
         line=_line(run),
     )
 

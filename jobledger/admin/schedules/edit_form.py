@@ -24,7 +24,7 @@ from jobledger.admin.schedules import snapshot
 from jobledger.admin.schedules.forms import DELIVERY, SPAN, DetailsForm, PolicyForm, TimesForm
 from jobledger.admin.schedules.snapshot import Values
 from jobledger.admin.schedules.target import Work, stored_work
-from jobledger.jobs import masked_json
+from jobledger.jobs import json_text
 from jobledger.models import SchedulePolicy
 from jobledger.models.schedule import this_second
 from jobledger.schedules import stored_schedules
@@ -235,8 +235,8 @@ class Sheet:
         """The schedule as it would be saved; rows with its times are made where there are none like them."""
         schedule: PeriodicTask = self.details.instance
         schedule.task = self.work.task
-        schedule.args = masked_json.text_of(self.work.args, schedule.args)
-        schedule.kwargs = masked_json.text_of(self.work.options, schedule.kwargs)
+        schedule.args = json_text.format_for_storage(self.work.args, schedule.args)
+        schedule.kwargs = json_text.format_for_storage(self.work.options, schedule.kwargs)
         if self.times.times is not None:
             stored_schedules.put(schedule, self.times.times)
         return schedule

@@ -152,7 +152,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         """They are a JSON object."""
         text: str = self.cleaned_data["headers"] or "{}"
         try:
-            is_object = isinstance(json_text.read(text), dict)
+            is_object = isinstance(json_text.parse(text), dict)
         except ValueError as error:
             raise ValidationError(f"This is not JSON: {error}") from error
         if not is_object:

@@ -16,7 +16,7 @@ from jobledger.admin import display
 from jobledger.admin.audit_log import Change, differences
 from jobledger.admin.schedules.forms import CONCURRENCY, MISFIRE, DetailsForm, PolicyForm
 from jobledger.admin.schedules.target import stored_work
-from jobledger.jobs.masked_json import told
+from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
 from jobledger.models import SchedulePolicy
 from jobledger.models.schedule import this_second
@@ -76,13 +76,13 @@ def times_in_words(schedule: PeriodicTask) -> str:
 
 def _work(schedule: PeriodicTask) -> dict[str, str]:
     work = stored_work(schedule)
-    options = {name: told(value) for name, value in work.masked_options.items()}
+    options = {name: format_inline(value) for name, value in work.masked_options.items()}
     return {
         "Name": schedule.name,
         "Job" if work.job else "Task": work.job.name if work.job else schedule.task,
         **{f"Option {name}": text for name, text in options.items()},
         "Options in JSON": work.unreadable,
-        "Positional arguments": told(work.masked_args) if work.args else "",
+        "Positional arguments": format_inline(work.masked_args) if work.args else "",
         "Times": times_in_words(schedule),
     }
 
@@ -124,7 +124,7 @@ def _secrets(schedule: PeriodicTask) -> dict[str, str]:
     work = stored_work(schedule)
     masked = work.masked_options
     hidden = {name for name, value in (work.options or {}).items() if value != masked[name]}
-    return {f"Option {name}": _fingerprint(told(work.options[name])) for name in hidden}
+    return {f"Option {name}": _fingerprint(format_inline(work.options[name])) for name in hidden}
 
 
 def _label(choices: Iterable[tuple[str, Any]], value: str) -> str:

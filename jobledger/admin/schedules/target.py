@@ -18,8 +18,8 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin.jobs import pages
 from jobledger.admin.options.form import OptionsForm
 from jobledger.admin.options.widgets import SecretInput
-from jobledger.jobs import json_text, masked_json, registry, secrets
-from jobledger.jobs.options import OptionsError, parse
+from jobledger.jobs import json_text, registry, secrets
+from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.runs.dispatch import known_tasks
 from jobledger.schedules import slot_runs
 
@@ -171,13 +171,13 @@ class Work:
         choice = {"job": asked, "shown_job": asked, "manner": self.manner, "shown_manner": self.manner}
         if self.job is None:
             own = self.stored if self.stored.job is None else StoredWork()
-            kwargs = own.unreadable or masked_json.shown(own.masked_options)
+            kwargs = own.unreadable or json_text.format_for_editing(own.masked_options)
             # What is stored stays as it is, also where nobody here knows the task.
             is_foreign = bool(own.task) and own.task not in known_tasks()
-            args = masked_json.shown(own.masked_args)
+            args = json_text.format_for_editing(own.masked_args)
             return {**choice, "task": own.task, "is_foreign": is_foreign, "args": args, "kwargs": kwargs}
         options = self.stored.options_of(self.job) if carried is None else carried
-        shown = masked_json.shown(secrets.masked(self.job.name, options))
+        shown = json_text.format_for_editing(secrets.masked(self.job.name, options))
         is_unreadable = carried is None and self.task == self.stored.task
         return {**choice, "kwargs": (is_unreadable and self.stored.unreadable) or shown}
 
@@ -230,7 +230,7 @@ class Work:
     def _judge(self) -> None:
         try:
             if self.job is not None:
-                parse(self.job.create_parser(), self.options)
+                validate_options(self.job.create_parser(), self.options)
             elif (job := registry.of_task(self.task)) is not None:
                 said = "This is the job %s: choose it as the job, so that its options are judged."
                 self.choice.add_error("task", said % job.name)
@@ -270,24 +270,24 @@ def _asked(data: Any, name: str, otherwise: str) -> str:
 
 
 def _unmasked_object(text: str | None, stored: Any, masked: Any) -> dict[str, Any]:
-    value = json_text.read(text or "{}")
+    value = json_text.parse(text or "{}")
     if not isinstance(value, dict):
         raise ValueError('the options are a JSON object, for example {"days": 7}')
-    unmasked: dict[str, Any] = masked_json.unmasked(value, stored, masked)
+    unmasked: dict[str, Any] = secrets.unmasked(value, stored, masked)
     return unmasked
 
 
 def _unmasked_list(text: str | None, stored: Any, masked: Any) -> list[Any]:
-    value = json_text.read(text or "[]")
+    value = json_text.parse(text or "[]")
     if not isinstance(value, list):
         raise ValueError("the positional arguments are a JSON list, for example [1, 2]")
-    unmasked: list[Any] = masked_json.unmasked(value, stored, masked)
+    unmasked: list[Any] = secrets.unmasked(value, stored, masked)
     return unmasked
 
 
 def _parsed(text: str, kind: type) -> Any:
     try:
-        value = json_text.read(text or json.dumps(kind()))
+        value = json_text.parse(text or json.dumps(kind()))
     except ValueError:
         return None
     return value if isinstance(value, kind) else None

@@ -1,7 +1,7 @@
-"""A job's options as JSON, and as the argument list of its command; the command's parser judges.
+"""A job's options as JSON, and as the argument list of its command; the command's own parser validates them.
 
 Options are keyed by argparse ``dest``; null is as good as not given. A flag is true or false (or
-its constant), a counted flag is a number, ``nargs`` and whatever appends want a list, ``true``
+its constant), a counted flag is a number, ``nargs`` and whatever appends expect a list, ``true``
 gives an option with ``nargs="?"`` without its value, and the options of a sub-command stand beside
 its name.
 
@@ -10,14 +10,17 @@ Promised: what ``to_argv`` writes is read by argparse as those very options, or 
 file that a value names, or touches the database and the clock; a parser is left as it was found.
 """
 
-from argparse import SUPPRESS, ArgumentParser, Namespace, _SubParsersAction
+from argparse import SUPPRESS, Action, ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobledger.jobs.options.lines import Mention, OptionsError, judge, read, write
-from jobledger.jobs.options.parser import BASE_OPTIONS, Kind, options_of
-from jobledger.jobs.options.values import is_given, to_json, to_mentions, to_value
+from jobledger.jobs.options import argument_list
+from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of, subcommands_of
+from jobledger.jobs.options.argument_list import Occurrence
+from jobledger.jobs.options.errors import OptionsError
+from jobledger.jobs.options.parser import BASE_OPTIONS, options_of
+from jobledger.jobs.options.values import differs_from_default, to_json, to_occurrences, to_value
 
 __all__ = [
     "JsonObject",
@@ -25,8 +28,8 @@ __all__ = [
     "from_argv",
     "from_namespace",
     "option_names",
-    "parse",
     "to_argv",
+    "validate_options",
 ]
 
 JsonObject = Mapping[str, Any]
@@ -35,45 +38,43 @@ JsonObject = Mapping[str, Any]
 
 def option_names(parser: ArgumentParser) -> list[str]:
     """The keys that options may have, sub-commands' too, in the parser's order."""
-    subcommands = _subcommands(parser)
-    below: list[str] = []
-    if subcommands and subcommands.dest != SUPPRESS:
-        below = _names_in(subcommands)
+    action = _subcommand_action(parser)
+    below = _names_below(action) if action and action.dest != SUPPRESS else []
     return _verbosity_last([*options_of(parser), *below])
 
 
+def validate_options(parser: ArgumentParser, options: JsonObject) -> Namespace:
+    """What the command would receive. Raises OptionsError for what the parser refuses, in its words."""
+    return argument_list.parse(parser, to_argv(parser, options))
+
+
 def to_argv(parser: ArgumentParser, options: JsonObject) -> list[str]:
-    """The options as an argument list; whether their values are good is for the parser to say."""
-    _refuse_strangers(parser, options)
-    return _line(parser, {dest: value for dest, value in options.items() if value is not None})
-
-
-def parse(parser: ArgumentParser, options: JsonObject) -> Namespace:
-    """What the command would receive; refuses what the parser refuses, in the parser's words."""
-    return judge(parser, to_argv(parser, options))
+    """The options as an argument list; whether their values are valid is for the parser to say."""
+    _refuse_unknown(parser, options)
+    return _written(parser, {dest: value for dest, value in options.items() if value is not None})
 
 
 def from_argv(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
-    """The options that a good argument list gives; defaults are left alone.
+    """The options that a valid argument list gives; defaults are left alone.
 
-    Numbers where the parser wants ``int`` or ``float``, otherwise texts as they were written. A
+    Numbers where the parser expects ``int`` or ``float``, otherwise texts as they were written. A
     list that ``to_argv`` could not write again is refused as well.
     """
     options = _options_in(parser, argv)
-    judge(parser, argv)
+    argument_list.parse(parser, argv)
     to_argv(parser, options)
     return options
 
 
 def from_namespace(parser: ArgumentParser, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options among what a command received that say something else than the defaults.
+    """The options among what a command received that differ from the defaults.
 
-    Raises for nothing: a value that no option can say is kept as its text.
+    Raises for nothing: a value that no option can give is kept as its text.
     """
     options = {
-        dest: to_json(parser, option, values[dest])
+        dest: to_json(option, values[dest])
         for dest, option in options_of(parser).items()
-        if dest in values and is_given(parser, option, values[dest])
+        if dest in values and differs_from_default(option, values[dest])
     }
     try:
         chosen = _chosen(parser, options)
@@ -82,67 +83,71 @@ def from_namespace(parser: ArgumentParser, values: Mapping[str, Any]) -> dict[st
     return options | from_namespace(chosen.parser, values) if chosen else options
 
 
-def _line(parser: ArgumentParser, options: JsonObject) -> list[str]:
+def _written(parser: ArgumentParser, options: JsonObject) -> list[str]:
     chosen = _chosen(parser, options)
     below = _names_beside(chosen.parser, options) if chosen else []
-    mentions: list[Mention] = []
+    occurrences: list[Occurrence] = []
     for dest, option in options_of(parser).items():
-        if chosen and option.kind is Kind.COMMAND:
-            words = (chosen.name, *_line(chosen.parser, options))
-            mentions.append(Mention(action=option.actions[0], flag=None, words=words))
+        if chosen and option.kind is Kind.SUBCOMMAND:
+            words = (chosen.name, *_written(chosen.parser, options))
+            occurrences.append(Occurrence(action=option.actions[0], flag=None, words=words))
         elif dest in options and dest not in below:
-            mentions += to_mentions(option, options[dest])
-    return write(parser, mentions)
+            occurrences += to_occurrences(option, options[dest])
+    return argument_list.write(parser, occurrences)
 
 
 def _options_in(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
-    mentions = read(parser, argv)
-    _refuse_unspeakable(parser, mentions)
-    found: dict[str, Any] = {}
+    occurrences = argument_list.read(parser, argv)
+    _refuse_what_is_no_option(parser, occurrences)
+    options: dict[str, Any] = {}
     for option in options_of(parser).values():
-        said = [mention for mention in mentions if mention.action in option.actions]
-        if said and option.kind is not Kind.COMMAND:
-            found[option.dest] = to_value(option, said)
-    command = next((each for each in mentions if isinstance(each.action, _SubParsersAction)), None)
-    return found | _options_below(parser, command, found) if command else found
+        own = [occurrence for occurrence in occurrences if occurrence.action in option.actions]
+        if own and option.kind is not Kind.SUBCOMMAND:
+            options[option.dest] = to_value(option, own)
+    for occurrence in occurrences:
+        if subcommands_of(occurrence.action):
+            return options | _options_below(parser, occurrence, options)
+    return options
 
 
-def _options_below(parser: ArgumentParser, command: Mention, above: JsonObject) -> dict[str, Any]:
-    named = {command.action.dest: command.words[0]}
+def _options_below(parser: ArgumentParser, subcommand: Occurrence, above: JsonObject) -> dict[str, Any]:
+    named = {subcommand.action.dest: subcommand.words[0]}
     chosen = _chosen(parser, named)
     if chosen is None:
         return {}
-    below = _options_in(chosen.parser, command.words[1:])
+    below = _options_in(chosen.parser, subcommand.words[1:])
     for dest in _names_beside(chosen.parser, below):
         if dest in above:
-            raise OptionsError(f"{dest}: goes after {chosen.name!r}, which has this option too")
+            text = f"{dest}: goes after {chosen.name!r}, which has this option too"
+            raise OptionsError(text, dest=dest)
     return named | below
 
 
-def _refuse_unspeakable(parser: ArgumentParser, mentions: Sequence[Mention]) -> None:
-    speakable = [action for option in options_of(parser).values() for action in option.actions]
-    for mention in mentions:
-        if mention.action not in speakable:
-            why = _why_no_option(parser, mention.action.dest)
-            raise OptionsError(f"{mention.flag or mention.words[0]}: {why}")
+def _refuse_what_is_no_option(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> None:
+    actions = [action for option in options_of(parser).values() for action in option.actions]
+    for occurrence in occurrences:
+        if occurrence.action not in actions:
+            why = _why_no_option(parser, occurrence.action.dest)
+            raise OptionsError(f"{occurrence.flag or occurrence.words[0]}: {why}")
 
 
-def _refuse_strangers(parser: ArgumentParser, options: JsonObject) -> None:
+def _refuse_unknown(parser: ArgumentParser, options: JsonObject) -> None:
     valid = _names_beside(parser, options)
     for key in options:
         if key not in valid:
             why = _why_no_option(parser, key)
-            raise OptionsError(f"{key}: {why}; valid options are: {', '.join(valid) or 'none'}")
+            text = f"{key}: {why}; valid options are: {', '.join(valid) or 'none'}"
+            raise OptionsError(text, dest=key)
 
 
 def _why_no_option(parser: ArgumentParser, dest: str) -> str:
     if dest in BASE_OPTIONS:
         return "belongs to manage.py and cannot be an option of a job"
-    subcommands = _subcommands(parser)
-    if subcommands and dest in {SUPPRESS, *_names_in(subcommands)}:
-        if subcommands.dest == SUPPRESS:
+    action = _subcommand_action(parser)
+    if action and dest in {SUPPRESS, *_names_below(action)}:
+        if action.dest == SUPPRESS:
             return "needs a sub-command, and add_subparsers() was given no dest to choose it by"
-        return f"goes with another {subcommands.dest}"
+        return f"goes with another {action.dest}"
     if dest in options_of(parser):
         return f"shares its name, {dest}, with an option of another kind"
     return "no such option"
@@ -157,31 +162,30 @@ class _Subcommand:
     parser: ArgumentParser
 
 
-def _subcommands(parser: ArgumentParser) -> "_SubParsersAction[ArgumentParser] | None":
-    found = (action for action in parser._actions if isinstance(action, _SubParsersAction))
-    return next(found, None)
+def _subcommand_action(parser: ArgumentParser) -> Action | None:
+    return next((action for action in actions_of(parser) if kind_of(action) is Kind.SUBCOMMAND), None)
 
 
 def _chosen(parser: ArgumentParser, options: JsonObject) -> _Subcommand | None:
-    subcommands = _subcommands(parser)
-    if subcommands is None or options.get(subcommands.dest) is None:
+    action = _subcommand_action(parser)
+    if action is None or options.get(action.dest) is None:
         return None
-    name = options[subcommands.dest]
-    if not isinstance(name, str) or name not in subcommands.choices:
-        known = ", ".join(subcommands.choices)
-        raise OptionsError(f"{subcommands.dest}: wants one of: {known}; not {name!r}")
-    return _Subcommand(name=name, parser=subcommands.choices[name])
+    name, parsers = options[action.dest], subcommands_of(action)
+    if not isinstance(name, str) or name not in parsers:
+        text = f"{action.dest}: expected one of: {', '.join(parsers)}; not {name!r}"
+        raise OptionsError(text, dest=action.dest)
+    return _Subcommand(name=name, parser=parsers[name])
 
 
 def _names_beside(parser: ArgumentParser, options: JsonObject) -> list[str]:
-    """The keys that are good beside the sub-command that these options choose."""
+    """The keys that are valid beside the sub-command that these options choose."""
     chosen = _chosen(parser, options)
     below = _names_beside(chosen.parser, options) if chosen else []
     return _verbosity_last([*options_of(parser), *below])
 
 
-def _names_in(subcommands: "_SubParsersAction[ArgumentParser]") -> list[str]:
-    return [name for parser in subcommands.choices.values() for name in option_names(parser)]
+def _names_below(action: Action) -> list[str]:
+    return [name for parser in subcommands_of(action).values() for name in option_names(parser)]
 
 
 def _verbosity_last(names: Sequence[str]) -> list[str]:

@@ -9,19 +9,21 @@ from collections.abc import Iterator, Sequence
 
 from jobledger.jobs import secrets
 from jobledger.jobs.options import JsonObject, to_argv
-from jobledger.jobs.options.lines import OptionsError, read
+from jobledger.jobs.options.argument_list import read
+from jobledger.jobs.options.errors import OptionsError
+from jobledger.jobs.options.parser import option_strings
 from jobledger.jobs.registry import Job
 
 
 def command_line(job: Job, options: JsonObject) -> str:
-    """The line. Raises OptionsError where no line says these options."""
+    """The line. Raises OptionsError for options that cannot be written as one."""
     parser = job.create_parser()
-    hidden = secrets.masked(job.name, options)
-    shown = {
-        dest: secrets.mask_like(value) if hidden[dest] == secrets.MASK else value
+    masked = secrets.masked(job.name, options)
+    visible = {
+        dest: secrets.mask_like(value) if masked[dest] == secrets.MASK else value
         for dest, value in options.items()
     }
-    argv = to_argv(parser, shown)
+    argv = to_argv(parser, visible)
     return shlex.join(["manage.py", job.name, *_spaced(parser, argv)])
 
 
@@ -36,7 +38,7 @@ def _spaced(parser: ArgumentParser, argv: Sequence[str]) -> Sequence[str]:
 
 def _parts(parser: ArgumentParser, word: str) -> Iterator[str]:
     flag, equals, value = word.partition("=")
-    if equals and value and flag in parser._option_string_actions:
+    if equals and value and flag in option_strings(parser):
         yield from (flag, value)
     else:
         yield word

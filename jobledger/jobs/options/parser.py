@@ -6,22 +6,21 @@ belong together.
 
 import math
 from argparse import (
+    OPTIONAL,
+    REMAINDER,
     SUPPRESS,
+    ZERO_OR_MORE,
     Action,
     ArgumentParser,
     BooleanOptionalAction,
-    _AppendAction,
-    _AppendConstAction,
-    _CountAction,
-    _HelpAction,
-    _SubParsersAction,
-    _VersionAction,
 )
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
+
+from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of
 
 BASE_OPTIONS = frozenset(
     {
@@ -42,19 +41,6 @@ BASE_OPTIONS = frozenset(
 """Options that belong to ``manage.py`` and its caller, never to a job."""
 
 
-class Kind(Enum):
-    """What several mentions of one option in a line make together."""
-
-    LAST = auto()
-    """The last one counts: store, flags, and what is unknown."""
-    LIST = auto()
-    """Each one adds to a list: append, extend."""
-    COUNT = auto()
-    """They are counted."""
-    COMMAND = auto()
-    """A sub-command, which reads the rest of the line."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Flag:
     """An option string that takes no value."""
@@ -62,7 +48,8 @@ class Flag:
     action: Action
     string: str
     stores: Any
-    token: Any
+    """What the command receives."""
+    value: Any
     """The JSON value that stands for it."""
 
 
@@ -76,7 +63,7 @@ class Option:
 
     @property
     def kind(self) -> Kind:
-        return _kind(self.actions[0])
+        return kind_of(self.actions[0])
 
     @property
     def taker(self) -> Action | None:
@@ -106,53 +93,54 @@ class Option:
             if action.nargs == 0
         )
 
+    @property
+    def is_required(self) -> bool:
+        return any(map(is_required, self.actions))
+
 
 def options_of(parser: ArgumentParser) -> Mapping[str, Option]:
     """The parser's options by ``dest``, in its order, verbosity last, without the base options."""
     sharing: dict[str, list[Action]] = {}
-    for action in parser._actions:
-        if not _is_no_option(action):
+    for action in actions_of(parser):
+        if _is_option(action):
             sharing.setdefault(action.dest, []).append(action)
     ordered = sorted(sharing, key="verbosity".__eq__)
-    return MappingProxyType({dest: _option(parser, dest, sharing[dest]) for dest in ordered})
+    return MappingProxyType({dest: _option(dest, sharing[dest]) for dest in ordered})
+
+
+def option_strings(parser: ArgumentParser) -> frozenset[str]:
+    """Every flag and every option's name, such as ``--days`` and ``-d``, the base options' too."""
+    return frozenset(string for action in actions_of(parser) for string in action.option_strings)
+
+
+def is_required(action: Action) -> bool:
+    """Whether the parser insists on it. Some versions say so also of positionals that may be empty."""
+    may_be_empty = not action.option_strings and action.nargs in (OPTIONAL, ZERO_OR_MORE, REMAINDER)
+    return action.required and not may_be_empty
 
 
 def is_short(flag: str) -> bool:
     return flag[:1] != flag[1:2]
 
 
-def _is_no_option(action: Action) -> bool:
-    is_report = isinstance(action, _HelpAction | _VersionAction)
-    return is_report or action.dest in {SUPPRESS, *BASE_OPTIONS}
+def _is_option(action: Action) -> bool:
+    return kind_of(action) is not Kind.REPORT and action.dest not in {SUPPRESS, *BASE_OPTIONS}
 
 
-def _option(parser: ArgumentParser, dest: str, actions: Sequence[Action]) -> Option:
+def _option(dest: str, actions: Sequence[Action]) -> Option:
     """Only actions of the first one's kind: a count and a list have no common value."""
-    alike = tuple(action for action in actions if _kind(action) is _kind(actions[0]))
+    alike = tuple(action for action in actions if kind_of(action) is kind_of(actions[0]))
     defaults = [action.default for action in actions if action.default is not SUPPRESS]
-    default = defaults[0] if defaults else parser._defaults.get(dest)
-    return Option(dest=dest, actions=alike, default=default)
-
-
-def _kind(action: Action) -> Kind:
-    match action:
-        case _CountAction():
-            return Kind.COUNT
-        case _AppendAction() | _AppendConstAction():
-            return Kind.LIST
-        case _SubParsersAction():
-            return Kind.COMMAND
-        case _:
-            return Kind.LAST
+    return Option(dest=dest, actions=alike, default=defaults[0] if defaults else None)
 
 
 def _flag(option: Option, action: Action, string: str) -> Flag:
     is_pair = isinstance(action, BooleanOptionalAction)
     stores = not string.startswith("--no-") if is_pair else action.const
-    token = stores.value if isinstance(stores, Enum) else stores
-    if not _is_scalar(token):
-        token = True if option.is_lone_flag else string.lstrip("-")
-    return Flag(action=action, string=string, stores=stores, token=token)
+    value = stores.value if isinstance(stores, Enum) else stores
+    if not _is_scalar(value):
+        value = True if option.is_lone_flag else string.lstrip("-")
+    return Flag(action=action, string=string, stores=stores, value=value)
 
 
 def _is_scalar(value: object) -> bool:

@@ -1,90 +1,83 @@
-"""The value of one option: JSON on one side, the mentions of a command line on the other.
+"""The value of one option: JSON on one side, its occurrences in an argument list on the other.
 
-Owns the shape that each kind of argparse action wants (a flag, a count, one value, a list, a list
-that grows) and says in ``OptionsError`` which JSON would be right. Whether a value is good (its
-type, the choices) is not judged here; the parser does that.
+Owns the shape that each kind of argparse action expects (a flag, a count, one value, a list, a list
+that grows) and says in ``OptionsError`` which JSON would be right. Whether a value is valid (its
+type, the choices) is left to the parser.
 """
 
 import json
 import math
-from argparse import OPTIONAL, Action, ArgumentParser, _ExtendAction
+from argparse import OPTIONAL, Action
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, time
 from enum import Enum
 from typing import Any
 
-from jobledger.jobs.options.lines import Mention, OptionsError
-from jobledger.jobs.options.parser import Kind, Option, is_short
+from jobledger.jobs.options.argparse_internals import Kind, extends
+from jobledger.jobs.options.argument_list import Occurrence
+from jobledger.jobs.options.errors import OptionsError
+from jobledger.jobs.options.parser import Option, is_short
 
-MOST_FLAGS = 100
-"""How often a counted flag may be given: the line is made of that many words."""
+MAX_COUNT = 100
+"""How often a counted flag may be given: the argument list holds it that many times."""
 
 
-def to_mentions(option: Option, value: object) -> list[Mention]:
-    """The mentions that say this JSON value; none when leaving the option out says it."""
+# From JSON to an argument list
+
+
+def to_occurrences(option: Option, value: object) -> list[Occurrence]:
+    """The occurrences that mean this JSON value; none when leaving the option out means it."""
     match option.kind:
         case Kind.COUNT:
             return _counted(option, value)
         case Kind.LIST:
-            return _listed(option, value)
+            return _elements(option, value)
         case _:
-            return _flagged(option, value) or _stored(option, value)
+            return _flag_for(option, value) or _single(option, value)
 
 
-def to_value(option: Option, mentions: Sequence[Mention]) -> Any:
-    """The JSON value that these mentions (at least one, all of this option) say together."""
-    match option.kind:
-        case Kind.COUNT:
-            return len(mentions)
-        case Kind.LIST:
-            return [element for mention in mentions for element in _added(option, mention)]
-        case _:
-            _refuse_repetition(mentions)
-            return _said(option, mentions[-1])
+def _counted(option: Option, value: object) -> list[Occurrence]:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
+        raise _expected(option, f"a whole number from 0 to {MAX_COUNT}", value)
+    return [_occurrence(option.actions[0])] * value
 
 
-def _counted(option: Option, value: object) -> list[Mention]:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_FLAGS:
-        raise _wants(option, f"a whole number from 0 to {MOST_FLAGS}", value)
-    return [_mention(option.actions[0])] * value
-
-
-def _flagged(option: Option, value: object) -> list[Mention]:
+def _flag_for(option: Option, value: object) -> list[Occurrence]:
     for flag in option.flags:
-        if isinstance(flag.token, bool) == isinstance(value, bool) and flag.token == value:
-            return [Mention(action=flag.action, flag=flag.string)]
+        if isinstance(flag.value, bool) == isinstance(value, bool) and flag.value == value:
+            return [Occurrence(action=flag.action, flag=flag.string)]
     return []
 
 
-def _stored(option: Option, value: object) -> list[Mention]:
+def _single(option: Option, value: object) -> list[Occurrence]:
     if option.taker:
         return [_taken(option, option.taker, value)]
     if option.is_switch and isinstance(value, bool) and bool(option.default) == value:
         return []
     if option.is_lone_flag and not option.is_switch and isinstance(value, bool):
-        return [_mention(option.actions[0])] if value else []
-    raise _wants(option, _flag_values(option), value)
+        return [_occurrence(option.actions[0])] if value else []
+    raise _expected(option, _flag_values(option), value)
 
 
-def _listed(option: Option, value: object) -> list[Mention]:
+def _elements(option: Option, value: object) -> list[Occurrence]:
     if not isinstance(value, list):
-        raise _wants(option, "a list", value)
-    if isinstance(option.taker, _ExtendAction):
+        raise _expected(option, "a list", value)
+    if option.taker and extends(option.taker):
         value = _portions(option, option.taker, value)
-    return [mention for element in value for mention in _element(option, element)]
+    return [occurrence for element in value for occurrence in _element(option, element)]
 
 
-def _element(option: Option, element: object) -> list[Mention]:
-    if flagged := _flagged(option, element):
-        return flagged
+def _element(option: Option, element: object) -> list[Occurrence]:
+    if flag := _flag_for(option, element):
+        return flag
     if option.taker:
         return [_taken(option, option.taker, element)]
-    raise _wants(option, f"a list of {_flag_values(option)}", element)
+    raise _expected(option, f"a list of {_flag_values(option)}", element)
 
 
 def _portions(option: Option, taker: Action, value: list[Any]) -> list[Any]:
-    """What each mention of ``extend`` adds: as little as possible, since ``--flag=value`` can hold
+    """What each occurrence of ``extend`` adds: as little as possible, since ``--flag=value`` can hold
     a value that begins with a dash and a list cannot.
     """
     if taker.nargs in {None, OPTIONAL}:
@@ -93,28 +86,28 @@ def _portions(option: Option, taker: Action, value: list[Any]) -> list[Any]:
         return [value]
     if isinstance(taker.nargs, int) and taker.nargs > 1:
         return [value[at : at + taker.nargs] for at in range(0, len(value), taker.nargs)]
-    return [element if _flagged(option, element) else [element] for element in value]
+    return [element if _flag_for(option, element) else [element] for element in value]
 
 
-def _taken(option: Option, taker: Action, value: object) -> Mention:
+def _taken(option: Option, taker: Action, value: object) -> Occurrence:
     if taker.nargs == OPTIONAL and taker.option_strings and value is True:
-        return _mention(taker)
+        return _occurrence(taker)
     if taker.nargs in {None, OPTIONAL}:
-        return _mention(taker, _word(option, value))
+        return _occurrence(taker, _word(option, value))
     if not isinstance(value, list):
-        raise _wants(option, "a list of values", value)
+        raise _expected(option, "a list of values", value)
     _check_length(option, taker, value)
-    return _mention(taker, *(_word(option, element) for element in value))
+    return _occurrence(taker, *(_word(option, element) for element in value))
 
 
 def _check_length(option: Option, taker: Action, value: list[object]) -> None:
     if isinstance(taker.nargs, int) and len(value) != taker.nargs:
-        raise _wants(option, f"a list of {taker.nargs} values", value)
+        raise _expected(option, f"a list of {taker.nargs} values", value)
     if taker.nargs == "+" and not value:
-        raise _wants(option, "a list of at least one value", value)
+        raise _expected(option, "a list of at least one value", value)
     has_default = taker.default is not None and taker.default != []
     if taker.nargs == "*" and not value and not taker.option_strings and has_default:
-        raise _wants(option, "a list of at least one value, or to be left out", value)
+        raise _expected(option, "a list of at least one value (or leave it out)", value)
 
 
 def _word(option: Option, value: object) -> str:
@@ -122,45 +115,60 @@ def _word(option: Option, value: object) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
-    raise _wants(option, "text or a number", value)
+    raise _expected(option, "text or a number", value)
 
 
-def _mention(action: Action, *words: str) -> Mention:
+def _occurrence(action: Action, *words: str) -> Occurrence:
     flags = sorted(action.option_strings, key=is_short)
-    return Mention(action=action, flag=flags[0] if flags else None, words=words)
+    return Occurrence(action=action, flag=flags[0] if flags else None, words=words)
 
 
 def _flag_values(option: Option) -> str:
-    tokens = [json.dumps(flag.token) for flag in option.flags]
-    leaving_out = json.dumps(bool(option.default)) if option.is_switch else "false"
-    implied = [leaving_out] if option.is_switch or option.is_lone_flag else []
-    return " or ".join(sorted(dict.fromkeys([*tokens, *implied]), key="true".__ne__))
+    values = [json.dumps(flag.value) for flag in option.flags]
+    without = json.dumps(bool(option.default)) if option.is_switch else "false"
+    implied = [without] if option.is_switch or option.is_lone_flag else []
+    return " or ".join(sorted(dict.fromkeys([*values, *implied]), key="true".__ne__))
 
 
-def _wants(option: Option, wanted: str, value: object) -> OptionsError:
-    shown = json.dumps(value, ensure_ascii=False, default=repr)
-    cut = shown if len(shown) <= 80 else shown[:79] + "…"
-    return OptionsError(f"{option.dest}: wants {wanted}, not {cut}")
+def _expected(option: Option, expected: str, value: object) -> OptionsError:
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    cut = text if len(text) <= 80 else text[:79] + "…"
+    return OptionsError(f"{option.dest}: expected {expected}, not {cut}", dest=option.dest)
 
 
-def _added(option: Option, mention: Mention) -> list[Any]:
-    said = _said(option, mention)
-    is_many = isinstance(mention.action, _ExtendAction) and isinstance(said, list)
-    return said if is_many else [said]
+# From an argument list to JSON
 
 
-def _said(option: Option, mention: Mention) -> Any:
+def to_value(option: Option, occurrences: Sequence[Occurrence]) -> Any:
+    """The JSON value that these occurrences (at least one, all of this option) mean together."""
+    match option.kind:
+        case Kind.COUNT:
+            return len(occurrences)
+        case Kind.LIST:
+            return [element for occurrence in occurrences for element in _added(option, occurrence)]
+        case _:
+            _refuse_repetition(option, occurrences)
+            return _value_of(option, occurrences[-1])
+
+
+def _added(option: Option, occurrence: Occurrence) -> list[Any]:
+    value = _value_of(option, occurrence)
+    is_many = extends(occurrence.action) and isinstance(value, list)
+    return value if is_many else [value]
+
+
+def _value_of(option: Option, occurrence: Occurrence) -> Any:
     for flag in option.flags:
-        if flag.string == mention.flag:
-            return flag.token
-    values = [number_or_text(mention.action, word) for word in mention.words]
-    if mention.action.nargs in {None, OPTIONAL}:
+        if flag.string == occurrence.flag:
+            return flag.value
+    values = [number_or_text(occurrence.action, word) for word in occurrence.words]
+    if occurrence.action.nargs in {None, OPTIONAL}:
         return values[0] if values else True
     return values
 
 
 def number_or_text(action: Action, word: str) -> Any:
-    """A number where the parser wants ``int`` or ``float`` and the word is one, otherwise the word."""
+    """A number where the parser expects ``int`` or ``float`` and the word is one, otherwise the word."""
     if action.type is int or action.type is float:
         with suppress(ValueError):
             number = action.type(word)
@@ -168,77 +176,75 @@ def number_or_text(action: Action, word: str) -> Any:
     return word
 
 
-def _refuse_repetition(mentions: Sequence[Mention]) -> None:
-    """argparse's own actions keep the last value; what a command's own makes of several is its
-    secret.
-    """
-    mention = mentions[-1]
-    is_own = not type(mention.action).__module__.startswith("argparse")
-    if is_own and len(mentions) > 1:
-        raise OptionsError(f"{mention.flag}: can only be given once")
+def _refuse_repetition(option: Option, occurrences: Sequence[Occurrence]) -> None:
+    """argparse's own actions keep the last value; what a command's own makes of several nobody knows."""
+    last = occurrences[-1]
+    is_own = not type(last.action).__module__.startswith("argparse")
+    if is_own and len(occurrences) > 1:
+        raise OptionsError(f"{last.flag}: can only be given once", dest=option.dest)
 
 
-def is_given(parser: ArgumentParser, option: Option, value: object) -> bool:
-    """Whether the value is another one than leaving the option out gives."""
+# From what a command received to JSON
+
+
+def differs_from_default(option: Option, value: object) -> bool:
+    """Whether leaving the option out would give another value."""
     if value is None or value == option.default:
         return False
     default = option.default
     if not isinstance(default, str) or not option.taker:
         return True
-    return not _parses_to(parser, option.taker, default, value)
+    return not _converts_to(option.taker, default, value)
 
 
-def to_json(parser: ArgumentParser, option: Option, value: Any) -> Any:
+def to_json(option: Option, value: Any) -> Any:
     match option.kind, value:
         case Kind.COUNT, int():
             return _without_default_count(option, value)
         case Kind.LIST, list():
-            return [_one(parser, option, element) for element in _without_default_elements(option, value)]
+            return [_single_to_json(option, element) for element in _without_default(option, value)]
         case _:
-            return _one(parser, option, value)
+            return _single_to_json(option, value)
 
 
 def _without_default_count(option: Option, value: int) -> int:
-    """Without the default, from which the flags count on; fewer than that no flag can say."""
+    """Without the default, from which the flags count on; no flag can make it less than that."""
     start = option.default if isinstance(option.default, int) else 0
     return value - start if value > start else value
 
 
-def _without_default_elements(option: Option, value: list[Any]) -> list[Any]:
+def _without_default(option: Option, value: list[Any]) -> list[Any]:
     """Without the default, to which append and extend add."""
     start = list(option.default or ())
     return value[len(start) :] if value[: len(start)] == start else value
 
 
-def _one(parser: ArgumentParser, option: Option, value: Any) -> Any:
+def _single_to_json(option: Option, value: Any) -> Any:
     for flag in option.flags:
         if _is_same(value, flag.stores):
-            return flag.token
+            return flag.value
     taker = option.taker
     if taker is None:
         return bool(value) if option.is_switch or option.is_lone_flag else str(value)
     if taker.nargs == OPTIONAL and taker.option_strings and _is_same(value, taker.const):
         return True
-    if _takes_lists(taker) and isinstance(value, list | tuple):
-        return [scalar(parser, taker, element) for element in value]
-    return scalar(parser, taker, value)
-
-
-def _takes_lists(taker: Action) -> bool:
-    return taker.nargs not in {None, OPTIONAL} and not isinstance(taker, _ExtendAction)
+    takes_lists = taker.nargs not in {None, OPTIONAL} and not extends(taker)
+    if takes_lists and isinstance(value, list | tuple):
+        return [scalar(taker, element) for element in value]
+    return scalar(taker, value)
 
 
 def _is_same(value: object, other: object) -> bool:
     return value is other or (type(value) is type(other) and value == other)
 
 
-def scalar(parser: ArgumentParser, taker: Action, value: Any) -> Any:
-    """A number or a text; of several texts the first that the parser reads as this value."""
+def scalar(taker: Action, value: Any) -> Any:
+    """A number or a text; of several texts the first that the action's type turns into this value."""
     if _is_json_scalar(value):
         return value
     texts = list(_texts(value))
-    back = (text for text in texts if _parses_to(parser, taker, text, value))
-    return next(back, texts[0]) if len(texts) > 1 else texts[0]
+    converted = (text for text in texts if _converts_to(taker, text, value))
+    return next(converted, texts[0]) if len(texts) > 1 else texts[0]
 
 
 def _is_json_scalar(value: object) -> bool:
@@ -270,8 +276,8 @@ def _dumped(value: object) -> str:
         return str(value)
 
 
-def _parses_to(parser: ArgumentParser, taker: Action, text: str, value: object) -> bool:
+def _converts_to(taker: Action, text: str, value: object) -> bool:
     try:
-        return bool(parser._get_value(taker, text) == value)
+        return bool((taker.type(text) if callable(taker.type) else text) == value)
     except Exception:  # noqa: BLE001 - a command's own type may raise anything
         return False

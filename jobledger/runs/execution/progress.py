@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from jobledger.runs.execution import runner
+from jobledger.runs.execution.django_internals import wrapped_stream
 
 T = TypeVar("T")
 
@@ -46,5 +47,5 @@ def _with_bar(iterable: Iterable[T], total: int | None, description: str, stream
 
 def _terminal(stream: Any) -> Any:
     """What lies behind Django's wrapper and the recording stream."""
-    inner = getattr(stream, "_out", stream)
+    inner = wrapped_stream(stream)
     return getattr(inner, "passed_on", inner)

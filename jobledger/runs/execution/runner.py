@@ -201,7 +201,7 @@ def _may_beat() -> bool:
 def _call(run: Run, recorder: output.OutputRecorder) -> None:
     job = registry.find(run.job)
     parser = job.create_parser()
-    options.parse(parser, run.options)
+    options.validate_options(parser, run.options)
     argv = options.to_argv(parser, run.options)
     call_command(
         job.name,

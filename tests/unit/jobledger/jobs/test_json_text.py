@@ -17,14 +17,14 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_what_json_can_say_is_taken(value: object) -> None:
-    assert json_text.read(json.dumps(value)) == value
+    assert json_text.parse(json.dumps(value)) == value
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[" * 3000, "nested more than 50 levels"),
-        ('{"a":' * 3000, "nested more than 50 levels"),
+        ("[" * 3000 + "]" * 3000, "nested more than 50 levels"),
+        ('{"a":' * 3000 + "1" + "}" * 3000, "nested more than 50 levels"),
         ("[" * 51 + "]" * 51, "nested more than 50 levels"),
         (r'{"\ud800": 1}', "half of a character"),
         (r'["\udfff"]', "half of a character"),
@@ -35,8 +35,25 @@ def test_what_json_can_say_is_taken(value: object) -> None:
 )
 def test_what_cannot_be_stored_is_refused_with_the_reason(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        json_text.read(text)
+        json_text.parse(text)
 
 
 def test_fifty_levels_are_taken() -> None:
-    assert json_text.read("[" * 50 + "]" * 50)
+    assert json_text.parse("[" * 50 + "]" * 50)
+
+
+def test_a_text_with_the_same_value_is_kept() -> None:
+    assert json_text.format_for_storage({"a": 1}, '{"a":1}') == '{"a":1}'
+    assert json_text.format_for_storage({"a": 2}, '{"a":1}') == '{"a": 2}'
+    assert json_text.format_for_storage({}, "") == "{}"
+    assert json_text.format_for_storage({}, "no json") == "{}"
+
+
+def test_a_small_value_is_formatted_in_one_line() -> None:
+    assert json_text.format_for_editing({"ä": 1}) == '{"ä": 1}'
+    assert json_text.format_for_editing({"a": 1, "b": 2}).count("\n") == 3
+
+
+def test_a_text_among_other_values_has_no_quotes() -> None:
+    assert json_text.format_inline("a b") == "a b"
+    assert json_text.format_inline(["ä"]) == '["ä"]'

@@ -1,11 +1,15 @@
+"""What is secret is masked, and a mask that comes back stands for what it masked and for nothing else."""
+
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.options.parser import options_of
 from jobledger.jobs.secrets import MASK, is_secret, looks_secret, masked, without_secrets
-from tests.unit.jobledger.admin.options.options import a_job
+from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import Argument, arg
 
 
@@ -106,3 +110,38 @@ def test_a_text_is_shown_without_the_secrets_in_it(job: registry.Job) -> None:
 
 def test_a_mask_has_the_shape_of_what_it_hides() -> None:
     assert secrets.mask_like(["a", ["b"], True, None, 7]) == [MASK, [MASK], True, None, MASK]
+
+
+# Masks that come back
+
+STORED = {"api_key": "s3cret", "days": 7, "login": {"password": "pw", "user": "ann"}}
+MASKED = {"api_key": MASK, "days": 7, "login": {"password": MASK, "user": "ann"}}
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "a", MASK[:3]]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["token", "days", "password", "list"]), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+def test_masks_that_were_shown_are_the_stored_values() -> None:
+    assert secrets.unmasked({**MASKED, "days": 8}, STORED, MASKED) == {**STORED, "days": 8}
+
+
+def test_a_secret_is_replaced_by_what_is_typed_over_its_mask() -> None:
+    assert secrets.unmasked({"api_key": "new"}, STORED, MASKED) == {"api_key": "new"}
+
+
+@pytest.mark.parametrize("posted", [{"days": MASK}, {"other": MASK}, MASK, [MASK], {"api_key": [MASK]}])
+def test_a_mask_in_another_place_stands_for_nothing(posted: Any) -> None:
+    with pytest.raises(secrets.UnknownMaskError, match="there is none in this place"):
+        secrets.unmasked(posted, STORED, MASKED)
+
+
+@given(st.dictionaries(st.sampled_from(["token", "days", "login", "list"]), VALUES, max_size=4))
+def test_what_is_posted_as_it_was_shown_is_what_is_stored(stored: dict[str, Any]) -> None:
+    masked = secrets.masked("no.job", stored)
+    assert secrets.unmasked(masked, stored, masked) == stored

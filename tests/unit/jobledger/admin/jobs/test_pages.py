@@ -10,7 +10,7 @@ import pytest
 from jobledger.admin.jobs import pages
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
-from tests.unit.jobledger.admin.options.options import a_job
+from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import arg
 
 

@@ -1,36 +1,13 @@
-"""Builders of jobs whose options are filled into a form, and a browser that posts what it is shown."""
+"""A browser that fills in the form of a job's options, and posts what it is shown."""
 
-from argparse import ArgumentParser
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.http import QueryDict
 
 from jobledger.admin.options.form import OptionsForm
 from jobledger.admin.options.widgets import Optional
-from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.registry import Job
-from tests.unit.jobledger.jobs.options.parsers import Argument
-
-Build = Callable[[ArgumentParser], object]
-
-
-def a_job(*arguments: Argument, build: Build | None = None, **declared: Any) -> Job:
-    """A job with these arguments, and with what ``build`` adds to its parser."""
-
-    def add_arguments(self: BaseCommand, parser: ArgumentParser) -> None:
-        for argument in arguments:
-            argument.add_to(parser)
-        if build:
-            build(parser)
-
-    return Job(
-        name="job",
-        app_label="tests",
-        command_class=type("Command", (BaseCommand,), {"add_arguments": add_arguments}),
-        declaration=type("Declaration", (JobDeclaration,), declared),
-    )
 
 
 def posted(form: OptionsForm, **changes: Any) -> QueryDict:

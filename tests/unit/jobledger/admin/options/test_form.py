@@ -12,7 +12,8 @@ from jobledger.admin.options.widgets import Optional
 from jobledger.jobs import registry
 from jobledger.jobs.secrets import MASK
 from tasks_app.parser_types import whole_number
-from tests.unit.jobledger.admin.options.options import a_job, filled, posted
+from tests.unit.jobledger.admin.options.options import filled, posted
+from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import Argument, arg
 
 CHOICES = arg("--level", type=int, choices=[1, 2, 3], default=1)
@@ -133,7 +134,7 @@ def test_every_fault_stands_beside_its_field() -> None:
         "days": "argument --days: invalid int value: 'x'",
         "level": "argument --level: invalid choice: 9",
         "name": "the following arguments are required: name",
-        "tags": 'tags: wants a list of 2 values, not ["a"]',
+        "tags": 'tags: expected a list of 2 values, not ["a"]',
     }
 
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from jobledger.admin.options.form import OptionsForm
 from jobledger.jobs import options
 from jobledger.jobs.registry import Job
-from tests.unit.jobledger.admin.options.options import a_job, filled, posted
+from tests.unit.jobledger.admin.options.options import filled, posted
+from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.test_options_properties import Said, all_said, options_of, parser_of
 
 SETTINGS = settings(max_examples=60)
@@ -31,5 +32,5 @@ def test_a_form_says_of_itself_all_that_was_stored(everything: list[Said]) -> No
     data = posted(OptionsForm(job, options_of(everything)))
     form = OptionsForm(job, {}, data)
     assert form.is_valid(), form.errors
-    said = options.parse(parser_of(everything), form.options)
-    assert said == options.parse(parser_of(everything), options_of(everything))
+    said = options.validate_options(parser_of(everything), form.options)
+    assert said == options.validate_options(parser_of(everything), options_of(everything))

@@ -6,7 +6,7 @@ import pytest
 from jobledger.jobs import registry
 from jobledger.jobs.options import OptionsError, from_argv
 from jobledger.jobs.options.command_line import command_line
-from tests.unit.jobledger.admin.options.options import a_job
+from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import arg
 
 ARGUMENTS = (

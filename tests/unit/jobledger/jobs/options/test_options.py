@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobledger.jobs.options import OptionsError, from_argv, option_names, parse, to_argv
+from jobledger.jobs.options import OptionsError, from_argv, option_names, to_argv, validate_options
 from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, arg
 
 DAYS = arg("--days", type=int, default=30)
@@ -119,42 +119,42 @@ def test_each_kind_of_argument_is_written_in_its_own_way_and_parsed_back(
 
     assert to_argv(a_parser(*arguments), options) == argv
 
-    parsed = getattr(parse(a_parser(*arguments), options), dest)
+    parsed = getattr(validate_options(a_parser(*arguments), options), dest)
     assert parsed == (options[dest] if value is None and argv else value)
 
 
 WRONG_SHAPES = [
-    (DAYS, [7], "days: wants text or a number, not [7]"),
-    (DAYS, True, "days: wants text or a number, not true"),
-    (DAYS, {"a": 1}, 'days: wants text or a number, not {"a": 1}'),
-    (DAYS, float("nan"), "days: wants text or a number, not NaN"),
-    (DAYS, float("inf"), "days: wants text or a number, not Infinity"),
-    (TAGS, "a", 'tags: wants a list of values, not "a"'),
-    (TAGS, [["a"]], 'tags: wants text or a number, not ["a"]'),
-    (TAGS, [None], "tags: wants text or a number, not null"),
-    (arg("--tags", nargs="+"), [], "tags: wants a list of at least one value, not []"),
-    (arg("--pair", nargs=2), [1], "pair: wants a list of 2 values, not [1]"),
-    (arg("--pair", action="extend", nargs=2), [1], "pair: wants a list of 2 values, not [1]"),
-    (DRY_RUN, "yes", 'dry_run: wants true or false, not "yes"'),
-    (DRY_RUN, 1, "dry_run: wants true or false, not 1"),
-    (arg("--on", action="store_true", default=True), False, "on: wants true, not false"),
-    (arg("--no-x", action="store_false", dest="x"), "no", 'x: wants true or false, not "no"'),
-    (CACHE, "no", 'cache: wants true or false, not "no"'),
-    (MODE[0], "slow", 'mode: wants "fast" or false, not "slow"'),
-    (ADD, "a", 'add: wants a list, not "a"'),
-    (ADD, [["a"]], 'add: wants text or a number, not ["a"]'),
-    (arg("--k", action="append_const", const=1), [2], "k: wants a list of 1, not 2"),
-    (arg("-w", action="count"), -1, "w: wants a whole number from 0 to 100, not -1"),
-    (arg("-w", action="count"), True, "w: wants a whole number from 0 to 100, not true"),
-    (arg("-w", action="count"), 101, "w: wants a whole number from 0 to 100, not 101"),
-    (arg("--color", nargs="?"), False, "color: wants text or a number, not false"),
-    (arg("user", nargs="?"), True, "user: wants text or a number, not true"),
+    (DAYS, [7], "days: expected text or a number, not [7]"),
+    (DAYS, True, "days: expected text or a number, not true"),
+    (DAYS, {"a": 1}, 'days: expected text or a number, not {"a": 1}'),
+    (DAYS, float("nan"), "days: expected text or a number, not NaN"),
+    (DAYS, float("inf"), "days: expected text or a number, not Infinity"),
+    (TAGS, "a", 'tags: expected a list of values, not "a"'),
+    (TAGS, [["a"]], 'tags: expected text or a number, not ["a"]'),
+    (TAGS, [None], "tags: expected text or a number, not null"),
+    (arg("--tags", nargs="+"), [], "tags: expected a list of at least one value, not []"),
+    (arg("--pair", nargs=2), [1], "pair: expected a list of 2 values, not [1]"),
+    (arg("--pair", action="extend", nargs=2), [1], "pair: expected a list of 2 values, not [1]"),
+    (DRY_RUN, "yes", 'dry_run: expected true or false, not "yes"'),
+    (DRY_RUN, 1, "dry_run: expected true or false, not 1"),
+    (arg("--on", action="store_true", default=True), False, "on: expected true, not false"),
+    (arg("--no-x", action="store_false", dest="x"), "no", 'x: expected true or false, not "no"'),
+    (CACHE, "no", 'cache: expected true or false, not "no"'),
+    (MODE[0], "slow", 'mode: expected "fast" or false, not "slow"'),
+    (ADD, "a", 'add: expected a list, not "a"'),
+    (ADD, [["a"]], 'add: expected text or a number, not ["a"]'),
+    (arg("--k", action="append_const", const=1), [2], "k: expected a list of 1, not 2"),
+    (arg("-w", action="count"), -1, "w: expected a whole number from 0 to 100, not -1"),
+    (arg("-w", action="count"), True, "w: expected a whole number from 0 to 100, not true"),
+    (arg("-w", action="count"), 101, "w: expected a whole number from 0 to 100, not 101"),
+    (arg("--color", nargs="?"), False, "color: expected text or a number, not false"),
+    (arg("user", nargs="?"), True, "user: expected text or a number, not true"),
     (
         arg("files", nargs="*", default=["all"]),
         [],
-        "files: wants a list of at least one value, or to be left out, not []",
+        "files: expected a list of at least one value (or leave it out), not []",
     ),
-    (DAYS, ["x" * 100], f'days: wants text or a number, not ["{"x" * 77}…'),
+    (DAYS, ["x" * 100], f'days: expected text or a number, not ["{"x" * 77}…'),
 ]
 
 
@@ -171,7 +171,7 @@ def test_a_value_of_the_wrong_shape_is_refused_with_what_would_be_right(
 
 
 def test_one_of_several_flags_is_refused_with_their_names() -> None:
-    with pytest.raises(OptionsError, match='mode: wants "fast" or "slow", not true'):
+    with pytest.raises(OptionsError, match='mode: expected "fast" or "slow", not true'):
         to_argv(a_parser(*MODE), {"mode": True})
 
 
@@ -212,7 +212,7 @@ def test_an_option_of_manage_py_is_refused_with_the_valid_ones(name: str) -> Non
 
 def test_verbosity_is_an_option_and_the_last_one() -> None:
     assert option_names(a_parser(DAYS)) == ["days", "verbosity"]
-    assert parse(a_parser(DAYS), {"verbosity": 2}).verbosity == 2
+    assert validate_options(a_parser(DAYS), {"verbosity": 2}).verbosity == 2
 
 
 def even(text: str) -> int:
@@ -235,14 +235,14 @@ def test_the_parser_is_the_judge_and_its_message_comes_back_whole(
     argument: Argument, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(OptionsError) as refusal:
-        parse(a_parser(argument), options)
+        validate_options(a_parser(argument), options)
 
     assert str(refusal.value) == message
 
 
 def test_a_choice_that_is_none_is_refused_with_the_choices() -> None:
     with pytest.raises(OptionsError, match=r"argument --to: invalid choice: 'c' \(choose from"):
-        parse(a_parser(arg("--to", choices=["a", "b"])), {"to": "c"})
+        validate_options(a_parser(arg("--to", choices=["a", "b"])), {"to": "c"})
 
 
 def an_exclusive_parser(*, required: bool = False) -> ArgumentParser:
@@ -255,14 +255,14 @@ def an_exclusive_parser(*, required: bool = False) -> ArgumentParser:
 
 def test_options_that_exclude_each_other_are_refused_together() -> None:
     with pytest.raises(OptionsError, match="argument --only: not allowed with argument --all"):
-        parse(an_exclusive_parser(), {"all": True, "only": "x"})
+        validate_options(an_exclusive_parser(), {"all": True, "only": "x"})
 
-    assert parse(an_exclusive_parser(), {"all": False, "only": "x"}).only == "x"
+    assert validate_options(an_exclusive_parser(), {"all": False, "only": "x"}).only == "x"
 
 
 def test_one_of_a_required_group_must_be_given() -> None:
     with pytest.raises(OptionsError, match="one of the arguments --all --only is required"):
-        parse(an_exclusive_parser(required=True), {})
+        validate_options(an_exclusive_parser(required=True), {})
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,15 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobledger.jobs.options import OptionsError, from_argv, from_namespace, option_names, parse, to_argv
-from jobledger.jobs.options.lines import judge
+from jobledger.jobs.options import (
+    OptionsError,
+    from_argv,
+    from_namespace,
+    option_names,
+    to_argv,
+    validate_options,
+)
+from jobledger.jobs.options.argument_list import parse
 from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, arg
 
 SETTINGS = settings(max_examples=60)
@@ -217,7 +224,7 @@ def line_of(everything: list[Said]) -> list[str]:
 def test_options_are_parsed_as_a_hand_written_line_is(everything: list[Said]) -> None:
     by_hand = parser_of(everything).parse_args(line_of(everything))
 
-    assert parse(parser_of(everything), options_of(everything)) == by_hand
+    assert validate_options(parser_of(everything), options_of(everything)) == by_hand
 
 
 @SETTINGS
@@ -232,12 +239,12 @@ def test_what_is_written_is_told_back(everything: list[Said]) -> None:
 @SETTINGS
 @given(all_said())
 def test_what_a_command_received_can_be_given_again(everything: list[Said]) -> None:
-    received = parse(parser_of(everything), options_of(everything))
+    received = validate_options(parser_of(everything), options_of(everything))
 
     told = from_namespace(parser_of(everything), vars(received))
 
     required = {name: value for name, value in told_of(everything).items() if name not in told}
-    assert parse(parser_of(everything), required | told) == received
+    assert validate_options(parser_of(everything), required | told) == received
 
 
 def a_rich_parser() -> ArgumentParser:
@@ -324,7 +331,7 @@ def test_a_line_and_what_is_told_of_it_are_parsed_alike_or_refused(kind: str, li
         options = from_argv(a_rich_parser_with(kind), line)
     except OptionsError:
         return
-    assert parse(a_rich_parser_with(kind), options) == judge(a_rich_parser_with(kind), line)
+    assert validate_options(a_rich_parser_with(kind), options) == parse(a_rich_parser_with(kind), line)
 
 
 LISTS = st.lists(VALUES, min_size=1, max_size=3)
@@ -358,7 +365,7 @@ def test_a_hard_value_is_kept_as_it_is_or_refused(kind: str, options: dict[str, 
     known = {key: options[key] for key in options if key in option_names(a_rich_parser_with(kind))}
 
     try:
-        parsed = vars(parse(a_rich_parser_with(kind), known))
+        parsed = vars(validate_options(a_rich_parser_with(kind), known))
     except OptionsError:
         return
     assert {key: parsed[key] for key in known} == known
@@ -384,7 +391,7 @@ def named_json(kind: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
 def test_any_json_is_parsed_or_refused(named: tuple[str, dict[str, Any]], strange: dict[str, Any]) -> None:
     kind, options = named
     try:
-        parsed = parse(a_rich_parser_with(kind), options | strange)
+        parsed = validate_options(a_rich_parser_with(kind), options | strange)
     except OptionsError as refusal:
         assert str(refusal)  # noqa: PT017 - a refusal is as good
     else:

@@ -3,7 +3,14 @@ from argparse import SUPPRESS
 import pytest
 from django.core.management.base import CommandParser
 
-from jobledger.jobs.options import OptionsError, from_argv, from_namespace, option_names, parse, to_argv
+from jobledger.jobs.options import (
+    OptionsError,
+    from_argv,
+    from_namespace,
+    option_names,
+    to_argv,
+    validate_options,
+)
 from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, a_plain_parser, arg
 
 
@@ -28,7 +35,7 @@ def test_the_options_of_a_subcommand_stand_beside_its_name() -> None:
     options = {"days": 2, "cmd": "fetch", "url": "-x", "depth": 3, "verbosity": 0}
     line = ["--days=2", "--verbosity=0", "fetch", "--depth=3", "--", "-x"]
 
-    parsed = vars(parse(parser, options))
+    parsed = vars(validate_options(parser, options))
 
     assert to_argv(parser, options) == line
     assert from_argv(parser, line) == options
@@ -43,7 +50,7 @@ def test_all_names_are_known_and_verbosity_is_last() -> None:
 
 
 def test_an_alias_chooses_a_subcommand() -> None:
-    assert parse(a_parser_with_subcommands(), {"cmd": "get", "url": "x"}).cmd == "get"
+    assert validate_options(a_parser_with_subcommands(), {"cmd": "get", "url": "x"}).cmd == "get"
 
 
 def test_the_option_of_another_subcommand_is_refused_with_the_valid_ones() -> None:
@@ -61,7 +68,7 @@ def test_the_option_of_a_subcommand_is_refused_when_none_is_chosen() -> None:
 
 @pytest.mark.parametrize("name", ["burn", 7, ["drop"]])
 def test_an_unknown_subcommand_is_refused_with_the_known_ones(name: object) -> None:
-    with pytest.raises(OptionsError, match="cmd: wants one of: fetch, get, drop; not"):
+    with pytest.raises(OptionsError, match="cmd: expected one of: fetch, get, drop; not"):
         to_argv(a_parser_with_subcommands(), {"cmd": name})
 
 
@@ -79,7 +86,7 @@ def test_subcommands_without_a_dest_are_refused_with_the_reason() -> None:
 
 def test_the_message_of_a_subcommand_comes_back_whole() -> None:
     with pytest.raises(OptionsError, match=r"^argument --depth: invalid int value: 'x'$"):
-        parse(a_parser_with_subcommands(), {"cmd": "fetch", "url": "u", "depth": "x"})
+        validate_options(a_parser_with_subcommands(), {"cmd": "fetch", "url": "u", "depth": "x"})
 
 
 def test_a_subcommand_does_not_end_the_process(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +94,7 @@ def test_a_subcommand_does_not_end_the_process(capsys: pytest.CaptureFixture[str
     parser.add_subparsers(dest="cmd").add_parser("fetch").add_argument("url")
 
     with pytest.raises(OptionsError, match=r"^the following arguments are required: url$"):
-        parse(parser, {"cmd": "fetch"})
+        validate_options(parser, {"cmd": "fetch"})
 
     assert capsys.readouterr() == ("", "")
 
@@ -95,7 +102,7 @@ def test_a_subcommand_does_not_end_the_process(capsys: pytest.CaptureFixture[str
 def test_another_option_keeps_a_list_from_swallowing_the_subcommand() -> None:
     parser = a_parser_with_subcommands(DAYS, arg("--tags", nargs="+"))
 
-    parsed = parse(parser, {"days": 2, "tags": ["a", "b"], "cmd": "drop", "force": True})
+    parsed = validate_options(parser, {"days": 2, "tags": ["a", "b"], "cmd": "drop", "force": True})
 
     assert (parsed.tags, parsed.cmd, parsed.force) == (["a", "b"], "drop", True)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobledger.jobs.options import from_namespace, parse
+from jobledger.jobs.options import from_namespace, validate_options
 from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, arg
 
 
@@ -72,7 +72,7 @@ def test_a_value_of_a_type_is_told_as_what_parses_back(
     options = from_namespace(parser, {"x": value, "many": [value, value]})
 
     assert options == {"x": told, "many": [told, told]}
-    assert parse(parser, options).x == value
+    assert validate_options(parser, options).x == value
 
 
 KINDS = [

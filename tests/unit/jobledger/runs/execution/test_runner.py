@@ -157,7 +157,7 @@ def test_the_error_of_a_run_does_not_tell_its_secrets() -> None:
 def test_a_refusal_of_options_does_not_tell_secrets() -> None:
     ended = runner.execute(queued("choosing", api_key=["hunter2"]).pk, worker="w")
     assert ended is not None
-    assert "api_key: wants" in ended.run.error
+    assert "api_key: expected" in ended.run.error
     assert "hunter2" not in ended.run.error
 
 

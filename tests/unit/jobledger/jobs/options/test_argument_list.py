@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import pytest
 from django.core.management.base import CommandError
 
-from jobledger.jobs.options import OptionsError, from_argv, parse, to_argv
+from jobledger.jobs.options import OptionsError, from_argv, to_argv, validate_options
 from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, a_plain_parser, arg
 
 DASHED = ["-5", "-", "--foo", "-x y", "-n", "--name=1", "-=", "—"]
@@ -33,13 +33,13 @@ def test_a_value_that_begins_with_a_dash_is_not_taken_for_an_option(value: str) 
         "others": [value, "b", value],
     }
 
-    parsed = vars(parse(parser, options))
+    parsed = vars(validate_options(parser, options))
 
     assert {dest: parsed[dest] for dest in options} == options
 
 
 def test_negative_numbers_may_stand_in_a_list() -> None:
-    assert parse(a_parser(arg("--at", nargs=2, type=int)), {"at": [-5, -3]}).at == [-5, -3]
+    assert validate_options(a_parser(arg("--at", nargs=2, type=int)), {"at": [-5, -3]}).at == [-5, -3]
 
 
 def test_negative_numbers_in_a_list_are_refused_where_a_flag_looks_like_one() -> None:
@@ -64,7 +64,7 @@ def test_a_pair_that_only_some_versions_of_argparse_can_hold_is_kept_or_refused(
     values: list[str],
 ) -> None:
     try:
-        parsed = parse(a_parser(arg("--tags", nargs=2)), {"tags": values}).tags
+        parsed = validate_options(a_parser(arg("--tags", nargs=2)), {"tags": values}).tags
     except OptionsError as refusal:
         assert "cannot be written on a command line" in str(refusal)  # noqa: PT017 - as good
     else:
@@ -76,7 +76,7 @@ def test_two_dashes_as_a_value_are_kept_or_refused(argument: Argument) -> None:
     value: Any = ["--"] if argument.settings.get("nargs") == "*" else "--"
 
     try:
-        parsed = parse(a_parser(argument), {"to": value}).to
+        parsed = validate_options(a_parser(argument), {"to": value}).to
     except OptionsError as refusal:
         assert str(refusal).startswith("to: '--' cannot be written on a command line")  # noqa: PT017 - as good
     else:
@@ -99,7 +99,7 @@ def test_a_positional_is_refused_without_the_one_before_it() -> None:
 def test_a_remainder_that_begins_with_an_option_is_refused() -> None:
     parser = a_parser(arg("--dry-run", action="store_true"), arg("rest", nargs=REMAINDER))
 
-    assert parse(parser, {"rest": ["x", "--dry-run"]}).dry_run is False
+    assert validate_options(parser, {"rest": ["x", "--dry-run"]}).dry_run is False
     with pytest.raises(OptionsError, match="rest: '--dry-run' 'x' cannot be written"):
         to_argv(parser, {"rest": ["--dry-run", "x"]})
 
@@ -115,7 +115,7 @@ def test_nothing_follows_an_option_that_takes_all_the_rest() -> None:
     parser = a_parser(arg("--run", nargs=REMAINDER), arg("--days", type=int), arg("user"))
     options = {"run": ["a", "--days=3"], "days": 2, "user": "me"}
 
-    parsed = vars(parse(parser, options))
+    parsed = vars(validate_options(parser, options))
 
     assert {dest: parsed[dest] for dest in options} == options
 
@@ -129,7 +129,7 @@ def test_the_order_of_what_adds_to_one_list_is_kept() -> None:
     )
     options = {"all": [["a", "b"], 1, ["c", "d"]], "days": 3, "rest": ["x"]}
 
-    assert parse(parser, options).all == options["all"]
+    assert validate_options(parser, options).all == options["all"]
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_a_value_is_not_read_as_a_file(argument: Argument, value: list[str]) -> 
     parser = a_parser(argument, fromfile_prefix_chars="@")
 
     with pytest.raises(OptionsError, match="names: '@b' would be read as the name of a file"):
-        parse(parser, {"names": value})
+        validate_options(parser, {"names": value})
 
 
 def test_a_value_behind_an_equals_sign_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "args").write_text("x")
     parser = a_parser(arg("--name"), fromfile_prefix_chars="@")
 
-    assert parse(parser, {"name": f"@{tmp_path}/args"}).name == f"@{tmp_path}/args"
+    assert validate_options(parser, {"name": f"@{tmp_path}/args"}).name == f"@{tmp_path}/args"
 
 
 def test_a_line_that_names_a_file_of_arguments_is_refused(tmp_path: Path) -> None:
@@ -161,24 +161,24 @@ def test_a_line_that_names_a_file_of_arguments_is_refused(tmp_path: Path) -> Non
 def test_an_abbreviation_of_another_option_does_not_matter() -> None:
     parser = a_parser(arg("--da"), arg("--days"), arg("--date"))
 
-    assert parse(parser, {"da": "--day", "days": "--dat"}).da == "--day"
+    assert validate_options(parser, {"da": "--day", "days": "--dat"}).da == "--day"
 
 
 def test_what_would_be_an_abbreviation_is_a_value_where_none_are_allowed() -> None:
     tags = {"tags": ["--da=x y", "b"]}
 
-    assert parse(a_parser(arg("--tags", nargs="+"), arg("--days"), allow_abbrev=False), tags).tags
+    assert validate_options(a_parser(arg("--tags", nargs="+"), arg("--days"), allow_abbrev=False), tags).tags
     with pytest.raises(OptionsError, match="cannot be written on a command line"):
-        parse(a_parser(arg("--tags", nargs="+"), arg("--days")), tags)
+        validate_options(a_parser(arg("--tags", nargs="+"), arg("--days")), tags)
 
 
 def test_other_prefixes_than_a_dash_work() -> None:
     parser = a_plain_parser(arg("++to"), arg("+n", nargs="+"), prefix_chars="+")
 
-    assert vars(parse(parser, {"to": "+x", "n": ["-a", "-b"]})) == {"to": "+x", "n": ["-a", "-b"]}
+    assert vars(validate_options(parser, {"to": "+x", "n": ["-a", "-b"]})) == {"to": "+x", "n": ["-a", "-b"]}
 
 
-# The judge
+# The parser validates
 
 
 class Leave(Action):
@@ -211,18 +211,18 @@ def test_a_refusal_neither_prints_nor_ends_the_process(
     parser.called_from_command_line = is_from_command_line
 
     with pytest.raises(OptionsError) as refusal:
-        parse(parser, {"days": "x"})
+        validate_options(parser, {"days": "x"})
 
     assert str(refusal.value) == A_BAD_DAY
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("exits", [True, False])
-def test_a_plain_parser_is_a_judge_too(exits: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plain_parser_validates_too(exits: bool, capsys: pytest.CaptureFixture[str]) -> None:
     parser = a_plain_parser(arg("--days", type=int), exit_on_error=exits)
 
     with pytest.raises(OptionsError) as refusal:
-        parse(parser, {"days": "x"})
+        validate_options(parser, {"days": "x"})
 
     assert str(refusal.value) == A_BAD_DAY
     assert capsys.readouterr() == ("", "")
@@ -244,7 +244,7 @@ def test_whatever_a_type_or_an_action_does_is_a_refusal(
     argument: Argument, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(OptionsError) as refusal:
-        parse(a_parser(argument), {"x": "a"})
+        validate_options(a_parser(argument), {"x": "a"})
 
     assert str(refusal.value) == message
     assert capsys.readouterr() == ("", "")
@@ -255,7 +255,7 @@ def test_a_type_that_asks_the_parser_to_refuse_is_heard() -> None:
     parser.add_argument("--x", type=lambda text: parser.error(f"{text} is not for today"))
 
     with pytest.raises(OptionsError, match=r"^a is not for today$"):
-        parse(parser, {"x": "a"})
+        validate_options(parser, {"x": "a"})
 
 
 def test_a_command_that_wants_arguments_says_so_in_its_own_words() -> None:
@@ -263,7 +263,7 @@ def test_a_command_that_wants_arguments_says_so_in_its_own_words() -> None:
     parser.missing_args_message = "Say at least one thing."
 
     with pytest.raises(OptionsError, match=r"^Say at least one thing\.$"):
-        parse(parser, {})
+        validate_options(parser, {})
 
 
 def test_the_parser_is_left_as_it_was() -> None:
@@ -271,7 +271,7 @@ def test_the_parser_is_left_as_it_was() -> None:
     before = dict(vars(parser))
 
     with pytest.raises(OptionsError):
-        parse(parser, {"x": "a"})
+        validate_options(parser, {"x": "a"})
 
     assert vars(parser) == before
     with pytest.raises(CommandError, match="Error: argument --x: invalid int value"):

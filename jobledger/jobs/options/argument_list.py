@@ -1,0 +1,248 @@
+"""Argument lists as argparse reads them: one occurrence of an action after the other.
+
+Owns reading, writing and parsing them. ``write`` promises that the argparse which is running reads the
+list back as the very occurrences it was made from, and raises ``OptionsError`` when it cannot. ``parse``
+gives the parser's own verdict, and neither prints nor ends the process.
+
+How: which words argparse takes for options, what a list of values swallows and what becomes of
+``--`` differs between its versions. So nothing here knows those rules. A list is written in the
+plainest way, read back by a parser of the same layout that only takes notes, and written in the
+next way when the notes differ.
+"""
+
+from argparse import (
+    REMAINDER,
+    SUPPRESS,
+    Action,
+    ArgumentError,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+)
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from django.core.management.base import CommandError
+
+from jobledger.jobs.options.argparse_internals import ParserStopped, actions_of, silenced, subcommands_of
+from jobledger.jobs.options.errors import OptionsError, Problem, problems_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occurrence:
+    """One place in an argument list at which an action is named and given its words."""
+
+    action: Action
+    flag: str | None
+    """The option string, or ``None`` for a positional."""
+    words: tuple[str, ...] = ()
+
+
+def read(parser: ArgumentParser, argv: Sequence[str]) -> list[Occurrence]:
+    """The occurrences in a list: its layout only; types, choices and what is required are not validated.
+
+    A sub-command is one occurrence whose words are its name and all the words that follow it.
+    """
+    if file := _file_in(parser, argv):
+        raise OptionsError(f"{file!r} {_FILE}")
+    reader = _Reader(parser)
+    _, extras = reader.parse_known_args(list(argv))
+    if extras:
+        raise OptionsError(f"unrecognized arguments: {' '.join(extras)}")
+    return _visible(reader.occurrences)
+
+
+def write(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> list[str]:
+    """A list that argparse reads as these occurrences, options before positionals."""
+    visible = _visible(occurrences)
+    for ordered, argv in _spellings(visible):
+        if _reads_as(parser, argv, ordered):
+            return argv
+    raise _why_unwritable(parser, visible)
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    """What the parser makes of the list; its message, whole, in an ``OptionsError``."""
+    try:
+        with silenced(parser):
+            return parser.parse_args(list(argv))
+    except (ParserStopped, ArgumentError, ArgumentTypeError, CommandError) as verdict:
+        message = str(verdict).strip().removeprefix("Error: ")
+        raise OptionsError(message, problems=_problems(parser, argv, message)) from verdict
+    except SystemExit as end:
+        raise OptionsError("the command's parser ended the process") from end
+    except Exception as error:  # a type or an action of the command's own may raise anything
+        kind = type(error).__name__
+        raise OptionsError(f"the command's parser failed with {kind}: {error}") from error
+
+
+def _visible(occurrences: Iterable[Occurrence]) -> list[Occurrence]:
+    """Without positionals that are given no words: the list shows nothing of them."""
+    return [occurrence for occurrence in occurrences if occurrence.flag or occurrence.words]
+
+
+def _file_in(parser: ArgumentParser, words: Iterable[str]) -> str | None:
+    """The first word that argparse would read as the name of a file with more arguments."""
+    prefixes = tuple(parser.fromfile_prefix_chars or "")
+    return next((word for word in words if word.startswith(prefixes)), None)
+
+
+# Writing
+
+
+def _spellings(occurrences: Sequence[Occurrence]) -> Iterator[tuple[list[Occurrence], list[str]]]:
+    options = [occurrence for occurrence in occurrences if occurrence.flag]
+    positionals = [occurrence for occurrence in occurrences if not occurrence.flag]
+    words = [word for occurrence in positionals for word in occurrence.words]
+    for ordered in (options, _lists_first(options)):
+        argv = [word for occurrence in ordered for word in _spelled(occurrence)]
+        yield [*ordered, *positionals], [*argv, *words]
+        if words:
+            yield [*ordered, *positionals], [*argv, "--", *words]
+
+
+def _spelled(occurrence: Occurrence) -> list[str]:
+    flag = occurrence.flag or ""
+    if len(occurrence.words) == 1:
+        return [flag + "=" + occurrence.words[0]]
+    return [flag, *occurrence.words]
+
+
+def _lists_first(options: Iterable[Occurrence]) -> list[Occurrence]:
+    """So that another option ends a list, and nothing follows what takes all the rest. The
+    occurrences of one ``dest`` stay together: their order counts.
+    """
+    ranks: dict[str, int] = {}
+    for occurrence in options:
+        rank = {"*": 0, "+": 0, REMAINDER: 2}.get(str(occurrence.action.nargs), 1)
+        ranks[occurrence.action.dest] = max(rank, ranks.get(occurrence.action.dest, 0))
+    return sorted(options, key=lambda occurrence: ranks[occurrence.action.dest])
+
+
+def _reads_as(parser: ArgumentParser, argv: Sequence[str], occurrences: Sequence[Occurrence]) -> bool:
+    try:
+        return read(parser, argv) == list(occurrences)
+    except OptionsError:
+        return False
+
+
+_FILE = "would be read as the name of a file with more arguments"
+_DASHES = "argparse would read one of the values as an option or as the separator '--'"
+
+
+def _why_unwritable(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> OptionsError:
+    for occurrence in occurrences:
+        words = _spelled(occurrence) if occurrence.flag else occurrence.words
+        if file := _file_in(parser, words):
+            return _error(occurrence, f"{file!r} {_FILE}")
+        if occurrence.flag and not _reads_as(parser, words, [occurrence]):
+            return _error(occurrence, f"{_quoted(occurrence)} cannot be written on a command line: {_DASHES}")
+    return _why_no_order(parser, occurrences)
+
+
+def _why_no_order(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> OptionsError:
+    """The last one is what the others leave no place for."""
+    last = occurrences[-1]
+    given = {occurrence.action for occurrence in occurrences}
+    positionals = [action for action in actions_of(parser) if not action.option_strings]
+    until_last = positionals.index(last.action) if last.action in positionals else 0
+    for earlier in positionals[:until_last]:
+        if earlier not in given:
+            return _error(last, f"cannot be given without {_name(earlier)}, which comes before it")
+    place = "on a command line after the others"
+    return _error(last, f"{_quoted(last)} cannot be written {place}: {_DASHES}")
+
+
+def _error(occurrence: Occurrence, text: str) -> OptionsError:
+    return OptionsError(f"{_name(occurrence.action)}: {text}", dest=occurrence.action.dest)
+
+
+def _quoted(occurrence: Occurrence) -> str:
+    return " ".join(map(repr, occurrence.words))
+
+
+def _name(action: Action) -> str:
+    return action.option_strings[0] if action.dest == SUPPRESS else action.dest
+
+
+# Reading
+
+
+class _Recorder(Action):
+    """Takes an action's place in a parser and notes its occurrences."""
+
+    def __init__(
+        self,
+        option_strings: Sequence[str],
+        dest: str,
+        *,
+        recorded: Action,
+        occurrences: list[Occurrence],
+        nargs: int | str | None = None,
+        **settings: object,
+    ) -> None:
+        # Without the settings, such as ``required``: only the layout counts.
+        super().__init__(option_strings, dest, nargs=nargs)
+        self.recorded = recorded
+        self.occurrences = occurrences
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        words = (values,) if isinstance(values, str) else tuple(values or ())
+        self.occurrences.append(Occurrence(action=self.recorded, flag=option_string, words=words))
+
+
+class _Reader(ArgumentParser):
+    """A parser of the same layout as another one, which notes every occurrence and does nothing."""
+
+    def __init__(self, parser: ArgumentParser) -> None:
+        super().__init__(
+            prog=parser.prog,
+            prefix_chars=parser.prefix_chars,
+            allow_abbrev=parser.allow_abbrev,
+            add_help=False,
+        )
+        self.occurrences: list[Occurrence] = []
+        for action in actions_of(parser):
+            self.add_argument(
+                *action.option_strings,
+                dest=action.dest,
+                nargs=action.nargs,
+                action=_Recorder,
+                recorded=action,
+                occurrences=self.occurrences,
+            )
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionsError(message)
+
+
+# Errors
+
+
+def _problems(parser: ArgumentParser, argv: Sequence[str], message: str) -> Sequence[Problem]:
+    """What the message is about. The innermost sub-command's parser is the first to be asked."""
+    for each, occurrences in reversed(list(_levels(parser, argv))):
+        if found := problems_in(message, each, [occurrence.action for occurrence in occurrences]):
+            return found
+    return ()
+
+
+def _levels(
+    parser: ArgumentParser, argv: Sequence[str]
+) -> Iterator[tuple[ArgumentParser, Sequence[Occurrence]]]:
+    """The parser and, inwards, those of the chosen sub-commands, each with what it is given."""
+    try:
+        occurrences = read(parser, argv)
+    except OptionsError:
+        return
+    yield parser, occurrences
+    for occurrence in occurrences:
+        if subparser := subcommands_of(occurrence.action).get(next(iter(occurrence.words), "")):
+            yield from _levels(subparser, occurrence.words[1:])
