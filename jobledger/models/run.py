@@ -17,7 +17,7 @@ from django_celery_beat.models import PeriodicTask
 
 
 class Status(models.TextChoices):
-    """A run's states; the state diagram is in ``docs/states.md``."""
+    """A run's states; the state diagram is in ``docs/reference/states.md``."""
 
     QUEUED = "queued", "queued"
     RUNNING = "running", "running"
