@@ -1,7 +1,7 @@
-"""Who did what: every action in the admin leaves a LogEntry, and every edit its old and new values.
+"""The audit log: every action in the admin leaves a LogEntry, and every edit its old and new values.
 
-The values stand in the entry's message beside what Django itself writes there, so that Django's own
-pages show the entry as well.
+The values stand in the entry's message beside what Django itself writes there, so that Django's own pages
+show the entry as well.
 """
 
 import json
@@ -19,7 +19,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin import display
 from jobledger.admin.rights import User
 
-FLAGS = {"added": ADDITION, "changed": CHANGE, "deleted": DELETION}
+_FLAGS = {"added": ADDITION, "changed": CHANGE, "deleted": DELETION}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,20 @@ class Change:
     new: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An entry as a schedule's history shows it."""
+
+    user: str
+    time: SafeString
+    text: str
+    changes: list[Change]
+    is_new: bool
+    """Whether the schedule was added then."""
+
+
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
-    """What differs between two sets of readable values; a name that is missing has an empty value."""
+    """The differences between two sets of readable values; a missing name has an empty value."""
     return [
         Change(name=name, old=old.get(name, ""), new=new.get(name, ""))
         for name in dict.fromkeys([*old, *new])
@@ -40,24 +52,24 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
     ]
 
 
-def edited(user: User, target: Model, changes: Sequence[Change], *, verb: str = "changed") -> None:
-    """The user added, changed or deleted it; ``changes`` are readable, with secrets masked already."""
-    said: dict[str, dict[str, Any]] = {
+def log_edit(user: User, target: Model, changes: Sequence[Change], *, verb: str = "changed") -> None:
+    """Record that the user added, changed or deleted it. ``changes`` are readable, with secrets masked."""
+    details: dict[str, dict[str, Any]] = {
         "added": {},
         "changed": {"fields": [change.name for change in changes]},
         "deleted": {"name": str(target._meta.verbose_name), "object": _name(target)[:200]},
     }
     values = [[change.name, change.old, change.new] for change in changes]
-    _log(user, [target], FLAGS[verb], json.dumps([{verb: said[verb], "values": values}]))
+    _write(user, [target], _FLAGS[verb], json.dumps([{verb: details[verb], "values": values}]))
 
 
-def noted(user: User, targets: Iterable[Model], text: str) -> None:
-    """The user did something else with them, such as cancelling or pausing."""
-    _log(user, targets, CHANGE, text)
+def log_action(user: User, targets: Iterable[Model], text: str) -> None:
+    """Record that the user did something else with them, such as cancelling or pausing."""
+    _write(user, targets, CHANGE, text)
 
 
 def changes_of(entry: LogEntry) -> list[Change]:
-    """The old and new values of an entry; none where it has none."""
+    """The old and new values of an entry, if it has any."""
     try:
         messages = json.loads(entry.change_message or "[]")
     except json.JSONDecodeError:
@@ -68,9 +80,29 @@ def changes_of(entry: LogEntry) -> list[Change]:
     return [Change(name=name, old=old, new=new) for name, old, new in values]
 
 
-def _log(user: User, targets: Iterable[Model], flag: int, message: str) -> None:
+def entries_of(schedule: PeriodicTask) -> QuerySet[LogEntry]:
+    """All entries of the schedule, the newest first."""
+    content_type = ContentType.objects.get_for_model(PeriodicTask)
+    return LogEntry.objects.filter(content_type=content_type, object_id=str(schedule.pk)).order_by("-pk")
+
+
+def formatted(entries: Iterable[LogEntry], now: datetime) -> list[Entry]:
+    """In the order given; their users should have been read together with them."""
+    return [
+        Entry(
+            user=entry.user.get_username(),
+            time=display.exactly_when(entry.action_time, now),
+            text=entry.get_change_message(),
+            changes=changes_of(entry),
+            is_new=entry.is_addition(),
+        )
+        for entry in entries
+    ]
+
+
+def _write(user: User, targets: Iterable[Model], flag: int, message: str) -> None:
     if user.pk is None:
-        raise ValueError("an action of nobody")
+        raise ValueError("an action without a user")
     LogEntry.objects.bulk_create(
         LogEntry(
             user_id=user.pk,
@@ -85,38 +117,5 @@ def _log(user: User, targets: Iterable[Model], flag: int, message: str) -> None:
 
 
 def _name(target: Model) -> str:
-    # A schedule's own text reads its times: a query for each, and an error where they are unreadable.
+    # A schedule's str() reads its times: a query for each, and an error if they cannot be read.
     return str(target.name if isinstance(target, PeriodicTask) else target)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One of them."""
-
-    who: str
-    shown: SafeString
-    """When."""
-    text: str
-    changes: list[Change]
-    is_new: bool
-    """Whether the schedule was made then."""
-
-
-def entries_of(schedule: PeriodicTask) -> QuerySet[LogEntry]:
-    """All that was done with it in the admin, the newest first."""
-    content_type = ContentType.objects.get_for_model(PeriodicTask)
-    return LogEntry.objects.filter(content_type=content_type, object_id=str(schedule.pk)).order_by("-pk")
-
-
-def shown(found: Iterable[LogEntry], now: datetime) -> list[Entry]:
-    """In the order given; their users should have been read together with them."""
-    return [
-        Entry(
-            who=entry.user.get_username(),
-            shown=display.both(entry.action_time, now),
-            text=entry.get_change_message(),
-            changes=changes_of(entry),
-            is_new=entry.is_addition(),
-        )
-        for entry in found
-    ]

@@ -1,4 +1,4 @@
-"""Statuses and times as the admin's pages show them: as HTML, with the exact time behind a relative one."""
+"""Statuses and times as the pages show them, as HTML, and where the pages link to runs."""
 
 from datetime import datetime
 from urllib.parse import urlencode
@@ -15,32 +15,66 @@ from jobledger.formats import duration, exact, relative, took
 from jobledger.models import Status
 
 __all__ = [
-    "RunAddresses",
-    "both",
+    "RunUrls",
     "duration",
     "exact",
+    "exactly_when",
     "mark",
-    "of_status",
     "relative",
+    "run_url",
+    "status_mark",
     "took",
     "when",
 ]
 
+_NONE = mark_safe("&ndash;")
 
-class RunAddresses:
-    """Addresses, also by the thousand: Django is asked once for each kind of page."""
+
+def when(time: datetime | None, now: datetime | None = None) -> SafeString:
+    """The relative time, with the exact one as its tooltip; a dash for None."""
+    if time is None:
+        return _NONE
+    return _time_element(time, relative(time, now or timezone.now()), title=exact(time))
+
+
+def exactly_when(time: datetime | None, now: datetime | None = None) -> SafeString:
+    """The exact time and, in brackets, the relative one; a dash for None."""
+    if time is None:
+        return _NONE
+    return _time_element(time, f"{exact(time)} ({relative(time, now or timezone.now())})", title="")
+
+
+def mark(shape: str, word: str | Promise) -> SafeString:
+    """The symbol of this name in ``marks.svg`` with the word beside it."""
+    # One file for all symbols, which the browser caches.
+    symbol = f"{static('jobledger/marks.svg')}#{shape}"
+    picture = format_html('<svg viewBox="0 0 16 16" aria-hidden="true"><use href="{}"></use></svg>', symbol)
+    return format_html('<span class="mark mark-{}">{}{}</span>', shape, picture, word)
+
+
+def status_mark(status: str) -> SafeString:
+    """A run's status."""
+    return mark(status, Status(status).label)
+
+
+def run_url(run_id: UUID) -> str:
+    """A run's page."""
+    return reverse("admin:jobledger_run_change", args=[run_id])
+
+
+class RunUrls:
+    """URLs of runs by the thousand: Django's resolver is asked only once per kind of page."""
 
     def __init__(self) -> None:
-        """Ask."""
-        some = UUID(int=0)
-        self._page = reverse("admin:jobledger_run_change", args=[some]).replace(str(some), "{}")
+        some_id = UUID(int=0)
+        self._page = run_url(some_id).replace(str(some_id), "{}")
         self._list = reverse("admin:jobledger_run_changelist")
 
     def page(self, run_id: UUID) -> str:
-        """A run's."""
+        """A run's page."""
         return self._page.format(run_id)
 
-    def runs(
+    def filtered(
         self,
         *,
         job: str = "",
@@ -49,50 +83,16 @@ class RunAddresses:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> str:
-        """Those of a job or a schedule, in a state, queued at or after ``since`` and before ``until``."""
-        asked = {
+        """The list of runs narrowed down; ``since`` and ``until`` bound the time they were queued at."""
+        query = {
             "job": job,
             "status": status,
             "schedule": schedule,
             "from": since.isoformat() if since else "",
             "to": until.isoformat() if until else "",
         }
-        return f"{self._list}?{urlencode({name: value for name, value in asked.items() if value})}"
+        return f"{self._list}?{urlencode({name: value for name, value in query.items() if value})}"
 
 
-def mark(shape: str, word: str | Promise) -> SafeString:
-    """The shape of this name in ``marks.svg``, and the word beside it."""
-    return format_html('<span class="mark mark-{}">{}{}</span>', shape, _picture(shape), word)
-
-
-def of_status(status: str) -> SafeString:
-    """A run's state."""
-    return mark(status, Status(status).label)
-
-
-def _picture(shape: str) -> SafeString:
-    # One file for all shapes, which the browser keeps.
-    address = f"{static('jobledger/marks.svg')}#{shape}"
-    return format_html('<svg viewBox="0 0 16 16" aria-hidden="true"><use href="{}"></use></svg>', address)
-
-
-def when(moment: datetime | None, now: datetime | None = None) -> SafeString:
-    """How far away, with the exact moment for who points at it; a dash for none."""
-    if moment is None:
-        return _NEVER
-    return _time(moment, relative(moment, now or timezone.now()), title=exact(moment))
-
-
-def both(moment: datetime | None, now: datetime | None = None) -> SafeString:
-    """The exact moment, and how far away it is; a dash for none."""
-    if moment is None:
-        return _NEVER
-    shown = f"{exact(moment)} ({relative(moment, now or timezone.now())})"
-    return _time(moment, shown, title="")
-
-
-def _time(moment: datetime, shown: str, *, title: str) -> SafeString:
-    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), title, shown)
-
-
-_NEVER = mark_safe("&ndash;")
+def _time_element(time: datetime, text: str, *, title: str) -> SafeString:
+    return format_html('<time datetime="{}" title="{}">{}</time>', time.isoformat(), title, text)

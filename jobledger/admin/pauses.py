@@ -1,10 +1,11 @@
-"""The pause of the whole service: what pages show of it, and the pages that begin and end it.
+"""Pausing in the admin: the form, the banner of a paused service, pausing and resuming with the audit log.
 
-A page shows it with ``of`` and the template ``jobledger/pauses/notice.html``, which takes the answer
-as ``service``. The addresses belong to the admin of schedules: ``admin:jobledger_service_pause`` asks
-and pauses, ``admin:jobledger_service_resume`` resumes; both go back to where they were called from.
+The template ``jobledger/pauses/notice.html`` shows the banner of ``service_pause``, passed as ``service``.
+``admin:jobledger_service_pause`` asks and pauses, ``admin:jobledger_service_resume`` resumes; both go back to
+where they were called from.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,28 +21,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
+from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import audit_log, display, rights
-from jobledger.admin.fields import MomentField
+from jobledger.admin.fields import DateTimeField
 from jobledger.admin.rights import User
-from jobledger.models import Pause
+from jobledger.models import Pause, pause_terms
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
 from jobledger.schedules.planning.policy import PausedSlots
-
-
-def until(moment: datetime | None) -> str:
-    """Its end, which may be open."""
-    if moment is None:
-        return "until somebody resumes it"
-    return f"until {display.exact(moment)}"
-
-
-def told(end: datetime | None, *, reason: str, who: str = "") -> str:
-    """``until 2026-11-22 12:00:00 UTC, by ann: database moves``."""
-    by_whom = f", by {who}" if who else ""
-    return f"{until(end)}{by_whom}" + (f": {reason}" if reason else "")
-
 
 LENGTHS = {
     "15min": ("for 15 minutes", timedelta(minutes=15)),
@@ -50,54 +38,53 @@ LENGTHS = {
     "1d": ("for 1 day", timedelta(days=1)),
     "7d": ("for 7 days", timedelta(days=7)),
 }
-OPEN, MOMENT = "open", "moment"
+OPEN, UNTIL = "open", "until"
 
 
 class PauseForm(forms.Form):
-    """The terms of a pause. ``now`` is when it begins."""
+    """The terms of a pause that begins ``now``."""
 
     length = forms.ChoiceField(
         label="How long",
         choices=[
             *((value, words) for value, (words, _length) in LENGTHS.items()),
-            (OPEN, "until somebody resumes it"),
-            (MOMENT, "until the moment below"),
+            (OPEN, "until resumed"),
+            (UNTIL, "until the time below"),
         ],
         initial="1h",
     )
-    until = MomentField(label="Until", required=False)
+    until = DateTimeField(label="Until", required=False)
     reason = forms.CharField(
         label="Reason",
         required=False,
         max_length=Pause._meta.get_field("reason").max_length,
-        help_text="Kept with the pause and with the slots that it stops.",
+        help_text="Kept with the pause and with the runs that it skips.",
     )
     on_resume = forms.ChoiceField(
-        label="Slots in the pause",
+        label="Runs due during the pause",
         choices=Pause._meta.get_field("on_resume").choices or (),
         initial=PausedSlots.SKIP,
     )
 
     def __init__(self, data: object = None, *, now: datetime) -> None:
-        """Ask; or, with data, judge what was answered."""
         super().__init__(data, label_suffix="")  # type: ignore[arg-type]  # the stubs want a dict
         self.now = now
         zone = timezone.get_current_timezone_name()
-        self.fields["until"].help_text = f"Only with “until the moment below”. In {zone}."
+        self.fields["until"].help_text = f"Only with “until the time below”. In {zone}."
 
     def clean_until(self) -> datetime | None:
-        """Wanted only where it was chosen, and then after now."""
+        """Required, and after now, only if it was chosen."""
         until: datetime | None = self.cleaned_data["until"]
-        if self.cleaned_data.get("length") != MOMENT:
+        if self.cleaned_data.get("length") != UNTIL:
             return None
         if until is None:
-            raise forms.ValidationError("Say until when.")
+            raise forms.ValidationError("Enter a time.")
         if until <= self.now:
             raise forms.ValidationError(f"{display.exact(until)} is not in the future.")
         return until
 
     def terms(self, user: User) -> Terms:
-        """What was answered, by whom."""
+        """The terms, on behalf of the user."""
         chosen, until = self.cleaned_data["length"], self.cleaned_data["until"]
         if chosen in LENGTHS:
             until = (self.now + LENGTHS[chosen][1]).replace(microsecond=0)
@@ -112,29 +99,53 @@ class PauseForm(forms.Form):
 
 @dataclass(frozen=True, kw_only=True)
 class ServicePause:
-    """Whether the whole service is paused, as it is shown to somebody."""
+    """The banner of the whole service's pause, for one user on one page."""
 
     pause: Pause | None
     may_pause: bool
-    until: str
-    """Its end in words; empty where it is not paused."""
+    terms: str
+    """By whom, until when and why; empty if it is not paused."""
     back: str
     """The page that it is shown on."""
 
 
-def of(request: HttpRequest, now: datetime) -> ServicePause:
-    """What the page that was asked for shows. One query, and what the user's rights take."""
+def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
+    """What the requested page shows. One query, besides those for the user's permissions."""
     pause = pausing.in_force(None, now).order_by("since").first()
     return ServicePause(
         pause=pause,
         may_pause=rights.may_pause(request.user),
-        until=_until(pause, now) if pause else "",
+        terms=terms_of(pause, now) if pause else "",
         back=request.get_full_path(),
     )
 
 
+def terms_of(pause: Pause, now: datetime) -> str:
+    """``by ann until 2026-11-22 12:00:00 UTC (in 2 h): database moves``."""
+    return pause.terms(lambda until: f"{display.exact(until)} ({display.relative(until, now)})")
+
+
+@transaction.atomic
+def pause_schedules(user: User, schedules: Sequence[PeriodicTask], form: PauseForm) -> str:
+    """Pause each of them on the form's terms; returns the audit log's text, such as ``Paused until …``."""
+    terms = form.terms(user)
+    pausing.pause_all([schedule.pk for schedule in schedules], terms, now=form.now)
+    text = f"Paused {_written(terms)}."
+    audit_log.log_action(user, schedules, text)
+    return text
+
+
+@transaction.atomic
+def resume_schedules(user: User, schedules: Sequence[PeriodicTask], now: datetime) -> list[PeriodicTask]:
+    """End the pauses of the schedules themselves; returns the schedules that were paused."""
+    resumed_ids = pausing.resume_all([schedule.pk for schedule in schedules], now=now)
+    resumed = [schedule for schedule in schedules if schedule.pk in resumed_ids]
+    audit_log.log_action(user, resumed, "Resumed.")
+    return resumed
+
+
 def urls(site: AdminSite) -> list[URLPattern]:
-    """The pages, guarded as all of the site's are."""
+    """The pages that pause and resume the whole service."""
 
     def pause(request: HttpRequest) -> HttpResponse:
         return _pause_view(site, request)
@@ -150,46 +161,43 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 
 def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
-    """Ask how long and why, then pause."""
     _check(request)
     now = timezone.now()
     form = PauseForm(request.POST or None, now=now)
     if form.is_valid():
-        _pause(request, form, now)
-        return _back(request)
+        _pause_service(request, form)
+        return HttpResponseRedirect(_url_back(request))
     context = {
         **site.each_context(request),
         "title": "Pause the whole service",
         "step": "Pause the whole service",
         "form": form,
-        "back": _address_back(request),
+        "back": _url_back(request),
         "is_paused": pausing.in_force(None, now).exists(),
     }
     return TemplateResponse(request, "jobledger/pauses/service.html", context)
 
 
 @transaction.atomic
-def _pause(request: HttpRequest, form: PauseForm, now: datetime) -> None:
+def _pause_service(request: HttpRequest, form: PauseForm) -> None:
     terms = form.terms(request.user)
-    pause, _is_new = pausing.pause(None, terms, now=now)
-    how = told(terms.until, reason=terms.reason)
-    audit_log.noted(request.user, [pause], f"Paused the whole service {how}.")
+    pause, _is_new = pausing.pause(None, terms, now=form.now)
+    audit_log.log_action(request.user, [pause], f"Paused the whole service {_written(terms)}.")
     messages.success(request, "The whole service is paused.")
 
 
 def _resume_view(request: HttpRequest) -> HttpResponse:
-    """End the pause."""
     _check(request)
     now = timezone.now()
     with transaction.atomic():
-        standing = list(pausing.in_force(None, now))
+        in_force = list(pausing.in_force(None, now))
         pausing.resume(None, now=now)
-        audit_log.noted(request.user, standing, "Resumed the whole service.")
-    if standing:
+        audit_log.log_action(request.user, in_force, "Resumed the whole service.")
+    if in_force:
         messages.success(request, "The whole service is resumed.")
     else:
         messages.warning(request, "The whole service was not paused.")
-    return _back(request)
+    return HttpResponseRedirect(_url_back(request))
 
 
 def _check(request: HttpRequest) -> None:
@@ -197,11 +205,7 @@ def _check(request: HttpRequest) -> None:
         raise PermissionDenied
 
 
-def _back(request: HttpRequest) -> HttpResponse:
-    return HttpResponseRedirect(_address_back(request))
-
-
-def _address_back(request: HttpRequest) -> str:
+def _url_back(request: HttpRequest) -> str:
     asked = request.POST.get("next") or request.GET.get("next") or ""
     is_own = url_has_allowed_host_and_scheme(
         asked, allowed_hosts={request.get_host()}, require_https=request.is_secure()
@@ -209,6 +213,6 @@ def _address_back(request: HttpRequest) -> str:
     return asked if is_own else reverse("admin:django_celery_beat_periodictask_changelist")
 
 
-def _until(pause: Pause, now: datetime) -> str:
-    away = f" ({display.relative(pause.until, now)})" if pause.until else ""
-    return until(pause.until) + away
+def _written(terms: Terms) -> str:
+    """For the audit log, whose entries have a user of their own."""
+    return pause_terms(display.exact(terms.until) if terms.until else None, reason=terms.reason)

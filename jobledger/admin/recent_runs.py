@@ -1,10 +1,9 @@
-"""What the ledger says of each job: its last runs, how often they succeed, how long they usually take.
+"""The newest runs of jobs and of schedules, read for many at once, and what they say together.
 
-All of it comes from the newest runs of each job, found through the index on job and moment. So the
-questions cost the same with a hundred runs as with millions, and one serves many jobs together.
+Only the newest runs of each are read, through the indexes on job and on schedule. So a page costs the same
+with a hundred runs as with millions.
 """
 
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,148 +18,141 @@ from jobledger.jobs.registry import Job
 from jobledger.models import COMPLETED, Run, Status
 
 WINDOW = 30
-"""How many of a job's newest runs are looked at."""
-JOBS_PER_QUESTION = 200
-"""SQLite joins at most 500 questions into one."""
+"""How many of a job's newest runs its statistics are made of."""
+_JOBS_PER_QUERY = 200
+"""SQLite takes at most 500 parts of a union."""
+_COLUMNS = ("pk", "status", "queued_at", "started_at", "finished_at")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LastRun:
-    """What the figures need of a run."""
+class RecentRun:
+    """What lists and statistics need of a run."""
 
-    pk: UUID
-    status: Status
-    queued_at: datetime
-    took: timedelta | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """A job's newest runs, the newest first, and what they say together."""
-
-    runs: tuple[LastRun, ...] = ()
-
-    @property
-    def last(self) -> LastRun | None:
-        """The newest run, whatever became of it."""
-        return self.runs[0] if self.runs else None
-
-    @property
-    def executed(self) -> int:
-        """How many were carried out: not skipped, missed, cancelled or still going on."""
-        return sum(run.status in COMPLETED for run in self.runs)
-
-    @property
-    def succeeded(self) -> int:
-        """How many of these succeeded."""
-        return sum(run.status == Status.SUCCEEDED for run in self.runs)
-
-    @property
-    def usual_duration(self) -> timedelta | None:
-        """The median of those that succeeded: one that hung does not count for more than one."""
-        took = [run.took for run in self.runs if run.status == Status.SUCCEEDED and run.took is not None]
-        return median(took) if took else None  # type: ignore[type-var]  # lengths of time can be halved
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedules:
-    """A job's schedules in figures."""
-
-    count: int = 0
-    on: int = 0
-    next_slot: datetime | None = None
-
-
-def figures(names: Iterable[str]) -> Mapping[str, Figures]:
-    """The figures of these jobs; those of a job without runs are empty."""
-    runs: dict[str, list[LastRun]] = {name: [] for name in names}
-    for some in _portions(list(runs)):
-        for pk, job, status, queued_at, started_at, finished_at in _newest(some):
-            took = finished_at - started_at if started_at and finished_at else None
-            runs[job].append(LastRun(pk=pk, status=Status(status), queued_at=queued_at, took=took))
-    return {
-        name: Figures(runs=tuple(sorted(found, key=lambda run: (run.queued_at, run.pk), reverse=True)))
-        for name, found in runs.items()
-    }
-
-
-def schedules(jobs: Iterable[Job]) -> Mapping[str, Schedules]:
-    """The schedules of these jobs, counted, by the jobs' names."""
-    names = {job.task_name: job.name for job in jobs}
-    found = (
-        PeriodicTask.objects.filter(task__in=names)
-        .values("task")
-        .annotate(count=Count("pk"), on=Count("pk", filter=Q(enabled=True)), next=Min("next_slot__slot"))
-        .values_list("task", "count", "on", "next")
-    )
-    return {names[task]: Schedules(count=count, on=on, next_slot=slot) for task, count, on, slot in found}
-
-
-def _newest(names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-    """Each job's newest runs, by one question: a union, since OR would make PostgreSQL read every run."""
-    fields = ("pk", "job", "status", "queued_at", "started_at", "finished_at")
-    # Sliced within: SQLite takes no LIMIT in a part of a union.
-    of_each = [
-        Run.objects.filter(pk__in=_newest_of(name)[:WINDOW]).order_by().values_list(*fields) for name in names
-    ]
-    return of_each[0].union(*of_each[1:], all=True) if len(of_each) > 1 else of_each[0]
-
-
-def _newest_of(name: str) -> QuerySet[Run, Any]:
-    """The keys of a job's runs, the newest first, along the index on job and moment.
-
-    With an equal sign PostgreSQL may walk through all jobs' runs by their moment instead, which takes long
-    where a job that once ran often has not run for a while. A range leaves it one index that has this order.
-    """
-    return Run.objects.filter(job__gte=name, job__lte=name).order_by("job", "-queued_at").values("pk")
-
-
-def _portions(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (names[at : at + JOBS_PER_QUESTION] for at in range(0, len(names), JOBS_PER_QUESTION))
-
-
-_COLUMNS = ("schedule", "id", "status", "queued_at", "started_at", "finished_at")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatestRun:
-    """What a list says of a run."""
-
-    id: uuid.UUID
+    id: UUID
     status: Status
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
     @property
-    def moment(self) -> datetime:
-        """When it came about, or began."""
+    def began_at(self) -> datetime:
+        """When it started, or else came into the ledger."""
         return self.started_at or self.queued_at
 
     def took(self, now: datetime) -> timedelta | None:
-        """How long it ran, or has been running; None where it was not executed."""
+        """How long it ran, or has been running; None if it was not executed."""
         if self.started_at is None:
             return None
         end = self.finished_at or (now if self.status is Status.RUNNING else None)
         return None if end is None else max(end - self.started_at, timedelta(0))
 
 
-def of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, list[LatestRun]]:
-    """At most so many runs of each, newest first; a schedule without runs is left out. For a page of them."""
+@dataclass(frozen=True, kw_only=True)
+class JobStatistics:
+    """A job's newest runs, the newest first, and what they say together."""
+
+    runs: tuple[RecentRun, ...] = ()
+
+    @property
+    def last(self) -> RecentRun | None:
+        """The newest run, whatever its status."""
+        return self.runs[0] if self.runs else None
+
+    @property
+    def executed(self) -> int:
+        """How many were executed to their end: not skipped, missed, cancelled or still running."""
+        return sum(run.status in COMPLETED for run in self.runs)
+
+    @property
+    def succeeded(self) -> int:
+        return sum(run.status == Status.SUCCEEDED for run in self.runs)
+
+    @property
+    def typical_duration(self) -> timedelta | None:
+        """The median of the successful runs, which a single one that hung does not move."""
+        durations = [
+            run.finished_at - run.started_at
+            for run in self.runs
+            if run.status == Status.SUCCEEDED and run.started_at and run.finished_at
+        ]
+        return median(durations) if durations else None  # type: ignore[type-var]  # durations can be halved
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleCounts:
+    """How many schedules a job has, and when it is due next."""
+
+    total: int = 0
+    enabled: int = 0
+    next_slot: datetime | None = None
+
+
+def job_statistics(names: Iterable[str]) -> Mapping[str, JobStatistics]:
+    """The statistics of these jobs; those of a job without runs are empty."""
+    runs: dict[str, list[RecentRun]] = {name: [] for name in names}
+    for some in _batches(list(runs)):
+        for job, *values in _newest(some):
+            runs[job].append(_recent_run(*values))
+    return {name: JobStatistics(runs=tuple(_newest_first(found))) for name, found in runs.items()}
+
+
+def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
+    """The schedules of these jobs, counted, by the jobs' names; a job without schedules is left out."""
+    names = {job.task_name: job.name for job in jobs}
+    found = (
+        PeriodicTask.objects.filter(task__in=names)
+        .values("task")
+        .annotate(total=Count("pk"), on=Count("pk", filter=Q(enabled=True)), next=Min("next_slot__slot"))
+        .values_list("task", "total", "on", "next")
+    )
+    return {
+        names[task]: ScheduleCounts(total=total, enabled=enabled, next_slot=slot)
+        for task, total, enabled, slot in found
+    }
+
+
+def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, list[RecentRun]]:
+    """Up to ``limit`` runs of each of a page of schedules, the newest first; one without runs is left out."""
     wanted = Q()
-    for schedule_id, moment in _oldest_wanted(schedule_ids, limit):
-        wanted |= Q(schedule=schedule_id) & (Q() if moment is None else Q(queued_at__gte=moment))
-    found: dict[int, list[LatestRun]] = {}
-    # Without anything that is wanted the condition would be empty, and everything would fit it.
-    for schedule_id, *values in Run.objects.filter(wanted).values_list(*_COLUMNS) if wanted else ():
-        found.setdefault(schedule_id, []).append(_run(*values))
-    return {pk: _newest_first(runs, limit) for pk, runs in found.items()}
+    for schedule_id, oldest in _oldest_wanted(schedule_ids, limit):
+        wanted |= Q(schedule=schedule_id) & (Q() if oldest is None else Q(queued_at__gte=oldest))
+    found: dict[int, list[RecentRun]] = {}
+    # An empty condition would match every run.
+    for schedule_id, *values in (
+        Run.objects.filter(wanted).values_list("schedule", *_COLUMNS) if wanted else ()
+    ):
+        found.setdefault(schedule_id, []).append(_recent_run(*values))
+    # Several queued at the oldest time may have come on top of the limit.
+    return {pk: _newest_first(runs)[:limit] for pk, runs in found.items()}
+
+
+def _newest(names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    """Each job's newest runs, in one query: a union, because OR would make PostgreSQL read every run."""
+    # Sliced within: SQLite takes no LIMIT in a part of a union.
+    of_each = [
+        Run.objects.filter(pk__in=_newest_of(name)[:WINDOW]).order_by().values_list("job", *_COLUMNS)
+        for name in names
+    ]
+    return of_each[0].union(*of_each[1:], all=True) if len(of_each) > 1 else of_each[0]
+
+
+def _newest_of(name: str) -> QuerySet[Run, Any]:
+    """The keys of a job's runs, the newest first, along the index on job and time.
+
+    With an equal sign PostgreSQL may walk through all jobs' runs by their time instead, which takes long
+    if a job that once ran often has not run for a while. A range leaves it one index that has this order.
+    """
+    return Run.objects.filter(job__gte=name, job__lte=name).order_by("job", "-queued_at").values("pk")
+
+
+def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[at : at + _JOBS_PER_QUERY] for at in range(0, len(names), _JOBS_PER_QUERY))
 
 
 def _oldest_wanted(schedule_ids: Collection[int], limit: int) -> Iterable[tuple[int, datetime | None]]:
-    """Each schedule with the moment of its oldest wanted run; None where it has fewer than are wanted."""
-    # One step into an index for each schedule. That the moments are then written into the second query, and
-    # not joined into one, is for PostgreSQL: it would not know how few runs they let through, and read all.
+    """When each schedule's oldest wanted run was queued; None if it has fewer than are wanted."""
+    # One step into an index for each schedule. The times are then written into the second query, and not
+    # joined into one, for PostgreSQL: it would not know how few runs they let through, and read all.
     newest = Run.objects.filter(schedule=OuterRef("pk")).order_by("-queued_at").values("queued_at")
     schedules = PeriodicTask.objects.filter(pk__in=schedule_ids).order_by()
     pairs: Iterable[tuple[int, datetime | None]] = schedules.values_list(
@@ -169,14 +161,14 @@ def _oldest_wanted(schedule_ids: Collection[int], limit: int) -> Iterable[tuple[
     return pairs
 
 
-def _run(
-    run_id: uuid.UUID,
+def _recent_run(
+    run_id: UUID,
     status: str,
     queued_at: datetime,
     started_at: datetime | None,
     finished_at: datetime | None,
-) -> LatestRun:
-    return LatestRun(
+) -> RecentRun:
+    return RecentRun(
         id=run_id,
         status=Status(status),
         queued_at=queued_at,
@@ -185,6 +177,5 @@ def _run(
     )
 
 
-def _newest_first(runs: list[LatestRun], limit: int) -> list[LatestRun]:
-    """Several of one moment may have come on top."""
-    return sorted(runs, key=lambda run: (run.queued_at, run.id), reverse=True)[:limit]
+def _newest_first(runs: Iterable[RecentRun]) -> list[RecentRun]:
+    return sorted(runs, key=lambda run: (run.queued_at, run.id), reverse=True)

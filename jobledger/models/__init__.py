@@ -14,7 +14,7 @@ from jobledger.models.run import (
     Stream,
     Trigger,
 )
-from jobledger.models.schedule import DeclaredSchedule, NextSlot, Pause, SchedulePolicy
+from jobledger.models.schedule import DeclaredSchedule, NextSlot, Pause, SchedulePolicy, pause_terms
 
 __all__ = [
     "COMPLETED",
@@ -34,4 +34,5 @@ __all__ = [
     "Status",
     "Stream",
     "Trigger",
+    "pause_terms",
 ]

@@ -5,6 +5,7 @@ whole memory: one row per enabled schedule, found by its ``due_at``. A ``Pause``
 all of them, for a time. A ``DeclaredSchedule`` remembers what code has put into the database.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
@@ -159,10 +160,22 @@ class Pause(models.Model):
         permissions = (("pause_schedule", "Can pause and resume schedules and the service"),)
 
     def __str__(self) -> str:
-        """What is paused, until when, and why."""
         what = self.schedule.name if self.schedule else "everything"
-        until = f" until {self.until.isoformat()}" if self.until else ""
-        return f"{what} paused{until}" + (f": {self.reason}" if self.reason else "")
+        return f"{what} paused {self.terms(datetime.isoformat)}"
+
+    def terms(self, format_time: Callable[[datetime], str]) -> str:
+        """By whom, until when and why, as ``pause_terms`` words it."""
+        until = format_time(self.until) if self.until else None
+        return pause_terms(until, who=self.who, reason=self.reason)
+
+
+def pause_terms(until: str | None, *, who: str = "", reason: str = "") -> str:
+    """``by ann until 2026-11-22 12:00 UTC: database moves``, what every page and command says after "paused".
+
+    ``until`` is formatted for its reader; None is a pause without an end.
+    """
+    by_whom = f"by {who} " if who else ""
+    return f"{by_whom}until {until or 'resumed'}" + (f": {reason}" if reason else "")
 
 
 class DeclaredSchedule(models.Model):

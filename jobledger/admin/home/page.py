@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from jobledger.admin import display, pauses, rights
-from jobledger.admin.display import RunAddresses
+from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
 from jobledger.admin_site import JobsAdminSite
 from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
@@ -80,7 +80,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
     """What the home's template needs. Who may not look at runs is told so."""
     if not rights.may_view(request.user):
         return {"may_see": False}
-    pause = pauses.of(request, timezone.now())
+    pause = pauses.service_pause(request, timezone.now())
     span = request.GET.get("span", "24h")
     return {"may_see": True, "service": pause, **_now(request.user), **_timeline(span)}
 
@@ -140,10 +140,10 @@ def _jobs_that_succeeded_last(jobs: set[str], since: datetime) -> set[str]:
 
 
 def _trouble(found: Mapping[str, Any], now: datetime, *, is_over: bool) -> Trouble:
-    address = RunAddresses().runs(job=found["job"], status=found["status"], since=now - SPANS["24h"])
+    address = RunUrls().filtered(job=found["job"], status=found["status"], since=now - SPANS["24h"])
     return Trouble(
         job=found["job"],
-        state=display.of_status(found["status"]),
+        state=display.status_mark(found["status"]),
         count=found["runs"],
         last_at=display.when(found["last_at"], now),
         address=address,
@@ -168,7 +168,7 @@ def _next_slots(now: datetime) -> Sequence[NextSlot]:
 
 def _coming(next_slot: NextSlot, now: datetime) -> Coming:
     mark = display.mark("paused", "paused") if getattr(next_slot, "is_paused", False) else ""
-    return Coming(next_slot=next_slot, slot=display.both(next_slot.due_at, now), mark=mark)
+    return Coming(next_slot=next_slot, slot=display.exactly_when(next_slot.due_at, now), mark=mark)
 
 
 def _timeline(name: str) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _timeline(name: str) -> dict[str, Any]:
     title = "Runs of the last 7 days" if name == "7d" else "Runs of the last 24 hours"
     shown = rows[:MOST_ROWS]
     return {
-        "picture": timeline.picture(shown, window, title, RunAddresses()) if shown else "",
+        "picture": timeline.picture(shown, window, title, RunUrls()) if shown else "",
         "span": name if name in SPANS else "24h",
         "more_jobs": len(rows) - len(shown),
         "zone": end.tzname(),

@@ -29,7 +29,7 @@ from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from jobledger.admin import display
-from jobledger.admin.display import RunAddresses
+from jobledger.admin.display import RunUrls
 from jobledger.models import PROBLEMS, Run, Status
 
 LABEL_WIDTH = 170
@@ -114,12 +114,10 @@ def rows(spans: Iterable[Span], window: Window) -> list[Row]:
     return sorted(made, key=lambda row: (not any(span.status in PROBLEMS for span in row.spans), row.job))
 
 
-def picture(rows: Sequence[Row], window: Window, title: str, addresses: RunAddresses) -> SafeString:
+def picture(rows: Sequence[Row], window: Window, title: str, urls: RunUrls) -> SafeString:
     """The SVG. Every mark is a link, and what it is about stands in its title."""
     height = AXIS_HEIGHT + ROW_HEIGHT * len(rows)
-    lines = format_html_join(
-        "", "{}", ((_line(row, index, window, addresses),) for index, row in enumerate(rows))
-    )
+    lines = format_html_join("", "{}", ((_line(row, index, window, urls),) for index, row in enumerate(rows)))
     return format_html(
         '<svg class="timeline" viewBox="0 0 {} {}" role="group" aria-label="{}">{}{}</svg>',
         PICTURE_WIDTH,
@@ -162,14 +160,14 @@ def _join(group: list[Span]) -> Span:
     )
 
 
-def _line(row: Row, index: int, window: Window, addresses: RunAddresses) -> SafeString:
+def _line(row: Row, index: int, window: Window, urls: RunUrls) -> SafeString:
     top = AXIS_HEIGHT + index * ROW_HEIGHT
-    marks = mark_safe("".join(_mark(span, top, window, addresses) for span in row.spans))  # noqa: S308
+    marks = mark_safe("".join(_mark(span, top, window, urls) for span in row.spans))  # noqa: S308
     short = row.job if len(row.job) <= 26 else f"{row.job[:25]}…"
     return format_html(
         '<g><a href="{}"><title>{}</title><text x="0" y="{}">{}</text></a>'
         '<line x1="{}" x2="{}" y1="{}" y2="{}"/>{}</g>',
-        addresses.runs(job=row.job, since=window.begin),
+        urls.filtered(job=row.job, since=window.begin),
         row.job,
         top + 15,
         short,
@@ -181,7 +179,7 @@ def _line(row: Row, index: int, window: Window, addresses: RunAddresses) -> Safe
     )
 
 
-def _mark(span: Span, top: int, window: Window, addresses: RunAddresses) -> SafeString:
+def _mark(span: Span, top: int, window: Window, urls: RunUrls) -> SafeString:
     x = window.x(span.begin)
     width = max(window.x(span.end) - x, NARROWEST_MARK)
     y, height = _SHAPES.get(span.status, _MIDDLE)
@@ -191,19 +189,19 @@ def _mark(span: Span, top: int, window: Window, addresses: RunAddresses) -> Safe
     left = min(x, PICTURE_WIDTH - NARROWEST_MARK)
     # Not by format_html, which escapes the figures as well: a picture has a thousand marks.
     return mark_safe(  # noqa: S308
-        f'<a href="{escape(_address(span, addresses))}" tabindex="{is_stop}" aria-label="{title}">'
+        f'<a href="{escape(_address(span, urls))}" tabindex="{is_stop}" aria-label="{title}">'
         f'<rect class="span span-{span.status.value}" x="{left:.1f}" y="{top + y}" width="{width:.1f}" '
         f'height="{height}"><title>{title}</title></rect></a>'
     )
 
 
-def _address(span: Span, addresses: RunAddresses) -> str:
+def _address(span: Span, urls: RunUrls) -> str:
     """Of the run's page, or of the list that has them all."""
     if span.run_id is not None:
-        return addresses.page(span.run_id)
+        return urls.page(span.run_id)
     # The list's bounds are whole seconds, and the end is not within them.
     until = span.last_queued.replace(microsecond=0) + timedelta(seconds=1)
-    return addresses.runs(job=span.job, since=span.first_queued, until=until)
+    return urls.filtered(job=span.job, since=span.first_queued, until=until)
 
 
 def _title(span: Span) -> str:

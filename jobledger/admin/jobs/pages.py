@@ -1,7 +1,7 @@
-"""What the pages of jobs show, read for one person: nobody is shown what they may not see."""
+"""What the list of jobs and a job's page show one user, who sees nothing without the permission for it."""
 
 from argparse import SUPPRESS
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,28 +12,112 @@ from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display, recent_runs, rights
-from jobledger.admin.display import RunAddresses
+from jobledger.admin.display import RunUrls
 from jobledger.admin.options.form import OptionsForm
-from jobledger.admin.recent_runs import WINDOW, Figures, Schedules
-from jobledger.admin.runs.listing import Row
+from jobledger.admin.recent_runs import WINDOW, JobStatistics, ScheduleCounts
+from jobledger.admin.runs.listing import ListedRun
 from jobledger.admin.runs.search import light
-from jobledger.admin.schedules import status
+from jobledger.admin.schedules.status import overviews
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.options.argparse_internals import format_usage
-from jobledger.jobs.options.parser import Option, options_of
+from jobledger.jobs.options.parser import options_of
 from jobledger.jobs.registry import Job
 from jobledger.models import Run
 
 USAGE_WIDTH = 88
+MOST_SCHEDULES = 50
+MOST_RUNS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedJob:
+    """A job in the list."""
+
+    job: Job
+    url: str
+    summary: str
+    last_run_mark: SafeString
+    last_run_url: str
+    last_run_time: SafeString
+    success_rate: str
+    success_counts: str
+    typical_duration: str
+    schedules: str
+    next_run: SafeString
+    run_url: str
+    """Where it is started; empty for users who may not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSchedule:
+    """One of a job's schedules."""
+
+    name: str
+    url: str
+    times: str
+    """In plain language."""
+    mark: SafeString
+    next_run: SafeString
+    why_broken: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One thing that is declared."""
+    """One property that the job's class declares."""
 
     name: str
     text: str
+
+
+def may_see(user: rights.User, job: Job) -> bool:
+    """Whether the user may see the job's runs, or start it."""
+    return rights.may_view(user) or rights.may_start(user, job.name)
+
+
+def list_context(user: rights.User, search: str, now: datetime) -> dict[str, Any]:
+    """Every job that the user may see and whose name or help contains the search."""
+    seen = [job for job in registry.all_jobs().values() if may_see(user, job)]
+    jobs = [job for job in seen if search.casefold() in f"{job.task_name} {job.help}".casefold()]
+    statistics = recent_runs.job_statistics(job.name for job in jobs) if rights.may_view(user) else {}
+    counts = recent_runs.schedule_counts(jobs) if rights.may_view_schedules(user) else {}
+    return {
+        "jobs": [
+            _listed_job(
+                user,
+                job,
+                statistics.get(job.name, JobStatistics()),
+                counts.get(job.name, ScheduleCounts()),
+                now,
+            )
+            for job in jobs
+        ],
+        "search": search,
+        "is_empty": not seen,
+        "window": WINDOW,
+    }
+
+
+def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
+    """A job's page."""
+    schedules = _schedules(job) if rights.may_view_schedules(user) else None
+    return {
+        "job": job,
+        "facts": facts(job),
+        "usage": usage(job),
+        "form": OptionsForm(job, {}),
+        "run_url": _run_url(user, job),
+        "may_add_schedule": rights.may_add_schedules(user),
+        "schedules": _job_schedules((schedules or [])[:MOST_SCHEDULES], now),
+        "may_see_schedules": schedules is not None,
+        "more_schedules": len(schedules or ()) > MOST_SCHEDULES,
+        **(_runs_context(job, now) if rights.may_view(user) else {"may_see_runs": False}),
+    }
+
+
+def summary(job: Job) -> str:
+    """The first line of the help."""
+    return next((line.strip() for line in job.help.splitlines() if line.strip()), "")
 
 
 def facts(job: Job) -> list[Fact]:
@@ -48,25 +132,12 @@ def facts(job: Job) -> list[Fact]:
     return [Fact(name=name, text=text) for name, text in found.items()]
 
 
-def summary(job: Job) -> str:
-    """The first line of the help."""
-    return next((line.strip() for line in job.help.splitlines() if line.strip()), "")
-
-
 def usage(job: Job) -> str:
     """argparse's usage, without what belongs to every command."""
     parser = job.create_parser()
     options = [option for dest, option in options_of(parser).items() if dest != "verbosity"]
     actions = [action for option in options for action in option.actions if action.help is not SUPPRESS]
     return format_usage(parser, actions, width=USAGE_WIDTH)
-
-
-def dry_run(job: Job) -> Option | None:
-    """The flag ``--dry-run``, where the job has one."""
-    for option in options_of(job.create_parser()).values():
-        if any(flag.string == "--dry-run" for flag in option.flags):
-            return option
-    return None
 
 
 def _overlap(declared: type[JobDeclaration]) -> str:
@@ -110,148 +181,59 @@ def _when_lost(declared: type[JobDeclaration]) -> str:
     return "Is recorded as lost, and does not start again by itself."
 
 
-MOST_SCHEDULES = 50
-LAST_RUNS = 15
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobLine:
-    """A job in the list."""
-
-    job: Job
-    address: str
-    summary: str
-    last_run: SafeString
-    last_run_address: str
-    last_run_at: SafeString
-    success: str
-    success_in_full: str
-    usually: str
-    schedules: str
-    next_slot: SafeString
-    run_address: str
-    """Where it is started; empty for who may not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunLine:
-    """One of a job's last runs."""
-
-    row: Row
-    """As the list of runs shows it."""
-    address: str
-    started: SafeString
-    again_address: str
-    """Where it is started again with its options; empty for who may not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleLine:
-    """One of a job's schedules."""
-
-    name: str
-    address: str
-    times: str
-    """In plain language."""
-    state: SafeString
-    next_slot: SafeString
-    why_broken: str
-
-
-def may_see(user: rights.User, job: Job) -> bool:
-    """Whether the user may look at the job: who may see its runs, or start it."""
-    return rights.may_view(user) or rights.may_start(user, job.name)
-
-
-def list_context(user: rights.User, search: str, now: datetime) -> dict[str, Any]:
-    """The list: every job that the user may look at and whose name or help has the words."""
-    seen = [job for job in registry.all_jobs().values() if may_see(user, job)]
-    jobs = [job for job in seen if search.casefold() in f"{job.task_name} {job.help}".casefold()]
-    figures = recent_runs.figures(job.name for job in jobs) if rights.may_view(user) else {}
-    schedules = recent_runs.schedules(jobs) if rights.may_view_schedules(user) else {}
-    return {
-        "jobs": [_job_line(user, job, figures, schedules, now) for job in jobs],
-        "search": search,
-        "is_empty": not seen,
-        "window": WINDOW,
-    }
-
-
-def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
-    """A job's page."""
-    schedules = _schedules(job) if rights.may_view_schedules(user) else None
-    return {
-        "job": job,
-        "facts": facts(job),
-        "usage": usage(job),
-        "form": OptionsForm(job, {}),
-        "run_address": _run_address(user, job),
-        "may_add_schedule": rights.may_add_schedules(user),
-        "schedules": _schedule_lines((schedules or [])[:MOST_SCHEDULES], now),
-        "may_see_schedules": schedules is not None,
-        "more_schedules": len(schedules or ()) > MOST_SCHEDULES,
-        **(_runs_context(user, job, now) if rights.may_view(user) else {"may_see_runs": False}),
-    }
-
-
-def success_text(figures: Figures) -> str:
-    """``97 %``; empty where nothing was carried out."""
-    return f"{100 * figures.succeeded // figures.executed} %" if figures.executed else ""
-
-
-def success_in_full(figures: Figures) -> str:
-    """How many of how many."""
-    return f"{figures.succeeded} of the last {figures.executed} succeeded" if figures.executed else ""
-
-
-def _runs_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
-    figures = recent_runs.figures([job.name])[job.name]
-    newest = [run.pk for run in figures.runs[:LAST_RUNS]]
-    last = light(Run.objects.filter(pk__in=newest)).order_by("-queued_at", "-pk")
+def _runs_context(job: Job, now: datetime) -> dict[str, Any]:
+    statistics = recent_runs.job_statistics([job.name])[job.name]
+    newest = [run.id for run in statistics.runs[:MOST_RUNS]]
+    runs = light(Run.objects.filter(pk__in=newest)).order_by("-queued_at", "-pk")
     return {
         "may_see_runs": True,
-        "success": success_text(figures),
-        "success_in_full": success_in_full(figures),
-        "usually": _duration_text(figures),
-        "runs": [_run_line(user, job, run, now) for run in last],
-        "all_runs_address": RunAddresses().runs(job=job.name),
+        "success_rate": _success_rate(statistics),
+        "success_counts": _success_counts(statistics),
+        "typical_duration": _typical_duration(statistics),
+        "runs": [ListedRun(run=run, now=now) for run in runs],
+        "all_runs_url": RunUrls().filtered(job=job.name),
     }
 
 
-def _job_line(
-    user: rights.User,
-    job: Job,
-    all_figures: Mapping[str, Figures],
-    all_schedules: Mapping[str, Schedules],
-    now: datetime,
-) -> JobLine:
-    figures = all_figures.get(job.name, Figures())
-    schedules = all_schedules.get(job.name, Schedules())
-    last = figures.last
-    return JobLine(
+def _listed_job(
+    user: rights.User, job: Job, statistics: JobStatistics, counts: ScheduleCounts, now: datetime
+) -> ListedJob:
+    last = statistics.last
+    return ListedJob(
         job=job,
-        address=reverse("admin:jobledger_job", args=[job.name]),
+        url=reverse("admin:jobledger_job", args=[job.name]),
         summary=summary(job),
-        last_run=display.of_status(last.status) if last else SafeString(""),
-        last_run_address=reverse("admin:jobledger_run_change", args=[last.pk]) if last else "",
-        last_run_at=display.when(last.queued_at, now) if last else SafeString(""),
-        success=success_text(figures),
-        success_in_full=success_in_full(figures),
-        usually=_duration_text(figures),
-        schedules=_schedules_text(schedules),
-        next_slot=display.when(schedules.next_slot, now) if schedules.next_slot else SafeString(""),
-        run_address=_run_address(user, job),
+        last_run_mark=display.status_mark(last.status) if last else SafeString(""),
+        last_run_url=display.run_url(last.id) if last else "",
+        last_run_time=display.when(last.queued_at, now) if last else SafeString(""),
+        success_rate=_success_rate(statistics),
+        success_counts=_success_counts(statistics),
+        typical_duration=_typical_duration(statistics),
+        schedules=_schedules_text(counts),
+        next_run=display.when(counts.next_slot, now) if counts.next_slot else SafeString(""),
+        run_url=_run_url(user, job),
     )
 
 
-def _run_line(user: rights.User, job: Job, run: Run, now: datetime) -> RunLine:
-    again = _run_address(user, job)
-    return RunLine(
-        row=Row(run=run, now=now),
-        address=reverse("admin:jobledger_run_change", args=[run.pk]),
-        started=display.when(run.started_at or run.queued_at, now),
-        again_address=f"{again}?run={run.pk}" if again else "",
-    )
+def _success_rate(statistics: JobStatistics) -> str:
+    """``97 %``; empty if no run was executed."""
+    return f"{100 * statistics.succeeded // statistics.executed} %" if statistics.executed else ""
+
+
+def _success_counts(statistics: JobStatistics) -> str:
+    if not statistics.executed:
+        return ""
+    return f"{statistics.succeeded} of the last {statistics.executed} succeeded"
+
+
+def _typical_duration(statistics: JobStatistics) -> str:
+    duration = statistics.typical_duration
+    return "" if duration is None else display.duration(duration)
+
+
+def _schedules_text(counts: ScheduleCounts) -> str:
+    disabled = counts.total - counts.enabled
+    return f"{counts.enabled}" + (f" ({disabled} disabled)" if disabled else "") if counts.total else ""
 
 
 def _schedules(job: Job) -> list[PeriodicTask]:
@@ -259,35 +241,20 @@ def _schedules(job: Job) -> list[PeriodicTask]:
     return list(found.select_related("next_slot").order_by("name")[: MOST_SCHEDULES + 1])
 
 
-def _schedule_lines(schedules: Sequence[PeriodicTask], now: datetime) -> list[ScheduleLine]:
-    rows = status.of(schedules, now, with_runs=False)
+def _job_schedules(schedules: Sequence[PeriodicTask], now: datetime) -> list[JobSchedule]:
+    found = overviews(schedules, now, with_runs=False)
     return [
-        ScheduleLine(
+        JobSchedule(
             name=schedule.name,
-            address=reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk]),
-            times=row.times,
-            state=_state(row),
-            next_slot=display.when(row.next_slot.slot if row.next_slot else None, now),
-            why_broken=row.broken,
+            url=reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk]),
+            times=overview.times,
+            mark=overview.mark,
+            next_run=display.when(overview.next_slot.slot if overview.next_slot else None, now),
+            why_broken=overview.broken,
         )
-        for schedule, row in ((each, rows[each.pk]) for each in schedules)
+        for schedule, overview in ((each, found[each.pk]) for each in schedules)
     ]
 
 
-def _state(row: status.Row) -> SafeString:
-    if row.pauses and row.standing.can_be_paused:
-        return display.mark("paused", "paused")
-    return display.mark(row.standing.value, row.standing.label)
-
-
-def _schedules_text(schedules: Schedules) -> str:
-    off = schedules.count - schedules.on
-    return f"{schedules.on}" + (f" ({off} off)" if off else "") if schedules.count else ""
-
-
-def _duration_text(figures: Figures) -> str:
-    return display.duration(figures.usual_duration) if figures.usual_duration is not None else ""
-
-
-def _run_address(user: rights.User, job: Job) -> str:
+def _run_url(user: rights.User, job: Job) -> str:
     return reverse("admin:jobledger_job_run", args=[job.name]) if rights.may_start(user, job.name) else ""

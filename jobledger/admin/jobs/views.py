@@ -1,4 +1,4 @@
-"""Jobs in the admin: every one with what is known of it, started by hand through a form of its options."""
+"""The pages of jobs: the list, a job's page, and the form of its options that starts it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,26 +14,27 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from jobledger.admin import audit_log, rights
-from jobledger.admin.jobs.pages import dry_run, list_context, may_see, page_context
+from jobledger.admin import audit_log, display, rights
+from jobledger.admin.jobs.pages import list_context, may_see, page_context
 from jobledger.admin.options.fields import OptionField
 from jobledger.admin.options.form import OptionsForm
 from jobledger.admin_site import JobsAdminSite
 from jobledger.jobs import registry
+from jobledger.jobs.options.parser import Flag
 from jobledger.jobs.registry import Job
 from jobledger.models import Run, Trigger
 from jobledger.runs import dispatch
 
 
 def install(site: AdminSite) -> None:
-    """Make them pages of the site."""
+    """Add the pages to the site."""
     if isinstance(site, JobsAdminSite):
         site.job_urls = urls
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """The list, and of each job its page, its form, and the line that says what the form says."""
-    pages: dict[str, tuple[Callable[..., HttpResponse], str]] = {
+    """The list, and of each job its page, its form, and the command line equivalent to the form."""
+    views: dict[str, tuple[Callable[..., HttpResponse], str]] = {
         "": (list_view, "jobledger_job_list"),
         "<str:name>/": (job_view, "jobledger_job"),
         "<str:name>/run/": (run_view, "jobledger_job_run"),
@@ -41,20 +42,19 @@ def urls(site: AdminSite) -> list[URLPattern]:
     }
     return [
         path(f"jobledger/job/{route}", site.admin_view(view), {"site": site}, name=name)
-        for route, (view, name) in pages.items()
+        for route, (view, name) in views.items()
     ]
 
 
 @require_safe
 def list_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
-    """Every job that this user may look at."""
+    """Every job that this user may see."""
     context = list_context(request.user, request.GET.get("q", "").strip(), timezone.now())
     return _page(request, site, "jobledger/jobs/list.html", {"title": "Jobs", **context})
 
 
 @require_safe
 def job_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
-    """All about one job."""
     job = _seen(request, name)
     context = page_context(request.user, job, timezone.now())
     return _page(request, site, "jobledger/jobs/job.html", {"title": job.name, **context})
@@ -62,7 +62,7 @@ def job_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
-    """The form that starts a job; for a past run it has that run's options."""
+    """The form that starts a job; given a past run, with the options of that run."""
     job = _startable(request, name)
     past = _past_run(request, job)
     form = OptionsForm(job, past.options if past else {}, _posted(request, job))
@@ -74,7 +74,7 @@ def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
         "job": job,
         "form": form,
         "past": past,
-        "has_dry_run": dry_run(job) is not None,
+        "has_dry_run": bool(_dry_run_flag(form)),
         "refresh_url": reverse("admin:jobledger_job_options", args=[name]),
     }
     return _page(request, site, "jobledger/jobs/run.html", context)
@@ -82,11 +82,8 @@ def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
 
 @require_POST
 def options_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
-    """The command line of what is posted, while it is being typed. The parser is not asked."""
-    job = _known(name)
-    if not rights.may_start(request.user, name):
-        raise PermissionDenied
-    form = OptionsForm(job, {}, request.POST)
+    """The command line of what is posted, while it is being typed, without validating it."""
+    form = OptionsForm(_startable(request, name), {}, request.POST)
     context = {"command_line": form.command_line, "prefix": form.prefix}
     return render(request, "jobledger/options/command_line.html", context)
 
@@ -113,7 +110,7 @@ def _startable(request: HttpRequest, name: str) -> Job:
 
 
 def _past_run(request: HttpRequest, job: Job) -> Run | None:
-    """The run that the address names: only for who may look at runs."""
+    """The run that the URL names, for a user who may see runs."""
     text = request.GET.get("run", "")
     if not text:
         return None
@@ -129,17 +126,27 @@ def _posted(request: HttpRequest, job: Job) -> QueryDict | None:
     """What was posted; the button "Dry run" ticks the job's own flag."""
     if request.method != "POST":
         return None
-    option = dry_run(job)
-    if option is None or "dry_run" not in request.POST:
+    form = OptionsForm(job, {}) if "dry_run" in request.POST else None
+    found = _dry_run_flag(form) if form else None
+    if form is None or found is None:
         return request.POST
+    name, flag = found
+    field = form.fields[name]
     data = request.POST.copy()
-    form = OptionsForm(job, {})
-    field = form.fields.get(option.dest)
     if isinstance(field, OptionField):
-        value = next(flag.value for flag in option.flags if flag.string == "--dry-run")
-        shown = field.show(value)
-        data[form.add_prefix(option.dest)] = "on" if shown is True else shown
+        shown = field.show(flag.value)
+        data[form.add_prefix(name)] = "on" if shown is True else shown
     return data
+
+
+def _dry_run_flag(form: OptionsForm) -> tuple[str, Flag] | None:
+    """The flag ``--dry-run`` and the name of its field, if the job has one."""
+    for name, field in form.fields.items():
+        flags = field.option.flags if isinstance(field, OptionField) else ()
+        for flag in flags:
+            if flag.string == "--dry-run":
+                return name, flag
+    return None
 
 
 def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) -> HttpResponse:
@@ -150,17 +157,17 @@ def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) 
             trigger=Trigger.ADMIN,
             who=request.user.get_username(),
             user_id=request.user.pk,
-            # As when a run is started again as it was: it stands for the same slot.
+            # As with "Run again": it stands for the same slot.
             schedule_name=past.schedule_name if past else "",
             scheduled_for=past.scheduled_for if past else None,
         )
     )
-    said = f"Started {form.command_line}"
-    audit_log.noted(request.user, [run], f"{said}, again from run {past.pk}." if past else f"{said}.")
+    text = f"Started {form.command_line}"
+    audit_log.log_action(request.user, [run], f"{text}, again from run {past.pk}." if past else f"{text}.")
     messages.success(request, "This run was started.")
     if not rights.may_view(request.user):
         return HttpResponseRedirect(reverse("admin:jobledger_job", args=[job.name]))
-    return HttpResponseRedirect(reverse("admin:jobledger_run_change", args=[run.pk]))
+    return HttpResponseRedirect(display.run_url(run.pk))
 
 
 def _page(request: HttpRequest, site: AdminSite, template: str, context: dict[str, Any]) -> HttpResponse:

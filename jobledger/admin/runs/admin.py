@@ -46,7 +46,7 @@ def cancel(user: User, run: Run) -> bool:
     """Ask for the run's end; False when it is over, or was asked before."""
     is_asked = overlap.request_cancel(run, user.get_username(), timezone.now())
     if is_asked:
-        audit_log.noted(user, [run], "Cancelled.")
+        audit_log.log_action(user, [run], "Cancelled.")
     return is_asked
 
 
@@ -58,8 +58,8 @@ def cancel_all(user: User, runs: Iterable[Run]) -> int:
 def start_again(user: User, run: Run) -> Run:
     """A new run that does the same. Raises NotStartedAgainError."""
     new = dispatch.start_again(run, trigger=Trigger.ADMIN, who=user.get_username(), user_id=user.pk)
-    audit_log.noted(user, [run], f"Started again as run {new.pk}.")
-    audit_log.noted(user, [new], f"Started, the same as run {run.pk}.")
+    audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
+    audit_log.log_action(user, [new], f"Started, the same as run {run.pk}.")
     return new
 
 

@@ -17,7 +17,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.functional import cached_property
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.fields import MomentField, number_in
+from jobledger.admin.fields import DateTimeField, number_in
 from jobledger.admin.runs.search import Asked
 from jobledger.jobs import registry
 from jobledger.models import LIVE, PROBLEMS, Run, Status, Trigger
@@ -58,8 +58,8 @@ class RunFilterForm(forms.Form):
         widget=forms.TextInput(attrs={"list": "schedule-names", "placeholder": "its name"}),
     )
     time = forms.ChoiceField(label="Queued", required=False, choices=_PERIOD_CHOICES)
-    since = MomentField(label="From", required=False)
-    until = MomentField(label="To", required=False)
+    since = DateTimeField(label="From", required=False)
+    until = DateTimeField(label="To", required=False)
 
     def __init__(self, query: QueryDict) -> None:
         """From a page's address; also with the names that Django's own filters have."""

@@ -17,8 +17,8 @@ REASON_CHARACTERS = 160
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A run as the list shows it."""
+class ListedRun:
+    """A run as a list shows it."""
 
     run: Run
     now: datetime
@@ -26,7 +26,7 @@ class Row:
     @property
     def mark(self) -> SafeString:
         """The state."""
-        return display.of_status(self.run.status)
+        return display.status_mark(self.run.status)
 
     @property
     def reason(self) -> str:
@@ -61,6 +61,11 @@ class Row:
         return display.exact(self.run.started_at) if self.run.started_at else ""
 
     @property
+    def began(self) -> SafeString:
+        """When it started, or else was queued."""
+        return display.when(self.run.started_at or self.run.queued_at, self.now)
+
+    @property
     def took(self) -> str:
         """How long it ran, or has been running."""
         return display.took(self.run.started_at, self.run.finished_at or self.now)
@@ -70,7 +75,7 @@ class Row:
 class RunList:
     """One page of the list."""
 
-    rows: list[Row]
+    rows: list[ListedRun]
     form: RunFilterForm
     page: Page
     query: QueryDict
@@ -113,7 +118,7 @@ def run_list(query: QueryDict, now: datetime) -> RunList:
     """The page that an address asks for."""
     form, cursor = RunFilterForm(query), _cursor(query)
     page = look(form.asked(now), cursor)
-    rows = [Row(run=run, now=now) for run in page.runs]
+    rows = [ListedRun(run=run, now=now) for run in page.runs]
     return RunList(rows=rows, form=form, page=page, query=query, is_first=cursor is None)
 
 

@@ -81,12 +81,12 @@ class Attempt:
     @property
     def mark(self) -> SafeString:
         """How it ended."""
-        return display.of_status(self.row.status)
+        return display.status_mark(self.row.status)
 
     @property
     def started(self) -> SafeString:
         """When it began."""
-        return display.both(self.row.started_at)
+        return display.exactly_when(self.row.started_at)
 
     @property
     def took(self) -> str:
@@ -103,7 +103,7 @@ class Relative:
     @property
     def mark(self) -> SafeString:
         """Its state."""
-        return display.of_status(self.run.status)
+        return display.status_mark(self.run.status)
 
     @property
     def address(self) -> str:
@@ -142,7 +142,7 @@ class RunPage:
     @property
     def mark(self) -> SafeString:
         """The state."""
-        return display.of_status(self.run.status)
+        return display.status_mark(self.run.status)
 
     @cached_property
     def sentence(self) -> SafeString:
@@ -176,7 +176,9 @@ class RunPage:
             ("End asked for", run.cancel_requested_at),
             ("Finished", run.finished_at),
         ]
-        told = [(name, display.both(moment, self.now)) for name, moment in named if moment is not None]
+        told = [
+            (name, display.exactly_when(moment, self.now)) for name, moment in named if moment is not None
+        ]
         took = display.took(run.started_at, run.finished_at or self.now)
         return [*told, ("Took" if run.finished_at else "So far", took)] if took else told
 

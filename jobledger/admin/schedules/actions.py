@@ -1,28 +1,25 @@
-"""What is done with the selected schedules: run now, pause, resume, switch on and off.
+"""The list's actions: run now, pause, resume, enable and disable the selected schedules.
 
-Each needs a permission of its own, changes what it changes in one transaction, and leaves an entry in the
-history of every schedule that it changed. A pause, and starting more than a few, are confirmed on a page of
-their own first: it comes back as the same action with its answers.
+Each needs a permission of its own, makes its changes in one transaction, and leaves an entry in the audit log
+of every schedule that it changes. A pause, and starting more than a few, are confirmed on a page of their own
+first, which posts the same action again with its answers.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
-from jobledger.admin import audit_log, pauses, rights
+from jobledger.admin import audit_log, display, pauses, rights
 from jobledger.admin.pauses import PauseForm
 from jobledger.models import Run, Trigger
 from jobledger.runs import dispatch
@@ -30,7 +27,7 @@ from jobledger.schedules import ledger, pausing, slot_runs
 from jobledger.schedules.slot_runs import BrokenScheduleError
 
 STARTED_AT_ONCE = 10
-"""More than so many are started only when that was confirmed."""
+"""More than this are started only after a confirmation."""
 STARTED_AT_MOST = 100
 NAMES_SHOWN = 10
 CONFIRMED = "confirmed"
@@ -42,11 +39,10 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
     actions = ("run_tasks", "pause_schedules", "resume_schedules", "enable_tasks", "disable_tasks")
 
     def has_start_permission(self, request: HttpRequest) -> bool:
-        """Whether there is a job that the user may start; which ones is looked at one by one."""
+        """Whether there is a job that the user may start; each schedule's is checked by the action."""
         return rights.may_start_any(request.user)
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may pause and resume."""
         return rights.may_pause(request.user)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -58,7 +54,7 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
 
     @admin.action(description="Run now", permissions=["start"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> HttpResponse | None:
-        """Start what each of them starts, now, whether it is on, paused or neither."""
+        """Start the job of each now, also if it is disabled or paused."""
         count = queryset.count()
         if count > STARTED_AT_MOST:
             self.message_user(
@@ -69,68 +65,55 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
             return None
         schedules = list(queryset)
         if len(schedules) > STARTED_AT_ONCE and CONFIRMED not in request.POST:
-            return self._ask(request, "run_tasks", schedules)
+            return self._confirm(request, "run_tasks", schedules)
         self._start(request, schedules)
         return None
 
     @admin.action(description="Pause…", permissions=["pause"])
     def pause_schedules(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> HttpResponse | None:
-        """Ask how long and why; then nothing of them starts by itself."""
-        now, schedules = timezone.now(), list(queryset)
-        form = PauseForm(request.POST if CONFIRMED in request.POST else None, now=now)
+        """Ask how long and why, then pause them."""
+        schedules = list(queryset)
+        form = PauseForm(request.POST if CONFIRMED in request.POST else None, now=timezone.now())
         if not form.is_valid():
-            return self._ask(request, "pause_schedules", schedules, form=form)
-        self._pause(request, schedules, form, now)
+            return self._confirm(request, "pause_schedules", schedules, form=form)
+        pauses.pause_schedules(request.user, schedules, form)
+        self._report(request, "Paused", schedules)
         return None
 
     @admin.action(description="Resume", permissions=["pause"])
-    @transaction.atomic
     def resume_schedules(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         """End the pauses of the schedules themselves."""
-        now, schedules = timezone.now(), list(queryset)
-        resumed_ids = pausing.resume_all([schedule.pk for schedule in schedules], now=now)
-        resumed = [schedule for schedule in schedules if schedule.pk in resumed_ids]
-        audit_log.noted(request.user, resumed, "Resumed.")
-        self._say(request, "Resumed", resumed, none="None of them was paused by itself.")
+        now = timezone.now()
+        resumed = pauses.resume_schedules(request.user, list(queryset), now)
+        self._report(request, "Resumed", resumed, if_none="None of them was paused by itself.")
         if pausing.in_force(None, now).exists():
-            said = "But the whole service is paused: nothing starts by itself until that is lifted."
-            self.message_user(request, said, messages.WARNING)
+            text = "But the whole service is paused: nothing starts by itself until it is resumed."
+            self.message_user(request, text, messages.WARNING)
 
-    @admin.action(description="Switch on", permissions=["change"])
+    @admin.action(description="Enable", permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        """Switch on; each counts from now."""
-        self._switch(request, queryset, enabled=True)
+        """Each counts from now: nothing of the past is caught up."""
+        changed = self._set_enabled(request, queryset, enabled=True)
+        self._report(request, "Enabled", changed, if_none="They were enabled already.")
 
-    @admin.action(description="Switch off", permissions=["change"])
+    @admin.action(description="Disable", permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        """Switch off, and keep when each last ran."""
-        self._switch(request, queryset, enabled=False)
+        """Keeps when each last ran."""
+        changed = self._set_enabled(request, queryset, enabled=False)
+        self._report(request, "Disabled", changed, if_none="They were disabled already.")
 
     @transaction.atomic
-    def _switch(self, request: HttpRequest, queryset: QuerySet[PeriodicTask], *, enabled: bool) -> None:
+    def _set_enabled(
+        self, request: HttpRequest, queryset: QuerySet[PeriodicTask], *, enabled: bool
+    ) -> list[PeriodicTask]:
         changed = list(queryset.exclude(enabled=enabled))
         ids = [schedule.pk for schedule in changed]
         PeriodicTask.objects.filter(pk__in=ids).update(enabled=enabled)
         # For django-celery-beat's own scheduler, which may be the one that runs.
         PeriodicTasks.update_changed()
         ledger.follow(ids, timezone.now())
-        audit_log.noted(request.user, changed, "Switched on." if enabled else "Switched off.")
-        done, already = (
-            ("Switched on", "They were on already.")
-            if enabled
-            else ("Switched off", "They were off already.")
-        )
-        self._say(request, done, changed, none=already)
-
-    @transaction.atomic
-    def _pause(
-        self, request: HttpRequest, schedules: Sequence[PeriodicTask], form: PauseForm, now: datetime
-    ) -> None:
-        terms = form.terms(request.user)
-        pausing.pause_all([schedule.pk for schedule in schedules], terms, now=now)
-        how = pauses.told(terms.until, reason=terms.reason)
-        audit_log.noted(request.user, schedules, f"Paused {how}.")
-        self._say(request, "Paused", schedules)
+        audit_log.log_action(request.user, changed, "Enabled." if enabled else "Disabled.")
+        return changed
 
     def _start(self, request: HttpRequest, schedules: Sequence[PeriodicTask]) -> None:
         started: list[Run] = []
@@ -139,59 +122,58 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         with transaction.atomic():
             for schedule in schedules:
                 try:
-                    work = slot_runs.work_of(schedule)
+                    run_request = _run_request(request, schedule)
                 except BrokenScheduleError:
                     broken.append(schedule)
                     continue
-                if not rights.may_start(request.user, work.job):
+                if not rights.may_start(request.user, run_request.job):
                     forbidden.append(schedule)
                     continue
-                started.append(dispatch.enqueue(_by_hand(request, schedule, work)))
-                audit_log.noted(request.user, [schedule], f"Run now: run {started[-1].pk}.")
-        self._tell_started(request, started)
-        self._tell_left_out(request, "Not started, since you may not start their jobs", forbidden)
-        self._tell_left_out(request, "Not started, since they are broken", broken)
+                started.append(dispatch.enqueue(run_request))
+                audit_log.log_action(request.user, [schedule], f"Run now: run {started[-1].pk}.")
+        self._report_started(request, started)
+        self._report_left_out(request, "Not started, since you may not start their jobs", forbidden)
+        self._report_left_out(request, "Not started, since they are broken", broken)
 
-    def _tell_started(self, request: HttpRequest, started: Sequence[Run]) -> None:
+    def _report_started(self, request: HttpRequest, started: Sequence[Run]) -> None:
         if len(started) == 1:
-            address = reverse("admin:jobledger_run_change", args=[started[0].pk])
-            text = format_html(
-                '{}: <a href="{}">{}</a>.', "A run was started", address, started[0].schedule_name
-            )
+            url = display.run_url(started[0].pk)
+            text = format_html('A run was started: <a href="{}">{}</a>.', url, started[0].schedule_name)
             self.message_user(request, text, messages.SUCCESS)
         elif started:
             self.message_user(request, f"{len(started)} runs were started.", messages.SUCCESS)
 
-    def _tell_left_out(self, request: HttpRequest, why: Any, schedules: Sequence[PeriodicTask]) -> None:
+    def _report_left_out(self, request: HttpRequest, why: str, schedules: Sequence[PeriodicTask]) -> None:
         if schedules:
             self.message_user(request, f"{why}: {_names(schedules)}.", messages.ERROR)
 
-    def _say(
-        self, request: HttpRequest, done: Any, schedules: Sequence[PeriodicTask], *, none: Any = ""
+    def _report(
+        self, request: HttpRequest, done: str, schedules: Sequence[PeriodicTask], *, if_none: str = ""
     ) -> None:
-        text = f"{done}: {_names(schedules)}." if schedules else none
+        text = f"{done}: {_names(schedules)}." if schedules else if_none
         self.message_user(request, text, messages.SUCCESS if schedules else messages.WARNING)
 
-    def _ask(
+    def _confirm(
         self,
         request: HttpRequest,
         action: str,
         schedules: Sequence[PeriodicTask],
         *,
-        form: forms.Form | None = None,
+        form: PauseForm | None = None,
     ) -> HttpResponse:
-        """A page that asks before the action is carried out; it is sent to the list's own address."""
+        """A page that asks before the action is carried out; it posts to the list's own URL."""
         is_across = request.POST.get("select_across") == "1"
         verb = str(self.get_actions(request)[action][2]).rstrip("…")
+        count = "1 schedule" if len(schedules) == 1 else f"{len(schedules)} schedules"
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{verb}: {_counted(schedules)}",
+            "title": f"{verb}: {count}",
             "step": verb,
             "action": action,
             "form": form,
             "schedules": schedules[:NAMES_SHOWN],
             "more": max(len(schedules) - NAMES_SHOWN, 0),
-            # Where all are meant, naming each of thousands would be too much for a form.
+            # If all pages are selected, naming each of thousands would be too much for a form.
             "selected": schedules[:1] if is_across else schedules,
             "is_across": is_across,
             "checkbox": helpers.ACTION_CHECKBOX_NAME,
@@ -200,7 +182,9 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         return TemplateResponse(request, "jobledger/schedules/action.html", context)
 
 
-def _by_hand(request: HttpRequest, schedule: PeriodicTask, work: slot_runs.Work) -> dispatch.RunRequest:
+def _run_request(request: HttpRequest, schedule: PeriodicTask) -> dispatch.RunRequest:
+    """Raises BrokenScheduleError."""
+    work = slot_runs.work_of(schedule)
     return dispatch.RunRequest(
         job=work.job,
         options=work.options,
@@ -211,10 +195,6 @@ def _by_hand(request: HttpRequest, schedule: PeriodicTask, work: slot_runs.Work)
         schedule_id=schedule.pk,
         schedule_name=schedule.name,
     )
-
-
-def _counted(schedules: Sequence[PeriodicTask]) -> str:
-    return "1 schedule" if len(schedules) == 1 else f"{len(schedules)} schedules"
 
 
 def _names(schedules: Sequence[PeriodicTask]) -> str:

@@ -1,66 +1,317 @@
-"""Schedules in the admin: their list, what can be done to many at once, and the pages of each.
+"""Schedules in the admin: a schedule's pages, and the class that joins them with the list and its actions.
 
-The rows that hold their times have no pages of their own: they are shared, and to delete one is to delete
+Editing, adding and pausing are permissions of their own, checked in every view. What changes something, and
+what is asked while somebody types, is posted. Without JavaScript the pages do the same in more steps.
+
+The rows that hold schedules' times have no pages of their own: they are shared, and deleting one would delete
 every schedule that uses it. A schedule's times are edited on its page.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django_celery_beat.admin import PeriodicTaskAdmin
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin import audit_log
-from jobledger.admin.schedules import snapshot, status
+from jobledger.admin import audit_log, display, pauses, rights
+from jobledger.admin.fields import number_in
+from jobledger.admin.pauses import PauseForm
 from jobledger.admin.schedules.actions import ScheduleActions
+from jobledger.admin.schedules.edit_form import Conflict, ConflictError, EditForm
 from jobledger.admin.schedules.listing import ScheduleList
-from jobledger.admin.schedules.views import SchedulePages
+from jobledger.admin.schedules.preview import formatted_preview
+from jobledger.admin.schedules.snapshot import changes_between, snapshot_of, stored_policy
+from jobledger.admin.schedules.status import overview, unreadable_of
+from jobledger.admin.schedules.target import TargetForm, stored_target
+from jobledger.jobs import registry
+from jobledger.models import NextSlot
 from jobledger.schedules import reconciliation
 from jobledger.schedules.stored_schedules import KINDS
 
+NAME = "django_celery_beat_periodictask"
+ENTRIES_PER_PAGE = 50
+SHOW_AGAIN = {"_preview", "_show"}
+"""Buttons that show the edit form again and save nothing."""
 
-class ScheduleDeletion(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
-    """Django's own pages for it, whose texts read each schedule's times."""
+
+class ScheduleAdmin(ScheduleActions, ScheduleList):
+    """Where schedules are listed, acted upon, edited and deleted."""
+
+    change_form_template = "jobledger/schedules/page.html"
+    object_history_template = "jobledger/schedules/history.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Before Django's, which take anything for an id."""
+        views = (
+            ("add/preview/", self.preview_view, "add_preview"),
+            ("add/target/", self.target_view, "add_target"),
+            ("add/command_line/", self.command_line_view, "add_command_line"),
+            ("<int:schedule_id>/preview/", self.preview_view, "preview"),
+            ("<int:schedule_id>/target/", self.target_view, "target"),
+            ("<int:schedule_id>/command_line/", self.command_line_view, "command_line"),
+            ("<int:schedule_id>/pause/", self.pause_view, "pause"),
+            ("<int:schedule_id>/resume/", self.resume_view, "resume"),
+        )
+        own = [
+            path(route, self.admin_site.admin_view(view), name=f"{NAME}_{name}")
+            for route, view, name in views
+        ]
+        return [*own, *super().get_urls()]
+
+    @method_decorator(sensitive_post_parameters())
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The page of a new schedule or of a stored one, with the edit form for users who may edit it."""
+        stored = self._seen(request, object_id)
+        if not self._may_edit(request, stored):
+            if request.method == "POST" or stored is None:
+                raise PermissionDenied
+            return self._page(request, EditForm(stored=stored, now=timezone.now()))
+        if request.method != "POST":
+            form = EditForm(stored=stored, now=timezone.now(), job_name=_requested_job(request))
+            return self._page(request, form)
+        return self._post(request, stored)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Its audit log, the newest first, with the old and the new values."""
+        schedule = self._stored(request, object_id)
+        found = audit_log.entries_of(schedule).select_related("user")
+        page = Paginator(found, ENTRIES_PER_PAGE).get_page(request.GET.get("p"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"History of {schedule.name}",
+            "opts": self.opts,
+            "schedule": schedule,
+            "page": page,
+            "entries": audit_log.formatted(page, timezone.now()),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, self.object_history_template, context)
+
+    @method_decorator([require_POST, sensitive_post_parameters()])
+    def preview_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
+        """What saving would do, while the form is being filled in."""
+        form = EditForm(request.POST, stored=self._editable(request, schedule_id), now=timezone.now())
+        context = {"preview": formatted_preview(form), "form": form}
+        return TemplateResponse(request, "jobledger/schedules/preview.html", context)
+
+    @method_decorator([require_POST, sensitive_post_parameters()])
+    def target_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
+        """The options of the job that was chosen, in the input mode that was chosen."""
+        stored = self._editable(request, schedule_id)
+        context = _target_context(TargetForm(request.POST, stored=stored_target(stored)), stored)
+        return TemplateResponse(request, "jobledger/schedules/target.html", context)
+
+    @method_decorator([require_POST, sensitive_post_parameters()])
+    def command_line_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
+        """The command line that is equivalent to the options."""
+        stored = self._editable(request, schedule_id)
+        form = TargetForm(request.POST, stored=stored_target(stored)).options_form
+        if form is None:
+            raise Http404
+        form.is_valid()
+        context = {"command_line": form.command_line, "prefix": form.prefix}
+        return TemplateResponse(request, "jobledger/options/command_line.html", context)
+
+    @method_decorator(require_POST)
+    def pause_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
+        """Pause it; if it is paused already, it stays paused until the new end."""
+        schedule, now = self._pausable(request, schedule_id), timezone.now()
+        form = PauseForm(request.POST, now=now)
+        if not form.is_valid():
+            return self._page(request, EditForm(stored=schedule, now=now), pause_form=form)
+        text = pauses.pause_schedules(request.user, [schedule], form)
+        self.message_user(request, text, messages.SUCCESS)
+        return _redirect_to(schedule)
+
+    @method_decorator(require_POST)
+    def resume_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
+        """End its own pauses; one of the whole service stays."""
+        schedule = self._pausable(request, schedule_id)
+        if pauses.resume_schedules(request.user, [schedule], timezone.now()):
+            self.message_user(request, "Resumed.", messages.SUCCESS)
+        else:
+            self.message_user(request, "It was not paused.", messages.WARNING)
+        return _redirect_to(schedule)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
-        """Without joining the times: one that cannot be read would hide its schedule."""
+        """Without joining the times: some that cannot be read would hide their schedule."""
         found: QuerySet[PeriodicTask] = super().get_queryset(request).select_related(None)
         return found
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> PeriodicTask | None:
-        """The schedule, with a text."""
+        """Without times that cannot be read, which its ``str()`` would read."""
         found = super().get_object(request, object_id, from_field)
-        return _with_texts([found])[0] if found else None
+        return _without_unreadable_times([found])[0] if found else None
 
     def get_deleted_objects(self, objs: Iterable[PeriodicTask], request: HttpRequest) -> Any:
-        """What goes with them."""
-        return super().get_deleted_objects(_with_texts(objs), request)
+        """Likewise."""
+        return super().get_deleted_objects(_without_unreadable_times(objs), request)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> None:
-        """What is deleted leaves its values in the trail."""
-        for schedule in _with_texts(queryset):
-            old = snapshot.values_of(schedule, snapshot.policy_of(schedule))
-            audit_log.edited(request.user, schedule, snapshot.changes(old, None), verb="deleted")
+        """Keeps the values of what is deleted in the audit log."""
+        for schedule in _without_unreadable_times(queryset):
+            old = snapshot_of(schedule, stored_policy(schedule))
+            audit_log.log_edit(request.user, schedule, changes_between(old, None), verb="deleted")
+
+    def _post(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
+        form = EditForm(request.POST, stored=stored, now=timezone.now())
+        if SHOW_AGAIN.intersection(request.POST) or not form.is_valid:
+            return self._page(request, form)
+        try:
+            schedule = form.save(request.user)
+        except ConflictError:
+            return self._conflict(request, stored)
+        return self._saved(request, schedule, form.now, is_new=stored is None)
+
+    def _conflict(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
+        """Another user was faster: say so, with what was posted over what is stored by now."""
+        found = PeriodicTask.objects.filter(pk=stored.pk).first() if stored else None
+        if found is None:
+            self.message_user(request, "The schedule has been deleted in the meantime.", messages.ERROR)
+            return HttpResponseRedirect(reverse(f"admin:{NAME}_changelist"))
+        form = EditForm(request.POST, stored=found, now=timezone.now())
+        return self._page(request, form, conflict=form.conflict())
+
+    def _saved(
+        self, request: HttpRequest, schedule: PeriodicTask, now: datetime, *, is_new: bool
+    ) -> HttpResponse:
+        done = f"Schedule “{schedule.name}” was {'added' if is_new else 'saved'}."
+        self.message_user(request, f"{done} {_next_run(schedule, now)}", messages.SUCCESS)
+        if "_continue" in request.POST:
+            return _redirect_to(schedule)
+        filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
+        return HttpResponseRedirect(add_preserved_filters(filters, reverse(f"admin:{NAME}_changelist")))
+
+    def _page(
+        self,
+        request: HttpRequest,
+        form: EditForm,
+        *,
+        conflict: Conflict | None = None,
+        pause_form: PauseForm | None = None,
+    ) -> HttpResponse:
+        stored = form.stored
+        may_see_runs = rights.may_view(request.user)
+        context = {
+            **self.admin_site.each_context(request),
+            **_target_context(form.target, stored),
+            "form": form,
+            "title": stored.name if stored else "Add a schedule",
+            "opts": self.opts,
+            "conflict": conflict,
+            "version": form.version if conflict else form.opened_version,
+            "seen": form.newest_entry if conflict else form.opened_entry,
+            "has_errors": _has_errors(request, form),
+            "preview": formatted_preview(form),
+            "preview_url": _url("preview", stored),
+            "overview": overview(stored, form.now, with_runs=may_see_runs) if stored else None,
+            "may_edit": self._may_edit(request, stored),
+            "may_delete": stored is not None and self.has_delete_permission(request, stored),
+            "may_pause": stored is not None and rights.may_pause(request.user),
+            "pause_form": pause_form or PauseForm(now=form.now),
+            "preserved_filters": self.get_preserved_filters(request),
+        }
+        return TemplateResponse(request, self.change_form_template, context)
+
+    def _seen(self, request: HttpRequest, object_id: str | None) -> PeriodicTask | None:
+        """The schedule, for a user who may see it; None for a new one."""
+        return None if object_id is None else self._stored(request, object_id)
+
+    def _stored(self, request: HttpRequest, object_id: str) -> PeriodicTask:
+        # Not the admin's own lookup: a schedule whose times cannot be read is shown to be fixed.
+        found: PeriodicTask = get_object_or_404(PeriodicTask, pk=number_in(object_id))
+        if not self.has_view_permission(request, found):
+            raise PermissionDenied
+        return found
+
+    def _may_edit(self, request: HttpRequest, stored: PeriodicTask | None) -> bool:
+        if stored is None:
+            return bool(self.has_add_permission(request))
+        return bool(self.has_change_permission(request, stored))
+
+    def _editable(self, request: HttpRequest, schedule_id: int | None) -> PeriodicTask | None:
+        """The schedule, for a user who may save it; None for a new one."""
+        stored = self._seen(request, None if schedule_id is None else str(schedule_id))
+        if not self._may_edit(request, stored):
+            raise PermissionDenied
+        return stored
+
+    def _pausable(self, request: HttpRequest, schedule_id: int) -> PeriodicTask:
+        schedule: PeriodicTask = get_object_or_404(PeriodicTask, pk=schedule_id)
+        if not (rights.may_pause(request.user) and self.has_view_permission(request, schedule)):
+            raise PermissionDenied
+        return schedule
 
 
-def _with_texts(schedules: Iterable[PeriodicTask]) -> list[PeriodicTask]:
-    """The schedules; those whose times cannot be read as if they had none."""
+def _requested_job(request: HttpRequest) -> str:
+    """The job that the URL names, or its task; empty if there is no such job."""
+    try:
+        return registry.find(request.GET.get("job") or request.GET.get("task", "")).name
+    except registry.UnknownJobError:
+        return ""
+
+
+def _next_run(schedule: PeriodicTask, now: datetime) -> str:
+    row = NextSlot.objects.filter(pk=schedule.pk).first()
+    if row is None or row.slot is None:
+        return "It has no next run."
+    return f"Next run: {display.exact(row.slot)} ({display.relative(row.slot, now)})."
+
+
+def _has_errors(request: HttpRequest, form: EditForm) -> bool:
+    is_save = request.method == "POST" and not SHOW_AGAIN.intersection(request.POST)
+    return is_save and form.is_posted and not form.is_valid
+
+
+def _url(name: str, stored: PeriodicTask | None) -> str:
+    if stored is None:
+        return reverse(f"admin:{NAME}_add_{name}")
+    return reverse(f"admin:{NAME}_{name}", args=[stored.pk])
+
+
+def _target_context(target: TargetForm, stored: PeriodicTask | None) -> dict[str, Any]:
+    return {
+        "target": target,
+        "target_url": _url("target", stored),
+        "refresh_url": _url("command_line", stored),
+    }
+
+
+def _redirect_to(schedule: PeriodicTask) -> HttpResponse:
+    return HttpResponseRedirect(reverse(f"admin:{NAME}_change", args=[schedule.pk]))
+
+
+def _without_unreadable_times(schedules: Iterable[PeriodicTask]) -> list[PeriodicTask]:
     found = list(schedules)
-    unreadable = status.unreadable_of(found)
+    unreadable = unreadable_of(found)
     for schedule in found:
         if schedule.pk in unreadable:
             for kind in KINDS:
                 setattr(schedule, kind, None)
     return found
-
-
-class ScheduleAdmin(SchedulePages, ScheduleActions, ScheduleDeletion, ScheduleList):
-    """Where schedules are looked at, acted upon and edited."""
 
 
 admin.site.unregister([PeriodicTask, *reconciliation.TIMES])

@@ -1,8 +1,8 @@
-"""Everything that is written down of one schedule: the forms of its page, judged and saved together.
+"""The edit form of one schedule: the forms of its page, validated, previewed and saved together.
 
-A sheet is opened with the version of the schedule that its page showed. It is saved only over that very
-version: whoever was faster is not overwritten, but named. All of a save is in one transaction, under the
-schedule's row lock, with its entry in the trail; the ledger sees the new times and the new policy at once.
+An edit form carries the version of the schedule that its page showed, and is saved only over that very
+version: a faster user's edit is not overwritten, but shown. A save is one transaction under the schedule's
+row lock, with its entry in the audit log; the ledger sees the new times and the new policy at once.
 """
 
 import copy
@@ -20,10 +20,9 @@ from jobledger.admin import audit_log
 from jobledger.admin.audit_log import Change, Entry
 from jobledger.admin.fields import number_in
 from jobledger.admin.rights import User
-from jobledger.admin.schedules import snapshot
-from jobledger.admin.schedules.forms import DELIVERY, SPAN, DetailsForm, PolicyForm, TimesForm
-from jobledger.admin.schedules.snapshot import Values
-from jobledger.admin.schedules.target import Work, stored_work
+from jobledger.admin.schedules.forms import DELIVERY, VALIDITY, DetailsForm, PolicyForm, TimesForm
+from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of, stored_policy
+from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.jobs import json_text
 from jobledger.models import SchedulePolicy
 from jobledger.models.schedule import this_second
@@ -38,30 +37,30 @@ VERSION, SEEN = "version", "seen"
 
 @dataclass(frozen=True, kw_only=True)
 class Conflict:
-    """Somebody was faster."""
+    """Another user was faster."""
 
     entries: list[Entry]
-    """What people did in the admin since this sheet was opened; empty where it was done elsewhere."""
+    """What was done in the admin since the form was opened; empty if it was done elsewhere."""
     changes: list[Change]
-    """What saving this sheet all the same would change."""
+    """What saving the form over it would change."""
 
 
 class ConflictError(Exception):
-    """The schedule is not any more what the sheet was opened with."""
+    """The schedule is no longer the one that the form was opened with."""
 
 
-class Sheet:
+class EditForm:
     """The forms of one schedule, which may be a new one."""
 
     def __init__(
         self, data: Any = None, *, stored: PeriodicTask | None = None, now: datetime, job_name: str = ""
     ) -> None:
-        """What was posted, if it was; and the schedule as it is stored."""
+        """``data`` is what was posted, if anything was; ``job_name`` preselects the job of a new schedule."""
         self.stored, self.now = stored, now
-        self.stored_policy = _policy_of(stored)
-        # The forms write into copies: what is stored is compared with what they say.
-        mine = PeriodicTask() if stored is None else copy.copy(stored)
-        self.details = DetailsForm(data, instance=mine, label_suffix="")
+        self.stored_policy = stored_policy(stored) if stored else SchedulePolicy(anchor=this_second())
+        # The forms write into copies: what is stored is compared with them.
+        edited = PeriodicTask() if stored is None else copy.copy(stored)
+        self.details = DetailsForm(data, instance=edited, label_suffix="")
         self.policy = PolicyForm(
             data,
             instance=copy.copy(self.stored_policy),
@@ -73,86 +72,85 @@ class Sheet:
         self._data, self._job_name = data, job_name
 
     @cached_property
-    def work(self) -> Work:
-        """What it starts. The preview does not ask."""
-        return Work(self._data, stored=stored_work(self.stored), job_name=self._job_name)
+    def target(self) -> TargetForm:
+        """What it starts; made on demand, since the preview does not need it."""
+        return TargetForm(self._data, stored=stored_target(self.stored), job_name=self._job_name)
 
     @cached_property
-    def values(self) -> Values | None:
+    def snapshot(self) -> Snapshot | None:
         """The schedule as it is stored."""
-        return snapshot.values_of(self.stored, self.stored_policy) if self.stored else None
+        return snapshot_of(self.stored, self.stored_policy) if self.stored else None
 
     @property
     def version(self) -> str:
         """Of the schedule as it is stored."""
-        return self.values.version if self.values else ""
+        return self.snapshot.version if self.snapshot else ""
 
     @property
     def newest_entry(self) -> int:
-        """Of the trail; 0 where there is none."""
+        """The key of its newest entry in the audit log; 0 if there is none."""
         if self.stored is None:
             return 0
         return audit_log.entries_of(self.stored).values_list("pk", flat=True).first() or 0
 
     @property
     def opened_version(self) -> str:
-        """What the page was opened with: it goes into the page, and comes back with it."""
+        """The version that the page was opened with, which is posted with it."""
         return self._data.get(VERSION, "") if self.is_posted else self.version
 
     @property
     def opened_entry(self) -> int:
-        """The newest entry of the trail when the page was opened."""
+        """The newest entry in the audit log when the page was opened."""
         if not self.is_posted:
             return self.newest_entry
         return number_in(self._data.get(SEEN, "")) or 0
 
     @property
     def is_posted(self) -> bool:
-        """Whether somebody typed anything."""
         return self._data is not None
 
     @property
     def delivery(self) -> list[BoundField]:
-        """The fields that few need."""
+        """The fields of Celery's delivery, which few schedules need."""
         return [self.details[name] for name in DELIVERY]
 
     @property
     def has_delivery(self) -> bool:
-        """Whether any of them says something."""
+        """Whether any of them is filled in."""
         return any(field.errors or field.value() not in (None, "", "{}") for field in self.delivery)
 
     @property
-    def has_span(self) -> bool:
-        """Whether the schedule does not go on for ever."""
-        fields = [self.details[name] for name in SPAN]
+    def has_validity(self) -> bool:
+        """Whether its validity is limited."""
+        fields = [self.details[name] for name in VALIDITY]
         return any(field.errors or field.value() for field in fields)
 
     @property
     def zone_name(self) -> str:
-        """The zone in which moments without one are meant."""
+        """The time zone of times that are given without one."""
         return timezone.get_current_timezone_name()
 
     @property
     def time_errors(self) -> list[str]:
         """What keeps the times from being read."""
         found = [*self.times.errors.values(), *self.policy.errors.values()]
-        found += [self.details.errors[name] for name in SPAN if name in self.details.errors]
+        found += [self.details.errors[name] for name in VALIDITY if name in self.details.errors]
         return [str(error) for errors in found for error in errors]
 
     @cached_property
-    def is_good(self) -> bool:
-        """Whether all of it may be saved. Every form is judged, so that all that is wrong is said at once."""
-        verdicts = [form.is_valid() for form in (self.details, self.policy, self.times, self.work)]
-        return all(verdicts)
+    def is_valid(self) -> bool:
+        """Whether it may be saved. Every form is validated, so that all errors are shown at once."""
+        results = [form.is_valid() for form in (self.details, self.policy, self.times, self.target)]
+        return all(results)
 
     @property
-    def proposed(self) -> Times | None:
-        """The times and the policy that the forms say; None while there is something wrong with them."""
-        are_good = self.policy.is_valid() and self.times.is_valid() and not self._span_errors
-        if not are_good or self.times.rule is None:
+    def posted_times(self) -> Times | None:
+        """The times and the policy in the forms; None while they are not valid."""
+        are_valid = self.policy.is_valid() and self.times.is_valid() and not self._has_validity_errors
+        if not are_valid or self.times.rule is None:
             return None
         data = self.details.cleaned_data
-        is_once = bool(data.get("one_off")) or self.times.is_one_moment
+        is_once = bool(data.get("one_off")) or self.times.is_once
         window = Window(start_time=data.get("start_time"), expires=data.get("expires"), one_off=is_once)
         policy = stored_schedules.policy_from(self.policy.instance)
         return Times(rule=self.times.rule, window=window, policy=policy, enabled=bool(data.get("enabled")))
@@ -163,62 +161,63 @@ class Sheet:
         return standing_of(self.stored.pk) if self.stored else None
 
     @cached_property
-    def foreseen(self) -> Times | None:
-        """The times that a save would leave; None while they cannot be read."""
-        as_it_is = self.standing.times if self.standing else None
-        return self.proposed if self.is_posted else as_it_is
+    def times_after_save(self) -> Times | None:
+        """None while they cannot be read."""
+        as_stored = self.standing.times if self.standing else None
+        return self.posted_times if self.is_posted else as_stored
 
     def preview(self) -> Preview | None:
         """What saving would do; None while the times cannot be read."""
-        if self.foreseen is None:
+        if self.times_after_save is None:
             return None
         schedule_id = self.stored.pk if self.stored else 0
         pauses = PauseBook([schedule_id], self.now).of(schedule_id)
         try:
-            return preview(self.foreseen, now=self.now, old=self.standing, pauses=pauses)
+            return preview(self.times_after_save, now=self.now, old=self.standing, pauses=pauses)
         except RuleError:
             return None
 
     def save(self, user: User) -> PeriodicTask:
-        """Save what was judged good. Raises ConflictError, and then nothing is saved."""
+        """Save the valid form. Raises ConflictError, and then nothing is saved."""
         with transaction.atomic():
             old = self._locked()
-            schedule = self._written()
+            schedule = self._write()
             fresh = PeriodicTask.objects.get(pk=schedule.pk)
-            new = snapshot.values_of(fresh, SchedulePolicy.objects.get(pk=schedule.pk))
-            found = snapshot.changes(old, new)
-            if found:
-                audit_log.edited(user, fresh, found, verb="changed" if old else "added")
+            new = snapshot_of(fresh, SchedulePolicy.objects.get(pk=schedule.pk))
+            if changes := changes_between(old, new):
+                audit_log.log_edit(user, fresh, changes, verb="changed" if old else "added")
         return schedule
 
     def conflict(self) -> Conflict:
         """Who was faster, and what saving would now do to their values."""
-        found = audit_log.entries_of(self.details.instance)
-        newer = found.filter(pk__gt=self.opened_entry).select_related("user")
-        entries = audit_log.shown(newer, self.now)
-        return Conflict(entries=entries, changes=self._differences() if self.is_good else [])
+        entries = audit_log.entries_of(self.details.instance)
+        newer = entries.filter(pk__gt=self.opened_entry).select_related("user")
+        return Conflict(
+            entries=audit_log.formatted(newer, self.now),
+            changes=self._changes_over_stored() if self.is_valid else [],
+        )
 
-    def _differences(self) -> list[Change]:
+    def _changes_over_stored(self) -> list[Change]:
         with transaction.atomic():
-            # The times' words are those of rows, which are not kept.
-            mine = snapshot.values_of(self._filled(), self.policy.instance)
+            # A snapshot reads the times from rows, which are not kept here.
+            posted = snapshot_of(self._filled_in(), self.policy.instance)
             transaction.set_rollback(True)
-        return snapshot.changes(self.values, mine)
+        return changes_between(self.snapshot, posted)
 
-    def _locked(self) -> Values | None:
-        """The schedule as it is now, and as the sheet takes it to be."""
+    def _locked(self) -> Snapshot | None:
+        """The schedule under its row lock. Raises ConflictError unless it is as the form was opened with."""
         if self.stored is None:
             return None
         found = PeriodicTask.objects.select_for_update().filter(pk=self.stored.pk).first()
-        values = snapshot.values_of(found, _policy_of(found)) if found else None
-        if values is None or values.version != self._data.get(VERSION):
+        current = snapshot_of(found, stored_policy(found)) if found else None
+        if current is None or current.version != self._data.get(VERSION):
             raise ConflictError
-        return values
+        return current
 
-    def _written(self) -> PeriodicTask:
-        schedule, chosen = self._filled(), _chosen(self.policy.instance)
+    def _write(self) -> PeriodicTask:
+        schedule, chosen = self._filled_in(), _chosen(self.policy.instance)
         if schedule.pk is not None:
-            # What came by a road without signals may have none yet.
+            # A schedule that was created without signals may have none yet.
             SchedulePolicy.objects.get_or_create(schedule=schedule)
             # Without a signal: the ledger is to see it together with the new times, not before them.
             SchedulePolicy.objects.filter(pk=schedule.pk).update(**chosen)
@@ -231,22 +230,22 @@ class Sheet:
         made.save()
         return schedule
 
-    def _filled(self) -> PeriodicTask:
-        """The schedule as it would be saved; rows with its times are made where there are none like them."""
+    def _filled_in(self) -> PeriodicTask:
+        """The schedule as it would be saved; rows of its times are created if there are none like them."""
         schedule: PeriodicTask = self.details.instance
-        schedule.task = self.work.task
-        schedule.args = json_text.format_for_storage(self.work.args, schedule.args)
-        schedule.kwargs = json_text.format_for_storage(self.work.options, schedule.kwargs)
+        schedule.task = self.target.task
+        schedule.args = json_text.format_for_storage(self.target.args, schedule.args)
+        schedule.kwargs = json_text.format_for_storage(self.target.options, schedule.kwargs)
         if self.times.times is not None:
             stored_schedules.put(schedule, self.times.times)
         return schedule
 
     @property
-    def _span_errors(self) -> bool:
+    def _has_validity_errors(self) -> bool:
         return not {"start_time", "expires"}.isdisjoint(self.details.errors)
 
     def _anchor(self) -> datetime:
-        """What an interval would count from."""
+        """The time that an interval would count from."""
         if self.details.is_bound:
             self.details.is_valid()
             start: datetime | None = self.details.cleaned_data.get("start_time")
@@ -257,10 +256,6 @@ class Sheet:
 
 def _chosen(policy: SchedulePolicy) -> dict[str, Any]:
     return {name: getattr(policy, name) for name in PolicyForm.Meta.fields}
-
-
-def _policy_of(stored: PeriodicTask | None) -> SchedulePolicy:
-    return snapshot.policy_of(stored) if stored else SchedulePolicy(anchor=this_second())
 
 
 def _times_of(stored: PeriodicTask | None) -> stored_schedules.StoredTimes | None:

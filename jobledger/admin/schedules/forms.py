@@ -1,7 +1,7 @@
-"""When a schedule is due, as a form: one field of cron with its zone, an interval, or one moment.
+"""The three forms that the edit form is made of, beside its target: details, times and policy.
 
-What is wrong stands beside the field that is wrong, in the words of the rule that refused it. The sun's
-times are offered to a schedule that has them; they are not given to others.
+Errors are beside their fields, in the words of the rule that raised them. The sun's times are offered only to
+a schedule that has them.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from django.db.models import Model
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.fields import NO_MOMENT, LengthField, MomentField, MomentInput, refuse_beyond
+from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, DurationField, validate_range
 from jobledger.jobs import json_text
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import SchedulePolicy
@@ -47,7 +47,7 @@ CONCURRENCY = (
 
 
 class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
-    """The choices of one schedule."""
+    """What happens to slots that cannot start on time."""
 
     misfire = forms.ChoiceField(
         label="Missed slots",
@@ -60,7 +60,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
         max_value=1_000_000,
         help_text="Where each missed slot runs: how many of them, the newest.",
     )
-    starting_deadline = LengthField(
+    starting_deadline = DurationField(
         label="Start within",
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "any time"}),
@@ -69,7 +69,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
             "empty: it starts however late."
         ),
     )
-    jitter = LengthField(
+    jitter = DurationField(
         label="Spread over",
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "none"}),
@@ -97,7 +97,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
 
 
 NAMED = ("name", "enabled", "description")
-SPAN = ("start_time", "expires", "one_off")
+VALIDITY = ("start_time", "expires", "one_off")
 DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
 
 
@@ -106,9 +106,9 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
 
     class Meta:
         model = PeriodicTask
-        fields = (*NAMED, *SPAN, *DELIVERY)
+        fields = (*NAMED, *VALIDITY, *DELIVERY)
         labels: ClassVar[dict[str, Any]] = {
-            "enabled": "Switched on",
+            "enabled": "Enabled",
             "start_time": "Not before",
             "expires": "Not from",
             "one_off": "Only the next slot",
@@ -119,10 +119,10 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         }
         help_texts: ClassVar[dict[str, Any]] = {
             "name": "What people call it; runs carry this name.",
-            "enabled": "Switching on never starts a slot of the past.",
+            "enabled": "Enabling never starts a run of the past.",
             "description": "Why it is there, and whom to ask.",
-            "start_time": "The first moment at which it may be due; an interval counts from it.",
-            "expires": "From this moment on it is due no more.",
+            "start_time": "It is not due before this time; an interval counts from it.",
+            "expires": "It is not due from this time on.",
             "one_off": "After it the schedule switches itself off.",
             "queue": "Empty: the workers' default queue.",
             "priority": "0 to 255; with Redis 0 is the highest.",
@@ -134,7 +134,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         error_messages: ClassVar[dict[str, Any]] = {
             "name": {"unique": "There is a schedule with this name already."},
         }
-        field_classes: ClassVar[dict[str, Any]] = {"start_time": MomentField, "expires": MomentField}
+        field_classes: ClassVar[dict[str, Any]] = {"start_time": DateTimeField, "expires": DateTimeField}
         widgets: ClassVar[dict[str, Any]] = {
             "name": forms.TextInput(attrs={"class": "vTextField"}),
             "description": forms.Textarea(attrs={"rows": 2}),
@@ -166,7 +166,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         if start and end and end <= start:
             self.add_error("expires", "This must be later than “Not before”: it would never be due.")
         if end and data.get("expire_seconds") is not None:
-            self.add_error("expire_seconds", "Give either this or the moment from which it is not due.")
+            self.add_error("expire_seconds", "Give either this or “Not from”.")
         return data
 
     def validate_unique(self) -> None:
@@ -177,8 +177,8 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             self._update_errors(error)  # type: ignore[attr-defined]  # not in the stubs
 
 
-CRON, INTERVAL, MOMENT, SUN = "cron", "interval", "moment", "sun"
-KINDS = ((CRON, "By cron"), (INTERVAL, "At an interval"), (MOMENT, "Once"))
+CRON, INTERVAL, ONCE, SUN = "cron", "interval", "once", "sun"
+KINDS = ((CRON, "By cron"), (INTERVAL, "At an interval"), (ONCE, "Once"))
 UNITS = (
     ("seconds", "seconds"),
     ("minutes", "minutes"),
@@ -207,9 +207,9 @@ class TimesForm(forms.Form):
     every = forms.IntegerField(label="Every", required=False, min_value=1, max_value=1_000_000_000)
     unit = forms.ChoiceField(label="Unit", choices=UNITS, required=False, initial="minutes")
     at = forms.CharField(
-        label="Moment",
+        label="Time",
         required=False,
-        widget=MomentInput(),
+        widget=DateTimeInput(),
         help_text="By the clock of the time zone.",
     )
     zone = forms.CharField(
@@ -232,7 +232,7 @@ class TimesForm(forms.Form):
         prefix: str = "times",
     ) -> None:
         """``anchor`` is what an interval counts from."""
-        super().__init__(data, prefix=prefix, initial=_shown(stored))
+        super().__init__(data, prefix=prefix, initial=_initial(stored))
         self.times: StoredTimes | None = None
         self.rule: Rule | None = None
         self._stored, self._anchor, self._now = stored, anchor, now
@@ -245,12 +245,12 @@ class TimesForm(forms.Form):
 
     @property
     def has_sun(self) -> bool:
-        """Whether the sun is offered."""
+        """Whether the sun's times are offered."""
         return isinstance(self._stored, SolarTimes)
 
     @property
-    def is_one_moment(self) -> bool:
-        """Whether it is due once."""
+    def is_once(self) -> bool:
+        """Whether it is due only once."""
         return isinstance(self.times, ClockedTimes)
 
     @staticmethod
@@ -259,11 +259,11 @@ class TimesForm(forms.Form):
         return sorted(name for name in available_timezones() if "/" in name or name == "UTC")
 
     def clean(self) -> dict[str, Any]:
-        """Read the fields of the chosen kind; what stands in the others does not count."""
+        """Only the fields of the chosen kind count."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         kind = data.get("kind")
-        read = {CRON: self._cron, INTERVAL: self._interval, MOMENT: self._moment, SUN: self._sun}
-        self._forgive_others(kind)
+        read = {CRON: self._cron, INTERVAL: self._interval, ONCE: self._once, SUN: self._sun}
+        self._ignore_other_kinds(kind)
         try:
             self.times = read[kind](data) if kind in read and not self.errors else None
             self.rule = stored_schedules.rule_from(self.times, self._anchor) if self.times else None
@@ -273,14 +273,14 @@ class TimesForm(forms.Form):
         except RuleError as error:
             self.add_error(_FIELDS.get(error.field, "cron" if kind == CRON else "kind"), str(error))
         except OverflowError:
-            # There is no slot as far as moments can be told.
+            # There is no slot within the calendar.
             pass
         if self.errors:
             self.times = self.rule = None
         return data
 
-    def _forgive_others(self, kind: str | None) -> None:
-        mine = {CRON: ("cron", "zone"), INTERVAL: ("every", "unit"), MOMENT: ("at", "zone")}
+    def _ignore_other_kinds(self, kind: str | None) -> None:
+        mine = {CRON: ("cron", "zone"), INTERVAL: ("every", "unit"), ONCE: ("at", "zone")}
         own = mine.get(kind or "", ("event", "latitude", "longitude"))
         for name in set(self.errors) - {*own, "kind"}:
             del self.errors[name]
@@ -307,34 +307,34 @@ class TimesForm(forms.Form):
             return None
         return IntervalTimes(every=data["every"], period=data["unit"])
 
-    def _moment(self, data: dict[str, Any]) -> StoredTimes | None:
+    def _once(self, data: dict[str, Any]) -> StoredTimes | None:
         zone = self._zone(data) if self._needed(data, "at", "zone") else None
         if zone is None:
             return None
         if isinstance(self._stored, ClockedTimes) and {"at", "zone"}.isdisjoint(self.changed_data):
-            # What the field shows may be less than the moment: it has no offset.
+            # The field may show less than the stored time: it has no offset.
             return self._stored
-        moment = self._read_moment(data["at"], zone)
-        if moment is not None and moment <= self._now:
-            self.add_error("at", "This moment has passed: nothing would ever start.")
-        return ClockedTimes(at=moment) if moment else None
+        time = self._read_time(data["at"], zone)
+        if time is not None and time <= self._now:
+            self.add_error("at", "This time has passed: nothing would ever start.")
+        return ClockedTimes(at=time) if time else None
 
-    def _read_moment(self, text: str, zone: ZoneInfo) -> datetime | None:
+    def _read_time(self, text: str, zone: ZoneInfo) -> datetime | None:
         try:
             found = datetime.fromisoformat(text.strip())
-            moment = found.astimezone(UTC) if found.tzinfo else wallclock.moment_of(found, zone, fold=0)
+            time = found.astimezone(UTC) if found.tzinfo else wallclock.moment_of(found, zone, fold=0)
         except (ValueError, OverflowError):
-            self.add_error("at", NO_MOMENT)
+            self.add_error("at", INVALID_TIME)
             return None
-        if moment is None:
+        if time is None:
             self.add_error("at", f"The clock of {zone} leaps over this time on that day.")
             return None
         try:
-            refuse_beyond(moment)
+            validate_range(time)
         except forms.ValidationError as error:
             self.add_error("at", error)
             return None
-        return moment
+        return time
 
     def _sun(self, data: dict[str, Any]) -> StoredTimes | None:
         if not self._needed(data, "event", "latitude", "longitude"):
@@ -342,8 +342,7 @@ class TimesForm(forms.Form):
         return SolarTimes(event=data["event"], latitude=data["latitude"], longitude=data["longitude"])
 
 
-def _shown(stored: StoredTimes | None) -> dict[str, Any]:
-    """What the fields show of stored times."""
+def _initial(stored: StoredTimes | None) -> dict[str, Any]:
     own = {"zone": timezone.get_default_timezone_name()}
     match stored:
         case CronTimes(expression=expression, zone=zone):
@@ -352,7 +351,7 @@ def _shown(stored: StoredTimes | None) -> dict[str, Any]:
             return {**own, "kind": INTERVAL, "every": every, "unit": period}
         case ClockedTimes(at=at):
             local = at.astimezone(timezone.get_default_timezone())
-            return {**own, "kind": MOMENT, "at": local.replace(tzinfo=None).isoformat()}
+            return {**own, "kind": ONCE, "at": local.replace(tzinfo=None).isoformat()}
         case SolarTimes():
             place = {"latitude": stored.latitude, "longitude": stored.longitude}
             return {**own, "kind": SUN, "event": stored.event, **place}

@@ -1,8 +1,10 @@
-"""The list of schedules: when each is due, how its last runs went, and what state it is in.
+"""The list of schedules: its filters, and its columns (when each is due, its status, how its last runs went).
 
-A page costs the same number of queries whatever the number of schedules and runs.
+A page costs the same number of queries whatever the number of schedules and runs. Everything that the columns
+show is read only when a page is shown: an action redirects without it.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +13,9 @@ from django.contrib import admin
 from django.contrib.admin import helpers
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, OrderBy, QuerySet
+from django.db.models import F, OrderBy, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -21,15 +24,88 @@ from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display, pauses, rights
-from jobledger.admin.display import RunAddresses
-from jobledger.admin.fields import number_in
-from jobledger.admin.schedules import sparkline, status
-from jobledger.admin.schedules.filters import JobFilter, KindFilter, LastStatusFilter, StateFilter, job_name
-from jobledger.admin.schedules.status import Row
-from jobledger.models import Pause
+from jobledger.admin.display import RunUrls
+from jobledger.admin.schedules import sparkline
+from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overviews
+from jobledger.jobs import registry
+from jobledger.models import Pause, Run, Status
 from jobledger.schedules.planning.policy import PausedSlots
+from jobledger.schedules.stored_schedules import KINDS
 
-OF_RUNS = ("last_run", "last_runs")
+RUN_COLUMNS = ("last_run", "last_runs")
+
+Choices = Sequence[tuple[str, Any]]
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """Enabled, disabled, paused by itself, broken."""
+
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [(name, name) for name in ("enabled", "disabled", "paused", "broken")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        match self.value():
+            case "enabled" | "disabled" as value:
+                return queryset.filter(enabled=value == "enabled")
+            case "paused":
+                own = Pause.objects.open_at(timezone.now()).filter(schedule__isnull=False)
+                return queryset.filter(pk__in=own.values("schedule"))
+            case "broken":
+                return queryset.filter(Q(next_slot__isnull=False) & ~Q(next_slot__broken=""))
+        return queryset
+
+
+class JobFilter(admin.SimpleListFilter):
+    """The jobs and ordinary tasks that have schedules."""
+
+    title = "job"
+    parameter_name = "job"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        tasks = PeriodicTask.objects.order_by("task").values_list("task", flat=True).distinct()
+        return sorted(((task, _job_name(task)) for task in tasks), key=lambda choice: choice[1])
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        task = self.value()
+        if not task:
+            return queryset
+        # A URL may ask for what no schedule starts, and for what no database takes.
+        return queryset.filter(task=task) if task in dict(self.lookup_choices) else queryset.none()
+
+
+class KindFilter(admin.SimpleListFilter):
+    """How the times are given."""
+
+    title = "times"
+    parameter_name = "times"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return list(zip(KINDS, ("cron", "interval", "sun", "once"), strict=True))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        kind = self.value()
+        return queryset.filter(**{f"{kind}__isnull": False}) if kind in KINDS else queryset
+
+
+class LastRunFilter(admin.SimpleListFilter):
+    """The status of the newest run: one step into an index for each schedule."""
+
+    title = "last run"
+    parameter_name = "last"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return Status.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        if self.value() not in Status:
+            return queryset
+        newest = Run.objects.filter(schedule=OuterRef("pk")).order_by("-queued_at")
+        newest_status = Subquery(newest.values("status")[:1])
+        found: QuerySet[PeriodicTask] = queryset.alias(last=newest_status).filter(last=self.value())
+        return found
 
 
 class _NullsLast(OrderBy):
@@ -41,33 +117,24 @@ class _NullsLast(OrderBy):
 
 
 class ScheduleChangeList(ChangeList):
-    """A page of schedules, each with its ``row``."""
+    """A page of schedules."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[PeriodicTask]:
         """Without joining the times: a row of them that cannot be read would hide the whole page."""
         found = super().get_queryset(request, exclude_parameters)
         return found.select_related(None).select_related("next_slot")
 
-    def get_results(self, request: HttpRequest) -> None:
-        """The page, read at once."""
-        super().get_results(request)
-        schedules = list(self.result_list)
-        rows = status.of(schedules, timezone.now(), with_runs=rights.may_view(request.user))
-        for schedule in schedules:
-            schedule.row = rows[schedule.pk]
-        self.result_list = schedules
-
     @property
     def is_narrowed(self) -> bool:
-        """Whether somebody searched or filtered."""
+        """Whether there is a search or a filter."""
         return bool(self.query) or any(each.value() for each in self.filter_specs)  # type: ignore[attr-defined]
 
 
 class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
-    """The list's columns, filters, order and addresses."""
+    """The changelist."""
 
-    list_display = ("name", "job", "times", "state", "due", *OF_RUNS)
-    list_filter = (StateFilter, JobFilter, KindFilter, LastStatusFilter)
+    list_display = ("name", "job", "times", "status", "next_run", *RUN_COLUMNS)
+    list_filter = (StatusFilter, JobFilter, KindFilter, LastRunFilter)
     search_fields = ("name", "task", "description")
     ordering = ("name",)
     date_hierarchy = None
@@ -77,18 +144,17 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
     change_list_template = "jobledger/schedules/list.html"
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """With what the columns show."""
         return ScheduleChangeList
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        """Nothing of runs for who may not see runs."""
-        hidden = () if rights.may_view(request.user) else OF_RUNS
+        """Nothing about runs for users without permission to see them."""
+        hidden = () if rights.may_view(request.user) else RUN_COLUMNS
         return tuple(column for column in self.list_display if column not in hidden)
 
     def get_list_filter(self, request: HttpRequest) -> Any:
         """Nor a filter by them."""
         may_see_runs = rights.may_view(request.user)
-        return [each for each in self.list_filter if may_see_runs or each is not LastStatusFilter]
+        return [each for each in self.list_filter if may_see_runs or each is not LastRunFilter]
 
     def get_urls(self) -> list[URLPattern]:
         """With those of the whole service's pause."""
@@ -97,137 +163,132 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page; an action that the user may not take is refused, not passed over."""
-        asked = set(request.POST.getlist("action")[self._button(request)])
-        if asked - set(self.get_actions(request)) - {""}:
+        """The page; an action without its permission is refused, where Django would ignore it."""
+        if set(request.POST.getlist("action")) - set(self.get_actions(request)) - {""}:
             raise PermissionDenied
-        context = {
-            "title": "Schedules",
-            "service": pauses.of(request, timezone.now()),
-            **(extra_context or {}),
-        }
-        # Not django-celery-beat's own, which warns of every scheduler but its own.
-        return admin.ModelAdmin.changelist_view(self, request, context)
+        # Not django-celery-beat's own, which warns about every scheduler but its own.
+        response = admin.ModelAdmin.changelist_view(
+            self, request, {"title": "Schedules", **(extra_context or {})}
+        )
+        if isinstance(response, TemplateResponse) and "cl" in (response.context_data or {}):
+            self._read_page(request, response)
+        return response
 
     def action_checkbox(self, schedule: PeriodicTask) -> SafeString:
-        """Named after the schedule alone: a schedule's own text reads its times."""
+        """Labelled with the schedule's name alone: its ``str()`` reads its times."""
         attributes = {"class": "action-select", "aria-label": f"Select {schedule.name}"}
         box = forms.CheckboxInput(attributes, check_test=lambda _value: False)
         return box.render(helpers.ACTION_CHECKBOX_NAME, str(schedule.pk))
 
     @admin.display(description="job", ordering="task")
     def job(self, schedule: PeriodicTask) -> str:
-        """What it starts; a job has a page for who may see runs."""
-        name = job_name(schedule.task)
-        if name == schedule.task or not _row(schedule).shows_runs:
+        """A link to the job's page for users who may see runs."""
+        name = _job_name(schedule.task)
+        if name == schedule.task or not _overview(schedule).shows_runs:
             return name
         return format_html('<a href="{}">{}</a>', reverse("admin:jobledger_job", args=[name]), name)
 
     @admin.display(description="times")
     def times(self, schedule: PeriodicTask) -> str:
-        """When, in plain language."""
-        return _row(schedule).times
+        return _overview(schedule).times
 
-    @admin.display(description="state")
-    def state(self, schedule: PeriodicTask) -> SafeString:
-        """On, off, broken or paused, and why."""
-        row = _row(schedule)
-        parts = [_pause(pause, row.now) for pause in row.pauses[:1]]
-        if not (parts and row.standing.can_be_paused):
-            parts.insert(0, _noted(display.mark(row.standing.value, row.standing.label), row.broken))
+    @admin.display(description="status")
+    def status(self, schedule: PeriodicTask) -> SafeString:
+        """With the reason; one that is disabled or broken may be paused as well."""
+        overview = _overview(schedule)
+        parts = [_with_note(overview.mark, _pause_note(overview) if overview.is_paused else overview.broken)]
+        if overview.pauses and not overview.is_paused:
+            parts.append(_with_note(display.mark("paused", "paused"), _pause_note(overview)))
         return format_html_join("", "<div>{}</div>", ((part,) for part in parts))
 
-    @admin.display(description="next slot", ordering=_NullsLast(F("next_slot__slot"), nulls_last=True))
-    def due(self, schedule: PeriodicTask) -> SafeString:
-        """How far away it is, and when exactly in the schedule's own zone."""
-        row = _row(schedule)
-        if not row.is_on or row.broken:
+    @admin.display(description="next run", ordering=_NullsLast(F("next_slot__slot"), nulls_last=True))
+    def next_run(self, schedule: PeriodicTask) -> SafeString:
+        """The relative time, and the exact one in the schedule's own zone."""
+        overview = _overview(schedule)
+        if not overview.is_enabled or overview.broken:
             return _quiet("-")
-        if row.next_slot is None:
+        if overview.next_slot is None:
             return _quiet("not known yet")
-        if row.next_slot.slot is None:
+        if overview.next_slot.slot is None:
             return _quiet("never again")
-        return _slot(row, row.next_slot.slot)
+        return _next_run(overview, overview.next_slot.slot)
 
     @admin.display(description="last run")
     def last_run(self, schedule: PeriodicTask) -> SafeString:
-        """How the newest run stands, with a link to it."""
-        row = _row(schedule)
-        if not row.runs:
+        """Its status, with a link to it."""
+        overview = _overview(schedule)
+        run = overview.last_run
+        if run is None:
             return _quiet("none yet")
-        run = row.runs[0]
-        took = run.took(row.now)
+        took = run.took(overview.now)
         return format_html(
             '<a href="{}">{}</a>{}<div class="note">{}</div>',
-            reverse("admin:jobledger_run_change", args=[run.id]),
-            display.of_status(run.status),
+            display.run_url(run.id),
+            overview.last_run_mark,
             "" if took is None else f" {display.duration(took)}",
-            display.when(run.moment, row.now),
+            overview.last_run_time,
         )
 
     @admin.display(description="last runs")
     def last_runs(self, schedule: PeriodicTask) -> SafeString:
-        """The last runs as a picture, which leads to all of them."""
-        row = _row(schedule)
-        if not row.runs:
+        """A sparkline that links to all of them."""
+        overview = _overview(schedule)
+        if not overview.runs:
             return _quiet("-")
-        all_runs = RunAddresses().runs(schedule=schedule.name)
-        picture = sparkline.picture(row.runs, row.now, places=status.RUNS_SHOWN)
+        all_runs = RunUrls().filtered(schedule=schedule.name)
+        picture = sparkline.picture(overview.runs, overview.now, places=RUNS_SHOWN)
         return format_html('<a href="{}">{}</a>', all_runs, picture)
 
-    def _button(self, request: HttpRequest) -> slice:
-        """Which of the actions of the form was chosen, as Django sees it."""
-        first = number_in(request.POST.get("index", "")) or 0
-        return slice(first, first + 1)
+    def _read_page(self, request: HttpRequest, response: TemplateResponse) -> None:
+        """What the page shows of its schedules and of the service."""
+        now, page = timezone.now(), response.context_data["cl"]  # type: ignore[index]  # looked at above
+        page.result_list = list(page.result_list)
+        found = overviews(page.result_list, now, with_runs=rights.may_view(request.user))
+        for schedule in page.result_list:
+            schedule.overview = found[schedule.pk]
+        response.context_data["service"] = pauses.service_pause(request, now)  # type: ignore[index]
 
 
-def _row(schedule: PeriodicTask) -> Row:
-    row: Row = schedule.row
-    return row
+def _job_name(task: str) -> str:
+    """The name of the job whose task it is; an ordinary task's own."""
+    job = registry.of_task(task)
+    return job.name if job else task
 
 
-def _slot(row: Row, slot: datetime) -> SafeString:
-    local = slot.astimezone(row.zone)
-    form = "%Y-%m-%d %H:%M:%S %Z" if local.second else "%Y-%m-%d %H:%M %Z"
-    pause, relative = row.pause_of_next_slot, display.relative(slot, row.now)
+def _overview(schedule: PeriodicTask) -> ScheduleOverview:
+    overview: ScheduleOverview = schedule.overview
+    return overview
+
+
+def _next_run(overview: ScheduleOverview, slot: datetime) -> SafeString:
+    local = slot.astimezone(overview.zone)
+    local_format = "%Y-%m-%d %H:%M:%S %Z" if local.second else "%Y-%m-%d %H:%M %Z"
+    pause, relative = overview.pause_of_next_slot, display.relative(slot, overview.now)
     return format_html(
         '<time datetime="{}" title="{}">{}<span class="note">{}</span></time>{}',
         slot.isoformat(),
         display.exact(slot),
-        relative if slot > row.now else f"due {relative}",
-        local.strftime(form),
-        "" if pause is None else format_html('<div class="note">{}</div>', _fate(pause)),
+        relative if slot > overview.now else f"due {relative}",
+        local.strftime(local_format),
+        "" if pause is None else format_html('<div class="note">{}</div>', _effect(pause)),
     )
 
 
-def _fate(pause: Pause) -> Any:
-    if pause.on_resume == PausedSlots.SKIP:
-        return "will be skipped"
-    return "held until the pause ends"
+def _effect(pause: Pause) -> str:
+    """What the pause does to the next run."""
+    return "will be skipped" if pause.on_resume == PausedSlots.SKIP else "held until the pause ends"
 
 
-def _pause(pause: Pause, now: datetime) -> SafeString:
-    mark = display.mark("paused", "paused")
-    if pause.schedule_id is None:
-        # The top of the page says the rest, once for all.
-        return _noted(mark, "with the whole service")
-    parts = [
-        _until(pause, now),
-        format_html(" {} {}", "by", pause.who) if pause.who else "",
-        f": {pause.reason}" if pause.reason else "",
-    ]
-    return _noted(mark, format_html_join("", "{}", ((part,) for part in parts)))
+def _pause_note(overview: ScheduleOverview) -> str:
+    """Its own pause's terms; those of the service's pause stand once, at the top of the page."""
+    if not overview.is_paused_by_itself:
+        return "with the whole service"
+    return pauses.terms_of(overview.pauses[0], overview.now)
 
 
-def _until(pause: Pause, now: datetime) -> Any:
-    if pause.until is None:
-        return "until somebody resumes it"
-    return format_html("{} {}", "ends", display.when(pause.until, now))
-
-
-def _noted(mark: SafeString, note: Any) -> SafeString:
+def _with_note(mark: SafeString, note: str) -> SafeString:
     return format_html('{}<div class="note">{}</div>', mark, note) if note else mark
 
 
-def _quiet(text: Any) -> SafeString:
+def _quiet(text: str) -> SafeString:
     return format_html('<span class="quiet">{}</span>', text)

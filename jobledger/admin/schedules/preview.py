@@ -1,4 +1,4 @@
-"""The preview as a page shows it: every slot by the schedule's own clock, and what it means in sentences."""
+"""The preview as the page shows it: slots by the schedule's own clock, and in sentences what saving does."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, tzinfo
 from django.utils import timezone
 
 from jobledger.admin import display
-from jobledger.admin.schedules.edit_form import Sheet
+from jobledger.admin.schedules.edit_form import EditForm
 from jobledger.schedules import neighbours
 from jobledger.schedules.neighbours import Neighbours
 from jobledger.schedules.preview import SLOTS, Preview, Times
@@ -18,60 +18,60 @@ _MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class PreviewedSlot:
     """One slot."""
 
-    moment: datetime
-    shown: str
+    time: datetime
+    text: str
     """By the clock of the schedule's zone."""
     relative: str
     is_other: bool
-    """Whether only one of the two, before and after the save, has it, as far as both are looked at."""
+    """Whether only one of the two lists, before and after the save, has it, as far as both reach."""
     neighbours: Neighbours | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """All that the page says."""
+class FormattedPreview:
+    """Everything that the page shows."""
 
     words: str
     start: str
     """What the save starts: nothing, or what had come already."""
     next: str
-    old: list[Line]
-    new: list[Line]
+    old: list[PreviewedSlot]
+    new: list[PreviewedSlot]
     is_same: bool
-    spread: str
+    jitter: str
     zone: str
-    changes: list[tuple[str, str]]
+    clock_changes: list[tuple[str, str]]
     """When a clock changes, and what that means."""
     has_neighbours: bool
 
 
-def shown(sheet: Sheet) -> Shown | None:
-    """Of a sheet; None while its times cannot be read."""
-    preview, times = sheet.preview(), sheet.foreseen
+def formatted_preview(form: EditForm) -> FormattedPreview | None:
+    """The preview of an edit form; None while its times cannot be read."""
+    preview, times = form.preview(), form.times_after_save
     if preview is None or times is None:
         return None
     zone = _zone_of(times)
-    company = neighbours.in_minutes(preview.minutes, but=sheet.stored.pk if sheet.stored else None)
-    return Shown(
+    others = neighbours.in_minutes(preview.minutes, but=form.stored.pk if form.stored else None)
+    return FormattedPreview(
         words=rule_words(times.rule, zone),
         start=_start(preview, zone),
-        next=_next(preview, times, zone, sheet.now),
-        old=_lines(preview.old_slots, preview.new_slots, zone, sheet.now),
-        new=_lines(preview.new_slots, preview.old_slots, zone, sheet.now, preview.delay, company),
+        next=_next(preview, times, zone, form.now),
+        old=_slots(preview.old_slots, preview.new_slots, zone, form.now),
+        new=_slots(preview.new_slots, preview.old_slots, zone, form.now, preview.delay, others),
         is_same=preview.is_same,
-        spread=_spread(preview.delay, times.policy.jitter),
+        jitter=_jitter(preview.delay, times.policy.jitter),
         zone=str(zone) if isinstance(times.rule, Cron) else "",
-        changes=[(_change(each), each.sentence) for each in preview.clock_changes],
-        has_neighbours=bool(company),
+        clock_changes=[(_change(each), each.sentence) for each in preview.clock_changes],
+        has_neighbours=bool(others),
     )
 
 
-def clock(moment: datetime, zone: tzinfo) -> str:
-    """A moment by the clock of a zone."""
-    local = moment.astimezone(zone)
+def clock(time: datetime, zone: tzinfo) -> str:
+    """A time by the clock of a zone."""
+    local = time.astimezone(zone)
     seconds = ":%S" if local.second else ""
     return f"{local:%a %Y-%m-%d %H:%M}{local.strftime(seconds)} {local.tzname()}"
 
@@ -80,22 +80,22 @@ def _zone_of(times: Times) -> tzinfo:
     return times.rule.zone if isinstance(times.rule, Cron) else timezone.get_current_timezone()
 
 
-def _lines(
+def _slots(
     slots: tuple[datetime, ...],
-    others: tuple[datetime, ...],
+    other_slots: tuple[datetime, ...],
     zone: tzinfo,
     now: datetime,
     delay: timedelta | None = None,
-    company: list[Neighbours] | None = None,
-) -> list[Line]:
-    last = max(others, default=now)
-    by_minute = {each.minute: each for each in company or ()}
+    at_same_time: list[Neighbours] | None = None,
+) -> list[PreviewedSlot]:
+    last = max(other_slots, default=now)
+    by_minute = {each.minute: each for each in at_same_time or ()}
     return [
-        Line(
-            moment=slot,
-            shown=clock(slot, zone),
+        PreviewedSlot(
+            time=slot,
+            text=clock(slot, zone),
             relative=display.relative(slot, now),
-            is_other=slot not in others and (slot <= last or len(others) < SLOTS),
+            is_other=slot not in other_slots and (slot <= last or len(other_slots) < SLOTS),
             neighbours=by_minute.get((slot + (delay or timedelta(0))).replace(second=0, microsecond=0)),
         )
         for slot in slots
@@ -111,16 +111,16 @@ def _start(preview: Preview, zone: tzinfo) -> str:
 
 def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
     if not times.enabled:
-        return "It is switched off: it starts nothing until it is switched on."
+        return "It is disabled: it starts nothing until it is enabled."
     if preview.next_slot is None:
-        return "There is no slot to come: it starts nothing any more."
+        return "It has no next run: it starts nothing any more."
     if preview.held_by:
         return f"The next slot, {clock(preview.next_slot, zone)}, does not start: {preview.held_by}."
     at = preview.due_at or preview.next_slot
     return f"It starts next at {clock(at, zone)} ({display.relative(at, now)})."
 
 
-def _spread(delay: timedelta | None, jitter: timedelta) -> str:
+def _jitter(delay: timedelta | None, jitter: timedelta) -> str:
     if delay is None:
         length = display.duration(jitter)
         return f"Each starts up to {length} later; the first save settles by how much."

@@ -1,7 +1,7 @@
-"""A schedule's values as people read them, secrets masked; and what tells one state of it from another.
+"""Snapshots: a schedule's values in readable form, with secrets masked, and the version that they make up.
 
-``version`` changes whenever anything that the form edits does, whoever changed it and by whatever means. So
-a form that carries the version it was opened with finds out that somebody was faster.
+The version changes whenever anything that the edit form edits does, whoever changed it and by whatever means.
+So a form that carries the version it was opened with finds out that another user was faster.
 """
 
 import json
@@ -15,7 +15,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin import display
 from jobledger.admin.audit_log import Change, differences
 from jobledger.admin.schedules.forms import CONCURRENCY, MISFIRE, DetailsForm, PolicyForm
-from jobledger.admin.schedules.target import stored_work
+from jobledger.admin.schedules.target import stored_target
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
 from jobledger.models import SchedulePolicy
@@ -29,44 +29,44 @@ _RAW_POLICY = PolicyForm.Meta.fields
 
 
 @dataclass(frozen=True, kw_only=True)
-class Values:
-    """One state of a schedule."""
+class Snapshot:
+    """A schedule at one time."""
 
     readable: dict[str, str]
-    """By the names that the form shows; what is empty is left out."""
+    """Its values by their labels in the edit form; empty ones are left out."""
     version: str
     secrets: dict[str, str] = field(default_factory=dict)
     """A fingerprint of each value that is masked."""
 
 
-def values_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Values:
+def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
     """The schedule as it is, saved or not."""
-    work = {**_work(schedule), **_switches(schedule), **_policy(policy)}
-    return Values(
-        readable={name: value for name, value in work.items() if value},
+    values = {**_target(schedule), **_details(schedule), **_policy(policy)}
+    return Snapshot(
+        readable={name: value for name, value in values.items() if value},
         version=_fingerprint(json.dumps(_raw(schedule, policy), default=str, sort_keys=True)),
         secrets=_secrets(schedule),
     )
 
 
-def policy_of(schedule: PeriodicTask) -> SchedulePolicy:
-    """The stored policy; a new one for a schedule that has none yet."""
+def stored_policy(schedule: PeriodicTask) -> SchedulePolicy:
+    """The schedule's policy; a new one if it has none yet."""
     found = SchedulePolicy.objects.filter(pk=schedule.pk).first()
     return found or SchedulePolicy(schedule=schedule, anchor=this_second())
 
 
-def changes(old: Values | None, new: Values | None) -> list[Change]:
-    """What differs; None is no schedule. Of a secret it is said that it is another, never which."""
+def changes_between(old: Snapshot | None, new: Snapshot | None) -> list[Change]:
+    """What differs; None is no schedule. A secret's change is shown without its values."""
     found = differences(old.readable if old else {}, new.readable if new else {})
     known, secrets = old.secrets if old else {}, new.secrets if new else {}
     named = {change.name for change in found}
     replaced = {name for name, mark in secrets.items() if known.get(name, mark) != mark} - named
-    another = f"{MASK} (another)"
-    return [*found, *(Change(name=name, old=MASK, new=another) for name in sorted(replaced))]
+    changed = f"{MASK} (changed)"
+    return [*found, *(Change(name=name, old=MASK, new=changed) for name in sorted(replaced))]
 
 
-def times_in_words(schedule: PeriodicTask) -> str:
-    """In plain language, and for cron as it is written."""
+def _times(schedule: PeriodicTask) -> str:
+    """In plain language, followed by the cron expression if there is one."""
     times = stored_schedules.of(schedule)
     if times is None:
         return "cannot be read"
@@ -74,23 +74,23 @@ def times_in_words(schedule: PeriodicTask) -> str:
     return f"{words} ({times.expression})" if isinstance(times, CronTimes) else words
 
 
-def _work(schedule: PeriodicTask) -> dict[str, str]:
-    work = stored_work(schedule)
-    options = {name: format_inline(value) for name, value in work.masked_options.items()}
+def _target(schedule: PeriodicTask) -> dict[str, str]:
+    target = stored_target(schedule)
+    options = {name: format_inline(value) for name, value in target.masked_options.items()}
     return {
         "Name": schedule.name,
-        "Job" if work.job else "Task": work.job.name if work.job else schedule.task,
+        "Job" if target.job else "Task": target.job.name if target.job else schedule.task,
         **{f"Option {name}": text for name, text in options.items()},
-        "Options in JSON": work.unreadable,
-        "Positional arguments": format_inline(work.masked_args) if work.args else "",
-        "Times": times_in_words(schedule),
+        "Options in JSON": target.unreadable,
+        "Positional arguments": format_inline(target.masked_args) if target.args else "",
+        "Times": _times(schedule),
     }
 
 
-def _switches(schedule: PeriodicTask) -> dict[str, str]:
+def _details(schedule: PeriodicTask) -> dict[str, str]:
     headers = schedule.headers or "{}"
     return {
-        "Switched on": "yes" if schedule.enabled else "no",
+        "Enabled": "yes" if schedule.enabled else "no",
         "Not before": display.exact(schedule.start_time) if schedule.start_time else "",
         "Not from": display.exact(schedule.expires) if schedule.expires else "",
         "Only the next slot": "yes" if schedule.one_off and not schedule.clocked_id else "",
@@ -121,10 +121,10 @@ def _raw(schedule: PeriodicTask, policy: SchedulePolicy) -> list[Any]:
 
 
 def _secrets(schedule: PeriodicTask) -> dict[str, str]:
-    work = stored_work(schedule)
-    masked = work.masked_options
-    hidden = {name for name, value in (work.options or {}).items() if value != masked[name]}
-    return {f"Option {name}": _fingerprint(format_inline(work.options[name])) for name in hidden}
+    target = stored_target(schedule)
+    masked = target.masked_options
+    hidden = {name for name, value in (target.options or {}).items() if value != masked[name]}
+    return {f"Option {name}": _fingerprint(format_inline(target.options[name])) for name in hidden}
 
 
 def _label(choices: Iterable[tuple[str, Any]], value: str) -> str:

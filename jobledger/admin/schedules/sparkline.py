@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobledger.admin import display
-from jobledger.admin.recent_runs import LatestRun
+from jobledger.admin.recent_runs import RecentRun
 from jobledger.models import FAILURES, LIVE, SUCCESSES, Status
 
 STEP, WIDTH = 6, 5
@@ -42,7 +42,7 @@ _SHAPES = {
 }
 
 
-def picture(runs: Sequence[LatestRun], now: datetime, *, places: int) -> SafeString:
+def picture(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeString:
     """The runs, given newest first, in as many places; the newest stands at the right end."""
     durations = [run.took(now) or timedelta(0) for run in runs]
     longest = max(durations, default=timedelta(0))
@@ -60,7 +60,7 @@ def picture(runs: Sequence[LatestRun], now: datetime, *, places: int) -> SafeStr
     return format_html(_PICTURE, places * STEP, HEIGHT, summary(runs), drawn)
 
 
-def summary(runs: Sequence[LatestRun]) -> str:
+def summary(runs: Sequence[RecentRun]) -> str:
     """The picture in words: ``Last 3 runs: 2 succeeded, 1 failed``."""
     statuses = [run.status for run in runs]
     counts = [f"{statuses.count(status)} {status.label}" for status in Status if status in statuses]
@@ -68,7 +68,7 @@ def summary(runs: Sequence[LatestRun]) -> str:
     return f"{which}: {', '.join(counts)}"
 
 
-def _path(run: LatestRun, left: int, took: timedelta, longest: timedelta) -> str:
+def _path(run: RecentRun, left: int, took: timedelta, longest: timedelta) -> str:
     shape = _SHAPES[run.status]
     if shape is _Shape.IDLE:
         return f"M{left + 0.5} {GROUND - 0.5}v-4h{WIDTH - 1}v4z"
@@ -77,6 +77,6 @@ def _path(run: LatestRun, left: int, took: timedelta, longest: timedelta) -> str
     return f"{bar}M{left} {GROUND + 1}h{WIDTH}v3h-{WIDTH}z" if shape is _Shape.BAD else bar
 
 
-def _title(run: LatestRun, took: timedelta) -> str:
+def _title(run: RecentRun, took: timedelta) -> str:
     length = f", {display.duration(took)}" if run.started_at else ""
-    return f"{run.status.label}{length}, {display.exact(run.moment)}"
+    return f"{run.status.label}{length}, {display.exact(run.began_at)}"

@@ -1,143 +1,94 @@
-"""How a schedule stands at a moment: on, off, paused, broken or over; its next slot and its last run."""
+"""A schedule's status and what belongs to it: pauses, next slot and last runs, read for many at once."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q, TextChoices, prefetch_related_objects
+from django.db.models import TextChoices, prefetch_related_objects
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin import display, recent_runs
-from jobledger.admin.pauses import told
-from jobledger.admin.recent_runs import LatestRun
-from jobledger.models import NextSlot, Pause, Run
+from jobledger.admin import display, pauses, recent_runs
+from jobledger.admin.recent_runs import RecentRun
+from jobledger.models import NextSlot, Pause
 from jobledger.schedules.stored_schedules import KINDS, UNREADABLE
 from jobledger.schedules.words import described
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """What the page of a schedule says first."""
-
-    mark: SafeString
-    reason: str
-    """Why it does not start by itself; empty where it does."""
-    next_slot: SafeString
-    shows_runs: bool
-    """Whether they were asked for: not for who may not see runs."""
-    last_run: Run | None
-    last_mark: SafeString | None
-    last_when: SafeString
-    own_pause: Pause | None
-    service_pause: Pause | None
-
-
-def state_of(schedule: PeriodicTask, now: datetime, *, with_runs: bool) -> State:
-    """At the moment; of runs only for who may see them."""
-    row = NextSlot.objects.filter(pk=schedule.pk).first()
-    pauses = Pause.objects.open_at(now).filter(Q(schedule=schedule.pk) | Q(schedule=None)).order_by("pk")
-    own = next((pause for pause in pauses if pause.schedule_id is not None), None)
-    service = next((pause for pause in pauses if pause.schedule_id is None), None)
-    mark, reason = _mark(schedule, row, own, service)
-    last = _last_run(schedule) if with_runs else None
-    return State(
-        mark=mark,
-        reason=reason,
-        next_slot=display.both(row.slot if row else None, now),
-        shows_runs=with_runs,
-        last_run=last,
-        last_mark=display.of_status(last.status) if last else None,
-        last_when=display.when(last.queued_at if last else None, now),
-        own_pause=own,
-        service_pause=service,
-    )
-
-
-class Standing(TextChoices):
-    """How a schedule stands, whether or not it is paused; named after the shapes in ``marks.svg``."""
-
-    ON = "on", "on"
-    OFF = "off", "off"
-    BROKEN = "broken", "broken"
-    OVER = "over", "over"
-
-    @property
-    def can_be_paused(self) -> bool:
-        """Whether a pause says more of it than its standing does."""
-        return self not in (Standing.OFF, Standing.BROKEN)
-
-
-def standing_of(row: NextSlot | None, *, is_on: bool) -> Standing:
-    """Judged by what beat has written about it; a schedule that beat has not seen yet is on."""
-    if not is_on:
-        return Standing.OFF
-    if row is not None and row.broken:
-        return Standing.BROKEN
-    return Standing.OVER if row is not None and row.slot is None else Standing.ON
-
-
-def paused_in_words(pause: Pause) -> str:
-    """Until when, by whom and why."""
-    return told(pause.until, reason=pause.reason, who=pause.who)
-
-
-def _last_run(schedule: PeriodicTask) -> Run | None:
-    return Run.objects.filter(schedule=schedule.pk).order_by("-queued_at").defer("traceback").first()
-
-
-def _mark(
-    schedule: PeriodicTask, row: NextSlot | None, own: Pause | None, service: Pause | None
-) -> tuple[SafeString, str]:
-    match standing_of(row, is_on=schedule.enabled):
-        case Standing.OFF:
-            return display.mark("off", "switched off"), ""
-        case Standing.BROKEN:
-            return display.mark("broken", "broken"), row.broken if row else ""
-        case _ if own is not None:
-            return display.mark("paused", "paused"), paused_in_words(own)
-        case _ if service is not None:
-            return display.mark("paused", "the whole service is paused"), paused_in_words(service)
-        case Standing.OVER:
-            return display.mark("over", "over"), "There is no slot to come."
-        case _:
-            return display.mark("on", "switched on"), ""
-
 
 RUNS_SHOWN = 20
 UNREADABLE_TIMES = "times that cannot be read"
 
 
+class ScheduleStatus(TextChoices):
+    """Its status apart from pauses. The values name symbols in ``marks.svg``."""
+
+    ENABLED = "enabled", "enabled"
+    DISABLED = "disabled", "disabled"
+    BROKEN = "broken", "broken"
+    FINISHED = "finished", "finished"
+
+
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One schedule at the moment."""
+class ScheduleOverview:
+    """One schedule at one time."""
 
     now: datetime
-    is_on: bool
+    is_enabled: bool
     times: str
     """In plain language."""
     zone: ZoneInfo
     """The one that the times are written in."""
     next_slot: NextSlot | None
-    """None where the schedule is off, or beat has not seen it yet."""
+    """None if the schedule is disabled, or beat has not seen it yet."""
     pauses: Sequence[Pause]
     """Those in force: its own before those of the whole service."""
-    runs: Sequence[LatestRun]
-    """The last ones, newest first."""
+    runs: Sequence[RecentRun]
+    """The last ones, the newest first."""
     shows_runs: bool
-    """Whether they were asked for: not for who may not see runs."""
+    """Whether they were read: not for users without permission to see runs."""
 
     @property
-    def standing(self) -> Standing:
-        """How it stands, whether or not it is paused."""
-        return standing_of(self.next_slot, is_on=self.is_on)
+    def status(self) -> ScheduleStatus:
+        """As beat has recorded it; a schedule that beat has not seen yet is enabled."""
+        if not self.is_enabled:
+            return ScheduleStatus.DISABLED
+        if self.broken:
+            return ScheduleStatus.BROKEN
+        is_finished = self.next_slot is not None and self.next_slot.slot is None
+        return ScheduleStatus.FINISHED if is_finished else ScheduleStatus.ENABLED
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause is what keeps it from starting, and not something that outlasts the pause."""
+        return bool(self.pauses) and self.status not in (ScheduleStatus.DISABLED, ScheduleStatus.BROKEN)
+
+    @property
+    def mark(self) -> SafeString:
+        return display.mark("paused", "paused") if self.is_paused else self.status_mark
+
+    @property
+    def status_mark(self) -> SafeString:
+        return display.mark(self.status.value, self.status.label)
+
+    @property
+    def reason(self) -> str:
+        """Why it starts nothing by itself, beyond what the mark says."""
+        if self.is_paused:
+            terms = pauses.terms_of(self.pauses[0], self.now)
+            return terms if self.is_paused_by_itself else f"with the whole service, {terms}"
+        if self.status is ScheduleStatus.FINISHED:
+            return "There is no next run."
+        return self.broken if self.status is ScheduleStatus.BROKEN else ""
 
     @property
     def broken(self) -> str:
-        """Why it cannot be evaluated; empty where it can."""
+        """Why it cannot be evaluated; empty if it can."""
         return self.next_slot.broken if self.next_slot else ""
+
+    @property
+    def is_paused_by_itself(self) -> bool:
+        return any(pause.schedule_id is not None for pause in self.pauses)
 
     @property
     def pause_of_next_slot(self) -> Pause | None:
@@ -147,26 +98,49 @@ class Row:
             return None
         return next((each for each in self.pauses if each.until is None or slot < each.until), None)
 
+    @property
+    def next_run_time(self) -> SafeString:
+        return display.exactly_when(self.next_slot.slot if self.next_slot else None, self.now)
 
-def of(schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool) -> dict[int, Row]:
-    """A row for each of the schedules, by its key."""
+    @property
+    def last_run(self) -> RecentRun | None:
+        return self.runs[0] if self.runs else None
+
+    @property
+    def last_run_mark(self) -> SafeString:
+        return display.status_mark(self.runs[0].status)
+
+    @property
+    def last_run_time(self) -> SafeString:
+        return display.when(self.runs[0].began_at, self.now)
+
+
+def overviews(
+    schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool
+) -> dict[int, ScheduleOverview]:
+    """An overview of each schedule, by its key, in a fixed number of queries."""
     unreadable = unreadable_of(schedules)
     ids = [schedule.pk for schedule in schedules]
-    pauses = _pauses(ids, now)
-    runs = recent_runs.of_schedules(ids, RUNS_SHOWN) if with_runs else {}
+    pauses_of = _pauses(ids, now)
+    runs = recent_runs.runs_of_schedules(ids, RUNS_SHOWN) if with_runs else {}
     return {
-        schedule.pk: Row(
+        schedule.pk: ScheduleOverview(
             now=now,
-            is_on=schedule.enabled,
+            is_enabled=schedule.enabled,
             times=UNREADABLE_TIMES if schedule.pk in unreadable else described(schedule),
             zone=_zone(schedule, is_readable=schedule.pk not in unreadable),
             next_slot=getattr(schedule, "next_slot", None),
-            pauses=[*pauses.get(schedule.pk, ()), *pauses.get(None, ())],
+            pauses=[*pauses_of.get(schedule.pk, ()), *pauses_of.get(None, ())],
             runs=runs.get(schedule.pk, ()),
             shows_runs=with_runs,
         )
         for schedule in schedules
     }
+
+
+def overview(schedule: PeriodicTask, now: datetime, *, with_runs: bool) -> ScheduleOverview:
+    """Of one schedule."""
+    return overviews([schedule], now, with_runs=with_runs)[schedule.pk]
 
 
 def unreadable_of(schedules: Sequence[PeriodicTask]) -> set[int]:
@@ -189,8 +163,8 @@ def _is_readable(schedule: PeriodicTask) -> bool:
 def _pauses(schedule_ids: Collection[int], now: datetime) -> dict[int | None, list[Pause]]:
     concerned = {None, *schedule_ids}
     found: dict[int | None, list[Pause]] = {}
-    # Pauses are few: they are sorted out here.
-    for pause in Pause.objects.open_at(now):
+    # Pauses are few: they are filtered here.
+    for pause in Pause.objects.open_at(now).order_by("pk"):
         if pause.schedule_id in concerned:
             found.setdefault(pause.schedule_id, []).append(pause)
     return found

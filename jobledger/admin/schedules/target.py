@@ -1,9 +1,9 @@
-"""What a schedule starts, as a form: a job with its options, or an ordinary Celery task with its arguments.
+"""The target of a schedule as a form: a job with its options, or an ordinary Celery task with its arguments.
 
-A job is chosen by its name and help. Its options are a form made from its parser, or JSON for who prefers
-that: both are judged alike, and what is typed in the one is carried over to the other. A page shows the
-options of one job in one manner; when another was chosen meanwhile, the work is not *settled*: it is shown
-again, and nothing is saved before somebody has seen it.
+A job is chosen by its name and help. Its options are entered in a form made from its parser, or as JSON: both
+are validated alike, and what was typed in one is carried over to the other. A page shows the options of one
+job in one input mode. If another was chosen since, the form is not *settled*: it is shown again, and nothing
+is saved before the user has seen it.
 """
 
 import difflib
@@ -23,49 +23,49 @@ from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.runs.dispatch import known_tasks
 from jobledger.schedules import slot_runs
 
-PREFIX = "work"
+PREFIX = "target"
 OTHER = ":"
-"""Chosen in the place of a job's name; no job is called so."""
+"""Chosen instead of a job's name; no job has this name."""
 FORM, JSON = "form", "json"
-MANNERS = ((FORM, "Fill in a form"), (JSON, "Write JSON"))
+INPUT_MODES = ((FORM, "Fill in a form"), (JSON, "Write JSON"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredWork:
-    """What a schedule starts now."""
+class StoredTarget:
+    """The target as it is stored."""
 
     task: str = ""
     args: Any = ()
     options: Any = None
     unreadable: str = ""
-    """Keyword arguments that are no JSON object, as they stand there."""
+    """Keyword arguments that are not a JSON object, as they are."""
 
     @property
     def job(self) -> registry.Job | None:
-        """The job, where it is one."""
+        """The job; None for an ordinary task."""
         return registry.of_task(self.task)
 
     def options_of(self, job: registry.Job) -> dict[str, Any]:
-        """The stored options, if they are this job's."""
+        """The stored options if the target is this job, else none."""
         return self.options or {} if self.task == job.task_name else {}
 
     @property
     def masked_options(self) -> dict[str, Any]:
-        """The options, without secrets."""
+        """The options with secrets masked."""
         return secrets.masked(self.job.name if self.job else self.task, self.options or {})
 
     @property
     def masked_args(self) -> Any:
-        """The positional arguments, without secrets."""
+        """The positional arguments with secrets masked."""
         return secrets.masked(self.task, {"": self.args})[""]
 
 
-def stored_work(schedule: PeriodicTask | None) -> StoredWork:
-    """What the schedule starts; nothing, where there is no schedule."""
+def stored_target(schedule: PeriodicTask | None) -> StoredTarget:
+    """The schedule's target; an empty one for a new schedule."""
     if schedule is None:
-        return StoredWork()
+        return StoredTarget()
     options, args = _parsed(schedule.kwargs, dict), _parsed(schedule.args, list)
-    return StoredWork(
+    return StoredTarget(
         task=schedule.task,
         args=[] if args is None else args,
         options=options,
@@ -73,24 +73,26 @@ def stored_work(schedule: PeriodicTask | None) -> StoredWork:
     )
 
 
-class WorkChoice(forms.Form):
-    """Which work, and in which manner its options are written."""
+class TargetChoice(forms.Form):
+    """Which target, and in which input mode its options are entered."""
 
     job = forms.ChoiceField(label="Job")
     shown_job = forms.CharField(required=False, widget=forms.HiddenInput)
-    manner = forms.ChoiceField(label="Options", choices=MANNERS, required=False, widget=forms.RadioSelect)
-    shown_manner = forms.CharField(required=False, widget=forms.HiddenInput)
+    input_mode = forms.ChoiceField(
+        label="Options", choices=INPUT_MODES, required=False, widget=forms.RadioSelect
+    )
+    shown_input_mode = forms.CharField(required=False, widget=forms.HiddenInput)
     task = forms.CharField(
         label="Celery task",
         required=False,
         max_length=200,
         widget=forms.TextInput(attrs={"list": "tasks", "class": "vTextField", "spellcheck": "false"}),
-        help_text="Its full name. What becomes of it Celery knows: its run here says only that it was sent.",
+        help_text="Its full name. Only Celery knows its result: its run here says that it was sent.",
     )
-    is_foreign = forms.BooleanField(
+    is_external = forms.BooleanField(
         label="It is a task of another service",
         required=False,
-        help_text="Only where workers that this project knows nothing of carry it out.",
+        help_text="Only if workers outside this project execute it.",
     )
     args = forms.CharField(
         label="Positional arguments",
@@ -106,87 +108,97 @@ class WorkChoice(forms.Form):
     )
 
     def __init__(self, data: Any = None, initial: dict[str, Any] | None = None) -> None:
-        """With the jobs there are."""
         super().__init__(data, prefix=PREFIX, initial=initial, label_suffix="")
         job: Any = self.fields["job"]
         job.choices = _job_choices()
 
 
-class Work:
-    """After ``is_valid`` the work is in ``task``, ``args`` and ``options``."""
+class TargetForm:
+    """After ``is_valid`` the target is in ``task``, ``args`` and ``options``."""
 
-    def __init__(self, data: Any = None, *, stored: StoredWork | None = None, job_name: str = "") -> None:
-        """What was posted; else the stored work; else the job of that name."""
-        self.stored = stored or StoredWork()
+    def __init__(self, data: Any = None, *, stored: StoredTarget | None = None, job_name: str = "") -> None:
+        """Filled in with what was posted, else with the stored target, else with the job of that name."""
+        self.stored = stored or StoredTarget()
         self.is_bound = data is not None
         own = self.stored.job.name if self.stored.job else OTHER if self.stored.task else job_name
         asked = _asked(data, "job", own)
         self.job = registry.all_jobs().get(asked)
-        self.is_other = asked == OTHER
-        self.manner = (_asked(data, "manner", FORM) or FORM) if self.job else JSON
+        self.is_ordinary_task = asked == OTHER
+        self.input_mode = (_asked(data, "input_mode", FORM) or FORM) if self.job else JSON
         self._is_same_job = data is None or data.get(f"{PREFIX}-shown_job") == asked
-        self._is_same_manner = data is None or data.get(f"{PREFIX}-shown_manner") == self.manner
-        self.is_settled = self._is_same_job and (self._is_same_manner or self.job is None)
+        self._is_same_input_mode = data is None or data.get(f"{PREFIX}-shown_input_mode") == self.input_mode
+        self.is_settled = self._is_same_job and (self._is_same_input_mode or self.job is None)
         self.task = self.job.task_name if self.job else ""
         self.args: list[Any] = []
         self.options: dict[str, Any] = {}
         carried = self._carried(data)
         posted = data if self.is_settled else None
         self.options_form = self._options_form(posted, carried)
-        self.choice = WorkChoice(posted, initial=self._initial(asked, carried))
+        self.choice = TargetChoice(posted, initial=self._initial(asked, carried))
 
     @property
     def tasks(self) -> list[str]:
-        """The ordinary tasks there are."""
+        """The ordinary tasks that this project knows."""
         jobs = {job.task_name for job in registry.all_jobs().values()}
         return sorted(name for name in known_tasks() - jobs if not name.startswith("celery."))
 
     @property
     def has_typed_secret(self) -> bool:
-        """Whether a secret was typed: the page that answers does not show it again."""
+        """Whether a secret was typed, which the page does not show again."""
         form = self.options_form
         if form is None or not form.is_bound:
             return False
         inputs = (name for name, field in form.fields.items() if isinstance(field.widget, SecretInput))
         return any(form[name].data.text for name in inputs)
 
+    @property
+    def unreadable(self) -> str:
+        """Stored options that the form cannot show, and that saving would therefore drop."""
+        is_shown = self.options_form is None or self.is_bound or self.task != self.stored.task
+        return "" if is_shown else self.stored.unreadable
+
     def is_valid(self) -> bool:
-        """Judge the work; what is wrong stands beside its field."""
+        """Errors are beside their fields."""
         if not (self.is_bound and self.is_settled and self.choice.is_valid()):
             return False
         if self.options_form is not None:
-            is_good = self.options_form.is_valid()
+            is_valid = self.options_form.is_valid()
             self.options = self.options_form.options
-            return is_good
+            return is_valid
         self._read_json()
         return not self.choice.errors
 
     def _options_form(self, posted: Any, carried: dict[str, Any] | None) -> OptionsForm | None:
-        if self.job is None or self.manner != FORM:
+        if self.job is None or self.input_mode != FORM:
             return None
         options = self.stored.options_of(self.job) if carried is None else carried
         return OptionsForm(self.job, options, posted)
 
     def _initial(self, asked: str, carried: dict[str, Any] | None) -> dict[str, Any]:
-        choice = {"job": asked, "shown_job": asked, "manner": self.manner, "shown_manner": self.manner}
+        choice = {
+            "job": asked,
+            "shown_job": asked,
+            "input_mode": self.input_mode,
+            "shown_input_mode": self.input_mode,
+        }
         if self.job is None:
-            own = self.stored if self.stored.job is None else StoredWork()
+            own = self.stored if self.stored.job is None else StoredTarget()
             kwargs = own.unreadable or json_text.format_for_editing(own.masked_options)
-            # What is stored stays as it is, also where nobody here knows the task.
-            is_foreign = bool(own.task) and own.task not in known_tasks()
+            # What is stored stays as it is, even if this project does not know the task.
+            is_external = bool(own.task) and own.task not in known_tasks()
             args = json_text.format_for_editing(own.masked_args)
-            return {**choice, "task": own.task, "is_foreign": is_foreign, "args": args, "kwargs": kwargs}
+            return {**choice, "task": own.task, "is_external": is_external, "args": args, "kwargs": kwargs}
         options = self.stored.options_of(self.job) if carried is None else carried
         shown = json_text.format_for_editing(secrets.masked(self.job.name, options))
         is_unreadable = carried is None and self.task == self.stored.task
         return {**choice, "kwargs": (is_unreadable and self.stored.unreadable) or shown}
 
     def _carried(self, data: Any) -> dict[str, Any] | None:
-        """What was typed in the other manner; None when nothing was, or cannot be read."""
-        if self.job is None or self._is_same_manner or not self._is_same_job:
+        """What was typed in the other input mode; None if nothing was, or it cannot be read."""
+        if self.job is None or self._is_same_input_mode or not self._is_same_job:
             return None
         stored = self.stored.options_of(self.job)
-        if self.manner == JSON:
+        if self.input_mode == JSON:
             form = OptionsForm(self.job, stored, data)
             form.is_valid()
             return form.options
@@ -199,22 +211,16 @@ class Work:
 
     def _read_json(self) -> None:
         data = self.choice.cleaned_data
-        if self.is_other:
+        if self.is_ordinary_task:
             self.task = data["task"]
             if not self.task:
                 self.choice.add_error("task", self.choice.fields["job"].error_messages["required"])
-        stored = self.stored if self.stored.task == self.task else StoredWork()
+        stored = self.stored if self.stored.task == self.task else StoredTarget()
         self._read("kwargs", "options", stored.options or {}, stored.masked_options)
-        if self.is_other:
+        if self.is_ordinary_task:
             self._read("args", "args", stored.args, stored.masked_args)
         if not self.choice.errors:
-            self._judge()
-
-    @property
-    def unreadable(self) -> str:
-        """Stored options that the form cannot show, and that a save therefore drops."""
-        is_shown = self.options_form is None or self.is_bound or self.task != self.stored.task
-        return "" if is_shown else self.stored.unreadable
+            self._validate()
 
     def _read(self, field: str, name: str, stored: Any, masked: Any) -> None:
         read = _unmasked_object if field == "kwargs" else _unmasked_list
@@ -223,20 +229,22 @@ class Work:
         except ValueError as error:
             self.choice.add_error(field, str(error))
 
-    def _judge_ordinary(self) -> None:
-        if self.task not in known_tasks() and not self.choice.cleaned_data["is_foreign"]:
+    def _validate_task(self) -> None:
+        if self.task not in known_tasks() and not self.choice.cleaned_data["is_external"]:
             self.choice.add_error("task", _unknown(self.task))
 
-    def _judge(self) -> None:
+    def _validate(self) -> None:
         try:
             if self.job is not None:
                 validate_options(self.job.create_parser(), self.options)
             elif (job := registry.of_task(self.task)) is not None:
-                said = "This is the job %s: choose it as the job, so that its options are judged."
-                self.choice.add_error("task", said % job.name)
+                self.choice.add_error(
+                    "task",
+                    f"This is the job {job.name}: choose it as the job, so that its options are validated.",
+                )
             else:
                 slot_runs.work_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
-                self._judge_ordinary()
+                self._validate_task()
         except OptionsError as error:
             name = self.job.name if self.job else self.task
             self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
@@ -245,16 +253,15 @@ class Work:
 
 
 def _unknown(task: str) -> str:
-    """What is said of a task that would be sent to workers who drop it."""
-    said = f"No app of this project has the task {task}, so no worker of it would carry it out."
-    otherwise = "Tick the box below if another service has it."
-    return f"{said} {_near(task) or otherwise}"
+    """For a task that would be sent to workers that drop it."""
+    problem = f"No app of this project has the task {task}, so none of its workers would execute it."
+    return f"{problem} {_near(task) or 'Tick the box below if another service has it.'}"
 
 
 def _near(task: str) -> str:
-    """A known task that may be meant; a job's, too."""
+    """A known task with a similar name, also a job's."""
     near = difflib.get_close_matches(task, sorted(known_tasks()), n=1)
-    return f"Is it {near[0]}?" if near else ""
+    return f"Did you mean {near[0]}?" if near else ""
 
 
 def _job_choices() -> Iterator[tuple[str, Any]]:

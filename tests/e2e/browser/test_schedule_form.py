@@ -23,7 +23,7 @@ def fill(page: Page, name: str, *, job: str = "hello", **fields: str) -> None:
         page.get_by_label(label, exact=True).fill(value)
 
 
-def foreseen(page: Page, text: str) -> None:
+def previewed(page: Page, text: str) -> None:
     """The preview has caught up with what was typed."""
     expect(page.get_by_role("complementary", name="Preview").get_by_text(text).first).to_be_visible()
 
@@ -37,7 +37,7 @@ def nightly(people: People, name: str) -> Page:
     """The page of a schedule that was just made."""
     page = people.open(ADD)
     fill(page, name, Cron="30 3 * * *")
-    foreseen(page, "every day at 03:30 UTC")
+    previewed(page, "every day at 03:30 UTC")
     save(page, "was added.")
     return page
 
@@ -48,16 +48,16 @@ def test_a_schedule_made_in_the_form_runs(people: People) -> None:
     page.get_by_label("At an interval").check()
     page.get_by_label("Every", exact=True).fill("1")
     page.get_by_label("Unit").select_option("seconds")
-    foreseen(page, "every second")
-    foreseen(page, "Saving starts nothing.")
-    save(page, "Its next slot:")
+    previewed(page, "every second")
+    previewed(page, "Saving starts nothing.")
+    save(page, "Next run:")
 
     run = page.get_by_role("link", name="succeeded")
     wait_until(lambda: page.reload() is not None and run.is_visible(), what="the page names a run")
-    page.get_by_label("Switched on").uncheck()
-    foreseen(page, "It is switched off")
+    page.get_by_label("Enabled").uncheck()
+    previewed(page, "It is disabled")
     save(page, "was saved.")
-    expect(page.locator(".sheet-state").get_by_text("switched off")).to_be_visible()
+    expect(page.locator(".edit-status").get_by_text("disabled")).to_be_visible()
 
 
 def test_the_options_of_a_job_appear_when_it_is_chosen_and_say_their_command(people: People) -> None:
@@ -74,7 +74,7 @@ def test_an_edit_is_previewed_before_it_is_saved(people: People) -> None:
     page.get_by_label("Cron", exact=True).fill("30 1 * * *")
     page.get_by_label("Time zone").fill("Europe/London")
     for text in ("every day at 01:30 Europe/London", "falls away", "right after the leap"):
-        foreseen(page, text)
+        previewed(page, text)
     page.reload()
     expect(page.get_by_label("Cron", exact=True)).to_have_value("30 3 * * *")
 
@@ -83,7 +83,7 @@ def test_a_bad_cron_field_and_a_bad_option_are_said_beside_their_fields(people: 
     page = people.open(ADD)
     fill(page, "bad", job="cleanup_tokens", Cron="30 25 * * *")
     page.get_by_label("Days").fill("many")
-    foreseen(page, "hour: 25 is not between 0 and 23")
+    previewed(page, "hour: 25 is not between 0 and 23")
     expect(page.get_by_label("The same by hand")).to_have_value("manage.py cleanup_tokens --days many")
     save(page, "Nothing is saved yet")
     expect(page.locator("#id_times-cron_error")).to_have_text("hour: 25 is not between 0 and 23")
@@ -96,7 +96,7 @@ def test_the_second_editor_is_told_and_may_save_over_it(people: People) -> None:
     address = first.url.partition("/admin/")[2]
     second = people.open(address, role="second_editor")
     first.get_by_label("Cron", exact=True).fill("0 4 * * *")
-    foreseen(first, "every day at 04:00")
+    previewed(first, "every day at 04:00")
     save(first, "was saved.")
 
     second.get_by_label("Description").fill("asked for by the second")
@@ -113,7 +113,7 @@ def test_the_second_editor_is_told_and_may_save_over_it(people: People) -> None:
 def test_who_changed_what_is_in_the_history(people: People) -> None:
     page = nightly(people, "remembered")
     page.get_by_label("Cron", exact=True).fill("0 5 * * *")
-    foreseen(page, "every day at 05:00")
+    previewed(page, "every day at 05:00")
     save(page, "was saved.")
     page.get_by_role("link", name="History").click()
     change = page.get_by_role("row", name="Times").first
@@ -128,10 +128,10 @@ def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
     page.get_by_text("Pause", exact=True).click()
     page.get_by_label("Reason").fill("the database moves")
     page.get_by_role("button", name="Pause it").click()
-    state = page.locator(".sheet-state")
-    expect(state).to_contain_text("by operator: the database moves")
+    state = page.locator(".edit-status")
+    expect(state).to_contain_text(re.compile(r"by operator until .*: the database moves"))
     page.get_by_role("button", name="Resume").click()
-    expect(state).to_contain_text("switched on")
+    expect(state).to_contain_text("enabled")
 
 
 def test_a_viewer_sees_the_schedule_and_no_way_to_change_it(people: People) -> None:
@@ -150,7 +150,7 @@ def test_without_javascript_a_schedule_is_made_in_two_steps(people: People) -> N
     page.get_by_role("button", name="Show the options").click()
     page.get_by_label("Cron", exact=True).fill("30 3 * * *")
     page.get_by_role("button", name="Preview").click()
-    foreseen(page, "every day at 03:30 UTC")
+    previewed(page, "every day at 03:30 UTC")
     save(page, "was added.")
 
 
@@ -158,7 +158,7 @@ def test_without_javascript_a_schedule_is_made_in_two_steps(people: People) -> N
 def test_the_form_is_accessible(people: People, scheme: str) -> None:
     page = people.open(f"{ADD}?job=cleanup_tokens", scheme=scheme)
     page.get_by_label("Cron", exact=True).fill("30 1 * * *")
-    foreseen(page, "every day at 01:30 UTC")
+    previewed(page, "every day at 01:30 UTC")
     assert violations(page) == []
 
 
@@ -173,7 +173,7 @@ def test_the_form_can_be_filled_in_by_keyboard(people: People) -> None:
     page.keyboard.type("typed")
     page.get_by_label("Cron", exact=True).focus()
     page.keyboard.type("0 6 * * *")
-    foreseen(page, "every day at 06:00 UTC")
+    previewed(page, "every day at 06:00 UTC")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/admin/{LIST}")
     expect(page.get_by_text("“typed” was added.")).to_be_visible()

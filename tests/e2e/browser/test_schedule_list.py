@@ -53,11 +53,11 @@ def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
     assert violations(page) == []
     page.get_by_role("button", name="Pause", exact=True).click()
     expect(listed(page, name)).to_contain_text(
-        re.compile(r"paused\s*ends in .* by operator: the database moves")
+        re.compile(r"paused\s*by operator until .*: the database moves")
     )
     select(page, name)
     press(page, "Resume")
-    expect(listed(page, name).locator(".field-state")).to_have_text("on")
+    expect(listed(page, name).locator(".field-status")).to_have_text("enabled")
 
 
 def test_run_now_leaves_a_mark_that_leads_to_the_run(people: People) -> None:
@@ -99,7 +99,7 @@ def test_the_whole_service_is_paused_and_resumed(people: People) -> None:
     assert violations(page) == []
     page.get_by_role("button", name="Pause the whole service").click()
     banner = page.get_by_role("status").filter(has_text="The whole service is paused")
-    expect(banner).to_contain_text("by operator: the broker moves")
+    expect(banner).to_contain_text(re.compile(r"by operator until .*: the broker moves"))
     banner.get_by_role("button", name="Resume the whole service").click()
     page.get_by_text("The whole service is resumed.").wait_for()
     expect(banner).to_have_count(0)
@@ -119,12 +119,12 @@ def test_actions_work_without_a_script(people: People) -> None:
     name = schedule(people, "to switch")
     plain = people.open(LIST, role="editor", javascript=False)
     select(plain, name)
-    press(plain, "Switch off")
-    expect(listed(plain, name).locator(".field-state")).to_have_text("off")
+    press(plain, "Disable")
+    expect(listed(plain, name).locator(".field-status")).to_have_text("disabled")
     select(plain, name)
     press(plain, "Pause…")
     plain.get_by_role("button", name="Pause", exact=True).click()
-    expect(listed(plain, name).locator(".field-state")).to_contain_text("paused")
+    expect(listed(plain, name).locator(".field-status")).to_contain_text("paused")
 
 
 def test_a_phone_shows_a_card_for_each_schedule(people: People) -> None:

@@ -19,7 +19,7 @@ def a_schedule() -> PeriodicTask:
 
 def test_an_edit_can_be_read_again() -> None:
     change = Change(name="cron", old="0 3 * * *", new="0 4 * * *")
-    audit_log.edited(User.objects.create(username="ann"), a_schedule(), [change])
+    audit_log.log_edit(User.objects.create(username="ann"), a_schedule(), [change])
     entry = LogEntry.objects.get()
     assert audit_log.changes_of(entry) == [change]
     assert (entry.get_change_message(), entry.object_repr, entry.user.username) == (
@@ -34,7 +34,7 @@ def test_an_edit_can_be_read_again() -> None:
 )
 def test_what_was_added_or_deleted_says_so_with_its_values(verb: str, said: str) -> None:
     change = Change(name="cron", old="", new="0 4 * * *")
-    audit_log.edited(User.objects.create(username="ann"), a_schedule(), [change], verb=verb)
+    audit_log.log_edit(User.objects.create(username="ann"), a_schedule(), [change], verb=verb)
     entry = LogEntry.objects.get()
     assert (entry.is_addition(), entry.is_deletion()) == (verb == "added", verb == "deleted")
     assert entry.get_change_message().startswith(said)
@@ -42,7 +42,7 @@ def test_what_was_added_or_deleted_says_so_with_its_values(verb: str, said: str)
 
 
 def test_another_action_is_a_sentence() -> None:
-    audit_log.noted(User.objects.create(username="ann"), [a_schedule()], "Paused until noon.")
+    audit_log.log_action(User.objects.create(username="ann"), [a_schedule()], "Paused until noon.")
     entry = LogEntry.objects.get()
     assert entry.get_change_message() == "Paused until noon."
     assert audit_log.changes_of(entry) == []
@@ -63,8 +63,8 @@ def test_only_what_differs_is_a_change() -> None:
 
 
 def test_nobody_can_do_nothing() -> None:
-    with pytest.raises(ValueError, match="nobody"):
-        audit_log.noted(AnonymousUser(), [a_schedule()], "Paused.")
+    with pytest.raises(ValueError, match="without a user"):
+        audit_log.log_action(AnonymousUser(), [a_schedule()], "Paused.")
 
 
 def test_a_schedule_whose_times_cannot_be_read_has_entries_too() -> None:
@@ -73,7 +73,7 @@ def test_a_schedule_whose_times_cannot_be_read_has_entries_too() -> None:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE django_celery_beat_crontabschedule SET timezone = 'Mars/Olympus'")
     PeriodicTask.objects.update(interval=None, crontab=crontab)
-    audit_log.noted(
+    audit_log.log_action(
         User.objects.create(username="ann"), PeriodicTask.objects.filter(pk=schedule.pk), "Resumed."
     )
     assert LogEntry.objects.get().object_repr == "hourly"

@@ -20,7 +20,7 @@ def test_every_state_has_a_shape_and_no_two_have_the_same() -> None:
 
 
 def test_a_mark_says_the_word_and_names_the_shape() -> None:
-    shown = display.of_status(Status.TIMED_OUT)
+    shown = display.status_mark(Status.TIMED_OUT)
     assert "timed out" in shown
     assert "marks.svg#timed_out" in shown
 
@@ -37,4 +37,4 @@ def test_the_exact_moment_stands_behind_the_relative_one(settings: Settings) -> 
 
 
 def test_no_moment_is_a_dash() -> None:
-    assert display.when(None) == display.both(None) == "&ndash;"
+    assert display.when(None) == display.exactly_when(None) == "&ndash;"

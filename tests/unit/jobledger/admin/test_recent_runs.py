@@ -1,4 +1,4 @@
-"""A job's figures come from its newest runs, and cost the same however many there are."""
+"""A job's statistics come from its newest runs, and cost the same however many there are."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.admin import recent_runs
-from jobledger.admin.recent_runs import WINDOW, Schedules, figures
+from jobledger.admin.recent_runs import WINDOW, ScheduleCounts, job_statistics
 from jobledger.jobs import registry
 from jobledger.models import NextSlot, Run, Status, Trigger
 from tests.unit.jobledger.admin.schedules.schedules import run_of
@@ -36,49 +36,49 @@ def test_the_newest_run_is_the_last_whatever_became_of_it() -> None:
     make(minute=1)
     newest = make(Status.SKIPPED, minute=2)
     make(minute=0)
-    last = figures(["probe"])["probe"].last
+    last = job_statistics(["probe"])["probe"].last
     assert last is not None
-    assert (last.pk, last.status) == (newest.pk, Status.SKIPPED)
+    assert (last.id, last.status) == (newest.pk, Status.SKIPPED)
 
 
 def test_only_what_was_carried_out_counts_for_success() -> None:
     for status in Status:
         make(status)
-    found = figures(["probe"])["probe"]
+    found = job_statistics(["probe"])["probe"]
     assert (found.succeeded, found.executed) == (1, 4)
 
 
-def test_the_usual_duration_is_the_median_of_the_good_runs() -> None:
+def test_the_typical_duration_is_the_median_of_the_good_runs() -> None:
     for took in (1, 2, 600):
         make(took=took)
     make(Status.FAILED, took=9000)
-    assert figures(["probe"])["probe"].usual_duration == 2 * SECOND
+    assert job_statistics(["probe"])["probe"].typical_duration == 2 * SECOND
 
 
 def test_a_job_without_runs_has_no_figures() -> None:
-    found = figures(["probe"])["probe"]
-    assert (found.last, found.executed, found.usual_duration) == (None, 0, None)
+    found = job_statistics(["probe"])["probe"]
+    assert (found.last, found.executed, found.typical_duration) == (None, 0, None)
 
 
 def test_old_runs_do_not_count() -> None:
     make(Status.FAILED, minute=-1)
     for minute in range(WINDOW):
         make(minute=minute)
-    found = figures(["probe"])["probe"]
+    found = job_statistics(["probe"])["probe"]
     assert (found.succeeded, found.executed) == (WINDOW, WINDOW)
 
 
 def test_each_job_has_its_own_runs() -> None:
     make()
     make(Status.FAILED, job="other")
-    found = figures(["probe", "other", "idle"])
+    found = job_statistics(["probe", "other", "idle"])
     assert [each.succeeded for each in found.values()] == [1, 0, 0]
 
 
 @pytest.mark.parametrize(("jobs", "questions"), [(0, 0), (1, 1), (200, 1), (500, 3)])
 def test_many_jobs_are_one_question(jobs: int, questions: int) -> None:
     with CaptureQueriesContext(connection) as asked:
-        figures(f"job{number}" for number in range(jobs))
+        job_statistics(f"job{number}" for number in range(jobs))
     assert len(asked) == questions
 
 
@@ -111,8 +111,8 @@ def test_schedules_are_counted_with_the_next_slot() -> None:
     schedule("b", NOON + SECOND)
     schedule("c", None, enabled=False)
     schedule("d", NOON, task="probes.lasting")
-    found = recent_runs.schedules([registry.find("probe"), registry.find("trace")])
-    assert found == {"probe": Schedules(count=3, on=2, next_slot=NOON + SECOND)}
+    found = recent_runs.schedule_counts([registry.find("probe"), registry.find("trace")])
+    assert found == {"probe": ScheduleCounts(total=3, enabled=2, next_slot=NOON + SECOND)}
 
 
 def test_each_schedule_has_its_own_newest_first() -> None:
@@ -120,7 +120,7 @@ def test_each_schedule_has_its_own_newest_first() -> None:
     for minutes_ago in (3, 1, 2):
         run_of(one, minutes_ago=minutes_ago)
     only = run_of(two, minutes_ago=9)
-    found = recent_runs.of_schedules([one.pk, two.pk], 2)
+    found = recent_runs.runs_of_schedules([one.pk, two.pk], 2)
     assert [run.queued_at for run in found[one.pk]] == [NOON - timedelta(minutes=ago) for ago in (1, 2)]
     assert [run.id for run in found[two.pk]] == [only.pk]
 
@@ -128,15 +128,15 @@ def test_each_schedule_has_its_own_newest_first() -> None:
 def test_who_is_not_asked_about_or_has_no_runs_is_left_out() -> None:
     one, two = hourly("one"), hourly("two")
     run_of(two)
-    assert recent_runs.of_schedules([one.pk], 5) == {}
-    assert recent_runs.of_schedules([], 5) == {}
+    assert recent_runs.runs_of_schedules([one.pk], 5) == {}
+    assert recent_runs.runs_of_schedules([], 5) == {}
 
 
 def test_of_runs_of_one_moment_no_more_come_than_wanted() -> None:
     schedule = hourly()
     for _ in range(5):
         run_of(schedule)
-    assert len(recent_runs.of_schedules([schedule.pk], 3)[schedule.pk]) == 3
+    assert len(recent_runs.runs_of_schedules([schedule.pk], 3)[schedule.pk]) == 3
 
 
 def test_many_schedules_cost_two_queries(django_assert_num_queries: Any) -> None:
@@ -144,7 +144,7 @@ def test_many_schedules_cost_two_queries(django_assert_num_queries: Any) -> None
     for schedule in schedules:
         run_of(schedule)
     with django_assert_num_queries(2):
-        assert len(recent_runs.of_schedules([each.pk for each in schedules], 20)) == 10
+        assert len(recent_runs.runs_of_schedules([each.pk for each in schedules], 20)) == 10
 
 
 @pytest.mark.parametrize(
@@ -159,5 +159,5 @@ def test_many_schedules_cost_two_queries(django_assert_num_queries: Any) -> None
 def test_a_run_took_as_long_as_it_was_executed(values: dict[str, Any], took: timedelta | None) -> None:
     schedule = hourly()
     run_of(schedule, **values)
-    (run,) = recent_runs.of_schedules([schedule.pk], 1)[schedule.pk]
+    (run,) = recent_runs.runs_of_schedules([schedule.pk], 1)[schedule.pk]
     assert run.took(NOON) == took

@@ -13,7 +13,7 @@ from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobledger.admin.display import RunAddresses
+from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
 from jobledger.admin.home.timeline import Span, Window
 from jobledger.models import Run, Status, Trigger
@@ -38,7 +38,7 @@ def rows_of(*spans: Span) -> list[timeline.Row]:
 
 
 def drawn(*spans: Span) -> str:
-    return timeline.picture(rows_of(*spans), DAY, "Runs", RunAddresses())
+    return timeline.picture(rows_of(*spans), DAY, "Runs", RunUrls())
 
 
 @given(st.lists(st.builds(a_span, OFFSETS, st.integers(0, 90_000), status=st.sampled_from(Status))))
@@ -163,7 +163,7 @@ def test_the_mark_of_several_runs_leads_to_a_list_of_just_these(admin_client: Cl
     queued = [made(10, started_at=NOON - timedelta(minutes=9, seconds=seconds)) for seconds in (50, 51, 52)]
     other = made(60)
     rows = timeline.rows(timeline.spans(DAY), DAY)
-    picture = timeline.picture(rows, DAY, "Runs", RunAddresses())
+    picture = timeline.picture(rows, DAY, "Runs", RunUrls())
     (address,) = re.findall(r'href="([^"]*&amp;to=[^"]*)"', picture)
     page = admin_client.get(html.unescape(address)).text
     assert all(str(run.pk) in page for run in queued)

@@ -62,14 +62,5 @@ def test_the_usage_is_the_jobs_own() -> None:
     assert pages.usage(job) == "manage.py job [--days DAYS] name"
 
 
-@pytest.mark.parametrize(("name", "has_one"), [("cleanup_tokens", True), ("hello", False)])
-def test_a_dry_run_is_known_by_its_flag(name: str, has_one: bool) -> None:
-    assert (pages.dry_run(registry.find(name)) is not None) is has_one
-
-
-def test_a_dry_run_that_takes_a_value_is_none() -> None:
-    assert pages.dry_run(a_job(arg("--dry-run"))) is None
-
-
 def test_the_summary_is_the_helps_first_line() -> None:
     assert pages.summary(registry.find("choosing")) == "Print what was chosen."

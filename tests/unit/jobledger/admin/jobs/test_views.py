@@ -14,9 +14,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
+from jobledger.admin.jobs import views
+from jobledger.admin.options.form import OptionsForm
 from jobledger.models import NextSlot, Pause, Run, Status, Trigger
 from tests.unit.broker import Broker
 from tests.unit.builders import utc
+from tests.unit.jobledger.admin.options.options import a_job
+from tests.unit.jobledger.jobs.options.parsers import arg
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
@@ -78,7 +82,7 @@ def test_the_list_says_when_a_job_is_due(admin_client: Client) -> None:
     slot = timezone.now() + timedelta(hours=2, minutes=1)
     NextSlot.objects.filter(schedule__name="a").update(slot=slot, due_at=slot)
     page = admin_client.get(f"{LIST}?q=choosing").text
-    assert "1 (1 off)" in page
+    assert "1 (1 disabled)" in page
     assert "in 2 h" in page
 
 
@@ -239,6 +243,10 @@ def test_a_job_without_a_dry_run_offers_none(admin_client: Client) -> None:
     assert 'name="dry_run"' not in admin_client.get(run_address("hello")).text
     admin_client.post(run_address("hello"), {"dry_run": "1"})
     assert Run.objects.get().options == {}
+
+
+def test_a_dry_run_that_takes_a_value_is_none() -> None:
+    assert views._dry_run_flag(OptionsForm(a_job(arg("--dry-run")), {})) is None
 
 
 def test_a_past_run_fills_in_its_options_and_keeps_its_secrets(admin_client: Client) -> None:

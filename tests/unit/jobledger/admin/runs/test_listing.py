@@ -83,4 +83,4 @@ def test_a_page_of_the_list_is_one_query(django_assert_num_queries: DjangoAssert
     with django_assert_num_queries(1):
         rows = listed("status=failed").rows
         told = [(row.reason, row.started_by, row.mark, row.took) for row in rows]
-    assert told == [("no", "anna on the command line", display.of_status("failed"), "1 min 23 s")] * 5
+    assert told == [("no", "anna on the command line", display.status_mark("failed"), "1 min 23 s")] * 5

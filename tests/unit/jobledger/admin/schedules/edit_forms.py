@@ -21,20 +21,20 @@ def page_url(name: str, schedule: PeriodicTask) -> str:
     return reverse(f"admin:django_celery_beat_periodictask_{name}", args=[schedule.pk])
 
 
-def sheet(client: Client, url: str) -> HtmlForm:
-    return form_in(client.get(url).text, "sheet")
+def edit_form(client: Client, url: str) -> HtmlForm:
+    return form_in(client.get(url).text, "edit-form")
 
 
 def add(client: Client, job: str = "probe", **changes: Any) -> Any:
     """Open the page of a new schedule, fill it in and save."""
     url = f"{ADD}?job={job}"
-    return client.post(url, sheet(client, url).after(**{**NIGHTLY, **changes}))
+    return client.post(url, edit_form(client, url).after(**{**NIGHTLY, **changes}))
 
 
 def edit(client: Client, schedule: PeriodicTask, **changes: Any) -> Any:
     """Open the page of a schedule, change something and save."""
     url = change_url(schedule)
-    return client.post(url, sheet(client, url).after(**changes))
+    return client.post(url, edit_form(client, url).after(**changes))
 
 
 def an_hourly_one(**values: Any) -> PeriodicTask:

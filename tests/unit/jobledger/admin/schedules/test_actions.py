@@ -110,8 +110,8 @@ def test_schedules_are_paused_on_the_terms_that_were_given(admin_client: Client,
 
 
 def test_bad_terms_are_said_beside_their_field_and_nothing_is_paused(admin_client: Client) -> None:
-    answer = act(admin_client, "pause_schedules", hourly(), **{**TERMS, "length": "moment"})
-    assert "Say until when." in answer.text
+    answer = act(admin_client, "pause_schedules", hourly(), **{**TERMS, "length": "until"})
+    assert "Enter a time." in answer.text
     assert not Pause.objects.exists()
 
 
@@ -143,28 +143,28 @@ def test_resuming_says_when_the_whole_service_stays_paused(admin_client: Client)
     assert "But the whole service is paused" in answer.text
 
 
-def test_what_is_switched_off_has_no_next_slot_and_keeps_when_it_last_ran(admin_client: Client) -> None:
+def test_what_is_disabled_has_no_next_slot_and_keeps_when_it_last_ran(admin_client: Client) -> None:
     last_run_at = datetime(2026, 3, 1, tzinfo=UTC)
     schedule, off = hourly("mine", last_run_at=last_run_at), hourly("off", enabled=False)
     answer = act(admin_client, "disable_tasks", schedule, off)
     schedule.refresh_from_db()
     assert (schedule.enabled, schedule.last_run_at) == (False, last_run_at)
     assert not NextSlot.objects.exists()
-    assert "Switched off: mine." in answer.text
-    assert (entries(schedule), entries(off)) == (["Switched off."], [])
+    assert "Disabled: mine." in answer.text
+    assert (entries(schedule), entries(off)) == (["Disabled."], [])
 
 
-def test_what_is_switched_on_starts_nothing_of_the_past(admin_client: Client) -> None:
+def test_what_is_enabled_starts_nothing_of_the_past(admin_client: Client) -> None:
     schedule = hourly(enabled=False, last_run_at=NOON - 5 * HOUR)
     act(admin_client, "enable_tasks", schedule)
     assert NextSlot.objects.get().slot == NOON + HOUR
     assert not Run.objects.exists()
-    assert entries(schedule) == ["Switched on."]
+    assert entries(schedule) == ["Enabled."]
 
 
-def test_what_is_off_already_is_said_and_left_alone(admin_client: Client) -> None:
+def test_what_is_disabled_already_is_said_and_left_alone(admin_client: Client) -> None:
     schedule = hourly(enabled=False)
-    assert "They were off already." in act(admin_client, "disable_tasks", schedule).text
+    assert "They were disabled already." in act(admin_client, "disable_tasks", schedule).text
     assert entries(schedule) == []
 
 
@@ -231,7 +231,7 @@ def test_the_buttons_of_the_page_name_the_actions_that_django_takes(admin_client
 def test_deleting_comes_last(admin_client: Client) -> None:
     hourly()
     text = page(admin_client)
-    assert text.index("Switch off") < text.index("Delete…")
+    assert text.index("Disable") < text.index("Delete…")
 
 
 def test_rights_name_what_the_actions_ask_for() -> None:

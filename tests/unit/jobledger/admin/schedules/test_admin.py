@@ -1,73 +1,395 @@
-"""Schedules in the admin: what is done to those that are selected."""
+"""A schedule's page: adding, editing, previewing and pausing; nothing is saved before it is right."""
+
+import json
+import re
+from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
-from django.urls import reverse
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+from pytest_django.fixtures import DjangoAssertNumQueries
 
-from jobledger.models import Run
-from tests.unit.broker import Broker
-from tests.unit.jobledger.schedules.builders import every, hourly
+from jobledger.admin import audit_log
+from jobledger.models import NextSlot, Pause, Run, SchedulePolicy
+from jobledger.schedules import ledger, pausing
+from tests.unit.jobledger.admin.html_forms import form_in
+from tests.unit.jobledger.admin.schedules.edit_forms import (
+    ADD,
+    LIST,
+    NIGHTLY,
+    add,
+    an_hourly_one,
+    change_url,
+    edit,
+    edit_form,
+    page_url,
+)
+from tests.unit.jobledger.admin.schedules.schedules import unreadable
 
 pytestmark = pytest.mark.django_db
 
-LIST = "admin:django_celery_beat_periodictask_changelist"
-
 
 @pytest.fixture
-def every_day() -> IntervalSchedule:
-    return IntervalSchedule.objects.create(every=1, period="days")
+def every_hour() -> PeriodicTask:
+    return an_hourly_one()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_run_now_starts_a_run_that_says_who_asked(
-    admin_client: Client, admin_user: User, every_day: IntervalSchedule, broker: Broker
-) -> None:
-    schedule = PeriodicTask.objects.create(
-        name="mine", task="probes.probe", kwargs='{"level": 3}', interval=every_day
+def test_a_schedule_is_added_with_its_job_options_times_and_policy(admin_client: Client) -> None:
+    answer = add(admin_client, option__level="2", policy__misfire="skip", policy__jitter="5 min")
+    made = PeriodicTask.objects.get()
+    assert answer.headers["Location"] == LIST
+    assert (made.name, made.task, json.loads(made.kwargs)) == ("nightly", "probes.probe", {"level": 2})
+    assert (made.crontab.minute, made.crontab.hour, made.crontab.day_of_week) == ("30", "3", "1-5")
+    assert str(made.crontab.timezone) == "Europe/London"
+    policy = SchedulePolicy.objects.get()
+    assert (policy.misfire, policy.jitter) == ("skip", timedelta(minutes=5))
+
+
+def test_what_was_added_is_followed_at_once(admin_client: Client) -> None:
+    page = admin_client.post(
+        f"{ADD}?job=probe", edit_form(admin_client, f"{ADD}?job=probe").after(**NIGHTLY), follow=True
     )
-    admin_client.post(reverse(LIST), {"action": "run_tasks", "_selected_action": [schedule.pk]})
-    run = Run.objects.get()
-    assert (run.trigger, run.who, run.user, run.schedule) == ("admin", "admin", admin_user, schedule)
-    assert (run.job, run.options) == ("probe", {"level": 3})
-    assert [message.name for message in broker.messages] == ["probes.probe"]
+    slot = NextSlot.objects.get().slot
+    assert slot is not None
+    assert "Next run: " + slot.strftime("%Y-%m-%d") in page.text
 
 
-def test_the_list_of_schedules_can_be_opened(admin_client: Client, every_day: IntervalSchedule) -> None:
-    PeriodicTask.objects.create(name="mine", task="probes.probe", interval=every_day)
-    assert "mine" in admin_client.get(reverse(LIST)).text
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": ""}, "This field is required."),
+        ({"times__cron": "30 25 * * *"}, "hour: 25 is not between 0 and 23"),
+        ({"times__cron": "30 3 * *"}, "the expression has 4 fields"),
+        ({"times__zone": "Europe/Lonndon"}, "is not known"),
+        ({"times__kind": "interval", "times__every": ""}, "This field is required."),
+        ({"times__kind": "once", "times__at": "2001-01-01T00:00"}, "This time has passed"),
+        ({"times__kind": "once", "times__at": "soon"}, "This is not a valid time"),
+        ({"option__level": "9"}, "argument --level: invalid choice: 9"),
+        ({"policy__jitter": "a while"}, "Write a duration"),
+        ({"policy__starting_deadline": "9999999999 00:00:00"}, "Write a duration"),
+        ({"start_time": "0001-01-01T00:00:00+05:00"}, "in the years 1900 to 9998"),
+        ({"times__kind": "once", "times__at": "9999-12-31T23:59"}, "in the years 1900 to 9998"),
+        (
+            {"start_time": "2027-01-02T00:00", "expires": "2027-01-01T00:00"},
+            "must be later than",
+        ),
+        ({"headers": "[]"}, "Write a JSON object"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_saved(
+    admin_client: Client, changes: dict[str, str], said: str
+) -> None:
+    answer = add(admin_client, **changes)
+    assert (answer.status_code, PeriodicTask.objects.exists()) == (200, False)
+    assert said in answer.text
+    assert CrontabSchedule.objects.count() == 0
 
 
-@pytest.fixture
-def unreadable() -> PeriodicTask:
-    """One in a zone that there is not, as only SQL can put it there."""
-    schedule = hourly("odd")
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE django_celery_beat_crontabschedule SET timezone = 'Nowhere/City'")
-    return schedule
+def test_a_name_that_is_taken_is_refused_in_the_words_of_schedules(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    assert "There is a schedule with this name already." in add(admin_client, name=every_hour.name).text
+    assert PeriodicTask.objects.count() == 1
 
 
-def address(schedule: PeriodicTask) -> str:
-    return reverse("admin:django_celery_beat_periodictask_delete", args=[schedule.pk])
+def test_what_was_typed_stays_where_something_else_is_wrong(admin_client: Client) -> None:
+    answer = add(admin_client, name="", option__level="3", description="why")
+    shown = form_in(answer.text, "edit-form").values
+    assert (shown["option-level"], shown["description"]) == (["3"], ["why"])
+    assert shown["times-cron"] == ["30 3 * * 1-5"]
 
 
-def test_the_page_that_asks_names_it(admin_client: Client, unreadable: PeriodicTask) -> None:
-    page = admin_client.get(address(unreadable))
-    assert page.status_code == 200
-    assert "odd" in page.text
+def test_a_page_that_is_saved_as_it_is_changes_nothing(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    before = PeriodicTask.objects.values().get()
+    assert edit(admin_client, every_hour).status_code == 302
+    after = PeriodicTask.objects.values().get()
+    assert {**after, "date_changed": None} == {**before, "date_changed": None}
+    assert (IntervalSchedule.objects.count(), LogEntry.objects.count()) == (1, 0)
 
 
-def test_it_is_deleted_and_stays_in_the_trail(admin_client: Client, unreadable: PeriodicTask) -> None:
-    admin_client.post(address(unreadable), {"post": "yes"})
+def test_editing_one_schedule_does_not_move_another(admin_client: Client, every_hour: PeriodicTask) -> None:
+    other = PeriodicTask.objects.create(name="other", task="probes.probe", interval=every_hour.interval)
+    edit(admin_client, every_hour, times__every="5", times__unit="minutes")
+    every_hour.refresh_from_db()
+    other.refresh_from_db()
+    assert (every_hour.interval.every, other.interval.every) == (5, 1)
+
+
+def test_rows_of_times_have_no_pages_where_deleting_them_would_delete_schedules(admin_client: Client) -> None:
+    assert admin_client.get("/admin/django_celery_beat/intervalschedule/").status_code == 404
+    assert "crontab" not in admin_client.get("/admin/everything/").text.lower()
+
+
+def test_every_save_is_in_the_history_with_old_and_new_values(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    edit(admin_client, every_hour, times__every="5", times__unit="minutes", option__level="3")
+    changes = audit_log.changes_of(LogEntry.objects.get())
+    assert [(change.name, change.old, change.new) for change in changes] == [
+        ("Option level", "2", "3"),
+        ("Times", "every hour", "every 5 minutes"),
+    ]
+    history = admin_client.get(page_url("history", every_hour)).text
+    assert "<del>every hour</del>" in history
+    assert "<ins>every 5 minutes</ins>" in history
+
+
+def test_adding_is_in_the_history_too(admin_client: Client) -> None:
+    add(admin_client)
+    entry = LogEntry.objects.get()
+    history = admin_client.get(page_url("history", PeriodicTask.objects.get())).text
+    assert "every weekday at 03:30 Europe/London" in history
+    names = [change.name for change in audit_log.changes_of(entry)]
+    assert (entry.is_addition(), "Times" in names, "Job" in names) == (True, True, True)
+
+
+@pytest.mark.parametrize("from_the_list", [True, False])
+def test_a_deletion_leaves_the_values_in_the_trail(
+    admin_client: Client, every_hour: PeriodicTask, from_the_list: bool
+) -> None:
+    if from_the_list:
+        chosen = {"action": "delete_selected", "_selected_action": [every_hour.pk], "post": "yes"}
+        admin_client.post(LIST, chosen)
+    else:
+        admin_client.post(page_url("delete", every_hour), {"post": "yes"})
+    entry = LogEntry.objects.get()
+    told = {change.name: (change.old, change.new) for change in audit_log.changes_of(entry)}
+    assert (PeriodicTask.objects.exists(), entry.is_deletion(), entry.object_repr) == (False, True, "mine")
+    assert (told["Times"], told["Option level"]) == (("every hour", ""), ("2", ""))
+
+
+def test_an_edit_starts_nothing_of_the_past(admin_client: Client, every_hour: PeriodicTask) -> None:
+    edit(admin_client, every_hour, enabled=None)
+    edit(admin_client, every_hour, enabled="on", times__every="1", times__unit="seconds")
+    row = NextSlot.objects.get()
+    assert row.slot is not None
+    assert row.slot > row.handled_until
+    assert ledger.record_due(row.handled_until).queued == []
+    assert not Run.objects.exists()
+
+
+def test_the_preview_button_saves_nothing(admin_client: Client, every_hour: PeriodicTask) -> None:
+    answer = edit(admin_client, every_hour, times__every="2", _preview="Preview")
+    page = answer.text
+    assert "Slots after saving" in page
+    assert "Saving starts nothing." in page
+    every_hour.refresh_from_db()
+    assert every_hour.interval.every == 1
+
+
+def test_the_live_preview_shows_old_and_new_slots(admin_client: Client, every_hour: PeriodicTask) -> None:
+    form = edit_form(admin_client, change_url(every_hour))
+    page = admin_client.post(page_url("preview", every_hour), form.after(times__every="2")).text
+    assert (page.count("falls away"), page.count("<li")) == (5, 20)
+    assert "new" not in page  # every second hour was a slot before
+
+
+def test_the_live_preview_says_what_clock_changes_do(admin_client: Client) -> None:
+    form = edit_form(admin_client, ADD)
+    page = admin_client.post(
+        f"{ADD}preview/", form.after(times__cron="30 1 * * *", times__zone="Europe/London")
+    )
+    assert "Clock changes of Europe/London" in page.text
+    assert "right after the leap" in page.text
+
+
+def test_the_live_preview_names_who_else_starts_then(admin_client: Client, every_hour: PeriodicTask) -> None:
+    slot = NextSlot.objects.get().due_at
+    assert slot is not None
+    form = edit_form(admin_client, ADD)
+    times = {"times__kind": "once", "times__at": slot.strftime("%Y-%m-%dT%H:%M:%S"), "times__zone": "UTC"}
+    assert "with mine" in " ".join(admin_client.post(f"{ADD}preview/", form.after(**times)).text.split())
+
+
+def test_the_live_preview_of_times_that_cannot_be_read_says_why(admin_client: Client) -> None:
+    form = edit_form(admin_client, ADD)
+    page = admin_client.post(f"{ADD}preview/", form.after(times__cron="61 * * * *")).text
+    assert "minute: 61 is not between 0 and 59" in page
+
+
+def test_choosing_a_job_shows_its_options(admin_client: Client) -> None:
+    form = edit_form(admin_client, ADD)
+    page = admin_client.post(f"{ADD}target/", form.after(target__job="probe")).text
+    assert 'name="option-level"' in page
+
+
+def test_without_javascript_choosing_a_job_takes_one_step_more_and_keeps_what_was_typed(
+    admin_client: Client,
+) -> None:
+    chosen = edit_form(admin_client, ADD).after(**NIGHTLY, target__job="probe", _show="1")
+    shown = form_in(admin_client.post(ADD, chosen).text, "edit-form")
+    assert "option-level" in shown.choices or "option-level" in shown.values
+    admin_client.post(ADD, shown.after(option__level="3"))
+    assert json.loads(PeriodicTask.objects.get().kwargs) == {"level": 3}
+
+
+def test_options_that_nobody_has_seen_are_not_saved(admin_client: Client) -> None:
+    answer = admin_client.post(ADD, edit_form(admin_client, ADD).after(**NIGHTLY, target__job="probe"))
+    assert "Look at the options, then save." in answer.text
     assert not PeriodicTask.objects.exists()
-    assert LogEntry.objects.get().object_repr == "odd"
 
 
-def test_it_is_deleted_among_others(admin_client: Client, unreadable: PeriodicTask) -> None:
-    chosen = [unreadable.pk, every(60, "good").pk]
-    admin_client.post(reverse(LIST), {"action": "delete_selected", "_selected_action": chosen, "post": "yes"})
-    assert not PeriodicTask.objects.exists()
-    assert {entry.object_repr for entry in LogEntry.objects.all()} == {"odd", "good"}
+def test_the_command_line_follows_what_is_typed(admin_client: Client) -> None:
+    form = edit_form(admin_client, f"{ADD}?job=probe")
+    assert (
+        "manage.py probe --level 3"
+        in admin_client.post(f"{ADD}command_line/", form.after(option__level="3")).text
+    )
+
+
+def test_an_ordinary_task_is_scheduled_with_its_arguments(admin_client: Client) -> None:
+    chosen = edit_form(admin_client, ADD).after(**NIGHTLY, target__job=":", _show="1")
+    shown = form_in(admin_client.post(ADD, chosen).text, "edit-form")
+    task = {"target__task": "tests.probes.tasks.add", "target__args": "[1, 2]", "target__kwargs": "{}"}
+    admin_client.post(ADD, shown.after(**task))
+    made = PeriodicTask.objects.get()
+    assert (made.task, made.args, made.kwargs) == ("tests.probes.tasks.add", "[1, 2]", "{}")
+
+
+def test_one_moment_is_scheduled_by_the_clock_of_its_zone(admin_client: Client) -> None:
+    moment = {"times__kind": "once", "times__at": "2035-07-01T03:00", "times__zone": "Europe/London"}
+    add(admin_client, **moment)
+    made = PeriodicTask.objects.get()
+    assert (made.clocked.clocked_time.isoformat(), made.one_off) == ("2035-07-01T02:00:00+00:00", True)
+
+
+def test_a_schedule_is_paused_for_a_time_with_a_reason_and_resumed(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    pause = {"length": "4h", "reason": "move", "on_resume": "once"}
+    page = admin_client.post(page_url("pause", every_hour), pause, follow=True).text
+    found = Pause.objects.get()
+    assert (found.schedule, found.reason, found.who, found.on_resume) == (every_hour, "move", "admin", "once")
+    assert found.until is not None
+    assert timedelta(minutes=239) < found.until - timezone.now() <= timedelta(hours=4)
+    until = f"{found.until:%Y-%m-%d %H:%M:%S} UTC"
+    assert re.search(rf"by admin until {until} \(in \d+ [a-z]+\): move", page)
+    admin_client.post(page_url("resume", every_hour))
+    assert not pausing.in_force(every_hour, timezone.now()).exists()
+    assert [entry.change_message.split()[0] for entry in LogEntry.objects.order_by("pk")] == [
+        "Paused",
+        "Resumed.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "pause",
+    [
+        {"length": "until", "until": "2001-01-01T00:00", "on_resume": "once"},
+        {"length": "never", "on_resume": "once"},
+    ],
+)
+def test_a_pause_without_a_good_end_is_refused(
+    admin_client: Client, every_hour: PeriodicTask, pause: dict[str, str]
+) -> None:
+    page = admin_client.post(page_url("pause", every_hour), pause)
+    assert (page.status_code, Pause.objects.exists()) == (200, False)
+    assert "errorlist" in page.text
+
+
+def test_resuming_what_is_not_paused_says_so(admin_client: Client, every_hour: PeriodicTask) -> None:
+    assert "It was not paused." in admin_client.post(page_url("resume", every_hour), follow=True).text
+
+
+def test_a_broken_schedule_can_be_opened_and_mended(admin_client: Client) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0", hour="25")
+    broken = PeriodicTask.objects.create(name="mine", task="probes.probe", crontab=crontab, kwargs="{")
+    page = admin_client.get(change_url(broken)).text
+    assert "cannot be evaluated" in page
+    assert edit(admin_client, broken, times__cron="0 5 * * *").status_code == 302
+    assert NextSlot.objects.get().broken == ""
+
+
+def test_a_schedule_of_a_job_that_is_gone_can_be_opened(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    PeriodicTask.objects.update(task="probes.gone")
+    assert "probes.gone" in admin_client.get(change_url(every_hour)).text
+    assert "there is no job or task" in edit(admin_client, every_hour).text
+
+
+def test_the_history_is_told_from_the_newest_and_in_pages(
+    admin_client: Client, admin_user: User, every_hour: PeriodicTask
+) -> None:
+    for number in range(52):
+        audit_log.log_action(admin_user, [every_hour], f"Note {number}.")
+    first = admin_client.get(page_url("history", every_hour)).text
+    second = admin_client.get(f"{page_url('history', every_hour)}?p=2").text
+    assert first.index("Note 51.") < first.index("Note 50.") < first.index("Note 2.")
+    assert "Note 1." in second
+    assert "Note 1." not in first
+
+
+def test_an_empty_history_says_what_it_is_for(admin_client: Client, every_hour: PeriodicTask) -> None:
+    assert "Nobody has changed it" in admin_client.get(page_url("history", every_hour)).text
+
+
+@pytest.mark.parametrize("query", ["job=probe", "task=probes.probe"])
+def test_a_link_may_choose_the_job(admin_client: Client, query: str) -> None:
+    assert edit_form(admin_client, f"{ADD}?{query}").values["target-job"] == ["probe"]
+
+
+def test_a_link_to_a_job_that_is_gone_opens_the_page_without_one(admin_client: Client) -> None:
+    assert edit_form(admin_client, f"{ADD}?job=gone").values["target-job"] == [""]
+
+
+def test_times_that_cannot_be_read_can_be_replaced(admin_client: Client, every_hour: PeriodicTask) -> None:
+    unreadable(every_hour)
+    PeriodicTask.objects.update(interval=None)
+    assert "cannot be evaluated" in admin_client.get(change_url(every_hour)).text
+    times = {"times__kind": "cron", "times__cron": "0 5 * * *", "times__zone": "UTC"}
+    assert edit(admin_client, every_hour, **times).status_code == 302
+    assert NextSlot.objects.get().broken == ""
+
+
+@pytest.mark.parametrize("seen", ["9" * 5000, "x", ""])
+def test_a_page_that_lost_what_it_had_seen_is_shown_all_the_same(
+    admin_client: Client, every_hour: PeriodicTask, seen: str
+) -> None:
+    opened = edit_form(admin_client, change_url(every_hour)).after(seen=seen, times__every="2")
+    PeriodicTask.objects.update(description="faster")
+    assert "Somebody changed this schedule" in admin_client.post(change_url(every_hour), opened).text
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "x", "٣"])
+def test_a_schedule_of_no_number_is_not_found(admin_client: Client, number: str) -> None:
+    assert admin_client.get(f"{LIST}{number}/change/").status_code == 404
+
+
+@pytest.mark.parametrize(("name", "most"), [("target", 3), ("command_line", 3), ("preview", 14)])
+def test_typing_asks_the_database_little(
+    admin_client: Client,
+    every_hour: PeriodicTask,
+    name: str,
+    most: int,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    typed = edit_form(admin_client, change_url(every_hour)).after(times__every="2")
+    with django_assert_max_num_queries(most):
+        admin_client.post(page_url(name, every_hour), typed)
+
+
+@pytest.mark.parametrize(("action", "is_paused"), [("pause", False), ("resume", True)])
+def test_a_pause_whose_entry_cannot_be_written_is_not_made_or_ended(
+    admin_client: Client,
+    every_hour: PeriodicTask,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    is_paused: bool,
+) -> None:
+    pause = {"length": "4h", "on_resume": "once"}
+    if is_paused:
+        admin_client.post(page_url("pause", every_hour), pause)
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(audit_log, "log_action", fail)
+    with pytest.raises(OSError, match="disk full"):
+        admin_client.post(page_url(action, every_hour), pause)
+    assert pausing.in_force(every_hour, timezone.now()).exists() == is_paused

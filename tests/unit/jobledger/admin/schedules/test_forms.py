@@ -70,9 +70,9 @@ def test_the_second_coming_of_a_moment_stays_the_second(settings: Any) -> None:
         ({"kind": "interval", "every": "0"}, "every", "greater than or equal to 1"),
         ({"kind": "interval", "every": "9" * 15, "unit": "days"}, "every", "less than or equal to"),
         ({"kind": "interval", "every": "1", "unit": "years"}, "unit", "not one of the available choices"),
-        ({"kind": "moment", "at": "", "zone": "UTC"}, "at", "required"),
-        ({"kind": "moment", "at": "2026-03-02T12:00", "zone": "UTC"}, "at", "has passed"),
-        ({"kind": "moment", "at": "2026-03-29T01:30", "zone": "Europe/London"}, "at", "leaps over"),
+        ({"kind": "once", "at": "", "zone": "UTC"}, "at", "required"),
+        ({"kind": "once", "at": "2026-03-02T12:00", "zone": "UTC"}, "at", "has passed"),
+        ({"kind": "once", "at": "2026-03-29T01:30", "zone": "Europe/London"}, "at", "leaps over"),
         ({"kind": "never"}, "kind", "not one of the available choices"),
         ({"kind": "sun"}, "kind", "not one of the available choices"),
     ],
@@ -100,7 +100,7 @@ def test_an_interval_counts_from_its_anchor() -> None:
 
 @pytest.mark.parametrize("text", ["2026-07-01T03:00", "2026-07-01 03:00:00", "2026-07-01T03:00+01:00"])
 def test_a_moment_is_meant_by_the_clock_of_its_zone(text: str) -> None:
-    form = filled(kind="moment", at=text, zone="Europe/London")
+    form = filled(kind="once", at=text, zone="Europe/London")
     assert form.is_valid()
     assert form.times == ClockedTimes(at=utc("2026-07-01T02:00"))
 

@@ -86,9 +86,9 @@ def test_a_paused_schedule_says_until_when_by_whom_and_why(admin_client: Client)
         schedule=hourly(), since=NOON, until=NOON + 2 * HOUR, who="ann", reason="<b>move</b>"
     )
     text = page(admin_client)
-    assert 'title="2026-03-02 14:00:00 UTC">in 2 h</time> by ann: &lt;b&gt;move&lt;/b&gt;' in text
+    assert "by ann until 2026-03-02 14:00:00 UTC (in 2 h): &lt;b&gt;move&lt;/b&gt;" in text
     assert "will be skipped" in text
-    assert '#on"' not in text
+    assert '#enabled"' not in text
 
 
 def test_the_services_pause_is_shown_once_and_at_each_schedule(admin_client: Client) -> None:
@@ -99,11 +99,11 @@ def test_the_services_pause_is_shown_once_and_at_each_schedule(admin_client: Cli
     assert "with the whole service" in text
 
 
-def test_a_schedule_that_is_off_and_paused_says_both(admin_client: Client) -> None:
+def test_a_schedule_that_is_disabled_and_paused_says_both(admin_client: Client) -> None:
     Pause.objects.create(schedule=hourly(enabled=False), since=NOON)
     text = page(admin_client)
-    assert "#off" in text
-    assert "until somebody resumes it" in text
+    assert "#disabled" in text
+    assert "until resumed" in text
 
 
 def test_one_that_cannot_be_read_hides_no_other(admin_client: Client) -> None:
@@ -119,17 +119,17 @@ def test_one_that_cannot_be_read_hides_no_other(admin_client: Client) -> None:
         ({"q": "CLEAN"}, ["cleaning"]),
         ({"q": "probes.probe"}, ["cleaning", "paced"]),
         ({"q": "spotless"}, ["cleaning"]),
-        ({"state": "on"}, ["cleaning", "odd", "paced"]),
-        ({"state": "off"}, ["idle"]),
-        ({"state": "paused"}, ["paced"]),
-        ({"state": "broken"}, ["odd"]),
+        ({"status": "enabled"}, ["cleaning", "odd", "paced"]),
+        ({"status": "disabled"}, ["idle"]),
+        ({"status": "paused"}, ["paced"]),
+        ({"status": "broken"}, ["odd"]),
         ({"job": "probes.trace"}, ["idle", "odd"]),
         ({"times": "interval"}, ["paced"]),
         ({"times": "solar"}, []),
         ({"last": "failed"}, ["cleaning"]),
         ({"last": "succeeded"}, []),
         (
-            {"state": "nonsense", "last": "nonsense", "times": "nonsense"},
+            {"status": "nonsense", "last": "nonsense", "times": "nonsense"},
             ["cleaning", "idle", "odd", "paced"],
         ),
     ],
@@ -192,3 +192,17 @@ def test_a_page_costs_the_same_however_many_schedules_and_runs_there_are(admin_c
             page(admin_client)
         counts.append(len(queries))
     assert counts[0] == counts[1] <= MOST_QUERIES, f"{counts} queries"
+
+
+@pytest.mark.parametrize(
+    ("job", "found"), [("probes.probe", ["mine"]), ("gone", []), ("pro\x00be", []), ("", ["mine"])]
+)
+def test_a_job_that_nothing_starts_finds_nothing(admin_client: Client, job: str, found: list[str]) -> None:
+    hourly("mine")
+    answer = admin_client.get(reverse(LIST), {"job": job})
+    assert [schedule.name for schedule in answer.context["cl"].result_list] == found
+
+
+def test_an_index_of_an_action_that_is_no_number_is_ignored(admin_client: Client) -> None:
+    answer = admin_client.post(reverse(LIST), {"action": "", "index": "9" * 5000})
+    assert answer.status_code == 302

@@ -7,9 +7,8 @@ import pytest
 import time_machine
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.schedules import preview
-from jobledger.admin.schedules.edit_form import Sheet
-from jobledger.admin.schedules.preview import Shown
+from jobledger.admin.schedules.edit_form import EditForm
+from jobledger.admin.schedules.preview import FormattedPreview, formatted_preview
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
@@ -24,10 +23,10 @@ def at_noon() -> Any:
         yield
 
 
-def shown(schedule: PeriodicTask, **typed: str) -> Shown:
+def shown(schedule: PeriodicTask, **typed: str) -> FormattedPreview:
     """The preview of the schedule as it is, or after something was typed."""
-    sheet = Sheet({**_typed(schedule), **typed} if typed else None, stored=schedule, now=NOON)
-    found = preview.shown(sheet)
+    form = EditForm({**_typed(schedule), **typed} if typed else None, stored=schedule, now=NOON)
+    found = formatted_preview(form)
     assert found is not None
     return found
 
@@ -41,31 +40,29 @@ def test_it_says_that_saving_starts_nothing_and_what_comes_next() -> None:
     found = shown(hourly())
     assert (found.words, found.start) == ("every hour", "Saving starts nothing.")
     assert found.next == "It starts next at Mon 2026-03-02 13:00 UTC (in 1 h)."
-    assert (found.new[0].shown, found.new[0].relative) == ("Mon 2026-03-02 13:00 UTC", "in 1 h")
+    assert (found.new[0].text, found.new[0].relative) == ("Mon 2026-03-02 13:00 UTC", "in 1 h")
 
 
 def test_slots_are_shown_by_the_clock_of_their_zone() -> None:
     found = shown(hourly(), **{"times-cron": "30 13 1 7 *", "times-zone": "Europe/London"})
-    assert found.new[0].shown == "Wed 2026-07-01 13:30 BST"
+    assert found.new[0].text == "Wed 2026-07-01 13:30 BST"
     assert found.zone == "Europe/London"
 
 
 def test_of_old_and_new_slots_those_are_marked_that_only_one_of_them_has() -> None:
     found = shown(hourly(), **{"times-cron": "0,30 13 * * *"})
-    assert [line.is_other for line in found.old[:2]] == [False, True]
+    assert [slot.is_other for slot in found.old[:2]] == [False, True]
     # Beyond the last old slot that is looked at, nobody knows.
-    assert [line.is_other for line in found.new[:3]] == [False, True, False]
+    assert [slot.is_other for slot in found.new[:3]] == [False, True, False]
 
 
-def test_what_is_switched_off_says_so() -> None:
-    assert (
-        shown(hourly(), enabled="").next == "It is switched off: it starts nothing until it is switched on."
-    )
+def test_what_is_disabled_says_so() -> None:
+    assert shown(hourly(), enabled="").next == "It is disabled: it starts nothing until it is enabled."
 
 
 def test_what_has_no_slot_any_more_says_so() -> None:
     found = shown(hourly(), expires="2026-03-02T12:30")
-    assert found.next == "There is no slot to come: it starts nothing any more."
+    assert found.next == "It has no next run: it starts nothing any more."
 
 
 def test_what_is_paused_says_why() -> None:
@@ -77,27 +74,27 @@ def test_what_is_paused_says_why() -> None:
 def test_a_spread_is_told_as_the_delay_it_is() -> None:
     schedule = hourly()
     SchedulePolicy.objects.update(jitter=timedelta(minutes=30))
-    assert shown(schedule).spread.endswith("later, by its spread.")
-    sheet = Sheet({**_typed(schedule), "policy-jitter": "30 min"}, now=NOON)
-    fresh = preview.shown(sheet)
+    assert shown(schedule).jitter.endswith("later, by its spread.")
+    form = EditForm({**_typed(schedule), "policy-jitter": "30 min"}, now=NOON)
+    fresh = formatted_preview(form)
     assert fresh is not None
-    assert fresh.spread == "Each starts up to 30 min later; the first save settles by how much."
+    assert fresh.jitter == "Each starts up to 30 min later; the first save settles by how much."
 
 
 def test_a_slot_that_had_come_and_waits_is_named() -> None:
     schedule = hourly()
     with time_machine.travel(NOON + timedelta(hours=1, seconds=5), tick=False):
-        sheet = Sheet(
+        form = EditForm(
             {**_typed(schedule), "times-cron": "30 * * * *"},
             stored=schedule,
             now=NOON + timedelta(hours=1, seconds=5),
         )
-        found = preview.shown(sheet)
+        found = formatted_preview(form)
     assert found is not None
     assert "the slot of Mon 2026-03-02 13:00 UTC starts" in found.start
 
 
 def test_times_that_cannot_be_read_have_no_preview() -> None:
     schedule = hourly()
-    assert preview.shown(Sheet({**_typed(schedule), "times-cron": "x"}, now=NOON)) is None
-    assert preview.shown(Sheet(now=NOON)) is None
+    assert formatted_preview(EditForm({**_typed(schedule), "times-cron": "x"}, now=NOON)) is None
+    assert formatted_preview(EditForm(now=NOON)) is None

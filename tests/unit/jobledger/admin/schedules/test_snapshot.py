@@ -1,4 +1,4 @@
-"""A schedule's values: readable, without secrets, and told apart in every state."""
+"""Snapshots of a schedule: readable, without secrets, and with a version of their own."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from jobledger.admin.schedules import snapshot
-from jobledger.admin.schedules.snapshot import Values
+from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of
 from jobledger.jobs.secrets import MASK
 from jobledger.models import SchedulePolicy
 from tests.unit.jobledger.schedules.builders import NOON
@@ -15,21 +14,21 @@ from tests.unit.jobledger.schedules.builders import NOON
 CRONTAB = CrontabSchedule(pk=1, minute="0", hour="3", timezone="UTC")
 
 
-def values(policy: dict[str, Any] | None = None, **schedule: Any) -> Values:
+def taken(policy: dict[str, Any] | None = None, **schedule: Any) -> Snapshot:
     made = {"name": "mine", "task": "probes.choosing", "crontab": CRONTAB, **schedule}
-    return snapshot.values_of(PeriodicTask(**made), SchedulePolicy(**(policy or {})))
+    return snapshot_of(PeriodicTask(**made), SchedulePolicy(**(policy or {})))
 
 
 def test_values_are_said_as_the_form_says_them() -> None:
     policy = {"misfire": "all", "catch_up_limit": 5, "jitter": timedelta(minutes=5), "concurrency": "queue"}
-    said = values(policy, kwargs='{"api_key": "s3cret", "days": 3}', start_time=NOON, enabled=False)
-    assert said.readable == {
+    found = taken(policy, kwargs='{"api_key": "s3cret", "days": 3}', start_time=NOON, enabled=False)
+    assert found.readable == {
         "Name": "mine",
         "Job": "choosing",
         "Option api_key": MASK,
         "Option days": "3",
         "Times": "every day at 03:00 UTC (0 3 * * *)",
-        "Switched on": "no",
+        "Enabled": "no",
         "Not before": "2026-03-02 12:00:00 UTC",
         "Missed slots": "run each of them",
         "At most": "5",
@@ -39,13 +38,13 @@ def test_values_are_said_as_the_form_says_them() -> None:
 
 
 def test_another_secret_is_a_change_that_shows_neither() -> None:
-    old, new = values(kwargs='{"api_key": "s3cret"}'), values(kwargs='{"api_key": "0ther"}')
-    (change,) = snapshot.changes(old, new)
-    assert (change.name, change.old, change.new) == ("Option api_key", MASK, f"{MASK} (another)")
+    old, new = taken(kwargs='{"api_key": "s3cret"}'), taken(kwargs='{"api_key": "0ther"}')
+    (change,) = changes_between(old, new)
+    assert (change.name, change.old, change.new) == ("Option api_key", MASK, f"{MASK} (changed)")
 
 
 def test_the_same_secret_is_no_change() -> None:
-    assert snapshot.changes(values(kwargs='{"api_key": "x"}'), values(kwargs='{"api_key":"x"}')) == []
+    assert changes_between(taken(kwargs='{"api_key": "x"}'), taken(kwargs='{"api_key":"x"}')) == []
 
 
 @pytest.mark.parametrize(
@@ -65,10 +64,10 @@ def test_the_same_secret_is_no_change() -> None:
     ],
 )
 def test_every_edit_is_another_version(other: dict[str, Any]) -> None:
-    assert values(**other).version != values().version
+    assert taken(**other).version != taken().version
 
 
 def test_the_same_values_are_the_same_version() -> None:
-    assert values().version == values().version
+    assert taken().version == taken().version
     # A run that was counted is no edit.
-    assert values(total_run_count=3, last_run_at=NOON).version == values().version
+    assert taken(total_run_count=3, last_run_at=NOON).version == taken().version

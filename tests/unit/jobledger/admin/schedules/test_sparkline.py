@@ -6,15 +6,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from jobledger.admin.recent_runs import LatestRun
+from jobledger.admin.recent_runs import RecentRun
 from jobledger.admin.schedules import sparkline
 from jobledger.models import Status
 from tests.unit.jobledger.schedules.builders import NOON
 
 
-def a_run(status: Status = Status.SUCCEEDED, *, seconds: float = 1) -> LatestRun:
+def a_run(status: Status = Status.SUCCEEDED, *, seconds: float = 1) -> RecentRun:
     is_executed = status not in (Status.MISSED, Status.SKIPPED, Status.QUEUED)
-    return LatestRun(
+    return RecentRun(
         id=uuid.uuid4(),
         status=status,
         queued_at=NOON,
@@ -23,7 +23,7 @@ def a_run(status: Status = Status.SUCCEEDED, *, seconds: float = 1) -> LatestRun
     )
 
 
-def bars(*runs: LatestRun) -> list[ET.Element]:
+def bars(*runs: RecentRun) -> list[ET.Element]:
     return list(ET.fromstring(sparkline.picture(runs, NOON, places=20)))
 
 

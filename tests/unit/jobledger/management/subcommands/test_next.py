@@ -190,7 +190,7 @@ def test_pauses_in_force_are_told_on_stderr_and_the_slots_stay_the_same() -> Non
     assert stdout == "2026-07-01T01:30:00+01:00\n"
     assert stderr == "In force: nightly paused until 2999-01-01T00:00:00+00:00: move\n"
     Pause.objects.create(reason="holidays")
-    assert "In force: everything paused: holidays\n" in told("nightly")[1]
+    assert "In force: everything paused until resumed: holidays\n" in told("nightly")[1]
     assert told("--cron", "@daily")[1] == ""
 
 

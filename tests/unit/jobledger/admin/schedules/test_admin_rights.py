@@ -37,19 +37,19 @@ def test_a_viewer_sees_what_it_says_and_can_change_nothing(client: Client, every
     viewer = somebody(client, "Job viewers")
     page = viewer.get(change_url(every_hour))
     assert "every hour" in page.text
-    assert 'id="sheet"' not in page.text
+    assert 'id="edit-form"' not in page.text
     assert "Pause" not in page.text
     assert "Saving" not in page.text
-    for name in ("change", "preview", "work", "line", "pause", "resume"):
+    for name in ("change", "preview", "target", "command_line", "pause", "resume"):
         assert viewer.post(page_url(name, every_hour)).status_code == 403
-    for name in ("", "preview/", "work/", "line/"):
+    for name in ("", "preview/", "target/", "command_line/"):
         assert viewer.post(f"{ADD}{name}").status_code == 403
     assert viewer.get(ADD).status_code == 403
 
 
 def test_an_operator_pauses_and_does_not_edit(client: Client, every_hour: PeriodicTask) -> None:
     operator = somebody(client, "Job operators")
-    assert 'id="sheet"' not in operator.get(change_url(every_hour)).text
+    assert 'id="edit-form"' not in operator.get(change_url(every_hour)).text
     assert (
         operator.post(page_url("pause", every_hour), {"length": "open", "on_resume": "skip"}).status_code
         == 302
@@ -69,7 +69,7 @@ def test_who_is_not_logged_in_is_sent_to_the_login(client: Client, every_hour: P
         assert "/admin/login/" in client.post(page_url(name, every_hour)).headers["Location"]
 
 
-@pytest.mark.parametrize("name", ["change", "preview", "work", "line", "pause", "resume"])
+@pytest.mark.parametrize("name", ["change", "preview", "target", "command_line", "pause", "resume"])
 def test_what_comes_from_another_site_is_refused(
     admin_user: User, every_hour: PeriodicTask, name: str
 ) -> None:
@@ -78,7 +78,7 @@ def test_what_comes_from_another_site_is_refused(
     assert strict.post(page_url(name, every_hour)).status_code == 403
 
 
-@pytest.mark.parametrize("name", ["preview", "work", "line", "pause", "resume"])
+@pytest.mark.parametrize("name", ["preview", "target", "command_line", "pause", "resume"])
 def test_what_does_something_is_posted(admin_client: Client, every_hour: PeriodicTask, name: str) -> None:
     assert admin_client.get(page_url(name, every_hour)).status_code == 405
 

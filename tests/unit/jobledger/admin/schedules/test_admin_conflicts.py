@@ -8,7 +8,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import SchedulePolicy
 from tests.unit.jobledger.admin.html_forms import form_in
-from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one, change_url, edit, sheet
+from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one, change_url, edit, edit_form
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def every_hour() -> PeriodicTask:
 def test_the_second_editor_is_told_who_changed_what_and_overwrites_nothing(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:
-    second = sheet(admin_client, change_url(every_hour)).after(option__level="1")
+    second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     edit(admin_client, every_hour, times__every="3")
     answer = admin_client.post(change_url(every_hour), second)
     every_hour.refresh_from_db()
@@ -34,9 +34,9 @@ def test_the_second_editor_is_told_who_changed_what_and_overwrites_nothing(
 
 
 def test_the_second_editor_may_save_over_it_knowingly(admin_client: Client, every_hour: PeriodicTask) -> None:
-    second = sheet(admin_client, change_url(every_hour)).after(option__level="1")
+    second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     edit(admin_client, every_hour, times__every="3")
-    told = form_in(admin_client.post(change_url(every_hour), second).text, "sheet")
+    told = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form")
     assert admin_client.post(change_url(every_hour), told.after()).status_code == 302
     every_hour.refresh_from_db()
     assert (every_hour.kwargs, every_hour.interval.every) == ('{"level": 1}', 1)
@@ -45,9 +45,9 @@ def test_the_second_editor_may_save_over_it_knowingly(admin_client: Client, ever
 def test_an_error_of_the_second_editors_does_not_hide_the_first(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:
-    second = sheet(admin_client, change_url(every_hour)).after(name="")
+    second = edit_form(admin_client, change_url(every_hour)).after(name="")
     edit(admin_client, every_hour, times__every="3")
-    mended = form_in(admin_client.post(change_url(every_hour), second).text, "sheet").after(name="mine")
+    mended = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form").after(name="mine")
     assert WHILE_YOU_DID in admin_client.post(change_url(every_hour), mended).text
 
 
@@ -55,13 +55,13 @@ def test_an_error_of_the_second_editors_does_not_hide_the_first(
 def test_a_change_that_nobody_made_in_the_admin_is_noticed(
     admin_client: Client, every_hour: PeriodicTask, values: dict[str, Any]
 ) -> None:
-    second = sheet(admin_client, change_url(every_hour)).after(option__level="1")
+    second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     PeriodicTask.objects.update(**values)
     assert "It was not done in the admin." in admin_client.post(change_url(every_hour), second).text
 
 
 def test_a_change_of_the_policy_alone_is_noticed(admin_client: Client, every_hour: PeriodicTask) -> None:
-    second = sheet(admin_client, change_url(every_hour)).after(option__level="1")
+    second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     SchedulePolicy.objects.update(misfire="skip")
     assert WHILE_YOU_DID in admin_client.post(change_url(every_hour), second).text
 
@@ -71,7 +71,7 @@ def test_a_schedule_that_was_deleted_meanwhile_is_not_made_again(
 ) -> None:
     # A schedule that is gone has no number any more.
     url = change_url(every_hour)
-    posted = sheet(admin_client, url).after(option__level="1")
+    posted = edit_form(admin_client, url).after(option__level="1")
     every_hour.delete()
     assert admin_client.post(url, posted).status_code == 404
     assert not PeriodicTask.objects.exists()
