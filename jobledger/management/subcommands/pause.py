@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.models import Pause
+from jobledger.models import Pause, pause_terms
 from jobledger.runs.worker.process import operating_system_user
 from jobledger.schedules import pausing
 from jobledger.schedules.planning.policy import PausedSlots
@@ -86,8 +86,6 @@ def _check_length(reason: str) -> None:
 
 def _formatted(pause: Pause, zone: ZoneInfo, *, is_new: bool) -> str:
     what = pause.schedule.name if pause.schedule else "The whole service"
-    until = "somebody resumes it"
-    if pause.until is not None:
-        until = printing.iso_time(pause.until, zone)
     manner = "is paused" if is_new else "was paused already; now it is paused"
-    return f"{what} {manner} until {until}" + (f": {pause.reason}" if pause.reason else "")
+    until = printing.iso_time(pause.until, zone) if pause.until else None
+    return f"{what} {manner} {pause_terms(until, reason=pause.reason)}"

@@ -61,7 +61,7 @@ def test_a_part_of_a_page_whose_reader_was_logged_out_has_the_page_load_again(
     assert client.get(reverse(name)).url == f"{LOGIN}?next={reverse(name)}"  # type: ignore[attr-defined]  # of a redirection
 
 
-@pytest.mark.parametrize("name", ["preview", "work", "line"])
+@pytest.mark.parametrize("name", ["preview", "target", "command_line"])
 def test_a_form_whose_writer_was_logged_out_keeps_what_was_typed(client: Client, name: str) -> None:
     address = reverse(f"admin:django_celery_beat_periodictask_add_{name}")
     answer = client.post(address, {"name": "nightly"}, headers={"HX-Request": "true"})

@@ -56,7 +56,7 @@ def test_without_a_name_the_whole_service_is_paused() -> None:
 
 def test_without_an_end_it_is_paused_until_it_is_resumed() -> None:
     hourly()
-    assert told("hourly") == "hourly is paused until somebody resumes it\n"
+    assert told("hourly") == "hourly is paused until resumed\n"
     assert Pause.objects.get().until is None
 
 
