@@ -19,7 +19,7 @@ from jobledger.admin.options.form import OptionsForm
 from jobledger.models import NextSlot, Pause, Run, Status, Trigger
 from tests.unit.broker import Broker
 from tests.unit.builders import utc
-from tests.unit.jobledger.admin.options.options import a_job
+from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import arg
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
