@@ -1,7 +1,6 @@
 """The three forms that the edit form is made of, beside its target: details, times and policy.
 
-Errors are beside their fields, in the words of the rule that raised them. The sun's times are offered only to
-a schedule that has them.
+Errors are beside their fields, in the words of the rule that raised them.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,7 @@ from jobledger.jobs import json_text
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
-from jobledger.schedules.rules import wallclock
+from jobledger.schedules.rules import solar, wallclock
 from jobledger.schedules.rules.slots import Rule, RuleError
 from jobledger.schedules.rules.solar import EVENTS
 from jobledger.schedules.rules.wallclock import zone_named
@@ -238,15 +237,15 @@ class TimesForm(forms.Form):
         self._stored, self._anchor, self._now = stored, anchor, now
         kind: Any = self.fields["kind"]
         unit: Any = self.fields["unit"]
-        if isinstance(stored, SolarTimes):
+        if self.has_sun:
             kind.choices = [*KINDS, (SUN, "By the sun")]
         if isinstance(stored, IntervalTimes) and stored.period not in dict(UNITS):
             unit.choices = [*UNITS, (stored.period, stored.period)]
 
     @property
     def has_sun(self) -> bool:
-        """Whether the sun's times are offered."""
-        return isinstance(self._stored, SolarTimes)
+        """Whether events of the sun are offered: to a schedule that has one, and where ephem is installed."""
+        return isinstance(self._stored, SolarTimes) or solar.is_available()
 
     @property
     def is_once(self) -> bool:

@@ -1,13 +1,13 @@
-"""Solar: the slots of an event of the sun at a place.
+"""Solar: the slots of an event of the sun at a place, computed by ``ephem``, which only these schedules need.
 
-The events are django-celery-beat's, with the horizons Celery gives them, computed by the package
-``ephem``, which is needed for this kind of schedule only. A slot is the event of one solar day,
-rounded to a second, whatever moment it is asked from; so asking again never finds it twice. Near the
-poles many days have no such event: they are passed over. A place that has none in more than a year is
-a ``RuleError`` when the next one is asked for.
+The events are django-celery-beat's, with the horizons Celery gives them. A slot is the event of one solar
+day, rounded to a second, whatever time it is asked from; so asking again never finds it twice. Near the poles
+many days have no such event: they are passed over. A place that has none in more than a year is a
+``RuleError`` when the next one is asked for.
 """
 
 import importlib
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,30 +20,21 @@ from jobledger.schedules.rules.slots import Rule, RuleError
 SEARCH_DAYS = 400
 """How far a search goes: past every polar night, and a year's one dawn at the edge of it."""
 
+EVENTS = {
+    "dawn_astronomical": "-18",
+    "dawn_nautical": "-12",
+    "dawn_civil": "-6",
+    "sunrise": "-0:34",
+    "solar_noon": "",
+    "sunset": "-0:34",
+    "dusk_civil": "-6",
+    "dusk_nautical": "-12",
+    "dusk_astronomical": "-18",
+}
+"""In the order of a day, each with its horizon: degrees and minutes above the true one."""
+
 _NOON = time(12)
 _HALF_SECOND = timedelta(milliseconds=500)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Event:
-    horizon: str
-    """Degrees (and minutes) above the horizon."""
-    is_rising: bool
-    of_centre: bool
-    """Whether the sun's centre counts, or its upper limb."""
-
-
-EVENTS: dict[str, _Event | None] = {
-    "dawn_astronomical": _Event(horizon="-18", is_rising=True, of_centre=True),
-    "dawn_nautical": _Event(horizon="-12", is_rising=True, of_centre=True),
-    "dawn_civil": _Event(horizon="-6", is_rising=True, of_centre=True),
-    "sunrise": _Event(horizon="-0:34", is_rising=True, of_centre=False),
-    "solar_noon": None,
-    "sunset": _Event(horizon="-0:34", is_rising=False, of_centre=False),
-    "dusk_civil": _Event(horizon="-6", is_rising=False, of_centre=True),
-    "dusk_nautical": _Event(horizon="-12", is_rising=False, of_centre=True),
-    "dusk_astronomical": _Event(horizon="-18", is_rising=False, of_centre=True),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +55,7 @@ class Solar(Rule):
 
     def first_after(self, moment: datetime) -> datetime | None:
         start = self._day_of(moment) - timedelta(days=1)
-        days = (start + timedelta(days=ahead) for ahead in range(SEARCH_DAYS))
-        for slot in self._slots(days):
+        for slot in self._slots(start + timedelta(days=ahead) for ahead in range(SEARCH_DAYS)):
             if slot > moment:
                 return slot
         message = f"event: {self.event} never comes at latitude {self.latitude}"
@@ -73,8 +63,8 @@ class Solar(Rule):
 
     def last_before(self, moment: datetime) -> datetime | None:
         start = self._day_of(moment) + timedelta(days=1)
-        days = (start - timedelta(days=back) for back in range(SEARCH_DAYS))
-        return next((slot for slot in self._slots(days) if slot < moment), None)
+        slots = self._slots(start - timedelta(days=back) for back in range(SEARCH_DAYS))
+        return next((slot for slot in slots if slot < moment), None)
 
     def _day_of(self, moment: datetime) -> date:
         return (moment + _hours_east(self.longitude)).date()
@@ -82,6 +72,11 @@ class Solar(Rule):
     def _slots(self, days: Iterable[date]) -> Iterable[datetime]:
         events = (_event_of(self, day) for day in days)
         return (event for event in events if event is not None)
+
+
+def is_available() -> bool:
+    """Whether ``ephem`` is installed."""
+    return importlib.util.find_spec("ephem") is not None
 
 
 def _check_range(field: str, degrees: float, limit: int) -> None:
@@ -98,7 +93,7 @@ def _ephem() -> Any:
     try:
         return importlib.import_module("ephem")
     except ImportError:
-        message = "solar schedules need the package ephem, which is not installed: pip install ephem"
+        message = "solar schedules need ephem: install django-jobledger[solar]"
         raise RuleError(message, field="event") from None
 
 
@@ -106,30 +101,26 @@ def _ephem() -> Any:
 def _event_of(rule: Solar, day: date) -> datetime | None:
     """The event between the two midnights of the sun around that day's noon, or None."""
     ephem = _ephem()
-    sun, observer = ephem.Sun(), ephem.Observer()
-    observer.lat, observer.lon = radians(rule.latitude), radians(rule.longitude)
-    observer.pressure = 0
-    mean_noon = datetime.combine(day, _NOON, tzinfo=UTC) - _hours_east(rule.longitude)
+    sun, place = ephem.Sun(), ephem.Observer()
+    place.lat, place.lon, place.pressure = radians(rule.latitude), radians(rule.longitude), 0
     # The sun's own noon is never more than 17 minutes from the mean one.
-    noon = observer.next_transit(sun, start=ephem.Date(mean_noon - timedelta(hours=6)))
-    event = EVENTS[rule.event]
-    moment = noon if event is None else _crossing(ephem, observer, sun, event, noon)
-    return None if moment is None else _rounded(moment.datetime())
-
-
-def _crossing(ephem: Any, observer: Any, sun: Any, event: _Event, noon: Any) -> Any:
-    """When the sun crosses the horizon on the one or the other side of its noon."""
-    observer.horizon = event.horizon
-    if event.is_rising:
-        search, start, end = observer.next_rising, observer.previous_antitransit(sun, start=noon), noon
+    mean_noon = datetime.combine(day, _NOON, tzinfo=UTC) - _hours_east(rule.longitude)
+    noon = place.next_transit(sun, start=ephem.Date(mean_noon - timedelta(hours=6)))
+    if rule.event == "solar_noon":
+        return _rounded(noon)
+    place.horizon = EVENTS[rule.event]
+    if rule.event.startswith(("dawn", "sunrise")):
+        search, start, end = place.next_rising, place.previous_antitransit(sun, start=noon), noon
     else:
-        search, start, end = observer.next_setting, noon, observer.next_antitransit(sun, start=noon)
+        search, start, end = place.next_setting, noon, place.next_antitransit(sun, start=noon)
     try:
-        moment = search(sun, start=start, use_center=event.of_centre)
+        # Of twilight the sun's centre counts, otherwise its upper limb.
+        found = search(sun, start=start, use_center=rule.event.startswith(("dawn", "dusk")))
     except ephem.CircumpolarError:
         return None
-    return moment if moment < end else None
+    return _rounded(found) if found < end else None
 
 
-def _rounded(naive: datetime) -> datetime:
+def _rounded(found: Any) -> datetime:
+    naive: datetime = found.datetime()
     return (naive.replace(tzinfo=UTC) + _HALF_SECOND).replace(microsecond=0)

@@ -1,5 +1,6 @@
 """Due schedules become runs: each slot one row, whatever happened to beat in between."""
 
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,13 +9,21 @@ import pytest
 import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
 
+from jobledger.checks import check_schedules
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
 from jobledger.schedules import ledger
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.due_slots import MANY
+from jobledger.schedules.words import described
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 
 pytestmark = pytest.mark.django_db
@@ -200,6 +209,20 @@ def test_bad_times_put_in_by_sql_break_their_schedule_alone(column: str, value: 
     ledger.record_due(NOON)
     assert reason in NextSlot.objects.get(schedule=bad).broken
     assert rows() == [(NOON, "queued")]
+
+
+def test_without_ephem_a_solar_schedule_is_broken_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    sunset = SolarSchedule.objects.create(event="sunset", latitude=51, longitude=0)
+    bad = PeriodicTask.objects.create(name="bad", task="probes.probe", solar=sunset)
+    wound_back(bad, NOON - MINUTE)
+    hourly("good", handled_until=NOON - MINUTE)
+    monkeypatch.setitem(sys.modules, "ephem", None)
+    ledger.record_due(NOON)
+    reason = "solar schedules need ephem: install django-jobledger[solar]"
+    assert NextSlot.objects.get(schedule=bad).broken == reason
+    assert rows() == [(NOON, "queued")]
+    assert [reason in message.msg for message in check_schedules(databases=["default"])] == [True]
+    assert described(bad) == "every day at sunset at 51° N, 0° E"
 
 
 def test_a_broken_schedule_that_is_mended_goes_on() -> None:

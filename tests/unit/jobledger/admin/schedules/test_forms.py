@@ -1,6 +1,6 @@
 """The times of a schedule as a form: each mistake stands beside its field."""
 
-from datetime import datetime
+import sys
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -74,7 +74,7 @@ def test_the_second_coming_of_a_moment_stays_the_second(settings: Any) -> None:
         ({"kind": "once", "at": "2026-03-02T12:00", "zone": "UTC"}, "at", "has passed"),
         ({"kind": "once", "at": "2026-03-29T01:30", "zone": "Europe/London"}, "at", "leaps over"),
         ({"kind": "never"}, "kind", "not one of the available choices"),
-        ({"kind": "sun"}, "kind", "not one of the available choices"),
+        ({"kind": "sun", "latitude": "51", "longitude": "0"}, "event", "required"),
     ],
 )
 def test_a_mistake_stands_beside_its_field(values: dict[str, Any], field: str, said: str) -> None:
@@ -112,12 +112,19 @@ def test_a_place_without_the_suns_event_is_refused() -> None:
     assert "never comes" in " ".join(map(str, form.errors["event"]))
 
 
-def test_the_sun_is_offered_to_who_has_it() -> None:
-    sun = SolarTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
-    assert (filled(sun).has_sun, filled().has_sun) == (True, False)
+SUNSET = SolarTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
 
 
-def test_zones_are_offered_by_their_names() -> None:
-    zones = TimesForm.zones()
-    assert {"Europe/London", "UTC"} <= set(zones)
-    assert isinstance(datetime.now(ZoneInfo(zones[0])), datetime)
+def test_events_of_the_sun_are_offered_where_they_can_be_computed() -> None:
+    form = filled(kind="sun", event="sunset", latitude="51", longitude="0")
+    assert form.is_valid(), form.errors
+    assert form.times == SUNSET
+
+
+def test_without_ephem_they_are_offered_to_a_schedule_that_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ephem", None)
+    assert (filled(SUNSET).has_sun, filled().has_sun) == (True, False)
+    assert list(filled(kind="sun").errors) == ["kind"]
+    form = filled(SUNSET)
+    assert not form.is_valid()
+    assert "install django-jobledger[solar]" in " ".join(map(str, form.errors["event"]))

@@ -1,5 +1,7 @@
 """Solar slots, with moments from published tables of sunrise and twilight (to the minute)."""
 
+import os
+import subprocess
 import sys
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
@@ -127,5 +129,25 @@ def test_bad_data_is_named(event: str, place: tuple[float, float], message: str)
 
 def test_without_the_package_the_error_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ephem", None)
-    with pytest.raises(RuleError, match="pip install ephem"):
+    with pytest.raises(RuleError, match=r"install django-jobledger\[solar\]"):
         solar("sunrise", GREENWICH)
+
+
+IMPORT_ALL = """
+import pkgutil, sys
+sys.modules["ephem"] = None
+import django, jobledger
+django.setup()
+for module in pkgutil.walk_packages(jobledger.__path__, "jobledger."):
+    __import__(module.name)
+from django.core.management import call_command
+call_command("check")
+"""
+
+
+def test_without_the_package_everything_else_can_be_imported() -> None:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    done = subprocess.run(
+        (sys.executable, "-c", IMPORT_ALL), env=environment, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
