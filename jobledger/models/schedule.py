@@ -18,6 +18,19 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
 
+MISFIRE_LABELS = (
+    (Misfire.ONCE, "run once for all of them"),
+    (Misfire.SKIP, "skip them"),
+    (Misfire.ALL, "run each of them"),
+)
+CONCURRENCY_LABELS = (
+    ("", "as the job says"),
+    (Concurrency.FORBID, "skip the slot"),
+    (Concurrency.QUEUE, "wait until the job has ended"),
+    (Concurrency.REPLACE, "cancel the running one and start"),
+    (Concurrency.ALLOW, "start beside it"),
+)
+
 
 def this_second() -> datetime:
     """Now, without its fraction: what an interval counts from is to be readable."""
@@ -34,11 +47,7 @@ class SchedulePolicy(models.Model):
         "missed slots",
         max_length=8,
         default=Misfire.ONCE,
-        choices=[
-            (Misfire.ONCE, "run once for all that were missed"),
-            (Misfire.SKIP, "do not run them"),
-            (Misfire.ALL, "run each of them"),
-        ],
+        choices=MISFIRE_LABELS,
         help_text="Slots that passed while nothing could run them, because beat was down for example.",
     )
     catch_up_limit = models.PositiveIntegerField(
@@ -58,13 +67,7 @@ class SchedulePolicy(models.Model):
         "overlap",
         max_length=8,
         blank=True,
-        choices=[
-            (Concurrency.FORBID, "skip the slot while the job runs"),
-            (Concurrency.QUEUE, "wait until the job has ended"),
-            (Concurrency.REPLACE, "cancel the running one"),
-            (Concurrency.ALLOW, "run side by side"),
-        ],
-        help_text="Empty: as the job says.",
+        choices=CONCURRENCY_LABELS,
     )
     anchor = models.DateTimeField(
         default=this_second,

@@ -15,7 +15,6 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, DurationField, validate_range
 from jobledger.jobs import json_text
-from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules import solar, wallclock
@@ -31,28 +30,10 @@ from jobledger.schedules.stored_schedules import (
     StoredTimes,
 )
 
-MISFIRE = (
-    (Misfire.ONCE, "run once for all of them"),
-    (Misfire.SKIP, "leave them out"),
-    (Misfire.ALL, "run each of them"),
-)
-CONCURRENCY = (
-    ("", "as the job says"),
-    (Concurrency.FORBID, "leave the slot out"),
-    (Concurrency.QUEUE, "wait until the job has ended"),
-    (Concurrency.REPLACE, "cancel the running one and start"),
-    (Concurrency.ALLOW, "start beside it"),
-)
-
 
 class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
     """What happens to slots that cannot start on time."""
 
-    misfire = forms.ChoiceField(
-        label="Missed slots",
-        choices=MISFIRE,
-        help_text="Slots that passed while nothing could start them, because beat was down for example.",
-    )
     catch_up_limit = forms.IntegerField(
         label="At most",
         min_value=1,
@@ -77,11 +58,11 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
             "minute do not start together. Such as 5 min; empty: on the dot."
         ),
     )
-    concurrency = forms.ChoiceField(label="While the job still runs", choices=CONCURRENCY, required=False)
 
     class Meta:
         model = SchedulePolicy
         fields = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
+        labels: ClassVar[dict[str, Any]] = {"concurrency": "While the job still runs"}
 
     def clean_starting_deadline(self) -> timedelta | None:
         """No time at all would let nothing start."""

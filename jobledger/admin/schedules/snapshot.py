@@ -5,7 +5,6 @@ So a form that carries the version it was opened with finds out that another use
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display
 from jobledger.admin.audit_log import Change, differences
-from jobledger.admin.schedules.forms import CONCURRENCY, MISFIRE, DetailsForm, PolicyForm
+from jobledger.admin.schedules.forms import DetailsForm, PolicyForm
 from jobledger.admin.schedules.target import stored_target
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
@@ -107,11 +106,11 @@ def _details(schedule: PeriodicTask) -> dict[str, str]:
 def _policy(policy: SchedulePolicy) -> dict[str, str]:
     limit = str(policy.catch_up_limit)
     return {
-        "Missed slots": _label(MISFIRE, policy.misfire),
+        "Missed slots": policy.get_misfire_display(),
         "At most": limit if policy.misfire == "all" else "",
         "Start within": _length(policy.starting_deadline),
         "Spread over": _length(policy.jitter),
-        "While the job still runs": _label(CONCURRENCY, policy.concurrency),
+        "While the job still runs": policy.get_concurrency_display(),
     }
 
 
@@ -125,10 +124,6 @@ def _secrets(schedule: PeriodicTask) -> dict[str, str]:
     masked = target.masked_options
     hidden = {name for name, value in (target.options or {}).items() if value != masked[name]}
     return {f"Option {name}": _fingerprint(format_inline(target.options[name])) for name in hidden}
-
-
-def _label(choices: Iterable[tuple[str, Any]], value: str) -> str:
-    return str(dict(choices).get(value, value))
 
 
 def _fingerprint(text: str) -> str:

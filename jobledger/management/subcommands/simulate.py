@@ -13,9 +13,12 @@ from django.core.management.base import CommandError
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
+from jobledger.models.schedule import MISFIRE_LABELS
 from jobledger.schedules.pauses import PauseBook
 from jobledger.schedules.planning.policy import Misfire, Pause, Policy
 from jobledger.schedules.simulation import SimulatedSlot, simulate
+
+_MISFIRE_HELP = "Missed slots: " + ", ".join(f"{value} ({label})" for value, label in MISFIRE_LABELS) + "."
 
 
 class Command(OperatorCommand):
@@ -60,7 +63,7 @@ class Command(OperatorCommand):
 
 def _add_policy_arguments(parser: ArgumentParser) -> None:
     policy = parser.add_argument_group("policy", "Instead of the stored choice, or of the default.")
-    policy.add_argument("--misfire", choices=[each.value for each in Misfire], help="What late slots do.")
+    policy.add_argument("--misfire", choices=[each.value for each in Misfire], help=_MISFIRE_HELP)
     policy.add_argument(
         "--catch-up-limit",
         metavar="N",
