@@ -21,7 +21,7 @@ from django.db import DatabaseError, transaction
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import NextSlot, Run, SchedulePolicy, Status
-from jobledger.schedules import many_rows, slot_runs, stored_schedules
+from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.pauses import PauseBook
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Pause, Plan, PlannedSlot, Policy
@@ -78,6 +78,7 @@ def _policy(schedule: PeriodicTask) -> Sequence[Hashable]:
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
+COMPUTED = ("slot", "due_at", "handled_until", "timing", "work", "broken")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +138,11 @@ def _settle(rows: Sequence[NextSlot], now: datetime) -> list[Run]:
             _mark_broken(row, f"number {row.pk}", loaded.unreadable[row.pk])
         elif row.pk in loaded.schedules:
             runs += _settle_one(loaded.schedules[row.pk], row, book, plans, now)
-    many_rows.insert_new(runs)
+    Run.objects.bulk_create(runs, ignore_conflicts=True)
     kept = [row for row in rows if row.pk in loaded.schedules or row.pk in loaded.unreadable]
-    many_rows.insert_or_update(kept, ["slot", "due_at", "handled_until", "timing", "work", "broken"])
+    NextSlot.objects.bulk_create(
+        kept, update_conflicts=True, unique_fields=["schedule"], update_fields=COMPUTED
+    )
     spent = {run.schedule_id for run in runs if run.schedule and run.schedule.one_off}
     PeriodicTask.objects.filter(pk__in=spent).update(enabled=False)
     gone = {row.pk for row in rows} - set(loaded.schedules) - set(loaded.unreadable)

@@ -49,7 +49,6 @@ _FIELDS = (
     *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
     *("start_time", "expires", "one_off"),
 )
-_UNPLANNED = ("description", "last_run_at", "total_run_count", "date_changed")
 UNREADABLE = (ValidationError, ValueError, TypeError)
 """What Django's fields raise on values that only SQL can have put there."""
 
@@ -87,8 +86,7 @@ class Loaded:
 
 def load(schedule_ids: Collection[int]) -> Loaded:
     """Those of the schedules that are enabled. A row that cannot be read hides no other."""
-    # Without what planning does not ask for, which is read thousands of times a tick.
-    enabled = timed(PeriodicTask.objects.filter(enabled=True).defer(*_UNPLANNED))
+    enabled = timed(PeriodicTask.objects.filter(enabled=True))
     try:
         return Loaded(schedules=enabled.in_bulk(schedule_ids), unreadable={})
     except UNREADABLE:
