@@ -1,10 +1,17 @@
 """Times and durations as plain text, the same in the admin, on the command line and in alerts."""
 
+import re
 from datetime import datetime, timedelta
 
 from django.utils import timezone
 
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+LONGEST_DURATION = timedelta(days=36525)
+"""A longer one is a mistake, and may be more than a time can be moved by."""
+
+_NAMES = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "min": "minutes", "s": "seconds"}
+_PART = re.compile(r"([0-9]{1,9})\s*(w|d|h|min|m|s)")
+_PARTS = re.compile(rf"(?:{_PART.pattern}\s*)+")
 
 
 def exact(moment: datetime) -> str:
@@ -43,3 +50,19 @@ def took(begin: datetime | None, end: datetime | None) -> str:
     if begin is None or end is None:
         return ""
     return duration(max(end - begin, timedelta(0)))
+
+
+def duration_in(text: str) -> timedelta | None:
+    """The duration that a user typed: 90s, 1h30m, 1 h 30 min, 2d; None if it is not one.
+
+    A unit that comes twice counts twice. What is too long for a timedelta is its maximum.
+    """
+    text = text.strip().lower()
+    if not _PARTS.fullmatch(text):
+        # Also a bare number, which could be seconds or minutes.
+        return None
+    try:
+        parts = (timedelta(**{_NAMES[unit]: int(count)}) for count, unit in _PART.findall(text))
+        return sum(parts, timedelta(0))
+    except OverflowError:
+        return timedelta.max

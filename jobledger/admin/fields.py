@@ -1,6 +1,5 @@
 """Times, durations (90 s, 10 min, 1 h 30 min, 2d, 00:10:00) and numbers as users type them."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,18 +7,13 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_duration
 
-from jobledger.admin import display
+from jobledger.formats import LONGEST_DURATION, duration, duration_in
 from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, can_be_told
 
 INVALID_TIME = "This is not a valid time; write it like 2026-12-01T03:00."
 _OUT_OF_RANGE = f"This is not in the years {EARLIEST.year} to {LATEST.year - 1}."
 _MOST_DIGITS = 9
 """A longer number is out of range everywhere, and may be more than Python or a database reads."""
-
-_UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "min": "minutes", "s": "seconds"}
-_PART = re.compile(r"([0-9]{1,9})\s*(w|d|h|min|m|s)")
-_ALL = re.compile(rf"(?:{_PART.pattern}\s*)+")
-_LONGEST = timedelta(days=36525)
 
 
 class DateTimeInput(forms.DateTimeInput):
@@ -55,8 +49,8 @@ class DurationField(forms.Field):
     def to_python(self, value: Any) -> timedelta | None:
         if value in self.empty_values:
             return None
-        length = value if isinstance(value, timedelta) else duration_in(str(value))
-        if length is None or not timedelta(0) <= length <= _LONGEST:
+        length = value if isinstance(value, timedelta) else _parsed(str(value))
+        if length is None or not timedelta(0) <= length <= LONGEST_DURATION:
             raise forms.ValidationError("Write a duration, such as 90 s, 10 min, 1 h 30 min or 2 d.")
         return length
 
@@ -77,31 +71,19 @@ def number_in(text: str) -> int | None:
     return int(text) if is_number else None
 
 
-def duration_in(text: str) -> timedelta | None:
-    """The duration that the text says, or None if it is not one. A unit that comes twice counts twice."""
-    text = text.strip().lower()
-    if _ALL.fullmatch(text):
-        parts = (timedelta(**{_UNITS[unit]: int(count)}) for count, unit in _PART.findall(text))
-        return _bounded(parts)
-    # A bare number could be seconds or minutes: the unit has to be given.
-    return _by_clock(text) if ":" in text else None
-
-
 def duration_text(length: timedelta) -> str:
-    """As ``duration_in`` reads it: 1 h 30 min."""
-    whole = display.duration(length, parts=4)
+    """As ``DurationField`` reads it: 1 h 30 min, or 0:00:00.250000 for what units cannot express."""
+    whole = duration(length, parts=4)
     return whole if duration_in(whole) == length else str(length)
+
+
+def _parsed(text: str) -> timedelta | None:
+    length = duration_in(text)
+    return _by_clock(text.strip()) if length is None and ":" in text else length
 
 
 def _by_clock(text: str) -> timedelta | None:
     try:
         return parse_duration(text)
-    except OverflowError:
-        return None
-
-
-def _bounded(parts: Any) -> timedelta | None:
-    try:
-        return sum(parts, timedelta(0))
     except OverflowError:
         return None

@@ -4,7 +4,6 @@ A wrong value raises ``CommandError``, which names the option: exit code 1. argp
 with 2, and cannot know the zone of a time without an offset.
 """
 
-import re
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from jobledger import formats
 from jobledger.models import Run
 from jobledger.models.run import SHORTEST_ID_PREFIX, id_prefix
 from jobledger.runs import dispatch
@@ -26,12 +26,6 @@ MOST_CANDIDATES = 10
 TIME_HELP = "ISO 8601, such as 2026-10-24T00:00; without an offset it is local time in the zone"
 DURATION_HELP = "such as 90s, 1h30m or 2d"
 RUN_HELP = f"The run's id, or at least its first {SHORTEST_ID_PREFIX} characters."
-
-_DURATION = re.compile(
-    r"(?:(?P<weeks>[0-9]{1,9})w)?(?:(?P<days>[0-9]{1,9})d)?(?:(?P<hours>[0-9]{1,9})h)?"
-    r"(?:(?P<minutes>[0-9]{1,9})m)?(?:(?P<seconds>[0-9]{1,9})s)?"
-)
-_LONGEST_DURATION = timedelta(days=36525)
 
 
 def count(text: str) -> int:
@@ -71,16 +65,12 @@ def time(text: str, option: str, zone: ZoneInfo) -> datetime:
 
 
 def duration(text: str, option: str) -> timedelta:
-    """A duration, read from numbers with units, the largest unit first."""
-    match = _DURATION.fullmatch(text)
-    if not match or not text:
+    """A duration, read from numbers with units."""
+    parsed = formats.duration_in(text)
+    if parsed is None:
         units = "numbers with the units w, d, h, m and s"
         raise CommandError(f"{option}: {text!r} is not a duration; write {units}, {DURATION_HELP}")
-    try:
-        parsed = timedelta(**{unit: int(number or 0) for unit, number in match.groupdict().items()})
-    except OverflowError:
-        parsed = timedelta.max
-    if parsed > _LONGEST_DURATION:
+    if parsed > formats.LONGEST_DURATION:
         raise CommandError(f"{option}: {text!r} is longer than a hundred years")
     return parsed
 

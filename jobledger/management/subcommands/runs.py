@@ -60,7 +60,7 @@ def _filtered(options: dict[str, Any]) -> RunQuerySet:
 
 def _since(text: str) -> datetime:
     """A duration ends with its unit, which no time does."""
-    if text.endswith(("w", "d", "h", "m", "s")):
+    if text.lower().endswith(("w", "d", "h", "m", "min", "s")):
         return timezone.now() - arguments.duration(text, "--since")
     return arguments.time(text, "--since", timezone.get_default_timezone())
 

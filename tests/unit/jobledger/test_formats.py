@@ -58,3 +58,36 @@ def test_what_has_no_beginning_or_no_end_took_no_time() -> None:
     assert formats.took(None, NOON) == formats.took(NOON, None) == ""
     assert formats.took(NOON, NOON + timedelta(minutes=1)) == "1 min"
     assert formats.took(NOON, NOON - timedelta(minutes=1)) == "0 ms"
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("1h30m", timedelta(minutes=90)),
+        (" 1 h 30 min ", timedelta(minutes=90)),
+        ("1w2d3h4m5s", timedelta(weeks=1, days=2, hours=3, minutes=4, seconds=5)),
+        ("2H", timedelta(hours=2)),
+        ("30m1h", timedelta(minutes=90)),
+        ("2h2h", timedelta(hours=4)),
+        ("0s", timedelta(0)),
+        ("999999999w", timedelta.max),
+        ("999999999d9d", timedelta.max),
+    ],
+)
+def test_a_typed_duration_is_read(text: str, length: timedelta) -> None:
+    assert formats.duration_in(text) == length
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2", "h", "-2h", "1.5h", "two hours", "1 hour", "00:10", "1234567890s", "1h 2"]
+)
+def test_another_text_is_not_a_duration(text: str) -> None:
+    assert formats.duration_in(text) is None
+
+
+@given(st.integers(0, 3_155_760_000))
+def test_a_formatted_duration_is_read_back(seconds: int) -> None:
+    length = timedelta(seconds=seconds)
+    text = formats.duration(length, parts=4)
+    assert text == "0 ms" or formats.duration_in(text) == length

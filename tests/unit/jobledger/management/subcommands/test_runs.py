@@ -116,7 +116,7 @@ def test_an_empty_ledger_is_an_empty_list() -> None:
     assert as_json() == []
 
 
-@pytest.mark.parametrize("since", ["2026-03-01T12:01", "2026-03-01T14:01+02:00", "1h"])
+@pytest.mark.parametrize("since", ["2026-03-01T12:01", "2026-03-01T14:01+02:00", "1h", "60 min"])
 def test_since_takes_a_moment_or_how_long_ago(since: str) -> None:
     with time_machine.travel(NOON + timedelta(minutes=61), tick=False):
         made(0)
