@@ -1,10 +1,10 @@
-"""The admin's site: its home answers an operator's questions; everything else is one page further.
+"""The admin's site: its home answers an operator's questions, and every page names the sections.
 
-It stands outside the package ``admin``, which registers its pages with the site when it is imported:
-the site has to be there before.
+It is outside the package ``admin``, which adds its pages to the site when it is imported: the site has to
+exist before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
 
@@ -23,62 +23,56 @@ SECTIONS = (
 )
 
 STOP_POLLING = 286
-"""What htmx understands as: do not ask again."""
+"""The HTTP status that makes htmx stop polling."""
 
 
 def _nothing(request: HttpRequest) -> dict[str, Any]:
     return {}
 
 
-def _no_urls(site: AdminSite) -> list[URLPattern]:
-    return []
-
-
 class JobsAdminSite(AdminSite):
-    """Django's admin with the service's pages first.
+    """Django's admin with the service's pages first."""
 
-    What the home shows, and from where it fetches more of it, the package ``admin`` says when it is imported.
-    """
-
-    home: Callable[[HttpRequest], dict[str, Any]] = staticmethod(_nothing)
-    home_urls: Callable[[AdminSite], list[URLPattern]] = staticmethod(_no_urls)
-    job_urls: Callable[[AdminSite], list[URLPattern]] = staticmethod(_no_urls)
+    home_context: Callable[[HttpRequest], dict[str, Any]] = staticmethod(_nothing)
+    page_urls: Sequence[Callable[[AdminSite], list[URLPattern]]] = ()
+    """The pages that belong to no model."""
 
     site_header = "Scheduled jobs"
     site_title = "Scheduled jobs"
     index_title = "Home"
-    # The few pages that operators live in are named at the top of every page.
+    # The sections at the top of every page take its place.
     enable_nav_sidebar = False
     # There is no other site to view.
     site_url = None
     index_template = "jobledger/home/page.html"
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's
-        """Django's; but no part of a page takes in the login when its reader was logged out meanwhile."""
+        """Django's, but no part of a page is replaced by the login form after its user was logged out."""
         guarded = super().admin_view(view, cacheable)
 
-        def answered(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        def view_or_reload(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             if "HX-Request" in request.headers and not self.has_permission(request):
                 return _logged_out(request)
             return guarded(request, *args, **kwargs)
 
-        return update_wrapper(answered, guarded)
+        return update_wrapper(view_or_reload, guarded)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Django's, and the list of all models, which is the home no longer."""
+        """With those of the service's pages, and the list of all models, which the home replaces."""
         everything = path("everything/", self.admin_view(self.everything), name="everything")
-        return [everything, *self.home_urls(self), *self.job_urls(self), *super().get_urls()]
+        pages = [url for urls in self.page_urls for url in urls(self)]
+        return [everything, *pages, *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The home."""
-        return super().index(request, {**self.home(request), **(extra_context or {})})
+        return super().index(request, {**self.home_context(request), **(extra_context or {})})
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """What every page shows at its top."""
+        """With the sections."""
         return {**super().each_context(request), "sections": self._sections(request)}
 
     def everything(self, request: HttpRequest) -> HttpResponse:
-        """Every model that this user may see, as Django's own home lists them."""
+        """Django's own home: every model that the user may see."""
         context = {
             **self.each_context(request),
             "title": "Everything",
@@ -87,23 +81,18 @@ class JobsAdminSite(AdminSite):
         return TemplateResponse(request, "jobledger/everything.html", context)
 
     def _sections(self, request: HttpRequest) -> list[tuple[str, str | Promise, bool]]:
-        """Address, name, and whether the page belongs to it. Only for who is inside."""
+        """URL, title, and whether the page belongs to it; nothing before the login."""
         if not self.has_permission(request):
             return []
-        found = [(reverse(name), title) for name, title in SECTIONS]
-        home = found[0][0]
+        home = reverse("admin:index")
         return [
-            (
-                address,
-                title,
-                request.path == address or (address != home and request.path.startswith(address)),
-            )
-            for address, title in found
+            (url, title, request.path == url or (url != home and request.path.startswith(url)))
+            for url, title in ((reverse(name), title) for name, title in SECTIONS)
         ]
 
 
 def _logged_out(request: HttpRequest) -> HttpResponse:
-    """The page is told to load again, which leads to the login; a form keeps what was typed into it."""
+    """Makes the page load again, which leads to the login; a form keeps what was typed into it."""
     if request.method == "POST":
         return HttpResponse(status=204)
     return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})

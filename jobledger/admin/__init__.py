@@ -1,13 +1,15 @@
-"""The admin: schedules are edited and runs are read here."""
+"""The admin: schedules are edited, jobs started and runs read here."""
 
 from django.contrib import admin
 
-from jobledger.admin.home.page import install as install_home
-from jobledger.admin.jobs.views import install as install_jobs
+from jobledger.admin.home import page as home
+from jobledger.admin.jobs import views as jobs
 from jobledger.admin.runs.admin import RunAdmin
 from jobledger.admin.schedules.admin import ScheduleAdmin
+from jobledger.admin_site import JobsAdminSite
 
 __all__ = ["RunAdmin", "ScheduleAdmin"]
 
-install_home(admin.site)
-install_jobs(admin.site)
+if isinstance(admin.site, JobsAdminSite):
+    admin.site.home_context = home.context
+    admin.site.page_urls = (home.urls, jobs.urls)

@@ -41,6 +41,11 @@ class Job:
         """The command's help text."""
         return str(self.command_class.help)
 
+    @property
+    def summary(self) -> str:
+        """The first line of the help text."""
+        return next((line.strip() for line in self.help.splitlines() if line.strip()), "")
+
     def create_parser(self) -> CommandParser:
         """A fresh parser of the command, which validates its options."""
         return self.command_class().create_parser("manage.py", self.name)

@@ -36,7 +36,6 @@ class ListedJob:
 
     job: Job
     url: str
-    summary: str
     last_run_mark: SafeString
     last_run_url: str
     last_run_time: SafeString
@@ -113,11 +112,6 @@ def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
         "more_schedules": len(schedules or ()) > MOST_SCHEDULES,
         **(_runs_context(job, now) if rights.may_view(user) else {"may_see_runs": False}),
     }
-
-
-def summary(job: Job) -> str:
-    """The first line of the help."""
-    return next((line.strip() for line in job.help.splitlines() if line.strip()), "")
 
 
 def facts(job: Job) -> list[Fact]:
@@ -202,7 +196,6 @@ def _listed_job(
     return ListedJob(
         job=job,
         url=reverse("admin:jobledger_job", args=[job.name]),
-        summary=summary(job),
         last_run_mark=display.status_mark(last.status) if last else SafeString(""),
         last_run_url=display.run_url(last.id) if last else "",
         last_run_time=display.when(last.queued_at, now) if last else SafeString(""),

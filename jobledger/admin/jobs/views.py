@@ -18,18 +18,11 @@ from jobledger.admin import audit_log, display, rights
 from jobledger.admin.jobs.pages import list_context, may_see, page_context
 from jobledger.admin.options.fields import OptionField
 from jobledger.admin.options.form import OptionsForm
-from jobledger.admin_site import JobsAdminSite
 from jobledger.jobs import registry
 from jobledger.jobs.options.parser import Flag
 from jobledger.jobs.registry import Job
 from jobledger.models import Run, Trigger
 from jobledger.runs import dispatch
-
-
-def install(site: AdminSite) -> None:
-    """Add the pages to the site."""
-    if isinstance(site, JobsAdminSite):
-        site.job_urls = urls
 
 
 def urls(site: AdminSite) -> list[URLPattern]:

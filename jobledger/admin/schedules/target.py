@@ -15,7 +15,6 @@ from typing import Any
 from django import forms
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.jobs import pages
 from jobledger.admin.options.form import OptionsForm
 from jobledger.admin.options.widgets import SecretInput
 from jobledger.jobs import json_text, registry, secrets
@@ -267,8 +266,7 @@ def _near(task: str) -> str:
 def _job_choices() -> Iterator[tuple[str, Any]]:
     yield "", "Choose a job"
     for job in registry.all_jobs().values():
-        summary = pages.summary(job)
-        yield job.name, f"{job.name}: {summary}" if summary else job.name
+        yield job.name, f"{job.name}: {job.summary}" if job.summary else job.name
     yield OTHER, "Another Celery task…"
 
 

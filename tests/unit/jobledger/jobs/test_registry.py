@@ -62,3 +62,7 @@ def test_a_job_is_found_by_the_whole_name_of_its_task() -> None:
 @pytest.mark.parametrize("task", ["probe", "other.probe", "probes.gone", "tests.probes.tasks.add", ""])
 def test_what_is_no_jobs_task_stands_for_none(task: str) -> None:
     assert registry.of_task(task) is None
+
+
+def test_the_summary_is_the_helps_first_line() -> None:
+    assert registry.find("choosing").summary == "Print what was chosen."

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from jobledger.admin.home.page import troubles
+from jobledger.admin.home.page import problems
 from jobledger.models import NextSlot, Run, Status, Trigger
 from jobledger.runs.worker import health
 from jobledger.schedules import pausing
@@ -39,9 +39,9 @@ def test_what_went_wrong_is_counted_by_job_and_state() -> None:
     made(status=Status.FAILED, minutes_ago=60)
     made(status=Status.MISSED, minutes_ago=50)
     made(status=Status.FAILED, minutes_ago=25 * 60)
-    found = troubles(timezone.now())
+    found = problems(timezone.now())
     assert [(each.job, each.count) for each in found] == [("probe", 1), ("probe", 2)]
-    assert "missed" in found[0].state
+    assert "missed" in found[0].mark
 
 
 def test_a_job_that_has_succeeded_since_is_told_apart() -> None:
@@ -50,7 +50,7 @@ def test_a_job_that_has_succeeded_since_is_told_apart() -> None:
     made("recovered", status=Status.SKIPPED, minutes_ago=1)
     made("broken", minutes_ago=70)
     made("broken", status=Status.FAILED, minutes_ago=5)
-    assert {each.job: each.is_over for each in troubles(timezone.now())} == {
+    assert {each.job: each.is_over for each in problems(timezone.now())} == {
         "recovered": True,
         "broken": False,
     }
@@ -110,8 +110,8 @@ def test_seven_days_show_what_a_day_does_not(admin_client: Client) -> None:
     run = made(minutes_ago=3 * 24 * 60)
     address = reverse("admin:jobledger_run_change", args=[run.pk])
     assert address not in admin_client.get(reverse("admin:home_timeline")).text
-    assert address in admin_client.get(reverse("admin:home_timeline"), {"span": "7d"}).text
-    assert address in admin_client.get(HOME, {"span": "7d"}).text
+    assert address in admin_client.get(reverse("admin:home_timeline"), {"period": "7d"}).text
+    assert address in admin_client.get(HOME, {"period": "7d"}).text
 
 
 def at_three(name: str = "at three") -> PeriodicTask:
@@ -146,11 +146,11 @@ def test_schedules_are_shown_only_to_who_may_look_at_them(client: Client) -> Non
     reader(client)
     for address in (HOME, reverse("admin:home_now")):
         page = client.get(address).text
-        assert not [shown for shown in ("at three", "mended never", "Coming next") if shown in page]
+        assert not [shown for shown in ("at three", "mended never", "Upcoming") if shown in page]
     reader_of_schedules = Permission.objects.get(codename="view_periodictask")
     User.objects.get(username="ann").user_permissions.add(reader_of_schedules)
     page = client.get(HOME).text
-    assert all(shown in page for shown in ("at three", "mended never", "Coming next"))
+    assert all(shown in page for shown in ("at three", "mended never", "Upcoming"))
 
 
 def test_that_beat_is_late_is_said_also_to_who_may_not_look_at_schedules(client: Client) -> None:

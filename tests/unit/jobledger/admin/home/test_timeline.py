@@ -15,93 +15,91 @@ from hypothesis import strategies as st
 
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
-from jobledger.admin.home.timeline import Span, Window
+from jobledger.admin.home.timeline import Bar, TimeAxis
 from jobledger.models import Run, Status, Trigger
 from tests.unit.builders import NOON
 
 SECOND = timedelta(seconds=1)
-DAY = Window(begin=NOON - timedelta(days=1), end=NOON)
+DAY = TimeAxis(begin=NOON - timedelta(days=1), end=NOON)
 OFFSETS = st.integers(-3600, 90_000)
 
 
-def a_span(begin: int = 0, length: int = 0, *, job: str = "probe", status: Status = Status.SUCCEEDED) -> Span:
-    """A run that began so many seconds after the window did."""
+def a_bar(begin: int = 0, length: int = 0, *, job: str = "probe", status: Status = Status.SUCCEEDED) -> Bar:
+    """A run that began so many seconds after the axis did."""
     at = DAY.begin + timedelta(seconds=begin)
     end = at + timedelta(seconds=length)
-    return Span(
-        job=job, status=status, begin=at, end=end, first_queued=at, last_queued=at, run_id=UUID(int=7)
-    )
+    return Bar(job=job, status=status, begin=at, end=end, first_queued=at, last_queued=at, run_id=UUID(int=7))
 
 
-def rows_of(*spans: Span) -> list[timeline.Row]:
-    return timeline.rows(spans, DAY)
+def rows_of(*bars: Bar) -> list[timeline.JobRow]:
+    return timeline.job_rows(bars, DAY)
 
 
-def drawn(*spans: Span) -> str:
-    return timeline.picture(rows_of(*spans), DAY, "Runs", RunUrls())
+def drawn(*bars: Bar) -> str:
+    return timeline.svg(rows_of(*bars), DAY, "Runs", RunUrls())
 
 
-@given(st.lists(st.builds(a_span, OFFSETS, st.integers(0, 90_000), status=st.sampled_from(Status))))
-def test_no_run_is_left_out_and_no_mark_is_outside(spans: list[Span]) -> None:
-    rows = rows_of(*spans)
-    assert sum(span.count for row in rows for span in row.spans) == len(spans)
-    marks = re.findall(r'<rect class="span[^"]*" x="(-?[\d.]+)" y="[\d.]+" width="(-?[\d.]+)"', drawn(*spans))
-    assert len(marks) == sum(len(row.spans) for row in rows)
+@given(st.lists(st.builds(a_bar, OFFSETS, st.integers(0, 90_000), status=st.sampled_from(Status))))
+def test_no_run_is_left_out_and_no_mark_is_outside(bars: list[Bar]) -> None:
+    rows = rows_of(*bars)
+    assert sum(bar.count for row in rows for bar in row.bars) == len(bars)
+    marks = re.findall(r'<rect class="bar[^"]*" x="(-?[\d.]+)" y="[\d.]+" width="(-?[\d.]+)"', drawn(*bars))
+    assert len(marks) == sum(len(row.bars) for row in rows)
     for x, width in marks:
         assert float(x) >= timeline.LABEL_WIDTH
-        assert float(width) >= timeline.NARROWEST_MARK
-        assert float(x) + float(width) <= timeline.PICTURE_WIDTH + timeline.NARROWEST_MARK + 0.1
+        assert float(width) >= timeline.NARROWEST_BAR
+        assert float(x) + float(width) <= timeline.WIDTH + timeline.NARROWEST_BAR + 0.1
 
 
 def test_runs_that_would_lie_upon_each_other_share_a_mark_that_looks_like_the_worst() -> None:
-    (row,) = rows_of(a_span(100), a_span(105, status=Status.FAILED), a_span(110))
-    (span,) = row.spans
-    assert (span.count, span.status) == (3, Status.FAILED)
-    assert (span.first_queued, span.last_queued) == (DAY.begin + 100 * SECOND, DAY.begin + 110 * SECOND)
+    (row,) = rows_of(a_bar(100), a_bar(105, status=Status.FAILED), a_bar(110))
+    (bar,) = row.bars
+    assert (bar.count, bar.status) == (3, Status.FAILED)
+    assert (bar.first_queued, bar.last_queued) == (DAY.begin + 100 * SECOND, DAY.begin + 110 * SECOND)
 
 
 def test_runs_apart_have_a_mark_each() -> None:
-    (row,) = rows_of(a_span(100), a_span(4000))
-    assert [span.count for span in row.spans] == [1, 1]
+    (row,) = rows_of(a_bar(100), a_bar(4000))
+    assert [bar.count for bar in row.bars] == [1, 1]
 
 
 def test_the_jobs_in_trouble_come_first() -> None:
-    rows = rows_of(a_span(job="fine"), a_span(job="troubled", status=Status.MISSED), a_span(job="also fine"))
+    rows = rows_of(a_bar(job="fine"), a_bar(job="troubled", status=Status.MISSED), a_bar(job="also fine"))
     assert [row.job for row in rows] == ["troubled", "also fine", "fine"]
 
 
 def test_a_mark_says_what_it_is_about_and_leads_there() -> None:
-    picture = drawn(a_span(3600, 90, status=Status.FAILED))
+    picture = drawn(a_bar(3600, 90, status=Status.FAILED))
     assert "<title>probe: failed, 2026-02-28 13:00:00 UTC, 1 min 30 s</title>" in picture
     assert f'href="{reverse("admin:jobledger_run_change", args=[UUID(int=7)])}"' in picture
 
 
 def test_a_jobs_name_is_data() -> None:
-    assert "<script>" not in drawn(a_span(job="<script>"))
+    assert "<script>" not in drawn(a_bar(job="<script>"))
 
 
 def test_states_are_told_apart_by_shape() -> None:
     shapes = {
         match.groups()
         for status in (Status.FAILED, Status.SKIPPED, Status.SUCCEEDED)
-        if (match := re.search(r' y="(\d+)" width="[\d.]+" height="(\d+)"', drawn(a_span(status=status))))
+        if (match := re.search(r' y="(\d+)" width="[\d.]+" height="(\d+)"', drawn(a_bar(status=status))))
     }
     assert len(shapes) == 3
 
 
 @pytest.mark.parametrize(("days", "count"), [(1, 8), (7, 7)])
 def test_the_axis_has_round_hours_or_days(days: int, count: int) -> None:
-    window = Window(begin=NOON - timedelta(days=days), end=NOON)
-    assert len(list(window.ticks())) in (count, count + 1)
+    axis = TimeAxis(begin=NOON - timedelta(days=days), end=NOON)
+    assert len(list(axis.ticks())) in (count, count + 1)
 
 
 def test_a_clock_change_moves_no_mark() -> None:
     paris = ZoneInfo("Europe/Paris")
-    window = Window(
+    axis = TimeAxis(
         begin=datetime(2026, 3, 28, 12, tzinfo=paris), end=datetime(2026, 3, 29, 12, tzinfo=paris)
     )
     middle = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
-    assert window.x(middle) == (timeline.LABEL_WIDTH + timeline.PICTURE_WIDTH) / 2
+    assert axis.x(middle) == (timeline.LABEL_WIDTH + timeline.WIDTH) / 2
 
 
 pytestmark = pytest.mark.django_db
@@ -116,54 +114,54 @@ def made(minutes_ago: int, **values: object) -> Run:
 def test_a_run_is_shown_from_its_start_to_its_end() -> None:
     begin = NOON - timedelta(minutes=9)
     run = made(10, started_at=begin, finished_at=NOON)
-    (span,) = timeline.spans(DAY)
-    assert (span.begin, span.end, span.count) == (begin, NOON, 1)
-    assert span.run_id == run.pk
+    (bar,) = timeline.read_bars(DAY)
+    assert (bar.begin, bar.end, bar.count) == (begin, NOON, 1)
+    assert bar.run_id == run.pk
 
 
 def test_a_run_that_goes_on_reaches_until_now() -> None:
     made(10, status=Status.RUNNING, started_at=NOON - timedelta(minutes=10))
-    assert timeline.spans(DAY)[0].end == NOON
+    assert timeline.read_bars(DAY)[0].end == NOON
 
 
 def test_a_slot_without_a_run_stands_where_it_was() -> None:
     made(10, status=Status.MISSED)
-    (span,) = timeline.spans(DAY)
-    assert span.begin == span.end == NOON - timedelta(minutes=10)
+    (bar,) = timeline.read_bars(DAY)
+    assert bar.begin == bar.end == NOON - timedelta(minutes=10)
 
 
 def test_what_was_before_is_not_shown() -> None:
     made(25 * 60)
-    assert timeline.spans(DAY) == []
+    assert timeline.read_bars(DAY) == []
 
 
 def test_runs_that_lie_upon_each_other_are_counted_and_look_like_the_worst_of_them() -> None:
     for status in (Status.SUCCEEDED, Status.SKIPPED, Status.FAILED, Status.SUCCEEDED):
         made(10, status=status)
     made(700)
-    found = {(span.status, span.count, span.run_id is None) for span in timeline.spans(DAY)}
+    found = {(bar.status, bar.count, bar.run_id is None) for bar in timeline.read_bars(DAY)}
     assert found == {(Status.FAILED, 4, True), (Status.SUCCEEDED, 1, False)}
 
 
 def test_one_that_goes_on_among_others_reaches_until_now() -> None:
     made(10, status=Status.FAILED, finished_at=NOON - timedelta(minutes=9))
     made(10, status=Status.RUNNING)
-    (span,) = timeline.spans(DAY)
-    assert (span.status, span.end) == (Status.FAILED, NOON)
+    (bar,) = timeline.read_bars(DAY)
+    assert (bar.status, bar.end) == (Status.FAILED, NOON)
 
 
 def test_one_query_is_enough_however_many_there_are(django_assert_num_queries: Any) -> None:
     for minutes in range(100):
         made(minutes)
     with django_assert_num_queries(1):
-        assert sum(span.count for span in timeline.spans(DAY)) == 100
+        assert sum(bar.count for bar in timeline.read_bars(DAY)) == 100
 
 
 def test_the_mark_of_several_runs_leads_to_a_list_of_just_these(admin_client: Client) -> None:
     queued = [made(10, started_at=NOON - timedelta(minutes=9, seconds=seconds)) for seconds in (50, 51, 52)]
     other = made(60)
-    rows = timeline.rows(timeline.spans(DAY), DAY)
-    picture = timeline.picture(rows, DAY, "Runs", RunUrls())
+    rows = timeline.job_rows(timeline.read_bars(DAY), DAY)
+    picture = timeline.svg(rows, DAY, "Runs", RunUrls())
     (address,) = re.findall(r'href="([^"]*&amp;to=[^"]*)"', picture)
     page = admin_client.get(html.unescape(address)).text
     assert all(str(run.pk) in page for run in queued)

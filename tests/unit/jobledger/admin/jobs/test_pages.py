@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from jobledger.admin.jobs import pages
-from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
 from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import arg
@@ -60,7 +59,3 @@ def test_a_narrower_key_is_told_where_it_matters() -> None:
 def test_the_usage_is_the_jobs_own() -> None:
     job = a_job(arg("name"), arg("--days", type=int), arg("--inner", help=SUPPRESS))
     assert pages.usage(job) == "manage.py job [--days DAYS] name"
-
-
-def test_the_summary_is_the_helps_first_line() -> None:
-    assert pages.summary(registry.find("choosing")) == "Print what was chosen."
