@@ -127,7 +127,7 @@ def _posted(request: HttpRequest, job: Job) -> QueryDict | None:
     field = form.fields[name]
     data = request.POST.copy()
     if isinstance(field, OptionField):
-        shown = field.show(flag.value)
+        shown = field.format_value(flag.value)
         data[form.add_prefix(name)] = "on" if shown is True else shown
     return data
 

@@ -1,243 +1,396 @@
-"""What every field of an option is: it shows a JSON value, and says one.
+"""The fields that options have in a form: each shows a JSON value, and makes one of what is entered.
 
-Whether a value is good is nobody's business here: no field refuses what the parser should judge. A field
-that says nothing says ``None``: its option is left out, and the parser's default applies.
+No field refuses what the parser should validate. A field that is left empty has no value: its option is left
+out, and the parser's default applies.
 """
 
 import json
-from argparse import OPTIONAL, ZERO_OR_MORE, Action
+from argparse import OPTIONAL, ZERO_OR_MORE
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 
 from jobledger.admin.fields import number_in
-from jobledger.admin.options import text
-from jobledger.admin.options.layout import Place, takes_list
-from jobledger.admin.options.text import read, read_lines, read_words, written, written_lines, written_words
+from jobledger.admin.options.job_option import JobOption
+from jobledger.admin.options.quoting import join_groups, join_lines, quote, split_groups, split_lines, unquote
 from jobledger.admin.options.widgets import Optional, OptionalInput, Secret, SecretInput
 from jobledger.jobs import json_text, secrets
 from jobledger.jobs.options.argparse_internals import Kind, extends
+from jobledger.jobs.options.argument_list import Occurrence
+from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import Option
-from jobledger.jobs.options.values import number_or_text
+from jobledger.jobs.options.values import number_or_text, to_occurrences
 
 
-class NotShownError(ValueError):
+class UnsuitableValueError(ValueError):
     """A stored value that its field cannot show: the option had another kind when it was stored."""
 
 
 class OptionField(forms.Field):
-    """A field that stands for one option."""
+    """A field that stands for one option of a job."""
 
-    hint: Any = ""
+    hint = ""
     """How to fill it in, where that needs saying."""
-    says_default = False
-    """Whether the field itself shows the default."""
+    shows_default = False
+    """Whether the widget itself shows the default."""
 
-    def __init__(self, place: Place, *, is_secret: bool = False) -> None:
-        """With the option's own label and help."""
-        self.place = place
-        self.option: Option = place.option
-        self.action: Action = place.action
-        self.flags = text.flags(place)
-        self.is_needed = place.option.is_required
-        help_text = text.help_text(place, is_secret=is_secret)
-        default = "" if is_secret or self.says_default else text.default_hint(place)
+    def __init__(self, job_option: JobOption, *, is_secret: bool = False) -> None:
+        self.job_option = job_option
+        self.option: Option = job_option.option
+        self.action = job_option.action
+        self.flags = job_option.flags
+        self.is_required = job_option.option.is_required
+        default = "" if is_secret or self.shows_default else job_option.default_hint
         super().__init__(
             required=False,
-            label=text.label(place),
-            help_text=text.sentences(help_text, default, str(self.hint)),
-            widget=self._widget(),
+            label=job_option.label,
+            help_text=_sentences(job_option.help(is_secret=is_secret), default, self.hint),
+            widget=self.make_widget(),
         )
 
-    def show(self, value: Any) -> Any:
-        """What the field shows of a stored value. Raises NotShownError."""
+    def format_value(self, value: Any) -> Any:
+        """What the widget shows of a stored value. Raises UnsuitableValueError."""
         raise NotImplementedError
 
-    def tell(self, shown: Any) -> Any:
-        """The JSON value that the field says; None when it says nothing."""
+    def parse_input(self, entered: Any) -> Any:
+        """The JSON value of what was entered in the widget; None when the option is left out."""
         raise NotImplementedError
 
     def to_python(self, value: Any) -> Any:
-        """Django's name for ``tell``."""
-        return self.tell(value)
+        return self.parse_input(value)
 
-    def _widget(self) -> forms.Widget:
-        return forms.TextInput(attrs=text_attributes(self.place))
-
-
-def as_word(value: Any) -> str:
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    raise NotShownError(f"{json.dumps(value, default=repr)} is neither text nor number")
+    def make_widget(self) -> forms.Widget:
+        return forms.TextInput(attrs=_text_attributes(self.job_option))
 
 
-def as_list(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    raise NotShownError(f"{json.dumps(value, default=repr)} is no list")
-
-
-def may_be_bare(action: Action) -> bool:
-    return action.nargs == OPTIONAL and bool(action.option_strings)
-
-
-def text_attributes(place: Place) -> dict[str, Any]:
-    """A keyboard with figures on a phone; never the browser's own judgement, which is not the parser's."""
-    attributes: dict[str, Any] = {"autocomplete": "off", "spellcheck": "false", "class": "vTextField"}
-    if place.action.type is int or isinstance(place.option.default, int):
-        attributes["inputmode"] = "numeric"
-    elif place.action.type is float or isinstance(place.option.default, float):
-        attributes["inputmode"] = "decimal"
-    if default := text.default_text(place):
-        attributes["placeholder"] = default
-    return attributes
+# Values that are typed
 
 
 class TextField(OptionField):
     """One value."""
 
-    def show(self, value: Any) -> str:
-        """A text or a number as it is written."""
-        return written(as_word(value))
+    def format_value(self, value: Any) -> str:
+        return quote(_word(value))
 
-    def tell(self, shown: Any) -> Any:
-        """A number where the parser wants one."""
-        return number_or_text(self.action, read(shown)) if (shown or "").strip() else None
+    def parse_input(self, entered: Any) -> Any:
+        """A number where the parser expects one."""
+        return number_or_text(self.action, unquote(entered)) if (entered or "").strip() else None
 
 
 class LinesField(OptionField):
-    """Several values, one a line."""
+    """Several values, one on each line."""
 
-    hint = "One value a line."
+    hint = "One value per line."
 
-    def show(self, value: Any) -> str:
-        """A line for each."""
-        return written_lines(map(as_word, as_list(value)))
+    def format_value(self, value: Any) -> str:
+        return join_lines(map(_word, _list(value)))
 
-    def tell(self, shown: Any) -> list[Any] | None:
-        """The lines' values."""
-        return [number_or_text(self.action, text) for text in _lines(shown)] or None
+    def parse_input(self, entered: Any) -> list[Any] | None:
+        return [number_or_text(self.action, text) for text in split_lines(entered or "")] or None
 
-    def _widget(self) -> forms.Widget:
-        return forms.Textarea(attrs={**text_attributes(self.place), "rows": 3, "cols": 40})
+    def make_widget(self) -> forms.Widget:
+        return forms.Textarea(attrs={**_text_attributes(self.job_option), "rows": 3, "cols": 40})
 
 
 class GroupsField(LinesField):
-    """Several values, each of several words: one of them a line."""
+    """Several values on each line, which together are one of a list."""
 
-    hint = "One a line, its values parted by blanks."
+    hint = "One group per line, its values separated by spaces."
 
-    def show(self, value: Any) -> str:
-        """A line of words for each."""
-        return "\n".join(written_words(map(as_word, as_list(each))) for each in as_list(value))
+    def format_value(self, value: Any) -> str:
+        return join_groups(map(_word, _list(each)) for each in _list(value))
 
-    def tell(self, shown: Any) -> list[Any] | None:
-        """The lines' words."""
-        lines = [line for line in _plain_lines(shown) if line.strip()]
-        found = [[number_or_text(self.action, word) for word in read_words(line)] for line in lines]
-        return found or None
+    def parse_input(self, entered: Any) -> list[Any] | None:
+        groups = split_groups(entered or "")
+        return [[number_or_text(self.action, word) for word in words] for words in groups] or None
 
 
 class CountField(OptionField):
     """How often a flag is given."""
 
-    hint = "A number: how often it is given."
+    hint = "How many times it is given."
 
-    def show(self, value: Any) -> str:
-        """The number."""
-        return as_word(value)
+    def format_value(self, value: Any) -> str:
+        return _word(value)
 
-    def tell(self, shown: Any) -> Any:
-        """The number; another text as it is, for the parser's side to refuse."""
-        text = (shown or "").strip()
+    def parse_input(self, entered: Any) -> Any:
+        """Anything but a number is passed on as it is, to be refused where all options are validated."""
+        text = (entered or "").strip()
         number = number_in(text)
         return (text or None) if number is None else number
 
-    def _widget(self) -> forms.Widget:
+    def make_widget(self) -> forms.Widget:
         return forms.TextInput(attrs={"inputmode": "numeric", "class": "vIntegerField"})
 
 
 class OptionalField(OptionField):
-    """An option that may be given with a value, or without."""
+    """An option that may be given with a value, or without one."""
 
-    def show(self, value: Any) -> Optional:
-        """The value, or the tick."""
+    def format_value(self, value: Any) -> Optional:
         if value is True or (self._is_list and value == []):
             return Optional(is_bare=True)
-        texts = as_list(value) if self._is_list else [value]
-        return Optional(text=written_lines(map(as_word, texts)))
+        texts = _list(value) if self._is_list else [value]
+        return Optional(text=join_lines(map(_word, texts)))
 
-    def tell(self, shown: Any) -> Any:
-        """A value counts more than the tick."""
-        values = [number_or_text(self.action, text) for text in _lines(shown.text)]
+    def parse_input(self, entered: Any) -> Any:
+        """A value counts for more than the tick."""
+        values = [number_or_text(self.action, text) for text in split_lines(entered.text)]
         if self._is_list:
-            return values or ([] if shown.is_bare else None)
-        return values[0] if values else (True if shown.is_bare else None)
+            return values or ([] if entered.is_bare else None)
+        return values[0] if values else (True if entered.is_bare else None)
 
     @property
     def _is_list(self) -> bool:
         return self.action.nargs == ZERO_OR_MORE
 
-    def _widget(self) -> forms.Widget:
+    def make_widget(self) -> forms.Widget:
         const = "" if self._is_list or self.action.const is None else str(self.action.const)
-        return OptionalInput(text_attributes(self.place), is_list=self._is_list, const=const)
+        return OptionalInput(_text_attributes(self.job_option), is_list=self._is_list, const=const)
 
 
 class SecretField(OptionField):
     """A value that comes in and never goes out."""
 
     widget: SecretInput
-    hint = ""
 
-    def __init__(self, place: Place) -> None:
-        """Without the default, which may be a secret as well."""
-        super().__init__(place, is_secret=True)
+    def __init__(self, job_option: JobOption) -> None:
+        """The default is not shown either: it may be a secret as well."""
+        super().__init__(job_option, is_secret=True)
 
-    def show(self, value: Any) -> None:
-        """Nothing; but the page says that there is a stored value."""
+    def format_value(self, value: Any) -> None:
+        """Nothing; but the page says that a value is stored."""
         self.widget.is_stored = value not in (None, "")
 
-    def tell(self, shown: Secret) -> Any:
+    def parse_input(self, entered: Secret) -> Any:
         """The text exactly as it was typed; for a list its words."""
-        if not shown.text:
+        if not entered.text:
             return None
-        words = read_words(shown.text)
+        words = [word for words in split_groups(entered.text) for word in words]
+        takes_list = self.job_option.takes_list
         if self.option.kind is Kind.LIST:
-            return [words] if takes_list(self.action) and not extends(self.action) else words
-        return words if takes_list(self.action) else shown.text
+            return [words] if takes_list and not extends(self.action) else words
+        return words if takes_list else entered.text
 
     @property
-    def masked(self) -> Any:
-        """A value that shows nothing, in the shape that the option wants."""
+    def masked_value(self) -> Any:
+        """A value that reveals nothing, in the shape that the option expects."""
         count = self.action.nargs if isinstance(self.action.nargs, int) else 1
-        return self.tell(Secret(text=" ".join([secrets.MASK] * count)))
+        return self.parse_input(Secret(text=" ".join([secrets.MASK] * count)))
 
-    def _widget(self) -> forms.Widget:
+    def make_widget(self) -> forms.Widget:
         return SecretInput(attrs={"autocomplete": "new-password", "spellcheck": "false"})
 
 
 class JsonField(OptionField):
     """What no other field fits: the JSON value itself."""
 
-    hint = "A value in JSON, with its quotes."
+    hint = "A JSON value, with its quotes."
 
-    def show(self, value: Any) -> str:
-        """As JSON."""
+    def format_value(self, value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
 
-    def tell(self, shown: Any) -> Any:
+    def parse_input(self, entered: Any) -> Any:
         """Raises ValidationError for what is no JSON."""
-        if not (shown or "").strip():
+        if not (entered or "").strip():
             return None
         try:
-            return json_text.parse(shown)
+            return json_text.parse(entered)
         except ValueError as error:
-            raise forms.ValidationError(f"This is no JSON: {error}.") from error
+            raise forms.ValidationError(f"This is not valid JSON: {error}.") from error
 
 
-def _plain_lines(text: str | None) -> list[str]:
-    return (text or "").replace("\r\n", "\n").split("\n")
+# Values that are chosen
 
 
-def _lines(text: str | None) -> list[str]:
-    return read_lines("\n".join(_plain_lines(text)))
+class ChoiceField(OptionField):
+    """One of the parser's choices."""
+
+    shows_default = True
+    bare = '"'
+    """Stands for the option without a value: no choice is quoted so."""
+
+    def format_value(self, value: Any) -> str:
+        """What is no choice any more is shown as well, for the parser to refuse."""
+        if value is True and self.job_option.may_lack_value:
+            return self.bare
+        text = quote(_word(value))
+        _add_choices(self.widget, [text])
+        return text
+
+    def parse_input(self, entered: Any) -> Any:
+        if entered == self.bare:
+            return True
+        return number_or_text(self.action, unquote(entered)) if entered else None
+
+    def make_widget(self) -> forms.Widget:
+        default = self.job_option.default
+        blank = f"default ({default})" if default else "not given"
+        bare = [(self.bare, "without a value")] if self.job_option.may_lack_value else []
+        choices = [(quote(text), text) for text in self.job_option.choices]
+        return forms.Select(choices=[("", blank), *bare, *choices])
+
+
+class ChoicesField(OptionField):
+    """Any number of the parser's choices, or of the constants that flags add to a list."""
+
+    def format_value(self, value: Any) -> list[str]:
+        """What is no choice any more is shown as well, for the parser to refuse."""
+        texts = [quote(_word(each)) for each in _list(value)]
+        _add_choices(self.widget, texts)
+        return texts
+
+    def parse_input(self, entered: Any) -> list[Any] | None:
+        """In the order of the choices."""
+        return [self._value(unquote(text)) for text in entered or ()] or None
+
+    def _value(self, text: str) -> Any:
+        constants = {_word(flag.value): flag.value for flag in self.option.flags}
+        return constants[text] if text in constants else number_or_text(self.action, text)
+
+    def make_widget(self) -> forms.Widget:
+        flags = [(quote(_word(flag.value)), flag.string) for flag in self.option.distinct_flags]
+        choices = [(quote(text), text) for text in self.job_option.choices]
+        return forms.CheckboxSelectMultiple(choices=flags or choices)
+
+
+class FlagField(OptionField):
+    """A flag that is given or not."""
+
+    def format_value(self, value: Any) -> bool:
+        return bool(_occurrences(self.option, value))
+
+    def parse_input(self, entered: Any) -> Any:
+        return self.option.flags[0].value if entered else None
+
+    def make_widget(self) -> forms.Widget:
+        return forms.CheckboxInput()
+
+
+class SwitchField(OptionField):
+    """One of several flags, such as ``--cache`` and ``--no-cache``."""
+
+    shows_default = True
+
+    def format_value(self, value: Any) -> str:
+        strings = [occurrence.flag for occurrence in _occurrences(self.option, value)]
+        return next((flag.json for flag in self.option.flags if flag.string in strings), "")
+
+    def parse_input(self, entered: Any) -> Any:
+        return next((flag.value for flag in self.option.distinct_flags if flag.json == entered), None)
+
+    def make_widget(self) -> forms.Widget:
+        flags = [(flag.json, flag.string) for flag in self.option.distinct_flags]
+        return forms.Select(choices=[("", self._blank()), *flags])
+
+    def _blank(self) -> str:
+        default = self.option.default
+        same = [flag.string for flag in self.option.flags if flag.stores is default or flag.stores == default]
+        return f"default ({same[0]})" if same else "not given"
+
+
+class SubcommandField(OptionField):
+    """A sub-command; its options stand below."""
+
+    def format_value(self, value: Any) -> str:
+        """Its name, also for an alias."""
+        return self.option.subcommand_name(value) or quote(_word(value))
+
+    def parse_input(self, entered: Any) -> Any:
+        return entered or None
+
+    def make_widget(self) -> forms.Widget:
+        choices = [("", "none"), *((name, name) for name in self.option.subcommands)]
+        return forms.Select(choices=choices, attrs={"data-subcommands": self.job_option.name})
+
+
+def field_for(job_option: JobOption, *, is_secret: bool) -> OptionField:
+    """The field that fits the option best."""
+    if is_secret:
+        return SecretField(job_option)
+    match job_option.option.kind:
+        case Kind.SUBCOMMAND:
+            return SubcommandField(job_option)
+        case Kind.COUNT:
+            return CountField(job_option)
+        case Kind.LIST:
+            return _field_for_list(job_option)
+        case _:
+            return (_field_for_value if job_option.option.taker else _field_for_flags)(job_option)
+
+
+def _field_for_flags(job_option: JobOption) -> OptionField:
+    has_several = len(job_option.option.distinct_flags) > 1
+    return SwitchField(job_option) if has_several else FlagField(job_option)
+
+
+def _field_for_value(job_option: JobOption) -> OptionField:
+    if job_option.option.flags:
+        return JsonField(job_option)
+    if job_option.takes_list:
+        return _field_for_values(job_option)
+    if job_option.choices:
+        return ChoiceField(job_option)
+    return OptionalField(job_option) if job_option.may_lack_value else TextField(job_option)
+
+
+def _field_for_values(job_option: JobOption) -> OptionField:
+    nargs = job_option.action.nargs
+    if nargs in ("*", "+") and job_option.choices:
+        return ChoicesField(job_option)
+    # Given without values a list is empty, which need not be what leaving it out means.
+    may_be_empty = nargs == ZERO_OR_MORE and job_option.action.option_strings
+    return OptionalField(job_option) if may_be_empty else LinesField(job_option)
+
+
+def _field_for_list(job_option: JobOption) -> OptionField:
+    taker = job_option.option.taker
+    if taker is None:
+        return ChoicesField(job_option)
+    if job_option.option.flags or taker.nargs == OPTIONAL:
+        return JsonField(job_option)
+    if job_option.takes_list and not extends(taker):
+        return GroupsField(job_option)
+    return ChoicesField(job_option) if job_option.choices else LinesField(job_option)
+
+
+def _occurrences(option: Option, value: Any) -> Sequence[Occurrence]:
+    try:
+        return to_occurrences(option, value)
+    except OptionsError as error:
+        raise UnsuitableValueError(str(error)) from error
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise UnsuitableValueError(f"{json.dumps(value, default=repr)} is neither text nor number")
+
+
+def _list(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    raise UnsuitableValueError(f"{json.dumps(value, default=repr)} is not a list")
+
+
+def _add_choices(widget: Any, texts: Sequence[str]) -> None:
+    known = dict(widget.choices)
+    widget.choices = [*widget.choices, *((text, text) for text in texts if text not in known)]
+
+
+def _text_attributes(job_option: JobOption) -> dict[str, Any]:
+    """A keypad on a phone for a number; never the browser's own validation, which is not the parser's."""
+    attributes: dict[str, Any] = {"autocomplete": "off", "spellcheck": "false", "class": "vTextField"}
+    if job_option.action.type is int or isinstance(job_option.option.default, int):
+        attributes["inputmode"] = "numeric"
+    elif job_option.action.type is float or isinstance(job_option.option.default, float):
+        attributes["inputmode"] = "decimal"
+    if default := job_option.default:
+        attributes["placeholder"] = default
+    return attributes
+
+
+def _sentences(*texts: str) -> str:
+    """The texts one after the other, each ended by a full stop if it has none of its own."""
+    *firsts, last = [text for text in texts if text] or [""]
+    return " ".join([*(text if text[-1] in ".!?:)" else f"{text}." for text in firsts), last])

@@ -1,175 +1,118 @@
-"""Where a job's options stand: each has a name of its own in a form, and a place among its parser's groups.
+"""Where a job's options stand in a form: in the groups of its parser, and of its sub-commands' parsers.
 
-Options below a sub-command bear its name, ``fetch.url``: two sub-commands may have an option of one
-``dest``. What the parser hides (``help=SUPPRESS``) has no place.
+What the parser hides (``help=SUPPRESS``) stands nowhere.
 """
 
-from argparse import OPTIONAL, SUPPRESS, Action, ArgumentParser
+from argparse import Action, ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from jobledger.jobs.options.argparse_internals import (
-    ExclusiveGroup,
-    argument_groups,
-    exclusive_groups,
-    subcommand_help,
-    subcommands_of,
-)
-from jobledger.jobs.options.parser import Option, options_of
+from jobledger.admin.options.job_option import JobOption
+from jobledger.jobs.options.argparse_internals import ExclusiveGroup, argument_groups, subcommand_help
+from jobledger.jobs.options.parser import options_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """An option, and the parser that it belongs to."""
-
-    option: Option
-    parser: ArgumentParser
-    commands: tuple[str, ...] = ()
-    """The sub-commands that lead to the parser."""
-
-    @property
-    def name(self) -> str:
-        """What tells it from every other option of the job."""
-        return ".".join((*self.commands, self.option.dest))
-
-    @property
-    def action(self) -> Action:
-        """The action that says most about it: the one that takes a value, or the first."""
-        return self.option.taker or self.option.actions[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlaceRow:
+class OptionRow:
     """Options that stand together: one, or those of which only one may be given."""
 
-    places: tuple[Place, ...]
+    options: tuple[JobOption, ...]
     exclusive: ExclusiveGroup | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class OptionSection:
     """One of a parser's groups of arguments."""
 
     title: str
     description: str
-    commands: tuple[str, ...]
-    rows: tuple[PlaceRow, ...]
+    subcommands: tuple[str, ...]
+    rows: tuple[OptionRow, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """All the places of a parser and of its sub-commands' parsers."""
+    """All the options of a parser and of its sub-commands' parsers."""
 
     parser: ArgumentParser
 
     @cached_property
-    def sections(self) -> tuple[Section, ...]:
+    def sections(self) -> tuple[OptionSection, ...]:
         """The parser's groups in its order, those without options left out."""
         return tuple(section for section in _sections(self.parser, (), "", "") if section.rows)
 
     @cached_property
-    def places(self) -> Mapping[str, Place]:
+    def rows(self) -> tuple[OptionRow, ...]:
+        return tuple(row for section in self.sections for row in section.rows)
+
+    @cached_property
+    def options(self) -> Mapping[str, JobOption]:
         """By name."""
-        rows = (row for section in self.sections for row in section.rows)
-        return {place.name: place for row in rows for place in row.places}
+        return {option.name: option for row in self.rows for option in row.options}
 
-    def commands_in(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """The sub-commands, from the first to the last, that the options choose."""
-        return tuple(name for name, _parser in _chosen(self.parser, options))
+    def chosen_subcommands(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """The sub-commands, from the first to the last, that these values of options choose."""
+        return tuple(_chosen(self.parser, values))
 
-    def place_of(self, dest: str, options: Mapping[str, Any]) -> Place | None:
-        """Where the option of this ``dest`` stands, given the sub-commands chosen: the innermost place."""
-        commands = self.commands_in(options)
-        for depth in range(len(commands), -1, -1):
-            if place := self.places.get(".".join((*commands[:depth], dest))):
-                return place
+    def find(self, dest: str, values: Mapping[str, Any]) -> JobOption | None:
+        """The option of this ``dest`` under the sub-commands that the values choose: the innermost."""
+        subcommands = self.chosen_subcommands(values)
+        for depth in range(len(subcommands), -1, -1):
+            if option := self.options.get(".".join((*subcommands[:depth], dest))):
+                return option
         return None
 
 
-def subcommand_names(action: Action) -> Mapping[str, ArgumentParser]:
-    """The sub-commands without their aliases."""
-    names: dict[ArgumentParser, str] = {}
-    for name, parser in subcommands_of(action).items():
-        names.setdefault(parser, name)
-    return {name: parser for parser, name in names.items()}
-
-
-def main_name(action: Action, name: object) -> str | None:
-    """A sub-command's name for its name or one of its aliases."""
-    wanted = subcommands_of(action).get(name) if isinstance(name, str) else None
-    return next((main for main, parser in subcommand_names(action).items() if parser is wanted), None)
-
-
-def _chosen(parser: ArgumentParser, options: Mapping[str, Any]) -> Iterator[tuple[str, ArgumentParser]]:
+def _chosen(parser: ArgumentParser, values: Mapping[str, Any]) -> Iterator[str]:
     for option in options_of(parser).values():
-        action = option.actions[0]
-        name = main_name(action, options.get(option.dest))
-        if name:
-            below = subcommand_names(action)[name]
-            yield name, below
-            yield from _chosen(below, options)
+        if name := option.subcommand_name(values.get(option.dest)):
+            yield name
+            yield from _chosen(option.subcommands[name], values)
 
 
 def _sections(
-    parser: ArgumentParser, commands: tuple[str, ...], title: str, description: str
-) -> Iterator[Section]:
-    shown = {dest: option for dest, option in options_of(parser).items() if not _is_hidden(option)}
-    last = {"verbosity": shown.pop("verbosity")} if "verbosity" in shown and not commands else {}
+    parser: ArgumentParser, subcommands: tuple[str, ...], title: str, description: str
+) -> Iterator[OptionSection]:
+    every = [
+        JobOption(option=option, parser=parser, subcommands=subcommands)
+        for option in options_of(parser).values()
+    ]
+    visible = [each for each in every if not each.is_hidden]
+    # Every command has it: it stands behind all that is the job's own.
+    last = [each for each in visible if each.name == "verbosity"]
+    others = [each for each in visible if each.name != "verbosity"]
     ungrouped, *groups = argument_groups(parser)
-    rows = _rows(parser, commands, shown, ungrouped.actions)
-    yield Section(title=title, description=description, commands=commands, rows=rows)
+    rows = _rows(others, ungrouped.actions)
+    yield OptionSection(title=title, description=description, subcommands=subcommands, rows=rows)
     for group in groups:
-        own = ": ".join(filter(None, (title, group.title)))
-        rows = _rows(parser, commands, shown, group.actions)
-        yield Section(title=own, description=group.description, commands=commands, rows=rows)
-    for option in shown.values():
-        yield from _sections_below(option, commands)
-    rows = tuple(PlaceRow(places=(Place(option=option, parser=parser),)) for option in last.values())
-    yield Section(title="", description="", commands=commands, rows=rows)
+        heading = ": ".join(filter(None, (title, group.title)))
+        rows = _rows(others, group.actions)
+        yield OptionSection(title=heading, description=group.description, subcommands=subcommands, rows=rows)
+    for option in others:
+        yield from _sections_below(option)
+    rows = tuple(OptionRow(options=(option,)) for option in last)
+    yield OptionSection(title="", description="", subcommands=subcommands, rows=rows)
 
 
-def _sections_below(option: Option, commands: tuple[str, ...]) -> Iterator[Section]:
-    action = option.actions[0]
-    helps = subcommand_help(action)
-    for name, parser in subcommand_names(action).items():
-        yield from _sections(parser, (*commands, name), " ".join((*commands, name)), helps.get(name, ""))
+def _sections_below(option: JobOption) -> Iterator[OptionSection]:
+    texts = subcommand_help(option.action)
+    for name, parser in option.option.subcommands.items():
+        path = (*option.subcommands, name)
+        yield from _sections(parser, path, " ".join(path), texts.get(name, ""))
 
 
-def _rows(
-    parser: ArgumentParser,
-    commands: tuple[str, ...],
-    options: Mapping[str, Option],
-    actions: Sequence[Action],
-) -> tuple[PlaceRow, ...]:
+def _rows(options: Sequence[JobOption], actions: Sequence[Action]) -> tuple[OptionRow, ...]:
     """A group of which only one may be given is one row, where its first option stands."""
-    places = {
-        dest: Place(option=option, parser=parser, commands=commands)
-        for dest, option in options.items()
-        if option.actions[0] in actions
-    }
-    rows: list[PlaceRow] = []
-    for place in places.values():
-        group = _exclusive_group(parser, place.option)
-        together = tuple(each for each in places.values() if _exclusive_group(parser, each.option) == group)
-        row = PlaceRow(places=together, exclusive=group)
-        if group is None or len(together) == 1:
-            rows.append(PlaceRow(places=(place,)))
+    members = [option for option in options if option.option.actions[0] in actions]
+    rows: list[OptionRow] = []
+    for option in members:
+        group = option.exclusive_group
+        together = tuple(each for each in members if group and each.exclusive_group == group)
+        row = OptionRow(options=together, exclusive=group)
+        if len(together) < 2:
+            rows.append(OptionRow(options=(option,)))
         elif row not in rows:
             rows.append(row)
     return tuple(rows)
-
-
-def _exclusive_group(parser: ArgumentParser, option: Option) -> ExclusiveGroup | None:
-    groups = exclusive_groups(parser)
-    return next((group for group in groups if option.actions[0] in group.actions), None)
-
-
-def _is_hidden(option: Option) -> bool:
-    return all(action.help is SUPPRESS for action in option.actions)
-
-
-def takes_list(action: Action) -> bool:
-    """Whether it is given several words at a time."""
-    return action.nargs not in (None, OPTIONAL)

@@ -4,6 +4,7 @@ Owns which options a job has (never those of ``manage.py`` itself) and which of 
 belong together.
 """
 
+import json
 import math
 from argparse import (
     OPTIONAL,
@@ -20,7 +21,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of
+from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of, subcommands_of
 
 BASE_OPTIONS = frozenset(
     {
@@ -52,6 +53,10 @@ class Flag:
     value: Any
     """The JSON value that stands for it."""
 
+    @property
+    def json(self) -> str:
+        return json.dumps(self.value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
@@ -81,6 +86,14 @@ class Option:
         ]
 
     @property
+    def distinct_flags(self) -> list[Flag]:
+        """Of the flags with the same value the one with the longest name."""
+        by_value: dict[str, Flag] = {}
+        for flag in self.flags:
+            by_value.setdefault(flag.json, flag)
+        return list(by_value.values())
+
+    @property
     def is_lone_flag(self) -> bool:
         return self.kind is Kind.LAST and len(self.actions) == 1 and self.taker is None
 
@@ -96,6 +109,19 @@ class Option:
     @property
     def is_required(self) -> bool:
         return any(map(is_required, self.actions))
+
+    @property
+    def subcommands(self) -> Mapping[str, ArgumentParser]:
+        """The parsers of its sub-commands, by name and not by alias; none for an ordinary option."""
+        names: dict[ArgumentParser, str] = {}
+        for name, parser in subcommands_of(self.actions[0]).items():
+            names.setdefault(parser, name)
+        return {name: parser for parser, name in names.items()}
+
+    def subcommand_name(self, value: object) -> str | None:
+        """The name of the sub-command that a value chooses by its name or by an alias."""
+        chosen = subcommands_of(self.actions[0]).get(value) if isinstance(value, str) else None
+        return next((name for name, parser in self.subcommands.items() if parser is chosen), None)
 
 
 def options_of(parser: ArgumentParser) -> Mapping[str, Option]:

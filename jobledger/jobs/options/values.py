@@ -124,7 +124,7 @@ def _occurrence(action: Action, *words: str) -> Occurrence:
 
 
 def _flag_values(option: Option) -> str:
-    values = [json.dumps(flag.value) for flag in option.flags]
+    values = [flag.json for flag in option.flags]
     without = json.dumps(bool(option.default)) if option.is_switch else "false"
     implied = [without] if option.is_switch or option.is_lone_flag else []
     return " or ".join(sorted(dict.fromkeys([*values, *implied]), key="true".__ne__))

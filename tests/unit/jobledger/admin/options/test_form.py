@@ -102,13 +102,13 @@ def test_a_hidden_option_has_no_field_and_keeps_its_value() -> None:
 
 def test_options_that_the_job_has_no_more_are_named_and_dropped() -> None:
     form = filled(a_job(arg("--days")), {"dayz": 3, "days": "2"})
-    assert form.strangers == ["dayz"]
+    assert form.unknown_options == ["dayz"]
     assert (form.is_valid(), form.options) == (True, {"days": "2"})
 
 
 def test_a_stored_value_that_its_field_cannot_show_is_not_kept_in_secret() -> None:
     form = filled(a_job(arg("--days")), {"days": {"a": 1}})
-    assert form.unshown == {"days": '{"a": 1} is neither text nor number'}
+    assert form.unsuitable_values == {"days": '{"a": 1} is neither text nor number'}
     assert (form.is_valid(), form.options) == (True, {})
 
 
@@ -191,7 +191,7 @@ def test_the_options_of_the_chosen_subcommand_count() -> None:
     job = a_job(build=subcommands)
     form = filled(job, {"cmd": "fetch", "name": "x"}, cmd="drop", **{"drop.name": "y", "fetch.depth": "3"})
     assert (form.is_valid(), form.options) == (True, {"cmd": "drop", "name": "y"})
-    assert [group.command for group in form.groups] == ["", "fetch", "drop", ""]
+    assert [group.subcommand for group in form.groups] == ["", "fetch", "drop", ""]
 
 
 def test_an_alias_stays_what_it_is() -> None:
