@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import F, Q, QuerySet
-from django.db.models.signals import post_delete, post_save, pre_save
+from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -25,8 +25,6 @@ from jobledger.schedules import ledger, slot_runs, stored_schedules
 
 SLICE = 5000
 PASS_EVERY_SECONDS = 15.0
-LONGEST_DELAY_SECONDS = 2.0
-"""Of a pass that begins while there is more pressing work."""
 
 TIMES = {
     CrontabSchedule: "crontab",
@@ -38,7 +36,6 @@ TIMES = {
 
 def connect() -> None:
     """Follow every save and delete from now on."""
-    pre_save.connect(_keep_last_run_at, PeriodicTask, dispatch_uid="jobledger.reconciliation.keep")
     post_save.connect(_schedule_saved, PeriodicTask, dispatch_uid="jobledger.reconciliation.schedule")
     for model in TIMES:
         post_save.connect(_times_saved, model, dispatch_uid="jobledger.reconciliation.times")
@@ -59,19 +56,17 @@ class Reconciliation:
     """Passes over all schedules, a slice at a time, so that no tick waits for a whole pass."""
 
     def __init__(self) -> None:
-        """Start before the first schedule."""
+        """Start at once, before the first schedule."""
         self._after_pk = 0
-        self._next_pass_at: float | None = None
+        self._next_pass_at = 0.0
 
-    def keep_up(self, seconds: float, *, is_busy: bool = False) -> None:
+    def keep_up(self, seconds: float) -> None:
         """Do the next slice of a pass. Passes begin every so often, or when the last one is complete.
 
-        ``seconds`` are those of a clock that is never set. Where beat is busy a pass begins a little later.
+        ``seconds`` are those of a clock that is never set.
         """
-        if self._next_pass_at is None:
-            self._next_pass_at = seconds
         if not self._after_pk:
-            if seconds < self._next_pass_at + (LONGEST_DELAY_SECONDS if is_busy else 0):
+            if seconds < self._next_pass_at:
                 return
             self._next_pass_at = seconds + PASS_EVERY_SECONDS
         self.step()
@@ -102,14 +97,6 @@ def _vanished(schedules: QuerySet[PeriodicTask]) -> list[str]:
     """Tasks that were there when their schedules were judged; the code may be another since."""
     tasks = schedules.filter(enabled=True).order_by().values_list("task", flat=True).distinct()
     return [task for task in tasks if slot_runs.is_gone(task)]
-
-
-def _keep_last_run_at(sender: Any, instance: PeriodicTask, *, raw: bool = False, **kwargs: Any) -> None:
-    """django-celery-beat forgets when a schedule last ran as soon as it is switched off."""
-    if raw or instance.enabled or instance.pk is None or instance.last_run_at is not None:
-        return
-    stored = PeriodicTask.objects.filter(pk=instance.pk).values_list("last_run_at", flat=True)
-    instance.last_run_at = stored.first()
 
 
 def _schedule_saved(sender: Any, instance: PeriodicTask, *, raw: bool = False, **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from celery import beat
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, Run
@@ -25,7 +25,6 @@ from jobledger.runs.worker.presence import show
 from jobledger.runs.worker.process import process_by_hand
 from jobledger.schedules import ledger
 from jobledger.schedules.reconciliation import Reconciliation
-from jobledger.schedules.run_counts import RunCounts
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +65,7 @@ class Scheduler(beat.Scheduler):
             float(self.max_interval or 0) or LONGEST_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS
         )
         self._reconciliation = Reconciliation()
-        self._counts = RunCounts()
         self._publish_at = 0.0
-        self._is_at_work = False
         self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
         self._database = _Part("database")
         self._broker = _Part("broker")
@@ -83,13 +80,6 @@ class Scheduler(beat.Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round; returns the seconds until the next one is needed."""
-        self._is_at_work = True
-        try:
-            return self._tick()
-        finally:
-            self._is_at_work = False
-
-    def _tick(self) -> float:
         try:
             close_old_connections()
             seconds = self._round(timezone.now())
@@ -102,22 +92,6 @@ class Scheduler(beat.Scheduler):
         show("beat")
         return seconds
 
-    def sync(self) -> None:
-        """Write what is left, at the end; beat calls it now and then as well."""
-        # Beat's handler of signals also calls it, in the middle of a query, whose connection takes no other.
-        # The exception that it raises then ends the tick, and beat calls this once more.
-        if self._is_at_work:
-            return
-        self._is_at_work = True
-        try:
-            # An interrupted query has left it in a state of its own.
-            connections.close_all()
-            self._counts.write()
-        except (DatabaseError, InterfaceError) as error:
-            self._database.is_down(error)
-        finally:
-            self._is_at_work = False
-
     @property
     def info(self) -> str:
         """A line for beat's banner."""
@@ -127,12 +101,12 @@ class Scheduler(beat.Scheduler):
         """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
         self._presence.show(now)
         recorded = ledger.record_due(now)
-        self._counts.add(recorded.queued, now)
         ledger.expire(now)
         rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
+        ledger.note_last_runs(recorded.queued, now)
+        self._reconciliation.keep_up(time.monotonic())
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
-        self._do_what_can_wait(is_busy=is_busy)
         return 0.0 if is_busy else self._seconds_to_sleep(now)
 
     def _publish(self, runs: list[Run], now: datetime) -> int:
@@ -148,12 +122,6 @@ class Scheduler(beat.Scheduler):
             return 0
         self._broker.is_up()
         return published
-
-    def _do_what_can_wait(self, *, is_busy: bool) -> None:
-        """While thousands are due their messages come first, for a while."""
-        if self._counts.is_full or not is_busy:
-            self._counts.write()
-        self._reconciliation.keep_up(time.monotonic(), is_busy=is_busy)
 
     def _seconds_to_sleep(self, ticked_at: datetime) -> float:
         moments = [moment for moment in (ledger.next_due_at(), publisher.next_publish_after()) if moment]

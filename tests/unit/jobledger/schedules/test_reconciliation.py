@@ -79,16 +79,6 @@ def test_switching_off_removes_the_next_slot_and_on_again_counts_from_now() -> N
     assert NextSlot.objects.get().slot == NOON + 6 * HOUR
 
 
-def test_switching_off_keeps_when_the_schedule_last_ran() -> None:
-    schedule = hourly()
-    PeriodicTask.objects.update(last_run_at=NOON)
-    schedule.refresh_from_db()
-    schedule.enabled = False
-    schedule.save()
-    schedule.refresh_from_db()
-    assert schedule.last_run_at == NOON
-
-
 def test_a_deleted_schedule_leaves_nothing() -> None:
     schedule = hourly()
     Pause.objects.create(schedule=schedule)
@@ -210,20 +200,6 @@ def test_a_pass_begins_every_so_often_and_goes_on_with_every_tick(monkeypatch: p
     # The pass that began at 0 is complete at 3; the next begins at 15.
     assert seconds_until_seen(3) == 15 + 2 - 3
     assert seconds_until_seen(18) == 30 + 2 - 18
-
-
-def test_while_beat_is_busy_a_pass_begins_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    reconciliation = following.Reconciliation()
-    steps: list[bool] = []
-    monkeypatch.setattr(reconciliation, "step", lambda: steps.append(True))
-
-    def begins(second: int) -> bool:
-        steps.clear()
-        reconciliation.keep_up(second, is_busy=second < 130)
-        return bool(steps)
-
-    # Between passes 15 seconds, and 2 more while it is busy.
-    assert [second for second in range(100, 149) if begins(second)] == [102, 119, 134]
 
 
 def test_a_policy_that_was_deleted_is_made_again() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import time_machine
 from celery import current_app
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
-from jobledger.models import NextSlot, Run, Trigger
+from jobledger.jobs.declaration import Misfire
+from jobledger.models import NextSlot, Run, SchedulePolicy, Trigger
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import ledger
 from jobledger.schedules.scheduler import REST_SECONDS, Scheduler
@@ -22,6 +24,7 @@ from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 # Beat runs outside any transaction: it drops connections that it finds in one.
 pytestmark = pytest.mark.django_db(transaction=True)
 
+HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
@@ -53,47 +56,25 @@ def test_a_tick_records_and_publishes_what_is_due(scheduler: Scheduler, publishe
     assert published == [Run.objects.get()]
 
 
-def test_django_celery_beats_own_figures_are_kept(
+def test_django_celery_beats_own_figures_are_kept(scheduler: Scheduler, published: list[Run]) -> None:
+    once = hourly("once", handled_until=NOON - 2 * HOUR)
+    each = hourly("each", handled_until=NOON - 3 * HOUR)
+    SchedulePolicy.objects.filter(schedule=each).update(misfire=Misfire.ALL)
+    hourly("later")
+    scheduler.tick()
+    figures = {found.name: (found.last_run_at, found.total_run_count) for found in PeriodicTask.objects.all()}
+    ticked_at = NOON + timedelta(seconds=1)
+    assert figures == {once.name: (ticked_at, 1), each.name: (ticked_at, 3), "later": (None, 0)}
+
+
+def test_they_are_kept_with_one_statement(
     scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schedules = [hourly(f"{number}", handled_until=NOON - MINUTE) for number in range(2)]
-    monkeypatch.setattr(ledger, "BATCH", 1)
-    figures = PeriodicTask.objects.order_by("pk").values_list("last_run_at", "total_run_count")
-    scheduler.tick()
-    # A full batch: there is more to do than to count.
-    assert list(figures.all()) == [(None, 0)] * 2
-    scheduler.tick()
-    scheduler.tick()
-    assert list(figures.all()) == [(NOON + timedelta(seconds=1), 1)] * len(schedules)
-
-
-def test_a_beat_that_ends_writes_the_figures_that_are_left(
-    scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hourly(handled_until=NOON - MINUTE)
-    monkeypatch.setattr(ledger, "BATCH", 1)
-    scheduler.tick()
-    scheduler.close()
-    assert PeriodicTask.objects.get().total_run_count == 1
-
-
-def test_a_signal_in_the_middle_of_a_tick_does_not_write_beside_its_queries(
-    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    schedule = hourly(handled_until=NOON - MINUTE)
-    counts = PeriodicTask.objects.filter(pk=schedule.pk).values_list("total_run_count", flat=True)
-
-    def publish(runs: list[Run]) -> None:
-        # As Celery's own handler of SIGTERM does.
-        scheduler.sync()
-        assert counts.get() == 0
-        raise SystemExit
-
-    monkeypatch.setattr(publisher, "publish", publish)
-    with pytest.raises(SystemExit):
+    for number in range(3):
+        hourly(f"schedule {number}", handled_until=NOON - MINUTE)
+    with CaptureQueriesContext(connection) as queries:
         scheduler.tick()
-    scheduler.sync()
-    assert counts.get() == 1
+    assert sum('total_run_count" + 1' in query["sql"] for query in queries) == 1
 
 
 def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, published: list[Run]) -> None:
