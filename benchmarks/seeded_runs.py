@@ -1,6 +1,7 @@
 """Runs as they come about in weeks: schedule by schedule at its own pace, written in the order of time."""
 
 import heapq
+import json
 import random
 import uuid
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,12 @@ from typing import Any
 
 from benchmarks import bulk
 from benchmarks.seeded_schedules import Seeded
-from jobledger.models import Run, RunOutput, Status, Stream, Trigger
+from jobledger.models import NO_REASON, Reason, Run, RunOutput, Status, Stream, Trigger, Why
 
 RUN_FIELDS = (
     *("id", "job", "options", "args", "trigger", "who", "schedule", "schedule_name", "scheduled_for"),
-    *("folded", "status", "attempt", "queued_at", "publish_count", "started_at", "finished_at"),
-    *("concurrency_key", "cancelled_by", "worker", "exit_code", "error", "traceback"),
+    *("coalesced", "status", "attempt", "queued_at", "publish_count", "started_at", "finished_at"),
+    *("concurrency_key", "reason", "reason_details", "worker", "exit_code", "error", "traceback"),
 )
 OUTPUT_FIELDS = ("run", "attempt", "number", "stream", "text", "written_at")
 
@@ -32,15 +33,20 @@ MIX = {
     Status.EXPIRED: 1,
 }
 NOT_EXECUTED = (Status.SKIPPED, Status.MISSED, Status.EXPIRED)
-ERRORS = {
-    Status.FAILED: "CommandError: the other side did not answer",
-    Status.SKIPPED: "Skipped: another run of the same job was still running.",
-    Status.MISSED: "late: late slots are skipped",
-    Status.TIMED_OUT: "Longer than its time limit.",
-    Status.LOST: "Its heartbeat stopped.",
-    Status.CANCELLED: "Cancelled by ann.",
-    Status.EXPIRED: "Not started before its starting deadline.",
+WHY = {
+    Status.FAILED: Why.of(Reason.COMMAND_ERROR),
+    Status.SKIPPED: Why.of(Reason.OVERLAP),
+    Status.MISSED: Why.of(Reason.LATE),
+    Status.TIMED_OUT: Why.of(Reason.TIME_LIMIT, limit_seconds=60),
+    Status.LOST: Why.of(Reason.LOST_HEARTBEAT, worker="worker@here"),
+    Status.CANCELLED: Why.of(Reason.USER, user="ann", trigger=Trigger.CLI),
+    Status.EXPIRED: Why.of(Reason.DEADLINE),
 }
+REASONS = {
+    status: (why.columns["reason"], json.dumps(why.details))
+    for status, why in {**dict.fromkeys(Status, NO_REASON), **WHY}.items()
+}
+ERROR = "the other side did not answer"
 TRACEBACK = "Traceback (most recent call last):\n" + '  File "job.py", line 1, in handle\n' * 20
 BY_HAND_IN = 50
 """One run in so many was started by hand and belongs to no schedule."""
@@ -110,10 +116,10 @@ def _run(slot: _Slot, number: int, dice: random.Random) -> tuple[Any, ...]:
         *((Trigger.CLI.value, "ann", None, "", None) if is_by_hand else _of_schedule(slot)),
         *(0, status.value, 1, slot.moment, 1),
         *((started_at, started_at + took) if is_executed else (None, slot.moment)),
-        *("", "ann" if status is Status.CANCELLED else "", "worker@here" if is_executed else ""),
+        *("", *REASONS[status], "worker@here" if is_executed else ""),
         *(
             _exit_code(status),
-            ERRORS.get(status, ""),
+            ERROR if status is Status.FAILED else "",
             "Traceback\n  line\n" * 20 if status is Status.FAILED else "",
         ),
     )

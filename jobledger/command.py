@@ -24,12 +24,12 @@ from django.utils import timezone
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
 from jobledger.jobs.options import from_namespace
 from jobledger.jobs.options.parser import option_strings
-from jobledger.models import Run, Stream, Trigger
-from jobledger.runs import dispatch, overlap
+from jobledger.models import Reason, Run, Stream, Trigger, Why
+from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.execution import output, progress, runner
 from jobledger.runs.execution.django_internals import wrapped_stream
 from jobledger.runs.lease.interrupts import JobInterrupt
-from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
+from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE, SignalExit
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.worker.process import operating_system_user, process_by_hand
 
@@ -139,10 +139,12 @@ class JobCommand(JobDeclaration, BaseCommand):
                 if guard.concurrency is Concurrency.REPLACE:
                     # None where it has just ended: the next try begins.
                     if holder := overlap.holder_of(guard.key):
-                        overlap.request_cancel(holder, f"a run by hand of {request.who}", timezone.now())
+                        why = Why.of(Reason.SUPERSEDED, user=request.who, trigger=request.trigger)
+                        overlap.request_cancel(holder, why, timezone.now())
                 elif not wait:
-                    dispatch.skip(request, reason=str(error), exit_code=os.EX_TEMPFAIL)
-                    raise CommandError(f"Skipped: {error}.", returncode=os.EX_TEMPFAIL) from error
+                    run = dispatch.skip(request, why=error.why, exit_code=os.EX_TEMPFAIL)
+                    sentence = reasons.sentence(run, timezone.now())
+                    raise CommandError(str(sentence), returncode=os.EX_TEMPFAIL) from error
             time.sleep(OVERLAP_POLL_SECONDS)
 
     def _request(self, options: dict[str, Any]) -> dispatch.RunRequest:
@@ -203,4 +205,4 @@ def _add_overlap_arguments(parser: CommandParser) -> None:
 
 def _exit_on_sigterm(signum: int, frame: FrameType | None) -> None:
     """Let ``finally`` run, and the ledger hear of it."""
-    sys.exit(128 + signum)
+    raise SignalExit(signum)

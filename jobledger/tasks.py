@@ -24,7 +24,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
 from jobledger.models import Status, Trigger
-from jobledger.runs import dispatch
+from jobledger.runs import dispatch, reasons
 from jobledger.runs.execution import hygiene, runner
 from jobledger.runs.worker.process import worker_process
 
@@ -38,7 +38,7 @@ REQUEST = "jobledger.runs.worker.lost_child:JobRequest"
 
 
 class JobFailedError(Exception):
-    """A run that did not succeed; the message is the run's error."""
+    """A run that did not succeed; the message says why."""
 
 
 def register_all() -> None:
@@ -81,7 +81,7 @@ def _run(
         # Taken, over, waiting, or to be tried again: somebody else brings the result.
         raise Ignore
     if ended.run.status != Status.SUCCEEDED:
-        raise JobFailedError(ended.run.error)
+        raise JobFailedError(reasons.explanation(ended.run))
     return {"run": str(run.pk), "status": ended.run.status, "last_line": ended.last_line}
 
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
 from jobledger import formats
 from jobledger.models import Run
@@ -111,7 +110,7 @@ def _single(text: str, runs: Iterable[Run]) -> Run:
 
 def _candidates(runs: list[Run]) -> str:
     lines = [
-        f"  {run.pk}  {run.job}  {run.status}  {timezone.localtime(run.queued_at):%Y-%m-%d %H:%M:%S %Z}"
+        f"  {run.pk}  {run.job}  {run.status}  {formats.exact(run.queued_at)}"
         for run in runs[:MOST_CANDIDATES]
     ]
     return "\n".join([*lines, "  …"] if len(runs) > MOST_CANDIDATES else lines)

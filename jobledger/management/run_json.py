@@ -5,6 +5,7 @@ from typing import Any
 
 from jobledger.jobs import secrets
 from jobledger.models import Run, RunAttempt, RunOutput
+from jobledger.runs import reasons
 
 
 def as_json(run: Run) -> dict[str, Any]:
@@ -17,12 +18,14 @@ def as_json(run: Run) -> dict[str, Any]:
         "schedule": run.schedule_name or None,
         "scheduled_for": _iso(run.scheduled_for),
         "status": run.status,
+        "reason": run.reason or None,
+        "reason_details": run.reason_details,
         "attempt": run.attempt,
         "queued_at": _iso(run.queued_at),
         "started_at": _iso(run.started_at),
         "finished_at": _iso(run.finished_at),
         "exit_code": run.exit_code,
-        "error": run.error or None,
+        "error": reasons.explanation(run) or None,
     }
 
 
@@ -34,7 +37,7 @@ def in_full(run: Run) -> dict[str, Any]:
         "who": run.who or None,
         "worker": run.worker or None,
         "parent": str(run.parent_id) if run.parent_id else None,
-        "cancelled_by": run.cancelled_by or None,
+        "cancelled_by": reasons.cancelled_by(run) or None,
         "progress_done": run.progress_done,
         "progress_total": run.progress_total,
         "traceback": run.traceback or None,
@@ -47,11 +50,13 @@ def _attempt(ended: RunAttempt) -> dict[str, Any]:
     return {
         "attempt": ended.attempt,
         "status": ended.status,
+        "reason": ended.reason or None,
+        "reason_details": ended.reason_details,
         "started_at": _iso(ended.started_at),
         "finished_at": _iso(ended.finished_at),
         "worker": ended.worker or None,
         "exit_code": ended.exit_code,
-        "error": ended.error or None,
+        "error": reasons.explanation(ended) or None,
         "traceback": ended.traceback or None,
     }
 

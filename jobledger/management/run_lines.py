@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobledger.formats import exact
 from jobledger.jobs import secrets
 from jobledger.management import printing
 from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
+from jobledger.runs import reasons
 from jobledger.runs.execution import progress_figures
 
 COLOURS = {
@@ -39,9 +41,7 @@ def listed(runs: Iterable[Run]) -> Iterator[str]:
 
 def table(runs: Iterable[Run]) -> Table:
     """A row for each run, with the beginning of its id."""
-    table = Table(
-        "run", "job", "status", "trigger", "started", "took", "error", box=None, header_style="bold"
-    )
+    table = Table("run", "job", "status", "trigger", "started", "took", "why", box=None, header_style="bold")
     for run in runs:
         _, job, _, *rest = _cells(run)
         # Text, not markup: an error may hold square brackets.
@@ -82,8 +82,8 @@ def on_terminal(table: Table, stdout: OutputWrapper, *, no_color: bool) -> Itera
 
 
 def _cells(run: Run) -> list[str]:
-    when = _moment(run.started_at or run.queued_at)
-    return [str(run.pk), run.job, run.status, run.trigger, when, _took(run), run.error.partition("\n")[0]]
+    when, why = exact(run.started_at or run.queued_at), reasons.short(run, timezone.now())
+    return [str(run.pk), run.job, run.status, run.trigger, when, _took(run), why]
 
 
 def _fields(run: Run) -> Iterator[tuple[str, str]]:
@@ -92,23 +92,24 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "id": str(run.pk),
         "job": run.job,
         "status": run.status,
-        "error": run.error,
+        "reason": run.reason,
+        "error": reasons.explanation(run),
         "exit_code": "" if run.exit_code is None else str(run.exit_code),
         "options": _options(run),
         "args": json.dumps(run.args, ensure_ascii=False) if run.args else "",
         "trigger": run.trigger,
         "who": run.who,
         "schedule": run.schedule_name,
-        "scheduled_for": _moment(run.scheduled_for),
+        "scheduled_for": _time(run.scheduled_for),
         "parent": str(run.parent_id or ""),
         "attempt": str(run.attempt),
-        "queued_at": _moment(run.queued_at),
-        "started_at": _moment(run.started_at),
-        "finished_at": _moment(run.finished_at),
+        "queued_at": _time(run.queued_at),
+        "started_at": _time(run.started_at),
+        "finished_at": _time(run.finished_at),
         "took": _took(run),
         "worker": run.worker,
         "progress": progress_figures.described(run),
-        "cancelled_by": run.cancelled_by,
+        "cancelled_by": reasons.cancelled_by(run),
         **{f"attempt {each.attempt}": _ended(each) for each in run.attempts.order_by("attempt")},
         "traceback": run.traceback,
     }
@@ -122,12 +123,12 @@ def _options(run: Run) -> str:
 
 def _ended(attempt: RunAttempt) -> str:
     took = f" after {_took(attempt)}" if attempt.started_at else ""
-    error = f": {attempt.error}" if attempt.error else ""
-    return f"{attempt.status} at {_moment(attempt.finished_at)}{took}{error}"
+    why = reasons.explanation(attempt)
+    return f"{attempt.status} at {exact(attempt.finished_at)}{took}" + (f": {why}" if why else "")
 
 
-def _moment(moment: datetime | None) -> str:
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}" if moment else ""
+def _time(time: datetime | None) -> str:
+    return exact(time) if time else ""
 
 
 def _took(ended: Run | RunAttempt) -> str:

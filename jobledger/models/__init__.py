@@ -1,6 +1,7 @@
 """The service's tables."""
 
 from jobledger.models.process import ProcessKind, ServiceProcess
+from jobledger.models.reason import NO_REASON, Reason, Why
 from jobledger.models.run import (
     COMPLETED,
     FAILURES,
@@ -20,12 +21,14 @@ __all__ = [
     "COMPLETED",
     "FAILURES",
     "LIVE",
+    "NO_REASON",
     "PROBLEMS",
     "SUCCESSES",
     "DeclaredSchedule",
     "NextSlot",
     "Pause",
     "ProcessKind",
+    "Reason",
     "Run",
     "RunAttempt",
     "RunOutput",
@@ -34,5 +37,6 @@ __all__ = [
     "Status",
     "Stream",
     "Trigger",
+    "Why",
     "pause_terms",
 ]

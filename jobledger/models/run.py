@@ -57,6 +57,10 @@ class Trigger(models.TextChoices):
     JOB = "job", "another job"
 
 
+MANY = 100
+"""As a number of coalesced slots it means this many or more: nobody counts further."""
+
+
 class Stream(models.TextChoices):
     """Where a piece of output was written to."""
 
@@ -129,7 +133,7 @@ class Run(models.Model):
     )
     schedule_name = models.CharField(max_length=200, blank=True, help_text="Outlives the schedule.")
     scheduled_for = models.DateTimeField(null=True, blank=True, help_text="The slot.")
-    folded = models.PositiveIntegerField(
+    coalesced = models.PositiveIntegerField(
         default=0, help_text="How many earlier slots this row stands for besides its own."
     )
     parent = models.ForeignKey(
@@ -137,6 +141,11 @@ class Run(models.Model):
     )
 
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
+    # Changed with the status, by the same update: see jobledger.models.reason.
+    reason = models.CharField(
+        max_length=32, blank=True, default="", help_text="Why it is in this state: a code."
+    )
+    reason_details = models.JSONField(default=dict, blank=True, help_text="The facts behind the reason.")
     attempt = models.PositiveIntegerField(default=1)
     queued_at = models.DateTimeField(default=timezone.now)
     publish_after = models.DateTimeField(
@@ -155,14 +164,13 @@ class Run(models.Model):
         help_text="What no other run may do at the same time; empty: overlap is allowed.",
     )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
-    cancelled_by = models.CharField(max_length=300, blank=True, help_text="Who or what asked for the end.")
     progress_done = models.BigIntegerField(null=True, blank=True)
     progress_total = models.BigIntegerField(null=True, blank=True)
     worker = models.CharField(
         max_length=200, blank=True, help_text="The worker or the process that executed it."
     )
     exit_code = models.IntegerField(null=True, blank=True)
-    error = models.TextField(blank=True)
+    error = models.TextField(blank=True, help_text="What the job, its parser or its process said.")
     traceback = models.TextField(blank=True)
 
     objects = RunQuerySet.as_manager()
@@ -233,6 +241,8 @@ class RunAttempt(models.Model):
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False)
     attempt = models.PositiveIntegerField()
     status = models.CharField(max_length=16, choices=Status)
+    reason = models.CharField(max_length=32, blank=True, default="")
+    reason_details = models.JSONField(default=dict)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField()
     worker = models.CharField(max_length=200, blank=True)

@@ -14,13 +14,12 @@ from django.utils import timezone
 
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
-from jobledger.models import Run, RunAttempt, Status, Trigger
+from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
+from jobledger.models.storable import readable
 from jobledger.runs import overlap
-from jobledger.runs.execution.output import readable
 from jobledger.runs.outcome import Outcome
 
 LONGEST_BACKOFF = timedelta(hours=1)
-WORKER_STOPPED = "the worker's shutdown"
 # A job that kills its process each time must not do so for ever.
 MOST_RESTARTS = 3
 
@@ -55,7 +54,7 @@ def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
             )
         case Status.LOST if declared.restart_when_lost and run.attempt <= MOST_RESTARTS:
             return timezone.now()
-        case Status.CANCELLED if declared.restart_when_lost and _is_shutdown(run):
+        case Status.CANCELLED if declared.restart_when_lost and outcome.is_by_shutdown:
             return timezone.now()
     return None
 
@@ -79,15 +78,13 @@ def _is_worth_it(declared: type[JobDeclaration], outcome: Outcome) -> bool:
     )
 
 
-def _is_shutdown(run: Run) -> bool:
-    return Run.objects.filter(pk=run.pk, cancelled_by=WORKER_STOPPED).exists()
-
-
 def _mine(run: Run) -> dict[str, object]:
     return {"pk": run.pk, "status": Status.RUNNING, "attempt": run.attempt}
 
 
 def _finish(run: Run, outcome: Outcome) -> bool:
+    # A run that succeeds although its end was asked for keeps that on record.
+    why = {} if outcome.status is Status.SUCCEEDED else outcome.why.columns
     return (
         Run.objects.filter(**_mine(run)).update(
             status=outcome.status,
@@ -96,14 +93,17 @@ def _finish(run: Run, outcome: Outcome) -> bool:
             exit_code=outcome.exit_code,
             error=readable(outcome.error),
             traceback=readable(outcome.traceback),
+            **why,
         )
         == 1
     )
 
 
 def _queue_again(run: Run, outcome: Outcome, at: datetime) -> bool:
+    why = Why.of(Reason.RETRY, attempt=run.attempt, status=outcome.status, reason=outcome.why.reason)
     ended = Run.objects.filter(**_mine(run)).update(
         status=Status.QUEUED,
+        **why.columns,
         attempt=F("attempt") + 1,
         publish_after=at,
         publish_count=0,
@@ -113,7 +113,6 @@ def _queue_again(run: Run, outcome: Outcome, at: datetime) -> bool:
         worker="",
         concurrency_key="",
         cancel_requested_at=None,
-        cancelled_by="",
         progress_done=None,
         progress_total=None,
     )
@@ -128,5 +127,6 @@ def _queue_again(run: Run, outcome: Outcome, at: datetime) -> bool:
             exit_code=outcome.exit_code,
             error=readable(outcome.error),
             traceback=readable(outcome.traceback),
+            **outcome.why.columns,
         )
     return ended == 1

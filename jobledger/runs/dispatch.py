@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, partial
-from math import isfinite
 from typing import Any
 
 from celery import current_app
@@ -22,9 +21,9 @@ from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 
 from jobledger.jobs import registry
-from jobledger.models import Run, Status, Trigger
+from jobledger.models import Run, Status, Trigger, Why
+from jobledger.models.storable import storable
 from jobledger.runs import overlap
-from jobledger.runs.execution.output import readable
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.publishing import publisher
 
@@ -82,12 +81,12 @@ def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
         if not guard.key:
             raise
         if (holder := overlap.holder_of(guard.key)) is not None:
-            raise OverlapError(overlap.describe(holder)) from error
+            raise OverlapError(overlap.held_by(holder)) from error
     # Whoever held the job has ended in between.
     return _begin(request, worker, guard)
 
 
-def skip(request: RunRequest, *, reason: str, exit_code: int) -> Run:
+def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
     """Write a run that was not executed."""
     now = timezone.now()
     return Run.objects.create(
@@ -95,8 +94,8 @@ def skip(request: RunRequest, *, reason: str, exit_code: int) -> Run:
         status=Status.SKIPPED,
         queued_at=now,
         finished_at=now,
-        error=reason,
         exit_code=exit_code,
+        **why.columns,
     )
 
 
@@ -133,21 +132,6 @@ def run_id_of(task_id: str) -> uuid.UUID:
         return uuid.UUID(task_id)
     except ValueError:
         return uuid.uuid5(TASK_ID_NAMESPACE, task_id)
-
-
-def storable(value: Any) -> Any:
-    """The value with its texts as any database keeps them."""
-    match value:
-        case str():
-            return readable(value)
-        case float() if not isfinite(value):
-            # No JSON has it.
-            return str(value)
-        case dict():
-            return {readable(key): storable(each) for key, each in value.items()}
-        case list() | tuple():
-            return [storable(each) for each in value]
-    return value
 
 
 class NotStartedAgainError(Exception):

@@ -1,5 +1,6 @@
 """Outcomes: what an exception says about a run, with the exit code that ``manage.py`` would give."""
 
+import signal
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from django.core.management import CommandError
 
 from jobledger.jobs import options
-from jobledger.models import Status
+from jobledger.jobs.registry import UnknownJobError
+from jobledger.models import NO_REASON, Reason, Status, Why
 from jobledger.runs.lease.interrupts import JobInterrupt
 
 # argparse's own exit code for a bad command line.
@@ -15,15 +17,31 @@ BAD_OPTIONS_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
 
 
+class SignalExit(SystemExit):
+    """Ends a job that was started from the command line as a signal asks; ``finally`` runs."""
+
+    def __init__(self, signum: int) -> None:
+        """With the exit code that a shell gives a process that the signal killed."""
+        super().__init__(128 + signum)
+        self.signal = signal.Signals(signum).name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How an attempt ended."""
 
     status: Status
+    why: Why = NO_REASON
     exit_code: int | None
     error: str = ""
+    """What the job, its parser or its process said; our own words are made of ``why``."""
     traceback: str = ""
     cause: BaseException | None = None
+
+    @property
+    def is_by_shutdown(self) -> bool:
+        """Whether the worker had to stop, and nobody wanted this run to end."""
+        return self.why.reason is Reason.WORKER_SHUTDOWN
 
 
 SUCCESS = Outcome(status=Status.SUCCEEDED, exit_code=0)
@@ -36,20 +54,21 @@ def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
     """
     match error:
         case options.OptionsError():
-            return _failed(BAD_OPTIONS_EXIT_CODE, str(error), error)
+            return _failed(Reason.BAD_OPTIONS, BAD_OPTIONS_EXIT_CODE, str(error), error)
         case CommandError():
-            return _failed(error.returncode, str(error), error)
+            return _failed(Reason.COMMAND_ERROR, error.returncode, str(error), error)
+        case UnknownJobError():
+            return _failed(Reason.UNKNOWN_JOB, 1, str(error.args[0]), error)
         case SystemExit():
             return _outcome_of_exit(error, last_error_line)
         case JobInterrupt():
-            return Outcome(status=error.status, exit_code=error.exit_code, error=str(error), cause=error)
+            return Outcome(status=error.status, why=error.why, exit_code=error.exit_code, cause=error)
         case KeyboardInterrupt():
-            message = "Interrupted by hand."
-            return Outcome(
-                status=Status.CANCELLED, exit_code=INTERRUPTED_EXIT_CODE, error=message, cause=error
-            )
+            why = Why.of(Reason.INTERRUPTED, signal="SIGINT")
+            return Outcome(status=Status.CANCELLED, why=why, exit_code=INTERRUPTED_EXIT_CODE, cause=error)
     return Outcome(
         status=Status.FAILED,
+        why=Why.of(Reason.EXCEPTION, type=type(error).__name__),
         exit_code=1,
         error=f"{type(error).__name__}: {error}",
         traceback="".join(traceback.format_exception(error)),
@@ -62,10 +81,13 @@ def _outcome_of_exit(error: SystemExit, last_error_line: str) -> Outcome:
     code: Any = error.code
     if code in (None, 0):
         return SUCCESS
+    if isinstance(error, SignalExit):
+        return _failed(Reason.SIGNAL, code, last_error_line, error, signal=error.signal)
     if isinstance(code, int):
-        return _failed(code, last_error_line or f"The job exited with code {code}.", error)
-    return _failed(1, str(code), error)
+        return _failed(Reason.EXIT_CODE, code, last_error_line, error)
+    return _failed(Reason.EXIT_CODE, 1, str(code), error)
 
 
-def _failed(exit_code: int, message: str, cause: BaseException) -> Outcome:
-    return Outcome(status=Status.FAILED, exit_code=exit_code, error=message, cause=cause)
+def _failed(reason: Reason, exit_code: int, message: str, cause: BaseException, **facts: Any) -> Outcome:
+    why = Why.of(reason, **facts)
+    return Outcome(status=Status.FAILED, why=why, exit_code=exit_code, error=message, cause=cause)

@@ -13,13 +13,17 @@ from django.utils import timezone
 
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
-from jobledger.models import Run, SchedulePolicy, Status
+from jobledger.models import NO_REASON, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.publisher import publish_interval
 
 
 class OverlapError(Exception):
-    """The job is running already; the message names the run that holds it."""
+    """The job is running already; ``why`` names the run that holds it."""
+
+    def __init__(self, why: Why) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +59,20 @@ def holder_of(key: str) -> Run | None:
     return Run.objects.filter(concurrency_key=key, status=Status.RUNNING).first()
 
 
-def describe(holder: Run | None) -> str:
-    """Who holds the job, as a message says it."""
-    if holder is None or holder.started_at is None:
-        return "overlap: another run of the same job was still running"
-    by = f"schedule {holder.schedule_name}" if holder.schedule_name else (holder.who or holder.trigger)
-    started = f"{timezone.localtime(holder.started_at):%Y-%m-%d %H:%M:%S %Z}"
-    return f"overlap: run {holder.short_id} of the same job was still running (started {started} by {by})"
+def held_by(holder: Run | None, reason: Reason = Reason.OVERLAP, **facts: Any) -> Why:
+    """The reason of a run that cannot start because of the holder; it may have ended meanwhile."""
+    if holder is None:
+        return Why.of(reason, **facts)
+    return Why.of(
+        reason,
+        run=holder.pk,
+        job=holder.job,
+        started_at=holder.started_at,
+        trigger=holder.trigger,
+        user=holder.who,
+        schedule=holder.schedule_name,
+        **facts,
+    )
 
 
 def take(run: Run, guard: Guard, **changes: Any) -> bool:
@@ -79,21 +90,18 @@ def stand_back(run: Run, guard: Guard, now: datetime) -> bool:
     False when it is not queued any more: somebody else has it.
     """
     holder = holder_of(guard.key)
-    if guard.concurrency is Concurrency.FORBID or _is_full(run, guard):
-        return Run.objects.move(
-            run.pk,
-            from_status=Status.QUEUED,
-            to=Status.SKIPPED,
-            finished_at=now,
-            publish_after=None,
-            error=describe(holder),
-        )
+    if guard.concurrency is Concurrency.FORBID:
+        return _end_queued(run, Status.SKIPPED, held_by(holder), now)
+    if _is_full(run, guard):
+        full = held_by(holder, Reason.QUEUE_FULL, max_queued=guard.max_queued)
+        return _end_queued(run, Status.SKIPPED, full, now)
     waiting = Run.objects.filter(pk=run.pk, status=Status.QUEUED)
-    if not waiting.update(concurrency_key=guard.key, publish_after=now + publish_interval(1)):
+    again_at = now + publish_interval(1)
+    if not waiting.update(concurrency_key=guard.key, publish_after=again_at, **held_by(holder).columns):
         # The message came twice, and the holder may be this very run.
         return False
     if guard.concurrency is Concurrency.REPLACE and holder is not None:
-        request_cancel(holder, f"run {run.short_id}, which replaces it", now)
+        request_cancel(holder, Why.of(Reason.SUPERSEDED, run=run.pk), now)
     if holder_of(guard.key) is None:  # it ended in between, and did not know of this one
         wake(guard.key)
     return True
@@ -117,27 +125,28 @@ def wake(key: str, *, at_once: bool = True) -> None:
         transaction.on_commit(lambda: publisher.try_to_publish([longest]))
 
 
-def request_cancel(run: Run, cancelled_by: str, now: datetime) -> bool:
-    """Ask for a run's end: at once when queued, at its next heartbeat when running; False when it is over."""
-    cancelled_by = cancelled_by[:300]
-    if Run.objects.move(
-        run.pk,
-        from_status=Status.QUEUED,
-        to=Status.CANCELLED,
-        finished_at=now,
-        publish_after=None,
-        cancelled_by=cancelled_by,
-        error=f"Cancelled by {cancelled_by}.",
-    ):
+def request_cancel(run: Run, why: Why, now: datetime) -> bool:
+    """Ask for a run's end: at once when queued, at its next heartbeat when running; False when it is over.
+
+    A running run keeps the reason from now on: its process reads it with the request.
+    """
+    if _end_queued(run, Status.CANCELLED, why, now):
         return True
     running = Run.objects.filter(pk=run.pk, status=Status.RUNNING, cancel_requested_at=None)
-    return running.update(cancel_requested_at=now, cancelled_by=cancelled_by) == 1
+    return running.update(cancel_requested_at=now, **why.columns) == 1
 
 
 def _move(run: Run, guard: Guard, changes: dict[str, Any]) -> bool:
+    # Why it waited is over; from now on a reason says why its end was asked for.
+    changes = {**changes, **NO_REASON.columns}
     return Run.objects.move(
         run.pk, from_status=Status.QUEUED, to=Status.RUNNING, concurrency_key=guard.key, **changes
     )
+
+
+def _end_queued(run: Run, to: Status, why: Why, now: datetime) -> bool:
+    changes = {"finished_at": now, "publish_after": None, **why.columns}
+    return Run.objects.move(run.pk, from_status=Status.QUEUED, to=to, **changes)
 
 
 def _is_full(run: Run, guard: Guard) -> bool:

@@ -22,7 +22,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.models import NextSlot, Run, SchedulePolicy, Status
+from jobledger.models import NextSlot, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.pauses import PauseBook
 from jobledger.schedules.planning import planning
@@ -124,8 +124,8 @@ def expire(now: datetime) -> int:
     late = Run.objects.filter(status=Status.QUEUED, start_before__lte=now)
     if not late.exists():
         return 0
-    reason = "Not started before its starting deadline."
-    return late.update(status=Status.EXPIRED, finished_at=now, publish_after=None, error=reason)
+    deadline = Why.of(Reason.DEADLINE).columns
+    return late.update(status=Status.EXPIRED, finished_at=now, publish_after=None, **deadline)
 
 
 def note_last_runs(runs: Sequence[Run], now: datetime) -> None:

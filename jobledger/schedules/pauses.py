@@ -31,4 +31,6 @@ def _planned_pause(row: Pause) -> policy.Pause:
         reason=row.reason,
         person=row.who,
         on_resume=policy.PausedSlots(row.on_resume),
+        pause_id=row.pk,
+        is_service_wide=row.schedule_id is None,
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from jobledger.models.reason import Why
 from jobledger.schedules.planning.planning import Pause, Plan, PlannedSlot, Policy, Verdict, plan
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, as_utc
 
@@ -19,7 +20,7 @@ class SimulatedSlot:
     scheduled_for: datetime
     verdict: Verdict
     """``HELD`` only for the slot that an open pause still holds when nothing more is to come."""
-    reason: str
+    why: Why
     dropped: int
     """How many older slots this one stands for, beside itself."""
     decided_at: datetime
@@ -101,7 +102,7 @@ def _simulated(planned: PlannedSlot, now: datetime) -> SimulatedSlot:
     return SimulatedSlot(
         scheduled_for=planned.scheduled_for,
         verdict=planned.verdict,
-        reason=planned.reason,
+        why=planned.why,
         dropped=planned.dropped,
         decided_at=now,
         started_at=now if planned.verdict is Verdict.RUN else None,

@@ -15,8 +15,8 @@ from django.apps import apps
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import json_text, registry
-from jobledger.models import Run, Status, Trigger
-from jobledger.runs import dispatch
+from jobledger.models import Run, Status, Trigger, Why
+from jobledger.models.storable import storable
 from jobledger.runs.dispatch import known_tasks
 from jobledger.runs.publishing.publisher import GRACE_OF_THE_RECORDER
 from jobledger.schedules.planning.planning import PlannedSlot, Policy, Verdict, jitter_delay
@@ -91,13 +91,20 @@ def run_of(schedule: PeriodicTask, work: Work, planned: PlannedSlot, *, now: dat
         "queued_at": now,
         "publish_after": now + GRACE_OF_THE_RECORDER if is_queued else None,
         "start_before": _start_before(schedule, planned, now, policy) if is_queued else None,
-        "folded": planned.dropped,
-        "error": "" if is_queued else planned.reason,
+        "coalesced": planned.dropped,
+        **_why(schedule, planned).columns,
     }
     # By position, which takes a quarter of the time: by name, Django looks for each field's default.
     run: Run = Run(*values.values())  # type: ignore[misc]  # known by name only
     run.schedule = schedule
     return run
+
+
+def _why(schedule: PeriodicTask, planned: PlannedSlot) -> Why:
+    """The plan's reason; it knows no runs, and so not the id of the one that stands for this slot."""
+    if planned.coalesced_into is None:
+        return planned.why
+    return planned.why.plus(run=run_id(schedule.pk, planned.coalesced_into))
 
 
 @cache
@@ -127,7 +134,7 @@ def _start_before(
 def _json(field: str, text: str, kind: type) -> Any:
     text = text or json.dumps(kind())
     try:
-        value = dispatch.storable(json_text.parse(text))
+        value = storable(json_text.parse(text))
     except ValueError as error:
         raise BrokenScheduleError(
             f"{field}: {text[:100]!r} is not JSON that can be stored: {error}"

@@ -123,7 +123,7 @@ def longest_lateness(running: Service, name: str, span: Span) -> timedelta:
 
 def statuses(running: Service, name: str) -> dict[str, tuple[int, int]]:
     """How many rows the schedule has in each state, and how many more slots these stand for."""
-    return {status: (count, int(folded)) for status, count, folded in rows(running, _STATUSES, name)}
+    return {status: (count, int(coalesced)) for status, count, coalesced in rows(running, _STATUSES, name)}
 
 
 def calls(running: Service) -> dict[str, int]:
@@ -295,7 +295,9 @@ SELECT scheduled_for, queued_at FROM jobledger_run
 WHERE schedule_name LIKE ? AND scheduled_for BETWEEN ? AND ?
 """
 _NEWEST = "SELECT max(scheduled_for) FROM jobledger_run WHERE schedule_name LIKE ? AND status = ?"
-_STATUSES = "SELECT status, count(*), sum(folded) FROM jobledger_run WHERE schedule_name = ? GROUP BY status"
+_STATUSES = (
+    "SELECT status, count(*), sum(coalesced) FROM jobledger_run WHERE schedule_name = ? GROUP BY status"
+)
 _BROKEN = """
 SELECT broken FROM jobledger_nextslot
 WHERE schedule_id = (SELECT id FROM django_celery_beat_periodictask WHERE name = ?)

@@ -4,6 +4,7 @@ An audit compares the ledger with the traces: each attempt that the ledger says 
 and there is no line that the ledger knows nothing of.
 """
 
+import json
 import os
 import signal
 from collections import Counter
@@ -34,9 +35,9 @@ for number in range({count}):
 """
 CANCEL = """
 from django.utils import timezone
-from jobledger.models import Run
+from jobledger.models import Reason, Run, Why
 from jobledger.runs import overlap
-print(overlap.request_cancel(Run.objects.get(pk={pk!r}), "ann", timezone.now()))
+print(overlap.request_cancel(Run.objects.get(pk={pk!r}), Why.of(Reason.USER, user="ann"), timezone.now()))
 """
 
 
@@ -56,8 +57,9 @@ class RunRow:
     worker: str
     who: str
     exit_code: int | None
+    reason: str
+    reason_details: dict[str, Any]
     error: str
-    cancelled_by: str
     progress_done: int | None
     progress_total: int | None
     parent_id: UUID | None
@@ -74,6 +76,7 @@ class Attempt:
 
     number: int
     status: str
+    reason: str
     error: str
     worker: str
 
@@ -224,7 +227,7 @@ def child_of(running: Service, pk: UUID) -> RunRow:
 def attempts_of(running: Service, pk: UUID) -> list[Attempt]:
     """The attempts before the last one."""
     found = rows(running, _ATTEMPTS, _key(running, pk))
-    return [Attempt(number=a, status=b, error=c, worker=d) for a, b, c, d in found]
+    return [Attempt(number=a, status=b, reason=c, error=d, worker=e) for a, b, c, d, e in found]
 
 
 def output_of(running: Service, pk: UUID, *, attempt: int = 1) -> str:
@@ -355,6 +358,8 @@ def _as_row(values: tuple[Any, ...]) -> RunRow:
         named[name] = _uuid(named[name]) if named[name] else None
     for name in "started_at", "heartbeat_at", "finished_at":
         named[name] = moment_of(named[name]) if named[name] else None
+    if isinstance(named["reason_details"], str):  # SQLite keeps JSON as text
+        named["reason_details"] = json.loads(named["reason_details"])
     return RunRow(**named)
 
 
@@ -365,11 +370,11 @@ def _uuid(value: Any) -> UUID:
 _FIELDS = tuple(RunRow.__dataclass_fields__)
 _RUNS = f"SELECT {', '.join('id' if name == 'pk' else name for name in _FIELDS)} FROM jobledger_run"
 _RELEASE = """
-UPDATE jobledger_run SET cancel_requested_at = ?, cancelled_by = 'a test' WHERE id = ? AND status = 'running'
+UPDATE jobledger_run SET cancel_requested_at = ?, reason = 'user' WHERE id = ? AND status = 'running'
 """
-_ATTEMPTS = (
-    "SELECT attempt, status, error, worker FROM jobledger_runattempt WHERE run_id = ? ORDER BY attempt"
-)
+_ATTEMPTS = """
+SELECT attempt, status, reason, error, worker FROM jobledger_runattempt WHERE run_id = ? ORDER BY attempt
+"""
 _STARTED_ATTEMPTS = "SELECT run_id, attempt, status FROM jobledger_runattempt WHERE started_at IS NOT NULL"
 _OUTPUT = "SELECT text FROM jobledger_runoutput WHERE run_id = ? AND attempt = ? ORDER BY number"
 _OUTPUT_SIZE = "SELECT count(*), sum(length(text)) FROM jobledger_runoutput WHERE run_id = ?"

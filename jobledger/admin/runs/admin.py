@@ -29,7 +29,7 @@ from jobledger.admin.runs.output.live import LiveView, OutputView
 from jobledger.admin.runs.page import RunPage, address_of, load
 from jobledger.admin_site import STOP_POLLING
 from jobledger.jobs import registry
-from jobledger.models import Run, Status, Trigger
+from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import dispatch, overlap
 
 
@@ -44,7 +44,8 @@ class Restarted:
 
 def cancel(user: User, run: Run) -> bool:
     """Ask for the run's end; False when it is over, or was asked before."""
-    is_asked = overlap.request_cancel(run, user.get_username(), timezone.now())
+    why = Why.of(Reason.USER, user=user.get_username(), trigger=Trigger.ADMIN)
+    is_asked = overlap.request_cancel(run, why, timezone.now())
     if is_asked:
         audit_log.log_action(user, [run], "Cancelled.")
     return is_asked

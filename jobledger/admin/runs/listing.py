@@ -7,13 +7,13 @@ from django.http import QueryDict
 from django.utils.safestring import SafeString
 
 from jobledger.admin import display
-from jobledger.admin.runs import sentence
 from jobledger.admin.runs.filters import RunFilterForm
 from jobledger.admin.runs.search import Cursor, Page, Position, look
 from jobledger.jobs import secrets
-from jobledger.models import Run, Trigger
+from jobledger.models import Run
+from jobledger.runs import reasons
 
-REASON_CHARACTERS = 160
+WHY_CHARACTERS = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +29,16 @@ class ListedRun:
         return display.status_mark(self.run.status)
 
     @property
-    def reason(self) -> str:
+    def why(self) -> str:
         """Why it is in this state, in short."""
         error = secrets.without_secrets(self.run.job, self.run.options, getattr(self.run, "error_begin", ""))
-        reason = sentence.short(sentence.facts_of(self.run, self.now, error=error))
-        return reason if len(reason) <= REASON_CHARACTERS else f"{reason[: REASON_CHARACTERS - 1]}…"
+        why = reasons.short(self.run, self.now, error=error)
+        return why if len(why) <= WHY_CHARACTERS else f"{why[: WHY_CHARACTERS - 1]}…"
 
     @property
     def started_by(self) -> str:
         """Who or what started it."""
-        return sentence.started_by(Trigger(self.run.trigger), self.run.who, self.run.schedule_name)
+        return reasons.started_by(self.run.trigger, self.run.who, self.run.schedule_name)
 
     @property
     def queued(self) -> SafeString:

@@ -4,7 +4,6 @@ The page is made of parts. Those that change all the time are sent again at ever
 the runs that it called when what is ``called`` has changed since, the others when its ``state`` has.
 """
 
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobledger.admin import display
-from jobledger.admin.runs import sentence
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
 from jobledger.jobs.options.command_line import command_line
-from jobledger.models import Run, RunAttempt, Status, Trigger
-from jobledger.runs import overlap
+from jobledger.models import Run, RunAttempt, Status
+from jobledger.runs import overlap, reasons
 from jobledger.runs.execution import progress_figures
+from jobledger.runs.phrases import Part, Sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,6 @@ def _line(run: Run) -> str:
 MOST_CHILDREN = 50
 MOST_ATTEMPTS = 100
 
-_RUN_ID = re.compile(r"\brun ([0-9a-f]{8})\b")
 _LONG_FIELDS = ("traceback", "error", "options", "args")
 
 
@@ -75,7 +73,8 @@ class Attempt:
     """One attempt that is over."""
 
     row: RunAttempt
-    error: str
+    why: str
+    """It did not succeed."""
     traceback: str
 
     @property
@@ -146,22 +145,24 @@ class RunPage:
 
     @cached_property
     def sentence(self) -> SafeString:
-        """What happened and why, with a link to the run that it speaks of."""
-        holder = self._holder
-        facts = sentence.facts_of(self.run, self.now, holder=holder, error=self.error)
-        known = {holder.short_id: holder.pk} if holder else {}
-        return _with_links(sentence.sentence(facts), known)
+        """What happened and why, with links to what it names."""
+        holder = overlap.held_by(self._holder) if self._holder else None
+        return _linked(reasons.sentence(self.run, self.now, holder=holder, error=self.error))
+
+    @property
+    def cancelled_by(self) -> str:
+        """Who or what has asked for its end."""
+        return reasons.cancelled_by(self.run)
 
     @property
     def started_by(self) -> str:
         """Who or what started it."""
-        return sentence.started_by(Trigger(self.run.trigger), self.run.who, self.run.schedule_name)
+        return reasons.started_by(self.run.trigger, self.run.who, self.run.schedule_name)
 
     @property
     def schedule_address(self) -> str:
         """The page of its schedule; empty when there is none any more."""
-        name = "admin:django_celery_beat_periodictask_change"
-        return reverse(name, args=[self.run.schedule_id]) if self.run.schedule_id else ""
+        return _schedule_address(self.run.schedule_id) if self.run.schedule_id else ""
 
     @property
     def times(self) -> Sequence[tuple[str, SafeString | str]]:
@@ -194,7 +195,7 @@ class RunPage:
 
     @cached_property
     def error(self) -> str:
-        """What went wrong, or why it was not executed."""
+        """What its job, its parser or its process said of it."""
         return without_secrets(self.run, self.run.error)
 
     @property
@@ -221,7 +222,7 @@ class RunPage:
         return [
             Attempt(
                 row=row,
-                error=without_secrets(self.run, row.error),
+                why=reasons.explanation(row, error=without_secrets(self.run, row.error)),
                 traceback=without_secrets(self.run, row.traceback),
             )
             for row in rows
@@ -265,19 +266,23 @@ def load(run_id: UUID | str) -> Run | None:
     return Run.objects.select_related("parent").defer(*parents).filter(pk=run_id).first()
 
 
-def address_of(run_id: UUID) -> str:
+def address_of(run_id: UUID | str) -> str:
     """The page of a run."""
     return reverse("admin:jobledger_run_change", args=[run_id])
 
 
-def _with_links(text: str, known: dict[str, UUID]) -> SafeString:
-    """The text, in which the runs that it names are links: by the beginning of the id where that is all."""
-    parts = []
-    for number, part in enumerate(_RUN_ID.split(text)):
-        if number % 2 == 0:
-            parts.append(format_html("{}", part))
-            continue
-        search = f"{reverse('admin:jobledger_run_changelist')}?q={part}"
-        address = address_of(known[part]) if part in known else search
-        parts.append(format_html('run <a href="{}">{}</a>', address, part))
-    return format_html_join("", "{}", ((part,) for part in parts))
+def _schedule_address(schedule_id: int | str) -> str:
+    return reverse("admin:django_celery_beat_periodictask_change", args=[schedule_id])
+
+
+def _linked(sentence: Sentence) -> SafeString:
+    """The sentence, in which the runs and schedules that it names are links."""
+    return format_html_join("", "{}", ((_link(part),) for part in sentence.parts))
+
+
+def _link(part: Part) -> SafeString | str:
+    if part.run_id:
+        return format_html('<a href="{}">{}</a>', address_of(part.run_id), part.text)
+    if part.schedule_id:
+        return format_html('<a href="{}">{}</a>', _schedule_address(part.schedule_id), part.text)
+    return part.text

@@ -8,9 +8,11 @@ from django.utils import timezone
 
 from jobledger.management import arguments
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.models import Run, Status
-from jobledger.runs import overlap
+from jobledger.models import Reason, Run, Status, Trigger, Why
+from jobledger.runs import overlap, reasons
 from jobledger.runs.worker.process import operating_system_user
+
+LONGEST_COMMENT = 250
 
 
 class Command(OperatorCommand):
@@ -29,17 +31,15 @@ class Command(OperatorCommand):
 
 
 def _cancel(run: Run, reason: str) -> str:
-    user = operating_system_user()
-    asked_by = f"{user} ({reason})" if reason else user
-    longest = Run._meta.get_field("cancelled_by").max_length or 0
-    if len(asked_by) > longest:
-        raise CommandError(f"--reason: it is longer than {longest - len(user) - len(' ()')} characters")
-    is_asked = overlap.request_cancel(run, asked_by, timezone.now())
+    if len(reason) > LONGEST_COMMENT:
+        raise CommandError(f"--reason: it is longer than {LONGEST_COMMENT} characters")
+    why = Why.of(Reason.USER, user=operating_system_user(), trigger=Trigger.CLI, comment=reason)
+    is_asked = overlap.request_cancel(run, why, timezone.now())
     run.refresh_from_db()
     if is_asked and run.status == Status.CANCELLED:
         return f"Run {run.pk} is cancelled."
     if run.status == Status.RUNNING and run.cancel_requested_at:
-        asked = "was asked" if is_asked else f"was already asked by {run.cancelled_by}"
+        asked = "was asked" if is_asked else f"was already asked by {reasons.cancelled_by(run)}"
         return f"Run {run.pk} {asked} to end; it does within a few seconds."
     if Status(run.status).is_final:
         raise CommandError(f"Run {run.pk} is over: {run.get_status_display()}")

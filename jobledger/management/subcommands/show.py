@@ -17,6 +17,7 @@ from django.db.models import Q, QuerySet
 from jobledger.management import arguments, printing, run_json, run_lines
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import SUCCESSES, Run, RunOutput, Status, Stream
+from jobledger.runs import reasons
 from jobledger.runs.execution.output import Piece
 from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
 
@@ -134,5 +135,5 @@ def _after(run: Run, position: tuple[int, int]) -> QuerySet[RunOutput]:
 
 def _status(run: Run) -> str:
     attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
-    error = f": {run.error}" if run.error and Status(run.status).is_final else ""
-    return f"{Status(run.status).label}{attempt}{error}"
+    why = reasons.explanation(run)
+    return f"{Status(run.status).label}{attempt}" + (f": {why}" if why else "")

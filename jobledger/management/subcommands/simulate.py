@@ -14,6 +14,7 @@ from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
 from jobledger.models.schedule import MISFIRE_LABELS
+from jobledger.runs import reasons
 from jobledger.schedules.pauses import PauseBook
 from jobledger.schedules.planning.policy import Misfire, Pause, Policy
 from jobledger.schedules.simulation import SimulatedSlot, simulate
@@ -177,7 +178,8 @@ def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
     starts = printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else "-"
     dropped = f" (and {slot.dropped} older)" if slot.dropped else ""
     when = printing.iso_time(slot.scheduled_for, timetable.zone)
-    return printing.tab_separated(when, slot.verdict, starts, timetable.label, slot.reason + dropped)
+    why = reasons.planned(slot.why, slot.scheduled_for, schedule_name=timetable.label) or "on time"
+    return printing.tab_separated(when, slot.verdict, starts, timetable.label, why + dropped)
 
 
 def _described(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
@@ -186,6 +188,7 @@ def _described(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
         "verdict": slot.verdict,
         "started_at": printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else None,
         "decided_at": printing.iso_time(slot.decided_at, timetable.zone),
-        "reason": slot.reason,
+        "reason": slot.why.reason,
+        "reason_details": slot.why.details,
         "dropped": slot.dropped,
     }

@@ -17,6 +17,7 @@ from typing import IO
 from uuid import UUID
 
 from jobledger.models import RunOutput, Stream
+from jobledger.models.storable import readable
 
 CHUNK_BYTES = 64 * 1024
 # Short lines are kept together: a million pieces would take more room than their texts.
@@ -30,13 +31,6 @@ class Piece:
 
     stream: Stream
     text: str
-
-
-def readable(text: str) -> str:
-    """The same text as any database keeps it: NUL is shown as ␀, a lone surrogate as its escape."""
-    if text.isascii():  # nearly all there is, and it may be a million lines
-        return text.replace("\x00", "␀")
-    return text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
 
 
 class OutputRecorder:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from jobledger.models import Reason, Why
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
 
 # A record that takes longer is left to whoever finds the process dead.
@@ -41,7 +42,7 @@ class Ending:
         """The time counts from now on."""
         self._run_id = run_id
         self._interrupter = interrupter
-        self._grace = limits.grace
+        self._limits = limits
         self._last_words = last_words
         self._ends_at = _from_now(limits.time_limit)
         self._interrupt: JobInterrupt | None = None
@@ -73,7 +74,7 @@ class Ending:
             if self._interrupt is not None or self._stopped.is_set():
                 return
             self._interrupt = interrupt
-            self._ends_at = _from_now(self._grace)
+            self._ends_at = _from_now(self._limits.grace)
         self._start_thread()
         self._changed.set()
         self._interrupter.interrupt(interrupt)
@@ -95,7 +96,8 @@ class Ending:
             if self._interrupt is not None:
                 self._kill(self._interrupt)
                 return
-            self.begin(JobTimedOut("The run took longer than its time limit.", run_id=self._run_id))
+            why = Why.of(Reason.TIME_LIMIT, limit_seconds=self._limits.time_limit)
+            self.begin(JobTimedOut(why, run_id=self._run_id))
 
     def _seconds_to_wait(self) -> float:
         return min(self._seconds_left(), REMIND_EVERY_SECONDS) if self.has_begun else self._seconds_left()

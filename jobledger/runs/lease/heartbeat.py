@@ -12,13 +12,14 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from jobledger.models import Run, Status
+from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.execution import output
 from jobledger.runs.execution.forks import sqlite_between_forks
@@ -128,22 +129,22 @@ class Heartbeat:
             heartbeat_at=timezone.now(), progress_done=self.progress.done, progress_total=self.progress.total
         )
         if not beat and not self._ending.has_begun:
-            cancelled_by = mine.values_list("cancelled_by", flat=True).first()
-            self._ending.begin(self._cancelled(cancelled_by))
+            self._ending.begin(self._interrupt(mine.values_list("reason", "reason_details").first()))
 
     def _mine(self) -> QuerySet[Run]:
         """The run, as long as it is this process's."""
         return Run.objects.filter(pk=self._run.pk, status=Status.RUNNING, attempt=self._run.attempt)
 
-    def _cancelled(self, cancelled_by: str | None) -> JobInterrupt:
-        if cancelled_by is None:
-            return LeaseLost("The run was taken for lost meanwhile.", run_id=self._run.pk)
-        return JobCancelled(f"Cancelled by {cancelled_by}.", run_id=self._run.pk)
+    def _interrupt(self, asked: tuple[str, dict[str, Any]] | None) -> JobInterrupt:
+        """For the reason that the request left on the row; without a row the run is not ours any more."""
+        if asked is None:
+            return LeaseLost(Why.of(Reason.LOST_HEARTBEAT), run_id=self._run.pk)
+        return JobCancelled(Why.read(*asked), run_id=self._run.pk)
 
     def _record_the_kill(self, interrupt: JobInterrupt) -> None:
         """The job did not end when it was asked to: the last that its process says of it."""
-        error = f"{interrupt} It did not end when asked to and was killed."
-        outcome = Outcome(status=interrupt.status, exit_code=interrupt.exit_code, error=error)
+        why = interrupt.why.plus(killed_by="itself")
+        outcome = Outcome(status=interrupt.status, why=why, exit_code=interrupt.exit_code)
         try:
             with sqlite_between_forks():
                 self._log.save_rest()

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from types import FrameType
 from uuid import UUID
 
-from jobledger.models import Status
+from jobledger.models import Status, Why
+from jobledger.runs import reasons
 from jobledger.runs.execution.fork_gate import is_amid_a_fork
 
 SIGNAL = signal.SIGUSR2
@@ -26,10 +27,13 @@ class JobInterrupt(BaseException):
     status = Status.CANCELLED
     exit_code = 130
 
-    def __init__(self, message: str, *, run_id: UUID) -> None:
-        """The message is what the run's row says; ``run_id`` the run that is to end."""
-        super().__init__(message)
-        self.run_id = run_id
+    def __init__(self, why: Why, *, run_id: UUID) -> None:
+        """``why`` is what the run's row says of its end; ``run_id`` the run that is to end."""
+        super().__init__()
+        self.why, self.run_id = why, run_id
+
+    def __str__(self) -> str:
+        return reasons.explained(self.status, self.why)
 
 
 class JobCancelled(JobInterrupt):
@@ -120,11 +124,11 @@ def _raise_pending(signum: int, frame: FrameType | None) -> None:
 
 
 def _raise_in_thread(thread_id: int, interrupt: JobInterrupt) -> None:
-    """Python takes a class only; the message is put into one made for it."""
-    message, run_id = str(interrupt), interrupt.run_id
+    """Python takes a class only; the reason is put into one made for it."""
+    why, run_id = interrupt.why, interrupt.run_id
 
     def init(self: JobInterrupt) -> None:
-        JobInterrupt.__init__(self, message, run_id=run_id)
+        JobInterrupt.__init__(self, why, run_id=run_id)
 
     kind = type(type(interrupt).__name__, (type(interrupt),), {"__init__": init})
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))

@@ -14,8 +14,8 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from jobledger.jobs import registry
-from jobledger.models import Run, Status
-from jobledger.runs import attempts
+from jobledger.models import Reason, Run, Status, Why
+from jobledger.runs import attempts, reasons
 from jobledger.runs.lease.watch import Watch
 from jobledger.runs.outcome import Outcome
 
@@ -40,13 +40,14 @@ def rescue(now: datetime, watch: Watch) -> int:
     return sum(_give_up_if_stale(stale.filter(pk=pk)) for pk in pks)
 
 
-def give_up(run: Run, reason: str, *, timed_out: bool = False) -> bool:
+def give_up(run: Run, why: Why, *, error: str = "", timed_out: bool = False) -> bool:
     """End one run whose process is gone."""
     status = Status.TIMED_OUT if timed_out or _is_over_time(run) else Status.LOST
+    outcome = Outcome(status=status, why=why, exit_code=None, error=error)
     # Who calls this has more to do than to wait for a broker that hangs.
-    ended = attempts.end(run, Outcome(status=status, exit_code=None, error=reason), wakes_at_once=False)
+    ended = attempts.end(run, outcome, wakes_at_once=False)
     if ended:
-        logger.error("Run %s of %s is %s: %s", run.pk, run.job, status, reason)
+        logger.error("Run %s of %s is %s: %s", run.pk, run.job, status, reasons.explained(status, why, error))
     return ended
 
 
@@ -64,7 +65,10 @@ def _give_up_if_stale(stale: QuerySet[Run]) -> bool:
     """End one run, unless it was heard of meanwhile, or a process that hangs has its row locked."""
     with transaction.atomic():
         run = stale.select_for_update(skip_locked=True).first()
-        return run is not None and give_up(run, _silent(run))
+        if run is None:
+            return False
+        why = Why.of(Reason.LOST_HEARTBEAT, worker=run.worker, heartbeat_at=run.heartbeat_at)
+        return give_up(run, why)
 
 
 def is_over_its_grace(run: Run, at: datetime) -> bool:
@@ -73,11 +77,6 @@ def is_over_its_grace(run: Run, at: datetime) -> bool:
     if declared.time_limit is None or run.started_at is None:
         return False
     return at - run.started_at >= declared.time_limit + declared.time_limit_grace
-
-
-def _silent(run: Run) -> str:
-    heard = run.heartbeat_at.isoformat(timespec="seconds") if run.heartbeat_at else "never"
-    return f"Its process ({run.worker}) was last heard of at {heard}."
 
 
 def _is_over_time(run: Run) -> bool:

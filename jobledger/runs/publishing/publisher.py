@@ -24,7 +24,8 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from jobledger.jobs import registry, secrets
-from jobledger.models import Run, Status, Trigger
+from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
+from jobledger.models.storable import readable
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +114,10 @@ def _is_sent(run: Run, producer: Producer) -> bool:
         # Odd values that came by SQL, or a queue that does not exist: they must not stop other runs. Kombu
         # counts KeyError among the errors of a broker, and Celery raises one for such a queue.
         logger.exception("No message can be made of run %s of %s", run.pk, run.job)
-        why = f"Its message could not be made: {type(error).__name__}: {error}"
-        ended = {"finished_at": timezone.now(), "publish_after": None, "error": why}
-        Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended)
+        said = readable(f"{type(error).__name__}: {error}")
+        ended = {"finished_at": timezone.now(), "publish_after": None, "error": said}
+        why = Why.of(Reason.NO_MESSAGE).columns
+        Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why)
         return False
     return True
 
@@ -181,7 +183,7 @@ def _note(published: Sequence[Run]) -> None:
         taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
     if tasks := [run.pk for run in published if not _is_job(run)]:
         sent = Run.objects.filter(pk__in=tasks, status=Status.QUEUED)
-        sent.update(status=Status.SENT, publish_after=None, finished_at=now)
+        sent.update(status=Status.SENT, publish_after=None, finished_at=now, **NO_REASON.columns)
 
 
 def _is_job(run: Run) -> bool:

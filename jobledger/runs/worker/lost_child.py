@@ -17,7 +17,8 @@ from celery.worker.request import Request
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from jobledger.models import Run, Status
+from jobledger.jobs import registry
+from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs.dispatch import run_id_of
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS = 5.0
 LONGEST_TRYING_SECONDS = 20.0
-TIMED_OUT = "The run took longer than its time limit. It held its process fast and was killed."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Loss:
 
     task_id: str
     child: str
-    reason: str
-    timed_out: bool = False
+    error: str = ""
+    """What Celery says of the death; empty where the child was killed at its hard time limit."""
     noticed_at: datetime = field(default_factory=timezone.now)
 
 
@@ -47,14 +47,14 @@ class JobRequest(Request):
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""
         if not soft:
-            _record(Loss(task_id=self.id, child=_child(self), reason=TIMED_OUT, timed_out=True))
+            _record(Loss(task_id=self.id, child=_child(self)))
         super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """The task failed, or its process died."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, WorkerLostError):
-            _record(Loss(task_id=self.id, child=_child(self), reason=f"Its process died: {error}"))
+            _record(Loss(task_id=self.id, child=_child(self), error=str(error) or type(error).__name__))
         return super().on_failure(exc_info, *args, **kwargs)
 
 
@@ -70,8 +70,15 @@ def _end_run_of(loss: Loss) -> None:
     pk = run_id_of(loss.task_id)
     run = Run.objects.filter(pk=pk, status=Status.RUNNING, worker=loss.child).first()
     if run is not None:
-        timed_out = loss.timed_out or rescue.is_over_its_grace(run, loss.noticed_at)
-        rescue.give_up(run, loss.reason, timed_out=timed_out)
+        timed_out = not loss.error or rescue.is_over_its_grace(run, loss.noticed_at)
+        rescue.give_up(run, _why(run, loss), error=loss.error, timed_out=timed_out)
+
+
+def _why(run: Run, loss: Loss) -> Why:
+    if loss.error:
+        return Why.of(Reason.LOST_PROCESS, worker=loss.child)
+    limit = registry.declaration_of(run.job).time_limit
+    return Why.of(Reason.TIME_LIMIT, limit_seconds=limit, killed_by="worker")
 
 
 def _record(loss: Loss) -> None:

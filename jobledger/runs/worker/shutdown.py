@@ -9,8 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from jobledger.models import Run, Status
-from jobledger.runs.attempts import WORKER_STOPPED
+from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.worker.process import worker_process
 
@@ -34,9 +33,8 @@ def _shutting_down(sender: Any = None, how: str = "", **kwargs: Any) -> None:
 def _cancel_all(hostname: str) -> None:
     def ask() -> None:
         mine = Run.objects.filter(status=Status.RUNNING, worker__startswith=worker_process(hostname, ""))
-        mine.filter(cancel_requested_at=None).update(
-            cancel_requested_at=timezone.now(), cancelled_by=WORKER_STOPPED
-        )
+        why = Why.of(Reason.WORKER_SHUTDOWN, worker=hostname)
+        mine.filter(cancel_requested_at=None).update(cancel_requested_at=timezone.now(), **why.columns)
 
     try:
         write_between_forks(ask, within_seconds=LONGEST_ASKING_SECONDS)

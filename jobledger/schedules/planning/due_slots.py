@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
 
+from jobledger.models.run import MANY
 from jobledger.schedules.planning.policy import Misfire, Pause, Policy
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, next_slot, previous_slot
 
 RECORD_LIMIT = 100
 """How many slots of one stretch get an entry of their own, beside those that may be caught up."""
-
-MANY = 100
-"""How far the slots are counted that one record stands for: this many means this many or more."""
 
 
 @dataclass(frozen=True, kw_only=True)

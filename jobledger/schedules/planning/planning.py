@@ -24,13 +24,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from jobledger.models.reason import Reason, Why
 from jobledger.schedules.planning.due_slots import DueSlots, Situation, due_slots
 from jobledger.schedules.planning.policy import Misfire, Pause, PausedSlots, Policy
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict, by_pauses, by_policy
 from jobledger.schedules.rules.slots import ALWAYS, Rule, Window, as_utc
 
 __all__ = [
-    "EDITED_MEANWHILE",
     "Misfire",
     "Pause",
     "PausedSlots",
@@ -42,8 +42,6 @@ __all__ = [
     "overtaken",
     "plan",
 ]
-
-EDITED_MEANWHILE = "the schedule was edited before this slot was recorded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +104,10 @@ def overtaken(
 ) -> PlannedSlot:
     """What becomes of a slot that had come but was not recorded yet when the times were edited."""
     if pause := next((pause for pause in pauses if pause.covers(now)), None):
-        return PlannedSlot(scheduled_for=slot, verdict=Verdict.SKIPPED, reason=str(pause))
+        return PlannedSlot(scheduled_for=slot, verdict=Verdict.SKIPPED, why=pause.why(Reason.PAUSED))
     is_on_time = now - (due_at or slot) < policy.misfire_grace
     verdict = Verdict.RUN if is_on_time else Verdict.MISSED
-    return PlannedSlot(scheduled_for=slot, verdict=verdict, reason=EDITED_MEANWHILE)
+    return PlannedSlot(scheduled_for=slot, verdict=verdict, why=Why.of(Reason.SCHEDULE_EDITED))
 
 
 def _judged(situation: Situation, due: DueSlots) -> Plan:

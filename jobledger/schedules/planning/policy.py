@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from jobledger.formats import exact
 from jobledger.jobs.declaration import Misfire, PausedSlots
+from jobledger.models import Reason, Why, pause_terms
 from jobledger.schedules.rules.slots import as_utc
 
 __all__ = ["DEFAULT_GRACE", "Misfire", "Pause", "PausedSlots", "Policy"]
@@ -50,6 +52,8 @@ class Pause:
     reason: str = ""
     person: str = ""
     on_resume: PausedSlots = PausedSlots.SKIP
+    pause_id: int | None = None
+    is_service_wide: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "since", as_utc(self.since))
@@ -59,6 +63,17 @@ class Pause:
     def covers(self, moment: datetime) -> bool:
         return self.since <= moment and (self.until is None or moment < self.until)
 
+    def why(self, reason: Reason) -> Why:
+        """The reason of a slot that this pause has stopped or delayed."""
+        return Why.of(
+            reason,
+            pause=self.pause_id,
+            service=self.is_service_wide or None,
+            until=self.until,
+            user=self.person,
+            comment=self.reason,
+        )
+
     def __str__(self) -> str:
-        by_whom = f" (by {self.person})" if self.person else ""
-        return "paused" + (f": {self.reason}" if self.reason else "") + by_whom
+        until = exact(self.until) if self.until else None
+        return f"paused {pause_terms(until, who=self.person, reason=self.reason)}"

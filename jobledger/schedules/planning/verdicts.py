@@ -5,25 +5,20 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
 from typing import TypeVar
 
-from jobledger.schedules.planning.due_slots import MANY, DueSlot, Situation
+from jobledger.models.reason import NO_REASON, Reason, Why
+from jobledger.models.run import MANY
+from jobledger.schedules.planning.due_slots import DueSlot, Situation
 from jobledger.schedules.planning.policy import Misfire, Pause, PausedSlots
 
 _T = TypeVar("_T")
 
-ON_TIME = "on time"
-CAUGHT_UP = "late: caught up"
-LATE = "late: late slots are skipped"
-DEADLINE_PASSED = "starting deadline passed"
-EXPIRED = "late: the schedule has expired since"
-# A moment, or a number, follows.
-FOLDED = "late: folded into the run of "
-BEYOND_LIMIT = "late: beyond the catch-up limit of "
+CAUGHT_UP = Why.of(Reason.CAUGHT_UP)
 
 
 class Verdict(StrEnum):
@@ -44,7 +39,10 @@ class PlannedSlot:
 
     scheduled_for: datetime
     verdict: Verdict
-    reason: str
+    why: Why = NO_REASON
+    """Nothing needs to be said of a slot that runs on time."""
+    coalesced_into: datetime | None = None
+    """The slot whose run stands for this one."""
     dropped: int = 0
     """How many older slots this record stands for, beside its own; ``MANY`` is as many or more."""
 
@@ -103,7 +101,7 @@ class _Stopped:
         return Candidate(due=self.due, start=max(start, self.until or start), pause=self.pause)
 
     def planned(self, verdict: Verdict) -> PlannedSlot:
-        return _planned(self.due, verdict, str(self.pause))
+        return _planned(self.due, verdict, self.pause.why(Reason.PAUSED))
 
 
 def by_pauses(situation: Situation, due: Sequence[DueSlot]) -> Unpaused:
@@ -127,7 +125,8 @@ def by_policy(situation: Situation, candidates: Sequence[Candidate]) -> Iterator
     """Run or miss each candidate."""
     too_late, startable = _split(candidates, lambda each: _is_past_deadline(situation, each))
     on_time, late = _split(startable, lambda each: _is_on_time(situation, each))
-    yield from (_planned(each.due, Verdict.MISSED, DEADLINE_PASSED) for each in too_late)
+    deadline = Why.of(Reason.DEADLINE, limit_seconds=situation.policy.starting_deadline)
+    yield from _missed(too_late, deadline)
     yield from _judge_on_time(on_time)
     yield from _judge_late(situation, late, on_time)
 
@@ -171,10 +170,10 @@ def _is_on_time(situation: Situation, candidate: Candidate) -> bool:
 def _judge_on_time(on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
     for each in on_time:
         if each.pause and each is not on_time[-1]:
-            yield _planned(each.due, Verdict.SKIPPED, str(each.pause))
+            yield _planned(each.due, Verdict.SKIPPED, each.pause.why(Reason.PAUSED))
         else:
-            reason = f"held while {each.pause}" if each.pause else ON_TIME
-            yield _planned(each.due, Verdict.RUN, reason)
+            why = each.pause.why(Reason.AFTER_PAUSE) if each.pause else NO_REASON
+            yield _planned(each.due, Verdict.RUN, why)
 
 
 def _judge_late(
@@ -184,9 +183,9 @@ def _judge_late(
     if not late:
         return
     if expires is not None and expires <= situation.now:
-        yield from _missed(late, EXPIRED)
+        yield from _missed(late, Why.of(Reason.SCHEDULE_EXPIRED, expired_at=expires))
     elif situation.policy.misfire is Misfire.SKIP:
-        yield from _missed(late, LATE)
+        yield from _missed(late, Why.of(Reason.LATE))
     elif situation.policy.misfire is Misfire.ONCE:
         yield from _once(late, on_time)
     else:
@@ -196,7 +195,9 @@ def _judge_late(
 def _once(late: Sequence[Candidate], on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
     target = on_time[-1] if on_time else late[-1]
     older = late if on_time else late[:-1]
-    yield from _missed(older, f"{FOLDED}{target.due.slot:%Y-%m-%d %H:%M:%S} UTC")
+    into = target.due.slot
+    why = Why.of(Reason.COALESCED, slot=into)
+    yield from (replace(each, coalesced_into=into) for each in _missed(older, why))
     if not on_time:
         yield _planned(target.due, Verdict.RUN, CAUGHT_UP)
 
@@ -210,15 +211,15 @@ def _all(late: Sequence[Candidate], limit: int) -> Iterator[PlannedSlot]:
         newest = max(due.slot for due in dropped)
         count = min(sum(due.count for due in dropped), 1 + MANY)
         together = DueSlot(slot=newest, count=count)
-        yield _planned(together, Verdict.MISSED, f"{BEYOND_LIMIT}{limit}")
+        yield _planned(together, Verdict.MISSED, Why.of(Reason.CATCH_UP_LIMIT, limit=limit))
 
 
-def _missed(candidates: Sequence[Candidate], reason: str) -> Iterator[PlannedSlot]:
-    return (_planned(each.due, Verdict.MISSED, reason) for each in candidates)
+def _missed(candidates: Sequence[Candidate], why: Why) -> Iterator[PlannedSlot]:
+    return (_planned(each.due, Verdict.MISSED, why) for each in candidates)
 
 
-def _planned(due: DueSlot, verdict: Verdict, reason: str) -> PlannedSlot:
-    return PlannedSlot(scheduled_for=due.slot, verdict=verdict, reason=reason, dropped=due.count - 1)
+def _planned(due: DueSlot, verdict: Verdict, why: Why) -> PlannedSlot:
+    return PlannedSlot(scheduled_for=due.slot, verdict=verdict, why=why, dropped=due.count - 1)
 
 
 def _split(items: Sequence[_T], test: Callable[[_T], bool]) -> tuple[list[_T], list[_T]]:

@@ -79,7 +79,7 @@ def test_a_worker_notices_a_killed_child_also_after_an_outage(running: Service, 
         pk = call(running, "lasting", seconds=60)
         os.kill(wait_for_start(running, pk).pid, signal.SIGKILL)
         row = wait_for_end(running, pk)
-        assert row.error.startswith("Its process died: ")
+        assert (row.status, row.reason) == ("lost", "lost_process")
         if outage:
             with database_gone(running):
                 pass  # whoever was connected is so no more

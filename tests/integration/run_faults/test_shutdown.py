@@ -48,14 +48,15 @@ def test_what_cannot_finish_in_time_is_cancelled_and_starts_again_if_it_may(
     running.stop(worker, signal.SIGTERM)
     took = time.monotonic() - begin
     row = wait_for_end(running, over)
-    assert (row.status, row.cancelled_by) == ("cancelled", "the worker's shutdown")
-    assert row.error == "Cancelled by the worker's shutdown."
+    facts = {"worker": f"{worker}@here"}
+    assert (row.status, row.reason, row.reason_details) == ("cancelled", "worker_shutdown", facts)
     assert whats(running, over) == ["begin", "cleanup"]
     with another_worker(running) as second, let_end(running, "restarting"):
         row = wait_for_end(running, again)
     say(f"the worker was gone after {took:.1f} s, its grace is 1 s and that of the stubborn job 2 s")
     assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
-    assert [each.status for each in attempts_of(running, again)] == ["cancelled"]
+    ended = [(each.status, each.reason) for each in attempts_of(running, again)]
+    assert ended == [("cancelled", "worker_shutdown")]
 
 
 def test_without_a_worker_a_run_waits_and_can_be_cancelled(running: Service, worker: str) -> None:

@@ -19,12 +19,8 @@ def test_a_cancelled_run_cleans_up_and_says_who_asked(running: Service) -> None:
     wait_for_start(running, pk)
     cancel(running, pk)
     row = wait_for_end(running, pk)
-    assert (row.status, row.exit_code, row.cancelled_by, row.error) == (
-        "cancelled",
-        130,
-        "ann",
-        "Cancelled by ann.",
-    )
+    assert (row.status, row.exit_code, row.reason, row.error) == ("cancelled", 130, "user", "")
+    assert row.reason_details == {"user": "ann"}
     assert whats(running, pk) == ["begin", "cleanup"]
 
 
@@ -69,8 +65,6 @@ def test_a_job_that_will_not_be_cancelled_is_killed_after_its_grace(running: Ser
     wait_for_start(running, pk)
     cancel(running, pk)
     row = wait_for_end(running, pk)
-    assert (row.status, row.error) == (
-        "cancelled",
-        "Cancelled by ann. It did not end when asked to and was killed.",
-    )
+    assert (row.status, row.reason) == ("cancelled", "user")
+    assert row.reason_details == {"user": "ann", "killed_by": "itself"}
     assert whats(running, pk) == ["begin"]

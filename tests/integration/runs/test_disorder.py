@@ -91,14 +91,15 @@ def test_a_job_that_forks_all_the_time_can_be_cancelled(running: Service) -> Non
 
 def test_sys_exit_is_the_exit_code(running: Service) -> None:
     row = wait_for_end(running, call(running, "leaving", exit=3))
-    assert (row.status, row.exit_code, row.error) == ("failed", 3, "The job exited with code 3.")
+    assert (row.status, row.exit_code, row.reason, row.error) == ("failed", 3, "exit_code", "")
 
 
 @pytest.mark.parametrize(
-    ("signum", "status", "exit_code"), [(signal.SIGINT, "cancelled", 130), (signal.SIGTERM, "failed", 143)]
+    ("signum", "status", "exit_code", "reason"),
+    [(signal.SIGINT, "cancelled", 130, "interrupted"), (signal.SIGTERM, "failed", 143, "signal")],
 )
 def test_a_signal_by_hand_ends_the_run_with_its_exit_code(
-    running: Service, signum: signal.Signals, status: str, exit_code: int
+    running: Service, signum: signal.Signals, status: str, exit_code: int, reason: str
 ) -> None:
     hand = by_hand(running, "lasting", "--tenant", f"signal {signum}", "--seconds", "60")
     pk = run_by_hand(running, "lasting")
@@ -106,5 +107,6 @@ def test_a_signal_by_hand_ends_the_run_with_its_exit_code(
     _, error = hand.communicate(timeout=40)
     row = wait_for_end(running, pk)
     assert (hand.returncode, row.status, row.exit_code) == (exit_code, status, exit_code)
+    assert (row.reason, row.reason_details) == (reason, {"signal": signum.name})
     assert "Traceback" not in error
     assert whats(running, pk) == ["begin", "cleanup"]

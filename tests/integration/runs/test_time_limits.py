@@ -56,7 +56,7 @@ def test_a_stubborn_run_over_its_time_limit_is_killed_and_no_other(running: Serv
         row = wait_for_end(running, pk)
         wait_until(lambda: not is_alive(process), what="its process is gone")
     assert (row.status, row.exit_code) == ("timed_out", 124)
-    assert "was killed" in row.error
+    assert (row.reason, row.reason_details) == ("time_limit", {"limit_seconds": 2.0, "killed_by": "itself"})
     assert whats(running, pk) == ["begin"]
     assert row.finished_at
     assert row.started_at
@@ -78,7 +78,7 @@ def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service, say: Say
 def test_the_time_limit_holds_by_hand_with_timeouts_exit_code(running: Service) -> None:
     done = running.manage("limited", "--seconds", "60", "--tenant", "by hand")
     assert done.returncode == 124
-    assert done.stderr.splitlines() == ["The run took longer than its time limit."]
+    assert done.stderr.splitlines() == ["The run took longer than its time limit of 2 s."]
     pk = newest_by_hand(running, "limited")
     row = wait_for_end(running, pk)
     assert (row.status, row.exit_code) == ("timed_out", 124)
@@ -91,5 +91,5 @@ def test_by_hand_a_stubborn_run_over_its_time_limit_is_killed_and_on_record(runn
     hand.communicate(timeout=40)
     row = wait_for_end(running, pk)
     assert (hand.returncode, row.status, row.exit_code) == (-signal.SIGKILL, "timed_out", 124)
-    assert "was killed" in row.error
+    assert (row.reason, row.reason_details) == ("time_limit", {"limit_seconds": 2.0, "killed_by": "itself"})
     assert whats(running, pk) == ["begin"]

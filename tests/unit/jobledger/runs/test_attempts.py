@@ -9,7 +9,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from jobledger.jobs.declaration import JobDeclaration
-from jobledger.models import Run, RunAttempt, Status, Trigger
+from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import attempts
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from tests.probes.management.commands.restarting import Command as Restarting
@@ -29,7 +29,7 @@ def ended(run: Run, outcome: Outcome) -> Run:
 
 
 CRASH = outcome_of(RuntimeError("boom"))
-LOST = Outcome(status=Status.LOST, exit_code=None, error="gone")
+LOST = Outcome(status=Status.LOST, why=Why.of(Reason.LOST_PROCESS, worker="w"), exit_code=None, error="gone")
 
 
 def test_a_success_is_final() -> None:
@@ -51,6 +51,7 @@ def test_the_attempt_that_ended_keeps_its_error() -> None:
     run = ended(running(), CRASH)
     attempt = RunAttempt.objects.get(run=run)
     assert (attempt.attempt, attempt.status, attempt.error) == (1, "failed", "RuntimeError: boom")
+    assert (attempt.reason, attempt.reason_details) == (Reason.EXCEPTION, {"type": "RuntimeError"})
     assert "RuntimeError: boom" in attempt.traceback
     assert attempt.worker == "w"
 
@@ -58,6 +59,13 @@ def test_the_attempt_that_ended_keeps_its_error() -> None:
 def test_the_last_attempt_is_final() -> None:
     run = ended(running(attempt=3), CRASH)
     assert (run.status, run.attempt, run.error) == ("failed", 3, "RuntimeError: boom")
+    assert run.reason == Reason.EXCEPTION
+
+
+def test_a_run_that_starts_again_says_how_its_last_attempt_ended() -> None:
+    run = ended(running(), LOST)
+    facts = {"attempt": 1, "status": "lost", "reason": "lost_process"}
+    assert (run.status, run.reason, run.reason_details) == ("queued", Reason.RETRY, facts)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +111,17 @@ def test_a_job_that_loses_its_process_each_time_does_not_go_on_for_ever() -> Non
 
 
 def test_a_run_that_the_workers_shutdown_ended_starts_again_where_the_job_bears_it() -> None:
-    stopped = Outcome(status=Status.CANCELLED, exit_code=130, error="Cancelled")
-    assert ended(running(cancelled_by=attempts.WORKER_STOPPED), stopped).status == "queued"
-    assert ended(running(cancelled_by="ann"), stopped).status == "cancelled"
+    def cancelled(reason: Reason) -> Outcome:
+        return Outcome(status=Status.CANCELLED, why=Why.of(reason), exit_code=130)
+
+    assert ended(running(), cancelled(Reason.WORKER_SHUTDOWN)).status == "queued"
+    assert ended(running(), cancelled(Reason.USER)).status == "cancelled"
+
+
+def test_a_run_that_succeeds_although_its_end_was_asked_for_keeps_by_whom() -> None:
+    by_ann = Why.of(Reason.USER, user="ann")
+    run = ended(running(cancel_requested_at=timezone.now(), **by_ann.columns), SUCCESS)
+    assert (run.status, run.reason, run.reason_details) == ("succeeded", Reason.USER, {"user": "ann"})
 
 
 def test_a_run_that_was_taken_away_is_not_ended() -> None:

@@ -12,7 +12,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger import command
 from jobledger.jobs.declaration import Concurrency
-from jobledger.models import Run, SchedulePolicy, Status, Trigger
+from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import dispatch, overlap
 from jobledger.runs.execution import runner
 from jobledger.runs.overlap import Guard, OverlapError
@@ -22,6 +22,7 @@ from tests.unit.builders import NOON
 pytestmark = pytest.mark.django_db
 
 T = TypeVar("T")
+BY_ANN = Why.of(Reason.USER, user="ann", trigger=Trigger.ADMIN)
 
 
 def guard(concurrency: Concurrency, *, max_queued: int = 1) -> Guard:
@@ -51,6 +52,13 @@ def test_a_free_job_is_taken_and_a_held_one_is_not() -> None:
     assert overlap.holder_of("probe") == first
 
 
+def test_a_run_that_starts_waits_for_nothing_any_more() -> None:
+    run = queued(**overlap.held_by(None).columns)
+    assert overlap.take(run, guard(Concurrency.QUEUE))
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.reason_details) == ("running", "", {})
+
+
 def test_without_a_key_any_number_runs() -> None:
     assert all(overlap.take(run, overlap.FREE) for run in (queued(), queued()))
 
@@ -71,24 +79,28 @@ def test_forbidden_overlap_is_skipped_and_names_the_holder() -> None:
     holder, second = running(schedule_name="nightly"), queued()
     overlap.stand_back(second, guard(Concurrency.FORBID), NOON)
     second.refresh_from_db()
-    assert second.status == Status.SKIPPED
-    assert second.error == (
-        f"overlap: run {str(holder.pk)[:8]} of the same job was still running "
-        "(started 2026-03-01 12:00:00 UTC by schedule nightly)"
-    )
+    assert (second.status, second.reason) == (Status.SKIPPED, Reason.OVERLAP)
+    assert second.reason_details == {
+        "run": str(holder.pk),
+        "job": "probe",
+        "started_at": "2026-03-01T12:00:00+00:00",
+        "trigger": "celery",
+        "schedule": "nightly",
+    }
 
 
 def test_a_queueing_run_waits_and_what_comes_on_top_is_skipped() -> None:
-    running()
+    holder = running()
     waiting, on_top = queued(), queued()
     for run in waiting, on_top:
         overlap.stand_back(run, guard(Concurrency.QUEUE), NOON)
     waiting.refresh_from_db()
     on_top.refresh_from_db()
-    assert (waiting.status, waiting.concurrency_key) == ("queued", "probe")
+    assert (waiting.status, waiting.concurrency_key, waiting.reason) == ("queued", "probe", "overlap")
     assert waiting.publish_after is not None
     assert waiting.publish_after > NOON
-    assert on_top.status == Status.SKIPPED
+    assert (on_top.status, on_top.reason) == (Status.SKIPPED, Reason.QUEUE_FULL)
+    assert (on_top.reason_details["run"], on_top.reason_details["max_queued"]) == (str(holder.pk), 1)
 
 
 def test_more_may_wait_where_the_job_says_so() -> None:
@@ -105,7 +117,7 @@ def test_a_replacing_run_asks_for_the_holders_end_and_waits() -> None:
     holder.refresh_from_db()
     second.refresh_from_db()
     assert holder.cancel_requested_at == NOON
-    assert holder.cancelled_by == f"run {str(second.pk)[:8]}, which replaces it"
+    assert (holder.reason, holder.reason_details) == (Reason.SUPERSEDED, {"run": str(second.pk)})
     assert second.status == Status.QUEUED
 
 
@@ -168,14 +180,15 @@ def test_the_end_of_a_run_wakes_who_waits(
 )
 def test_a_cancel_is_taken_as_long_as_the_run_is_not_over(status: Status, changed: bool) -> None:
     run = queued(status=status)
-    assert overlap.request_cancel(run, "ann", NOON) is changed
+    assert overlap.request_cancel(run, BY_ANN, NOON) is changed
 
 
 def test_a_queued_run_is_cancelled_at_once() -> None:
     run = queued()
-    overlap.request_cancel(run, "ann", NOON)
+    overlap.request_cancel(run, BY_ANN, NOON)
     run.refresh_from_db()
-    assert (run.status, run.error, run.publish_after) == ("cancelled", "Cancelled by ann.", None)
+    assert (run.status, run.publish_after) == ("cancelled", None)
+    assert (run.reason, run.reason_details) == (Reason.USER, {"user": "ann", "trigger": "admin"})
 
 
 def test_the_schedules_choice_goes_before_the_jobs() -> None:
@@ -202,16 +215,17 @@ def test_a_worker_skips_what_overlaps_and_says_so() -> None:
     ended = runner.execute(queued().pk, worker="w")
     assert ended is not None
     assert ended.run.status == Status.SKIPPED
-    assert ended.run.error.startswith("overlap: run ")
+    assert ended.run.reason == Reason.OVERLAP
 
 
 def test_by_hand_overlap_is_exit_code_75_and_on_record() -> None:
     running()
-    with pytest.raises(CommandError, match="overlap: run ") as raised:
+    with pytest.raises(CommandError, match=r"^Skipped: run \w+ of the same job was still running") as raised:
         call_command("probe", "x")
     assert raised.value.returncode == 75
     run = Run.objects.get(status=Status.SKIPPED)
     assert (run.trigger, run.exit_code, run.options) == ("cli", 75, {"words": ["x"]})
+    assert run.reason == Reason.OVERLAP
 
 
 def test_by_hand_overlap_can_be_allowed() -> None:
@@ -266,7 +280,7 @@ def test_a_holder_that_ends_while_another_begins_holds_it_no_more(monkeypatch: p
 
 
 def test_by_hand_a_run_replaces_also_one_that_has_just_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = OverlapError("there was a holder a moment ago")
+    error = OverlapError(overlap.held_by(None))
     monkeypatch.setattr(dispatch, "begin", failing_once(error, dispatch.begin))
     monkeypatch.setattr(command, "OVERLAP_POLL_SECONDS", 0)
     call_command("replacing", "--seconds=0")

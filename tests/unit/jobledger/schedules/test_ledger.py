@@ -20,9 +20,8 @@ from django_celery_beat.models import (
 from jobledger.checks import check_schedules
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
+from jobledger.models.run import MANY
 from jobledger.schedules import ledger
-from jobledger.schedules.planning import planning
-from jobledger.schedules.planning.due_slots import MANY
 from jobledger.schedules.words import described
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 
@@ -113,7 +112,8 @@ def test_a_slot_past_its_starting_deadline_is_missed() -> None:
     SchedulePolicy.objects.update(starting_deadline=5 * MINUTE)
     ledger.record_due(NOON + 6 * MINUTE)
     run = Run.objects.get()
-    assert (run.status, run.error) == ("missed", "starting deadline passed")
+    assert (run.status, run.reason) == ("missed", "deadline")
+    assert run.reason_details == {"limit_seconds": 300.0}
 
 
 def test_the_deadline_stays_with_a_queued_run_and_expires_it() -> None:
@@ -123,7 +123,8 @@ def test_the_deadline_stays_with_a_queued_run_and_expires_it() -> None:
     assert Run.objects.get().start_before == NOON + 5 * MINUTE
     assert ledger.expire(NOON + 4 * MINUTE) == 0
     assert ledger.expire(NOON + 5 * MINUTE) == 1
-    assert Run.objects.get().status == Status.EXPIRED
+    run = Run.objects.get()
+    assert (run.status, run.reason) == (Status.EXPIRED, "deadline")
 
 
 def test_expire_seconds_keeps_its_meaning() -> None:
@@ -136,7 +137,7 @@ def test_after_a_week_one_row_stands_for_the_many() -> None:
     every(1, handled_until=NOON - timedelta(days=7))
     ledger.record_due(NOON)
     assert Run.objects.count() < 1000
-    assert Run.objects.get(folded__gt=0).folded == MANY
+    assert Run.objects.get(coalesced__gt=0).coalesced == MANY
     assert [run.scheduled_for for run in Run.objects.filter(status=Status.QUEUED)][-1] == NOON
 
 
@@ -155,10 +156,34 @@ def test_jitter_delays_the_start_and_not_the_slot() -> None:
 
 def test_a_paused_schedule_records_its_slots_as_skipped_with_the_reason() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
-    Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", who="ann")
+    pause = Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", who="ann")
     assert ledger.record_due(NOON).queued == []
     run = Run.objects.get()
-    assert (run.status, run.error) == ("skipped", "paused: migration (by ann)")
+    assert (run.status, run.reason) == ("skipped", "paused")
+    assert run.reason_details == {"pause": pause.pk, "user": "ann", "comment": "migration"}
+
+
+def test_a_pause_of_the_whole_service_says_so() -> None:
+    hourly(handled_until=NOON - MINUTE)
+    pause = Pause.objects.create(since=NOON - HOUR, until=NOON + HOUR)
+    ledger.record_due(NOON)
+    facts = {"pause": pause.pk, "service": True, "until": (NOON + HOUR).isoformat()}
+    assert Run.objects.get().reason_details == facts
+
+
+def test_a_slot_on_time_needs_no_reason_and_one_that_is_caught_up_has_one() -> None:
+    hourly(handled_until=NOON - MINUTE)
+    ledger.record_due(NOON)
+    ledger.record_due(NOON + HOUR + 30 * MINUTE)
+    assert list(Run.objects.order_by("scheduled_for").values_list("reason", flat=True)) == ["", "caught_up"]
+
+
+def test_a_missed_slot_names_the_run_that_stands_for_it() -> None:
+    hourly(handled_until=NOON - 2 * HOUR)
+    ledger.record_due(NOON + 30 * MINUTE)
+    older, newest = Run.objects.order_by("scheduled_for")
+    facts = {"slot": NOON.isoformat(), "run": str(newest.pk)}
+    assert (older.status, older.reason, older.reason_details) == ("missed", "coalesced", facts)
 
 
 def test_a_paused_service_pauses_every_schedule() -> None:
@@ -269,7 +294,7 @@ def test_a_slot_that_was_long_due_when_the_times_were_edited_is_recorded_as_miss
     NextSlot.objects.update(slot=NOON, due_at=NOON)
     CrontabSchedule.objects.update(minute="30")
     ledger.follow([schedule.pk], NOON + HOUR)
-    assert Run.objects.get().error == planning.EDITED_MEANWHILE
+    assert Run.objects.get().reason == "schedule_edited"
 
 
 def test_a_slot_that_waited_for_its_jitter_when_the_times_were_edited_is_not_lost() -> None:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import NextSlot, Pause, Run
+from jobledger.runs import reasons
 from jobledger.schedules import ledger, pausing
 from jobledger.schedules.pausing import Terms
 from jobledger.schedules.planning.policy import PausedSlots
@@ -111,7 +112,8 @@ def test_a_slot_of_a_pause_is_skipped_with_its_reason() -> None:
     pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON - MINUTE)
     ledger.record_due(NOON)
     run = Run.objects.get()
-    assert (run.status, run.error) == ("skipped", "paused: move (by ann)")
+    assert (run.status, run.reason) == ("skipped", "paused")
+    assert reasons.explanation(run) == "Schedule hourly was paused by ann until resumed: move."
 
 
 def test_a_held_slot_starts_as_soon_as_its_schedule_is_resumed(clock: time_machine.Traveller) -> None:

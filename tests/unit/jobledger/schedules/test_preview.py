@@ -74,7 +74,7 @@ def test_a_slot_of_the_old_times_that_had_come_is_named() -> None:
 
 def test_the_pause_that_holds_the_next_slot_is_named() -> None:
     pause = Pause(since=NOON, reason="migration", person="anna")
-    assert at(NOON, HOURLY, None, pause).held_by == "paused: migration (by anna)"
+    assert at(NOON, HOURLY, None, pause).held_by == "paused by anna until resumed: migration"
 
 
 def test_jitter_delays_a_known_schedule_by_a_known_time() -> None:

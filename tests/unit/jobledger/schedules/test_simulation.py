@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobledger.schedules.planning.due_slots import MANY
+from jobledger.models.run import MANY
 from jobledger.schedules.planning.planning import Misfire, Pause, PausedSlots, Policy, jitter_delay
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, slots_between

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from jobledger.admin.runs import search
 from jobledger.models import Run, RunAttempt, RunOutput, Status, Stream, Trigger
+from jobledger.runs import reasons
 from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
@@ -99,8 +100,13 @@ def test_every_state_has_its_mark_and_its_page(admin_client: Client) -> None:
 
 
 def test_the_page_says_what_happened_and_why(admin_client: Client) -> None:
-    run = made(status=Status.SKIPPED, error="paused: migration", schedule_name="nightly")
-    assert "Skipped: schedule nightly was paused: migration." in page_of(admin_client, run)
+    run = made(
+        status=Status.SKIPPED,
+        reason="paused",
+        reason_details={"comment": "migration"},
+        schedule_name="nightly",
+    )
+    assert "Skipped: schedule nightly was paused until resumed: migration." in page_of(admin_client, run)
 
 
 def test_earlier_attempts_are_shown_to_who_may_see_the_run(client: Client, reader: User) -> None:
@@ -178,7 +184,7 @@ def test_a_queued_run_is_cancelled_at_once(admin_client: Client) -> None:
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
     assert "The run is cancelled." in response.text
     run.refresh_from_db()
-    assert (run.status, run.cancelled_by) == (Status.CANCELLED, "admin")
+    assert (run.status, reasons.cancelled_by(run)) == (Status.CANCELLED, "admin")
     assert len(logged(run)) == 1
 
 
@@ -187,7 +193,8 @@ def test_a_running_run_is_asked_to_end(admin_client: Client) -> None:
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
     assert "The run ends within a few seconds." in response.text
     run.refresh_from_db()
-    assert (run.status, run.cancelled_by, bool(run.cancel_requested_at)) == (Status.RUNNING, "admin", True)
+    assert (run.status, bool(run.cancel_requested_at)) == (Status.RUNNING, True)
+    assert reasons.cancelled_by(run) == "admin"
 
 
 def test_what_is_over_stays_as_it_is(admin_client: Client) -> None:
@@ -195,7 +202,7 @@ def test_what_is_over_stays_as_it_is(admin_client: Client) -> None:
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
     assert "The run is over" in response.text
     run.refresh_from_db()
-    assert (run.status, run.cancelled_by, logged(run)) == (Status.SUCCEEDED, "", [])
+    assert (run.status, reasons.cancelled_by(run), logged(run)) == (Status.SUCCEEDED, "", [])
 
 
 def test_run_again_starts_the_same_and_goes_to_its_page(admin_client: Client, admin_user: User) -> None:
@@ -271,7 +278,7 @@ def test_selected_runs_are_cancelled_together(admin_client: Client) -> None:
     for run in runs:
         run.refresh_from_db()
     assert [run.status for run in runs] == [Status.CANCELLED, Status.RUNNING, Status.FAILED]
-    assert [run.cancelled_by for run in runs] == ["admin", "admin", ""]
+    assert [reasons.cancelled_by(run) for run in runs] == ["admin", "admin", ""]
     assert [len(logged(run)) for run in runs] == [1, 1, 0]
 
 

@@ -7,6 +7,7 @@ from django.contrib.contenttypes.models import ContentType
 
 from jobledger.admin.runs import admin
 from jobledger.models import Run, Status
+from jobledger.runs import reasons
 from tests.unit.jobledger.admin.runs.ledger import made
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +27,7 @@ def test_cancelling_is_on_record_once(user: User) -> None:
     assert admin.cancel(user, run)
     assert not admin.cancel(user, run)
     run.refresh_from_db()
-    assert (run.cancelled_by, entries(run)) == ("anna", ["Cancelled."])
+    assert (reasons.cancelled_by(run), entries(run)) == ("anna", ["Cancelled."])
 
 
 def test_those_that_are_over_are_not_cancelled(user: User) -> None:

@@ -27,7 +27,7 @@ def runs_of(found: RunList) -> list[Run]:
 def test_a_row_says_why_and_by_whom() -> None:
     made(status=Status.FAILED, error="no luck\nat all", trigger=Trigger.ADMIN, who="anna")
     (row,) = listed().rows
-    assert (row.reason, row.started_by) == ("no luck", "anna in the admin")
+    assert (row.why, row.started_by) == ("no luck", "anna in the admin")
 
 
 def test_a_row_has_exact_moments_with_their_zone_and_how_far_away_they_are() -> None:
@@ -44,10 +44,10 @@ def test_a_run_that_has_not_started_took_nothing() -> None:
     assert (row.started_exactly, row.took) == ("", "")
 
 
-def test_a_long_reason_is_cut() -> None:
+def test_a_long_explanation_is_cut() -> None:
     made(status=Status.FAILED, error="x" * 1000)
     (row,) = listed().rows
-    assert len(row.reason) == 160
+    assert len(row.why) == 160
 
 
 def test_a_secret_is_in_no_row() -> None:
@@ -57,7 +57,7 @@ def test_a_secret_is_in_no_row() -> None:
         error="bad key sesame-street",
         options={"api_key": "sesame-street"},
     )
-    assert "sesame" not in listed().rows[0].reason
+    assert "sesame" not in listed().rows[0].why
 
 
 def test_pages_lead_back_and_forth_and_keep_the_filters(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,5 +82,5 @@ def test_a_page_of_the_list_is_one_query(django_assert_num_queries: DjangoAssert
         made(number, status=Status.FAILED, error="no", who="anna", **times)
     with django_assert_num_queries(1):
         rows = listed("status=failed").rows
-        told = [(row.reason, row.started_by, row.mark, row.took) for row in rows]
+        told = [(row.why, row.started_by, row.mark, row.took) for row in rows]
     assert told == [("no", "anna on the command line", display.status_mark("failed"), "1 min 23 s")] * 5

@@ -7,7 +7,8 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin.runs import page as run_page
 from jobledger.admin.runs.page import RunPage, shown_options, without_secrets
-from jobledger.models import Run, RunAttempt, Status, Trigger
+from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
+from jobledger.runs import overlap
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import made, schedule
 
@@ -28,18 +29,32 @@ def ended(run: Run, attempt: int, **values: object) -> RunAttempt:
 
 def test_the_run_that_a_queued_one_waits_for_is_named_and_linked() -> None:
     holder = made(status=Status.RUNNING, concurrency_key="probe", started_at=NOON)
-    page = page_of(made(status=Status.QUEUED, concurrency_key="probe", publish_count=1))
+    waits = overlap.held_by(None).columns
+    page = page_of(made(status=Status.QUEUED, concurrency_key="probe", publish_count=1, **waits))
     assert (
         f'waits for run <a href="{run_page.address_of(holder.pk)}">{str(holder.pk)[:8]}</a>' in page.sentence
     )
 
 
-def test_a_run_that_is_named_by_the_beginning_of_its_id_is_searched_for() -> None:
-    page = page_of(made(status=Status.SKIPPED, error="overlap: run 3f2a77b1 of the same job <was>"))
-    assert (
-        'run <a href="/admin/jobledger/run/?q=3f2a77b1">3f2a77b1</a> of the same job &lt;was&gt;'
-        in page.sentence
-    )
+def test_a_run_that_stood_in_the_way_is_linked_and_names_are_data() -> None:
+    holder = made(status=Status.RUNNING, started_at=NOON, trigger=Trigger.ADMIN, who="<anna>")
+    page = page_of(made(status=Status.SKIPPED, **overlap.held_by(holder).columns))
+    address = run_page.address_of(holder.pk)
+    assert f'Skipped: run <a href="{address}">{holder.short_id}</a> of the same job' in page.sentence
+    assert "by &lt;anna&gt; in the admin" in page.sentence
+
+
+def test_the_schedule_that_was_paused_is_linked() -> None:
+    nightly = schedule("nightly")
+    page = page_of(made(status=Status.SKIPPED, reason="paused", schedule=nightly, schedule_name="nightly"))
+    assert f'schedule <a href="{page.schedule_address}">nightly</a> was paused' in page.sentence
+
+
+def test_an_earlier_attempt_says_why_it_did_not_succeed() -> None:
+    run = made(attempt=2)
+    ended(run, 1, status=Status.TIMED_OUT, **Why.of(Reason.TIME_LIMIT, limit_seconds=60).columns)
+    (attempt,) = page_of(run).attempts
+    assert attempt.why == "The run took longer than its time limit of 1 min."
 
 
 def test_times_have_their_zone_and_how_far_away_they_are() -> None:
@@ -103,7 +118,7 @@ def test_a_secret_is_in_no_error() -> None:
     ended(run, 1, error="sesame-street", traceback="sesame-street")
     page = page_of(run)
     (attempt,) = page.attempts
-    assert "sesame" not in f"{page.sentence}{page.error}{page.traceback}{attempt.error}{attempt.traceback}"
+    assert "sesame" not in f"{page.sentence}{page.error}{page.traceback}{attempt.why}{attempt.traceback}"
 
 
 def test_the_state_changes_with_all_but_time() -> None:

@@ -68,7 +68,7 @@ def test_what_has_no_slot_any_more_says_so() -> None:
 def test_what_is_paused_says_why() -> None:
     schedule = hourly()
     pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON)
-    assert "does not start: paused: move (by ann)" in shown(schedule).next
+    assert "does not start: paused by ann until resumed: move" in shown(schedule).next
 
 
 def test_a_spread_is_told_as_the_delay_it_is() -> None:

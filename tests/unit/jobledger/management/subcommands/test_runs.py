@@ -38,6 +38,7 @@ def test_json_is_a_list_of_objects_with_the_models_fields() -> None:
         finished_at=NOON + timedelta(seconds=3),
         status=Status.FAILED,
         exit_code=2,
+        reason="command_error",
         error="no",
     )
     assert as_json() == [
@@ -49,6 +50,8 @@ def test_json_is_a_list_of_objects_with_the_models_fields() -> None:
             "schedule": "nightly",
             "scheduled_for": "2026-03-01T12:00:00+00:00",
             "status": "failed",
+            "reason": "command_error",
+            "reason_details": {},
             "attempt": 1,
             "queued_at": "2026-03-01T12:00:00+00:00",
             "started_at": "2026-03-01T12:00:00+00:00",
@@ -91,11 +94,12 @@ def test_bad_filters_are_refused_by_the_parser(arguments: list[str]) -> None:
 
 
 def test_in_a_pipe_each_run_is_a_line_of_tab_separated_fields() -> None:
-    run = made(started_at=NOON, finished_at=NOON + timedelta(seconds=1.5), error="first\nsecond")
+    end = NOON + timedelta(seconds=1.5)
+    run = made(status=Status.FAILED, started_at=NOON, finished_at=end, error="first\nsecond")
     assert listed().split("\t") == [
         str(run.pk),
         "probe",
-        "succeeded",
+        "failed",
         "cli",
         "2026-03-01 12:00:00 UTC",
         "1.5s",
@@ -104,7 +108,7 @@ def test_in_a_pipe_each_run_is_a_line_of_tab_separated_fields() -> None:
 
 
 def test_on_a_terminal_it_is_a_table_in_which_errors_are_no_markup() -> None:
-    run = made(error="[b]no[/b]")
+    run = made(status=Status.FAILED, error="[b]no[/b]")
     terminal = Terminal()
     call_command("jobledger", "runs", stdout=terminal)
     assert "status" in terminal.getvalue()

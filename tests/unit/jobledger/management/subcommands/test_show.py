@@ -42,6 +42,7 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
         started_at=NOON,
         finished_at=NOON + timedelta(seconds=3),
         exit_code=4,
+        reason="command_error",
         error="no luck\nat all",
     )
     write(run, (Stream.STDOUT, "first\n"), (Stream.STDERR, "careful\n"), (Stream.STDOUT, "last"))
@@ -49,6 +50,7 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
         f"id: {run.pk}",
         "job: probe",
         "status: failed",
+        "reason: command_error",
         "error: no luck",
         "  at all",
         "exit_code: 4",
@@ -69,7 +71,7 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
 
 
 def test_show_on_a_terminal_is_a_table_in_which_stderr_is_red() -> None:
-    run = made(error="[b]no[/b]")
+    run = made(status=Status.FAILED, error="[b]no[/b]")
     write(run, (Stream.STDOUT, "fine\n"), (Stream.STDERR, "bad\nworse\n"))
     terminal = Terminal()
     call_command("jobledger", "show", str(run.pk), stdout=terminal, force_color=True)

@@ -45,14 +45,17 @@ def test_a_line_is_the_slot_its_fate_its_start_whose_it_is_and_why() -> None:
             "missed",
             "-",
             "0 * * * *",
-            "late: folded into the run of 2026-05-01 03:00:00 UTC",
+            (
+                "beat was not running at 2026-05-01 02:00:00 UTC; "
+                "the run due at 2026-05-01 03:00:00 UTC stands for all missed ones"
+            ),
         ],
         [
             "2026-05-01T03:00:00+00:00",
             "run",
             "2026-05-01T03:30:00+00:00",
             "0 * * * *",
-            "late: caught up",
+            "caught up after beat was not running",
         ],
     ]
 
@@ -93,7 +96,7 @@ def test_late_slots_follow_the_policy_that_is_asked_for(policy: list[str], expec
 
 def test_slots_that_one_record_stands_for_are_counted_in_it() -> None:
     stdout, stderr = told(*HOURLY, *MORNING, *DOWN, "--misfire", "all", "--catch-up-limit", "1")
-    assert "beyond the catch-up limit of 1 (and 1 older)\n" in stdout
+    assert "only the newest missed run was caught up (and 1 older)\n" in stdout
     assert stderr == "5 slots: 2 missed, 3 run\n"
 
 
@@ -120,7 +123,8 @@ def test_json_holds_what_the_lines_say_and_when_it_was_decided() -> None:
         "verdict": "missed",
         "started_at": None,
         "decided_at": "2026-05-01T03:30:00+00:00",
-        "reason": "late: folded into the run of 2026-05-01 03:00:00 UTC",
+        "reason": "coalesced",
+        "reason_details": {"slot": "2026-05-01T03:00:00+00:00"},
         "dropped": 0,
     }
 
@@ -181,10 +185,10 @@ def test_pauses_of_the_schedule_and_of_the_service_are_respected_with_their_reas
     stdout, stderr = told("hourly", *MORNING)
     assert [line.split("\t")[4] for line in stdout.splitlines()] == [
         "on time",
-        "paused: a move",
+        "schedule hourly was paused until 2026-05-01 01:30:00 UTC: a move",
         "on time",
-        "paused: holidays (by ann)",
-        "paused: holidays (by ann)",
+        "the whole service was paused by ann until resumed: holidays",
+        "the whole service was paused by ann until resumed: holidays",
     ]
     assert stderr == "5 slots: 2 run, 3 skipped\n"
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobledger.models import Stream
-from jobledger.runs.execution.output import OutputRecorder, Piece, Tee, readable
+from jobledger.models.storable import readable
+from jobledger.runs.execution.output import OutputRecorder, Piece, Tee
 from tests.unit.terminals import Terminal
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR

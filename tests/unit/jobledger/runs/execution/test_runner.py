@@ -91,20 +91,21 @@ def test_a_refusal_fails_the_run_without_calling_the_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "status", "exit_code", "error"),
+    ("options", "status", "exit_code", "reason", "error"),
     [
-        ({"fail": "no", "returncode": 5}, "failed", 5, "no"),
-        ({"crash": "boom"}, "failed", 1, "RuntimeError: boom"),
-        ({"exit": 3}, "failed", 3, "The job exited with code 3."),
-        ({"exit": 0}, "succeeded", 0, ""),
+        ({"fail": "no", "returncode": 5}, "failed", 5, "command_error", "no"),
+        ({"crash": "boom"}, "failed", 1, "exception", "RuntimeError: boom"),
+        ({"exit": 3}, "failed", 3, "exit_code", ""),
+        ({"exit": 0}, "succeeded", 0, "", ""),
     ],
 )
 def test_what_the_command_raises_ends_in_the_row(
-    options: dict[str, Any], status: str, exit_code: int, error: str
+    options: dict[str, Any], status: str, exit_code: int, reason: str, error: str
 ) -> None:
     ended = runner.execute(queued(**options).pk, worker="w")
     assert ended is not None
-    assert (ended.run.status, ended.run.exit_code, ended.run.error) == (status, exit_code, error)
+    run = ended.run
+    assert (run.status, run.exit_code, run.reason, run.error) == (status, exit_code, reason, error)
 
 
 def test_output_before_a_failure_is_kept() -> None:
@@ -116,7 +117,7 @@ def test_output_before_a_failure_is_kept() -> None:
 def test_a_job_that_no_longer_exists_fails_with_the_names_there_are() -> None:
     ended = runner.execute(queued(job="gone").pk, worker="w")
     assert ended is not None
-    assert ended.run.status == "failed"
+    assert (ended.run.status, ended.run.reason, ended.run.traceback) == ("failed", "unknown_job", "")
     assert "There is no job 'gone'. The jobs are: " in ended.run.error
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from jobledger.models import Reason, Why
 from jobledger.runs.lease import ending
 from jobledger.runs.lease.ending import Ending, Limits
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut
@@ -62,7 +63,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> type[Scene]:
 
 
 def cancelled() -> JobCancelled:
-    return JobCancelled("Cancelled by ann.", run_id=RUN)
+    return JobCancelled(Why.of(Reason.USER, user="ann"), run_id=RUN)
 
 
 def test_a_job_is_reminded_until_it_ends(scene: type[Scene], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ def test_a_record_that_hangs_does_not_keep_the_process_from_being_killed(
 def test_only_the_first_reason_to_end_counts(scene: type[Scene]) -> None:
     it = scene()
     it.ending.begin(cancelled())
-    it.ending.begin(JobTimedOut("Too long.", run_id=RUN))
+    it.ending.begin(JobTimedOut(Why.of(Reason.TIME_LIMIT), run_id=RUN))
     it.ending.stop()
     assert it.done == ["JobCancelled"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from jobledger.models import Run, RunOutput, Status, Stream, Trigger
+from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
 from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease import heartbeat
 from jobledger.runs.lease.ending import Limits
@@ -16,6 +16,8 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
+BY_ANN = Why.of(Reason.USER, user="ann")
+TOO_LONG = Why.of(Reason.TIME_LIMIT, limit_seconds=2.0)
 LONG_AGO = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
@@ -106,17 +108,17 @@ def test_the_last_figures_of_a_job_that_counted_are_written_at_its_end() -> None
 
 def test_a_cancel_ends_the_job_once_and_says_who_asked() -> None:
     beating = Beating()
-    beating.set(cancel_requested_at=LONG_AGO, cancelled_by="ann")
+    beating.set(cancel_requested_at=LONG_AGO, **BY_ANN.columns)
     beating.beat()
     beating.beat()
     (interrupt,) = beating.interrupter.interrupts
     assert isinstance(interrupt, JobCancelled)
-    assert str(interrupt) == "Cancelled by ann."
+    assert (interrupt.why, str(interrupt)) == (BY_ANN, "Cancelled by ann.")
 
 
 def test_while_a_cancelled_job_cleans_up_its_lease_is_renewed() -> None:
     beating = Beating()
-    beating.set(cancel_requested_at=LONG_AGO, cancelled_by="ann")
+    beating.set(cancel_requested_at=LONG_AGO, **BY_ANN.columns)
     beating.beat()
     heartbeat_at = beating.beat().heartbeat_at
     assert heartbeat_at is not None
@@ -137,11 +139,11 @@ def test_a_process_that_finds_its_lease_lost_stops_its_job(values: dict[str, Any
 def test_what_is_to_be_said_before_the_process_is_killed_is_written() -> None:
     beating = Beating()
     beating.recorder.write(Stream.STDERR, "stuck\n")
-    beating.heartbeat._record_the_kill(JobTimedOut("Too long.", run_id=beating.run.pk))
+    beating.heartbeat._record_the_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
     run = beating.run
     run.refresh_from_db()
     assert (run.status, run.exit_code) == ("timed_out", 124)
-    assert run.error == "Too long. It did not end when asked to and was killed."
+    assert (run.reason, run.reason_details) == ("time_limit", {"limit_seconds": 2.0, "killed_by": "itself"})
     assert RunOutput.objects.get(run=run).text == "stuck\n"
 
 
@@ -149,6 +151,6 @@ def test_what_is_to_be_said_before_the_process_is_killed_is_written() -> None:
 def test_before_the_process_is_killed_the_end_of_much_output_is_written_too() -> None:
     beating = Beating()
     beating.recorder.write(Stream.STDOUT, "x" * 2000 + "stuck here\n")
-    beating.heartbeat._record_the_kill(JobTimedOut("Too long.", run_id=beating.run.pk))
+    beating.heartbeat._record_the_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
     pieces = RunOutput.objects.filter(run=beating.run).in_order().values_list("text", flat=True)
     assert "".join(pieces).endswith("xx" + "stuck here\n")

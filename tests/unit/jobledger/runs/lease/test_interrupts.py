@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from jobledger.models import Reason, Why
 from jobledger.runs.execution.fork_gate import gate
 from jobledger.runs.execution.forks import between_forks
 from jobledger.runs.lease import interrupts
@@ -17,7 +18,7 @@ from tests.waiting import wait_until
 
 
 def cancelled() -> JobCancelled:
-    return JobCancelled("Cancelled by ann.", run_id=uuid.uuid4())
+    return JobCancelled(Why.of(Reason.USER, user="ann"), run_id=uuid.uuid4())
 
 
 def in_another_thread(action: Callable[[], None]) -> threading.Thread:

@@ -8,7 +8,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
-from jobledger.models import Run, Status, Trigger
+from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.watch import Watch
 from jobledger.runs.publishing import publisher
@@ -40,7 +40,8 @@ def test_a_run_that_is_silent_for_longer_than_its_lease_is_lost() -> None:
     assert look() == 1
     run.refresh_from_db()
     assert run.status == Status.LOST
-    assert run.error == "Its process (w:1) was last heard of at 2026-03-01T11:58:59+00:00."
+    facts = {"worker": "w:1", "heartbeat_at": "2026-03-01T11:58:59+00:00"}
+    assert (run.reason, run.reason_details) == (Reason.LOST_HEARTBEAT, facts)
 
 
 def test_a_run_that_was_heard_of_is_left_alone() -> None:
@@ -128,5 +129,5 @@ def test_a_stopping_worker_cancels_its_own_runs_alone() -> None:
     shutdown._cancel_all("celery@me")
     mine.refresh_from_db()
     other.refresh_from_db()
-    assert mine.cancelled_by == "the worker's shutdown"
+    assert (mine.reason, mine.reason_details) == (Reason.WORKER_SHUTDOWN, {"worker": "celery@me"})
     assert other.cancel_requested_at is None

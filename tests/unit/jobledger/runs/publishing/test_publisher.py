@@ -142,7 +142,7 @@ def test_a_run_of_which_no_message_can_be_made_fails_and_stops_no_other(
     assert [message.task_id for message in broker.messages] == [str(even.pk)]
     odd.refresh_from_db()
     assert (odd.status, odd.publish_after) == ("failed", None)
-    assert odd.error == f"Its message could not be made: {type(refusal).__name__}: {refusal}"
+    assert (odd.reason, odd.error) == ("no_message", f"{type(refusal).__name__}: {refusal}")
     assert odd.finished_at is not None
 
 

@@ -8,7 +8,7 @@ import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 
-from jobledger.models import Run, Status, Trigger
+from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.runs.worker import lost_child
 from jobledger.runs.worker.lost_child import JobRequest, Loss, end_run_of
 from tests.unit.builders import NOON
@@ -48,7 +48,8 @@ def test_the_run_of_a_child_that_died_is_lost() -> None:
     run = running()
     request_of(run).on_failure(failed(WorkerLostError("signal 9 (SIGKILL)")))
     run.refresh_from_db()
-    assert (run.status, run.error) == ("lost", "Its process died: signal 9 (SIGKILL)")
+    assert (run.status, run.error) == ("lost", "signal 9 (SIGKILL)")
+    assert (run.reason, run.reason_details) == (Reason.LOST_PROCESS, {"worker": CHILD})
 
 
 def test_a_loss_in_celerys_wrapping_is_known_as_well() -> None:
@@ -59,10 +60,11 @@ def test_a_loss_in_celerys_wrapping_is_known_as_well() -> None:
 
 
 def test_a_child_that_was_killed_for_its_time_limit_has_timed_out() -> None:
-    run = running()
+    run = running(job="limited")
     request_of(run).on_timeout(soft=False, timeout=14.0)
     run.refresh_from_db()
-    assert run.status == "timed_out"
+    assert (run.status, run.reason) == ("timed_out", Reason.TIME_LIMIT)
+    assert run.reason_details == {"limit_seconds": 2.0, "killed_by": "worker"}
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(3, "lost"), (5, "timed_out")])
@@ -70,7 +72,7 @@ def test_a_child_that_died_when_its_time_was_over_has_timed_out(seconds: int, st
     # Two seconds of time limit, two of grace, in which it should have been ended.
     run = running(job="limited", started_at=NOON)
     died_at = NOON + timedelta(seconds=seconds)
-    end_run_of(Loss(task_id=str(run.pk), child=CHILD, reason="It died.", noticed_at=died_at))
+    end_run_of(Loss(task_id=str(run.pk), child=CHILD, error="It died.", noticed_at=died_at))
     run.refresh_from_db()
     assert run.status == status
 
@@ -86,6 +88,6 @@ def test_a_task_that_merely_failed_is_not_lost(error: Exception) -> None:
 @pytest.mark.parametrize("worker", ["celery@here:8", "celery@there:7"])
 def test_a_later_attempt_elsewhere_is_left_alone(worker: str) -> None:
     run = running(worker=worker, attempt=2)
-    end_run_of(Loss(task_id=str(run.pk), child=CHILD, reason="It died."))
+    end_run_of(Loss(task_id=str(run.pk), child=CHILD, error="It died."))
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("running", 2)

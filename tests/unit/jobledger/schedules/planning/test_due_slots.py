@@ -3,7 +3,8 @@
 from collections import Counter
 from datetime import timedelta
 
-from jobledger.schedules.planning.due_slots import MANY, RECORD_LIMIT
+from jobledger.models.run import MANY
+from jobledger.schedules.planning.due_slots import RECORD_LIMIT
 from jobledger.schedules.planning.planning import Misfire, Pause, Plan, Policy, plan
 from jobledger.schedules.rules.slots import Rule
 from tests.unit.jobledger.schedules.times import cron, every, utc

@@ -1,5 +1,6 @@
 """Plans by example. All moments lie on 1 May 2026, in UTC, unless a date is given."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pytest
@@ -60,7 +61,11 @@ def told(result: Plan) -> list[str]:
 
 
 def reasons(result: Plan) -> list[str]:
-    return [record.reason for record in result.records]
+    return [record.why.reason or "" for record in result.records]
+
+
+def facts(result: Plan) -> list[Mapping[str, object]]:
+    return [record.why.details for record in result.records]
 
 
 # What it shows, policy, the last slot handled, now, what becomes of the slots of an hourly schedule.
@@ -147,14 +152,15 @@ def test_a_clock_set_back_does_nothing_twice() -> None:
 def test_each_record_says_why() -> None:
     policy = Policy(starting_deadline=timedelta(hours=2, minutes=30))
     result = planned(HOURLY, "12:00", "15:20", policy=policy)
-    assert reasons(planned(HOURLY, "12:00", "13:00")) == ["on time"]
-    assert reasons(planned(HOURLY, "12:00", "13:20")) == ["late: caught up"]
-    assert reasons(planned(HOURLY, "12:00", "13:20", policy=SKIP)) == ["late: late slots are skipped"]
-    assert reasons(planned(HOURLY, "2026-04-30 00:00", "23:20", policy=ALL)) == ["late: caught up"] * 47
-    assert reasons(planned(HOURLY, "12:00", "15:40", policy=policy)) == [
-        "starting deadline passed",
-        "late: folded into the run of 2026-05-01 15:00:00 UTC",
-        "late: caught up",
+    assert reasons(planned(HOURLY, "12:00", "13:00")) == [""]
+    assert reasons(planned(HOURLY, "12:00", "13:20")) == ["caught_up"]
+    assert reasons(planned(HOURLY, "12:00", "13:20", policy=SKIP)) == ["late"]
+    assert reasons(planned(HOURLY, "2026-04-30 00:00", "23:20", policy=ALL)) == ["caught_up"] * 47
+    assert reasons(planned(HOURLY, "12:00", "15:40", policy=policy)) == ["deadline", "coalesced", "caught_up"]
+    assert facts(planned(HOURLY, "12:00", "15:40", policy=policy)) == [
+        {"limit_seconds": 9000.0},
+        {"slot": "2026-05-01T15:00:00+00:00"},
+        {},
     ]
     assert told(result) == ["13:00 missed", "14:00 missed", "15:00 run"]
 
@@ -186,7 +192,8 @@ def test_nothing_late_runs_once_the_schedule_has_expired() -> None:
     window = Window(expires=at("13:30"))
     result = planned(HOURLY, "12:00", "14:00", window=window)
     assert told(result) == ["13:00 missed"]
-    assert reasons(result) == ["late: the schedule has expired since"]
+    assert reasons(result) == ["schedule_expired"]
+    assert facts(result) == [{"expired_at": "2026-05-01T13:30:00+00:00"}]
     assert result.next_slot is None
 
 
@@ -321,12 +328,15 @@ def test_pauses_skip_or_hold(
 
 
 def test_a_skipped_slot_says_by_whom_and_why() -> None:
-    assert reasons(planned(HOURLY, "12:00", "13:00", pause("12:30"))) == ["paused: move (by ann)"]
+    result = planned(HOURLY, "12:00", "13:00", pause("12:30"))
+    assert reasons(result) == ["paused"]
+    assert facts(result) == [{"user": "ann", "comment": "move"}]
 
 
 def test_a_released_slot_says_that_it_was_held() -> None:
     result = planned(HOURLY, "12:00", "13:30", pause("12:30", "13:30", RUN_ONCE))
-    assert reasons(result) == ["held while paused: move (by ann)"]
+    assert reasons(result) == ["after_pause"]
+    assert facts(result) == [{"until": "2026-05-01T13:30:00+00:00", "user": "ann", "comment": "move"}]
 
 
 def test_a_held_slot_is_the_next_one_and_due_when_the_pause_ends() -> None:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobledger.schedules.planning.due_slots import MANY
+from jobledger.models.run import MANY
 from jobledger.schedules.planning.planning import (
     Misfire,
     Pause,

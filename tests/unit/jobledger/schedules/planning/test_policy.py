@@ -51,10 +51,10 @@ def test_a_pause_needs_moments_with_a_zone() -> None:
 @pytest.mark.parametrize(
     ("reason", "person", "text"),
     [
-        ("database moves", "ann", "paused: database moves (by ann)"),
-        ("database moves", "", "paused: database moves"),
-        ("", "ann", "paused (by ann)"),
-        ("", "", "paused"),
+        ("database moves", "ann", "paused by ann until resumed: database moves"),
+        ("database moves", "", "paused until resumed: database moves"),
+        ("", "ann", "paused by ann until resumed"),
+        ("", "", "paused until resumed"),
     ],
 )
 def test_a_pause_says_why_and_by_whom(reason: str, person: str, text: str) -> None:

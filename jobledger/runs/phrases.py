@@ -1,0 +1,332 @@
+"""One phrase for each reason, made of its facts. Pure; the sentences around them are in ``reasons``.
+
+A phrase has no capital letter at its beginning and no full stop at its end. It knows which of its parts name
+a run or a schedule: a page can make links of them.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jobledger.formats import duration, exact
+from jobledger.models import Reason, Run, Status, Trigger, Why, pause_terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A piece of text, with the id of the run or the schedule that it names."""
+
+    text: str
+    run_id: str = ""
+    schedule_id: str = ""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Text in parts."""
+
+    parts: tuple[Part, ...] = ()
+
+    def __add__(self, other: "Phrase") -> "Sentence":
+        return Sentence(self.parts + _parts(other))
+
+    def __radd__(self, other: str) -> "Sentence":
+        return Sentence(_parts(other) + self.parts)
+
+    def __str__(self) -> str:
+        return "".join(part.text for part in self.parts)
+
+    def __bool__(self) -> bool:
+        return any(part.text for part in self.parts)
+
+
+Phrase = Sentence | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What there is to make a phrase of. ``error`` stands for the run's own, which may hold secrets."""
+
+    run: Run
+    error: str = ""
+    holder: Why | None = None
+    """Names the run that a queued one waits for now, where its own reason may be out of date."""
+
+    @property
+    def status(self) -> Status:
+        return Status(self.run.status)
+
+    @property
+    def why(self) -> Why:
+        return self.holder or Why.read(self.run.reason, self.run.reason_details)
+
+    @property
+    def reason(self) -> Reason | None:
+        return self.why.reason
+
+    @property
+    def slot(self) -> str:
+        return exact(self.run.scheduled_for or self.run.queued_at)
+
+    def text(self, name: str) -> str:
+        """A fact behind the reason; empty where it is not known."""
+        return str(self.why.details.get(name, ""))
+
+    def time(self, name: str) -> str:
+        with suppress(ValueError):
+            return exact(datetime.fromisoformat(self.text(name)))
+        return ""
+
+    def seconds(self, name: str) -> str:
+        with suppress(ValueError):
+            return duration(timedelta(seconds=float(self.text(name))))
+        return ""
+
+
+def phrase_of(facts: Facts) -> Phrase:
+    """Why the run is in its state; of a reason that is not known here what else the row says."""
+    if facts.reason in _PHRASES:
+        return _PHRASES[facts.reason](facts)
+    if facts.error:
+        return _error(facts)
+    match facts.status:
+        case Status.SKIPPED:
+            return "no reason is recorded"
+        case Status.MISSED:
+            return f"nothing could start it at {facts.slot}"
+        case Status.EXPIRED:
+            return "no worker picked it up in time"
+    return ""
+
+
+def origin(reason: Reason | None) -> str:
+    """Why a slot runs at another time than its own; empty where it does not."""
+    return _ORIGINS.get(reason, "") if reason else ""
+
+
+def canceller(facts: Facts, *, with_place: bool = True) -> Phrase:
+    """Who or what has ended the run, or has asked for its end."""
+    match facts.reason:
+        case Reason.USER:
+            comment, user = facts.text("comment"), facts.text("user") or "a user"
+            at_place = _at_place(user, facts.text("trigger")) if with_place else user
+            return f"{at_place} ({comment})" if comment else at_place
+        case Reason.SUPERSEDED if run_id := facts.text("run"):
+            return "the newer run " + _run(run_id)
+        case Reason.SUPERSEDED:
+            return f"a newer run by {started_by(facts.text('trigger'), facts.text('user'), '')}"
+        case Reason.WORKER_SHUTDOWN:
+            return "its worker's shutdown"
+        case Reason.INTERRUPTED:
+            return "an interrupt in its terminal"
+    return "somebody"
+
+
+def is_cancel(reason: Reason | None) -> bool:
+    """Whether the reason says who or what has asked for a run's end."""
+    return reason in (Reason.USER, Reason.SUPERSEDED, Reason.WORKER_SHUTDOWN, Reason.INTERRUPTED)
+
+
+def killed(facts: Facts) -> str:
+    """A sentence of its own about how the process ended; empty where the job ended by itself."""
+    match facts.text("killed_by"):
+        case "itself":
+            return " It did not end when asked to and was killed."
+        case "worker":
+            return " It held up its process, which the worker killed."
+    return ""
+
+
+def waits(facts: Facts) -> Phrase:
+    """For which run a queued one waits."""
+    return "waits for " + _holder(facts) + _started(facts)
+
+
+def started_by(trigger: str, user: str, schedule_name: str) -> str:
+    """Who or what started a run: ``schedule nightly``, ``anna in the admin``."""
+    match trigger:
+        case Trigger.SCHEDULE:
+            return f"schedule {schedule_name}" if schedule_name else "a schedule"
+        case Trigger.ADMIN:
+            return _at_place(user or "a user", trigger) + _after(", for schedule ", schedule_name)
+        case Trigger.CLI:
+            return _at_place(user or "a user", trigger)
+        case Trigger.CELERY:
+            return "celery call"
+    return "another job"
+
+
+def _at_place(user: str, trigger: str) -> str:
+    places = {Trigger.ADMIN: " in the admin", Trigger.CLI: " on the command line"}
+    return user + next((place for each, place in places.items() if each == trigger), "")
+
+
+def _overlap(facts: Facts) -> Phrase:
+    return _holder(facts) + " was still running" + _started(facts)
+
+
+def _queue_full(facts: Facts) -> Phrase:
+    count = facts.text("max_queued")
+    return _overlap(facts) + f", and {count} {'run was' if count == '1' else 'runs were'} waiting already"
+
+
+def _holder(facts: Facts) -> Phrase:
+    run_id = facts.text("run")
+    return "run " + _run(run_id) + " of the same job" if run_id else "another run of the same job"
+
+
+def _started(facts: Facts) -> str:
+    started_at = facts.time("started_at")
+    by = started_by(facts.text("trigger"), facts.text("user"), facts.text("schedule"))
+    return f" (started {started_at} by {by})" if started_at else ""
+
+
+def _paused(facts: Facts) -> Phrase:
+    terms = pause_terms(facts.time("until") or None, who=facts.text("user"), reason=facts.text("comment"))
+    return _what_was_paused(facts) + f" was paused {terms}"
+
+
+def _what_was_paused(facts: Facts) -> Phrase:
+    if facts.text("service"):
+        return "the whole service"
+    name = facts.run.schedule_name
+    return "schedule " + _schedule(name, facts.run.schedule_id) if name else "its schedule"
+
+
+def _late(facts: Facts) -> Phrase:
+    return f"{_beat_was_down(facts)}, and its misfire policy is to skip missed runs"
+
+
+def _coalesced(facts: Facts) -> Phrase:
+    run_id = facts.text("run")
+    at = facts.time("slot")
+    target = "run " + _run(run_id) + f", due at {at}," if run_id else f"the run due at {at}"
+    return f"{_beat_was_down(facts)}; " + target + " stands for all missed ones"
+
+
+def _catch_up_limit(facts: Facts) -> Phrase:
+    limit = facts.text("limit")
+    newest = "newest missed run was" if limit == "1" else f"{limit} newest missed runs were"
+    return f"{_beat_was_down(facts)}; only the {newest} caught up"
+
+
+def _schedule_expired(facts: Facts) -> Phrase:
+    return f"{_beat_was_down(facts)}, and the schedule expired{_after(' at ', facts.time('expired_at'))}"
+
+
+def _beat_was_down(facts: Facts) -> str:
+    return f"beat was not running at {facts.slot}"
+
+
+def _deadline(facts: Facts) -> Phrase:
+    if facts.status is Status.MISSED:
+        limit = _after(" of ", facts.seconds("limit_seconds"))
+        return f"nothing could start it at {facts.slot}, and its start deadline{limit} has passed since"
+    before = f", {exact(facts.run.start_before)}" if facts.run.start_before else ""
+    return f"no worker picked it up before its start deadline{before}"
+
+
+def _schedule_edited(facts: Facts) -> Phrase:
+    return f"the schedule was edited before its run of {facts.slot} was recorded"
+
+
+def _retry(facts: Facts) -> Phrase:
+    ended = _ENDED.get(facts.text("status"), "did not succeed")
+    at = f" at {exact(facts.run.publish_after)}" if facts.run.publish_after else ""
+    return f"attempt {facts.run.attempt - 1} {ended}; attempt {facts.run.attempt} starts{at}"
+
+
+def _time_limit(facts: Facts) -> Phrase:
+    return "the run took longer than its time limit" + _after(" of ", facts.seconds("limit_seconds"))
+
+
+def _lost_process(facts: Facts) -> Phrase:
+    return f"{_process(facts)} died" + _after(": ", _error(facts))
+
+
+def _lost_heartbeat(facts: Facts) -> Phrase:
+    heard_at = facts.time("heartbeat_at")
+    last = f"was last heard from at {heard_at}" if heard_at else "was not heard from in time"
+    return f"{_process(facts)} {last}"
+
+
+def _process(facts: Facts) -> str:
+    return f"its process ({facts.text('worker')})" if facts.text("worker") else "its process"
+
+
+def _exit_code(facts: Facts) -> Phrase:
+    return _error(facts) or f"the job exited with code {facts.run.exit_code}"
+
+
+def _signal(facts: Facts) -> Phrase:
+    return f"it was ended by {facts.text('signal') or 'a signal'}" + _after(": ", _error(facts))
+
+
+def _no_message(facts: Facts) -> Phrase:
+    return "its message could not be made" + _after(": ", _error(facts))
+
+
+def _canceller(facts: Facts) -> Phrase:
+    return "cancelled by " + canceller(facts)
+
+
+def _after(introduction: str, text: str) -> str:
+    """The text behind its introduction; nothing where there is no text."""
+    return f"{introduction}{text}" if text else ""
+
+
+def _error(facts: Facts) -> str:
+    return facts.error.rstrip().removesuffix(".")
+
+
+def _run(run_id: str) -> Sentence:
+    """A run as people quote it."""
+    return Sentence((Part(text=run_id[:8], run_id=run_id),))
+
+
+def _schedule(name: str, schedule_id: int | None) -> Sentence:
+    return Sentence((Part(text=name, schedule_id=str(schedule_id or "")),))
+
+
+def _parts(phrase: Phrase) -> tuple[Part, ...]:
+    return phrase.parts if isinstance(phrase, Sentence) else (Part(text=phrase),)
+
+
+_ENDED = {
+    Status.FAILED.value: "failed",
+    Status.TIMED_OUT.value: "timed out",
+    Status.LOST.value: "was lost",
+    Status.CANCELLED.value: "was ended by its worker's shutdown",
+}
+_ORIGINS = {
+    Reason.CAUGHT_UP: "caught up after beat was not running",
+    Reason.AFTER_PAUSE: "held until a pause ended",
+    Reason.SCHEDULE_EDITED: "due before the schedule was edited",
+}
+_PHRASES: Mapping[Reason | None, Callable[[Facts], Phrase]] = {
+    Reason.SCHEDULE_EDITED: _schedule_edited,
+    Reason.RETRY: _retry,
+    Reason.NO_MESSAGE: _no_message,
+    Reason.OVERLAP: _overlap,
+    Reason.QUEUE_FULL: _queue_full,
+    Reason.PAUSED: _paused,
+    Reason.LATE: _late,
+    Reason.COALESCED: _coalesced,
+    Reason.CATCH_UP_LIMIT: _catch_up_limit,
+    Reason.DEADLINE: _deadline,
+    Reason.SCHEDULE_EXPIRED: _schedule_expired,
+    Reason.USER: _canceller,
+    Reason.SUPERSEDED: _canceller,
+    Reason.WORKER_SHUTDOWN: _canceller,
+    Reason.INTERRUPTED: _canceller,
+    Reason.TIME_LIMIT: _time_limit,
+    Reason.LOST_PROCESS: _lost_process,
+    Reason.LOST_HEARTBEAT: _lost_heartbeat,
+    Reason.BAD_OPTIONS: _error,
+    Reason.UNKNOWN_JOB: _error,
+    Reason.COMMAND_ERROR: _error,
+    Reason.EXCEPTION: _error,
+    Reason.EXIT_CODE: _exit_code,
+    Reason.SIGNAL: _signal,
+}

@@ -1,0 +1,239 @@
+"""Every sentence about a run, made of its status, its reason with the facts, and what its job said. Pure.
+
+``sentence`` says all of it, ``short`` what belongs beside the status in a list, ``explanation`` why a run
+that is over did not succeed. A run with no reason, or one that is not known here, still gets a sentence.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from jobledger.formats import duration, exact, took
+from jobledger.models import SUCCESSES, Reason, Run, RunAttempt, Status, Trigger, Why
+from jobledger.models.run import MANY
+from jobledger.runs.phrases import (
+    Facts,
+    Phrase,
+    Sentence,
+    canceller,
+    is_cancel,
+    killed,
+    origin,
+    phrase_of,
+    started_by,
+    waits,
+)
+
+__all__ = [
+    "Sentence",
+    "cancelled_by",
+    "explained",
+    "explanation",
+    "planned",
+    "sentence",
+    "short",
+    "started_by",
+]
+
+LATE = timedelta(seconds=60)
+SILENT = timedelta(seconds=30)
+
+# Their error is only a part of what is to be said.
+_IN_OUR_WORDS = (Reason.LOST_PROCESS, Reason.SIGNAL, Reason.NO_MESSAGE)
+
+
+def sentence(run: Run, now: datetime, *, holder: Why | None = None, error: str | None = None) -> Sentence:
+    """What happened and why.
+
+    ``holder`` names the run that a queued one waits for now; its own reason may be out of date. ``error``
+    stands for the run's own where that is not loaded, or must not be shown as it is.
+    """
+    facts = Facts(run=run, holder=holder, error=_first_line(run, error))
+    if facts.status is Status.RUNNING:
+        return Sentence() + _running(facts, now)
+    return Sentence() + _SENTENCES[facts.status](facts)
+
+
+def short(run: Run, now: datetime, *, error: str | None = None) -> str:
+    """Why it is in its state, for a list where the status stands beside it; empty where that is enough."""
+    facts = Facts(run=run, error=_first_line(run, error))
+    match facts.status:
+        case Status.SUCCEEDED | Status.SENT:
+            return f"attempt {run.attempt}" if run.attempt > 1 else ""
+        case Status.RUNNING:
+            return str(_end_asked(facts) or _silent(facts, now))
+        case Status.QUEUED:
+            return str(_why_queued(facts))
+        case Status.CANCELLED:
+            return str("by " + canceller(facts))
+    return str(phrase_of(facts))
+
+
+def explanation(row: Run | RunAttempt, *, error: str | None = None) -> str:
+    """Why a run or an attempt that is over did not succeed, in full; empty where it did, or goes on."""
+    facts = Facts(run=_as_run(row), error=row.error if error is None else error)
+    if not facts.status.is_final or facts.status in SUCCESSES:
+        return ""
+    if facts.error and facts.reason not in _IN_OUR_WORDS:
+        return facts.error
+    phrase = str("cancelled by " + canceller(facts) if facts.status is Status.CANCELLED else phrase_of(facts))
+    return f"{phrase[0].upper()}{phrase[1:]}.{killed(facts)}" if phrase else ""
+
+
+def explained(status: Status, why: Why, error: str = "") -> str:
+    """The explanation of a run that ends so."""
+    return explanation(Run(status=status, error=error, **why.columns))
+
+
+def planned(reason: Why, slot: datetime, *, schedule_name: str = "") -> str:
+    """Why a slot is planned as it is; empty for one that runs on time."""
+    run = Run(status=Status.MISSED, scheduled_for=slot, schedule_name=schedule_name, **reason.columns)
+    return (origin(reason.reason) or str(phrase_of(Facts(run=run)))) if reason.reason else ""
+
+
+def cancelled_by(run: Run) -> str:
+    """Who or what has ended the run or asked for its end; empty where nobody did."""
+    facts = Facts(run=run)
+    return str(canceller(facts, with_place=False)) if is_cancel(facts.reason) else ""
+
+
+def _queued(facts: Facts) -> Phrase:
+    late, before = origin(facts.reason), facts.run.start_before
+    end = f"; it expires at {exact(before)} unless it starts before" if before else ""
+    return (f"Queued ({late}): " if late else "Queued: ") + _why_queued(facts) + end + "."
+
+
+def _why_queued(facts: Facts) -> Phrase:
+    run = facts.run
+    if facts.reason is Reason.OVERLAP:
+        return waits(facts)
+    # Between the choice of the retry and its publishing nobody has counted a message.
+    if facts.reason is Reason.RETRY and not run.publish_count:
+        return phrase_of(facts)
+    since = exact(run.queued_at)
+    if not run.publish_count:
+        return f"it is not recorded yet that the broker has its message (since {since})"
+    times = "" if run.publish_count == 1 else f" (asked {run.publish_count} times)"
+    return f"not picked up by a worker since {since}{times}"
+
+
+def _running(facts: Facts, now: datetime) -> Phrase:
+    run = facts.run
+    begin = run.started_at or run.queued_at
+    attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
+    asked, silent = _end_asked(facts), _silent(facts, now)
+    news = asked + ("; " if asked and silent else "") + silent
+    return f"Running since {exact(begin)} ({took(begin, now)}{attempt})" + (": " + news if news else "") + "."
+
+
+def _end_asked(facts: Facts) -> Phrase:
+    asked_at = facts.run.cancel_requested_at
+    return canceller(facts) + f" asked for its end at {exact(asked_at)}" if asked_at else ""
+
+
+def _silent(facts: Facts, now: datetime) -> str:
+    heard_at = facts.run.heartbeat_at
+    if heard_at is None or now - heard_at < SILENT:
+        return ""
+    return f"not heard from since {exact(heard_at)}"
+
+
+def _succeeded(facts: Facts) -> Phrase:
+    took = _took(facts)
+    although = " although " + canceller(facts) + " asked for its end" if is_cancel(facts.reason) else ""
+    return f"Succeeded{f' in {took}' if took else ''}{_on_attempt(facts)}{_how_late(facts)}" + although + "."
+
+
+def _failed(facts: Facts) -> Phrase:
+    code = facts.run.exit_code
+    with_code = f" with exit code {code}" if code is not None else ""
+    says_no_more = facts.reason is Reason.EXIT_CODE and not facts.error
+    because = "" if says_no_more else _because(facts)
+    return f"Failed{_after(facts)}{with_code}{_on_attempt(facts)}" + because + "."
+
+
+def _timed_out(facts: Facts) -> Phrase:
+    return f"Timed out{_after(facts)}{_on_attempt(facts)}" + _because(facts) + "." + killed(facts)
+
+
+def _lost(facts: Facts) -> Phrase:
+    return f"Lost{_after(facts)}{_on_attempt(facts)}" + _because(facts) + "."
+
+
+def _cancelled(facts: Facts) -> Phrase:
+    when = _after(facts) or " before it started"
+    return f"Cancelled{when} by " + canceller(facts) + "." + killed(facts)
+
+
+def _skipped(facts: Facts) -> Phrase:
+    return "Skipped: " + phrase_of(facts) + _coalesced(facts) + "."
+
+
+def _missed(facts: Facts) -> Phrase:
+    return "Missed: " + phrase_of(facts) + _coalesced(facts) + "."
+
+
+def _expired(facts: Facts) -> Phrase:
+    return "Expired: " + phrase_of(facts) + "."
+
+
+def _sent(facts: Facts) -> Phrase:
+    at = f" at {exact(facts.run.finished_at)}" if facts.run.finished_at else ""
+    return f"Sent to Celery{at}: an ordinary task, whose outcome is not recorded here."
+
+
+def _took(facts: Facts) -> str:
+    """How long it ran; empty when it did not."""
+    return took(facts.run.started_at, facts.run.finished_at)
+
+
+def _after(facts: Facts) -> str:
+    return f" after {_took(facts)}" if _took(facts) else ""
+
+
+def _on_attempt(facts: Facts) -> str:
+    return f" on attempt {facts.run.attempt}" if facts.run.attempt > 1 else ""
+
+
+def _how_late(facts: Facts) -> str:
+    """How long after its slot it started: of attempts after the first that is no news."""
+    run = facts.run
+    if run.scheduled_for is None or run.started_at is None or run.attempt > 1:
+        return ""
+    late = run.started_at - run.scheduled_for
+    return f", started {duration(late)} late" if late >= LATE and run.trigger == Trigger.SCHEDULE else ""
+
+
+def _coalesced(facts: Facts) -> str:
+    count = facts.run.coalesced
+    earlier = f"{count}{' or more' if count >= MANY else ''} earlier {'one' if count == 1 else 'ones'}"
+    return f" (this row stands for {earlier} as well)" if count else ""
+
+
+def _because(facts: Facts) -> Phrase:
+    return ": " + phrase if (phrase := phrase_of(facts)) else ""
+
+
+def _first_line(run: Run, error: str | None) -> str:
+    # Looked at only where nothing stands for it: a list does not load it.
+    return (run.error if error is None else error).strip().partition("\n")[0].rstrip()
+
+
+def _as_run(row: Run | RunAttempt) -> Run:
+    if isinstance(row, Run):
+        return row
+    why = Why.read(row.reason, row.reason_details)
+    return Run(status=row.status, attempt=row.attempt, exit_code=row.exit_code, **why.columns)
+
+
+_SENTENCES: Mapping[Status, Callable[[Facts], Phrase]] = {
+    Status.QUEUED: _queued,
+    Status.SUCCEEDED: _succeeded,
+    Status.FAILED: _failed,
+    Status.TIMED_OUT: _timed_out,
+    Status.LOST: _lost,
+    Status.CANCELLED: _cancelled,
+    Status.SKIPPED: _skipped,
+    Status.EXPIRED: _expired,
+    Status.MISSED: _missed,
+    Status.SENT: _sent,
+}

@@ -1,0 +1,413 @@
+"""Each state and reason has one sentence, made of values alone."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
+from jobledger.models.run import MANY
+from jobledger.runs import reasons
+from jobledger.runs.phrases import Part
+
+THREE = datetime(2026, 11, 22, 3, tzinfo=UTC)
+AT_THREE = "2026-11-22 03:00:00 UTC"
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+OTHER = UUID("3f2a77b1-0000-4000-8000-000000000000")
+WORKER = "celery@here:7"
+
+
+def run(status: Status, why: Why | None = None, **values: Any) -> Run:
+    defaults = {
+        "trigger": Trigger.SCHEDULE,
+        "queued_at": THREE,
+        "scheduled_for": THREE,
+        "schedule_name": "nightly",
+        "schedule_id": 7,
+    }
+    return Run(**{**defaults, "status": status, **(why or Why()).columns, **values})
+
+
+def ran(status: Status, why: Why | None = None, *, took: timedelta = 83 * SECOND, **values: Any) -> Run:
+    return run(status, why, started_at=THREE, finished_at=THREE + took, **values)
+
+
+def of(reason: Reason, **facts: Any) -> Why:
+    return Why.of(reason, **facts)
+
+
+HOLDER = {
+    "run": OTHER,
+    "started_at": THREE - 2 * MINUTE,
+    "trigger": Trigger.SCHEDULE,
+    "schedule": "nightly",
+}
+BY_ANNA = of(Reason.USER, user="anna", trigger=Trigger.ADMIN)
+SHUTDOWN = of(Reason.WORKER_SHUTDOWN, worker="celery@here")
+COALESCED = {"slot": THREE + 60 * MINUTE, "run": OTHER}
+
+CASES: dict[str, tuple[Run, str]] = {
+    "succeeded": (ran(Status.SUCCEEDED), "Succeeded in 1 min 23 s."),
+    "succeeded, late": (
+        run(Status.SUCCEEDED, started_at=THREE + 5 * MINUTE, finished_at=THREE + 6 * MINUTE),
+        "Succeeded in 1 min, started 5 min late.",
+    ),
+    "succeeded at last": (
+        ran(Status.SUCCEEDED, took=SECOND, attempt=3),
+        "Succeeded in 1 s on attempt 3.",
+    ),
+    "succeeded all the same": (
+        ran(Status.SUCCEEDED, BY_ANNA),
+        "Succeeded in 1 min 23 s although anna in the admin asked for its end.",
+    ),
+    "failed": (
+        ran(Status.FAILED, of(Reason.EXCEPTION), exit_code=1, error="RuntimeError: no answer\nand more"),
+        "Failed after 1 min 23 s with exit code 1: RuntimeError: no answer.",
+    ),
+    "failed at last": (
+        ran(Status.FAILED, of(Reason.COMMAND_ERROR), exit_code=2, error="no.", attempt=2),
+        "Failed after 1 min 23 s with exit code 2 on attempt 2: no.",
+    ),
+    "failed, bad options": (
+        ran(Status.FAILED, of(Reason.BAD_OPTIONS), took=SECOND, exit_code=2, error="level: 9 is too high"),
+        "Failed after 1 s with exit code 2: level: 9 is too high.",
+    ),
+    "failed, exit code": (
+        ran(Status.FAILED, of(Reason.EXIT_CODE), exit_code=3),
+        "Failed after 1 min 23 s with exit code 3.",
+    ),
+    "failed, exit code and a last line": (
+        ran(Status.FAILED, of(Reason.EXIT_CODE), exit_code=3, error="no space left"),
+        "Failed after 1 min 23 s with exit code 3: no space left.",
+    ),
+    "failed, signal": (
+        ran(Status.FAILED, of(Reason.SIGNAL, signal="SIGTERM"), exit_code=143, error="half done"),
+        "Failed after 1 min 23 s with exit code 143: it was ended by SIGTERM: half done.",
+    ),
+    "failed, no message": (
+        run(Status.FAILED, of(Reason.NO_MESSAGE), error="TypeError: odd"),
+        "Failed: its message could not be made: TypeError: odd.",
+    ),
+    "timed out": (
+        ran(Status.TIMED_OUT, of(Reason.TIME_LIMIT, limit_seconds=MINUTE)),
+        "Timed out after 1 min 23 s: the run took longer than its time limit of 1 min.",
+    ),
+    "timed out and killed": (
+        ran(Status.TIMED_OUT, of(Reason.TIME_LIMIT, limit_seconds=MINUTE, killed_by="worker")),
+        (
+            "Timed out after 1 min 23 s: the run took longer than its time limit of 1 min. "
+            "It held up its process, which the worker killed."
+        ),
+    ),
+    "lost": (
+        ran(Status.LOST, of(Reason.LOST_HEARTBEAT, worker=WORKER, heartbeat_at=THREE + MINUTE)),
+        (
+            "Lost after 1 min 23 s: its process (celery@here:7) was last heard from at "
+            "2026-11-22 03:01:00 UTC."
+        ),
+    ),
+    "lost with its process": (
+        ran(Status.LOST, of(Reason.LOST_PROCESS, worker=WORKER), error="signal 9 (SIGKILL)"),
+        "Lost after 1 min 23 s: its process (celery@here:7) died: signal 9 (SIGKILL).",
+    ),
+    "cancelled while it ran": (
+        ran(Status.CANCELLED, BY_ANNA),
+        "Cancelled after 1 min 23 s by anna in the admin.",
+    ),
+    "cancelled and killed": (
+        ran(Status.CANCELLED, BY_ANNA.plus(killed_by="itself")),
+        ("Cancelled after 1 min 23 s by anna in the admin. It did not end when asked to and was killed."),
+    ),
+    "cancelled before": (
+        run(Status.CANCELLED, of(Reason.USER, user="ann", trigger=Trigger.CLI, comment="too slow")),
+        "Cancelled before it started by ann on the command line (too slow).",
+    ),
+    "replaced": (
+        ran(Status.CANCELLED, of(Reason.SUPERSEDED, run=OTHER)),
+        "Cancelled after 1 min 23 s by the newer run 3f2a77b1.",
+    ),
+    "replaced from the command line": (
+        ran(Status.CANCELLED, of(Reason.SUPERSEDED, user="anna", trigger=Trigger.CLI)),
+        "Cancelled after 1 min 23 s by a newer run by anna on the command line.",
+    ),
+    "cancelled by the worker": (
+        ran(Status.CANCELLED, SHUTDOWN),
+        "Cancelled after 1 min 23 s by its worker's shutdown.",
+    ),
+    "interrupted": (
+        ran(Status.CANCELLED, of(Reason.INTERRUPTED, signal="SIGINT")),
+        "Cancelled after 1 min 23 s by an interrupt in its terminal.",
+    ),
+    "skipped, overlap": (
+        run(Status.SKIPPED, of(Reason.OVERLAP, **HOLDER)),
+        (
+            "Skipped: run 3f2a77b1 of the same job was still running "
+            "(started 2026-11-22 02:58:00 UTC by schedule nightly)."
+        ),
+    ),
+    "skipped, overlap with one that is over": (
+        run(Status.SKIPPED, of(Reason.OVERLAP)),
+        "Skipped: another run of the same job was still running.",
+    ),
+    "skipped, queue full": (
+        run(Status.SKIPPED, of(Reason.QUEUE_FULL, **HOLDER, max_queued=1)),
+        (
+            "Skipped: run 3f2a77b1 of the same job was still running "
+            "(started 2026-11-22 02:58:00 UTC by schedule nightly), and 1 run was waiting already."
+        ),
+    ),
+    "skipped, paused": (
+        run(Status.SKIPPED, of(Reason.PAUSED, user="anna", comment="migration")),
+        "Skipped: schedule nightly was paused by anna until resumed: migration.",
+    ),
+    "skipped, service paused, many": (
+        run(Status.SKIPPED, of(Reason.PAUSED, service=True), coalesced=MANY),
+        (
+            "Skipped: the whole service was paused until resumed "
+            "(this row stands for 100 or more earlier ones as well)."
+        ),
+    ),
+    "missed, policy": (
+        run(Status.MISSED, of(Reason.LATE)),
+        f"Missed: beat was not running at {AT_THREE}, and its misfire policy is to skip missed runs.",
+    ),
+    "missed, coalesced": (
+        run(Status.MISSED, of(Reason.COALESCED, **COALESCED), coalesced=1),
+        (
+            f"Missed: beat was not running at {AT_THREE}; run 3f2a77b1, due at 2026-11-22 04:00:00 UTC, "
+            "stands for all missed ones (this row stands for 1 earlier one as well)."
+        ),
+    ),
+    "missed, limit": (
+        run(Status.MISSED, of(Reason.CATCH_UP_LIMIT, limit=5)),
+        f"Missed: beat was not running at {AT_THREE}; only the 5 newest missed runs were caught up.",
+    ),
+    "missed, expired schedule": (
+        run(Status.MISSED, of(Reason.SCHEDULE_EXPIRED, expired_at=THREE + MINUTE)),
+        (f"Missed: beat was not running at {AT_THREE}, and the schedule expired at 2026-11-22 03:01:00 UTC."),
+    ),
+    "missed, deadline": (
+        run(Status.MISSED, of(Reason.DEADLINE, limit_seconds=5 * MINUTE)),
+        (f"Missed: nothing could start it at {AT_THREE}, and its start deadline of 5 min has passed since."),
+    ),
+    "missed, edited": (
+        run(Status.MISSED, of(Reason.SCHEDULE_EDITED)),
+        f"Missed: the schedule was edited before its run of {AT_THREE} was recorded.",
+    ),
+    "missed, unknown": (run(Status.MISSED), f"Missed: nothing could start it at {AT_THREE}."),
+    "expired": (
+        run(Status.EXPIRED, of(Reason.DEADLINE), start_before=THREE),
+        f"Expired: no worker picked it up before its start deadline, {AT_THREE}.",
+    ),
+    "sent": (
+        run(Status.SENT, finished_at=THREE),
+        f"Sent to Celery at {AT_THREE}: an ordinary task, whose outcome is not recorded here.",
+    ),
+    "running": (
+        run(Status.RUNNING, started_at=THREE, heartbeat_at=THREE + 59 * SECOND),
+        f"Running since {AT_THREE} (1 min).",
+    ),
+    "running again": (
+        run(Status.RUNNING, started_at=THREE, attempt=2),
+        f"Running since {AT_THREE} (1 min, attempt 2).",
+    ),
+    "running, asked to end": (
+        run(Status.RUNNING, BY_ANNA, started_at=THREE, cancel_requested_at=THREE),
+        f"Running since {AT_THREE} (1 min): anna in the admin asked for its end at {AT_THREE}.",
+    ),
+    "running, asked to end and silent": (
+        run(Status.RUNNING, SHUTDOWN, started_at=THREE, cancel_requested_at=THREE, heartbeat_at=THREE),
+        (
+            f"Running since {AT_THREE} (1 min): its worker's shutdown "
+            f"asked for its end at {AT_THREE}; not heard from since {AT_THREE}."
+        ),
+    ),
+    "running, silent": (
+        run(Status.RUNNING, started_at=THREE, heartbeat_at=THREE),
+        f"Running since {AT_THREE} (1 min): not heard from since {AT_THREE}.",
+    ),
+    "queued, not published": (
+        run(Status.QUEUED, publish_after=THREE),
+        f"Queued: it is not recorded yet that the broker has its message (since {AT_THREE}).",
+    ),
+    "queued, not picked up": (
+        run(Status.QUEUED, publish_count=1),
+        f"Queued: not picked up by a worker since {AT_THREE}.",
+    ),
+    "queued, asked often, will expire": (
+        run(Status.QUEUED, publish_count=3, start_before=THREE),
+        (
+            f"Queued: not picked up by a worker since {AT_THREE} (asked 3 times); "
+            f"it expires at {AT_THREE} unless it starts before."
+        ),
+    ),
+    "queued, caught up": (
+        run(Status.QUEUED, of(Reason.CAUGHT_UP), publish_count=1),
+        (f"Queued (caught up after beat was not running): not picked up by a worker since {AT_THREE}."),
+    ),
+    "queued, waits": (
+        run(Status.QUEUED, of(Reason.OVERLAP, **HOLDER), publish_count=1),
+        (
+            "Queued: waits for run 3f2a77b1 of the same job "
+            "(started 2026-11-22 02:58:00 UTC by schedule nightly)."
+        ),
+    ),
+    "queued, its turn": (
+        run(Status.QUEUED, of(Reason.OVERLAP), publish_count=1),
+        "Queued: waits for another run of the same job.",
+    ),
+    "queued, retry": (
+        run(Status.QUEUED, of(Reason.RETRY, attempt=1, status="lost"), attempt=2, publish_after=THREE),
+        f"Queued: attempt 1 was lost; attempt 2 starts at {AT_THREE}.",
+    ),
+    "queued, retry on its way": (
+        run(Status.QUEUED, of(Reason.RETRY, attempt=1), attempt=2, publish_count=1),
+        f"Queued: not picked up by a worker since {AT_THREE}.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "expected"), CASES.values(), ids=CASES.keys())
+def test_a_sentence_says_what_happened_and_why(one: Run, expected: str) -> None:
+    assert str(reasons.sentence(one, THREE + MINUTE)) == expected
+
+
+def test_every_state_has_a_case() -> None:
+    assert {one.status for one, _ in CASES.values()} == set(Status)
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("reason", ["", "of_a_later_version"])
+def test_a_row_that_says_little_has_a_sentence_all_the_same(status: Status, reason: str) -> None:
+    bare = Run(status=status, queued_at=THREE, reason=reason, reason_details={"limit": [1]})
+    assert str(reasons.sentence(bare, THREE)).endswith(".")
+    assert (reasons.explanation(bare) or "none.").endswith(".")
+
+
+def test_a_reason_that_is_not_known_leaves_the_error_to_speak() -> None:
+    one = ran(Status.FAILED, exit_code=1, error="no luck", reason="of_a_later_version")
+    assert str(reasons.sentence(one, THREE)) == "Failed after 1 min 23 s with exit code 1: no luck."
+
+
+def test_facts_that_make_no_sense_are_left_out() -> None:
+    odd = {"limit_seconds": "soon", "heartbeat_at": "then"}
+    one = ran(Status.TIMED_OUT, reason="time_limit", reason_details=odd)
+    assert reasons.explanation(one) == "The run took longer than its time limit."
+    one = ran(Status.LOST, reason="lost_heartbeat", reason_details=odd)
+    assert reasons.explanation(one) == "Its process was not heard from in time."
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("succeeded", ""),
+        ("succeeded at last", "attempt 3"),
+        ("failed", "RuntimeError: no answer"),
+        ("cancelled before", "by ann on the command line (too slow)"),
+        ("expired", f"no worker picked it up before its start deadline, {AT_THREE}"),
+        ("running", ""),
+        ("running, silent", f"not heard from since {AT_THREE}"),
+        ("skipped, paused", "schedule nightly was paused by anna until resumed: migration"),
+        ("queued, retry", f"attempt 1 was lost; attempt 2 starts at {AT_THREE}"),
+    ],
+)
+def test_beside_its_state_the_reason_is_enough(name: str, expected: str) -> None:
+    assert reasons.short(CASES[name][0], THREE + MINUTE) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("succeeded", ""),
+        ("succeeded all the same", ""),
+        ("queued, waits", ""),
+        ("running, asked to end", ""),
+        ("sent", ""),
+        ("failed", "RuntimeError: no answer\nand more"),
+        ("failed, exit code", "The job exited with code 3."),
+        ("failed, no message", "Its message could not be made: TypeError: odd."),
+        (
+            "cancelled and killed",
+            "Cancelled by anna in the admin. It did not end when asked to and was killed.",
+        ),
+        ("lost with its process", "Its process (celery@here:7) died: signal 9 (SIGKILL)."),
+        ("skipped, paused", "Schedule nightly was paused by anna until resumed: migration."),
+    ],
+)
+def test_an_explanation_says_in_full_why_a_run_did_not_succeed(name: str, expected: str) -> None:
+    assert reasons.explanation(CASES[name][0]) == expected
+
+
+def test_an_attempt_is_explained_as_a_run_is() -> None:
+    ended = RunAttempt(status=Status.LOST, error="gone", **of(Reason.LOST_PROCESS, worker=WORKER).columns)
+    assert reasons.explanation(ended) == "Its process (celery@here:7) died: gone."
+
+
+def test_an_error_that_may_not_be_shown_is_replaced() -> None:
+    one = ran(Status.FAILED, of(Reason.COMMAND_ERROR), error="sesame")
+    said = reasons.sentence(one, THREE, error="***"), reasons.short(one, THREE, error="***")
+    assert "sesame" not in f"{said} {reasons.explanation(one, error='***')}"
+
+
+def test_the_run_that_a_queued_one_waits_for_now_goes_before_the_one_that_it_waited_for() -> None:
+    one = run(Status.QUEUED, of(Reason.OVERLAP, run=UUID(int=1)))
+    now = of(Reason.OVERLAP, run=OTHER)
+    assert "3f2a77b1" in str(reasons.sentence(one, THREE, holder=now))
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("skipped, overlap", Part(text="3f2a77b1", run_id=str(OTHER))),
+        ("missed, coalesced", Part(text="3f2a77b1", run_id=str(OTHER))),
+        ("replaced", Part(text="3f2a77b1", run_id=str(OTHER))),
+        ("skipped, paused", Part(text="nightly", schedule_id="7")),
+    ],
+)
+def test_a_sentence_knows_what_it_names(name: str, part: Part) -> None:
+    assert part in reasons.sentence(CASES[name][0], THREE).parts
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cancelled before", "ann (too slow)"),
+        ("running, asked to end", "anna"),
+        ("replaced", "the newer run 3f2a77b1"),
+        ("failed", ""),
+        ("skipped, overlap", ""),
+    ],
+)
+def test_who_or_what_asked_for_the_end(name: str, expected: str) -> None:
+    assert reasons.cancelled_by(CASES[name][0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("why", "expected"),
+    [
+        (Why(), ""),
+        (of(Reason.CAUGHT_UP), "caught up after beat was not running"),
+        (of(Reason.PAUSED, comment="move"), "schedule nightly was paused until resumed: move"),
+        (
+            of(Reason.CATCH_UP_LIMIT, limit=1),
+            f"beat was not running at {AT_THREE}; only the newest missed run was caught up",
+        ),
+    ],
+)
+def test_a_planned_slot_says_why(why: Why, expected: str) -> None:
+    assert reasons.planned(why, THREE, schedule_name="nightly") == expected
+
+
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        (Trigger.SCHEDULE, "schedule nightly"),
+        (Trigger.ADMIN, "anna in the admin, for schedule nightly"),
+        (Trigger.CELERY, "celery call"),
+        (Trigger.CLI, "anna on the command line"),
+        (Trigger.JOB, "another job"),
+    ],
+)
+def test_who_or_what_started_it_is_named(trigger: Trigger, expected: str) -> None:
+    assert reasons.started_by(trigger, "anna", "nightly") == expected

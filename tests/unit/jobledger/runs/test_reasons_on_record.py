@@ -1,0 +1,305 @@
+"""Every reason is written by the code, in the states and with the facts that the documentation names."""
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from billiard.exceptions import WorkerLostError
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule
+
+from jobledger import command
+from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
+from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger, Why
+from jobledger.runs import attempts, overlap, reasons
+from jobledger.runs.execution import runner
+from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.lease import rescue
+from jobledger.runs.lease.ending import Limits
+from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
+from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
+from jobledger.runs.lease.watch import Watch
+from jobledger.runs.outcome import SUCCESS, SignalExit, outcome_of
+from jobledger.runs.overlap import Guard
+from jobledger.runs.publishing import publisher
+from jobledger.runs.worker import lost_child, shutdown
+from jobledger.schedules import ledger
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+DOCS = Path(__file__).parents[4] / "docs" / "reference" / "states.md"
+_ROW = re.compile(r"^\| `(\w+)` \| ([\w, ]+) \| [^|]+ \| ([^|]*)\|$", re.MULTILINE)
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+CHILD = "celery@here:7"
+BY_ANN = Why.of(Reason.USER, user="ann", trigger=Trigger.ADMIN)
+SUPERSEDED = Why.of(Reason.SUPERSEDED, user="ann", trigger=Trigger.CLI)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """The clock, for what reads it: a pause is noticed as of now."""
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+def documented() -> dict[tuple[str, str], set[str]]:
+    """The facts that a run may have, by its status and its reason."""
+    return {
+        (status, reason): set(re.findall(r"`(\w+)`", facts))
+        for reason, statuses, facts in _ROW.findall(DOCS.read_text())
+        for status in statuses.split(", ")
+    }
+
+
+class Noted(Interrupter):
+    """Keeps what it should raise."""
+
+    interrupt_given: JobInterrupt | None = None
+
+    def interrupt(self, interrupt: JobInterrupt) -> None:
+        self.interrupt_given = interrupt
+
+
+def made(**values: Any) -> Run:
+    return Run.objects.create(**{"job": "probe", "trigger": Trigger.CELERY, "worker": CHILD, **values})
+
+
+def running(**values: Any) -> Run:
+    times = {"started_at": NOON, "heartbeat_at": NOON}
+    return made(**{"status": Status.RUNNING, "concurrency_key": "probe", **times, **values})
+
+
+def executed(**options: Any) -> None:
+    runner.execute(made(options=options).pk, worker=CHILD)
+
+
+def recorded(*, until: timedelta = HOUR, **policy: Any) -> None:
+    """What beat writes that comes back after so long; the first hour after noon is handled."""
+    hourly(handled_until=NOON)
+    SchedulePolicy.objects.update(**policy)
+    ledger.record_due(NOON + until + MINUTE * 30)
+
+
+def stood_back(concurrency: Concurrency, *, max_queued: int = 1) -> None:
+    running()
+    guard = Guard(key="probe", concurrency=concurrency, max_queued=max_queued)
+    overlap.stand_back(made(), guard, NOON)
+
+
+def asked_to_end(why: Why) -> Run:
+    run = running()
+    overlap.request_cancel(run, why, NOON)
+    return run
+
+
+def ended_as_asked(run: Run) -> None:
+    """As the run's own process ends it, which finds the request at a heartbeat."""
+    noted = Noted()
+    limits = Limits(time_limit=None, grace=HOUR)
+    heartbeat = Heartbeat(run, OutputLog(run, OutputRecorder(1000)), noted, limits)
+    heartbeat.beat()
+    assert noted.interrupt_given is not None
+    assert attempts.end(run, outcome_of(noted.interrupt_given))
+    heartbeat.stop()
+
+
+def stopped_by_worker() -> Run:
+    run = running()
+    shutdown._cancel_all("celery@here")
+    return run
+
+
+def released_after_a_pause() -> None:
+    schedule = hourly(handled_until=NOON + MINUTE)
+    ends = {"until": NOON + 90 * MINUTE, "on_resume": PausedSlots.RUN_ONCE}
+    Pause.objects.create(schedule=schedule, since=NOON, who="ann", reason="move", **ends)
+    ledger.record_due(NOON + 90 * MINUTE)
+
+
+def edited(*, late: timedelta) -> None:
+    schedule = hourly(handled_until=NOON - HOUR)
+    schedule.next_slot.__class__.objects.update(slot=NOON, due_at=NOON)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.follow([schedule.pk], NOON + late)
+
+
+def expired_meanwhile() -> None:
+    hourly(handled_until=NOON, expires=NOON + HOUR + MINUTE)
+    ledger.record_due(NOON + 2 * HOUR)
+
+
+def expired_in_the_queue() -> None:
+    made(start_before=NOON)
+    ledger.expire(NOON)
+
+
+def paused() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    Pause.objects.create(schedule=schedule, since=NOON - HOUR, who="ann", reason="move")
+    Pause.objects.create(since=NOON - HOUR, until=NOON + HOUR)
+    ledger.record_due(NOON)
+
+
+def refused_from_the_command_line() -> None:
+    running()
+    with pytest.raises(CommandError, match="Skipped"):
+        call_command("probe")
+
+
+def ended_by_signal() -> None:
+    with pytest.raises(SignalExit) as raised:
+        command._exit_on_sigterm(signal.SIGTERM, None)
+    attempts.end(running(trigger=Trigger.CLI), outcome_of(raised.value))
+
+
+def silent(**values: Any) -> None:
+    run = running(**values)
+    now = NOON + 10 * HOUR
+    Run.objects.filter(pk=run.pk).update(heartbeat_at=now - HOUR)
+    rescue.rescue(now, Watch(now))
+
+
+def died(**values: Any) -> None:
+    run = running(**values)
+    loss = lost_child.Loss(task_id=str(run.pk), child=CHILD, error=str(WorkerLostError("signal 9")))
+    lost_child.end_run_of(loss)
+
+
+def killed_by_its_worker() -> None:
+    run = running(job="limited")
+    lost_child.end_run_of(lost_child.Loss(task_id=str(run.pk), child=CHILD))
+
+
+def timed_out() -> None:
+    why = Why.of(Reason.TIME_LIMIT, limit_seconds=MINUTE)
+    run = running()
+    attempts.end(run, outcome_of(JobTimedOut(why, run_id=run.pk)))
+
+
+def without_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise TypeError("odd")
+
+    made(publish_after=NOON)
+    monkeypatch.setattr(publisher, "_send", refuse)
+    publisher.publish_due(NOON)
+
+
+def ended_last(run: Run) -> None:
+    assert attempts.end(run, SUCCESS)
+
+
+Scenario = Callable[[], object]
+SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
+    ("queued", "caught_up"): [recorded],
+    ("queued", "after_pause"): [released_after_a_pause],
+    ("queued", "schedule_edited"): [lambda: edited(late=timedelta(seconds=1))],
+    ("queued", "retry"): [lambda: attempts.end(running(job="restarting"), outcome_of(OSError("no")))],
+    ("queued", "overlap"): [lambda: stood_back(Concurrency.QUEUE)],
+    ("skipped", "overlap"): [lambda: stood_back(Concurrency.FORBID), refused_from_the_command_line],
+    ("skipped", "queue_full"): [lambda: stood_back(Concurrency.QUEUE, max_queued=0)],
+    ("skipped", "paused"): [paused],
+    ("missed", "late"): [lambda: recorded(misfire=Misfire.SKIP)],
+    ("missed", "coalesced"): [lambda: recorded(until=2 * HOUR)],
+    ("missed", "catch_up_limit"): [lambda: recorded(until=2 * HOUR, misfire=Misfire.ALL, catch_up_limit=1)],
+    ("missed", "schedule_expired"): [expired_meanwhile],
+    ("missed", "schedule_edited"): [lambda: edited(late=HOUR)],
+    ("missed", "deadline"): [lambda: recorded(starting_deadline=MINUTE)],
+    ("expired", "deadline"): [expired_in_the_queue],
+    ("running", "user"): [lambda: asked_to_end(BY_ANN)],
+    ("running", "superseded"): [lambda: stood_back(Concurrency.REPLACE), lambda: asked_to_end(SUPERSEDED)],
+    ("running", "worker_shutdown"): [stopped_by_worker],
+    ("succeeded", "user"): [lambda: ended_last(asked_to_end(BY_ANN))],
+    ("succeeded", "superseded"): [lambda: ended_last(asked_to_end(SUPERSEDED))],
+    ("succeeded", "worker_shutdown"): [lambda: ended_last(stopped_by_worker())],
+    ("cancelled", "user"): [
+        lambda: overlap.request_cancel(made(), BY_ANN, NOON),
+        lambda: ended_as_asked(asked_to_end(BY_ANN)),
+    ],
+    ("cancelled", "superseded"): [lambda: ended_as_asked(asked_to_end(SUPERSEDED))],
+    ("cancelled", "worker_shutdown"): [lambda: ended_as_asked(stopped_by_worker())],
+    ("cancelled", "interrupted"): [lambda: attempts.end(running(), outcome_of(KeyboardInterrupt()))],
+    ("timed_out", "time_limit"): [timed_out, killed_by_its_worker],
+    ("timed_out", "lost_process"): [lambda: died(job="limited", started_at=timezone.now() - HOUR)],
+    ("timed_out", "lost_heartbeat"): [lambda: silent(job="limited")],
+    ("lost", "lost_process"): [died],
+    ("lost", "lost_heartbeat"): [silent],
+    ("failed", "bad_options"): [lambda: executed(level=9)],
+    ("failed", "unknown_job"): [lambda: runner.execute(made(job="gone").pk, worker=CHILD)],
+    ("failed", "command_error"): [lambda: executed(fail="no")],
+    ("failed", "exception"): [lambda: executed(crash="boom")],
+    ("failed", "exit_code"): [lambda: executed(exit=3), lambda: executed(exit_text="no")],
+    ("failed", "signal"): [ended_by_signal],
+}
+NEEDS_PATCHING = ("failed", "no_message")
+
+
+def written(pair: tuple[str, str]) -> Run:
+    status, reason = pair
+    return Run.objects.filter(status=status, reason=reason).latest("queued_at")
+
+
+@pytest.mark.parametrize(
+    ("pair", "scenario"),
+    [
+        pytest.param(pair, scenario, id=f"{'-'.join(pair)}-{number}")
+        for pair, several in SCENARIOS.items()
+        for number, scenario in enumerate(several)
+    ],
+)
+def test_a_reason_is_on_record_with_the_facts_that_are_documented(
+    pair: tuple[str, str], scenario: Scenario
+) -> None:
+    scenario()
+    run = written(pair)
+    assert set(run.reason_details) <= documented()[pair]
+    assert str(reasons.sentence(run, NOON)).endswith(".")
+    assert bool(reasons.explanation(run)) is (pair[0] not in ("queued", "running", "succeeded"))
+
+
+def test_a_run_without_a_message_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_a_message(monkeypatch)
+    assert set(written(NEEDS_PATCHING).reason_details) <= documented()[NEEDS_PATCHING]
+
+
+def test_the_documented_reasons_are_those_that_are_written() -> None:
+    assert set(documented()) == {*SCENARIOS, NEEDS_PATCHING}
+    assert {reason for _, reason in documented()} == set(Reason)
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    """Whatever else the row says, the sentence is another than that of a row that does not know why."""
+    for status, reason in documented():
+        values = {
+            "status": status,
+            "queued_at": NOON,
+            "attempt": 2,
+            "exit_code": 3,
+            "cancel_requested_at": NOON,
+        }
+        knows, does_not = Run(**values, reason=reason, reason_details={}), Run(**values)
+        said = {f"{reasons.sentence(run, NOON)}{reasons.explanation(run)}" for run in (knows, does_not)}
+        is_told_by_error = status == "failed" and reason in QUOTED
+        assert len(said) == (1 if is_told_by_error else 2), (status, reason)
+
+
+QUOTED = ("bad_options", "unknown_job", "command_error", "exception")
+"""What the job or its parser said is all that there is to say."""
+
+
+def test_facts_are_plain_json_without_what_is_not_known() -> None:
+    why = Why.of(Reason.USER, user="a\x00b", comment="x" * 1000, trigger=Trigger.ADMIN, run=None, worker="")
+    assert why.details == {"user": "a␀b", "comment": "x" * 500, "trigger": "admin"}
+    assert [type(value) for value in why.details.values()] == [str] * 3
+    assert Why.of(Reason.DEADLINE, limit_seconds=MINUTE, slot=NOON).details == {
+        "limit_seconds": 60.0,
+        "slot": "2026-03-02T12:00:00+00:00",
+    }
