@@ -88,7 +88,7 @@ class OptionsForm(forms.Form):
     @property
     def media(self) -> forms.Media:
         """The form's style and script; it works without the script."""
-        return forms.Media(css={"all": ["jobledger/options.css"]}, js=["jobledger/options.js"])
+        return forms.Media(css={"all": ["jobledger/options/form.css"]}, js=["jobledger/options/form.js"])
 
     @property
     def unknown_options(self) -> list[str]:
