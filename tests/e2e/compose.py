@@ -29,6 +29,15 @@ class Stack:
     image: str
     port: int
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What ``docker compose`` gets: nothing of the developer's own."""
+        kept = {
+            name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or "DOCKER" in name
+        }
+        own = {"COMPOSE_PROJECT_NAME": self.project, "COMPOSE_ENV_FILES": os.devnull}
+        return {**kept, **own, "IMAGE": self.image, "PORT": str(self.port)}
+
     def compose(self, *arguments: str, timeout_seconds: float = 120) -> str:
         """Run ``docker compose`` to its end, which must be a good one; returns what it prints."""
         with self.start(*arguments) as process:
@@ -42,14 +51,10 @@ class Stack:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``docker compose`` with these arguments."""
-        command = ("docker", "compose", "--env-file", os.devnull, "--project-name", self.project)
-        kept = {
-            name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or "DOCKER" in name
-        }
         return subprocess.Popen(
-            [*command, *arguments],
+            ["docker", "compose", *arguments],
             cwd=ROOT,
-            env={**kept, "IMAGE": self.image, "PORT": str(self.port)},
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

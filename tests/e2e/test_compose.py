@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.e2e.compose import Stack, brought_up
+from tests.manual import ROOT, Block, all_blocks
+from tests.terminal import terminal, type_in
 from tests.waiting import wait_until
 
 # Whichever test comes first waits for the image and the whole service.
@@ -114,6 +116,12 @@ def test_the_generated_password_opens_the_admin(stack: Stack) -> None:
 
     assert answer.url.endswith("/admin/")
     assert "Running now" in page
+
+
+@pytest.mark.parametrize("block", [block for block in all_blocks() if block.is_for_compose], ids=str)
+def test_the_manuals_commands_do_what_it_says(stack: Stack, block: Block) -> None:
+    with terminal(ROOT, stack.environment) as shell:
+        type_in(shell, block)
 
 
 def test_the_web_port_alone_is_published_and_on_the_loopback_alone(stack: Stack) -> None:

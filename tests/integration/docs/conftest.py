@@ -1,0 +1,14 @@
+"""One running clone for all pages."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.docs.clone import Clone, running_clone
+
+
+@pytest.fixture(scope="session")
+def clone() -> Iterator[Clone]:
+    """As the reader of the manual has it."""
+    with running_clone() as made:
+        yield made
