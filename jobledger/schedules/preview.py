@@ -40,7 +40,7 @@ class Times:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class StoredSchedule:
     """What is stored now."""
 
     times: Times
@@ -85,7 +85,7 @@ class Preview:
 
 
 def preview(
-    new: Times, *, now: datetime, old: Standing | None = None, pauses: Sequence[Pause] = ()
+    new: Times, *, now: datetime, old: StoredSchedule | None = None, pauses: Sequence[Pause] = ()
 ) -> Preview:
     """What saving ``new`` over ``old`` at the moment would do. Raises RuleError for what has no slots."""
     plan = _plan_of_save(new, old, pauses, now)
@@ -102,7 +102,9 @@ def preview(
     )
 
 
-def _plan_of_save(new: Times, old: Standing | None, pauses: Sequence[Pause], now: datetime) -> Plan | None:
+def _plan_of_save(
+    new: Times, old: StoredSchedule | None, pauses: Sequence[Pause], now: datetime
+) -> Plan | None:
     if not new.enabled:
         return None
     return planning.plan(
@@ -116,7 +118,7 @@ def _plan_of_save(new: Times, old: Standing | None, pauses: Sequence[Pause], now
     )
 
 
-def _counts_from(new: Times, old: Standing | None, now: datetime) -> datetime:
+def _counts_from(new: Times, old: StoredSchedule | None, now: datetime) -> datetime:
     """As the ledger does: from the save, unless the schedule was followed already and its times stay."""
     if old is None or old.handled_until is None or not old.times.is_due_like(new):
         return now
@@ -124,7 +126,7 @@ def _counts_from(new: Times, old: Standing | None, now: datetime) -> datetime:
 
 
 def _records(
-    old: Standing | None, new: Times, plan: Plan | None, pauses: Sequence[Pause], now: datetime
+    old: StoredSchedule | None, new: Times, plan: Plan | None, pauses: Sequence[Pause], now: datetime
 ) -> Iterator[PlannedSlot]:
     """What the ledger writes down with the save."""
     if plan is None or old is None:
@@ -142,7 +144,7 @@ def _held_by(plan: Plan | None, pauses: Sequence[Pause]) -> str:
     return next((str(pause) for pause in pauses if pause.covers(slot)), "")
 
 
-def _delay(jitter: timedelta, old: Standing | None) -> timedelta | None:
+def _delay(jitter: timedelta, old: StoredSchedule | None) -> timedelta | None:
     if not jitter:
         return timedelta(0)
     return jitter_delay(jitter, old.schedule_id) if old else None

@@ -29,7 +29,7 @@ from django_celery_beat.models import (
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, SchedulePolicy
 from jobledger.schedules.planning.policy import Policy
-from jobledger.schedules.preview import Standing, Times
+from jobledger.schedules.preview import StoredSchedule, Times
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import fields_of
 from jobledger.schedules.rules.interval import Clocked, Interval
@@ -157,23 +157,23 @@ def why_broken(schedule: PeriodicTask) -> str:
     return ""
 
 
-def standing_of(schedule_id: int) -> Standing | None:
+def stored_schedule(schedule_id: int) -> StoredSchedule | None:
     """Of one schedule; None where there is none that can be evaluated."""
     try:
         schedule = timed(PeriodicTask.objects.filter(pk=schedule_id)).first()
-        return _standing(schedule) if schedule else None
+        return _stored(schedule) if schedule else None
     except DatabaseError:
         raise
     except Exception:  # noqa: BLE001 - what is wrong is said where the schedule is shown, and fixed there
         return None
 
 
-def _standing(schedule: PeriodicTask) -> Standing:
+def _stored(schedule: PeriodicTask) -> StoredSchedule:
     row = NextSlot.objects.filter(pk=schedule.pk).first()
     times = times_of(schedule)
     if row is None:
-        return Standing(times=times, schedule_id=schedule.pk)
-    return Standing(
+        return StoredSchedule(times=times, schedule_id=schedule.pk)
+    return StoredSchedule(
         times=times,
         schedule_id=schedule.pk,
         handled_until=row.handled_until,

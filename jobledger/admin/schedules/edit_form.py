@@ -28,9 +28,9 @@ from jobledger.models import SchedulePolicy
 from jobledger.models.schedule import this_second
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.pauses import PauseBook
-from jobledger.schedules.preview import Preview, Standing, Times, preview
+from jobledger.schedules.preview import Preview, StoredSchedule, Times, preview
 from jobledger.schedules.rules.slots import RuleError, Window
-from jobledger.schedules.stored_schedules import standing_of
+from jobledger.schedules.stored_schedules import stored_schedule
 
 VERSION, SEEN = "version", "seen"
 
@@ -156,14 +156,14 @@ class EditForm:
         return Times(rule=self.times.rule, window=window, policy=policy, enabled=bool(data.get("enabled")))
 
     @cached_property
-    def standing(self) -> Standing | None:
+    def stored_schedule(self) -> StoredSchedule | None:
         """The schedule's times as they are stored; None where they cannot be evaluated."""
-        return standing_of(self.stored.pk) if self.stored else None
+        return stored_schedule(self.stored.pk) if self.stored else None
 
     @cached_property
     def times_after_save(self) -> Times | None:
         """None while they cannot be read."""
-        as_stored = self.standing.times if self.standing else None
+        as_stored = self.stored_schedule.times if self.stored_schedule else None
         return self.posted_times if self.is_posted else as_stored
 
     def preview(self) -> Preview | None:
@@ -173,7 +173,7 @@ class EditForm:
         schedule_id = self.stored.pk if self.stored else 0
         pauses = PauseBook([schedule_id], self.now).of(schedule_id)
         try:
-            return preview(self.times_after_save, now=self.now, old=self.standing, pauses=pauses)
+            return preview(self.times_after_save, now=self.now, old=self.stored_schedule, pauses=pauses)
         except RuleError:
             return None
 

@@ -1,20 +1,37 @@
 """The preview as the page shows it: slots by the schedule's own clock, and in sentences what saving does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from jobledger.admin import display
 from jobledger.admin.schedules.edit_form import EditForm
-from jobledger.schedules import neighbours
-from jobledger.schedules.neighbours import Neighbours
+from jobledger.models import NextSlot
 from jobledger.schedules.preview import SLOTS, Preview, Times
 from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.words import rule_words
 
+NAMED = 5
+"""How many neighbours are named in each minute, the first that are due; the others are counted."""
 _MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """The other schedules that are due in one minute."""
+
+    minute: datetime
+    names: tuple[str, ...]
+    count: int
+
+    @property
+    def unnamed(self) -> int:
+        """How many there are besides the named ones."""
+        return self.count - len(self.names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +71,7 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
     if preview is None or times is None:
         return None
     zone = _zone_of(times)
-    others = neighbours.in_minutes(preview.minutes, but=form.stored.pk if form.stored else None)
+    others = neighbours_in(preview.minutes, but=form.stored.pk if form.stored else None)
     return FormattedPreview(
         words=rule_words(times.rule, zone),
         start=_start(preview, zone),
@@ -67,6 +84,39 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
         clock_changes=[(_change(each), each.sentence) for each in preview.clock_changes],
         has_neighbours=bool(others),
     )
+
+
+def neighbours_in(minutes: Sequence[datetime], *, but: int | None = None) -> list[Neighbours]:
+    """Which schedules but one are due in these whole minutes; minutes without any are left out.
+
+    Only the next slot of each is looked at, so the answer is quick however many there are; it is complete
+    for the next minute, and a hint for later ones. One query counts, and one for each minute that has any
+    names the first of them.
+    """
+    others = NextSlot.objects.exclude(pk=but)
+    return [
+        Neighbours(minute=minute, names=_names(others, minute), count=count)
+        for minute, count in zip(minutes, _counts(others, minutes), strict=True)
+        if count
+    ]
+
+
+def _counts(others: QuerySet[NextSlot], minutes: Sequence[datetime]) -> list[int]:
+    if not minutes:
+        return []
+    span = others.filter(due_at__gte=min(minutes), due_at__lt=max(minutes) + _MINUTE)
+    counts = {f"in_{place}": Count("pk", filter=_due_in(minute)) for place, minute in enumerate(minutes)}
+    found = span.aggregate(**counts)
+    return [found[name] for name in counts]
+
+
+def _names(others: QuerySet[NextSlot], minute: datetime) -> tuple[str, ...]:
+    due = others.filter(_due_in(minute)).order_by("due_at", "pk")
+    return tuple(due.values_list("schedule__name", flat=True)[:NAMED])
+
+
+def _due_in(minute: datetime) -> Q:
+    return Q(due_at__gte=minute, due_at__lt=minute + _MINUTE)
 
 
 def clock(time: datetime, zone: tzinfo) -> str:

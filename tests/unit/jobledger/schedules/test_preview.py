@@ -10,19 +10,19 @@ from django_celery_beat.models import CrontabSchedule
 
 from jobledger.models import NextSlot, Run, SchedulePolicy, Status
 from jobledger.schedules.planning.planning import Pause, Policy
-from jobledger.schedules.preview import Preview, Standing, Times, preview
+from jobledger.schedules.preview import Preview, StoredSchedule, Times, preview
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import Window
-from jobledger.schedules.stored_schedules import standing_of
+from jobledger.schedules.stored_schedules import stored_schedule
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.jobledger.schedules.times import cron, utc
 
 HOURLY = Times(rule=cron("0 * * * *"), policy=Policy())
 HALF_PAST = Times(rule=cron("30 * * * *"), policy=Policy())
-FOLLOWED = Standing(times=HOURLY, schedule_id=1, handled_until=NOON, slot=NOON + timedelta(hours=1))
+FOLLOWED = StoredSchedule(times=HOURLY, schedule_id=1, handled_until=NOON, slot=NOON + timedelta(hours=1))
 
 
-def at(moment: datetime, new: Times, old: Standing | None = None, *pauses: Pause) -> Preview:
+def at(moment: datetime, new: Times, old: StoredSchedule | None = None, *pauses: Pause) -> Preview:
     return preview(new, now=moment, old=old, pauses=pauses)
 
 
@@ -49,7 +49,7 @@ def test_a_save_of_new_times_starts_nothing_and_names_the_next_slot() -> None:
 
 
 def test_switching_on_counts_from_now() -> None:
-    off = Standing(times=replace(HOURLY, enabled=False), schedule_id=1)
+    off = StoredSchedule(times=replace(HOURLY, enabled=False), schedule_id=1)
     shown = at(NOON + timedelta(days=3), HOURLY, off)
     assert (shown.started, shown.next_slot) == ((), NOON + timedelta(days=3, hours=1))
 
@@ -108,7 +108,7 @@ def test_saving_does_what_the_preview_said(minutes: int, minute: str, jitter: ti
         schedule = hourly()
     with time_machine.travel(now, tick=False):
         new = Times(rule=cron(f"{minute} * * * *"), policy=Policy(jitter=jitter))
-        said = preview(new, now=now, old=standing_of(schedule.pk))
+        said = preview(new, now=now, old=stored_schedule(schedule.pk))
         # As the form does it, so that the ledger sees the new times and the new policy together.
         SchedulePolicy.objects.filter(pk=schedule.pk).update(jitter=jitter)
         schedule.crontab = CrontabSchedule.objects.create(minute=minute, timezone=ZoneInfo("UTC"))

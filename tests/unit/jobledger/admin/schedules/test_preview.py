@@ -5,16 +5,18 @@ from typing import Any
 
 import pytest
 import time_machine
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger.admin.schedules.edit_form import EditForm
-from jobledger.admin.schedules.preview import FormattedPreview, formatted_preview
-from jobledger.models import SchedulePolicy
+from jobledger.admin.schedules.preview import FormattedPreview, formatted_preview, neighbours_in
+from jobledger.models import NextSlot, SchedulePolicy
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
 pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +100,40 @@ def test_times_that_cannot_be_read_have_no_preview() -> None:
     schedule = hourly()
     assert formatted_preview(EditForm({**_typed(schedule), "times-cron": "x"}, now=NOON)) is None
     assert formatted_preview(EditForm(now=NOON)) is None
+
+
+def due(name: str, seconds: float) -> PeriodicTask:
+    interval, _ = IntervalSchedule.objects.get_or_create(every=1, period="days")
+    schedule = PeriodicTask.objects.create(name=name, task="probes.probe", interval=interval)
+    NextSlot.objects.filter(pk=schedule.pk).update(due_at=NOON + timedelta(seconds=seconds))
+    return schedule
+
+
+def test_each_minute_names_those_that_are_due_in_it() -> None:
+    for name, seconds in (("b", 0), ("a", 59.9), ("before", -0.1), ("later", 60), ("far", 600)):
+        due(name, seconds)
+    found = neighbours_in([NOON, NOON + MINUTE, NOON + 5 * MINUTE])
+    assert [(each.minute, each.names) for each in found] == [(NOON, ("b", "a")), (NOON + MINUTE, ("later",))]
+
+
+def test_a_schedule_is_no_neighbour_of_itself() -> None:
+    assert neighbours_in([NOON], but=due("mine", 1).pk) == []
+
+
+def test_many_are_counted_and_some_are_named() -> None:
+    for number in range(8):
+        due(f"schedule {number}", number)
+    (found,) = neighbours_in([NOON])
+    assert (found.names[0], len(found.names), found.count, found.unnamed) == ("schedule 0", 5, 8, 3)
+
+
+def test_one_query_counts_and_one_a_minute_names(django_assert_num_queries: Any) -> None:
+    minutes = [NOON + number * MINUTE for number in range(10)]
+    with django_assert_num_queries(1):
+        neighbours_in(minutes)
+    due("one", 0)
+    due("other", 61)
+    with django_assert_num_queries(3):
+        neighbours_in(minutes)
+    with django_assert_num_queries(0):
+        assert neighbours_in([]) == []
