@@ -26,10 +26,10 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin import audit_log, display, rights
 from jobledger.admin.fields import DateTimeField
 from jobledger.admin.rights import User
+from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause, pause_terms
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
-from jobledger.schedules.planning.policy import PausedSlots
 
 LENGTHS = {
     "15min": ("for 15 minutes", timedelta(minutes=15)),

@@ -24,8 +24,6 @@ from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
 
-BATCH = 1000
-
 Warn = Callable[[str], object]
 """Takes what is worth knowing besides the output."""
 
@@ -149,7 +147,7 @@ def _enabled(zone: ZoneInfo | None, warn: Warn) -> Iterator[Timetable]:
 
 def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
     try:
-        slot_runs.work_of(schedule)
+        slot_runs.target_of(schedule)
         times = stored_schedules.times_of(schedule)
         return Timetable(
             label=schedule.name,

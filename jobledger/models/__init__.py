@@ -1,7 +1,6 @@
 """The service's tables."""
 
 from jobledger.models.process import ProcessKind, ServiceProcess
-from jobledger.models.reason import NO_REASON, Reason, Why
 from jobledger.models.run import (
     COMPLETED,
     FAILURES,
@@ -16,6 +15,7 @@ from jobledger.models.run import (
     Trigger,
 )
 from jobledger.models.schedule import DeclaredSchedule, NextSlot, Pause, SchedulePolicy, pause_terms
+from jobledger.reason import NO_REASON, Reason, Why
 
 __all__ = [
     "COMPLETED",

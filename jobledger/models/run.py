@@ -57,10 +57,6 @@ class Trigger(models.TextChoices):
     JOB = "job", "another job"
 
 
-MANY = 100
-"""As a number of coalesced slots it means this many or more: nobody counts further."""
-
-
 class Stream(models.TextChoices):
     """Where a piece of output was written to."""
 
@@ -134,14 +130,15 @@ class Run(models.Model):
     schedule_name = models.CharField(max_length=200, blank=True, help_text="Outlives the schedule.")
     scheduled_for = models.DateTimeField(null=True, blank=True, help_text="The slot.")
     coalesced = models.PositiveIntegerField(
-        default=0, help_text="How many earlier slots this row stands for besides its own."
+        default=0,
+        help_text="How many earlier slots this row stands for besides its own; 100 means 100 or more.",
     )
     parent = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children", db_index=False
     )
 
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
-    # Changed with the status, by the same update: see jobledger.models.reason.
+    # Changed with the status, by the same update: see jobledger.reason.
     reason = models.CharField(
         max_length=32, blank=True, default="", help_text="Why it is in this state: a code."
     )

@@ -105,7 +105,7 @@ class NextSlot(models.Model):
     )
     handled_until = models.DateTimeField(help_text="Every slot up to here has its run.")
     timing = models.TextField(help_text="The schedule's times when this was computed, as one text.")
-    work = models.TextField(blank=True, help_text="What the schedule starts, as it was judged last.")
+    target = models.TextField(blank=True, help_text="What the schedule starts, as it was validated last.")
     broken = models.TextField(blank=True, help_text="Why it cannot be evaluated.")
 
     class Meta:

@@ -14,8 +14,8 @@ from django.utils import timezone
 
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
+from jobledger.jobs.json_text import readable
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
-from jobledger.models.storable import readable
 from jobledger.runs import overlap
 from jobledger.runs.outcome import Outcome
 

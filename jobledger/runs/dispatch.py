@@ -21,8 +21,8 @@ from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 
 from jobledger.jobs import registry
+from jobledger.jobs.json_text import storable
 from jobledger.models import Run, Status, Trigger, Why
-from jobledger.models.storable import storable
 from jobledger.runs import overlap
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.publishing import publisher

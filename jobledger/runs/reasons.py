@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from jobledger.formats import duration, exact, took
 from jobledger.models import SUCCESSES, Reason, Run, RunAttempt, Status, Trigger, Why
-from jobledger.models.run import MANY
+from jobledger.reason import slot_count
 from jobledger.runs.phrases import (
     Facts,
     Phrase,
@@ -205,7 +205,7 @@ def _how_late(facts: Facts) -> str:
 
 def _coalesced(facts: Facts) -> str:
     count = facts.run.coalesced
-    earlier = f"{count}{' or more' if count >= MANY else ''} earlier {'one' if count == 1 else 'ones'}"
+    earlier = f"{slot_count(count)} earlier {'one' if count == 1 else 'ones'}"
     return f" (this row stands for {earlier} as well)" if count else ""
 
 

@@ -24,63 +24,16 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import NextSlot, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.schedules import slot_runs, stored_schedules
-from jobledger.schedules.pauses import PauseBook
 from jobledger.schedules.planning import planning
-from jobledger.schedules.planning.planning import Pause, Plan, PlannedSlot, Policy
-
-
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A plan, and the policy by which it was made."""
-
-    policy: Policy
-    plan: Plan
-
-
-class Plans:
-    """What becomes of schedules' slots at one moment. The schedules are as ``timing.load`` gives them."""
-
-    def __init__(self, now: datetime) -> None:
-        """At this moment."""
-        self._now = now
-        self._made: dict[Hashable, Planned] = {}
-
-    def of(self, schedule: PeriodicTask, *, handled_until: datetime, pauses: Sequence[Pause]) -> Planned:
-        """One schedule's plan. Raises ValueError for what cannot be evaluated."""
-        key = (_identity(schedule), schedule.timing, *_policy(schedule), handled_until, *pauses)
-        if key not in self._made:
-            self._made[key] = self._plan(schedule, handled_until, pauses)
-        return self._made[key]
-
-    def _plan(self, schedule: PeriodicTask, handled_until: datetime, pauses: Sequence[Pause]) -> Planned:
-        times = stored_schedules.times_of(schedule)
-        plan = planning.plan(
-            rule=times.rule,
-            window=times.window,
-            policy=times.policy,
-            pauses=pauses,
-            identity=_identity(schedule),
-            handled_until=handled_until,
-            now=self._now,
-        )
-        return Planned(policy=times.policy, plan=plan)
-
-
-def _identity(schedule: PeriodicTask) -> int:
-    """What its jitter is made from; the same for all that have none."""
-    return schedule.pk if schedule.policy.jitter else 0
-
-
-def _policy(schedule: PeriodicTask) -> Sequence[Hashable]:
-    policy = schedule.policy
-    anchor = policy.anchor if schedule.interval_id is not None else None
-    return policy.misfire, policy.catch_up_limit, policy.starting_deadline, policy.jitter, anchor
-
+from jobledger.schedules.planning.planning import Plan
+from jobledger.schedules.planning.policy import PausePeriod
+from jobledger.schedules.planning.verdicts import PlannedSlot
+from jobledger.schedules.stored_schedules import PauseBook
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
-COMPUTED = ("slot", "due_at", "handled_until", "timing", "work", "broken")
+COMPUTED = ("slot", "due_at", "handled_until", "timing", "target", "broken")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +93,45 @@ def note_last_runs(runs: Sequence[Run], now: datetime) -> None:
         schedules.update(last_run_at=now, total_run_count=F("total_run_count") + count)
 
 
+class _Plans:
+    """What becomes of schedules' slots at one time; schedules that are alike are planned once."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._made: dict[Hashable, Plan] = {}
+
+    def of(self, schedule: PeriodicTask, *, handled_until: datetime, pauses: Sequence[PausePeriod]) -> Plan:
+        """One schedule's plan. Raises ValueError for what cannot be evaluated."""
+        key = (*_what_matters(schedule), handled_until, *pauses)
+        if key not in self._made:
+            times = stored_schedules.times_of(schedule)
+            self._made[key] = planning.plan(
+                rule=times.rule,
+                window=times.window,
+                policy=times.policy,
+                pauses=pauses,
+                identity=schedule.pk,
+                handled_until=handled_until,
+                now=self._now,
+            )
+        return self._made[key]
+
+
+def _what_matters(schedule: PeriodicTask) -> Sequence[Hashable]:
+    """To planning. Jitter is made from the schedule's identity, and an interval may count from its anchor."""
+    policy = schedule.policy
+    identity = schedule.pk if policy.jitter else None
+    anchor = policy.anchor if schedule.interval_id is not None else None
+    choices = (policy.misfire, policy.catch_up_limit, policy.starting_deadline, policy.jitter)
+    return schedule.timing, identity, anchor, *choices
+
+
 def _settle(rows: Sequence[NextSlot], now: datetime) -> list[Run]:
     """Account for what was due, and name the next slots; returns the runs that were written."""
     loaded = stored_schedules.load([row.pk for row in rows])
     _complete_policies(loaded.schedules.values())
     book = PauseBook(list(loaded.schedules), min((row.handled_until for row in rows), default=now))
-    plans = Plans(now)
+    plans = _Plans(now)
     runs = []
     for row in rows:
         if row.pk in loaded.unreadable:
@@ -165,28 +151,27 @@ def _settle(rows: Sequence[NextSlot], now: datetime) -> list[Run]:
 
 
 def _settle_one(
-    schedule: PeriodicTask, row: NextSlot, book: PauseBook, plans: Plans, now: datetime
+    schedule: PeriodicTask, row: NextSlot, book: PauseBook, plans: _Plans, now: datetime
 ) -> list[Run]:
     try:
-        work = slot_runs.work_of(schedule)
+        target = slot_runs.target_of(schedule)
         pauses = book.of(schedule.pk)
         records = list(_overtaken(schedule, row, pauses, now))
         since = now if row.timing != schedule.timing else row.handled_until
-        planned = plans.of(schedule, handled_until=since, pauses=pauses)
+        found = plans.of(schedule, handled_until=since, pauses=pauses)
     except DatabaseError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one schedule must not stop the others
         _mark_broken(row, schedule.name, str(error) or type(error).__name__)
         return []
-    found = planned.plan
     row.slot, row.due_at, row.broken = found.next_slot, found.due_at, ""
-    row.handled_until, row.timing, row.work = found.handled_until, schedule.timing, schedule.work
+    row.handled_until, row.timing, row.target = found.handled_until, schedule.timing, schedule.target
     records += found.records
-    return [slot_runs.run_of(schedule, work, each, now=now, policy=planned.policy) for each in records]
+    return [slot_runs.run_of(schedule, target, each, now=now) for each in records]
 
 
 def _overtaken(
-    schedule: PeriodicTask, row: NextSlot, pauses: Sequence[Pause], now: datetime
+    schedule: PeriodicTask, row: NextSlot, pauses: Sequence[PausePeriod], now: datetime
 ) -> Iterable[PlannedSlot]:
     """The slot of the old times that had come, but was not recorded yet, when they were edited."""
     if row.timing == schedule.timing or row.slot is None or row.slot > now:

@@ -8,49 +8,20 @@ look, are said by name.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from jobledger.schedules.planning import planning
-from jobledger.schedules.planning.planning import Pause, Plan, PlannedSlot, Policy, Verdict, jitter_delay
+from jobledger.schedules.planning.planning import Plan, jitter_delay
+from jobledger.schedules.planning.policy import PausePeriod
+from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 from jobledger.schedules.rules import clock_changes
 from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.slots import ALWAYS, Rule, Window, slots_between
+from jobledger.schedules.rules.slots import Window, slots_between
+from jobledger.schedules.rules.wallclock import LATEST
+from jobledger.schedules.stored_schedules import StoredSchedule, Times
 
 SLOTS = 10
-_THE_END = datetime(9999, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Times:
-    """When a schedule is due, and by which policy."""
-
-    rule: Rule
-    window: Window = ALWAYS
-    policy: Policy
-    enabled: bool = True
-
-    def slots(self, after: datetime) -> tuple[datetime, ...]:
-        """The next ones, whether it is switched on or not."""
-        return tuple(slots_between(self.rule, after, _THE_END, window=self.window, limit=SLOTS))
-
-    def is_due_like(self, other: "Times") -> bool:
-        """Whether both have the same slots, for the ledger at least."""
-        return (self.rule, self.window) == (other.rule, other.window)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredSchedule:
-    """What is stored now."""
-
-    times: Times
-    schedule_id: int
-    handled_until: datetime | None = None
-    """Every slot up to here has its run; None where the ledger does not follow the schedule."""
-    slot: datetime | None = None
-    """The first one without a run."""
-    due_at: datetime | None = None
-    """When beat looks at it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +38,8 @@ class Preview:
     """None: there is none, or it is switched off."""
     due_at: datetime | None
     """When beat looks at it next; after the moment of saving in any case."""
-    held_by: str = ""
-    """Why the next slot does not start when it is due."""
+    held_by: PausePeriod | None
+    """What keeps the next slot from starting when it is due."""
     delay: timedelta | None
     """By how much every slot starts later; None where that is not known before the first save."""
 
@@ -85,14 +56,14 @@ class Preview:
 
 
 def preview(
-    new: Times, *, now: datetime, old: StoredSchedule | None = None, pauses: Sequence[Pause] = ()
+    new: Times, *, now: datetime, old: StoredSchedule | None = None, pauses: Sequence[PausePeriod] = ()
 ) -> Preview:
     """What saving ``new`` over ``old`` at the moment would do. Raises RuleError for what has no slots."""
     plan = _plan_of_save(new, old, pauses, now)
     records = _records(old, new, plan, pauses, now)
     return Preview(
-        old_slots=old.times.slots(now) if old else (),
-        new_slots=new.slots(now),
+        old_slots=_slots(old.times, now) if old else (),
+        new_slots=_slots(new, now),
         clock_changes=_consequences(new, now),
         started=tuple(each.scheduled_for for each in records if each.verdict is Verdict.RUN),
         next_slot=plan.next_slot if plan else None,
@@ -102,8 +73,13 @@ def preview(
     )
 
 
+def _slots(times: Times, after: datetime) -> tuple[datetime, ...]:
+    """The next ones, whether it is enabled or not."""
+    return tuple(slots_between(times.rule, after, LATEST, window=times.window, limit=SLOTS))
+
+
 def _plan_of_save(
-    new: Times, old: StoredSchedule | None, pauses: Sequence[Pause], now: datetime
+    new: Times, old: StoredSchedule | None, pauses: Sequence[PausePeriod], now: datetime
 ) -> Plan | None:
     if not new.enabled:
         return None
@@ -126,7 +102,7 @@ def _counts_from(new: Times, old: StoredSchedule | None, now: datetime) -> datet
 
 
 def _records(
-    old: StoredSchedule | None, new: Times, plan: Plan | None, pauses: Sequence[Pause], now: datetime
+    old: StoredSchedule | None, new: Times, plan: Plan | None, pauses: Sequence[PausePeriod], now: datetime
 ) -> Iterator[PlannedSlot]:
     """What the ledger writes down with the save."""
     if plan is None or old is None:
@@ -137,11 +113,9 @@ def _records(
     yield from plan.records
 
 
-def _held_by(plan: Plan | None, pauses: Sequence[Pause]) -> str:
+def _held_by(plan: Plan | None, pauses: Sequence[PausePeriod]) -> PausePeriod | None:
     slot = plan.next_slot if plan else None
-    if slot is None:
-        return ""
-    return next((str(pause) for pause in pauses if pause.covers(slot)), "")
+    return next((pause for pause in pauses if slot is not None and pause.covers(slot)), None)
 
 
 def _delay(jitter: timedelta, old: StoredSchedule | None) -> timedelta | None:
@@ -158,7 +132,7 @@ def _consequences(new: Times, now: datetime) -> tuple[Consequence, ...]:
 
 def _reach(new: Times, now: datetime) -> Window:
     """What is due only once has no times after its slot."""
-    slots = new.slots(now) if new.window.one_off else ()
+    slots = _slots(new, now) if new.window.one_off else ()
     if not slots:
         return new.window
     return Window(start_time=new.window.start_time, expires=slots[0] + timedelta(days=1))

@@ -2,7 +2,7 @@
 
 Signals follow every save and delete at once, in the transaction that makes the change. ``Reconciliation``
 finds what sends no signal (``update()``, SQL, fixtures, migrations) by letting the database compare each
-schedule's ``timing`` and ``work`` with what was kept.
+schedule's ``timing`` and ``target`` with what was kept.
 """
 
 from collections.abc import Collection
@@ -85,10 +85,10 @@ class Reconciliation:
 def _changed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     """Those whose row is missing, stale, broken or no longer wanted, or whose task is gone."""
     is_off = Q(enabled=False, next_slot__isnull=False)
-    is_same = Q(next_slot__timing=F("timing"), next_slot__work=F("work"), next_slot__broken="")
+    is_same = Q(next_slot__timing=F("timing"), next_slot__target=F("target"), next_slot__broken="")
     is_stale = Q(next_slot__isnull=True) | ~is_same | Q(task__in=_vanished(schedules)) | Q(policy=None)
     annotated: QuerySet[PeriodicTask] = schedules.annotate(
-        timing=stored_schedules.TIMING, work=stored_schedules.WORK
+        timing=stored_schedules.TIMING, target=stored_schedules.TARGET
     )
     return annotated.filter(is_off | Q(enabled=True) & is_stale)
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from jobledger.models.reason import Why
-from jobledger.schedules.planning.planning import Pause, Plan, PlannedSlot, Policy, Verdict, plan
+from jobledger.reason import Why
+from jobledger.schedules.planning.planning import Plan, plan
+from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, as_utc
 
 
@@ -21,8 +23,8 @@ class SimulatedSlot:
     verdict: Verdict
     """``HELD`` only for the slot that an open pause still holds when nothing more is to come."""
     why: Why
-    dropped: int
-    """How many older slots this one stands for, beside itself."""
+    coalesced: int
+    """How many earlier slots this one stands for besides itself; ``MANY`` is as many or more."""
     decided_at: datetime
     """When beat would have taken note of it."""
     started_at: datetime | None
@@ -34,7 +36,7 @@ class _Replay:
     rule: Rule
     window: Window
     policy: Policy
-    pauses: Sequence[Pause]
+    pauses: Sequence[PausePeriod]
     downtimes: Sequence[tuple[datetime, datetime]]
     identity: str | int
 
@@ -65,7 +67,7 @@ def simulate(
     start: datetime,
     end: datetime,
     window: Window = ALWAYS,
-    pauses: Sequence[Pause] = (),
+    pauses: Sequence[PausePeriod] = (),
     downtimes: Sequence[tuple[datetime, datetime]] = (),
 ) -> Iterator[SimulatedSlot]:
     """The slots from ``start`` on and before ``end``, oldest first, each with what becomes of it.
@@ -103,7 +105,7 @@ def _simulated(planned: PlannedSlot, now: datetime) -> SimulatedSlot:
         scheduled_for=planned.scheduled_for,
         verdict=planned.verdict,
         why=planned.why,
-        dropped=planned.dropped,
+        coalesced=planned.coalesced,
         decided_at=now,
         started_at=now if planned.verdict is Verdict.RUN else None,
     )

@@ -8,7 +8,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from django.apps import apps
@@ -16,10 +16,10 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import json_text, registry
 from jobledger.models import Run, Status, Trigger, Why
-from jobledger.models.storable import storable
 from jobledger.runs.dispatch import known_tasks
 from jobledger.runs.publishing.publisher import GRACE_OF_THE_RECORDER
-from jobledger.schedules.planning.planning import PlannedSlot, Policy, Verdict, jitter_delay
+from jobledger.schedules.planning.planning import jitter_delay
+from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 
 # Names a slot's run (RFC 9562, version 5).
 SLOT_NAMESPACE = uuid.UUID("0d6c9df7-5d4a-4c3c-9a60-63c3a3f0c4a7")
@@ -36,7 +36,7 @@ class BrokenScheduleError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class Target:
     """What a schedule starts. Shared by all that start the same: not to be changed."""
 
     job: str
@@ -45,59 +45,54 @@ class Work:
     options: dict[str, Any]
 
 
-def work_of(schedule: PeriodicTask) -> Work:
+def target_of(schedule: PeriodicTask) -> Target:
     """What the schedule starts. Raises BrokenScheduleError."""
-    return _work(schedule.task, schedule.args, schedule.kwargs)
+    return _target(schedule.task, schedule.args, schedule.kwargs)
 
 
 # A schedule says the same slot after slot, and many say the same.
 @lru_cache(maxsize=1024)
-def _work(task: str, args_text: str, kwargs_text: str) -> Work:
+def _target(task: str, args_text: str, kwargs_text: str) -> Target:
     options, args = _json("kwargs", kwargs_text, dict), _json("args", args_text, list)
     job = registry.of_task(task)
     if job is None:
         if is_gone(task):
             raise BrokenScheduleError(f"task: there is no job or task {task!r} any more")
-        return Work(job=task, args=args, options=options)
+        return Target(job=task, args=args, options=options)
     if args:
         raise BrokenScheduleError("args: a job takes its options by name; put them into kwargs")
-    return Work(job=job.name, args=[], options=options)
+    return Target(job=job.name, args=[], options=options)
 
 
 def why_broken(schedule: PeriodicTask) -> str:
     """Why what the schedule starts cannot be carried out; empty where it can."""
     try:
-        work_of(schedule)
+        target_of(schedule)
     except BrokenScheduleError as error:
         return str(error)
     return ""
 
 
-def run_of(schedule: PeriodicTask, work: Work, planned: PlannedSlot, *, now: datetime, policy: Policy) -> Run:
+def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now: datetime) -> Run:
     """The row for a slot, not saved."""
     status = STATUSES[planned.verdict]
     is_queued = status is Status.QUEUED
-    values: dict[str, Any] = {
-        **_unset(),
-        "id": run_id(schedule.pk, planned.scheduled_for),
-        "job": work.job,
-        "args": work.args,
-        "options": work.options,
-        "trigger": Trigger.SCHEDULE,
-        "schedule_id": schedule.pk,
-        "schedule_name": schedule.name,
-        "scheduled_for": planned.scheduled_for,
-        "status": status,
-        "queued_at": now,
-        "publish_after": now + GRACE_OF_THE_RECORDER if is_queued else None,
-        "start_before": _start_before(schedule, planned, now, policy) if is_queued else None,
-        "coalesced": planned.dropped,
+    return Run(
+        id=run_id(schedule.pk, planned.scheduled_for),
+        job=target.job,
+        args=target.args,
+        options=target.options,
+        trigger=Trigger.SCHEDULE,
+        schedule=schedule,
+        schedule_name=schedule.name,
+        scheduled_for=planned.scheduled_for,
+        status=status,
+        queued_at=now,
+        publish_after=now + GRACE_OF_THE_RECORDER if is_queued else None,
+        start_before=_start_before(schedule, planned, now) if is_queued else None,
+        coalesced=planned.coalesced,
         **_why(schedule, planned).columns,
-    }
-    # By position, which takes a quarter of the time: by name, Django looks for each field's default.
-    run: Run = Run(*values.values())  # type: ignore[misc]  # known by name only
-    run.schedule = schedule
-    return run
+    )
 
 
 def _why(schedule: PeriodicTask, planned: PlannedSlot) -> Why:
@@ -107,22 +102,14 @@ def _why(schedule: PeriodicTask, planned: PlannedSlot) -> Why:
     return planned.why.plus(run=run_id(schedule.pk, planned.coalesced_into))
 
 
-@cache
-def _unset() -> dict[str, Any]:
-    """A run's fields in their order, with what they are where nothing is said."""
-    return {field.attname: field.get_default() for field in Run._meta.concrete_fields}
-
-
 def run_id(schedule_id: int, slot: datetime) -> uuid.UUID:
     """The id of a slot's run: the same whoever asks."""
     return uuid.uuid5(SLOT_NAMESPACE, f"{schedule_id}:{slot.isoformat()}")
 
 
-def _start_before(
-    schedule: PeriodicTask, planned: PlannedSlot, now: datetime, policy: Policy
-) -> datetime | None:
+def _start_before(schedule: PeriodicTask, planned: PlannedSlot, now: datetime) -> datetime | None:
     """The earliest of the policy's deadline and django-celery-beat's two ways for a message to expire."""
-    ends = [schedule.expires]
+    ends, policy = [schedule.expires], schedule.policy
     if schedule.expire_seconds is not None:
         ends.append(now + timedelta(seconds=schedule.expire_seconds))
     if policy.starting_deadline is not None:
@@ -134,7 +121,7 @@ def _start_before(
 def _json(field: str, text: str, kind: type) -> Any:
     text = text or json.dumps(kind())
     try:
-        value = storable(json_text.parse(text))
+        value = json_text.storable(json_text.parse(text))
     except ValueError as error:
         raise BrokenScheduleError(
             f"{field}: {text[:100]!r} is not JSON that can be stored: {error}"

@@ -26,14 +26,13 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
-from jobledger.jobs.declaration import Misfire
-from jobledger.models import NextSlot, SchedulePolicy
-from jobledger.schedules.planning.policy import Policy
-from jobledger.schedules.preview import StoredSchedule, Times
+from jobledger.jobs.declaration import Misfire, PausedSlots
+from jobledger.models import NextSlot, Pause, SchedulePolicy
+from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import fields_of
 from jobledger.schedules.rules.interval import Clocked, Interval
-from jobledger.schedules.rules.slots import Rule, RuleError, Window
+from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
 from jobledger.schedules.rules.solar import Solar
 
 READ_AT_ONCE = 1000
@@ -67,7 +66,7 @@ TIMING = Func(
 )
 
 # What the schedule starts, likewise.
-WORK = Func(
+TARGET = Func(
     *map(F, ("task", "args", "kwargs")),
     template="(%(expressions)s)",
     arg_joiner=" || '|' || ",
@@ -76,8 +75,36 @@ WORK = Func(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Times:
+    """When a schedule is due, and by which policy, as planning takes it."""
+
+    rule: Rule
+    window: Window = ALWAYS
+    policy: Policy
+    enabled: bool = True
+
+    def is_due_like(self, other: "Times") -> bool:
+        """Whether both have the same slots, for the ledger at least."""
+        return (self.rule, self.window) == (other.rule, other.window)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSchedule:
+    """A schedule's times, and how far the ledger is with it."""
+
+    times: Times
+    schedule_id: int
+    handled_until: datetime | None = None
+    """Every slot up to here has its run; None where the ledger does not follow the schedule."""
+    slot: datetime | None = None
+    """The first one without a run."""
+    due_at: datetime | None = None
+    """When beat looks at it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """Enabled schedules with all that planning asks of them, and their ``timing`` and ``work``."""
+    """Enabled schedules with all that planning asks of them, and their ``timing`` and ``target``."""
 
     schedules: dict[int, PeriodicTask]
     unreadable: dict[int, str]
@@ -106,10 +133,10 @@ def each_enabled(order_by: str) -> Iterator[tuple[str, PeriodicTask | None, str]
 
 
 def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
-    """The schedules with their times, their policies, their ``timing`` and their ``work``."""
-    with_policy = schedules.select_related("policy")
+    """The schedules with their times, their policies, their ``timing`` and their ``target``."""
     # Many share a crontab, which is then read once: joined, it would be read again for each of them.
-    timed: QuerySet[PeriodicTask] = with_policy.prefetch_related(*KINDS).annotate(timing=TIMING, work=WORK)
+    complete = schedules.select_related("policy").prefetch_related(*KINDS)
+    timed: QuerySet[PeriodicTask] = complete.annotate(timing=TIMING, target=TARGET)
     return timed
 
 
@@ -143,6 +170,35 @@ def policy_from(policy: SchedulePolicy) -> Policy:
         catch_up_limit=policy.catch_up_limit,
         starting_deadline=policy.starting_deadline,
         jitter=policy.jitter,
+    )
+
+
+class PauseBook:
+    """The pauses of some schedules and of the whole service, read with one query."""
+
+    def __init__(self, schedule_ids: Collection[int], since: datetime) -> None:
+        """Those that are not over by ``since``."""
+        # Pauses are few: they are sorted out here, not by a list of ids that may outgrow a statement.
+        concerned = {None, *schedule_ids}
+        self._pauses: dict[int | None, list[PausePeriod]] = {}
+        for row in Pause.objects.reaching_beyond(since):
+            if row.schedule_id in concerned:
+                self._pauses.setdefault(row.schedule_id, []).append(_pause_period(row))
+
+    def of(self, schedule_id: int) -> list[PausePeriod]:
+        """One schedule's pauses and the whole service's."""
+        return [*self._pauses.get(schedule_id, ()), *self._pauses.get(None, ())]
+
+
+def _pause_period(row: Pause) -> PausePeriod:
+    return PausePeriod(
+        since=row.since,
+        until=row.until,
+        reason=row.reason,
+        user=row.who,
+        on_resume=PausedSlots(row.on_resume),
+        pause_id=row.pk,
+        is_service_wide=row.schedule_id is None,
     )
 
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 # The longest prefix that fits decides.
 FLOORS = {
     "jobledger.formats": 1,
+    "jobledger.reason": 1,
     "jobledger.jobs": 1,
     "jobledger.models": 2,
     "jobledger.migrations": 2,

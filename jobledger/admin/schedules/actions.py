@@ -184,11 +184,11 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
 
 def _run_request(request: HttpRequest, schedule: PeriodicTask) -> dispatch.RunRequest:
     """Raises BrokenScheduleError."""
-    work = slot_runs.work_of(schedule)
+    target = slot_runs.target_of(schedule)
     return dispatch.RunRequest(
-        job=work.job,
-        options=work.options,
-        args=work.args,
+        job=target.job,
+        options=target.options,
+        args=target.args,
         trigger=Trigger.ADMIN,
         who=request.user.get_username(),
         user_id=request.user.pk,

@@ -27,10 +27,9 @@ from jobledger.jobs import json_text
 from jobledger.models import SchedulePolicy
 from jobledger.models.schedule import this_second
 from jobledger.schedules import stored_schedules
-from jobledger.schedules.pauses import PauseBook
-from jobledger.schedules.preview import Preview, StoredSchedule, Times, preview
+from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.slots import RuleError, Window
-from jobledger.schedules.stored_schedules import stored_schedule
+from jobledger.schedules.stored_schedules import PauseBook, StoredSchedule, Times, stored_schedule
 
 VERSION, SEEN = "version", "seen"
 

@@ -28,8 +28,8 @@ from jobledger.admin.display import RunUrls
 from jobledger.admin.schedules import sparkline
 from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overviews
 from jobledger.jobs import registry
+from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause, Run, Status
-from jobledger.schedules.planning.policy import PausedSlots
 from jobledger.schedules.stored_schedules import KINDS
 
 RUN_COLUMNS = ("last_run", "last_runs")

@@ -9,10 +9,12 @@ from django.utils import timezone
 
 from jobledger.admin import display
 from jobledger.admin.schedules.edit_form import EditForm
-from jobledger.models import NextSlot
-from jobledger.schedules.preview import SLOTS, Preview, Times
+from jobledger.models import NextSlot, pause_terms
+from jobledger.schedules.planning.policy import PausePeriod
+from jobledger.schedules.preview import SLOTS, Preview
 from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.stored_schedules import Times
 from jobledger.schedules.words import rule_words
 
 NAMED = 5
@@ -165,9 +167,14 @@ def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
     if preview.next_slot is None:
         return "It has no next run: it starts nothing any more."
     if preview.held_by:
-        return f"The next slot, {clock(preview.next_slot, zone)}, does not start: {preview.held_by}."
+        return f"The next slot, {clock(preview.next_slot, zone)}, does not start: {_pause(preview.held_by)}."
     at = preview.due_at or preview.next_slot
     return f"It starts next at {clock(at, zone)} ({display.relative(at, now)})."
+
+
+def _pause(pause: PausePeriod) -> str:
+    until = display.exact(pause.until) if pause.until else None
+    return f"paused {pause_terms(until, who=pause.user, reason=pause.reason)}"
 
 
 def _jitter(delay: timedelta | None, jitter: timedelta) -> str:

@@ -242,7 +242,7 @@ class TargetForm:
                     f"This is the job {job.name}: choose it as the job, so that its options are validated.",
                 )
             else:
-                slot_runs.work_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
+                slot_runs.target_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
                 self._validate_task()
         except OptionsError as error:
             name = self.job.name if self.job else self.task

@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from jobledger.jobs.declaration import PausedSlots
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause, pause_terms
 from jobledger.runs.worker.process import operating_system_user
 from jobledger.schedules import pausing
-from jobledger.schedules.planning.policy import PausedSlots
 
 
 class Command(OperatorCommand):

@@ -10,14 +10,16 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from jobledger.jobs.declaration import Misfire
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
 from jobledger.models.schedule import MISFIRE_LABELS
+from jobledger.reason import MANY, slot_count
 from jobledger.runs import reasons
-from jobledger.schedules.pauses import PauseBook
-from jobledger.schedules.planning.policy import Misfire, Pause, Policy
+from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.simulation import SimulatedSlot, simulate
+from jobledger.schedules.stored_schedules import PauseBook
 
 _MISFIRE_HELP = "Missed slots: " + ", ".join(f"{value} ({label})" for value, label in MISFIRE_LABELS) + "."
 
@@ -89,7 +91,7 @@ class _Replay:
     start: datetime
     end: datetime
     downtimes: list[tuple[datetime, datetime]]
-    pauses: dict[int | None, list[Pause]]
+    pauses: dict[int | None, list[PausePeriod]]
 
     def slots(self) -> Iterator[tuple[SimulatedSlot, Timetable]]:
         """Those of all timetables, in the order of time, generated one by one."""
@@ -115,18 +117,22 @@ class _Tally:
     """Counts what passes by."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
+    is_exact: bool = True
+    """Not where a slot stands for many others, which are not counted to the end."""
 
     def counted(
         self, slots: Iterable[tuple[SimulatedSlot, Timetable]]
     ) -> Iterator[tuple[SimulatedSlot, Timetable]]:
         for slot, timetable in slots:
-            self.verdicts[slot.verdict] += 1 + slot.dropped
+            self.verdicts[slot.verdict] += 1 + slot.coalesced
+            self.is_exact = self.is_exact and slot.coalesced < MANY
             yield slot, timetable
 
     def __str__(self) -> str:
         total = self.verdicts.total()
         parts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
-        return f"{total} slot{'' if total == 1 else 's'}" + (f": {parts}" if parts else "")
+        least = "" if self.is_exact else "at least "
+        return f"{least}{total} slot{'' if total == 1 else 's'}" + (f": {parts}" if parts else "")
 
 
 def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
@@ -163,23 +169,21 @@ def _policy(policy: Policy, choices: dict[str, Any]) -> Policy:
         raise CommandError(str(error)) from None
 
 
-def _pauses(chosen: Iterable[Timetable], since: datetime) -> dict[int | None, list[Pause]]:
+def _pauses(chosen: Iterable[Timetable], since: datetime) -> dict[int | None, list[PausePeriod]]:
     """The pauses of the stored ones; an expression has none."""
     ids = [each.schedule_id for each in chosen if each.schedule_id is not None]
-    pauses: dict[int | None, list[Pause]] = {}
-    for start in range(0, len(ids), timetables.BATCH):
-        batch = ids[start : start + timetables.BATCH]
-        book = PauseBook(batch, since)
-        pauses |= {schedule_id: book.of(schedule_id) for schedule_id in batch}
-    return pauses
+    if not ids:
+        return {}
+    book = PauseBook(ids, since)
+    return {schedule_id: book.of(schedule_id) for schedule_id in ids}
 
 
 def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
     starts = printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else "-"
-    dropped = f" (and {slot.dropped} older)" if slot.dropped else ""
+    earlier = f" (and {slot_count(slot.coalesced)} earlier)" if slot.coalesced else ""
     when = printing.iso_time(slot.scheduled_for, timetable.zone)
     why = reasons.planned(slot.why, slot.scheduled_for, schedule_name=timetable.label) or "on time"
-    return printing.tab_separated(when, slot.verdict, starts, timetable.label, why + dropped)
+    return printing.tab_separated(when, slot.verdict, starts, timetable.label, why + earlier)
 
 
 def _described(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
@@ -190,5 +194,5 @@ def _described(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
         "decided_at": printing.iso_time(slot.decided_at, timetable.zone),
         "reason": slot.why.reason,
         "reason_details": slot.why.details,
-        "dropped": slot.dropped,
+        "coalesced": slot.coalesced,
     }

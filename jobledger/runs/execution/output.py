@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import IO
 from uuid import UUID
 
+from jobledger.jobs.json_text import readable
 from jobledger.models import RunOutput, Stream
-from jobledger.models.storable import readable
 
 CHUNK_BYTES = 64 * 1024
 # Short lines are kept together: a million pieces would take more room than their texts.

@@ -24,8 +24,8 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from jobledger.jobs import registry, secrets
+from jobledger.jobs.json_text import readable
 from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
-from jobledger.models.storable import readable
 
 logger = logging.getLogger(__name__)
 

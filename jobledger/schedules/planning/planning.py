@@ -1,10 +1,10 @@
-"""Planning: what becomes of each slot of one schedule, and which one is next. Pure: the moment is given.
+"""Planning: what becomes of each slot of one schedule, and which one is next. Pure: the time is given.
 
 ``plan`` looks at the slots after ``handled_until`` that are due by ``now`` and accounts for each of
 them exactly once: it is to run, it is recorded as missed or skipped with the reason why, or it is
 held, as the next slot, until a pause ends. A slot is due once its jitter has passed.
 
-They are judged in this order:
+They are decided in this order:
 
 1. In a pause: skipped; or held until no pause is in the way any more, if every pause it lies in is to
    run its latest slot then. Only the newest slot is ever held, and when it is released it steps back
@@ -15,33 +15,32 @@ They are judged in this order:
    than one may do so only where slots are closer together than the grace, which cron's are not.
 4. Late: by the misfire policy; but nothing late runs once the schedule has expired.
 
-After a long absence only the newest slots get a record each; one record stands for those before them
-and carries their number (see ``due_slots``).
+After a long absence only the newest slots of each stretch between the edges of pauses get a record each; one
+record stands for those before them, whose number is not counted further than ``MANY``. So the work is bounded
+however long nobody looked.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice, pairwise
 
-from jobledger.models.reason import Reason, Why
-from jobledger.schedules.planning.due_slots import DueSlots, Situation, due_slots
-from jobledger.schedules.planning.policy import Misfire, Pause, PausedSlots, Policy
-from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict, by_pauses, by_policy
-from jobledger.schedules.rules.slots import ALWAYS, Rule, Window, as_utc
+from jobledger.jobs.declaration import Misfire
+from jobledger.reason import MANY, Reason, Why
+from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.planning.verdicts import (
+    DueSlot,
+    PlannedSlot,
+    Situation,
+    Verdict,
+    by_pauses,
+    by_policy,
+)
+from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, as_utc, next_slot, previous_slot
 
-__all__ = [
-    "Misfire",
-    "Pause",
-    "PausedSlots",
-    "Plan",
-    "PlannedSlot",
-    "Policy",
-    "Verdict",
-    "jitter_delay",
-    "overtaken",
-    "plan",
-]
+RECORD_LIMIT = 100
+"""How many slots of one stretch are recorded one by one, besides those that may be caught up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,14 @@ class Plan:
     """The next slot, when it is one that a pause holds back."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _DueSlots:
+    """All slots after ``handled_until`` that are due, oldest first, and the one that follows."""
+
+    slots: Sequence[DueSlot]
+    following: datetime | None
+
+
 def jitter_delay(jitter: timedelta, identity: str | int) -> timedelta:
     """A delay of whole seconds below ``jitter``, the same for one identity on every machine for ever."""
     seconds = jitter // timedelta(seconds=1)
@@ -78,7 +85,7 @@ def plan(
     handled_until: datetime,
     now: datetime,
     window: Window = ALWAYS,
-    pauses: Sequence[Pause] = (),
+    pauses: Sequence[PausePeriod] = (),
 ) -> Plan:
     """Account for every slot that became due after ``handled_until``, and name the next one.
 
@@ -96,11 +103,11 @@ def plan(
         now=as_utc(now),
         delay=jitter_delay(policy.jitter, identity),
     )
-    return _judged(situation, due_slots(situation))
+    return _plan(situation, _due_slots(situation))
 
 
 def overtaken(
-    slot: datetime, *, due_at: datetime | None, policy: Policy, pauses: Sequence[Pause], now: datetime
+    slot: datetime, *, due_at: datetime | None, policy: Policy, pauses: Sequence[PausePeriod], now: datetime
 ) -> PlannedSlot:
     """What becomes of a slot that had come but was not recorded yet when the times were edited."""
     if pause := next((pause for pause in pauses if pause.covers(now)), None):
@@ -110,7 +117,7 @@ def overtaken(
     return PlannedSlot(scheduled_for=slot, verdict=verdict, why=Why.of(Reason.SCHEDULE_EDITED))
 
 
-def _judged(situation: Situation, due: DueSlots) -> Plan:
+def _plan(situation: Situation, due: _DueSlots) -> Plan:
     unpaused = by_pauses(situation, due.slots)
     records = [*unpaused.skipped, *by_policy(situation, unpaused.candidates)]
     records.sort(key=lambda record: record.scheduled_for)
@@ -124,3 +131,52 @@ def _judged(situation: Situation, due: DueSlots) -> Plan:
         due_at=min((moment for moment in wake_ups if moment is not None), default=None),
         held=held.planned if held else None,
     )
+
+
+def _due_slots(situation: Situation) -> _DueSlots:
+    """Look from ``handled_until`` to the present."""
+    most = _detail(situation.policy)
+    slots: list[DueSlot] = []
+    slot = _following(situation, situation.handled_until)
+    while slot is not None and slot <= situation.horizon:
+        if len(slots) == most:
+            return _many(situation)
+        slots.append(DueSlot(slot=slot))
+        slot = None if situation.window.one_off else _following(situation, slot)
+    return _DueSlots(slots=slots, following=slot)
+
+
+def _following(situation: Situation, after: datetime) -> datetime | None:
+    return next_slot(situation.rule, after, window=situation.window)
+
+
+def _detail(policy: Policy) -> int:
+    return RECORD_LIMIT + (policy.catch_up_limit if policy.misfire is Misfire.ALL else 0)
+
+
+def _many(situation: Situation) -> _DueSlots:
+    stretches = pairwise([situation.handled_until, *_edges(situation), situation.horizon])
+    slots = [due for after, until in stretches for due in _newest(situation, after, until)]
+    return _DueSlots(slots=slots, following=_following(situation, slots[-1].slot))
+
+
+def _edges(situation: Situation) -> list[datetime]:
+    """Where pauses begin and end. A slot at an edge is the newest before it, so it is never counted in."""
+    times = {time for pause in situation.pauses for time in (pause.since, pause.until)}
+    edges = {time for time in times if time is not None}
+    return sorted(edge for edge in edges if situation.handled_until < edge < situation.horizon)
+
+
+def _newest(situation: Situation, after: datetime, until: datetime) -> list[DueSlot]:
+    most = _detail(situation.policy)
+    newest_first = list(islice(_backwards(situation, after, until), most + 1 + MANY))
+    singles, older = newest_first[:most], newest_first[most:]
+    together = [DueSlot(slot=older[0], count=len(older))] if older else []
+    return [*together, *(DueSlot(slot=slot) for slot in reversed(singles))]
+
+
+def _backwards(situation: Situation, after: datetime, until: datetime) -> Iterator[datetime]:
+    slot = previous_slot(situation.rule, until + RESOLUTION, window=situation.window)
+    while slot is not None and slot > after:
+        yield slot
+        slot = previous_slot(situation.rule, slot, window=situation.window)

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jobledger.formats import exact
 from jobledger.jobs.declaration import Misfire, PausedSlots
-from jobledger.models import Reason, Why, pause_terms
+from jobledger.reason import Reason, Why
 from jobledger.schedules.rules.slots import as_utc
-
-__all__ = ["DEFAULT_GRACE", "Misfire", "Pause", "PausedSlots", "Policy"]
 
 NOTHING = timedelta(0)
 
@@ -19,7 +16,7 @@ a restart and a slow moment, and in it a cron schedule has one slot at most."""
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A schedule's choices. The defaults are right for who comes from cron."""
+    """A schedule's choices. The defaults suit users who come from cron."""
 
     misfire: Misfire = Misfire.ONCE
     catch_up_limit: int = 100
@@ -43,14 +40,14 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pause:
+class PausePeriod:
     """A time in which nothing of a schedule, or of the whole service, is started."""
 
     since: datetime
     until: datetime | None = None
-    """Its end, given or lifted by hand; None while it is open. The end itself is no longer paused."""
+    """Its end; None while it is open. A slot at the end itself is no longer paused."""
     reason: str = ""
-    person: str = ""
+    user: str = ""
     on_resume: PausedSlots = PausedSlots.SKIP
     pause_id: int | None = None
     is_service_wide: bool = False
@@ -70,10 +67,6 @@ class Pause:
             pause=self.pause_id,
             service=self.is_service_wide or None,
             until=self.until,
-            user=self.person,
+            user=self.user,
             comment=self.reason,
         )
-
-    def __str__(self) -> str:
-        until = exact(self.until) if self.until else None
-        return f"paused {pause_terms(until, who=self.person, reason=self.reason)}"

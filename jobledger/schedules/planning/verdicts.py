@@ -11,10 +11,10 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TypeVar
 
-from jobledger.models.reason import NO_REASON, Reason, Why
-from jobledger.models.run import MANY
-from jobledger.schedules.planning.due_slots import DueSlot, Situation
-from jobledger.schedules.planning.policy import Misfire, Pause, PausedSlots
+from jobledger.jobs.declaration import Misfire, PausedSlots
+from jobledger.reason import MANY, NO_REASON, Reason, Why
+from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.rules.slots import Rule, Window
 
 _T = TypeVar("_T")
 
@@ -34,6 +34,33 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Situation:
+    """One schedule at one time."""
+
+    rule: Rule
+    window: Window
+    policy: Policy
+    pauses: tuple[PausePeriod, ...]
+    handled_until: datetime
+    now: datetime
+    delay: timedelta
+    """The schedule's jitter."""
+
+    @property
+    def horizon(self) -> datetime:
+        """Slots up to here are due."""
+        return self.now - self.delay
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueSlot:
+    """A slot that is due, or the newest of many that are counted together."""
+
+    slot: datetime
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedSlot:
     """One slot and what becomes of it."""
 
@@ -43,8 +70,8 @@ class PlannedSlot:
     """Nothing needs to be said of a slot that runs on time."""
     coalesced_into: datetime | None = None
     """The slot whose run stands for this one."""
-    dropped: int = 0
-    """How many older slots this record stands for, beside its own; ``MANY`` is as many or more."""
+    coalesced: int = 0
+    """How many earlier slots this record stands for besides its own; ``MANY`` is as many or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +80,8 @@ class Candidate:
 
     due: DueSlot
     start: datetime
-    """When it was to start: its moment with the jitter, or the end of the pause that held it."""
-    pause: Pause | None = None
+    """When it was to start: its time with the jitter, or the end of the pause that held it."""
+    pause: PausePeriod | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +94,7 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Unpaused:
-    """Due slots after pauses have had their say."""
+    """Due slots, sorted by what pauses do to them."""
 
     skipped: Sequence[PlannedSlot]
     held: Held | None
@@ -80,12 +107,12 @@ class _Stopped:
     """A due slot and the pauses that stop it, if any."""
 
     due: DueSlot
-    by: Sequence[Pause]
+    by: Sequence[PausePeriod]
     until: datetime | None
     """When no pause is in the way any more; None while one is open."""
 
     @property
-    def pause(self) -> Pause:
+    def pause(self) -> PausePeriod:
         """The one that decides: a pause that skips goes before one that holds."""
         return next((pause for pause in self.by if pause.on_resume is PausedSlots.SKIP), self.by[0])
 
@@ -127,8 +154,8 @@ def by_policy(situation: Situation, candidates: Sequence[Candidate]) -> Iterator
     on_time, late = _split(startable, lambda each: _is_on_time(situation, each))
     deadline = Why.of(Reason.DEADLINE, limit_seconds=situation.policy.starting_deadline)
     yield from _missed(too_late, deadline)
-    yield from _judge_on_time(on_time)
-    yield from _judge_late(situation, late, on_time)
+    yield from _on_time_slots(on_time)
+    yield from _late_slots(situation, late, on_time)
 
 
 def _stopped(situation: Situation, due: DueSlot) -> _Stopped:
@@ -139,8 +166,8 @@ def _stopped(situation: Situation, due: DueSlot) -> _Stopped:
     return _Stopped(due=due, by=own or present, until=_end(situation.pauses, waits_from))
 
 
-def _end(pauses: Sequence[Pause], moment: datetime) -> datetime | None:
-    """The first moment from this one on that no pause covers; None where one is open."""
+def _end(pauses: Sequence[PausePeriod], moment: datetime) -> datetime | None:
+    """The first time from this one on that no pause covers; None where one is open."""
     while covering := [pause for pause in pauses if pause.covers(moment)]:
         ends = [pause.until for pause in covering if pause.until is not None]
         if len(ends) < len(covering):
@@ -167,7 +194,7 @@ def _is_on_time(situation: Situation, candidate: Candidate) -> bool:
     return is_alone and situation.now - candidate.start < situation.policy.misfire_grace
 
 
-def _judge_on_time(on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
+def _on_time_slots(on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
     for each in on_time:
         if each.pause and each is not on_time[-1]:
             yield _planned(each.due, Verdict.SKIPPED, each.pause.why(Reason.PAUSED))
@@ -176,7 +203,7 @@ def _judge_on_time(on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
             yield _planned(each.due, Verdict.RUN, why)
 
 
-def _judge_late(
+def _late_slots(
     situation: Situation, late: Sequence[Candidate], on_time: Sequence[Candidate]
 ) -> Iterator[PlannedSlot]:
     expires = situation.window.expires
@@ -206,10 +233,10 @@ def _all(late: Sequence[Candidate], limit: int) -> Iterator[PlannedSlot]:
     """The newest run; all others together have one record."""
     many, single = _split(late, lambda each: each.due.count > 1)
     yield from (_planned(each.due, Verdict.RUN, CAUGHT_UP) for each in single[-limit:])
-    dropped = [each.due for each in many + single[:-limit]]
-    if dropped:
-        newest = max(due.slot for due in dropped)
-        count = min(sum(due.count for due in dropped), 1 + MANY)
+    others = [each.due for each in many + single[:-limit]]
+    if others:
+        newest = max(due.slot for due in others)
+        count = min(sum(due.count for due in others), 1 + MANY)
         together = DueSlot(slot=newest, count=count)
         yield _planned(together, Verdict.MISSED, Why.of(Reason.CATCH_UP_LIMIT, limit=limit))
 
@@ -219,7 +246,7 @@ def _missed(candidates: Sequence[Candidate], why: Why) -> Iterator[PlannedSlot]:
 
 
 def _planned(due: DueSlot, verdict: Verdict, why: Why) -> PlannedSlot:
-    return PlannedSlot(scheduled_for=due.slot, verdict=verdict, why=why, dropped=due.count - 1)
+    return PlannedSlot(scheduled_for=due.slot, verdict=verdict, why=why, coalesced=due.count - 1)
 
 
 def _split(items: Sequence[_T], test: Callable[[_T], bool]) -> tuple[list[_T], list[_T]]:

@@ -12,8 +12,8 @@ from django.test import Client
 from django.urls import reverse
 
 from jobledger.admin.pauses import LENGTHS, PauseForm
+from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause
-from jobledger.schedules.planning.policy import PausedSlots
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member, page
 from tests.unit.jobledger.schedules.builders import NOON
 

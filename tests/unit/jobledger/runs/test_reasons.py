@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
-from jobledger.models.run import MANY
+from jobledger.reason import MANY
 from jobledger.runs import reasons
 from jobledger.runs.phrases import Part
 

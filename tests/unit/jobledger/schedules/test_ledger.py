@@ -20,7 +20,7 @@ from django_celery_beat.models import (
 from jobledger.checks import check_schedules
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
-from jobledger.models.run import MANY
+from jobledger.reason import MANY
 from jobledger.schedules import ledger
 from jobledger.schedules.words import described
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back

@@ -9,11 +9,11 @@ import time_machine
 from django.contrib.auth.models import User
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import NextSlot, Pause, Run
 from jobledger.runs import reasons
 from jobledger.schedules import ledger, pausing
 from jobledger.schedules.pausing import Terms
-from jobledger.schedules.planning.policy import PausedSlots
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
 pytestmark = pytest.mark.django_db

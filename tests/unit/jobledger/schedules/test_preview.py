@@ -9,11 +9,11 @@ import time_machine
 from django_celery_beat.models import CrontabSchedule
 
 from jobledger.models import NextSlot, Run, SchedulePolicy, Status
-from jobledger.schedules.planning.planning import Pause, Policy
-from jobledger.schedules.preview import Preview, StoredSchedule, Times, preview
+from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import Window
-from jobledger.schedules.stored_schedules import stored_schedule
+from jobledger.schedules.stored_schedules import StoredSchedule, Times, stored_schedule
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.jobledger.schedules.times import cron, utc
 
@@ -22,7 +22,7 @@ HALF_PAST = Times(rule=cron("30 * * * *"), policy=Policy())
 FOLLOWED = StoredSchedule(times=HOURLY, schedule_id=1, handled_until=NOON, slot=NOON + timedelta(hours=1))
 
 
-def at(moment: datetime, new: Times, old: StoredSchedule | None = None, *pauses: Pause) -> Preview:
+def at(moment: datetime, new: Times, old: StoredSchedule | None = None, *pauses: PausePeriod) -> Preview:
     return preview(new, now=moment, old=old, pauses=pauses)
 
 
@@ -73,8 +73,8 @@ def test_a_slot_of_the_old_times_that_had_come_is_named() -> None:
 
 
 def test_the_pause_that_holds_the_next_slot_is_named() -> None:
-    pause = Pause(since=NOON, reason="migration", person="anna")
-    assert at(NOON, HOURLY, None, pause).held_by == "paused by anna until resumed: migration"
+    pause = PausePeriod(since=NOON, reason="migration", user="anna")
+    assert at(NOON, HOURLY, None, pause).held_by == pause
 
 
 def test_jitter_delays_a_known_schedule_by_a_known_time() -> None:

@@ -169,7 +169,7 @@ def test_a_schedule_whose_task_the_code_has_no_more_is_broken_before_its_next_sl
     schedule = hourly()
     PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.gone")
     # As a process with older code, which still had the task, left it.
-    NextSlot.objects.update(work="probes.gone|[]|{}")
+    NextSlot.objects.update(target="probes.gone|[]|{}")
     reconcile()
     assert "there is no job or task" in NextSlot.objects.get().broken
 
@@ -180,7 +180,7 @@ def test_a_change_of_the_options_moves_no_slot() -> None:
     PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs='{"level": 2}')
     reconcile()
     assert NextSlot.objects.values("slot", "handled_until").get() == before
-    assert '"level": 2' in NextSlot.objects.get().work
+    assert '"level": 2' in NextSlot.objects.get().target
 
 
 def test_a_pass_begins_every_so_often_and_goes_on_with_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobledger.models.run import MANY
-from jobledger.schedules.planning.planning import Misfire, Pause, PausedSlots, Policy, jitter_delay
+from jobledger.jobs.declaration import Misfire, PausedSlots
+from jobledger.reason import MANY
+from jobledger.schedules.planning.planning import jitter_delay
+from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, slots_between
 from jobledger.schedules.simulation import SimulatedSlot, simulate
@@ -29,8 +31,8 @@ def down(since: str, until: str) -> Span:
     return at(since), at(until)
 
 
-def pause(since: str, until: str | None, on_resume: PausedSlots = PausedSlots.SKIP) -> Pause:
-    return Pause(
+def pause(since: str, until: str | None, on_resume: PausedSlots = PausedSlots.SKIP) -> PausePeriod:
+    return PausePeriod(
         since=at(since), until=None if until is None else at(until), reason="move", on_resume=on_resume
     )
 
@@ -40,7 +42,7 @@ def replayed(
     rule: Rule = HOURLY,
     policy: Policy = ONCE,
     window: Window | None = None,
-    pauses: tuple[Pause, ...] = (),
+    pauses: tuple[PausePeriod, ...] = (),
     end: str = "16:00",
 ) -> list[str]:
     slots = simulate(
@@ -57,9 +59,9 @@ def replayed(
 
 
 def told(slot: SimulatedSlot) -> str:
-    dropped = f" +{slot.dropped}" if slot.dropped else ""
+    coalesced = f" +{slot.coalesced}" if slot.coalesced else ""
     started = f" at {slot.started_at:%H:%M:%S}" if slot.started_at else ""
-    return f"{slot.scheduled_for:%H:%M} {slot.verdict}{dropped}{started}"
+    return f"{slot.scheduled_for:%H:%M} {slot.verdict}{coalesced}{started}"
 
 
 def test_the_beginning_of_the_span_is_in_it_and_its_end_is_not() -> None:
@@ -208,9 +210,9 @@ def test_each_slot_of_the_span_is_told_once_and_in_order(
     moments = [slot.scheduled_for for slot in slots]
     assert moments == sorted(set(moments))
     assert set(moments) <= set(slots_between(rule, start - RESOLUTION, end - RESOLUTION))
-    total = sum(1 + slot.dropped for slot in slots)
+    total = sum(1 + slot.coalesced for slot in slots)
     due = len(list(slots_between(rule, start - RESOLUTION, end - RESOLUTION)))
-    is_counted_to_the_end = all(slot.dropped < MANY for slot in slots)
+    is_counted_to_the_end = all(slot.coalesced < MANY for slot in slots)
     assert total == due if is_counted_to_the_end else total <= due
 
 

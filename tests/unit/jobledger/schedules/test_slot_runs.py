@@ -19,7 +19,7 @@ TOO_DEEP = '{"words": ' + "[" * 2000 + "]" * 2000 + "}"
 
 
 def test_a_nul_character_is_made_readable() -> None:
-    assert slot_runs.work_of(hourly(kwargs=NUL)).options == {"words": ["a␀b"]}
+    assert slot_runs.target_of(hourly(kwargs=NUL)).options == {"words": ["a␀b"]}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_nul_character_is_made_readable() -> None:
 )
 def test_what_cannot_be_stored_breaks_the_schedule(field: str, text: str, reason: str) -> None:
     with pytest.raises(BrokenScheduleError, match=f"^{field}: .*{reason}"):
-        slot_runs.work_of(hourly("odd", handled_until=None, **{field: text}))
+        slot_runs.target_of(hourly("odd", handled_until=None, **{field: text}))
 
 
 def test_what_cannot_be_stored_stops_no_other_schedule() -> None:

@@ -9,7 +9,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from jobledger.management import timetables
 from jobledger.models import Pause, SchedulePolicy
 from jobledger.schedules import stored_schedules
 from tests.unit.jobledger.schedules.times import utc
@@ -96,7 +95,7 @@ def test_late_slots_follow_the_policy_that_is_asked_for(policy: list[str], expec
 
 def test_slots_that_one_record_stands_for_are_counted_in_it() -> None:
     stdout, stderr = told(*HOURLY, *MORNING, *DOWN, "--misfire", "all", "--catch-up-limit", "1")
-    assert "only the newest missed run was caught up (and 1 older)\n" in stdout
+    assert "only the newest missed run was caught up (and 1 earlier)\n" in stdout
     assert stderr == "5 slots: 2 missed, 3 run\n"
 
 
@@ -125,7 +124,7 @@ def test_json_holds_what_the_lines_say_and_when_it_was_decided() -> None:
         "decided_at": "2026-05-01T03:30:00+00:00",
         "reason": "coalesced",
         "reason_details": {"slot": "2026-05-01T03:00:00+00:00"},
-        "dropped": 0,
+        "coalesced": 0,
     }
 
 
@@ -223,7 +222,6 @@ def test_all_enabled_schedules_together_are_in_the_order_of_time() -> None:
 
 @pytest.mark.django_db
 def test_however_many_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timetables, "BATCH", 2)
     monkeypatch.setattr(stored_schedules, "READ_AT_ONCE", 2)
     schedules = [scheduled(f"{number}") for number in range(5)]
     Pause.objects.create(schedule=schedules[4], since=utc("2026-04-01"))
@@ -276,3 +274,11 @@ def test_the_first_slots_of_an_endless_period_are_printed_at_once(which: list[st
     period = ["--from", "1900-01-02", "--to", "9998-01-01"]
     with pytest.raises(EnoughError):
         call_command("jobledger", "simulate", *which, *form, *period, stdout=Impatient())
+
+
+def test_a_slot_that_stands_for_very_many_says_so() -> None:
+    down = ("--downtime", "2026-05-01T00:00/2026-05-02T00:00")
+    day = ("--from", "2026-05-01T00:00", "--to", "2026-05-02T00:01")
+    stdout, stderr = told("--cron", "* * * * *", *day, *down)
+    assert "(and 100 or more earlier)\n" in stdout.splitlines(keepends=True)[0]
+    assert stderr.startswith("at least 20")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobledger.jobs.json_text import readable
 from jobledger.models import Stream
-from jobledger.models.storable import readable
 from jobledger.runs.execution.output import OutputRecorder, Piece, Tee
 from tests.unit.terminals import Terminal
 

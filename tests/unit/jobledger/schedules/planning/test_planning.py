@@ -5,15 +5,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from jobledger.schedules.planning.planning import (
-    Misfire,
-    Pause,
-    PausedSlots,
-    Plan,
-    Policy,
-    jitter_delay,
-    plan,
-)
+from jobledger.jobs.declaration import Misfire, PausedSlots
+from jobledger.schedules.planning.planning import Plan, jitter_delay, plan
+from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import ALWAYS, Rule, Window
 from tests.unit.jobledger.schedules.times import cron, every, utc
@@ -28,16 +22,16 @@ def at(text: str) -> datetime:
     return utc(text if "-" in text else f"2026-05-01 {text}")
 
 
-def pause(since: str, until: str | None = None, on_resume: PausedSlots = PausedSlots.SKIP) -> Pause:
+def pause(since: str, until: str | None = None, on_resume: PausedSlots = PausedSlots.SKIP) -> PausePeriod:
     end = None if until is None else at(until)
-    return Pause(since=at(since), until=end, reason="move", person="ann", on_resume=on_resume)
+    return PausePeriod(since=at(since), until=end, reason="move", user="ann", on_resume=on_resume)
 
 
 def planned(
     rule: Rule,
     since: str,
     now: str,
-    *pauses: Pause,
+    *pauses: PausePeriod,
     policy: Policy = ONCE,
     window: Window = ALWAYS,
     identity: str = "x",
@@ -55,7 +49,7 @@ def planned(
 
 def told(result: Plan) -> list[str]:
     return [
-        f"{record.scheduled_for:%H:%M} {record.verdict}" + (f" +{record.dropped}" * (record.dropped > 0))
+        f"{record.scheduled_for:%H:%M} {record.verdict}" + (f" +{record.coalesced}" * (record.coalesced > 0))
         for record in result.records
     ]
 
@@ -320,7 +314,7 @@ PAUSES = [
     ("what", "pauses", "since", "now", "records", "held"), PAUSES, ids=[row[0] for row in PAUSES]
 )
 def test_pauses_skip_or_hold(
-    what: str, pauses: list[Pause], since: str, now: str, records: list[str], held: str | None
+    what: str, pauses: list[PausePeriod], since: str, now: str, records: list[str], held: str | None
 ) -> None:
     result = planned(HOURLY, since, now, *pauses)
     assert told(result) == records

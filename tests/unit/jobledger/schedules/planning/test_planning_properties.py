@@ -5,17 +5,11 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobledger.models.run import MANY
-from jobledger.schedules.planning.planning import (
-    Misfire,
-    Pause,
-    PausedSlots,
-    Plan,
-    Policy,
-    Verdict,
-    jitter_delay,
-    plan,
-)
+from jobledger.jobs.declaration import Misfire, PausedSlots
+from jobledger.reason import MANY
+from jobledger.schedules.planning.planning import Plan, jitter_delay, plan
+from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.planning.verdicts import Verdict
 from jobledger.schedules.rules.interval import Interval
 from jobledger.schedules.rules.slots import Rule, Window, slots_between
 from tests.unit.jobledger.schedules.times import cron, utc
@@ -44,19 +38,19 @@ POLICIES = st.builds(
 
 
 @st.composite
-def pauses(draw: st.DrawFn) -> Pause:
+def pauses(draw: st.DrawFn) -> PausePeriod:
     since = START + draw(OFFSETS)
     until = draw(st.none() | OFFSETS.map(lambda length: since + length))
-    return Pause(since=since, until=until, on_resume=draw(st.sampled_from(PausedSlots)))
+    return PausePeriod(since=since, until=until, on_resume=draw(st.sampled_from(PausedSlots)))
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[Rule, Policy, list[Pause], datetime]:
+def cases(draw: st.DrawFn) -> tuple[Rule, Policy, list[PausePeriod], datetime]:
     now = START + draw(OFFSETS) + draw(st.sampled_from([NOTHING, MINUTE / 2]))
     return draw(RULES), draw(POLICIES), draw(st.lists(pauses(), max_size=3)), now
 
 
-Case = tuple[Rule, Policy, list[Pause], datetime]
+Case = tuple[Rule, Policy, list[PausePeriod], datetime]
 
 
 def planned(case: Case, since: datetime = START) -> Plan:
@@ -77,9 +71,9 @@ def is_on_time(case: Case, slot: datetime) -> bool:
 @given(cases())
 def test_each_due_slot_is_accounted_for_once(case: Case) -> None:
     result = planned(case)
-    total = sum(1 + record.dropped for record in result.records) + (result.held is not None)
+    total = sum(1 + record.coalesced for record in result.records) + (result.held is not None)
     due = len(list(slots_between(case[0], START, horizon(case))))
-    if any(record.dropped == MANY for record in result.records):
+    if any(record.coalesced == MANY for record in result.records):
         # Which means: or more.
         assert total <= due
     else:
@@ -127,7 +121,7 @@ def test_once_runs_no_more_than_one_slot_that_is_not_on_time(case: Case) -> None
 @few
 @given(CRONS, OFFSETS, st.lists(pauses(), max_size=3))
 def test_once_runs_no_more_than_one_slot_of_a_cron(
-    rule: Rule, offset: timedelta, paused: list[Pause]
+    rule: Rule, offset: timedelta, paused: list[PausePeriod]
 ) -> None:
     result = planned((rule, Policy(), paused, START + offset))
     assert Counter(record.verdict for record in result.records)[Verdict.RUN] <= 1
@@ -159,14 +153,14 @@ def test_all_runs_the_newest_up_to_its_limit(case: Case) -> None:
 @given(cases())
 def test_nothing_runs_during_a_pause(case: Case) -> None:
     rule, policy, paused, now = case
-    case = (rule, policy, [*paused, Pause(since=now)], now)
+    case = (rule, policy, [*paused, PausePeriod(since=now)], now)
     assert all(record.verdict is Verdict.SKIPPED for record in planned(case).records)
 
 
 @few
 @given(cases())
 def test_no_record_stands_for_a_run_and_others(case: Case) -> None:
-    assert all(r.dropped == 0 for r in planned(case).records if r.verdict is Verdict.RUN)
+    assert all(r.coalesced == 0 for r in planned(case).records if r.verdict is Verdict.RUN)
 
 
 @few

@@ -2,11 +2,13 @@ from datetime import timedelta
 
 import pytest
 
-from jobledger.schedules.planning.policy import Misfire, Pause, Policy
+from jobledger.jobs.declaration import Misfire
+from jobledger.reason import Reason
+from jobledger.schedules.planning.policy import PausePeriod, Policy
 from tests.unit.jobledger.schedules.times import utc
 
 SECOND, NOTHING = timedelta(seconds=1), timedelta(0)
-PAUSE = Pause(since=utc("2026-05-01 12:00"), until=utc("2026-05-01 13:00"))
+PAUSE = PausePeriod(since=utc("2026-05-01 12:00"), until=utc("2026-05-01 13:00"))
 
 
 def test_the_default_runs_late_slots_once_and_has_neither_deadline_nor_jitter() -> None:
@@ -40,22 +42,23 @@ def test_a_pause_covers_its_beginning_and_not_its_end(moment: str, is_covered: b
 
 
 def test_an_open_pause_goes_on() -> None:
-    assert Pause(since=utc("2026-05-01")).covers(utc("2036-05-01"))
+    assert PausePeriod(since=utc("2026-05-01")).covers(utc("2036-05-01"))
 
 
 def test_a_pause_needs_moments_with_a_zone() -> None:
     with pytest.raises(ValueError, match="no time zone"):
-        Pause(since=utc("2026-05-01").replace(tzinfo=None))
+        PausePeriod(since=utc("2026-05-01").replace(tzinfo=None))
 
 
 @pytest.mark.parametrize(
-    ("reason", "person", "text"),
+    ("reason", "user", "facts"),
     [
-        ("database moves", "ann", "paused by ann until resumed: database moves"),
-        ("database moves", "", "paused until resumed: database moves"),
-        ("", "ann", "paused by ann until resumed"),
-        ("", "", "paused until resumed"),
+        ("database moves", "ann", {"user": "ann", "comment": "database moves"}),
+        ("database moves", "", {"comment": "database moves"}),
+        ("", "ann", {"user": "ann"}),
+        ("", "", {}),
     ],
 )
-def test_a_pause_says_why_and_by_whom(reason: str, person: str, text: str) -> None:
-    assert str(Pause(since=utc("2026-05-01"), reason=reason, person=person)) == text
+def test_a_pause_says_why_and_by_whom(reason: str, user: str, facts: dict[str, str]) -> None:
+    why = PausePeriod(since=utc("2026-05-01"), reason=reason, user=user).why(Reason.PAUSED)
+    assert (why.reason, why.details) == (Reason.PAUSED, facts)

@@ -3,16 +3,17 @@
 from collections import Counter
 from datetime import timedelta
 
-from jobledger.models.run import MANY
-from jobledger.schedules.planning.due_slots import RECORD_LIMIT
-from jobledger.schedules.planning.planning import Misfire, Pause, Plan, Policy, plan
+from jobledger.jobs.declaration import Misfire
+from jobledger.reason import MANY
+from jobledger.schedules.planning.planning import RECORD_LIMIT, Plan, plan
+from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.rules.slots import Rule
 from tests.unit.jobledger.schedules.times import cron, every, utc
 
 EVERY_MINUTE, EVERY_SECOND = cron("* * * * *"), every(seconds=1)
 
 
-def planned(rule: Rule, since: str, now: str, *pauses: Pause, policy: Policy | None = None) -> Plan:
+def planned(rule: Rule, since: str, now: str, *pauses: PausePeriod, policy: Policy | None = None) -> Plan:
     return plan(
         rule=rule,
         policy=policy or Policy(),
@@ -27,16 +28,16 @@ def utc_text(minutes: int) -> str:
     return f"{utc('2026-05-01') + timedelta(minutes=minutes):%Y-%m-%d %H:%M}"
 
 
-def pause(since: str, until: str) -> Pause:
-    return Pause(since=utc(since), until=utc(until))
+def pause(since: str, until: str) -> PausePeriod:
+    return PausePeriod(since=utc(since), until=utc(until))
 
 
 def rows(result: Plan) -> dict[str, int]:
     """How many records there are of each verdict, and of these, how many stand for very many slots."""
     counter: Counter[str] = Counter()
     for record in result.records:
-        assert record.dropped in (0, MANY)
-        counter[record.verdict.value + (" and more" if record.dropped else "")] += 1
+        assert record.coalesced in (0, MANY)
+        counter[record.verdict.value + (" and more" if record.coalesced else "")] += 1
     return dict(counter)
 
 
@@ -48,7 +49,7 @@ def runs(result: Plan) -> list[str]:
 def test_a_week_of_seconds_is_one_record_beside_the_newest() -> None:
     result = planned(EVERY_SECOND, "2026-04-24", "2026-05-01")
     assert rows(result) == {"missed and more": 1, "missed": 40, "run": 60}
-    assert result.records[0].dropped == MANY
+    assert result.records[0].coalesced == MANY
 
 
 def test_of_very_many_that_are_on_time_the_newest_run() -> None:
@@ -88,7 +89,7 @@ def test_the_latest_late_slot_runs_though_a_long_pause_came_after_it() -> None:
 
 def test_slots_are_counted_up_to_many() -> None:
     found = {
-        passed: planned(EVERY_MINUTE, "2026-05-01", utc_text(RECORD_LIMIT + passed)).records[0].dropped
+        passed: planned(EVERY_MINUTE, "2026-05-01", utc_text(RECORD_LIMIT + passed)).records[0].coalesced
         for passed in (1, 2, 100, 101, 102, 1000)
     }
     assert found == {1: 0, 2: 1, 100: 99, 101: 100, 102: MANY, 1000: MANY}

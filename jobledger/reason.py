@@ -12,8 +12,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from jobledger.models.storable import readable
+from jobledger.jobs.json_text import readable
 
+MANY = 100
+"""As a number of coalesced slots it means this many or more: they are not counted further."""
 LONGEST_FACT = 500
 """Characters; as long as a pause's reason may be."""
 
@@ -83,6 +85,11 @@ class Why:
         """The two columns of a row, to write them together with the state that they explain."""
         # A plain text: psycopg takes no list of both plain ones and members of an enumeration.
         return {"reason": "" if self.reason is None else self.reason.value, "reason_details": self.details}
+
+
+def slot_count(count: int) -> str:
+    """A number of coalesced slots in words: ``3``, ``100 or more``."""
+    return f"{count} or more" if count >= MANY else str(count)
 
 
 NO_REASON = Why()
