@@ -63,7 +63,7 @@ class Schedule:
 
 
 class JobDeclaration:
-    """The attributes of a job that the service reads, with the defaults of a job that says nothing."""
+    """The attributes of a job that the service reads, with their defaults."""
 
     concurrency: ClassVar[Concurrency] = Concurrency.FORBID
     """What happens when the job is due while it is running."""
@@ -80,7 +80,7 @@ class JobDeclaration:
     retry_on: ClassVar[tuple[type[Exception], ...] | None] = None
     """What is tried again besides database and network errors; None: anything but CommandError."""
     restart_when_lost: ClassVar[bool] = False
-    """Whether a run whose process died may start again: only a job that bears being done twice says so."""
+    """Whether a run whose process died may start again. Set it only for a job that may safely run twice."""
     secret_options: ClassVar[Sequence[str]] = ()
     """Options, by ``dest``, that are shown to nobody, besides those whose names say so (``--api-key``)."""
     schedules: ClassVar[Sequence[Schedule]] = ()

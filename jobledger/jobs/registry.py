@@ -89,7 +89,7 @@ def find(name: str) -> Job:
 
 
 def declaration_of(name: str) -> type[JobDeclaration]:
-    """What the job declares; what one that says nothing does, where there is no such job any more."""
+    """What the job declares; the defaults, where there is no such job any more."""
     job = all_jobs().get(name)
     return job.declaration if job else JobDeclaration
 

@@ -5,7 +5,7 @@ author does (``secret_options``). Flags, counts and options whose default is a n
 whatever they are called. Of a job that is gone, and of an ordinary task, only the names are known.
 
 What a run or a schedule stores stays as it is: the job needs it. Whatever is shown, printed, logged or
-written into somebody's history is masked first.
+written into the audit log is masked first.
 """
 
 import re

@@ -22,11 +22,11 @@ class SecretText:
     text: str = ""
     is_cleared: bool = False
     is_stored: bool = False
-    """Whether the browser was told that there is a stored value: not to be relied upon."""
+    """As the page claims; whoever posts it may claim anything."""
 
 
 class OptionalInput(forms.TextInput):
-    """A text, or a tick that says that there is none."""
+    """A text, or a tick for being given without one."""
 
     template_name = "jobledger/options/optional_input.html"
 

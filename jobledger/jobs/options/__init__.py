@@ -51,7 +51,7 @@ def validate_options(parser: ArgumentParser, options: JsonObject) -> Namespace:
 def to_argv(parser: ArgumentParser, options: JsonObject) -> list[str]:
     """The options as an argument list; whether their values are valid is for the parser to say."""
     _refuse_unknown(parser, options)
-    return _written(parser, {dest: value for dest, value in options.items() if value is not None})
+    return _argv_of(parser, {dest: value for dest, value in options.items() if value is not None})
 
 
 def from_argv(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
@@ -83,13 +83,13 @@ def from_namespace(parser: ArgumentParser, values: Mapping[str, Any]) -> dict[st
     return options | from_namespace(chosen.parser, values) if chosen else options
 
 
-def _written(parser: ArgumentParser, options: JsonObject) -> list[str]:
+def _argv_of(parser: ArgumentParser, options: JsonObject) -> list[str]:
     chosen = _chosen(parser, options)
     below = _names_beside(chosen.parser, options) if chosen else []
     occurrences: list[Occurrence] = []
     for dest, option in options_of(parser).items():
         if chosen and option.kind is Kind.SUBCOMMAND:
-            words = (chosen.name, *_written(chosen.parser, options))
+            words = (chosen.name, *_argv_of(chosen.parser, options))
             occurrences.append(Occurrence(action=option.actions[0], flag=None, words=words))
         elif dest in options and dest not in below:
             occurrences += to_occurrences(option, options[dest])

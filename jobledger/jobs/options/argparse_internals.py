@@ -42,7 +42,7 @@ class Kind(Enum):
 
 
 def kind_of(action: Action) -> Kind:
-    """Told by its class: no public attribute holds what ``add_argument(action=…)`` was given."""
+    """Known by its class alone: no public attribute holds what ``add_argument(action=…)`` was given."""
     match action:
         case _HelpAction() | _VersionAction():
             return Kind.REPORT

@@ -2,7 +2,7 @@
 
 Owns reading, writing and parsing them. ``write`` promises that the argparse which is running reads the
 list back as the very occurrences it was made from, and raises ``OptionsError`` when it cannot. ``parse``
-gives the parser's own verdict, and neither prints nor ends the process.
+has the parser itself read the list, and neither prints nor ends the process.
 
 How: which words argparse takes for options, what a list of values swallows and what becomes of
 ``--`` differs between its versions. So nothing here knows those rules. A list is written in the
@@ -67,9 +67,9 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
         with silenced(parser):
             return parser.parse_args(list(argv))
-    except (ParserStopped, ArgumentError, ArgumentTypeError, CommandError) as verdict:
-        message = str(verdict).strip().removeprefix("Error: ")
-        raise OptionsError(message, problems=_problems(parser, argv, message)) from verdict
+    except (ParserStopped, ArgumentError, ArgumentTypeError, CommandError) as error:
+        message = str(error).strip().removeprefix("Error: ")
+        raise OptionsError(message, problems=_problems(parser, argv, message)) from error
     except SystemExit as end:
         raise OptionsError("the command's parser ended the process") from end
     except Exception as error:  # a type or an action of the command's own may raise anything
