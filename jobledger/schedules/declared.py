@@ -44,7 +44,7 @@ class Declared:
     def times(self) -> StoredTimes:
         """When it is due. Raises RuleError for what cannot be evaluated."""
         times = _times(self.schedule)
-        stored_schedules.rule_from(times, EARLIEST)
+        stored_schedules.validated(times, EARLIEST)
         return times
 
     def as_json(self) -> dict[str, Any]:

@@ -274,12 +274,22 @@ class SolarTimes:
 StoredTimes = CronTimes | IntervalTimes | ClockedTimes | SolarTimes
 
 
+def validated(times: StoredTimes, anchor: datetime) -> Rule:
+    """The rule of times that are to be stored. Raises RuleError also for what no row can hold."""
+    rule = rule_from(times, anchor)
+    match times:
+        case CronTimes():
+            _check_lengths(times)
+        case IntervalTimes() if times.every > LARGEST_INTEGER:
+            raise RuleError(f"every: {times.every} is more than {LARGEST_INTEGER}", field="every")
+    return rule
+
+
 def rule_from(times: StoredTimes, anchor: datetime) -> Rule:
     """The rule that the times stand for; an interval counts from the anchor. Raises RuleError."""
     match times:
         case CronTimes():
-            _check_lengths(times)
-            return Cron(expression=" ".join(fields_of(times.expression)), zone=times.zone)
+            return Cron(expression=times.expression, zone=times.zone)
         case IntervalTimes():
             return Interval(every=_length(times), anchor=anchor)
         case ClockedTimes():
@@ -358,8 +368,6 @@ def _check_lengths(times: CronTimes) -> None:
 
 
 def _length(times: IntervalTimes) -> timedelta:
-    if times.every > LARGEST_INTEGER:
-        raise RuleError(f"every: {times.every} is more than {LARGEST_INTEGER}", field="every")
     try:
         return timedelta(**{times.period: times.every})
     except (TypeError, OverflowError):

@@ -244,7 +244,7 @@ class TimesForm(forms.Form):
         self._ignore_other_kinds(kind)
         try:
             self.times = read[kind](data) if kind in read and not self.errors else None
-            self.rule = stored_schedules.rule_from(self.times, self._anchor) if self.times else None
+            self.rule = stored_schedules.validated(self.times, self._anchor) if self.times else None
             if self.rule is not None:
                 # A place near a pole may have no such event, which is found out by looking.
                 self.rule.first_after(self._now)

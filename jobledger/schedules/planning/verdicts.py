@@ -152,8 +152,10 @@ def by_policy(situation: Situation, candidates: Sequence[Candidate]) -> Iterator
     """Run or miss each candidate."""
     too_late, startable = _split(candidates, lambda each: _is_past_deadline(situation, each))
     on_time, late = _split(startable, lambda each: _is_on_time(situation, each))
-    deadline = Why.of(Reason.DEADLINE, limit_seconds=situation.policy.starting_deadline)
-    yield from _missed(too_late, deadline)
+    if too_late:
+        yield from _missed(
+            too_late, Why.of(Reason.DEADLINE, limit_seconds=situation.policy.starting_deadline)
+        )
     yield from _on_time_slots(on_time)
     yield from _late_slots(situation, late, on_time)
 

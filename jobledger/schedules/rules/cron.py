@@ -35,7 +35,8 @@ class Cron(Rule):
     """A row whose zone is empty in the database gives None: that is refused."""
 
     def __post_init__(self) -> None:
-        parse(self.expression)
+        # So rules of one meaning are equal, however they are written.
+        object.__setattr__(self, "expression", parse(self.expression).fields)
         if not isinstance(self.zone, ZoneInfo):
             raise RuleError(f"the time zone is {self.zone or 'empty'}", field="time zone")
 

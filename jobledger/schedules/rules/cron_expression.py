@@ -74,8 +74,10 @@ _FIELDS = (
 class ParsedCron:
     """An expression that is known to be good."""
 
+    fields: str
+    """Five fields as they were written, a macro as what it stands for."""
     canonical: str
-    """Five fields in plain numbers."""
+    """The same in plain numbers."""
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     follows_clock: bool
@@ -103,6 +105,7 @@ def parse(expression: str) -> ParsedCron:
     terms = [_terms(each, text) for each, text in zip(_FIELDS, texts, strict=True)]
     minutes, hours, days, months, weekdays = (",".join(each) for each in terms)
     parsed = ParsedCron(
+        fields=" ".join(texts),
         canonical=f"{minutes} {hours} {days} {months} {weekdays}",
         minutes=tuple(sorted(_numbers(_FIELDS[0], terms[0]))),
         hours=tuple(sorted(_numbers(_FIELDS[1], terms[1]))),

@@ -131,7 +131,7 @@ def test_times_are_rules() -> None:
 )
 def test_impossible_times_say_which_field_is_wrong(times: StoredTimes, field: str) -> None:
     with pytest.raises(RuleError) as raised:
-        stored_schedules.rule_from(times, NOON)
+        stored_schedules.validated(times, NOON)
     assert raised.value.field == field
 
 
