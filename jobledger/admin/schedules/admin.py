@@ -33,11 +33,11 @@ from jobledger.admin.schedules.actions import ScheduleActions
 from jobledger.admin.schedules.edit_form import Conflict, ConflictError, EditForm
 from jobledger.admin.schedules.listing import ScheduleList
 from jobledger.admin.schedules.preview import formatted_preview
-from jobledger.admin.schedules.snapshot import changes_between, snapshot_of, stored_policy
+from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import overview, unreadable_of
 from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.jobs import registry
-from jobledger.models import NextSlot
+from jobledger.models import NextSlot, SchedulePolicy
 from jobledger.schedules import reconciliation
 from jobledger.schedules.stored_schedules import KINDS
 
@@ -173,7 +173,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):
     def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> None:
         """Keeps the values of what is deleted in the audit log."""
         for schedule in _without_unreadable_times(queryset):
-            old = snapshot_of(schedule, stored_policy(schedule))
+            old = snapshot_of(schedule, SchedulePolicy.of(schedule))
             audit_log.log_edit(request.user, schedule, changes_between(old, None), verb="deleted")
 
     def _post(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:

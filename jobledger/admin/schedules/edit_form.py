@@ -21,11 +21,10 @@ from jobledger.admin.audit_log import Change, Entry
 from jobledger.admin.fields import number_in
 from jobledger.admin.rights import User
 from jobledger.admin.schedules.forms import DELIVERY, VALIDITY, DetailsForm, PolicyForm, TimesForm
-from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of, stored_policy
+from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of
 from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.jobs import json_text
 from jobledger.models import SchedulePolicy
-from jobledger.models.schedule import this_second
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.slots import RuleError, Window
@@ -56,7 +55,7 @@ class EditForm:
     ) -> None:
         """``data`` is what was posted, if anything was; ``job_name`` preselects the job of a new schedule."""
         self.stored, self.now = stored, now
-        self.stored_policy = stored_policy(stored) if stored else SchedulePolicy(anchor=this_second())
+        self.stored_policy = SchedulePolicy.of(stored) if stored else SchedulePolicy()
         # The forms write into copies: what is stored is compared with them.
         edited = PeriodicTask() if stored is None else copy.copy(stored)
         self.details = DetailsForm(data, instance=edited, label_suffix="")
@@ -208,7 +207,7 @@ class EditForm:
         if self.stored is None:
             return None
         found = PeriodicTask.objects.select_for_update().filter(pk=self.stored.pk).first()
-        current = snapshot_of(found, stored_policy(found)) if found else None
+        current = snapshot_of(found, SchedulePolicy.of(found)) if found else None
         if current is None or current.version != self._data.get(VERSION):
             raise ConflictError
         return current

@@ -18,7 +18,6 @@ from jobledger.admin.schedules.target import stored_target
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
 from jobledger.models import SchedulePolicy
-from jobledger.models.schedule import this_second
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.stored_schedules import CronTimes
 from jobledger.schedules.words import described
@@ -46,12 +45,6 @@ def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
         version=_fingerprint(json.dumps(_raw(schedule, policy), default=str, sort_keys=True)),
         secrets=_secrets(schedule),
     )
-
-
-def stored_policy(schedule: PeriodicTask) -> SchedulePolicy:
-    """The schedule's policy; a new one if it has none yet."""
-    found = SchedulePolicy.objects.filter(pk=schedule.pk).first()
-    return found or SchedulePolicy(schedule=schedule, anchor=this_second())
 
 
 def changes_between(old: Snapshot | None, new: Snapshot | None) -> list[Change]:

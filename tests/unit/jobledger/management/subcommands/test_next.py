@@ -13,14 +13,14 @@ from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobledger.models import Pause, SchedulePolicy
+from jobledger.schedules.stored_schedules import CRONTAB_FIELDS
 from tests.unit.jobledger.schedules.times import utc
 
 HALF_PAST_ONE = ["--cron", "30 1 * * *", "--tz", "Europe/London"]
 
 
 def scheduled(name: str, expression: str = "30 1 * * *", zone: str = "Europe/London", **values: Any) -> Any:
-    fields = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-    times = dict(zip(fields, expression.split(), strict=True))
+    times = dict(zip(CRONTAB_FIELDS, expression.split(), strict=True))
     crontab = CrontabSchedule.objects.create(**times, timezone=ZoneInfo(zone))
     return PeriodicTask.objects.create(**{"name": name, "task": "probes.probe", "crontab": crontab, **values})
 
