@@ -8,11 +8,16 @@ DEV_STAMP := .venv/installed-dev
 SECRET := var/secret_key
 SIZES ?=
 PYTEST ?=
-# How many tests of a part run side by side; most of them wait for processes. A file's tests stay together.
-PARALLEL ?= 2
-RUN_TESTS = $(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile
+# The tests run in parts, side by side, and some tests of a part as well: most of them wait for processes.
+# A file's tests stay together. With PYTEST="-k name" a part may have none.
+tests_in = $(BIN)/python -m pytest -n $(1) --dist loadfile $(2) $(PYTEST) $(if $(PYTEST),|| [ $$? -eq 5 ])
+side_by_side = $(MAKE) --no-print-directory --keep-going --output-sync=target --jobs
+# A container that comes or goes changes the machine's network, upon which Chromium gives up what it is loading:
+# those with containers come after those in a browser.
+PARTS := test-integration test-browser
+PARTS_AFTER_THEM := test-quick test-postgres test-containers
 
-.PHONY: help up setup venv dev demo-data test test-quick test-integration test-e2e test-postgres lint format lock clean
+.PHONY: help up setup venv dev demo-data test $(PARTS) $(PARTS_AFTER_THEM) lint format lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,20 +35,25 @@ dev: $(DEV_STAMP) $(SECRET)  ## Set up .venv with what tests and lint need
 demo-data: setup  ## Fill in realistic rows for the sample jobs (SIZES="--users 2000 --tokens 5000 --orders 20000")
 	@$(BIN)/python manage.py demo_data $(SIZES)
 
-test: test-quick test-integration test-e2e test-postgres  ## Run every test that can run on this machine (PYTEST="-k name")
+test: dev  ## Run every test that can run on this machine (PYTEST="-k name")
+	@echo "Running $(PARTS), then $(PARTS_AFTER_THEM); each is shown when it is over"
+	@status=0; for parts in "$(PARTS)" "$(PARTS_AFTER_THEM)"; do $(side_by_side) $$parts || status=$$?; done; exit $$status
 
 test-quick: dev  ## Run the unit tests only
-	@$(RUN_TESTS) tests/unit $(PYTEST)
+	@$(call tests_in,2,tests/unit)
 
 test-integration: dev
-	@$(RUN_TESTS) tests/integration $(PYTEST)
+	@$(call tests_in,4,tests/integration)
 
-test-e2e: dev
-	@$(RUN_TESTS) tests/e2e $(PYTEST)
+test-browser: dev
+	@$(call tests_in,3,tests/e2e/browser)
+
+test-containers: dev
+	@$(call tests_in,2,tests/e2e/containers)
 
 # What a database can change; all the rest once, on SQLite.
 test-postgres: dev
-	@$(BIN)/python -m tests.with_postgres $(RUN_TESTS) -m "django_db or every_database" tests/unit tests/integration $(PYTEST)
+	@$(BIN)/python -m tests.with_postgres $(call tests_in,3,-m "django_db or every_database" tests/unit tests/integration)
 
 lint: dev  ## Check style, types, migrations and the project itself
 	@$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, Run
-from jobledger.runs.execution.forks import let_go_of_cursors
+from jobledger.runs.execution.hygiene import let_go_of_cursors
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.watch import Watch
 from jobledger.runs.publishing import publisher

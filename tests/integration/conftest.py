@@ -1,41 +1,27 @@
-"""What tests with real processes have in common: they say their figures, and some share a service."""
+"""The service that most tests with real processes share; those that break one have another."""
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.saying import Say
+from tests.integration.service import Service, service
 
-HERE = Path(__file__).parent
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the files of a folder together in any order of tests: they share a service."""
-    first: dict[Path, int] = {}
-    for number, item in enumerate(items):
-        first.setdefault(item.path.parent, number)
-    places = {
-        item: first[item.path.parent] if item.path.is_relative_to(HERE) else number
-        for number, item in enumerate(items)
-    }
-    items.sort(key=places.__getitem__)
+QUICK = {
+    "HEARTBEAT_SECONDS": "0.3",
+    # A lease that no load on the machine, and no job in C code, outlasts.
+    "LEASE_SECONDS": "60",
+    "REPUBLISH_AFTER_SECONDS": "2",
+    "WORKER_CONCURRENCY": "3",
+}
 
 
 @pytest.fixture(scope="session")
-def say_always(request: pytest.FixtureRequest) -> Say:
-    """Print past pytest's capturing."""
-    capture: Any = request.config.pluginmanager.getplugin("capturemanager")
+def running() -> Iterator[Service]:
+    """A service with one worker and one beat, in which nothing goes wrong but what a job does.
 
-    def printed(text: str) -> None:
-        with capture.global_and_fixture_disabled():
-            print(f"\n{text}")
-
-    return printed
-
-
-@pytest.fixture
-def say(say_always: Say, request: pytest.FixtureRequest) -> Say:
-    """The same, with the test's name."""
-    return lambda text: say_always(f"{request.node.name}: {text}")
+    Each test leaves it as it was: with no schedule and no run that goes on.
+    """
+    with service(**QUICK) as started:
+        started.start_worker()
+        started.start_beat()
+        yield started

@@ -16,17 +16,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import redis
 
 from proj.embedded_redis import command as redis_command
+from tests.integration import console
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
-STOP_SECONDS = 20
+STOP_SECONDS = 40
 # How much of a log a failing test shows.
 LOG_END = 6000
 
@@ -67,11 +68,12 @@ class Service:
             **self.variables,
         }
 
-    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start a process under this name; its output goes to a file of that name."""
-        with (self.folder / f"{name}.log").open("ab") as log:
+        environment = {**self.environment, **variables}
+        with self._log(name) as log:
             process = subprocess.Popen(
-                arguments, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                arguments, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         self.processes[name] = process
         return process
@@ -86,16 +88,16 @@ class Service:
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
             client.delete("celery")
 
-    def start_worker(self, name: str = "worker") -> None:
+    def start_worker(self, name: str = "worker", **variables: str) -> None:
         """Start a worker and wait until it is ready."""
         flags = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", f"{name}@here")
-        self.start(name, sys.executable, "-m", "celery", "-A", "proj", "worker", *flags)
+        self.start(name, sys.executable, "-m", "celery", "-A", "proj", "worker", *flags, **variables)
         wait_until(lambda: "ready." in self.log(name), what=f"{name} is ready")
 
-    def start_beat(self, name: str = "beat", *more_flags: str) -> None:
+    def start_beat(self, name: str = "beat", *more_flags: str, **variables: str) -> None:
         """Start a beat, without waiting for its first tick."""
         flags = ("--loglevel", "INFO", "--pidfile=", *more_flags)
-        self.start(name, sys.executable, "-m", "celery", "-A", "proj", "beat", *flags)
+        self.start(name, sys.executable, "-m", "celery", "-A", "proj", "beat", *flags, **variables)
 
     def is_running(self, name: str) -> bool:
         """Whether a process was started under this name and has neither been stopped nor ended by itself."""
@@ -111,7 +113,8 @@ class Service:
             # What it left behind in its session: a killed worker's children, for example.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            # This also closes the console's pipes.
+            process.communicate()
 
     def stop_all(self, signum: signal.Signals = signal.SIGTERM) -> None:
         """Stop every process, the Redis server last."""
@@ -139,15 +142,16 @@ class Service:
 
     def shell(self, code: str) -> str:
         """Run Python code in the service's Django; returns what it prints."""
-        done = self.manage("shell", "--verbosity", "0", "-c", code)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        if not self.is_running("console"):
+            with self._log("console") as log:
+                self.processes["console"] = console.start(self.environment, log=log)
+        return console.execute(self.processes["console"], code)
 
     def runs(self, *arguments: str) -> list[dict[str, Any]]:
         """The ledger, as ``jobledger runs --json`` prints it."""
-        done = self.manage("jobledger", "runs", "--json", *arguments)
-        assert done.returncode == 0, done.stderr
-        runs: list[dict[str, Any]] = json.loads(done.stdout)
+        command = ("jobledger", "runs", "--json", *arguments)
+        printed = self.shell(f"from django.core.management import call_command; call_command(*{command!r})")
+        runs: list[dict[str, Any]] = json.loads(printed)
         return runs
 
     def wait_for_run(self, *arguments: str, deadline_seconds: float = 30) -> dict[str, Any]:
@@ -156,6 +160,9 @@ class Service:
             lambda: self.runs(*arguments), deadline_seconds=deadline_seconds, what=f"a run with {arguments}"
         )
         return found[0]
+
+    def _log(self, name: str) -> BinaryIO:
+        return (self.folder / f"{name}.log").open("ab")
 
     def _messages(self) -> str:
         try:
@@ -188,8 +195,7 @@ def service(**variables: str) -> Iterator[Service]:
     with fresh_database(folder) as url:
         made = Service(folder=folder, database_url=url, variables=variables)
         try:
-            migrated = made.manage("migrate", "--verbosity", "0")
-            assert migrated.returncode == 0, migrated.stderr
+            _migrate(made)
             made.start_redis()
             yield made
         finally:
@@ -215,6 +221,22 @@ def fresh_database(folder: Path) -> Iterator[str]:
         yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
     finally:
         _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _migrate(made: Service) -> None:
+    """Make the tables, or copy the SQLite file that another service of these settings began with."""
+    settings = made.environment["DJANGO_SETTINGS_MODULE"]
+    file = Path(made.database_url.removeprefix("sqlite:///"))
+    if settings in _migrated and made.database_url.startswith("sqlite"):
+        file.write_bytes(_migrated[settings])
+        return
+    migrated = made.manage("migrate", "--verbosity", "0")
+    assert migrated.returncode == 0, migrated.stderr
+    if made.database_url.startswith("sqlite"):
+        _migrated[settings] = file.read_bytes()
+
+
+_migrated: dict[str, bytes] = {}
 
 
 def _execute(server: str, statement: str) -> None:

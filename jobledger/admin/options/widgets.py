@@ -8,7 +8,7 @@ from django import forms
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptionalText:
+class Optional:
     """An option that may also be given without its value."""
 
     text: str = ""
@@ -16,7 +16,7 @@ class OptionalText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecretText:
+class Secret:
     """What came back of a field that shows nothing."""
 
     text: str = ""
@@ -40,14 +40,14 @@ class OptionalInput(forms.TextInput):
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """Beside the text's own, whether it is ticked."""
-        shown = value if isinstance(value, OptionalText) else OptionalText()
+        shown = value if isinstance(value, Optional) else Optional()
         context = super().get_context(name, shown.text, attrs)
         context["widget"].update(is_bare=shown.is_bare, is_list=self.is_list, const=self.const)
         return context
 
-    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> OptionalText:
+    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Optional:
         """Both parts."""
-        return OptionalText(text=data.get(name, ""), is_bare=bool(data.get(f"{name}-bare")))
+        return Optional(text=data.get(name, ""), is_bare=bool(data.get(f"{name}-bare")))
 
 
 class SecretInput(forms.PasswordInput):
@@ -58,14 +58,14 @@ class SecretInput(forms.PasswordInput):
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """Whether there is a stored value, and never that value."""
-        is_cleared = isinstance(value, SecretText) and value.is_cleared
+        is_cleared = isinstance(value, Secret) and value.is_cleared
         context = super().get_context(name, None, attrs)
         context["widget"].update(is_stored=self.is_stored, is_cleared=is_cleared)
         return context
 
-    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> SecretText:
+    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Secret:
         """All three parts."""
-        return SecretText(
+        return Secret(
             text=data.get(name, ""),
             is_cleared=bool(data.get(f"{name}-clear")),
             is_stored=bool(data.get(f"{name}-stored")),

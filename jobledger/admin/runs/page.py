@@ -34,7 +34,7 @@ class ShownOptions:
     positional: Sequence[str]
     """Only an ordinary Celery task may have some."""
     line: str
-    """The equivalent command; empty where there is none: the job is gone, or it is an ordinary task."""
+    """The same by hand; empty where no line says it: the job is gone, or it is an ordinary task."""
 
 
 def shown_options(run: Run) -> ShownOptions:

@@ -7,9 +7,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, StorageState
 
 from tests.integration.service import Service, service
 from tests.ports import free_port
@@ -40,6 +41,8 @@ class Site:
 
     service: Service
     url: str
+    sessions: dict[str, StorageState] = field(default_factory=dict)
+    """The cookies of the roles that have logged in."""
 
 
 @dataclass(kw_only=True)
@@ -62,18 +65,14 @@ class People:
         javascript: bool = True,
     ) -> Page:
         """A page of the admin, opened by somebody who has logged in; ``path`` as after ``/admin/``."""
-        context = self.browser.new_context(
-            base_url=self.site.url,
+        if role not in self.site.sessions:
+            self.site.sessions[role] = self._log_in(role)
+        page = self._new_page(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
             java_script_enabled=javascript,
+            storage_state=self.site.sessions[role],
         )
-        self.contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self._log_in(page, role)
         page.goto(f"/admin/{path}")
         return page
 
@@ -83,12 +82,24 @@ class People:
             context.close()
         self.contexts.clear()
 
-    def _log_in(self, page: Page, role: str) -> None:
+    def _log_in(self, role: str) -> StorageState:
+        """Once for all tests, who would otherwise spend more on it than on their own pages."""
+        page = self._new_page()
         page.goto("/admin/login/")
         page.get_by_label("Username").fill(role)
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Log in").click()
         page.wait_for_url(re.compile(r"/admin/$"))
+        return page.context.storage_state()
+
+    def _new_page(self, **options: Any) -> Page:
+        context = self.browser.new_context(base_url=self.site.url, **options)
+        self.contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        return page
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type == "error":

@@ -1,7 +1,6 @@
 """Cancelling with a real worker: the job cleans up, its children end with it, its row says who asked."""
 
-from tests.integration.service import Service
-from tests.integration.survival import (
+from tests.integration.ledger import (
     call,
     cancel,
     child_of,
@@ -11,6 +10,7 @@ from tests.integration.survival import (
     wait_for_status,
     whats,
 )
+from tests.integration.service import Service
 from tests.waiting import wait_until
 
 

@@ -4,10 +4,8 @@ import subprocess
 import sys
 import time
 
-from tests.integration.by_hand import newest_by_hand
-from tests.integration.saying import Say
-from tests.integration.service import ROOT, Service
-from tests.integration.survival import (
+from tests.integration.command_line import newest_by_hand
+from tests.integration.ledger import (
     call,
     output_of,
     output_size,
@@ -18,6 +16,7 @@ from tests.integration.survival import (
     wait_for_start,
     wait_for_status,
 )
+from tests.integration.service import ROOT, Service
 from tests.waiting import wait_until
 
 LIMIT_BYTES = 1024 * 1024
@@ -27,7 +26,7 @@ LARGEST_GROWTH_KIB = 30 * 1024
 SHOWN_WITHIN_SECONDS = 2.0
 
 
-def test_progress_and_output_are_seen_while_the_job_runs(running: Service, say: Say) -> None:
+def test_progress_and_output_are_seen_while_the_job_runs(running: Service) -> None:
     pk = call(running, "lasting", seconds=60, tenant="live")
     wait_for_start(running, pk)
     begin = time.monotonic()
@@ -38,11 +37,11 @@ def test_progress_and_output_are_seen_while_the_job_runs(running: Service, say: 
     row = wait_for_status(running, pk, "running")
     assert row.progress_total == 600
     release(running, pk)
-    say(f"output after {shown:.2f} s, progress after {counted:.2f} s")
+    print(f"output after {shown:.2f} s, progress after {counted:.2f} s")
     assert max(shown, counted) < SHOWN_WITHIN_SECONDS
 
 
-def test_much_output_fills_neither_the_database_nor_the_memory(running: Service, say: Say) -> None:
+def test_much_output_fills_neither_the_database_nor_the_memory(running: Service) -> None:
     pk = call(running, "printing", megabytes=PRINTED_MEGABYTES)
     assert wait_for_end(running, pk, deadline_seconds=100).status == "succeeded"
     done = subprocess.run(
@@ -58,7 +57,7 @@ def test_much_output_fills_neither_the_database_nor_the_memory(running: Service,
         for each in (pk, newest_by_hand(running, "printing"))
     )
     count, length = output_size(running, pk)
-    say(f"{count} rows, {length:,} characters; by the worker {worker}, by hand to /dev/null {hand}")
+    print(f"{count} rows, {length:,} characters; by the worker {worker}, by hand to /dev/null {hand}")
     assert count <= 40
     assert length <= LIMIT_BYTES + 100
     assert "bytes left out here" in output_of(running, pk)

@@ -4,10 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.integration.by_hand import by_hand, run_by_hand, short
-from tests.integration.saying import Say
-from tests.integration.service import Service
-from tests.integration.survival import (
+from tests.integration.command_line import by_hand, run_by_hand, short
+from tests.integration.ledger import (
     RunRow,
     call,
     cancel,
@@ -20,6 +18,7 @@ from tests.integration.survival import (
     wait_for_status,
     whats,
 )
+from tests.integration.service import Service
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.every_database
@@ -73,7 +72,7 @@ def test_a_run_by_hand_holds_the_job_against_a_worker(running: Service) -> None:
     assert (hand.returncode, error) == (130, "Cancelled by ann.\n")
 
 
-def test_a_queueing_job_starts_as_soon_as_the_other_ends(running: Service, say: Say) -> None:
+def test_a_queueing_job_starts_as_soon_as_the_other_ends(running: Service) -> None:
     first = call(running, "queueing", seconds=4, tenant="queue")
     wait_for_start(running, first)
     second = call(running, "queueing", seconds=0.2, tenant="queue")
@@ -84,11 +83,11 @@ def test_a_queueing_job_starts_as_soon_as_the_other_ends(running: Service, say: 
     ended, waited = wait_for_end(running, first), wait_for_end(running, second)
     assert (ended.status, waited.status) == ("succeeded", "succeeded")
     gap = gap_seconds(running, first, second)
-    say(f"started {gap:.3f} s after the other's end")
+    print(f"started {gap:.3f} s after the other's end")
     assert 0 <= gap < 2
 
 
-def test_a_waiting_run_starts_also_after_a_holder_that_was_killed(running: Service, say: Say) -> None:
+def test_a_waiting_run_starts_also_after_a_holder_that_was_killed(running: Service) -> None:
     first = call(running, "queueing", seconds=60, tenant="killed holder", stubborn=True)
     wait_for_start(running, first)
     second = call(running, "queueing", seconds=0.2, tenant="killed holder")
@@ -98,7 +97,7 @@ def test_a_waiting_run_starts_also_after_a_holder_that_was_killed(running: Servi
     assert (ended.status, waited.status) == ("cancelled", "succeeded")
     assert ended.reason_details["killed_by"] == "itself"
     gap = gap_seconds(running, first, second)
-    say(f"started {gap:.3f} s after the other's end")
+    print(f"started {gap:.3f} s after the other's end")
     assert gap >= 0
 
 

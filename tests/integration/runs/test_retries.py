@@ -2,12 +2,11 @@
 
 import re
 
-from tests.integration.saying import Say
+from tests.integration.ledger import attempts_of, call, output_of, traces, wait_for_end
 from tests.integration.service import Service
-from tests.integration.survival import attempts_of, call, output_of, traces, wait_for_end
 
 
-def test_a_failed_run_is_tried_again_and_each_attempt_stays_readable(running: Service, say: Say) -> None:
+def test_a_failed_run_is_tried_again_and_each_attempt_stays_readable(running: Service) -> None:
     pk = call(running, "restarting", seconds=0.1, fail_first=2, tenant="retries")
     row = wait_for_end(running, pk)
     assert (row.status, row.attempt, row.error) == ("succeeded", 3, "")

@@ -5,9 +5,9 @@ import pty
 import subprocess
 import sys
 
-from tests.integration.by_hand import newest_by_hand
+from tests.integration.command_line import newest_by_hand
+from tests.integration.ledger import output_of
 from tests.integration.service import ROOT, Service
-from tests.integration.survival import output_of
 
 ESCAPE = "\x1b["
 BAR = "━"

@@ -4,13 +4,10 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.integration.by_hand import by_hand, newest_by_hand, run_by_hand
-from tests.integration.saying import Say
-from tests.integration.service import Service
-from tests.integration.survival import (
+from tests.integration.command_line import by_hand, newest_by_hand, run_by_hand
+from tests.integration.ledger import (
     call,
     call_lasting,
-    is_alive,
     let_end,
     traces,
     wait_for_end,
@@ -18,6 +15,8 @@ from tests.integration.survival import (
     wait_for_status,
     whats,
 )
+from tests.integration.processes import is_alive
+from tests.integration.service import Service
 from tests.waiting import wait_until
 
 
@@ -38,7 +37,7 @@ def unharmed(running: Service, **options: str) -> Iterator[None]:
     ]
 
 
-def test_a_run_over_its_time_limit_ends_softly(running: Service, say: Say) -> None:
+def test_a_run_over_its_time_limit_ends_softly(running: Service) -> None:
     pk = call(running, "limited", seconds=60, tenant="soft")
     row = wait_for_end(running, pk)
     assert (row.status, row.exit_code) == ("timed_out", 124)
@@ -46,10 +45,10 @@ def test_a_run_over_its_time_limit_ends_softly(running: Service, say: Say) -> No
     assert row.finished_at
     assert row.started_at
     took = (row.finished_at - row.started_at).total_seconds()
-    say(f"limit 2 s, ended after {took:.2f} s")
+    print(f"limit 2 s, ended after {took:.2f} s")
 
 
-def test_a_stubborn_run_over_its_time_limit_is_killed_and_no_other(running: Service, say: Say) -> None:
+def test_a_stubborn_run_over_its_time_limit_is_killed_and_no_other(running: Service) -> None:
     with unharmed(running, tenant="beside the stubborn one"):
         pk = call(running, "limited", seconds=60, tenant="hard", stubborn=True)
         process = wait_for_start(running, pk).pid
@@ -60,10 +59,10 @@ def test_a_stubborn_run_over_its_time_limit_is_killed_and_no_other(running: Serv
     assert whats(running, pk) == ["begin"]
     assert row.finished_at
     assert row.started_at
-    say(f"limit 2 s, grace 2 s, ended after {(row.finished_at - row.started_at).total_seconds():.2f} s")
+    print(f"limit 2 s, grace 2 s, ended after {(row.finished_at - row.started_at).total_seconds():.2f} s")
 
 
-def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service, say: Say) -> None:
+def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service) -> None:
     with unharmed(running, tenant="beside the one in C"):
         pk = call(running, "limited", tenant="C", hold_gil=True)
         process = wait_for_start(running, pk).pid
@@ -72,7 +71,7 @@ def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service, say: Say
     assert row.status == "timed_out"
     assert row.finished_at
     assert row.started_at
-    say(f"limit 2 s, grace 2 s, ended after {(row.finished_at - row.started_at).total_seconds():.2f} s")
+    print(f"limit 2 s, grace 2 s, ended after {(row.finished_at - row.started_at).total_seconds():.2f} s")
 
 
 def test_the_time_limit_holds_by_hand_with_timeouts_exit_code(running: Service) -> None:

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from uuid import UUID
 
+from tests.integration.ledger import run_rows, wait_for_start
 from tests.integration.service import ROOT, Service
-from tests.integration.survival import run_rows, wait_for_start
 from tests.waiting import wait_until
 
 

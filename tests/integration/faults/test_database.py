@@ -10,20 +10,11 @@ from uuid import UUID
 
 import pytest
 
-from tests.integration.faults import crash_postgres, database_away, database_hung, is_sqlite, sqlite_locked
-from tests.integration.run_faults.workers import LEASE_SECONDS, audited_service, start_another, when_begun
-from tests.integration.saying import Say
+from tests.integration.database import crash_postgres, database_away, database_hung, is_sqlite, sqlite_locked
+from tests.integration.faults.workers import LEASE_SECONDS, audited_service, start_another, when_begun
+from tests.integration.ledger import call, enqueue, output_of, traces, wait_for_end, wait_for_start, whats
+from tests.integration.processes import is_alive
 from tests.integration.service import Service
-from tests.integration.survival import (
-    call,
-    enqueue,
-    is_alive,
-    output_of,
-    traces,
-    wait_for_end,
-    wait_for_start,
-    whats,
-)
 from tests.waiting import wait_until
 from tests.with_postgres import postgres
 
@@ -37,9 +28,7 @@ def database_gone(running: Service) -> Iterator[None]:
         yield
 
 
-def test_a_run_goes_on_without_the_database_and_ends_properly(
-    running: Service, worker: str, say: Say
-) -> None:
+def test_a_run_goes_on_without_the_database_and_ends_properly(running: Service, worker: str) -> None:
     pk = call(running, "lasting", seconds=6, steps=True)
     when_begun(running, pk)
     with database_gone(running):
@@ -47,14 +36,14 @@ def test_a_run_goes_on_without_the_database_and_ends_properly(
         wait_until(lambda: len(traces(running, pk, "step")) >= done + 20, what="the job goes on")
         length = time.monotonic() - begin
     row = wait_for_end(running, pk)
-    say(f"{row.status} after an outage of {length:.1f} s in its middle")
+    print(f"{row.status} after an outage of {length:.1f} s in its middle")
     assert (row.status, row.attempt) == ("succeeded", 1)
     assert (row.progress_total, output_of(running, pk)) == (60, "working on attempt 1\n")
     assert whats(running, pk) == ["begin", *["step"] * 60, "end", "cleanup"]
 
 
 def test_a_run_whose_end_falls_into_an_outage_is_recorded_when_it_is_over(
-    running: Service, worker: str, say: Say
+    running: Service, worker: str
 ) -> None:
     pk = call(running, "lasting", seconds=2)
     when_begun(running, pk)
@@ -64,7 +53,7 @@ def test_a_run_whose_end_falls_into_an_outage_is_recorded_when_it_is_over(
         wait_until(lambda: is_sqlite(running) or said_of(running, worker, pk), what="its end is not recorded")
     begin = time.monotonic()
     row = wait_for_end(running, pk)
-    say(f"{row.status}, {time.monotonic() - begin:.2f} s after the outage's end")
+    print(f"{row.status}, {time.monotonic() - begin:.2f} s after the outage's end")
     assert (row.status, row.attempt, row.exit_code) == ("succeeded", 1, 0)
 
 
@@ -85,9 +74,7 @@ def test_a_worker_notices_a_killed_child_also_after_an_outage(running: Service, 
                 pass  # whoever was connected is so no more
 
 
-def test_an_outage_longer_than_the_lease_costs_no_run_that_lives(
-    running: Service, worker: str, say: Say
-) -> None:
+def test_an_outage_longer_than_the_lease_costs_no_run_that_lives(running: Service, worker: str) -> None:
     through = call(running, "restarting", seconds=LEASE_SECONDS * 2)
     within = call(running, "lasting", seconds=1)
     for pk in through, within:
@@ -97,11 +84,11 @@ def test_an_outage_longer_than_the_lease_costs_no_run_that_lives(
         wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the leases are over")
         assert traces(running, within, "cleanup")
     rows = [wait_for_end(running, pk) for pk in (through, within)]
-    say(f"outage {LEASE_SECONDS * 1.3:.1f} s, lease {LEASE_SECONDS} s: {[row.status for row in rows]}")
+    print(f"outage {LEASE_SECONDS * 1.3:.1f} s, lease {LEASE_SECONDS} s: {[row.status for row in rows]}")
     assert [(row.status, row.attempt) for row in rows] == [("succeeded", 1)] * 2
 
 
-def test_time_limits_hold_while_the_database_hangs(running: Service, worker: str, say: Say) -> None:
+def test_time_limits_hold_while_the_database_hangs(running: Service, worker: str) -> None:
     soft = call(running, "limited", seconds=60, tenant="soft")
     hard = call(running, "limited", seconds=60, tenant="hard", stubborn=True)
     process = wait_for_start(running, hard).pid
@@ -112,12 +99,12 @@ def test_time_limits_hold_while_the_database_hangs(running: Service, worker: str
         softly = time.monotonic() - begin
         wait_until(lambda: not is_alive(process), what="the other one is killed")
         killed = time.monotonic() - begin
-    say(f"limit 2 s, grace 2 s, 5 s to record it: ended after {softly:.2f} s, killed after {killed:.2f} s")
+    print(f"limit 2 s, grace 2 s, 5 s to record it: ended after {softly:.2f} s, killed after {killed:.2f} s")
     assert [wait_for_end(running, pk).status for pk in (soft, hard)] == ["timed_out"] * 2
 
 
 def test_a_call_that_arrives_without_a_database_is_executed_when_it_is_back(
-    running: Service, worker: str, say: Say
+    running: Service, worker: str
 ) -> None:
     with database_away(running):
         pks = [call(running, "allowing", seconds=0.1) for _ in range(3)]
@@ -126,20 +113,18 @@ def test_a_call_that_arrives_without_a_database_is_executed_when_it_is_back(
         )
     begin = time.monotonic()
     ended = [wait_for_end(running, pk, deadline_seconds=100) for pk in pks]
-    say(f"{[row.status for row in ended]}, {time.monotonic() - begin:.1f} s after the outage's end")
+    print(f"{[row.status for row in ended]}, {time.monotonic() - begin:.1f} s after the outage's end")
     assert [(row.status, row.trigger) for row in ended] == [("succeeded", "celery")] * 3
     assert [whats(running, pk) for pk in pks] == [["begin", "end", "cleanup"]] * 3
 
 
-def test_runs_outlive_a_postgresql_that_crashes_and_starts_again(
-    say: Say, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_outlive_a_postgresql_that_crashes_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
         pytest.skip("SQLite is no process that could crash")
     # A server of its own: those that run side by side with this test use the other one.
     with postgres() as url:
         monkeypatch.setenv("DATABASE_URL", url)
-        with audited_service(say) as running:
+        with audited_service() as running:
             start_another(running)
             busy = [call(running, "allowing", seconds=5) for _ in range(2)]
             for pk in busy:
@@ -147,6 +132,6 @@ def test_runs_outlive_a_postgresql_that_crashes_and_starts_again(
             waiting = enqueue(running, "allowing", count=5, seconds=0.1)
             crash_postgres(running)
             ended = Counter(wait_for_end(running, pk).status for pk in (*busy, *waiting))
-            say(f"{dict(ended)}")
+            print(f"{dict(ended)}")
             assert ended == {"succeeded": 7}
             assert [whats(running, pk) for pk in (*busy, *waiting)] == [["begin", "end", "cleanup"]] * 7

@@ -1,7 +1,8 @@
-"""The tests' settings, but whoever finds a SQLite database locked gives up after two seconds."""
+"""The tests' settings, but two seconds' patience with a locked SQLite file or a hanging Redis."""
 
 from proj import settings as project
 from tests.settings import *  # noqa: F403
 
 _default = project.DATABASES["default"]
 DATABASES = {"default": {**_default, "OPTIONS": {**_default.get("OPTIONS", {}), "timeout": 2}}}
+CELERY_BROKER_TRANSPORT_OPTIONS = {**project.CELERY_BROKER_TRANSPORT_OPTIONS, "socket_timeout": 2}

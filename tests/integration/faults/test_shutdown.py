@@ -3,32 +3,26 @@
 import signal
 import time
 
-from tests.integration.run_faults.workers import another_worker, start_another, when_begun, worker_of
-from tests.integration.saying import Say
-from tests.integration.service import Service
-from tests.integration.survival import (
+from tests.integration.faults.workers import another_worker, start_another, when_begun, worker_of
+from tests.integration.ledger import (
     attempts_of,
     call,
     call_lasting,
     cancel,
     enqueue,
-    kill_whole,
     let_end,
     wait_for_end,
     wait_for_status,
     whats,
 )
+from tests.integration.processes import kill_whole
+from tests.integration.service import Service
 from tests.waiting import wait_until
 
 
 def test_a_worker_that_is_told_to_stop_lets_its_runs_finish(running: Service, worker: str) -> None:
     kill_whole(running, worker)
-    before = dict(running.variables)
-    running.variables["SHUTDOWN_GRACE_SECONDS"] = "30"
-    try:
-        name = start_another(running)
-    finally:
-        running.variables.update(before)
+    name = start_another(running, SHUTDOWN_GRACE_SECONDS="60")
     pk = call(running, "lasting", seconds=3)
     when_begun(running, pk)
     assert running.stop(name, signal.SIGTERM) == 0
@@ -37,7 +31,7 @@ def test_a_worker_that_is_told_to_stop_lets_its_runs_finish(running: Service, wo
 
 
 def test_what_cannot_finish_in_time_is_cancelled_and_starts_again_if_it_may(
-    running: Service, worker: str, say: Say
+    running: Service, worker: str
 ) -> None:
     # The second of them does not even end when it is asked to.
     over = call(running, "lasting", seconds=60)
@@ -53,7 +47,7 @@ def test_what_cannot_finish_in_time_is_cancelled_and_starts_again_if_it_may(
     assert whats(running, over) == ["begin", "cleanup"]
     with another_worker(running) as second, let_end(running, "restarting"):
         row = wait_for_end(running, again)
-    say(f"the worker was gone after {took:.1f} s, its grace is 1 s and that of the stubborn job 2 s")
+    print(f"the worker was gone after {took:.1f} s, its grace is 1 s and that of the stubborn job 2 s")
     assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)
     ended = [(each.status, each.reason) for each in attempts_of(running, again)]
     assert ended == [("cancelled", "worker_shutdown")]

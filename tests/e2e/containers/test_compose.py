@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.e2e.compose import Stack, brought_up
+from tests.e2e.containers.compose import Stack, brought_up
 from tests.manual import ROOT, Block, all_blocks
 from tests.terminal import terminal, type_in
 from tests.waiting import wait_until

@@ -1,26 +1,22 @@
-"""Runs of a service as they are seen from outside: its messages, its rows by plain SQL, its jobs' own traces.
+"""Runs of a service from outside: its messages, its rows by plain SQL, its jobs' own traces.
 
 An audit compares the ledger with the traces: each attempt that the ledger says was started has left one line,
 and there is no line that the ledger knows nothing of.
 """
 
 import json
-import os
-import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import psutil
-import redis
 from celery import Celery
 
-from tests.integration.faults import can_write, is_sqlite, moment_of, rows
+from tests.integration.database import is_sqlite, rows, time_of, uuid_of
 from tests.integration.service import Service
 from tests.waiting import wait_until
 
@@ -255,12 +251,26 @@ def whats(running: Service, pk: UUID) -> list[str]:
     return [trace.what for trace in traces(running, pk)]
 
 
-def audit(running: Service) -> Audit:
-    """Account for every run of jobs that leave traces."""
-    ledger = run_rows(running)
-    executed = Counter((trace.run, trace.attempt) for trace in traces(running, what="begin"))
+@contextmanager
+def audited(running: Service) -> Iterator[None]:
+    """At the end of the block every run that came up in it must be over, and accounted for."""
+    before = {row.pk for row in run_rows(running)}
+    yield
+    wait_until(lambda: is_quiet(running), what="every run is over")
+    figures = audit(running, before)
+    print(f"audit: {figures}")
+    assert figures.is_clean, figures
+
+
+def audit(running: Service, before: Collection[UUID]) -> Audit:
+    """Account for every run, except those from before, of jobs that leave traces."""
+    ledger = [row for row in run_rows(running) if row.pk not in before]
+    begun = [trace for trace in traces(running, what="begin") if trace.run not in before]
+    executed = Counter((trace.run, trace.attempt) for trace in begun)
     started = {(row.pk, row.attempt): row.status for row in ledger if row.started_at}
-    started |= {(_uuid(pk), number): status for pk, number, status in rows(running, _STARTED_ATTEMPTS)}
+    for pk, number, status in rows(running, _STARTED_ATTEMPTS):
+        if uuid_of(pk) not in before:
+            started[uuid_of(pk), number] = status
     per_run = Counter(pk for pk, _ in executed.elements())
     may = {row.pk for row in ledger if row.job in MAY_START_AGAIN}
     return Audit(
@@ -283,70 +293,6 @@ def is_quiet(running: Service) -> bool:
     return not count
 
 
-def kill_whole(running: Service, name: str) -> None:
-    """Kill a worker and all its children at once, as a power cut does."""
-    process = running.processes.pop(name)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-@contextmanager
-def suspended(running: Service, name: str) -> Iterator[None]:
-    """Neither the process nor a child of it gets a moment of computing time inside the block.
-
-    It does not stop in the middle of writing to SQLite, whose only writer it then was: nobody could go on.
-    """
-    group = running.processes[name].pid
-    wait_until(lambda: _stops_without_a_lock(running, group), what=f"{name} holds no lock")
-    try:
-        yield
-    finally:
-        os.killpg(group, signal.SIGCONT)
-
-
-def _stops_without_a_lock(running: Service, group: int) -> bool:
-    os.killpg(group, signal.SIGSTOP)
-    if not is_sqlite(running) or can_write(running):
-        return True
-    os.killpg(group, signal.SIGCONT)
-    return False
-
-
-def children_of(running: Service, name: str) -> Sequence[int]:
-    """The process ids of a worker's children, and of theirs."""
-    with suppress(psutil.NoSuchProcess):
-        return [child.pid for child in psutil.Process(running.processes[name].pid).children(recursive=True)]
-    return []
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process, other than as a name."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wipe_redis(running: Service) -> int:
-    """Forget everything that Redis held; returns how many messages waited."""
-    with redis.Redis(unix_socket_path=str(running.socket)) as client:
-        waiting = int(client.llen("celery"))
-        client.flushall()
-    return waiting
-
-
-def has_messages(running: Service) -> bool:
-    """Whether Redis holds any, waiting or with a worker."""
-    with redis.Redis(unix_socket_path=str(running.socket)) as client:
-        return bool(client.llen("celery") or client.hlen("unacked"))
-
-
-def forget_restoring_lock(running: Service) -> None:
-    """Take away the lock under which workers give messages back: a killed one keeps it for minutes."""
-    with redis.Redis(unix_socket_path=str(running.socket)) as client:
-        client.delete("unacked_mutex")
-
-
 def _key(running: Service, pk: UUID) -> Any:
     """The id as the database keeps it."""
     return pk.hex if is_sqlite(running) else pk
@@ -355,16 +301,12 @@ def _key(running: Service, pk: UUID) -> Any:
 def _as_row(values: tuple[Any, ...]) -> RunRow:
     named = dict(zip(_FIELDS, values, strict=True))
     for name in "pk", "parent_id":
-        named[name] = _uuid(named[name]) if named[name] else None
+        named[name] = uuid_of(named[name]) if named[name] else None
     for name in "started_at", "heartbeat_at", "finished_at":
-        named[name] = moment_of(named[name]) if named[name] else None
+        named[name] = time_of(named[name]) if named[name] else None
     if isinstance(named["reason_details"], str):  # SQLite keeps JSON as text
         named["reason_details"] = json.loads(named["reason_details"])
     return RunRow(**named)
-
-
-def _uuid(value: Any) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value)
 
 
 _FIELDS = tuple(RunRow.__dataclass_fields__)

@@ -7,16 +7,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.run_faults.workers import audited_service, start_another
-from tests.integration.saying import Say
+from tests.integration.faults.workers import audited_service, start_another
 from tests.integration.service import Service
 
 
-@pytest.fixture(scope="package")
-def running(say_always: Say) -> Iterator[Service]:
+@pytest.fixture(scope="session")
+def fragile() -> Iterator[Service]:
     """A service with a beat; at the end all its runs are accounted for."""
-    with audited_service(say_always) as started:
+    with audited_service() as started:
         yield started
+
+
+@pytest.fixture
+def running(fragile: Service) -> Service:
+    """The service with all its parts, whatever became of them in a test that failed."""
+    if not fragile.is_running("redis"):
+        fragile.start_redis()
+    if not fragile.is_running("beat"):
+        fragile.start_beat()
+    return fragile
 
 
 @pytest.fixture

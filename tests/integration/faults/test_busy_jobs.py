@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
-from tests.integration.by_hand import by_hand, run_by_hand
-from tests.integration.faults import is_sqlite
-from tests.integration.run_faults.workers import LEASE_SECONDS, seconds_between, when_begun
+from tests.integration.command_line import by_hand, run_by_hand
+from tests.integration.database import is_sqlite
+from tests.integration.faults.workers import LEASE_SECONDS, seconds_between, when_begun
+from tests.integration.ledger import call, run_row, wait_for_end, whats
 from tests.integration.service import Service
-from tests.integration.survival import call, run_row, wait_for_end, whats
 from tests.waiting import wait_until
 
 LONGER_THAN_THE_LEASE = LEASE_SECONDS * 1.4

@@ -6,18 +6,16 @@ from datetime import datetime
 from itertools import count
 from uuid import UUID
 
-from tests.integration.saying import Say
-from tests.integration.service import Service, service
-from tests.integration.survival import (
+from tests.integration.ledger import (
     Attempt,
     RunRow,
-    audit,
+    audited,
     is_quiet,
-    kill_whole,
     wait_for_start,
     wait_for_status,
 )
-from tests.waiting import wait_until
+from tests.integration.processes import kill_whole
+from tests.integration.service import Service, service
 
 # Celery looks for dead children every five seconds.
 LEASE_SECONDS = 7.0
@@ -36,23 +34,20 @@ _numbers = count(1)
 
 
 @contextmanager
-def audited_service(say: Say) -> Iterator[Service]:
+def audited_service() -> Iterator[Service]:
     """A service with a beat; at the end all its runs are accounted for."""
     with service(**QUICK) as started:
         started.start_beat()
-        yield started
-        # For what is still queued.
-        start_another(started)
-        wait_until(lambda: is_quiet(started), deadline_seconds=60, what="every run is over")
-        figures = audit(started)
-        say(f"audit of {__package__}: {figures}")
-        assert figures.is_clean
+        with audited(started):
+            yield started
+            if not is_quiet(started):
+                start_another(started)
 
 
-def start_another(running: Service) -> str:
+def start_another(running: Service, **variables: str) -> str:
     """Start a worker; returns its name."""
     name = f"worker{next(_numbers)}"
-    running.start_worker(name)
+    running.start_worker(name, **variables)
     return name
 
 

@@ -1,25 +1,17 @@
-"""What is done to a service, and what it made of it: its database seen by plain SQL, past its own code.
+"""Schedules of a service and their slots from outside.
 
 An audit compares three things that know nothing of each other: the slots that the clock says there were, the
 rows of the ledger, and the lines that the job ``trace`` wrote by itself.
 """
 
-import os
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
-import psycopg
-
+from tests.integration.database import rows, time_of, uuid_of
 from tests.integration.service import Service
-from tests.waiting import wait_until
 
 SECOND = timedelta(seconds=1)
 
@@ -89,16 +81,16 @@ def audit(running: Service, name: str, span: Span) -> Figures:
         slots=len(wanted),
         runs=len(found),
         succeeded=sum(status == "succeeded" for *_, status in found),
-        executed=sum(_uuid(pk) in traces for pk, *_ in found),
-        twice=sum(traces[_uuid(pk)] > 1 for pk, *_ in found),
-        missing=len(wanted - {(schedule, moment_of(slot)) for _, schedule, slot, _ in found}),
+        executed=sum(uuid_of(pk) in traces for pk, *_ in found),
+        twice=sum(traces[uuid_of(pk)] > 1 for pk, *_ in found),
+        missing=len(wanted - {(schedule, time_of(slot)) for _, schedule, slot, _ in found}),
     )
 
 
 def newest_slot(running: Service, name: str, status: str = "succeeded") -> datetime | None:
     """The last slot of these schedules whose run is in this state."""
     ((slot,),) = rows(running, _NEWEST, f"{name}%", status)
-    return moment_of(slot) if slot else None
+    return time_of(slot) if slot else None
 
 
 def is_settled(running: Service, name: str, until: datetime) -> bool:
@@ -118,19 +110,12 @@ def traces_of(running: Service) -> Counter[UUID]:
 def longest_lateness(running: Service, name: str, span: Span) -> timedelta:
     """How long after its slot a row of the span came into the ledger, at most."""
     found = rows(running, _RECORDED, f"{name}%", span.since, span.until)
-    return max(moment_of(queued_at) - moment_of(slot) for slot, queued_at in found)
+    return max(time_of(queued_at) - time_of(slot) for slot, queued_at in found)
 
 
 def statuses(running: Service, name: str) -> dict[str, tuple[int, int]]:
     """How many rows the schedule has in each state, and how many more slots these stand for."""
     return {status: (count, int(coalesced)) for status, count, coalesced in rows(running, _STATUSES, name)}
-
-
-def calls(running: Service) -> dict[str, int]:
-    """How many runs there are in each state that nothing but ``celery call`` has started."""
-    return dict(
-        rows(running, "SELECT status, count(*) FROM jobledger_run WHERE trigger = 'celery' GROUP BY status")
-    )
 
 
 def reason_it_is_broken(running: Service, name: str) -> str:
@@ -166,123 +151,6 @@ def insert_bad_crontab(running: Service) -> int:
 def copy_schedule(running: Service, name: str, copy: str, *, crontab_id: int | None = None) -> None:
     """Insert a schedule as it is in another row, but for its name and, where there is one, its crontab."""
     rows(running, _COPY, copy, crontab_id, crontab_id, name)
-
-
-def is_sqlite(running: Service) -> bool:
-    """Whether the service has a SQLite file, and not a PostgreSQL server."""
-    return running.database_url.startswith("sqlite")
-
-
-def rows(running: Service, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-    """What a statement, with ``?`` for its values, answers; whatever it changes is committed."""
-    if is_sqlite(running):
-        plain = [_sqlite_text(value) if isinstance(value, datetime) else value for value in values]
-        with closing(sqlite3.connect(sqlite_file(running), timeout=30)) as file, file:
-            return file.execute(statement, plain).fetchall()
-    with psycopg.connect(running.database_url, autocommit=True) as server:
-        answer = server.execute(statement.replace("?", "%s").encode(), values)
-        return answer.fetchall() if answer.description else []
-
-
-def can_write(running: Service) -> bool:
-    """Whether a SQLite database is to be had for writing, after a moment at most."""
-    try:
-        with closing(sqlite3.connect(sqlite_file(running), timeout=2, isolation_level=None)) as file:
-            file.execute("BEGIN IMMEDIATE")
-            file.execute("ROLLBACK")
-    except sqlite3.OperationalError:
-        return False
-    return True
-
-
-def moment_of(value: Any) -> datetime:
-    """A moment as either database returns it."""
-    read = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
-
-
-def sqlite_file(running: Service) -> Path:
-    """The service's database file."""
-    return Path(running.database_url.removeprefix("sqlite:///"))
-
-
-@contextmanager
-def database_away(running: Service) -> Iterator[None]:
-    """No connection to the database works inside the block, old or new."""
-    with _folder_away(running) if is_sqlite(running) else _connections_refused(running):
-        yield
-
-
-@contextmanager
-def sqlite_locked(running: Service) -> Iterator[None]:
-    """Nobody else can write to the database inside the block."""
-    with closing(sqlite3.connect(sqlite_file(running), timeout=30, isolation_level=None)) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
-        yield
-        connection.execute("ROLLBACK")
-
-
-@contextmanager
-def database_hung(running: Service) -> Iterator[None]:
-    """Whoever asks for a run inside the block, or on SQLite writes anything, waits for its end."""
-    if is_sqlite(running):
-        with sqlite_locked(running):
-            yield
-        return
-    with psycopg.connect(running.database_url) as server:
-        server.execute("LOCK TABLE jobledger_run IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
-def crash_postgres(running: Service) -> None:
-    """Have the server lose a process, upon which it ends all connections, recovers and starts again."""
-    with suppress(psycopg.OperationalError), psycopg.connect(running.database_url, autocommit=True) as server:
-        ((pid,),) = server.execute("SELECT pg_backend_pid()").fetchall()
-        server.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {pid}'".encode())
-    wait_until(lambda: _answers(running), what="PostgreSQL is back")
-
-
-def _answers(running: Service) -> bool:
-    try:
-        return bool(rows(running, "SELECT 1"))
-    except psycopg.OperationalError:
-        return False
-
-
-@contextmanager
-def _folder_away(running: Service) -> Iterator[None]:
-    folder = sqlite_file(running).parent
-    elsewhere = folder.rename(folder.with_name("elsewhere"))
-    try:
-        yield
-    finally:
-        elsewhere.rename(folder)
-
-
-@contextmanager
-def _connections_refused(running: Service) -> Iterator[None]:
-    name = urlsplit(running.database_url).path.strip("/")
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
-        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
-        wait_until(lambda: _are_terminated(server, name), what="no connection is left")
-        try:
-            yield
-        finally:
-            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
-
-
-def _are_terminated(server: "psycopg.Connection[tuple[Any, ...]]", name: str) -> bool:
-    terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-    return not server.execute(terminate, [name]).fetchall()
-
-
-def _uuid(value: Any) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value)
-
-
-def _sqlite_text(moment: datetime) -> str:
-    """As Django writes moments into SQLite: they compare as text."""
-    return str(moment.astimezone(UTC).replace(tzinfo=None))
 
 
 _IDS = "SELECT id FROM django_celery_beat_periodictask WHERE name LIKE ?"

@@ -8,19 +8,9 @@ from collections import Counter
 
 import pytest
 
-from tests.integration.saying import Say
+from tests.integration.ledger import call, enqueue, is_quiet, run_rows, traces
+from tests.integration.processes import children_of, has_messages, is_alive, kill_whole
 from tests.integration.service import Service
-from tests.integration.survival import (
-    call,
-    children_of,
-    enqueue,
-    has_messages,
-    is_alive,
-    is_quiet,
-    kill_whole,
-    run_rows,
-    traces,
-)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.every_database
@@ -31,7 +21,7 @@ CHAOS_RUNS = 12
 
 @pytest.mark.timeout(CHAOS_SECONDS + 180)
 def test_children_workers_and_redis_are_killed_at_random_and_every_run_is_accounted_for(
-    running: Service, worker: str, say: Say
+    running: Service, worker: str
 ) -> None:
     recorded = enqueue(running, "restarting", count=CHAOS_RUNS, seconds=1, tenant="")
     called = [call(running, "restarting", seconds=1, tenant=f"tenant {n}") for n in range(CHAOS_RUNS)]
@@ -42,7 +32,7 @@ def test_children_workers_and_redis_are_killed_at_random_and_every_run_is_accoun
     wait_until(lambda: is_quiet(running), deadline_seconds=60, what="every run is over")
     ended = {row.pk: row.status for row in run_rows(running)}
     lost_calls = set(called) - set(ended)
-    say(f"{dict(Counter(ended.values()))}; killed: {dict(kills)}; calls lost with them: {len(lost_calls)}")
+    print(f"{dict(Counter(ended.values()))}; killed: {dict(kills)}; calls lost with them: {len(lost_calls)}")
     assert running.is_running(worker)
     assert set(recorded) <= set(ended)
     assert {ended[pk] for pk in (*recorded, *called) if pk in ended} <= {"succeeded", "lost", "skipped"}

@@ -1,4 +1,4 @@
-"""The project's image, built once for all end-to-end tests, as the Compose file builds it."""
+"""The project's image, built once, as the Compose file builds it."""
 
 import subprocess
 import uuid
@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.compose import Stack
+from tests.e2e.containers.compose import Stack
 from tests.requirements import docker_or_skip
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture asks the engine for something."""
-    if item.get_closest_marker("docker"):
-        docker_or_skip()
+    docker_or_skip()
 
 
 @pytest.fixture(scope="session")

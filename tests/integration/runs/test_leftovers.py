@@ -7,12 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from tests.integration.by_hand import by_hand, run_by_hand
-from tests.integration.service import Service
-from tests.integration.survival import (
+from tests.integration.command_line import by_hand, run_by_hand
+from tests.integration.ledger import (
     call,
     cancel,
-    is_alive,
     output_of,
     release,
     traces,
@@ -20,6 +18,8 @@ from tests.integration.survival import (
     wait_for_start,
     whats,
 )
+from tests.integration.processes import is_alive
+from tests.integration.service import Service
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.every_database

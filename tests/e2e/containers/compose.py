@@ -17,7 +17,7 @@ from typing import Any
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 UP_SECONDS = 300
 
 

@@ -1,0 +1,89 @@
+"""A worker's child is killed in the middle of a run."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.integration.database import is_sqlite, sqlite_locked
+from tests.integration.faults.workers import (
+    LEASE_SECONDS,
+    seconds_between,
+)
+from tests.integration.ledger import (
+    attempts_of,
+    call,
+    output_of,
+    wait_for_end,
+    wait_for_start,
+    wait_for_status,
+    whats,
+)
+from tests.integration.processes import children_of
+from tests.integration.service import Service
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.every_database
+
+
+def test_a_killed_child_is_noticed_at_once(running: Service, worker: str) -> None:
+    pk = call(running, "lasting", seconds=60)
+    process = wait_for_start(running, pk).pid
+    wait_until(lambda: output_of(running, pk), what="its output is in the database")
+    os.kill(process, signal.SIGKILL)
+    begin = time.monotonic()
+    row = wait_for_end(running, pk)
+    noticed = time.monotonic() - begin
+    print(f"noticed after {noticed:.2f} s; {row.error!r}")
+    assert (row.status, row.reason, row.reason_details) == ("lost", "lost_process", {"worker": row.worker})
+    assert "SIGKILL" in row.error
+    assert noticed < LEASE_SECONDS
+    assert output_of(running, pk) == "working on attempt 1\n"
+
+
+def test_a_job_that_bears_it_starts_again_after_its_child_was_killed(running: Service, worker: str) -> None:
+    pk = call(running, "restarting", seconds=3)
+    os.kill(wait_for_start(running, pk).pid, signal.SIGKILL)
+    row = wait_for_end(running, pk)
+    assert (row.status, row.attempt) == ("succeeded", 2)
+    assert [each.status for each in attempts_of(running, pk)] == ["lost"]
+    assert whats(running, pk) == ["begin", "begin", "end", "cleanup"]
+
+
+def test_a_job_that_kills_its_process_each_time_does_not_do_so_for_ever(
+    running: Service, worker: str
+) -> None:
+    pk = call(running, "restarting", seconds=30)
+    for attempt in range(1, 5):
+        os.kill(wait_for_start(running, pk, attempt=attempt).pid, signal.SIGKILL)
+    row = wait_for_end(running, pk)
+    assert (row.status, row.attempt) == ("lost", 4)
+    assert [each.status for each in attempts_of(running, pk)] == ["lost"] * 3
+
+
+def test_a_child_that_comes_while_the_database_is_locked_inherits_no_connection(
+    running: Service, worker: str
+) -> None:
+    if not is_sqlite(running):
+        pytest.skip("only a SQLite connection does harm in a child")
+    process = wait_for_start(running, pk := call(running, "lasting", seconds=60)).pid
+    with sqlite_locked(running):
+        before = set(children_of(running, worker))
+        os.kill(process, signal.SIGKILL)
+        new = wait_until(lambda: set(children_of(running, worker)) - before, what="another child")
+    assert wait_for_end(running, pk).status == "lost"
+    opened = [file.path for pid in new for file in psutil.Process(pid).open_files()]
+    assert [path for path in opened if "sqlite" in path] == []
+
+
+def test_a_waiting_run_starts_when_its_holder_was_lost(running: Service, worker: str) -> None:
+    holder = call(running, "queueing", seconds=60)
+    process = wait_for_start(running, holder).pid
+    waiting = call(running, "queueing", seconds=0.2)
+    wait_for_status(running, waiting, "queued")
+    os.kill(process, signal.SIGKILL)
+    lost, row = wait_for_end(running, holder), wait_for_end(running, waiting)
+    print(f"started {seconds_between(lost.finished_at, row.started_at):.3f} s after the other's loss")
+    assert (lost.status, row.status) == ("lost", "succeeded")

@@ -1,0 +1,77 @@
+"""A service's processes and its Redis from outside: what can happen to them."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import psutil
+import redis
+
+from tests.integration.database import can_write, is_sqlite
+from tests.integration.service import Service
+from tests.waiting import wait_until
+
+
+def kill_whole(running: Service, name: str) -> None:
+    """Kill a worker and all its children at once, as a power cut does."""
+    process = running.processes.pop(name)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def suspended(running: Service, name: str) -> Iterator[None]:
+    """Neither the process nor a child of it gets a moment of computing time inside the block.
+
+    It does not stop in the middle of writing to SQLite, whose only writer it then was: nobody could go on.
+    """
+    group = running.processes[name].pid
+    wait_until(lambda: _stops_without_a_lock(running, group), what=f"{name} holds no lock")
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGCONT)
+
+
+def _stops_without_a_lock(running: Service, group: int) -> bool:
+    os.killpg(group, signal.SIGSTOP)
+    if not is_sqlite(running) or can_write(running):
+        return True
+    os.killpg(group, signal.SIGCONT)
+    return False
+
+
+def children_of(running: Service, name: str) -> Sequence[int]:
+    """The process ids of a worker's children, and of theirs."""
+    with suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(running.processes[name].pid).children(recursive=True)]
+    return []
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, other than as a name."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wipe_redis(running: Service) -> int:
+    """Forget everything that Redis held; returns how many messages waited."""
+    with redis.Redis(unix_socket_path=str(running.socket)) as client:
+        waiting = int(client.llen("celery"))
+        client.flushall()
+    return waiting
+
+
+def has_messages(running: Service) -> bool:
+    """Whether Redis holds any, waiting or with a worker."""
+    with redis.Redis(unix_socket_path=str(running.socket)) as client:
+        return bool(client.llen("celery") or client.hlen("unacked"))
+
+
+def forget_restoring_lock(running: Service) -> None:
+    """Take away the lock under which workers give messages back: a killed one keeps it for minutes."""
+    with redis.Redis(unix_socket_path=str(running.socket)) as client:
+        client.delete("unacked_mutex")
