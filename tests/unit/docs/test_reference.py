@@ -1,0 +1,263 @@
+"""The reference pages say what the code says: names, defaults, choices, exit codes."""
+
+import argparse
+import ast
+import dataclasses
+import os
+import re
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management.base import BaseCommand
+from django.utils.module_loading import import_string
+
+from jobledger import Concurrency, JobCommand, Schedule
+from jobledger.admin import rights
+from jobledger.jobs.declaration import JobDeclaration, Misfire, PausedSlots
+from jobledger.jobs.options import to_argv
+from jobledger.management.commands import jobledger as operator
+from jobledger.models import SchedulePolicy, Status
+from jobledger.runs.lease.interrupts import JobCancelled, JobTimedOut
+from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, INTERRUPTED_EXIT_CODE
+from jobledger.schedules.rules import cron_expression
+from tests.manual import ROOT, codes, rows
+
+REFERENCE = ROOT / "docs" / "reference"
+SETTINGS, COMMANDS = REFERENCE / "settings.md", REFERENCE / "commands.md"
+ATTRIBUTES, SCHEDULES = REFERENCE / "job-attributes.md", REFERENCE / "schedules.md"
+
+
+def first_codes(page: Path, heading: str) -> list[str]:
+    """What the first column of a heading's tables names."""
+    return [code for row in rows(page, heading) for code in codes(row[0])]
+
+
+# --- Settings
+
+ENV_EXAMPLE = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+VARIABLES = rows(SETTINGS, "## The project's variables")
+
+
+def test_every_variable_is_described_once() -> None:
+    assert sorted(first_codes(SETTINGS, "## The project's variables")) == sorted(ENV_EXAMPLE)
+
+
+@pytest.mark.parametrize(("name", "default", "meaning"), VARIABLES)
+def test_a_variables_default_is_that_of_the_example(name: str, default: str, meaning: str) -> None:
+    if shown := codes(default):
+        assert shown == [ENV_EXAMPLE[name.strip("`")]]
+
+
+def test_the_examples_defaults_are_those_of_the_settings() -> None:
+    for name, default in _defaults_in_settings():
+        assert ENV_EXAMPLE[name] == _as_text(default), name
+
+
+def _defaults_in_settings() -> Iterator[tuple[str, Any]]:
+    """Each variable that ``proj/settings.py`` reads and the default that is written there."""
+    for node in ast.walk(ast.parse((ROOT / "proj" / "settings.py").read_text())):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id="env")), args=[ast.Constant(value=str(name)), *rest]
+            ):
+                defaults = [*rest, *(word.value for word in node.keywords if word.arg == "default")]
+                if defaults and not isinstance(defaults[0], ast.JoinedStr):
+                    yield name, eval(ast.unparse(defaults[0]))
+
+
+def _as_text(default: Any) -> str:
+    if isinstance(default, list):
+        return ",".join(default)
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def test_every_setting_that_the_service_reads_is_described() -> None:
+    described = set(first_codes(SETTINGS, "## Django settings that `jobledger` reads"))
+    ours = {name for name in described if not name.startswith("CELERY_") or name == "CELERY_BEAT_SCHEDULE"}
+    assert ours == {
+        name
+        for path in (ROOT / "jobledger").rglob("*.py")
+        if path.parent.name != "migrations"
+        for name in re.findall(r"\bsettings\.([A-Z_]+)|getattr\(settings, \"([A-Z_]+)\"", path.read_text())
+        for name in name
+        if name
+    }
+
+
+def test_what_celery_is_to_use_can_be_imported() -> None:
+    for name, path in rows(SETTINGS, "## Django settings that `jobledger` reads"):
+        if name in ("`CELERY_BEAT_SCHEDULER`", "`CELERY_WORKER_CONSUMER`"):
+            assert import_string(codes(path)[0].replace(":", "."))
+
+
+# --- Commands
+
+
+def operators_rows() -> list[list[str]]:
+    headings = ("## Runs", "## Schedules", "## The service")
+    return [row for heading in headings for row in rows(COMMANDS, heading)]
+
+
+def own_actions(command: BaseCommand) -> list[argparse.Action]:
+    """What a subcommand takes beyond what every Django command does."""
+    parser = command.create_parser("manage.py jobledger", "name")
+    usual = {action.dest for action in BaseCommand().create_parser("manage.py", "name")._actions}
+    return [action for action in parser._actions if action.dest not in usual]
+
+
+def test_every_subcommand_has_a_row() -> None:
+    assert sorted(row[0].strip("`").split()[0] for row in operators_rows()) == operator.names()
+
+
+@pytest.mark.parametrize(("name", "does", "options"), operators_rows())
+def test_a_subcommands_row_has_its_arguments_and_no_others(name: str, does: str, options: str) -> None:
+    words = name.strip("`").split()
+    actions = own_actions(operator.load(words[0]))
+    positionals = [action for action in actions if not action.option_strings]
+    assert words[1:] == [
+        f"[{action.dest.upper()}]" if action.nargs == "?" else action.dest.upper() for action in positionals
+    ]
+    named = [code for code in codes(f"{does} {options}") if code.startswith("--")]
+    flags = {action.option_strings[-1]: action for action in actions if action.option_strings}
+    assert sorted(code.split()[0] for code in named) == sorted(flags)
+    for code in named:
+        _check_value(flags[code.split()[0]], code.partition(" ")[2])
+
+
+def _check_value(action: argparse.Action, shown: str) -> None:
+    """Small letters and digits are the default, or the choices; capitals stand for any value."""
+    if "|" in shown:
+        assert action.choices
+        assert shown.split("|") == [str(choice) for choice in action.choices]
+    elif shown and not shown.replace("/", "").isupper():
+        assert shown == str(action.default)
+    else:
+        assert bool(shown) == (action.nargs != 0)
+
+
+def test_the_exit_codes_of_a_job_are_the_codes() -> None:
+    told = {code for code in first_column(COMMANDS, "## Exit codes of a job") if code.isdecimal()}
+    known = {0, 1, BAD_OPTIONS_EXIT_CODE, os.EX_TEMPFAIL, JobTimedOut.exit_code, JobCancelled.exit_code}
+    assert told == {str(code) for code in {*known, INTERRUPTED_EXIT_CODE, 128 + signal.SIGTERM}}
+
+
+def first_column(page: Path, heading: str) -> list[str]:
+    return [row[0] for row in rows(page, heading)]
+
+
+def test_the_options_that_every_job_has_are_there() -> None:
+    parser = JobCommand().create_parser("manage.py", "name")
+    usual = BaseCommand().create_parser("manage.py", "name")
+    own = set(parser._option_string_actions) - set(usual._option_string_actions)
+    assert set(first_codes(COMMANDS, "## Options that every job has")) == own
+
+
+# --- Jobs and schedules
+
+NAMES: dict[str, Any] = {"timedelta": timedelta, "Concurrency": Concurrency}
+
+
+def test_every_attribute_is_described_with_its_default() -> None:
+    described = {row[0].strip("`"): codes(row[1])[0] for row in rows(ATTRIBUTES, "# Job attributes")}
+    method = described.pop("concurrency_key(options)")
+    assert {name: eval(default, NAMES) for name, default in described.items()} == {
+        name: getattr(JobDeclaration, name) for name in JobDeclaration.__annotations__
+    }
+    assert eval(method) == JobDeclaration.concurrency_key({})
+
+
+def test_what_a_running_job_has_is_there() -> None:
+    named = {code for row in rows(ATTRIBUTES, "## What a job has while it runs") for code in codes(row[0])}
+    assert set(re.findall(r"self\.(\w+)", " ".join(named))) <= set(dir(JobCommand()))
+
+
+def test_every_argument_of_a_schedule_is_described_with_its_default() -> None:
+    described = {row[0].strip("`"): codes(row[1])[0] for row in rows(ATTRIBUTES, "## `Schedule`")}
+    assert {name: eval(default) for name, default in described.items()} == {
+        field.name: field.default_factory()
+        if field.default_factory is not dataclasses.MISSING
+        else field.default
+        for field in dataclasses.fields(Schedule)
+    }
+
+
+@pytest.mark.parametrize("expression", first_codes(SCHEDULES, "## Cron"))
+def test_an_example_of_cron_is_cron(expression: str) -> None:
+    fields = expression if expression[0] == "@" or " " in expression else f"0 0 {expression} * *"
+    cron_expression.parse(fields)
+
+
+def test_every_macro_is_described() -> None:
+    macros = [code for code in first_codes(SCHEDULES, "## Cron") if code.startswith("@")]
+    assert sorted(macros) == sorted(cron_expression.MACROS)
+
+
+def test_the_choices_of_a_policy_and_of_a_pause_are_described_with_the_default() -> None:
+    late = {row[0]: row[1:] for row in rows(SCHEDULES, "## Late and overlapping runs")}
+    values, default = late["Missed runs"]
+    assert sorted(codes(values)) == sorted(Misfire)
+    assert codes(default) == [SchedulePolicy().misfire]
+    assert f"up to a limit of {SchedulePolicy().catch_up_limit}" in values
+    pauses = {row[0]: row[1] for row in rows(SCHEDULES, "## Pauses")}
+    assert sorted(codes(pauses["paused runs"])) == sorted(PausedSlots)
+
+
+def test_options_in_json_are_what_the_page_says_of_argparse() -> None:
+    parser = JobCommand().create_parser("manage.py", "name")
+    parser.add_argument("--days", type=int)
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--tags", nargs="+")
+    parser.add_argument("user_id", nargs="?", metavar="USER_ID")
+    examples = rows(REFERENCE / "celery-tasks.md", "## Arguments")
+    for argv, value in [(codes(row[0])[0], codes(row[1])[0]) for row in examples if "{" in row[1]]:
+        words = ["3" if word == "USER_ID" else word for word in argv.split()]
+        assert " ".join(to_argv(parser, ast.literal_eval(value.replace("true", "True")))) in (
+            " ".join(words),
+            argv.replace(" ", "=", 1),
+        )
+
+
+# --- Runs
+
+
+def test_every_state_is_described_and_drawn() -> None:
+    page = REFERENCE / "states.md"
+    assert first_codes(page, "# A run's states") == list(Status)
+    drawing = page.read_text().partition("```text")[2].partition("```")[0]
+    assert [status for status in Status if status not in drawing] == [Status.SENT]
+
+
+# --- Checks and permissions
+
+
+def test_every_check_is_described() -> None:
+    code = (ROOT / "jobledger" / "checks.py").read_text()
+    assert first_codes(REFERENCE / "checks.md", "# Checks") == sorted(
+        set(re.findall(r"jobledger\.W\d+", code))
+    )
+
+
+@pytest.mark.parametrize(("name", "warns", "advice"), rows(REFERENCE / "checks.md", "# Checks"))
+def test_a_check_is_about_what_the_page_says(name: str, warns: str, advice: str) -> None:
+    code = (ROOT / "jobledger" / "checks.py").read_text()
+    functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
+    sources = [text for text in map(ast.unparse, functions) if name.strip("`") in text]
+    assert sources
+    assert all(word in source for source in sources for word in codes(warns))
+
+
+def test_every_permission_is_described() -> None:
+    named = set(first_codes(REFERENCE / "permissions.md", "# Permissions")) - {"jobledger.start_job_<name>"}
+    assert named == {right for group in rights.GROUPS.values() for right in group}
+
+
+def test_every_group_is_described_with_its_permissions() -> None:
+    described: dict[str, set[str]] = {}
+    for name, has in rows(REFERENCE / "permissions.md", "## Groups"):
+        above = re.search(r"those of \*([^*]+)\*", has)
+        described[name] = {*codes(has), *(described[above[1]] if above else ())}
+    assert described == {name: set(permissions) for name, permissions in rights.GROUPS.items()}
