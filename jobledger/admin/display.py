@@ -11,21 +11,8 @@ from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from jobledger.formats import duration, exact, relative, took
+from jobledger.formats import exact, relative
 from jobledger.models import Status
-
-__all__ = [
-    "RunUrls",
-    "duration",
-    "exact",
-    "exactly_when",
-    "mark",
-    "relative",
-    "run_url",
-    "status_mark",
-    "took",
-    "when",
-]
 
 _NONE = mark_safe("&ndash;")
 
@@ -57,7 +44,7 @@ def status_mark(status: str) -> SafeString:
     return mark(status, Status(status).label)
 
 
-def run_url(run_id: UUID) -> str:
+def run_url(run_id: UUID | str) -> str:
     """A run's page."""
     return reverse("admin:jobledger_run_change", args=[run_id])
 

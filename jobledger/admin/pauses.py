@@ -23,7 +23,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin import audit_log, display, rights
+from jobledger import formats
+from jobledger.admin import audit_log, rights
 from jobledger.admin.fields import DateTimeField
 from jobledger.admin.rights import User
 from jobledger.jobs.declaration import PausedSlots
@@ -80,7 +81,7 @@ class PauseForm(forms.Form):
         if until is None:
             raise forms.ValidationError("Enter a time.")
         if until <= self.now:
-            raise forms.ValidationError(f"{display.exact(until)} is not in the future.")
+            raise forms.ValidationError(f"{formats.exact(until)} is not in the future.")
         return until
 
     def terms(self, user: User) -> Terms:
@@ -122,7 +123,7 @@ def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
 
 def terms_of(pause: Pause, now: datetime) -> str:
     """``by ann until 2026-11-22 12:00:00 UTC (in 2 h): database moves``."""
-    return pause.terms(lambda until: f"{display.exact(until)} ({display.relative(until, now)})")
+    return pause.terms(lambda until: f"{formats.exact(until)} ({formats.relative(until, now)})")
 
 
 @transaction.atomic
@@ -215,4 +216,4 @@ def _url_back(request: HttpRequest) -> str:
 
 def _written(terms: Terms) -> str:
     """For the audit log, whose entries have a user of their own."""
-    return pause_terms(display.exact(terms.until) if terms.until else None, reason=terms.reason)
+    return pause_terms(formats.exact(terms.until) if terms.until else None, reason=terms.reason)

@@ -19,6 +19,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import formats
 from jobledger.admin import display, pauses, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
@@ -137,7 +138,7 @@ def _now(user: rights.User) -> dict[str, Any]:
         "may_add_schedules": rights.may_add_schedules(user),
         "broken": _broken() if may_see_schedules else (),
         "upcoming": [_upcoming(each, now) for each in next_slots] if may_see_schedules else (),
-        "read_at": display.exact(now),
+        "read_at": formats.exact(now),
     }
 
 

@@ -28,7 +28,7 @@ from django.db.models.functions import Cast, Coalesce
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from jobledger.admin import display
+from jobledger import formats
 from jobledger.admin.display import RunUrls
 from jobledger.models import PROBLEMS, Run, Status
 
@@ -253,10 +253,10 @@ def _url(bar: Bar, urls: RunUrls) -> str:
 
 def _title(bar: Bar) -> str:
     if bar.count > 1:
-        between = f"{display.exact(bar.begin)} to {display.exact(bar.end)}"
+        between = f"{formats.exact(bar.begin)} to {formats.exact(bar.end)}"
         return f"{bar.job}: {bar.count} runs, {between}; the worst: {bar.status.label}"
-    took = display.duration(bar.end - bar.begin)
-    return f"{bar.job}: {bar.status.label}, {display.exact(bar.begin)}, {took}"
+    took = formats.duration(bar.end - bar.begin)
+    return f"{bar.job}: {bar.status.label}, {formats.exact(bar.begin)}, {took}"
 
 
 def _axis_svg(axis: TimeAxis, height: int) -> SafeString:

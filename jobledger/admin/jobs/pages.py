@@ -11,12 +11,13 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import formats
 from jobledger.admin import display, recent_runs, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.options.form import OptionsForm
 from jobledger.admin.recent_runs import WINDOW, JobStatistics, ScheduleCounts
 from jobledger.admin.runs.listing import ListedRun
-from jobledger.admin.runs.search import light
+from jobledger.admin.runs.search import without_long_texts
 from jobledger.admin.schedules.status import overviews
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
@@ -155,14 +156,14 @@ def _overlap(declared: type[JobDeclaration]) -> str:
 def _time_limit(declared: type[JobDeclaration]) -> str:
     if declared.time_limit is None:
         return "None: it may take as long as it likes."
-    limit, grace = map(display.duration, (declared.time_limit, declared.time_limit_grace))
+    limit, grace = map(formats.duration, (declared.time_limit, declared.time_limit_grace))
     return f"Ended after {limit}; killed if its cleanup takes longer than {grace}."
 
 
 def _retries(declared: type[JobDeclaration]) -> str:
     if not declared.max_retries:
         return "None: a failure is final."
-    pause = display.duration(declared.retry_backoff)
+    pause = formats.duration(declared.retry_backoff)
     if declared.max_retries == 1:
         return f"Tried once more after a failure, after {pause}."
     times = f"Tried up to {declared.max_retries} times more after a failure"
@@ -178,7 +179,7 @@ def _when_lost(declared: type[JobDeclaration]) -> str:
 def _runs_context(job: Job, now: datetime) -> dict[str, Any]:
     statistics = recent_runs.job_statistics([job.name])[job.name]
     newest = [run.id for run in statistics.runs[:MOST_RUNS]]
-    runs = light(Run.objects.filter(pk__in=newest)).order_by("-queued_at", "-pk")
+    runs = without_long_texts(Run.objects.filter(pk__in=newest)).order_by("-queued_at", "-pk")
     return {
         "may_see_runs": True,
         "success_rate": _success_rate(statistics),
@@ -221,7 +222,7 @@ def _success_counts(statistics: JobStatistics) -> str:
 
 def _typical_duration(statistics: JobStatistics) -> str:
     duration = statistics.typical_duration
-    return "" if duration is None else display.duration(duration)
+    return "" if duration is None else formats.duration(duration)
 
 
 def _schedules_text(counts: ScheduleCounts) -> str:

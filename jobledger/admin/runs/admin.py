@@ -1,7 +1,6 @@
 """Runs in the admin: read, followed, cancelled and started again, never edited.
 
-Whoever may look at runs may not yet cancel or start them: for that there are rights of their own, asked
-at every address.
+Cancelling and starting need permissions of their own, which every view checks.
 """
 
 from collections.abc import Iterable
@@ -20,13 +19,12 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from jobledger.admin import audit_log, rights
+from jobledger.admin import audit_log, display, rights
 from jobledger.admin.fields import number_in
 from jobledger.admin.rights import User
 from jobledger.admin.runs.listing import RunList, run_list
 from jobledger.admin.runs.output import reader
-from jobledger.admin.runs.output.live import LiveView, OutputView
-from jobledger.admin.runs.page import RunPage, address_of, load
+from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage, load
 from jobledger.admin_site import STOP_POLLING
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
@@ -34,16 +32,16 @@ from jobledger.runs import dispatch, overlap
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restarted:
-    """What came of starting several runs again."""
+class StartedAgain:
+    """What became of starting several runs again."""
 
     new: list[Run]
     not_allowed: int
     refusals: list[str]
 
 
-def cancel(user: User, run: Run) -> bool:
-    """Ask for the run's end; False when it is over, or was asked before."""
+def cancel_run(user: User, run: Run) -> bool:
+    """Ask for the run's end; False if it is over, or was asked before."""
     why = Why.of(Reason.USER, user=user.get_username(), trigger=Trigger.ADMIN)
     is_asked = overlap.request_cancel(run, why, timezone.now())
     if is_asked:
@@ -51,12 +49,12 @@ def cancel(user: User, run: Run) -> bool:
     return is_asked
 
 
-def cancel_all(user: User, runs: Iterable[Run]) -> int:
-    """Cancel those that are not over; how many there were."""
-    return sum(cancel(user, run) for run in runs if not Status(run.status).is_final)
+def cancel_runs(user: User, runs: Iterable[Run]) -> int:
+    """Cancel those that are not over; returns how many there were."""
+    return sum(cancel_run(user, run) for run in runs if not Status(run.status).is_final)
 
 
-def start_again(user: User, run: Run) -> Run:
+def start_run_again(user: User, run: Run) -> Run:
     """A new run that does the same. Raises NotStartedAgainError."""
     new = dispatch.start_again(run, trigger=Trigger.ADMIN, who=user.get_username(), user_id=user.pk)
     audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
@@ -64,18 +62,18 @@ def start_again(user: User, run: Run) -> Run:
     return new
 
 
-def start_all_again(user: User, runs: Iterable[Run]) -> Restarted:
-    """Start each of them again whose job the user may start."""
+def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:
+    """Start those again whose jobs the user may start."""
     new, not_allowed, refusals = [], 0, []
     for run in runs:
         if not rights.may_start(user, run.job):
             not_allowed += 1
             continue
         try:
-            new.append(start_again(user, run))
+            new.append(start_run_again(user, run))
         except dispatch.NotStartedAgainError as error:
             refusals.append(str(error))
-    return Restarted(new=new, not_allowed=not_allowed, refusals=refusals)
+    return StartedAgain(new=new, not_allowed=not_allowed, refusals=refusals)
 
 
 @admin.register(Run)
@@ -83,19 +81,16 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     """The ledger: a list that stays fast, and a page for each run."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Runs are made by starting jobs."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        """What happened cannot be edited."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        """Nor undone."""
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """A run's page, and the addresses behind its buttons and its output."""
+        """With what a run's page posts to and fetches."""
         views = {
             "cancel/": (self.cancel_view, "cancel"),
             "again/": (self.start_again_view, "start_again"),
@@ -103,22 +98,22 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             "output.txt": (self.output_view, "output"),
         }
         urls = [
-            path(f"<uuid:run_id>/{address}", self.admin_site.admin_view(view), name=f"jobledger_run_{name}")
-            for address, (view, name) in views.items()
+            path(f"<uuid:run_id>/{route}", self.admin_site.admin_view(view), name=f"jobledger_run_{name}")
+            for route, (view, name) in views.items()
         ]
         return [*urls, *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list; or, posted, what is to be done with the selected runs."""
+        """The list, or the action on the selected runs that is posted to it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method == "POST":
             return self._act(request)
         found = run_list(request.GET, timezone.now())
         if (only := _only_one(found)) is not None:
-            return HttpResponseRedirect(address_of(only.pk))
+            return HttpResponseRedirect(display.run_url(only.pk))
         context = {
             "title": "Runs",
             "list": found,
@@ -134,7 +129,6 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The run's page."""
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
         page = RunPage(self._seen(request, object_id), timezone.now())
@@ -147,16 +141,16 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     @method_decorator(require_safe)
     @method_decorator(never_cache)
     def live_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        """What is new of a run since its page last asked; the last answer says that it is the last."""
+        """What is new of a run since its page last polled; the last answer ends the polling."""
         page = RunPage(self._seen(request, run_id), timezone.now())
-        live = LiveView(page, request.GET)
+        live = LiveUpdate(page, request.GET)
         context = {**self._page_context(request, page), "live": live, "oob": True}
         status = STOP_POLLING if live.is_last else 200
         return TemplateResponse(request, "jobledger/runs/live.html", context, status=status)
 
     @method_decorator(require_safe)
     def output_view(self, request: HttpRequest, run_id: UUID) -> StreamingHttpResponse:
-        """Everything it wrote, as a text: to download, or to look at."""
+        """All of its output as a text: to download, or with ``look`` to read in the browser."""
         run = self._seen(request, run_id)
         only = number_in(request.GET.get("attempt", ""))
         name = f"{run.job}-{run.short_id}.txt"
@@ -164,62 +158,62 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             "Content-Disposition": content_disposition_header("look" not in request.GET, name) or "inline",
             "X-Content-Type-Options": "nosniff",
         }
-        text = reader.as_text(run, only, is_plain="look" in request.GET)
+        text = reader.as_text(run, only, without_escapes="look" in request.GET)
         return StreamingHttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
 
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        """Cancel the run; back to its page."""
+        """Cancel the run and return to its page."""
         run = self._seen(request, run_id)
         if not rights.may_cancel(request.user):
             raise PermissionDenied
-        if cancel(request.user, run):
+        if cancel_run(request.user, run):
             run.refresh_from_db(fields=["status"])
             is_running = run.status == Status.RUNNING
-            said = "The run ends within a few seconds." if is_running else "The run is cancelled."
-            self.message_user(request, said, messages.SUCCESS)
+            text = "The run ends within a few seconds." if is_running else "The run is cancelled."
+            self.message_user(request, text, messages.SUCCESS)
         else:
-            said = "The run is over, or was already asked to end."
-            self.message_user(request, said, messages.WARNING)
-        return HttpResponseRedirect(address_of(run.pk))
+            text = "The run is over, or was already asked to end."
+            self.message_user(request, text, messages.WARNING)
+        return HttpResponseRedirect(display.run_url(run.pk))
 
     @method_decorator(require_POST)
     def start_again_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        """Start a new run that does the same; on to its page."""
+        """Start a new run that does the same, and go to its page."""
         run = self._seen(request, run_id)
         if not rights.may_start(request.user, run.job):
             raise PermissionDenied
         try:
-            new = start_again(request.user, run)
+            new = start_run_again(request.user, run)
         except dispatch.NotStartedAgainError as error:
             self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(address_of(run.pk))
+            return HttpResponseRedirect(display.run_url(run.pk))
         self.message_user(request, "This run was started.", messages.SUCCESS)
-        return HttpResponseRedirect(address_of(new.pk))
+        return HttpResponseRedirect(display.run_url(new.pk))
 
     def _act(self, request: HttpRequest) -> HttpResponse:
-        """Do something with the selected runs; back to the list as it was."""
+        """Carry out the action on the selected runs, and return to the list as it was."""
         selected = Run.objects.filter(pk__in=_uuids(request.POST.getlist("_selected_action")))
         match request.POST.get("action"):
             case "cancel_runs":
-                self._cancel_all(request, list(selected.defer("traceback")))
+                self._cancel_runs(request, list(selected.defer("traceback")))
             case "start_runs_again":
-                self._start_all_again(request, list(selected.defer("traceback")))
+                self._start_runs_again(request, list(selected.defer("traceback")))
             case _:
-                self.message_user(request, "Choose what to do.", messages.WARNING)
+                self.message_user(request, "Choose an action.", messages.WARNING)
         return HttpResponseRedirect(request.get_full_path())
 
-    def _cancel_all(self, request: HttpRequest, runs: list[Run]) -> None:
+    def _cancel_runs(self, request: HttpRequest, runs: list[Run]) -> None:
         if not rights.may_cancel(request.user):
             raise PermissionDenied
-        count = cancel_all(request.user, runs)
+        count = cancel_runs(request.user, runs)
         text = f"{count} run was asked to end." if count == 1 else f"{count} runs were asked to end."
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
 
-    def _start_all_again(self, request: HttpRequest, runs: list[Run]) -> None:
+    def _start_runs_again(self, request: HttpRequest, runs: list[Run]) -> None:
         if not rights.may_start_any(request.user):
             raise PermissionDenied
-        done = start_all_again(request.user, runs)
+        done = start_runs_again(request.user, runs)
         count = len(done.new)
         text = f"{count} run was started." if count == 1 else f"{count} runs were started."
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
@@ -230,7 +224,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             self.message_user(request, refusal, messages.WARNING)
 
     def _seen(self, request: HttpRequest, run_id: UUID | str) -> Run:
-        """The run, for somebody who may see it."""
+        """The run, for a user who may see it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         found = _uuids([str(run_id)])
@@ -253,7 +247,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
 
 
 def _uuids(texts: list[str]) -> list[UUID]:
-    """Those that are ids."""
+    """Those of the texts that are ids."""
     found = []
     for text in texts:
         try:
@@ -264,6 +258,6 @@ def _uuids(texts: list[str]) -> list[UUID]:
 
 
 def _only_one(found: RunList) -> Run | None:
-    """The run whose id somebody searched for, where it is the only one."""
+    """The run whose id was searched for, if it is the only one."""
     by_id = found.page.by_id and found.is_first
     return found.page.runs[0] if by_id and len(found.page.runs) == 1 else None

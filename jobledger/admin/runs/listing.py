@@ -1,19 +1,179 @@
-"""The list of runs: a row for each, and the way to its neighbouring pages."""
+"""The list of runs: its filters, a row for each run, and the links to the neighbouring pages.
 
-from dataclasses import dataclass
-from datetime import datetime
+The jobs to choose from are those of the registry, and the one that is asked for: finding the names of jobs
+that are gone would mean reading all runs.
+"""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.db.models import Q
 from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.functional import cached_property
 from django.utils.safestring import SafeString
+from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display
-from jobledger.admin.runs.filters import RunFilterForm
-from jobledger.admin.runs.search import Cursor, Page, Position, look
-from jobledger.jobs import secrets
-from jobledger.models import Run
+from jobledger.admin.fields import DateTimeField, number_in
+from jobledger.admin.runs.search import Cursor, LedgerPosition, ResultPage, RunQuery, find_page
+from jobledger.formats import exact, took
+from jobledger.jobs import registry, secrets
+from jobledger.models import LIVE, PROBLEMS, Run, Status, Trigger
+from jobledger.models.run import SHORTEST_ID_PREFIX
 from jobledger.runs import reasons
+from jobledger.schedules.rules.wallclock import can_be_told
 
 WHY_CHARACTERS = 160
+STATUS_GROUPS: Mapping[str, tuple[str, ...]] = {"problem": PROBLEMS, "live": LIVE}
+PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
+URL_NAMES = {"since": "from", "until": "to"}
+FIRST_FIELDS = ("q", "status", "job", "time")
+MOST_SUGGESTIONS = 500
+MOST_IDS = 200
+
+_PERIOD_CHOICES = [
+    ("", "any time"),
+    ("1h", "last hour"),
+    ("24h", "last 24 hours"),
+    ("7d", "last 7 days"),
+]
+
+
+class RunFilterForm(forms.Form):
+    """The filters. An invalid one is reported, and ignored."""
+
+    q = forms.CharField(
+        label="Search",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": "run id or job"}),
+    )
+    status = forms.ChoiceField(label="Status", required=False)
+    job = forms.ChoiceField(label="Job", required=False)
+    trigger = forms.ChoiceField(label="Started by", required=False, choices=[("", "any"), *Trigger.choices])
+    schedule = forms.CharField(
+        label="Schedule",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"list": "schedule-names", "placeholder": "its name"}),
+    )
+    time = forms.ChoiceField(label="Queued", required=False, choices=_PERIOD_CHOICES)
+    since = DateTimeField(label="From", required=False)
+    until = DateTimeField(label="To", required=False)
+
+    def __init__(self, query: QueryDict) -> None:
+        """From a page's URL; also with the names of Django's own filters."""
+        names = [self.add_prefix(name) for name in self.base_fields]
+        given = {name: query.get(name) or query.get(f"{name}__exact", "") for name in names}
+        given["schedule"] = given["schedule"] or query.get("schedule__id__exact", "")
+        for name in URL_NAMES.values():
+            given[name] = _local(given[name])
+        super().__init__(given, auto_id="filter-%s")
+        self._choice("status").choices = [
+            ("", "any"),
+            ("problem", "went wrong"),
+            ("live", "queued or running"),
+            *Status.choices,
+        ]
+        # PostgreSQL takes no NUL, not even to look for it.
+        for name in ("status", "trigger", "time"):
+            self.fields[name].error_messages["invalid_choice"] = f"Known are: {self._known(name)}."
+        asked_for = [given["job"]] if given["job"] and "\x00" not in given["job"] else []
+        jobs = dict.fromkeys([*registry.all_jobs(), *asked_for])
+        self._choice("job").choices = [("", "any"), *((job, job) for job in jobs)]
+
+    def add_prefix(self, field_name: str) -> str:
+        """A field's name in the URL, which need not be a name in Python."""
+        return URL_NAMES.get(field_name, field_name)
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        since, until = given.get("since"), given.get("until")
+        if since and until and until <= since:
+            self.add_error("until", "This is not after “From”: nothing lies between them.")
+        return given
+
+    @property
+    def ignored(self) -> list[tuple[str, str, str]]:
+        """The invalid filters: a field's label, its value, and the error."""
+        return [
+            (str(self[name].label), str(self[name].value()), str(error))
+            for name, errors in self.errors.items()
+            for error in errors
+        ]
+
+    @property
+    def hints(self) -> list[str]:
+        """Why valid filters may find nothing."""
+        self.is_valid()
+        given = self.cleaned_data
+        job, schedule = given.get("job"), given.get("schedule")
+        found = []
+        if job and job not in registry.all_jobs() and "." not in job:
+            found.append(f"No job is called “{job}” now.")
+        if schedule and not _schedule_ids(schedule):
+            found.append(f"No schedule has the name or the number “{schedule}” now.")
+        if given.get("q"):
+            text = (
+                "Searched are the beginnings of runs' ids, of %d characters or more, and the names of jobs."
+            )
+            found.append(text % SHORTEST_ID_PREFIX)
+        return found
+
+    @property
+    def is_used(self) -> bool:
+        return any(self.data.values())
+
+    @property
+    def first_fields(self) -> list[forms.BoundField]:
+        """The most used filters."""
+        return [self[name] for name in FIRST_FIELDS]
+
+    @property
+    def more_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.fields if name not in FIRST_FIELDS]
+
+    @property
+    def uses_more(self) -> bool:
+        """Whether any of the others is used."""
+        return any(self.data[field.html_name] for field in self.more_fields)
+
+    @cached_property
+    def schedule_names(self) -> list[str]:
+        """The browser's suggestions; none if there are too many."""
+        names = list(
+            PeriodicTask.objects.order_by("name").values_list("name", flat=True)[: MOST_SUGGESTIONS + 1]
+        )
+        return names if len(names) <= MOST_SUGGESTIONS else []
+
+    def run_query(self, now: datetime) -> RunQuery:
+        """What the valid filters ask for."""
+        self.is_valid()
+        given = self.cleaned_data
+        status, period = given.get("status", ""), PERIODS.get(given.get("time", ""))
+        query = RunQuery(
+            statuses=STATUS_GROUPS.get(status, (status,)) if status else None,
+            jobs=(given["job"],) if given.get("job") else None,
+            triggers=(given["trigger"],) if given.get("trigger") else None,
+            schedule_ids=_schedule_ids(given["schedule"]) if given.get("schedule") else None,
+            since=given.get("since") or (now - period if period else None),
+            until=given.get("until"),
+        )
+        return _searched(query, given["q"]) if given.get("q") else query
+
+    def _known(self, name: str) -> str:
+        choices: Any = self._choice(name).choices
+        return ", ".join(str(value) for value, _label in choices if value)
+
+    def _choice(self, name: str) -> forms.ChoiceField:
+        field: Any = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - for the type checker
+        return field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,40 +185,35 @@ class ListedRun:
 
     @property
     def mark(self) -> SafeString:
-        """The state."""
         return display.status_mark(self.run.status)
 
     @property
     def why(self) -> str:
-        """Why it is in this state, in short."""
+        """Why it is in its status, in short."""
         error = secrets.without_secrets(self.run.job, self.run.options, getattr(self.run, "error_begin", ""))
         why = reasons.short(self.run, self.now, error=error)
         return why if len(why) <= WHY_CHARACTERS else f"{why[: WHY_CHARACTERS - 1]}…"
 
     @property
     def started_by(self) -> str:
-        """Who or what started it."""
         return reasons.started_by(self.run.trigger, self.run.who, self.run.schedule_name)
 
     @property
     def queued(self) -> SafeString:
-        """When it came into the ledger."""
         return display.when(self.run.queued_at, self.now)
 
     @property
     def queued_exactly(self) -> str:
-        """The same to the second."""
-        return display.exact(self.run.queued_at)
+        return exact(self.run.queued_at)
 
     @property
     def started(self) -> SafeString:
-        """When it began to run."""
         return display.when(self.run.started_at, self.now)
 
     @property
     def started_exactly(self) -> str:
-        """The same to the second; empty when it did not."""
-        return display.exact(self.run.started_at) if self.run.started_at else ""
+        """Empty if it did not start."""
+        return exact(self.run.started_at) if self.run.started_at else ""
 
     @property
     def began(self) -> SafeString:
@@ -68,45 +223,45 @@ class ListedRun:
     @property
     def took(self) -> str:
         """How long it ran, or has been running."""
-        return display.took(self.run.started_at, self.run.finished_at or self.now)
+        return took(self.run.started_at, self.run.finished_at or self.now)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunList:
-    """One page of the list."""
+    """One page of the list, newest first."""
 
     rows: list[ListedRun]
     form: RunFilterForm
-    page: Page
+    page: ResultPage
     query: QueryDict
     is_first: bool
 
     @property
-    def newer_link(self) -> str:
-        """The address of the page with newer runs; empty when there is none."""
-        return self._link(self.page.newer)
+    def newer_url(self) -> str:
+        """The page with newer runs; empty if there is none."""
+        return self._url(self.page.newer)
 
     @property
-    def older_link(self) -> str:
-        """The same with older runs."""
-        return self._link(self.page.older)
+    def older_url(self) -> str:
+        """The page with older runs; empty if there is none."""
+        return self._url(self.page.older)
 
     @property
-    def newest_link(self) -> str:
-        """The address of the first page."""
+    def newest_url(self) -> str:
+        """The first page."""
         return f"?{_without_cursor(self.query).urlencode()}"
 
     @property
-    def looked_until(self) -> str:
-        """How far the page has looked, where that is not all."""
-        return display.exact(self.page.looked_until) if self.page.looked_until else ""
+    def searched_until(self) -> str:
+        """How far the ledger was searched, if not to its end."""
+        return exact(self.page.searched_until) if self.page.searched_until else ""
 
     @property
-    def looks_to_newer(self) -> bool:
-        """Whether the page goes on to newer runs."""
+    def goes_to_newer(self) -> bool:
+        """Whether the search went on to newer runs."""
         return "after" in self.query
 
-    def _link(self, cursor: Cursor | None) -> str:
+    def _url(self, cursor: Cursor | None) -> str:
         if cursor is None:
             return ""
         query = _without_cursor(self.query)
@@ -115,17 +270,46 @@ class RunList:
 
 
 def run_list(query: QueryDict, now: datetime) -> RunList:
-    """The page that an address asks for."""
+    """The page that a URL asks for."""
     form, cursor = RunFilterForm(query), _cursor(query)
-    page = look(form.asked(now), cursor)
+    page = find_page(form.run_query(now), cursor)
     rows = [ListedRun(run=run, now=now) for run in page.runs]
     return RunList(rows=rows, form=form, page=page, query=query, is_first=cursor is None)
 
 
+def _local(text: str) -> str:
+    """A time with an offset as the browser's own field takes it; anything else as it is."""
+    try:
+        time = parse_datetime(text)
+    except ValueError:
+        return text
+    if time is None or timezone.is_naive(time) or not can_be_told(time):
+        return text
+    return f"{timezone.localtime(time):%Y-%m-%dT%H:%M:%S}"
+
+
+def _searched(query: RunQuery, text: str) -> RunQuery:
+    """By the beginning of a run's id if there is such a run, else by a part of a job's name."""
+    runs = Run.objects.with_id_prefix(text).order_by("pk")
+    if ids := tuple(runs.values_list("pk", flat=True)[:MOST_IDS]):
+        return replace(query, ids=ids)
+    wanted = text.strip().lower()
+    # The text itself, too: the name of a job that is gone, or of an ordinary task.
+    names = dict.fromkeys([text.strip(), *(name for name in registry.all_jobs() if wanted in name.lower())])
+    return replace(query, jobs=tuple(name for name in names if query.jobs is None or name in query.jobs))
+
+
+def _schedule_ids(text: str) -> tuple[int, ...]:
+    """The schedule of this name, or else of this number."""
+    named = Q(name=text)
+    found = dict(PeriodicTask.objects.filter(named | Q(pk=number_in(text))).values_list("name", "pk"))
+    return (found[text],) if text in found else tuple(found.values())
+
+
 def _cursor(query: QueryDict) -> Cursor | None:
-    """Where the page begins; an address that makes no sense begins at the newest run."""
+    """Where the page begins; None, for an invalid URL as well, is the newest run."""
     for name in ("before", "after"):
-        if position := Position.read(query.get(name, "")):
+        if position := LedgerPosition.read(query.get(name, "")):
             return Cursor(position=position, to_newer=name == "after")
     return None
 

@@ -1,7 +1,9 @@
-"""A run's page: what happened and why, and everything that belongs to it.
+"""A run's page: what happened and why, everything that belongs to the run, and its output.
 
-The page is made of parts. Those that change all the time are sent again at every look at a running run;
-the runs that it called when what is ``called`` has changed since, the others when its ``state`` has.
+The page of a live run polls for a ``LiveUpdate``, with the position up to which it has the output and with
+tokens for what else it shows. An update always has the times and the progress; the child runs only when
+``children_token`` has changed, and everything else only when ``state_token`` has. The last update of a run
+that is over stops the polling.
 """
 
 import zlib
@@ -9,13 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from urllib.parse import urlencode
 from uuid import UUID
 
+from django.http import QueryDict
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobledger.admin import display
+from jobledger.admin.fields import number_in
+from jobledger.admin.runs.output import reader
+from jobledger.admin.runs.output.lines import Line, ReadPosition
+from jobledger.admin.runs.output.reader import InitialOutput, MatchingLines, NewOutput
+from jobledger.formats import took
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
@@ -23,150 +32,119 @@ from jobledger.jobs.options.command_line import command_line
 from jobledger.models import Run, RunAttempt, Status
 from jobledger.runs import overlap, reasons
 from jobledger.runs.execution import progress_figures
-from jobledger.runs.phrases import Part, Sentence
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownOptions:
-    """What a run was given."""
-
-    named: Sequence[tuple[str, str]]
-    positional: Sequence[str]
-    """Only an ordinary Celery task may have some."""
-    line: str
-    """The same by hand; empty where no line says it: the job is gone, or it is an ordinary task."""
-
-
-def shown_options(run: Run) -> ShownOptions:
-    """The options of this run, for everybody who may see it."""
-    masked = secrets.masked(run.job, run.options)
-    return ShownOptions(
-        named=[(name, format_inline(value)) for name, value in masked.items()],
-        positional=[format_inline(value) for value in run.args],
-        line=_line(run),
-    )
-
-
-def without_secrets(run: Run, text: str) -> str:
-    """What is told of the run, such as its error, without the values that its options hide."""
-    return secrets.without_secrets(run.job, run.options, text)
-
-
-def _line(run: Run) -> str:
-    job = registry.all_jobs().get(run.job)
-    if job is None:
-        return ""
-    try:
-        return command_line(job, run.options)
-    except OptionsError:
-        return ""
-
+from jobledger.runs.phrases import Part
 
 MOST_CHILDREN = 50
 MOST_ATTEMPTS = 100
+LONGEST_SEARCH = 200
 
 _LONG_FIELDS = ("traceback", "error", "options", "args")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One attempt that is over."""
+class RunOptions:
+    """A run's options, with secrets masked."""
+
+    named: Sequence[tuple[str, str]]
+    positional: Sequence[str]
+    """Only an ordinary Celery task may have some."""
+    command_line: str
+    """The equivalent command; empty if there is none: the job is gone, or it is an ordinary task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierAttempt:
+    """An attempt before the last."""
 
     row: RunAttempt
     why: str
-    """It did not succeed."""
     traceback: str
 
     @property
     def mark(self) -> SafeString:
-        """How it ended."""
         return display.status_mark(self.row.status)
 
     @property
     def started(self) -> SafeString:
-        """When it began."""
         return display.exactly_when(self.row.started_at)
 
     @property
     def took(self) -> str:
-        """How long it ran."""
-        return display.took(self.row.started_at, self.row.finished_at)
+        return took(self.row.started_at, self.row.finished_at)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relative:
-    """A parent or a child, with its state."""
+class RelatedRun:
+    """The parent or a child."""
 
     run: Run
 
     @property
     def mark(self) -> SafeString:
-        """Its state."""
         return display.status_mark(self.run.status)
 
     @property
-    def address(self) -> str:
-        """Its page."""
-        return address_of(self.run.pk)
+    def url(self) -> str:
+        return display.run_url(self.run.pk)
 
     @property
     def took(self) -> str:
-        """How long it ran."""
-        return display.took(self.run.started_at, self.run.finished_at)
+        return took(self.run.started_at, self.run.finished_at)
 
 
 @dataclass(frozen=True)
 class RunPage:
-    """All that a run's page shows, but for its output. Reads as little as each part needs."""
+    """Everything that a run's page shows, except for its output. Reads as little as each part needs."""
 
     run: Run
     now: datetime
 
     @property
-    def state(self) -> str:
-        """A word that changes when more than time has passed."""
+    def state_token(self) -> str:
+        """Changes when more than the time has."""
         return f"{self.run.status}.{self.run.attempt}.{int(self.run.cancel_requested_at is not None)}"
 
     @property
-    def called(self) -> str:
-        """A word that changes with the runs that it called: when another begins, waits or ends."""
-        statuses = ",".join(child.run.status for child in self._called)
+    def children_token(self) -> str:
+        """Changes when a child run begins, waits or ends."""
+        statuses = ",".join(child.run.status for child in self._first_children)
         return f"{zlib.crc32(statuses.encode()):x}" if statuses else ""
 
     @property
     def is_final(self) -> bool:
-        """Whether it is over."""
         return Status(self.run.status).is_final
 
     @property
     def mark(self) -> SafeString:
-        """The state."""
         return display.status_mark(self.run.status)
 
     @cached_property
     def sentence(self) -> SafeString:
-        """What happened and why, with links to what it names."""
-        holder = overlap.held_by(self._holder) if self._holder else None
-        return _linked(reasons.sentence(self.run, self.now, holder=holder, error=self.error))
+        """What happened and why, with links to the runs and schedules that it names."""
+        waits = self.run.status == Status.QUEUED and self.run.concurrency_key
+        holder = overlap.holder_of(self.run.concurrency_key) if waits else None
+        found = reasons.sentence(
+            self.run, self.now, holder=overlap.held_by(holder) if holder else None, error=self.error
+        )
+        return format_html_join("", "{}", ((_link(part),) for part in found.parts))
 
     @property
     def cancelled_by(self) -> str:
-        """Who or what has asked for its end."""
+        """Who or what asked for its end."""
         return reasons.cancelled_by(self.run)
 
     @property
     def started_by(self) -> str:
-        """Who or what started it."""
         return reasons.started_by(self.run.trigger, self.run.who, self.run.schedule_name)
 
     @property
-    def schedule_address(self) -> str:
-        """The page of its schedule; empty when there is none any more."""
-        return _schedule_address(self.run.schedule_id) if self.run.schedule_id else ""
+    def schedule_url(self) -> str:
+        """Empty if there is no schedule any more."""
+        return _schedule_url(self.run.schedule_id) if self.run.schedule_id else ""
 
     @property
     def times(self) -> Sequence[tuple[str, SafeString | str]]:
-        """Its moments, by their names, those that have come."""
+        """The times that have come, by their names, and the duration."""
         run = self.run
         named = [
             ("Slot", run.scheduled_for),
@@ -177,112 +155,197 @@ class RunPage:
             ("End asked for", run.cancel_requested_at),
             ("Finished", run.finished_at),
         ]
-        told = [
-            (name, display.exactly_when(moment, self.now)) for name, moment in named if moment is not None
-        ]
-        took = display.took(run.started_at, run.finished_at or self.now)
-        return [*told, ("Took" if run.finished_at else "So far", took)] if took else told
+        found = [(name, display.exactly_when(time, self.now)) for name, time in named if time is not None]
+        duration = took(run.started_at, run.finished_at or self.now)
+        return [*found, ("Took" if run.finished_at else "So far", duration)] if duration else found
 
     @property
     def progress(self) -> str:
-        """How far it has come, in figures; empty when the job counts nothing."""
+        """In figures; empty if the job reports none."""
         return progress_figures.described(self.run)
 
     @cached_property
-    def options(self) -> ShownOptions:
-        """What it was given."""
-        return shown_options(self.run)
+    def options(self) -> RunOptions:
+        masked = secrets.masked(self.run.job, self.run.options)
+        return RunOptions(
+            named=[(name, format_inline(value)) for name, value in masked.items()],
+            positional=[format_inline(value) for value in self.run.args],
+            command_line=_command_line(self.run),
+        )
 
     @cached_property
     def error(self) -> str:
-        """What its job, its parser or its process said of it."""
-        return without_secrets(self.run, self.run.error)
+        """What its job, its parser or its process reported."""
+        return _without_secrets(self.run, self.run.error)
 
     @property
     def has_long_error(self) -> bool:
         """Whether the error says more than the sentence, which has its first line."""
         return "\n" in self.error.strip()
 
-    @property
-    def shows_problem(self) -> bool:
-        """Whether there is more to say of what went wrong."""
-        return bool(self.run.traceback) or self.has_long_error
-
     @cached_property
     def traceback(self) -> str:
-        """Where it went wrong."""
-        return without_secrets(self.run, self.run.traceback)
+        return _without_secrets(self.run, self.run.traceback)
 
     @cached_property
-    def attempts(self) -> list[Attempt]:
+    def attempts(self) -> list[EarlierAttempt]:
         """The attempts before the last, the newest first."""
         if self.run.attempt == 1:
             return []
         rows = RunAttempt.objects.filter(run=self.run).order_by("-attempt")[:MOST_ATTEMPTS]
         return [
-            Attempt(
+            EarlierAttempt(
                 row=row,
-                why=reasons.explanation(row, error=without_secrets(self.run, row.error)),
-                traceback=without_secrets(self.run, row.traceback),
+                why=reasons.explanation(row, error=_without_secrets(self.run, row.error)),
+                traceback=_without_secrets(self.run, row.traceback),
             )
             for row in rows
         ]
 
     @property
-    def parent(self) -> Relative | None:
-        """The run that called it."""
-        return Relative(run=self.run.parent) if self.run.parent else None
-
-    @property
-    def children(self) -> list[Relative]:
-        """The runs that it called, in their order; the first of many."""
-        return self._called[:MOST_CHILDREN]
-
-    @property
-    def has_more_children(self) -> bool:
-        """Whether it called more than these."""
-        return len(self._called) > MOST_CHILDREN
-
-    @property
     def last_started_attempt(self) -> int:
-        """The attempt whose output is of interest: one that only waits to begin has none."""
+        """The attempt whose output is shown: one that has not started yet has none."""
         is_waiting = self.run.status == Status.QUEUED and self.run.attempt > 1
         return self.run.attempt - 1 if is_waiting else self.run.attempt
 
+    @property
+    def parent(self) -> RelatedRun | None:
+        return RelatedRun(run=self.run.parent) if self.run.parent else None
+
+    @property
+    def children(self) -> list[RelatedRun]:
+        """The runs that it started, in their order; the first of many."""
+        return self._first_children[:MOST_CHILDREN]
+
+    @property
+    def has_more_children(self) -> bool:
+        return len(self._first_children) > MOST_CHILDREN
+
     @cached_property
-    def _called(self) -> list[Relative]:
+    def _first_children(self) -> list[RelatedRun]:
         runs = Run.objects.filter(parent=self.run).defer(*_LONG_FIELDS).order_by("queued_at", "pk")
-        return [Relative(run=run) for run in runs[: MOST_CHILDREN + 1]]
+        return [RelatedRun(run=run) for run in runs[: MOST_CHILDREN + 1]]
+
+
+class OutputView:
+    """One attempt's output: all of it, or the lines with the text that the page's URL searches for."""
+
+    def __init__(self, page: RunPage, query: QueryDict) -> None:
+        self.page = page
+        requested = number_in(query.get("attempt", ""))
+        self.attempt = page.last_started_attempt if requested is None else requested
+        self.search = query.get("find", "")[:LONGEST_SEARCH]
+
+    @property
+    def is_last_attempt(self) -> bool:
+        return self.attempt >= self.page.last_started_attempt
+
+    @property
+    def follows(self) -> bool:
+        """Whether new output is appended as it comes."""
+        return not (self.page.is_final or self.search) and self.is_last_attempt
 
     @cached_property
-    def _holder(self) -> Run | None:
-        waits = self.run.status == Status.QUEUED and self.run.concurrency_key
-        return overlap.holder_of(self.run.concurrency_key) if waits else None
+    def initial(self) -> InitialOutput:
+        return reader.initial_output(self.page.run, self.attempt)
+
+    @cached_property
+    def matching(self) -> MatchingLines:
+        return reader.matching_lines(self.page.run, self.attempt, self.search)
+
+    @property
+    def live_url(self) -> str:
+        """Where the page polls; empty for a run that is over."""
+        if self.page.is_final:
+            return ""
+        return _live_url(self.page, self.initial.end if self.follows else None)
+
+    @property
+    def text_url(self) -> str:
+        return _text_url(self.page.run, self.attempt)
 
 
-def load(run_id: UUID | str) -> Run | None:
+class LiveUpdate:
+    """What is new since a page last polled. A URL that is not valid gets no output."""
+
+    def __init__(self, page: RunPage, query: QueryDict) -> None:
+        self._page = page
+        self._position = ReadPosition.read(query.get("at", ""))
+        self.has_new_state = query.get("state") != page.state_token
+        self.has_new_children = query.get("children", "") != page.children_token
+
+    @cached_property
+    def output(self) -> NewOutput | None:
+        """None for a page that does not follow the output."""
+        return reader.new_output(self._page.run, self._position) if self._position else None
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        return self.output.lines if self.output else []
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the run is over and all of its output has been sent."""
+        return self._page.is_final and not (self.output and self.output.has_more)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no output at all so far."""
+        output = self.output
+        return bool(output and not (output.lines or output.open_line) and output.end.is_beginning)
+
+    @property
+    def shows_open_line(self) -> bool:
+        """Whether the end of the output is replaced."""
+        return bool(self.lines or (self.output and self.output.open_line) or self.is_last)
+
+    @property
+    def text_url(self) -> str:
+        return _text_url(self._page.run, self._page.last_started_attempt)
+
+    @property
+    def url(self) -> str:
+        """Where to poll next."""
+        return _live_url(self._page, self.output.end if self.output else None)
+
+
+def load(run_id: UUID) -> Run | None:
     """The run with what its page needs."""
-    parents = [f"parent__{name}" for name in _LONG_FIELDS]
-    return Run.objects.select_related("parent").defer(*parents).filter(pk=run_id).first()
+    of_parent = [f"parent__{name}" for name in _LONG_FIELDS]
+    return Run.objects.select_related("parent").defer(*of_parent).filter(pk=run_id).first()
 
 
-def address_of(run_id: UUID | str) -> str:
-    """The page of a run."""
-    return reverse("admin:jobledger_run_change", args=[run_id])
+def _command_line(run: Run) -> str:
+    job = registry.all_jobs().get(run.job)
+    if job is None:
+        return ""
+    try:
+        return command_line(job, run.options)
+    except OptionsError:
+        return ""
 
 
-def _schedule_address(schedule_id: int | str) -> str:
+def _without_secrets(run: Run, text: str) -> str:
+    return secrets.without_secrets(run.job, run.options, text)
+
+
+def _schedule_url(schedule_id: int | str) -> str:
     return reverse("admin:django_celery_beat_periodictask_change", args=[schedule_id])
-
-
-def _linked(sentence: Sentence) -> SafeString:
-    """The sentence, in which the runs and schedules that it names are links."""
-    return format_html_join("", "{}", ((_link(part),) for part in sentence.parts))
 
 
 def _link(part: Part) -> SafeString | str:
     if part.run_id:
-        return format_html('<a href="{}">{}</a>', address_of(part.run_id), part.text)
+        return format_html('<a href="{}">{}</a>', display.run_url(part.run_id), part.text)
     if part.schedule_id:
-        return format_html('<a href="{}">{}</a>', _schedule_address(part.schedule_id), part.text)
+        return format_html('<a href="{}">{}</a>', _schedule_url(part.schedule_id), part.text)
     return part.text
+
+
+def _text_url(run: Run, attempt: int) -> str:
+    return f"{reverse('admin:jobledger_run_output', args=[run.pk])}?attempt={attempt}"
+
+
+def _live_url(page: RunPage, position: ReadPosition | None) -> str:
+    shown = {"state": page.state_token, "children": page.children_token, "at": str(position or "")}
+    query = urlencode({name: value for name, value in shown.items() if value})
+    return f"{reverse('admin:jobledger_run_live', args=[page.run.pk])}?{query}"

@@ -1,10 +1,10 @@
-"""Finds runs in a ledger of any length: by what is asked, newest first, a page after the other.
+"""Finds runs in a ledger of any length, newest first, page by page.
 
-Nothing is counted, and no page costs more for being far back: a page begins at a position (the queue's
-moment and the id), not at a number. Each filter has an index in the order of the ledger. With one filter
-that index gives the page. With several, the one that reaches furthest back leads, a bounded number of its
-runs is looked at, and the other filters choose among them; when these are not enough for a page, the
-result says how far it has looked, and the next page goes on there.
+Nothing is counted, and no page costs more for being far back: a page begins at a position (the time it was
+queued and the id), not at a number. Each filter has an index in the order of the ledger. With one filter that
+index gives the page. With several, the one that reaches furthest back leads, a bounded number of its runs is
+searched, and the other filters choose among them; if these are not enough for a page, the result says how far
+it has searched, and the next page goes on there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce, Left
 from jobledger.models import Run
 
 PAGE_SIZE = 50
-MOST_LOOKED_AT = 10_000
+MOST_SEARCHED = 10_000
 MOST_BRANCHES = 12
 ERROR_CHARACTERS = 300
 
@@ -27,8 +27,8 @@ _FIRST, _LAST = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
-    """A place in the ledger: before or after it are runs, at it one at most."""
+class LedgerPosition:
+    """A position in the ledger: runs are before and after it, at most one is at it."""
 
     queued_at: datetime
     run_id: UUID
@@ -37,8 +37,8 @@ class Position:
         return f"{self.queued_at.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{self.run_id.hex}"
 
     @classmethod
-    def read(cls, text: str) -> "Position | None":
-        """The position that was written so; None where it makes no sense."""
+    def read(cls, text: str) -> "LedgerPosition | None":
+        """The position that was formatted so; None if it is not one."""
         moment, _, run_id = text.partition("-")
         try:
             queued_at = datetime.strptime(moment, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
@@ -47,22 +47,22 @@ class Position:
             return None
 
     @classmethod
-    def of(cls, run: Run) -> "Position":
-        """Where the run stands."""
+    def of(cls, run: Run) -> "LedgerPosition":
+        """The run's."""
         return cls(queued_at=run.queued_at, run_id=run.pk)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """A page's beginning, and whether it goes on to newer runs from there."""
+    """Where a page begins, and whether it goes on to newer runs from there."""
 
-    position: Position
+    position: LedgerPosition
     to_newer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Which runs are wanted. Of each filter None is all, and an empty tuple none."""
+class RunQuery:
+    """Which runs are wanted. None for a filter is all of them, an empty tuple none."""
 
     statuses: tuple[str, ...] | None = None
     jobs: tuple[str, ...] | None = None
@@ -70,7 +70,7 @@ class Asked:
     schedule_ids: tuple[int, ...] | None = None
     since: datetime | None = None
     until: datetime | None = None
-    """The end itself is not wanted any more."""
+    """Excluded itself."""
     ids: tuple[UUID, ...] | None = None
 
     @property
@@ -86,16 +86,16 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """Some runs, newest first, and where the pages beside them begin."""
+class ResultPage:
+    """Some runs, newest first, and where the neighbouring pages begin."""
 
     runs: list[Run]
     newer: Cursor | None
     older: Cursor | None
-    looked_until: datetime | None = None
-    """How far was looked, where that is not as far as was asked."""
+    searched_until: datetime | None = None
+    """How far was searched, if that is not as far as was query."""
     by_id: bool = False
-    """Whether runs were wanted by the beginning of their id."""
+    """Whether runs were searched by the beginning of their id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,47 +108,47 @@ class _Lead:
     """Where the walk ends early."""
 
 
-def look(asked: Asked, cursor: Cursor | None = None) -> Page:
-    """One page."""
+def find_page(query: RunQuery, cursor: Cursor | None = None) -> ResultPage:
+    """The page that begins at the cursor, or the first one."""
     to_newer = cursor is not None and cursor.to_newer
-    if any(values == () for values in asked.filters.values()):
-        return Page(runs=[], newer=None, older=None)
-    within = _wanted(asked, cursor)
-    lead = _lead(asked, within, to_newer=to_newer)
-    rows = _rows(asked, within, lead, to_newer=to_newer)
-    return replace(_page(rows, cursor, lead.bound), by_id=asked.ids is not None)
+    if any(values == () for values in query.filters.values()):
+        return ResultPage(runs=[], newer=None, older=None)
+    within = _wanted(query, cursor)
+    lead = _lead(query, within, to_newer=to_newer)
+    rows = _rows(query, within, lead, to_newer=to_newer)
+    return replace(_page(rows, cursor, lead.bound), by_id=query.ids is not None)
 
 
-def _page(rows: list[Run], cursor: Cursor | None, bound: datetime | None) -> Page:
+def _page(rows: list[Run], cursor: Cursor | None, bound: datetime | None) -> ResultPage:
     to_newer = cursor is not None and cursor.to_newer
     runs, has_more = rows[:PAGE_SIZE], len(rows) > PAGE_SIZE
-    end = Position.of(runs[-1]) if has_more else _at_bound(bound, to_newer=to_newer)
+    end = LedgerPosition.of(runs[-1]) if has_more else _at_bound(bound, to_newer=to_newer)
     onward = Cursor(position=end, to_newer=to_newer) if end else None
-    begin = Position.of(runs[0]) if runs else cursor and cursor.position
+    begin = LedgerPosition.of(runs[0]) if runs else cursor and cursor.position
     back = Cursor(position=begin, to_newer=not to_newer) if cursor and begin else None
-    return Page(
+    return ResultPage(
         runs=runs[::-1] if to_newer else runs,
         newer=onward if to_newer else back,
         older=back if to_newer else onward,
-        looked_until=None if has_more else bound,
+        searched_until=None if has_more else bound,
     )
 
 
-def _at_bound(bound: datetime | None, *, to_newer: bool) -> Position | None:
+def _at_bound(bound: datetime | None, *, to_newer: bool) -> LedgerPosition | None:
     if bound is None:
         return None
-    return Position(queued_at=bound, run_id=_LAST if to_newer else _FIRST)
+    return LedgerPosition(queued_at=bound, run_id=_LAST if to_newer else _FIRST)
 
 
-def _wanted(asked: Asked, cursor: Cursor | None) -> Q:
-    """The stretch of the ledger that the page is in."""
+def _wanted(query: RunQuery, cursor: Cursor | None) -> Q:
+    """The part of the ledger that the page is in."""
     wanted = Q()
-    if asked.since is not None:
-        wanted &= Q(queued_at__gte=asked.since)
-    if asked.until is not None:
-        wanted &= Q(queued_at__lt=asked.until)
-    if asked.ids is not None:
-        wanted &= Q(pk__in=asked.ids)
+    if query.since is not None:
+        wanted &= Q(queued_at__gte=query.since)
+    if query.until is not None:
+        wanted &= Q(queued_at__lt=query.until)
+    if query.ids is not None:
+        wanted &= Q(pk__in=query.ids)
     if cursor is not None:
         wanted &= _beyond(cursor)
     return wanted
@@ -161,15 +161,15 @@ def _beyond(cursor: Cursor) -> Q:
     return Q(**{f"queued_at__{direction}e": at.queued_at}) & beyond
 
 
-def _lead(asked: Asked, within: Q, *, to_newer: bool) -> _Lead:
-    filters = asked.filters
+def _lead(query: RunQuery, within: Q, *, to_newer: bool) -> _Lead:
+    filters = query.filters
     candidates = [
         _Lead(column=column, branches=tuple({column: value} for value in values))
         for column, values in filters.items()
         if len(values) <= MOST_BRANCHES
     ]
     everything = _Lead(column="", branches=({},))
-    if asked.ids is not None or not filters:
+    if query.ids is not None or not filters:
         return everything
     if len(filters) == len(candidates) == 1:
         return candidates[0]
@@ -177,7 +177,7 @@ def _lead(asked: Asked, within: Q, *, to_newer: bool) -> _Lead:
 
 
 def _furthest(candidates: list[_Lead], within: Q, *, to_newer: bool) -> _Lead:
-    """The one that a bounded walk brings furthest: to the end, if there is one."""
+    """The one along which a bounded walk gets furthest: to the end, if any does."""
     measured: list[tuple[datetime, _Lead]] = []
     for lead in candidates:
         bound = _bound(lead, within, to_newer=to_newer)
@@ -189,8 +189,8 @@ def _furthest(candidates: list[_Lead], within: Q, *, to_newer: bool) -> _Lead:
 
 
 def _bound(lead: _Lead, within: Q, *, to_newer: bool) -> datetime | None:
-    """The moment up to which so many runs stand; None where there are not so many."""
-    order, most = "queued_at" if to_newer else "-queued_at", MOST_LOOKED_AT // len(lead.branches)
+    """The time within which a walk meets so many runs; None if there are not so many."""
+    order, most = "queued_at" if to_newer else "-queued_at", MOST_SEARCHED // len(lead.branches)
     bounds: list[datetime] = []
     for branch in lead.branches:
         moments = Run.objects.filter(within, **branch).order_by(order).values_list("queued_at", flat=True)
@@ -198,22 +198,22 @@ def _bound(lead: _Lead, within: Q, *, to_newer: bool) -> datetime | None:
     return (min if to_newer else max)(bounds, default=None)
 
 
-def _rows(asked: Asked, within: Q, lead: _Lead, *, to_newer: bool) -> list[Run]:
+def _rows(query: RunQuery, within: Q, lead: _Lead, *, to_newer: bool) -> list[Run]:
     """A page and one run more, in the direction of the walk."""
     if lead.bound is not None:
         within &= Q(**{f"queued_at__{'lte' if to_newer else 'gte'}": lead.bound})
-    others = {column: values for column, values in asked.filters.items() if column != lead.column}
+    others = {column: values for column, values in query.filters.items() if column != lead.column}
     order = ("queued_at", "pk") if to_newer else ("-queued_at", "-pk")
     found: list[Run] = []
     for branch in lead.branches:
-        chosen = _chosen(light(Run.objects.filter(within, **branch)), others)
+        chosen = _chosen(without_long_texts(Run.objects.filter(within, **branch)), others)
         found += chosen.order_by(*order)[: PAGE_SIZE + 1]
     found.sort(key=lambda run: (run.queued_at, run.pk.hex), reverse=not to_newer)
     return found[: PAGE_SIZE + 1]
 
 
 def _chosen(runs: QuerySet[Run], filters: Mapping[str, Iterable[Any]]) -> QuerySet[Run]:
-    """Those that pass the filters, without use of their indexes: the one that leads is to be walked."""
+    """Those that pass the filters, without using their indexes: the leading one is to be walked."""
     for column, values in filters.items():
         nothing = Value(0) if column == "schedule" else Value("")
         runs = runs.alias(**{f"own_{column}": Coalesce(F(column), nothing)})
@@ -221,6 +221,6 @@ def _chosen(runs: QuerySet[Run], filters: Mapping[str, Iterable[Any]]) -> QueryS
     return runs
 
 
-def light(runs: QuerySet[Run]) -> QuerySet[Run]:
-    """Without the long texts, which a list does not show."""
+def without_long_texts(runs: QuerySet[Run]) -> QuerySet[Run]:
+    """As a list needs them, with the error's beginning alone."""
     return runs.defer("traceback", "error", "args").annotate(error_begin=Left("error", ERROR_CHARACTERS))

@@ -26,7 +26,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin import audit_log, display, pauses, rights
+from jobledger import formats
+from jobledger.admin import audit_log, pauses, rights
 from jobledger.admin.fields import number_in
 from jobledger.admin.pauses import PauseForm
 from jobledger.admin.schedules.actions import ScheduleActions
@@ -278,7 +279,7 @@ def _next_run(schedule: PeriodicTask, now: datetime) -> str:
     row = NextSlot.objects.filter(pk=schedule.pk).first()
     if row is None or row.slot is None:
         return "It has no next run."
-    return f"Next run: {display.exact(row.slot)} ({display.relative(row.slot, now)})."
+    return f"Next run: {formats.exact(row.slot)} ({formats.relative(row.slot, now)})."
 
 
 def _has_errors(request: HttpRequest, form: EditForm) -> bool:

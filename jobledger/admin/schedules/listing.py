@@ -23,6 +23,7 @@ from django.utils.safestring import SafeString
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import formats
 from jobledger.admin import display, pauses, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.schedules import sparkline
@@ -225,7 +226,7 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
             '<a href="{}">{}</a>{}<div class="note">{}</div>',
             display.run_url(run.id),
             overview.last_run_mark,
-            "" if took is None else f" {display.duration(took)}",
+            "" if took is None else f" {formats.duration(took)}",
             overview.last_run_time,
         )
 
@@ -263,11 +264,11 @@ def _overview(schedule: PeriodicTask) -> ScheduleOverview:
 def _next_run(overview: ScheduleOverview, slot: datetime) -> SafeString:
     local = slot.astimezone(overview.zone)
     local_format = "%Y-%m-%d %H:%M:%S %Z" if local.second else "%Y-%m-%d %H:%M %Z"
-    pause, relative = overview.pause_of_next_slot, display.relative(slot, overview.now)
+    pause, relative = overview.pause_of_next_slot, formats.relative(slot, overview.now)
     return format_html(
         '<time datetime="{}" title="{}">{}<span class="note">{}</span></time>{}',
         slot.isoformat(),
-        display.exact(slot),
+        formats.exact(slot),
         relative if slot > overview.now else f"due {relative}",
         local.strftime(local_format),
         "" if pause is None else format_html('<div class="note">{}</div>', _effect(pause)),

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from jobledger.admin import display
+from jobledger import formats
 from jobledger.admin.schedules.edit_form import EditForm
 from jobledger.models import NextSlot, pause_terms
 from jobledger.schedules.planning.policy import PausePeriod
@@ -146,7 +146,7 @@ def _slots(
         PreviewedSlot(
             time=slot,
             text=clock(slot, zone),
-            relative=display.relative(slot, now),
+            relative=formats.relative(slot, now),
             is_other=slot not in other_slots and (slot <= last or len(other_slots) < SLOTS),
             neighbours=by_minute.get((slot + (delay or timedelta(0))).replace(second=0, microsecond=0)),
         )
@@ -169,7 +169,7 @@ def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
     if preview.held_by:
         return f"The next slot, {clock(preview.next_slot, zone)}, does not start: {_pause(preview.held_by)}."
     at = preview.due_at or preview.next_slot
-    return f"It starts next at {clock(at, zone)} ({display.relative(at, now)})."
+    return f"It starts next at {clock(at, zone)} ({formats.relative(at, now)})."
 
 
 def _pause(pause: PausePeriod) -> str:
@@ -179,11 +179,11 @@ def _pause(pause: PausePeriod) -> str:
 
 def _jitter(delay: timedelta | None, jitter: timedelta) -> str:
     if delay is None:
-        length = display.duration(jitter)
+        length = formats.duration(jitter)
         return f"Each starts up to {length} later; the first save settles by how much."
     if not delay:
         return ""
-    return f"Each starts {display.duration(delay)} later, by its spread."
+    return f"Each starts {formats.duration(delay)} later, by its spread."
 
 
 def _change(consequence: Consequence) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from django.utils.crypto import salted_hmac
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin import display
+from jobledger import formats
 from jobledger.admin.audit_log import Change, differences
 from jobledger.admin.schedules.forms import DetailsForm, PolicyForm
 from jobledger.admin.schedules.target import stored_target
@@ -83,8 +83,8 @@ def _details(schedule: PeriodicTask) -> dict[str, str]:
     headers = schedule.headers or "{}"
     return {
         "Enabled": "yes" if schedule.enabled else "no",
-        "Not before": display.exact(schedule.start_time) if schedule.start_time else "",
-        "Not from": display.exact(schedule.expires) if schedule.expires else "",
+        "Not before": formats.exact(schedule.start_time) if schedule.start_time else "",
+        "Not from": formats.exact(schedule.expires) if schedule.expires else "",
         "Only the next slot": "yes" if schedule.one_off and not schedule.clocked_id else "",
         "Description": schedule.description,
         "Queue": schedule.queue or "",
@@ -129,4 +129,4 @@ def _text_or_none(value: Any) -> str:
 
 
 def _length(length: Any) -> str:
-    return display.duration(length, parts=4) if length else ""
+    return formats.duration(length, parts=4) if length else ""

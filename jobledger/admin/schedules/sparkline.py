@@ -12,7 +12,7 @@ from enum import StrEnum
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from jobledger.admin import display
+from jobledger import formats
 from jobledger.admin.recent_runs import RecentRun
 from jobledger.models import FAILURES, LIVE, SUCCESSES, Status
 
@@ -78,5 +78,5 @@ def _path(run: RecentRun, left: int, took: timedelta, longest: timedelta) -> str
 
 
 def _title(run: RecentRun, took: timedelta) -> str:
-    length = f", {display.duration(took)}" if run.started_at else ""
-    return f"{run.status.label}{length}, {display.exact(run.began_at)}"
+    length = f", {formats.duration(took)}" if run.started_at else ""
+    return f"{run.status.label}{length}, {formats.exact(run.began_at)}"

@@ -1,4 +1,4 @@
-"""Terminal escapes as styled text. Pure: a text and the style it begins in give spans and the style after it.
+"""Terminal escapes as styled text. Pure: a text and the style before it give its parts and the style after.
 
 Colours and styles (SGR) become classes, as inline styles are forbidden; colours beyond the sixteen of a
 terminal become the nearest of these. "Hidden" is ignored: what was written is shown. Every other escape
@@ -71,7 +71,7 @@ PLAIN = Style()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Span:
+class StyledText:
     """Text in one style."""
 
     text: str
@@ -89,37 +89,36 @@ def read_token(token: str) -> Style:
     )
 
 
-def parse(text: str, style: Style = PLAIN) -> tuple[list[Span], Style]:
-    """The text's spans, none of them empty, and the style after its end."""
+def parse_escapes(text: str, style: Style = PLAIN) -> tuple[list[StyledText], Style]:
+    """The text's parts, none of them empty, and the style after its end."""
     if "\x1b" not in text:
-        return ([Span(text=text, style=style)] if text else []), style
-    spans, position = [], 0
+        return ([StyledText(text=text, style=style)] if text else []), style
+    parts, position = [], 0
     for escape in ESCAPE.finditer(text):
         if escape.start() > position:
-            spans.append(Span(text=text[position : escape.start()], style=style))
+            parts.append(StyledText(text=text[position : escape.start()], style=style))
         if escape["final"] == "m":
             style = _after(style, escape["parameters"])
         position = escape.end()
     if position < len(text):
-        spans.append(Span(text=text[position:], style=style))
-    return spans, style
+        parts.append(StyledText(text=text[position:], style=style))
+    return parts, style
 
 
-def plain(text: str) -> str:
-    """The text without its escape sequences."""
+def without_escapes(text: str) -> str:
     return ESCAPE.sub("", text) if "\x1b" in text else text
 
 
-def as_html(spans: Sequence[Span]) -> SafeString:
-    """The spans as elements; a plain one is text alone."""
-    return format_html_join("", "{}", ((_span(span),) for span in spans))
+def as_html(parts: Sequence[StyledText]) -> SafeString:
+    """The parts as elements; one without a style is text alone."""
+    return format_html_join("", "{}", ((_element(part),) for part in parts))
 
 
-def _span(span: Span) -> SafeString:
-    classes = span.style.classes
+def _element(part: StyledText) -> SafeString:
+    classes = part.style.classes
     if not classes:
-        return format_html("{}", span.text)
-    return format_html('<span class="{}">{}</span>', classes, span.text)
+        return format_html("{}", part.text)
+    return format_html('<span class="{}">{}</span>', classes, part.text)
 
 
 def _after(style: Style, parameters: str) -> Style:

@@ -1,9 +1,9 @@
 """Pieces of output as lines. Pure: the lines of all pieces are the same, however often one reads on.
 
-A ``Place`` says where to read on: at the beginning of the line that is still open, with the styles that
-both streams have there. It travels in a page's address as a short text. When a piece of the other stream
-comes while a line is open, that line ends there. A carriage return begins its line anew: of a progress
-bar the latest state is kept. A very long line is shown as several.
+A ``ReadPosition`` says where to read on: at the beginning of the line that is still open, with the styles
+that both streams have there. It travels in a page's URL as a short text. When a piece of the other stream
+comes while a line is open, that line ends there. A carriage return begins its line anew: of a progress bar
+the latest state is kept. A very long line is shown as several.
 """
 
 import re
@@ -18,7 +18,7 @@ from jobledger.models import Stream
 LONGEST_LINE = 4000
 
 # Nine digits: beyond that no database counts.
-_PLACE = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([a-z0-9-]{0,99})\.([a-z0-9-]{0,99})", re.ASCII)
+_POSITION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([a-z0-9-]{0,99})\.([a-z0-9-]{0,99})", re.ASCII)
 _TOKEN = re.compile(r"[^\r\n]+|\r*\n|\r+")
 # Escapes are not among them: they are read; a tab is white space as it is.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\x1b"} | {127: 0x2421}
@@ -38,32 +38,31 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line as it is shown."""
+    """One line as the page shows it."""
 
     stream: Stream
     attempt: int
-    spans: tuple[ansi.Span, ...]
+    parts: tuple[ansi.StyledText, ...]
     begins_attempt: bool = False
     """Whether another attempt wrote the line before it."""
 
     @property
     def text(self) -> str:
         """Without styles."""
-        return "".join(span.text for span in self.spans)
+        return "".join(part.text for part in self.parts)
 
     @property
     def is_error(self) -> bool:
-        """Whether it was written to stderr."""
         return self.stream is Stream.STDERR
 
     @property
     def html(self) -> SafeString:
         """With its styles; what looks like markup is text."""
-        return ansi.as_html(self.spans)
+        return ansi.as_html(self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ReadPosition:
     """Where to read on."""
 
     attempt: int
@@ -71,14 +70,19 @@ class Place:
     offset: int = 0
     styles: Mapping[Stream, ansi.Style] = field(default_factory=dict)
 
+    @property
+    def is_beginning(self) -> bool:
+        """Whether nothing of its attempt is before it."""
+        return not (self.number or self.offset)
+
     def __str__(self) -> str:
         tokens = [self.styles.get(stream, ansi.PLAIN).token for stream in Stream]
         return ".".join([str(self.attempt), str(self.number), str(self.offset), *tokens])
 
     @classmethod
-    def read(cls, text: str) -> "Place | None":
-        """The place that was written so; None where it makes no sense."""
-        match = _PLACE.fullmatch(text)
+    def read(cls, text: str) -> "ReadPosition | None":
+        """The position that was formatted so; None if it is not one."""
+        match = _POSITION.fullmatch(text)
         if match is None:
             return None
         attempt, number, offset = (int(figure) for figure in match.group(1, 2, 3))
@@ -87,8 +91,8 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
-    """A part of the open line, and where it stands."""
+class _Fragment:
+    """A part of the open line, and its position."""
 
     number: int
     offset: int
@@ -98,14 +102,14 @@ class _Part:
 class LineMaker:
     """Takes pieces in their order and gives the lines that are complete."""
 
-    def __init__(self, begin: Place) -> None:
-        """The first piece is the one of the place, or a later one."""
+    def __init__(self, begin: ReadPosition) -> None:
+        """The first piece is the one of the position, or a later one."""
         self._attempt, self._number, self._offset = begin.attempt, begin.number, begin.offset
         self._styles = {stream: begin.styles.get(stream, ansi.PLAIN) for stream in Stream}
-        self._open: list[_Part] = []
+        self._open: list[_Fragment] = []
         self._stream = Stream.STDOUT
         self._is_overwritten = False
-        self._before_attempt: Place | None = None
+        self._before_attempt: ReadPosition | None = None
 
     def read(self, chunks: Iterable[Chunk]) -> Iterator[Line]:
         """The lines that these pieces complete."""
@@ -122,12 +126,12 @@ class LineMaker:
         return self._line() if self._open else None
 
     @property
-    def place(self) -> Place:
+    def position(self) -> ReadPosition:
         """Where to read on: the beginning of the open line, or the end."""
         if self._before_attempt is not None:
             return self._before_attempt
         first = self._open[0] if self._open else None
-        return Place(
+        return ReadPosition(
             attempt=self._attempt,
             number=first.number if first else self._number,
             offset=first.offset if first else self._offset,
@@ -136,7 +140,7 @@ class LineMaker:
 
     def _go_to(self, chunk: Chunk) -> None:
         if chunk.attempt != self._attempt:
-            self._before_attempt = self.place
+            self._before_attempt = self.position
             self._attempt, self._styles = chunk.attempt, dict.fromkeys(Stream, ansi.PLAIN)
             self._number = self._offset = 0
         if chunk.number != self._number:
@@ -156,7 +160,7 @@ class LineMaker:
         else:
             if self._is_overwritten:
                 self._forget()
-            self._open.append(_Part(number=self._number, offset=self._offset, text=token))
+            self._open.append(_Fragment(number=self._number, offset=self._offset, text=token))
             while sum(len(part.text) for part in self._open) > LONGEST_LINE:
                 yield self._close_beginning()
 
@@ -179,15 +183,15 @@ class LineMaker:
 
     def _line(self) -> Line:
         text = "".join(part.text for part in self._open).translate(_PICTURES)
-        spans, _ = ansi.parse(text, self._styles[self._stream])
+        parts, _ = ansi.parse_escapes(text, self._styles[self._stream])
         return Line(
             stream=self._stream,
             attempt=self._attempt,
-            spans=tuple(spans),
+            parts=tuple(parts),
             begins_attempt=self._before_attempt is not None,
         )
 
     def _forget(self) -> None:
         text = "".join(part.text for part in self._open)
-        _, self._styles[self._stream] = ansi.parse(text, self._styles[self._stream])
+        _, self._styles[self._stream] = ansi.parse_escapes(text, self._styles[self._stream])
         self._open, self._is_overwritten = [], False

@@ -1,7 +1,6 @@
-"""What a run wrote, as its page shows it: head and tail, what is new since the last look, what was searched.
+"""Reads a run's output: its head and tail, what is new, the lines that contain a text, or all of it.
 
-Every look reads a bounded amount of a long output, and renders a bounded number of lines; the whole is
-there as a text to download.
+Whatever a page shows is a bounded amount of a long output, in a bounded number of lines.
 """
 
 import re
@@ -17,10 +16,10 @@ from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from jobledger.admin.runs.output import ansi
-from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, Place
+from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, ReadPosition
 from jobledger.models import Run, RunOutput, Stream
 
-# An output up to this size is read as a whole, of a longer one these parts.
+# An output up to this size is read as a whole, a longer one in these parts.
 MOST_CHARACTERS = 128 * 1024
 HEAD_CHARACTERS = 32 * 1024
 TAIL_CHARACTERS = 96 * 1024
@@ -31,17 +30,16 @@ MOST_MATCHES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class InitialOutput:
     """The output as the page shows it first."""
 
     head: Sequence[Line]
     tail: Sequence[Line]
-    """What stands behind the gap; none without a gap."""
+    """What follows the gap; empty without a gap."""
     open_line: Line | None
-    place: Place
-    """Where to read on."""
+    end: ReadPosition
     size: int
-    """Of the whole attempt, in characters."""
+    """Of the whole attempt's output, in characters."""
 
     @property
     def has_gap(self) -> bool:
@@ -50,26 +48,25 @@ class Shown:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing yet."""
         return not (self.head or self.open_line)
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
-    """What came since a place."""
+class NewOutput:
+    """What was written since a position."""
 
     has_gap: bool
-    """Whether there was too much of it: only the last lines are here."""
+    """Whether it is too much: only the last lines are here."""
     lines: Sequence[Line]
     open_line: Line | None
-    place: Place
+    end: ReadPosition
     has_more: bool
     """Whether there is more in the database already."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundLine:
-    """A line that holds the text that was searched for."""
+class MatchingLine:
+    """A line that contains the text."""
 
     number: int
     line: Line
@@ -77,65 +74,65 @@ class FoundLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """The lines that were found, the first ones if they are many."""
+class MatchingLines:
+    """The lines that contain a text; the first ones if they are many."""
 
-    lines: Sequence[FoundLine]
+    lines: Sequence[MatchingLine]
     has_more: bool
 
 
-def shown(run: Run, attempt: int) -> Shown:
+def initial_output(run: Run, attempt: int) -> InitialOutput:
     """One attempt's output: all of it, or head and tail."""
     rows = _of_attempt(run, attempt)
     figures = rows.aggregate(size=Sum(Length("text")), count=Count("pk"))
-    size, maker = figures["size"] or 0, LineMaker(Place(attempt=attempt))
+    size, maker = figures["size"] or 0, LineMaker(ReadPosition(attempt=attempt))
     is_long = size > MOST_CHARACTERS or figures["count"] > MOST_ROWS
     if not is_long:
         lines = list(maker.read(_chunks(rows.in_order())))
         is_long = len(lines) > HEAD_LINES + TAIL_LINES
         head, tail = (lines[:HEAD_LINES], lines[-TAIL_LINES:]) if is_long else (lines, [])
     else:
-        head = list(islice(LineMaker(Place(attempt=attempt)).read(_head(rows)), HEAD_LINES))
+        head = list(islice(LineMaker(ReadPosition(attempt=attempt)).read(_head(rows)), HEAD_LINES))
         tail = list(maker.read(_tail(rows)))[-TAIL_LINES:]
-    return Shown(head=head, tail=tail, open_line=maker.open_line, place=maker.place, size=size)
+    return InitialOutput(head=head, tail=tail, open_line=maker.open_line, end=maker.position, size=size)
 
 
-def news(run: Run, place: Place) -> News:
-    """What the run wrote since the place, also in later attempts."""
-    later = Q(attempt__gt=place.attempt) | Q(attempt=place.attempt, number__gte=place.number)
+def new_output(run: Run, since: ReadPosition) -> NewOutput:
+    """What the run wrote since the position, also in later attempts."""
+    later = Q(attempt__gt=since.attempt) | Q(attempt=since.attempt, number__gte=since.number)
     rows = RunOutput.objects.filter(later, run=run).in_order()[: MOST_ROWS + 1]
     chunks = list(_chunks(rows))
-    maker = LineMaker(place)
+    maker = LineMaker(since)
     lines = list(maker.read(chunks[:MOST_ROWS]))
-    return News(
+    return NewOutput(
         has_gap=len(lines) > TAIL_LINES,
         lines=lines[-TAIL_LINES:],
         open_line=maker.open_line,
-        place=maker.place,
+        end=maker.position,
         has_more=len(chunks) > MOST_ROWS,
     )
 
 
-def found(run: Run, attempt: int, searched: str) -> Found:
-    """The lines of one attempt that hold this text, whatever the case; numbered from one."""
-    pattern = re.compile(re.escape(searched), re.IGNORECASE)
+def matching_lines(run: Run, attempt: int, text: str) -> MatchingLines:
+    """The lines of one attempt that contain the text in any case; numbered from one."""
+    pattern = re.compile(re.escape(text), re.IGNORECASE)
     matching = (
-        FoundLine(number=number, line=line, html=_marked(line.text, pattern))
+        MatchingLine(number=number, line=line, html=_marked(line.text, pattern))
         for number, line in enumerate(_all_lines(run, attempt), start=1)
         if pattern.search(line.text)
     )
     lines = list(islice(matching, MOST_MATCHES + 1))
-    return Found(lines=lines[:MOST_MATCHES], has_more=len(lines) > MOST_MATCHES)
+    return MatchingLines(lines=lines[:MOST_MATCHES], has_more=len(lines) > MOST_MATCHES)
 
 
-def as_text(run: Run, attempt: int | None = None, *, is_plain: bool = False) -> Iterator[str]:
-    """Everything, as it was written or without escapes; with a heading for each of several attempts."""
+def as_text(run: Run, attempt: int | None = None, *, without_escapes: bool = False) -> Iterator[str]:
+    """Everything, as it was written or without escapes, with a heading for each of several attempts."""
     rows = run.output.all() if attempt is None else _of_attempt(run, attempt)
     pieces = rows.in_order().only("attempt", "text").iterator(chunk_size=50)
     for number, group in groupby(pieces, key=attrgetter("attempt")):
         if attempt is None and run.attempt > 1:
             yield f"--- attempt {number} ---\n"
-        yield from (ansi.plain(piece.text) if is_plain else piece.text for piece in group)
+        yield from (ansi.without_escapes(piece.text) if without_escapes else piece.text for piece in group)
 
 
 def _of_attempt(run: Run, attempt: int) -> Any:
@@ -143,7 +140,7 @@ def _of_attempt(run: Run, attempt: int) -> Any:
 
 
 def _all_lines(run: Run, attempt: int) -> Iterator[Line]:
-    maker = LineMaker(Place(attempt=attempt))
+    maker = LineMaker(ReadPosition(attempt=attempt))
     yield from maker.read(_chunks(_of_attempt(run, attempt).in_order(), at_once=50))
     if maker.open_line is not None:
         yield maker.open_line
@@ -180,7 +177,7 @@ def _up_to(limit: int, values: Any, *, of_end: bool) -> list[Chunk]:
 
 
 def _marked(text: str, pattern: re.Pattern[str]) -> SafeString:
-    """The text with what was searched for in marks."""
+    """The text with its matches in ``<mark>``."""
     parts, position = [], 0
     for match in pattern.finditer(text):
         parts.append(conditional_escape(text[position : match.start()]))

@@ -76,12 +76,12 @@ def test_an_empty_list_says_what_to_do_next(admin_client: Client) -> None:
 def test_a_search_that_was_ended_early_can_go_on(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "MOST_LOOKED_AT", 1)
+    monkeypatch.setattr(search, "MOST_SEARCHED", 1)
     for _ in range(3):
         made(status=Status.FAILED)
         made(trigger=Trigger.ADMIN)
     page = admin_client.get(reverse(LIST), {"status": "failed", "trigger": "admin"}).text
-    assert "Looked through the ledger as far as" in page
+    assert "The ledger was searched as far as" in page
     assert re.search(r'href="\?[^"]*before=[^"]*">Search further back', page)
 
 
@@ -326,8 +326,7 @@ def test_a_reader_can_do_nothing_to_selected_runs(client: Client, reader: User, 
 def test_nothing_chosen_is_said(admin_client: Client) -> None:
     made()
     assert (
-        "Choose what to do."
-        in admin_client.post(reverse(LIST), {"_selected_action": ["x"]}, follow=True).text
+        "Choose an action." in admin_client.post(reverse(LIST), {"_selected_action": ["x"]}, follow=True).text
     )
 
 

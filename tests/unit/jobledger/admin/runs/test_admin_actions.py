@@ -24,20 +24,20 @@ def entries(run: Run) -> list[str]:
 
 def test_cancelling_is_on_record_once(user: User) -> None:
     run = made(status=Status.RUNNING)
-    assert admin.cancel(user, run)
-    assert not admin.cancel(user, run)
+    assert admin.cancel_run(user, run)
+    assert not admin.cancel_run(user, run)
     run.refresh_from_db()
     assert (reasons.cancelled_by(run), entries(run)) == ("anna", ["Cancelled."])
 
 
 def test_those_that_are_over_are_not_cancelled(user: User) -> None:
     runs = [made(status=status) for status in (Status.QUEUED, Status.RUNNING, Status.FAILED)]
-    assert admin.cancel_all(user, runs) == 2
+    assert admin.cancel_runs(user, runs) == 2
 
 
 def test_starting_again_is_on_record_with_both_runs(user: User) -> None:
     run = made(options={"level": 3})
-    new = admin.start_again(user, run)
+    new = admin.start_run_again(user, run)
     assert (new.options, new.trigger, new.who, new.user) == ({"level": 3}, "admin", "anna", user)
     assert entries(run) == [f"Started again as run {new.pk}."]
     assert entries(new) == [f"Started, the same as run {run.pk}."]
@@ -49,7 +49,7 @@ def test_of_several_only_those_are_started_that_may_and_can_be(user: User) -> No
     )
     user.user_permissions.add(permission)
     runs = [made(), made(job="lasting"), made(status=Status.RUNNING)]
-    done = admin.start_all_again(user, runs)
+    done = admin.start_runs_again(user, runs)
     assert ([run.job for run in done.new], done.not_allowed) == (["probe"], 1)
     (refusal,) = done.refusals
     assert "is not over" in refusal

@@ -65,10 +65,10 @@ def test_pages_lead_back_and_forth_and_keep_the_filters(monkeypatch: pytest.Monk
     runs = [made(number) for number in range(4)][::-1]
     made(9, job="other")
     first = listed("job=probe&status=")
-    assert (runs_of(first), first.newer_link) == (runs[:2], "")
-    second = listed(first.older_link)
-    assert (runs_of(second), second.older_link, second.newest_link) == (runs[2:], "", "?job=probe")
-    assert runs_of(listed(second.newer_link)) == runs[:2]
+    assert (runs_of(first), first.newer_url) == (runs[:2], "")
+    second = listed(first.older_url)
+    assert (runs_of(second), second.older_url, second.newest_url) == (runs[2:], "", "?job=probe")
+    assert runs_of(listed(second.newer_url)) == runs[:2]
 
 
 def test_a_page_that_makes_no_sense_is_the_first() -> None:

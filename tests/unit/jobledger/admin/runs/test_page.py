@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from pytest_django.fixtures import DjangoAssertNumQueries
 
+from jobledger.admin import display
 from jobledger.admin.runs import page as run_page
-from jobledger.admin.runs.page import RunPage, shown_options, without_secrets
+from jobledger.admin.runs.page import RunPage
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import overlap
 from tests.unit.builders import NOON
@@ -31,15 +32,13 @@ def test_the_run_that_a_queued_one_waits_for_is_named_and_linked() -> None:
     holder = made(status=Status.RUNNING, concurrency_key="probe", started_at=NOON)
     waits = overlap.held_by(None).columns
     page = page_of(made(status=Status.QUEUED, concurrency_key="probe", publish_count=1, **waits))
-    assert (
-        f'waits for run <a href="{run_page.address_of(holder.pk)}">{str(holder.pk)[:8]}</a>' in page.sentence
-    )
+    assert f'waits for run <a href="{display.run_url(holder.pk)}">{str(holder.pk)[:8]}</a>' in page.sentence
 
 
 def test_a_run_that_stood_in_the_way_is_linked_and_names_are_data() -> None:
     holder = made(status=Status.RUNNING, started_at=NOON, trigger=Trigger.ADMIN, who="<anna>")
     page = page_of(made(status=Status.SKIPPED, **overlap.held_by(holder).columns))
-    address = run_page.address_of(holder.pk)
+    address = display.run_url(holder.pk)
     assert f'Skipped: run <a href="{address}">{holder.short_id}</a> of the same job' in page.sentence
     assert "by &lt;anna&gt; in the admin" in page.sentence
 
@@ -47,7 +46,7 @@ def test_a_run_that_stood_in_the_way_is_linked_and_names_are_data() -> None:
 def test_the_schedule_that_was_paused_is_linked() -> None:
     nightly = schedule("nightly")
     page = page_of(made(status=Status.SKIPPED, reason="paused", schedule=nightly, schedule_name="nightly"))
-    assert f'schedule <a href="{page.schedule_address}">nightly</a> was paused' in page.sentence
+    assert f'schedule <a href="{page.schedule_url}">nightly</a> was paused' in page.sentence
 
 
 def test_an_earlier_attempt_says_why_it_did_not_succeed() -> None:
@@ -102,8 +101,8 @@ def test_of_many_children_the_first_are_named(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_schedule_that_is_there_is_linked() -> None:
     nightly = schedule("nightly")
-    assert str(nightly.pk) in page_of(made(schedule=nightly, schedule_name="nightly")).schedule_address
-    assert page_of(made(schedule_name="deleted")).schedule_address == ""
+    assert str(nightly.pk) in page_of(made(schedule=nightly, schedule_name="nightly")).schedule_url
+    assert page_of(made(schedule_name="deleted")).schedule_url == ""
 
 
 def test_a_secret_is_in_no_error() -> None:
@@ -123,10 +122,10 @@ def test_a_secret_is_in_no_error() -> None:
 
 def test_the_state_changes_with_all_but_time() -> None:
     run = made(status=Status.RUNNING)
-    states = {page_of(run).state}
+    states = {page_of(run).state_token}
     for changes in ({"cancel_requested_at": NOON}, {"attempt": 2}, {"status": Status.LOST}):
         Run.objects.filter(pk=run.pk).update(**changes)
-        states.add(page_of(run).state)
+        states.add(page_of(run).state_token)
     assert len(states) == 4
 
 
@@ -145,26 +144,25 @@ def test_the_queries_are_as_many_whatever_belongs_to_it(
 
 
 def test_options_are_shown_with_the_line_by_hand() -> None:
-    shown = shown_options(made(options={"level": 3, "words": ["a b"]}))
+    shown = RunPage(made(options={"level": 3, "words": ["a b"]}), NOON).options
     assert shown.named == [("level", "3"), ("words", '["a b"]')]
-    assert shown.line == "manage.py probe --level 3 'a b'"
+    assert shown.command_line == "manage.py probe --level 3 'a b'"
 
 
 def test_a_secret_is_masked_everywhere() -> None:
     run = made(job="talking", options={"api_key": "sesame-street"})
-    shown = shown_options(run)
-    assert "sesame" not in f"{shown.named} {shown.line}"
-    assert "--api-key" in shown.line
-    assert "sesame" not in without_secrets(run, "no such key: 'sesame-street'")
+    shown = RunPage(run, NOON).options
+    assert "sesame" not in f"{shown.named} {shown.command_line}"
+    assert "--api-key" in shown.command_line
 
 
 @pytest.mark.parametrize(
     ("job", "options"), [("gone", {"x": 1}), ("probe", {"level": [1, 2]}), ("probe", {"new": 1})]
 )
 def test_where_no_line_says_it_there_is_none(job: str, options: dict[str, object]) -> None:
-    shown = shown_options(made(job=job, options=options))
-    assert (len(shown.named), shown.line) == (1, "")
+    shown = RunPage(made(job=job, options=options), NOON).options
+    assert (len(shown.named), shown.command_line) == (1, "")
 
 
 def test_an_ordinary_task_has_positions() -> None:
-    assert shown_options(made(job="proj.tasks.ping", args=["x", 1])).positional == ["x", "1"]
+    assert RunPage(made(job="proj.tasks.ping", args=["x", 1]), NOON).options.positional == ["x", "1"]

@@ -13,14 +13,14 @@ colours = st.lists(st.integers(0, 120), max_size=5).map(lambda codes: f"\x1b[{';
 
 
 def classes_of(text: str) -> list[str]:
-    return [span.style.classes for span in ansi.parse(text)[0]]
+    return [span.style.classes for span in ansi.parse_escapes(text)[0]]
 
 
 @given(st.lists(st.tuples(texts, colours)))
 def test_the_text_between_escapes_is_kept(parts: list[tuple[str, str]]) -> None:
     written = "".join(text + colour for text, colour in parts)
-    kept = "".join(span.text for span in ansi.parse(written)[0])
-    assert kept == ansi.plain(written) == "".join(text for text, _ in parts)
+    kept = "".join(span.text for span in ansi.parse_escapes(written)[0])
+    assert kept == ansi.without_escapes(written) == "".join(text for text, _ in parts)
 
 
 @given(st.lists(st.tuples(texts, colours)), st.data())
@@ -30,18 +30,21 @@ def test_a_style_goes_on_over_the_border_of_two_texts(
     whole = "".join(text + colour for text, colour in parts)
     at = data.draw(st.integers(0, len(parts)))
     border = sum(len(text + colour) for text, colour in parts[:at])
-    first, style = ansi.parse(whole[:border])
-    second, end = ansi.parse(whole[border:], ansi.read_token(style.token))
-    assert (styled([*first, *second]), end) == (styled(ansi.parse(whole)[0]), ansi.parse(whole)[1])
+    first, style = ansi.parse_escapes(whole[:border])
+    second, end = ansi.parse_escapes(whole[border:], ansi.read_token(style.token))
+    assert (styled([*first, *second]), end) == (
+        styled(ansi.parse_escapes(whole)[0]),
+        ansi.parse_escapes(whole)[1],
+    )
 
 
-def styled(spans: list[ansi.Span]) -> list[tuple[str, ansi.Style]]:
+def styled(spans: list[ansi.StyledText]) -> list[tuple[str, ansi.Style]]:
     return [(character, span.style) for span in spans for character in span.text]
 
 
 @given(st.text())
 def test_no_text_becomes_markup(text: str) -> None:
-    html = ansi.as_html(ansi.parse(text)[0])
+    html = ansi.as_html(ansi.parse_escapes(text)[0])
     assert set(re.findall("<[^>]*>", html)) <= {"</span>", *re.findall('<span class="[a-z0-9 -]*">', html)}
     assert "<script" not in html
 
@@ -83,7 +86,7 @@ def test_what_is_switched_on_can_be_switched_off(end: str) -> None:
     ["\x1b[2K", "\x1b[10;5H", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\", "\x1b(B", "\x1bc", "\x1b[?25l"],
 )
 def test_what_is_no_style_is_dropped(escape: str) -> None:
-    assert ansi.as_html(ansi.parse(f"a{escape}<b>")[0]) == "a&lt;b&gt;"
+    assert ansi.as_html(ansi.parse_escapes(f"a{escape}<b>")[0]) == "a&lt;b&gt;"
 
 
 @pytest.mark.parametrize("token", ["", "f99-b-", "<script>", "f1f2", "hidden-x"])

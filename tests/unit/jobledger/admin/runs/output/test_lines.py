@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobledger.admin.runs.output import lines as output_lines
-from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, Place
+from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, ReadPosition
 from jobledger.models import Stream
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
@@ -31,7 +31,7 @@ def chunks_of(written: Sequence[tuple[Stream, str]], attempt: int = 1) -> list[C
 
 
 def all_lines(chunks: list[Chunk]) -> list[Line]:
-    maker = LineMaker(Place(attempt=1))
+    maker = LineMaker(ReadPosition(attempt=1))
     lines = list(maker.read(chunks))
     return lines + ([maker.open_line] if maker.open_line else [])
 
@@ -46,15 +46,15 @@ def test_reading_on_gives_what_reading_at_once_gives(
 ) -> None:
     first = chunks_of(written)
     second = chunks_of(data.draw(pieces), attempt=2) if data.draw(st.booleans()) else []
-    chunks, lines, place = first + second, list[Line](), Place(attempt=1)
+    chunks, lines, place = first + second, list[Line](), ReadPosition(attempt=1)
     for end in [*sorted(data.draw(st.lists(st.integers(0, len(chunks)), max_size=4))), len(chunks)]:
-        maker = LineMaker(Place.read(str(place)) or place)
-        assert Place.read(str(maker.place)) == maker.place
+        maker = LineMaker(ReadPosition.read(str(place)) or place)
+        assert ReadPosition.read(str(maker.position)) == maker.position
         known = [
             each for each in chunks[:end] if (each.attempt, each.number) >= (place.attempt, place.number)
         ]
         lines += maker.read(known)
-        place = maker.place
+        place = maker.position
     lines += [maker.open_line] if maker.open_line else []
     assert lines == all_lines(chunks)
 
@@ -86,14 +86,14 @@ def test_of_a_line_that_is_overwritten_the_latest_state_is_kept(written: str, sh
 
 
 def test_a_place_does_not_stay_behind_at_a_progress_bars_begin() -> None:
-    maker = LineMaker(Place(attempt=1))
+    maker = LineMaker(ReadPosition(attempt=1))
     list(maker.read(chunks_of([(OUT, f"{number}%\r") for number in range(50)])))
-    assert maker.place.number == 49
+    assert maker.position.number == 49
 
 
 def test_a_style_holds_over_lines_and_for_its_own_stream_only() -> None:
     lines = all_lines(chunks_of([(OUT, "\x1b[31mred\n"), (ERR, "plain\n"), (OUT, "still red\n")]))
-    assert [line.spans[0].style.foreground for line in lines] == [1, None, 1]
+    assert [line.parts[0].style.foreground for line in lines] == [1, None, 1]
 
 
 def test_another_attempt_begins_plain_and_says_so() -> None:
@@ -107,7 +107,7 @@ def test_another_attempt_begins_plain_and_says_so() -> None:
         ("second", True),
         ("third", False),
     ]
-    assert lines[1].spans[0].style.foreground is None
+    assert lines[1].parts[0].style.foreground is None
 
 
 def test_a_very_long_line_is_shown_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,4 +123,4 @@ def test_control_characters_can_be_seen() -> None:
     "text", ["", "1", "1.2", "1.2.x..", "-1.0.0..", "1.2.3", "1.2.3." + "b" * 400, f"{1 << 40}.0.0.."]
 )
 def test_a_place_that_makes_no_sense_is_refused(text: str) -> None:
-    assert Place.read(text) is None
+    assert ReadPosition.read(text) is None

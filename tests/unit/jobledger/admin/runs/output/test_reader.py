@@ -6,7 +6,7 @@ import pytest
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin.runs.output import reader
-from jobledger.admin.runs.output.lines import Line, Place
+from jobledger.admin.runs.output.lines import Line, ReadPosition
 from jobledger.models import Run, RunOutput, Status, Stream, Trigger
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,7 @@ def texts(lines: Sequence[Line]) -> list[str]:
 
 
 def test_a_short_output_is_shown_as_a_whole() -> None:
-    shown = reader.shown(run_that_wrote("one\ntwo\n", "thr"), 1)
+    shown = reader.initial_output(run_that_wrote("one\ntwo\n", "thr"), 1)
     assert (texts(shown.head), shown.has_gap, shown.open_line and shown.open_line.text) == (
         ["one", "two"],
         False,
@@ -39,12 +39,12 @@ def test_a_short_output_is_shown_as_a_whole() -> None:
 
 
 def test_no_output_is_empty() -> None:
-    assert reader.shown(run_that_wrote(), 1).is_empty
+    assert reader.initial_output(run_that_wrote(), 1).is_empty
 
 
 def test_of_a_long_output_head_and_tail_are_shown() -> None:
     pieces = ["".join(f"{number}-{line} {'x' * 90}\n" for line in range(500)) for number in range(20)]
-    shown = reader.shown(run_that_wrote(*pieces), 1)
+    shown = reader.initial_output(run_that_wrote(*pieces), 1)
     assert shown.has_gap
     assert texts(shown.head)[0].startswith("0-0 ")
     assert texts(shown.tail)[-1].startswith("19-499 ")
@@ -53,7 +53,7 @@ def test_of_a_long_output_head_and_tail_are_shown() -> None:
 
 
 def test_of_many_short_lines_so_many_are_shown() -> None:
-    shown = reader.shown(run_that_wrote("".join(f"{number}\n" for number in range(5000))), 1)
+    shown = reader.initial_output(run_that_wrote("".join(f"{number}\n" for number in range(5000))), 1)
     assert texts(shown.head)[-1] == "499"
     assert (texts(shown.tail)[0], len(shown.tail)) == ("3500", 1500)
 
@@ -65,48 +65,50 @@ def test_the_queries_are_as_many_whatever_the_output_is(
     runs.append(run_that_wrote(*["x\n"] * 3000))
     for run in runs:
         with django_assert_max_num_queries(3):
-            reader.shown(run, 1)
+            reader.initial_output(run, 1)
 
 
 def test_what_comes_after_a_long_output_is_read_on_from_its_end() -> None:
     run = run_that_wrote("x" * 200_000 + "\nan open l")
-    place = reader.shown(run, 1).place
+    place = reader.initial_output(run, 1).end
     more(run, 1, "ine\nnext\n")
-    assert texts(reader.news(run, place).lines) == ["an open line", "next"]
+    assert texts(reader.new_output(run, place).lines) == ["an open line", "next"]
 
 
 def test_nothing_new_is_no_news_and_the_place_stays() -> None:
     run = run_that_wrote("one\n")
-    place = reader.shown(run, 1).place
-    news = reader.news(run, place)
-    assert (news.lines, news.open_line, news.place) == ([], None, place)
+    place = reader.initial_output(run, 1).end
+    news = reader.new_output(run, place)
+    assert (news.lines, news.open_line, news.end) == ([], None, place)
 
 
 def test_a_later_attempt_is_news() -> None:
     run = run_that_wrote("one\n")
-    place = reader.shown(run, 1).place
+    place = reader.initial_output(run, 1).end
     more(run, 0, "two\n", attempt=2)
-    (line,) = reader.news(run, place).lines
+    (line,) = reader.new_output(run, place).lines
     assert (line.text, line.begins_attempt) == ("two", True)
 
 
 def test_of_a_flood_the_end_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "TAIL_LINES", 2)
-    news = reader.news(run_that_wrote("1\n2\n3\n"), Place(attempt=1))
+    news = reader.new_output(run_that_wrote("1\n2\n3\n"), ReadPosition(attempt=1))
     assert (texts(news.lines), news.has_gap) == (["2", "3"], True)
 
 
 def test_what_is_too_much_for_one_look_comes_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MOST_ROWS", 2)
     run = run_that_wrote("1\n", "2\n", "3\n")
-    first = reader.news(run, Place(attempt=1))
-    second = reader.news(run, first.place)
+    first = reader.new_output(run, ReadPosition(attempt=1))
+    second = reader.new_output(run, first.end)
     assert (texts(first.lines), first.has_more) == (["1", "2"], True)
     assert (texts(second.lines), second.has_more) == (["3"], False)
 
 
 def test_lines_are_found_by_a_part_whatever_its_case_and_colour() -> None:
-    found = reader.found(run_that_wrote("start\nan \x1b[31mErr", "or\x1b[0m <here>\nend\nERROR"), 1, "error")
+    found = reader.matching_lines(
+        run_that_wrote("start\nan \x1b[31mErr", "or\x1b[0m <here>\nend\nERROR"), 1, "error"
+    )
     assert [(each.number, each.html) for each in found.lines] == [
         (2, "an <mark>Error</mark> &lt;here&gt;"),
         (4, "<mark>ERROR</mark>"),
@@ -114,20 +116,20 @@ def test_lines_are_found_by_a_part_whatever_its_case_and_colour() -> None:
 
 
 def test_what_is_searched_is_no_pattern_and_no_markup() -> None:
-    found = reader.found(run_that_wrote("a.*b <i>\naxxb\n"), 1, ".*b <i>")
+    found = reader.matching_lines(run_that_wrote("a.*b <i>\naxxb\n"), 1, ".*b <i>")
     assert [each.html for each in found.lines] == ["a<mark>.*b &lt;i&gt;</mark>"]
 
 
 def test_only_the_first_matches_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MOST_MATCHES", 2)
-    found = reader.found(run_that_wrote("x\nx\nx\n"), 1, "x")
+    found = reader.matching_lines(run_that_wrote("x\nx\nx\n"), 1, "x")
     assert (len(found.lines), found.has_more) == (2, True)
 
 
 def test_the_text_is_what_was_written() -> None:
     run = run_that_wrote("\x1b[31mone\r\n", "<two>")
     assert "".join(reader.as_text(run)) == "\x1b[31mone\r\n<two>"
-    assert "".join(reader.as_text(run, is_plain=True)) == "one\r\n<two>"
+    assert "".join(reader.as_text(run, without_escapes=True)) == "one\r\n<two>"
 
 
 def test_the_text_of_several_attempts_has_headings() -> None:

@@ -9,9 +9,9 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import DjangoAssertNumQueries
 
-from jobledger.admin.runs import filters
-from jobledger.admin.runs.filters import RunFilterForm
-from jobledger.admin.runs.search import Asked
+from jobledger.admin.runs import listing
+from jobledger.admin.runs.listing import RunFilterForm
+from jobledger.admin.runs.search import RunQuery
 from jobledger.models import PROBLEMS
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import made, schedule
@@ -19,8 +19,8 @@ from tests.unit.jobledger.admin.runs.ledger import made, schedule
 pytestmark = pytest.mark.django_db
 
 
-def asked(**query: str) -> Asked:
-    return form(**query).asked(NOON)
+def asked(**query: str) -> RunQuery:
+    return form(**query).run_query(NOON)
 
 
 def form(**query: str) -> RunFilterForm:
@@ -30,7 +30,7 @@ def form(**query: str) -> RunFilterForm:
 
 
 def test_nothing_asked_is_everything() -> None:
-    assert asked() == Asked()
+    assert asked() == RunQuery()
     assert not form().is_used
 
 
@@ -49,7 +49,7 @@ def test_nothing_asked_is_everything() -> None:
     ],
 )
 def test_an_answer_is_a_filter(query: dict[str, str], expected: dict[str, Any]) -> None:
-    assert asked(**query) == Asked(**expected)
+    assert asked(**query) == RunQuery(**expected)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_answer_is_a_filter(query: dict[str, str], expected: dict[str, Any]) 
 )
 def test_an_answer_that_makes_no_sense_is_said_and_not_asked(query: dict[str, str]) -> None:
     given = form(**query)
-    assert given.asked(NOON) == Asked()
+    assert given.run_query(NOON) == RunQuery()
     assert given.errors
 
 
@@ -122,7 +122,7 @@ def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.Monkey
     schedule("b")
     schedule("a")
     assert form().schedule_names == ["a", "b"]
-    monkeypatch.setattr(filters, "MOST_SUGGESTIONS", 1)
+    monkeypatch.setattr(listing, "MOST_SUGGESTIONS", 1)
     assert form().schedule_names == []
 
 
@@ -137,7 +137,7 @@ def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.Monkey
     ],
 )
 def test_what_makes_no_sense_is_said_with_what_would(query: dict[str, str], label: str, said: str) -> None:
-    ((found, given, text),) = form(**query).complaints
+    ((found, given, text),) = form(**query).ignored
     assert (found, given) == (label, list(query.values())[-1])
     assert said in text
 
