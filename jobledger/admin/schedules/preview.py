@@ -173,7 +173,7 @@ def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
 
 
 def _pause(pause: PausePeriod) -> str:
-    until = display.exact(pause.until) if pause.until else None
+    until = formats.exact(pause.until) if pause.until else None
     return f"paused {pause_terms(until, who=pause.user, reason=pause.reason)}"
 
 
