@@ -26,12 +26,12 @@ from jobledger.jobs.options import from_namespace
 from jobledger.jobs.options.parser import option_strings
 from jobledger.models import Reason, Run, Stream, Trigger, Why
 from jobledger.runs import dispatch, overlap, reasons
+from jobledger.runs.dispatch import command_line_process, operating_system_user
 from jobledger.runs.execution import output, progress, runner
 from jobledger.runs.execution.django_internals import wrapped_stream
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE, SignalExit
 from jobledger.runs.overlap import FREE, Guard, OverlapError
-from jobledger.runs.worker.process import operating_system_user, process_by_hand
 
 __all__ = ["Concurrency", "JobCommand", "Schedule"]
 
@@ -128,13 +128,13 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     def _guard(self, request: dispatch.RunRequest) -> Guard:
         """Free where the job is called by itself: its own run holds the job, and waits for this one."""
-        guard = overlap.guard_of(request.job, request.options, None)
+        guard = overlap.declared_guard(request.job, type(self), request.options)
         return FREE if guard.key in runner.held_keys() else guard
 
     def _begin_when_free(self, request: dispatch.RunRequest, guard: Guard, *, wait: bool) -> Run:
         while True:
             try:
-                return dispatch.begin(request, worker=process_by_hand(), guard=guard)
+                return dispatch.begin(request, worker=command_line_process(), guard=guard)
             except OverlapError as error:
                 if guard.concurrency is Concurrency.REPLACE:
                     # None where it has just ended: the next try begins.

@@ -25,8 +25,8 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs import registry
 from jobledger.models import Status, Trigger
 from jobledger.runs import dispatch, reasons
+from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import hygiene, runner
-from jobledger.runs.worker.process import worker_process
 
 logger = logging.getLogger(__name__)
 

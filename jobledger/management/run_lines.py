@@ -19,7 +19,7 @@ from jobledger.jobs import secrets
 from jobledger.management import printing
 from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
 from jobledger.runs import reasons
-from jobledger.runs.execution import progress_figures
+from jobledger.runs.execution import progress
 
 COLOURS = {
     Status.SUCCEEDED: "green",
@@ -108,7 +108,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "finished_at": _time(run.finished_at),
         "took": _took(run),
         "worker": run.worker,
-        "progress": progress_figures.described(run),
+        "progress": progress.described(run),
         "cancelled_by": reasons.cancelled_by(run),
         **{f"attempt {each.attempt}": _ended(each) for each in run.attempts.order_by("attempt")},
         "traceback": run.traceback,

@@ -2,12 +2,16 @@
 
 ``enqueue`` writes a queued run and publishes its message after the transaction has committed, so a
 worker never hears of a run that it cannot see. ``receive`` finds or makes the run of a message
-that came without one (``celery call``). ``begin`` makes a run that its maker executes itself.
+that came without one (``celery call``). ``begin`` makes a run that its maker executes itself. A run
+also says who asked for it and which process executes it: those names are formed here.
 
 A message is only a wake-up. When the broker does not take it, the run stays ``queued``, its
 ``publish_after`` passes, and it is published again.
 """
 
+import getpass
+import os
+import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,16 +30,6 @@ from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import overlap
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.publishing import publisher
-
-
-@cache
-def known_tasks() -> frozenset[str]:
-    """Their names, jobs among them."""
-    # Not the loader's own import, which sets Django up again, and with it the logging that Celery set up.
-    autodiscover_modules("tasks")
-    current_app.finalize()
-    return frozenset(current_app.tasks)
-
 
 # Gives a task id that is no UUID the same run id at every delivery (RFC 9562, version 5).
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
@@ -161,3 +155,30 @@ def start_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) ->
 def _exists(name: str) -> bool:
     """Whether it is a job or, as a schedule may start one as well, an ordinary Celery task."""
     return name in registry.all_jobs() or name in known_tasks()
+
+
+@cache
+def known_tasks() -> frozenset[str]:
+    """The names of this project's Celery tasks, jobs among them."""
+    # Not the loader's own import, which sets Django up again, and with it the logging that Celery set up.
+    autodiscover_modules("tasks")
+    current_app.finalize()
+    return frozenset(current_app.tasks)
+
+
+def operating_system_user() -> str:
+    """The name of the user that this process runs as."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a user id that has no name
+        return f"uid {os.getuid()}"
+
+
+def command_line_process() -> str:
+    """This process, started from the command line, as ``Run.worker`` names it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def worker_process(hostname: str | None, pid: object) -> str:
+    """A child process of the Celery worker with this host name (``celery@host``)."""
+    return f"{hostname or ''}:{pid}"

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from jobledger.jobs import registry
-from jobledger.jobs.declaration import Concurrency
+from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.models import NO_REASON, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.publisher import publish_interval
@@ -39,19 +39,26 @@ class Guard:
 FREE = Guard(key="", concurrency=Concurrency.ALLOW, max_queued=0)
 
 
-def guard_of(job_name: str, options: dict[str, Any], schedule_id: int | None) -> Guard:
+def guard_of(run: Run) -> Guard:
     """A run's guard: the schedule's choice, or else the job's."""
-    try:
-        job = registry.find(job_name)
-    except registry.UnknownJobError:
+    job = registry.all_jobs().get(run.job)
+    if job is None:
         return FREE
-    chosen = SchedulePolicy.objects.filter(schedule=schedule_id).values_list("concurrency", flat=True).first()
-    concurrency = Concurrency(chosen or job.declaration.concurrency)
+    policies = SchedulePolicy.objects.filter(schedule=run.schedule_id)
+    chosen = policies.values_list("concurrency", flat=True).first()
+    return declared_guard(run.job, job.declaration, run.options, chosen)
+
+
+def declared_guard(
+    name: str, declared: type[JobDeclaration], options: dict[str, Any], chosen: str | None = None
+) -> Guard:
+    """The guard of a job with these options; a ``chosen`` policy overrides the one that the job declares."""
+    concurrency = Concurrency(chosen or declared.concurrency)
     if concurrency is Concurrency.ALLOW:
         return FREE
-    narrow = job.declaration.concurrency_key(options)[:100]
-    key = f"{job.name}:{narrow}" if narrow else job.name
-    return Guard(key=key, concurrency=concurrency, max_queued=job.declaration.max_queued)
+    narrow = declared.concurrency_key(options)[:100]
+    key = f"{name}:{narrow}" if narrow else name
+    return Guard(key=key, concurrency=concurrency, max_queued=declared.max_queued)
 
 
 def holder_of(key: str) -> Run | None:

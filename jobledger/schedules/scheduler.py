@@ -16,13 +16,13 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, Run
+from jobledger.runs.dispatch import command_line_process
 from jobledger.runs.execution.hygiene import let_go_of_cursors
 from jobledger.runs.lease import rescue
-from jobledger.runs.lease.watch import Watch
+from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import presence
 from jobledger.runs.worker.presence import show
-from jobledger.runs.worker.process import process_by_hand
 from jobledger.schedules import ledger
 from jobledger.schedules.reconciliation import Reconciliation
 
@@ -66,7 +66,7 @@ class Scheduler(beat.Scheduler):
         )
         self._reconciliation = Reconciliation()
         self._publish_at = 0.0
-        self._presence = presence.Presence(ProcessKind.BEAT, process_by_hand())
+        self._presence = presence.Presence(ProcessKind.BEAT, command_line_process())
         self._database = _Part("database")
         self._broker = _Part("broker")
         self._watch = Watch(timezone.now())

@@ -24,7 +24,7 @@ from jobledger.admin import display, pauses, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
 from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
-from jobledger.runs.execution import progress_figures
+from jobledger.runs.execution import progress
 from jobledger.runs.worker import health
 
 MOST_ROWS = 12
@@ -145,7 +145,7 @@ def _now(user: rights.User) -> dict[str, Any]:
 def _active_runs(now: datetime) -> list[ActiveRun]:
     running = Run.objects.filter(status=Status.RUNNING).order_by("-queued_at").defer("traceback")
     return [
-        ActiveRun(run=run, since=display.when(run.started_at, now), progress=progress_figures.described(run))
+        ActiveRun(run=run, since=display.when(run.started_at, now), progress=progress.described(run))
         for run in running[:MOST_ROWS]
     ]
 

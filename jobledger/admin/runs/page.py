@@ -31,7 +31,7 @@ from jobledger.jobs.options import OptionsError
 from jobledger.jobs.options.command_line import command_line
 from jobledger.models import Run, RunAttempt, Status
 from jobledger.runs import overlap, reasons
-from jobledger.runs.execution import progress_figures
+from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
 
 MOST_CHILDREN = 50
@@ -162,7 +162,7 @@ class RunPage:
     @property
     def progress(self) -> str:
         """In figures; empty if the job reports none."""
-        return progress_figures.described(self.run)
+        return progress.described(self.run)
 
     @cached_property
     def options(self) -> RunOptions:

@@ -10,7 +10,7 @@ from jobledger.management import arguments
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import overlap, reasons
-from jobledger.runs.worker.process import operating_system_user
+from jobledger.runs.dispatch import operating_system_user
 
 LONGEST_COMMENT = 250
 

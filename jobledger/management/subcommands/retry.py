@@ -9,7 +9,7 @@ from jobledger.management import arguments
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Trigger
 from jobledger.runs import dispatch
-from jobledger.runs.worker.process import operating_system_user
+from jobledger.runs.dispatch import operating_system_user
 
 
 class Command(OperatorCommand):

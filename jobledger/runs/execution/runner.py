@@ -127,7 +127,7 @@ def claim(run_id: UUID, *, worker: str) -> Run | None:
     run = in_time.filter(pk=run_id, status=Status.QUEUED).first()
     if run is None:
         return None
-    guard = overlap.guard_of(run.job, run.options, run.schedule_id)
+    guard = overlap.guard_of(run)
     changes = {"started_at": now, "heartbeat_at": now, "publish_after": None, "worker": worker}
     if not overlap.take(run, guard, **changes) and not overlap.stand_back(run, guard, now):
         return None

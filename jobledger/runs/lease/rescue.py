@@ -3,10 +3,15 @@
 A worker that sees its child die says so at once. What nobody saw is found by the lease: a run whose heartbeat
 is older than it. Any number of beats may look at once: each run is moved by one of them. A run that somebody
 else has locked at the moment is left to the next look.
+
+A lease only runs while the rescuer can hear heartbeats. While the database is away or takes no writes, or
+the machine is suspended, a run's silence says nothing about it; when the database is back, every run has
+the rest of its lease to be heard from.
 """
 
 import logging
 import time
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -16,12 +21,46 @@ from django.db.models import F, QuerySet
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts, reasons
-from jobledger.runs.lease.watch import Watch
 from jobledger.runs.outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
 BATCH = 100
+# A longer pause between two looks is one in which nothing was seen; a busy tick is shorter.
+BLIND_PART_OF_A_LEASE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Darkness:
+    """A span in which nothing was seen."""
+
+    since: datetime
+    until: datetime
+
+
+class Watch:
+    """One process's watch. By the wall clock, which goes on while a machine is suspended, and may be set."""
+
+    def __init__(self, now: datetime) -> None:
+        """From now on; of what was before nothing is known."""
+        self._seen_at = now
+        self._dark: list[Darkness] = []
+
+    def look(self, now: datetime, lease: timedelta) -> datetime:
+        """Note that it sees at this moment; returns the moment since which it has seen a whole lease long."""
+        if now < self._seen_at:
+            self._dark = []  # the clock was set back: the spans of before mean nothing on it
+        if now - self._seen_at > lease / BLIND_PART_OF_A_LEASE:
+            self._dark.append(Darkness(since=self._seen_at, until=now))
+        self._seen_at = now
+        begin, left = now, lease
+        for number, dark in enumerate(reversed(self._dark)):
+            seen = begin - dark.until
+            if seen >= left:
+                self._dark = self._dark[len(self._dark) - number :]
+                break
+            begin, left = dark.since, left - seen
+        return begin - left
 
 
 def rescue(now: datetime, watch: Watch) -> int:

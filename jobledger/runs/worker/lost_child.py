@@ -19,10 +19,9 @@ from django.utils import timezone
 
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
-from jobledger.runs.dispatch import run_id_of
+from jobledger.runs.dispatch import run_id_of, worker_process
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
-from jobledger.runs.worker.process import worker_process
 
 logger = logging.getLogger(__name__)
 

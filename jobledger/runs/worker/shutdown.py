@@ -10,8 +10,8 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from jobledger.models import Reason, Run, Status, Why
+from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution.forks import write_between_forks
-from jobledger.runs.worker.process import worker_process
 
 logger = logging.getLogger(__name__)
 

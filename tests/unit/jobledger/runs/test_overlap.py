@@ -194,20 +194,26 @@ def test_a_queued_run_is_cancelled_at_once() -> None:
 def test_the_schedules_choice_goes_before_the_jobs() -> None:
     every = IntervalSchedule.objects.create(every=1, period="days")
     schedule = PeriodicTask.objects.create(name="mine", task="probes.probe", interval=every)
-    assert overlap.guard_of("probe", {}, schedule.pk).concurrency is Concurrency.FORBID
+    assert (
+        overlap.guard_of(Run(job="probe", options={}, schedule_id=schedule.pk)).concurrency
+        is Concurrency.FORBID
+    )
     SchedulePolicy.objects.update(concurrency=Concurrency.QUEUE)
-    assert overlap.guard_of("probe", {}, schedule.pk).concurrency is Concurrency.QUEUE
+    assert (
+        overlap.guard_of(Run(job="probe", options={}, schedule_id=schedule.pk)).concurrency
+        is Concurrency.QUEUE
+    )
     SchedulePolicy.objects.update(concurrency=Concurrency.ALLOW)
-    assert overlap.guard_of("probe", {}, schedule.pk).key == ""
+    assert overlap.guard_of(Run(job="probe", options={}, schedule_id=schedule.pk)).key == ""
 
 
 def test_an_author_narrows_what_must_not_overlap() -> None:
-    assert overlap.guard_of("lasting", {"tenant": "a"}, None).key == "lasting:a"
-    assert overlap.guard_of("lasting", {}, None).key == "lasting"
+    assert overlap.guard_of(Run(job="lasting", options={"tenant": "a"})).key == "lasting:a"
+    assert overlap.guard_of(Run(job="lasting", options={})).key == "lasting"
 
 
 def test_a_job_that_is_gone_holds_nothing() -> None:
-    assert overlap.guard_of("retired", {}, None) == overlap.FREE
+    assert overlap.guard_of(Run(job="retired", options={})) == overlap.FREE
 
 
 def test_a_worker_skips_what_overlaps_and_says_so() -> None:

@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from jobledger.models import Status
 from jobledger.runs import reasons
-from jobledger.runs.worker.process import operating_system_user
+from jobledger.runs.dispatch import operating_system_user
 from tests.unit.jobledger.admin.runs.ledger import made
 
 pytestmark = pytest.mark.django_db

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobledger.models import Run, Status
-from jobledger.runs.execution import progress_figures
+from jobledger.runs.execution import progress
 from tests.unit.builders import NOON
 
 
@@ -14,7 +14,7 @@ def described(done: int | None, total: int | None, *, seconds: float = 10, **val
     beat = NOON + timedelta(seconds=seconds)
     run = Run(progress_done=done, progress_total=total, started_at=NOON, heartbeat_at=beat)
     run.status = values.get("status", Status.RUNNING)
-    return progress_figures.described(run)
+    return progress.described(run)
 
 
 @pytest.mark.parametrize(
