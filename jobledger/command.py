@@ -5,8 +5,8 @@ To its author it is a plain Django command: ``add_arguments``, ``handle``, ``sel
 Django documents. Beyond that, ``self.run`` is the row in the ledger and ``self.scheduled_for`` the
 slot that the run stands for.
 
-By hand it prints as ever and exits with the same code. When the ledger cannot be written it says so on
-stderr and runs all the same: the job matters more than its record.
+On the command line it prints and exits as it would without the service. If the ledger cannot be written it
+says so on stderr and runs anyway: the job matters more than its record.
 """
 
 import os
@@ -52,7 +52,7 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     @property
     def scheduled_for(self) -> datetime:
-        """The slot, aware and in UTC; the moment of starting when there is no slot.
+        """The slot, aware and in UTC; without a slot, when the run started.
 
         A job that works on "yesterday" counts from here, so that a run which started late, or again,
         still means the same day.
@@ -60,13 +60,13 @@ class JobCommand(JobDeclaration, BaseCommand):
         return self.run.moment if self.run else self._began_at
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """The author's parser, with what every job can be told by hand about overlap."""
+        """The author's parser, with the options about overlap that every job has on the command line."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         _add_overlap_arguments(parser)
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """By hand: a run that is ended from outside says so in one line, with its exit code."""
+        """A run that is ended from outside says so in one line, and exits with its exit code."""
         signal.signal(signal.SIGTERM, _exit_on_sigterm)
         try:
             super().run_from_argv(argv)
@@ -99,7 +99,7 @@ class JobCommand(JobDeclaration, BaseCommand):
         return progress.track(iterable, total=total, description=description, stream=self.stderr)
 
     def check_migrations(self) -> None:
-        """Warn of unapplied migrations, as Django does, but only by hand: a worker would warn at every run.
+        """Warn of unapplied migrations, but only on the command line: a worker would at every run.
 
         A database that does not answer is the job's own affair: it may not need one.
         """
@@ -107,7 +107,7 @@ class JobCommand(JobDeclaration, BaseCommand):
             return
         try:
             super().check_migrations()
-        except Exception as error:  # noqa: BLE001 - said on stderr; the job goes on
+        except Exception as error:  # noqa: BLE001 - reported on stderr; the job goes on
             self.stderr.write(f"The migrations could not be checked: {error}")
 
     @property
@@ -121,13 +121,13 @@ class JobCommand(JobDeclaration, BaseCommand):
             return self._begin_when_free(request, guard, wait=wait)
         except CommandError:
             raise
-        except Exception as error:  # noqa: BLE001 - said on stderr; no fault of the ledger keeps a job from running
+        except Exception as error:  # noqa: BLE001 - reported on stderr; the ledger must not keep a job from running
             stderr = options.get("stderr") or self.stderr
             stderr.write(f"This run is not recorded: {error}\n")
             return None
 
     def _guard(self, request: dispatch.RunRequest) -> Guard:
-        """Free where the job is called by itself: its own run holds the job, and waits for this one."""
+        """Free if the job calls itself: its own run holds the job, and waits for this one."""
         guard = overlap.declared_guard(request.job, type(self), request.options)
         return FREE if guard.key in runner.held_keys() else guard
 
@@ -137,7 +137,7 @@ class JobCommand(JobDeclaration, BaseCommand):
                 return dispatch.begin(request, worker=command_line_process(), guard=guard)
             except OverlapError as error:
                 if guard.concurrency is Concurrency.REPLACE:
-                    # None where it has just ended: the next try begins.
+                    # None if it has just ended: the next try succeeds.
                     if holder := overlap.holder_of(guard.key):
                         why = Why.of(Reason.SUPERSEDED, user=request.who, trigger=request.trigger)
                         overlap.request_cancel(holder, why, timezone.now())
@@ -156,7 +156,7 @@ class JobCommand(JobDeclaration, BaseCommand):
             trigger=Trigger.JOB if parent else Trigger.CLI,
             who=parent.who if parent else operating_system_user(),
             user_id=parent.user_id if parent else None,
-            # Children stand for one moment, their parent's, also when midnight comes between them.
+            # Children have their parent's time, even if midnight passes between them.
             scheduled_for=parent.moment if parent else None,
             parent_id=parent.pk if parent else None,
         )
@@ -170,7 +170,7 @@ class JobCommand(JobDeclaration, BaseCommand):
                 return super().execute(*args, **options)
         except JobInterrupt as interrupt:
             if run.trigger == Trigger.JOB and interrupt.run_id == run.pk:
-                # The child's end is the child's: to its parent it is a failure like any other.
+                # Only the child was to end: to its parent that is a failure like any other.
                 raise CommandError(f"{run.job}: {interrupt}", returncode=interrupt.exit_code) from interrupt
             raise
         finally:

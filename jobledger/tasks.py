@@ -1,11 +1,11 @@
 """One Celery task per job, named ``<app label>.<command>``; its keyword arguments are the job's options.
 
-A message without a run, such as that of ``celery call``, gets one on arrival. The task's result is a
-small JSON object; a run that did not succeed fails the task with the run's own error. A message that
-comes again while its run is taken, or over, changes nothing: not the run and not its result.
+A message without a run, such as that of ``celery call``, gets one on arrival. The task's result is a small
+JSON object; a run that does not succeed fails the task, and says why. A message that is delivered again while
+its run is taken, or over, changes neither the run nor its result.
 
-A message that arrives while the database is away goes back to its queue until the database answers: a call by
-``celery call`` is nowhere else.
+A message that arrives while the database is away is requeued until the database answers: a ``celery call`` is
+recorded nowhere else.
 """
 
 import json
@@ -31,7 +31,7 @@ from jobledger.runs.execution import hygiene, runner
 logger = logging.getLogger(__name__)
 
 DATABASE_REST_SECONDS = 3.0
-# Later than the run's own hard limit, which can say more about it.
+# Later than the run's own kill, which can record more.
 HARD_LIMIT_MARGIN_SECONDS = 10
 # Celery imports it in workers only.
 REQUEST = "jobledger.runs.worker.lost_child:JobRequest"
@@ -50,12 +50,12 @@ def register_all() -> None:
 
 def _task_options(job: registry.Job) -> dict[str, Any]:
     options: dict[str, Any] = {"name": job.task_name, "bind": True, "Request": REQUEST}
-    # Expected: the run has the traceback, the worker's log needs no second one.
+    # An expected exception: the traceback is on the run, and needs no copy in the worker's log.
     return {**options, "throws": (JobFailedError,), "time_limit": _hard_limit(job)}
 
 
 def _hard_limit(job: registry.Job) -> float | None:
-    """When the worker kills the process of a job that holds it so fast that nothing inside can end it."""
+    """When the worker kills the process of a job that blocks it so that nothing inside can end it."""
     limit = job.declaration.time_limit
     if limit is None:
         return None
@@ -78,7 +78,7 @@ def _run(
         run = dispatch.receive(str(task.request.id), partial(_request, task, job, options))
         ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args, options))
     if ended is None or not Status(ended.run.status).is_final:
-        # Taken, over, waiting, or to be tried again: somebody else brings the result.
+        # Taken, over, waiting, or to be retried: the result comes from elsewhere.
         raise Ignore
     if ended.run.status != Status.SUCCEEDED:
         raise JobFailedError(reasons.explanation(ended.run))
@@ -87,13 +87,13 @@ def _run(
 
 @contextmanager
 def _back_to_the_queue_without_database(job: registry.Job) -> Iterator[None]:
-    """Harmless also when the run was claimed: its message is then dropped as one that came twice."""
+    """Harmless even if the run was claimed: its message is then dropped as a duplicate."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
         logger.warning("A message of %s waits for the database: %s", job.task_name, error)
         hygiene.close_connections()
-        # The queue gives it back at once.
+        # It is delivered again at once.
         time.sleep(DATABASE_REST_SECONDS)
         raise Reject(str(error), requeue=True) from error
 

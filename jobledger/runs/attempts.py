@@ -1,7 +1,7 @@
-"""Attempts: how a run that did not succeed ends, or starts again.
+"""Attempts: whether a run that did not succeed ends there, or is tried again.
 
-There is no other retry machinery than the ledger's: the run is queued again with a later ``publish_after``,
-and the attempt that ended keeps a row of its own.
+A retry needs no machinery of its own: the run is queued again with a later ``publish_after``, and the attempt
+that ended gets a row of its own.
 """
 
 import random
@@ -20,17 +20,18 @@ from jobledger.runs import overlap
 from jobledger.runs.outcome import Outcome
 
 LONGEST_BACKOFF = timedelta(hours=1)
-# A job that kills its process each time must not do so for ever.
+# A job that kills its process every time must not go on forever.
 MOST_RESTARTS = 3
 
-# The world's faults, not the job's.
+# Not the job's fault: worth another try whatever ``retry_on`` says.
 PASSING_ERRORS = (DatabaseError, InterfaceError, ConnectionError, TimeoutError)
 
 
 def end(run: Run, outcome: Outcome, *, wakes_at_once: bool = True) -> bool:
-    """Record how the attempt ended: finally, or to start again. False when it is no longer running.
+    """Record how the attempt ended, and queue the next one if there is one.
 
-    Whoever waits for the job is woken, at once or by beat's next tick.
+    The run that waits for this job is published, at once or at beat's next tick. Returns False if the attempt
+    was no longer running.
     """
     with transaction.atomic():
         again_at = starts_again_at(run, outcome)
@@ -41,9 +42,9 @@ def end(run: Run, outcome: Outcome, *, wakes_at_once: bool = True) -> bool:
 
 
 def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
-    """When the run's next attempt begins; None when this one was the last."""
+    """When the run's next attempt starts; None if this was the last."""
     job = registry.all_jobs().get(run.job)
-    # By hand, or called by another job, somebody is there to see the failure.
+    # From the command line, or in another job, somebody is there to see the failure.
     if job is None or run.trigger in (Trigger.CLI, Trigger.JOB):
         return None
     declared = job.declaration
@@ -60,9 +61,9 @@ def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
 
 
 def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:
-    """The pause after this attempt: it doubles, up to an hour, and varies by a tenth to keep runs apart."""
-    length = min(declared.retry_backoff * (1 << min(attempt - 1, 20)), LONGEST_BACKOFF)
-    return length * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+    """The delay after this attempt: it doubles, up to an hour, with a tenth of jitter to keep runs apart."""
+    delay = min(declared.retry_backoff * (1 << min(attempt - 1, 20)), LONGEST_BACKOFF)
+    return delay * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
 
 
 def _is_worth_it(declared: type[JobDeclaration], outcome: Outcome) -> bool:
@@ -70,7 +71,7 @@ def _is_worth_it(declared: type[JobDeclaration], outcome: Outcome) -> bool:
         return True
     if declared.retry_on is not None:
         return isinstance(outcome.cause, declared.retry_on)
-    # Bad options and CommandError say that trying again would say the same.
+    # Bad options and CommandError would only fail again in the same way.
     return (
         isinstance(outcome.cause, Exception)
         and bool(outcome.traceback)
@@ -83,7 +84,7 @@ def _mine(run: Run) -> dict[str, object]:
 
 
 def _finish(run: Run, outcome: Outcome) -> bool:
-    # A run that succeeds although its end was asked for keeps that on record.
+    # A run that succeeds although it was asked to end keeps that reason on record.
     why = {} if outcome.status is Status.SUCCEEDED else outcome.why.columns
     return (
         Run.objects.filter(**_mine(run)).update(

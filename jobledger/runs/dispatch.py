@@ -53,12 +53,12 @@ class RunRequest:
     parent_id: uuid.UUID | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """The request as the fields of a ``Run``, its texts as any database keeps them."""
+        """The request as the fields of a ``Run``, with texts that any database can store."""
         return {**vars(self), "options": storable(self.options), "args": storable(self.args)}
 
 
 def enqueue(request: RunRequest) -> Run:
-    """Write a queued run; its message leaves when the surrounding transaction has committed."""
+    """Write a queued run, and publish its message once the surrounding transaction has committed."""
     now = timezone.now()
     run = Run.objects.create(
         **request.as_row(), queued_at=now, publish_after=now + publisher.GRACE_OF_THE_RECORDER
@@ -68,7 +68,7 @@ def enqueue(request: RunRequest) -> Run:
 
 
 def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
-    """Write a run that the caller is executing from now on. Raises OverlapError when its job is held."""
+    """Write a run that the caller executes itself. Raises OverlapError if another run holds its job."""
     try:
         return _begin(request, worker, guard)
     except IntegrityError as error:
@@ -76,7 +76,7 @@ def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
             raise
         if (holder := overlap.holder_of(guard.key)) is not None:
             raise OverlapError(overlap.held_by(holder)) from error
-    # Whoever held the job has ended in between.
+    # The holder has ended in the meantime.
     return _begin(request, worker, guard)
 
 
@@ -95,7 +95,7 @@ def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
 
 def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
     now = timezone.now()
-    # Inside somebody's transaction a failing insert must undo only itself: hence the savepoint.
+    # A savepoint: in the caller's transaction a failing insert must undo itself alone.
     with transaction.atomic():
         return Run.objects.create(
             **request.as_row(),
@@ -109,9 +109,9 @@ def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
 
 
 def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
-    """The run of a delivered message; made now, as queued, of what is asked for, when there is none.
+    """The run of a delivered message. If there is none, a queued one is made of the request.
 
-    Any number of deliveries of one message, also at once, get the same row.
+    All deliveries of one message get the same row, even at the same time.
     """
     pk = run_id_of(task_id)
     if (run := Run.objects.filter(pk=pk).first()) is not None:

@@ -1,7 +1,7 @@
-"""Overlap: what happens when a job is to start while it is running.
+"""Overlap: what happens when a job should start while it is still running.
 
-The guard is a partial unique index over running rows, on ``concurrency_key``. So a lock is a running row: it
-cannot outlive its run, and it holds for every way to start a job.
+A partial unique index on ``concurrency_key`` over running rows is the guard. So the lock is the running row
+itself: it cannot outlive its run, and it holds however the job was started.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Guard:
     """What a run must not overlap with, and what happens if it would."""
 
     key: str
-    """Empty: nothing."""
+    """Empty: it may overlap with anything."""
     concurrency: Concurrency
     max_queued: int
 
@@ -40,7 +40,7 @@ FREE = Guard(key="", concurrency=Concurrency.ALLOW, max_queued=0)
 
 
 def guard_of(run: Run) -> Guard:
-    """A run's guard: the schedule's choice, or else the job's."""
+    """The run's guard: as its schedule says, or else its job."""
     job = registry.all_jobs().get(run.job)
     if job is None:
         return FREE
@@ -92,9 +92,9 @@ def take(run: Run, guard: Guard, **changes: Any) -> bool:
 
 
 def stand_back(run: Run, guard: Guard, now: datetime) -> bool:
-    """Settle a queued run whose key is held: skipped, or waiting for the holder's end.
+    """Skip a queued run whose key is held, or have it wait until the holder has ended.
 
-    False when it is not queued any more: somebody else has it.
+    Returns False if the run is no longer queued, because another process has taken it.
     """
     holder = holder_of(guard.key)
     if guard.concurrency is Concurrency.FORBID:
@@ -105,19 +105,19 @@ def stand_back(run: Run, guard: Guard, now: datetime) -> bool:
     waiting = Run.objects.filter(pk=run.pk, status=Status.QUEUED)
     again_at = now + publish_interval(1)
     if not waiting.update(concurrency_key=guard.key, publish_after=again_at, **held_by(holder).columns):
-        # The message came twice, and the holder may be this very run.
+        # The message was delivered twice, and the holder may be this very run.
         return False
     if guard.concurrency is Concurrency.REPLACE and holder is not None:
         request_cancel(holder, Why.of(Reason.SUPERSEDED, run=run.pk), now)
-    if holder_of(guard.key) is None:  # it ended in between, and did not know of this one
+    if holder_of(guard.key) is None:  # it ended in the meantime, unaware of this one
         wake(guard.key)
     return True
 
 
 def wake(key: str, *, at_once: bool = True) -> None:
-    """Publish the run that has waited longest for this key; or leave it to beat's next tick.
+    """Publish the run that has waited longest for this key, at once or at beat's next tick.
 
-    Beat also does it where this process does not come to it, because it dies or the broker is down.
+    If this process dies first, or the broker is down, beat does it as well.
     """
     if not key:
         return
@@ -133,9 +133,10 @@ def wake(key: str, *, at_once: bool = True) -> None:
 
 
 def request_cancel(run: Run, why: Why, now: datetime) -> bool:
-    """Ask for a run's end: at once when queued, at its next heartbeat when running; False when it is over.
+    """Cancel a queued run at once, or ask a running one to end, which it does at its next heartbeat.
 
-    A running run keeps the reason from now on: its process reads it with the request.
+    A running run keeps the reason until it ends: its process reads it together with the request. Returns
+    False if the run is over, or was asked before.
     """
     if _end_queued(run, Status.CANCELLED, why, now):
         return True
@@ -144,7 +145,7 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
 
 
 def _move(run: Run, guard: Guard, changes: dict[str, Any]) -> bool:
-    # Why it waited is over; from now on a reason says why its end was asked for.
+    # Why it was queued does not matter any more; a running run's reason is that of a request to end.
     changes = {**changes, **NO_REASON.columns}
     return Run.objects.move(
         run.pk, from_status=Status.QUEUED, to=Status.RUNNING, concurrency_key=guard.key, **changes

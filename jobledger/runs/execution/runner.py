@@ -1,10 +1,10 @@
-"""Executes one run: claims it, runs its command, records how it ended.
+"""Executes one run: claims it, runs its command, and records how it ended.
 
-A worker claims a queued run by a conditional update; whoever comes second finds it taken. A command
-that was started by hand begins its run itself and is then recorded in the same way.
+A worker claims a queued run by a conditional update; a second worker finds it taken. A command that was
+started from the command line makes its run itself and is then recorded in the same way.
 
-The command under execution learns its run from ``take_over``. That is how ``JobCommand`` tells a
-call by the runner (already recorded) from a call by hand or from another job (to be recorded).
+The command under execution gets its run from ``take_over``. So ``JobCommand`` can tell a call by the runner,
+which is recorded already, from one on the command line or by another job, which is not.
 """
 
 import logging
@@ -33,7 +33,7 @@ from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 
 logger = logging.getLogger(__name__)
 
-# A worker can do nothing else while the database is away; somebody who started a job by hand waits less long.
+# A worker has nothing else to do while the database is away; on a command line a user is waiting.
 LONGEST_OUTAGE_SECONDS = 3600.0
 NOT_RECORDED = "Run %s of %s %s, but that could not be recorded"
 
@@ -96,8 +96,8 @@ def take_over(job: str) -> Run | None:
 def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
     """Execute a queued run in this process, or, with a refusal, fail it with that message.
 
-    None when the run was not there to claim: somebody else has it, or it is over. What the command
-    raises ends in the run's row, not here.
+    Returns None if the run could not be claimed: another process has it, or it is over. What the command
+    raises ends up in the run's row, not here.
     """
     run = claim(run_id, worker=worker)
     if run is None:
@@ -119,8 +119,8 @@ def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
 def claim(run_id: UUID, *, worker: str) -> Run | None:
     """Move a queued run to running, for this worker alone.
 
-    None when it is not queued, or too late. A run whose job is held by another one is skipped or waits, and
-    is given back in its new state.
+    Returns None if it is not queued, or too late to start. A run whose job is held by another one is skipped
+    or waits, and is returned in its new state.
     """
     now = timezone.now()
     in_time = Run.objects.filter(Q(start_before=None) | Q(start_before__gt=now))
@@ -142,9 +142,9 @@ def new_recorder() -> output.OutputRecorder:
 
 @contextmanager
 def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = False) -> Iterator[None]:
-    """Keep the run's lease while the block runs, and record how it ends; then let its exception go on.
+    """Keep the run's lease while the block runs, record how it ends, and re-raise what it raised.
 
-    A ledger that cannot be written hides no exception of the block.
+    A failure to record never replaces an exception of the block.
     """
     pid, in_transaction = os.getpid(), connection.in_atomic_block
     log = OutputLog(run, recorder)
@@ -170,7 +170,7 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
             raise
         finally:
             _current.reset(token)
-            # A job may fork: its child has this block too, but not the run.
+            # A job may fork: its child also leaves this block, but the run is not its own.
             if os.getpid() == pid:
                 heartbeat.stop()
                 if not in_transaction:
@@ -228,16 +228,17 @@ def _try_to_end(
             connection.close()
             time.sleep(settings.HEARTBEAT_SECONDS)
         except Exception:
-            # The job's own exception, if any, is on its way: it must not be replaced by this one.
+            # The job's own exception, if any, is being raised: it must not be replaced by this one.
             logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
             return
 
 
 def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
-    # Not in one transaction: what is rolled back with a failing end would not be written by the next try.
-    # Output before the state: whoever follows the run reads no further once it has ended.
+    # Not in one transaction: the next try would not write what was rolled back with a failed one.
+    # Output before the status: a follower stops reading once the run has ended.
     log.save_rest()
     heartbeat.save_progress()
     ended = attempts.end(run, outcome)
     if not ended:
-        logger.error("Run %s of %s ended as %s, but was no longer its", run.pk, run.job, outcome.status)
+        text = "Run %s of %s ended as %s, but was not this process's any more"
+        logger.error(text, run.pk, run.job, outcome.status)

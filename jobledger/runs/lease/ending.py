@@ -1,7 +1,7 @@
-"""How a run's job is ended from outside: softly by an exception in it, then hard by killing its process.
+"""Ends a run's job from outside: by an exception in it, then, after a grace period, by killing its process.
 
-A thread of its own keeps the time, and asks no database for it: a database that hangs makes neither the time
-limit nor the end of the grace late. Before the kill there is a moment for last words, which record the end.
+A thread of its own keeps the time without the database, so a database that hangs delays neither the time
+limit nor the kill. Before the kill a few seconds are left to record the end.
 """
 
 import os
@@ -16,21 +16,21 @@ from uuid import UUID
 from jobledger.models import Reason, Why
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
 
-# A record that takes longer is left to whoever finds the process dead.
+# If recording takes longer, it is left to the process that finds this one dead.
 LAST_WORDS_SECONDS = 5.0
 REMIND_EVERY_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long a run may take, and how long its cleanup after that."""
+    """How long a run may take, and how long its cleanup may take after that."""
 
     time_limit: timedelta | None
     grace: timedelta
 
 
 class Ending:
-    """Ends a run's job when its time is over, or when it is told to."""
+    """Ends a run's job at its time limit, or when told to."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Ending:
             self._start_thread()
 
     def stop(self) -> None:
-        """The job is over. If its process is being killed, that is waited for."""
+        """Stop watching, because the job is over. If its process is being killed, wait for that."""
         self._stopped.set()
         self._changed.set()
         if self._thread is not None:
@@ -69,7 +69,7 @@ class Ending:
         return self._interrupt is not None
 
     def begin(self, interrupt: JobInterrupt) -> None:
-        """Tell the job to end; after the grace it is killed. Only the first reason counts."""
+        """Interrupt the job, and kill it after the grace period. Only the first call counts."""
         with self._lock:
             if self._interrupt is not None or self._stopped.is_set():
                 return

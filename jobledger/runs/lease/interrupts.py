@@ -1,8 +1,8 @@
-"""Ending a job from outside: an exception is raised in the thread that executes it.
+"""Interrupts a job from outside, by raising an exception in the thread that executes it.
 
-In a process's main thread it is raised by a signal, which also wakes a sleeping system call; in another
-thread as soon as Python code goes on there. It is no ``Exception``: a job's ``except Exception`` does not
-swallow it, its ``finally`` runs.
+In the main thread a signal raises it, which also interrupts a blocking system call; in any other thread it is
+raised as soon as Python code runs there. It is not an ``Exception``: a job's ``except Exception`` does not
+catch it, and its ``finally`` runs.
 """
 
 import ctypes
@@ -83,7 +83,7 @@ class Interrupter:
 
     def disarm(self) -> None:
         """From now on nothing is raised any more; what is just being raised is, before this returns."""
-        # Before the lock, which a signal may come into the middle of.
+        # Before taking the lock: a signal may arrive while it is held.
         self._armed = False
         with self._lock:
             pass

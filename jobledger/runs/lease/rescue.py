@@ -1,8 +1,8 @@
-"""Rescue: runs whose process died end as lost, and start again where their job bears it.
+"""Rescue: a run whose process died ends as lost, and starts again if its job allows that.
 
-A worker that sees its child die says so at once. What nobody saw is found by the lease: a run whose heartbeat
-is older than it. Any number of beats may look at once: each run is moved by one of them. A run that somebody
-else has locked at the moment is left to the next look.
+A worker that sees its child die records it at once. What no worker saw, the lease finds: a running run whose
+heartbeat is too old. Any number of beats may look at the same time; each run is moved by one of them, and one
+that another process has locked is left to the next look.
 
 A lease only runs while the rescuer can hear heartbeats. While the database is away or takes no writes, or
 the machine is suspended, a run's silence says nothing about it; when the database is back, every run has
@@ -64,7 +64,7 @@ class Watch:
 
 
 def rescue(now: datetime, watch: Watch) -> int:
-    """End the runs that were silent for a lease in which they could have been heard; returns how many."""
+    """End the runs without a heartbeat for a lease in which one could have been written; returns how many."""
     began = time.monotonic()
     lease = timedelta(seconds=settings.LEASE_SECONDS)
     silent = Run.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - lease / 4)
@@ -83,7 +83,7 @@ def give_up(run: Run, why: Why, *, error: str = "", timed_out: bool = False) -> 
     """End one run whose process is gone."""
     status = Status.TIMED_OUT if timed_out or _is_over_time(run) else Status.LOST
     outcome = Outcome(status=status, why=why, exit_code=None, error=error)
-    # Who calls this has more to do than to wait for a broker that hangs.
+    # The caller has more to do than to wait for a broker that hangs.
     ended = attempts.end(run, outcome, wakes_at_once=False)
     if ended:
         logger.error("Run %s of %s is %s: %s", run.pk, run.job, status, reasons.explained(status, why, error))
@@ -91,9 +91,9 @@ def give_up(run: Run, why: Why, *, error: str = "", timed_out: bool = False) -> 
 
 
 def _can_be_written(silent: QuerySet[Run]) -> bool:
-    """Whether a heartbeat could be: a database that can only be read has the silence to answer for.
+    """Whether the database takes writes: if it does not, that is why no heartbeat came.
 
-    Where one must wait for that, the moment after it counts.
+    This may have to wait for a lock; the caller takes the time afterwards.
     """
     with transaction.atomic():
         pk = silent.select_for_update(skip_locked=True).values_list("pk", flat=True).first()
@@ -101,7 +101,7 @@ def _can_be_written(silent: QuerySet[Run]) -> bool:
 
 
 def _give_up_if_stale(stale: QuerySet[Run]) -> bool:
-    """End one run, unless it was heard of meanwhile, or a process that hangs has its row locked."""
+    """End one run, unless it has a new heartbeat by now, or a hanging process has its row locked."""
     with transaction.atomic():
         run = stale.select_for_update(skip_locked=True).first()
         if run is None:
@@ -111,7 +111,7 @@ def _give_up_if_stale(stale: QuerySet[Run]) -> bool:
 
 
 def is_over_its_grace(run: Run, at: datetime) -> bool:
-    """Whether the job should have been ended by this moment, softly or hard."""
+    """Whether the job should have ended, or been killed, by this time."""
     declared = registry.declaration_of(run.job)
     if declared.time_limit is None or run.started_at is None:
         return False
