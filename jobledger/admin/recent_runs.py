@@ -1,27 +1,59 @@
-"""The newest runs of jobs and of schedules, read for many at once, and what they say together.
+"""The newest runs of jobs and of schedules, read for many at once: as statistics, and as a sparkline.
 
 Only the newest runs of each are read, through the indexes on job and on schedule. So a page costs the same
 with a hundred runs as with millions.
+
+A sparkline has a bar for each run, the oldest first, as high as the run was long. Statuses differ in shape as
+well as in colour: a successful run is a bar alone, a failed one has a foot, one that was not executed is a
+hollow box.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from statistics import median
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import formats
 from jobledger.jobs.registry import Job
-from jobledger.models import COMPLETED, Run, Status
+from jobledger.models import COMPLETED, FAILURES, LIVE, SUCCESSES, Run, Status
 
 WINDOW = 30
 """How many of a job's newest runs its statistics are made of."""
 _JOBS_PER_QUERY = 200
 """SQLite takes at most 500 parts of a union."""
 _COLUMNS = ("pk", "status", "queued_at", "started_at", "finished_at")
+
+_STEP, _BAR_WIDTH = 6, 5
+_GROUND, _HEIGHT = 20, 24
+_LOWEST_BAR = 2
+_SPARKLINE = (
+    '<svg class="sparkline" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">'
+    "{3}</svg>"
+)
+_BAR = '<path class="bar-{} run-{}" d="{}"><title>{}</title></path>'
+
+
+class _Shape(StrEnum):
+    GOOD = "good"
+    BAD = "bad"
+    IDLE = "idle"
+    BUSY = "busy"
+
+
+_SHAPES = {
+    **dict.fromkeys(Status, _Shape.IDLE),
+    **dict.fromkeys(SUCCESSES, _Shape.GOOD),
+    **dict.fromkeys(FAILURES, _Shape.BAD),
+    **dict.fromkeys(LIVE, _Shape.BUSY),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +158,32 @@ def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, li
     return {pk: _newest_first(runs)[:limit] for pk, runs in found.items()}
 
 
+def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeString:
+    """The runs, given newest first, drawn in as many places; the newest is at the right end."""
+    durations = [run.took(now) or timedelta(0) for run in runs]
+    longest = max(durations, default=timedelta(0))
+    bars = [
+        (
+            _SHAPES[run.status],
+            run.status,
+            _bar_path(run, (places - 1 - index) * _STEP, took, longest),
+            _bar_title(run, took),
+        )
+        for index, (run, took) in enumerate(zip(runs, durations, strict=True))
+    ]
+    # One call for all bars: a page has thousands of them.
+    drawn = format_html_join("", _BAR, reversed(bars))
+    return format_html(_SPARKLINE, places * _STEP, _HEIGHT, counts_by_status(runs), drawn)
+
+
+def counts_by_status(runs: Sequence[RecentRun]) -> str:
+    """``Last 3 runs: 2 succeeded, 1 failed``."""
+    statuses = [run.status for run in runs]
+    counts = [f"{statuses.count(status)} {status.label}" for status in Status if status in statuses]
+    which = "Last run" if len(runs) == 1 else f"Last {len(runs)} runs"
+    return f"{which}: {', '.join(counts)}"
+
+
 def _newest(names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
     """Each job's newest runs, in one query: a union, because OR would make PostgreSQL read every run."""
     # Sliced within: SQLite takes no LIMIT in a part of a union.
@@ -179,3 +237,17 @@ def _recent_run(
 
 def _newest_first(runs: Iterable[RecentRun]) -> list[RecentRun]:
     return sorted(runs, key=lambda run: (run.queued_at, run.id), reverse=True)
+
+
+def _bar_path(run: RecentRun, left: int, took: timedelta, longest: timedelta) -> str:
+    shape = _SHAPES[run.status]
+    if shape is _Shape.IDLE:
+        return f"M{left + 0.5} {_GROUND - 0.5}v-4h{_BAR_WIDTH - 1}v4z"
+    height = max(_LOWEST_BAR, round(_GROUND * (took / longest))) if longest else _LOWEST_BAR
+    bar = f"M{left} {_GROUND}v-{height}h{_BAR_WIDTH}v{height}z"
+    return f"{bar}M{left} {_GROUND + 1}h{_BAR_WIDTH}v3h-{_BAR_WIDTH}z" if shape is _Shape.BAD else bar
+
+
+def _bar_title(run: RecentRun, took: timedelta) -> str:
+    length = f", {formats.duration(took)}" if run.started_at else ""
+    return f"{run.status.label}{length}, {formats.exact(run.began_at)}"

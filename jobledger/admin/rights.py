@@ -1,7 +1,7 @@
 """Who may do what: viewing, starting, cancelling, editing and pausing are permissions of their own.
 
 Starting may be narrowed to some jobs: ``jobledger.start_run`` allows all of them,
-``jobledger.start_job_<name>`` one. ``install`` makes the permissions of the jobs and three ready
+``jobledger.start_job_<name>`` one. ``create_groups`` makes the permissions of the jobs and three ready
 groups, which belong to the team from then on: a group that exists is never changed again.
 """
 
@@ -14,7 +14,7 @@ from jobledger.jobs import registry
 from jobledger.models import Run
 
 User = AbstractBaseUser | AnonymousUser
-"""Whoever asks. Only who passed the admin's door may anything; an anonymous user does not pass."""
+"""A request's user; one that is not logged in has no permission."""
 
 VIEW = "jobledger.view_run"
 START = "jobledger.start_run"
@@ -36,42 +36,38 @@ GROUPS = {
 
 
 def may_view(user: User) -> bool:
-    """Whether the user may look at runs."""
     return _has(user, VIEW)
 
 
 def may_view_schedules(user: User) -> bool:
-    """Whether the user may look at schedules; as everywhere in the admin, who may change them may."""
+    """As everywhere in Django's admin, users who may change schedules may see them."""
     return _has(user, VIEW_SCHEDULES) or _has(user, CHANGE_SCHEDULES)
 
 
 def may_add_schedules(user: User) -> bool:
-    """Whether the user may make new schedules."""
     return _has(user, ADD_SCHEDULES)
 
 
 def may_start(user: User, job_name: str) -> bool:
-    """Whether the user may start this job by hand."""
     return _has(user, START) or _has(user, f"jobledger.{_codename(job_name)}")
 
 
 def may_start_any(user: User) -> bool:
-    """Whether there is a job that the user may start."""
+    """Whether the user may start at least one job."""
     return any(may_start(user, job.name) for job in registry.all_jobs().values())
 
 
 def may_cancel(user: User) -> bool:
-    """Whether the user may end runs."""
     return _has(user, CANCEL)
 
 
 def may_pause(user: User) -> bool:
-    """Whether the user may pause and resume schedules, and the whole service."""
+    """Pausing and resuming, of schedules and of the whole service."""
     return _has(user, PAUSE)
 
 
-def install() -> list[str]:
-    """Make what is missing of the permissions and groups; the names of the groups that were made."""
+def create_groups() -> list[str]:
+    """Create the missing permissions and groups; returns the names of the groups that it created."""
     content_type = ContentType.objects.get_for_model(Run)
     known = set(Permission.objects.filter(content_type=content_type).values_list("codename", flat=True))
     Permission.objects.bulk_create(
@@ -81,13 +77,13 @@ def install() -> list[str]:
         for job in registry.all_jobs().values()
         if _codename(job.name) not in known
     )
-    made = []
+    created = []
     for name, permissions in GROUPS.items():
         group, is_new = Group.objects.get_or_create(name=name)
         if is_new:
             group.permissions.set(_permissions(permissions))
-            made.append(name)
-    return made
+            created.append(name)
+    return created
 
 
 def _has(user: User, permission: str) -> bool:

@@ -35,7 +35,7 @@ PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class ProblemRuns:
     """A job's runs with one of the problem statuses."""
 
     job: str
@@ -96,7 +96,7 @@ def timeline_view(request: HttpRequest) -> HttpResponse:
     return render(request, "jobledger/home/timeline.html", _timeline(request))
 
 
-def problems(now: datetime) -> list[Problem]:
+def problems(now: datetime) -> list[ProblemRuns]:
     """What went wrong in the last 24 hours, by job and status, the latest first."""
     since = now - PERIODS["24h"]
     found = list(
@@ -107,7 +107,7 @@ def problems(now: datetime) -> list[Problem]:
     )
     over = _jobs_that_succeeded_last({each["job"] for each in found}, since)
     return [
-        Problem(
+        ProblemRuns(
             job=each["job"],
             mark=display.status_mark(each["status"]),
             count=each["runs"],

@@ -24,9 +24,8 @@ from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
-from jobledger.admin import display, pauses, rights
+from jobledger.admin import display, pauses, recent_runs, rights
 from jobledger.admin.display import RunUrls
-from jobledger.admin.schedules import sparkline
 from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overviews
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
@@ -237,7 +236,7 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
         if not overview.runs:
             return _quiet("-")
         all_runs = RunUrls().filtered(schedule=schedule.name)
-        picture = sparkline.picture(overview.runs, overview.now, places=RUNS_SHOWN)
+        picture = recent_runs.sparkline(overview.runs, overview.now, places=RUNS_SHOWN)
         return format_html('<a href="{}">{}</a>', all_runs, picture)
 
     def _read_page(self, request: HttpRequest, response: TemplateResponse) -> None:

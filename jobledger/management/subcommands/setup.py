@@ -48,7 +48,7 @@ class Command(OperatorCommand):
             raise CommandError(f"A declared schedule is not valid: {error}") from error
         for name in installed:
             self.stdout.write(f"Schedule added: {name}")
-        for group in rights.install():
+        for group in rights.create_groups():
             self.stdout.write(f"Group added: {group}")
         for warning in checks.check_schedules(databases=["default"]):
             self.stderr.write(self.style.WARNING(f"Warning: {warning.msg}"))

@@ -26,7 +26,7 @@ def somebody(*, group: str = "", permission: str = "", is_active: bool = True) -
     ],
 )
 def test_each_ready_group_may_more_than_the_one_before(group: str, may: tuple[bool, ...]) -> None:
-    rights.install()
+    rights.create_groups()
     user = somebody(group=group)
     assert user.has_perm("jobledger.view_run")
     assert may == (
@@ -38,7 +38,7 @@ def test_each_ready_group_may_more_than_the_one_before(group: str, may: tuple[bo
 
 
 def test_starting_can_be_narrowed_to_one_job() -> None:
-    rights.install()
+    rights.create_groups()
     user = somebody(permission="start_job_probe")
     assert rights.may_start(user, "probe")
     assert rights.may_start_any(user)
@@ -46,12 +46,12 @@ def test_starting_can_be_narrowed_to_one_job() -> None:
 
 
 def test_who_may_start_nothing_may_start_no_job() -> None:
-    rights.install()
+    rights.create_groups()
     assert not rights.may_start_any(somebody())
 
 
 def test_an_account_that_was_switched_off_may_nothing() -> None:
-    rights.install()
+    rights.create_groups()
     assert not rights.may_start(somebody(permission="start_run", is_active=False), "probe")
 
 
@@ -60,7 +60,7 @@ def test_nobody_may_nothing() -> None:
 
 
 def test_a_group_that_the_team_has_changed_stays_as_it_is() -> None:
-    assert rights.install() == ["Job viewers", "Job operators", "Schedule editors"]
+    assert rights.create_groups() == ["Job viewers", "Job operators", "Schedule editors"]
     Group.objects.get(name="Job operators").permissions.clear()
-    assert rights.install() == []
+    assert rights.create_groups() == []
     assert not Group.objects.get(name="Job operators").permissions.exists()

@@ -18,7 +18,7 @@ LIST = "admin:django_celery_beat_periodictask_changelist"
 
 def member(client: Client, group: str) -> User:
     """Somebody of the group, to whom the client belongs from now on."""
-    rights.install()
+    rights.create_groups()
     user = User.objects.create(username="member", is_staff=True)
     user.groups.add(Group.objects.get(name=group))
     client.force_login(user)

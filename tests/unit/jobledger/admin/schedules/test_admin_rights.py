@@ -26,7 +26,7 @@ def every_hour() -> PeriodicTask:
 
 def somebody(client: Client, group: str) -> Client:
     """Logged in as a member of one of the ready groups."""
-    rights.install()
+    rights.create_groups()
     user = User.objects.create_user(group, is_staff=True)
     user.groups.add(Group.objects.get(name=group))
     client.force_login(user)

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from jobledger.admin import recent_runs
 from jobledger.admin.recent_runs import RecentRun
-from jobledger.admin.schedules import sparkline
 from jobledger.models import Status
 from tests.unit.jobledger.schedules.builders import NOON
 
@@ -24,14 +24,14 @@ def a_run(status: Status = Status.SUCCEEDED, *, seconds: float = 1) -> RecentRun
 
 
 def bars(*runs: RecentRun) -> list[ET.Element]:
-    return list(ET.fromstring(sparkline.picture(runs, NOON, places=20)))
+    return list(ET.fromstring(recent_runs.sparkline(runs, NOON, places=20)))
 
 
 def test_the_picture_says_in_words_what_it_shows() -> None:
     runs = [a_run(), a_run(Status.FAILED), a_run()]
-    assert sparkline.summary(runs) == "Last 3 runs: 2 succeeded, 1 failed"
-    picture = ET.fromstring(sparkline.picture(runs, NOON, places=20))
-    assert (picture.get("role"), picture.get("aria-label")) == ("img", sparkline.summary(runs))
+    assert recent_runs.counts_by_status(runs) == "Last 3 runs: 2 succeeded, 1 failed"
+    picture = ET.fromstring(recent_runs.sparkline(runs, NOON, places=20))
+    assert (picture.get("role"), picture.get("aria-label")) == ("img", recent_runs.counts_by_status(runs))
 
 
 def test_each_bar_says_what_it_stands_for() -> None:
@@ -61,6 +61,6 @@ def test_states_differ_in_shape() -> None:
 
 @pytest.mark.parametrize("status", Status)
 def test_every_state_can_be_drawn_without_style_or_script(status: Status) -> None:
-    picture = sparkline.picture([a_run(status)], NOON, places=20)
+    picture = recent_runs.sparkline([a_run(status)], NOON, places=20)
     assert "style=" not in picture
     assert " on" not in picture
