@@ -15,7 +15,9 @@ from tests.manual import ADOPTING, ROOT, Block, all_blocks, blocks_of
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-KEPT_OUT = shutil.ignore_patterns(".git", ".venv", "var", ".env", ".*_cache", ".hypothesis", "tests")
+KEPT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "var", ".env", ".*_cache", ".hypothesis", "tests", "*.pyc.*"
+)
 # What another service on this machine, or the tests, may have exported.
 EXPORTED = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PORT")
 STOP_SECONDS = 60

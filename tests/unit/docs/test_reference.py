@@ -139,6 +139,12 @@ def _check_value(action: argparse.Action, shown: str) -> None:
         assert bool(shown) == (action.nargs != 0)
 
 
+def test_every_target_of_make_is_described() -> None:
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    described = first_codes(COMMANDS, "## `make`")
+    assert sorted(code.removeprefix("make ") for code in described) == sorted({*targets} - {"help"})
+
+
 def test_the_exit_codes_of_a_job_are_the_codes() -> None:
     told = {code for code in first_column(COMMANDS, "## Exit codes of a job") if code.isdecimal()}
     known = {0, 1, BAD_OPTIONS_EXIT_CODE, os.EX_TEMPFAIL, JobTimedOut.exit_code, JobCancelled.exit_code}
