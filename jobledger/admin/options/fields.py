@@ -12,7 +12,7 @@ from typing import Any
 from django import forms
 
 from jobledger.admin.fields import number_in
-from jobledger.admin.options.job_option import JobOption
+from jobledger.admin.options.job_options import JobOption
 from jobledger.admin.options.quoting import join_groups, join_lines, quote, split_groups, split_lines, unquote
 from jobledger.admin.options.widgets import Optional, OptionalInput, Secret, SecretInput
 from jobledger.jobs import json_text, secrets

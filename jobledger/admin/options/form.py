@@ -17,7 +17,7 @@ from django import forms
 from django.forms.boundfield import BoundField
 
 from jobledger.admin.options.fields import SecretField, UnsuitableValueError, field_for
-from jobledger.admin.options.layout import Layout, OptionRow, OptionSection
+from jobledger.admin.options.job_options import Layout, OptionRow, OptionSection
 from jobledger.admin.options.widgets import Secret
 from jobledger.jobs import secrets
 from jobledger.jobs.options import OptionsError, command_line, option_names, validate_options
