@@ -26,7 +26,7 @@ from jobledger.jobs import registry
 from jobledger.models import Status, Trigger
 from jobledger.runs import dispatch, reasons
 from jobledger.runs.dispatch import worker_process
-from jobledger.runs.execution import hygiene, runner
+from jobledger.runs.execution import forks, runner
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _back_to_the_queue_without_database(job: registry.Job) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         logger.warning("A message of %s waits for the database: %s", job.task_name, error)
-        hygiene.close_connections()
+        forks.close_connections()
         # It is delivered again at once.
         time.sleep(DATABASE_REST_SECONDS)
         raise Reject(str(error), requeue=True) from error

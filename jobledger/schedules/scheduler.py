@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from jobledger.models import ProcessKind, Run
 from jobledger.runs.dispatch import command_line_process
-from jobledger.runs.execution.hygiene import let_go_of_cursors
+from jobledger.runs.execution.forks import let_go_of_cursors
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher

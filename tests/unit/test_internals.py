@@ -1,24 +1,33 @@
 """What a neighbour keeps private is touched in one module for each neighbour, ``…_internals.py``.
 
-Ruff's SLF001 sees attributes; this sees the other ways to them, and that each exception has its reason.
+Ruff's SLF001 sees attributes of others. These tests see the other ways to them, among them what a class uses
+of a base class, and that each exception has its reason.
 """
 
 import ast
+import inspect
+import textwrap
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from tests.unit.test_floors import SOURCES, module_of
 
+NEIGHBOURS = ("argparse", "celery", "django", "django_celery_beat", "kombu")
+DOCUMENTED = {"_default_manager", "_meta"}
 OTHERS = [path for path in SOURCES if not path.stem.endswith("_internals")]
 
 
 def is_private(name: object) -> bool:
-    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+    """With one underscore; two, and those of an enum's ``_name_``, are Python's."""
+    is_one = isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+    return is_one and name not in DOCUMENTED and not str(name).endswith("_")
 
 
-def private_names(path: Path) -> Iterator[str]:
+def imported_or_named(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.ImportFrom():
@@ -32,7 +41,40 @@ def private_names(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", OTHERS, ids=module_of)
 def test_nothing_private_is_imported_or_named(path: Path) -> None:
-    assert list(private_names(path)) == []
+    assert list(imported_or_named(path)) == []
+
+
+@cache
+def private_names_of(cls: type) -> frozenset[str]:
+    """The private attributes that a class has or uses of itself."""
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls))))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+    return frozenset(filter(is_private, used | vars(cls).keys()))
+
+
+def classes_of(path: Path) -> Iterator[type]:
+    module = import_module(module_of(path))
+    for _, cls in inspect.getmembers(module, inspect.isclass):
+        if cls.__module__ == module.__name__ and f"class {cls.__name__}" in path.read_text():
+            yield cls
+
+
+MODULES = [path for path in OTHERS if "migrations" not in path.parts and module_of(path) != "proj.celery"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_no_class_touches_what_its_neighbour_s_base_class_keeps_private(path: Path) -> None:
+    shared = {
+        f"{cls.__name__}.{name} of {base.__name__}"
+        for cls in classes_of(path)
+        for base in cls.__mro__
+        if base.__module__.split(".")[0] in NEIGHBOURS
+        for name in private_names_of(cls) & private_names_of(base)
+    }
+    assert shared == set()
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=module_of)

@@ -14,7 +14,7 @@ from django import forms
 from jobledger.admin.fields import number_in
 from jobledger.admin.options.job_options import JobOption
 from jobledger.admin.options.quoting import join_groups, join_lines, quote, split_groups, split_lines, unquote
-from jobledger.admin.options.widgets import Optional, OptionalInput, Secret, SecretInput
+from jobledger.admin.options.widgets import OptionalInput, OptionalText, SecretInput, SecretText
 from jobledger.jobs import json_text, secrets
 from jobledger.jobs.options.argparse_internals import Kind, extends
 from jobledger.jobs.options.argument_list import Occurrence
@@ -127,11 +127,11 @@ class CountField(OptionField):
 class OptionalField(OptionField):
     """An option that may be given with a value, or without one."""
 
-    def format_value(self, value: Any) -> Optional:
+    def format_value(self, value: Any) -> OptionalText:
         if value is True or (self._is_list and value == []):
-            return Optional(is_bare=True)
+            return OptionalText(is_bare=True)
         texts = _list(value) if self._is_list else [value]
-        return Optional(text=join_lines(map(_word, texts)))
+        return OptionalText(text=join_lines(map(_word, texts)))
 
     def parse_input(self, entered: Any) -> Any:
         """A value counts for more than the tick."""
@@ -162,7 +162,7 @@ class SecretField(OptionField):
         """Nothing; but the page says that a value is stored."""
         self.widget.is_stored = value not in (None, "")
 
-    def parse_input(self, entered: Secret) -> Any:
+    def parse_input(self, entered: SecretText) -> Any:
         """The text exactly as it was typed; for a list its words."""
         if not entered.text:
             return None
@@ -176,7 +176,7 @@ class SecretField(OptionField):
     def masked_value(self) -> Any:
         """A value that reveals nothing, in the shape that the option expects."""
         count = self.action.nargs if isinstance(self.action.nargs, int) else 1
-        return self.parse_input(Secret(text=" ".join([secrets.MASK] * count)))
+        return self.parse_input(SecretText(text=" ".join([secrets.MASK] * count)))
 
     def make_widget(self) -> forms.Widget:
         return SecretInput(attrs={"autocomplete": "new-password", "spellcheck": "false"})

@@ -18,7 +18,7 @@ from django.forms.boundfield import BoundField
 
 from jobledger.admin.options.fields import SecretField, UnsuitableValueError, field_for
 from jobledger.admin.options.job_options import Layout, OptionRow, OptionSection
-from jobledger.admin.options.widgets import Secret
+from jobledger.admin.options.widgets import SecretText
 from jobledger.jobs import secrets
 from jobledger.jobs.options import OptionsError, command_line, option_names, validate_options
 from jobledger.jobs.options.argparse_internals import ExclusiveGroup
@@ -226,8 +226,8 @@ class OptionsForm(forms.Form):
             if isinstance(field, SecretField) and self._posted_secret(name).text:
                 self.add_error(name, "Type it again: what is secret is not sent back to the page.")
 
-    def _posted_secret(self, name: str) -> Secret:
-        return cast("Secret", self[name].data)
+    def _posted_secret(self, name: str) -> SecretText:
+        return cast("SecretText", self[name].data)
 
     def _is_stored_elsewhere(self, name: str, field: SecretField, options: Mapping[str, Any]) -> bool:
         """Whether a page shows this form for stored options that were not given to it."""

@@ -8,7 +8,7 @@ from django import forms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Optional:
+class OptionalText:
     """An option that may also be given without its value."""
 
     text: str = ""
@@ -16,7 +16,7 @@ class Optional:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Secret:
+class SecretText:
     """What came back of a field that shows nothing."""
 
     text: str = ""
@@ -40,14 +40,14 @@ class OptionalInput(forms.TextInput):
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """Beside the text's own, whether it is ticked."""
-        shown = value if isinstance(value, Optional) else Optional()
+        shown = value if isinstance(value, OptionalText) else OptionalText()
         context = super().get_context(name, shown.text, attrs)
         context["widget"].update(is_bare=shown.is_bare, is_list=self.is_list, const=self.const)
         return context
 
-    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Optional:
+    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> OptionalText:
         """Both parts."""
-        return Optional(text=data.get(name, ""), is_bare=bool(data.get(f"{name}-bare")))
+        return OptionalText(text=data.get(name, ""), is_bare=bool(data.get(f"{name}-bare")))
 
 
 class SecretInput(forms.PasswordInput):
@@ -58,14 +58,14 @@ class SecretInput(forms.PasswordInput):
 
     def get_context(self, name: str, value: Any, attrs: dict[str, Any] | None) -> dict[str, Any]:
         """Whether there is a stored value, and never that value."""
-        is_cleared = isinstance(value, Secret) and value.is_cleared
+        is_cleared = isinstance(value, SecretText) and value.is_cleared
         context = super().get_context(name, None, attrs)
         context["widget"].update(is_stored=self.is_stored, is_cleared=is_cleared)
         return context
 
-    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Secret:
+    def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> SecretText:
         """All three parts."""
-        return Secret(
+        return SecretText(
             text=data.get(name, ""),
             is_cleared=bool(data.get(f"{name}-clear")),
             is_stored=bool(data.get(f"{name}-stored")),

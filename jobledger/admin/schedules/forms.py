@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import Model
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -111,15 +110,18 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             "routing_key": "",
             "headers": "A JSON object.",
         }
-        error_messages: ClassVar[dict[str, Any]] = {
-            "name": {"unique": "There is a schedule with this name already."},
-        }
         field_classes: ClassVar[dict[str, Any]] = {"start_time": DateTimeField, "expires": DateTimeField}
         widgets: ClassVar[dict[str, Any]] = {
             "name": forms.TextInput(attrs={"class": "vTextField"}),
             "description": forms.Textarea(attrs={"rows": 2}),
             "headers": forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         }
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if PeriodicTask.objects.filter(name=name).exclude(pk=self.instance.pk).exists():
+            raise ValidationError("There is a schedule with this name already.")
+        return name
 
     def clean_expire_seconds(self) -> int | None:
         """No more than the databases hold."""
@@ -150,11 +152,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         return data
 
     def validate_unique(self) -> None:
-        """The name's. django-celery-beat also asks for times here, which a form of their own has."""
-        try:
-            Model.validate_unique(self.instance, exclude=self._get_validation_exclusions())  # type: ignore[attr-defined]  # not in the stubs
-        except ValidationError as error:
-            self._update_errors(error)  # type: ignore[attr-defined]  # not in the stubs
+        """Not here: django-celery-beat also requires times, which a form of their own has."""
 
 
 CRON, INTERVAL, ONCE, SUN = "cron", "interval", "once", "sun"

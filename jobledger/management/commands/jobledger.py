@@ -62,8 +62,8 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Hand over the whole command line, so that errors and exit codes are the subcommand's own."""
-        self._called_from_command_line = True
         parser = self.create_parser(*argv[:2])
+        parser.called_from_command_line = True
         if len(argv) == 2:
             sys.stderr.write(_list(parser))
             sys.exit(2)

@@ -3,7 +3,6 @@
 import locale
 import os
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,28 +36,6 @@ def close_what_was_left_open() -> None:
         if connection.connection is not None and (connection.in_atomic_block or not connection.autocommit):
             _roll_back(connection)
         connection.close_if_unusable_or_obsolete()
-
-
-def close_connections() -> None:
-    """Close this thread's connections, but for one in whose transaction the caller is."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
-
-
-def let_go_of_cursors(error: BaseException | None) -> None:
-    """End what a failed statement keeps: its cursor, in the frames of the error, keeps SQLite's files open.
-
-    Python closes a connection by ``sqlite3_close_v2``, which waits for the cursors; the frames live until the
-    next garbage collection. The error's message and the lines of its traceback stay.
-    """
-    errors, seen = [error], set[int]()
-    while errors:
-        error = errors.pop()
-        if error is not None and id(error) not in seen:
-            seen.add(id(error))
-            traceback.clear_frames(error.__traceback__)
-            errors += [error.__cause__, error.__context__]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from django.utils import timezone
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.execution import output
-from jobledger.runs.execution.forks import sqlite_between_forks
+from jobledger.runs.execution.forks import between_forks
 from jobledger.runs.lease.ending import Ending, Limits
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from jobledger.runs.outcome import Outcome
@@ -114,7 +114,7 @@ class Heartbeat:
             while not self._stopped.wait(min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)):
                 try:
                     # A job may fork.
-                    with sqlite_between_forks():
+                    with between_forks():
                         self.beat()
                 except (DatabaseError, InterfaceError) as error:
                     logger.debug("The heartbeat of run %s was not written: %s", self._run.pk, error)
@@ -146,7 +146,7 @@ class Heartbeat:
         why = interrupt.why.plus(killed_by="itself")
         outcome = Outcome(status=interrupt.status, why=why, exit_code=interrupt.exit_code)
         try:
-            with sqlite_between_forks():
+            with between_forks():
                 self._log.save_rest()
                 attempts.end(self._run, outcome)
         except (DatabaseError, InterfaceError) as failure:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from jobledger.models import Status, Why
 from jobledger.runs import reasons
-from jobledger.runs.execution.fork_gate import is_amid_a_fork
+from jobledger.runs.execution import forks
 
 SIGNAL = signal.SIGUSR2
 
@@ -117,7 +117,7 @@ def _is_main() -> bool:
 
 
 def _raise_pending(signum: int, frame: FrameType | None) -> None:
-    while _pending and not is_amid_a_fork(frame):
+    while _pending and not forks.is_under_way():
         interrupter, interrupt = _pending.pop(0)
         if interrupter.is_armed:
             raise interrupt

@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, ServiceProcess
-from jobledger.runs.execution.forks import between_forks
+from jobledger.runs.execution.forks import between_forks, close_connections
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,8 @@ def _quietly(sign: Callable[[], None]) -> None:
     except (DatabaseError, InterfaceError) as error:
         # Its missing signature says it as well, and the runs' own heartbeats say it loudly.
         logger.debug("Not signed: %s", error)
+    finally:
+        close_connections()
 
 
 def show(process: str) -> None:

@@ -27,7 +27,7 @@ def _reloaded(page: Page) -> Page:
 
 def line(page: Page) -> Locator:
     """The command line, which follows what is typed."""
-    return page.get_by_label("The same by hand")
+    return page.get_by_label("Equivalent command")
 
 
 def test_a_job_is_run_after_a_bad_option_was_corrected(people: People) -> None:

@@ -18,7 +18,7 @@ def fill(page: Page, name: str, *, job: str = "hello", **fields: str) -> None:
     """Write a new schedule down; its options are there once its job is chosen."""
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Job", exact=True).select_option(job)
-    expect(page.get_by_label("The same by hand")).to_have_value(re.compile(f"manage.py {job}"))
+    expect(page.get_by_label("Equivalent command")).to_have_value(re.compile(f"manage.py {job}"))
     for label, value in fields.items():
         page.get_by_label(label, exact=True).fill(value)
 
@@ -64,7 +64,7 @@ def test_the_options_of_a_job_appear_when_it_is_chosen_and_say_their_command(peo
     page = people.open(ADD)
     fill(page, "unsaved", job="cleanup_tokens")
     page.get_by_label("Days").fill("7")
-    expect(page.get_by_label("The same by hand")).to_have_value("manage.py cleanup_tokens --days 7")
+    expect(page.get_by_label("Equivalent command")).to_have_value("manage.py cleanup_tokens --days 7")
     page.get_by_label("Write JSON").check()
     expect(page.get_by_label("Options in JSON")).to_have_value('{"days": 7}')
 
@@ -84,7 +84,7 @@ def test_a_bad_cron_field_and_a_bad_option_are_said_beside_their_fields(people: 
     fill(page, "bad", job="cleanup_tokens", Cron="30 25 * * *")
     page.get_by_label("Days").fill("many")
     previewed(page, "hour: 25 is not between 0 and 23")
-    expect(page.get_by_label("The same by hand")).to_have_value("manage.py cleanup_tokens --days many")
+    expect(page.get_by_label("Equivalent command")).to_have_value("manage.py cleanup_tokens --days many")
     save(page, "Nothing is saved yet")
     expect(page.locator("#id_times-cron_error")).to_have_text("hour: 25 is not between 0 and 23")
     expect(page.locator("#id_option-days_error")).to_contain_text("argument --days")

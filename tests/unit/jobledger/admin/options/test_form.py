@@ -8,11 +8,11 @@ from django.forms import Select
 from django.http import QueryDict
 
 from jobledger.admin.options.form import OptionsForm
-from jobledger.admin.options.widgets import Optional
+from jobledger.admin.options.widgets import OptionalText
 from jobledger.jobs import registry
 from jobledger.jobs.secrets import MASK
 from tasks_app.parser_types import whole_number
-from tests.unit.jobledger.admin.options.options import filled, posted
+from tests.unit.jobledger.admin.options.browser import filled, posted
 from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import Argument, arg
 
@@ -42,10 +42,10 @@ CHOICES = arg("--level", type=int, choices=[1, 2, 3], default=1)
         (arg("--x", nargs="+", choices=["a", "b", "c"]), ["a", "c"], ["a", "c"]),
         (arg("--x", nargs="+", type=whole_number(0, 9)), "1\n2", [1, 2]),
         (arg("--x", nargs=2), "a\nb", ["a", "b"]),
-        (arg("--x", nargs="*"), Optional(is_bare=True), []),
-        (arg("--x", nargs="*"), Optional(text="a\n\nb"), ["a", "b"]),
-        (arg("--x", nargs="?", const="c"), Optional(is_bare=True), True),
-        (arg("--x", nargs="?", const="c"), Optional(text="a"), "a"),
+        (arg("--x", nargs="*"), OptionalText(is_bare=True), []),
+        (arg("--x", nargs="*"), OptionalText(text="a\n\nb"), ["a", "b"]),
+        (arg("--x", nargs="?", const="c"), OptionalText(is_bare=True), True),
+        (arg("--x", nargs="?", const="c"), OptionalText(text="a"), "a"),
         (arg("--x", nargs="?", const="c", choices=["c", "d"]), '"', True),
         (arg("x", nargs="?"), "a", "a"),
         (arg("x", nargs=REMAINDER), "a\n--b", ["a", "--b"]),

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from jobledger.admin.options.form import OptionsForm
 from jobledger.jobs import options
 from jobledger.jobs.registry import Job
-from tests.unit.jobledger.admin.options.options import filled, posted
+from tests.unit.jobledger.admin.options.browser import filled, posted
 from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.test_options_properties import Said, all_said, options_of, parser_of
 

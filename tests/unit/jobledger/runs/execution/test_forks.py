@@ -1,84 +1,159 @@
-"""No child inherits a connection that a thread of its parent uses; and nobody waits for ever."""
+"""A fork waits for threads that are in the database, and no child inherits their SQLite connection."""
 
 import os
+import sqlite3
 import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
-from jobledger.models import ServiceProcess
 from jobledger.runs.execution import forks
-from jobledger.runs.execution.forks import between_forks, sqlite_between_forks, write_between_forks
+from jobledger.runs.execution.forks import between_forks, let_go_of_cursors, write_between_forks
 from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
+pytestmark = [
+    pytest.mark.django_db,
+    # Python warns of a fork beside threads, which is what this is about.
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
 
-# Python warns of a fork beside threads, which is what this is about.
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.django_db
-def test_a_fork_waits_for_a_thread_between_forks() -> None:
-    order: list[str] = []
 
-    def fork() -> None:
-        if (pid := os.fork()) == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-        order.append("forked")
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[str]:
+    """The database of this thread is this file."""
+    with in_a_file(path := str(tmp_path / "db.sqlite3")):
+        yield path
 
-    thread = threading.Thread(target=fork)
+
+def exit_code_of_a_child() -> int:
+    """A child that goes in itself, forks itself, and ends."""
+    pid = os.fork()
+    if pid == 0:
+        with forks._lock:
+            pass
+        is_grandchild = (grandchild := os.fork()) == 0
+        os._exit(7 if is_grandchild else os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_fork_waits_for_a_thread_that_is_in_the_database(path: str) -> None:
+    order = []
+    child = threading.Thread(target=lambda: order.append(exit_code_of_a_child()))
     with between_forks():
-        thread.start()
+        child.start()
         # Nothing else would keep it that long.
-        thread.join(0.5)
-        order.append("left")
-    thread.join()
-    assert order == ["left", "forked"]
+        child.join(0.5)
+        assert order == []
+    child.join()
+    assert order == [7]
+    assert exit_code_of_a_child() == 7
 
 
-@pytest.mark.django_db(transaction=True)
-def test_inside_sqlite_is_not_waited_for_long_and_outside_as_usual() -> None:
-    usual = connection.settings_dict["OPTIONS"].get("timeout")
+def test_children_that_write_beside_threads_that_write_neither_hang_nor_lose_a_row(path: str) -> None:
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("CREATE TABLE written (by TEXT)")
+    is_over, writes = threading.Event(), list[int]()
+
+    def write_until_over() -> None:
+        with in_a_file(path):
+            while not is_over.wait(0.001):
+                write_between_forks(lambda: write_row("thread"), within_seconds=60)
+                writes.append(1)
+
+    threads = [threading.Thread(target=write_until_over) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    children = [forked(lambda: write_row("child")) for _ in range(10)]
+    ended = [has_ended_well(pid) for pid in children]
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert ended == [True] * len(children)
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        counts = dict(file.execute("SELECT by, count(*) FROM written GROUP BY by").fetchall())
+    assert counts == {"child": len(children), "thread": len(writes)}
+
+
+def write_row(by: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout = 20000")
+        cursor.execute("INSERT INTO written VALUES (%s)", [by])
+
+
+def forked(write: Callable[[], None]) -> int:
+    """A child that writes with a connection of its own, and ends."""
+    if (pid := os.fork()) == 0:
+        exit_code = 1
+        try:
+            write()
+            exit_code = 0
+        finally:
+            os._exit(exit_code)
+    return pid
+
+
+def has_ended_well(pid: int) -> bool:
+    """One that hangs is killed."""
+    process = psutil.Process(pid)
+    try:
+        return bool(process.wait(timeout=30) == 0)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+
+
+def test_a_fork_is_under_way_while_it_waits_and_no_longer_when_it_is_done(path: str) -> None:
+    child = threading.Thread(target=exit_code_of_a_child)
     with between_forks():
-        if connection.vendor == "sqlite":
-            assert connection.settings_dict["OPTIONS"]["timeout"] == forks.SQLITE_PATIENCE_SECONDS
-        ServiceProcess.objects.exists()
-    assert connection.settings_dict["OPTIONS"].get("timeout") == usual
+        child.start()
+        child.join(0.1)
+        assert forks.is_under_way()
+    child.join()
+    assert not forks.is_under_way()
 
 
-@pytest.mark.django_db
-def test_a_statement_that_failed_does_not_keep_its_connection_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(forks, "SQLITE_PATIENCE_SECONDS", 0)
-    path = str(tmp_path / "db.sqlite3")
-    with in_a_file(path), garbage_left():
+def test_a_fork_does_not_wait_long_for_a_thread_that_waits_for_another_process(path: str) -> None:
+    with between_forks(), connection.cursor() as cursor:
+        assert cursor.execute("PRAGMA busy_timeout").fetchone() == (forks.SQLITE_PATIENCE_MS,)
+
+
+def test_no_connection_is_open_afterwards(path: str) -> None:
+    with between_forks():
+        assert path in open_files()
+    assert path not in open_files()
+
+
+def test_nor_after_a_statement_that_failed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "SQLITE_PATIENCE_MS", 0)
+    with garbage_left():
         refused = pytest.raises(OperationalError, match="locked")
         with locked(path), refused, between_forks(), transaction.atomic():
             pytest.fail("the database is locked")
         assert path not in open_files()
 
 
-@pytest.mark.django_db
-def test_sqlite_s_connection_is_closed_in_between(tmp_path: Path) -> None:
-    with in_a_file(path := str(tmp_path / "db.sqlite3")):
-        with sqlite_between_forks():
-            connection.ensure_connection()
-            assert path in open_files()
-        assert path not in open_files()
-
-
-@pytest.mark.django_db
-def test_another_database_s_connection_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_database_s_connection_is_kept_and_no_fork_waits(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(DatabaseWrapper, "vendor", "another")
-    with in_a_file(path := str(tmp_path / "db.sqlite3")):
-        with sqlite_between_forks():
-            connection.ensure_connection()
-        assert path in open_files()
-        connection.close()
+    with between_forks():
+        connection.ensure_connection()
+        child = threading.Thread(target=exit_code_of_a_child)
+        child.start()
+        child.join()
+    assert path in open_files()
+    connection.close()
 
 
-@pytest.mark.django_db
 def test_what_the_database_refuses_is_written_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forks, "REST_SECONDS", 0)
     tries = []
@@ -92,10 +167,40 @@ def test_what_the_database_refuses_is_written_a_little_later(monkeypatch: pytest
     assert len(tries) == 3
 
 
-@pytest.mark.django_db
 def test_what_it_goes_on_refusing_is_raised() -> None:
     def write() -> None:
         raise OperationalError("database is locked")
 
     with pytest.raises(OperationalError, match="locked"):
         write_between_forks(write, within_seconds=0)
+
+
+def test_errors_that_name_each_other_as_their_cause_are_let_go_of_as_well() -> None:
+    one, other = OperationalError("one"), OperationalError("other")
+    one.__cause__, other.__context__ = other, one
+    let_go_of_cursors(one)
+
+
+def test_what_is_let_go_of_is_gone_on_both_sides_of_an_error() -> None:
+    class Cursor:
+        """Stands for one that keeps a connection open."""
+
+    kept: list[weakref.ref[Cursor]] = []
+
+    def fail() -> None:
+        cursor = Cursor()
+        kept.append(weakref.ref(cursor))
+        raise OperationalError("locked")
+
+    def fail_again() -> None:
+        try:
+            fail()
+        except OperationalError:
+            # Hidden by the cause that is named.
+            raise OperationalError("again") from ValueError("why")
+
+    with pytest.raises(OperationalError) as raised:
+        fail_again()
+    assert kept[0]() is not None
+    let_go_of_cursors(raised.value)
+    assert kept[0]() is None

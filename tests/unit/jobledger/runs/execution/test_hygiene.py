@@ -3,16 +3,15 @@
 import locale
 import os
 import time
-import weakref
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from jobledger.models import Run, Trigger
-from jobledger.runs.execution.hygiene import clean_process, close_what_was_left_open, let_go_of_cursors
+from jobledger.runs.execution.hygiene import clean_process, close_what_was_left_open
 
 
 def next_run_stands() -> None:
@@ -72,34 +71,3 @@ def test_an_atomic_block_that_was_never_left_is_forgotten() -> None:
     Run.objects.create(job="left", trigger=Trigger.CLI)
     close_what_was_left_open()
     next_run_stands()
-
-
-def test_errors_that_name_each_other_as_their_cause_are_let_go_of_as_well() -> None:
-    one, other = OperationalError("one"), OperationalError("other")
-    one.__cause__, other.__context__ = other, one
-    let_go_of_cursors(one)
-
-
-def test_what_is_let_go_of_is_gone_on_both_sides_of_an_error() -> None:
-    class Cursor:
-        """Stands for one that keeps a connection open."""
-
-    kept: list[weakref.ref[Cursor]] = []
-
-    def fail() -> None:
-        cursor = Cursor()
-        kept.append(weakref.ref(cursor))
-        raise OperationalError("locked")
-
-    def fail_again() -> None:
-        try:
-            fail()
-        except OperationalError:
-            # Hidden by the cause that is named.
-            raise OperationalError("again") from ValueError("why")
-
-    with pytest.raises(OperationalError) as raised:
-        fail_again()
-    assert kept[0]() is not None
-    let_go_of_cursors(raised.value)
-    assert kept[0]() is None

@@ -10,8 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from jobledger.models import Reason, Why
-from jobledger.runs.execution.fork_gate import gate
-from jobledger.runs.execution.forks import between_forks
+from jobledger.runs.execution import forks
 from jobledger.runs.lease import interrupts
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, interruptible
 from tests.waiting import wait_until
@@ -73,9 +72,9 @@ def test_in_the_middle_of_a_fork_it_waits_until_the_fork_is_done() -> None:
     is_inside, is_forked, is_over = threading.Event(), threading.Event(), threading.Event()
 
     def interrupt_amid_the_fork() -> None:
-        with between_forks():
+        with forks._lock:
             is_inside.set()
-            wait_until(lambda: gate._forking, what="the fork waits for this thread")
+            wait_until(forks.is_under_way, what="the fork waits for this thread")
             interrupter.interrupt(cancelled())
         assert is_forked.wait(30)
         while not is_over.wait(0.01):

@@ -6,7 +6,7 @@ from typing import Any
 from django.http import QueryDict
 
 from jobledger.admin.options.form import OptionsForm
-from jobledger.admin.options.widgets import Optional
+from jobledger.admin.options.widgets import OptionalText
 from jobledger.jobs.registry import Job
 
 
@@ -21,7 +21,7 @@ def posted(form: OptionsForm, **changes: Any) -> QueryDict:
 
 def _post(data: QueryDict, name: str, shown: Any) -> None:
     match shown:
-        case Optional():
+        case OptionalText():
             _post(data, name, shown.text)
             _post(data, f"{name}-bare", shown.is_bare)
         case list():
