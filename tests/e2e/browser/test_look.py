@@ -1,6 +1,7 @@
 """Every page for everybody: no error in the console, nothing that the page's policy forbids, accessible."""
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e.browser.site import People, violations, width_beyond_the_window
 
@@ -28,8 +29,36 @@ def test_a_page_is_accessible_and_without_errors(people: People, path: str, sche
 
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_fits_a_phone(people: People, path: str) -> None:
-    page = people.open(path, width=390)
+    page = people.open(path, width=360)
     assert width_beyond_the_window(page) == 0
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_on_a_phone_the_header_is_one_line_with_a_menu(people: People, javascript: bool) -> None:
+    page = people.open(width=390, javascript=javascript)
+    header = page.locator("#header").bounding_box()
+    assert header is not None
+    assert header["height"] < 50
+    runs = page.get_by_role("link", name="Runs", exact=True)
+    expect(runs).to_be_hidden()
+
+    page.get_by_role("button", name="Menu").click()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    runs.click()
+    page.wait_for_url("**/admin/jobledger/run/")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_menu_opens_by_keyboard_and_is_accessible(people: People, scheme: str) -> None:
+    page = people.open(width=390, scheme=scheme)
+    page.get_by_role("button", name="Menu").focus()
+    page.keyboard.press("Enter")
+    home = page.get_by_role("navigation", name="Sections").get_by_role("link", name="Home")
+    page.keyboard.press("Tab")
+    expect(home).to_be_focused()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    expect(home).to_be_hidden()
 
 
 def test_the_sections_can_be_reached_by_keyboard(people: People) -> None:
