@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
-from django.db.models import Q
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -19,7 +18,7 @@ from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display
-from jobledger.admin.fields import DateTimeField, number_in
+from jobledger.admin.fields import DateTimeField
 from jobledger.admin.runs.search import Cursor, LedgerPosition, ResultPage, RunQuery, find_page
 from jobledger.formats import exact, took
 from jobledger.jobs import registry, secrets
@@ -67,10 +66,8 @@ class RunFilterForm(forms.Form):
     until = DateTimeField(label="To", required=False)
 
     def __init__(self, query: QueryDict) -> None:
-        """From a page's URL; also with the names of Django's own filters."""
-        names = [self.add_prefix(name) for name in self.base_fields]
-        given = {name: query.get(name) or query.get(f"{name}__exact", "") for name in names}
-        given["schedule"] = given["schedule"] or query.get("schedule__id__exact", "")
+        """From a page's URL."""
+        given = {name: query.get(name, "") for name in map(self.add_prefix, self.base_fields)}
         for name in URL_NAMES.values():
             given[name] = _local(given[name])
         super().__init__(given, auto_id="filter-%s")
@@ -117,7 +114,7 @@ class RunFilterForm(forms.Form):
         if job and job not in registry.all_jobs() and "." not in job:
             found.append(f"No job is called “{job}” now.")
         if schedule and not _schedule_ids(schedule):
-            found.append(f"No schedule has the name or the number “{schedule}” now.")
+            found.append(f"No schedule is called “{schedule}” now.")
         if given.get("q"):
             text = (
                 "Searched are the beginnings of runs' ids, of %d characters or more, and the names of jobs."
@@ -299,11 +296,8 @@ def _searched(query: RunQuery, text: str) -> RunQuery:
     return replace(query, jobs=tuple(name for name in names if query.jobs is None or name in query.jobs))
 
 
-def _schedule_ids(text: str) -> tuple[int, ...]:
-    """The schedule of this name, or else of this number."""
-    named = Q(name=text)
-    found = dict(PeriodicTask.objects.filter(named | Q(pk=number_in(text))).values_list("name", "pk"))
-    return (found[text],) if text in found else tuple(found.values())
+def _schedule_ids(name: str) -> tuple[int, ...]:
+    return tuple(PeriodicTask.objects.filter(name=name).values_list("pk", flat=True))
 
 
 def _cursor(query: QueryDict) -> Cursor | None:

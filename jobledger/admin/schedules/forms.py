@@ -29,6 +29,19 @@ from jobledger.schedules.stored_schedules import (
     StoredTimes,
 )
 
+NAMED = ("name", "enabled", "description")
+VALIDITY = ("start_time", "expires", "one_off")
+DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
+
+CRON, INTERVAL, ONCE, SUN = "cron", "interval", "once", "sun"
+KINDS = ((CRON, "By cron"), (INTERVAL, "At an interval"), (ONCE, "Once"))
+UNITS = (
+    ("seconds", "seconds"),
+    ("minutes", "minutes"),
+    ("hours", "hours"),
+    ("days", "days"),
+)
+
 
 class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
     """What happens to slots that cannot start on time."""
@@ -73,11 +86,6 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
     def clean_jitter(self) -> timedelta:
         """Empty is none."""
         return self.cleaned_data["jitter"] or timedelta(0)
-
-
-NAMED = ("name", "enabled", "description")
-VALIDITY = ("start_time", "expires", "one_off")
-DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
 
 
 class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
@@ -153,19 +161,6 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
 
     def validate_unique(self) -> None:
         """Not here: django-celery-beat also requires times, which a form of their own has."""
-
-
-CRON, INTERVAL, ONCE, SUN = "cron", "interval", "once", "sun"
-KINDS = ((CRON, "By cron"), (INTERVAL, "At an interval"), (ONCE, "Once"))
-UNITS = (
-    ("seconds", "seconds"),
-    ("minutes", "minutes"),
-    ("hours", "hours"),
-    ("days", "days"),
-)
-
-# Which field of the form is wrong when the rule says that one of its own is.
-_FIELDS = {"every": "every", "at": "at", "event": "event", "latitude": "latitude", "longitude": "longitude"}
 
 
 class TimesForm(forms.Form):
@@ -249,7 +244,8 @@ class TimesForm(forms.Form):
                 # A place near a pole may have no such event, which is found out by looking.
                 self.rule.first_after(self._now)
         except RuleError as error:
-            self.add_error(_FIELDS.get(error.field, "cron" if kind == CRON else "kind"), str(error))
+            field = error.field if error.field in self.fields else "cron" if kind == CRON else "kind"
+            self.add_error(field, str(error))
         except OverflowError:
             # There is no slot within the calendar.
             pass
