@@ -1,6 +1,6 @@
 """System checks: what is wrong with a job is said by ``manage.py check``, not by a traceback at 03:00.
 
-They are warnings: an error would keep every other command from running, jobs by hand among them.
+They are warnings: an error would keep every other command from running, also jobs from the command line.
 """
 
 import json
@@ -189,8 +189,8 @@ class _Fault:
     id: str
 
 
-class _Judge:
-    """Judges what schedules start: each kind once, and by one parser of each job, since many are alike."""
+class _TargetValidator:
+    """Validates what schedules start: equal ones once, with one parser of each job, since many are alike."""
 
     def __init__(self) -> None:
         self.fault_of = cache(self._fault_of)
@@ -203,7 +203,7 @@ class _Judge:
             hint = "Its runs will fail. Correct its options in the admin."
             return _Fault(text=text, hint=hint, id="jobledger.W001")
         if reason := slot_runs.why_broken(PeriodicTask(task=task, args=args, kwargs=kwargs)):
-            hint = "It starts nothing. Mend it in the admin, or switch it off there."
+            hint = "It starts nothing. Fix it in the admin, or disable it there."
             return _Fault(text=f"is broken: {reason}", hint=hint, id="jobledger.W010")
         return None
 
@@ -230,14 +230,14 @@ def _when_they_do() -> Iterator[CheckMessage]:
     for name, schedule, unreadable in stored_schedules.each_enabled("pk"):
         if reason := stored_schedules.why_broken(schedule) if schedule else unreadable:
             text = f"The schedule {name!r} is broken: {reason}"
-            hint = "It starts nothing. Mend its times in the admin, or switch it off there."
+            hint = "It starts nothing. Fix its times in the admin, or disable it there."
             yield checks.Warning(text, hint=hint, id="jobledger.W010")
 
 
 def _what_they_start() -> Iterator[CheckMessage]:
-    judge = _Judge()
+    validator = _TargetValidator()
     # Their values alone: a schedule whose times cannot be read would hide the others.
     enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
     for name, task, args, kwargs in enabled.values_list("name", "task", "args", "kwargs"):
-        if fault := judge.fault_of(task, args, kwargs):
+        if fault := validator.fault_of(task, args, kwargs):
             yield checks.Warning(f"The schedule {name!r} {fault.text}", hint=fault.hint, id=fault.id)

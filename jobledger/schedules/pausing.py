@@ -1,8 +1,8 @@
 """Pausing and resuming: of one schedule, or, where ``schedule`` is None, of the whole service.
 
-While a pause lasts nothing of the schedule starts by itself; what is started by hand runs, and so does
-what was queued before. A pause is never deleted: resuming ends it now, and it stays on record. The two
-kinds are independent of each other: a schedule starts when neither it nor the service is paused.
+During a pause the schedule starts nothing by itself. What a user starts still runs, and so does what was
+queued before. A pause is never deleted: resuming ends it now, and it stays on record. The two kinds are
+independent of each other: a schedule starts when neither it nor the service is paused.
 
 ``pause_all`` and ``resume_all`` do the same with very many schedules in a few statements.
 """
@@ -37,7 +37,7 @@ class Terms:
 
 
 def in_force(schedule: PeriodicTask | None, now: datetime) -> PauseQuerySet:
-    """The pauses of the schedule itself, or of the whole service itself, at the moment."""
+    """The pauses of the schedule itself, or of the whole service itself, that are in force now."""
     return Pause.objects.open_at(now).filter(schedule=schedule)
 
 
@@ -48,41 +48,41 @@ def pause(schedule: PeriodicTask | None, terms: Terms, *, now: datetime) -> tupl
     What is paused already stays paused, from now on until the new end. Its reason, and what becomes of its
     slots, change only where they are given.
     """
-    standing = list(in_force(schedule, now).select_for_update())
-    pauses = _agreed(standing or [Pause(schedule=schedule, since=now)], terms, now)
+    current = list(in_force(schedule, now).select_for_update())
+    pauses = _with_terms(current or [Pause(schedule=schedule, since=now)], terms, now)
     for each in pauses:
         each.save()
-    return pauses[0], not standing
+    return pauses[0], not current
 
 
 @transaction.atomic
 def resume(schedule: PeriodicTask | None, *, now: datetime) -> int:
     """End the pauses that are in force; returns how many. Pauses that begin later stay."""
-    standing = list(in_force(schedule, now).select_for_update())
-    for each in standing:
+    current = list(in_force(schedule, now).select_for_update())
+    for each in current:
         each.until = now
         # One by one: beat looks again because of the signal that a save sends.
         each.save(update_fields=["until"])
-    return len(standing)
+    return len(current)
 
 
 @transaction.atomic
 def pause_all(schedule_ids: Collection[int], terms: Terms, *, now: datetime) -> None:
     """Pause each of the schedules, as ``pause`` does with one."""
-    standing = list(_in_force_of(schedule_ids, now).select_for_update())
-    fresh = sorted(set(schedule_ids) - {each.schedule_id for each in standing})
-    pauses = _agreed([*standing, *(Pause(schedule_id=pk, since=now) for pk in fresh)], terms, now)
-    Pause.objects.bulk_update(standing, ["until", "who", "user", "reason", "on_resume"], batch_size=BATCH)
-    Pause.objects.bulk_create(pauses[len(standing) :], batch_size=BATCH)
+    current = list(_in_force_of(schedule_ids, now).select_for_update())
+    fresh = sorted(set(schedule_ids) - {each.schedule_id for each in current})
+    pauses = _with_terms([*current, *(Pause(schedule_id=pk, since=now) for pk in fresh)], terms, now)
+    Pause.objects.bulk_update(current, ["until", "who", "user", "reason", "on_resume"], batch_size=BATCH)
+    Pause.objects.bulk_create(pauses[len(current) :], batch_size=BATCH)
     reconciliation.look_again(schedule_ids, now)
 
 
 @transaction.atomic
 def resume_all(schedule_ids: Collection[int], *, now: datetime) -> set[int]:
     """End the schedules' own pauses that are in force; returns whose."""
-    standing = list(_in_force_of(schedule_ids, now).select_for_update())
-    Pause.objects.filter(pk__in=[each.pk for each in standing]).update(until=now)
-    resumed = {each.schedule_id for each in standing if each.schedule_id is not None}
+    current = list(_in_force_of(schedule_ids, now).select_for_update())
+    Pause.objects.filter(pk__in=[each.pk for each in current]).update(until=now)
+    resumed = {each.schedule_id for each in current if each.schedule_id is not None}
     reconciliation.look_again(resumed, now)
     return resumed
 
@@ -91,7 +91,7 @@ def _in_force_of(schedule_ids: Collection[int], now: datetime) -> PauseQuerySet:
     return Pause.objects.open_at(now).filter(schedule__in=schedule_ids)
 
 
-def _agreed(pauses: list[Pause], terms: Terms, now: datetime) -> list[Pause]:
+def _with_terms(pauses: list[Pause], terms: Terms, now: datetime) -> list[Pause]:
     if terms.until is not None and terms.until <= now:
         raise ValueError(f"until: {terms.until.isoformat()} is not after now")
     for each in pauses:

@@ -35,7 +35,7 @@ class Preview:
     started: tuple[datetime, ...]
     """Slots that had come before the save and waited; they start with it. Of new times there are none."""
     next_slot: datetime | None
-    """None: there is none, or it is switched off."""
+    """None: there is none, or the schedule is disabled."""
     due_at: datetime | None
     """When beat looks at it next; after the moment of saving in any case."""
     held_by: PausePeriod | None

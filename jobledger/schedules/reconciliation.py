@@ -94,7 +94,7 @@ def _changed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
 
 
 def _vanished(schedules: QuerySet[PeriodicTask]) -> list[str]:
-    """Tasks that were there when their schedules were judged; the code may be another since."""
+    """Tasks that existed when their schedules were validated; the code may have changed since."""
     tasks = schedules.filter(enabled=True).order_by().values_list("task", flat=True).distinct()
     return [task for task in tasks if slot_runs.is_gone(task)]
 

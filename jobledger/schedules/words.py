@@ -1,4 +1,4 @@
-"""Cron in plain language: the usual shapes in the words a person would use, all others by cronsim.
+"""Cron in plain language: the usual shapes as one would say them, all others by cronsim.
 
 What it says is true for every expression that ``cron_expression.parse`` takes; an expression that it
 refuses raises its ``RuleError``. The zone is not part of the words: ``needs_zone`` says whether they mean

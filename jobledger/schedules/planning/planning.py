@@ -89,8 +89,8 @@ def plan(
 ) -> Plan:
     """Account for every slot that became due after ``handled_until``, and name the next one.
 
-    ``handled_until`` is the latest of: the last slot that has a record, the moment the schedule was
-    made or switched on, the moment its times were edited. So neither an edit nor a re-enable creates
+    ``handled_until`` is the latest of: the last slot that has a record, the time the schedule was
+    made or enabled, the time its timing was edited. So neither an edit nor a re-enable creates
     a slot in the past. ``pauses`` are those of the schedule and of the whole service together, in any
     order: all that reach beyond ``handled_until``; older ones do no harm.
     """
