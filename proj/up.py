@@ -6,73 +6,22 @@ had only just begun, the others are stopped as well.
 """
 
 import fcntl
-import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
-from functools import partial
-from types import FrameType
 from typing import IO
 
 import environ
-from honcho.environ import parse_procfile
-from honcho.manager import Manager
 
 from proj.environment import Environment
-from proj.lasting import LastingProcess
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
+from proj.supervisor import supervise
 
-GRACE_SECONDS = 30.0
-# Runs that take longer are cancelled before that, and so come to a clean end that is on record.
+# Before the worker is killed, runs that take longer are cancelled: a clean end, on record.
 RUNS_GRACE_SECONDS = "20"
-
-
-class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
-    """honcho's manager, but warm: it signals the processes, not their groups, and waits for them.
-
-    honcho itself sends SIGTERM to whole groups, which kills a Celery worker's children in the
-    middle of their jobs, and kills everything five seconds later.
-    """
-
-    _stopping_since: float | None = None
-    _is_killed = False
-
-    def __init__(self) -> None:
-        """No process yet."""
-        super().__init__()
-        self._stopping = multiprocessing.Event()
-        self._process_ctor = partial(LastingProcess, stopping=self._stopping)
-
-    def terminate(self) -> None:
-        """Ask every process to stop; only the first call does."""
-        if self._stopping_since is not None:
-            return
-        self._stopping_since = time.monotonic()
-        self._stopping.set()
-        signal.signal(signal.SIGINT, self._kill_now)
-        for process in self._processes.values():
-            if "pid" in process and "returncode" not in process:
-                # It may be between its end and its next start.
-                with suppress(ProcessLookupError):
-                    os.kill(process["pid"], signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill what still runs when the grace time is over."""
-        if self._stopping_since is None or time.monotonic() - self._stopping_since > GRACE_SECONDS:
-            self._kill_once()
-
-    def _kill_now(self, signum: int, frame: FrameType | None) -> None:
-        self._kill_once()
-
-    def _kill_once(self) -> None:
-        if not self._is_killed:
-            self._is_killed = True
-            super().kill()
 
 
 def main() -> int:
@@ -130,15 +79,6 @@ def refuse_taken_port(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
             sys.exit(f"Port {port} cannot be used ({error}). Choose another: make up PORT=8001")
-
-
-def supervise(environment: dict[str, str], *, embedded_redis: bool) -> Supervisor:
-    """The processes of the Procfile; without the embedded server when there is another Redis."""
-    supervisor = Supervisor()
-    for name, line in parse_procfile((BASE_DIR / "Procfile").read_text()).processes.items():
-        if embedded_redis or name != "redis":
-            supervisor.add_process(name, line, env=environment, cwd=str(BASE_DIR))
-    return supervisor
 
 
 def announce(port: int) -> None:

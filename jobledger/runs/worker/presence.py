@@ -32,11 +32,11 @@ class Presence:
     """One process' signature."""
 
     def __init__(self, kind: ProcessKind, name: str) -> None:
-        """Nothing is written before the first ``show``."""
+        """Nothing is written before the first ``sign``."""
         self._kind, self._name = kind, name
         self._sign_at: datetime | None = None
 
-    def show(self, now: datetime) -> None:
+    def sign(self, now: datetime) -> None:
         """Sign, if the last signature is a while ago. Raises what the database raises."""
         if self._sign_at is not None and self._sign_at - SIGN_EVERY <= now < self._sign_at:
             return
@@ -80,7 +80,7 @@ class _Worker:
     def _sign_on(self, presence: Presence) -> None:
         while not self._is_over.is_set():
             if time.monotonic() - self._lived_at < ABSENT_AFTER.total_seconds():
-                _quietly(lambda: presence.show(timezone.now()))
+                _quietly(lambda: presence.sign(timezone.now()))
             self._is_over.wait(SIGN_EVERY.total_seconds())
 
 
@@ -105,7 +105,7 @@ def _quietly(sign: Callable[[], None]) -> None:
         close_connections()
 
 
-def show(process: str) -> None:
+def touch_health_file(process: str) -> None:
     """Say that this kind of process (``beat``, ``worker``) has just worked.
 
     A folder that cannot be written is logged: the process works all the same, and its health
@@ -121,4 +121,4 @@ def show(process: str) -> None:
 
 
 def _worker_lives(**kwargs: object) -> None:
-    show("worker")
+    touch_health_file("worker")

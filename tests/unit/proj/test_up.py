@@ -9,6 +9,7 @@ import environ
 import pytest
 
 from proj import up
+from proj.supervisor import GRACE_SECONDS, Supervisor
 
 
 def test_a_taken_port_is_a_message_that_says_what_to_do() -> None:
@@ -31,11 +32,6 @@ def test_one_clone_runs_one_service_at_a_time(monkeypatch: pytest.MonkeyPatch, t
         up.lock()
 
 
-def test_the_embedded_server_is_left_out_when_there_is_another_redis() -> None:
-    names = [set(up.supervise({}, embedded_redis=embedded)._processes) for embedded in (True, False)]
-    assert names == [{"redis", "web", "worker", "beat"}, {"web", "worker", "beat"}]
-
-
 @pytest.mark.parametrize("text", ["abc", "", "0", "70000", "-1"])
 def test_a_port_that_is_no_number_is_a_message(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("PORT", text)
@@ -48,9 +44,9 @@ def supervised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
     """How ``make up`` sets its processes up, in a folder of its own; none is started."""
     given: dict[str, Any] = {}
 
-    def supervise(environment: dict[str, str], *, embedded_redis: bool) -> up.Supervisor:
+    def supervise(environment: dict[str, str], *, embedded_redis: bool) -> Supervisor:
         given.update(environment=environment, embedded_redis=embedded_redis)
-        nothing = up.Supervisor()
+        nothing = Supervisor()
         monkeypatch.setattr(nothing, "loop", lambda: None)
         return nothing
 
@@ -67,7 +63,7 @@ def supervised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
 
 def test_runs_are_cancelled_before_the_worker_is_killed(supervised: dict[str, Any]) -> None:
     assert up.main() == 0
-    assert 0 < float(supervised["environment"]["SHUTDOWN_GRACE_SECONDS"]) < up.GRACE_SECONDS
+    assert 0 < float(supervised["environment"]["SHUTDOWN_GRACE_SECONDS"]) < GRACE_SECONDS
 
 
 def test_another_grace_of_the_runs_is_taken_over(

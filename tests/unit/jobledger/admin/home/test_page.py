@@ -25,7 +25,7 @@ HOME = "/admin/"
 
 @pytest.fixture(autouse=True)
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_broker", lambda: health.Part(name="Redis", is_well=True, text="answers"))
+    monkeypatch.setattr(health, "_broker", lambda: health.Part(name="Redis", is_healthy=True, text="answers"))
 
 
 def made(job: str = "probe", *, minutes_ago: float = 5, **values: Any) -> Run:

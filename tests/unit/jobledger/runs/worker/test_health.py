@@ -24,7 +24,7 @@ def test_processes_that_were_just_seen_are_well() -> None:
     signed(ProcessKind.BEAT, 5)
     signed(ProcessKind.WORKER, 5, "celery@a")
     signed(ProcessKind.WORKER, 5, "celery@b")
-    assert part("beat").is_well
+    assert part("beat").is_healthy
     assert part("workers").text == "2 at work (celery@a, celery@b)"
 
 
@@ -32,14 +32,14 @@ def test_processes_that_were_just_seen_are_well() -> None:
 def test_a_process_that_is_missing_says_since_when(kind: ProcessKind, name: str) -> None:
     assert part(name).text == "none has been seen: is it started?"
     signed(kind, 90)
-    assert (part(name).is_well, part(name).text) == (False, "last seen 90 s ago")
+    assert (part(name).is_healthy, part(name).text) == (False, "last seen 90 s ago")
 
 
 def test_a_slot_that_nobody_takes_shows_whatever_beat_says() -> None:
     signed(ProcessKind.BEAT, 5)
     beat = part("beat", NOON - timedelta(minutes=2))
-    assert (beat.is_well, beat.text) == (False, "a slot has been due for 120 s and nobody took it")
-    assert part("beat", NOON - timedelta(seconds=5)).is_well
+    assert (beat.is_healthy, beat.text) == (False, "a slot has been due for 120 s and nobody took it")
+    assert part("beat", NOON - timedelta(seconds=5)).is_healthy
 
 
 def test_runs_that_wait_for_a_worker_are_counted() -> None:
@@ -52,7 +52,7 @@ def test_runs_that_wait_for_a_worker_are_counted() -> None:
 def test_runs_that_wait_for_another_run_do_not_wait_for_a_worker() -> None:
     signed(ProcessKind.WORKER, 5)
     waiting(5, concurrency_key="probe")
-    assert (part("workers").is_well, part("workers").text) == (True, "1 at work (here)")
+    assert (part("workers").is_healthy, part("workers").text) == (True, "1 at work (here)")
 
 
 def waiting(minutes: int, **values: str) -> None:
@@ -70,5 +70,5 @@ def waiting(minutes: int, **values: str) -> None:
 
 def test_a_redis_that_is_not_there_is_said_with_what_it_means() -> None:
     redis = part("Redis")
-    assert not redis.is_well
+    assert not redis.is_healthy
     assert "Slots are recorded all the same" in redis.text

@@ -12,6 +12,7 @@ from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.runs.worker import lost_child
 from jobledger.runs.worker.lost_child import JobRequest, Loss, end_run_of
 from tests.unit.builders import NOON
+from tests.unit.jobledger.runs.worker.builders import received
 
 pytestmark = pytest.mark.django_db
 
@@ -33,10 +34,9 @@ def running(**values: Any) -> Run:
 
 
 def request_of(run: Run) -> JobRequest:
-    """The message that the child has, made without the message itself."""
-    request = JobRequest.__new__(JobRequest)
-    for name, value in {"id": str(run.pk), "_hostname": "celery@here", "worker_pid": 7}.items():
-        setattr(request, name, value)
+    """The message that the child has, as Celery tells the main process of it."""
+    request = received(str(run.pk))
+    request.on_accepted(pid=cast("Any", 7), time_accepted=0.0)
     return request
 
 

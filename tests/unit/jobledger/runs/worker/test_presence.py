@@ -20,35 +20,35 @@ def seen() -> list[datetime]:
 def test_it_signs_at_once_and_then_every_ten_seconds() -> None:
     beat = Presence(ProcessKind.BEAT, "here:1")
     for seconds in range(0, 30, 3):
-        beat.show(NOON + seconds * SECOND)
+        beat.sign(NOON + seconds * SECOND)
     assert seen() == [NOON + 24 * SECOND]
     assert ServiceProcess.objects.get().started_at == NOON
 
 
 def test_a_clock_that_was_set_back_does_not_silence_it() -> None:
     beat = Presence(ProcessKind.BEAT, "here:1")
-    beat.show(NOON)
-    beat.show(NOON - timedelta(hours=1))
+    beat.sign(NOON)
+    beat.sign(NOON - timedelta(hours=1))
     assert seen() == [NOON - timedelta(hours=1)]
 
 
 def test_a_row_that_somebody_removed_comes_back() -> None:
     beat = Presence(ProcessKind.BEAT, "here:1")
-    beat.show(NOON)
+    beat.sign(NOON)
     ServiceProcess.objects.all().delete()
-    beat.show(NOON + 11 * SECOND)
+    beat.sign(NOON + 11 * SECOND)
     assert seen() == [NOON + 11 * SECOND]
 
 
 def test_who_leaves_is_not_missed() -> None:
     worker = Presence(ProcessKind.WORKER, "celery@here")
-    worker.show(NOON)
+    worker.sign(NOON)
     worker.leave()
     assert seen() == []
 
 
 def test_who_is_long_gone_is_forgotten() -> None:
-    Presence(ProcessKind.WORKER, "celery@old").show(NOON - timedelta(days=2))
-    Presence(ProcessKind.WORKER, "celery@recent").show(NOON - timedelta(hours=2))
-    Presence(ProcessKind.WORKER, "celery@here").show(NOON)
+    Presence(ProcessKind.WORKER, "celery@old").sign(NOON - timedelta(days=2))
+    Presence(ProcessKind.WORKER, "celery@recent").sign(NOON - timedelta(hours=2))
+    Presence(ProcessKind.WORKER, "celery@here").sign(NOON)
     assert set(ServiceProcess.objects.values_list("name", flat=True)) == {"celery@here", "celery@recent"}

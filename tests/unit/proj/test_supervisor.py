@@ -1,18 +1,23 @@
-"""A process that ends by itself is started again, but not one that had only just begun."""
+"""A process that ends by itself is started again, but not one that had only just begun.
+
+These tests also fail when honcho no longer keeps what the supervisor reads and replaces.
+"""
 
 import multiprocessing
+import os
 import queue
+import signal
 from typing import Any
 
 import pytest
 
-from proj import lasting
-from proj.lasting import LastingProcess
+from proj import supervisor
+from proj.supervisor import LastingProcess, supervise
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lasting, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 0)
 
 
 class Child:
@@ -49,7 +54,7 @@ def run(stop_after: int) -> tuple[int, list[str], Child]:
 def test_a_process_that_lasted_is_started_again_until_the_service_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lasting, "SHORTEST_LIFE_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "SHORTEST_LIFE_SECONDS", 0)
     starts, heard, child = run(stop_after=3)
     assert starts == 3
     assert heard == ["start", "line", "start", "line", "start", "stop"]
@@ -59,3 +64,26 @@ def test_a_process_that_lasted_is_started_again_until_the_service_stops(
 def test_a_process_that_ends_at_once_ends_the_service() -> None:
     starts, heard, _ = run(stop_after=3)
     assert (starts, heard) == (1, ["start", "stop"])
+
+
+def test_every_process_of_the_procfile_is_one_that_lasts() -> None:
+    processes = supervise({}, embedded_redis=True)._processes
+    assert set(processes) == {"redis", "web", "worker", "beat"}
+    assert {type(process["obj"]) for process in processes.values()} == {LastingProcess}
+
+
+def test_the_embedded_server_is_left_out_when_there_is_another_redis() -> None:
+    assert set(supervise({}, embedded_redis=False)._processes) == {"web", "worker", "beat"}
+
+
+def test_processes_are_asked_to_stop_and_not_their_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *values: asked.append(values))
+    monkeypatch.setattr(signal, "signal", lambda *values: None)
+    made = supervise({}, embedded_redis=False)
+    # As honcho notes what its processes report.
+    made._processes["web"]["pid"] = 1
+    made._processes["worker"].update(pid=2, returncode=0)
+    made.terminate()
+    made.terminate()
+    assert asked == [(1, signal.SIGTERM)]
