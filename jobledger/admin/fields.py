@@ -10,8 +10,8 @@ from django.utils.dateparse import parse_duration
 from jobledger.formats import LONGEST_DURATION, duration, duration_in
 from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, can_be_told
 
-INVALID_TIME = "This is not a valid time; write it like 2026-12-01T03:00."
-_OUT_OF_RANGE = f"This is not in the years {EARLIEST.year} to {LATEST.year - 1}."
+INVALID_TIME = "Enter a valid time, such as 2026-12-01T03:00."
+_OUT_OF_RANGE = f"The year must be between {EARLIEST.year} and {LATEST.year - 1}."
 _MOST_DIGITS = 9
 """A longer number is out of range everywhere, and may be more than Python or a database reads."""
 
@@ -51,7 +51,7 @@ class DurationField(forms.Field):
             return None
         length = value if isinstance(value, timedelta) else _parsed(str(value))
         if length is None or not timedelta(0) <= length <= LONGEST_DURATION:
-            raise forms.ValidationError("Write a duration, such as 90 s, 10 min, 1 h 30 min or 2 d.")
+            raise forms.ValidationError("Enter a duration, such as 90 s, 10 min, 1 h 30 min or 2 d.")
         return length
 
     def prepare_value(self, value: Any) -> Any:

@@ -33,11 +33,11 @@ from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
 
 LENGTHS = {
-    "15min": ("for 15 minutes", timedelta(minutes=15)),
-    "1h": ("for 1 hour", timedelta(hours=1)),
-    "4h": ("for 4 hours", timedelta(hours=4)),
-    "1d": ("for 1 day", timedelta(days=1)),
-    "7d": ("for 7 days", timedelta(days=7)),
+    "15min": ("15 minutes", timedelta(minutes=15)),
+    "1h": ("1 hour", timedelta(hours=1)),
+    "4h": ("4 hours", timedelta(hours=4)),
+    "1d": ("1 day", timedelta(days=1)),
+    "7d": ("7 days", timedelta(days=7)),
 }
 OPEN, UNTIL = "open", "until"
 
@@ -46,7 +46,7 @@ class PauseForm(forms.Form):
     """The terms of a pause that begins ``now``."""
 
     length = forms.ChoiceField(
-        label="How long",
+        label="Duration",
         choices=[
             *((value, words) for value, (words, _length) in LENGTHS.items()),
             (OPEN, "until resumed"),
@@ -59,7 +59,7 @@ class PauseForm(forms.Form):
         label="Reason",
         required=False,
         max_length=Pause._meta.get_field("reason").max_length,
-        help_text="Kept with the pause and with the runs that it skips.",
+        help_text="Shown with the pause and the runs that it skips.",
     )
     on_resume = forms.ChoiceField(
         label="Runs due during the pause",
@@ -71,7 +71,7 @@ class PauseForm(forms.Form):
         super().__init__(data, label_suffix="")  # type: ignore[arg-type]  # the stubs want a dict
         self.now = now
         zone = timezone.get_current_timezone_name()
-        self.fields["until"].help_text = f"Only with “until the time below”. In {zone}."
+        self.fields["until"].help_text = f"For “until the time below”. In {zone}."
 
     def clean_until(self) -> datetime | None:
         """Required, and after now, only if it was chosen."""
@@ -195,7 +195,7 @@ def _resume_view(request: HttpRequest) -> HttpResponse:
         pausing.resume(None, now=now)
         audit_log.log_action(request.user, in_force, "Resumed the whole service.")
     if in_force:
-        messages.success(request, "The whole service is resumed.")
+        messages.success(request, "The whole service has been resumed.")
     else:
         messages.warning(request, "The whole service was not paused.")
     return HttpResponseRedirect(_url_back(request))

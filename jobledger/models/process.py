@@ -18,7 +18,7 @@ class ServiceProcess(models.Model):
 
     kind = models.CharField(max_length=8, choices=ProcessKind)
     name = models.CharField(
-        max_length=200, help_text="A worker's name among Celery's; a beat's host and pid."
+        max_length=200, help_text="A worker's Celery node name, or a beat's host and process ID."
     )
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(db_index=True)

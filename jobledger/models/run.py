@@ -114,7 +114,7 @@ class Run(models.Model):
     who = models.CharField(
         max_length=200,
         blank=True,
-        help_text="The user of the admin or of the operating system who started it.",
+        help_text="The admin or operating system user who started it.",
     )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -127,11 +127,13 @@ class Run(models.Model):
     schedule = models.ForeignKey(
         PeriodicTask, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs", db_index=False
     )
-    schedule_name = models.CharField(max_length=200, blank=True, help_text="Outlives the schedule.")
-    scheduled_for = models.DateTimeField(null=True, blank=True, help_text="The slot.")
+    schedule_name = models.CharField(
+        max_length=200, blank=True, help_text="Kept when the schedule is deleted."
+    )
+    scheduled_for = models.DateTimeField(null=True, blank=True, help_text="The slot: when it was due.")
     coalesced = models.PositiveIntegerField(
         default=0,
-        help_text="How many earlier slots this row stands for besides its own; 100 means 100 or more.",
+        help_text="How many earlier slots this row also stands for; 100 means 100 or more.",
     )
     parent = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children", db_index=False
@@ -140,7 +142,7 @@ class Run(models.Model):
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     # Changed with the status, by the same update: see jobledger.reason.
     reason = models.CharField(
-        max_length=32, blank=True, default="", help_text="Why it is in this state: a code."
+        max_length=32, blank=True, default="", help_text="The code for why it is in this state."
     )
     reason_details = models.JSONField(default=dict, blank=True, help_text="The facts behind the reason.")
     attempt = models.PositiveIntegerField(default=1)
@@ -148,7 +150,7 @@ class Run(models.Model):
     publish_after = models.DateTimeField(
         null=True, blank=True, help_text="When a queued run's message is published, or published again."
     )
-    publish_count = models.PositiveIntegerField(default=0, help_text="How often it was published.")
+    publish_count = models.PositiveIntegerField(default=0, help_text="How many times it was published.")
     start_before = models.DateTimeField(
         null=True, blank=True, help_text="A queued run that has not started by then expires."
     )
@@ -158,16 +160,14 @@ class Run(models.Model):
     concurrency_key = models.CharField(
         max_length=310,
         blank=True,
-        help_text="What no other run may do at the same time; empty: overlap is allowed.",
+        help_text="Runs with the same key do not run at the same time. Empty: runs may overlap.",
     )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     progress_done = models.BigIntegerField(null=True, blank=True)
     progress_total = models.BigIntegerField(null=True, blank=True)
-    worker = models.CharField(
-        max_length=200, blank=True, help_text="The worker or the process that executed it."
-    )
+    worker = models.CharField(max_length=200, blank=True, help_text="The worker or process that executed it.")
     exit_code = models.IntegerField(null=True, blank=True)
-    error = models.TextField(blank=True, help_text="What the job, its parser or its process said.")
+    error = models.TextField(blank=True, help_text="The error of the job, its parser or its process.")
     traceback = models.TextField(blank=True)
 
     objects = RunQuerySet.as_manager()

@@ -24,11 +24,11 @@ MISFIRE_LABELS = (
     (Misfire.ALL, "run each of them"),
 )
 CONCURRENCY_LABELS = (
-    ("", "as the job says"),
-    (Concurrency.FORBID, "skip the slot"),
-    (Concurrency.QUEUE, "wait until the job has ended"),
-    (Concurrency.REPLACE, "cancel the running one and start"),
-    (Concurrency.ALLOW, "start beside it"),
+    ("", "use the job's setting"),
+    (Concurrency.FORBID, "skip this run"),
+    (Concurrency.QUEUE, "wait until it has ended"),
+    (Concurrency.REPLACE, "cancel it and start this run"),
+    (Concurrency.ALLOW, "run both"),
 )
 
 
@@ -44,27 +44,27 @@ class SchedulePolicy(models.Model):
         PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="policy"
     )
     misfire = models.CharField(
-        "missed slots",
+        "missed runs",
         max_length=8,
         default=Misfire.ONCE,
         choices=MISFIRE_LABELS,
-        help_text="Slots that passed while nothing could run them, because beat was down for example.",
+        help_text="What happens to runs that could not start on time, for example because beat was down.",
     )
     catch_up_limit = models.PositiveIntegerField(
         default=100,
         validators=[MinValueValidator(1)],
-        help_text="How many missed slots run at most, where each runs; the newest do.",
+        help_text="With “run each of them”: how many missed runs to start at most. The newest are chosen.",
     )
     starting_deadline = models.DurationField(
-        null=True, blank=True, help_text="How late a slot may still start (HH:MM:SS); empty: any time."
+        null=True, blank=True, help_text="How late a run may still start (HH:MM:SS). Empty: no deadline."
     )
     jitter = models.DurationField(
         default=timedelta(0),
         blank=True,
-        help_text="Start every slot by one and the same delay below this later (HH:MM:SS).",
+        help_text="Delays every run of this schedule by the same random amount below this (HH:MM:SS).",
     )
     concurrency = models.CharField(
-        "overlap",
+        "if the previous run is still running",
         max_length=8,
         blank=True,
         choices=CONCURRENCY_LABELS,
@@ -72,7 +72,7 @@ class SchedulePolicy(models.Model):
     anchor = models.DateTimeField(
         default=this_second,
         editable=False,
-        help_text="Where an interval's grid stands, unless the schedule has a start time.",
+        help_text="What an interval counts from, unless the schedule has a start time.",
     )
 
     class Meta:
@@ -99,9 +99,11 @@ class NextSlot(models.Model):
     schedule = models.OneToOneField(
         PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="next_slot"
     )
-    slot = models.DateTimeField(null=True, blank=True, help_text="None: it is never due again, or broken.")
+    slot = models.DateTimeField(
+        null=True, blank=True, help_text="None: the schedule is never due again, or is broken."
+    )
     due_at = models.DateTimeField(
-        null=True, blank=True, db_index=True, help_text="When beat looks at it: the slot and its jitter."
+        null=True, blank=True, db_index=True, help_text="When beat picks it up: the slot plus its jitter."
     )
     handled_until = models.DateTimeField(help_text="Every slot up to here has its run.")
     timing = models.TextField(help_text="The schedule's times when this was computed, as one text.")
@@ -139,19 +141,19 @@ class Pause(models.Model):
         PeriodicTask, null=True, blank=True, on_delete=models.CASCADE, related_name="pauses"
     )
     since = models.DateTimeField(default=timezone.now)
-    until = models.DateTimeField(null=True, blank=True, help_text="Its end; empty: until somebody lifts it.")
+    until = models.DateTimeField(null=True, blank=True, help_text="When it ends. Empty: when a user resumes.")
     reason = models.CharField(max_length=500, blank=True)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    who = models.CharField(max_length=200, blank=True, help_text="Who paused it.")
+    who = models.CharField(max_length=200, blank=True, help_text="The user who paused it.")
     on_resume = models.CharField(
-        "paused slots",
+        "runs due during the pause",
         max_length=8,
         default=PausedSlots.SKIP,
         choices=[
-            (PausedSlots.SKIP, "do not run them"),
-            (PausedSlots.RUN_ONCE, "run the latest when the pause ends"),
+            (PausedSlots.SKIP, "skip them"),
+            (PausedSlots.RUN_ONCE, "run the latest one when the pause ends"),
         ],
     )
 

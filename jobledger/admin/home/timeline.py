@@ -254,7 +254,7 @@ def _url(bar: Bar, urls: RunUrls) -> str:
 def _title(bar: Bar) -> str:
     if bar.count > 1:
         between = f"{formats.exact(bar.begin)} to {formats.exact(bar.end)}"
-        return f"{bar.job}: {bar.count} runs, {between}; the worst: {bar.status.label}"
+        return f"{bar.job}: {bar.count} runs, {between}; worst status: {bar.status.label}"
     took = formats.duration(bar.end - bar.begin)
     return f"{bar.job}: {bar.status.label}, {formats.exact(bar.begin)}, {took}"
 

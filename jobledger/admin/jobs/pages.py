@@ -122,7 +122,7 @@ def facts(job: Job) -> list[Fact]:
         "Overlap": _overlap(declared),
         "Time limit": _time_limit(declared),
         "Retries": _retries(declared),
-        "When its process dies": _when_lost(declared),
+        "If its process dies": _when_lost(declared),
     }
     return [Fact(name=name, text=text) for name, text in found.items()]
 
@@ -137,43 +137,44 @@ def usage(job: Job) -> str:
 
 def _overlap(declared: type[JobDeclaration]) -> str:
     waiting = (
-        "Never two at once: one run waits for its turn, more are skipped."
+        "One run at a time. One more waits for its turn; others are skipped."
         if declared.max_queued == 1
-        else f"Never two at once: up to {declared.max_queued} runs wait for their turn, more are skipped."
+        else f"One run at a time. Up to {declared.max_queued} wait for their turn; others are skipped."
     )
     words = {
-        Concurrency.FORBID: "Never two at once: what is due while it runs is skipped.",
+        Concurrency.FORBID: "One run at a time. A run that is due while another is running is skipped.",
         Concurrency.QUEUE: waiting,
-        Concurrency.REPLACE: "Never two at once: what is due while it runs takes its place.",
-        Concurrency.ALLOW: "Any number at once.",
+        Concurrency.REPLACE: "One run at a time. A new run cancels the one that is running.",
+        Concurrency.ALLOW: "Runs may overlap.",
     }
     is_narrowed = declared.concurrency_key.__func__ is not JobDeclaration.concurrency_key.__func__  # type: ignore[attr-defined]
-    narrowed = "Two count as the same only where the job's own key, made from its options, is the same."
+    narrowed = (
+        "This applies only to runs with the same concurrency key, which the job makes from its options."
+    )
     is_guarded = declared.concurrency is not Concurrency.ALLOW
     return " ".join([words[declared.concurrency], *([narrowed] if is_narrowed and is_guarded else [])])
 
 
 def _time_limit(declared: type[JobDeclaration]) -> str:
     if declared.time_limit is None:
-        return "None: it may take as long as it likes."
+        return "None."
     limit, grace = map(formats.duration, (declared.time_limit, declared.time_limit_grace))
-    return f"Ended after {limit}; killed if its cleanup takes longer than {grace}."
+    return f"Stopped after {limit}; killed if its cleanup takes longer than {grace}."
 
 
 def _retries(declared: type[JobDeclaration]) -> str:
     if not declared.max_retries:
-        return "None: a failure is final."
+        return "None."
     pause = formats.duration(declared.retry_backoff)
     if declared.max_retries == 1:
-        return f"Tried once more after a failure, after {pause}."
-    times = f"Tried up to {declared.max_retries} times more after a failure"
-    return f"{times}: after {pause}, then each after twice as long."
+        return f"One, {pause} after the failure."
+    return f"Up to {declared.max_retries}, the first {pause} after the failure; the delay doubles each time."
 
 
 def _when_lost(declared: type[JobDeclaration]) -> str:
     if declared.restart_when_lost:
-        return "Starts again."
-    return "Is recorded as lost, and does not start again by itself."
+        return "The run is restarted."
+    return "The run is recorded as lost and is not restarted."
 
 
 def _runs_context(job: Job, now: datetime) -> dict[str, Any]:
@@ -210,14 +211,14 @@ def _listed_job(
 
 
 def _success_rate(statistics: JobStatistics) -> str:
-    """``97 %``; empty if no run was executed."""
-    return f"{100 * statistics.succeeded // statistics.executed} %" if statistics.executed else ""
+    """``97%``; empty if no run was executed."""
+    return f"{100 * statistics.succeeded // statistics.executed}%" if statistics.executed else ""
 
 
 def _success_counts(statistics: JobStatistics) -> str:
     if not statistics.executed:
         return ""
-    return f"{statistics.succeeded} of the last {statistics.executed} succeeded"
+    return f"{statistics.succeeded} of the last {statistics.executed} runs succeeded"
 
 
 def _typical_duration(statistics: JobStatistics) -> str:

@@ -156,8 +156,8 @@ def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) 
         )
     )
     text = f"Started {form.command_line}"
-    audit_log.log_action(request.user, [run], f"{text}, again from run {past.pk}." if past else f"{text}.")
-    messages.success(request, "This run was started.")
+    audit_log.log_action(request.user, [run], f"{text}, repeating run {past.pk}." if past else f"{text}.")
+    messages.success(request, "Run started.")
     if not rights.may_view(request.user):
         return HttpResponseRedirect(reverse("admin:jobledger_job", args=[job.name]))
     return HttpResponseRedirect(display.run_url(run.pk))

@@ -109,7 +109,7 @@ class GroupsField(LinesField):
 class CountField(OptionField):
     """How often a flag is given."""
 
-    hint = "How many times it is given."
+    hint = "How many times the flag is given."
 
     def format_value(self, value: Any) -> str:
         return _word(value)
@@ -185,7 +185,7 @@ class SecretField(OptionField):
 class JsonField(OptionField):
     """What no other field fits: the JSON value itself."""
 
-    hint = "A JSON value, with its quotes."
+    hint = "A JSON value, including quotes."
 
     def format_value(self, value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
@@ -364,7 +364,7 @@ def _occurrences(option: Option, value: Any) -> Sequence[Occurrence]:
 def _word(value: Any) -> str:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
-    raise UnsuitableValueError(f"{json.dumps(value, default=repr)} is neither text nor number")
+    raise UnsuitableValueError(f"{json.dumps(value, default=repr)} is neither text nor a number")
 
 
 def _list(value: Any) -> list[Any]:

@@ -210,7 +210,9 @@ class OptionsForm(forms.Form):
         return ()
 
     def _add_problem(self, problem: Problem) -> None:
-        text = secrets.without_secrets(self.job.name, self._options, problem.text) or "not accepted"
+        text = (
+            secrets.without_secrets(self.job.name, self._options, problem.text) or "This value is not valid."
+        )
         if problem.group is not None and (row_id := self._row_id(problem.group)):
             self.errors.setdefault(row_id, self.error_class(renderer=self.renderer)).append(text)
             return
@@ -224,7 +226,7 @@ class OptionsForm(forms.Form):
             return
         for name, field in self._fields.items():
             if isinstance(field, SecretField) and self._posted_secret(name).text:
-                self.add_error(name, "Type it again: what is secret is not sent back to the page.")
+                self.add_error(name, "Enter it again: secrets are not sent back to the browser.")
 
     def _posted_secret(self, name: str) -> SecretText:
         return cast("SecretText", self[name].data)

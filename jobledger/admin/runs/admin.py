@@ -58,7 +58,7 @@ def start_run_again(user: User, run: Run) -> Run:
     """A new run that does the same. Raises NotStartedAgainError."""
     new = dispatch.start_again(run, trigger=Trigger.ADMIN, who=user.get_username(), user_id=user.pk)
     audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
-    audit_log.log_action(user, [new], f"Started, the same as run {run.pk}.")
+    audit_log.log_action(user, [new], f"Started as a repeat of run {run.pk}.")
     return new
 
 
@@ -170,10 +170,10 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         if cancel_run(request.user, run):
             run.refresh_from_db(fields=["status"])
             is_running = run.status == Status.RUNNING
-            text = "The run ends within a few seconds." if is_running else "The run is cancelled."
+            text = "The run will end within a few seconds." if is_running else "The run has been cancelled."
             self.message_user(request, text, messages.SUCCESS)
         else:
-            text = "The run is over, or was already asked to end."
+            text = "The run has already ended or is already being cancelled."
             self.message_user(request, text, messages.WARNING)
         return HttpResponseRedirect(display.run_url(run.pk))
 
@@ -188,7 +188,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         except dispatch.NotStartedAgainError as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(display.run_url(run.pk))
-        self.message_user(request, "This run was started.", messages.SUCCESS)
+        self.message_user(request, "Run started.", messages.SUCCESS)
         return HttpResponseRedirect(display.run_url(new.pk))
 
     def _act(self, request: HttpRequest) -> HttpResponse:
@@ -207,7 +207,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         if not rights.may_cancel(request.user):
             raise PermissionDenied
         count = cancel_runs(request.user, runs)
-        text = f"{count} run was asked to end." if count == 1 else f"{count} runs were asked to end."
+        text = f"Cancelling {count} run." if count == 1 else f"Cancelling {count} runs."
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
 
     def _start_runs_again(self, request: HttpRequest, runs: list[Run]) -> None:
@@ -215,10 +215,10 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             raise PermissionDenied
         done = start_runs_again(request.user, runs)
         count = len(done.new)
-        text = f"{count} run was started." if count == 1 else f"{count} runs were started."
+        text = f"Started {count} run." if count == 1 else f"Started {count} runs."
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
         if done.not_allowed:
-            text = f"Not started, as you may not start their jobs: {done.not_allowed}."
+            text = f"Not started because you do not have permission to run their jobs: {done.not_allowed}."
             self.message_user(request, text, messages.WARNING)
         for refusal in done.refusals:
             self.message_user(request, refusal, messages.WARNING)

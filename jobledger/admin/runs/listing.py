@@ -50,7 +50,7 @@ class RunFilterForm(forms.Form):
         label="Search",
         required=False,
         max_length=200,
-        widget=forms.TextInput(attrs={"type": "search", "placeholder": "run id or job"}),
+        widget=forms.TextInput(attrs={"type": "search", "placeholder": "run ID or job"}),
     )
     status = forms.ChoiceField(label="Status", required=False)
     job = forms.ChoiceField(label="Job", required=False)
@@ -59,7 +59,7 @@ class RunFilterForm(forms.Form):
         label="Schedule",
         required=False,
         max_length=200,
-        widget=forms.TextInput(attrs={"list": "schedule-names", "placeholder": "its name"}),
+        widget=forms.TextInput(attrs={"list": "schedule-names", "placeholder": "name"}),
     )
     time = forms.ChoiceField(label="Queued", required=False, choices=_PERIOD_CHOICES)
     since = DateTimeField(label="From", required=False)
@@ -70,16 +70,16 @@ class RunFilterForm(forms.Form):
         given = {name: query.get(name, "") for name in map(self.add_prefix, self.base_fields)}
         for name in URL_NAMES.values():
             given[name] = _local(given[name])
-        super().__init__(given, auto_id="filter-%s")
+        super().__init__(given, auto_id="filter-%s", label_suffix="")
         self._choice("status").choices = [
             ("", "any"),
-            ("problem", "went wrong"),
+            ("problem", "failed or missed"),
             ("live", "queued or running"),
             *Status.choices,
         ]
         # PostgreSQL takes no NUL, not even to look for it.
         for name in ("status", "trigger", "time"):
-            self.fields[name].error_messages["invalid_choice"] = f"Known are: {self._known(name)}."
+            self.fields[name].error_messages["invalid_choice"] = f"Valid values are: {self._known(name)}."
         asked_for = [given["job"]] if given["job"] and "\x00" not in given["job"] else []
         jobs = dict.fromkeys([*registry.all_jobs(), *asked_for])
         self._choice("job").choices = [("", "any"), *((job, job) for job in jobs)]
@@ -92,7 +92,7 @@ class RunFilterForm(forms.Form):
         given: dict[str, Any] = super().clean() or self.cleaned_data
         since, until = given.get("since"), given.get("until")
         if since and until and until <= since:
-            self.add_error("until", "This is not after “From”: nothing lies between them.")
+            self.add_error("until", "“To” must be later than “From”.")
         return given
 
     @property
@@ -112,13 +112,11 @@ class RunFilterForm(forms.Form):
         job, schedule = given.get("job"), given.get("schedule")
         found = []
         if job and job not in registry.all_jobs() and "." not in job:
-            found.append(f"No job is called “{job}” now.")
+            found.append(f"There is no job called “{job}”.")
         if schedule and not _schedule_ids(schedule):
-            found.append(f"No schedule is called “{schedule}” now.")
+            found.append(f"There is no schedule called “{schedule}”.")
         if given.get("q"):
-            text = (
-                "Searched are the beginnings of runs' ids, of %d characters or more, and the names of jobs."
-            )
+            text = "The search covers job names and the first characters of run IDs (at least %d)."
             found.append(text % SHORTEST_ID_PREFIX)
         return found
 

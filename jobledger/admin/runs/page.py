@@ -147,17 +147,17 @@ class RunPage:
         """The times that have come, by their names, and the duration."""
         run = self.run
         named = [
-            ("Slot", run.scheduled_for),
+            ("Scheduled for", run.scheduled_for),
             ("Queued", run.queued_at),
-            ("Starts", run.publish_after if run.attempt > 1 and not run.publish_count else None),
+            ("Next attempt", run.publish_after if run.attempt > 1 and not run.publish_count else None),
             ("Expires", None if self.is_final else run.start_before),
             ("Started", run.started_at),
-            ("End asked for", run.cancel_requested_at),
+            ("Cancel requested", run.cancel_requested_at),
             ("Finished", run.finished_at),
         ]
         found = [(name, display.exactly_when(time, self.now)) for name, time in named if time is not None]
         duration = took(run.started_at, run.finished_at or self.now)
-        return [*found, ("Took" if run.finished_at else "So far", duration)] if duration else found
+        return [*found, ("Duration" if run.finished_at else "Running for", duration)] if duration else found
 
     @property
     def progress(self) -> str:

@@ -59,7 +59,8 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         if count > STARTED_AT_MOST:
             self.message_user(
                 request,
-                f"Nothing was started: {count} are selected, and {STARTED_AT_MOST} may be started at once.",
+                f"Nothing was started: {count} schedules are selected, "
+                f"but at most {STARTED_AT_MOST} can be started at once.",
                 messages.ERROR,
             )
             return None
@@ -85,22 +86,22 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         """End the pauses of the schedules themselves."""
         now = timezone.now()
         resumed = pauses.resume_schedules(request.user, list(queryset), now)
-        self._report(request, "Resumed", resumed, if_none="None of them was paused by itself.")
+        self._report(request, "Resumed", resumed, if_none="None of these schedules has a pause of its own.")
         if pausing.in_force(None, now).exists():
-            text = "But the whole service is paused: nothing starts by itself until it is resumed."
+            text = "The whole service is still paused: no schedule starts anything until it is resumed."
             self.message_user(request, text, messages.WARNING)
 
     @admin.action(description="Enable", permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         """Each counts from now: nothing of the past is caught up."""
         changed = self._set_enabled(request, queryset, enabled=True)
-        self._report(request, "Enabled", changed, if_none="They were enabled already.")
+        self._report(request, "Enabled", changed, if_none="Already enabled.")
 
     @admin.action(description="Disable", permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         """Keeps when each last ran."""
         changed = self._set_enabled(request, queryset, enabled=False)
-        self._report(request, "Disabled", changed, if_none="They were disabled already.")
+        self._report(request, "Disabled", changed, if_none="Already disabled.")
 
     @transaction.atomic
     def _set_enabled(
@@ -132,16 +133,18 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
                 started.append(dispatch.enqueue(run_request))
                 audit_log.log_action(request.user, [schedule], f"Run now: run {started[-1].pk}.")
         self._report_started(request, started)
-        self._report_left_out(request, "Not started, since you may not start their jobs", forbidden)
-        self._report_left_out(request, "Not started, since they are broken", broken)
+        self._report_left_out(
+            request, "Not started because you do not have permission to run their jobs", forbidden
+        )
+        self._report_left_out(request, "Not started because they are broken", broken)
 
     def _report_started(self, request: HttpRequest, started: Sequence[Run]) -> None:
         if len(started) == 1:
             url = display.run_url(started[0].pk)
-            text = format_html('A run was started: <a href="{}">{}</a>.', url, started[0].schedule_name)
+            text = format_html('Run started: <a href="{}">{}</a>.', url, started[0].schedule_name)
             self.message_user(request, text, messages.SUCCESS)
         elif started:
-            self.message_user(request, f"{len(started)} runs were started.", messages.SUCCESS)
+            self.message_user(request, f"Started {len(started)} runs.", messages.SUCCESS)
 
     def _report_left_out(self, request: HttpRequest, why: str, schedules: Sequence[PeriodicTask]) -> None:
         if schedules:

@@ -34,7 +34,7 @@ VALIDITY = ("start_time", "expires", "one_off")
 DELIVERY = ("queue", "priority", "expire_seconds", "exchange", "routing_key", "headers")
 
 CRON, INTERVAL, ONCE, SUN = "cron", "interval", "once", "sun"
-KINDS = ((CRON, "By cron"), (INTERVAL, "At an interval"), (ONCE, "Once"))
+KINDS = ((CRON, "Cron"), (INTERVAL, "Interval"), (ONCE, "Once"))
 UNITS = (
     ("seconds", "seconds"),
     ("minutes", "minutes"),
@@ -47,40 +47,37 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
     """What happens to slots that cannot start on time."""
 
     catch_up_limit = forms.IntegerField(
-        label="At most",
+        label="Catch-up limit",
         min_value=1,
         max_value=1_000_000,
-        help_text="Where each missed slot runs: how many of them, the newest.",
+        help_text="With “run each of them”: how many missed runs to start at most. The newest are chosen.",
     )
     starting_deadline = DurationField(
-        label="Start within",
+        label="Start deadline",
         required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "any time"}),
-        help_text=(
-            "A slot that could not start for so long is given up. Such as 10 min, 2 h; "
-            "empty: it starts however late."
-        ),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no deadline"}),
+        help_text="How late a run may still start, for example 10 min or 2 h. Empty: no deadline.",
     )
     jitter = DurationField(
-        label="Spread over",
+        label="Random delay (jitter)",
         required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "none"}),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no delay"}),
         help_text=(
-            "Starts every slot later by a fixed part of this length, so that many schedules of the same "
-            "minute do not start together. Such as 5 min; empty: on the dot."
+            "Delays every run of this schedule by the same random amount below this, so that schedules due "
+            "in the same minute do not all start at once. For example 5 min. Empty: no delay."
         ),
     )
 
     class Meta:
         model = SchedulePolicy
         fields = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
-        labels: ClassVar[dict[str, Any]] = {"concurrency": "While the job still runs"}
+        labels: ClassVar[dict[str, Any]] = {"concurrency": "If the previous run is still running"}
 
     def clean_starting_deadline(self) -> timedelta | None:
         """No time at all would let nothing start."""
         deadline: timedelta | None = self.cleaned_data["starting_deadline"]
         if deadline == timedelta(0):
-            raise forms.ValidationError("In no time nothing could start; leave it empty for any time.")
+            raise forms.ValidationError("Enter more than zero, or leave this empty for no deadline.")
         return deadline
 
     def clean_jitter(self) -> timedelta:
@@ -96,24 +93,25 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         fields = (*NAMED, *VALIDITY, *DELIVERY)
         labels: ClassVar[dict[str, Any]] = {
             "enabled": "Enabled",
-            "start_time": "Not before",
-            "expires": "Not from",
-            "one_off": "Only the next slot",
+            "start_time": "Start time",
+            "expires": "End time",
+            "one_off": "Run only once",
             "queue": "Queue",
             "priority": "Priority",
             "expire_seconds": "Message expires after (seconds)",
+            "routing_key": "Routing key",
             "headers": "Message headers",
         }
         help_texts: ClassVar[dict[str, Any]] = {
-            "name": "What people call it; runs carry this name.",
-            "enabled": "Enabling never starts a run of the past.",
-            "description": "Why it is there, and whom to ask.",
-            "start_time": "It is not due before this time; an interval counts from it.",
-            "expires": "It is not due from this time on.",
-            "one_off": "After it the schedule switches itself off.",
-            "queue": "Empty: the workers' default queue.",
-            "priority": "0 to 255; with Redis 0 is the highest.",
-            "expire_seconds": "A run that no worker has begun by then expires.",
+            "name": "Must be unique. Runs keep this name.",
+            "enabled": "Enabling a schedule never starts runs that were due before.",
+            "description": "What it is for and who is responsible.",
+            "start_time": "No runs before this time. An interval counts from it.",
+            "expires": "No runs from this time on.",
+            "one_off": "The schedule is disabled after its next run.",
+            "queue": "Empty: the default queue.",
+            "priority": "0 to 255. With Redis, 0 is the highest.",
+            "expire_seconds": "A run that no worker has started by then expires.",
             "exchange": "",
             "routing_key": "",
             "headers": "A JSON object.",
@@ -128,7 +126,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
         if PeriodicTask.objects.filter(name=name).exclude(pk=self.instance.pk).exists():
-            raise ValidationError("There is a schedule with this name already.")
+            raise ValidationError("A schedule with this name already exists.")
         return name
 
     def clean_expire_seconds(self) -> int | None:
@@ -144,9 +142,9 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         try:
             is_object = isinstance(json_text.parse(text), dict)
         except ValueError as error:
-            raise ValidationError(f"This is not JSON: {error}") from error
+            raise ValidationError(f"This is not valid JSON: {error}") from error
         if not is_object:
-            raise ValidationError("Write a JSON object, such as {}.")
+            raise ValidationError("Enter a JSON object, such as {}.")
         return text
 
     def clean(self) -> dict[str, Any]:
@@ -154,9 +152,9 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         data: dict[str, Any] = super().clean() or self.cleaned_data
         start, end = data.get("start_time"), data.get("expires")
         if start and end and end <= start:
-            self.add_error("expires", "This must be later than “Not before”: it would never be due.")
+            self.add_error("expires", "The end time must be later than the start time.")
         if end and data.get("expire_seconds") is not None:
-            self.add_error("expire_seconds", "Give either this or “Not from”.")
+            self.add_error("expire_seconds", "Set either this or the end time, not both.")
         return data
 
     def validate_unique(self) -> None:
@@ -166,15 +164,15 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
 class TimesForm(forms.Form):
     """After ``is_valid`` the times are in ``times`` and their rule in ``rule``."""
 
-    kind = forms.ChoiceField(label="Due", choices=KINDS, initial=CRON, widget=forms.RadioSelect)
+    kind = forms.ChoiceField(label="Type", choices=KINDS, initial=CRON, widget=forms.RadioSelect)
     cron = forms.CharField(
-        label="Cron",
+        label="Cron expression",
         required=False,
         max_length=600,
         widget=forms.TextInput(attrs={"placeholder": "30 3 * * 1-5", "class": "cron"}),
         help_text=(
-            "Minute, hour, day of month, month, day of week, as Debian's cron reads them; "
-            "names (mon-fri), @daily and L (last) as well."
+            "Minute, hour, day of month, month and day of week, as in Debian's cron. "
+            "Names (mon-fri), @daily and L (last) work too."
         ),
     )
     every = forms.IntegerField(label="Every", required=False, min_value=1, max_value=1_000_000_000)
@@ -183,17 +181,17 @@ class TimesForm(forms.Form):
         label="Time",
         required=False,
         widget=DateTimeInput(),
-        help_text="By the clock of the time zone.",
+        help_text="In the time zone below.",
     )
     zone = forms.CharField(
         label="Time zone",
         required=False,
         widget=forms.TextInput(attrs={"list": "zones", "placeholder": "Europe/London"}),
-        help_text="A name such as Europe/London. The time of day keeps to its clock, also when that changes.",
+        help_text="A name such as Europe/London. Times follow its local clock and daylight saving time.",
     )
     event = forms.ChoiceField(label="Event", choices=[(name, name) for name in EVENTS], required=False)
-    latitude = forms.DecimalField(label="Degrees north", required=False, max_digits=9, decimal_places=6)
-    longitude = forms.DecimalField(label="Degrees east", required=False, max_digits=9, decimal_places=6)
+    latitude = forms.DecimalField(label="Latitude", required=False, max_digits=9, decimal_places=6)
+    longitude = forms.DecimalField(label="Longitude", required=False, max_digits=9, decimal_places=6)
 
     def __init__(
         self,
@@ -212,7 +210,7 @@ class TimesForm(forms.Form):
         kind: Any = self.fields["kind"]
         unit: Any = self.fields["unit"]
         if self.has_sun:
-            kind.choices = [*KINDS, (SUN, "By the sun")]
+            kind.choices = [*KINDS, (SUN, "Solar event")]
         if isinstance(stored, IntervalTimes) and stored.period not in dict(UNITS):
             unit.choices = [*UNITS, (stored.period, stored.period)]
 
@@ -290,7 +288,7 @@ class TimesForm(forms.Form):
             return self._stored
         time = self._read_time(data["at"], zone)
         if time is not None and time <= self._now:
-            self.add_error("at", "This time has passed: nothing would ever start.")
+            self.add_error("at", "This time is in the past, so nothing would ever start.")
         return ClockedTimes(at=time) if time else None
 
     def _read_time(self, text: str, zone: ZoneInfo) -> datetime | None:
@@ -301,7 +299,7 @@ class TimesForm(forms.Form):
             self.add_error("at", INVALID_TIME)
             return None
         if time is None:
-            self.add_error("at", f"The clock of {zone} leaps over this time on that day.")
+            self.add_error("at", f"This time does not exist in {zone}: the clock skips it on that day.")
             return None
         try:
             validate_range(time)

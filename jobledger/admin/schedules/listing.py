@@ -79,11 +79,11 @@ class JobFilter(admin.SimpleListFilter):
 class KindFilter(admin.SimpleListFilter):
     """How the times are given."""
 
-    title = "times"
+    title = "timing"
     parameter_name = "times"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return list(zip(KINDS, ("cron", "interval", "sun", "once"), strict=True))
+        return list(zip(KINDS, ("cron", "interval", "solar", "once"), strict=True))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
         kind = self.value()
@@ -188,7 +188,7 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
             return name
         return format_html('<a href="{}">{}</a>', reverse("admin:jobledger_job", args=[name]), name)
 
-    @admin.display(description="times")
+    @admin.display(description="timing")
     def times(self, schedule: PeriodicTask) -> str:
         return _overview(schedule).times
 
@@ -210,7 +210,7 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
         if overview.next_slot is None:
             return _quiet("not known yet")
         if overview.next_slot.slot is None:
-            return _quiet("never again")
+            return _quiet("no more runs")
         return _next_run(overview, overview.next_slot.slot)
 
     @admin.display(description="last run")
@@ -229,7 +229,7 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
             overview.last_run_time,
         )
 
-    @admin.display(description="last runs")
+    @admin.display(description="recent runs")
     def last_runs(self, schedule: PeriodicTask) -> SafeString:
         """A sparkline that links to all of them."""
         overview = _overview(schedule)
@@ -282,7 +282,7 @@ def _effect(pause: Pause) -> str:
 def _pause_note(overview: ScheduleOverview) -> str:
     """Its own pause's terms; those of the service's pause stand once, at the top of the page."""
     if not overview.is_paused_by_itself:
-        return "with the whole service"
+        return "whole service"
     return pauses.terms_of(overview.pauses[0], overview.now)
 
 

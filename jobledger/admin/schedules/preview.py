@@ -156,20 +156,20 @@ def _slots(
 
 def _start(preview: Preview, zone: tzinfo) -> str:
     if not preview.started:
-        return "Saving starts nothing."
+        return "Saving starts no run."
     slots = ", ".join(clock(slot, zone) for slot in preview.started)
-    return f"Saving changes nothing of what had come already: the slot of {slots} starts."
+    return f"Already due, and still started: {slots}."
 
 
 def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
     if not times.enabled:
-        return "It is disabled: it starts nothing until it is enabled."
+        return "Disabled: nothing starts until the schedule is enabled."
     if preview.next_slot is None:
-        return "It has no next run: it starts nothing any more."
+        return "There is no next run."
     if preview.held_by:
-        return f"The next slot, {clock(preview.next_slot, zone)}, does not start: {_pause(preview.held_by)}."
+        return f"The next run, {clock(preview.next_slot, zone)}, does not start: {_pause(preview.held_by)}."
     at = preview.due_at or preview.next_slot
-    return f"It starts next at {clock(at, zone)} ({formats.relative(at, now)})."
+    return f"The next run starts at {clock(at, zone)} ({formats.relative(at, now)})."
 
 
 def _pause(pause: PausePeriod) -> str:
@@ -180,10 +180,10 @@ def _pause(pause: PausePeriod) -> str:
 def _jitter(delay: timedelta | None, jitter: timedelta) -> str:
     if delay is None:
         length = formats.duration(jitter)
-        return f"Each starts up to {length} later; the first save settles by how much."
+        return f"Each run starts up to {length} later; the exact delay is fixed by the first save."
     if not delay:
         return ""
-    return f"Each starts {formats.duration(delay)} later, by its spread."
+    return f"Each starts {formats.duration(delay)} later because of its random delay."
 
 
 def _change(consequence: Consequence) -> str:

@@ -61,7 +61,7 @@ def _times(schedule: PeriodicTask) -> str:
     """In plain language, followed by the cron expression if there is one."""
     times = stored_schedules.of(schedule)
     if times is None:
-        return "cannot be read"
+        return "not valid"
     words = described(schedule)
     return f"{words} ({times.expression})" if isinstance(times, CronTimes) else words
 
@@ -73,9 +73,9 @@ def _target(schedule: PeriodicTask) -> dict[str, str]:
         "Name": schedule.name,
         "Job" if target.job else "Task": target.job.name if target.job else schedule.task,
         **{f"Option {name}": text for name, text in options.items()},
-        "Options in JSON": target.unreadable,
+        "Options (JSON)": target.unreadable,
         "Positional arguments": format_inline(target.masked_args) if target.args else "",
-        "Times": _times(schedule),
+        "Timing": _times(schedule),
     }
 
 
@@ -83,9 +83,9 @@ def _details(schedule: PeriodicTask) -> dict[str, str]:
     headers = schedule.headers or "{}"
     return {
         "Enabled": "yes" if schedule.enabled else "no",
-        "Not before": formats.exact(schedule.start_time) if schedule.start_time else "",
-        "Not from": formats.exact(schedule.expires) if schedule.expires else "",
-        "Only the next slot": "yes" if schedule.one_off and not schedule.clocked_id else "",
+        "Start time": formats.exact(schedule.start_time) if schedule.start_time else "",
+        "End time": formats.exact(schedule.expires) if schedule.expires else "",
+        "Run only once": "yes" if schedule.one_off and not schedule.clocked_id else "",
         "Description": schedule.description,
         "Queue": schedule.queue or "",
         "Priority": _text_or_none(schedule.priority),
@@ -99,11 +99,11 @@ def _details(schedule: PeriodicTask) -> dict[str, str]:
 def _policy(policy: SchedulePolicy) -> dict[str, str]:
     limit = str(policy.catch_up_limit)
     return {
-        "Missed slots": policy.get_misfire_display(),
-        "At most": limit if policy.misfire == "all" else "",
-        "Start within": _length(policy.starting_deadline),
-        "Spread over": _length(policy.jitter),
-        "While the job still runs": policy.get_concurrency_display(),
+        "Missed runs": policy.get_misfire_display(),
+        "Catch-up limit": limit if policy.misfire == "all" else "",
+        "Start deadline": _length(policy.starting_deadline),
+        "Random delay (jitter)": _length(policy.jitter),
+        "If the previous run is still running": policy.get_concurrency_display(),
     }
 
 

@@ -17,7 +17,7 @@ from jobledger.schedules.stored_schedules import KINDS, UNREADABLE
 from jobledger.schedules.words import described
 
 RUNS_SHOWN = 20
-UNREADABLE_TIMES = "times that cannot be read"
+UNREADABLE_TIMES = "timing that is not valid"
 
 
 class ScheduleStatus(TextChoices):
@@ -76,7 +76,7 @@ class ScheduleOverview:
         """Why it starts nothing by itself, beyond what the mark says."""
         if self.is_paused:
             terms = pauses.terms_of(self.pauses[0], self.now)
-            return terms if self.is_paused_by_itself else f"with the whole service, {terms}"
+            return terms if self.is_paused_by_itself else f"whole service, {terms}"
         if self.status is ScheduleStatus.FINISHED:
             return "There is no next run."
         return self.broken if self.status is ScheduleStatus.BROKEN else ""

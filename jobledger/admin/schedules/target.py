@@ -26,7 +26,7 @@ PREFIX = "target"
 OTHER = ":"
 """Chosen instead of a job's name; no job has this name."""
 FORM, JSON = "form", "json"
-INPUT_MODES = ((FORM, "Fill in a form"), (JSON, "Write JSON"))
+INPUT_MODES = ((FORM, "Form"), (JSON, "JSON"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +86,10 @@ class TargetChoice(forms.Form):
         required=False,
         max_length=200,
         widget=forms.TextInput(attrs={"list": "tasks", "class": "vTextField", "spellcheck": "false"}),
-        help_text="Its full name. Only Celery knows its result: its run here says that it was sent.",
+        help_text="Its full name. Its run is recorded as sent; only Celery knows the result.",
     )
     is_external = forms.BooleanField(
-        label="It is a task of another service",
+        label="Task of another service",
         required=False,
         help_text="Only if workers outside this project execute it.",
     )
@@ -97,13 +97,13 @@ class TargetChoice(forms.Form):
         label="Positional arguments",
         required=False,
         widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
-        help_text="A JSON list.",
+        help_text="A JSON array.",
     )
     kwargs = forms.CharField(
-        label="Options in JSON",
+        label="Options (JSON)",
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
-        help_text="A JSON object. Asterisks stand for a stored secret and keep it.",
+        help_text="A JSON object. Asterisks stand for a stored secret; leave them to keep it.",
     )
 
     def __init__(self, data: Any = None, initial: dict[str, Any] | None = None) -> None:
@@ -239,7 +239,8 @@ class TargetForm:
             elif (job := registry.of_task(self.task)) is not None:
                 self.choice.add_error(
                     "task",
-                    f"This is the job {job.name}: choose it as the job, so that its options are validated.",
+                    f"This is the task of the job {job.name}: choose that job instead, "
+                    "so that its options are validated.",
                 )
             else:
                 slot_runs.target_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
@@ -253,8 +254,8 @@ class TargetForm:
 
 def _unknown(task: str) -> str:
     """For a task that would be sent to workers that drop it."""
-    problem = f"No app of this project has the task {task}, so none of its workers would execute it."
-    return f"{problem} {_near(task) or 'Tick the box below if another service has it.'}"
+    problem = f"This project has no task {task}, so none of its workers would execute it."
+    return f"{problem} {_near(task) or 'Tick the box below if it belongs to another service.'}"
 
 
 def _near(task: str) -> str:
@@ -277,7 +278,7 @@ def _asked(data: Any, name: str, otherwise: str) -> str:
 def _unmasked_object(text: str | None, stored: Any, masked: Any) -> dict[str, Any]:
     value = json_text.parse(text or "{}")
     if not isinstance(value, dict):
-        raise ValueError('the options are a JSON object, for example {"days": 7}')
+        raise ValueError('The options must be a JSON object, for example {"days": 7}')
     unmasked: dict[str, Any] = secrets.unmasked(value, stored, masked)
     return unmasked
 
@@ -285,7 +286,7 @@ def _unmasked_object(text: str | None, stored: Any, masked: Any) -> dict[str, An
 def _unmasked_list(text: str | None, stored: Any, masked: Any) -> list[Any]:
     value = json_text.parse(text or "[]")
     if not isinstance(value, list):
-        raise ValueError("the positional arguments are a JSON list, for example [1, 2]")
+        raise ValueError("The positional arguments must be a JSON array, for example [1, 2]")
     unmasked: list[Any] = secrets.unmasked(value, stored, masked)
     return unmasked
 

@@ -94,7 +94,7 @@ def test_a_job_is_run_by_keyboard_alone(people: People) -> None:
 
 def test_a_viewer_looks_and_may_not_start(people: People) -> None:
     page = people.open("jobledger/job/choosing/", role="viewer")
-    expect(page.get_by_role("heading", name="Last runs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Recent runs")).to_be_visible()
     assert page.get_by_role("link", name="Run now…").count() == 0
     answer = page.request.get("/admin/jobledger/job/choosing/run/")
     assert answer.status == 403

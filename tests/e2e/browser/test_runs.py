@@ -82,7 +82,7 @@ def test_a_run_is_cancelled(people: People) -> None:
     page = people.open(address(started(people, "talking", lines=1000, pause=0.1)), role="operator")
     expect(page.locator("#output")).to_contain_text("line 2")
     page.get_by_role("button", name="Cancel this run").click()
-    expect(page.get_by_text("The run ends within a few seconds.")).to_be_visible()
+    expect(page.get_by_text("The run will end within a few seconds.")).to_be_visible()
     expect(page.locator("#run-head")).to_contain_text("Cancelled after")
     expect(page.locator("#run-head")).to_contain_text("by operator")
     page.get_by_role("link", name="History").click()
@@ -93,7 +93,7 @@ def test_a_run_is_started_again_with_its_options(people: People) -> None:
     word = unique("again")
     page = people.open(address(started(people, "talking", lines=2, word=word)), role="operator")
     page.get_by_role("button", name="Run again").click()
-    expect(page.get_by_text("This run was started.")).to_be_visible()
+    expect(page.get_by_text("Run started.")).to_be_visible()
     expect(page.locator("#run-about")).to_contain_text("operator in the admin")
     expect(page.locator("#output")).to_contain_text(f"{word} 1")
 
@@ -120,7 +120,7 @@ def test_a_viewer_sees_it_and_can_do_nothing(people: People) -> None:
         # Not for want of a token, which would say nothing of the viewer's rights.
         assert "CSRF" not in answer.text()
     page.goto("/admin/jobledger/run/")
-    expect(page.get_by_label("With the selected runs")).to_have_count(0)
+    expect(page.get_by_label("Selected runs")).to_have_count(0)
 
 
 def test_who_may_start_does_so_by_the_same_post(people: People) -> None:
@@ -142,7 +142,7 @@ def test_the_list_is_filtered_by_status(people: People) -> None:
     page = people.open(f"jobledger/run/?job={job}")
     expect(page.locator("tbody tr")).to_have_count(2)
     page.get_by_label("Status").select_option("lost")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("search").get_by_role("button", name="Apply").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.locator("tbody tr")).to_contain_text("lost")
     page.get_by_role("link", name="Clear").click()
@@ -155,15 +155,15 @@ def test_selected_runs_are_started_again(people: People) -> None:
     expect(page.locator("#run-head")).to_contain_text("Succeeded")
     page.goto("/admin/jobledger/run/?job=talking")
     page.locator(f"input[value='{run_id}']").check()
-    page.get_by_label("With the selected runs").select_option("start_runs_again")
-    page.get_by_role("button", name="Do it").click()
-    expect(page.get_by_text("1 run was started.")).to_be_visible()
+    page.get_by_label("Selected runs").select_option("start_runs_again")
+    page.locator("#runs").get_by_role("button", name="Apply").click()
+    expect(page.get_by_text("Started 1 run.")).to_be_visible()
 
 
 def test_the_output_is_searched_and_downloaded(people: People) -> None:
     text = "".join(f"number {number}\n" for number in range(100))
     page = people.open(address(made(people, job=unique("searched"), text=text)))
-    page.get_by_label("Find in the output").fill("NUMBER 42")
+    page.get_by_label("Find in output").fill("NUMBER 42")
     page.get_by_role("button", name="Find").click()
     expect(page.locator("#output .line")).to_have_count(1)
     expect(page.locator("#output mark")).to_have_text("number 42")
@@ -180,7 +180,7 @@ def test_everything_is_there_without_scripts(people: People) -> None:
     expect(page.locator("#output")).to_contain_text("hello")
     page.get_by_role("link", name="Refresh").click()
     page.get_by_role("button", name="Cancel this run").click()
-    expect(page.get_by_text("The run ends within a few seconds.")).to_be_visible()
+    expect(page.get_by_text("The run will end within a few seconds.")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -48,7 +48,7 @@ def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
     page = people.open(LIST, role="operator")
     select(page, name)
     press(page, "Pause…")
-    page.get_by_label("How long").select_option("for 4 hours")
+    page.get_by_label("Duration").select_option("4 hours")
     page.get_by_label("Reason").fill("the database moves")
     assert violations(page) == []
     page.get_by_role("button", name="Pause", exact=True).click()
@@ -66,7 +66,7 @@ def test_run_now_leaves_a_mark_that_leads_to_the_run(people: People) -> None:
     expect(listed(page, name)).to_contain_text("none yet")
     select(page, name)
     press(page, "Run now")
-    page.get_by_text("A run was started").wait_for()
+    page.get_by_text("Run started").wait_for()
     wait_until(lambda: _has_succeeded(page, name), what="the run has succeeded")
     expect(listed(page, name).get_by_role("link", name="Last run: 1 succeeded")).to_be_visible()
     listed(page, name).locator(".field-last_run").get_by_role("link").click()
@@ -101,7 +101,7 @@ def test_the_whole_service_is_paused_and_resumed(people: People) -> None:
     banner = page.get_by_role("status").filter(has_text="The whole service is paused")
     expect(banner).to_contain_text(re.compile(r"by operator until .*: the broker moves"))
     banner.get_by_role("button", name="Resume the whole service").click()
-    page.get_by_text("The whole service is resumed.").wait_for()
+    page.get_by_text("The whole service has been resumed.").wait_for()
     expect(banner).to_have_count(0)
 
 

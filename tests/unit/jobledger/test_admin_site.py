@@ -41,7 +41,7 @@ def test_after_five_wrong_passwords_even_the_right_one_does_not_open(client: Cli
         client.post(LOGIN, {"username": "ann", "password": "wrong"})
     answer = client.post(LOGIN, {"username": "ann", "password": "right"})
     assert answer.status_code == 429
-    assert "Try again in a quarter of an hour" in answer.text
+    assert "Try again in 15 minutes" in answer.text
 
 
 def test_somebody_elses_failures_lock_nobody_out(client: Client) -> None:

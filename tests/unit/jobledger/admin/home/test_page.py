@@ -79,7 +79,7 @@ def test_a_pause_of_everything_is_said_first(admin_client: Client) -> None:
 
 def test_an_empty_service_says_what_to_do(admin_client: Client) -> None:
     page = admin_client.get(HOME).text
-    assert "Nothing. All runs ended well." in page
+    assert "No failed or missed runs." in page
     assert reverse("admin:django_celery_beat_periodictask_add") in page
 
 
@@ -97,7 +97,7 @@ def test_the_parts_that_move_are_for_who_may_look_at_runs(client: Client, path: 
     user = User.objects.create(username="ann", is_staff=True)
     client.force_login(user)
     assert client.get(reverse(path)).status_code == 403
-    assert "You may not look at runs" in client.get(HOME).text
+    assert "You do not have permission to view runs" in client.get(HOME).text
     user.user_permissions.add(Permission.objects.get(codename="view_run"))
     assert client.get(reverse(path)).status_code == 200
 
@@ -123,7 +123,7 @@ def test_a_broken_schedule_is_something_that_is_wrong(admin_client: Client) -> N
     NextSlot.objects.filter(schedule=at_three()).update(due_at=None, broken="its task is gone")
     page = admin_client.get(HOME).text
     assert "broken schedule: its task is gone" in page
-    assert "Nothing. All runs ended well." not in page
+    assert "No failed or missed runs." not in page
 
 
 def test_a_slot_that_a_pause_holds_up_says_so(admin_client: Client) -> None:

@@ -19,28 +19,28 @@ def facts_of(**declared: Any) -> dict[str, str]:
 
 def test_a_job_that_says_nothing_has_words_for_its_defaults() -> None:
     assert facts_of() == {
-        "Overlap": "Never two at once: what is due while it runs is skipped.",
-        "Time limit": "None: it may take as long as it likes.",
-        "Retries": "None: a failure is final.",
-        "When its process dies": "Is recorded as lost, and does not start again by itself.",
+        "Overlap": "One run at a time. A run that is due while another is running is skipped.",
+        "Time limit": "None.",
+        "Retries": "None.",
+        "If its process dies": "The run is recorded as lost and is not restarted.",
     }
 
 
 @pytest.mark.parametrize(
     ("declared", "name", "text"),
     [
-        ({"concurrency": Concurrency.ALLOW}, "Overlap", "Any number at once."),
-        ({"concurrency": Concurrency.QUEUE}, "Overlap", "one run waits"),
-        ({"concurrency": Concurrency.QUEUE, "max_queued": 3}, "Overlap", "up to 3 runs wait"),
-        ({"concurrency": Concurrency.REPLACE}, "Overlap", "takes its place"),
+        ({"concurrency": Concurrency.ALLOW}, "Overlap", "Runs may overlap."),
+        ({"concurrency": Concurrency.QUEUE}, "Overlap", "One more waits"),
+        ({"concurrency": Concurrency.QUEUE, "max_queued": 3}, "Overlap", "Up to 3 wait"),
+        ({"concurrency": Concurrency.REPLACE}, "Overlap", "cancels the one that is running"),
         (
             {"time_limit": timedelta(minutes=30)},
             "Time limit",
             "after 30 min; killed if",
         ),
-        ({"max_retries": 1}, "Retries", "once more after a failure, after 30 s"),
-        ({"max_retries": 3}, "Retries", "up to 3 times more after a failure: after 30 s, then"),
-        ({"restart_when_lost": True}, "When its process dies", "Starts again."),
+        ({"max_retries": 1}, "Retries", "One, 30 s after the failure"),
+        ({"max_retries": 3}, "Retries", "Up to 3, the first 30 s after the failure; the delay doubles"),
+        ({"restart_when_lost": True}, "If its process dies", "The run is restarted."),
     ],
 )
 def test_each_declaration_has_its_words(declared: dict[str, Any], name: str, text: str) -> None:
@@ -52,7 +52,7 @@ def test_a_narrower_key_is_told_where_it_matters() -> None:
         return "x"
 
     narrowed: dict[str, Any] = {"concurrency_key": classmethod(concurrency_key)}
-    assert "the job's own key" in facts_of(**narrowed)["Overlap"]
+    assert "the same concurrency key" in facts_of(**narrowed)["Overlap"]
     assert "own key" not in facts_of(**narrowed, concurrency=Concurrency.ALLOW)["Overlap"]
 
 

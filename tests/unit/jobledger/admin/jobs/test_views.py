@@ -70,7 +70,7 @@ def test_the_list_names_every_job_with_its_last_run(admin_client: Client) -> Non
         reverse("admin:jobledger_run_change", args=[run.pk]),
     ):
         assert shown in page
-    assert 'title="1 of the last 2 succeeded">50 %' in page
+    assert 'title="1 of the last 2 runs succeeded">50%' in page
     assert ">7 s</td>" in page
     assert "The rest of a long help." not in page
 
@@ -90,7 +90,7 @@ def test_the_list_can_be_searched_by_name_and_help(admin_client: Client) -> None
     page = admin_client.get(f"{LIST}?q=WHAT+was+chosen").text
     assert page_address("choosing") in page
     assert page_address("cleanup_tokens") not in page
-    assert "No job has “&lt;b&gt;”" in admin_client.get(f"{LIST}?q=<b>").text
+    assert "No job matches “&lt;b&gt;”" in admin_client.get(f"{LIST}?q=<b>").text
 
 
 def test_many_jobs_and_runs_cost_no_more_questions(admin_client: Client) -> None:
@@ -106,7 +106,7 @@ def test_many_jobs_and_runs_cost_no_more_questions(admin_client: Client) -> None
 
 
 def test_who_may_start_one_job_sees_that_one(client: Client, staff: User) -> None:
-    assert "There is no job that you may look at." in client.get(LIST).text
+    assert "There are no jobs that you can view." in client.get(LIST).text
     allow(staff, "jobledger.start_job_choosing")
     page = client.get(LIST).text
     assert run_address("choosing") in page
@@ -131,9 +131,9 @@ def test_the_page_says_all_about_a_job(admin_client: Client) -> None:
         "manage.py choosing ",
         "--api-key API_KEY",
         "How many days (default: 30).",
-        "Any number at once.",
-        "It has not run yet.",
-        "None: it runs only when somebody starts it.",
+        "Runs may overlap.",
+        "This job has not run yet.",
+        "None. This job runs only when someone starts it.",
         run_address("choosing"),
     ):
         assert shown in page
@@ -142,7 +142,7 @@ def test_the_page_says_all_about_a_job(admin_client: Client) -> None:
 def test_the_page_shows_the_last_runs_and_what_they_say_together(admin_client: Client) -> None:
     run = made(error="no <luck>", schedule_name="nightly")
     page = admin_client.get(page_address("choosing")).text
-    assert "0 of the last 1 succeeded (0 %)" in page
+    assert "0 of the last 1 runs succeeded (0%)" in page
     assert "no &lt;luck&gt;" in page
     assert f'href="{run_address("choosing", run)}"' in page
 
@@ -254,12 +254,12 @@ def test_a_past_run_fills_in_its_options_and_keeps_its_secrets(admin_client: Cli
     page = admin_client.get(run_address("choosing", past)).text
     assert 'value="9"' in page
     assert "hunter2" not in page
-    assert "It stands for the same slot, 2026-03-01 12:00:00 UTC." in page
+    assert "The new run is for the same scheduled time, 2026-03-01 12:00:00 UTC." in page
     admin_client.post(run_address("choosing", past), {"option-days": "8"})
     run = Run.objects.exclude(pk=past.pk).get()
     assert run.options == {"days": 8, "api_key": "hunter2"}
     assert (run.scheduled_for, run.schedule_name, run.schedule) == (NOON, "nightly", None)
-    assert f"again from run {past.pk}" in LogEntry.objects.get().change_message
+    assert f"repeating run {past.pk}" in LogEntry.objects.get().change_message
 
 
 @pytest.mark.parametrize("query", ["?run=nonsense", "?run=5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11"])
@@ -302,7 +302,7 @@ def test_who_may_not_look_at_runs_comes_back_to_the_job(client: Client, staff: U
     allow(staff, "jobledger.start_job_choosing")
     answer = client.post(run_address("choosing"), {}, follow=True)
     assert answer.redirect_chain == [(page_address("choosing"), 302)]
-    assert "This run was started." in answer.text
+    assert "Run started." in answer.text
 
 
 @pytest.mark.parametrize("page", ["", "choosing/", "choosing/run/", "choosing/options/"])

@@ -108,7 +108,7 @@ def test_options_that_the_job_has_no_more_are_named_and_dropped() -> None:
 
 def test_a_stored_value_that_its_field_cannot_show_is_not_kept_in_secret() -> None:
     form = filled(a_job(arg("--days")), {"days": {"a": 1}})
-    assert form.unsuitable_values == {"days": '{"a": 1} is neither text nor number'}
+    assert form.unsuitable_values == {"days": '{"a": 1} is neither text nor a number'}
     assert (form.is_valid(), form.options) == (True, {})
 
 
@@ -251,7 +251,7 @@ def test_a_stored_secret_can_be_removed(job: registry.Job) -> None:
 def test_a_secret_that_was_typed_in_vain_is_asked_for_again(job: registry.Job) -> None:
     form = filled(job, STORED, password="hunter3", days="x")
     assert list(form.errors) == ["days", "password"]
-    assert "Type it again" in form.errors["password"][0]
+    assert "Enter it again" in form.errors["password"][0]
 
 
 def test_a_refusal_does_not_quote_a_secret() -> None:

@@ -66,10 +66,10 @@ def test_the_list_can_be_filtered(admin_client: Client) -> None:
 
 
 def test_an_empty_list_says_what_to_do_next(admin_client: Client) -> None:
-    assert "Nothing has run yet." in admin_client.get(reverse(LIST)).text
+    assert "No runs yet." in admin_client.get(reverse(LIST)).text
     made()
     page = admin_client.get(reverse(LIST), {"status": "lost"}).text
-    assert "There is no such run." in page
+    assert "No runs match." in page
     assert f'<a href="{reverse(LIST)}">Show all runs</a>' in page
 
 
@@ -81,8 +81,8 @@ def test_a_search_that_was_ended_early_can_go_on(
         made(status=Status.FAILED)
         made(trigger=Trigger.ADMIN)
     page = admin_client.get(reverse(LIST), {"status": "failed", "trigger": "admin"}).text
-    assert "The ledger was searched as far as" in page
-    assert re.search(r'href="\?[^"]*before=[^"]*">Search further back', page)
+    assert "Searched as far as" in page
+    assert re.search(r'href="\?[^"]*before=[^"]*">Search older runs', page)
 
 
 def test_a_run_that_is_searched_by_its_id_is_shown_at_once(admin_client: Client) -> None:
@@ -182,7 +182,7 @@ def test_who_may_not_look_sees_nothing(client: Client, reader: User, name: str) 
 def test_a_queued_run_is_cancelled_at_once(admin_client: Client) -> None:
     run = made(status=Status.QUEUED)
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
-    assert "The run is cancelled." in response.text
+    assert "The run has been cancelled." in response.text
     run.refresh_from_db()
     assert (run.status, reasons.cancelled_by(run)) == (Status.CANCELLED, "admin")
     assert len(logged(run)) == 1
@@ -191,7 +191,7 @@ def test_a_queued_run_is_cancelled_at_once(admin_client: Client) -> None:
 def test_a_running_run_is_asked_to_end(admin_client: Client) -> None:
     run = made(status=Status.RUNNING)
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
-    assert "The run ends within a few seconds." in response.text
+    assert "The run will end within a few seconds." in response.text
     run.refresh_from_db()
     assert (run.status, bool(run.cancel_requested_at)) == (Status.RUNNING, True)
     assert reasons.cancelled_by(run) == "admin"
@@ -200,7 +200,7 @@ def test_a_running_run_is_asked_to_end(admin_client: Client) -> None:
 def test_what_is_over_stays_as_it_is(admin_client: Client) -> None:
     run = made()
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
-    assert "The run is over" in response.text
+    assert "The run has already ended" in response.text
     run.refresh_from_db()
     assert (run.status, reasons.cancelled_by(run), logged(run)) == (Status.SUCCEEDED, "", [])
 
@@ -274,7 +274,7 @@ def test_another_site_cannot_press_a_button(admin_user: User, button: str) -> No
 def test_selected_runs_are_cancelled_together(admin_client: Client) -> None:
     runs = [made(status=status) for status in (Status.QUEUED, Status.RUNNING, Status.FAILED)]
     form = {"action": "cancel_runs", "_selected_action": [str(run.pk) for run in runs]}
-    assert "2 runs were asked to end." in admin_client.post(reverse(LIST), form, follow=True).text
+    assert "Cancelling 2 runs." in admin_client.post(reverse(LIST), form, follow=True).text
     for run in runs:
         run.refresh_from_db()
     assert [run.status for run in runs] == [Status.CANCELLED, Status.RUNNING, Status.FAILED]
@@ -294,7 +294,7 @@ def test_selected_runs_are_started_again_together(admin_client: Client) -> None:
     runs = [made(), made(status=Status.FAILED), made(status=Status.RUNNING)]
     form = {"action": "start_runs_again", "_selected_action": [str(run.pk) for run in runs]}
     page = admin_client.post(reverse(LIST), form, follow=True).text
-    assert "2 runs were started." in page
+    assert "Started 2 runs." in page
     assert "is not over" in page
     assert Run.objects.filter(trigger=Trigger.ADMIN).count() == 2
 
@@ -307,8 +307,8 @@ def test_who_may_start_one_job_starts_only_that_of_the_selected(client: Client, 
     runs = [made(), made(job="lasting")]
     form = {"action": "start_runs_again", "_selected_action": [str(run.pk) for run in runs]}
     page = client.post(reverse(LIST), form, follow=True).text
-    assert "1 run was started." in page
-    assert "you may not start their jobs: 1." in page
+    assert "Started 1 run." in page
+    assert "you do not have permission to run their jobs: 1." in page
     assert [run.job for run in Run.objects.filter(trigger=Trigger.ADMIN)] == ["probe"]
     assert press(client, "start_again", runs[1]).status_code == 403
 

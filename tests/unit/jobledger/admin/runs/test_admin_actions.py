@@ -40,7 +40,7 @@ def test_starting_again_is_on_record_with_both_runs(user: User) -> None:
     new = admin.start_run_again(user, run)
     assert (new.options, new.trigger, new.who, new.user) == ({"level": 3}, "admin", "anna", user)
     assert entries(run) == [f"Started again as run {new.pk}."]
-    assert entries(new) == [f"Started, the same as run {run.pk}."]
+    assert entries(new) == [f"Started as a repeat of run {run.pk}."]
 
 
 def test_of_several_only_those_are_started_that_may_and_can_be(user: User) -> None:

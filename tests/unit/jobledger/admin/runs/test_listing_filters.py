@@ -120,11 +120,11 @@ def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("query", "label", "said"),
     [
-        ({"status": "broken"}, "Status", "Known are: problem, live, queued, "),
-        ({"trigger": "cron"}, "Started by", "Known are: schedule, admin, celery, cli, job."),
-        ({"time": "9y"}, "Queued", "Known are: 1h, 24h, 7d."),
-        ({"from": "soon"}, "From", "write it like 2026-12-01T03:00"),
-        ({"from": "2026-02-02T00:00", "to": "2026-02-01T00:00"}, "To", "This is not after “From”"),
+        ({"status": "broken"}, "Status", "Valid values are: problem, live, queued, "),
+        ({"trigger": "cron"}, "Started by", "Valid values are: schedule, admin, celery, cli, job."),
+        ({"time": "9y"}, "Queued", "Valid values are: 1h, 24h, 7d."),
+        ({"from": "soon"}, "From", "such as 2026-12-01T03:00"),
+        ({"from": "2026-02-02T00:00", "to": "2026-02-01T00:00"}, "To", "“To” must be later"),
     ],
 )
 def test_what_makes_no_sense_is_said_with_what_would(query: dict[str, str], label: str, said: str) -> None:
@@ -136,9 +136,9 @@ def test_what_makes_no_sense_is_said_with_what_would(query: dict[str, str], labe
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ({"job": "retired"}, "No job is called “retired” now."),
-        ({"schedule": "weekly"}, "No schedule is called “weekly” now."),
-        ({"q": "ab"}, "of 4 characters or more"),
+        ({"job": "retired"}, "There is no job called “retired”."),
+        ({"schedule": "weekly"}, "There is no schedule called “weekly”."),
+        ({"q": "ab"}, "(at least 4)"),
     ],
 )
 def test_what_is_asked_for_and_not_there_is_named(query: dict[str, str], said: str) -> None:
@@ -154,10 +154,13 @@ def test_what_is_there_or_may_be_an_ordinary_task_needs_no_hint() -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("status=broken&job=probe", "No run fits the other filters."),
-        ("status=broken", "<strong>Status</strong> “broken”: Known are: problem, live,"),
-        ("status=broken&schedule=weekly", "No run fits the other filters. No schedule is called"),
-        ("schedule=weekly", "There is no such run. No schedule is called “weekly” now."),
+        ("status=broken&job=probe", "No runs match the other filters."),
+        ("status=broken", "<strong>Status</strong> “broken”: Valid values are: problem, live,"),
+        (
+            "status=broken&schedule=weekly",
+            "No runs match the other filters. There is no schedule called",
+        ),
+        ("schedule=weekly", "No runs match. There is no schedule called “weekly”."),
     ],
 )
 def test_the_list_tells_what_was_wrong_with_what_was_asked(

@@ -59,13 +59,13 @@ def test_an_earlier_attempt_says_why_it_did_not_succeed() -> None:
 def test_times_have_their_zone_and_how_far_away_they_are() -> None:
     page = page_of(made(started_at=NOON, finished_at=NOON + timedelta(seconds=5), scheduled_for=NOON))
     told = dict(page.times)
-    assert list(told) == ["Slot", "Queued", "Started", "Finished", "Took"]
+    assert list(told) == ["Scheduled for", "Queued", "Started", "Finished", "Duration"]
     assert "2026-03-01 12:00:00 UTC (1 h ago)" in told["Started"]
-    assert told["Took"] == "5 s"
+    assert told["Duration"] == "5 s"
 
 
 def test_a_running_run_says_how_long_so_far() -> None:
-    assert dict(page_of(made(status=Status.RUNNING, started_at=NOON)).times)["So far"] == "1 h"
+    assert dict(page_of(made(status=Status.RUNNING, started_at=NOON)).times)["Running for"] == "1 h"
 
 
 def test_earlier_attempts_are_there_the_newest_first() -> None:

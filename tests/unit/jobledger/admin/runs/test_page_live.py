@@ -76,7 +76,7 @@ def test_each_answer_has_the_state_and_only_a_change_has_the_buttons(admin_clien
 def test_runs_that_it_calls_appear_while_it_runs_and_only_when_they_change(admin_client: Client) -> None:
     run = made(status=Status.RUNNING, started_at=NOON)
     page = page_of(admin_client, run)
-    assert "Runs that it called" not in page
+    assert "Child runs" not in page
     child = made(parent=run, status=Status.RUNNING)
     began = ask(admin_client, next_address(page)).text
     assert all(part in began for part in ('<div id="run-children" hx-swap-oob="true">', str(child)))

@@ -62,14 +62,14 @@ def test_whose_job_the_user_may_not_start_is_named_and_left_out(client: Client) 
     user.user_permissions.add(Permission.objects.get(codename="start_job_probe"))
     allowed, forbidden = hourly("allowed"), hourly("forbidden", task="probes.trace")
     answer = act(client, "run_tasks", allowed, forbidden)
-    assert "you may not start their jobs: forbidden." in answer.text
+    assert "you do not have permission to run their jobs: forbidden." in answer.text
     assert [run.schedule for run in Run.objects.all()] == [allowed]
     assert entries(forbidden) == []
 
 
 def test_a_broken_one_is_named_and_left_out(admin_client: Client) -> None:
     answer = act(admin_client, "run_tasks", hourly("odd", kwargs="[1]"), hourly("good"))
-    assert "Not started, since they are broken: odd." in answer.text
+    assert "Not started because they are broken: odd." in answer.text
     assert [run.schedule_name for run in Run.objects.all()] == ["good"]
 
 
@@ -86,14 +86,16 @@ def test_starting_many_is_asked_about_first(admin_client: Client) -> None:
 def test_starting_too_many_starts_none(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobledger.admin.schedules.actions.STARTED_AT_MOST", 1)
     answer = act(admin_client, "run_tasks", hourly("one"), hourly("two"), confirmed="1")
-    assert "Nothing was started: 2 are selected, and 1 may be started at once." in answer.text
+    assert (
+        "Nothing was started: 2 schedules are selected, but at most 1 can be started at once." in answer.text
+    )
     assert not Run.objects.exists()
 
 
 def test_a_pause_is_asked_about_first(admin_client: Client) -> None:
     schedule = hourly()
     answer = act(admin_client, "pause_schedules", schedule)
-    assert "How long" in answer.text
+    assert "Duration" in answer.text
     assert f'name="_selected_action" value="{schedule.pk}"' in answer.text
     assert not Pause.objects.exists()
 
@@ -139,8 +141,8 @@ def test_schedules_are_resumed(admin_client: Client) -> None:
 def test_resuming_says_when_the_whole_service_stays_paused(admin_client: Client) -> None:
     Pause.objects.create(since=NOON - HOUR)
     answer = act(admin_client, "resume_schedules", hourly())
-    assert "None of them was paused by itself." in answer.text
-    assert "But the whole service is paused" in answer.text
+    assert "None of these schedules has a pause of its own." in answer.text
+    assert "The whole service is still paused" in answer.text
 
 
 def test_what_is_disabled_has_no_next_slot(admin_client: Client) -> None:
@@ -163,7 +165,7 @@ def test_what_is_enabled_starts_nothing_of_the_past(admin_client: Client) -> Non
 
 def test_what_is_disabled_already_is_said_and_left_alone(admin_client: Client) -> None:
     schedule = hourly(enabled=False)
-    assert "They were disabled already." in act(admin_client, "disable_tasks", schedule).text
+    assert "Already disabled." in act(admin_client, "disable_tasks", schedule).text
     assert entries(schedule) == []
 
 

@@ -65,18 +65,18 @@ def test_what_was_added_is_followed_at_once(admin_client: Client) -> None:
         ({"times__cron": "30 3 * *"}, "the expression has 4 fields"),
         ({"times__zone": "Europe/Lonndon"}, "is not known"),
         ({"times__kind": "interval", "times__every": ""}, "This field is required."),
-        ({"times__kind": "once", "times__at": "2001-01-01T00:00"}, "This time has passed"),
-        ({"times__kind": "once", "times__at": "soon"}, "This is not a valid time"),
+        ({"times__kind": "once", "times__at": "2001-01-01T00:00"}, "This time is in the past"),
+        ({"times__kind": "once", "times__at": "soon"}, "Enter a valid time"),
         ({"option__level": "9"}, "argument --level: invalid choice: 9"),
-        ({"policy__jitter": "a while"}, "Write a duration"),
-        ({"policy__starting_deadline": "9999999999 00:00:00"}, "Write a duration"),
-        ({"start_time": "0001-01-01T00:00:00+05:00"}, "in the years 1900 to 9998"),
-        ({"times__kind": "once", "times__at": "9999-12-31T23:59"}, "in the years 1900 to 9998"),
+        ({"policy__jitter": "a while"}, "Enter a duration"),
+        ({"policy__starting_deadline": "9999999999 00:00:00"}, "Enter a duration"),
+        ({"start_time": "0001-01-01T00:00:00+05:00"}, "between 1900 and 9998"),
+        ({"times__kind": "once", "times__at": "9999-12-31T23:59"}, "between 1900 and 9998"),
         (
             {"start_time": "2027-01-02T00:00", "expires": "2027-01-01T00:00"},
             "must be later than",
         ),
-        ({"headers": "[]"}, "Write a JSON object"),
+        ({"headers": "[]"}, "Enter a JSON object"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_saved(
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_and_nothing_is_saved(
 def test_a_name_that_is_taken_is_refused_in_the_words_of_schedules(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:
-    assert "There is a schedule with this name already." in add(admin_client, name=every_hour.name).text
+    assert "A schedule with this name already exists." in add(admin_client, name=every_hour.name).text
     assert PeriodicTask.objects.count() == 1
 
 
@@ -132,7 +132,7 @@ def test_every_save_is_in_the_history_with_old_and_new_values(
     changes = audit_log.changes_of(LogEntry.objects.get())
     assert [(change.name, change.old, change.new) for change in changes] == [
         ("Option level", "2", "3"),
-        ("Times", "every hour", "every 5 minutes"),
+        ("Timing", "every hour", "every 5 minutes"),
     ]
     history = admin_client.get(page_url("history", every_hour)).text
     assert "<del>every hour</del>" in history
@@ -145,7 +145,7 @@ def test_adding_is_in_the_history_too(admin_client: Client) -> None:
     history = admin_client.get(page_url("history", PeriodicTask.objects.get())).text
     assert "every weekday at 03:30 Europe/London" in history
     names = [change.name for change in audit_log.changes_of(entry)]
-    assert (entry.is_addition(), "Times" in names, "Job" in names) == (True, True, True)
+    assert (entry.is_addition(), "Timing" in names, "Job" in names) == (True, True, True)
 
 
 @pytest.mark.parametrize("from_the_list", [True, False])
@@ -160,7 +160,7 @@ def test_a_deletion_leaves_the_values_in_the_trail(
     entry = LogEntry.objects.get()
     told = {change.name: (change.old, change.new) for change in audit_log.changes_of(entry)}
     assert (PeriodicTask.objects.exists(), entry.is_deletion(), entry.object_repr) == (False, True, "mine")
-    assert (told["Times"], told["Option level"]) == (("every hour", ""), ("2", ""))
+    assert (told["Timing"], told["Option level"]) == (("every hour", ""), ("2", ""))
 
 
 def test_an_edit_starts_nothing_of_the_past(admin_client: Client, every_hour: PeriodicTask) -> None:
@@ -176,8 +176,8 @@ def test_an_edit_starts_nothing_of_the_past(admin_client: Client, every_hour: Pe
 def test_the_preview_button_saves_nothing(admin_client: Client, every_hour: PeriodicTask) -> None:
     answer = edit(admin_client, every_hour, times__every="2", _preview="Preview")
     page = answer.text
-    assert "Slots after saving" in page
-    assert "Saving starts nothing." in page
+    assert "Next runs after saving" in page
+    assert "Saving starts no run." in page
     every_hour.refresh_from_db()
     assert every_hour.interval.every == 1
 
@@ -185,7 +185,7 @@ def test_the_preview_button_saves_nothing(admin_client: Client, every_hour: Peri
 def test_the_live_preview_shows_old_and_new_slots(admin_client: Client, every_hour: PeriodicTask) -> None:
     form = edit_form(admin_client, change_url(every_hour))
     page = admin_client.post(page_url("preview", every_hour), form.after(times__every="2")).text
-    assert (page.count("falls away"), page.count("<li")) == (5, 20)
+    assert (page.count("removed"), page.count("<li")) == (5, 20)
     assert "new" not in page  # every second hour was a slot before
 
 
@@ -194,7 +194,7 @@ def test_the_live_preview_says_what_clock_changes_do(admin_client: Client) -> No
     page = admin_client.post(
         f"{ADD}preview/", form.after(times__cron="30 1 * * *", times__zone="Europe/London")
     )
-    assert "Clock changes of Europe/London" in page.text
+    assert "Clock changes in Europe/London" in page.text
     assert "right after the leap" in page.text
 
 
@@ -203,7 +203,9 @@ def test_the_live_preview_names_who_else_starts_then(admin_client: Client, every
     assert slot is not None
     form = edit_form(admin_client, ADD)
     times = {"times__kind": "once", "times__at": slot.strftime("%Y-%m-%dT%H:%M:%S"), "times__zone": "UTC"}
-    assert "with mine" in " ".join(admin_client.post(f"{ADD}preview/", form.after(**times)).text.split())
+    assert "also starting: mine" in " ".join(
+        admin_client.post(f"{ADD}preview/", form.after(**times)).text.split()
+    )
 
 
 def test_the_live_preview_of_times_that_cannot_be_read_says_why(admin_client: Client) -> None:
@@ -230,7 +232,7 @@ def test_without_javascript_choosing_a_job_takes_one_step_more_and_keeps_what_wa
 
 def test_options_that_nobody_has_seen_are_not_saved(admin_client: Client) -> None:
     answer = admin_client.post(ADD, edit_form(admin_client, ADD).after(**NIGHTLY, target__job="probe"))
-    assert "Look at the options, then save." in answer.text
+    assert "Check the options, then save." in answer.text
     assert not PeriodicTask.objects.exists()
 
 
@@ -300,7 +302,7 @@ def test_a_broken_schedule_can_be_opened_and_mended(admin_client: Client) -> Non
     crontab = CrontabSchedule.objects.create(minute="0", hour="25")
     broken = PeriodicTask.objects.create(name="mine", task="probes.probe", crontab=crontab, kwargs="{")
     page = admin_client.get(change_url(broken)).text
-    assert "cannot be evaluated" in page
+    assert "timing is not valid" in page
     assert edit(admin_client, broken, times__cron="0 5 * * *").status_code == 302
     assert NextSlot.objects.get().broken == ""
 
@@ -326,7 +328,10 @@ def test_the_history_is_told_from_the_newest_and_in_pages(
 
 
 def test_an_empty_history_says_what_it_is_for(admin_client: Client, every_hour: PeriodicTask) -> None:
-    assert "Nobody has changed it" in admin_client.get(page_url("history", every_hour)).text
+    assert (
+        "No changes have been made in the admin yet."
+        in admin_client.get(page_url("history", every_hour)).text
+    )
 
 
 @pytest.mark.parametrize("query", ["job=probe", "task=probes.probe"])
@@ -341,7 +346,7 @@ def test_a_link_to_a_job_that_is_gone_opens_the_page_without_one(admin_client: C
 def test_times_that_cannot_be_read_can_be_replaced(admin_client: Client, every_hour: PeriodicTask) -> None:
     unreadable(every_hour)
     PeriodicTask.objects.update(interval=None)
-    assert "cannot be evaluated" in admin_client.get(change_url(every_hour)).text
+    assert "timing is not valid" in admin_client.get(change_url(every_hour)).text
     times = {"times__kind": "cron", "times__cron": "0 5 * * *", "times__zone": "UTC"}
     assert edit(admin_client, every_hour, **times).status_code == 302
     assert NextSlot.objects.get().broken == ""
@@ -353,7 +358,10 @@ def test_a_page_that_lost_what_it_had_seen_is_shown_all_the_same(
 ) -> None:
     opened = edit_form(admin_client, change_url(every_hour)).after(seen=seen, times__every="2")
     PeriodicTask.objects.update(description="faster")
-    assert "Somebody changed this schedule" in admin_client.post(change_url(every_hour), opened).text
+    assert (
+        "This schedule was changed while you were editing it."
+        in admin_client.post(change_url(every_hour), opened).text
+    )
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "x", "٣"])

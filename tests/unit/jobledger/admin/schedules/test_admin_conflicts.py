@@ -12,7 +12,7 @@ from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one, chang
 
 pytestmark = pytest.mark.django_db
 
-WHILE_YOU_DID = "Somebody changed this schedule while you did."
+CHANGED_MEANWHILE = "This schedule was changed while you were editing it."
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_an_error_of_the_second_editors_does_not_hide_the_first(
     second = edit_form(admin_client, change_url(every_hour)).after(name="")
     edit(admin_client, every_hour, times__every="3")
     mended = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form").after(name="mine")
-    assert WHILE_YOU_DID in admin_client.post(change_url(every_hour), mended).text
+    assert CHANGED_MEANWHILE in admin_client.post(change_url(every_hour), mended).text
 
 
 @pytest.mark.parametrize("values", [{"enabled": False}, {"description": "by SQL"}])
@@ -57,13 +57,13 @@ def test_a_change_that_nobody_made_in_the_admin_is_noticed(
 ) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     PeriodicTask.objects.update(**values)
-    assert "It was not done in the admin." in admin_client.post(change_url(every_hour), second).text
+    assert "The change was not made in the admin." in admin_client.post(change_url(every_hour), second).text
 
 
 def test_a_change_of_the_policy_alone_is_noticed(admin_client: Client, every_hour: PeriodicTask) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     SchedulePolicy.objects.update(misfire="skip")
-    assert WHILE_YOU_DID in admin_client.post(change_url(every_hour), second).text
+    assert CHANGED_MEANWHILE in admin_client.post(change_url(every_hour), second).text
 
 
 def test_a_schedule_that_was_deleted_meanwhile_is_not_made_again(

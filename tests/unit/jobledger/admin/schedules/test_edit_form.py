@@ -70,7 +70,7 @@ def test_saying_what_a_save_would_overwrite_writes_nothing(admin_client: Client)
     opened = posted(admin_client, schedule, times__every="2")
     assert opened.is_valid
     (change,) = opened.conflict().changes
-    assert (change.name, change.old, change.new) == ("Times", "every hour", "every 2 hours")
+    assert (change.name, change.old, change.new) == ("Timing", "every hour", "every 2 hours")
     assert IntervalSchedule.objects.count() == 1
 
 

@@ -40,8 +40,8 @@ def _typed(schedule: PeriodicTask) -> dict[str, str]:
 
 def test_it_says_that_saving_starts_nothing_and_what_comes_next() -> None:
     found = shown(hourly())
-    assert (found.words, found.start) == ("every hour", "Saving starts nothing.")
-    assert found.next == "It starts next at Mon 2026-03-02 13:00 UTC (in 1 h)."
+    assert (found.words, found.start) == ("every hour", "Saving starts no run.")
+    assert found.next == "The next run starts at Mon 2026-03-02 13:00 UTC (in 1 h)."
     assert (found.new[0].text, found.new[0].relative) == ("Mon 2026-03-02 13:00 UTC", "in 1 h")
 
 
@@ -59,12 +59,12 @@ def test_of_old_and_new_slots_those_are_marked_that_only_one_of_them_has() -> No
 
 
 def test_what_is_disabled_says_so() -> None:
-    assert shown(hourly(), enabled="").next == "It is disabled: it starts nothing until it is enabled."
+    assert shown(hourly(), enabled="").next == "Disabled: nothing starts until the schedule is enabled."
 
 
 def test_what_has_no_slot_any_more_says_so() -> None:
     found = shown(hourly(), expires="2026-03-02T12:30")
-    assert found.next == "It has no next run: it starts nothing any more."
+    assert found.next == "There is no next run."
 
 
 def test_what_is_paused_says_why() -> None:
@@ -76,11 +76,11 @@ def test_what_is_paused_says_why() -> None:
 def test_a_spread_is_told_as_the_delay_it_is() -> None:
     schedule = hourly()
     SchedulePolicy.objects.update(jitter=timedelta(minutes=30))
-    assert shown(schedule).jitter.endswith("later, by its spread.")
+    assert shown(schedule).jitter.endswith("later because of its random delay.")
     form = EditForm({**_typed(schedule), "policy-jitter": "30 min"}, now=NOON)
     fresh = formatted_preview(form)
     assert fresh is not None
-    assert fresh.jitter == "Each starts up to 30 min later; the first save settles by how much."
+    assert fresh.jitter == "Each run starts up to 30 min later; the exact delay is fixed by the first save."
 
 
 def test_a_slot_that_had_come_and_waits_is_named() -> None:
@@ -93,7 +93,7 @@ def test_a_slot_that_had_come_and_waits_is_named() -> None:
         )
         found = formatted_preview(form)
     assert found is not None
-    assert "the slot of Mon 2026-03-02 13:00 UTC starts" in found.start
+    assert "Already due, and still started: Mon 2026-03-02 13:00 UTC." in found.start
 
 
 def test_times_that_cannot_be_read_have_no_preview() -> None:

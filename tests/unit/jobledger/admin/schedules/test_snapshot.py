@@ -27,13 +27,13 @@ def test_values_are_said_as_the_form_says_them() -> None:
         "Job": "choosing",
         "Option api_key": MASK,
         "Option days": "3",
-        "Times": "every day at 03:00 UTC (0 3 * * *)",
+        "Timing": "every day at 03:00 UTC (0 3 * * *)",
         "Enabled": "no",
-        "Not before": "2026-03-02 12:00:00 UTC",
-        "Missed slots": "run each of them",
-        "At most": "5",
-        "Spread over": "5 min",
-        "While the job still runs": "wait until the job has ended",
+        "Start time": "2026-03-02 12:00:00 UTC",
+        "Missed runs": "run each of them",
+        "Catch-up limit": "5",
+        "Random delay (jitter)": "5 min",
+        "If the previous run is still running": "wait until it has ended",
     }
 
 

@@ -38,7 +38,7 @@ def test_a_pause_says_until_when_by_whom_and_why() -> None:
 def test_a_pause_of_the_whole_service_is_no_pause_of_its_own() -> None:
     schedule = hourly()
     pausing.pause(None, Terms(until=None), now=NOON)
-    assert word(schedule) == ("paused", "with the whole service, until resumed")
+    assert word(schedule) == ("paused", "whole service, until resumed")
     assert not status.overview(schedule, NOON, with_runs=True).is_paused_by_itself
 
 

@@ -119,7 +119,7 @@ def test_secrets_of_an_ordinary_task_are_masked_wherever_they_are() -> None:
     [
         ({"target-task": ""}, "task", "required"),
         ({"target-task": "tasks_app.gone"}, "task", "no job or task"),
-        ({"target-args": "{}"}, "args", "a JSON list"),
+        ({"target-args": "{}"}, "args", "a JSON array"),
     ],
 )
 def test_an_ordinary_task_needs_its_name_and_json(values: dict[str, str], field: str, said: str) -> None:
@@ -183,7 +183,7 @@ def test_a_job_is_not_taken_for_an_ordinary_task() -> None:
     }
     target = TargetForm({**values, "target-kwargs": "{}"})
     assert not target.is_valid()
-    assert "This is the job choosing" in errors(target, "task")
+    assert "This is the task of the job choosing" in errors(target, "task")
 
 
 ORDINARY = {"target-job": OTHER, "target-shown_job": OTHER, "target-args": "[]", "target-kwargs": "{}"}
@@ -192,7 +192,7 @@ ORDINARY = {"target-job": OTHER, "target-shown_job": OTHER, "target-args": "[]",
 @pytest.mark.parametrize(
     ("task", "said"),
     [
-        ("billing.send", "No app of this project has the task billing.send"),
+        ("billing.send", "This project has no task billing.send"),
         ("billing.send", "Tick the box below"),
         ("prob.choosing", "Did you mean probes.choosing?"),
         ("test.probes.tasks.ad", "Did you mean tests.probes.tasks.add?"),
