@@ -21,7 +21,6 @@ HORIZON = timedelta(days=800)
 """How far ahead a zone's changes are looked for: those that come, come every year."""
 
 _DAY = timedelta(days=1)
-_SECOND = timedelta(seconds=1)
 _UTC = ZoneInfo("UTC")
 
 
@@ -119,22 +118,9 @@ def consequences(
 def _changes(zone: ZoneInfo, start: datetime) -> Iterator[ClockChange]:
     day, end = start, start + HORIZON
     while day < end:
-        if _offset(day, zone) != _offset(day + _DAY, zone):
-            yield ClockChange(at=_found_between(day, day + _DAY, zone), zone=zone)
+        if wallclock.offset_at(day, zone) != wallclock.offset_at(day + _DAY, zone):
+            yield ClockChange(at=wallclock.change_between(day, day + _DAY, zone), zone=zone)
         day += _DAY
-
-
-def _found_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """The first second with the new offset, by bisection."""
-    old = _offset(before, zone)
-    while after - before > _SECOND:
-        middle = before + (after - before) // 2
-        before, after = (middle, after) if _offset(middle, zone) == old else (before, middle)
-    return after.replace(microsecond=0)
-
-
-def _offset(moment: datetime, zone: ZoneInfo) -> timedelta | None:
-    return moment.astimezone(zone).utcoffset()
 
 
 def _consequence(rule: Cron, change: ClockChange) -> Consequence:

@@ -59,11 +59,19 @@ def repetition(moment: datetime, zone: ZoneInfo) -> timedelta:
 def end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
     """The moment at which the clock leaps over this wall, which must lie in a gap."""
     # By the standard's rule the two readings of a wall in a gap lie on either side of the leap.
-    before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    after = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    old_offset = before.astimezone(zone).utcoffset()
+    before, after = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (1, 0))
+    return change_between(before, after, zone)
+
+
+def change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """The first second of the zone's other offset, found by bisection; the two moments must differ in it."""
+    old = offset_at(before, zone)
     while after - before > _SECOND:
         middle = before + (after - before) // 2
-        is_old = middle.astimezone(zone).utcoffset() == old_offset
-        before, after = (middle, after) if is_old else (before, middle)
+        before, after = (middle, after) if offset_at(middle, zone) == old else (before, middle)
     return after.replace(microsecond=0)
+
+
+def offset_at(moment: datetime, zone: ZoneInfo) -> timedelta | None:
+    """How far the clock is ahead of UTC at the moment."""
+    return moment.astimezone(zone).utcoffset()
