@@ -75,6 +75,42 @@ TARGET = Func(
 
 
 @dataclass(frozen=True, kw_only=True)
+class CronTimes:
+    """An expression in a zone."""
+
+    expression: str
+    zone: ZoneInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalTimes:
+    """A length of time, as its author counts it."""
+
+    every: int
+    period: str
+    """``days``, ``hours``, ``minutes`` or ``seconds``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockedTimes:
+    """Once."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolarTimes:
+    """An event of the sun at a place."""
+
+    event: str
+    latitude: Decimal
+    longitude: Decimal
+
+
+StoredTimes = CronTimes | IntervalTimes | ClockedTimes | SolarTimes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Times:
     """When a schedule is due, and by which policy, as planning takes it."""
 
@@ -225,53 +261,14 @@ def stored_schedule(schedule_id: int) -> StoredSchedule | None:
 
 
 def _stored(schedule: PeriodicTask) -> StoredSchedule:
-    row = NextSlot.objects.filter(pk=schedule.pk).first()
-    times = times_of(schedule)
-    if row is None:
-        return StoredSchedule(times=times, schedule_id=schedule.pk)
+    row = NextSlot.objects.filter(pk=schedule.pk).first() or NextSlot()
     return StoredSchedule(
-        times=times,
+        times=times_of(schedule),
         schedule_id=schedule.pk,
         handled_until=row.handled_until,
         slot=row.slot,
         due_at=row.due_at,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CronTimes:
-    """An expression in a zone."""
-
-    expression: str
-    zone: ZoneInfo
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntervalTimes:
-    """A length of time, as its author counts it."""
-
-    every: int
-    period: str
-    """``days``, ``hours``, ``minutes`` or ``seconds``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClockedTimes:
-    """Once."""
-
-    at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class SolarTimes:
-    """An event of the sun at a place."""
-
-    event: str
-    latitude: Decimal
-    longitude: Decimal
-
-
-StoredTimes = CronTimes | IntervalTimes | ClockedTimes | SolarTimes
 
 
 def validated(times: StoredTimes, anchor: datetime) -> Rule:
