@@ -36,7 +36,7 @@ def postgres() -> Iterator[str]:
         *("run", "--detach", "--rm", "--publish", "127.0.0.1::5432", "--env", "POSTGRES_PASSWORD=test"),
         # Nothing here outlives the tests, so nothing has to survive a power cut.
         *("--tmpfs", "/var/lib/postgresql/data", IMAGE, "postgres", "-c", "fsync=off"),
-        *("-c", "synchronous_commit=off", "-c", "max_connections=200"),
+        *("-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=200"),
     )
     try:
         port = _docker("port", container, "5432/tcp").rpartition(":")[2]
