@@ -1,6 +1,8 @@
-"""The order of the tests, random, but those in a browser last; and how the tests by property judge.
+"""The order of the tests; and how the tests by property judge.
 
-The browser's driver keeps an event loop running in this thread, in which Django refuses to ask the database.
+The order is random, but files that take long come first: where tests run side by side, none of these is then
+waited for at the end. Those in a browser come last: its driver keeps an event loop running in this thread, in
+which Django refuses to ask the database.
 """
 
 import hypothesis
@@ -16,4 +18,8 @@ hypothesis.settings.load_profile("any machine")
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """After the shuffling."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    items.sort(key=lambda item: (_is_marked(item, "browser"), not _is_marked(item, "takes_long")))
+
+
+def _is_marked(item: pytest.Item, name: str) -> bool:
+    return item.get_closest_marker(name) is not None

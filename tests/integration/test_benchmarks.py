@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import scheduler
 
+pytestmark = pytest.mark.takes_long
+
 
 def test_the_benchmark_compares_both_schedulers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"

@@ -21,6 +21,8 @@ from tests.integration.service import ROOT
 from tests.ports import free_port
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.takes_long
+
 KEPT_OUT = shutil.ignore_patterns(".git", ".venv", "var", ".env", "__pycache__", ".*_cache", ".hypothesis")
 
 

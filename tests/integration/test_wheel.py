@@ -12,6 +12,8 @@ import pytest
 import jobledger
 from proj.state import BASE_DIR
 
+pytestmark = pytest.mark.takes_long
+
 SETTINGS = """
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.admin",
                   "django_celery_beat", "jobledger"]

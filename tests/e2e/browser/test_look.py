@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.browser.site import People, violations, width_beyond_the_window
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.takes_long]
 
 PAGES = (
     "",

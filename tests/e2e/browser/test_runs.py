@@ -9,7 +9,7 @@ from playwright.sync_api import APIResponse, Page, expect
 from tests.e2e.browser.site import People, violations, width_beyond_the_window
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.takes_long]
 
 START = """
 from jobledger.models import Trigger

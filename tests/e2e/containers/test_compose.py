@@ -15,7 +15,7 @@ from tests.terminal import terminal, type_in
 from tests.waiting import wait_until
 
 # Whichever test comes first waits for the image and the whole service.
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 ONE_SHOTS = ("secrets", "init")
 SERVICES = ("db", "redis", "web", "worker", "beat")

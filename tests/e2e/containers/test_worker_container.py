@@ -16,7 +16,7 @@ from pytest_docker_tools.wrappers import Container
 
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 PASSWORD = "only-for-tests"
 

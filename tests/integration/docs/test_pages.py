@@ -12,6 +12,8 @@ from tests.integration.docs.clone import Clone, has_a_restart
 from tests.manual import ADOPTING, ROOT, blocks_of, pages
 from tests.terminal import terminal, type_in
 
+pytestmark = pytest.mark.takes_long
+
 PAGES = [
     page
     for page in pages()

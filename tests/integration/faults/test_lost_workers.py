@@ -26,7 +26,7 @@ from tests.integration.processes import kill_whole, suspended
 from tests.integration.service import Service
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.every_database
+pytestmark = [pytest.mark.every_database, pytest.mark.takes_long]
 
 
 def test_the_loss_of_a_whole_worker_is_found_by_the_lease(running: Service, worker: str) -> None:

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.integration.command_line import newest_by_hand
 from tests.integration.ledger import (
     call,
@@ -19,8 +21,10 @@ from tests.integration.ledger import (
 from tests.integration.service import ROOT, Service
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.takes_long
+
 LIMIT_BYTES = 1024 * 1024
-PRINTED_MEGABYTES = 200
+PRINTED_MEGABYTES = 100
 # What is kept, some copies of it on its way, and what a process takes meanwhile: far from what is printed.
 LARGEST_GROWTH_KIB = 30 * 1024
 SHOWN_WITHIN_SECONDS = 2.0

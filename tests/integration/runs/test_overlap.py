@@ -21,7 +21,7 @@ from tests.integration.ledger import (
 from tests.integration.service import Service
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.every_database
+pytestmark = [pytest.mark.every_database, pytest.mark.takes_long]
 
 EVERY_SECOND = """
 from django_celery_beat.models import IntervalSchedule, PeriodicTask

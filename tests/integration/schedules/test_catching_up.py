@@ -4,6 +4,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import pytest
+
 from tests.integration.database import rows
 from tests.integration.schedules.beats import newer_slot, settled, this_second
 from tests.integration.service import Service
@@ -21,6 +23,8 @@ from tests.integration.slots import (
     statuses,
 )
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.takes_long
 
 STOCK_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 

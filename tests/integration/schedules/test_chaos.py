@@ -15,6 +15,8 @@ from tests.integration.schedules.beats import settled, this_second
 from tests.integration.service import Service, service
 from tests.integration.slots import SECOND, Span, perfect, schedule_every_second
 
+pytestmark = pytest.mark.takes_long
+
 FAULT_SECONDS = int(os.environ.get("FAULT_SECONDS", "18"))
 SCHEDULES = 6
 # Sooner than workers find Redis again: many messages come more than once.
