@@ -18,7 +18,7 @@ from jobledger.admin.options.form import OptionsForm
 from jobledger.admin.recent_runs import WINDOW, JobStatistics, ScheduleCounts
 from jobledger.admin.runs.listing import ListedRun
 from jobledger.admin.runs.search import without_long_texts
-from jobledger.admin.schedules.status import overviews
+from jobledger.admin.schedules.status import ScheduleOverview, overviews
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.options.argparse_internals import format_usage
@@ -47,27 +47,6 @@ class ListedJob:
     next_run: SafeString
     run_url: str
     """Where it is started; empty for users who may not."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobSchedule:
-    """One of a job's schedules."""
-
-    name: str
-    url: str
-    times: str
-    """In plain language."""
-    mark: SafeString
-    next_run: SafeString
-    why_broken: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """One property that the job's class declares."""
-
-    name: str
-    text: str
 
 
 def may_see(user: rights.User, job: Job) -> bool:
@@ -100,31 +79,31 @@ def list_context(user: rights.User, search: str, now: datetime) -> dict[str, Any
 
 def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
     """A job's page."""
-    schedules = _schedules(job) if rights.may_view_schedules(user) else None
+    may_see_schedules = rights.may_view_schedules(user)
+    schedules = _schedules(job) if may_see_schedules else []
     return {
         "job": job,
-        "facts": facts(job),
+        "execution_policy": execution_policy(job),
         "usage": usage(job),
         "form": OptionsForm(job, {}),
         "run_url": _run_url(user, job),
         "may_add_schedule": rights.may_add_schedules(user),
-        "schedules": _job_schedules((schedules or [])[:MOST_SCHEDULES], now),
-        "may_see_schedules": schedules is not None,
-        "more_schedules": len(schedules or ()) > MOST_SCHEDULES,
+        "may_see_schedules": may_see_schedules,
+        "schedules": _with_overviews(schedules[:MOST_SCHEDULES], now),
+        "has_more_schedules": len(schedules) > MOST_SCHEDULES,
         **(_runs_context(job, now) if rights.may_view(user) else {"may_see_runs": False}),
     }
 
 
-def facts(job: Job) -> list[Fact]:
-    """How the job behaves, in the order in which somebody asks."""
+def execution_policy(job: Job) -> dict[str, str]:
+    """What the job's class declares about its execution, in sentences by their headings."""
     declared = job.declaration
-    found = {
+    return {
         "Overlap": _overlap(declared),
         "Time limit": _time_limit(declared),
         "Retries": _retries(declared),
         "If its process dies": _when_lost(declared),
     }
-    return [Fact(name=name, text=text) for name, text in found.items()]
 
 
 def usage(job: Job) -> str:
@@ -236,19 +215,11 @@ def _schedules(job: Job) -> list[PeriodicTask]:
     return list(found.select_related("next_slot").order_by("name")[: MOST_SCHEDULES + 1])
 
 
-def _job_schedules(schedules: Sequence[PeriodicTask], now: datetime) -> list[JobSchedule]:
+def _with_overviews(
+    schedules: Sequence[PeriodicTask], now: datetime
+) -> list[tuple[PeriodicTask, ScheduleOverview]]:
     found = overviews(schedules, now, with_runs=False)
-    return [
-        JobSchedule(
-            name=schedule.name,
-            url=reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk]),
-            times=overview.times,
-            mark=overview.mark,
-            next_run=display.when(overview.next_slot.slot if overview.next_slot else None, now),
-            why_broken=overview.broken,
-        )
-        for schedule, overview in ((each, found[each.pk]) for each in schedules)
-    ]
+    return [(schedule, found[schedule.pk]) for schedule in schedules]
 
 
 def _run_url(user: rights.User, job: Job) -> str:

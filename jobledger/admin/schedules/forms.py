@@ -43,48 +43,6 @@ UNITS = (
 )
 
 
-class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
-    """What happens to slots that cannot start on time."""
-
-    catch_up_limit = forms.IntegerField(
-        label="Catch-up limit",
-        min_value=1,
-        max_value=1_000_000,
-        help_text="With “run each of them”: how many missed runs to start at most. The newest are chosen.",
-    )
-    starting_deadline = DurationField(
-        label="Start deadline",
-        required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no deadline"}),
-        help_text="How late a run may still start, for example 10 min or 2 h. Empty: no deadline.",
-    )
-    jitter = DurationField(
-        label="Random delay (jitter)",
-        required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no delay"}),
-        help_text=(
-            "Delays every run of this schedule by the same random amount below this, so that schedules due "
-            "in the same minute do not all start at once. For example 5 min. Empty: no delay."
-        ),
-    )
-
-    class Meta:
-        model = SchedulePolicy
-        fields = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
-        labels: ClassVar[dict[str, Any]] = {"concurrency": "If the previous run is still running"}
-
-    def clean_starting_deadline(self) -> timedelta | None:
-        """No time at all would let nothing start."""
-        deadline: timedelta | None = self.cleaned_data["starting_deadline"]
-        if deadline == timedelta(0):
-            raise forms.ValidationError("Enter more than zero, or leave this empty for no deadline.")
-        return deadline
-
-    def clean_jitter(self) -> timedelta:
-        """Empty is none."""
-        return self.cleaned_data["jitter"] or timedelta(0)
-
-
 class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
     """The fields of the schedule itself; its instance is the schedule as it would be saved."""
 
@@ -312,6 +270,48 @@ class TimesForm(forms.Form):
         if not self._needed(data, "event", "latitude", "longitude"):
             return None
         return SolarTimes(event=data["event"], latitude=data["latitude"], longitude=data["longitude"])
+
+
+class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
+    """What happens to slots that cannot start on time."""
+
+    catch_up_limit = forms.IntegerField(
+        label="Catch-up limit",
+        min_value=1,
+        max_value=1_000_000,
+        help_text="With “run each of them”: how many missed runs to start at most. The newest are chosen.",
+    )
+    starting_deadline = DurationField(
+        label="Start deadline",
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no deadline"}),
+        help_text="How late a run may still start, for example 10 min or 2 h. Empty: no deadline.",
+    )
+    jitter = DurationField(
+        label="Random delay (jitter)",
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no delay"}),
+        help_text=(
+            "Delays every run of this schedule by the same random amount below this, so that schedules due "
+            "in the same minute do not all start at once. For example 5 min. Empty: no delay."
+        ),
+    )
+
+    class Meta:
+        model = SchedulePolicy
+        fields = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
+        labels: ClassVar[dict[str, Any]] = {"concurrency": "If the previous run is still running"}
+
+    def clean_starting_deadline(self) -> timedelta | None:
+        """No time at all would let nothing start."""
+        deadline: timedelta | None = self.cleaned_data["starting_deadline"]
+        if deadline == timedelta(0):
+            raise forms.ValidationError("Enter more than zero, or leave this empty for no deadline.")
+        return deadline
+
+    def clean_jitter(self) -> timedelta:
+        """Empty is none."""
+        return self.cleaned_data["jitter"] or timedelta(0)
 
 
 def _initial(stored: StoredTimes | None) -> dict[str, Any]:

@@ -99,6 +99,11 @@ class ScheduleOverview:
         return next((each for each in self.pauses if each.until is None or slot < each.until), None)
 
     @property
+    def next_run_when(self) -> SafeString:
+        """Relative to now."""
+        return display.when(self.next_slot.slot if self.next_slot else None, self.now)
+
+    @property
     def next_run_time(self) -> SafeString:
         return display.exactly_when(self.next_slot.slot if self.next_slot else None, self.now)
 

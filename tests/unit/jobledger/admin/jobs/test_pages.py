@@ -14,7 +14,7 @@ from tests.unit.jobledger.jobs.options.parsers import arg
 
 
 def facts_of(**declared: Any) -> dict[str, str]:
-    return {fact.name: fact.text for fact in pages.facts(a_job(**declared))}
+    return pages.execution_policy(a_job(**declared))
 
 
 def test_a_job_that_says_nothing_has_words_for_its_defaults() -> None:
