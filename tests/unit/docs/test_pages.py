@@ -14,6 +14,7 @@ from tests.manual import FENCE, ROOT, Block, all_blocks, codes, pages
 LONGEST_PAGE = 120
 LONGEST_README = 130
 MOST_EXECUTED_ELSEWHERE = 10
+DJANGOS_LABELS = {"Users", "Staff status", "Save", "Can start cleanup_tokens"}
 LANGUAGES = {"console", "python", "ini", "text"}
 
 PAGES = pages()
@@ -110,6 +111,22 @@ def _command(words: list[str]) -> BaseCommand | None:
     if name == "jobledger" and rest and rest[0].islower() and not rest[0].startswith("-"):
         return operator.load(rest[0])
     return None if name in ("jobledger", "help") else load_command_class(get_commands()[name], name)
+
+
+def labels() -> list[tuple[str, str]]:
+    """What the manual sets in italics: the names of buttons, links, fields and pages."""
+    return [
+        (name_of(page), label)
+        for page in PAGES
+        for label in re.findall(r"(?<!\*)\*([^*]+)\*", re.sub(r"`[^`]*`|\*\*|\s+", " ", prose(page)))
+    ]
+
+
+@pytest.mark.parametrize(("where", "label"), labels())
+def test_a_label_stands_in_the_admin(where: str, label: str) -> None:
+    files = [path for path in (ROOT / "jobledger").rglob("*.*") if path.suffix in (".py", ".html")]
+    pattern = re.compile(rf"""[>"}}]\s*{re.escape(label.removesuffix("…"))}…?\s*[<"{{]""")
+    assert label in DJANGOS_LABELS or any(pattern.search(path.read_text()) for path in files)
 
 
 @pytest.mark.parametrize(("where", "words"), inline("make"))

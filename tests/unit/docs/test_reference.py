@@ -46,7 +46,7 @@ def test_every_variable_is_described_once() -> None:
     assert sorted(first_codes(SETTINGS, "## The project's variables")) == sorted(ENV_EXAMPLE)
 
 
-@pytest.mark.parametrize(("name", "default", "meaning"), VARIABLES)
+@pytest.mark.parametrize(("name", "default", "meaning"), VARIABLES, ids=[row[0] for row in VARIABLES])
 def test_a_variables_default_is_that_of_the_example(name: str, default: str, meaning: str) -> None:
     if shown := codes(default):
         assert shown == [ENV_EXAMPLE[name.strip("`")]]
@@ -113,7 +113,9 @@ def test_every_subcommand_has_a_row() -> None:
     assert sorted(row[0].strip("`").split()[0] for row in operators_rows()) == operator.names()
 
 
-@pytest.mark.parametrize(("name", "does", "options"), operators_rows())
+@pytest.mark.parametrize(
+    ("name", "does", "options"), operators_rows(), ids=[row[0] for row in operators_rows()]
+)
 def test_a_subcommands_row_has_its_arguments_and_no_others(name: str, does: str, options: str) -> None:
     words = name.strip("`").split()
     actions = own_actions(operator.load(words[0]))
@@ -239,6 +241,8 @@ def test_every_state_is_described_and_drawn() -> None:
 
 # --- Checks and permissions
 
+CHECKS = rows(REFERENCE / "checks.md", "# Checks")
+
 
 def test_every_check_is_described() -> None:
     code = (ROOT / "jobledger" / "checks.py").read_text()
@@ -247,7 +251,7 @@ def test_every_check_is_described() -> None:
     )
 
 
-@pytest.mark.parametrize(("name", "warns", "advice"), rows(REFERENCE / "checks.md", "# Checks"))
+@pytest.mark.parametrize(("name", "warns", "advice"), CHECKS, ids=[row[0] for row in CHECKS])
 def test_a_check_is_about_what_the_page_says(name: str, warns: str, advice: str) -> None:
     code = (ROOT / "jobledger" / "checks.py").read_text()
     functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
