@@ -25,8 +25,8 @@ from jobledger import formats
 from jobledger.jobs.registry import Job
 from jobledger.models import COMPLETED, FAILURES, LIVE, SUCCESSES, Run, Status
 
-WINDOW = 30
-"""How many of a job's newest runs its statistics are made of."""
+WINDOW = 50
+"""How many of a job's newest runs its statistics are made of, and a chart of durations shows."""
 _JOBS_PER_QUERY = 200
 """SQLite takes at most 500 parts of a union."""
 _COLUMNS = ("pk", "status", "queued_at", "started_at", "finished_at")
@@ -41,18 +41,20 @@ _SPARKLINE = (
 _BAR = '<path class="bar-{} run-{}" d="{}"><title>{}</title></path>'
 
 
-class _Shape(StrEnum):
+class Shape(StrEnum):
+    """What a run looks like, in a sparkline and in a chart of durations."""
+
     GOOD = "good"
     BAD = "bad"
     IDLE = "idle"
     BUSY = "busy"
 
 
-_SHAPES = {
-    **dict.fromkeys(Status, _Shape.IDLE),
-    **dict.fromkeys(SUCCESSES, _Shape.GOOD),
-    **dict.fromkeys(FAILURES, _Shape.BAD),
-    **dict.fromkeys(LIVE, _Shape.BUSY),
+SHAPES = {
+    **dict.fromkeys(Status, Shape.IDLE),
+    **dict.fromkeys(SUCCESSES, Shape.GOOD),
+    **dict.fromkeys(FAILURES, Shape.BAD),
+    **dict.fromkeys(LIVE, Shape.BUSY),
 }
 
 
@@ -164,10 +166,10 @@ def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeS
     longest = max(durations, default=timedelta(0))
     bars = [
         (
-            _SHAPES[run.status],
+            SHAPES[run.status],
             run.status,
             _bar_path(run, (places - 1 - index) * _STEP, took, longest),
-            _bar_title(run, took),
+            run_title(run, now),
         )
         for index, (run, took) in enumerate(zip(runs, durations, strict=True))
     ]
@@ -182,6 +184,13 @@ def counts_by_status(runs: Sequence[RecentRun]) -> str:
     counts = [f"{statuses.count(status)} {status.label}" for status in Status if status in statuses]
     which = "Last run" if len(runs) == 1 else f"Last {len(runs)} runs"
     return f"{which}: {', '.join(counts)}"
+
+
+def run_title(run: RecentRun, now: datetime) -> str:
+    """``failed, 1 min 12 s, 2026-11-22 03:00:00 CET``: what a bar stands for."""
+    took = run.took(now)
+    length = "" if took is None else f", {formats.duration(took)}"
+    return f"{run.status.label}{length}, {formats.exact(run.began_at)}"
 
 
 def _newest(names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
@@ -240,14 +249,9 @@ def _newest_first(runs: Iterable[RecentRun]) -> list[RecentRun]:
 
 
 def _bar_path(run: RecentRun, left: int, took: timedelta, longest: timedelta) -> str:
-    shape = _SHAPES[run.status]
-    if shape is _Shape.IDLE:
+    shape = SHAPES[run.status]
+    if shape is Shape.IDLE:
         return f"M{left + 0.5} {_GROUND - 0.5}v-4h{_BAR_WIDTH - 1}v4z"
     height = max(_LOWEST_BAR, round(_GROUND * (took / longest))) if longest else _LOWEST_BAR
     bar = f"M{left} {_GROUND}v-{height}h{_BAR_WIDTH}v{height}z"
-    return f"{bar}M{left} {_GROUND + 1}h{_BAR_WIDTH}v3h-{_BAR_WIDTH}z" if shape is _Shape.BAD else bar
-
-
-def _bar_title(run: RecentRun, took: timedelta) -> str:
-    length = f", {formats.duration(took)}" if run.started_at else ""
-    return f"{run.status.label}{length}, {formats.exact(run.began_at)}"
+    return f"{bar}M{left} {_GROUND + 1}h{_BAR_WIDTH}v3h-{_BAR_WIDTH}z" if shape is Shape.BAD else bar

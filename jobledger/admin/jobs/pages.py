@@ -14,6 +14,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger import formats
 from jobledger.admin import display, recent_runs, rights
 from jobledger.admin.display import RunUrls
+from jobledger.admin.duration_chart import duration_chart
 from jobledger.admin.options.form import OptionsForm
 from jobledger.admin.recent_runs import WINDOW, JobStatistics, ScheduleCounts
 from jobledger.admin.runs.listing import ListedRun
@@ -165,6 +166,7 @@ def _runs_context(job: Job, now: datetime) -> dict[str, Any]:
         "success_rate": _success_rate(statistics),
         "success_counts": _success_counts(statistics),
         "typical_duration": _typical_duration(statistics),
+        "duration_chart": duration_chart(statistics.runs, now),
         "runs": [ListedRun(run=run, now=now) for run in runs],
         "all_runs_url": RunUrls().filtered(job=job.name),
     }

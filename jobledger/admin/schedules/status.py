@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display, pauses, recent_runs
+from jobledger.admin.duration_chart import duration_chart
 from jobledger.admin.recent_runs import RecentRun
 from jobledger.models import NextSlot, Pause
 from jobledger.schedules.stored_schedules import KINDS, UNREADABLE
@@ -34,6 +35,7 @@ class ScheduleOverview:
     """One schedule at one time."""
 
     now: datetime
+    name: str
     is_enabled: bool
     times: str
     """In plain language."""
@@ -108,6 +110,15 @@ class ScheduleOverview:
         return display.exactly_when(self.next_slot.slot if self.next_slot else None, self.now)
 
     @property
+    def duration_chart(self) -> SafeString:
+        """Of its last runs; empty if it has none."""
+        return duration_chart(self.runs, self.now)
+
+    @property
+    def all_runs_url(self) -> str:
+        return display.RunUrls().filtered(schedule=self.name)
+
+    @property
     def last_run(self) -> RecentRun | None:
         return self.runs[0] if self.runs else None
 
@@ -121,16 +132,17 @@ class ScheduleOverview:
 
 
 def overviews(
-    schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool
+    schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool, most_runs: int = RUNS_SHOWN
 ) -> dict[int, ScheduleOverview]:
     """An overview of each schedule, by its key, in a fixed number of queries."""
     unreadable = unreadable_of(schedules)
     ids = [schedule.pk for schedule in schedules]
     pauses_of = _pauses(ids, now)
-    runs = recent_runs.runs_of_schedules(ids, RUNS_SHOWN) if with_runs else {}
+    runs = recent_runs.runs_of_schedules(ids, most_runs) if with_runs else {}
     return {
         schedule.pk: ScheduleOverview(
             now=now,
+            name=schedule.name,
             is_enabled=schedule.enabled,
             times=UNREADABLE_TIMES if schedule.pk in unreadable else described(schedule),
             zone=_zone(schedule, is_readable=schedule.pk not in unreadable),
@@ -144,8 +156,8 @@ def overviews(
 
 
 def overview(schedule: PeriodicTask, now: datetime, *, with_runs: bool) -> ScheduleOverview:
-    """Of one schedule."""
-    return overviews([schedule], now, with_runs=with_runs)[schedule.pk]
+    """Of one schedule, with as many runs as a chart shows."""
+    return overviews([schedule], now, with_runs=with_runs, most_runs=recent_runs.WINDOW)[schedule.pk]
 
 
 def unreadable_of(schedules: Sequence[PeriodicTask]) -> set[int]:

@@ -1,0 +1,150 @@
+"""A chart of how long the newest runs of a job or of a schedule took, as SVG without any inline style.
+
+A bar is a run, the oldest first, and links to it. A successful run is a solid bar; a failed one has a foot;
+one that has not ended is an open bar; one that was not executed is a small open box. The line is the median
+of the successful runs. Places along the chart are percentages and heights are pixels: it fits any page, and
+its text keeps its size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from jobledger import formats
+from jobledger.admin.display import RunUrls
+from jobledger.admin.recent_runs import SHAPES, JobStatistics, RecentRun, Shape, counts_by_status, run_title
+
+TOP, GROUND, HEIGHT = 8, 104, 112
+LOWEST_BAR = 2
+BOX_HEIGHT = 6
+FEWEST_PLACES = 25
+"""A few bars are not as wide as the page."""
+LINE_HEIGHT = 13
+_GAP = 0.25
+"""The part of its place that a bar leaves free."""
+
+_BAR = (
+    '<a class="bar-{shape} run-{status}" href="{url}" tabindex="{tabindex}" aria-label="{title}">'
+    "<title>{title}</title>"
+    '<rect class="place" x="{place}" width="{step}" y="0" height="{chart_height}"/>'
+    '<rect class="bar" x="{left}" width="{width}" y="{top}" height="{height}"/>{foot}</a>'
+)
+_FOOT = '<rect class="bar" x="{}" width="{}" y="{}" height="4"/>'
+_SVG = '<svg class="durations" height="{}" role="group" aria-label="{}">{}{}{}</svg>'
+_LINE = '<line class="{}" x1="0" x2="100%" y1="{}" y2="{}"/>'
+_LABEL = '<text x="100%" dx="6" y="{}">{}</text>'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A run in the chart."""
+
+    run: RecentRun
+    shape: Shape
+    place: float
+    """Where its place begins, in percent of the chart's width."""
+    step: float
+    """The width of its place, in percent."""
+    height: int
+
+    @property
+    def left(self) -> float:
+        return self.place + self.step * _GAP / 2
+
+    @property
+    def width(self) -> float:
+        return self.step * (1 - _GAP)
+
+
+def duration_chart(runs: Sequence[RecentRun], now: datetime) -> SafeString:
+    """The chart of these runs, given newest first; empty if there are none."""
+    if not runs:
+        return SafeString("")
+    longest, median = _longest(runs, now), JobStatistics(runs=tuple(runs)).typical_duration
+    words = f"Durations. {counts_by_status(runs)}"
+    if median is not None:
+        words += f". Median of the successful runs: {formats.duration(median)}"
+    urls = RunUrls()
+    drawn = format_html_join("", "{}", ((_bar_svg(bar, now, urls),) for bar in bars(runs, now)))
+    lines = format_html_join("", "{}", ((line,) for line in _lines(longest, median)))
+    return format_html(_SVG, HEIGHT, words, drawn, lines, _labels(longest, median))
+
+
+def bars(runs: Sequence[RecentRun], now: datetime) -> list[Bar]:
+    """A bar for each of the runs, which are given newest first; the newest is at the right end."""
+    places = max(len(runs), FEWEST_PLACES)
+    step = 100 / places
+    longest = _longest(runs, now)
+    return [
+        Bar(
+            run=run,
+            shape=SHAPES[run.status],
+            place=(places - 1 - index) * step,
+            step=step,
+            height=_height(run.took(now), longest) if SHAPES[run.status] is not Shape.IDLE else BOX_HEIGHT,
+        )
+        for index, run in reversed(list(enumerate(runs)))
+    ]
+
+
+def labels(longest: timedelta, median: timedelta | None) -> list[tuple[int, str]]:
+    """The y of each label of the vertical axis and its text; the median's displaces one that is too near."""
+    axis = [(TOP, formats.duration(longest))] if longest else []
+    if median is None:
+        return axis
+    y = _y(median, longest)
+    apart = [each for each in axis if abs(each[0] - y) >= LINE_HEIGHT]
+    return [*apart, (y, f"median {formats.duration(median)}")]
+
+
+def _longest(runs: Sequence[RecentRun], now: datetime) -> timedelta:
+    return max((took for run in runs if (took := run.took(now)) is not None), default=timedelta(0))
+
+
+def _height(took: timedelta | None, longest: timedelta) -> int:
+    share = took / longest if took and longest else 0.0
+    return max(LOWEST_BAR, round((GROUND - TOP) * share))
+
+
+def _y(length: timedelta, longest: timedelta) -> int:
+    return GROUND - _height(length, longest)
+
+
+def _bar_svg(bar: Bar, now: datetime, urls: RunUrls) -> SafeString:
+    is_failure = bar.shape is Shape.BAD
+    left, width = _percent(bar.left), _percent(bar.width)
+    return format_html(
+        _BAR,
+        shape=bar.shape,
+        status=bar.run.status,
+        url=urls.page(bar.run.id),
+        # The keyboard reaches failures one by one, and all runs through the link to their list.
+        tabindex=0 if is_failure else -1,
+        title=run_title(bar.run, now),
+        place=_percent(bar.place),
+        step=_percent(bar.step),
+        chart_height=HEIGHT,
+        left=left,
+        width=width,
+        top=GROUND - bar.height,
+        height=bar.height,
+        foot=format_html(_FOOT, left, width, GROUND + 2) if is_failure else "",
+    )
+
+
+def _lines(longest: timedelta, median: timedelta | None) -> Iterator[SafeString]:
+    yield format_html(_LINE, "ground", GROUND + 0.5, GROUND + 0.5)
+    if median is not None:
+        y = _y(median, longest)
+        yield format_html(_LINE, "median", y + 0.5, y + 0.5)
+
+
+def _labels(longest: timedelta, median: timedelta | None) -> SafeString:
+    return format_html_join("", _LABEL, ((y + 4, text) for y, text in labels(longest, median)))
+
+
+def _percent(number: float) -> str:
+    return f"{number:.2f}%"
