@@ -14,13 +14,13 @@ LIST = "django_celery_beat/periodictask/"
 ADD = f"{LIST}add/"
 
 
-def fill(page: Page, name: str, *, job: str = "hello", **fields: str) -> None:
+def fill(page: Page, name: str, *, job: str = "hello", cron: str = "") -> None:
     """Write a new schedule down; its options are there once its job is chosen."""
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Job", exact=True).select_option(job)
     expect(page.get_by_label("Equivalent command")).to_have_value(re.compile(f"manage.py {job}"))
-    for label, value in fields.items():
-        page.get_by_label(label, exact=True).fill(value)
+    if cron:
+        page.get_by_label("Cron expression").fill(cron)
 
 
 def previewed(page: Page, text: str) -> None:
@@ -36,7 +36,7 @@ def save(page: Page, said: str) -> None:
 def nightly(people: People, name: str) -> Page:
     """The page of a schedule that was just made."""
     page = people.open(ADD)
-    fill(page, name, Cron="30 3 * * *")
+    fill(page, name, cron="30 3 * * *")
     previewed(page, "every day at 03:30 UTC")
     save(page, "was added.")
     return page
@@ -49,11 +49,15 @@ def test_a_schedule_made_in_the_form_runs(people: People) -> None:
     page.get_by_label("Every", exact=True).fill("1")
     page.get_by_label("Unit").select_option("seconds")
     previewed(page, "every second")
-    previewed(page, "Saving starts nothing.")
+    previewed(page, "Saving starts no run.")
     save(page, "Next run:")
 
-    run = page.get_by_role("link", name="succeeded")
+    run = page.locator(".edit-status").get_by_role("link", name="succeeded")
     wait_until(lambda: page.reload() is not None and run.is_visible(), what="the page names a run")
+    bar = page.get_by_role("group", name=re.compile("^Durations")).locator("a").last
+    expect(bar).to_have_accessible_name(re.compile("^succeeded, "))
+    assert violations(page) == []
+    assert violations(people.open("jobledger/job/hello/", scheme="dark")) == []
     page.get_by_label("Enabled").uncheck()
     previewed(page, "Disabled:")
     save(page, "was saved.")
@@ -81,11 +85,11 @@ def test_an_edit_is_previewed_before_it_is_saved(people: People) -> None:
 
 def test_a_bad_cron_field_and_a_bad_option_are_said_beside_their_fields(people: People) -> None:
     page = people.open(ADD)
-    fill(page, "bad", job="cleanup_tokens", Cron="30 25 * * *")
+    fill(page, "bad", job="cleanup_tokens", cron="30 25 * * *")
     page.get_by_label("Days").fill("many")
     previewed(page, "hour: 25 is not between 0 and 23")
     expect(page.get_by_label("Equivalent command")).to_have_value("manage.py cleanup_tokens --days many")
-    save(page, "Nothing is saved yet")
+    save(page, "Not saved.")
     expect(page.locator("#id_times-cron_error")).to_have_text("hour: 25 is not between 0 and 23")
     expect(page.locator("#id_option-days_error")).to_contain_text("argument --days")
     assert violations(page) == []
@@ -102,7 +106,7 @@ def test_the_second_editor_is_told_and_may_save_over_it(people: People) -> None:
     second.get_by_label("Description").fill("asked for by the second")
     save(second, "This schedule was changed while you were editing it.")
     told = second.get_by_role("alert")
-    expect(told).to_contain_text("Nothing of yours is saved.")
+    expect(told).to_contain_text("Your changes have not been saved.")
     expect(told).to_contain_text("admin")
     expect(told.get_by_role("row", name=re.compile("0 4 \\* \\* \\*")).first).to_be_visible()
     assert violations(second) == []
@@ -147,7 +151,7 @@ def test_without_javascript_a_schedule_is_made_in_two_steps(people: People) -> N
     page = people.open(ADD, javascript=False)
     page.get_by_label("Name", exact=True).fill("without scripts")
     page.get_by_label("Job", exact=True).select_option("hello")
-    page.get_by_role("button", name="Show the options").click()
+    page.get_by_role("button", name="Show options").click()
     page.get_by_label("Cron expression").fill("30 3 * * *")
     page.get_by_role("button", name="Preview").click()
     previewed(page, "every day at 03:30 UTC")
@@ -163,7 +167,41 @@ def test_the_form_is_accessible(people: People, scheme: str) -> None:
 
 
 def test_the_form_fits_a_phone(people: People) -> None:
-    page = people.open(f"{ADD}?job=cleanup_tokens", width=390)
+    page = people.open(f"{ADD}?job=cleanup_tokens", width=360)
+    assert width_beyond_the_window(page) == 0
+    page = people.open(
+        nightly(people, "a long name for a small screen").url.partition("/admin/")[2], width=360
+    )
+    assert width_beyond_the_window(page) == 0
+
+
+@pytest.mark.parametrize("height", [900, 300])
+def test_the_preview_stays_in_view_while_the_form_scrolls(people: People, height: int) -> None:
+    page = nightly(people, f"previewed in {height} pixels")
+    page.set_viewport_size({"width": 1280, "height": height})
+
+    page.evaluate("window.scrollTo(0, 600)")
+    preview = page.get_by_role("complementary", name="Preview")
+    box = preview.bounding_box()
+    assert box is not None
+    assert box["y"] >= 0
+    assert box["y"] + box["height"] <= height
+    # What does not fit is a scroll away, also by keyboard.
+    preview.focus()
+    page.keyboard.press("End")
+    expect(preview.get_by_role("heading").last).to_be_in_viewport()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_fields_stand_beside_each_other_on_a_laptop(people: People, width: int) -> None:
+    page = people.open(ADD, width=width)
+    cron = page.get_by_label("Cron expression").bounding_box()
+    zone = page.get_by_label("Time zone").bounding_box()
+    assert cron is not None
+    assert zone is not None
+    assert zone["y"] == cron["y"]
+    assert zone["x"] > cron["x"] + cron["width"]
     assert width_beyond_the_window(page) == 0
 
 

@@ -162,7 +162,7 @@ def links_in(page: str) -> int:
 @pytest.mark.parametrize("address", [job_page, schedule_page])
 def test_a_page_charts_its_newest_runs(admin_client: Client, address: Callable[[PeriodicTask], str]) -> None:
     schedule = hourly()
-    assert "It has not run yet." in admin_client.get(address(schedule)).text
+    assert "has not run yet." in admin_client.get(address(schedule)).text
     runs = [run_of(schedule, minutes_ago=number) for number in range(WINDOW + 1)]
     page = admin_client.get(address(schedule)).text
     assert links_in(page) == WINDOW
