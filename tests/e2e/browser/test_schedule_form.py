@@ -120,7 +120,7 @@ def test_who_changed_what_is_in_the_history(people: People) -> None:
     previewed(page, "every day at 05:00")
     save(page, "was saved.")
     page.get_by_role("link", name="History").click()
-    change = page.get_by_role("row", name="Times").first
+    change = page.get_by_role("row", name="Timing").first
     expect(change).to_contain_text("every day at 03:30")
     expect(change).to_contain_text("every day at 05:00")
     assert violations(page) == []
