@@ -46,7 +46,7 @@ def shell() -> dict[str, str]:
 
 def call(folder: Path, shell: dict[str, str], *command: str) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=shell, capture_output=True, text=True, timeout=60, check=True
+        command, cwd=folder, env=shell, capture_output=True, text=True, timeout=180, check=True
     )
     return done.stdout
 
@@ -102,7 +102,7 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
             env=shell,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert second.returncode != 0

@@ -28,7 +28,7 @@ Script = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def python(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", *arguments], check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-m", *arguments], check=True, capture_output=True, timeout=240)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def script(installed: Path, tmp_path: Path) -> Script:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
