@@ -24,7 +24,7 @@ class JobsConfig(AppConfig):
 
 
 class JobsAdminConfig(admin.AdminConfig):
-    """Django's admin, with the service's site; stands for ``django.contrib.admin`` in INSTALLED_APPS."""
+    """Django's admin, with the service's site; replaces ``django.contrib.admin`` in INSTALLED_APPS."""
 
     default = False
     default_site = "jobledger.admin_site.JobsAdminSite"

@@ -57,7 +57,7 @@ class JobCommand(JobDeclaration, BaseCommand):
         A job that works on "yesterday" counts from here, so that a run which started late, or again,
         still means the same day.
         """
-        return self.run.moment if self.run else self._began_at
+        return self.run.reference_time if self.run else self._began_at
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """The author's parser, with the options about overlap that every job has on the command line."""
@@ -157,7 +157,7 @@ class JobCommand(JobDeclaration, BaseCommand):
             who=parent.who if parent else operating_system_user(),
             user_id=parent.user_id if parent else None,
             # Children have their parent's time, even if midnight passes between them.
-            scheduled_for=parent.moment if parent else None,
+            scheduled_for=parent.reference_time if parent else None,
             parent_id=parent.pk if parent else None,
         )
 

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 @never_cache
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
-    """200 when the database answers, else 503 with the kind of the error and no detail for strangers."""
+    """200 when the database answers, else 503 with only the kind of the error: anyone may ask."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -1,6 +1,6 @@
 """The audit log: every action in the admin leaves a LogEntry, and every edit its old and new values.
 
-The values stand in the entry's message beside what Django itself writes there, so that Django's own pages
+The values are in the entry's message, beside what Django itself writes there, so that Django's own pages
 show the entry as well.
 """
 

@@ -42,9 +42,9 @@ SUCCESSES = (Status.SUCCEEDED, Status.SENT)
 FAILURES = (Status.FAILED, Status.TIMED_OUT, Status.LOST)
 """The job was executed, and did not do what it should."""
 PROBLEMS = (*FAILURES, Status.MISSED, Status.EXPIRED)
-"""What somebody should look at, the worst first: it failed, or did not run though nobody chose that."""
+"""What needs attention, the worst first: the run failed, or never started although it should have."""
 COMPLETED = (Status.SUCCEEDED, *FAILURES)
-"""What success rates are counted from: the job was executed, and nobody ended it early."""
+"""What success rates are counted from: the job was executed and not cancelled."""
 
 
 class Trigger(models.TextChoices):
@@ -80,7 +80,7 @@ class RunQuerySet(models.QuerySet["Run"]):
     def move(self, pk: uuid.UUID, *, from_status: Status, to: Status, **changes: Any) -> bool:
         """Move one run from one state to another, and say whether it was in the first.
 
-        False means that somebody else moved it before: the caller then has no right to it.
+        False means that another process moved it first: the caller must leave it alone.
         """
         return self.filter(pk=pk, status=from_status).update(status=to, **changes) == 1
 
@@ -227,8 +227,8 @@ class Run(models.Model):
         return str(self.pk)[:8]
 
     @property
-    def moment(self) -> datetime:
-        """The slot, or, for a run without one, the moment it was started."""
+    def reference_time(self) -> datetime:
+        """The slot, or for a run without one, the time it started."""
         return self.scheduled_for or self.started_at or self.queued_at
 
 

@@ -118,24 +118,24 @@ class NextSlot(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The moment, or why there is none."""
+        """The time, or why there is none."""
         return self.broken or (self.slot.isoformat() if self.slot else "never")
 
 
 class PauseQuerySet(models.QuerySet["Pause"]):
     """The pauses that matter."""
 
-    def open_at(self, moment: datetime) -> Self:
-        """Those in force at the moment."""
-        return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
+    def open_at(self, time: datetime) -> Self:
+        """The pauses in force at this time."""
+        return self.filter(Q(until=None) | Q(until__gt=time), since__lte=time)
 
-    def reaching_beyond(self, moment: datetime) -> Self:
-        """Those that are not over by the moment."""
-        return self.filter(Q(until=None) | Q(until__gt=moment))
+    def reaching_beyond(self, time: datetime) -> Self:
+        """The pauses that are not over by this time."""
+        return self.filter(Q(until=None) | Q(until__gt=time))
 
 
 class Pause(models.Model):
-    """A time in which a schedule, or without one the whole service, starts nothing by itself."""
+    """A period in which a schedule, or without one the whole service, starts nothing."""
 
     schedule = models.ForeignKey(
         PeriodicTask, null=True, blank=True, on_delete=models.CASCADE, related_name="pauses"
@@ -175,7 +175,7 @@ class Pause(models.Model):
 
 
 def pause_terms(until: str | None, *, who: str = "", reason: str = "") -> str:
-    """``by ann until 2026-11-22 12:00 UTC: database moves``, what every page and command says after "paused".
+    """``by ann until 2026-11-22 12:00 UTC: database moves``, shown after "paused" by every page and command.
 
     ``until`` is formatted for its reader; None is a pause without an end.
     """
@@ -187,7 +187,7 @@ class DeclaredSchedule(models.Model):
     """Remembers that a schedule declared in code was put into the database: it is put there once only.
 
     ``declared`` is what the code said then: the common ancestor for merging a later change of the
-    code with what people edited meanwhile. The row outlives a schedule that somebody deleted.
+    code with users' edits since. The row outlives a schedule that was deleted.
     """
 
     name = models.CharField(max_length=200, unique=True)

@@ -67,7 +67,7 @@ class UpcomingRun:
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
-    """What the home's template needs; users who may not see runs are told so."""
+    """What the home's template needs; users without permission to view runs see only a notice."""
     if not rights.may_view(request.user):
         return {"may_see": False}
     service = pauses.service_pause(request, timezone.now())

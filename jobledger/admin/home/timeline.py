@@ -1,7 +1,7 @@
 """The timeline of the last hours or days: a row per job, a bar per run, as SVG without any inline style.
 
 A bar begins where its run began and is as long as the run took. Runs whose bars would overlap share one bar,
-which looks like the worst of them and says how many they are.
+which has the worst status among them and gives their number.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

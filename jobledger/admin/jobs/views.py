@@ -75,7 +75,7 @@ def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
 
 @require_POST
 def options_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
-    """The command line of what is posted, while it is being typed, without validating it."""
+    """The equivalent command of the posted options, which are still being typed and not validated."""
     form = OptionsForm(_startable(request, name), {}, request.POST)
     context = {"command_line": form.command_line, "prefix": form.prefix}
     return render(request, "jobledger/options/command_line.html", context)
@@ -150,7 +150,7 @@ def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) 
             trigger=Trigger.ADMIN,
             who=request.user.get_username(),
             user_id=request.user.pk,
-            # As with "Run again": it stands for the same slot.
+            # As with "Run again": it is for the same slot.
             schedule_name=past.schedule_name if past else "",
             scheduled_for=past.scheduled_for if past else None,
         )

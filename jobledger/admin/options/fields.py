@@ -1,6 +1,6 @@
-"""The fields that options have in a form: each shows a JSON value, and makes one of what is entered.
+"""The form fields of options: each shows a JSON value, and parses the input into one.
 
-No field refuses what the parser should validate. A field that is left empty has no value: its option is left
+No field rejects what the parser should validate. A field that is left empty has no value: its option is left
 out, and the parser's default applies.
 """
 
@@ -28,7 +28,7 @@ class UnsuitableValueError(ValueError):
 
 
 class OptionField(forms.Field):
-    """A field that stands for one option of a job."""
+    """The field of one of a job's options."""
 
     hint = ""
     """How to fill it in, where that needs saying."""
@@ -115,7 +115,7 @@ class CountField(OptionField):
         return _word(value)
 
     def parse_input(self, entered: Any) -> Any:
-        """Anything but a number is passed on as it is, to be refused where all options are validated."""
+        """Anything but a number is passed on unchanged, for the parser to reject."""
         text = (entered or "").strip()
         number = number_in(text)
         return (text or None) if number is None else number
@@ -159,7 +159,7 @@ class SecretField(OptionField):
         super().__init__(job_option, is_secret=True)
 
     def format_value(self, value: Any) -> None:
-        """Nothing; but the page says that a value is stored."""
+        """Nothing, but the page states that a value is stored."""
         self.widget.is_stored = value not in (None, "")
 
     def parse_input(self, entered: SecretText) -> Any:
@@ -191,7 +191,7 @@ class JsonField(OptionField):
         return json.dumps(value, ensure_ascii=False)
 
     def parse_input(self, entered: Any) -> Any:
-        """Raises ValidationError for what is no JSON."""
+        """Raises ValidationError for what is not valid JSON."""
         if not (entered or "").strip():
             return None
         try:
@@ -211,7 +211,7 @@ class ChoiceField(OptionField):
     """Stands for the option without a value: no choice is quoted so."""
 
     def format_value(self, value: Any) -> str:
-        """What is no choice any more is shown as well, for the parser to refuse."""
+        """A former choice is shown as well, for the parser to reject."""
         if value is True and self.job_option.may_lack_value:
             return self.bare
         text = quote(_word(value))
@@ -235,7 +235,7 @@ class ChoicesField(OptionField):
     """Any number of the parser's choices, or of the constants that flags add to a list."""
 
     def format_value(self, value: Any) -> list[str]:
-        """What is no choice any more is shown as well, for the parser to refuse."""
+        """A former choice is shown as well, for the parser to reject."""
         texts = [quote(_word(each)) for each in _list(value)]
         _add_choices(self.widget, texts)
         return texts
@@ -290,7 +290,7 @@ class SwitchField(OptionField):
 
 
 class SubcommandField(OptionField):
-    """A sub-command; its options stand below."""
+    """A sub-command; its options are shown below."""
 
     def format_value(self, value: Any) -> str:
         """Its name, also for an alias."""

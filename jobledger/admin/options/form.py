@@ -1,11 +1,11 @@
 """A job's options as a form made from its own argparse parser.
 
-Owns the way from a JSON object to fields and back. A field that is left as it was keeps what is stored; an
+Converts a JSON object to fields and back. An unchanged field keeps the stored value; an
 empty one leaves its option out, so that the default applies and is not stored. A stored secret is never
 sent to the browser, and is kept unless another is typed or its removal is ticked. What the parser hides
 keeps its value; what it does not know is named in ``unknown_options`` and is not kept.
 
-The parser validates. What it says stands beside the fields that it is about.
+The parser validates. Its errors are shown beside the fields that they concern.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ from jobledger.jobs.registry import Job
 
 @dataclass(frozen=True, kw_only=True)
 class FieldRow:
-    """Fields that stand together, and what is wrong with all of them."""
+    """Fields shown together, and the errors that concern all of them."""
 
     fields: list[BoundField]
     legend: str
@@ -145,7 +145,7 @@ class OptionsForm(forms.Form):
         return {dest: value for dest, value in self._stored.items() if dest in known and dest not in visible}
 
     def _entered(self) -> dict[str, Any]:
-        """The values of the chosen sub-commands' options beside, and over, those of the command itself."""
+        """The command's values, overridden by those of the chosen sub-commands."""
         values = {name: self._value_of(name) for name in self._fields}
         options: dict[str, Any] = {}
         subcommands: tuple[str, ...] = ()
@@ -164,7 +164,7 @@ class OptionsForm(forms.Form):
         try:
             value = field.parse_input(self[name].data)
         except forms.ValidationError:
-            # It stands beside the field.
+            # It is shown beside the field.
             return None
         dest = field.option.dest
         job_option = self.layout.find(dest, self._stored)
@@ -188,19 +188,19 @@ class OptionsForm(forms.Form):
     # Errors
 
     def _find_problems(self) -> bool:
-        """Ask the parser again and again, each time without what it refused: it names one fault at a time."""
+        """Ask the parser until it accepts the rest: it reports one error at a time."""
         left = {dest: value for dest, value in self._options.items() if value is not None}
-        refused: set[str | None] = set()
+        rejected: set[str | None] = set()
         while problems := self._problems_with(left):
             for problem in problems:
-                if problem.dest not in refused:
+                if problem.dest not in rejected:
                     self._add_problem(problem)
             blamed = {problem.dest for problem in problems if problem.dest in left}
             if not blamed:
                 return True
-            refused |= blamed
+            rejected |= blamed
             left = {dest: value for dest, value in left.items() if dest not in blamed}
-        return bool(refused)
+        return bool(rejected)
 
     def _problems_with(self, options: Mapping[str, Any]) -> Sequence[Problem]:
         try:

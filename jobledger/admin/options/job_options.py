@@ -70,7 +70,7 @@ class JobOption:
 
     @property
     def choices(self) -> list[str]:
-        """The choices as somebody would type them; none where they cannot be listed."""
+        """The choices as a user would type them; none if they cannot be listed."""
         choices: Any = self.action.choices
         if self.option.taker is None or not isinstance(choices, Iterable):
             return []
@@ -103,7 +103,7 @@ class JobOption:
 
     @property
     def default(self) -> str:
-        """The default as somebody would type it; empty where it says nothing worth reading."""
+        """The default as a user would type it; empty if it tells the user nothing."""
         default = self.option.default
         if default is None or isinstance(default, bool) or default in ("", [], ()):
             return ""
@@ -137,7 +137,7 @@ class JobOption:
 
 @dataclass(frozen=True, kw_only=True)
 class OptionRow:
-    """Options that stand together: one, or those of which only one may be given."""
+    """Options shown together: one, or a group of which only one may be given."""
 
     options: tuple[JobOption, ...]
     exclusive: ExclusiveGroup | None = None
@@ -201,7 +201,7 @@ def _sections(
         for option in options_of(parser).values()
     ]
     visible = [each for each in every if not each.is_hidden]
-    # Every command has it: it stands behind all that is the job's own.
+    # Every command has it: it comes after the job's own options.
     last = [each for each in visible if each.name == "verbosity"]
     others = [each for each in visible if each.name != "verbosity"]
     ungrouped, *groups = argument_groups(parser)
@@ -225,7 +225,7 @@ def _sections_below(option: JobOption) -> Iterator[OptionSection]:
 
 
 def _rows(options: Sequence[JobOption], actions: Sequence[Action]) -> tuple[OptionRow, ...]:
-    """A group of which only one may be given is one row, where its first option stands."""
+    """A mutually exclusive group is one row, in the place of its first option."""
     members = [option for option in options if option.option.actions[0] in actions]
     rows: list[OptionRow] = []
     for option in members:

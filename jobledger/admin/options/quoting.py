@@ -1,4 +1,4 @@
-"""Values as somebody types them into a form, and back: each can be typed, and most look like themselves.
+"""Values as a user types them into a form, and back: every value can be typed, most without quotes.
 
 A text that a field would lose or break (empty, with blanks at its ends, over several lines, in quotes) is
 in double quotes, as in JSON. A list has a value on each line; a list of lists has one list on each line,

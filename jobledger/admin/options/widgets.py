@@ -33,7 +33,7 @@ class OptionalInput(forms.TextInput):
     def __init__(
         self, attrs: dict[str, Any] | None = None, *, is_list: bool = False, const: str = ""
     ) -> None:
-        """With ``is_list`` the text has several lines; ``const`` is what the tick stands for."""
+        """With ``is_list`` the text has several lines; ``const`` is what the checkbox stands for."""
         super().__init__(attrs)
         self.is_list = is_list
         self.const = const

@@ -37,7 +37,7 @@ class StartedAgain:
 
     new: list[Run]
     not_allowed: int
-    refusals: list[str]
+    errors: list[str]
 
 
 def cancel_run(user: User, run: Run) -> bool:
@@ -64,7 +64,7 @@ def start_run_again(user: User, run: Run) -> Run:
 
 def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:
     """Start those again whose jobs the user may start."""
-    new, not_allowed, refusals = [], 0, []
+    new, not_allowed, errors = [], 0, []
     for run in runs:
         if not rights.may_start(user, run.job):
             not_allowed += 1
@@ -72,8 +72,8 @@ def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:
         try:
             new.append(start_run_again(user, run))
         except dispatch.NotStartedAgainError as error:
-            refusals.append(str(error))
-    return StartedAgain(new=new, not_allowed=not_allowed, refusals=refusals)
+            errors.append(str(error))
+    return StartedAgain(new=new, not_allowed=not_allowed, errors=errors)
 
 
 @admin.register(Run)
@@ -220,8 +220,8 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         if done.not_allowed:
             text = f"Not started because you do not have permission to run their jobs: {done.not_allowed}."
             self.message_user(request, text, messages.WARNING)
-        for refusal in done.refusals:
-            self.message_user(request, refusal, messages.WARNING)
+        for error in done.errors:
+            self.message_user(request, error, messages.WARNING)
 
     def _seen(self, request: HttpRequest, run_id: UUID | str) -> Run:
         """The run, for a user who may see it."""

@@ -39,9 +39,9 @@ class LedgerPosition:
     @classmethod
     def read(cls, text: str) -> "LedgerPosition | None":
         """The position that was formatted so; None if it is not one."""
-        moment, _, run_id = text.partition("-")
+        time, _, run_id = text.partition("-")
         try:
-            queued_at = datetime.strptime(moment, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+            queued_at = datetime.strptime(time, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
             return cls(queued_at=queued_at, run_id=UUID(run_id))
         except ValueError:
             return None
@@ -193,8 +193,8 @@ def _bound(lead: _Lead, within: Q, *, to_newer: bool) -> datetime | None:
     order, most = "queued_at" if to_newer else "-queued_at", MOST_SEARCHED // len(lead.branches)
     bounds: list[datetime] = []
     for branch in lead.branches:
-        moments = Run.objects.filter(within, **branch).order_by(order).values_list("queued_at", flat=True)
-        bounds += moments[most : most + 1]
+        times = Run.objects.filter(within, **branch).order_by(order).values_list("queued_at", flat=True)
+        bounds += times[most : most + 1]
     return (min if to_newer else max)(bounds, default=None)
 
 

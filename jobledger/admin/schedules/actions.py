@@ -170,7 +170,7 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         count = "1 schedule" if len(schedules) == 1 else f"{len(schedules)} schedules"
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{verb}: {count}",
+            "title": f"Run {count} now" if action == "run_tasks" else f"{verb} {count}",
             "step": verb,
             "action": action,
             "form": form,

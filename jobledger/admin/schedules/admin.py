@@ -1,7 +1,7 @@
 """Schedules in the admin: a schedule's pages, and the class that joins them with the list and its actions.
 
 Editing, adding and pausing are permissions of their own, checked in every view. What changes something, and
-what is asked while somebody types, is posted. Without JavaScript the pages do the same in more steps.
+what a page requests while a user types, is posted. Without JavaScript the pages do the same in more steps.
 
 The rows that hold schedules' times have no pages of their own: they are shared, and deleting one would delete
 every schedule that uses it. A schedule's times are edited on its page.
@@ -80,7 +80,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The page of a new schedule or of a stored one, with the edit form for users who may edit it."""
+        """A new or stored schedule's page, with the edit form for users who may edit it."""
         stored = self._seen(request, object_id)
         if not self._may_edit(request, stored):
             if request.method == "POST" or stored is None:
@@ -188,7 +188,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):
         return self._saved(request, schedule, form.now, is_new=stored is None)
 
     def _conflict(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
-        """Another user was faster: say so, with what was posted over what is stored by now."""
+        """Another user saved first: report it, and show the posted values over the stored ones."""
         found = PeriodicTask.objects.filter(pk=stored.pk).first() if stored else None
         if found is None:
             self.message_user(request, "The schedule has been deleted in the meantime.", messages.ERROR)

@@ -197,7 +197,7 @@ class EditForm:
 
     def _changes_over_stored(self) -> list[Change]:
         with transaction.atomic():
-            # A snapshot reads the times from rows, which are not kept here.
+            # A snapshot reads the times from rows; the rollback removes them.
             posted = snapshot_of(self._filled_in(), self.policy.instance)
             transaction.set_rollback(True)
         return changes_between(self.snapshot, posted)

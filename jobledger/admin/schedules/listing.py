@@ -109,7 +109,7 @@ class LastRunFilter(admin.SimpleListFilter):
 
 
 class _NullsLast(OrderBy):
-    """Whichever way it is sorted, what is never due comes last."""
+    """Schedules that are never due come last in either direction."""
 
     def reverse_ordering(self) -> OrderBy:
         self.descending = not self.descending
@@ -163,7 +163,7 @@ class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-be
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page; an action without its permission is refused, where Django would ignore it."""
+        """The page. An action without its permission is answered with 403; Django would ignore it."""
         if set(request.POST.getlist("action")) - set(self.get_actions(request)) - {""}:
             raise PermissionDenied
         # Not django-celery-beat's own, which warns about every scheduler but its own.
@@ -280,7 +280,7 @@ def _effect(pause: Pause) -> str:
 
 
 def _pause_note(overview: ScheduleOverview) -> str:
-    """Its own pause's terms; those of the service's pause stand once, at the top of the page."""
+    """Its own pause's terms; those of the service's pause are at the top of the page."""
     if not overview.is_paused_by_itself:
         return "whole service"
     return pauses.terms_of(overview.pauses[0], overview.now)

@@ -1,6 +1,6 @@
 """Snapshots: a schedule's values in readable form, with secrets masked, and the version that they make up.
 
-The version changes whenever anything that the edit form edits does, whoever changed it and by whatever means.
+The version changes with every value that the edit form edits, whoever changed it and however.
 So a form that carries the version it was opened with finds out that another user was faster.
 """
 

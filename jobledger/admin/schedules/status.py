@@ -44,7 +44,7 @@ class ScheduleOverview:
     next_slot: NextSlot | None
     """None if the schedule is disabled, or beat has not seen it yet."""
     pauses: Sequence[Pause]
-    """Those in force: its own before those of the whole service."""
+    """The pauses in force: its own before those of the whole service."""
     runs: Sequence[RecentRun]
     """The last ones, the newest first."""
     shows_runs: bool
@@ -75,7 +75,7 @@ class ScheduleOverview:
 
     @property
     def reason(self) -> str:
-        """Why it starts nothing by itself, beyond what the mark says."""
+        """Why it starts nothing, beyond what the mark says."""
         if self.is_paused:
             terms = pauses.terms_of(self.pauses[0], self.now)
             return terms if self.is_paused_by_itself else f"whole service, {terms}"

@@ -19,8 +19,8 @@ class Command(JobCommand):
     """The job ``cleanup_tokens``."""
 
     help = (
-        "Deletes the auth tokens created before the cutoff. The cutoff is a moment: so many days, "
-        "of 24 hours each, before the run's slot, or before now when it has none."
+        "Deletes auth tokens older than a number of days, of 24 hours each, counted back from the run's "
+        "scheduled time, or from now if it has none."
     )
     time_limit = timedelta(minutes=30)
     max_retries = 3
@@ -31,14 +31,14 @@ class Command(JobCommand):
             "--days",
             type=whole_number(0, MAX_DAYS),
             default=30,
-            help="How many days old a token may be (default: %(default)s).",
+            help="Maximum age of a token in days (default: %(default)s).",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Count the tokens, and delete none.")
+        parser.add_argument("--dry-run", action="store_true", help="Count the tokens without deleting them.")
         parser.add_argument(
             "--batch-size",
             type=whole_number(1, MAX_BATCH_SIZE),
             default=1000,
-            help="How many tokens one transaction deletes (default: %(default)s).",
+            help="How many tokens to delete per transaction (default: %(default)s).",
         )
 
     def handle(

@@ -19,8 +19,8 @@ class Command(JobCommand):
     """The job ``compute_daily_stats``."""
 
     help = (
-        "Stores the number and the sum of each day's orders. A day goes from midnight to midnight "
-        "in the project's time zone. Without options: the day before the run's slot."
+        "Stores the number and the total of each day's orders. A day runs from midnight to midnight "
+        "in the project's time zone. Without options: the day before the run's scheduled time."
     )
     time_limit = timedelta(minutes=30)
 

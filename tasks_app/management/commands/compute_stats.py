@@ -15,8 +15,8 @@ from tasks_app.models import MAX_TAGS, Order, UserStat
 class Command(JobCommand):
     """The job ``compute_stats``."""
 
-    help = "Stores the number and the sum of one user's orders since a day."
-    # Two users at once are no overlap, and the same user twice arrives at the same row.
+    help = "Stores the number and the total of a user's orders since a given day."
+    # Runs for different users do not conflict, and two for the same user arrive at the same row.
     concurrency = Concurrency.ALLOW
     time_limit = timedelta(minutes=10)
 
@@ -30,7 +30,7 @@ class Command(JobCommand):
             metavar="YYYY-MM-DD",
             help="The first day, in the project's time zone (default: from the beginning).",
         )
-        parser.add_argument("--dry-run", action="store_true", help="Print, and store nothing.")
+        parser.add_argument("--dry-run", action="store_true", help="Print the figures without storing them.")
         parser.add_argument(
             "--tags",
             type=parser_types.tag,

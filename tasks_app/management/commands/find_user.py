@@ -14,7 +14,7 @@ from tasks_app import parser_types
 class Command(JobCommand):
     """The job ``find_user``."""
 
-    help = "Prints a user's email; exits with 1 when there is no such user."
+    help = "Prints a user's email address; exits with code 1 if there is no such user."
     concurrency = Concurrency.ALLOW
     time_limit = timedelta(minutes=1)
 

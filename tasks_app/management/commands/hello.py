@@ -11,7 +11,7 @@ from jobledger import JobCommand, Schedule
 class Command(JobCommand):
     """The job ``hello``."""
 
-    help = "Says hello, and for which moment. Changes nothing."
+    help = "Prints a greeting with the run's scheduled time. Changes nothing."
     time_limit = timedelta(minutes=1)
     schedules = (Schedule("* * * * *"),)
 

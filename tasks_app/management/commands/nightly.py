@@ -15,7 +15,7 @@ class Command(JobCommand):
     """The job ``nightly``."""
 
     help = (
-        f"Runs {', '.join(JOBS)}, one after the other. One that fails does not stop the others; "
+        f"Runs {', '.join(JOBS)}, one after another. If one fails, the others still run; "
         "nightly then fails and names it."
     )
     time_limit = timedelta(hours=2)

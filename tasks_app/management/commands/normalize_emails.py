@@ -37,7 +37,7 @@ class UserEmail:
 class Command(JobCommand):
     """The job ``normalize_emails``."""
 
-    help = "Trims and lower-cases the users' emails. Only rows that change are written."
+    help = "Trims and lower-cases users' email addresses. Writes only the rows that change."
     time_limit = timedelta(hours=1)
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,11 +46,9 @@ class Command(JobCommand):
             "--batch-size",
             type=whole_number(1, MAX_BATCH_SIZE),
             default=1000,
-            help="How many users are read at a time and written in one transaction (default: %(default)s).",
+            help="How many users to read and write per transaction (default: %(default)s).",
         )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="Count what would change, and write nothing."
-        )
+        parser.add_argument("--dry-run", action="store_true", help="Count the changes without writing them.")
 
     def handle(self, *args: Any, batch_size: int, dry_run: bool, verbosity: int, **options: Any) -> None:
         """Go through all users; at verbosity 2 each batch is reported."""

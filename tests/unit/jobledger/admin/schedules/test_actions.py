@@ -76,7 +76,7 @@ def test_a_broken_one_is_named_and_left_out(admin_client: Client) -> None:
 def test_starting_many_is_asked_about_first(admin_client: Client) -> None:
     schedules = [hourly(f"number {number:02}") for number in range(11)]
     answer = act(admin_client, "run_tasks", *schedules)
-    assert "Run now: 11 schedules" in answer.text
+    assert "Run 11 schedules now" in answer.text
     assert "and 1 more" in answer.text
     assert not Run.objects.exists()
     act(admin_client, "run_tasks", *schedules, confirmed="1")
