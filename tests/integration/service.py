@@ -173,7 +173,13 @@ class Service:
 
     def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            arguments, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=180, check=False
+            arguments,
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
         )
 
     def _redis_answers(self) -> bool:

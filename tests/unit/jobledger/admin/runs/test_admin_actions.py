@@ -51,5 +51,5 @@ def test_of_several_only_those_are_started_that_may_and_can_be(user: User) -> No
     runs = [made(), made(job="lasting"), made(status=Status.RUNNING)]
     done = admin.start_runs_again(user, runs)
     assert ([run.job for run in done.new], done.not_allowed) == (["probe"], 1)
-    (refusal,) = done.refusals
-    assert "is not over" in refusal
+    (error,) = done.errors
+    assert "is not over" in error
