@@ -41,7 +41,7 @@ def postgres() -> Iterator[str]:
     try:
         port = _docker("port", container, "5432/tcp").rpartition(":")[2]
         url = f"postgres://postgres:test@127.0.0.1:{port}/postgres"
-        wait_until(lambda: _answers(url), deadline_seconds=60, what="PostgreSQL answers")
+        wait_until(lambda: _answers(url), what="PostgreSQL answers")
         yield url
     finally:
         _docker("rm", "--force", "--volumes", container)

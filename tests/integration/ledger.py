@@ -173,20 +173,20 @@ def run_rows(running: Service, condition: str = "1 = 1", *values: Any) -> list[R
     return [_as_row(each) for each in found]
 
 
-def wait_for_start(running: Service, pk: UUID, *, attempt: int = 1, deadline_seconds: float = 40) -> Trace:
+def wait_for_start(running: Service, pk: UUID, *, attempt: int = 1) -> Trace:
     """The job's first trace of this attempt: it is in the middle of its work."""
 
     def begun() -> list[Trace]:
         return [trace for trace in traces(running, pk, "begin") if trace.attempt == attempt]
 
     try:
-        return wait_until(begun, deadline_seconds=deadline_seconds)[0]
+        return wait_until(begun)[0]
     except TimeoutError as error:
-        what = f"attempt {attempt} not started in {deadline_seconds} s: {run_row(running, pk)}"
+        what = f"attempt {attempt} not started: {run_row(running, pk)}"
         raise AssertionError(f"{what}\n{running.story()}") from error
 
 
-def wait_for_end(running: Service, pk: UUID, *, deadline_seconds: float = 60) -> RunRow:
+def wait_for_end(running: Service, pk: UUID) -> RunRow:
     """The row when the run is over."""
 
     def over() -> RunRow | None:
@@ -194,20 +194,20 @@ def wait_for_end(running: Service, pk: UUID, *, deadline_seconds: float = 60) ->
         return row if row and row.is_over else None
 
     try:
-        return wait_until(over, deadline_seconds=deadline_seconds)
+        return wait_until(over)
     except TimeoutError as error:
-        what = f"not over in {deadline_seconds} s: {run_row(running, pk)}"
+        what = f"not over: {run_row(running, pk)}"
         raise AssertionError(f"{what}\n{running.story()}") from error
 
 
-def wait_for_status(running: Service, pk: UUID, status: str, *, deadline_seconds: float = 40) -> RunRow:
+def wait_for_status(running: Service, pk: UUID, status: str) -> RunRow:
     """The row when it is in this state."""
 
     def there() -> RunRow | None:
         row = run_row(running, pk)
         return row if row and row.status == status else None
 
-    return wait_until(there, deadline_seconds=deadline_seconds, what=f"{pk} is {status}")
+    return wait_until(there, what=f"{pk} is {status}")
 
 
 def child_of(running: Service, pk: UUID) -> RunRow:

@@ -24,7 +24,7 @@ import redis
 
 from proj.embedded_redis import command as redis_command
 from tests.integration import console
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 STOP_SECONDS = 40
@@ -154,13 +154,6 @@ class Service:
         runs: list[dict[str, Any]] = json.loads(printed)
         return runs
 
-    def wait_for_run(self, *arguments: str, deadline_seconds: float = 30) -> dict[str, Any]:
-        """The newest run that passes the filters, as soon as there is one."""
-        found = wait_until(
-            lambda: self.runs(*arguments), deadline_seconds=deadline_seconds, what=f"a run with {arguments}"
-        )
-        return found[0]
-
     def _log(self, name: str) -> BinaryIO:
         return (self.folder / f"{name}.log").open("ab")
 
@@ -178,7 +171,7 @@ class Service:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=DEADLINE_SECONDS,
             check=False,
         )
 

@@ -12,6 +12,7 @@ import pytest
 from tests.integration.command_line import by_hand, short
 from tests.integration.ledger import call, call_lasting, let_end, run_row, wait_for_end, wait_for_start
 from tests.integration.service import Service
+from tests.waiting import DEADLINE_SECONDS
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def test_output_is_seen_while_the_run_goes_on_and_its_end_is_the_followers(runni
     with following(running, run) as process:
         assert status_of(running, run) == "running"
         with let_end(running, "lasting"):
-            stdout, stderr = process.communicate(timeout=180)
+            stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert (process.returncode, stdout) == (0, "")
     assert stderr.endswith(f"Run {short(run)}: succeeded\n")
 
@@ -75,7 +76,7 @@ def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> No
     run = started(running, "left alone")
     with following(running, run) as process:
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=180)
+        _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 130
     assert "the run goes on" in stderr
     assert "Traceback" not in stderr
@@ -88,7 +89,7 @@ def test_a_cancelled_run_ends_and_says_who_asked(running: Service) -> None:
     run = started(running, "cancelled")
     with following(running, run) as process:
         done = running.manage("jobledger", "cancel", str(run)[:13], "--reason", "too slow")
-        _, stderr = process.communicate(timeout=180)
+        _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
     assert "was asked to end" in done.stdout
     assert process.returncode == 130
@@ -117,4 +118,4 @@ def test_a_reader_that_has_enough_is_no_error(running: Service, more: tuple[str,
         process.stdout.read(1)
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=180) == 0
+        assert process.wait(timeout=DEADLINE_SECONDS) == 0

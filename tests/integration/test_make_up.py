@@ -19,7 +19,7 @@ from proj.state import redis_socket
 from proj.supervisor import SHORTEST_LIFE_SECONDS
 from tests.integration.service import ROOT
 from tests.ports import free_port
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.takes_long
 
@@ -46,7 +46,7 @@ def shell() -> dict[str, str]:
 
 def call(folder: Path, shell: dict[str, str], *command: str) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=shell, capture_output=True, text=True, timeout=180, check=True
+        command, cwd=folder, env=shell, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True
     )
     return done.stdout
 
@@ -91,7 +91,7 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
             start_new_session=True,
         )
     try:
-        wait_until(lambda: answer(port) == "ok\n", deadline_seconds=90, what="the web process answers")
+        wait_until(lambda: answer(port) == "ok\n", what="the web process answers")
         wait_until(lambda: "ready." in log.read_text(), what="the worker is ready")
         task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()
         assert task_id in call(clone, shell, ".venv/bin/celery", "-A", "proj", "result", task_id)
@@ -102,7 +102,7 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
             env=shell,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=DEADLINE_SECONDS,
             check=False,
         )
         assert second.returncode != 0

@@ -11,6 +11,7 @@ import pytest
 
 import jobledger
 from proj.state import BASE_DIR
+from tests.waiting import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.takes_long
 
@@ -28,7 +29,9 @@ Script = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def python(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", *arguments], check=True, capture_output=True, timeout=240)
+    subprocess.run(
+        [sys.executable, "-m", *arguments], check=True, capture_output=True, timeout=DEADLINE_SECONDS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def script(installed: Path, tmp_path: Path) -> Script:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=DEADLINE_SECONDS,
             check=False,
         )
 

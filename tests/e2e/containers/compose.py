@@ -84,7 +84,6 @@ class Stack:
         """Wait until this run is in this state."""
         wait_until(
             lambda: run_id in [run["id"] for run in self.runs("--status", status)],
-            deadline_seconds=30,
             what=f"run {run_id} {status}",
         )
 

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.containers.compose import Stack, brought_up
 from tests.manual import ROOT, Block, all_blocks
 from tests.terminal import terminal, type_in
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 # Whichever test comes first waits for the image and the whole service.
 pytestmark = pytest.mark.timeout(900)
@@ -29,7 +29,7 @@ def stack(project_image: str) -> Iterator[Stack]:
 
 
 def get(stack: Stack, path: str) -> tuple[int, str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{stack.port}{path}", timeout=20) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack.port}{path}", timeout=DEADLINE_SECONDS) as response:
         return response.status, response.read().decode()
 
 
@@ -67,7 +67,7 @@ def test_a_schedule_of_every_second_fires_and_its_run_succeeds_with_its_output(s
         runs = stack.runs("--job", "hello", "--status", "succeeded")
         return [run["id"] for run in runs if run["schedule"] == "every second"]
 
-    run_id = wait_until(fired, deadline_seconds=30)[0]
+    run_id = wait_until(fired)[0]
     stack.shell(
         "from django_celery_beat.models import PeriodicTask;"
         "PeriodicTask.objects.filter(name='every second').delete()"
@@ -107,11 +107,11 @@ def test_the_generated_password_opens_the_admin(stack: Stack) -> None:
     cookies = CookieJar()
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
     login = f"http://127.0.0.1:{stack.port}/admin/login/?next=/admin/"
-    browser.open(login, timeout=20).close()
+    browser.open(login, timeout=DEADLINE_SECONDS).close()
     token = next(cookie.value for cookie in cookies if cookie.name == "csrftoken")
     form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
 
-    with browser.open(login, urlencode(form).encode(), timeout=20) as answer:
+    with browser.open(login, urlencode(form).encode(), timeout=DEADLINE_SECONDS) as answer:
         page = answer.read().decode()
 
     assert answer.url.endswith("/admin/")
@@ -187,9 +187,9 @@ def test_a_worker_that_is_stopped_finishes_its_job_first(stack: Stack) -> None:
         run_id = stack.celery("call", "sessions.clearsessions")
         stack.wait_for_run(run_id, "running")
         stopping = stack.start("stop", "worker")
-        wait_until(lambda: "Warm shutdown" in stack.compose("logs", "worker"), deadline_seconds=20)
+        wait_until(lambda: "Warm shutdown" in stack.compose("logs", "worker"))
         assert run_id in [run["id"] for run in stack.runs("--status", "running")]
-    stopping.communicate(timeout=60)
+    stopping.communicate(timeout=DEADLINE_SECONDS)
     (worker,) = stack.containers("worker")
     stack.up("--no-deps", "--no-recreate", "worker")
 

@@ -20,7 +20,7 @@ from tests.integration.ledger import (
 )
 from tests.integration.processes import is_alive
 from tests.integration.service import Service
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.every_database
 
@@ -104,7 +104,7 @@ def test_a_signal_by_hand_ends_the_run_with_its_exit_code(
     hand = by_hand(running, "lasting", "--tenant", f"signal {signum}", "--seconds", "60")
     pk = run_by_hand(running, "lasting")
     hand.send_signal(signum)
-    _, error = hand.communicate(timeout=40)
+    _, error = hand.communicate(timeout=DEADLINE_SECONDS)
     row = wait_for_end(running, pk)
     assert (hand.returncode, row.status, row.exit_code) == (exit_code, status, exit_code)
     assert (row.reason, row.reason_details) == (reason, {"signal": signum.name})

@@ -19,7 +19,7 @@ from tests.integration.ledger import (
     whats,
 )
 from tests.integration.service import Service
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.every_database, pytest.mark.takes_long]
 
@@ -55,7 +55,7 @@ def test_waiting_by_hand_starts_when_the_worker_is_done(running: Service) -> Non
     refused = running.manage("lasting", "--tenant", "wait")
     assert (refused.returncode, waiting.poll()) == (75, None)
     release(running, holder)
-    output, _ = waiting.communicate(timeout=40)
+    output, _ = waiting.communicate(timeout=DEADLINE_SECONDS)
     assert (waiting.returncode, output) == (0, "working on attempt 1\n")
     pk = next(row.pk for row in reversed(run_rows(running, BY_HAND)) if row.status == "succeeded")
     assert gap_seconds(running, holder, pk) >= 0
@@ -68,7 +68,7 @@ def test_a_run_by_hand_holds_the_job_against_a_worker(running: Service) -> None:
     second = wait_for_end(running, call(running, "lasting", tenant="hand"))
     assert (second.status, second.reason_details["run"]) == ("skipped", str(holder))
     cancel(running, holder)
-    _, error = hand.communicate(timeout=40)
+    _, error = hand.communicate(timeout=DEADLINE_SECONDS)
     assert (hand.returncode, error) == (130, "Cancelled by ann.\n")
 
 
@@ -148,7 +148,7 @@ def test_slots_that_are_due_while_a_run_by_hand_holds_the_job_are_skipped_and_th
         assert skipped.reason_details["run"] == str(holder)
         assert not of_slots(running, "started_at IS NOT NULL")
         cancel(running, holder)
-        hand.communicate(timeout=40)
+        hand.communicate(timeout=DEADLINE_SECONDS)
         wait_until(lambda: of_slots(running, "status = 'succeeded'"), what="a slot is executed")
     finally:
         running.shell(NO_LONGER)

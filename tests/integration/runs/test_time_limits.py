@@ -17,7 +17,7 @@ from tests.integration.ledger import (
 )
 from tests.integration.processes import is_alive
 from tests.integration.service import Service
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def test_the_time_limit_holds_by_hand_with_timeouts_exit_code(running: Service) 
 def test_by_hand_a_stubborn_run_over_its_time_limit_is_killed_and_on_record(running: Service) -> None:
     hand = by_hand(running, "limited", "--seconds", "60", "--tenant", "hard by hand", "--stubborn")
     pk = run_by_hand(running, "limited")
-    hand.communicate(timeout=40)
+    hand.communicate(timeout=DEADLINE_SECONDS)
     row = wait_for_end(running, pk)
     assert (hand.returncode, row.status, row.exit_code) == (-signal.SIGKILL, "timed_out", 124)
     assert (row.reason, row.reason_details) == ("time_limit", {"limit_seconds": 2.0, "killed_by": "itself"})

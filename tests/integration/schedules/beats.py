@@ -22,12 +22,11 @@ def newer_slot(running: Service, name: str, than: datetime) -> datetime | None:
     return slot if slot and slot > than else None
 
 
-def settled(running: Service, name: str, span: Span, *, deadline_seconds: float = 90) -> Figures:
+def settled(running: Service, name: str, span: Span) -> Figures:
     """The figures of a span as soon as all that was due in it is over, or as they are when it is too late."""
     try:
         wait_until(
             lambda: is_settled(running, name, span.until),
-            deadline_seconds=deadline_seconds,
             what=f"all runs of {name} are over",
         )
     except TimeoutError as error:

@@ -51,7 +51,7 @@ def test_beats_and_redis_are_killed_in_turn_and_every_slot_is_executed_once() ->
         since = this_second() + SECOND
         kills = kill_in_turn(running, ["beat1", "redis", "beat2"], seconds=FAULT_SECONDS)
         span = Span(since=since, until=this_second())
-        figures = settled(running, "chaos", span, deadline_seconds=150)
+        figures = settled(running, "chaos", span)
         print(f"{figures}; killed: {kills}")
         assert [name for name in running.processes if not running.is_running(name)] == []
         running.stop_all(signal.SIGKILL)

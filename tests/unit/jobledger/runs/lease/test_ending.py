@@ -46,7 +46,7 @@ class Scene(Interrupter):
             self.done.append("killed")
 
     def wait_until(self, *done: str) -> None:
-        wait_until(lambda: self.done == list(done), deadline_seconds=20, what=f"{done}")
+        wait_until(lambda: self.done == list(done), what=f"{done}")
         self.ending.stop()
 
 
@@ -115,7 +115,7 @@ def test_a_record_that_hangs_does_not_keep_the_process_from_being_killed(
     it = scene(time_limit=NOW, grace=NOW)
     it.words.clear()
     it.ending.start()
-    wait_until(lambda: it.done == ["JobTimedOut", "killed"], deadline_seconds=20)
+    wait_until(lambda: it.done == ["JobTimedOut", "killed"])
     it.words.set()
     it.wait_until("JobTimedOut", "killed", "recorded JobTimedOut")
 
