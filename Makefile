@@ -14,8 +14,8 @@ tests_in = $(BIN)/python -m pytest -n $(1) --dist loadfile $(2) $(PYTEST) $(if $
 side_by_side = $(MAKE) --no-print-directory --keep-going --output-sync=target --jobs
 # A container that comes or goes changes the machine's network, upon which Chromium gives up what it is loading:
 # those with containers come after those in a browser.
-PARTS := test-quick test-integration test-browser
-PARTS_AFTER_THEM := test-postgres test-containers
+PARTS := test-integration test-browser
+PARTS_AFTER_THEM := test-quick test-postgres test-containers
 
 .PHONY: help up setup venv dev demo-data test $(PARTS) $(PARTS_AFTER_THEM) lint format lock clean
 
@@ -43,10 +43,10 @@ test-quick: dev  ## Run the unit tests only
 	@$(call tests_in,2,tests/unit)
 
 test-integration: dev
-	@$(call tests_in,4,tests/integration)
+	@$(call tests_in,3,tests/integration)
 
 test-browser: dev
-	@$(call tests_in,3,tests/e2e/browser)
+	@$(call tests_in,2,tests/e2e/browser)
 
 test-containers: dev
 	@$(call tests_in,2,tests/e2e/containers)

@@ -55,7 +55,7 @@ def redis_server() -> Any:
         tmpfs={"/data": ""},
         network="{default_pytest_celery_network.name}",
         wrapper_class=Redis,
-        timeout=DEADLINE_SECONDS,
+        timeout=int(DEADLINE_SECONDS),
     )
 
 
@@ -79,7 +79,7 @@ postgres = container(
     network="{default_pytest_celery_network.name}",
     tmpfs={"/var/lib/postgresql/data": ""},
     wrapper_class=Postgres,
-    timeout=DEADLINE_SECONDS,
+    timeout=int(DEADLINE_SECONDS),
 )
 
 
@@ -120,7 +120,7 @@ default_worker_container = container(
     environment=fxtr("default_worker_env"),
     network="{default_pytest_celery_network.name}",
     wrapper_class=Worker,
-    timeout=DEADLINE_SECONDS,
+    timeout=int(DEADLINE_SECONDS),
     command=Worker.command(),
 )
 
@@ -146,7 +146,7 @@ def ledger(setup: CeleryTestSetup) -> list[str]:
 def test_a_job_sent_by_its_name_is_executed_and_on_record(celery_setup: CeleryTestSetup) -> None:
     sent = celery_setup.app.send_task("tasks_app.cleanup_tokens", kwargs={"days": 7, "dry_run": True})
 
-    assert sent.get(timeout=DEADLINE_SECONDS) == {
+    assert sent.get(timeout=int(DEADLINE_SECONDS)) == {
         "run": sent.id,
         "status": "succeeded",
         "last_line": "[dry-run] 0 candidates for deletion",
