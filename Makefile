@@ -10,7 +10,8 @@ SIZES ?=
 PYTEST ?=
 # The tests run in parts, side by side, and some tests of a part as well: most of them wait for processes.
 # A file's tests stay together. With PYTEST="-k name" a part may have none.
-tests_in = $(BIN)/python -m pytest -n $(1) --dist loadfile $(2) $(PYTEST) $(if $(PYTEST),|| [ $$? -eq 5 ])
+# Without make's own flags: a test's `make up` would keep its output to itself until its end.
+tests_in = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(BIN)/python -m pytest -n $(1) --dist loadfile $(2) $(PYTEST) $(if $(PYTEST),|| [ $$? -eq 5 ])
 side_by_side = $(MAKE) --no-print-directory --keep-going --output-sync=target --jobs
 # A container that comes or goes changes the machine's network, upon which Chromium gives up what it is loading:
 # those with containers come after those in a browser.
