@@ -5,7 +5,7 @@ from django.contrib.admin import apps as admin
 
 
 class JobsConfig(AppConfig):
-    """The Django app ``jobs``."""
+    """The Django app."""
 
     default = True
     name = "jobledger"
@@ -15,11 +15,11 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks, the worker's sign of life, and what follows edits of schedules."""
         from jobledger import checks  # noqa: F401 - importing registers the checks
-        from jobledger.runs.worker import presence, shutdown
+        from jobledger.runs.worker import main_process, presence
         from jobledger.schedules import reconciliation
 
         presence.watch_worker()
-        shutdown.connect()
+        main_process.connect()
         reconciliation.connect()
 
 

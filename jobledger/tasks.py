@@ -34,7 +34,7 @@ DATABASE_REST_SECONDS = 3.0
 # Later than the run's own kill, which can record more.
 HARD_LIMIT_MARGIN_SECONDS = 10
 # Celery imports it in workers only.
-REQUEST = "jobledger.runs.worker.lost_child:JobRequest"
+REQUEST = "jobledger.runs.worker.main_process:JobRequest"
 
 
 class JobFailedError(Exception):

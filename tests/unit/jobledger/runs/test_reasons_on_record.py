@@ -28,7 +28,7 @@ from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.outcome import SUCCESS, SignalExit, outcome_of
 from jobledger.runs.overlap import Guard
 from jobledger.runs.publishing import publisher
-from jobledger.runs.worker import lost_child, shutdown
+from jobledger.runs.worker import main_process
 from jobledger.schedules import ledger
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
@@ -113,7 +113,7 @@ def ended_as_asked(run: Run) -> None:
 
 def stopped_by_worker() -> Run:
     run = running()
-    shutdown._cancel_all("celery@here")
+    main_process._cancel_all("celery@here")
     return run
 
 
@@ -169,13 +169,13 @@ def silent(**values: Any) -> None:
 
 def died(**values: Any) -> None:
     run = running(**values)
-    loss = lost_child.Loss(task_id=str(run.pk), child=CHILD, error=str(WorkerLostError("signal 9")))
-    lost_child.end_run_of(loss)
+    loss = main_process.Loss(task_id=str(run.pk), child=CHILD, error=str(WorkerLostError("signal 9")))
+    main_process.end_run_of(loss)
 
 
 def killed_by_its_worker() -> None:
     run = running(job="limited")
-    lost_child.end_run_of(lost_child.Loss(task_id=str(run.pk), child=CHILD))
+    main_process.end_run_of(main_process.Loss(task_id=str(run.pk), child=CHILD))
 
 
 def timed_out() -> None:

@@ -13,7 +13,7 @@ from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
-from jobledger.runs.worker import shutdown
+from jobledger.runs.worker import main_process
 from tests.unit.builders import NOON
 
 LEASE = timedelta(seconds=60)
@@ -187,7 +187,7 @@ def test_a_run_that_was_over_its_time_limit_is_timed_out() -> None:
 
 def test_a_stopping_worker_cancels_its_own_runs_alone() -> None:
     mine, other = running(worker="celery@me:1"), running(worker="celery@you:1")
-    shutdown._cancel_all("celery@me")
+    main_process._cancel_all("celery@me")
     mine.refresh_from_db()
     other.refresh_from_db()
     assert (mine.reason, mine.reason_details) == (Reason.WORKER_SHUTDOWN, {"worker": "celery@me"})

@@ -7,7 +7,7 @@ from kombu.message import Message
 from kombu.serialization import dumps
 
 from jobledger import tasks  # noqa: F401 - importing makes the jobs' tasks
-from jobledger.runs.worker.lost_child import JobRequest
+from jobledger.runs.worker.main_process import JobRequest
 
 
 def received(task_id: str, task: str = "probes.probe", **options: Any) -> JobRequest:

@@ -9,8 +9,8 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 
 from jobledger.models import Reason, Run, Status, Trigger
-from jobledger.runs.worker import lost_child
-from jobledger.runs.worker.lost_child import JobRequest, Loss, end_run_of
+from jobledger.runs.worker import main_process
+from jobledger.runs.worker.main_process import JobRequest, Loss, end_run_of
 from tests.unit.builders import NOON
 from tests.unit.jobledger.runs.worker.builders import received
 
@@ -25,7 +25,7 @@ def celerys_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "on_failure", "on_timeout":
         monkeypatch.setattr(Request, name, lambda *args, **kwargs: None)
     # In a test's transaction no other thread sees a thing.
-    monkeypatch.setattr(lost_child, "_record", end_run_of)
+    monkeypatch.setattr(main_process, "_record", end_run_of)
 
 
 def running(**values: Any) -> Run:

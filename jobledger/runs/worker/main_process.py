@@ -1,9 +1,11 @@
-"""The loss of a worker's child: its main process sees it, and ends the run that this child had.
+"""What a worker's main process does for the runs of its children.
 
-Not a later attempt of the same run: one may long have begun elsewhere, when this process was suspended.
+When a child is lost, it ends the run that this child had; not a later attempt of the same run, which may long
+have begun elsewhere when this process was suspended. At shutdown, it cancels the runs that would outlast the
+grace period.
 
-The main process waits for the database a few seconds only: one that hangs would otherwise hang the whole
-worker, and with it the kill of a child that is over its time limit.
+It waits for the database for a few seconds only: a database that hangs would otherwise hang the whole worker,
+and with it the kill of a child that is over its time limit.
 """
 
 import logging
@@ -13,7 +15,9 @@ from datetime import datetime
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
+from celery.signals import worker_shutting_down
 from celery.worker.request import Request
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
@@ -26,6 +30,7 @@ from jobledger.runs.lease import rescue
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS = 5.0
+LONGEST_ASKING_SECONDS = 5.0
 LONGEST_TRYING_SECONDS = 20.0
 
 
@@ -65,6 +70,11 @@ def end_run_of(loss: Loss) -> None:
         logger.exception("The loss of run %s could not be recorded; its lease will show it", loss.task_id)
 
 
+def connect() -> None:
+    """Cancel what would outlast the grace period of a shutdown, from now on."""
+    worker_shutting_down.connect(_shutting_down, dispatch_uid="jobledger.worker.shutting_down")
+
+
 def _end_run_of(loss: Loss) -> None:
     pk = run_id_of(loss.task_id)
     run = Run.objects.filter(pk=pk, status=Status.RUNNING, worker=loss.child).first()
@@ -89,3 +99,22 @@ def _record(loss: Loss) -> None:
 
 def _child(request: Request) -> str:
     return worker_process(request.hostname, request.worker_pid)
+
+
+def _shutting_down(sender: Any = None, how: str = "", **kwargs: Any) -> None:
+    """A warm shutdown waits without limit; this ends the runs cleanly before the worker is killed."""
+    timer = threading.Timer(settings.SHUTDOWN_GRACE_SECONDS, _cancel_all, args=[str(sender)])
+    timer.daemon = True
+    timer.start()
+
+
+def _cancel_all(hostname: str) -> None:
+    def ask() -> None:
+        mine = Run.objects.filter(status=Status.RUNNING, worker__startswith=worker_process(hostname, ""))
+        why = Why.of(Reason.WORKER_SHUTDOWN, worker=hostname)
+        mine.filter(cancel_requested_at=None).update(cancel_requested_at=timezone.now(), **why.columns)
+
+    try:
+        write_between_forks(ask, within_seconds=LONGEST_ASKING_SECONDS)
+    except (DatabaseError, InterfaceError):
+        logger.exception("The runs of %s could not be cancelled", hostname)
