@@ -52,7 +52,9 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
     ]
 
 
-def log_edit(user: User, target: Model, changes: Sequence[Change], *, verb: str = "changed") -> None:
+def log_edit(
+    user: User, target: Model, changes: Sequence[Change], *, verb: str = "changed"
+) -> list[LogEntry]:
     """Record that the user added, changed or deleted it. ``changes`` are readable, with secrets masked."""
     details: dict[str, dict[str, Any]] = {
         "added": {},
@@ -60,7 +62,7 @@ def log_edit(user: User, target: Model, changes: Sequence[Change], *, verb: str 
         "deleted": {"name": str(target._meta.verbose_name), "object": _name(target)[:200]},
     }
     values = [[change.name, change.old, change.new] for change in changes]
-    _write(user, [target], _FLAGS[verb], json.dumps([{verb: details[verb], "values": values}]))
+    return _write(user, [target], _FLAGS[verb], json.dumps([{verb: details[verb], "values": values}]))
 
 
 def log_action(user: User, targets: Iterable[Model], text: str) -> None:
@@ -100,10 +102,10 @@ def formatted(entries: Iterable[LogEntry], now: datetime) -> list[Entry]:
     ]
 
 
-def _write(user: User, targets: Iterable[Model], flag: int, message: str) -> None:
+def _write(user: User, targets: Iterable[Model], flag: int, message: str) -> list[LogEntry]:
     if user.pk is None:
         raise ValueError("an action without a user")
-    LogEntry.objects.bulk_create(
+    return LogEntry.objects.bulk_create(
         LogEntry(
             user_id=user.pk,
             content_type=ContentType.objects.get_for_model(target, for_concrete_model=False),

@@ -111,7 +111,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             raise PermissionDenied
         if request.method == "POST":
             return self._act(request)
-        found = run_list(request.GET, timezone.now())
+        found = run_list(request.GET, timezone.now(), with_schedules=rights.may_view_schedules(request.user))
         if (only := _only_one(found)) is not None:
             return HttpResponseRedirect(display.run_url(only.pk))
         context = {

@@ -65,8 +65,9 @@ class RunFilterForm(forms.Form):
     since = DateTimeField(label="From", required=False)
     until = DateTimeField(label="To", required=False)
 
-    def __init__(self, query: QueryDict) -> None:
-        """From a page's URL."""
+    def __init__(self, query: QueryDict, *, with_schedules: bool = False) -> None:
+        """From a page's URL. ``with_schedules``: whether the user may know which schedules there are."""
+        self.with_schedules = with_schedules
         given = {name: query.get(name, "") for name in map(self.add_prefix, self.base_fields)}
         for name in URL_NAMES.values():
             given[name] = _local(given[name])
@@ -113,7 +114,7 @@ class RunFilterForm(forms.Form):
         found = []
         if job and job not in registry.all_jobs() and "." not in job:
             found.append(f"There is no job called “{job}”.")
-        if schedule and not _schedule_ids(schedule):
+        if schedule and self.with_schedules and not _schedule_ids(schedule):
             found.append(f"There is no schedule called “{schedule}”.")
         if given.get("q"):
             text = "The search covers job names and the first characters of run IDs (at least %d)."
@@ -140,7 +141,9 @@ class RunFilterForm(forms.Form):
 
     @cached_property
     def schedule_names(self) -> list[str]:
-        """The browser's suggestions; none if there are too many."""
+        """The browser's suggestions; none if there are too many, or if the user may not see them."""
+        if not self.with_schedules:
+            return []
         names = list(
             PeriodicTask.objects.order_by("name").values_list("name", flat=True)[: MOST_SUGGESTIONS + 1]
         )
@@ -264,9 +267,9 @@ class RunList:
         return f"?{query.urlencode()}"
 
 
-def run_list(query: QueryDict, now: datetime) -> RunList:
-    """The page that a URL asks for."""
-    form, cursor = RunFilterForm(query), _cursor(query)
+def run_list(query: QueryDict, now: datetime, *, with_schedules: bool = False) -> RunList:
+    """The page that a URL asks for; with ``with_schedules`` for a user who may see schedules."""
+    form, cursor = RunFilterForm(query, with_schedules=with_schedules), _cursor(query)
     page = find_page(form.run_query(now), cursor)
     rows = [ListedRun(run=run, now=now) for run in page.runs]
     return RunList(rows=rows, form=form, page=page, query=query, is_first=cursor is None)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -48,7 +49,7 @@ SHOW_AGAIN = {"_preview", "_show"}
 """Buttons that show the edit form again and save nothing."""
 
 
-class ScheduleAdmin(ScheduleActions, ScheduleList):
+class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Django's own `actions` is typed None
     """Where schedules are listed, acted upon, edited and deleted."""
 
     change_form_template = "jobledger/schedules/page.html"
@@ -171,11 +172,13 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):
         """Likewise."""
         return super().get_deleted_objects(_without_unreadable_times(objs), request)
 
-    def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> None:
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> list[LogEntry]:
         """Keeps the values of what is deleted in the audit log."""
+        entries = []
         for schedule in _without_unreadable_times(queryset):
             old = snapshot_of(schedule, SchedulePolicy.of(schedule))
-            audit_log.log_edit(request.user, schedule, changes_between(old, None), verb="deleted")
+            entries += audit_log.log_edit(request.user, schedule, changes_between(old, None), verb="deleted")
+        return entries
 
     def _post(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
         form = EditForm(request.POST, stored=stored, now=timezone.now())

@@ -26,6 +26,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger import formats
 from jobledger.admin import display, pauses, recent_runs, rights
 from jobledger.admin.display import RunUrls
+from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overviews
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
@@ -130,7 +131,7 @@ class ScheduleChangeList(ChangeList):
         return bool(self.query) or any(each.value() for each in self.filter_specs)  # type: ignore[attr-defined]
 
 
-class ScheduleList(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
+class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
     """The changelist."""
 
     list_display = ("name", "job", "times", "status", "next_run", *RUN_COLUMNS)

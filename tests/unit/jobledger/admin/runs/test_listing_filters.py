@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.http import QueryDict
 from django.test import Client
 from django.urls import reverse
@@ -26,7 +27,7 @@ def asked(**query: str) -> RunQuery:
 def form(**query: str) -> RunFilterForm:
     given = QueryDict(mutable=True)
     given.update(query)
-    return RunFilterForm(given)
+    return RunFilterForm(given, with_schedules=True)
 
 
 def test_nothing_asked_is_everything() -> None:
@@ -115,6 +116,16 @@ def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.Monkey
     assert form().schedule_names == ["a", "b"]
     monkeypatch.setattr(listing, "MOST_SUGGESTIONS", 1)
     assert form().schedule_names == []
+
+
+def test_a_user_who_may_not_see_schedules_is_not_told_which_there_are(client: Client) -> None:
+    user = User.objects.create_user("reader", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client.force_login(user)
+    schedule("closing of the ledger")
+    page = client.get(f"{reverse('admin:jobledger_run_changelist')}?schedule=weekly").text
+    assert "closing of the ledger" not in page
+    assert "There is no schedule" not in page
 
 
 @pytest.mark.parametrize(
