@@ -19,6 +19,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
 from jobledger.jobs.options import OptionsError, option_names, validate_options
+from jobledger.runs.publishing import delivery
 from jobledger.schedules import declared, slot_runs, stored_schedules
 
 _ZERO = timedelta(0)
@@ -223,6 +224,7 @@ class _TargetValidator:
 
 def _stored_schedules() -> Iterator[CheckMessage]:
     yield from _what_they_start()
+    yield from _how_they_are_delivered()
     yield from _when_they_do()
 
 
@@ -241,3 +243,12 @@ def _what_they_start() -> Iterator[CheckMessage]:
     for name, task, args, kwargs in enabled.values_list("name", "task", "args", "kwargs"):
         if fault := validator.fault_of(task, args, kwargs):
             yield checks.Warning(f"The schedule {name!r} {fault.text}", hint=fault.hint, id=fault.id)
+
+
+def _how_they_are_delivered() -> Iterator[CheckMessage]:
+    names = ("name", "headers", *delivery.ROUTING)
+    for values in PeriodicTask.objects.filter(enabled=True).order_by("pk").values(*names):
+        schedule = PeriodicTask(**values)
+        for problem in delivery.problems_with(schedule):
+            hint = "Correct it under “Celery delivery” on its page in the admin."
+            yield checks.Warning(f"The schedule {schedule.name!r}: {problem}", hint=hint, id="jobledger.W011")

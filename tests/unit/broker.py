@@ -1,11 +1,12 @@
 """A broker that keeps what Celery gives it, in place of a real one."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from celery import current_app
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 from kombu.serialization import dumps
 
 
@@ -29,10 +30,17 @@ class Broker:
         self.is_down = False
         self.refusals: dict[str, Exception] = {}
         """What is raised for the message of a task id."""
+        self.batch_error: Exception | None = None
+        """What is raised at the end of a batch, whose messages then have not arrived."""
         self.connection = current_app.connection_for_write()
 
-    def batch(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        before = list(self.messages)
+        yield
+        if self.batch_error is not None:
+            self.messages = before
+            raise BatchPublishError("Redis publish batch failed") from self.batch_error
 
     def publish(self, body: Any, *, headers: dict[str, Any], serializer: str, **properties: Any) -> None:
         if self.is_down:

@@ -13,8 +13,8 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, DurationField, validate_range
-from jobledger.jobs import json_text
 from jobledger.models import SchedulePolicy
+from jobledger.runs.publishing import delivery
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules import solar, wallclock
 from jobledger.schedules.rules.slots import Rule, RuleError
@@ -94,19 +94,35 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             raise ValidationError(f"At most {LARGEST_INTEGER}.")
         return seconds
 
+    def clean_queue(self) -> str | None:
+        return self._clean_name("queue")
+
+    def clean_exchange(self) -> str | None:
+        return self._clean_name("exchange")
+
+    def clean_routing_key(self) -> str | None:
+        return self._clean_name("routing_key")
+
     def clean_headers(self) -> str:
-        """They are a JSON object."""
+        """They are a JSON object, without the names that Celery needs itself."""
         text: str = self.cleaned_data["headers"] or "{}"
         try:
-            is_object = isinstance(json_text.parse(text), dict)
+            headers = delivery.headers_in(text)
         except ValueError as error:
-            raise ValidationError(f"This is not valid JSON: {error}") from error
-        if not is_object:
-            raise ValidationError("Enter a JSON object, such as {}.")
+            raise ValidationError(f"Enter a JSON object: {error}.") from error
+        if reserved := delivery.reserved_among(headers):
+            raise ValidationError(f"Celery sets {', '.join(reserved)} itself: choose another name.")
         return text
 
+    def _clean_name(self, field: str) -> str | None:
+        """Not a name under which the broker keeps something else."""
+        name: str | None = self.cleaned_data[field]
+        if problem := delivery.problem_with_name(name or ""):
+            raise ValidationError(f"Choose another name: {problem}.")
+        return name
+
     def clean(self) -> dict[str, Any]:
-        """Judge what two fields say together."""
+        """Validate what two fields say together."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         start, end = data.get("start_time"), data.get("expires")
         if start and end and end <= start:

@@ -6,13 +6,11 @@ again at growing intervals until a worker claims it: a message that Redis lost i
 is not flooded with copies.
 """
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 from uuid import UUID
 
 from celery import current_app
@@ -26,6 +24,7 @@ from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  #
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import readable
 from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
+from jobledger.runs.publishing import delivery
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +99,14 @@ def _take_due(now: datetime) -> list[Run]:
 def _sent(runs: Sequence[Run]) -> list[Run]:
     """Send the runs' messages; returns the runs of which one could be made."""
     try:
-        with current_app.producer_or_acquire() as producer, producer.batch():
+        with current_app.producer_or_acquire() as producer:
+            try:
+                with producer.batch():
+                    return [run for run in runs if _is_sent(run, producer)]
+            except _broker_errors() as error:
+                if not delivery.refuses_one_message(error):
+                    raise
+            # One by one, which shows whose message it is. The others may arrive twice, which is harmless.
             return [run for run in runs if _is_sent(run, producer)]
     except _broker_errors() as error:
         cause = error.__cause__ or error
@@ -108,24 +114,39 @@ def _sent(runs: Sequence[Run]) -> list[Run]:
 
 
 def _is_sent(run: Run, producer: Producer) -> bool:
+    """Send the run's message. If none can be made, or the broker refuses this one alone, the run fails."""
     try:
         _send(run, producer)
+    except delivery.DeliveryError as error:
+        _fail(run, str(error))
     except (TypeError, ValueError, LookupError, EncodeError) as error:
         # Odd values that came by SQL, or a queue that does not exist: they must not stop other runs. Kombu
         # counts KeyError among the errors of a broker, and Celery raises one for such a queue.
-        logger.exception("No message can be made of run %s of %s", run.pk, run.job)
-        said = readable(f"{type(error).__name__}: {error}")
-        ended = {"finished_at": timezone.now(), "publish_after": None, "error": said}
-        why = Why.of(Reason.NO_MESSAGE).columns
-        Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why)
-        return False
-    return True
+        _fail(run, f"{type(error).__name__}: {error}", exc_info=True)
+    except _broker_errors() as error:
+        if not delivery.refuses_one_message(error):
+            raise
+        _fail(run, f"The broker refuses the message: {error}")
+    else:
+        return True
+    return False
+
+
+def _fail(run: Run, error: str, *, exc_info: bool = False) -> None:
+    logger.warning("No message of run %s of %s can be sent: %s", run.pk, run.job, error, exc_info=exc_info)
+    ended = {"finished_at": timezone.now(), "publish_after": None, "error": readable(error)}
+    why = Why.of(Reason.NO_MESSAGE).columns
+    Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why)
 
 
 def _send(run: Run, producer: Producer) -> None:
     job = registry.all_jobs().get(run.job)
     shown = repr(secrets.masked(run.job, run.options))[:LONGEST_REPR]
-    options = {"retry": False, "headers": _headers(run.schedule), **_routing(run.schedule)}
+    options = {
+        "retry": False,
+        "headers": delivery.headers_of(run.schedule),
+        **delivery.routing_of(run.schedule),
+    }
     if job is None:
         message = {"args": run.args, "kwargs": run.options, "kwargsrepr": shown, "task_id": str(run.pk)}
         current_app.send_task(run.job, **message, ignore_result=True, producer=producer, **options)
@@ -146,26 +167,6 @@ def _send(run: Run, producer: Producer) -> None:
     )
     route = amqp.router.route(options, job.task_name, run.args, run.options)
     amqp.send_task_message(producer, job.task_name, message, **route)
-
-
-def _routing(schedule: PeriodicTask | None) -> dict[str, Any]:
-    """Where django-celery-beat's fields send the message."""
-    names = ("queue", "exchange", "routing_key", "priority")
-    return {name: value for name in names if (value := getattr(schedule, name, None)) not in (None, "")}
-
-
-def _headers(schedule: PeriodicTask | None) -> dict[str, Any]:
-    if schedule is None:
-        return {}
-    try:
-        headers = json.loads(schedule.headers or "{}")
-    except ValueError:
-        headers = None
-    if not isinstance(headers, dict):
-        # They only decorate the message: no reason to lose a run.
-        logger.warning("The headers of schedule %s are no JSON object and are left out", schedule.name)
-        headers = {}
-    return {**headers, "periodic_task_name": schedule.name}
 
 
 def _note(published: Sequence[Run]) -> None:

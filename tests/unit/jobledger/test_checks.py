@@ -261,3 +261,18 @@ def test_a_schedule_whose_times_cannot_be_evaluated_is_named() -> None:
     assert "minute: 77" in found[0]
     assert "time zone is empty" in found[1]
     assert "it has none" in found[2]
+
+
+@pytest.mark.django_db
+def test_headers_and_names_that_celery_needs_itself_are_reported() -> None:
+    hourly("headers", headers='{"id": ["x"]}')
+    hourly("no object", headers="[]")
+    hourly("queue", queue="unacked")
+    hourly("good", headers='{"tenant": "a"}', queue="slow")
+    found = checks.check_schedules(databases=["default"])
+    assert [(message.id, message.msg.partition(" message ")[0]) for message in found[:2]] == [
+        ("jobledger.W011", "The schedule 'headers': its"),
+        ("jobledger.W011", "The schedule 'no object': its"),
+    ]
+    assert found[2].msg.startswith("The schedule 'queue': its queue 'unacked' cannot be used")
+    assert len(found) == 3

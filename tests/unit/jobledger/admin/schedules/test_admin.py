@@ -77,6 +77,9 @@ def test_what_was_added_is_followed_at_once(admin_client: Client) -> None:
             "must be later than",
         ),
         ({"headers": "[]"}, "Enter a JSON object"),
+        ({"headers": '{"id": ["x"], "tenant": "a"}'}, "Celery sets id itself"),
+        ({"queue": "_kombu.binding.celery"}, "Choose another name"),
+        ({"routing_key": "unacked"}, "Choose another name"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_saved(

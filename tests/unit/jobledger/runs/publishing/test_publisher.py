@@ -10,6 +10,7 @@ from celery import current_app, signals
 from celery.app.routes import prepare
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu.exceptions import EncodeError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobledger.models import Run, Status, Trigger
 from jobledger.runs.publishing import publisher
@@ -119,13 +120,43 @@ def test_the_schedules_routing_is_kept(broker: Broker) -> None:
     assert (message.headers["tenant"], message.headers["periodic_task_name"]) == ("a", "mine")
 
 
-@pytest.mark.parametrize("headers", ["{", "[1]", "null"])
-def test_headers_that_are_no_object_do_not_stop_the_run(broker: Broker, headers: str) -> None:
-    schedule = scheduled()
-    PeriodicTask.objects.update(headers=headers)
-    queued(schedule=PeriodicTask.objects.get(pk=schedule.pk))
+def test_a_schedule_s_headers_override_none_of_celery_s_own(broker: Broker) -> None:
+    schedule = scheduled(headers='{"id": ["x"], "task": {}, "timelimit": 1, "tenant": "a"}')
+    run = queued(schedule=schedule)
     publisher.publish_due(NOON)
-    assert broker.messages[0].headers["periodic_task_name"] == "mine"
+    (message,) = broker.messages
+    assert (message.task_id, message.name) == (str(run.pk), "probes.probe")
+    assert (message.headers["timelimit"], message.headers["tenant"]) == ([None, None], "a")
+
+
+def test_a_queue_that_is_a_key_of_kombu_s_fails_its_run_and_stops_no_other(broker: Broker) -> None:
+    odd, even = queued(schedule=scheduled(queue="_kombu.binding.celery")), queued()
+    assert publisher.publish_due(NOON) == 2
+    assert [message.task_id for message in broker.messages] == [str(even.pk)]
+    odd.refresh_from_db()
+    assert (odd.status, odd.reason) == ("failed", "no_message")
+    assert odd.error.startswith("its queue '_kombu.binding.celery' cannot be used: ")
+
+
+def test_a_message_that_the_broker_alone_refuses_fails_its_run_and_stops_no_other(broker: Broker) -> None:
+    odd, even = queued(schedule=scheduled(queue="taken")), queued()
+    broker.batch_error = ResponseError("WRONGTYPE Operation against a key")
+    broker.refusals[str(odd.pk)] = ResponseError("WRONGTYPE Operation against a key")
+    assert publisher.publish_due(NOON) == 2
+    assert [message.task_id for message in broker.messages] == [str(even.pk)]
+    odd.refresh_from_db()
+    even.refresh_from_db()
+    assert (odd.status, even.status) == ("failed", "queued")
+    assert odd.error == "The broker refuses the message: WRONGTYPE Operation against a key"
+
+
+def test_a_broker_without_memory_is_down_for_all(broker: Broker) -> None:
+    run = queued()
+    broker.batch_error = OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
+    with pytest.raises(publisher.BrokerDownError, match="maxmemory"):
+        publisher.publish_due(NOON)
+    run.refresh_from_db()
+    assert run.status == "queued"
 
 
 @pytest.mark.parametrize(

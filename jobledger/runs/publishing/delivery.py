@@ -1,0 +1,129 @@
+"""How the message of a schedule's run is delivered, by django-celery-beat's fields: headers and routing.
+
+Celery puts its own headers and a schedule's into one mapping, and takes every header for an attribute of the
+task's request; with Redis, a queue is a key beside those that kombu keeps its own books in. So neither the
+headers nor the names may be those that Celery and kombu need: the worst of them end every worker that takes
+the message. The admin refuses them, ``manage.py check`` reports stored ones, and here, whatever is stored, a
+reserved header is left out and a reserved name fails the run.
+"""
+
+import logging
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from typing import Any, Final
+
+from celery import current_app
+from celery.app.task import Context
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.jobs import json_text
+
+logger = logging.getLogger(__name__)
+
+ROUTING: Final = ("queue", "exchange", "routing_key")
+SCHEDULE_HEADER = "periodic_task_name"
+"""Names the schedule; Celery's tools know django-celery-beat's own."""
+
+# What kombu adds to a message and reads from it.
+_KOMBU_HEADERS = ("compression", "redelivered")
+_KOMBU_KEYS = ("unacked_key", "unacked_index_key", "unacked_mutex_key")
+"""Transport options, each of which renames the key that is its default but for ``_key``."""
+_RESERVED_PREFIXES = ("_kombu.", "celery-task-meta-", "celery-taskset-meta-", "jobledger.")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class DeliveryError(ValueError):
+    """A message that cannot be delivered as its schedule says; the message is for the operator."""
+
+
+def headers_of(schedule: PeriodicTask | None) -> dict[str, Any]:
+    """The headers beside Celery's own. What is wrong with them is logged, and costs no run."""
+    if schedule is None:
+        return {}
+    for problem in _problems_with_headers(schedule.headers):
+        logger.warning("Schedule %r: %s", schedule.name, problem)
+    try:
+        headers = headers_in(schedule.headers)
+    except ValueError:
+        headers = {}
+    allowed = {name: value for name, value in headers.items() if name not in _reserved_headers()}
+    return {**allowed, SCHEDULE_HEADER: schedule.name}
+
+
+def headers_in(text: str) -> dict[str, Any]:
+    """The stored headers. Raises ValueError, which says what is wrong."""
+    headers = json_text.parse(text or "{}")
+    if not isinstance(headers, dict):
+        raise ValueError("this is not a JSON object, such as {}")
+    return headers
+
+
+def reserved_among(headers: Collection[str]) -> list[str]:
+    """Those that Celery, kombu or this service sets itself."""
+    return sorted(_reserved_headers().intersection(headers))
+
+
+def routing_of(schedule: PeriodicTask | None) -> dict[str, Any]:
+    """Where django-celery-beat's fields send the message. Raises DeliveryError."""
+    if schedule is None:
+        return {}
+    for problem in _problems_with_routing(schedule):
+        raise DeliveryError(problem)
+    names = (*ROUTING, "priority")
+    return {name: value for name in names if (value := getattr(schedule, name)) not in (None, "")}
+
+
+def problems_with(schedule: PeriodicTask) -> list[str]:
+    """What is wrong with the schedule's headers and routing, and what becomes of its runs."""
+    return [*_problems_with_headers(schedule.headers), *_problems_with_routing(schedule)]
+
+
+def problem_with_name(name: str) -> str:
+    """Why nothing may be delivered under this name; empty where it may."""
+    if _CONTROL.search(name):
+        return "it contains a control character"
+    if name in _kombu_keys() or name.startswith(_RESERVED_PREFIXES):
+        return "Celery and this service keep other things under this name"
+    return ""
+
+
+def refuses_one_message(error: BaseException | None) -> bool:
+    """Whether a broker's error is its answer to one message, so that it would take others.
+
+    Redis gives it for a queue that is another thing there, or that this user may not write.
+    """
+    while error is not None:
+        text = str(error)
+        if "WRONGTYPE" in text or ("NOPERM" in text and "key" in text):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _problems_with_headers(text: str) -> Iterator[str]:
+    try:
+        reserved = reserved_among(headers_in(text))
+    except ValueError as error:
+        yield f"its message headers are left out: {error}"
+    else:
+        if reserved:
+            yield f"its message headers {', '.join(reserved)} are left out, since Celery sets them itself"
+
+
+def _problems_with_routing(schedule: PeriodicTask) -> Iterator[str]:
+    for field in ROUTING:
+        name = getattr(schedule, field) or ""
+        if problem := problem_with_name(name):
+            yield f"its {field.replace('_', ' ')} {name!r} cannot be used: {problem}"
+
+
+@cache
+def _reserved_headers() -> frozenset[str]:
+    sent = current_app.amqp.create_task_message("", "", (), {}).headers
+    return frozenset({*sent, *dir(Context), *_KOMBU_HEADERS, SCHEDULE_HEADER})
+
+
+def _kombu_keys() -> set[str]:
+    options = current_app.conf.broker_transport_options
+    return {options.get(option, option.removesuffix("_key")) for option in _KOMBU_KEYS}

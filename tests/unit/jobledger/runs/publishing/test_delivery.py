@@ -1,0 +1,95 @@
+"""A schedule's own headers and routing never touch what Celery and kombu need for themselves."""
+
+from typing import Any
+
+import pytest
+from celery import current_app
+from django_celery_beat.models import PeriodicTask
+from kombu.exceptions import OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ResponseError
+
+from jobledger.runs.publishing import delivery
+from tests.unit.broker import Broker
+
+
+def scheduled(**values: Any) -> PeriodicTask:
+    return PeriodicTask(name="mine", **values)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["id", "task", "timelimit", "stamps", "expires", "eta", "retries", "shadow", "compression", "update"],
+)
+def test_a_header_of_celery_s_own_is_left_out(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    headers = delivery.headers_of(scheduled(headers=f'{{"{name}": ["x"], "tenant": "a"}}'))
+    assert headers == {"tenant": "a", "periodic_task_name": "mine"}
+    assert caplog.messages == [
+        f"Schedule 'mine': its message headers {name} are left out, since Celery sets them itself"
+    ]
+
+
+def test_every_header_that_is_sent_is_reserved(broker: Broker) -> None:
+    current_app.send_task(
+        "probes.probe", task_id="1", ignore_result=True, headers={"periodic_task_name": "mine"}
+    )
+    (message,) = broker.messages
+    assert delivery.reserved_among(message.headers) == sorted(message.headers)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "null", '{"a": NaN}', '{"a":' * 60 + "1" + "}" * 60])
+def test_headers_that_are_no_object_are_left_out(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert delivery.headers_of(scheduled(headers=text)) == {"periodic_task_name": "mine"}
+    assert "its message headers are left out" in caplog.text
+
+
+@pytest.mark.parametrize("field", delivery.ROUTING)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_kombu.binding.celery",
+        "_kombu.binding_deadlines",
+        "unacked",
+        "unacked_index",
+        "unacked_mutex",
+        "celery-task-meta-1",
+        "jobledger.dead_letters",
+        "celery\x06\x163",
+    ],
+)
+def test_nothing_is_delivered_under_a_name_that_is_used_for_something_else(field: str, name: str) -> None:
+    with pytest.raises(delivery.DeliveryError, match=f"its {field.replace('_', ' ')} '"):
+        delivery.routing_of(scheduled(**{field: name}))
+
+
+def test_a_renamed_key_of_kombu_is_reserved_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(current_app.conf.broker_transport_options, "unacked_key", "ours")
+    assert delivery.problem_with_name("ours")
+    assert not delivery.problem_with_name("unacked")
+
+
+@pytest.mark.parametrize("name", ["", "celery", "slow", "unacknowledged", "billing.high-priority", "größe"])
+def test_other_names_are_free(name: str) -> None:
+    assert delivery.problem_with_name(name) == ""
+    assert delivery.routing_of(scheduled(queue=name or None)) == ({"queue": name} if name else {})
+
+
+def caused_by(cause: Exception) -> Exception:
+    error = OperationalError("Redis publish batch failed")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_its_own"),
+    [
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), True),
+        (ResponseError("NOPERM No permissions to access a key"), True),
+        (ResponseError("NOPERM this user has no permissions to run the 'lpush' command"), False),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'"), False),
+        (RedisConnectionError("Connection refused"), False),
+    ],
+    ids=str,
+)
+def test_an_answer_to_one_message_is_no_broker_that_is_down(answer: Exception, is_its_own: bool) -> None:
+    assert delivery.refuses_one_message(caused_by(answer)) is is_its_own
