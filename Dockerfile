@@ -24,10 +24,10 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     STATIC_ROOT=/app/staticfiles
-# /secrets belongs to the user, so that a volume first mounted there does too.
+# These folders belong to the user, so that volumes first mounted there do too.
 RUN groupadd --gid 10001 app \
  && useradd --uid 10001 --gid app --home-dir /tmp --no-create-home --shell /usr/sbin/nologin app \
- && install --directory --owner app --group app /secrets
+ && install --directory --owner app --group app /secrets /secrets-for-db /secrets-for-redis
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app

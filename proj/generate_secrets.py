@@ -1,11 +1,15 @@
-"""The secrets that a service makes for itself on its first start: ``python -m proj.generate_secrets FOLDER``.
+"""The secrets that a service generates on its first start: ``python -m proj.generate_secrets FOLDER``.
 
-Each secret is one file, without a newline, so that ``NAME_FILE`` variables can point at it. One that
-exists is never touched, and a new one appears whole or not at all. Reads no settings: it runs before
-there is a key.
+Each secret is one file, without a newline, so that ``NAME_FILE`` variables can point at it. An existing file
+is never changed, and a new one appears whole or not at all. This reads no settings: it runs before there is
+a secret key.
+
+What the db and redis containers have to know goes into folders of their own, ``FOLDER-for-db`` and
+``FOLDER-for-redis``, so that each container mounts its own secrets and no others.
 """
 
 import argparse
+import hashlib
 import os
 import secrets
 import sys
@@ -14,17 +18,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Read by the users of the db and redis containers, whose numbers are their images' own affair. Their
-# volume, mounted into these containers alone, keeps others out.
-FOR_OTHER_CONTAINERS = 0o644
+# Read by the users of the db and redis containers, whose IDs depend on their images. Their volumes, each
+# mounted into one of these containers alone, keep others out.
+READABLE = 0o644
+
+# The ACL lets the application do what Celery and kombu do with Redis: no administration, KEYS or FLUSHALL.
+# A queue may have any name, so the keys are not restricted; this Redis holds nothing but Celery's. Whoever
+# connects without a password, like the health check, may ask whether Redis answers, as the user `health`.
+REDIS_CONF = """\
+user default off resetpass
+user health on nopass resetkeys resetchannels -@all +ping
+user jobs on #{password_sha256} ~* &* -@all +@list +@set +@sortedset +@hash +@string +@keyspace +@pubsub \
++@transaction +@scripting +@connection -@dangerous -@admin +info +time
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a secret is made, perhaps from another one in the same folder, and who may read its file."""
+    """How a secret is made, perhaps from another one, and which container reads it."""
 
     make: Callable[[Path], str]
-    mode: int = 0o600
+    reader: str = ""
+    """The service whose container alone reads it; empty: the application."""
+
+    @property
+    def mode(self) -> int:
+        """The file's permissions."""
+        return READABLE if self.reader else 0o600
+
+    def folder(self, folder: Path) -> Path:
+        """The folder that this secret is in when the application's secrets are in ``folder``."""
+        return folder.with_name(f"{folder.name}-for-{self.reader}") if self.reader else folder
 
 
 def random_key(folder: Path) -> str:
@@ -32,18 +56,22 @@ def random_key(folder: Path) -> str:
     return secrets.token_urlsafe(48)
 
 
+def redis_conf(folder: Path) -> str:
+    """Redis's users. It holds a digest of the password instead of the password itself."""
+    digest = hashlib.sha256(ensure(folder, "redis_password").encode()).hexdigest()
+    return REDIS_CONF.format(password_sha256=digest)
+
+
 RECIPES = {
     "secret_key": Recipe(make=random_key),
-    "postgres_password": Recipe(make=random_key, mode=FOR_OTHER_CONTAINERS),
+    "postgres_password": Recipe(make=random_key, reader="db"),
+    "jobs_password": Recipe(make=random_key, reader="db"),
     "database_url": Recipe(
-        make=lambda folder: f"postgres://jobs:{ensure(folder, 'postgres_password')}@db:5432/jobs"
+        make=lambda folder: f"postgres://jobs:{ensure(folder, 'jobs_password')}@db:5432/jobs"
     ),
     "redis_password": Recipe(make=random_key),
-    "redis_url": Recipe(make=lambda folder: f"redis://:{ensure(folder, 'redis_password')}@redis:6379/0"),
-    "redis.conf": Recipe(
-        make=lambda folder: f"requirepass {ensure(folder, 'redis_password')}",
-        mode=FOR_OTHER_CONTAINERS,
-    ),
+    "redis_url": Recipe(make=lambda folder: f"redis://jobs:{ensure(folder, 'redis_password')}@redis:6379/0"),
+    "redis.conf": Recipe(make=redis_conf, reader="redis"),
 }
 
 
@@ -60,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def ensure(folder: Path, name: str) -> str:
-    """The secret's value: the one in the folder, else a new one that is there from now on."""
-    file = folder / name
+    """The secret's value: the existing one, else a new one, which is kept."""
+    recipe = RECIPES[name]
+    file = recipe.folder(folder) / name
     if not file.exists():
-        recipe = RECIPES[name]
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_once(file, recipe.make(folder), recipe.mode)
     return file.read_text()
 

@@ -129,6 +129,9 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_HTTPS
 if BEHIND_HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 30 * 24 * 60 * 60
+    # Whoever terminates HTTPS redirects plain HTTP too (W008). Whether the domain's other hosts are to be
+    # reached by HTTPS alone (W005, W021) is not for this service to decide.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 # --- Database
 

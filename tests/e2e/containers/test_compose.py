@@ -41,7 +41,7 @@ def published_ports(container: dict[str, Any]) -> list[tuple[str, str]]:
 @contextmanager
 def locked(stack: Stack, table: str) -> Iterator[None]:
     """Nobody else reads or writes the table meanwhile."""
-    with stack.start("exec", "-T", "db", "psql", "-qAt", "-U", "jobs", "jobs") as psql:
+    with stack.start("exec", "-T", "db", "psql", "-qAt", "-U", "postgres", "jobs") as psql:
         assert psql.stdin
         assert psql.stdout
         psql.stdin.write(f"BEGIN; LOCK TABLE {table}; SELECT 'locked';\n")
@@ -152,13 +152,73 @@ def test_the_image_holds_what_runs_and_nothing_of_the_clones_own(stack: Stack) -
     assert [name for name in names if name.startswith(".")] == []
 
 
-def test_redis_wants_the_password_and_no_list_of_processes_shows_it(stack: Stack) -> None:
-    password = stack.exec("redis", "cut", "-d", " ", "-f", "2", "/secrets/redis.conf")
+def test_each_container_sees_its_own_secrets_and_no_others(stack: Stack) -> None:
+    seen = {service: set(stack.exec(service, "ls", "/secrets").split()) for service in SERVICES}
+
+    ours = {"admin_password", "secret_key", "database_url", "redis_password", "redis_url"}
+    assert seen == {
+        "db": {"postgres_password", "jobs_password"},
+        "redis": {"redis.conf"},
+        **dict.fromkeys(OURS, ours),
+    }
+
+
+def test_the_application_owns_its_database_and_is_no_superuser(stack: Stack) -> None:
+    printed = stack.shell(
+        "from django.db import connection; cursor = connection.cursor();"
+        "cursor.execute('SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication,'"
+        "' pg_get_userbyid(datdba) FROM pg_roles, pg_database'"
+        "' WHERE rolname = current_user AND datname = current_database()');"
+        "print(cursor.fetchall())"
+    )
+
+    assert printed == "[('jobs', False, False, False, False, 'jobs')]"
+
+
+def test_redis_lets_a_stranger_ask_whether_it_answers_and_nothing_else(stack: Stack) -> None:
+    stranger = ("redis-cli", "--no-auth-warning", "--user", "health", "--pass", "none")
+
+    assert "NOAUTH" in stack.exec("redis", "redis-cli", "ping")
+    assert stack.exec("redis", *stranger, "ping") == "PONG"
+    assert "NOPERM" in stack.exec("redis", *stranger, "llen", "celery")
+
+
+def test_redis_lets_the_application_administer_nothing(stack: Stack) -> None:
+    commands = [
+        "FLUSHALL",
+        "FLUSHDB",
+        "KEYS *",
+        "CONFIG GET *",
+        "SHUTDOWN",
+        "ACL LIST",
+        "MODULE LIST",
+        "MONITOR",
+    ]
+    printed = stack.shell(
+        "from celery import current_app\n"
+        "client = current_app.connection_for_write().default_channel.client\n"
+        f"for command in {commands}:\n"
+        "    try: client.execute_command(*command.split())\n"
+        "    except Exception as error: print(type(error).__name__)"
+    )
+
+    assert printed.split() == ["NoPermissionError"] * len(commands)
+
+
+def test_djangos_deployment_check_finds_nothing_behind_https(stack: Stack) -> None:
+    check = ("python", "manage.py", "check", "--deploy", "--fail-level", "WARNING")
+
+    printed = stack.compose("run", "--rm", "-T", "--env", "BEHIND_HTTPS=true", "web", *check)
+
+    assert "System check identified no issues" in printed
+
+
+def test_no_list_of_processes_shows_the_redis_password(stack: Stack) -> None:
+    password = stack.exec("web", "cat", "/secrets/redis_password")
     command_lines = stack.exec(
         "redis", "sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>&1 || true"
     )
 
-    assert "NOAUTH" in stack.exec("redis", "redis-cli", "ping")
     assert "redis-server" in command_lines
     assert password not in command_lines
 

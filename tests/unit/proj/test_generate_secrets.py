@@ -1,3 +1,4 @@
+import hashlib
 import stat
 import threading
 from pathlib import Path
@@ -19,9 +20,20 @@ def test_a_named_secret_alone_is_made(tmp_path: Path) -> None:
 
 
 def test_without_a_name_every_secret_is_made_and_nothing_else(tmp_path: Path) -> None:
-    main([str(tmp_path)])
+    main([str(tmp_path / "app")])
 
-    assert {file.name for file in tmp_path.iterdir()} == set(RECIPES)
+    assert {file.name for file in tmp_path.glob("*/*")} == set(RECIPES)
+
+
+def test_each_container_gets_a_folder_with_its_own_secrets_and_no_others(tmp_path: Path) -> None:
+    main([str(tmp_path / "app")])
+
+    names = {folder.name: {file.name for file in folder.iterdir()} for folder in tmp_path.iterdir()}
+    assert names == {
+        "app": {"secret_key", "database_url", "redis_password", "redis_url"},
+        "app-for-db": {"postgres_password", "jobs_password"},
+        "app-for-redis": {"redis.conf"},
+    }
 
 
 def test_a_missing_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
@@ -33,24 +45,37 @@ def test_a_missing_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 def test_a_secret_that_exists_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("kept")
 
-    main([str(tmp_path)])
+    main([str(tmp_path), "secret_key"])
 
     assert (tmp_path / "secret_key").read_text() == "kept"
 
 
 def test_what_is_derived_from_a_kept_password_agrees_with_it(tmp_path: Path) -> None:
-    (tmp_path / "postgres_password").write_text("kept")
+    (tmp_path / "app-for-db").mkdir()
+    (tmp_path / "app-for-db" / "jobs_password").write_text("kept")
 
-    assert ensure(tmp_path, "database_url") == "postgres://jobs:kept@db:5432/jobs"
+    assert ensure(tmp_path / "app", "database_url") == "postgres://jobs:kept@db:5432/jobs"
 
 
-def test_the_server_and_its_clients_are_told_the_same_redis_password(tmp_path: Path) -> None:
-    main([str(tmp_path)])
+def test_redis_knows_the_digest_of_the_password_that_its_clients_send(tmp_path: Path) -> None:
+    main([str(tmp_path / "app")])
 
-    directive, password = (tmp_path / "redis.conf").read_text().split(" ")
+    password = (tmp_path / "app" / "redis_password").read_text()
+    conf = (tmp_path / "app-for-redis" / "redis.conf").read_text()
 
-    assert directive == "requirepass"
-    assert (tmp_path / "redis_url").read_text() == f"redis://:{password}@redis:6379/0"
+    assert (tmp_path / "app" / "redis_url").read_text() == f"redis://jobs:{password}@redis:6379/0"
+    assert f"#{hashlib.sha256(password.encode()).hexdigest()} " in conf
+    assert password not in conf
+
+
+def test_each_line_of_redis_users_is_whole(tmp_path: Path) -> None:
+    conf = ensure(tmp_path / "app", "redis.conf")
+
+    assert [line.split()[:2] for line in conf.splitlines()] == [
+        ["user", "default"],
+        ["user", "health"],
+        ["user", "jobs"],
+    ]
 
 
 def test_two_folders_get_different_secrets(tmp_path: Path) -> None:
@@ -58,23 +83,23 @@ def test_two_folders_get_different_secrets(tmp_path: Path) -> None:
 
 
 def test_our_own_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
-    main([str(tmp_path)])
+    main([str(tmp_path / "app")])
 
-    ours = ("secret_key", "database_url", "redis_password", "redis_url")
-    assert {name: mode(tmp_path / name) for name in ours} == dict.fromkeys(ours, 0o600)
+    assert {mode(file) for file in (tmp_path / "app").iterdir()} == {0o600}
 
 
 def test_the_containers_of_other_images_can_read_what_is_for_them(tmp_path: Path) -> None:
-    main([str(tmp_path)])
+    main([str(tmp_path / "app")])
 
-    assert mode(tmp_path / "postgres_password") == mode(tmp_path / "redis.conf") == 0o644
+    assert {mode(file) for file in tmp_path.glob("app-for-*/*")} == {0o644}
 
 
 def test_django_reads_the_database_url_whole_from_its_file(tmp_path: Path) -> None:
-    password = ensure(tmp_path, "postgres_password")
-    ensure(tmp_path, "database_url")
+    folder = tmp_path / "app"
+    password = ensure(folder, "jobs_password")
+    ensure(folder, "database_url")
 
-    settings = environ.FileAwareEnv.db_url_config((tmp_path / "database_url").read_text())
+    settings = environ.FileAwareEnv.db_url_config((folder / "database_url").read_text())
 
     assert (settings["HOST"], settings["PASSWORD"], settings["NAME"]) == ("db", password, "jobs")
 
