@@ -2,6 +2,7 @@
 
 from jobledger.models.process import ProcessKind, ServiceProcess
 from jobledger.models.run import (
+    CANCEL_ACCEPTED,
     COMPLETED,
     FAILURES,
     LIVE,
@@ -18,6 +19,7 @@ from jobledger.models.schedule import DeclaredSchedule, NextSlot, Pause, Schedul
 from jobledger.reason import NO_REASON, Reason, Why
 
 __all__ = [
+    "CANCEL_ACCEPTED",
     "COMPLETED",
     "FAILURES",
     "LIVE",

@@ -15,6 +15,8 @@ from django.db import models
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.reason import Reason
+
 
 class Status(models.TextChoices):
     """A run's states; the state diagram is in ``docs/reference/states.md``."""
@@ -64,6 +66,9 @@ class Stream(models.TextChoices):
     STDERR = "stderr", "stderr"
 
 
+CANCEL_ACCEPTED = models.Q(cancel_requested_at__isnull=False) & ~models.Q(reason=Reason.WORKER_SHUTDOWN)
+"""A user or a newer run wants the run to end, for good; after its worker's shutdown it may start again."""
+
 SHORTEST_ID_PREFIX = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 
@@ -83,6 +88,12 @@ class RunQuerySet(models.QuerySet["Run"]):
         False means that another process moved it first: the caller must leave it alone.
         """
         return self.filter(pk=pk, status=from_status).update(status=to, **changes) == 1
+
+    def startable(self, now: datetime) -> Self:
+        """Queued runs whose time to start has come, and has not passed."""
+        has_come = models.Q(start_after=None) | models.Q(start_after__lte=now)
+        has_not_passed = models.Q(start_before=None) | models.Q(start_before__gt=now)
+        return self.filter(has_come, has_not_passed, status=Status.QUEUED)
 
     def with_id_prefix(self, text: str) -> Self:
         """The runs whose id begins so; none if ``text`` is no id prefix, or shorter than the shortest."""
@@ -151,6 +162,11 @@ class Run(models.Model):
         null=True, blank=True, help_text="When a queued run's message is published, or published again."
     )
     publish_count = models.PositiveIntegerField(default=0, help_text="How many times it was published.")
+    start_after = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="A queued run does not start before then, whoever asks: the backoff of a retry.",
+    )
     start_before = models.DateTimeField(
         null=True, blank=True, help_text="A queued run that has not started by then expires."
     )

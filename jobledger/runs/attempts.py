@@ -1,21 +1,26 @@
 """Attempts: whether a run that did not succeed ends there, or is tried again.
 
-A retry needs no machinery of its own: the run is queued again with a later ``publish_after``, and the attempt
+A retry needs no machinery of its own: the run is queued again with a later ``start_after``, and the attempt
 that ended gets a row of its own.
+
+An accepted cancel is final: a run that did not succeed after it ends as cancelled, whatever ended it, and is
+not tried again. So the update that queues another attempt leaves cancelled runs alone.
 """
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.core.management import CommandError
 from django.db import DatabaseError, InterfaceError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.json_text import readable
-from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
+from jobledger.models import CANCEL_ACCEPTED, Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import overlap
 from jobledger.runs.outcome import Outcome
 
@@ -34,11 +39,42 @@ def end(run: Run, outcome: Outcome, *, wakes_at_once: bool = True) -> bool:
     was no longer running.
     """
     with transaction.atomic():
-        again_at = starts_again_at(run, outcome)
-        ended = _finish(run, outcome) if again_at is None else _queue_again(run, outcome, again_at)
+        ended = _end_as_cancelled(run, outcome) or _end_uncancelled(run, outcome)
+        # The cancel may have come between the two.
+        ended = ended or _end_as_cancelled(run, outcome)
         if ended:
             overlap.wake(run.concurrency_key, at_once=wakes_at_once)
     return ended
+
+
+def _end_uncancelled(run: Run, outcome: Outcome) -> bool:
+    if outcome.status is Status.SUCCEEDED:
+        return _finish(_mine(run), outcome)
+    uncancelled = _mine(run).exclude(CANCEL_ACCEPTED)
+    again_at = starts_again_at(run, outcome)
+    if again_at is None:
+        return _finish(uncancelled, outcome)
+    return _queue_again(uncancelled, run, outcome, again_at)
+
+
+def _end_as_cancelled(run: Run, outcome: Outcome) -> bool:
+    """For the reason that the cancel gave; what the attempt itself said of its end stays on record."""
+    if outcome.status is Status.SUCCEEDED or (why := _accepted_cancel(run)) is None:
+        return False
+    why = why.plus(killed_by=outcome.why.details.get("killed_by"))
+    return _finish(_mine(run), replace(outcome, status=Status.CANCELLED, why=why))
+
+
+def _accepted_cancel(run: Run) -> Why | None:
+    """Why somebody has cancelled this run, or one that it is a part of."""
+    pk: UUID | None = run.pk
+    while pk is not None:
+        found = Run.objects.filter(pk=pk)
+        cancelled = found.filter(CANCEL_ACCEPTED).values_list("reason", "reason_details").first()
+        if cancelled is not None:
+            return Why.read(*cancelled)
+        pk = found.values_list("parent", flat=True).first()
+    return None
 
 
 def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
@@ -79,15 +115,15 @@ def _is_worth_it(declared: type[JobDeclaration], outcome: Outcome) -> bool:
     )
 
 
-def _mine(run: Run) -> dict[str, object]:
-    return {"pk": run.pk, "status": Status.RUNNING, "attempt": run.attempt}
+def _mine(run: Run) -> QuerySet[Run]:
+    return Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)
 
 
-def _finish(run: Run, outcome: Outcome) -> bool:
+def _finish(running: QuerySet[Run], outcome: Outcome) -> bool:
     # A run that succeeds although it was asked to end keeps that reason on record.
     why = {} if outcome.status is Status.SUCCEEDED else outcome.why.columns
     return (
-        Run.objects.filter(**_mine(run)).update(
+        running.update(
             status=outcome.status,
             finished_at=timezone.now(),
             heartbeat_at=None,
@@ -100,14 +136,15 @@ def _finish(run: Run, outcome: Outcome) -> bool:
     )
 
 
-def _queue_again(run: Run, outcome: Outcome, at: datetime) -> bool:
+def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetime) -> bool:
     why = Why.of(Reason.RETRY, attempt=run.attempt, status=outcome.status, reason=outcome.why.reason)
-    ended = Run.objects.filter(**_mine(run)).update(
+    ended = running.update(
         status=Status.QUEUED,
         **why.columns,
         attempt=F("attempt") + 1,
         publish_after=at,
         publish_count=0,
+        start_after=at,
         start_before=None,
         started_at=None,
         heartbeat_at=None,

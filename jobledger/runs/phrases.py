@@ -138,6 +138,11 @@ def killed(facts: Facts) -> str:
     return ""
 
 
+def ended_with(facts: Facts) -> str:
+    """A sentence of its own about the error with which a cancelled run ended; empty where it had none."""
+    return f" It ended with: {error}." if (error := _error(facts)) else ""
+
+
 def waits(facts: Facts) -> Phrase:
     """For which run a queued one waits."""
     return "waits for " + _holder(facts) + _started(facts)
@@ -233,7 +238,7 @@ def _schedule_edited(facts: Facts) -> Phrase:
 
 def _retry(facts: Facts) -> Phrase:
     ended = _ENDED.get(facts.text("status"), "did not succeed")
-    at = f" at {exact(facts.run.publish_after)}" if facts.run.publish_after else ""
+    at = f" at {exact(facts.run.start_after)}" if facts.run.start_after else ""
     return f"attempt {facts.run.attempt - 1} {ended}; attempt {facts.run.attempt} starts{at}"
 
 

@@ -15,6 +15,7 @@ from jobledger.runs.phrases import (
     Phrase,
     Sentence,
     canceller,
+    ended_with,
     is_cancel,
     killed,
     origin,
@@ -73,9 +74,11 @@ def explanation(row: Run | RunAttempt, *, error: str | None = None) -> str:
     facts = Facts(run=_as_run(row), error=row.error if error is None else error)
     if not facts.status.is_final or facts.status in SUCCESSES:
         return ""
+    if facts.status is Status.CANCELLED:
+        return f"Cancelled by {canceller(facts)}.{killed(facts)}{ended_with(facts)}"
     if facts.error and facts.reason not in _IN_OUR_WORDS:
         return facts.error
-    phrase = str("cancelled by " + canceller(facts) if facts.status is Status.CANCELLED else phrase_of(facts))
+    phrase = str(phrase_of(facts))
     return f"{phrase[0].upper()}{phrase[1:]}.{killed(facts)}" if phrase else ""
 
 
@@ -161,7 +164,7 @@ def _lost(facts: Facts) -> Phrase:
 
 def _cancelled(facts: Facts) -> Phrase:
     when = _after(facts) or " before it started"
-    return f"Cancelled{when} by " + canceller(facts) + "." + killed(facts)
+    return f"Cancelled{when} by " + canceller(facts) + "." + killed(facts) + ended_with(facts)
 
 
 def _skipped(facts: Facts) -> Phrase:

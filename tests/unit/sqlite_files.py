@@ -11,10 +11,10 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 
 
 @contextmanager
-def in_a_file(path: str) -> Iterator[None]:
-    """The default database of this thread is a SQLite file, at whose locks nobody waits."""
+def in_a_file(path: str, *, patience_seconds: float = 0) -> Iterator[None]:
+    """The default database of this thread is a SQLite file, at whose locks nobody waits for long."""
     usual = connections["default"]
-    options = {"transaction_mode": "IMMEDIATE", "timeout": 0}
+    options = {"transaction_mode": "IMMEDIATE", "timeout": patience_seconds}
     settings = {**usual.settings_dict, "NAME": path, "OPTIONS": options, "CONN_MAX_AGE": 0}
     connections["default"] = DatabaseWrapper(settings, "default")
     try:

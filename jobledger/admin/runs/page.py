@@ -149,7 +149,7 @@ class RunPage:
         named = [
             ("Scheduled for", run.scheduled_for),
             ("Queued", run.queued_at),
-            ("Next attempt", run.publish_after if run.attempt > 1 and not run.publish_count else None),
+            ("Next attempt", None if self.is_final or run.publish_count else run.start_after),
             ("Expires", None if self.is_final else run.start_before),
             ("Started", run.started_at),
             ("Cancel requested", run.cancel_requested_at),

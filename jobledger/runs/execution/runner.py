@@ -19,7 +19,6 @@ from uuid import UUID
 from django.conf import settings
 from django.core.management import call_command
 from django.db import InterfaceError, OperationalError, connection
-from django.db.models import Q
 from django.utils import timezone
 
 from jobledger.jobs import options, registry, secrets
@@ -27,9 +26,10 @@ from jobledger.models import Run, Status, Stream
 from jobledger.runs import attempts, overlap
 from jobledger.runs.execution import hygiene, output
 from jobledger.runs.lease.ending import Limits
-from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress
+from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, end_wanted
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
+from jobledger.runs.publishing import publisher
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +76,23 @@ def current_progress() -> Progress | None:
 
 def held_keys() -> set[str]:
     """What the runs that this code is executed by must not overlap with."""
-    keys: set[str] = set()
-    execution = _current.get()
+    return {run.concurrency_key for run in _runs_around()} - {""}
+
+
+def end_if_wanted() -> None:
+    """Raise the interrupt of a run that this code is executed by, if it is to end: it begins nothing new."""
+    for run in _runs_around():
+        if (interrupt := end_wanted(run)) is not None:
+            raise interrupt
+
+
+def _runs_around() -> list[Run]:
+    """The runs that this code is executed by, the outermost first."""
+    runs, execution = list[Run](), _current.get()
     while execution is not None:
-        keys.add(execution.run.concurrency_key)
+        runs.insert(0, execution.run)
         execution = execution.within
-    return keys - {""}
+    return runs
 
 
 def take_over(job: str) -> Run | None:
@@ -119,20 +130,17 @@ def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
 def claim(run_id: UUID, *, worker: str) -> Run | None:
     """Move a queued run to running, for this worker alone.
 
-    Returns None if it is not queued, or too late to start. A run whose job is held by another one is skipped
-    or waits, and is returned in its new state.
+    Returns None if it is not queued, or it is too early or too late to start. A run whose job is held by
+    another one is skipped or waits, and is returned in its new state.
     """
     now = timezone.now()
-    in_time = Run.objects.filter(Q(start_before=None) | Q(start_before__gt=now))
-    run = in_time.filter(pk=run_id, status=Status.QUEUED).first()
+    run = Run.objects.startable(now).filter(pk=run_id).first()
     if run is None:
+        publisher.postpone(run_id, now)
         return None
     guard = overlap.guard_of(run)
     changes = {"started_at": now, "heartbeat_at": now, "publish_after": None, "worker": worker}
-    if not overlap.take(run, guard, **changes) and not overlap.stand_back(run, guard, now):
-        return None
-    run.refresh_from_db()
-    return run
+    return run if overlap.start(run, guard, now, **changes) else None
 
 
 def new_recorder() -> output.OutputRecorder:

@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
@@ -100,7 +99,7 @@ class Heartbeat:
     def save_progress(self) -> None:
         """Write the last figures of a job that counted."""
         if self.progress.done is not None:
-            self._mine().update(progress_done=self.progress.done, progress_total=self.progress.total)
+            _mine(self._run).update(progress_done=self.progress.done, progress_total=self.progress.total)
 
     def beat(self) -> None:
         """Write what there is to write and, when it is time, look whether somebody wants the run to end."""
@@ -123,23 +122,15 @@ class Heartbeat:
             connections.close_all()
 
     def _renew(self) -> None:
-        mine = self._mine()
+        mine = _mine(self._run)
         wanted = mine if self._ending.has_begun else mine.filter(cancel_requested_at=None)
         beat = wanted.update(
             heartbeat_at=timezone.now(), progress_done=self.progress.done, progress_total=self.progress.total
         )
-        if not beat and not self._ending.has_begun:
-            self._ending.begin(self._interrupt(mine.values_list("reason", "reason_details").first()))
-
-    def _mine(self) -> QuerySet[Run]:
-        """The run, as long as it is this process's."""
-        return Run.objects.filter(pk=self._run.pk, status=Status.RUNNING, attempt=self._run.attempt)
-
-    def _interrupt(self, asked: tuple[str, dict[str, Any]] | None) -> JobInterrupt:
-        """For the reason that the request left on the row; without a row the run is not ours any more."""
-        if asked is None:
-            return LeaseLost(Why.of(Reason.LOST_HEARTBEAT), run_id=self._run.pk)
-        return JobCancelled(Why.read(*asked), run_id=self._run.pk)
+        if beat or self._ending.has_begun:
+            return
+        if (interrupt := end_wanted(self._run)) is not None:
+            self._ending.begin(interrupt)
 
     def _record_the_kill(self, interrupt: JobInterrupt) -> None:
         """The job did not end when it was asked to: the last that its process says of it."""
@@ -153,3 +144,17 @@ class Heartbeat:
             logger.warning("The end of run %s could not be recorded: %s", self._run.pk, failure)
         finally:
             connections.close_all()
+
+
+def end_wanted(run: Run) -> JobInterrupt | None:
+    """What ends this attempt from outside: a request on its row, or that the row is no longer its own."""
+    columns = _mine(run).values_list("cancel_requested_at", "reason", "reason_details").first()
+    if columns is None:
+        return LeaseLost(Why.of(Reason.LOST_HEARTBEAT), run_id=run.pk)
+    asked_at, *why = columns
+    return None if asked_at is None else JobCancelled(Why.read(*why), run_id=run.pk)
+
+
+def _mine(run: Run) -> QuerySet[Run]:
+    """The run, as long as it is this process's."""
+    return Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)

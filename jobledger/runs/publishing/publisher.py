@@ -16,6 +16,7 @@ from uuid import UUID
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from kombu import Producer
@@ -66,6 +67,15 @@ def publish_due(now: datetime) -> int:
     runs = _take_due(now)
     publish(runs)
     return len(runs)
+
+
+def postpone(run_id: UUID, now: datetime) -> None:
+    """Of a run whose message came before the run may start: have it published when it may.
+
+    The message was a copy of an earlier one, or its publisher's clock is ahead.
+    """
+    early = Run.objects.filter(pk=run_id, status=Status.QUEUED, start_after__gt=now)
+    early.update(publish_after=F("start_after"))
 
 
 def next_publish_after() -> datetime | None:

@@ -1,7 +1,12 @@
 """A job that must not overlap is guarded by its running row, however it is started."""
 
+import threading
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -12,17 +17,17 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger import command
 from jobledger.jobs.declaration import Concurrency
-from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger, Why
+from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import dispatch, overlap
 from jobledger.runs.execution import runner
 from jobledger.runs.overlap import Guard, OverlapError
 from jobledger.runs.publishing import publisher
 from tests.unit.builders import NOON
+from tests.unit.side_by_side import side_by_side
 
 pytestmark = pytest.mark.django_db
 
 T = TypeVar("T")
-BY_ANN = Why.of(Reason.USER, user="ann", trigger=Trigger.ADMIN)
 
 
 def guard(concurrency: Concurrency, *, max_queued: int = 1) -> Guard:
@@ -47,37 +52,38 @@ def published(monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callback
 
 def test_a_free_job_is_taken_and_a_held_one_is_not() -> None:
     first, second = queued(), queued()
-    assert overlap.take(first, guard(Concurrency.FORBID))
-    assert not overlap.take(second, guard(Concurrency.FORBID))
+    assert overlap.start(first, guard(Concurrency.FORBID), NOON)
+    assert overlap.start(second, guard(Concurrency.FORBID), NOON)
+    assert (first.status, second.status) == (Status.RUNNING, Status.SKIPPED)
     assert overlap.holder_of("probe") == first
 
 
 def test_a_run_that_starts_waits_for_nothing_any_more() -> None:
     run = queued(**overlap.held_by(None).columns)
-    assert overlap.take(run, guard(Concurrency.QUEUE))
+    assert overlap.start(run, guard(Concurrency.QUEUE), NOON)
     run.refresh_from_db()
     assert (run.status, run.reason, run.reason_details) == ("running", "", {})
 
 
 def test_without_a_key_any_number_runs() -> None:
-    assert all(overlap.take(run, overlap.FREE) for run in (queued(), queued()))
+    assert all(overlap.start(run, overlap.FREE, NOON) for run in (queued(), queued()))
 
 
 def test_different_keys_do_not_hold_each_other() -> None:
     running()
     other = Guard(key="probe:tenant", concurrency=Concurrency.FORBID, max_queued=1)
-    assert overlap.take(queued(), other)
+    assert overlap.start(queued(), other, NOON)
 
 
 def test_the_lock_ends_with_its_run() -> None:
     held = running()
     Run.objects.filter(pk=held.pk).update(status=Status.SUCCEEDED)
-    assert overlap.take(queued(), guard(Concurrency.FORBID))
+    assert overlap.start(queued(), guard(Concurrency.FORBID), NOON)
 
 
 def test_forbidden_overlap_is_skipped_and_names_the_holder() -> None:
     holder, second = running(schedule_name="nightly"), queued()
-    overlap.stand_back(second, guard(Concurrency.FORBID), NOON)
+    overlap.start(second, guard(Concurrency.FORBID), NOON)
     second.refresh_from_db()
     assert (second.status, second.reason) == (Status.SKIPPED, Reason.OVERLAP)
     assert second.reason_details == {
@@ -93,7 +99,7 @@ def test_a_queueing_run_waits_and_what_comes_on_top_is_skipped() -> None:
     holder = running()
     waiting, on_top = queued(), queued()
     for run in waiting, on_top:
-        overlap.stand_back(run, guard(Concurrency.QUEUE), NOON)
+        overlap.start(run, guard(Concurrency.QUEUE), NOON)
     waiting.refresh_from_db()
     on_top.refresh_from_db()
     assert (waiting.status, waiting.concurrency_key, waiting.reason) == ("queued", "probe", "overlap")
@@ -103,17 +109,39 @@ def test_a_queueing_run_waits_and_what_comes_on_top_is_skipped() -> None:
     assert (on_top.reason_details["run"], on_top.reason_details["max_queued"]) == (str(holder.pk), 1)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_no_more_wait_than_the_job_allows_when_many_stand_back_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_have_counted, is_full = threading.Barrier(4), overlap._is_full
+
+    def count_and_linger(run: Run, guard: Guard) -> bool:
+        answer = is_full(run, guard)
+        # Only those that count at the same time meet here; nothing else would keep one that long.
+        with suppress(threading.BrokenBarrierError):
+            all_have_counted.wait(0.5)
+        return answer
+
+    monkeypatch.setattr(overlap, "_is_full", count_and_linger)
+    with side_by_side(tmp_path) as threads:
+        running()
+        runs = [queued() for _ in range(4)]
+        threads.call([partial(overlap.start, run, guard(Concurrency.QUEUE), NOON) for run in runs])
+        statuses = Counter(Run.objects.values_list("status", flat=True))
+    assert statuses == {"running": 1, "queued": 1, "skipped": 3}
+
+
 def test_more_may_wait_where_the_job_says_so() -> None:
     running()
     waiting = [queued(), queued()]
     for run in waiting:
-        overlap.stand_back(run, guard(Concurrency.QUEUE, max_queued=2), NOON)
+        overlap.start(run, guard(Concurrency.QUEUE, max_queued=2), NOON)
     assert Run.objects.filter(status=Status.QUEUED).count() == 2
 
 
 def test_a_replacing_run_asks_for_the_holders_end_and_waits() -> None:
     holder, second = running(), queued()
-    overlap.stand_back(second, guard(Concurrency.REPLACE), NOON)
+    overlap.start(second, guard(Concurrency.REPLACE), NOON)
     holder.refresh_from_db()
     second.refresh_from_db()
     assert holder.cancel_requested_at == NOON
@@ -123,7 +151,7 @@ def test_a_replacing_run_asks_for_the_holders_end_and_waits() -> None:
 
 def test_a_message_that_came_twice_does_not_have_its_run_replace_itself() -> None:
     run = running()
-    assert not overlap.stand_back(run, guard(Concurrency.REPLACE), NOON)
+    assert not overlap.start(run, guard(Concurrency.REPLACE), NOON)
     run.refresh_from_db()
     assert (run.status, run.cancel_requested_at, run.publish_after) == ("running", None, None)
 
@@ -157,13 +185,37 @@ def test_who_is_woken_at_once_is_beats_when_that_did_not_come_about(published: l
     assert waiting.publish_after <= timezone.now() + publisher.GRACE_OF_THE_RECORDER
 
 
-def test_who_stood_back_from_a_holder_that_has_just_ended_is_woken_too(
-    published: list[Run], django_capture_on_commit_callbacks: Any
+def test_a_run_whose_holder_ends_before_it_stands_back_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder, run = running(), queued()
+    locked_holder = overlap._locked_holder
+
+    def holder_ends(key: str) -> Run | None:
+        Run.objects.filter(pk=holder.pk).update(status=Status.SUCCEEDED)
+        return locked_holder(key)
+
+    monkeypatch.setattr(overlap, "_locked_holder", holder_ends)
+    assert overlap.start(run, guard(Concurrency.FORBID), NOON)
+    assert run.status == Status.RUNNING
+
+
+def test_a_run_whose_holders_change_all_the_time_is_left_to_its_next_message(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    running()
     run = queued()
-    with django_capture_on_commit_callbacks(execute=True):
-        overlap.stand_back(run, guard(Concurrency.QUEUE), NOON)
-    assert published == [run]
+    monkeypatch.setattr(overlap, "_locked_holder", lambda key: None)
+    assert not overlap.start(run, guard(Concurrency.FORBID), NOON)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
+
+
+def test_a_later_attempt_does_not_stand_back_for_the_message_of_an_earlier_one() -> None:
+    running()
+    run = queued()
+    Run.objects.filter(pk=run.pk).update(attempt=2)
+    assert not overlap.start(run, guard(Concurrency.FORBID), NOON)
+    run.refresh_from_db()
+    assert run.status == Status.QUEUED
 
 
 def test_the_end_of_a_run_wakes_who_waits(
@@ -173,22 +225,6 @@ def test_the_end_of_a_run_wakes_who_waits(
     with django_capture_on_commit_callbacks(execute=True):
         call_command("probe")
     assert published == [waiting]
-
-
-@pytest.mark.parametrize(
-    ("status", "changed"), [(Status.QUEUED, True), (Status.RUNNING, True), (Status.SUCCEEDED, False)]
-)
-def test_a_cancel_is_taken_as_long_as_the_run_is_not_over(status: Status, changed: bool) -> None:
-    run = queued(status=status)
-    assert overlap.request_cancel(run, BY_ANN, NOON) is changed
-
-
-def test_a_queued_run_is_cancelled_at_once() -> None:
-    run = queued()
-    overlap.request_cancel(run, BY_ANN, NOON)
-    run.refresh_from_db()
-    assert (run.status, run.publish_after) == ("cancelled", None)
-    assert (run.reason, run.reason_details) == (Reason.USER, {"user": "ann", "trigger": "admin"})
 
 
 def test_the_schedules_choice_goes_before_the_jobs() -> None:

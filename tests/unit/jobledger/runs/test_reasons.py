@@ -258,7 +258,7 @@ CASES: dict[str, tuple[Run, str]] = {
         "Queued: waits for another run of the same job.",
     ),
     "queued, retry": (
-        run(Status.QUEUED, of(Reason.RETRY, attempt=1, status="lost"), attempt=2, publish_after=THREE),
+        run(Status.QUEUED, of(Reason.RETRY, attempt=1, status="lost"), attempt=2, start_after=THREE),
         f"Queued: attempt 1 was lost; attempt 2 starts at {AT_THREE}.",
     ),
     "queued, retry on its way": (

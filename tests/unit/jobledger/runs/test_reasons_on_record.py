@@ -91,7 +91,7 @@ def recorded(*, until: timedelta = HOUR, **policy: Any) -> None:
 def stood_back(concurrency: Concurrency, *, max_queued: int = 1) -> None:
     running()
     guard = Guard(key="probe", concurrency=concurrency, max_queued=max_queued)
-    overlap.stand_back(made(), guard, NOON)
+    overlap.start(made(), guard, NOON)
 
 
 def asked_to_end(why: Why) -> Run:

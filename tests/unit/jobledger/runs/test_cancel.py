@@ -1,0 +1,234 @@
+"""An accepted cancel is final, whatever becomes of the run afterwards."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
+from jobledger.runs import attempts, dispatch, overlap, reasons
+from jobledger.runs.execution import runner
+from jobledger.runs.lease.interrupts import JobCancelled, LeaseLost
+from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
+from tests.unit.builders import NOON
+
+pytestmark = pytest.mark.django_db
+
+BY_ANN = Why.of(Reason.USER, user="ann", trigger=Trigger.ADMIN)
+BY_SHUTDOWN = Why.of(Reason.WORKER_SHUTDOWN, worker="celery@here")
+CRASH = outcome_of(RuntimeError("boom"))
+TIMED_OUT = Outcome(status=Status.TIMED_OUT, why=Why.of(Reason.TIME_LIMIT, killed_by="worker"), exit_code=124)
+LOST = Outcome(status=Status.LOST, why=Why.of(Reason.LOST_PROCESS, worker="w"), exit_code=None, error="gone")
+SHUT_DOWN = Outcome(status=Status.CANCELLED, why=BY_SHUTDOWN, exit_code=130)
+
+
+def made(status: Status, **values: Any) -> Run:
+    """A run of a job that is tried again when it fails or is lost."""
+    defaults = {"job": "restarting", "trigger": Trigger.SCHEDULE, "status": status}
+    return Run.objects.create(**{**defaults, **values})
+
+
+def running(**values: Any) -> Run:
+    return made(Status.RUNNING, **{"started_at": NOON, "heartbeat_at": NOON, **values})
+
+
+def ended(run: Run, outcome: Outcome) -> Run:
+    assert attempts.end(run, outcome)
+    run.refresh_from_db()
+    return run
+
+
+def cancel(run: Run, why: Why = BY_ANN) -> bool:
+    return overlap.request_cancel(run, why, timezone.now())
+
+
+@pytest.mark.parametrize(
+    ("status", "changed"), [(Status.QUEUED, True), (Status.RUNNING, True), (Status.SUCCEEDED, False)]
+)
+def test_a_cancel_is_taken_as_long_as_the_run_is_not_over(status: Status, changed: bool) -> None:
+    assert cancel(made(status)) is changed
+
+
+def test_a_cancel_is_taken_once() -> None:
+    run = running()
+    assert [cancel(run), cancel(run, Why.of(Reason.SUPERSEDED))] == [True, False]
+    run.refresh_from_db()
+    assert run.reason == Reason.USER
+
+
+def test_a_queued_run_is_cancelled_at_once() -> None:
+    run = made(Status.QUEUED, publish_after=NOON)
+    cancel(run)
+    run.refresh_from_db()
+    assert (run.status, run.publish_after, run.finished_at is None) == ("cancelled", None, False)
+    assert (run.reason, run.reason_details) == (Reason.USER, {"user": "ann", "trigger": "admin"})
+
+
+def test_a_running_run_is_asked_to_end() -> None:
+    run = running()
+    cancel(run)
+    run.refresh_from_db()
+    assert (run.status, run.finished_at, run.cancel_requested_at is None) == ("running", None, False)
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
+def test_no_change_of_state_comes_between_the_halves_of_a_cancel(
+    status: Status, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    run = made(status)
+    with django_assert_num_queries(1):
+        assert cancel(run)
+
+
+@pytest.mark.parametrize("outcome", [CRASH, TIMED_OUT, LOST, SHUT_DOWN])
+def test_a_cancelled_run_that_ends_otherwise_is_not_tried_again(outcome: Outcome) -> None:
+    run = running()
+    cancel(run)
+    ended(run, outcome)
+    assert (run.status, run.attempt, run.reason) == ("cancelled", 1, Reason.USER)
+    assert (run.exit_code, run.error) == (outcome.exit_code, outcome.error)
+    assert not RunAttempt.objects.exists()
+
+
+def test_a_cancelled_run_says_how_it_was_killed_and_what_it_said_last() -> None:
+    run = running()
+    cancel(run)
+    ended(run, TIMED_OUT)
+    assert run.reason_details == {"user": "ann", "trigger": "admin", "killed_by": "worker"}
+    run.error = "signal 9 (SIGKILL)."
+    assert reasons.explanation(run) == (
+        "Cancelled by ann in the admin. It held up its process, which the worker killed. "
+        "It ended with: signal 9 (SIGKILL)."
+    )
+
+
+@pytest.mark.parametrize("outcome", [CRASH, LOST, outcome_of(SystemExit(3))])
+def test_a_cancel_that_comes_while_the_end_is_recorded_is_final_as_well(
+    outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = attempts.starts_again_at
+
+    def cancelled_meanwhile(run: Run, outcome: Outcome) -> datetime | None:
+        cancel(run)
+        return decide(run, outcome)
+
+    monkeypatch.setattr(attempts, "starts_again_at", cancelled_meanwhile)
+    assert ended(running(), outcome).status == "cancelled"
+
+
+def test_a_replaced_run_that_fails_is_not_tried_again() -> None:
+    run = running()
+    cancel(run, Why.of(Reason.SUPERSEDED, user="ann"))
+    assert ended(run, CRASH).status == "cancelled"
+
+
+def test_a_run_that_succeeds_although_it_was_cancelled_has_succeeded() -> None:
+    run = running()
+    cancel(run)
+    assert (ended(run, SUCCESS).status, run.reason) == ("succeeded", Reason.USER)
+
+
+def test_a_user_cancels_also_what_would_start_again_after_its_workers_shutdown() -> None:
+    run = running(cancel_requested_at=NOON, **BY_SHUTDOWN.columns)
+    assert cancel(run)
+    ended(run, SHUT_DOWN)
+    assert (run.status, run.reason) == ("cancelled", Reason.USER)
+
+
+def test_a_run_that_waits_for_its_next_attempt_is_cancelled_for_good() -> None:
+    run = ended(running(), CRASH)
+    assert cancel(run)
+    Run.objects.update(start_after=None)
+    assert runner.execute(run.pk, worker="w") is None
+    assert Run.objects.get().status == "cancelled"
+
+
+@pytest.mark.parametrize("outcome", [CRASH, LOST])
+def test_what_a_cancelled_run_had_called_ends_cancelled(outcome: Outcome) -> None:
+    grandparent = running()
+    parent = running(parent=grandparent, trigger=Trigger.JOB)
+    child = running(parent=parent, trigger=Trigger.JOB)
+    cancel(grandparent)
+    ended(grandparent, LOST)
+    assert (ended(child, outcome).status, child.reason_details["user"]) == ("cancelled", "ann")
+
+
+def test_a_cancelled_child_leaves_its_parent_as_it_is() -> None:
+    parent = running()
+    child = running(parent=parent, trigger=Trigger.JOB)
+    cancel(child)
+    assert (ended(child, CRASH).status, ended(parent, SUCCESS).status) == ("cancelled", "succeeded")
+
+
+def begun(prepare: Callable[[Run], object]) -> Run:
+    """A run whose job calls another one, after something has happened to it."""
+    parent = dispatch.begin(dispatch.RunRequest(job="outer", trigger=Trigger.CLI), worker="w")
+    with runner.recorded(parent, runner.new_recorder(), taken_over=True):
+        prepare(parent)
+        call_command("probe")
+    return parent
+
+
+def test_a_cancelled_run_begins_no_other_job() -> None:
+    with pytest.raises(JobCancelled, match=r"^Cancelled by ann in the admin\.$"):
+        begun(cancel)
+    assert [run.status for run in Run.objects.all()] == ["cancelled"]
+
+
+def test_nor_does_one_whose_attempt_is_over() -> None:
+    with pytest.raises(LeaseLost):
+        begun(lambda run: Run.objects.filter(pk=run.pk).update(attempt=2))
+    assert Run.objects.count() == 1
+
+
+def test_a_cancelled_run_begins_no_job_by_way_of_another() -> None:
+    def cancelled_below(run: Run) -> None:
+        inner = dispatch.begin(dispatch.RunRequest(job="inner", trigger=Trigger.JOB), worker="w")
+        with runner.recorded(inner, runner.new_recorder(), taken_over=True):
+            cancel(run)
+            call_command("probe")
+
+    with pytest.raises(JobCancelled):
+        begun(cancelled_below)
+    assert not Run.objects.filter(job="probe").exists()
+
+
+def test_a_retry_starts_when_its_backoff_is_over_whoever_asks_before() -> None:
+    run = ended(running(), CRASH)
+    for _ in range(2):
+        # A message that was published twice, or one that somebody forged.
+        assert runner.execute(run.pk, worker="w") is None
+    run.refresh_from_db()
+    assert (run.status, run.attempt, run.start_after is None) == ("queued", 2, False)
+    Run.objects.update(start_after=timezone.now() - timedelta(seconds=1))
+    assert runner.claim(run.pk, worker="w") is not None
+
+
+def test_a_claim_that_was_decided_before_the_attempt_failed_does_not_start_the_next_one_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, guard_of = made(Status.QUEUED), overlap.guard_of
+
+    def fails_meanwhile(seen: Run) -> overlap.Guard:
+        monkeypatch.setattr(overlap, "guard_of", guard_of)
+        first = runner.claim(run.pk, worker="first")
+        assert first is not None
+        ended(first, CRASH)
+        return guard_of(seen)
+
+    monkeypatch.setattr(overlap, "guard_of", fails_meanwhile)
+    assert runner.claim(run.pk, worker="second") is None
+    run.refresh_from_db()
+    assert (run.status, run.attempt) == ("queued", 2)
+
+
+def test_a_message_that_came_too_early_comes_again_in_time() -> None:
+    run = made(Status.QUEUED, start_after=timezone.now() + timedelta(seconds=30))
+    Run.objects.update(publish_after=timezone.now() + timedelta(hours=1), publish_count=1)
+    assert runner.claim(run.pk, worker="w") is None
+    run.refresh_from_db()
+    assert run.publish_after == run.start_after

@@ -1,0 +1,61 @@
+"""Calls in threads side by side, each with a connection of its own to one database with all tables."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+
+from django.db import connection, connections
+
+from tests.unit.sqlite_files import in_a_file
+
+PATIENCE_SECONDS = 20.0
+
+
+class SideBySide:
+    """A database that several threads see."""
+
+    def __init__(self, path: str) -> None:
+        """Empty: this thread's own one."""
+        self._path = path
+
+    def call(self, calls: Sequence[Callable[[], object]]) -> None:
+        """Do all of it at the same time; raises the first error of any."""
+        errors: list[Exception] = []
+        threads = [threading.Thread(target=self._call, args=[each, errors]) for each in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+
+    def _call(self, call: Callable[[], object], errors: list[Exception]) -> None:
+        with in_a_file(self._path, patience_seconds=PATIENCE_SECONDS) if self._path else nullcontext():
+            try:
+                call()
+            except Exception as error:  # noqa: BLE001 - raised in the test's own thread
+                errors.append(error)
+            finally:
+                connections.close_all()
+
+
+@contextmanager
+def side_by_side(folder: Path) -> Iterator[SideBySide]:
+    """Inside the block the default database is one that several threads can use.
+
+    For tests without a transaction. A SQLite database in memory is the connection's own, so its tables are
+    copied into a file.
+    """
+    if connection.vendor != "sqlite":
+        yield SideBySide("")
+        return
+    connection.ensure_connection()
+    path = str(folder / "side_by_side.sqlite3")
+    with closing(sqlite3.connect(path)) as file:
+        connection.connection.backup(file)
+        file.execute("PRAGMA journal_mode = WAL")
+    with in_a_file(path, patience_seconds=PATIENCE_SECONDS):
+        yield SideBySide(path)
+        connection.close()
