@@ -10,7 +10,7 @@ from django_celery_beat.models import PeriodicTask
 from benchmarks.adapter import Adapter
 from benchmarks.figures import timed
 from jobledger.models import NextSlot, Run
-from jobledger.schedules.reconciliation import PASS_EVERY_SECONDS, Reconciliation
+from jobledger.schedules.reconciliation import PASS_INTERVAL_SECONDS, Reconciliation
 
 
 class Ours(Adapter):
@@ -23,7 +23,7 @@ class Ours(Adapter):
 
     def sweep_every_seconds(self) -> float:
         """From the beginning of a pass to the next."""
-        return PASS_EVERY_SECONDS
+        return PASS_INTERVAL_SECONDS
 
     def slices(self) -> Iterator[float]:
         """One pass of reconciliation; beat does a slice of it in a tick."""

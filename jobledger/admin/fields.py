@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_duration
 
 from jobledger.formats import LONGEST_DURATION, duration, duration_in
-from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, can_be_told
+from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representable
 
 INVALID_TIME = "Enter a valid time, such as 2026-12-01T03:00."
 _OUT_OF_RANGE = f"The year must be between {EARLIEST.year} and {LATEST.year - 1}."
@@ -61,7 +61,7 @@ class DurationField(forms.Field):
 
 def validate_range(time: datetime) -> None:
     """Raises ValidationError for a time that some time zone cannot show."""
-    if not can_be_told(time):
+    if not is_representable(time):
         raise ValidationError(_OUT_OF_RANGE)
 
 

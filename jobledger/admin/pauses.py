@@ -112,7 +112,7 @@ class ServicePause:
 
 def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
     """What the requested page shows. One query, besides those for the user's permissions."""
-    pause = pausing.in_force(None, now).order_by("since").first()
+    pause = pausing.active_pauses(None, now).order_by("since").first()
     return ServicePause(
         pause=pause,
         may_pause=rights.may_pause(request.user),
@@ -174,7 +174,7 @@ def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "step": "Pause the whole service",
         "form": form,
         "back": _url_back(request),
-        "is_paused": pausing.in_force(None, now).exists(),
+        "is_paused": pausing.active_pauses(None, now).exists(),
     }
     return TemplateResponse(request, "jobledger/pauses/service.html", context)
 
@@ -191,7 +191,7 @@ def _resume_view(request: HttpRequest) -> HttpResponse:
     _check(request)
     now = timezone.now()
     with transaction.atomic():
-        in_force = list(pausing.in_force(None, now))
+        in_force = list(pausing.active_pauses(None, now))
         pausing.resume(None, now=now)
         audit_log.log_action(request.user, in_force, "Resumed the whole service.")
     if in_force:

@@ -57,7 +57,7 @@ def time(text: str, option: str, zone: ZoneInfo) -> datetime:
     except ValueError:
         example = "write it like 2026-10-24, 2026-10-24T01:30 or 2026-10-24T01:30+01:00"
         raise CommandError(f"{option}: {text!r} is not a time; {example}") from None
-    if not wallclock.can_be_told(in_utc):
+    if not wallclock.is_representable(in_utc):
         years = f"{wallclock.EARLIEST.year} to {wallclock.LATEST.year - 1}"
         raise CommandError(f"{option}: {text!r} is not in the years {years}")
     return in_utc
@@ -96,7 +96,7 @@ def run(text: str) -> Run:
 
 
 def _local_time(wall: datetime, zone: ZoneInfo) -> datetime:
-    return wallclock.moment_of(wall, zone, fold=0) or wallclock.end_of_gap(wall, zone)
+    return wallclock.to_utc(wall, zone, fold=0) or wallclock.end_of_gap(wall, zone)
 
 
 def _single(text: str, runs: Iterable[Run]) -> Run:

@@ -125,11 +125,11 @@ class NextSlot(models.Model):
 class PauseQuerySet(models.QuerySet["Pause"]):
     """The pauses that matter."""
 
-    def open_at(self, time: datetime) -> Self:
+    def active_at(self, time: datetime) -> Self:
         """The pauses in force at this time."""
         return self.filter(Q(until=None) | Q(until__gt=time), since__lte=time)
 
-    def reaching_beyond(self, time: datetime) -> Self:
+    def ending_after(self, time: datetime) -> Self:
         """The pauses that are not over by this time."""
         return self.filter(Q(until=None) | Q(until__gt=time))
 

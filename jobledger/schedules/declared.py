@@ -1,7 +1,7 @@
-"""Schedules declared in code: put into the database once, and edited there from then on.
+"""Schedules declared in code: created in the database once, and edited there from then on.
 
-Their times are validated as those of the admin and the command line are. A ``DeclaredSchedule`` row remembers
-each one, so a schedule that somebody edited, disabled or deleted stays that way.
+Their times are validated like those from the admin and the command line. A ``DeclaredSchedule`` row keeps
+track of each one, so that a schedule that was edited, disabled or deleted stays that way.
 """
 
 import json
@@ -26,7 +26,7 @@ SECOND = timedelta(seconds=1)
 
 
 class DeclarationError(ValueError):
-    """A declared schedule that cannot be one; the message says which, and why."""
+    """An invalid declared schedule; the message says which one, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,13 @@ class Declared:
         return self.schedule.name or self.job.name
 
     def times(self) -> StoredTimes:
-        """When it is due. Raises RuleError for what cannot be evaluated."""
+        """When it is due. Raises RuleError if that cannot be evaluated."""
         times = _times(self.schedule)
         stored_schedules.validated(times, EARLIEST)
         return times
 
     def as_json(self) -> dict[str, Any]:
-        """What the code says, for comparing it with what it says later."""
+        """The declaration, to compare it with later versions of the code."""
         schedule = self.schedule
         return {
             "job": self.job.name,
@@ -61,7 +61,7 @@ class Declared:
 
 
 def all_declared() -> Iterator[Declared]:
-    """Every schedule that a job declares. What is not a list of schedules is left to the system check."""
+    """Yield every declared schedule. Anything but a list of schedules is left to the system check."""
     for job in registry.all_jobs().values():
         schedules: object = job.declaration.schedules
         for schedule in schedules if isinstance(schedules, list | tuple) else ():
@@ -70,7 +70,7 @@ def all_declared() -> Iterator[Declared]:
 
 
 def problems(declared: Declared) -> Iterator[str]:
-    """What is wrong with a declared schedule: its times, its options. No query."""
+    """Yield what is wrong with the schedule's times and options. Runs no query."""
     try:
         declared.times()
     except RuleError as error:
@@ -82,10 +82,10 @@ def problems(declared: Declared) -> Iterator[str]:
 
 
 def install() -> list[str]:
-    """Put in the declared schedules that were never put in before; returns their names.
+    """Create the declared schedules that were never created before; returns their names.
 
-    Any number of processes may call it at once. A schedule of that name that users made
-    themselves is left alone and counts as installed. Raises DeclarationError.
+    Safe to call from several processes at once. An existing schedule of the same name is left alone
+    and counts as installed. Raises DeclarationError.
     """
     return [declared.name for declared in all_declared() if _install(declared)]
 
@@ -105,9 +105,9 @@ def _install(declared: Declared) -> bool:
         description=declared.job.help,
     )
     try:
-        stored_schedules.put(schedule, declared.times())
+        stored_schedules.assign(schedule, declared.times())
     except RuleError as error:
-        raise DeclarationError(f"{declared.name!r} of the job {declared.job.name}: {error}") from error
+        raise DeclarationError(f"schedule {declared.name!r} of job {declared.job.name}: {error}") from error
     schedule.save()
     DeclaredSchedule.objects.filter(name=declared.name).update(schedule=schedule)
     return True
@@ -119,4 +119,4 @@ def _times(schedule: Schedule) -> StoredTimes:
             return CronTimes(expression=expression, zone=zone_named(schedule.timezone or settings.TIME_ZONE))
         case Schedule(cron=None, every=timedelta() as every) if every > timedelta(0) and not every % SECOND:
             return IntervalTimes(every=every // SECOND, period="seconds")
-    raise RuleError("it needs either `cron` or `every`, and `every` in whole seconds")
+    raise RuleError("exactly one of `cron` and `every` is required, and `every` must be in whole seconds")

@@ -1,9 +1,8 @@
-"""A preview: what saving a schedule would change, before it is saved. Pure: the moment is given.
+"""Preview: what saving a schedule would change, before it is saved. Pure: the time is an argument.
 
-It plans with the very function that the ledger plans with. So what it says about the moment of saving is
-what happens then: a save that changes the times, or switches the schedule on, counts from that moment and
-starts nothing of the past. Slots that were due before and still wait, for their jitter or for beat's next
-look, are said by name.
+It uses the same planning function as the ledger, so what it says is what would happen: a save that changes
+the timing or enables the schedule counts from the time of the save and starts nothing in the past. Slots
+that had passed before and are still waiting, for their jitter or for beat's next tick, are listed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,26 +30,26 @@ class Preview:
     old_slots: tuple[datetime, ...]
     new_slots: tuple[datetime, ...]
     clock_changes: tuple[Consequence, ...]
-    """Of the next two; empty where the rule knows no clock, or its zone no change."""
+    """The next two; empty if the rule does not use the wall clock, or its zone has no changes."""
     started: tuple[datetime, ...]
-    """Slots that had come before the save and waited; they start with it. Of new times there are none."""
+    """Slots that had passed before the save and were still waiting; they start with it."""
     next_slot: datetime | None
     """None: there is none, or the schedule is disabled."""
     due_at: datetime | None
-    """When beat looks at it next; after the moment of saving in any case."""
+    """When beat plans it next; always after the save."""
     held_by: PausePeriod | None
-    """What keeps the next slot from starting when it is due."""
+    """The pause that keeps the next slot from starting on time."""
     delay: timedelta | None
-    """By how much every slot starts later; None where that is not known before the first save."""
+    """How much later every slot starts, due to jitter; None if that is unknown before the first save."""
 
     @property
     def is_same(self) -> bool:
-        """Whether the times stay as they are."""
+        """Whether the save leaves the next slots as they are."""
         return self.old_slots == self.new_slots
 
     @property
     def minutes(self) -> tuple[datetime, ...]:
-        """The minutes in which it starts."""
+        """The minutes in which the new slots start."""
         starts = (slot + (self.delay or timedelta(0)) for slot in self.new_slots)
         return tuple(dict.fromkeys(start.replace(second=0, microsecond=0) for start in starts))
 
@@ -58,7 +57,7 @@ class Preview:
 def preview(
     new: Times, *, now: datetime, old: StoredSchedule | None = None, pauses: Sequence[PausePeriod] = ()
 ) -> Preview:
-    """What saving ``new`` over ``old`` at the moment would do. Raises RuleError for what has no slots."""
+    """What saving ``new`` over ``old`` now would do. Raises RuleError for a rule without slots."""
     plan = _plan_of_save(new, old, pauses, now)
     records = _records(old, new, plan, pauses, now)
     return Preview(
@@ -74,7 +73,7 @@ def preview(
 
 
 def _slots(times: Times, after: datetime) -> tuple[datetime, ...]:
-    """The next ones, whether it is enabled or not."""
+    """The next slots, whether the schedule is enabled or not."""
     return tuple(slots_between(times.rule, after, LATEST, window=times.window, limit=SLOTS))
 
 
@@ -95,8 +94,8 @@ def _plan_of_save(
 
 
 def _counts_from(new: Times, old: StoredSchedule | None, now: datetime) -> datetime:
-    """As the ledger does: from the save, unless the schedule was followed already and its times stay."""
-    if old is None or old.handled_until is None or not old.times.is_due_like(new):
+    """As in the ledger: from the save, unless the schedule is in the ledger and its timing stays the same."""
+    if old is None or old.handled_until is None or not old.times.has_same_slots(new):
         return now
     return old.handled_until
 
@@ -104,12 +103,12 @@ def _counts_from(new: Times, old: StoredSchedule | None, now: datetime) -> datet
 def _records(
     old: StoredSchedule | None, new: Times, plan: Plan | None, pauses: Sequence[PausePeriod], now: datetime
 ) -> Iterator[PlannedSlot]:
-    """What the ledger writes down with the save."""
+    """What the ledger records with the save."""
     if plan is None or old is None:
         return
-    # A slot of the old times that had come and is not on record yet is not lost.
-    if old.slot is not None and old.slot <= now and not old.times.is_due_like(new):
-        yield planning.overtaken(old.slot, due_at=old.due_at, policy=new.policy, pauses=pauses, now=now)
+    # A slot of the old timing that had passed but is not yet recorded is not lost.
+    if old.slot is not None and old.slot <= now and not old.times.has_same_slots(new):
+        yield planning.superseded(old.slot, due_at=old.due_at, policy=new.policy, pauses=pauses, now=now)
     yield from plan.records
 
 
@@ -127,11 +126,11 @@ def _delay(jitter: timedelta, old: StoredSchedule | None) -> timedelta | None:
 def _consequences(new: Times, now: datetime) -> tuple[Consequence, ...]:
     if not isinstance(new.rule, Cron):
         return ()
-    return tuple(clock_changes.consequences(new.rule, now, window=_reach(new, now)))
+    return tuple(clock_changes.consequences(new.rule, now, window=_effective_window(new, now)))
 
 
-def _reach(new: Times, now: datetime) -> Window:
-    """What is due only once has no times after its slot."""
+def _effective_window(new: Times, now: datetime) -> Window:
+    """A one-off schedule has no times after its slot, so later clock changes do not affect it."""
     slots = _slots(new, now) if new.window.one_off else ()
     if not slots:
         return new.window

@@ -1,8 +1,8 @@
-"""Keeps ``NextSlot`` and ``SchedulePolicy`` in step with the schedules, whoever changes them.
+"""Keeps ``NextSlot`` and ``SchedulePolicy`` in sync with the schedules, however those are changed.
 
-Signals follow every save and delete at once, in the transaction that makes the change. ``Reconciliation``
-finds what sends no signal (``update()``, SQL, fixtures, migrations) by letting the database compare each
-schedule's ``timing`` and ``target`` with what was kept.
+Signal handlers react to every save and delete immediately, in the transaction that makes the change.
+``Reconciliation`` finds changes that send no signal (``update()``, SQL, fixtures, migrations): the database
+compares each schedule's ``timing`` and ``target`` with the values stored last.
 """
 
 from collections.abc import Collection
@@ -23,10 +23,10 @@ from django_celery_beat.models import (
 from jobledger.models import NextSlot, Pause, SchedulePolicy
 from jobledger.schedules import ledger, slot_runs, stored_schedules
 
-SLICE = 5000
-PASS_EVERY_SECONDS = 15.0
+SLICE_SIZE = 5000
+PASS_INTERVAL_SECONDS = 15.0
 
-TIMES = {
+TIMING_FIELDS = {
     CrontabSchedule: "crontab",
     IntervalSchedule: "interval",
     SolarSchedule: "solar",
@@ -35,17 +35,17 @@ TIMES = {
 
 
 def connect() -> None:
-    """Follow every save and delete from now on."""
+    """Connect the signal handlers."""
     post_save.connect(_schedule_saved, PeriodicTask, dispatch_uid="jobledger.reconciliation.schedule")
-    for model in TIMES:
+    for model in TIMING_FIELDS:
         post_save.connect(_times_saved, model, dispatch_uid="jobledger.reconciliation.times")
     post_save.connect(_policy_saved, SchedulePolicy, dispatch_uid="jobledger.reconciliation.policy")
     for signal in post_save, post_delete:
         signal.connect(_pause_changed, Pause, dispatch_uid="jobledger.reconciliation.pause")
 
 
-def look_again(schedule_ids: Collection[int] | None, now: datetime) -> None:
-    """Let beat look at slots of these schedules, or of all, that have passed while a pause held them."""
+def recheck_held(schedule_ids: Collection[int] | None, now: datetime) -> None:
+    """Make beat plan these schedules (None: all) again if a pause may be holding a slot that has passed."""
     held = NextSlot.objects.filter(broken="", slot__lte=now)
     if schedule_ids is not None:
         held = held.filter(schedule__in=schedule_ids)
@@ -53,57 +53,54 @@ def look_again(schedule_ids: Collection[int] | None, now: datetime) -> None:
 
 
 class Reconciliation:
-    """Passes over all schedules, a slice at a time, so that no tick waits for a whole pass."""
+    """Passes over all schedules, one slice at a time, so that no tick has to wait for a whole pass."""
 
     def __init__(self) -> None:
-        """Start at once, before the first schedule."""
+        """Begin a pass at the first call."""
         self._after_pk = 0
         self._next_pass_at = 0.0
 
-    def keep_up(self, seconds: float) -> None:
-        """Do the next slice of a pass. Passes begin every so often, or when the last one is complete.
-
-        ``seconds`` are those of a clock that is never set.
-        """
+    def advance(self, monotonic_seconds: float) -> None:
+        """Check the next slice of the current pass, or start a new pass if it is time for one."""
         if not self._after_pk:
-            if seconds < self._next_pass_at:
+            if monotonic_seconds < self._next_pass_at:
                 return
-            self._next_pass_at = seconds + PASS_EVERY_SECONDS
+            self._next_pass_at = monotonic_seconds + PASS_INTERVAL_SECONDS
         self.step()
 
     def step(self) -> bool:
-        """Follow what has changed in the next slice; returns whether the pass is complete."""
+        """Sync what has changed in the next slice; returns whether the pass is complete."""
         schedules = PeriodicTask.objects.filter(pk__gt=self._after_pk).order_by("pk")
-        last = schedules.values_list("pk", flat=True)[SLICE - 1 : SLICE].first()
+        last = schedules.values_list("pk", flat=True)[SLICE_SIZE - 1 : SLICE_SIZE].first()
         slice_ = schedules if last is None else schedules.filter(pk__lte=last)
         if changed := list(_changed(slice_).values_list("pk", flat=True)):
-            ledger.follow(changed, timezone.now())
+            ledger.sync(changed, timezone.now())
         self._after_pk = last or 0
         return last is None
 
 
 def _changed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
-    """Those whose row is missing, stale, broken or no longer wanted, or whose task is gone."""
-    is_off = Q(enabled=False, next_slot__isnull=False)
+    """The schedules whose row is missing, stale, broken or obsolete, or whose task no longer exists."""
+    is_obsolete = Q(enabled=False, next_slot__isnull=False)
     is_same = Q(next_slot__timing=F("timing"), next_slot__target=F("target"), next_slot__broken="")
-    is_stale = Q(next_slot__isnull=True) | ~is_same | Q(task__in=_vanished(schedules)) | Q(policy=None)
+    is_stale = Q(next_slot__isnull=True) | ~is_same | Q(task__in=_gone_tasks(schedules)) | Q(policy=None)
     annotated: QuerySet[PeriodicTask] = schedules.annotate(
         timing=stored_schedules.TIMING, target=stored_schedules.TARGET
     )
-    return annotated.filter(is_off | Q(enabled=True) & is_stale)
+    return annotated.filter(is_obsolete | Q(enabled=True) & is_stale)
 
 
-def _vanished(schedules: QuerySet[PeriodicTask]) -> list[str]:
-    """Tasks that existed when their schedules were validated; the code may have changed since."""
+def _gone_tasks(schedules: QuerySet[PeriodicTask]) -> list[str]:
+    """Tasks that existed when their schedules were validated, but that the code no longer has."""
     tasks = schedules.filter(enabled=True).order_by().values_list("task", flat=True).distinct()
     return [task for task in tasks if slot_runs.is_gone(task)]
 
 
 def _schedule_saved(sender: Any, instance: PeriodicTask, *, raw: bool = False, **kwargs: Any) -> None:
-    if raw:  # a fixture: what it refers to may not be there yet
+    if raw:  # a fixture: the rows that it refers to may not exist yet
         return
     SchedulePolicy.objects.get_or_create(schedule=instance)
-    ledger.follow([instance.pk], timezone.now())
+    ledger.sync([instance.pk], timezone.now())
 
 
 def _times_saved(
@@ -111,18 +108,17 @@ def _times_saved(
 ) -> None:
     if raw or created:
         return
-    users = PeriodicTask.objects.filter(**{TIMES[sender]: instance}, enabled=True)
-    ledger.follow(list(users.values_list("pk", flat=True)), timezone.now())
+    schedules = PeriodicTask.objects.filter(**{TIMING_FIELDS[sender]: instance}, enabled=True)
+    ledger.sync(list(schedules.values_list("pk", flat=True)), timezone.now())
 
 
 def _policy_saved(
     sender: Any, instance: SchedulePolicy, *, raw: bool = False, created: bool = False, **kwargs: Any
 ) -> None:
     if not (raw or created):
-        ledger.follow([instance.pk], timezone.now())
+        ledger.sync([instance.pk], timezone.now())
 
 
 def _pause_changed(sender: Any, instance: Pause, *, raw: bool = False, **kwargs: Any) -> None:
-    """Beat looks again at what the pause may hold: slots in the past that have not been recorded."""
     if not raw:
-        look_again(None if instance.schedule_id is None else [instance.schedule_id], timezone.now())
+        recheck_held(None if instance.schedule_id is None else [instance.schedule_id], timezone.now())

@@ -1,8 +1,8 @@
 """Celery beat's loop. Beat keeps no state: each tick reads what is due from the database, and nothing else.
 
-Any number of beats may run side by side. One that dies costs nothing: what it recorded is in the ledger,
-and what it did not publish another one publishes. When the database is down beat waits and goes on by itself.
-When the broker is down slots go on being recorded, and their runs are published once it is back.
+Any number of beats may run side by side. If one dies, nothing is lost: what it recorded is in the ledger, and
+another beat publishes the rest. If the database is down, beat waits and then carries on. If the broker is
+down, slots are still recorded, and their runs are published when it is back.
 """
 
 import gc
@@ -27,67 +27,65 @@ from jobledger.schedules.reconciliation import Reconciliation
 
 logger = logging.getLogger(__name__)
 
-LONGEST_SLEEP_SECONDS = 1.0
-# After a broker's refusal, so that a broker that hangs does not keep beat from recording slots.
-BROKER_REST_SECONDS = 5.0
-# Before it looks again at what it could not take.
-REST_SECONDS = 0.2
-# Python's own 700 are less than a run and its message take.
-OBJECTS_BETWEEN_COLLECTIONS = 50_000
+MAX_SLEEP_SECONDS = 1.0
+# Wait this long after a failed publish, so that a broker that hangs does not keep beat from recording slots.
+BROKER_RETRY_SECONDS = 5.0
+# Wait this long before another attempt at rows that are locked or could not be published.
+RETRY_SECONDS = 0.2
+# Python's default of 700 is fewer objects than a single run and its message allocate.
+GC_THRESHOLD = 50_000
 
 
-class _Part:
-    """Something that beat needs and that may be away; its log has a line per change, not one per tick."""
+class _Dependency:
+    """A service that beat needs and that may be unavailable. Logs changes only, not every tick."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._answers = True
+        self._is_up = True
 
-    def is_up(self) -> None:
-        if not self._answers:
+    def mark_up(self) -> None:
+        if not self._is_up:
             logger.info("The %s is back", self._name)
-        self._answers = True
+        self._is_up = True
 
-    def is_down(self, error: Exception) -> None:
-        if self._answers:
+    def mark_down(self, error: Exception) -> None:
+        if self._is_up:
             logger.error("Waiting for the %s: %s", self._name, error)
-        self._answers = False
+        self._is_up = False
 
 
 class Scheduler(beat.Scheduler):
-    """The scheduler that ``celery beat`` runs: the ledger, publishing, and keeping in step with edits."""
+    """The scheduler that ``celery beat`` runs: records due slots, publishes runs, and notices edits."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """``max_interval``, ``celery beat --max-interval``, is the longest sleep between two ticks."""
+        """``max_interval`` (``celery beat --max-interval``) limits the sleep between two ticks."""
         super().__init__(*args, **kwargs)
-        self._longest_sleep = min(
-            float(self.max_interval or 0) or LONGEST_SLEEP_SECONDS, LONGEST_SLEEP_SECONDS
-        )
+        self._max_sleep = min(float(self.max_interval or 0) or MAX_SLEEP_SECONDS, MAX_SLEEP_SECONDS)
         self._reconciliation = Reconciliation()
         self._publish_at = 0.0
         self._presence = Presence(ProcessKind.BEAT, command_line_process())
-        self._database = _Part("database")
-        self._broker = _Part("broker")
+        self._database = _Dependency("database")
+        self._broker = _Dependency("broker")
         self._watch = Watch(timezone.now())
 
     def setup_schedule(self) -> None:
-        """Nothing to set up: the schedules are in the database."""
-        # What is loaded by now stays for good. Thousands of runs at once bring about many garbage
-        # collections, and looking at all of it each time would be a tenth of the work.
+        """Tune garbage collection; there is no schedule to set up, since it is in the database."""
+        # What is loaded by now is never freed. Thousands of runs at once trigger many collections, and
+        # scanning it all every time would account for a tenth of the running time.
         gc.freeze()
-        gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+        gc.set_threshold(GC_THRESHOLD)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """One round; returns the seconds until the next one is needed."""
+        """Do everything that is due; returns how many seconds to sleep."""
         try:
             close_old_connections()
-            seconds = self._round(timezone.now())
+            seconds = self._tick(timezone.now())
         except (DatabaseError, InterfaceError) as error:
-            self._database.is_down(error)
+            self._database.mark_down(error)
             let_go_of_cursors(error)
             close_old_connections()
-            return self._longest_sleep
-        self._database.is_up()
+            return self._max_sleep
+        self._database.mark_up()
         touch_health_file("beat")
         return seconds
 
@@ -96,37 +94,37 @@ class Scheduler(beat.Scheduler):
         """A line for beat's banner."""
         return "    . schedules -> the database"
 
-    def _round(self, now: datetime) -> float:
+    def _tick(self, now: datetime) -> float:
         """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
         self._presence.sign(now)
         recorded = ledger.record_due(now)
         ledger.expire(now)
         rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
-        ledger.note_last_runs(recorded.queued, now)
-        self._reconciliation.keep_up(time.monotonic())
+        ledger.update_run_counts(recorded.queued, now)
+        self._reconciliation.advance(time.monotonic())
         is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
         return 0.0 if is_busy else self._seconds_to_sleep(now)
 
     def _publish(self, runs: list[Run], now: datetime) -> int:
-        """Publish the new runs, then those whose time has come again; returns how many of the latter."""
+        """Publish the new runs, then all others whose time has come; returns how many of the latter."""
         if time.monotonic() < self._publish_at:
             return 0
         try:
             publisher.publish(runs)
             published = publisher.publish_due(now)
         except publisher.BrokerDownError as error:
-            self._publish_at = time.monotonic() + BROKER_REST_SECONDS
-            self._broker.is_down(error)
+            self._publish_at = time.monotonic() + BROKER_RETRY_SECONDS
+            self._broker.mark_down(error)
             return 0
-        self._broker.is_up()
+        self._broker.mark_up()
         return published
 
     def _seconds_to_sleep(self, ticked_at: datetime) -> float:
-        moments = [moment for moment in (ledger.next_due_at(), publisher.next_publish_after()) if moment]
-        # What this tick left behind is not for it: its rows are locked by somebody, or the broker rests.
-        is_left_behind = any(moment <= ticked_at for moment in moments)
-        shortest = REST_SECONDS if is_left_behind else 0.0
+        wake_ups = [at for at in (ledger.next_due_at(), publisher.next_publish_after()) if at]
+        # Still due after this tick: the rows are locked by another process, or publishing is on hold.
+        is_still_due = any(at <= ticked_at for at in wake_ups)
+        min_sleep = RETRY_SECONDS if is_still_due else 0.0
         now = timezone.now()
-        waits = [(moment - now).total_seconds() for moment in moments]
-        return max(shortest, min([self._longest_sleep, *waits]))
+        waits = [(at - now).total_seconds() for at in wake_ups]
+        return max(min_sleep, min([self._max_sleep, *waits]))

@@ -1,7 +1,7 @@
-"""Simulation: replays planning for one schedule over a period, as beat would have lived it.
+"""Simulation: replays planning for one schedule over a period, as beat would have done it.
 
-Beat is awake except in the downtimes; what passed in one is accounted for at its end. The replay is
-lazy and keeps nothing but the present plan, so its memory does not grow with the period.
+Beat is assumed to be up except during the downtimes; slots that pass in a downtime are planned at its end.
+The replay is lazy and keeps only the current plan, so memory use does not grow with the period.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,17 +19,17 @@ _Downtimes = Sequence[tuple[datetime, datetime]]
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedSlot(PlannedSlot):
-    """One slot, what would become of it, and when.
+    """A slot, what would happen to it, and when.
 
-    Its verdict is ``HELD`` only where an open pause still holds it when nothing more is to come.
+    Its verdict is ``HELD`` only if an open-ended pause holds it and no later slot decides it.
     """
 
     decided_at: datetime
-    """When beat would have taken note of it."""
+    """When beat would have planned it."""
 
     @property
     def started_at(self) -> datetime | None:
-        """The same for a slot that runs, else None."""
+        """When it would have started; None if it does not run."""
         return self.decided_at if self.verdict is Verdict.RUN else None
 
 
@@ -44,19 +44,19 @@ def simulate(
     pauses: Sequence[PausePeriod] = (),
     downtimes: _Downtimes = (),
 ) -> Iterator[SimulatedSlot]:
-    """The slots from ``start`` on and before ``end``, oldest first, each with what becomes of it.
+    """Yield the slots from ``start`` until before ``end``, oldest first, with what would happen to them.
 
-    That is followed to its end, also where it comes after ``end``.
+    The replay continues after ``end`` until each slot is decided.
     """
     planned = partial(plan, rule=rule, policy=policy, identity=identity, window=window, pauses=pauses)
-    in_order = sorted((as_utc(down), as_utc(up)) for down, up in downtimes)
-    return _slots(planned, in_order, as_utc(start), as_utc(end))
+    ordered = sorted((as_utc(down), as_utc(up)) for down, up in downtimes)
+    return _slots(planned, ordered, as_utc(start), as_utc(end))
 
 
 def _slots(
     planned: Callable[..., Plan], downtimes: _Downtimes, start: datetime, end: datetime
 ) -> Iterator[SimulatedSlot]:
-    now = _awake_from(start, downtimes)
+    now = _next_uptime(start, downtimes)
     current = planned(handled_until=start - RESOLUTION, now=now)
     while True:
         yield from (_simulated(each, now) for each in current.records if each.scheduled_for < end)
@@ -66,16 +66,16 @@ def _slots(
             if current.held:
                 yield _simulated(current.held, now)
             return
-        now = _awake_from(current.due_at, downtimes)
+        now = _next_uptime(current.due_at, downtimes)
         current = planned(handled_until=current.handled_until, now=now)
 
 
-def _awake_from(moment: datetime, downtimes: _Downtimes) -> datetime:
-    """The time itself, or the end of the downtimes it lies in."""
+def _next_uptime(at: datetime, downtimes: _Downtimes) -> datetime:
+    """The given time, or the end of the downtimes that contain it."""
     for down, up in downtimes:
-        if down <= moment < up:
-            moment = up
-    return moment
+        if down <= at < up:
+            at = up
+    return at
 
 
 def _simulated(planned: PlannedSlot, now: datetime) -> SimulatedSlot:

@@ -1,7 +1,7 @@
-"""Slots as runs: what a planned slot becomes in the ledger. Reads the schedule, writes nothing.
+"""Slots as runs: builds the ``Run`` for a planned slot. Reads the schedule, writes nothing.
 
-A slot's run has an id made from the schedule and the slot. So whoever records a slot a second time,
-for whatever reason, names the same run, and a message published twice wakes one run.
+The id of a slot's run is derived from the schedule and the slot. So recording a slot twice, for whatever
+reason, gives the same run, and a message published twice starts a single run.
 """
 
 import json
@@ -21,7 +21,7 @@ from jobledger.runs.publishing.publisher import GRACE_OF_THE_RECORDER
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 
-# Names a slot's run (RFC 9562, version 5).
+# The namespace of the ids of slots' runs (RFC 9562, version 5).
 SLOT_NAMESPACE = uuid.UUID("0d6c9df7-5d4a-4c3c-9a60-63c3a3f0c4a7")
 
 STATUSES = {
@@ -32,15 +32,15 @@ STATUSES = {
 
 
 class BrokenScheduleError(ValueError):
-    """A schedule that cannot be carried out; the message says why."""
+    """A schedule with an invalid target; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a schedule starts. Shared by all that start the same: not to be changed."""
+    """What a schedule starts. Cached and shared between schedules: do not modify."""
 
     job: str
-    """A job's name, or an ordinary task's."""
+    """The name of a job, or of an ordinary task."""
     args: list[Any]
     options: dict[str, Any]
 
@@ -50,22 +50,22 @@ def target_of(schedule: PeriodicTask) -> Target:
     return _target(schedule.task, schedule.args, schedule.kwargs)
 
 
-# A schedule says the same slot after slot, and many say the same.
+# Called for every slot, and many schedules have the same target.
 @lru_cache(maxsize=1024)
 def _target(task: str, args_text: str, kwargs_text: str) -> Target:
     options, args = _json("kwargs", kwargs_text, dict), _json("args", args_text, list)
     job = registry.of_task(task)
     if job is None:
         if is_gone(task):
-            raise BrokenScheduleError(f"task: there is no job or task {task!r} any more")
+            raise BrokenScheduleError(f"task: there is no longer a job or task named {task!r}")
         return Target(job=task, args=args, options=options)
     if args:
-        raise BrokenScheduleError("args: a job takes its options by name; put them into kwargs")
+        raise BrokenScheduleError("args: a job takes keyword arguments only; use kwargs")
     return Target(job=job.name, args=[], options=options)
 
 
 def why_broken(schedule: PeriodicTask) -> str:
-    """Why what the schedule starts cannot be carried out; empty where it can."""
+    """Why the schedule's target is invalid; empty if it is valid."""
     try:
         target_of(schedule)
     except BrokenScheduleError as error:
@@ -74,7 +74,7 @@ def why_broken(schedule: PeriodicTask) -> str:
 
 
 def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now: datetime) -> Run:
-    """The row for a slot, not saved."""
+    """The run for a slot, not saved."""
     status = STATUSES[planned.verdict]
     is_queued = status is Status.QUEUED
     return Run(
@@ -96,26 +96,26 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
 
 
 def _why(schedule: PeriodicTask, planned: PlannedSlot) -> Why:
-    """The plan's reason; it knows no runs, and so not the id of the one that stands for this slot."""
+    """The plan's reason, with the id of the run that replaces this slot, which the plan does not know."""
     if planned.coalesced_into is None:
         return planned.why
     return planned.why.plus(run=run_id(schedule.pk, planned.coalesced_into))
 
 
 def run_id(schedule_id: int, slot: datetime) -> uuid.UUID:
-    """The id of a slot's run: the same whoever asks."""
+    """The id of a slot's run; always the same for the same slot."""
     return uuid.uuid5(SLOT_NAMESPACE, f"{schedule_id}:{slot.isoformat()}")
 
 
 def _start_before(schedule: PeriodicTask, planned: PlannedSlot, now: datetime) -> datetime | None:
-    """The earliest of the policy's deadline and django-celery-beat's two ways for a message to expire."""
-    ends, policy = [schedule.expires], schedule.policy
+    """The earliest of the policy's deadline and django-celery-beat's two expiry fields."""
+    deadlines, policy = [schedule.expires], schedule.policy
     if schedule.expire_seconds is not None:
-        ends.append(now + timedelta(seconds=schedule.expire_seconds))
+        deadlines.append(now + timedelta(seconds=schedule.expire_seconds))
     if policy.starting_deadline is not None:
         starts_at = planned.scheduled_for + jitter_delay(policy.jitter, schedule.pk)
-        ends.append(starts_at + policy.starting_deadline)
-    return min((end for end in ends if end is not None), default=None)
+        deadlines.append(starts_at + policy.starting_deadline)
+    return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
 
 def _json(field: str, text: str, kind: type) -> Any:
@@ -123,20 +123,21 @@ def _json(field: str, text: str, kind: type) -> Any:
     try:
         value = json_text.storable(json_text.parse(text))
     except ValueError as error:
-        raise BrokenScheduleError(
-            f"{field}: {text[:100]!r} is not JSON that can be stored: {error}"
-        ) from error
+        raise BrokenScheduleError(f"{field}: {text[:100]!r} is not valid JSON: {error}") from error
     if not isinstance(value, kind):
-        wanted = "an object" if kind is dict else "a list"
-        raise BrokenScheduleError(f"{field}: {text[:100]!r} is not {wanted}")
+        expected = "an object" if kind is dict else "a list"
+        raise BrokenScheduleError(f"{field}: {text[:100]!r} is not {expected}")
     return value
 
 
 def is_gone(task: str) -> bool:
-    """Whether nobody defines a task under one of our own apps; another service's we cannot know."""
-    return task not in known_tasks() and task.partition(".")[0] in _own_names()
+    """Whether the task belongs to an installed app that does not define it.
+
+    Always false for other names: they may be tasks of another service, which are not known here.
+    """
+    return task not in known_tasks() and task.partition(".")[0] in _installed_names()
 
 
-def _own_names() -> set[str]:
+def _installed_names() -> set[str]:
     configs = list(apps.get_app_configs())
     return {config.label for config in configs} | {config.name.partition(".")[0] for config in configs}

@@ -1,10 +1,11 @@
-"""Stored schedules: django-celery-beat's rows, read as planning takes them, and written.
+"""Stored schedules: reads django-celery-beat's rows for planning, and writes them.
 
-A schedule's times are read as ``StoredTimes``, what their author wrote, and only from these a rule is made;
-so whatever is put into a form, declared in code or stored in any other way is validated alike.
+A schedule's times are read as ``StoredTimes``, as the user entered them, and rules are built only from these.
+So times are validated alike, whether they come from a form, from code or from anywhere else.
 
-``timing`` is all of a schedule's times as one text, made by the database. It changes exactly when they do, by
-whatever means; comparing it with the one that was kept finds every edit, also those that send no signal.
+``timing`` is a text that the database builds from all of a schedule's times. It changes if and only if they
+do, by whatever means. Comparing it with the stored value finds every edit, including those that send no
+signal.
 """
 
 from collections.abc import Collection, Iterator
@@ -35,12 +36,12 @@ from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
 from jobledger.schedules.rules.solar import Solar
 
-READ_AT_ONCE = 1000
+READ_BATCH_SIZE = 1000
 KINDS = ("crontab", "interval", "solar", "clocked")
 CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 """In cron's order."""
-LARGEST_INTEGER = 2**31 - 1
-"""The largest that every database holds in such a field."""
+MAX_INTEGER = 2**31 - 1
+"""The largest value of an integer field that every database supports."""
 
 _FIELDS = (
     *(f"crontab__{field}" for field in CRONTAB_FIELDS),
@@ -49,15 +50,15 @@ _FIELDS = (
     *("start_time", "expires", "one_off"),
 )
 UNREADABLE = (ValidationError, ValueError, TypeError)
-"""What Django's fields raise on values that only SQL can have put there."""
+"""What Django's fields raise for invalid values, which can only have been written with SQL."""
 
 
 def _as_text(field: str) -> Func:
-    # One node a field: Django copies and resolves each node of an expression for every query.
+    # A single node per field: Django copies and resolves each node of an expression for every query.
     return Func(F(field), template="COALESCE(CAST(%(expressions)s AS text), '-')", output_field=TextField())
 
 
-# Django's Concat nests its parts pair by pair, deeper than SQLite's parser goes.
+# Not Django's Concat, which nests its arguments in pairs, deeper than SQLite's parser allows.
 TIMING = Func(
     *map(_as_text, _FIELDS),
     template="(%(expressions)s || '|')",
@@ -65,7 +66,7 @@ TIMING = Func(
     output_field=TextField(),
 )
 
-# What the schedule starts, likewise.
+# The same for what the schedule starts.
 TARGET = Func(
     *map(F, ("task", "args", "kwargs")),
     template="(%(expressions)s)",
@@ -76,7 +77,7 @@ TARGET = Func(
 
 @dataclass(frozen=True, kw_only=True)
 class CronTimes:
-    """An expression in a zone."""
+    """A cron expression in a zone."""
 
     expression: str
     zone: ZoneInfo
@@ -84,7 +85,7 @@ class CronTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalTimes:
-    """A length of time, as its author counts it."""
+    """An interval, in the unit that the user chose."""
 
     every: int
     period: str
@@ -93,14 +94,14 @@ class IntervalTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class ClockedTimes:
-    """Once."""
+    """A single time."""
 
     at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class SolarTimes:
-    """An event of the sun at a place."""
+    """A solar event at a location."""
 
     event: str
     latitude: Decimal
@@ -112,43 +113,43 @@ StoredTimes = CronTimes | IntervalTimes | ClockedTimes | SolarTimes
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """When a schedule is due, and by which policy, as planning takes it."""
+    """When a schedule is due, and its policy, as needed for planning."""
 
     rule: Rule
     window: Window = ALWAYS
     policy: Policy
     enabled: bool = True
 
-    def is_due_like(self, other: "Times") -> bool:
-        """Whether both have the same slots, for the ledger at least."""
+    def has_same_slots(self, other: "Times") -> bool:
+        """Whether the ledger treats both as having the same slots."""
         return (self.rule, self.window) == (other.rule, other.window)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSchedule:
-    """A schedule's times, and how far the ledger is with it."""
+    """A schedule's times, and its state in the ledger."""
 
     times: Times
     schedule_id: int
     handled_until: datetime | None = None
-    """Every slot up to here has its run; None where the ledger does not follow the schedule."""
+    """Every slot up to here has its run; None if the schedule is not in the ledger."""
     slot: datetime | None = None
-    """The first one without a run."""
+    """The first slot without a run."""
     due_at: datetime | None = None
-    """When beat looks at it."""
+    """When beat plans it next."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """Enabled schedules with all that planning asks of them, and their ``timing`` and ``target``."""
+    """Enabled schedules with everything that planning needs, and their ``timing`` and ``target``."""
 
     schedules: dict[int, PeriodicTask]
     unreadable: dict[int, str]
-    """Why Django cannot read a row at all, such as one with an unknown time zone."""
+    """Why Django cannot read a row at all, for example because of an unknown time zone."""
 
 
 def load(schedule_ids: Collection[int]) -> Loaded:
-    """Those of the schedules that are enabled. A row that cannot be read hides no other."""
+    """Load those of the schedules that are enabled. An unreadable row does not affect the others."""
     enabled = timed(PeriodicTask.objects.filter(enabled=True))
     try:
         return Loaded(schedules=enabled.in_bulk(schedule_ids), unreadable={})
@@ -157,11 +158,11 @@ def load(schedule_ids: Collection[int]) -> Loaded:
 
 
 def each_enabled(order_by: str) -> Iterator[tuple[str, PeriodicTask | None, str]]:
-    """Every enabled schedule, many read at once: its name, and itself, or else why it cannot be read."""
+    """Yield every enabled schedule, read in batches: its name, and the schedule or why it is unreadable."""
     enabled = PeriodicTask.objects.filter(enabled=True).order_by(order_by)
     names = dict(enabled.values_list("pk", "name"))
     remaining = iter(names)
-    while batch := list(islice(remaining, READ_AT_ONCE)):
+    while batch := list(islice(remaining, READ_BATCH_SIZE)):
         loaded = load(batch)
         for pk in batch:
             if pk in loaded.schedules or pk in loaded.unreadable:
@@ -169,8 +170,8 @@ def each_enabled(order_by: str) -> Iterator[tuple[str, PeriodicTask | None, str]
 
 
 def timed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
-    """The schedules with their times, their policies, their ``timing`` and their ``target``."""
-    # Many share a crontab, which is then read once: joined, it would be read again for each of them.
+    """Add the schedules' times, their policies, their ``timing`` and their ``target``."""
+    # Prefetched, because many schedules share a crontab: a join would read it again for each of them.
     complete = schedules.select_related("policy").prefetch_related(*KINDS)
     timed: QuerySet[PeriodicTask] = complete.annotate(timing=TIMING, target=TARGET)
     return timed
@@ -189,7 +190,7 @@ def _load_one_by_one(enabled: QuerySet[PeriodicTask], schedule_ids: Collection[i
 
 
 def times_of(schedule: PeriodicTask) -> Times:
-    """When the schedule is due, and by which policy. Raises ValueError for what cannot be evaluated."""
+    """When the schedule is due, and its policy. Raises ValueError if they cannot be evaluated."""
     policy = SchedulePolicy.of(schedule)
     return Times(
         rule=rule_from(_read(schedule), schedule.start_time or policy.anchor),
@@ -200,7 +201,7 @@ def times_of(schedule: PeriodicTask) -> Times:
 
 
 def policy_from(policy: SchedulePolicy) -> Policy:
-    """The stored choices as planning takes them. Raises ValueError for impossible ones."""
+    """The stored policy as planning needs it. Raises ValueError for invalid values."""
     return Policy(
         misfire=Misfire(policy.misfire),
         catch_up_limit=policy.catch_up_limit,
@@ -209,20 +210,20 @@ def policy_from(policy: SchedulePolicy) -> Policy:
     )
 
 
-class PauseBook:
+class PauseLookup:
     """The pauses of some schedules and of the whole service, read with one query."""
 
     def __init__(self, schedule_ids: Collection[int], since: datetime) -> None:
-        """Those that are not over by ``since``."""
-        # Pauses are few: they are sorted out here, not by a list of ids that may outgrow a statement.
-        concerned = {None, *schedule_ids}
+        """Read the pauses that end after ``since``."""
+        # There are few pauses. A query by id would need a parameter per schedule, which databases limit.
+        wanted = {None, *schedule_ids}
         self._pauses: dict[int | None, list[PausePeriod]] = {}
-        for row in Pause.objects.reaching_beyond(since):
-            if row.schedule_id in concerned:
+        for row in Pause.objects.ending_after(since):
+            if row.schedule_id in wanted:
                 self._pauses.setdefault(row.schedule_id, []).append(_pause_period(row))
 
     def of(self, schedule_id: int) -> list[PausePeriod]:
-        """One schedule's pauses and the whole service's."""
+        """The pauses of the schedule and of the whole service."""
         return [*self._pauses.get(schedule_id, ()), *self._pauses.get(None, ())]
 
 
@@ -239,24 +240,24 @@ def _pause_period(row: Pause) -> PausePeriod:
 
 
 def why_broken(schedule: PeriodicTask) -> str:
-    """Why the times or the policy cannot be evaluated; empty where they can."""
+    """Why the times or the policy cannot be evaluated; empty if they can."""
     try:
         times_of(schedule)
     except DatabaseError:
         raise
-    except Exception as error:  # noqa: BLE001 - as with beat: whatever is wrong with one hides no other
+    except Exception as error:  # noqa: BLE001 - as in beat, one broken schedule must not affect the others
         return str(error) or type(error).__name__
     return ""
 
 
 def stored_schedule(schedule_id: int) -> StoredSchedule | None:
-    """Of one schedule; None where there is none that can be evaluated."""
+    """Read a schedule; None if it does not exist or cannot be evaluated."""
     try:
         schedule = timed(PeriodicTask.objects.filter(pk=schedule_id)).first()
         return _stored(schedule) if schedule else None
     except DatabaseError:
         raise
-    except Exception:  # noqa: BLE001 - what is wrong is said where the schedule is shown, and fixed there
+    except Exception:  # noqa: BLE001 - the schedule's own page reports the error
         return None
 
 
@@ -272,18 +273,18 @@ def _stored(schedule: PeriodicTask) -> StoredSchedule:
 
 
 def validated(times: StoredTimes, anchor: datetime) -> Rule:
-    """The rule of times that are to be stored. Raises RuleError also for what no row can hold."""
+    """The rule for times to be stored. Raises RuleError, also for values too large for their columns."""
     rule = rule_from(times, anchor)
     match times:
         case CronTimes():
             _check_lengths(times)
-        case IntervalTimes() if times.every > LARGEST_INTEGER:
-            raise RuleError(f"every: {times.every} is more than {LARGEST_INTEGER}", field="every")
+        case IntervalTimes() if times.every > MAX_INTEGER:
+            raise RuleError(f"every: {times.every} is more than {MAX_INTEGER}", field="every")
     return rule
 
 
 def rule_from(times: StoredTimes, anchor: datetime) -> Rule:
-    """The rule that the times stand for; an interval counts from the anchor. Raises RuleError."""
+    """The rule for these times; an interval counts from the anchor. Raises RuleError."""
     match times:
         case CronTimes():
             return Cron(expression=times.expression, zone=times.zone)
@@ -297,22 +298,22 @@ def rule_from(times: StoredTimes, anchor: datetime) -> Rule:
 
 
 def of(schedule: PeriodicTask) -> StoredTimes | None:
-    """The schedule's times as they are stored; None where it has none, or they cannot be read."""
+    """The schedule's times as stored; None if it has none, or they cannot be read."""
     try:
         return _read(schedule)
     except UNREADABLE:
         return None
 
 
-def put(schedule: PeriodicTask, times: StoredTimes) -> None:
-    """Give the schedule these times. Rows are written, the schedule itself is not."""
+def assign(schedule: PeriodicTask, times: StoredTimes) -> None:
+    """Set the schedule's times. Saves the related row if necessary, but not the schedule itself."""
     if of(schedule) == times:
         return
     kind, model, values = _row(times)
     for each in KINDS:
         setattr(schedule, each, None)
     setattr(schedule, kind, _equal_or_new(model, values))
-    # django-celery-beat asks for it where a schedule has one moment.
+    # django-celery-beat requires it for clocked schedules.
     schedule.one_off = schedule.one_off or kind == "clocked"
 
 
@@ -329,7 +330,7 @@ def _read(schedule: PeriodicTask) -> StoredTimes:
             return ClockedTimes(at=schedule.clocked.clocked_time)
         case kinds:
             found = ", ".join(kinds) or "none"
-            raise RuleError(f"it has {found}, and needs exactly one of {', '.join(KINDS)}")
+            raise RuleError(f"exactly one of {', '.join(KINDS)} is required, not {found}")
 
 
 def _row(times: StoredTimes) -> tuple[str, Any, dict[str, Any]]:
@@ -347,26 +348,26 @@ def _row(times: StoredTimes) -> tuple[str, Any, dict[str, Any]]:
 
 
 def _expression(crontab: CrontabSchedule) -> str:
-    """Whatever is stored, also what cannot be evaluated: it is there to be fixed."""
+    """The stored expression, even if it is invalid, so that a user can fix it."""
     return " ".join("".join(getattr(crontab, field).split()) or "?" for field in CRONTAB_FIELDS)
 
 
 def _equal_or_new(model: Any, values: dict[str, Any]) -> Any:
-    # Only solar rows are unique in the database: of the others there may be several alike.
+    # Only solar rows have a unique constraint: there may be several identical rows of the other kinds.
     return model.objects.filter(**values).order_by("pk").first() or model.objects.create(**values)
 
 
 def _check_lengths(times: CronTimes) -> None:
     for name, text in zip(CRONTAB_FIELDS, fields_of(times.expression), strict=True):
-        longest = CrontabSchedule._meta.get_field(name).max_length
-        if len(text) > longest:
+        max_length = CrontabSchedule._meta.get_field(name).max_length
+        if len(text) > max_length:
             label = name.replace("_", "-")
-            raise RuleError(f"{label}: it is longer than {longest} characters", field=label)
+            raise RuleError(f"{label}: it is longer than {max_length} characters", field=label)
 
 
 def _length(times: IntervalTimes) -> timedelta:
     try:
         return timedelta(**{times.period: times.every})
     except (TypeError, OverflowError):
-        message = f"every: {times.every} {times.period} is not a length of time"
+        message = f"every: {times.every} {times.period} is not a valid interval"
         raise RuleError(message, field="every") from None

@@ -1,8 +1,8 @@
-"""Cron in plain language: the usual shapes as one would say them, all others by cronsim.
+"""Schedules in plain English: common cron expressions idiomatically, all others by cronsim.
 
-What it says is true for every expression that ``cron_expression.parse`` takes; an expression that it
-refuses raises its ``RuleError``. The zone is not part of the words: ``needs_zone`` says whether they mean
-something else in another one.
+The description is correct for every expression that ``cron_expression.parse`` accepts; for others, parse's
+``RuleError`` is raised. It does not include the zone: ``needs_zone`` tells whether the zone makes a
+difference.
 """
 
 import re
@@ -26,7 +26,7 @@ from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes, Solar
 _DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _EVERY_DAY = set(range(7))
 _WEEKDAYS = {1, 2, 3, 4, 5}
-_MOST_TIMES = 4
+_MAX_LISTED_TIMES = 4
 """More times of day than this are not listed one by one."""
 
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
@@ -36,19 +36,19 @@ _NUMBER_TH = re.compile(r"\b([0-9]+)th\b")
 
 @lru_cache(maxsize=4096)
 def in_words(expression: str) -> str:
-    """The expression as a phrase, such as "every weekday at 03:00"."""
+    """The expression as a phrase, such as "every weekday at 03:00". Raises RuleError."""
     parsed = parse(expression)
-    return _usual(parsed) or _explained(parsed)
+    return _common(parsed) or _explained(parsed)
 
 
 def needs_zone(expression: str) -> bool:
-    """Whether the words name an hour or a day, which a zone's clock decides; "every hour" does not."""
+    """Whether the phrase mentions an hour or a day, which depends on the zone; "every hour" does not."""
     parsed = parse(expression)
     return len(parsed.hours) < 24 or parsed.canonical.split()[2:] != ["*", "*", "*"]
 
 
 def listed(words: Sequence[str]) -> str:
-    """The words with commas and an "and"."""
+    """``a, b and c``."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
@@ -57,14 +57,14 @@ def ordinal(number: int) -> str:
     return f"{number}{'th' if number // 10 == 1 else _ENDINGS.get(number % 10, 'th')}"
 
 
-def _usual(parsed: ParsedCron) -> str | None:
+def _common(parsed: ParsedCron) -> str | None:
     _minute, _hour, days, months, weekdays = parsed.canonical.split()
     if months != "*":
         return None
-    times, pace = _times(parsed), _pace(parsed)
+    times, frequency = _times(parsed), _frequency(parsed)
     if (weekday := _weekday_words(weekdays)) and days == "*":
-        if pace:
-            return pace if weekday == "every day" else f"{pace}, {weekday}"
+        if frequency:
+            return frequency if weekday == "every day" else f"{frequency}, {weekday}"
         return f"{weekday} {times}" if times else None
     if weekdays == "*" and times and (dates := _numbers(days)):
         return f"{times} on the {listed([ordinal(date) for date in dates])} of every month"
@@ -72,14 +72,14 @@ def _usual(parsed: ParsedCron) -> str | None:
 
 
 def _times(parsed: ParsedCron) -> str | None:
-    """The times of day, where they are few."""
-    if len(parsed.hours) * len(parsed.minutes) > _MOST_TIMES:
+    """The times of day, if there are only a few."""
+    if len(parsed.hours) * len(parsed.minutes) > _MAX_LISTED_TIMES:
         return None
     return f"at {listed([f'{hour:02}:{minute:02}' for hour in parsed.hours for minute in parsed.minutes])}"
 
 
-def _pace(parsed: ParsedCron) -> str | None:
-    """How often, where it is all day long."""
+def _frequency(parsed: ParsedCron) -> str | None:
+    """How often, if it is evenly spaced throughout the day."""
     hours, minutes = _step(parsed.hours, 24), _step(parsed.minutes, 60)
     if hours == 1 and minutes:
         return "every hour" if minutes == 60 else every(minutes, "minute")
@@ -90,12 +90,12 @@ def _pace(parsed: ParsedCron) -> str | None:
 
 
 def every(count: int, unit: str) -> str:
-    """The pace in words: every hour, every 2 hours."""
+    """Every hour, every 2 hours."""
     return f"every {unit}" if count == 1 else f"every {count} {unit}s"
 
 
 def _step(numbers: Sequence[int], size: int) -> int | None:
-    """The distance of numbers that go round the clock evenly from 0."""
+    """The step between numbers that are evenly spaced from 0 to ``size``; None if they are not."""
     step = size // len(numbers)
     return step if tuple(numbers) == tuple(range(0, size, step)) and size % step == 0 else None
 
@@ -108,12 +108,12 @@ def _weekday_words(field: str) -> str | None:
         return "every day"
     if numbers == _WEEKDAYS:
         return "every weekday"
-    # The week of the words begins on Monday.
+    # List the week from Monday.
     return f"every {listed([_DAYS[number] for number in sorted(numbers, key=lambda day: (day - 1) % 7)])}"
 
 
 def _numbers(field: str) -> list[int]:
-    """The numbers of a field of plain numbers and ranges; none where it holds anything else."""
+    """The numbers of a field of plain numbers and ranges; empty if it contains anything else."""
     matches = [_PLAIN_TERM.fullmatch(term) for term in field.split(",")]
     if not all(matches):
         return []
@@ -141,57 +141,57 @@ _UNITS = (
 
 
 def described(schedule: PeriodicTask) -> str:
-    """When the schedule is due; its times as they are stored where they cannot be evaluated.
+    """When the schedule is due; if its times cannot be evaluated, the times as stored.
 
-    One time is given in the current time zone.
+    A clocked time is given in the current time zone.
     """
     times = stored_schedules.of(schedule)
     try:
-        # What an interval counts from is not part of the words.
+        # The phrase does not mention an interval's anchor, so any will do.
         rule = stored_schedules.rule_from(times, EARLIEST) if times else None
         words = rule_words(rule, timezone.get_current_timezone()) if rule else NO_TIMES
     except stored_schedules.UNREADABLE:
         words = _as_stored(times)
-    is_once_anyway = schedule.clocked_id is not None
-    return f"{words}, {ONLY_ONCE}" if schedule.one_off and not is_once_anyway else words
+    is_clocked = schedule.clocked_id is not None
+    return f"{words}, {ONLY_ONCE}" if schedule.one_off and not is_clocked else words
 
 
 def rule_words(rule: Rule, zone: tzinfo) -> str:
-    """When a rule is due. One moment is shown in the zone; cron has its own."""
+    """When a rule is due. A clocked time is given in this zone; cron has a zone of its own."""
     match rule:
         case Cron(expression=expression, zone=own_zone):
             return cron_in_words(expression, own_zone)
         case Interval(every=length):
             return length_words(length)
         case Clocked(at=at):
-            return _moment_words(at, zone)
+            return _clocked_words(at, zone)
         case Solar(event=event, latitude=latitude, longitude=longitude):
             return _solar_words(event, latitude, longitude)
-    raise TypeError(f"{type(rule).__name__} has no words")
+    raise TypeError(f"cannot describe {type(rule).__name__}")
 
 
 def cron_in_words(expression: str, zone: tzinfo) -> str:
-    """An expression with its zone, where that matters. Raises RuleError."""
+    """An expression, with its zone if that makes a difference. Raises RuleError."""
     words = in_words(expression)
     return f"{words} {zone}" if needs_zone(expression) else words
 
 
 def length_words(length: timedelta) -> str:
-    """A pace, in the largest unit that fits: every 90 seconds, every 2 hours."""
+    """An interval in the largest unit that divides it: every 90 seconds, every 2 hours."""
     for name, unit in _UNITS:
         if length and not length % unit:
             return every(length // unit, name)
     return f"every {length}"
 
 
-def _moment_words(moment: datetime, zone: tzinfo) -> str:
-    local = moment.astimezone(zone)
+def _clocked_words(at: datetime, zone: tzinfo) -> str:
+    local = at.astimezone(zone)
     seconds = ":%S" if local.second else ""
     return f"once on {local.strftime(f'%Y-%m-%d %H:%M{seconds}')} {zone}"
 
 
 def _solar_words(event: str, latitude: float, longitude: float) -> str:
-    # "dawn_civil" is said the other way round.
+    # "dawn_civil" becomes "civil dawn".
     name, _, kind = event.partition("_")
     words = event.replace("_", " ") if name == "solar" else f"{kind} {name}".strip()
     north_south, east_west = "N" if latitude >= 0 else "S", "E" if longitude >= 0 else "W"

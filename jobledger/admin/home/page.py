@@ -156,7 +156,7 @@ def _broken() -> Sequence[NextSlot]:
 
 
 def _next_slots(now: datetime) -> Sequence[NextSlot]:
-    pauses_in_force = Pause.objects.open_at(now).filter(Q(schedule=OuterRef("schedule")) | Q(schedule=None))
+    pauses_in_force = Pause.objects.active_at(now).filter(Q(schedule=OuterRef("schedule")) | Q(schedule=None))
     due = NextSlot.objects.filter(due_at__isnull=False).select_related("schedule")
     return list(due.annotate(is_paused=Exists(pauses_in_force)).order_by("due_at")[:MOST_ROWS])
 

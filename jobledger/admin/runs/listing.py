@@ -25,7 +25,7 @@ from jobledger.jobs import registry, secrets
 from jobledger.models import LIVE, PROBLEMS, Run, Status, Trigger
 from jobledger.models.run import SHORTEST_ID_PREFIX
 from jobledger.runs import reasons
-from jobledger.schedules.rules.wallclock import can_be_told
+from jobledger.schedules.rules.wallclock import is_representable
 
 WHY_CHARACTERS = 160
 STATUS_GROUPS: Mapping[str, tuple[str, ...]] = {"problem": PROBLEMS, "live": LIVE}
@@ -281,7 +281,7 @@ def _local(text: str) -> str:
         time = parse_datetime(text)
     except ValueError:
         return text
-    if time is None or timezone.is_naive(time) or not can_be_told(time):
+    if time is None or timezone.is_naive(time) or not is_representable(time):
         return text
     return f"{timezone.localtime(time):%Y-%m-%dT%H:%M:%S}"
 

@@ -87,7 +87,7 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         now = timezone.now()
         resumed = pauses.resume_schedules(request.user, list(queryset), now)
         self._report(request, "Resumed", resumed, if_none="None of these schedules has a pause of its own.")
-        if pausing.in_force(None, now).exists():
+        if pausing.active_pauses(None, now).exists():
             text = "The whole service is still paused: no schedule starts anything until it is resumed."
             self.message_user(request, text, messages.WARNING)
 
@@ -112,7 +112,7 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         PeriodicTask.objects.filter(pk__in=ids).update(enabled=enabled)
         # For django-celery-beat's own scheduler, which may be the one that runs.
         PeriodicTasks.update_changed()
-        ledger.follow(ids, timezone.now())
+        ledger.sync(ids, timezone.now())
         audit_log.log_action(request.user, changed, "Enabled." if enabled else "Disabled.")
         return changed
 

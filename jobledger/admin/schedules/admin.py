@@ -318,5 +318,5 @@ def _without_unreadable_times(schedules: Iterable[PeriodicTask]) -> list[Periodi
     return found
 
 
-admin.site.unregister([PeriodicTask, *reconciliation.TIMES])
+admin.site.unregister([PeriodicTask, *reconciliation.TIMING_FIELDS])
 admin.site.register(PeriodicTask, ScheduleAdmin)

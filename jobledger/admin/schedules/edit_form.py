@@ -28,7 +28,7 @@ from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.slots import RuleError, Window
-from jobledger.schedules.stored_schedules import PauseBook, StoredSchedule, Times, stored_schedule
+from jobledger.schedules.stored_schedules import PauseLookup, StoredSchedule, Times, stored_schedule
 
 VERSION, SEEN = "version", "seen"
 
@@ -169,7 +169,7 @@ class EditForm:
         if self.times_after_save is None:
             return None
         schedule_id = self.stored.pk if self.stored else 0
-        pauses = PauseBook([schedule_id], self.now).of(schedule_id)
+        pauses = PauseLookup([schedule_id], self.now).of(schedule_id)
         try:
             return preview(self.times_after_save, now=self.now, old=self.stored_schedule, pauses=pauses)
         except RuleError:
@@ -235,7 +235,7 @@ class EditForm:
         schedule.args = json_text.format_for_storage(self.target.args, schedule.args)
         schedule.kwargs = json_text.format_for_storage(self.target.options, schedule.kwargs)
         if self.times.times is not None:
-            stored_schedules.put(schedule, self.times.times)
+            stored_schedules.assign(schedule, self.times.times)
         return schedule
 
     @property

@@ -21,7 +21,7 @@ from jobledger.schedules.rules.slots import Rule, RuleError
 from jobledger.schedules.rules.solar import EVENTS
 from jobledger.schedules.rules.wallclock import zone_named
 from jobledger.schedules.stored_schedules import (
-    LARGEST_INTEGER,
+    MAX_INTEGER,
     ClockedTimes,
     CronTimes,
     IntervalTimes,
@@ -90,8 +90,8 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
     def clean_expire_seconds(self) -> int | None:
         """No more than the databases hold."""
         seconds: int | None = self.cleaned_data["expire_seconds"]
-        if seconds is not None and seconds > LARGEST_INTEGER:
-            raise ValidationError(f"At most {LARGEST_INTEGER}.")
+        if seconds is not None and seconds > MAX_INTEGER:
+            raise ValidationError(f"At most {MAX_INTEGER}.")
         return seconds
 
     def clean_queue(self) -> str | None:
@@ -268,7 +268,7 @@ class TimesForm(forms.Form):
     def _read_time(self, text: str, zone: ZoneInfo) -> datetime | None:
         try:
             found = datetime.fromisoformat(text.strip())
-            time = found.astimezone(UTC) if found.tzinfo else wallclock.moment_of(found, zone, fold=0)
+            time = found.astimezone(UTC) if found.tzinfo else wallclock.to_utc(found, zone, fold=0)
         except (ValueError, OverflowError):
             self.add_error("at", INVALID_TIME)
             return None

@@ -52,7 +52,7 @@ class StatusFilter(admin.SimpleListFilter):
             case "enabled" | "disabled" as value:
                 return queryset.filter(enabled=value == "enabled")
             case "paused":
-                own = Pause.objects.open_at(timezone.now()).filter(schedule__isnull=False)
+                own = Pause.objects.active_at(timezone.now()).filter(schedule__isnull=False)
                 return queryset.filter(pk__in=own.values("schedule"))
             case "broken":
                 return queryset.filter(Q(next_slot__isnull=False) & ~Q(next_slot__broken=""))

@@ -181,7 +181,7 @@ def _pauses(schedule_ids: Collection[int], now: datetime) -> dict[int | None, li
     concerned = {None, *schedule_ids}
     found: dict[int | None, list[Pause]] = {}
     # Pauses are few: they are filtered here.
-    for pause in Pause.objects.open_at(now).order_by("pk"):
+    for pause in Pause.objects.active_at(now).order_by("pk"):
         if pause.schedule_id in concerned:
             found.setdefault(pause.schedule_id, []).append(pause)
     return found

@@ -56,7 +56,7 @@ class Command(OperatorCommand):
         schedule_ids = {each.schedule_id for each in choice.timetables} - {None}
         if not schedule_ids:
             return
-        for pause in Pause.objects.open_at(timezone.now()).select_related("schedule"):
+        for pause in Pause.objects.active_at(timezone.now()).select_related("schedule"):
             if pause.schedule_id is None or pause.schedule_id in schedule_ids:
                 self.stderr.write(f"In force: {pause}")
 

@@ -43,13 +43,13 @@ def _hindrance(schedule: PeriodicTask | None, now: datetime) -> str:
     """What stays paused all the same; empty where nothing does."""
     if schedule is None:
         return _paused_by_themselves(now)
-    if pausing.in_force(None, now).exists():
+    if pausing.active_pauses(None, now).exists():
         return "But the whole service is paused; `manage.py jobledger resume` without a name lifts that."
     return ""
 
 
 def _paused_by_themselves(now: datetime) -> str:
-    paused = Pause.objects.open_at(now).filter(schedule__isnull=False)
+    paused = Pause.objects.active_at(now).filter(schedule__isnull=False)
     names = list(paused.order_by("schedule__name").values_list("schedule__name", flat=True).distinct())
     if not names:
         return ""

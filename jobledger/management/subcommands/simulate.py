@@ -19,7 +19,7 @@ from jobledger.reason import MANY, slot_count
 from jobledger.runs import reasons
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.simulation import SimulatedSlot, simulate
-from jobledger.schedules.stored_schedules import PauseBook
+from jobledger.schedules.stored_schedules import PauseLookup
 
 _MISFIRE_HELP = "Missed slots: " + ", ".join(f"{value} ({label})" for value, label in MISFIRE_LABELS) + "."
 
@@ -174,7 +174,7 @@ def _pauses(chosen: Iterable[Timetable], since: datetime) -> dict[int | None, li
     ids = [each.schedule_id for each in chosen if each.schedule_id is not None]
     if not ids:
         return {}
-    book = PauseBook(ids, since)
+    book = PauseLookup(ids, since)
     return {schedule_id: book.of(schedule_id) for schedule_id in ids}
 
 

@@ -1,23 +1,23 @@
-"""Planning: what becomes of each slot of one schedule, and which one is next. Pure: the time is given.
+"""Planning: what happens to each slot of a schedule, and which slot is next. Pure: the time is an argument.
 
-``plan`` looks at the slots after ``handled_until`` that are due by ``now`` and accounts for each of
-them exactly once: it is to run, it is recorded as missed or skipped with the reason why, or it is
-held, as the next slot, until a pause ends. A slot is due once its jitter has passed.
+``plan`` takes the slots after ``handled_until`` that are due by ``now`` and accounts for each of them exactly
+once: it runs, or is recorded as missed or skipped with the reason, or is held as the next slot until a pause
+ends. A slot is due when its jitter has passed.
 
-They are decided in this order:
+The first rule that applies decides:
 
-1. In a pause: skipped; or held until no pause is in the way any more, if every pause it lies in is to
-   run its latest slot then. Only the newest slot is ever held, and when it is released it steps back
-   for a newer one that is on time. A slot that lies in no pause but is noticed in one is treated as if
-   it lay in that one.
-2. Later than the starting deadline, which counts from the slot also where a pause held it: missed.
-3. Noticed sooner than ``misfire_grace`` after it was due: it runs, whatever the misfire policy. More
-   than one may do so only where slots are closer together than the grace, which cron's are not.
-4. Late: by the misfire policy; but nothing late runs once the schedule has expired.
+1. It is paused: skipped; or held until the last pause in the way ends, if all pauses that cover it run the
+   latest slot when they end. Only the newest slot is ever held, and once released it gives way to a newer one
+   that is on time. A slot that no pause covers but that is planned during one is treated as if that pause
+   covered it.
+2. It is past its starting deadline, which counts from the slot even if a pause held it: missed.
+3. It is planned less than ``misfire_grace`` after it was due: it runs, whatever the misfire policy. More than
+   one can do so only where slots are closer together than the grace period, which cron's never are.
+4. It is late: the misfire policy decides, but nothing late runs after the schedule has expired.
 
-After a long absence only the newest slots of each stretch between the edges of pauses get a record each; one
-record stands for those before them, whose number is not counted further than ``MANY``. So the work is bounded
-however long nobody looked.
+After long downtime, only the newest slots of each span between the starts and ends of pauses get a record of
+their own; one record covers all earlier ones, which are counted no further than ``MANY``. So the work is
+bounded, however long the downtime was.
 """
 
 import hashlib
@@ -40,36 +40,36 @@ from jobledger.schedules.planning.verdicts import (
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, as_utc, next_slot, previous_slot
 
 RECORD_LIMIT = 100
-"""How many slots of one stretch are recorded one by one, besides those that may be caught up."""
+"""How many slots of a span are recorded one by one, in addition to those that may be caught up on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to write down now, and when to look again."""
+    """What to record now, and when to plan again."""
 
     records: tuple[PlannedSlot, ...]
-    """Oldest first, each slot once; runs, missed and skipped ones."""
+    """Each slot once, oldest first: those to run, and those missed or skipped."""
     handled_until: datetime
-    """Every slot up to here has its record: the ``handled_until`` of the next plan."""
+    """Every slot up to here is recorded: the ``handled_until`` of the next plan."""
     next_slot: datetime | None
-    """The first slot without a record: in the future, or waiting for its jitter, or held."""
+    """The first slot without a record: in the future, waiting for its jitter, or held."""
     due_at: datetime | None
-    """When to plan again, always after ``now``. None when there is nothing more to do, or not before
-    somebody lifts a pause."""
+    """When to plan again, always after ``now``. None if there is nothing more to do, or not until an
+    open-ended pause is ended."""
     held: PlannedSlot | None = None
-    """The next slot, when it is one that a pause holds back."""
+    """The next slot, if a pause holds it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _DueSlots:
-    """All slots after ``handled_until`` that are due, oldest first, and the one that follows."""
+    """All due slots after ``handled_until``, oldest first, and the slot after them."""
 
     slots: Sequence[DueSlot]
     following: datetime | None
 
 
 def jitter_delay(jitter: timedelta, identity: str | int) -> timedelta:
-    """A delay of whole seconds below ``jitter``, the same for one identity on every machine for ever."""
+    """A delay of whole seconds below ``jitter``, always the same for the same identity, on any machine."""
     seconds = jitter // timedelta(seconds=1)
     if not seconds:
         return timedelta(0)
@@ -87,12 +87,12 @@ def plan(
     window: Window = ALWAYS,
     pauses: Sequence[PausePeriod] = (),
 ) -> Plan:
-    """Account for every slot that became due after ``handled_until``, and name the next one.
+    """Account for every slot that became due after ``handled_until``, and find the next one.
 
-    ``handled_until`` is the latest of: the last slot that has a record, the time the schedule was
-    made or enabled, the time its timing was edited. So neither an edit nor a re-enable creates
-    a slot in the past. ``pauses`` are those of the schedule and of the whole service together, in any
-    order: all that reach beyond ``handled_until``; older ones do no harm.
+    ``handled_until`` is the latest of: the last recorded slot, the time the schedule was created or enabled,
+    and the time its timing was edited. So neither an edit nor re-enabling creates a slot in the past.
+    ``pauses`` are those of the schedule and of the whole service, in any order. All that end after
+    ``handled_until`` are needed; earlier ones make no difference.
     """
     situation = Situation(
         rule=rule,
@@ -106,10 +106,10 @@ def plan(
     return _plan(situation, _due_slots(situation))
 
 
-def overtaken(
+def superseded(
     slot: datetime, *, due_at: datetime | None, policy: Policy, pauses: Sequence[PausePeriod], now: datetime
 ) -> PlannedSlot:
-    """What becomes of a slot that had come but was not recorded yet when the times were edited."""
+    """What happens to a slot that had passed but was not yet recorded when the timing was edited."""
     if pause := next((pause for pause in pauses if pause.covers(now)), None):
         return PlannedSlot(scheduled_for=slot, verdict=Verdict.SKIPPED, why=pause.why(Reason.PAUSED))
     is_on_time = now - (due_at or slot) < policy.misfire_grace
@@ -128,19 +128,18 @@ def _plan(situation: Situation, due: _DueSlots) -> Plan:
         records=tuple(records),
         handled_until=records[-1].scheduled_for if records else situation.handled_until,
         next_slot=held.planned.scheduled_for if held else due.following,
-        due_at=min((moment for moment in wake_ups if moment is not None), default=None),
+        due_at=min((wake_up for wake_up in wake_ups if wake_up is not None), default=None),
         held=held.planned if held else None,
     )
 
 
 def _due_slots(situation: Situation) -> _DueSlots:
-    """Look from ``handled_until`` to the present."""
-    most = _detail(situation.policy)
+    limit = _record_limit(situation.policy)
     slots: list[DueSlot] = []
     slot = _following(situation, situation.handled_until)
     while slot is not None and slot <= situation.horizon:
-        if len(slots) == most:
-            return _many(situation)
+        if len(slots) == limit:
+            return _abridged(situation)
         slots.append(DueSlot(slot=slot))
         slot = None if situation.window.one_off else _following(situation, slot)
     return _DueSlots(slots=slots, following=slot)
@@ -150,27 +149,27 @@ def _following(situation: Situation, after: datetime) -> datetime | None:
     return next_slot(situation.rule, after, window=situation.window)
 
 
-def _detail(policy: Policy) -> int:
+def _record_limit(policy: Policy) -> int:
     return RECORD_LIMIT + (policy.catch_up_limit if policy.misfire is Misfire.ALL else 0)
 
 
-def _many(situation: Situation) -> _DueSlots:
-    stretches = pairwise([situation.handled_until, *_edges(situation), situation.horizon])
-    slots = [due for after, until in stretches for due in _newest(situation, after, until)]
+def _abridged(situation: Situation) -> _DueSlots:
+    spans = pairwise([situation.handled_until, *_edges(situation), situation.horizon])
+    slots = [due for after, until in spans for due in _newest(situation, after, until)]
     return _DueSlots(slots=slots, following=_following(situation, slots[-1].slot))
 
 
 def _edges(situation: Situation) -> list[datetime]:
-    """Where pauses begin and end. A slot at an edge is the newest before it, so it is never counted in."""
+    """When pauses start and end. A slot at an edge is the newest of its span, so it has its own record."""
     times = {time for pause in situation.pauses for time in (pause.since, pause.until)}
     edges = {time for time in times if time is not None}
     return sorted(edge for edge in edges if situation.handled_until < edge < situation.horizon)
 
 
 def _newest(situation: Situation, after: datetime, until: datetime) -> list[DueSlot]:
-    most = _detail(situation.policy)
-    newest_first = list(islice(_backwards(situation, after, until), most + 1 + MANY))
-    singles, older = newest_first[:most], newest_first[most:]
+    limit = _record_limit(situation.policy)
+    newest_first = list(islice(_backwards(situation, after, until), limit + 1 + MANY))
+    singles, older = newest_first[:limit], newest_first[limit:]
     together = [DueSlot(slot=older[0], count=len(older))] if older else []
     return [*together, *(DueSlot(slot=slot) for slot in reversed(singles))]
 

@@ -1,4 +1,4 @@
-"""The choices of a schedule about slots that could not start on time, and its pauses. Values only."""
+"""A schedule's settings for slots that cannot start on time, and its pauses. Values only."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,23 +10,23 @@ from jobledger.schedules.rules.slots import as_utc
 NOTHING = timedelta(0)
 
 DEFAULT_GRACE = timedelta(minutes=1)
-"""A minute is the step of cron: whatever is noticed before the next slot can come is on time. It covers
-a restart and a slow moment, and in it a cron schedule has one slot at most."""
+"""Cron's resolution is a minute, so a cron schedule has at most one slot within the grace period. It is long
+enough for a restart or a short stall."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A schedule's choices. The defaults suit users who come from cron."""
+    """A schedule's settings. The defaults suit users who come from cron."""
 
     misfire: Misfire = Misfire.ONCE
     catch_up_limit: int = 100
-    """With ``Misfire.ALL``, how many late slots run at most; the newest do."""
+    """With ``Misfire.ALL``, the maximum number of late slots to run; the newest ones are run."""
     starting_deadline: timedelta | None = None
-    """How late a slot may start at all."""
+    """How late a slot may still start; None: no deadline."""
     jitter: timedelta = NOTHING
-    """The schedule's slots all start by one and the same delay later, which is below this."""
+    """Delays all slots of the schedule by the same amount, which is below this."""
     misfire_grace: timedelta = DEFAULT_GRACE
-    """A slot that is noticed sooner than this after it was due is on time, and runs."""
+    """A slot that is planned less than this after it was due counts as on time, and runs."""
 
     def __post_init__(self) -> None:
         if self.catch_up_limit < 1:
@@ -34,18 +34,18 @@ class Policy:
         if self.jitter < NOTHING:
             raise ValueError(f"jitter: {self.jitter} is negative")
         if self.misfire_grace <= NOTHING:
-            raise ValueError(f"misfire_grace: {self.misfire_grace} leaves no slot on time")
+            raise ValueError(f"misfire_grace: {self.misfire_grace} is not positive")
         if self.starting_deadline is not None and self.starting_deadline <= NOTHING:
-            raise ValueError(f"starting_deadline: {self.starting_deadline} lets no slot start")
+            raise ValueError(f"starting_deadline: {self.starting_deadline} is not positive")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PausePeriod:
-    """A time in which nothing of a schedule, or of the whole service, is started."""
+    """A period during which a schedule, or the whole service, starts nothing."""
 
     since: datetime
     until: datetime | None = None
-    """Its end; None while it is open. A slot at the end itself is no longer paused."""
+    """Exclusive: a slot at this time is not paused. None: the pause is open-ended."""
     reason: str = ""
     user: str = ""
     on_resume: PausedSlots = PausedSlots.SKIP
@@ -57,11 +57,11 @@ class PausePeriod:
         if self.until is not None:
             object.__setattr__(self, "until", as_utc(self.until))
 
-    def covers(self, moment: datetime) -> bool:
-        return self.since <= moment and (self.until is None or moment < self.until)
+    def covers(self, at: datetime) -> bool:
+        return self.since <= at and (self.until is None or at < self.until)
 
     def why(self, reason: Reason) -> Why:
-        """The reason of a slot that this pause has stopped or delayed."""
+        """The reason for a slot that this pause skipped or delayed."""
         return Why.of(
             reason,
             pause=self.pause_id,

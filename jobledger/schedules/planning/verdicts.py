@@ -1,7 +1,7 @@
-"""Verdicts: what becomes of due slots, by the pauses and the policy of their schedule.
+"""Verdicts: what happens to due slots, according to their schedule's pauses and policy.
 
-``by_pauses`` comes first: it skips or holds what pauses stop and leaves the rest as candidates.
-``by_policy`` then decides which candidates run. Each due slot leaves these two exactly once.
+``by_pauses`` comes first: it skips or holds the slots that pauses stop, and leaves the rest as candidates.
+``by_policy`` then decides which candidates run. Together they return each due slot exactly once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +22,15 @@ CAUGHT_UP = Why.of(Reason.CAUGHT_UP)
 
 
 class Verdict(StrEnum):
-    """What becomes of a slot."""
+    """What happens to a slot."""
 
     RUN = "run"
     MISSED = "missed"
-    """Nothing could start it in time."""
+    """It could not start in time."""
     SKIPPED = "skipped"
-    """Somebody wanted it not to start."""
+    """It was not started on purpose."""
     HELD = "held"
-    """Undecided until a pause ends."""
+    """Not decided until a pause ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,13 @@ class Situation:
 
     @property
     def horizon(self) -> datetime:
-        """Slots up to here are due."""
+        """Slots up to and including this time are due."""
         return self.now - self.delay
 
 
 @dataclass(frozen=True, kw_only=True)
 class DueSlot:
-    """A slot that is due, or the newest of many that are counted together."""
+    """A due slot, or the newest of several that are counted together."""
 
     slot: datetime
     count: int = 1
@@ -62,31 +62,31 @@ class DueSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedSlot:
-    """One slot and what becomes of it."""
+    """A slot and what happens to it."""
 
     scheduled_for: datetime
     verdict: Verdict
     why: Why = NO_REASON
-    """Nothing needs to be said of a slot that runs on time."""
+    """Empty for a slot that runs on time."""
     coalesced_into: datetime | None = None
-    """The slot whose run stands for this one."""
+    """The slot whose run replaces this one."""
     coalesced: int = 0
-    """How many earlier slots this record stands for besides its own; ``MANY`` is as many or more."""
+    """How many earlier slots this record also covers; ``MANY`` means that many or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A due slot that no pause stops any more."""
+    """A due slot that no pause stops, or stops any longer."""
 
     due: DueSlot
     start: datetime
-    """When it was to start: its time with the jitter, or the end of the pause that held it."""
+    """When it should have started: its time plus the jitter, or the end of the pause that held it."""
     pause: PausePeriod | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """The slot that runs when its pauses end; ``until`` is None while one of them is open."""
+    """The slot that runs when its pauses end; ``until`` is None while one of them is open-ended."""
 
     planned: PlannedSlot
     until: datetime | None
@@ -94,7 +94,7 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class Unpaused:
-    """Due slots, sorted by what pauses do to them."""
+    """Due slots, grouped by what the pauses do to them."""
 
     skipped: Sequence[PlannedSlot]
     held: Held | None
@@ -109,11 +109,11 @@ class _Stopped:
     due: DueSlot
     by: Sequence[PausePeriod]
     until: datetime | None
-    """When no pause is in the way any more; None while one is open."""
+    """When the last pause in the way ends; None while one is open-ended."""
 
     @property
     def pause(self) -> PausePeriod:
-        """The one that decides: a pause that skips goes before one that holds."""
+        """The pause that decides: one that skips takes precedence over one that holds."""
         return next((pause for pause in self.by if pause.on_resume is PausedSlots.SKIP), self.by[0])
 
     @property
@@ -132,17 +132,17 @@ class _Stopped:
 
 
 def by_pauses(situation: Situation, due: Sequence[DueSlot]) -> Unpaused:
-    """Skip, hold or let go each due slot."""
+    """Skip, hold or pass on each due slot."""
     paused, free = _split([_stopped(situation, each) for each in due], lambda each: bool(each.by))
-    forbidden, waiting = _split(paused, lambda each: each.is_skipped)
-    latest, stale = _latest_of_each_end(waiting)
+    skipped, waiting = _split(paused, lambda each: each.is_skipped)
+    latest, older = _latest_of_each_end(waiting)
     released, blocked = _split(latest, lambda each: each.is_over_at(situation.now))
-    # What waits behind a newer slot that was skipped is not the latest any more.
-    held, overtaken = _split(blocked, lambda each: each.due is due[-1])
+    # With a newer slot after it, even a skipped one, a slot is no longer the latest.
+    held, superseded = _split(blocked, lambda each: each.due is due[-1])
     candidates = [each.as_candidate(situation.delay) for each in released]
     candidates += [Candidate(due=each.due, start=each.due.slot + situation.delay) for each in free]
     return Unpaused(
-        skipped=[each.planned(Verdict.SKIPPED) for each in (*forbidden, *stale, *overtaken)],
+        skipped=[each.planned(Verdict.SKIPPED) for each in (*skipped, *older, *superseded)],
         held=Held(planned=held[0].planned(Verdict.HELD), until=held[0].until) if held else None,
         candidates=sorted(candidates, key=lambda candidate: candidate.due.slot),
     )
@@ -161,39 +161,39 @@ def by_policy(situation: Situation, candidates: Sequence[Candidate]) -> Iterator
 
 
 def _stopped(situation: Situation, due: DueSlot) -> _Stopped:
-    """By the pauses it lies in; if it lies in none and is noticed late, by those of the present."""
+    """By the pauses that cover the slot; if there are none, by those that cover the current time."""
     own = [pause for pause in situation.pauses if pause.covers(due.slot)]
-    present = [pause for pause in situation.pauses if pause.covers(situation.now)]
-    waits_from = situation.now if present else due.slot
-    return _Stopped(due=due, by=own or present, until=_end(situation.pauses, waits_from))
+    current = [pause for pause in situation.pauses if pause.covers(situation.now)]
+    waits_from = situation.now if current else due.slot
+    return _Stopped(due=due, by=own or current, until=_end(situation.pauses, waits_from))
 
 
-def _end(pauses: Sequence[PausePeriod], moment: datetime) -> datetime | None:
-    """The first time from this one on that no pause covers; None where one is open."""
-    while covering := [pause for pause in pauses if pause.covers(moment)]:
+def _end(pauses: Sequence[PausePeriod], at: datetime) -> datetime | None:
+    """The first time at or after this one that no pause covers; None if one is open-ended."""
+    while covering := [pause for pause in pauses if pause.covers(at)]:
         ends = [pause.until for pause in covering if pause.until is not None]
         if len(ends) < len(covering):
             return None
-        moment = max(ends)
-    return moment
+        at = max(ends)
+    return at
 
 
 def _latest_of_each_end(waiting: Sequence[_Stopped]) -> tuple[list[_Stopped], list[_Stopped]]:
-    """Of the slots that wait for the same end, the latest and the older ones."""
+    """Of the slots that wait for the same end: the latest, and the older ones."""
     groups = [list(group) for _, group in groupby(waiting, key=lambda each: each.until)]
     return [group[-1] for group in groups], [each for group in groups for each in group[:-1]]
 
 
 def _is_past_deadline(situation: Situation, candidate: Candidate) -> bool:
-    # From the slot also when a pause held it: late is late, whatever the cause.
+    # Counted from the slot even if a pause held it: the reason for being late makes no difference.
     deadline = situation.policy.starting_deadline
     return deadline is not None and situation.horizon - candidate.due.slot > deadline
 
 
 def _is_on_time(situation: Situation, candidate: Candidate) -> bool:
-    # Many that are counted together cannot each have a run.
-    is_alone = candidate.due.count == 1
-    return is_alone and situation.now - candidate.start < situation.policy.misfire_grace
+    # Slots that are counted together cannot have a run each.
+    is_single = candidate.due.count == 1
+    return is_single and situation.now - candidate.start < situation.policy.misfire_grace
 
 
 def _on_time_slots(on_time: Sequence[Candidate]) -> Iterator[PlannedSlot]:
@@ -232,7 +232,7 @@ def _once(late: Sequence[Candidate], on_time: Sequence[Candidate]) -> Iterator[P
 
 
 def _all(late: Sequence[Candidate], limit: int) -> Iterator[PlannedSlot]:
-    """The newest run; all others together have one record."""
+    """The newest slots run; a single record covers all the others."""
     many, single = _split(late, lambda each: each.due.count > 1)
     yield from (_planned(each.due, Verdict.RUN, CAUGHT_UP) for each in single[-limit:])
     others = [each.due for each in many + single[:-limit]]

@@ -1,9 +1,9 @@
-"""Clock changes: when a zone's next ones come, and what becomes of a cron rule's times around them.
+"""Clock changes: when a zone's next ones are, and how they affect a cron rule.
 
-Pure. A change moves the clock on the wall forward (times in the *gap* never come on that day) or backward
-(times in the *fold* come twice). By Debian cron's rules, which ``cron`` follows, a fixed time in a gap runs
-at its end and one in a fold runs once, while a rule that follows the clock does as the clock does. Only cron
-knows a clock on the wall: all other rules pass over every change unmoved.
+Pure. A change moves the wall clock forward (times in the *gap* do not occur on that day) or back (times in
+the *fold* occur twice). By Debian cron's rules, which ``cron`` follows, a fixed time in a gap runs at its end
+and one in a fold runs once, while a rule that follows the clock runs whenever the clock shows a match. Only
+cron uses the wall clock: clock changes do not affect any other rule.
 """
 
 from collections.abc import Iterator
@@ -18,42 +18,42 @@ from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Window, slots_between
 
 HORIZON = timedelta(days=800)
-"""How far ahead a zone's changes are looked for: those that come, come every year."""
+"""How far ahead to look for clock changes; a zone that has any has them every year."""
 
 _DAY = timedelta(days=1)
 _UTC = ZoneInfo("UTC")
 
 
 class Effect(StrEnum):
-    """What a clock change does to times that it concerns."""
+    """What a clock change does to the times in it."""
 
     NONE = "none"
     MOVED = "moved"
-    """They fall into the gap and run together at its end."""
+    """They are in the gap and run together at its end."""
     SKIPPED = "skipped"
-    """They fall into the gap and do not come."""
+    """They are in the gap and do not run."""
     ONCE = "once"
-    """They fall into the fold and run at their first coming only."""
+    """They are in the fold and run at their first occurrence only."""
     TWICE = "twice"
-    """They fall into the fold and run at both comings."""
+    """They are in the fold and run at both occurrences."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClockChange:
-    """One change of a zone's clock."""
+    """A change of a zone's UTC offset."""
 
     at: datetime
     zone: ZoneInfo
 
     @property
     def wall_before(self) -> datetime:
-        """What the clock would show next."""
-        return wallclock.wall_at(self.at - RESOLUTION, self.zone).replace(fold=0) + RESOLUTION
+        """What the wall clock would show without the change."""
+        return wallclock.to_wall(self.at - RESOLUTION, self.zone).replace(fold=0) + RESOLUTION
 
     @property
     def wall_after(self) -> datetime:
         """What it shows instead."""
-        return wallclock.wall_at(self.at, self.zone).replace(fold=0)
+        return wallclock.to_wall(self.at, self.zone).replace(fold=0)
 
     @property
     def is_forward(self) -> bool:
@@ -61,56 +61,54 @@ class ClockChange:
 
     @property
     def edges(self) -> tuple[datetime, datetime]:
-        """The first reading that is leapt over or repeated, and the first that is not any more."""
+        """The wall-clock times between which times are skipped or repeated; the second is exclusive."""
         first, last = sorted((self.wall_before, self.wall_after))
         return first, last
 
 
 @dataclass(frozen=True, kw_only=True)
 class Consequence:
-    """What one clock change means for one rule."""
+    """The effect of one clock change on one rule."""
 
     change: ClockChange
     effect: Effect
     walls: tuple[datetime, ...] = ()
-    """The times it concerns, as the clock shows them, oldest first."""
+    """The affected wall-clock times, oldest first."""
     slots: tuple[datetime, ...] = ()
     """The slots that these times become."""
 
     @property
     def sentence(self) -> str:
-        """In words."""
-        singular = len(self.walls) == 1
-        return (_OF_ONE if singular else _OF_MANY)[self.effect].format(
-            times=_times_in_words(self.walls), end=_shown(self.change.edges[1])
-        )
+        sentences = _SINGULAR if len(self.walls) == 1 else _PLURAL
+        end = _format_wall(self.change.edges[1])
+        return sentences[self.effect].format(times=_format_walls(self.walls), end=end)
 
 
-_OF_ONE = {
-    Effect.NONE: "No slot falls into the change.",
-    Effect.MOVED: "{times} is leapt over: it runs at {end}, right after the leap.",
-    Effect.SKIPPED: "{times} is leapt over and does not come; it goes on from {end}.",
-    Effect.ONCE: "{times} comes twice: it runs the first time only.",
-    Effect.TWICE: "{times} comes twice: it runs both times.",
+_SINGULAR = {
+    Effect.NONE: "No runs are affected.",
+    Effect.MOVED: "{times} is skipped by the clock: it runs at {end}, right after the change.",
+    Effect.SKIPPED: "{times} is skipped by the clock and does not run; runs continue from {end}.",
+    Effect.ONCE: "{times} occurs twice: it runs the first time only.",
+    Effect.TWICE: "{times} occurs twice: it runs both times.",
 }
-_OF_MANY = {
-    Effect.NONE: "No slot falls into the change.",
-    Effect.MOVED: "{times} are leapt over: it runs once for all of them at {end}, right after the leap.",
-    Effect.SKIPPED: "{times} are leapt over and do not come; it goes on from {end}.",
-    Effect.ONCE: "{times} come twice: each runs the first time only.",
-    Effect.TWICE: "{times} come twice: each runs both times.",
+_PLURAL = {
+    Effect.NONE: "No runs are affected.",
+    Effect.MOVED: "{times} are skipped by the clock: they run once, at {end}, right after the change.",
+    Effect.SKIPPED: "{times} are skipped by the clock and do not run; runs continue from {end}.",
+    Effect.ONCE: "{times} occur twice: each runs the first time only.",
+    Effect.TWICE: "{times} occur twice: each runs both times.",
 }
 
 
 def next_changes(zone: ZoneInfo, after: datetime, count: int = 2) -> list[ClockChange]:
-    """The zone's next changes after the moment; fewer where it has fewer."""
+    """The zone's next changes after this time, at most ``count``."""
     return list(islice(_changes(zone, after.astimezone(UTC)), count))
 
 
 def consequences(
     rule: Cron, after: datetime, *, window: Window = ALWAYS, count: int = 2
 ) -> list[Consequence]:
-    """What the next changes of the rule's zone mean for it, as far as its window reaches."""
+    """The effects of the next changes of the rule's zone that are within its window."""
     changes = next_changes(rule.zone, after, count)
     return [_consequence(rule, change) for change in changes if window.contains(change.at)]
 
@@ -119,7 +117,7 @@ def _changes(zone: ZoneInfo, start: datetime) -> Iterator[ClockChange]:
     day, end = start, start + HORIZON
     while day < end:
         if wallclock.offset_at(day, zone) != wallclock.offset_at(day + _DAY, zone):
-            yield ClockChange(at=wallclock.change_between(day, day + _DAY, zone), zone=zone)
+            yield ClockChange(at=wallclock.transition_between(day, day + _DAY, zone), zone=zone)
         day += _DAY
 
 
@@ -134,24 +132,24 @@ def _consequence(rule: Cron, change: ClockChange) -> Consequence:
     else:
         effect = Effect.TWICE if follows_clock else Effect.ONCE
         folds = (0, 1) if follows_clock else (0,)
-        comings = (wall.replace(tzinfo=rule.zone, fold=fold) for fold in folds for wall in walls)
-        slots = [coming.astimezone(UTC) for coming in comings]
+        occurrences = (wall.replace(tzinfo=rule.zone, fold=fold) for fold in folds for wall in walls)
+        slots = [occurrence.astimezone(UTC) for occurrence in occurrences]
     return Consequence(change=change, effect=effect, walls=walls, slots=tuple(slots))
 
 
 def _walls(rule: Cron, change: ClockChange) -> tuple[datetime, ...]:
-    """The rule's times among those that are leapt over or repeated."""
-    # In a zone without changes a rule's slots are exactly the readings that it matches.
-    even = Cron(expression=rule.expression, zone=_UTC)
+    """The rule's times among those that are skipped or repeated."""
+    # In a zone without changes, a rule's slots are exactly the wall-clock times that it matches.
+    in_utc = Cron(expression=rule.expression, zone=_UTC)
     first, end = (edge.replace(tzinfo=UTC) - RESOLUTION for edge in change.edges)
-    return tuple(slot.replace(tzinfo=None) for slot in slots_between(even, first, end))
+    return tuple(slot.replace(tzinfo=None) for slot in slots_between(in_utc, first, end))
 
 
-def _times_in_words(walls: tuple[datetime, ...]) -> str:
+def _format_walls(walls: tuple[datetime, ...]) -> str:
     if len(walls) <= 2:
-        return " and ".join(_shown(wall) for wall in walls)
-    return f"{len(walls)} slots, {_shown(walls[0])} to {_shown(walls[-1])},"
+        return " and ".join(_format_wall(wall) for wall in walls)
+    return f"{len(walls)} times, {_format_wall(walls[0])} to {_format_wall(walls[-1])},"
 
 
-def _shown(wall: datetime) -> str:
+def _format_wall(wall: datetime) -> str:
     return f"{wall:%H:%M}"

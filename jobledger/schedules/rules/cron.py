@@ -1,14 +1,13 @@
 """Cron: the slots of an expression in a zone, by the rules of Debian's cron.
 
-The expression is matched against the clock on the wall by cronsim, which is given readings without a
-zone; what a reading means in UTC is decided here. So clock changes of any size are treated alike,
-forward and backward (cronsim's own treatment skips slots where clocks move by half an hour, and may
-answer with a slot before the moment asked for).
+cronsim matches the expression against naive wall-clock times, which are converted to UTC here. So clock
+changes of any size are handled alike, in both directions. (cronsim's own handling of zones skips slots when
+the clock moves by half an hour, and may return a slot before the given time.)
 
 - A job with fixed times (neither minute nor hour begins with ``*``) runs once a day: a time in the
-  spring gap counts as the end of the gap, a time in the autumn fold as its first coming.
-- A job whose minute or hour begins with ``*`` follows the clock: it runs whenever the clock shows a
-  match, so never in a gap and in both hours of a fold.
+  spring-forward gap runs at the end of the gap, a time in the fall-back fold at its first occurrence.
+- A job whose minute or hour begins with ``*`` follows the wall clock: it runs whenever the clock shows a
+  matching time, so never in a gap and in both hours of a fold.
 """
 
 from collections.abc import Iterator
@@ -28,14 +27,14 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Cron(Rule):
-    """Five fields of cron, evaluated in a zone."""
+    """A cron expression, evaluated in a zone."""
 
     expression: str
     zone: ZoneInfo
-    """A row whose zone is empty in the database gives None: that is refused."""
+    """A database row with an empty zone has None here, which raises RuleError."""
 
     def __post_init__(self) -> None:
-        # So rules of one meaning are equal, however they are written.
+        # Rules with the same meaning are equal, however they are written.
         object.__setattr__(self, "expression", parse(self.expression).fields)
         if not isinstance(self.zone, ZoneInfo):
             raise RuleError(f"the time zone is {self.zone or 'empty'}", field="time zone")
@@ -44,39 +43,39 @@ class Cron(Rule):
     def parsed(self) -> ParsedCron:
         return parse(self.expression)
 
-    def first_after(self, moment: datetime) -> datetime | None:
-        wall = wallclock.wall_at(moment, self.zone)
-        first = self._first(wall, fold=0, after=moment)
+    def first_after(self, at: datetime) -> datetime | None:
+        wall = wallclock.to_wall(at, self.zone)
+        first = self._first(wall, fold=0, after=at)
         if not self.parsed.follows_clock:
             return first
-        repeated = wallclock.repetition(moment, self.zone)
-        if not repeated:
+        folded = wallclock.fold_length(at, self.zone)
+        if not folded:
             return first
-        return _earlier(first, self._first(wall - repeated, fold=1, after=moment))
+        return _earlier(first, self._first(wall - folded, fold=1, after=at))
 
-    def last_before(self, moment: datetime) -> datetime | None:
-        wall = wallclock.wall_at(moment, self.zone)
-        repeated = wallclock.repetition(moment, self.zone)
+    def last_before(self, at: datetime) -> datetime | None:
+        wall = wallclock.to_wall(at, self.zone)
+        folded = wallclock.fold_length(at, self.zone)
         if not self.parsed.follows_clock:
-            return self._last(wall + repeated, fold=0, before=moment)
-        last = self._last(wall, fold=1, before=moment)
-        if not repeated:
+            return self._last(wall + folded, fold=0, before=at)
+        last = self._last(wall, fold=1, before=at)
+        if not folded:
             return last
-        return _later(last, self._last(wall + repeated, fold=0, before=moment))
+        return _later(last, self._last(wall + folded, fold=0, before=at))
 
     def _first(self, wall: datetime, *, fold: int, after: datetime) -> datetime | None:
-        moments = self._moments(_walls_after(self.parsed.canonical, wall), fold=fold)
-        return next((moment for moment in moments if moment > after), None)
+        slots = self._to_utc(_walls_after(self.parsed.canonical, wall), fold=fold)
+        return next((slot for slot in slots if slot > after), None)
 
     def _last(self, wall: datetime, *, fold: int, before: datetime) -> datetime | None:
-        moments = self._moments(_walls_before(self.parsed.canonical, wall), fold=fold)
-        return next((moment for moment in moments if moment < before), None)
+        slots = self._to_utc(_walls_before(self.parsed.canonical, wall), fold=fold)
+        return next((slot for slot in slots if slot < before), None)
 
-    def _moments(self, walls: Iterator[datetime], *, fold: int) -> Iterator[datetime]:
+    def _to_utc(self, walls: Iterator[datetime], *, fold: int) -> Iterator[datetime]:
         for wall in walls:
-            moment = wallclock.moment_of(wall, self.zone, fold=fold)
-            if moment is not None:
-                yield moment
+            slot = wallclock.to_utc(wall, self.zone, fold=fold)
+            if slot is not None:
+                yield slot
             elif not self.parsed.follows_clock:
                 yield wallclock.end_of_gap(wall, self.zone)
 
@@ -95,12 +94,12 @@ def _walls_before(expression: str, wall: datetime) -> Iterator[datetime]:
 
 
 def _whole_minute(wall: datetime) -> datetime:
-    # Most readings are whole minutes already, and replace() is slow.
+    # Most times are whole minutes already, and replace() is slow.
     is_whole = not (wall.second or wall.microsecond or wall.fold)
     return wall if is_whole else wall.replace(second=0, microsecond=0, fold=0)
 
 
-# Asked with whole minutes only, and many schedules share an expression, so most answers are at hand.
+# Only ever called with whole minutes, and many schedules share an expression, so most calls are cached.
 @lru_cache(maxsize=8192)
 def _match_after(expression: str, minute: datetime) -> datetime | None:
     return next(CronSim(expression, minute), None)
@@ -112,8 +111,8 @@ def _match_before(expression: str, minute: datetime) -> datetime | None:
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
-    return min((moment for moment in (one, other) if moment is not None), default=None)
+    return min((slot for slot in (one, other) if slot is not None), default=None)
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    return max((moment for moment in (one, other) if moment is not None), default=None)
+    return max((slot for slot in (one, other) if slot is not None), default=None)

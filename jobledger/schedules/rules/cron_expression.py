@@ -1,10 +1,9 @@
-"""The language of cron: what may stand in an expression, and what is wrong with one that may not.
+"""The syntax of cron expressions: parsing, and errors that name the offending field.
 
-Five fields as in Debian's cron, names (``mon``, ``january``), 7 for Sunday, and the macros
-(``@daily``). On top of it what else schedules are written with: ranges that wrap around (``fri-mon``,
-``22-2``), as Celery has them; ``L``, ``LW``, ``5L`` and ``mon#2``, as cronsim has them. Seconds, years
-and ``?`` are refused. ``parse`` answers with an expression in plain numbers, which cronsim evaluates,
-and promises that it comes now and then.
+Accepts what Debian's cron does: five fields, names (``mon``, ``january``), 7 for Sunday, and the macros
+(``@daily``). Beyond that: ranges that wrap around (``fri-mon``, ``22-2``), as in Celery, and ``L``, ``LW``,
+``5L`` and ``mon#2``, as in cronsim. Rejects seconds, years and ``?``. ``parse`` returns an expression in
+plain numbers, which cronsim evaluates, and guarantees that it matches at least sometimes.
 """
 
 import re
@@ -45,7 +44,7 @@ class _Field:
     low: int
     high: int
     wraps_at: int
-    """The last value before a range that wraps around goes on at ``low``; for weekdays not 7 but 6."""
+    """The value after which a range wraps around to ``low``; for weekdays 6, since 7 is Sunday again."""
     names: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -72,21 +71,21 @@ _FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedCron:
-    """An expression that is known to be good."""
+    """A valid expression."""
 
     fields: str
-    """Five fields as they were written, a macro as what it stands for."""
+    """The five fields as written, with a macro expanded."""
     canonical: str
     """The same in plain numbers."""
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     follows_clock: bool
-    """Whether the minute or the hour begins with ``*``: Debian's cron then goes by the clock on the
-    wall through every leap, while a job with fixed times runs exactly once."""
+    """Whether the minute or the hour begins with ``*``. Debian's cron then follows the wall clock through
+    every clock change, while a job with fixed times runs exactly once."""
 
 
 def fields_of(expression: str) -> list[str]:
-    """The five fields as they were written, in small letters; a macro's by what it stands for."""
+    """The five fields as written, in lower case, with a macro expanded. Raises RuleError."""
     text = expression.strip().lower()
     if text.startswith("@"):
         text = _macro(text)
@@ -100,7 +99,7 @@ def fields_of(expression: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def parse(expression: str) -> ParsedCron:
-    """Read an expression, or raise a ``RuleError`` that says what is wrong with which field."""
+    """Parse an expression. Raises RuleError, which names the field and the problem."""
     texts = fields_of(expression)
     terms = [_terms(each, text) for each, text in zip(_FIELDS, texts, strict=True)]
     minutes, hours, days, months, weekdays = (",".join(each) for each in terms)
@@ -111,16 +110,16 @@ def parse(expression: str) -> ParsedCron:
         hours=tuple(sorted(_numbers(_FIELDS[1], terms[1]))),
         follows_clock=texts[0].startswith("*") or texts[1].startswith("*"),
     )
-    _check_that_it_comes(parsed, texts, days=terms[2], months=terms[3])
+    _check_that_it_matches(parsed, texts, days=terms[2], months=terms[3])
     return parsed
 
 
 def _macro(text: str) -> str:
     if text == "@reboot":
-        message = "the expression @reboot names no time; a schedule needs one"
+        message = "the expression @reboot is not a time, and a schedule needs one"
         raise RuleError(message, field="expression")
     if text not in MACROS:
-        message = f"the expression {text!r} is not known; there are {', '.join(MACROS)}"
+        message = f"the expression {text!r} is unknown; choose one of {', '.join(MACROS)}"
         raise RuleError(message, field="expression")
     return MACROS[text]
 
@@ -131,7 +130,7 @@ def _terms(each: _Field, text: str) -> list[str]:
 
 
 def _special(each: _Field, term: str) -> str | None:
-    """Days counted from a month's end, or by their place in the month."""
+    """Days counted from the end of the month, or the nth weekday of the month."""
     if each.name == "day-of-month" and term in ("l", "lw"):
         return term.upper()
     if each.name == "day-of-week" and (match := _LAST_WEEKDAY.fullmatch(term)):
@@ -144,9 +143,9 @@ def _special(each: _Field, term: str) -> str | None:
 def _plain(each: _Field, term: str) -> str:
     match = _TERM.fullmatch(term)
     if term == "?":
-        raise _error(each, "'?' is not understood; write * for every one")
+        raise _error(each, "'?' is not supported; use * for every value")
     if not match:
-        raise _error(each, f"{term!r} is not understood" if term else "a part between commas is empty")
+        raise _error(each, f"{term!r} is not valid" if term else "there is nothing between two commas")
     first, last, step = match.groups()
     if step is not None and int(step) == 0:
         raise _error(each, f"the step in {term!r} must be 1 or more")
@@ -159,7 +158,7 @@ def _plain(each: _Field, term: str) -> str:
 
 def _star(each: _Field, term: str, *, has_end: bool) -> str:
     if has_end:
-        raise _error(each, f"{term!r} is not understood")
+        raise _error(each, f"{term!r} is not valid")
     return term
 
 
@@ -167,7 +166,7 @@ def _single(each: _Field, first: str, step: str | None) -> str:
     number = _number(each, first)
     if step is not None:
         hint = f"{first}-{each.wraps_at}/{step}"
-        raise _error(each, f"a step needs a range, such as {hint}, or a *")
+        raise _error(each, f"a step needs a range, such as {hint}, or *")
     return str(number)
 
 
@@ -187,7 +186,7 @@ def _number(each: _Field, text: str) -> int:
 
 
 def _named(each: _Field, text: str) -> int:
-    """The number of a name, which may be shortened down to its first three letters."""
+    """The number of a name, which may be abbreviated to as few as three letters."""
     for name, number in each.names.items():
         if len(text) >= 3 and name.startswith(text):
             return number
@@ -196,7 +195,7 @@ def _named(each: _Field, text: str) -> int:
 
 
 def _numbers(each: _Field, terms: list[str]) -> set[int]:
-    """The numbers that plain terms stand for; what counts from a month's end stands for none."""
+    """The numbers that plain terms match; days counted from the end of the month are left out."""
     numbers: set[int] = set()
     for term in ",".join(terms).split(","):
         if match := _TERM.fullmatch(term):
@@ -206,18 +205,20 @@ def _numbers(each: _Field, terms: list[str]) -> set[int]:
     return numbers
 
 
-def _check_that_it_comes(parsed: ParsedCron, texts: list[str], *, days: list[str], months: list[str]) -> None:
+def _check_that_it_matches(
+    parsed: ParsedCron, texts: list[str], *, days: list[str], months: list[str]
+) -> None:
     both_must_match = texts[2].startswith("*") or texts[4].startswith("*")
     longest = max(_DAYS_IN_MONTH[month - 1] for month in _numbers(_FIELDS[3], months))
     earliest = 1 if "L" in "".join(days) else min(_numbers(_FIELDS[2], days))
     if both_must_match and earliest > longest:
-        raise _error(_FIELDS[2], f"day {texts[2]} never comes in month {texts[3]}")
+        raise _error(_FIELDS[2], f"day {texts[2]} never occurs in month {texts[3]}")
     try:
         next(CronSim(parsed.canonical, datetime(2000, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
-        raise RuleError(f"the expression is not understood: {error}", field="expression") from None
+        raise RuleError(f"the expression is not valid: {error}", field="expression") from None
     except StopIteration:
-        message = f"the expression never comes: no day is {texts[2]} and weekday {texts[4]} at once"
+        message = f"the expression never matches: no day is both day {texts[2]} and weekday {texts[4]}"
         raise RuleError(message, field="expression") from None
 
 

@@ -1,11 +1,11 @@
 """Slots: the times at which one schedule is due. Pure: no clock, no database.
 
-A schedule is a rule (``Cron``, ``Interval``, ``Clocked``, ``Solar``) and a ``Window``. Every time
-given must be aware (ValueError otherwise); every time answered is in UTC. Bad data raises
-``RuleError`` when the rule or the window is made, with a message that names the field.
+A schedule is a rule (``Cron``, ``Interval``, ``Clocked``, ``Solar``) and a ``Window``. Datetimes passed in
+must be aware (ValueError otherwise); datetimes returned are in UTC. Creating a rule or a window from invalid
+data raises ``RuleError``, whose message names the field.
 
-Slots come in strictly increasing order, ``next_slot`` is strictly after the time given and
-``previous_slot`` strictly before it, and the two are each other's inverse on slots.
+Slots are strictly increasing: ``next_slot`` is strictly after the given time, ``previous_slot`` strictly
+before it, and on slots the two are inverses of each other.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 RESOLUTION = datetime.resolution
-"""The smallest step of time: turns "at or after" into "strictly after"."""
+"""The smallest step between datetimes: turns "at or after" into "strictly after"."""
 
 
 class RuleError(ValueError):
@@ -23,19 +23,19 @@ class RuleError(ValueError):
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)
         self.field = field
-        """The field that is wrong, by the name the message uses; empty when it is no single one."""
+        """The invalid field, as the message names it; empty if it is not a single field."""
 
 
 class Rule(ABC):
-    """When something is due, for ever in both directions: a frozen value. Asked and answered in UTC."""
+    """When something is due: a frozen value, unbounded in both directions. Takes and returns UTC."""
 
     @abstractmethod
-    def first_after(self, moment: datetime) -> datetime | None:
-        """The earliest slot strictly after the time, or None when there is none."""
+    def first_after(self, at: datetime) -> datetime | None:
+        """The earliest slot strictly after this time, or None if there is none."""
 
     @abstractmethod
-    def last_before(self, moment: datetime) -> datetime | None:
-        """The latest slot strictly before the time, or None when there is none."""
+    def last_before(self, at: datetime) -> datetime | None:
+        """The latest slot strictly before this time, or None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +43,17 @@ class Window:
     """The part of a rule's slots that a schedule uses."""
 
     start_time: datetime | None = None
-    """No slot before it; a slot at this very time counts."""
+    """Inclusive: there is no slot before it."""
     expires: datetime | None = None
-    """No slot at or after it."""
+    """Exclusive: there is no slot at or after it."""
     one_off: bool = False
-    """Only one slot is ever taken: the first that the schedule meets."""
+    """Whether only the first slot is ever used."""
 
     def __post_init__(self) -> None:
         for field in ("start_time", "expires"):
-            moment = getattr(self, field)
-            if moment is not None:
-                object.__setattr__(self, field, aware_field(moment, field))
+            value = getattr(self, field)
+            if value is not None:
+                object.__setattr__(self, field, aware_field(value, field))
 
     def contains(self, slot: datetime) -> bool:
         has_begun = self.start_time is None or slot >= self.start_time
@@ -64,7 +64,7 @@ ALWAYS = Window()
 
 
 def next_slot(rule: Rule, after: datetime, *, window: Window = ALWAYS) -> datetime | None:
-    """The first slot strictly after the time; None when there will be no more."""
+    """The first slot strictly after this time, or None if there are no more."""
     bound = as_utc(after)
     if window.start_time is not None:
         bound = max(bound, window.start_time - RESOLUTION)
@@ -72,9 +72,9 @@ def next_slot(rule: Rule, after: datetime, *, window: Window = ALWAYS) -> dateti
 
 
 def previous_slot(rule: Rule, before: datetime, *, window: Window = ALWAYS) -> datetime | None:
-    """The last slot strictly before the time; None when there was none.
+    """The last slot strictly before this time, or None if there was none.
 
-    Of a ``one_off`` schedule, the slots it would have had.
+    Ignores ``one_off``: returns the slots that the schedule would have had without it.
     """
     bound = as_utc(before)
     if window.expires is not None:
@@ -90,36 +90,36 @@ def slots_between(
     window: Window = ALWAYS,
     limit: int | None = None,
 ) -> Iterator[datetime]:
-    """The slots after the one time and not after the other, oldest first, lazily, at most ``limit``."""
+    """Yield at most ``limit`` slots after ``after`` and up to and including ``until``, oldest first."""
     last = as_utc(until)
-    most = 1 if window.one_off else limit
+    max_count = 1 if window.one_off else limit
     found = 0
     slot = next_slot(rule, after, window=window)
-    while slot is not None and slot <= last and (most is None or found < most):
+    while slot is not None and slot <= last and (max_count is None or found < max_count):
         yield slot
         found += 1
         slot = next_slot(rule, slot, window=window)
 
 
-def as_utc(moment: datetime) -> datetime:
-    """The same time in UTC. One without a zone is a programmer's mistake: ValueError."""
-    if moment.utcoffset() is None:
-        raise ValueError(f"{moment.isoformat()} has no time zone")
-    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+def as_utc(at: datetime) -> datetime:
+    """Convert to UTC. Raises ValueError for a naive datetime, which is a programming error."""
+    if at.utcoffset() is None:
+        raise ValueError(f"{at.isoformat()} has no time zone")
+    return at if at.tzinfo is UTC else at.astimezone(UTC)
 
 
-def aware_field(moment: datetime, field: str) -> datetime:
-    """A schedule's own time in UTC; one without a zone is bad data."""
-    if moment.utcoffset() is None:
-        raise RuleError(f"{field}: {moment.isoformat()} has no time zone", field=field)
-    return as_utc(moment)
+def aware_field(value: datetime, field: str) -> datetime:
+    """Convert a field of a schedule to UTC. Raises RuleError for a naive datetime, which is invalid data."""
+    if value.utcoffset() is None:
+        raise RuleError(f"{field}: {value.isoformat()} has no time zone", field=field)
+    return as_utc(value)
 
 
 def _search(find: Callable[[datetime], datetime | None], bound: datetime) -> datetime | None:
     try:
         return find(bound)
     except OverflowError:
-        # Beyond what a datetime can hold there are no slots.
+        # There are no slots outside datetime's range.
         return None
 
 

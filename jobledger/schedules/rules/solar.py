@@ -1,9 +1,9 @@
-"""Solar: the slots of an event of the sun at a place, computed by ``ephem``, which only these schedules need.
+"""Solar: the slots of a solar event at a location, computed by ``ephem``, which only these schedules need.
 
-The events are django-celery-beat's, with the horizons Celery gives them. A slot is the event of one solar
-day, rounded to a second, whatever time it is asked from; so asking again never finds it twice. Near the poles
-many days have no such event: they are passed over. A place that has none in more than a year is a
-``RuleError`` when the next one is asked for.
+The events are django-celery-beat's, with Celery's horizons. A slot is the event of one solar day, rounded to
+a second, regardless of where the search starts; so a repeated search never finds the same event twice. Near
+the poles many days have no such event and are skipped. If a location has none for more than a year, looking
+for the next one raises ``RuleError``.
 """
 
 import importlib
@@ -17,8 +17,8 @@ from typing import Any
 
 from jobledger.schedules.rules.slots import Rule, RuleError
 
-SEARCH_DAYS = 400
-"""How far a search goes: past every polar night, and a year's one dawn at the edge of it."""
+MAX_SEARCH_DAYS = 400
+"""Covers any polar night, including one with a single dawn a year at its edge."""
 
 EVENTS = {
     "dawn_astronomical": "-18",
@@ -31,7 +31,7 @@ EVENTS = {
     "dusk_nautical": "-12",
     "dusk_astronomical": "-18",
 }
-"""In the order of a day, each with its horizon: degrees and minutes above the true one."""
+"""In the order of the day, each with its horizon: degrees and minutes above the true horizon."""
 
 _NOON = time(12)
 _HALF_SECOND = timedelta(milliseconds=500)
@@ -39,7 +39,7 @@ _HALF_SECOND = timedelta(milliseconds=500)
 
 @dataclass(frozen=True, kw_only=True)
 class Solar(Rule):
-    """An event of the sun, at degrees north and east."""
+    """A solar event at a location, in degrees north and east."""
 
     event: str
     latitude: float
@@ -53,21 +53,21 @@ class Solar(Rule):
         _check_range("longitude", self.longitude, 180)
         _ephem()
 
-    def first_after(self, moment: datetime) -> datetime | None:
-        start = self._day_of(moment) - timedelta(days=1)
-        for slot in self._slots(start + timedelta(days=ahead) for ahead in range(SEARCH_DAYS)):
-            if slot > moment:
+    def first_after(self, at: datetime) -> datetime | None:
+        start = self._solar_day(at) - timedelta(days=1)
+        for slot in self._slots(start + timedelta(days=ahead) for ahead in range(MAX_SEARCH_DAYS)):
+            if slot > at:
                 return slot
-        message = f"event: {self.event} never comes at latitude {self.latitude}"
+        message = f"event: {self.event} never occurs at latitude {self.latitude}"
         raise RuleError(message, field="event")
 
-    def last_before(self, moment: datetime) -> datetime | None:
-        start = self._day_of(moment) + timedelta(days=1)
-        slots = self._slots(start - timedelta(days=back) for back in range(SEARCH_DAYS))
-        return next((slot for slot in slots if slot < moment), None)
+    def last_before(self, at: datetime) -> datetime | None:
+        start = self._solar_day(at) + timedelta(days=1)
+        slots = self._slots(start - timedelta(days=back) for back in range(MAX_SEARCH_DAYS))
+        return next((slot for slot in slots if slot < at), None)
 
-    def _day_of(self, moment: datetime) -> date:
-        return (moment + _hours_east(self.longitude)).date()
+    def _solar_day(self, at: datetime) -> date:
+        return (at + _mean_solar_offset(self.longitude)).date()
 
     def _slots(self, days: Iterable[date]) -> Iterable[datetime]:
         events = (_event_of(self, day) for day in days)
@@ -84,8 +84,8 @@ def _check_range(field: str, degrees: float, limit: int) -> None:
         raise RuleError(f"{field}: {degrees} is not between -{limit} and {limit}", field=field)
 
 
-def _hours_east(longitude: float) -> timedelta:
-    """How far the sun's mean time at a longitude is ahead of UTC."""
+def _mean_solar_offset(longitude: float) -> timedelta:
+    """How far mean solar time at a longitude is ahead of UTC."""
     return timedelta(hours=longitude / 15)
 
 
@@ -99,12 +99,12 @@ def _ephem() -> Any:
 
 @lru_cache(maxsize=4096)
 def _event_of(rule: Solar, day: date) -> datetime | None:
-    """The event between the two midnights of the sun around that day's noon, or None."""
+    """The event between the solar midnights before and after that day's noon, or None."""
     ephem = _ephem()
     sun, place = ephem.Sun(), ephem.Observer()
     place.lat, place.lon, place.pressure = radians(rule.latitude), radians(rule.longitude), 0
-    # The sun's own noon is never more than 17 minutes from the mean one.
-    mean_noon = datetime.combine(day, _NOON, tzinfo=UTC) - _hours_east(rule.longitude)
+    # True solar noon is never more than 17 minutes from mean noon.
+    mean_noon = datetime.combine(day, _NOON, tzinfo=UTC) - _mean_solar_offset(rule.longitude)
     noon = place.next_transit(sun, start=ephem.Date(mean_noon - timedelta(hours=6)))
     if rule.event == "solar_noon":
         return _rounded(noon)
@@ -114,7 +114,7 @@ def _event_of(rule: Solar, day: date) -> datetime | None:
     else:
         search, start, end = place.next_setting, noon, place.next_antitransit(sun, start=noon)
     try:
-        # Of twilight the sun's centre counts, otherwise its upper limb.
+        # Twilight is defined by the centre of the sun, sunrise and sunset by its upper limb.
         found = search(sun, start=start, use_center=rule.event.startswith(("dawn", "dusk")))
     except ephem.CircumpolarError:
         return None

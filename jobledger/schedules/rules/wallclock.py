@@ -1,8 +1,8 @@
-"""What a zone's clock on the wall shows, and when it shows it.
+"""Converts between UTC and a zone's wall-clock time.
 
-A *wall* is a naive datetime: a reading of that clock. Most readings come once. Those that a clock set
-forward leaps over (the spring gap) never come, and those that a clock set back shows again (the
-autumn fold) come twice: ``fold`` 0 is the first time, 1 the second. Moments are aware and in UTC.
+A wall-clock time is a naive datetime. Most of them occur once. Those in the spring-forward gap never
+occur, and those in the fall-back fold occur twice: ``fold`` is 0 for the first occurrence and 1 for
+the second. All other datetimes here are aware and in UTC.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,59 +12,59 @@ from jobledger.schedules.rules.slots import RuleError
 
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
-"""Between these two every zone can show every moment."""
+"""Between these two, every time is representable in every zone."""
 
 _SECOND = timedelta(seconds=1)
 
 
 def zone_named(name: str) -> ZoneInfo:
-    """The IANA zone of that name, or a ``RuleError``."""
+    """The IANA zone of that name. Raises RuleError."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        # A folder's name ("Europe") is an OSError, a path ("../x") a ValueError.
-        message = f"time zone: {name!r} is not known; it is a name such as Europe/London"
+        # A directory ("Europe") raises OSError, a path ("../x") ValueError.
+        message = f"time zone: {name!r} is not an IANA time zone, such as Europe/London"
         raise RuleError(message, field="time zone") from None
 
 
-def can_be_told(moment: datetime) -> bool:
-    """Whether every zone's clock can show the moment."""
-    return EARLIEST <= moment < LATEST
+def is_representable(at: datetime) -> bool:
+    """Whether the time can be expressed in every zone."""
+    return EARLIEST <= at < LATEST
 
 
-def wall_at(moment: datetime, zone: ZoneInfo) -> datetime:
-    """What the clock shows at the moment; its ``fold`` says which time it shows it."""
-    return moment.astimezone(zone).replace(tzinfo=None)
+def to_wall(at: datetime, zone: ZoneInfo) -> datetime:
+    """The wall-clock time in the zone, with its ``fold``."""
+    return at.astimezone(zone).replace(tzinfo=None)
 
 
-def moment_of(wall: datetime, zone: ZoneInfo, *, fold: int) -> datetime | None:
-    """When the clock shows it for the first (0) or second (1) time; None in a gap.
+def to_utc(wall: datetime, zone: ZoneInfo, *, fold: int) -> datetime | None:
+    """The first (0) or second (1) occurrence of a wall-clock time, or None if it is in a gap.
 
-    For a wall that comes once both folds are the same moment. For one fold, a later wall is a later
-    moment.
+    If it occurs only once, both folds give the same result. For a given fold, results increase
+    with the wall-clock time.
     """
     local = wall.replace(tzinfo=zone, fold=fold)
-    moment = local.astimezone(UTC)
-    # Within one zone datetimes are compared by what the clock shows.
-    return moment if moment.astimezone(zone) == local else None
+    at = local.astimezone(UTC)
+    # Two datetimes in the same zone are compared by their wall-clock times.
+    return at if at.astimezone(zone) == local else None
 
 
-def repetition(moment: datetime, zone: ZoneInfo) -> timedelta:
-    """How far the clock is set back over what it shows at the moment; zero when it shows it once."""
-    local = moment.astimezone(zone)
+def fold_length(at: datetime, zone: ZoneInfo) -> timedelta:
+    """How long ago, or in how long, the same wall-clock time occurs again; zero outside a fold."""
+    local = at.astimezone(zone)
     twin = local.replace(fold=1 - local.fold).astimezone(UTC)
-    return abs(twin - moment)
+    return abs(twin - at)
 
 
 def end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The moment at which the clock leaps over this wall, which must lie in a gap."""
-    # By the standard's rule the two readings of a wall in a gap lie on either side of the leap.
+    """The end of the gap that contains this wall-clock time."""
+    # PEP 495: in a gap, the two folds are converted with the offsets from either side of the transition.
     before, after = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (1, 0))
-    return change_between(before, after, zone)
+    return transition_between(before, after, zone)
 
 
-def change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """The first second of the zone's other offset, found by bisection; the two moments must differ in it."""
+def transition_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
+    """The first second with the new offset, found by bisection; the offsets at the two times must differ."""
     old = offset_at(before, zone)
     while after - before > _SECOND:
         middle = before + (after - before) // 2
@@ -72,6 +72,6 @@ def change_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetim
     return after.replace(microsecond=0)
 
 
-def offset_at(moment: datetime, zone: ZoneInfo) -> timedelta | None:
-    """How far the clock is ahead of UTC at the moment."""
-    return moment.astimezone(zone).utcoffset()
+def offset_at(at: datetime, zone: ZoneInfo) -> timedelta | None:
+    """How far the zone is ahead of UTC at this time."""
+    return at.astimezone(zone).utcoffset()

@@ -77,7 +77,7 @@ def test_an_edit_is_previewed_before_it_is_saved(people: People) -> None:
     page = nightly(people, "previewed")
     page.get_by_label("Cron expression").fill("30 1 * * *")
     page.get_by_label("Time zone").fill("Europe/London")
-    for text in ("every day at 01:30 Europe/London", "removed", "right after the leap"):
+    for text in ("every day at 01:30 Europe/London", "removed", "right after the change"):
         previewed(page, text)
     page.reload()
     expect(page.get_by_label("Cron expression")).to_have_value("30 3 * * *")

@@ -116,14 +116,17 @@ def test_two_schedules_of_one_name_are_reported(settings: Settings) -> None:
         (Schedule("0 3 * *"), "the expression has 4 fields, cron has 5: minute hour day-of-month month"),
         (Schedule("61 3 * * *"), "minute: 61 is not between 0 and 59"),
         (Schedule("0 3 * * noday"), "day-of-week: 'noday' is not a number or a name such as sun"),
-        (Schedule("0 0 31 2 *"), "day-of-month: day 31 never comes in month 2"),
-        (Schedule("@dayly"), "the expression '@dayly' is not known; there are @yearly, "),
-        (Schedule("@reboot"), "the expression @reboot names no time"),
+        (Schedule("0 0 31 2 *"), "day-of-month: day 31 never occurs in month 2"),
+        (Schedule("@dayly"), "the expression '@dayly' is unknown; choose one of @yearly, "),
+        (Schedule("@reboot"), "the expression @reboot is not a time"),
         (Schedule(f"{'1,' * 200}1 3 * * *"), "minute: it is longer than 240 characters"),
-        (Schedule("0 3 * * *", timezone="Europe/Londn"), "time zone: 'Europe/Londn' is not known"),
+        (
+            Schedule("0 3 * * *", timezone="Europe/Londn"),
+            "time zone: 'Europe/Londn' is not an IANA time zone",
+        ),
         (Schedule(every=timedelta(days=999_999_999)), "every: 86399999913600 is more than"),
-        (Schedule(), "either `cron` or `every`"),
-        (Schedule("0 3 * * *", every=timedelta(hours=1)), "either `cron` or `every`"),
+        (Schedule(), "exactly one of `cron` and `every`"),
+        (Schedule("0 3 * * *", every=timedelta(hours=1)), "exactly one of `cron` and `every`"),
         (Schedule(every=timedelta(seconds=0.5)), "whole seconds"),
         (Schedule(every=timedelta(seconds=-5)), "whole seconds"),
         (Schedule("0 3 * * *", options={"cal_job": True}), "cal_job"),
@@ -222,8 +225,8 @@ def test_a_secret_in_bad_options_is_not_told() -> None:
 @pytest.mark.parametrize(
     ("task", "kwargs", "said"),
     [
-        ("probes.gone", "{}", "there is no job or task 'probes.gone' any more"),
-        ("tests.probes.tasks.add", "{", "kwargs: '{' is not JSON"),
+        ("probes.gone", "{}", "there is no longer a job or task named 'probes.gone'"),
+        ("tests.probes.tasks.add", "{", "kwargs: '{' is not valid JSON"),
         ("some.task", "[1]", "kwargs: '[1]' is not an object"),
     ],
 )
@@ -260,7 +263,7 @@ def test_a_schedule_whose_times_cannot_be_evaluated_is_named() -> None:
     ]
     assert "minute: 77" in found[0]
     assert "time zone is empty" in found[1]
-    assert "it has none" in found[2]
+    assert "is required, not none" in found[2]
 
 
 @pytest.mark.django_db

@@ -128,7 +128,7 @@ def edited(*, late: timedelta) -> None:
     schedule = hourly(handled_until=NOON - HOUR)
     schedule.next_slot.__class__.objects.update(slot=NOON, due_at=NOON)
     CrontabSchedule.objects.update(minute="30")
-    ledger.follow([schedule.pk], NOON + late)
+    ledger.sync([schedule.pk], NOON + late)
 
 
 def expired_meanwhile() -> None:

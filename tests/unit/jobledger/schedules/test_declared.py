@@ -91,7 +91,7 @@ def test_an_impossible_schedule_is_an_error_and_is_not_half_put_in(settings: Set
     declare(settings, Schedule("0 3 * *", name="bad"))
     with pytest.raises(
         declared.DeclarationError,
-        match="'bad' of the job plain_probe: the expression has 4 fields, cron has 5",
+        match="schedule 'bad' of job plain_probe: the expression has 4 fields, cron has 5",
     ):
         declared.install()
     assert not DeclaredSchedule.objects.filter(name="bad").exists()

@@ -146,7 +146,7 @@ def test_jitter_delays_the_start_and_not_the_slot() -> None:
     policy = SchedulePolicy.objects.get()
     policy.jitter = 10 * MINUTE
     policy.save()
-    ledger.follow([schedule.pk], NOON - MINUTE)
+    ledger.sync([schedule.pk], NOON - MINUTE)
     row = NextSlot.objects.get()
     assert row.slot == NOON
     assert row.due_at is not None
@@ -197,11 +197,11 @@ def test_a_paused_service_pauses_every_schedule() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"kwargs": '{"level": '}, "kwargs: '{\"level\": ' is not JSON"),
+        ({"kwargs": '{"level": '}, "kwargs: '{\"level\": ' is not valid JSON"),
         ({"kwargs": "[1]"}, "kwargs: '[1]' is not an object"),
-        ({"args": "[1]"}, "a job takes its options by name"),
-        ({"task": "tasks_app.removed"}, "there is no job or task 'tasks_app.removed' any more"),
-        ({"crontab": None}, "it has none, and needs exactly one of crontab, interval, solar, clocked"),
+        ({"args": "[1]"}, "a job takes keyword arguments only"),
+        ({"task": "tasks_app.removed"}, "there is no longer a job or task named 'tasks_app.removed'"),
+        ({"crontab": None}, "exactly one of crontab, interval, solar, clocked is required, not none"),
     ],
 )
 def test_a_schedule_that_cannot_be_carried_out_is_broken_and_stops_no_other(
@@ -255,7 +255,7 @@ def test_a_broken_schedule_that_is_mended_goes_on() -> None:
     PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs="{")
     ledger.record_due(NOON)
     PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs="{}")
-    ledger.follow([schedule.pk], NOON + SECOND)
+    ledger.sync([schedule.pk], NOON + SECOND)
     assert NextSlot.objects.get().broken == ""
     assert rows() == [(NOON, "queued")]
 
@@ -275,7 +275,7 @@ def test_an_edit_never_creates_a_slot_in_the_past() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     ledger.record_due(NOON)
     CrontabSchedule.objects.update(minute="30", hour="8")
-    ledger.follow([schedule.pk], NOON + SECOND)
+    ledger.sync([schedule.pk], NOON + SECOND)
     assert NextSlot.objects.get().slot == NOON.replace(hour=8, minute=30) + timedelta(days=1)
     ledger.record_due(NOON + MINUTE)
     assert rows() == [(NOON, "queued")]
@@ -285,7 +285,7 @@ def test_a_slot_that_was_due_when_the_times_were_edited_still_runs_when_it_is_fr
     schedule = hourly(handled_until=NOON - MINUTE)
     NextSlot.objects.update(slot=NOON, due_at=NOON)
     CrontabSchedule.objects.update(minute="30")
-    ledger.follow([schedule.pk], NOON + SECOND)
+    ledger.sync([schedule.pk], NOON + SECOND)
     assert rows() == [(NOON, "queued")]
 
 
@@ -293,7 +293,7 @@ def test_a_slot_that_was_long_due_when_the_times_were_edited_is_recorded_as_miss
     schedule = hourly(handled_until=NOON - HOUR)
     NextSlot.objects.update(slot=NOON, due_at=NOON)
     CrontabSchedule.objects.update(minute="30")
-    ledger.follow([schedule.pk], NOON + HOUR)
+    ledger.sync([schedule.pk], NOON + HOUR)
     assert Run.objects.get().reason == "schedule_edited"
 
 
@@ -301,7 +301,7 @@ def test_a_slot_that_waited_for_its_jitter_when_the_times_were_edited_is_not_los
     schedule = hourly(handled_until=NOON - HOUR)
     NextSlot.objects.update(slot=NOON, due_at=NOON + 5 * MINUTE)
     CrontabSchedule.objects.update(minute="30")
-    ledger.follow([schedule.pk], NOON + SECOND)
+    ledger.sync([schedule.pk], NOON + SECOND)
     assert rows() == [(NOON, "queued")]
 
 
@@ -310,14 +310,14 @@ def test_a_slot_that_a_pause_held_when_the_times_were_edited_is_skipped() -> Non
     Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", on_resume="once")
     NextSlot.objects.update(slot=NOON, due_at=None)
     CrontabSchedule.objects.update(minute="30")
-    ledger.follow([schedule.pk], NOON + SECOND)
+    ledger.sync([schedule.pk], NOON + SECOND)
     assert rows() == [(NOON, "skipped")]
 
 
 def test_a_deadline_counts_from_the_jittered_start() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     SchedulePolicy.objects.update(jitter=HOUR / 2, starting_deadline=MINUTE)
-    ledger.follow([schedule.pk], NOON - MINUTE)
+    ledger.sync([schedule.pk], NOON - MINUTE)
     due_at = NextSlot.objects.get().due_at
     assert due_at is not None
     (run,) = ledger.record_due(due_at).queued

@@ -146,9 +146,9 @@ def test_a_schedule_that_was_switched_off_by_update_is_found() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"task": "probes.gone"}, "there is no job or task 'probes.gone' any more"),
-        ({"kwargs": "{level"}, "kwargs: '{level' is not JSON"),
-        ({"args": "[1]"}, "args: a job takes its options by name"),
+        ({"task": "probes.gone"}, "there is no longer a job or task named 'probes.gone'"),
+        ({"kwargs": "{level"}, "kwargs: '{level' is not valid JSON"),
+        ({"args": "[1]"}, "args: a job takes keyword arguments only"),
     ],
 )
 def test_a_schedule_that_an_update_spoilt_is_broken_before_its_next_slot(
@@ -171,7 +171,7 @@ def test_a_schedule_whose_task_the_code_has_no_more_is_broken_before_its_next_sl
     # As a process with older code, which still had the task, left it.
     NextSlot.objects.update(target="probes.gone|[]|{}")
     reconcile()
-    assert "there is no job or task" in NextSlot.objects.get().broken
+    assert "there is no longer a job or task" in NextSlot.objects.get().broken
 
 
 def test_a_change_of_the_options_moves_no_slot() -> None:
@@ -184,14 +184,14 @@ def test_a_change_of_the_options_moves_no_slot() -> None:
 
 
 def test_a_pass_begins_every_so_often_and_goes_on_with_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "SLICE", 1)
+    monkeypatch.setattr(following, "SLICE_SIZE", 1)
     last = [hourly(f"{number}") for number in range(3)][-1]
     reconciliation = following.Reconciliation()
 
     def seconds_until_seen(since: int) -> int:
         NextSlot.objects.filter(schedule=last).delete()
         for second in range(since, since + 100):
-            reconciliation.keep_up(second)
+            reconciliation.advance(second)
             if NextSlot.objects.filter(schedule=last).exists():
                 return second - since
         raise AssertionError("never seen")
@@ -217,7 +217,7 @@ def test_what_is_in_step_is_left_alone() -> None:
 
 
 def test_a_pass_goes_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "SLICE", 2)
+    monkeypatch.setattr(following, "SLICE_SIZE", 2)
     for number in range(5):
         hourly(f"schedule {number}")
     CrontabSchedule.objects.update(minute="45")

@@ -17,7 +17,7 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Run, SchedulePolicy, Trigger
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import ledger
-from jobledger.schedules.scheduler import REST_SECONDS, Scheduler
+from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
@@ -92,8 +92,8 @@ def test_what_somebody_else_holds_is_not_looked_at_without_a_pause(
 ) -> None:
     hourly(handled_until=NOON - MINUTE)
     # As where another beat has the row locked, which is then passed over.
-    monkeypatch.setattr(ledger, "record_due", lambda now: ledger.Recorded(due_count=0, queued=[]))
-    assert scheduler.tick() == REST_SECONDS
+    monkeypatch.setattr(ledger, "record_due", lambda now: ledger.RecordedBatch(due_count=0, queued=[]))
+    assert scheduler.tick() == RETRY_SECONDS
 
 
 def test_runs_that_a_broker_did_not_take_are_not_looked_at_without_a_pause(
@@ -104,7 +104,7 @@ def test_runs_that_a_broker_did_not_take_are_not_looked_at_without_a_pause(
 
     monkeypatch.setattr(publisher, "publish", refuse)
     Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
-    assert scheduler.tick() == REST_SECONDS
+    assert scheduler.tick() == RETRY_SECONDS
 
 
 def test_a_full_batch_is_followed_by_another_at_once(

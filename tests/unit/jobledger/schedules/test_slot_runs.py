@@ -29,7 +29,7 @@ def test_a_nul_character_is_made_readable() -> None:
         ("kwargs", '{"level": -Infinity}', "-Infinity is no number in JSON"),
         ("kwargs", HALF_A_CHARACTER, "a lone surrogate"),
         ("kwargs", TOO_DEEP, "nested more than 50 levels deep"),
-        ("kwargs", "{", "is not JSON that can be stored"),
+        ("kwargs", "{", "is not valid JSON"),
         ("kwargs", "[]", "is not an object"),
         ("args", "[NaN]", "NaN is no number in JSON"),
         ("args", "{}", "is not a list"),

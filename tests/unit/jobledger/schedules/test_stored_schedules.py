@@ -37,7 +37,7 @@ ALL_KINDS: list[StoredTimes] = [
 
 
 def given(schedule: PeriodicTask, times: StoredTimes) -> PeriodicTask:
-    stored_schedules.put(schedule, times)
+    stored_schedules.assign(schedule, times)
     schedule.save()
     return PeriodicTask.objects.get(pk=schedule.pk)
 
@@ -86,7 +86,7 @@ def test_a_field_that_is_empty_can_be_read_and_is_no_cron() -> None:
     schedule = PeriodicTask(crontab=CrontabSchedule(pk=1, minute="", timezone=LONDON))
     times = stored_schedules.of(schedule)
     assert times == CronTimes(expression="? * * * *", zone=LONDON)
-    with pytest.raises(RuleError, match="minute: '\\?' is not understood; write \\* for every one"):
+    with pytest.raises(RuleError, match="minute: '\\?' is not supported; use \\* for every value"):
         stored_schedules.rule_from(times, NOON)
 
 

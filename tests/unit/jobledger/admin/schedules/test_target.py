@@ -118,7 +118,7 @@ def test_secrets_of_an_ordinary_task_are_masked_wherever_they_are() -> None:
     ("values", "field", "said"),
     [
         ({"target-task": ""}, "task", "required"),
-        ({"target-task": "tasks_app.gone"}, "task", "no job or task"),
+        ({"target-task": "tasks_app.gone"}, "task", "no longer a job or task"),
         ({"target-args": "{}"}, "args", "a JSON array"),
     ],
 )
@@ -198,7 +198,7 @@ ORDINARY = {"target-job": OTHER, "target-shown_job": OTHER, "target-args": "[]",
         ("test.probes.tasks.ad", "Did you mean tests.probes.tasks.add?"),
         (
             "tests.probes.tasks.ad",
-            "there is no job or task 'tests.probes.tasks.ad' any more. Did you mean tests.",
+            "there is no longer a job or task named 'tests.probes.tasks.ad'. Did you mean tests.",
         ),
     ],
 )
@@ -224,4 +224,4 @@ def test_a_stored_task_of_another_service_stays_without_a_word() -> None:
 def test_a_job_that_is_gone_is_no_task_of_another_service() -> None:
     target = TargetForm({**ORDINARY, "target-task": "probes.gone", "target-is_external": "on"})
     assert not target.is_valid()
-    assert "no job or task" in errors(target, "task")
+    assert "no longer a job or task" in errors(target, "task")

@@ -107,7 +107,7 @@ def test_a_usage_error_names_the_subcommand(capsys: pytest.CaptureFixture[str]) 
 
 def test_an_error_is_a_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed("next", "--cron", "@dily") == 1
-    assert capsys.readouterr().err.startswith("CommandError: --cron: the expression '@dily' is not known")
+    assert capsys.readouterr().err.startswith("CommandError: --cron: the expression '@dily' is unknown")
 
 
 @pytest.mark.parametrize("line", [["--traceback", "next"], ["next", "--traceback"]])

@@ -94,9 +94,12 @@ def test_json_says_whose_slot_it_is_in_the_zone_and_in_utc() -> None:
         (["--cron", "30 25 * * *"], "--cron: hour: 25 is not between 0 and 23"),
         (["--cron", "30 1 * *"], "--cron: the expression has 4 fields, cron has 5"),
         (["--cron", ""], "--cron: the expression has 0 fields"),
-        (["--cron", "0 0 30 2 *"], "--cron: day-of-month: day 30 never comes in month 2"),
-        (["--cron", "@daily", "--tz", "Europe/Lodnon"], "--tz: time zone: 'Europe/Lodnon' is not known"),
-        (["--cron", "@daily", "--tz", ""], "--tz: time zone: '' is not known"),
+        (["--cron", "0 0 30 2 *"], "--cron: day-of-month: day 30 never occurs in month 2"),
+        (
+            ["--cron", "@daily", "--tz", "Europe/Lodnon"],
+            "--tz: time zone: 'Europe/Lodnon' is not an IANA time zone",
+        ),
+        (["--cron", "@daily", "--tz", ""], "--tz: time zone: '' is not an IANA time zone"),
         (["--cron", "@daily", "--from", "soon"], "--from: 'soon' is not a time"),
     ],
 )

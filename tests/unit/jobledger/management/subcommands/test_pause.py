@@ -95,7 +95,7 @@ def test_what_is_paused_already_gets_the_new_end_and_keeps_what_is_not_said() ->
         (["--for", "0s"], "--for: a pause must last longer than 0s"),
         (["--until", "later"], "--until: 'later' is not a time"),
         (["--until", "2026-03-02T12:00"], r"--until: 2026-03-02T12:00:00\+00:00 is in the past"),
-        (["--tz", "Mars"], "--tz: time zone: 'Mars' is not known"),
+        (["--tz", "Mars"], "--tz: time zone: 'Mars' is not an IANA time zone"),
         (["--reason", "x" * 501], "--reason: it is longer than 500 characters"),
     ],
 )

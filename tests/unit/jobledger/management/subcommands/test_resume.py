@@ -22,7 +22,7 @@ def told(*line: str) -> tuple[str, str]:
 
 
 def open_pauses() -> int:
-    return Pause.objects.open_at(timezone.now()).count()
+    return Pause.objects.active_at(timezone.now()).count()
 
 
 def test_a_schedules_pauses_are_lifted_and_counted() -> None:

@@ -59,7 +59,7 @@ def test_the_ready_groups_are_made() -> None:
 def test_a_bad_declaration_is_a_message(settings: Settings) -> None:
     settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": [Schedule("often")]}}
     with pytest.raises(
-        CommandError, match="'plain_probe' of the job plain_probe: the expression has 1 field"
+        CommandError, match="schedule 'plain_probe' of job plain_probe: the expression has 1 field"
     ):
         setup()
 
@@ -70,5 +70,6 @@ def test_stored_schedules_that_start_nothing_are_named() -> None:
     stderr = io.StringIO()
     call_command("jobledger", "setup", stdout=io.StringIO(), stderr=stderr)
     assert (
-        "The schedule 'hello' is broken: task: there is no job or task 'tasks_app.gone'" in stderr.getvalue()
+        "The schedule 'hello' is broken: task: there is no longer a job or task named 'tasks_app.gone'"
+        in stderr.getvalue()
     )

@@ -132,14 +132,14 @@ def test_json_holds_what_the_lines_say_and_when_it_was_decided() -> None:
     ("line", "problem"),
     [
         (["--cron", "60 * * * *"], "--cron: minute: 60 is not between 0 and 59"),
-        (["--tz", "Mars"], "--tz: time zone: 'Mars' is not known"),
+        (["--tz", "Mars"], "--tz: time zone: 'Mars' is not an IANA time zone"),
         (["--from", "dawn"], "--from: 'dawn' is not a time"),
         (["--to", "dusk"], "--to: 'dusk' is not a time"),
         (["--to", "2026-05-01"], "--to: 2026-05-01 is not later than --from, 2026-05-01"),
         (["--downtime", "2026-05-01"], "--downtime: '2026-05-01' is not two times FROM/TO"),
         (["--jitter", "some"], "--jitter: 'some' is not a duration"),
         (["--starting-deadline", "late"], "--starting-deadline: 'late' is not a duration"),
-        (["--starting-deadline", "0s"], "starting_deadline: 0:00:00 lets no slot start"),
+        (["--starting-deadline", "0s"], "starting_deadline: 0:00:00 is not positive"),
     ],
 )
 def test_what_is_wrong_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
@@ -222,7 +222,7 @@ def test_all_enabled_schedules_together_are_in_the_order_of_time() -> None:
 
 @pytest.mark.django_db
 def test_however_many_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_schedules, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(stored_schedules, "READ_BATCH_SIZE", 2)
     schedules = [scheduled(f"{number}") for number in range(5)]
     Pause.objects.create(schedule=schedules[4], since=utc("2026-04-01"))
     stdout, _ = told("--from", "2026-05-01T00:00", "--to", "2026-05-01T00:01")

@@ -20,7 +20,7 @@ def sentences(expression: str, zone: str = "Europe/London") -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("zone", "moments"),
+    ("zone", "changes"),
     [
         ("Europe/London", ["2026-03-29T01:00", "2026-10-25T01:00"]),
         ("Australia/Lord_Howe", ["2026-04-04T15:00", "2026-10-03T15:30"]),
@@ -29,36 +29,36 @@ def sentences(expression: str, zone: str = "Europe/London") -> list[str]:
         ("Asia/Tokyo", []),
     ],
 )
-def test_the_next_two_changes_are_found(zone: str, moments: list[str]) -> None:
+def test_it_finds_the_next_two_changes(zone: str, changes: list[str]) -> None:
     found = clock_changes.next_changes(ZoneInfo(zone), JANUARY)
-    assert [change.at for change in found] == [utc(moment) for moment in moments]
+    assert [change.at for change in found] == [utc(change) for change in changes]
 
 
-def test_a_change_that_has_just_come_is_no_next_one() -> None:
+def test_a_change_that_has_just_happened_is_not_a_next_one() -> None:
     (change,) = clock_changes.next_changes(ZoneInfo("Europe/London"), utc("2026-03-29T01:00"), count=1)
     assert change.at == utc("2026-10-25T01:00")
 
 
 def test_a_fixed_time_runs_once_at_each_change() -> None:
     assert sentences("30 1 * * *") == [
-        "01:30 is leapt over: it runs at 02:00, right after the leap.",
-        "01:30 comes twice: it runs the first time only.",
+        "01:30 is skipped by the clock: it runs at 02:00, right after the change.",
+        "01:30 occurs twice: it runs the first time only.",
     ]
 
 
-def test_a_rule_that_follows_the_clock_does_as_the_clock_does() -> None:
+def test_a_rule_that_follows_the_clock_runs_whenever_the_clock_matches() -> None:
     assert sentences("*/15 * * * *") == [
-        "4 slots, 01:00 to 01:45, are leapt over and do not come; it goes on from 02:00.",
-        "4 slots, 01:00 to 01:45, come twice: each runs both times.",
+        "4 times, 01:00 to 01:45, are skipped by the clock and do not run; runs continue from 02:00.",
+        "4 times, 01:00 to 01:45, occur twice: each runs both times.",
     ]
 
 
-def test_a_rule_that_is_not_due_then_is_not_concerned() -> None:
-    assert sentences("0 2 * * *") == ["No slot falls into the change."] * 2
-    assert sentences("30 1 * * 1") == ["No slot falls into the change."] * 2
+def test_a_rule_that_is_not_due_during_the_change_is_not_affected() -> None:
+    assert sentences("0 2 * * *") == ["No runs are affected."] * 2
+    assert sentences("30 1 * * 1") == ["No runs are affected."] * 2
 
 
-def test_changes_outside_the_window_do_not_matter() -> None:
+def test_changes_outside_the_window_are_left_out() -> None:
     window = Window(start_time=utc("2026-05-01"), expires=utc("2026-12-01"))
     (found,) = clock_changes.consequences(cron("30 1 * * *", "Europe/London"), JANUARY, window=window)
     assert found.change.at == utc("2026-10-25T01:00")
@@ -71,13 +71,13 @@ def test_changes_outside_the_window_do_not_matter() -> None:
     ),
     days=st.integers(0, 3000),
 )
-def test_what_is_said_is_what_the_rule_does(expression: str, zone: str, days: int) -> None:
+def test_the_slots_of_a_consequence_are_those_of_the_rule(expression: str, zone: str, days: int) -> None:
     rule = cron(expression, zone)
     for each in clock_changes.consequences(rule, JANUARY + timedelta(days=days)):
         assert [rule.first_after(slot - RESOLUTION) for slot in each.slots] == list(each.slots)
         first, last = (edge.replace(tzinfo=rule.zone) for edge in each.change.edges)
         end = last.replace(fold=1).astimezone(UTC)
         around = len(list(slots_between(rule, first.astimezone(UTC) - RESOLUTION, end)))
-        comings = len(each.slots) if each.effect is not Effect.MOVED else 1
-        # The reading at the change's end is a slot of its own.
-        assert around - comings in (0, 1)
+        occurrences = len(each.slots) if each.effect is not Effect.MOVED else 1
+        # The time at which the change ends may be a slot of its own.
+        assert around - occurrences in (0, 1)

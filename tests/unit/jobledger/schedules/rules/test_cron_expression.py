@@ -7,7 +7,7 @@ from jobledger.schedules.rules.slots import RuleError
 
 FIELDS = "minute hour day-of-month month day-of-week"
 
-# What is written, and what it means in plain numbers.
+# An expression, and the same in plain numbers.
 MEANINGS = [
     ("*/15 0-6 1,15 * *", "*/15 0-6 1,15 * *"),
     ("0 0 * jan mon", "0 0 * 1 1"),
@@ -33,75 +33,75 @@ MEANINGS = [
     ("@Hourly", "0 * * * *"),
 ]
 
-# What is written, and what is said about it.
-MISTAKES = [
+# An invalid expression, and the error.
+ERRORS = [
     ("61 * * * *", "minute: 61 is not between 0 and 59"),
     ("* 24 * * *", "hour: 24 is not between 0 and 23"),
     ("* * 0 * *", "day-of-month: 0 is not between 1 and 31"),
     ("* * * 1-13 *", "month: 13 is not between 1 and 12"),
     ("* * * * 8", "day-of-week: 8 is not between 0 and 7"),
     ("* * * * 9#2", "day-of-week: 9 is not between 0 and 7"),
-    ("* * * * mon#6", "day-of-week: 'mon#6' is not understood"),
+    ("* * * * mon#6", "day-of-week: 'mon#6' is not valid"),
     ("* * * * mo", "day-of-week: 'mo' is not a number or a name such as sun"),
     ("* * * feb-mars *", "month: 'mars' is not a number or a name such as jan"),
     ("mon * * * *", "minute: 'mon' is not a number"),
     ("l * * * *", "minute: 'l' is not a number"),
-    ("1,,2 * * * *", "minute: a part between commas is empty"),
-    ("1-2-3 * * * *", "minute: '1-2-3' is not understood"),
-    ("*-5 * * * *", "minute: '*-5' is not understood"),
-    ("-5 * * * *", "minute: '-5' is not understood"),
+    ("1,,2 * * * *", "minute: there is nothing between two commas"),
+    ("1-2-3 * * * *", "minute: '1-2-3' is not valid"),
+    ("*-5 * * * *", "minute: '*-5' is not valid"),
+    ("-5 * * * *", "minute: '-5' is not valid"),
     ("*/0 * * * *", "minute: the step in '*/0' must be 1 or more"),
-    ("*/x * * * *", "minute: '*/x' is not understood"),
-    ("5/15 * * * *", "minute: a step needs a range, such as 5-59/15, or a *"),
-    ("0 0 ? * *", "day-of-month: '?' is not understood; write * for every one"),
-    ("٣ * * * *", "minute: '٣' is not understood"),
+    ("*/x * * * *", "minute: '*/x' is not valid"),
+    ("5/15 * * * *", "minute: a step needs a range, such as 5-59/15, or *"),
+    ("0 0 ? * *", "day-of-month: '?' is not supported; use * for every value"),
+    ("٣ * * * *", "minute: '٣' is not valid"),
     ("", f"the expression has 0 fields, cron has 5: {FIELDS}"),
     ("*", f"the expression has 1 field, cron has 5: {FIELDS}"),
     ("* * * *", f"the expression has 4 fields, cron has 5: {FIELDS}"),
     ("0 * * * * *", f"the expression has 6 fields, cron has 5: {FIELDS}"),
-    ("@reboot", "the expression @reboot names no time; a schedule needs one"),
-    ("@dayly", f"the expression '@dayly' is not known; there are {', '.join(MACROS)}"),
-    ("0 0 30 2 *", "day-of-month: day 30 never comes in month 2"),
-    ("0 0 31 apr,jun *", "day-of-month: day 31 never comes in month apr,jun"),
-    ("0 0 */31 * mon#5", "the expression never comes: no day is */31 and weekday mon#5 at once"),
+    ("@reboot", "the expression @reboot is not a time, and a schedule needs one"),
+    ("@dayly", f"the expression '@dayly' is unknown; choose one of {', '.join(MACROS)}"),
+    ("0 0 30 2 *", "day-of-month: day 30 never occurs in month 2"),
+    ("0 0 31 apr,jun *", "day-of-month: day 31 never occurs in month apr,jun"),
+    ("0 0 */31 * mon#5", "the expression never matches: no day is both day */31 and weekday mon#5"),
 ]
 
 
-@pytest.mark.parametrize(("written", "meant"), MEANINGS)
-def test_an_expression_is_read_into_plain_numbers(written: str, meant: str) -> None:
-    assert parse(written).canonical == meant
+@pytest.mark.parametrize(("expression", "canonical"), MEANINGS)
+def test_an_expression_is_converted_to_plain_numbers(expression: str, canonical: str) -> None:
+    assert parse(expression).canonical == canonical
 
 
-@pytest.mark.parametrize(("written", "message"), MISTAKES)
-def test_a_mistake_is_named_with_its_field(written: str, message: str) -> None:
+@pytest.mark.parametrize(("expression", "message"), ERRORS)
+def test_an_error_names_the_field_and_the_problem(expression: str, message: str) -> None:
     with pytest.raises(RuleError) as caught:
-        parse(written)
+        parse(expression)
     assert str(caught.value) == message
 
 
-def test_an_error_carries_the_field_for_a_form() -> None:
+def test_an_error_has_the_field_for_a_form() -> None:
     with pytest.raises(RuleError) as caught:
         parse("0 0 * 13 *")
     assert caught.value.field == "month"
 
 
-def test_day_30_of_february_is_no_mistake_where_a_weekday_will_do() -> None:
+def test_february_30_is_valid_together_with_a_weekday() -> None:
     assert parse("0 0 30 2 mon").canonical == "0 0 30 2 1"
 
 
-def test_the_last_day_of_february_is_no_mistake() -> None:
+def test_the_last_day_of_february_is_valid() -> None:
     assert parse("0 0 31,L 2 *").canonical == "0 0 31,L 2 *"
 
 
-def test_what_never_comes_is_found_out_soon() -> None:
-    begun = process_time()
+def test_an_expression_that_never_matches_is_rejected_quickly() -> None:
+    started = process_time()
     with pytest.raises(RuleError):
         parse("0 0 */31 * tue#5")
-    assert process_time() - begun < 1
+    assert process_time() - started < 1
 
 
 @pytest.mark.parametrize("macro", MACROS)
-def test_every_macro_has_a_meaning(macro: str) -> None:
+def test_a_macro_means_its_expansion(macro: str) -> None:
     assert parse(macro) == parse(MACROS[macro])
 
 
@@ -109,7 +109,7 @@ def test_every_macro_has_a_meaning(macro: str) -> None:
     ("expression", "follows_clock"),
     [("* 1 * * *", True), ("0 */2 * * *", True), ("0 0-23 * * *", False), ("30 1 * * *", False)],
 )
-def test_a_star_at_the_front_of_minute_or_hour_follows_the_clock(
+def test_a_minute_or_hour_that_begins_with_a_star_follows_the_clock(
     expression: str, follows_clock: bool
 ) -> None:
     assert parse(expression).follows_clock is follows_clock

@@ -80,7 +80,7 @@ def test_near_the_pole_no_event_is_found_twice(event: str) -> None:
 
 
 def test_an_event_that_never_comes_is_an_error() -> None:
-    with pytest.raises(RuleError, match="event: dawn_astronomical never comes at latitude 90"):
+    with pytest.raises(RuleError, match="event: dawn_astronomical never occurs at latitude 90"):
         next_slot(solar("dawn_astronomical", (90, 0)), utc("2026-05-01"))
 
 
