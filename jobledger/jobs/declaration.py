@@ -31,6 +31,10 @@ class Misfire(StrEnum):
     """Each runs, up to a limit."""
 
 
+MAX_CATCH_UP = 10_000
+"""The most late slots that one schedule may run, whatever its own limit."""
+
+
 class PausedSlots(StrEnum):
     """What becomes of the slots of a pause when it ends."""
 

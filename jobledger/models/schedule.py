@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
+from jobledger.jobs.declaration import MAX_CATCH_UP, Concurrency, Misfire, PausedSlots
 
 MISFIRE_LABELS = (
     (Misfire.ONCE, "run once for all of them"),
@@ -52,7 +52,7 @@ class SchedulePolicy(models.Model):
     )
     catch_up_limit = models.PositiveIntegerField(
         default=100,
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_CATCH_UP)],
         help_text="With “run each of them”: how many missed runs to start at most. The newest are chosen.",
     )
     starting_deadline = models.DurationField(
@@ -79,7 +79,10 @@ class SchedulePolicy(models.Model):
         verbose_name = "policy"
         verbose_name_plural = "policies"
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.CheckConstraint(condition=Q(catch_up_limit__gte=1), name="catch_up_at_least_one"),
+            models.CheckConstraint(
+                condition=Q(catch_up_limit__gte=1, catch_up_limit__lte=MAX_CATCH_UP),
+                name="catch_up_within_limits",
+            ),
         ]
 
     def __str__(self) -> str:

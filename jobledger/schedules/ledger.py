@@ -10,6 +10,9 @@ creates a slot in the past: the schedule counts from when the change is noticed.
 was due but not yet recorded is recorded then.
 
 A schedule that cannot be evaluated is marked as broken, with the reason, and does not affect any other.
+
+However much there is to catch up on, a transaction writes about ``MAX_RECORDS`` runs. A schedule with more
+than that stays due for its newer slots, and schedules that did not fit stay due as they are.
 """
 
 import logging
@@ -28,11 +31,12 @@ from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.planning.verdicts import PlannedSlot
-from jobledger.schedules.stored_schedules import PauseLookup
+from jobledger.schedules.stored_schedules import Loaded, PauseLookup
 
 logger = logging.getLogger(__name__)
 
 BATCH = 1000
+MAX_RECORDS = 1000
 COMPUTED = ("slot", "due_at", "handled_until", "timing", "target", "broken")
 
 
@@ -40,22 +44,23 @@ COMPUTED = ("slot", "due_at", "handled_until", "timing", "target", "broken")
 class RecordedBatch:
     """What one call of ``record_due`` wrote to the ledger."""
 
-    due_count: int
-    """How many schedules were due; if the batch is full, there may be more."""
     queued: list[Run]
     """Runs whose messages are to be published."""
+    has_more: bool
+    """Whether more schedules may be due already."""
 
 
 def record_due(now: datetime) -> RecordedBatch:
     """Record a batch of due schedules, oldest first."""
     if not NextSlot.objects.filter(due_at__lte=now).exists():
-        return RecordedBatch(due_count=0, queued=[])
+        return RecordedBatch(queued=[], has_more=False)
     with transaction.atomic():
         due = NextSlot.objects.filter(due_at__lte=now).order_by("due_at")
         rows = list(due.select_for_update(skip_locked=True)[:BATCH])
-        runs = _advance(rows, now)
+        runs = _advance(rows, now, max_records=MAX_RECORDS)
     queued = [run for run in runs if run.status == Status.QUEUED]
-    return RecordedBatch(due_count=len(rows), queued=queued)
+    has_more = len(rows) == BATCH or len(runs) >= MAX_RECORDS
+    return RecordedBatch(queued=queued, has_more=has_more)
 
 
 def sync(schedule_ids: Collection[int], now: datetime) -> None:
@@ -127,28 +132,39 @@ def _planning_inputs(schedule: PeriodicTask) -> Sequence[Hashable]:
     return schedule.timing, identity, anchor, *settings
 
 
-def _advance(rows: Sequence[NextSlot], now: datetime) -> list[Run]:
-    """Record what was due and update the next slots; returns the runs that were written."""
+def _advance(rows: Sequence[NextSlot], now: datetime, *, max_records: int | None = None) -> list[Run]:
+    """Record what was due and update the next slots; returns the runs that were written.
+
+    Once there are ``max_records`` of them, the remaining schedules are left as they are.
+    """
     loaded = stored_schedules.load([row.pk for row in rows])
     _add_missing_policies(loaded.schedules.values())
     pauses = PauseLookup(list(loaded.schedules), min((row.handled_until for row in rows), default=now))
     plans = _PlanCache(now)
-    runs = []
+    runs: list[Run] = []
+    advanced: list[NextSlot] = []
     for row in rows:
+        if max_records is not None and len(runs) >= max_records:
+            break
+        advanced.append(row)
         if row.pk in loaded.unreadable:
             _mark_broken(row, f"number {row.pk}", loaded.unreadable[row.pk])
         elif row.pk in loaded.schedules:
             runs += _advance_one(loaded.schedules[row.pk], row, pauses.of(row.pk), plans, now)
+    _save(advanced, loaded, runs)
+    return runs
+
+
+def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run]) -> None:
     Run.objects.bulk_create(runs, ignore_conflicts=True)
-    kept = [row for row in rows if row.pk in loaded.schedules or row.pk in loaded.unreadable]
+    kept = [row for row in advanced if row.pk in loaded.schedules or row.pk in loaded.unreadable]
     NextSlot.objects.bulk_create(
         kept, update_conflicts=True, unique_fields=["schedule"], update_fields=COMPUTED
     )
     finished = {run.schedule_id for run in runs if run.schedule and run.schedule.one_off}
     PeriodicTask.objects.filter(pk__in=finished).update(enabled=False)
-    gone = {row.pk for row in rows} - set(loaded.schedules) - set(loaded.unreadable)
+    gone = {row.pk for row in advanced} - set(loaded.schedules) - set(loaded.unreadable)
     NextSlot.objects.filter(pk__in=gone | finished).delete()
-    return runs
 
 
 def _advance_one(
@@ -167,6 +183,10 @@ def _advance_one(
     row.slot, row.due_at, row.broken = plan.next_slot, plan.due_at, ""
     row.handled_until, row.timing, row.target = plan.handled_until, schedule.timing, schedule.target
     records += plan.records
+    if len(records) > MAX_RECORDS:
+        row.handled_until = records[MAX_RECORDS - 1].scheduled_for
+        row.slot, row.due_at = records[MAX_RECORDS].scheduled_for, now
+        del records[MAX_RECORDS:]
     return [slot_runs.run_of(schedule, target, each, now=now) for each in records]
 
 

@@ -103,7 +103,7 @@ class Scheduler(beat.Scheduler):
         published = self._publish(recorded.queued, now)
         ledger.update_run_counts(recorded.queued, now)
         self._reconciliation.advance(time.monotonic())
-        is_busy = recorded.due_count == ledger.BATCH or published == publisher.BATCH
+        is_busy = recorded.has_more or published == publisher.BATCH
         return 0.0 if is_busy else self._seconds_to_sleep(now)
 
     def _publish(self, runs: list[Run], now: datetime) -> int:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, DurationField, validate_range
+from jobledger.jobs.declaration import MAX_CATCH_UP
 from jobledger.models import SchedulePolicy
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import stored_schedules
@@ -294,7 +295,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
     catch_up_limit = forms.IntegerField(
         label="Catch-up limit",
         min_value=1,
-        max_value=1_000_000,
+        max_value=MAX_CATCH_UP,
         help_text="With “run each of them”: how many missed runs to start at most. The newest are chosen.",
     )
     starting_deadline = DurationField(

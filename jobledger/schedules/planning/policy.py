@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jobledger.jobs.declaration import Misfire, PausedSlots
+from jobledger.jobs.declaration import MAX_CATCH_UP, Misfire, PausedSlots
 from jobledger.reason import Reason, Why
 from jobledger.schedules.rules.slots import as_utc
 
@@ -31,6 +31,8 @@ class Policy:
     def __post_init__(self) -> None:
         if self.catch_up_limit < 1:
             raise ValueError(f"catch_up_limit: {self.catch_up_limit} is less than 1")
+        if self.catch_up_limit > MAX_CATCH_UP:
+            raise ValueError(f"catch_up_limit: {self.catch_up_limit} is more than {MAX_CATCH_UP}")
         if self.jitter < NOTHING:
             raise ValueError(f"jitter: {self.jitter} is negative")
         if self.misfire_grace <= NOTHING:

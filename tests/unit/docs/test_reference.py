@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 
 from jobledger import Concurrency, JobCommand, Schedule
 from jobledger.admin import rights
-from jobledger.jobs.declaration import JobDeclaration, Misfire, PausedSlots
+from jobledger.jobs.declaration import MAX_CATCH_UP, JobDeclaration, Misfire, PausedSlots
 from jobledger.jobs.options import to_argv
 from jobledger.management.commands import jobledger as operator
 from jobledger.models import SchedulePolicy, Status
@@ -209,7 +209,7 @@ def test_the_choices_of_a_policy_and_of_a_pause_are_described_with_the_default()
     values, default = late["Missed runs"]
     assert sorted(codes(values)) == sorted(Misfire)
     assert codes(default) == [SchedulePolicy().misfire]
-    assert f"up to a limit of {SchedulePolicy().catch_up_limit}" in values
+    assert f"up to a limit of {SchedulePolicy().catch_up_limit} ({MAX_CATCH_UP:,} at most)" in values
     pauses = {row[0]: row[1] for row in rows(SCHEDULES, "## Pauses")}
     assert sorted(codes(pauses["paused runs"])) == sorted(PausedSlots)
 

@@ -58,7 +58,7 @@ def test_a_due_slot_becomes_a_queued_run_and_the_schedule_moves_on() -> None:
 def test_nothing_due_is_nothing_recorded() -> None:
     hourly(handled_until=NOON - MINUTE)
     NextSlot.objects.update(due_at=NOON + SECOND)
-    assert ledger.record_due(NOON).due_count == 0
+    assert ledger.record_due(NOON) == ledger.RecordedBatch(queued=[], has_more=False)
     assert rows() == []
 
 
@@ -139,6 +139,51 @@ def test_after_a_week_one_row_stands_for_the_many() -> None:
     assert Run.objects.count() < 1000
     assert Run.objects.get(coalesced__gt=0).coalesced == MANY
     assert [run.scheduled_for for run in Run.objects.filter(status=Status.QUEUED)][-1] == NOON
+
+
+def test_what_is_caught_up_is_written_in_slices_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MAX_RECORDS", 4)
+    schedule = wound_back(every(1), NOON - 10 * SECOND)
+    SchedulePolicy.objects.filter(schedule=schedule).update(misfire=Misfire.ALL)
+
+    slices = [ledger.record_due(NOON) for _ in range(4)]
+
+    numbers = [
+        [(NOON - run.scheduled_for).seconds for run in each.queued if run.scheduled_for] for each in slices
+    ]
+    assert numbers == [[9, 8, 7, 6], [5, 4, 3, 2], [1, 0], []]
+    assert [each.has_more for each in slices] == [True, True, False, False]
+    assert NextSlot.objects.get().slot == NOON + SECOND
+
+
+def test_the_catch_up_limit_holds_for_all_slices_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MAX_RECORDS", 4)
+    schedule = wound_back(every(60), NOON - 20 * MINUTE)
+    SchedulePolicy.objects.filter(schedule=schedule).update(misfire=Misfire.ALL, catch_up_limit=10)
+
+    while ledger.record_due(NOON).has_more:
+        pass
+
+    # The one of noon is on time, and needs no catching up.
+    queued = [NOON - minutes * MINUTE for minutes in range(10, -1, -1)]
+    assert rows(status=Status.QUEUED) == [(slot, "queued") for slot in queued]
+    assert rows(status=Status.MISSED) == [(NOON - 11 * MINUTE, "missed")]
+    assert Run.objects.get(status=Status.MISSED).coalesced == 8
+
+
+def test_schedules_that_do_not_fit_into_a_slice_wait_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MAX_RECORDS", 2)
+    for number in range(5):
+        wound_back(hourly(f"number {number}"), NOON - MINUTE - number * SECOND)
+
+    slices = [ledger.record_due(NOON) for _ in range(3)]
+
+    assert [[run.schedule_name for run in each.queued] for each in slices] == [
+        ["number 4", "number 3"],
+        ["number 2", "number 1"],
+        ["number 0"],
+    ]
+    assert [each.has_more for each in slices] == [True, True, False]
 
 
 def test_jitter_delays_the_start_and_not_the_slot() -> None:

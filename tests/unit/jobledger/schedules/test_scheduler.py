@@ -92,7 +92,7 @@ def test_what_somebody_else_holds_is_not_looked_at_without_a_pause(
 ) -> None:
     hourly(handled_until=NOON - MINUTE)
     # As where another beat has the row locked, which is then passed over.
-    monkeypatch.setattr(ledger, "record_due", lambda now: ledger.RecordedBatch(due_count=0, queued=[]))
+    monkeypatch.setattr(ledger, "record_due", lambda now: ledger.RecordedBatch(queued=[], has_more=False))
     assert scheduler.tick() == RETRY_SECONDS
 
 

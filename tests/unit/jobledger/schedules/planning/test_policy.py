@@ -22,6 +22,7 @@ def test_the_default_runs_late_slots_once_and_has_neither_deadline_nor_jitter() 
     ("field", "make"),
     [
         ("catch_up_limit", lambda: Policy(catch_up_limit=0)),
+        ("catch_up_limit", lambda: Policy(catch_up_limit=10_001)),
         ("jitter", lambda: Policy(jitter=-SECOND)),
         ("misfire_grace", lambda: Policy(misfire_grace=NOTHING)),
         ("starting_deadline", lambda: Policy(starting_deadline=NOTHING)),
