@@ -115,8 +115,10 @@ def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -
 def _refusal(args: tuple[Any, ...], options: dict[str, Any]) -> str:
     if not args:
         return _refusal_of_numbers(options)
+    # Without quoting them: whether a value without a name is secret cannot be known.
+    count = "one was" if len(args) == 1 else f"{len(args)} were"
     return (
-        f"A job takes its options by name, not by position: {json.dumps(args)}. "
+        f"A job takes its options by name, not by position, and {count} given by position. "
         "Give them as keyword arguments, positionals of the command by their name."
     )
 

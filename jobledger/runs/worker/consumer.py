@@ -15,8 +15,13 @@ loop begins at which dead children are replaced. So this module alone uses what 
 
 from typing import Any
 
+from celery import Task as CeleryTask
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
+
+from jobledger.runs.worker.requests import NOT_SHOWN, masked_headers
+
+MASKED_REQUEST = "jobledger.runs.worker.requests:MaskedRequest"
 
 
 class Consumer(CeleryConsumer):
@@ -24,6 +29,25 @@ class Consumer(CeleryConsumer):
 
     task_consumer: Any  # kombu's, while there is a connection
     pool: Any
+
+    def update_strategies(self) -> None:
+        """Messages of ordinary tasks are shown without their secrets, too."""
+        for task in self.app.tasks.values():
+            if task.Request == CeleryTask.Request:
+                task.Request = MASKED_REQUEST
+        super().update_strategies()
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Logged without the arguments: whether they hold secrets, only the task's own project knows."""
+        message.headers = masked_headers(message.headers)
+        super().on_unknown_task(NOT_SHOWN, message, exc)
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        message.headers = masked_headers(message.headers or {})
+        super().on_unknown_message(NOT_SHOWN, message)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        super().on_invalid_task(NOT_SHOWN, message, exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let go of the messages of the lost connection before it is closed, then reconnect."""

@@ -26,6 +26,7 @@ from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs.dispatch import run_id_of, worker_process
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
+from jobledger.runs.worker.requests import MaskedRequest
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ class Loss:
     noticed_at: datetime = field(default_factory=timezone.now)
 
 
-class JobRequest(Request):
-    """A message under execution, as Celery keeps it in the main process: it knows the child that has it."""
+class JobRequest(MaskedRequest):
+    """The message of a job under execution: it knows the child that has it."""
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""

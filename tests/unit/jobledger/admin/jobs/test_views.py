@@ -262,6 +262,30 @@ def test_a_past_run_fills_in_its_options_and_keeps_its_secrets(admin_client: Cli
     assert f"repeating run {past.pk}" in LogEntry.objects.get().change_message
 
 
+@pytest.mark.parametrize(
+    "elsewhere", [{"option-only": "evil.example"}, {"option-names": "evil"}, {"option-tag": "evil"}]
+)
+def test_a_stored_secret_is_not_sent_elsewhere_by_repeating_a_run(
+    admin_client: Client, elsewhere: dict[str, str]
+) -> None:
+    past = made(options={"api_key": "hunter2", "only": "ours.example"})
+    page = admin_client.post(run_address("choosing", past), elsewhere)
+    assert "Enter api_key again, or remove it" in page.text
+    assert list(Run.objects.all()) == [past]
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [({"option-api_key": "mine"}, {"api_key": "mine"}), ({"option-api_key-clear": "on"}, {})],
+)
+def test_a_run_is_repeated_elsewhere_with_a_secret_of_one_s_own_or_none(
+    admin_client: Client, secret: dict[str, str], expected: dict[str, str]
+) -> None:
+    past = made(options={"api_key": "hunter2", "only": "ours.example"})
+    admin_client.post(run_address("choosing", past), {"option-only": "other.example", **secret})
+    assert Run.objects.exclude(pk=past.pk).get().options == {"only": "other.example", **expected}
+
+
 @pytest.mark.parametrize("query", ["?run=nonsense", "?run=5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11"])
 def test_a_past_run_that_is_not_there_is_not_found(admin_client: Client, query: str) -> None:
     assert admin_client.get(run_address("choosing") + query).status_code == 404
