@@ -18,7 +18,7 @@ from billiard.exceptions import WorkerLostError
 from celery.signals import worker_shutting_down
 from celery.worker.request import Request
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 from django.utils import timezone
 
 from jobledger.jobs import registry
@@ -67,7 +67,7 @@ def end_run_of(loss: Loss) -> None:
     """End the run of this task if this child is the process that has it."""
     try:
         write_between_forks(lambda: _end_run_of(loss), within_seconds=LONGEST_TRYING_SECONDS)
-    except (DatabaseError, InterfaceError):
+    except Error:
         logger.exception("The loss of run %s could not be recorded; its lease will show it", loss.task_id)
 
 
@@ -117,5 +117,5 @@ def _cancel_all(hostname: str) -> None:
 
     try:
         write_between_forks(ask, within_seconds=LONGEST_ASKING_SECONDS)
-    except (DatabaseError, InterfaceError):
+    except Error:
         logger.exception("The runs of %s could not be cancelled", hostname)

@@ -15,7 +15,7 @@ from typing import Any
 from celery import current_app
 from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, ServiceProcess
@@ -113,7 +113,7 @@ def _quietly(sign: Callable[[], None]) -> None:
     try:
         with between_forks():
             sign()
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         # Its missing signature says it as well, and the runs' own heartbeats say it loudly.
         logger.debug("Not signed: %s", error)
     finally:
