@@ -22,14 +22,15 @@ from pathlib import Path
 # mounted into one of these containers alone, keep others out.
 READABLE = 0o644
 
-# The ACL lets the application do what Celery and kombu do with Redis: no administration, KEYS or FLUSHALL.
+# The ACL lets the application do what Celery and kombu do with Redis, and keep dead letters in a stream: no
+# administration, KEYS or FLUSHALL.
 # A queue may have any name, so the keys are not restricted; this Redis holds nothing but Celery's. Whoever
 # connects without a password, like the health check, may ask whether Redis answers, as the user `health`.
 REDIS_CONF = """\
 user default off resetpass
 user health on nopass resetkeys resetchannels -@all +ping
-user jobs on #{password_sha256} ~* &* -@all +@list +@set +@sortedset +@hash +@string +@keyspace +@pubsub \
-+@transaction +@scripting +@connection -@dangerous -@admin +info +time
+user jobs on #{password_sha256} ~* &* -@all +@list +@set +@sortedset +@hash +@string +@keyspace +@stream \
++@pubsub +@transaction +@scripting +@connection -@dangerous -@admin +info +time
 """
 
 

@@ -240,6 +240,8 @@ CELERY_BEAT_SCHEDULER = "jobledger.schedules.scheduler:Scheduler"
 EXPOSED_COMMANDS = {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}}
 # How much of an attempt's output is kept: the first half from its head, the second from its tail.
 RUN_OUTPUT_LIMIT_BYTES = env.whole("RUN_OUTPUT_LIMIT_BYTES", 1024 * 1024)
+# A larger message is not even read: a worker puts it on record as a dead letter.
+MESSAGE_LIMIT_BYTES = env.whole("MESSAGE_LIMIT_BYTES", 1024 * 1024)
 # How long a published run may stay unclaimed before it is published again; the time doubles with each.
 REPUBLISH_AFTER_SECONDS = env.seconds("REPUBLISH_AFTER_SECONDS", 60)
 # A running job shows every so often that it lives; silent for the length of its lease, it is taken for lost.

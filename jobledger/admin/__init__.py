@@ -2,13 +2,14 @@
 
 from django.contrib import admin
 
+from jobledger.admin.dead_letters import DeadLetterAdmin
 from jobledger.admin.home import page as home
 from jobledger.admin.jobs import views as jobs
 from jobledger.admin.runs.admin import RunAdmin
 from jobledger.admin.schedules.admin import ScheduleAdmin
 from jobledger.admin_site import JobsAdminSite
 
-__all__ = ["RunAdmin", "ScheduleAdmin"]
+__all__ = ["DeadLetterAdmin", "RunAdmin", "ScheduleAdmin"]
 
 if isinstance(admin.site, JobsAdminSite):
     admin.site.home_context = home.context

@@ -1,5 +1,6 @@
 """The service's tables."""
 
+from jobledger.models.dead_letter import DeadLetter
 from jobledger.models.process import ProcessKind, ServiceProcess
 from jobledger.models.run import (
     CANCEL_ACCEPTED,
@@ -26,6 +27,7 @@ __all__ = [
     "NO_REASON",
     "PROBLEMS",
     "SUCCESSES",
+    "DeadLetter",
     "DeclaredSchedule",
     "NextSlot",
     "Pause",

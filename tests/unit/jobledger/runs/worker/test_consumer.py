@@ -4,12 +4,18 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from celery import current_app
 from celery.concurrency.base import BasePool
+from celery.exceptions import NotRegistered
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.transport import redis
 from kombu.transport.redis import QoS
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from jobledger.runs.worker import dead_letters
 from jobledger.runs.worker.consumer import Consumer
+from jobledger.runs.worker.kombu_internals import guarded
 from tests.unit.jobledger.runs.worker.builders import received
 
 
@@ -80,3 +86,132 @@ def test_a_channel_of_kombu_gives_messages_back_only_while_it_restores(
     qos._delivered[1] = "a message"
     qos.restore_unacked_once()
     assert given_back == restored
+
+
+# Messages that cannot be taken in.
+
+
+class Delivered:
+    """A message as kombu hands it over."""
+
+    def __init__(self, headers: Any = None, body: Any = None, decoded: Any = None) -> None:
+        self.headers = {"id": "1", "task": "probes.probe"} if headers is None else headers
+        self.body = b"[[], {}, {}]" if body is None else body
+        self.properties = {"reply_to": "", "correlation_id": "1"}
+        self.delivery_info = {"routing_key": "celery"}
+        self.acknowledged = False
+        self.channel = "the channel"
+        self._decoded = [[], {}, {}] if decoded is None else decoded
+
+    def decode(self) -> Any:
+        if isinstance(self._decoded, Exception):
+            raise self._decoded
+        return self._decoded
+
+    def ack(self) -> None:
+        self.acknowledged = True
+
+
+@pytest.fixture
+def buried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The reasons of the dead letters, each of which is kept before its message is acknowledged."""
+    reasons: list[str] = []
+    monkeypatch.setattr(dead_letters, "keep", lambda channel, letter: reasons.append(letter.reason))
+    return reasons
+
+
+def taking_in(monkeypatch: pytest.MonkeyPatch, consumer: Consumer, take_in: Any) -> Any:
+    """The consumer's handler, with this in place of Celery's."""
+    monkeypatch.setattr(CeleryConsumer, "create_task_handler", lambda self: take_in)
+    return consumer.create_task_handler()
+
+
+def raising(error: Exception) -> Any:
+    def take_in(message: Any) -> None:
+        raise error
+
+    return take_in
+
+
+def test_a_good_message_is_celery_s_affair(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, buried: list[str]
+) -> None:
+    taken: list[Any] = []
+    message = Delivered()
+    taking_in(monkeypatch, consumer, taken.append)(message)
+    assert (taken, buried, message.acknowledged) == ([message], [], False)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (Delivered(headers={"id": ["x"], "task": "probes.probe"}), "id is not what Celery sends there"),
+        (Delivered(headers={"task": "probes.probe"}), "id is missing"),
+        (Delivered(body=b"[" * 500), "the body is nested more than 100 levels deep"),
+        (Delivered(decoded=ValueError("hunter2")), "the body cannot be decoded (ValueError)"),
+        (Delivered(decoded=[1]), "the body does not have three parts: args, kwargs and what follows"),
+    ],
+)
+def test_a_malformed_one_is_kept_and_acknowledged_and_never_reaches_celery(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, buried: list[str], message: Any, reason: str
+) -> None:
+    taken: list[Any] = []
+    taking_in(monkeypatch, consumer, taken.append)(message)
+    assert (taken, buried, message.acknowledged) == ([], [reason], True)
+
+
+@pytest.mark.parametrize("error", [TypeError("hunter2"), KeyError("id"), RecursionError(), ArithmeticError()])
+def test_whatever_celery_raises_on_a_message_the_worker_goes_on(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, buried: list[str], error: Exception
+) -> None:
+    message = Delivered()
+    taking_in(monkeypatch, consumer, raising(error))(message)
+    assert (buried, message.acknowledged) == ([f"it cannot be taken in ({type(error).__name__})"], True)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), RedisConnectionError()])
+def test_a_connection_that_is_lost_meanwhile_is_no_dead_letter(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, buried: list[str], error: Exception
+) -> None:
+    message = Delivered()
+    with pytest.raises(type(error)):
+        taking_in(monkeypatch, consumer, raising(error))(message)
+    assert (buried, message.acknowledged) == ([], False)
+
+
+def test_what_celery_finds_wrong_itself_is_kept_as_well(consumer: Consumer, buried: list[str]) -> None:
+    message: Any = Delivered()
+    consumer.on_unknown_message(None, message)
+    consumer.on_invalid_task(None, message, ValueError("hunter2"))
+    consumer.on_decode_error(message, ValueError("hunter2"))
+    assert buried == [
+        "it is no task",
+        "Celery cannot read it (ValueError)",
+        "it cannot be decoded (ValueError)",
+    ]
+
+
+def test_whoever_calls_a_task_that_does_not_exist_is_told(
+    consumer: Consumer, buried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[tuple[str, Exception]] = []
+
+    def mark_as_failure(task_id: str, error: Exception, *, request: Any) -> None:
+        failed.append((task_id, error))
+        assert (request.correlation_id, request.errbacks) == ("1", None)
+
+    consumer.app = cast("Any", SimpleNamespace(backend=SimpleNamespace(mark_as_failure=mark_as_failure)))
+    message: Any = Delivered(headers={"id": "1", "task": "no.such"})
+    consumer.on_unknown_task(None, message, KeyError("no.such"))
+    assert buried == ["this project has no task of its name"]
+    ((task_id, error),) = failed
+    assert (task_id, type(error), error.args) == ("1", NotRegistered, ("no.such",))
+
+
+def test_its_connection_hands_over_only_messages_that_can_be_read(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer.app = current_app
+    monkeypatch.setattr(consumer, "ensure_connected", lambda connection: connection)
+    connection = consumer.connection_for_read()
+    assert connection.transport.__class__.Channel is guarded(redis.Transport).Channel

@@ -1,0 +1,52 @@
+"""Dead letters in the admin: why messages could not be taken in. Their contents may hold secrets.
+
+Users who may see runs see that there are some, and superusers what was in them. They are read, and may be
+deleted once they have been dealt with.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+
+from jobledger.admin import rights
+from jobledger.admin.filters import ShownFiltersOnly
+from jobledger.models import DeadLetter
+
+RECENT = timedelta(hours=24)
+_SHOWN = ("received_at", "reason", "queue", "task", "task_id", "size", "worker")
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ShownFiltersOnly):
+    """A list, and a page for each."""
+
+    list_display = ("received_at", "reason", "queue", "task", "size", "worker")
+    list_per_page = 50
+    show_full_result_count = False
+
+    def get_fields(self, request: HttpRequest, obj: DeadLetter | None = None) -> Any:
+        return (*_SHOWN, "content") if getattr(request.user, "is_superuser", False) else _SHOWN
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return rights.may_view(request.user)
+
+    def has_view_permission(self, request: HttpRequest, obj: DeadLetter | None = None) -> bool:
+        return rights.may_view(request.user)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: DeadLetter | None = None) -> bool:
+        return False
+
+
+def recent_count(now: datetime) -> int:
+    """How many there were in the last 24 hours."""
+    return DeadLetter.objects.filter(received_at__gte=now - RECENT).count()
+
+
+def list_url() -> str:
+    return reverse("admin:jobledger_deadletter_changelist")

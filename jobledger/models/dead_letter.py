@@ -1,0 +1,28 @@
+"""Dead letters: messages that no worker could take in, kept so that nothing is dropped in silence."""
+
+import uuid
+
+from django.db import models
+
+
+class DeadLetter(models.Model):
+    """A message that is no task this service can run; it was acknowledged, and is not delivered again."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    received_at = models.DateTimeField(db_index=True)
+    worker = models.CharField(max_length=200, blank=True, help_text="The worker that it was delivered to.")
+    queue = models.CharField(max_length=200, blank=True)
+    task = models.CharField(max_length=200, blank=True, help_text="The task's name, if it has one.")
+    task_id = models.CharField("task ID", max_length=200, blank=True)
+    reason = models.CharField(max_length=500, help_text="Why it could not be taken in.")
+    size = models.PositiveBigIntegerField(help_text="In bytes.")
+    content = models.TextField(blank=True, help_text="The beginning of the message. It may hold secrets.")
+
+    class Meta:
+        verbose_name = "dead letter"
+        verbose_name_plural = "dead letters"
+        ordering = ("-received_at", "-pk")
+
+    def __str__(self) -> str:
+        """Why it is one."""
+        return self.reason

@@ -1,0 +1,226 @@
+"""What a message must be like before Celery and kombu look at it. Pure.
+
+Neither of them expects a message that their own publishers cannot have made: the error ends the worker's main
+process, the message is delivered again, and ends the next one. So everything that they read is validated
+first. ``check_envelope`` looks at what kombu's channel reads before a message is on record as delivered,
+``check_task`` at what the worker reads before a child has it. What a task is called with is its own affair,
+but for its size and its depth.
+
+No reason quotes a value: it is logged, and a message may hold secrets.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery.app.task import Context
+from celery.utils.time import maybe_iso8601
+
+MAX_DEPTH = 100
+"""Twice what options may have, for what a task of a chain carries around its own."""
+LONGEST_NAME = 1000
+"""Characters of an id or a name, which become keys and lines of logs."""
+LONGEST_TEXT = 10_000
+LONGEST_LIMIT_SECONDS = 10 * 366 * 24 * 3600
+YEARS = range(1971, 9999)
+"""Within which a time can be counted with in any zone."""
+
+_BRACKETS = re.compile(rb"[\[\]{}]")
+# Possessive, and content with a text that has no end: it never looks at a byte twice.
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+
+class MalformedError(Exception):
+    """A message that cannot be taken in; the text says why and quotes nothing of it."""
+
+
+def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) -> None:
+    """Validate a message as kombu's Redis transport has it in a queue. Raises MalformedError."""
+    if len(item) > limit_bytes:
+        raise MalformedError(f"it has {len(item)} bytes, and a message may have {limit_bytes}")
+    envelope = _object(_parsed(item, "the message"), "the message")
+    properties = _object(envelope.get("properties"), "properties")
+    delivery = _object(properties.get("delivery_info"), "properties.delivery_info")
+    headers = _object(envelope.get("headers"), "headers")
+    _require(_is_name, properties, "delivery_tag", "properties.delivery_tag")
+    _require(_is_text, delivery, "exchange", "properties.delivery_info.exchange")
+    _require(_is_text, delivery, "routing_key", "properties.delivery_info.routing_key")
+    for name, is_right in _PROPERTIES.items():
+        _allow(is_right, properties, name, f"properties.{name}")
+    for name in ("content-type", "content-encoding"):
+        _allow(_is_name, envelope, name, name)
+    if headers.get("compression") is not None and not may_be_compressed:
+        # A few bytes may become gigabytes.
+        raise MalformedError("it is compressed, and this project sends no such messages (task_compression)")
+    _check_body(envelope.get("body"), properties.get("body_encoding"))
+
+
+def check_task(headers: Mapping[str, Any], body: bytes | str | None, decode: Callable[[], Any]) -> None:
+    """Validate a task of Celery's protocol 2 or 1. Raises MalformedError.
+
+    ``decode`` gives the body's value; it is called when the body is not nested too deep for that.
+    """
+    _check_depth(body.encode(errors="replace") if isinstance(body, str) else body or b"", "the body")
+    try:
+        payload = decode()
+    except Exception as error:
+        raise MalformedError(f"the body cannot be decoded ({type(error).__name__})") from error
+    if "task" in headers:
+        _refuse_attributes(headers)
+        _check_fields(headers)
+        args, kwargs, embed = _three_parts(payload)
+    else:
+        fields = _object(payload, "the body of a message without the header task")
+        _check_fields({**headers, **fields})
+        args, kwargs, embed = fields.get("args", []), fields.get("kwargs", {}), fields
+    if not isinstance(args, list):
+        raise MalformedError("args is not a list")
+    _object(kwargs, "kwargs")
+    for name, is_right in _EMBEDDED.items():
+        _allow(is_right, embed, name, name)
+
+
+def depth_of(text: bytes) -> int:
+    """How many levels a JSON text has, without parsing it; of other text, any number."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(_TEXT.sub(b"", text)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _parsed(text: bytes, what: str) -> Any:
+    _check_depth(text, what)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"{what} is not JSON ({type(error).__name__})") from error
+
+
+def _check_depth(text: bytes, what: str) -> None:
+    if depth_of(text) > MAX_DEPTH:
+        raise MalformedError(f"{what} is nested more than {MAX_DEPTH} levels deep")
+
+
+def _check_body(body: Any, encoding: str | None) -> None:
+    if not isinstance(body, str):
+        raise MalformedError("body is not a text")
+    if encoding == "base64":
+        try:
+            base64.b64decode(body.encode())
+        except ValueError as error:
+            raise MalformedError("body is not base64") from error
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    for name in ("id", "task"):
+        _require(_is_name, fields, name, name)
+    for name, is_right in _FIELDS.items():
+        _allow(is_right, fields, name, name)
+
+
+def _refuse_attributes(headers: Mapping[str, Any]) -> None:
+    """Celery makes an attribute of the task's request of every header, in the place of what it has itself."""
+    if not _ATTRIBUTES.isdisjoint(headers):
+        raise MalformedError("a header has the name of something else that Celery keeps of a task")
+
+
+def _three_parts(payload: Any) -> tuple[Any, Any, dict[str, Any]]:
+    if not isinstance(payload, list) or len(payload) != 3:
+        raise MalformedError("the body does not have three parts: args, kwargs and what follows")
+    args, kwargs, embed = payload
+    return args, kwargs, _object({} if embed is None else embed, "the body's third part")
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedError(f"{what} is not a JSON object")
+    return value
+
+
+def _require(is_right: Callable[[Any], bool], fields: Mapping[str, Any], name: str, what: str) -> None:
+    if name not in fields:
+        raise MalformedError(f"{what} is missing")
+    if not is_right(fields[name]):
+        raise MalformedError(f"{what} is not what Celery sends there")
+
+
+def _allow(is_right: Callable[[Any], bool], fields: Mapping[str, Any], name: str, what: str) -> None:
+    if fields.get(name) is not None:
+        _require(is_right, fields, name, what)
+
+
+def _is_name(value: Any) -> bool:
+    """One that can be a key, and stands in a line of a log without breaking it."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        time = maybe_iso8601(value) if isinstance(value, str) else None
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return False
+    return time is not None and time.year in YEARS
+
+
+def _are_limits(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_limit, value))
+
+
+def _is_limit(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and 0 <= value <= LONGEST_LIMIT_SECONDS)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_signature(value: Any) -> bool:
+    return isinstance(value, dict) and _is_name(value.get("task"))
+
+
+def _are_signatures(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_signature, value))
+
+
+_PROPERTIES: Mapping[str, Callable[[Any], bool]] = {
+    "body_encoding": lambda value: value in ("base64", "utf-8"),
+    "correlation_id": _is_text,
+    "reply_to": _is_text,
+    "priority": _is_count,
+}
+_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "shadow": _is_name,
+    **dict.fromkeys(("lang", "root_id", "parent_id", "group", "origin", "argsrepr", "kwargsrepr"), _is_text),
+    **dict.fromkeys(("eta", "expires"), _is_time),
+    **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), _is_count),
+    **dict.fromkeys(("ignore_result", "utc"), _is_flag),
+    "timelimit": _are_limits,
+    "stamped_headers": _are_texts,
+    "stamps": _is_object,
+    "headers": _is_object,
+}
+_ATTRIBUTES = frozenset(dir(Context)) - {*_FIELDS, "id", "task"}
+_EMBEDDED: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("callbacks", "errbacks", "chain"), _are_signatures),
+    "chord": _is_signature,
+}

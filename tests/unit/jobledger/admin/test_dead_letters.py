@@ -1,0 +1,65 @@
+"""Operators see that a message could not be taken in and why; only superusers see what was in it."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from jobledger.models import DeadLetter
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:jobledger_deadletter_changelist")
+HOME_NOW = reverse("admin:home_now")
+
+
+@pytest.fixture
+def letter() -> DeadLetter:
+    return DeadLetter.objects.create(
+        received_at=timezone.now(), reason="id is missing", size=7, content='{"password": "hunter2"}'
+    )
+
+
+@pytest.fixture
+def viewer(client: Client) -> Client:
+    """The client of a user who may see runs, and no more."""
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client.force_login(user)
+    return client
+
+
+def page_of(letter: DeadLetter) -> str:
+    return reverse("admin:jobledger_deadletter_change", args=[letter.pk])
+
+
+def test_a_viewer_sees_why_and_not_what(viewer: Client, letter: DeadLetter) -> None:
+    for url in LIST, page_of(letter):
+        text = viewer.get(url).text
+        assert "id is missing" in text
+        assert "hunter2" not in text
+
+
+def test_a_superuser_sees_the_beginning_of_it(admin_client: Client, letter: DeadLetter) -> None:
+    assert "hunter2" in admin_client.get(page_of(letter)).text
+    assert "hunter2" not in admin_client.get(LIST).text
+
+
+def test_nobody_adds_or_changes_one(admin_client: Client, viewer: Client, letter: DeadLetter) -> None:
+    assert admin_client.get(reverse("admin:jobledger_deadletter_add")).status_code == 403
+    assert admin_client.post(page_of(letter), {"reason": "another"}).status_code == 403
+    assert viewer.post(reverse("admin:jobledger_deadletter_delete", args=[letter.pk])).status_code == 403
+
+
+def test_without_the_permission_to_see_runs_there_is_no_list(client: Client, letter: DeadLetter) -> None:
+    client.force_login(User.objects.create_user("stranger", is_staff=True))
+    assert client.get(LIST).status_code == 403
+
+
+def test_the_home_says_so_for_a_day(viewer: Client, letter: DeadLetter) -> None:
+    assert f'<a href="{LIST}">1 message</a> could not be read' in viewer.get(HOME_NOW).text
+    DeadLetter.objects.update(received_at=timezone.now() - timedelta(hours=25))
+    assert "could not be read" not in viewer.get(HOME_NOW).text

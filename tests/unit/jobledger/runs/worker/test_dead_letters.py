@@ -1,0 +1,188 @@
+"""Dead letters are kept in Redis until the ledger has them; both keep only the newest."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.db import OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from jobledger.models import DeadLetter
+from jobledger.runs.worker import dead_letters
+from tests.unit.builders import NOON
+
+pytestmark = pytest.mark.django_db
+
+
+class Stream:
+    """Redis as far as it is used here: one stream."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, dict[bytes, bytes]] = {}
+        self.global_keyprefix = "ours:"
+        self.keys: set[str] = set()
+        self._next = 0
+
+    @contextmanager
+    def conn_or_acquire(self) -> Iterator["Stream"]:
+        yield self
+
+    def xadd(self, key: str, entry: dict[str, str], *, maxlen: int, approximate: bool) -> None:
+        self.keys.add(key)
+        self._next += 1
+        self.entries[self._next] = {name.encode(): text.encode() for name, text in entry.items()}
+        while len(self.entries) > maxlen:
+            del self.entries[min(self.entries)]
+
+    def xrange(self, key: str, *, count: int) -> list[Any]:
+        self.keys.add(key)
+        return sorted(self.entries.items())[:count]
+
+    def xdel(self, key: str, *entries: int) -> None:
+        for entry in entries:
+            del self.entries[entry]
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
+    """The stream of the broker that this process is connected to."""
+    made = Stream()
+
+    @contextmanager
+    def connection() -> Iterator[Any]:
+        yield SimpleNamespace(default_channel=made)
+
+    monkeypatch.setattr(current_app, "connection_for_read", connection)
+    return made
+
+
+def letter(reason: str = "it is odd", item: bytes = b"{", queue: str = "celery") -> DeadLetter:
+    return dead_letters.unreadable(item, reason, queue=queue)
+
+
+def test_a_dead_letter_is_kept_in_redis_and_moved_into_the_ledger(stream: Stream) -> None:
+    kept = letter()
+    dead_letters.keep(stream, kept)
+    assert DeadLetter.objects.count() == 0
+    dead_letters.move_all()
+    found = DeadLetter.objects.get()
+    assert (found.pk, found.reason, found.queue, found.size, found.content) == (
+        kept.pk,
+        "it is odd",
+        "celery",
+        1,
+        "{",
+    )
+    assert found.received_at == kept.received_at
+    assert (stream.entries, stream.keys) == ({}, {"ours:jobledger.dead_letters"})
+
+
+def test_one_line_of_the_log_says_so_without_its_contents(
+    stream: Stream, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = letter(item=b'{"password": "hunter2"}', queue="odd\nqueue")
+    dead_letters.keep(stream, kept)
+    assert caplog.messages == [
+        f"A message from the queue 'odd\\nqueue' is a dead letter: it is odd (23 bytes, {kept.pk})"
+    ]
+
+
+def test_it_stays_in_redis_while_the_database_is_away(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead_letters.keep(stream, letter())
+    with monkeypatch.context() as away:
+
+        def refuse(*args: Any, **options: Any) -> None:
+            raise OperationalError("connection refused")
+
+        away.setattr(DeadLetter.objects, "bulk_create", refuse)
+        assert not dead_letters.is_moved()
+    assert len(stream.entries) == 1
+    assert "stay in Redis until the database takes them: connection refused" in caplog.text
+    assert dead_letters.is_moved()
+    assert (len(stream.entries), DeadLetter.objects.count()) == (0, 1)
+
+
+def test_a_redis_that_is_away_is_tried_again(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lost(key: str, *, count: int) -> Any:
+        raise RedisConnectionError("gone")
+
+    monkeypatch.setattr(stream, "xrange", lost)
+    assert not dead_letters.is_moved()
+    assert "cannot be read from Redis yet: gone" in caplog.text
+
+
+def test_one_that_is_moved_twice_is_there_once(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead_letters.keep(stream, letter())
+    again = dict(stream.entries)
+    dead_letters.move_all()
+    stream.entries = again
+    dead_letters.move_all()
+    assert DeadLetter.objects.count() == 1
+
+
+def test_redis_and_the_ledger_keep_the_newest(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "MOST_KEPT", 5)
+    monkeypatch.setattr(dead_letters, "MOVED_AT_ONCE", 2)
+    for number in range(3):
+        DeadLetter.objects.create(received_at=NOON, reason=f"old {number}", size=1)
+    for number in range(7):
+        dead_letters.keep(stream, letter(f"new {number}"))
+    assert len(stream.entries) == 5
+    dead_letters.move_all()
+    assert list(DeadLetter.objects.values_list("reason", flat=True)) == [f"new {n}" for n in (6, 5, 4, 3, 2)]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{}, {b"letter": b"{"}, {b"letter": b"[]"}, {b"letter": b'{"id": 1}'}, {b"letter": b"null"}],
+    ids=str,
+)
+def test_what_somebody_else_put_there_is_on_record_as_well(stream: Stream, entry: dict[bytes, bytes]) -> None:
+    stream.entries = {1: entry}
+    dead_letters.move_all()
+    assert DeadLetter.objects.get().reason == "the record of a dead letter cannot be read"
+
+
+def test_texts_are_cut_and_cleaned(stream: Stream) -> None:
+    message = SimpleNamespace(
+        body=b"\xff" + b"x" * 10_000,
+        headers={"task": "t" * 300, "id": "a\0b\ud800", "deep": object()},
+        delivery_info={"routing_key": "q" * 300},
+    )
+    dead_letters.keep(stream, dead_letters.undeliverable(message, "r" * 1000))
+    dead_letters.move_all()
+    found = DeadLetter.objects.get()
+    assert (found.task, found.queue, found.reason) == ("t" * 200, "q" * 200, "r" * 500)
+    assert found.task_id == "a\\x00b\\ud800"
+    assert (found.size, len(found.content)) == (10_001, dead_letters.LONGEST_CONTENT)
+
+
+@pytest.mark.parametrize("headers", [None, [], {"task": ["x"], "id": {}}], ids=str)
+def test_headers_of_any_kind_are_no_obstacle(stream: Stream, headers: Any) -> None:
+    message = SimpleNamespace(headers=headers, delivery_info=None, body=None)
+    dead_letters.keep(stream, dead_letters.undeliverable(message, "odd"))
+    dead_letters.move_all()
+    assert DeadLetter.objects.get().task == ""
+
+
+def test_a_broker_that_is_not_redis_has_them_in_memory_until_then(stream: Stream) -> None:
+    dead_letters.keep(object(), letter("in memory"))
+    dead_letters.move_all()
+    assert DeadLetter.objects.get().reason == "in memory"
+    dead_letters.move_all()
+    assert DeadLetter.objects.count() == 1
+
+
+def test_its_content_says_what_could_be_read() -> None:
+    headers = {"task": "probes.probe", "id": "1"}
+    message = SimpleNamespace(body=b"[[], {}, {}]", headers=headers, delivery_info={})
+    made = dead_letters.undeliverable(message, "odd")
+    assert json.loads(made.content) == {"headers": headers, "body": "[[], {}, {}]"}

@@ -1,0 +1,151 @@
+"""kombu's Redis transport hands over only messages that can be read; what it does itself is as expected."""
+
+from contextlib import suppress
+from queue import Empty
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kombu.transport import memory, redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from jobledger.runs.worker import dead_letters
+from jobledger.runs.worker.kombu_internals import guarded
+from tests.malformed import encoded, good
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The dead letters, in place of Redis."""
+    kept: list[Any] = []
+    monkeypatch.setattr(dead_letters, "keep", lambda channel, letter: kept.append(letter))
+    return kept
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What Redis answers, one after the other."""
+    answers: list[Any] = []
+    client = SimpleNamespace(connection=None, parse_response=lambda *args, **options: answers.pop(0))
+    monkeypatch.setattr(redis.Channel, "_create_client", lambda self, asynchronous=False: client)
+    return answers
+
+
+class Receiving:
+    """A channel between its connection and its consumer."""
+
+    def __init__(self) -> None:
+        channel_class = guarded(redis.Transport).Channel
+        self.channel = channel_class.__new__(channel_class)
+        self.delivered: list[Any] = []
+        deliver = lambda payload, queue: self.delivered.append((payload, queue))  # noqa: E731 - it is a stub
+        self.channel.connection = SimpleNamespace(_deliver=deliver)
+        self.channel._queue_cycle = SimpleNamespace(rotate=lambda queue: None)
+        self.channel._flush_brpop_reauth = lambda: None
+
+    def receive(self) -> None:
+        with suppress(Empty):
+            self.channel._brpop_read()
+
+
+def test_a_good_message_is_delivered(kept: list[Any], answers: list[Any]) -> None:
+    receiving = Receiving()
+    answers.append((b"celery", encoded(good("1"))))
+    receiving.receive()
+    ((payload, queue),) = receiving.delivered
+    assert (payload["headers"]["id"], queue, kept) == ("1", "celery", [])
+
+
+@pytest.mark.parametrize("item", [b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
+def test_one_that_cannot_be_read_is_kept_and_the_next_is_delivered(
+    kept: list[Any], answers: list[Any], item: bytes
+) -> None:
+    receiving = Receiving()
+    answers += [(b"celery\x06\x163", item), (b"celery", encoded(good("2")))]
+    receiving.receive()
+    receiving.receive()
+    assert [payload["headers"]["id"] for payload, _ in receiving.delivered] == ["2"]
+    (letter,) = kept
+    assert (letter.queue, letter.size) == ("celery", len(item))
+
+
+def test_an_answer_that_no_message_came_is_passed_on(kept: list[Any], answers: list[Any]) -> None:
+    answers.append(None)
+    receiving = Receiving()
+    with pytest.raises(Empty):
+        receiving.channel._brpop_read()
+    assert (receiving.delivered, kept) == ([], [])
+
+
+@pytest.mark.parametrize("error", [KeyError("celery"), TypeError(), ValueError(), RecursionError()])
+def test_a_broadcast_that_cannot_be_read_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def receive_one(self: Any, c: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(redis.Channel, "_receive_one", receive_one)
+    assert Receiving().channel._receive_one(None) is None
+    assert caplog.messages == [f"A broadcast cannot be read and is dropped ({type(error).__name__})"]
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError(), OSError(), Empty()])
+def test_a_connection_that_is_lost_is_no_broadcast(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def receive_one(self: Any, c: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(redis.Channel, "_receive_one", receive_one)
+    with pytest.raises(type(error)):
+        Receiving().channel._receive_one(None)
+
+
+def restoring(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Any:
+    """The record of delivered messages, when giving one back raises this."""
+
+    def restore(self: Any, tag: str, client: Any, leftmost: bool) -> None:
+        raise error
+
+    monkeypatch.setattr(redis.QoS, "restore_by_tag", restore)
+    qos_class = guarded(redis.Transport).Channel.QoS
+    qos = qos_class.__new__(qos_class)
+    client = SimpleNamespace(hget=lambda key, tag: b"no JSON")
+    channel = SimpleNamespace(unacked_key="unacked", conn_or_acquire=_Acquired)
+    monkeypatch.setattr(qos_class, "ack", lambda self, tag: acknowledged.append(tag))
+    acknowledged: list[str] = []
+    qos.channel, qos.acknowledged, qos.client = channel, acknowledged, client
+    return qos
+
+
+class _Acquired:
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def __enter__(self) -> Any:
+        return self.client
+
+    def __exit__(self, *args: object) -> None:
+        pass
+
+
+def test_a_record_of_delivery_that_cannot_be_read_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, kept: list[Any]
+) -> None:
+    qos = restoring(monkeypatch, ValueError("no JSON"))
+    qos.restore_by_tag("1", qos.client)
+    assert (qos.acknowledged, kept[0].content) == (["1"], "no JSON")
+
+
+def test_a_record_stays_while_redis_is_away(monkeypatch: pytest.MonkeyPatch, kept: list[Any]) -> None:
+    qos = restoring(monkeypatch, RedisConnectionError("gone"))
+    with pytest.raises(RedisConnectionError):
+        qos.restore_by_tag("1", qos.client)
+    assert (qos.acknowledged, kept) == ([], [])
+
+
+def test_every_redis_transport_of_kombu_is_guarded_and_others_are_left_alone() -> None:
+    for transport in (redis.Transport, redis.SentinelTransport):
+        made = guarded(transport)
+        assert issubclass(made, transport)
+        assert issubclass(made.Channel, transport.Channel)
+        assert made.Channel is not transport.Channel
+    assert guarded(memory.Transport) is memory.Transport
