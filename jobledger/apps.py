@@ -15,9 +15,10 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks, the worker's sign of life, and what follows edits of schedules."""
         from jobledger import checks  # noqa: F401 - importing registers the checks
-        from jobledger.runs.worker import dead_letters, main_process, presence
+        from jobledger.runs.worker import code_version, dead_letters, main_process, presence
         from jobledger.schedules import reconciliation
 
+        code_version.connect()
         presence.watch_worker()
         main_process.connect()
         dead_letters.connect()

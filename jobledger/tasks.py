@@ -19,11 +19,12 @@ from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
-from django.db import InterfaceError, OperationalError
+from django.db import Error
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
 from jobledger.models import Status, Trigger
+from jobledger.outages import is_outage
 from jobledger.runs import dispatch, reasons
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
@@ -90,7 +91,9 @@ def _back_to_the_queue_without_database(job: registry.Job) -> Iterator[None]:
     """Harmless even if the run was claimed: its message is then dropped as a duplicate."""
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except Error as error:
+        if not is_outage(error):
+            raise
         logger.warning("A message of %s waits for the database: %s", job.task_name, error)
         forks.close_connections()
         # It is delivered again at once.
@@ -115,8 +118,10 @@ def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -
 def _refusal(args: tuple[Any, ...], options: dict[str, Any]) -> str:
     if not args:
         return _refusal_of_numbers(options)
+    # Without quoting them: whether a value without a name is secret cannot be known.
+    count = "one was" if len(args) == 1 else f"{len(args)} were"
     return (
-        f"A job takes its options by name, not by position: {json.dumps(args)}. "
+        f"A job takes its options by name, not by position, and {count} given by position. "
         "Give them as keyword arguments, positionals of the command by their name."
     )
 

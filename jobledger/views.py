@@ -1,9 +1,23 @@
-"""Health: whether this process can do its work."""
+"""Health: whether this process can do its work, and what a page says when it cannot."""
 
-from django.db import DatabaseError, connection
+import sys
+from http import HTTPStatus
+
+from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse
+from django.views import defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+
+from jobledger.outages import is_outage
+
+RETRY_AFTER_SECONDS = 10
+OUTAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>No database</title></head>
+<body><h1>The database cannot be used right now</h1>
+<p>Nothing was saved. Try again in a few seconds. Running jobs continue, and what is due meanwhile starts when
+the database is back.</p></body></html>
+"""
 
 
 @never_cache
@@ -13,6 +27,15 @@ def health(request: HttpRequest) -> HttpResponse:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError as error:
+    except Error as error:
         return HttpResponse(f"database: {type(error).__name__}\n", status=503, content_type="text/plain")
     return HttpResponse("ok\n", content_type="text/plain")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """For Django's ``handler500``: an outage of the database is 503 and a page that needs none."""
+    error = sys.exc_info()[1]
+    if error is None or not is_outage(error):
+        return defaults.server_error(request)
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
+    return HttpResponse(OUTAGE, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)

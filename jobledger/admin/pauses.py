@@ -106,6 +106,7 @@ class ServicePause:
     may_pause: bool
     terms: str
     """By whom, until when and why; empty if it is not paused."""
+    since: str
     back: str
     """The page that it is shown on."""
 
@@ -116,14 +117,10 @@ def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
     return ServicePause(
         pause=pause,
         may_pause=rights.may_pause(request.user),
-        terms=terms_of(pause, now) if pause else "",
+        terms=pausing.terms_of(pause, now) if pause else "",
+        since=pausing.since_of(pause, now) if pause else "",
         back=request.get_full_path(),
     )
-
-
-def terms_of(pause: Pause, now: datetime) -> str:
-    """``by ann until 2026-11-22 12:00:00 UTC (in 2 h): database moves``."""
-    return pause.terms(lambda until: f"{formats.exact(until)} ({formats.relative(until, now)})")
 
 
 @transaction.atomic

@@ -7,6 +7,8 @@ from typing import Any
 MAX_DEPTH = 50
 """How many levels a value may have. Much deeper ones end a process that copies or prints them."""
 
+MAX_EXCERPT = 80
+
 _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
@@ -36,6 +38,12 @@ def format_for_editing(value: Any) -> str:
 def format_inline(value: Any) -> str:
     """As it reads among other values: a text without quotes."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def excerpt(value: Any) -> str:
+    """The beginning of its JSON, for a message."""
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"
 
 
 def format_for_storage(value: Any, present: str) -> str:

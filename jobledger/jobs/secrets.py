@@ -1,27 +1,32 @@
-"""Which of a job's options are secret, and the mask that is shown in their place.
+"""What is secret among what jobs and tasks are given, and the mask that is shown in its place.
 
 An option is secret when its name says so (``--api-key``, ``--db-password``, ``token``) or when the job's
 author does (``secret_options``). Flags, counts and options whose default is a number hold no secret,
-whatever they are called. Of a job that is gone, and of an ordinary task, only the names are known.
+whatever they are called. Of a job that is gone, of an ordinary task, of message headers and of what is nested
+in a value, only the names are known.
 
-What a run or a schedule stores stays as it is: the job needs it. Whatever is shown, printed, logged or
-written into the audit log is masked first.
+What a run or a schedule stores stays as it is: the job needs it. Whatever is shown, printed, logged, sent in
+an event or written into the audit log passes one of these functions first: ``masked`` and ``masked_args`` for
+values, ``masked_text`` for JSON that cannot be read, ``without_secrets`` for a text that may quote values.
 """
 
+import json
 import re
 from argparse import Action
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from jobledger.jobs import registry
+from jobledger.jobs.json_text import excerpt
 from jobledger.jobs.options.argparse_internals import Kind, all_parsers
 from jobledger.jobs.options.parser import Option, options_of
 
 MASK = "********"
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NAME = re.compile(r"[\w-]+")
 _SECRET_ENDINGS = (
     "passcode",
     "passphrase",
@@ -69,6 +74,17 @@ def masked(job_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {dest: _masked_value(dest, value, named) for dest, value in options.items()}
 
 
+def masked_args(args: Sequence[Any]) -> list[Any]:
+    """Positional arguments as they may be shown: secret can only be what has a name, inside of them."""
+    return [_masked_inside(each) for each in args]
+
+
+def masked_text(job_name: str, text: str) -> str:
+    """A text that should have been JSON as it may be shown: as it is, unless a name in it is a secret's."""
+    named = _secret_dests(job_name)
+    return MASK if any(named.get(word, looks_secret(word)) for word in _NAME.findall(text)) else text
+
+
 class UnknownMaskError(ValueError):
     """A mask that stands for no stored value."""
 
@@ -93,13 +109,15 @@ def unmasked(posted: Any, stored: Any, shown: Any) -> Any:
     return stored
 
 
-def without_secrets(job_name: str, options: Mapping[str, Any], text: str) -> str:
+def without_secrets(job_name: str, options: Mapping[str, Any], text: str, *, args: Sequence[Any] = ()) -> str:
     """The text, such as a parser's message, without the values of the options that are secret."""
-    secrets = set(filter(None, _secret_texts(job_name, options)))
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(repr(secret), repr(MASK))
-        if len(secret) >= _SHORTEST_TO_FIND:
-            text = text.replace(secret, MASK)
+    hidden = [
+        *_hidden(options, masked(job_name, options)),
+        *_hidden(list(args), masked_args(args)),
+    ]
+    quotations = {quotation for value in hidden for quotation in _quotations(value)}
+    for quotation, shown in sorted(quotations, key=lambda pair: len(pair[0]), reverse=True):
+        text = text.replace(quotation, shown)
     return text
 
 
@@ -125,8 +143,6 @@ def _names(action: Action) -> tuple[str, ...]:
 def _masked_value(name: str, value: Any, named: Mapping[str, bool]) -> Any:
     if named[name] if name in named else looks_secret(name):
         return value if value is None or isinstance(value, bool) else MASK
-    if name in named:
-        return value
     # An ordinary task may be given anything, also objects with secrets inside.
     return _masked_inside(value)
 
@@ -135,7 +151,7 @@ def _masked_inside(value: Any) -> Any:
     match value:
         case dict():
             return {name: _masked_value(str(name), each, {}) for name, each in value.items()}
-        case list():
+        case list() | tuple():
             return [_masked_inside(each) for each in value]
         case _:
             return value
@@ -151,19 +167,46 @@ def _lists(stored: Any, shown: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
     return (dict(enumerate(stored)), dict(enumerate(shown))) if are_both else ({}, {})
 
 
-def _secret_texts(job_name: str, options: Mapping[str, Any]) -> Iterator[str]:
-    shown = masked(job_name, options)
-    for dest, value in options.items():
-        if shown[dest] == MASK:
-            yield from (str(each) for each in _flat(value))
+def _hidden(stored: Any, shown: Any) -> Iterator[Any]:
+    """What is stored where a mask is shown."""
+    if shown == MASK:
+        yield stored
+        return
+    names: Iterable[Any] = ()
+    if isinstance(stored, dict):
+        names = stored
+    elif isinstance(stored, list):
+        names = range(len(stored))
+    for name in names:
+        yield from _hidden(stored[name], shown[name])
 
 
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _flat(each)
-    else:
-        yield value
+def _quotations(secret: Any) -> Iterator[tuple[str, str]]:
+    """How a message may quote a secret value, or a part of it, and what is shown instead."""
+    if secret is None or secret in ("", [], {}) or isinstance(secret, bool):
+        return
+    # As it stands in what ``OptionsError`` says of a value of the wrong shape.
+    yield f"not {excerpt(secret)}", f"not {MASK}"
+    match secret:
+        case dict() | list() | tuple():
+            for ascii_only in (False, True):
+                yield json.dumps(secret, ensure_ascii=ascii_only, default=repr), MASK
+            yield repr(secret), MASK
+            parts = [*secret, *secret.values()] if isinstance(secret, dict) else secret
+            for part in parts:
+                yield from _quotations(part)
+        case _:
+            yield from _quotations_of_text(str(secret))
+
+
+def _quotations_of_text(secret: str) -> Iterator[tuple[str, str]]:
+    yield repr(secret), repr(MASK)
+    yield json.dumps(secret), f'"{MASK}"'
+    yield json.dumps(secret, ensure_ascii=False), f'"{MASK}"'
+    if len(secret) >= _SHORTEST_TO_FIND:
+        yield secret, MASK
+        yield repr(secret)[1:-1], MASK
+        yield json.dumps(secret)[1:-1], MASK
 
 
 def _secret_dests(job_name: str) -> Mapping[str, bool]:

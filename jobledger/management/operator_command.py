@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 
 import jobledger
 
@@ -32,7 +32,7 @@ class OperatorCommand(BaseCommand):
         """Report a database that cannot be queried: exit code 1 and its message, or ``--traceback``."""
         try:
             return super().execute(*args, **options)
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             raise CommandError(f"The database cannot be queried: {_message(error)}") from error
 
 

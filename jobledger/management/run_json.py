@@ -33,7 +33,7 @@ def in_full(run: Run) -> dict[str, Any]:
     """The same and everything else about it: who, where, its earlier attempts and its output."""
     return {
         **as_json(run),
-        "args": run.args,
+        "args": secrets.masked_args(run.args),
         "who": run.who or None,
         "worker": run.worker or None,
         "parent": str(run.parent_id) if run.parent_id else None,

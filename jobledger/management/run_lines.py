@@ -96,7 +96,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "error": reasons.explanation(run),
         "exit_code": "" if run.exit_code is None else str(run.exit_code),
         "options": _options(run),
-        "args": json.dumps(run.args, ensure_ascii=False) if run.args else "",
+        "args": json.dumps(secrets.masked_args(run.args), ensure_ascii=False) if run.args else "",
         "trigger": run.trigger,
         "who": run.who,
         "schedule": run.schedule_name,

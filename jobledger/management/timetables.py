@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
-from django.db import DatabaseError
+from django.db import Error
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -157,7 +157,7 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
             policy=times.policy,
             zone=zone or own_zone(schedule),
         )
-    except DatabaseError:
+    except Error:
         raise
     except Exception as error:  # as with beat: whatever is wrong with one hides no other
         raise _BrokenError(_text(error)) from error

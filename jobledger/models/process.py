@@ -22,6 +22,8 @@ class ServiceProcess(models.Model):
     )
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(db_index=True)
+    version = models.CharField(max_length=100, blank=True, help_text="Of the code that it runs.")
+    queues = models.JSONField(default=list, blank=True, help_text="The queues that a worker reads.")
 
     class Meta:
         verbose_name = "process"

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.core.management import CommandError
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import Error, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
@@ -29,7 +29,7 @@ LONGEST_BACKOFF = timedelta(hours=1)
 MOST_RESTARTS = 3
 
 # Not the job's fault: worth another try whatever ``retry_on`` says.
-PASSING_ERRORS = (DatabaseError, InterfaceError, ConnectionError, TimeoutError)
+PASSING_ERRORS = (Error, ConnectionError, TimeoutError)
 
 
 def end(run: Run, outcome: Outcome, *, wakes_at_once: bool = True) -> bool:

@@ -149,7 +149,7 @@ def waits(facts: Facts) -> Phrase:
 
 
 def started_by(trigger: str, user: str, schedule_name: str) -> str:
-    """Who or what started a run: ``schedule nightly``, ``anna in the admin``."""
+    """Who or what started a run: ``schedule nightly``, ``anna on the web``."""
     match trigger:
         case Trigger.SCHEDULE:
             return f"schedule {schedule_name}" if schedule_name else "a schedule"
@@ -163,7 +163,7 @@ def started_by(trigger: str, user: str, schedule_name: str) -> str:
 
 
 def _at_place(user: str, trigger: str) -> str:
-    places = {Trigger.ADMIN: " in the admin", Trigger.CLI: " on the command line"}
+    places = {Trigger.ADMIN: " on the web", Trigger.CLI: " on the command line"}
     return user + next((place for each, place in places.items() if each == trigger), "")
 
 

@@ -21,7 +21,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 
@@ -175,7 +175,7 @@ def _advance_one(
         records = list(_superseded(schedule, row, pauses, now))
         since = now if row.timing != schedule.timing else row.handled_until
         plan = plans.plan(schedule, handled_until=since, pauses=pauses)
-    except DatabaseError:
+    except Error:
         raise
     except Exception as error:  # noqa: BLE001 - one broken schedule must not affect the others
         _mark_broken(row, schedule.name, str(error) or type(error).__name__)

@@ -15,6 +15,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import formats
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause
 from jobledger.models.schedule import PauseQuerySet
@@ -39,6 +40,16 @@ class Terms:
 def active_pauses(schedule: PeriodicTask | None, now: datetime) -> PauseQuerySet:
     """The active pauses of the schedule itself, or of the service itself."""
     return Pause.objects.active_at(now).filter(schedule=schedule)
+
+
+def terms_of(pause: Pause, now: datetime) -> str:
+    """``by ann until 2026-11-22 12:00:00 UTC (in 2 h): database moves``."""
+    return pause.terms(lambda until: f"{formats.exact(until)} ({formats.relative(until, now)})")
+
+
+def since_of(pause: Pause, now: datetime) -> str:
+    """``2026-11-22 12:00:00 UTC (2 h ago)``."""
+    return f"{formats.exact(pause.since)} ({formats.relative(pause.since, now)})"
 
 
 @transaction.atomic

@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from celery import beat
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import Error, close_old_connections
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, Run
+from jobledger.outages import is_outage
 from jobledger.runs.dispatch import command_line_process
 from jobledger.runs.execution.forks import let_go_of_cursors
 from jobledger.runs.lease import rescue
@@ -48,9 +49,9 @@ class _Dependency:
             logger.info("The %s is back", self._name)
         self._is_up = True
 
-    def mark_down(self, error: Exception) -> None:
+    def mark_down(self, error: Exception, message: str = "") -> None:
         if self._is_up:
-            logger.error("Waiting for the %s: %s", self._name, error)
+            logger.error("%s: %s", message or f"Waiting for the {self._name}", error)
         self._is_up = False
 
 
@@ -80,8 +81,9 @@ class Scheduler(beat.Scheduler):
         try:
             close_old_connections()
             seconds = self._tick(timezone.now())
-        except (DatabaseError, InterfaceError) as error:
-            self._database.mark_down(error)
+        except Error as error:
+            message = "" if is_outage(error) else "The database rejected a value that beat wrote"
+            self._database.mark_down(error, message)
             let_go_of_cursors(error)
             close_old_connections()
             return self._max_sleep

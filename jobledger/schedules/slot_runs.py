@@ -14,7 +14,7 @@ from typing import Any
 from django.apps import apps
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.jobs import json_text, registry
+from jobledger.jobs import json_text, registry, secrets
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs.dispatch import known_tasks
 from jobledger.runs.publishing.publisher import GRACE_OF_THE_RECORDER
@@ -53,8 +53,9 @@ def target_of(schedule: PeriodicTask) -> Target:
 # Called for every slot, and many schedules have the same target.
 @lru_cache(maxsize=1024)
 def _target(task: str, args_text: str, kwargs_text: str) -> Target:
-    options, args = _json("kwargs", kwargs_text, dict), _json("args", args_text, list)
     job = registry.of_task(task)
+    name = job.name if job else task
+    options, args = _json(name, "kwargs", kwargs_text, dict), _json(name, "args", args_text, list)
     if job is None:
         if is_gone(task):
             raise BrokenScheduleError(f"task: there is no longer a job or task named {task!r}")
@@ -118,15 +119,16 @@ def _start_before(schedule: PeriodicTask, planned: PlannedSlot, now: datetime) -
     return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
 
-def _json(field: str, text: str, kind: type) -> Any:
+def _json(job: str, field: str, text: str, kind: type) -> Any:
     text = text or json.dumps(kind())
+    shown = secrets.masked_text(job, text)[:100]
     try:
         value = json_text.storable(json_text.parse(text))
     except ValueError as error:
-        raise BrokenScheduleError(f"{field}: {text[:100]!r} is not valid JSON: {error}") from error
+        raise BrokenScheduleError(f"{field}: {shown!r} is not valid JSON: {error}") from error
     if not isinstance(value, kind):
         expected = "an object" if kind is dict else "a list"
-        raise BrokenScheduleError(f"{field}: {text[:100]!r} is not {expected}")
+        raise BrokenScheduleError(f"{field}: {shown!r} is not {expected}")
     return value
 
 

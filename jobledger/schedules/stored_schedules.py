@@ -17,7 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import F, Func, QuerySet, TextField
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -243,7 +243,7 @@ def why_broken(schedule: PeriodicTask) -> str:
     """Why the times or the policy cannot be evaluated; empty if they can."""
     try:
         times_of(schedule)
-    except DatabaseError:
+    except Error:
         raise
     except Exception as error:  # noqa: BLE001 - as in beat, one broken schedule must not affect the others
         return str(error) or type(error).__name__
@@ -255,7 +255,7 @@ def stored_schedule(schedule_id: int) -> StoredSchedule | None:
     try:
         schedule = timed(PeriodicTask.objects.filter(pk=schedule_id)).first()
         return _stored(schedule) if schedule else None
-    except DatabaseError:
+    except Error:
         raise
     except Exception:  # noqa: BLE001 - the schedule's own page reports the error
         return None

@@ -87,6 +87,29 @@ def database_hung(running: Service) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def column_missing(running: Service) -> Iterator[None]:
+    """Inside the block the table of runs lacks a column, as in the middle of a migration."""
+    rename = "ALTER TABLE jobledger_run RENAME COLUMN {} TO {}"
+    rows(running, rename.format("start_after", "elsewhere"))
+    try:
+        yield
+    finally:
+        rows(running, rename.format("elsewhere", "start_after"))
+
+
+@contextmanager
+def postgres_read_only(running: Service) -> Iterator[None]:
+    """Whoever writes inside the block is refused, as by a server that has become a standby."""
+    name = _name_of_database(running)
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
+        for setting in "on", "off":
+            server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {setting}".encode())
+            wait_until(lambda: _are_terminated(server, name), what="no old connection is left")
+            if setting == "on":
+                yield
+
+
 def crash_postgres(running: Service) -> None:
     """Have the server lose a process, upon which it ends all connections, recovers and starts again."""
     with suppress(psycopg.OperationalError), psycopg.connect(running.database_url, autocommit=True) as server:
@@ -114,7 +137,7 @@ def _folder_away(running: Service) -> Iterator[None]:
 
 @contextmanager
 def _connections_refused(running: Service) -> Iterator[None]:
-    name = urlsplit(running.database_url).path.strip("/")
+    name = _name_of_database(running)
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
         server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
         wait_until(lambda: _are_terminated(server, name), what="no connection is left")
@@ -122,6 +145,10 @@ def _connections_refused(running: Service) -> Iterator[None]:
             yield
         finally:
             server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+
+def _name_of_database(running: Service) -> str:
+    return urlsplit(running.database_url).path.strip("/")
 
 
 def _are_terminated(server: "psycopg.Connection[tuple[Any, ...]]", name: str) -> bool:

@@ -10,8 +10,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 # The longest prefix that fits decides.
 FLOORS = {
+    "jobledger.__version__": 1,
     "jobledger.formats": 1,
     "jobledger.reason": 1,
+    "jobledger.outages": 1,
     "jobledger.jobs": 1,
     "jobledger.models": 2,
     "jobledger.migrations": 2,

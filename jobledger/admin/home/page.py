@@ -13,19 +13,20 @@ from django.contrib.admin import AdminSite
 from django.db.models import Count, Exists, Max, OuterRef, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
-from jobledger import formats
-from jobledger.admin import dead_letters, display, pauses, rights
+from jobledger import formats, health
+from jobledger.admin import dead_letters, display, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
+from jobledger.admin.home.notices import notices
+from jobledger.health import PartName
 from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress
-from jobledger.runs.worker import health
 
 MOST_ROWS = 12
 """Of each list."""
@@ -70,8 +71,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
     """What the home's template needs; users without permission to view runs see only a notice."""
     if not rights.may_view(request.user):
         return {"may_see": False}
-    service = pauses.service_pause(request, timezone.now())
-    return {"may_see": True, "service": service, **_now(request.user), **_timeline(request)}
+    return {"may_see": True, **_now(request.user), **_timeline(request)}
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
@@ -130,15 +130,17 @@ def _now(user: rights.User) -> dict[str, Any]:
     now = timezone.now()
     next_slots = _next_slots(now)
     may_see_schedules = rights.may_view_schedules(user)
+    found = health.read(now)
     return {
-        "parts": health.parts(now, next_slots[0].due_at if next_slots else None),
+        "parts": [part for part in found.parts if may_see_schedules or part.name is not PartName.SCHEDULES],
+        "notices": notices(found.problems, user),
+        "home_url": reverse("admin:index"),
         "problems": problems(now),
         "dead_letters": dead_letters.recent_count(now),
         "dead_letters_url": dead_letters.list_url(),
         "active": _active_runs(now),
         "may_see_schedules": may_see_schedules,
         "may_add_schedules": rights.may_add_schedules(user),
-        "broken": _broken() if may_see_schedules else (),
         "upcoming": [_upcoming(each, now) for each in next_slots] if may_see_schedules else (),
         "read_at": formats.exact(now),
     }
@@ -150,11 +152,6 @@ def _active_runs(now: datetime) -> list[ActiveRun]:
         ActiveRun(run=run, since=display.when(run.started_at, now), progress=progress.described(run))
         for run in running[:MOST_ROWS]
     ]
-
-
-def _broken() -> Sequence[NextSlot]:
-    found = NextSlot.objects.filter(due_at=None).exclude(broken="").select_related("schedule")
-    return list(found.order_by("pk")[:MOST_ROWS])
 
 
 def _next_slots(now: datetime) -> Sequence[NextSlot]:

@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404, render
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from jobledger.admin import audit_log, display, rights
@@ -54,11 +55,14 @@ def job_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@sensitive_post_parameters()
 def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
     """The form that starts a job; given a past run, with the options of that run."""
     job = _startable(request, name)
     past = _past_run(request, job)
-    form = OptionsForm(job, past.options if past else {}, _posted(request, job))
+    # Whoever may start a job may choose where it goes, but not send somebody else's secrets there.
+    stored = past.options if past else {}
+    form = OptionsForm(job, stored, _posted(request, job), keeps_secrets_in_place=True)
     if request.method == "POST" and form.is_valid():
         return _start(request, job, form, past)
     title = f"Run {name} again" if past else f"Run {name}"
@@ -74,6 +78,7 @@ def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
 
 
 @require_POST
+@sensitive_post_parameters()
 def options_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
     """The equivalent command of the posted options, which are still being typed and not validated."""
     form = OptionsForm(_startable(request, name), {}, request.POST)

@@ -23,7 +23,12 @@ from jobledger.jobs import secrets
 from jobledger.jobs.options import OptionsError, command_line, option_names, validate_options
 from jobledger.jobs.options.argparse_internals import ExclusiveGroup
 from jobledger.jobs.options.errors import Problem
+from jobledger.jobs.options.parser import Option
 from jobledger.jobs.registry import Job
+
+_TYPE_AGAIN = (
+    "Enter {dest} again, or remove it: other options were changed, and a stored secret is not sent elsewhere."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +64,20 @@ class OptionsForm(forms.Form):
         stored_options: Mapping[str, Any],
         data: Mapping[str, Any] | None = None,
         prefix: str = "option",
+        *,
+        keeps_secrets_in_place: bool = False,
     ) -> None:
-        """``prefix`` begins the names and ids of all its fields."""
+        """``prefix`` begins the names and ids of all its fields.
+
+        With ``keeps_secrets_in_place`` a stored secret is kept only together with the texts that are stored
+        beside it, since any of them may say where the secret is sent.
+        """
         super().__init__(cast("Any", data), prefix=prefix, label_suffix="", use_required_attribute=False)
         self.job = job
         self.parser = job.create_parser()
         self.layout = Layout(self.parser)
         self._stored = dict(stored_options)
+        self._keeps_secrets_in_place = keeps_secrets_in_place
         self._fields = {
             name: field_for(job_option, is_secret=secrets.is_secret(job, job_option.option))
             for name, job_option in self.layout.options.items()
@@ -120,6 +132,8 @@ class OptionsForm(forms.Form):
         self._options = self._entered()
         if not self._find_problems() and not self.errors:
             self._store_numbers()
+        if self._keeps_secrets_in_place and self._changes_a_text():
+            self._refuse_kept_secrets()
         self._ask_again_for_secrets()
         return self.cleaned_data
 
@@ -135,7 +149,7 @@ class OptionsForm(forms.Form):
             try:
                 formatted[name] = self._fields[name].format_value(value)
             except UnsuitableValueError as error:
-                self.unsuitable_values[name] = str(error)
+                self.unsuitable_values[name] = self._without_secrets(self._stored, str(error))
         return formatted
 
     def _hidden(self) -> dict[str, Any]:
@@ -210,9 +224,7 @@ class OptionsForm(forms.Form):
         return ()
 
     def _add_problem(self, problem: Problem) -> None:
-        text = (
-            secrets.without_secrets(self.job.name, self._options, problem.text) or "This value is not valid."
-        )
+        text = self._without_secrets(self._options, problem.text) or "This value is not valid."
         if problem.group is not None and (row_id := self._row_id(problem.group)):
             self.errors.setdefault(row_id, self.error_class(renderer=self.renderer)).append(text)
             return
@@ -220,6 +232,32 @@ class OptionsForm(forms.Form):
         self.add_error(job_option.name if job_option else None, text)
 
     # Secrets
+
+    def _without_secrets(self, options: Mapping[str, Any], text: str) -> str:
+        return secrets.without_secrets(self.job.name, options, text)
+
+    def _changes_a_text(self) -> bool:
+        """Whether an option that takes any text is not what is stored."""
+        return any(
+            _takes_any_text(job_option.option) and self._options.get(dest) != self._stored.get(dest)
+            for name, job_option in self.layout.options.items()
+            if not isinstance(self._fields[name], SecretField)
+            for dest in [job_option.option.dest]
+        )
+
+    def _refuse_kept_secrets(self) -> None:
+        masked = secrets.masked(self.job.name, self._stored)
+        kept = [
+            dest
+            for dest, value in self._options.items()
+            if value == self._stored.get(dest) and value != masked.get(dest, value)
+        ]
+        for dest in kept:
+            job_option = self.layout.find(dest, self._options)
+            name = job_option.name if job_option else None
+            is_secret = name is not None and isinstance(self._fields[name], SecretField)
+            if not (name and is_secret and self._posted_secret(name).text):
+                self.add_error(name, _TYPE_AGAIN.format(dest=dest))
 
     def _ask_again_for_secrets(self) -> None:
         if not self.errors:
@@ -265,6 +303,11 @@ class OptionsForm(forms.Form):
     def _row_id(self, group: ExclusiveGroup) -> str:
         number = next((at for at, row in enumerate(self.layout.rows) if row.exclusive == group), None)
         return "" if number is None else f"{self.prefix}-row-{number}"
+
+
+def _takes_any_text(option: Option) -> bool:
+    taker = option.taker
+    return taker is not None and taker.choices is None and taker.type not in (int, float)
 
 
 def _numbered(value: Any, parsed: Any) -> Any:

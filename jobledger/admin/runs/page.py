@@ -169,7 +169,7 @@ class RunPage:
         masked = secrets.masked(self.run.job, self.run.options)
         return RunOptions(
             named=[(name, format_inline(value)) for name, value in masked.items()],
-            positional=[format_inline(value) for value in self.run.args],
+            positional=[format_inline(value) for value in secrets.masked_args(self.run.args)],
             command_line=_command_line(self.run),
         )
 
@@ -326,7 +326,7 @@ def _command_line(run: Run) -> str:
 
 
 def _without_secrets(run: Run, text: str) -> str:
-    return secrets.without_secrets(run.job, run.options, text)
+    return secrets.without_secrets(run.job, run.options, text, args=run.args)
 
 
 def _schedule_url(schedule_id: int | str) -> str:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, DurationField, validate_range
+from jobledger.jobs import json_text, secrets
 from jobledger.jobs.declaration import MAX_CATCH_UP
 from jobledger.models import SchedulePolicy
 from jobledger.runs.publishing import delivery
@@ -44,6 +45,22 @@ UNITS = (
 )
 
 
+def masked_headers(schedule: PeriodicTask) -> str:
+    """The schedule's message headers as they may be shown: JSON, or what is stored instead."""
+    headers, text = _headers(schedule), str(schedule.headers or "{}")
+    if headers is None:
+        return secrets.masked_text("", text)
+    return json_text.format_for_storage(secrets.masked("", headers), text)
+
+
+def _headers(schedule: PeriodicTask) -> dict[str, Any] | None:
+    """The stored ones; None if they are not a JSON object."""
+    try:
+        return delivery.headers_in(schedule.headers)
+    except ValueError:
+        return None
+
+
 class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
     """The fields of the schedule itself; its instance is the schedule as it would be saved."""
 
@@ -73,7 +90,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             "expire_seconds": "A run that no worker has started by then expires.",
             "exchange": "",
             "routing_key": "",
-            "headers": "A JSON object.",
+            "headers": "A JSON object. Asterisks stand for a stored secret; leave them to keep it.",
         }
         field_classes: ClassVar[dict[str, Any]] = {"start_time": DateTimeField, "expires": DateTimeField}
         widgets: ClassVar[dict[str, Any]] = {
@@ -81,6 +98,10 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             "description": forms.Textarea(attrs={"rows": 2}),
             "headers": forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["headers"] = masked_headers(self.instance)
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
@@ -105,15 +126,18 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         return self._clean_name("routing_key")
 
     def clean_headers(self) -> str:
-        """They are a JSON object, without the names that Celery needs itself."""
-        text: str = self.cleaned_data["headers"] or "{}"
+        """They are a JSON object, without the names that Celery needs; masks stand for the stored secrets."""
+        stored = _headers(self.instance) or {}
         try:
-            headers = delivery.headers_in(text)
+            posted = delivery.headers_in(self.cleaned_data["headers"])
+            headers = secrets.unmasked(posted, stored, secrets.masked("", stored))
+        except secrets.UnknownMaskError as error:
+            raise ValidationError(str(error)) from error
         except ValueError as error:
             raise ValidationError(f"Enter a JSON object: {error}.") from error
         if reserved := delivery.reserved_among(headers):
             raise ValidationError(f"Celery sets {', '.join(reserved)} itself: choose another name.")
-        return text
+        return json_text.format_for_storage(headers, self.instance.headers)
 
     def _clean_name(self, field: str) -> str | None:
         """Not a name under which the broker keeps something else."""

@@ -31,6 +31,7 @@ from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overv
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause, Run, Status
+from jobledger.schedules import pausing
 from jobledger.schedules.stored_schedules import KINDS
 
 RUN_COLUMNS = ("last_run", "last_runs")
@@ -91,6 +92,24 @@ class KindFilter(admin.SimpleListFilter):
         return queryset.filter(**{f"{kind}__isnull": False}) if kind in KINDS else queryset
 
 
+class QueueFilter(admin.SimpleListFilter):
+    """The queues that schedules name; not offered where none does."""
+
+    title = "queue"
+    parameter_name = "sent_to"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        named = PeriodicTask.objects.exclude(queue=None).exclude(queue="").order_by("queue")
+        return [(queue, queue) for queue in named.values_list("queue", flat=True).distinct()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        queue = self.value()
+        if not queue:
+            return queryset
+        # A URL may ask for what no database takes.
+        return queryset.filter(queue=queue) if queue in dict(self.lookup_choices) else queryset.none()
+
+
 class LastRunFilter(admin.SimpleListFilter):
     """The status of the newest run: one step into an index for each schedule."""
 
@@ -135,7 +154,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
     """The changelist."""
 
     list_display = ("name", "job", "times", "status", "next_run", *RUN_COLUMNS)
-    list_filter = (StatusFilter, JobFilter, KindFilter, LastRunFilter)
+    list_filter = (StatusFilter, JobFilter, KindFilter, QueueFilter, LastRunFilter)
     search_fields = ("name", "task", "description")
     ordering = ("name",)
     date_hierarchy = None
@@ -284,7 +303,7 @@ def _pause_note(overview: ScheduleOverview) -> str:
     """Its own pause's terms; those of the service's pause are at the top of the page."""
     if not overview.is_paused_by_itself:
         return "whole service"
-    return pauses.terms_of(overview.pauses[0], overview.now)
+    return pausing.terms_of(overview.pauses[0], overview.now)
 
 
 def _with_note(mark: SafeString, note: str) -> SafeString:

@@ -13,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
 from jobledger.admin.audit_log import Change, differences
-from jobledger.admin.schedules.forms import DetailsForm, PolicyForm
+from jobledger.admin.schedules.forms import DetailsForm, PolicyForm, masked_headers
 from jobledger.admin.schedules.target import stored_target
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
@@ -34,7 +34,7 @@ class Snapshot:
     """Its values by their labels in the edit form; empty ones are left out."""
     version: str
     secrets: dict[str, str] = field(default_factory=dict)
-    """A fingerprint of each value that is masked."""
+    """A fingerprint of each value that has something masked."""
 
 
 def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
@@ -73,14 +73,14 @@ def _target(schedule: PeriodicTask) -> dict[str, str]:
         "Name": schedule.name,
         "Job" if target.job else "Task": target.job.name if target.job else schedule.task,
         **{f"Option {name}": text for name, text in options.items()},
-        "Options (JSON)": target.unreadable,
+        "Options (JSON)": target.masked_unreadable,
         "Positional arguments": format_inline(target.masked_args) if target.args else "",
         "Timing": _times(schedule),
     }
 
 
 def _details(schedule: PeriodicTask) -> dict[str, str]:
-    headers = schedule.headers or "{}"
+    headers = masked_headers(schedule)
     return {
         "Enabled": "yes" if schedule.enabled else "no",
         "Start time": formats.exact(schedule.start_time) if schedule.start_time else "",
@@ -115,8 +115,18 @@ def _raw(schedule: PeriodicTask, policy: SchedulePolicy) -> list[Any]:
 def _secrets(schedule: PeriodicTask) -> dict[str, str]:
     target = stored_target(schedule)
     masked = target.masked_options
-    hidden = {name for name, value in (target.options or {}).items() if value != masked[name]}
-    return {f"Option {name}": _fingerprint(format_inline(target.options[name])) for name in hidden}
+    found = {
+        f"Option {name}": format_inline(value)
+        for name, value in (target.options or {}).items()
+        if value != masked[name]
+    }
+    if target.masked_args != list(target.args):
+        found["Positional arguments"] = format_inline(target.args)
+    if masked_headers(schedule) != schedule.headers:
+        found["Message headers"] = schedule.headers
+    if target.masked_unreadable != target.unreadable:
+        found["Options (JSON)"] = target.unreadable
+    return {name: _fingerprint(text) for name, text in found.items()}
 
 
 def _fingerprint(text: str) -> str:

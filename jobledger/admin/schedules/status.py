@@ -10,10 +10,11 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin import display, pauses, recent_runs
+from jobledger.admin import display, recent_runs
 from jobledger.admin.duration_chart import duration_chart
 from jobledger.admin.recent_runs import RecentRun
 from jobledger.models import NextSlot, Pause
+from jobledger.schedules import pausing
 from jobledger.schedules.stored_schedules import KINDS, UNREADABLE
 from jobledger.schedules.words import described
 
@@ -77,7 +78,7 @@ class ScheduleOverview:
     def reason(self) -> str:
         """Why it starts nothing, beyond what the mark says."""
         if self.is_paused:
-            terms = pauses.terms_of(self.pauses[0], self.now)
+            terms = pausing.terms_of(self.pauses[0], self.now)
             return terms if self.is_paused_by_itself else f"whole service, {terms}"
         if self.status is ScheduleStatus.FINISHED:
             return "There is no next run."

@@ -54,9 +54,14 @@ class StoredTarget:
         return secrets.masked(self.job.name if self.job else self.task, self.options or {})
 
     @property
-    def masked_args(self) -> Any:
+    def masked_unreadable(self) -> str:
+        """What is stored in place of a JSON object, without secrets."""
+        return secrets.masked_text(self.job.name if self.job else self.task, self.unreadable)
+
+    @property
+    def masked_args(self) -> list[Any]:
         """The positional arguments with secrets masked."""
-        return secrets.masked(self.task, {"": self.args})[""]
+        return secrets.masked_args(self.args)
 
 
 def stored_target(schedule: PeriodicTask | None) -> StoredTarget:
@@ -154,7 +159,7 @@ class TargetForm:
     def unreadable(self) -> str:
         """Stored options that the form cannot show, and that saving would therefore drop."""
         is_shown = self.options_form is None or self.is_bound or self.task != self.stored.task
-        return "" if is_shown else self.stored.unreadable
+        return "" if is_shown else self.stored.masked_unreadable
 
     def is_valid(self) -> bool:
         """Errors are beside their fields."""
@@ -182,7 +187,7 @@ class TargetForm:
         }
         if self.job is None:
             own = self.stored if self.stored.job is None else StoredTarget()
-            kwargs = own.unreadable or json_text.format_for_editing(own.masked_options)
+            kwargs = own.masked_unreadable or json_text.format_for_editing(own.masked_options)
             # What is stored stays as it is, even if this project does not know the task.
             is_external = bool(own.task) and own.task not in known_tasks()
             args = json_text.format_for_editing(own.masked_args)
@@ -190,7 +195,7 @@ class TargetForm:
         options = self.stored.options_of(self.job) if carried is None else carried
         shown = json_text.format_for_editing(secrets.masked(self.job.name, options))
         is_unreadable = carried is None and self.task == self.stored.task
-        return {**choice, "kwargs": (is_unreadable and self.stored.unreadable) or shown}
+        return {**choice, "kwargs": (is_unreadable and self.stored.masked_unreadable) or shown}
 
     def _carried(self, data: Any) -> dict[str, Any] | None:
         """What was typed in the other input mode; None if nothing was, or it cannot be read."""

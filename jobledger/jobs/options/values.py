@@ -14,6 +14,7 @@ from datetime import date, time
 from enum import Enum
 from typing import Any
 
+from jobledger.jobs.json_text import excerpt
 from jobledger.jobs.options.argparse_internals import Kind, extends
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.errors import OptionsError
@@ -131,9 +132,7 @@ def _flag_values(option: Option) -> str:
 
 
 def _expected(option: Option, expected: str, value: object) -> OptionsError:
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    cut = text if len(text) <= 80 else text[:79] + "…"
-    return OptionsError(f"{option.dest}: expected {expected}, not {cut}", dest=option.dest)
+    return OptionsError(f"{option.dest}: expected {expected}, not {excerpt(value)}", dest=option.dest)
 
 
 # From an argument list to JSON

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from django.db import DatabaseError, InterfaceError, connection, connections
+from django.db import Error, connection, connections
 
 SQLITE_PATIENCE_MS = 500
 REST_SECONDS = 0.3
@@ -67,7 +67,7 @@ def write_between_forks(write: Callable[[], None], *, within_seconds: float) -> 
         try:
             with between_forks():
                 return write()
-        except (DatabaseError, InterfaceError):
+        except Error:
             if time.monotonic() >= deadline:
                 raise
         finally:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone, translation
 
@@ -63,7 +63,7 @@ def _roll_back(connection: BaseDatabaseWrapper) -> None:
     try:
         connection.rollback()
         connection.set_autocommit(True)
-    except DatabaseError:
+    except Error:
         connection.close()
 
 

@@ -18,11 +18,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.utils import timezone
 
 from jobledger.jobs import options, registry, secrets
 from jobledger.models import Run, Status, Stream
+from jobledger.outages import is_outage
 from jobledger.runs import attempts, overlap
 from jobledger.runs.execution import hygiene, output
 from jobledger.runs.lease.ending import Limits
@@ -228,17 +229,15 @@ def _try_to_end(
         try:
             _end(run, log, heartbeat, outcome)
             return
-        except (OperationalError, InterfaceError) as error:
-            if time.monotonic() >= until:
+        except Exception as error:
+            # The job's own exception, if any, is being raised: it must not be replaced by this one.
+            if not is_outage(error) or time.monotonic() >= until:
                 logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
                 return
             logger.warning("The end of run %s of %s cannot be recorded yet: %s", run.pk, run.job, error)
             connection.close()
+            heartbeat.keep_lease()
             time.sleep(settings.HEARTBEAT_SECONDS)
-        except Exception:
-            # The job's own exception, if any, is being raised: it must not be replaced by this one.
-            logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
-            return
 
 
 def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:

@@ -11,10 +11,11 @@ A database that does not answer is tried again at the next beat.
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import Error, connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -101,6 +102,11 @@ class Heartbeat:
         if self.progress.done is not None:
             _mine(self._run).update(progress_done=self.progress.done, progress_total=self.progress.total)
 
+    def keep_lease(self) -> None:
+        """Renew, if possible, the lease of a job that is over but whose end cannot be recorded yet."""
+        with suppress(Error):
+            _mine(self._run).update(heartbeat_at=timezone.now())
+
     def beat(self) -> None:
         """Write what there is to write and, when it is time, look whether somebody wants the run to end."""
         self._log.save_new()
@@ -115,7 +121,7 @@ class Heartbeat:
                     # A job may fork.
                     with between_forks():
                         self.beat()
-                except (DatabaseError, InterfaceError) as error:
+                except Error as error:
                     logger.debug("The heartbeat of run %s was not written: %s", self._run.pk, error)
                     connections.close_all()
         finally:
@@ -140,7 +146,7 @@ class Heartbeat:
             with between_forks():
                 self._log.save_rest()
                 attempts.end(self._run, outcome)
-        except (DatabaseError, InterfaceError) as failure:
+        except Error as failure:
             logger.warning("The end of run %s could not be recorded: %s", self._run.pk, failure)
         finally:
             connections.close_all()

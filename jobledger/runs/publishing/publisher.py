@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 from celery import current_app
@@ -151,15 +152,15 @@ def _fail(run: Run, error: str, *, exc_info: bool = False) -> None:
 
 def _send(run: Run, producer: Producer) -> None:
     job = registry.all_jobs().get(run.job)
-    shown = repr(secrets.masked(run.job, run.options))[:LONGEST_REPR]
+    shown = _shown(run)
     options = {
         "retry": False,
         "headers": delivery.headers_of(run.schedule),
         **delivery.routing_of(run.schedule),
     }
     if job is None:
-        message = {"args": run.args, "kwargs": run.options, "kwargsrepr": shown, "task_id": str(run.pk)}
-        current_app.send_task(run.job, **message, ignore_result=True, producer=producer, **options)
+        message = {"args": run.args, "kwargs": run.options, "task_id": str(run.pk)}
+        current_app.send_task(run.job, **message, **shown, ignore_result=True, producer=producer, **options)
         return
     # What `send_task` does, at half its cost when thousands are due at once: it also looks up settings, the
     # options that the author of an ordinary task gave it, and the result backend, which may be down.
@@ -169,14 +170,19 @@ def _send(run: Run, producer: Producer) -> None:
         job.task_name,
         run.args,
         run.options,
-        argsrepr=repr(run.args or ()),
-        kwargsrepr=shown,
+        **shown,
         # Whoever called by `celery call` may wait for the result, also for that of a later attempt.
         ignore_result=run.trigger != Trigger.CELERY,
         create_sent_event=current_app.conf.task_send_sent_event,
     )
     route = amqp.router.route(options, job.task_name, run.args, run.options)
     amqp.send_task_message(producer, job.task_name, message, **route)
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    """What Celery's events and logs show of the arguments."""
+    args, options = secrets.masked_args(run.args or ()), secrets.masked(run.job, run.options)
+    return {"argsrepr": repr(tuple(args))[:LONGEST_REPR], "kwargsrepr": repr(options)[:LONGEST_REPR]}
 
 
 def _note(published: Sequence[Run]) -> None:

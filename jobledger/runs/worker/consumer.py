@@ -20,6 +20,7 @@ loop begins at which dead children are replaced. So this module alone uses what 
 from collections.abc import Callable
 from typing import Any
 
+from celery import Task as CeleryTask
 from celery.app.task import Context
 from celery.exceptions import NotRegistered
 from celery.worker import state
@@ -28,12 +29,21 @@ from kombu import Message
 
 from jobledger.runs.worker import dead_letters, envelope, kombu_internals
 
+MASKED_REQUEST = "jobledger.runs.worker.requests:MaskedRequest"
+
 
 class Consumer(CeleryConsumer):
     """For Celery's setting ``worker_consumer``."""
 
     task_consumer: Any  # kombu's, while there is a connection
     pool: Any
+
+    def update_strategies(self) -> None:
+        """Messages of ordinary tasks are shown without their secrets, too."""
+        for task in self.app.tasks.values():
+            if task.Request == CeleryTask.Request:
+                task.Request = MASKED_REQUEST
+        super().update_strategies()
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """A connection whose channels hand over only messages that can be read."""

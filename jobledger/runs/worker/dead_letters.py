@@ -26,6 +26,7 @@ from redis.exceptions import RedisError
 
 from jobledger.models import DeadLetter
 from jobledger.runs.execution.forks import between_forks, close_connections
+from jobledger.runs.worker.requests import masked_headers
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def undeliverable(message: Any, reason: str) -> DeadLetter:
     """Of a kombu message, whose envelope could be read."""
     headers, delivery = message.headers or {}, message.delivery_info or {}
     body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="replace")
-    parts = {"headers": headers, "body": body[:LONGEST_CONTENT].decode(errors="backslashreplace")}
+    shown = masked_headers(headers) if isinstance(headers, dict) else headers
+    parts = {"headers": shown, "body": body[:LONGEST_CONTENT].decode(errors="backslashreplace")}
     return _made(
         reason=reason,
         queue=_text(delivery.get("routing_key")),

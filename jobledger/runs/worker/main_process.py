@@ -18,7 +18,7 @@ from billiard.exceptions import WorkerLostError
 from celery.signals import worker_shutting_down
 from celery.worker.request import Request
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 from django.utils import timezone
 
 from jobledger.jobs import registry
@@ -26,6 +26,7 @@ from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs.dispatch import run_id_of, worker_process
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
+from jobledger.runs.worker.requests import MaskedRequest
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ class Loss:
     noticed_at: datetime = field(default_factory=timezone.now)
 
 
-class JobRequest(Request):
-    """A message under execution, as Celery keeps it in the main process: it knows the child that has it."""
+class JobRequest(MaskedRequest):
+    """The message of a job under execution: it knows the child that has it."""
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""
@@ -66,7 +67,7 @@ def end_run_of(loss: Loss) -> None:
     """End the run of this task if this child is the process that has it."""
     try:
         write_between_forks(lambda: _end_run_of(loss), within_seconds=LONGEST_TRYING_SECONDS)
-    except (DatabaseError, InterfaceError):
+    except Error:
         logger.exception("The loss of run %s could not be recorded; its lease will show it", loss.task_id)
 
 
@@ -116,5 +117,5 @@ def _cancel_all(hostname: str) -> None:
 
     try:
         write_between_forks(ask, within_seconds=LONGEST_ASKING_SECONDS)
-    except (DatabaseError, InterfaceError):
+    except Error:
         logger.exception("The runs of %s could not be cancelled", hostname)

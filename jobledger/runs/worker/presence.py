@@ -7,18 +7,20 @@ broker: a database that hangs must not hold up the worker's main process.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from celery import current_app
 from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, ServiceProcess
 from jobledger.runs.execution.forks import between_forks, close_connections
+from jobledger.runs.worker.code_version import code_version
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +33,12 @@ FORGOTTEN_AFTER = timedelta(days=1)
 class Presence:
     """One process' signature."""
 
-    def __init__(self, kind: ProcessKind, name: str) -> None:
-        """Nothing is written before the first ``sign``."""
-        self._kind, self._name = kind, name
+    def __init__(
+        self, kind: ProcessKind, name: str, queues: Callable[[], Collection[str]] = lambda: ()
+    ) -> None:
+        """Nothing is written before the first ``sign``. ``queues`` answers which ones a worker reads."""
+        self._kind, self._name, self._queues = kind, name, queues
+        self._version = code_version()
         self._sign_at: datetime | None = None
 
     def sign(self, now: datetime) -> None:
@@ -41,7 +46,7 @@ class Presence:
         if self._sign_at is not None and self._sign_at - SIGN_EVERY <= now < self._sign_at:
             return
         found = ServiceProcess.objects.filter(kind=self._kind, name=self._name)
-        if self._sign_at is None or not found.update(seen_at=now):
+        if self._sign_at is None or not found.update(seen_at=now, queues=self._queues_read()):
             self._begin(now)
         self._sign_at = now + SIGN_EVERY
 
@@ -51,9 +56,11 @@ class Presence:
 
     def _begin(self, now: datetime) -> None:
         ServiceProcess.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
-        ServiceProcess.objects.update_or_create(
-            kind=self._kind, name=self._name, defaults={"started_at": now, "seen_at": now}
-        )
+        values = {"started_at": now, "seen_at": now, "version": self._version, "queues": self._queues_read()}
+        ServiceProcess.objects.update_or_create(kind=self._kind, name=self._name, defaults=values)
+
+    def _queues_read(self) -> list[str]:
+        return sorted(self._queues())
 
 
 class _Worker:
@@ -65,7 +72,8 @@ class _Worker:
         self._presence: Presence | None = None
 
     def begin(self, sender: Any = None, **kwargs: object) -> None:
-        self._presence = Presence(ProcessKind.WORKER, str(getattr(sender, "hostname", sender)))
+        name = str(getattr(sender, "hostname", sender))
+        self._presence = Presence(ProcessKind.WORKER, name, lambda: _queues_of(sender))
         self.lives()
         threading.Thread(target=self._sign_on, args=[self._presence], name="presence", daemon=True).start()
 
@@ -84,6 +92,13 @@ class _Worker:
             self._is_over.wait(SIGN_EVERY.total_seconds())
 
 
+def _queues_of(consumer: Any) -> list[str]:
+    """What it reads now: a worker can be told to read another queue, or to leave one."""
+    reader = getattr(consumer, "task_consumer", None)
+    # None while the broker is away.
+    return [queue.name for queue in reader.queues] if reader else list(current_app.amqp.queues.consume_from)
+
+
 def watch_worker() -> None:
     """Sign for a worker from the moment it is ready until it ends, and touch its file at each heartbeat."""
     worker = _Worker()
@@ -98,7 +113,7 @@ def _quietly(sign: Callable[[], None]) -> None:
     try:
         with between_forks():
             sign()
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         # Its missing signature says it as well, and the runs' own heartbeats say it loudly.
         logger.debug("Not signed: %s", error)
     finally:

@@ -94,7 +94,7 @@ def test_a_run_is_started_again_with_its_options(people: People) -> None:
     page = people.open(address(started(people, "talking", lines=2, word=word)), role="operator")
     page.get_by_role("button", name="Run again").click()
     expect(page.get_by_text("Run started.")).to_be_visible()
-    expect(page.locator("#run-about")).to_contain_text("operator in the admin")
+    expect(page.locator("#run-about")).to_contain_text("operator on the web")
     expect(page.locator("#output")).to_contain_text(f"{word} 1")
 
 

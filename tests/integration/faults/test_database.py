@@ -4,13 +4,21 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from uuid import UUID
 
 import pytest
 
-from tests.integration.database import crash_postgres, database_away, database_hung, is_sqlite, sqlite_locked
+from tests.integration.database import (
+    column_missing,
+    crash_postgres,
+    database_away,
+    database_hung,
+    is_sqlite,
+    postgres_read_only,
+    sqlite_locked,
+)
 from tests.integration.faults.workers import LEASE_SECONDS, audited_service, start_another, when_begun
 from tests.integration.ledger import call, enqueue, output_of, traces, wait_for_end, wait_for_start, whats
 from tests.integration.processes import is_alive
@@ -116,6 +124,25 @@ def test_a_call_that_arrives_without_a_database_is_executed_when_it_is_back(
     print(f"{[row.status for row in ended]}, {time.monotonic() - begin:.1f} s after the outage's end")
     assert [(row.status, row.trigger) for row in ended] == [("succeeded", "celery")] * 3
     assert [whats(running, pk) for pk in pks] == [["begin", "end", "cleanup"]] * 3
+
+
+@pytest.mark.parametrize("refusing", [column_missing, postgres_read_only])
+def test_what_a_database_refuses_for_a_while_is_neither_lost_nor_done_twice(
+    running: Service, worker: str, refusing: Callable[[Service], AbstractContextManager[None]]
+) -> None:
+    if refusing is postgres_read_only and is_sqlite(running):
+        pytest.skip("SQLite has no standby")
+    before = running.log(worker).count("waits for the database")
+    ending = call(running, "restarting", seconds=1)
+    when_begun(running, ending)
+    with refusing(running):
+        calls = [call(running, "allowing", seconds=0.1) for _ in range(2)]
+        unrecorded = f"The end of run {ending} of restarting cannot be recorded yet"
+        wait_until(lambda: unrecorded in running.log(worker), what="the end is not recorded")
+        wait_until(lambda: running.log(worker).count("waits for the database") > before, what="calls wait")
+    ended = [wait_for_end(running, pk) for pk in (ending, *calls)]
+    assert [(row.status, row.attempt) for row in ended] == [("succeeded", 1)] * 3
+    assert [whats(running, pk) for pk in calls] == [["begin", "end", "cleanup"]] * 2
 
 
 def test_runs_outlive_a_postgresql_that_crashes_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,11 @@
 """The admin's site: sections for who is inside, a strict policy, a guarded login."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 
@@ -41,7 +44,21 @@ def test_after_five_wrong_passwords_even_the_right_one_does_not_open(client: Cli
         client.post(LOGIN, {"username": "ann", "password": "wrong"})
     answer = client.post(LOGIN, {"username": "ann", "password": "right"})
     assert answer.status_code == 429
-    assert "Try again in 15 minutes" in answer.text
+    assert "Try again in 15 minutes." in answer.text
+
+
+@pytest.mark.parametrize(
+    ("cool_off", "shown"),
+    [
+        (timedelta(minutes=1), "Try again in 1 minute."),
+        (timedelta(minutes=90), "Try again in 90 minutes."),
+        (timedelta(days=1), "Try again in 24 hours."),
+        (None, "from this address.</p>\n<p>An administrator can unlock it with"),
+    ],
+)
+def test_a_locked_login_says_for_how_long_by_the_setting(cool_off: timedelta | None, shown: str) -> None:
+    page = render_to_string("jobledger/locked_out.html", {"cooloff_timedelta": cool_off} if cool_off else {})
+    assert shown in page
 
 
 def test_somebody_elses_failures_lock_nobody_out(client: Client) -> None:

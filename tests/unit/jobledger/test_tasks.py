@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from celery.exceptions import Ignore, Reject
-from django.db import OperationalError
+from django.db import DataError, InternalError, OperationalError, ProgrammingError
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger import tasks
@@ -55,14 +55,29 @@ def test_a_second_delivery_changes_nothing() -> None:
     assert Run.objects.get().status == "succeeded"
 
 
+def caused_by(error: Exception, sqlstate: str) -> Exception:
+    """As Django raises what PostgreSQL reports."""
+    error.__cause__ = Exception()
+    error.__cause__.sqlstate = sqlstate  # type: ignore[attr-defined]
+    return error
+
+
+OUTAGES = [
+    OperationalError("connection refused"),
+    caused_by(InternalError("cannot execute UPDATE in a read-only transaction"), "25006"),
+    caused_by(ProgrammingError("column jobledger_run.start_after does not exist"), "42703"),
+]
+
+
+@pytest.mark.parametrize("error", OUTAGES)
 @pytest.mark.parametrize("step", ["receive", "execute"])
 def test_a_message_that_finds_no_database_goes_back_to_its_queue(
-    step: str, monkeypatch: pytest.MonkeyPatch
+    step: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_id = str(uuid.uuid4())
 
     def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OperationalError("connection refused")
+        raise error
 
     with monkeypatch.context() as away:
         away.setattr(tasks, "DATABASE_REST_SECONDS", 0)
@@ -74,8 +89,19 @@ def test_a_message_that_finds_no_database_goes_back_to_its_queue(
     assert Run.objects.get().status == "succeeded"
 
 
+def test_a_message_whose_values_the_database_refuses_does_not_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise caused_by(DataError("value too long for type character varying(200)"), "22001")
+
+    monkeypatch.setattr(dispatch, "receive", refuse)
+    with pytest.raises(DataError):
+        deliver(str(uuid.uuid4()))
+
+
 def test_positional_arguments_fail_the_run_with_a_hint() -> None:
-    with pytest.raises(JobFailedError, match=r"by name, not by position: \[5\]"):
+    with pytest.raises(JobFailedError, match="by name, not by position, and one was given by position"):
         deliver(str(uuid.uuid4()), 5)
     assert Run.objects.get().exit_code == 2
 

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.contrib import admin
+from django.db import DataError, InterfaceError, OperationalError, connection
+from django.http import HttpRequest
 from django.test import Client
 
 
@@ -23,6 +25,28 @@ def test_a_database_that_does_not_is_503_without_detail(
     monkeypatch.setattr(connection, "cursor", refuse)
     response = client.get("/healthz")
     assert (response.status_code, response.content) == (503, b"database: OperationalError\n")
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("gone")])
+def test_a_page_that_needs_the_database_says_that_it_is_away(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(request: HttpRequest) -> None:
+        raise error
+
+    monkeypatch.setattr(admin.site, "has_permission", refuse)
+    response = Client(raise_request_exception=False).get("/admin/")
+    assert (response.status_code, response["Retry-After"]) == (503, "10")
+    assert b"The database cannot be used right now" in response.content
+    assert b"gone" not in response.content
+
+
+def test_any_other_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(request: HttpRequest) -> None:
+        raise DataError("too long")
+
+    monkeypatch.setattr(admin.site, "has_permission", fail)
+    assert Client(raise_request_exception=False).get("/admin/").status_code == 500
 
 
 def test_it_is_read_only(client: Client) -> None:

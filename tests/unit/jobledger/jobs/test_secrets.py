@@ -1,5 +1,6 @@
 """What is secret is masked, and a mask that comes back stands for what it masked and for nothing else."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobledger.jobs import registry, secrets
+from jobledger.jobs.json_text import excerpt
 from jobledger.jobs.options.parser import options_of
 from jobledger.jobs.secrets import MASK, is_secret, looks_secret, masked, without_secrets
 from tests.unit.jobledger.jobs.builders import a_job
@@ -106,6 +108,64 @@ def test_a_text_is_shown_without_the_secrets_in_it(job: registry.Job) -> None:
     text = "argument --api-key: 'hunter2' (hunter2) is bad, abcdef and 'x' as well, x in 3 days"
     shown = f"argument --api-key: '{MASK}' ({MASK}) is bad, {MASK} and '{MASK}' as well, x in 3 days"
     assert without_secrets("job", options, text) == shown
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pin": 4711},
+        {"pin": ["47", 11, {"a": "4711"}]},
+        {"k": {"name": {"deep": ["4711"]}}},
+        {"k": 'a "quoted" \n 4711'},
+        {"k": "\u00e9" * 100 + "4711"},
+        {"k": {"4711": True}},
+        {"tokens": [["4711"]]},
+        {"days": [{"password": "4711"}]},
+    ],
+)
+def test_an_error_about_the_shape_of_an_option_does_not_quote_its_secret(
+    job: registry.Job, options: dict[str, Any]
+) -> None:
+    quoted = []
+    for value in options.values():
+        parts = [value, *(value if isinstance(value, list) else [])]
+        quoted += [f"expected a list, not {excerpt(part)}" for part in parts]
+        quoted += [f"{json.dumps(part)} or {part!r} is wrong" for part in parts if not isinstance(part, int)]
+    for text in quoted:
+        assert "4711" not in without_secrets("job", options, text)
+
+
+def test_an_error_about_the_shape_of_another_option_quotes_it(job: registry.Job) -> None:
+    text = 'days: expected text or a number, not ["a"]'
+    assert without_secrets("job", {"days": ["a"], "k": []}, text) == text
+
+
+def test_a_text_is_shown_without_the_secrets_of_nested_arguments() -> None:
+    args = [{"password": "hunter2"}, "plain text"]
+    shown = without_secrets(
+        "gone", {"login": {"token": "swordfish"}}, "hunter2 swordfish plain text", args=args
+    )
+    assert shown == f"{MASK} {MASK} plain text"
+
+
+def test_positional_arguments_are_masked_by_the_names_inside_of_them() -> None:
+    assert secrets.masked_args(["a", [{"password": "x", "n": 1}]]) == ["a", [{"password": MASK, "n": 1}]]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('{"api_key": "x",}', MASK),
+        ('{"pin": 1', MASK),
+        ("Authorization: x", MASK),
+        ('{"days": 7,}', '{"days": 7,}'),
+        ('{"k": 1', MASK),
+    ],
+)
+def test_what_is_not_json_is_shown_unless_a_name_in_it_is_a_secret_s(
+    job: registry.Job, text: str, shown: str
+) -> None:
+    assert secrets.masked_text("job", text) == shown
 
 
 def test_a_mask_has_the_shape_of_what_it_hides() -> None:

@@ -101,7 +101,7 @@ def test_a_cancelled_run_says_how_it_was_killed_and_what_it_said_last() -> None:
     assert run.reason_details == {"user": "ann", "trigger": "admin", "killed_by": "worker"}
     run.error = "signal 9 (SIGKILL)."
     assert reasons.explanation(run) == (
-        "Cancelled by ann in the admin. It held up its process, which the worker killed. "
+        "Cancelled by ann on the web. It held up its process, which the worker killed. "
         "It ended with: signal 9 (SIGKILL)."
     )
 
@@ -174,7 +174,7 @@ def begun(prepare: Callable[[Run], object]) -> Run:
 
 
 def test_a_cancelled_run_begins_no_other_job() -> None:
-    with pytest.raises(JobCancelled, match=r"^Cancelled by ann in the admin\.$"):
+    with pytest.raises(JobCancelled, match=r"^Cancelled by ann on the web\.$"):
         begun(cancel)
     assert [run.status for run in Run.objects.all()] == ["cancelled"]
 

@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "succeeded all the same": (
         ran(Status.SUCCEEDED, BY_ANNA),
-        "Succeeded in 1 min 23 s although anna in the admin asked for its end.",
+        "Succeeded in 1 min 23 s although anna on the web asked for its end.",
     ),
     "failed": (
         ran(Status.FAILED, of(Reason.EXCEPTION), exit_code=1, error="RuntimeError: no answer\nand more"),
@@ -113,11 +113,11 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "cancelled while it ran": (
         ran(Status.CANCELLED, BY_ANNA),
-        "Cancelled after 1 min 23 s by anna in the admin.",
+        "Cancelled after 1 min 23 s by anna on the web.",
     ),
     "cancelled and killed": (
         ran(Status.CANCELLED, BY_ANNA.plus(killed_by="itself")),
-        ("Cancelled after 1 min 23 s by anna in the admin. It did not end when asked to and was killed."),
+        ("Cancelled after 1 min 23 s by anna on the web. It did not end when asked to and was killed."),
     ),
     "cancelled before": (
         run(Status.CANCELLED, of(Reason.USER, user="ann", trigger=Trigger.CLI, comment="too slow")),
@@ -214,7 +214,7 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "running, asked to end": (
         run(Status.RUNNING, BY_ANNA, started_at=THREE, cancel_requested_at=THREE),
-        f"Running since {AT_THREE} (1 min): anna in the admin asked for its end at {AT_THREE}.",
+        f"Running since {AT_THREE} (1 min): anna on the web asked for its end at {AT_THREE}.",
     ),
     "running, asked to end and silent": (
         run(Status.RUNNING, SHUTDOWN, started_at=THREE, cancel_requested_at=THREE, heartbeat_at=THREE),
@@ -329,7 +329,7 @@ def test_beside_its_state_the_reason_is_enough(name: str, expected: str) -> None
         ("failed, no message", "Its message could not be made: TypeError: odd."),
         (
             "cancelled and killed",
-            "Cancelled by anna in the admin. It did not end when asked to and was killed.",
+            "Cancelled by anna on the web. It did not end when asked to and was killed.",
         ),
         ("lost with its process", "Its process (celery@here:7) died: signal 9 (SIGKILL)."),
         ("skipped, paused", "Schedule nightly was paused by anna until resumed: migration."),
@@ -403,7 +403,7 @@ def test_a_planned_slot_says_why(why: Why, expected: str) -> None:
     ("trigger", "expected"),
     [
         (Trigger.SCHEDULE, "schedule nightly"),
-        (Trigger.ADMIN, "anna in the admin, for schedule nightly"),
+        (Trigger.ADMIN, "anna on the web, for schedule nightly"),
         (Trigger.CELERY, "celery call"),
         (Trigger.CLI, "anna on the command line"),
         (Trigger.JOB, "another job"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import time_machine
 from celery import current_app
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
@@ -163,6 +163,18 @@ def test_a_database_that_is_away_is_logged_once_and_waited_for(
     scheduler.tick()
     assert caplog.text.count("Waiting for the database: the connection is closed") == 1
     assert caplog.text.count("The database is back") == 1
+
+
+def test_a_round_whose_values_the_database_refuses_is_no_outage_and_beat_goes_on(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(now: Any) -> None:
+        raise DataError("value too long")
+
+    monkeypatch.setattr(ledger, "record_due", refuse)
+    assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
+    assert caplog.text.count("The database rejected a value that beat wrote: value too long") == 1
+    assert "Waiting for" not in caplog.text
 
 
 def test_a_tick_that_the_database_refused_leaves_no_connection_open(

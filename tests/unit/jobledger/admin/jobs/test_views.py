@@ -153,7 +153,7 @@ def test_the_page_tells_runs_as_their_list_does_and_no_secret(admin_client: Clie
     )
     made(status=Status.MISSED, reason="deadline")
     page = admin_client.get(page_address("choosing")).text
-    for shown in ("bad key ********", "ann in the admin", "and its start deadline has passed since"):
+    for shown in ("bad key ********", "ann on the web", "and its start deadline has passed since"):
         assert shown in page
     assert "sesame" not in page
 
@@ -260,6 +260,30 @@ def test_a_past_run_fills_in_its_options_and_keeps_its_secrets(admin_client: Cli
     assert run.options == {"days": 8, "api_key": "hunter2"}
     assert (run.scheduled_for, run.schedule_name, run.schedule) == (NOON, "nightly", None)
     assert f"repeating run {past.pk}" in LogEntry.objects.get().change_message
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"option-only": "evil.example"}, {"option-names": "evil"}, {"option-tag": "evil"}]
+)
+def test_a_stored_secret_is_not_sent_elsewhere_by_repeating_a_run(
+    admin_client: Client, elsewhere: dict[str, str]
+) -> None:
+    past = made(options={"api_key": "hunter2", "only": "ours.example"})
+    page = admin_client.post(run_address("choosing", past), elsewhere)
+    assert "Enter api_key again, or remove it" in page.text
+    assert list(Run.objects.all()) == [past]
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [({"option-api_key": "mine"}, {"api_key": "mine"}), ({"option-api_key-clear": "on"}, {})],
+)
+def test_a_run_is_repeated_elsewhere_with_a_secret_of_one_s_own_or_none(
+    admin_client: Client, secret: dict[str, str], expected: dict[str, str]
+) -> None:
+    past = made(options={"api_key": "hunter2", "only": "ours.example"})
+    admin_client.post(run_address("choosing", past), {"option-only": "other.example", **secret})
+    assert Run.objects.exclude(pk=past.pk).get().options == {"only": "other.example", **expected}
 
 
 @pytest.mark.parametrize("query", ["?run=nonsense", "?run=5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11"])

@@ -27,7 +27,7 @@ def runs_of(found: RunList) -> list[Run]:
 def test_a_row_says_why_and_by_whom() -> None:
     made(status=Status.FAILED, error="no luck\nat all", trigger=Trigger.ADMIN, who="anna")
     (row,) = listed().rows
-    assert (row.why, row.started_by) == ("no luck", "anna in the admin")
+    assert (row.why, row.started_by) == ("no luck", "anna on the web")
 
 
 def test_a_row_has_exact_moments_with_their_zone_and_how_far_away_they_are() -> None:

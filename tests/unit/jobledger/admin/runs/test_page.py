@@ -40,7 +40,7 @@ def test_a_run_that_stood_in_the_way_is_linked_and_names_are_data() -> None:
     page = page_of(made(status=Status.SKIPPED, **overlap.held_by(holder).columns))
     address = display.run_url(holder.pk)
     assert f'Skipped: run <a href="{address}">{holder.short_id}</a> of the same job' in page.sentence
-    assert "by &lt;anna&gt; in the admin" in page.sentence
+    assert "by &lt;anna&gt; on the web" in page.sentence
 
 
 def test_the_schedule_that_was_paused_is_linked() -> None:

@@ -62,6 +62,17 @@ def test_a_running_run_is_followed_to_its_end(admin_client: Client) -> None:
     assert (last.status_code, lines_in(last.text), next_address(last.text)) == (286, ["three"], "")
 
 
+def test_a_page_stops_promising_new_lines_when_its_run_has_ended(admin_client: Client) -> None:
+    run = made(status=Status.RUNNING, started_at=NOON)
+    page = page_of(admin_client, run)
+    assert '<span id="output-follows">New lines appear as they are written.</span>' in page
+    emptied = '<span id="output-follows" hx-swap-oob="true"></span>'
+    assert emptied not in ask(admin_client, next_address(page)).text
+    Run.objects.filter(pk=run.pk).update(status=Status.SUCCEEDED, finished_at=NOON)
+    assert emptied in ask(admin_client, next_address(page)).text
+    assert "New lines appear" not in page_of(admin_client, run)
+
+
 def test_each_answer_has_the_state_and_only_a_change_has_the_buttons(admin_client: Client) -> None:
     run = made(status=Status.RUNNING, started_at=NOON, progress_done=1, progress_total=4)
     address = next_address(page_of(admin_client, run))

@@ -1,13 +1,16 @@
-"""The times of a schedule as a form: each mistake stands beside its field."""
+"""The forms of a schedule: each mistake stands beside its field."""
 
+import json
 import sys
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.schedules.forms import TimesForm
+from jobledger.admin.schedules.forms import DetailsForm, TimesForm
+from jobledger.jobs.secrets import MASK
 from jobledger.schedules.rules.interval import Interval
 from jobledger.schedules.stored_schedules import (
     ClockedTimes,
@@ -132,3 +135,35 @@ def test_without_ephem_they_are_offered_to_a_schedule_that_has_one(monkeypatch: 
     form = filled(SUNSET)
     assert not form.is_valid()
     assert "install django-jobledger[solar]" in " ".join(map(str, form.errors["event"]))
+
+
+# Message headers
+
+HEADERS = '{"Authorization": "Bearer s3cret", "x": 1}'
+
+
+def with_headers(stored: str, posted: str | None = None) -> DetailsForm:
+    schedule = PeriodicTask(name="mine", headers=stored)
+    return DetailsForm(posted and {"name": "mine", "headers": posted}, instance=schedule)
+
+
+@pytest.mark.django_db
+def test_secret_headers_are_masked_and_kept_where_their_mask_comes_back() -> None:
+    shown = with_headers(HEADERS)["headers"].value()
+    assert json.loads(shown) == {"Authorization": MASK, "x": 1}
+    form = with_headers(HEADERS, shown.replace("1", "2"))
+    assert form.is_valid(), form.errors
+    assert json.loads(form.cleaned_data["headers"]) == {"Authorization": "Bearer s3cret", "x": 2}
+
+
+@pytest.mark.django_db
+def test_headers_that_were_not_changed_keep_their_spelling() -> None:
+    form = with_headers('{"x":  1}', '{"x": 1}')
+    assert form.is_valid()
+    assert form.cleaned_data["headers"] == '{"x":  1}'
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("posted", ['{"other": "********"}', '["********"]', "********"])
+def test_a_mask_stands_for_no_other_header(posted: str) -> None:
+    assert "headers" in with_headers(HEADERS, posted).errors

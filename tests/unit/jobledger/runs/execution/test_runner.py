@@ -5,13 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InternalError, OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.execution import runner
+from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
 
@@ -164,17 +165,23 @@ def test_a_refusal_of_options_does_not_tell_secrets() -> None:
 
 # Inside a transaction nothing is tried again.
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "error", [OperationalError("server closed the connection"), InternalError("read-only transaction")]
+)
 def test_when_its_end_is_recorded_at_the_second_try_nothing_of_it_is_missing(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings
+    error: Exception, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     settings.HEARTBEAT_SECONDS = 0.01
     settings.RUN_OUTPUT_LIMIT_BYTES = 100
-    ends, errors = attempts.end, [OperationalError("server closed the connection")]
+    ends, errors = attempts.end, [error]
 
-    def fail_once(*args: Any) -> bool:
+    def fail_once(run: Run, *args: Any) -> bool:
         if errors:
+            Run.objects.filter(pk=run.pk).update(heartbeat_at=NOON)
             raise errors.pop()
-        return ends(*args)
+        # Meanwhile nobody takes it for lost.
+        assert Run.objects.filter(pk=run.pk, heartbeat_at__gt=NOON).exists()
+        return ends(run, *args)
 
     monkeypatch.setattr(attempts, "end", fail_once)
     ended = runner.execute(queued(words=["head", "x" * 1000, "tail"]).pk, worker="w")

@@ -1,5 +1,6 @@
 """Makes what Celery makes in a worker."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery import current_app
@@ -10,16 +11,36 @@ from jobledger import tasks  # noqa: F401 - importing makes the jobs' tasks
 from jobledger.runs.worker.main_process import JobRequest
 
 
-def received(task_id: str, task: str = "probes.probe", **options: Any) -> JobRequest:
-    """The request that a worker named ``celery@here`` makes of a job's message."""
-    headers, properties, body, _ = current_app.amqp.create_task_message(task_id, task, [], {})
+def message_of(
+    task_id: str,
+    task: str = "probes.probe",
+    *,
+    args: Sequence[Any] = (),
+    kwargs: dict[str, Any] | None = None,
+    **more_headers: Any,
+) -> Any:
+    """A task's message as a worker receives it."""
+    made = current_app.amqp.create_task_message(task_id, task, list(args), kwargs or {})
+    headers, properties, body, _ = made
     content_type, encoding, payload = dumps(body, serializer="json")
-    message = Message(
+    return Message(
         payload,
-        headers=headers,
+        headers={**headers, **more_headers},
         properties=properties,
         delivery_info={},
         content_type=content_type,
         content_encoding=encoding,
     )
+
+
+def received(
+    task_id: str,
+    task: str = "probes.probe",
+    *,
+    args: Sequence[Any] = (),
+    kwargs: dict[str, Any] | None = None,
+    **options: Any,
+) -> JobRequest:
+    """The request that a worker named ``celery@here`` makes of a job's message."""
+    message = message_of(task_id, task, args=args, kwargs=kwargs)
     return JobRequest(message, app=current_app, hostname="celery@here", **options)

@@ -1,10 +1,14 @@
 """A process signs every ten seconds, and its row goes when it leaves or is long gone."""
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
+from kombu import Queue
 
 from jobledger.models import ProcessKind, ServiceProcess
+from jobledger.runs.worker import presence
+from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import Presence
 from tests.unit.builders import NOON
 
@@ -23,6 +27,26 @@ def test_it_signs_at_once_and_then_every_ten_seconds() -> None:
         beat.sign(NOON + seconds * SECOND)
     assert seen() == [NOON + 24 * SECOND]
     assert ServiceProcess.objects.get().started_at == NOON
+
+
+def test_it_leaves_the_version_of_its_code_and_the_queues_that_it_reads_now() -> None:
+    queues = ["reports", "celery"]
+    worker = Presence(ProcessKind.WORKER, "celery@here", lambda: queues)
+    worker.sign(NOON)
+    row = ServiceProcess.objects.get()
+    assert (row.version, row.queues) == (code_version(), ["celery", "reports"])
+    queues.remove("celery")
+    worker.sign(NOON + 11 * SECOND)
+    assert ServiceProcess.objects.get().queues == ["reports"]
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_a_worker_tells_the_queues_of_its_consumer_or_while_it_has_none_those_of_its_settings(
+    is_connected: bool,
+) -> None:
+    reader = SimpleNamespace(queues=[Queue("reports")])
+    consumer = SimpleNamespace(task_consumer=reader if is_connected else None)
+    assert presence._queues_of(consumer) == (["reports"] if is_connected else ["celery"])
 
 
 def test_a_clock_that_was_set_back_does_not_silence_it() -> None:

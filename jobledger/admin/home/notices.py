@@ -1,0 +1,73 @@
+"""The notices at the top of the home: what is wrong with the service, what to do, and where."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from jobledger.admin import display, rights
+from jobledger.admin.display import RunUrls
+from jobledger.health import Problem, ProblemKind
+from jobledger.models import Status
+
+_ABOUT_SCHEDULES = (ProblemKind.NO_BEAT, ProblemKind.LATE_BEAT, ProblemKind.UNREAD_QUEUE)
+_ABOUT_RUNS = (ProblemKind.NO_WORKER, ProblemKind.NO_BROKER, ProblemKind.BUSY_WORKERS)
+
+Link = tuple[str, str]
+"""Its text and its URL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """One problem, for one user."""
+
+    problem: Problem
+    links: Sequence[Link]
+    can_resume: bool
+
+    @property
+    def sign(self) -> SafeString:
+        return display.mark("paused" if self.problem.kind is ProblemKind.PAUSED else "broken", "")
+
+
+def notices(problems: Sequence[Problem], user: rights.User) -> list[Notice]:
+    """Those that the user may see, each with links to pages that the user may open."""
+    may_see_schedules = rights.may_view_schedules(user)
+    return [
+        Notice(
+            problem=problem,
+            links=list(_links(problem, user)),
+            can_resume=problem.kind is ProblemKind.PAUSED and rights.may_pause(user),
+        )
+        for problem in problems
+        if may_see_schedules or problem.kind is not ProblemKind.BROKEN_SCHEDULES
+    ]
+
+
+def _links(problem: Problem, user: rights.User) -> Sequence[Link]:
+    if problem.kind is ProblemKind.PAUSED and rights.may_pause(user):
+        home = urlencode({"next": reverse("admin:index")})
+        return [("Change…", f"{reverse('admin:jobledger_service_pause')}?{home}")]
+    if problem.kind in _ABOUT_RUNS:
+        return [("Show queued runs", RunUrls().filtered(status=Status.QUEUED))]
+    return (
+        [_schedule_link(problem)] if rights.may_view_schedules(user) and _is_about_schedules(problem) else []
+    )
+
+
+def _is_about_schedules(problem: Problem) -> bool:
+    return problem.kind in (*_ABOUT_SCHEDULES, ProblemKind.BROKEN_SCHEDULES)
+
+
+def _schedule_link(problem: Problem) -> Link:
+    if problem.schedule:
+        page = reverse("admin:django_celery_beat_periodictask_change", args=[problem.schedule[0]])
+        return "Open the schedule", page
+    page = reverse("admin:django_celery_beat_periodictask_changelist")
+    if problem.kind is ProblemKind.BROKEN_SCHEDULES:
+        return "Show broken schedules", f"{page}?status=broken"
+    if problem.queue:
+        return "Show its schedules", f"{page}?{urlencode({'status': 'enabled', 'sent_to': problem.queue})}"
+    return "Show schedules", page

@@ -1,0 +1,140 @@
+"""Each problem of the service is shown with what to do, and a link to where that is done."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+
+from jobledger import health
+from jobledger.models import NextSlot, Pause, ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.runs.worker.code_version import code_version
+from jobledger.schedules import pausing
+from jobledger.schedules.pausing import Terms
+
+pytestmark = pytest.mark.django_db
+
+HOME = "/admin/"
+SCHEDULES = "/admin/django_celery_beat/periodictask/"
+QUEUED_RUNS = "/admin/jobledger/run/?status=queued"
+
+
+@pytest.fixture(autouse=True)
+def a_service_without_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_broker", lambda: iter(()))
+    for kind in ProcessKind:
+        values: dict[str, Any] = {"version": code_version(), "queues": ["celery"], "seen_at": timezone.now()}
+        ServiceProcess.objects.create(kind=kind, name=f"{kind}@here", **values)
+
+
+def schedule(name: str, **values: Any) -> PeriodicTask:
+    crontab = CrontabSchedule.objects.create(minute="0", hour="3")
+    made: PeriodicTask = PeriodicTask.objects.create(
+        name=name, task="probes.probe", crontab=crontab, **values
+    )
+    return made
+
+
+def broken(name: str) -> PeriodicTask:
+    made = schedule(name)
+    NextSlot.objects.filter(pk=made.pk).update(due_at=None, broken="its task is gone")
+    return made
+
+
+def page_of(schedule: PeriodicTask) -> str:
+    return reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
+
+
+def reader(client: Client, *codenames: str) -> None:
+    """The client belongs to a user with these permissions."""
+    user = User.objects.create(username="ann", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=["view_run", *codenames]))
+    client.force_login(user)
+
+
+def test_a_service_without_problems_has_a_tick_at_each_part_and_no_notice(admin_client: Client) -> None:
+    schedule("at three")
+    page = admin_client.get(HOME).text
+    assert 'class="notice' not in page
+    assert "part-ill" not in page
+    assert "<strong>workers</strong> 1 running (worker@here)" in page
+
+
+def test_a_broken_schedule_leads_to_its_page_and_several_to_the_list_of_them(admin_client: Client) -> None:
+    first = broken("first")
+    assert f'href="{page_of(first)}">Open the schedule</a>' in admin_client.get(HOME).text
+    broken("second")
+    schedule("whole")
+    page = admin_client.get(HOME).text
+    assert "2 schedules are broken" in page
+    assert f'href="{SCHEDULES}?status=broken">Show broken schedules</a>' in page
+    listed = admin_client.get(f"{SCHEDULES}?status=broken").context["cl"]
+    assert listed.result_count == 2
+
+
+def test_a_queue_that_nobody_reads_leads_to_the_schedules_that_name_it(admin_client: Client) -> None:
+    one = schedule("one", queue="reports")
+    page = admin_client.get(HOME).text
+    assert "part-ill" in page
+    assert f'href="{page_of(one)}">Open the schedule</a>' in page
+    schedule("two", queue="reports")
+    schedule("off", queue="reports", enabled=False)
+    schedule("other")
+    page = admin_client.get(HOME).text
+    assert f'href="{SCHEDULES}?status=enabled&amp;sent_to=reports">Show its schedules</a>' in page
+    listed = admin_client.get(f"{SCHEDULES}?status=enabled&sent_to=reports").context["cl"]
+    assert [each.name for each in listed.result_list] == ["one", "two"]
+
+
+def test_runs_that_no_worker_can_start_lead_to_the_queued_runs(admin_client: Client) -> None:
+    ServiceProcess.objects.filter(kind=ProcessKind.WORKER).delete()
+    values = {"job": "probe", "trigger": Trigger.CLI, "publish_after": timezone.now()}
+    Run.objects.create(status=Status.QUEUED, **values)
+    page = admin_client.get(HOME).text
+    assert "No worker is running" in page
+    assert f'href="{QUEUED_RUNS}">Show queued runs</a>' in page
+
+
+def test_a_pause_is_resumed_on_the_home_by_who_may(admin_client: Client, client: Client) -> None:
+    pausing.pause(None, Terms(until=None, reason="The database moves", who="ann"), now=timezone.now())
+    resume = reverse("admin:jobledger_service_resume")
+    page = admin_client.get(reverse("admin:home_now")).text
+    assert f'action="{resume}"' in page
+    assert "csrfmiddlewaretoken" in page
+    assert admin_client.post(resume, {"next": HOME}).headers["Location"] == HOME
+    assert not Pause.objects.active_at(timezone.now()).exists()
+
+    pausing.pause(None, Terms(until=None, reason="Again"), now=timezone.now())
+    reader(client)
+    page = client.get(HOME).text
+    assert "The whole service is paused until resumed: Again" in page
+    assert resume not in page
+
+
+def test_a_viewer_of_runs_alone_has_no_notice_of_schedules_and_no_link_to_them(client: Client) -> None:
+    broken("secret name")
+    schedule("one", queue="reports")
+    schedule("two", queue="reports")
+    reader(client)
+    page = client.get(HOME).text
+    assert "No running worker reads the queue “reports”" in page
+    assert [text for text in ("secret name", "is broken", "<strong>schedules</strong>") if text in page] == []
+    assert f'href="{SCHEDULES}?' not in page
+
+
+def test_the_part_of_a_process_with_other_code_has_no_tick(admin_client: Client) -> None:
+    ServiceProcess.objects.filter(kind=ProcessKind.BEAT).update(version="0.0.9+old")
+    page = admin_client.get(HOME).text
+    assert "beat@here (0.0.9+old)" in page
+    assert '<li class="part part-ill"><strong>beat</strong> 1 running (beat@here), other code</li>' in page
+
+
+def test_a_process_that_stops_signing_is_noticed_while_the_page_is_open(admin_client: Client) -> None:
+    gone = timezone.now() - timedelta(minutes=5)
+    ServiceProcess.objects.filter(kind=ProcessKind.BEAT).update(seen_at=gone)
+    page = admin_client.get(reverse("admin:home_now")).text
+    assert "Beat is not running: beat@here was last seen 5 min ago." in page

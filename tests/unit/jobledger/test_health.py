@@ -1,0 +1,258 @@
+"""Each part of the service is healthy, or there is a problem that says what is wrong and what to do."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from celery.app.routes import Router, prepare
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from jobledger import health
+from jobledger.health import Health, PartName, Problem, ProblemKind
+from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.runs.worker.code_version import code_version
+from jobledger.schedules import pausing
+from jobledger.schedules.pausing import Terms
+from tests.unit.builders import NOON
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+read_broker = health._broker
+
+
+@pytest.fixture(autouse=True)
+def a_broker_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_broker", lambda: iter(()))
+
+
+def signed(kind: ProcessKind, seconds_ago: int = 5, name: str = "here", **values: Any) -> None:
+    at = NOON - timedelta(seconds=seconds_ago)
+    given = {"version": code_version(), "queues": ["celery"], **values}
+    ServiceProcess.objects.create(kind=kind, name=name, started_at=at, seen_at=at, **given)
+
+
+def beat_and_worker() -> None:
+    signed(ProcessKind.BEAT)
+    signed(ProcessKind.WORKER, name="celery@here")
+
+
+def waiting(minutes: int = 5, **values: Any) -> Run:
+    """A run that was published, and that nobody has claimed for so long."""
+    given = {"job": "probe", "trigger": Trigger.CLI, "publish_count": 1, "publish_after": NOON}
+    return Run.objects.create(**{**given, "queued_at": NOON - minutes * MINUTE, **values})
+
+
+def schedule(name: str, **values: Any) -> PeriodicTask:
+    hourly = IntervalSchedule.objects.create(every=1, period="hours")
+    made: PeriodicTask = PeriodicTask.objects.create(
+        name=name, interval=hourly, **{"task": "probes.probe", **values}
+    )
+    NextSlot.objects.filter(pk=made.pk).update(due_at=NOON + MINUTE)
+    return made
+
+
+def kinds(found: Health) -> list[ProblemKind]:
+    return [problem.kind for problem in found.problems]
+
+
+def the_problem(kind: ProblemKind) -> Problem:
+    """The one problem there is."""
+    (problem,) = health.read(NOON).problems
+    assert problem.kind is kind
+    return problem
+
+
+def part(name: PartName) -> tuple[bool, str]:
+    found = next(part for part in health.read(NOON).parts if part.name is name)
+    return found.is_healthy, found.text
+
+
+def test_a_service_whose_processes_were_just_seen_has_no_problem() -> None:
+    beat_and_worker()
+    signed(ProcessKind.WORKER, name="celery@there")
+    schedule("hourly")
+    found = health.read(NOON)
+    assert found.problems == []
+    assert all(part.is_healthy for part in found.parts)
+    assert part(PartName.WORKERS) == (True, "2 running (celery@here, celery@there)")
+    assert part(PartName.SCHEDULES) == (True, "1 enabled")
+
+
+def test_of_many_processes_only_some_are_named() -> None:
+    signed(ProcessKind.BEAT)
+    for number in range(6):
+        signed(ProcessKind.WORKER, name=f"w{number}")
+    assert part(PartName.WORKERS) == (True, "6 running (w0, w1, w2, w3, …)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "name"),
+    [
+        (ProblemKind.NO_BEAT, ProcessKind.WORKER, ProcessKind.BEAT),
+        (ProblemKind.NO_WORKER, ProcessKind.BEAT, ProcessKind.WORKER),
+    ],
+)
+def test_a_process_that_is_missing_says_since_when(
+    kind: ProblemKind, other: ProcessKind, name: ProcessKind
+) -> None:
+    signed(other)
+    assert "none has been seen yet" in the_problem(kind).text
+    signed(name, 90, "h:1")
+    assert "h:1 was last seen 1 min ago" in the_problem(kind).text
+    assert part(the_problem(kind).part)[0] is False
+
+
+def test_a_run_that_nobody_takes_shows_that_beat_is_late_whatever_it_says() -> None:
+    beat_and_worker()
+    due = schedule("hourly")
+    NextSlot.objects.filter(pk=due.pk).update(due_at=NOON - timedelta(seconds=5))
+    assert health.read(NOON).problems == []
+    NextSlot.objects.filter(pk=due.pk).update(due_at=NOON - 2 * MINUTE)
+    assert (
+        the_problem(ProblemKind.LATE_BEAT).text == "Beat is running but late; a run has been due for 2 min."
+    )
+    assert part(PartName.BEAT) == (False, "1 running (here), late")
+
+
+def test_runs_that_wait_for_a_worker_that_is_free_are_counted() -> None:
+    beat_and_worker()
+    for minutes in (0, 5, 6):
+        waiting(minutes)
+    problem = the_problem(ProblemKind.BUSY_WORKERS)
+    assert problem.text == "2 runs have waited for a free worker for more than 1 min."
+    assert problem.is_mild
+    assert part(PartName.WORKERS) == (False, "1 running (celery@here), 2 runs waiting")
+    assert [part.name for part in health.read(NOON).parts if not (part.is_healthy or part.is_mild)] == []
+
+
+def test_runs_that_wait_for_another_run_or_their_next_attempt_do_not_wait_for_a_worker() -> None:
+    beat_and_worker()
+    waiting(concurrency_key="probe")
+    waiting(publish_count=0)
+    assert health.read(NOON).problems == []
+
+
+def test_a_queue_in_which_runs_wait_and_that_no_worker_reads_is_a_problem_at_once() -> None:
+    signed(ProcessKind.BEAT)
+    signed(ProcessKind.WORKER, queues=["reports"])
+    for _ in range(3):
+        waiting(0)
+    problem = the_problem(ProblemKind.UNREAD_QUEUE)
+    assert problem.text == "No running worker reads the queue “celery”: 3 queued runs wait in it."
+    assert problem.advice == "Start a worker with -Q celery."
+    assert part(PartName.WORKERS) == (False, "1 running (here), none reads celery")
+
+
+def test_a_queue_that_enabled_schedules_use_and_that_no_worker_reads_is_a_problem_before_they_are_due() -> (
+    None
+):
+    beat_and_worker()
+    only = schedule("monthly", queue="reports")
+    schedule("off", queue="nobody reads it", enabled=False)
+    problem = the_problem(ProblemKind.UNREAD_QUEUE)
+    assert problem.text.endswith("“reports”: the schedule “monthly” uses it.")
+    assert (problem.queue, problem.schedule) == ("reports", (only.pk, "monthly"))
+    assert problem.advice == "Start a worker with -Q reports, or change the queue of what uses it."
+
+    schedule("yearly", queue="reports")
+    waiting(schedule=only)
+    problem = the_problem(ProblemKind.UNREAD_QUEUE)
+    assert problem.text.endswith(": 1 queued run waits in it and 2 enabled schedules use it.")
+    assert problem.schedule is None
+
+
+def test_a_queue_that_any_of_the_workers_reads_is_read() -> None:
+    beat_and_worker()
+    signed(ProcessKind.WORKER, name="celery@reports", queues=["reports"])
+    schedule("monthly", queue="reports")
+    assert health.read(NOON).problems == []
+    ServiceProcess.objects.filter(name="celery@reports").update(seen_at=NOON - 2 * MINUTE)
+    assert kinds(health.read(NOON)) == [ProblemKind.UNREAD_QUEUE]
+
+
+def test_a_queue_to_which_the_settings_send_a_job_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    beat_and_worker()
+    waiting()
+    routes = prepare([{"probes.*": "slow"}])
+    monkeypatch.setattr(current_app.amqp, "router", Router(routes, current_app.amqp.queues, app=current_app))
+    assert "“slow”" in the_problem(ProblemKind.UNREAD_QUEUE).text
+
+
+@pytest.mark.parametrize(
+    "values", [{"task": "elsewhere.task", "queue": "theirs"}, {"exchange": "x"}, {"routing_key": "x"}]
+)
+def test_queues_of_another_service_and_exchanges_are_not_known_here(values: dict[str, str]) -> None:
+    beat_and_worker()
+    made = schedule("external", **values)
+    waiting(job=values.get("task", "probe"), schedule=made, publish_count=0)
+    assert health.read(NOON).problems == []
+
+
+def test_without_any_worker_its_absence_is_the_only_problem() -> None:
+    signed(ProcessKind.BEAT)
+    schedule("monthly", queue="reports")
+    waiting()
+    assert kinds(health.read(NOON)) == [ProblemKind.NO_WORKER]
+
+
+def test_processes_with_other_code_than_this_one_are_named_with_their_versions() -> None:
+    beat_and_worker()
+    ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(version="0.0.9+old")
+    problem = the_problem(ProblemKind.OTHER_CODE)
+    assert problem.text == (
+        f"A running worker has other code than this web server ({code_version()}): celery@here (0.0.9+old)."
+    )
+    assert part(PartName.WORKERS) == (False, "1 running (celery@here), other code")
+    assert part(PartName.BEAT)[0]
+    ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(version="", queues=[])
+    schedule("monthly", queue="reports")
+    assert "celery@here (an earlier version)" in the_problem(ProblemKind.OTHER_CODE).text
+
+
+def test_a_paused_service_says_since_when_by_whom_and_until_when() -> None:
+    beat_and_worker()
+    pausing.pause(
+        None, Terms(until=NOON + 2 * MINUTE, reason="database moves", who="ann"), now=NOON - 10 * MINUTE
+    )
+    problem = the_problem(ProblemKind.PAUSED)
+    assert problem.text == (
+        "The whole service is paused by ann until 2026-03-01 12:02:00 UTC (in 2 min): database moves"
+    )
+    assert "since 2026-03-01 11:50:00 UTC (10 min ago)" in problem.advice
+    assert part(PartName.SCHEDULES) == (False, "0 enabled, paused")
+
+
+def test_one_broken_schedule_is_named_and_several_are_counted() -> None:
+    beat_and_worker()
+    first = schedule("first")
+    NextSlot.objects.filter(pk=first.pk).update(due_at=None, broken="its task is gone")
+    problem = the_problem(ProblemKind.BROKEN_SCHEDULES)
+    assert problem.text == "The schedule “first” is broken and starts nothing: its task is gone."
+    assert problem.schedule == (first.pk, "first")
+    second = schedule("second")
+    NextSlot.objects.filter(pk=second.pk).update(due_at=None, broken="its task is gone")
+    problem = the_problem(ProblemKind.BROKEN_SCHEDULES)
+    assert (problem.text, problem.schedule) == ("2 schedules are broken and start nothing.", None)
+    assert part(PartName.SCHEDULES) == (False, "2 enabled, 2 broken")
+
+
+def test_a_redis_that_is_not_there_is_a_problem_and_says_what_it_means(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    beat_and_worker()
+    monkeypatch.setattr(health, "_broker", read_broker)
+    problem = the_problem(ProblemKind.NO_BROKER)
+    assert "Redis does not answer" in problem.text
+    assert "due runs are recorded" in problem.advice
+    assert part(PartName.BROKER) == (False, "does not answer")
+
+
+def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any) -> None:
+    beat_and_worker()
+    for number in range(20):
+        made = schedule(f"number {number}", queue=f"queue {number}")
+        waiting(schedule=made, status=Status.QUEUED)
+    with django_assert_max_num_queries(7):
+        assert len(health.read(NOON).problems) == 20

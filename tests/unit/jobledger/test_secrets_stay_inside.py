@@ -1,0 +1,169 @@
+"""A secret that is planted wherever one can be stored leaves by no road: no page, command, message or log."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, User
+from django.core import mail
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin import rights
+from jobledger.models import Run, Trigger
+from jobledger.runs import dispatch
+from jobledger.runs.execution import runner
+from jobledger.runs.publishing import publisher
+from jobledger.schedules import ledger
+from tests.unit.broker import Broker
+from tests.unit.jobledger.admin.schedules.edit_forms import LIST, an_hourly_one, change_url, edit, page_url
+
+pytestmark = pytest.mark.django_db
+
+SECRET = "pl4nted"
+ORDINARY = "celery.backend_cleanup"
+
+PLANTED: dict[str, dict[str, Any]] = {
+    "an option": {"task": "probes.choosing", "kwargs": json.dumps({"api_key": SECRET})},
+    "an option by its author's word": {"task": "probes.choosing", "kwargs": json.dumps({"pin": SECRET})},
+    "an object": {"task": "probes.choosing", "kwargs": json.dumps({"api_key": {"a": SECRET}})},
+    "a list": {"task": "probes.choosing", "kwargs": json.dumps({"api_key": [["x", SECRET]]})},
+    "a long list": {"task": "probes.choosing", "kwargs": json.dumps({"pin": ["x" * 70, SECRET]})},
+    "inside another option": {
+        "task": "probes.choosing",
+        "kwargs": json.dumps({"names": [{"password": SECRET}]}),
+    },
+    "an option that is gone": {"task": "probes.choosing", "kwargs": json.dumps({"old_token": SECRET})},
+    "what is not JSON": {"task": "probes.choosing", "kwargs": f'{{"api_key": "{SECRET}",}}'},
+    "what is not an object": {"task": "probes.choosing", "kwargs": json.dumps([{"api_key": SECRET}])},
+    "an ordinary task's argument": {"task": ORDINARY, "args": json.dumps([{"password": SECRET}])},
+    "an ordinary task's option": {"task": ORDINARY, "kwargs": json.dumps({"login": [{"token": SECRET}]})},
+    "arguments that are not JSON": {"task": ORDINARY, "args": f'[{{"password": "{SECRET}"]'},
+    "a header": {"task": "probes.choosing", "headers": json.dumps({"Authorization": SECRET})},
+    "a header inside": {"task": "probes.choosing", "headers": json.dumps({"x": [{"cookie": SECRET}]})},
+    "headers that are not JSON": {"task": "probes.choosing", "headers": f'{{"Authorization": "{SECRET}"'},
+}
+
+
+@pytest.fixture(params=PLANTED)
+def planted(request: pytest.FixtureRequest) -> PeriodicTask:
+    return an_hourly_one(**{"kwargs": "{}", **PLANTED[request.param]})
+
+
+@pytest.fixture
+def run(planted: PeriodicTask, broker: Broker) -> Run:
+    return run_of(planted)
+
+
+def run_of(planted: PeriodicTask) -> Run:
+    """A run of the schedule, executed as a worker would if it is a job's; beat has read the schedule."""
+    ledger.record_due(timezone.now() + timedelta(hours=2))
+    try:
+        options, args = json.loads(planted.kwargs), json.loads(planted.args)
+    except ValueError:
+        options, args = {}, []
+    options = options if isinstance(options, dict) else {}
+    is_job = planted.task != ORDINARY
+    request = dispatch.RunRequest(
+        job="choosing" if is_job else ORDINARY,
+        options=options,
+        args=args,
+        trigger=Trigger.SCHEDULE,
+        schedule_id=planted.pk,
+        schedule_name=planted.name,
+    )
+    made = dispatch.enqueue(request)
+    publisher.publish([made])
+    if is_job:
+        runner.execute(made.pk, worker="test")
+    made.refresh_from_db()
+    return made
+
+
+def lines_of(*line: str) -> str:
+    """Whatever a command prints, however it ends."""
+    out = io.StringIO()
+    try:
+        call_command(*line, stdout=out, stderr=out)
+    except (CommandError, SystemExit) as error:
+        out.write(str(error))
+    return out.getvalue()
+
+
+def pages(run: Run, schedule: PeriodicTask) -> Iterator[str]:
+    yield reverse("admin:index")
+    yield reverse("admin:everything")
+    yield reverse("admin:jobledger_run_changelist")
+    yield reverse("admin:jobledger_run_change", args=[run.pk])
+    yield reverse("admin:jobledger_run_live", args=[run.pk])
+    yield reverse("admin:jobledger_run_output", args=[run.pk])
+    yield reverse("admin:jobledger_job_list")
+    yield reverse("admin:jobledger_job", args=["choosing"])
+    yield reverse("admin:jobledger_job_run", args=["choosing"]) + f"?run={run.pk}"
+    yield LIST
+    yield change_url(schedule)
+    yield page_url("history", schedule)
+    yield page_url("delete", schedule)
+
+
+@pytest.mark.parametrize("group", [*rights.GROUPS, ""], ids=lambda group: group or "superuser")
+def test_no_page_shows_it(client: Client, run: Run, planted: PeriodicTask, group: str) -> None:
+    rights.create_groups()
+    user = User.objects.create_user("somebody", is_staff=True, is_superuser=not group)
+    user.groups.set(Group.objects.filter(name=group))
+    client.force_login(user)
+    for url in pages(run, planted):
+        response = client.get(url)
+        text = b"".join(response).decode()
+        assert SECRET not in text, url
+
+
+def test_no_save_and_no_deletion_writes_it_into_the_audit_log(
+    admin_client: Client, planted: PeriodicTask
+) -> None:
+    edit(admin_client, planted, description="edited")
+    assert SECRET not in admin_client.get(page_url("history", planted)).text
+    admin_client.post(page_url("delete", planted), {"post": "yes"})
+    entries = "".join(LogEntry.objects.values_list("change_message", flat=True))
+    assert entries
+    assert SECRET not in entries
+
+
+def test_no_command_prints_it(run: Run, planted: PeriodicTask) -> None:
+    commands = [
+        ("runs",),
+        ("runs", "--json"),
+        ("show", str(run.pk)),
+        ("show", str(run.pk), "--json"),
+        ("show", str(run.pk), "--follow") if run.status != "queued" else ("runs",),
+        ("next", planted.name),
+        ("simulate", "--json"),
+        ("setup",),
+    ]
+    printed = "".join(lines_of("jobledger", *command) for command in commands)
+    printed += lines_of("check", "--database", "default")
+    assert str(run.pk) in printed
+    assert SECRET not in printed
+
+
+def test_no_message_shows_it_beside_the_arguments_and_headers_themselves(run: Run, broker: Broker) -> None:
+    for message in broker.messages:
+        assert SECRET not in message.headers["argsrepr"] + message.headers["kwargsrepr"]
+    assert broker.messages
+
+
+@pytest.mark.usefixtures("broker")
+def test_no_log_line_and_no_mail_has_it(planted: PeriodicTask, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.WARNING, "django.db")
+    run_of(planted)
+    assert SECRET not in caplog.text
+    assert mail.outbox == []
