@@ -12,8 +12,9 @@ ENV PATH=/venv/bin:$PATH \
     STATIC_ROOT=/app/staticfiles
 COPY . .
 # Compiled here, since a read-only container cannot keep what it compiles. The key lives in this step only.
+# What may be switched on later has files too.
 RUN python -m compileall -q . \
- && SECRET_KEY=only-to-collect-static-files python manage.py collectstatic --no-input --verbosity 0
+ && SECRET_KEY=only-to-collect-static-files TOTP_REQUIRED=true python manage.py collectstatic --no-input --verbosity 0
 
 
 FROM python:3.13-slim-trixie

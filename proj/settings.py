@@ -43,7 +43,8 @@ WSGI_APPLICATION = "proj.wsgi.application"
 INSTALLED_APPS = [
     # Before Django's admin: some of its templates are taken over.
     "jobledger",
-    "jobledger.apps.JobsAdminConfig",
+    "proj.sign_in",
+    "proj.sign_in.apps.SignInAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -132,6 +133,20 @@ if BEHIND_HTTPS:
     # Whoever terminates HTTPS redirects plain HTTP too (W008). Whether the domain's other hosts are to be
     # reached by HTTPS alone (W005, W021) is not for this service to decide.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
+
+# --- Signing in: docs/how-to/sign-in-with-totp-or-single-sign-on.md
+
+# A code from the user's phone besides the password: https://django-otp-official.readthedocs.io/
+TOTP_REQUIRED = env.flag("TOTP_REQUIRED", default=False)
+if TOTP_REQUIRED:
+    INSTALLED_APPS += ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
+    _after = MIDDLEWARE.index("django.contrib.auth.middleware.AuthenticationMiddleware") + 1
+    MIDDLEWARE.insert(_after, "django_otp.middleware.OTPMiddleware")
+    # The name under which a phone lists the codes.
+    OTP_TOTP_ISSUER = "Scheduled jobs"
+    # Whoever sees a user's device in the admin could else copy its key.
+    OTP_ADMIN_HIDE_SENSITIVE_DATA = True
+    AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
 
 # --- Database
 

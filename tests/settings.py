@@ -7,6 +7,10 @@ os.environ.setdefault("SECRET_KEY", "only-for-tests")
 from proj import settings as project
 from proj.settings import *  # noqa: F403
 
-INSTALLED_APPS = [*project.INSTALLED_APPS, "tests.probes"]
+# Their tables, for tests of signing in with a code.
+_OTP_APPS = ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
+_MISSING = [app for app in _OTP_APPS if app not in project.INSTALLED_APPS]
+
+INSTALLED_APPS = [*project.INSTALLED_APPS, *_MISSING, "tests.probes"]
 EXPOSED_COMMANDS = {**project.EXPOSED_COMMANDS, "plain_probe": {}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -20,8 +20,12 @@ NOT_IMPORTED = {
 }
 
 
-def names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[^A-Za-z0-9-]", requirement)[0] for requirement in requirements}
+def names(requirements: list[Any]) -> set[str]:
+    """The distributions' names, also those of the groups that it includes."""
+    groups = PYPROJECT["dependency-groups"]
+    included = [names(groups[each["include-group"]]) for each in requirements if isinstance(each, dict)]
+    own = {re.split(r"[^A-Za-z0-9-]", each)[0] for each in requirements if isinstance(each, str)}
+    return own.union(*included)
 
 
 DEPENDENCIES = names(PYPROJECT["project"]["dependencies"])
@@ -56,6 +60,19 @@ def test_what_the_project_around_it_needs_is_no_dependency() -> None:
     assert not server & DEPENDENCIES
 
 
+@pytest.mark.parametrize(
+    ("group", "distributions"),
+    [("totp", {"django-otp", "segno"}), ("single-sign-on", {"django-allauth"})],
+)
+def test_what_signs_users_in_is_a_group_of_its_own_and_part_of_the_image(
+    group: str, distributions: set[str]
+) -> None:
+    groups = PYPROJECT["dependency-groups"]
+    assert names(groups[group]) == distributions
+    assert distributions <= names(groups["server"])
+    assert not distributions & DEPENDENCIES
+
+
 @pytest.mark.parametrize("name", ["run", "dev"])
 def test_the_lock_files_hold_the_dependencies_with_hashes_and_name_no_index(name: str) -> None:
     text = (BASE_DIR / "requirements" / f"{name}.txt").read_text()
@@ -64,4 +81,4 @@ def test_the_lock_files_hold_the_dependencies_with_hashes_and_name_no_index(name
     assert DEPENDENCIES | server | EXTRAS["solar"] <= locked
     assert "--hash=sha256:" in text
     assert "index" not in text
-    assert "http" not in text
+    assert "://" not in text

@@ -84,13 +84,16 @@ class People:
 
     def _log_in(self, role: str) -> StorageState:
         """Once for all tests, who would otherwise spend more on it than on their own pages."""
-        page = self._new_page()
-        page.goto("/admin/login/")
-        page.get_by_label("Username").fill(role)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
+        page = self.visit("login/")
+        give_password(page, role)
         page.wait_for_url(re.compile(r"/admin/$"))
         return page.context.storage_state()
+
+    def visit(self, path: str = "", **options: Any) -> Page:
+        """A page of the admin, opened by somebody who has not logged in."""
+        page = self._new_page(**options)
+        page.goto(f"/admin/{path}")
+        return page
 
     def _new_page(self, **options: Any) -> Page:
         context = self.browser.new_context(base_url=self.site.url, **options)
@@ -104,6 +107,13 @@ class People:
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.problems.append(message.text)
+
+
+def give_password(page: Page, username: str) -> None:
+    """Fill in the page of the login and send it."""
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
 
 
 def width_beyond_the_window(page: Page) -> int:
@@ -132,17 +142,24 @@ def running_site() -> Iterator[Site]:
         # The account that was made has a password that nobody knows.
         started.shell("from django.contrib.auth.models import User; User.objects.all().delete()")
         started.shell(MAKE_USERS.format(roles=ROLES, password=PASSWORD))
-        port = free_port()
-        started.start("web", sys.executable, "-m", "gunicorn", "proj.wsgi", *_gunicorn_flags(port))
-        url = f"http://127.0.0.1:{port}"
+        url = start_web(started, "web")
         started.start_worker()
         started.start_beat()
-        wait_until(lambda: _answers(f"{url}/admin/login/"), what="the web server answers")
+        wait_for_web(url)
         yield Site(service=started, url=url)
 
 
-def _gunicorn_flags(port: int) -> tuple[str, ...]:
-    return ("--bind", f"127.0.0.1:{port}", "--workers", "2", "--no-control-socket", "--timeout", "60")
+def start_web(service: Service, name: str, **variables: str) -> str:
+    """Start a web server with these settings, without waiting for it; returns its address."""
+    port = free_port()
+    flags = ("--bind", f"127.0.0.1:{port}", "--workers", "2", "--no-control-socket", "--timeout", "60")
+    service.start(name, sys.executable, "-m", "gunicorn", "proj.wsgi", *flags, **variables)
+    return f"http://127.0.0.1:{port}"
+
+
+def wait_for_web(url: str) -> None:
+    """Wait until the web server answers."""
+    wait_until(lambda: _answers(f"{url}/admin/login/"), what="the web server answers")
 
 
 def _answers(url: str) -> bool:

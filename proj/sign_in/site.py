@@ -1,0 +1,48 @@
+"""The admin's site, guarded by the ways to sign in that the settings allow."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest
+from django.urls import URLPattern, URLResolver, path
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+
+from jobledger.admin_site import JobsAdminSite
+
+
+class SignInSite(JobsAdminSite):
+    """Opens after a password; with ``TOTP_REQUIRED``, after a password and a code from the user's phone."""
+
+    login_template = "sign_in/login.html"
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """With the page that asks for the code."""
+        return [path("login/code/", self.login_code, name="login_code"), *super().get_urls()]
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Also False for a session that began before a code was required."""
+        return super().has_permission(request) and (
+            not settings.TOTP_REQUIRED or request.user.is_verified()  # type: ignore[union-attr]  # by OTPMiddleware
+        )
+
+    @method_decorator(never_cache)
+    @method_decorator(login_not_required)
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Asks for the password."""
+        if settings.TOTP_REQUIRED and not (request.method == "GET" and self.has_permission(request)):
+            from proj.sign_in import second_step
+
+            return second_step.password_view(self, request)
+        return super().login(request, extra_context)
+
+    @method_decorator(never_cache)
+    @method_decorator(login_not_required)
+    def login_code(self, request: HttpRequest) -> Any:
+        """Asks for the code of somebody whose password was right."""
+        if not settings.TOTP_REQUIRED:
+            raise Http404
+        from proj.sign_in import second_step
+
+        return second_step.code_view(self, request)
