@@ -20,6 +20,9 @@ class ServiceProcess(models.Model):
     name = models.CharField(
         max_length=200, help_text="A worker's Celery node name, or a beat's host and process ID."
     )
+    identity = models.CharField(
+        max_length=32, blank=True, help_text="Tells it from other processes that have its name."
+    )
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(db_index=True)
     version = models.CharField(max_length=100, blank=True, help_text="Of the code that it runs.")
@@ -29,7 +32,7 @@ class ServiceProcess(models.Model):
         verbose_name = "process"
         verbose_name_plural = "processes"
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["kind", "name"], name="one_row_per_process"),
+            models.UniqueConstraint(fields=["kind", "name", "identity"], name="one_row_per_process"),
         ]
 
     def __str__(self) -> str:

@@ -182,6 +182,11 @@ class Run(models.Model):
     progress_done = models.BigIntegerField(null=True, blank=True)
     progress_total = models.BigIntegerField(null=True, blank=True)
     worker = models.CharField(max_length=200, blank=True, help_text="The worker or process that executed it.")
+    worker_identity = models.CharField(
+        max_length=32,
+        blank=True,
+        help_text="Tells the worker that claimed it from others that have its name.",
+    )
     exit_code = models.IntegerField(null=True, blank=True)
     error = models.TextField(blank=True, help_text="The error of the job, its parser or its process.")
     traceback = models.TextField(blank=True)

@@ -112,6 +112,7 @@ class NextSlot(models.Model):
     timing = models.TextField(help_text="The schedule's times when this was computed, as one text.")
     target = models.TextField(blank=True, help_text="What the schedule starts, as it was validated last.")
     broken = models.TextField(blank=True, help_text="Why it cannot be evaluated.")
+    version = models.CharField(max_length=100, blank=True, help_text="Of the code that computed this.")
 
     class Meta:
         verbose_name = "next slot"

@@ -149,6 +149,7 @@ def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetim
         started_at=None,
         heartbeat_at=None,
         worker="",
+        worker_identity="",
         concurrency_key="",
         cancel_requested_at=None,
         progress_done=None,

@@ -35,6 +35,10 @@ from jobledger.runs.publishing import publisher
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
 
 
+IDENTITY = uuid.uuid4().hex
+"""Of this process and its children: two workers can have the same name, and two processes the same id."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """What is to run, and why."""

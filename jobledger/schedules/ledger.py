@@ -25,7 +25,9 @@ from django.db import Error, transaction
 from django.db.models import F
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.models import NextSlot, Reason, Run, SchedulePolicy, Status, Why
+from jobledger.models import NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
+from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.worker.presence import is_present
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
@@ -37,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 1000
 MAX_RECORDS = 1000
-COMPUTED = ("slot", "due_at", "handled_until", "timing", "target", "broken")
+COMPUTED = ("slot", "due_at", "handled_until", "timing", "target", "broken", "version")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +180,10 @@ def _advance_one(
     except Error:
         raise
     except Exception as error:  # noqa: BLE001 - one broken schedule must not affect the others
-        _mark_broken(row, schedule.name, str(error) or type(error).__name__)
+        if not _is_valid_elsewhere(row, now):
+            _mark_broken(row, schedule.name, str(error) or type(error).__name__)
         return []
+    row.version = code_version()
     row.slot, row.due_at, row.broken = plan.next_slot, plan.due_at, ""
     row.handled_until, row.timing, row.target = plan.handled_until, schedule.timing, schedule.target
     records += plan.records
@@ -200,10 +204,21 @@ def _superseded(
     yield planning.superseded(row.slot, due_at=row.due_at, policy=policy, pauses=pauses, now=now)
 
 
+def _is_valid_elsewhere(row: NextSlot, now: datetime) -> bool:
+    """Whether another beat, which runs other code, can evaluate what this process cannot.
+
+    Two versions run at once during a deployment. If one marked broken what the other repairs, schedules of
+    new or removed jobs would alternate between the two.
+    """
+    if row.broken or row.version in ("", code_version()):
+        return False
+    return is_present(ProcessKind.BEAT, now, version=row.version)
+
+
 def _mark_broken(row: NextSlot, name: str, reason: str) -> None:
     if row.broken != reason:
         logger.error("Schedule %s is broken: %s", name, reason)
-    row.slot, row.due_at, row.broken = None, None, reason
+    row.slot, row.due_at, row.broken, row.version = None, None, reason, code_version()
 
 
 def _add_missing_policies(schedules: Iterable[PeriodicTask]) -> None:

@@ -25,6 +25,7 @@ from jobledger.jobs import options, registry, secrets
 from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, overlap
+from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import hygiene, output
 from jobledger.runs.lease.ending import Limits
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, end_wanted
@@ -108,8 +109,8 @@ def take_over(job: str) -> Run | None:
 def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
     """Execute a queued run in this process, or, with a refusal, fail it with that message.
 
-    Returns None if the run could not be claimed: another process has it, or it is over. What the command
-    raises ends up in the run's row, not here.
+    Returns None if the run could not be claimed, because another process has it or it is over, and if its row
+    was deleted meanwhile. What the command raises ends up in the run's row, not here.
     """
     run = claim(run_id, worker=worker)
     if run is None:
@@ -124,8 +125,8 @@ def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
             _call(run, recorder)
     except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has written it down
         logger.info("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
-    run.refresh_from_db()
-    return Ended(run=run, last_line=recorder.last_line)
+    ended = Run.objects.filter(pk=run.pk).first()
+    return Ended(run=ended, last_line=recorder.last_line) if ended else None
 
 
 def claim(run_id: UUID, *, worker: str) -> Run | None:
@@ -140,8 +141,9 @@ def claim(run_id: UUID, *, worker: str) -> Run | None:
         publisher.postpone(run_id, now)
         return None
     guard = overlap.guard_of(run)
-    changes = {"started_at": now, "heartbeat_at": now, "publish_after": None, "worker": worker}
-    return run if overlap.start(run, guard, now, **changes) else None
+    changes = {"started_at": now, "heartbeat_at": now, "publish_after": None}
+    by = {"worker": worker, "worker_identity": IDENTITY}
+    return run if overlap.start(run, guard, now, **changes, **by) else None
 
 
 def new_recorder() -> output.OutputRecorder:

@@ -108,11 +108,16 @@ class Heartbeat:
             _mine(self._run).update(heartbeat_at=timezone.now())
 
     def beat(self) -> None:
-        """Write what there is to write and, when it is time, look whether somebody wants the run to end."""
-        self._log.save_new()
-        if time.monotonic() >= self._renew_at:
-            self._renew()
-            self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
+        """Write what there is to write and, when it is time, look whether somebody wants the run to end.
+
+        The latter also when the output cannot be written: perhaps because the run does not exist any more.
+        """
+        try:
+            self._log.save_new()
+        finally:
+            if time.monotonic() >= self._renew_at:
+                self._renew()
+                self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
 
     def _run_until_stopped(self) -> None:
         try:

@@ -17,7 +17,7 @@ from uuid import UUID
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from kombu import Producer
@@ -81,7 +81,7 @@ def postpone(run_id: UUID, now: datetime) -> None:
 
 def next_publish_after() -> datetime | None:
     """When the next queued run wants to be published."""
-    queued = Run.objects.filter(status=Status.QUEUED, publish_after__isnull=False)
+    queued = _publishable().filter(publish_after__isnull=False)
     return queued.order_by("publish_after").values_list("publish_after", flat=True).first()
 
 
@@ -93,7 +93,7 @@ def publish_interval(publish_count: int) -> timedelta:
 
 
 def _take_due(now: datetime) -> list[Run]:
-    due = Run.objects.filter(status=Status.QUEUED, publish_after__lte=now)
+    due = _publishable().filter(publish_after__lte=now)
     if not due.exists():
         return []
     taken_until = now + GRACE_OF_THE_RECORDER
@@ -105,6 +105,14 @@ def _take_due(now: datetime) -> list[Run]:
     for run in runs:
         run.publish_after, run.schedule = taken_until, schedules.get(run.schedule_id)
     return runs
+
+
+def _publishable() -> QuerySet[Run]:
+    """The queued runs whose jobs this process knows, and those of ordinary tasks, whose names are dotted.
+
+    The others are left to a process that has other code.
+    """
+    return Run.objects.filter(Q(job__in=registry.all_jobs()) | Q(job__contains="."), status=Status.QUEUED)
 
 
 def _sent(runs: Sequence[Run]) -> list[Run]:

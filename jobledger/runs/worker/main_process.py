@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
-from jobledger.runs.dispatch import run_id_of, worker_process
+from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
 from jobledger.runs.worker.requests import MaskedRequest
@@ -78,7 +78,9 @@ def connect() -> None:
 
 def _end_run_of(loss: Loss) -> None:
     pk = run_id_of(loss.task_id)
-    run = Run.objects.filter(pk=pk, status=Status.RUNNING, worker=loss.child).first()
+    run = Run.objects.filter(
+        pk=pk, status=Status.RUNNING, worker=loss.child, worker_identity=IDENTITY
+    ).first()
     if run is not None:
         timed_out = not loss.error or rescue.is_over_its_grace(run, loss.noticed_at)
         rescue.give_up(run, _why(run, loss), error=loss.error, timed_out=timed_out)
@@ -111,7 +113,7 @@ def _shutting_down(sender: Any = None, how: str = "", **kwargs: Any) -> None:
 
 def _cancel_all(hostname: str) -> None:
     def ask() -> None:
-        mine = Run.objects.filter(status=Status.RUNNING, worker__startswith=worker_process(hostname, ""))
+        mine = Run.objects.filter(status=Status.RUNNING, worker_identity=IDENTITY)
         why = Why.of(Reason.WORKER_SHUTDOWN, worker=hostname)
         mine.filter(cancel_requested_at=None).update(cancel_requested_at=timezone.now(), **why.columns)
 

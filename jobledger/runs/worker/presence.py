@@ -16,9 +16,11 @@ from celery import current_app
 from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
 from django.conf import settings
 from django.db import Error
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, ServiceProcess
+from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker.code_version import code_version
 
@@ -30,6 +32,12 @@ ABSENT_AFTER = timedelta(seconds=35)
 FORGOTTEN_AFTER = timedelta(days=1)
 
 
+def is_present(kind: ProcessKind, now: datetime, *, version: str) -> bool:
+    """Whether a process of this kind that runs this version of the code works."""
+    signed = ServiceProcess.objects.filter(kind=kind, version=version)
+    return signed.filter(seen_at__gte=now - ABSENT_AFTER).exists()
+
+
 class Presence:
     """One process' signature."""
 
@@ -38,26 +46,32 @@ class Presence:
     ) -> None:
         """Nothing is written before the first ``sign``. ``queues`` answers which ones a worker reads."""
         self._kind, self._name, self._queues = kind, name, queues
-        self._version = code_version()
+        self._version, self._identity = code_version(), IDENTITY
         self._sign_at: datetime | None = None
 
     def sign(self, now: datetime) -> None:
         """Sign, if the last signature is a while ago. Raises what the database raises."""
         if self._sign_at is not None and self._sign_at - SIGN_EVERY <= now < self._sign_at:
             return
-        found = ServiceProcess.objects.filter(kind=self._kind, name=self._name)
-        if self._sign_at is None or not found.update(seen_at=now, queues=self._queues_read()):
+        if self._sign_at is None or not self._signed().update(seen_at=now, queues=self._queues_read()):
             self._begin(now)
         self._sign_at = now + SIGN_EVERY
 
     def leave(self) -> None:
         """This process ends as it should: nobody need miss it."""
-        ServiceProcess.objects.filter(kind=self._kind, name=self._name).delete()
+        self._signed().delete()
+
+    def _signed(self) -> QuerySet[ServiceProcess]:
+        return ServiceProcess.objects.filter(kind=self._kind, name=self._name, identity=self._identity)
 
     def _begin(self, now: datetime) -> None:
         ServiceProcess.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
+        same_name = ServiceProcess.objects.filter(kind=self._kind, name=self._name)
+        same_name.filter(seen_at__lt=now - ABSENT_AFTER).delete()
         values = {"started_at": now, "seen_at": now, "version": self._version, "queues": self._queues_read()}
-        ServiceProcess.objects.update_or_create(kind=self._kind, name=self._name, defaults=values)
+        ServiceProcess.objects.update_or_create(
+            kind=self._kind, name=self._name, identity=self._identity, defaults=values
+        )
 
     def _queues_read(self) -> list[str]:
         return sorted(self._queues())

@@ -18,6 +18,7 @@ from jobledger import command
 from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import attempts, overlap, reasons
+from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import runner
 from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease import rescue
@@ -69,7 +70,8 @@ class Noted(Interrupter):
 
 
 def made(**values: Any) -> Run:
-    return Run.objects.create(**{"job": "probe", "trigger": Trigger.CELERY, "worker": CHILD, **values})
+    defaults = {"job": "probe", "trigger": Trigger.CELERY, "worker": CHILD, "worker_identity": IDENTITY}
+    return Run.objects.create(**{**defaults, **values})
 
 
 def running(**values: Any) -> Run:

@@ -8,7 +8,9 @@ import time_machine
 from django.core.management import call_command
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from jobledger.models import NextSlot, Pause, SchedulePolicy
+from jobledger.models import NextSlot, Pause, ProcessKind, Run, SchedulePolicy, ServiceProcess
+from jobledger.runs.worker.code_version import code_version
+from jobledger.schedules import ledger
 from jobledger.schedules import reconciliation as following
 from jobledger.schedules.reconciliation import Reconciliation
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
@@ -172,6 +174,47 @@ def test_a_schedule_whose_task_the_code_has_no_more_is_broken_before_its_next_sl
     NextSlot.objects.update(target="probes.gone|[]|{}")
     reconcile()
     assert "there is no longer a job or task" in NextSlot.objects.get().broken
+
+
+def taken_away(schedule: PeriodicTask, *, by_version: str) -> None:
+    """The task was there in the code that computed the next slot, and is not in this process's."""
+    PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.gone")
+    NextSlot.objects.update(target="probes.gone|[]|{}", version=by_version)
+
+
+def beat_of(version: str, seen_at: datetime) -> None:
+    ServiceProcess.objects.create(kind=ProcessKind.BEAT, name="other:1", version=version, seen_at=seen_at)
+
+
+def test_a_schedule_that_a_beat_with_other_code_can_evaluate_is_left_to_it() -> None:
+    schedule = hourly()
+    beat_of("other", NOON + MINUTE)
+    taken_away(schedule, by_version="other")
+    before = NextSlot.objects.values().get()
+    reconcile()
+    ServiceProcess.objects.update(seen_at=NOON + HOUR)
+    ledger.record_due(NOON + HOUR)
+    assert NextSlot.objects.values().get() == before
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("version", ["", "other", "its own"])
+def test_a_schedule_that_no_living_beat_can_evaluate_is_broken(version: str) -> None:
+    schedule = hourly()
+    beat_of("other", NOON - timedelta(minutes=5))
+    taken_away(schedule, by_version=code_version() if version == "its own" else version)
+    reconcile()
+    row = NextSlot.objects.get()
+    assert "there is no longer a job or task" in row.broken
+    assert row.version == code_version()
+
+
+def test_a_schedule_that_other_code_had_marked_broken_is_repaired_and_stays_so() -> None:
+    hourly()
+    NextSlot.objects.update(broken="other code has no such job", slot=None, due_at=None, version="other")
+    reconcile()
+    row = NextSlot.objects.get()
+    assert (row.broken, row.version) == ("", code_version())
 
 
 def test_a_change_of_the_options_moves_no_slot() -> None:

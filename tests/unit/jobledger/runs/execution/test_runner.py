@@ -12,6 +12,7 @@ from pytest_django import Settings
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.execution import runner
+from tests.probes.management.commands.probe import Command
 from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
@@ -148,6 +149,17 @@ def test_a_run_that_was_taken_away_meanwhile_keeps_its_new_state() -> None:
         Run.objects.filter(pk=run.pk).update(status=Status.LOST)
     run.refresh_from_db()
     assert (run.status, run.finished_at) == ("lost", None)
+
+
+def test_a_run_whose_row_was_deleted_while_it_ran_is_not_there_any_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def delete_the_row(command: Command, *args: Any, **options: Any) -> None:
+        Run.objects.all().delete()
+
+    monkeypatch.setattr(Command, "handle", delete_the_row)
+    assert runner.execute(queued().pk, worker="w") is None
+    assert "ended as succeeded, but was not this process's any more" in caplog.text
 
 
 def test_the_error_of_a_run_does_not_tell_its_secrets() -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import IntegrityError
 from pytest_django import Settings
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
@@ -132,6 +133,16 @@ def test_a_process_that_finds_its_lease_lost_stops_its_job(values: dict[str, Any
     run = beating.beat()
     assert isinstance(beating.interrupter.interrupts[0], LeaseLost)
     assert run.heartbeat_at == LONG_AGO
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_whose_row_was_deleted_is_stopped_although_its_output_can_no_longer_be_written() -> None:
+    beating = Beating()
+    beating.recorder.write(Stream.STDOUT, "still working\n")
+    Run.objects.all().delete()
+    with pytest.raises(IntegrityError):
+        beating.heartbeat.beat()
+    assert isinstance(beating.interrupter.interrupts[0], LeaseLost)
 
 
 # It closes its connection, and with it any transaction.

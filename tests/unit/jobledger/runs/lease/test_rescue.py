@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from jobledger.models import Reason, Run, Status, Trigger
+from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
@@ -186,9 +187,11 @@ def test_a_run_that_was_over_its_time_limit_is_timed_out() -> None:
 
 
 def test_a_stopping_worker_cancels_its_own_runs_alone() -> None:
-    mine, other = running(worker="celery@me:1"), running(worker="celery@you:1")
+    mine = running(worker="celery@me:1", worker_identity=IDENTITY)
+    others = running(worker="celery@you:1"), running(worker="celery@me:1", worker_identity="also celery@me")
     main_process._cancel_all("celery@me")
     mine.refresh_from_db()
-    other.refresh_from_db()
     assert (mine.reason, mine.reason_details) == (Reason.WORKER_SHUTDOWN, {"worker": "celery@me"})
-    assert other.cancel_requested_at is None
+    for other in others:
+        other.refresh_from_db()
+        assert other.cancel_requested_at is None

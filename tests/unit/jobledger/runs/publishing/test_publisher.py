@@ -106,9 +106,12 @@ def test_an_ordinary_task_is_sent_with_its_arguments_and_that_is_its_end(broker:
 
 def test_a_job_that_this_process_does_not_know_is_left_to_one_that_does(broker: Broker) -> None:
     run = queued(job="added_since")
-    publisher.publish_due(NOON)
+    assert publisher.publish_due(NOON) == 0
+    assert publisher.next_publish_after() is None
     run.refresh_from_db()
     assert (broker.messages, run.status, run.publish_count) == ([], "queued", 0)
+    # Nor is it taken for a moment, in which the other one would have to leave it alone.
+    assert run.publish_after == NOON
 
 
 def test_the_schedules_routing_is_kept(broker: Broker) -> None:

@@ -9,6 +9,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 
 from jobledger.models import Reason, Run, Status, Trigger
+from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.worker import main_process
 from jobledger.runs.worker.main_process import JobRequest, Loss, end_run_of
 from tests.unit.builders import NOON
@@ -29,8 +30,14 @@ def celerys_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def running(**values: Any) -> Run:
-    defaults = {"job": "lasting", "trigger": Trigger.SCHEDULE, "status": Status.RUNNING, "worker": CHILD}
-    return Run.objects.create(**{**defaults, "started_at": NOON, "heartbeat_at": NOON, **values})
+    defaults: dict[str, Any] = {
+        "job": "lasting",
+        "trigger": Trigger.SCHEDULE,
+        "status": Status.RUNNING,
+        "worker": CHILD,
+    }
+    defaults |= {"started_at": NOON, "heartbeat_at": NOON, "worker_identity": IDENTITY}
+    return Run.objects.create(**{**defaults, **values})
 
 
 def request_of(run: Run) -> JobRequest:
@@ -85,9 +92,12 @@ def test_a_task_that_merely_failed_is_not_lost(error: Exception) -> None:
     assert run.status == "running"
 
 
-@pytest.mark.parametrize("worker", ["celery@here:8", "celery@there:7"])
-def test_a_later_attempt_elsewhere_is_left_alone(worker: str) -> None:
-    run = running(worker=worker, attempt=2)
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"worker": "celery@here:8"}, {"worker": "celery@there:7"}, {"worker_identity": "another with its name"}],
+)
+def test_a_later_attempt_elsewhere_is_left_alone(elsewhere: dict[str, str]) -> None:
+    run = running(**elsewhere, attempt=2)
     end_run_of(Loss(task_id=str(run.pk), child=CHILD, error="It died."))
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("running", 2)

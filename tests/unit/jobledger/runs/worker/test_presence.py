@@ -71,6 +71,24 @@ def test_who_leaves_is_not_missed() -> None:
     assert seen() == []
 
 
+def test_two_of_one_name_sign_and_leave_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Presence(ProcessKind.WORKER, "celery@here")
+    monkeypatch.setattr(presence, "IDENTITY", "another")
+    other = Presence(ProcessKind.WORKER, "celery@here")
+    one.sign(NOON)
+    other.sign(NOON + SECOND)
+    assert len(seen()) == 2
+    one.leave()
+    assert seen() == [NOON + SECOND]
+
+
+def test_who_starts_again_takes_the_place_of_the_one_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    Presence(ProcessKind.WORKER, "celery@here").sign(NOON)
+    monkeypatch.setattr(presence, "IDENTITY", "the next one")
+    Presence(ProcessKind.WORKER, "celery@here").sign(NOON + 60 * SECOND)
+    assert seen() == [NOON + 60 * SECOND]
+
+
 def test_who_is_long_gone_is_forgotten() -> None:
     Presence(ProcessKind.WORKER, "celery@old").sign(NOON - timedelta(days=2))
     Presence(ProcessKind.WORKER, "celery@recent").sign(NOON - timedelta(hours=2))
