@@ -28,6 +28,7 @@ from jobledger.outages import is_outage
 from jobledger.runs import dispatch, reasons
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
+from jobledger.runs.publishing.delivery import RUN_HEADER, SCHEDULE_HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +103,14 @@ def _back_to_the_queue_without_database(job: registry.Job) -> Iterator[None]:
 
 
 def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -> dispatch.RunRequest:
-    """What a message that came without a run asks for: a scheduler's send, or an ad-hoc call."""
-    name = (task.request.headers or {}).get("periodic_task_name", "")
+    """What a message that came without a run asks for: a scheduler's send, or an ad-hoc call.
+
+    Raises Ignore for the message of a run that was deleted: it asks for nothing any more.
+    """
+    headers = task.request.headers or {}
+    if RUN_HEADER in headers:
+        raise Ignore
+    name = headers.get(SCHEDULE_HEADER, "")
     if not name:
         return dispatch.RunRequest(job=job.name, options=options, trigger=Trigger.CELERY)
     return dispatch.RunRequest(

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 ROUTING: Final = ("queue", "exchange", "routing_key")
 SCHEDULE_HEADER = "periodic_task_name"
 """Names the schedule; Celery's tools know django-celery-beat's own."""
+RUN_HEADER = "jobledger_run"
+"""On the message of a run that is in the ledger already: who cannot execute it may drop it."""
 
 # What kombu adds to a message and reads from it.
 _KOMBU_HEADERS = ("compression", "redelivered")
@@ -121,7 +123,7 @@ def _problems_with_routing(schedule: PeriodicTask) -> Iterator[str]:
 @cache
 def _reserved_headers() -> frozenset[str]:
     sent = current_app.amqp.create_task_message("", "", (), {}).headers
-    return frozenset({*sent, *dir(Context), *_KOMBU_HEADERS, SCHEDULE_HEADER})
+    return frozenset({*sent, *dir(Context), *_KOMBU_HEADERS, SCHEDULE_HEADER, RUN_HEADER})
 
 
 def _kombu_keys() -> set[str]:

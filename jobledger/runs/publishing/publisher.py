@@ -183,6 +183,7 @@ def _send(run: Run, producer: Producer) -> None:
         ignore_result=run.trigger != Trigger.CELERY,
         create_sent_event=current_app.conf.task_send_sent_event,
     )
+    options["headers"][delivery.RUN_HEADER] = True
     route = amqp.router.route(options, job.task_name, run.args, run.options)
     amqp.send_task_message(producer, job.task_name, message, **route)
 

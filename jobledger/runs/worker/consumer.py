@@ -17,6 +17,7 @@ unacknowledged messages alone when the connection is lost, as kombu's channel ha
 loop begins at which dead children are replaced. So this module alone uses what both have for themselves.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,10 @@ from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu import Message
 
+from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.worker import dead_letters, envelope, kombu_internals
+
+logger = logging.getLogger(__name__)
 
 MASKED_REQUEST = "jobledger.runs.worker.requests:MaskedRequest"
 
@@ -73,7 +77,12 @@ class Consumer(CeleryConsumer):
         self._bury(message, "it is no task")
 
     def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
-        """Whoever waits for the result is told."""
+        """Whoever waits for the result is told; a run waits for a worker that knows its job."""
+        if RUN_HEADER in message.headers:
+            text = "Run %s is left to a worker that knows its task %s: this one runs other code"
+            logger.warning(text, message.headers.get("id"), message.headers.get("task"))
+            message.ack()
+            return
         self._bury(message, "this project has no task of its name")
         name, task_id = message.headers.get("task"), message.headers.get("id")
         if task_id is not None:

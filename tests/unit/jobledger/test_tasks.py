@@ -121,6 +121,12 @@ def test_a_message_of_django_celery_beats_scheduler_names_its_schedule() -> None
     assert (run.trigger, run.schedule, run.schedule_name) == ("schedule", schedule, "daily")
 
 
+def test_the_message_of_a_run_that_was_deleted_starts_nothing() -> None:
+    with pytest.raises(Ignore):
+        deliver(str(uuid.uuid4()), headers={"jobledger_run": True, "periodic_task_name": "daily"})
+    assert not Run.objects.exists()
+
+
 def test_an_option_may_have_any_name() -> None:
     with pytest.raises(JobFailedError, match="self"):
         deliver(str(uuid.uuid4()), self=1, task=2)

@@ -256,7 +256,8 @@ def test_a_run_that_waits_for_its_turn_by_now_keeps_its_own_time(broker: Broker)
 )
 def test_a_job_s_message_is_that_of_send_task(broker: Broker, values: dict[str, Any]) -> None:
     run = queued(options={"level": 2}, schedule=scheduled(**values))
-    headers = {"periodic_task_name": "mine"} | ({"tenant": "a"} if "headers" in values else {})
+    tenant = {"tenant": "a"} if "headers" in values else {}
+    headers = {"periodic_task_name": "mine", "jobledger_run": True} | tenant
     current_app.send_task(
         "probes.probe",
         args=[],

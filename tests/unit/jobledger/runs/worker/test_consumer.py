@@ -208,6 +208,16 @@ def test_whoever_calls_a_task_that_does_not_exist_is_told(
     assert (task_id, type(error), error.args) == ("1", NotRegistered, ("no.such",))
 
 
+def test_a_run_whose_job_only_a_worker_with_other_code_knows_is_left_to_it(
+    consumer: Consumer, buried: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    message: Any = Delivered(headers={"id": "1", "task": "probes.new", "jobledger_run": True})
+    consumer.on_unknown_task(None, message, KeyError("probes.new"))
+    assert message.acknowledged
+    assert buried == []
+    assert "Run 1 is left to a worker that knows its task probes.new" in caplog.text
+
+
 def test_its_connection_hands_over_only_messages_that_can_be_read(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
