@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from statistics import median
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery
@@ -82,10 +82,33 @@ class RecentRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobStatistics:
-    """A job's newest runs, the newest first, and what they say together."""
+class NewestRuns:
+    """The newest runs of a job or a schedule, up to so many."""
 
     runs: tuple[RecentRun, ...] = ()
+    """The newest first."""
+    complete_since: datetime | None = None
+    """No run that was queued at or after this time is left out; None if there is no such time."""
+
+    @classmethod
+    def of(cls, found: Iterable[RecentRun], limit: int) -> Self:
+        """Of what was found, one run more than the limit where there are more."""
+        newest = _newest_first(found)
+        runs, beyond = tuple(newest[:limit]), newest[limit : limit + 1]
+        # Several may have been queued at the time of the last one.
+        complete = [run for run in runs if not beyond or run.queued_at > beyond[0].queued_at]
+        return cls(runs=runs, complete_since=complete[-1].queued_at if complete else None)
+
+    def count(self, statuses: Collection[Status]) -> int:
+        """How many runs with one of these statuses were queued since ``complete_since``."""
+        since = self.complete_since
+        if since is None:
+            return 0
+        return sum(run.status in statuses and run.queued_at >= since for run in self.runs)
+
+
+class JobStatistics(NewestRuns):
+    """A job's newest runs, and what they say together."""
 
     @property
     def last(self) -> RecentRun | None:
@@ -127,7 +150,7 @@ def job_statistics(names: Iterable[str]) -> Mapping[str, JobStatistics]:
     for some in _batches(list(runs)):
         for job, *values in _newest(some):
             runs[job].append(_recent_run(*values))
-    return {name: JobStatistics(runs=tuple(_newest_first(found))) for name, found in runs.items()}
+    return {name: JobStatistics.of(found, WINDOW) for name, found in runs.items()}
 
 
 def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
@@ -145,8 +168,8 @@ def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
     }
 
 
-def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, list[RecentRun]]:
-    """Up to ``limit`` runs of each of a page of schedules, the newest first; one without runs is left out."""
+def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, NewestRuns]:
+    """Up to ``limit`` runs of each of a page of schedules; one without runs is left out."""
     wanted = Q()
     for schedule_id, oldest in _oldest_wanted(schedule_ids, limit):
         wanted |= Q(schedule=schedule_id) & (Q() if oldest is None else Q(queued_at__gte=oldest))
@@ -156,8 +179,7 @@ def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, li
         Run.objects.filter(wanted).values_list("schedule", *_COLUMNS) if wanted else ()
     ):
         found.setdefault(schedule_id, []).append(_recent_run(*values))
-    # Several queued at the oldest time may have come on top of the limit.
-    return {pk: _newest_first(runs)[:limit] for pk, runs in found.items()}
+    return {pk: NewestRuns.of(runs, limit) for pk, runs in found.items()}
 
 
 def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeString:
@@ -197,7 +219,7 @@ def _newest(names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
     """Each job's newest runs, in one query: a union, because OR would make PostgreSQL read every run."""
     # Sliced within: SQLite takes no LIMIT in a part of a union.
     of_each = [
-        Run.objects.filter(pk__in=_newest_of(name)[:WINDOW]).order_by().values_list("job", *_COLUMNS)
+        Run.objects.filter(pk__in=_newest_of(name)[: WINDOW + 1]).order_by().values_list("job", *_COLUMNS)
         for name in names
     ]
     return of_each[0].union(*of_each[1:], all=True) if len(of_each) > 1 else of_each[0]

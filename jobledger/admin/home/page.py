@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
-from jobledger import formats, health
+from jobledger import health
 from jobledger.admin import dead_letters, display, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
@@ -46,6 +46,18 @@ class ProblemRuns:
     url: str
     is_over: bool
     """Whether the job's newest run has succeeded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problems:
+    """All runs that went wrong."""
+
+    rows: Sequence[ProblemRuns]
+    count: int
+    not_shown: int
+    """How many of them are in no row."""
+    url: str
+    """The list of exactly these runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +108,18 @@ def timeline_view(request: HttpRequest) -> HttpResponse:
     return render(request, "jobledger/home/timeline.html", _timeline(request))
 
 
-def problems(now: datetime) -> list[ProblemRuns]:
+def problems(now: datetime) -> Problems:
     """What went wrong in the last 24 hours, by job and status, the latest first."""
     since = now - PERIODS["24h"]
     found = list(
         Run.objects.filter(status__in=PROBLEMS, queued_at__gte=since)
         .values("job", "status")
         .annotate(runs=Count("pk"), last_at=Max("queued_at"))
-        .order_by("-last_at")[:MOST_ROWS]
+        .order_by("-last_at")
     )
-    over = _jobs_that_succeeded_last({each["job"] for each in found}, since)
-    return [
+    shown = found[:MOST_ROWS]
+    over = _jobs_that_succeeded_last({each["job"] for each in shown}, since)
+    rows = [
         ProblemRuns(
             job=each["job"],
             mark=display.status_mark(each["status"]),
@@ -115,8 +128,14 @@ def problems(now: datetime) -> list[ProblemRuns]:
             url=RunUrls().filtered(job=each["job"], status=each["status"], since=since),
             is_over=each["job"] in over,
         )
-        for each in found
+        for each in shown
     ]
+    return Problems(
+        rows=rows,
+        count=sum(each["runs"] for each in found),
+        not_shown=sum(each["runs"] for each in found[MOST_ROWS:]),
+        url=RunUrls().filtered(status="problem", since=since),
+    )
 
 
 def _jobs_that_succeeded_last(jobs: set[str], since: datetime) -> set[str]:
@@ -142,7 +161,7 @@ def _now(user: rights.User) -> dict[str, Any]:
         "may_see_schedules": may_see_schedules,
         "may_add_schedules": rights.may_add_schedules(user),
         "upcoming": [_upcoming(each, now) for each in next_slots] if may_see_schedules else (),
-        "read_at": formats.exact(now),
+        "read_at": now,
     }
 
 

@@ -246,8 +246,8 @@ def _url(bar: Bar, urls: RunUrls) -> str:
     """The run's page, or the list of all of them."""
     if bar.run_id is not None:
         return urls.page(bar.run_id)
-    # The list's bounds are whole seconds, the end excluded.
-    until = bar.last_queued.replace(microsecond=0) + timedelta(seconds=1)
+    # The list's end is excluded.
+    until = bar.last_queued + datetime.resolution
     return urls.filtered(job=bar.job, since=bar.first_queued, until=until)
 
 

@@ -25,7 +25,7 @@ from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.options.argparse_internals import format_usage
 from jobledger.jobs.options.parser import options_of
 from jobledger.jobs.registry import Job
-from jobledger.models import Run
+from jobledger.models import FAILURES, Run
 
 USAGE_WIDTH = 88
 MOST_SCHEDULES = 50
@@ -43,6 +43,9 @@ class ListedJob:
     last_run_time: SafeString
     success_rate: str
     success_counts: str
+    failures: int
+    failures_url: str
+    """The list of exactly these runs."""
     typical_duration: str
     schedules: str
     next_run: SafeString
@@ -165,6 +168,8 @@ def _runs_context(job: Job, now: datetime) -> dict[str, Any]:
         "may_see_runs": True,
         "success_rate": _success_rate(statistics),
         "success_counts": _success_counts(statistics),
+        "failures": statistics.count(FAILURES),
+        "failures_url": _failures_url(job, statistics),
         "typical_duration": _typical_duration(statistics),
         "duration_chart": duration_chart(statistics.runs, now),
         "runs": [ListedRun(run=run, now=now) for run in runs],
@@ -184,6 +189,8 @@ def _listed_job(
         last_run_time=display.when(last.queued_at, now) if last else SafeString(""),
         success_rate=_success_rate(statistics),
         success_counts=_success_counts(statistics),
+        failures=statistics.count(FAILURES),
+        failures_url=_failures_url(job, statistics),
         typical_duration=_typical_duration(statistics),
         schedules=_schedules_text(counts),
         next_run=display.when(counts.next_slot, now) if counts.next_slot else SafeString(""),
@@ -200,6 +207,10 @@ def _success_counts(statistics: JobStatistics) -> str:
     if not statistics.executed:
         return ""
     return f"{statistics.succeeded} of the last {statistics.executed} runs succeeded"
+
+
+def _failures_url(job: Job, statistics: JobStatistics) -> str:
+    return RunUrls().filtered(job=job.name, status="failure", since=statistics.complete_since)
 
 
 def _typical_duration(statistics: JobStatistics) -> str:

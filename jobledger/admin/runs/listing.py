@@ -22,13 +22,13 @@ from jobledger.admin.fields import DateTimeField
 from jobledger.admin.runs.search import Cursor, LedgerPosition, ResultPage, RunQuery, find_page
 from jobledger.formats import exact, took
 from jobledger.jobs import registry, secrets
-from jobledger.models import LIVE, PROBLEMS, Run, Status, Trigger
+from jobledger.models import FAILURES, LIVE, PROBLEMS, Run, Status, Trigger
 from jobledger.models.run import SHORTEST_ID_PREFIX
 from jobledger.runs import reasons
 from jobledger.schedules.rules.wallclock import is_representable
 
 WHY_CHARACTERS = 160
-STATUS_GROUPS: Mapping[str, tuple[str, ...]] = {"problem": PROBLEMS, "live": LIVE}
+STATUS_GROUPS: Mapping[str, tuple[str, ...]] = {"problem": PROBLEMS, "failure": FAILURES, "live": LIVE}
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 URL_NAMES = {"since": "from", "until": "to"}
 FIRST_FIELDS = ("q", "status", "job", "time")
@@ -41,6 +41,15 @@ _PERIOD_CHOICES = [
     ("24h", "last 24 hours"),
     ("7d", "last 7 days"),
 ]
+
+
+class _EndField(DateTimeField):
+    """Shows the next whole second, so that nothing is left out when what it shows is sent."""
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, datetime) and value.microsecond:
+            value = value.replace(microsecond=0) + timedelta(seconds=1)
+        return super().prepare_value(value)
 
 
 class RunFilterForm(forms.Form):
@@ -63,18 +72,20 @@ class RunFilterForm(forms.Form):
     )
     time = forms.ChoiceField(label="Queued", required=False, choices=_PERIOD_CHOICES)
     since = DateTimeField(label="From", required=False)
-    until = DateTimeField(label="To", required=False)
+    until = _EndField(label="To", required=False)
 
     def __init__(self, query: QueryDict, *, with_schedules: bool = False) -> None:
         """From a page's URL. ``with_schedules``: whether the user may know which schedules there are."""
         self.with_schedules = with_schedules
-        given = {name: query.get(name, "") for name in map(self.add_prefix, self.base_fields)}
+        given: dict[str, Any] = {name: query.get(name, "") for name in map(self.add_prefix, self.base_fields)}
         for name in URL_NAMES.values():
-            given[name] = _local(given[name])
+            # A link's own times are exact; the browser's fields show local ones, to the second.
+            given[name] = _time_with_offset(given[name]) or given[name]
         super().__init__(given, auto_id="filter-%s", label_suffix="")
         self._choice("status").choices = [
             ("", "any"),
             ("problem", "failed or missed"),
+            ("failure", "failed, timed out or lost"),
             ("live", "queued or running"),
             *Status.choices,
         ]
@@ -275,15 +286,13 @@ def run_list(query: QueryDict, now: datetime, *, with_schedules: bool = False) -
     return RunList(rows=rows, form=form, page=page, query=query, is_first=cursor is None)
 
 
-def _local(text: str) -> str:
-    """A time with an offset as the browser's own field takes it; anything else as it is."""
+def _time_with_offset(text: str) -> datetime | None:
+    """None for anything else, and for a time that not every zone can show."""
     try:
         time = parse_datetime(text)
     except ValueError:
-        return text
-    if time is None or timezone.is_naive(time) or not is_representable(time):
-        return text
-    return f"{timezone.localtime(time):%Y-%m-%dT%H:%M:%S}"
+        return None
+    return time if time and timezone.is_aware(time) and is_representable(time) else None
 
 
 def _searched(query: RunQuery, text: str) -> RunQuery:

@@ -257,7 +257,11 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
             return _quiet("-")
         all_runs = RunUrls().filtered(schedule=schedule.name)
         picture = recent_runs.sparkline(overview.runs, overview.now, places=RUNS_SHOWN)
-        return format_html('<a href="{}">{}</a>', all_runs, picture)
+        runs = format_html('<a href="{}">{}</a>', all_runs, picture)
+        if not overview.problems:
+            return runs
+        url, text = overview.problems_url, f"{overview.problems} failed or missed"
+        return format_html('{}<a class="note problems" href="{}">{}</a>', runs, url, text)
 
     def _read_page(self, request: HttpRequest, response: TemplateResponse) -> None:
         """What the page shows of its schedules and of the service."""

@@ -12,8 +12,8 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display, recent_runs
 from jobledger.admin.duration_chart import duration_chart
-from jobledger.admin.recent_runs import RecentRun
-from jobledger.models import NextSlot, Pause
+from jobledger.admin.recent_runs import NewestRuns, RecentRun
+from jobledger.models import PROBLEMS, NextSlot, Pause
 from jobledger.schedules import pausing
 from jobledger.schedules.stored_schedules import KINDS, UNREADABLE
 from jobledger.schedules.words import described
@@ -46,8 +46,7 @@ class ScheduleOverview:
     """None if the schedule is disabled, or beat has not seen it yet."""
     pauses: Sequence[Pause]
     """The pauses in force: its own before those of the whole service."""
-    runs: Sequence[RecentRun]
-    """The last ones, the newest first."""
+    newest_runs: NewestRuns
     shows_runs: bool
     """Whether they were read: not for users without permission to see runs."""
 
@@ -116,6 +115,22 @@ class ScheduleOverview:
         return duration_chart(self.runs, self.now)
 
     @property
+    def runs(self) -> Sequence[RecentRun]:
+        """The last ones, the newest first."""
+        return self.newest_runs.runs
+
+    @property
+    def problems(self) -> int:
+        """How many of its last runs failed, or never started although they should have."""
+        return self.newest_runs.count(PROBLEMS)
+
+    @property
+    def problems_url(self) -> str:
+        """The list of exactly these runs."""
+        since = self.newest_runs.complete_since
+        return display.RunUrls().filtered(schedule=self.name, status="problem", since=since)
+
+    @property
     def all_runs_url(self) -> str:
         return display.RunUrls().filtered(schedule=self.name)
 
@@ -149,7 +164,7 @@ def overviews(
             zone=_zone(schedule, is_readable=schedule.pk not in unreadable),
             next_slot=getattr(schedule, "next_slot", None),
             pauses=[*pauses_of.get(schedule.pk, ()), *pauses_of.get(None, ())],
-            runs=runs.get(schedule.pk, ()),
+            newest_runs=runs.get(schedule.pk, NewestRuns()),
             shows_runs=with_runs,
         )
         for schedule in schedules

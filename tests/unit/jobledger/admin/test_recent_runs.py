@@ -121,8 +121,8 @@ def test_each_schedule_has_its_own_newest_first() -> None:
         run_of(one, minutes_ago=minutes_ago)
     only = run_of(two, minutes_ago=9)
     found = recent_runs.runs_of_schedules([one.pk, two.pk], 2)
-    assert [run.queued_at for run in found[one.pk]] == [NOON - timedelta(minutes=ago) for ago in (1, 2)]
-    assert [run.id for run in found[two.pk]] == [only.pk]
+    assert [run.queued_at for run in found[one.pk].runs] == [NOON - timedelta(minutes=ago) for ago in (1, 2)]
+    assert [run.id for run in found[two.pk].runs] == [only.pk]
 
 
 def test_who_is_not_asked_about_or_has_no_runs_is_left_out() -> None:
@@ -136,7 +136,7 @@ def test_of_runs_of_one_moment_no_more_come_than_wanted() -> None:
     schedule = hourly()
     for _ in range(5):
         run_of(schedule)
-    assert len(recent_runs.runs_of_schedules([schedule.pk], 3)[schedule.pk]) == 3
+    assert len(recent_runs.runs_of_schedules([schedule.pk], 3)[schedule.pk].runs) == 3
 
 
 def test_many_schedules_cost_two_queries(django_assert_num_queries: Any) -> None:
@@ -159,5 +159,5 @@ def test_many_schedules_cost_two_queries(django_assert_num_queries: Any) -> None
 def test_a_run_took_as_long_as_it_was_executed(values: dict[str, Any], took: timedelta | None) -> None:
     schedule = hourly()
     run_of(schedule, **values)
-    (run,) = recent_runs.runs_of_schedules([schedule.pk], 1)[schedule.pk]
+    (run,) = recent_runs.runs_of_schedules([schedule.pk], 1)[schedule.pk].runs
     assert run.took(NOON) == took

@@ -46,7 +46,7 @@ def test_what_went_wrong_is_counted_by_job_and_state() -> None:
     made(status=Status.FAILED, minutes_ago=60)
     made(status=Status.MISSED, minutes_ago=50)
     made(status=Status.FAILED, minutes_ago=25 * 60)
-    found = problems(timezone.now())
+    found = problems(timezone.now()).rows
     assert [(each.job, each.count) for each in found] == [("probe", 1), ("probe", 2)]
     assert "missed" in found[0].mark
 
@@ -57,7 +57,7 @@ def test_a_job_that_has_succeeded_since_is_told_apart() -> None:
     made("recovered", status=Status.SKIPPED, minutes_ago=1)
     made("broken", minutes_ago=70)
     made("broken", status=Status.FAILED, minutes_ago=5)
-    assert {each.job: each.is_over for each in problems(timezone.now())} == {
+    assert {each.job: each.is_over for each in problems(timezone.now()).rows} == {
         "recovered": True,
         "broken": False,
     }

@@ -13,7 +13,7 @@ from pytest_django.fixtures import DjangoAssertNumQueries
 from jobledger.admin.runs import listing
 from jobledger.admin.runs.listing import RunFilterForm
 from jobledger.admin.runs.search import RunQuery
-from jobledger.models import PROBLEMS
+from jobledger.models import FAILURES, PROBLEMS
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import made, schedule
 
@@ -40,6 +40,7 @@ def test_nothing_asked_is_everything() -> None:
     [
         ({"status": "failed"}, {"statuses": ("failed",)}),
         ({"status": "problem"}, {"statuses": PROBLEMS}),
+        ({"status": "failure"}, {"statuses": FAILURES}),
         ({"job": "gone"}, {"jobs": ("gone",)}),
         ({"trigger": "admin"}, {"triggers": ("admin",)}),
         ({"time": "24h"}, {"since": NOON - timedelta(days=1)}),
@@ -73,6 +74,21 @@ def test_an_answer_that_makes_no_sense_is_said_and_not_asked(query: dict[str, st
 def test_a_moment_with_a_zone_is_shown_as_the_browser_wants_it(settings: Any) -> None:
     settings.TIME_ZONE = "Europe/Berlin"
     assert 'value="2026-02-01T11:30:00"' in str(form(**{"from": "2026-02-01T10:30:00+00:00"})["since"])
+
+
+def test_the_times_of_a_link_are_exact_though_the_fields_show_seconds() -> None:
+    begin, end = NOON.replace(microsecond=123456), NOON.replace(microsecond=654321)
+    given = form(**{"from": begin.isoformat(), "to": end.isoformat()})
+    assert given.run_query(NOON) == RunQuery(since=begin, until=end)
+    # Sent from the form, they enclose what the link did.
+    assert 'value="2026-03-01T12:00:00"' in str(given["since"])
+    assert 'value="2026-03-01T12:00:01"' in str(given["until"])
+
+
+def test_a_links_time_in_an_hour_that_comes_twice_is_the_one_that_it_names(settings: Any) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    second = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    assert asked(**{"from": second.isoformat()}).since == second
 
 
 def test_a_schedule_is_named() -> None:
@@ -131,7 +147,7 @@ def test_a_user_who_may_not_see_schedules_is_not_told_which_there_are(client: Cl
 @pytest.mark.parametrize(
     ("query", "label", "said"),
     [
-        ({"status": "broken"}, "Status", "Valid values are: problem, live, queued, "),
+        ({"status": "broken"}, "Status", "Valid values are: problem, failure, live, queued, "),
         ({"trigger": "cron"}, "Started by", "Valid values are: schedule, admin, celery, cli, job."),
         ({"time": "9y"}, "Queued", "Valid values are: 1h, 24h, 7d."),
         ({"from": "soon"}, "From", "such as 2026-12-01T03:00"),
@@ -166,7 +182,7 @@ def test_what_is_there_or_may_be_an_ordinary_task_needs_no_hint() -> None:
     ("query", "said"),
     [
         ("status=broken&job=probe", "No runs match the other filters."),
-        ("status=broken", "<strong>Status</strong> “broken”: Valid values are: problem, live,"),
+        ("status=broken", "<strong>Status</strong> “broken”: Valid values are: problem, failure, live,"),
         (
             "status=broken&schedule=weekly",
             "No runs match the other filters. There is no schedule called",
