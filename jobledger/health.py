@@ -15,7 +15,7 @@ from django.db.models import Count, Q
 from kombu.exceptions import OperationalError
 
 from jobledger import formats
-from jobledger.models import NextSlot, ProcessKind, ServiceProcess
+from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
 from jobledger.runs.worker import queues
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import ABSENT_AFTER
@@ -25,6 +25,7 @@ from jobledger.schedules import ledger, pausing
 _IMPATIENT = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 LATE_AFTER = timedelta(seconds=20)
 """A run that nobody recorded for so long is late, whatever beat says of itself."""
+RECENT = timedelta(hours=24)
 MOST_PROCESSES = 200
 MOST_NAMED = 4
 
@@ -51,9 +52,10 @@ class ProblemKind(StrEnum):
     OTHER_CODE = "other code"
     BROKEN_SCHEDULES = "broken schedules"
     BUSY_WORKERS = "busy workers"
+    DEAD_LETTERS = "dead letters"
 
 
-MILD = (ProblemKind.PAUSED, ProblemKind.BUSY_WORKERS)
+MILD = (ProblemKind.PAUSED, ProblemKind.BUSY_WORKERS, ProblemKind.DEAD_LETTERS)
 """What somebody wanted, or what may pass by itself."""
 
 
@@ -114,6 +116,7 @@ def read(now: datetime) -> Health:
         *_other_code(present, PartName.BEAT, ProcessKind.BEAT),
         *_other_code(present, PartName.WORKERS, ProcessKind.WORKER),
         *_broken_schedules(schedules["broken"]),
+        *_dead_letters(now),
     ]
     texts = {
         PartName.BEAT: _count(present, ProcessKind.BEAT),
@@ -296,6 +299,20 @@ def _broken_schedules(count: int) -> Iterator[Problem]:
         short=f"{count} broken",
         advice=f"Fix {'it' if first else 'them'}, or disable {'it' if first else 'them'}.",
         schedule=(first.pk, first.schedule.name) if first else None,
+    )
+
+
+def _dead_letters(now: datetime) -> Iterator[Problem]:
+    count = DeadLetter.objects.filter(received_at__gte=now - RECENT).count()
+    if not count:
+        return
+    yield Problem(
+        kind=ProblemKind.DEAD_LETTERS,
+        part=PartName.BROKER,
+        text=f"Workers could not take in {_number(count, 'message')} in the last 24 hours.",
+        short=_number(count, "dead letter"),
+        advice="Each is on record with the reason. If your project did not send them, find out who else can "
+        "write to Redis.",
     )
 
 

@@ -4,18 +4,15 @@ Users who may see runs see that there are some, and superusers what was in them.
 deleted once they have been dealt with.
 """
 
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
-from django.urls import reverse
 
 from jobledger.admin import rights
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.models import DeadLetter
 
-RECENT = timedelta(hours=24)
 _SHOWN = ("received_at", "reason", "queue", "task", "task_id", "size", "worker")
 
 
@@ -41,12 +38,3 @@ class DeadLetterAdmin(ShownFiltersOnly):
 
     def has_change_permission(self, request: HttpRequest, obj: DeadLetter | None = None) -> bool:
         return False
-
-
-def recent_count(now: datetime) -> int:
-    """How many there were in the last 24 hours."""
-    return DeadLetter.objects.filter(received_at__gte=now - RECENT).count()
-
-
-def list_url() -> str:
-    return reverse("admin:jobledger_deadletter_changelist")

@@ -50,6 +50,8 @@ def _links(problem: Problem, user: rights.User) -> Sequence[Link]:
     if problem.kind is ProblemKind.PAUSED and rights.may_pause(user):
         home = urlencode({"next": reverse("admin:index")})
         return [("Change…", f"{reverse('admin:jobledger_service_pause')}?{home}")]
+    if problem.kind is ProblemKind.DEAD_LETTERS:
+        return [("Show dead letters", reverse("admin:jobledger_deadletter_changelist"))]
     if problem.kind in _ABOUT_RUNS:
         return [("Show queued runs", RunUrls().filtered(status=Status.QUEUED))]
     return (

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import health
-from jobledger.admin import dead_letters, display, rights
+from jobledger.admin import display, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
 from jobledger.admin.home.notices import notices
@@ -155,8 +155,6 @@ def _now(user: rights.User) -> dict[str, Any]:
         "notices": notices(found.problems, user),
         "home_url": reverse("admin:index"),
         "problems": problems(now),
-        "dead_letters": dead_letters.recent_count(now),
-        "dead_letters_url": dead_letters.list_url(),
         "active": _active_runs(now),
         "may_see_schedules": may_see_schedules,
         "may_add_schedules": rights.may_add_schedules(user),

@@ -19,11 +19,12 @@ from uuid import UUID
 from celery import current_app
 from celery.signals import worker_ready
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import Error
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from jobledger.jobs import secrets
 from jobledger.models import DeadLetter
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker.requests import masked_headers
@@ -58,14 +59,15 @@ def unreadable(item: bytes, reason: str, *, queue: str = "") -> DeadLetter:
 
 def undeliverable(message: Any, reason: str) -> DeadLetter:
     """Of a kombu message, whose envelope could be read."""
-    headers, delivery = message.headers or {}, message.delivery_info or {}
+    headers: Mapping[str, Any] = message.headers or {}
+    task, delivery = _text(headers.get("task")), message.delivery_info or {}
     body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="replace")
-    shown = masked_headers(headers) if isinstance(headers, dict) else headers
-    parts = {"headers": shown, "body": body[:LONGEST_CONTENT].decode(errors="backslashreplace")}
+    shown_body = secrets.masked_text(task, body[:LONGEST_CONTENT].decode(errors="backslashreplace"))
+    parts = {"headers": masked_headers(headers), "body": shown_body}
     return _made(
         reason=reason,
         queue=_text(delivery.get("routing_key")),
-        task=_text(headers.get("task")),
+        task=task,
         task_id=_text(headers.get("id")),
         size=len(body),
         content=json.dumps(parts, default=str),
@@ -108,7 +110,7 @@ def is_moved() -> bool:
     """Move all; False, and a line in the log, when the database or the broker is away."""
     try:
         move_all()
-    except (DatabaseError, InterfaceError) as error:
+    except Error as error:
         logger.warning("Dead letters stay in Redis until the database takes them: %s", error)
         return False
     except (OSError, OperationalError, RedisError) as error:

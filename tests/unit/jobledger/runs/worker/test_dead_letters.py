@@ -181,6 +181,14 @@ def test_a_broker_that_is_not_redis_has_them_in_memory_until_then(stream: Stream
     assert DeadLetter.objects.count() == 1
 
 
+def test_its_content_shows_no_secret_that_has_a_name() -> None:
+    headers = {"task": "no.such", "X-Api-Key": "hunter2", "kwargsrepr": "{'token': 'hunter2'}"}
+    message = SimpleNamespace(body=b'[[], {"token": "hunter2"}, {}]', headers=headers, delivery_info={})
+    made = dead_letters.undeliverable(message, "odd")
+    assert "no.such" in made.content
+    assert "hunter2" not in made.content
+
+
 def test_its_content_says_what_could_be_read() -> None:
     headers = {"task": "probes.probe", "id": "1"}
     message = SimpleNamespace(body=b"[[], {}, {}]", headers=headers, delivery_info={})
