@@ -22,7 +22,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
-from jobledger.jobs.options import from_namespace
+from jobledger.jobs.options import OptionsError, check_bounds, from_namespace
 from jobledger.jobs.options.parser import option_strings
 from jobledger.models import Reason, Run, Stream, Trigger, Why
 from jobledger.runs import dispatch, overlap, reasons
@@ -30,7 +30,7 @@ from jobledger.runs.dispatch import command_line_process, operating_system_user
 from jobledger.runs.execution import output, progress, runner
 from jobledger.runs.execution.django_internals import wrapped_stream
 from jobledger.runs.lease.interrupts import JobInterrupt
-from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE, SignalExit
+from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, INTERRUPTED_EXIT_CODE, SignalExit
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 
 __all__ = ["Concurrency", "JobCommand", "Schedule"]
@@ -149,11 +149,15 @@ class JobCommand(JobDeclaration, BaseCommand):
             time.sleep(OVERLAP_POLL_SECONDS)
 
     def _request(self, options: dict[str, Any]) -> dispatch.RunRequest:
-        parser = self.create_parser("manage.py", self._job_name)
+        given = from_namespace(self.create_parser("manage.py", self._job_name), options)
+        try:
+            check_bounds(given)
+        except OptionsError as error:
+            raise CommandError(str(error), returncode=BAD_OPTIONS_EXIT_CODE) from error
         parent = runner.current_run()
         return dispatch.RunRequest(
             job=self._job_name,
-            options=from_namespace(parser, options),
+            options=given,
             trigger=Trigger.JOB if parent else Trigger.CLI,
             who=parent.who if parent else operating_system_user(),
             user_id=parent.user_id if parent else None,

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -23,6 +23,8 @@ from django.db import Error
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
+from jobledger.jobs.json_text import readable
+from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Status, Trigger
 from jobledger.outages import is_outage
 from jobledger.runs import dispatch, reasons
@@ -107,10 +109,13 @@ def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -
 
     Raises Ignore for the message of a run that was deleted: it asks for nothing any more.
     """
-    headers = task.request.headers or {}
+    headers = task.request.headers if isinstance(task.request.headers, dict) else {}
     if RUN_HEADER in headers:
         raise Ignore
-    name = headers.get(SCHEDULE_HEADER, "")
+    if _refusal_of_bounds(options):
+        # The run says so, and does not keep them.
+        options = {}
+    name = _schedule_name(headers)
     if not name:
         return dispatch.RunRequest(job=job.name, options=options, trigger=Trigger.CELERY)
     return dispatch.RunRequest(
@@ -122,15 +127,29 @@ def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -
     )
 
 
+def _schedule_name(headers: Mapping[str, Any]) -> str:
+    """As the scheduler that sent the message names it; anybody may have written it there."""
+    name = headers.get(SCHEDULE_HEADER)
+    return readable(name if isinstance(name, str) else str(name or ""))
+
+
 def _refusal(args: tuple[Any, ...], options: dict[str, Any]) -> str:
     if not args:
-        return _refusal_of_numbers(options)
+        return _refusal_of_bounds(options) or _refusal_of_numbers(options)
     # Without quoting them: whether a value without a name is secret cannot be known.
     count = "one was" if len(args) == 1 else f"{len(args)} were"
     return (
         f"A job takes its options by name, not by position, and {count} given by position. "
         "Give them as keyword arguments, positionals of the command by their name."
     )
+
+
+def _refusal_of_bounds(options: dict[str, Any]) -> str:
+    try:
+        check_bounds(options)
+    except OptionsError as error:
+        return str(error)
+    return ""
 
 
 def _refusal_of_numbers(options: dict[str, Any]) -> str:

@@ -255,6 +255,8 @@ CELERY_BEAT_SCHEDULER = "jobledger.schedules.scheduler:Scheduler"
 EXPOSED_COMMANDS = {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}}
 # How much of an attempt's output is kept: the first half from its head, the second from its tail.
 RUN_OUTPUT_LIMIT_BYTES = env.whole("RUN_OUTPUT_LIMIT_BYTES", 1024 * 1024)
+# How large a run's options may be, as JSON: each run keeps its own copy.
+RUN_OPTIONS_LIMIT_BYTES = env.whole("RUN_OPTIONS_LIMIT_BYTES", 64 * 1024)
 # A larger message is not even read: a worker puts it on record as a dead letter.
 MESSAGE_LIMIT_BYTES = env.whole("MESSAGE_LIMIT_BYTES", 1024 * 1024)
 # How long a published run may stay unclaimed before it is published again; the time doubles with each.

@@ -29,6 +29,15 @@ def parse(text: str) -> Any:
     return value
 
 
+def check_bounds(value: Any, limit_bytes: int) -> None:
+    """Raises ValueError, which says so, when the value is nested too deep or its JSON is too long."""
+    if _depth(value) > MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
+    size = len(json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace"))
+    if size > limit_bytes:
+        raise ValueError(f"{size:,} bytes as JSON are more than the {limit_bytes:,} allowed")
+
+
 def format_for_editing(value: Any) -> str:
     """A line for each member where there are several."""
     is_small = not isinstance(value, dict | list) or len(value) < 2

@@ -13,7 +13,7 @@ import getpass
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, partial
@@ -25,7 +25,7 @@ from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 
 from jobledger.jobs import registry
-from jobledger.jobs.json_text import storable
+from jobledger.jobs.json_text import readable, storable
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import overlap
 from jobledger.runs.overlap import FREE, Guard, OverlapError
@@ -57,8 +57,15 @@ class RunRequest:
     parent_id: uuid.UUID | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """The request as the fields of a ``Run``, with texts that any database can store."""
-        return {**vars(self), "options": storable(self.options), "args": storable(self.args)}
+        """The request as the fields of a ``Run``, with texts that fit and that any database can store."""
+        texts = {name: readable(getattr(self, name))[:longest] for name, longest in _longest_texts().items()}
+        return {**vars(self), **texts, "options": storable(self.options), "args": storable(self.args)}
+
+
+@cache
+def _longest_texts() -> Mapping[str, int]:
+    fields = {name: Run._meta.get_field(name) for name in ("job", "who", "schedule_name")}
+    return {name: getattr(field, "max_length", 0) for name, field in fields.items()}
 
 
 def enqueue(request: RunRequest) -> Run:
@@ -129,7 +136,7 @@ def run_id_of(task_id: str) -> uuid.UUID:
     try:
         return uuid.UUID(task_id)
     except ValueError:
-        return uuid.uuid5(TASK_ID_NAMESPACE, task_id)
+        return uuid.uuid5(TASK_ID_NAMESPACE, readable(task_id))
 
 
 class NotStartedAgainError(Exception):

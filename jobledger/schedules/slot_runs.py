@@ -15,6 +15,7 @@ from django.apps import apps
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import json_text, registry, secrets
+from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs.dispatch import known_tasks
 from jobledger.runs.publishing.publisher import GRACE_OF_THE_RECORDER
@@ -129,6 +130,10 @@ def _json(job: str, field: str, text: str, kind: type) -> Any:
     if not isinstance(value, kind):
         expected = "an object" if kind is dict else "a list"
         raise BrokenScheduleError(f"{field}: {shown!r} is not {expected}")
+    try:
+        check_bounds(value, field)
+    except OptionsError as error:
+        raise BrokenScheduleError(str(error)) from error
     return value
 
 

@@ -18,7 +18,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin.options.form import OptionsForm
 from jobledger.admin.options.widgets import SecretInput
 from jobledger.jobs import json_text, registry, secrets
-from jobledger.jobs.options import OptionsError, validate_options
+from jobledger.jobs.options import OptionsError, check_bounds, validate_options
 from jobledger.runs.dispatch import known_tasks
 from jobledger.schedules import slot_runs
 
@@ -248,6 +248,8 @@ class TargetForm:
                     "so that its options are validated.",
                 )
             else:
+                check_bounds(self.options)
+                check_bounds(self.args, "the positional arguments")
                 slot_runs.target_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
                 self._validate_task()
         except OptionsError as error:

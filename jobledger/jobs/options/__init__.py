@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+
+from jobledger.jobs import json_text
 from jobledger.jobs.options import argument_list
 from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of, subcommands_of
 from jobledger.jobs.options.argument_list import Occurrence
@@ -25,6 +28,7 @@ from jobledger.jobs.options.values import differs_from_default, to_json, to_occu
 __all__ = [
     "JsonObject",
     "OptionsError",
+    "check_bounds",
     "from_argv",
     "from_namespace",
     "option_names",
@@ -35,6 +39,8 @@ __all__ = [
 JsonObject = Mapping[str, Any]
 """A job's options, keyed by argparse ``dest``."""
 
+DEFAULT_LIMIT_BYTES = 64 * 1024
+
 
 def option_names(parser: ArgumentParser) -> list[str]:
     """The keys that options may have, sub-commands' too, in the parser's order."""
@@ -43,8 +49,18 @@ def option_names(parser: ArgumentParser) -> list[str]:
     return _verbosity_last([*options_of(parser), *below])
 
 
+def check_bounds(value: Any, what: str = "the options") -> None:
+    """Raises OptionsError for options, or a task's arguments, that are too large or too deep to be kept."""
+    limit = getattr(settings, "RUN_OPTIONS_LIMIT_BYTES", DEFAULT_LIMIT_BYTES)
+    try:
+        json_text.check_bounds(value, limit)
+    except ValueError as error:
+        raise OptionsError(f"{what}: {error} (RUN_OPTIONS_LIMIT_BYTES)") from error
+
+
 def validate_options(parser: ArgumentParser, options: JsonObject) -> Namespace:
     """What the command would receive. Raises OptionsError for what the parser refuses, in its words."""
+    check_bounds(options)
     return argument_list.parse(parser, to_argv(parser, options))
 
 

@@ -195,3 +195,10 @@ def test_stderr_is_styled_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) ->
     call_command(Command(stderr=file, force_color=True), "--warn=plain")
     assert terminal.getvalue().startswith("\x1b[31m")
     assert file.getvalue() == "plain\n"
+
+
+def test_options_that_are_too_large_are_refused_and_leave_no_run() -> None:
+    with pytest.raises(CommandError, match="more than the 65,536 allowed") as refused:
+        call_command("probe", "x" * 70_000)
+    assert refused.value.returncode == 2
+    assert not Run.objects.exists()

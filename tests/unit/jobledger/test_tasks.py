@@ -1,6 +1,7 @@
 """Each job is a Celery task; what a message without a run asks for is put on record."""
 
 import os
+import re
 import uuid
 from typing import Any
 
@@ -28,6 +29,13 @@ def deliver(task_id: str, *args: Any, headers: dict[str, Any] | None = None, **o
         return task.run(*args, **options)
     finally:
         task.pop_request()
+
+
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 def test_the_result_is_small_and_says_what_happened() -> None:
@@ -136,3 +144,61 @@ def test_only_jobs_have_tasks() -> None:
     current_app.loader.import_default_modules()
     assert "sessions.clearsessions" in current_app.tasks
     assert not [name for name in current_app.tasks if "unexposed" in name or name.endswith(".flush")]
+
+
+# What anybody may have written into a message.
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("x" * 300, "x" * 200),
+        ("a\0b", "a␀b"),
+        ("a\ud800b", "a\\ud800b"),
+        (["x"], "['x']"),
+        ({"a": 1}, "{'a': 1}"),
+        (5, "5"),
+    ],
+    ids=repr,
+)
+def test_a_header_with_anything_in_it_leaves_a_run_like_any_other(name: Any, kept: str) -> None:
+    deliver(str(uuid.uuid4()), headers={"periodic_task_name": name})
+    run = Run.objects.get()
+    assert (run.status, run.trigger, run.schedule_name) == ("succeeded", "schedule", kept)
+
+
+@pytest.mark.parametrize("headers", [["x"], "x", {"periodic_task_name": None}, {"tenant": "a\0"}], ids=repr)
+def test_headers_that_name_no_schedule_make_it_a_call(headers: Any) -> None:
+    deliver(str(uuid.uuid4()), headers=headers)
+    assert Run.objects.get().trigger == "celery"
+
+
+def test_a_task_id_with_half_a_character_has_a_run_too() -> None:
+    deliver("a\ud800")
+    assert Run.objects.get().status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"words": ["x" * 70_000]},
+            "the options: 70,015 bytes as JSON are more than the 65,536 allowed",
+        ),
+        ({"words": nested(60)}, "the options: it is nested more than 50 levels deep"),
+    ],
+    ids=["large", "deep"],
+)
+def test_options_out_of_bounds_fail_the_run_with_the_reason_and_are_not_kept(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(JobFailedError, match=re.escape(said)):
+        deliver(str(uuid.uuid4()), **options)
+    run = Run.objects.get()
+    assert (run.status, run.reason, run.options) == ("failed", "bad_options", {})
+
+
+def test_the_limit_is_a_setting(settings: Any) -> None:
+    settings.RUN_OPTIONS_LIMIT_BYTES = 20
+    with pytest.raises(JobFailedError, match="more than the 20 allowed"):
+        deliver(str(uuid.uuid4()), words=["a", "b", "c"])

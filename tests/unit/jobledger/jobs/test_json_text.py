@@ -1,6 +1,7 @@
 """JSON that somebody typed is taken if it can be stored, sent and shown; else it is said what is wrong."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,13 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=20,
 )
+
+
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 @given(VALUES)
@@ -57,3 +65,24 @@ def test_a_small_value_is_formatted_in_one_line() -> None:
 def test_a_text_among_other_values_has_no_quotes() -> None:
     assert json_text.format_inline("a b") == "a b"
     assert json_text.format_inline(["ä"]) == '["ä"]'
+
+
+@pytest.mark.parametrize("value", [{}, {"a": "x" * 90}, [[[]]], "é" * 49])
+def test_a_value_within_its_bounds_is_accepted(value: Any) -> None:
+    json_text.check_bounds(value, 100)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"a": "x" * 100}, "109 bytes as JSON are more than the 100 allowed"),
+        ("é" * 50, "102 bytes"),
+        ("\ud800" * 200, "202 bytes"),
+        (nested(51), "nested more than 50 levels deep"),
+        (nested(5000), "nested more than 50 levels deep"),
+    ],
+    ids=["long", "not ASCII", "half characters", "deep", "deeper than Python goes"],
+)
+def test_a_value_out_of_its_bounds_is_refused(value: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        json_text.check_bounds(value, 100)

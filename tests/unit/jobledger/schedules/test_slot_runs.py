@@ -16,6 +16,7 @@ NUL = '{"words": ["a\\u0000b"]}'
 NO_NUMBER = '{"level": NaN}'
 HALF_A_CHARACTER = '{"words": ["\\ud800"]}'
 TOO_DEEP = '{"words": ' + "[" * 2000 + "]" * 2000 + "}"
+TOO_LARGE = f'{{"words": ["{"x" * 70_000}"]}}'
 
 
 def test_a_nul_character_is_made_readable() -> None:
@@ -29,6 +30,8 @@ def test_a_nul_character_is_made_readable() -> None:
         ("kwargs", '{"level": -Infinity}', "-Infinity is no number in JSON"),
         ("kwargs", HALF_A_CHARACTER, "a lone surrogate"),
         ("kwargs", TOO_DEEP, "nested more than 50 levels deep"),
+        ("kwargs", TOO_LARGE, "more than the 65,536 allowed"),
+        ("args", f'["{"x" * 70_000}"]', "more than the 65,536 allowed"),
         ("kwargs", "{", "is not valid JSON"),
         ("kwargs", "[]", "is not an object"),
         ("args", "[NaN]", "NaN is no number in JSON"),

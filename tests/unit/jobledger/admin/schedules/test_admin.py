@@ -77,6 +77,7 @@ def test_what_was_added_is_followed_at_once(admin_client: Client) -> None:
             "must be later than",
         ),
         ({"headers": "[]"}, "Enter a JSON object"),
+        ({"option__words": "x" * 70_000}, "more than the 65,536 allowed"),
         ({"headers": '{"id": ["x"], "tenant": "a"}'}, "Celery sets id itself"),
         ({"queue": "_kombu.binding.celery"}, "Choose another name"),
         ({"routing_key": "unacked"}, "Choose another name"),
