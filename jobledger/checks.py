@@ -71,6 +71,8 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "concurrency": (_is_choice, "one of " + ", ".join(f"Concurrency.{each.name}" for each in Concurrency)),
     "time_limit": (_is_limit, "a timedelta above 0, such as timedelta(minutes=30), or None"),
     "max_queued": (_is_count(1), "a whole number of at least 1"),
+    "max_live_per_schedule": (_is_count(1), "a whole number of at least 1"),
+    "max_live": (_is_count(1), "a whole number of at least 1"),
     "time_limit_grace": (_is_length, "a timedelta, such as timedelta(seconds=30)"),
     "max_retries": (_is_count(0), "a whole number of at least 0"),
     "retry_backoff": (_is_length, "a timedelta, such as timedelta(seconds=30)"),

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     # A slot is not executed.
     OVERLAP = "overlap"
     QUEUE_FULL = "queue_full"
+    TOO_MANY_LIVE = "too_many_live"
     PAUSED = "paused"
     LATE = "late"
     COALESCED = "coalesced"

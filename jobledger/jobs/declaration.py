@@ -75,6 +75,10 @@ class JobDeclaration:
     """How long one run may take; ``None`` is without limit."""
     max_queued: ClassVar[int] = 1
     """With ``Concurrency.QUEUE``, how many runs wait at most; what comes on top is skipped."""
+    max_live_per_schedule: ClassVar[int] = 3
+    """With ``Concurrency.ALLOW``: a schedule's slots are skipped while so many of its runs are not over."""
+    max_live: ClassVar[int] = 100
+    """The same for all runs of the job, whatever started them."""
     time_limit_grace: ClassVar[timedelta] = timedelta(seconds=30)
     """How long the job's own cleanup may take after the time limit, or after a cancel; then it is killed."""
     max_retries: ClassVar[int] = 0

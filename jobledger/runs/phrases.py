@@ -176,6 +176,13 @@ def _queue_full(facts: Facts) -> Phrase:
     return _overlap(facts) + f", and {count} {'run was' if count == '1' else 'runs were'} waiting already"
 
 
+def _too_many_live(facts: Facts) -> Phrase:
+    job, count, limit = facts.text("job"), facts.text("live"), facts.text("limit")
+    of = f"job {job}" if job else "its schedule"
+    were = "1 run of {} was" if count == "1" else count + " runs of {} were"
+    return f"{were.format(of)} still queued or running; the limit is {limit}"
+
+
 def _holder(facts: Facts) -> Phrase:
     run_id = facts.text("run")
     return "run " + _run(run_id) + " of the same job" if run_id else "another run of the same job"
@@ -315,6 +322,7 @@ _PHRASES: Mapping[Reason | None, Callable[[Facts], Phrase]] = {
     Reason.NO_MESSAGE: _no_message,
     Reason.OVERLAP: _overlap,
     Reason.QUEUE_FULL: _queue_full,
+    Reason.TOO_MANY_LIVE: _too_many_live,
     Reason.PAUSED: _paused,
     Reason.LATE: _late,
     Reason.COALESCED: _coalesced,

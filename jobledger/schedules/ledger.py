@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import Error, transaction
-from django.db.models import F
+from django.db.models import Count, F
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.models import NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
+from jobledger.jobs import registry
+from jobledger.jobs.declaration import Concurrency
+from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import is_present
 from jobledger.schedules import slot_runs, stored_schedules
@@ -153,8 +155,43 @@ def _advance(rows: Sequence[NextSlot], now: datetime, *, max_records: int | None
             _mark_broken(row, f"number {row.pk}", loaded.unreadable[row.pk])
         elif row.pk in loaded.schedules:
             runs += _advance_one(loaded.schedules[row.pk], row, pauses.of(row.pk), plans, now)
+    _skip_above_limits(runs)
     _save(advanced, loaded, runs)
     return runs
+
+
+def _skip_above_limits(runs: Sequence[Run]) -> None:
+    """Skip slots whose overlap is allowed, but of which too many runs are queued or running already.
+
+    The runs of this batch do not count: neither schedules that are due together nor one that catches up are
+    cut off in the middle.
+    """
+    overlapping = [run for run in runs if run.status == Status.QUEUED and _may_overlap(run)]
+    if not overlapping:
+        return
+    # Not of these schedules alone: then the database might go through all of their runs.
+    live = Run.objects.filter(status__in=LIVE).order_by().values_list("schedule", "job")
+    of_schedule, of_job = Counter[int | None](), Counter[str]()
+    for schedule_id, job, count in live.annotate(count=Count("pk")):
+        of_schedule[schedule_id] += count
+        of_job[job] += count
+    for run in overlapping:
+        declared = registry.declaration_of(run.job)
+        if of_schedule[run.schedule_id] >= declared.max_live_per_schedule:
+            facts = {"live": of_schedule[run.schedule_id], "limit": declared.max_live_per_schedule}
+            slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, **facts))
+        elif of_job[run.job] >= declared.max_live:
+            facts = {"live": of_job[run.job], "limit": declared.max_live}
+            slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, job=run.job, **facts))
+
+
+def _may_overlap(run: Run) -> bool:
+    """An ordinary task's run is sent, and not live any more."""
+    job = registry.all_jobs().get(run.job)
+    if job is None or run.schedule is None:
+        return False
+    chosen = run.schedule.policy.concurrency or job.declaration.concurrency
+    return Concurrency(chosen) is Concurrency.ALLOW
 
 
 def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run]) -> None:

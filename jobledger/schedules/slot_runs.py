@@ -97,6 +97,12 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
     )
 
 
+def skip(run: Run, why: Why) -> None:
+    """Turn the run of a slot, not saved yet, into the record that the slot was not executed."""
+    run.status, run.publish_after, run.start_before = Status.SKIPPED, None, None
+    run.reason, run.reason_details = why.columns["reason"], why.columns["reason_details"]
+
+
 def _why(schedule: PeriodicTask, planned: PlannedSlot) -> Why:
     """The plan's reason, with the id of the run that replaces this slot, which the plan does not know."""
     if planned.coalesced_into is None:

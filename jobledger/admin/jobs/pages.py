@@ -128,7 +128,8 @@ def _overlap(declared: type[JobDeclaration]) -> str:
         Concurrency.FORBID: "One run at a time. A run that is due while another is running is skipped.",
         Concurrency.QUEUE: waiting,
         Concurrency.REPLACE: "One run at a time. A new run cancels the one that is running.",
-        Concurrency.ALLOW: "Runs may overlap.",
+        Concurrency.ALLOW: "Runs may overlap. A schedule's next run is skipped while "
+        f"{declared.max_live_per_schedule} of its runs, or {declared.max_live} of the job's, are live.",
     }
     is_narrowed = declared.concurrency_key.__func__ is not JobDeclaration.concurrency_key.__func__  # type: ignore[attr-defined]
     narrowed = (

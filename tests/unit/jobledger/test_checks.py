@@ -34,6 +34,8 @@ def test_every_attribute_is_looked_at() -> None:
         ("time_limit", 5),
         ("time_limit", timedelta(0)),
         ("max_queued", 0),
+        ("max_live_per_schedule", 0),
+        ("max_live", "many"),
         ("time_limit_grace", timedelta(seconds=-1)),
         ("max_retries", True),
         ("max_retries", -1),

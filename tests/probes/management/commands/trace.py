@@ -12,6 +12,7 @@ from jobledger.runs.execution import runner
 class Command(JobCommand):
     # Every slot is to leave its line, also those of schedules that are due together.
     concurrency = Concurrency.ALLOW
+    max_live_per_schedule = max_live = 1_000_000
     help = "Append this run's id, its slot and this process to the file TRACE_FILE."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -199,6 +199,19 @@ def ended_last(run: Run) -> None:
     assert attempts.end(run, SUCCESS)
 
 
+def limited_by_schedule() -> None:
+    schedule = hourly(task="probes.allowing", handled_until=NOON - MINUTE)
+    for _ in range(3):
+        made(job="allowing", schedule=schedule)
+    ledger.record_due(NOON)
+
+
+def limited_by_job() -> None:
+    hourly(task="probes.allowing", handled_until=NOON - MINUTE)
+    Run.objects.bulk_create(Run(job="allowing", trigger=Trigger.CELERY) for _ in range(100))
+    ledger.record_due(NOON)
+
+
 Scenario = Callable[[], object]
 SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("queued", "caught_up"): [recorded],
@@ -208,6 +221,7 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("queued", "overlap"): [lambda: stood_back(Concurrency.QUEUE)],
     ("skipped", "overlap"): [lambda: stood_back(Concurrency.FORBID), refused_from_the_command_line],
     ("skipped", "queue_full"): [lambda: stood_back(Concurrency.QUEUE, max_queued=0)],
+    ("skipped", "too_many_live"): [limited_by_schedule, limited_by_job],
     ("skipped", "paused"): [paused],
     ("missed", "late"): [lambda: recorded(misfire=Misfire.SKIP)],
     ("missed", "coalesced"): [lambda: recorded(until=2 * HOUR)],

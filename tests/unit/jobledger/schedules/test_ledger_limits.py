@@ -1,0 +1,103 @@
+"""Where overlap is allowed, the slots of a schedule are skipped while too many runs are live."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.jobs.declaration import Concurrency, Misfire
+from jobledger.models import NextSlot, Run, SchedulePolicy, Status, Trigger
+from jobledger.runs import reasons
+from jobledger.schedules import ledger
+from tests.probes.management.commands.allowing import Command as Allowing
+from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """The clock, for what reads it: a save is followed as of now."""
+    with time_machine.travel(NOON - MINUTE, tick=False):
+        yield
+
+
+def overlapping(name: str = "overlapping", **policy: Any) -> PeriodicTask:
+    schedule = hourly(name, handled_until=NOON - MINUTE, task="probes.allowing")
+    SchedulePolicy.objects.filter(schedule=schedule).update(**policy)
+    return schedule
+
+
+def live(count: int, schedule: PeriodicTask | None = None, status: Status = Status.RUNNING) -> None:
+    trigger = Trigger.SCHEDULE if schedule else Trigger.CELERY
+    Run.objects.bulk_create(
+        Run(job="allowing", schedule=schedule, status=status, trigger=trigger) for _ in range(count)
+    )
+
+
+def recorded_at_noon() -> list[tuple[str, dict[str, Any]]]:
+    ledger.record_due(NOON)
+    slots = Run.objects.filter(scheduled_for__isnull=False).order_by("scheduled_for")
+    return list(slots.values_list("status", "reason_details"))
+
+
+def test_a_schedule_with_as_many_queued_and_running_runs_as_it_may_have_skips_its_slot() -> None:
+    schedule = overlapping()
+    live(2, schedule)
+    live(1, schedule, Status.QUEUED)
+    assert recorded_at_noon() == [("skipped", {"live": 3, "limit": 3})]
+    run = Run.objects.get(scheduled_for=NOON)
+    assert (run.publish_after, NextSlot.objects.get().slot) == (None, NOON + HOUR)
+    assert str(reasons.sentence(run, NOON)) == (
+        "Skipped: 3 runs of its schedule were still queued or running; the limit is 3."
+    )
+
+
+def test_runs_that_are_over_and_those_of_other_schedules_do_not_count_for_a_schedule() -> None:
+    schedule = overlapping()
+    live(2, schedule)
+    live(5, schedule, Status.SUCCEEDED)
+    live(5)
+    assert recorded_at_noon() == [("queued", {})]
+
+
+def test_a_job_with_as_many_as_it_may_have_skips_the_slots_of_all_its_schedules() -> None:
+    overlapping()
+    live(100)
+    assert recorded_at_noon() == [("skipped", {"live": 100, "limit": 100, "job": "allowing"})]
+    text = "Skipped: 100 runs of job allowing were still queued or running; the limit is 100."
+    assert str(reasons.sentence(Run.objects.get(scheduled_for=NOON), NOON)) == text
+
+
+def test_schedules_that_are_due_together_and_slots_that_catch_up_are_not_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Allowing, "max_live", 1)
+    wound_back(overlapping("one", misfire=Misfire.ALL), NOON - 10 * HOUR)
+    overlapping("another")
+    assert {status for status, _ in recorded_at_noon()} == {"queued"}
+
+
+def test_where_runs_do_not_overlap_their_guard_is_the_limit() -> None:
+    live(100, overlapping(concurrency=Concurrency.QUEUE))
+    assert [status for status, _ in recorded_at_noon()] == ["queued"]
+
+
+def test_a_schedule_that_allows_what_its_job_does_not_is_limited_as_well() -> None:
+    schedule = hourly(handled_until=NOON - MINUTE)
+    SchedulePolicy.objects.update(concurrency=Concurrency.ALLOW)
+    live(3, schedule)
+    assert [status for status, _ in recorded_at_noon()] == ["skipped"]
+
+
+def test_what_is_not_due_costs_no_look_at_live_runs(django_assert_num_queries: Any) -> None:
+    overlapping()
+    with django_assert_num_queries(1):
+        ledger.record_due(NOON - MINUTE - SECOND)
