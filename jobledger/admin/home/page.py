@@ -19,11 +19,13 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
-from jobledger import health
+from jobledger import formats, health
 from jobledger.admin import display, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
 from jobledger.admin.home.notices import notices
+from jobledger.admin.home.planned import planned_runs
+from jobledger.admin.home.timeline import TimeAxis
 from jobledger.health import PartName
 from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress
@@ -33,6 +35,8 @@ MOST_ROWS = 12
 MOST_JOBS = 40
 """In the timeline."""
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7)}
+AHEAD = {"24h": timedelta(hours=6), "7d": timedelta(days=2)}
+"""How far the timeline shows what is planned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,13 +193,26 @@ def _upcoming(next_slot: NextSlot, now: datetime) -> UpcomingRun:
 def _timeline(request: HttpRequest) -> dict[str, Any]:
     name = request.GET.get("period", "")
     period = name if name in PERIODS else "24h"
-    end = timezone.localtime()
-    axis = timeline.TimeAxis(begin=end - PERIODS[period], end=end)
-    rows = timeline.job_rows(timeline.read_bars(axis), axis)
-    title = "Runs of the last 7 days" if period == "7d" else "Runs of the last 24 hours"
+    now = timezone.now()
+    may_see_schedules = rights.may_view_schedules(request.user)
+    end = now + AHEAD[period] if may_see_schedules else now
+    begin, now, end = map(timezone.localtime, (now - PERIODS[period], now, end))
+    axis = TimeAxis(begin=begin, now=now, end=end)
+    planned = planned_runs(axis.spans_ahead()) if may_see_schedules else None
+    rows = timeline.job_rows(timeline.read_bars(axis), axis, planned.marks if planned else ())
     return {
-        "timeline": timeline.svg(rows[:MOST_JOBS], axis, title, RunUrls()) if rows else "",
+        "timeline": timeline.svg(
+            rows[:MOST_JOBS], axis, _title(period, with_planned=may_see_schedules), RunUrls()
+        )
+        if rows
+        else "",
         "period": period,
         "more_jobs": max(len(rows) - MOST_JOBS, 0),
-        "zone": end.tzname(),
+        "planned": planned,
+        "zone": now.tzname(),
     }
+
+
+def _title(period: str, *, with_planned: bool) -> str:
+    title = f"Runs of the last {formats.duration(PERIODS[period])}"
+    return f"{title}, and planned for the next {formats.duration(AHEAD[period])}" if with_planned else title

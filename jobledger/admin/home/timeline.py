@@ -1,12 +1,16 @@
-"""The timeline of the last hours or days: a row per job, a bar per run, as SVG without any inline style.
+"""The timeline of the last and the next hours or days: a row per job, as SVG without any inline style.
+
+To the left of now there is a bar for each run, to the right of it a hollow mark for each planned one.
 
 A bar begins where its run began and is as long as the run took. Runs whose bars would overlap share one bar,
 which has the worst status among them and gives their number.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -30,6 +34,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from jobledger import formats
 from jobledger.admin.display import RunUrls
+from jobledger.admin.home.planned import PlannedMark
 from jobledger.models import PROBLEMS, Run, Status
 
 LABEL_WIDTH = 170
@@ -37,6 +42,8 @@ WIDTH = 1000
 ROW_HEIGHT = 22
 AXIS_HEIGHT = 20
 NARROWEST_BAR = 3
+ROOM_FOR_NOW = 34
+"""On either side of it there is no other label."""
 
 SEVERITY = (
     *PROBLEMS,
@@ -78,7 +85,9 @@ class TimeAxis:
     """The time that the timeline shows."""
 
     begin: datetime
+    now: datetime
     end: datetime
+    """Now, where nothing planned is shown."""
 
     @cached_property
     def _edges(self) -> tuple[float, float]:
@@ -90,6 +99,14 @@ class TimeAxis:
         begin, end = self._edges
         share = (time.timestamp() - begin) / (end - begin)
         return LABEL_WIDTH + min(max(share, 0.0), 1.0) * (WIDTH - LABEL_WIDTH)
+
+    def spans_ahead(self) -> list[datetime]:
+        """The edges of the spans from now to the end, each as wide as the narrowest bar, or less."""
+        begin, end = self._edges
+        now, step = self.now.astimezone(UTC), (end - begin) * NARROWEST_BAR / (WIDTH - LABEL_WIDTH)
+        count = math.ceil((end - now.timestamp()) / step)
+        edges = [now + timedelta(seconds=place * step) for place in range(count)]
+        return [*edges, self.end.astimezone(UTC)]
 
     def ticks(self) -> Iterator[datetime]:
         """Round hours, or midnights on a longer axis, in its own time zone."""
@@ -109,7 +126,8 @@ class TimeAxis:
 @dataclass(frozen=True, kw_only=True)
 class JobRow:
     job: str
-    bars: Sequence[Bar]
+    bars: Sequence[Bar] = ()
+    planned: Sequence[PlannedMark] = ()
 
 
 def read_bars(axis: TimeAxis) -> list[Bar]:
@@ -117,7 +135,7 @@ def read_bars(axis: TimeAxis) -> list[Bar]:
     length = (axis.end - axis.begin).total_seconds()
     seconds = max(1, int(length * NARROWEST_BAR / (WIDTH - LABEL_WIDTH)))
     begin = Coalesce("started_at", "queued_at")
-    now = Value(axis.end, output_field=DateTimeField())
+    now = Value(axis.now, output_field=DateTimeField())
     found = (
         Run.objects.filter(queued_at__gte=axis.begin)
         # The slice first, which Django does only among annotations: SQLite sorts numbers faster than texts.
@@ -152,12 +170,17 @@ def _bar(found: Mapping[str, Any]) -> Bar:
     )
 
 
-def job_rows(bars: Iterable[Bar], axis: TimeAxis) -> list[JobRow]:
+def job_rows(bars: Iterable[Bar], axis: TimeAxis, planned: Iterable[PlannedMark] = ()) -> list[JobRow]:
     """A row per job, those with problems first, with overlapping bars joined."""
-    by_job: dict[str, list[Bar]] = {}
+    by_job: defaultdict[str, tuple[list[Bar], list[PlannedMark]]] = defaultdict(lambda: ([], []))
     for bar in bars:
-        by_job.setdefault(bar.job, []).append(bar)
-    rows = [JobRow(job=job, bars=list(_joined(of_job, axis))) for job, of_job in by_job.items()]
+        by_job[bar.job][0].append(bar)
+    for mark in planned:
+        by_job[mark.job][1].append(mark)
+    rows = [
+        JobRow(job=job, bars=list(_joined(of_job, axis)), planned=marks)
+        for job, (of_job, marks) in by_job.items()
+    ]
     return sorted(rows, key=lambda row: (not any(bar.status in PROBLEMS for bar in row.bars), row.job))
 
 
@@ -209,7 +232,9 @@ def _join(group: list[Bar]) -> Bar:
 
 def _row_svg(row: JobRow, index: int, axis: TimeAxis, urls: RunUrls) -> SafeString:
     top = AXIS_HEIGHT + index * ROW_HEIGHT
-    bars = mark_safe("".join(_bar_svg(bar, top, axis, urls) for bar in row.bars))  # noqa: S308
+    drawn = [_bar_svg(bar, top, axis, urls) for bar in row.bars]
+    drawn += [_mark_svg(mark, top, axis) for mark in row.planned]
+    bars = mark_safe("".join(drawn))  # noqa: S308
     short = row.job if len(row.job) <= 26 else f"{row.job[:25]}…"
     return format_html(
         '<g><a href="{}"><title>{}</title><text x="0" y="{}">{}</text></a>'
@@ -242,6 +267,24 @@ def _bar_svg(bar: Bar, top: int, axis: TimeAxis, urls: RunUrls) -> SafeString:
     )
 
 
+def _mark_svg(mark: PlannedMark, top: int, axis: TimeAxis) -> SafeString:
+    x = axis.x(mark.first)
+    width = max(axis.x(mark.end) - x if mark.count > 1 else 0, NARROWEST_BAR)
+    y, height = _MIDDLE
+    # Half of its outline is on either side.
+    return format_html(
+        '<a href="{}" tabindex="-1" aria-label="{title}">'
+        '<rect class="bar bar-planned" x="{}" y="{}" width="{}" height="{}">'
+        "<title>{title}</title></rect></a>",
+        mark.url,
+        f"{min(x, WIDTH - width) + 0.5:.1f}",
+        top + y + 0.5,
+        f"{width - 1:.1f}",
+        height - 1,
+        title=mark.title,
+    )
+
+
 def _url(bar: Bar, urls: RunUrls) -> str:
     """The run's page, or the list of all of them."""
     if bar.run_id is not None:
@@ -260,6 +303,24 @@ def _title(bar: Bar) -> str:
 
 
 def _axis_svg(axis: TimeAxis, height: int) -> SafeString:
+    now = axis.x(axis.now)
+    ticks = [tick for tick in axis.ticks() if axis.now == axis.end or abs(axis.x(tick) - now) > ROOM_FOR_NOW]
+    return format_html(
+        "{}{}", _ticks_svg(axis, ticks, height), _now_svg(now, height) if axis.now < axis.end else ""
+    )
+
+
+def _now_svg(x: float, height: int) -> SafeString:
+    return format_html(
+        '<line class="now" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
+        '<text class="hour hour-now" x="{0}" y="12">now</text>',
+        f"{x:.1f}",
+        AXIS_HEIGHT - 4,
+        height,
+    )
+
+
+def _ticks_svg(axis: TimeAxis, ticks: Iterable[datetime], height: int) -> SafeString:
     return format_html_join(
         "",
         '<line class="tick" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
@@ -271,7 +332,7 @@ def _axis_svg(axis: TimeAxis, height: int) -> SafeString:
                 height,
                 f"{tick:%a %d}" if axis.is_long else f"{tick:%H:%M}",
             )
-            for tick in axis.ticks()
+            for tick in ticks
         ),
     )
 

@@ -12,7 +12,7 @@ the clock moves by half an hour, and may return a slot before the given time.)
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -20,9 +20,10 @@ from cronsim import CronSim
 
 from jobledger.schedules.rules import wallclock
 from jobledger.schedules.rules.cron_expression import ParsedCron, parse
-from jobledger.schedules.rules.slots import Rule, RuleError
+from jobledger.schedules.rules.slots import RESOLUTION, Rule, RuleError
 
 _MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,27 @@ class Cron(Rule):
         if not folded:
             return last
         return _later(last, self._last(wall + folded, fold=0, before=at))
+
+    def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        """Day by day, and several times as fast as asking for one slot after the other."""
+        slot = self.first_after(after)
+        while slot is not None and slot < until:
+            end = min(slot + _DAY, until)
+            yield slot
+            yield from self._steady(slot, end) if self._is_steady(slot, end) else super().between(slot, end)
+            slot = self.first_after(end - RESOLUTION)
+
+    def _is_steady(self, begin: datetime, end: datetime) -> bool:
+        """Whether the zone's clock does not change between the two, nor shortly before them."""
+        return wallclock.offset_at(begin - _DAY, self.zone) == wallclock.offset_at(end, self.zone)
+
+    def _steady(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        offset = wallclock.to_wall(after, self.zone) - after.replace(tzinfo=None)
+        last = until.replace(tzinfo=None) + offset
+        for wall in CronSim(self.parsed.canonical, _whole_minute(after.replace(tzinfo=None) + offset)):
+            if wall >= last:
+                return
+            yield (wall - offset).replace(tzinfo=UTC)
 
     def _first(self, wall: datetime, *, fold: int, after: datetime) -> datetime | None:
         slots = self._to_utc(_walls_after(self.parsed.canonical, wall), fold=fold)

@@ -37,6 +37,13 @@ class Rule(ABC):
     def last_before(self, at: datetime) -> datetime | None:
         """The latest slot strictly before this time, or None if there is none."""
 
+    def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
+        """Yield the slots after ``after`` and before ``until``, oldest first."""
+        slot = _search(self.first_after, after)
+        while slot is not None and slot < until:
+            yield slot
+            slot = _search(self.first_after, slot)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:

@@ -20,7 +20,7 @@ from jobledger.models import Run, Status, Trigger
 from tests.unit.builders import NOON
 
 SECOND = timedelta(seconds=1)
-DAY = TimeAxis(begin=NOON - timedelta(days=1), end=NOON)
+DAY = TimeAxis(begin=NOON - timedelta(days=1), now=NOON, end=NOON)
 OFFSETS = st.integers(-3600, 90_000)
 
 
@@ -89,15 +89,14 @@ def test_states_are_told_apart_by_shape() -> None:
 
 @pytest.mark.parametrize(("days", "count"), [(1, 8), (7, 7)])
 def test_the_axis_has_round_hours_or_days(days: int, count: int) -> None:
-    axis = TimeAxis(begin=NOON - timedelta(days=days), end=NOON)
+    axis = TimeAxis(begin=NOON - timedelta(days=days), now=NOON, end=NOON)
     assert len(list(axis.ticks())) in (count, count + 1)
 
 
 def test_a_clock_change_moves_no_mark() -> None:
     paris = ZoneInfo("Europe/Paris")
-    axis = TimeAxis(
-        begin=datetime(2026, 3, 28, 12, tzinfo=paris), end=datetime(2026, 3, 29, 12, tzinfo=paris)
-    )
+    noon = datetime(2026, 3, 29, 12, tzinfo=paris)
+    axis = TimeAxis(begin=datetime(2026, 3, 28, 12, tzinfo=paris), now=noon, end=noon)
     middle = datetime(2026, 3, 28, 22, 30, tzinfo=UTC)
     assert axis.x(middle) == (timeline.LABEL_WIDTH + timeline.WIDTH) / 2
 

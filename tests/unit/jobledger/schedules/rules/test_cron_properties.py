@@ -85,6 +85,15 @@ def test_slots_between_are_the_next_ones_one_by_one(case: tuple[Cron, datetime],
     assert slots == [next_slot(rule, before) for before in [start, *slots][: len(slots)]]
 
 
+@given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=3)))
+def test_those_between_two_moments_are_the_same_walked_in_one_go(
+    case: tuple[Cron, datetime], span: timedelta
+) -> None:
+    rule, start = case
+    one_by_one = slots_between(rule, start, start + span - RESOLUTION)
+    assert list(rule.between(start, start + span)) == list(one_by_one)
+
+
 @settings(max_examples=25)
 @given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=2)))
 def test_slots_are_those_of_a_daemon_that_wakes_every_minute(

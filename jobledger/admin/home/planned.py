@@ -1,0 +1,113 @@
+"""Planned runs in the timeline, to the right of now: a mark for each, or one for several that would touch.
+
+They come from the forecast that the week view shows too, so pauses and jitter are respected. Time is cut into
+spans as wide as the narrowest mark; so a schedule that is due every second takes no more marks than another.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from jobledger import formats
+from jobledger.jobs import registry
+from jobledger.schedules.upcoming import UpcomingStarts, upcoming
+from jobledger.schedules.words import listed
+
+MOST_SCHEDULES = 500
+"""Those that are due first."""
+NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedMark:
+    """A planned run of a job, or several in adjacent spans."""
+
+    job: str
+    task: str
+    first: datetime
+    end: datetime
+    """How far its mark reaches."""
+    count: int
+    schedules: Mapping[int, str]
+    """Their names by their ids."""
+
+    @property
+    def title(self) -> str:
+        """``hello: planned for 2026-11-28 03:00:00 CET by the schedule “nightly”``."""
+        names = [f"“{name}”" for name in sorted(self.schedules.values())]
+        if len(names) > NAMED:
+            names = [*names[: NAMED - 1], f"{len(names) - NAMED + 1} more"]
+        by = f"by the schedule{'' if len(self.schedules) == 1 else 's'} {listed(names)}"
+        if self.count == 1:
+            return f"{self.job}: planned for {formats.exact(self.first)} {by}"
+        between = f"between {formats.exact(self.first)} and {formats.exact(self.end)}"
+        return f"{self.job}: {self.count} runs planned {between} {by}"
+
+    @property
+    def url(self) -> str:
+        """The schedule's page, or the list of the job's schedules."""
+        if len(self.schedules) == 1:
+            return reverse("admin:django_celery_beat_periodictask_change", args=[*self.schedules])
+        changelist = reverse("admin:django_celery_beat_periodictask_changelist")
+        return f"{changelist}?{urlencode({'job': self.task})}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRuns:
+    """All that the timeline shows."""
+
+    marks: Sequence[PlannedMark]
+    is_complete: bool
+    """Whether all schedules that are due in time were looked at."""
+
+
+def planned_runs(edges: Sequence[datetime]) -> PlannedRuns:
+    """The marks of all jobs; the first edge is now."""
+    found = upcoming(edges, limit=MOST_SCHEDULES)
+    by_task: dict[str, list[UpcomingStarts]] = {}
+    for each in found.schedules:
+        by_task.setdefault(each.task, []).append(each)
+    marks = [mark for task, schedules in by_task.items() for mark in _marks(task, schedules, edges)]
+    return PlannedRuns(marks=marks, is_complete=found.is_complete)
+
+
+def _marks(
+    task: str, schedules: Iterable[UpcomingStarts], edges: Sequence[datetime]
+) -> Iterator[PlannedMark]:
+    job = registry.of_task(task)
+    by_place: dict[int, list[UpcomingStarts]] = {}
+    for schedule in schedules:
+        for place in schedule.starts:
+            by_place.setdefault(place, []).append(schedule)
+    width, group = edges[1] - edges[0], list[PlannedMark]()
+    for place in sorted(by_place):
+        starts = [schedule.starts[place] for schedule in by_place[place]]
+        count, first = sum(each.count for each in starts), min(each.first for each in starts)
+        mark = PlannedMark(
+            job=job.name if job else task,
+            task=task,
+            first=first,
+            # Several fill their span: what comes first in the next one joins them.
+            end=edges[place + 1] + (width / count) if count > 1 else first + width,
+            count=count,
+            schedules={schedule.schedule_id: schedule.name for schedule in by_place[place]},
+        )
+        if group and mark.first >= group[-1].end:
+            yield _join(group)
+            group = []
+        group.append(mark)
+    if group:
+        yield _join(group)
+
+
+def _join(group: Sequence[PlannedMark]) -> PlannedMark:
+    """One mark for all of them, which are in the order of time."""
+    return replace(
+        group[0],
+        end=group[-1].end,
+        count=sum(mark.count for mark in group),
+        schedules={pk: name for mark in group for pk, name in mark.schedules.items()},
+    )

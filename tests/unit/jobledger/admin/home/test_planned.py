@@ -1,0 +1,129 @@
+"""The timeline shows what is planned to the right of now, with a mark for each run or for many of them."""
+
+import html
+import re
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin.display import RunUrls
+from jobledger.admin.home import planned, timeline
+from jobledger.admin.home.planned import PlannedMark, planned_runs
+from jobledger.admin.home.timeline import NARROWEST_BAR, WIDTH, JobRow, TimeAxis
+from jobledger.models import NextSlot
+from jobledger.schedules import pausing
+from jobledger.schedules.pausing import Terms
+from tests.unit.builders import utc
+from tests.unit.jobledger.schedules.builders import NOON, every, hourly
+
+pytestmark = pytest.mark.django_db
+
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+AXIS = TimeAxis(begin=NOON - 24 * HOUR, now=NOON, end=NOON + 6 * HOUR)
+
+
+def followed(schedule: PeriodicTask) -> PeriodicTask:
+    """As beat left it at noon, whatever the time is now."""
+    NextSlot.objects.filter(pk=schedule.pk).update(handled_until=NOON, due_at=NOON + MINUTE)
+    return schedule
+
+
+def marks() -> list[PlannedMark]:
+    return list(planned_runs(AXIS.spans_ahead()).marks)
+
+
+def drawn(*found: PlannedMark, axis: TimeAxis = AXIS) -> str:
+    return html.unescape(timeline.svg([JobRow(job="probe", planned=found)], axis, "Runs", RunUrls()))
+
+
+def test_a_run_that_is_planned_has_a_mark_that_names_it_and_leads_to_its_schedule() -> None:
+    schedule = followed(hourly("nightly", minute="30"))
+    found = marks()
+    assert [mark.first for mark in found] == [NOON + HOUR / 2 + HOUR * place for place in range(6)]
+    assert found[0].title == "probe: planned for 2026-03-02 12:30:00 UTC by the schedule “nightly”"
+    assert found[0].url == reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
+
+
+def test_runs_of_several_schedules_that_would_touch_share_a_mark_that_leads_to_them_all() -> None:
+    for name, minute in (("a", "30"), ("b", "31"), ("c", "30"), ("d", "32")):
+        followed(hourly(name, minute=minute))
+    (first, *_rest) = marks()
+    assert (first.first, first.count) == (NOON + 30 * MINUTE, 4)
+    assert first.title.startswith("probe: 4 runs planned between 2026-03-02 12:30:00 UTC and 2026-03-02 12:3")
+    assert first.title.endswith(" by the schedules “a”, “b” and 2 more")
+    assert first.url == "/admin/django_celery_beat/periodictask/?job=probes.probe"
+
+
+def test_a_schedule_that_is_due_every_second_is_one_mark() -> None:
+    followed(every(1))
+    (mark,) = marks()
+    assert mark.count == 6 * 3600 - 1
+    assert drawn(mark).count("<rect") == 1
+
+
+def test_a_mark_is_hollow_to_the_right_of_now_and_within_the_frame() -> None:
+    followed(hourly(minute="59"))
+    found = marks()
+    rects = re.findall(
+        r'<rect class="bar bar-planned" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn(*found)
+    )
+    assert len(rects) == len(found) == 6
+    assert [float(x) >= AXIS.x(NOON) for x, _width in rects] == [True] * 6
+    assert all(float(x) + float(width) <= WIDTH for x, width in rects)
+
+
+def test_the_axis_names_now_and_no_hour_that_would_touch_it() -> None:
+    assert '<text class="hour hour-now"' in drawn()
+    # That of the day before is at the other end.
+    assert drawn().count(">12:00<") == 1
+    assert ">15:00<" in drawn()
+    only_past = TimeAxis(begin=NOON - 24 * HOUR, now=NOON, end=NOON)
+    assert "hour-now" not in drawn(axis=only_past)
+
+
+def test_spans_are_as_wide_as_the_narrowest_bar_also_where_a_clock_changes() -> None:
+    paris = ZoneInfo("Europe/Paris")
+    now = datetime(2026, 3, 29, 1, tzinfo=paris)
+    axis = TimeAxis(
+        begin=datetime(2026, 3, 28, 1, tzinfo=paris), now=now, end=datetime(2026, 3, 29, 8, tzinfo=paris)
+    )
+    edges = axis.spans_ahead()
+    assert edges[0] == utc(2026, 3, 29, 0)
+    assert edges[-2] < edges[-1] == utc(2026, 3, 29, 6)
+    assert axis.x(edges[1]) - axis.x(edges[0]) == pytest.approx(NARROWEST_BAR)
+
+
+def test_the_home_shows_the_next_hours_to_who_may_look_at_schedules(client: Client) -> None:
+    every(60, "often")
+    user = User.objects.create(username="ann", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client.force_login(user)
+    page = client.get(reverse("admin:home_timeline")).text
+    assert "No runs in this period." in page
+    user.user_permissions.add(Permission.objects.get(codename="view_periodictask"))
+    page = client.get(reverse("admin:home_timeline")).text
+    assert 'aria-label="Runs of the last 1 d, and planned for the next 6 h"' in page
+    assert "by the schedule “often”" in page
+    assert "planned</span>" in page
+
+
+def test_that_not_all_schedules_were_looked_at_is_said(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every(60, "often")
+    every(60, "as often")
+    monkeypatch.setattr(planned, "MOST_SCHEDULES", 1)
+    assert "planned, for the schedules that are due first" in admin_client.get("/admin/").text
+
+
+def test_a_paused_service_plans_nothing(admin_client: Client) -> None:
+    every(60, "often")
+    assert "bar bar-planned" in admin_client.get("/admin/").text
+    pausing.pause(None, Terms(until=timezone.now() + 7 * HOUR), now=timezone.now())
+    assert "bar bar-planned" not in admin_client.get("/admin/").text

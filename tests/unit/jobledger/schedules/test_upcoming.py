@@ -1,0 +1,76 @@
+"""What schedules will start is read with as few queries for many of them as for one."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from jobledger.models import NextSlot, SchedulePolicy
+from jobledger.schedules import ledger, pausing
+from jobledger.schedules.pausing import Terms
+from jobledger.schedules.upcoming import Upcoming, upcoming
+from tests.unit.jobledger.admin.schedules.schedules import unreadable
+from tests.unit.jobledger.schedules.builders import NOON, every, hourly
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+EDGES = [NOON + HOUR * place for place in range(4)]
+
+
+def followed(schedule: PeriodicTask) -> PeriodicTask:
+    """As beat left it at noon, whatever the time is now."""
+    NextSlot.objects.filter(pk=schedule.pk).update(handled_until=NOON, due_at=NOON + HOUR / 60)
+    return schedule
+
+
+def counts(found: Upcoming) -> dict[str, list[int]]:
+    return {
+        each.name: [each.starts[place].count if place in each.starts else 0 for place in range(3)]
+        for each in found.schedules
+    }
+
+
+def test_each_schedule_has_its_own_starts() -> None:
+    followed(hourly("hourly", minute="30"))
+    jittered = followed(hourly("jittered", minute="59"))
+    SchedulePolicy.objects.filter(pk=jittered.pk).update(jitter=HOUR)
+    followed(every(1, "every second"))
+    assert counts(upcoming(EDGES, limit=10)) == {
+        "hourly": [1, 1, 1],
+        "jittered": [0, 1, 1],
+        "every second": [3599, 3600, 3600],
+    }
+
+
+def test_what_is_disabled_paused_broken_or_not_due_starts_nothing() -> None:
+    followed(hourly("disabled", enabled=False))
+    NextSlot.objects.filter(pk=followed(hourly("broken")).pk).update(due_at=None, broken="its task is gone")
+    NextSlot.objects.filter(pk=followed(hourly("later")).pk).update(due_at=NOON + 4 * HOUR)
+    followed(unreadable(hourly("unreadable")))
+    followed(every(1, "impossible"))
+    IntervalSchedule.objects.update(every=-1)
+    paused = followed(hourly("paused", minute="30"))
+    pausing.pause(paused, Terms(until=NOON + 2 * HOUR), now=NOON)
+    followed(paused)
+    assert counts(upcoming(EDGES, limit=10)) == {"paused": [0, 0, 1]}
+    pausing.pause(None, Terms(until=NOON + 3 * HOUR), now=NOON)
+    assert counts(upcoming(EDGES, limit=10)) == {}
+
+
+def test_no_more_schedules_are_looked_at_than_the_limit_and_it_is_said() -> None:
+    for name in ("first", "second", "third"):
+        followed(hourly(name))
+    assert upcoming(EDGES, limit=3).is_complete
+    found = upcoming(EDGES, limit=2)
+    assert ([*counts(found)], found.is_complete) == (["first", "second"], False)
+
+
+def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> None:
+    crontab = CrontabSchedule.objects.create(minute="5")
+    made = [PeriodicTask(name=f"number {n}", task="probes.probe", crontab=crontab) for n in range(30)]
+    PeriodicTask.objects.bulk_create(made)
+    ledger.sync([each.pk for each in made], NOON)
+    with django_assert_num_queries(4):
+        assert len(upcoming(EDGES, limit=100).schedules) == 30
