@@ -16,6 +16,7 @@ from django.core.checks import CheckMessage, Tags, register
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.escapes import escaped
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
 from jobledger.jobs.options import OptionsError, option_names, validate_options
@@ -235,7 +236,7 @@ def _when_they_do() -> Iterator[CheckMessage]:
         if reason := stored_schedules.why_broken(schedule) if schedule else unreadable:
             text = f"The schedule {name!r} is broken: {reason}"
             hint = "It starts nothing. Fix its times in the admin, or disable it there."
-            yield checks.Warning(text, hint=hint, id="jobledger.W010")
+            yield checks.Warning(escaped(text), hint=hint, id="jobledger.W010")
 
 
 def _what_they_start() -> Iterator[CheckMessage]:
@@ -244,7 +245,7 @@ def _what_they_start() -> Iterator[CheckMessage]:
     enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
     for name, task, args, kwargs in enabled.values_list("name", "task", "args", "kwargs"):
         if fault := validator.fault_of(task, args, kwargs):
-            yield checks.Warning(f"The schedule {name!r} {fault.text}", hint=fault.hint, id=fault.id)
+            yield checks.Warning(escaped(f"The schedule {name!r} {fault.text}"), hint=fault.hint, id=fault.id)
 
 
 def _how_they_are_delivered() -> Iterator[CheckMessage]:

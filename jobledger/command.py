@@ -21,6 +21,7 @@ from typing import Any, TextIO, TypeVar, cast
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 from django.utils import timezone
 
+from jobledger.escapes import escaped
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
 from jobledger.jobs.options import OptionsError, check_bounds, from_namespace
 from jobledger.jobs.options.parser import option_strings
@@ -145,7 +146,7 @@ class JobCommand(JobDeclaration, BaseCommand):
                 elif not wait:
                     run = dispatch.skip(request, why=error.why, exit_code=os.EX_TEMPFAIL)
                     sentence = reasons.sentence(run, timezone.now())
-                    raise CommandError(str(sentence), returncode=os.EX_TEMPFAIL) from error
+                    raise CommandError(escaped(str(sentence)), returncode=os.EX_TEMPFAIL) from error
             time.sleep(OVERLAP_POLL_SECONDS)
 
     def _request(self, options: dict[str, Any]) -> dispatch.RunRequest:
@@ -176,7 +177,8 @@ class JobCommand(JobDeclaration, BaseCommand):
         except JobInterrupt as interrupt:
             if run.trigger == Trigger.JOB and interrupt.run_id == run.pk:
                 # Only the child was to end: to its parent that is a failure like any other.
-                raise CommandError(f"{run.job}: {interrupt}", returncode=interrupt.exit_code) from interrupt
+                text = escaped(f"{run.job}: {interrupt}")
+                raise CommandError(text, returncode=interrupt.exit_code) from interrupt
             raise
         finally:
             if not options.get("stderr"):

@@ -9,7 +9,6 @@ recorded nowhere else.
 """
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from celery.exceptions import Ignore, Reject
 from django.db import Error
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.jobs.json_text import readable
 from jobledger.jobs.options import OptionsError, check_bounds
@@ -32,7 +32,7 @@ from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
 from jobledger.runs.publishing.delivery import RUN_HEADER, SCHEDULE_HEADER
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 DATABASE_REST_SECONDS = 3.0
 # Later than the run's own kill, which can record more.

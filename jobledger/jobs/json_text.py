@@ -41,12 +41,14 @@ def check_bounds(value: Any, limit_bytes: int) -> None:
 def format_for_editing(value: Any) -> str:
     """A line for each member where there are several."""
     is_small = not isinstance(value, dict | list) or len(value) < 2
-    return json.dumps(value, ensure_ascii=False, indent=None if is_small else 2)
+    text = json.dumps(value, ensure_ascii=False, indent=None if is_small else 2)
+    # Half of a character, which a row that came by SQL may hold, cannot be sent; JSON has an escape for it.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def format_inline(value: Any) -> str:
     """As it reads among other values: a text without quotes."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return readable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def excerpt(value: Any) -> str:

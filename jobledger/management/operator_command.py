@@ -1,11 +1,13 @@
 """What the operator's subcommands share: a database that cannot be queried is a message, not a traceback."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 import jobledger
+from jobledger.escapes import encodable, escaped
 
 
 class OperatorCommand(BaseCommand):
@@ -32,8 +34,23 @@ class OperatorCommand(BaseCommand):
         """Report a database that cannot be queried: exit code 1 and its message, or ``--traceback``."""
         try:
             return super().execute(*args, **options)
+        except CommandError as error:
+            text = encodable(escaped(str(error)), self.stderr)
+            raise CommandError(text, returncode=error.returncode) from error
         except Error as error:
             raise CommandError(f"The database cannot be queried: {_message(error)}") from error
+
+    def say(self, text: str) -> None:
+        """Print one line, whatever names are in it."""
+        self.stdout.write(encodable(escaped(text), self.stdout))
+
+    def warn(self, text: str) -> None:
+        """The same on stderr, in an error's colour."""
+        self.stderr.write(encodable(escaped(text), self.stderr))
+
+    def remark(self, text: str, style: Callable[[str], str] = str) -> None:
+        """The same on stderr, of what is no error."""
+        self.stderr.write(encodable(escaped(text), self.stderr), style_func=style)
 
 
 def _message(error: Exception) -> str:

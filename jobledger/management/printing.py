@@ -9,14 +9,19 @@ from zoneinfo import ZoneInfo
 
 from django.core.management.base import OutputWrapper
 
+from jobledger.escapes import encodable, escaped, escaped_json, escaped_output
+
 _ONE_LINE = str.maketrans("\t\r\n", "   ")
 
 
 def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
-    """Write the lines; False as soon as the reader, such as ``head``, has closed its end of the pipe."""
+    """Write the lines; False as soon as the reader, such as ``head``, has closed its end of the pipe.
+
+    What would control a terminal is escaped, but for the colours of a table or of what a job wrote.
+    """
     try:
         for line in lines:
-            stdout.write(line)
+            stdout.write(encodable(escaped_output(line), stdout))
         stdout.flush()
     except BrokenPipeError:
         _discard(stdout)
@@ -26,7 +31,7 @@ def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
 
 def tab_separated(*cells: str) -> str:
     """One line, whatever the cells hold."""
-    return "\t".join(cell.translate(_ONE_LINE) for cell in cells)
+    return "\t".join(escaped(cell.translate(_ONE_LINE)) for cell in cells)
 
 
 def iso_time(time: datetime, zone: ZoneInfo) -> str:
@@ -34,9 +39,13 @@ def iso_time(time: datetime, zone: ZoneInfo) -> str:
     return time.astimezone(zone).isoformat()
 
 
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
 def json_lines(objects: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """One JSON list, an object a line; never held in memory as a whole."""
-    texts = (json.dumps(each, ensure_ascii=False) for each in objects)
+    texts = (json_text(each) for each in objects)
     before, text = "[", next(texts, "")
     for following in texts:
         yield f"{before}{text},"

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobledger.escapes import escaped, escaped_lines
 from jobledger.formats import exact
 from jobledger.jobs import secrets
 from jobledger.management import printing
@@ -45,14 +46,14 @@ def table(runs: Iterable[Run]) -> Table:
     for run in runs:
         _, job, _, *rest = _cells(run)
         # Text, not markup: an error may hold square brackets.
-        table.add_row(run.short_id, Text(job), _coloured(run), *(Text(cell) for cell in rest))
+        table.add_row(run.short_id, _text(job), _coloured(run), *map(_text, rest))
     return table
 
 
 def fields(run: Run) -> Iterator[str]:
     """A line ``name: value`` for all that is known of a run; a value's further lines are indented."""
     for name, value in _fields(run):
-        lines = "\n  ".join(value.splitlines())
+        lines = "\n  ".join(map(escaped, value.splitlines()))
         yield f"{name}: {lines}"
 
 
@@ -60,7 +61,7 @@ def fields_table(run: Run) -> Table:
     """The same as a table."""
     grid = Table.grid(padding=(0, 2))
     for name, value in _fields(run):
-        grid.add_row(Text(name, style="bold"), _coloured(run) if name == "status" else Text(value))
+        grid.add_row(Text(name, style="bold"), _coloured(run) if name == "status" else _text(value))
     return grid
 
 
@@ -135,6 +136,10 @@ def _took(ended: Run | RunAttempt) -> str:
     if not (ended.started_at and ended.finished_at):
         return ""
     return f"{(ended.finished_at - ended.started_at).total_seconds():.1f}s"
+
+
+def _text(value: str) -> Text:
+    return Text(escaped_lines(value))
 
 
 def _coloured(run: Run) -> Text:

@@ -15,7 +15,6 @@ However much there is to catch up on, a transaction writes about ``MAX_RECORDS``
 than that stays due for its newer slots, and schedules that did not fit stay due as they are.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from django.db import Error, transaction
 from django.db.models import Count, F
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
 from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
@@ -37,7 +37,7 @@ from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.planning.verdicts import PlannedSlot
 from jobledger.schedules.stored_schedules import Loaded, PauseLookup
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 BATCH = 1000
 MAX_RECORDS = 1000

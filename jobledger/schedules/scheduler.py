@@ -6,7 +6,6 @@ down, slots are still recorded, and their runs are published when it is back.
 """
 
 import gc
-import logging
 import time
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,7 @@ from celery import beat
 from django.db import Error, close_old_connections
 from django.utils import timezone
 
+from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run
 from jobledger.outages import is_outage
 from jobledger.runs.dispatch import command_line_process
@@ -26,7 +26,7 @@ from jobledger.runs.worker.presence import Presence, touch_health_file
 from jobledger.schedules import ledger
 from jobledger.schedules.reconciliation import Reconciliation
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 MAX_SLEEP_SECONDS = 1.0
 # Wait this long after a failed publish, so that a broker that hangs does not keep beat from recording slots.

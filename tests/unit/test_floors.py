@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 # The longest prefix that fits decides.
 FLOORS = {
     "jobledger.__version__": 1,
+    "jobledger.escapes": 1,
     "jobledger.formats": 1,
     "jobledger.reason": 1,
     "jobledger.outages": 1,

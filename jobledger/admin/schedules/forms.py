@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, DurationField, validate_range
+from jobledger.escapes import escaped
 from jobledger.jobs import json_text, secrets
 from jobledger.jobs.declaration import MAX_CATCH_UP
 from jobledger.models import SchedulePolicy
@@ -105,6 +106,8 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
+        if escaped(name) != name:
+            raise ValidationError("A name must not contain line breaks or other control characters.")
         if PeriodicTask.objects.filter(name=name).exclude(pk=self.instance.pk).exists():
             raise ValidationError("A schedule with this name already exists.")
         return name

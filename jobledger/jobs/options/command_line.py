@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 
 from jobledger.jobs import secrets
+from jobledger.jobs.json_text import readable
 from jobledger.jobs.options import JsonObject, to_argv
 from jobledger.jobs.options.argument_list import read
 from jobledger.jobs.options.errors import OptionsError
@@ -24,7 +25,7 @@ def command_line(job: Job, options: JsonObject) -> str:
         for dest, value in options.items()
     }
     argv = to_argv(parser, visible)
-    return shlex.join(["manage.py", job.name, *_spaced(parser, argv)])
+    return readable(shlex.join(["manage.py", job.name, *_spaced(parser, argv)]))
 
 
 def _spaced(parser: ArgumentParser, argv: Sequence[str]) -> Sequence[str]:

@@ -27,7 +27,7 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Cancel it, and report what has come of it."""
-        self.stdout.write(_cancel(arguments.run(options["id"]), options["reason"]))
+        self.say(_cancel(arguments.run(options["id"]), options["reason"]))
 
 
 def _cancel(run: Run, reason: str) -> str:

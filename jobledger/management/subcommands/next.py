@@ -38,7 +38,7 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the slots in the order of time."""
-        choice = timetables.chosen(options, self.stderr.write)
+        choice = timetables.chosen(options, self.warn)
         start = timezone.now()
         if options["from"] is not None:
             start = arguments.time(options["from"], "--from", choice.zone)
@@ -58,7 +58,7 @@ class Command(OperatorCommand):
             return
         for pause in Pause.objects.active_at(timezone.now()).select_related("schedule"):
             if pause.schedule_id is None or pause.schedule_id in schedule_ids:
-                self.stderr.write(f"In force: {pause}")
+                self.warn(f"In force: {pause}")
 
 
 def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Timetable]]:

@@ -61,7 +61,7 @@ class Command(OperatorCommand):
             on_resume=PausedSlots(options["on_resume"]) if options["on_resume"] else None,
         )
         pause, is_new = pausing.pause(schedule, terms, now=now)
-        self.stdout.write(_formatted(pause, zone, is_new=is_new))
+        self.say(_formatted(pause, zone, is_new=is_new))
 
 
 def _until(options: dict[str, Any], zone: ZoneInfo, now: datetime) -> datetime | None:

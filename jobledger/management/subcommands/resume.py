@@ -34,9 +34,9 @@ class Command(OperatorCommand):
         hindrance = _hindrance(schedule, now)
         if not lifted:
             raise CommandError(f"{what} is not paused.{hindrance and ' ' + hindrance}")
-        self.stdout.write(f"{what} is resumed: {lifted} pause{'' if lifted == 1 else 's'} lifted.")
+        self.say(f"{what} is resumed: {lifted} pause{'' if lifted == 1 else 's'} lifted.")
         if hindrance:
-            self.stderr.write(hindrance, style_func=str)
+            self.remark(hindrance)
 
 
 def _hindrance(schedule: PeriodicTask | None, now: datetime) -> str:

@@ -28,4 +28,4 @@ class Command(OperatorCommand):
             new = dispatch.start_again(run, trigger=Trigger.CLI, who=operating_system_user())
         except dispatch.NotStartedAgainError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(str(new.pk))
+        self.say(str(new.pk))

@@ -47,11 +47,11 @@ class Command(OperatorCommand):
         except declared.DeclarationError as error:
             raise CommandError(f"A declared schedule is not valid: {error}") from error
         for name in installed:
-            self.stdout.write(f"Schedule added: {name}")
+            self.say(f"Schedule added: {name}")
         for group in rights.create_groups():
-            self.stdout.write(f"Group added: {group}")
+            self.say(f"Group added: {group}")
         for warning in checks.check_schedules(databases=["default"]):
-            self.stderr.write(self.style.WARNING(f"Warning: {warning.msg}"))
+            self.remark(f"Warning: {warning.msg}", self.style.WARNING)
         self._make_admin(options["admin_username"], options["admin_password_file"])
 
     def _make_admin(self, username: str, password_file: Path | None) -> None:
@@ -64,9 +64,9 @@ class Command(OperatorCommand):
         users.create_superuser(
             **{get_user_model().USERNAME_FIELD: username, "email": "", "password": password}
         )
-        self.stdout.write(f"Admin account: {username} / {password}")
+        self.say(f"Admin account: {username} / {password}")
         if password_file is not None:
-            self.stdout.write(f"The password is shown this once; it is kept in {password_file}")
+            self.say(f"The password is shown this once; it is kept in {password_file}")
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -1,6 +1,5 @@
 """``jobledger show``: all that is known of one run; with ``--follow``, its output as it comes."""
 
-import json
 import sys
 import time
 from argparse import ArgumentParser
@@ -14,6 +13,7 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.db.models import Q, QuerySet
 
+from jobledger.escapes import escaped
 from jobledger.management import arguments, printing, run_json, run_lines
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import SUCCESSES, Run, RunOutput, Status, Stream
@@ -49,8 +49,7 @@ class Command(OperatorCommand):
         if options["follow"]:
             self._follow(run.pk)
         elif options["json"]:
-            lines = [json.dumps(run_json.in_full(run), indent=2, ensure_ascii=False)]
-            printing.write_lines(self.stdout, lines)
+            printing.write_lines(self.stdout, [printing.json_text(run_json.in_full(run), indent=2)])
         else:
             self._show(run, no_color=options["no_color"])
 
@@ -135,5 +134,5 @@ def _after(run: Run, position: tuple[int, int]) -> QuerySet[RunOutput]:
 
 def _status(run: Run) -> str:
     attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
-    why = reasons.explanation(run)
+    why = escaped(reasons.explanation(run))
     return f"{Status(run.status).label}{attempt}" + (f": {why}" if why else "")

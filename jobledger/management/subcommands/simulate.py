@@ -51,7 +51,7 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the slots in the order of time, and their counts on stderr."""
-        choice = timetables.chosen(options, self.stderr.write)
+        choice = timetables.chosen(options, self.warn)
         replay = _replay(choice, options)
         tally = _Tally()
         slots = tally.counted(replay.slots())
@@ -61,7 +61,7 @@ class Command(OperatorCommand):
             lines = (_line(slot, each) for slot, each in slots)
         if printing.write_lines(self.stdout, lines):
             # Not an error, so not in an error's colour.
-            self.stderr.write(str(tally), style_func=str)
+            self.remark(str(tally))
 
 
 def _add_policy_arguments(parser: ArgumentParser) -> None:

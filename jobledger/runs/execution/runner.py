@@ -7,7 +7,6 @@ The command under execution gets its run from ``take_over``. So ``JobCommand`` c
 which is recorded already, from one on the command line or by another job, which is not.
 """
 
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import options, registry, secrets
 from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
@@ -33,7 +33,7 @@ from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.runs.publishing import publisher
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 # A worker has nothing else to do while the database is away; on a command line a user is waiting.
 LONGEST_OUTAGE_SECONDS = 3600.0

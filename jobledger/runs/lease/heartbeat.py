@@ -8,7 +8,6 @@ no row is the row read. How a job is then ended, and that it keeps its time limi
 A database that does not answer is tried again at the next beat.
 """
 
-import logging
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +18,7 @@ from django.db import Error, connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from jobledger.escapes import line_logger
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.execution import output
@@ -30,7 +30,7 @@ from jobledger.runs.outcome import Outcome
 # Whoever follows a run sees within two seconds what it has written.
 OUTPUT_SECONDS = 1.0
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,6 @@ the machine is suspended, a run's silence says nothing about it; when the databa
 the rest of its lease to be heard from.
 """
 
-import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,12 +17,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, QuerySet
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts, reasons
 from jobledger.runs.outcome import Outcome
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 BATCH = 100
 # A longer pause between two looks is one in which nothing was seen; a busy tick is shorter.

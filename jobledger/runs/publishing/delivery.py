@@ -7,7 +7,6 @@ the message. The admin refuses them, ``manage.py check`` reports stored ones, an
 reserved header is left out and a reserved name fails the run.
 """
 
-import logging
 import re
 from collections.abc import Collection, Iterator
 from functools import cache
@@ -17,9 +16,10 @@ from celery import current_app
 from celery.app.task import Context
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import json_text
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 ROUTING: Final = ("queue", "exchange", "routing_key")
 SCHEDULE_HEADER = "periodic_task_name"

@@ -6,7 +6,6 @@ again at growing intervals until a worker claims it: a message that Redis lost i
 is not flooded with copies.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -23,12 +22,13 @@ from django_celery_beat.models import PeriodicTask
 from kombu import Producer
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import readable
 from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
 from jobledger.runs.publishing import delivery
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 BATCH = 1000
 GRACE_OF_THE_RECORDER = timedelta(seconds=10)

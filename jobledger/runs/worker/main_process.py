@@ -8,7 +8,6 @@ It waits for the database for a few seconds only: a database that hangs would ot
 and with it the kill of a child that is over its time limit.
 """
 
-import logging
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +20,7 @@ from django.conf import settings
 from django.db import Error
 from django.utils import timezone
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
@@ -28,7 +28,7 @@ from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
 from jobledger.runs.worker.requests import MaskedRequest
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 LONGEST_WAIT_SECONDS = 5.0
 LONGEST_ASKING_SECONDS = 5.0

@@ -4,7 +4,6 @@ A beat signs in its tick, a worker in a thread of its own as long as its heartbe
 broker: a database that hangs must not hold up the worker's main process.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -19,12 +18,13 @@ from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, ServiceProcess
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker.code_version import code_version
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 SIGN_EVERY = timedelta(seconds=10)
 ABSENT_AFTER = timedelta(seconds=35)

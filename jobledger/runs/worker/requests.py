@@ -4,15 +4,15 @@ Celery shows a message's arguments in events, in ``inspect active`` and in its l
 them, and ``celery call`` formats them as they are. So what is shown is made here, from the arguments.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 from celery.worker.request import Request
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 LONGEST_REPR = 1024
 """Celery's own limit."""

@@ -137,6 +137,13 @@ def test_without_ephem_they_are_offered_to_a_schedule_that_has_one(monkeypatch: 
     assert "install django-jobledger[solar]" in " ".join(map(str, form.errors["event"]))
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b]0;b\x07", "a\u202eb"])
+def test_a_name_without_control_characters_is_asked_for(name: str) -> None:
+    form = DetailsForm({"name": name}, instance=PeriodicTask())
+    assert "A name must not contain line breaks" in str(form.errors["name"])
+
+
 # Message headers
 
 HEADERS = '{"Authorization": "Bearer s3cret", "x": 1}'

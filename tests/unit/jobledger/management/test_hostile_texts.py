@@ -1,0 +1,115 @@
+"""What operators print holds no control characters, whatever was stored, and no text ends in a traceback."""
+
+import io
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+
+from jobledger.management import subcommands
+from jobledger.models import Pause, Run, RunOutput, Status, Trigger
+from tests.unit.builders import NOON
+from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one
+
+pytestmark = pytest.mark.django_db
+
+HOSTILE = "a\x1b]0;title\x07\nFORGED line\r\x9b2J\u202eb\u2028\x7f"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Terminal(io.TextIOWrapper):
+    """Takes what UTF-8 has, and nothing else."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", newline="")
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
+
+    def text(self) -> str:
+        self.flush()
+        written = self.buffer.getvalue()  # type: ignore[attr-defined]  # it is a BytesIO
+        return str(written, "utf-8")
+
+
+def printed(*line: str, is_terminal: bool = False) -> str:
+    stream = Terminal(is_terminal=is_terminal)
+    try:
+        call_command("jobledger", *line, stdout=stream, stderr=stream)
+    except (CommandError, SystemExit) as error:
+        print(error, file=stream)
+    return stream.text()
+
+
+def controls(text: str) -> set[str]:
+    kinds = {"Cc", "Cs", "Zl", "Zp"}
+    return {each for each in COLOUR.sub("", text) if unicodedata.category(each) in kinds} - {"\n", "\t"}
+
+
+@pytest.fixture
+def run() -> Run:
+    schedule = an_hourly_one(name=HOSTILE)
+    Pause.objects.create(schedule=schedule, reason=HOSTILE, who=HOSTILE)
+    return made(
+        job=HOSTILE[:100],
+        status=Status.FAILED,
+        error=HOSTILE,
+        traceback=HOSTILE,
+        who=HOSTILE[:100],
+        schedule=schedule,
+        schedule_name=schedule.name,
+        options={HOSTILE: HOSTILE, "half": "\ud800"},
+        args=[HOSTILE],
+        trigger=Trigger.SCHEDULE,
+    )
+
+
+@pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "pipe"])
+def test_no_subcommand_prints_what_controls_a_terminal(run: Run, is_terminal: bool) -> None:
+    RunOutput.objects.create(run=run, attempt=1, number=1, stream="stdout", text=HOSTILE, written_at=NOON)
+    for line in [
+        ("runs",),
+        ("runs", "--json"),
+        ("runs", "--job", HOSTILE[:50]),
+        ("show", str(run.pk)),
+        ("show", str(run.pk), "--json"),
+        ("show", str(run.pk), "--follow"),
+        ("next",),
+        ("next", "--json"),
+        ("next", HOSTILE),
+        ("next", HOSTILE[:-1]),
+        ("simulate", "--from", "2026-01-01", "--to", "2026-01-02"),
+        ("pause", HOSTILE),
+        ("resume",),
+        ("resume", HOSTILE),
+        ("cancel", str(run.pk)),
+        ("retry", str(run.pk)),
+        ("setup",),
+    ]:
+        text = printed(*line, is_terminal=is_terminal)
+        assert text, line
+        # The output of a job may have a progress bar.
+        assert controls(text) - ({"\r"} if line[0] == "show" else set()) == set(), line
+        assert not re.search("^FORGED", text, re.MULTILINE) or line[0] == "show", line
+
+
+def test_half_of_a_character_is_shown_as_an_escape(run: Run) -> None:
+    assert "\\ud800" in printed("show", str(run.pk))
+    assert json.loads(printed("show", str(run.pk), "--json"))["options"]["half"] == "\ud800"
+
+
+@pytest.mark.parametrize("name", ["jobledger_run_change", "jobledger_run_live"])
+def test_half_of_a_character_is_no_error_on_a_page(admin_client: Client, run: Run, name: str) -> None:
+    assert admin_client.get(reverse(f"admin:{name}", args=[run.pk])).status_code in (200, 286)
+
+
+def test_no_subcommand_writes_past_the_escapes() -> None:
+    modules = [path for folder in subcommands.__path__ for path in Path(folder).glob("*.py")]
+    assert [path.name for path in modules if re.search(r"std(out|err)\.write", path.read_text())] == []

@@ -1,0 +1,99 @@
+"""Nothing that a user, a job or a message has named controls a terminal or forges a line of a log."""
+
+import io
+import json
+import logging
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger import escapes
+from jobledger.escapes import LineFormatter, escaped, escaped_json, escaped_lines, escaped_output, line_logger
+
+HOSTILE = "a\x1b]0;title\x07\n2026-01-01 ERROR forged\r\x9b2J\u202eb\x00\u2028\ud800\x7f"
+TEXTS = st.text(st.characters(blacklist_categories=[])) | st.text("\x1b[]m0;7\n\t\r\x9b\ud800a")
+
+
+def controls(text: str) -> str:
+    return "".join(each for each in text if unicodedata.category(each) in {"Cc", "Cs", "Zl", "Zp"})
+
+
+@given(TEXTS)
+def test_an_escaped_text_is_one_printable_line(text: str) -> None:
+    shown = escaped(text)
+    assert controls(shown) == ""
+    assert len(shown.splitlines()) <= 1
+    shown.encode()
+
+
+@given(TEXTS)
+def test_escaped_lines_keep_their_line_breaks_and_tabs_alone(text: str) -> None:
+    shown = escaped_lines(text)
+    assert set(controls(shown)) <= {"\n", "\t"}
+    assert shown.count("\n") == text.count("\n")
+
+
+@pytest.mark.parametrize("text", ["Zürich ✓ 東京 😀", "\\x1b", "a\u00a0b"])
+def test_a_harmless_text_is_as_it_was(text: str) -> None:
+    assert escaped(text) == escaped_lines(text) == escaped_output(text) == text
+
+
+@given(TEXTS)
+def test_output_keeps_its_colours_and_nothing_else_that_controls_a_terminal(text: str) -> None:
+    assert escaped_output(f"\x1b[1;31m{escaped(text)}\x1b[0m\r\n") == f"\x1b[1;31m{escaped(text)}\x1b[0m\r\n"
+    assert "\x1b]" not in escaped_output(text)
+    assert set(controls(escaped_output(text))) <= {"\n", "\t", "\r", "\x1b"}
+
+
+@given(TEXTS)
+def test_escaped_json_means_the_same(text: str) -> None:
+    line = escaped_json(json.dumps({text: [text]}, ensure_ascii=False))
+    assert json.loads(line) == {text: [text]}
+    assert controls(line) == ""
+
+
+def test_what_an_encoding_does_not_have_is_escaped() -> None:
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    assert escapes.encodable("Zürich", ascii_only) == "Z\\xfcrich"
+    assert escapes.encodable("Zürich", io.StringIO()) == "Zürich"
+
+
+@pytest.mark.parametrize("argument", [HOSTILE, ValueError(HOSTILE)])
+def test_a_log_call_writes_one_line(argument: Any, caplog: pytest.LogCaptureFixture) -> None:
+    line_logger("jobledger.test").warning("Schedule %s of %d: %s", argument, 3, argument)
+    (record,) = caplog.records
+    assert controls(record.getMessage()) == ""
+    assert "of 3: a\\x1b]0;title\\x07\\n2026" in record.getMessage()
+    assert (record.filename, record.funcName) == ("test_escapes.py", "test_a_log_call_writes_one_line")
+
+
+def test_the_traceback_of_a_log_call_keeps_its_lines(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("a")
+    except ValueError:
+        line_logger("jobledger.test").exception("It failed")
+    assert "Traceback (most recent call last):\n" in caplog.text
+
+
+def test_a_project_s_log_holds_one_line_for_each_message_of_any_library() -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(LineFormatter("%(levelname)s %(name)s: %(message)s"))
+    handler.handle(logging.LogRecord("axes", logging.WARNING, "", 1, "failed: %s", (HOSTILE,), None))
+    assert written.getvalue().startswith("WARNING axes: failed: a\\x1b]0;")
+    assert controls(written.getvalue()) == "\n"
+
+
+def test_the_project_s_own_log_is_formatted_so(settings: Any) -> None:
+    formatters = settings.LOGGING["formatters"].values()
+    assert {each["class"] for each in formatters} == {f"{LineFormatter.__module__}.{LineFormatter.__name__}"}
+
+
+def test_every_module_of_the_service_logs_so() -> None:
+    from tests.unit.test_floors import SOURCES, module_of
+
+    used = [module_of(path) for path in SOURCES if "logging.getLogger(" in path.read_text()]
+    assert [name for name in used if name.startswith("jobledger.") and name != "jobledger.escapes"] == []
