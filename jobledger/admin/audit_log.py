@@ -1,25 +1,24 @@
-"""The audit log: every action in the admin leaves a LogEntry, and every edit its old and new values.
+"""The audit log: every action in the admin leaves an entry, and every edit its old and new values.
 
-The values are in the entry's message, beside what Django itself writes there, so that Django's own pages
-show the entry as well.
+Entries are in a table of the service's own, which outlives the users and the objects that they name.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.contrib.contenttypes.models import ContentType
+from django.contrib import admin
 from django.db.models import Model, QuerySet
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display
+from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
+from jobledger.models import AuditEntry
 
-_FLAGS = {"added": ADDITION, "changed": CHANGE, "deleted": DELETION}
+ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,69 +52,88 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
 
 
 def log_edit(
-    user: User, target: Model, changes: Sequence[Change], *, verb: str = "changed"
-) -> list[LogEntry]:
+    user: User, target: Model, changes: Sequence[Change], *, verb: str = CHANGED
+) -> list[AuditEntry]:
     """Record that the user added, changed or deleted it. ``changes`` are readable, with secrets masked."""
-    details: dict[str, dict[str, Any]] = {
-        "added": {},
-        "changed": {"fields": [change.name for change in changes]},
-        "deleted": {"name": str(target._meta.verbose_name), "object": _name(target)[:200]},
-    }
-    values = [[change.name, change.old, change.new] for change in changes]
-    return _write(user, [target], _FLAGS[verb], json.dumps([{verb: details[verb], "values": values}]))
+    names = ", ".join(change.name for change in changes)
+    text = f"Changed {names}." if verb == CHANGED else f"{verb.capitalize()}."
+    return _write(user, [target], text, verb=verb, changes=changes)
 
 
 def log_action(user: User, targets: Iterable[Model], text: str) -> None:
     """Record that the user did something else with them, such as cancelling or pausing."""
-    _write(user, targets, CHANGE, text)
+    _write(user, targets, text)
 
 
-def changes_of(entry: LogEntry) -> list[Change]:
+def changes_of(entry: AuditEntry) -> list[Change]:
     """The old and new values of an entry, if it has any."""
-    try:
-        messages = json.loads(entry.change_message or "[]")
-    except json.JSONDecodeError:
-        return []
-    if not isinstance(messages, list):
-        return []
-    values = [value for each in messages if isinstance(each, dict) for value in each.get("values", [])]
-    return [Change(name=name, old=old, new=new) for name, old, new in values]
+    return [Change(name=name, old=old, new=new) for name, old, new in entry.changes]
 
 
-def entries_of(schedule: PeriodicTask) -> QuerySet[LogEntry]:
+def entries_of(schedule: PeriodicTask) -> QuerySet[AuditEntry]:
     """All entries of the schedule, the newest first."""
-    content_type = ContentType.objects.get_for_model(PeriodicTask)
-    return LogEntry.objects.filter(content_type=content_type, object_id=str(schedule.pk)).order_by("-pk")
+    return AuditEntry.objects.filter(object_type=_type(schedule), object_id=str(schedule.pk)).order_by("-pk")
 
 
-def formatted(entries: Iterable[LogEntry], now: datetime) -> list[Entry]:
-    """In the order given; their users should have been read together with them."""
+def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
+    """In the order given."""
     return [
         Entry(
-            user=entry.user.get_username(),
-            time=display.exactly_when(entry.action_time, now),
-            text=entry.get_change_message(),
+            user=entry.who,
+            time=display.exactly_when(entry.time, now),
+            text=entry.text,
             changes=changes_of(entry),
-            is_new=entry.is_addition(),
+            is_new=entry.verb == ADDED,
         )
         for entry in entries
     ]
 
 
-def _write(user: User, targets: Iterable[Model], flag: int, message: str) -> list[LogEntry]:
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ShownFiltersOnly):
+    """The whole log, also of users and objects that are gone; to read only."""
+
+    list_display = ("time", "who", "object_type", "object_name", "text")
+    list_filter = ("time",)
+    search_fields = ("who", "object_name", "object_id")
+    ordering = ("-pk",)
+    show_full_result_count = False
+    fields = ("time", "who", "object_type", "object_id", "object_name", "text", "changes")
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
+        return False
+
+
+def _write(
+    user: User, targets: Iterable[Model], text: str, *, verb: str = "", changes: Sequence[Change] = ()
+) -> list[AuditEntry]:
     if user.pk is None:
         raise ValueError("an action without a user")
-    return LogEntry.objects.bulk_create(
-        LogEntry(
+    values = [[change.name, change.old, change.new] for change in changes]
+    return AuditEntry.objects.bulk_create(
+        AuditEntry(
             user_id=user.pk,
-            content_type=ContentType.objects.get_for_model(target, for_concrete_model=False),
+            who=user.get_username()[:200],
+            object_type=_type(target),
             object_id=str(target.pk),
-            object_repr=_name(target)[:200],
-            action_flag=flag,
-            change_message=message,
+            object_name=_name(target)[:200],
+            verb=verb,
+            text=text,
+            changes=values,
         )
         for target in targets
     )
+
+
+def _type(target: Model) -> str:
+    return target._meta.label_lower
 
 
 def _name(target: Model) -> str:

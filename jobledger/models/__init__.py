@@ -1,5 +1,6 @@
 """The service's tables."""
 
+from jobledger.models.audit_entry import AuditEntry
 from jobledger.models.dead_letter import DeadLetter
 from jobledger.models.process import ProcessKind, ServiceProcess
 from jobledger.models.run import (
@@ -27,6 +28,7 @@ __all__ = [
     "NO_REASON",
     "PROBLEMS",
     "SUCCESSES",
+    "AuditEntry",
     "DeadLetter",
     "DeclaredSchedule",
     "NextSlot",

@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -39,7 +38,7 @@ from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import overview, unreadable_of
 from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.jobs import registry
-from jobledger.models import NextSlot, SchedulePolicy
+from jobledger.models import AuditEntry, NextSlot, SchedulePolicy
 from jobledger.schedules import reconciliation
 from jobledger.schedules.stored_schedules import KINDS
 
@@ -97,7 +96,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     ) -> HttpResponse:
         """Its audit log, the newest first, with the old and the new values."""
         schedule = self._stored(request, object_id)
-        found = audit_log.entries_of(schedule).select_related("user")
+        found = audit_log.entries_of(schedule)
         page = Paginator(found, ENTRIES_PER_PAGE).get_page(request.GET.get("p"))
         context = {
             **self.admin_site.each_context(request),
@@ -172,9 +171,9 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         """Likewise."""
         return super().get_deleted_objects(_without_unreadable_times(objs), request)
 
-    def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> list[LogEntry]:
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> Any:
         """Keeps the values of what is deleted in the audit log."""
-        entries = []
+        entries: list[AuditEntry] = []
         for schedule in _without_unreadable_times(queryset):
             old = snapshot_of(schedule, SchedulePolicy.of(schedule))
             entries += audit_log.log_edit(request.user, schedule, changes_between(old, None), verb="deleted")

@@ -189,7 +189,7 @@ class EditForm:
     def conflict(self) -> Conflict:
         """Who was faster, and what saving would now do to their values."""
         entries = audit_log.entries_of(self.details.instance)
-        newer = entries.filter(pk__gt=self.opened_entry).select_related("user")
+        newer = entries.filter(pk__gt=self.opened_entry)
         return Conflict(
             entries=audit_log.formatted(newer, self.now),
             changes=self._changes_over_stored() if self.is_valid else [],

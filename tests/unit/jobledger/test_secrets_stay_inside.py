@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.core import mail
 from django.core.management import CommandError, call_command
@@ -18,7 +17,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import rights
-from jobledger.models import Run, Trigger
+from jobledger.models import AuditEntry, Run, Trigger
 from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
 from jobledger.runs.publishing import publisher
@@ -132,7 +131,7 @@ def test_no_save_and_no_deletion_writes_it_into_the_audit_log(
     edit(admin_client, planted, description="edited")
     assert SECRET not in admin_client.get(page_url("history", planted)).text
     admin_client.post(page_url("delete", planted), {"post": "yes"})
-    entries = "".join(LogEntry.objects.values_list("change_message", flat=True))
+    entries = "".join(AuditEntry.objects.values_list("text", flat=True))
     assert entries
     assert SECRET not in entries
 

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
 from jobledger.admin.pauses import LENGTHS, PauseForm
 from jobledger.jobs.declaration import PausedSlots
-from jobledger.models import Pause
+from jobledger.models import AuditEntry, Pause
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member, page
 from tests.unit.jobledger.schedules.builders import NOON
 
@@ -91,7 +90,7 @@ def sent_to(answer: Any) -> str:
 
 
 def logged() -> list[str]:
-    return [entry.change_message for entry in LogEntry.objects.order_by("pk")]
+    return [entry.text for entry in AuditEntry.objects.order_by("pk")]
 
 
 def test_the_service_is_paused_on_the_terms_that_were_given(admin_client: Client, admin_user: User) -> None:

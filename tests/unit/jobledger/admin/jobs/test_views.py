@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
@@ -16,7 +15,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.admin.jobs import views
 from jobledger.admin.options.form import OptionsForm
-from jobledger.models import NextSlot, Pause, Run, Status, Trigger
+from jobledger.models import AuditEntry, NextSlot, Pause, Run, Status, Trigger
 from tests.unit.broker import Broker
 from tests.unit.builders import utc
 from tests.unit.jobledger.jobs.builders import a_job
@@ -221,9 +220,9 @@ def test_run_now_starts_a_run_with_the_options_and_says_who(
 
 def test_every_start_is_on_record_without_its_secrets(admin_client: Client, admin_user: User) -> None:
     admin_client.post(run_address("choosing"), {"option-days": "3", "option-pin": "4711"})
-    entry = LogEntry.objects.get()
+    entry = AuditEntry.objects.get()
     assert (entry.user, entry.object_id) == (admin_user, str(Run.objects.get().pk))
-    assert entry.change_message == "Started manage.py choosing --days 3 --pin '********'."
+    assert entry.text == "Started manage.py choosing --days 3 --pin '********'."
 
 
 def test_bad_options_start_nothing_and_the_fault_stands_beside_its_field(admin_client: Client) -> None:
@@ -259,7 +258,7 @@ def test_a_past_run_fills_in_its_options_and_keeps_its_secrets(admin_client: Cli
     run = Run.objects.exclude(pk=past.pk).get()
     assert run.options == {"days": 8, "api_key": "hunter2"}
     assert (run.scheduled_for, run.schedule_name, run.schedule) == (NOON, "nightly", None)
-    assert f"repeating run {past.pk}" in LogEntry.objects.get().change_message
+    assert f"repeating run {past.pk}" in AuditEntry.objects.get().text
 
 
 @pytest.mark.parametrize(

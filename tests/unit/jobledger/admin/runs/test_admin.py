@@ -5,14 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import reverse
 
 from jobledger.admin.runs import search
-from jobledger.models import Run, RunAttempt, RunOutput, Status, Stream, Trigger
+from jobledger.models import AuditEntry, Run, RunAttempt, RunOutput, Status, Stream, Trigger
 from jobledger.runs import reasons
 from tests.unit.builders import NOON
 
@@ -37,7 +36,7 @@ def press(client: Client, button: str, run: Run) -> Any:
 
 
 def logged(run: Run) -> list[str]:
-    return [str(entry) for entry in LogEntry.objects.filter(object_id=str(run.pk))]
+    return [str(entry) for entry in AuditEntry.objects.filter(object_id=str(run.pk))]
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Runs are cancelled and started again by who may, and each leaves its entry."""
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 
 from jobledger.admin.runs import admin
-from jobledger.models import Run, Status
+from jobledger.models import AuditEntry, Run, Status
 from jobledger.runs import reasons
 from tests.unit.jobledger.admin.runs.ledger import made
 
@@ -19,7 +18,7 @@ def user() -> User:
 
 
 def entries(run: Run) -> list[str]:
-    return [entry.change_message for entry in LogEntry.objects.filter(object_id=str(run.pk))]
+    return [entry.text for entry in AuditEntry.objects.filter(object_id=str(run.pk))]
 
 
 def test_cancelling_is_on_record_once(user: User) -> None:

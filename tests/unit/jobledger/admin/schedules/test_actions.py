@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin import rights
+from jobledger.admin import audit_log, rights
 from jobledger.models import NextSlot, Pause, Run, Trigger
 from tests.unit.jobledger.admin.schedules.schedules import LIST, act, member, page, unreadable
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -31,8 +30,7 @@ def noon() -> Iterator[None]:
 
 
 def entries(schedule: PeriodicTask) -> list[str]:
-    logged = LogEntry.objects.filter(object_id=str(schedule.pk), content_type__model="periodictask")
-    return [entry.get_change_message() for entry in logged]
+    return [entry.text for entry in audit_log.entries_of(schedule).reverse()]
 
 
 def test_run_now_starts_a_run_that_says_who_asked(admin_client: Client, admin_user: User) -> None:

@@ -5,7 +5,6 @@ import re
 from datetime import timedelta
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
@@ -13,7 +12,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin import audit_log
-from jobledger.models import NextSlot, Pause, Run, SchedulePolicy
+from jobledger.models import AuditEntry, NextSlot, Pause, Run, SchedulePolicy
 from jobledger.schedules import ledger, pausing
 from tests.unit.jobledger.admin.html_forms import form_in
 from tests.unit.jobledger.admin.schedules.edit_forms import (
@@ -113,7 +112,7 @@ def test_a_page_that_is_saved_as_it_is_changes_nothing(
     assert edit(admin_client, every_hour).status_code == 302
     after = PeriodicTask.objects.values().get()
     assert {**after, "date_changed": None} == {**before, "date_changed": None}
-    assert (IntervalSchedule.objects.count(), LogEntry.objects.count()) == (1, 0)
+    assert (IntervalSchedule.objects.count(), AuditEntry.objects.count()) == (1, 0)
 
 
 def test_editing_one_schedule_does_not_move_another(admin_client: Client, every_hour: PeriodicTask) -> None:
@@ -133,7 +132,7 @@ def test_every_save_is_in_the_history_with_old_and_new_values(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:
     edit(admin_client, every_hour, times__every="5", times__unit="minutes", option__level="3")
-    changes = audit_log.changes_of(LogEntry.objects.get())
+    changes = audit_log.changes_of(AuditEntry.objects.get())
     assert [(change.name, change.old, change.new) for change in changes] == [
         ("Option level", "2", "3"),
         ("Timing", "every hour", "every 5 minutes"),
@@ -145,11 +144,11 @@ def test_every_save_is_in_the_history_with_old_and_new_values(
 
 def test_adding_is_in_the_history_too(admin_client: Client) -> None:
     add(admin_client)
-    entry = LogEntry.objects.get()
+    entry = AuditEntry.objects.get()
     history = admin_client.get(page_url("history", PeriodicTask.objects.get())).text
     assert "every weekday at 03:30 Europe/London" in history
     names = [change.name for change in audit_log.changes_of(entry)]
-    assert (entry.is_addition(), "Timing" in names, "Job" in names) == (True, True, True)
+    assert (entry.verb == "added", "Timing" in names, "Job" in names) == (True, True, True)
 
 
 @pytest.mark.parametrize("from_the_list", [True, False])
@@ -161,9 +160,13 @@ def test_a_deletion_leaves_the_values_in_the_trail(
         admin_client.post(LIST, chosen)
     else:
         admin_client.post(page_url("delete", every_hour), {"post": "yes"})
-    entry = LogEntry.objects.get()
+    entry = AuditEntry.objects.get()
     told = {change.name: (change.old, change.new) for change in audit_log.changes_of(entry)}
-    assert (PeriodicTask.objects.exists(), entry.is_deletion(), entry.object_repr) == (False, True, "mine")
+    assert (PeriodicTask.objects.exists(), entry.verb == "deleted", entry.object_name) == (
+        False,
+        True,
+        "mine",
+    )
     assert (told["Timing"], told["Option level"]) == (("every hour", ""), ("2", ""))
 
 
@@ -277,7 +280,7 @@ def test_a_schedule_is_paused_for_a_time_with_a_reason_and_resumed(
     assert re.search(rf"by admin until {until} \(in \d+ [a-z]+\): move", page)
     admin_client.post(page_url("resume", every_hour))
     assert not pausing.active_pauses(every_hour, timezone.now()).exists()
-    assert [entry.change_message.split()[0] for entry in LogEntry.objects.order_by("pk")] == [
+    assert [entry.text.split()[0] for entry in AuditEntry.objects.order_by("pk")] == [
         "Paused",
         "Resumed.",
     ]

@@ -1,14 +1,13 @@
 """Schedules in the admin: what is done to those that are selected."""
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from jobledger.models import Run
+from jobledger.models import AuditEntry, Run
 from tests.unit.broker import Broker
 from tests.unit.jobledger.schedules.builders import every, hourly
 
@@ -63,11 +62,11 @@ def test_the_page_that_asks_names_it(admin_client: Client, unreadable: PeriodicT
 def test_it_is_deleted_and_stays_in_the_trail(admin_client: Client, unreadable: PeriodicTask) -> None:
     admin_client.post(address(unreadable), {"post": "yes"})
     assert not PeriodicTask.objects.exists()
-    assert LogEntry.objects.get().object_repr == "odd"
+    assert AuditEntry.objects.get().object_name == "odd"
 
 
 def test_it_is_deleted_among_others(admin_client: Client, unreadable: PeriodicTask) -> None:
     chosen = [unreadable.pk, every(60, "good").pk]
     admin_client.post(reverse(LIST), {"action": "delete_selected", "_selected_action": chosen, "post": "yes"})
     assert not PeriodicTask.objects.exists()
-    assert {entry.object_repr for entry in LogEntry.objects.all()} == {"odd", "good"}
+    assert {entry.object_name for entry in AuditEntry.objects.all()} == {"odd", "good"}

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
@@ -11,7 +10,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from jobledger.admin import audit_log
 from jobledger.admin.schedules.edit_form import ConflictError, EditForm
-from jobledger.models import SchedulePolicy
+from jobledger.models import AuditEntry, SchedulePolicy
 from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one, change_url, edit_form
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +42,7 @@ def test_a_change_while_it_is_saved_is_not_overwritten(admin_client: Client, adm
     with pytest.raises(ConflictError):
         opened.save(admin_user)
     assert PeriodicTask.objects.get().description == "faster"
-    assert (IntervalSchedule.objects.count(), LogEntry.objects.count()) == (1, 0)
+    assert (IntervalSchedule.objects.count(), AuditEntry.objects.count()) == (1, 0)
 
 
 def test_an_audit_log_that_cannot_be_written_lets_nothing_be_saved(

@@ -1,0 +1,40 @@
+"""The audit log's table: who did what in the admin, kept for as long as the ledger itself."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+
+class AuditEntry(models.Model):
+    """One action of one user on one object.
+
+    It is about names: it outlives the user, whose name it keeps, and the object. Django's own ``LogEntry`` is
+    deleted together with its user.
+    """
+
+    time = models.DateTimeField(default=timezone.now, db_index=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    who = models.CharField("user name", max_length=200, help_text="The user's name then.")
+    object_type = models.CharField(max_length=200, help_text="The model, such as jobledger.run.")
+    object_id = models.CharField(max_length=64)
+    object_name = models.CharField(max_length=200)
+    verb = models.CharField(
+        max_length=8, blank=True, help_text="added, changed or deleted; empty: another action."
+    )
+    text = models.TextField(help_text="What was done.")
+    changes = models.JSONField(default=list, help_text="Names with old and new values, secrets masked.")
+
+    class Meta:
+        verbose_name = "audit log entry"
+        verbose_name_plural = "audit log"
+        default_permissions = ("view",)
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["object_type", "object_id", "-id"], name="audit_of_object"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.object_name}: {self.text}"
