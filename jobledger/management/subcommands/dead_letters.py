@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from jobledger.escapes import escaped
 from jobledger.formats import exact
 from jobledger.management import arguments, printing, run_lines
 from jobledger.management.operator_command import OperatorCommand
@@ -46,7 +47,7 @@ class Command(OperatorCommand):
 def _table(letters: Iterable[DeadLetter]) -> Table:
     table = Table(*COLUMNS, box=None, header_style="bold")
     for letter in letters:
-        table.add_row(*map(Text, _cells(letter)))
+        table.add_row(*(Text(escaped(cell)) for cell in _cells(letter)))
     return table
 
 

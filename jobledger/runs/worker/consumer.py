@@ -17,7 +17,6 @@ unacknowledged messages alone when the connection is lost, as kombu's channel ha
 loop begins at which dead children are replaced. So this module alone uses what both have for themselves.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +27,11 @@ from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu import Message
 
+from jobledger.escapes import line_logger
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.worker import dead_letters, envelope, kombu_internals
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 MASKED_REQUEST = "jobledger.runs.worker.requests:MaskedRequest"
 

@@ -7,7 +7,6 @@ message and why it is one; one line of the log says that there is one, without a
 """
 
 import json
-import logging
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -24,12 +23,13 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import DeadLetter
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker.requests import masked_headers
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 STREAM = "jobledger.dead_letters"
 MOST_KEPT = 1000

@@ -6,7 +6,6 @@ the only copy. Missing there is a place like the consumer's ``on_decode_error``.
 the channel receives; publishing, acknowledging and all else are kombu's.
 """
 
-import logging
 from functools import cache, cached_property, partial
 from queue import Empty
 from typing import Any
@@ -15,9 +14,10 @@ from celery import current_app
 from kombu.transport import redis
 from redis.exceptions import RedisError
 
+from jobledger.escapes import line_logger
 from jobledger.runs.worker import dead_letters, envelope
 
-logger = logging.getLogger(__name__)
+logger = line_logger(__name__)
 
 LOST_CONNECTION = (OSError, RedisError)
 """kombu's own list of errors has KeyError as well, which a message can raise."""

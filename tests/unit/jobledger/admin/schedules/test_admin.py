@@ -162,11 +162,8 @@ def test_a_deletion_leaves_the_values_in_the_trail(
         admin_client.post(page_url("delete", every_hour), {"post": "yes"})
     entry = AuditEntry.objects.get()
     told = {change.name: (change.old, change.new) for change in audit_log.changes_of(entry)}
-    assert (PeriodicTask.objects.exists(), entry.verb == "deleted", entry.object_name) == (
-        False,
-        True,
-        "mine",
-    )
+    assert not PeriodicTask.objects.exists()
+    assert (entry.verb, entry.object_name) == ("deleted", "mine")
     assert (told["Timing"], told["Option level"]) == (("every hour", ""), ("2", ""))
 
 
