@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import environ
@@ -29,6 +30,17 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         if not (text := self.text(name)):
             return default
         return [part.strip() for part in text.split(",") if part.strip()]
+
+    def pairs(self, name: str) -> list[tuple[str, str]]:
+        """Pairs between commas, such as ``a=b,c=d``; a left side may come again."""
+        pairs = [tuple(map(str.strip, part.partition("=")[::2])) for part in self.texts(name, [])]
+        wanted = "pairs such as ops=Job operators,dev=Job viewers"
+        return self._checked(name, [(a, b) for a, b in pairs], lambda them: all(map(all, them)), wanted)
+
+    def issuer(self, name: str) -> str:
+        """The address of an OpenID Connect provider; empty: none. Plain HTTP only on this machine."""
+        wanted = "an address such as https://login.example.com/realms/staff"
+        return self._checked(name, self.text(name).rstrip("/"), _is_issuer, wanted)
 
     def flag(self, name: str, *, default: bool) -> bool:
         """``true`` or ``false``, and what else people write for it."""
@@ -90,3 +102,13 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         # A URL holds a password: what it is wrong about is said without it.
         said = "has a value that is none" if name.endswith("_URL") else f"is {self.text(name)!r}"
         return ImproperlyConfigured(f"{name} {said}; wanted: {wanted}.")
+
+
+def _is_issuer(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        local = address.hostname in ("localhost", "127.0.0.1", "::1")
+    except ValueError:
+        return False
+    is_address = address.scheme == "https" or (address.scheme == "http" and local)
+    return not text or (is_address and bool(address.hostname) and not address.query and not address.fragment)

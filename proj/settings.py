@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from jobledger import Schedule
 from proj.environment import Environment
+from proj.sign_in import SINGLE_SIGN_ON_BACKEND
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
 
 env = Environment()
@@ -147,6 +148,48 @@ if TOTP_REQUIRED:
     # Whoever sees a user's device in the admin could else copy its key.
     OTP_ADMIN_HIDE_SENSITIVE_DATA = True
     AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
+
+# OpenID Connect: https://docs.allauth.org/en/latest/socialaccount/providers/openid_connect.html
+OIDC_ISSUER = env.issuer("OIDC_ISSUER")
+OIDC_NAME = env.text("OIDC_NAME", "single sign-on")
+OIDC_GROUPS = env.pairs("OIDC_GROUPS")
+OIDC_GROUPS_CLAIM = env.text("OIDC_GROUPS_CLAIM", "groups")
+PASSWORD_LOGIN = env.flag("PASSWORD_LOGIN", default=True)
+if not PASSWORD_LOGIN and not OIDC_ISSUER:
+    raise ImproperlyConfigured(
+        "PASSWORD_LOGIN is false; wanted: an OIDC_ISSUER, for there is no other login."
+    )
+if OIDC_ISSUER:
+    _client = {
+        "provider_id": "oidc",
+        "name": OIDC_NAME,
+        "client_id": env.text("OIDC_CLIENT_ID"),
+        "secret": env.text("OIDC_CLIENT_SECRET"),
+        "settings": {
+            "server_url": OIDC_ISSUER,
+            "oauth_pkce_enabled": True,
+            "scope": env.texts("OIDC_SCOPES", ["openid", "profile", "email"]),
+        },
+    }
+    if not (_client["client_id"] and OIDC_GROUPS):
+        raise ImproperlyConfigured(
+            "OIDC_ISSUER is set; wanted too: OIDC_CLIENT_ID, and OIDC_GROUPS such as ops=Job operators."
+        )
+    INSTALLED_APPS += [
+        "allauth",
+        "allauth.account",
+        "allauth.socialaccount",
+        "allauth.socialaccount.providers.openid_connect",
+    ]
+    MIDDLEWARE.insert(-1, "allauth.account.middleware.AccountMiddleware")
+    AUTHENTICATION_BACKENDS.append(SINGLE_SIGN_ON_BACKEND)
+    ACCOUNT_ADAPTER = "proj.sign_in.single_sign_on.AccountAdapter"
+    SOCIALACCOUNT_ADAPTER = "proj.sign_in.single_sign_on.ProviderAdapter"
+    SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [_client]}}
+    # An account belongs to the provider's subject: two may have one email address, which proves nothing here.
+    SOCIALACCOUNT_ONLY = True
+    ACCOUNT_UNIQUE_EMAIL = False
+    ACCOUNT_EMAIL_VERIFICATION = "none"
 
 # --- Database
 

@@ -1,5 +1,6 @@
 """The admin is the site; beside it stand the service's health checks."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
@@ -10,3 +11,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("jobledger.urls")),
 ]
+
+if settings.OIDC_ISSUER:
+    urlpatterns.append(path("", include("proj.sign_in.single_sign_on")))

@@ -30,7 +30,7 @@ from proj.sign_in import devices
 from proj.sign_in.pending import Pending, pending_in
 
 
-def password_view(site: AdminSite, request: HttpRequest) -> Any:
+def password_view(site: AdminSite, request: HttpRequest, extra_context: dict[str, Any]) -> Any:
     """The first page."""
     request.current_app = site.name
     context = {
@@ -38,6 +38,7 @@ def password_view(site: AdminSite, request: HttpRequest) -> Any:
         "title": "Log in",
         "app_path": request.get_full_path(),
         "username": request.user.get_username(),
+        **extra_context,
     }
     return PasswordStep.as_view(template_name=site.login_template, extra_context=context)(request)
 

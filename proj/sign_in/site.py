@@ -3,13 +3,15 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY
 from django.contrib.auth.decorators import login_not_required
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponseNotAllowed
 from django.urls import URLPattern, URLResolver, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 from jobledger.admin_site import JobsAdminSite
+from proj.sign_in import SINGLE_SIGN_ON_BACKEND
 
 
 class SignInSite(JobsAdminSite):
@@ -23,19 +25,24 @@ class SignInSite(JobsAdminSite):
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Also False for a session that began before a code was required."""
-        return super().has_permission(request) and (
-            not settings.TOTP_REQUIRED or request.user.is_verified()  # type: ignore[union-attr]  # by OTPMiddleware
-        )
+        return super().has_permission(request) and (not settings.TOTP_REQUIRED or _is_verified(request))
 
     @method_decorator(never_cache)
     @method_decorator(login_not_required)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Asks for the password."""
+        """Asks for the password, or leads to single sign-on."""
+        if request.method == "POST" and not settings.PASSWORD_LOGIN:
+            return HttpResponseNotAllowed(["GET"])
+        context = {
+            "single_sign_on": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
+            "password_login": settings.PASSWORD_LOGIN,
+            **(extra_context or {}),
+        }
         if settings.TOTP_REQUIRED and not (request.method == "GET" and self.has_permission(request)):
             from proj.sign_in import second_step
 
-            return second_step.password_view(self, request)
-        return super().login(request, extra_context)
+            return second_step.password_view(self, request, context)
+        return super().login(request, context)
 
     @method_decorator(never_cache)
     @method_decorator(login_not_required)
@@ -46,3 +53,9 @@ class SignInSite(JobsAdminSite):
         from proj.sign_in import second_step
 
         return second_step.code_view(self, request)
+
+
+def _is_verified(request: HttpRequest) -> bool:
+    """By a code; whoever comes by single sign-on has proven to its provider what that asks for."""
+    by_single_sign_on = request.session.get(BACKEND_SESSION_KEY) == SINGLE_SIGN_ON_BACKEND
+    return by_single_sign_on or request.user.is_verified()  # type: ignore[union-attr]  # by OTPMiddleware

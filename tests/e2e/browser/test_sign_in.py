@@ -1,8 +1,11 @@
 """Signing in with more than a password."""
 
 import re
+import sys
 from base64 import b32decode
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 from django_otp.oath import totp
@@ -18,8 +21,13 @@ from tests.e2e.browser.site import (
     wait_for_web,
     width_beyond_the_window,
 )
+from tests.identity_provider import describe
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
+
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 MAKE_USER = """
 from django.contrib.auth.models import User
@@ -31,14 +39,55 @@ User.objects.create_superuser("phoned", password={password!r})
 def visitors(site: Site, browser: Browser) -> Iterator[People]:
     """Those who come to a web server that asks for a code."""
     site.service.shell(MAKE_USER.format(password=PASSWORD))
-    url = start_web(site.service, "web-with-totp", TOTP_REQUIRED="true")
+    with people_at_a_web_server(site, browser, TOTP_REQUIRED="true") as made:
+        yield made
+
+
+@pytest.fixture
+def visitors_of_a_provider(site: Site, browser: Browser) -> Iterator[People]:
+    """Those who come to a web server with single sign-on."""
+    port = free_port()
+    issuer = f"http://127.0.0.1:{port}"
+    variables = {
+        "OIDC_ISSUER": issuer,
+        "OIDC_NAME": "ACME",
+        "OIDC_CLIENT_ID": "jobs",
+        "OIDC_CLIENT_SECRET": "secret",
+        "OIDC_GROUPS": "ops=Job operators",
+    }
+    start = site.service.start
+    # Its tables stay in the database that the tests in a browser share: none of them deletes a user.
+    start("migrate", sys.executable, "manage.py", "migrate", "--verbosity", "0", **variables).wait(120)
+    start("provider", sys.executable, "-m", "tests.identity_provider", str(port))
+    try:
+        with people_at_a_web_server(site, browser, **variables) as made:
+            wait_until(lambda: is_described(issuer), what="the provider answers")
+            yield made
+    finally:
+        site.service.stop("provider")
+        site.service.processes.pop("migrate")
+
+
+def is_described(issuer: str) -> bool:
+    """Whether the provider has been told of its one user."""
+    try:
+        describe(issuer, "olga", preferred_username="olga", groups=["ops"])
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def people_at_a_web_server(site: Site, browser: Browser, **variables: str) -> Iterator[People]:
+    """People who use a web server with these settings, on the database of the site."""
+    url = start_web(site.service, "other-web", **variables)
     made = People(site=Site(service=site.service, url=url), browser=browser)
     try:
         wait_for_web(url)
         yield made
     finally:
         made.close()
-        site.service.stop("web-with-totp")
+        site.service.stop("other-web")
     assert made.problems == []
 
 
@@ -72,3 +121,24 @@ def test_a_phone_is_set_up_and_then_asked_for(visitors: People) -> None:
     # The code before is used up.
     give_code(again, code_for(key, drift=1))
     again.wait_for_url(re.compile(r"/admin/$"))
+
+
+def test_the_providers_button_leads_through_the_provider_and_back(visitors_of_a_provider: People) -> None:
+    page = visitors_of_a_provider.visit("jobledger/run/", viewport={"width": 360, "height": 800})
+    # The provider's own page asks for a style sheet from elsewhere.
+    page.route(re.compile("^https:"), lambda route: route.abort())
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    assert width_beyond_the_window(page) == 0
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == []
+    page.get_by_role("link", name="Sign in with ACME").click()
+    page.get_by_placeholder("sub").fill("olga")
+    page.get_by_role("button", name="Authorize").click()
+    page.wait_for_url("**/admin/jobledger/run/")
+    visitors_of_a_provider.problems.clear()
+
+    page.get_by_role("button", name="Menu").click()
+    page.get_by_role("button", name="Log out").click()
+    page.goto(f"{visitors_of_a_provider.site.url}/admin/")
+    expect(page.get_by_role("link", name="Sign in with ACME")).to_be_visible()

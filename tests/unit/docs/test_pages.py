@@ -14,7 +14,7 @@ from tests.manual import FENCE, ROOT, Block, all_blocks, codes, pages
 LONGEST_PAGE = 120
 LONGEST_README = 130
 MOST_EXECUTED_ELSEWHERE = 10
-DJANGOS_LABELS = {"Users", "Staff status", "Save", "Can start cleanup_tokens"}
+DJANGOS_LABELS = {"Users", "Staff status", "Superuser status", "Save", "Can start cleanup_tokens"}
 LANGUAGES = {"console", "python", "ini", "text"}
 
 PAGES = pages()

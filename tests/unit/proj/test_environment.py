@@ -27,6 +27,8 @@ ASKED = {
     "broker": lambda env: env.broker("NAME_URL", "redis://here"),
     "database": lambda env: env.database("NAME_URL", "sqlite:////x")["ENGINE"],
     "texts": lambda env: env.texts("NAME", ["here"]),
+    "pairs": lambda env: env.pairs("NAME"),
+    "issuer": lambda env: env.issuer("NAME"),
 }
 
 
@@ -44,6 +46,12 @@ ASKED = {
         ("database", "postgres://a:b@c/d", "django.db.backends.postgresql"),
         ("texts", "a, b,,c ", ["a", "b", "c"]),
         ("texts", "", ["here"]),
+        ("pairs", "", []),
+        ("pairs", "ops = Job operators,ops=Job viewers,", [("ops", "Job operators"), ("ops", "Job viewers")]),
+        ("pairs", "cn=ops=x", [("cn", "ops=x")]),
+        ("issuer", "", ""),
+        ("issuer", "https://login.example.com/realms/staff/", "https://login.example.com/realms/staff"),
+        ("issuer", "http://127.0.0.1:8080", "http://127.0.0.1:8080"),
     ],
 )
 def test_what_makes_sense_is_taken(
@@ -64,6 +72,12 @@ def test_what_makes_sense_is_taken(
         ("log_level", "loud", "one of DEBUG, INFO"),
         ("broker", "amqp://here", "a URL such as redis://"),
         ("database", "mysql://here/x", "a URL such as postgres://"),
+        ("pairs", "ops", "pairs such as ops=Job operators"),
+        ("pairs", "ops=,dev=Job viewers", "pairs such as"),
+        ("issuer", "login.example.com", "an address such as https://"),
+        ("issuer", "http://login.example.com", "an address such as https://"),
+        ("issuer", "https://login.example.com/?realm=staff", "an address such as https://"),
+        ("issuer", "https://[", "an address such as https://"),
     ],
 )
 def test_what_makes_no_sense_is_named(
@@ -79,15 +93,21 @@ def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+PROVIDER = {"OIDC_ISSUER": "https://login.example.com", "OIDC_CLIENT_ID": "jobs"}
+
+
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variables", "said"),
     [
-        ("LOG_LEVEL", "loud", "LOG_LEVEL is 'loud'"),
-        ("LEASE_SECONDS", "3", "at least three times HEARTBEAT_SECONDS"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'loud'"),
+        ({"LEASE_SECONDS": "3"}, "at least three times HEARTBEAT_SECONDS"),
+        ({"PASSWORD_LOGIN": "false"}, "wanted: an OIDC_ISSUER"),
+        (PROVIDER, "wanted too: OIDC_CLIENT_ID, and OIDC_GROUPS"),
+        ({**PROVIDER, "OIDC_CLIENT_ID": "", "OIDC_GROUPS": "a=b"}, "wanted too: OIDC_CLIENT_ID"),
     ],
 )
-def test_manage_py_says_it_in_one_line(variable: str, value: str, said: str) -> None:
-    environment = {**os.environ, variable: value}
+def test_manage_py_says_it_in_one_line(variables: dict[str, str], said: str) -> None:
+    environment = {**os.environ, **variables}
     done = subprocess.run(
         [sys.executable, "manage.py", "check"],
         cwd=BASE_DIR,

@@ -1,0 +1,158 @@
+"""Single sign-on by OpenID Connect: django-allauth speaks with the provider, this decides who may come in.
+
+allauth's own pages are not reachable; of its views only the one to which the provider sends users back is. An
+account belongs to what the provider calls its subject, never to an email address or a name, which others can
+take.
+"""
+
+import logging
+from typing import Any, NoReturn
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.adapter import get_adapter as get_social_adapter
+from allauth.socialaccount.providers.base import AuthProcess
+from allauth.socialaccount.providers.openid_connect import views
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+from requests import RequestException
+
+from proj.sign_in import SINGLE_SIGN_ON_BACKEND, groups
+
+PROVIDER_ID = "oidc"
+"""What allauth calls the one provider that there is."""
+
+log = logging.getLogger(__name__)
+
+
+class SingleSignOnBackend(ModelBackend):
+    """Marks sessions that the provider opened. It authenticates nobody by password."""
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Nobody."""
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
+    """How a user that the provider vouches for is logged in."""
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        """By the backend that marks the session."""
+        user.backend = SINGLE_SIGN_ON_BACKEND
+        super().login(request, user)
+
+    def add_message(self, *args: Any, **kwargs: Any) -> None:
+        """No greeting on the admin's home."""
+
+
+class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types
+    """Who may come in."""
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
+        """Gives the user the rights of now, also when these are fewer than at the last login."""
+        claims = self._claims(request, sociallogin)
+        granted = groups.granted_by(claims)
+        user = sociallogin.user
+        if sociallogin.is_existing:
+            groups.apply(user, granted)
+        if not user.is_active:
+            refuse(request, "Your account is deactivated here. Ask an administrator.")
+        if not granted:
+            log.warning("Single sign-on refused %s: no group of OIDC_GROUPS.", sociallogin.account.uid)
+            refuse(
+                request,
+                f"{settings.OIDC_NAME} knows you, but none of your groups may use this service. "
+                "Ask an administrator.",
+            )
+
+    def save_user(self, request: HttpRequest, sociallogin: Any, form: Any = None) -> User:
+        """At the first login."""
+        user: User = super().save_user(request, sociallogin, form)
+        groups.apply(user, groups.granted_by(self._claims(request, sociallogin)))
+        return user
+
+    def on_authentication_error(
+        self,
+        request: HttpRequest,
+        provider: Any,
+        error: Any = None,
+        exception: Exception | None = None,
+        extra_context: dict[str, Any] | None = None,
+    ) -> NoReturn:
+        """Sends the user back to the login, which says that it failed; the log says why."""
+        log.warning("Single sign-on failed: %s %s", error, exception or "")
+        refuse(request, f"The login with {settings.OIDC_NAME} was cancelled or has failed. Try again.")
+
+    def _claims(self, request: HttpRequest, sociallogin: Any) -> dict[str, Any]:
+        """What the provider says of the user, in both places."""
+        said = sociallogin.account.extra_data
+        id_token, user_info = said.get("id_token") or {}, said.get("userinfo") or {}
+        # OpenID Connect Core 5.3.2: what is said of somebody else must not be used.
+        if not id_token or user_info.get("sub", id_token["sub"]) != id_token["sub"]:
+            self.on_authentication_error(request, None, "the ID token is missing, or is another user's")
+        return {**id_token, **user_info}
+
+
+def refuse(request: HttpRequest, sentence: str) -> NoReturn:
+    """Send the user back to the login with this sentence."""
+    messages.error(request, sentence)
+    raise ImmediateHttpResponse(HttpResponseRedirect(reverse("admin:login")))
+
+
+@never_cache
+@login_not_required
+@require_GET
+def begin(request: HttpRequest) -> HttpResponse:
+    """To the provider, and afterwards to the page of this site that was asked for."""
+    wanted = request.GET.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    provider = get_social_adapter().get_provider(request, PROVIDER_ID)
+    try:
+        response: HttpResponse = provider.redirect(
+            request, AuthProcess.LOGIN, next_url=wanted if is_ours else reverse("admin:index")
+        )
+    except (RequestException, LookupError) as error:
+        log.error("The provider of OIDC_ISSUER cannot be asked: %s", error)
+        return _back(request, f"{settings.OIDC_NAME} does not answer. Try again in a minute.")
+    return response
+
+
+@never_cache
+@login_not_required
+@require_GET
+def finish(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """From the provider."""
+    try:
+        response: HttpResponse = views.callback(request, provider_id)
+    except (LookupError, ValueError) as error:
+        # The answer lacks what OpenID Connect asks for.
+        log.error("The provider of OIDC_ISSUER gave a wrong answer: %r", error)
+        return _back(request, f"The answer of {settings.OIDC_NAME} cannot be used. Ask an administrator.")
+    return response
+
+
+def _back(request: HttpRequest, sentence: str) -> HttpResponse:
+    messages.error(request, sentence)
+    return HttpResponseRedirect(reverse("admin:login"))
+
+
+urlpatterns = [
+    path("oidc/login/", begin, name="single_sign_on"),
+    path("oidc/callback/", finish, {"provider_id": PROVIDER_ID}, name="openid_connect_callback"),
+]

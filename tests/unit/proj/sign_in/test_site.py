@@ -1,0 +1,69 @@
+"""The login page offers the ways in that the settings allow, and no other."""
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import path
+from django.views.generic import RedirectView
+from pytest_django import Settings
+
+from proj import urls
+
+pytestmark = pytest.mark.django_db
+
+LOGIN = "/admin/login/"
+
+urlpatterns = [
+    *urls.urlpatterns,
+    path("oidc/login/", RedirectView.as_view(url="https://login.example.com"), name="single_sign_on"),
+]
+
+
+@pytest.fixture
+def single_sign_on(settings: Settings) -> None:
+    """A provider; of its pages only the address is needed here."""
+    settings.ROOT_URLCONF = __name__
+    settings.OIDC_ISSUER = "https://login.example.com"
+    settings.OIDC_NAME = "ACME <Staff>"
+
+
+def test_without_a_provider_there_is_the_password_alone(client: Client) -> None:
+    page = client.get(LOGIN).text
+    assert "Sign in with" not in page
+    assert 'name="password"' in page
+    assert client.get("/oidc/login/").status_code == 404
+
+
+@pytest.mark.usefixtures("single_sign_on")
+def test_single_sign_on_stands_beside_the_password(client: Client) -> None:
+    page = client.get(f"{LOGIN}?next=/admin/jobledger/run/%3Fstatus%3Dfailed%26x").text
+    assert 'href="/oidc/login/?next=/admin/jobledger/run/%3Fstatus%3Dfailed%26x">' in page
+    assert "Sign in with ACME &lt;Staff&gt;" in page
+    assert 'name="password"' in page
+
+
+@pytest.mark.usefixtures("single_sign_on", "totp")
+def test_single_sign_on_stands_beside_the_password_also_where_that_needs_a_code(client: Client) -> None:
+    assert "Sign in with ACME" in client.get(LOGIN).text
+    User.objects.create_superuser("ann", password="right")
+    assert "Sign in with ACME" in client.post(LOGIN, {"username": "ann", "password": "wrong"}).text
+
+
+@pytest.mark.usefixtures("single_sign_on")
+def test_a_page_elsewhere_is_not_handed_on(client: Client) -> None:
+    page = client.get(f"{LOGIN}?next=https://elsewhere.example.com/").text
+    assert 'href="/oidc/login/?next="' in page
+
+
+@pytest.mark.usefixtures("single_sign_on")
+@pytest.mark.parametrize("totp_required", [False, True])
+def test_without_a_password_login_no_password_opens(
+    client: Client, settings: Settings, totp_required: bool, request: pytest.FixtureRequest
+) -> None:
+    if totp_required:
+        request.getfixturevalue("totp")
+    settings.PASSWORD_LOGIN = False
+    User.objects.create_superuser("ann", password="right")
+    assert 'name="password"' not in client.get(LOGIN).text
+    assert client.post(LOGIN, {"username": "ann", "password": "right"}).status_code == 405
+    assert "_auth_user_id" not in client.session
