@@ -87,24 +87,26 @@ class NewestRuns:
 
     runs: tuple[RecentRun, ...] = ()
     """The newest first."""
-    complete_since: datetime | None = None
-    """No run that was queued at or after this time is left out; None if there is no such time."""
+    counted: tuple[RecentRun, ...] = ()
+    """Those that ``count`` counts: all that were queued since a time, so that a list can show the same ones.
+    Where several were queued at the time of the last one, these are a few more or fewer."""
 
     @classmethod
-    def of(cls, found: Iterable[RecentRun], limit: int) -> Self:
-        """Of what was found, one run more than the limit where there are more."""
+    def of(cls, found: Iterable[RecentRun], limit: int, *, has_ties: bool) -> Self:
+        """Of the newest, either with all that were queued with the last one, or with one beyond the limit."""
         newest = _newest_first(found)
-        runs, beyond = tuple(newest[:limit]), newest[limit : limit + 1]
-        # Several may have been queued at the time of the last one.
-        complete = [run for run in runs if not beyond or run.queued_at > beyond[0].queued_at]
-        return cls(runs=runs, complete_since=complete[-1].queued_at if complete else None)
+        runs, beyond = newest[:limit], newest[limit : limit + 1]
+        whole = [run for run in runs if not beyond or run.queued_at > beyond[0].queued_at]
+        return cls(runs=tuple(runs), counted=tuple(newest if has_ties else whole))
+
+    @property
+    def counted_since(self) -> datetime | None:
+        """When the oldest of them was queued; None if there is none."""
+        return self.counted[-1].queued_at if self.counted else None
 
     def count(self, statuses: Collection[Status]) -> int:
-        """How many runs with one of these statuses were queued since ``complete_since``."""
-        since = self.complete_since
-        if since is None:
-            return 0
-        return sum(run.status in statuses and run.queued_at >= since for run in self.runs)
+        """How many have one of these statuses."""
+        return sum(run.status in statuses for run in self.counted)
 
 
 class JobStatistics(NewestRuns):
@@ -150,7 +152,7 @@ def job_statistics(names: Iterable[str]) -> Mapping[str, JobStatistics]:
     for some in _batches(list(runs)):
         for job, *values in _newest(some):
             runs[job].append(_recent_run(*values))
-    return {name: JobStatistics.of(found, WINDOW) for name, found in runs.items()}
+    return {name: JobStatistics.of(found, WINDOW, has_ties=False) for name, found in runs.items()}
 
 
 def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
@@ -179,7 +181,7 @@ def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, Ne
         Run.objects.filter(wanted).values_list("schedule", *_COLUMNS) if wanted else ()
     ):
         found.setdefault(schedule_id, []).append(_recent_run(*values))
-    return {pk: NewestRuns.of(runs, limit) for pk, runs in found.items()}
+    return {pk: NewestRuns.of(runs, limit, has_ties=True) for pk, runs in found.items()}
 
 
 def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeString:

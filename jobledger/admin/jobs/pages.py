@@ -211,7 +211,7 @@ def _success_counts(statistics: JobStatistics) -> str:
 
 
 def _failures_url(job: Job, statistics: JobStatistics) -> str:
-    return RunUrls().filtered(job=job.name, status="failure", since=statistics.complete_since)
+    return RunUrls().filtered(job=job.name, status="failure", since=statistics.counted_since)
 
 
 def _typical_duration(statistics: JobStatistics) -> str:

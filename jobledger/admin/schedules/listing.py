@@ -27,6 +27,7 @@ from jobledger import formats
 from jobledger.admin import display, pauses, recent_runs, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.filters import ShownFiltersOnly
+from jobledger.admin.schedules import week
 from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overviews
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
@@ -177,8 +178,8 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         return [each for each in self.list_filter if may_see_runs or each is not LastRunFilter]
 
     def get_urls(self) -> list[URLPattern]:
-        """With those of the whole service's pause."""
-        return [*pauses.urls(self.admin_site), *super().get_urls()]
+        """With those of the whole service's pause, and the week."""
+        return [*pauses.urls(self.admin_site), *week.urls(self.admin_site), *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

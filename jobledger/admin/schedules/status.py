@@ -127,7 +127,7 @@ class ScheduleOverview:
     @property
     def problems_url(self) -> str:
         """The list of exactly these runs."""
-        since = self.newest_runs.complete_since
+        since = self.newest_runs.counted_since
         return display.RunUrls().filtered(schedule=self.name, status="problem", since=since)
 
     @property

@@ -40,6 +40,7 @@ class Forecast:
         """The edges are in order; the first of them is now."""
         self._edges = [_number(edge) for edge in edges]
         self._slots = cache(self._slots_of)
+        self._counts = cache(self._counts_of)
 
     def starts(
         self,
@@ -58,17 +59,23 @@ class Forecast:
         jitter = jitter_delay(policy.jitter, identity)
         delay = _length(jitter)
         reach = self._reach(window, delay, _number(handled_until))
-        spans = list(_without(reach, _blocked(pauses, delay)))
-        found: dict[int, tuple[int, int]] = {}
+        spans = tuple(_without(reach, _blocked(pauses, delay)))
+        once: list[int] = list(_released(rule, policy, window, pauses, handled_until, jitter))
         if window.one_off:
             first = next_slot(rule, max(handled_until, _time(reach[0]) - RESOLUTION), window=window)
             if first is not None and any(begin <= _number(first) < end for begin, end in spans):
-                self._add(found, _number(first) + delay, 1)
-        else:
-            for span in spans:
-                for first_start, count in self._counted(rule, span, delay):
-                    self._add(found, first_start, count)
-        for start in _released(rule, policy, window, pauses, handled_until, jitter):
+                once.append(_number(first) + delay)
+        return self._counts(rule, () if window.one_off else spans, delay, tuple(once))
+
+    def _counts_of(
+        self, rule: Rule, spans: Sequence[_Span], delay: int, once: Sequence[int]
+    ) -> Mapping[int, Starts]:
+        """The starts of all slots in these spans, and those at single times; the same for schedules alike."""
+        found: dict[int, tuple[int, int]] = {}
+        for span in spans:
+            for first, count in self._counted(rule, span, delay):
+                self._add(found, first, count)
+        for start in once:
             self._add(found, start, 1)
         return {place: Starts(first=_time(first), count=count) for place, (first, count) in found.items()}
 

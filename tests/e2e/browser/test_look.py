@@ -16,6 +16,7 @@ PAGES = (
     "jobledger/run/?status=broken&from=soon",
     "django_celery_beat/periodictask/",
     "django_celery_beat/periodictask/pause_service/",
+    "django_celery_beat/periodictask/week/",
     "everything/",
 )
 

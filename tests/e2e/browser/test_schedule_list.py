@@ -17,6 +17,12 @@ crontab = CrontabSchedule.objects.create(minute="0", hour="3", day_of_month="1")
 PeriodicTask.objects.create(name={name!r}, task="probes.probe", crontab=crontab, description={name!r})
 """
 
+MAKE_HOURLY = """
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+crontab = CrontabSchedule.objects.create(minute="59")
+PeriodicTask.objects.create(name="to crowd the week", task="probes.probe", crontab=crontab)
+"""
+
 
 def schedule(people: People, name: str) -> str:
     """A schedule that is due once a month; returns its name."""
@@ -71,6 +77,20 @@ def test_run_now_leaves_a_mark_that_leads_to_the_run(people: People) -> None:
     expect(listed(page, name).get_by_role("link", name="Last run: 1 succeeded")).to_be_visible()
     listed(page, name).locator(".field-last_run").get_by_role("link").click()
     page.wait_for_url(re.compile(r"/jobledger/run/[0-9a-f-]{36}/"))
+
+
+def test_the_week_shows_which_schedules_start_in_an_hour_without_leaving_the_page(people: People) -> None:
+    people.site.service.shell(MAKE_HOURLY)
+    page = people.open(LIST, role="viewer")
+    page.get_by_role("link", name="Week", exact=True).click()
+    hour = page.locator("#week a").nth(30)
+    hour.click()
+    listed = page.locator("#week-hour")
+    expect(listed.get_by_role("link", name="to crowd the week")).to_be_visible()
+    expect(page.locator("#week a[aria-current]")).to_have_count(1)
+    expect(hour).to_have_attribute("aria-current", "true")
+    assert "hour=" not in page.url
+    assert violations(page) == []
 
 
 def test_a_viewer_has_no_buttons_and_is_refused(people: People) -> None:
