@@ -17,7 +17,8 @@ from jobledger.models import NO_REASON, Reason, Run, RunOutput, Status, Stream, 
 RUN_FIELDS = (
     *("id", "job", "options", "args", "trigger", "who", "schedule", "schedule_name", "scheduled_for"),
     *("coalesced", "status", "attempt", "queued_at", "publish_count", "started_at", "finished_at"),
-    *("concurrency_key", "reason", "reason_details", "worker", "exit_code", "error", "traceback"),
+    *("concurrency_key", "reason", "reason_details", "worker", "worker_identity"),
+    *("exit_code", "error", "traceback"),
 )
 OUTPUT_FIELDS = ("run", "attempt", "number", "stream", "text", "written_at")
 
@@ -116,7 +117,7 @@ def _run(slot: _Slot, number: int, dice: random.Random) -> tuple[Any, ...]:
         *((Trigger.CLI.value, "ann", None, "", None) if is_by_hand else _of_schedule(slot)),
         *(0, status.value, 1, slot.moment, 1),
         *((started_at, started_at + took) if is_executed else (None, slot.moment)),
-        *("", *REASONS[status], "worker@here" if is_executed else ""),
+        *("", *REASONS[status], "worker@here" if is_executed else "", ""),
         *(
             _exit_code(status),
             ERROR if status is Status.FAILED else "",
