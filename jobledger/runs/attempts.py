@@ -15,8 +15,8 @@ from uuid import UUID
 from django.core.management import CommandError
 from django.db import Error, transaction
 from django.db.models import F, QuerySet
-from django.utils import timezone
 
+from jobledger import clock
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.json_text import readable
@@ -86,13 +86,11 @@ def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
     declared = job.declaration
     match outcome.status:
         case Status.FAILED | Status.TIMED_OUT if run.attempt <= declared.max_retries:
-            return (
-                timezone.now() + backoff(declared, run.attempt) if _is_worth_it(declared, outcome) else None
-            )
+            return clock.now() + backoff(declared, run.attempt) if _is_worth_it(declared, outcome) else None
         case Status.LOST if declared.restart_when_lost and run.attempt <= MOST_RESTARTS:
-            return timezone.now()
+            return clock.now()
         case Status.CANCELLED if declared.restart_when_lost and outcome.is_by_shutdown:
-            return timezone.now()
+            return clock.now()
     return None
 
 
@@ -125,7 +123,7 @@ def _finish(running: QuerySet[Run], outcome: Outcome) -> bool:
     return (
         running.update(
             status=outcome.status,
-            finished_at=timezone.now(),
+            finished_at=clock.now(),
             heartbeat_at=None,
             exit_code=outcome.exit_code,
             error=readable(outcome.error),
@@ -161,7 +159,7 @@ def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetim
             attempt=run.attempt,
             status=outcome.status,
             started_at=run.started_at,
-            finished_at=timezone.now(),
+            finished_at=clock.now(),
             worker=run.worker,
             exit_code=outcome.exit_code,
             error=readable(outcome.error),

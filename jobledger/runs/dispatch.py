@@ -21,9 +21,9 @@ from typing import Any
 
 from celery import current_app
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.module_loading import autodiscover_modules
 
+from jobledger import clock
 from jobledger.jobs import registry
 from jobledger.jobs.json_text import readable, storable
 from jobledger.models import Run, Status, Trigger, Why
@@ -70,7 +70,7 @@ def _longest_texts() -> Mapping[str, int]:
 
 def enqueue(request: RunRequest) -> Run:
     """Write a queued run, and publish its message once the surrounding transaction has committed."""
-    now = timezone.now()
+    now = clock.now()
     run = Run.objects.create(
         **request.as_row(), queued_at=now, publish_after=now + publisher.GRACE_OF_THE_RECORDER
     )
@@ -93,7 +93,7 @@ def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
 
 def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
     """Write a run that was not executed."""
-    now = timezone.now()
+    now = clock.now()
     return Run.objects.create(
         **request.as_row(),
         status=Status.SKIPPED,
@@ -105,7 +105,7 @@ def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
 
 
 def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
-    now = timezone.now()
+    now = clock.now()
     # A savepoint: in the caller's transaction a failing insert must undo itself alone.
     with transaction.atomic():
         return Run.objects.create(
@@ -127,7 +127,7 @@ def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
     pk = run_id_of(task_id)
     if (run := Run.objects.filter(pk=pk).first()) is not None:
         return run
-    run, _ = Run.objects.get_or_create(pk=pk, defaults=request().as_row())
+    run, _ = Run.objects.get_or_create(pk=pk, defaults={**request().as_row(), "queued_at": clock.now()})
     return run
 
 

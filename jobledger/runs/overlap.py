@@ -11,8 +11,8 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
-from django.utils import timezone
 
+from jobledger import clock
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.models import CANCEL_ACCEPTED, LIVE, NO_REASON, Reason, Run, SchedulePolicy, Status, Why
@@ -122,7 +122,7 @@ def wake(key: str, *, at_once: bool = True) -> None:
     if longest is None:
         return
     grace = publisher.GRACE_OF_THE_RECORDER if at_once else timedelta(0)
-    longest.publish_after = timezone.now() + grace
+    longest.publish_after = clock.now() + grace
     queued.filter(pk=longest.pk).update(publish_after=longest.publish_after)
     if at_once:
         transaction.on_commit(lambda: publisher.try_to_publish([longest]))

@@ -11,7 +11,6 @@ from typing import Any
 
 from django.db.models import F, Q, QuerySet
 from django.db.models.signals import post_delete, post_save
-from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -20,6 +19,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from jobledger import clock
 from jobledger.models import NextSlot, Pause, SchedulePolicy
 from jobledger.schedules import ledger, slot_runs, stored_schedules
 
@@ -74,7 +74,7 @@ class Reconciliation:
         last = schedules.values_list("pk", flat=True)[SLICE_SIZE - 1 : SLICE_SIZE].first()
         slice_ = schedules if last is None else schedules.filter(pk__lte=last)
         if changed := list(_changed(slice_).values_list("pk", flat=True)):
-            ledger.sync(changed, timezone.now())
+            ledger.sync(changed, clock.now())
         self._after_pk = last or 0
         return last is None
 
@@ -100,7 +100,7 @@ def _schedule_saved(sender: Any, instance: PeriodicTask, *, raw: bool = False, *
     if raw:  # a fixture: the rows that it refers to may not exist yet
         return
     SchedulePolicy.objects.get_or_create(schedule=instance)
-    ledger.sync([instance.pk], timezone.now())
+    ledger.sync([instance.pk], clock.now())
 
 
 def _times_saved(
@@ -109,16 +109,16 @@ def _times_saved(
     if raw or created:
         return
     schedules = PeriodicTask.objects.filter(**{TIMING_FIELDS[sender]: instance}, enabled=True)
-    ledger.sync(list(schedules.values_list("pk", flat=True)), timezone.now())
+    ledger.sync(list(schedules.values_list("pk", flat=True)), clock.now())
 
 
 def _policy_saved(
     sender: Any, instance: SchedulePolicy, *, raw: bool = False, created: bool = False, **kwargs: Any
 ) -> None:
     if not (raw or created):
-        ledger.sync([instance.pk], timezone.now())
+        ledger.sync([instance.pk], clock.now())
 
 
 def _pause_changed(sender: Any, instance: Pause, *, raw: bool = False, **kwargs: Any) -> None:
     if not raw:
-        recheck_held(None if instance.schedule_id is None else [instance.schedule_id], timezone.now())
+        recheck_held(None if instance.schedule_id is None else [instance.schedule_id], clock.now())

@@ -12,8 +12,8 @@ from typing import Any
 
 from celery import beat
 from django.db import Error, close_old_connections
-from django.utils import timezone
 
+from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run
 from jobledger.outages import is_outage
@@ -67,7 +67,7 @@ class Scheduler(beat.Scheduler):
         self._presence = Presence(ProcessKind.BEAT, command_line_process())
         self._database = _Dependency("database")
         self._broker = _Dependency("broker")
-        self._watch = Watch(timezone.now())
+        self._watch: Watch | None = None
 
     def setup_schedule(self) -> None:
         """Tune garbage collection; there is no schedule to set up, since it is in the database."""
@@ -80,7 +80,7 @@ class Scheduler(beat.Scheduler):
         """Do everything that is due; returns how many seconds to sleep."""
         try:
             close_old_connections()
-            seconds = self._tick(timezone.now())
+            seconds = self._tick(clock.now())
         except Error as error:
             message = "" if is_outage(error) else "The database rejected a value that beat wrote"
             self._database.mark_down(error, message)
@@ -101,6 +101,7 @@ class Scheduler(beat.Scheduler):
         self._presence.sign(now)
         recorded = ledger.record_due(now)
         ledger.expire(now)
+        self._watch = self._watch or Watch(now)
         rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
         ledger.update_run_counts(recorded.queued, now)
@@ -127,6 +128,6 @@ class Scheduler(beat.Scheduler):
         # Still due after this tick: the rows are locked by another process, or publishing is on hold.
         is_still_due = any(at <= ticked_at for at in wake_ups)
         min_sleep = RETRY_SECONDS if is_still_due else 0.0
-        now = timezone.now()
+        now = clock.now()
         waits = [(at - now).total_seconds() for at in wake_ups]
         return max(min_sleep, min([self._max_sleep, *waits]))

@@ -4,8 +4,18 @@ from contextlib import nullcontext
 
 import pytest
 from celery import current_app
+from django.utils import timezone
 
+from jobledger import clock
 from tests.unit.broker import Broker
+
+DATABASE_CLOCK = clock.now
+
+
+@pytest.fixture(autouse=True)
+def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database's clock is this process's, which tests set, also with PostgreSQL."""
+    monkeypatch.setattr(clock, "now", timezone.now)
 
 
 @pytest.fixture

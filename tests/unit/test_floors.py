@@ -15,6 +15,7 @@ FLOORS = {
     "jobledger.formats": 1,
     "jobledger.reason": 1,
     "jobledger.outages": 1,
+    "jobledger.clock": 1,
     "jobledger.jobs": 1,
     "jobledger.models": 2,
     "jobledger.migrations": 2,

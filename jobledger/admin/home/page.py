@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 from django_celery_beat.models import PeriodicTask
 
-from jobledger import formats, health
+from jobledger import clock, formats, health
 from jobledger.admin import display, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import timeline
@@ -153,7 +153,7 @@ def _now(user: rights.User) -> dict[str, Any]:
     now = timezone.now()
     next_slots = _next_slots(now)
     may_see_schedules = rights.may_view_schedules(user)
-    found = health.read(now)
+    found = health.read(clock.now())
     return {
         "parts": [part for part in found.parts if may_see_schedules or part.name is not PartName.SCHEDULES],
         "notices": notices(found.problems, user),

@@ -19,6 +19,7 @@ from django.utils.html import format_html
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
+from jobledger import clock
 from jobledger.admin import audit_log, display, pauses, rights
 from jobledger.admin.pauses import PauseForm
 from jobledger.models import Run, Trigger
@@ -112,7 +113,7 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         PeriodicTask.objects.filter(pk__in=ids).update(enabled=enabled)
         # For django-celery-beat's own scheduler, which may be the one that runs.
         PeriodicTasks.update_changed()
-        ledger.sync(ids, timezone.now())
+        ledger.sync(ids, clock.now())
         audit_log.log_action(request.user, changed, "Enabled." if enabled else "Disabled.")
         return changed
 

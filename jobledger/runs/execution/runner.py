@@ -18,8 +18,8 @@ from uuid import UUID
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
-from django.utils import timezone
 
+from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import options, registry, secrets
 from jobledger.models import Run, Status, Stream
@@ -135,7 +135,7 @@ def claim(run_id: UUID, *, worker: str) -> Run | None:
     Returns None if it is not queued, or it is too early or too late to start. A run whose job is held by
     another one is skipped or waits, and is returned in its new state.
     """
-    now = timezone.now()
+    now = clock.now()
     run = Run.objects.startable(now).filter(pk=run_id).first()
     if run is None:
         publisher.postpone(run_id, now)

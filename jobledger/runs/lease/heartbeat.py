@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.db import Error, connections
 from django.db.models import QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from jobledger.escapes import line_logger
 from jobledger.models import Reason, Run, Status, Why
@@ -105,7 +105,7 @@ class Heartbeat:
     def keep_lease(self) -> None:
         """Renew, if possible, the lease of a job that is over but whose end cannot be recorded yet."""
         with suppress(Error):
-            _mine(self._run).update(heartbeat_at=timezone.now())
+            _mine(self._run).update(heartbeat_at=Now())
 
     def beat(self) -> None:
         """Write what there is to write and, when it is time, look whether somebody wants the run to end.
@@ -136,7 +136,7 @@ class Heartbeat:
         mine = _mine(self._run)
         wanted = mine if self._ending.has_begun else mine.filter(cancel_requested_at=None)
         beat = wanted.update(
-            heartbeat_at=timezone.now(), progress_done=self.progress.done, progress_total=self.progress.total
+            heartbeat_at=Now(), progress_done=self.progress.done, progress_total=self.progress.total
         )
         if beat or self._ending.has_begun:
             return

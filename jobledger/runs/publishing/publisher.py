@@ -17,11 +17,11 @@ from celery import current_app
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
-from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from kombu import Producer
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
+from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import readable
@@ -153,7 +153,7 @@ def _is_sent(run: Run, producer: Producer) -> bool:
 
 def _fail(run: Run, error: str, *, exc_info: bool = False) -> None:
     logger.warning("No message of run %s of %s can be sent: %s", run.pk, run.job, error, exc_info=exc_info)
-    ended = {"finished_at": timezone.now(), "publish_after": None, "error": readable(error)}
+    ended = {"finished_at": clock.now(), "publish_after": None, "error": readable(error)}
     why = Why.of(Reason.NO_MESSAGE).columns
     Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why)
 
@@ -200,7 +200,7 @@ def _note(published: Sequence[Run]) -> None:
     A worker may have claimed one by now; that attempt may even be over, and the next wait for its own time.
     An ordinary task's run ends here: no worker claims it.
     """
-    now = timezone.now()
+    now = clock.now()
     alike: defaultdict[tuple[int, datetime | None], list[UUID]] = defaultdict(list)
     for run in published:
         alike[run.publish_count, run.publish_after].append(run.pk)

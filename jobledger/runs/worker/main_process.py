@@ -9,8 +9,9 @@ and with it the kill of a child that is over its time limit.
 """
 
 import threading
+import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -18,8 +19,8 @@ from celery.signals import worker_shutting_down
 from celery.worker.request import Request
 from django.conf import settings
 from django.db import Error
-from django.utils import timezone
 
+from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
@@ -43,7 +44,8 @@ class Loss:
     child: str
     error: str = ""
     """What Celery says of the death; empty where the child was killed at its hard time limit."""
-    noticed_at: datetime = field(default_factory=timezone.now)
+    noticed_at: float = field(default_factory=time.monotonic)
+    """In seconds of a clock that is never set: the database may not be there to be asked for its own."""
 
 
 class JobRequest(MaskedRequest):
@@ -82,8 +84,12 @@ def _end_run_of(loss: Loss) -> None:
         pk=pk, status=Status.RUNNING, worker=loss.child, worker_identity=IDENTITY
     ).first()
     if run is not None:
-        timed_out = not loss.error or rescue.is_over_its_grace(run, loss.noticed_at)
+        timed_out = not loss.error or rescue.is_over_its_grace(run, _time_of(loss))
         rescue.give_up(run, _why(run, loss), error=loss.error, timed_out=timed_out)
+
+
+def _time_of(loss: Loss) -> datetime:
+    return clock.now() - timedelta(seconds=time.monotonic() - loss.noticed_at)
 
 
 def _why(run: Run, loss: Loss) -> Why:
@@ -115,7 +121,7 @@ def _cancel_all(hostname: str) -> None:
     def ask() -> None:
         mine = Run.objects.filter(status=Status.RUNNING, worker_identity=IDENTITY)
         why = Why.of(Reason.WORKER_SHUTDOWN, worker=hostname)
-        mine.filter(cancel_requested_at=None).update(cancel_requested_at=timezone.now(), **why.columns)
+        mine.filter(cancel_requested_at=None).update(cancel_requested_at=clock.now(), **why.columns)
 
     try:
         write_between_forks(ask, within_seconds=LONGEST_ASKING_SECONDS)

@@ -16,8 +16,8 @@ from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
 from django.conf import settings
 from django.db import Error
 from django.db.models import QuerySet
-from django.utils import timezone
 
+from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, ServiceProcess
 from jobledger.runs.dispatch import IDENTITY
@@ -102,7 +102,7 @@ class _Worker:
     def _sign_on(self, presence: Presence) -> None:
         while not self._is_over.is_set():
             if time.monotonic() - self._lived_at < ABSENT_AFTER.total_seconds():
-                _quietly(lambda: presence.sign(timezone.now()))
+                _quietly(lambda: presence.sign(clock.now()))
             self._is_over.wait(SIGN_EVERY.total_seconds())
 
 

@@ -1,6 +1,5 @@
 """A worker that sees its child die ends the run that this child had, and no other."""
 
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -72,16 +71,6 @@ def test_a_child_that_was_killed_for_its_time_limit_has_timed_out() -> None:
     run.refresh_from_db()
     assert (run.status, run.reason) == ("timed_out", Reason.TIME_LIMIT)
     assert run.reason_details == {"limit_seconds": 2.0, "killed_by": "worker"}
-
-
-@pytest.mark.parametrize(("seconds", "status"), [(3, "lost"), (5, "timed_out")])
-def test_a_child_that_died_when_its_time_was_over_has_timed_out(seconds: int, status: str) -> None:
-    # Two seconds of time limit, two of grace, in which it should have been ended.
-    run = running(job="limited", started_at=NOON)
-    died_at = NOON + timedelta(seconds=seconds)
-    end_run_of(Loss(task_id=str(run.pk), child=CHILD, error="It died.", noticed_at=died_at))
-    run.refresh_from_db()
-    assert run.status == status
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), TimeLimitExceeded(14.0)])

@@ -1,0 +1,171 @@
+"""Times that processes compare go by the database's clock, whatever the process's own says."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from celery import current_app
+from django.db import connection
+from django.utils import timezone
+
+from jobledger import clock
+from jobledger.models import Reason, Run, RunAttempt, ServiceProcess, Status, Trigger, Why
+from jobledger.runs import attempts, dispatch, overlap
+from jobledger.runs.execution import runner
+from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.lease import rescue
+from jobledger.runs.lease.ending import Limits
+from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
+from jobledger.runs.lease.interrupts import Interrupter
+from jobledger.runs.outcome import Outcome, outcome_of
+from jobledger.runs.publishing import publisher
+from jobledger.runs.worker.main_process import Loss, end_run_of
+from jobledger.schedules import ledger, scheduler
+from jobledger.schedules.scheduler import Scheduler
+from tests.unit.builders import NOON
+from tests.unit.conftest import DATABASE_CLOCK
+
+pytestmark = pytest.mark.django_db
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+LOST = Outcome(status=Status.LOST, why=Why.of(Reason.LOST_PROCESS), exit_code=None)
+
+
+@pytest.fixture(params=[-HOUR, HOUR], ids=["slow", "fast"])
+def skewed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For the database it is noon; this process's clock is an hour slow, or fast."""
+    monkeypatch.setattr(clock, "now", lambda: NOON)
+    with time_machine.travel(NOON + request.param, tick=False):
+        yield
+
+
+def made(status: Status, **values: Any) -> Run:
+    defaults = {"job": "restarting", "trigger": Trigger.SCHEDULE, "status": status}
+    return Run.objects.create(**{**defaults, **values})
+
+
+def fresh(run: Run) -> Run:
+    run.refresh_from_db()
+    return run
+
+
+def test_the_clock_is_the_databases_and_with_sqlite_the_processs_own() -> None:
+    with time_machine.travel(NOON):
+        assert (timezone.now() - NOON) < MINUTE
+        assert (DATABASE_CLOCK() - NOON < MINUTE) is (connection.vendor == "sqlite")
+
+
+def test_a_claim_takes_its_lease_by_it(skewed: None) -> None:
+    run = runner.claim(made(Status.QUEUED).pk, worker="w")
+    assert run is not None
+    assert (run.started_at, run.heartbeat_at) == (NOON, NOON)
+
+
+@pytest.mark.parametrize(
+    ("values", "starts"),
+    [
+        ({"start_after": NOON + MINUTE}, False),
+        ({"start_after": NOON - MINUTE}, True),
+        ({"start_before": NOON + MINUTE}, True),
+        ({"start_before": NOON - MINUTE}, False),
+    ],
+)
+def test_a_run_is_too_early_or_too_late_by_it(
+    skewed: None, values: dict[str, datetime], starts: bool
+) -> None:
+    assert (runner.claim(made(Status.QUEUED, **values).pk, worker="w") is not None) is starts
+
+
+def test_a_run_from_the_command_line_begins_by_it(skewed: None) -> None:
+    run = dispatch.begin(dispatch.RunRequest(job="probe", trigger=Trigger.CLI), worker="w")
+    assert (run.queued_at, run.heartbeat_at) == (NOON, NOON)
+
+
+def test_a_run_is_queued_by_it(skewed: None) -> None:
+    request = dispatch.RunRequest(job="probe", trigger=Trigger.ADMIN)
+    assert dispatch.enqueue(request).publish_after == NOON + publisher.GRACE_OF_THE_RECORDER
+    assert dispatch.receive("an ad-hoc call", lambda: request).queued_at == NOON
+
+
+@pytest.mark.parametrize(
+    ("outcome", "least", "most"),
+    [(outcome_of(RuntimeError("boom")), 0.9, 1.1), (LOST, 0.0, 0.0)],
+)
+def test_a_retry_waits_by_it(skewed: None, outcome: Outcome, least: float, most: float) -> None:
+    run = made(Status.RUNNING, started_at=NOON)
+    attempts.end(run, outcome)
+    start_after = fresh(run).start_after
+    assert start_after is not None
+    assert least <= (start_after - NOON).total_seconds() <= most
+    assert RunAttempt.objects.get().finished_at == NOON
+
+
+def test_what_waits_for_another_run_is_woken_by_it(skewed: None) -> None:
+    run = made(Status.QUEUED, concurrency_key="restarting")
+    overlap.wake("restarting", at_once=False)
+    assert fresh(run).publish_after == NOON
+
+
+def test_a_published_run_comes_up_again_by_it(skewed: None, broker: Any) -> None:
+    run = made(Status.QUEUED, job="probe")
+    publisher.publish([run])
+    assert fresh(run).publish_after == NOON + publisher.publish_interval(1)
+
+
+@pytest.mark.parametrize(
+    ("after", "noticed_ago", "status"), [(3, 0, "lost"), (5, 0, "timed_out"), (65, 62, "lost")]
+)
+def test_a_child_that_died_was_over_its_time_or_not_by_it(
+    after: int, noticed_ago: int, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made(
+        Status.RUNNING,
+        job="limited",
+        started_at=NOON,
+        worker="celery@here:7",
+        worker_identity=dispatch.IDENTITY,
+    )
+    monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(seconds=after))
+    noticed_at = time.monotonic() - noticed_ago
+    end_run_of(Loss(task_id=str(run.pk), child="celery@here:7", error="It died.", noticed_at=noticed_at))
+    assert fresh(run).status == status
+
+
+def test_a_heartbeat_goes_by_it() -> None:
+    run = made(Status.RUNNING, heartbeat_at=NOON)
+    log, limits = OutputLog(run, OutputRecorder(100)), Limits(time_limit=None, grace=HOUR)
+    real = datetime.now().astimezone()
+    for beat in Heartbeat.beat, Heartbeat.keep_lease:
+        Run.objects.update(heartbeat_at=NOON)
+        with time_machine.travel(real + 1000 * HOUR):
+            beat(Heartbeat(run, log, Interrupter(), limits))
+        heartbeat_at = fresh(run).heartbeat_at
+        assert heartbeat_at is not None
+        assert abs(heartbeat_at - real) < HOUR
+
+
+def test_beat_does_all_of_a_tick_by_it(skewed: None, monkeypatch: pytest.MonkeyPatch, broker: Any) -> None:
+    seen: list[datetime] = []
+
+    def noted(name: str) -> Callable[..., Any]:
+        original = getattr(ledger if name != "rescue" else rescue, name)
+
+        def called(now: datetime, *args: Any) -> Any:
+            seen.append(now)
+            return original(now, *args)
+
+        return called
+
+    # It takes a clock that jumps for the end of a connection's age.
+    monkeypatch.setattr(scheduler, "close_old_connections", lambda: None)
+    for name in "record_due", "expire":
+        monkeypatch.setattr(ledger, name, noted(name))
+    monkeypatch.setattr(rescue, "rescue", noted("rescue"))
+    silent = made(Status.RUNNING, job="lasting", heartbeat_at=NOON - timedelta(seconds=1))
+    Scheduler(current_app).tick()
+    assert seen == [NOON] * 3
+    assert fresh(silent).status == "running"
+    assert ServiceProcess.objects.get().seen_at == NOON
