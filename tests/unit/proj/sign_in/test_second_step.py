@@ -207,6 +207,16 @@ def test_who_has_no_app_sets_one_up_with_the_first_login(client: Client, ann: Us
     assert "Enter your code" in other.get(CODE).text
 
 
+def test_the_code_that_sets_up_an_app_is_used_up(client: Client, ann: User) -> None:
+    give_password(client)
+    code = f"{totp_code(key_on(client.get(CODE).text)):06}"
+    give_code(client, code)
+    other = Client()
+    give_password(other)
+    give_code(other, code)
+    assert not is_inside(other)
+
+
 def test_an_app_is_set_up_only_with_its_code(client: Client, ann: User) -> None:
     give_password(client)
     assert "This code is wrong" in give_code(client, "000000").text

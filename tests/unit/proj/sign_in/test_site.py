@@ -1,5 +1,9 @@
 """The login page offers the ways in that the settings allow, and no other."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
@@ -8,6 +12,7 @@ from django.views.generic import RedirectView
 from pytest_django import Settings
 
 from proj import urls
+from proj.state import BASE_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -25,6 +30,16 @@ def single_sign_on(settings: Settings) -> None:
     settings.ROOT_URLCONF = __name__
     settings.OIDC_ISSUER = "https://login.example.com"
     settings.OIDC_NAME = "ACME <Staff>"
+
+
+def test_without_the_settings_no_library_of_theirs_is_imported() -> None:
+    """Nor needed: their dependency groups may be left out."""
+    code = (
+        "import sys, django; sys.modules.update(dict.fromkeys(['django_otp', 'segno', 'allauth']));"
+        "django.setup(); from django.core.management import call_command; call_command('check')"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "proj.settings", "SECRET_KEY": "only-for-tests"}
+    subprocess.run([sys.executable, "-c", code], cwd=BASE_DIR, env=environment, check=True, timeout=60)
 
 
 def test_without_a_provider_there_is_the_password_alone(client: Client) -> None:
