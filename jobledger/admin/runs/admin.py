@@ -25,6 +25,7 @@ from jobledger.admin.rights import User
 from jobledger.admin.runs.listing import RunList, run_list
 from jobledger.admin.runs.output import reader
 from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage, load
+from jobledger.admin.runs.search import PAGE_SIZE
 from jobledger.admin_site import STOP_POLLING
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
@@ -193,7 +194,11 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
 
     def _act(self, request: HttpRequest) -> HttpResponse:
         """Carry out the action on the selected runs, and return to the list as it was."""
-        selected = Run.objects.filter(pk__in=_uuids(request.POST.getlist("_selected_action")))
+        ids = _uuids(request.POST.getlist("_selected_action"))
+        if len(ids) > PAGE_SIZE:
+            text = f"At most {PAGE_SIZE} runs are acted upon at a time; {len(ids) - PAGE_SIZE} were left out."
+            self.message_user(request, text, messages.WARNING)
+        selected = Run.objects.filter(pk__in=ids[:PAGE_SIZE])
         match request.POST.get("action"):
             case "cancel_runs":
                 self._cancel_runs(request, list(selected.defer("traceback")))

@@ -6,7 +6,9 @@ These tests also fail when honcho no longer keeps what the supervisor reads and 
 import multiprocessing
 import os
 import queue
+import re
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +89,13 @@ def test_processes_are_asked_to_stop_and_not_their_groups(monkeypatch: pytest.Mo
     made.terminate()
     made.terminate()
     assert asked == [(1, signal.SIGTERM)]
+
+
+def test_the_web_server_has_as_many_processes_and_threads_as_in_the_image() -> None:
+    """A thread for each request: two that are only half sent would else hold up everybody."""
+    root = Path(__file__).parents[3]
+    procfile = (root / "Procfile").read_text()
+    image = (root / "Dockerfile").read_text().replace('", "', " ")
+    figures = [re.search(r"--workers \d+ --threads \d+", text) for text in (procfile, image)]
+    assert all(figures)
+    assert len({figure[0] for figure in figures if figure}) == 1

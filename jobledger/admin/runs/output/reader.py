@@ -27,6 +27,9 @@ HEAD_LINES = 500
 TAIL_LINES = 1500
 MOST_ROWS = 1000
 MOST_MATCHES = 500
+MOST_LINES_SEARCHED = 100_000
+MOST_MARKS = 2000
+"""How many matches a page marks; the lines after them are shown without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,12 @@ class MatchingLines:
 
     lines: Sequence[MatchingLine]
     has_more: bool
+    is_partial: bool
+    """Whether only the first ``MOST_LINES_SEARCHED`` lines were searched."""
+
+    @property
+    def searched(self) -> int:
+        return MOST_LINES_SEARCHED
 
 
 def initial_output(run: Run, attempt: int) -> InitialOutput:
@@ -114,15 +123,23 @@ def new_output(run: Run, since: ReadPosition) -> NewOutput:
 
 
 def matching_lines(run: Run, attempt: int, text: str) -> MatchingLines:
-    """The lines of one attempt that contain the text in any case; numbered from one."""
-    pattern = re.compile(re.escape(text), re.IGNORECASE)
-    matching = (
-        MatchingLine(number=number, line=line, html=_marked(line.text, pattern))
-        for number, line in enumerate(_all_lines(run, attempt), start=1)
-        if pattern.search(line.text)
-    )
-    lines = list(islice(matching, MOST_MATCHES + 1))
-    return MatchingLines(lines=lines[:MOST_MATCHES], has_more=len(lines) > MOST_MATCHES)
+    """The lines of one attempt that contain the text in any case; numbered from one.
+
+    Stops at as many lines, matches and characters as a page bears.
+    """
+    # Neighbouring matches share a mark.
+    pattern = re.compile(f"(?:{re.escape(text)})+", re.IGNORECASE)
+    found: list[MatchingLine] = []
+    marks, characters, number = MOST_MARKS, MOST_CHARACTERS, 0
+    for number, line in enumerate(islice(_all_lines(run, attempt), MOST_LINES_SEARCHED + 1), start=1):
+        if number > MOST_LINES_SEARCHED or not pattern.search(line.text):
+            continue
+        if len(found) == MOST_MATCHES or characters <= 0:
+            return MatchingLines(lines=found, has_more=True, is_partial=False)
+        html, marked = _marked(line.text, pattern, marks)
+        found.append(MatchingLine(number=number, line=line, html=html))
+        marks, characters = marks - marked, characters - len(line.text)
+    return MatchingLines(lines=found, has_more=False, is_partial=number > MOST_LINES_SEARCHED)
 
 
 def as_text(run: Run, attempt: int | None = None, *, without_escapes: bool = False) -> Iterator[str]:
@@ -176,12 +193,12 @@ def _up_to(limit: int, values: Any, *, of_end: bool) -> list[Chunk]:
     return chunks
 
 
-def _marked(text: str, pattern: re.Pattern[str]) -> SafeString:
-    """The text with its matches in ``<mark>``."""
-    parts, position = [], 0
-    for match in pattern.finditer(text):
+def _marked(text: str, pattern: re.Pattern[str], most: int) -> tuple[SafeString, int]:
+    """The text with its first matches in ``<mark>``, and how many these are."""
+    parts, position, count = [], 0, 0
+    for match in islice(pattern.finditer(text), most):
         parts.append(conditional_escape(text[position : match.start()]))
         parts.append(format_html("<mark>{}</mark>", match[0]))
-        position = match.end()
+        position, count = match.end(), count + 1
     parts.append(conditional_escape(text[position:]))
-    return mark_safe("".join(parts))  # noqa: S308 - each part is escaped above
+    return mark_safe("".join(parts)), count  # noqa: S308 - each part is escaped above

@@ -3,8 +3,11 @@
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
+from django.test import Client
+from django.urls import reverse
 
 from jobledger.admin.runs import admin
+from jobledger.admin.runs.search import PAGE_SIZE
 from jobledger.models import AuditEntry, Run, Status
 from jobledger.runs import reasons
 from tests.unit.jobledger.admin.runs.ledger import made
@@ -52,3 +55,14 @@ def test_of_several_only_those_are_started_that_may_and_can_be(user: User) -> No
     assert ([run.job for run in done.new], done.not_allowed) == (["probe"], 1)
     (error,) = done.errors
     assert "is not over" in error
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("action", ["start_runs_again", "cancel_runs"])
+def test_no_more_runs_are_acted_upon_at_a_time_than_a_page_has(admin_client: Client, action: str) -> None:
+    status = Status.QUEUED if action == "cancel_runs" else Status.FAILED
+    ids = [made(status=status).pk for _ in range(PAGE_SIZE + 3)]
+    url = reverse("admin:jobledger_run_changelist")
+    page = admin_client.post(url, {"action": action, "_selected_action": ids}, follow=True).text
+    assert "At most 50 runs are acted upon at a time; 3 were left out." in page
+    assert AuditEntry.objects.filter(object_id__in=map(str, ids)).count() == PAGE_SIZE

@@ -1,5 +1,6 @@
 """A run's output is shown by head and tail, followed, searched and downloaded."""
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +11,8 @@ from jobledger.admin.runs.output.lines import Line, ReadPosition
 from jobledger.models import Run, RunOutput, Status, Stream, Trigger
 
 pytestmark = pytest.mark.django_db
+
+EMPTY = Line(stream=Stream.STDOUT, attempt=1, parts=())
 
 
 def run_that_wrote(*texts: str, attempt: int = 1, stream: Stream = Stream.STDOUT) -> Run:
@@ -137,3 +140,44 @@ def test_the_text_of_several_attempts_has_headings() -> None:
     more(run, 0, "first\n")
     assert "".join(reader.as_text(run)) == "--- attempt 1 ---\nfirst\n--- attempt 2 ---\nsecond\n"
     assert "".join(reader.as_text(run, 1)) == "first\n"
+
+
+# What one search costs is bounded, whatever was written.
+
+
+def marks(found: reader.MatchingLines) -> int:
+    return sum(each.html.count("<mark>") for each in found.lines)
+
+
+def characters(found: reader.MatchingLines) -> int:
+    return sum(len(each.html) for each in found.lines)
+
+
+@pytest.mark.parametrize("written", ["a" * 1_000_000, "ab" * 500_000, "ab\n" * 300_000, "a" * 70 + "\n" * 9])
+def test_a_search_marks_and_shows_a_bounded_part_of_its_matches(written: str) -> None:
+    found = reader.matching_lines(run_that_wrote(written), 1, "a")
+    assert 0 < marks(found) <= reader.MOST_MARKS
+    assert characters(found) <= reader.MOST_CHARACTERS + 30 * reader.MOST_MARKS
+    assert len(found.lines) <= reader.MOST_MATCHES
+    assert found.has_more == (len(written) > 1000)
+
+
+def test_neighbouring_matches_share_a_mark() -> None:
+    (each,) = reader.matching_lines(run_that_wrote("xaAAb\n"), 1, "a").lines
+    assert each.html == "x<mark>aAA</mark>b"
+
+
+def test_the_lines_that_are_searched_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_LINES_SEARCHED", 3)
+    whole = reader.matching_lines(run_that_wrote("\n\na\n"), 1, "a")
+    assert ([each.number for each in whole.lines], whole.is_partial) == ([3], False)
+    part = reader.matching_lines(run_that_wrote("a\n\n\na\n"), 1, "a")
+    assert ([each.number for each in part.lines], part.is_partial) == ([1], True)
+
+
+def test_no_more_lines_are_made_than_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_LINES_SEARCHED", 1000)
+    numbers = itertools.count(1)
+    monkeypatch.setattr(reader, "_all_lines", lambda *args: (EMPTY for _ in numbers))
+    assert reader.matching_lines(run_that_wrote(), 1, "a").is_partial
+    assert next(numbers) == 1002
