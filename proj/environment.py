@@ -1,6 +1,7 @@
 """What the environment says, judged: a value that makes no sense is named, with what would be right."""
 
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -41,6 +42,14 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         """The address of an OpenID Connect provider; empty: none. Plain HTTP only on this machine."""
         wanted = "an address such as https://login.example.com/realms/staff"
         return self._checked(name, self.text(name).rstrip("/"), _is_issuer, wanted)
+
+    def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
+        """IP addresses and networks between commas."""
+        wanted = "addresses or networks between commas, such as 10.0.0.5,172.16.0.0/12"
+        try:
+            return [ip_network(text) for text in self.texts(name, [])]
+        except ValueError as error:
+            raise self._wrong(name, wanted) from error
 
     def flag(self, name: str, *, default: bool) -> bool:
         """``true`` or ``false``, and what else people write for it."""

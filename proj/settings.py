@@ -104,9 +104,16 @@ AUTHENTICATION_BACKENDS = [
 ]
 
 # The login is guarded: https://django-axes.readthedocs.io/en/latest/4_configuration.html
-# Counted by name and address together: whoever guesses at a name does not lock its owner out elsewhere.
+# Counted by name and address together: whoever guesses at a name does not lock its owner out elsewhere. The
+# wider limits, for an address and for a name, are the handler's.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = env.whole("LOGIN_FAILURE_LIMIT", 5)
+AXES_HANDLER = "proj.sign_in.limits.LoginLimits"
+LOGIN_ADDRESS_LIMIT = env.whole("LOGIN_ADDRESS_LIMIT", 20)
+LOGIN_NAME_LIMIT = env.whole("LOGIN_NAME_LIMIT", 100)
+# Whose X-Forwarded-For is believed; empty: nobody's.
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
+AXES_CLIENT_IP_CALLABLE = "proj.sign_in.client_address.client_address"
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
 AXES_LOCKOUT_TEMPLATE = "jobledger/locked_out.html"
