@@ -16,12 +16,12 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
-from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from jobledger import clock
 from jobledger.admin import audit_log, display, pauses, rights
 from jobledger.admin.pauses import PauseForm
+from jobledger.admin.schedules.deletion import CONFIRMED, NAMES_SHOWN, ScheduleDeletion
 from jobledger.models import Run, Trigger
 from jobledger.runs import dispatch
 from jobledger.schedules import ledger, pausing, slot_runs
@@ -30,14 +30,15 @@ from jobledger.schedules.slot_runs import BrokenScheduleError
 STARTED_AT_ONCE = 10
 """More than this are started only after a confirmation."""
 STARTED_AT_MOST = 100
-NAMES_SHOWN = 10
-CONFIRMED = "confirmed"
 
 
-class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
+class ScheduleActions(ScheduleDeletion):
     """The actions of the list."""
 
-    actions = ("run_tasks", "pause_schedules", "resume_schedules", "enable_tasks", "disable_tasks")
+    actions = (
+        *("run_tasks", "pause_schedules", "resume_schedules", "enable_tasks", "disable_tasks"),
+        "delete_schedules",
+    )
 
     def has_start_permission(self, request: HttpRequest) -> bool:
         """Whether there is a job that the user may start; each schedule's is checked by the action."""
@@ -47,10 +48,9 @@ class ScheduleActions(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery
         return rights.may_pause(request.user)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Deleting comes last."""
+        """Without Django's own deletion, which takes as long as it takes."""
         actions: dict[str, Any] = super().get_actions(request)
-        if delete := actions.pop("delete_selected", None):
-            actions["delete_selected"] = (*delete[:2], "Delete…")
+        actions.pop("delete_selected", None)
         return actions
 
     @admin.action(description="Run now", permissions=["start"])

@@ -173,7 +173,7 @@ def test_one_that_cannot_be_read_can_be_acted_upon(admin_client: Client, action:
     assert act(admin_client, action, schedule, **TERMS).status_code == 200
 
 
-@pytest.mark.parametrize("action", [*ACTIONS, "delete_selected"])
+@pytest.mark.parametrize("action", [*ACTIONS, "delete_selected", "delete_schedules"])
 def test_a_viewer_has_no_buttons_and_is_refused(client: Client, action: str) -> None:
     member(client, "Job viewers")
     schedule = hourly()

@@ -156,8 +156,8 @@ def test_a_deletion_leaves_the_values_in_the_trail(
     admin_client: Client, every_hour: PeriodicTask, from_the_list: bool
 ) -> None:
     if from_the_list:
-        chosen = {"action": "delete_selected", "_selected_action": [every_hour.pk], "post": "yes"}
-        admin_client.post(LIST, chosen)
+        chosen = {"action": "delete_schedules", "_selected_action": [every_hour.pk]}
+        admin_client.post(LIST, {**chosen, "confirmed": "1", "last": every_hour.pk})
     else:
         admin_client.post(page_url("delete", every_hour), {"post": "yes"})
     entry = AuditEntry.objects.get()
