@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Django's command line: the jobs and the operator's commands."""
+"""Django's command-line utility, which runs jobs and the operator's commands."""
 
 import os
 import sys
 
 
 def main() -> None:
-    """Run the command that the command line names."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
     try:
         from django.conf import settings
@@ -15,7 +14,7 @@ def main() -> None:
     except ImportError:
         sys.exit("Django is not installed for this Python: run `make venv`, then `. .venv/bin/activate`.")
     try:
-        settings.INSTALLED_APPS  # noqa: B018 - the first look reads the settings
+        settings.INSTALLED_APPS  # noqa: B018 - the first access loads the settings
     except ImproperlyConfigured as error:
         sys.exit(str(error))
     execute_from_command_line(sys.argv)

@@ -1,1 +1,1 @@
-"""Measured side by side with what a user would pick instead. See README.md."""
+"""Benchmarks against the alternatives that a user would choose. See README.md."""

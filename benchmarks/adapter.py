@@ -1,4 +1,4 @@
-"""What differs between the schedulers that are measured: seeing what one knows, and making all due."""
+"""The differences between the schedulers: how to inspect their state, and how to make all schedules due."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from proj.celery import app
 
 
 class Adapter(ABC):
-    """One scheduler, in the process that measures it."""
+    """A scheduler, in the process that measures it."""
 
-    part_of_burst: int | None = None
-    """How many of many due schedules are measured, where all would take too long; None: all of them."""
+    burst_sample: int | None = None
+    """How many of the due schedules to measure, if all would take too long; None: all of them."""
 
     def scheduler(self) -> Scheduler:
-        """A new one, made as ``celery beat`` makes it."""
+        """A new scheduler, created as ``celery beat`` does."""
         return beat.Service(app, scheduler_cls=app.conf.beat_scheduler).get_scheduler()
 
     @abstractmethod
     def knows(self, scheduler: Scheduler, schedule: PeriodicTask) -> bool:
-        """Whether it goes by the schedule's present crontab."""
+        """Whether the scheduler uses the schedule's current crontab."""
 
     @abstractmethod
-    def sweep_every_seconds(self) -> float:
+    def sweep_interval_seconds(self) -> float:
         """How often it looks for edits that send no signal."""
 
     @abstractmethod
     def slices(self) -> Iterator[float]:
-        """Looks for them once; the seconds that each part of it takes. None where a reload does it."""
+        """Look for such edits once; yields the seconds that each slice takes. Empty if a reload does it."""
 
     @abstractmethod
-    def scheduler_of_due(self) -> Scheduler:
-        """A running one, at a slot that all schedules have. Its start is a figure of its own."""
+    def scheduler_with_all_due(self) -> Scheduler:
+        """A scheduler that has started, with all schedules due. Its start is measured separately."""

@@ -1,4 +1,4 @@
-"""Very many rows into one table, by the quickest way that each database has. No signal, no object per row."""
+"""Inserts very many rows as fast as each database can, without signals and without model instances."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ SQLITE_CACHE_KIB = 1_000_000
 
 
 def insert(model: type[Model], fields: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Put the rows into the model's table, in their order; each names a value for every field.
+    """Insert the rows into the model's table, in order; each has a value for every field.
 
-    The values are texts, numbers, moments and UUIDs; JSON is given as text.
+    Values are strings, numbers, datetimes and UUIDs. JSON must already be encoded.
     """
     columns = ", ".join(connection.ops.quote_name(_column(model, field)) for field in fields)
     table = connection.ops.quote_name(model._meta.db_table)
@@ -26,7 +26,7 @@ def insert(model: type[Model], fields: Sequence[str], rows: Iterable[Sequence[An
 
 @contextmanager
 def _without_indexes(model: type[Model]) -> Iterator[None]:
-    """Made anew afterwards, which is quicker than to keep them up to date row by row."""
+    """Drop the indexes and create them again afterwards, which is faster than updating them for each row."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
@@ -56,10 +56,10 @@ def _execute_many(table: str, columns: str, width: int, rows: Iterable[Sequence[
 
 
 def _adapted(rows: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:
-    """As Django's own fields store them where the database has no type of that kind."""
+    """Convert values as Django's fields do where the database has no such type."""
     adapters: dict[type, Callable[[Any], Any]] = {
         UUID: lambda value: value.hex,
-        # What Django does, without what it looks up for each value.
+        # The same result as Django's, but without its lookups for each value.
         datetime: lambda value: value.astimezone(UTC).replace(tzinfo=None).isoformat(" "),
     }
     for row in rows:

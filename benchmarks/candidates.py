@@ -1,17 +1,17 @@
-"""The two schedulers that are compared."""
+"""The schedulers to compare."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A scheduler to measure, and what its processes are started with."""
+    """A scheduler to measure, and the settings of its processes."""
 
     name: str
     title: str
     settings: str
     adapter: str
-    """The module with its ``Adapter``, which only its own processes can import."""
+    """The module of its ``Adapter``, which can only be imported with these settings."""
 
 
 OURS = Candidate(name="ours", title="this scheduler", settings="proj.settings", adapter="benchmarks.ours")

@@ -1,4 +1,4 @@
-"""One run of the benchmark: real servers, a database for each scheduler, all figures together."""
+"""Runs the benchmark with real servers and a database for each scheduler, and collects the figures."""
 
 import os
 import platform
@@ -21,59 +21,59 @@ Bench = Sequence[tuple[Candidate, Service]]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be measured."""
+    """What to measure."""
 
     database: str
     sizes: Sequence[int]
     burst: int
-    """How many schedules are due at the same second; 0: that is not measured."""
+    """How many schedules are due in the same second; 0: skip this measurement."""
     repeat: int
     is_stock_in_full: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What was measured, by scheduler and number of schedules."""
+    """The figures, by scheduler and number of schedules."""
 
     machine: str
     plan: Plan
     filled: dict[str, dict[int, Filled]] = field(default_factory=dict)
     steady: dict[str, dict[int, Steady]] = field(default_factory=dict)
     burst: dict[str, list[Burst]] = field(default_factory=dict)
-    """In the order of measuring, the schedulers in turn: what disturbs one disturbs the other as well."""
+    """In the order of measurement. The schedulers take turns, so that a disturbance affects both."""
 
 
-def compare(plan: Plan, say: Callable[[str], None]) -> Comparison:
-    """Measure all that is planned, the schedulers in turn; says what it is at."""
-    made = Comparison(machine=machine(plan.database), plan=plan)
+def compare(plan: Plan, log: Callable[[str], None]) -> Comparison:
+    """Measure everything in the plan, with the schedulers taking turns."""
+    comparison = Comparison(machine=machine(plan.database), plan=plan)
     with ExitStack() as stack:
         stack.enter_context(database_server(plan.database))
         bench = [(each, stack.enter_context(_service(each))) for each in CANDIDATES.values()]
         for size, (candidate, running) in product(plan.sizes, bench):
-            say(f"{plan.database}: {candidate.title} with {size:,} schedules")
-            _measure_steady(made, candidate, running, size)
+            log(f"{plan.database}: {candidate.title} with {size:,} schedules")
+            _measure_steady(comparison, candidate, running, size)
         if plan.burst:
-            _measure_bursts(made, bench, say)
-    return made
+            _measure_bursts(comparison, bench, log)
+    return comparison
 
 
-def _measure_steady(made: Comparison, candidate: Candidate, running: Service, size: int) -> None:
+def _measure_steady(comparison: Comparison, candidate: Candidate, running: Service, size: int) -> None:
     filled = _measure(running, candidate, "fill", "--size", str(size))
-    made.filled.setdefault(candidate.name, {})[size] = Filled.received(filled)
-    repeat = str(min(made.plan.repeat, size))
+    comparison.filled.setdefault(candidate.name, {})[size] = Filled.received(filled)
+    repeat = str(min(comparison.plan.repeat, size))
     steady = _measure(running, candidate, "steady", "--repeat", repeat)
-    made.steady.setdefault(candidate.name, {})[size] = Steady.received(steady)
+    comparison.steady.setdefault(candidate.name, {})[size] = Steady.received(steady)
 
 
-def _measure_bursts(made: Comparison, bench: Bench, say: Callable[[str], None]) -> None:
-    plan = made.plan
+def _measure_bursts(comparison: Comparison, bench: Bench, log: Callable[[str], None]) -> None:
+    plan = comparison.plan
     full = ["--in-full"] if plan.is_stock_in_full else []
     for candidate, running in bench:
         _measure(running, candidate, "fill", "--size", str(plan.burst), "--together")
     for number, (candidate, running) in product(range(plan.repeat), bench):
-        say(f"{plan.database}: {candidate.title} with {plan.burst:,} due at once ({number + 1})")
+        log(f"{plan.database}: {candidate.title} with {plan.burst:,} due at once ({number + 1})")
         burst = Burst.received(_measure(running, candidate, "burst", *full))
-        made.burst.setdefault(candidate.name, []).append(burst)
+        comparison.burst.setdefault(candidate.name, []).append(burst)
 
 
 def _measure(running: Service, candidate: Candidate, action: str, *options: str) -> str:
@@ -94,7 +94,7 @@ def _service(candidate: Candidate) -> Iterator[Service]:
 
 @contextmanager
 def database_server(database: str) -> Iterator[None]:
-    """``DATABASE_URL`` as the service's harness reads it."""
+    """Set ``DATABASE_URL``, which the test service reads."""
     given = os.environ.pop("DATABASE_URL", "")
     try:
         if database == "sqlite":
@@ -110,7 +110,7 @@ def database_server(database: str) -> Iterator[None]:
 
 
 def machine(database: str) -> str:
-    """What kind of machine it is, without its name."""
+    """Describe the machine, without its name."""
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     server = f"SQLite {sqlite3.sqlite_version}" if database == "sqlite" else f"{IMAGE}, without fsync"
     return f"{os.cpu_count()} cores, {system}, {server}"

@@ -1,4 +1,4 @@
-"""What is measured: the figures of one scheduler, as they travel between processes and into the JSON file."""
+"""The figures of a scheduler, as they are passed between processes and written to the JSON file."""
 
 import json
 import sys
@@ -11,75 +11,75 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Anything that is printed by the process that measured it, and read by the one that compares."""
+    """Figures that the measuring process prints and the comparing process reads."""
 
     def send(self) -> None:
-        """Print them, as the last line of this process."""
+        """Print them as the last line of the output."""
         sys.stdout.write(f"{json.dumps(asdict(self))}\n")
 
     @classmethod
     def received(cls, output: str) -> Self:
-        """From what the process has printed."""
+        """Parse the output of the measuring process."""
         values: dict[str, Any] = json.loads(output.splitlines()[-1])
         return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filled(Figures):
-    """A database with schedules in it."""
+    """A database filled with schedules."""
 
     adopted_seconds: float
-    """How long it took to notice them all: they came by ``bulk_create``, which sends no signal."""
+    """How long it took to notice them: they were created by ``bulk_create``, which sends no signals."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Steady(Figures):
-    """A scheduler with schedules of which none, or one, is due."""
+    """A scheduler with at most one schedule due."""
 
     start_seconds: float
-    """From nothing to the end of the first tick."""
+    """Creating the scheduler, and its first tick."""
     memory_before_mib: float
-    """Of a process that has loaded everything but has no scheduler yet."""
+    """After everything has been imported, but without a scheduler."""
     memory_after_mib: float
-    """Of the same process after some idle ticks."""
+    """After some idle ticks."""
     idle_tick_ms: float
     sleep_seconds: float
-    """How long an idle tick lets beat sleep, when nothing is due sooner."""
+    """How long beat sleeps after an idle tick, unless something is due sooner."""
     one_due_tick_ms: float
     save_ms: float
-    """What ``save()`` of an edited schedule costs whoever edits it."""
+    """How long ``save()`` of an edited schedule takes."""
     tick_after_save_ms: float
-    """The next tick, after which beat knows the edit."""
+    """The next tick, after which beat uses the edit."""
     slice_ms: float
-    """The slowest slice of reconciliation: the longest time that it adds to one tick."""
+    """The slowest slice of reconciliation, which is the most that it can add to a tick."""
     pass_ms: float
     """All slices together."""
     slice_count: int
-    sweep_every_seconds: float
-    """How often edits that send no signal are looked for."""
+    sweep_interval_seconds: float
+    """How often the scheduler looks for edits that send no signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Burst(Figures):
-    """Schedules that are due at the same second."""
+    """Many schedules due in the same second."""
 
     due: int
     measured_on: int
-    """How many messages in Redis the measurement waited for."""
+    """How many messages were awaited in Redis."""
     seconds: float
-    """For all that were due; in proportion, where it was measured on a part."""
+    """For all due schedules; extrapolated if measured on a sample."""
     processor_seconds: float
-    """What the process itself needed of it, whatever else the machine was doing."""
+    """CPU time of the process, which is independent of other load."""
     memory_peak_mib: float
 
 
 def median_ms(seconds: Sequence[float]) -> float:
-    """The median, in milliseconds; 0 of nothing."""
+    """The median in milliseconds; 0 if empty."""
     return median(seconds) * 1000 if seconds else 0.0
 
 
 def timed(action: Callable[[], object]) -> float:
-    """How many seconds it takes."""
+    """How many seconds the action takes."""
     start = perf_counter()
     action()
     return perf_counter() - start

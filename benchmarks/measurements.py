@@ -1,4 +1,4 @@
-"""The measurements, each in a process of its own so that memory is honest. Every time is a median."""
+"""The measurements, each in a separate process to isolate memory use. All times are medians."""
 
 import gc
 import resource
@@ -17,16 +17,16 @@ from benchmarks.messages import Queue
 from benchmarks.population import TASK, analyze, fill
 
 TICKS = 25
-"""Idle ticks, to warm up and to measure; enough for a whole pass of reconciliation."""
-A_SECOND_LATER = 1.05
+"""The number of idle ticks to warm up and to measure; enough for a whole pass of reconciliation."""
+JUST_OVER_A_SECOND = 1.05
 
 
-class WrongError(Exception):
-    """A scheduler did not do what was to be timed."""
+class UnexpectedBehaviourError(Exception):
+    """A scheduler did not do what was to be measured."""
 
 
 def filled(adapter: Adapter, size: int, *, is_due_together: bool) -> Filled:
-    """Fill the database, and let the scheduler notice it."""
+    """Fill the database and let the scheduler notice it."""
     Queue(settings.CELERY_BROKER_URL).empty()
     fill(size, is_due_together=is_due_together)
     adopted_seconds = sum(adapter.slices())
@@ -48,7 +48,7 @@ def steady(adapter: Adapter, repeat: int) -> Steady:
     memory_after = _memory_mib()
     idle = [timed(scheduler.tick) for _ in range(TICKS)]
     if len(queue):
-        raise WrongError("something was due")
+        raise UnexpectedBehaviourError("something was due")
     passes = [list(adapter.slices()) for _ in range(repeat)]
     edits = list(_edits(adapter, scheduler, repeat))
     _check_update(adapter, scheduler)
@@ -64,7 +64,7 @@ def steady(adapter: Adapter, repeat: int) -> Steady:
         slice_ms=median_ms([max(slices, default=0) for slices in passes]),
         pass_ms=median_ms([sum(slices) for slices in passes]),
         slice_count=len(passes[0]),
-        sweep_every_seconds=adapter.sweep_every_seconds(),
+        sweep_interval_seconds=adapter.sweep_interval_seconds(),
     )
 
 
@@ -72,10 +72,10 @@ def burst(adapter: Adapter, *, is_in_full: bool) -> Burst:
     """Measure how long it takes until the messages of all schedules, which are due together, are in Redis."""
     queue = Queue(settings.CELERY_BROKER_URL)
     due = PeriodicTask.objects.filter(crontab__isnull=False).count()
-    measured_on = due if is_in_full else min(adapter.part_of_burst or due, due)
-    _wait_for_a_young_minute()
+    measured_on = due if is_in_full else min(adapter.burst_sample or due, due)
+    _avoid_end_of_minute()
     queue.empty()
-    scheduler = adapter.scheduler_of_due()
+    scheduler = adapter.scheduler_with_all_due()
     with queue.arrival(measured_on) as arrival:
         start, processor_start = perf_counter(), process_time()
         while len(queue) < measured_on and not arrival.done():
@@ -93,21 +93,21 @@ def burst(adapter: Adapter, *, is_in_full: bool) -> Burst:
 
 
 def _edits(adapter: Adapter, scheduler: Scheduler, repeat: int) -> Iterator[tuple[float, float]]:
-    """Save an edited schedule, and tick: the seconds of both."""
+    """Save edited schedules; yields the seconds for each save and for the next tick."""
     for schedule in PeriodicTask.objects.filter(crontab__isnull=False).order_by("pk")[:repeat]:
         schedule.crontab = CrontabSchedule.objects.exclude(pk=schedule.crontab_id).order_by("?")[0]
         yield timed(schedule.save), timed(scheduler.tick)
         if not adapter.knows(scheduler, schedule):
-            raise WrongError("an edit was not noticed at the next tick")
+            raise UnexpectedBehaviourError("an edit was not noticed at the next tick")
 
 
 def _check_update(adapter: Adapter, scheduler: Scheduler) -> None:
-    """What sends no signal is noticed by a pass, where there are passes."""
+    """Check that a pass, if the scheduler has passes, notices a change that sends no signal."""
     schedule = PeriodicTask.objects.filter(crontab__isnull=False).latest("pk")
     schedule.crontab = CrontabSchedule.objects.exclude(pk=schedule.crontab_id)[0]
     PeriodicTask.objects.filter(pk=schedule.pk).update(crontab=schedule.crontab)
     if list(adapter.slices()) and not adapter.knows(scheduler, schedule):
-        raise WrongError("an update was not noticed by a whole pass")
+        raise UnexpectedBehaviourError("an update was not noticed by a whole pass")
 
 
 def _ticks_with_one_due(scheduler: Scheduler, queue: Queue, repeat: int) -> Iterator[float]:
@@ -115,15 +115,15 @@ def _ticks_with_one_due(scheduler: Scheduler, queue: Queue, repeat: int) -> Iter
     PeriodicTask.objects.create(name="every second", task=TASK, interval=every_second)
     scheduler.tick()
     for _ in range(repeat):
-        sleep(A_SECOND_LATER)
+        sleep(JUST_OVER_A_SECOND)
         queue.empty()
         yield timed(scheduler.tick)
         if not queue:
-            raise WrongError("what was due is not in Redis")
+            raise UnexpectedBehaviourError("the message of the due schedule is not in Redis")
 
 
-def _wait_for_a_young_minute() -> None:
-    """So that no second slot of the schedules comes in between."""
+def _avoid_end_of_minute() -> None:
+    """Wait if necessary, so that the schedules do not become due a second time during the measurement."""
     second = timezone.now().second
     if second > 40:
         sleep(60 - second)

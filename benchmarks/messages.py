@@ -1,4 +1,4 @@
-"""The messages in Redis, as a process sees them that needs nothing of the project."""
+"""The messages in Redis, as seen by a process that does not load the project."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -9,31 +9,32 @@ from time import perf_counter, sleep
 import redis
 
 QUEUE = "celery"
-LOOK_EVERY_SECONDS = 0.005
-LONGEST_WAIT_SECONDS = 3600
+POLL_SECONDS = 0.005
+TIMEOUT_SECONDS = 3600
 
 
 class Queue:
-    """The messages that have arrived."""
+    """The messages that are waiting in Redis."""
 
     def __init__(self, broker_url: str) -> None:
-        """On the broker's own server."""
+        """Connect to the broker."""
         self._url = broker_url.replace("redis+socket:", "unix:")
         self._client = redis.Redis.from_url(self._url)
 
     def __len__(self) -> int:
-        """How many wait there."""
+        """The number of messages."""
         return int(self._client.llen(QUEUE))
 
     def empty(self) -> None:
-        """Throw them away."""
+        """Discard the messages."""
         self._client.delete(QUEUE)
 
     @contextmanager
     def arrival(self, count: int) -> Iterator[Future[float]]:
-        """The moment, by ``perf_counter``, at which so many have arrived; else a TimeoutError.
+        """The time, by ``perf_counter``, when this many messages have arrived. Raises TimeoutError.
 
-        Another process looks: it neither slows down who sends, nor waits for what that one does afterwards.
+        A separate process polls, so it does not slow down the sender, and does not have to wait for anything
+        that the sender does after publishing.
         """
         with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
             process.submit(perf_counter).result()
@@ -41,9 +42,9 @@ class Queue:
 
 
 def _wait(url: str, count: int) -> float:
-    queue, deadline = Queue(url), perf_counter() + LONGEST_WAIT_SECONDS
+    queue, deadline = Queue(url), perf_counter() + TIMEOUT_SECONDS
     while len(queue) < count:
         if perf_counter() > deadline:
             raise TimeoutError(f"only {len(queue)} messages are in Redis")
-        sleep(LOOK_EVERY_SECONDS)
+        sleep(POLL_SECONDS)
     return perf_counter()

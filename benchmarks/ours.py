@@ -1,4 +1,4 @@
-"""The ledger's scheduler, which keeps all it knows in the database."""
+"""This project's scheduler, whose state is in the database."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,23 +17,23 @@ class Ours(Adapter):
     """Reads and writes the ledger, as a test would."""
 
     def knows(self, scheduler: Scheduler, schedule: PeriodicTask) -> bool:
-        """Whether the next slot is one of the crontab's."""
+        """Whether the next slot matches the crontab."""
         slot = NextSlot.objects.get(pk=schedule.pk).slot
         return slot is not None and slot.minute == int(schedule.crontab.minute)
 
-    def sweep_every_seconds(self) -> float:
-        """From the beginning of a pass to the next."""
+    def sweep_interval_seconds(self) -> float:
+        """From the start of one pass to the next."""
         return PASS_INTERVAL_SECONDS
 
     def slices(self) -> Iterator[float]:
-        """One pass of reconciliation; beat does a slice of it in a tick."""
+        """One pass of reconciliation; beat checks one slice per tick."""
         reconciliation = Reconciliation()
         is_complete: list[bool] = []
         while not any(is_complete):
             yield timed(lambda: is_complete.append(reconciliation.step()))
 
-    def scheduler_of_due(self) -> Scheduler:
-        """The ledger is brought back to a minute before the last full minute."""
+    def scheduler_with_all_due(self) -> Scheduler:
+        """Set the ledger back to a minute before the last full minute."""
         scheduler = self.scheduler()
         NextSlot.objects.update(due_at=None)
         Run.objects.all().delete()

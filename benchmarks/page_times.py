@@ -1,4 +1,4 @@
-"""The part of ``benchmarks.pages`` that runs inside the service: asks for each page, and prints JSON."""
+"""The part of ``benchmarks.pages`` that runs inside the service: requests each page and prints JSON."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ import django
 
 
 def main() -> None:
-    """A list of pages, each with its number of queries and its times in seconds."""
+    """Print a list of pages, each with its number of queries and its times in seconds."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
     django.setup()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page_times", description=__doc__)
@@ -32,7 +32,7 @@ def _measured(repeat: int) -> list[dict[str, Any]]:
 
 
 def _names() -> dict[str, Any]:
-    """A job, the run with the most output and a schedule, for the pages that are about one."""
+    """A job, the run with the most output, and a schedule, for the pages that need one."""
     from django.db.models import Count
     from django_celery_beat.models import PeriodicTask
 
@@ -55,9 +55,9 @@ def _page(client: Any, title: str, path: str, repeat: int) -> dict[str, Any]:
 
 def _timed(client: Any, path: str) -> float:
     start = time.perf_counter()
-    answer = client.get(path)
-    if answer.status_code != 200:
-        raise SystemExit(f"{path}: {answer.status_code}")
+    response = client.get(path)
+    if response.status_code != 200:
+        raise SystemExit(f"{path}: {response.status_code}")
     return time.perf_counter() - start
 
 

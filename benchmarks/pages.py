@@ -1,7 +1,7 @@
-"""Measures the admin's pages on a million runs: ``python -m benchmarks.pages``. See README.md.
+"""Measures the admin's pages with a million runs: ``python -m benchmarks.pages``. See README.md.
 
-The database is filled by ``benchmarks.seed``, once for each kind of database, and thrown away afterwards.
-Each page is asked for through Django's own handler, by somebody who may see everything.
+The database is filled by ``benchmarks.seed``, once for each kind of database, and deleted afterwards. Pages
+are requested through Django's test client as a superuser.
 """
 
 import argparse
@@ -34,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             database_server(database),
             service(LOG_LEVEL="ERROR", DJANGO_SETTINGS_MODULE="proj.settings") as made,
         ):
-            sys.stderr.write(
-                f"{database}: {options.schedules} schedules and {options.runs} runs are put in\n"
-            )
+            sys.stderr.write(f"{database}: inserting {options.schedules} schedules and {options.runs} runs\n")
             size = ("--schedules", str(options.schedules), "--runs", str(options.runs))
             sys.stderr.write(_run(made, "benchmarks.seed", *size))
             measured = json.loads(_run(made, "benchmarks.page_times", "--repeat", str(options.repeat)))
@@ -66,9 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument(
-        "--repeat", type=int, default=5, help="how often each page is asked for after the first time"
+        "--repeat", type=int, default=5, help="how often to request each page after the first time"
     )
-    parser.add_argument("--database", action="append", choices=DATABASES, help="may be given twice")
+    parser.add_argument("--database", action="append", choices=DATABASES, help="may be given more than once")
     return parser
 
 

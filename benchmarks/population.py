@@ -1,4 +1,4 @@
-"""Schedules to measure with: many, sharing some crontabs, as the admin and most people make them."""
+"""Schedules for the measurements: many that share a few crontabs, which is typical."""
 
 from itertools import cycle, islice
 
@@ -9,16 +9,16 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 TASK = "tasks_app.cleanup_tokens"
 BATCH = 1000
-MINUTES_OF_PEACE = 30
-"""Long enough for a measurement: in this time none of the schedules is due."""
+QUIET_MINUTES = 30
+"""None of the schedules is due during this time, which is long enough for a measurement."""
 
 
 def fill(size: int, *, is_due_together: bool) -> None:
-    """Put so many schedules, and nothing else, into the database."""
-    # Deleting them one by one, with a signal for each, would take longer than all else.
+    """Fill the database with this many schedules and nothing else."""
+    # Deleting them one by one, with signals, would take longer than everything else.
     call_command("flush", interactive=False, verbosity=0)
     PeriodicTask.objects.all().delete()
-    minutes = _every_minute() if is_due_together else _minutes_to_come()
+    minutes = _every_minute() if is_due_together else _later_minutes()
     CrontabSchedule.objects.bulk_create(CrontabSchedule(minute=minute) for minute in minutes)
     crontabs = islice(cycle(CrontabSchedule.objects.all()), size)
     schedules = (
@@ -29,17 +29,17 @@ def fill(size: int, *, is_due_together: bool) -> None:
 
 
 def analyze() -> None:
-    """What PostgreSQL's autovacuum does by itself within a minute."""
+    """Do what PostgreSQL's autovacuum would do within a minute."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
 
 
-def _minutes_to_come() -> list[str]:
+def _later_minutes() -> list[str]:
     now = timezone.now().minute
-    return [str((now + ahead) % 60) for ahead in range(MINUTES_OF_PEACE, 60)]
+    return [str((now + ahead) % 60) for ahead in range(QUIET_MINUTES, 60)]
 
 
 def _every_minute() -> list[str]:
-    """Many ways to write it, so that nobody profits from schedules that are all the same."""
+    """Different expressions for every minute, so that no scheduler benefits from identical schedules."""
     return [f"0-{minute},{minute + 1}-59" for minute in range(59)]

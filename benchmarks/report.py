@@ -1,4 +1,4 @@
-"""The comparison as Markdown tables, and as JSON."""
+"""Formats the comparison as Markdown tables, and as JSON."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from benchmarks.figures import Burst, Steady
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure of a scheduler that holds many schedules."""
+    """A row of the table by number of schedules."""
 
     title: str
     value: Callable[[Steady], float]
@@ -20,20 +20,20 @@ class Row:
 
 
 def memory_mib(figures: Steady) -> float:
-    """What the schedules take of it."""
+    """The memory for schedules."""
     return figures.memory_after_mib - figures.memory_before_mib
 
 
 def save_known_seconds(figures: Steady) -> float:
-    """The longest time from a ``save()`` to beat's knowing it: beat has just fallen asleep."""
+    """The worst case until beat notices a ``save()``: beat has just gone to sleep."""
     return figures.sleep_seconds + figures.tick_after_save_ms / 1000
 
 
 def update_known_seconds(figures: Steady) -> float:
-    """The same from what sends no signal, and has just been looked at. Each tick does a slice of it."""
+    """The worst case for a change without a signal: its slice has just been checked."""
     pass_seconds = figures.slice_count * figures.sleep_seconds + figures.pass_ms / 1000
     last_ms = figures.slice_ms or figures.tick_after_save_ms
-    return max(figures.sweep_every_seconds, pass_seconds) + figures.sleep_seconds + last_ms / 1000
+    return max(figures.sweep_interval_seconds, pass_seconds) + figures.sleep_seconds + last_ms / 1000
 
 
 ROWS = (
@@ -44,8 +44,8 @@ ROWS = (
     Row(title="memory of the process, MiB", value=lambda figures: figures.memory_after_mib),
     Row(title="an edit: `save()`, ms", value=lambda figures: figures.save_ms),
     Row(title="an edit: the next tick, ms", value=lambda figures: figures.tick_after_save_ms),
-    Row(title="an edit is known after at most, s", value=save_known_seconds),
-    Row(title="an `update()` is known after at most, s", value=update_known_seconds),
+    Row(title="delay until an edit is noticed, at most, s", value=save_known_seconds),
+    Row(title="delay until an `update()` is noticed, at most, s", value=update_known_seconds),
     Row(
         title="slowest slice of a reconciliation, ms", value=lambda figures: figures.slice_ms, has_stock=False
     ),
@@ -54,55 +54,53 @@ ROWS = (
 
 
 BURST_ROWS: tuple[tuple[str, Callable[[Burst], float]], ...] = (
-    ("all messages in Redis after, s", lambda figures: figures.seconds),
-    ("processor time of the process for it, s", lambda figures: figures.processor_seconds),
-    ("most memory of the process, MiB", lambda figures: figures.memory_peak_mib),
+    ("time until all messages are in Redis, s", lambda figures: figures.seconds),
+    ("CPU time of the process, s", lambda figures: figures.processor_seconds),
+    ("peak memory of the process, MiB", lambda figures: figures.memory_peak_mib),
 )
 
 
-def markdown(made: Comparison) -> str:
-    """The tables."""
-    head = f"{made.machine}. Medians of {made.plan.repeat} or more."
-    return "\n".join((head, "", *_steady(made), "", *_burst(made)))
+def markdown(comparison: Comparison) -> str:
+    head = f"{comparison.machine}. Medians of {comparison.plan.repeat} or more."
+    return "\n".join((head, "", *_steady(comparison), "", *_burst(comparison)))
 
 
 def as_json(comparisons: Iterable[Comparison]) -> str:
-    """All figures."""
-    return json.dumps([asdict(made) for made in comparisons], indent=2)
+    return json.dumps([asdict(comparison) for comparison in comparisons], indent=2)
 
 
-def _steady(made: Comparison) -> Iterator[str]:
-    sizes = made.plan.sizes
+def _steady(comparison: Comparison) -> Iterator[str]:
+    sizes = comparison.plan.sizes
     yield _line("schedules", "", (f"{size:,}" for size in sizes))
     yield _line("---", "---", ("---:" for _ in sizes))
     for row in ROWS:
-        yield from _lines(made, row)
-    adopted = (made.filled[OURS.name][size].adopted_seconds for size in sizes)
-    yield _line("noticing as many new ones at once, s", OURS.title, map(_number, adopted))
+        yield from _lines(comparison, row)
+    adopted = (comparison.filled[OURS.name][size].adopted_seconds for size in sizes)
+    yield _line("noticing this many new ones at once, s", OURS.title, map(_number, adopted))
 
 
-def _lines(made: Comparison, row: Row) -> Iterator[str]:
-    sizes = made.plan.sizes
-    ours = [row.value(made.steady[OURS.name][size]) for size in sizes]
+def _lines(comparison: Comparison, row: Row) -> Iterator[str]:
+    sizes = comparison.plan.sizes
+    ours = [row.value(comparison.steady[OURS.name][size]) for size in sizes]
     yield _line(row.title, OURS.title, map(_number, ours))
     if row.has_stock:
-        stock = [row.value(made.steady[STOCK.name][size]) for size in sizes]
+        stock = [row.value(comparison.steady[STOCK.name][size]) for size in sizes]
         yield _line("", STOCK.title, map(_number, stock))
         yield _line("", "ratio", map(_ratio, ours, stock))
 
 
-def _burst(made: Comparison) -> Iterator[str]:
-    if not made.burst:
+def _burst(comparison: Comparison) -> Iterator[str]:
+    if not comparison.burst:
         return
-    ours, stock = made.burst[OURS.name], made.burst[STOCK.name]
-    yield _line(f"{made.plan.burst:,} due at the same second", OURS.title, (STOCK.title, "ratio"))
+    ours, stock = comparison.burst[OURS.name], comparison.burst[STOCK.name]
+    yield _line(f"{comparison.plan.burst:,} due in the same second", OURS.title, (STOCK.title, "ratio"))
     yield _line("---", "---:", ("---:", "---:"))
     for title, value in BURST_ROWS:
         pairs = [(value(one), value(other)) for one, other in zip(ours, stock, strict=True)]
         medians = [_number(median(values)) for values in zip(*pairs, strict=True)]
         ratio = _number(median(other / one for one, other in pairs))
         yield _line(title, medians[0], (medians[1], ratio))
-    yield _line("measured on so many", f"{ours[0].measured_on:,}", (f"{stock[0].measured_on:,}", ""))
+    yield _line("number measured", f"{ours[0].measured_on:,}", (f"{stock[0].measured_on:,}", ""))
 
 
 def _line(first: str, second: str, others: Iterable[str]) -> str:
@@ -114,5 +112,5 @@ def _number(value: float) -> str:
 
 
 def _ratio(ours: float, stock: float) -> str:
-    """How many times as much the other takes."""
+    """How many times as much the stock scheduler takes."""
     return _number(stock / ours) if ours > 0 else ""

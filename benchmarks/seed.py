@@ -1,7 +1,7 @@
-"""Fills a database to measure the admin on: ``python -m benchmarks.seed --schedules 1000 --runs 1000000``.
+"""Fills a database for admin benchmarks: ``python -m benchmarks.seed --schedules 1000 --runs 1000000``.
 
-The database is the one that ``DATABASE_URL`` names; it is migrated first. One that has runs or schedules
-already is left alone. The schedules are switched on: a beat that runs on this database starts them.
+Uses the database in ``DATABASE_URL``, and applies migrations first. Refuses to change a database that
+already has runs or schedules. The schedules are enabled: if beat runs on this database, it starts them.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import django
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Migrate, fill, and say how long it took."""
+    """Migrate and fill the database, and print how long it took."""
     options = _parser().parse_args(arguments)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
     django.setup()
@@ -30,12 +30,12 @@ def _seed(schedule_count: int, run_count: int) -> None:
     from benchmarks import population, seeded_runs, seeded_schedules
     from jobledger.models import Run
 
-    # It would tell of each broken schedule, which are wanted here.
+    # It would report each broken schedule, and some are broken on purpose.
     logging.getLogger("jobledger.schedules.ledger").setLevel(logging.CRITICAL)
     started = time.monotonic()
     call_command("migrate", verbosity=0)
     if Run.objects.exists() or PeriodicTask.objects.exists():
-        raise SystemExit("This database has runs or schedules already: nothing was put into it.")
+        raise SystemExit("This database already has runs or schedules; nothing was inserted.")
     schedules = seeded_schedules.make(schedule_count)
     seeded_runs.make(schedules, run_count, timezone.now())
     longest = seeded_runs.make_output()

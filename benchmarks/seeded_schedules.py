@@ -1,4 +1,4 @@
-"""Schedules as a busy service has them: a few every minute, most once a day, in some zones."""
+"""The schedules of a busy service: a few are due every minute, most once a day, in several zones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,32 +21,32 @@ TASKS = (
 )
 ZONES = ("UTC", "Europe/London", "America/New_York", "Asia/Kolkata")
 BATCH = 1000
-OFF_IN, BROKEN_IN, PAUSED_IN = 20, 100, 50
-"""One schedule in so many is switched off, broken, paused."""
+DISABLED_EVERY, BROKEN_EVERY, PAUSED_EVERY = 20, 100, 50
+"""Every nth schedule is disabled, broken or paused."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class Frequency:
     """How often some of the schedules are due."""
 
     share: int
-    """How many of a hundred."""
+    """The percentage of schedules."""
     every: timedelta
     minute: str
     hour: str
 
 
-PACES = (
-    Pace(share=2, every=timedelta(minutes=1), minute="*", hour="*"),
-    Pace(share=8, every=timedelta(minutes=10), minute="{minute}-59/10", hour="*"),
-    Pace(share=30, every=timedelta(hours=1), minute="{minute}", hour="*"),
-    Pace(share=60, every=timedelta(days=1), minute="{minute}", hour="{hour}"),
+FREQUENCIES = (
+    Frequency(share=2, every=timedelta(minutes=1), minute="*", hour="*"),
+    Frequency(share=8, every=timedelta(minutes=10), minute="{minute}-59/10", hour="*"),
+    Frequency(share=30, every=timedelta(hours=1), minute="{minute}", hour="*"),
+    Frequency(share=60, every=timedelta(days=1), minute="{minute}", hour="{hour}"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seeded:
-    """A schedule that was made."""
+    """A schedule that was created."""
 
     pk: int
     name: str
@@ -55,12 +55,13 @@ class Seeded:
 
 
 def make(count: int) -> list[Seeded]:
-    """Put so many schedules into the database, each with its next slot."""
+    """Create this many schedules, each with its next slot."""
     crontabs = _crontabs()
     quarter = IntervalSchedule.objects.create(every=15, period=IntervalSchedule.MINUTES)
-    paces = list(islice(cycle(_hundred()), count))
+    frequencies = list(islice(cycle(_hundred()), count))
     PeriodicTask.objects.bulk_create(
-        (_schedule(number, pace, crontabs, quarter) for number, pace in enumerate(paces)), batch_size=BATCH
+        (_schedule(number, each, crontabs, quarter) for number, each in enumerate(frequencies)),
+        batch_size=BATCH,
     )
     reconciliation = Reconciliation()
     while not reconciliation.step():
@@ -68,48 +69,51 @@ def make(count: int) -> list[Seeded]:
     _pause_some()
     rows = PeriodicTask.objects.order_by("pk").values_list("pk", "name", "task")
     return [
-        Seeded(pk=pk, name=name, job=task.rpartition(".")[2], every=pace.every)
-        for (pk, name, task), pace in zip(rows, paces, strict=True)
+        Seeded(pk=pk, name=name, job=task.rpartition(".")[2], every=each.every)
+        for (pk, name, task), each in zip(rows, frequencies, strict=True)
     ]
 
 
-def _hundred() -> Iterator[Pace]:
-    for pace in PACES:
-        yield from [pace] * pace.share
+def _hundred() -> Iterator[Frequency]:
+    for frequency in FREQUENCIES:
+        yield from [frequency] * frequency.share
 
 
-def _crontabs() -> dict[Pace, list[CrontabSchedule]]:
-    """Some of each pace, which the schedules share."""
+def _crontabs() -> dict[Frequency, list[CrontabSchedule]]:
+    """Some crontabs of each frequency, to be shared by the schedules."""
     return {
-        pace: CrontabSchedule.objects.bulk_create(
+        each: CrontabSchedule.objects.bulk_create(
             CrontabSchedule(
-                minute=pace.minute.format(minute=number % 10 if "/" in pace.minute else number * 7 % 60),
-                hour=pace.hour.format(hour=number % 24),
+                minute=each.minute.format(minute=number % 10 if "/" in each.minute else number * 7 % 60),
+                hour=each.hour.format(hour=number % 24),
                 timezone=ZoneInfo(ZONES[number % len(ZONES)]),
             )
             for number in range(20)
         )
-        for pace in PACES
+        for each in FREQUENCIES
     }
 
 
 def _schedule(
-    number: int, pace: Pace, crontabs: dict[Pace, list[CrontabSchedule]], quarter: IntervalSchedule
+    number: int,
+    frequency: Frequency,
+    crontabs: dict[Frequency, list[CrontabSchedule]],
+    quarter: IntervalSchedule,
 ) -> PeriodicTask:
     is_interval = number % 10 == 9
     return PeriodicTask(
         name=f"seeded {number:05}",
         task=TASKS[number % len(TASKS)],
-        description=f"Number {number} of the schedules to measure with.",
-        kwargs="[]" if number % BROKEN_IN == BROKEN_IN - 1 else "{}",
-        enabled=number % OFF_IN != OFF_IN - 1 or number % BROKEN_IN == BROKEN_IN - 1,
-        crontab=None if is_interval else crontabs[pace][number % 20],
+        description=f"Benchmark schedule number {number}.",
+        kwargs="[]" if number % BROKEN_EVERY == BROKEN_EVERY - 1 else "{}",
+        enabled=number % DISABLED_EVERY != DISABLED_EVERY - 1 or number % BROKEN_EVERY == BROKEN_EVERY - 1,
+        crontab=None if is_interval else crontabs[frequency][number % 20],
         interval=quarter if is_interval else None,
     )
 
 
 def _pause_some() -> None:
-    paused = PeriodicTask.objects.order_by("pk").values_list("pk", flat=True)[::PAUSED_IN]
+    paused = PeriodicTask.objects.order_by("pk").values_list("pk", flat=True)[::PAUSED_EVERY]
     now = timezone.now()
     Pause.objects.bulk_create(
         Pause(schedule_id=pk, since=now, until=now + timedelta(days=1), reason="Measuring.", who="seed")

@@ -1,4 +1,4 @@
-"""django-celery-beat's ``DatabaseScheduler``, which keeps all schedules in its memory."""
+"""django-celery-beat's ``DatabaseScheduler``, which holds all schedules in memory."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,25 +13,25 @@ from benchmarks.adapter import Adapter
 
 
 class Stock(Adapter):
-    """Looks into its memory."""
+    """Inspects its memory."""
 
-    part_of_burst = 50
+    burst_sample = 50
 
     def knows(self, scheduler: Scheduler, schedule: PeriodicTask) -> bool:
         """Whether the entry in memory has the crontab."""
         entry: Any = scheduler.schedule[schedule.name]
         return bool(entry.schedule.minute == {int(schedule.crontab.minute)})
 
-    def sweep_every_seconds(self) -> float:
+    def sweep_interval_seconds(self) -> float:
         """From one full reload to the next."""
         return float(SCHEDULE_SYNC_MAX_INTERVAL)
 
     def slices(self) -> Iterator[float]:
-        """None: it is the reload that every edit brings about."""
+        """Empty: every edit triggers a full reload instead."""
         return iter(())
 
-    def scheduler_of_due(self) -> Scheduler:
-        """Loaded as if each schedule had last run two minutes ago."""
+    def scheduler_with_all_due(self) -> Scheduler:
+        """Load it as if each schedule had last run two minutes ago."""
         PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(minutes=2))
         scheduler = self.scheduler()
         scheduler.tick()

@@ -1,4 +1,4 @@
-"""The project's settings as who uses django-celery-beat alone would have them, without this service."""
+"""The project's settings for django-celery-beat alone, without this service."""
 
 from proj import settings as project
 from proj.settings import *  # noqa: F403

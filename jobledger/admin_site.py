@@ -1,7 +1,6 @@
-"""The admin's site: its home answers an operator's questions, and every page names the sections.
+"""The admin site, with a home page for operators and navigation on every page.
 
-It is outside the package ``admin``, which adds its pages to the site when it is imported: the site has to
-exist before.
+It is not in the package ``admin``, which adds its pages to the site on import, so the site must exist first.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,23 +30,23 @@ def _nothing(request: HttpRequest) -> dict[str, Any]:
 
 
 class JobsAdminSite(AdminSite):
-    """Django's admin with the service's pages first."""
+    """Django's admin with the service's pages."""
 
     home_context: Callable[[HttpRequest], dict[str, Any]] = staticmethod(_nothing)
     page_urls: Sequence[Callable[[AdminSite], list[URLPattern]]] = ()
-    """The pages that belong to no model."""
+    """Pages that do not belong to a model."""
 
     site_header = "Scheduled jobs"
     site_title = "Scheduled jobs"
     index_title = "Home"
-    # The sections at the top of every page take its place.
+    # Replaced by the sections at the top of every page.
     enable_nav_sidebar = False
-    # There is no other site to view.
+    # There is no site to view besides the admin.
     site_url = None
     index_template = "jobledger/home/page.html"
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's
-        """Django's, but no part of a page is replaced by the login form after its user was logged out."""
+        """After logout, make htmx reload the page instead of replacing a part of it with the login form."""
         guarded = super().admin_view(view, cacheable)
 
         def view_or_reload(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -58,21 +57,19 @@ class JobsAdminSite(AdminSite):
         return update_wrapper(view_or_reload, guarded)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """With those of the service's pages, and the list of all models, which the home replaces."""
+        """Add the service's pages, and the list of all models, which used to be the index."""
         everything = path("everything/", self.admin_view(self.everything), name="everything")
         pages = [url for urls in self.page_urls for url in urls(self)]
         return [everything, *pages, *super().get_urls()]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        """The home."""
         return super().index(request, {**self.home_context(request), **(extra_context or {})})
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """With the sections."""
         return {**super().each_context(request), "sections": self._sections(request)}
 
     def everything(self, request: HttpRequest) -> HttpResponse:
-        """Django's own home: every model that the user may see."""
+        """Django's own index: every model that the user may view."""
         context = {
             **self.each_context(request),
             "title": "Everything",
@@ -81,7 +78,7 @@ class JobsAdminSite(AdminSite):
         return TemplateResponse(request, "jobledger/everything.html", context)
 
     def _sections(self, request: HttpRequest) -> list[tuple[str, str | Promise, bool]]:
-        """URL, title, and whether the page belongs to it; nothing before the login."""
+        """URL, title, and whether the current page belongs to it; empty before login."""
         if not self.has_permission(request):
             return []
         home = reverse("admin:index")
@@ -92,7 +89,7 @@ class JobsAdminSite(AdminSite):
 
 
 def _logged_out(request: HttpRequest) -> HttpResponse:
-    """Makes the page load again, which leads to the login; a form keeps what was typed into it."""
+    """Make the page reload, which redirects to the login. After a POST, keep it: a form has unsaved input."""
     if request.method == "POST":
         return HttpResponse(status=204)
     return HttpResponse(status=STOP_POLLING, headers={"HX-Refresh": "true"})

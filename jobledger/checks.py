@@ -1,6 +1,6 @@
-"""System checks: what is wrong with a job is said by ``manage.py check``, not by a traceback at 03:00.
+"""System checks: ``manage.py check`` reports misconfigured jobs, before they fail at 03:00.
 
-They are warnings: an error would keep every other command from running, also jobs from the command line.
+All are warnings: an error would keep every command from running, including jobs from the command line.
 """
 
 import json
@@ -30,11 +30,11 @@ _SCHEDULE_HINT = (
 
 
 def problems(declaration: type[JobDeclaration]) -> Iterator[str]:
-    """A sentence for each value that makes no sense, with what would be right."""
-    for name, (is_right, wanted) in RULES.items():
+    """Yield a message for each invalid value, with what is expected."""
+    for name, (is_valid, expected) in RULES.items():
         value = getattr(declaration, name)
-        if not is_right(value):
-            yield f"{name} is {value!r}; wanted: {wanted}"
+        if not is_valid(value):
+            yield f"{name} is {value!r}; expected {expected}"
 
 
 def _is_choice(value: Any) -> bool:
@@ -45,12 +45,12 @@ def _is_limit(value: Any) -> bool:
     return value is None or (isinstance(value, timedelta) and value > _ZERO)
 
 
-def _is_length(value: Any) -> bool:
+def _is_duration(value: Any) -> bool:
     return isinstance(value, timedelta) and value >= _ZERO
 
 
-def _is_count(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _is_count(minimum: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
 def _are_exceptions(value: Any) -> bool:
@@ -70,23 +70,23 @@ def _are_names(value: Any) -> bool:
 
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "concurrency": (_is_choice, "one of " + ", ".join(f"Concurrency.{each.name}" for each in Concurrency)),
-    "time_limit": (_is_limit, "a timedelta above 0, such as timedelta(minutes=30), or None"),
-    "max_queued": (_is_count(1), "a whole number of at least 1"),
-    "max_live_per_schedule": (_is_count(1), "a whole number of at least 1"),
-    "max_live": (_is_count(1), "a whole number of at least 1"),
-    "time_limit_grace": (_is_length, "a timedelta, such as timedelta(seconds=30)"),
-    "max_retries": (_is_count(0), "a whole number of at least 0"),
-    "retry_backoff": (_is_length, "a timedelta, such as timedelta(seconds=30)"),
+    "time_limit": (_is_limit, "a positive timedelta, such as timedelta(minutes=30), or None"),
+    "max_queued": (_is_count(1), "an integer of at least 1"),
+    "max_live_per_schedule": (_is_count(1), "an integer of at least 1"),
+    "max_live": (_is_count(1), "an integer of at least 1"),
+    "time_limit_grace": (_is_duration, "a timedelta, such as timedelta(seconds=30)"),
+    "max_retries": (_is_count(0), "an integer of at least 0"),
+    "retry_backoff": (_is_duration, "a timedelta, such as timedelta(seconds=30)"),
     "retry_on": (_are_exceptions, "a tuple of exception classes, such as (OSError,), or None"),
     "restart_when_lost": (lambda value: isinstance(value, bool), "True or False"),
-    "secret_options": (_are_names, 'a tuple of options by their dest, such as ("pin",)'),
+    "secret_options": (_are_names, 'a tuple of option names (dest), such as ("pin",)'),
     "schedules": (_are_schedules, 'a list of schedules, such as [Schedule("0 3 * * *")]'),
 }
 
 
 @register()
 def check_jobs(**kwargs: Any) -> list[CheckMessage]:
-    """Every command can be imported, every exposed one exists, and what jobs declare is possible."""
+    """All commands can be imported, all exposed commands exist, and all declarations are valid."""
     return [
         *_import_failures(),
         *_exposed_commands(),
@@ -99,8 +99,8 @@ def check_jobs(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Every enabled schedule can start something, and the job's parser takes its options."""
-    # `migrate` runs this check before the first migration has made the table.
+    """Every enabled schedule can be evaluated, and its options are valid for its job."""
+    # `migrate` runs this check before the first migration has created the table.
     if "default" not in (databases or []) or not _has_table(PeriodicTask._meta.db_table):
         return []
     return list(_stored_schedules())
@@ -110,7 +110,7 @@ def _import_failures() -> Iterator[CheckMessage]:
     for failure in registry.import_failures():
         yield checks.Warning(
             f"The command module {failure.module} cannot be imported: {failure.error}",
-            hint=f"It hides no other job, but cannot run itself.\n{failure.traceback}",
+            hint=f"Other jobs are not affected, but this one cannot run.\n{failure.traceback}",
             id="jobledger.W003",
         )
 
@@ -120,14 +120,14 @@ def _exposed_commands() -> Iterator[CheckMessage]:
     for name, values in registry.exposed_commands().items():
         if name not in registry.all_jobs() and not _is_reported(name):
             yield checks.Warning(
-                f"EXPOSED_COMMANDS names {name!r}, but no installed app has such a command.",
+                f"EXPOSED_COMMANDS contains {name!r}, but no installed app has such a command.",
                 hint="Correct the name, or install the app.",
                 id="jobledger.W004",
             )
         if unknown := sorted(set(values) - attributes):
             yield checks.Warning(
-                f"EXPOSED_COMMANDS[{name!r}] declares {', '.join(unknown)}, which a job does not have.",
-                hint=f"A job may declare: {', '.join(sorted(attributes))}.",
+                f"EXPOSED_COMMANDS[{name!r}] sets unknown attributes: {', '.join(unknown)}.",
+                hint=f"A job can declare: {', '.join(sorted(attributes))}.",
                 id="jobledger.W005",
             )
 
@@ -140,7 +140,7 @@ def _declared_values() -> Iterator[CheckMessage]:
     for job in registry.all_jobs().values():
         for message in problems(job.declaration):
             yield checks.Warning(
-                f"The job {job.name} declares what makes no sense: {message}.", id="jobledger.W008"
+                f"The job {job.name} has an invalid declaration: {message}.", id="jobledger.W008"
             )
 
 
@@ -150,8 +150,8 @@ def _declared_schedules() -> Iterator[CheckMessage]:
         where = f"The schedule {one.name!r} of the job {one.job.name}"
         if one.name in seen:
             yield checks.Warning(
-                f"{where} has the name of a schedule of the job {seen[one.name]}.",
-                hint="Give each schedule a name of its own: Schedule(…, name=…).",
+                f"{where} has the same name as a schedule of the job {seen[one.name]}.",
+                hint="Give each schedule a unique name: Schedule(…, name=…).",
                 id="jobledger.W006",
             )
         seen[one.name] = one.job.name
@@ -166,7 +166,7 @@ def _secret_options() -> Iterator[CheckMessage]:
         if unknown:
             yield checks.Warning(
                 f"The job {job.name} declares {', '.join(unknown)} as secret, but has no such option.",
-                hint="secret_options names options by their dest; these protect nothing.",
+                hint="secret_options must contain the dest of each option; unknown names have no effect.",
                 id="jobledger.W009",
             )
 
@@ -174,8 +174,8 @@ def _secret_options() -> Iterator[CheckMessage]:
 def _beat_schedule() -> Iterator[CheckMessage]:
     if getattr(settings, "CELERY_BEAT_SCHEDULE", None):
         yield checks.Warning(
-            "CELERY_BEAT_SCHEDULE is set, but its entries are not read.",
-            hint="Declare schedules with the job, JobCommand.schedules, or make them in the admin.",
+            "CELERY_BEAT_SCHEDULE is set, but it is ignored.",
+            hint="Declare schedules in JobCommand.schedules, or create them in the admin.",
             id="jobledger.W002",
         )
 
@@ -186,7 +186,7 @@ def _has_table(name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Fault:
-    """What is wrong with what a schedule starts."""
+    """An error in a schedule's target."""
 
     text: str
     hint: str
@@ -194,7 +194,7 @@ class _Fault:
 
 
 class _TargetValidator:
-    """Validates what schedules start: equal ones once, with one parser of each job, since many are alike."""
+    """Validates targets. Many schedules have the same one, so results and parsers are cached."""
 
     def __init__(self) -> None:
         self.fault_of = cache(self._fault_of)
@@ -203,7 +203,7 @@ class _TargetValidator:
     def _fault_of(self, task: str, args: str, kwargs: str) -> _Fault | None:
         job = registry.of_task(task)
         if job and (problem := self._problem_with(job, kwargs)):
-            text = f"has options that {task} does not take: {problem}"
+            text = f"has options that are not valid for {task}: {problem}"
             hint = "Its runs will fail. Correct its options in the admin."
             return _Fault(text=text, hint=hint, id="jobledger.W001")
         if reason := slot_runs.why_broken(PeriodicTask(task=task, args=args, kwargs=kwargs)):
@@ -217,7 +217,7 @@ class _TargetValidator:
         except ValueError as error:
             return str(error)
         if not isinstance(options, dict):
-            return "they are no JSON object"
+            return "they are not a JSON object"
         try:
             validate_options(self._parser_of(job), options)
         except OptionsError as error:
@@ -226,29 +226,29 @@ class _TargetValidator:
 
 
 def _stored_schedules() -> Iterator[CheckMessage]:
-    yield from _what_they_start()
-    yield from _how_they_are_delivered()
-    yield from _when_they_do()
+    yield from _invalid_targets()
+    yield from _invalid_delivery()
+    yield from _invalid_timing()
 
 
-def _when_they_do() -> Iterator[CheckMessage]:
+def _invalid_timing() -> Iterator[CheckMessage]:
     for name, schedule, unreadable in stored_schedules.each_enabled("pk"):
         if reason := stored_schedules.why_broken(schedule) if schedule else unreadable:
             text = f"The schedule {name!r} is broken: {reason}"
-            hint = "It starts nothing. Fix its times in the admin, or disable it there."
+            hint = "It starts nothing. Fix its timing in the admin, or disable it there."
             yield checks.Warning(escaped(text), hint=hint, id="jobledger.W010")
 
 
-def _what_they_start() -> Iterator[CheckMessage]:
+def _invalid_targets() -> Iterator[CheckMessage]:
     validator = _TargetValidator()
-    # Their values alone: a schedule whose times cannot be read would hide the others.
+    # Values instead of instances: a schedule whose timing cannot be read would hide the others.
     enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
     for name, task, args, kwargs in enabled.values_list("name", "task", "args", "kwargs"):
         if fault := validator.fault_of(task, args, kwargs):
             yield checks.Warning(escaped(f"The schedule {name!r} {fault.text}"), hint=fault.hint, id=fault.id)
 
 
-def _how_they_are_delivered() -> Iterator[CheckMessage]:
+def _invalid_delivery() -> Iterator[CheckMessage]:
     names = ("name", "headers", *delivery.ROUTING)
     for values in PeriodicTask.objects.filter(enabled=True).order_by("pk").values(*names):
         schedule = PeriodicTask(**values)

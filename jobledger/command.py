@@ -1,12 +1,11 @@
-"""``JobCommand``: what authors subclass. A management command whose every execution leaves a run.
+"""``JobCommand``: the base class of jobs. A management command whose every execution is recorded as a run.
 
-To its author it is a plain Django command: ``add_arguments``, ``handle``, ``self.stdout``,
-``self.style``, ``CommandError`` and its ``returncode``, and ``call_command`` in tests all behave as
-Django documents. Beyond that, ``self.run`` is the row in the ledger and ``self.scheduled_for`` the
-slot that the run stands for.
+For authors it is an ordinary Django command: ``add_arguments``, ``handle``, ``self.stdout``, ``self.style``,
+``CommandError`` and its ``returncode``, and ``call_command`` in tests all work as Django documents them. In
+addition, ``self.run`` is the row in the ledger, and ``self.scheduled_for`` is the slot that the run is for.
 
-On the command line it prints and exits as it would without the service. If the ledger cannot be written it
-says so on stderr and runs anyway: the job matters more than its record.
+On the command line it prints and exits as it would without the service. If the ledger cannot be written, it
+reports that on stderr and runs anyway: the job matters more than its record.
 """
 
 import os
@@ -42,32 +41,32 @@ OVERLAP_POLL_SECONDS = 0.5
 
 
 class JobCommand(JobDeclaration, BaseCommand):
-    """A management command that is a job: schedulable, callable by Celery, on record however started."""
+    """A management command that can be scheduled and called by Celery, and that always records its runs."""
 
     requires_migrations_checks = True
 
     run: Run | None = None
-    """The run that this execution is recorded as; None when the ledger could not be written."""
+    """The run that records this execution; None if the ledger could not be written."""
 
     _began_at: datetime
 
     @property
     def scheduled_for(self) -> datetime:
-        """The slot, aware and in UTC; without a slot, when the run started.
+        """The slot, aware and in UTC; without a slot, the time at which the run started.
 
-        A job that works on "yesterday" counts from here, so that a run which started late, or again,
-        still means the same day.
+        A job that processes "yesterday" should count from here, so that a late or repeated run still
+        processes the same day.
         """
         return self.run.reference_time if self.run else self._began_at
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """The author's parser, with the options about overlap that every job has on the command line."""
+        """Add the overlap options, which every job has on the command line."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         _add_overlap_arguments(parser)
         return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """A run that is ended from outside says so in one line, and exits with its exit code."""
+        """When interrupted, print a single line and exit with the interrupt's exit code."""
         signal.signal(signal.SIGTERM, _exit_on_sigterm)
         try:
             super().run_from_argv(argv)
@@ -79,7 +78,7 @@ class JobCommand(JobDeclaration, BaseCommand):
             sys.exit(INTERRUPTED_EXIT_CODE)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Execute as Django does, recorded as a run: the claimed one, or a new one."""
+        """Execute as Django does, recorded in the run that the worker has claimed, or in a new one."""
         self._began_at = timezone.now()
         wait, allow_overlap = options.pop("wait_for_overlap", False), options.pop("allow_overlap", False)
         self.run = runner.take_over(self._job_name)
@@ -93,16 +92,16 @@ class JobCommand(JobDeclaration, BaseCommand):
     def progress(
         self, iterable: Iterable[T], *, total: int | None = None, description: str = ""
     ) -> Iterator[T]:
-        """The same items, with a progress bar on a terminal and the figures on the run; silent in a file.
+        """Yield the items, recording progress on the run and, on a terminal, displaying a progress bar.
 
-        ``total`` is how many there are; where the iterable knows its length it need not be given.
+        ``total`` is only needed for iterables without a length.
         """
         return progress.track(iterable, total=total, description=description, stream=self.stderr)
 
     def check_migrations(self) -> None:
-        """Warn of unapplied migrations, but only on the command line: a worker would at every run.
+        """Warn of unapplied migrations, but only on the command line: a worker would do so for every run.
 
-        A database that does not answer is the job's own affair: it may not need one.
+        If the database is unavailable, run the job anyway: it may not need one.
         """
         if self.run is not None and self.run.trigger != Trigger.CLI:
             return
@@ -123,13 +122,13 @@ class JobCommand(JobDeclaration, BaseCommand):
             return self._begin_when_free(request, guard, wait=wait)
         except CommandError:
             raise
-        except Exception as error:  # noqa: BLE001 - reported on stderr; the ledger must not keep a job from running
+        except Exception as error:  # noqa: BLE001 - reported on stderr; a ledger failure must not stop a job
             stderr = options.get("stderr") or self.stderr
             stderr.write(f"This run is not recorded: {error}\n")
             return None
 
     def _guard(self, request: dispatch.RunRequest) -> Guard:
-        """Free if the job calls itself: its own run holds the job, and waits for this one."""
+        """Not guarded if the job calls itself: the outer run holds the key and waits for this one."""
         guard = overlap.declared_guard(request.job, type(self), request.options)
         return FREE if guard.key in runner.held_keys() else guard
 
@@ -139,7 +138,7 @@ class JobCommand(JobDeclaration, BaseCommand):
                 return dispatch.begin(request, worker=command_line_process(), guard=guard)
             except OverlapError as error:
                 if guard.concurrency is Concurrency.REPLACE:
-                    # None if it has just ended: the next try succeeds.
+                    # None if it has just ended: the next attempt will succeed.
                     if holder := overlap.holder_of(guard.key):
                         why = Why.of(Reason.SUPERSEDED, user=request.who, trigger=request.trigger)
                         overlap.request_cancel(holder, why, timezone.now())
@@ -162,7 +161,7 @@ class JobCommand(JobDeclaration, BaseCommand):
             trigger=Trigger.JOB if parent else Trigger.CLI,
             who=parent.who if parent else operating_system_user(),
             user_id=parent.user_id if parent else None,
-            # Children have their parent's time, even if midnight passes between them.
+            # Children have their parent's time, even if they start after midnight.
             scheduled_for=parent.reference_time if parent else None,
             parent_id=parent.pk if parent else None,
         )
@@ -176,23 +175,23 @@ class JobCommand(JobDeclaration, BaseCommand):
                 return super().execute(*args, **options)
         except JobInterrupt as interrupt:
             if run.trigger == Trigger.JOB and interrupt.run_id == run.pk:
-                # Only the child was to end: to its parent that is a failure like any other.
+                # Only the child was to be ended: for its parent this is an ordinary failure.
                 text = escaped(f"{run.job}: {interrupt}")
                 raise CommandError(text, returncode=interrupt.exit_code) from interrupt
             raise
         finally:
             if not options.get("stderr"):
-                before[1].style_func = self.stderr.style_func  # none any more, after --no-color
+                before[1].style_func = self.stderr.style_func  # --no-color has removed it
             self.stdout, self.stderr = before
 
     def _record_streams(self, recorder: output.OutputRecorder, options: dict[str, Any]) -> None:
-        """Put a recording stream in place of each of the two, which passes everything on to it."""
+        """Replace stdout and stderr by streams that record everything and pass it on."""
         for stream in Stream.STDOUT, Stream.STDERR:
             if options.get(stream):
                 options[stream] = output.Tee(recorder, stream, options[stream])
                 continue
             replaced: OutputWrapper = getattr(self, stream)
-            # The stream itself, not its wrapper, which would style and end every line a second time.
+            # The underlying stream: its wrapper would style each line and add a line ending once more.
             tee = output.Tee(recorder, stream, cast("TextIO", wrapped_stream(replaced)))
             recording = OutputWrapper(cast("TextIO", tee))
             recording.style_func = replaced.style_func
@@ -200,10 +199,10 @@ class JobCommand(JobDeclaration, BaseCommand):
 
 
 def _add_overlap_arguments(parser: CommandParser) -> None:
-    """Unless the author has taken the flags for something else."""
+    """Skip flags that the job itself defines."""
     flags = {
-        "--wait": ("wait_for_overlap", "If the job is running already, wait for its end."),
-        "--allow-overlap": ("allow_overlap", "Run even while the job is running already."),
+        "--wait": ("wait_for_overlap", "If the job is already running, wait until it has finished."),
+        "--allow-overlap": ("allow_overlap", "Run even if the job is already running."),
     }
     for flag, (dest, text) in flags.items():
         if flag not in option_strings(parser):
@@ -211,5 +210,5 @@ def _add_overlap_arguments(parser: CommandParser) -> None:
 
 
 def _exit_on_sigterm(signum: int, frame: FrameType | None) -> None:
-    """Let ``finally`` run, and the ledger hear of it."""
+    """Raise an exception, so that ``finally`` blocks run and the ledger is updated."""
     raise SignalExit(signum)

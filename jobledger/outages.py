@@ -1,11 +1,12 @@
-"""Outages: the one place that decides whether a database error is one.
+"""Decides whether a database error is an outage. No other module does.
 
-It is an outage when the database cannot do its work now, whatever the driver calls that: it is away, hangs,
-is full or read-only, refuses the user, or lacks a column while a migration is under way. The same statement
-may succeed later. It is none when the database objects to the statement's values, as it always will.
+It is an outage if the database cannot work right now, whatever the driver's exception: it is down, hangs,
+is full or read-only, rejects the user, or lacks a column while a migration is in progress. The same
+statement may succeed later. It is not an outage if the database rejects the values of the statement, as it
+always would.
 
-PostgreSQL says what happened by its SQLSTATE, whose first two characters are a family, and SQLite by a code.
-An error without either is the driver's or Django's own, and its class decides.
+PostgreSQL's errors have an SQLSTATE, whose first two characters are its class; SQLite's have an error code.
+An error without either comes from the driver or from Django, and its exception class decides.
 """
 
 import sqlite3
@@ -24,7 +25,7 @@ ABOUT_VALUES = {
     "54": "program limit exceeded",
     "P0": "raised by a trigger",
 }
-"""The families of SQLSTATE that concern the values of a statement."""
+"""The SQLSTATE classes that concern the values of a statement."""
 
 # https://www.sqlite.org/rescode.html
 SQLITE_ABOUT_VALUES = {
@@ -33,17 +34,17 @@ SQLITE_ABOUT_VALUES = {
     sqlite3.SQLITE_MISMATCH,
     sqlite3.SQLITE_RANGE,
 }
-# SQLITE_ERROR stands for a missing table, and for these.
+# SQLITE_ERROR is used for missing tables, but also for these.
 _SQLITE_VALUES = ("malformed JSON", "integer overflow", "user-defined function raised exception")
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database cannot work now, and what was asked is worth asking again."""
+    """Whether the database cannot work right now, and the same statement is worth retrying."""
     if not isinstance(error, Error):
         return False
     cause = error.__cause__
-    if family := (getattr(cause, "sqlstate", None) or "")[:2]:
-        return family not in ABOUT_VALUES
+    if sqlstate_class := (getattr(cause, "sqlstate", None) or "")[:2]:
+        return sqlstate_class not in ABOUT_VALUES
     if (code := getattr(cause, "sqlite_errorcode", None)) is not None:
         about_values = any(text in str(error) for text in _SQLITE_VALUES)
         return code & 0xFF not in SQLITE_ABOUT_VALUES and not about_values
@@ -53,7 +54,7 @@ def is_outage(error: BaseException) -> bool:
 def _is_outage_by_class(error: Error) -> bool:
     match error:
         case InterfaceError():
-            # So Python 3.11 calls a value that SQLite cannot store.
+            # Python 3.11 raises this for a value that SQLite cannot store.
             return "binding parameter" not in str(error)
         case ProgrammingError():
             return "closed database" in str(error)

@@ -1,8 +1,8 @@
-"""Why a run is in its state: a code and its facts, in two columns of the run's row.
+"""Why a run is in its state: a code and its details, stored in two columns of the run.
 
-The facts are few, short and plain JSON: times in ISO 8601 and UTC, ids as text, durations in seconds. They
-never come from a run's options, so none of them is a secret. ``docs/reference/states.md`` has a table of all
-codes, with the states and the facts that belong to them; ``runs.reasons`` makes sentences of them.
+The details are few, short and plain JSON: times in ISO 8601 and UTC, ids as strings, durations in seconds.
+They never come from a run's options, so they contain no secrets. ``docs/reference/states.md`` has a table
+of all codes, with their states and details; ``runs.reasons`` turns them into sentences.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from uuid import UUID
 from jobledger.jobs.json_text import readable
 
 MANY = 100
-"""As a number of coalesced slots it means this many or more: they are not counted further."""
-LONGEST_FACT = 500
-"""Characters; as long as a pause's reason may be."""
+"""As a number of coalesced slots, this many or more: they are not counted any further."""
+MAX_FACT_LENGTH = 500
+"""In characters; the same as for a pause's reason."""
 
 
 class Reason(StrEnum):
-    """A code. Together with the run's status it says what happened."""
+    """A code that says what happened, together with the run's status."""
 
     # A slot is planned, or a message sent.
     CAUGHT_UP = "caught_up"
@@ -61,35 +61,35 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Why:
-    """A code with its facts, or neither: then the state needs no explanation."""
+    """A code with its details, or neither if the state needs no explanation."""
 
     reason: Reason | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-    """Shared by all that have the same: not to be changed."""
+    """May be shared: do not modify."""
 
     @classmethod
     def of(cls, reason: Reason, /, **facts: Any) -> "Why":
-        """The code with those of the facts that are known."""
+        """A code with details; empty ones are left out."""
         return cls(reason=reason, details=_plain(facts))
 
     @classmethod
     def read(cls, reason: str, details: Mapping[str, Any]) -> "Why":
-        """What a row's two columns say; a code that is not known here is left out."""
+        """From the two columns of a row; an unknown code becomes None."""
         return cls(reason=_KNOWN.get(reason), details=details)
 
     def plus(self, **facts: Any) -> "Why":
-        """The same with more facts."""
+        """A copy with additional details."""
         return replace(self, details={**self.details, **_plain(facts)})
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The two columns of a row, to write them together with the state that they explain."""
-        # A plain text: psycopg takes no list of both plain ones and members of an enumeration.
+        """The two columns, to be updated together with the status that they explain."""
+        # A plain string: psycopg does not accept lists that mix strings with members of an enumeration.
         return {"reason": "" if self.reason is None else self.reason.value, "reason_details": self.details}
 
 
 def slot_count(count: int) -> str:
-    """A number of coalesced slots in words: ``3``, ``100 or more``."""
+    """Format a number of coalesced slots: ``3``, ``100 or more``."""
     return f"{count} or more" if count >= MANY else str(count)
 
 
@@ -111,5 +111,5 @@ def _as_json(value: Any) -> Any:
         case UUID():
             return str(value)
         case str():
-            return readable(str(value))[:LONGEST_FACT]
+            return readable(str(value))[:MAX_FACT_LENGTH]
     return value

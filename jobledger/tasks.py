@@ -1,11 +1,11 @@
 """One Celery task per job, named ``<app label>.<command>``; its keyword arguments are the job's options.
 
-A message without a run, such as that of ``celery call``, gets one on arrival. The task's result is a small
-JSON object; a run that does not succeed fails the task, and says why. A message that is delivered again while
-its run is taken, or over, changes neither the run nor its result.
+A message without a run, such as one from ``celery call``, gets a run when it arrives. The task's result is a
+small JSON object; if the run does not succeed, the task fails with the reason. A message that is delivered
+again while its run is running or finished affects neither the run nor its result.
 
-A message that arrives while the database is away is requeued until the database answers: a ``celery call`` is
-recorded nowhere else.
+A message that arrives while the database is unavailable is requeued until the database is back, because a
+``celery call`` is not recorded anywhere else.
 """
 
 import json
@@ -34,10 +34,10 @@ from jobledger.runs.publishing.delivery import RUN_HEADER, SCHEDULE_HEADER
 
 logger = line_logger(__name__)
 
-DATABASE_REST_SECONDS = 3.0
-# Later than the run's own kill, which can record more.
+DATABASE_RETRY_SECONDS = 3.0
+# Give the service time to kill the run itself first, because it can record more.
 HARD_LIMIT_MARGIN_SECONDS = 10
-# Celery imports it in workers only.
+# A string, so that only workers import it.
 REQUEST = "jobledger.runs.worker.main_process:JobRequest"
 
 
@@ -46,7 +46,7 @@ class JobFailedError(Exception):
 
 
 def register_all() -> None:
-    """Make a task of every job."""
+    """Register a task for every job."""
     for job in registry.all_jobs().values():
         task = _task_function(job)
         shared_task(**_task_options(job))(task)
@@ -54,12 +54,12 @@ def register_all() -> None:
 
 def _task_options(job: registry.Job) -> dict[str, Any]:
     options: dict[str, Any] = {"name": job.task_name, "bind": True, "Request": REQUEST}
-    # An expected exception: the traceback is on the run, and needs no copy in the worker's log.
+    # As an expected exception it is logged without traceback, which is recorded with the run anyway.
     return {**options, "throws": (JobFailedError,), "time_limit": _hard_limit(job)}
 
 
 def _hard_limit(job: registry.Job) -> float | None:
-    """When the worker kills the process of a job that blocks it so that nothing inside can end it."""
+    """Celery's hard time limit: the last resort for a job that nothing inside its process can end."""
     limit = job.declaration.time_limit
     if limit is None:
         return None
@@ -78,11 +78,11 @@ def _run(
     task: Task[..., Any], job: registry.Job, args: tuple[Any, ...], options: dict[str, Any]
 ) -> dict[str, Any]:
     worker = worker_process(task.request.hostname, os.getpid())
-    with _back_to_the_queue_without_database(job):
+    with _requeue_without_database(job):
         run = dispatch.receive(str(task.request.id), partial(_request, task, job, options))
-        ended = runner.execute(run.pk, worker=worker, refusal=_refusal(args, options))
+        ended = runner.execute(run.pk, worker=worker, refusal=_argument_error(args, options))
     if ended is None or not Status(ended.run.status).is_final:
-        # Taken, over, waiting, or to be retried: the result comes from elsewhere.
+        # Already running or finished, waiting, or about to be retried: another message gives the result.
         raise Ignore
     if ended.run.status != Status.SUCCEEDED:
         raise JobFailedError(reasons.explanation(ended.run))
@@ -90,30 +90,30 @@ def _run(
 
 
 @contextmanager
-def _back_to_the_queue_without_database(job: registry.Job) -> Iterator[None]:
-    """Harmless even if the run was claimed: its message is then dropped as a duplicate."""
+def _requeue_without_database(job: registry.Job) -> Iterator[None]:
+    """Safe even if the run was already claimed: its message is then dropped as a duplicate."""
     try:
         yield
     except Error as error:
         if not is_outage(error):
             raise
-        logger.warning("A message of %s waits for the database: %s", job.task_name, error)
+        logger.warning("Requeueing a message for %s until the database is back: %s", job.task_name, error)
         forks.close_connections()
-        # It is delivered again at once.
-        time.sleep(DATABASE_REST_SECONDS)
+        # It is redelivered immediately.
+        time.sleep(DATABASE_RETRY_SECONDS)
         raise Reject(str(error), requeue=True) from error
 
 
 def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -> dispatch.RunRequest:
-    """What a message that came without a run asks for: a scheduler's send, or an ad-hoc call.
+    """The request for a message without a run: sent by another scheduler, or an ad-hoc call.
 
-    Raises Ignore for the message of a run that was deleted: it asks for nothing any more.
+    Raises Ignore for the message of a run that was deleted.
     """
     headers = task.request.headers if isinstance(task.request.headers, dict) else {}
     if RUN_HEADER in headers:
         raise Ignore
-    if _refusal_of_bounds(options):
-        # The run says so, and does not keep them.
+    if _bounds_error(options):
+        # The run fails with this error, and does not store the options.
         options = {}
     name = _schedule_name(headers)
     if not name:
@@ -128,35 +128,33 @@ def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -
 
 
 def _schedule_name(headers: Mapping[str, Any]) -> str:
-    """As the scheduler that sent the message names it; anybody may have written it there."""
+    """The schedule's name in the message's headers, which are not to be trusted."""
     name = headers.get(SCHEDULE_HEADER)
     return readable(name if isinstance(name, str) else str(name or ""))
 
 
-def _refusal(args: tuple[Any, ...], options: dict[str, Any]) -> str:
-    if not args:
-        return _refusal_of_bounds(options) or _refusal_of_numbers(options)
-    # Without quoting them: whether a value without a name is secret cannot be known.
-    count = "one was" if len(args) == 1 else f"{len(args)} were"
-    return (
-        f"A job takes its options by name, not by position, and {count} given by position. "
-        "Give them as keyword arguments, positionals of the command by their name."
-    )
+def _argument_error(args: tuple[Any, ...], options: dict[str, Any]) -> str:
+    """Why the arguments are invalid; empty if they are valid."""
+    if args:
+        # Their values are not quoted: without a name, there is no way to know whether one is secret.
+        return (
+            f"A job takes keyword arguments only, but got {len(args)} positional. "
+            "Pass the command's positional arguments by name, too."
+        )
+    if error := _bounds_error(options):
+        return error
+    try:
+        json.dumps(options, allow_nan=False)
+    except ValueError:
+        return "NaN and infinity are not valid JSON. Use a number, or null."
+    return ""
 
 
-def _refusal_of_bounds(options: dict[str, Any]) -> str:
+def _bounds_error(options: dict[str, Any]) -> str:
     try:
         check_bounds(options)
     except OptionsError as error:
         return str(error)
-    return ""
-
-
-def _refusal_of_numbers(options: dict[str, Any]) -> str:
-    try:
-        json.dumps(options, allow_nan=False)
-    except ValueError:
-        return "NaN and infinity are no numbers in JSON. Give a number, or null."
     return ""
 
 

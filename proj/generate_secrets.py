@@ -1,11 +1,11 @@
-"""The secrets that a service generates on its first start: ``python -m proj.generate_secrets FOLDER``.
+"""Generates secrets on the first start: ``python -m proj.generate_secrets FOLDER``.
 
-Each secret is one file, without a newline, so that ``NAME_FILE`` variables can point at it. An existing file
-is never changed, and a new one appears whole or not at all. This reads no settings: it runs before there is
-a secret key.
+Each secret is a file without a trailing newline, for use with ``NAME_FILE`` variables. Existing files are
+never changed, and new files are written atomically. This module does not read the settings, because it runs
+before there is a secret key.
 
-What the db and redis containers have to know goes into folders of their own, ``FOLDER-for-db`` and
-``FOLDER-for-redis``, so that each container mounts its own secrets and no others.
+Secrets that the db and redis containers need are in separate directories, ``FOLDER-for-db`` and
+``FOLDER-for-redis``, so that each container mounts only its own.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Read by the users of the db and redis containers, whose IDs depend on their images. Their volumes, each
-# mounted into one of these containers alone, keep others out.
+# Read by the users of the db and redis containers, whose user IDs depend on the images. Nobody else has
+# access, because each volume is mounted only in the container concerned.
 READABLE = 0o644
 
-# The ACL lets the application do what Celery and kombu do with Redis, and keep dead letters in a stream: no
-# administration, KEYS or FLUSHALL.
-# A queue may have any name, so the keys are not restricted; this Redis holds nothing but Celery's. Whoever
-# connects without a password, like the health check, may ask whether Redis answers, as the user `health`.
+# The ACL allows the application the commands that Celery, kombu and the stream of dead letters use, but no
+# administration, KEYS or FLUSHALL. Keys are not restricted, because queues can have any name and this Redis
+# is used only by the service. The health check connects without a password, as the user `health`, who may
+# only ping.
 REDIS_CONF = """\
 user default off resetpass
 user health on nopass resetkeys resetchannels -@all +ping
@@ -36,11 +36,11 @@ user jobs on #{password_sha256} ~* &* -@all +@list +@set +@sortedset +@hash +@st
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a secret is made, perhaps from another one, and which container reads it."""
+    """How a secret is generated, possibly from another one, and which container reads it."""
 
     make: Callable[[Path], str]
     reader: str = ""
-    """The service whose container alone reads it; empty: the application."""
+    """The service whose container reads it; empty: the application."""
 
     @property
     def mode(self) -> int:
@@ -48,17 +48,17 @@ class Recipe:
         return READABLE if self.reader else 0o600
 
     def folder(self, folder: Path) -> Path:
-        """The folder that this secret is in when the application's secrets are in ``folder``."""
+        """The directory of this secret, if the application's secrets are in ``folder``."""
         return folder.with_name(f"{folder.name}-for-{self.reader}") if self.reader else folder
 
 
 def random_key(folder: Path) -> str:
-    """384 random bits in letters that need no quoting in a URL or a configuration file."""
+    """384 random bits, encoded so that they need no quoting in URLs and configuration files."""
     return secrets.token_urlsafe(48)
 
 
 def redis_conf(folder: Path) -> str:
-    """Redis's users. It holds a digest of the password instead of the password itself."""
+    """The configuration of Redis' users, with a digest instead of the password."""
     digest = hashlib.sha256(ensure(folder, "redis_password").encode()).hexdigest()
     return REDIS_CONF.format(password_sha256=digest)
 
@@ -77,10 +77,10 @@ RECIPES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make what is missing of the named secrets, or of all."""
+    """Generate the named secrets, or all of them, unless they exist."""
     parser = argparse.ArgumentParser(prog="generate_secrets", description=main.__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(RECIPES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(RECIPES)}")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.names) - set(RECIPES)):
         parser.error(f"no such secret: {', '.join(unknown)} (choose from {', '.join(RECIPES)})")
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def ensure(folder: Path, name: str) -> str:
-    """The secret's value: the existing one, else a new one, which is kept."""
+    """The secret's value; it is generated and stored if it does not exist."""
     recipe = RECIPES[name]
     file = recipe.folder(folder) / name
     if not file.exists():
@@ -99,7 +99,7 @@ def ensure(folder: Path, name: str) -> str:
 
 
 def write_once(file: Path, value: str, mode: int) -> None:
-    """Write the whole file under its name, unless that name is taken: then the first writer's value stays."""
+    """Create the file atomically; if it already exists, leave it alone."""
     descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(descriptor, "w") as stream:

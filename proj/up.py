@@ -1,8 +1,8 @@
-"""``make up``: starts the processes of the Procfile and stops them warmly. ``python -m proj.up``.
+"""``make up``: starts the processes of the Procfile and stops them gracefully. ``python -m proj.up``.
 
-Ctrl-C, or SIGTERM, asks every process to finish what it is doing; after the grace time, or at a
-second Ctrl-C, what still runs is killed. A process that ends by itself is started again; when one ends that
-had only just begun, the others are stopped as well.
+Ctrl-C, or SIGTERM, asks every process to finish what it is doing. After the grace period, or at a second
+Ctrl-C, what is still running is killed. A process that exits is restarted, unless it has only just been
+started: then the others are stopped, too.
 """
 
 import fcntl
@@ -20,18 +20,19 @@ from proj.environment import Environment
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
 from proj.supervisor import supervise
 
-# Before the worker is killed, runs that take longer are cancelled: a clean end, on record.
+# Shorter than the supervisor's grace period: running jobs are cancelled, and recorded as such, before the
+# worker is killed.
 RUNS_GRACE_SECONDS = "20"
 
 
 def main() -> int:
-    """Check that the service can start, run it, and leave nothing behind; returns the exit code."""
+    """Check that the service can start, run it, and clean up; returns the exit code."""
     env = environ.Env()
     env.read_env(BASE_DIR / ".env")
     port = chosen_port(env)
     with lock():
         refuse_taken_port(port)
-        # Only whoever holds the lock: two that migrate one new SQLite file at once are in each other's way.
+        # While holding the lock: two processes that migrate a new SQLite database at once would conflict.
         if exit_code := prepare():
             return exit_code
         supervisor = supervise(
@@ -41,48 +42,48 @@ def main() -> int:
         threading.Thread(target=announce, args=(port,), daemon=True).start()
         supervisor.loop()
     remove_short_socket_folder()
-    # Being stopped is how this command ends well.
+    # Being stopped by a signal counts as success.
     return 0 if supervisor.returncode in (130, 143) else int(supervisor.returncode or 0)
 
 
 def chosen_port(env: environ.Env) -> int:
-    """The web port; exits with a message when it is no number of one."""
+    """The port of the web server. Exits with a message if it is not valid."""
     text = env.str("PORT", default="8000")
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        sys.exit(f"PORT={text!r} is no port: choose a number from 1 to 65535, for example make up PORT=8001")
+        sys.exit(f"PORT={text!r} is not a port: use a number from 1 to 65535, for example make up PORT=8001")
     return int(text)
 
 
 def prepare() -> int:
-    """Make the database ready; returns the exit code of that."""
+    """Set up the database; returns the exit code."""
     password_file = str(STATE_DIR / "admin_password")
     arguments = ("manage.py", "jobledger", "setup", "--admin-password-file", password_file)
     return subprocess.run([sys.executable, *arguments], cwd=BASE_DIR, check=False).returncode
 
 
 def lock() -> IO[str]:
-    """Hold this clone's service for this process; a clone runs one service at a time."""
+    """Lock this clone, which can run only one service at a time. Exits with a message if it is locked."""
     file = (STATE_DIR / "up.lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        sys.exit("The service is already running from this folder.")
+        sys.exit("The service is already running from this directory.")
     return file
 
 
 def refuse_taken_port(port: int) -> None:
-    """Exit with a message when something listens on the web port."""
+    """Exit with a message if the port is not available."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            sys.exit(f"Port {port} cannot be used ({error}). Choose another: make up PORT=8001")
+            sys.exit(f"Port {port} is not available ({error}). Choose another: make up PORT=8001")
 
 
 def announce(port: int) -> None:
-    """Say where the admin is as soon as it answers."""
+    """Print the address of the admin once it accepts connections."""
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -98,7 +99,7 @@ def announce(port: int) -> None:
 
 
 def remove_short_socket_folder() -> None:
-    """Take away the folder that a socket with too long a path had needed."""
+    """Remove the directory in /tmp that is needed if the socket's path would be too long."""
     folder = redis_socket().parent
     if folder != STATE_DIR and folder.exists():
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""The admin is the site; beside it stand the service's health checks."""
+"""The admin, and the health check."""
 
 from django.conf import settings
 from django.contrib import admin

@@ -1,4 +1,4 @@
-"""The sample domain in the admin: plain lists that stay fast with many rows."""
+"""The sample domain in the admin: plain lists that remain fast with many rows."""
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -13,7 +13,7 @@ USER_SEARCH = (
 
 
 class FastListAdmin(ShownFiltersOnly):
-    """A list that counts no more than it has to; users are found by a window, not in one long menu."""
+    """A list without expensive counts, and with a lookup window for users instead of a long menu."""
 
     show_full_result_count = False
     list_per_page = 50
@@ -23,7 +23,7 @@ class FastListAdmin(ShownFiltersOnly):
 
 @admin.register(AuthToken)
 class AuthTokenAdmin(FastListAdmin):
-    """Tokens, by the beginning of the key: nobody needs to read a whole key here."""
+    """Shows only the start of a token's key, because nobody needs to read a whole key here."""
 
     list_display = ("beginning", "user", "created_at")
     list_filter = ("created_at",)
@@ -34,13 +34,12 @@ class AuthTokenAdmin(FastListAdmin):
 
     @admin.display(description="key")
     def beginning(self, token: AuthToken) -> str:
-        """The key, of no use to who reads it."""
         return str(token)
 
 
 @admin.register(Tag)
 class TagAdmin(ShownFiltersOnly):
-    """Tags; there are few."""
+    """Tags, of which there are few."""
 
     search_fields = ("name",)
     ordering = ("name",)
@@ -59,7 +58,7 @@ class OrderAdmin(FastListAdmin):
 
 @admin.register(DailyStat)
 class DailyStatAdmin(ShownFiltersOnly):
-    """A row a day: few enough to walk through by month."""
+    """One row per day, few enough for navigation by month."""
 
     list_display = ("date", "order_count", "order_sum", "computed_at")
     date_hierarchy = "date"
@@ -69,7 +68,7 @@ class DailyStatAdmin(ShownFiltersOnly):
 
 @admin.register(UserStat)
 class UserStatAdmin(FastListAdmin):
-    """What ``compute_stats`` found, latest first."""
+    """The results of ``compute_stats``, latest first."""
 
     list_display = ("user", "since", "tags", "order_count", "order_sum", "computed_at")
     search_fields = USER_SEARCH

@@ -1,4 +1,4 @@
-"""The sample domain: tokens that grow old, orders, and the figures that the jobs compute from them."""
+"""The sample domain: tokens that expire, orders, and the figures that jobs compute from them."""
 
 import secrets
 from dataclasses import dataclass
@@ -17,12 +17,11 @@ CENT = Decimal("0.01")
 
 
 def new_token_key() -> str:
-    """A key that nobody can guess."""
     return secrets.token_hex(20)
 
 
 class AuthToken(models.Model):
-    """What a client shows instead of a password; old ones are cleaned up."""
+    """A client's credential in place of a password; ``cleanup_tokens`` deletes old ones."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=64, unique=True, default=new_token_key)
@@ -36,17 +35,17 @@ class AuthToken(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The key's beginning: the whole key is a secret."""
+        """The start of the key; the whole key is a secret."""
         return f"{self.key[:6]}…"
 
 
 class Tag(models.Model):
-    """A word that orders are sorted by."""
+    """A label for orders."""
 
     name = models.CharField(
         max_length=MAX_TAG_LENGTH,
         unique=True,
-        validators=[RegexValidator(r"^[^\s,]+\Z", "A tag has no blanks and no commas.")],
+        validators=[RegexValidator(r"^[^\s,]+\Z", "A tag must not contain spaces or commas.")],
     )
 
     class Meta:
@@ -54,48 +53,44 @@ class Tag(models.Model):
         verbose_name_plural = "tags"
 
     def __str__(self) -> str:
-        """The word."""
         return self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrderFigures:
-    """How many orders, and what they come to."""
+    """The number of orders, and their total."""
 
     count: int
     total: Decimal
 
     def __str__(self) -> str:
-        """As the jobs print it."""
         return f"{self.count} orders, {self.total}"
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
-    """The questions that the jobs ask."""
-
     def created_within(self, start: datetime, end: datetime) -> Self:
-        """Orders of a half-open interval, by a condition that the index on ``created_at`` answers."""
+        """Orders in a half-open interval. The condition can use the index on ``created_at``."""
         return self.filter(created_at__gte=start, created_at__lt=end)
 
     def with_every_tag(self, names: list[str]) -> Self:
-        """Orders that carry each of the tags; all orders when there are none."""
+        """Orders that have all of these tags; all orders if there are none."""
         orders = self
         for name in names:
             orders = orders.filter(tags__name=name)
         return orders
 
     def figures(self) -> OrderFigures:
-        """Count and sum, in one query."""
+        """Count and sum in a single query."""
         found = self.aggregate(count=models.Count("pk"), total=models.Sum("total"))
-        # SQLite adds decimals as floating-point numbers: what lies behind the cents is noise.
+        # SQLite sums decimals as floating-point numbers, so digits beyond the cents are noise.
         total = (found["total"] or Decimal(0)).quantize(CENT)
         return OrderFigures(count=found["count"], total=total)
 
 
 class Order(models.Model):
-    """What a user bought."""
+    """An order of a user."""
 
-    # The index over user and created_at serves the foreign key as well.
+    # The index on user and created_at also covers the foreign key.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
     )
@@ -114,12 +109,11 @@ class Order(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The number that people quote."""
         return f"#{self.pk}"
 
 
 class DailyStat(models.Model):
-    """One day's orders, the day being one of the project's time zone."""
+    """The orders of a day in the project's time zone."""
 
     date = models.DateField(unique=True)
     order_count = models.PositiveIntegerField()
@@ -131,14 +125,13 @@ class DailyStat(models.Model):
         verbose_name_plural = "daily figures"
 
     def __str__(self) -> str:
-        """The day."""
         return self.date.isoformat()
 
 
 class UserStat(models.Model):
-    """One user's orders since a day, of all kinds or of those that carry every one of some tags."""
+    """A user's orders since a given day: all of them, or those that have all of some tags."""
 
-    # The unique index begins with user.
+    # The unique index starts with user, so it also covers the foreign key.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False
     )
@@ -146,7 +139,7 @@ class UserStat(models.Model):
     tags = models.CharField(
         max_length=MAX_TAGS * (MAX_TAG_LENGTH + 1),
         blank=True,
-        help_text="In alphabetical order, separated by commas; empty: orders of all kinds.",
+        help_text="Sorted and separated by commas. Empty: all orders.",
     )
     order_count = models.PositiveIntegerField()
     order_sum = models.DecimalField(max_digits=18, decimal_places=2)
@@ -160,5 +153,4 @@ class UserStat(models.Model):
         ]
 
     def __str__(self) -> str:
-        """Whose, and since when."""
         return f"{self.user} since {self.since}"

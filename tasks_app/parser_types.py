@@ -1,4 +1,4 @@
-"""Types for ``add_arguments``: each turns a text into a value, or says what is wrong with it."""
+"""Argument types for ``add_arguments``: each converts a string, or raises ArgumentTypeError."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from django.core.exceptions import ValidationError
 from tasks_app.models import MAX_TAG_LENGTH
 
 EARLIEST_DAY = date(1970, 1, 1)
-# Far enough, and no calculation with it runs over the end of the calendar.
+# Leaves room for date arithmetic before the end of the calendar.
 LATEST_DAY = date(2999, 12, 31)
 
 
 def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
-    """The type of a whole number within bounds, both included."""
+    """A type for whole numbers from ``minimum`` to ``maximum`` (inclusive)."""
 
     def parse(text: str) -> int:
         try:
@@ -31,20 +31,20 @@ def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
 
 
 def day(text: str) -> date:
-    """A calendar day, written YYYY-MM-DD and in no other way."""
+    """A calendar day in the format YYYY-MM-DD."""
     try:
         parsed = date.fromisoformat(text)
     except ValueError:
         parsed = None
     if parsed is None or parsed.isoformat() != text:
-        raise ArgumentTypeError(f"{text!r} is not a day of the form YYYY-MM-DD")
+        raise ArgumentTypeError(f"{text!r} is not a day in the format YYYY-MM-DD")
     if not EARLIEST_DAY <= parsed <= LATEST_DAY:
         raise ArgumentTypeError(f"{text} is not between {EARLIEST_DAY} and {LATEST_DAY}")
     return parsed
 
 
 def user_id(text: str) -> Any:
-    """A primary key of ``AUTH_USER_MODEL``, whatever its type; whether the user exists is not asked."""
+    """A primary key of ``AUTH_USER_MODEL``, whatever its type. Does not check that the user exists."""
     try:
         return get_user_model()._meta.pk.to_python(text)
     except ValidationError as error:
@@ -54,9 +54,9 @@ def user_id(text: str) -> Any:
 def tag(text: str) -> str:
     """A tag's name."""
     if "," in text:
-        raise ArgumentTypeError(f"{text!r} has a comma; separate tags by blanks")
+        raise ArgumentTypeError(f"{text!r} contains a comma; separate tags with spaces")
     if not text or any(character.isspace() for character in text):
-        raise ArgumentTypeError(f"{text!r} is no tag: a tag is one word")
+        raise ArgumentTypeError(f"{text!r} is not a tag; a tag is a single word")
     if len(text) > MAX_TAG_LENGTH:
         raise ArgumentTypeError(f"{text!r} is longer than {MAX_TAG_LENGTH} characters")
     return text

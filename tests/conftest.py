@@ -1,4 +1,4 @@
-"""The order of the tests; and how the tests by property judge.
+"""The order of the tests, and the settings of property-based tests.
 
 The order is random, but files that take long come first: where tests run side by side, none of these is then
 waited for at the end. Those in a browser come last: its driver keeps an event loop running in this thread, in

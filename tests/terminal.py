@@ -19,7 +19,7 @@ from tests.manual import Block, Step
 END = "--- end of the command"
 ROWS_AND_COLUMNS = (50, 160)
 COMMAND_SECONDS = 120.0
-# Commands that only look may look again: what they show takes a moment to happen.
+# Commands that only look may look again: what they show takes a while to happen.
 LOOKS = re.compile(r"\S*manage\.py jobledger (runs|show)\b|python manage\.py jobledger (runs|show)\b")
 PATIENCE_SECONDS = 45.0
 PAUSE_SECONDS = 2.0

@@ -1,4 +1,4 @@
-"""Waiting for what another process does: on a condition, with a deadline, never for a fixed time."""
+"""Waits for other processes: for a condition, with a deadline, never for a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.1
-# What takes a second on a developer's machine takes long on a busy one; only a failure waits for so long.
+# What takes a second on a developer's machine takes long on a busy one. Only failures wait this long.
 DEADLINE_SECONDS = 240.0
 
 
 def wait_until(condition: Callable[[], T | None], *, what: str = "") -> T:
-    """The condition's first true value. Raises TimeoutError, naming ``what``, when the time is over."""
+    """The condition's first true value. Raises TimeoutError, which names ``what``, after the timeout."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
         value = condition()

@@ -1,4 +1,4 @@
-"""Runs a command with ``DATABASE_URL`` naming a fresh PostgreSQL server, a container that is then removed.
+"""Runs a command with ``DATABASE_URL`` for a new PostgreSQL server in a container, which is then removed.
 
     python -m tests.with_postgres pytest tests/unit
 
@@ -31,10 +31,10 @@ def main(command: list[str]) -> int:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of an empty server, which is gone afterwards with all that it held."""
+    """The URL of an empty server, which is removed afterwards."""
     container = _docker(
         *("run", "--detach", "--rm", "--publish", "127.0.0.1::5432", "--env", "POSTGRES_PASSWORD=test"),
-        # Nothing here outlives the tests, so nothing has to survive a power cut.
+        # The data does not outlive the tests, so it need not survive a power cut.
         *("--tmpfs", "/var/lib/postgresql/data", IMAGE, "postgres", "-c", "fsync=off"),
         *("-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=200"),
     )

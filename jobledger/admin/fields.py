@@ -7,7 +7,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_duration
 
-from jobledger.formats import LONGEST_DURATION, duration, duration_in
+from jobledger.formats import MAX_DURATION, duration, duration_from_text
 from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representable
 
 INVALID_TIME = "Enter a valid time, such as 2026-12-01T03:00."
@@ -50,7 +50,7 @@ class DurationField(forms.Field):
         if value in self.empty_values:
             return None
         length = value if isinstance(value, timedelta) else _parsed(str(value))
-        if length is None or not timedelta(0) <= length <= LONGEST_DURATION:
+        if length is None or not timedelta(0) <= length <= MAX_DURATION:
             raise forms.ValidationError("Enter a duration, such as 90 s, 10 min, 1 h 30 min or 2 d.")
         return length
 
@@ -74,11 +74,11 @@ def number_in(text: str) -> int | None:
 def duration_text(length: timedelta) -> str:
     """As ``DurationField`` reads it: 1 h 30 min, or 0:00:00.250000 for what units cannot express."""
     whole = duration(length, parts=4)
-    return whole if duration_in(whole) == length else str(length)
+    return whole if duration_from_text(whole) == length else str(length)
 
 
 def _parsed(text: str) -> timedelta | None:
-    length = duration_in(text)
+    length = duration_from_text(text)
     return _by_clock(text.strip()) if length is None and ":" in text else length
 
 

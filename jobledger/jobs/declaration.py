@@ -1,7 +1,7 @@
-"""What an author may declare about a job: plain values, no behaviour.
+"""What a job can declare: plain values, no behaviour.
 
-``JobCommand`` inherits these attributes; a plain command named in ``EXPOSED_COMMANDS`` gets them
-from the settings. Nothing here knows Django's models or Celery.
+``JobCommand`` inherits these attributes; a plain command listed in ``EXPOSED_COMMANDS`` gets them from the
+settings. Nothing here depends on Django's models or on Celery.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 
 class Concurrency(StrEnum):
-    """What happens to a run of a job that is already running."""
+    """What to do with a new run while the job is already running."""
 
     FORBID = "forbid"
     QUEUE = "queue"
@@ -21,14 +21,14 @@ class Concurrency(StrEnum):
 
 
 class Misfire(StrEnum):
-    """What becomes of late slots: those that passed while nothing could run them."""
+    """What to do with late slots: those that passed while nothing could run them."""
 
     SKIP = "skip"
-    """None of them runs."""
+    """Run none of them."""
     ONCE = "once"
-    """One run stands for all of them."""
+    """Run once for all of them."""
     ALL = "all"
-    """Each runs, up to a limit."""
+    """Run each of them, up to a limit."""
 
 
 MAX_CATCH_UP = 10_000
@@ -36,33 +36,33 @@ MAX_CATCH_UP = 10_000
 
 
 class PausedSlots(StrEnum):
-    """What becomes of the slots of a pause when it ends."""
+    """What to do, when a pause ends, with the slots that it covered."""
 
     SKIP = "skip"
-    """None of them runs."""
+    """Run none of them."""
     RUN_ONCE = "once"
-    """The latest runs, unless a newer slot is on time by then."""
+    """Run the latest one, unless a newer slot is on time by then."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A schedule that comes with the job. It is put into the database once; from then on it is edited there.
+    """A schedule declared by a job. It is created in the database once, and edited there from then on.
 
-    Exactly one of ``cron`` and ``every`` is given. ``manage.py check`` validates the times, the zone and
+    Exactly one of ``cron`` and ``every`` is required. ``manage.py check`` validates the timing, the zone and
     the options.
     """
 
     cron: str | None = None
-    """Five fields of cron, such as ``"30 3 * * mon-fri"``, or a macro, such as ``"@daily"``."""
+    """A cron expression, such as ``"30 3 * * mon-fri"``, or a macro, such as ``"@daily"``."""
     _: KW_ONLY
     every: timedelta | None = None
     """A fixed interval, in whole seconds."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The job's options, keyed by argparse ``dest``."""
     name: str | None = None
-    """The schedule's name in the admin; the job's name when there is none."""
+    """The schedule's name in the admin. Default: the job's name."""
     timezone: str | None = None
-    """An IANA zone for ``cron``; the project's ``TIME_ZONE`` when there is none."""
+    """An IANA zone for ``cron``. Default: the project's ``TIME_ZONE``."""
     enabled: bool = True
 
 
@@ -70,31 +70,31 @@ class JobDeclaration:
     """The attributes of a job that the service reads, with their defaults."""
 
     concurrency: ClassVar[Concurrency] = Concurrency.FORBID
-    """What happens when the job is due while it is running."""
+    """What to do when a run is due while the job is already running."""
     time_limit: ClassVar[timedelta | None] = None
-    """How long one run may take; ``None`` is without limit."""
+    """How long a run may take; None: no limit."""
     max_queued: ClassVar[int] = 1
-    """With ``Concurrency.QUEUE``, how many runs wait at most; what comes on top is skipped."""
+    """With ``Concurrency.QUEUE``, the maximum number of waiting runs; further runs are skipped."""
     max_live_per_schedule: ClassVar[int] = 3
-    """With ``Concurrency.ALLOW``: a schedule's slots are skipped while so many of its runs are not over."""
+    """With ``Concurrency.ALLOW``, the maximum number of live runs per schedule; further ones are skipped."""
     max_live: ClassVar[int] = 100
-    """The same for all runs of the job, whatever started them."""
+    """The same for all runs of the job, however they are started."""
     time_limit_grace: ClassVar[timedelta] = timedelta(seconds=30)
-    """How long the job's own cleanup may take after the time limit, or after a cancel; then it is killed."""
+    """How long the job may clean up after its time limit or a cancel request, before it is killed."""
     max_retries: ClassVar[int] = 0
-    """How many times a failed run is started again by itself."""
+    """The maximum number of automatic retries of a failed run."""
     retry_backoff: ClassVar[timedelta] = timedelta(seconds=30)
-    """The pause before the first retry; it doubles each time, up to an hour, and varies a little."""
+    """The delay before the first retry. It doubles for each further one, up to an hour, with some jitter."""
     retry_on: ClassVar[tuple[type[Exception], ...] | None] = None
-    """What is tried again besides database and network errors; None: anything but CommandError."""
+    """Exceptions to retry on, besides database and network errors. None: all except CommandError."""
     restart_when_lost: ClassVar[bool] = False
-    """Whether a run whose process died may start again. Set it only for a job that may safely run twice."""
+    """Whether to restart a run whose process died. Set this only if it is safe for the job to run twice."""
     secret_options: ClassVar[Sequence[str]] = ()
-    """Options, by ``dest``, that are shown to nobody, besides those whose names say so (``--api-key``)."""
+    """Options, by ``dest``, to mask in addition to those whose names suggest a secret (``--api-key``)."""
     schedules: ClassVar[Sequence[Schedule]] = ()
-    """The schedules that are put into the database when the job first appears."""
+    """The schedules to create when the job first appears."""
 
     @classmethod
     def concurrency_key(cls, options: Mapping[str, Any]) -> str:
-        """What must not overlap, if less than the whole job: a tenant, a date. At most 100 characters."""
+        """A key that limits overlap to part of the job, such as a tenant or a date. Up to 100 characters."""
         return ""

@@ -1,11 +1,11 @@
-"""Text and JSON values: read, where only what can be stored, sent and shown is accepted; formatted. Pure."""
+"""Parses and formats JSON values. Accepts only what can be stored, sent and displayed. Pure."""
 
 import json
 from math import isfinite
 from typing import Any
 
 MAX_DEPTH = 50
-"""How many levels a value may have. Much deeper ones end a process that copies or prints them."""
+"""Much deeper values crash a process that copies or prints them."""
 
 MAX_EXCERPT = 80
 
@@ -13,9 +13,9 @@ _TOO_DEEP = f"it is nested more than {MAX_DEPTH} levels deep"
 
 
 def parse(text: str) -> Any:
-    """The value. Raises ValueError, which says what is wrong."""
+    """The value. Raises ValueError with a message for the user."""
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_reject)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     if _depth(value) > MAX_DEPTH:
@@ -23,9 +23,9 @@ def parse(text: str) -> Any:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError("it holds half of a character (a lone surrogate)") from error
+        raise ValueError("it contains half a character (a lone surrogate)") from error
     except ValueError as error:
-        raise ValueError("it holds a number that is too large") from error
+        raise ValueError("it contains a number that is too large") from error
     return value
 
 
@@ -39,7 +39,7 @@ def check_bounds(value: Any, limit_bytes: int) -> None:
 
 
 def format_for_editing(value: Any) -> str:
-    """A line for each member where there are several."""
+    """On a single line, or with a line for each member if there are several."""
     is_small = not isinstance(value, dict | list) or len(value) < 2
     text = json.dumps(value, ensure_ascii=False, indent=None if is_small else 2)
     # Half of a character, which a row that came by SQL may hold, cannot be sent; JSON has an escape for it.
@@ -47,31 +47,31 @@ def format_for_editing(value: Any) -> str:
 
 
 def format_inline(value: Any) -> str:
-    """As it reads among other values: a text without quotes."""
+    """On a single line; strings without quotes."""
     return readable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def excerpt(value: Any) -> str:
-    """The beginning of its JSON, for a message."""
+    """The start of the value's JSON, for a message."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= MAX_EXCERPT else f"{text[: MAX_EXCERPT - 1]}…"
 
 
-def format_for_storage(value: Any, present: str) -> str:
-    """The present text, where it has the same value: what was not changed keeps its spelling."""
+def format_for_storage(value: Any, current: str) -> str:
+    """The value as text; the current text if its value is the same, to preserve its formatting."""
     try:
-        is_same = bool(present) and parse(present) == value
+        is_same = bool(current) and parse(current) == value
     except ValueError:
         is_same = False
-    return present if is_same else json.dumps(value, ensure_ascii=False)
+    return current if is_same else json.dumps(value, ensure_ascii=False)
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no number in JSON")
+def _reject(name: str) -> Any:
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _depth(value: Any) -> int:
-    """The number of levels, without recursion."""
+    """The number of nesting levels, computed without recursion."""
     depth, level = 0, [value]
     while level := [each for each in level if isinstance(each, dict | list)]:
         depth += 1
@@ -80,19 +80,19 @@ def _depth(value: Any) -> int:
 
 
 def readable(text: str) -> str:
-    """The same text without what a database refuses: NUL becomes ␀, a lone surrogate its escape."""
-    if text.isascii():  # nearly all there is, and it may be a million lines
+    """Replace what databases reject: NUL becomes ␀, a lone surrogate its escape sequence."""
+    if text.isascii():  # the usual case, and worth a fast path: output may be a million lines long
         return text.replace("\x00", "␀")
     return text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
 
 
 def storable(value: Any) -> Any:
-    """The same JSON value with readable texts and finite numbers."""
+    """The JSON value with readable strings, and with non-finite numbers as strings."""
     match value:
         case str():
             return readable(value)
         case float() if not isfinite(value):
-            # No JSON has it.
+            # JSON has no infinity and no NaN.
             return str(value)
         case dict():
             return {readable(key): storable(each) for key, each in value.items()}

@@ -1,8 +1,7 @@
-"""Finds the jobs: every ``JobCommand`` of every installed app, and the commands in ``EXPOSED_COMMANDS``.
+"""Discovers jobs: every ``JobCommand`` of the installed apps, and the commands in ``EXPOSED_COMMANDS``.
 
-Where two apps bring a command of one name, Django's own order decides which of them is the job.
-A module that cannot be imported is kept as a failure, with the reason, for the system check to
-report; it hides no other job.
+If two apps have a command of the same name, the one that Django itself would run is the job. A module that
+cannot be imported is recorded as a failure for the system check to report, and does not affect other jobs.
 """
 
 import traceback
@@ -26,7 +25,7 @@ class Job:
     """A management command that can be scheduled."""
 
     name: str
-    """The command's name: the job's identity in the ledger."""
+    """The command's name, which identifies the job in the ledger."""
     app_label: str
     command_class: type[BaseCommand]
     declaration: type[JobDeclaration]
@@ -38,7 +37,6 @@ class Job:
 
     @property
     def help(self) -> str:
-        """The command's help text."""
         return str(self.command_class.help)
 
     @property
@@ -47,7 +45,7 @@ class Job:
         return next((line.strip() for line in self.help.splitlines() if line.strip()), "")
 
     def create_parser(self) -> CommandParser:
-        """A fresh parser of the command, which validates its options."""
+        """A new instance of the command's parser."""
         return self.command_class().create_parser("manage.py", self.name)
 
 
@@ -61,11 +59,11 @@ class ImportFailure:
 
 
 class UnknownJobError(LookupError):
-    """No job of that name; the message lists the names there are."""
+    """There is no job of that name; the message lists the existing names."""
 
 
 def all_jobs() -> Mapping[str, Job]:
-    """Every job by its name, in the order of names."""
+    """All jobs by name, sorted by name."""
     return _scan()[0]
 
 
@@ -75,7 +73,7 @@ def import_failures() -> tuple[ImportFailure, ...]:
 
 
 def of_task(task: str) -> Job | None:
-    """The job that a Celery task's name stands for; None for an ordinary task, and where the job is gone."""
+    """The job with this Celery task name; None for an ordinary task, or if the job no longer exists."""
     found = all_jobs().get(task.rpartition(".")[2])
     return found if found and found.task_name == task else None
 
@@ -84,12 +82,12 @@ def find(name: str) -> Job:
     """The job with this command name or task name. Raises UnknownJobError."""
     found = all_jobs().get(name) or all_jobs().get(name.rpartition(".")[2])
     if found is None or name not in (found.name, found.task_name):
-        raise UnknownJobError(f"There is no job {name!r}. The jobs are: {', '.join(all_jobs())}.")
+        raise UnknownJobError(f"There is no job {name!r}. Existing jobs: {', '.join(all_jobs())}.")
     return found
 
 
 def declaration_of(name: str) -> type[JobDeclaration]:
-    """What the job declares; the defaults, where there is no such job any more."""
+    """The job's declaration; the defaults if the job no longer exists."""
     job = all_jobs().get(name)
     return job.declaration if job else JobDeclaration
 
@@ -123,7 +121,7 @@ def _load(name: str, app_name: str, app_label: str) -> Job | ImportFailure | Non
     module = f"{app_name}.management.commands.{name}"
     try:
         command_class = import_module(module).Command
-    except Exception as error:  # noqa: BLE001 - whatever a broken module raises is reported by the system check
+    except Exception as error:  # noqa: BLE001 - a module may raise anything; the system check reports it
         reason = f"{type(error).__name__}: {error}"
         return ImportFailure(module=module, error=reason, traceback=traceback.format_exc())
     declaration = _declaration(name, command_class)
@@ -140,9 +138,9 @@ def _declaration(name: str, command_class: type[BaseCommand]) -> type[JobDeclara
     return None
 
 
-def _forget(*, setting: str, **kwargs: object) -> None:
+def _clear_cache(*, setting: str, **kwargs: object) -> None:
     if setting in ("EXPOSED_COMMANDS", "INSTALLED_APPS"):
         _scan.cache_clear()
 
 
-setting_changed.connect(_forget)
+setting_changed.connect(_clear_cache)

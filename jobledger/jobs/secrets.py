@@ -1,13 +1,13 @@
-"""What is secret among what jobs and tasks are given, and the mask that is shown in its place.
+"""Which options of jobs and tasks are secret, and how their values are masked.
 
-An option is secret when its name says so (``--api-key``, ``--db-password``, ``token``) or when the job's
-author does (``secret_options``). Flags, counts and options whose default is a number hold no secret,
-whatever they are called. Of a job that is gone, of an ordinary task, of message headers and of what is nested
-in a value, only the names are known.
+An option is secret if its name suggests it (``--api-key``, ``--db-password``, ``token``) or the job
+declares it in ``secret_options``. Flags, counts and options with a numeric default are never secret,
+whatever their name. For ordinary tasks, jobs that no longer exist, message headers and nested values, only
+the names can tell.
 
-What a run or a schedule stores stays as it is: the job needs it. Whatever is shown, printed, logged, sent in
-an event or written into the audit log passes one of these functions first: ``masked`` and ``masked_args`` for
-values, ``masked_text`` for JSON that cannot be read, ``without_secrets`` for a text that may quote values.
+Runs and schedules store the actual values, because the job needs them. Whatever is displayed, printed,
+logged, sent in an event or written to the audit log is masked first: values by ``masked`` and
+``masked_args``, invalid JSON by ``masked_text``, and text that may quote values by ``without_secrets``.
 """
 
 import json
@@ -44,12 +44,12 @@ _HARMLESS_LAST_WORDS = frozenset(
     {"age", "count", "day", "dir", "expiry", "field", "file", "hour", "length", "limit", "minute"}
     | {"name", "path", "second", "size", "ttl", "type"}
 )
-_SHORTEST_TO_FIND = 6
-"""A shorter text is found between quotes only: it may well be a part of other words."""
+_MIN_UNQUOTED_LENGTH = 6
+"""Shorter values are replaced only inside quotes, since they may occur in other words."""
 
 
 def looks_secret(name: str) -> bool:
-    """Whether a name, such as ``db_password`` or ``--api-key``, is that of a secret."""
+    """Whether a name, such as ``db_password`` or ``--api-key``, suggests a secret."""
     words = [_singular(word.lower()) for word in _WORDS.findall(name)]
     if not words or words[-1] in _HARMLESS_LAST_WORDS:
         return False
@@ -58,71 +58,71 @@ def looks_secret(name: str) -> bool:
 
 
 def is_secret(job: registry.Job, option: Option) -> bool:
-    """Whether what this option of the job is given must not be seen."""
+    """Whether the values of this option of the job are secret."""
     taker = option.taker
     if taker is None or option.kind is Kind.SUBCOMMAND:
         return False
     if option.dest in job.declaration.secret_options:
         return True
-    is_figure = isinstance(option.default, int | float)
-    return not is_figure and any(map(looks_secret, _names(taker)))
+    is_numeric = isinstance(option.default, int | float)
+    return not is_numeric and any(map(looks_secret, _names(taker)))
 
 
 def masked(job_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as they may be shown: a secret's value is a mask, the others are as they were."""
+    """The options with the values of secrets replaced by the mask."""
     named = _secret_dests(job_name)
     return {dest: _masked_value(dest, value, named) for dest, value in options.items()}
 
 
 def masked_args(args: Sequence[Any]) -> list[Any]:
-    """Positional arguments as they may be shown: secret can only be what has a name, inside of them."""
+    """The positional arguments, masked. Only nested values have names, so only these can be secret."""
     return [_masked_inside(each) for each in args]
 
 
 def masked_text(job_name: str, text: str) -> str:
-    """A text that should have been JSON as it may be shown: as it is, unless a name in it is a secret's."""
+    """A text that is not valid JSON, masked as a whole if it contains the name of a secret."""
     named = _secret_dests(job_name)
     return MASK if any(named.get(word, looks_secret(word)) for word in _NAME.findall(text)) else text
 
 
 class UnknownMaskError(ValueError):
-    """A mask that stands for no stored value."""
+    """A mask without a stored value that it could stand for."""
 
 
-def unmasked(posted: Any, stored: Any, shown: Any) -> Any:
-    """What was posted, with the stored values for its masks. ``shown`` is ``stored``, masked.
+def unmasked(posted: Any, stored: Any, displayed: Any) -> Any:
+    """The posted value with its masks replaced by the stored values. ``displayed`` is ``stored``, masked.
 
-    A mask that comes back where one was shown stands for the stored value. Raises UnknownMaskError for
-    one anywhere else.
+    A mask stands for the stored value if a mask was displayed in the same place. Raises UnknownMaskError
+    for a mask anywhere else.
     """
     match posted:
         case dict():
-            known, masks = _dicts(stored, shown)
+            known, masks = _dicts(stored, displayed)
             return {name: unmasked(each, known.get(name), masks.get(name)) for name, each in posted.items()}
         case list():
-            known, masks = _lists(stored, shown)
+            known, masks = _lists(stored, displayed)
             return [unmasked(each, known.get(index), masks.get(index)) for index, each in enumerate(posted)]
     if posted != MASK:
         return posted
-    if shown != MASK:
-        raise UnknownMaskError(f"{MASK} stands for a stored secret, and there is none in this place")
+    if displayed != MASK:
+        raise UnknownMaskError(f"{MASK} stands for a stored secret, but there is none here")
     return stored
 
 
 def without_secrets(job_name: str, options: Mapping[str, Any], text: str, *, args: Sequence[Any] = ()) -> str:
-    """The text, such as a parser's message, without the values of the options that are secret."""
+    """The text, such as a parser's message, with the values of secret options masked."""
     hidden = [
         *_hidden(options, masked(job_name, options)),
         *_hidden(list(args), masked_args(args)),
     ]
     quotations = {quotation for value in hidden for quotation in _quotations(value)}
-    for quotation, shown in sorted(quotations, key=lambda pair: len(pair[0]), reverse=True):
-        text = text.replace(quotation, shown)
+    for quotation, replacement in sorted(quotations, key=lambda pair: len(pair[0]), reverse=True):
+        text = text.replace(quotation, replacement)
     return text
 
 
 def mask_like(value: Any) -> Any:
-    """A mask of the value's own shape, so that it can stand in a command line."""
+    """A mask of the same shape as the value, so that it can be formatted as a command line."""
     match value:
         case list() | tuple():
             return [mask_like(each) for each in value]
@@ -143,7 +143,7 @@ def _names(action: Action) -> tuple[str, ...]:
 def _masked_value(name: str, value: Any, named: Mapping[str, bool]) -> Any:
     if named[name] if name in named else looks_secret(name):
         return value if value is None or isinstance(value, bool) else MASK
-    # An ordinary task may be given anything, also objects with secrets inside.
+    # An ordinary task may be given anything, including objects that contain secrets.
     return _masked_inside(value)
 
 
@@ -157,19 +157,19 @@ def _masked_inside(value: Any) -> Any:
             return value
 
 
-def _dicts(stored: Any, shown: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    are_both = isinstance(stored, dict) and isinstance(shown, dict)
-    return (stored, shown) if are_both else ({}, {})
+def _dicts(stored: Any, displayed: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    are_both = isinstance(stored, dict) and isinstance(displayed, dict)
+    return (stored, displayed) if are_both else ({}, {})
 
 
-def _lists(stored: Any, shown: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    are_both = isinstance(stored, list) and isinstance(shown, list)
-    return (dict(enumerate(stored)), dict(enumerate(shown))) if are_both else ({}, {})
+def _lists(stored: Any, displayed: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    are_both = isinstance(stored, list) and isinstance(displayed, list)
+    return (dict(enumerate(stored)), dict(enumerate(displayed))) if are_both else ({}, {})
 
 
-def _hidden(stored: Any, shown: Any) -> Iterator[Any]:
-    """What is stored where a mask is shown."""
-    if shown == MASK:
+def _hidden(stored: Any, displayed: Any) -> Iterator[Any]:
+    """Yield the stored values for which a mask is displayed."""
+    if displayed == MASK:
         yield stored
         return
     names: Iterable[Any] = ()
@@ -178,14 +178,14 @@ def _hidden(stored: Any, shown: Any) -> Iterator[Any]:
     elif isinstance(stored, list):
         names = range(len(stored))
     for name in names:
-        yield from _hidden(stored[name], shown[name])
+        yield from _hidden(stored[name], displayed[name])
 
 
 def _quotations(secret: Any) -> Iterator[tuple[str, str]]:
-    """How a message may quote a secret value, or a part of it, and what is shown instead."""
+    """Yield the ways in which a message may quote a secret value or a part of it, with their replacements."""
     if secret is None or secret in ("", [], {}) or isinstance(secret, bool):
         return
-    # As it stands in what ``OptionsError`` says of a value of the wrong shape.
+    # How ``OptionsError`` quotes a value of the wrong shape.
     yield f"not {excerpt(secret)}", f"not {MASK}"
     match secret:
         case dict() | list() | tuple():
@@ -203,20 +203,20 @@ def _quotations_of_text(secret: str) -> Iterator[tuple[str, str]]:
     yield repr(secret), repr(MASK)
     yield json.dumps(secret), f'"{MASK}"'
     yield json.dumps(secret, ensure_ascii=False), f'"{MASK}"'
-    if len(secret) >= _SHORTEST_TO_FIND:
+    if len(secret) >= _MIN_UNQUOTED_LENGTH:
         yield secret, MASK
         yield repr(secret)[1:-1], MASK
         yield json.dumps(secret)[1:-1], MASK
 
 
 def _secret_dests(job_name: str) -> Mapping[str, bool]:
-    """The job's options by ``dest``, and whether each is secret; none when its parser cannot be had."""
+    """Whether each option of the job is secret, by ``dest``; only the declared ones if its parser fails."""
     job = registry.all_jobs().get(job_name)
     if job is None:
         return {}
     try:
         return _dests_of(job)
-    except Exception:  # noqa: BLE001 - a command's own code may raise anything; its names are still masked
+    except Exception:  # noqa: BLE001 - the command's code may raise anything; secrets must be masked anyway
         return dict.fromkeys(job.declaration.secret_options, True)
 
 

@@ -1,8 +1,8 @@
-"""The console script ``jobledger``: what ``manage.py jobledger`` does, without the path of a ``manage.py``.
+"""The console script ``jobledger``: does what ``manage.py jobledger`` does, without a path to ``manage.py``.
 
-It takes its settings from ``--settings``, from DJANGO_SETTINGS_MODULE, or from the ``manage.py`` in the
-current folder, which can be imported from, as with ``manage.py``. Without usable settings it prints one line
-and exits with 2.
+It takes the settings module from ``--settings``, from DJANGO_SETTINGS_MODULE, or from the ``manage.py`` in
+the current directory, which is added to the import path, as ``manage.py`` itself does. Without usable
+settings it prints a single line and exits with 2.
 """
 
 import ast
@@ -19,23 +19,23 @@ from django.core.management import handle_default_options
 
 NAME = "jobledger"
 NO_SETTINGS = (
-    f"there are no Django settings: set {ENVIRONMENT_VARIABLE}, give --settings, "
-    "or change to the folder of your project's manage.py"
+    f"no Django settings found: set {ENVIRONMENT_VARIABLE}, pass --settings, "
+    "or change to the directory of your project's manage.py"
 )
 
 
 def main() -> None:
-    """Set Django up, and hand over to the command."""
+    """Set up Django and run the command."""
     sys.path.insert(0, str(Path.cwd()))
     _set_up(_own_options())
-    # It needs the app registry.
+    # Imported late, since it needs the app registry.
     from jobledger.management.commands.jobledger import Command
 
     Command().run_from_argv([NAME, NAME, *sys.argv[1:]])
 
 
 def settings_in(manage_py: Path) -> str:
-    """The settings module that this file sets for want of another; empty where it names none."""
+    """The default settings module that this file sets; empty if it sets none."""
     try:
         tree = ast.parse(manage_py.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -68,6 +68,6 @@ def _set_up(parser: ArgumentParser) -> None:
     try:
         django.setup()
     except (ImportError, ImproperlyConfigured) as error:
-        parser.exit(2, f"{NAME}: the settings {module} cannot be loaded: {error}\n")
+        parser.exit(2, f"{NAME}: the settings module {module} cannot be loaded: {error}\n")
     if not apps.is_installed(NAME):
-        parser.exit(2, f"{NAME}: INSTALLED_APPS in {module} does not have {NAME!r}\n")
+        parser.exit(2, f"{NAME}: INSTALLED_APPS in {module} does not include {NAME!r}\n")

@@ -1,4 +1,4 @@
-"""What the operator's subcommands share: a database that cannot be queried is a message, not a traceback."""
+"""The base class of ``manage.py jobledger``'s subcommands."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,27 +11,27 @@ from jobledger.escapes import encodable, escaped
 
 
 class OperatorCommand(BaseCommand):
-    """A subcommand of ``manage.py jobledger``, which reads or writes the ledger.
+    """A subcommand of ``manage.py jobledger``.
 
-    To add one, add a module of its name to ``jobledger/management/subcommands/`` with a class ``Command``
+    To add one, create a module of that name in ``jobledger/management/subcommands/`` with a class ``Command``
     that has ``help``, ``add_arguments`` and ``handle`` like any Django command. The first sentence of
-    ``help`` is its line in ``manage.py jobledger --help``.
+    ``help`` is its summary in ``manage.py jobledger --help``.
     """
 
-    # A job that is broken must not keep an operator from looking.
+    # A broken job must not keep operators from inspecting the system.
     requires_system_checks = ()
 
     @property
     def summary(self) -> str:
-        """Its line in the list."""
+        """The first sentence of the help."""
         return self.help.partition(". ")[0].removesuffix(".")
 
     def get_version(self) -> str:
-        """The service's version, not Django's."""
+        """The version of jobledger instead of Django."""
         return jobledger.__version__
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Report a database that cannot be queried: exit code 1 and its message, or ``--traceback``."""
+        """Report a database error as a message with exit code 1; with ``--traceback``, as a traceback."""
         try:
             return super().execute(*args, **options)
         except CommandError as error:
@@ -55,5 +55,5 @@ class OperatorCommand(BaseCommand):
 
 def _message(error: Exception) -> str:
     text = str(error).strip()
-    is_unprepared = "no such table" in text or "does not exist" in text
-    return f"{text}. Run `manage.py jobledger setup`." if is_unprepared else text
+    is_not_set_up = "no such table" in text or "does not exist" in text
+    return f"{text}. Run `manage.py jobledger setup`." if is_not_set_up else text

@@ -1,4 +1,4 @@
-"""Output of the operator's subcommands: formatted times and lines, written until nobody reads any more."""
+"""Output of the operator's subcommands: formats times and lines, and copes with closed pipes."""
 
 import json
 import os
@@ -15,9 +15,9 @@ _ONE_LINE = str.maketrans("\t\r\n", "   ")
 
 
 def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
-    """Write the lines; False as soon as the reader, such as ``head``, has closed its end of the pipe.
+    """Write the lines; returns False if the reader, such as ``head``, has closed the pipe.
 
-    What would control a terminal is escaped, but for the colours of a table or of what a job wrote.
+    Terminal control sequences are escaped, except the colours of tables and of jobs' output.
     """
     try:
         for line in lines:
@@ -30,12 +30,12 @@ def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
 
 
 def tab_separated(*cells: str) -> str:
-    """One line, whatever the cells hold."""
+    """A single line, whatever the cells contain."""
     return "\t".join(escaped(cell.translate(_ONE_LINE)) for cell in cells)
 
 
 def iso_time(time: datetime, zone: ZoneInfo) -> str:
-    """ISO 8601 with the zone's offset."""
+    """Format as ISO 8601 with the zone's offset."""
     return time.astimezone(zone).isoformat()
 
 
@@ -44,7 +44,7 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
 
 
 def json_lines(objects: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """One JSON list, an object a line; never held in memory as a whole."""
+    """Yield a JSON list with one object per line, without holding it in memory as a whole."""
     texts = (json_text(each) for each in objects)
     before, text = "[", next(texts, "")
     for following in texts:
@@ -54,7 +54,7 @@ def json_lines(objects: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _discard(stdout: OutputWrapper) -> None:
-    """Send what is still buffered to nowhere; else the interpreter would complain as it exits."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stdout.fileno())
-    os.close(nowhere)
+    """Redirect to devnull what is still buffered; otherwise the interpreter would complain on exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stdout.fileno())
+    os.close(devnull)

@@ -1,4 +1,4 @@
-"""Runs as JSON: the fields have the model's names, moments are in ISO 8601 and UTC, secrets are masked."""
+"""Runs as JSON: fields are named as in the model, times are in ISO 8601 and UTC, secrets are masked."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from jobledger.runs import reasons
 
 
 def as_json(run: Run) -> dict[str, Any]:
-    """A run as every JSON answer of the operator's commands shows it."""
+    """The fields that every command includes."""
     return {
         "id": str(run.pk),
         "job": run.job,
@@ -30,11 +30,11 @@ def as_json(run: Run) -> dict[str, Any]:
 
 
 def in_full(run: Run) -> dict[str, Any]:
-    """The same and everything else about it: who, where, its earlier attempts and its output."""
+    """All fields, including earlier attempts and output."""
     return {
         **as_json(run),
         "args": secrets.masked_args(run.args),
-        "who": run.who or None,
+        "user": run.who or None,
         "worker": run.worker or None,
         "parent": str(run.parent_id) if run.parent_id else None,
         "coalesced": run.coalesced,
@@ -71,5 +71,5 @@ def _piece(piece: RunOutput) -> dict[str, Any]:
     }
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+def _iso(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None

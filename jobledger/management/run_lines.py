@@ -1,4 +1,4 @@
-"""Runs as lines of text: tables on a terminal, and in a pipe what ``grep`` and ``cut`` can read."""
+"""Runs as text: tables for a terminal, and plain lines for pipes to ``grep`` and ``cut``."""
 
 import json
 import re
@@ -32,33 +32,34 @@ COLOURS = {
 _LINE = re.compile("[^\n]+")
 
 Styled = Callable[[str], str]
-"""Gives a text a colour, or leaves it as it is."""
+"""Colours a text, or returns it unchanged."""
 
 
 def listed(runs: Iterable[Run]) -> Iterator[str]:
-    """A line of tab-separated fields for each run."""
+    """Yield a line of tab-separated fields for each run."""
     return (printing.tab_separated(*_cells(run)) for run in runs)
 
 
 def table(runs: Iterable[Run]) -> Table:
-    """A row for each run, with the beginning of its id."""
-    table = Table("run", "job", "status", "trigger", "started", "took", "why", box=None, header_style="bold")
+    """A table with a row for each run."""
+    headers = ("run", "job", "status", "trigger", "started", "duration", "why")
+    table = Table(*headers, box=None, header_style="bold")
     for run in runs:
         _, job, _, *rest = _cells(run)
-        # Text, not markup: an error may hold square brackets.
+        # Text, not markup: an error may contain square brackets.
         table.add_row(run.short_id, _text(job), _coloured(run), *map(_text, rest))
     return table
 
 
 def fields(run: Run) -> Iterator[str]:
-    """A line ``name: value`` for all that is known of a run; a value's further lines are indented."""
+    """Yield a line ``name: value`` for each field of a run; continuation lines of a value are indented."""
     for name, value in _fields(run):
         lines = "\n  ".join(map(escaped, value.splitlines()))
         yield f"{name}: {lines}"
 
 
 def fields_table(run: Run) -> Table:
-    """The same as a table."""
+    """The fields of a run as a table."""
     grid = Table.grid(padding=(0, 2))
     for name, value in _fields(run):
         grid.add_row(Text(name, style="bold"), _coloured(run) if name == "status" else _text(value))
@@ -66,7 +67,7 @@ def fields_table(run: Run) -> Table:
 
 
 def output(run: Run, styled: Styled) -> Iterator[str]:
-    """All that a run wrote, in order and under a heading for each attempt; stderr is styled."""
+    """Yield the complete output of a run with a heading for each attempt; stderr is styled."""
     pieces = RunOutput.objects.filter(run=run).in_order().iterator()
     for attempt, group in groupby(pieces, key=attrgetter("attempt")):
         yield ""
@@ -75,7 +76,7 @@ def output(run: Run, styled: Styled) -> Iterator[str]:
 
 
 def on_terminal(table: Table, stdout: OutputWrapper, *, no_color: bool) -> Iterator[str]:
-    """A table as the lines that this terminal is wide enough for."""
+    """Yield the lines of a table, as wide as the terminal."""
     console = Console(file=cast("TextIO", stdout), no_color=no_color)
     with console.capture() as capture:
         console.print(table)
@@ -84,11 +85,11 @@ def on_terminal(table: Table, stdout: OutputWrapper, *, no_color: bool) -> Itera
 
 def _cells(run: Run) -> list[str]:
     when, why = exact(run.started_at or run.queued_at), reasons.short(run, timezone.now())
-    return [str(run.pk), run.job, run.status, run.trigger, when, _took(run), why]
+    return [str(run.pk), run.job, run.status, run.trigger, when, _duration(run), why]
 
 
 def _fields(run: Run) -> Iterator[tuple[str, str]]:
-    """Names and values, those without a value left out."""
+    """Yield names and values; empty values are left out."""
     found = {
         "id": str(run.pk),
         "job": run.job,
@@ -99,7 +100,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "options": _options(run),
         "args": json.dumps(secrets.masked_args(run.args), ensure_ascii=False) if run.args else "",
         "trigger": run.trigger,
-        "who": run.who,
+        "user": run.who,
         "schedule": run.schedule_name,
         "scheduled_for": _time(run.scheduled_for),
         "parent": str(run.parent_id or ""),
@@ -107,7 +108,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "queued_at": _time(run.queued_at),
         "started_at": _time(run.started_at),
         "finished_at": _time(run.finished_at),
-        "took": _took(run),
+        "duration": _duration(run),
         "worker": run.worker,
         "progress": progress.described(run),
         "cancelled_by": reasons.cancelled_by(run),
@@ -118,21 +119,21 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _options(run: Run) -> str:
-    shown = secrets.masked(run.job, run.options)
-    return json.dumps(shown, ensure_ascii=False) if shown else ""
+    masked = secrets.masked(run.job, run.options)
+    return json.dumps(masked, ensure_ascii=False) if masked else ""
 
 
 def _ended(attempt: RunAttempt) -> str:
-    took = f" after {_took(attempt)}" if attempt.started_at else ""
+    after = f" after {_duration(attempt)}" if attempt.started_at else ""
     why = reasons.explanation(attempt)
-    return f"{attempt.status} at {exact(attempt.finished_at)}{took}" + (f": {why}" if why else "")
+    return f"{attempt.status} at {exact(attempt.finished_at)}{after}" + (f": {why}" if why else "")
 
 
 def _time(time: datetime | None) -> str:
     return exact(time) if time else ""
 
 
-def _took(ended: Run | RunAttempt) -> str:
+def _duration(ended: Run | RunAttempt) -> str:
     if not (ended.started_at and ended.finished_at):
         return ""
     return f"{(ended.finished_at - ended.started_at).total_seconds():.1f}s"
@@ -149,15 +150,15 @@ def _coloured(run: Run) -> Text:
 def _styled(piece: RunOutput, styled: Styled) -> str:
     if piece.stream != Stream.STDERR:
         return piece.text
-    # Line by line: a colour that goes on over a line's end would leak when the reader stops there.
+    # Each line by itself: if the reader stops in between, a colour that spans lines would leak.
     return _LINE.sub(lambda line: styled(line[0]), piece.text)
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """Pieces of text as the lines that they make together."""
-    open_line = ""
+    """Join pieces of text and split them into lines."""
+    incomplete = ""
     for text in texts:
-        *whole, open_line = (open_line + text).split("\n")
-        yield from whole
-    if open_line:
-        yield open_line
+        *complete, incomplete = (incomplete + text).split("\n")
+        yield from complete
+    if incomplete:
+        yield incomplete

@@ -1,7 +1,7 @@
 """Timetables: what ``jobledger next`` and ``jobledger simulate`` evaluate. Reads schedules, writes nothing.
 
-A timetable is a stored schedule, enabled or not, or a cron expression from the command line. What beat does
-not evaluate is not evaluated here either: such a schedule is reported as broken, with the reason.
+A timetable is a stored schedule, enabled or not, or a cron expression from the command line. A schedule that
+beat cannot evaluate is reported as broken, with the reason.
 """
 
 import difflib
@@ -25,12 +25,12 @@ from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
 
 Warn = Callable[[str], object]
-"""Takes what is worth knowing besides the output."""
+"""Prints a message that is not part of the output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timetable:
-    """When something is due, and by which policy."""
+    """When something is due, and its policy."""
 
     label: str
     """The schedule's name, or the expression."""
@@ -40,10 +40,10 @@ class Timetable:
     window: Window = ALWAYS
     policy: Policy
     zone: ZoneInfo
-    """Its times are formatted in this zone."""
+    """The zone in which its times are printed."""
 
-    def described(self, slot: datetime) -> dict[str, Any]:
-        """The fields that every slot begins with in JSON."""
+    def as_json(self, slot: datetime) -> dict[str, Any]:
+        """The JSON fields that all commands print for a slot."""
         is_stored = self.schedule_id is not None
         return {
             "schedule": self.label if is_stored else None,
@@ -55,13 +55,13 @@ class Timetable:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The timetables that a command line names."""
+    """The timetables that the command line selects."""
 
     timetables: Sequence[Timetable]
     zone: ZoneInfo
     """The zone of times on the command line that have no offset."""
     is_single: bool
-    """Whether one timetable was named; else these are all enabled schedules."""
+    """Whether a single timetable was named; otherwise these are all enabled schedules."""
 
 
 class _BrokenError(Exception):
@@ -69,20 +69,20 @@ class _BrokenError(Exception):
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Let the command line name a schedule, an expression, or nothing for all."""
+    """Add the arguments that select a schedule, an expression, or all enabled schedules."""
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("name", nargs="?", help="A schedule's name; without it every enabled schedule.")
-    which.add_argument("--cron", metavar="EXPRESSION", help="An expression instead of a stored schedule.")
+    which.add_argument("name", nargs="?", help="A schedule's name. Default: all enabled schedules.")
+    which.add_argument("--cron", metavar="EXPRESSION", help="A cron expression instead of a schedule.")
     parser.add_argument(
         "--tz",
         metavar="ZONE",
-        help="The zone of times, printed and given, and of --cron, such as Europe/London. "
-        "Default: the schedule's own zone, else TIME_ZONE.",
+        help="The zone, such as Europe/London, for --cron, for times given without an offset, and for the "
+        "output. Default: the schedule's own zone, else TIME_ZONE.",
     )
 
 
 def chosen(options: dict[str, Any], warn: Warn) -> Choice:
-    """The timetables that the command line names. Raises CommandError."""
+    """The timetables that the command line selects. Raises CommandError."""
     zone = None if options["tz"] is None else arguments.zone(options["tz"], "--tz")
     default = zone or timezone.get_default_timezone()
     if options["cron"] is not None:
@@ -91,12 +91,12 @@ def chosen(options: dict[str, Any], warn: Warn) -> Choice:
         return _single(_named(options["name"], zone, warn))
     timetables = list(_enabled(zone, warn))
     if not timetables:
-        warn("There is no enabled schedule.")
+        warn("There are no enabled schedules.")
     return Choice(timetables=timetables, zone=default, is_single=False)
 
 
 def stored(name: str) -> PeriodicTask:
-    """The schedule of that name, enabled or not. Raises CommandError."""
+    """The schedule with this name, enabled or not. Raises CommandError."""
     try:
         return stored_schedules.timed(PeriodicTask.objects.filter(name=name)).get()
     except PeriodicTask.DoesNotExist:
@@ -106,7 +106,7 @@ def stored(name: str) -> PeriodicTask:
 
 
 def own_zone(schedule: PeriodicTask) -> ZoneInfo:
-    """The zone that the schedule's times are written in."""
+    """The zone of the schedule's crontab, or else the project's."""
     zone = schedule.crontab.timezone if schedule.crontab_id is not None else None
     return zone if isinstance(zone, ZoneInfo) else timezone.get_default_timezone()
 
@@ -130,12 +130,12 @@ def _named(name: str, zone: ZoneInfo | None, warn: Warn) -> Timetable:
     except _BrokenError as error:
         raise CommandError(_broken(name, str(error))) from error
     if not schedule.enabled:
-        warn(f"Schedule {name!r} is disabled; this is what it would do if it were enabled.")
+        warn(f"Schedule {name!r} is disabled; the output assumes that it is enabled.")
     return timetable
 
 
 def _enabled(zone: ZoneInfo | None, warn: Warn) -> Iterator[Timetable]:
-    """In the order of names; what is broken is left out, with a warning."""
+    """Yield the enabled schedules, sorted by name; broken ones are skipped with a warning."""
     for name, schedule, unreadable in stored_schedules.each_enabled("name"):
         try:
             if schedule is None:
@@ -159,7 +159,7 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
         )
     except Error:
         raise
-    except Exception as error:  # as with beat: whatever is wrong with one hides no other
+    except Exception as error:  # as in beat, one broken schedule must not affect the others
         raise _BrokenError(_text(error)) from error
 
 

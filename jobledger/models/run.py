@@ -1,7 +1,7 @@
 """The ledger: one row per run, and the run's output in append-only chunks.
 
-A run changes its state only through ``Run.objects.move``: one conditional update whose row count
-says whether the caller was the one who moved it.
+A run changes its state only through ``Run.objects.move``: a conditional update, whose row count tells the
+caller whether it was the one that changed it.
 """
 
 import re
@@ -19,7 +19,7 @@ from jobledger.reason import Reason
 
 
 class Status(models.TextChoices):
-    """A run's states; the state diagram is in ``docs/reference/states.md``."""
+    """The states of a run; ``docs/reference/states.md`` has a state diagram."""
 
     QUEUED = "queued", "queued"
     RUNNING = "running", "running"
@@ -35,18 +35,18 @@ class Status(models.TextChoices):
 
     @property
     def is_final(self) -> bool:
-        """Whether a run in this state is over."""
+        """Whether a run in this state has finished, or will never start."""
         return self not in LIVE
 
 
 LIVE = (Status.QUEUED, Status.RUNNING)
 SUCCESSES = (Status.SUCCEEDED, Status.SENT)
 FAILURES = (Status.FAILED, Status.TIMED_OUT, Status.LOST)
-"""The job was executed, and did not do what it should."""
+"""The job was executed, but did not succeed."""
 PROBLEMS = (*FAILURES, Status.MISSED, Status.EXPIRED)
-"""What needs attention, the worst first: the run failed, or never started although it should have."""
+"""Needs attention, most severe first: the run failed, or should have started but never did."""
 COMPLETED = (Status.SUCCEEDED, *FAILURES)
-"""What success rates are counted from: the job was executed and not cancelled."""
+"""Counts towards success rates: the job was executed and not cancelled."""
 
 
 class Trigger(models.TextChoices):
@@ -60,52 +60,47 @@ class Trigger(models.TextChoices):
 
 
 class Stream(models.TextChoices):
-    """Where a piece of output was written to."""
-
     STDOUT = "stdout", "stdout"
     STDERR = "stderr", "stderr"
 
 
 CANCEL_ACCEPTED = models.Q(cancel_requested_at__isnull=False) & ~models.Q(reason=Reason.WORKER_SHUTDOWN)
-"""A user or a newer run wants the run to end, for good; after its worker's shutdown it may start again."""
+"""A user or a newer run has cancelled the run for good; after a worker's shutdown it may start again."""
 
-SHORTEST_ID_PREFIX = 4
+MIN_ID_PREFIX_LENGTH = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 
 
 def id_prefix(text: str) -> str | None:
-    """The digits of a run's id or of its beginning, however it was typed; None if it cannot be one."""
+    """Normalize a run's id, or a prefix of one, to hexadecimal digits; None if it is not valid."""
     digits = text.strip().lower().replace("-", "")
     return digits if _HEXADECIMAL.fullmatch(digits) else None
 
 
 class RunQuerySet(models.QuerySet["Run"]):
-    """The ledger's questions and its one kind of change."""
-
     def move(self, pk: uuid.UUID, *, from_status: Status, to: Status, **changes: Any) -> bool:
-        """Move one run from one state to another, and say whether it was in the first.
+        """Move a run from one state to another; returns whether it was in the first.
 
-        False means that another process moved it first: the caller must leave it alone.
+        False means that another process was faster, and the caller must leave the run alone.
         """
         return self.filter(pk=pk, status=from_status).update(status=to, **changes) == 1
 
     def startable(self, now: datetime) -> Self:
-        """Queued runs whose time to start has come, and has not passed."""
-        has_come = models.Q(start_after=None) | models.Q(start_after__lte=now)
-        has_not_passed = models.Q(start_before=None) | models.Q(start_before__gt=now)
-        return self.filter(has_come, has_not_passed, status=Status.QUEUED)
+        """Queued runs that may start now: after their backoff, and before their deadline."""
+        is_not_too_early = models.Q(start_after=None) | models.Q(start_after__lte=now)
+        is_not_too_late = models.Q(start_before=None) | models.Q(start_before__gt=now)
+        return self.filter(is_not_too_early, is_not_too_late, status=Status.QUEUED)
 
     def with_id_prefix(self, text: str) -> Self:
-        """The runs whose id begins so; none if ``text`` is no id prefix, or shorter than the shortest."""
+        """The runs whose id has this prefix; none if it is not a valid prefix, or too short."""
         digits = id_prefix(text)
-        if digits is None or len(digits) < SHORTEST_ID_PREFIX:
+        if digits is None or len(digits) < MIN_ID_PREFIX_LENGTH:
             return self.none()
-        # Between two ids, and not by a pattern: so both databases use the primary key.
+        # A range instead of a pattern, so that both databases use the primary key's index.
         first, last = (uuid.UUID(digits.ljust(32, digit)) for digit in "0f")
         return self.filter(pk__gte=first, pk__lte=last)
 
     def newest_first(self) -> Self:
-        """In the order in which the ledger is read."""
         return self.order_by("-queued_at", "-pk")
 
 
@@ -214,8 +209,9 @@ class Run(models.Model):
             # Most runs have neither.
             models.Index(fields=["user"], name="run_by_user", condition=models.Q(user__isnull=False)),
             models.Index(fields=["parent"], name="run_by_parent", condition=models.Q(parent__isnull=False)),
-            # Beat asks for these at every tick. SQLite plans a query without knowing its values, so it
-            # uses no partial index whose condition names one, and goes by the number of columns that fit.
+            # Beat queries by these at every tick. SQLite plans a query without knowing its parameters, so
+            # it does not use a partial index whose condition compares with a value, and prefers an index
+            # that matches more columns.
             models.Index(
                 fields=["status", "heartbeat_at"],
                 name="run_by_heartbeat",
@@ -239,22 +235,21 @@ class Run(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The job and the beginning of the id."""
         return f"{self.job} {self.short_id}"
 
     @property
     def short_id(self) -> str:
-        """The beginning of the id, as people quote it."""
+        """The start of the id, for display."""
         return str(self.pk)[:8]
 
     @property
     def reference_time(self) -> datetime:
-        """The slot, or for a run without one, the time it started."""
+        """The slot; for a run without one, the time at which it started."""
         return self.scheduled_for or self.started_at or self.queued_at
 
 
 class RunAttempt(models.Model):
-    """How an attempt of a run ended that was not its last."""
+    """The outcome of an earlier attempt of a run; that of the last one is in the run itself."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False)
     attempt = models.PositiveIntegerField()
@@ -274,20 +269,17 @@ class RunAttempt(models.Model):
         ]
 
     def __str__(self) -> str:
-        """Which attempt of which run."""
         return f"{self.run_id} attempt {self.attempt}"
 
 
 class RunOutputQuerySet(models.QuerySet["RunOutput"]):
-    """A run's output as it is read."""
-
     def in_order(self) -> Self:
-        """Attempt after attempt, in the order of writing."""
+        """By attempt, then in the order in which it was written."""
         return self.order_by("attempt", "number")
 
 
 class RunOutput(models.Model):
-    """A piece of what one attempt of a run wrote, in the order of writing. Never changed once written."""
+    """A chunk of the output of an attempt of a run. Never modified."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="output", db_index=False)
     attempt = models.PositiveIntegerField(default=1)
@@ -304,5 +296,4 @@ class RunOutput(models.Model):
         ]
 
     def __str__(self) -> str:
-        """Which piece of which run."""
         return f"{self.run_id} {self.stream} {self.number}"

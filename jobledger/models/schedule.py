@@ -1,8 +1,8 @@
-"""What the service keeps beside django-celery-beat's schedules.
+"""What the service stores in addition to django-celery-beat's schedules.
 
-A ``SchedulePolicy`` holds the choices that ``PeriodicTask`` has no field for. A ``NextSlot`` is beat's
-whole memory: one row per enabled schedule, found by its ``due_at``. A ``Pause`` stops one schedule, or
-all of them, for a time. A ``DeclaredSchedule`` remembers what code has put into the database.
+A ``SchedulePolicy`` has the settings that ``PeriodicTask`` has no fields for. ``NextSlot`` is beat's only
+state: one row per enabled schedule, with an index on ``due_at``. A ``Pause`` stops one schedule, or all of
+them, for a time. A ``DeclaredSchedule`` keeps track of a schedule created from code.
 """
 
 from collections.abc import Callable
@@ -33,12 +33,12 @@ CONCURRENCY_LABELS = (
 
 
 def this_second() -> datetime:
-    """Now, without its fraction: what an interval counts from is to be readable."""
+    """Now, in whole seconds, which makes an interval's anchor easier to read."""
     return timezone.now().replace(microsecond=0)
 
 
 class SchedulePolicy(models.Model):
-    """A schedule's choices about slots that cannot start on time. The defaults suit who comes from cron."""
+    """A schedule's settings for slots that cannot start on time. The defaults suit users of cron."""
 
     schedule = models.OneToOneField(
         PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="policy"
@@ -86,18 +86,17 @@ class SchedulePolicy(models.Model):
         ]
 
     def __str__(self) -> str:
-        """What happens to missed slots."""
         return self.get_misfire_display()
 
     @classmethod
     def of(cls, schedule: PeriodicTask) -> "SchedulePolicy":
-        """The schedule's policy; where it has none yet, the defaults, not saved."""
+        """The schedule's policy; if it has none yet, an unsaved one with the defaults."""
         found: SchedulePolicy | None = getattr(schedule, "policy", None)
         return found or cls(schedule=schedule)
 
 
 class NextSlot(models.Model):
-    """When an enabled schedule is due next. Beat reads the rows that are due, and nothing else."""
+    """When an enabled schedule is due next. Beat reads only the rows that are due."""
 
     schedule = models.OneToOneField(
         PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="next_slot"
@@ -122,24 +121,20 @@ class NextSlot(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The time, or why there is none."""
         return self.broken or (self.slot.isoformat() if self.slot else "never")
 
 
 class PauseQuerySet(models.QuerySet["Pause"]):
-    """The pauses that matter."""
-
     def active_at(self, time: datetime) -> Self:
-        """The pauses in force at this time."""
         return self.filter(Q(until=None) | Q(until__gt=time), since__lte=time)
 
     def ending_after(self, time: datetime) -> Self:
-        """The pauses that are not over by this time."""
+        """The pauses that end after this time, or are open-ended."""
         return self.filter(Q(until=None) | Q(until__gt=time))
 
 
 class Pause(models.Model):
-    """A period in which a schedule, or without one the whole service, starts nothing."""
+    """A period during which a schedule, or the whole service if there is none, starts nothing."""
 
     schedule = models.ForeignKey(
         PeriodicTask, null=True, blank=True, on_delete=models.CASCADE, related_name="pauses"
@@ -173,25 +168,25 @@ class Pause(models.Model):
         return f"{what} paused {self.terms(datetime.isoformat)}"
 
     def terms(self, format_time: Callable[[datetime], str]) -> str:
-        """By whom, until when and why, as ``pause_terms`` words it."""
+        """The user, the end and the reason, as formatted by ``pause_terms``."""
         until = format_time(self.until) if self.until else None
         return pause_terms(until, who=self.who, reason=self.reason)
 
 
 def pause_terms(until: str | None, *, who: str = "", reason: str = "") -> str:
-    """``by ann until 2026-11-22 12:00 UTC: database moves``, shown after "paused" by every page and command.
+    """``by ann until 2026-11-22 12:00 UTC: database migration``, to be printed after "paused".
 
-    ``until`` is formatted for its reader; None is a pause without an end.
+    ``until`` is already formatted; None for an open-ended pause.
     """
-    by_whom = f"by {who} " if who else ""
-    return f"{by_whom}until {until or 'resumed'}" + (f": {reason}" if reason else "")
+    by = f"by {who} " if who else ""
+    return f"{by}until {until or 'resumed'}" + (f": {reason}" if reason else "")
 
 
 class DeclaredSchedule(models.Model):
-    """Remembers that a schedule declared in code was put into the database: it is put there once only.
+    """A record that a schedule declared in code was created, so that it is created only once.
 
-    ``declared`` is what the code said then: the common ancestor for merging a later change of the
-    code with users' edits since. The row outlives a schedule that was deleted.
+    ``declared`` is the declaration at that time: the common ancestor for merging later changes of the code
+    with users' edits. The row outlives the schedule.
     """
 
     name = models.CharField(max_length=200, unique=True)
@@ -202,5 +197,4 @@ class DeclaredSchedule(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
-        """The schedule's name."""
         return self.name

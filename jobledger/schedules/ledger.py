@@ -12,7 +12,7 @@ was due but not yet recorded is recorded then.
 A schedule that cannot be evaluated is marked as broken, with the reason, and does not affect any other.
 
 However much there is to catch up on, a transaction writes about ``MAX_RECORDS`` runs. A schedule with more
-than that stays due for its newer slots, and schedules that did not fit stay due as they are.
+than that remains due for its newer slots, and schedules that did not fit remain due.
 """
 
 from collections import Counter

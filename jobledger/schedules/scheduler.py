@@ -82,7 +82,7 @@ class Scheduler(beat.Scheduler):
             close_old_connections()
             seconds = self._tick(clock.now())
         except Error as error:
-            message = "" if is_outage(error) else "The database rejected a value that beat wrote"
+            message = "" if is_outage(error) else "The database rejected a value written by beat"
             self._database.mark_down(error, message)
             let_go_of_cursors(error)
             close_old_connections()

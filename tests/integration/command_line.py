@@ -1,4 +1,4 @@
-"""Jobs that somebody starts by hand, with ``manage.py``, beside a running service."""
+"""Jobs started from the command line, with ``manage.py``, next to a running service."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ def by_hand(running: Service, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def run_by_hand(running: Service, job: str) -> UUID:
-    """The newest run of this job that somebody started by hand, in the middle of its work."""
+    """The newest run of this job from the command line, once the job is working."""
     found = wait_until(
         lambda: run_rows(running, "job = ? AND trigger = 'cli' AND status = 'running'", job),
         what=f"{job} runs by hand",
@@ -32,10 +32,10 @@ def run_by_hand(running: Service, job: str) -> UUID:
 
 
 def newest_by_hand(running: Service, job: str) -> UUID:
-    """The last run of this job that was started by hand."""
+    """The last run of this job from the command line."""
     return run_rows(running, "job = ? AND trigger = 'cli'", job)[-1].pk
 
 
 def short(pk: UUID) -> str:
-    """A run's id as people quote it."""
+    """The start of a run's id."""
     return str(pk)[:8]

@@ -1,4 +1,4 @@
-"""The service that most tests with real processes share; those that break one have another."""
+"""The service that most tests with real processes share; tests that break one use another."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from tests.integration.service import Service, service
 
 QUICK = {
     "HEARTBEAT_SECONDS": "0.3",
-    # A lease that no load on the machine, and no job in C code, outlasts.
+    # A lease longer than any delay caused by load on the machine or by a job in C code.
     "LEASE_SECONDS": "60",
     "REPUBLISH_AFTER_SECONDS": "2",
     "WORKER_CONCURRENCY": "3",
@@ -17,9 +17,9 @@ QUICK = {
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Service]:
-    """A service with one worker and one beat, in which nothing goes wrong but what a job does.
+    """A service with one worker and one beat, in which nothing fails except jobs.
 
-    Each test leaves it as it was: with no schedule and no run that goes on.
+    Each test must leave it without schedules and without running runs.
     """
     with service(**QUICK) as started:
         started.start_worker()

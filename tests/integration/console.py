@@ -1,7 +1,7 @@
-"""Python code executed in a service's Django, each piece in a process of its own.
+"""Python code executed in a service's Django, each piece in a separate process.
 
-The processes are forks of one that has loaded Django already: starting one from nothing takes most of a
-second. That one never connects to the database or to Redis, so no fork inherits a stale connection.
+The processes are forks of one that has already loaded Django: starting one from scratch takes most of a
+second. It never connects to the database or to Redis, so no fork inherits a stale connection.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import IO
 
 
 def start(environment: Mapping[str, str], *, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start the process that pieces of code are forked from."""
+    """Start the process that is forked for each piece of code."""
     return subprocess.Popen(
         (sys.executable, "-m", __name__),
         env=environment,
@@ -28,7 +28,7 @@ def start(environment: Mapping[str, str], *, log: IO[bytes]) -> subprocess.Popen
 
 
 def execute(console: subprocess.Popen[bytes], code: str) -> str:
-    """What the code prints. Raises AssertionError with the traceback when it fails."""
+    """What the code prints. Raises AssertionError with the traceback if it fails."""
     assert console.stdin
     assert console.stdout
     console.stdin.write(json.dumps(code).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""A service's database from outside, by plain SQL past the service's own code; and what can happen to it."""
+"""A service's database from outside, by plain SQL without the service's code, and ways to disturb it."""
 
 import os
 import sqlite3
@@ -17,12 +17,12 @@ from tests.waiting import wait_until
 
 
 def is_sqlite(running: Service) -> bool:
-    """Whether the service has a SQLite file, and not a PostgreSQL server."""
+    """Whether the service uses a SQLite file instead of a PostgreSQL server."""
     return running.database_url.startswith("sqlite")
 
 
 def rows(running: Service, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-    """What a statement, with ``?`` for its values, answers; whatever it changes is committed."""
+    """The result of a statement with ``?`` placeholders; its changes are committed."""
     if is_sqlite(running):
         plain = [_sqlite_text(value) if isinstance(value, datetime) else value for value in values]
         with closing(sqlite3.connect(sqlite_file(running), timeout=30)) as file, file:
@@ -33,7 +33,7 @@ def rows(running: Service, statement: str, *values: Any) -> list[tuple[Any, ...]
 
 
 def can_write(running: Service) -> bool:
-    """Whether a SQLite database is to be had for writing, after a moment at most."""
+    """Whether a SQLite database can be written to, after a short wait at most."""
     try:
         with closing(sqlite3.connect(sqlite_file(running), timeout=2, isolation_level=None)) as file:
             file.execute("BEGIN IMMEDIATE")
@@ -61,14 +61,14 @@ def sqlite_file(running: Service) -> Path:
 
 @contextmanager
 def database_away(running: Service) -> Iterator[None]:
-    """No connection to the database works inside the block, old or new."""
+    """Make all connections to the database fail inside the block, old and new."""
     with _folder_away(running) if is_sqlite(running) else _connections_refused(running):
         yield
 
 
 @contextmanager
 def sqlite_locked(running: Service) -> Iterator[None]:
-    """Nobody else can write to the database inside the block."""
+    """Keep everyone else from writing to the database inside the block."""
     with closing(sqlite3.connect(sqlite_file(running), timeout=30, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         yield
@@ -77,7 +77,7 @@ def sqlite_locked(running: Service) -> Iterator[None]:
 
 @contextmanager
 def database_hung(running: Service) -> Iterator[None]:
-    """Whoever asks for a run inside the block, or on SQLite writes anything, waits for its end."""
+    """Block everyone who locks a run inside the block, or on SQLite, everyone who writes."""
     if is_sqlite(running):
         with sqlite_locked(running):
             yield
@@ -89,7 +89,7 @@ def database_hung(running: Service) -> Iterator[None]:
 
 @contextmanager
 def column_missing(running: Service) -> Iterator[None]:
-    """Inside the block the table of runs lacks a column, as in the middle of a migration."""
+    """Remove a column of the runs table inside the block, as in the middle of a migration."""
     rename = "ALTER TABLE jobledger_run RENAME COLUMN {} TO {}"
     rows(running, rename.format("start_after", "elsewhere"))
     try:
@@ -100,7 +100,7 @@ def column_missing(running: Service) -> Iterator[None]:
 
 @contextmanager
 def postgres_read_only(running: Service) -> Iterator[None]:
-    """Whoever writes inside the block is refused, as by a server that has become a standby."""
+    """Reject all writes inside the block, like a server that has become a standby."""
     name = _name_of_database(running)
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as server:
         for setting in "on", "off":
@@ -111,7 +111,7 @@ def postgres_read_only(running: Service) -> Iterator[None]:
 
 
 def crash_postgres(running: Service) -> None:
-    """Have the server lose a process, upon which it ends all connections, recovers and starts again."""
+    """Crash a server process, so that the server closes all connections, recovers and restarts."""
     with suppress(psycopg.OperationalError), psycopg.connect(running.database_url, autocommit=True) as server:
         ((pid,),) = server.execute("SELECT pg_backend_pid()").fetchall()
         server.execute(f"COPY (SELECT 1) TO PROGRAM 'kill -9 {pid}'".encode())
@@ -156,6 +156,6 @@ def _are_terminated(server: "psycopg.Connection[tuple[Any, ...]]", name: str) ->
     return not server.execute(terminate, [name]).fetchall()
 
 
-def _sqlite_text(moment: datetime) -> str:
-    """As Django writes moments into SQLite: they compare as text."""
-    return str(moment.astimezone(UTC).replace(tzinfo=None))
+def _sqlite_text(time: datetime) -> str:
+    """As Django writes times into SQLite, where they are compared as text."""
+    return str(time.astimezone(UTC).replace(tzinfo=None))

@@ -1,7 +1,7 @@
-"""Runs of a service from outside: its messages, its rows by plain SQL, its jobs' own traces.
+"""Runs of a service from outside: messages, rows read by plain SQL, and traces written by jobs.
 
-An audit compares the ledger with the traces: each attempt that the ledger says was started has left one line,
-and there is no line that the ledger knows nothing of.
+An audit compares the ledger with the traces: each attempt in the ledger must have written one line,
+and each line must belong to an attempt.
 """
 
 import json
@@ -20,7 +20,7 @@ from tests.integration.database import is_sqlite, rows, time_of, uuid_of
 from tests.integration.service import Service
 from tests.waiting import wait_until
 
-# Jobs that say that they may be executed more than once.
+# Jobs that declare that they may be executed more than once.
 MAY_START_AGAIN = ("restarting",)
 
 ENQUEUE = """
@@ -39,7 +39,7 @@ print(overlap.request_cancel(Run.objects.get(pk={pk!r}), Why.of(Reason.USER, use
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """A run as its row tells it."""
+    """A run as read from its row."""
 
     pk: UUID
     job: str
@@ -68,7 +68,7 @@ class RunRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """An attempt that was not its run's last."""
+    """An earlier attempt of a run."""
 
     number: int
     status: str
@@ -89,21 +89,21 @@ class Trace:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What the ledger and the traces say of each other."""
+    """The comparison of the ledger with the traces."""
 
     runs: int
     statuses: dict[str, int]
     attempts: int
-    """How many attempts the ledger says were started."""
+    """How many attempts were started, according to the ledger."""
     executions: int
-    """How many the jobs have left traces of."""
+    """How many of them have traces."""
     again: int
     """How many runs were executed more than once, as their jobs allow."""
     unfinished: int
     twice: int
-    """How many runs were executed more often than their jobs allow, or an attempt more than once."""
+    """How many runs were executed more often than their jobs allow, or had an attempt executed twice."""
     missing: int
-    """How many attempts have left no trace, other than those whose process was killed before it could."""
+    """How many attempts have no trace, except those whose process was killed before it could write one."""
     unknown: int
     """How many traces belong to no attempt in the ledger."""
 
@@ -112,12 +112,12 @@ class Audit:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost in silence or done twice by accident."""
+        """Whether nothing was silently lost or accidentally executed twice."""
         return not (self.unfinished or self.twice or self.missing or self.unknown)
 
 
 def call(running: Service, job: str, *, task_id: UUID | None = None, **options: Any) -> UUID:
-    """Send what ``celery call`` sends; returns the task's id, which the run will have."""
+    """Send what ``celery call`` sends; returns the task's id, which becomes the run's id."""
     pk = task_id or uuid4()
     with Celery(broker=running.environment["REDIS_URL"], set_as_current=False) as app:
         app.send_task(f"probes.{job}", kwargs=options, task_id=str(pk), retry=False)
@@ -125,13 +125,13 @@ def call(running: Service, job: str, *, task_id: UUID | None = None, **options: 
 
 
 def call_lasting(running: Service, job: str, **options: Any) -> UUID:
-    """Call a job that goes on, attempt after attempt, until it is let end."""
+    """Call a job that keeps running, attempt after attempt, until it is allowed to end."""
     return call(running, job, seconds=600, until=str(_end_file(running, job)), **options)
 
 
 @contextmanager
 def let_end(running: Service, job: str) -> Iterator[None]:
-    """Inside the block the job's runs that were called to last come to their end."""
+    """Let the job's long runs end inside the block."""
     _end_file(running, job).touch()
     try:
         yield
@@ -150,12 +150,12 @@ def enqueue(running: Service, job: str, *, count: int = 1, **options: Any) -> li
 
 
 def cancel(running: Service, pk: UUID) -> None:
-    """Ask for a run's end in the name of ann."""
+    """Request the cancellation of a run as ann."""
     assert running.shell(CANCEL.format(pk=str(pk))) == "True"
 
 
 def release(running: Service, *pks: UUID) -> None:
-    """Have running runs end that have done their part, and wait for it: a cancel past the service's code."""
+    """End running runs that are no longer needed, and wait: cancels them without the service's code."""
     for pk in pks:
         rows(running, _RELEASE, datetime.now(UTC), _key(running, pk))
     for pk in pks:
@@ -168,13 +168,13 @@ def run_row(running: Service, pk: UUID) -> RunRow | None:
 
 
 def run_rows(running: Service, condition: str = "1 = 1", *values: Any) -> list[RunRow]:
-    """The rows that meet an SQL condition, the oldest first."""
+    """The rows that match an SQL condition, oldest first."""
     found = rows(running, f"{_RUNS} WHERE {condition} ORDER BY queued_at, id", *values)
     return [_as_row(each) for each in found]
 
 
 def wait_for_start(running: Service, pk: UUID, *, attempt: int = 1) -> Trace:
-    """The job's first trace of this attempt: it is in the middle of its work."""
+    """Wait for the job's first trace of this attempt, which means that it is working."""
 
     def begun() -> list[Trace]:
         return [trace for trace in traces(running, pk, "begin") if trace.attempt == attempt]
@@ -187,7 +187,7 @@ def wait_for_start(running: Service, pk: UUID, *, attempt: int = 1) -> Trace:
 
 
 def wait_for_end(running: Service, pk: UUID) -> RunRow:
-    """The row when the run is over."""
+    """The row once the run is over."""
 
     def over() -> RunRow | None:
         row = run_row(running, pk)
@@ -201,7 +201,7 @@ def wait_for_end(running: Service, pk: UUID) -> RunRow:
 
 
 def wait_for_status(running: Service, pk: UUID, status: str) -> RunRow:
-    """The row when it is in this state."""
+    """The row once it is in this state."""
 
     def there() -> RunRow | None:
         row = run_row(running, pk)
@@ -211,7 +211,7 @@ def wait_for_status(running: Service, pk: UUID, status: str) -> RunRow:
 
 
 def child_of(running: Service, pk: UUID) -> RunRow:
-    """The run that the run's job has called, in the middle of its work."""
+    """The child run that the run's job has called, once it is working."""
     children = wait_until(
         lambda: run_rows(running, "parent_id = ?", _key(running, pk)), what="it has a child"
     )
@@ -227,7 +227,7 @@ def attempts_of(running: Service, pk: UUID) -> list[Attempt]:
 
 
 def output_of(running: Service, pk: UUID, *, attempt: int = 1) -> str:
-    """What the attempt has written so far, as far as it is in the database."""
+    """The attempt's output so far, as recorded in the database."""
     return "".join(text for (text,) in rows(running, _OUTPUT, _key(running, pk), attempt))
 
 
@@ -238,7 +238,7 @@ def output_size(running: Service, pk: UUID) -> tuple[int, int]:
 
 
 def traces(running: Service, pk: UUID | None = None, what: str = "") -> list[Trace]:
-    """The lines that the jobs left, in the order of writing."""
+    """The lines that the jobs wrote, in order."""
     if not running.trace_file.exists():
         return []
     fields = [line.split() for line in running.trace_file.read_text().splitlines()]
@@ -247,13 +247,13 @@ def traces(running: Service, pk: UUID | None = None, what: str = "") -> list[Tra
 
 
 def whats(running: Service, pk: UUID) -> list[str]:
-    """What the run's jobs said they did, in order."""
+    """The steps that the run's jobs traced, in order."""
     return [trace.what for trace in traces(running, pk)]
 
 
 @contextmanager
 def audited(running: Service) -> Iterator[None]:
-    """At the end of the block every run that came up in it must be over, and accounted for."""
+    """At the end of the block, wait until every run created in it is over, and audit them."""
     before = {row.pk for row in run_rows(running)}
     yield
     wait_until(lambda: is_quiet(running), what="every run is over")
@@ -263,7 +263,7 @@ def audited(running: Service) -> Iterator[None]:
 
 
 def audit(running: Service, before: Collection[UUID]) -> Audit:
-    """Account for every run, except those from before, of jobs that leave traces."""
+    """Audit all runs of jobs that write traces, except earlier ones."""
     ledger = [row for row in run_rows(running) if row.pk not in before]
     begun = [trace for trace in traces(running, what="begin") if trace.run not in before]
     executed = Counter((trace.run, trace.attempt) for trace in begun)
@@ -294,7 +294,7 @@ def is_quiet(running: Service) -> bool:
 
 
 def _key(running: Service, pk: UUID) -> Any:
-    """The id as the database keeps it."""
+    """The id as stored in the database."""
     return pk.hex if is_sqlite(running) else pk
 
 
@@ -304,7 +304,7 @@ def _as_row(values: tuple[Any, ...]) -> RunRow:
         named[name] = uuid_of(named[name]) if named[name] else None
     for name in "started_at", "heartbeat_at", "finished_at":
         named[name] = time_of(named[name]) if named[name] else None
-    if isinstance(named["reason_details"], str):  # SQLite keeps JSON as text
+    if isinstance(named["reason_details"], str):  # SQLite stores JSON as text
         named["reason_details"] = json.loads(named["reason_details"])
     return RunRow(**named)
 

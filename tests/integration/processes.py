@@ -1,4 +1,4 @@
-"""A service's processes and its Redis from outside: what can happen to them."""
+"""A service's processes and its Redis from outside, and ways to disturb them."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 
 
 def kill_whole(running: Service, name: str) -> None:
-    """Kill a worker and all its children at once, as a power cut does."""
+    """Kill a worker and all its children at once, like a power cut."""
     process = running.processes.pop(name)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -22,9 +22,9 @@ def kill_whole(running: Service, name: str) -> None:
 
 @contextmanager
 def suspended(running: Service, name: str) -> Iterator[None]:
-    """Neither the process nor a child of it gets a moment of computing time inside the block.
+    """Stop the process and its children inside the block.
 
-    It does not stop in the middle of writing to SQLite, whose only writer it then was: nobody could go on.
+    It is not stopped while it is writing to SQLite, since that would block all other writers.
     """
     group = running.processes[name].pid
     wait_until(lambda: _stops_without_a_lock(running, group), what=f"{name} holds no lock")
@@ -43,14 +43,14 @@ def _stops_without_a_lock(running: Service, group: int) -> bool:
 
 
 def children_of(running: Service, name: str) -> Sequence[int]:
-    """The process ids of a worker's children, and of theirs."""
+    """The process ids of a worker's descendants."""
     with suppress(psutil.NoSuchProcess):
         return [child.pid for child in psutil.Process(running.processes[name].pid).children(recursive=True)]
     return []
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process, other than as a name."""
+    """Whether there is such a process, and it is not a zombie."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -58,7 +58,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wipe_redis(running: Service) -> int:
-    """Forget everything that Redis held; returns how many messages waited."""
+    """Delete everything in Redis; returns how many messages were waiting."""
     with redis.Redis(unix_socket_path=str(running.socket)) as client:
         waiting = int(client.llen("celery"))
         client.flushall()
@@ -72,6 +72,6 @@ def has_messages(running: Service) -> bool:
 
 
 def forget_restoring_lock(running: Service) -> None:
-    """Take away the lock under which workers give messages back: a killed one keeps it for minutes."""
+    """Remove the lock for restoring messages, which a killed worker would keep for minutes."""
     with redis.Redis(unix_socket_path=str(running.socket)) as client:
         client.delete("unacked_mutex")

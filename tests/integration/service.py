@@ -1,7 +1,7 @@
-"""A whole service as real processes: a Redis protocol server, workers and beats, on a database of its own.
+"""A complete service as real processes: a Redis server, workers and beats, with a separate database.
 
-The database is what ``DATABASE_URL`` says: a PostgreSQL server, in which the service gets a fresh
-database, or else a SQLite file. Every process that is started is ended again.
+``DATABASE_URL`` determines the database: on a PostgreSQL server, the service gets a new
+database; the default is a SQLite file. All processes are ended afterwards.
 """
 
 import json
@@ -34,12 +34,12 @@ LOG_END = 6000
 
 @dataclass(kw_only=True)
 class Service:
-    """The processes of one service, and its state folder."""
+    """The processes of a service, and its state directory."""
 
     folder: Path
     database_url: str
     variables: dict[str, str] = field(default_factory=dict)
-    """What its environment has beyond the usual."""
+    """Its additional environment variables."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -49,12 +49,12 @@ class Service:
 
     @property
     def trace_file(self) -> Path:
-        """Where the job ``trace`` writes a line at each execution."""
+        """The file to which the job ``trace`` appends a line at each execution."""
         return self.folder / "trace"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every process of the service gets."""
+        """The environment of every process of the service."""
         return {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -69,7 +69,7 @@ class Service:
         }
 
     def start(self, name: str, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a process under this name; its output goes to a file of that name."""
+        """Start a process with this name; its output goes to a file of the same name."""
         environment = {**self.environment, **variables}
         with self._log(name) as log:
             process = subprocess.Popen(
@@ -79,7 +79,7 @@ class Service:
         return process
 
     def start_redis(self) -> None:
-        """Start the server, or start it again, and wait until it answers."""
+        """Start or restart the server, and wait until it responds."""
         self.start("redis", *redis_command(self.socket, self.folder / "redis"))
         wait_until(self._redis_answers, what="the Redis server answers")
 
@@ -100,7 +100,7 @@ class Service:
         self.start(name, sys.executable, "-m", "celery", "-A", "proj", "beat", *flags, **variables)
 
     def is_running(self, name: str) -> bool:
-        """Whether a process was started under this name and has neither been stopped nor ended by itself."""
+        """Whether the process with this name was started and is still running."""
         return name in self.processes and self.processes[name].poll() is None
 
     def stop(self, name: str, signum: signal.Signals = signal.SIGTERM) -> int:
@@ -110,7 +110,7 @@ class Service:
         try:
             return process.wait(STOP_SECONDS)
         finally:
-            # What it left behind in its session: a killed worker's children, for example.
+            # What is left in its session, for example a killed worker's children.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             # This also closes the console's pipes.
@@ -118,7 +118,7 @@ class Service:
 
     def stop_all(self, signum: signal.Signals = signal.SIGTERM) -> None:
         """Stop every process, the Redis server last."""
-        # The last one in is the first one out, and a process that does not stop in time saves no other.
+        # In reverse order; if a process does not stop in time, the others are stopped all the same.
         with ExitStack() as stack:
             for name in sorted(self.processes, key=lambda name: name != "redis"):
                 stack.callback(self.stop, name, signum)
@@ -128,16 +128,16 @@ class Service:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def story(self) -> str:
-        """What a person would look at when something does not happen: the broker, then the logs' ends."""
+        """What a developer would look at if something does not happen: the broker and the logs."""
         ends = [f"--- {name}\n{self.log(name)[-LOG_END:]}" for name in self.processes]
         return "\n".join([f"broker: {self._messages()}", *ends])
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``manage.py`` to its end."""
+        """Run ``manage.py`` and wait for it."""
         return self._call(sys.executable, "manage.py", *arguments)
 
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``celery -A proj`` to its end."""
+        """Run ``celery -A proj`` and wait for it."""
         return self._call(sys.executable, "-m", "celery", "-A", "proj", *arguments)
 
     def shell(self, code: str) -> str:
@@ -185,9 +185,9 @@ class Service:
 
 @contextmanager
 def service(**variables: str) -> Iterator[Service]:
-    """A migrated database and a running Redis server; everything is ended and removed afterwards.
+    """A migrated database and a running Redis server, which are removed afterwards.
 
-    Its processes get the variables in their environment.
+    The variables are added to the processes' environment.
     """
     # Not pytest's tmp_path: a Unix socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="jobs-"))
@@ -206,15 +206,15 @@ def service(**variables: str) -> Iterator[Service]:
 
 @contextmanager
 def fresh_database(folder: Path) -> Iterator[str]:
-    """The URL of an empty database: on the server of ``DATABASE_URL``, else a SQLite file."""
+    """The URL of an empty database: on the server of ``DATABASE_URL``, or else a SQLite file."""
     server = os.environ.get("DATABASE_URL", "")
     if not server.startswith("postgres"):
-        # In a folder of its own, which can be taken away from under the service.
+        # In a separate directory, which can be removed while the service is running.
         (folder / "database").mkdir()
         yield f"sqlite:///{folder / 'database' / 'db.sqlite3'}"
         return
     name = f"service_{uuid.uuid4().hex}"
-    # Not on one connection: a test may have the server lose it.
+    # Not on a single connection: a test may make the server drop it.
     _execute(server, f"CREATE DATABASE {name}")
     try:
         yield urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
@@ -223,7 +223,7 @@ def fresh_database(folder: Path) -> Iterator[str]:
 
 
 def _migrate(made: Service) -> None:
-    """Make the tables, or copy the SQLite file that another service of these settings began with."""
+    """Create the tables, or copy the initial SQLite file of another service with these settings."""
     settings = made.environment["DJANGO_SETTINGS_MODULE"]
     file = Path(made.database_url.removeprefix("sqlite:///"))
     if settings in _migrated and made.database_url.startswith("sqlite"):

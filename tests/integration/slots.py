@@ -1,7 +1,7 @@
-"""Schedules of a service and their slots from outside.
+"""A service's schedules and their slots from outside.
 
-An audit compares three things that know nothing of each other: the slots that the clock says there were, the
-rows of the ledger, and the lines that the job ``trace`` wrote by itself.
+An audit compares three independent things: the slots that there should be according to the clock, the
+rows of the ledger, and the lines that the job ``trace`` wrote.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ for number in range({count}):
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """The slots of an interval schedule from one of them on, by the clock alone."""
+    """The slots of an interval schedule from one of them on, computed from the clock alone."""
 
     since: datetime
     until: datetime
@@ -44,17 +44,17 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What became of the slots of a span."""
+    """What happened to the slots of a span."""
 
     slots: int
-    """How many the clock says there were."""
+    """How many there should be, according to the clock."""
     runs: int
-    """How many rows the ledger has for them."""
+    """How many of them are in the ledger."""
     succeeded: int
     executed: int
-    """How many of the rows the job itself has left a trace of."""
+    """How many of the rows have a trace."""
     twice: int = 0
-    """How many it has left more than one of."""
+    """How many have more than one trace."""
     missing: int = 0
     """How many slots have no row."""
 
@@ -63,17 +63,17 @@ class Figures:
 
 
 def perfect(slots: int) -> Figures:
-    """The only figures that will do."""
+    """The only acceptable figures."""
     return Figures(slots=slots, runs=slots, succeeded=slots, executed=slots)
 
 
 def schedule_every_second(running: Service, name: str, *, count: int = 1, every: int = 1) -> None:
-    """Make schedules that fire together, every second or every few, and run each of their slots."""
+    """Create schedules that are due together every few seconds, and that run all their slots."""
     running.shell(SCHEDULES.format(name=name, count=count, every=every))
 
 
 def audit(running: Service, name: str, span: Span) -> Figures:
-    """Account for the slots of the schedules whose names begin so."""
+    """Audit the slots of the schedules with this name prefix."""
     wanted = {(pk, slot) for (pk,) in rows(running, _IDS, f"{name}%") for slot in span}
     found = rows(running, _RUNS, f"{name}%", span.since, span.until)
     traces = traces_of(running)
@@ -94,7 +94,7 @@ def newest_slot(running: Service, name: str, status: str = "succeeded") -> datet
 
 
 def is_settled(running: Service, name: str, until: datetime) -> bool:
-    """Whether every slot up to the moment is in the ledger, and every run of these schedules is over."""
+    """Whether all slots up to this time are in the ledger, and all runs of these schedules are over."""
     ((behind,),) = rows(running, _BEHIND, f"{name}%", until)
     ((unfinished,),) = rows(running, _UNFINISHED, f"{name}%", until)
     return not behind and not unfinished
@@ -108,18 +108,18 @@ def traces_of(running: Service) -> Counter[UUID]:
 
 
 def longest_lateness(running: Service, name: str, span: Span) -> timedelta:
-    """How long after its slot a row of the span came into the ledger, at most."""
+    """The longest time from a slot of the span until it was recorded."""
     found = rows(running, _RECORDED, f"{name}%", span.since, span.until)
     return max(time_of(queued_at) - time_of(slot) for slot, queued_at in found)
 
 
 def statuses(running: Service, name: str) -> dict[str, tuple[int, int]]:
-    """How many rows the schedule has in each state, and how many more slots these stand for."""
+    """How many rows the schedule has in each state, and how many more slots they cover."""
     return {status: (count, int(coalesced)) for status, count, coalesced in rows(running, _STATUSES, name)}
 
 
 def reason_it_is_broken(running: Service, name: str) -> str:
-    """Why beat cannot evaluate the schedule; empty while it has not noticed."""
+    """Why beat cannot evaluate the schedule; empty until it has noticed."""
     return next((reason for (reason,) in rows(running, _BROKEN, name)), "")
 
 
@@ -130,26 +130,26 @@ def count_due(running: Service) -> int:
     )
 
 
-def move_back(running: Service, moment: datetime) -> None:
-    """Make it look as if no beat had been there since the moment."""
-    rows(running, "UPDATE jobledger_nextslot SET handled_until = ?, slot = ?, due_at = ?", *[moment] * 3)
+def move_back(running: Service, time: datetime) -> None:
+    """Make it look as if no beat had run since this time."""
+    rows(running, "UPDATE jobledger_nextslot SET handled_until = ?, slot = ?, due_at = ?", *[time] * 3)
 
 
 def switch_everything_off(running: Service) -> None:
-    """Leave no schedule on and no run waiting."""
+    """Disable all schedules, and cancel all waiting runs."""
     rows(running, "UPDATE django_celery_beat_periodictask SET enabled = ?", False)
     rows(running, "DELETE FROM jobledger_nextslot")
     rows(running, "UPDATE jobledger_run SET status = 'cancelled' WHERE status = 'queued'")
 
 
 def insert_bad_crontab(running: Service) -> int:
-    """Put a crontab into the database that no form would have let through; returns its id."""
+    """Insert a crontab that no form would accept; returns its id."""
     rows(running, _BAD_CRONTAB)
     return int(rows(running, "SELECT max(id) FROM django_celery_beat_crontabschedule")[0][0])
 
 
 def copy_schedule(running: Service, name: str, copy: str, *, crontab_id: int | None = None) -> None:
-    """Insert a schedule as it is in another row, but for its name and, where there is one, its crontab."""
+    """Copy a schedule with another name, and optionally another crontab."""
     rows(running, _COPY, copy, crontab_id, crontab_id, name)
 
 

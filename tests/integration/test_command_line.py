@@ -17,7 +17,7 @@ from tests.waiting import DEADLINE_SECONDS
 
 @contextmanager
 def managed(running: Service, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process of ``manage.py jobledger``, whose end is up to the test."""
+    """A process of ``manage.py jobledger``, which the test has to end."""
     with by_hand(running, "jobledger", *arguments) as process:
         try:
             yield process
@@ -27,7 +27,7 @@ def managed(running: Service, *arguments: str) -> Iterator["subprocess.Popen[str
 
 @contextmanager
 def following(running: Service, run: UUID) -> Iterator["subprocess.Popen[str]"]:
-    """A process that follows the run, as soon as it has shown something of it."""
+    """A process that follows the run, once it has printed something."""
     with managed(running, "show", str(run), "--follow") as process:
         assert process.stdout
         assert process.stdout.readline().startswith("working")
@@ -40,7 +40,7 @@ def status_of(running: Service, run: UUID) -> str:
 
 
 def started(running: Service, tenant: str) -> UUID:
-    """A run that goes on until it is let end, or cancelled."""
+    """A run that continues until it is allowed to end, or is cancelled."""
     run = call_lasting(running, "lasting", tenant=tenant)
     wait_for_start(running, run)
     return run
@@ -78,7 +78,7 @@ def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> No
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 130
-    assert "the run goes on" in stderr
+    assert "the run continues" in stderr
     assert "Traceback" not in stderr
     assert status_of(running, run) == "running"
     with let_end(running, "lasting"):
@@ -91,7 +91,7 @@ def test_a_cancelled_run_ends_and_says_who_asked(running: Service) -> None:
         done = running.manage("jobledger", "cancel", str(run)[:13], "--reason", "too slow")
         _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "was asked to end" in done.stdout
+    assert "cancellation requested" in done.stdout
     assert process.returncode == 130
     assert "(too slow)" in stderr
     assert status_of(running, run) == "cancelled"
@@ -109,7 +109,7 @@ def test_a_retried_run_does_the_same_again(running: Service) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--follow",)])
 def test_a_reader_that_has_enough_is_no_error(running: Service, more: tuple[str, ...]) -> None:
-    # Many times what a pipe holds, so that the writer meets the closed end.
+    # Many times the capacity of a pipe, so that the writer notices that it is closed.
     run = call(running, "printing", megabytes=1)
     wait_for_end(running, run)
     with managed(running, "show", str(run), *more) as process:

@@ -28,7 +28,7 @@ NO_LONGER = "from django_celery_beat.models import PeriodicTask; PeriodicTask.ob
 def every_second(
     running: Service, name: str, task: str, *, kwargs: str = "{}", args: str = "[]"
 ) -> Iterator[None]:
-    """Inside the block there is this schedule."""
+    """A schedule that exists inside the block."""
     running.shell(EVERY_SECOND.format(name=name, task=task, kwargs=kwargs, args=args))
     try:
         yield
@@ -126,7 +126,7 @@ def test_positional_arguments_fail_the_called_run_and_say_what_to_do(running: Se
     task_id = running.celery("call", "probes.probe", "--args", '["a"]').stdout.strip()
     run = wait_for_end(running, UUID(task_id))
     assert run.status == "failed"
-    assert "takes its options by name" in run.error
+    assert "takes keyword arguments only" in run.error
 
 
 def test_a_message_delivered_twice_executes_once_and_keeps_its_result(running: Service) -> None:

@@ -1,4 +1,4 @@
-"""``make up`` in a fresh copy: it serves, other shells find it, and Ctrl-C leaves nothing behind."""
+"""``make up`` in a new clone: it serves, other shells find it, and Ctrl-C leaves nothing behind."""
 
 import os
 import re
@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from proj.state import redis_socket
-from proj.supervisor import SHORTEST_LIFE_SECONDS
+from proj.supervisor import MIN_UPTIME_SECONDS
 from tests.integration.service import ROOT
 from tests.ports import free_port
 from tests.waiting import DEADLINE_SECONDS, wait_until
@@ -28,7 +28,7 @@ KEPT_OUT = shutil.ignore_patterns(".git", ".venv", "var", ".env", "__pycache__",
 
 @pytest.fixture
 def clone() -> Iterator[Path]:
-    """A copy of the project under a path that is too long for a Unix socket, with this virtualenv."""
+    """A copy of the project, with this virtualenv, in a path that is too long for a Unix socket."""
     parent = Path(tempfile.mkdtemp(prefix="jobs-"))
     folder = parent / ("a rather long name of a folder, " * 4).strip()
     shutil.copytree(ROOT, folder, ignore=KEPT_OUT)
@@ -39,7 +39,7 @@ def clone() -> Iterator[Path]:
 
 @pytest.fixture
 def shell() -> dict[str, str]:
-    """The environment of a second shell: nothing of the service is exported."""
+    """The environment of a second shell, without variables of the service."""
     exported = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PORT")
     return {name: value for name, value in os.environ.items() if name not in exported}
 
@@ -67,7 +67,7 @@ def processes_in(folder: Path) -> list[str]:
 
 
 def age(pid: int) -> float:
-    """How many seconds a process has lived."""
+    """The age of a process in seconds."""
     return time.time() - float(psutil.Process(pid).create_time())
 
 
@@ -106,13 +106,13 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
             check=False,
         )
         assert second.returncode != 0
-        assert "The service is already running from this folder." in second.stderr
+        assert "The service is already running from this directory." in second.stderr
         assert answer(port) == "ok\n"
         worker = started(log, "worker")[-1]
-        wait_until(lambda: age(worker) > SHORTEST_LIFE_SECONDS + 1, what="the worker has lived for a while")
+        wait_until(lambda: age(worker) > MIN_UPTIME_SECONDS + 1, what="the worker has lived for a while")
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: log.read_text().count("ready.") == 2, what="the worker is there again")
-        assert "ended by itself (rc=-9) and is started again" in log.read_text()
+        assert "exited (rc=-9); restarting" in log.read_text()
         task_id = call(clone, shell, ".venv/bin/celery", "-A", "proj", "call", "tasks_app.hello").strip()
         assert task_id in call(clone, shell, ".venv/bin/celery", "-A", "proj", "result", task_id)
     finally:

@@ -102,7 +102,7 @@ def test_help_lists_the_subcommands(script: Script) -> None:
     done = script("--help", settings="mine.settings")
     assert done.returncode == 0
     assert done.stdout.startswith("usage: jobledger [options] SUBCOMMAND ...\n")
-    assert "  runs      List the runs, newest first\n" in done.stdout
+    assert "runs      List runs, newest first\n" in done.stdout
 
 
 def test_settings_are_an_options_else_the_environments(script: Script) -> None:

@@ -15,7 +15,7 @@ from jobledger.runs.execution import runner
 from tasks_app.models import AuthToken, Order, Tag
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-"""The moment at which most tests play."""
+"""The current time in most tests."""
 
 _numbers = itertools.count(1)
 

@@ -1,4 +1,4 @@
-"""A database in a file of its own, and the files that this process has open."""
+"""A database in a separate file, and the files that this process has open."""
 
 import gc
 import sqlite3
@@ -12,7 +12,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 
 @contextmanager
 def in_a_file(path: str, *, patience_seconds: float = 0) -> Iterator[None]:
-    """The default database of this thread is a SQLite file, at whose locks nobody waits for long."""
+    """Use a SQLite file with a short lock timeout as this thread's default database."""
     usual = connections["default"]
     options = {"transaction_mode": "IMMEDIATE", "timeout": patience_seconds}
     settings = {**usual.settings_dict, "NAME": path, "OPTIONS": options, "CONN_MAX_AGE": 0}
@@ -24,13 +24,13 @@ def in_a_file(path: str, *, patience_seconds: float = 0) -> Iterator[None]:
 
 
 def open_files() -> list[str]:
-    """The paths; one that is opened twice is there twice."""
+    """The paths; a file that is open twice is listed twice."""
     return [file.path for file in psutil.Process().open_files()]
 
 
 @contextmanager
 def garbage_left() -> Iterator[None]:
-    """Nothing is closed only because it happens to be collected."""
+    """Disable garbage collection, so that nothing is closed merely because it is collected."""
     gc.disable()
     try:
         yield
@@ -40,7 +40,7 @@ def garbage_left() -> Iterator[None]:
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Somebody else writes to it."""
+    """Another writer holds its lock."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         yield

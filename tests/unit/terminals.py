@@ -1,10 +1,10 @@
-"""Streams as commands find them."""
+"""Streams for commands."""
 
 import io
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal, and keeps what is written to it."""
+    """A stream that claims to be a terminal, and keeps what is written to it."""
 
     def isatty(self) -> bool:
         """Always."""

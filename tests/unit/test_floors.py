@@ -1,4 +1,4 @@
-"""The house has floors: a file imports from its own floor or below, also inside a function."""
+"""The code has floors: a file imports only from its own floor or below, even inside functions."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
-# The longest prefix that fits decides.
+# The longest matching prefix decides.
 FLOORS = {
     "jobledger.__version__": 1,
     "jobledger.escapes": 1,
@@ -54,7 +54,7 @@ def own_imports(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_no_import_runs_up_the_floors(path: Path) -> None:
+def test_no_module_imports_from_a_floor_above(path: Path) -> None:
     floor = floor_of(module_of(path))
     assert [name for name in own_imports(path) if floor_of(name) > floor] == []
 

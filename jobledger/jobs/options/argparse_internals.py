@@ -1,7 +1,7 @@
-"""What is needed of argparse beyond its public API. No other module touches what argparse keeps private.
+"""Everything that uses argparse's private API; no other module does.
 
-Beside each private name stands what the public API lacks. A test fails when a Python release changes any of
-it. Nothing depends on the wording of argparse's messages.
+Next to each private name, a comment says what the public API lacks. A test fails when a Python release
+changes any of them. Nothing depends on the wording of argparse's messages.
 """
 
 import copy
@@ -27,25 +27,25 @@ from typing import NoReturn
 
 
 class Kind(Enum):
-    """What several occurrences of an action in an argument list make together."""
+    """How repeated occurrences of an action in an argument list combine."""
 
     LAST = auto()
-    """The last one counts: store, flags, and a command's own actions."""
+    """The last one wins: store, flags, and a command's custom actions."""
     LIST = auto()
     """Each one adds to a list: append, extend."""
     COUNT = auto()
     """They are counted."""
     SUBCOMMAND = auto()
-    """There is but one, which takes the rest of the list."""
-    REPORT = auto()
-    """None: it prints something and exits, as ``--help`` and ``--version`` do."""
+    """There is only one, which takes the rest of the list."""
+    EXIT = auto()
+    """They do not: it prints something and exits, like ``--help`` and ``--version``."""
 
 
 def kind_of(action: Action) -> Kind:
-    """Known by its class alone: no public attribute holds what ``add_argument(action=…)`` was given."""
+    """Determined by the class: no public attribute holds the argument of ``add_argument(action=…)``."""
     match action:
         case _HelpAction() | _VersionAction():
-            return Kind.REPORT
+            return Kind.EXIT
         case _CountAction():
             return Kind.COUNT
         case _AppendAction() | _AppendConstAction():
@@ -57,7 +57,7 @@ def kind_of(action: Action) -> Kind:
 
 
 def extends(action: Action) -> bool:
-    """Whether it adds each of its values to a list, instead of the list of them."""
+    """Whether it adds each of its values to the list, instead of adding them as a nested list."""
     return isinstance(action, _ExtendAction)
 
 
@@ -67,20 +67,20 @@ def actions_of(parser: ArgumentParser) -> tuple[Action, ...]:
 
 
 def subcommands_of(action: Action) -> Mapping[str, ArgumentParser]:
-    """The parsers of an action's sub-commands, by name and by alias; none for any other action."""
+    """The parsers of an action's subcommands, by name and by alias; empty for any other action."""
     return action.choices if isinstance(action, _SubParsersAction) else {}
 
 
 def subcommand_help(action: Action) -> Mapping[str, str]:
-    """The help of sub-commands, by name; those without help are left out."""
+    """The help texts of subcommands, by name; those without one are left out."""
     if not isinstance(action, _SubParsersAction):
         return {}
-    listed = action._choices_actions  # noqa: SLF001 - no public way to a sub-command's help
+    listed = action._choices_actions  # noqa: SLF001 - no public access to a subcommand's help
     return {each.dest: each.help for each in listed if each.help}
 
 
 def all_parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
-    """The parser and those of its sub-commands, at every depth."""
+    """The parser and those of its subcommands, recursively."""
     yield parser
     for action in actions_of(parser):
         for subparser in dict.fromkeys(subcommands_of(action).values()):
@@ -89,11 +89,11 @@ def all_parsers(parser: ArgumentParser) -> Iterator[ArgumentParser]:
 
 @dataclass(frozen=True, kw_only=True)
 class ExclusiveGroup:
-    """Arguments of which at most one may be given."""
+    """Mutually exclusive arguments."""
 
     actions: tuple[Action, ...]
     is_required: bool
-    """Whether one must be given."""
+    """Whether one of them is required."""
 
 
 def exclusive_groups(parser: ArgumentParser) -> list[ExclusiveGroup]:
@@ -104,7 +104,7 @@ def exclusive_groups(parser: ArgumentParser) -> list[ExclusiveGroup]:
 
 @dataclass(frozen=True, kw_only=True)
 class ArgumentGroup:
-    """Arguments under a heading of the parser's help."""
+    """Arguments that share a heading in the parser's help."""
 
     title: str
     description: str
@@ -112,7 +112,7 @@ class ArgumentGroup:
 
 
 def argument_groups(parser: ArgumentParser) -> list[ArgumentGroup]:
-    """The author's groups; before them, without a title, the arguments that are in none."""
+    """A group without a title for all arguments that are in none, followed by the author's groups."""
     positionals, optionals, *own = parser._action_groups  # noqa: SLF001 - no public list of groups
     ungrouped = _members(positionals) + _members(optionals)
     return [
@@ -134,48 +134,48 @@ def _members(group: _ArgumentGroup) -> tuple[Action, ...]:
     return tuple(group._group_actions)  # noqa: SLF001 - no public list of a group's arguments
 
 
-# Text: a formatter's methods are not public, and a parser formats only its whole usage or its whole help.
+# Text: a formatter's methods are not public, and a parser formats only its complete usage or help.
 
 
 def format_usage(parser: ArgumentParser, actions: Sequence[Action], *, width: int) -> str:
-    """The parser's usage as if it had only these arguments, without the word "usage"."""
+    """The parser's usage as if these were its only arguments, without the "usage:" prefix."""
     formatter = _plain_formatter(parser, width=width)
     formatter.add_usage(parser.usage, actions, _exclusive(parser), prefix="")
     return formatter.format_help().strip()
 
 
 def format_values(action: Action) -> str:
-    """The values after an option's name: ``N``, ``{a,b}``, ``[FILE ...]``."""
+    """The placeholder for an option's values: ``N``, ``{a,b}``, ``[FILE ...]``."""
     formatter = HelpFormatter("")
-    return formatter._format_args(action, action.dest.upper())  # noqa: SLF001 - only whole help is public
+    return formatter._format_args(action, action.dest.upper())  # noqa: SLF001 - only complete help is public
 
 
 def expand_help(parser: ArgumentParser, action: Action, *, default: object) -> str:
-    """The action's help with ``%(default)s`` and its like filled in. Raises as the ``%`` operator does."""
+    """The action's help with placeholders such as ``%(default)s`` filled in. Raises as ``%`` does."""
     shown = copy.copy(action)
     shown.default = default
-    return HelpFormatter(parser.prog)._expand_help(shown)  # noqa: SLF001 - only whole help is public
+    return HelpFormatter(parser.prog)._expand_help(shown)  # noqa: SLF001 - only complete help is public
 
 
 def _plain_formatter(parser: ArgumentParser, *, width: int) -> HelpFormatter:
-    """Without the colours that Python 3.14 adds on a terminal; earlier ones do not take ``color=False``."""
+    """A formatter without the colours of Python 3.14; earlier versions do not accept ``color=False``."""
     formatter = parser.formatter_class(prog=parser.prog, width=width)  # type: ignore[call-arg]
     if set_color := getattr(formatter, "_set_color", None):
         set_color(False)
     return formatter
 
 
-class ParserStopped(Exception):  # noqa: N818 - a signal; no ValueError, which argparse takes for a wrong type
-    """A parser's last word: its message, or what it printed when it ended."""
+class ParserStopped(Exception):  # noqa: N818 - not a ValueError, which argparse takes for an invalid value
+    """A parser would have exited; has its message."""
 
 
 @contextmanager
 def silenced(parser: ArgumentParser) -> Iterator[None]:
-    """Let this parser and its sub-commands' raise ParserStopped where they would print and exit.
+    """Make this parser and its subparsers raise ParserStopped instead of printing and exiting.
 
-    Other parsers are untouched, and these are left as they were found.
+    Other parsers are not affected, and these are restored at the end.
     """
-    # No public way: ``exit_on_error=False`` does not keep a parser from printing, nor from every exit.
+    # No public way: with ``exit_on_error=False`` a parser still prints, and still exits in some cases.
     replaced = {"error": _stop, "exit": _stop_at_exit, "_print_message": _print_nothing}
     kept = [(vars(each), dict(vars(each))) for each in all_parsers(parser)]
     for attributes, _ in kept:
@@ -194,8 +194,8 @@ def _stop(message: str) -> NoReturn:
 
 
 def _stop_at_exit(status: int = 0, message: str | None = None) -> NoReturn:
-    raise ParserStopped(message or "the command's parser ended instead of parsing")
+    raise ParserStopped(message or "the command's parser exited instead of parsing")
 
 
 def _print_nothing(message: str, file: object = None) -> None:
-    """Take the place of a parser's only way to print."""
+    """Replaces the method that all of a parser's printing goes through."""

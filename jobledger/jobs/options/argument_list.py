@@ -1,13 +1,13 @@
-"""Argument lists as argparse reads them: one occurrence of an action after the other.
+"""Reads, writes and parses argument lists, seen as a sequence of occurrences of actions.
 
-Owns reading, writing and parsing them. ``write`` promises that the argparse which is running reads the
-list back as the very occurrences it was made from, and raises ``OptionsError`` when it cannot. ``parse``
-has the parser itself read the list, and neither prints nor ends the process.
+``write`` guarantees that the installed version of argparse reads the list back as the same occurrences, and
+raises ``OptionsError`` if there is no such list. ``parse`` runs the parser itself, which neither prints nor
+exits.
 
-How: which words argparse takes for options, what a list of values swallows and what becomes of
-``--`` differs between its versions. So nothing here knows those rules. A list is written in the
-plainest way, read back by a parser of the same layout that only takes notes, and written in the
-next way when the notes differ.
+Versions of argparse differ in which words they take for options, how many words a list of values consumes,
+and what happens to ``--``. So nothing here relies on those rules. A list is written in the simplest way and
+read back by a parser with the same arguments that only records them. If the result differs, the next way of
+writing it is tried.
 """
 
 from argparse import (
@@ -31,18 +31,18 @@ from jobledger.jobs.options.errors import OptionsError, Problem, problems_in
 
 @dataclass(frozen=True, kw_only=True)
 class Occurrence:
-    """One place in an argument list at which an action is named and given its words."""
+    """An action in an argument list, with its words."""
 
     action: Action
     flag: str | None
-    """The option string, or ``None`` for a positional."""
+    """The option string; None for a positional."""
     words: tuple[str, ...] = ()
 
 
 def read(parser: ArgumentParser, argv: Sequence[str]) -> list[Occurrence]:
-    """The occurrences in a list: its layout only; types, choices and what is required are not validated.
+    """The occurrences in a list. Does not validate types, choices and required arguments.
 
-    A sub-command is one occurrence whose words are its name and all the words that follow it.
+    A subcommand is a single occurrence, whose words are its name and all following words.
     """
     if file := _file_in(parser, argv):
         raise OptionsError(f"{file!r} {_FILE}")
@@ -54,7 +54,7 @@ def read(parser: ArgumentParser, argv: Sequence[str]) -> list[Occurrence]:
 
 
 def write(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> list[str]:
-    """A list that argparse reads as these occurrences, options before positionals."""
+    """A list that argparse reads as these occurrences, with options before positionals."""
     visible = _visible(occurrences)
     for ordered, argv in _spellings(visible):
         if _reads_as(parser, argv, ordered):
@@ -63,7 +63,7 @@ def write(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> list[str
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
-    """What the parser makes of the list; its message, whole, in an ``OptionsError``."""
+    """Parse the list with the parser. Raises OptionsError with the parser's complete message."""
     try:
         with silenced(parser):
             return parser.parse_args(list(argv))
@@ -71,19 +71,19 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         message = str(error).strip().removeprefix("Error: ")
         raise OptionsError(message, problems=_problems(parser, argv, message)) from error
     except SystemExit as end:
-        raise OptionsError("the command's parser ended the process") from end
-    except Exception as error:  # a type or an action of the command's own may raise anything
+        raise OptionsError("the command's parser exited the process") from end
+    except Exception as error:  # a custom type or action may raise anything
         kind = type(error).__name__
         raise OptionsError(f"the command's parser failed with {kind}: {error}") from error
 
 
 def _visible(occurrences: Iterable[Occurrence]) -> list[Occurrence]:
-    """Without positionals that are given no words: the list shows nothing of them."""
+    """Without positionals that have no words, since these leave no trace in the list."""
     return [occurrence for occurrence in occurrences if occurrence.flag or occurrence.words]
 
 
 def _file_in(parser: ArgumentParser, words: Iterable[str]) -> str | None:
-    """The first word that argparse would read as the name of a file with more arguments."""
+    """The first word that argparse would read as the name of an arguments file."""
     prefixes = tuple(parser.fromfile_prefix_chars or "")
     return next((word for word in words if word.startswith(prefixes)), None)
 
@@ -110,8 +110,9 @@ def _spelled(occurrence: Occurrence) -> list[str]:
 
 
 def _lists_first(options: Iterable[Occurrence]) -> list[Occurrence]:
-    """So that another option ends a list, and nothing follows what takes all the rest. The
-    occurrences of one ``dest`` stay together: their order counts.
+    """Sort so that another option ends each list, and nothing follows what takes all remaining words.
+
+    The order of the occurrences of one ``dest`` is preserved, because it matters.
     """
     ranks: dict[str, int] = {}
     for occurrence in options:
@@ -127,7 +128,7 @@ def _reads_as(parser: ArgumentParser, argv: Sequence[str], occurrences: Sequence
         return False
 
 
-_FILE = "would be read as the name of a file with more arguments"
+_FILE = "would be read as the name of an arguments file"
 _DASHES = "argparse would read one of the values as an option or as the separator '--'"
 
 
@@ -142,7 +143,7 @@ def _why_unwritable(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -
 
 
 def _why_no_order(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> OptionsError:
-    """The last one is what the others leave no place for."""
+    """Each occurrence can be written on its own, so blame the last one, which no longer fits."""
     last = occurrences[-1]
     given = {occurrence.action for occurrence in occurrences}
     positionals = [action for action in actions_of(parser) if not action.option_strings]
@@ -150,7 +151,7 @@ def _why_no_order(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> 
     for earlier in positionals[:until_last]:
         if earlier not in given:
             return _error(last, f"cannot be given without {_name(earlier)}, which comes before it")
-    place = "on a command line after the others"
+    place = "on a command line after the other arguments"
     return _error(last, f"{_quoted(last)} cannot be written {place}: {_DASHES}")
 
 
@@ -170,7 +171,7 @@ def _name(action: Action) -> str:
 
 
 class _Recorder(Action):
-    """Takes an action's place in a parser and notes its occurrences."""
+    """Stands in for an action and records its occurrences."""
 
     def __init__(
         self,
@@ -182,7 +183,7 @@ class _Recorder(Action):
         nargs: int | str | None = None,
         **settings: object,
     ) -> None:
-        # Without the settings, such as ``required``: only the layout counts.
+        # Settings such as ``required`` are dropped, since nothing is to be validated.
         super().__init__(option_strings, dest, nargs=nargs)
         self.recorded = recorded
         self.occurrences = occurrences
@@ -199,7 +200,7 @@ class _Recorder(Action):
 
 
 class _Reader(ArgumentParser):
-    """A parser of the same layout as another one, which notes every occurrence and does nothing."""
+    """A parser with the same arguments as another one, which only records their occurrences."""
 
     def __init__(self, parser: ArgumentParser) -> None:
         super().__init__(
@@ -227,7 +228,7 @@ class _Reader(ArgumentParser):
 
 
 def _problems(parser: ArgumentParser, argv: Sequence[str], message: str) -> Sequence[Problem]:
-    """What the message is about. The innermost sub-command's parser is the first to be asked."""
+    """The problems that the message describes. Tries the innermost subcommand's parser first."""
     for each, occurrences in reversed(list(_levels(parser, argv))):
         if found := problems_in(message, each, [occurrence.action for occurrence in occurrences]):
             return found
@@ -237,7 +238,7 @@ def _problems(parser: ArgumentParser, argv: Sequence[str], message: str) -> Sequ
 def _levels(
     parser: ArgumentParser, argv: Sequence[str]
 ) -> Iterator[tuple[ArgumentParser, Sequence[Occurrence]]]:
-    """The parser and, inwards, those of the chosen sub-commands, each with what it is given."""
+    """The parser and those of the chosen subcommands, outermost first, each with its occurrences."""
     try:
         occurrences = read(parser, argv)
     except OptionsError:

@@ -1,6 +1,6 @@
-"""A job's options as the line that somebody would type: ``manage.py cleanup_tokens --days 30``.
+"""A job's options as a command line, as a user would type it: ``manage.py cleanup_tokens --days 30``.
 
-The line can be pasted into a shell. Secrets are masked in it.
+It can be pasted into a shell. Secrets are masked.
 """
 
 import shlex
@@ -17,7 +17,7 @@ from jobledger.jobs.registry import Job
 
 
 def command_line(job: Job, options: JsonObject) -> str:
-    """The line. Raises OptionsError for options that cannot be written as one."""
+    """The command line. Raises OptionsError for options that cannot be expressed as one."""
     parser = job.create_parser()
     masked = secrets.masked(job.name, options)
     visible = {
@@ -29,7 +29,7 @@ def command_line(job: Job, options: JsonObject) -> str:
 
 
 def _spaced(parser: ArgumentParser, argv: Sequence[str]) -> Sequence[str]:
-    """``--days 30`` instead of ``--days=30``, where argparse reads both alike."""
+    """``--days 30`` instead of ``--days=30``, if argparse reads both the same way."""
     spaced = [part for word in argv for part in _parts(parser, word)]
     try:
         return spaced if read(parser, spaced) == read(parser, argv) else argv

@@ -1,8 +1,8 @@
-"""What is wrong with options, and which of them it is about: a form shows it beside the right field.
+"""Errors in options, attributed to the option concerned, so that a form can display them next to its field.
 
-A parser says what is wrong as text. Which option it is about is found by the names in that text, for which
-argparse itself is asked, never by its wording. A text that names no option, such as one of a command's own
-``parser.error``, is about all of them.
+A parser's error is only a text. The option is found by the names in it, as argparse itself formats them,
+never by the wording. A text that names no option, such as that of a command's own ``parser.error``,
+concerns all of them.
 """
 
 from argparse import SUPPRESS, Action, ArgumentError, ArgumentParser
@@ -15,17 +15,17 @@ from jobledger.jobs.options.parser import is_required
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, and with which option."""
+    """An error, and the option that it concerns."""
 
     text: str
     dest: str | None = None
-    """The option it is about; None: all of them together."""
+    """The option that it concerns; None: all of them."""
     group: ExclusiveGroup | None = None
-    """The group it is about, of which one, or only one, may be given."""
+    """The group that it concerns, if too few or too many of its options are given."""
 
 
 class OptionsError(ValueError):
-    """Options that a command does not accept; the text is for the operator and names the option."""
+    """Options that a command does not accept. The text is for the operator and names the option."""
 
     def __init__(self, text: str, *, dest: str | None = None, problems: Sequence[Problem] = ()) -> None:
         super().__init__(text)
@@ -33,9 +33,9 @@ class OptionsError(ValueError):
 
 
 def problems_in(message: str, parser: ArgumentParser, given: Collection[Action]) -> list[Problem]:
-    """What this parser's message is about; none where it names none of the parser's arguments.
+    """The problems that this parser's message describes; empty if it names none of the parser's arguments.
 
-    ``given`` are the actions that occur in the argument list. What is missing is a problem of each option.
+    ``given`` are the actions that occur in the argument list. Each missing option is a problem of its own.
     """
     return (
         _missing(message, parser, given)
@@ -45,9 +45,9 @@ def problems_in(message: str, parser: ArgumentParser, given: Collection[Action])
 
 
 def _missing(message: str, parser: ArgumentParser, given: Collection[Action]) -> list[Problem]:
-    """A parser lists what it misses, by name and in its own order, at the end of its message.
+    """A parser lists missing arguments by name, in its own order, at the end of the message.
 
-    Behind a positional that is missing it lists also those that may be empty.
+    After a missing positional, it also lists those that may be empty.
     """
     beginning, listed = message, []
     missing = [action for action in actions_of(parser) if action.required and action not in given]
@@ -70,7 +70,7 @@ def _missing_group(message: str, parser: ArgumentParser, given: Collection[Actio
 
 
 def _named_first(message: str, parser: ArgumentParser, given: Collection[Action]) -> list[Problem]:
-    """Of several names with which it may begin the longest is meant; one that it ends with is in conflict."""
+    """The longest name at the beginning is the option; one at the end is the option it conflicts with."""
     matching = [
         (len(beginning), action)
         for action in actions_of(parser)
@@ -87,12 +87,12 @@ def _named_first(message: str, parser: ArgumentParser, given: Collection[Action]
 
 
 def _beginnings(action: Action) -> Iterator[str]:
-    """As argparse's messages begin, and as those of a command's own may."""
+    """How argparse's messages about an action begin, and how a command's own may begin."""
     yield str(ArgumentError(action, ""))
     for name in (action.dest, *action.option_strings):
         yield f"{name}: "
 
 
 def _name(action: Action) -> str:
-    """An action's name in argparse's messages."""
+    """The action's name as argparse's messages format it."""
     return str(ArgumentError(action, "").argument_name)

@@ -1,7 +1,7 @@
-"""What a parser offers: its options by ``dest``, and the JSON value that stands for each flag.
+"""A parser's options by ``dest``, and the JSON value of each flag.
 
-Owns which options a job has (never those of ``manage.py`` itself) and which of argparse's actions
-belong together.
+Determines which options a job has (never those of ``manage.py`` itself), and which of argparse's actions
+belong to the same option.
 """
 
 import json
@@ -51,7 +51,7 @@ class Flag:
     stores: Any
     """What the command receives."""
     value: Any
-    """The JSON value that stands for it."""
+    """The same as JSON."""
 
     @property
     def json(self) -> str:
@@ -60,7 +60,7 @@ class Flag:
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """The actions of one parser that share a ``dest``, and with it one value."""
+    """The actions of a parser that share a ``dest``, and therefore a value."""
 
     dest: str
     actions: tuple[Action, ...]
@@ -72,12 +72,12 @@ class Option:
 
     @property
     def taker(self) -> Action | None:
-        """The action that takes a value, if there is one."""
+        """The action that takes a value, or None."""
         return next((action for action in self.actions if action.nargs != 0), None)
 
     @property
     def flags(self) -> list[Flag]:
-        """The flags, those with a long name first."""
+        """The flags, long names first."""
         return [
             _flag(self, action, string)
             for action in self.actions
@@ -87,7 +87,7 @@ class Option:
 
     @property
     def distinct_flags(self) -> list[Flag]:
-        """Of the flags with the same value the one with the longest name."""
+        """One flag for each value, preferably with a long name."""
         by_value: dict[str, Flag] = {}
         for flag in self.flags:
             by_value.setdefault(flag.json, flag)
@@ -112,20 +112,20 @@ class Option:
 
     @property
     def subcommands(self) -> Mapping[str, ArgumentParser]:
-        """The parsers of its sub-commands, by name and not by alias; none for an ordinary option."""
+        """The parsers of its subcommands, by name but not by alias; empty for an ordinary option."""
         names: dict[ArgumentParser, str] = {}
         for name, parser in subcommands_of(self.actions[0]).items():
             names.setdefault(parser, name)
         return {name: parser for parser, name in names.items()}
 
     def subcommand_name(self, value: object) -> str | None:
-        """The name of the sub-command that a value chooses by its name or by an alias."""
+        """The name of the subcommand with this name or alias, or None."""
         chosen = subcommands_of(self.actions[0]).get(value) if isinstance(value, str) else None
         return next((name for name, parser in self.subcommands.items() if parser is chosen), None)
 
 
 def options_of(parser: ArgumentParser) -> Mapping[str, Option]:
-    """The parser's options by ``dest``, in its order, verbosity last, without the base options."""
+    """The parser's options by ``dest``, without the base options, in its order but with verbosity last."""
     sharing: dict[str, list[Action]] = {}
     for action in actions_of(parser):
         if _is_option(action):
@@ -135,12 +135,12 @@ def options_of(parser: ArgumentParser) -> Mapping[str, Option]:
 
 
 def option_strings(parser: ArgumentParser) -> frozenset[str]:
-    """Every flag and every option's name, such as ``--days`` and ``-d``, the base options' too."""
+    """All option strings, such as ``--days`` and ``-d``, including those of the base options."""
     return frozenset(string for action in actions_of(parser) for string in action.option_strings)
 
 
 def is_required(action: Action) -> bool:
-    """Whether the parser insists on it. Some versions say so also of positionals that may be empty."""
+    """Whether it must be given. Some versions also mark positionals that may be empty as required."""
     may_be_empty = not action.option_strings and action.nargs in (OPTIONAL, ZERO_OR_MORE, REMAINDER)
     return action.required and not may_be_empty
 
@@ -150,11 +150,11 @@ def is_short(flag: str) -> bool:
 
 
 def _is_option(action: Action) -> bool:
-    return kind_of(action) is not Kind.REPORT and action.dest not in {SUPPRESS, *BASE_OPTIONS}
+    return kind_of(action) is not Kind.EXIT and action.dest not in {SUPPRESS, *BASE_OPTIONS}
 
 
 def _option(dest: str, actions: Sequence[Action]) -> Option:
-    """Only actions of the first one's kind: a count and a list have no common value."""
+    """Ignores actions of another kind than the first: a count and a list cannot share a value."""
     alike = tuple(action for action in actions if kind_of(action) is kind_of(actions[0]))
     defaults = [action.default for action in actions if action.default is not SUPPRESS]
     return Option(dest=dest, actions=alike, default=defaults[0] if defaults else None)

@@ -1,8 +1,8 @@
-"""The value of one option: JSON on one side, its occurrences in an argument list on the other.
+"""Converts the value of an option between JSON and its occurrences in an argument list.
 
-Owns the shape that each kind of argparse action expects (a flag, a count, one value, a list, a list
-that grows) and says in ``OptionsError`` which JSON would be right. Whether a value is valid (its
-type, the choices) is left to the parser.
+Determines the JSON shape for each kind of argparse action (a flag, a count, a value, a list, a list that
+grows). ``OptionsError`` says which shape is expected. Validating the value itself (its type, its choices) is
+left to the parser.
 """
 
 import json
@@ -21,14 +21,14 @@ from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import Option, is_short
 
 MAX_COUNT = 100
-"""How often a counted flag may be given: the argument list holds it that many times."""
+"""The maximum value of a counted flag, which is repeated in the argument list."""
 
 
 # From JSON to an argument list
 
 
 def to_occurrences(option: Option, value: object) -> list[Occurrence]:
-    """The occurrences that mean this JSON value; none when leaving the option out means it."""
+    """The occurrences for this JSON value; empty if leaving the option out has the same effect."""
     match option.kind:
         case Kind.COUNT:
             return _counted(option, value)
@@ -78,8 +78,9 @@ def _element(option: Option, element: object) -> list[Occurrence]:
 
 
 def _portions(option: Option, taker: Action, value: list[Any]) -> list[Any]:
-    """What each occurrence of ``extend`` adds: as little as possible, since ``--flag=value`` can hold
-    a value that begins with a dash and a list cannot.
+    """Split the value between occurrences of ``extend``, each as short as possible.
+
+    ``--flag=value`` allows a value that begins with a dash, which a list of several values does not.
     """
     if taker.nargs in {None, OPTIONAL}:
         return value
@@ -139,14 +140,14 @@ def _expected(option: Option, expected: str, value: object) -> OptionsError:
 
 
 def to_value(option: Option, occurrences: Sequence[Occurrence]) -> Any:
-    """The JSON value that these occurrences (at least one, all of this option) mean together."""
+    """The JSON value for these occurrences of the option, of which there is at least one."""
     match option.kind:
         case Kind.COUNT:
             return len(occurrences)
         case Kind.LIST:
             return [element for occurrence in occurrences for element in _added(option, occurrence)]
         case _:
-            _refuse_repetition(option, occurrences)
+            _reject_repetition(option, occurrences)
             return _value_of(option, occurrences[-1])
 
 
@@ -167,7 +168,7 @@ def _value_of(option: Option, occurrence: Occurrence) -> Any:
 
 
 def number_or_text(action: Action, word: str) -> Any:
-    """A number where the parser expects ``int`` or ``float`` and the word is one, otherwise the word."""
+    """A number if the parser expects ``int`` or ``float`` and the word is one, otherwise the word."""
     if action.type is int or action.type is float:
         with suppress(ValueError):
             number = action.type(word)
@@ -175,11 +176,11 @@ def number_or_text(action: Action, word: str) -> Any:
     return word
 
 
-def _refuse_repetition(option: Option, occurrences: Sequence[Occurrence]) -> None:
-    """argparse's own actions keep the last value; what a command's own makes of several nobody knows."""
+def _reject_repetition(option: Option, occurrences: Sequence[Occurrence]) -> None:
+    """argparse's own actions keep the last value; for a custom action there is no way to know."""
     last = occurrences[-1]
-    is_own = not type(last.action).__module__.startswith("argparse")
-    if is_own and len(occurrences) > 1:
+    is_custom = not type(last.action).__module__.startswith("argparse")
+    if is_custom and len(occurrences) > 1:
         raise OptionsError(f"{last.flag}: can only be given once", dest=option.dest)
 
 
@@ -187,7 +188,7 @@ def _refuse_repetition(option: Option, occurrences: Sequence[Occurrence]) -> Non
 
 
 def differs_from_default(option: Option, value: object) -> bool:
-    """Whether leaving the option out would give another value."""
+    """Whether leaving the option out would result in a different value."""
     if value is None or value == option.default:
         return False
     default = option.default
@@ -207,13 +208,13 @@ def to_json(option: Option, value: Any) -> Any:
 
 
 def _without_default_count(option: Option, value: int) -> int:
-    """Without the default, from which the flags count on; no flag can make it less than that."""
+    """Subtract the default, which the flags add to; a lower value cannot come from flags."""
     start = option.default if isinstance(option.default, int) else 0
     return value - start if value > start else value
 
 
 def _without_default(option: Option, value: list[Any]) -> list[Any]:
-    """Without the default, to which append and extend add."""
+    """Strip the default, which append and extend add to."""
     start = list(option.default or ())
     return value[len(start) :] if value[: len(start)] == start else value
 
@@ -238,7 +239,7 @@ def _is_same(value: object, other: object) -> bool:
 
 
 def scalar(taker: Action, value: Any) -> Any:
-    """A number or a text; of several texts the first that the action's type turns into this value."""
+    """A number or a string: the first candidate string that the action's type converts to this value."""
     if _is_json_scalar(value):
         return value
     texts = list(_texts(value))
@@ -278,5 +279,5 @@ def _dumped(value: object) -> str:
 def _converts_to(taker: Action, text: str, value: object) -> bool:
     try:
         return bool((taker.type(text) if callable(taker.type) else text) == value)
-    except Exception:  # noqa: BLE001 - a command's own type may raise anything
+    except Exception:  # noqa: BLE001 - a custom type may raise anything
         return False

@@ -1,8 +1,8 @@
-"""``manage.py jobledger``: the operator's one command, which hands over to its subcommands.
+"""``manage.py jobledger``: the operator's command, which delegates to its subcommands.
 
 Each module in ``jobledger/management/subcommands/`` is a subcommand of the same name. Its class ``Command``
-is an ``OperatorCommand``, an ordinary Django command. Only the one that is named is imported; listing them
-imports all.
+is an ``OperatorCommand``, an ordinary Django command. Running a subcommand imports only that module; listing
+them imports all.
 """
 
 import difflib
@@ -26,22 +26,22 @@ from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFo
 from jobledger.management import subcommands
 from jobledger.management.operator_command import OperatorCommand
 
-HANDED_OVER = ("stdout", "stderr", "verbosity", "traceback", "no_color", "force_color")
-"""What ``call_command`` may be given beside the arguments."""
+FORWARDED_OPTIONS = ("stdout", "stderr", "verbosity", "traceback", "no_color", "force_color")
+"""Options of ``call_command`` that are passed on to the subcommand."""
 
 
 class Command(BaseCommand):
-    """Finds the subcommand, and lets it do the rest."""
+    """Finds the subcommand and delegates to it."""
 
-    help = "Operate the jobs: read, start and end runs, pause schedules, see what is due."
+    help = "Operate jobs: inspect, start and cancel runs, pause schedules, and see what is due."
     requires_system_checks = ()
 
     def get_version(self) -> str:
-        """The service's version."""
+        """The version of jobledger instead of Django."""
         return OperatorCommand().get_version()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """A parser of what comes before the subcommand's own arguments."""
+        """A parser for everything before the subcommand's own arguments."""
         parser = super().create_parser(
             prog_name,
             subcommand,
@@ -50,18 +50,18 @@ class Command(BaseCommand):
             add_help=False,
             **kwargs,
         )
-        if Path(prog_name).name == subcommand:  # the console script of that name
+        if Path(prog_name).name == subcommand:  # called through the console script
             parser.prog = subcommand
         return parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The subcommand's name, and all that follows it."""
+        """Accept a subcommand and its arguments."""
         parser.add_argument("-h", "--help", action=_PrintList, nargs=0, help="Show this list and exit.")
         parser.add_argument("subcommand", metavar="SUBCOMMAND", type=_known, help=SUPPRESS)
         parser.add_argument("arguments", nargs=REMAINDER, help=SUPPRESS).required = False
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Hand over the whole command line, so that errors and exit codes are the subcommand's own."""
+        """Pass on the whole command line, so that errors and exit codes are those of the subcommand."""
         parser = self.create_parser(*argv[:2])
         parser.called_from_command_line = True
         if len(argv) == 2:
@@ -73,37 +73,36 @@ class Command(BaseCommand):
         command.run_from_argv([parser.prog, parsed.subcommand, *before, *parsed.arguments])
 
     def print_help(self, prog_name: str, subcommand: str) -> None:
-        """The list of subcommands."""
+        """Print the list of subcommands."""
         sys.stdout.write(_list(self.create_parser(prog_name, subcommand)))
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        """Hand over what ``call_command`` was given."""
+        """Pass on what ``call_command`` was given."""
         parser = self.create_parser("", "")
-        given = {name: options[name] for name in HANDED_OVER if name in options}
-        beside = {name: value for name, value in given.items() if value != parser.get_default(name)}
-        return call_command(load(options["subcommand"]), *options["arguments"], **beside)
+        given = {name: options[name] for name in FORWARDED_OPTIONS if name in options}
+        forwarded = {name: value for name, value in given.items() if value != parser.get_default(name)}
+        return call_command(load(options["subcommand"]), *options["arguments"], **forwarded)
 
 
 def names() -> list[str]:
-    """The subcommands, in the order of the alphabet."""
+    """The names of all subcommands, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(subcommands.__path__))
 
 
 def load(name: str) -> OperatorCommand:
-    """The subcommand of this name."""
+    """Import a subcommand."""
     command: OperatorCommand = import_module(f"{subcommands.__name__}.{name}").Command()
     return command
 
 
 class _HelpFormatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Django's, which leaves the list's lines as they are."""
+    """Django's formatter, without wrapping the lines of the list."""
 
 
 class _PrintList(Action):
-    """``--help``; argparse's own would need the list while it builds the parser."""
+    """``--help``. argparse's own would need the list when the parser is created, and so import everything."""
 
     def __call__(self, parser: ArgumentParser, *args: Any) -> None:
-        """Print it and exit."""
         sys.stdout.write(_list(parser))
         parser.exit()
 
@@ -121,4 +120,4 @@ def _known(name: str) -> str:
         return name
     similar = difflib.get_close_matches(name, names())
     hint = f"did you mean {' or '.join(similar)}?" if similar else f"choose one of {', '.join(names())}"
-    raise ArgumentTypeError(f"there is no {name!r}; {hint}")
+    raise ArgumentTypeError(f"unknown subcommand {name!r}; {hint}")

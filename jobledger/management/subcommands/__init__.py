@@ -1,1 +1,1 @@
-"""The subcommands of ``manage.py jobledger``, a module each; ``OperatorCommand`` says how to add one."""
+"""The subcommands of ``manage.py jobledger``, one module each; see ``OperatorCommand`` for how to add one."""

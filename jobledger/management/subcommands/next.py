@@ -18,26 +18,27 @@ from jobledger.schedules.rules.slots import RESOLUTION, slots_between
 
 
 class Command(OperatorCommand):
-    """A time a line; of all schedules together, each with its schedule's name."""
+    """Prints a line per time; for all schedules together, with the schedule's name."""
 
     help = (
-        "Print when schedules are due next. Those of all enabled schedules together, unless a schedule "
-        "or a cron expression is given."
+        "Print when schedules are due next. Covers all enabled schedules, unless a schedule or a cron "
+        "expression is given."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Of what, from when, how many, and in which format."""
         timetables.add_arguments(parser)
         parser.add_argument(
             "--from",
             metavar="TIME",
-            help=f"At or after it; {arguments.TIME_HELP}. Default: now.",
+            help=f"Print times from this one on; {arguments.TIME_HELP}. Default: now.",
         )
-        parser.add_argument("--count", type=arguments.count, default=5, help="How many; default: %(default)s")
+        parser.add_argument(
+            "--count", type=arguments.count, default=5, help="How many to print. Default: %(default)s."
+        )
         parser.add_argument("--json", action="store_true", help="Print a JSON list of objects.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the slots in the order of time."""
+        """Print the slots in chronological order."""
         choice = timetables.chosen(options, self.warn)
         start = timezone.now()
         if options["from"] is not None:
@@ -45,20 +46,20 @@ class Command(OperatorCommand):
         slots = (_slots(each, start) for each in choice.timetables)
         found = islice(heapq.merge(*slots, key=lambda pair: pair[0]), options["count"])
         if options["json"]:
-            lines = printing.json_lines(each.described(slot) for slot, each in found)
+            lines = printing.json_lines(each.as_json(slot) for slot, each in found)
         else:
             lines = (_line(slot, each, is_single=choice.is_single) for slot, each in found)
         if printing.write_lines(self.stdout, lines):
             self._warn_of_pauses(choice)
 
     def _warn_of_pauses(self, choice: Choice) -> None:
-        """A pause leaves the slots as they are, but nothing runs at them."""
+        """The printed slots ignore pauses, during which nothing runs."""
         schedule_ids = {each.schedule_id for each in choice.timetables} - {None}
         if not schedule_ids:
             return
         for pause in Pause.objects.active_at(timezone.now()).select_related("schedule"):
             if pause.schedule_id is None or pause.schedule_id in schedule_ids:
-                self.warn(f"In force: {pause}")
+                self.warn(f"Note: {pause}")
 
 
 def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Timetable]]:

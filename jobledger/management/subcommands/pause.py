@@ -1,4 +1,4 @@
-"""``jobledger pause``: no scheduled runs of one schedule, or of the whole service, for a time."""
+"""``jobledger pause``: stops scheduled runs of one schedule, or of the whole service, for a time."""
 
 from argparse import ArgumentParser
 from datetime import datetime
@@ -17,37 +17,38 @@ from jobledger.schedules import pausing
 
 
 class Command(OperatorCommand):
-    """Prints one line: what is paused, until when, and why."""
+    """Prints a line: what is paused, until when, and why."""
 
     help = (
-        "Pause a schedule, or the whole service. Nothing of it starts on schedule; what a user starts runs. "
-        "Pausing again sets a new end."
+        "Pause a schedule, or the whole service. While it is paused, it starts no scheduled runs; users can "
+        "still start runs. Pausing again changes the end."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """What, until when, and why."""
-        parser.add_argument("name", nargs="?", help="The schedule's name; without it the whole service.")
+        parser.add_argument("name", nargs="?", help="The schedule's name. Default: the whole service.")
         end = parser.add_mutually_exclusive_group()
-        end.add_argument("--for", metavar="DURATION", help=f"For so long, {arguments.DURATION_HELP}.")
+        end.add_argument("--for", metavar="DURATION", help=f"How long to pause, {arguments.DURATION_HELP}.")
         end.add_argument(
             "--until",
             metavar="TIME",
-            help=f"{arguments.TIME_HELP}. Default, without --for: until it is resumed.",
+            help=f"When the pause ends; {arguments.TIME_HELP}. Default: when it is resumed.",
         )
         parser.add_argument(
             "--tz",
             metavar="ZONE",
             help="The zone of --until and of the output. Default: the schedule's own zone, else TIME_ZONE.",
         )
-        parser.add_argument("--reason", default="", help="Kept with the pause and the runs it skips.")
+        parser.add_argument(
+            "--reason", default="", help="Recorded with the pause and with the runs that it skips."
+        )
         parser.add_argument(
             "--on-resume",
             choices=[each.value for each in PausedSlots],
-            help="At its end: skip what was due meanwhile, which is the default, or run it once.",
+            help="When the pause ends, skip the runs that were due during it, or run once for all of them. "
+            "Default: skip.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Pause it."""
         schedule = None if options["name"] is None else timetables.stored(options["name"])
         zone = timetables.own_zone(schedule) if schedule else timezone.get_default_timezone()
         if options["tz"] is not None:
@@ -79,13 +80,13 @@ def _until(options: dict[str, Any], zone: ZoneInfo, now: datetime) -> datetime |
 
 
 def _check_length(reason: str) -> None:
-    longest = Pause._meta.get_field("reason").max_length
-    if longest is not None and len(reason) > longest:
-        raise CommandError(f"--reason: it is longer than {longest} characters")
+    max_length = Pause._meta.get_field("reason").max_length
+    if max_length is not None and len(reason) > max_length:
+        raise CommandError(f"--reason: it is longer than {max_length} characters")
 
 
 def _formatted(pause: Pause, zone: ZoneInfo, *, is_new: bool) -> str:
     what = pause.schedule.name if pause.schedule else "The whole service"
-    manner = "is paused" if is_new else "was paused already; now it is paused"
+    state = "is paused" if is_new else "was already paused; it is now paused"
     until = printing.iso_time(pause.until, zone) if pause.until else None
-    return f"{what} {manner} {pause_terms(until, reason=pause.reason)}"
+    return f"{what} {state} {pause_terms(until, reason=pause.reason)}"

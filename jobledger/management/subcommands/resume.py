@@ -13,45 +13,46 @@ from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause
 from jobledger.schedules import pausing
 
-NAMES_SHOWN = 5
+MAX_NAMES = 5
 
 
 class Command(OperatorCommand):
-    """Prints how many pauses were lifted; on stderr, what is still paused."""
+    """Prints how many pauses were ended, and on stderr what is still paused."""
 
-    help = "End the pause of a schedule, or of the whole service. It is an error if it is not paused."
+    help = "End the pause of a schedule, or of the whole service. Fails if it is not paused."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which schedule."""
-        parser.add_argument("name", nargs="?", help="The schedule's name; without it the whole service.")
+        parser.add_argument("name", nargs="?", help="The schedule's name. Default: the whole service.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Resume it."""
         schedule = None if options["name"] is None else timetables.stored(options["name"])
         what = schedule.name if schedule else "The whole service"
         now = timezone.now()
-        lifted = pausing.resume(schedule, now=now)
-        hindrance = _hindrance(schedule, now)
-        if not lifted:
-            raise CommandError(f"{what} is not paused.{hindrance and ' ' + hindrance}")
-        self.say(f"{what} is resumed: {lifted} pause{'' if lifted == 1 else 's'} lifted.")
-        if hindrance:
-            self.remark(hindrance)
+        ended = pausing.resume(schedule, now=now)
+        still_paused = _still_paused(schedule, now)
+        if not ended:
+            raise CommandError(f"{what} is not paused.{still_paused and ' ' + still_paused}")
+        self.say(
+            f"Resumed {schedule.name if schedule else 'the whole service'}: ended {ended} "
+            f"pause{'' if ended == 1 else 's'}."
+        )
+        if still_paused:
+            self.remark(still_paused)
 
 
-def _hindrance(schedule: PeriodicTask | None, now: datetime) -> str:
-    """What stays paused all the same; empty where nothing does."""
+def _still_paused(schedule: PeriodicTask | None, now: datetime) -> str:
+    """A message about other pauses; empty if there are none."""
     if schedule is None:
-        return _paused_by_themselves(now)
+        return _paused_schedules(now)
     if pausing.active_pauses(None, now).exists():
-        return "But the whole service is paused; `manage.py jobledger resume` without a name lifts that."
+        return "The whole service is still paused; `manage.py jobledger resume` without a name resumes it."
     return ""
 
 
-def _paused_by_themselves(now: datetime) -> str:
+def _paused_schedules(now: datetime) -> str:
     paused = Pause.objects.active_at(now).filter(schedule__isnull=False)
     names = list(paused.order_by("schedule__name").values_list("schedule__name", flat=True).distinct())
     if not names:
         return ""
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return f"Paused by themselves: {', '.join(names[:NAMES_SHOWN])}{more}."
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"Schedules that are still paused: {', '.join(names[:MAX_NAMES])}{more}."

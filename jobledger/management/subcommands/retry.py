@@ -1,4 +1,4 @@
-"""``jobledger retry``: starts a run that has ended once more."""
+"""``jobledger retry``: runs a finished run again."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -13,16 +13,14 @@ from jobledger.runs.dispatch import operating_system_user
 
 
 class Command(OperatorCommand):
-    """Prints the new run's id and nothing else, for use in a shell."""
+    """Prints only the new run's id, for use in shell scripts."""
 
     help = "Run the same job again with the same options. Prints the new run's id."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which run."""
         parser.add_argument("id", help=arguments.RUN_HELP)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Start it."""
         run = arguments.run(options["id"])
         try:
             new = dispatch.start_again(run, trigger=Trigger.CLI, who=operating_system_user())

@@ -1,4 +1,4 @@
-"""``jobledger runs``: the runs, newest first."""
+"""``jobledger runs``: lists runs, newest first."""
 
 from argparse import ArgumentParser
 from datetime import datetime
@@ -15,14 +15,13 @@ from jobledger.models.run import RunQuerySet
 
 
 class Command(OperatorCommand):
-    """A table on a terminal, tab-separated lines in a pipe, or JSON."""
+    """Prints a table on a terminal, tab-separated lines in a pipe, or JSON."""
 
-    help = "List the runs, newest first."
+    help = "List runs, newest first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Filters, and the format."""
-        parser.add_argument("--job", metavar="NAME", help="Only this job's runs.")
-        parser.add_argument("--status", choices=Status.values, help="Only runs in this state.")
+        parser.add_argument("--job", metavar="NAME", help="Only runs of this job.")
+        parser.add_argument("--status", choices=Status.values, help="Only runs with this status.")
         parser.add_argument(
             "--since",
             metavar="WHEN",
@@ -30,12 +29,14 @@ class Command(OperatorCommand):
             "such as 2026-10-24T01:30.",
         )
         parser.add_argument(
-            "--limit", type=arguments.count, default=20, help="The most runs to list; default: %(default)s."
+            "--limit",
+            type=arguments.count,
+            default=20,
+            help="The maximum number of runs. Default: %(default)s.",
         )
         parser.add_argument("--json", action="store_true", help="Print a JSON list of objects.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """List them."""
         runs = _filtered(options).defer("traceback")[: options["limit"]]
         if options["json"]:
             lines = printing.json_lines(run_json.as_json(run) for run in runs.iterator())
@@ -59,17 +60,17 @@ def _filtered(options: dict[str, Any]) -> RunQuerySet:
 
 
 def _since(text: str) -> datetime:
-    """A duration ends with its unit, which no time does."""
+    """Parse a duration or a time. Only a duration ends with a unit."""
     if text.lower().endswith(("w", "d", "h", "m", "min", "s")):
         return timezone.now() - arguments.duration(text, "--since")
     return arguments.time(text, "--since", timezone.get_default_timezone())
 
 
 def _job_name(name: str) -> str:
-    """A job's name in the ledger, also of a job that is gone; given is its name or its task's."""
+    """The job's name in the ledger, from its name or task name. It may no longer exist."""
     try:
         return registry.find(name).name
     except registry.UnknownJobError as error:
         if Run.objects.filter(job=name).exists():
             return name
-        raise CommandError(f"{error.args[0]} The ledger has no run of it either.") from error
+        raise CommandError(f"{error.args[0]} There are no earlier runs of it, either.") from error

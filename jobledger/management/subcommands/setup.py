@@ -1,4 +1,4 @@
-"""``jobledger setup``: makes a database ready for the service. Safe to run at every start."""
+"""``jobledger setup``: prepares the database. Safe to run at every start."""
 
 import os
 import secrets
@@ -17,39 +17,39 @@ from jobledger.schedules import declared
 
 
 class Command(OperatorCommand):
-    """Applies migrations; adds declared schedules, permissions with their groups, and an admin account.
+    """Applies migrations, and creates declared schedules, groups with permissions, and an admin account.
 
-    Warns of stored schedules that cannot start: their job is gone, or takes other options.
+    Warns of stored schedules that cannot start anything, because their job no longer exists or their options
+    are no longer valid.
     """
 
     help = (
-        "Prepare the database. Applies migrations, adds the schedules that jobs declare, and creates "
-        "an admin account if there is none."
+        "Prepare the database. Applies migrations, creates the schedules that jobs declare, and an admin "
+        "account if there is none."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The admin account."""
         parser.add_argument(
             "--admin-password-file",
             type=Path,
             metavar="PATH",
-            help="Keep a generated admin password in this file.",
+            help="Write the generated admin password to this file.",
         )
         parser.add_argument(
-            "--admin-username", default="admin", help="The account to create; default: %(default)s."
+            "--admin-username", default="admin", help="The admin account's name. Default: %(default)s."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Each step prints what it did, and nothing when there was nothing to do."""
+        """Each step prints what it did; if there was nothing to do, it prints nothing."""
         call_command("migrate", verbosity=0, interactive=False)
         try:
             installed = declared.install()
         except declared.DeclarationError as error:
             raise CommandError(f"A declared schedule is not valid: {error}") from error
         for name in installed:
-            self.say(f"Schedule added: {name}")
+            self.say(f"Created schedule {name}")
         for group in rights.create_groups():
-            self.say(f"Group added: {group}")
+            self.say(f"Created group {group}")
         for warning in checks.check_schedules(databases=["default"]):
             self.remark(f"Warning: {warning.msg}", self.style.WARNING)
         self._make_admin(options["admin_username"], options["admin_password_file"])
@@ -66,7 +66,7 @@ class Command(OperatorCommand):
         )
         self.say(f"Admin account: {username} / {password}")
         if password_file is not None:
-            self.say(f"The password is shown this once; it is kept in {password_file}")
+            self.say(f"The password will not be shown again; it is stored in {password_file}")
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""``jobledger show``: all that is known of one run; with ``--follow``, its output as it comes."""
+"""``jobledger show``: shows everything about a run; with ``--follow``, its output as it is written."""
 
 import sys
 import time
@@ -28,23 +28,21 @@ START = (0, -1)
 
 
 class Command(OperatorCommand):
-    """A table on a terminal, plain lines in a pipe, or JSON."""
+    """Prints a table on a terminal, plain lines in a pipe, or JSON."""
 
-    help = "Show one run, its earlier attempts and its output."
+    help = "Show a run, its earlier attempts and its output."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Which run, and in which format."""
         parser.add_argument("id", help=arguments.RUN_HELP)
-        form = parser.add_mutually_exclusive_group()
-        form.add_argument(
+        output = parser.add_mutually_exclusive_group()
+        output.add_argument(
             "--follow",
             action="store_true",
-            help="Print only its output, as it comes, until it ends; exit with its exit code.",
+            help="Print only the output, as it is written, until the run ends; then exit with its exit code.",
         )
-        form.add_argument("--json", action="store_true", help="Print a JSON object.")
+        output.add_argument("--json", action="store_true", help="Print a JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Show it or follow it."""
         run = arguments.run(options["id"])
         if options["follow"]:
             self._follow(run.pk)
@@ -62,42 +60,42 @@ class Command(OperatorCommand):
         printing.write_lines(self.stdout, chain(fields, output))
 
     def _follow(self, run_id: UUID) -> None:
-        """Print its output to the same streams, and exit as it does; Ctrl-C stops only the following."""
-        # The output has its own line ends, and a piece need not have one.
+        """Print to the same streams as the run, and exit with its exit code. Ctrl-C does not end the run."""
+        # The output has its own line endings, and a piece need not end with one.
         self.stdout.ending = self.stderr.ending = ""
         streams = {Stream.STDOUT: self.stdout, Stream.STDERR: self.stderr}
         exit_code = 0
         try:
-            for news in follow(run_id, partial(time.sleep, POLL_SECONDS)):
-                for piece in news.pieces:
+            for update in follow(run_id, partial(time.sleep, POLL_SECONDS)):
+                for piece in update.pieces:
                     if not printing.write_lines(streams[piece.stream], [piece.text]):
                         return
-                exit_code = exit_code_of(news.run)
+                exit_code = exit_code_of(update.run)
         except KeyboardInterrupt:
-            printing.write_lines(self.stderr, ["No longer followed; the run goes on.\n"])
+            printing.write_lines(self.stderr, ["Stopped following; the run continues.\n"])
             exit_code = INTERRUPTED_EXIT_CODE
         if exit_code:
             sys.exit(exit_code)
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
-    """What is new of a run since the last look."""
+class Update:
+    """What is new since the previous poll."""
 
     run: Run
     pieces: Sequence[Piece]
-    """What it wrote, and any change of its status as a line of stderr."""
+    """What the run wrote, and any change of its status as a line on stderr."""
 
 
-def follow(run_id: UUID, wait: Callable[[], object]) -> Iterator[News]:
-    """The run's output from its beginning, and its states; the last news has the run as it ended.
+def follow(run_id: UUID, wait: Callable[[], object]) -> Iterator[Update]:
+    """Yield the run's output from its start, and its states; the last update has the finished run.
 
-    It only reads, and calls ``wait`` between two looks at the database. The status is read before the output:
-    when it is final, all output is in the database already. Raises CommandError when the run is deleted.
+    Polls the database and calls ``wait`` between two polls. The status is read before the output: if it is
+    final, all output is already in the database. Raises CommandError if the run is deleted.
     """
     position, reported = START, ""
     while True:
-        run = _look(run_id)
+        run = _read(run_id)
         pieces = []
         for row in _after(run, position).iterator():
             position = (row.attempt, row.number)
@@ -106,20 +104,20 @@ def follow(run_id: UUID, wait: Callable[[], object]) -> Iterator[News]:
             reported = status
             pieces.append(Piece(stream=Stream.STDERR, text=f"Run {run.short_id}: {status}\n"))
         if pieces:
-            yield News(run=run, pieces=pieces)
+            yield Update(run=run, pieces=pieces)
         if Status(run.status).is_final:
             return
         wait()
 
 
 def exit_code_of(run: Run) -> int:
-    """The run's own; of a run without one, whether it did what was wanted."""
+    """The run's own exit code; if it has none, 0 for success and 1 otherwise."""
     if run.exit_code is not None:
         return run.exit_code
     return 0 if run.status in SUCCESSES else 1
 
 
-def _look(run_id: UUID) -> Run:
+def _read(run_id: UUID) -> Run:
     run = Run.objects.filter(pk=run_id).defer("traceback").first()
     if run is None:
         raise CommandError(f"Run {run_id} was deleted")

@@ -1,4 +1,4 @@
-"""``jobledger simulate``: what would become of each slot in a period, by policies and pauses."""
+"""``jobledger simulate``: what would happen to each slot in a period, given policies and pauses."""
 
 import heapq
 from argparse import ArgumentParser
@@ -25,63 +25,63 @@ _MISFIRE_HELP = "Missed slots: " + ", ".join(f"{value} ({label})" for value, lab
 
 
 class Command(OperatorCommand):
-    """Prints a line per slot: the slot, what becomes of it, when it starts, of which schedule, and why."""
+    """Prints a line per slot: the slot, what happens to it, when it starts, the schedule, and why."""
 
     help = (
-        "Simulate a period: what would run, be missed or be skipped. Goes by the stored policies and pauses. "
-        "Prints, separated by tabs, the slot, its fate, when it starts (or -), the schedule, and why."
+        "Simulate a period: what would run, be missed or be skipped. Uses the stored policies and pauses. "
+        "Prints tab-separated lines: the slot, what happens to it, when it starts (or -), the schedule, and "
+        "why."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Of what, in which period, under which policy, and in which format."""
         timetables.add_arguments(parser)
         parser.add_argument(
-            "--from", metavar="TIME", required=True, help=f"The period's start; {arguments.TIME_HELP}."
+            "--from", metavar="TIME", required=True, help=f"The start of the period; {arguments.TIME_HELP}."
         )
-        parser.add_argument("--to", metavar="TIME", required=True, help="The period's end, itself excluded.")
+        parser.add_argument("--to", metavar="TIME", required=True, help="The end of the period (exclusive).")
         parser.add_argument(
             "--downtime",
             metavar="FROM/TO",
             action="append",
             default=[],
-            help="A period in which beat is down; may be given more than once.",
+            help="A period during which beat is down; may be given more than once.",
         )
         _add_policy_arguments(parser)
         parser.add_argument("--json", action="store_true", help="Print a JSON list of objects.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the slots in the order of time, and their counts on stderr."""
+        """Print the slots in chronological order, and a summary on stderr."""
         choice = timetables.chosen(options, self.warn)
         replay = _replay(choice, options)
-        tally = _Tally()
-        slots = tally.counted(replay.slots())
+        summary = _Summary()
+        slots = summary.counted(replay.slots())
         if options["json"]:
-            lines = printing.json_lines(_described(slot, each) for slot, each in slots)
+            lines = printing.json_lines(_as_json(slot, each) for slot, each in slots)
         else:
             lines = (_line(slot, each) for slot, each in slots)
         if printing.write_lines(self.stdout, lines):
-            # Not an error, so not in an error's colour.
-            self.remark(str(tally))
+            # Not an error, so without its colour.
+            self.remark(str(summary))
 
 
 def _add_policy_arguments(parser: ArgumentParser) -> None:
-    policy = parser.add_argument_group("policy", "Instead of the stored choice, or of the default.")
+    policy = parser.add_argument_group("policy", "Overrides the stored policy, or the default.")
     policy.add_argument("--misfire", choices=[each.value for each in Misfire], help=_MISFIRE_HELP)
     policy.add_argument(
         "--catch-up-limit",
         metavar="N",
         type=arguments.count,
-        help="With --misfire all: the most late slots that run.",
+        help="With --misfire all: the maximum number of missed runs to start.",
     )
     policy.add_argument(
         "--starting-deadline",
         metavar="DURATION",
-        help=f"How late a slot may start, {arguments.DURATION_HELP}.",
+        help=f"How late a run may start, {arguments.DURATION_HELP}.",
     )
     policy.add_argument(
         "--jitter",
         metavar="DURATION",
-        help=f"Every slot starts later, by one delay below this, {arguments.DURATION_HELP}.",
+        help=f"Delay every run by the same amount below this, {arguments.DURATION_HELP}.",
     )
 
 
@@ -94,7 +94,7 @@ class _Replay:
     pauses: dict[int | None, list[PausePeriod]]
 
     def slots(self) -> Iterator[tuple[SimulatedSlot, Timetable]]:
-        """Those of all timetables, in the order of time, generated one by one."""
+        """Yield the slots of all timetables lazily, in chronological order."""
         slots = (self._slots_of(each) for each in self.timetables)
         return heapq.merge(*slots, key=lambda pair: pair[0].scheduled_for)
 
@@ -113,12 +113,12 @@ class _Replay:
 
 
 @dataclass(kw_only=True)
-class _Tally:
-    """Counts what passes by."""
+class _Summary:
+    """Counts the slots that pass through it."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     is_exact: bool = True
-    """Not where a slot stands for many others, which are not counted to the end."""
+    """False if a slot stands for so many others that they are not all counted."""
 
     def counted(
         self, slots: Iterable[tuple[SimulatedSlot, Timetable]]
@@ -131,8 +131,8 @@ class _Tally:
     def __str__(self) -> str:
         total = self.verdicts.total()
         parts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self.verdicts.items()))
-        least = "" if self.is_exact else "at least "
-        return f"{least}{total} slot{'' if total == 1 else 's'}" + (f": {parts}" if parts else "")
+        at_least = "" if self.is_exact else "at least "
+        return f"{at_least}{total} slot{'' if total == 1 else 's'}" + (f": {parts}" if parts else "")
 
 
 def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
@@ -140,9 +140,9 @@ def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
     end = arguments.time(options["to"], "--to", choice.zone)
     if end <= start:
         raise CommandError(f"--to: {options['to']} is not later than --from, {options['from']}")
-    choices = _policy_choices(options)
+    overrides = _policy_overrides(options)
     return _Replay(
-        timetables=[replace(each, policy=_policy(each.policy, choices)) for each in choice.timetables],
+        timetables=[replace(each, policy=_policy(each.policy, overrides)) for each in choice.timetables],
         start=start,
         end=end,
         downtimes=[arguments.period(text, "--downtime", choice.zone) for text in options["downtime"]],
@@ -150,32 +150,32 @@ def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
     )
 
 
-def _policy_choices(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the policy's fields that the command line gives."""
+def _policy_overrides(options: dict[str, Any]) -> dict[str, Any]:
+    """The policy's fields that the command line sets."""
     given = {name: options[name] for name in ("misfire", "catch_up_limit", "starting_deadline", "jitter")}
-    choices = {name: value for name, value in given.items() if value is not None}
-    if "misfire" in choices:
-        choices["misfire"] = Misfire(choices["misfire"])
+    overrides = {name: value for name, value in given.items() if value is not None}
+    if "misfire" in overrides:
+        overrides["misfire"] = Misfire(overrides["misfire"])
     for name, option in ("starting_deadline", "--starting-deadline"), ("jitter", "--jitter"):
-        if name in choices:
-            choices[name] = arguments.duration(choices[name], option)
-    return choices
+        if name in overrides:
+            overrides[name] = arguments.duration(overrides[name], option)
+    return overrides
 
 
-def _policy(policy: Policy, choices: dict[str, Any]) -> Policy:
+def _policy(policy: Policy, overrides: dict[str, Any]) -> Policy:
     try:
-        return replace(policy, **choices)
+        return replace(policy, **overrides)
     except ValueError as error:
         raise CommandError(str(error)) from None
 
 
-def _pauses(chosen: Iterable[Timetable], since: datetime) -> dict[int | None, list[PausePeriod]]:
-    """The pauses of the stored ones; an expression has none."""
-    ids = [each.schedule_id for each in chosen if each.schedule_id is not None]
+def _pauses(selected: Iterable[Timetable], since: datetime) -> dict[int | None, list[PausePeriod]]:
+    """The pauses of stored schedules; an expression has none."""
+    ids = [each.schedule_id for each in selected if each.schedule_id is not None]
     if not ids:
         return {}
-    book = PauseLookup(ids, since)
-    return {schedule_id: book.of(schedule_id) for schedule_id in ids}
+    pauses = PauseLookup(ids, since)
+    return {schedule_id: pauses.of(schedule_id) for schedule_id in ids}
 
 
 def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
@@ -186,9 +186,9 @@ def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
     return printing.tab_separated(when, slot.verdict, starts, timetable.label, why + earlier)
 
 
-def _described(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
+def _as_json(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
     return {
-        **timetable.described(slot.scheduled_for),
+        **timetable.as_json(slot.scheduled_for),
         "verdict": slot.verdict,
         "started_at": printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else None,
         "decided_at": printing.iso_time(slot.decided_at, timetable.zone),

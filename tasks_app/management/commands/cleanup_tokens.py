@@ -1,4 +1,4 @@
-"""Deletes auth tokens that have grown old, a batch at a time, without loading them."""
+"""Deletes old auth tokens in batches, without loading them."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,17 +16,14 @@ MAX_BATCH_SIZE = 100_000
 
 
 class Command(JobCommand):
-    """The job ``cleanup_tokens``."""
-
     help = (
-        "Deletes auth tokens older than a number of days, of 24 hours each, counted back from the run's "
-        "scheduled time, or from now if it has none."
+        "Deletes auth tokens older than a number of days (24 hours each) before the run's scheduled time, "
+        "or before now if it has none."
     )
     time_limit = timedelta(minutes=30)
     max_retries = 3
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """``--days``, ``--dry-run`` and ``--batch-size``."""
         parser.add_argument(
             "--days",
             type=whole_number(0, MAX_DAYS),
@@ -50,7 +47,6 @@ class Command(JobCommand):
         verbosity: int,
         **options: Any,
     ) -> None:
-        """Delete the expired tokens, or count them."""
         cutoff = self.scheduled_for - timedelta(days=days)
         expired = AuthToken.objects.filter(created_at__lt=cutoff)
         if dry_run:
@@ -66,9 +62,9 @@ class Command(JobCommand):
 
 
 def _delete_oldest(expired: QuerySet[AuthToken], batch_size: int) -> int:
-    """Delete one batch in one transaction, and say how many tokens went.
+    """Delete one batch in one transaction; returns how many tokens were deleted.
 
-    The oldest come first, so that the index on ``created_at`` leads straight to every batch.
+    The oldest are deleted first, so that the index on ``created_at`` finds every batch directly.
     """
     batch = expired.order_by("created_at").values("pk")[:batch_size]
     _, deleted_by_model = AuthToken.objects.filter(pk__in=batch).delete()

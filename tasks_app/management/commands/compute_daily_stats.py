@@ -1,4 +1,4 @@
-"""Counts and sums the orders of whole days into ``DailyStat``. Run again it arrives at the same rows."""
+"""Stores the number and total of each day's orders in ``DailyStat``. Idempotent."""
 
 from datetime import date, timedelta
 from itertools import islice
@@ -16,31 +16,28 @@ DAYS_PER_WRITE = 100
 
 
 class Command(JobCommand):
-    """The job ``compute_daily_stats``."""
-
     help = (
-        "Stores the number and the total of each day's orders. A day runs from midnight to midnight "
-        "in the project's time zone. Without options: the day before the run's scheduled time."
+        "Stores the number and total of each day's orders. A day is from midnight to midnight in the "
+        "project's time zone. Default: the day before the run's scheduled time."
     )
     time_limit = timedelta(minutes=30)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """``--date``, or ``--from`` and ``--to``."""
-        either = parser.add_mutually_exclusive_group()
-        either.add_argument("--date", type=parser_types.day, metavar="YYYY-MM-DD", help="The only day.")
-        either.add_argument(
+        start = parser.add_mutually_exclusive_group()
+        start.add_argument("--date", type=parser_types.day, metavar="YYYY-MM-DD", help="A single day.")
+        start.add_argument(
             "--from",
             dest="date_from",
             type=parser_types.day,
             metavar="YYYY-MM-DD",
-            help="The first day of a range; needs --to.",
+            help="The first day of a range; requires --to.",
         )
         parser.add_argument(
             "--to",
             dest="date_to",
             type=parser_types.day,
             metavar="YYYY-MM-DD",
-            help=f"The last day of the range, included; at most {MAX_DAYS} days in all.",
+            help=f"The last day of the range (inclusive); at most {MAX_DAYS} days in total.",
         )
 
     def handle(
@@ -51,7 +48,7 @@ class Command(JobCommand):
         date_to: date | None,
         **options: Any,
     ) -> None:
-        """Compute the days in their order; each batch of days is stored before it is reported."""
+        """Compute the days in order. Each batch of days is stored before it is reported."""
         first, last = self._range(date, date_from, date_to)
         remaining = days.between(first, last)
         while batch := list(islice(remaining, DAYS_PER_WRITE)):
@@ -61,16 +58,16 @@ class Command(JobCommand):
                 self.stdout.write(f"{stat.date}: {stat.order_count} orders, {stat.order_sum}")
 
     def _range(self, only: date | None, first: date | None, last: date | None) -> tuple[date, date]:
-        """The first and the last day; raises CommandError where the options do not fit together."""
+        """The first and the last day. Raises CommandError for contradictory options."""
         if first is None and last is None:
             only = only or self._day_before()
             return only, only
         if first is None or last is None or only is not None:
-            raise CommandError("A range needs --from and --to, and takes no --date.")
+            raise CommandError("A range needs both --from and --to, and cannot be combined with --date.")
         if first > last:
             raise CommandError(f"--from {first} is after --to {last}.")
         if (last - first).days >= MAX_DAYS:
-            raise CommandError(f"From {first} to {last} are more than {MAX_DAYS} days.")
+            raise CommandError(f"{first} to {last} is more than {MAX_DAYS} days.")
         return first, last
 
     def _day_before(self) -> date:

@@ -1,4 +1,4 @@
-"""Fills the sample tables with rows like those of real life, so that the sample jobs have something to do."""
+"""Fills the sample tables with realistic data, so that the sample jobs have something to do."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ OLDEST_ORDER = timedelta(days=365)
 USERNAME_PREFIX = "demo-"
 NUMBER_WIDTH = 8
 
-# Words in a text read better here than a line for each.
+# Split strings are easier to read here than one word per line.
 FIRST_NAMES = """
     Amélie Anna Björn Chloé Daniel Emma Fatima François Ḥasan Hiroshi İbrahim Ivan Jürgen Karin Léa Łukasz
     Maria Mehmet Núria Olga Øyvind Priya Sofía Tomáš Zoë
@@ -34,21 +34,19 @@ LAST_NAMES = """
 """.split()  # noqa: SIM905
 DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com")
 TAGS = ("express", "fragile", "gift", "preorder", "return", "sale", "subscription", "wholesale")
-# Two emails in five are untidy, each in one of these ways.
 UNTIDY_SHARE = 0.4
 
 
 class Command(BaseCommand):
-    """The command ``demo_data``; not a job."""
+    """A plain command, not a job."""
 
     help = (
-        "Adds users with untidy emails, auth tokens of all ages, and a year's orders. Run again, it adds "
-        "more. With --seed an empty database always gets the same rows, except for the tokens' keys, which "
-        "nobody may guess. The users cannot log in."
+        "Adds users with untidy email addresses, auth tokens of all ages, and a year of orders. If it is run "
+        "again, it adds more. With --seed, an empty database always gets the same rows, except for the "
+        "tokens' keys, which must not be predictable. The users cannot log in."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """``--users``, ``--tokens``, ``--orders`` and ``--seed``."""
         for name, default in {"users": 2000, "tokens": 5000, "orders": 20_000}.items():
             parser.add_argument(
                 f"--{name}",
@@ -56,14 +54,14 @@ class Command(BaseCommand):
                 default=default,
                 help=f"How many {name} to add (default: %(default)s).",
             )
-        parser.add_argument("--seed", type=int, help="A number to draw the rows from.")
+        parser.add_argument("--seed", type=int, help="The seed for the random data.")
 
     @transaction.atomic
     def handle(
         self, *args: Any, users: int, tokens: int, orders: int, seed: int | None, **options: Any
     ) -> None:
-        """Add all the rows, or none."""
-        random, now = Random(seed), timezone.now()  # noqa: S311 - nothing secret is drawn from it
+        """Add all of the rows or none."""
+        random, now = Random(seed), timezone.now()  # noqa: S311 - not used for secrets
         _add_users(random, users)
         owners = list(_demo_users().values_list("pk", flat=True))
         if not owners and (tokens or orders):
@@ -74,7 +72,7 @@ class Command(BaseCommand):
 
 
 def untidy(random: Random, email: str) -> str:
-    """The email as people type it: with capitals, with blanks around it, or with both."""
+    """The address as users might type it: with capitals, surrounding spaces, or both."""
     return random.choice(
         [
             email.upper(),
@@ -90,8 +88,8 @@ def untidy(random: Random, email: str) -> str:
 def _add_users(random: Random, count: int) -> None:
     user_model = get_user_model()
     first = _next_number()
-    for portion in _portions(range(first, first + count)):
-        user_model._default_manager.bulk_create(_user(random, number) for number in portion)
+    for batch in _batches(range(first, first + count)):
+        user_model._default_manager.bulk_create(_user(random, number) for number in batch)
 
 
 def _user(random: Random, number: int) -> Any:
@@ -110,7 +108,7 @@ def _user(random: Random, number: int) -> Any:
 
 
 def _next_number() -> int:
-    """One more than the highest number among the demo users; numbers of one width sort as texts do."""
+    """One more than the highest number of a demo user. Numbers are zero-padded, so they sort as strings."""
     username = get_user_model().USERNAME_FIELD
     highest = _demo_users().values_list(username, flat=True).last()
     return int(highest.removeprefix(USERNAME_PREFIX)) + 1 if highest else 1
@@ -125,10 +123,10 @@ def _demo_users() -> QuerySet[Any]:
 
 
 def _add_tokens(random: Random, owners: Sequence[Any], count: int, now: datetime) -> None:
-    for portion in _portions(range(count)):
+    for batch in _batches(range(count)):
         AuthToken.objects.bulk_create(
             AuthToken(user_id=random.choice(owners), created_at=now - random.random() * OLDEST_TOKEN)
-            for _ in portion
+            for _ in batch
         )
 
 
@@ -136,14 +134,14 @@ def _add_orders(random: Random, owners: Sequence[Any], count: int, now: datetime
     Tag.objects.bulk_create([Tag(name=name) for name in TAGS], ignore_conflicts=True)
     tags = list(Tag.objects.filter(name__in=TAGS).order_by("name").values_list("pk", flat=True))
     tagging = Order.tags.through
-    for portion in _portions(range(count)):
+    for batch in _batches(range(count)):
         orders = Order.objects.bulk_create(
             Order(
                 user_id=random.choice(owners),
                 created_at=now - random.random() * OLDEST_ORDER,
                 total=_price(random),
             )
-            for _ in portion
+            for _ in batch
         )
         tagging.objects.bulk_create(
             tagging(order_id=order.pk, tag_id=tag)
@@ -152,8 +150,7 @@ def _add_orders(random: Random, owners: Sequence[Any], count: int, now: datetime
         )
 
 
-def _portions(numbers: range) -> Iterator[range]:
-    """The numbers in pieces of what one statement writes."""
+def _batches(numbers: range) -> Iterator[range]:
     return (numbers[start : start + ROWS_PER_WRITE] for start in range(0, len(numbers), ROWS_PER_WRITE))
 
 

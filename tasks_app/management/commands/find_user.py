@@ -1,4 +1,4 @@
-"""Says which email a user id stands for."""
+"""Prints a user's email address."""
 
 import sys
 from datetime import timedelta
@@ -12,23 +12,19 @@ from tasks_app import parser_types
 
 
 class Command(JobCommand):
-    """The job ``find_user``."""
-
     help = "Prints a user's email address; exits with code 1 if there is no such user."
     concurrency = Concurrency.ALLOW
     time_limit = timedelta(minutes=1)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """``USER_ID``."""
         parser.add_argument("user_id", type=parser_types.user_id, metavar="USER_ID", help="The user's id.")
 
     def handle(self, *args: Any, user_id: Any, **options: Any) -> None:
-        """Print the email, or say on stderr that there is no such user."""
         user_model = get_user_model()
         email = user_model.get_email_field_name()
         found = user_model._default_manager.filter(pk=user_id).values_list(email, flat=True)
         if not found:
-            # Not a CommandError: Django would print its name before the line.
+            # Not a CommandError, whose name Django would print in front of the message.
             self.stderr.write(f"User {user_id} not found.")
             sys.exit(1)
         self.stdout.write(f"Found: {found[0]}")

@@ -1,4 +1,4 @@
-"""The night's work: one job after the other, each a run of its own below this one."""
+"""Runs several jobs, one after another, each recorded as a child run."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,8 +12,6 @@ JOBS = ("cleanup_tokens", "compute_daily_stats", "normalize_emails")
 
 
 class Command(JobCommand):
-    """The job ``nightly``."""
-
     help = (
         f"Runs {', '.join(JOBS)}, one after another. If one fails, the others still run; "
         "nightly then fails and names it."
@@ -22,15 +20,14 @@ class Command(JobCommand):
     schedules = (Schedule("0 3 * * *"),)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """``--fail-fast``."""
         parser.add_argument("--fail-fast", action="store_true", help="Stop at the first job that fails.")
 
     def handle(self, *args: Any, fail_fast: bool, **options: Any) -> None:
-        """Run the jobs; raise CommandError naming those that failed."""
-        passed_on = {name: options[name] for name in ("verbosity", "no_color", "force_color")}
+        """Run the jobs. Raises CommandError, which names those that failed."""
+        forwarded = {name: options[name] for name in ("verbosity", "no_color", "force_color")}
         errors: dict[str, BaseException] = {}
         for job in JOBS:
-            if error := self._error_of(job, passed_on):
+            if error := self._error_of(job, forwarded):
                 errors[job] = error
                 if fail_fast:
                     break
@@ -39,11 +36,11 @@ class Command(JobCommand):
                 "the jobs' errors", list(errors.values())
             )
 
-    def _error_of(self, job: str, passed_on: dict[str, Any]) -> BaseException | None:
-        """What the job failed with, said on stderr as well; None when it succeeded."""
+    def _error_of(self, job: str, forwarded: dict[str, Any]) -> BaseException | None:
+        """Run the job; returns its error, which is also printed, or None if it succeeded."""
         try:
-            call_command(job, stdout=self.stdout, stderr=self.stderr, **passed_on)
-        except Exception as error:  # noqa: BLE001 - the others must have their turn
+            call_command(job, stdout=self.stdout, stderr=self.stderr, **forwarded)
+        except Exception as error:  # noqa: BLE001 - the other jobs must still run
             failure: BaseException = error
         except SystemExit as error:
             if not error.code:

@@ -1,9 +1,9 @@
-"""Trims and lower-cases the users' emails, writing only the rows that change.
+"""Trims and lower-cases users' email addresses, writing only the rows that change.
 
-The rule is Python's (``normalized``), not the database's: SQLite lower-cases ASCII alone, PostgreSQL
-as its locale says. So rows are read a batch at a time in the order of their primary keys, and a batch's
-changes are written in one transaction. A row that somebody changed after it was read keeps what they wrote.
-Stopped and started again, the job finds the earlier batches as they should be and goes on.
+Addresses are normalized in Python, because databases differ: SQLite lower-cases only ASCII, PostgreSQL
+according to its locale. Rows are read in batches in the order of their primary keys, and the changes of a
+batch are written in one transaction. A row that is changed by someone else in the meantime is left alone.
+If the job is interrupted and run again, earlier batches need no more changes, and it continues.
 """
 
 from collections.abc import Iterator
@@ -23,25 +23,21 @@ MAX_BATCH_SIZE = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class UserEmail:
-    """One user's email as it was read."""
+    """A user's email address, as read from the database."""
 
     pk: Any
     email: str
 
     @property
-    def changes(self) -> bool:
-        """Whether it is not yet as it should be."""
+    def needs_change(self) -> bool:
         return normalized(self.email) != self.email
 
 
 class Command(JobCommand):
-    """The job ``normalize_emails``."""
-
     help = "Trims and lower-cases users' email addresses. Writes only the rows that change."
     time_limit = timedelta(hours=1)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """``--batch-size`` and ``--dry-run``."""
         parser.add_argument(
             "--batch-size",
             type=whole_number(1, MAX_BATCH_SIZE),
@@ -51,7 +47,7 @@ class Command(JobCommand):
         parser.add_argument("--dry-run", action="store_true", help="Count the changes without writing them.")
 
     def handle(self, *args: Any, batch_size: int, dry_run: bool, verbosity: int, **options: Any) -> None:
-        """Go through all users; at verbosity 2 each batch is reported."""
+        """Process all users. At verbosity 2, report each batch."""
         checked = changed = 0
         for batch in _batches(batch_size):
             to_change = [row for row in batch if self._should_change(row)]
@@ -62,18 +58,17 @@ class Command(JobCommand):
         self.stdout.write(f"checked {checked} / changed {changed} ({'dry' if dry_run else 'commit'})")
 
     def _should_change(self, row: UserEmail) -> bool:
-        if not row.changes:
+        if not row.needs_change:
             return False
-        # Some letters are longer in lower case: one such row must not fail its batch every night.
-        longest = _email_field().max_length
-        if longest is not None and len(normalized(row.email)) > longest:
-            self.stderr.write(f"User {row.pk}: the email would become too long; it stays as it is.")
+        # Some letters are longer in lower case: such a row must not make its batch fail every night.
+        max_length = _email_field().max_length
+        if max_length is not None and len(normalized(row.email)) > max_length:
+            self.stderr.write(f"User {row.pk}: not changed, because the email address would be too long.")
             return False
         return True
 
 
 def normalized(email: str) -> str:
-    """The email as it should be stored."""
     return email.strip().lower()
 
 
@@ -87,10 +82,10 @@ def _batches(size: int) -> Iterator[list[UserEmail]]:
 
 
 def _write(rows: list[UserEmail]) -> int:
-    """Write the rows that still are as they were read, and say how many were.
+    """Write the rows that have not changed since they were read; returns how many.
 
-    One prepared statement for all: ``bulk_update`` builds an expression per row, which takes
-    forty times as long, and could not compare each row with what was read.
+    Uses a single prepared statement: ``bulk_update`` builds an expression for each row, which takes forty
+    times as long, and cannot compare rows with what was read.
     """
     if not rows:
         return 0

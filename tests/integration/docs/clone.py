@@ -1,4 +1,4 @@
-"""A clone as a reader of the manual has it: with the files that the manual creates, and ``make up``."""
+"""A clone as a reader of the manual has it, with the files that the manual creates, and ``make up``."""
 
 import os
 import shutil
@@ -18,14 +18,14 @@ from tests.waiting import wait_until
 KEPT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "var", ".env", ".*_cache", ".hypothesis", "tests", "*.pyc.*"
 )
-# What another service on this machine, or the tests, may have exported.
+# Variables that another service on this machine, or the tests, may have exported.
 EXPORTED = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PORT")
 STOP_SECONDS = 60
 
 
 @dataclass(kw_only=True)
 class Clone:
-    """The folder, and the service that runs in it."""
+    """The directory, and the service that runs in it."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -33,13 +33,13 @@ class Clone:
 
     @property
     def environment(self) -> dict[str, str]:
-        """That of a shell in which the virtual environment is activated, and nothing exported."""
+        """The environment of a shell with an activated virtual environment and no exported variables."""
         kept = {name: value for name, value in os.environ.items() if name not in EXPORTED}
         return {**kept, "PATH": f"{self.folder / '.venv' / 'bin'}:{kept['PATH']}"}
 
     @property
     def url(self) -> str:
-        """Where the web process answers."""
+        """The address of the web process."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -48,14 +48,14 @@ class Clone:
         return (self.folder / "up.log").read_text(errors="replace")
 
     def write(self, block: Block) -> None:
-        """Do with a file what the manual says: create it, or add to the project's own."""
+        """Create a file as the manual says, or append to the project's own."""
         file = self.folder / block.file
         is_ours = (ROOT / block.file).exists()
         with file.open("a" if is_ours else "w") as stream:
             stream.write(block.text)
 
     def start(self) -> None:
-        """``make up``, until the admin and the worker answer."""
+        """Run ``make up`` and wait until the admin and the worker respond."""
         with (self.folder / "up.log").open("wb") as log:
             self._service = subprocess.Popen(
                 ["make", "up", f"PORT={self.port}"],
@@ -72,7 +72,7 @@ class Clone:
             raise
 
     def stop(self) -> None:
-        """Ctrl-C, and once more for what does not stop."""
+        """Press Ctrl-C, and again if it does not stop."""
         service, self._service = self._service, None
         while service is not None and service.poll() is None:
             os.killpg(service.pid, signal.SIGINT)
@@ -80,7 +80,7 @@ class Clone:
                 service.wait(STOP_SECONDS)
 
     def restart(self) -> None:
-        """Ctrl-C, and ``make up`` again."""
+        """Press Ctrl-C, and run ``make up`` again."""
         self.stop()
         self.start()
 
@@ -94,7 +94,7 @@ class Clone:
 
 @contextmanager
 def running_clone() -> Iterator[Clone]:
-    """A clone whose service knows the manual's jobs, but for those that a page makes known by a restart."""
+    """A clone whose service knows the manual's jobs, except those for which a page restarts it."""
     parent = Path(tempfile.mkdtemp(prefix="jobs-"))
     clone = Clone(folder=parent / "clone")
     try:
@@ -112,7 +112,7 @@ def running_clone() -> Iterator[Clone]:
 
 
 def has_a_restart(page: Path) -> bool:
-    """Whether the page makes its jobs known to the service itself."""
+    """Whether the page itself restarts the service for its jobs."""
     return any(block.comes_after_a_restart for block in blocks_of(page))
 
 

@@ -1,4 +1,4 @@
-"""One running clone for all pages."""
+"""A running clone for all pages."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.integration.docs.clone import Clone, running_clone
 
 @pytest.fixture(scope="session")
 def clone() -> Iterator[Clone]:
-    """As the reader of the manual has it."""
+    """As a reader of the manual has it."""
     with running_clone() as made:
         yield made

@@ -1,4 +1,4 @@
-"""A project of the reader's own adopts the service, as the manual says: with Redis, a worker and beat."""
+"""Another project adopts the service as the manual says, with Redis, a worker and beat."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ FOREGROUND = ("celery -A mysite worker", "celery -A mysite beat")
 
 @pytest.fixture
 def project() -> Iterator[Path]:
-    """What ``startproject`` makes; of this repository it can import the service alone."""
+    """The result of ``startproject``; from this repository, it can only import the service."""
     # Not pytest's tmp_path: a Unix socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="jobs-"))
     subprocess.run(

@@ -1,4 +1,4 @@
-"""Every command and every file of README and the manual, as a reader types them, with the service running."""
+"""All commands and files in README and the manual, as a reader types them, with the service running."""
 
 import re
 import urllib.request
@@ -44,7 +44,7 @@ def test_a_run_from_the_command_line_is_seen_in_the_admin(clone: Clone) -> None:
 
 
 def logged_in(clone: Clone) -> urllib.request.OpenerDirector:
-    """A browser in which ``admin`` has logged in with the password that the manual names."""
+    """A browser in which ``admin`` has logged in with the password from the manual."""
     cookies = CookieJar()
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
     login = f"{clone.url}/admin/login/?next=/admin/"

@@ -15,7 +15,7 @@ LONGER_THAN_THE_LEASE = LEASE_SECONDS * 1.4
 
 
 def is_renewed(running: Service, pk: UUID) -> bool:
-    """Whether the run goes on although the lease that it began with is over."""
+    """Whether the run continues although the lease that it began with is over."""
     row = run_row(running, pk)
     assert row
     assert row.status == "running"

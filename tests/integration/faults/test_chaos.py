@@ -45,7 +45,7 @@ def rage(running: Service, worker: str) -> Counter[str]:
     kills: Counter[str] = Counter()
     end = time.monotonic() + CHAOS_SECONDS
     while time.monotonic() < end:
-        # Chaos has a pace, and waits for nothing.
+        # Chaos has a fixed pace: there is nothing to wait for.
         time.sleep(random.uniform(0.3, 1.5))
         victim = random.choice(["child", "child", "redis", "worker"])
         kills[victim] += kill_one(running, worker, victim)

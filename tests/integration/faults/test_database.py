@@ -117,7 +117,7 @@ def test_a_call_that_arrives_without_a_database_is_executed_when_it_is_back(
     with database_away(running):
         pks = [call(running, "allowing", seconds=0.1) for _ in range(3)]
         wait_until(
-            lambda: running.log(worker).count("waits for the database") >= 4, what="messages come again"
+            lambda: running.log(worker).count("until the database is back") >= 4, what="messages come again"
         )
     begin = time.monotonic()
     ended = [wait_for_end(running, pk) for pk in pks]
@@ -132,14 +132,16 @@ def test_what_a_database_refuses_for_a_while_is_neither_lost_nor_done_twice(
 ) -> None:
     if refusing is postgres_read_only and is_sqlite(running):
         pytest.skip("SQLite has no standby")
-    before = running.log(worker).count("waits for the database")
+    before = running.log(worker).count("until the database is back")
     ending = call(running, "restarting", seconds=1)
     when_begun(running, ending)
     with refusing(running):
         calls = [call(running, "allowing", seconds=0.1) for _ in range(2)]
         unrecorded = f"The end of run {ending} of restarting cannot be recorded yet"
         wait_until(lambda: unrecorded in running.log(worker), what="the end is not recorded")
-        wait_until(lambda: running.log(worker).count("waits for the database") > before, what="calls wait")
+        wait_until(
+            lambda: running.log(worker).count("until the database is back") > before, what="calls wait"
+        )
     ended = [wait_for_end(running, pk) for pk in (ending, *calls)]
     assert [(row.status, row.attempt) for row in ended] == [("succeeded", 1)] * 3
     assert [whats(running, pk) for pk in calls] == [["begin", "end", "cleanup"]] * 2

@@ -1,4 +1,4 @@
-"""What becomes of the slots of schedules that fire every second or few, and what beat says meanwhile."""
+"""What happens to the slots of schedules that are due every few seconds, and what beat logs."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ from tests.integration.service import Service
 from tests.integration.slots import Figures, Span, audit, is_settled, newest_slot
 from tests.waiting import wait_until
 
-# A message that a killed Redis forgot comes again after this time, not after a minute.
+# A message lost by a killed Redis is published again after this time, instead of a minute.
 REPUBLISH = {"REPUBLISH_AFTER_SECONDS": "3"}
 IMPATIENT = {"DJANGO_SETTINGS_MODULE": "tests.integration.schedules.impatient_settings"}
 CHANGES = ("Waiting for the database", "The database is back", "Waiting for the broker", "The broker is back")
@@ -17,13 +17,13 @@ def this_second() -> datetime:
 
 
 def newer_slot(running: Service, name: str, than: datetime) -> datetime | None:
-    """The last slot of these schedules whose run has succeeded, if it is later than another time."""
+    """The last slot of these schedules whose run has succeeded, if it is after the given time."""
     slot = newest_slot(running, name)
     return slot if slot and slot > than else None
 
 
 def settled(running: Service, name: str, span: Span) -> Figures:
-    """The figures of a span as soon as all that was due in it is over, or as they are when it is too late."""
+    """The figures of a span once everything that was due in it is over, or after the timeout."""
     try:
         wait_until(
             lambda: is_settled(running, name, span.until),
@@ -35,6 +35,6 @@ def settled(running: Service, name: str, span: Span) -> Figures:
 
 
 def changes(running: Service, beat: str) -> dict[str, int]:
-    """How often a beat has said that a part of the service went away or came back."""
+    """How often a beat has logged that a part of the service went down or came back."""
     log = running.log(beat)
     return {line: log.count(line) for line in CHANGES if line in log}

@@ -1,4 +1,4 @@
-"""A service of which beat, Redis and the database die, hang and come back, for all tests of this folder."""
+"""A service whose beat, Redis and database die, hang and come back, for all tests in this directory."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The tests' settings, but two seconds' patience with a locked SQLite file or a hanging Redis."""
+"""The tests' settings, with timeouts of two seconds for a locked SQLite file or a hanging Redis."""
 
 from proj import settings as project
 from tests.settings import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Redis dies or hangs under beat: slots go on being recorded, and are executed when it is back."""
+"""Redis dies or hangs: beat still records slots, and they are executed when it is back."""
 
 import signal
 
@@ -14,14 +14,14 @@ from tests.integration.slots import (
 )
 from tests.waiting import wait_until
 
-# A tick and a busy machine.
+# A tick on a busy machine.
 LONGEST_LATENESS = 4 * SECOND
-# One attempt to publish, which its socket timeout ends, and a busy machine.
+# One attempt to publish, until the socket timeout, on a busy machine.
 LONGEST_LATENESS_WHILE_REDIS_HANGS = 10 * SECOND
 
 
 def wait_for_slots(running: Service, name: str, seconds: int) -> Span:
-    """The slots from now on, when so many seconds of them are in the ledger."""
+    """The slots from now on, once this many seconds of them are in the ledger."""
     since = this_second() + SECOND
     until = since + seconds * SECOND
     wait_until(

@@ -1,4 +1,4 @@
-"""Beat takes up what another beat, or none, has left; and what was changed behind its back."""
+"""Beat takes over what another beat has left, and catches up on downtime and on unnoticed changes."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -51,11 +51,11 @@ PeriodicTask.objects.filter(name="updated 0").update(interval=second)
 def test_what_a_beat_recorded_and_did_not_publish_another_one_publishes(running: Service) -> None:
     schedule_every_second(running, "recorded", count=20, every=3)
     wait_until(lambda: count_due(running) == 20, what="all are due")
-    # A beat's first half: it ends before it has published anything.
+    # The first half of a tick: beat ends before it has published anything.
     running.shell(RECORD_WITHOUT_PUBLISHING)
     slot = newest_slot(running, "recorded", "queued")
     assert slot
-    # Others leave it ten seconds to publish them itself.
+    # Other beats give it ten seconds to publish them itself.
     rows(running, "UPDATE jobledger_run SET publish_after = ? WHERE status = 'queued'", datetime.now(UTC))
     running.start_beat()
     figures = settled(running, "recorded", Span(since=slot, until=slot))
@@ -72,10 +72,10 @@ def test_after_a_week_away_each_schedule_gets_what_its_misfire_policy_says(runni
     wait_until(lambda: is_settled(running, "week", newest), what="the week is worked off")
     told = {policy: statuses(running, f"week {policy}") for policy in ("once", "skip", "all")}
     print(told)
-    # The newest hundred have a row each; one row stands for those before them.
+    # The newest hundred have a row each; one row covers those before them.
     assert told["once"] == {"succeeded": (1, 0), "missed": (100, 67)}
     assert told["skip"] == {"missed": (101, 67)}
-    # 162, in truth: they are not counted beyond a hundred.
+    # Actually 162, but they are not counted beyond a hundred.
     assert told["all"] == {"succeeded": (5, 0), "missed": (1, 100)}
 
 

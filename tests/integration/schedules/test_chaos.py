@@ -1,4 +1,4 @@
-"""Beats and Redis are killed in turn. ``FAULT_SECONDS`` gives the test another length than its default."""
+"""Beats and Redis are killed in turn. ``FAULT_SECONDS`` overrides the duration of the test."""
 
 import os
 import random
@@ -19,18 +19,18 @@ pytestmark = pytest.mark.takes_long
 
 FAULT_SECONDS = int(os.environ.get("FAULT_SECONDS", "18"))
 SCHEDULES = 6
-# Sooner than workers find Redis again: many messages come more than once.
+# Shorter than workers need to reconnect to Redis, so many messages are delivered more than once.
 REPUBLISH_TOO_SOON = {"REPUBLISH_AFTER_SECONDS": "0.5"}
 
 
 def kill_in_turn(running: Service, victims: Sequence[str], *, seconds: int) -> Counter[str]:
-    """Kill one, start it again a little later, go on to the next; who was killed how often."""
+    """Kill one, restart it a little later, and continue with the next; returns how often each was killed."""
     kills: Counter[str] = Counter()
     end = time.monotonic() + seconds
     for victim in cycle(victims):
         if time.monotonic() > end:
             return kills
-        # Chaos has a pace, and waits for nothing.
+        # Chaos has a fixed pace: there is nothing to wait for.
         time.sleep(random.uniform(0.3, 1.5))
         running.stop(victim, signal.SIGKILL)
         time.sleep(random.uniform(0.0, 1.2))

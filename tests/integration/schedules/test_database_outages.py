@@ -1,4 +1,4 @@
-"""The database goes away under beat, or is locked: beat waits, says so once, and goes on."""
+"""The database goes down or is locked: beat waits, logs it once, and continues."""
 
 from datetime import UTC, datetime
 
@@ -11,12 +11,12 @@ from tests.integration.slots import SECOND, Span, perfect, schedule_every_second
 from tests.waiting import wait_until
 
 STEP_SECONDS = 3
-# Beat finds it gone, and a slot passes.
+# Beat notices the outage, and a slot passes.
 OUTAGE_SECONDS = 6
 
 
 def quiet_time(running: Service, name: str, beat: str, **variables: str) -> datetime:
-    """Start a schedule and a beat; the slot whose run has just ended: the next one is seconds away."""
+    """Start a schedule and a beat; returns the slot whose run has just ended, seconds before the next one."""
     schedule_every_second(running, name, every=STEP_SECONDS)
     running.start_beat(beat, **variables)
     return wait_until(
@@ -29,7 +29,7 @@ def wait_until_later(than: datetime, seconds: int) -> None:
 
 
 def assert_goes_on(running: Service, name: str, since: datetime, beat: str) -> None:
-    """The database has been away since shortly after this slot, and is back."""
+    """The database went down shortly after this slot, and is back."""
     wait_until(lambda: "The database is back" in running.log(beat), what="beat goes on")
     step = STEP_SECONDS * SECOND
     span = Span(since=since, until=datetime.now(UTC), step=step)

@@ -123,7 +123,7 @@ def labels() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("where", "label"), labels())
-def test_a_label_stands_in_the_admin(where: str, label: str) -> None:
+def test_a_label_in_the_manual_exists_in_the_admin(where: str, label: str) -> None:
     files = [path for path in (ROOT / "jobledger").rglob("*.*") if path.suffix in (".py", ".html")]
     pattern = re.compile(rf"""[>"}}]\s*{re.escape(label.removesuffix("…"))}…?\s*[<"{{]""")
     assert label in DJANGOS_LABELS or any(pattern.search(path.read_text()) for path in files)

@@ -88,7 +88,7 @@ def test_every_setting_that_the_service_reads_is_described() -> None:
     }
 
 
-def test_what_celery_is_to_use_can_be_imported() -> None:
+def test_everything_that_celery_is_configured_to_use_can_be_imported() -> None:
     for name, path in rows(SETTINGS, "## Django settings that `jobledger` reads"):
         if name in ("`CELERY_BEAT_SCHEDULER`", "`CELERY_WORKER_CONSUMER`"):
             assert import_string(codes(path)[0].replace(":", "."))
@@ -178,7 +178,7 @@ def test_every_attribute_is_described_with_its_default() -> None:
     assert eval(method) == JobDeclaration.concurrency_key({})
 
 
-def test_what_a_running_job_has_is_there() -> None:
+def test_the_attributes_of_a_running_job_exist() -> None:
     named = {code for row in rows(ATTRIBUTES, "## What a job has while it runs") for code in codes(row[0])}
     assert set(re.findall(r"self\.(\w+)", " ".join(named))) <= set(dir(JobCommand()))
 
@@ -214,7 +214,7 @@ def test_the_choices_of_a_policy_and_of_a_pause_are_described_with_the_default()
     assert sorted(codes(pauses["paused runs"])) == sorted(PausedSlots)
 
 
-def test_options_in_json_are_what_the_page_says_of_argparse() -> None:
+def test_options_in_json_match_the_page_about_argparse() -> None:
     parser = JobCommand().create_parser("manage.py", "name")
     parser.add_argument("--days", type=int)
     parser.add_argument("--dry-run", action="store_true")
@@ -252,7 +252,7 @@ def test_every_check_is_described() -> None:
 
 
 @pytest.mark.parametrize(("name", "warns", "advice"), CHECKS, ids=[row[0] for row in CHECKS])
-def test_a_check_is_about_what_the_page_says(name: str, warns: str, advice: str) -> None:
+def test_a_check_matches_its_description(name: str, warns: str, advice: str) -> None:
     code = (ROOT / "jobledger" / "checks.py").read_text()
     functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
     sources = [text for text in map(ast.unparse, functions) if name.strip("`") in text]

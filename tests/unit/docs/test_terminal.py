@@ -26,7 +26,7 @@ def test_a_command_prints_and_exits(shell: Terminal) -> None:
     )
 
 
-def test_the_next_command_finds_what_the_last_one_has_set(shell: Terminal) -> None:
+def test_commands_see_the_variables_set_by_earlier_ones(shell: Terminal) -> None:
     shell.run("a=b; cd /")
     assert shell.run("echo $a; pwd").output == "b\n/\n"
 
@@ -41,7 +41,7 @@ def test_the_next_command_finds_what_the_last_one_has_set(shell: Terminal) -> No
         (["…"], ""),
     ],
 )
-def test_output_is_as_shown(shown: list[str], printed: str) -> None:
+def test_matching_output_is_accepted(shown: list[str], printed: str) -> None:
     assert is_as_shown(shown, printed)
 
 
@@ -55,7 +55,7 @@ def test_output_is_as_shown(shown: list[str], printed: str) -> None:
         (["a.c"], "abc\n"),
     ],
 )
-def test_output_is_not_as_shown(shown: list[str], printed: str) -> None:
+def test_other_output_is_rejected(shown: list[str], printed: str) -> None:
     assert not is_as_shown(shown, printed)
 
 

@@ -1,4 +1,4 @@
-"""The admin's site: sections for who is inside, a strict policy, a guarded login."""
+"""The admin site: sections after login, a strict content security policy, a protected login."""
 
 from datetime import timedelta
 
@@ -14,31 +14,31 @@ pytestmark = pytest.mark.django_db
 LOGIN = "/admin/login/"
 
 
-def test_the_page_at_hand_is_the_current_section(admin_client: Client) -> None:
+def test_the_current_page_is_the_current_section(admin_client: Client) -> None:
     page = admin_client.get(reverse("admin:jobledger_run_changelist")).text
     assert page.count("aria-current") == 1
     assert f'<a href="{reverse("admin:jobledger_run_changelist")}" aria-current="page">Runs</a>' in page
 
 
-def test_who_is_not_inside_sees_no_sections(client: Client) -> None:
+def test_sections_are_hidden_before_login(client: Client) -> None:
     assert 'class="sections"' not in client.get(LOGIN).text
 
 
 def test_every_model_is_one_page_away(admin_client: Client) -> None:
-    # Below the sections, which lead to two of them on every page.
+    # Below the sections, which link to two of them on every page.
     _, _, listed = admin_client.get(reverse("admin:everything")).text.partition("<main")
     models = [model._meta for model in admin.site._registry]
     lists = [reverse(f"admin:{each.app_label}_{each.model_name}_changelist") for each in models]
     assert [address for address in lists if f'href="{address}"' not in listed] == []
 
 
-def test_a_page_loads_nothing_from_elsewhere_and_executes_nothing_written_into_it(client: Client) -> None:
+def test_the_content_security_policy_allows_no_other_origins_and_no_inline_scripts(client: Client) -> None:
     policy = client.get(LOGIN).headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "unsafe" not in policy
 
 
-def test_after_five_wrong_passwords_even_the_right_one_does_not_open(client: Client) -> None:
+def test_after_five_wrong_passwords_the_right_one_is_rejected_too(client: Client) -> None:
     User.objects.create_superuser("ann", password="right")
     for _ in range(5):
         client.post(LOGIN, {"username": "ann", "password": "wrong"})
@@ -56,12 +56,12 @@ def test_after_five_wrong_passwords_even_the_right_one_does_not_open(client: Cli
         (None, "from this address.</p>\n<p>An administrator can unlock it with"),
     ],
 )
-def test_a_locked_login_says_for_how_long_by_the_setting(cool_off: timedelta | None, shown: str) -> None:
+def test_a_locked_login_says_for_how_long(cool_off: timedelta | None, shown: str) -> None:
     page = render_to_string("jobledger/locked_out.html", {"cooloff_timedelta": cool_off} if cool_off else {})
     assert shown in page
 
 
-def test_somebody_elses_failures_lock_nobody_out(client: Client) -> None:
+def test_failures_from_another_address_do_not_lock_out_a_user(client: Client) -> None:
     User.objects.create_superuser("ann", password="right")
     for _ in range(5):
         client.post(LOGIN, {"username": "ann", "password": "wrong"}, REMOTE_ADDR="192.0.2.7")
@@ -69,17 +69,15 @@ def test_somebody_elses_failures_lock_nobody_out(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["admin:home_now", "admin:home_timeline", "admin:index"])
-def test_a_part_of_a_page_whose_reader_was_logged_out_has_the_page_load_again(
-    client: Client, name: str
-) -> None:
+def test_after_logout_a_partial_update_reloads_the_page(client: Client, name: str) -> None:
     answer = client.get(reverse(name), headers={"HX-Request": "true"})
     assert (answer.status_code, answer.content, answer.headers["HX-Refresh"]) == (286, b"", "true")
-    # Whoever opens the address itself logs in there.
+    # Opening the page itself leads to the login.
     assert client.get(reverse(name)).url == f"{LOGIN}?next={reverse(name)}"  # type: ignore[attr-defined]  # of a redirection
 
 
 @pytest.mark.parametrize("name", ["preview", "target", "command_line"])
-def test_a_form_whose_writer_was_logged_out_keeps_what_was_typed(client: Client, name: str) -> None:
+def test_after_logout_a_form_keeps_its_input(client: Client, name: str) -> None:
     address = reverse(f"admin:django_celery_beat_periodictask_add_{name}")
     answer = client.post(address, {"name": "nightly"}, headers={"HX-Request": "true"})
     assert (answer.status_code, answer.content) == (204, b"")

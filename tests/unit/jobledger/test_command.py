@@ -1,4 +1,4 @@
-"""A job is a plain Django command to its author, and leaves a run however it is started."""
+"""A job is a plain Django command for its author, and is recorded however it is started."""
 
 import io
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ def output_of(run: Run) -> list[tuple[str, str]]:
     return list(RunOutput.objects.filter(run=run).in_order().values_list("stream", "text"))
 
 
-def test_call_command_prints_as_ever_and_leaves_a_succeeded_run() -> None:
+def test_call_command_prints_as_usual_and_records_a_succeeded_run() -> None:
     stdout = io.StringIO()
     call_command("probe", "hello", "world", stdout=stdout)
     run = Run.objects.get()
@@ -30,7 +30,7 @@ def test_call_command_prints_as_ever_and_leaves_a_succeeded_run() -> None:
     assert output_of(run) == [("stdout", "hello\nworld\n")]
 
 
-def test_the_run_says_who_when_and_where() -> None:
+def test_the_run_records_the_user_the_time_and_the_process() -> None:
     call_command("probe")
     run = Run.objects.get()
     assert run.who
@@ -46,7 +46,7 @@ def test_the_run_keeps_the_options_that_differ_from_the_defaults() -> None:
     assert Run.objects.get().options == {"words": ["a"], "level": 2}
 
 
-def test_options_given_by_keyword_are_kept_too() -> None:
+def test_keyword_options_are_recorded_too() -> None:
     call_command("probe", "b", level=3)
     assert Run.objects.get().options == {"words": ["b"], "level": 3}
 
@@ -58,7 +58,7 @@ def test_what_handle_returns_is_printed_and_recorded() -> None:
     assert output_of(Run.objects.get()) == [("stdout", "done\n")]
 
 
-def test_stdout_and_stderr_are_told_apart() -> None:
+def test_stdout_and_stderr_are_recorded_separately() -> None:
     stdout, stderr = io.StringIO(), io.StringIO()
     call_command("probe", "--warn=careful", "--partial=half", stdout=stdout, stderr=stderr)
     assert (stdout.getvalue(), stderr.getvalue()) == ("half", "careful\n")
@@ -98,7 +98,7 @@ def test_sys_exit_with_a_text_is_an_error_message() -> None:
     assert (run.status, run.exit_code, run.error) == ("failed", 1, "enough")
 
 
-def test_an_interrupt_by_hand_cancels_the_run() -> None:
+def test_a_keyboard_interrupt_cancels_the_run() -> None:
     with pytest.raises(KeyboardInterrupt):
         call_command("probe", "--interrupt")
     run = Run.objects.get()
@@ -117,7 +117,7 @@ def test_a_job_called_by_a_job_is_a_child_run_with_its_parents_slot() -> None:
     assert output_of(child) == [("stdout", f"inner\nslot {slot.isoformat()}\n")]
 
 
-def test_children_of_a_run_without_a_slot_stand_for_the_moment_at_which_it_began() -> None:
+def test_children_of_a_run_without_a_slot_have_its_start_time() -> None:
     call_command("probe", "--child=inner", stdout=io.StringIO())
     child = Run.objects.get(parent__isnull=False)
     assert child.parent is not None
@@ -135,7 +135,7 @@ def make_running_run() -> Run:
     return dispatch.begin(dispatch.RunRequest(job="outer", trigger=Trigger.CLI), worker="w")
 
 
-def test_without_a_slot_scheduled_for_is_the_moment_of_starting() -> None:
+def test_without_a_slot_scheduled_for_is_the_start_time() -> None:
     stdout = io.StringIO()
     call_command("probe", "--show-slot", stdout=stdout)
     started_at = Run.objects.get().started_at
@@ -143,7 +143,7 @@ def test_without_a_slot_scheduled_for_is_the_moment_of_starting() -> None:
     assert stdout.getvalue() == f"slot {started_at.isoformat()}\n"
 
 
-def test_a_ledger_that_cannot_be_written_is_said_on_stderr_and_the_job_runs(
+def test_a_ledger_that_cannot_be_written_is_reported_on_stderr_and_the_job_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:

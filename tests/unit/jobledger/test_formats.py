@@ -1,4 +1,4 @@
-"""Times are exact and have their zone; durations are quick to read."""
+"""Times are exact and have their zone; durations are easy to read."""
 
 from datetime import timedelta
 
@@ -54,7 +54,7 @@ def test_every_duration_can_be_formatted(length: timedelta) -> None:
     assert len(rest) in (1, 3)
 
 
-def test_what_has_no_beginning_or_no_end_took_no_time() -> None:
+def test_without_start_or_end_there_is_no_duration() -> None:
     assert formats.took(None, NOON) == formats.took(NOON, None) == ""
     assert formats.took(NOON, NOON + timedelta(minutes=1)) == "1 min"
     assert formats.took(NOON, NOON - timedelta(minutes=1)) == "0 ms"
@@ -75,19 +75,19 @@ def test_what_has_no_beginning_or_no_end_took_no_time() -> None:
         ("999999999d9d", timedelta.max),
     ],
 )
-def test_a_typed_duration_is_read(text: str, length: timedelta) -> None:
-    assert formats.duration_in(text) == length
+def test_a_duration_is_parsed(text: str, length: timedelta) -> None:
+    assert formats.duration_from_text(text) == length
 
 
 @pytest.mark.parametrize(
     "text", ["", "2", "h", "-2h", "1.5h", "two hours", "1 hour", "00:10", "1234567890s", "1h 2"]
 )
-def test_another_text_is_not_a_duration(text: str) -> None:
-    assert formats.duration_in(text) is None
+def test_any_other_text_is_not_a_duration(text: str) -> None:
+    assert formats.duration_from_text(text) is None
 
 
 @given(st.integers(0, 3_155_760_000))
-def test_a_formatted_duration_is_read_back(seconds: int) -> None:
+def test_a_formatted_duration_can_be_parsed(seconds: int) -> None:
     length = timedelta(seconds=seconds)
     text = formats.duration(length, parts=4)
-    assert text == "0 ms" or formats.duration_in(text) == length
+    assert text == "0 ms" or formats.duration_from_text(text) == length

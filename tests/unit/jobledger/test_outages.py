@@ -1,4 +1,4 @@
-"""What the database says decides whether it is an outage, tried with errors that real databases raise."""
+"""The database's error decides whether it is an outage, tested with errors of real databases."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def on_postgresql() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("sqlstate", [*FAMILIES_OF_OUTAGES, *FAMILIES_ABOUT_VALUES])
-def test_a_postgresql_error_is_known_by_its_family(sqlstate: str) -> None:
+def test_a_postgresql_error_is_classified_by_its_sqlstate(sqlstate: str) -> None:
     on_postgresql()
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}'; END $$"
     with pytest.raises(Error) as raised, transaction.atomic(), connection.cursor() as cursor:
@@ -129,7 +129,7 @@ def test_a_postgresql_connection_that_was_ended_is_an_outage_also_when_it_is_use
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("value", ["a\x00b", object()])
-def test_a_value_that_psycopg_cannot_send_is_none(value: Any) -> None:
+def test_a_value_that_psycopg_cannot_send_is_not_an_outage(value: Any) -> None:
     on_postgresql()
     with pytest.raises((Error, ValueError)) as raised, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT %s::text", [value])
@@ -145,7 +145,7 @@ def test_a_postgresql_that_cannot_be_reached_is_an_outage() -> None:
 
 
 class _Wrapped:
-    """What Django's wrapper of errors asks for."""
+    """What Django's error wrapper needs."""
 
     def __init__(self, driver: Any) -> None:
         self.Database = driver
@@ -154,7 +154,7 @@ class _Wrapped:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[str]:
-    """A SQLite database with a table, of which this thread has a connection."""
+    """A SQLite database with a table, and a connection of this thread to it."""
     path = str(tmp_path / "db.sqlite3")
     with closing(sqlite3.connect(path)) as file:
         file.executescript("CREATE TABLE t (id INTEGER PRIMARY KEY, one TEXT UNIQUE NOT NULL);")
@@ -268,7 +268,7 @@ SQLITE_ABOUT_VALUES: dict[str, Callable[[str], None]] = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", SQLITE_OUTAGES)
-def test_what_keeps_sqlite_from_its_work_is_an_outage(name: str, path: str) -> None:
+def test_an_error_that_keeps_sqlite_from_working_is_an_outage(name: str, path: str) -> None:
     with pytest.raises(Error) as raised:
         SQLITE_OUTAGES[name](path)
     assert is_outage(raised.value), repr(raised.value)
@@ -276,7 +276,7 @@ def test_what_keeps_sqlite_from_its_work_is_an_outage(name: str, path: str) -> N
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", SQLITE_ABOUT_VALUES)
-def test_a_value_that_sqlite_refuses_is_none(name: str, path: str) -> None:
+def test_a_value_that_sqlite_rejects_is_not_an_outage(name: str, path: str) -> None:
     with pytest.raises(Error) as raised:
         SQLITE_ABOUT_VALUES[name](path)
     assert not is_outage(raised.value), repr(raised.value)

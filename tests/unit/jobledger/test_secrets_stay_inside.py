@@ -1,4 +1,4 @@
-"""A secret that is planted wherever one can be stored leaves by no road: no page, command, message or log."""
+"""A secret, planted wherever one can be stored, never appears on a page, or in output, messages and logs."""
 
 import io
 import json
@@ -63,7 +63,7 @@ def run(planted: PeriodicTask, broker: Broker) -> Run:
 
 
 def run_of(planted: PeriodicTask) -> Run:
-    """A run of the schedule, executed as a worker would if it is a job's; beat has read the schedule."""
+    """A run of the schedule, recorded by beat and, if it is a job's, executed as by a worker."""
     ledger.record_due(timezone.now() + timedelta(hours=2))
     try:
         options, args = json.loads(planted.kwargs), json.loads(planted.args)
@@ -88,7 +88,7 @@ def run_of(planted: PeriodicTask) -> Run:
 
 
 def lines_of(*line: str) -> str:
-    """Whatever a command prints, however it ends."""
+    """Everything that a command prints, however it ends."""
     out = io.StringIO()
     try:
         call_command(*line, stdout=out, stderr=out)

@@ -1,4 +1,4 @@
-"""Each job is a Celery task; what a message without a run asks for is put on record."""
+"""Each job is a Celery task; a message without a run gets one."""
 
 import os
 import re
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 
 def deliver(task_id: str, *args: Any, headers: dict[str, Any] | None = None, **options: Any) -> Any:
-    """Execute the task in this process, as a worker would on a message."""
+    """Execute the task in this process, as a worker would for a message."""
     current_app.loader.import_default_modules()
     task = current_app.tasks["probes.probe"]
     task.push_request(id=task_id, hostname="celery@here", headers=headers or {}, args=args, kwargs=options)
@@ -55,7 +55,7 @@ def test_a_failed_run_fails_the_task_with_its_error() -> None:
         deliver(str(uuid.uuid4()), fail="no luck")
 
 
-def test_a_second_delivery_changes_nothing() -> None:
+def test_a_redelivery_changes_nothing() -> None:
     task_id = str(uuid.uuid4())
     deliver(task_id, words=["once"])
     with pytest.raises(Ignore):
@@ -64,7 +64,7 @@ def test_a_second_delivery_changes_nothing() -> None:
 
 
 def caused_by(error: Exception, sqlstate: str) -> Exception:
-    """As Django raises what PostgreSQL reports."""
+    """A PostgreSQL error, as raised by Django."""
     error.__cause__ = Exception()
     error.__cause__.sqlstate = sqlstate  # type: ignore[attr-defined]
     return error
@@ -79,7 +79,7 @@ OUTAGES = [
 
 @pytest.mark.parametrize("error", OUTAGES)
 @pytest.mark.parametrize("step", ["receive", "execute"])
-def test_a_message_that_finds_no_database_goes_back_to_its_queue(
+def test_a_message_is_requeued_during_a_database_outage(
     step: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_id = str(uuid.uuid4())
@@ -88,7 +88,7 @@ def test_a_message_that_finds_no_database_goes_back_to_its_queue(
         raise error
 
     with monkeypatch.context() as away:
-        away.setattr(tasks, "DATABASE_REST_SECONDS", 0)
+        away.setattr(tasks, "DATABASE_RETRY_SECONDS", 0)
         away.setattr(dispatch if step == "receive" else runner, step, refuse)
         with pytest.raises(Reject) as rejected:
             deliver(task_id, words=["at last"])
@@ -97,7 +97,7 @@ def test_a_message_that_finds_no_database_goes_back_to_its_queue(
     assert Run.objects.get().status == "succeeded"
 
 
-def test_a_message_whose_values_the_database_refuses_does_not_come_again(
+def test_a_message_whose_values_the_database_rejects_is_not_requeued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
@@ -109,14 +109,14 @@ def test_a_message_whose_values_the_database_refuses_does_not_come_again(
 
 
 def test_positional_arguments_fail_the_run_with_a_hint() -> None:
-    with pytest.raises(JobFailedError, match="by name, not by position, and one was given by position"):
+    with pytest.raises(JobFailedError, match="keyword arguments only, but got 1 positional"):
         deliver(str(uuid.uuid4()), 5)
     assert Run.objects.get().exit_code == 2
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_number_that_json_does_not_have_fails_the_run_with_a_hint(number: float) -> None:
-    with pytest.raises(JobFailedError, match="NaN and infinity are no numbers in JSON"):
+def test_a_non_finite_number_fails_the_run_with_a_hint(number: float) -> None:
+    with pytest.raises(JobFailedError, match="NaN and infinity are not valid JSON"):
         deliver(str(uuid.uuid4()), level=number)
     assert Run.objects.get().exit_code == 2
 

@@ -1,4 +1,4 @@
-"""The health check answers for the database."""
+"""The health check covers the database."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from django.test import Client
 
 
 @pytest.mark.django_db
-def test_a_database_that_answers_is_healthy(client: Client) -> None:
+def test_a_database_that_responds_is_healthy(client: Client) -> None:
     response = client.get("/healthz")
     assert (response.status_code, response.content) == (200, b"ok\n")
     assert "no-store" in response["Cache-Control"]
 
 
-def test_a_database_that_does_not_is_503_without_detail(
+def test_a_database_that_does_not_respond_is_503_without_details(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: Any) -> None:
@@ -28,7 +28,7 @@ def test_a_database_that_does_not_is_503_without_detail(
 
 
 @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("gone")])
-def test_a_page_that_needs_the_database_says_that_it_is_away(
+def test_a_page_that_needs_the_database_reports_an_outage(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(request: HttpRequest) -> None:
@@ -41,7 +41,7 @@ def test_a_page_that_needs_the_database_says_that_it_is_away(
     assert b"gone" not in response.content
 
 
-def test_any_other_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_error_is_an_ordinary_500(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(request: HttpRequest) -> None:
         raise DataError("too long")
 

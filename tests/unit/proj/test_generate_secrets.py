@@ -13,19 +13,19 @@ def mode(file: Path) -> int:
     return stat.S_IMODE(file.stat().st_mode)
 
 
-def test_a_named_secret_alone_is_made(tmp_path: Path) -> None:
+def test_only_the_named_secret_is_generated(tmp_path: Path) -> None:
     main([str(tmp_path), "secret_key"])
 
     assert [file.name for file in tmp_path.iterdir()] == ["secret_key"]
 
 
-def test_without_a_name_every_secret_is_made_and_nothing_else(tmp_path: Path) -> None:
+def test_without_a_name_all_secrets_are_generated(tmp_path: Path) -> None:
     main([str(tmp_path / "app")])
 
     assert {file.name for file in tmp_path.glob("*/*")} == set(RECIPES)
 
 
-def test_each_container_gets_a_folder_with_its_own_secrets_and_no_others(tmp_path: Path) -> None:
+def test_each_container_gets_a_directory_with_only_its_own_secrets(tmp_path: Path) -> None:
     main([str(tmp_path / "app")])
 
     names = {folder.name: {file.name for file in folder.iterdir()} for folder in tmp_path.iterdir()}
@@ -36,13 +36,13 @@ def test_each_container_gets_a_folder_with_its_own_secrets_and_no_others(tmp_pat
     }
 
 
-def test_a_missing_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_missing_directory_is_created_for_its_owner_only(tmp_path: Path) -> None:
     main([str(tmp_path / "var"), "secret_key"])
 
     assert mode(tmp_path / "var") == 0o700
 
 
-def test_a_secret_that_exists_is_never_touched(tmp_path: Path) -> None:
+def test_an_existing_secret_is_never_changed(tmp_path: Path) -> None:
     (tmp_path / "secret_key").write_text("kept")
 
     main([str(tmp_path), "secret_key"])
@@ -50,14 +50,14 @@ def test_a_secret_that_exists_is_never_touched(tmp_path: Path) -> None:
     assert (tmp_path / "secret_key").read_text() == "kept"
 
 
-def test_what_is_derived_from_a_kept_password_agrees_with_it(tmp_path: Path) -> None:
+def test_secrets_derived_from_an_existing_password_match_it(tmp_path: Path) -> None:
     (tmp_path / "app-for-db").mkdir()
     (tmp_path / "app-for-db" / "jobs_password").write_text("kept")
 
     assert ensure(tmp_path / "app", "database_url") == "postgres://jobs:kept@db:5432/jobs"
 
 
-def test_redis_knows_the_digest_of_the_password_that_its_clients_send(tmp_path: Path) -> None:
+def test_redis_has_the_digest_of_its_clients_password(tmp_path: Path) -> None:
     main([str(tmp_path / "app")])
 
     password = (tmp_path / "app" / "redis_password").read_text()
@@ -68,7 +68,7 @@ def test_redis_knows_the_digest_of_the_password_that_its_clients_send(tmp_path: 
     assert password not in conf
 
 
-def test_each_line_of_redis_users_is_whole(tmp_path: Path) -> None:
+def test_each_redis_user_is_a_complete_line(tmp_path: Path) -> None:
     conf = ensure(tmp_path / "app", "redis.conf")
 
     assert [line.split()[:2] for line in conf.splitlines()] == [
@@ -82,19 +82,19 @@ def test_two_folders_get_different_secrets(tmp_path: Path) -> None:
     assert ensure(tmp_path / "one", "secret_key") != ensure(tmp_path / "two", "secret_key")
 
 
-def test_our_own_secrets_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_our_own_secrets_are_readable_only_by_their_owner(tmp_path: Path) -> None:
     main([str(tmp_path / "app")])
 
     assert {mode(file) for file in (tmp_path / "app").iterdir()} == {0o600}
 
 
-def test_the_containers_of_other_images_can_read_what_is_for_them(tmp_path: Path) -> None:
+def test_containers_of_other_images_can_read_their_secrets(tmp_path: Path) -> None:
     main([str(tmp_path / "app")])
 
     assert {mode(file) for file in tmp_path.glob("app-for-*/*")} == {0o644}
 
 
-def test_django_reads_the_database_url_whole_from_its_file(tmp_path: Path) -> None:
+def test_django_reads_the_database_url_from_its_file(tmp_path: Path) -> None:
     folder = tmp_path / "app"
     password = ensure(folder, "jobs_password")
     ensure(folder, "database_url")
@@ -104,7 +104,7 @@ def test_django_reads_the_database_url_whole_from_its_file(tmp_path: Path) -> No
     assert (settings["HOST"], settings["PASSWORD"], settings["NAME"]) == ("db", password, "jobs")
 
 
-def test_writers_at_the_same_moment_agree_on_one_value(tmp_path: Path) -> None:
+def test_concurrent_writers_agree_on_one_value(tmp_path: Path) -> None:
     seen: list[str] = []
     start = threading.Barrier(8)
 
@@ -123,7 +123,7 @@ def test_writers_at_the_same_moment_agree_on_one_value(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_was_made_is_named_and_its_value_is_not(
+def test_generated_secrets_are_named_without_their_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main([str(tmp_path), "secret_key"])
@@ -133,7 +133,7 @@ def test_what_was_made_is_named_and_its_value_is_not(
     assert (tmp_path / "secret_key").read_text() not in printed
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(
+def test_an_unknown_name_is_rejected_with_the_known_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):

@@ -1,22 +1,22 @@
-"""Every process of one clone finds the same socket, whatever the length of the clone's path."""
+"""All processes of a clone find the same socket, however long the clone's path is."""
 
 import os
 from pathlib import Path
 
-from proj.state import LONGEST_SOCKET_PATH, redis_socket
+from proj.state import MAX_SOCKET_PATH_LENGTH, redis_socket
 
 
-def test_the_socket_lies_in_the_state_folder() -> None:
+def test_the_socket_is_in_the_state_directory() -> None:
     assert redis_socket(Path("/srv/jobs/var")) == Path("/srv/jobs/var/redis.sock")
 
 
-def test_under_a_long_path_it_lies_in_a_short_folder_of_this_user() -> None:
+def test_if_the_path_is_too_long_it_is_in_a_short_directory_of_this_user() -> None:
     socket = redis_socket(Path("/srv") / ("long" * 40) / "var")
-    assert len(os.fsencode(socket)) <= LONGEST_SOCKET_PATH
+    assert len(os.fsencode(socket)) <= MAX_SOCKET_PATH_LENGTH
     assert f"-{os.getuid()}-" in socket.parent.name
 
 
-def test_two_long_paths_have_two_sockets_and_one_path_always_the_same() -> None:
+def test_different_long_paths_have_different_sockets_that_never_change() -> None:
     one, other = (Path("/srv") / ("long" * 40) / name / "var" for name in ("one", "other"))
     assert redis_socket(one) == redis_socket(one) != redis_socket(other)
 

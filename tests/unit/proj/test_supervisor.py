@@ -1,6 +1,6 @@
-"""A process that ends by itself is started again, but not one that had only just begun.
+"""A process that exits is restarted, unless it has only just been started.
 
-These tests also fail when honcho no longer keeps what the supervisor reads and replaces.
+These tests also fail if honcho changes the private attributes that the supervisor uses.
 """
 
 import multiprocessing
@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 from proj import supervisor
-from proj.supervisor import LastingProcess, supervise
+from proj.supervisor import RestartingProcess, supervise
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "RESTART_DELAY_SECONDS", 0)
 
 
 class Child:
-    """A command that has ended; after so many of them the service is stopped."""
+    """A command that has exited; after this many, the service is stopped."""
 
     def __init__(self, stopping: Any, starts: list[str], stop_after: int) -> None:
         self.pid, self.returncode, self.stdout = 7, 1, self
@@ -44,37 +44,37 @@ class Child:
 
 
 def run(stop_after: int) -> tuple[int, list[str], Child]:
-    """How often it was started, what the manager hears, and the last child."""
+    """How often it was started, the messages to the manager, and the last child."""
     stopping, events = multiprocessing.Event(), queue.Queue[Any]()
     starts: list[str] = []
-    process = LastingProcess("command", name="worker", stopping=stopping)
+    process = RestartingProcess("command", name="worker", stopping=stopping)
     process._child_ctor = lambda *args, **kwargs: Child(stopping, starts, stop_after)
     process.run(events)
     return len(starts), [events.get().type for _ in range(events.qsize())], process._child
 
 
-def test_a_process_that_lasted_is_started_again_until_the_service_stops(
+def test_a_process_that_exits_is_restarted_until_the_service_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(supervisor, "SHORTEST_LIFE_SECONDS", 0)
+    monkeypatch.setattr(supervisor, "MIN_UPTIME_SECONDS", 0)
     starts, heard, child = run(stop_after=3)
     assert starts == 3
     assert heard == ["start", "line", "start", "line", "start", "stop"]
-    assert child.terminated  # it began when the service was stopping already
+    assert child.terminated  # it was started when the service was already stopping
 
 
-def test_a_process_that_ends_at_once_ends_the_service() -> None:
+def test_a_process_that_exits_immediately_stops_the_service() -> None:
     starts, heard, _ = run(stop_after=3)
     assert (starts, heard) == (1, ["start", "stop"])
 
 
-def test_every_process_of_the_procfile_is_one_that_lasts() -> None:
+def test_every_process_of_the_procfile_is_restarted() -> None:
     processes = supervise({}, embedded_redis=True)._processes
     assert set(processes) == {"redis", "web", "worker", "beat"}
-    assert {type(process["obj"]) for process in processes.values()} == {LastingProcess}
+    assert {type(process["obj"]) for process in processes.values()} == {RestartingProcess}
 
 
-def test_the_embedded_server_is_left_out_when_there_is_another_redis() -> None:
+def test_the_embedded_server_is_left_out_if_there_is_another_redis() -> None:
     assert set(supervise({}, embedded_redis=False)._processes) == {"web", "worker", "beat"}
 
 
@@ -83,7 +83,7 @@ def test_processes_are_asked_to_stop_and_not_their_groups(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "kill", lambda *values: asked.append(values))
     monkeypatch.setattr(signal, "signal", lambda *values: None)
     made = supervise({}, embedded_redis=False)
-    # As honcho notes what its processes report.
+    # As recorded by honcho.
     made._processes["web"]["pid"] = 1
     made._processes["worker"].update(pid=2, returncode=0)
     made.terminate()

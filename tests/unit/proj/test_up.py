@@ -1,4 +1,4 @@
-"""``make up`` refuses to start what could not run, and says why."""
+"""``make up`` does not start what could not run, and says why."""
 
 import os
 import socket
@@ -12,17 +12,17 @@ from proj import up
 from proj.supervisor import GRACE_SECONDS, Supervisor
 
 
-def test_a_taken_port_is_a_message_that_says_what_to_do() -> None:
+def test_a_port_in_use_is_a_message_that_says_what_to_do() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SystemExit, match=rf"Port {port} cannot be used .*make up PORT=8001"):
+        with pytest.raises(SystemExit, match=rf"Port {port} is not available .*make up PORT=8001"):
             up.refuse_taken_port(port)
 
 
-def test_a_port_that_is_none_is_refused_too() -> None:
-    with pytest.raises(SystemExit, match="Port 70000 cannot be used"):
+def test_a_port_out_of_range_is_rejected_too() -> None:
+    with pytest.raises(SystemExit, match="Port 70000 is not available"):
         up.refuse_taken_port(70000)
 
 
@@ -33,15 +33,15 @@ def test_one_clone_runs_one_service_at_a_time(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize("text", ["abc", "", "0", "70000", "-1"])
-def test_a_port_that_is_no_number_is_a_message(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_invalid_port_is_a_message(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("PORT", text)
-    with pytest.raises(SystemExit, match="is no port"):
+    with pytest.raises(SystemExit, match="is not a port"):
         up.chosen_port(environ.Env())
 
 
 @pytest.fixture
 def supervised(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    """How ``make up`` sets its processes up, in a folder of its own; none is started."""
+    """How ``make up`` sets up its processes, in a separate directory; none is started."""
     given: dict[str, Any] = {}
 
     def supervise(environment: dict[str, str], *, embedded_redis: bool) -> Supervisor:
@@ -66,7 +66,7 @@ def test_runs_are_cancelled_before_the_worker_is_killed(supervised: dict[str, An
     assert 0 < float(supervised["environment"]["SHUTDOWN_GRACE_SECONDS"]) < GRACE_SECONDS
 
 
-def test_another_grace_of_the_runs_is_taken_over(
+def test_another_grace_period_of_the_runs_is_used(
     supervised: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHUTDOWN_GRACE_SECONDS", "3")

@@ -1,4 +1,4 @@
-"""The sample tables can be looked through and edited in the admin."""
+"""The sample tables can be searched and edited in the admin."""
 
 import pytest
 from django.db import connection

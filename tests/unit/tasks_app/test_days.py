@@ -1,4 +1,4 @@
-"""Every moment belongs to exactly one day, whatever is done to the clock."""
+"""Every time belongs to exactly one day, whatever the clock changes are."""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -27,7 +27,7 @@ def hours_of(day: date, zone: str) -> float:
     return (end - start) / timedelta(hours=1)
 
 
-def test_a_usual_day_goes_from_midnight_to_midnight() -> None:
+def test_an_ordinary_day_is_from_midnight_to_midnight() -> None:
     assert days.bounds(date(2026, 7, 1), ZoneInfo("Europe/London")) == (
         datetime(2026, 6, 30, 23, tzinfo=UTC),
         datetime(2026, 7, 1, 23, tzinfo=UTC),
@@ -53,13 +53,13 @@ def test_a_day_is_as_long_as_its_clock_says(day: date, zone: str, hours: float) 
     assert hours_of(day, zone) == hours
 
 
-def test_a_day_without_midnight_starts_at_its_first_moment() -> None:
+def test_a_day_without_midnight_starts_at_the_end_of_the_gap() -> None:
     start = days.start_of(date(1919, 3, 31), ZoneInfo("America/Toronto"))
     assert start.astimezone(ZoneInfo("America/Toronto")).isoformat() == "1919-03-31T00:30:00-04:00"
 
 
 @given(day=st.dates(date(1900, 1, 1), date(2100, 1, 1)), zone=st.sampled_from(ZONES))
-def test_the_moment_before_a_days_start_belongs_to_an_earlier_day(day: date, zone: str) -> None:
+def test_the_time_before_the_start_of_a_day_belongs_to_an_earlier_day(day: date, zone: str) -> None:
     start = days.start_of(day, ZoneInfo(zone))
     assert start.astimezone(ZoneInfo(zone)).date() >= day
     assert (start - timedelta(microseconds=1)).astimezone(ZoneInfo(zone)).date() < day
@@ -70,5 +70,5 @@ def test_a_range_of_days_includes_both_its_ends() -> None:
     assert found == [date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)]
 
 
-def test_a_range_of_one_day_is_that_day() -> None:
+def test_a_range_can_be_a_single_day() -> None:
     assert list(days.between(date(2026, 1, 1), date(2026, 1, 1))) == [date(2026, 1, 1)]

@@ -31,7 +31,7 @@ def test_a_tag_is_one_word(name: str) -> None:
         Tag(name=name).full_clean()
 
 
-def test_no_orders_come_to_nothing() -> None:
+def test_no_orders_total_zero() -> None:
     assert Order.objects.figures() == OrderFigures(count=0, total=Decimal("0.00"))
     assert str(Order.objects.figures()) == "0 orders, 0.00"
 

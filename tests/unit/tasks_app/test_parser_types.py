@@ -1,4 +1,4 @@
-"""What the parsers of the sample jobs take, and what they say to the rest."""
+"""What the argument types of the sample jobs accept, and their errors."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tasks_app import parser_types
         (parser_types.user_id, "42", 42),
     ],
 )
-def test_a_good_text_becomes_its_value(parse: Callable[[str], Any], text: str, value: object) -> None:
+def test_a_valid_text_is_converted(parse: Callable[[str], Any], text: str, value: object) -> None:
     assert parse(text) == value
 
 
@@ -32,19 +32,21 @@ def test_a_good_text_becomes_its_value(parse: Callable[[str], Any], text: str, v
         (parser_types.whole_number(1, 10), "11", "11 is not between 1 and 10"),
         (parser_types.whole_number(1, 10), "-1", "-1 is not between 1 and 10"),
         (parser_types.whole_number(1, 10), "1.5", "'1.5' is not a whole number"),
-        (parser_types.day, "2026-02-29", "'2026-02-29' is not a day of the form YYYY-MM-DD"),
-        (parser_types.day, "20260228", "'20260228' is not a day of the form YYYY-MM-DD"),
-        (parser_types.day, "2026-W01-1", "'2026-W01-1' is not a day of the form YYYY-MM-DD"),
+        (parser_types.day, "2026-02-29", "'2026-02-29' is not a day in the format YYYY-MM-DD"),
+        (parser_types.day, "20260228", "'20260228' is not a day in the format YYYY-MM-DD"),
+        (parser_types.day, "2026-W01-1", "'2026-W01-1' is not a day in the format YYYY-MM-DD"),
         (parser_types.day, "9999-12-31", "9999-12-31 is not between 1970-01-01 and 2999-12-31"),
         (parser_types.day, "0001-01-01", "0001-01-01 is not between 1970-01-01 and 2999-12-31"),
-        (parser_types.tag, "", "'' is no tag: a tag is one word"),
-        (parser_types.tag, "a b", "'a b' is no tag: a tag is one word"),
-        (parser_types.tag, "a,b", "'a,b' has a comma; separate tags by blanks"),
+        (parser_types.tag, "", "'' is not a tag; a tag is a single word"),
+        (parser_types.tag, "a b", "'a b' is not a tag; a tag is a single word"),
+        (parser_types.tag, "a,b", "'a,b' contains a comma; separate tags with spaces"),
         (parser_types.tag, "x" * 51, f"'{'x' * 51}' is longer than 50 characters"),
         (parser_types.user_id, "anna", "“anna” value must be an integer."),
     ],
 )
-def test_a_bad_text_is_refused_with_the_reason(parse: Callable[[str], Any], text: str, reason: str) -> None:
+def test_an_invalid_text_is_rejected_with_the_reason(
+    parse: Callable[[str], Any], text: str, reason: str
+) -> None:
     with pytest.raises(ArgumentTypeError) as raised:
         parse(text)
     assert str(raised.value) == reason

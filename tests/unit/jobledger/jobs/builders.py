@@ -1,4 +1,4 @@
-"""Builders of jobs that no installed app has."""
+"""Builders for jobs that no installed app has."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Build = Callable[[ArgumentParser], object]
 
 
 def a_job(*arguments: Argument, build: Build | None = None, **declared: Any) -> Job:
-    """A job with these arguments, and with what ``build`` adds to its parser."""
+    """A job with these arguments, and those that ``build`` adds to its parser."""
 
     def add_arguments(self: BaseCommand, parser: ArgumentParser) -> None:
         for argument in arguments:

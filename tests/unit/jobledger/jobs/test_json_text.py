@@ -1,4 +1,4 @@
-"""JSON that somebody typed is taken if it can be stored, sent and shown; else it is said what is wrong."""
+"""JSON typed by users is accepted if it can be stored, sent and displayed; otherwise there is an error."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def nested(depth: int) -> Any:
 
 
 @given(VALUES)
-def test_what_json_can_say_is_taken(value: object) -> None:
+def test_valid_json_is_accepted(value: object) -> None:
     assert json_text.parse(json.dumps(value)) == value
 
 
@@ -34,19 +34,19 @@ def test_what_json_can_say_is_taken(value: object) -> None:
         ("[" * 3000 + "]" * 3000, "nested more than 50 levels"),
         ('{"a":' * 3000 + "1" + "}" * 3000, "nested more than 50 levels"),
         ("[" * 51 + "]" * 51, "nested more than 50 levels"),
-        (r'{"\ud800": 1}', "half of a character"),
-        (r'["\udfff"]', "half of a character"),
-        ('{"a": NaN}', "NaN is no number"),
+        (r'{"\ud800": 1}', "half a character"),
+        (r'["\udfff"]', "half a character"),
+        ('{"a": NaN}', "NaN is not valid JSON"),
         ('{"a": 1e400}', "a number that is too large"),
         ("{", "line 1 column 2"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_with_the_reason(text: str, said: str) -> None:
+def test_a_value_that_cannot_be_stored_is_rejected_with_the_reason(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         json_text.parse(text)
 
 
-def test_fifty_levels_are_taken() -> None:
+def test_fifty_levels_are_accepted() -> None:
     assert json_text.parse("[" * 50 + "]" * 50)
 
 

@@ -22,7 +22,7 @@ def test_an_exposed_command_is_a_job_with_its_own_apps_label() -> None:
 
 @pytest.mark.parametrize("name", ["unexposed_probe", "flush", "shell", "other.probe", "", "jobledger"])
 def test_nothing_else_is_a_job(name: str) -> None:
-    with pytest.raises(registry.UnknownJobError, match=r"The jobs are: .*probe"):
+    with pytest.raises(registry.UnknownJobError, match=r"Existing jobs: .*probe"):
         registry.find(name)
 
 
@@ -43,7 +43,7 @@ def test_the_setting_declares_for_a_command_that_cannot(settings: Settings) -> N
     assert list(registry.find("plain_probe").declaration.schedules) == [weekly]
 
 
-def test_a_module_that_cannot_be_imported_is_reported_and_hides_no_other_job(
+def test_a_module_that_cannot_be_imported_is_reported_and_does_not_affect_other_jobs(
     settings: Settings,
 ) -> None:
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.broken_app"]
@@ -60,7 +60,7 @@ def test_a_job_is_found_by_the_whole_name_of_its_task() -> None:
 
 
 @pytest.mark.parametrize("task", ["probe", "other.probe", "probes.gone", "tests.probes.tasks.add", ""])
-def test_what_is_no_jobs_task_stands_for_none(task: str) -> None:
+def test_an_ordinary_task_has_no_job(task: str) -> None:
     assert registry.of_task(task) is None
 
 

@@ -1,4 +1,4 @@
-"""What is secret is masked, and a mask that comes back stands for what it masked and for nothing else."""
+"""Secrets are masked, and a posted mask stands for the value that it masked and for nothing else."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ from tests.unit.jobledger.jobs.options.parsers import Argument, arg
         "auth",
     ],
 )
-def test_a_name_says_that_it_is_secret(name: str) -> None:
+def test_a_name_can_suggest_a_secret(name: str) -> None:
     assert looks_secret(name)
 
 
@@ -37,7 +37,7 @@ def test_a_name_says_that_it_is_secret(name: str) -> None:
     "name",
     ["days", "keyboard", "key", "author", "password_file", "max_token_length", "token_ttl", "monkey", ""],
 )
-def test_a_name_that_only_sounds_like_it_is_harmless(name: str) -> None:
+def test_a_similar_name_is_harmless(name: str) -> None:
     assert not looks_secret(name)
 
 
@@ -53,7 +53,7 @@ def test_a_name_that_only_sounds_like_it_is_harmless(name: str) -> None:
         (arg("--pin"), True),
     ],
 )
-def test_an_option_is_secret_by_its_names_or_its_authors_word(argument: Argument, expected: bool) -> None:
+def test_an_option_is_secret_by_its_name_or_by_declaration(argument: Argument, expected: bool) -> None:
     job = a_job(argument, secret_options=("pin",))
     (option, _verbosity) = options_of(job.create_parser()).values()
     assert is_secret(job, option) is expected
@@ -61,7 +61,7 @@ def test_an_option_is_secret_by_its_names_or_its_authors_word(argument: Argument
 
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch) -> registry.Job:
-    """A job, known to the registry, with secrets and other options."""
+    """A registered job with secrets and other options."""
     made = a_job(
         arg("--api-key", dest="k"),
         arg("--pin", type=int),
@@ -75,26 +75,26 @@ def job(monkeypatch: pytest.MonkeyPatch) -> registry.Job:
     return made
 
 
-def test_what_is_secret_is_masked_and_the_rest_is_as_it_was(job: registry.Job) -> None:
+def test_only_secrets_are_masked(job: registry.Job) -> None:
     options = {"k": "abc", "pin": 4711, "tokens": ["a", "b"], "days": 3, "secret": True}
     assert masked("job", options) == {"k": MASK, "pin": MASK, "tokens": MASK, "days": 3, "secret": True}
 
 
-def test_where_the_parser_says_that_it_is_no_secret_the_name_does_not_count(job: registry.Job) -> None:
+def test_an_option_that_cannot_be_secret_is_not_masked_whatever_its_name(job: registry.Job) -> None:
     assert masked("job", {"access_token": 5}) == {"access_token": 5}
 
 
-def test_of_an_option_that_is_gone_the_name_says_it(job: registry.Job) -> None:
+def test_the_name_decides_for_an_option_that_no_longer_exists(job: registry.Job) -> None:
     assert masked("job", {"password": "x", "gone": "y"}) == {"password": MASK, "gone": "y"}
 
 
-def test_of_a_job_that_is_gone_the_names_say_it_also_inside_of_objects() -> None:
+def test_names_decide_for_a_job_that_no_longer_exists_even_in_nested_objects() -> None:
     options = {"days": 3, "auth_token": "x", "hosts": [{"name": "a", "password": "x"}], "password": None}
     shown = {"days": 3, "auth_token": MASK, "hosts": [{"name": "a", "password": MASK}], "password": None}
     assert masked("gone", options) == shown
 
 
-def test_a_parser_that_cannot_be_had_unmasks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_parser_unmasks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(parser: Any) -> None:
         raise RuntimeError
 
@@ -103,7 +103,7 @@ def test_a_parser_that_cannot_be_had_unmasks_nothing(monkeypatch: pytest.MonkeyP
     assert masked("job", {"pin": 1, "password": "x", "days": 2}) == {"pin": MASK, "password": MASK, "days": 2}
 
 
-def test_a_text_is_shown_without_the_secrets_in_it(job: registry.Job) -> None:
+def test_secrets_in_a_text_are_masked(job: registry.Job) -> None:
     options = {"k": "hunter2", "tokens": ["abcdef", "x"], "days": 3}
     text = "argument --api-key: 'hunter2' (hunter2) is bad, abcdef and 'x' as well, x in 3 days"
     shown = f"argument --api-key: '{MASK}' ({MASK}) is bad, {MASK} and '{MASK}' as well, x in 3 days"
@@ -123,7 +123,7 @@ def test_a_text_is_shown_without_the_secrets_in_it(job: registry.Job) -> None:
         {"days": [{"password": "4711"}]},
     ],
 )
-def test_an_error_about_the_shape_of_an_option_does_not_quote_its_secret(
+def test_an_error_about_the_shape_of_a_secret_does_not_quote_it(
     job: registry.Job, options: dict[str, Any]
 ) -> None:
     quoted = []
@@ -135,12 +135,12 @@ def test_an_error_about_the_shape_of_an_option_does_not_quote_its_secret(
         assert "4711" not in without_secrets("job", options, text)
 
 
-def test_an_error_about_the_shape_of_another_option_quotes_it(job: registry.Job) -> None:
+def test_an_error_about_the_shape_of_another_option_quotes_its_value(job: registry.Job) -> None:
     text = 'days: expected text or a number, not ["a"]'
     assert without_secrets("job", {"days": ["a"], "k": []}, text) == text
 
 
-def test_a_text_is_shown_without_the_secrets_of_nested_arguments() -> None:
+def test_secrets_of_nested_arguments_are_masked_in_a_text() -> None:
     args = [{"password": "hunter2"}, "plain text"]
     shown = without_secrets(
         "gone", {"login": {"token": "swordfish"}}, "hunter2 swordfish plain text", args=args
@@ -148,7 +148,7 @@ def test_a_text_is_shown_without_the_secrets_of_nested_arguments() -> None:
     assert shown == f"{MASK} {MASK} plain text"
 
 
-def test_positional_arguments_are_masked_by_the_names_inside_of_them() -> None:
+def test_positional_arguments_are_masked_by_their_nested_names() -> None:
     assert secrets.masked_args(["a", [{"password": "x", "n": 1}]]) == ["a", [{"password": MASK, "n": 1}]]
 
 
@@ -162,7 +162,7 @@ def test_positional_arguments_are_masked_by_the_names_inside_of_them() -> None:
         ('{"k": 1', MASK),
     ],
 )
-def test_what_is_not_json_is_shown_unless_a_name_in_it_is_a_secret_s(
+def test_invalid_json_is_masked_if_it_contains_the_name_of_a_secret(
     job: registry.Job, text: str, shown: str
 ) -> None:
     assert secrets.masked_text("job", text) == shown
@@ -172,7 +172,7 @@ def test_a_mask_has_the_shape_of_what_it_hides() -> None:
     assert secrets.mask_like(["a", ["b"], True, None, 7]) == [MASK, [MASK], True, None, MASK]
 
 
-# Masks that come back
+# Posted masks
 
 STORED = {"api_key": "s3cret", "days": 7, "login": {"password": "pw", "user": "ann"}}
 MASKED = {"api_key": MASK, "days": 7, "login": {"password": MASK, "user": "ann"}}
@@ -187,21 +187,21 @@ VALUES = st.recursive(
 )
 
 
-def test_masks_that_were_shown_are_the_stored_values() -> None:
+def test_displayed_masks_stand_for_the_stored_values() -> None:
     assert secrets.unmasked({**MASKED, "days": 8}, STORED, MASKED) == {**STORED, "days": 8}
 
 
-def test_a_secret_is_replaced_by_what_is_typed_over_its_mask() -> None:
+def test_a_new_value_replaces_a_masked_secret() -> None:
     assert secrets.unmasked({"api_key": "new"}, STORED, MASKED) == {"api_key": "new"}
 
 
 @pytest.mark.parametrize("posted", [{"days": MASK}, {"other": MASK}, MASK, [MASK], {"api_key": [MASK]}])
 def test_a_mask_in_another_place_stands_for_nothing(posted: Any) -> None:
-    with pytest.raises(secrets.UnknownMaskError, match="there is none in this place"):
+    with pytest.raises(secrets.UnknownMaskError, match="there is none here"):
         secrets.unmasked(posted, STORED, MASKED)
 
 
 @given(st.dictionaries(st.sampled_from(["token", "days", "login", "list"]), VALUES, max_size=4))
-def test_what_is_posted_as_it_was_shown_is_what_is_stored(stored: dict[str, Any]) -> None:
+def test_posting_the_displayed_values_keeps_the_stored_ones(stored: dict[str, Any]) -> None:
     masked = secrets.masked("no.job", stored)
     assert secrets.unmasked(masked, stored, masked) == stored

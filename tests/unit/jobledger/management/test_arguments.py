@@ -1,4 +1,4 @@
-"""What operators write on a command line is read; an error names its option."""
+"""Command-line values are parsed; errors name the option."""
 
 import uuid
 from datetime import timedelta
@@ -43,7 +43,7 @@ def test_a_time_that_the_clock_skips_means_the_end_of_the_gap() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("tomorrow", "is not a time; write it like 2026-10-24"),
+        ("tomorrow", "is not a time; use a format such as 2026-10-24"),
         ("", "is not a time"),
         ("2026-02-30", "is not a time"),
         ("12:00", "is not a time"),
@@ -77,7 +77,7 @@ def test_a_duration_is_numbers_with_units(text: str, expected: timedelta) -> Non
 
 @pytest.mark.parametrize("text", ["", "2", "h", "-2h", "1.5h", "two hours", "00:10:00"])
 def test_what_is_not_a_duration_is_an_error(text: str) -> None:
-    with pytest.raises(CommandError, match=r"^--for: '.*' is not a duration; write numbers with"):
+    with pytest.raises(CommandError, match=r"^--for: '.*' is not a duration; use numbers with"):
         arguments.duration(text, "--for")
 
 
@@ -97,11 +97,11 @@ def test_a_period_is_two_times_in_the_zone() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("2026-07-01", "'2026-07-01' is not two times FROM/TO"),
+        ("2026-07-01", "'2026-07-01' is not a period; use FROM/TO"),
         ("2026-07-01/", "'' is not a time"),
         ("/2026-07-01", "'' is not a time"),
-        ("2026-07-02/2026-07-01", ".* ends before it begins"),
-        ("2026-07-01/2026-07-01", ".* ends before it begins"),
+        ("2026-07-02/2026-07-01", ".* ends before it starts"),
+        ("2026-07-01/2026-07-01", ".* ends before it starts"),
     ],
 )
 def test_what_is_not_a_period_is_an_error(text: str, problem: str) -> None:
@@ -110,7 +110,7 @@ def test_what_is_not_a_period_is_an_error(text: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Europe/Lodnon", "Europe", "../etc/passwd", ""])
-def test_a_zone_that_is_not_known_is_an_error(name: str) -> None:
+def test_an_unknown_zone_is_an_error(name: str) -> None:
     with pytest.raises(CommandError, match=r"^--tz: time zone: '.*' is not an IANA time zone") as raised:
         arguments.zone(name, "--tz")
     assert raised.value.returncode == 1
@@ -127,7 +127,7 @@ def made(pk: str = ID) -> Run:
 @pytest.mark.parametrize(
     "text", [ID, "3f2a", "3f2a1b9c", "3f2a1b9c-52d", "3F2A1B9C52d0", ID.replace("-", "")]
 )
-def test_a_run_is_found_by_the_beginning_of_its_id(text: str) -> None:
+def test_a_run_is_found_by_a_prefix_of_its_id(text: str) -> None:
     made("3f29ffff-ffff-4fff-bfff-ffffffffffff")
     run = made()
     made("3f2b0000-0000-4000-8000-000000000000")
@@ -136,14 +136,14 @@ def test_a_run_is_found_by_the_beginning_of_its_id(text: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("rest", ["0000-0000-0000-0000-000000000000", "ffff-ffff-ffff-ffff-ffffffffffff"])
-def test_the_first_and_the_last_id_of_a_beginning_are_found(rest: str) -> None:
+def test_the_first_and_the_last_id_with_a_prefix_are_found(rest: str) -> None:
     run = made(f"3f2a{rest}")
     assert arguments.run("3f2a") == run
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("text", ["4444", "f2a1", "no-such-id", "", "3f2a%", ID + "0"])
-def test_what_names_no_run_is_an_error(text: str) -> None:
+def test_an_id_without_a_run_is_an_error(text: str) -> None:
     made()
     with pytest.raises(CommandError, match="There is no run") as raised:
         arguments.run(text)
@@ -158,7 +158,7 @@ def test_three_characters_are_too_few() -> None:
 
 
 @pytest.mark.django_db
-def test_several_runs_are_told_apart_in_the_error() -> None:
+def test_an_ambiguous_prefix_is_an_error_that_lists_the_runs() -> None:
     runs = [made(), made("3f2a0000-0000-4000-8000-000000000000")]
     with pytest.raises(CommandError, match="several runs") as raised:
         arguments.run("3f2a")
@@ -176,7 +176,7 @@ def test_very_many_candidates_are_cut_off() -> None:
 
 
 @pytest.mark.django_db
-def test_a_task_that_was_called_with_an_id_of_its_own_is_found_by_it() -> None:
+def test_a_run_is_found_by_a_custom_task_id() -> None:
     request = dispatch.RunRequest(job="probe", trigger=Trigger.CELERY)
     run = dispatch.receive("my-own-id", lambda: request)
     assert arguments.run("my-own-id") == run

@@ -1,4 +1,4 @@
-"""The console script reads which settings a project uses out of its ``manage.py``."""
+"""The console script reads a project's settings module from its ``manage.py``."""
 
 from pathlib import Path
 
@@ -34,5 +34,5 @@ def test_the_manage_py_of_this_repository_names_its_settings() -> None:
     assert settings_in(BASE_DIR / "manage.py") == "proj.settings"
 
 
-def test_a_manage_py_that_is_not_there_names_none() -> None:
+def test_a_missing_manage_py_has_no_settings() -> None:
     assert settings_in(BASE_DIR / "no-such-file") == ""

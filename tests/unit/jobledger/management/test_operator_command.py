@@ -1,4 +1,4 @@
-"""An operator who asks while the database is away is told so in a line."""
+"""A database outage is reported to operators in a single line."""
 
 from unittest.mock import patch
 
@@ -18,7 +18,7 @@ from jobledger.models import Run
         ('relation "jobledger_run" does not exist', "Run `manage.py jobledger setup`."),
     ],
 )
-def test_a_database_that_is_away_is_a_message(said: str, told: str) -> None:
+def test_a_database_outage_is_a_message(said: str, told: str) -> None:
     with (
         patch.object(Run.objects, "newest_first", side_effect=OperationalError(said)),
         pytest.raises(CommandError, match=told),

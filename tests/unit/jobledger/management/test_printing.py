@@ -1,4 +1,4 @@
-"""Long answers are written as they come, and end quietly when their reader has gone."""
+"""Long output is written as it is generated, and ends silently when the pipe is closed."""
 
 import io
 import json
@@ -13,20 +13,20 @@ from jobledger.management import printing
 from tests.unit.jobledger.schedules.times import utc
 
 
-def test_lines_are_written_one_after_the_other() -> None:
+def test_lines_are_written_one_after_another() -> None:
     stdout = io.StringIO()
     assert printing.write_lines(OutputWrapper(stdout), ["a", "b"])
     assert stdout.getvalue() == "a\nb\n"
 
 
-def test_a_reader_that_has_gone_ends_the_writing_without_a_word() -> None:
+def test_a_closed_pipe_ends_the_output_silently() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stdout:
         assert not printing.write_lines(OutputWrapper(stdout), ["one line, which stays in the buffer"])
 
 
-def test_nothing_more_is_made_for_a_reader_that_has_gone() -> None:
+def test_no_more_lines_are_generated_after_the_pipe_is_closed() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     made = []
@@ -41,7 +41,7 @@ def test_nothing_more_is_made_for_a_reader_that_has_gone() -> None:
     assert len(made) < 10
 
 
-def test_json_is_one_list_with_an_object_a_line() -> None:
+def test_json_is_a_list_with_one_object_per_line() -> None:
     objects: list[dict[str, Any]] = [{"n": 1}, {"n": 2, "name": "Zürich"}, {"n": 3}]
     lines = list(printing.json_lines(objects))
     assert json.loads("\n".join(lines)) == objects
@@ -58,7 +58,7 @@ def test_json_is_not_held_back_until_the_last_object() -> None:
     assert next(printing.json_lines(endless)) == '[{"n": 1},'
 
 
-def test_what_the_cells_hold_does_not_break_the_line() -> None:
+def test_line_breaks_in_cells_do_not_break_the_line() -> None:
     assert printing.tab_separated("a", "b\tc\r\nd") == "a\tb c  d"
 
 

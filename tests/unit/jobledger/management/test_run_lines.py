@@ -1,4 +1,4 @@
-"""Runs as lines: every attempt is told, and output keeps its order and its lines."""
+"""Runs as lines: every attempt is included, and output keeps its order and its lines."""
 
 from datetime import timedelta
 
@@ -35,7 +35,7 @@ def test_earlier_attempts_are_fields_with_their_end_and_error() -> None:
     assert "attempt 1: failed at 2026-03-01 12:00:02 UTC after 2.0s: OSError: gone" in run_lines.fields(run)
 
 
-def test_a_line_in_several_pieces_is_one_line_and_empty_lines_stay() -> None:
+def test_a_line_in_several_pieces_is_one_line_and_empty_lines_are_kept() -> None:
     run = written("a", "b\n\nc", "d\n")
     assert list(run_lines.output(run, str)) == ["", "output:", "ab", "", "cd"]
 

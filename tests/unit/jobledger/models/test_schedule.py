@@ -1,4 +1,4 @@
-"""Every page and command words a pause in the same way."""
+"""All pages and commands format pauses in the same way."""
 
 from datetime import datetime
 
@@ -18,19 +18,19 @@ from tests.unit.builders import utc
         (None, "ann", "a move", "by ann until resumed: a move"),
     ],
 )
-def test_a_pause_says_by_whom_until_when_and_why(
+def test_a_pause_is_formatted_with_its_user_end_and_reason(
     until: str | None, who: str, reason: str, terms: str
 ) -> None:
     assert pause_terms(until, who=who, reason=reason) == terms
 
 
-def test_its_end_is_formatted_for_its_reader() -> None:
+def test_the_end_of_a_pause_is_formatted_by_the_caller() -> None:
     pause = Pause(until=utc(2026, 3, 1, 12), who="ann")
     assert pause.terms(lambda until: f"{until:%H:%M}") == "by ann until 12:00"
     assert pause.terms(datetime.isoformat) == "by ann until 2026-03-01T12:00:00+00:00"
 
 
-def test_its_text_names_what_is_paused() -> None:
+def test_a_pause_as_text_names_what_is_paused() -> None:
     assert (
         str(Pause(schedule=PeriodicTask(name="nightly"), reason="move"))
         == "nightly paused until resumed: move"

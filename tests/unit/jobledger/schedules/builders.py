@@ -9,11 +9,11 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from jobledger.models import NextSlot, SchedulePolicy
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-"""The moment at which most tests play."""
+"""The current time in most tests."""
 
 
 def hourly(name: str = "hourly", *, handled_until: datetime | None = None, **values: Any) -> PeriodicTask:
-    """A schedule of the job ``probe`` at every full hour, as it was followed until the moment."""
+    """A schedule of the job ``probe``, due every full hour, with its slots handled until then."""
     minute = values.pop("minute", "0")
     crontab = CrontabSchedule.objects.create(minute=minute, timezone=ZoneInfo("UTC"))
     return _made(name, handled_until, crontab=crontab, **values)
@@ -22,7 +22,7 @@ def hourly(name: str = "hourly", *, handled_until: datetime | None = None, **val
 def every(
     seconds: int, name: str = "every", *, handled_until: datetime | None = None, **values: Any
 ) -> PeriodicTask:
-    """A schedule of the job ``probe`` on a grid of seconds from the full hour."""
+    """A schedule of the job ``probe``, due every so many seconds from the full hour."""
     interval = IntervalSchedule.objects.create(every=seconds, period="seconds")
     schedule = _made(name, handled_until, interval=interval, **values)
     SchedulePolicy.objects.filter(schedule=schedule).update(anchor=NOON - timedelta(days=1))
@@ -30,7 +30,7 @@ def every(
 
 
 def wound_back(schedule: PeriodicTask, handled_until: datetime) -> PeriodicTask:
-    """As if beat had last looked at the schedule then, and had not come since."""
+    """As if beat had planned the schedule then, and not since."""
     NextSlot.objects.filter(schedule=schedule).update(
         handled_until=handled_until, due_at=handled_until, slot=handled_until
     )

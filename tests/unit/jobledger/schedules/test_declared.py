@@ -1,4 +1,4 @@
-"""A schedule declared in code is put into the database once; after that people own it."""
+"""A schedule declared in code is created in the database once; after that, users own it."""
 
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ def declare(settings: Settings, *schedules: Schedule) -> None:
     settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": list(schedules)}}
 
 
-def test_the_default_schedules_are_put_in() -> None:
+def test_the_default_schedules_are_created() -> None:
     assert {"clearsessions", "hello", "nightly"} <= set(declared.install())
     nightly = PeriodicTask.objects.get(name="nightly")
     assert (nightly.task, nightly.enabled) == ("tasks_app.nightly", True)
@@ -27,7 +27,7 @@ def test_the_default_schedules_are_put_in() -> None:
     assert PeriodicTask.objects.get(name="clearsessions").task == "sessions.clearsessions"
 
 
-def test_a_crontab_has_the_zone_that_was_declared(settings: Settings) -> None:
+def test_a_crontab_has_the_declared_zone(settings: Settings) -> None:
     declare(settings, Schedule("30 2 * * 1-5", timezone="Europe/London", name="early"))
     declared.install()
     crontab = PeriodicTask.objects.get(name="early").crontab
@@ -35,7 +35,7 @@ def test_a_crontab_has_the_zone_that_was_declared(settings: Settings) -> None:
     assert str(crontab.timezone) == "Europe/London"
 
 
-def test_without_a_zone_it_is_the_projects(settings: Settings) -> None:
+def test_the_default_zone_is_the_projects(settings: Settings) -> None:
     settings.TIME_ZONE = "America/New_York"
     declare(settings, Schedule("0 3 * * *"))
     declared.install()
@@ -50,12 +50,12 @@ def test_an_interval_is_in_whole_seconds(settings: Settings) -> None:
     assert (schedule.kwargs, schedule.enabled) == ('{"call_job": true}', False)
 
 
-def test_a_second_time_puts_in_nothing() -> None:
+def test_installing_again_creates_nothing() -> None:
     declared.install()
     assert declared.install() == []
 
 
-def test_what_people_changed_or_deleted_stays_so() -> None:
+def test_schedules_that_users_changed_or_deleted_stay_that_way() -> None:
     declared.install()
     PeriodicTask.objects.filter(name="nightly").update(enabled=False)
     PeriodicTask.objects.get(name="hello").delete()
@@ -65,7 +65,7 @@ def test_what_people_changed_or_deleted_stays_so() -> None:
     assert DeclaredSchedule.objects.get(name="hello").schedule is None
 
 
-def test_a_schedule_of_that_name_that_people_made_is_left_alone() -> None:
+def test_an_existing_schedule_of_the_same_name_is_left_alone() -> None:
     every = IntervalSchedule.objects.create(every=1, period="days")
     PeriodicTask.objects.create(name="nightly", task="probes.probe", interval=every)
     assert "nightly" not in declared.install()
@@ -87,7 +87,7 @@ def test_an_expression_is_stored_as_the_admin_stores_it(settings: Settings) -> N
     assert found["names"] == CronTimes(expression="0 3 * jan-mar fri-mon", zone=zone)
 
 
-def test_an_impossible_schedule_is_an_error_and_is_not_half_put_in(settings: Settings) -> None:
+def test_an_invalid_declared_schedule_is_an_error_and_leaves_nothing_behind(settings: Settings) -> None:
     declare(settings, Schedule("0 3 * *", name="bad"))
     with pytest.raises(
         declared.DeclarationError,

@@ -1,4 +1,4 @@
-"""Due schedules become runs: each slot one row, whatever happened to beat in between."""
+"""Due schedules become runs: one row per slot, whatever happened to beat in between."""
 
 import sys
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[None]:
-    """The clock, for what reads it: a save is followed as of now."""
+    """The clock, which signal handlers read: they sync as of now."""
     with time_machine.travel(NOON - MINUTE, tick=False):
         yield
 
@@ -44,7 +44,7 @@ def rows(**filters: Any) -> list[tuple[datetime, str]]:
     return [(run.scheduled_for, run.status) for run in found if run.scheduled_for]
 
 
-def test_a_due_slot_becomes_a_queued_run_and_the_schedule_moves_on() -> None:
+def test_a_due_slot_becomes_a_queued_run_and_the_schedule_advances() -> None:
     schedule = hourly(kwargs='{"level": 2}', handled_until=NOON - MINUTE)
     recorded = ledger.record_due(NOON)
     run = Run.objects.get()
@@ -55,14 +55,14 @@ def test_a_due_slot_becomes_a_queued_run_and_the_schedule_moves_on() -> None:
     assert (row.slot, row.due_at, row.handled_until) == (NOON + HOUR, NOON + HOUR, NOON)
 
 
-def test_nothing_due_is_nothing_recorded() -> None:
+def test_if_nothing_is_due_nothing_is_recorded() -> None:
     hourly(handled_until=NOON - MINUTE)
     NextSlot.objects.update(due_at=NOON + SECOND)
     assert ledger.record_due(NOON) == ledger.RecordedBatch(queued=[], has_more=False)
     assert rows() == []
 
 
-def test_a_slot_is_recorded_once_however_often_beat_looks() -> None:
+def test_a_slot_is_recorded_once_no_matter_how_often_beat_ticks() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     ledger.record_due(NOON)
     wound_back(schedule, NOON - MINUTE)
@@ -70,7 +70,7 @@ def test_a_slot_is_recorded_once_however_often_beat_looks() -> None:
     assert rows() == [(NOON, "queued")]
 
 
-def test_an_idle_tick_asks_one_question_whatever_the_number_of_schedules() -> None:
+def test_an_idle_tick_takes_one_query_whatever_the_number_of_schedules() -> None:
     for number in range(20):
         hourly(f"schedule {number}")
     NextSlot.objects.update(due_at=NOON + HOUR)
@@ -81,7 +81,7 @@ def test_an_idle_tick_asks_one_question_whatever_the_number_of_schedules() -> No
     assert len(queries) == 1
 
 
-def test_a_batch_costs_the_same_queries_however_many_are_due(
+def test_a_batch_takes_the_same_number_of_queries_however_many_are_due(
     django_assert_max_num_queries: Any,
 ) -> None:
     for number in range(30):
@@ -116,7 +116,7 @@ def test_a_slot_past_its_starting_deadline_is_missed() -> None:
     assert run.reason_details == {"limit_seconds": 300.0}
 
 
-def test_the_deadline_stays_with_a_queued_run_and_expires_it() -> None:
+def test_a_queued_run_expires_at_its_deadline() -> None:
     hourly(handled_until=NOON - MINUTE)
     SchedulePolicy.objects.update(starting_deadline=5 * MINUTE)
     ledger.record_due(NOON)
@@ -133,7 +133,7 @@ def test_expire_seconds_keeps_its_meaning() -> None:
     assert Run.objects.get().start_before == NOON + 91 * SECOND
 
 
-def test_after_a_week_one_row_stands_for_the_many() -> None:
+def test_after_a_week_one_row_covers_many_slots() -> None:
     every(1, handled_until=NOON - timedelta(days=7))
     ledger.record_due(NOON)
     assert Run.objects.count() < 1000
@@ -141,7 +141,7 @@ def test_after_a_week_one_row_stands_for_the_many() -> None:
     assert [run.scheduled_for for run in Run.objects.filter(status=Status.QUEUED)][-1] == NOON
 
 
-def test_what_is_caught_up_is_written_in_slices_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caught_up_slots_are_written_in_slices_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "MAX_RECORDS", 4)
     schedule = wound_back(every(1), NOON - 10 * SECOND)
     SchedulePolicy.objects.filter(schedule=schedule).update(misfire=Misfire.ALL)
@@ -156,7 +156,7 @@ def test_what_is_caught_up_is_written_in_slices_oldest_first(monkeypatch: pytest
     assert NextSlot.objects.get().slot == NOON + SECOND
 
 
-def test_the_catch_up_limit_holds_for_all_slices_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_catch_up_limit_applies_to_all_slices_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "MAX_RECORDS", 4)
     schedule = wound_back(every(60), NOON - 20 * MINUTE)
     SchedulePolicy.objects.filter(schedule=schedule).update(misfire=Misfire.ALL, catch_up_limit=10)
@@ -164,7 +164,7 @@ def test_the_catch_up_limit_holds_for_all_slices_together(monkeypatch: pytest.Mo
     while ledger.record_due(NOON).has_more:
         pass
 
-    # The one of noon is on time, and needs no catching up.
+    # The slot at noon is on time, and need not be caught up.
     queued = [NOON - minutes * MINUTE for minutes in range(10, -1, -1)]
     assert rows(status=Status.QUEUED) == [(slot, "queued") for slot in queued]
     assert rows(status=Status.MISSED) == [(NOON - 11 * MINUTE, "missed")]
@@ -216,14 +216,14 @@ def test_a_pause_of_the_whole_service_says_so() -> None:
     assert Run.objects.get().reason_details == facts
 
 
-def test_a_slot_on_time_needs_no_reason_and_one_that_is_caught_up_has_one() -> None:
+def test_only_a_slot_that_is_caught_up_has_a_reason() -> None:
     hourly(handled_until=NOON - MINUTE)
     ledger.record_due(NOON)
     ledger.record_due(NOON + HOUR + 30 * MINUTE)
     assert list(Run.objects.order_by("scheduled_for").values_list("reason", flat=True)) == ["", "caught_up"]
 
 
-def test_a_missed_slot_names_the_run_that_stands_for_it() -> None:
+def test_a_coalesced_slot_refers_to_the_run_that_replaces_it() -> None:
     hourly(handled_until=NOON - 2 * HOUR)
     ledger.record_due(NOON + 30 * MINUTE)
     older, newest = Run.objects.order_by("scheduled_for")
@@ -249,9 +249,7 @@ def test_a_paused_service_pauses_every_schedule() -> None:
         ({"crontab": None}, "exactly one of crontab, interval, solar, clocked is required, not none"),
     ],
 )
-def test_a_schedule_that_cannot_be_carried_out_is_broken_and_stops_no_other(
-    change: dict[str, Any], reason: str
-) -> None:
+def test_a_broken_schedule_does_not_affect_others(change: dict[str, Any], reason: str) -> None:
     bad = hourly("bad", handled_until=NOON - MINUTE)
     hourly("good", handled_until=NOON - MINUTE)
     PeriodicTask.objects.filter(pk=bad.pk).update(**change)
@@ -270,7 +268,7 @@ def test_a_schedule_that_cannot_be_carried_out_is_broken_and_stops_no_other(
         ("day_of_week", "noday", "day"),
     ],
 )
-def test_bad_times_put_in_by_sql_break_their_schedule_alone(column: str, value: str, reason: str) -> None:
+def test_invalid_times_written_by_sql_break_only_their_schedule(column: str, value: str, reason: str) -> None:
     bad = hourly("bad", handled_until=NOON - MINUTE)
     hourly("good", handled_until=NOON - MINUTE)
     with connection.cursor() as cursor:
@@ -281,7 +279,9 @@ def test_bad_times_put_in_by_sql_break_their_schedule_alone(column: str, value: 
     assert rows() == [(NOON, "queued")]
 
 
-def test_without_ephem_a_solar_schedule_is_broken_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ephem_a_solar_schedule_is_broken_and_does_not_affect_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sunset = SolarSchedule.objects.create(event="sunset", latitude=51, longitude=0)
     bad = PeriodicTask.objects.create(name="bad", task="probes.probe", solar=sunset)
     wound_back(bad, NOON - MINUTE)
@@ -295,7 +295,7 @@ def test_without_ephem_a_solar_schedule_is_broken_and_stops_no_other(monkeypatch
     assert described(bad) == "every day at sunset at 51° N, 0° E"
 
 
-def test_a_broken_schedule_that_is_mended_goes_on() -> None:
+def test_a_broken_schedule_continues_once_it_is_fixed() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs="{")
     ledger.record_due(NOON)
@@ -305,7 +305,7 @@ def test_a_broken_schedule_that_is_mended_goes_on() -> None:
     assert rows() == [(NOON, "queued")]
 
 
-def test_a_one_off_schedule_runs_once_and_is_switched_off() -> None:
+def test_a_one_off_schedule_runs_once_and_is_disabled() -> None:
     at = ClockedSchedule.objects.create(clocked_time=NOON)
     for name in "one", "sibling":
         schedule = PeriodicTask.objects.create(name=name, task="probes.probe", clocked=at, one_off=True)
@@ -326,7 +326,7 @@ def test_an_edit_never_creates_a_slot_in_the_past() -> None:
     assert rows() == [(NOON, "queued")]
 
 
-def test_a_slot_that_was_due_when_the_times_were_edited_still_runs_when_it_is_fresh() -> None:
+def test_a_slot_that_was_just_due_when_the_timing_was_edited_still_runs() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     NextSlot.objects.update(slot=NOON, due_at=NOON)
     CrontabSchedule.objects.update(minute="30")
@@ -334,7 +334,7 @@ def test_a_slot_that_was_due_when_the_times_were_edited_still_runs_when_it_is_fr
     assert rows() == [(NOON, "queued")]
 
 
-def test_a_slot_that_was_long_due_when_the_times_were_edited_is_recorded_as_missed() -> None:
+def test_a_slot_that_was_long_overdue_when_the_timing_was_edited_is_missed() -> None:
     schedule = hourly(handled_until=NOON - HOUR)
     NextSlot.objects.update(slot=NOON, due_at=NOON)
     CrontabSchedule.objects.update(minute="30")
@@ -342,7 +342,7 @@ def test_a_slot_that_was_long_due_when_the_times_were_edited_is_recorded_as_miss
     assert Run.objects.get().reason == "schedule_edited"
 
 
-def test_a_slot_that_waited_for_its_jitter_when_the_times_were_edited_is_not_lost() -> None:
+def test_a_slot_that_waited_for_its_jitter_when_the_timing_was_edited_is_not_lost() -> None:
     schedule = hourly(handled_until=NOON - HOUR)
     NextSlot.objects.update(slot=NOON, due_at=NOON + 5 * MINUTE)
     CrontabSchedule.objects.update(minute="30")
@@ -350,7 +350,7 @@ def test_a_slot_that_waited_for_its_jitter_when_the_times_were_edited_is_not_los
     assert rows() == [(NOON, "queued")]
 
 
-def test_a_slot_that_a_pause_held_when_the_times_were_edited_is_skipped() -> None:
+def test_a_slot_that_a_pause_held_when_the_timing_was_edited_is_skipped() -> None:
     schedule = hourly(handled_until=NOON - HOUR)
     Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", on_resume="once")
     NextSlot.objects.update(slot=NOON, due_at=None)
@@ -389,7 +389,7 @@ def test_a_task_of_another_service_is_trusted_to_exist() -> None:
     assert Run.objects.get().job == "billing.tasks.close_month"
 
 
-def test_a_missing_policy_is_made_good() -> None:
+def test_a_missing_policy_is_created() -> None:
     hourly(handled_until=NOON - MINUTE)
     SchedulePolicy.objects.all().delete()
     ledger.record_due(NOON)
@@ -408,7 +408,7 @@ def test_an_interval_stays_on_its_grid() -> None:
     assert [slot for slot, _ in rows()] == [NOON + 90 * SECOND, NOON + 180 * SECOND]
 
 
-def test_editing_shared_times_moves_every_schedule_that_uses_them() -> None:
+def test_editing_shared_times_updates_every_schedule_that_uses_them() -> None:
     interval = IntervalSchedule.objects.create(every=60, period="seconds")
     for name in "one", "two":
         PeriodicTask.objects.create(name=name, task="probes.probe", interval=interval)
@@ -418,7 +418,7 @@ def test_editing_shared_times_moves_every_schedule_that_uses_them() -> None:
     assert before.isdisjoint(NextSlot.objects.values_list("timing", flat=True))
 
 
-def test_the_next_moment_is_the_nearest() -> None:
+def test_next_due_at_is_the_earliest() -> None:
     assert ledger.next_due_at() is None
     hourly("one")
     hourly("two")

@@ -1,4 +1,4 @@
-"""A schedule, or the whole service, is paused and resumed; what was paused stays on record."""
+"""A schedule, or the whole service, is paused and resumed; pauses stay on record."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -24,7 +24,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[time_machine.Traveller]:
-    """The clock, for what reads it: beat looks again as of now."""
+    """The clock, which signal handlers read."""
     with time_machine.travel(NOON - MINUTE, tick=False) as traveller:
         yield traveller
 
@@ -33,7 +33,7 @@ def paused(schedule: PeriodicTask | None) -> bool:
     return pausing.active_pauses(schedule, NOON).exists()
 
 
-def test_a_pause_keeps_its_end_its_reason_and_its_person() -> None:
+def test_a_pause_records_its_end_reason_and_user() -> None:
     schedule, user = hourly(), User.objects.create(username="ann")
     terms = Terms(until=NOON + HOUR, reason="move", who="ann", user=user, on_resume=PausedSlots.RUN_ONCE)
     pause, is_new = pausing.pause(schedule, terms, now=NOON)
@@ -44,13 +44,13 @@ def test_a_pause_keeps_its_end_its_reason_and_its_person() -> None:
     assert (stored.reason, stored.who, stored.user, stored.on_resume) == ("move", "ann", user, "once")
 
 
-def test_without_an_end_it_lasts_until_it_is_lifted_and_its_slots_are_skipped() -> None:
+def test_a_pause_without_an_end_lasts_until_it_is_resumed_and_skips_its_slots() -> None:
     pausing.pause(hourly(), Terms(until=None), now=NOON)
     stored = Pause.objects.get()
     assert (stored.until, stored.on_resume) == (None, "skip")
 
 
-def test_what_is_paused_already_stays_paused_until_the_new_end() -> None:
+def test_pausing_again_changes_the_end() -> None:
     schedule = hourly()
     pausing.pause(schedule, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
     _, is_new = pausing.pause(schedule, Terms(until=NOON + HOUR, who="bob"), now=NOON)
@@ -60,7 +60,7 @@ def test_what_is_paused_already_stays_paused_until_the_new_end() -> None:
     assert (stored.reason, stored.on_resume) == ("move", "once")
 
 
-def test_pausing_again_may_change_the_reason_and_what_becomes_of_the_slots() -> None:
+def test_pausing_again_can_change_the_reason_and_what_happens_to_the_slots() -> None:
     schedule = hourly()
     pausing.pause(schedule, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
     pausing.pause(schedule, Terms(until=None, reason="fire", on_resume=PausedSlots.SKIP), now=NOON)
@@ -68,7 +68,7 @@ def test_pausing_again_may_change_the_reason_and_what_becomes_of_the_slots() -> 
     assert (stored.reason, stored.on_resume) == ("fire", "skip")
 
 
-def test_a_pause_that_is_over_is_history_and_the_next_one_is_new() -> None:
+def test_pausing_after_a_pause_has_ended_creates_a_new_one() -> None:
     schedule = hourly()
     Pause.objects.create(schedule=schedule, since=NOON - HOUR, until=NOON, reason="move")
     pause, is_new = pausing.pause(schedule, Terms(until=None), now=NOON)
@@ -77,7 +77,7 @@ def test_a_pause_that_is_over_is_history_and_the_next_one_is_new() -> None:
     assert Pause.objects.count() == 2
 
 
-def test_an_end_that_is_not_after_now_is_refused() -> None:
+def test_an_end_in_the_past_is_rejected() -> None:
     with pytest.raises(ValueError, match="is in the past"):
         pausing.pause(None, Terms(until=NOON), now=NOON)
 
@@ -90,7 +90,7 @@ def test_a_schedule_and_the_service_are_paused_independently() -> None:
     assert (paused(schedule), paused(None)) == (True, False)
 
 
-def test_resuming_ends_every_pause_in_force_now_and_deletes_none() -> None:
+def test_resuming_ends_all_active_pauses_and_deletes_none() -> None:
     schedule, other = hourly("one"), hourly("other")
     for each in schedule, schedule, other:
         Pause.objects.create(schedule=each, since=NOON - HOUR)
@@ -107,7 +107,7 @@ def test_resuming_what_is_not_paused_does_nothing() -> None:
     assert pausing.resume(hourly(), now=NOON) == 0
 
 
-def test_a_slot_of_a_pause_is_skipped_with_its_reason() -> None:
+def test_a_paused_slot_is_skipped_with_the_reason_of_the_pause() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON - MINUTE)
     ledger.record_due(NOON)
@@ -128,14 +128,14 @@ def test_a_held_slot_starts_as_soon_as_its_schedule_is_resumed(clock: time_machi
     assert [(run.scheduled_for, run.status) for run in Run.objects.all()] == [(NOON, "queued")]
 
 
-def test_many_are_paused_together() -> None:
+def test_many_schedules_are_paused_together() -> None:
     one, two, other = hourly("one"), hourly("two"), hourly("other")
     pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, reason="move", who="ann"), now=NOON - HOUR)
     assert (paused(one), paused(two), paused(other)) == (True, True, False)
     assert {(each.reason, each.who) for each in Pause.objects.all()} == {("move", "ann")}
 
 
-def test_of_many_what_is_paused_already_stays_paused_until_the_new_end() -> None:
+def test_pausing_many_changes_the_end_of_those_already_paused() -> None:
     one, two = hourly("one"), hourly("two")
     pausing.pause(one, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
     pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, who="bob"), now=NOON)
@@ -145,14 +145,14 @@ def test_of_many_what_is_paused_already_stays_paused_until_the_new_end() -> None
     assert Pause.objects.filter(schedule=two).count() == 1
 
 
-def test_many_are_resumed_together_and_it_is_known_which() -> None:
+def test_resuming_many_returns_which_were_paused() -> None:
     one, two = hourly("one"), hourly("two")
     pausing.pause(one, Terms(until=None), now=NOON - HOUR)
     assert pausing.resume_all([one.pk, two.pk], now=NOON - MINUTE) == {one.pk}
     assert not paused(one)
 
 
-def test_beat_looks_again_at_what_was_held_when_many_are_resumed() -> None:
+def test_resuming_many_makes_beat_plan_held_slots_again() -> None:
     schedule = hourly(handled_until=NOON - 2 * HOUR)
     pausing.pause_all([schedule.pk], Terms(until=None, on_resume=PausedSlots.RUN_ONCE), now=NOON - 2 * HOUR)
     ledger.record_due(NOON - MINUTE)
@@ -162,7 +162,9 @@ def test_beat_looks_again_at_what_was_held_when_many_are_resumed() -> None:
     assert NextSlot.objects.get().due_at == NOON - MINUTE
 
 
-def test_many_cost_no_more_statements_than_few(django_assert_max_num_queries: Any) -> None:
+def test_the_number_of_statements_does_not_depend_on_the_number_of_schedules(
+    django_assert_max_num_queries: Any,
+) -> None:
     ids = [hourly(f"number {number}").pk for number in range(30)]
     with django_assert_max_num_queries(10):
         pausing.pause_all(ids, Terms(until=None), now=NOON - HOUR)

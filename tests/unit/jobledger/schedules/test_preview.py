@@ -1,4 +1,4 @@
-"""A preview says what a save would do; saving does it."""
+"""A preview says what a save would do, and saving does it."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,11 +22,11 @@ HALF_PAST = Times(rule=cron("30 * * * *"), policy=Policy())
 FOLLOWED = StoredSchedule(times=HOURLY, schedule_id=1, handled_until=NOON, slot=NOON + timedelta(hours=1))
 
 
-def at(moment: datetime, new: Times, old: StoredSchedule | None = None, *pauses: PausePeriod) -> Preview:
-    return preview(new, now=moment, old=old, pauses=pauses)
+def at(now: datetime, new: Times, old: StoredSchedule | None = None, *pauses: PausePeriod) -> Preview:
+    return preview(new, now=now, old=old, pauses=pauses)
 
 
-def test_the_next_ten_slots_are_shown_old_and_new() -> None:
+def test_the_preview_has_the_next_ten_slots_before_and_after() -> None:
     shown = at(NOON, HALF_PAST, FOLLOWED)
     assert shown.old_slots == tuple(NOON + timedelta(hours=hours) for hours in range(1, 11))
     assert shown.new_slots == tuple(slot - timedelta(minutes=30) for slot in shown.old_slots)
@@ -37,47 +37,47 @@ def test_a_new_schedule_has_no_old_slots() -> None:
     assert at(NOON, HOURLY).old_slots == ()
 
 
-def test_fewer_slots_are_shown_where_there_are_fewer() -> None:
+def test_the_preview_has_fewer_slots_if_there_are_fewer() -> None:
     assert at(NOON, replace(HOURLY, window=Window(one_off=True))).new_slots == (NOON + timedelta(hours=1),)
     assert at(NOON, Times(rule=Clocked(at=NOON), policy=Policy())).new_slots == ()
 
 
-def test_a_save_of_new_times_starts_nothing_and_names_the_next_slot() -> None:
+def test_saving_new_times_starts_nothing_and_has_a_next_slot() -> None:
     shown = at(NOON + timedelta(minutes=45), HALF_PAST, FOLLOWED)
     assert (shown.started, shown.next_slot) == ((), utc("2026-03-02T13:30"))
     assert shown.due_at == shown.next_slot
 
 
-def test_switching_on_counts_from_now() -> None:
+def test_enabling_counts_from_now() -> None:
     off = StoredSchedule(times=replace(HOURLY, enabled=False), schedule_id=1)
     shown = at(NOON + timedelta(days=3), HOURLY, off)
     assert (shown.started, shown.next_slot) == ((), NOON + timedelta(days=3, hours=1))
 
 
-def test_what_is_switched_off_has_no_next_slot() -> None:
+def test_a_disabled_schedule_has_no_next_slot() -> None:
     shown = at(NOON, replace(HOURLY, enabled=False), FOLLOWED)
     assert (shown.next_slot, shown.due_at) == (None, None)
     assert len(shown.new_slots) == 10
 
 
-def test_a_slot_that_waits_for_its_jitter_starts_when_the_jitter_goes() -> None:
+def test_a_slot_that_waits_for_its_jitter_starts_when_the_jitter_is_removed() -> None:
     jittered = replace(HOURLY, policy=Policy(jitter=timedelta(minutes=30)))
     old = replace(FOLLOWED, times=jittered, slot=NOON + timedelta(hours=1))
     assert at(NOON + timedelta(hours=1, seconds=10), HOURLY, old).started == (NOON + timedelta(hours=1),)
 
 
-def test_a_slot_of_the_old_times_that_had_come_is_named() -> None:
+def test_a_slot_of_the_old_timing_that_had_passed_is_included() -> None:
     now = NOON + timedelta(hours=1, seconds=2)
     old = replace(FOLLOWED, due_at=FOLLOWED.slot)
     assert at(now, HALF_PAST, old).started == (NOON + timedelta(hours=1),)
 
 
-def test_the_pause_that_holds_the_next_slot_is_named() -> None:
+def test_the_pause_that_holds_the_next_slot_is_included() -> None:
     pause = PausePeriod(since=NOON, reason="migration", user="anna")
     assert at(NOON, HOURLY, None, pause).held_by == pause
 
 
-def test_jitter_delays_a_known_schedule_by_a_known_time() -> None:
+def test_the_delay_of_an_existing_schedule_is_known() -> None:
     jittered = replace(HOURLY, policy=Policy(jitter=timedelta(minutes=30)))
     assert at(NOON, jittered).delay is None
     delay = at(NOON, jittered, FOLLOWED).delay
@@ -85,7 +85,7 @@ def test_jitter_delays_a_known_schedule_by_a_known_time() -> None:
     assert timedelta(0) < delay < timedelta(minutes=30)
 
 
-def test_the_minutes_of_its_starts_are_whole_and_each_named_once() -> None:
+def test_the_minutes_of_its_starts_are_whole_and_unique() -> None:
     every_20_seconds = Times(rule=Clocked(at=NOON + timedelta(seconds=90)), policy=Policy())
     assert at(NOON, every_20_seconds).minutes == (NOON + timedelta(minutes=1),)
 
@@ -109,7 +109,7 @@ def test_saving_does_what_the_preview_said(minutes: int, minute: str, jitter: ti
     with time_machine.travel(now, tick=False):
         new = Times(rule=cron(f"{minute} * * * *"), policy=Policy(jitter=jitter))
         said = preview(new, now=now, old=stored_schedule(schedule.pk))
-        # As the form does it, so that the ledger sees the new times and the new policy together.
+        # Like the form, so that the ledger sees the new times together with the new policy.
         SchedulePolicy.objects.filter(pk=schedule.pk).update(jitter=jitter)
         schedule.crontab = CrontabSchedule.objects.create(minute=minute, timezone=ZoneInfo("UTC"))
         schedule.save()

@@ -1,4 +1,4 @@
-"""Next slots follow the schedules: by signal at once, and without one at the next pass."""
+"""Next slots stay in sync with schedules: immediately by signals, otherwise at the next pass."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[None]:
-    """The moment at which every save of these tests happens."""
+    """The time of all saves in these tests."""
     with time_machine.travel(NOON + MINUTE, tick=False):
         yield
 
@@ -41,26 +41,26 @@ def test_a_new_schedule_has_a_policy_and_its_next_slot() -> None:
     assert (row.slot, row.due_at, row.handled_until) == (NOON + HOUR, NOON + HOUR, NOON + MINUTE)
 
 
-def test_an_edit_of_the_times_moves_the_next_slot_at_once() -> None:
+def test_editing_the_timing_updates_the_next_slot_immediately() -> None:
     schedule = hourly()
     schedule.crontab.minute = "30"
     schedule.crontab.save()
     assert NextSlot.objects.get().slot == NOON + 30 * MINUTE
 
 
-def test_editing_to_an_earlier_time_of_day_does_not_fire_at_once() -> None:
+def test_editing_to_an_earlier_time_of_day_starts_nothing() -> None:
     schedule = hourly()
     schedule.crontab.hour = "8"
     schedule.crontab.save()
     assert NextSlot.objects.get().slot == NOON + 20 * HOUR
 
 
-def test_a_start_time_in_the_future_is_waited_for() -> None:
+def test_nothing_is_due_before_the_start_time() -> None:
     hourly(start_time=NOON + timedelta(days=2))
     assert NextSlot.objects.get().slot == NOON + timedelta(days=2)
 
 
-def test_an_edit_of_the_options_changes_nothing_about_the_times() -> None:
+def test_editing_the_options_does_not_change_the_next_slot() -> None:
     schedule = wound_back(hourly(), NOON - MINUTE)
     before = NextSlot.objects.get().handled_until
     schedule.kwargs = '{"level": 2}'
@@ -70,7 +70,7 @@ def test_an_edit_of_the_options_changes_nothing_about_the_times() -> None:
     assert NextSlot.objects.get().handled_until == before
 
 
-def test_switching_off_removes_the_next_slot_and_on_again_counts_from_now() -> None:
+def test_disabling_removes_the_next_slot_and_enabling_counts_from_now() -> None:
     schedule = hourly()
     schedule.enabled = False
     schedule.save()
@@ -88,7 +88,7 @@ def test_a_deleted_schedule_leaves_nothing() -> None:
     assert (NextSlot.objects.count(), SchedulePolicy.objects.count(), Pause.objects.count()) == (0, 0, 0)
 
 
-def test_a_policys_change_is_followed() -> None:
+def test_a_change_of_the_policy_updates_the_next_slot() -> None:
     schedule = hourly()
     schedule.policy.jitter = 10 * MINUTE
     schedule.policy.save()
@@ -100,7 +100,7 @@ def test_a_policys_change_is_followed() -> None:
 
 @pytest.mark.parametrize("until", [None, NOON + 8 * HOUR])
 @pytest.mark.parametrize("whole_service", [True, False])
-def test_a_lifted_pause_makes_beat_look_at_what_was_held(whole_service: bool, until: datetime | None) -> None:
+def test_resuming_makes_beat_plan_a_held_slot(whole_service: bool, until: datetime | None) -> None:
     schedule = hourly("held")
     hourly("waiting")
     pause = Pause.objects.create(
@@ -113,14 +113,14 @@ def test_a_lifted_pause_makes_beat_look_at_what_was_held(whole_service: bool, un
     assert due == {"waiting": NOON + HOUR, "held": NOON + MINUTE}
 
 
-def test_a_deleted_pause_makes_beat_look_too() -> None:
+def test_deleting_a_pause_makes_beat_plan_a_held_slot() -> None:
     pause = Pause.objects.create(schedule=hourly())
     NextSlot.objects.update(slot=NOON, due_at=None)
     pause.delete()
     assert NextSlot.objects.get().due_at == NOON + MINUTE
 
 
-def test_an_update_that_sends_no_signal_is_found() -> None:
+def test_an_update_without_a_signal_is_found() -> None:
     hourly()
     CrontabSchedule.objects.update(minute="45")
     assert NextSlot.objects.get().slot == NOON + HOUR
@@ -128,7 +128,7 @@ def test_an_update_that_sends_no_signal_is_found() -> None:
     assert NextSlot.objects.get().slot == NOON + 45 * MINUTE
 
 
-def test_schedules_that_were_made_in_bulk_are_found() -> None:
+def test_schedules_created_in_bulk_are_found() -> None:
     crontab = hourly().crontab
     PeriodicTask.objects.bulk_create(
         [PeriodicTask(name=f"bulk {number}", task="probes.probe", crontab=crontab) for number in range(3)]
@@ -138,7 +138,7 @@ def test_schedules_that_were_made_in_bulk_are_found() -> None:
     assert SchedulePolicy.objects.count() == 4
 
 
-def test_a_schedule_that_was_switched_off_by_update_is_found() -> None:
+def test_a_schedule_disabled_by_an_update_is_found() -> None:
     hourly()
     PeriodicTask.objects.update(enabled=False)
     reconcile()
@@ -153,7 +153,7 @@ def test_a_schedule_that_was_switched_off_by_update_is_found() -> None:
         ({"args": "[1]"}, "args: a job takes keyword arguments only"),
     ],
 )
-def test_a_schedule_that_an_update_spoilt_is_broken_before_its_next_slot(
+def test_a_schedule_made_invalid_by_an_update_is_marked_broken_before_its_next_slot(
     changes: dict[str, str], said: str
 ) -> None:
     spoilt, good = hourly("spoilt"), hourly("good")
@@ -167,17 +167,17 @@ def test_a_schedule_that_an_update_spoilt_is_broken_before_its_next_slot(
     assert (row.broken, row.slot) == ("", NOON + HOUR)
 
 
-def test_a_schedule_whose_task_the_code_has_no_more_is_broken_before_its_next_slot() -> None:
+def test_a_schedule_whose_task_was_removed_is_marked_broken_before_its_next_slot() -> None:
     schedule = hourly()
     PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.gone")
-    # As a process with older code, which still had the task, left it.
+    # As left by a process with older code, which still had the task.
     NextSlot.objects.update(target="probes.gone|[]|{}")
     reconcile()
     assert "there is no longer a job or task" in NextSlot.objects.get().broken
 
 
 def taken_away(schedule: PeriodicTask, *, by_version: str) -> None:
-    """The task was there in the code that computed the next slot, and is not in this process's."""
+    """The code that computed the next slot had the task, but this process does not."""
     PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.gone")
     NextSlot.objects.update(target="probes.gone|[]|{}", version=by_version)
 
@@ -217,7 +217,7 @@ def test_a_schedule_that_other_code_had_marked_broken_is_repaired_and_stays_so()
     assert (row.broken, row.version) == ("", code_version())
 
 
-def test_a_change_of_the_options_moves_no_slot() -> None:
+def test_an_update_of_the_options_does_not_change_the_next_slot() -> None:
     schedule = hourly()
     before = NextSlot.objects.values("slot", "handled_until").get()
     PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs='{"level": 2}')
@@ -226,7 +226,7 @@ def test_a_change_of_the_options_moves_no_slot() -> None:
     assert '"level": 2' in NextSlot.objects.get().target
 
 
-def test_a_pass_begins_every_so_often_and_goes_on_with_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passes_start_at_an_interval_and_advance_at_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "SLICE_SIZE", 1)
     last = [hourly(f"{number}") for number in range(3)][-1]
     reconciliation = following.Reconciliation()
@@ -240,26 +240,26 @@ def test_a_pass_begins_every_so_often_and_goes_on_with_every_tick(monkeypatch: p
         raise AssertionError("never seen")
 
     assert seconds_until_seen(0) == 2
-    # The pass that began at 0 is complete at 3; the next begins at 15.
+    # The pass that started at 0 is complete at 3; the next one starts at 15.
     assert seconds_until_seen(3) == 15 + 2 - 3
     assert seconds_until_seen(18) == 30 + 2 - 18
 
 
-def test_a_policy_that_was_deleted_is_made_again() -> None:
+def test_a_deleted_policy_is_created_again() -> None:
     hourly()
     SchedulePolicy.objects.all().delete()
     reconcile()
     assert SchedulePolicy.objects.count() == 1
 
 
-def test_what_is_in_step_is_left_alone() -> None:
+def test_schedules_that_are_in_sync_are_left_alone() -> None:
     hourly()
     wound_back(PeriodicTask.objects.get(), NOON - HOUR)
     reconcile()
     assert NextSlot.objects.get().handled_until == NOON - HOUR
 
 
-def test_a_pass_goes_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_checks_one_slice_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "SLICE_SIZE", 2)
     for number in range(5):
         hourly(f"schedule {number}")
@@ -269,7 +269,7 @@ def test_a_pass_goes_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert NextSlot.objects.filter(slot=NOON + 45 * MINUTE).count() == 5
 
 
-def test_a_fixture_is_loaded_and_followed_later(tmp_path: object) -> None:
+def test_a_schedule_from_a_fixture_is_synced_later(tmp_path: object) -> None:
     hourly()
     path = f"{tmp_path}/schedules.json"
     models = ["django_celery_beat.crontabschedule", "django_celery_beat.periodictask"]
@@ -280,7 +280,7 @@ def test_a_fixture_is_loaded_and_followed_later(tmp_path: object) -> None:
     assert NextSlot.objects.get().slot == NOON + HOUR
 
 
-def test_an_empty_zone_breaks_its_schedule_and_no_other() -> None:
+def test_an_empty_zone_breaks_only_its_own_schedule() -> None:
     odd = hourly("odd")
     good = hourly("good")
     CrontabSchedule.objects.filter(pk=odd.crontab_id).update(timezone="")

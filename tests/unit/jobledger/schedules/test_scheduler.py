@@ -1,4 +1,4 @@
-"""A tick records, publishes and says when the next is needed; nothing that is away ends beat."""
+"""A tick records, publishes, and returns when the next one is needed; no outage ends beat."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -30,14 +30,14 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[None]:
-    """The moment of the ticks."""
+    """The time of the ticks."""
     with time_machine.travel(NOON + timedelta(seconds=1), tick=False):
         yield
 
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs that were given to the broker."""
+    """The runs that were published."""
     given: list[Run] = []
 
     monkeypatch.setattr(publisher, "publish", given.extend)
@@ -46,7 +46,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
 @pytest.fixture
 def scheduler() -> Scheduler:
-    """As beat makes it."""
+    """As created by beat."""
     return Scheduler(app=current_app)
 
 
@@ -56,7 +56,7 @@ def test_a_tick_records_and_publishes_what_is_due(scheduler: Scheduler, publishe
     assert published == [Run.objects.get()]
 
 
-def test_django_celery_beats_own_figures_are_kept(scheduler: Scheduler, published: list[Run]) -> None:
+def test_django_celery_beats_own_fields_are_maintained(scheduler: Scheduler, published: list[Run]) -> None:
     once = hourly("once", handled_until=NOON - 2 * HOUR)
     each = hourly("each", handled_until=NOON - 3 * HOUR)
     SchedulePolicy.objects.filter(schedule=each).update(misfire=Misfire.ALL)
@@ -67,7 +67,7 @@ def test_django_celery_beats_own_figures_are_kept(scheduler: Scheduler, publishe
     assert figures == {once.name: (ticked_at, 1), each.name: (ticked_at, 3), "later": (None, 0)}
 
 
-def test_they_are_kept_with_one_statement(
+def test_they_are_maintained_with_one_statement(
     scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
@@ -83,20 +83,20 @@ def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, pu
     assert scheduler.tick() == pytest.approx(0.25)
 
 
-def test_beat_sleeps_a_second_at_most(scheduler: Scheduler, published: list[Run]) -> None:
+def test_beat_sleeps_for_at_most_a_second(scheduler: Scheduler, published: list[Run]) -> None:
     assert scheduler.tick() == 1.0
 
 
-def test_what_somebody_else_holds_is_not_looked_at_without_a_pause(
+def test_locked_schedules_are_not_retried_in_a_busy_loop(
     scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hourly(handled_until=NOON - MINUTE)
-    # As where another beat has the row locked, which is then passed over.
+    # As if another beat had locked the row, which is then skipped.
     monkeypatch.setattr(ledger, "record_due", lambda now: ledger.RecordedBatch(queued=[], has_more=False))
     assert scheduler.tick() == RETRY_SECONDS
 
 
-def test_runs_that_a_broker_did_not_take_are_not_looked_at_without_a_pause(
+def test_unpublished_runs_are_not_retried_in_a_busy_loop(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(runs: list[Run]) -> None:
@@ -107,7 +107,7 @@ def test_runs_that_a_broker_did_not_take_are_not_looked_at_without_a_pause(
     assert scheduler.tick() == RETRY_SECONDS
 
 
-def test_a_full_batch_is_followed_by_another_at_once(
+def test_a_full_batch_is_followed_by_another_immediately(
     scheduler: Scheduler, published: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "BATCH", 2)
@@ -117,7 +117,7 @@ def test_a_full_batch_is_followed_by_another_at_once(
     assert len(published) == 2
 
 
-def test_a_broker_that_is_away_is_logged_once_and_slots_go_on_being_recorded(
+def test_a_broker_outage_is_logged_once_and_slots_are_still_recorded(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(runs: list[Run]) -> None:
@@ -132,7 +132,7 @@ def test_a_broker_that_is_away_is_logged_once_and_slots_go_on_being_recorded(
     assert caplog.text.count("Waiting for the broker: ConnectionError: refused") == 1
 
 
-def test_a_broker_that_refused_is_left_alone_for_a_while(
+def test_a_broker_that_failed_is_not_retried_immediately(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts: list[Any] = []
@@ -147,7 +147,7 @@ def test_a_broker_that_refused_is_left_alone_for_a_while(
     assert len(attempts) == 1
 
 
-def test_a_database_that_is_away_is_logged_once_and_waited_for(
+def test_a_database_outage_is_logged_once_and_waited_for(
     scheduler: Scheduler,
     published: list[Run],
     monkeypatch: pytest.MonkeyPatch,
@@ -165,7 +165,7 @@ def test_a_database_that_is_away_is_logged_once_and_waited_for(
     assert caplog.text.count("The database is back") == 1
 
 
-def test_a_round_whose_values_the_database_refuses_is_no_outage_and_beat_goes_on(
+def test_values_rejected_by_the_database_are_not_an_outage_and_beat_continues(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(now: Any) -> None:
@@ -173,11 +173,11 @@ def test_a_round_whose_values_the_database_refuses_is_no_outage_and_beat_goes_on
 
     monkeypatch.setattr(ledger, "record_due", refuse)
     assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
-    assert caplog.text.count("The database rejected a value that beat wrote: value too long") == 1
+    assert caplog.text.count("The database rejected a value written by beat: value too long") == 1
     assert "Waiting for" not in caplog.text
 
 
-def test_a_tick_that_the_database_refused_leaves_no_connection_open(
+def test_a_tick_that_the_database_rejected_leaves_no_connection_open(
     scheduler: Scheduler, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "db.sqlite3")
@@ -187,7 +187,7 @@ def test_a_tick_that_the_database_refused_leaves_no_connection_open(
         assert path not in open_files()
 
 
-def test_a_tick_shows_that_beat_lives_and_one_without_database_does_not(
+def test_only_a_tick_with_a_database_shows_that_beat_is_alive(
     scheduler: Scheduler,
     published: list[Run],
     settings: Settings,

@@ -16,7 +16,7 @@ from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, slots_between
 from jobledger.schedules.simulation import SimulatedSlot, simulate
-from tests.unit.jobledger.schedules.times import cron, every, shown, utc
+from tests.unit.jobledger.schedules.times import cron, every, local_times, utc
 
 HOURLY = cron("0 * * * *")
 ONCE = Policy()
@@ -64,11 +64,11 @@ def told(slot: SimulatedSlot) -> str:
     return f"{slot.scheduled_for:%H:%M} {slot.verdict}{coalesced}{started}"
 
 
-def test_the_beginning_of_the_span_is_in_it_and_its_end_is_not() -> None:
+def test_the_period_includes_its_start_but_not_its_end() -> None:
     assert replayed(end="14:00") == ["12:00 run at 12:00:00", "13:00 run at 13:00:00"]
 
 
-def test_what_passed_in_a_downtime_is_accounted_for_at_its_end() -> None:
+def test_slots_that_pass_in_a_downtime_are_planned_at_its_end() -> None:
     assert replayed(down("12:30", "14:30")) == [
         "12:00 run at 12:00:00",
         "13:00 missed",
@@ -77,16 +77,16 @@ def test_what_passed_in_a_downtime_is_accounted_for_at_its_end() -> None:
     ]
 
 
-def test_downtimes_may_touch_overlap_and_come_in_any_order() -> None:
+def test_downtimes_may_be_adjacent_overlapping_and_unordered() -> None:
     slots = replayed(down("13:30", "14:10"), down("14:10", "14:20"), down("12:30", "13:40"))
     assert slots[1:3] == ["13:00 missed", "14:00 run at 14:20:00"]
 
 
-def test_a_downtime_at_the_beginning_delays_the_first_look() -> None:
+def test_a_downtime_at_the_start_delays_the_first_plan() -> None:
     assert replayed(down("11:00", "12:30"), end="13:00") == ["12:00 run at 12:30:00"]
 
 
-def test_what_happens_after_the_end_to_a_slot_of_the_span_is_told() -> None:
+def test_a_slot_is_replayed_until_decided_even_after_the_end() -> None:
     assert replayed(down("15:30", "16:40"), rule=cron("45 * * * *"), end="16:00")[-1] == (
         "15:45 run at 16:40:00"
     )
@@ -109,12 +109,12 @@ def test_slots_in_a_pause_are_skipped() -> None:
     assert slots[1:] == ["13:00 skipped", "14:00 skipped", "15:00 run at 15:00:00"]
 
 
-def test_the_latest_of_a_pause_runs_at_its_end() -> None:
+def test_the_latest_slot_of_a_pause_runs_at_its_end() -> None:
     slots = replayed(pauses=(pause("12:30", "14:30", PausedSlots.RUN_ONCE),))
     assert slots[1:] == ["13:00 skipped", "14:00 run at 14:30:00", "15:00 run at 15:00:00"]
 
 
-def test_a_slot_held_for_ever_is_told_as_held() -> None:
+def test_a_slot_held_forever_is_reported_as_held() -> None:
     paused = (pause("11:00", None, PausedSlots.RUN_ONCE),)
     assert replayed(pauses=paused, window=Window(one_off=True)) == ["12:00 held"]
 
@@ -127,17 +127,17 @@ def test_an_expired_schedule_has_no_more_slots() -> None:
     assert replayed(window=Window(expires=at("13:00"))) == ["12:00 run at 12:00:00"]
 
 
-def test_a_schedule_without_slots_in_the_span_is_silent() -> None:
+def test_a_schedule_without_slots_in_the_period_yields_nothing() -> None:
     assert replayed(rule=cron("0 0 1 1 *")) == []
 
 
-def test_jitter_shows_in_the_start() -> None:
+def test_jitter_delays_the_simulated_start() -> None:
     policy = Policy(jitter=timedelta(minutes=30))
     start = at("12:00") + jitter_delay(policy.jitter, "x")
     assert replayed(policy=policy, end="13:00") == [f"12:00 run at {start:%H:%M:%S}"]
 
 
-def test_a_skipped_slot_says_when_that_was_decided() -> None:
+def test_a_skipped_slot_has_the_time_of_its_decision() -> None:
     spans = [down("12:30", "14:30")]
     slots = simulate(
         rule=HOURLY, policy=ONCE, identity=1, start=at("12:30"), end=at("14:00"), downtimes=spans
@@ -145,7 +145,7 @@ def test_a_skipped_slot_says_when_that_was_decided() -> None:
     assert [(slot.decided_at, slot.started_at) for slot in slots] == [(at("14:30"), None)]
 
 
-def test_a_naive_moment_is_a_mistake_at_once() -> None:
+def test_a_naive_datetime_raises_immediately() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         simulate(
             rule=HOURLY,
@@ -156,7 +156,7 @@ def test_a_naive_moment_is_a_mistake_at_once() -> None:
         )
 
 
-def test_the_autumn_night_is_replayed_by_the_wall_clock() -> None:
+def test_the_fall_back_night_follows_the_wall_clock() -> None:
     slots = simulate(
         rule=cron("30 1 * * *", "Europe/London"),
         policy=ONCE,
@@ -164,14 +164,14 @@ def test_the_autumn_night_is_replayed_by_the_wall_clock() -> None:
         start=utc("2026-10-24"),
         end=utc("2026-10-27"),
     )
-    assert shown([slot.scheduled_for for slot in slots], "Europe/London") == [
+    assert local_times([slot.scheduled_for for slot in slots], "Europe/London") == [
         "2026-10-24T01:30+01:00",
         "2026-10-25T01:30+01:00",
         "2026-10-26T01:30+00:00",
     ]
 
 
-def test_a_long_replay_is_lazy_and_keeps_nothing() -> None:
+def test_a_long_replay_is_lazy_and_uses_constant_memory() -> None:
     slots = simulate(rule=every(seconds=1), policy=ONCE, identity=1, start=at("00:00"), end=utc("2126-05-01"))
     list(islice(slots, 200))
     tracemalloc.start()
@@ -193,7 +193,7 @@ CRONS = st.sampled_from(["*/5 * * * *", "0 * * * *", "30 1 * * *"]).map(cron)
 
 @settings(max_examples=20)
 @given(CRONS, st.sampled_from(Misfire), st.lists(SPANS, max_size=3))
-def test_each_slot_of_the_span_is_told_once_and_in_order(
+def test_each_slot_of_the_period_is_yielded_once_and_in_order(
     rule: Cron, misfire: Misfire, downtimes: list[Span]
 ) -> None:
     start, end = at("00:00"), at("00:00") + timedelta(days=4)
@@ -207,9 +207,9 @@ def test_each_slot_of_the_span_is_told_once_and_in_order(
             downtimes=downtimes,
         )
     )
-    moments = [slot.scheduled_for for slot in slots]
-    assert moments == sorted(set(moments))
-    assert set(moments) <= set(slots_between(rule, start - RESOLUTION, end - RESOLUTION))
+    slots_found = [slot.scheduled_for for slot in slots]
+    assert slots_found == sorted(set(slots_found))
+    assert set(slots_found) <= set(slots_between(rule, start - RESOLUTION, end - RESOLUTION))
     total = sum(1 + slot.coalesced for slot in slots)
     due = len(list(slots_between(rule, start - RESOLUTION, end - RESOLUTION)))
     is_counted_to_the_end = all(slot.coalesced < MANY for slot in slots)

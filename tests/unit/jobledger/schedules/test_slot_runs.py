@@ -1,4 +1,4 @@
-"""What a schedule starts is read from its row, in which anything may stand."""
+"""The target is read from the schedule's row, which can contain anything."""
 
 from datetime import timedelta
 
@@ -26,28 +26,28 @@ def test_a_nul_character_is_made_readable() -> None:
 @pytest.mark.parametrize(
     ("field", "text", "reason"),
     [
-        ("kwargs", NO_NUMBER, "NaN is no number in JSON"),
-        ("kwargs", '{"level": -Infinity}', "-Infinity is no number in JSON"),
+        ("kwargs", NO_NUMBER, "NaN is not valid JSON"),
+        ("kwargs", '{"level": -Infinity}', "-Infinity is not valid JSON"),
         ("kwargs", HALF_A_CHARACTER, "a lone surrogate"),
         ("kwargs", TOO_DEEP, "nested more than 50 levels deep"),
         ("kwargs", TOO_LARGE, "more than the 65,536 allowed"),
         ("args", f'["{"x" * 70_000}"]', "more than the 65,536 allowed"),
         ("kwargs", "{", "is not valid JSON"),
         ("kwargs", "[]", "is not an object"),
-        ("args", "[NaN]", "NaN is no number in JSON"),
+        ("args", "[NaN]", "NaN is not valid JSON"),
         ("args", "{}", "is not a list"),
     ],
 )
-def test_what_cannot_be_stored_breaks_the_schedule(field: str, text: str, reason: str) -> None:
+def test_a_value_that_cannot_be_stored_breaks_the_schedule(field: str, text: str, reason: str) -> None:
     with pytest.raises(BrokenScheduleError, match=f"^{field}: .*{reason}"):
         slot_runs.target_of(hourly("odd", handled_until=None, **{field: text}))
 
 
-def test_what_cannot_be_stored_stops_no_other_schedule() -> None:
+def test_a_value_that_cannot_be_stored_does_not_affect_other_schedules() -> None:
     stored = {"nul": NUL, "no number": NO_NUMBER, "half": HALF_A_CHARACTER, "deep": TOO_DEEP, "good": "{}"}
     for name, kwargs in stored.items():
         schedule = hourly(name, handled_until=NOON - timedelta(minutes=1))
-        # Past whoever would look at it when it is saved.
+        # Bypassing everything that would validate it on save.
         PeriodicTask.objects.filter(pk=schedule.pk).update(kwargs=kwargs)
     ledger.record_due(NOON)
     assert {run.schedule_name for run in Run.objects.all()} == {"nul", "good"}

@@ -1,4 +1,4 @@
-"""Times are kept in rows that schedules may share; nothing moves with a schedule but itself."""
+"""Times are stored in rows that schedules may share; editing one schedule never changes another."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -44,12 +44,12 @@ def given(schedule: PeriodicTask, times: StoredTimes) -> PeriodicTask:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("times", ALL_KINDS)
-def test_times_are_read_as_they_were_put(times: StoredTimes) -> None:
+def test_times_are_read_as_they_were_assigned(times: StoredTimes) -> None:
     assert stored_schedules.of(given(hourly(), times)) == times
 
 
 @pytest.mark.django_db
-def test_editing_one_schedule_never_moves_another() -> None:
+def test_editing_one_schedule_never_changes_another() -> None:
     one = hourly()
     other = PeriodicTask.objects.create(name="other", task="probes.probe", crontab=one.crontab)
     given(one, NIGHTLY)
@@ -63,12 +63,12 @@ def test_equal_times_share_a_row(times: StoredTimes) -> None:
     for name in ("one", "other"):
         given(hourly(name), times)
     models = (CrontabSchedule, IntervalSchedule, ClockedSchedule, SolarSchedule)
-    # Beside the two that the schedules had at first.
+    # Besides the two that the schedules had at first.
     assert sum(model.objects.count() for model in models) == 3
 
 
 @pytest.mark.django_db
-def test_times_that_stay_keep_their_row() -> None:
+def test_unchanged_times_keep_their_row() -> None:
     CrontabSchedule.objects.create(minute="0", timezone=ZoneInfo("UTC"))
     schedule = hourly()
     row = schedule.crontab_id
@@ -76,13 +76,13 @@ def test_times_that_stay_keep_their_row() -> None:
 
 
 @pytest.mark.django_db
-def test_blanks_in_a_field_are_no_difference() -> None:
+def test_spaces_in_a_field_make_no_difference() -> None:
     schedule = hourly(minute="0, 30")
     row = schedule.crontab_id
     assert given(schedule, CronTimes(expression="0,30 * * * *", zone=ZoneInfo("UTC"))).crontab_id == row
 
 
-def test_a_field_that_is_empty_can_be_read_and_is_no_cron() -> None:
+def test_an_empty_field_can_be_read_but_is_not_a_valid_cron() -> None:
     schedule = PeriodicTask(crontab=CrontabSchedule(pk=1, minute="", timezone=LONDON))
     times = stored_schedules.of(schedule)
     assert times == CronTimes(expression="? * * * *", zone=LONDON)
@@ -91,29 +91,29 @@ def test_a_field_that_is_empty_can_be_read_and_is_no_cron() -> None:
 
 
 @pytest.mark.django_db
-def test_the_same_times_in_another_zone_are_others() -> None:
+def test_the_same_times_in_another_zone_are_different() -> None:
     schedule = given(hourly(), CronTimes(expression="0 * * * *", zone=LONDON))
     assert (CrontabSchedule.objects.count(), schedule.crontab.timezone) == (2, LONDON)
 
 
 @pytest.mark.django_db
-def test_a_macro_is_stored_as_what_it_stands_for() -> None:
+def test_a_macro_is_stored_as_its_expansion() -> None:
     times = given(hourly(), CronTimes(expression="@daily", zone=LONDON))
     assert stored_schedules.of(times) == CronTimes(expression="0 0 * * *", zone=LONDON)
 
 
 @pytest.mark.django_db
-def test_a_schedule_has_one_kind_of_times_and_loses_no_row() -> None:
+def test_changing_the_kind_of_times_deletes_no_row() -> None:
     schedule = given(hourly(), IntervalTimes(every=1, period="hours"))
     assert (schedule.crontab, CrontabSchedule.objects.count()) == (None, 1)
 
 
 @pytest.mark.django_db
-def test_one_moment_is_taken_once() -> None:
+def test_a_clocked_schedule_is_one_off() -> None:
     assert given(hourly(), ClockedTimes(at=NOON)).one_off
 
 
-def test_times_are_rules() -> None:
+def test_times_are_converted_to_rules() -> None:
     rules = [stored_schedules.rule_from(times, NOON) for times in ALL_KINDS[:3]]
     assert [type(rule) for rule in rules] == [Cron, Interval, Clocked]
 
@@ -129,7 +129,7 @@ def test_times_are_rules() -> None:
         (SolarTimes(event="sunset", latitude=Decimal(91), longitude=Decimal(0)), "latitude"),
     ],
 )
-def test_impossible_times_say_which_field_is_wrong(times: StoredTimes, field: str) -> None:
+def test_invalid_times_name_the_field(times: StoredTimes, field: str) -> None:
     with pytest.raises(RuleError) as raised:
         stored_schedules.validated(times, NOON)
     assert raised.value.field == field

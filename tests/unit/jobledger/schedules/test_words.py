@@ -1,4 +1,4 @@
-"""Cron in plain language."""
+"""Schedules in plain English."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -28,16 +28,16 @@ def crontab(**fields: str) -> CrontabSchedule:
     return CrontabSchedule(pk=1, timezone=LONDON, **fields)
 
 
-def test_a_crontab_is_said_with_its_zone() -> None:
+def test_a_crontab_is_described_with_its_zone() -> None:
     schedule = PeriodicTask(crontab=crontab(minute="0", hour="3", day_of_week="1-5"))
     assert described(schedule) == "every weekday at 03:00 Europe/London"
 
 
-def test_a_crontab_that_is_alike_everywhere_is_said_without() -> None:
+def test_a_crontab_that_is_the_same_in_every_zone_is_described_without_one() -> None:
     assert described(PeriodicTask(crontab=crontab(minute="*/5"))) == "every 5 minutes"
 
 
-def test_a_crontab_that_cannot_be_evaluated_is_shown_as_it_was_written() -> None:
+def test_an_invalid_crontab_is_described_as_stored() -> None:
     schedule = PeriodicTask(crontab=crontab(minute="0", hour="25"))
     assert described(schedule) == "0 25 * * * Europe/London"
 
@@ -53,24 +53,26 @@ def test_a_crontab_that_cannot_be_evaluated_is_shown_as_it_was_written() -> None
         (0, "seconds", "every 0 seconds"),
     ],
 )
-def test_an_interval_is_said_in_the_largest_unit_that_fits(count: int, period: str, words: str) -> None:
+def test_an_interval_is_described_in_the_largest_unit_that_divides_it(
+    count: int, period: str, words: str
+) -> None:
     schedule = PeriodicTask(interval=IntervalSchedule(pk=1, every=count, period=period))
     assert described(schedule) == words
 
 
-def test_one_moment_is_said_in_the_current_zone() -> None:
-    moment = datetime(2026, 7, 1, 2, 0, tzinfo=UTC)
-    schedule = PeriodicTask(clocked=ClockedSchedule(pk=1, clocked_time=moment), one_off=True)
+def test_a_clocked_time_is_described_in_the_current_zone() -> None:
+    time = datetime(2026, 7, 1, 2, 0, tzinfo=UTC)
+    schedule = PeriodicTask(clocked=ClockedSchedule(pk=1, clocked_time=time), one_off=True)
     with timezone.override(LONDON):
         assert described(schedule) == "once on 2026-07-01 03:00 Europe/London"
 
 
-def test_a_schedule_that_is_switched_off_after_its_next_slot_says_so() -> None:
+def test_a_one_off_schedule_says_so() -> None:
     schedule = PeriodicTask(crontab=crontab(minute="0", hour="3"), one_off=True)
     assert described(schedule) == "every day at 03:00 Europe/London, only the next time"
 
 
-def test_the_sun_is_said_with_its_place() -> None:
+def test_a_solar_schedule_is_described_with_its_location() -> None:
     solar = SolarSchedule(pk=1, event="dawn_civil", latitude=51.5, longitude=-0.1)
     assert described(PeriodicTask(solar=solar)) == "every day at civil dawn at 51.5° N, 0.1° W"
 
@@ -79,7 +81,7 @@ def test_a_schedule_without_times_says_so() -> None:
     assert described(PeriodicTask()) == "no times"
 
 
-def test_rules_have_the_same_words() -> None:
+def test_rules_are_described_like_schedules() -> None:
     at = datetime(2026, 12, 1, 3, 0, 5, tzinfo=UTC)
     rules = (cron("0 3 * * *", "Europe/London"), every(minutes=5), Clocked(at=at))
     sun = Solar(event="solar_noon", latitude=-1, longitude=1)
@@ -91,7 +93,7 @@ def test_rules_have_the_same_words() -> None:
     ]
 
 
-def test_a_length_that_is_no_whole_second_is_shown_as_it_is() -> None:
+def test_a_fractional_interval_is_described_as_it_is() -> None:
     assert length_words(timedelta(milliseconds=1500)) == "every 0:00:01.500000"
 
 
@@ -119,7 +121,7 @@ def test_a_length_that_is_no_whole_second_is_shown_as_it_is() -> None:
         ("30 2 11-13 * *", "at 02:30 on the 11th, 12th and 13th of every month"),
     ],
 )
-def test_usual_expressions_are_said_as_people_say_them(expression: str, words: str) -> None:
+def test_common_expressions_are_described_idiomatically(expression: str, words: str) -> None:
     assert in_words(expression) == words
 
 
@@ -138,21 +140,21 @@ def test_usual_expressions_are_said_as_people_say_them(expression: str, words: s
         ("0 12,18 * 6 *", "at 12:00 and 18:00 every day in June"),
     ],
 )
-def test_all_others_are_said_too(expression: str, words: str) -> None:
+def test_all_other_expressions_are_described_too(expression: str, words: str) -> None:
     assert words in in_words(expression)
 
 
 @pytest.mark.parametrize("expression", ["*/5 * * * *", "* * * * *", "0 * * * *", "*/7 * * * *"])
-def test_what_names_neither_hour_nor_day_needs_no_zone(expression: str) -> None:
+def test_a_phrase_without_hour_and_day_needs_no_zone(expression: str) -> None:
     assert not needs_zone(expression)
 
 
 @pytest.mark.parametrize("expression", ["*/5 8 * * *", "*/5 * * * 1", "0 3 * * *", "0 * 1 * *", "0 * * 6 *"])
-def test_what_the_clock_decides_needs_its_zone(expression: str) -> None:
+def test_a_phrase_with_an_hour_or_a_day_needs_its_zone(expression: str) -> None:
     assert needs_zone(expression)
 
 
-def test_an_expression_that_is_no_cron_is_refused() -> None:
+def test_an_invalid_expression_is_rejected() -> None:
     with pytest.raises(RuleError, match="hour: 25"):
         in_words("0 25 * * *")
 
@@ -164,5 +166,7 @@ def test_an_expression_that_is_no_cron_is_refused() -> None:
     month=st.sampled_from(["*", "nov-feb", "6"]),
     weekday=st.sampled_from(["*", "mon", "5L", "mon#2,3", "fri-mon", "*/2"]),
 )
-def test_every_expression_has_words(minute: str, hour: str, day: str, month: str, weekday: str) -> None:
+def test_every_expression_can_be_described(
+    minute: str, hour: str, day: str, month: str, weekday: str
+) -> None:
     assert in_words(f"{minute} {hour} {day} {month} {weekday}")

@@ -1,4 +1,4 @@
-"""Builders for tests: moments and rules in few words."""
+"""Builders for tests: concise times and rules."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -19,6 +19,6 @@ def every(*, anchor: str = "2026-01-01", **duration: int) -> Interval:
     return Interval(every=timedelta(**duration), anchor=utc(anchor))
 
 
-def shown(moments: list[datetime], zone: str) -> list[str]:
-    """What a clock of the zone shows, with its offset."""
-    return [moment.astimezone(ZoneInfo(zone)).isoformat(timespec="minutes") for moment in moments]
+def local_times(times: list[datetime], zone: str) -> list[str]:
+    """Local times in the zone, with their offsets."""
+    return [time.astimezone(ZoneInfo(zone)).isoformat(timespec="minutes") for time in times]

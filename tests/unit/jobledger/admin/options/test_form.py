@@ -143,7 +143,7 @@ def test_what_is_wrong_with_all_of_them_stands_above() -> None:
         raise SystemExit
 
     form = filled(a_job(arg("--x", type=refuse)), {}, x="a")
-    assert form.non_field_errors() == ["the command's parser ended the process"]
+    assert form.non_field_errors() == ["the command's parser exited the process"]
 
 
 def exclusive(parser: ArgumentParser, *, required: bool = False) -> None:

@@ -58,7 +58,7 @@ def test_a_form_that_is_left_alone_keeps_what_is_stored() -> None:
         ('{"dyas": 1}', "dyas"),
         ("[1]", "a JSON object"),
         ("{", "Expecting property name"),
-        ('{"days": "********"}', "there is none in this place"),
+        ('{"days": "********"}', "there is none here"),
     ],
 )
 def test_json_is_judged_as_the_form_is(text: str, said: str) -> None:
@@ -152,7 +152,7 @@ def test_a_typed_secret_is_known_to_be_lost_when_the_page_comes_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("[" * 3000, "levels deep"), (r'{"\ud800": 1}', "half of a character")]
+    ("text", "said"), [("[" * 3000, "levels deep"), (r'{"\ud800": 1}', "half a character")]
 )
 def test_json_that_cannot_be_stored_is_refused_beside_the_field(text: str, said: str) -> None:
     target = in_json(KEEPER, text)

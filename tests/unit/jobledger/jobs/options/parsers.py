@@ -1,4 +1,4 @@
-"""Builders of the parsers that a job's options are tried on."""
+"""Builders for parsers."""
 
 from argparse import ArgumentParser
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 @dataclass(frozen=True, kw_only=True)
 class Argument:
-    """What ``add_argument`` is called with."""
+    """The arguments of ``add_argument``."""
 
     names: tuple[str, ...]
     settings: dict[str, Any]
@@ -23,7 +23,7 @@ def arg(*names: str, **settings: Any) -> Argument:
 
 
 def a_parser(*arguments: Argument, **settings: Any) -> CommandParser:
-    """The parser of a Django command with these arguments, and with the base options."""
+    """The parser of a Django command with these arguments and the base options."""
     parser = BaseCommand().create_parser("manage.py", "job", **settings)
     for argument in arguments:
         argument.add_to(parser)
@@ -31,7 +31,7 @@ def a_parser(*arguments: Argument, **settings: Any) -> CommandParser:
 
 
 def a_plain_parser(*arguments: Argument, **settings: Any) -> ArgumentParser:
-    """A parser as Python has it, which prints its errors and ends the process."""
+    """A plain argparse parser, which prints its errors and exits."""
     parser = ArgumentParser(prog="job", **settings)
     for argument in arguments:
         argument.add_to(parser)

@@ -1,4 +1,4 @@
-"""What is relied on of argparse's private parts: these tests fail when a Python release changes it."""
+"""The private parts of argparse that we rely on: these tests fail if a Python release changes them."""
 
 import sys
 from argparse import SUPPRESS, Action, ArgumentParser, BooleanOptionalAction, HelpFormatter, Namespace
@@ -39,18 +39,18 @@ class Custom(Action):
         ({"action": "extend", "nargs": "+"}, Kind.LIST),
         ({"action": "append_const", "const": 1}, Kind.LIST),
         ({"action": "count"}, Kind.COUNT),
-        ({"action": "help"}, Kind.REPORT),
-        ({"action": "version", "version": "1"}, Kind.REPORT),
+        ({"action": "help"}, Kind.EXIT),
+        ({"action": "version", "version": "1"}, Kind.EXIT),
     ],
 )
-def test_each_action_is_of_its_kind(settings: dict[str, Any], kind: Kind) -> None:
+def test_the_kind_of_each_action(settings: dict[str, Any], kind: Kind) -> None:
     action = a_plain_parser().add_argument("--x", **settings)
 
     assert internals.kind_of(action) is kind
     assert internals.extends(action) is (settings.get("action") == "extend")
 
 
-def test_actions_are_listed_as_they_were_added_also_those_of_groups() -> None:
+def test_actions_are_listed_in_order_including_those_of_groups() -> None:
     parser = a_plain_parser(add_help=False)
     first = parser.add_argument("--first")
     second = parser.add_argument_group("G").add_mutually_exclusive_group().add_argument("--second")
@@ -74,7 +74,7 @@ def test_subcommands_are_known_by_name_and_alias_with_their_help() -> None:
     assert internals.subcommand_help(parser.add_argument("--y", choices=["a"])) == {}
 
 
-def test_exclusive_groups_are_known_also_inside_a_group() -> None:
+def test_exclusive_groups_are_found_inside_other_groups() -> None:
     parser = a_plain_parser()
     free = parser.add_mutually_exclusive_group()
     one, two = free.add_argument("--one"), free.add_argument("--two")
@@ -87,7 +87,7 @@ def test_exclusive_groups_are_known_also_inside_a_group() -> None:
     ]
 
 
-def test_argument_groups_follow_what_is_in_none() -> None:
+def test_ungrouped_arguments_come_before_groups() -> None:
     parser = a_plain_parser(add_help=False)
     option = parser.add_argument("--option")
     group = parser.add_argument_group("Which", "Say which.")
@@ -102,7 +102,7 @@ def test_argument_groups_follow_what_is_in_none() -> None:
 
 
 @pytest.mark.parametrize("formatter_class", [HelpFormatter, DjangoHelpFormatter])
-def test_usage_has_the_given_arguments_alone_and_no_colours(
+def test_usage_has_only_the_given_arguments_and_no_colours(
     formatter_class: type[HelpFormatter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -130,7 +130,7 @@ def test_values_are_formatted_as_in_help(settings: dict[str, Any], text: str) ->
     assert internals.format_values(a_plain_parser().add_argument("--x-y", **settings)) == text
 
 
-def test_help_is_filled_in_with_another_default() -> None:
+def test_help_is_expanded_with_another_default() -> None:
     parser = a_plain_parser()
     action = parser.add_argument("--x", type=int, default=3, help="100%% of %(prog)s: %(default)s %(type)s")
 
@@ -138,7 +138,7 @@ def test_help_is_filled_in_with_another_default() -> None:
     assert action.default == 3
 
 
-def test_help_that_cannot_be_filled_in_raises() -> None:
+def test_help_that_cannot_be_expanded_raises() -> None:
     parser = a_plain_parser()
     action = parser.add_argument("--x")
     action.help = "50 % off"
@@ -152,13 +152,13 @@ def test_help_that_cannot_be_filled_in_raises() -> None:
     [
         (["--x", "a", "sub"], "over\n"),
         (["sub", "--n", "a"], "argument --n: invalid int value: 'a'"),
-        (["--version", "sub"], "the command's parser ended instead of parsing"),
-        (["--help"], "the command's parser ended instead of parsing"),
-        (["sub", "-h"], "the command's parser ended instead of parsing"),
+        (["--version", "sub"], "the command's parser exited instead of parsing"),
+        (["--help"], "the command's parser exited instead of parsing"),
+        (["sub", "-h"], "the command's parser exited instead of parsing"),
         ([], "the following arguments are required: cmd"),
     ],
 )
-def test_a_silenced_parser_raises_its_last_word_instead(
+def test_a_silenced_parser_raises_its_message_instead(
     argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parser = a_plain_parser()
@@ -176,7 +176,7 @@ def test_a_silenced_parser_raises_its_last_word_instead(
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="Python 3.13 brought deprecated arguments")
-def test_a_silenced_parser_warns_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_silenced_parser_prints_no_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     parser = a_plain_parser()
     parser.add_argument("--old", deprecated=True)
 
@@ -186,7 +186,7 @@ def test_a_silenced_parser_warns_of_nothing(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", "")
 
 
-def test_what_is_hidden_is_an_action_too() -> None:
+def test_hidden_arguments_are_included() -> None:
     parser = a_plain_parser(add_help=False)
     hidden = parser.add_argument("--hidden", help=SUPPRESS)
 

@@ -40,7 +40,7 @@ def job(monkeypatch: pytest.MonkeyPatch) -> registry.Job:
         ({"tokens": ["a", "b"]}, "manage.py job --tokens '********' '********'"),
     ],
 )
-def test_options_are_written_as_somebody_would_type_them(
+def test_options_are_formatted_as_a_user_would_type_them(
     job: registry.Job, options: dict[str, Any], line: str
 ) -> None:
     assert command_line(job, options) == line
@@ -53,6 +53,6 @@ def test_a_shell_and_the_parser_read_the_line_back(job: registry.Job) -> None:
     assert from_argv(job.create_parser(), words[2:]) == options
 
 
-def test_what_no_line_says_is_refused(job: registry.Job) -> None:
+def test_options_that_cannot_be_a_command_line_are_rejected(job: registry.Job) -> None:
     with pytest.raises(OptionsError, match="dayz"):
         command_line(job, {"dayz": 3})

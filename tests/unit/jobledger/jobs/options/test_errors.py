@@ -1,4 +1,4 @@
-"""Whatever refuses options, it is known which of them it is about."""
+"""Whatever rejects the options, the error names the option concerned."""
 
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ GOOD = {"first": "x", "days": 1, "all": True}
         ({"tags": ["a", "-b"]}, "tags", "tags: 'a' '-b' cannot be written on a command line"),
     ],
 )
-def test_a_problem_is_about_the_option_that_is_wrong(options: dict[str, Any], dest: str, text: str) -> None:
+def test_a_problem_names_the_invalid_option(options: dict[str, Any], dest: str, text: str) -> None:
     (problem,) = problems(GOOD | options)
     assert (problem.dest, problem.group) == (dest, None)
     assert text in problem.text
@@ -69,7 +69,7 @@ def test_each_missing_option_is_a_problem_of_its_own() -> None:
     ]
 
 
-def test_nothing_of_a_group_that_requires_one_is_a_problem_of_the_group() -> None:
+def test_a_missing_required_group_is_a_problem_of_the_group() -> None:
     parser = a_parser_with_groups()
     (group,) = exclusive_groups(parser)
 
@@ -95,7 +95,7 @@ def test_an_invalid_value_in_an_exclusive_group_is_a_problem_of_its_option() -> 
 @pytest.mark.parametrize(
     ("message", "dest"), [("--last: no more", "last"), ("last: no more", "last"), ("not today", None)]
 )
-def test_a_message_of_the_command_s_own_is_about_the_option_that_it_begins_with(
+def test_a_commands_own_message_concerns_the_option_that_it_starts_with(
     message: str, dest: str | None
 ) -> None:
     parser = a_parser()

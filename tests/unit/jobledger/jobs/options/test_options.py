@@ -159,7 +159,7 @@ WRONG_SHAPES = [
 
 
 @pytest.mark.parametrize(("argument", "value", "message"), WRONG_SHAPES)
-def test_a_value_of_the_wrong_shape_is_refused_with_what_would_be_right(
+def test_a_value_of_the_wrong_shape_is_rejected_with_what_is_expected(
     argument: Argument, value: object, message: str
 ) -> None:
     parser = a_parser(argument)
@@ -170,16 +170,16 @@ def test_a_value_of_the_wrong_shape_is_refused_with_what_would_be_right(
     assert str(refusal.value) == message
 
 
-def test_one_of_several_flags_is_refused_with_their_names() -> None:
+def test_an_unknown_flag_value_is_rejected_with_the_valid_ones() -> None:
     with pytest.raises(OptionsError, match='mode: expected "fast" or "slow", not true'):
         to_argv(a_parser(*MODE), {"mode": True})
 
 
-def test_null_is_not_given() -> None:
+def test_null_means_not_given() -> None:
     assert to_argv(a_parser(DAYS, TAGS, DRY_RUN), dict.fromkeys(["days", "tags", "dry_run"])) == []
 
 
-def test_an_unknown_option_is_refused_with_the_valid_ones() -> None:
+def test_an_unknown_option_is_rejected_with_the_valid_ones() -> None:
     with pytest.raises(OptionsError) as refusal:
         to_argv(a_parser(DAYS, DRY_RUN, arg("user")), {"dayz": None})
 
@@ -202,7 +202,7 @@ def test_an_unknown_option_is_refused_with_the_valid_ones() -> None:
         "help",
     ],
 )
-def test_an_option_of_manage_py_is_refused_with_the_valid_ones(name: str) -> None:
+def test_an_option_of_manage_py_is_rejected_with_the_valid_ones(name: str) -> None:
     with pytest.raises(OptionsError) as refusal:
         to_argv(a_parser(DAYS), {name: "x"})
 
@@ -231,7 +231,7 @@ def even(text: str) -> int:
         (arg("user"), {"user": None}, "the following arguments are required: user"),
     ],
 )
-def test_the_parser_is_the_judge_and_its_message_comes_back_whole(
+def test_the_parser_validates_and_its_message_is_kept(
     argument: Argument, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(OptionsError) as refusal:
@@ -240,7 +240,7 @@ def test_the_parser_is_the_judge_and_its_message_comes_back_whole(
     assert str(refusal.value) == message
 
 
-def test_a_choice_that_is_none_is_refused_with_the_choices() -> None:
+def test_an_invalid_choice_is_rejected_with_the_valid_ones() -> None:
     with pytest.raises(OptionsError, match=r"argument --to: invalid choice: 'c' \(choose from"):
         validate_options(a_parser(arg("--to", choices=["a", "b"])), {"to": "c"})
 
@@ -253,14 +253,14 @@ def an_exclusive_parser(*, required: bool = False) -> ArgumentParser:
     return parser
 
 
-def test_options_that_exclude_each_other_are_refused_together() -> None:
+def test_mutually_exclusive_options_are_rejected_together() -> None:
     with pytest.raises(OptionsError, match="argument --only: not allowed with argument --all"):
         validate_options(an_exclusive_parser(), {"all": True, "only": "x"})
 
     assert validate_options(an_exclusive_parser(), {"all": False, "only": "x"}).only == "x"
 
 
-def test_one_of_a_required_group_must_be_given() -> None:
+def test_one_option_of_a_required_group_must_be_given() -> None:
     with pytest.raises(OptionsError, match="one of the arguments --all --only is required"):
         validate_options(an_exclusive_parser(required=True), {})
 
@@ -291,9 +291,7 @@ def test_one_of_a_required_group_must_be_given() -> None:
         ([], {}),
     ],
 )
-def test_an_argument_list_is_told_as_the_options_it_gives(
-    line: list[str], options: dict[str, Any] | None
-) -> None:
+def test_an_argument_list_is_converted_to_options(line: list[str], options: dict[str, Any] | None) -> None:
     parser = a_parser(
         DAYS,
         DRY_RUN,
@@ -331,15 +329,15 @@ def test_an_argument_list_is_told_as_the_options_it_gives(
         (["--set=a:1", "--set=b:2"], "--set: can only be given once"),
     ],
 )
-def test_a_bad_argument_list_is_refused(line: list[str], message: str) -> None:
+def test_an_invalid_argument_list_is_rejected(line: list[str], message: str) -> None:
     info = arg("--info", action="version", version="1", dest="info")
     with pytest.raises(OptionsError, match=message):
         from_argv(a_parser(DAYS, info, arg("--set", action=KeyValue)), line)
 
 
-def test_an_option_that_shares_its_name_with_one_of_another_kind_is_refused_in_a_line() -> None:
+def test_an_option_that_shares_its_dest_with_another_kind_is_rejected_in_a_line() -> None:
     parser = a_parser(arg("--loud", action="count"), arg("--loudness", dest="loud", type=int))
 
     assert to_argv(parser, {"loud": 2}) == ["--loud", "--loud"]
-    with pytest.raises(OptionsError, match="--loudness: shares its name, loud, with an option"):
+    with pytest.raises(OptionsError, match="--loudness: shares its dest, loud, with an option"):
         from_argv(parser, ["--loudness=2"])

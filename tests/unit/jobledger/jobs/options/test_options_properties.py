@@ -1,4 +1,4 @@
-"""Random parsers and options, against lines that are written by hand in another way."""
+"""Random parsers and options, compared to command lines built in a different way."""
 
 from argparse import REMAINDER, ArgumentParser, BooleanOptionalAction
 from collections.abc import Callable
@@ -25,13 +25,13 @@ SETTINGS = settings(max_examples=60)
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """One argument, and the same thing said to it in three ways."""
+    """An argument, and a value for it in three forms."""
 
     arguments: list[Argument]
     options: dict[str, Any]
-    """As a person would fill them in."""
+    """As a user would fill them in."""
     told: dict[str, Any]
-    """As they come back from a line."""
+    """As read back from a command line."""
     line: list[str]
     is_positional: bool = False
 
@@ -177,7 +177,7 @@ OPTIONS: list[Callable[[str], st.SearchStrategy[Said]]] = [
 
 @st.composite
 def positionals(draw: st.DrawFn) -> list[Said]:
-    """Up to two single ones, then one that takes any number, or none."""
+    """Up to two single ones, possibly followed by one that takes any number."""
     found = []
     for name in ("p0", "p1")[: draw(st.integers(0, 2))]:
         text = draw(HARD)
@@ -213,7 +213,7 @@ def told_of(everything: list[Said]) -> dict[str, Any]:
 
 
 def line_of(everything: list[Said]) -> list[str]:
-    """Options from last to first, which is not how the code under test writes them."""
+    """Options in reverse order, unlike the code under test."""
     options = [word for each in reversed(everything) if not each.is_positional for word in each.line]
     words = [word for each in everything if each.is_positional for word in each.line]
     return [*options, "--", *words] if words else options
@@ -221,7 +221,7 @@ def line_of(everything: list[Said]) -> list[str]:
 
 @SETTINGS
 @given(all_said())
-def test_options_are_parsed_as_a_hand_written_line_is(everything: list[Said]) -> None:
+def test_options_are_parsed_like_a_hand_written_line(everything: list[Said]) -> None:
     by_hand = parser_of(everything).parse_args(line_of(everything))
 
     assert validate_options(parser_of(everything), options_of(everything)) == by_hand
@@ -229,7 +229,7 @@ def test_options_are_parsed_as_a_hand_written_line_is(everything: list[Said]) ->
 
 @SETTINGS
 @given(all_said())
-def test_what_is_written_is_told_back(everything: list[Said]) -> None:
+def test_written_options_are_read_back(everything: list[Said]) -> None:
     line = to_argv(parser_of(everything), options_of(everything))
 
     assert from_argv(parser_of(everything), line) == told_of(everything)
@@ -238,7 +238,7 @@ def test_what_is_written_is_told_back(everything: list[Said]) -> None:
 
 @SETTINGS
 @given(all_said())
-def test_what_a_command_received_can_be_given_again(everything: list[Said]) -> None:
+def test_received_options_can_be_passed_again(everything: list[Said]) -> None:
     received = validate_options(parser_of(everything), options_of(everything))
 
     told = from_namespace(parser_of(everything), vars(received))
@@ -273,7 +273,7 @@ def a_rich_parser() -> ArgumentParser:
 
 @cache
 def a_rich_parser_with(kind: str) -> ArgumentParser:
-    """One parser for all examples: nothing may change it."""
+    """A single parser for all examples: nothing may modify it."""
     parser = a_rich_parser()
     if kind == "subcommands":
         inner = parser.add_subparsers(dest="cmd").add_parser("sub")
@@ -326,7 +326,7 @@ WORDS = VALUES | st.sampled_from(
 
 @settings(SETTINGS, max_examples=120)
 @given(RICH, st.lists(WORDS, max_size=6))
-def test_a_line_and_what_is_told_of_it_are_parsed_alike_or_refused(kind: str, line: list[str]) -> None:
+def test_a_line_and_its_options_are_parsed_alike_or_rejected(kind: str, line: list[str]) -> None:
     try:
         options = from_argv(a_rich_parser_with(kind), line)
     except OptionsError:
@@ -357,7 +357,7 @@ LISTS = st.lists(VALUES, min_size=1, max_size=3)
         },
     ),
 )
-def test_a_hard_value_is_kept_as_it_is_or_refused(kind: str, options: dict[str, Any]) -> None:
+def test_a_difficult_value_is_kept_or_rejected(kind: str, options: dict[str, Any]) -> None:
     if kind == "subcommands":
         options = options | {"cmd": "sub"}
     if kind == "?" and "others" in options:
@@ -388,7 +388,7 @@ def named_json(kind: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
 
 @settings(SETTINGS, max_examples=120)
 @given(RICH.flatmap(named_json), st.just({}) | st.dictionaries(PLAIN, JSON, max_size=1))
-def test_any_json_is_parsed_or_refused(named: tuple[str, dict[str, Any]], strange: dict[str, Any]) -> None:
+def test_any_json_is_parsed_or_rejected(named: tuple[str, dict[str, Any]], strange: dict[str, Any]) -> None:
     kind, options = named
     try:
         parsed = validate_options(a_rich_parser_with(kind), options | strange)

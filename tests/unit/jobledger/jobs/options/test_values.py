@@ -64,7 +64,7 @@ OWN_TYPES: list[tuple[Callable[[str], object], Any, Any]] = [
 
 
 @pytest.mark.parametrize(("own_type", "value", "told"), OWN_TYPES)
-def test_a_value_of_a_type_is_told_as_what_parses_back(
+def test_a_typed_value_becomes_text_that_parses_back(
     own_type: Callable[[str], object], value: object, told: object
 ) -> None:
     parser = a_parser(arg("--x", type=own_type), arg("--many", type=own_type, nargs="+"))
@@ -104,13 +104,15 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("argument", "value", "told"), KINDS)
-def test_what_differs_from_the_default_is_told(argument: Argument, value: object, told: object) -> None:
+def test_values_that_differ_from_the_default_are_included(
+    argument: Argument, value: object, told: object
+) -> None:
     parser = a_parser(argument)
 
     assert from_namespace(parser, {"x": value}) == ({} if told is None else {"x": told})
 
 
-def test_zero_is_not_taken_for_a_flag_that_stores_false() -> None:
+def test_zero_is_not_mistaken_for_a_flag_that_stores_false() -> None:
     parser = a_parser(
         arg("--limit", type=int, default=9),
         arg("--no-limit", action="store_const", const=False, dest="limit"),
@@ -120,7 +122,7 @@ def test_zero_is_not_taken_for_a_flag_that_stores_false() -> None:
     assert from_namespace(parser, {"limit": False})["limit"] is False
 
 
-def test_only_a_job_s_own_options_are_told_and_verbosity_when_it_is_not_usual() -> None:
+def test_only_a_jobs_own_options_and_unusual_verbosity_are_included() -> None:
     received = {
         "settings": "a",
         "stdout": object(),
@@ -144,5 +146,5 @@ ANYTHING = st.recursive(
 
 @settings(max_examples=100)
 @given(argument=st.sampled_from([argument for argument, *_ in KINDS]), value=ANYTHING)
-def test_whatever_a_command_received_is_told_as_json(argument: Argument, value: object) -> None:
+def test_whatever_a_command_received_becomes_json(argument: Argument, value: object) -> None:
     dumps(from_namespace(a_parser(argument), {"x": value}), allow_nan=False)

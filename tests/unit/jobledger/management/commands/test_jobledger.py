@@ -1,4 +1,4 @@
-"""``manage.py jobledger`` lists its subcommands, and hands over to one of them."""
+"""``manage.py jobledger`` lists its subcommands, and delegates to them."""
 
 import io
 import subprocess
@@ -22,7 +22,7 @@ NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No colours, also where the tests write to a terminal, and a terminal of the usual width."""
+    """No colours, even if the tests run in a terminal, and a terminal of the usual width."""
     monkeypatch.setenv("DJANGO_COLORS", "nocolor")
     monkeypatch.setenv("COLUMNS", "80")
 
@@ -42,7 +42,7 @@ def test_each_file_is_a_subcommand() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_subcommand_is_a_django_command_with_a_short_line(name: str) -> None:
+def test_each_subcommand_is_a_django_command_with_a_short_summary(name: str) -> None:
     assert isinstance(load(name), BaseCommand)
     assert 10 < len(load(name).summary) < 68
     assert "." not in load(name).summary
@@ -53,7 +53,7 @@ def test_help_lists_the_subcommands_with_a_line_each(flag: str, capsys: pytest.C
     assert typed(flag) == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: manage.py jobledger [options] SUBCOMMAND ...\n")
-    assert "  runs          List the runs, newest first\n" in text
+    assert "  runs          List runs, newest first\n" in text
     listed = text.partition("subcommands:\n")[2].partition("\n\n")[0]
     assert [line.split()[0] for line in listed.splitlines()] == NAMES
 
@@ -72,7 +72,7 @@ def test_a_subcommands_help_is_its_own(capsys: pytest.CaptureFixture[str]) -> No
     assert "--limit LIMIT" in text
 
 
-def test_without_a_subcommand_it_is_the_list_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_subcommand_it_prints_the_list_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed() == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -84,15 +84,13 @@ def test_without_a_subcommand_it_is_the_list_and_exit_code_2(capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("rusn", "there is no 'rusn'; did you mean runs?"),
-        ("resum", "there is no 'resum'; did you mean resume?"),
-        ("frobnicate", f"there is no 'frobnicate'; choose one of {', '.join(NAMES)}"),
-        ("__init__", "there is no '__init__'; "),
+        ("rusn", "unknown subcommand 'rusn'; did you mean runs?"),
+        ("resum", "unknown subcommand 'resum'; did you mean resume?"),
+        ("frobnicate", f"unknown subcommand 'frobnicate'; choose one of {', '.join(NAMES)}"),
+        ("__init__", "unknown subcommand '__init__'; "),
     ],
 )
-def test_a_mistyped_name_is_answered_with_near_ones(
-    name: str, hint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistyped_name_gets_suggestions(name: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(name) == 2
     assert hint in capsys.readouterr().err
     with pytest.raises(CommandError) as raised:
@@ -111,7 +109,7 @@ def test_an_error_is_a_line_and_exit_code_1(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("line", [["--traceback", "next"], ["next", "--traceback"]])
-def test_traceback_counts_before_the_subcommand_and_after_it(line: list[str]) -> None:
+def test_traceback_works_before_and_after_the_subcommand(line: list[str]) -> None:
     with pytest.raises(CommandError):
         typed(*line, "--cron", "@dily")
 
@@ -148,7 +146,7 @@ def test_call_command_passes_djangos_options_on(
 
 
 @pytest.mark.django_db
-def test_a_subcommand_may_exit_with_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subcommand_can_exit_with_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
     run: Run = made(exit_code=4)
     assert typed("show", str(run.pk), "--follow") == 4
 
@@ -163,7 +161,7 @@ def test_the_console_script_is_named_once(capsys: pytest.CaptureFixture[str]) ->
     assert "usage: jobledger runs [-h]" in text
 
 
-def test_only_the_subcommand_that_is_asked_for_is_imported() -> None:
+def test_only_the_requested_subcommand_is_imported() -> None:
     code = """
 import sys, django
 django.setup()

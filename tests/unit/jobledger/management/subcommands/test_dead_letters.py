@@ -1,4 +1,4 @@
-"""``jobledger dead_letters`` lists the messages that could not be taken in."""
+"""``jobledger dead_letters`` lists the messages that could not be processed."""
 
 import json
 from typing import Any

@@ -26,7 +26,7 @@ def scheduled(name: str, expression: str = "30 1 * * *", zone: str = "Europe/Lon
 
 
 def told(*line: str) -> tuple[str, str]:
-    """What it writes to stdout and to stderr."""
+    """What it prints on stdout and on stderr."""
     stdout, stderr = io.StringIO(), io.StringIO()
     call_command("jobledger", "next", *line, stdout=stdout, stderr=stderr)
     return stdout.getvalue(), stderr.getvalue()
@@ -38,7 +38,7 @@ def lines(*line: str) -> list[str]:
     return stdout.splitlines()
 
 
-def test_an_expression_needs_no_database_and_gives_a_moment_a_line() -> None:
+def test_an_expression_needs_no_database_and_prints_a_time_per_line() -> None:
     assert lines(*HALF_PAST_ONE, "--from", "2026-10-24T00:00", "--count", "3") == [
         "2026-10-24T01:30:00+01:00",
         "2026-10-25T01:30:00+01:00",
@@ -46,14 +46,14 @@ def test_an_expression_needs_no_database_and_gives_a_moment_a_line() -> None:
     ]
 
 
-def test_a_fixed_time_in_the_gap_comes_at_its_end() -> None:
+def test_a_fixed_time_in_the_gap_runs_at_its_end() -> None:
     assert lines(*HALF_PAST_ONE, "--from", "2026-03-29", "--count", "2") == [
         "2026-03-29T02:00:00+01:00",
         "2026-03-30T01:30:00+01:00",
     ]
 
 
-def test_an_hourly_expression_comes_in_both_hours_of_the_fold() -> None:
+def test_an_hourly_expression_runs_in_both_hours_of_the_fold() -> None:
     hourly = ["--cron", "30 * * * *", "--tz", "Europe/London"]
     assert lines(*hourly, "--from", "2026-10-25T01:00", "--count", "3") == [
         "2026-10-25T01:30:00+01:00",
@@ -66,17 +66,17 @@ def test_an_hourly_expression_comes_in_both_hours_of_the_fold() -> None:
     ("start", "first"),
     [("01:30", "2026-05-01T01:30:00+01:00"), ("01:30:01", "2026-05-02T01:30:00+01:00")],
 )
-def test_a_slot_at_the_very_moment_counts(start: str, first: str) -> None:
+def test_a_slot_at_the_start_time_is_included(start: str, first: str) -> None:
     assert lines(*HALF_PAST_ONE, "--from", f"2026-05-01T{start}", "--count", "1") == [first]
 
 
 @time_machine.travel(utc("2026-05-01 12:00"), tick=False)
-def test_five_from_now_on_in_the_projects_zone_when_nothing_else_is_said(settings: Any) -> None:
+def test_the_default_is_five_from_now_in_the_projects_zone(settings: Any) -> None:
     settings.TIME_ZONE = "Asia/Kolkata"
     assert lines("--cron", "@daily") == [f"2026-05-{day:02}T00:00:00+05:30" for day in range(2, 7)]
 
 
-def test_json_says_whose_slot_it_is_in_the_zone_and_in_utc() -> None:
+def test_json_has_the_schedule_and_the_slot_in_the_zone_and_in_utc() -> None:
     stdout, _ = told(*HALF_PAST_ONE, "--from", "2026-07-01", "--count", "1", "--json")
     assert json.loads(stdout) == [
         {
@@ -103,7 +103,7 @@ def test_json_says_whose_slot_it_is_in_the_zone_and_in_utc() -> None:
         (["--cron", "@daily", "--from", "soon"], "--from: 'soon' is not a time"),
     ],
 )
-def test_what_is_wrong_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
+def test_an_invalid_value_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
     with pytest.raises(CommandError, match=f"^{problem}") as raised:
         told(*line)
     assert raised.value.returncode == 1
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_named_and_the_exit_code_is_1(line: list[str], problem:
 @pytest.mark.parametrize(
     "line", [["--cron", "@daily", "--count", "0"], ["nightly", "--cron", "@daily"], ["--count", "-1"]]
 )
-def test_a_line_that_makes_no_sense_is_refused_by_the_parser(line: list[str]) -> None:
+def test_an_invalid_command_line_is_rejected_by_the_parser(line: list[str]) -> None:
     with pytest.raises(CommandError, match=r"^Error: argument"):
         told(*line)
 
@@ -124,7 +124,7 @@ def test_a_schedules_slots_are_shown_in_its_own_zone() -> None:
 
 
 @pytest.mark.django_db
-def test_another_zone_shows_the_same_slots_otherwise() -> None:
+def test_the_same_slots_are_printed_in_another_zone() -> None:
     scheduled("nightly")
     assert lines("nightly", "--tz", "Asia/Tokyo", "--from", "2026-07-01T09:30", "--count", "1") == [
         "2026-07-01T09:30:00+09:00"
@@ -141,7 +141,7 @@ def test_a_schedule_without_a_zone_is_shown_in_the_projects(settings: Any) -> No
 
 
 @pytest.mark.django_db
-def test_a_schedules_window_bounds_its_slots() -> None:
+def test_a_schedules_window_limits_its_slots() -> None:
     scheduled("nightly", start_time=utc("2026-07-02"), expires=utc("2026-07-04"))
     assert lines("nightly", "--from", "2026-07-01") == [
         "2026-07-02T01:30:00+01:00",
@@ -150,7 +150,7 @@ def test_a_schedules_window_bounds_its_slots() -> None:
 
 
 @pytest.mark.django_db
-def test_all_enabled_schedules_together_are_in_the_order_of_time_with_their_names() -> None:
+def test_all_enabled_schedules_are_merged_in_chronological_order_with_their_names() -> None:
     scheduled("b", "30 1 * * *")
     scheduled("a", "0 2 * * *", zone="UTC")
     scheduled("off", "0 1 * * *", enabled=False)
@@ -171,29 +171,29 @@ def test_json_of_all_names_the_schedules() -> None:
 
 @pytest.mark.django_db
 def test_without_any_enabled_schedule_stdout_is_empty_and_stderr_says_so() -> None:
-    assert told() == ("", "There is no enabled schedule.\n")
+    assert told() == ("", "There are no enabled schedules.\n")
     assert told("--json")[0] == "[]\n"
 
 
 @pytest.mark.django_db
-def test_a_disabled_schedule_shows_the_slots_it_would_have_and_says_so() -> None:
+def test_a_disabled_schedule_has_slots_and_a_warning() -> None:
     scheduled("nightly", enabled=False)
     stdout, stderr = told("nightly", "--from", "2026-07-01", "--count", "1")
     assert stdout == "2026-07-01T01:30:00+01:00\n"
-    assert stderr == "Schedule 'nightly' is disabled; this is what it would do if it were enabled.\n"
+    assert stderr == "Schedule 'nightly' is disabled; the output assumes that it is enabled.\n"
 
 
 @pytest.mark.django_db
-def test_pauses_in_force_are_told_on_stderr_and_the_slots_stay_the_same() -> None:
+def test_active_pauses_are_printed_on_stderr_and_do_not_change_the_slots() -> None:
     schedule, other = scheduled("nightly"), scheduled("other")
     Pause.objects.create(schedule=schedule, until=utc("2999-01-01"), reason="move")
     Pause.objects.create(schedule=other)
     Pause.objects.create(since=utc("2026-01-01"), until=utc("2026-01-02"))
     stdout, stderr = told("nightly", "--from", "2026-07-01", "--count", "1")
     assert stdout == "2026-07-01T01:30:00+01:00\n"
-    assert stderr == "In force: nightly paused until 2999-01-01T00:00:00+00:00: move\n"
+    assert stderr == "Note: nightly paused until 2999-01-01T00:00:00+00:00: move\n"
     Pause.objects.create(reason="holidays")
-    assert "In force: everything paused until resumed: holidays\n" in told("nightly")[1]
+    assert "Note: everything paused until resumed: holidays\n" in told("nightly")[1]
     assert told("--cron", "@daily")[1] == ""
 
 
@@ -245,7 +245,7 @@ def test_a_broken_schedule_is_an_error_with_its_reason(breaks: Any, reason: str,
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("breaks", "reason"), BREAKS)
-def test_a_broken_schedule_hides_no_other_one(breaks: Any, reason: str) -> None:
+def test_a_broken_schedule_does_not_affect_the_others(breaks: Any, reason: str) -> None:
     breaks(scheduled("broken"))
     interval = IntervalSchedule.objects.create(every=1, period="hours")
     PeriodicTask.objects.create(name="whole", task="probes.probe", interval=interval)
@@ -255,14 +255,14 @@ def test_a_broken_schedule_hides_no_other_one(breaks: Any, reason: str) -> None:
 
 
 @pytest.mark.django_db
-def test_a_schedule_that_came_without_signals_has_the_default_policy() -> None:
+def test_a_schedule_created_without_signals_has_the_default_policy() -> None:
     schedule = scheduled("nightly")
     SchedulePolicy.objects.all().delete()
     assert lines("nightly", "--from", "2026-07-01", "--count", "1") == ["2026-07-01T01:30:00+01:00"]
     assert not SchedulePolicy.objects.filter(schedule=schedule).exists()
 
 
-def test_a_reader_that_has_enough_leaves_no_traceback() -> None:
+def test_a_closed_pipe_leaves_no_traceback() -> None:
     line = [sys.executable, "manage.py", "jobledger", "next", "--cron", "* * * * *", "--count", "1000000"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""``jobledger pause`` stops a schedule, or the whole service, and says until when and why."""
+"""``jobledger pause`` pauses a schedule, or the whole service, and prints until when and why."""
 
 import io
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def clock() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def ann(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sits at the command line."""
+    """The user at the command line."""
     monkeypatch.setattr(pause, "operating_system_user", lambda: "ann")
 
 
@@ -60,28 +60,28 @@ def test_without_an_end_it_is_paused_until_it_is_resumed() -> None:
     assert Pause.objects.get().until is None
 
 
-def test_an_end_is_meant_in_the_schedules_own_zone() -> None:
+def test_an_end_without_an_offset_is_in_the_schedules_zone() -> None:
     crontab = CrontabSchedule.objects.create(timezone=ZoneInfo("Asia/Tokyo"))
     PeriodicTask.objects.create(name="east", task="probes.probe", crontab=crontab)
     assert told("east", "--until", "2026-03-03T09:00") == "east is paused until 2026-03-03T09:00:00+09:00\n"
     assert Pause.objects.get().until == NOON + 12 * HOUR
 
 
-def test_another_zone_may_be_given(settings: Any) -> None:
+def test_another_zone_can_be_given(settings: Any) -> None:
     assert told("--until", "2026-07-01T09:00", "--tz", "Europe/London").endswith("09:00:00+01:00\n")
     settings.TIME_ZONE = "Asia/Tokyo"
     assert told("--until", "2026-07-01T09:00").endswith("09:00:00+09:00\n")
 
 
-def test_the_latest_slot_may_run_when_the_pause_ends() -> None:
+def test_the_latest_slot_can_run_when_the_pause_ends() -> None:
     told("--on-resume", "once")
     assert Pause.objects.get().on_resume == "once"
 
 
-def test_what_is_paused_already_gets_the_new_end_and_keeps_what_is_not_said() -> None:
+def test_pausing_again_changes_the_end_and_keeps_what_is_not_given() -> None:
     told("--reason", "move", "--on-resume", "once")
     assert told("--for", "1h") == (
-        "The whole service was paused already; now it is paused until 2026-03-02T13:00:00+00:00: move\n"
+        "The whole service was already paused; it is now paused until 2026-03-02T13:00:00+00:00: move\n"
     )
     stored = Pause.objects.get()
     assert (stored.until, stored.on_resume) == (NOON + HOUR, "once")
@@ -99,7 +99,7 @@ def test_what_is_paused_already_gets_the_new_end_and_keeps_what_is_not_said() ->
         (["--reason", "x" * 501], "--reason: it is longer than 500 characters"),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_paused(line: list[str], problem: str) -> None:
+def test_an_invalid_value_is_named_and_nothing_is_paused(line: list[str], problem: str) -> None:
     hourly()
     with pytest.raises(CommandError, match=f"^{problem}") as raised:
         told(*line)
@@ -108,6 +108,6 @@ def test_what_is_wrong_is_named_and_nothing_is_paused(line: list[str], problem: 
 
 
 @pytest.mark.parametrize("line", [["--for", "1h", "--until", "2027-01-01"], ["--on-resume", "all"]])
-def test_a_line_that_makes_no_sense_is_refused_by_the_parser(line: list[str]) -> None:
+def test_an_invalid_command_line_is_rejected_by_the_parser(line: list[str]) -> None:
     with pytest.raises(CommandError, match=r"^Error: argument"):
         told(*line)

@@ -1,4 +1,4 @@
-"""``jobledger retry`` starts a run again, and prints the new one's id."""
+"""``jobledger retry`` runs a run's job again, and prints the new run's id."""
 
 import io
 from typing import Any
@@ -19,7 +19,7 @@ def retried(*arguments: str) -> str:
     return stdout.getvalue()
 
 
-def test_retry_prints_the_id_of_a_new_run_that_says_who_asked() -> None:
+def test_retry_prints_the_id_of_a_new_run_with_its_user() -> None:
     run = made(status=Status.FAILED, options={"level": 2})
     new = Run.objects.get(pk=retried(str(run.pk)).strip())
     assert (new.job, new.options, new.status) == ("probe", {"level": 2}, Status.QUEUED)
@@ -30,7 +30,7 @@ def test_retry_prints_the_id_of_a_new_run_that_says_who_asked() -> None:
     ("values", "said"),
     [({"status": Status.RUNNING}, "is not over"), ({"job": "retired"}, "'retired' any more")],
 )
-def test_what_cannot_be_retried_is_an_error(values: dict[str, Any], said: str) -> None:
+def test_a_run_that_cannot_be_retried_is_an_error(values: dict[str, Any], said: str) -> None:
     run = made(**values)
     with pytest.raises(CommandError, match=said) as raised:
         retried(str(run.pk))

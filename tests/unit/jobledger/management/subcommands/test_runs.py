@@ -1,4 +1,4 @@
-"""``jobledger runs`` reads the ledger, newest first."""
+"""``jobledger runs`` lists the runs, newest first."""
 
 import io
 import json
@@ -67,7 +67,7 @@ def test_the_newest_comes_first_and_the_limit_cuts_the_oldest() -> None:
     assert [run["id"] for run in as_json("--limit", "2")] == [str(runs[2].pk), str(runs[1].pk)]
 
 
-def test_filters_by_status_and_by_job_under_either_name() -> None:
+def test_runs_are_filtered_by_status_and_by_job_or_task_name() -> None:
     wanted = made(status=Status.FAILED)
     made()
     made(job="hello", status=Status.FAILED)
@@ -75,20 +75,20 @@ def test_filters_by_status_and_by_job_under_either_name() -> None:
         assert [run["id"] for run in as_json("--status", "failed", "--job", name)] == [str(wanted.pk)]
 
 
-def test_runs_of_a_job_that_is_gone_are_still_found() -> None:
+def test_runs_of_a_job_that_no_longer_exists_are_found() -> None:
     run = made(job="retired")
     assert [found["id"] for found in as_json("--job", "retired")] == [str(run.pk)]
 
 
 def test_an_unknown_job_is_an_error_that_names_the_jobs() -> None:
-    with pytest.raises(CommandError, match=r"There is no job 'porbe'\. The jobs are: .*probe"):
+    with pytest.raises(CommandError, match=r"There is no job 'porbe'\. Existing jobs: .*probe"):
         listed("--job", "porbe")
 
 
 @pytest.mark.parametrize(
     "arguments", [["--limit", "0"], ["--limit", "9" * 30], ["--limit", "many"], ["--status", "good"]]
 )
-def test_bad_filters_are_refused_by_the_parser(arguments: list[str]) -> None:
+def test_invalid_filters_are_rejected_by_the_parser(arguments: list[str]) -> None:
     with pytest.raises(CommandError, match=rf"argument {arguments[0]}: "):
         listed(*arguments)
 
@@ -107,7 +107,7 @@ def test_in_a_pipe_each_run_is_a_line_of_tab_separated_fields() -> None:
     ]
 
 
-def test_on_a_terminal_it_is_a_table_in_which_errors_are_no_markup() -> None:
+def test_on_a_terminal_it_is_a_table_without_markup_in_errors() -> None:
     run = made(status=Status.FAILED, error="[b]no[/b]")
     terminal = Terminal()
     call_command("jobledger", "runs", stdout=terminal)
@@ -121,7 +121,7 @@ def test_an_empty_ledger_is_an_empty_list() -> None:
 
 
 @pytest.mark.parametrize("since", ["2026-03-01T12:01", "2026-03-01T14:01+02:00", "1h", "60 min"])
-def test_since_takes_a_moment_or_how_long_ago(since: str) -> None:
+def test_since_takes_a_time_or_a_duration(since: str) -> None:
     with time_machine.travel(NOON + timedelta(minutes=61), tick=False):
         made(0)
         wanted = [made(2), made(1)]
@@ -136,7 +136,7 @@ def test_since_takes_a_moment_or_how_long_ago(since: str) -> None:
         ("", "'' is not a time"),
     ],
 )
-def test_a_since_that_is_neither_is_an_error(since: str, said: str) -> None:
+def test_an_invalid_since_is_an_error(since: str, said: str) -> None:
     with pytest.raises(CommandError, match=f"--since: {said}") as raised:
         listed("--since", since)
     assert raised.value.returncode == 1

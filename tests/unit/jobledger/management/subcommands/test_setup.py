@@ -1,4 +1,4 @@
-"""``jobledger setup`` makes a database ready, and does nothing the second time."""
+"""``jobledger setup`` prepares a database, and does nothing the second time."""
 
 import io
 import stat
@@ -31,7 +31,7 @@ def test_the_admin_account_has_a_random_password_that_is_kept_private(tmp_path: 
     assert get_user_model().objects.get(username="admin").check_password(password)
 
 
-def test_a_second_time_nothing_changes_and_nothing_is_said(tmp_path: Path) -> None:
+def test_running_it_again_changes_and_prints_nothing(tmp_path: Path) -> None:
     kept = tmp_path / "admin_password"
     setup(f"--admin-password-file={kept}")
     before = kept.read_text()
@@ -39,20 +39,20 @@ def test_a_second_time_nothing_changes_and_nothing_is_said(tmp_path: Path) -> No
     assert kept.read_text() == before
 
 
-def test_where_there_is_a_superuser_no_account_is_made() -> None:
+def test_no_account_is_created_if_there_is_a_superuser() -> None:
     get_user_model().objects.create_superuser("ann")
     setup()
     assert get_user_model().objects.count() == 1
 
 
-def test_the_default_schedules_are_put_in() -> None:
+def test_the_default_schedules_are_created() -> None:
     said = setup()
-    assert "Schedule added: nightly\n" in said
+    assert "Created schedule nightly\n" in said
     assert PeriodicTask.objects.filter(name="hello", enabled=True).exists()
 
 
-def test_the_ready_groups_are_made() -> None:
-    assert "Group added: Job viewers\n" in setup()
+def test_the_groups_are_created() -> None:
+    assert "Created group Job viewers\n" in setup()
     assert Group.objects.count() == 3
 
 

@@ -1,4 +1,4 @@
-"""``jobledger show`` prints all that is known of a run, or follows it to its end."""
+"""``jobledger show`` prints everything about a run, or follows it until it ends."""
 
 import io
 import json
@@ -56,12 +56,12 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
         "exit_code: 4",
         'options: {"level": 2}',
         "trigger: cli",
-        "who: ann",
+        "user: ann",
         "attempt: 1",
         "queued_at: 2026-03-01 12:00:00 UTC",
         "started_at: 2026-03-01 12:00:00 UTC",
         "finished_at: 2026-03-01 12:00:03 UTC",
-        "took: 3.0s",
+        "duration: 3.0s",
         "",
         "output:",
         "first",
@@ -81,7 +81,7 @@ def test_show_on_a_terminal_is_a_table_in_which_stderr_is_red() -> None:
     assert any("error" in line and "[b]no[/b]" in line for line in lines)
 
 
-def test_json_has_the_lists_fields_and_all_else() -> None:
+def test_json_has_the_fields_of_the_list_and_all_others() -> None:
     parent = made()
     run = made(1, attempt=2, worker="w@host", who="ann", parent=parent, options={"words": ["ö"]})
     RunAttempt.objects.create(
@@ -91,7 +91,7 @@ def test_json_has_the_lists_fields_and_all_else() -> None:
     write(run, (Stream.STDOUT, "fine\n"), attempt=2)
     found = json.loads(shown(str(run.pk), "--json"))
     assert {name: found[name] for name in run_json.as_json(run)} == run_json.as_json(run)
-    assert (found["worker"], found["who"], found["parent"]) == ("w@host", "ann", str(parent.pk))
+    assert (found["worker"], found["user"], found["parent"]) == ("w@host", "ann", str(parent.pk))
     (attempt,) = found["attempts"]
     assert (attempt["attempt"], attempt["status"], attempt["error"]) == (1, "failed", "no")
     assert [(piece["attempt"], piece["stream"], piece["text"]) for piece in found["output"]] == [
@@ -129,7 +129,7 @@ def test_an_interrupt_while_following_leaves_the_run_alone(monkeypatch: pytest.M
     run = made(status=Status.RUNNING)
     exit_code, stdout, stderr = followed(run)
     assert (exit_code, stdout) == (130, "")
-    assert "the run goes on" in stderr
+    assert "the run continues" in stderr
     run.refresh_from_db()
     assert (run.status, run.cancel_requested_at) == (Status.RUNNING, None)
 
@@ -152,7 +152,7 @@ def add(run: Run, number: int, text: str, *, attempt: int = 1) -> None:
 
 
 def news_of(run: Run, *steps: Step) -> list[tuple[str, str]]:
-    """What a follower reads while these things happen, one at each wait."""
+    """What a follower reads while these things happen, one during each wait."""
     happening: Iterator[Step] = iter(steps)
 
     def wait() -> None:
@@ -163,7 +163,7 @@ def news_of(run: Run, *steps: Step) -> list[tuple[str, str]]:
     return [(str(piece.stream), piece.text.removeprefix(start)) for each in news for piece in each.pieces]
 
 
-def test_output_comes_as_it_is_written_and_states_as_they_change() -> None:
+def test_output_and_states_are_yielded_as_they_change() -> None:
     run = made(status=Status.QUEUED)
     assert news_of(
         run,
@@ -181,7 +181,7 @@ def test_output_comes_as_it_is_written_and_states_as_they_change() -> None:
     ]
 
 
-def test_the_next_attempts_output_follows_although_its_numbers_begin_again() -> None:
+def test_the_next_attempts_output_follows_although_its_numbers_restart() -> None:
     run = made(status=Status.RUNNING)
     for number in range(3):
         add(run, number, f"first {number}\n")
@@ -199,7 +199,7 @@ def test_the_next_attempts_output_follows_although_its_numbers_begin_again() -> 
     ]
 
 
-def test_the_rest_that_is_written_with_the_end_is_not_missed() -> None:
+def test_output_written_together_with_the_end_is_not_lost() -> None:
     run = made(status=Status.RUNNING)
 
     def end() -> None:
@@ -209,7 +209,7 @@ def test_the_rest_that_is_written_with_the_end_is_not_missed() -> None:
     assert news_of(run, end)[1:] == [("stdout", "the rest"), ("stderr", "succeeded\n")]
 
 
-def test_the_last_news_has_the_run_as_it_ended() -> None:
+def test_the_last_update_has_the_finished_run() -> None:
     run = made(status=Status.RUNNING)
     news = list(show.follow(run.pk, partial(change, run, status=Status.FAILED, exit_code=3)))
     assert show.exit_code_of(news[-1].run) == 3
@@ -230,11 +230,9 @@ def test_a_run_that_is_deleted_while_it_is_followed_is_an_error() -> None:
         (Status.CANCELLED, 1),
     ],
 )
-def test_a_run_without_an_exit_code_succeeded_only_if_what_was_wanted_happened(
-    status: Status, exit_code: int
-) -> None:
+def test_a_run_without_an_exit_code_exits_with_0_only_on_success(status: Status, exit_code: int) -> None:
     assert show.exit_code_of(Run(status=status)) == exit_code
 
 
-def test_a_runs_own_exit_code_counts_before_its_state() -> None:
+def test_a_runs_own_exit_code_takes_precedence_over_its_status() -> None:
     assert show.exit_code_of(Run(status=Status.SKIPPED, exit_code=75)) == 75

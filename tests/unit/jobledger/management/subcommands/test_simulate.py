@@ -24,19 +24,19 @@ def scheduled(name: str, minute: str = "0", hour: str = "*", zone: str = "UTC", 
 
 
 def told(*line: str) -> tuple[str, str]:
-    """What it writes to stdout and to stderr."""
+    """What it prints on stdout and on stderr."""
     stdout, stderr = io.StringIO(), io.StringIO()
     call_command("jobledger", "simulate", *line, stdout=stdout, stderr=stderr)
     return stdout.getvalue(), stderr.getvalue()
 
 
 def verdicts(*line: str) -> list[str]:
-    """Each slot's hour and what becomes of it."""
+    """Each slot's hour and verdict."""
     rows = [text.split("\t") for text in told(*line)[0].splitlines()]
     return [f"{row[0][11:16]} {row[1]}" for row in rows]
 
 
-def test_a_line_is_the_slot_its_fate_its_start_whose_it_is_and_why() -> None:
+def test_a_line_has_the_slot_the_verdict_the_start_the_schedule_and_the_reason() -> None:
     stdout, _ = told(*HOURLY, *MORNING, *DOWN)
     assert [line.split("\t") for line in stdout.splitlines()][2:4] == [
         [
@@ -59,16 +59,16 @@ def test_a_line_is_the_slot_its_fate_its_start_whose_it_is_and_why() -> None:
     ]
 
 
-def test_the_period_includes_its_start_and_not_its_end() -> None:
+def test_the_period_includes_its_start_but_not_its_end() -> None:
     assert verdicts(*HOURLY, *MORNING) == [f"0{hour}:00 run" for hour in range(5)]
 
 
-def test_the_numbers_are_told_on_stderr() -> None:
+def test_the_summary_is_printed_on_stderr() -> None:
     assert told(*HOURLY, *MORNING, *DOWN)[1] == "5 slots: 2 missed, 3 run\n"
     assert told("--cron", "@yearly", *MORNING)[1] == "0 slots\n"
 
 
-def test_downtimes_may_be_several() -> None:
+def test_there_may_be_several_downtimes() -> None:
     second = ["--downtime", "2026-05-01T03:45/2026-05-01T04:50"]
     assert verdicts(*HOURLY, *MORNING, *DOWN, *second) == [
         "00:00 run",
@@ -88,18 +88,18 @@ def test_downtimes_may_be_several() -> None:
         (["--misfire", "all", "--starting-deadline", "2h"], ["missed", "run", "run"]),
     ],
 )
-def test_late_slots_follow_the_policy_that_is_asked_for(policy: list[str], expected: list[str]) -> None:
+def test_late_slots_follow_the_given_policy(policy: list[str], expected: list[str]) -> None:
     found = [each.split()[1] for each in verdicts(*HOURLY, *MORNING, *DOWN, *policy)]
     assert found == ["run", *expected, "run"]
 
 
-def test_slots_that_one_record_stands_for_are_counted_in_it() -> None:
+def test_slots_covered_by_one_record_are_counted() -> None:
     stdout, stderr = told(*HOURLY, *MORNING, *DOWN, "--misfire", "all", "--catch-up-limit", "1")
     assert "only the newest missed run was caught up (and 1 earlier)\n" in stdout
     assert stderr == "5 slots: 2 missed, 3 run\n"
 
 
-def test_jitter_delays_every_start_alike() -> None:
+def test_jitter_delays_every_start_by_the_same_amount() -> None:
     stdout, _ = told(*HOURLY, *MORNING, "--jitter", "30m", "--json")
     starts = {slot["started_at"][14:19] for slot in json.loads(stdout)}
     assert len(starts) == 1
@@ -112,7 +112,7 @@ def test_the_fold_is_replayed_in_the_zone() -> None:
     assert stdout.split("\t")[:3] == ["2026-10-25T01:30:00+01:00", "run", "2026-10-25T02:00:00+00:00"]
 
 
-def test_json_holds_what_the_lines_say_and_when_it_was_decided() -> None:
+def test_json_has_the_same_as_the_lines_and_the_time_of_decision() -> None:
     stdout, _ = told(*HOURLY, *MORNING, *DOWN, "--json")
     assert json.loads(stdout)[1] == {
         "schedule": None,
@@ -136,20 +136,20 @@ def test_json_holds_what_the_lines_say_and_when_it_was_decided() -> None:
         (["--from", "dawn"], "--from: 'dawn' is not a time"),
         (["--to", "dusk"], "--to: 'dusk' is not a time"),
         (["--to", "2026-05-01"], "--to: 2026-05-01 is not later than --from, 2026-05-01"),
-        (["--downtime", "2026-05-01"], "--downtime: '2026-05-01' is not two times FROM/TO"),
+        (["--downtime", "2026-05-01"], "--downtime: '2026-05-01' is not a period; use FROM/TO"),
         (["--jitter", "some"], "--jitter: 'some' is not a duration"),
         (["--starting-deadline", "late"], "--starting-deadline: 'late' is not a duration"),
         (["--starting-deadline", "0s"], "starting_deadline: 0:00:00 is not positive"),
     ],
 )
-def test_what_is_wrong_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
+def test_an_invalid_value_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
     with pytest.raises(CommandError, match=f"^{problem}") as raised:
         told(*HOURLY, *MORNING, *line)
     assert raised.value.returncode == 1
 
 
 @pytest.mark.parametrize("line", [["--misfire", "perhaps"], ["--catch-up-limit", "0"]])
-def test_a_line_that_makes_no_sense_is_refused_by_the_parser(line: list[str]) -> None:
+def test_an_invalid_command_line_is_rejected_by_the_parser(line: list[str]) -> None:
     with pytest.raises(CommandError, match=f"^Error: argument {line[0]}"):
         told(*HOURLY, *MORNING, *line)
 
@@ -168,7 +168,7 @@ def test_a_stored_schedule_is_replayed_with_its_own_policy() -> None:
 
 
 @pytest.mark.django_db
-def test_a_choice_on_the_line_goes_before_the_stored_one() -> None:
+def test_an_option_overrides_the_stored_policy() -> None:
     scheduled("hourly")
     SchedulePolicy.objects.update(misfire="skip")
     assert verdicts("hourly", *MORNING, *DOWN, "--misfire", "all") == [f"0{hour}:00 run" for hour in range(5)]
@@ -193,20 +193,20 @@ def test_pauses_of_the_schedule_and_of_the_service_are_respected_with_their_reas
 
 
 @pytest.mark.django_db
-def test_the_last_slot_that_an_open_pause_holds_is_told_as_held() -> None:
+def test_the_last_slot_held_by_an_open_ended_pause_is_reported_as_held() -> None:
     scheduled("hourly", expires=utc("2026-05-01 04:30"))
     Pause.objects.create(since=utc("2026-05-01 03:30"), on_resume="once")
     assert verdicts("hourly", *MORNING)[-1] == "04:00 held"
 
 
 @pytest.mark.django_db
-def test_an_expression_knows_no_pauses() -> None:
+def test_an_expression_has_no_pauses() -> None:
     Pause.objects.create(since=utc("2026-04-01"))
     assert verdicts(*HOURLY, *MORNING)[0] == "00:00 run"
 
 
 @pytest.mark.django_db
-def test_all_enabled_schedules_together_are_in_the_order_of_time() -> None:
+def test_all_enabled_schedules_are_merged_in_chronological_order() -> None:
     scheduled("b")
     scheduled("a", minute="30", zone="Europe/London")
     scheduled("off", minute="15", enabled=False)
@@ -221,7 +221,7 @@ def test_all_enabled_schedules_together_are_in_the_order_of_time() -> None:
 
 
 @pytest.mark.django_db
-def test_however_many_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_schedules, "READ_BATCH_SIZE", 2)
     schedules = [scheduled(f"{number}") for number in range(5)]
     Pause.objects.create(schedule=schedules[4], since=utc("2026-04-01"))
@@ -237,7 +237,7 @@ def test_however_many_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.django_db
-def test_a_disabled_schedule_is_replayed_as_if_it_were_enabled() -> None:
+def test_a_disabled_schedule_is_simulated_as_if_it_were_enabled() -> None:
     scheduled("hourly", enabled=False)
     stdout, stderr = told("hourly", *MORNING)
     assert stdout.count("\trun\t") == 5
@@ -258,7 +258,7 @@ class EnoughError(Exception):
 
 
 class Impatient(io.StringIO):
-    """Reads a little, and no further."""
+    """Reads a little, then closes the pipe."""
 
     def write(self, text: str) -> int:
         if self.tell() > 1000:
@@ -276,7 +276,7 @@ def test_the_first_slots_of_an_endless_period_are_printed_at_once(which: list[st
         call_command("jobledger", "simulate", *which, *form, *period, stdout=Impatient())
 
 
-def test_a_slot_that_stands_for_very_many_says_so() -> None:
+def test_a_record_that_covers_very_many_slots_says_so() -> None:
     down = ("--downtime", "2026-05-01T00:00/2026-05-02T00:00")
     day = ("--from", "2026-05-01T00:00", "--to", "2026-05-02T00:01")
     stdout, stderr = told("--cron", "* * * * *", *day, *down)

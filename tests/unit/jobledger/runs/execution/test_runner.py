@@ -120,7 +120,7 @@ def test_a_job_that_no_longer_exists_fails_with_the_names_there_are() -> None:
     ended = runner.execute(queued(job="gone").pk, worker="w")
     assert ended is not None
     assert (ended.run.status, ended.run.reason, ended.run.traceback) == ("failed", "unknown_job", "")
-    assert "There is no job 'gone'. The jobs are: " in ended.run.error
+    assert "There is no job 'gone'. Existing jobs: " in ended.run.error
 
 
 def test_an_exposed_plain_command_is_executed_like_a_job() -> None:

@@ -1,4 +1,4 @@
-"""Plans by example. All moments lie on 1 May 2026, in UTC, unless a date is given."""
+"""Plans by example. All times are on 1 May 2026, in UTC, unless a date is given."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -47,7 +47,7 @@ def planned(
     )
 
 
-def told(result: Plan) -> list[str]:
+def verdicts(result: Plan) -> list[str]:
     return [
         f"{record.scheduled_for:%H:%M} {record.verdict}" + (f" +{record.coalesced}" * (record.coalesced > 0))
         for record in result.records
@@ -62,31 +62,31 @@ def facts(result: Plan) -> list[Mapping[str, object]]:
     return [record.why.details for record in result.records]
 
 
-# What it shows, policy, the last slot handled, now, what becomes of the slots of an hourly schedule.
+# Title, policy, the last slot handled, now, and the verdicts for the slots of an hourly schedule.
 MISFIRES = [
     ("nothing is due", ONCE, "12:00", "12:30", []),
-    ("a slot is due at its very moment", ONCE, "12:00", "13:00", ["13:00 run"]),
-    ("on time within the grace", ONCE, "12:00", "13:00:59", ["13:00 run"]),
-    ("on time within the grace", SKIP, "12:00", "13:00:59", ["13:00 run"]),
-    ("late at the end of the grace", SKIP, "12:00", "13:01", ["13:00 missed"]),
+    ("a slot is due exactly at its time", ONCE, "12:00", "13:00", ["13:00 run"]),
+    ("on time within the grace period", ONCE, "12:00", "13:00:59", ["13:00 run"]),
+    ("on time within the grace period", SKIP, "12:00", "13:00:59", ["13:00 run"]),
+    ("late at the end of the grace period", SKIP, "12:00", "13:01", ["13:00 missed"]),
     ("one late slot runs", ONCE, "12:00", "13:20", ["13:00 run"]),
-    ("the latest stands for all", ONCE, "12:00", "15:20", ["13:00 missed", "14:00 missed", "15:00 run"]),
-    ("one on time stands for the late", ONCE, "13:00", "15:00:10", ["14:00 missed", "15:00 run"]),
+    ("the latest runs for all", ONCE, "12:00", "15:20", ["13:00 missed", "14:00 missed", "15:00 run"]),
+    ("one on time replaces the late ones", ONCE, "13:00", "15:00:10", ["14:00 missed", "15:00 run"]),
     ("no late slot runs", SKIP, "12:00", "14:20", ["13:00 missed", "14:00 missed"]),
     ("only the one on time runs", SKIP, "12:00", "14:00:10", ["13:00 missed", "14:00 run"]),
     ("all run, oldest first", ALL, "12:00", "15:20", ["13:00 run", "14:00 run", "15:00 run"]),
     (
-        "beyond the limit the oldest are dropped into one record",
+        "beyond the limit, the oldest share one record",
         *(Policy(misfire=Misfire.ALL, catch_up_limit=2), "12:00", "17:20"),
         ["15:00 missed +2", "16:00 run", "17:00 run"],
     ),
     (
-        "the limit is for late slots",
+        "the limit applies to late slots only",
         *(Policy(misfire=Misfire.ALL, catch_up_limit=1), "12:00", "15:00:10"),
         ["13:00 missed", "14:00 run", "15:00 run"],
     ),
     (
-        "later than the deadline nothing starts",
+        "after the deadline nothing starts",
         *(Policy(starting_deadline=HALF_HOUR_DEADLINE), "12:00", "13:30:01"),
         ["13:00 missed"],
     ),
@@ -96,12 +96,12 @@ MISFIRES = [
         ["13:00 run"],
     ),
     (
-        "only what is within the deadline counts as the latest",
+        "slots past the deadline do not run",
         *(Policy(misfire=Misfire.ALL, starting_deadline=timedelta(hours=2)), "12:00", "15:20"),
         ["13:00 missed", "14:00 run", "15:00 run"],
     ),
     (
-        "a deadline shorter than the grace goes first",
+        "a deadline shorter than the grace period takes precedence",
         *(Policy(starting_deadline=timedelta(seconds=5)), "12:00", "13:00:10"),
         ["13:00 missed"],
     ),
@@ -111,10 +111,10 @@ MISFIRES = [
 @pytest.mark.parametrize(
     ("what", "policy", "since", "now", "records"), MISFIRES, ids=[f"{row[0]}, {row[3]}" for row in MISFIRES]
 )
-def test_due_slots_are_judged_by_the_policy(
+def test_the_policy_decides_what_happens_to_due_slots(
     what: str, policy: Policy, since: str, now: str, records: list[str]
 ) -> None:
-    assert told(planned(HOURLY, since, now, policy=policy)) == records
+    assert verdicts(planned(HOURLY, since, now, policy=policy)) == records
 
 
 def test_the_next_slot_follows_the_last_one_due() -> None:
@@ -123,7 +123,7 @@ def test_the_next_slot_follows_the_last_one_due() -> None:
     assert result.handled_until == at("15:00")
 
 
-def test_a_plan_goes_on_where_the_last_one_ended() -> None:
+def test_a_plan_continues_where_the_previous_one_ended() -> None:
     first = planned(HOURLY, "12:00", "15:20")
     again = plan(rule=HOURLY, policy=ONCE, identity="x", handled_until=first.handled_until, now=at("15:20"))
     assert again.records == ()
@@ -137,7 +137,7 @@ def test_an_edit_creates_no_slot_in_the_past() -> None:
     assert result.next_slot == at("2026-05-02 08:00")
 
 
-def test_a_clock_set_back_does_nothing_twice() -> None:
+def test_setting_the_clock_back_repeats_nothing() -> None:
     result = planned(HOURLY, "13:00", "12:59:30")
     assert result.records == ()
     assert result.next_slot == at("14:00")
@@ -156,20 +156,20 @@ def test_each_record_says_why() -> None:
         {"slot": "2026-05-01T15:00:00+00:00"},
         {},
     ]
-    assert told(result) == ["13:00 missed", "14:00 missed", "15:00 run"]
+    assert verdicts(result) == ["13:00 missed", "14:00 missed", "15:00 run"]
 
 
-def test_slots_closer_together_than_the_grace_all_run_after_a_short_stall() -> None:
+def test_slots_closer_together_than_the_grace_period_all_run_after_a_short_stall() -> None:
     result = planned(every(seconds=10), "12:00", "12:00:35")
-    assert told(result) == ["12:00 run"] * 3
+    assert verdicts(result) == ["12:00 run"] * 3
 
 
 # --- windows ---------------------------------------------------------------------------------------
 
 
-def test_a_one_off_schedule_has_its_slot_and_no_other() -> None:
+def test_a_one_off_schedule_has_a_single_slot() -> None:
     result = planned(HOURLY, "12:00", "15:20", window=Window(one_off=True))
-    assert told(result) == ["13:00 run"]
+    assert verdicts(result) == ["13:00 run"]
     assert result.next_slot is None
     assert result.due_at is None
 
@@ -178,22 +178,22 @@ def test_a_one_off_schedule_waits_for_its_slot() -> None:
     assert planned(HOURLY, "12:00", "12:30", window=Window(one_off=True)).due_at == at("13:00")
 
 
-def test_a_clocked_slot_that_was_slept_through_is_caught_up() -> None:
-    assert told(planned(Clocked(at=at("12:30")), "12:00", "15:00")) == ["12:30 run"]
+def test_a_clocked_slot_missed_during_downtime_is_caught_up() -> None:
+    assert verdicts(planned(Clocked(at=at("12:30")), "12:00", "15:00")) == ["12:30 run"]
 
 
-def test_nothing_late_runs_once_the_schedule_has_expired() -> None:
+def test_no_late_slot_runs_after_the_schedule_has_expired() -> None:
     window = Window(expires=at("13:30"))
     result = planned(HOURLY, "12:00", "14:00", window=window)
-    assert told(result) == ["13:00 missed"]
+    assert verdicts(result) == ["13:00 missed"]
     assert reasons(result) == ["schedule_expired"]
     assert facts(result) == [{"expired_at": "2026-05-01T13:30:00+00:00"}]
     assert result.next_slot is None
 
 
-def test_a_slot_on_time_runs_though_the_schedule_has_just_expired() -> None:
+def test_a_slot_on_time_runs_even_if_the_schedule_has_just_expired() -> None:
     window = Window(expires=at("13:00:05"))
-    assert told(planned(HOURLY, "12:00", "13:00:10", window=window)) == ["13:00 run"]
+    assert verdicts(planned(HOURLY, "12:00", "13:00:10", window=window)) == ["13:00 run"]
 
 
 # --- jitter ----------------------------------------------------------------------------------------
@@ -224,14 +224,14 @@ def test_lateness_counts_from_the_end_of_the_jitter() -> None:
     policy = Policy(jitter=JITTER.jitter, misfire=Misfire.SKIP, starting_deadline=timedelta(minutes=1))
     now = at("13:00") + DELAY + timedelta(seconds=30)
     result = plan(rule=HOURLY, policy=policy, identity="x", handled_until=at("12:00"), now=now)
-    assert told(result) == ["13:00 run"]
+    assert verdicts(result) == ["13:00 run"]
 
 
 def test_jitter_is_the_same_on_every_machine() -> None:
     assert jitter_delay(timedelta(hours=1), "daily-report") == timedelta(seconds=1699)
 
 
-def test_jitter_spreads_schedules_over_its_whole_length() -> None:
+def test_jitter_spreads_schedules_over_its_whole_range() -> None:
     delays = [jitter_delay(timedelta(minutes=1), number) for number in range(500)]
     assert {delay // timedelta(seconds=10) for delay in delays} == {0, 1, 2, 3, 4, 5}
     assert max(delays) < timedelta(minutes=1)
@@ -243,11 +243,11 @@ def test_without_jitter_there_is_no_delay() -> None:
 
 # --- pauses ----------------------------------------------------------------------------------------
 
-# What it shows, the pauses, the last slot handled, now, what becomes of the slots, the slot held.
+# Title, pauses, the last slot handled, now, the verdicts for the slots, the slot held.
 PAUSES = [
     ("a slot in a pause is skipped", [pause("12:30")], "12:00", "13:00", ["13:00 skipped"], None),
     (
-        "what was paused stays skipped when the pause is over",
+        "paused slots remain skipped after the pause",
         *([pause("12:30", "14:30")], "12:00", "15:00"),
         *(["13:00 skipped", "14:00 skipped", "15:00 run"], None),
     ),
@@ -262,12 +262,12 @@ PAUSES = [
         *([pause("12:30", None, RUN_ONCE)], "12:00", "14:00", ["13:00 skipped"], "14:00"),
     ),
     (
-        "the one held runs when the pause ends",
+        "the held slot runs when the pause ends",
         *([pause("12:30", "14:30", RUN_ONCE)], "12:00", "14:30"),
         *(["13:00 skipped", "14:00 run"], None),
     ),
     (
-        "it steps back for one that is on time",
+        "it gives way to one that is on time",
         *([pause("12:30", "14:00", RUN_ONCE)], "12:00", "14:00:05"),
         *(["13:00 skipped", "14:00 run"], None),
     ),
@@ -281,32 +281,32 @@ PAUSES = [
         *(["13:00 missed", "14:00 missed", "15:00 run"], None),
     ),
     (
-        "a pause of the service that skips goes before one that runs",
+        "a pause that skips takes precedence over one that holds",
         *([pause("12:30", "15:30", RUN_ONCE), pause("12:40", "13:40")], "12:00", "13:20"),
         *(["13:00 skipped"], None),
     ),
     (
-        "pauses that follow one another hold on",
+        "consecutive pauses keep holding",
         *([pause("12:30", "13:30", RUN_ONCE), pause("13:20", "14:30", RUN_ONCE)], "12:00", "13:40"),
         *([], "13:00"),
     ),
     (
-        "a pause that skips does not forbid a slot from before it, which goes on waiting",
+        "a pause that skips does not affect a slot from before it, which keeps waiting",
         *([pause("12:30", "16:30", RUN_ONCE), pause("13:10", "13:50")], "12:00", "13:30"),
         *([], "13:00"),
     ),
     (
-        "what waits is given up for a newer slot, also for one that is skipped",
+        "a waiting slot is skipped for a newer one, even for one that is skipped",
         *([pause("12:30", "16:30", RUN_ONCE), pause("13:50", "14:30")], "12:00", "14:00"),
         *(["13:00 skipped", "14:00 skipped"], None),
     ),
     (
-        "what an earlier pause has released does not run in a later one",
+        "a slot released by an earlier pause does not run during a later one",
         *([pause("12:30", "13:30", RUN_ONCE), pause("14:30", "15:30", RUN_ONCE)], "12:00", "15:00"),
         *(["13:00 skipped", "14:00 skipped"], "15:00"),
     ),
-    ("a pause in the past does no harm", [pause("09:00", "10:00")], "12:00", "13:00", ["13:00 run"], None),
-    ("a pause to come does no harm", [pause("13:30")], "12:00", "13:00", ["13:00 run"], None),
+    ("a pause in the past has no effect", [pause("09:00", "10:00")], "12:00", "13:00", ["13:00 run"], None),
+    ("a future pause has no effect", [pause("13:30")], "12:00", "13:00", ["13:00 run"], None),
 ]
 
 
@@ -317,7 +317,7 @@ def test_pauses_skip_or_hold(
     what: str, pauses: list[PausePeriod], since: str, now: str, records: list[str], held: str | None
 ) -> None:
     result = planned(HOURLY, since, now, *pauses)
-    assert told(result) == records
+    assert verdicts(result) == records
     assert (result.held and result.held.scheduled_for) == (held and at(held))
 
 
@@ -340,25 +340,25 @@ def test_a_held_slot_is_the_next_one_and_due_when_the_pause_ends() -> None:
     assert result.handled_until == at("12:00")
 
 
-def test_a_held_slot_is_looked_at_again_when_a_newer_one_is_due() -> None:
+def test_a_held_slot_is_planned_again_when_a_newer_one_is_due() -> None:
     result = planned(HOURLY, "12:00", "13:00", pause("12:30", "17:45", RUN_ONCE))
     assert result.next_slot == at("13:00")
     assert result.due_at == at("14:00")
 
 
-def test_a_held_one_off_slot_in_an_open_pause_waits_for_somebody() -> None:
+def test_a_one_off_slot_held_by_an_open_ended_pause_waits_to_be_resumed() -> None:
     window = Window(one_off=True)
     result = planned(HOURLY, "12:00", "13:00", pause("12:30", None, RUN_ONCE), window=window)
     assert result.next_slot == at("13:00")
     assert result.due_at is None
 
 
-def test_the_deadline_counts_from_the_slot_though_a_pause_held_it() -> None:
+def test_the_deadline_counts_from_the_slot_even_if_a_pause_held_it() -> None:
     policy = Policy(starting_deadline=HALF_HOUR_DEADLINE)
     result = planned(HOURLY, "12:00", "14:00", pause("12:30", "13:45", RUN_ONCE), policy=policy)
-    assert told(result) == ["13:00 missed", "14:00 run"]
+    assert verdicts(result) == ["13:00 missed", "14:00 run"]
 
 
-def test_a_released_slot_runs_also_where_late_ones_are_skipped() -> None:
+def test_a_released_slot_runs_even_if_late_ones_are_skipped() -> None:
     result = planned(HOURLY, "12:00", "13:30", pause("12:30", "13:30", RUN_ONCE), policy=SKIP)
-    assert told(result) == ["13:00 run"]
+    assert verdicts(result) == ["13:00 run"]

@@ -1,4 +1,4 @@
-"""Plans after a long absence, when one record stands for many slots."""
+"""Plans after long downtime, when one record covers many slots."""
 
 from collections import Counter
 from datetime import timedelta
@@ -33,7 +33,7 @@ def pause(since: str, until: str) -> PausePeriod:
 
 
 def rows(result: Plan) -> dict[str, int]:
-    """How many records there are of each verdict, and of these, how many stand for very many slots."""
+    """The number of records by verdict, and by whether they cover very many slots."""
     counter: Counter[str] = Counter()
     for record in result.records:
         assert record.coalesced in (0, MANY)
@@ -46,19 +46,19 @@ def runs(result: Plan) -> list[str]:
     return [f"{slot:%d %H:%M}" for slot in slots]
 
 
-def test_a_week_of_seconds_is_one_record_beside_the_newest() -> None:
+def test_a_week_of_seconds_is_one_record_besides_the_newest() -> None:
     result = planned(EVERY_SECOND, "2026-04-24", "2026-05-01")
     assert rows(result) == {"missed and more": 1, "missed": 40, "run": 60}
     assert result.records[0].coalesced == MANY
 
 
-def test_of_very_many_that_are_on_time_the_newest_run() -> None:
+def test_of_very_many_slots_on_time_the_newest_run() -> None:
     policy = Policy(misfire_grace=timedelta(minutes=10))
     result = planned(EVERY_SECOND, "2026-05-01 12:00", "2026-05-01 12:05", policy=policy)
     assert rows(result) == {"missed and more": 1, "run": 100}
 
 
-def test_slots_before_a_long_pause_are_told_apart_from_those_in_it() -> None:
+def test_slots_before_a_long_pause_are_distinguished_from_those_in_it() -> None:
     result = planned(EVERY_MINUTE, "2026-04-29", "2026-05-01 00:20:30", pause("2026-04-30", "2026-05-01"))
     assert rows(result) == {
         "missed and more": 1,
@@ -69,7 +69,7 @@ def test_slots_before_a_long_pause_are_told_apart_from_those_in_it() -> None:
     }
 
 
-def test_slots_after_a_long_pause_are_told_apart_from_those_in_it() -> None:
+def test_slots_after_a_long_pause_are_distinguished_from_those_in_it() -> None:
     move = pause("2026-04-29 12:00", "2026-04-30")
     result = planned(EVERY_MINUTE, "2026-04-29", "2026-05-01 00:00:30", move)
     assert rows(result) == {
@@ -81,7 +81,7 @@ def test_slots_after_a_long_pause_are_told_apart_from_those_in_it() -> None:
     }
 
 
-def test_the_latest_late_slot_runs_though_a_long_pause_came_after_it() -> None:
+def test_the_latest_late_slot_runs_even_if_a_long_pause_followed_it() -> None:
     move = pause("2026-04-30", "2026-05-01 00:00:10")
     result = planned(EVERY_MINUTE, "2026-04-29", "2026-05-01 00:00:30", move)
     assert runs(result) == ["29 23:59"]
@@ -95,7 +95,7 @@ def test_slots_are_counted_up_to_many() -> None:
     assert found == {1: 0, 2: 1, 100: 99, 101: 100, 102: MANY, 1000: MANY}
 
 
-def test_a_long_absence_is_caught_up_to_the_limit() -> None:
+def test_a_long_downtime_is_caught_up_to_the_limit() -> None:
     policy = Policy(misfire=Misfire.ALL, catch_up_limit=3)
     result = planned(EVERY_MINUTE, "2026-04-01", "2026-05-01 00:00:59", policy=policy)
     assert runs(result) == ["30 23:57", "30 23:58", "30 23:59", "01 00:00"]

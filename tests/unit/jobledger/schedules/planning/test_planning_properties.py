@@ -74,7 +74,7 @@ def test_each_due_slot_is_accounted_for_once(case: Case) -> None:
     total = sum(1 + record.coalesced for record in result.records) + (result.held is not None)
     due = len(list(slots_between(case[0], START, horizon(case))))
     if any(record.coalesced == MANY for record in result.records):
-        # Which means: or more.
+        # That is, or more.
         assert total <= due
     else:
         assert total == due
@@ -82,7 +82,7 @@ def test_each_due_slot_is_accounted_for_once(case: Case) -> None:
 
 @few
 @given(cases())
-def test_records_are_slots_in_order_and_none_twice(case: Case) -> None:
+def test_records_are_slots_in_order_without_duplicates(case: Case) -> None:
     slots = [record.scheduled_for for record in planned(case).records]
     assert all(one < other for one, other in pairwise(slots))
     for slot in slots[:5] + slots[-5:]:
@@ -91,7 +91,7 @@ def test_records_are_slots_in_order_and_none_twice(case: Case) -> None:
 
 @few
 @given(cases())
-def test_what_comes_next_is_in_the_future(case: Case) -> None:
+def test_the_next_slot_is_in_the_future(case: Case) -> None:
     result = planned(case)
     assert result.due_at is not None
     assert result.due_at > case[3]
@@ -111,7 +111,7 @@ def test_planning_again_changes_nothing(case: Case) -> None:
 
 @few
 @given(cases())
-def test_once_runs_no_more_than_one_slot_that_is_not_on_time(case: Case) -> None:
+def test_once_runs_at_most_one_late_slot(case: Case) -> None:
     rule, policy, paused, now = case
     case = (rule, Policy(starting_deadline=policy.starting_deadline), paused, now)
     runs = [record for record in planned(case).records if record.verdict is Verdict.RUN]
@@ -120,7 +120,7 @@ def test_once_runs_no_more_than_one_slot_that_is_not_on_time(case: Case) -> None
 
 @few
 @given(CRONS, OFFSETS, st.lists(pauses(), max_size=3))
-def test_once_runs_no_more_than_one_slot_of_a_cron(
+def test_once_runs_at_most_one_slot_of_a_cron_schedule(
     rule: Rule, offset: timedelta, paused: list[PausePeriod]
 ) -> None:
     result = planned((rule, Policy(), paused, START + offset))
@@ -159,7 +159,7 @@ def test_nothing_runs_during_a_pause(case: Case) -> None:
 
 @few
 @given(cases())
-def test_no_record_stands_for_a_run_and_others(case: Case) -> None:
+def test_a_record_that_covers_several_slots_is_never_a_run(case: Case) -> None:
     assert all(r.coalesced == 0 for r in planned(case).records if r.verdict is Verdict.RUN)
 
 
@@ -171,7 +171,7 @@ def test_jitter_is_a_whole_number_of_seconds_below_its_length(identity: str, jit
     assert NOTHING <= delay < jitter or delay == jitter == NOTHING or jitter < timedelta(seconds=1)
 
 
-def test_a_window_is_respected_by_plans() -> None:
+def test_plans_respect_the_window() -> None:
     window = Window(start_time=utc("2026-10-25"), expires=utc("2026-10-26"))
     result = plan(
         rule=cron("0 * * * *"),

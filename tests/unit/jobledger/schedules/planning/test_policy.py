@@ -11,7 +11,7 @@ SECOND, NOTHING = timedelta(seconds=1), timedelta(0)
 PAUSE = PausePeriod(since=utc("2026-05-01 12:00"), until=utc("2026-05-01 13:00"))
 
 
-def test_the_default_runs_late_slots_once_and_has_neither_deadline_nor_jitter() -> None:
+def test_the_default_policy_runs_late_slots_once_without_deadline_or_jitter() -> None:
     policy = Policy()
     assert policy.misfire is Misfire.ONCE
     assert policy.starting_deadline is None
@@ -28,25 +28,25 @@ def test_the_default_runs_late_slots_once_and_has_neither_deadline_nor_jitter() 
         ("starting_deadline", lambda: Policy(starting_deadline=NOTHING)),
     ],
 )
-def test_a_choice_that_makes_no_sense_is_refused(field: str, make: object) -> None:
+def test_an_invalid_value_is_rejected(field: str, make: object) -> None:
     assert callable(make)
     with pytest.raises(ValueError, match=f"^{field}: "):
         make()
 
 
 @pytest.mark.parametrize(
-    ("moment", "is_covered"),
+    ("time", "is_covered"),
     [("11:59:59", False), ("12:00", True), ("12:59:59", True), ("13:00", False)],
 )
-def test_a_pause_covers_its_beginning_and_not_its_end(moment: str, is_covered: bool) -> None:
-    assert PAUSE.covers(utc(f"2026-05-01 {moment}")) is is_covered
+def test_a_pause_includes_its_start_but_not_its_end(time: str, is_covered: bool) -> None:
+    assert PAUSE.covers(utc(f"2026-05-01 {time}")) is is_covered
 
 
-def test_an_open_pause_goes_on() -> None:
+def test_an_open_ended_pause_never_ends() -> None:
     assert PausePeriod(since=utc("2026-05-01")).covers(utc("2036-05-01"))
 
 
-def test_a_pause_needs_moments_with_a_zone() -> None:
+def test_a_pause_requires_aware_datetimes() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         PausePeriod(since=utc("2026-05-01").replace(tzinfo=None))
 
@@ -60,6 +60,6 @@ def test_a_pause_needs_moments_with_a_zone() -> None:
         ("", "", {}),
     ],
 )
-def test_a_pause_says_why_and_by_whom(reason: str, user: str, facts: dict[str, str]) -> None:
+def test_a_pause_has_its_reason_and_user(reason: str, user: str, facts: dict[str, str]) -> None:
     why = PausePeriod(since=utc("2026-05-01"), reason=reason, user=user).why(Reason.PAUSED)
     assert (why.reason, why.details) == (Reason.PAUSED, facts)

@@ -1,4 +1,4 @@
-"""What the next clock changes mean for a cron rule."""
+"""The effects of the next clock changes on a cron rule."""
 
 from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""Golden tables: the slots of cron expressions around clock changes, read off the wall clock by hand."""
+"""Golden tables: the slots of cron expressions around clock changes, determined by hand."""
 
 from datetime import UTC, datetime
 from itertools import islice
@@ -9,12 +9,12 @@ import pytest
 
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RuleError, next_slot, previous_slot, slots_between
-from tests.unit.jobledger.schedules.times import cron, shown, utc
+from tests.unit.jobledger.schedules.times import cron, local_times, utc
 
 LONDON, NEW_YORK, LORD_HOWE = "Europe/London", "America/New_York", "Australia/Lord_Howe"
 SAO_PAULO, KOLKATA = "America/Sao_Paulo", "Asia/Kolkata"
 
-# Each row: what it shows, zone, expression, after which moment, the slots that follow.
+# Each row: title, zone, expression, start, the slots that follow.
 SPRING = [
     (
         "a time in the gap runs right after it",
@@ -37,12 +37,12 @@ SPRING = [
         ["2026-10-04T02:45+11:00", "2026-10-05T02:45+11:00"],
     ),
     (
-        "midnight may lie in a gap",
+        "midnight may be in a gap",
         *(SAO_PAULO, "0 0 * * *", "2018-11-03T00:00-03:00"),
         ["2018-11-04T01:00-02:00", "2018-11-05T00:00-02:00"],
     ),
     (
-        "a day of the week keeps its day when its midnight lies in a gap",
+        "a weekday keeps its day if its midnight is in a gap",
         *(SAO_PAULO, "0 0 * * sun", "2018-11-01T00:00-03:00"),
         ["2018-11-04T01:00-02:00", "2018-11-11T00:00-02:00"],
     ),
@@ -57,7 +57,7 @@ SPRING = [
         ["2026-03-29T02:00+01:00", "2026-03-30T01:00+01:00"],
     ),
     (
-        "hourly leaps with the clock",
+        "hourly follows the clock over the gap",
         *(LONDON, "0 * * * *", "2026-03-28T23:00+00:00"),
         ["2026-03-29T00:00+00:00", "2026-03-29T02:00+01:00", "2026-03-29T03:00+01:00"],
     ),
@@ -67,7 +67,7 @@ SPRING = [
         ["2026-10-04T01:45+10:30", "2026-10-04T02:45+11:00", "2026-10-04T03:45+11:00"],
     ),
     (
-        "every minute leaps with the clock",
+        "every minute follows the clock over the gap",
         *(NEW_YORK, "* * * * *", "2026-03-08T01:58-05:00"),
         ["2026-03-08T01:59-05:00", "2026-03-08T03:00-04:00", "2026-03-08T03:01-04:00"],
     ),
@@ -82,17 +82,17 @@ SPRING = [
         ["2026-10-04T03:00+11:00", "2026-10-04T03:30+11:00", "2026-10-05T03:00+11:00"],
     ),
     (
-        "every two hours, of which one lies in the gap",
+        "every two hours, one of which is in the gap",
         *(NEW_YORK, "0 */2 * * *", "2026-03-07T23:00-05:00"),
         ["2026-03-08T00:00-05:00", "2026-03-08T04:00-04:00"],
     ),
     (
-        "a job that follows the clock does not run in an hour that does not come",
+        "a job that follows the clock does not run in a skipped hour",
         *(SAO_PAULO, "*/30 0 * * *", "2018-11-03T12:00-03:00"),
         ["2018-11-05T00:00-02:00", "2018-11-05T00:30-02:00"],
     ),
     (
-        "the same with a day of the week",
+        "the same with a weekday",
         *(SAO_PAULO, "*/30 0 * * sun", "2018-11-03T12:00-03:00"),
         ["2018-11-11T00:00-02:00", "2018-11-11T00:30-02:00"],
     ),
@@ -124,12 +124,12 @@ AUTUMN = [
         ["2019-02-16T23:30-02:00", "2019-02-17T23:30-03:00"],
     ),
     (
-        "midnight comes once though the hour before it is repeated",
+        "midnight occurs once although the hour before it is repeated",
         *(SAO_PAULO, "0 0 * * *", "2019-02-16T12:00-02:00"),
         ["2019-02-17T00:00-03:00", "2019-02-18T00:00-03:00"],
     ),
     (
-        "asked in the second pass, a fixed time of the first is over",
+        "in the second pass, a fixed time of the first pass is over",
         *(LONDON, "30 1 * * *", "2026-10-25T01:10+00:00"),
         ["2026-10-26T01:30+00:00"],
     ),
@@ -154,12 +154,12 @@ AUTUMN = [
         ["2026-04-05T01:15+11:00", "2026-04-05T02:15+10:30"],
     ),
     (
-        "every minute runs on without a silent hour",
+        "every minute continues without a silent hour",
         *(NEW_YORK, "* * * * *", "2026-11-01T01:58-04:00"),
         ["2026-11-01T01:59-04:00", "2026-11-01T01:00-05:00", "2026-11-01T01:01-05:00"],
     ),
     (
-        "every minute runs on at the end of the second pass",
+        "every minute continues at the end of the second pass",
         *(LORD_HOWE, "* * * * *", "2026-04-05T01:58+10:30"),
         ["2026-04-05T01:59+10:30", "2026-04-05T02:00+10:30"],
     ),
@@ -169,7 +169,7 @@ AUTUMN = [
         ["2026-10-25T01:30+01:00", "2026-10-25T01:00+00:00", "2026-10-25T01:30+00:00"],
     ),
     (
-        "a * minute in a named hour runs in both",
+        "a * minute in a fixed hour runs in both",
         *(LONDON, "*/30 1 * * *", "2026-10-25T00:00+01:00"),
         [
             *("2026-10-25T01:00+01:00", "2026-10-25T01:30+01:00"),
@@ -177,12 +177,12 @@ AUTUMN = [
         ],
     ),
     (
-        "every two hours does not notice",
+        "every two hours is not affected",
         *(LONDON, "0 */2 * * *", "2026-10-24T23:00+01:00"),
         ["2026-10-25T00:00+01:00", "2026-10-25T02:00+00:00", "2026-10-25T04:00+00:00"],
     ),
     (
-        "hours written out are fixed times, also when they are all",
+        "listed hours are fixed times, even if all are listed",
         *(LONDON, "0 0-23 * * *", "2026-10-25T00:00+01:00"),
         ["2026-10-25T01:00+01:00", "2026-10-25T02:00+00:00"],
     ),
@@ -194,22 +194,22 @@ NO_CHANGE = [
         ["2026-03-28T01:30+05:30", "2026-03-29T01:30+05:30", "2026-03-30T01:30+05:30"],
     ),
     (
-        "hourly where the hour begins at the half of UTC's",
+        "hourly with an offset of half an hour from UTC",
         *(KOLKATA, "0 * * * *", "2026-10-25T00:30+05:30"),
         ["2026-10-25T01:00+05:30", "2026-10-25T02:00+05:30"],
     ),
     (
-        "a zone that has given up changing its clocks",
+        "a zone that no longer changes its clocks",
         *(SAO_PAULO, "0 0 * * *", "2026-11-01T12:00-03:00"),
         ["2026-11-02T00:00-03:00", "2026-11-03T00:00-03:00"],
     ),
     (
-        "both day fields restricted: either will do",
+        "both day fields are restricted: either may match",
         *(LONDON, "0 12 13 * fri", "2026-02-01T00:00+00:00"),
         ["2026-02-06T12:00+00:00", "2026-02-13T12:00+00:00", "2026-02-20T12:00+00:00"],
     ),
     (
-        "both day fields restricted: either will do",
+        "both day fields are restricted: either may match",
         *(LONDON, "0 12 1 * mon", "2026-03-31T00:00+01:00"),
         ["2026-04-01T12:00+01:00", "2026-04-06T12:00+01:00", "2026-04-13T12:00+01:00"],
     ),
@@ -234,23 +234,23 @@ IDS = [f"{what} ({zone}, {expression})" for what, zone, expression, *_ in ROWS]
 
 
 @pytest.mark.parametrize(("what", "zone", "expression", "after", "slots"), ROWS, ids=IDS)
-def test_the_slots_that_follow_a_moment_are_as_on_the_wall_clock(
+def test_the_next_slots_follow_the_wall_clock(
     what: str, zone: str, expression: str, after: str, slots: list[str]
 ) -> None:
     start = datetime.fromisoformat(after)
     following = slots_between(cron(expression, zone), start, utc("2100-01-01"))
-    assert shown(list(islice(following, len(slots))), zone) == slots
+    assert local_times(list(islice(following, len(slots))), zone) == slots
 
 
 @pytest.mark.parametrize(("what", "zone", "expression", "after", "slots"), ROWS, ids=IDS)
-def test_the_same_slots_are_found_going_backward(
+def test_the_same_slots_are_found_backwards(
     what: str, zone: str, expression: str, after: str, slots: list[str]
 ) -> None:
     rule = cron(expression, zone)
     found = [datetime.fromisoformat(slots[-1])]
     while len(found) < len(slots):
         found.insert(0, previous_slot(rule, found[0]) or datetime.min.replace(tzinfo=UTC))
-    assert shown(found, zone) == slots
+    assert local_times(found, zone) == slots
 
 
 @pytest.mark.parametrize(
@@ -263,21 +263,21 @@ def test_the_same_slots_are_found_going_backward(
         ("50 * * * *", "2026-10-25T02:10+00:00", "2026-10-25T01:50+00:00"),
     ],
 )
-def test_in_the_repeated_hour_the_previous_slot_may_be_of_the_first_pass(
+def test_in_the_repeated_hour_the_previous_slot_may_be_in_the_first_pass(
     expression: str, before: str, slot: str
 ) -> None:
     previous = previous_slot(cron(expression, LONDON), datetime.fromisoformat(before))
     assert previous is not None
-    assert shown([previous], LONDON) == [slot]
+    assert local_times([previous], LONDON) == [slot]
 
 
 @pytest.mark.parametrize(
     ("zone", "expression", "after", "until", "count"),
     [
-        # 29 December is followed by the 31st, at whose midnight the times of the 30th count.
+        # 29 December is followed by the 31st, at whose midnight the times of the 30th run.
         ("Pacific/Apia", "0 12 30 12 *", "2011-12-29T12:00-10:00", "2012-01-02T00:00+14:00", 1),
         ("Pacific/Apia", "0 12 * * *", "2011-12-29T11:00-10:00", "2012-01-01T12:00+14:00", 4),
-        # At one minute past midnight it is 23:01 again, so midnight comes twice.
+        # One minute past midnight is followed by 23:01, so midnight occurs twice.
         ("America/St_Johns", "0 0 * * *", "2010-11-06T23:30-02:30", "2010-11-09T00:00-03:30", 3),
         ("America/St_Johns", "0 * * * *", "2010-11-06T23:30-02:30", "2010-11-08T00:00-03:30", 26),
         ("America/St_Johns", "0 * * * *", "2010-11-06T23:30-03:30", "2010-11-08T00:00-03:30", 25),
@@ -287,7 +287,7 @@ def test_in_the_repeated_hour_the_previous_slot_may_be_of_the_first_pass(
         (LONDON, "15,45 9-17 * * mon-fri", "2026-05-01T12:15+01:00", "2026-05-04T12:15+01:00", 18),
     ],
 )
-def test_days_with_a_clock_change_have_so_many_slots(
+def test_the_number_of_slots_on_days_with_a_clock_change(
     zone: str, expression: str, after: str, until: str, count: int
 ) -> None:
     rule, start, end = (
@@ -298,11 +298,11 @@ def test_days_with_a_clock_change_have_so_many_slots(
     assert len(list(slots_between(rule, start, end))) == count
 
 
-def test_a_moment_within_a_minute_is_before_the_next_minute() -> None:
+def test_a_time_within_a_minute_is_before_the_next_minute() -> None:
     rule = cron("* * * * *")
-    moment = utc("2026-05-01 12:00:30.000001")
-    assert next_slot(rule, moment) == utc("2026-05-01 12:01")
-    assert previous_slot(rule, moment) == utc("2026-05-01 12:00")
+    time = utc("2026-05-01 12:00:30.000001")
+    assert next_slot(rule, time) == utc("2026-05-01 12:01")
+    assert previous_slot(rule, time) == utc("2026-05-01 12:00")
 
 
 def test_a_slot_is_neither_after_nor_before_itself() -> None:
@@ -311,7 +311,7 @@ def test_a_slot_is_neither_after_nor_before_itself() -> None:
     assert previous_slot(rule, utc("2026-05-01 12:00")) == utc("2026-04-30 12:00")
 
 
-def test_a_cron_is_judged_when_it_is_made() -> None:
+def test_a_cron_rule_is_validated_when_it_is_created() -> None:
     with pytest.raises(RuleError, match="minute: 61 is not between 0 and 59"):
         cron("61 * * * *")
 
@@ -320,7 +320,7 @@ def test_at_the_end_of_the_calendar_there_are_no_more_slots() -> None:
     assert next_slot(cron("0 0 1 1 *"), utc("9999-06-01")) is None
 
 
-def test_an_empty_zone_is_refused() -> None:
-    # Nothing would ever be due in it, and the search for it would never end.
+def test_an_empty_zone_is_rejected() -> None:
+    # Nothing would ever be due in it, and the search would never end.
     with pytest.raises(RuleError, match="the time zone is empty"):
         Cron(expression="* * * * *", zone=cast("ZoneInfo", None))

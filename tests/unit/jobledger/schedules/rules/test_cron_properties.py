@@ -1,4 +1,4 @@
-"""Properties of cron slots, also against a daemon that wakes every minute as Debian's cron does."""
+"""Properties of cron slots, also compared to a daemon that wakes up every minute like Debian's cron."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def clock_changes(zone: ZoneInfo) -> Iterator[datetime]:
-    """The hours after which the zone's clock has leapt, over ten years, and one other moment."""
+    """Times around the zone's clock changes in ten years, and one other time."""
     start = datetime(2005, 1, 1, tzinfo=UTC)
     yield start
     days = (start + timedelta(days=day) for day in range(3653))
@@ -49,54 +49,52 @@ EXPRESSIONS = st.builds(" ".join, st.tuples(field(0, 59), NIGHT, DAYS, st.just("
 
 
 @st.composite
-def rules_and_moments(draw: st.DrawFn) -> tuple[Cron, datetime]:
-    """A rule, and a moment that is more often than not near a change of its zone's clocks."""
+def rules_and_times(draw: st.DrawFn) -> tuple[Cron, datetime]:
+    """A rule, and a time that is usually near a clock change of its zone."""
     name = draw(st.sampled_from(ZONES))
     near = draw(st.sampled_from(CHANGES[name]))
     away = draw(st.timedeltas(timedelta(hours=-36), timedelta(hours=36)))
     return Cron(expression=draw(EXPRESSIONS), zone=ZoneInfo(name)), near + away
 
 
-@given(rules_and_moments())
-def test_the_next_slot_is_in_utc_and_after_the_moment(case: tuple[Cron, datetime]) -> None:
-    rule, moment = case
-    slot = next_slot(rule, moment)
+@given(rules_and_times())
+def test_the_next_slot_is_in_utc_and_after_the_given_time(case: tuple[Cron, datetime]) -> None:
+    rule, at = case
+    slot = next_slot(rule, at)
     assert slot is not None
-    assert slot > moment
+    assert slot > at
     assert slot.tzinfo is UTC
 
 
-@given(rules_and_moments())
-def test_next_and_previous_are_each_others_inverse(case: tuple[Cron, datetime]) -> None:
-    rule, moment = case
-    before, after = previous_slot(rule, moment), next_slot(rule, moment)
+@given(rules_and_times())
+def test_next_and_previous_are_inverses(case: tuple[Cron, datetime]) -> None:
+    rule, at = case
+    before, after = previous_slot(rule, at), next_slot(rule, at)
     assert before is not None
     assert after is not None
-    assert before < moment < after
-    assert next_slot(rule, before) in (moment, after)
-    assert previous_slot(rule, after) in (moment, before)
+    assert before < at < after
+    assert next_slot(rule, before) in (at, after)
+    assert previous_slot(rule, after) in (at, before)
 
 
-@given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=2)))
-def test_slots_between_are_the_next_ones_one_by_one(case: tuple[Cron, datetime], span: timedelta) -> None:
+@given(rules_and_times(), st.timedeltas(timedelta(0), timedelta(days=2)))
+def test_slots_between_equals_repeated_next_slots(case: tuple[Cron, datetime], span: timedelta) -> None:
     rule, start = case
     slots = list(slots_between(rule, start, start + span, limit=50))
     assert all(one < other for one, other in pairwise(slots))
     assert slots == [next_slot(rule, before) for before in [start, *slots][: len(slots)]]
 
 
-@given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=3)))
-def test_those_between_two_moments_are_the_same_walked_in_one_go(
-    case: tuple[Cron, datetime], span: timedelta
-) -> None:
+@given(rules_and_times(), st.timedeltas(timedelta(0), timedelta(days=3)))
+def test_cron_slots_walked_in_one_go_are_the_same(case: tuple[Cron, datetime], span: timedelta) -> None:
     rule, start = case
     one_by_one = slots_between(rule, start, start + span - RESOLUTION)
     assert list(rule.between(start, start + span)) == list(one_by_one)
 
 
 @settings(max_examples=25)
-@given(rules_and_moments(), st.timedeltas(timedelta(0), timedelta(days=2)))
-def test_slots_are_those_of_a_daemon_that_wakes_every_minute(
+@given(rules_and_times(), st.timedeltas(timedelta(0), timedelta(days=2)))
+def test_slots_match_those_of_a_daemon_that_wakes_up_every_minute(
     case: tuple[Cron, datetime], span: timedelta
 ) -> None:
     rule, start = case
@@ -113,7 +111,7 @@ def backward(rule: Cron, after: datetime, until: datetime) -> Iterator[datetime]
 
 
 def daemon(rule: Cron, after: datetime, until: datetime) -> Iterator[datetime]:
-    """Wakes every minute. A job that follows the clock runs when the clock matches; one with fixed times
+    """Wakes up every minute. A job that follows the clock runs when the clock matches; one with fixed times
     runs when the clock has reached a match that it had not reached before."""
     minute, hour, *_ = rule.expression.split()
     follows_clock = minute.startswith("*") or hour.startswith("*")
@@ -129,8 +127,8 @@ def daemon(rule: Cron, after: datetime, until: datetime) -> Iterator[datetime]:
         now += MINUTE
 
 
-def clock(rule: Cron, moment: datetime) -> datetime:
-    return moment.astimezone(rule.zone).replace(tzinfo=None, fold=0)
+def clock(rule: Cron, at: datetime) -> datetime:
+    return at.astimezone(rule.zone).replace(tzinfo=None, fold=0)
 
 
 def is_match(expression: str, wall: datetime) -> bool:

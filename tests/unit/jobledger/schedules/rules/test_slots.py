@@ -19,36 +19,36 @@ from tests.unit.jobledger.schedules.times import cron, every, utc
 
 NOON = utc("2026-05-01 12:00")
 DAILY = cron("0 12 * * *")
-MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+DATETIMES = st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 INTERVALS = st.builds(
-    Interval, every=st.timedeltas(timedelta(seconds=1), timedelta(days=400)), anchor=MOMENTS
+    Interval, every=st.timedeltas(timedelta(seconds=1), timedelta(days=400)), anchor=DATETIMES
 )
 LONDON_CRONS = st.sampled_from(["30 1 * * *", "*/20 * * * *", "0 */6 * * 1", "0 0 1 * *"]).map(
     lambda expression: cron(expression, "Europe/London")
 )
-RULES: st.SearchStrategy[Rule] = st.one_of(INTERVALS, LONDON_CRONS, st.builds(Clocked, at=MOMENTS))
+RULES: st.SearchStrategy[Rule] = st.one_of(INTERVALS, LONDON_CRONS, st.builds(Clocked, at=DATETIMES))
 
 
 @st.composite
 def windows(draw: st.DrawFn) -> Window:
-    start, expires = draw(st.none() | MOMENTS), draw(st.none() | MOMENTS)
+    start, expires = draw(st.none() | DATETIMES), draw(st.none() | DATETIMES)
     return Window(start_time=start, expires=expires, one_off=draw(st.booleans()))
 
 
 # --- intervals -------------------------------------------------------------------------------------
 
 
-def test_an_interval_stands_on_the_grid_of_its_anchor() -> None:
+def test_an_interval_is_a_grid_from_its_anchor() -> None:
     rule = every(minutes=90, anchor="2026-05-01 00:10")
     slots = islice(slots_between(rule, utc("2026-05-01 00:10"), utc("2026-05-02")), 3)
     assert list(slots) == [utc(f"2026-05-01 {time}") for time in ("01:40", "03:10", "04:40")]
 
 
-def test_an_interval_reaches_back_before_its_anchor() -> None:
+def test_an_interval_extends_before_its_anchor() -> None:
     assert previous_slot(every(hours=1, anchor="2026-05-01"), utc("2026-05-01")) == utc("2026-04-30 23:00")
 
 
-def test_an_interval_is_elapsed_time_and_not_moved_by_clock_changes() -> None:
+def test_an_interval_is_elapsed_time_unaffected_by_clock_changes() -> None:
     rule = every(days=1, anchor="2026-03-28 12:00")
     assert next_slot(rule, utc("2026-03-28 12:00")) == utc("2026-03-29 12:00")
 
@@ -60,16 +60,16 @@ def test_an_interval_does_not_drift_in_a_hundred_years() -> None:
     assert (slot - rule.anchor) % timedelta(seconds=7) == timedelta(0)
 
 
-@given(INTERVALS, MOMENTS)
-def test_every_slot_of_an_interval_is_on_its_grid(rule: Interval, moment: datetime) -> None:
-    for slot in (next_slot(rule, moment), previous_slot(rule, moment)):
+@given(INTERVALS, DATETIMES)
+def test_every_slot_of_an_interval_is_on_its_grid(rule: Interval, at: datetime) -> None:
+    for slot in (next_slot(rule, at), previous_slot(rule, at)):
         assert slot is not None
         assert (slot - rule.anchor) % rule.every == timedelta(0)
-        assert abs(slot - moment) <= rule.every
+        assert abs(slot - at) <= rule.every
 
 
 @pytest.mark.parametrize("duration", [timedelta(0), timedelta(seconds=-5), timedelta(milliseconds=999)])
-def test_an_interval_below_a_second_is_refused(duration: timedelta) -> None:
+def test_an_interval_below_a_second_is_rejected(duration: timedelta) -> None:
     with pytest.raises(RuleError, match=r"every: .* is shorter than a second"):
         Interval(every=duration, anchor=NOON)
 
@@ -85,15 +85,15 @@ def test_a_clocked_rule_has_one_slot() -> None:
     assert previous_slot(rule, NOON) is None
 
 
-def test_a_clocked_rule_outside_its_window_has_none() -> None:
+def test_a_clocked_rule_outside_its_window_has_no_slot() -> None:
     assert next_slot(Clocked(at=NOON), utc("2026-01-01"), window=Window(expires=NOON)) is None
 
 
-# --- moments ---------------------------------------------------------------------------------------
+# --- datetimes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("search", [next_slot, previous_slot])
-def test_a_moment_without_a_zone_is_a_mistake(search: object) -> None:
+def test_a_naive_datetime_is_a_programming_error(search: object) -> None:
     assert callable(search)
     with pytest.raises(ValueError, match="has no time zone"):
         search(DAILY, NOON.replace(tzinfo=None))
@@ -109,16 +109,14 @@ def test_a_moment_without_a_zone_is_a_mistake(search: object) -> None:
     ],
     ids=["at", "anchor", "start_time", "expires"],
 )
-def test_a_schedules_own_moment_without_a_zone_is_bad_data(
-    make: object, request: pytest.FixtureRequest
-) -> None:
+def test_a_naive_datetime_of_a_schedule_is_invalid_data(make: object, request: pytest.FixtureRequest) -> None:
     field = request.node.callspec.id
     assert callable(make)
     with pytest.raises(RuleError, match=f"{field}: .* has no time zone"):
         make(NOON.replace(tzinfo=None))
 
 
-def test_moments_of_other_zones_are_understood_and_answered_in_utc() -> None:
+def test_datetimes_in_other_zones_are_accepted_and_results_are_in_utc() -> None:
     local = datetime.fromisoformat("2026-05-01T20:00+08:00")
     slot = next_slot(DAILY, local)
     assert slot == utc("2026-05-02 12:00")
@@ -154,31 +152,31 @@ def test_a_one_off_schedule_has_one_slot() -> None:
 # --- between ---------------------------------------------------------------------------------------
 
 
-def test_the_first_moment_is_left_out_and_the_last_one_taken_in() -> None:
+def test_slots_between_excludes_the_start_and_includes_the_end() -> None:
     slots = slots_between(DAILY, NOON, NOON + timedelta(days=2))
     assert list(slots) == [NOON + timedelta(days=1), NOON + timedelta(days=2)]
 
 
-def test_no_more_slots_than_the_limit_are_given() -> None:
+def test_slots_between_yields_at_most_the_limit() -> None:
     assert len(list(slots_between(DAILY, NOON, utc("2027-01-01"), limit=3))) == 3
 
 
-@given(RULES, windows(), MOMENTS)
-def test_slots_lie_in_the_window_and_on_the_right_side_of_the_moment(
-    rule: Rule, window: Window, moment: datetime
+@given(RULES, windows(), DATETIMES)
+def test_slots_are_in_the_window_and_on_the_right_side_of_the_given_time(
+    rule: Rule, window: Window, at: datetime
 ) -> None:
     following, preceding = (
-        next_slot(rule, moment, window=window),
-        previous_slot(rule, moment, window=window),
+        next_slot(rule, at, window=window),
+        previous_slot(rule, at, window=window),
     )
-    assert following is None or (following > moment and window.contains(following))
-    assert preceding is None or (preceding < moment and window.contains(preceding))
+    assert following is None or (following > at and window.contains(following))
+    assert preceding is None or (preceding < at and window.contains(preceding))
 
 
-@given(RULES, windows(), MOMENTS)
-def test_next_and_previous_agree(rule: Rule, window: Window, moment: datetime) -> None:
-    following = next_slot(rule, moment, window=window)
+@given(RULES, windows(), DATETIMES)
+def test_next_and_previous_agree(rule: Rule, window: Window, at: datetime) -> None:
+    following = next_slot(rule, at, window=window)
     if following is not None:
         before = previous_slot(rule, following, window=window)
-        assert before is None or before <= moment
+        assert before is None or before <= at
         assert previous_slot(rule, following + RESOLUTION, window=window) == following

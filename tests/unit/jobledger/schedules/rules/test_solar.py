@@ -1,4 +1,4 @@
-"""Solar slots, with moments from published tables of sunrise and twilight (to the minute)."""
+"""Solar slots, compared to published tables of sunrise and twilight (to the minute)."""
 
 import os
 import subprocess
@@ -31,18 +31,18 @@ def solar(event: str, place: tuple[float, float]) -> Solar:
         ("sunset", "2026-03-20 18:13"),
     ],
 )
-def test_the_sun_of_an_equinox_is_where_the_almanac_has_it(event: str, expected: str) -> None:
+def test_solar_times_at_an_equinox_match_the_almanac(event: str, expected: str) -> None:
     slot = next_slot(solar(event, GREENWICH), utc("2026-03-20"))
     assert slot is not None
     assert abs(slot - utc(expected)) < timedelta(minutes=2)
 
 
-def test_the_events_of_a_day_come_in_their_order() -> None:
+def test_the_events_of_a_day_are_in_order() -> None:
     day = utc("2026-03-20")
     assert sorted(EVENTS, key=lambda event: str(next_slot(solar(event, GREENWICH), day))) == list(EVENTS)
 
 
-def test_a_day_of_the_sun_is_not_a_day_of_utc() -> None:
+def test_a_solar_day_is_not_a_day_in_utc() -> None:
     suva = (-18.14, 178.44)
     slots = islice(slots_between(solar("sunrise", suva), utc("2026-05-01"), utc("2026-06-01")), 3)
     assert [slot.date().isoformat() for slot in slots] == ["2026-05-01", "2026-05-02", "2026-05-03"]
@@ -51,19 +51,19 @@ def test_a_day_of_the_sun_is_not_a_day_of_utc() -> None:
     )
 
 
-def test_a_search_goes_past_the_polar_night() -> None:
+def test_the_search_continues_after_the_polar_night() -> None:
     slot = next_slot(solar("sunrise", TROMSO), utc("2026-12-01"))
     assert slot is not None
     assert slot.date().isoformat() == "2027-01-15"
 
 
-def test_a_search_goes_back_past_the_polar_night() -> None:
+def test_the_backward_search_continues_before_the_polar_night() -> None:
     slot = previous_slot(solar("sunrise", TROMSO), utc("2026-12-31"))
     assert slot is not None
     assert utc("2026-11-26") < slot < utc("2026-11-28")
 
 
-def test_where_the_sunset_wanders_over_midnight_none_is_lost() -> None:
+def test_no_sunset_is_lost_when_it_moves_past_midnight() -> None:
     rule = solar("sunset", TROMSO)
     slots = list(slots_between(rule, utc("2026-07-20"), utc("2026-08-26")))
     assert [next_slot(rule, slot - timedelta(seconds=1)) for slot in slots] == slots
@@ -79,16 +79,16 @@ def test_near_the_pole_no_event_is_found_twice(event: str) -> None:
     assert min(other - one for one, other in pairwise(slots)) > timedelta(hours=12)
 
 
-def test_an_event_that_never_comes_is_an_error() -> None:
+def test_an_event_that_never_occurs_is_an_error() -> None:
     with pytest.raises(RuleError, match="event: dawn_astronomical never occurs at latitude 90"):
         next_slot(solar("dawn_astronomical", (90, 0)), utc("2026-05-01"))
 
 
-def test_an_event_that_never_came_has_no_previous_slot() -> None:
+def test_an_event_that_never_occurs_has_no_previous_slot() -> None:
     assert previous_slot(solar("dawn_astronomical", (90, 0)), utc("2026-05-01")) is None
 
 
-def test_a_year_has_a_noon_every_day() -> None:
+def test_every_day_of_a_year_has_a_noon() -> None:
     noons = slots_between(solar("solar_noon", GREENWICH), utc("2026-01-01"), utc("2027-01-01"))
     assert len(list(noons)) == 365
 
@@ -100,13 +100,13 @@ def test_a_year_has_a_noon_every_day() -> None:
     st.floats(-180, 180),
     st.datetimes(datetime(2000, 1, 1), datetime(2050, 1, 1)),  # noqa: DTZ001
 )
-def test_next_and_previous_are_each_others_inverse(
+def test_next_and_previous_are_inverses(
     event: str, latitude: float, longitude: float, naive: datetime
 ) -> None:
-    rule, moment = solar(event, (latitude, longitude)), utc(naive.isoformat())
-    slot = next_slot(rule, moment)
+    rule, at = solar(event, (latitude, longitude)), utc(naive.isoformat())
+    slot = next_slot(rule, at)
     assert slot is not None
-    assert slot > moment
+    assert slot > at
     following = next_slot(rule, slot)
     assert following is not None
     assert following - slot > timedelta(hours=12)
@@ -122,12 +122,12 @@ def test_next_and_previous_are_each_others_inverse(
         ("sunrise", (float("nan"), 0), "latitude: nan is not between -90 and 90"),
     ],
 )
-def test_bad_data_is_named(event: str, place: tuple[float, float], message: str) -> None:
+def test_invalid_data_is_named(event: str, place: tuple[float, float], message: str) -> None:
     with pytest.raises(RuleError, match=message):
         solar(event, place)
 
 
-def test_without_the_package_the_error_says_which_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ephem_the_error_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ephem", None)
     with pytest.raises(RuleError, match=r"install django-jobledger\[solar\]"):
         solar("sunrise", GREENWICH)
@@ -145,7 +145,7 @@ call_command("check")
 """
 
 
-def test_without_the_package_everything_else_can_be_imported() -> None:
+def test_without_ephem_everything_else_can_be_imported() -> None:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     done = subprocess.run(
         (sys.executable, "-c", IMPORT_ALL), env=environment, check=False, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""``cleanup_tokens`` deletes what is too old, in batches, and nothing else."""
+"""``cleanup_tokens`` deletes old tokens in batches, and nothing else."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -27,7 +27,7 @@ def _noon() -> Iterator[None]:
 
 
 def statements(*line: str, verb: str) -> list[str]:
-    """The statements on tokens that begin with the verb."""
+    """The statements on tokens that start with the verb."""
     with CaptureQueriesContext(connection) as queries:
         output_of(*line)
     return [
@@ -44,14 +44,14 @@ def test_it_deletes_what_is_older_than_thirty_days() -> None:
     assert AuthToken.objects.get() == kept
 
 
-def test_the_cutoff_is_a_moment_and_a_token_of_that_moment_is_kept() -> None:
+def test_the_cutoff_is_exclusive_and_a_token_of_that_very_time_is_kept() -> None:
     make_token(NOW - timedelta(days=7, microseconds=1))
     kept = make_token(NOW - timedelta(days=7))
     assert output_of("cleanup_tokens", "--days=7") == "Deleted 1 tokens (cutoff=2026-05-24)\n"
     assert AuthToken.objects.get() == kept
 
 
-def test_the_dry_run_counts_what_would_go_and_deletes_nothing() -> None:
+def test_the_dry_run_counts_and_deletes_nothing() -> None:
     make_token(NOW - timedelta(days=7, microseconds=1))
     make_token(NOW - timedelta(days=7))
     printed = output_of("cleanup_tokens", "--days=7", "--dry-run")
@@ -59,7 +59,7 @@ def test_the_dry_run_counts_what_would_go_and_deletes_nothing() -> None:
     assert AuthToken.objects.count() == 2
 
 
-def test_nothing_to_delete_is_said_too() -> None:
+def test_it_reports_if_there_is_nothing_to_delete() -> None:
     assert output_of("cleanup_tokens") == "Deleted 0 tokens (cutoff=2026-05-01)\n"
 
 
@@ -75,9 +75,9 @@ def test_the_cutoffs_day_is_one_of_the_projects_time_zone(settings: Settings) ->
     assert output_of("cleanup_tokens", "--days=1") == "Deleted 0 tokens (cutoff=2026-05-31)\n"
 
 
-def test_each_batch_is_one_statement_that_brings_no_row_here() -> None:
+def test_each_batch_is_one_statement_that_loads_no_rows() -> None:
     make_tokens(7, LONG_AGO)
-    # The fourth finds nothing left.
+    # The fourth finds nothing.
     assert len(statements("cleanup_tokens", "--batch-size=3", verb="DELETE")) == 4
     assert not AuthToken.objects.exists()
 
@@ -87,7 +87,7 @@ def test_no_token_is_selected() -> None:
     assert statements("cleanup_tokens", "--batch-size=3", verb="SELECT") == []
 
 
-def test_batches_are_reported_when_asked_for() -> None:
+def test_batches_are_reported_at_verbosity_2() -> None:
     make_tokens(3, LONG_AGO)
     assert output_of("cleanup_tokens", "--batch-size=2", "--verbosity=2") == (
         "2 deleted so far\n3 deleted so far\nDeleted 3 tokens (cutoff=2026-05-01)\n"
@@ -112,7 +112,7 @@ def test_a_batch_is_found_through_the_index() -> None:
         ("--batch-size=-5", "argument --batch-size: -5 is not between 1 and 100000"),
     ],
 )
-def test_an_absurd_value_is_refused_and_nothing_is_deleted(argument: str, reason: str) -> None:
+def test_an_absurd_value_is_rejected_and_nothing_is_deleted(argument: str, reason: str) -> None:
     make_token(LONG_AGO)
     with pytest.raises(CommandError, match=reason):
         call_command("cleanup_tokens", argument)
@@ -120,5 +120,5 @@ def test_an_absurd_value_is_refused_and_nothing_is_deleted(argument: str, reason
     assert not Run.objects.exists()
 
 
-def test_the_longest_time_there_is_can_be_counted_back() -> None:
+def test_the_maximum_age_can_be_computed() -> None:
     assert output_of("cleanup_tokens", "--days=36500") == "Deleted 0 tokens (cutoff=1926-06-25)\n"

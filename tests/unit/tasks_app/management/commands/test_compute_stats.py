@@ -1,4 +1,4 @@
-"""``compute_stats`` answers one question about one user, and keeps the answer in one row."""
+"""``compute_stats`` computes a user's figures, and stores them in a single row."""
 
 from decimal import Decimal
 
@@ -46,7 +46,7 @@ def test_only_orders_with_every_tag_count_when_tags_are_given() -> None:
     assert stored() == [("2026-01-01", "gift,sale", 1, Decimal("2.00"))]
 
 
-def test_the_same_question_updates_the_same_row() -> None:
+def test_running_it_again_updates_the_same_row() -> None:
     user = make_user()
     output_of("compute_stats", str(user.pk), "--since=2026-01-01", "--tags", "a", "b")
     make_order(utc(2026, 1, 1), "2.00", "a", "b", user=user)
@@ -54,7 +54,7 @@ def test_the_same_question_updates_the_same_row() -> None:
     assert stored() == [("2026-01-01", "a,b", 1, Decimal("2.00"))]
 
 
-def test_other_questions_have_rows_of_their_own() -> None:
+def test_other_arguments_have_rows_of_their_own() -> None:
     user = str(make_user().pk)
     output_of("compute_stats", user, "--since=2026-01-01")
     output_of("compute_stats", user, "--since=2026-01-02")
@@ -96,17 +96,17 @@ def test_options_from_a_schedule_mean_the_same() -> None:
     ("line", "reason"),
     [
         ([], "the following arguments are required: USER_ID"),
-        (["1", "--since=yesterday"], "'yesterday' is not a day of the form YYYY-MM-DD"),
-        (["1", "--tags", "a,b"], "'a,b' has a comma; separate tags by blanks"),
+        (["1", "--since=yesterday"], "'yesterday' is not a day in the format YYYY-MM-DD"),
+        (["1", "--tags", "a,b"], "'a,b' contains a comma; separate tags with spaces"),
         (["1", "--tags"], "expected at least one argument"),
     ],
 )
-def test_what_makes_no_sense_is_refused(line: list[str], reason: str) -> None:
+def test_invalid_arguments_are_rejected(line: list[str], reason: str) -> None:
     with pytest.raises(CommandError, match=reason):
         call_command("compute_stats", *line)
 
 
-def test_more_tags_than_a_row_can_name_are_refused() -> None:
+def test_more_tags_than_a_row_can_hold_are_rejected() -> None:
     tags = [f"tag-{number}" for number in range(21)]
-    with pytest.raises(CommandError, match="21 tags are too many: at most 20"):
+    with pytest.raises(CommandError, match="21 tags are too many; the maximum is 20"):
         call_command("compute_stats", str(make_user().pk), "--tags", *tags)

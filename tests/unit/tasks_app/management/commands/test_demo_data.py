@@ -22,24 +22,24 @@ def users() -> list[tuple[str, str]]:
     return list(get_user_model()._default_manager.order_by("pk").values_list("username", "email"))
 
 
-def test_it_adds_what_was_asked_for_and_says_so() -> None:
+def test_it_adds_the_given_numbers_and_reports_them() -> None:
     assert output_of(*SMALL) == "Added 40 users, 100 tokens and 100 orders.\n"
     assert (len(users()), AuthToken.objects.count(), Order.objects.count()) == (40, 100, 100)
 
 
-def test_it_is_no_job() -> None:
+def test_it_is_not_a_job() -> None:
     output_of(*SMALL)
     assert not Run.objects.exists()
 
 
-def test_again_it_adds_more() -> None:
+def test_running_it_again_adds_more() -> None:
     output_of(*SMALL)
     output_of(*SMALL)
     assert (len(users()), AuthToken.objects.count(), Order.objects.count()) == (80, 200, 200)
     assert users()[-1][0] == "demo-00000080"
 
 
-def test_again_without_users_it_gives_more_to_those_there_are() -> None:
+def test_running_it_again_without_users_adds_to_the_existing_ones() -> None:
     output_of("demo_data", "--users=5", "--tokens=0", "--orders=0")
     bystander = make_user()
     output_of("demo_data", "--users=0", "--tokens=50", "--orders=50")
@@ -76,7 +76,7 @@ def test_other_seeds_give_other_rows() -> None:
     assert emails[:20] != emails[20:]
 
 
-def test_no_key_can_be_told_from_the_seed() -> None:
+def test_keys_cannot_be_derived_from_the_seed() -> None:
     output_of(*SMALL)
     keys = set(AuthToken.objects.values_list("key", flat=True))
     AuthToken.objects.all().delete()
@@ -93,7 +93,7 @@ def test_tokens_are_of_all_ages_and_orders_of_one_year() -> None:
         assert timedelta(0) <= now - found["newest"] < timedelta(days=days * 0.1)
 
 
-def test_orders_cost_something_and_carry_tags() -> None:
+def test_orders_have_a_total_and_tags() -> None:
     output_of(*SMALL)
     assert not Order.objects.filter(total__lte=0).exists()
     assert Order.objects.filter(tags__isnull=False).exists()
@@ -107,12 +107,12 @@ def test_nobody_can_log_in_as_a_demo_user() -> None:
 
 
 @pytest.mark.parametrize("argument", ["--users=-1", "--tokens=-1", "--orders=-1", "--orders=99999999999"])
-def test_absurd_sizes_are_refused(argument: str) -> None:
+def test_absurd_sizes_are_rejected(argument: str) -> None:
     with pytest.raises(CommandError, match="is not between 0 and 10000000"):
         call_command("demo_data", argument)
 
 
-def test_rows_without_an_owner_are_refused_and_nothing_is_added() -> None:
+def test_rows_without_an_owner_are_rejected_and_nothing_is_added() -> None:
     with pytest.raises(CommandError, match="need users"):
         call_command("demo_data", "--users=0", "--tokens=1", "--orders=0")
     assert not AuthToken.objects.exists()

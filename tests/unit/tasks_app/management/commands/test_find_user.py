@@ -1,4 +1,4 @@
-"""``find_user`` answers on stdout, or says on stderr that there is nobody."""
+"""``find_user`` prints the user's address, or an error on stderr."""
 
 import io
 
@@ -36,13 +36,13 @@ def test_on_a_terminal_the_line_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Run.objects.get().error == "User 4711 not found."
 
 
-def test_a_run_that_finds_nobody_has_failed_and_says_why() -> None:
+def test_a_run_that_finds_no_user_fails_with_the_reason() -> None:
     run = run_for_slot("find_user", utc(2026, 1, 1), user_id=4711)
     assert (run.status, run.exit_code, run.error) == ("failed", 1, "User 4711 not found.")
     assert RunOutput.objects.get(run=run).text == "User 4711 not found.\n"
 
 
-def test_an_id_of_the_wrong_kind_is_refused_by_the_parser() -> None:
+def test_an_id_of_the_wrong_type_is_rejected_by_the_parser() -> None:
     with pytest.raises(CommandError, match="argument USER_ID: “anna” value must be an integer"):
         call_command("find_user", "anna")
     assert not Run.objects.exists()

@@ -18,6 +18,6 @@ def test_it_names_the_slot_in_the_projects_time_zone(settings: Settings) -> None
     assert RunOutput.objects.get(run=run).text == "Hello! This run is for 2026-07-01 03:00:00 BST.\n"
 
 
-def test_it_comes_with_a_schedule_for_every_minute() -> None:
+def test_it_declares_a_schedule_for_every_minute() -> None:
     assert [schedule.cron for schedule in Command.schedules] == ["* * * * *"]
     assert Command.time_limit == timedelta(minutes=1)

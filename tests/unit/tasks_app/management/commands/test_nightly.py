@@ -1,4 +1,4 @@
-"""``nightly`` runs its jobs one after the other, each with a run of its own below it."""
+"""``nightly`` runs its jobs one after another, each as a child run."""
 
 import io
 import sys
@@ -49,7 +49,7 @@ def test_the_jobs_count_from_the_composites_slot() -> None:
     assert RunOutput.objects.get(run__job="compute_daily_stats").text.startswith("2026-03-01: ")
 
 
-def test_one_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_job_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     break_job(monkeypatch, compute_daily_stats, CommandError("no orders today"))
     stderr = io.StringIO()
     with pytest.raises(CommandError, match=r"^Failed: compute_daily_stats\.$"):
@@ -108,12 +108,12 @@ def test_verbosity_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [2]
 
 
-def test_what_a_job_says_on_stderr_is_not_lost() -> None:
+def test_the_stderr_of_a_job_is_not_lost() -> None:
     make_user("İ" * 250 + "@b.d")
     stderr = io.StringIO()
     call_command("nightly", stdout=io.StringIO(), stderr=stderr)
-    assert "would become too long" in stderr.getvalue()
+    assert "would be too long" in stderr.getvalue()
 
 
-def test_it_comes_with_a_schedule_at_three() -> None:
+def test_it_declares_a_schedule_at_three() -> None:
     assert [schedule.cron for schedule in nightly.Command.schedules] == ["0 3 * * *"]

@@ -1,4 +1,4 @@
-"""``normalize_emails`` stores what Python calls lower case, and writes no row that need not change."""
+"""``normalize_emails`` lower-cases as Python does, and writes only rows that change."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ def emails() -> list[str]:
 
 
 class WatchedWrites:
-    """Sees each batch of writes before the database does."""
+    """Intercepts each batch of writes."""
 
     def __init__(self, before: Callable[[int], object] = lambda number: None) -> None:
         self.batches: list[Sequence[Any]] = []
@@ -54,13 +54,13 @@ def test_the_dry_run_counts_and_writes_nothing() -> None:
     assert emails() == [" Anna@Example.COM ", "bob@example.com"]
 
 
-def test_a_second_time_finds_nothing_to_change() -> None:
+def test_running_it_again_changes_nothing() -> None:
     make_users(" Anna@Example.COM ")
     output_of("normalize_emails")
     assert output_of("normalize_emails") == "checked 1 / changed 0 (commit)\n"
 
 
-def test_no_users_are_no_trouble() -> None:
+def test_it_works_without_users() -> None:
     assert output_of("normalize_emails") == "checked 0 / changed 0 (commit)\n"
 
 
@@ -68,14 +68,14 @@ def test_no_users_are_no_trouble() -> None:
     "email",
     ["İPEK@EXAMPLE.COM", "GROẞ@EXAMPLE.COM", "ΟΔΥΣΣΕΥΣ@EXAMPLE.COM", "ÉCOLE@ÖL.DE", "\u00a0A@B.DE\u2003"],
 )
-def test_other_letters_become_what_python_makes_of_them(email: str) -> None:
+def test_other_letters_are_lower_cased_as_in_python(email: str) -> None:
     make_users(email)
     output_of("normalize_emails")
     assert emails() == [email.strip().lower()]
 
 
 @given(st.text())
-def test_what_is_normalized_stays_as_it_is(email: str) -> None:
+def test_normalized_addresses_stay_as_they_are(email: str) -> None:
     assert normalized(normalized(email)) == normalized(email)
 
 
@@ -101,7 +101,7 @@ def test_batches_of_any_size_reach_every_user() -> None:
     assert emails() == [f"user{number}@b.de" for number in range(7)]
 
 
-def test_a_batch_that_fails_leaves_the_earlier_ones_done_and_the_next_start_goes_on() -> None:
+def test_if_a_batch_fails_earlier_ones_are_kept_and_the_next_run_continues() -> None:
     def fail_second(number: int) -> None:
         if number == 2:
             raise DatabaseError("the disk is full")
@@ -114,7 +114,7 @@ def test_a_batch_that_fails_leaves_the_earlier_ones_done_and_the_next_start_goes
 
 
 @pytest.mark.django_db(transaction=True)
-def test_each_batch_is_written_in_a_transaction_of_its_own() -> None:
+def test_each_batch_is_written_in_its_own_transaction() -> None:
     make_users("A@b.de", "B@b.de")
     seen = []
 
@@ -129,7 +129,7 @@ def test_each_batch_is_written_in_a_transaction_of_its_own() -> None:
     assert seen == [*batch, *batch, ("SELECT", False)]
 
 
-def test_what_somebody_else_wrote_meanwhile_is_kept() -> None:
+def test_concurrent_changes_are_kept() -> None:
     make_users("Old@b.de", "Other@b.de")
     user = get_user_model()._default_manager.order_by("pk").first()
     assert user is not None
@@ -142,7 +142,7 @@ def test_what_somebody_else_wrote_meanwhile_is_kept() -> None:
     assert emails() == ["New@b.de", "other@b.de"]
 
 
-def test_batches_are_reported_when_asked_for() -> None:
+def test_batches_are_reported_at_verbosity_2() -> None:
     make_users("A@b.de", "b@b.de", "C@b.de")
     lines = output_of("normalize_emails", "--batch-size=2", "--verbosity=2").splitlines()
     assert [line.partition(": ")[2] for line in lines[:-1]] == [
@@ -151,16 +151,16 @@ def test_batches_are_reported_when_asked_for() -> None:
     ]
 
 
-def test_an_email_that_would_become_too_long_is_left_and_named() -> None:
+def test_an_address_that_would_be_too_long_is_left_alone_and_reported() -> None:
     too_long = "İ" * 250 + "@b.d"
     make_users(too_long, "A@b.de")
     stderr = io.StringIO()
     call_command("normalize_emails", stdout=io.StringIO(), stderr=stderr)
     assert emails() == [too_long, "a@b.de"]
-    assert "would become too long" in stderr.getvalue()
+    assert "would be too long" in stderr.getvalue()
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "100001", "many"])
-def test_an_absurd_batch_size_is_refused(size: str) -> None:
+def test_an_absurd_batch_size_is_rejected(size: str) -> None:
     with pytest.raises(CommandError, match="argument --batch-size"):
         call_command("normalize_emails", f"--batch-size={size}")
