@@ -19,15 +19,13 @@ from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
-from celery import current_app
 from django.db import IntegrityError, transaction
-from django.utils.module_loading import autodiscover_modules
 
 from jobledger import clock
 from jobledger.jobs import registry
 from jobledger.jobs.json_text import readable, storable
 from jobledger.models import Run, Status, Trigger, Why
-from jobledger.runs import overlap
+from jobledger.runs import ordinary_tasks, overlap
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.publishing import publisher
 
@@ -147,8 +145,11 @@ def start_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) ->
     """A new, queued run that does the same. Raises NotStartedAgainError."""
     if not Status(run.status).is_final:
         raise NotStartedAgainError(f"Run {run.pk} is not over: {run.get_status_display()}.")
-    if not _exists(run.job):
-        raise NotStartedAgainError(f"There is no job or task {run.job!r} any more.")
+    if run.job not in registry.all_jobs() and (problem := ordinary_tasks.why_refused(run.job)):
+        is_gone = run.job not in ordinary_tasks.known_tasks()
+        raise NotStartedAgainError(
+            f"There is no job or task {run.job!r} any more." if is_gone else f"Not started again: {problem}."
+        )
     return enqueue(
         RunRequest(
             job=run.job,
@@ -161,20 +162,6 @@ def start_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) ->
             scheduled_for=run.scheduled_for,
         )
     )
-
-
-def _exists(name: str) -> bool:
-    """Whether it is a job or, as a schedule may start one as well, an ordinary Celery task."""
-    return name in registry.all_jobs() or name in known_tasks()
-
-
-@cache
-def known_tasks() -> frozenset[str]:
-    """The names of this project's Celery tasks, jobs among them."""
-    # Not the loader's own import, which sets Django up again, and with it the logging that Celery set up.
-    autodiscover_modules("tasks")
-    current_app.finalize()
-    return frozenset(current_app.tasks)
 
 
 def operating_system_user() -> str:

@@ -21,7 +21,8 @@ from django_celery_beat.models import (
 
 from jobledger import clock
 from jobledger.models import NextSlot, Pause, SchedulePolicy
-from jobledger.schedules import ledger, slot_runs, stored_schedules
+from jobledger.runs import ordinary_tasks
+from jobledger.schedules import ledger, stored_schedules
 
 SLICE_SIZE = 5000
 PASS_INTERVAL_SECONDS = 15.0
@@ -83,17 +84,17 @@ def _changed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
     """The schedules whose row is missing, stale, broken or obsolete, or whose task no longer exists."""
     is_obsolete = Q(enabled=False, next_slot__isnull=False)
     is_same = Q(next_slot__timing=F("timing"), next_slot__target=F("target"), next_slot__broken="")
-    is_stale = Q(next_slot__isnull=True) | ~is_same | Q(task__in=_gone_tasks(schedules)) | Q(policy=None)
+    is_stale = Q(next_slot__isnull=True) | ~is_same | Q(task__in=_refused_tasks(schedules)) | Q(policy=None)
     annotated: QuerySet[PeriodicTask] = schedules.annotate(
         timing=stored_schedules.TIMING, target=stored_schedules.TARGET
     )
     return annotated.filter(is_obsolete | Q(enabled=True) & is_stale)
 
 
-def _gone_tasks(schedules: QuerySet[PeriodicTask]) -> list[str]:
-    """Tasks that existed when their schedules were validated, but that the code no longer has."""
+def _refused_tasks(schedules: QuerySet[PeriodicTask]) -> list[str]:
+    """Tasks that existed and were allowed when their schedules were validated, and are not now."""
     tasks = schedules.filter(enabled=True).order_by().values_list("task", flat=True).distinct()
-    return [task for task in tasks if slot_runs.is_gone(task)]
+    return [task for task in tasks if ordinary_tasks.why_refused(task)]
 
 
 def _schedule_saved(sender: Any, instance: PeriodicTask, *, raw: bool = False, **kwargs: Any) -> None:

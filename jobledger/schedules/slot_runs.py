@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from django.apps import apps
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, Status, Trigger, Why
-from jobledger.runs.dispatch import known_tasks
+from jobledger.runs import ordinary_tasks
 from jobledger.runs.publishing.publisher import GRACE_OF_THE_RECORDER
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
@@ -48,6 +47,8 @@ class Target:
 
 def target_of(schedule: PeriodicTask) -> Target:
     """What the schedule starts. Raises BrokenScheduleError."""
+    if problem := ordinary_tasks.why_refused(schedule.task):
+        raise BrokenScheduleError(f"task: {problem}")
     return _target(schedule.task, schedule.args, schedule.kwargs)
 
 
@@ -58,8 +59,6 @@ def _target(task: str, args_text: str, kwargs_text: str) -> Target:
     name = job.name if job else task
     options, args = _json(name, "kwargs", kwargs_text, dict), _json(name, "args", args_text, list)
     if job is None:
-        if is_gone(task):
-            raise BrokenScheduleError(f"task: there is no longer a job or task named {task!r}")
         return Target(job=task, args=args, options=options)
     if args:
         raise BrokenScheduleError("args: a job takes keyword arguments only; use kwargs")
@@ -141,16 +140,3 @@ def _json(job: str, field: str, text: str, kind: type) -> Any:
     except OptionsError as error:
         raise BrokenScheduleError(str(error)) from error
     return value
-
-
-def is_gone(task: str) -> bool:
-    """Whether the task belongs to an installed app that does not define it.
-
-    Always false for other names: they may be tasks of another service, which are not known here.
-    """
-    return task not in known_tasks() and task.partition(".")[0] in _installed_names()
-
-
-def _installed_names() -> set[str]:
-    configs = list(apps.get_app_configs())
-    return {config.label for config in configs} | {config.name.partition(".")[0] for config in configs}

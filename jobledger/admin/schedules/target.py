@@ -19,7 +19,8 @@ from jobledger.admin.options.form import OptionsForm
 from jobledger.admin.options.widgets import SecretInput
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.options import OptionsError, check_bounds, validate_options
-from jobledger.runs.dispatch import known_tasks
+from jobledger.runs import ordinary_tasks
+from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.schedules import slot_runs
 
 PREFIX = "target"
@@ -91,12 +92,10 @@ class TargetChoice(forms.Form):
         required=False,
         max_length=200,
         widget=forms.TextInput(attrs={"list": "tasks", "class": "vTextField", "spellcheck": "false"}),
-        help_text="Its full name. Its run is recorded as sent; only Celery knows the result.",
-    )
-    is_external = forms.BooleanField(
-        label="Task of another service",
-        required=False,
-        help_text="Only if workers outside this project execute it.",
+        help_text=(
+            "Its full name. Its run is recorded as sent; only Celery knows the result. "
+            "A task of another service must be named in SCHEDULABLE_TASKS."
+        ),
     )
     args = forms.CharField(
         label="Positional arguments",
@@ -142,9 +141,9 @@ class TargetForm:
 
     @property
     def tasks(self) -> list[str]:
-        """The ordinary tasks that this project knows."""
+        """The ordinary tasks of this project that may be scheduled."""
         jobs = {job.task_name for job in registry.all_jobs().values()}
-        return sorted(name for name in known_tasks() - jobs if not name.startswith("celery."))
+        return sorted(name for name in known_tasks() - jobs if not ordinary_tasks.why_refused(name))
 
     @property
     def has_typed_secret(self) -> bool:
@@ -188,10 +187,8 @@ class TargetForm:
         if self.job is None:
             own = self.stored if self.stored.job is None else StoredTarget()
             kwargs = own.masked_unreadable or json_text.format_for_editing(own.masked_options)
-            # What is stored stays as it is, even if this project does not know the task.
-            is_external = bool(own.task) and own.task not in known_tasks()
             args = json_text.format_for_editing(own.masked_args)
-            return {**choice, "task": own.task, "is_external": is_external, "args": args, "kwargs": kwargs}
+            return {**choice, "task": own.task, "args": args, "kwargs": kwargs}
         options = self.stored.options_of(self.job) if carried is None else carried
         shown = json_text.format_for_editing(secrets.masked(self.job.name, options))
         is_unreadable = carried is None and self.task == self.stored.task
@@ -233,10 +230,6 @@ class TargetForm:
         except ValueError as error:
             self.choice.add_error(field, str(error))
 
-    def _validate_task(self) -> None:
-        if self.task not in known_tasks() and not self.choice.cleaned_data["is_external"]:
-            self.choice.add_error("task", _unknown(self.task))
-
     def _validate(self) -> None:
         try:
             if self.job is not None:
@@ -251,18 +244,11 @@ class TargetForm:
                 check_bounds(self.options)
                 check_bounds(self.args, "the positional arguments")
                 slot_runs.target_of(PeriodicTask(task=self.task, args="[]", kwargs="{}"))
-                self._validate_task()
         except OptionsError as error:
             name = self.job.name if self.job else self.task
             self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
         except slot_runs.BrokenScheduleError as error:
             self.choice.add_error("task", f"{error}. {_near(self.task)}".rstrip())
-
-
-def _unknown(task: str) -> str:
-    """For a task that would be sent to workers that drop it."""
-    problem = f"This project has no task {task}, so none of its workers would execute it."
-    return f"{problem} {_near(task) or 'Tick the box below if it belongs to another service.'}"
 
 
 def _near(task: str) -> str:

@@ -26,6 +26,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import readable
 from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
+from jobledger.runs import ordinary_tasks
 from jobledger.runs.publishing import delivery
 
 logger = line_logger(__name__)
@@ -167,6 +168,8 @@ def _send(run: Run, producer: Producer) -> None:
         **delivery.routing_of(run.schedule),
     }
     if job is None:
+        if problem := ordinary_tasks.why_forbidden(run.job):
+            raise delivery.DeliveryError(problem)
         message = {"args": run.args, "kwargs": run.options, "task_id": str(run.pk)}
         current_app.send_task(run.job, **message, **shown, ignore_result=True, producer=producer, **options)
         return

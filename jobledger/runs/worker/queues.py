@@ -16,7 +16,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
-from jobledger.runs.dispatch import known_tasks
+from jobledger.runs.ordinary_tasks import known_tasks
 
 MOST_RUNS = 1000
 """So many queued runs are looked at, those first whose messages are due first."""

@@ -173,7 +173,8 @@ def test_a_stored_schedule_with_invalid_options_is_a_warning(kwargs: str) -> Non
 
 
 @pytest.mark.django_db
-def test_good_disabled_and_foreign_schedules_are_not_reported() -> None:
+def test_good_disabled_and_named_schedules_are_not_reported(settings: Settings) -> None:
+    settings.SCHEDULABLE_TASKS = ["some.*"]
     stored("probes.probe", '{"level": 2}')
     PeriodicTask.objects.create(
         name="off",
@@ -227,7 +228,9 @@ def test_a_secret_in_invalid_options_is_masked() -> None:
     [
         ("probes.gone", "{}", "there is no longer a job or task named 'probes.gone'"),
         ("tests.probes.tasks.add", "{", "kwargs: '{' is not valid JSON"),
-        ("some.task", "[1]", "kwargs: '[1]' is not an object"),
+        ("tests.probes.tasks.add", "[1]", "kwargs: '[1]' is not an object"),
+        ("some.task", "{}", "'some.task' belongs to no app of this project"),
+        ("celery.chord_unlock", '{"interval": 0}', "one of Celery's own tasks, which cannot be scheduled"),
     ],
 )
 def test_a_schedule_that_can_start_nothing_is_named(task: str, kwargs: str, said: str) -> None:

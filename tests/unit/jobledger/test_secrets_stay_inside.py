@@ -28,7 +28,7 @@ from tests.unit.jobledger.admin.schedules.edit_forms import LIST, an_hourly_one,
 pytestmark = pytest.mark.django_db
 
 SECRET = "pl4nted"
-ORDINARY = "celery.backend_cleanup"
+ORDINARY = "tests.probes.tasks.add"
 
 PLANTED: dict[str, dict[str, Any]] = {
     "an option": {"task": "probes.choosing", "kwargs": json.dumps({"api_key": SECRET})},

@@ -11,7 +11,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger.models import Run, Status, Trigger
 from jobledger.runs import dispatch
-from jobledger.runs.dispatch import known_tasks
+from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.runs.publishing import publisher
 from tests.unit.broker import Broker
 from tests.unit.builders import NOON
@@ -73,6 +73,11 @@ def test_a_run_that_is_not_over_is_not_started_again(status: Status) -> None:
 def test_a_job_that_is_gone_is_not_started_again(job: str) -> None:
     with pytest.raises(dispatch.NotStartedAgainError, match=f"no job or task '{job}' any more"):
         dispatch.start_again(over(job=job), trigger=Trigger.CLI, who="ann")
+
+
+def test_a_task_that_may_not_be_scheduled_is_not_started_again() -> None:
+    with pytest.raises(dispatch.NotStartedAgainError, match="one of Celery's own tasks"):
+        dispatch.start_again(over(job="celery.chord_unlock"), trigger=Trigger.CLI, who="ann")
 
 
 def test_looking_for_an_ordinary_task_sets_nothing_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,36 +192,42 @@ ORDINARY = {"target-job": OTHER, "target-shown_job": OTHER, "target-args": "[]",
 @pytest.mark.parametrize(
     ("task", "said"),
     [
-        ("billing.send", "This project has no task billing.send"),
-        ("billing.send", "Tick the box below"),
+        ("billing.send", "SCHEDULABLE_TASKS does not name it"),
         ("prob.choosing", "Did you mean probes.choosing?"),
         ("test.probes.tasks.ad", "Did you mean tests.probes.tasks.add?"),
         (
             "tests.probes.tasks.ad",
             "there is no longer a job or task named 'tests.probes.tasks.ad'. Did you mean tests.",
         ),
+        ("celery.chord_unlock", "one of Celery's own tasks, which cannot be scheduled"),
     ],
 )
-def test_a_task_that_no_worker_of_the_project_knows_is_refused(task: str, said: str) -> None:
+def test_a_task_that_may_not_be_scheduled_is_refused(task: str, said: str) -> None:
     target = TargetForm({**ORDINARY, "target-task": task})
     assert not target.is_valid()
     assert said in errors(target, "task")
 
 
-def test_a_task_of_another_service_is_taken_from_who_says_so() -> None:
-    target = TargetForm({**ORDINARY, "target-task": "billing.send", "target-is_external": "on"})
+def test_a_task_of_another_service_is_taken_where_the_settings_name_it(settings: Any) -> None:
+    settings.SCHEDULABLE_TASKS = ["billing.*"]
+    target = TargetForm({**ORDINARY, "target-task": "billing.send"})
     assert target.is_valid(), target.choice.errors
     assert target.task == "billing.send"
 
 
-def test_a_stored_task_of_another_service_stays_without_a_word() -> None:
-    stored = StoredTarget(task="billing.send", args=[], options={})
-    target = TargetForm(posted(TargetForm(stored=stored)), stored=stored)
-    assert target.is_valid(), target.choice.errors
-    assert not TargetForm(stored=StoredTarget(task="tests.probes.tasks.add")).choice["is_external"].value()
+def test_tasks_that_may_not_be_scheduled_are_not_offered() -> None:
+    assert TargetForm().tasks == ["tests.probes.tasks.add"]
+
+
+@pytest.mark.parametrize("field", ["args", "kwargs"])
+def test_arguments_of_an_ordinary_task_that_are_too_large_are_refused(field: str) -> None:
+    large = {"args": f'["{"x" * 70_000}"]', "kwargs": f'{{"a": "{"x" * 70_000}"}}'}[field]
+    target = TargetForm({**ORDINARY, "target-task": "tests.probes.tasks.add", f"target-{field}": large})
+    assert not target.is_valid()
+    assert "more than the 65,536 allowed" in errors(target, "kwargs")
 
 
 def test_a_job_that_is_gone_is_no_task_of_another_service() -> None:
-    target = TargetForm({**ORDINARY, "target-task": "probes.gone", "target-is_external": "on"})
+    target = TargetForm({**ORDINARY, "target-task": "probes.gone"})
     assert not target.is_valid()
     assert "no longer a job or task" in errors(target, "task")

@@ -104,6 +104,17 @@ def test_an_ordinary_task_is_sent_with_its_arguments_and_that_is_its_end(broker:
     assert (run.status, run.publish_after) == ("sent", None)
 
 
+@pytest.mark.parametrize("task", ["celery.chord_unlock", "billing.send"])
+def test_a_task_that_may_not_be_scheduled_is_not_sent_whatever_stands_in_the_ledger(
+    broker: Broker, task: str
+) -> None:
+    run = queued(job=task)
+    publisher.publish_due(NOON)
+    run.refresh_from_db()
+    assert (broker.messages, run.status, run.reason) == ([], "failed", "no_message")
+    assert repr(task) in run.error
+
+
 def test_a_job_that_this_process_does_not_know_is_left_to_one_that_does(broker: Broker) -> None:
     run = queued(job="added_since")
     assert publisher.publish_due(NOON) == 0
