@@ -47,6 +47,7 @@ class ProblemKind(StrEnum):
     NO_BEAT = "no beat"
     LATE_BEAT = "late beat"
     NO_WORKER = "no worker"
+    IDLE_WORKERS = "idle workers"
     NO_BROKER = "no broker"
     UNREAD_QUEUE = "unread queue"
     OTHER_CODE = "other code"
@@ -120,7 +121,7 @@ def read(now: datetime) -> Health:
     ]
     texts = {
         PartName.BEAT: _count(present, ProcessKind.BEAT),
-        PartName.WORKERS: _count(present, ProcessKind.WORKER),
+        PartName.WORKERS: _count(present, ProcessKind.WORKER) + _capacity(present),
         PartName.BROKER: "answers" if not broker else "",
         PartName.DATABASE: f"answers ({connection.display_name})",
         PartName.SCHEDULES: f"{schedules['enabled']} enabled",
@@ -213,12 +214,32 @@ def _workers(
             advice="Start one, and look in its log why it ended. Until then runs stay queued.",
         )
         return
-    uses = queues.uses(now)
+    idle = [worker for worker in workers if worker.capacity == 0 or _reads_nothing(worker)]
+    yield from _idle(idle)
+    uses, able = queues.uses(now), [worker for worker in workers if worker not in idle]
     # One of an earlier version does not say what it reads.
-    read = set(uses) if any(not worker.queues for worker in workers) else set()
-    read = read.union(*(worker.queues for worker in workers))
+    read = set(uses) if any(not worker.queues for worker in able) else set()
+    read = read.union(*(worker.queues for worker in able))
     yield from (_unread(use) for name, use in sorted(uses.items()) if name not in read)
     yield from _busy(sum(use.waiting for name, use in uses.items() if name in read))
+
+
+def _reads_nothing(worker: ServiceProcess) -> bool:
+    return not worker.queues and worker.capacity is not None
+
+
+def _idle(workers: Sequence[ServiceProcess]) -> Iterator[Problem]:
+    if not workers:
+        return
+    one = len(workers) == 1
+    yield Problem(
+        kind=ProblemKind.IDLE_WORKERS,
+        part=PartName.WORKERS,
+        text=f"{'A worker takes' if one else f'{len(workers)} workers take'} no jobs, since "
+        f"{'it was' if one else 'they were'} told to by remote control: {_named(workers)}.",
+        short=f"{len(workers)} taking nothing",
+        advice=f"Restart {'it' if one else 'them'}. If that was none of you, see who can write to Redis.",
+    )
 
 
 def _unread(use: QueueUse) -> Problem:
@@ -321,11 +342,20 @@ def _of_kind(processes: Sequence[ServiceProcess], kind: ProcessKind) -> list[Ser
 
 
 def _count(present: Sequence[ServiceProcess], kind: ProcessKind) -> str:
-    names = sorted(process.name for process in _of_kind(present, kind))
-    if not names:
-        return ""
-    more = ", …" if len(names) > MOST_NAMED else ""
-    return f"{len(names)} running ({', '.join(names[:MOST_NAMED])}{more})"
+    found = _of_kind(present, kind)
+    return f"{len(found)} running ({_named(found)})" if found else ""
+
+
+def _named(processes: Sequence[ServiceProcess]) -> str:
+    names = sorted(process.name for process in processes)
+    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+
+
+def _capacity(present: Sequence[ServiceProcess]) -> str:
+    """How many jobs the workers can run at a time, those that read no queue left out."""
+    told = [worker for worker in _of_kind(present, ProcessKind.WORKER) if worker.capacity is not None]
+    count = sum(worker.capacity or 0 for worker in told if worker.queues)
+    return f", {_number(count, 'job')} at a time" if told else ""
 
 
 def _last_seen(signed: Sequence[ServiceProcess], kind: ProcessKind, now: datetime) -> str:

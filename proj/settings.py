@@ -273,6 +273,8 @@ CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_CONCURRENCY = env.whole("WORKER_CONCURRENCY", 4)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# Whoever can write to Redis could stop the workers' consumers, shrink their pools or end them.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = env.flag("REMOTE_CONTROL", default=False)
 CELERY_WORKER_CONSUMER = "jobledger.runs.worker.consumer:Consumer"
 
 # A Redis that hangs must not hang publishers. `retry_on_timeout` could repeat a push that has arrived.

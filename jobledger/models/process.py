@@ -26,6 +26,9 @@ class ServiceProcess(models.Model):
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(db_index=True)
     version = models.CharField(max_length=100, blank=True, help_text="Of the code that it runs.")
+    capacity = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many jobs a worker can run at a time now."
+    )
     queues = models.JSONField(default=list, blank=True, help_text="The queues that a worker reads.")
 
     class Meta:

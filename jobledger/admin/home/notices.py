@@ -13,7 +13,12 @@ from jobledger.health import Problem, ProblemKind
 from jobledger.models import Status
 
 _ABOUT_SCHEDULES = (ProblemKind.NO_BEAT, ProblemKind.LATE_BEAT, ProblemKind.UNREAD_QUEUE)
-_ABOUT_RUNS = (ProblemKind.NO_WORKER, ProblemKind.NO_BROKER, ProblemKind.BUSY_WORKERS)
+_ABOUT_RUNS = (
+    ProblemKind.NO_WORKER,
+    ProblemKind.IDLE_WORKERS,
+    ProblemKind.NO_BROKER,
+    ProblemKind.BUSY_WORKERS,
+)
 
 Link = tuple[str, str]
 """Its text and its URL."""

@@ -1,8 +1,9 @@
 """What a worker's main process does for the runs of its children.
 
 When a child is lost, it ends the run that this child had; not a later attempt of the same run, which may long
-have begun elsewhere when this process was suspended. At shutdown, it cancels the runs that would outlast the
-grace period.
+have begun elsewhere when this process was suspended. When a task is revoked (``celery control revoke``), it
+cancels the run, which would otherwise stay queued, and be published and dropped again and again. At shutdown,
+it cancels the runs that would outlast the grace period.
 
 It waits for the database for a few seconds only: a database that hangs would otherwise hang the whole worker,
 and with it the kill of a child that is over its time limit.
@@ -10,12 +11,14 @@ and with it the kill of a child that is over its time limit.
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
-from celery.signals import worker_shutting_down
+from celery.signals import task_revoked, worker_shutting_down
 from celery.worker.request import Request
 from django.conf import settings
 from django.db import Error
@@ -23,7 +26,8 @@ from django.db import Error
 from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
-from jobledger.models import Reason, Run, Status, Why
+from jobledger.models import Reason, Run, Status, Trigger, Why
+from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
@@ -34,6 +38,7 @@ logger = line_logger(__name__)
 LONGEST_WAIT_SECONDS = 5.0
 LONGEST_ASKING_SECONDS = 5.0
 LONGEST_TRYING_SECONDS = 20.0
+REVOKED = "celery control revoke"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +79,9 @@ def end_run_of(loss: Loss) -> None:
 
 
 def connect() -> None:
-    """Cancel what would outlast the grace period of a shutdown, from now on."""
+    """Cancel what is revoked, and what would outlast the grace period of a shutdown, from now on."""
     worker_shutting_down.connect(_shutting_down, dispatch_uid="jobledger.worker.shutting_down")
+    task_revoked.connect(_revoked, dispatch_uid="jobledger.worker.revoked")
 
 
 def _end_run_of(loss: Loss) -> None:
@@ -100,10 +106,34 @@ def _why(run: Run, loss: Loss) -> Why:
 
 
 def _record(loss: Loss) -> None:
-    thread = threading.Thread(target=end_run_of, args=[loss], name=f"loss of {loss.task_id}", daemon=True)
+    _in_a_thread(partial(end_run_of, loss), f"loss of {loss.task_id}")
+
+
+def _in_a_thread(work: Callable[[], None], name: str) -> None:
+    thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
     # As a rule it is done in no time, before the message is acknowledged.
     thread.join(LONGEST_WAIT_SECONDS)
+
+
+def cancel_revoked(task_id: str) -> None:
+    """Cancel the run of a task that was revoked; if it is running, its process is being killed."""
+    try:
+        write_between_forks(lambda: _cancel_revoked(task_id), within_seconds=LONGEST_TRYING_SECONDS)
+    except Error:
+        logger.exception("Run %s was revoked, but that could not be recorded", task_id)
+
+
+def _cancel_revoked(task_id: str) -> None:
+    if run := Run.objects.filter(pk=run_id_of(task_id)).first():
+        why = Why.of(Reason.USER, trigger=Trigger.CELERY, comment=REVOKED)
+        overlap.request_cancel(run, why, clock.now())
+
+
+def _revoked(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
+    """Not of a message that has merely expired: its run has its own time for that."""
+    if not expired:
+        _in_a_thread(partial(cancel_revoked, str(request.id)), "revoked")
 
 
 def _child(request: Request) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,14 @@ class Presence:
     """One process' signature."""
 
     def __init__(
-        self, kind: ProcessKind, name: str, queues: Callable[[], Collection[str]] = lambda: ()
+        self,
+        kind: ProcessKind,
+        name: str,
+        queues: Callable[[], Collection[str]] = lambda: (),
+        capacity: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """Nothing is written before the first ``sign``. ``queues`` answers which ones a worker reads."""
-        self._kind, self._name, self._queues = kind, name, queues
+        """Nothing is written before the first ``sign``, which asks what a worker reads and runs by then."""
+        self._kind, self._name, self._queues, self._capacity = kind, name, queues, capacity
         self._version, self._identity = code_version(), IDENTITY
         self._sign_at: datetime | None = None
 
@@ -53,7 +58,7 @@ class Presence:
         """Sign, if the last signature is a while ago. Raises what the database raises."""
         if self._sign_at is not None and self._sign_at - SIGN_EVERY <= now < self._sign_at:
             return
-        if self._sign_at is None or not self._signed().update(seen_at=now, queues=self._queues_read()):
+        if self._sign_at is None or not self._signed().update(seen_at=now, **self._takes()):
             self._begin(now)
         self._sign_at = now + SIGN_EVERY
 
@@ -68,13 +73,13 @@ class Presence:
         ServiceProcess.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
         same_name = ServiceProcess.objects.filter(kind=self._kind, name=self._name)
         same_name.filter(seen_at__lt=now - ABSENT_AFTER).delete()
-        values = {"started_at": now, "seen_at": now, "version": self._version, "queues": self._queues_read()}
+        values = {"started_at": now, "seen_at": now, "version": self._version, **self._takes()}
         ServiceProcess.objects.update_or_create(
             kind=self._kind, name=self._name, identity=self._identity, defaults=values
         )
 
-    def _queues_read(self) -> list[str]:
-        return sorted(self._queues())
+    def _takes(self) -> dict[str, Any]:
+        return {"queues": sorted(self._queues()), "capacity": self._capacity()}
 
 
 class _Worker:
@@ -87,7 +92,8 @@ class _Worker:
 
     def begin(self, sender: Any = None, **kwargs: object) -> None:
         name = str(getattr(sender, "hostname", sender))
-        self._presence = Presence(ProcessKind.WORKER, name, lambda: _queues_of(sender))
+        asked = partial(_queues_of, sender), partial(_capacity_of, sender)
+        self._presence = Presence(ProcessKind.WORKER, name, *asked)
         self.lives()
         threading.Thread(target=self._sign_on, args=[self._presence], name="presence", daemon=True).start()
 
@@ -111,6 +117,12 @@ def _queues_of(consumer: Any) -> list[str]:
     reader = getattr(consumer, "task_consumer", None)
     # None while the broker is away.
     return [queue.name for queue in reader.queues] if reader else list(current_app.amqp.queues.consume_from)
+
+
+def _capacity_of(consumer: Any) -> int | None:
+    """How many processes its pool has now: a worker can be told to have fewer, or none."""
+    count = getattr(getattr(consumer, "pool", None), "num_processes", None)
+    return count if isinstance(count, int) else None
 
 
 def watch_worker() -> None:

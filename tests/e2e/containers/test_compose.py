@@ -1,4 +1,3 @@
-import json
 import re
 import urllib.request
 from collections.abc import Iterator
@@ -235,11 +234,14 @@ def test_another_start_keeps_the_secrets_and_makes_no_second_account(stack: Stac
 def test_three_workers_are_as_easy_as_one(stack: Stack) -> None:
     stack.up("--no-deps", "--no-recreate", "--scale", "worker=3", "worker")
     health = stack.health("worker")
-    answers = stack.celery("inspect", "ping", "--json")
+    signed = stack.shell(
+        "from jobledger.models import ServiceProcess\n"
+        "print(ServiceProcess.objects.filter(kind='worker').values('name').distinct().count())"
+    )
     stack.up("--no-deps", "--no-recreate", "--scale", "worker=1", "worker")
 
     assert health == ["healthy"] * 3
-    assert len(json.loads(answers)) == 3
+    assert int(signed) >= 3
 
 
 def test_a_worker_that_is_stopped_finishes_its_job_first(stack: Stack) -> None:

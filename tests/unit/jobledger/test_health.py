@@ -183,7 +183,10 @@ def test_a_queue_to_which_the_settings_send_a_job_is_looked_at_too(monkeypatch: 
 @pytest.mark.parametrize(
     "values", [{"task": "elsewhere.task", "queue": "theirs"}, {"exchange": "x"}, {"routing_key": "x"}]
 )
-def test_queues_of_another_service_and_exchanges_are_not_known_here(values: dict[str, str]) -> None:
+def test_queues_of_another_service_and_exchanges_are_not_known_here(
+    settings: Any, values: dict[str, str]
+) -> None:
+    settings.SCHEDULABLE_TASKS = ["elsewhere.*"]
     beat_and_worker()
     made = schedule("external", **values)
     waiting(job=values.get("task", "probe"), schedule=made, publish_count=0)
@@ -256,3 +259,29 @@ def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any)
         waiting(schedule=made, status=Status.QUEUED)
     with django_assert_max_num_queries(7):
         assert len(health.read(NOON).problems) == 20
+
+
+# What a worker was told to by remote control.
+
+
+@pytest.mark.parametrize(
+    "values", [{"capacity": 0}, {"capacity": 4, "queues": []}], ids=["no process", "no queue"]
+)
+def test_a_worker_that_can_take_nothing_is_a_problem_and_does_not_count(values: dict[str, Any]) -> None:
+    beat_and_worker()
+    ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(capacity=3)
+    signed(ProcessKind.WORKER, name="celery@idle", **values)
+    text = "A worker takes no jobs, since it was told to by remote control: celery@idle."
+    assert the_problem(ProblemKind.IDLE_WORKERS).text == text
+    assert part(PartName.WORKERS) == (
+        False,
+        "2 running (celery@here, celery@idle), 3 jobs at a time, 1 taking nothing",
+    )
+
+
+def test_a_queue_that_only_such_workers_would_read_is_read_by_none() -> None:
+    signed(ProcessKind.BEAT)
+    signed(ProcessKind.WORKER, name="celery@idle", capacity=4, queues=[])
+    signed(ProcessKind.WORKER, name="celery@small", capacity=0)
+    schedule("mine")
+    assert kinds(health.read(NOON)) == [ProblemKind.IDLE_WORKERS, ProblemKind.UNREAD_QUEUE]

@@ -5,12 +5,14 @@ from typing import Any, cast
 
 import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.signals import task_revoked
 from celery.worker.request import Request
 
 from jobledger.models import Reason, Run, Status, Trigger
+from jobledger.runs import reasons
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.worker import main_process
-from jobledger.runs.worker.main_process import JobRequest, Loss, end_run_of
+from jobledger.runs.worker.main_process import JobRequest, Loss, cancel_revoked, connect, end_run_of
 from tests.unit.builders import NOON
 from tests.unit.jobledger.runs.worker.builders import received
 
@@ -25,7 +27,7 @@ def celerys_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "on_failure", "on_timeout":
         monkeypatch.setattr(Request, name, lambda *args, **kwargs: None)
     # In a test's transaction no other thread sees a thing.
-    monkeypatch.setattr(main_process, "_record", end_run_of)
+    monkeypatch.setattr(main_process, "_in_a_thread", lambda work, name: work())
 
 
 def running(**values: Any) -> Run:
@@ -90,3 +92,50 @@ def test_a_later_attempt_elsewhere_is_left_alone(elsewhere: dict[str, str]) -> N
     end_run_of(Loss(task_id=str(run.pk), child=CHILD, error="It died."))
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("running", 2)
+
+
+# Remote control.
+
+
+def revoke(run: Run, **values: Any) -> None:
+    """Send what Celery sends when it drops a message that was revoked."""
+    connect()
+    request = SimpleNamespace(id=str(run.pk))
+    task_revoked.send(sender=None, **{"request": request, "terminated": False, "expired": False, **values})
+    run.refresh_from_db()
+
+
+def queued() -> Run:
+    return Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, publish_after=NOON)
+
+
+def test_a_queued_run_that_is_revoked_is_cancelled_and_not_published_again() -> None:
+    run = queued()
+    revoke(run)
+    assert (run.status, run.reason, run.publish_after) == ("cancelled", Reason.USER, None)
+    text = "Cancelled before it started by a user (celery control revoke)."
+    assert str(reasons.sentence(run, NOON)) == text
+
+
+def test_a_running_one_that_is_terminated_is_asked_to_end() -> None:
+    run = running()
+    revoke(run, terminated=True)
+    assert (run.status, run.cancel_requested_at is not None) == ("running", True)
+
+
+def test_a_run_that_is_over_stays_as_it_is() -> None:
+    run = queued()
+    Run.objects.update(status=Status.SUCCEEDED)
+    revoke(run)
+    assert (run.status, run.reason) == ("succeeded", "")
+
+
+def test_a_message_that_has_expired_leaves_its_run_alone() -> None:
+    run = queued()
+    revoke(run, expired=True)
+    assert run.status == "queued"
+
+
+def test_what_has_no_run_is_revoked_without_a_trace() -> None:
+    cancel_revoked("no run")
+    assert not Run.objects.exists()

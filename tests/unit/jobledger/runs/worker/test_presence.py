@@ -40,6 +40,22 @@ def test_it_leaves_the_version_of_its_code_and_the_queues_that_it_reads_now() ->
     assert ServiceProcess.objects.get().queues == ["reports"]
 
 
+def test_a_worker_leaves_how_many_jobs_it_can_run_at_a_time_now() -> None:
+    pool = SimpleNamespace(num_processes=4)
+    consumer = SimpleNamespace(pool=pool)
+    worker = Presence(ProcessKind.WORKER, "celery@here", capacity=lambda: presence._capacity_of(consumer))
+    worker.sign(NOON)
+    assert ServiceProcess.objects.get().capacity == 4
+    pool.num_processes = 0
+    worker.sign(NOON + 11 * SECOND)
+    assert ServiceProcess.objects.get().capacity == 0
+
+
+@pytest.mark.parametrize("consumer", [SimpleNamespace(pool=None), SimpleNamespace(), None])
+def test_a_worker_without_a_pool_of_processes_does_not_say(consumer: object) -> None:
+    assert presence._capacity_of(consumer) is None
+
+
 @pytest.mark.parametrize("is_connected", [True, False])
 def test_a_worker_tells_the_queues_of_its_consumer_or_while_it_has_none_those_of_its_settings(
     is_connected: bool,
