@@ -159,7 +159,7 @@ def test_only_jobs_have_tasks() -> None:
         ({"a": 1}, "{'a': 1}"),
         (5, "5"),
     ],
-    ids=repr,
+    ids=["long", "NUL", "half a character", "a list", "an object", "a number"],
 )
 def test_a_header_with_anything_in_it_leaves_a_run_like_any_other(name: Any, kept: str) -> None:
     deliver(str(uuid.uuid4()), headers={"periodic_task_name": name})
