@@ -149,7 +149,7 @@ def test_a_task_id_that_is_no_uuid_is_a_run_all_the_same(running: Service) -> No
 
 def test_nothing_but_jobs_and_tasks_is_reachable_by_a_message(running: Service) -> None:
     call(running, "unexposed_probe")
-    wait_until(lambda: "Received unregistered task" in running.log("worker"), what="the refusal")
+    wait_until(lambda: "this project has no task of its name" in running.log("worker"), what="the refusal")
     assert "nobody should see this" not in running.log("worker")
 
 
