@@ -165,7 +165,7 @@ def _broker() -> Iterator[Problem]:
         yield Problem(
             kind=ProblemKind.NO_BROKER,
             part=PartName.BROKER,
-            text=f"Redis does not answer: {error}.",
+            text=f"Redis does not answer: {str(error).rstrip('.')}.",
             short="does not answer",
             advice="Start it, or correct the broker's URL. Meanwhile due runs are recorded, and they start "
             "when it is back.",

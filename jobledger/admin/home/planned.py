@@ -85,14 +85,14 @@ def _marks(
     width, group = edges[1] - edges[0], list[PlannedMark]()
     for place in sorted(by_place):
         starts = [schedule.starts[place] for schedule in by_place[place]]
-        count, first = sum(each.count for each in starts), min(each.first for each in starts)
+        first, densest = min(each.first for each in starts), max(each.count for each in starts)
         mark = PlannedMark(
             job=job.name if job else task,
             task=task,
             first=first,
-            # Several fill their span: what comes first in the next one joins them.
-            end=edges[place + 1] + (width / count) if count > 1 else first + width,
-            count=count,
+            # A schedule with several fills its span: its first one in the next span joins them.
+            end=first + width if densest == 1 else edges[place + 1] + width / (densest - 1),
+            count=sum(each.count for each in starts),
             schedules={schedule.schedule_id: schedule.name for schedule in by_place[place]},
         )
         if group and mark.first >= group[-1].end:

@@ -247,7 +247,9 @@ def test_a_redis_that_is_not_there_is_a_problem_and_says_what_it_means(
     beat_and_worker()
     monkeypatch.setattr(health, "_broker", read_broker)
     problem = the_problem(ProblemKind.NO_BROKER)
-    assert "Redis does not answer" in problem.text
+    assert problem.text.startswith("Redis does not answer: ")
+    assert problem.text.endswith(".")
+    assert not problem.text.endswith("..")
     assert "due runs are recorded" in problem.advice
     assert part(PartName.BROKER) == (False, "does not answer")
 

@@ -67,6 +67,15 @@ def test_a_schedule_that_is_due_every_second_is_one_mark() -> None:
     assert drawn(mark).count("<rect") == 1
 
 
+def test_schedules_of_one_job_of_which_one_never_rests_are_one_mark() -> None:
+    followed(every(10, "probing"))
+    for number in range(30):
+        followed(hourly(f"number {number}", minute="*/5"))
+    (mark,) = marks()
+    # Those at noon itself are on record.
+    assert mark.count == 6 * (360 + 30 * 12) - 31
+
+
 def test_a_mark_is_hollow_to_the_right_of_now_and_within_the_frame() -> None:
     followed(hourly(minute="59"))
     found = marks()
