@@ -70,9 +70,9 @@ def changes_of(entry: AuditEntry) -> list[Change]:
     return [Change(name=name, old=old, new=new) for name, old, new in entry.changes]
 
 
-def entries_of(schedule: PeriodicTask) -> QuerySet[AuditEntry]:
-    """All entries of the schedule, the newest first."""
-    return AuditEntry.objects.filter(object_type=_type(schedule), object_id=str(schedule.pk)).order_by("-pk")
+def entries_of(target: Model) -> QuerySet[AuditEntry]:
+    """All entries of the schedule or the run, the newest first."""
+    return AuditEntry.objects.filter(object_type=_type(target), object_id=str(target.pk)).order_by("-pk")
 
 
 def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -30,6 +31,8 @@ from jobledger.admin_site import STOP_POLLING
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import dispatch, overlap
+
+ENTRIES_PER_PAGE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +141,16 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         return self._render(
             request, "page.html", {**self._page_context(request, page), "output": output, "title": title}
         )
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Who has cancelled it, or run it again."""
+        run = self._seen(request, object_id)
+        page = Paginator(audit_log.entries_of(run), ENTRIES_PER_PAGE).get_page(request.GET.get("p"))
+        entries = audit_log.formatted(page, timezone.now())
+        context = {"title": f"History of {run}", "run": run, "page": page, "entries": entries}
+        return self._render(request, "history.html", context)
 
     @method_decorator(require_safe)
     @method_decorator(never_cache)

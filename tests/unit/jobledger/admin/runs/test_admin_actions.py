@@ -32,6 +32,16 @@ def test_cancelling_is_on_record_once(user: User) -> None:
     assert (reasons.cancelled_by(run), entries(run)) == ("anna", ["Cancelled."])
 
 
+def test_a_runs_history_says_who_cancelled_it(user: User, admin_client: Client) -> None:
+    run, other = made(status=Status.RUNNING), made(status=Status.RUNNING)
+    admin.cancel_run(user, run)
+    page = admin_client.get(reverse("admin:jobledger_run_history", args=[run.pk])).text
+    assert f"<h2>{user.username} <span" in page
+    assert "<p>Cancelled.</p>" in page
+    page = admin_client.get(reverse("admin:jobledger_run_history", args=[other.pk])).text
+    assert "No one has cancelled this run or run it again in the admin." in page
+
+
 def test_those_that_are_over_are_not_cancelled(user: User) -> None:
     runs = [made(status=status) for status in (Status.QUEUED, Status.RUNNING, Status.FAILED)]
     assert admin.cancel_runs(user, runs) == 2
