@@ -1,7 +1,7 @@
-"""The form fields of options: each shows a JSON value, and parses the input into one.
+"""Form fields for options: each one displays a JSON value and parses its input into one.
 
-No field rejects what the parser should validate. A field that is left empty has no value: its option is left
-out, and the parser's default applies.
+Fields leave validation to the parser. An empty field has no value: its option is omitted, and the parser's
+default applies.
 """
 
 import json
@@ -24,16 +24,16 @@ from jobledger.jobs.options.values import number_or_text, to_occurrences
 
 
 class UnsuitableValueError(ValueError):
-    """A stored value that its field cannot show: the option had another kind when it was stored."""
+    """The field cannot display the stored value: the option was of a different kind when it was stored."""
 
 
 class OptionField(forms.Field):
-    """The field of one of a job's options."""
+    """The field for one option of a job."""
 
     hint = ""
-    """How to fill it in, where that needs saying."""
+    """How to fill in the field, if that is not obvious."""
     shows_default = False
-    """Whether the widget itself shows the default."""
+    """Whether the widget displays the default itself."""
 
     def __init__(self, job_option: JobOption, *, is_secret: bool = False) -> None:
         self.job_option = job_option
@@ -50,11 +50,11 @@ class OptionField(forms.Field):
         )
 
     def format_value(self, value: Any) -> Any:
-        """What the widget shows of a stored value. Raises UnsuitableValueError."""
+        """Converts a stored value for the widget. Raises UnsuitableValueError."""
         raise NotImplementedError
 
     def parse_input(self, entered: Any) -> Any:
-        """The JSON value of what was entered in the widget; None when the option is left out."""
+        """The JSON value of the input; None if the option is omitted."""
         raise NotImplementedError
 
     def to_python(self, value: Any) -> Any:
@@ -64,22 +64,22 @@ class OptionField(forms.Field):
         return forms.TextInput(attrs=_text_attributes(self.job_option))
 
 
-# Values that are typed
+# Text inputs
 
 
 class TextField(OptionField):
-    """One value."""
+    """A single value."""
 
     def format_value(self, value: Any) -> str:
         return quote(_word(value))
 
     def parse_input(self, entered: Any) -> Any:
-        """A number where the parser expects one."""
+        """A number if the parser expects one."""
         return number_or_text(self.action, unquote(entered)) if (entered or "").strip() else None
 
 
 class LinesField(OptionField):
-    """Several values, one on each line."""
+    """Several values, one per line."""
 
     hint = "One value per line."
 
@@ -94,7 +94,7 @@ class LinesField(OptionField):
 
 
 class GroupsField(LinesField):
-    """Several values on each line, which together are one of a list."""
+    """A list of groups: one group of values per line."""
 
     hint = "One group per line, its values separated by spaces."
 
@@ -107,7 +107,7 @@ class GroupsField(LinesField):
 
 
 class CountField(OptionField):
-    """How often a flag is given."""
+    """How many times a flag is given."""
 
     hint = "How many times the flag is given."
 
@@ -115,7 +115,7 @@ class CountField(OptionField):
         return _word(value)
 
     def parse_input(self, entered: Any) -> Any:
-        """Anything but a number is passed on unchanged, for the parser to reject."""
+        """Anything other than a number is passed through for the parser to reject."""
         text = (entered or "").strip()
         number = number_in(text)
         return (text or None) if number is None else number
@@ -125,7 +125,7 @@ class CountField(OptionField):
 
 
 class OptionalField(OptionField):
-    """An option that may be given with a value, or without one."""
+    """An option that may be given with or without a value."""
 
     def format_value(self, value: Any) -> OptionalText:
         if value is True or (self._is_list and value == []):
@@ -134,7 +134,7 @@ class OptionalField(OptionField):
         return OptionalText(text=join_lines(map(_word, texts)))
 
     def parse_input(self, entered: Any) -> Any:
-        """A value counts for more than the tick."""
+        """A value takes precedence over the checkbox."""
         values = [number_or_text(self.action, text) for text in split_lines(entered.text)]
         if self._is_list:
             return values or ([] if entered.is_bare else None)
@@ -150,20 +150,20 @@ class OptionalField(OptionField):
 
 
 class SecretField(OptionField):
-    """A value that comes in and never goes out."""
+    """A write-only value."""
 
     widget: SecretInput
 
     def __init__(self, job_option: JobOption) -> None:
-        """The default is not shown either: it may be a secret as well."""
+        """The default is not shown, as it may be a secret too."""
         super().__init__(job_option, is_secret=True)
 
     def format_value(self, value: Any) -> None:
-        """Nothing, but the page states that a value is stored."""
+        """Displays only whether a value is stored."""
         self.widget.is_stored = value not in (None, "")
 
     def parse_input(self, entered: SecretText) -> Any:
-        """The text exactly as it was typed; for a list its words."""
+        """The text exactly as typed, or its words if the option takes a list."""
         if not entered.text:
             return None
         words = [word for words in split_groups(entered.text) for word in words]
@@ -174,7 +174,7 @@ class SecretField(OptionField):
 
     @property
     def masked_value(self) -> Any:
-        """A value that reveals nothing, in the shape that the option expects."""
+        """The mask, in the shape that the option expects."""
         count = self.action.nargs if isinstance(self.action.nargs, int) else 1
         return self.parse_input(SecretText(text=" ".join([secrets.MASK] * count)))
 
@@ -183,7 +183,7 @@ class SecretField(OptionField):
 
 
 class JsonField(OptionField):
-    """What no other field fits: the JSON value itself."""
+    """The JSON value itself, for options that no other field fits."""
 
     hint = "A JSON value, including quotes."
 
@@ -191,7 +191,7 @@ class JsonField(OptionField):
         return json.dumps(value, ensure_ascii=False)
 
     def parse_input(self, entered: Any) -> Any:
-        """Raises ValidationError for what is not valid JSON."""
+        """Raises ValidationError if the input is not valid JSON."""
         if not (entered or "").strip():
             return None
         try:
@@ -200,7 +200,7 @@ class JsonField(OptionField):
             raise forms.ValidationError(f"This is not valid JSON: {error}.") from error
 
 
-# Values that are chosen
+# Choices
 
 
 class ChoiceField(OptionField):
@@ -208,10 +208,10 @@ class ChoiceField(OptionField):
 
     shows_default = True
     bare = '"'
-    """Stands for the option without a value: no choice is quoted so."""
+    """Represents the option without a value. No quoted choice looks like this."""
 
     def format_value(self, value: Any) -> str:
-        """A former choice is shown as well, for the parser to reject."""
+        """Includes a stored value that is no longer a choice, for the parser to reject."""
         if value is True and self.job_option.may_lack_value:
             return self.bare
         text = quote(_word(value))
@@ -232,16 +232,16 @@ class ChoiceField(OptionField):
 
 
 class ChoicesField(OptionField):
-    """Any number of the parser's choices, or of the constants that flags add to a list."""
+    """Any number of the parser's choices, or of the constants that flags append to a list."""
 
     def format_value(self, value: Any) -> list[str]:
-        """A former choice is shown as well, for the parser to reject."""
+        """Includes a stored value that is no longer a choice, for the parser to reject."""
         texts = [quote(_word(each)) for each in _list(value)]
         _add_choices(self.widget, texts)
         return texts
 
     def parse_input(self, entered: Any) -> list[Any] | None:
-        """In the order of the choices."""
+        """Returns the values in the order of the choices."""
         return [self._value(unquote(text)) for text in entered or ()] or None
 
     def _value(self, text: str) -> Any:
@@ -255,7 +255,7 @@ class ChoicesField(OptionField):
 
 
 class FlagField(OptionField):
-    """A flag that is given or not."""
+    """A single flag, as a checkbox."""
 
     def format_value(self, value: Any) -> bool:
         return bool(_occurrences(self.option, value))
@@ -290,10 +290,10 @@ class SwitchField(OptionField):
 
 
 class SubcommandField(OptionField):
-    """A sub-command; its options are shown below."""
+    """A subcommand; its options are shown below."""
 
     def format_value(self, value: Any) -> str:
-        """Its name, also for an alias."""
+        """The subcommand's name, even if an alias is stored."""
         return self.option.subcommand_name(value) or quote(_word(value))
 
     def parse_input(self, entered: Any) -> Any:
@@ -305,7 +305,7 @@ class SubcommandField(OptionField):
 
 
 def field_for(job_option: JobOption, *, is_secret: bool) -> OptionField:
-    """The field that fits the option best."""
+    """The most suitable field for the option."""
     if is_secret:
         return SecretField(job_option)
     match job_option.option.kind:
@@ -338,7 +338,7 @@ def _field_for_values(job_option: JobOption) -> OptionField:
     nargs = job_option.action.nargs
     if nargs in ("*", "+") and job_option.choices:
         return ChoicesField(job_option)
-    # Given without values a list is empty, which need not be what leaving it out means.
+    # An empty list (the flag without values) may differ from omitting the option.
     may_be_empty = nargs == ZERO_OR_MORE and job_option.action.option_strings
     return OptionalField(job_option) if may_be_empty else LinesField(job_option)
 
@@ -379,7 +379,7 @@ def _add_choices(widget: Any, texts: Sequence[str]) -> None:
 
 
 def _text_attributes(job_option: JobOption) -> dict[str, Any]:
-    """A keypad on a phone for a number; never the browser's own validation, which is not the parser's."""
+    """Numeric keypads on phones, but no browser validation: it could disagree with the parser."""
     attributes: dict[str, Any] = {"autocomplete": "off", "spellcheck": "false", "class": "vTextField"}
     if job_option.action.type is int or isinstance(job_option.option.default, int):
         attributes["inputmode"] = "numeric"
@@ -391,6 +391,6 @@ def _text_attributes(job_option: JobOption) -> dict[str, Any]:
 
 
 def _sentences(*texts: str) -> str:
-    """The texts one after the other, each ended by a full stop if it has none of its own."""
+    """Joins the texts, adding a full stop to each but the last if it has no punctuation."""
     *firsts, last = [text for text in texts if text] or [""]
     return " ".join([*(text if text[-1] in ".!?:)" else f"{text}." for text in firsts), last])

@@ -1,11 +1,11 @@
-"""A job's options as a form made from its own argparse parser.
+"""A form for a job's options, generated from its argparse parser.
 
-Converts a JSON object to fields and back. An unchanged field keeps the stored value; an
-empty one leaves its option out, so that the default applies and is not stored. A stored secret is never
-sent to the browser, and is kept unless another is typed or its removal is ticked. What the parser hides
-keeps its value; what it does not know is named in ``unknown_options`` and is not kept.
+Converts a JSON object to form fields and back. An unchanged field keeps its stored value; an empty field
+omits its option, so the default applies and is not stored. A stored secret is never sent to the browser, and
+is kept unless a new one is entered or its removal is requested. Options that the parser hides keep their
+values; options that the parser does not know are listed in ``unknown_options`` and dropped.
 
-The parser validates. Its errors are shown beside the fields that they concern.
+The parser validates the input. Its errors are shown next to the fields they refer to.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,35 +26,33 @@ from jobledger.jobs.options.errors import Problem
 from jobledger.jobs.options.parser import Option
 from jobledger.jobs.registry import Job
 
-_TYPE_AGAIN = (
-    "Enter {dest} again, or remove it: other options were changed, and a stored secret is not sent elsewhere."
-)
+_REENTER = "Enter {dest} again or remove it. Stored secrets cannot be reused when other options have changed."
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldRow:
-    """Fields shown together, and the errors that concern all of them."""
+    """Fields that are shown together, with the errors that apply to all of them."""
 
     fields: list[BoundField]
     legend: str
     errors: list[str]
     id: str
-    """What the legend and the errors are found by."""
+    """The HTML id of the row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FieldGroup:
-    """Rows under one heading."""
+    """Rows under a common heading."""
 
     title: str
     description: str
     subcommand: str
-    """The sub-command that its options belong to, as the data of a page have it; empty: none."""
+    """The dotted path of the subcommand that these options belong to, if any."""
     rows: list[FieldRow]
 
 
 class OptionsForm(forms.Form):
-    """Made from a job and its stored options; ``data`` is what was posted, if it was."""
+    """Options of a job, with their stored values; ``data`` is the submitted data, if any."""
 
     template_name = "jobledger/options/form.html"
 
@@ -67,10 +65,10 @@ class OptionsForm(forms.Form):
         *,
         keeps_secrets_in_place: bool = False,
     ) -> None:
-        """``prefix`` begins the names and ids of all its fields.
+        """``prefix`` is prepended to the names and ids of all fields.
 
-        With ``keeps_secrets_in_place`` a stored secret is kept only together with the texts that are stored
-        beside it, since any of them may say where the secret is sent.
+        With ``keeps_secrets_in_place``, a stored secret is kept only if all text options are unchanged, since
+        any of them may determine where the secret is sent.
         """
         super().__init__(cast("Any", data), prefix=prefix, label_suffix="", use_required_attribute=False)
         self.job = job
@@ -84,7 +82,7 @@ class OptionsForm(forms.Form):
         }
         self.fields.update(self._fields)
         self.unsuitable_values: dict[str, str] = {}
-        """Why stored values cannot be shown, by the names of their fields."""
+        """Maps field names to the reasons why their stored values cannot be shown."""
         self._formatted = self._format_stored()
         self.initial = dict(self._formatted)
         self._options: dict[str, Any] = self._hidden() | {
@@ -93,18 +91,18 @@ class OptionsForm(forms.Form):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The JSON object that was entered, also while it is not valid."""
-        self.is_valid()  # the parser is asked once only
+        """The JSON object that was entered, whether or not it is valid."""
+        self.is_valid()  # runs the parser at most once
         return self._options
 
     @property
     def media(self) -> forms.Media:
-        """The form's style and script; it works without the script."""
+        """The form works without its script."""
         return forms.Media(css={"all": ["jobledger/options/form.css"]}, js=["jobledger/options/form.js"])
 
     @property
     def unknown_options(self) -> list[str]:
-        """Stored options that the job does not have any more, or not beside its sub-command."""
+        """Stored options that the job no longer has, or that do not apply to its subcommand."""
         hidden = self._hidden()
         return [
             dest for dest in self._stored if dest not in hidden and not self.layout.find(dest, self._stored)
@@ -112,12 +110,12 @@ class OptionsForm(forms.Form):
 
     @property
     def groups(self) -> list[FieldGroup]:
-        """The fields as the parser groups them."""
+        """The fields, grouped as in the parser."""
         return [self._group(section) for section in self.layout.sections]
 
     @property
     def command_line(self) -> str:
-        """The equivalent command line, secrets masked, not validated; empty where there is none."""
+        """The equivalent command line, unvalidated and with secrets masked; empty if there is none."""
         options = self._entered() if self.is_bound else dict(self._options)
         for name, field in self._fields.items():
             if isinstance(field, SecretField) and self._is_stored_elsewhere(name, field, options):
@@ -128,13 +126,13 @@ class OptionsForm(forms.Form):
             return ""
 
     def clean(self) -> dict[str, Any]:
-        """Put the options together and have the parser validate them."""
+        """Assemble the options and validate them with the parser."""
         self._options = self._entered()
         if not self._find_problems() and not self.errors:
             self._store_numbers()
-        if self._keeps_secrets_in_place and self._changes_a_text():
-            self._refuse_kept_secrets()
-        self._ask_again_for_secrets()
+        if self._keeps_secrets_in_place and self._changes_text_option():
+            self._reject_kept_secrets()
+        self._ask_for_secrets_again()
         return self.cleaned_data
 
     # Values
@@ -153,13 +151,13 @@ class OptionsForm(forms.Form):
         return formatted
 
     def _hidden(self) -> dict[str, Any]:
-        """Stored options that the parser knows but hides."""
+        """Stored options that the parser has but hides from its help."""
         known = option_names(self.parser)
         visible = {job_option.option.dest for job_option in self.layout.options.values()}
         return {dest: value for dest, value in self._stored.items() if dest in known and dest not in visible}
 
     def _entered(self) -> dict[str, Any]:
-        """The command's values, overridden by those of the chosen sub-commands."""
+        """The values of the command, overridden by those of the selected subcommands."""
         values = {name: self._value_of(name) for name in self._fields}
         options: dict[str, Any] = {}
         subcommands: tuple[str, ...] = ()
@@ -173,12 +171,12 @@ class OptionsForm(forms.Form):
             subcommands = chosen[: len(subcommands) + 1]
 
     def _value_of(self, name: str) -> Any:
-        """What was entered in the field; the stored value where that is nothing new."""
+        """The entered value, or the stored value if the field is unchanged."""
         field = self._fields[name]
         try:
             value = field.parse_input(self[name].data)
         except forms.ValidationError:
-            # It is shown beside the field.
+            # The error is shown next to the field.
             return None
         dest = field.option.dest
         job_option = self.layout.find(dest, self._stored)
@@ -193,27 +191,27 @@ class OptionsForm(forms.Form):
         return self._stored[dest] if value == before else value
 
     def _store_numbers(self) -> None:
-        """A number whose text a type of the command's own has read is stored as a number."""
+        """Store text as a number if the parser's custom ``type`` converted it to one."""
         parsed = vars(validate_options(self.parser, self._options))
         for dest, value in self._options.items():
             if value != self._stored.get(dest) and dest in parsed:
-                self._options[dest] = _numbered(value, parsed[dest])
+                self._options[dest] = _as_number(value, parsed[dest])
 
     # Errors
 
     def _find_problems(self) -> bool:
-        """Ask the parser until it accepts the rest: it reports one error at a time."""
-        left = {dest: value for dest, value in self._options.items() if value is not None}
+        """Run the parser until it accepts the remaining options: it reports one error at a time."""
+        remaining = {dest: value for dest, value in self._options.items() if value is not None}
         rejected: set[str | None] = set()
-        while problems := self._problems_with(left):
+        while problems := self._problems_with(remaining):
             for problem in problems:
                 if problem.dest not in rejected:
                     self._add_problem(problem)
-            blamed = {problem.dest for problem in problems if problem.dest in left}
+            blamed = {problem.dest for problem in problems if problem.dest in remaining}
             if not blamed:
                 return True
             rejected |= blamed
-            left = {dest: value for dest, value in left.items() if dest not in blamed}
+            remaining = {dest: value for dest, value in remaining.items() if dest not in blamed}
         return bool(rejected)
 
     def _problems_with(self, options: Mapping[str, Any]) -> Sequence[Problem]:
@@ -236,16 +234,16 @@ class OptionsForm(forms.Form):
     def _without_secrets(self, options: Mapping[str, Any], text: str) -> str:
         return secrets.without_secrets(self.job.name, options, text)
 
-    def _changes_a_text(self) -> bool:
-        """Whether an option that takes any text is not what is stored."""
+    def _changes_text_option(self) -> bool:
+        """Whether any free-text option differs from its stored value."""
         return any(
-            _takes_any_text(job_option.option) and self._options.get(dest) != self._stored.get(dest)
+            _takes_free_text(job_option.option) and self._options.get(dest) != self._stored.get(dest)
             for name, job_option in self.layout.options.items()
             if not isinstance(self._fields[name], SecretField)
             for dest in [job_option.option.dest]
         )
 
-    def _refuse_kept_secrets(self) -> None:
+    def _reject_kept_secrets(self) -> None:
         masked = secrets.masked(self.job.name, self._stored)
         kept = [
             dest
@@ -257,26 +255,26 @@ class OptionsForm(forms.Form):
             name = job_option.name if job_option else None
             is_secret = name is not None and isinstance(self._fields[name], SecretField)
             if not (name and is_secret and self._posted_secret(name).text):
-                self.add_error(name, _TYPE_AGAIN.format(dest=dest))
+                self.add_error(name, _REENTER.format(dest=dest))
 
-    def _ask_again_for_secrets(self) -> None:
+    def _ask_for_secrets_again(self) -> None:
         if not self.errors:
             return
         for name, field in self._fields.items():
             if isinstance(field, SecretField) and self._posted_secret(name).text:
-                self.add_error(name, "Enter it again: secrets are not sent back to the browser.")
+                self.add_error(name, "Enter it again: secrets are never sent back to the browser.")
 
     def _posted_secret(self, name: str) -> SecretText:
         return cast("SecretText", self[name].data)
 
     def _is_stored_elsewhere(self, name: str, field: SecretField, options: Mapping[str, Any]) -> bool:
-        """Whether a page shows this form for stored options that were not given to it."""
+        """Whether the secret is stored, but was not passed to this form (as for a preview)."""
         if not self.is_bound:
             return False
         posted = self._posted_secret(name)
-        in_force = self.layout.find(field.option.dest, options)
-        is_in_force = in_force is not None and in_force.name == name
-        return is_in_force and posted.is_stored and not posted.is_cleared
+        active = self.layout.find(field.option.dest, options)
+        is_active = active is not None and active.name == name
+        return is_active and posted.is_stored and not posted.is_cleared
 
     # Layout
 
@@ -305,13 +303,13 @@ class OptionsForm(forms.Form):
         return "" if number is None else f"{self.prefix}-row-{number}"
 
 
-def _takes_any_text(option: Option) -> bool:
+def _takes_free_text(option: Option) -> bool:
     taker = option.taker
     return taker is not None and taker.choices is None and taker.type not in (int, float)
 
 
-def _numbered(value: Any, parsed: Any) -> Any:
+def _as_number(value: Any, parsed: Any) -> Any:
     if isinstance(value, list) and isinstance(parsed, list) and len(value) == len(parsed):
-        return [_numbered(each, made) for each, made in zip(value, parsed, strict=True)]
+        return [_as_number(item, number) for item, number in zip(value, parsed, strict=True)]
     is_number = type(parsed) in (int, float) and isfinite(parsed)
     return parsed if is_number and isinstance(value, str) and str(parsed) == value else value

@@ -1,8 +1,8 @@
-"""A job's options as a form shows them: the name, flags, help and default of each, and their layout.
+"""A job's options for display in a form: their names, flags, help texts, defaults and layout.
 
-An option of a sub-command is named after it too, ``fetch.url``: two sub-commands may have options of one
-``dest``. The layout follows the groups of the parser, and of its sub-commands' parsers. What the parser hides
-(``help=SUPPRESS``) is left out.
+The name of a subcommand's option includes the subcommand, as in ``fetch.url``, because two subcommands may
+have options with the same ``dest``. The layout follows the argument groups of the parser and of its
+subcommands' parsers. Options that the parser hides (``help=SUPPRESS``) are omitted.
 """
 
 import copy
@@ -27,13 +27,13 @@ from jobledger.jobs.options.parser import Option, is_short, options_of
 from jobledger.jobs.options.values import scalar
 
 MAX_CHOICES = 200
-"""A longer list of choices is no help in choosing; its option is a text."""
+"""Options with more choices are shown as text inputs: a longer list would not be usable."""
 MAX_CHOICES_IN_FLAGS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobOption:
-    """A parser's option, with the sub-commands that lead to its parser."""
+    """An option, with its parser and the subcommands that lead to it."""
 
     option: Option
     parser: ArgumentParser
@@ -41,12 +41,12 @@ class JobOption:
 
     @property
     def name(self) -> str:
-        """Unlike its ``dest``, unique in the job."""
+        """Unlike ``dest``, unique within the job."""
         return ".".join((*self.subcommands, self.option.dest))
 
     @property
     def action(self) -> Action:
-        """The action that says most about it: the one that takes a value, or the first."""
+        """The most descriptive action: the one that takes a value, or the first one."""
         return self.option.taker or self.option.actions[0]
 
     @property
@@ -60,29 +60,29 @@ class JobOption:
 
     @property
     def takes_list(self) -> bool:
-        """Whether it is given several values at a time."""
+        """Whether it takes several values at once."""
         return self.action.nargs not in (None, OPTIONAL)
 
     @property
     def may_lack_value(self) -> bool:
-        """Whether it may be given with a value or without one."""
+        """Whether its value is optional."""
         return self.action.nargs == OPTIONAL and bool(self.action.option_strings)
 
     @property
     def choices(self) -> list[str]:
-        """The choices as a user would type them; none if they cannot be listed."""
+        """The choices as a user would type them; empty if they cannot be listed."""
         choices: Any = self.action.choices
         if self.option.taker is None or not isinstance(choices, Iterable):
             return []
         try:
-            listed = list(choices) if len(choices) <= MAX_CHOICES else []  # type: ignore[arg-type]
+            values = list(choices) if len(choices) <= MAX_CHOICES else []  # type: ignore[arg-type]
         except TypeError:
             return []
-        return [str(scalar(self.action, choice)) for choice in listed]
+        return [str(scalar(self.action, choice)) for choice in values]
 
     @property
     def label(self) -> str:
-        """``--batch-size`` as "Batch size"."""
+        """For example, "Batch size" for ``--batch-size``."""
         actions = self.option.actions
         strings = sorted(actions[0].option_strings, key=is_short) if len(actions) == 1 else []
         metavar = self.action.metavar
@@ -94,32 +94,32 @@ class JobOption:
 
     @property
     def flags(self) -> str:
-        """How it is written on a command line: ``--batch-size N``; empty for a positional."""
+        """The command-line syntax, such as ``--batch-size N``; empty for a positional argument."""
         return ", ".join(
-            " ".join(filter(None, (", ".join(action.option_strings), _values_of(action))))
+            " ".join(filter(None, (", ".join(action.option_strings), _value_syntax(action))))
             for action in self.option.actions
             if action.option_strings
         )
 
     @property
     def default(self) -> str:
-        """The default as a user would type it; empty if it tells the user nothing."""
+        """The default as a user would type it; empty if it would not be informative."""
         default = self.option.default
         if default is None or isinstance(default, bool) or default in ("", [], ()):
             return ""
         values = default if isinstance(default, list | tuple) else [default]
-        return ", ".join(map(self._typed, values))
+        return ", ".join(map(self._as_typed, values))
 
     def help(self, *, is_secret: bool = False) -> str:
-        """The author's help, its ``%(default)s`` filled in."""
+        """The help text, with ``%(default)s`` expanded."""
         texts = (self._help_of(action, is_secret=is_secret) for action in self.option.actions)
         return " ".join(dict.fromkeys(filter(None, texts)))
 
     @property
     def default_hint(self) -> str:
-        """The default in a sentence, unless the help says it already."""
-        is_said = any("%(default)" in (action.help or "") for action in self.option.actions)
-        return f"Default: {self.default}." if self.default and not is_said else ""
+        """The default as a sentence, unless the help text already includes it."""
+        is_in_help = any("%(default)" in (action.help or "") for action in self.option.actions)
+        return f"Default: {self.default}." if self.default and not is_in_help else ""
 
     def _help_of(self, action: Action, *, is_secret: bool) -> str:
         if action.help is None or action.help is SUPPRESS:
@@ -130,14 +130,14 @@ class JobOption:
         except (ValueError, TypeError, KeyError):
             return action.help
 
-    def _typed(self, value: Any) -> str:
+    def _as_typed(self, value: Any) -> str:
         taker = self.option.taker
         return quote(str(scalar(taker, value) if taker else value))
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptionRow:
-    """Options shown together: one, or a group of which only one may be given."""
+    """A single option, or a mutually exclusive group."""
 
     options: tuple[JobOption, ...]
     exclusive: ExclusiveGroup | None = None
@@ -145,7 +145,7 @@ class OptionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class OptionSection:
-    """One of a parser's groups of arguments."""
+    """An argument group of a parser."""
 
     title: str
     description: str
@@ -155,13 +155,13 @@ class OptionSection:
 
 @dataclass(frozen=True)
 class Layout:
-    """All the options of a parser and of its sub-commands' parsers."""
+    """All options of a parser and of its subcommands' parsers."""
 
     parser: ArgumentParser
 
     @cached_property
     def sections(self) -> tuple[OptionSection, ...]:
-        """The parser's groups in its order, those without options left out."""
+        """The parser's non-empty groups, in order."""
         return tuple(section for section in _sections(self.parser, (), "", "") if section.rows)
 
     @cached_property
@@ -170,15 +170,15 @@ class Layout:
 
     @cached_property
     def options(self) -> Mapping[str, JobOption]:
-        """By name."""
+        """Maps names to options."""
         return {option.name: option for row in self.rows for option in row.options}
 
     def chosen_subcommands(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        """The sub-commands, from the first to the last, that these values of options choose."""
+        """The subcommands that these option values select, outermost first."""
         return tuple(_chosen(self.parser, values))
 
     def find(self, dest: str, values: Mapping[str, Any]) -> JobOption | None:
-        """The option of this ``dest`` under the sub-commands that the values choose: the innermost."""
+        """The innermost option with this ``dest`` under the subcommands that the values select."""
         subcommands = self.chosen_subcommands(values)
         for depth in range(len(subcommands), -1, -1):
             if option := self.options.get(".".join((*subcommands[:depth], dest))):
@@ -196,12 +196,12 @@ def _chosen(parser: ArgumentParser, values: Mapping[str, Any]) -> Iterator[str]:
 def _sections(
     parser: ArgumentParser, subcommands: tuple[str, ...], title: str, description: str
 ) -> Iterator[OptionSection]:
-    every = [
+    options = [
         JobOption(option=option, parser=parser, subcommands=subcommands)
         for option in options_of(parser).values()
     ]
-    visible = [each for each in every if not each.is_hidden]
-    # Every command has it: it comes after the job's own options.
+    visible = [each for each in options if not each.is_hidden]
+    # Every command has --verbosity: it comes after the job's own options.
     last = [each for each in visible if each.name == "verbosity"]
     others = [each for each in visible if each.name != "verbosity"]
     ungrouped, *groups = argument_groups(parser)
@@ -225,7 +225,7 @@ def _sections_below(option: JobOption) -> Iterator[OptionSection]:
 
 
 def _rows(options: Sequence[JobOption], actions: Sequence[Action]) -> tuple[OptionRow, ...]:
-    """A mutually exclusive group is one row, in the place of its first option."""
+    """A mutually exclusive group becomes one row, in place of its first option."""
     members = [option for option in options if option.option.actions[0] in actions]
     rows: list[OptionRow] = []
     for option in members:
@@ -239,15 +239,15 @@ def _rows(options: Sequence[JobOption], actions: Sequence[Action]) -> tuple[Opti
     return tuple(rows)
 
 
-def _values_of(action: Action) -> str:
+def _value_syntax(action: Action) -> str:
     if action.nargs == 0:
         return ""
-    shown = copy.copy(action)
-    if action.metavar is None and not _are_few(action.choices):
-        shown.metavar = action.dest.upper()
-    return format_values(shown)
+    displayed = copy.copy(action)
+    if action.metavar is None and not _is_short_list(action.choices):
+        displayed.metavar = action.dest.upper()
+    return format_values(displayed)
 
 
-def _are_few(choices: Any) -> bool:
-    """argparse lists all of them, and breaks where they cannot be listed."""
+def _is_short_list(choices: Any) -> bool:
+    """argparse lists all choices, and fails if they cannot be listed."""
     return choices is None or (isinstance(choices, Collection) and len(choices) <= MAX_CHOICES_IN_FLAGS)

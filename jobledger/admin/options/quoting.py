@@ -1,8 +1,8 @@
-"""Values as a user types them into a form, and back: every value can be typed, most without quotes.
+"""Converts values to the text that a user would type into a form, and back.
 
-A text that a field would lose or break (empty, with blanks at its ends, over several lines, in quotes) is
-in double quotes, as in JSON. A list has a value on each line; a list of lists has one list on each line,
-its values separated by blanks.
+Every value can be typed, most of them without quotes. Text that a form field would lose or change (empty
+text, leading or trailing spaces, line breaks, leading quotes) is in double quotes, as in JSON. Lists have one
+value per line; lists of lists have one list per line, its values separated by spaces.
 """
 
 import json
@@ -15,13 +15,13 @@ _WORD = re.compile(r'"(?:[^"\\]|\\.)*"(?!\S)|\S+')
 
 
 def quote(value: str) -> str:
-    """The value in one line, quoted where it must be."""
+    """The value on a single line, quoted if necessary."""
     is_plain = value and value == value.strip() and not value.startswith('"') and value.isprintable()
     return value if is_plain else json.dumps(value, ensure_ascii=not value.isprintable())
 
 
 def unquote(text: str) -> str:
-    """The value that a line holds."""
+    """The value of a line."""
     text = text.strip()
     if not text.startswith('"'):
         return text
@@ -37,17 +37,17 @@ def join_lines(values: Iterable[str]) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    """The values of the lines; an empty line has none."""
+    """The values of the lines; empty lines are ignored."""
     return [unquote(line) for line in _lines(text)]
 
 
 def join_groups(groups: Iterable[Iterable[str]]) -> str:
-    """A line for each group of values."""
+    """One line per group of values."""
     return "\n".join(" ".join(map(_quote_word, values)) for values in groups)
 
 
 def split_groups(text: str) -> list[list[str]]:
-    """The values in each of the lines."""
+    """The values of each line."""
     return [[unquote(word) for word in _WORD.findall(line)] for line in _lines(text)]
 
 
@@ -56,5 +56,5 @@ def _lines(text: str) -> list[str]:
 
 
 def _quote_word(value: str) -> str:
-    has_blank = any(character.isspace() for character in value)
-    return json.dumps(value, ensure_ascii=False) if has_blank else quote(value)
+    has_space = any(character.isspace() for character in value)
+    return json.dumps(value, ensure_ascii=False) if has_space else quote(value)

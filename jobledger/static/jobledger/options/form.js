@@ -1,5 +1,5 @@
 "use strict";
-// Of the sub-commands' options only those of the chosen one are shown. Without it all of them are.
+// Shows only the options of the selected subcommand. Without JavaScript, all options are shown.
 
 const showSubcommands = (root) => {
   const chosen = new Map();

@@ -269,7 +269,7 @@ def test_a_stored_secret_is_not_sent_elsewhere_by_repeating_a_run(
 ) -> None:
     past = made(options={"api_key": "hunter2", "only": "ours.example"})
     page = admin_client.post(run_address("choosing", past), elsewhere)
-    assert "Enter api_key again, or remove it" in page.text
+    assert "Enter api_key again or remove it." in page.text
     assert list(Run.objects.all()) == [past]
 
 

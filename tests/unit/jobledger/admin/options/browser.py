@@ -1,4 +1,4 @@
-"""A browser that fills in the form of a job's options, and posts what it is shown."""
+"""Fills in and submits the form for a job's options, as a browser would."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from jobledger.admin.options.widgets import OptionalText
 from jobledger.jobs.registry import Job
 
 
-def posted(form: OptionsForm, **changes: Any) -> QueryDict:
-    """What a browser posts of the form, after these changes to what its fields show, by option name."""
+def submitted_data(form: OptionsForm, **changes: Any) -> QueryDict:
+    """The data that a browser submits for the form after these changes, by option name."""
     data = QueryDict(mutable=True)
     for name in form.fields:
         shown = changes.get(name, form.initial.get(name))
@@ -31,10 +31,10 @@ def _post(data: QueryDict, name: str, shown: Any) -> None:
         case False | None:
             pass
         case _:
-            # As browsers do with the ends of lines.
+            # Browsers normalize line endings.
             data[name] = str(shown).replace("\n", "\r\n")
 
 
-def filled(job: Job, options: Mapping[str, Any], **changes: Any) -> OptionsForm:
-    """The job's form for stored options, posted after these changes."""
-    return OptionsForm(job, options, posted(OptionsForm(job, options), **changes))
+def submitted_form(job: Job, options: Mapping[str, Any], **changes: Any) -> OptionsForm:
+    """The job's form for these stored options, submitted with these changes."""
+    return OptionsForm(job, options, submitted_data(OptionsForm(job, options), **changes))

@@ -33,9 +33,9 @@ def test_every_list_of_lists_can_be_typed(groups: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("text", ["abc", "a b", "it's", 'say "no"', "7", "\\n"])
-def test_an_ordinary_text_looks_like_itself(text: str) -> None:
+def test_ordinary_text_is_not_quoted(text: str) -> None:
     assert quote(text) == text
 
 
-def test_what_is_no_quoted_text_is_taken_as_it_is() -> None:
+def test_partially_quoted_text_is_left_unchanged() -> None:
     assert unquote('"a" and "b"') == '"a" and "b"'
