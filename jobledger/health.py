@@ -1,7 +1,7 @@
-"""Whether the service works, part by part, and each problem with what to do about it.
+"""The health of the service, part by part, and what to do about each problem.
 
-``read`` decides, and words it. It takes a fixed number of queries, each of them bounded, and asks the broker
-for half a second at most.
+``read`` runs a fixed number of queries, all of them bounded, and waits for the broker for at most half a
+second.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ from jobledger.runs.worker.presence import ABSENT_AFTER
 from jobledger.runs.worker.queues import QueueUse
 from jobledger.schedules import ledger, pausing
 
-_IMPATIENT = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+_BROKER_TIMEOUTS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 LATE_AFTER = timedelta(seconds=20)
-"""A run that nobody recorded for so long is late, whatever beat says of itself."""
+"""If a schedule has been due for this long, beat is late, even if it reports that it is alive."""
 RECENT = timedelta(hours=24)
-MOST_PROCESSES = 200
-MOST_NAMED = 4
+MAX_PROCESSES = 200
+MAX_NAMES = 4
 
 
 class PartName(StrEnum):
@@ -41,7 +41,7 @@ class PartName(StrEnum):
 
 
 class ProblemKind(StrEnum):
-    """What is wrong, for whoever knows where it can be fixed."""
+    """The kind of a problem, so that pages can link to where it can be fixed."""
 
     PAUSED = "paused"
     NO_BEAT = "no beat"
@@ -57,25 +57,23 @@ class ProblemKind(StrEnum):
 
 
 MILD = (ProblemKind.PAUSED, ProblemKind.BUSY_WORKERS, ProblemKind.DEAD_LETTERS)
-"""What somebody wanted, or what may pass by itself."""
+"""Intentional, or likely to resolve itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One problem."""
-
     kind: ProblemKind
     part: PartName
     text: str
     """What is wrong, as a sentence."""
     short: str
-    """The same beside the part's name."""
+    """The same, to be displayed after the part's name."""
     advice: str
-    """What to do, and what happens meanwhile."""
+    """What to do, and what happens in the meantime."""
     queue: str = ""
     """The unread queue, if schedules name it."""
     schedule: tuple[int, str] | None = None
-    """The id and the name of the one schedule that it is about."""
+    """The id and the name of the schedule that causes it, if it is a single one."""
 
     @property
     def is_mild(self) -> bool:
@@ -88,32 +86,32 @@ class Part:
 
     name: PartName
     is_healthy: bool
-    """Whether there is no problem with it."""
+    """Whether it has no problems."""
     text: str
     is_mild: bool
-    """Whether its problems, if it has any, are all mild."""
+    """Whether all its problems, if any, are mild."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """The whole service at one time."""
+    """The health of the whole service at a given time."""
 
     parts: Sequence[Part]
     problems: Sequence[Problem]
-    """In the order in which they are to be fixed."""
+    """In the order in which they should be fixed."""
 
 
 def read(now: datetime) -> Health:
-    """Look at everything."""
-    signed = list(ServiceProcess.objects.order_by("-seen_at")[:MOST_PROCESSES])
-    present = [process for process in signed if process.seen_at >= now - ABSENT_AFTER]
+    """Check everything."""
+    known = list(ServiceProcess.objects.order_by("-seen_at")[:MAX_PROCESSES])
+    present = [process for process in known if process.seen_at >= now - ABSENT_AFTER]
     schedules = NextSlot.objects.aggregate(enabled=Count("pk"), broken=Count("pk", filter=~Q(broken="")))
     broker = list(_broker())
     problems = [
         *_pause(now),
         *broker,
-        *_beat(signed, present, now),
-        *_workers(signed, present, now),
+        *_beat(known, present, now),
+        *_workers(known, present, now),
         *_other_code(present, PartName.BEAT, ProcessKind.BEAT),
         *_other_code(present, PartName.WORKERS, ProcessKind.WORKER),
         *_broken_schedules(schedules["broken"]),
@@ -122,8 +120,8 @@ def read(now: datetime) -> Health:
     texts = {
         PartName.BEAT: _count(present, ProcessKind.BEAT),
         PartName.WORKERS: _count(present, ProcessKind.WORKER) + _capacity(present),
-        PartName.BROKER: "answers" if not broker else "",
-        PartName.DATABASE: f"answers ({connection.display_name})",
+        PartName.BROKER: "available" if not broker else "",
+        PartName.DATABASE: f"available ({connection.display_name})",
         PartName.SCHEDULES: f"{schedules['enabled']} enabled",
     }
     return Health(parts=[_part(name, text, problems) for name, text in texts.items()], problems=problems)
@@ -149,31 +147,31 @@ def _pause(now: datetime) -> Iterator[Problem]:
         part=PartName.SCHEDULES,
         text=f"The whole service is paused {pausing.terms_of(pause, now)}",
         short="paused",
-        advice=f"No schedule has started anything since {pausing.since_of(pause, now)}, nor will until it is "
-        "resumed. Jobs can still be run from the admin and the command line.",
+        advice=f"Schedules have started nothing since {pausing.since_of(pause, now)}, and will not until the "
+        "service is resumed. Jobs can still be run from the admin and the command line.",
     )
 
 
 def _broker() -> Iterator[Problem]:
-    # Importing it takes a fifth of the time in which any command starts, and only this asks Redis itself.
+    # Imported here, because it takes a fifth of the start-up time of any command, and is only needed here.
     from redis.exceptions import RedisError
 
     try:
-        with current_app.connection_for_write(transport_options=_IMPATIENT) as connection:
+        with current_app.connection_for_write(transport_options=_BROKER_TIMEOUTS) as connection:
             connection.ensure_connection(max_retries=1, interval_start=0)
     except (OperationalError, RedisError, OSError) as error:
         yield Problem(
             kind=ProblemKind.NO_BROKER,
             part=PartName.BROKER,
-            text=f"Redis does not answer: {str(error).rstrip('.')}.",
-            short="does not answer",
-            advice="Start it, or correct the broker's URL. Meanwhile due runs are recorded, and they start "
-            "when it is back.",
+            text=f"Redis is not available: {str(error).rstrip('.')}.",
+            short="not available",
+            advice="Start it, or correct the broker's URL. In the meantime, due runs are recorded; they "
+            "start when it is back.",
         )
 
 
 def _beat(
-    signed: Sequence[ServiceProcess], present: Sequence[ServiceProcess], now: datetime
+    known: Sequence[ServiceProcess], present: Sequence[ServiceProcess], now: datetime
 ) -> Iterator[Problem]:
     earliest = ledger.next_due_at()
     is_late = earliest is not None and earliest < now - LATE_AFTER
@@ -186,38 +184,38 @@ def _beat(
         yield Problem(
             kind=ProblemKind.NO_BEAT,
             part=PartName.BEAT,
-            text=f"Beat is not running: {_last_seen(signed, ProcessKind.BEAT, now)}{since}.",
+            text=f"Beat is not running: {_last_seen(known, ProcessKind.BEAT, now)}{since}.",
             short="not running",
-            advice="Start it, and look in its log why it ended. Until then no schedule starts anything; "
-            "what becomes of missed runs afterwards is set with each schedule.",
+            advice="Start it, and check its log to see why it stopped. Until then, schedules start nothing; "
+            "what happens to missed runs afterwards depends on each schedule's settings.",
         )
     elif since:
         yield Problem(
             kind=ProblemKind.LATE_BEAT,
             part=PartName.BEAT,
-            text=f"Beat is running but late{since}.",
+            text=f"Beat is running, but late{since}.",
             short="late",
-            advice="Look in its log what keeps it, and restart it if it hangs.",
+            advice="Check its log for the cause, and restart it if it hangs.",
         )
 
 
 def _workers(
-    signed: Sequence[ServiceProcess], present: Sequence[ServiceProcess], now: datetime
+    known: Sequence[ServiceProcess], present: Sequence[ServiceProcess], now: datetime
 ) -> Iterator[Problem]:
     workers = _of_kind(present, ProcessKind.WORKER)
     if not workers:
         yield Problem(
             kind=ProblemKind.NO_WORKER,
             part=PartName.WORKERS,
-            text=f"No worker is running: {_last_seen(signed, ProcessKind.WORKER, now)}.",
+            text=f"No worker is running: {_last_seen(known, ProcessKind.WORKER, now)}.",
             short="none running",
-            advice="Start one, and look in its log why it ended. Until then runs stay queued.",
+            advice="Start one, and check its log to see why it stopped. Until then, runs stay queued.",
         )
         return
     idle = [worker for worker in workers if worker.capacity == 0 or _reads_nothing(worker)]
     yield from _idle(idle)
     uses, able = queues.uses(now), [worker for worker in workers if worker not in idle]
-    # One of an earlier version does not say what it reads.
+    # Workers of an earlier version do not report their queues: they might read any.
     read = set(uses) if any(not worker.queues for worker in able) else set()
     read = read.union(*(worker.queues for worker in able))
     yield from (_unread(use) for name, use in sorted(uses.items()) if name not in read)
@@ -235,10 +233,11 @@ def _idle(workers: Sequence[ServiceProcess]) -> Iterator[Problem]:
     yield Problem(
         kind=ProblemKind.IDLE_WORKERS,
         part=PartName.WORKERS,
-        text=f"{'A worker takes' if one else f'{len(workers)} workers take'} no jobs, since "
-        f"{'it was' if one else 'they were'} told to by remote control: {_named(workers)}.",
-        short=f"{len(workers)} taking nothing",
-        advice=f"Restart {'it' if one else 'them'}. If that was none of you, see who can write to Redis.",
+        text=f"{'A worker does' if one else f'{len(workers)} workers do'} not accept jobs, because of a "
+        f"remote control command: {_named(workers)}.",
+        short=f"{len(workers)} not accepting jobs",
+        advice=f"Restart {'it' if one else 'them'}. If none of you sent the command, find out who else can "
+        "write to Redis.",
     )
 
 
@@ -251,12 +250,12 @@ def _unread(use: QueueUse) -> Problem:
         )
         if count
     ]
-    change = ", or change the queue of what uses it" if use.is_named else ""
+    change = ", or change the queue of the schedules that use it" if use.is_named else ""
     return Problem(
         kind=ProblemKind.UNREAD_QUEUE,
         part=PartName.WORKERS,
-        text=f"No running worker reads the queue “{use.name}”: {' and '.join(used_by)}.",
-        short=f"none reads {use.name}",
+        text=f"No running worker consumes the queue “{use.name}”: {' and '.join(used_by)}.",
+        short=f"none consumes {use.name}",
         advice=f"Start a worker with -Q {use.name}{change}.",
         queue=use.name if use.is_named else "",
         schedule=use.only_schedule,
@@ -272,15 +271,15 @@ def _schedules_use(use: QueueUse) -> str:
 def _busy(waiting: int) -> Iterator[Problem]:
     if not waiting:
         return
-    least = f"{waiting} or more" if waiting == queues.MOST_RUNS else str(waiting)
+    count = f"{waiting} or more" if waiting == queues.MAX_RUNS else str(waiting)
     length = formats.duration(queues.UNCLAIMED_AFTER)
     yield Problem(
         kind=ProblemKind.BUSY_WORKERS,
         part=PartName.WORKERS,
-        text=f"{least} {'run has' if waiting == 1 else 'runs have'} waited for a free worker for more than "
-        f"{length}.",
-        short=f"{least} runs waiting",
-        advice="The workers are busy. If that lasts, raise their concurrency or start another one.",
+        text=f"{count} {'run has' if waiting == 1 else 'runs have'} been waiting for a free worker for more "
+        f"than {length}.",
+        short=f"{count} {'run' if waiting == 1 else 'runs'} waiting",
+        advice="The workers are busy. If this persists, increase their concurrency or start another worker.",
     )
 
 
@@ -294,16 +293,16 @@ def _other_code(present: Sequence[ServiceProcess], part: PartName, kind: Process
         kind=ProblemKind.OTHER_CODE,
         part=part,
         text=f"{'A' if one else len(others)} running {kind.label}{'' if one else 's'} "
-        f"{'has' if one else 'have'} other code than this web server ({here}): {_with_versions(others)}.",
-        short="other code",
-        advice="Restart what was started before the last deployment. Until then jobs may differ from what "
-        "the admin shows.",
+        f"{'runs' if one else 'run'} different code than this web server ({here}): {_with_versions(others)}.",
+        short="different code",
+        advice="Restart the processes that were started before the last deployment. Until then, jobs may "
+        "differ from what the admin shows.",
     )
 
 
 def _with_versions(processes: Sequence[ServiceProcess]) -> str:
-    named = [f"{each.name} ({each.version or 'an earlier version'})" for each in processes[:MOST_NAMED]]
-    return ", ".join(named) + (", …" if len(processes) > MOST_NAMED else "")
+    named = [f"{each.name} ({each.version or 'an earlier version'})" for each in processes[:MAX_NAMES]]
+    return ", ".join(named) + (", …" if len(processes) > MAX_NAMES else "")
 
 
 def _broken_schedules(count: int) -> Iterator[Problem]:
@@ -330,9 +329,9 @@ def _dead_letters(now: datetime) -> Iterator[Problem]:
     yield Problem(
         kind=ProblemKind.DEAD_LETTERS,
         part=PartName.BROKER,
-        text=f"Workers could not take in {_number(count, 'message')} in the last 24 hours.",
+        text=f"Workers could not process {_number(count, 'message')} in the last 24 hours.",
         short=_number(count, "dead letter"),
-        advice="Each is on record with the reason. If your project did not send them, find out who else can "
+        advice="Each is recorded with the reason. If your project did not send them, find out who else can "
         "write to Redis.",
     )
 
@@ -348,18 +347,18 @@ def _count(present: Sequence[ServiceProcess], kind: ProcessKind) -> str:
 
 def _named(processes: Sequence[ServiceProcess]) -> str:
     names = sorted(process.name for process in processes)
-    return ", ".join(names[:MOST_NAMED]) + (", …" if len(names) > MOST_NAMED else "")
+    return ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
 
 
 def _capacity(present: Sequence[ServiceProcess]) -> str:
-    """How many jobs the workers can run at a time, those that read no queue left out."""
-    told = [worker for worker in _of_kind(present, ProcessKind.WORKER) if worker.capacity is not None]
-    count = sum(worker.capacity or 0 for worker in told if worker.queues)
-    return f", {_number(count, 'job')} at a time" if told else ""
+    """How many jobs the workers can run at the same time, without those that consume no queue."""
+    reporting = [worker for worker in _of_kind(present, ProcessKind.WORKER) if worker.capacity is not None]
+    count = sum(worker.capacity or 0 for worker in reporting if worker.queues)
+    return f", {_number(count, 'job')} at a time" if reporting else ""
 
 
-def _last_seen(signed: Sequence[ServiceProcess], kind: ProcessKind, now: datetime) -> str:
-    last = next(iter(_of_kind(signed, kind)), None)
+def _last_seen(known: Sequence[ServiceProcess], kind: ProcessKind, now: datetime) -> str:
+    last = next(iter(_of_kind(known, kind)), None)
     if last is None:
         return "none has been seen yet"
     return f"{last.name} was last seen {formats.relative(last.seen_at, now)}"

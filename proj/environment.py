@@ -1,4 +1,4 @@
-"""What the environment says, judged: a value that makes no sense is named, with what would be right."""
+"""Reads and validates environment variables. Errors name the variable and what is expected."""
 
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -13,104 +13,105 @@ T = TypeVar("T")
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel")
-YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 
 
 class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ has no types
-    """Variables of the environment, or of ``.env``, or of a file that ``NAME_FILE`` names.
+    """Variables from the environment, from ``.env``, or from a file named by ``NAME_FILE``.
 
-    Every method raises ImproperlyConfigured, which names the variable, when its value makes no sense.
+    All methods raise ImproperlyConfigured, which names the variable, if its value is invalid.
     """
 
     def text(self, name: str, default: str = "") -> str:
-        """Any text, without the white space around it."""
+        """Any text; leading and trailing whitespace is removed."""
         return str(self.str(name, default=default)).strip()
 
     def texts(self, name: str, default: list[str]) -> list[str]:
-        """Texts between commas."""
+        """A comma-separated list."""
         if not (text := self.text(name)):
             return default
         return [part.strip() for part in text.split(",") if part.strip()]
 
     def pairs(self, name: str) -> list[tuple[str, str]]:
-        """Pairs between commas, such as ``a=b,c=d``; a left side may come again."""
+        """A comma-separated list of pairs, such as ``a=b,c=d``; left sides may be repeated."""
         pairs = [tuple(map(str.strip, part.partition("=")[::2])) for part in self.texts(name, [])]
-        wanted = "pairs such as ops=Job operators,dev=Job viewers"
-        return self._checked(name, [(a, b) for a, b in pairs], lambda them: all(map(all, them)), wanted)
+        expected = "pairs such as ops=Job operators,dev=Job viewers"
+        return self._checked(name, [(a, b) for a, b in pairs], lambda them: all(map(all, them)), expected)
 
     def issuer(self, name: str) -> str:
-        """The address of an OpenID Connect provider; empty: none. Plain HTTP only on this machine."""
-        wanted = "an address such as https://login.example.com/realms/staff"
-        return self._checked(name, self.text(name).rstrip("/"), _is_issuer, wanted)
+        """The address of an OpenID Connect provider; empty: none. Plain HTTP only for localhost."""
+        expected = "an address such as https://login.example.com/realms/staff"
+        return self._checked(name, self.text(name).rstrip("/"), _is_issuer, expected)
 
     def networks(self, name: str) -> list[IPv4Network | IPv6Network]:
-        """IP addresses and networks between commas."""
-        wanted = "addresses or networks between commas, such as 10.0.0.5,172.16.0.0/12"
+        """A comma-separated list of IP addresses and networks."""
+        expected = "a comma-separated list of addresses or networks, such as 10.0.0.5,172.16.0.0/12"
         try:
             return [ip_network(text) for text in self.texts(name, [])]
         except ValueError as error:
-            raise self._wrong(name, wanted) from error
+            raise self._invalid(name, expected) from error
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """``true`` or ``false``, and what else people write for it."""
+        """``true`` or ``false``, or a common alternative."""
         text = self.text(name, str(default)).lower()
-        if text not in (*YES, *NO):
-            raise self._wrong(name, "true or false")
-        return text in YES
+        if text not in (*TRUE, *FALSE):
+            raise self._invalid(name, "true or false")
+        return text in TRUE
 
-    def whole(self, name: str, default: int, *, least: int = 1) -> int:
-        """A whole number."""
-        wanted = f"a whole number of at least {least}"
-        return self._checked(
-            name, self._parsed(name, int, str(default), wanted), lambda it: it >= least, wanted
-        )
+    def whole(self, name: str, default: int, *, minimum: int = 1) -> int:
+        """An integer."""
+        expected = f"an integer of at least {minimum}"
+        value = self._parsed(name, int, str(default), expected)
+        return self._checked(name, value, lambda it: it >= minimum, expected)
 
     def seconds(self, name: str, default: float) -> float:
-        """A number of seconds above 0."""
-        wanted = "a number of seconds above 0, such as 2.5"
-        value = self._parsed(name, float, str(default), wanted)
-        return self._checked(name, value, lambda it: 0 < it < float("inf"), wanted)
+        """A positive number of seconds."""
+        expected = "a positive number of seconds, such as 2.5"
+        value = self._parsed(name, float, str(default), expected)
+        return self._checked(name, value, lambda it: 0 < it < float("inf"), expected)
 
     def zone(self, name: str, default: str) -> str:
-        """A time zone's name."""
-        wanted = "the name of a time zone, such as Europe/London"
-        return self._checked(name, self.text(name, default), lambda it: it in available_timezones(), wanted)
+        """The name of a time zone."""
+        expected = "the name of a time zone, such as Europe/London"
+        return self._checked(name, self.text(name, default), lambda it: it in available_timezones(), expected)
 
     def log_level(self, name: str, default: str) -> str:
-        """How much is logged."""
+        """The name of a log level."""
         level = self.text(name, default).upper()
         return self._checked(name, level, lambda it: it in LEVELS, f"one of {', '.join(LEVELS)}")
 
     def broker(self, name: str, default: str) -> str:
-        """The URL of a Redis protocol server."""
-        wanted = "a URL such as redis://:password@host:6379/0 or redis+socket:///path"
+        """The URL of a Redis server."""
+        expected = "a URL such as redis://:password@host:6379/0 or redis+socket:///path"
         url = self.text(name, default) or default
-        return self._checked(name, url, lambda it: it.partition("://")[0] in BROKERS and "://" in it, wanted)
+        return self._checked(
+            name, url, lambda it: it.partition("://")[0] in BROKERS and "://" in it, expected
+        )
 
     def database(self, name: str, default: str) -> dict[str, Any]:
-        """Django's settings of the database that the URL names: PostgreSQL or SQLite."""
-        wanted = "a URL such as postgres://user:password@host:5432/name or sqlite:////path/db.sqlite3"
+        """Django's database settings for the URL of a PostgreSQL or SQLite database."""
+        expected = "a URL such as postgres://user:password@host:5432/name or sqlite:////path/db.sqlite3"
         url = self.text(name, default) or default
         kinds = ("postgres", "postgresql", "sqlite")
-        self._checked(name, url, lambda it: it.partition("://")[0] in kinds and "://" in it, wanted)
+        self._checked(name, url, lambda it: it.partition("://")[0] in kinds and "://" in it, expected)
         settings: dict[str, Any] = self.db_url_config(url)
         return settings
 
-    def _parsed(self, name: str, parse: Callable[[str], T], default: str, wanted: str) -> T:
+    def _parsed(self, name: str, parse: Callable[[str], T], default: str, expected: str) -> T:
         try:
             return parse(self.text(name, default) or default)
         except ValueError as error:
-            raise self._wrong(name, wanted) from error
+            raise self._invalid(name, expected) from error
 
-    def _checked(self, name: str, value: T, is_right: Callable[[T], bool], wanted: str) -> T:
-        if not is_right(value):
-            raise self._wrong(name, wanted)
+    def _checked(self, name: str, value: T, is_valid: Callable[[T], bool], expected: str) -> T:
+        if not is_valid(value):
+            raise self._invalid(name, expected)
         return value
 
-    def _wrong(self, name: str, wanted: str) -> ImproperlyConfigured:
-        # A URL holds a password: what it is wrong about is said without it.
-        said = "has a value that is none" if name.endswith("_URL") else f"is {self.text(name)!r}"
-        return ImproperlyConfigured(f"{name} {said}; wanted: {wanted}.")
+    def _invalid(self, name: str, expected: str) -> ImproperlyConfigured:
+        # Do not quote a URL, which contains a password.
+        problem = "is not a valid URL" if name.endswith("_URL") else f"is {self.text(name)!r}"
+        return ImproperlyConfigured(f"{name} {problem}; expected {expected}.")
 
 
 def _is_issuer(text: str) -> bool:

@@ -102,15 +102,15 @@ AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
 ]
 
-# The login is guarded: https://django-axes.readthedocs.io/en/latest/4_configuration.html
-# Counted by name and address together: whoever guesses at a name does not lock its owner out elsewhere. The
-# wider limits, for an address and for a name, are the handler's.
+# Login protection: https://django-axes.readthedocs.io/en/latest/4_configuration.html
+# Failures are counted per username and address, so that an attacker cannot lock out the user elsewhere. The
+# handler adds wider limits, per address and per username.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = env.whole("LOGIN_FAILURE_LIMIT", 5)
 AXES_HANDLER = "proj.sign_in.limits.LoginLimits"
 LOGIN_ADDRESS_LIMIT = env.whole("LOGIN_ADDRESS_LIMIT", 20)
 LOGIN_NAME_LIMIT = env.whole("LOGIN_NAME_LIMIT", 100)
-# Whose X-Forwarded-For is believed; empty: nobody's.
+# The proxies whose X-Forwarded-For header is trusted; empty: none.
 TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 AXES_CLIENT_IP_CALLABLE = "proj.sign_in.client_address.client_address"
 AXES_COOLOFF_TIME = timedelta(minutes=15)
@@ -163,7 +163,7 @@ OIDC_GROUPS_CLAIM = env.text("OIDC_GROUPS_CLAIM", "groups")
 PASSWORD_LOGIN = env.flag("PASSWORD_LOGIN", default=True)
 if not PASSWORD_LOGIN and not OIDC_ISSUER:
     raise ImproperlyConfigured(
-        "PASSWORD_LOGIN is false; wanted: an OIDC_ISSUER, for there is no other login."
+        "PASSWORD_LOGIN is false; expected an OIDC_ISSUER, since there is no other login."
     )
 if OIDC_ISSUER:
     _client = {
@@ -179,7 +179,7 @@ if OIDC_ISSUER:
     }
     if not (_client["client_id"] and OIDC_GROUPS):
         raise ImproperlyConfigured(
-            "OIDC_ISSUER is set; wanted too: OIDC_CLIENT_ID, and OIDC_GROUPS such as ops=Job operators."
+            "OIDC_ISSUER is set; expected OIDC_CLIENT_ID, and OIDC_GROUPS such as ops=Job operators."
         )
     INSTALLED_APPS += [
         "allauth",
@@ -211,7 +211,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     }
 else:
     # A new connection for every tick would cost more than the tick itself (docs/decisions/).
-    DATABASES["default"]["CONN_MAX_AGE"] = env.whole("CONN_MAX_AGE", 600, least=0)
+    DATABASES["default"]["CONN_MAX_AGE"] = env.whole("CONN_MAX_AGE", 600, minimum=0)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 
 # --- Language and time

@@ -1,4 +1,4 @@
-"""Dead letters in the admin: why messages could not be taken in. Their contents may hold secrets.
+"""Dead letters in the admin: why messages could not be processed. Their contents may contain secrets.
 
 Users who may see runs see that there are some, and superusers what was in them. They are read, and may be
 deleted once they have been dealt with.

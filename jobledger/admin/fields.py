@@ -12,7 +12,7 @@ from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representab
 
 INVALID_TIME = "Enter a valid time, such as 2026-12-01T03:00."
 _OUT_OF_RANGE = f"The year must be between {EARLIEST.year} and {LATEST.year - 1}."
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 """A longer number is out of range everywhere, and may be more than Python or a database reads."""
 
 
@@ -67,7 +67,7 @@ def validate_range(time: datetime) -> None:
 
 def number_in(text: str) -> int | None:
     """The whole number that the text is, of at least 0; None if it is not one."""
-    is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
     return int(text) if is_number else None
 
 

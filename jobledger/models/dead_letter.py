@@ -1,4 +1,4 @@
-"""Dead letters: messages that no worker could take in, kept so that nothing is dropped in silence."""
+"""Dead letters: messages that workers could not process, recorded so that nothing is dropped silently."""
 
 import uuid
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class DeadLetter(models.Model):
-    """A message that is no task this service can run; it was acknowledged, and is not delivered again."""
+    """A message that is not a task of this service. It was acknowledged, so it is not redelivered."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     received_at = models.DateTimeField(db_index=True)
@@ -14,9 +14,9 @@ class DeadLetter(models.Model):
     queue = models.CharField(max_length=200, blank=True)
     task = models.CharField(max_length=200, blank=True, help_text="The task's name, if it has one.")
     task_id = models.CharField("task ID", max_length=200, blank=True)
-    reason = models.CharField(max_length=500, help_text="Why it could not be taken in.")
+    reason = models.CharField(max_length=500, help_text="Why it could not be processed.")
     size = models.PositiveBigIntegerField(help_text="In bytes.")
-    content = models.TextField(blank=True, help_text="The beginning of the message. It may hold secrets.")
+    content = models.TextField(blank=True, help_text="The start of the message. It may contain secrets.")
 
     class Meta:
         verbose_name = "dead letter"
@@ -24,5 +24,4 @@ class DeadLetter(models.Model):
         ordering = ("-received_at", "-pk")
 
     def __str__(self) -> str:
-        """Why it is one."""
         return self.reason

@@ -1,4 +1,4 @@
-"""Beats and workers, as they sign in the database to show that they work."""
+"""Running beats and workers, which report in the database that they are alive."""
 
 from typing import ClassVar
 
@@ -7,29 +7,27 @@ from django.utils import timezone
 
 
 class ProcessKind(models.TextChoices):
-    """What a process does."""
-
     BEAT = "beat", "beat"
     WORKER = "worker", "worker"
 
 
 class ServiceProcess(models.Model):
-    """A beat or a worker, and when it last showed that it works."""
+    """A beat or a worker, and when it last reported that it is alive."""
 
     kind = models.CharField(max_length=8, choices=ProcessKind)
     name = models.CharField(
         max_length=200, help_text="A worker's Celery node name, or a beat's host and process ID."
     )
     identity = models.CharField(
-        max_length=32, blank=True, help_text="Tells it from other processes that have its name."
+        max_length=32, blank=True, help_text="Distinguishes it from other processes of the same name."
     )
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(db_index=True)
-    version = models.CharField(max_length=100, blank=True, help_text="Of the code that it runs.")
+    version = models.CharField(max_length=100, blank=True, help_text="The version of the code it runs.")
     capacity = models.PositiveIntegerField(
-        null=True, blank=True, help_text="How many jobs a worker can run at a time now."
+        null=True, blank=True, help_text="How many jobs the worker can currently run at the same time."
     )
-    queues = models.JSONField(default=list, blank=True, help_text="The queues that a worker reads.")
+    queues = models.JSONField(default=list, blank=True, help_text="The queues that a worker consumes.")
 
     class Meta:
         verbose_name = "process"
@@ -39,5 +37,4 @@ class ServiceProcess(models.Model):
         ]
 
     def __str__(self) -> str:
-        """Which process."""
         return f"{self.kind} {self.name}"

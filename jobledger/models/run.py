@@ -160,10 +160,10 @@ class Run(models.Model):
     start_after = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="A queued run does not start before then, whoever asks: the backoff of a retry.",
+        help_text="A queued run never starts before this time. Set to the end of a retry's backoff.",
     )
     start_before = models.DateTimeField(
-        null=True, blank=True, help_text="A queued run that has not started by then expires."
+        null=True, blank=True, help_text="A queued run that has not started by this time expires."
     )
     started_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)

@@ -102,16 +102,18 @@ class NextSlot(models.Model):
         PeriodicTask, primary_key=True, on_delete=models.CASCADE, related_name="next_slot"
     )
     slot = models.DateTimeField(
-        null=True, blank=True, help_text="None: the schedule is never due again, or is broken."
+        null=True, blank=True, help_text="Null if the schedule is never due again, or is broken."
     )
     due_at = models.DateTimeField(
-        null=True, blank=True, db_index=True, help_text="When beat picks it up: the slot plus its jitter."
+        null=True, blank=True, db_index=True, help_text="When beat plans it next: the slot plus its jitter."
     )
-    handled_until = models.DateTimeField(help_text="Every slot up to here has its run.")
-    timing = models.TextField(help_text="The schedule's times when this was computed, as one text.")
-    target = models.TextField(blank=True, help_text="What the schedule starts, as it was validated last.")
-    broken = models.TextField(blank=True, help_text="Why it cannot be evaluated.")
-    version = models.CharField(max_length=100, blank=True, help_text="Of the code that computed this.")
+    handled_until = models.DateTimeField(help_text="Every slot up to this time has its run.")
+    timing = models.TextField(help_text="The schedule's timing, as of when this row was computed.")
+    target = models.TextField(blank=True, help_text="What the schedule starts, as last validated.")
+    broken = models.TextField(blank=True, help_text="Why the schedule cannot be evaluated.")
+    version = models.CharField(
+        max_length=100, blank=True, help_text="The version of the code that computed this."
+    )
 
     class Meta:
         verbose_name = "next slot"
@@ -140,7 +142,9 @@ class Pause(models.Model):
         PeriodicTask, null=True, blank=True, on_delete=models.CASCADE, related_name="pauses"
     )
     since = models.DateTimeField(default=timezone.now)
-    until = models.DateTimeField(null=True, blank=True, help_text="When it ends. Empty: when a user resumes.")
+    until = models.DateTimeField(
+        null=True, blank=True, help_text="When the pause ends. Empty: when a user resumes."
+    )
     reason = models.CharField(max_length=500, blank=True)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"

@@ -24,9 +24,9 @@ from jobledger.models import CANCEL_ACCEPTED, Reason, Run, RunAttempt, Status, T
 from jobledger.runs import overlap
 from jobledger.runs.outcome import Outcome
 
-LONGEST_BACKOFF = timedelta(hours=1)
+MAX_BACKOFF = timedelta(hours=1)
 # A job that kills its process every time must not go on forever.
-MOST_RESTARTS = 3
+MAX_RESTARTS = 3
 
 # Not the job's fault: worth another try whatever ``retry_on`` says.
 PASSING_ERRORS = (Error, ConnectionError, TimeoutError)
@@ -87,7 +87,7 @@ def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
     match outcome.status:
         case Status.FAILED | Status.TIMED_OUT if run.attempt <= declared.max_retries:
             return clock.now() + backoff(declared, run.attempt) if _is_worth_it(declared, outcome) else None
-        case Status.LOST if declared.restart_when_lost and run.attempt <= MOST_RESTARTS:
+        case Status.LOST if declared.restart_when_lost and run.attempt <= MAX_RESTARTS:
             return clock.now()
         case Status.CANCELLED if declared.restart_when_lost and outcome.is_by_shutdown:
             return clock.now()
@@ -96,7 +96,7 @@ def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
 
 def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:
     """The delay after this attempt: it doubles, up to an hour, with a tenth of jitter to keep runs apart."""
-    delay = min(declared.retry_backoff * (1 << min(attempt - 1, 20)), LONGEST_BACKOFF)
+    delay = min(declared.retry_backoff * (1 << min(attempt - 1, 20)), MAX_BACKOFF)
     return delay * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
 
 

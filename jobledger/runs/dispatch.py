@@ -70,7 +70,7 @@ def enqueue(request: RunRequest) -> Run:
     """Write a queued run, and publish its message once the surrounding transaction has committed."""
     now = clock.now()
     run = Run.objects.create(
-        **request.as_row(), queued_at=now, publish_after=now + publisher.GRACE_OF_THE_RECORDER
+        **request.as_row(), queued_at=now, publish_after=now + publisher.RECORDER_GRACE_PERIOD
     )
     transaction.on_commit(partial(publisher.try_to_publish, [run]))
     return run

@@ -19,7 +19,7 @@ from jobledger.models import CANCEL_ACCEPTED, LIVE, NO_REASON, Reason, Run, Sche
 from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.publisher import publish_interval
 
-MOST_TRIES = 5
+MAX_TRIES = 5
 """Of a run whose job is free at one moment and held at the next; then its message comes again."""
 
 
@@ -93,7 +93,7 @@ def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
     The run is then as this call left it. Returns False if it may not be started, because it is over, another
     process has taken it, or its time has not come. Of any number of calls at once one takes the run.
     """
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         try:
             with transaction.atomic():
                 return _take(run, guard, now, changes)
@@ -121,7 +121,7 @@ def wake(key: str, *, at_once: bool = True) -> None:
     longest = unlocked.select_related("schedule").order_by("queued_at", "pk").first()
     if longest is None:
         return
-    grace = publisher.GRACE_OF_THE_RECORDER if at_once else timedelta(0)
+    grace = publisher.RECORDER_GRACE_PERIOD if at_once else timedelta(0)
     longest.publish_after = clock.now() + grace
     queued.filter(pk=longest.pk).update(publish_after=longest.publish_after)
     if at_once:

@@ -18,7 +18,7 @@ from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run
 from jobledger.outages import is_outage
 from jobledger.runs.dispatch import command_line_process
-from jobledger.runs.execution.forks import let_go_of_cursors
+from jobledger.runs.execution.forks import release_cursors
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
@@ -84,7 +84,7 @@ class Scheduler(beat.Scheduler):
         except Error as error:
             message = "" if is_outage(error) else "The database rejected a value written by beat"
             self._database.mark_down(error, message)
-            let_go_of_cursors(error)
+            release_cursors(error)
             close_old_connections()
             return self._max_sleep
         self._database.mark_up()

@@ -17,7 +17,7 @@ from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import ordinary_tasks
-from jobledger.runs.publishing.publisher import GRACE_OF_THE_RECORDER
+from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 
@@ -89,7 +89,7 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
         scheduled_for=planned.scheduled_for,
         status=status,
         queued_at=now,
-        publish_after=now + GRACE_OF_THE_RECORDER if is_queued else None,
+        publish_after=now + RECORDER_GRACE_PERIOD if is_queued else None,
         start_before=_start_before(schedule, planned, now) if is_queued else None,
         coalesced=planned.coalesced,
         **_why(schedule, planned).columns,

@@ -1,4 +1,4 @@
-"""The login page's templates and styles, and the admin with that page."""
+"""The app with the login page's templates and styles, and the admin that uses them."""
 
 from django.apps import AppConfig
 
@@ -6,7 +6,7 @@ from jobledger.apps import JobsAdminConfig
 
 
 class SignInConfig(AppConfig):
-    """Has no models of its own."""
+    """An app without models."""
 
     default = True
     name = "proj.sign_in"
@@ -14,6 +14,6 @@ class SignInConfig(AppConfig):
 
 
 class SignInAdminConfig(JobsAdminConfig):
-    """Django's admin, opened by the sign-in page of this project."""
+    """Django's admin with this project's login page."""
 
     default_site = "proj.sign_in.site.SignInSite"

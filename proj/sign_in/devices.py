@@ -1,4 +1,4 @@
-"""A user's second factor: an authenticator app, and recovery codes for when the phone is lost."""
+"""A user's second factor: an authenticator app, and recovery codes in case the phone is lost."""
 
 import time
 from typing import Any
@@ -19,7 +19,7 @@ WRONG_CODE = "This code is wrong, or no longer valid. Enter the one that your ap
 
 
 def has_second_factor(user: User) -> bool:
-    """Whether the user can be asked for a code: of an app, or a recovery code."""
+    """Whether the user has an authenticator app or recovery codes."""
     apps = TOTPDevice.objects.devices_for_user(user, confirmed=True)
     recovery_codes = StaticToken.objects.filter(device__user=user, device__confirmed=True)
     return bool(apps.exists() or recovery_codes.exists())
@@ -28,9 +28,10 @@ def has_second_factor(user: User) -> bool:
 def verify(user: User, code: str) -> Device:
     """The device that accepts the code. Raises ValidationError, which says what to do.
 
-    A code is accepted once. After a wrong one a device takes no other for a while, which doubles each time.
+    A code is accepted only once. After a wrong one, a device accepts none for a while, which doubles each
+    time.
     """
-    # Only the devices that the code can be of: each of them counts it as a failure when it is not.
+    # Only the devices that the code could belong to, since each of them counts a wrong code as a failure.
     model = TOTPDevice if code.isdecimal() else StaticDevice
     with transaction.atomic():
         devices = list(model.objects.devices_for_user(user, confirmed=True).select_for_update())
@@ -44,7 +45,7 @@ def verify(user: User, code: str) -> Device:
 
 
 def enrol(user: User, key: str, code: str) -> Device:
-    """Make an app with this key the user's only one, if the code proves that it is set up."""
+    """Replace the user's app by one with this key, if the code proves that it is set up."""
     totp = TOTP(new_device(user, key).bin_key)
     totp.time = time.time()
     if not (code.isascii() and code.isdecimal() and totp.verify(int(code), tolerance=1)):
@@ -52,24 +53,24 @@ def enrol(user: User, key: str, code: str) -> Device:
     with transaction.atomic():
         TOTPDevice.objects.devices_for_user(user).delete()
         device = new_device(user, key)
-        # What has proven it cannot be used again.
+        # The code that proved it cannot be used again.
         device.last_t, device.drift = totp.t(), totp.drift
         device.save()
     return device
 
 
 def new_device(user: User, key: str) -> Any:
-    """An app's device that is not saved."""
+    """An unsaved device for an app."""
     return TOTPDevice(user=user, name=NAME, key=key)
 
 
 def qr_code(address: str) -> SafeString:
-    """A picture for the app's camera: SVG without styles, as the pages' policy wants it."""
+    """A QR code for the app to scan: SVG without styles, because of the content security policy."""
     drawn = segno.make(address, error="m").svg_inline(border=2, light="#fff", svgclass="qr", omitsize=True)
-    return mark_safe(drawn)  # noqa: S308 - drawn from modules; no text of the address is in it
+    return mark_safe(drawn)  # noqa: S308 - generated, without any text from the address
 
 
 def _seconds_to_wait(device: Device) -> int:
-    """How long the device takes no code; 0: it takes one now."""
+    """How long until the device accepts a code; 0 if it does now."""
     allowed, why = device.verify_is_allowed()
     return 0 if allowed else max(1, round((why["locked_until"] - timezone.now()).total_seconds()))

@@ -1,4 +1,4 @@
-"""Which of the service's groups a user gets from the groups that the single sign-on's provider names."""
+"""Maps the groups of the single sign-on provider to the service's groups."""
 
 import logging
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ log = logging.getLogger(__name__)
 
 
 def granted_by(claims: Mapping[str, Any]) -> list[Group]:
-    """The groups that ``OIDC_GROUPS`` gives for what the provider says of a user; none: no staff rights.
+    """The groups that ``OIDC_GROUPS`` grants for these claims. Without any, the user is not staff.
 
-    A group that does not exist gives nothing, and is named in the log.
+    A group that does not exist grants nothing, and is logged.
     """
     claimed = claims.get(settings.OIDC_GROUPS_CLAIM)
     theirs = [claimed] if isinstance(claimed, str) else claimed if isinstance(claimed, list) else []
@@ -25,9 +25,9 @@ def granted_by(claims: Mapping[str, Any]) -> list[Group]:
 
 
 def apply(user: User, groups: list[Group]) -> None:
-    """Make the user staff in these groups, or no longer staff without any.
+    """Make the user staff with these groups, or remove staff status if there are none.
 
-    Groups that ``OIDC_GROUPS`` does not name are the administrators' own and stay.
+    Groups that are not in ``OIDC_GROUPS`` are managed by administrators, and left alone.
     """
     user.is_staff = bool(groups)
     user.save(update_fields=["is_staff"])

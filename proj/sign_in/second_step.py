@@ -1,7 +1,7 @@
 """The two pages of a sign-in with a second factor: the password, then the code.
 
-Django's login happens after the code, so that nothing else has to know of users who have proven only half.
-Who has no second factor yet sets one up on the second page. A wrong code counts as a failed login.
+The actual login happens after the code, so that no other code has to deal with half-authenticated users.
+Users without a second factor set one up on the second page. A wrong code counts as a failed login.
 """
 
 from base64 import b32encode
@@ -50,16 +50,15 @@ def code_view(site: AdminSite, request: HttpRequest) -> Any:
 
 
 class PasswordStep(LoginView):
-    """Django's login view, which logs nobody in."""
+    """Django's login view, but without logging in."""
 
     authentication_form = AdminAuthenticationForm
 
     def get_default_redirect_url(self) -> str:
-        """The home."""
         return reverse("admin:index")
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponseRedirect:
-        """The password is right."""
+        """Remember that the password was correct, and ask for the code."""
         user = form.get_user()
         Pending(
             user_id=user.pk,
@@ -71,7 +70,7 @@ class PasswordStep(LoginView):
 
 
 class CodeForm(forms.Form):
-    """A code of the app, or a recovery code."""
+    """Accepts a code from the app, or a recovery code."""
 
     code = forms.CharField(
         max_length=32,
@@ -83,19 +82,19 @@ class CodeForm(forms.Form):
     )
 
     def clean_code(self) -> str:
-        """Without the spaces that apps show between the digits."""
+        """Remove the spaces that apps display between digits."""
         return "".join(self.cleaned_data["code"].split()).lower()
 
 
 class CodeStep(FormView):  # type: ignore[type-arg]  # generic in the stubs only
-    """Asks for a code: of the user's second factor, or of the one that is being set up."""
+    """Asks for a code from the user's second factor, or from the one being set up."""
 
     form_class = CodeForm
     pending: Pending
     user: User
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Only for somebody whose password was right a few minutes ago, and whose login is not locked."""
+        """Require that the password was correct a few minutes ago, and that the login is not locked."""
         pending = pending_in(request)
         user = pending.load_user() if pending else None
         if pending is None or user is None:
@@ -108,7 +107,7 @@ class CodeStep(FormView):  # type: ignore[type-arg]  # generic in the stubs only
 
     @property
     def is_recovery(self) -> bool:
-        """Whether a recovery code was accepted: the old app may be replaced."""
+        """Whether a recovery code was accepted, so that the old app can be replaced."""
         return self.pending.recovery_device_id is not None
 
     @property
@@ -117,11 +116,11 @@ class CodeStep(FormView):  # type: ignore[type-arg]  # generic in the stubs only
         return self.is_recovery or not devices.has_second_factor(self.user)
 
     def get_template_names(self) -> list[str]:
-        """A page of its own for setting up an app."""
+        """Use a different page for setting up an app."""
         return ["sign_in/enrol.html" if self.is_enrolment else "sign_in/code.html"]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """With what an app is to be set up with."""
+        """Add what is needed to set up an app."""
         context = {"is_recovery": self.is_recovery, "username": self.user.get_username(), **kwargs}
         if self.is_enrolment:
             device = devices.new_device(self.user, self.pending.key)
@@ -133,13 +132,12 @@ class CodeStep(FormView):  # type: ignore[type-arg]  # generic in the stubs only
         return super().get_context_data(**context)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """After a recovery code the old app may stay."""
+        """After a recovery code, the user may keep the old app."""
         if self.is_recovery and "keep" in request.POST:
             return self._sign_in(get_object_or_404(StaticDevice, pk=self.pending.recovery_device_id))
         return super().post(request, *args, **kwargs)
 
     def form_valid(self, form: CodeForm) -> HttpResponse:
-        """There is a code."""
         code = form.cleaned_data["code"]
         try:
             if self.is_enrolment:
@@ -153,18 +151,17 @@ class CodeStep(FormView):  # type: ignore[type-arg]  # generic in the stubs only
         return self._recover(device) if isinstance(device, StaticDevice) else self._sign_in(device)
 
     def _report_failure(self) -> None:
-        """To django-axes, which locks the login after too many of them."""
+        """Report a failure to django-axes, which locks the login after too many."""
         user_login_failed.send(
             sender=__name__, credentials={"username": self.user.get_username()}, request=self.request
         )
 
     def _recover(self, device: Device) -> HttpResponse:
-        """A recovery code leads to setting up another phone."""
+        """After a recovery code, offer to set up another phone."""
         replace(self.pending, recovery_device_id=device.pk).save(self.request)
         return HttpResponseRedirect(reverse("admin:login_code"))
 
     def _sign_in(self, device: Device) -> HttpResponse:
-        """Password and code were right."""
         self.user.otp_device = device  # type: ignore[attr-defined]  # django-otp keeps it in the session
         login(self.request, self.user, backend=self.pending.backend)
         Pending.forget(self.request)
@@ -172,6 +169,6 @@ class CodeStep(FormView):  # type: ignore[type-arg]  # generic in the stubs only
 
 
 def _readable_key(key: bytes) -> str:
-    """As apps take it by keyboard: base32, four at a time."""
+    """For entering it in the app: base32 in groups of four."""
     text = b32encode(key).decode()
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))

@@ -1,8 +1,7 @@
-"""Single sign-on by OpenID Connect: django-allauth speaks with the provider, this decides who may come in.
+"""Single sign-on by OpenID Connect: django-allauth does the protocol; this module decides who may log in.
 
-allauth's own pages are not reachable; of its views only the one to which the provider sends users back is. An
-account belongs to what the provider calls its subject, never to an email address or a name, which others can
-take.
+allauth's own pages are not reachable, and of its views only the callback is. Accounts are identified by the
+provider's subject, never by an email address or a name, which someone else could take over.
 """
 
 import logging
@@ -29,13 +28,13 @@ from requests import RequestException
 from proj.sign_in import SINGLE_SIGN_ON_BACKEND, groups
 
 PROVIDER_ID = "oidc"
-"""What allauth calls the one provider that there is."""
+"""allauth's name for our only provider."""
 
 log = logging.getLogger(__name__)
 
 
 class SingleSignOnBackend(ModelBackend):
-    """Marks sessions that the provider opened. It authenticates nobody by password."""
+    """Marks sessions started by single sign-on. It never authenticates anyone by password."""
 
     def authenticate(
         self,
@@ -44,26 +43,26 @@ class SingleSignOnBackend(ModelBackend):
         password: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Nobody."""
+        """Reject every password."""
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
-    """How a user that the provider vouches for is logged in."""
+    """Logs in users whom the provider has authenticated."""
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """By the backend that marks the session."""
+        """Use the backend that marks the session."""
         user.backend = SINGLE_SIGN_ON_BACKEND
         super().login(request, user)
 
     def add_message(self, *args: Any, **kwargs: Any) -> None:
-        """No greeting on the admin's home."""
+        """Suppress the greeting on the admin's home."""
 
 
 class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types
-    """Who may come in."""
+    """Decides who may log in."""
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
-        """Gives the user the rights of now, also when these are fewer than at the last login."""
+        """Update the user's permissions, even if there are fewer than at the last login."""
         claims = self._claims(request, sociallogin)
         granted = groups.granted_by(claims)
         user = sociallogin.user
@@ -80,7 +79,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # all
             )
 
     def save_user(self, request: HttpRequest, sociallogin: Any, form: Any = None) -> User:
-        """At the first login."""
+        """Create the account at the first login."""
         user: User = super().save_user(request, sociallogin, form)
         groups.apply(user, groups.granted_by(self._claims(request, sociallogin)))
         return user
@@ -93,22 +92,22 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # all
         exception: Exception | None = None,
         extra_context: dict[str, Any] | None = None,
     ) -> NoReturn:
-        """Sends the user back to the login, which says that it failed; the log says why."""
+        """Send the user back to the login with a message; the reason is only logged."""
         log.warning("Single sign-on failed: %s %s", error, exception or "")
         refuse(request, f"The login with {settings.OIDC_NAME} was cancelled or has failed. Try again.")
 
     def _claims(self, request: HttpRequest, sociallogin: Any) -> dict[str, Any]:
-        """What the provider says of the user, in both places."""
-        said = sociallogin.account.extra_data
-        id_token, user_info = said.get("id_token") or {}, said.get("userinfo") or {}
-        # OpenID Connect Core 5.3.2: what is said of somebody else must not be used.
+        """The claims about the user in the ID token and the UserInfo response."""
+        data = sociallogin.account.extra_data
+        id_token, user_info = data.get("id_token") or {}, data.get("userinfo") or {}
+        # OpenID Connect Core 5.3.2: claims about another subject must not be used.
         if not id_token or user_info.get("sub", id_token["sub"]) != id_token["sub"]:
             self.on_authentication_error(request, None, "the ID token is missing, or is another user's")
         return {**id_token, **user_info}
 
 
 def refuse(request: HttpRequest, sentence: str) -> NoReturn:
-    """Send the user back to the login with this sentence."""
+    """Send the user back to the login with this message."""
     messages.error(request, sentence)
     raise ImmediateHttpResponse(HttpResponseRedirect(reverse("admin:login")))
 
@@ -117,15 +116,15 @@ def refuse(request: HttpRequest, sentence: str) -> NoReturn:
 @login_not_required
 @require_GET
 def begin(request: HttpRequest) -> HttpResponse:
-    """To the provider, and afterwards to the page of this site that was asked for."""
-    wanted = request.GET.get("next", "")
-    is_ours = url_has_allowed_host_and_scheme(
-        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    """Redirect to the provider, and afterwards to the requested page of this site."""
+    requested = request.GET.get("next", "")
+    is_safe = url_has_allowed_host_and_scheme(
+        requested, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
     provider = get_social_adapter().get_provider(request, PROVIDER_ID)
     try:
         response: HttpResponse = provider.redirect(
-            request, AuthProcess.LOGIN, next_url=wanted if is_ours else reverse("admin:index")
+            request, AuthProcess.LOGIN, next_url=requested if is_safe else reverse("admin:index")
         )
     except (RequestException, LookupError) as error:
         log.error("The provider of OIDC_ISSUER cannot be asked: %s", error)
@@ -137,11 +136,11 @@ def begin(request: HttpRequest) -> HttpResponse:
 @login_not_required
 @require_GET
 def finish(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """From the provider."""
+    """Handle the callback of the provider."""
     try:
         response: HttpResponse = views.callback(request, provider_id)
     except (LookupError, ValueError) as error:
-        # The answer lacks what OpenID Connect asks for.
+        # The response lacks something that OpenID Connect requires.
         log.error("The provider of OIDC_ISSUER gave a wrong answer: %r", error)
         return _back(request, f"The answer of {settings.OIDC_NAME} cannot be used. Ask an administrator.")
     return response

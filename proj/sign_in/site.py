@@ -1,4 +1,4 @@
-"""The admin's site, guarded by the ways to sign in that the settings allow."""
+"""The admin site, protected by the ways to sign in that the settings allow."""
 
 from typing import Any
 
@@ -15,22 +15,22 @@ from proj.sign_in import SINGLE_SIGN_ON_BACKEND
 
 
 class SignInSite(JobsAdminSite):
-    """Opens after a password; with ``TOTP_REQUIRED``, after a password and a code from the user's phone."""
+    """Requires a password or single sign-on; with ``TOTP_REQUIRED``, a password and a code."""
 
     login_template = "sign_in/login.html"
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """With the page that asks for the code."""
+        """Add the page that asks for the code."""
         return [path("login/code/", self.login_code, name="login_code"), *super().get_urls()]
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Also False for a session that began before a code was required."""
+        """False also for a session that was started before codes were required."""
         return super().has_permission(request) and (not settings.TOTP_REQUIRED or _is_verified(request))
 
     @method_decorator(never_cache)
     @method_decorator(login_not_required)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Asks for the password, or leads to single sign-on."""
+        """Ask for the password, or link to single sign-on."""
         if request.method == "POST" and not settings.PASSWORD_LOGIN:
             return HttpResponseNotAllowed(["GET"])
         context = {
@@ -47,7 +47,7 @@ class SignInSite(JobsAdminSite):
     @method_decorator(never_cache)
     @method_decorator(login_not_required)
     def login_code(self, request: HttpRequest) -> Any:
-        """Asks for the code of somebody whose password was right."""
+        """Ask for the code, after the password was correct."""
         if not settings.TOTP_REQUIRED:
             raise Http404
         from proj.sign_in import second_step
@@ -56,6 +56,6 @@ class SignInSite(JobsAdminSite):
 
 
 def _is_verified(request: HttpRequest) -> bool:
-    """By a code; whoever comes by single sign-on has proven to its provider what that asks for."""
+    """Whether the user has entered a code. For single sign-on, that is up to the provider."""
     by_single_sign_on = request.session.get(BACKEND_SESSION_KEY) == SINGLE_SIGN_ON_BACKEND
     return by_single_sign_on or request.user.is_verified()  # type: ignore[union-attr]  # by OTPMiddleware

@@ -30,9 +30,9 @@ from jobledger.health import PartName
 from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress
 
-MOST_ROWS = 12
+MAX_ROWS = 12
 """Of each list."""
-MOST_JOBS = 40
+MAX_JOBS = 40
 """In the timeline."""
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7)}
 AHEAD = {"24h": timedelta(hours=6), "7d": timedelta(days=2)}
@@ -121,7 +121,7 @@ def problems(now: datetime) -> Problems:
         .annotate(runs=Count("pk"), last_at=Max("queued_at"))
         .order_by("-last_at")
     )
-    shown = found[:MOST_ROWS]
+    shown = found[:MAX_ROWS]
     over = _jobs_that_succeeded_last({each["job"] for each in shown}, since)
     rows = [
         ProblemRuns(
@@ -137,7 +137,7 @@ def problems(now: datetime) -> Problems:
     return Problems(
         rows=rows,
         count=sum(each["runs"] for each in found),
-        not_shown=sum(each["runs"] for each in found[MOST_ROWS:]),
+        not_shown=sum(each["runs"] for each in found[MAX_ROWS:]),
         url=RunUrls().filtered(status="problem", since=since),
     )
 
@@ -171,14 +171,14 @@ def _active_runs(now: datetime) -> list[ActiveRun]:
     running = Run.objects.filter(status=Status.RUNNING).order_by("-queued_at").defer("traceback")
     return [
         ActiveRun(run=run, since=display.when(run.started_at, now), progress=progress.described(run))
-        for run in running[:MOST_ROWS]
+        for run in running[:MAX_ROWS]
     ]
 
 
 def _next_slots(now: datetime) -> Sequence[NextSlot]:
     pauses_in_force = Pause.objects.active_at(now).filter(Q(schedule=OuterRef("schedule")) | Q(schedule=None))
     due = NextSlot.objects.filter(due_at__isnull=False).select_related("schedule")
-    return list(due.annotate(is_paused=Exists(pauses_in_force)).order_by("due_at")[:MOST_ROWS])
+    return list(due.annotate(is_paused=Exists(pauses_in_force)).order_by("due_at")[:MAX_ROWS])
 
 
 def _upcoming(next_slot: NextSlot, now: datetime) -> UpcomingRun:
@@ -202,12 +202,12 @@ def _timeline(request: HttpRequest) -> dict[str, Any]:
     rows = timeline.job_rows(timeline.read_bars(axis), axis, planned.marks if planned else ())
     return {
         "timeline": timeline.svg(
-            rows[:MOST_JOBS], axis, _title(period, with_planned=may_see_schedules), RunUrls()
+            rows[:MAX_JOBS], axis, _title(period, with_planned=may_see_schedules), RunUrls()
         )
         if rows
         else "",
         "period": period,
-        "more_jobs": max(len(rows) - MOST_JOBS, 0),
+        "more_jobs": max(len(rows) - MAX_JOBS, 0),
         "planned": planned,
         "zone": now.tzname(),
     }

@@ -16,7 +16,7 @@ from jobledger.jobs import registry
 from jobledger.schedules.upcoming import UpcomingStarts, upcoming
 from jobledger.schedules.words import listed
 
-MOST_SCHEDULES = 500
+MAX_SCHEDULES = 500
 """Those that are due first."""
 NAMED = 3
 
@@ -66,7 +66,7 @@ class PlannedRuns:
 
 def planned_runs(edges: Sequence[datetime]) -> PlannedRuns:
     """The marks of all jobs; the first edge is now."""
-    found = upcoming(edges, limit=MOST_SCHEDULES)
+    found = upcoming(edges, limit=MAX_SCHEDULES)
     by_task: dict[str, list[UpcomingStarts]] = {}
     for each in found.schedules:
         by_task.setdefault(each.task, []).append(each)

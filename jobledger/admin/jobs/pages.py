@@ -28,8 +28,8 @@ from jobledger.jobs.registry import Job
 from jobledger.models import FAILURES, Run
 
 USAGE_WIDTH = 88
-MOST_SCHEDULES = 50
-MOST_RUNS = 15
+MAX_SCHEDULES = 50
+MAX_RUNS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,8 @@ def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
         "run_url": _run_url(user, job),
         "may_add_schedule": rights.may_add_schedules(user),
         "may_see_schedules": may_see_schedules,
-        "schedules": _with_overviews(schedules[:MOST_SCHEDULES], now),
-        "has_more_schedules": len(schedules) > MOST_SCHEDULES,
+        "schedules": _with_overviews(schedules[:MAX_SCHEDULES], now),
+        "has_more_schedules": len(schedules) > MAX_SCHEDULES,
         **(_runs_context(job, now) if rights.may_view(user) else {"may_see_runs": False}),
     }
 
@@ -163,7 +163,7 @@ def _when_lost(declared: type[JobDeclaration]) -> str:
 
 def _runs_context(job: Job, now: datetime) -> dict[str, Any]:
     statistics = recent_runs.job_statistics([job.name])[job.name]
-    newest = [run.id for run in statistics.runs[:MOST_RUNS]]
+    newest = [run.id for run in statistics.runs[:MAX_RUNS]]
     runs = without_long_texts(Run.objects.filter(pk__in=newest)).order_by("-queued_at", "-pk")
     return {
         "may_see_runs": True,
@@ -226,7 +226,7 @@ def _schedules_text(counts: ScheduleCounts) -> str:
 
 def _schedules(job: Job) -> list[PeriodicTask]:
     found: QuerySet[PeriodicTask] = PeriodicTask.objects.filter(task=job.task_name)
-    return list(found.select_related("next_slot").order_by("name")[: MOST_SCHEDULES + 1])
+    return list(found.select_related("next_slot").order_by("name")[: MAX_SCHEDULES + 1])
 
 
 def _with_overviews(

@@ -32,8 +32,8 @@ STATUS_GROUPS: Mapping[str, tuple[str, ...]] = {"problem": PROBLEMS, "failure": 
 PERIODS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 URL_NAMES = {"since": "from", "until": "to"}
 FIRST_FIELDS = ("q", "status", "job", "time")
-MOST_SUGGESTIONS = 500
-MOST_IDS = 200
+MAX_SUGGESTIONS = 500
+MAX_IDS = 200
 
 _PERIOD_CHOICES = [
     ("", "any time"),
@@ -156,9 +156,9 @@ class RunFilterForm(forms.Form):
         if not self.with_schedules:
             return []
         names = list(
-            PeriodicTask.objects.order_by("name").values_list("name", flat=True)[: MOST_SUGGESTIONS + 1]
+            PeriodicTask.objects.order_by("name").values_list("name", flat=True)[: MAX_SUGGESTIONS + 1]
         )
-        return names if len(names) <= MOST_SUGGESTIONS else []
+        return names if len(names) <= MAX_SUGGESTIONS else []
 
     def run_query(self, now: datetime) -> RunQuery:
         """What the valid filters ask for."""
@@ -298,7 +298,7 @@ def _time_with_offset(text: str) -> datetime | None:
 def _searched(query: RunQuery, text: str) -> RunQuery:
     """By the beginning of a run's id if there is such a run, else by a part of a job's name."""
     runs = Run.objects.with_id_prefix(text).order_by("pk")
-    if ids := tuple(runs.values_list("pk", flat=True)[:MOST_IDS]):
+    if ids := tuple(runs.values_list("pk", flat=True)[:MAX_IDS]):
         return replace(query, ids=ids)
     wanted = text.strip().lower()
     # The text itself, too: the name of a job that is gone, or of an ordinary task.

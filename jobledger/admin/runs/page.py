@@ -34,9 +34,9 @@ from jobledger.runs import overlap, reasons
 from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
 
-MOST_CHILDREN = 50
-MOST_ATTEMPTS = 100
-LONGEST_SEARCH = 200
+MAX_CHILDREN = 50
+MAX_ATTEMPTS = 100
+MAX_SEARCH_LENGTH = 200
 
 _LONG_FIELDS = ("traceback", "error", "options", "args")
 
@@ -192,7 +192,7 @@ class RunPage:
         """The attempts before the last, the newest first."""
         if self.run.attempt == 1:
             return []
-        rows = RunAttempt.objects.filter(run=self.run).order_by("-attempt")[:MOST_ATTEMPTS]
+        rows = RunAttempt.objects.filter(run=self.run).order_by("-attempt")[:MAX_ATTEMPTS]
         return [
             EarlierAttempt(
                 row=row,
@@ -215,16 +215,16 @@ class RunPage:
     @property
     def children(self) -> list[RelatedRun]:
         """The runs that it started, in their order; the first of many."""
-        return self._first_children[:MOST_CHILDREN]
+        return self._first_children[:MAX_CHILDREN]
 
     @property
     def has_more_children(self) -> bool:
-        return len(self._first_children) > MOST_CHILDREN
+        return len(self._first_children) > MAX_CHILDREN
 
     @cached_property
     def _first_children(self) -> list[RelatedRun]:
         runs = Run.objects.filter(parent=self.run).defer(*_LONG_FIELDS).order_by("queued_at", "pk")
-        return [RelatedRun(run=run) for run in runs[: MOST_CHILDREN + 1]]
+        return [RelatedRun(run=run) for run in runs[: MAX_CHILDREN + 1]]
 
 
 class OutputView:
@@ -234,7 +234,7 @@ class OutputView:
         self.page = page
         requested = number_in(query.get("attempt", ""))
         self.attempt = page.last_started_attempt if requested is None else requested
-        self.search = query.get("find", "")[:LONGEST_SEARCH]
+        self.search = query.get("find", "")[:MAX_SEARCH_LENGTH]
 
     @property
     def is_last_attempt(self) -> bool:

@@ -19,8 +19,8 @@ from django.db.models.functions import Coalesce, Left
 from jobledger.models import Run
 
 PAGE_SIZE = 50
-MOST_SEARCHED = 10_000
-MOST_BRANCHES = 12
+MAX_SEARCHED = 10_000
+MAX_BRANCHES = 12
 ERROR_CHARACTERS = 300
 
 _FIRST, _LAST = UUID(int=0), UUID(int=(1 << 128) - 1)
@@ -166,7 +166,7 @@ def _lead(query: RunQuery, within: Q, *, to_newer: bool) -> _Lead:
     candidates = [
         _Lead(column=column, branches=tuple({column: value} for value in values))
         for column, values in filters.items()
-        if len(values) <= MOST_BRANCHES
+        if len(values) <= MAX_BRANCHES
     ]
     everything = _Lead(column="", branches=({},))
     if query.ids is not None or not filters:
@@ -190,7 +190,7 @@ def _furthest(candidates: list[_Lead], within: Q, *, to_newer: bool) -> _Lead:
 
 def _bound(lead: _Lead, within: Q, *, to_newer: bool) -> datetime | None:
     """The time within which a walk meets so many runs; None if there are not so many."""
-    order, most = "queued_at" if to_newer else "-queued_at", MOST_SEARCHED // len(lead.branches)
+    order, most = "queued_at" if to_newer else "-queued_at", MAX_SEARCHED // len(lead.branches)
     bounds: list[datetime] = []
     for branch in lead.branches:
         times = Run.objects.filter(within, **branch).order_by(order).values_list("queued_at", flat=True)

@@ -29,7 +29,7 @@ from jobledger.schedules.slot_runs import BrokenScheduleError
 
 STARTED_AT_ONCE = 10
 """More than this are started only after a confirmation."""
-STARTED_AT_MOST = 100
+MAX_STARTED = 100
 
 
 class ScheduleActions(ScheduleDeletion):
@@ -57,11 +57,11 @@ class ScheduleActions(ScheduleDeletion):
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> HttpResponse | None:
         """Start the job of each now, also if it is disabled or paused."""
         count = queryset.count()
-        if count > STARTED_AT_MOST:
+        if count > MAX_STARTED:
             self.message_user(
                 request,
                 f"Nothing was started: {count} schedules are selected, "
-                f"but at most {STARTED_AT_MOST} can be started at once.",
+                f"but at most {MAX_STARTED} can be started at once.",
                 messages.ERROR,
             )
             return None

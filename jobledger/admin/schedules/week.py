@@ -25,7 +25,7 @@ from jobledger.admin import rights
 from jobledger.schedules.upcoming import upcoming
 
 DAYS = 7
-MOST_SCHEDULES = 2000
+MAX_SCHEDULES = 2000
 """Those that are due first."""
 NAMED, LISTED = 6, 200
 """How many schedules a cell's title names, and how many are listed below the table."""
@@ -184,7 +184,7 @@ def _week_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "chosen": chosen,
         "clock": range(24),
         "levels": range(1, LEVELS + 1),
-        "most_schedules": MOST_SCHEDULES,
+        "most_schedules": MAX_SCHEDULES,
         "zone": timezone.get_current_timezone_name(),
     }
     return TemplateResponse(request, "jobledger/schedules/week.html", context)
@@ -205,7 +205,7 @@ def _edges(now: datetime) -> list[datetime]:
 
 
 def _hours(now: datetime, edges: Sequence[datetime]) -> tuple[list[Hour], bool]:
-    found = upcoming(edges, limit=MOST_SCHEDULES)
+    found = upcoming(edges, limit=MAX_SCHEDULES)
     places = [(local.date(), local.hour) for local in map(timezone.localtime, edges[:-1])]
     counts: dict[tuple[date, int], dict[int, int]] = {place: {} for place in places}
     for schedule in found.schedules:

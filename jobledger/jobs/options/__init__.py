@@ -50,7 +50,7 @@ def option_names(parser: ArgumentParser) -> list[str]:
 
 
 def check_bounds(value: Any, what: str = "the options") -> None:
-    """Raises OptionsError for options, or a task's arguments, that are too large or too deep to be kept."""
+    """Raise OptionsError if options, or a task's arguments, are too large or too deep to be stored."""
     limit = getattr(settings, "RUN_OPTIONS_LIMIT_BYTES", DEFAULT_LIMIT_BYTES)
     try:
         json_text.check_bounds(value, limit)

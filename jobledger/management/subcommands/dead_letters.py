@@ -1,4 +1,4 @@
-"""``jobledger dead_letters``: messages that workers could not take in, newest first."""
+"""``jobledger dead_letters``: lists messages that workers could not process, newest first."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,23 +17,24 @@ COLUMNS = ("received", "queue", "task", "bytes", "worker", "why")
 
 
 class Command(OperatorCommand):
-    """A table on a terminal, tab-separated lines in a pipe, or JSON."""
+    """Prints a table on a terminal, tab-separated lines in a pipe, or JSON."""
 
-    help = "List the messages that workers could not take in, newest first."
+    help = "List messages that workers could not process, newest first."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """How many, and the format."""
         parser.add_argument(
-            "--limit", type=arguments.count, default=20, help="The most to list; default: %(default)s."
+            "--limit",
+            type=arguments.count,
+            default=20,
+            help="The maximum number of messages. Default: %(default)s.",
         )
         parser.add_argument(
             "--json",
             action="store_true",
-            help="Print a JSON list of objects, with the beginning of each message, which may hold secrets.",
+            help="Print a JSON list of objects, with the start of each message, which may contain secrets.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """List them."""
         letters = DeadLetter.objects.all()[: options["limit"]]
         if options["json"]:
             lines = printing.json_lines(map(_as_json, letters))

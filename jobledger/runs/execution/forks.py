@@ -54,7 +54,7 @@ def between_forks() -> Iterator[None]:
             _limit_patience()
             yield
         except BaseException as error:
-            let_go_of_cursors(error)
+            release_cursors(error)
             raise
         finally:
             close_connections()
@@ -82,7 +82,7 @@ def close_connections() -> None:
             each.close()
 
 
-def let_go_of_cursors(error: BaseException | None) -> None:
+def release_cursors(error: BaseException | None) -> None:
     """Drop what a failed statement keeps: its cursor, in the frames of the error, keeps SQLite's files open.
 
     Python closes a connection by ``sqlite3_close_v2``, which waits for the cursors, and the frames live until

@@ -36,7 +36,7 @@ from jobledger.runs.publishing import publisher
 logger = line_logger(__name__)
 
 # A worker has nothing else to do while the database is away; on a command line a user is waiting.
-LONGEST_OUTAGE_SECONDS = 3600.0
+MAX_OUTAGE_SECONDS = 3600.0
 NOT_RECORDED = "Run %s of %s %s, but that could not be recorded"
 
 
@@ -186,7 +186,7 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
                 heartbeat.stop()
                 if not in_transaction:
                     hygiene.close_what_was_left_open()
-                patience = settings.LEASE_SECONDS if taken_over else LONGEST_OUTAGE_SECONDS
+                patience = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
                 _try_to_end(run, log, heartbeat, outcome, 0 if connection.in_atomic_block else patience)
 
 

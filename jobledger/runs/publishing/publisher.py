@@ -32,9 +32,9 @@ from jobledger.runs.publishing import delivery
 logger = line_logger(__name__)
 
 BATCH = 1000
-GRACE_OF_THE_RECORDER = timedelta(seconds=10)
-LONGEST_INTERVAL = timedelta(hours=1)
-LONGEST_REPR = 1024
+RECORDER_GRACE_PERIOD = timedelta(seconds=10)
+MAX_INTERVAL = timedelta(hours=1)
+MAX_REPR_LENGTH = 1024
 """How much of the options is shown to those who watch the messages; Celery's own limit."""
 
 
@@ -90,14 +90,14 @@ def publish_interval(publish_count: int) -> timedelta:
     """How long a run that was published so often is left alone."""
     doublings = min(max(publish_count - 1, 0), 10)
     first = timedelta(seconds=settings.REPUBLISH_AFTER_SECONDS)
-    return min(first * (1 << doublings), LONGEST_INTERVAL)
+    return min(first * (1 << doublings), MAX_INTERVAL)
 
 
 def _take_due(now: datetime) -> list[Run]:
     due = _publishable().filter(publish_after__lte=now)
     if not due.exists():
         return []
-    taken_until = now + GRACE_OF_THE_RECORDER
+    taken_until = now + RECORDER_GRACE_PERIOD
     with transaction.atomic():
         runs = list(due.order_by("publish_after").select_for_update(skip_locked=True)[:BATCH])
         taken = Run.objects.filter(pk__in=[run.pk for run in runs], status=Status.QUEUED)
@@ -122,18 +122,18 @@ def _sent(runs: Sequence[Run]) -> list[Run]:
         with current_app.producer_or_acquire() as producer:
             try:
                 with producer.batch():
-                    return [run for run in runs if _is_sent(run, producer)]
+                    return [run for run in runs if _try_send(run, producer)]
             except _broker_errors() as error:
                 if not delivery.refuses_one_message(error):
                     raise
             # One by one, which shows whose message it is. The others may arrive twice, which is harmless.
-            return [run for run in runs if _is_sent(run, producer)]
+            return [run for run in runs if _try_send(run, producer)]
     except _broker_errors() as error:
         cause = error.__cause__ or error
         raise BrokerDownError(f"{type(cause).__name__}: {cause}") from error
 
 
-def _is_sent(run: Run, producer: Producer) -> bool:
+def _try_send(run: Run, producer: Producer) -> bool:
     """Send the run's message. If none can be made, or the broker refuses this one alone, the run fails."""
     try:
         _send(run, producer)
@@ -194,7 +194,7 @@ def _send(run: Run, producer: Producer) -> None:
 def _shown(run: Run) -> dict[str, Any]:
     """What Celery's events and logs show of the arguments."""
     args, options = secrets.masked_args(run.args or ()), secrets.masked(run.job, run.options)
-    return {"argsrepr": repr(tuple(args))[:LONGEST_REPR], "kwargsrepr": repr(options)[:LONGEST_REPR]}
+    return {"argsrepr": repr(tuple(args))[:MAX_REPR_LENGTH], "kwargsrepr": repr(options)[:MAX_REPR_LENGTH]}
 
 
 def _note(published: Sequence[Run]) -> None:

@@ -32,9 +32,9 @@ from jobledger.runs.worker.requests import masked_headers
 logger = line_logger(__name__)
 
 STREAM = "jobledger.dead_letters"
-MOST_KEPT = 1000
+MAX_KEPT = 1000
 MOVED_AT_ONCE = 100
-LONGEST_CONTENT = 4096
+MAX_CONTENT_LENGTH = 4096
 """Characters."""
 DEFAULT_MESSAGE_LIMIT_BYTES = 1024 * 1024
 TRY_EVERY_SECONDS = 10.0
@@ -53,7 +53,7 @@ def message_limit_bytes() -> int:
 
 def unreadable(item: bytes, reason: str, *, queue: str = "") -> DeadLetter:
     """Of a message of which nothing is known but its bytes."""
-    text = item[: 4 * LONGEST_CONTENT].decode(errors="backslashreplace")
+    text = item[: 4 * MAX_CONTENT_LENGTH].decode(errors="backslashreplace")
     return _made(reason=reason, queue=queue, size=len(item), content=text)
 
 
@@ -62,7 +62,7 @@ def undeliverable(message: Any, reason: str) -> DeadLetter:
     headers: Mapping[str, Any] = message.headers or {}
     task, delivery = _text(headers.get("task")), message.delivery_info or {}
     body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="replace")
-    shown_body = secrets.masked_text(task, body[:LONGEST_CONTENT].decode(errors="backslashreplace"))
+    shown_body = secrets.masked_text(task, body[:MAX_CONTENT_LENGTH].decode(errors="backslashreplace"))
     parts = {"headers": masked_headers(headers), "body": shown_body}
     return _made(
         reason=reason,
@@ -148,7 +148,7 @@ class _Mover:
 
 
 _mover = _Mover()
-_in_memory: deque[DeadLetter] = deque(maxlen=MOST_KEPT)
+_in_memory: deque[DeadLetter] = deque(maxlen=MAX_KEPT)
 """Where the broker is not Redis."""
 
 
@@ -160,7 +160,7 @@ def _store(channel: Any, letter: DeadLetter) -> None:
     record |= {"id": str(letter.pk), "received_at": letter.received_at.isoformat()}
     with channel.conn_or_acquire() as client:
         entry = {"letter": json.dumps(record)}
-        client.xadd(_key(channel), entry, maxlen=MOST_KEPT, approximate=False)
+        client.xadd(_key(channel), entry, maxlen=MAX_KEPT, approximate=False)
 
 
 def _key(channel: Any) -> str:
@@ -183,7 +183,7 @@ def _record(letters: list[DeadLetter]) -> None:
     try:
         with between_forks():
             DeadLetter.objects.bulk_create(letters, ignore_conflicts=True)
-            for oldest in DeadLetter.objects.all()[MOST_KEPT : MOST_KEPT + 1]:
+            for oldest in DeadLetter.objects.all()[MAX_KEPT : MAX_KEPT + 1]:
                 DeadLetter.objects.filter(received_at__lte=oldest.received_at).delete()
     finally:
         close_connections()
@@ -192,7 +192,7 @@ def _record(letters: list[DeadLetter]) -> None:
 def _made(*, size: int, content: str = "", **texts: Any) -> DeadLetter:
     """With texts that fit, that any database takes, and that no terminal obeys."""
     fitting = {name: _printable(_text(text))[: _TEXTS[name]] for name, text in texts.items()}
-    content = _printable(content)[:LONGEST_CONTENT]
+    content = _printable(content)[:MAX_CONTENT_LENGTH]
     return DeadLetter(received_at=timezone.now(), size=min(int(size), 2**63 - 1), content=content, **fitting)
 
 

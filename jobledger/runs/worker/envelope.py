@@ -20,10 +20,10 @@ from celery.utils.time import maybe_iso8601
 
 MAX_DEPTH = 100
 """Twice what options may have, for what a task of a chain carries around its own."""
-LONGEST_NAME = 1000
+MAX_NAME_LENGTH = 1000
 """Characters of an id or a name, which become keys and lines of logs."""
-LONGEST_TEXT = 10_000
-LONGEST_LIMIT_SECONDS = 10 * 366 * 24 * 3600
+MAX_TEXT_LENGTH = 10_000
+MAX_LIMIT_SECONDS = 10 * 366 * 24 * 3600
 YEARS = range(1971, 9999)
 """Within which a time can be counted with in any zone."""
 
@@ -154,11 +154,11 @@ def _allow(is_right: Callable[[Any], bool], fields: Mapping[str, Any], name: str
 
 def _is_name(value: Any) -> bool:
     """One that can be a key, and stands in a line of a log without breaking it."""
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH and value.isprintable()
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+    return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH
 
 
 def _is_count(value: Any) -> bool:
@@ -179,7 +179,7 @@ def _are_limits(value: Any) -> bool:
 
 def _is_limit(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value is None or (is_number and 0 <= value <= LONGEST_LIMIT_SECONDS)
+    return value is None or (is_number and 0 <= value <= MAX_LIMIT_SECONDS)
 
 
 def _is_flag(value: Any) -> bool:

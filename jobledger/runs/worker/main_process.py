@@ -35,9 +35,9 @@ from jobledger.runs.worker.requests import MaskedRequest
 
 logger = line_logger(__name__)
 
-LONGEST_WAIT_SECONDS = 5.0
-LONGEST_ASKING_SECONDS = 5.0
-LONGEST_TRYING_SECONDS = 20.0
+MAX_WAIT_SECONDS = 5.0
+MAX_INQUIRY_SECONDS = 5.0
+MAX_TRYING_SECONDS = 20.0
 REVOKED = "celery control revoke"
 
 
@@ -73,7 +73,7 @@ class JobRequest(MaskedRequest):
 def end_run_of(loss: Loss) -> None:
     """End the run of this task if this child is the process that has it."""
     try:
-        write_between_forks(lambda: _end_run_of(loss), within_seconds=LONGEST_TRYING_SECONDS)
+        write_between_forks(lambda: _end_run_of(loss), within_seconds=MAX_TRYING_SECONDS)
     except Error:
         logger.exception("The loss of run %s could not be recorded; its lease will show it", loss.task_id)
 
@@ -113,13 +113,13 @@ def _in_a_thread(work: Callable[[], None], name: str) -> None:
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
     # As a rule it is done in no time, before the message is acknowledged.
-    thread.join(LONGEST_WAIT_SECONDS)
+    thread.join(MAX_WAIT_SECONDS)
 
 
 def cancel_revoked(task_id: str) -> None:
     """Cancel the run of a task that was revoked; if it is running, its process is being killed."""
     try:
-        write_between_forks(lambda: _cancel_revoked(task_id), within_seconds=LONGEST_TRYING_SECONDS)
+        write_between_forks(lambda: _cancel_revoked(task_id), within_seconds=MAX_TRYING_SECONDS)
     except Error:
         logger.exception("Run %s was revoked, but that could not be recorded", task_id)
 
@@ -154,6 +154,6 @@ def _cancel_all(hostname: str) -> None:
         mine.filter(cancel_requested_at=None).update(cancel_requested_at=clock.now(), **why.columns)
 
     try:
-        write_between_forks(ask, within_seconds=LONGEST_ASKING_SECONDS)
+        write_between_forks(ask, within_seconds=MAX_INQUIRY_SECONDS)
     except Error:
         logger.exception("The runs of %s could not be cancelled", hostname)

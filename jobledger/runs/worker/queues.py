@@ -18,7 +18,7 @@ from jobledger.jobs import registry
 from jobledger.models import Run, Status
 from jobledger.runs.ordinary_tasks import known_tasks
 
-MOST_RUNS = 1000
+MAX_RUNS = 1000
 """So many queued runs are looked at, those first whose messages are due first."""
 UNCLAIMED_AFTER = timedelta(seconds=60)
 
@@ -80,7 +80,7 @@ def _queued_runs(now: datetime) -> Iterator[tuple[str, str | None, bool]]:
     unclaimed_since = now - UNCLAIMED_AFTER
     for job, queue, exchange, key, queued_at, count, guard in queued.values_list(
         *columns, "queued_at", "publish_count", "concurrency_key"
-    )[:MOST_RUNS]:
+    )[:MAX_RUNS]:
         if not (exchange or key):
             # Those that have a key may wait for another run of their job.
             yield job, queue, bool(count and not guard and queued_at < unclaimed_since)

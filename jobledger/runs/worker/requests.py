@@ -14,7 +14,7 @@ from jobledger.jobs import registry, secrets
 
 logger = line_logger(__name__)
 
-LONGEST_REPR = 1024
+MAX_REPR_LENGTH = 1024
 """Celery's own limit."""
 NOT_SHOWN = "(not shown)"
 
@@ -55,6 +55,6 @@ def masked_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shown(masked: Any) -> str:
     try:
-        return repr(masked())[:LONGEST_REPR]
+        return repr(masked())[:MAX_REPR_LENGTH]
     except Exception:  # noqa: BLE001 - arguments of any shape or depth must not stop the worker
         return NOT_SHOWN

@@ -1,8 +1,8 @@
 """Forecast: how many runs of a schedule start in each of many spans of time. Pure: the time is an argument.
 
-It looks at the slots that planning will look at, with the same jitter and pauses, but only counts them. So
-its cost is bounded: an interval's slots are counted without looking at any, a cron expression has at most one
-a minute, and schedules with the same rule share them. Slots that are late already are not forecast.
+Considers the same slots as planning will, with the same jitter and pauses, but only counts them. So the
+cost is bounded: the slots of an interval are counted without generating them, a cron expression has at most
+one per minute, and schedules with the same rule share them. Slots that are already late are not included.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,23 +21,23 @@ from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, ne
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = 3_600_000_000
 _NEVER = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // RESOLUTION
-# Times are counted in microseconds here: a forecast of many schedules compares hundreds of thousands of them.
+# Times are integers, in microseconds: a forecast of many schedules compares hundreds of thousands of them.
 _Span = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Starts:
-    """The runs of one schedule that start in one span."""
+    """The runs of a schedule that start in a span."""
 
     first: datetime
     count: int
 
 
 class Forecast:
-    """Of many schedules, over the spans between edges. A span includes its beginning, not its end."""
+    """Forecasts many schedules over the spans between edges. A span includes its start but not its end."""
 
     def __init__(self, edges: Sequence[datetime]) -> None:
-        """The edges are in order; the first of them is now."""
+        """The edges are sorted, and the first one is now."""
         self._edges = [_number(edge) for edge in edges]
         self._slots = cache(self._slots_of)
         self._counts = cache(self._counts_of)
@@ -52,7 +52,7 @@ class Forecast:
         window: Window = ALWAYS,
         pauses: Sequence[PausePeriod] = (),
     ) -> Mapping[int, Starts]:
-        """The runs of one schedule by the number of their span; spans without any are left out.
+        """The runs of a schedule by the index of their span; spans without runs are left out.
 
         The arguments are those of ``planning.plan``.
         """
@@ -80,7 +80,7 @@ class Forecast:
         return {place: Starts(first=_time(first), count=count) for place, (first, count) in found.items()}
 
     def _reach(self, window: Window, delay: int, handled_until: int) -> _Span:
-        """Where the slots are whose runs start between the first and the last edge."""
+        """The range of slots whose runs start between the first and the last edge."""
         begin = max(self._edges[0] - delay, handled_until + 1)
         end = self._edges[-1] - delay
         if window.start_time is not None:
@@ -90,7 +90,7 @@ class Forecast:
         return begin, end
 
     def _counted(self, rule: Rule, span: _Span, delay: int) -> Iterator[tuple[int, int]]:
-        """The first start and the number of starts, of one slot or of several in one span of the forecast."""
+        """Yield the first start and the number of starts, for a single slot or several in the same span."""
         begin, end = span
         if isinstance(rule, Interval) and (end - begin) // _length(rule.every) > len(self._edges):
             yield from self._counted_on_grid(rule, span, delay)
@@ -119,7 +119,7 @@ class Forecast:
                 yield anchor + low * every + delay, high - low
 
     def _slots_of(self, rule: Rule, hours: int) -> list[int]:
-        """All that a schedule of this rule may need whose jitter is not more than so many hours."""
+        """All slots that schedules with this rule may need, if their jitter is at most this many hours."""
         after = _time(self._edges[0] - hours * _HOUR) - RESOLUTION
         return [_number(slot) for slot in rule.between(after, _time(self._edges[-1]))]
 
@@ -158,7 +158,7 @@ def _released(
     after: datetime,
     delay: timedelta,
 ) -> Iterator[int]:
-    """When a pause ends that runs the latest of its slots then. Of pauses that overlap, none is forecast."""
+    """When pauses end that then run their latest slot. Pauses that overlap others are left out."""
     for pause in pauses:
         others = [other for other in pauses if other is not pause]
         if pause.until is None or pause.on_resume is not PausedSlots.RUN_ONCE:
@@ -173,7 +173,7 @@ def _released(
 
 
 def _last_slot(rule: Rule, window: Window, after: datetime, due_then: datetime) -> datetime | None:
-    """The last one before that time; None also if one is due just then, which takes its place."""
+    """The last slot before that time; None if there is none, or one is due exactly then and replaces it."""
     if window.one_off:
         slot = next_slot(rule, after, window=window)
     else:
@@ -186,7 +186,7 @@ def _last_slot(rule: Rule, window: Window, after: datetime, due_then: datetime) 
 def _is_too_late(
     slot: datetime, until: datetime, pause: PausePeriod, policy: Policy, window: Window, delay: timedelta
 ) -> bool:
-    """Whether a slot that the pause held up is missed when it ends."""
+    """Whether a slot held by the pause is missed when it ends."""
     held_up = until - delay - slot
     if policy.starting_deadline is not None and held_up > policy.starting_deadline:
         return True

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.takes_long
 LIMIT_BYTES = 1024 * 1024
 PRINTED_MEGABYTES = 100
 # What is kept, some copies of it on its way, and what a process takes meanwhile: far from what is printed.
-LARGEST_GROWTH_KIB = 30 * 1024
+MAX_GROWTH_KIB = 30 * 1024
 SHOWN_WITHIN_SECONDS = 2.0
 
 
@@ -65,7 +65,7 @@ def test_much_output_fills_neither_the_database_nor_the_memory(running: Service)
     assert count <= 40
     assert length <= LIMIT_BYTES + 100
     assert "bytes left out here" in output_of(running, pk)
-    assert max(growth_kib(worker), growth_kib(hand)) < LARGEST_GROWTH_KIB
+    assert max(growth_kib(worker), growth_kib(hand)) < MAX_GROWTH_KIB
 
 
 def growth_kib(trace: str) -> int:

@@ -86,7 +86,7 @@ def test_a_run_from_the_command_line_begins_by_it(skewed: None) -> None:
 
 def test_a_run_is_queued_by_it(skewed: None) -> None:
     request = dispatch.RunRequest(job="probe", trigger=Trigger.ADMIN)
-    assert dispatch.enqueue(request).publish_after == NOON + publisher.GRACE_OF_THE_RECORDER
+    assert dispatch.enqueue(request).publish_after == NOON + publisher.RECORDER_GRACE_PERIOD
     assert dispatch.receive("an ad-hoc call", lambda: request).queued_at == NOON
 
 

@@ -111,7 +111,7 @@ def test_a_run_that_nobody_takes_shows_that_beat_is_late_whatever_it_says() -> N
     assert health.read(NOON).problems == []
     NextSlot.objects.filter(pk=due.pk).update(due_at=NOON - 2 * MINUTE)
     assert (
-        the_problem(ProblemKind.LATE_BEAT).text == "Beat is running but late; a run has been due for 2 min."
+        the_problem(ProblemKind.LATE_BEAT).text == "Beat is running, but late; a run has been due for 2 min."
     )
     assert part(PartName.BEAT) == (False, "1 running (here), late")
 
@@ -121,7 +121,7 @@ def test_runs_that_wait_for_a_worker_that_is_free_are_counted() -> None:
     for minutes in (0, 5, 6):
         waiting(minutes)
     problem = the_problem(ProblemKind.BUSY_WORKERS)
-    assert problem.text == "2 runs have waited for a free worker for more than 1 min."
+    assert problem.text == "2 runs have been waiting for a free worker for more than 1 min."
     assert problem.is_mild
     assert part(PartName.WORKERS) == (False, "1 running (celery@here), 2 runs waiting")
     assert [part.name for part in health.read(NOON).parts if not (part.is_healthy or part.is_mild)] == []
@@ -140,9 +140,9 @@ def test_a_queue_in_which_runs_wait_and_that_no_worker_reads_is_a_problem_at_onc
     for _ in range(3):
         waiting(0)
     problem = the_problem(ProblemKind.UNREAD_QUEUE)
-    assert problem.text == "No running worker reads the queue “celery”: 3 queued runs wait in it."
+    assert problem.text == "No running worker consumes the queue “celery”: 3 queued runs wait in it."
     assert problem.advice == "Start a worker with -Q celery."
-    assert part(PartName.WORKERS) == (False, "1 running (here), none reads celery")
+    assert part(PartName.WORKERS) == (False, "1 running (here), none consumes celery")
 
 
 def test_a_queue_that_enabled_schedules_use_and_that_no_worker_reads_is_a_problem_before_they_are_due() -> (
@@ -154,7 +154,9 @@ def test_a_queue_that_enabled_schedules_use_and_that_no_worker_reads_is_a_proble
     problem = the_problem(ProblemKind.UNREAD_QUEUE)
     assert problem.text.endswith("“reports”: the schedule “monthly” uses it.")
     assert (problem.queue, problem.schedule) == ("reports", (only.pk, "monthly"))
-    assert problem.advice == "Start a worker with -Q reports, or change the queue of what uses it."
+    assert (
+        problem.advice == "Start a worker with -Q reports, or change the queue of the schedules that use it."
+    )
 
     schedule("yearly", queue="reports")
     waiting(schedule=only)
@@ -205,9 +207,10 @@ def test_processes_with_other_code_than_this_one_are_named_with_their_versions()
     ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(version="0.0.9+old")
     problem = the_problem(ProblemKind.OTHER_CODE)
     assert problem.text == (
-        f"A running worker has other code than this web server ({code_version()}): celery@here (0.0.9+old)."
+        f"A running worker runs different code than this web server ({code_version()}): "
+        "celery@here (0.0.9+old)."
     )
-    assert part(PartName.WORKERS) == (False, "1 running (celery@here), other code")
+    assert part(PartName.WORKERS) == (False, "1 running (celery@here), different code")
     assert part(PartName.BEAT)[0]
     ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(version="", queues=[])
     schedule("monthly", queue="reports")
@@ -247,11 +250,11 @@ def test_a_redis_that_is_not_there_is_a_problem_and_says_what_it_means(
     beat_and_worker()
     monkeypatch.setattr(health, "_broker", read_broker)
     problem = the_problem(ProblemKind.NO_BROKER)
-    assert problem.text.startswith("Redis does not answer: ")
+    assert problem.text.startswith("Redis is not available: ")
     assert problem.text.endswith(".")
     assert not problem.text.endswith("..")
     assert "due runs are recorded" in problem.advice
-    assert part(PartName.BROKER) == (False, "does not answer")
+    assert part(PartName.BROKER) == (False, "not available")
 
 
 def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any) -> None:
@@ -273,11 +276,11 @@ def test_a_worker_that_can_take_nothing_is_a_problem_and_does_not_count(values: 
     beat_and_worker()
     ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(capacity=3)
     signed(ProcessKind.WORKER, name="celery@idle", **values)
-    text = "A worker takes no jobs, since it was told to by remote control: celery@idle."
+    text = "A worker does not accept jobs, because of a remote control command: celery@idle."
     assert the_problem(ProblemKind.IDLE_WORKERS).text == text
     assert part(PartName.WORKERS) == (
         False,
-        "2 running (celery@here, celery@idle), 3 jobs at a time, 1 taking nothing",
+        "2 running (celery@here, celery@idle), 3 jobs at a time, 1 not accepting jobs",
     )
 
 

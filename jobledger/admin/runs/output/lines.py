@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from jobledger.admin.runs.output import ansi
 from jobledger.models import Stream
 
-LONGEST_LINE = 4000
+MAX_LINE_LENGTH = 4000
 
 # Nine digits: beyond that no database counts.
 _POSITION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([a-z0-9-]{0,99})\.([a-z0-9-]{0,99})", re.ASCII)
@@ -161,7 +161,7 @@ class LineMaker:
             if self._is_overwritten:
                 self._forget()
             self._open.append(_Fragment(number=self._number, offset=self._offset, text=token))
-            while sum(len(part.text) for part in self._open) > LONGEST_LINE:
+            while sum(len(part.text) for part in self._open) > MAX_LINE_LENGTH:
                 yield self._close_beginning()
 
     def _close(self) -> Line:
@@ -173,7 +173,7 @@ class LineMaker:
     def _close_beginning(self) -> Line:
         """The beginning of a line that is too long, up to an escape that would be cut."""
         *whole, last = self._open
-        room = LONGEST_LINE - sum(len(part.text) for part in whole)
+        room = MAX_LINE_LENGTH - sum(len(part.text) for part in whole)
         escape = last.text.rfind("\x1b", max(room - 32, 1), room)
         cut = escape if escape > 0 else room
         self._open = [*whole, replace(last, text=last.text[:cut])]

@@ -20,15 +20,15 @@ from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, ReadPositi
 from jobledger.models import Run, RunOutput, Stream
 
 # An output up to this size is read as a whole, a longer one in these parts.
-MOST_CHARACTERS = 128 * 1024
+MAX_CHARACTERS = 128 * 1024
 HEAD_CHARACTERS = 32 * 1024
 TAIL_CHARACTERS = 96 * 1024
 HEAD_LINES = 500
 TAIL_LINES = 1500
-MOST_ROWS = 1000
-MOST_MATCHES = 500
-MOST_LINES_SEARCHED = 100_000
-MOST_MARKS = 2000
+MAX_ROWS = 1000
+MAX_MATCHES = 500
+MAX_LINES_SEARCHED = 100_000
+MAX_MARKS = 2000
 """How many matches a page marks; the lines after them are shown without."""
 
 
@@ -83,11 +83,11 @@ class MatchingLines:
     lines: Sequence[MatchingLine]
     has_more: bool
     is_partial: bool
-    """Whether only the first ``MOST_LINES_SEARCHED`` lines were searched."""
+    """Whether only the first ``MAX_LINES_SEARCHED`` lines were searched."""
 
     @property
     def searched(self) -> int:
-        return MOST_LINES_SEARCHED
+        return MAX_LINES_SEARCHED
 
 
 def initial_output(run: Run, attempt: int) -> InitialOutput:
@@ -95,7 +95,7 @@ def initial_output(run: Run, attempt: int) -> InitialOutput:
     rows = _of_attempt(run, attempt)
     figures = rows.aggregate(size=Sum(Length("text")), count=Count("pk"))
     size, maker = figures["size"] or 0, LineMaker(ReadPosition(attempt=attempt))
-    is_long = size > MOST_CHARACTERS or figures["count"] > MOST_ROWS
+    is_long = size > MAX_CHARACTERS or figures["count"] > MAX_ROWS
     if not is_long:
         lines = list(maker.read(_chunks(rows.in_order())))
         is_long = len(lines) > HEAD_LINES + TAIL_LINES
@@ -109,16 +109,16 @@ def initial_output(run: Run, attempt: int) -> InitialOutput:
 def new_output(run: Run, since: ReadPosition) -> NewOutput:
     """What the run wrote since the position, also in later attempts."""
     later = Q(attempt__gt=since.attempt) | Q(attempt=since.attempt, number__gte=since.number)
-    rows = RunOutput.objects.filter(later, run=run).in_order()[: MOST_ROWS + 1]
+    rows = RunOutput.objects.filter(later, run=run).in_order()[: MAX_ROWS + 1]
     chunks = list(_chunks(rows))
     maker = LineMaker(since)
-    lines = list(maker.read(chunks[:MOST_ROWS]))
+    lines = list(maker.read(chunks[:MAX_ROWS]))
     return NewOutput(
         has_gap=len(lines) > TAIL_LINES,
         lines=lines[-TAIL_LINES:],
         open_line=maker.open_line,
         end=maker.position,
-        has_more=len(chunks) > MOST_ROWS,
+        has_more=len(chunks) > MAX_ROWS,
     )
 
 
@@ -130,16 +130,16 @@ def matching_lines(run: Run, attempt: int, text: str) -> MatchingLines:
     # Neighbouring matches share a mark.
     pattern = re.compile(f"(?:{re.escape(text)})+", re.IGNORECASE)
     found: list[MatchingLine] = []
-    marks, characters, number = MOST_MARKS, MOST_CHARACTERS, 0
-    for number, line in enumerate(islice(_all_lines(run, attempt), MOST_LINES_SEARCHED + 1), start=1):
-        if number > MOST_LINES_SEARCHED or not pattern.search(line.text):
+    marks, characters, number = MAX_MARKS, MAX_CHARACTERS, 0
+    for number, line in enumerate(islice(_all_lines(run, attempt), MAX_LINES_SEARCHED + 1), start=1):
+        if number > MAX_LINES_SEARCHED or not pattern.search(line.text):
             continue
-        if len(found) == MOST_MATCHES or characters <= 0:
+        if len(found) == MAX_MATCHES or characters <= 0:
             return MatchingLines(lines=found, has_more=True, is_partial=False)
         html, marked = _marked(line.text, pattern, marks)
         found.append(MatchingLine(number=number, line=line, html=html))
         marks, characters = marks - marked, characters - len(line.text)
-    return MatchingLines(lines=found, has_more=False, is_partial=number > MOST_LINES_SEARCHED)
+    return MatchingLines(lines=found, has_more=False, is_partial=number > MAX_LINES_SEARCHED)
 
 
 def as_text(run: Run, attempt: int | None = None, *, without_escapes: bool = False) -> Iterator[str]:
@@ -163,7 +163,7 @@ def _all_lines(run: Run, attempt: int) -> Iterator[Line]:
         yield maker.open_line
 
 
-def _chunks(rows: QuerySet[RunOutput], at_once: int = MOST_ROWS + 1) -> Iterator[Chunk]:
+def _chunks(rows: QuerySet[RunOutput], at_once: int = MAX_ROWS + 1) -> Iterator[Chunk]:
     for row in rows.iterator(chunk_size=at_once):
         yield Chunk(attempt=row.attempt, number=row.number, stream=Stream(row.stream), text=row.text)
 
@@ -183,7 +183,7 @@ def _tail(rows: Any) -> list[Chunk]:
 def _up_to(limit: int, values: Any, *, of_end: bool) -> list[Chunk]:
     columns = values.annotate(size=Length("text")).values_list("attempt", "number", "stream", "part", "size")
     chunks: list[Chunk] = []
-    for attempt, number, stream, text, size in columns[:MOST_ROWS]:
+    for attempt, number, stream, text, size in columns[:MAX_ROWS]:
         part = text[-limit:] if of_end else text[:limit]
         begin = size - len(part) if of_end else 0
         chunks.append(Chunk(attempt=attempt, number=number, stream=Stream(stream), text=part, begin=begin))

@@ -1,4 +1,4 @@
-"""Operators see that a message could not be taken in and why; only superusers see what was in it."""
+"""Operators see which messages could not be processed, and why; only superusers see their contents."""
 
 from datetime import timedelta
 
@@ -61,7 +61,7 @@ def test_without_the_permission_to_see_runs_there_is_no_list(client: Client, let
 
 def test_the_home_says_so_for_a_day(viewer: Client, letter: DeadLetter) -> None:
     text = viewer.get(HOME_NOW).text
-    assert "Workers could not take in 1 message in the last 24 hours." in text
+    assert "Workers could not process 1 message in the last 24 hours." in text
     assert f'href="{LIST}"' in text
     DeadLetter.objects.update(received_at=timezone.now() - timedelta(hours=25))
-    assert "could not take in" not in viewer.get(HOME_NOW).text
+    assert "could not process" not in viewer.get(HOME_NOW).text

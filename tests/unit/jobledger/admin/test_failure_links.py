@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from jobledger.admin.home.page import MOST_ROWS
+from jobledger.admin.home.page import MAX_ROWS
 from jobledger.admin.recent_runs import WINDOW
 from jobledger.admin.schedules.status import RUNS_SHOWN
 from jobledger.models import FAILURES, PROBLEMS, Run, Status, Trigger
@@ -59,10 +59,10 @@ def of_every_status(**values: Any) -> None:
 def test_the_homes_total_and_each_of_its_rows_lead_to_the_runs_that_they_count(admin_client: Client) -> None:
     of_every_status()
     made(Status.FAILED, seconds_ago=25 * 3600)
-    for number in range(MOST_ROWS):
+    for number in range(MAX_ROWS):
         made(Status.FAILED, job=f"job {number}", count=number + 1)
     page = admin_client.get("/admin/").context["problems"]
-    total = 2 * len(PROBLEMS) + sum(range(MOST_ROWS + 1))
+    total = 2 * len(PROBLEMS) + sum(range(MAX_ROWS + 1))
     assert (page.count, len(listed(admin_client, page.url))) == (total, total)
     for row in page.rows:
         assert len(listed(admin_client, row.url)) == row.count

@@ -107,7 +107,7 @@ def test_a_lost_run_starts_again_only_where_the_job_bears_it() -> None:
 
 
 def test_a_job_that_loses_its_process_each_time_does_not_go_on_for_ever() -> None:
-    assert ended(running(attempt=attempts.MOST_RESTARTS + 1), LOST).status == "lost"
+    assert ended(running(attempt=attempts.MAX_RESTARTS + 1), LOST).status == "lost"
 
 
 def test_a_run_that_the_workers_shutdown_ended_starts_again_where_the_job_bears_it() -> None:

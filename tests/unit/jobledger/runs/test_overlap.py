@@ -182,7 +182,7 @@ def test_who_is_woken_at_once_is_beats_when_that_did_not_come_about(published: l
     overlap.wake("probe")
     waiting.refresh_from_db()
     assert waiting.publish_after is not None
-    assert waiting.publish_after <= timezone.now() + publisher.GRACE_OF_THE_RECORDER
+    assert waiting.publish_after <= timezone.now() + publisher.RECORDER_GRACE_PERIOD
 
 
 def test_a_run_whose_holder_ends_before_it_stands_back_is_started(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_a_viewer_of_runs_alone_has_no_notice_of_schedules_and_no_link_to_them(c
     schedule("two", queue="reports")
     reader(client)
     page = client.get(HOME).text
-    assert "No running worker reads the queue “reports”" in page
+    assert "No running worker consumes the queue “reports”" in page
     assert [text for text in ("secret name", "is broken", "<strong>schedules</strong>") if text in page] == []
     assert f'href="{SCHEDULES}?' not in page
 
@@ -130,7 +130,9 @@ def test_the_part_of_a_process_with_other_code_has_no_tick(admin_client: Client)
     ServiceProcess.objects.filter(kind=ProcessKind.BEAT).update(version="0.0.9+old")
     page = admin_client.get(HOME).text
     assert "beat@here (0.0.9+old)" in page
-    assert '<li class="part part-ill"><strong>beat</strong> 1 running (beat@here), other code</li>' in page
+    assert (
+        '<li class="part part-ill"><strong>beat</strong> 1 running (beat@here), different code</li>' in page
+    )
 
 
 def test_a_process_that_stops_signing_is_noticed_while_the_page_is_open(admin_client: Client) -> None:

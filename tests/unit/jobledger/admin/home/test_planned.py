@@ -127,7 +127,7 @@ def test_that_not_all_schedules_were_looked_at_is_said(
 ) -> None:
     every(60, "often")
     every(60, "as often")
-    monkeypatch.setattr(planned, "MOST_SCHEDULES", 1)
+    monkeypatch.setattr(planned, "MAX_SCHEDULES", 1)
     assert "planned, for the schedules that are due first" in admin_client.get("/admin/").text
 
 

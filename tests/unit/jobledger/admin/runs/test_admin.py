@@ -75,7 +75,7 @@ def test_an_empty_list_says_what_to_do_next(admin_client: Client) -> None:
 def test_a_search_that_was_ended_early_can_go_on(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "MOST_SEARCHED", 1)
+    monkeypatch.setattr(search, "MAX_SEARCHED", 1)
     for _ in range(3):
         made(status=Status.FAILED)
         made(trigger=Trigger.ADMIN)

@@ -130,7 +130,7 @@ def test_schedules_are_suggested_unless_they_are_many(monkeypatch: pytest.Monkey
     schedule("b")
     schedule("a")
     assert form().schedule_names == ["a", "b"]
-    monkeypatch.setattr(listing, "MOST_SUGGESTIONS", 1)
+    monkeypatch.setattr(listing, "MAX_SUGGESTIONS", 1)
     assert form().schedule_names == []
 
 

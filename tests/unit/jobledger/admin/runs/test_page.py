@@ -90,7 +90,7 @@ def test_parent_and_children_are_named() -> None:
 
 
 def test_of_many_children_the_first_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_page, "MOST_CHILDREN", 2)
+    monkeypatch.setattr(run_page, "MAX_CHILDREN", 2)
     parent = made()
     children = [made(number, parent=parent) for number in range(2)]
     assert not page_of(parent).has_more_children

@@ -111,7 +111,7 @@ def test_what_was_too_much_for_the_last_answer_comes_with_another(
     address = next_address(page_of(admin_client, run))
     write(run, "1\n", "2\n", "3\n")
     Run.objects.filter(pk=run.pk).update(status=Status.SUCCEEDED)
-    monkeypatch.setattr(reader, "MOST_ROWS", 2)
+    monkeypatch.setattr(reader, "MAX_ROWS", 2)
     first = ask(admin_client, address)
     assert (first.status_code, lines_in(first.text)) == (200, ["1", "2"])
     second = ask(admin_client, next_address(first.text))

@@ -93,7 +93,7 @@ FILTERS: dict[str, Callable[[], RunQuery]] = {
 def test_what_is_found_is_what_passes_each_filter(
     make: Callable[[], RunQuery], most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "MOST_SEARCHED", most)
+    monkeypatch.setattr(search, "MAX_SEARCHED", most)
     for number in range(40):
         made(
             number,
@@ -126,7 +126,7 @@ def test_a_schedules_runs_are_found_by_it() -> None:
 
 @pytest.mark.usefixtures("small_pages")
 def test_a_search_that_finds_little_ends_and_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "MOST_SEARCHED", 4)
+    monkeypatch.setattr(search, "MAX_SEARCHED", 4)
     rare = made(0, status=Status.FAILED, trigger=Trigger.ADMIN)
     for number in range(1, 11):
         made(number, status=Status.FAILED)
@@ -138,7 +138,7 @@ def test_a_search_that_finds_little_ends_and_says_how_far_it_came(monkeypatch: p
 
 
 def test_the_filter_that_reaches_furthest_back_leads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "MOST_SEARCHED", 4)
+    monkeypatch.setattr(search, "MAX_SEARCHED", 4)
     rare = made(0, status=Status.LOST, trigger=Trigger.ADMIN)
     for number in range(1, 11):
         made(number, trigger=Trigger.ADMIN)

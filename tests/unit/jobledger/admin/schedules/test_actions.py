@@ -82,7 +82,7 @@ def test_starting_many_is_asked_about_first(admin_client: Client) -> None:
 
 
 def test_starting_too_many_starts_none(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobledger.admin.schedules.actions.STARTED_AT_MOST", 1)
+    monkeypatch.setattr("jobledger.admin.schedules.actions.MAX_STARTED", 1)
     answer = act(admin_client, "run_tasks", hourly("one"), hourly("two"), confirmed="1")
     assert (
         "Nothing was started: 2 schedules are selected, but at most 1 can be started at once." in answer.text

@@ -175,7 +175,7 @@ def test_many_schedules_cost_as_many_queries_as_one(
 def test_that_not_all_schedules_are_counted_is_said(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(week, "MOST_SCHEDULES", 1)
+    monkeypatch.setattr(week, "MAX_SCHEDULES", 1)
     every(60, "often")
     assert "Only the" not in admin_client.get(reverse(WEEK)).text
     every(60, "as often")

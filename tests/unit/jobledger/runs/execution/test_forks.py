@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from jobledger.runs.execution import forks
-from jobledger.runs.execution.forks import between_forks, let_go_of_cursors, write_between_forks
+from jobledger.runs.execution.forks import between_forks, release_cursors, write_between_forks
 from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
 pytestmark = [
@@ -178,7 +178,7 @@ def test_what_it_goes_on_refusing_is_raised() -> None:
 def test_errors_that_name_each_other_as_their_cause_are_let_go_of_as_well() -> None:
     one, other = OperationalError("one"), OperationalError("other")
     one.__cause__, other.__context__ = other, one
-    let_go_of_cursors(one)
+    release_cursors(one)
 
 
 def test_what_is_let_go_of_is_gone_on_both_sides_of_an_error() -> None:
@@ -202,5 +202,5 @@ def test_what_is_let_go_of_is_gone_on_both_sides_of_an_error() -> None:
     with pytest.raises(OperationalError) as raised:
         fail_again()
     assert kept[0]() is not None
-    let_go_of_cursors(raised.value)
+    release_cursors(raised.value)
     assert kept[0]() is None

@@ -75,9 +75,9 @@ def test_a_broker_that_is_down_leaves_the_run_queued_and_it_is_tried_again_soon(
         publisher.publish_due(NOON)
     run.refresh_from_db()
     assert (run.status, run.publish_count) == ("queued", 0)
-    assert run.publish_after == NOON + publisher.GRACE_OF_THE_RECORDER
+    assert run.publish_after == NOON + publisher.RECORDER_GRACE_PERIOD
     broker.is_down = False
-    assert publisher.publish_due(NOON + publisher.GRACE_OF_THE_RECORDER) == 1
+    assert publisher.publish_due(NOON + publisher.RECORDER_GRACE_PERIOD) == 1
 
 
 def test_a_run_that_was_claimed_while_it_was_published_stays_claimed(broker: Broker) -> None:
@@ -227,8 +227,8 @@ def test_who_watches_the_messages_sees_no_secret(broker: Broker, job: str) -> No
 
 
 def test_what_watchers_see_of_long_options_is_short(broker: Broker) -> None:
-    publisher.publish([queued(options={"words": "long" * publisher.LONGEST_REPR})])
-    assert len(broker.messages[0].headers["kwargsrepr"]) == publisher.LONGEST_REPR
+    publisher.publish([queued(options={"words": "long" * publisher.MAX_REPR_LENGTH})])
+    assert len(broker.messages[0].headers["kwargsrepr"]) == publisher.MAX_REPR_LENGTH
 
 
 def test_runs_that_were_published_a_different_number_of_times_are_noted_together(broker: Broker) -> None:

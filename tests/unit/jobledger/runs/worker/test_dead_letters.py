@@ -129,7 +129,7 @@ def test_one_that_is_moved_twice_is_there_once(stream: Stream, monkeypatch: pyte
 
 
 def test_redis_and_the_ledger_keep_the_newest(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "MOST_KEPT", 5)
+    monkeypatch.setattr(dead_letters, "MAX_KEPT", 5)
     monkeypatch.setattr(dead_letters, "MOVED_AT_ONCE", 2)
     for number in range(3):
         DeadLetter.objects.create(received_at=NOON, reason=f"old {number}", size=1)
@@ -162,7 +162,7 @@ def test_texts_are_cut_and_cleaned(stream: Stream) -> None:
     found = DeadLetter.objects.get()
     assert (found.task, found.queue, found.reason) == ("t" * 200, "q" * 200, "r" * 500)
     assert found.task_id == "a\\x00b\\ud800"
-    assert (found.size, len(found.content)) == (10_001, dead_letters.LONGEST_CONTENT)
+    assert (found.size, len(found.content)) == (10_001, dead_letters.MAX_CONTENT_LENGTH)
 
 
 @pytest.mark.parametrize("headers", [None, [], {"task": ["x"], "id": {}}], ids=str)

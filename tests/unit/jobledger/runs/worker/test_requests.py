@@ -9,7 +9,7 @@ from celery import Task, current_app
 from celery.worker.request import Request
 
 from jobledger.runs.worker.consumer import Consumer
-from jobledger.runs.worker.requests import LONGEST_REPR, MaskedRequest, masked_headers
+from jobledger.runs.worker.requests import MAX_REPR_LENGTH, MaskedRequest, masked_headers
 from tests.unit.jobledger.runs.worker.builders import message_of, received
 
 SECRET = "s3cret-marker"
@@ -57,7 +57,7 @@ def test_arguments_of_any_depth_and_length_can_be_shown() -> None:
     for _ in range(300):
         deep = [deep]
     assert received("1", kwargs={"names": deep}).kwargsrepr
-    assert len(received("1", kwargs={"names": "x" * 5000}).kwargsrepr) == LONGEST_REPR
+    assert len(received("1", kwargs={"names": "x" * 5000}).kwargsrepr) == MAX_REPR_LENGTH
 
 
 def test_a_worker_masks_the_messages_of_every_task() -> None:

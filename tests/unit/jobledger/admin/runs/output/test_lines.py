@@ -111,7 +111,7 @@ def test_another_attempt_begins_plain_and_says_so() -> None:
 
 
 def test_a_very_long_line_is_shown_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output_lines, "LONGEST_LINE", 10)
+    monkeypatch.setattr(output_lines, "MAX_LINE_LENGTH", 10)
     assert texts((OUT, "x" * 15), (OUT, "y" * 10 + "\n")) == ["x" * 10, "x" * 5 + "y" * 5, "y" * 5]
 
 

@@ -100,7 +100,7 @@ def test_of_a_flood_the_end_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_too_much_for_one_look_comes_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MOST_ROWS", 2)
+    monkeypatch.setattr(reader, "MAX_ROWS", 2)
     run = run_that_wrote("1\n", "2\n", "3\n")
     first = reader.new_output(run, ReadPosition(attempt=1))
     second = reader.new_output(run, first.end)
@@ -124,7 +124,7 @@ def test_what_is_searched_is_no_pattern_and_no_markup() -> None:
 
 
 def test_only_the_first_matches_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MOST_MATCHES", 2)
+    monkeypatch.setattr(reader, "MAX_MATCHES", 2)
     found = reader.matching_lines(run_that_wrote("x\nx\nx\n"), 1, "x")
     assert (len(found.lines), found.has_more) == (2, True)
 
@@ -156,9 +156,9 @@ def characters(found: reader.MatchingLines) -> int:
 @pytest.mark.parametrize("written", ["a" * 1_000_000, "ab" * 500_000, "ab\n" * 300_000, "a" * 70 + "\n" * 9])
 def test_a_search_marks_and_shows_a_bounded_part_of_its_matches(written: str) -> None:
     found = reader.matching_lines(run_that_wrote(written), 1, "a")
-    assert 0 < marks(found) <= reader.MOST_MARKS
-    assert characters(found) <= reader.MOST_CHARACTERS + 30 * reader.MOST_MARKS
-    assert len(found.lines) <= reader.MOST_MATCHES
+    assert 0 < marks(found) <= reader.MAX_MARKS
+    assert characters(found) <= reader.MAX_CHARACTERS + 30 * reader.MAX_MARKS
+    assert len(found.lines) <= reader.MAX_MATCHES
     assert found.has_more == (len(written) > 1000)
 
 
@@ -168,7 +168,7 @@ def test_neighbouring_matches_share_a_mark() -> None:
 
 
 def test_the_lines_that_are_searched_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MOST_LINES_SEARCHED", 3)
+    monkeypatch.setattr(reader, "MAX_LINES_SEARCHED", 3)
     whole = reader.matching_lines(run_that_wrote("\n\na\n"), 1, "a")
     assert ([each.number for each in whole.lines], whole.is_partial) == ([3], False)
     part = reader.matching_lines(run_that_wrote("a\n\n\na\n"), 1, "a")
@@ -176,7 +176,7 @@ def test_the_lines_that_are_searched_are_bounded(monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_more_lines_are_made_than_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MOST_LINES_SEARCHED", 1000)
+    monkeypatch.setattr(reader, "MAX_LINES_SEARCHED", 1000)
     numbers = itertools.count(1)
     monkeypatch.setattr(reader, "_all_lines", lambda *args: (EMPTY for _ in numbers))
     assert reader.matching_lines(run_that_wrote(), 1, "a").is_partial
