@@ -6,10 +6,13 @@ early. What only one process measures, such as a time limit, goes by a clock tha
 displayed, by the process's own.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection
 from django.utils import timezone
+
+MAX_OFFSET = timedelta(seconds=5)
+"""How far a process's clock may differ from the database's before anyone is told."""
 
 
 def now() -> datetime:

@@ -1,5 +1,6 @@
 """Running beats and workers, which report in the database that they are alive."""
 
+from datetime import timedelta
 from typing import ClassVar
 
 from django.db import models
@@ -26,6 +27,9 @@ class ServiceProcess(models.Model):
     version = models.CharField(max_length=100, blank=True, help_text="The version of the code it runs.")
     capacity = models.PositiveIntegerField(
         null=True, blank=True, help_text="How many jobs the worker can currently run at the same time."
+    )
+    clock_offset = models.DurationField(
+        default=timedelta(0), help_text="How far its clock is ahead of the database's."
     )
     queues = models.JSONField(default=list, blank=True, help_text="The queues that a worker consumes.")
 

@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 from jobledger.admin import display, rights
 from jobledger.admin.display import RunUrls
-from jobledger.health import Problem, ProblemKind
+from jobledger.health.problem import Problem, ProblemKind
 from jobledger.models import Status
 
 _ABOUT_SCHEDULES = (ProblemKind.NO_BEAT, ProblemKind.LATE_BEAT, ProblemKind.UNREAD_QUEUE)

@@ -26,7 +26,7 @@ from jobledger.admin.home import timeline
 from jobledger.admin.home.notices import notices
 from jobledger.admin.home.planned import planned_runs
 from jobledger.admin.home.timeline import TimeAxis
-from jobledger.health import PartName
+from jobledger.health.problem import PartName
 from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress
 
@@ -153,7 +153,7 @@ def _now(user: rights.User) -> dict[str, Any]:
     now = timezone.now()
     next_slots = _next_slots(now)
     may_see_schedules = rights.may_view_schedules(user)
-    found = health.read(clock.now())
+    found = health.read(clock.now(), server_time=timezone.now())
     return {
         "parts": [part for part in found.parts if may_see_schedules or part.name is not PartName.SCHEDULES],
         "notices": notices(found.problems, user),

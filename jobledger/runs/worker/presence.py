@@ -17,6 +17,7 @@ from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
 from django.conf import settings
 from django.db import Error
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from jobledger import clock
 from jobledger.escapes import line_logger
@@ -53,13 +54,18 @@ class Presence:
         self._kind, self._name, self._queues, self._capacity = kind, name, queues, capacity
         self._version, self._identity = code_version(), IDENTITY
         self._sign_at: datetime | None = None
+        self._is_clock_off = False
 
     def sign(self, now: datetime) -> None:
-        """Sign, if the last signature is a while ago. Raises what the database raises."""
+        """Sign, if the last signature is a while ago. Raises what the database raises.
+
+        ``now`` is the database's time, as it has just been read.
+        """
         if self._sign_at is not None and self._sign_at - SIGN_EVERY <= now < self._sign_at:
             return
-        if self._sign_at is None or not self._signed().update(seen_at=now, **self._takes()):
-            self._begin(now)
+        state = {"seen_at": now, "clock_offset": self._clock_offset(now), **self._takes()}
+        if self._sign_at is None or not self._signed().update(**state):
+            self._begin(now, state)
         self._sign_at = now + SIGN_EVERY
 
     def leave(self) -> None:
@@ -69,14 +75,26 @@ class Presence:
     def _signed(self) -> QuerySet[ServiceProcess]:
         return ServiceProcess.objects.filter(kind=self._kind, name=self._name, identity=self._identity)
 
-    def _begin(self, now: datetime) -> None:
+    def _begin(self, now: datetime, state: dict[str, Any]) -> None:
         ServiceProcess.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
         same_name = ServiceProcess.objects.filter(kind=self._kind, name=self._name)
         same_name.filter(seen_at__lt=now - ABSENT_AFTER).delete()
-        values = {"started_at": now, "seen_at": now, "version": self._version, **self._takes()}
+        values = {"started_at": now, "version": self._version, **state}
         ServiceProcess.objects.update_or_create(
             kind=self._kind, name=self._name, identity=self._identity, defaults=values
         )
+
+    def _clock_offset(self, now: datetime) -> timedelta:
+        """How far this process's clock is ahead; logged when that changes from tolerable to not, and back."""
+        offset = timezone.now() - now
+        is_off = abs(offset) > clock.MAX_OFFSET
+        if is_off and not self._is_clock_off:
+            text = "The clock of this machine and the database's differ by %.0f s; synchronize them"
+            logger.warning(text, abs(offset.total_seconds()))
+        elif self._is_clock_off and not is_off:
+            logger.info("The clock of this machine agrees with the database's again")
+        self._is_clock_off = is_off
+        return offset
 
     def _takes(self) -> dict[str, Any]:
         return {"queues": sorted(self._queues()), "capacity": self._capacity()}

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+import time_machine
 from kombu import Queue
 
 from jobledger.models import ProcessKind, ServiceProcess
@@ -110,3 +111,23 @@ def test_who_is_long_gone_is_forgotten() -> None:
     Presence(ProcessKind.WORKER, "celery@recent").sign(NOON - timedelta(hours=2))
     Presence(ProcessKind.WORKER, "celery@here").sign(NOON)
     assert set(ServiceProcess.objects.values_list("name", flat=True)) == {"celery@here", "celery@recent"}
+
+
+def test_a_clock_that_differs_from_the_databases_is_on_record_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    worker = Presence(ProcessKind.WORKER, "celery@here")
+    with time_machine.travel(NOON + 120 * SECOND, tick=False):
+        worker.sign(NOON)
+        worker.sign(NOON + 11 * SECOND)
+    offset = ServiceProcess.objects.get().clock_offset
+    with time_machine.travel(NOON + 22 * SECOND, tick=False):
+        worker.sign(NOON + 22 * SECOND)
+
+    assert offset == 109 * SECOND
+    assert ServiceProcess.objects.get().clock_offset == 0 * SECOND
+    assert [record.getMessage() for record in caplog.records if "clock" in record.getMessage()] == [
+        "The clock of this machine and the database's differ by 120 s; synchronize them",
+        "The clock of this machine agrees with the database's again",
+    ]

@@ -7,14 +7,15 @@ second.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from celery import current_app
 from django.db import connection
-from django.db.models import Count, Q
+from django.db.models import Count, Max, Q
 from kombu.exceptions import OperationalError
 
 from jobledger import formats
+from jobledger.health import clocks
+from jobledger.health.problem import MAX_NAMES, PartName, Problem, ProblemKind
 from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
 from jobledger.runs.worker import queues
 from jobledger.runs.worker.code_version import code_version
@@ -27,57 +28,6 @@ LATE_AFTER = timedelta(seconds=20)
 """If a schedule has been due for this long, beat is late, even if it reports that it is alive."""
 RECENT = timedelta(hours=24)
 MAX_PROCESSES = 200
-MAX_NAMES = 4
-
-
-class PartName(StrEnum):
-    """A part of the service."""
-
-    BEAT = "beat"
-    WORKERS = "workers"
-    BROKER = "Redis"
-    DATABASE = "database"
-    SCHEDULES = "schedules"
-
-
-class ProblemKind(StrEnum):
-    """The kind of a problem, so that pages can link to where it can be fixed."""
-
-    PAUSED = "paused"
-    NO_BEAT = "no beat"
-    LATE_BEAT = "late beat"
-    NO_WORKER = "no worker"
-    IDLE_WORKERS = "idle workers"
-    NO_BROKER = "no broker"
-    UNREAD_QUEUE = "unread queue"
-    OTHER_CODE = "other code"
-    BROKEN_SCHEDULES = "broken schedules"
-    BUSY_WORKERS = "busy workers"
-    DEAD_LETTERS = "dead letters"
-
-
-MILD = (ProblemKind.PAUSED, ProblemKind.BUSY_WORKERS, ProblemKind.DEAD_LETTERS)
-"""Intentional, or likely to resolve itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    kind: ProblemKind
-    part: PartName
-    text: str
-    """What is wrong, as a sentence."""
-    short: str
-    """The same, to be displayed after the part's name."""
-    advice: str
-    """What to do, and what happens in the meantime."""
-    queue: str = ""
-    """The unread queue, if schedules name it."""
-    schedule: tuple[int, str] | None = None
-    """The id and the name of the schedule that causes it, if it is a single one."""
-
-    @property
-    def is_mild(self) -> bool:
-        return self.kind in MILD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +51,16 @@ class Health:
     """In the order in which they should be fixed."""
 
 
-def read(now: datetime) -> Health:
-    """Check everything."""
+def read(now: datetime, *, server_time: datetime | None = None) -> Health:
+    """Check everything.
+
+    ``now`` is the database's time; ``server_time`` is this web server's, if the two are to be compared.
+    """
     known = list(ServiceProcess.objects.order_by("-seen_at")[:MAX_PROCESSES])
     present = [process for process in known if process.seen_at >= now - ABSENT_AFTER]
-    schedules = NextSlot.objects.aggregate(enabled=Count("pk"), broken=Count("pk", filter=~Q(broken="")))
+    schedules = NextSlot.objects.aggregate(
+        enabled=Count("pk"), broken=Count("pk", filter=~Q(broken="")), handled_until=Max("handled_until")
+    )
     broker = list(_broker())
     problems = [
         *_pause(now),
@@ -114,6 +69,8 @@ def read(now: datetime) -> Health:
         *_workers(known, present, now),
         *_other_code(present, PartName.BEAT, ProcessKind.BEAT),
         *_other_code(present, PartName.WORKERS, ProcessKind.WORKER),
+        *clocks.set_back(schedules["handled_until"], now),
+        *clocks.offsets(present, server_time - now if server_time else timedelta(0)),
         *_broken_schedules(schedules["broken"]),
         *_dead_letters(now),
     ]

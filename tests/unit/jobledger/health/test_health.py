@@ -8,8 +8,9 @@ from celery import current_app
 from celery.app.routes import Router, prepare
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from jobledger import health
-from jobledger.health import Health, PartName, Problem, ProblemKind
+from jobledger import formats, health
+from jobledger.health import Health
+from jobledger.health.problem import PartName, Problem, ProblemKind
 from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
@@ -49,7 +50,7 @@ def schedule(name: str, **values: Any) -> PeriodicTask:
     made: PeriodicTask = PeriodicTask.objects.create(
         name=name, interval=hourly, **{"task": "probes.probe", **values}
     )
-    NextSlot.objects.filter(pk=made.pk).update(due_at=NOON + MINUTE)
+    NextSlot.objects.filter(pk=made.pk).update(due_at=NOON + MINUTE, handled_until=NOON - MINUTE)
     return made
 
 
@@ -290,3 +291,28 @@ def test_a_queue_that_only_such_workers_would_read_is_read_by_none() -> None:
     signed(ProcessKind.WORKER, name="celery@small", capacity=0)
     schedule("mine")
     assert kinds(health.read(NOON)) == [ProblemKind.IDLE_WORKERS, ProblemKind.UNREAD_QUEUE]
+
+
+def test_a_process_whose_clock_is_wrong_is_named_with_how_far() -> None:
+    signed(ProcessKind.BEAT, name="vm:1", clock_offset=timedelta(seconds=-130))
+    signed(ProcessKind.WORKER, name="celery@here", clock_offset=timedelta(seconds=5))
+    problem = the_problem(ProblemKind.CLOCK_OFFSET)
+    assert problem.text == "Clocks differ from the database's: beat vm:1 is 2 min 10 s behind."
+    assert part(PartName.DATABASE)[0] is False
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(5, []), (6, ["6 s ahead"]), (-6, ["6 s behind"])])
+def test_the_web_server_compares_its_own_clock_with_the_databases(seconds: int, expected: list[str]) -> None:
+    beat_and_worker()
+    found = health.read(NOON, server_time=NOON + timedelta(seconds=seconds))
+    texts = [f"Clocks differ from the database's: this web server is {each}." for each in expected]
+    assert [problem.text for problem in found.problems] == texts
+
+
+def test_after_the_clock_was_set_back_it_says_until_when_nothing_is_due() -> None:
+    beat_and_worker()
+    hourly = schedule("hourly")
+    NextSlot.objects.filter(pk=hourly.pk).update(handled_until=NOON + 55 * MINUTE, due_at=NOON + 60 * MINUTE)
+    problem = the_problem(ProblemKind.CLOCK_SET_BACK)
+    assert problem.text.startswith("The database's clock was set back: some schedules start nothing until ")
+    assert problem.text.endswith(f"{formats.exact(NOON + 55 * MINUTE)} (in 55 min).")

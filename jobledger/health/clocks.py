@@ -1,0 +1,43 @@
+"""Clocks: whether those of the processes and of the database can be relied upon."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from jobledger import clock, formats
+from jobledger.health.problem import MAX_NAMES, PartName, Problem, ProblemKind
+from jobledger.models import ServiceProcess
+
+
+def set_back(handled_until: datetime | None, now: datetime) -> Iterator[Problem]:
+    """Slots are recorded once: those that were recorded before the clock was set back do not come again."""
+    if handled_until is None or handled_until <= now + clock.MAX_OFFSET:
+        return
+    yield Problem(
+        kind=ProblemKind.CLOCK_SET_BACK,
+        part=PartName.SCHEDULES,
+        text=f"The database's clock was set back: some schedules start nothing until "
+        f"{formats.exact(handled_until)} ({formats.relative(handled_until, now)}).",
+        short="clock set back",
+        advice="Runs up to then are on record already, and none is started twice. If the clock is wrong now, "
+        "set it; if it was wrong before, wait.",
+    )
+
+
+def offsets(present: Sequence[ServiceProcess], of_this_server: timedelta) -> Iterator[Problem]:
+    found = {f"{process.get_kind_display()} {process.name}": process.clock_offset for process in present}
+    found["this web server"] = of_this_server
+    wrong = {name: offset for name, offset in found.items() if abs(offset) > clock.MAX_OFFSET}
+    if not wrong:
+        return
+    named = [
+        f"{name} is {formats.duration(abs(offset))} {'ahead' if offset > timedelta(0) else 'behind'}"
+        for name, offset in list(wrong.items())[:MAX_NAMES]
+    ] + ["…"][: len(wrong) > MAX_NAMES]
+    yield Problem(
+        kind=ProblemKind.CLOCK_OFFSET,
+        part=PartName.DATABASE,
+        text=f"Clocks differ from the database's: {', '.join(named)}.",
+        short="clocks differ",
+        advice="Synchronize the clocks, for example with NTP. Leases, retries and schedules go by the "
+        "database's clock, but times in logs, and those that jobs read themselves, are wrong.",
+    )

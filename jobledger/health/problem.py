@@ -1,0 +1,65 @@
+"""A problem of the service: what is wrong with which part, and what to do about it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_NAMES = 4
+"""How many names a sentence lists."""
+
+
+class PartName(StrEnum):
+    """A part of the service."""
+
+    BEAT = "beat"
+    WORKERS = "workers"
+    BROKER = "Redis"
+    DATABASE = "database"
+    SCHEDULES = "schedules"
+
+
+class ProblemKind(StrEnum):
+    """The kind of a problem, so that pages can link to where it can be fixed."""
+
+    PAUSED = "paused"
+    NO_BEAT = "no beat"
+    LATE_BEAT = "late beat"
+    NO_WORKER = "no worker"
+    IDLE_WORKERS = "idle workers"
+    NO_BROKER = "no broker"
+    UNREAD_QUEUE = "unread queue"
+    OTHER_CODE = "other code"
+    BROKEN_SCHEDULES = "broken schedules"
+    BUSY_WORKERS = "busy workers"
+    CLOCK_SET_BACK = "clock set back"
+    CLOCK_OFFSET = "clock offset"
+    DEAD_LETTERS = "dead letters"
+
+
+MILD = (
+    ProblemKind.PAUSED,
+    ProblemKind.BUSY_WORKERS,
+    ProblemKind.CLOCK_SET_BACK,
+    ProblemKind.CLOCK_OFFSET,
+    ProblemKind.DEAD_LETTERS,
+)
+"""Intentional, or likely to resolve itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    kind: ProblemKind
+    part: PartName
+    text: str
+    """What is wrong, as a sentence."""
+    short: str
+    """The same, to be displayed after the part's name."""
+    advice: str
+    """What to do, and what happens in the meantime."""
+    queue: str = ""
+    """The unread queue, if schedules name it."""
+    schedule: tuple[int, str] | None = None
+    """The id and the name of the schedule that causes it, if it is a single one."""
+
+    @property
+    def is_mild(self) -> bool:
+        return self.kind in MILD
