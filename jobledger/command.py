@@ -116,7 +116,7 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     def _begin(self, options: dict[str, Any], *, wait: bool, allow_overlap: bool) -> Run | None:
         try:
-            runner.end_if_wanted()
+            runner.raise_if_interrupted()
             request = self._request(options)
             guard = FREE if allow_overlap else self._guard(request)
             return self._begin_when_free(request, guard, wait=wait)

@@ -80,7 +80,7 @@ def _run(
     worker = worker_process(task.request.hostname, os.getpid())
     with _requeue_without_database(job):
         run = dispatch.receive(str(task.request.id), partial(_request, task, job, options))
-        ended = runner.execute(run.pk, worker=worker, refusal=_argument_error(args, options))
+        ended = runner.execute(run.pk, worker=worker, validation_error=_argument_error(args, options))
     if ended is None or not Status(ended.run.status).is_final:
         # Already running or finished, waiting, or about to be retried: another message gives the result.
         raise Ignore

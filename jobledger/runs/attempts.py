@@ -29,10 +29,10 @@ MAX_BACKOFF = timedelta(hours=1)
 MAX_RESTARTS = 3
 
 # Not the job's fault: worth another try whatever ``retry_on`` says.
-PASSING_ERRORS = (Error, ConnectionError, TimeoutError)
+TRANSIENT_ERRORS = (Error, ConnectionError, TimeoutError)
 
 
-def end(run: Run, outcome: Outcome, *, wakes_at_once: bool = True) -> bool:
+def end(run: Run, outcome: Outcome, *, publish_now: bool = True) -> bool:
     """Record how the attempt ended, and queue the next one if there is one.
 
     The run that waits for this job is published, at once or at beat's next tick. Returns False if the attempt
@@ -43,15 +43,15 @@ def end(run: Run, outcome: Outcome, *, wakes_at_once: bool = True) -> bool:
         # The cancel may have come between the two.
         ended = ended or _end_as_cancelled(run, outcome)
         if ended:
-            overlap.wake(run.concurrency_key, at_once=wakes_at_once)
+            overlap.wake(run.concurrency_key, at_once=publish_now)
     return ended
 
 
 def _end_uncancelled(run: Run, outcome: Outcome) -> bool:
     if outcome.status is Status.SUCCEEDED:
-        return _finish(_mine(run), outcome)
-    uncancelled = _mine(run).exclude(CANCEL_ACCEPTED)
-    again_at = starts_again_at(run, outcome)
+        return _finish(_owned(run), outcome)
+    uncancelled = _owned(run).exclude(CANCEL_ACCEPTED)
+    again_at = next_attempt_at(run, outcome)
     if again_at is None:
         return _finish(uncancelled, outcome)
     return _queue_again(uncancelled, run, outcome, again_at)
@@ -62,7 +62,7 @@ def _end_as_cancelled(run: Run, outcome: Outcome) -> bool:
     if outcome.status is Status.SUCCEEDED or (why := _accepted_cancel(run)) is None:
         return False
     why = why.plus(killed_by=outcome.why.details.get("killed_by"))
-    return _finish(_mine(run), replace(outcome, status=Status.CANCELLED, why=why))
+    return _finish(_owned(run), replace(outcome, status=Status.CANCELLED, why=why))
 
 
 def _accepted_cancel(run: Run) -> Why | None:
@@ -77,7 +77,7 @@ def _accepted_cancel(run: Run) -> Why | None:
     return None
 
 
-def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
+def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
     """When the run's next attempt starts; None if this was the last."""
     job = registry.all_jobs().get(run.job)
     # From the command line, or in another job, somebody is there to see the failure.
@@ -86,10 +86,14 @@ def starts_again_at(run: Run, outcome: Outcome) -> datetime | None:
     declared = job.declaration
     match outcome.status:
         case Status.FAILED | Status.TIMED_OUT if run.attempt <= declared.max_retries:
-            return clock.now() + backoff(declared, run.attempt) if _is_worth_it(declared, outcome) else None
+            return (
+                clock.now() + backoff(declared, run.attempt)
+                if _is_worth_retrying(declared, outcome)
+                else None
+            )
         case Status.LOST if declared.restart_when_lost and run.attempt <= MAX_RESTARTS:
             return clock.now()
-        case Status.CANCELLED if declared.restart_when_lost and outcome.is_by_shutdown:
+        case Status.CANCELLED if declared.restart_when_lost and outcome.is_worker_shutdown:
             return clock.now()
     return None
 
@@ -100,8 +104,8 @@ def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:
     return delay * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
 
 
-def _is_worth_it(declared: type[JobDeclaration], outcome: Outcome) -> bool:
-    if outcome.status is Status.TIMED_OUT or isinstance(outcome.cause, PASSING_ERRORS):
+def _is_worth_retrying(declared: type[JobDeclaration], outcome: Outcome) -> bool:
+    if outcome.status is Status.TIMED_OUT or isinstance(outcome.cause, TRANSIENT_ERRORS):
         return True
     if declared.retry_on is not None:
         return isinstance(outcome.cause, declared.retry_on)
@@ -113,7 +117,7 @@ def _is_worth_it(declared: type[JobDeclaration], outcome: Outcome) -> bool:
     )
 
 
-def _mine(run: Run) -> QuerySet[Run]:
+def _owned(run: Run) -> QuerySet[Run]:
     return Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)
 
 

@@ -39,7 +39,7 @@ class Outcome:
     cause: BaseException | None = None
 
     @property
-    def is_by_shutdown(self) -> bool:
+    def is_worker_shutdown(self) -> bool:
         """Whether the worker had to stop, and nobody wanted this run to end."""
         return self.why.reason is Reason.WORKER_SHUTDOWN
 

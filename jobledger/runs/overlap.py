@@ -102,7 +102,7 @@ def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
                 raise
         with transaction.atomic():
             if (holder := _locked_holder(guard.key)) is not None:
-                return _stand_back(run, guard, holder, now)
+                return _yield_to_holder(run, guard, holder, now)
         # The holder has ended in the meantime.
     return False
 
@@ -169,7 +169,7 @@ def _locked_holder(key: str) -> Run | None:
     return holder if running.update(heartbeat_at=F("heartbeat_at")) else None
 
 
-def _stand_back(run: Run, guard: Guard, holder: Run, now: datetime) -> bool:
+def _yield_to_holder(run: Run, guard: Guard, holder: Run, now: datetime) -> bool:
     """Skip the run, or have it wait until the holder has ended."""
     # Not a later attempt, which another delivery of the message may have brought about.
     mine = Run.objects.filter(pk=run.pk, status=Status.QUEUED, attempt=run.attempt)

@@ -1,6 +1,6 @@
-"""What is needed of Django beyond its public API. No other module touches what Django keeps private.
+"""The private parts of Django that this package uses. No other module touches them.
 
-Beside each private name stands what the public API lacks. A test fails when a Django release changes it.
+A comment on each use says what the public API lacks. Tests fail if a Django release changes any of them.
 """
 
 from typing import Any
@@ -9,5 +9,5 @@ from django.core.management.base import OutputWrapper
 
 
 def wrapped_stream(stream: Any) -> Any:
-    """The stream that a command's ``self.stdout`` writes to; any other stream as it is."""
+    """The stream that a command's ``self.stdout`` writes to; any other stream is returned unchanged."""
     return stream._out if isinstance(stream, OutputWrapper) else stream  # noqa: SLF001 - no public attribute

@@ -1,18 +1,17 @@
 """Forks: no child may inherit a SQLite connection that another thread of its parent has open.
 
-The child would take that connection's locks for its own, and what it then writes is lost, or makes the file
-unreadable (https://www.sqlite.org/howtocorrupt.html, section 2.6). Two kinds of process fork while a thread
-of the service may be in the database: a worker's main process, which replaces its children, and a job, which
-knows nothing of its heartbeat. So on SQLite these threads open their connection inside ``between_forks``
-only, under a lock that every fork takes first. They wait half a second at most for another process's lock,
-and so a fork does not wait long for them. Other databases' connections do no harm in a child that does not
-touch them.
+The child would consider that connection's locks its own, and its writes would be lost or corrupt the file
+(https://www.sqlite.org/howtocorrupt.html, section 2.6). Two kinds of process fork while one of our threads
+may be using the database: a worker's main process, which replaces its children, and a job, which does not
+know about its heartbeat. So on SQLite, these threads open a connection only inside ``between_forks``, under a
+lock that every fork acquires first. They wait for another process's lock for half a second at most, so a fork
+is not delayed for long. Connections to other databases are harmless in a child that does not use them.
 
-How it was tried: four threads write as often as they can, beside a process that forks children that write.
-Without the lock most children hang in SQLite, whose own mutexes they inherit as well. With it every row of
-6,700 children and of the threads was there and ``PRAGMA integrity_check`` said ok; no fork waited longer than
-1.5 seconds, on two cores that were busy with other things. A short version is among the tests; others kill a
-worker's child while the database is locked, and cancel jobs that do nothing but fork.
+This was tested with four threads that write as often as they can, while their process forks children that
+write. Without the lock, most children hang in SQLite, because they also inherit its mutexes. With the lock,
+every row of the threads and of 6,700 children was there, ``PRAGMA integrity_check`` reported no error, and no
+fork waited for more than 1.5 seconds on two busy cores. The test suite contains a short version; other tests
+kill a worker's child while the database is locked, and cancel jobs that do nothing but fork.
 """
 
 import os
@@ -25,33 +24,34 @@ from functools import partial
 
 from django.db import Error, connection, connections
 
-SQLITE_PATIENCE_MS = 500
-REST_SECONDS = 0.3
+SQLITE_BUSY_TIMEOUT_MS = 500
+RETRY_SECONDS = 0.3
 
-# What runs at a fork is C code throughout: Python drops an exception that a signal's handler raises in there.
+# These hooks are all C functions: an exception that a signal handler raises during a fork would be dropped.
 _lock = threading.RLock()
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _under_way: list[None] = []
-# Registered after the lock, so a fork is under way before it waits for the lock and until it has released it.
+# Registered after the lock: so a fork counts as under way from before it waits for the lock until after it
+# has released it.
 os.register_at_fork(
     before=partial(_under_way.append, None), after_in_parent=_under_way.pop, after_in_child=_under_way.clear
 )
 
 
 def is_under_way() -> bool:
-    """Whether a thread is forking: what a signal's handler raises in that thread would be dropped."""
+    """Whether a thread is forking: an exception from a signal handler in that thread would be dropped."""
     return bool(_under_way)
 
 
 @contextmanager
 def between_forks() -> Iterator[None]:
-    """Let this thread use a SQLite database while nothing forks; at the end its connections are closed."""
+    """Let this thread use a SQLite database while nothing forks, then close its connections."""
     if connection.vendor != "sqlite":
         yield
         return
     with _lock:
         try:
-            _limit_patience()
+            _limit_busy_timeout()
             yield
         except BaseException as error:
             release_cursors(error)
@@ -61,7 +61,7 @@ def between_forks() -> Iterator[None]:
 
 
 def write_between_forks(write: Callable[[], None], *, within_seconds: float) -> None:
-    """Write, and try again what the database refuses. Raises what it raises when the time is over."""
+    """Write, retrying on database errors. Raises the last error if the time is up."""
     deadline = time.monotonic() + within_seconds
     while True:
         try:
@@ -72,21 +72,21 @@ def write_between_forks(write: Callable[[], None], *, within_seconds: float) -> 
                 raise
         finally:
             close_connections()
-        time.sleep(REST_SECONDS)
+        time.sleep(RETRY_SECONDS)
 
 
 def close_connections() -> None:
-    """Close this thread's connections, but for one in whose transaction the caller is."""
+    """Close this thread's connections, except any that are in a transaction."""
     for each in connections.all(initialized_only=True):
         if not each.in_atomic_block:
             each.close()
 
 
 def release_cursors(error: BaseException | None) -> None:
-    """Drop what a failed statement keeps: its cursor, in the frames of the error, keeps SQLite's files open.
+    """Release the cursors that an error's frames refer to, because they keep SQLite's files open.
 
-    Python closes a connection by ``sqlite3_close_v2``, which waits for the cursors, and the frames live until
-    the next garbage collection. The error's message and the lines of its traceback stay.
+    Python closes a connection with ``sqlite3_close_v2``, which waits for its cursors, and the frames live
+    until the next garbage collection. The error keeps its message and the lines of its traceback.
     """
     errors, seen = [error], set[int]()
     while errors:
@@ -97,7 +97,7 @@ def release_cursors(error: BaseException | None) -> None:
             errors += [error.__cause__, error.__context__]
 
 
-def _limit_patience() -> None:
+def _limit_busy_timeout() -> None:
     if not connection.in_atomic_block:
         with connection.cursor() as cursor:
-            cursor.execute(f"PRAGMA busy_timeout = {SQLITE_PATIENCE_MS}")
+            cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")

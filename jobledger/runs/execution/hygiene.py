@@ -1,4 +1,4 @@
-"""Hygiene: what a job leaves behind in its process must not reach the next one."""
+"""Hygiene: nothing that a job leaves behind in its process may affect the next job."""
 
 import locale
 import os
@@ -14,24 +14,24 @@ from jobledger.runs.outcome import outcome_of
 
 
 @contextmanager
-def clean_process() -> Iterator[None]:
-    """Give back the working directory, the time zones and the locale as they were."""
-    # A descriptor, not a path: the folder may have been deleted, or be deleted by the job.
-    folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+def restored_process() -> Iterator[None]:
+    """Restore the working directory, the time zones and the locale afterwards."""
+    # A file descriptor, not a path: the directory may be deleted before or by the job.
+    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     zone, locales = os.environ.get("TZ"), locale.setlocale(locale.LC_ALL)
     try:
         yield
     finally:
-        os.fchdir(folder)
-        os.close(folder)
+        os.fchdir(directory)
+        os.close(directory)
         _set_zone(zone)
         locale.setlocale(locale.LC_ALL, locales)
         timezone.deactivate()
         translation.deactivate()
 
 
-def close_what_was_left_open() -> None:
-    """End transactions that a job began and did not end: as with its own process, they are rolled back."""
+def roll_back_open_transactions() -> None:
+    """Roll back transactions that a job left open, as happens when a process of its own exits."""
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None and (connection.in_atomic_block or not connection.autocommit):
             _roll_back(connection)
@@ -39,8 +39,11 @@ def close_what_was_left_open() -> None:
 
 
 @contextmanager
-def one_process() -> Iterator[None]:
-    """A job may fork. Its child ends with this block, as it would by hand, and is no second worker."""
+def exit_forked_children() -> Iterator[None]:
+    """Exit after the block if this is a child forked by the job: it must not become a second worker.
+
+    A child of a job started from the command line exits at that point as well.
+    """
     pid = os.getpid()
     exit_code = 0
     try:
@@ -50,7 +53,7 @@ def one_process() -> Iterator[None]:
         raise
     finally:
         if os.getpid() != pid:
-            # Not sys.exit: what waits further up the stack is the worker's.
+            # Not sys.exit: everything further up the stack belongs to the worker.
             os._exit(exit_code)
 
 

@@ -1,7 +1,7 @@
-"""Progress: how far a job has come, as a bar on a terminal, as figures on its run, and in words.
+"""A job's progress: as a bar on a terminal, as numbers on its run, and in words.
 
-The figures are put where the run's heartbeat finds them, so counting costs no query. In words they are as
-old as the last heartbeat, and are read against it.
+Counting costs no query: the run's heartbeat saves the numbers. They are as old as the last heartbeat, so the
+description is based on its time.
 """
 
 from collections.abc import Iterable, Iterator, Sized
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def track(iterable: Iterable[T], *, total: int | None, description: str, stream: Any) -> Iterator[T]:
-    """The same items, counted; with a bar where the stream is a terminal."""
+    """Yield the items and count them; if the stream is a terminal, display a progress bar."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     counted = _counted(iterable, total)
@@ -35,11 +35,11 @@ def _counted(iterable: Iterable[T], total: int | None) -> Iterator[T]:
 
 
 def _with_bar(iterable: Iterable[T], total: int | None, description: str, stream: Any) -> Iterator[T]:
-    # Imported by the first bar: a worker and most commands need none of it.
+    # Imported on first use: workers and most commands do not need it.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    # The terminal itself: a bar is not part of the run's output.
+    # Directly to the terminal: the bar is not part of the run's output.
     console = Console(file=cast("TextIO", _terminal(stream)))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -50,21 +50,21 @@ def _with_bar(iterable: Iterable[T], total: int | None, description: str, stream
 
 
 def _terminal(stream: Any) -> Any:
-    """What lies behind Django's wrapper and the recording stream."""
+    """The stream behind Django's wrapper and the recording stream."""
     inner = wrapped_stream(stream)
     return getattr(inner, "passed_on", inner)
 
 
 def described(run: Run) -> str:
-    """Such as ``30 of 120 (25%), 2.5 a second, 0:00:36 left``; empty when the job counts nothing."""
+    """Such as ``30 of 120 (25%), 2.5 per second, 0:00:36 left``; empty if the job reports no progress."""
     if run.progress_done is None:
         return ""
     rate = _per_second(run)
     parts = [_share(run.progress_done, run.progress_total)]
     if rate:
-        parts.append(f"{rate:,.1f} a second")
+        parts.append(f"{rate:,.1f} per second")
     if rate and run.progress_total is not None and run.status == Status.RUNNING:
-        parts.append(_left(max(run.progress_total - run.progress_done, 0) / rate))
+        parts.append(_time_left(max(run.progress_total - run.progress_done, 0) / rate))
     return ", ".join(parts)
 
 
@@ -82,7 +82,7 @@ def _per_second(run: Run) -> float:
     return run.progress_done / seconds if seconds > 0 else 0.0
 
 
-def _left(seconds: float) -> str:
+def _time_left(seconds: float) -> str:
     if seconds > timedelta(days=100).total_seconds():
         return "more than 100 days left"
     return f"{timedelta(seconds=round(seconds))} left"

@@ -1,10 +1,10 @@
-"""Executes one run: claims it, runs its command, and records how it ended.
+"""Executes a run: claims it, calls its command, and records how it ended.
 
-A worker claims a queued run by a conditional update; a second worker finds it taken. A command that was
-started from the command line makes its run itself and is then recorded in the same way.
+A worker claims a queued run with a conditional update, so a second worker cannot claim it as well. A command
+started from the command line creates its own run, which is then recorded in the same way.
 
-The command under execution gets its run from ``take_over``. So ``JobCommand`` can tell a call by the runner,
-which is recorded already, from one on the command line or by another job, which is not.
+The command being executed gets its run from ``take_over``. This is how ``JobCommand`` can tell a call by the
+runner, which is already recorded, from a call on the command line or by another job, which is not.
 """
 
 import os
@@ -27,35 +27,36 @@ from jobledger.outages import is_outage
 from jobledger.runs import attempts, overlap
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import hygiene, output
-from jobledger.runs.lease.ending import Limits
-from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, end_wanted
+from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
+from jobledger.runs.lease.termination import Limits
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.runs.publishing import publisher
 
 logger = line_logger(__name__)
 
-# A worker has nothing else to do while the database is away; on a command line a user is waiting.
+# For workers, which cannot do anything else while the database is unavailable. On a command line, a user is
+# waiting, so a lease must suffice.
 MAX_OUTAGE_SECONDS = 3600.0
-NOT_RECORDED = "Run %s of %s %s, but that could not be recorded"
+NOT_RECORDED = "Run %s of %s ended as %s, but this could not be recorded"
 
 
 @dataclass(kw_only=True)
 class Execution:
-    """A run under execution in this thread."""
+    """A run that this thread is executing."""
 
     run: Run
     recorder: output.OutputRecorder
     taken_over: bool
-    """Whether the command of this run has begun: a job that it calls is then another run."""
+    """Whether the run's command has begun: a job that it then calls is a run of its own."""
     progress: Progress
-    within: "Execution | None"
+    outer: "Execution | None"
     """The execution that called this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A run after its execution, and the last line that it wrote."""
+    """A run after its execution, and the last line of its output."""
 
     run: Run
     last_line: str
@@ -65,40 +66,40 @@ _current: ContextVar[Execution | None] = ContextVar("current_execution", default
 
 
 def current_run() -> Run | None:
-    """The run that this code is executed by, if any."""
+    """The run that is executing the calling code, if any."""
     execution = _current.get()
     return execution.run if execution else None
 
 
 def current_progress() -> Progress | None:
-    """Where the job under execution says how far it has come."""
+    """The progress of the job that is being executed, for the job to update."""
     execution = _current.get()
     return execution.progress if execution else None
 
 
 def held_keys() -> set[str]:
-    """What the runs that this code is executed by must not overlap with."""
-    return {run.concurrency_key for run in _runs_around()} - {""}
+    """The concurrency keys of the runs that are executing the calling code."""
+    return {run.concurrency_key for run in _enclosing_runs()} - {""}
 
 
-def end_if_wanted() -> None:
-    """Raise the interrupt of a run that this code is executed by, if it is to end: it begins nothing new."""
-    for run in _runs_around():
-        if (interrupt := end_wanted(run)) is not None:
+def raise_if_interrupted() -> None:
+    """Raise the interrupt of an enclosing run that is to end: it must not start anything new."""
+    for run in _enclosing_runs():
+        if (interrupt := pending_interrupt(run)) is not None:
             raise interrupt
 
 
-def _runs_around() -> list[Run]:
-    """The runs that this code is executed by, the outermost first."""
+def _enclosing_runs() -> list[Run]:
+    """The runs that are executing the calling code, outermost first."""
     runs, execution = list[Run](), _current.get()
     while execution is not None:
         runs.insert(0, execution.run)
-        execution = execution.within
+        execution = execution.outer
     return runs
 
 
 def take_over(job: str) -> Run | None:
-    """The run that was claimed for the command that calls this; None when the call is not recorded yet."""
+    """The run that was claimed for the calling command, or None if this call of it has no run yet."""
     execution = _current.get()
     if execution is None or execution.taken_over or execution.run.job != job:
         return None
@@ -106,11 +107,11 @@ def take_over(job: str) -> Run | None:
     return execution.run
 
 
-def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
-    """Execute a queued run in this process, or, with a refusal, fail it with that message.
+def execute(run_id: UUID, *, worker: str, validation_error: str = "") -> Ended | None:
+    """Execute a queued run in this process, or fail it if there is a validation error.
 
-    Returns None if the run could not be claimed, because another process has it or it is over, and if its row
-    was deleted meanwhile. What the command raises ends up in the run's row, not here.
+    Returns None if the run could not be claimed, because it has finished or another process has it, or if its
+    row was deleted in the meantime. Exceptions of the command are recorded on the run and not raised here.
     """
     run = claim(run_id, worker=worker)
     if run is None:
@@ -119,21 +120,21 @@ def execute(run_id: UUID, *, worker: str, refusal: str = "") -> Ended | None:
     if run.status != Status.RUNNING:
         return Ended(run=run, last_line="")
     try:
-        with hygiene.one_process(), hygiene.clean_process(), recorded(run, recorder):
-            if refusal:
-                raise options.OptionsError(refusal)
+        with hygiene.exit_forked_children(), hygiene.restored_process(), recorded(run, recorder):
+            if validation_error:
+                raise options.OptionsError(validation_error)
             _call(run, recorder)
-    except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has written it down
+    except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has recorded it
         logger.info("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
     ended = Run.objects.filter(pk=run.pk).first()
     return Ended(run=ended, last_line=recorder.last_line) if ended else None
 
 
 def claim(run_id: UUID, *, worker: str) -> Run | None:
-    """Move a queued run to running, for this worker alone.
+    """Move a queued run to running, for this worker only.
 
-    Returns None if it is not queued, or it is too early or too late to start. A run whose job is held by
-    another one is skipped or waits, and is returned in its new state.
+    Returns None if it is not queued, or if it is too early or too late to start. A run that must not overlap
+    with a running one is skipped or has to wait, and is returned in its new state.
     """
     now = clock.now()
     run = Run.objects.startable(now).filter(pk=run_id).first()
@@ -147,15 +148,14 @@ def claim(run_id: UUID, *, worker: str) -> Run | None:
 
 
 def new_recorder() -> output.OutputRecorder:
-    """A recorder with the project's limit."""
     return output.OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES)
 
 
 @contextmanager
 def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = False) -> Iterator[None]:
-    """Keep the run's lease while the block runs, record how it ends, and re-raise what it raised.
+    """Renew the run's lease during the block, record how it ends, and re-raise any exception.
 
-    A failure to record never replaces an exception of the block.
+    A failure to record the end never hides an exception of the block.
     """
     pid, in_transaction = os.getpid(), connection.in_atomic_block
     log = OutputLog(run, recorder)
@@ -167,7 +167,7 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
             recorder=recorder,
             taken_over=taken_over,
             progress=heartbeat.progress,
-            within=_current.get(),
+            outer=_current.get(),
         )
         token = _current.set(execution)
         heartbeat.start(may_beat=_may_beat())
@@ -177,21 +177,21 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
             finally:
                 interrupter.disarm()
         except BaseException as error:
-            outcome = _discreet(run, outcome_of(error, last_error_line=recorder.last_error_line))
+            outcome = _masked(run, outcome_of(error, last_error_line=recorder.last_error_line))
             raise
         finally:
             _current.reset(token)
-            # A job may fork: its child also leaves this block, but the run is not its own.
+            # A job may fork: the child also leaves this block, but the run does not belong to it.
             if os.getpid() == pid:
                 heartbeat.stop()
                 if not in_transaction:
-                    hygiene.close_what_was_left_open()
-                patience = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
-                _try_to_end(run, log, heartbeat, outcome, 0 if connection.in_atomic_block else patience)
+                    hygiene.roll_back_open_transactions()
+                timeout = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
+                _try_to_end(run, log, heartbeat, outcome, 0 if connection.in_atomic_block else timeout)
 
 
-def _discreet(run: Run, outcome: Outcome) -> Outcome:
-    """The outcome without the run's secrets: parsers and libraries quote what they were given."""
+def _masked(run: Run, outcome: Outcome) -> Outcome:
+    """The outcome without the run's secrets: parsers and libraries quote their input."""
     error, traceback = (
         secrets.without_secrets(run.job, run.options, text) for text in (outcome.error, outcome.traceback)
     )
@@ -204,7 +204,7 @@ def _limits(run: Run) -> Limits:
 
 
 def _may_beat() -> bool:
-    """Another thread sees neither a transaction of this one nor, with SQLite, a database in memory."""
+    """Other threads cannot see this one's open transaction or in-memory SQLite database."""
     in_memory = getattr(connection, "is_in_memory_db", bool)()
     return not (connection.in_atomic_block or in_memory)
 
@@ -223,31 +223,31 @@ def _call(run: Run, recorder: output.OutputRecorder) -> None:
 
 
 def _try_to_end(
-    run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome, patience_seconds: float
+    run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome, timeout_seconds: float
 ) -> None:
-    """Record the end; while the database is away, try again."""
-    until = time.monotonic() + patience_seconds
+    """Record the end, retrying while the database is unavailable."""
+    until = time.monotonic() + timeout_seconds
     while True:
         try:
             _end(run, log, heartbeat, outcome)
             return
         except Exception as error:
-            # The job's own exception, if any, is being raised: it must not be replaced by this one.
+            # The job's own exception, if any, is being raised, and must not be hidden by this one.
             if not is_outage(error) or time.monotonic() >= until:
                 logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
                 return
-            logger.warning("The end of run %s of %s cannot be recorded yet: %s", run.pk, run.job, error)
+            logger.warning("Could not record the end of run %s of %s yet: %s", run.pk, run.job, error)
             connection.close()
-            heartbeat.keep_lease()
+            heartbeat.renew_lease()
             time.sleep(settings.HEARTBEAT_SECONDS)
 
 
 def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
-    # Not in one transaction: the next try would not write what was rolled back with a failed one.
-    # Output before the status: a follower stops reading once the run has ended.
-    log.save_rest()
+    # Not in one transaction: a retry would not save again what was rolled back.
+    # Output before status: followers stop reading once the run has finished.
+    log.save_remaining()
     heartbeat.save_progress()
     ended = attempts.end(run, outcome)
     if not ended:
-        text = "Run %s of %s ended as %s, but was not this process's any more"
+        text = "Run %s of %s ended as %s, but no longer belonged to this process"
         logger.error(text, run.pk, run.job, outcome.status)

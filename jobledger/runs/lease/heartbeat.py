@@ -1,11 +1,11 @@
-"""The heartbeat of one run: a thread that renews the lease, and carries what goes with it.
+"""The heartbeat of a run: a thread that renews the lease and saves output and progress.
 
-On a connection of its own, and so outside any transaction of the job, it writes every second what the job has
-printed, if anything, and every few seconds in one small statement ``heartbeat_at`` and the progress. That
-statement also asks whether the run is still this process's and nobody wants it cancelled; only when it finds
-no row is the row read. How a job is then ended, and that it keeps its time limit, is the part of ``ending``.
+It has its own connection, and so is outside any transaction of the job. It saves new output every second, and
+every few seconds updates ``heartbeat_at`` and the progress in one small statement. That statement also checks
+that the run still belongs to this process and has not been cancelled; the row is read only if it matches no
+row. Interrupting the job and enforcing its time limit are up to ``termination``.
 
-A database that does not answer is tried again at the next beat.
+If the database is unavailable, the next beat tries again.
 """
 
 import threading
@@ -23,11 +23,11 @@ from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.execution import output
 from jobledger.runs.execution.forks import between_forks
-from jobledger.runs.lease.ending import Ending, Limits
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
+from jobledger.runs.lease.termination import Limits, Termination
 from jobledger.runs.outcome import Outcome
 
-# Whoever follows a run sees within two seconds what it has written.
+# So that users who follow a run see its output within two seconds.
 OUTPUT_SECONDS = 1.0
 
 logger = line_logger(__name__)
@@ -35,17 +35,16 @@ logger = line_logger(__name__)
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a job has come; written by the job, read by the heartbeat."""
+    """Written by the job, read by its heartbeat."""
 
     done: int | None = None
     total: int | None = None
 
 
 class OutputLog:
-    """The output of one attempt on its way to the database, in the order of writing."""
+    """Saves the output of an attempt, in the order in which it was written."""
 
     def __init__(self, run: Run, recorder: output.OutputRecorder) -> None:
-        """Nothing is written yet."""
         self._run = run
         self._recorder = recorder
         self._next_number = 0
@@ -53,11 +52,11 @@ class OutputLog:
         self._lock = threading.Lock()
 
     def save_new(self) -> None:
-        """Write what came since the last time. What could not be written is kept for the next time."""
+        """Save new output. Whatever cannot be saved is kept for the next call."""
         self._save(self._recorder.drain())
 
-    def save_rest(self) -> None:
-        """Write all that is left at the end."""
+    def save_remaining(self) -> None:
+        """Save all remaining output after the job has finished."""
         self._save(self._recorder.finish())
 
     def _save(self, pieces: list[output.Piece]) -> None:
@@ -70,14 +69,13 @@ class OutputLog:
 
 
 class Heartbeat:
-    """Beats while its block runs."""
+    """Beats from ``start`` to ``stop``."""
 
     def __init__(self, run: Run, log: OutputLog, interrupter: Interrupter, limits: Limits) -> None:
-        """Does not beat yet."""
         self.progress = Progress()
         self._run = run
         self._log = log
-        self._ending = Ending(run.pk, interrupter, limits, self._record_the_kill)
+        self._termination = Termination(run.pk, interrupter, limits, self._record_kill)
         self._renew_at = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(
@@ -85,32 +83,32 @@ class Heartbeat:
         )
 
     def start(self, *, may_beat: bool = True) -> None:
-        """Keep the time limit, and beat where another thread can see the run."""
-        self._ending.start()
+        """Enforce the time limit and, if other threads can see the run, start beating."""
+        self._termination.start()
         if may_beat:
             self._thread.start()
 
     def stop(self) -> None:
-        """End, after the beat that is under way."""
-        self._ending.stop()
+        """Stop; if a beat is in progress, wait for it."""
+        self._termination.stop()
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def save_progress(self) -> None:
-        """Write the last figures of a job that counted."""
+        """Save the final progress, if the job reports any."""
         if self.progress.done is not None:
-            _mine(self._run).update(progress_done=self.progress.done, progress_total=self.progress.total)
+            _owned(self._run).update(progress_done=self.progress.done, progress_total=self.progress.total)
 
-    def keep_lease(self) -> None:
-        """Renew, if possible, the lease of a job that is over but whose end cannot be recorded yet."""
+    def renew_lease(self) -> None:
+        """Try to renew the lease of a run whose job has finished but whose end cannot be recorded yet."""
         with suppress(Error):
-            _mine(self._run).update(heartbeat_at=Now())
+            _owned(self._run).update(heartbeat_at=Now())
 
     def beat(self) -> None:
-        """Write what there is to write and, when it is time, look whether somebody wants the run to end.
+        """Save new output and, if it is time, renew the lease and check for a cancel.
 
-        The latter also when the output cannot be written: perhaps because the run does not exist any more.
+        The check happens even if the output cannot be saved, which may be because the run was deleted.
         """
         try:
             self._log.save_new()
@@ -123,49 +121,49 @@ class Heartbeat:
         try:
             while not self._stopped.wait(min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)):
                 try:
-                    # A job may fork.
+                    # The job may fork at any time.
                     with between_forks():
                         self.beat()
                 except Error as error:
-                    logger.debug("The heartbeat of run %s was not written: %s", self._run.pk, error)
+                    logger.debug("Could not save the heartbeat of run %s: %s", self._run.pk, error)
                     connections.close_all()
         finally:
             connections.close_all()
 
     def _renew(self) -> None:
-        mine = _mine(self._run)
-        wanted = mine if self._ending.has_begun else mine.filter(cancel_requested_at=None)
-        beat = wanted.update(
+        owned = _owned(self._run)
+        renewable = owned if self._termination.has_begun else owned.filter(cancel_requested_at=None)
+        renewed = renewable.update(
             heartbeat_at=Now(), progress_done=self.progress.done, progress_total=self.progress.total
         )
-        if beat or self._ending.has_begun:
+        if renewed or self._termination.has_begun:
             return
-        if (interrupt := end_wanted(self._run)) is not None:
-            self._ending.begin(interrupt)
+        if (interrupt := pending_interrupt(self._run)) is not None:
+            self._termination.begin(interrupt)
 
-    def _record_the_kill(self, interrupt: JobInterrupt) -> None:
-        """The job did not end when it was asked to: the last that its process says of it."""
+    def _record_kill(self, interrupt: JobInterrupt) -> None:
+        """Record the end of a job that did not stop in time, just before its process is killed."""
         why = interrupt.why.plus(killed_by="itself")
         outcome = Outcome(status=interrupt.status, why=why, exit_code=interrupt.exit_code)
         try:
             with between_forks():
-                self._log.save_rest()
+                self._log.save_remaining()
                 attempts.end(self._run, outcome)
         except Error as failure:
-            logger.warning("The end of run %s could not be recorded: %s", self._run.pk, failure)
+            logger.warning("Could not record the end of run %s: %s", self._run.pk, failure)
         finally:
             connections.close_all()
 
 
-def end_wanted(run: Run) -> JobInterrupt | None:
-    """What ends this attempt from outside: a request on its row, or that the row is no longer its own."""
-    columns = _mine(run).values_list("cancel_requested_at", "reason", "reason_details").first()
+def pending_interrupt(run: Run) -> JobInterrupt | None:
+    """The interrupt to raise in this attempt: its run was cancelled, or no longer belongs to this process."""
+    columns = _owned(run).values_list("cancel_requested_at", "reason", "reason_details").first()
     if columns is None:
         return LeaseLost(Why.of(Reason.LOST_HEARTBEAT), run_id=run.pk)
-    asked_at, *why = columns
-    return None if asked_at is None else JobCancelled(Why.read(*why), run_id=run.pk)
+    requested_at, *why = columns
+    return None if requested_at is None else JobCancelled(Why.read(*why), run_id=run.pk)
 
 
-def _mine(run: Run) -> QuerySet[Run]:
-    """The run, as long as it is this process's."""
+def _owned(run: Run) -> QuerySet[Run]:
+    """The run, as long as it belongs to this process."""
     return Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)

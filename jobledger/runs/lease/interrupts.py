@@ -1,8 +1,8 @@
-"""Interrupts a job from outside, by raising an exception in the thread that executes it.
+"""Interrupts a job by raising an exception in the thread that executes it.
 
-In the main thread a signal raises it, which also interrupts a blocking system call; in any other thread it is
-raised as soon as Python code runs there. It is not an ``Exception``: a job's ``except Exception`` does not
-catch it, and its ``finally`` runs.
+In the main thread, a signal handler raises it, which also interrupts blocking system calls; in any other
+thread, it is raised the next time that Python code runs there. It is not a subclass of ``Exception``, so a
+job's ``except Exception`` does not catch it, while its ``finally`` blocks run.
 """
 
 import ctypes
@@ -22,13 +22,13 @@ SIGNAL = signal.SIGUSR2
 
 
 class JobInterrupt(BaseException):
-    """Ends a run. ``status`` is the state the run ends in."""
+    """Ends a run. ``status`` is the run's final state."""
 
     status = Status.CANCELLED
     exit_code = 130
 
     def __init__(self, why: Why, *, run_id: UUID) -> None:
-        """``why`` is what the run's row says of its end; ``run_id`` the run that is to end."""
+        """``why`` is the reason on the run's row; ``run_id`` is the run to end."""
         super().__init__()
         self.why, self.run_id = why, run_id
 
@@ -37,35 +37,34 @@ class JobInterrupt(BaseException):
 
 
 class JobCancelled(JobInterrupt):
-    """Somebody asked for the end."""
+    """The run was cancelled."""
 
 
 class JobTimedOut(JobInterrupt):
-    """The run took longer than its time limit."""
+    """The run exceeded its time limit."""
 
     status = Status.TIMED_OUT
     exit_code = 124  # as timeout(1) exits
 
 
 class LeaseLost(JobInterrupt):
-    """The run was taken for lost, and may be going on elsewhere: this process has no right to it any more."""
+    """The run was marked as lost, and may be running elsewhere: it no longer belongs to this process."""
 
     status = Status.LOST
     exit_code = 75
 
 
 class Interrupter:
-    """Raises in one thread, as long as it is armed."""
+    """Raises exceptions in the thread that created it, as long as it is armed."""
 
     def __init__(self) -> None:
-        """For the thread that makes it."""
         self._thread_id = threading.get_ident()
         self._is_main = threading.current_thread() is threading.main_thread()
         self._armed = True
         self._lock = threading.Lock()
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
-        """Raise it in the thread, unless the job has ended meanwhile."""
+        """Raise it in the thread, unless the job has finished."""
         with self._lock:
             if not self._armed:
                 return
@@ -75,15 +74,15 @@ class Interrupter:
             else:
                 _raise_in_thread(self._thread_id, interrupt)
 
-    def remind(self) -> None:
-        """Once more, where it could not be raised because the thread was forking."""
+    def resend(self) -> None:
+        """Try again if it could not be raised because the thread was forking."""
         with self._lock:
             if self._armed and any(interrupter is self for interrupter, _ in _pending):
                 signal.pthread_kill(self._thread_id, SIGNAL)
 
     def disarm(self) -> None:
-        """From now on nothing is raised any more; what is just being raised is, before this returns."""
-        # Before taking the lock: a signal may arrive while it is held.
+        """Raise nothing more. If an interrupt is being raised right now, it is raised before this returns."""
+        # Before acquiring the lock: a signal may arrive while it is held.
         self._armed = False
         with self._lock:
             pass
@@ -95,13 +94,13 @@ class Interrupter:
 
 
 _pending: list[tuple[Interrupter, JobInterrupt]] = []
-# They are for the parent's run.
+# They belong to the parent's run.
 os.register_at_fork(after_in_child=_pending.clear)
 
 
 @contextmanager
 def interruptible() -> Iterator[Interrupter]:
-    """An interrupter for this thread and block."""
+    """An interrupter for the current thread, armed until the end of the block."""
     interrupter = Interrupter()
     previous = signal.signal(SIGNAL, _raise_pending) if _is_main() else None
     try:
@@ -124,7 +123,7 @@ def _raise_pending(signum: int, frame: FrameType | None) -> None:
 
 
 def _raise_in_thread(thread_id: int, interrupt: JobInterrupt) -> None:
-    """Python takes a class only; the reason is put into one made for it."""
+    """Python accepts only a class here, so create one that contains the reason."""
     why, run_id = interrupt.why, interrupt.run_id
 
     def init(self: JobInterrupt) -> None:

@@ -1,12 +1,12 @@
-"""Rescue: a run whose process died ends as lost, and starts again if its job allows that.
+"""Rescue: a run whose process died is marked as lost, and restarted if its job allows that.
 
-A worker that sees its child die records it at once. What no worker saw, the lease finds: a running run whose
-heartbeat is too old. Any number of beats may look at the same time; each run is moved by one of them, and one
-that another process has locked is left to the next look.
+A worker that notices the death of a child process records it at once. All other lost runs are found by their
+lease: they are running, but their heartbeat is too old. Any number of beats may check at the same time; each
+run is changed by one of them, and runs that are locked by another process are left for the next check.
 
-A lease only runs while the rescuer can hear heartbeats. While the database is away or takes no writes, or
-the machine is suspended, a run's silence says nothing about it; when the database is back, every run has
-the rest of its lease to be heard from.
+A lease runs only while heartbeats could be seen. While the database is unavailable or read-only, or the
+machine is suspended, a missing heartbeat says nothing about its run; afterwards, every run has the rest of
+its lease to send one.
 """
 
 import time
@@ -26,45 +26,48 @@ from jobledger.runs.outcome import Outcome
 logger = line_logger(__name__)
 
 BATCH = 100
-# A longer pause between two looks is one in which nothing was seen; a busy tick is shorter.
-BLIND_PART_OF_A_LEASE = 4
+# Two checks that are further apart than a quarter of a lease are a blackout; a busy tick takes less.
+LEASE_DIVISOR = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Darkness:
-    """A span in which nothing was seen."""
+class Blackout:
+    """A period during which no heartbeat could be seen."""
 
     since: datetime
     until: datetime
 
 
 class Watch:
-    """One process's watch. By the wall clock, which goes on while a machine is suspended, and may be set."""
+    """When this process could see heartbeats.
+
+    It uses wall-clock time, which continues while a machine is suspended, and which may be adjusted.
+    """
 
     def __init__(self, now: datetime) -> None:
-        """From now on; of what was before nothing is known."""
+        """Start watching now."""
         self._seen_at = now
-        self._dark: list[Darkness] = []
+        self._blackouts: list[Blackout] = []
 
     def look(self, now: datetime, lease: timedelta) -> datetime:
-        """Note that it sees at this moment; returns the moment since which it has seen a whole lease long."""
+        """Note that heartbeats can be seen now; returns when the last whole lease of visibility began."""
         if now < self._seen_at:
-            self._dark = []  # the clock was set back: the spans of before mean nothing on it
-        if now - self._seen_at > lease / BLIND_PART_OF_A_LEASE:
-            self._dark.append(Darkness(since=self._seen_at, until=now))
+            self._blackouts = []  # the clock was set back, so their times are meaningless
+        if now - self._seen_at > lease / LEASE_DIVISOR:
+            self._blackouts.append(Blackout(since=self._seen_at, until=now))
         self._seen_at = now
         begin, left = now, lease
-        for number, dark in enumerate(reversed(self._dark)):
-            seen = begin - dark.until
+        for number, blackout in enumerate(reversed(self._blackouts)):
+            seen = begin - blackout.until
             if seen >= left:
-                self._dark = self._dark[len(self._dark) - number :]
+                self._blackouts = self._blackouts[len(self._blackouts) - number :]
                 break
-            begin, left = dark.since, left - seen
+            begin, left = blackout.since, left - seen
         return begin - left
 
 
 def rescue(now: datetime, watch: Watch) -> int:
-    """End the runs without a heartbeat for a lease in which one could have been written; returns how many."""
+    """End the runs that sent no heartbeat for a whole lease although they could have; returns how many."""
     began = time.monotonic()
     lease = timedelta(seconds=settings.LEASE_SECONDS)
     silent = Run.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - lease / 4)
@@ -76,32 +79,34 @@ def rescue(now: datetime, watch: Watch) -> int:
     limit = watch.look(now + timedelta(seconds=time.monotonic() - began), lease)
     stale = silent.filter(heartbeat_at__lt=limit)
     pks = list(stale.order_by("heartbeat_at").values_list("pk", flat=True)[:BATCH])
-    return sum(_give_up_if_stale(stale.filter(pk=pk)) for pk in pks)
+    return sum(_end_if_stale(stale.filter(pk=pk)) for pk in pks)
 
 
 def give_up(run: Run, why: Why, *, error: str = "", timed_out: bool = False) -> bool:
-    """End one run whose process is gone."""
-    status = Status.TIMED_OUT if timed_out or _is_over_time(run) else Status.LOST
+    """End a run whose process has died. Returns False if it was no longer running."""
+    status = Status.TIMED_OUT if timed_out or _is_past_time_limit(run) else Status.LOST
     outcome = Outcome(status=status, why=why, exit_code=None, error=error)
-    # The caller has more to do than to wait for a broker that hangs.
-    ended = attempts.end(run, outcome, wakes_at_once=False)
+    # The caller must not be held up by an unresponsive broker.
+    ended = attempts.end(run, outcome, publish_now=False)
     if ended:
-        logger.error("Run %s of %s is %s: %s", run.pk, run.job, status, reasons.explained(status, why, error))
+        logger.error(
+            "Run %s of %s ended as %s: %s", run.pk, run.job, status, reasons.explained(status, why, error)
+        )
     return ended
 
 
 def _can_be_written(silent: QuerySet[Run]) -> bool:
-    """Whether the database takes writes: if it does not, that is why no heartbeat came.
+    """Whether the database accepts writes: if it does not, that explains the missing heartbeats.
 
-    This may have to wait for a lock; the caller takes the time afterwards.
+    This may wait for a lock, so the caller must account for the time that it takes.
     """
     with transaction.atomic():
         pk = silent.select_for_update(skip_locked=True).values_list("pk", flat=True).first()
         return pk is not None and Run.objects.filter(pk=pk).update(heartbeat_at=F("heartbeat_at")) == 1
 
 
-def _give_up_if_stale(stale: QuerySet[Run]) -> bool:
-    """End one run, unless it has a new heartbeat by now, or a hanging process has its row locked."""
+def _end_if_stale(stale: QuerySet[Run]) -> bool:
+    """End the run, unless it has sent a heartbeat by now, or an unresponsive process has locked its row."""
     with transaction.atomic():
         run = stale.select_for_update(skip_locked=True).first()
         if run is None:
@@ -110,15 +115,15 @@ def _give_up_if_stale(stale: QuerySet[Run]) -> bool:
         return give_up(run, why)
 
 
-def is_over_its_grace(run: Run, at: datetime) -> bool:
-    """Whether the job should have ended, or been killed, by this time."""
+def is_past_grace_period(run: Run, at: datetime) -> bool:
+    """Whether the job should have finished or been killed by this time."""
     declared = registry.declaration_of(run.job)
     if declared.time_limit is None or run.started_at is None:
         return False
     return at - run.started_at >= declared.time_limit + declared.time_limit_grace
 
 
-def _is_over_time(run: Run) -> bool:
+def _is_past_time_limit(run: Run) -> bool:
     limit = registry.declaration_of(run.job).time_limit
     if limit is None or run.started_at is None or run.heartbeat_at is None:
         return False

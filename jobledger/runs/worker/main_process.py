@@ -90,7 +90,7 @@ def _end_run_of(loss: Loss) -> None:
         pk=pk, status=Status.RUNNING, worker=loss.child, worker_identity=IDENTITY
     ).first()
     if run is not None:
-        timed_out = not loss.error or rescue.is_over_its_grace(run, _time_of(loss))
+        timed_out = not loss.error or rescue.is_past_grace_period(run, _time_of(loss))
         rescue.give_up(run, _why(run, loss), error=loss.error, timed_out=timed_out)
 
 

@@ -67,7 +67,7 @@ def test_a_run_whose_end_falls_into_an_outage_is_recorded_when_it_is_over(
 
 def said_of(running: Service, worker: str, pk: UUID) -> bool:
     """Whether the worker has said that it could not record the run's end."""
-    return f"The end of run {pk} of lasting cannot be recorded yet" in running.log(worker)
+    return f"Could not record the end of run {pk} of lasting yet" in running.log(worker)
 
 
 def test_a_worker_notices_a_killed_child_also_after_an_outage(running: Service, worker: str) -> None:
@@ -137,7 +137,7 @@ def test_what_a_database_refuses_for_a_while_is_neither_lost_nor_done_twice(
     when_begun(running, ending)
     with refusing(running):
         calls = [call(running, "allowing", seconds=0.1) for _ in range(2)]
-        unrecorded = f"The end of run {ending} of restarting cannot be recorded yet"
+        unrecorded = f"Could not record the end of run {ending} of restarting yet"
         wait_until(lambda: unrecorded in running.log(worker), what="the end is not recorded")
         wait_until(
             lambda: running.log(worker).count("until the database is back") > before, what="calls wait"

@@ -64,7 +64,7 @@ def test_much_output_fills_neither_the_database_nor_the_memory(running: Service)
     print(f"{count} rows, {length:,} characters; by the worker {worker}, by hand to /dev/null {hand}")
     assert count <= 40
     assert length <= LIMIT_BYTES + 100
-    assert "bytes left out here" in output_of(running, pk)
+    assert "bytes omitted" in output_of(running, pk)
     assert max(growth_kib(worker), growth_kib(hand)) < MAX_GROWTH_KIB
 
 

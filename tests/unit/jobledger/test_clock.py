@@ -17,9 +17,9 @@ from jobledger.runs import attempts, dispatch, overlap
 from jobledger.runs.execution import runner
 from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease import rescue
-from jobledger.runs.lease.ending import Limits
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter
+from jobledger.runs.lease.termination import Limits
 from jobledger.runs.outcome import Outcome, outcome_of
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.main_process import Loss, end_run_of
@@ -138,7 +138,7 @@ def test_a_heartbeat_goes_by_it() -> None:
     run = made(Status.RUNNING, heartbeat_at=NOON)
     log, limits = OutputLog(run, OutputRecorder(100)), Limits(time_limit=None, grace=HOUR)
     real = datetime.now().astimezone()
-    for beat in Heartbeat.beat, Heartbeat.keep_lease:
+    for beat in Heartbeat.beat, Heartbeat.renew_lease:
         Run.objects.update(heartbeat_at=NOON)
         with time_machine.travel(real + 1000 * HOUR):
             beat(Heartbeat(run, log, Interrupter(), limits))

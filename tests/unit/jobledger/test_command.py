@@ -175,7 +175,7 @@ def test_an_end_that_cannot_be_recorded_hides_no_error_of_the_job(
     monkeypatch.setattr(attempts, "end", refuse)
     with pytest.raises(CommandError, match="the real trouble"):
         call_command("probe", "--fail=the real trouble")
-    assert "failed, but that could not be recorded" in caplog.text
+    assert "ended as failed, but this could not be recorded" in caplog.text
 
 
 def test_a_command_object_can_be_called_twice() -> None:

@@ -80,13 +80,13 @@ def test_a_run_that_starts_again_says_how_its_last_attempt_ended() -> None:
     ],
 )
 def test_what_is_worth_another_attempt(error: BaseException, again: bool) -> None:
-    assert (attempts.starts_again_at(running(), outcome_of(error)) is not None) is again
+    assert (attempts.next_attempt_at(running(), outcome_of(error)) is not None) is again
 
 
 def test_a_job_says_what_is_worth_it_and_network_errors_are_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Restarting, "retry_on", (KeyError,))
     answers = [
-        attempts.starts_again_at(running(), outcome_of(error)) is not None
+        attempts.next_attempt_at(running(), outcome_of(error)) is not None
         for error in (KeyError("a"), RuntimeError("b"), TimeoutError())
     ]
     assert answers == [True, False, True]

@@ -110,13 +110,13 @@ def test_a_cancelled_run_says_how_it_was_killed_and_what_it_said_last() -> None:
 def test_a_cancel_that_comes_while_the_end_is_recorded_is_final_as_well(
     outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide = attempts.starts_again_at
+    decide = attempts.next_attempt_at
 
     def cancelled_meanwhile(run: Run, outcome: Outcome) -> datetime | None:
         cancel(run)
         return decide(run, outcome)
 
-    monkeypatch.setattr(attempts, "starts_again_at", cancelled_meanwhile)
+    monkeypatch.setattr(attempts, "next_attempt_at", cancelled_meanwhile)
     assert ended(running(), outcome).status == "cancelled"
 
 

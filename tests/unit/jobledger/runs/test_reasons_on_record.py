@@ -22,10 +22,10 @@ from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import runner
 from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease import rescue
-from jobledger.runs.lease.ending import Limits
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
 from jobledger.runs.lease.rescue import Watch
+from jobledger.runs.lease.termination import Limits
 from jobledger.runs.outcome import SUCCESS, SignalExit, outcome_of
 from jobledger.runs.overlap import Guard
 from jobledger.runs.publishing import publisher

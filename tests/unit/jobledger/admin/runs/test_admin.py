@@ -134,7 +134,7 @@ def test_progress_is_shown_in_figures_and_as_a_bar(admin_client: Client) -> None
         status=Status.RUNNING, started_at=NOON, heartbeat_at=beat, progress_done=25, progress_total=100
     )
     page = page_of(admin_client, run)
-    assert "25 of 100 (25%), 2.5 a second, 0:00:30 left" in page
+    assert "25 of 100 (25%), 2.5 per second, 0:00:30 left" in page
     assert '<progress aria-label="Progress" value="25" max="100">' in page
 
 

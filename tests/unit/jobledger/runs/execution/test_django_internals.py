@@ -1,4 +1,4 @@
-"""What is relied on of Django's private parts: these tests fail when a Django release changes it."""
+"""Django's private parts that we rely on: these tests fail if a Django release changes them."""
 
 from io import StringIO
 
@@ -7,11 +7,11 @@ from django.core.management.base import BaseCommand
 from jobledger.runs.execution.django_internals import wrapped_stream
 
 
-def test_the_stream_of_a_command_is_found_behind_its_wrapper() -> None:
+def test_the_stream_behind_a_commands_wrapper_is_found() -> None:
     stream = StringIO()
     assert wrapped_stream(BaseCommand(stdout=stream).stdout) is stream
 
 
-def test_any_other_stream_is_left_as_it_is() -> None:
+def test_any_other_stream_is_returned_unchanged() -> None:
     stream = StringIO()
     assert wrapped_stream(stream) is stream

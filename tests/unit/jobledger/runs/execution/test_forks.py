@@ -1,4 +1,4 @@
-"""A fork waits for threads that are in the database, and no child inherits their SQLite connection."""
+"""A fork waits for threads that use the database, and no child inherits their SQLite connection."""
 
 import os
 import sqlite3
@@ -19,20 +19,20 @@ from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
 pytestmark = [
     pytest.mark.django_db,
-    # Python warns of a fork beside threads, which is what this is about.
+    # Python warns of forks in a process with threads, which is what these tests are about.
     pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
 ]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[str]:
-    """The database of this thread is this file."""
+    """A file that is this thread's database."""
     with in_a_file(path := str(tmp_path / "db.sqlite3")):
         yield path
 
 
 def exit_code_of_a_child() -> int:
-    """A child that goes in itself, forks itself, and ends."""
+    """Of a child that acquires the lock, forks, and exits."""
     pid = os.fork()
     if pid == 0:
         with forks._lock:
@@ -42,12 +42,12 @@ def exit_code_of_a_child() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_fork_waits_for_a_thread_that_is_in_the_database(path: str) -> None:
+def test_a_fork_waits_for_a_thread_that_uses_the_database(path: str) -> None:
     order = []
     child = threading.Thread(target=lambda: order.append(exit_code_of_a_child()))
     with between_forks():
         child.start()
-        # Nothing else would keep it that long.
+        # Nothing else would delay it for that long.
         child.join(0.5)
         assert order == []
     child.join()
@@ -55,7 +55,7 @@ def test_a_fork_waits_for_a_thread_that_is_in_the_database(path: str) -> None:
     assert exit_code_of_a_child() == 7
 
 
-def test_children_that_write_beside_threads_that_write_neither_hang_nor_lose_a_row(path: str) -> None:
+def test_children_and_threads_that_write_at_the_same_time_neither_hang_nor_lose_rows(path: str) -> None:
     with closing(sqlite3.connect(path)) as file:
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("CREATE TABLE written (by TEXT)")
@@ -71,7 +71,7 @@ def test_children_that_write_beside_threads_that_write_neither_hang_nor_lose_a_r
     for thread in threads:
         thread.start()
     children = [forked(lambda: write_row("child")) for _ in range(10)]
-    ended = [has_ended_well(pid) for pid in children]
+    ended = [exits_with_success(pid) for pid in children]
     is_over.set()
     for thread in threads:
         thread.join()
@@ -89,7 +89,7 @@ def write_row(by: str) -> None:
 
 
 def forked(write: Callable[[], None]) -> int:
-    """A child that writes with a connection of its own, and ends."""
+    """Fork a child that writes with a connection of its own, and exits."""
     if (pid := os.fork()) == 0:
         exit_code = 1
         try:
@@ -100,8 +100,8 @@ def forked(write: Callable[[], None]) -> int:
     return pid
 
 
-def has_ended_well(pid: int) -> bool:
-    """One that hangs is killed."""
+def exits_with_success(pid: int) -> bool:
+    """Kills the child if it hangs."""
     process = psutil.Process(pid)
     try:
         return bool(process.wait(timeout=30) == 0)
@@ -111,7 +111,7 @@ def has_ended_well(pid: int) -> bool:
         return False
 
 
-def test_a_fork_is_under_way_while_it_waits_and_no_longer_when_it_is_done(path: str) -> None:
+def test_a_fork_is_under_way_from_when_it_waits_until_it_is_done(path: str) -> None:
     child = threading.Thread(target=exit_code_of_a_child)
     with between_forks():
         child.start()
@@ -123,17 +123,19 @@ def test_a_fork_is_under_way_while_it_waits_and_no_longer_when_it_is_done(path: 
 
 def test_a_fork_does_not_wait_long_for_a_thread_that_waits_for_another_process(path: str) -> None:
     with between_forks(), connection.cursor() as cursor:
-        assert cursor.execute("PRAGMA busy_timeout").fetchone() == (forks.SQLITE_PATIENCE_MS,)
+        assert cursor.execute("PRAGMA busy_timeout").fetchone() == (forks.SQLITE_BUSY_TIMEOUT_MS,)
 
 
-def test_no_connection_is_open_afterwards(path: str) -> None:
+def test_no_connection_stays_open(path: str) -> None:
     with between_forks():
         assert path in open_files()
     assert path not in open_files()
 
 
-def test_nor_after_a_statement_that_failed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "SQLITE_PATIENCE_MS", 0)
+def test_no_connection_stays_open_after_a_failed_statement(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "SQLITE_BUSY_TIMEOUT_MS", 0)
     with garbage_left():
         refused = pytest.raises(OperationalError, match="locked")
         with locked(path), refused, between_forks(), transaction.atomic():
@@ -141,7 +143,7 @@ def test_nor_after_a_statement_that_failed(path: str, monkeypatch: pytest.Monkey
         assert path not in open_files()
 
 
-def test_another_database_s_connection_is_kept_and_no_fork_waits(
+def test_connections_to_other_databases_are_kept_and_delay_no_fork(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DatabaseWrapper, "vendor", "another")
@@ -154,20 +156,20 @@ def test_another_database_s_connection_is_kept_and_no_fork_waits(
     connection.close()
 
 
-def test_what_the_database_refuses_is_written_a_little_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "REST_SECONDS", 0)
-    tries = []
+def test_a_write_that_fails_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "RETRY_SECONDS", 0)
+    attempts = []
 
     def write() -> None:
-        tries.append(1)
-        if len(tries) < 3:
+        attempts.append(1)
+        if len(attempts) < 3:
             raise OperationalError("database is locked")
 
     write_between_forks(write, within_seconds=60)
-    assert len(tries) == 3
+    assert len(attempts) == 3
 
 
-def test_what_it_goes_on_refusing_is_raised() -> None:
+def test_a_write_that_keeps_failing_raises_its_error() -> None:
     def write() -> None:
         raise OperationalError("database is locked")
 
@@ -175,15 +177,15 @@ def test_what_it_goes_on_refusing_is_raised() -> None:
         write_between_forks(write, within_seconds=0)
 
 
-def test_errors_that_name_each_other_as_their_cause_are_let_go_of_as_well() -> None:
+def test_releasing_cursors_copes_with_errors_that_are_each_others_cause() -> None:
     one, other = OperationalError("one"), OperationalError("other")
     one.__cause__, other.__context__ = other, one
     release_cursors(one)
 
 
-def test_what_is_let_go_of_is_gone_on_both_sides_of_an_error() -> None:
+def test_cursors_are_released_along_causes_and_contexts() -> None:
     class Cursor:
-        """Stands for one that keeps a connection open."""
+        """Like one that keeps a connection open."""
 
     kept: list[weakref.ref[Cursor]] = []
 
@@ -196,7 +198,7 @@ def test_what_is_let_go_of_is_gone_on_both_sides_of_an_error() -> None:
         try:
             fail()
         except OperationalError:
-            # Hidden by the cause that is named.
+            # Its context is hidden by its explicit cause.
             raise OperationalError("again") from ValueError("why")
 
     with pytest.raises(OperationalError) as raised:

@@ -1,4 +1,4 @@
-"""What a job leaves behind does not reach the next one."""
+"""Nothing that a job leaves behind affects the next job."""
 
 import locale
 import os
@@ -11,21 +11,23 @@ from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from jobledger.models import Run, Trigger
-from jobledger.runs.execution.hygiene import clean_process, close_what_was_left_open
+from jobledger.runs.execution.hygiene import restored_process, roll_back_open_transactions
 
 
-def next_run_stands() -> None:
-    """What the next one writes is there also after a rollback, and of what was left open nothing is."""
+def assert_next_run_is_saved_alone() -> None:
+    """What the next run writes is committed, and nothing of what was left open."""
     assert not connection.in_atomic_block
     Run.objects.create(job="next", trigger=Trigger.CLI)
     connection.rollback()
     assert [run.job for run in Run.objects.all()] == ["next"]
 
 
-def test_folder_zones_and_locale_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_time_zones_and_locale_are_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TZ", "UTC")
     before = Path.cwd(), locale.setlocale(locale.LC_ALL), time.tzname
-    with clean_process():
+    with restored_process():
         os.chdir(tmp_path)
         os.environ["TZ"] = "Asia/Kolkata"
         time.tzset()
@@ -39,35 +41,35 @@ def test_folder_zones_and_locale_are_given_back(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("by_the_job", [True, False])
-def test_a_folder_that_is_deleted_is_no_obstacle(
+def test_the_directory_may_be_deleted_before_or_by_the_job(
     by_the_job: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+    directory = tmp_path / "here"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
     before = Path().stat().st_ino
     if not by_the_job:
-        folder.rmdir()
-    with clean_process():
+        directory.rmdir()
+    with restored_process():
         if by_the_job:
-            folder.rmdir()
+            directory.rmdir()
         os.chdir(tmp_path)
     assert Path().stat().st_ino == before
     os.chdir(tmp_path)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_transaction_that_was_left_open_is_rolled_back_and_the_next_statement_stands() -> None:
+def test_a_transaction_left_open_is_rolled_back_and_the_next_statement_is_committed() -> None:
     transaction.set_autocommit(False)
     Run.objects.create(job="left", trigger=Trigger.CLI)
-    close_what_was_left_open()
+    roll_back_open_transactions()
     assert connection.get_autocommit()
-    next_run_stands()
+    assert_next_run_is_saved_alone()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_atomic_block_that_was_never_left_is_forgotten() -> None:
+def test_an_atomic_block_that_was_never_exited_is_rolled_back() -> None:
     transaction.atomic().__enter__()
     Run.objects.create(job="left", trigger=Trigger.CLI)
-    close_what_was_left_open()
-    next_run_stands()
+    roll_back_open_transactions()
+    assert_next_run_is_saved_alone()

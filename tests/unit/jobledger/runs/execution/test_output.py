@@ -1,4 +1,4 @@
-"""Output is captured in order, told apart by stream, bounded, and always readable."""
+"""Output is captured in order, by stream, up to a limit, and is always readable."""
 
 import io
 import tracemalloc
@@ -21,7 +21,7 @@ def text_of(pieces: list[Piece]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def test_output_comes_back_in_the_order_of_writing_with_streams_told_apart() -> None:
+def test_output_is_returned_in_order_with_its_streams() -> None:
     recorder = OutputRecorder(1000)
     for stream, text in [(STDOUT, "a\n"), (STDOUT, "b\n"), (STDERR, "oops\n"), (STDOUT, "c\n")]:
         recorder.write(stream, text)
@@ -32,7 +32,7 @@ def test_output_comes_back_in_the_order_of_writing_with_streams_told_apart() -> 
     ]
 
 
-def test_what_was_drained_is_not_handed_out_again() -> None:
+def test_drained_output_is_not_returned_again() -> None:
     recorder = OutputRecorder(1000)
     recorder.write(STDOUT, "first\n")
     assert text_of(recorder.drain()) == "first\n"
@@ -41,17 +41,17 @@ def test_what_was_drained_is_not_handed_out_again() -> None:
     assert recorder.finish() == []
 
 
-def test_of_too_much_output_head_and_tail_are_kept_and_a_line_says_how_much_is_left_out() -> None:
+def test_too_much_output_is_reduced_to_its_head_and_tail_with_a_line_that_says_how_much_was_omitted() -> None:
     recorder = OutputRecorder(100)
     for number in range(1000):
         recorder.write(STDOUT, f"line {number:04}\n")
     text = text_of(recorder.finish())
     assert text.startswith("line 0000\nline 0001\n")
     assert text.endswith("line 0998\nline 0999\n")
-    assert "\n[… 9,900 bytes left out here …]\n" in text
+    assert "\n[… 9,900 bytes omitted …]\n" in text
 
 
-def test_one_huge_write_is_bounded_too() -> None:
+def test_a_single_huge_write_is_limited_too() -> None:
     recorder = OutputRecorder(1000)
     recorder.write(STDOUT, "x" * 1_000_000 + "the end")
     text = text_of(recorder.finish())
@@ -60,7 +60,7 @@ def test_one_huge_write_is_bounded_too() -> None:
 
 
 @pytest.mark.parametrize("size", [50, 100_000])
-def test_much_output_takes_memory_for_the_limit_alone(size: int) -> None:
+def test_memory_use_depends_on_the_limit_and_not_on_the_output(size: int) -> None:
     limit, written = 50_000, 1_000_000
     recorder, text = OutputRecorder(limit), "x" * (size - 1) + "\n"
     with memory_peak() as peak:
@@ -73,7 +73,7 @@ def test_much_output_takes_memory_for_the_limit_alone(size: int) -> None:
 
 @contextmanager
 def memory_peak() -> Iterator[list[int]]:
-    """How many bytes were taken inside the block at most, known at its end."""
+    """The peak memory use of the block in bytes, available at its end."""
     peak: list[int] = []
     tracemalloc.start()
     try:
@@ -84,13 +84,13 @@ def memory_peak() -> Iterator[list[int]]:
 
 
 @given(st.lists(st.text(alphabet=st.characters(), max_size=40), max_size=30), st.integers(2, 200))
-def test_at_most_the_limit_is_kept_and_all_of_what_fits(writes: list[str], limit: int) -> None:
+def test_at_most_the_limit_is_kept_and_everything_that_fits_is_kept(writes: list[str], limit: int) -> None:
     recorder = OutputRecorder(limit)
     for text in writes:
         recorder.write(STDOUT, text)
     kept = text_of(recorder.finish())
     written = readable("".join(writes))
-    if len(written.encode()) <= limit // 2 or "left out here" not in kept:
+    if len(written.encode()) <= limit // 2 or "bytes omitted" not in kept:
         assert kept == written
     else:
         before, _, rest = kept.partition("\n[… ")
@@ -120,7 +120,7 @@ def test_nul_and_lone_surrogates_stay_visible() -> None:
         (["x" * 600], "x" * 500),
     ],
 )
-def test_the_last_line_is_the_last_that_is_not_blank(writes: list[str], last_line: str) -> None:
+def test_the_last_line_is_the_last_non_blank_line(writes: list[str], last_line: str) -> None:
     recorder = OutputRecorder(10_000)
     for text in writes:
         recorder.write(STDOUT, text)
@@ -128,18 +128,18 @@ def test_the_last_line_is_the_last_that_is_not_blank(writes: list[str], last_lin
 
 
 def test_a_tee_passes_on_and_records() -> None:
-    recorder, behind = OutputRecorder(100), io.StringIO()
-    Tee(recorder, STDERR, behind).write("hello")
-    assert behind.getvalue() == "hello"
+    recorder, target = OutputRecorder(100), io.StringIO()
+    Tee(recorder, STDERR, target).write("hello")
+    assert target.getvalue() == "hello"
     assert recorder.finish() == [Piece(stream=STDERR, text="hello")]
 
 
-@pytest.mark.parametrize(("behind", "expected"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
-def test_a_tee_is_a_terminal_when_the_stream_behind_is(behind: io.StringIO | None, expected: bool) -> None:
-    assert Tee(OutputRecorder(100), STDOUT, behind).isatty() is expected
+@pytest.mark.parametrize(("target", "expected"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
+def test_a_tee_is_a_terminal_if_its_target_is(target: io.StringIO | None, expected: bool) -> None:
+    assert Tee(OutputRecorder(100), STDOUT, target).isatty() is expected
 
 
-def test_how_much_is_left_out_is_said_once() -> None:
+def test_the_line_that_says_how_much_was_omitted_appears_once() -> None:
     recorder = OutputRecorder(100)
     recorder.write(STDOUT, "x" * 1000)
     recorder.finish()

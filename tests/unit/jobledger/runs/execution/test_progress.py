@@ -1,4 +1,4 @@
-"""Progress in words: how far, how fast, how long still."""
+"""The description of progress: how far, how fast, how much time is left."""
 
 from datetime import timedelta
 from typing import Any
@@ -18,25 +18,25 @@ def described(done: int | None, total: int | None, *, seconds: float = 10, **val
 
 
 @pytest.mark.parametrize(
-    ("done", "total", "said"),
+    ("done", "total", "expected"),
     [
         (None, None, ""),
         (0, 1000, "0 of 1,000 (0%)"),
-        (25, 100, "25 of 100 (25%), 2.5 a second, 0:00:30 left"),
-        (100, 100, "100 of 100 (100%), 10.0 a second, 0:00:00 left"),
-        (120, 100, "120 of 100 (120%), 12.0 a second, 0:00:00 left"),
-        (2500, None, "2,500, 250.0 a second"),
+        (25, 100, "25 of 100 (25%), 2.5 per second, 0:00:30 left"),
+        (100, 100, "100 of 100 (100%), 10.0 per second, 0:00:00 left"),
+        (120, 100, "120 of 100 (120%), 12.0 per second, 0:00:00 left"),
+        (2500, None, "2,500, 250.0 per second"),
         (0, 0, "0 of 0"),
-        (1, 10**15, "1 of 1,000,000,000,000,000 (0%), 0.1 a second, more than 100 days left"),
+        (1, 10**15, "1 of 1,000,000,000,000,000 (0%), 0.1 per second, more than 100 days left"),
     ],
 )
-def test_what_is_known_is_said(done: int | None, total: int | None, said: str) -> None:
-    assert described(done, total) == said
+def test_everything_that_is_known_is_described(done: int | None, total: int | None, expected: str) -> None:
+    assert described(done, total) == expected
 
 
 def test_before_the_first_heartbeat_there_is_no_rate() -> None:
     assert described(5, 10, seconds=0) == "5 of 10 (50%)"
 
 
-def test_of_a_run_that_is_over_nothing_is_left() -> None:
-    assert described(5, 10, status=Status.FAILED) == "5 of 10 (50%), 0.5 a second"
+def test_a_finished_run_has_no_time_left() -> None:
+    assert described(5, 10, status=Status.FAILED) == "5 of 10 (50%), 0.5 per second"

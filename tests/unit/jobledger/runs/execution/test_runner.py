@@ -1,4 +1,4 @@
-"""One run is executed once: claimed, called through its parser, finished."""
+"""A run is executed once: it is claimed, its command is called, and its end is recorded."""
 
 import uuid
 from datetime import timedelta
@@ -32,7 +32,7 @@ def test_a_queued_run_is_executed_and_finished() -> None:
     assert RunOutput.objects.get(run=ended.run).text == "hello\n"
 
 
-def test_the_command_records_no_second_run() -> None:
+def test_the_command_does_not_create_a_second_run() -> None:
     runner.execute(queued().pk, worker="w")
     assert Run.objects.count() == 1
 
@@ -86,8 +86,8 @@ def test_bad_options_fail_the_run_with_the_parsers_message(options: dict[str, An
     assert ended.run.traceback == ""
 
 
-def test_a_refusal_fails_the_run_without_calling_the_command() -> None:
-    ended = runner.execute(queued(words=["x"]).pk, worker="w", refusal="not like this")
+def test_a_validation_error_fails_the_run_without_calling_the_command() -> None:
+    ended = runner.execute(queued(words=["x"]).pk, worker="w", validation_error="not like this")
     assert ended is not None
     assert (ended.run.status, ended.run.error, ended.last_line) == ("failed", "not like this", "")
 
@@ -101,7 +101,7 @@ def test_a_refusal_fails_the_run_without_calling_the_command() -> None:
         ({"exit": 0}, "succeeded", 0, "", ""),
     ],
 )
-def test_what_the_command_raises_ends_in_the_row(
+def test_an_exception_of_the_command_is_recorded_on_the_run(
     options: dict[str, Any], status: str, exit_code: int, reason: str, error: str
 ) -> None:
     ended = runner.execute(queued(**options).pk, worker="w")
@@ -116,7 +116,7 @@ def test_output_before_a_failure_is_kept() -> None:
     assert RunOutput.objects.get(run=ended.run).text == "working\n"
 
 
-def test_a_job_that_no_longer_exists_fails_with_the_names_there_are() -> None:
+def test_a_run_of_an_unknown_job_fails_and_lists_the_existing_jobs() -> None:
     ended = runner.execute(queued(job="gone").pk, worker="w")
     assert ended is not None
     assert (ended.run.status, ended.run.reason, ended.run.traceback) == ("failed", "unknown_job", "")
@@ -129,20 +129,20 @@ def test_an_exposed_plain_command_is_executed_like_a_job() -> None:
     assert (ended.run.status, ended.last_line) == ("succeeded", "plain")
 
 
-def test_a_job_called_by_an_exposed_command_is_its_child() -> None:
+def test_the_run_of_a_job_called_by_an_exposed_command_is_its_child() -> None:
     parent = queued(job="plain_probe", call_job=True)
     runner.execute(parent.pk, worker="w")
     assert Run.objects.get(parent=parent).job == "probe"
 
 
-def test_nul_characters_in_output_and_error_reach_the_database_readable() -> None:
+def test_nul_characters_in_output_and_error_are_made_readable() -> None:
     ended = runner.execute(queued(nul=True).pk, worker="w")
     assert ended is not None
     assert RunOutput.objects.get(run=ended.run).text == "a␀b\n"
     assert ended.run.error == "c␀d"
 
 
-def test_a_run_that_was_taken_away_meanwhile_keeps_its_new_state() -> None:
+def test_a_run_that_no_longer_belongs_to_this_process_keeps_its_new_state() -> None:
     run = runner.claim(queued().pk, worker="w")
     assert run is not None
     with runner.recorded(run, runner.new_recorder()):
@@ -151,7 +151,7 @@ def test_a_run_that_was_taken_away_meanwhile_keeps_its_new_state() -> None:
     assert (run.status, run.finished_at) == ("lost", None)
 
 
-def test_a_run_whose_row_was_deleted_while_it_ran_is_not_there_any_more(
+def test_a_run_whose_row_is_deleted_while_it_runs_is_not_created_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def delete_the_row(command: Command, *args: Any, **options: Any) -> None:
@@ -159,41 +159,41 @@ def test_a_run_whose_row_was_deleted_while_it_ran_is_not_there_any_more(
 
     monkeypatch.setattr(Command, "handle", delete_the_row)
     assert runner.execute(queued().pk, worker="w") is None
-    assert "ended as succeeded, but was not this process's any more" in caplog.text
+    assert "ended as succeeded, but no longer belonged to this process" in caplog.text
 
 
-def test_the_error_of_a_run_does_not_tell_its_secrets() -> None:
+def test_the_error_of_a_run_does_not_reveal_its_secrets() -> None:
     ended = runner.execute(queued("choosing", api_key="hunter2").pk, worker="w")
     assert ended is not None
     assert ended.run.error == "The key '********' was refused."
 
 
-def test_a_refusal_of_options_does_not_tell_secrets() -> None:
+def test_a_validation_error_does_not_reveal_secrets() -> None:
     ended = runner.execute(queued("choosing", api_key=["hunter2"]).pk, worker="w")
     assert ended is not None
     assert "api_key: expected" in ended.run.error
     assert "hunter2" not in ended.run.error
 
 
-# Inside a transaction nothing is tried again.
+# Inside a transaction, nothing is retried.
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     "error", [OperationalError("server closed the connection"), InternalError("read-only transaction")]
 )
-def test_when_its_end_is_recorded_at_the_second_try_nothing_of_it_is_missing(
+def test_if_recording_the_end_succeeds_on_the_second_attempt_nothing_is_missing(
     error: Exception, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     settings.HEARTBEAT_SECONDS = 0.01
     settings.RUN_OUTPUT_LIMIT_BYTES = 100
-    ends, errors = attempts.end, [error]
+    end, errors = attempts.end, [error]
 
     def fail_once(run: Run, *args: Any) -> bool:
         if errors:
             Run.objects.filter(pk=run.pk).update(heartbeat_at=NOON)
             raise errors.pop()
-        # Meanwhile nobody takes it for lost.
+        # The lease is renewed in the meantime.
         assert Run.objects.filter(pk=run.pk, heartbeat_at__gt=NOON).exists()
-        return ends(run, *args)
+        return end(run, *args)
 
     monkeypatch.setattr(attempts, "end", fail_once)
     ended = runner.execute(queued(words=["head", "x" * 1000, "tail"]).pk, worker="w")
@@ -202,4 +202,4 @@ def test_when_its_end_is_recorded_at_the_second_try_nothing_of_it_is_missing(
     output = "".join(RunOutput.objects.filter(run=ended.run).in_order().values_list("text", flat=True))
     assert output.startswith("head\nxx")
     assert output.endswith("xx\ntail\n")
-    assert output.count("bytes left out here") == 1
+    assert output.count("bytes omitted") == 1

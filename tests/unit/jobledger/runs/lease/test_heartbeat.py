@@ -1,4 +1,4 @@
-"""One beat renews the lease, carries output and progress, and notices what ends the run."""
+"""A heartbeat renews the lease, saves output and progress, and notices when the run is to end."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,9 +10,9 @@ from pytest_django import Settings
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
 from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease import heartbeat
-from jobledger.runs.lease.ending import Limits
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
+from jobledger.runs.lease.termination import Limits
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -22,8 +22,8 @@ TOO_LONG = Why.of(Reason.TIME_LIMIT, limit_seconds=2.0)
 LONG_AGO = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-class Noted(Interrupter):
-    """Notes what it is to raise."""
+class RecordingInterrupter(Interrupter):
+    """Records interrupts instead of raising them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class Noted(Interrupter):
 
 
 class Beating:
-    """A running run with its heartbeat, which beats when it is told to."""
+    """A running run with a heartbeat that beats on request."""
 
     def __init__(self) -> None:
         self.run = Run.objects.create(
             job="probe", trigger=Trigger.CELERY, status=Status.RUNNING, heartbeat_at=LONG_AGO
         )
         self.recorder = OutputRecorder(1000)
-        self.interrupter = Noted()
+        self.interrupter = RecordingInterrupter()
         self.heartbeat = Heartbeat(
             self.run,
             OutputLog(self.run, self.recorder),
@@ -72,7 +72,7 @@ def test_output_does_not_wait_for_the_lease_to_be_renewed(
     monkeypatch.setattr(heartbeat, "OUTPUT_SECONDS", 0.01)
     done: list[str] = []
     beating = Beating()
-    # In the heartbeat's thread, which sees nothing of this test's transaction.
+    # In the heartbeat's thread, which cannot see this test's transaction.
     monkeypatch.setattr(beating.heartbeat._log, "save_new", lambda: done.append("output"))
     monkeypatch.setattr(beating.heartbeat, "_renew", lambda: done.append("lease"))
     beating.heartbeat.start()
@@ -82,7 +82,7 @@ def test_output_does_not_wait_for_the_lease_to_be_renewed(
     assert done.count("lease") == 1
 
 
-def test_output_is_written_with_the_next_beat_and_once() -> None:
+def test_output_is_saved_once_by_the_next_beat() -> None:
     beating = Beating()
     for text in "one\n", "two\n":
         beating.recorder.write(Stream.STDOUT, text)
@@ -92,14 +92,14 @@ def test_output_is_written_with_the_next_beat_and_once() -> None:
     assert list(pieces) == [(0, "one\n"), (1, "two\n")]
 
 
-def test_progress_is_written_with_the_next_beat() -> None:
+def test_progress_is_saved_by_the_next_beat() -> None:
     beating = Beating()
     beating.heartbeat.progress.done, beating.heartbeat.progress.total = 3, 10
     run = beating.beat()
     assert (run.progress_done, run.progress_total) == (3, 10)
 
 
-def test_the_last_figures_of_a_job_that_counted_are_written_at_its_end() -> None:
+def test_the_final_progress_is_saved_at_the_end() -> None:
     beating = Beating()
     beating.heartbeat.progress.done = 7
     beating.heartbeat.save_progress()
@@ -107,7 +107,7 @@ def test_the_last_figures_of_a_job_that_counted_are_written_at_its_end() -> None
     assert beating.run.progress_done == 7
 
 
-def test_a_cancel_ends_the_job_once_and_says_who_asked() -> None:
+def test_a_cancel_interrupts_the_job_once_and_names_the_user() -> None:
     beating = Beating()
     beating.set(cancel_requested_at=LONG_AGO, **BY_ANN.columns)
     beating.beat()
@@ -117,7 +117,7 @@ def test_a_cancel_ends_the_job_once_and_says_who_asked() -> None:
     assert (interrupt.why, str(interrupt)) == (BY_ANN, "Cancelled by ann.")
 
 
-def test_while_a_cancelled_job_cleans_up_its_lease_is_renewed() -> None:
+def test_the_lease_of_a_cancelled_job_is_renewed_while_it_cleans_up() -> None:
     beating = Beating()
     beating.set(cancel_requested_at=LONG_AGO, **BY_ANN.columns)
     beating.beat()
@@ -127,7 +127,7 @@ def test_while_a_cancelled_job_cleans_up_its_lease_is_renewed() -> None:
 
 
 @pytest.mark.parametrize("values", [{"status": Status.LOST}, {"attempt": 2}])
-def test_a_process_that_finds_its_lease_lost_stops_its_job(values: dict[str, Any]) -> None:
+def test_a_process_that_has_lost_its_lease_interrupts_its_job(values: dict[str, Any]) -> None:
     beating = Beating()
     beating.set(**values)
     run = beating.beat()
@@ -136,7 +136,7 @@ def test_a_process_that_finds_its_lease_lost_stops_its_job(values: dict[str, Any
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_job_whose_row_was_deleted_is_stopped_although_its_output_can_no_longer_be_written() -> None:
+def test_a_job_whose_row_was_deleted_is_interrupted_even_though_its_output_cannot_be_saved() -> None:
     beating = Beating()
     beating.recorder.write(Stream.STDOUT, "still working\n")
     Run.objects.all().delete()
@@ -145,12 +145,12 @@ def test_a_job_whose_row_was_deleted_is_stopped_although_its_output_can_no_longe
     assert isinstance(beating.interrupter.interrupts[0], LeaseLost)
 
 
-# It closes its connection, and with it any transaction.
+# The connection is closed, and with it any transaction.
 @pytest.mark.django_db(transaction=True)
-def test_what_is_to_be_said_before_the_process_is_killed_is_written() -> None:
+def test_the_end_and_the_output_are_saved_before_the_process_is_killed() -> None:
     beating = Beating()
     beating.recorder.write(Stream.STDERR, "stuck\n")
-    beating.heartbeat._record_the_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
+    beating.heartbeat._record_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
     run = beating.run
     run.refresh_from_db()
     assert (run.status, run.exit_code) == ("timed_out", 124)
@@ -159,9 +159,9 @@ def test_what_is_to_be_said_before_the_process_is_killed_is_written() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_before_the_process_is_killed_the_end_of_much_output_is_written_too() -> None:
+def test_the_tail_of_long_output_is_saved_before_the_process_is_killed() -> None:
     beating = Beating()
     beating.recorder.write(Stream.STDOUT, "x" * 2000 + "stuck here\n")
-    beating.heartbeat._record_the_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
+    beating.heartbeat._record_kill(JobTimedOut(TOO_LONG, run_id=beating.run.pk))
     pieces = RunOutput.objects.filter(run=beating.run).in_order().values_list("text", flat=True)
     assert "".join(pieces).endswith("xx" + "stuck here\n")

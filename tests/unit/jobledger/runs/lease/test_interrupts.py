@@ -1,4 +1,4 @@
-"""A job is ended by an exception in its own thread, while it runs and not after."""
+"""A job is interrupted by an exception in its own thread, as long as it runs."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def in_another_thread(action: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_a_sleeping_job_is_woken_by_the_exception() -> None:
+def test_an_interrupt_wakes_a_sleeping_job() -> None:
     began = time.monotonic()
     with pytest.raises(JobCancelled, match="Cancelled by ann"):  # noqa: PT012,SIM117 - it is the sleep that ends
         with interruptible() as interrupter:
@@ -52,36 +52,36 @@ def test_except_exception_does_not_swallow_it_and_finally_runs() -> None:
     assert cleaned == ["cleaned"]
 
 
-def test_a_job_that_has_ended_is_not_interrupted_any_more() -> None:
+def test_a_job_that_has_ended_is_no_longer_interrupted() -> None:
     with interruptible() as interrupter:
         pass
     interrupter.interrupt(cancelled())
     time.sleep(0)
 
 
-def test_in_a_job_within_a_job_the_outer_ones_end_ends_both() -> None:
+def test_interrupting_an_outer_job_ends_the_inner_job_too() -> None:
     with pytest.raises(JobCancelled):  # noqa: PT012,SIM117 - it is the sleep that ends
         with interruptible() as outer, interruptible():
             outer.interrupt(cancelled())
             time.sleep(30)
 
 
-# Python warns of a fork beside threads, which is what this is about.
+# Python warns of forks in a process with threads, which is what this test is about.
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_in_the_middle_of_a_fork_it_waits_until_the_fork_is_done() -> None:
+def test_an_interrupt_during_a_fork_is_raised_after_the_fork() -> None:
     is_inside, is_forked, is_over = threading.Event(), threading.Event(), threading.Event()
 
-    def interrupt_amid_the_fork() -> None:
+    def interrupt_during_the_fork() -> None:
         with forks._lock:
             is_inside.set()
             wait_until(forks.is_under_way, what="the fork waits for this thread")
             interrupter.interrupt(cancelled())
         assert is_forked.wait(30)
         while not is_over.wait(0.01):
-            interrupter.remind()
+            interrupter.resend()
 
     with pytest.raises(JobCancelled), interruptible() as interrupter:  # noqa: PT012 - it is the sleep that ends
-        thread = in_another_thread(interrupt_amid_the_fork)
+        thread = in_another_thread(interrupt_during_the_fork)
         assert is_inside.wait(30)
         if (pid := os.fork()) == 0:
             os._exit(len(interrupts._pending))
@@ -92,7 +92,7 @@ def test_in_the_middle_of_a_fork_it_waits_until_the_fork_is_done() -> None:
     thread.join()
 
 
-def test_in_a_thread_it_is_raised_as_soon_as_python_code_goes_on() -> None:
+def test_in_another_thread_it_is_raised_the_next_time_that_python_code_runs() -> None:
     caught: list[str] = []
     ready, go_on = threading.Event(), threading.Event()
     interrupters: list[Interrupter] = []
@@ -115,7 +115,7 @@ def test_in_a_thread_it_is_raised_as_soon_as_python_code_goes_on() -> None:
     assert caught == ["Cancelled by ann."]
 
 
-def test_after_a_job_has_ended_nothing_is_still_being_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disarming_waits_for_an_interrupt_that_is_being_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     raising, ended, too_early = threading.Event(), threading.Event(), []
 
     def raise_slowly(*args: int) -> None:

@@ -1,4 +1,4 @@
-"""Runs whose process died are found by their lease; a worker that stops ends its own."""
+"""Runs whose process died are found by their lease; a worker that shuts down cancels its own runs."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -24,57 +24,57 @@ def after(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def looks(watch: Watch, seconds: Iterable[float]) -> list[float]:
-    """At each of the looks, since when a whole lease has been seen."""
+def check(watch: Watch, seconds: Iterable[float]) -> list[float]:
+    """Check at each of these times; returns since when a whole lease has been seen each time."""
     return [(watch.look(after(each), LEASE) - NOON).total_seconds() for each in seconds]
 
 
-def test_who_looks_all_the_time_has_seen_the_last_sixty_seconds() -> None:
-    assert looks(Watch(NOON), range(1, 200)) == [second - 60 for second in range(1, 200)]
+def test_without_blackouts_a_lease_goes_back_sixty_seconds() -> None:
+    assert check(Watch(NOON), range(1, 200)) == [second - 60 for second in range(1, 200)]
 
 
-def test_a_tick_that_takes_a_while_is_no_darkness() -> None:
-    assert looks(Watch(NOON), [1, 16, 17]) == [-59, -44, -43]
+def test_a_slow_tick_is_not_a_blackout() -> None:
+    assert check(Watch(NOON), [1, 16, 17]) == [-59, -44, -43]
 
 
-def test_what_passed_in_the_dark_does_not_count() -> None:
+def test_a_blackout_does_not_count_towards_a_lease() -> None:
     watch = Watch(NOON)
-    looks(watch, range(1, 101))
-    # Away from 100 to 1000: 30 seconds were seen since, 30 before.
-    assert looks(watch, range(1000, 1031))[-1] == 70
+    check(watch, range(1, 101))
+    # A blackout from 100 to 1000: 30 seconds were seen after it, and 30 before.
+    assert check(watch, range(1000, 1031))[-1] == 70
 
 
-def test_after_a_lease_of_sight_the_darkness_is_forgotten() -> None:
+def test_a_blackout_is_forgotten_after_a_whole_lease() -> None:
     watch = Watch(NOON)
-    looks(watch, [100, *range(1000, 1062)])
-    assert looks(watch, [1062, 1063]) == [1002, 1003]
-    assert watch._dark == []
+    check(watch, [100, *range(1000, 1062)])
+    assert check(watch, [1062, 1063]) == [1002, 1003]
+    assert watch._blackouts == []
 
 
-def test_several_outages_are_added_up() -> None:
+def test_several_blackouts_add_up() -> None:
     watch = Watch(NOON)
     seen = [*range(1, 41), *range(100, 111), *range(200, 211)]
-    # Of sixty seconds ten were seen after the second outage, ten between the two, forty before the first.
-    assert looks(watch, seen)[-1] == 0
+    # Ten seconds were seen after the second blackout, ten between the two, and forty before the first.
+    assert check(watch, seen)[-1] == 0
 
 
-def test_a_database_that_comes_and_goes_does_not_keep_a_lost_run_for_ever() -> None:
+def test_a_lost_run_is_found_even_if_the_database_is_unavailable_most_of_the_time() -> None:
     watch = Watch(NOON)
     seen = [minute * 60 + second for minute in range(20) for second in range(10)]
-    # Ten seconds of each minute: a lease is over after six minutes.
-    assert looks(watch, seen)[-1] > 12 * 60
+    # Ten seconds of each minute are seen, so a lease takes six minutes.
+    assert check(watch, seen)[-1] > 12 * 60
 
 
-def test_a_clock_that_is_set_forward_loses_no_run() -> None:
+def test_setting_the_clock_forward_ends_no_lease() -> None:
     watch = Watch(NOON)
-    looks(watch, range(1, 101))
-    assert looks(watch, [3700]) == [40]
+    check(watch, range(1, 101))
+    assert check(watch, [3700]) == [40]
 
 
-def test_a_clock_that_is_set_back_does_no_harm() -> None:
+def test_setting_the_clock_back_is_harmless() -> None:
     watch = Watch(NOON)
-    looks(watch, [1, 3600])
-    assert looks(watch, [2, 3]) == [-58, -57]
+    check(watch, [1, 3600])
+    assert check(watch, [2, 3]) == [-58, -57]
 
 
 pytestmark = pytest.mark.django_db
@@ -82,7 +82,6 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def lease(settings: Settings) -> None:
-    """Long enough to tell both sides of it apart."""
     settings.LEASE_SECONDS = 60
 
 
@@ -93,11 +92,11 @@ def running(silent_seconds: float = 0, **values: Any) -> Run:
 
 
 def look(watch: Watch | None = None) -> int:
-    """What a beat does that has seen all the time, or for as long as its watch says."""
+    """Rescue runs, by default without any blackouts."""
     return rescue.rescue(NOON, watch or Watch(NOON))
 
 
-def test_a_run_that_is_silent_for_longer_than_its_lease_is_lost() -> None:
+def test_a_run_without_a_heartbeat_for_longer_than_its_lease_is_lost() -> None:
     run = running(61)
     assert look() == 1
     run.refresh_from_db()
@@ -106,21 +105,21 @@ def test_a_run_that_is_silent_for_longer_than_its_lease_is_lost() -> None:
     assert (run.reason, run.reason_details) == (Reason.LOST_HEARTBEAT, facts)
 
 
-def test_a_run_that_was_heard_of_is_left_alone() -> None:
+def test_a_run_with_a_recent_heartbeat_is_left_alone() -> None:
     running(59)
     assert look() == 0
 
 
-def test_a_run_that_was_silent_while_nobody_could_be_heard_has_the_rest_of_its_lease() -> None:
-    # The database was away for an hour; this run's last heartbeat is from just before.
+def test_after_a_blackout_a_run_has_the_rest_of_its_lease() -> None:
+    # The database was unavailable for an hour; the run's last heartbeat was just before that.
     running(3600.5)
     watch = Watch(NOON - timedelta(seconds=3600))
     assert look(watch) == 0
     later = [NOON + timedelta(seconds=seconds) for seconds in range(1, 61)]
-    assert [rescue.rescue(moment, watch) for moment in later] == [0] * 59 + [1]
+    assert [rescue.rescue(time, watch) for time in later] == [0] * 59 + [1]
 
 
-def test_a_database_that_refuses_heartbeats_refuses_the_rescue_as_well(
+def test_no_run_is_lost_while_the_database_accepts_no_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     running(40.5)
@@ -134,12 +133,12 @@ def test_a_database_that_refuses_heartbeats_refuses_the_rescue_as_well(
         for second in range(60):
             with pytest.raises(OperationalError):
                 rescue.rescue(NOON + timedelta(seconds=second), watch)
-    # Forty seconds of silence count, and then twenty more, but not the sixty in between.
+    # The first forty seconds count, and then twenty more, but not the sixty in between.
     later = [NOON + timedelta(seconds=60 + second) for second in range(21)]
-    assert [rescue.rescue(moment, watch) for moment in later] == [0] * 20 + [1]
+    assert [rescue.rescue(time, watch) for time in later] == [0] * 20 + [1]
 
 
-def test_a_look_at_a_silent_run_changes_nothing() -> None:
+def test_checking_a_run_without_a_recent_heartbeat_changes_nothing() -> None:
     run = running(40)
     look()
     assert Run.objects.get().heartbeat_at == run.heartbeat_at
@@ -151,19 +150,19 @@ def test_only_running_runs_have_a_lease() -> None:
     assert look() == 0
 
 
-def test_a_run_is_given_up_once() -> None:
+def test_a_lost_run_is_ended_once() -> None:
     running(61)
     assert [look(), look()] == [1, 0]
 
 
-def test_a_job_that_bears_it_starts_again() -> None:
+def test_a_lost_run_restarts_if_its_job_allows_it() -> None:
     run = running(61, job="restarting")
     look()
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("queued", 2)
 
 
-def test_who_waits_for_a_lost_run_is_left_to_beats_next_tick(
+def test_a_run_that_waited_for_a_lost_run_is_published_at_beats_next_tick(
     monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     published: list[Run] = []
@@ -179,14 +178,14 @@ def test_who_waits_for_a_lost_run_is_left_to_beats_next_tick(
     assert waiting.publish_after <= timezone.now()
 
 
-def test_a_run_that_was_over_its_time_limit_is_timed_out() -> None:
+def test_a_lost_run_that_exceeded_its_time_limit_has_timed_out() -> None:
     run = running(61, job="limited", started_at=NOON - timedelta(minutes=5))
     look()
     run.refresh_from_db()
     assert run.status == Status.TIMED_OUT
 
 
-def test_a_stopping_worker_cancels_its_own_runs_alone() -> None:
+def test_a_worker_that_shuts_down_cancels_only_its_own_runs() -> None:
     mine = running(worker="celery@me:1", worker_identity=IDENTITY)
     others = running(worker="celery@you:1"), running(worker="celery@me:1", worker_identity="also celery@me")
     main_process._cancel_all("celery@me")

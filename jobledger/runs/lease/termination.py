@@ -1,7 +1,7 @@
-"""Ends a run's job from outside: by an exception in it, then, after a grace period, by killing its process.
+"""Terminates a job: raises an exception in it and, after a grace period, kills its process.
 
-A thread of its own keeps the time without the database, so a database that hangs delays neither the time
-limit nor the kill. Before the kill a few seconds are left to record the end.
+The timer is a thread that does not use the database, so an unresponsive database delays neither the time
+limit nor the kill. A few seconds before the kill are reserved for recording it.
 """
 
 import os
@@ -16,34 +16,34 @@ from uuid import UUID
 from jobledger.models import Reason, Why
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
 
-# If recording takes longer, it is left to the process that finds this one dead.
-LAST_WORDS_SECONDS = 5.0
-REMIND_EVERY_SECONDS = 0.2
+# If recording takes longer, it is left to the process that notices the death of this one.
+RECORD_KILL_SECONDS = 5.0
+RESEND_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long a run may take, and how long its cleanup may take after that."""
+    """How long a run may take, and how long it may then take to clean up."""
 
     time_limit: timedelta | None
     grace: timedelta
 
 
-class Ending:
-    """Ends a run's job at its time limit, or when told to."""
+class Termination:
+    """Terminates a run's job at its time limit, or on request."""
 
     def __init__(
         self,
         run_id: UUID,
         interrupter: Interrupter,
         limits: Limits,
-        last_words: Callable[[JobInterrupt], None],
+        record_kill: Callable[[JobInterrupt], None],
     ) -> None:
-        """The time counts from now on."""
+        """The time limit counts from now."""
         self._run_id = run_id
         self._interrupter = interrupter
         self._limits = limits
-        self._last_words = last_words
+        self._record_kill = record_kill
         self._ends_at = _from_now(limits.time_limit)
         self._interrupt: JobInterrupt | None = None
         self._lock = threading.Lock()
@@ -52,12 +52,12 @@ class Ending:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Keep the time, if there is a limit."""
+        """Start the timer if there is a time limit."""
         if self._ends_at is not None:
             self._start_thread()
 
     def stop(self) -> None:
-        """Stop watching, because the job is over. If its process is being killed, wait for that."""
+        """Stop the timer, because the job has finished. If its process is being killed, wait for that."""
         self._stopped.set()
         self._changed.set()
         if self._thread is not None:
@@ -65,11 +65,11 @@ class Ending:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the job has been told to end."""
+        """Whether the job has been interrupted."""
         return self._interrupt is not None
 
     def begin(self, interrupt: JobInterrupt) -> None:
-        """Interrupt the job, and kill it after the grace period. Only the first call counts."""
+        """Interrupt the job, and kill its process after the grace period. Only the first call counts."""
         with self._lock:
             if self._interrupt is not None or self._stopped.is_set():
                 return
@@ -82,15 +82,15 @@ class Ending:
     def _start_thread(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(
-                target=self._keep_time, name=f"time of {self._run_id}", daemon=True
+                target=self._run_timer, name=f"timer of {self._run_id}", daemon=True
             )
             self._thread.start()
 
-    def _keep_time(self) -> None:
+    def _run_timer(self) -> None:
         while not self._stopped.is_set():
             self._changed.wait(self._seconds_to_wait())
             self._changed.clear()
-            self._interrupter.remind()
+            self._interrupter.resend()
             if self._stopped.is_set() or self._seconds_left() > 0:
                 continue
             if self._interrupt is not None:
@@ -100,16 +100,16 @@ class Ending:
             self.begin(JobTimedOut(why, run_id=self._run_id))
 
     def _seconds_to_wait(self) -> float:
-        return min(self._seconds_left(), REMIND_EVERY_SECONDS) if self.has_begun else self._seconds_left()
+        return min(self._seconds_left(), RESEND_SECONDS) if self.has_begun else self._seconds_left()
 
     def _seconds_left(self) -> float:
         with self._lock:
             return 0.0 if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
 
     def _kill(self, interrupt: JobInterrupt) -> None:
-        speaker = threading.Thread(target=self._last_words, args=[interrupt], daemon=True)
-        speaker.start()
-        speaker.join(LAST_WORDS_SECONDS)
+        recording = threading.Thread(target=self._record_kill, args=[interrupt], daemon=True)
+        recording.start()
+        recording.join(RECORD_KILL_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""A job is told to end when its time is over or somebody wants it to, and killed after its grace."""
+"""A job is interrupted at its time limit or on request, and killed after its grace period."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from jobledger.models import Reason, Why
-from jobledger.runs.lease import ending
-from jobledger.runs.lease.ending import Ending, Limits
+from jobledger.runs.lease import termination
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut
+from jobledger.runs.lease.termination import Limits, Termination
 from tests.waiting import wait_until
 
 RUN = uuid4()
@@ -25,20 +25,20 @@ class Scene(Interrupter):
     def __init__(self, *, time_limit: timedelta | None = None, grace: timedelta = HOUR) -> None:
         super().__init__()
         self.done: list[str] = []
-        self.reminded = threading.Semaphore(0)
-        self.words = threading.Event()
-        self.words.set()
-        self.ending = Ending(RUN, self, Limits(time_limit=time_limit, grace=grace), self.say)
+        self.resent = threading.Semaphore(0)
+        self.may_record = threading.Event()
+        self.may_record.set()
+        self.termination = Termination(RUN, self, Limits(time_limit=time_limit, grace=grace), self.record)
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
         self.done.append(type(interrupt).__name__)
 
-    def remind(self) -> None:
+    def resend(self) -> None:
         if self.done:
-            self.reminded.release()
+            self.resent.release()
 
-    def say(self, interrupt: JobInterrupt) -> None:
-        self.words.wait()
+    def record(self, interrupt: JobInterrupt) -> None:
+        self.may_record.wait()
         self.done.append(f"recorded {type(interrupt).__name__}")
 
     def kill(self, pid: int, signum: int) -> None:
@@ -47,12 +47,12 @@ class Scene(Interrupter):
 
     def wait_until(self, *done: str) -> None:
         wait_until(lambda: self.done == list(done), what=f"{done}")
-        self.ending.stop()
+        self.termination.stop()
 
 
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> type[Scene]:
-    """Scenes whose kill kills nobody."""
+    """Scenes in which no process is really killed."""
 
     class Harmless(Scene):
         def __init__(self, **limits: timedelta | None) -> None:
@@ -66,70 +66,72 @@ def cancelled() -> JobCancelled:
     return JobCancelled(Why.of(Reason.USER, user="ann"), run_id=RUN)
 
 
-def test_a_job_is_reminded_until_it_ends(scene: type[Scene], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "REMIND_EVERY_SECONDS", 0.01)
+def test_an_interrupt_is_sent_again_until_the_job_ends(
+    scene: type[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(termination, "RESEND_SECONDS", 0.01)
     one = scene()
-    one.ending.begin(cancelled())
+    one.termination.begin(cancelled())
     for _ in range(3):
-        assert one.reminded.acquire(timeout=30)
-    one.ending.stop()
+        assert one.resent.acquire(timeout=30)
+    one.termination.stop()
     assert one.done == ["JobCancelled"]
 
 
-def test_the_time_limit_ends_the_job_softly(scene: type[Scene]) -> None:
+def test_a_job_is_interrupted_at_its_time_limit(scene: type[Scene]) -> None:
     it = scene(time_limit=NOW)
-    it.ending.start()
+    it.termination.start()
     it.wait_until("JobTimedOut")
 
 
-def test_without_a_time_limit_nobody_keeps_the_time(scene: type[Scene]) -> None:
+def test_without_a_time_limit_there_is_no_timer(scene: type[Scene]) -> None:
     it = scene()
-    it.ending.start()
-    assert it.ending._thread is None
+    it.termination.start()
+    assert it.termination._thread is None
 
 
 def test_before_the_time_limit_nothing_happens(scene: type[Scene]) -> None:
     it = scene(time_limit=HOUR)
-    it.ending.start()
-    it.ending.stop()
+    it.termination.start()
+    it.termination.stop()
     assert it.done == []
 
 
-def test_a_job_that_does_not_end_is_recorded_and_then_killed(scene: type[Scene]) -> None:
+def test_the_end_of_a_job_that_does_not_stop_is_recorded_before_it_is_killed(scene: type[Scene]) -> None:
     it = scene(time_limit=NOW, grace=NOW)
-    it.ending.start()
+    it.termination.start()
     it.wait_until("JobTimedOut", "recorded JobTimedOut", "killed")
 
 
-def test_a_cancelled_job_has_the_same_grace(scene: type[Scene]) -> None:
+def test_a_cancelled_job_has_the_same_grace_period(scene: type[Scene]) -> None:
     it = scene(time_limit=HOUR, grace=NOW)
-    it.ending.start()
-    it.ending.begin(cancelled())
+    it.termination.start()
+    it.termination.begin(cancelled())
     it.wait_until("JobCancelled", "recorded JobCancelled", "killed")
 
 
-def test_a_record_that_hangs_does_not_keep_the_process_from_being_killed(
+def test_recording_that_hangs_does_not_prevent_the_kill(
     scene: type[Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ending, "LAST_WORDS_SECONDS", 0.01)
+    monkeypatch.setattr(termination, "RECORD_KILL_SECONDS", 0.01)
     it = scene(time_limit=NOW, grace=NOW)
-    it.words.clear()
-    it.ending.start()
+    it.may_record.clear()
+    it.termination.start()
     wait_until(lambda: it.done == ["JobTimedOut", "killed"])
-    it.words.set()
+    it.may_record.set()
     it.wait_until("JobTimedOut", "killed", "recorded JobTimedOut")
 
 
-def test_only_the_first_reason_to_end_counts(scene: type[Scene]) -> None:
+def test_only_the_first_interrupt_counts(scene: type[Scene]) -> None:
     it = scene()
-    it.ending.begin(cancelled())
-    it.ending.begin(JobTimedOut(Why.of(Reason.TIME_LIMIT), run_id=RUN))
-    it.ending.stop()
+    it.termination.begin(cancelled())
+    it.termination.begin(JobTimedOut(Why.of(Reason.TIME_LIMIT), run_id=RUN))
+    it.termination.stop()
     assert it.done == ["JobCancelled"]
 
 
-def test_a_job_that_is_over_is_left_alone(scene: type[Scene]) -> None:
+def test_a_job_that_has_finished_is_not_interrupted(scene: type[Scene]) -> None:
     it = scene()
-    it.ending.stop()
-    it.ending.begin(cancelled())
+    it.termination.stop()
+    it.termination.begin(cancelled())
     assert it.done == []
