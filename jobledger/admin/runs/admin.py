@@ -1,6 +1,6 @@
-"""Runs in the admin: read, followed, cancelled and started again, never edited.
+"""Runs in the admin: they can be viewed, cancelled and run again, but never edited.
 
-Cancelling and starting need permissions of their own, which every view checks.
+Cancelling and starting runs require separate permissions, which every view checks.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ ENTRIES_PER_PAGE = 50
 
 @dataclass(frozen=True, kw_only=True)
 class StartedAgain:
-    """What became of starting several runs again."""
+    """The outcome of running several runs again."""
 
     new: list[Run]
     not_allowed: int
@@ -45,21 +45,21 @@ class StartedAgain:
 
 
 def cancel_run(user: User, run: Run) -> bool:
-    """Ask for the run's end; False if it is over, or was asked before."""
+    """Request cancellation; returns False if the run has ended or is already being cancelled."""
     why = Why.of(Reason.USER, user=user.get_username(), trigger=Trigger.ADMIN)
-    is_asked = overlap.request_cancel(run, why, timezone.now())
-    if is_asked:
+    is_requested = overlap.request_cancel(run, why, timezone.now())
+    if is_requested:
         audit_log.log_action(user, [run], "Cancelled.")
-    return is_asked
+    return is_requested
 
 
 def cancel_runs(user: User, runs: Iterable[Run]) -> int:
-    """Cancel those that are not over; returns how many there were."""
+    """Cancel the runs that have not ended; returns how many."""
     return sum(cancel_run(user, run) for run in runs if not Status(run.status).is_final)
 
 
 def start_run_again(user: User, run: Run) -> Run:
-    """A new run that does the same. Raises NotStartedAgainError."""
+    """Start a new run of the same job with the same options. Raises NotStartedAgainError."""
     new = dispatch.start_again(run, trigger=Trigger.ADMIN, who=user.get_username(), user_id=user.pk)
     audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
     audit_log.log_action(user, [new], f"Started as a repeat of run {run.pk}.")
@@ -67,7 +67,7 @@ def start_run_again(user: User, run: Run) -> Run:
 
 
 def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:
-    """Start those again whose jobs the user may start."""
+    """Run again those runs whose jobs the user may start."""
     new, not_allowed, errors = [], 0, []
     for run in runs:
         if not rights.may_start(user, run.job):
@@ -82,7 +82,7 @@ def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:
 
 @admin.register(Run)
 class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone
-    """The ledger: a list that stays fast, and a page for each run."""
+    """The list of runs and the page of each run."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -94,7 +94,6 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """With what a run's page posts to and fetches."""
         views = {
             "cancel/": (self.cancel_view, "cancel"),
             "again/": (self.start_again_view, "start_again"),
@@ -110,14 +109,14 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list, or the action on the selected runs that is posted to it."""
+        """The list; POST requests carry out an action on the selected runs."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method == "POST":
             return self._act(request)
         found = run_list(request.GET, timezone.now(), with_schedules=rights.may_view_schedules(request.user))
-        if (only := _only_one(found)) is not None:
-            return HttpResponseRedirect(display.run_url(only.pk))
+        if (match := _single_match(found)) is not None:
+            return HttpResponseRedirect(display.run_url(match.pk))
         context = {
             "title": "Runs",
             "list": found,
@@ -135,7 +134,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     ) -> HttpResponse:
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
-        page = RunPage(self._seen(request, object_id), timezone.now())
+        page = RunPage(self._get_run(request, object_id), timezone.now())
         output = OutputView(page, request.GET)
         title = f"{page.run.job} {page.run.short_id}"
         return self._render(
@@ -146,7 +145,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Who has cancelled it, or run it again."""
-        run = self._seen(request, object_id)
+        run = self._get_run(request, object_id)
         page = Paginator(audit_log.entries_of(run), ENTRIES_PER_PAGE).get_page(request.GET.get("p"))
         entries = audit_log.formatted(page, timezone.now())
         context = {"title": f"History of {run}", "run": run, "page": page, "entries": entries}
@@ -155,8 +154,8 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     @method_decorator(require_safe)
     @method_decorator(never_cache)
     def live_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        """What is new of a run since its page last polled; the last answer ends the polling."""
-        page = RunPage(self._seen(request, run_id), timezone.now())
+        """Changes to a run since its page last polled; the last response stops the polling."""
+        page = RunPage(self._get_run(request, run_id), timezone.now())
         live = LiveUpdate(page, request.GET)
         context = {**self._page_context(request, page), "live": live, "oob": True}
         status = STOP_POLLING if live.is_last else 200
@@ -164,8 +163,8 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
 
     @method_decorator(require_safe)
     def output_view(self, request: HttpRequest, run_id: UUID) -> StreamingHttpResponse:
-        """All of its output as a text: to download, or with ``look`` to read in the browser."""
-        run = self._seen(request, run_id)
+        """The output as plain text: a download or, with ``look``, a page in the browser."""
+        run = self._get_run(request, run_id)
         only = number_in(request.GET.get("attempt", ""))
         name = f"{run.job}-{run.short_id}.txt"
         headers = {
@@ -178,7 +177,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     @method_decorator(require_POST)
     def cancel_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Cancel the run and return to its page."""
-        run = self._seen(request, run_id)
+        run = self._get_run(request, run_id)
         if not rights.may_cancel(request.user):
             raise PermissionDenied
         if cancel_run(request.user, run):
@@ -193,8 +192,8 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
 
     @method_decorator(require_POST)
     def start_again_view(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
-        """Start a new run that does the same, and go to its page."""
-        run = self._seen(request, run_id)
+        """Run the job again with the same options, and redirect to the new run."""
+        run = self._get_run(request, run_id)
         if not rights.may_start(request.user, run.job):
             raise PermissionDenied
         try:
@@ -206,10 +205,11 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
         return HttpResponseRedirect(display.run_url(new.pk))
 
     def _act(self, request: HttpRequest) -> HttpResponse:
-        """Carry out the action on the selected runs, and return to the list as it was."""
+        """Carry out the selected action, and return to the same page of the list."""
         ids = _uuids(request.POST.getlist("_selected_action"))
         if len(ids) > PAGE_SIZE:
-            text = f"At most {PAGE_SIZE} runs are acted upon at a time; {len(ids) - PAGE_SIZE} were left out."
+            skipped = len(ids) - PAGE_SIZE
+            text = f"Actions apply to at most {PAGE_SIZE} runs at a time; {skipped} runs were skipped."
             self.message_user(request, text, messages.WARNING)
         selected = Run.objects.filter(pk__in=ids[:PAGE_SIZE])
         match request.POST.get("action"):
@@ -218,7 +218,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             case "start_runs_again":
                 self._start_runs_again(request, list(selected.defer("traceback")))
             case _:
-                self.message_user(request, "Choose an action.", messages.WARNING)
+                self.message_user(request, "No action selected.", messages.WARNING)
         return HttpResponseRedirect(request.get_full_path())
 
     def _cancel_runs(self, request: HttpRequest, runs: list[Run]) -> None:
@@ -231,18 +231,18 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
     def _start_runs_again(self, request: HttpRequest, runs: list[Run]) -> None:
         if not rights.may_start_any(request.user):
             raise PermissionDenied
-        done = start_runs_again(request.user, runs)
-        count = len(done.new)
+        outcome = start_runs_again(request.user, runs)
+        count = len(outcome.new)
         text = f"Started {count} run." if count == 1 else f"Started {count} runs."
         self.message_user(request, text, messages.SUCCESS if count else messages.WARNING)
-        if done.not_allowed:
-            text = f"Not started because you do not have permission to run their jobs: {done.not_allowed}."
+        if outcome.not_allowed:
+            text = f"Not started because you do not have permission to run their jobs: {outcome.not_allowed}."
             self.message_user(request, text, messages.WARNING)
-        for error in done.errors:
+        for error in outcome.errors:
             self.message_user(request, error, messages.WARNING)
 
-    def _seen(self, request: HttpRequest, run_id: UUID | str) -> Run:
-        """The run, for a user who may see it."""
+    def _get_run(self, request: HttpRequest, run_id: UUID | str) -> Run:
+        """The run, if the user may view it. Raises PermissionDenied or Http404."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         found = _uuids([str(run_id)])
@@ -265,7 +265,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
 
 
 def _uuids(texts: list[str]) -> list[UUID]:
-    """Those of the texts that are ids."""
+    """The UUIDs among the texts; anything else is ignored."""
     found = []
     for text in texts:
         try:
@@ -275,7 +275,7 @@ def _uuids(texts: list[str]) -> list[UUID]:
     return found
 
 
-def _only_one(found: RunList) -> Run | None:
-    """The run whose id was searched for, if it is the only one."""
+def _single_match(found: RunList) -> Run | None:
+    """The run to redirect to: the only result of a search by run ID."""
     by_id = found.page.by_id and found.is_first
     return found.page.runs[0] if by_id and len(found.page.runs) == 1 else None

@@ -1,7 +1,7 @@
-"""The list of runs: its filters, a row for each run, and the links to the neighbouring pages.
+"""The list of runs: its filters, rows and pagination.
 
-The jobs to choose from are those of the registry, and the one that is asked for: finding the names of jobs
-that are gone would mean reading all runs.
+The job filter offers the registered jobs and the job in the URL: finding the names of jobs that no longer
+exist would require reading all runs.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ _PERIOD_CHOICES = [
 
 
 class _EndField(DateTimeField):
-    """Shows the next whole second, so that nothing is left out when what it shows is sent."""
+    """Rounds up to the next whole second when displayed, so that resubmitting it excludes nothing."""
 
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, datetime) and value.microsecond:
@@ -53,7 +53,7 @@ class _EndField(DateTimeField):
 
 
 class RunFilterForm(forms.Form):
-    """The filters. An invalid one is reported, and ignored."""
+    """The filters. Invalid ones are reported and ignored."""
 
     q = forms.CharField(
         label="Search",
@@ -75,13 +75,13 @@ class RunFilterForm(forms.Form):
     until = _EndField(label="To", required=False)
 
     def __init__(self, query: QueryDict, *, with_schedules: bool = False) -> None:
-        """From a page's URL. ``with_schedules``: whether the user may know which schedules there are."""
+        """Reads the filters from a URL. ``with_schedules``: whether the user may view schedules."""
         self.with_schedules = with_schedules
-        given: dict[str, Any] = {name: query.get(name, "") for name in map(self.add_prefix, self.base_fields)}
+        data: dict[str, Any] = {name: query.get(name, "") for name in map(self.add_prefix, self.base_fields)}
         for name in URL_NAMES.values():
-            # A link's own times are exact; the browser's fields show local ones, to the second.
-            given[name] = _time_with_offset(given[name]) or given[name]
-        super().__init__(given, auto_id="filter-%s", label_suffix="")
+            # Times in links are exact; the browser's inputs have local times, to the second.
+            data[name] = _time_with_offset(data[name]) or data[name]
+        super().__init__(data, auto_id="filter-%s", label_suffix="")
         self._choice("status").choices = [
             ("", "any"),
             ("problem", "failed or missed"),
@@ -89,27 +89,29 @@ class RunFilterForm(forms.Form):
             ("live", "queued or running"),
             *Status.choices,
         ]
-        # PostgreSQL takes no NUL, not even to look for it.
         for name in ("status", "trigger", "time"):
-            self.fields[name].error_messages["invalid_choice"] = f"Valid values are: {self._known(name)}."
-        asked_for = [given["job"]] if given["job"] and "\x00" not in given["job"] else []
-        jobs = dict.fromkeys([*registry.all_jobs(), *asked_for])
+            self.fields[name].error_messages["invalid_choice"] = (
+                f"Valid values are: {self._valid_values(name)}."
+            )
+        # PostgreSQL rejects NUL characters, even in a filter.
+        requested = [data["job"]] if data["job"] and "\x00" not in data["job"] else []
+        jobs = dict.fromkeys([*registry.all_jobs(), *requested])
         self._choice("job").choices = [("", "any"), *((job, job) for job in jobs)]
 
     def add_prefix(self, field_name: str) -> str:
-        """A field's name in the URL, which need not be a name in Python."""
+        """The field's name in the URL: ``from``, for example, is a keyword in Python."""
         return URL_NAMES.get(field_name, field_name)
 
     def clean(self) -> dict[str, Any]:
-        given: dict[str, Any] = super().clean() or self.cleaned_data
-        since, until = given.get("since"), given.get("until")
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        since, until = cleaned.get("since"), cleaned.get("until")
         if since and until and until <= since:
             self.add_error("until", "“To” must be later than “From”.")
-        return given
+        return cleaned
 
     @property
     def ignored(self) -> list[tuple[str, str, str]]:
-        """The invalid filters: a field's label, its value, and the error."""
+        """The label, value and error of each invalid filter."""
         return [
             (str(self[name].label), str(self[name].value()), str(error))
             for name, errors in self.errors.items()
@@ -118,19 +120,19 @@ class RunFilterForm(forms.Form):
 
     @property
     def hints(self) -> list[str]:
-        """Why valid filters may find nothing."""
+        """Possible reasons why valid filters match nothing."""
         self.is_valid()
-        given = self.cleaned_data
-        job, schedule = given.get("job"), given.get("schedule")
-        found = []
+        cleaned = self.cleaned_data
+        job, schedule = cleaned.get("job"), cleaned.get("schedule")
+        hints = []
         if job and job not in registry.all_jobs() and "." not in job:
-            found.append(f"There is no job called “{job}”.")
+            hints.append(f"There is no job named “{job}”.")
         if schedule and self.with_schedules and not _schedule_ids(schedule):
-            found.append(f"There is no schedule called “{schedule}”.")
-        if given.get("q"):
-            text = "The search covers job names and the first characters of run IDs (at least %d)."
-            found.append(text % MIN_ID_PREFIX_LENGTH)
-        return found
+            hints.append(f"There is no schedule named “{schedule}”.")
+        if cleaned.get("q"):
+            text = "Search matches job names, and run IDs by their first characters (at least %d)."
+            hints.append(text % MIN_ID_PREFIX_LENGTH)
+        return hints
 
     @property
     def is_used(self) -> bool:
@@ -138,7 +140,7 @@ class RunFilterForm(forms.Form):
 
     @property
     def first_fields(self) -> list[forms.BoundField]:
-        """The most used filters."""
+        """The most common filters, which are always shown."""
         return [self[name] for name in FIRST_FIELDS]
 
     @property
@@ -147,12 +149,12 @@ class RunFilterForm(forms.Form):
 
     @property
     def uses_more(self) -> bool:
-        """Whether any of the others is used."""
+        """Whether any of the other filters is used."""
         return any(self.data[field.html_name] for field in self.more_fields)
 
     @cached_property
     def schedule_names(self) -> list[str]:
-        """The browser's suggestions; none if there are too many, or if the user may not see them."""
+        """Suggestions for the browser; empty if there are too many or the user may not view them."""
         if not self.with_schedules:
             return []
         names = list(
@@ -161,21 +163,21 @@ class RunFilterForm(forms.Form):
         return names if len(names) <= MAX_SUGGESTIONS else []
 
     def run_query(self, now: datetime) -> RunQuery:
-        """What the valid filters ask for."""
+        """The query of the valid filters."""
         self.is_valid()
-        given = self.cleaned_data
-        status, period = given.get("status", ""), PERIODS.get(given.get("time", ""))
+        cleaned = self.cleaned_data
+        status, period = cleaned.get("status", ""), PERIODS.get(cleaned.get("time", ""))
         query = RunQuery(
             statuses=STATUS_GROUPS.get(status, (status,)) if status else None,
-            jobs=(given["job"],) if given.get("job") else None,
-            triggers=(given["trigger"],) if given.get("trigger") else None,
-            schedule_ids=_schedule_ids(given["schedule"]) if given.get("schedule") else None,
-            since=given.get("since") or (now - period if period else None),
-            until=given.get("until"),
+            jobs=(cleaned["job"],) if cleaned.get("job") else None,
+            triggers=(cleaned["trigger"],) if cleaned.get("trigger") else None,
+            schedule_ids=_schedule_ids(cleaned["schedule"]) if cleaned.get("schedule") else None,
+            since=cleaned.get("since") or (now - period if period else None),
+            until=cleaned.get("until"),
         )
-        return _searched(query, given["q"]) if given.get("q") else query
+        return _add_search(query, cleaned["q"]) if cleaned.get("q") else query
 
-    def _known(self, name: str) -> str:
+    def _valid_values(self, name: str) -> str:
         choices: Any = self._choice(name).choices
         return ", ".join(str(value) for value, _label in choices if value)
 
@@ -187,7 +189,7 @@ class RunFilterForm(forms.Form):
 
 @dataclass(frozen=True, kw_only=True)
 class ListedRun:
-    """A run as a list shows it."""
+    """A run as shown in a list."""
 
     run: Run
     now: datetime
@@ -198,7 +200,7 @@ class ListedRun:
 
     @property
     def why(self) -> str:
-        """Why it is in its status, in short."""
+        """A short reason for the run's status."""
         error = secrets.without_secrets(self.run.job, self.run.options, getattr(self.run, "error_begin", ""))
         why = reasons.short(self.run, self.now, error=error)
         return why if len(why) <= WHY_CHARACTERS else f"{why[: WHY_CHARACTERS - 1]}…"
@@ -226,12 +228,12 @@ class ListedRun:
 
     @property
     def began(self) -> SafeString:
-        """When it started, or else was queued."""
+        """When it started or, if it has not, was queued."""
         return display.when(self.run.started_at or self.run.queued_at, self.now)
 
     @property
     def took(self) -> str:
-        """How long it ran, or has been running."""
+        """How long it took, or has been running."""
         return took(self.run.started_at, self.run.finished_at or self.now)
 
 
@@ -247,27 +249,26 @@ class RunList:
 
     @property
     def newer_url(self) -> str:
-        """The page with newer runs; empty if there is none."""
+        """The URL of the page with newer runs; empty if there is none."""
         return self._url(self.page.newer)
 
     @property
     def older_url(self) -> str:
-        """The page with older runs; empty if there is none."""
+        """The URL of the page with older runs; empty if there is none."""
         return self._url(self.page.older)
 
     @property
     def newest_url(self) -> str:
-        """The first page."""
         return f"?{_without_cursor(self.query).urlencode()}"
 
     @property
     def searched_until(self) -> str:
-        """How far the ledger was searched, if not to its end."""
+        """Where the search stopped, if it did not cover the whole ledger."""
         return exact(self.page.searched_until) if self.page.searched_until else ""
 
     @property
     def goes_to_newer(self) -> bool:
-        """Whether the search went on to newer runs."""
+        """Whether the search proceeded to newer runs."""
         return "after" in self.query
 
     def _url(self, cursor: Cursor | None) -> str:
@@ -279,7 +280,7 @@ class RunList:
 
 
 def run_list(query: QueryDict, now: datetime, *, with_schedules: bool = False) -> RunList:
-    """The page that a URL asks for; with ``with_schedules`` for a user who may see schedules."""
+    """The requested page. ``with_schedules``: whether the user may view schedules."""
     form, cursor = RunFilterForm(query, with_schedules=with_schedules), _cursor(query)
     page = find_page(form.run_query(now), cursor)
     rows = [ListedRun(run=run, now=now) for run in page.runs]
@@ -287,7 +288,7 @@ def run_list(query: QueryDict, now: datetime, *, with_schedules: bool = False) -
 
 
 def _time_with_offset(text: str) -> datetime | None:
-    """None for anything else, and for a time that not every zone can show."""
+    """None for anything else, including times that cannot be represented in every time zone."""
     try:
         time = parse_datetime(text)
     except ValueError:
@@ -295,14 +296,14 @@ def _time_with_offset(text: str) -> datetime | None:
     return time if time and timezone.is_aware(time) and is_representable(time) else None
 
 
-def _searched(query: RunQuery, text: str) -> RunQuery:
-    """By the beginning of a run's id if there is such a run, else by a part of a job's name."""
+def _add_search(query: RunQuery, text: str) -> RunQuery:
+    """Search for run IDs that start with the text or, if there are none, for job names that contain it."""
     runs = Run.objects.with_id_prefix(text).order_by("pk")
     if ids := tuple(runs.values_list("pk", flat=True)[:MAX_IDS]):
         return replace(query, ids=ids)
-    wanted = text.strip().lower()
-    # The text itself, too: the name of a job that is gone, or of an ordinary task.
-    names = dict.fromkeys([text.strip(), *(name for name in registry.all_jobs() if wanted in name.lower())])
+    needle = text.strip().lower()
+    # The text itself may be the name of a job that no longer exists, or of an ordinary Celery task.
+    names = dict.fromkeys([text.strip(), *(name for name in registry.all_jobs() if needle in name.lower())])
     return replace(query, jobs=tuple(name for name in names if query.jobs is None or name in query.jobs))
 
 
@@ -311,7 +312,7 @@ def _schedule_ids(name: str) -> tuple[int, ...]:
 
 
 def _cursor(query: QueryDict) -> Cursor | None:
-    """Where the page begins; None, for an invalid URL as well, is the newest run."""
+    """Where the page starts. None means at the newest run; this is also used if the URL is invalid."""
     for name in ("before", "after"):
         if position := LedgerPosition.read(query.get(name, "")):
             return Cursor(position=position, to_newer=name == "after")
@@ -319,9 +320,9 @@ def _cursor(query: QueryDict) -> Cursor | None:
 
 
 def _without_cursor(query: QueryDict) -> QueryDict:
-    rest = query.copy()
+    remaining = query.copy()
     for name in ("before", "after"):
-        rest.pop(name, None)
-    for name in [name for name, value in rest.items() if not value]:
-        del rest[name]
-    return rest
+        remaining.pop(name, None)
+    for name in [name for name, value in remaining.items() if not value]:
+        del remaining[name]
+    return remaining

@@ -1,9 +1,9 @@
-"""A run's page: what happened and why, everything that belongs to the run, and its output.
+"""The page of a run: what happened and why, details, related runs and output.
 
-The page of a live run polls for a ``LiveUpdate``, with the position up to which it has the output and with
-tokens for what else it shows. An update always has the times and the progress; the child runs only when
-``children_token`` has changed, and everything else only when ``state_token`` has. The last update of a run
-that is over stops the polling.
+The page of a live run polls for a ``LiveUpdate``. The request has the position of the last output that the
+page has received, and tokens for its other contents. An update always includes the times and the progress;
+child runs are included only if ``children_token`` has changed, and everything else only if ``state_token``
+has. The last update of a run that has ended stops the polling.
 """
 
 import zlib
@@ -47,14 +47,14 @@ class RunOptions:
 
     named: Sequence[tuple[str, str]]
     positional: Sequence[str]
-    """Only an ordinary Celery task may have some."""
+    """Only ordinary Celery tasks can have positional arguments."""
     command_line: str
-    """The equivalent command; empty if there is none: the job is gone, or it is an ordinary task."""
+    """The equivalent command; empty for ordinary Celery tasks and jobs that no longer exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierAttempt:
-    """An attempt before the last."""
+    """An attempt other than the last one."""
 
     row: RunAttempt
     why: str
@@ -75,7 +75,7 @@ class EarlierAttempt:
 
 @dataclass(frozen=True, kw_only=True)
 class RelatedRun:
-    """The parent or a child."""
+    """A parent or child run."""
 
     run: Run
 
@@ -94,19 +94,19 @@ class RelatedRun:
 
 @dataclass(frozen=True)
 class RunPage:
-    """Everything that a run's page shows, except for its output. Reads as little as each part needs."""
+    """The contents of a run's page except for its output. Each part is loaded when it is used."""
 
     run: Run
     now: datetime
 
     @property
     def state_token(self) -> str:
-        """Changes when more than the time has."""
+        """Changes whenever anything other than times, progress, output and child runs may have changed."""
         return f"{self.run.status}.{self.run.attempt}.{int(self.run.cancel_requested_at is not None)}"
 
     @property
     def children_token(self) -> str:
-        """Changes when a child run begins, waits or ends."""
+        """Changes whenever a child run is created or changes its status."""
         statuses = ",".join(child.run.status for child in self._first_children)
         return f"{zlib.crc32(statuses.encode()):x}" if statuses else ""
 
@@ -120,17 +120,17 @@ class RunPage:
 
     @cached_property
     def sentence(self) -> SafeString:
-        """What happened and why, with links to the runs and schedules that it names."""
-        waits = self.run.status == Status.QUEUED and self.run.concurrency_key
-        holder = overlap.holder_of(self.run.concurrency_key) if waits else None
-        found = reasons.sentence(
+        """What happened and why, with links to the runs and schedules that it mentions."""
+        is_waiting = self.run.status == Status.QUEUED and self.run.concurrency_key
+        holder = overlap.holder_of(self.run.concurrency_key) if is_waiting else None
+        sentence = reasons.sentence(
             self.run, self.now, holder=overlap.held_by(holder) if holder else None, error=self.error
         )
-        return format_html_join("", "{}", ((_link(part),) for part in found.parts))
+        return format_html_join("", "{}", ((_link(part),) for part in sentence.parts))
 
     @property
     def cancelled_by(self) -> str:
-        """Who or what asked for its end."""
+        """The user or process that cancelled the run."""
         return reasons.cancelled_by(self.run)
 
     @property
@@ -139,12 +139,12 @@ class RunPage:
 
     @property
     def schedule_url(self) -> str:
-        """Empty if there is no schedule any more."""
+        """Empty if the schedule no longer exists."""
         return _schedule_url(self.run.schedule_id) if self.run.schedule_id else ""
 
     @property
     def times(self) -> Sequence[tuple[str, SafeString | str]]:
-        """The times that have come, by their names, and the duration."""
+        """The known times, with their labels, and the duration."""
         run = self.run
         named = [
             ("Scheduled for", run.scheduled_for),
@@ -161,7 +161,7 @@ class RunPage:
 
     @property
     def progress(self) -> str:
-        """In figures; empty if the job reports none."""
+        """The progress as text; empty if the job does not report any."""
         return progress.described(self.run)
 
     @cached_property
@@ -175,12 +175,12 @@ class RunPage:
 
     @cached_property
     def error(self) -> str:
-        """What its job, its parser or its process reported."""
+        """The error that the job, its parser or its process reported."""
         return _without_secrets(self.run, self.run.error)
 
     @property
     def has_long_error(self) -> bool:
-        """Whether the error says more than the sentence, which has its first line."""
+        """Whether the error has more than one line; the sentence includes only the first."""
         return "\n" in self.error.strip()
 
     @cached_property
@@ -189,7 +189,7 @@ class RunPage:
 
     @cached_property
     def attempts(self) -> list[EarlierAttempt]:
-        """The attempts before the last, the newest first."""
+        """The attempts before the last one, newest first."""
         if self.run.attempt == 1:
             return []
         rows = RunAttempt.objects.filter(run=self.run).order_by("-attempt")[:MAX_ATTEMPTS]
@@ -204,7 +204,7 @@ class RunPage:
 
     @property
     def last_started_attempt(self) -> int:
-        """The attempt whose output is shown: one that has not started yet has none."""
+        """The attempt whose output is shown: the current one, unless it has not started yet."""
         is_waiting = self.run.status == Status.QUEUED and self.run.attempt > 1
         return self.run.attempt - 1 if is_waiting else self.run.attempt
 
@@ -214,7 +214,7 @@ class RunPage:
 
     @property
     def children(self) -> list[RelatedRun]:
-        """The runs that it started, in their order; the first of many."""
+        """The first runs that this run started, in order."""
         return self._first_children[:MAX_CHILDREN]
 
     @property
@@ -228,7 +228,7 @@ class RunPage:
 
 
 class OutputView:
-    """One attempt's output: all of it, or the lines with the text that the page's URL searches for."""
+    """The output of an attempt: all of it, or the lines that match the search in the URL."""
 
     def __init__(self, page: RunPage, query: QueryDict) -> None:
         self.page = page
@@ -242,7 +242,7 @@ class OutputView:
 
     @property
     def follows(self) -> bool:
-        """Whether new output is appended as it comes."""
+        """Whether new output is appended as it is written."""
         return not (self.page.is_final or self.search) and self.is_last_attempt
 
     @cached_property
@@ -255,7 +255,7 @@ class OutputView:
 
     @property
     def live_url(self) -> str:
-        """Where the page polls; empty for a run that is over."""
+        """The URL that the page polls; empty if the run has ended."""
         if self.page.is_final:
             return ""
         return _live_url(self.page, self.initial.end if self.follows else None)
@@ -266,7 +266,7 @@ class OutputView:
 
 
 class LiveUpdate:
-    """What is new since a page last polled. A URL that is not valid gets no output."""
+    """Changes since a page last polled. An invalid position in the URL results in no output."""
 
     def __init__(self, page: RunPage, query: QueryDict) -> None:
         self._page = page
@@ -276,7 +276,7 @@ class LiveUpdate:
 
     @cached_property
     def output(self) -> NewOutput | None:
-        """None for a page that does not follow the output."""
+        """None if the page does not follow the output."""
         return reader.new_output(self._page.run, self._position) if self._position else None
 
     @property
@@ -285,18 +285,18 @@ class LiveUpdate:
 
     @property
     def is_last(self) -> bool:
-        """Whether the run is over and all of its output has been sent."""
+        """Whether the run has ended and all of its output has been sent."""
         return self._page.is_final and not (self.output and self.output.has_more)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no output at all so far."""
+        """Whether there is no output yet."""
         output = self.output
         return bool(output and not (output.lines or output.open_line) and output.end.is_beginning)
 
     @property
     def shows_open_line(self) -> bool:
-        """Whether the end of the output is replaced."""
+        """Whether to replace the open line at the end of the output."""
         return bool(self.lines or (self.output and self.output.open_line) or self.is_last)
 
     @property
@@ -305,14 +305,14 @@ class LiveUpdate:
 
     @property
     def url(self) -> str:
-        """Where to poll next."""
+        """The URL to poll next."""
         return _live_url(self._page, self.output.end if self.output else None)
 
 
 def load(run_id: UUID) -> Run | None:
-    """The run with what its page needs."""
-    of_parent = [f"parent__{name}" for name in _LONG_FIELDS]
-    return Run.objects.select_related("parent").defer(*of_parent).filter(pk=run_id).first()
+    """The run, with everything that its page needs; None if it does not exist."""
+    parent_fields = [f"parent__{name}" for name in _LONG_FIELDS]
+    return Run.objects.select_related("parent").defer(*parent_fields).filter(pk=run_id).first()
 
 
 def _command_line(run: Run) -> str:
@@ -346,6 +346,6 @@ def _text_url(run: Run, attempt: int) -> str:
 
 
 def _live_url(page: RunPage, position: ReadPosition | None) -> str:
-    shown = {"state": page.state_token, "children": page.children_token, "at": str(position or "")}
-    query = urlencode({name: value for name, value in shown.items() if value})
+    parameters = {"state": page.state_token, "children": page.children_token, "at": str(position or "")}
+    query = urlencode({name: value for name, value in parameters.items() if value})
     return f"{reverse('admin:jobledger_run_live', args=[page.run.pk])}?{query}"

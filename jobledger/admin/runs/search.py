@@ -1,10 +1,10 @@
-"""Finds runs in a ledger of any length, newest first, page by page.
+"""Finds runs in a ledger of any length, newest first, in pages.
 
-Nothing is counted, and no page costs more for being far back: a page begins at a position (the time it was
-queued and the id), not at a number. Each filter has an index in the order of the ledger. With one filter that
-index gives the page. With several, the one that reaches furthest back leads, a bounded number of its runs is
-searched, and the other filters choose among them; if these are not enough for a page, the result says how far
-it has searched, and the next page goes on there.
+Nothing is counted, and distant pages are as fast as the first one: pages use keyset pagination (by queued
+time and id), not offsets. Each filter has an index in ledger order. A single filter reads its page from that
+index. Of several filters, the one whose index reaches furthest back leads: a bounded number of its runs are
+scanned, and the other filters are applied to these. If they do not fill a page, the result has the time at
+which the scan stopped, and the next page continues from there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ _FIRST, _LAST = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerPosition:
-    """A position in the ledger: runs are before and after it, at most one is at it."""
+    """A position in the ledger's order. At most one run is at this position."""
 
     queued_at: datetime
     run_id: UUID
@@ -38,7 +38,7 @@ class LedgerPosition:
 
     @classmethod
     def read(cls, text: str) -> "LedgerPosition | None":
-        """The position that was formatted so; None if it is not one."""
+        """Parses a formatted position; returns None if it is invalid."""
         time, _, run_id = text.partition("-")
         try:
             queued_at = datetime.strptime(time, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
@@ -48,13 +48,12 @@ class LedgerPosition:
 
     @classmethod
     def of(cls, run: Run) -> "LedgerPosition":
-        """The run's."""
         return cls(queued_at=run.queued_at, run_id=run.pk)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """Where a page begins, and whether it goes on to newer runs from there."""
+    """Where a page starts, and its direction."""
 
     position: LedgerPosition
     to_newer: bool = False
@@ -62,7 +61,7 @@ class Cursor:
 
 @dataclass(frozen=True, kw_only=True)
 class RunQuery:
-    """Which runs are wanted. None for a filter is all of them, an empty tuple none."""
+    """Which runs to find. A filter that is None matches all runs; an empty tuple matches none."""
 
     statuses: tuple[str, ...] | None = None
     jobs: tuple[str, ...] | None = None
@@ -70,50 +69,50 @@ class RunQuery:
     schedule_ids: tuple[int, ...] | None = None
     since: datetime | None = None
     until: datetime | None = None
-    """Excluded itself."""
+    """Exclusive."""
     ids: tuple[UUID, ...] | None = None
 
     @property
     def filters(self) -> dict[str, tuple[Any, ...]]:
-        """The filters that have an index of their own, by its column."""
-        named = {
+        """The filters that have their own index, by column."""
+        by_column = {
             "schedule": self.schedule_ids,
             "job": self.jobs,
             "status": self.statuses,
             "trigger": self.triggers,
         }
-        return {column: values for column, values in named.items() if values is not None}
+        return {column: values for column, values in by_column.items() if values is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPage:
-    """Some runs, newest first, and where the neighbouring pages begin."""
+    """A page of runs, newest first, with cursors for the adjacent pages."""
 
     runs: list[Run]
     newer: Cursor | None
     older: Cursor | None
     searched_until: datetime | None = None
-    """How far was searched, if that is not as far as was query."""
+    """Where the scan stopped, if it stopped before the end of the query's range."""
     by_id: bool = False
-    """Whether runs were searched by the beginning of their id."""
+    """Whether the search was for a prefix of the run ID."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Lead:
-    """The filter whose index is walked, one branch for each of its values."""
+    """The filter whose index is scanned, with one branch for each of its values."""
 
     column: str
     branches: tuple[Mapping[str, Any], ...]
     bound: datetime | None = None
-    """Where the walk ends early."""
+    """Where the scan stops early."""
 
 
 def find_page(query: RunQuery, cursor: Cursor | None = None) -> ResultPage:
-    """The page that begins at the cursor, or the first one."""
+    """The page that starts at the cursor, or the first page."""
     to_newer = cursor is not None and cursor.to_newer
     if any(values == () for values in query.filters.values()):
         return ResultPage(runs=[], newer=None, older=None)
-    within = _wanted(query, cursor)
+    within = _range(query, cursor)
     lead = _lead(query, within, to_newer=to_newer)
     rows = _rows(query, within, lead, to_newer=to_newer)
     return replace(_page(rows, cursor, lead.bound), by_id=query.ids is not None)
@@ -140,24 +139,24 @@ def _at_bound(bound: datetime | None, *, to_newer: bool) -> LedgerPosition | Non
     return LedgerPosition(queued_at=bound, run_id=_LAST if to_newer else _FIRST)
 
 
-def _wanted(query: RunQuery, cursor: Cursor | None) -> Q:
+def _range(query: RunQuery, cursor: Cursor | None) -> Q:
     """The part of the ledger that the page is in."""
-    wanted = Q()
+    conditions = Q()
     if query.since is not None:
-        wanted &= Q(queued_at__gte=query.since)
+        conditions &= Q(queued_at__gte=query.since)
     if query.until is not None:
-        wanted &= Q(queued_at__lt=query.until)
+        conditions &= Q(queued_at__lt=query.until)
     if query.ids is not None:
-        wanted &= Q(pk__in=query.ids)
+        conditions &= Q(pk__in=query.ids)
     if cursor is not None:
-        wanted &= _beyond(cursor)
-    return wanted
+        conditions &= _beyond(cursor)
+    return conditions
 
 
 def _beyond(cursor: Cursor) -> Q:
     at, direction = cursor.position, "gt" if cursor.to_newer else "lt"
     beyond = Q(**{f"queued_at__{direction}": at.queued_at}) | Q(**{f"pk__{direction}": at.run_id})
-    # Its first part alone is what an index can begin at.
+    # Redundant, but this is the condition that lets the database seek in the index.
     return Q(**{f"queued_at__{direction}e": at.queued_at}) & beyond
 
 
@@ -173,11 +172,11 @@ def _lead(query: RunQuery, within: Q, *, to_newer: bool) -> _Lead:
         return everything
     if len(filters) == len(candidates) == 1:
         return candidates[0]
-    return _furthest(candidates or [everything], within, to_newer=to_newer)
+    return _furthest_reaching(candidates or [everything], within, to_newer=to_newer)
 
 
-def _furthest(candidates: list[_Lead], within: Q, *, to_newer: bool) -> _Lead:
-    """The one along which a bounded walk gets furthest: to the end, if any does."""
+def _furthest_reaching(candidates: list[_Lead], within: Q, *, to_newer: bool) -> _Lead:
+    """The candidate whose bounded scan gets furthest, ideally to the end."""
     measured: list[tuple[datetime, _Lead]] = []
     for lead in candidates:
         bound = _bound(lead, within, to_newer=to_newer)
@@ -189,31 +188,31 @@ def _furthest(candidates: list[_Lead], within: Q, *, to_newer: bool) -> _Lead:
 
 
 def _bound(lead: _Lead, within: Q, *, to_newer: bool) -> datetime | None:
-    """The time within which a walk meets so many runs; None if there are not so many."""
-    order, most = "queued_at" if to_newer else "-queued_at", MAX_SEARCHED // len(lead.branches)
+    """The time at which a scan reaches its limit; None if it reaches the end first."""
+    order, limit = "queued_at" if to_newer else "-queued_at", MAX_SEARCHED // len(lead.branches)
     bounds: list[datetime] = []
     for branch in lead.branches:
         times = Run.objects.filter(within, **branch).order_by(order).values_list("queued_at", flat=True)
-        bounds += times[most : most + 1]
+        bounds += times[limit : limit + 1]
     return (min if to_newer else max)(bounds, default=None)
 
 
 def _rows(query: RunQuery, within: Q, lead: _Lead, *, to_newer: bool) -> list[Run]:
-    """A page and one run more, in the direction of the walk."""
+    """A page and one more run, in the direction of the scan."""
     if lead.bound is not None:
         within &= Q(**{f"queued_at__{'lte' if to_newer else 'gte'}": lead.bound})
     others = {column: values for column, values in query.filters.items() if column != lead.column}
     order = ("queued_at", "pk") if to_newer else ("-queued_at", "-pk")
     found: list[Run] = []
     for branch in lead.branches:
-        chosen = _chosen(without_long_texts(Run.objects.filter(within, **branch)), others)
-        found += chosen.order_by(*order)[: PAGE_SIZE + 1]
+        matching = _apply_filters(without_long_texts(Run.objects.filter(within, **branch)), others)
+        found += matching.order_by(*order)[: PAGE_SIZE + 1]
     found.sort(key=lambda run: (run.queued_at, run.pk.hex), reverse=not to_newer)
     return found[: PAGE_SIZE + 1]
 
 
-def _chosen(runs: QuerySet[Run], filters: Mapping[str, Iterable[Any]]) -> QuerySet[Run]:
-    """Those that pass the filters, without using their indexes: the leading one is to be walked."""
+def _apply_filters(runs: QuerySet[Run], filters: Mapping[str, Iterable[Any]]) -> QuerySet[Run]:
+    """Apply the filters such that the database does not use their indexes instead of the leading one."""
     for column, values in filters.items():
         nothing = Value(0) if column == "schedule" else Value("")
         runs = runs.alias(**{f"own_{column}": Coalesce(F(column), nothing)})
@@ -222,5 +221,5 @@ def _chosen(runs: QuerySet[Run], filters: Mapping[str, Iterable[Any]]) -> QueryS
 
 
 def without_long_texts(runs: QuerySet[Run]) -> QuerySet[Run]:
-    """As a list needs them, with the error's beginning alone."""
+    """Defer the long text fields; ``error_begin`` has the beginning of the error."""
     return runs.defer("traceback", "error", "args").annotate(error_begin=Left("error", ERROR_CHARACTERS))

@@ -1,9 +1,9 @@
-"""Terminal escapes as styled text. Pure: a text and the style before it give its parts and the style after.
+"""Converts ANSI escape sequences to styled text.
 
-Colours and styles (SGR) become classes, as inline styles are forbidden; colours beyond the sixteen of a
-terminal become the nearest of these. "Hidden" is ignored: what was written is shown. Every other escape
-sequence is dropped, also one that is cut off at the text's end. What is no escape sequence is kept as it
-is, and escaped only when it becomes HTML.
+Colours and styles (SGR) become CSS classes, because the content security policy forbids inline styles.
+Colours other than the 16 terminal colours are mapped to the nearest of these. "Hidden" is ignored, so all
+output is visible. All other escape sequences are dropped, even if they are cut off at the end of the text.
+The remaining text is unchanged, and is escaped only when it is converted to HTML.
 """
 
 import re
@@ -16,20 +16,20 @@ from django.utils.safestring import SafeString
 
 ESCAPE = re.compile(
     r"""
-    \x1b\[ (?P<parameters>[0-?]*) [ -/]* (?P<final>[@-~]?)     # CSI, of which SGR is the one with an m
+    \x1b\[ (?P<parameters>[0-?]*) [ -/]* (?P<final>[@-~]?)     # CSI; it is SGR if the final byte is m
     | \x1b[\]PX^_] [^\x07\x1b\n]* (?: \x07 | \x1b\\ )?         # strings: titles, links
-    | \x1b [ -/]* [0-Z\\^-~]?                                  # all others, and a lone escape
+    | \x1b [ -/]* [0-Z\\^-~]?                                  # any other, and a lone ESC
     """,
     re.VERBOSE,
 )
 
-# The terminal's sixteen, as xterm shows them: what other colours are measured against.
+# The 16 terminal colours in xterm, to which other colours are compared.
 PALETTE = (
     *((0, 0, 0), (205, 0, 0), (0, 205, 0), (205, 205, 0), (0, 0, 238), (205, 0, 205), (0, 205, 205)),
     *((229, 229, 229), (127, 127, 127), (255, 0, 0), (0, 255, 0), (255, 255, 0), (92, 92, 255)),
     *((255, 0, 255), (0, 255, 255), (255, 255, 255)),
 )
-LEVELS = (0, 95, 135, 175, 215, 255)
+CUBE_LEVELS = (0, 95, 135, 175, 215, 255)
 
 SWITCHES = {1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 9: "strike"}
 ENDS = {22: ("bold", "dim"), 23: ("italic",), 24: ("underline",), 27: ("inverse",), 29: ("strike",)}
@@ -38,20 +38,20 @@ _TOKEN = re.compile(r"f(?:1[0-5]|[0-9])|b(?:1[0-5]|[0-9])|[a-z]{3,}")
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """What the escapes so far have switched on."""
+    """The styles that are active at some point of the text."""
 
     foreground: int | None = None
-    """One of the sixteen; None: the page's own."""
+    """One of the 16 terminal colours; None for the default."""
     background: int | None = None
     switches: frozenset[str] = frozenset()
 
     @property
     def classes(self) -> str:
-        """The classes of an element in this style; empty for plain text."""
+        """The CSS classes for this style; empty for plain text."""
         front, back, names = self.foreground, self.background, set(self.switches)
         if "inverse" in names and (front, back) != (None, None):
             front, back = back, front
-            # One that was not set is the page's own, on the other side.
+            # A colour that is not set is the default, also when swapped.
             names -= {"inverse"}
             names |= {"on-ink"} if back is None else set()
             names |= {"in-paper"} if front is None else set()
@@ -61,7 +61,7 @@ class Style:
 
     @property
     def token(self) -> str:
-        """The style as a short text, for an address; ``read_token`` reads it."""
+        """The style as short text for a URL; ``parse_token`` is the inverse."""
         front = [] if self.foreground is None else [f"f{self.foreground}"]
         back = [] if self.background is None else [f"b{self.background}"]
         return "-".join([*front, *back, *sorted(self.switches)])
@@ -72,14 +72,14 @@ PLAIN = Style()
 
 @dataclass(frozen=True, kw_only=True)
 class StyledText:
-    """Text in one style."""
+    """Text in a single style."""
 
     text: str
     style: Style
 
 
-def read_token(token: str) -> Style:
-    """The style of a token; whatever is none of its words is ignored."""
+def parse_token(token: str) -> Style:
+    """The style of a token; unknown words are ignored."""
     words = {word for word in token.split("-") if _TOKEN.fullmatch(word)}
     colours = {word[0]: int(word[1:]) for word in words if word[1:].isdecimal()}
     return Style(
@@ -90,7 +90,7 @@ def read_token(token: str) -> Style:
 
 
 def parse_escapes(text: str, style: Style = PLAIN) -> tuple[list[StyledText], Style]:
-    """The text's parts, none of them empty, and the style after its end."""
+    """The non-empty parts of the text, and the style at its end."""
     if "\x1b" not in text:
         return ([StyledText(text=text, style=style)] if text else []), style
     parts, position = [], 0
@@ -98,7 +98,7 @@ def parse_escapes(text: str, style: Style = PLAIN) -> tuple[list[StyledText], St
         if escape.start() > position:
             parts.append(StyledText(text=text[position : escape.start()], style=style))
         if escape["final"] == "m":
-            style = _after(style, escape["parameters"])
+            style = _apply_sgr(style, escape["parameters"])
         position = escape.end()
     if position < len(text):
         parts.append(StyledText(text=text[position:], style=style))
@@ -110,7 +110,7 @@ def without_escapes(text: str) -> str:
 
 
 def as_html(parts: Sequence[StyledText]) -> SafeString:
-    """The parts as elements; one without a style is text alone."""
+    """The parts as HTML; parts without a style are plain text."""
     return format_html_join("", "{}", ((_element(part),) for part in parts))
 
 
@@ -121,50 +121,50 @@ def _element(part: StyledText) -> SafeString:
     return format_html('<span class="{}">{}</span>', classes, part.text)
 
 
-def _after(style: Style, parameters: str) -> Style:
-    """The style after one SGR sequence; an unknown code changes nothing."""
+def _apply_sgr(style: Style, parameters: str) -> Style:
+    """The style after an SGR sequence; unknown codes are ignored."""
     codes = _codes(parameters)
     for code in codes:
-        style = _with_colour(style, code, codes) if code in (38, 48) else _with(style, code)
+        style = _apply_colour(style, code, codes) if code in (38, 48) else _apply_code(style, code)
     return style
 
 
 def _codes(parameters: str) -> Iterator[int]:
-    """The numbers; nothing is zero. ``4:3`` and the like are forms of their first number."""
+    """The SGR codes. An empty code is 0. Subparameters, as in ``4:3``, are ignored except for colours."""
     for group in parameters.split(";"):
         first, *details = group.split(":")
         yield _number(first)
         if first in ("38", "48"):
             numbers = [_number(part) for part in details if part]
-            # With colons a colour space may stand before red, green and blue.
+            # The colon syntax allows a colour space before red, green and blue.
             yield from (numbers[:1] + numbers[-3:] if len(numbers) > 4 else numbers)
 
 
 def _number(digits: str) -> int:
-    """Any longer number is as meaningless as its beginning."""
+    """Longer numbers are truncated: they are invalid anyway."""
     return int(digits[:6]) if digits.isdecimal() else 0
 
 
-def _extended(codes: Iterator[int]) -> int | None:
-    """The nearest of the sixteen to what follows 38 or 48; None where it makes no sense."""
+def _extended_colour(codes: Iterator[int]) -> int | None:
+    """The terminal colour nearest to the one that follows code 38 or 48; None if it is invalid."""
     match next(codes, None):
         case 5:
             index = next(codes, None)
-            return None if index is None or index > 255 else _of_256(index)
+            return None if index is None or index > 255 else _from_256(index)
         case 2:
             parts = [next(codes, 0) for _ in range(3)]
             return _nearest((min(parts[0], 255), min(parts[1], 255), min(parts[2], 255)))
     return None
 
 
-def _with_colour(style: Style, code: int, following: Iterator[int]) -> Style:
-    colour = _extended(following)
+def _apply_colour(style: Style, code: int, following: Iterator[int]) -> Style:
+    colour = _extended_colour(following)
     if colour is None:
         return style
     return replace(style, foreground=colour) if code == 38 else replace(style, background=colour)
 
 
-def _with(style: Style, code: int) -> Style:
+def _apply_code(style: Style, code: int) -> Style:
     if code == 0:
         return PLAIN
     if code in SWITCHES:
@@ -181,18 +181,18 @@ def _with(style: Style, code: int) -> Style:
     return style
 
 
-def _of_256(index: int) -> int:
-    """The first sixteen are themselves, then comes a cube of six levels, then greys."""
+def _from_256(index: int) -> int:
+    """The palette has the 16 terminal colours, then a cube of six levels, then greys."""
     if index < 16:
         return index
     if index >= 232:
         grey = 8 + (index - 232) * 10
         return _nearest((grey, grey, grey))
     index -= 16
-    return _nearest((LEVELS[index // 36], LEVELS[index // 6 % 6], LEVELS[index % 6]))
+    return _nearest((CUBE_LEVELS[index // 36], CUBE_LEVELS[index // 6 % 6], CUBE_LEVELS[index % 6]))
 
 
-@lru_cache(1024)  # a job may use millions of colours
+@lru_cache(1024)  # bounded: a job may use millions of colours
 def _nearest(colour: tuple[int, int, int]) -> int:
     distances = [
         sum((one - other) ** 2 for one, other in zip(colour, known, strict=True)) for known in PALETTE

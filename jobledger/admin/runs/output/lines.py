@@ -1,9 +1,9 @@
-"""Pieces of output as lines. Pure: the lines of all pieces are the same, however often one reads on.
+"""Splits chunks of output into lines. The result is the same whether it is read at once or in several steps.
 
-A ``ReadPosition`` says where to read on: at the beginning of the line that is still open, with the styles
-that both streams have there. It travels in a page's URL as a short text. When a piece of the other stream
-comes while a line is open, that line ends there. A carriage return begins its line anew: of a progress bar
-the latest state is kept. A very long line is shown as several.
+A ``ReadPosition`` is where the next step continues: at the beginning of the line that is still open, with the
+current styles of both streams. It is part of a page's URL, as short text. An open line ends when the other
+stream writes. A carriage return restarts the line, so only the latest state of a progress bar is kept. Very
+long lines are split.
 """
 
 import re
@@ -17,38 +17,38 @@ from jobledger.models import Stream
 
 MAX_LINE_LENGTH = 4000
 
-# Nine digits: beyond that no database counts.
+# Nine digits, as larger numbers could exceed the range of database integers.
 _POSITION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([a-z0-9-]{0,99})\.([a-z0-9-]{0,99})", re.ASCII)
 _TOKEN = re.compile(r"[^\r\n]+|\r*\n|\r+")
-# Escapes are not among them: they are read; a tab is white space as it is.
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\x1b"} | {127: 0x2421}
+# Control pictures. ESC is excluded, as escape sequences are parsed, and so is the tab, which is white space.
+_CONTROL_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\x1b"} | {127: 0x2421}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A piece of output, as the database has it."""
+    """A chunk of output, as it is stored."""
 
     attempt: int
     number: int
     stream: Stream
     text: str
     begin: int = 0
-    """How many characters before the text are left out."""
+    """How many characters at the beginning of the stored text are omitted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line as the page shows it."""
+    """A line as shown on the page."""
 
     stream: Stream
     attempt: int
     parts: tuple[ansi.StyledText, ...]
     begins_attempt: bool = False
-    """Whether another attempt wrote the line before it."""
+    """Whether this is the first line of a later attempt."""
 
     @property
     def text(self) -> str:
-        """Without styles."""
+        """The line without styles."""
         return "".join(part.text for part in self.parts)
 
     @property
@@ -57,13 +57,13 @@ class Line:
 
     @property
     def html(self) -> SafeString:
-        """With its styles; what looks like markup is text."""
+        """The line with styles, escaped."""
         return ansi.as_html(self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadPosition:
-    """Where to read on."""
+    """Where to continue reading."""
 
     attempt: int
     number: int = 0
@@ -72,7 +72,7 @@ class ReadPosition:
 
     @property
     def is_beginning(self) -> bool:
-        """Whether nothing of its attempt is before it."""
+        """Whether this is the beginning of an attempt's output."""
         return not (self.number or self.offset)
 
     def __str__(self) -> str:
@@ -81,29 +81,29 @@ class ReadPosition:
 
     @classmethod
     def read(cls, text: str) -> "ReadPosition | None":
-        """The position that was formatted so; None if it is not one."""
+        """Parses a formatted position; returns None if it is invalid."""
         match = _POSITION.fullmatch(text)
         if match is None:
             return None
         attempt, number, offset = (int(figure) for figure in match.group(1, 2, 3))
-        styles = dict(zip(Stream, map(ansi.read_token, match.group(4, 5)), strict=True))
+        styles = dict(zip(Stream, map(ansi.parse_token, match.group(4, 5)), strict=True))
         return cls(attempt=attempt, number=number, offset=offset, styles=styles)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fragment:
-    """A part of the open line, and its position."""
+    """A part of the open line, with its position."""
 
     number: int
     offset: int
     text: str
 
 
-class LineMaker:
-    """Takes pieces in their order and gives the lines that are complete."""
+class LineReader:
+    """Reads chunks in order and yields complete lines."""
 
     def __init__(self, begin: ReadPosition) -> None:
-        """The first piece is the one of the position, or a later one."""
+        """The first chunk must be the one at the position, or a later one."""
         self._attempt, self._number, self._offset = begin.attempt, begin.number, begin.offset
         self._styles = {stream: begin.styles.get(stream, ansi.PLAIN) for stream in Stream}
         self._open: list[_Fragment] = []
@@ -112,22 +112,22 @@ class LineMaker:
         self._before_attempt: ReadPosition | None = None
 
     def read(self, chunks: Iterable[Chunk]) -> Iterator[Line]:
-        """The lines that these pieces complete."""
+        """The lines that these chunks complete."""
         for chunk in chunks:
             if self._open and (chunk.stream, chunk.attempt) != (self._stream, self._attempt):
                 yield self._close()
             self._stream = chunk.stream
-            self._go_to(chunk)
-            yield from self._read(chunk)
+            self._seek(chunk)
+            yield from self._read_chunk(chunk)
 
     @property
     def open_line(self) -> Line | None:
-        """The line that is not complete yet."""
+        """The last line, if it is not complete yet."""
         return self._line() if self._open else None
 
     @property
     def position(self) -> ReadPosition:
-        """Where to read on: the beginning of the open line, or the end."""
+        """Where to continue reading: at the beginning of the open line, or at the end."""
         if self._before_attempt is not None:
             return self._before_attempt
         first = self._open[0] if self._open else None
@@ -138,7 +138,7 @@ class LineMaker:
             styles=dict(self._styles),
         )
 
-    def _go_to(self, chunk: Chunk) -> None:
+    def _seek(self, chunk: Chunk) -> None:
         if chunk.attempt != self._attempt:
             self._before_attempt = self.position
             self._attempt, self._styles = chunk.attempt, dict.fromkeys(Stream, ansi.PLAIN)
@@ -146,32 +146,32 @@ class LineMaker:
         if chunk.number != self._number:
             self._number, self._offset = chunk.number, 0
 
-    def _read(self, chunk: Chunk) -> Iterator[Line]:
+    def _read_chunk(self, chunk: Chunk) -> Iterator[Line]:
         for token in _TOKEN.finditer(chunk.text, max(self._offset - chunk.begin, 0)):
             self._offset = chunk.begin + token.start()
-            yield from self._take(token[0])
+            yield from self._read_token(token[0])
         self._number, self._offset = chunk.number + 1, 0
 
-    def _take(self, token: str) -> Iterator[Line]:
+    def _read_token(self, token: str) -> Iterator[Line]:
         if token.endswith("\n"):
             yield self._close()
         elif token.startswith("\r"):
             self._is_overwritten = bool(self._open)
         else:
             if self._is_overwritten:
-                self._forget()
+                self._clear()
             self._open.append(_Fragment(number=self._number, offset=self._offset, text=token))
             while sum(len(part.text) for part in self._open) > MAX_LINE_LENGTH:
                 yield self._close_beginning()
 
     def _close(self) -> Line:
         line = self._line()
-        self._forget()
+        self._clear()
         self._before_attempt = None
         return line
 
     def _close_beginning(self) -> Line:
-        """The beginning of a line that is too long, up to an escape that would be cut."""
+        """Close the first part of a line that is too long. Avoids splitting an escape sequence."""
         *whole, last = self._open
         room = MAX_LINE_LENGTH - sum(len(part.text) for part in whole)
         escape = last.text.rfind("\x1b", max(room - 32, 1), room)
@@ -182,7 +182,7 @@ class LineMaker:
         return line
 
     def _line(self) -> Line:
-        text = "".join(part.text for part in self._open).translate(_PICTURES)
+        text = "".join(part.text for part in self._open).translate(_CONTROL_PICTURES)
         parts, _ = ansi.parse_escapes(text, self._styles[self._stream])
         return Line(
             stream=self._stream,
@@ -191,7 +191,7 @@ class LineMaker:
             begins_attempt=self._before_attempt is not None,
         )
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         text = "".join(part.text for part in self._open)
         _, self._styles[self._stream] = ansi.parse_escapes(text, self._styles[self._stream])
         self._open, self._is_overwritten = [], False

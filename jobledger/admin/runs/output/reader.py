@@ -1,6 +1,6 @@
-"""Reads a run's output: its head and tail, what is new, the lines that contain a text, or all of it.
+"""Reads a run's output: head and tail, new output, matching lines, or all of it.
 
-Whatever a page shows is a bounded amount of a long output, in a bounded number of lines.
+However long the output is, a page shows a limited number of characters and lines.
 """
 
 import re
@@ -16,10 +16,10 @@ from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from jobledger.admin.runs.output import ansi
-from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, ReadPosition
+from jobledger.admin.runs.output.lines import Chunk, Line, LineReader, ReadPosition
 from jobledger.models import Run, RunOutput, Stream
 
-# An output up to this size is read as a whole, a longer one in these parts.
+# Output up to this size is shown in full; of longer output, only the head and the tail.
 MAX_CHARACTERS = 128 * 1024
 HEAD_CHARACTERS = 32 * 1024
 TAIL_CHARACTERS = 96 * 1024
@@ -29,24 +29,24 @@ MAX_ROWS = 1000
 MAX_MATCHES = 500
 MAX_LINES_SEARCHED = 100_000
 MAX_MARKS = 2000
-"""How many matches a page marks; the lines after them are shown without."""
+"""How many matches are highlighted; later matches are shown without highlighting."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitialOutput:
-    """The output as the page shows it first."""
+    """The output when the page is loaded."""
 
     head: Sequence[Line]
     tail: Sequence[Line]
-    """What follows the gap; empty without a gap."""
+    """The lines after the gap; empty if there is no gap."""
     open_line: Line | None
     end: ReadPosition
     size: int
-    """Of the whole attempt's output, in characters."""
+    """The size of the attempt's whole output, in characters."""
 
     @property
     def has_gap(self) -> bool:
-        """Whether lines between head and tail are left out."""
+        """Whether lines between head and tail are omitted."""
         return bool(self.tail)
 
     @property
@@ -56,20 +56,20 @@ class InitialOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class NewOutput:
-    """What was written since a position."""
+    """Output after a position."""
 
     has_gap: bool
-    """Whether it is too much: only the last lines are here."""
+    """Whether lines are omitted: only the last ones are included."""
     lines: Sequence[Line]
     open_line: Line | None
     end: ReadPosition
     has_more: bool
-    """Whether there is more in the database already."""
+    """Whether the database already has more output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingLine:
-    """A line that contains the text."""
+    """A line that contains the search text."""
 
     number: int
     line: Line
@@ -78,7 +78,7 @@ class MatchingLine:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingLines:
-    """The lines that contain a text; the first ones if they are many."""
+    """The lines that contain the search text, up to a limit."""
 
     lines: Sequence[MatchingLine]
     has_more: bool
@@ -91,43 +91,43 @@ class MatchingLines:
 
 
 def initial_output(run: Run, attempt: int) -> InitialOutput:
-    """One attempt's output: all of it, or head and tail."""
-    rows = _of_attempt(run, attempt)
-    figures = rows.aggregate(size=Sum(Length("text")), count=Count("pk"))
-    size, maker = figures["size"] or 0, LineMaker(ReadPosition(attempt=attempt))
-    is_long = size > MAX_CHARACTERS or figures["count"] > MAX_ROWS
+    """An attempt's output: all of it, or its head and tail."""
+    rows = _attempt_output(run, attempt)
+    totals = rows.aggregate(size=Sum(Length("text")), count=Count("pk"))
+    size, reader = totals["size"] or 0, LineReader(ReadPosition(attempt=attempt))
+    is_long = size > MAX_CHARACTERS or totals["count"] > MAX_ROWS
     if not is_long:
-        lines = list(maker.read(_chunks(rows.in_order())))
+        lines = list(reader.read(_chunks(rows.in_order())))
         is_long = len(lines) > HEAD_LINES + TAIL_LINES
         head, tail = (lines[:HEAD_LINES], lines[-TAIL_LINES:]) if is_long else (lines, [])
     else:
-        head = list(islice(LineMaker(ReadPosition(attempt=attempt)).read(_head(rows)), HEAD_LINES))
-        tail = list(maker.read(_tail(rows)))[-TAIL_LINES:]
-    return InitialOutput(head=head, tail=tail, open_line=maker.open_line, end=maker.position, size=size)
+        head = list(islice(LineReader(ReadPosition(attempt=attempt)).read(_head(rows)), HEAD_LINES))
+        tail = list(reader.read(_tail(rows)))[-TAIL_LINES:]
+    return InitialOutput(head=head, tail=tail, open_line=reader.open_line, end=reader.position, size=size)
 
 
 def new_output(run: Run, since: ReadPosition) -> NewOutput:
-    """What the run wrote since the position, also in later attempts."""
+    """The output after the position, including that of later attempts."""
     later = Q(attempt__gt=since.attempt) | Q(attempt=since.attempt, number__gte=since.number)
     rows = RunOutput.objects.filter(later, run=run).in_order()[: MAX_ROWS + 1]
     chunks = list(_chunks(rows))
-    maker = LineMaker(since)
-    lines = list(maker.read(chunks[:MAX_ROWS]))
+    reader = LineReader(since)
+    lines = list(reader.read(chunks[:MAX_ROWS]))
     return NewOutput(
         has_gap=len(lines) > TAIL_LINES,
         lines=lines[-TAIL_LINES:],
-        open_line=maker.open_line,
-        end=maker.position,
+        open_line=reader.open_line,
+        end=reader.position,
         has_more=len(chunks) > MAX_ROWS,
     )
 
 
 def matching_lines(run: Run, attempt: int, text: str) -> MatchingLines:
-    """The lines of one attempt that contain the text in any case; numbered from one.
+    """The lines of an attempt that contain the text, ignoring case; numbered from 1.
 
-    Stops at as many lines, matches and characters as a page bears.
+    Stops at the maximum number of lines, matches and characters for a page.
     """
-    # Neighbouring matches share a mark.
+    # Adjacent matches share a mark.
     pattern = re.compile(f"(?:{re.escape(text)})+", re.IGNORECASE)
     found: list[MatchingLine] = []
     marks, characters, number = MAX_MARKS, MAX_CHARACTERS, 0
@@ -136,56 +136,56 @@ def matching_lines(run: Run, attempt: int, text: str) -> MatchingLines:
             continue
         if len(found) == MAX_MATCHES or characters <= 0:
             return MatchingLines(lines=found, has_more=True, is_partial=False)
-        html, marked = _marked(line.text, pattern, marks)
+        html, marked = _highlight(line.text, pattern, marks)
         found.append(MatchingLine(number=number, line=line, html=html))
         marks, characters = marks - marked, characters - len(line.text)
     return MatchingLines(lines=found, has_more=False, is_partial=number > MAX_LINES_SEARCHED)
 
 
 def as_text(run: Run, attempt: int | None = None, *, without_escapes: bool = False) -> Iterator[str]:
-    """Everything, as it was written or without escapes, with a heading for each of several attempts."""
-    rows = run.output.all() if attempt is None else _of_attempt(run, attempt)
-    pieces = rows.in_order().only("attempt", "text").iterator(chunk_size=50)
-    for number, group in groupby(pieces, key=attrgetter("attempt")):
+    """The whole output, optionally without escapes; with headings if there are several attempts."""
+    rows = run.output.all() if attempt is None else _attempt_output(run, attempt)
+    chunks = rows.in_order().only("attempt", "text").iterator(chunk_size=50)
+    for number, group in groupby(chunks, key=attrgetter("attempt")):
         if attempt is None and run.attempt > 1:
             yield f"--- attempt {number} ---\n"
-        yield from (ansi.without_escapes(piece.text) if without_escapes else piece.text for piece in group)
+        yield from (ansi.without_escapes(chunk.text) if without_escapes else chunk.text for chunk in group)
 
 
-def _of_attempt(run: Run, attempt: int) -> Any:
+def _attempt_output(run: Run, attempt: int) -> Any:
     return RunOutput.objects.filter(run=run, attempt=attempt)
 
 
 def _all_lines(run: Run, attempt: int) -> Iterator[Line]:
-    maker = LineMaker(ReadPosition(attempt=attempt))
-    yield from maker.read(_chunks(_of_attempt(run, attempt).in_order(), at_once=50))
-    if maker.open_line is not None:
-        yield maker.open_line
+    reader = LineReader(ReadPosition(attempt=attempt))
+    yield from reader.read(_chunks(_attempt_output(run, attempt).in_order(), batch_size=50))
+    if reader.open_line is not None:
+        yield reader.open_line
 
 
-def _chunks(rows: QuerySet[RunOutput], at_once: int = MAX_ROWS + 1) -> Iterator[Chunk]:
-    for row in rows.iterator(chunk_size=at_once):
+def _chunks(rows: QuerySet[RunOutput], batch_size: int = MAX_ROWS + 1) -> Iterator[Chunk]:
+    for row in rows.iterator(chunk_size=batch_size):
         yield Chunk(attempt=row.attempt, number=row.number, stream=Stream(row.stream), text=row.text)
 
 
 def _head(rows: Any) -> list[Chunk]:
-    """The first pieces, up to the size of a head."""
+    """The first chunks, up to the size of the head."""
     values = rows.in_order().annotate(part=Left("text", HEAD_CHARACTERS))
-    return _up_to(HEAD_CHARACTERS, values, of_end=False)
+    return _up_to(HEAD_CHARACTERS, values, from_end=False)
 
 
 def _tail(rows: Any) -> list[Chunk]:
-    """The last pieces, up to the size of a tail, in the order of writing."""
+    """The last chunks, up to the size of the tail, in the order in which they were written."""
     values = rows.order_by("-attempt", "-number").annotate(part=Right("text", TAIL_CHARACTERS))
-    return _up_to(TAIL_CHARACTERS, values, of_end=True)[::-1]
+    return _up_to(TAIL_CHARACTERS, values, from_end=True)[::-1]
 
 
-def _up_to(limit: int, values: Any, *, of_end: bool) -> list[Chunk]:
+def _up_to(limit: int, values: Any, *, from_end: bool) -> list[Chunk]:
     columns = values.annotate(size=Length("text")).values_list("attempt", "number", "stream", "part", "size")
     chunks: list[Chunk] = []
     for attempt, number, stream, text, size in columns[:MAX_ROWS]:
-        part = text[-limit:] if of_end else text[:limit]
-        begin = size - len(part) if of_end else 0
+        part = text[-limit:] if from_end else text[:limit]
+        begin = size - len(part) if from_end else 0
         chunks.append(Chunk(attempt=attempt, number=number, stream=Stream(stream), text=part, begin=begin))
         limit -= len(part)
         if limit <= 0:
@@ -193,10 +193,10 @@ def _up_to(limit: int, values: Any, *, of_end: bool) -> list[Chunk]:
     return chunks
 
 
-def _marked(text: str, pattern: re.Pattern[str], most: int) -> tuple[SafeString, int]:
-    """The text with its first matches in ``<mark>``, and how many these are."""
+def _highlight(text: str, pattern: re.Pattern[str], limit: int) -> tuple[SafeString, int]:
+    """The text with up to ``limit`` matches in ``<mark>``, and the number of matches."""
     parts, position, count = [], 0, 0
-    for match in islice(pattern.finditer(text), most):
+    for match in islice(pattern.finditer(text), limit):
         parts.append(conditional_escape(text[position : match.start()]))
         parts.append(format_html("<mark>{}</mark>", match[0]))
         position, count = match.end(), count + 1

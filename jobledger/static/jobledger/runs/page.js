@@ -1,11 +1,11 @@
 "use strict";
-// A run's output is followed as long as its reader is at its end; whoever has scrolled up stays there.
+// Keeps the output scrolled to its end, unless the user has scrolled up.
 
 (() => {
   const panel = document.getElementById("output");
   if (!panel || !("follows" in panel.dataset)) return;
   const NEAR = 24;
-  // As it was when the reader last saw it: an event of scrolling would come too late for what comes meanwhile.
+  // The height before the last change. Scroll events would fire too late if output arrives in between.
   let height = panel.scrollHeight;
   const toEnd = () => { panel.scrollTop = panel.scrollHeight; };
   const follow = () => {

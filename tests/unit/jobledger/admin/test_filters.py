@@ -15,7 +15,7 @@ from django.test import Client, RequestFactory
 from jobledger.admin.runs.listing import run_list
 from jobledger.models import Run
 from tests.unit.builders import NOON, make_order, utc
-from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.admin.schedules.edit_forms import LIST, an_hourly_one
 
 pytestmark = pytest.mark.django_db
@@ -104,7 +104,7 @@ def test_a_list_takes_every_filter_that_it_shows(model: type[Model]) -> None:
 
 
 def test_the_list_of_runs_ignores_every_lookup() -> None:
-    rows = {made(job="probe").pk, made(job="hello").pk}
+    rows = {create_run(job="probe").pk, create_run(job="hello").pk}
     own = {"q", "job", "status", "trigger", "schedule", "time", "from", "to", "before", "after"}
     for lookup in set(all_lookups(Run)) - own:
         found = run_list(QueryDict(f"{lookup}=x"), NOON)

@@ -14,7 +14,7 @@ from django.urls import reverse
 from jobledger.management import subcommands
 from jobledger.models import Pause, Run, RunOutput, Status, Trigger
 from tests.unit.builders import NOON
-from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +57,7 @@ def controls(text: str) -> set[str]:
 def run() -> Run:
     schedule = an_hourly_one(name=HOSTILE)
     Pause.objects.create(schedule=schedule, reason=HOSTILE, who=HOSTILE)
-    return made(
+    return create_run(
         job=HOSTILE[:100],
         status=Status.FAILED,
         error=HOSTILE,

@@ -1,4 +1,4 @@
-"""Makes runs at known moments, without executing anything."""
+"""Creates runs at known times, without executing anything."""
 
 from datetime import timedelta
 
@@ -8,8 +8,8 @@ from jobledger.models import Run, Status, Trigger
 from tests.unit.builders import NOON
 
 
-def made(minutes: float = 0, **values: object) -> Run:
-    """A run that was queued so many minutes after noon."""
+def create_run(minutes: float = 0, **values: object) -> Run:
+    """A run that was queued this many minutes after noon."""
     defaults = {"job": "probe", "trigger": Trigger.CLI, "status": Status.SUCCEEDED}
     return Run.objects.create(**{**defaults, "queued_at": NOON + timedelta(minutes=minutes), **values})
 

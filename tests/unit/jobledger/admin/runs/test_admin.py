@@ -1,4 +1,4 @@
-"""Runs are read in the admin, with their output as data, and cancelled and started again by who may."""
+"""Runs in the admin: pages, buttons, actions and permissions."""
 
 import re
 from datetime import timedelta
@@ -18,7 +18,7 @@ from tests.unit.builders import NOON
 pytestmark = pytest.mark.django_db
 
 
-def made(**values: object) -> Run:
+def create_run(**values: object) -> Run:
     return Run.objects.create(
         **{"job": "probe", "trigger": Trigger.CLI, "status": Status.SUCCEEDED, **values}
     )
@@ -35,21 +35,21 @@ def press(client: Client, button: str, run: Run) -> Any:
     return client.post(reverse(f"admin:jobledger_run_{button}", args=[run.pk]))
 
 
-def logged(run: Run) -> list[str]:
+def audit_entries(run: Run) -> list[str]:
     return [str(entry) for entry in AuditEntry.objects.filter(object_id=str(run.pk))]
 
 
 @pytest.fixture
 def reader(client: Client) -> User:
-    """Somebody who may look at runs; the client is theirs."""
+    """A logged-in user who may view runs."""
     user = User.objects.create(username="reader", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_run"))
     client.force_login(user)
     return user
 
 
-def test_the_list_shows_job_state_and_error(admin_client: Client) -> None:
-    run = made(status=Status.FAILED, error="no luck\nat all")
+def test_the_list_shows_job_status_and_error(admin_client: Client) -> None:
+    run = create_run(status=Status.FAILED, error="no luck\nat all")
     page = admin_client.get(reverse(LIST)).text
     assert str(run.pk)[:8] in page
     assert '#failed"></use></svg>failed</span>' in page
@@ -58,7 +58,7 @@ def test_the_list_shows_job_state_and_error(admin_client: Client) -> None:
 
 
 def test_the_list_can_be_filtered(admin_client: Client) -> None:
-    other, missed = made(job="other_job"), made(status=Status.MISSED)
+    other, missed = create_run(job="other_job"), create_run(status=Status.MISSED)
     page = admin_client.get(reverse(LIST), {"status": "missed"}).text
     assert str(missed.pk) in page
     assert str(other.pk) not in page
@@ -66,40 +66,40 @@ def test_the_list_can_be_filtered(admin_client: Client) -> None:
 
 def test_an_empty_list_says_what_to_do_next(admin_client: Client) -> None:
     assert "No runs yet." in admin_client.get(reverse(LIST)).text
-    made()
+    create_run()
     page = admin_client.get(reverse(LIST), {"status": "lost"}).text
     assert "No runs match." in page
     assert f'<a href="{reverse(LIST)}">Show all runs</a>' in page
 
 
-def test_a_search_that_was_ended_early_can_go_on(
+def test_a_search_that_stopped_early_can_be_continued(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "MAX_SEARCHED", 1)
     for _ in range(3):
-        made(status=Status.FAILED)
-        made(trigger=Trigger.ADMIN)
+        create_run(status=Status.FAILED)
+        create_run(trigger=Trigger.ADMIN)
     page = admin_client.get(reverse(LIST), {"status": "failed", "trigger": "admin"}).text
-    assert "Searched as far as" in page
+    assert "Searched back to" in page
     assert re.search(r'href="\?[^"]*before=[^"]*">Search older runs', page)
 
 
-def test_a_run_that_is_searched_by_its_id_is_shown_at_once(admin_client: Client) -> None:
-    run = made()
-    made()
+def test_a_search_by_run_id_redirects_to_the_run(admin_client: Client) -> None:
+    run = create_run()
+    create_run()
     response = admin_client.get(reverse(LIST), {"q": str(run.pk)})
     assert response.headers["Location"] == reverse("admin:jobledger_run_change", args=[run.pk])
 
 
-def test_every_state_has_its_mark_and_its_page(admin_client: Client) -> None:
-    runs = [made(status=status) for status in Status]
+def test_runs_in_every_status_can_be_shown(admin_client: Client) -> None:
+    runs = [create_run(status=status) for status in Status]
     assert admin_client.get(reverse(LIST)).status_code == 200
     for run in runs:
         assert f'#{run.status}"></use>' in page_of(admin_client, run)
 
 
-def test_the_page_says_what_happened_and_why(admin_client: Client) -> None:
-    run = made(
+def test_the_page_explains_what_happened(admin_client: Client) -> None:
+    run = create_run(
         status=Status.SKIPPED,
         reason="paused",
         reason_details={"comment": "migration"},
@@ -108,8 +108,8 @@ def test_the_page_says_what_happened_and_why(admin_client: Client) -> None:
     assert "Skipped: schedule nightly was paused until resumed: migration." in page_of(admin_client, run)
 
 
-def test_earlier_attempts_are_shown_to_who_may_see_the_run(client: Client, reader: User) -> None:
-    run = made(attempt=2)
+def test_earlier_attempts_are_shown_to_users_who_may_view_the_run(client: Client, reader: User) -> None:
+    run = create_run(attempt=2)
     RunAttempt.objects.create(
         run=run, attempt=1, status=Status.LOST, finished_at=NOON, error="no luck", traceback="<line 1>"
     )
@@ -117,20 +117,20 @@ def test_earlier_attempts_are_shown_to_who_may_see_the_run(client: Client, reade
     assert "Earlier attempts" in page
     assert "no luck" in page
     assert "&lt;line 1&gt;" in page
-    assert "Earlier attempts" not in page_of(client, made())
+    assert "Earlier attempts" not in page_of(client, create_run())
 
 
-def test_nobody_edits_what_happened(admin_client: Client) -> None:
-    run = made()
+def test_runs_cannot_be_added_edited_or_deleted(admin_client: Client) -> None:
+    run = create_run()
     assert admin_client.get(reverse("admin:jobledger_run_add")).status_code == 403
     for name in ("change", "delete"):
         url = reverse(f"admin:jobledger_run_{name}", args=[run.pk])
         assert admin_client.post(url, {"status": "succeeded", "post": "yes"}).status_code == 403
 
 
-def test_progress_is_shown_in_figures_and_as_a_bar(admin_client: Client) -> None:
+def test_progress_is_shown_as_text_and_as_a_bar(admin_client: Client) -> None:
     beat = NOON + timedelta(seconds=10)
-    run = made(
+    run = create_run(
         status=Status.RUNNING, started_at=NOON, heartbeat_at=beat, progress_done=25, progress_total=100
     )
     page = page_of(admin_client, run)
@@ -138,8 +138,8 @@ def test_progress_is_shown_in_figures_and_as_a_bar(admin_client: Client) -> None
     assert '<progress aria-label="Progress" value="25" max="100">' in page
 
 
-def test_the_output_can_be_downloaded_as_a_text(admin_client: Client) -> None:
-    run = made()
+def test_output_can_be_downloaded_as_text(admin_client: Client) -> None:
+    run = create_run()
     RunOutput.objects.create(run=run, number=0, stream=Stream.STDOUT, text="<b>\x1b[31mone\n")
     response = admin_client.get(reverse("admin:jobledger_run_output", args=[run.pk]))
     assert b"".join(response) == b"<b>\x1b[31mone\n"
@@ -148,8 +148,8 @@ def test_the_output_can_be_downloaded_as_a_text(admin_client: Client) -> None:
     assert response.headers["Content-Disposition"] == f'attachment; filename="probe-{str(run.pk)[:8]}.txt"'
 
 
-def test_the_output_can_be_looked_at_as_a_text_without_escapes(admin_client: Client) -> None:
-    run = made()
+def test_output_can_be_viewed_as_text_without_escapes(admin_client: Client) -> None:
+    run = create_run()
     RunOutput.objects.create(run=run, number=0, stream=Stream.STDOUT, text="\x1b[31mone\n")
     response = admin_client.get(reverse("admin:jobledger_run_output", args=[run.pk]), {"look": ""})
     assert b"".join(response) == b"one\n"
@@ -158,37 +158,35 @@ def test_the_output_can_be_looked_at_as_a_text_without_escapes(admin_client: Cli
 
 @pytest.mark.parametrize("name", ["change", "live", "output"])
 @pytest.mark.parametrize("run_id", ["5f3c0c62-8b6e-4a9d-9e53-3d6c3d1d7a11", "not-an-id"])
-def test_what_is_not_there_is_not_found(admin_client: Client, name: str, run_id: str) -> None:
-    address = {"change": f"{run_id}/change/", "live": f"{run_id}/live/", "output": f"{run_id}/output.txt"}[
-        name
-    ]
-    response = admin_client.get(reverse(LIST) + address, follow=True)
+def test_an_unknown_run_is_not_found(admin_client: Client, name: str, run_id: str) -> None:
+    url = {"change": f"{run_id}/change/", "live": f"{run_id}/live/", "output": f"{run_id}/output.txt"}[name]
+    response = admin_client.get(reverse(LIST) + url, follow=True)
     assert response.status_code == 404
 
 
 @pytest.mark.parametrize("name", ["change", "live", "output", "history"])
-def test_who_may_not_look_sees_nothing(client: Client, reader: User, name: str) -> None:
-    run = made(status=Status.RUNNING)
+def test_runs_are_hidden_from_users_without_permission(client: Client, reader: User, name: str) -> None:
+    run = create_run(status=Status.RUNNING)
     RunOutput.objects.create(run=run, number=0, stream=Stream.STDOUT, text="secret")
-    address = reverse(f"admin:jobledger_run_{name}", args=[run.pk])
-    assert client.get(address).status_code == 200
+    url = reverse(f"admin:jobledger_run_{name}", args=[run.pk])
+    assert client.get(url).status_code == 200
     reader.user_permissions.clear()
-    response = client.get(address)
+    response = client.get(url)
     assert (response.status_code, "secret" in response.text) == (403, False)
     assert client.get(reverse(LIST)).status_code == 403
 
 
-def test_a_queued_run_is_cancelled_at_once(admin_client: Client) -> None:
-    run = made(status=Status.QUEUED)
+def test_a_queued_run_is_cancelled_immediately(admin_client: Client) -> None:
+    run = create_run(status=Status.QUEUED)
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
     assert "The run has been cancelled." in response.text
     run.refresh_from_db()
     assert (run.status, reasons.cancelled_by(run)) == (Status.CANCELLED, "admin")
-    assert len(logged(run)) == 1
+    assert len(audit_entries(run)) == 1
 
 
-def test_a_running_run_is_asked_to_end(admin_client: Client) -> None:
-    run = made(status=Status.RUNNING)
+def test_a_running_run_is_asked_to_cancel(admin_client: Client) -> None:
+    run = create_run(status=Status.RUNNING)
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
     assert "The run will end within a few seconds." in response.text
     run.refresh_from_db()
@@ -196,25 +194,27 @@ def test_a_running_run_is_asked_to_end(admin_client: Client) -> None:
     assert reasons.cancelled_by(run) == "admin"
 
 
-def test_what_is_over_stays_as_it_is(admin_client: Client) -> None:
-    run = made()
+def test_a_run_that_has_ended_is_not_cancelled(admin_client: Client) -> None:
+    run = create_run()
     response = admin_client.post(reverse("admin:jobledger_run_cancel", args=[run.pk]), follow=True)
     assert "The run has already ended" in response.text
     run.refresh_from_db()
-    assert (run.status, reasons.cancelled_by(run), logged(run)) == (Status.SUCCEEDED, "", [])
+    assert (run.status, reasons.cancelled_by(run), audit_entries(run)) == (Status.SUCCEEDED, "", [])
 
 
-def test_run_again_starts_the_same_and_goes_to_its_page(admin_client: Client, admin_user: User) -> None:
-    run = made(options={"level": 3}, status=Status.FAILED)
+def test_run_again_starts_the_same_job_and_redirects_to_the_new_run(
+    admin_client: Client, admin_user: User
+) -> None:
+    run = create_run(options={"level": 3}, status=Status.FAILED)
     response = press(admin_client, "start_again", run)
     new = Run.objects.exclude(pk=run.pk).get()
     assert response.url == reverse("admin:jobledger_run_change", args=[new.pk])
     assert (new.options, new.trigger, new.who, new.user) == ({"level": 3}, "admin", "admin", admin_user)
-    assert len(logged(run)) == 1
+    assert len(audit_entries(run)) == 1
 
 
-def test_a_job_that_is_gone_is_not_run_again_and_that_is_said(admin_client: Client) -> None:
-    run = made(job="retired")
+def test_a_job_that_no_longer_exists_cannot_be_run_again(admin_client: Client) -> None:
+    run = create_run(job="retired")
     response = admin_client.post(reverse("admin:jobledger_run_start_again", args=[run.pk]), follow=True)
     assert "There is no job or task &#x27;retired&#x27; any more." in response.text
     assert Run.objects.count() == 1
@@ -224,10 +224,8 @@ def test_a_job_that_is_gone_is_not_run_again_and_that_is_said(admin_client: Clie
     ("status", "shown", "hidden"),
     [(Status.RUNNING, "cancel", "start_again"), (Status.FAILED, "start_again", "cancel")],
 )
-def test_the_page_offers_what_the_runs_state_allows(
-    admin_client: Client, status: Status, shown: str, hidden: str
-) -> None:
-    run = made(status=status)
+def test_buttons_depend_on_the_status(admin_client: Client, status: Status, shown: str, hidden: str) -> None:
+    run = create_run(status=status)
     page = page_of(admin_client, run)
     assert f'action="{reverse(f"admin:jobledger_run_{shown}", args=[run.pk])}"' in page
     assert reverse(f"admin:jobledger_run_{hidden}", args=[run.pk]) not in page
@@ -237,60 +235,60 @@ def test_the_page_offers_what_the_runs_state_allows(
     ("status", "button", "codename"),
     [(Status.RUNNING, "cancel", "cancel_run"), (Status.FAILED, "start_again", "start_run")],
 )
-def test_each_button_needs_its_permission(
+def test_each_button_requires_its_permission(
     client: Client, reader: User, status: Status, button: str, codename: str
 ) -> None:
-    run = made(status=status)
-    address = reverse(f"admin:jobledger_run_{button}", args=[run.pk])
-    assert address not in page_of(client, run)
+    run = create_run(status=status)
+    url = reverse(f"admin:jobledger_run_{button}", args=[run.pk])
+    assert url not in page_of(client, run)
     assert press(client, button, run).status_code == 403
     run.refresh_from_db()
     assert (run.cancel_requested_at, Run.objects.count()) == (None, 1)
     reader.user_permissions.add(Permission.objects.get(codename=codename))
-    assert address in page_of(client, run)
+    assert url in page_of(client, run)
     assert press(client, button, run).status_code == 302
 
 
 @pytest.mark.parametrize("button", ["cancel", "start_again"])
-def test_who_may_press_but_not_look_presses_in_vain(client: Client, reader: User, button: str) -> None:
+def test_buttons_also_require_permission_to_view_runs(client: Client, reader: User, button: str) -> None:
     reader.user_permissions.set(Permission.objects.filter(codename__in=["cancel_run", "start_run"]))
-    assert press(client, button, made()).status_code == 403
+    assert press(client, button, create_run()).status_code == 403
 
 
 @pytest.mark.parametrize("button", ["cancel", "start_again"])
-def test_a_link_alone_changes_nothing(admin_client: Client, button: str) -> None:
-    url = reverse(f"admin:jobledger_run_{button}", args=[made(status=Status.QUEUED).pk])
+def test_buttons_require_a_post_request(admin_client: Client, button: str) -> None:
+    url = reverse(f"admin:jobledger_run_{button}", args=[create_run(status=Status.QUEUED).pk])
     assert admin_client.get(url).status_code == 405
 
 
 @pytest.mark.parametrize("button", ["cancel", "start_again"])
-def test_another_site_cannot_press_a_button(admin_user: User, button: str) -> None:
+def test_buttons_are_protected_against_cross_site_requests(admin_user: User, button: str) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
-    assert press(client, button, made()).status_code == 403
+    assert press(client, button, create_run()).status_code == 403
 
 
 def test_selected_runs_are_cancelled_together(admin_client: Client) -> None:
-    runs = [made(status=status) for status in (Status.QUEUED, Status.RUNNING, Status.FAILED)]
+    runs = [create_run(status=status) for status in (Status.QUEUED, Status.RUNNING, Status.FAILED)]
     form = {"action": "cancel_runs", "_selected_action": [str(run.pk) for run in runs]}
     assert "Cancelling 2 runs." in admin_client.post(reverse(LIST), form, follow=True).text
     for run in runs:
         run.refresh_from_db()
     assert [run.status for run in runs] == [Status.CANCELLED, Status.RUNNING, Status.FAILED]
     assert [reasons.cancelled_by(run) for run in runs] == ["admin", "admin", ""]
-    assert [len(logged(run)) for run in runs] == [1, 1, 0]
+    assert [len(audit_entries(run)) for run in runs] == [1, 1, 0]
 
 
-def test_without_the_permission_nothing_can_be_cancelled_from_the_list(client: Client, reader: User) -> None:
-    run = made(status=Status.QUEUED)
+def test_cancelling_from_the_list_requires_permission(client: Client, reader: User) -> None:
+    run = create_run(status=Status.QUEUED)
     assert "cancel_runs" not in client.get(reverse(LIST)).text
     client.post(reverse(LIST), {"action": "cancel_runs", "_selected_action": [str(run.pk)]})
     run.refresh_from_db()
     assert run.status == Status.QUEUED
 
 
-def test_selected_runs_are_started_again_together(admin_client: Client) -> None:
-    runs = [made(), made(status=Status.FAILED), made(status=Status.RUNNING)]
+def test_selected_runs_are_run_again_together(admin_client: Client) -> None:
+    runs = [create_run(), create_run(status=Status.FAILED), create_run(status=Status.RUNNING)]
     form = {"action": "start_runs_again", "_selected_action": [str(run.pk) for run in runs]}
     page = admin_client.post(reverse(LIST), form, follow=True).text
     assert "Started 2 runs." in page
@@ -298,12 +296,12 @@ def test_selected_runs_are_started_again_together(admin_client: Client) -> None:
     assert Run.objects.filter(trigger=Trigger.ADMIN).count() == 2
 
 
-def test_who_may_start_one_job_starts_only_that_of_the_selected(client: Client, reader: User) -> None:
+def test_only_selected_runs_of_permitted_jobs_are_run_again(client: Client, reader: User) -> None:
     content_type = ContentType.objects.get_for_model(Run)
     reader.user_permissions.add(
         Permission.objects.create(codename="start_job_probe", content_type=content_type)
     )
-    runs = [made(), made(job="lasting")]
+    runs = [create_run(), create_run(job="lasting")]
     form = {"action": "start_runs_again", "_selected_action": [str(run.pk) for run in runs]}
     page = client.post(reverse(LIST), form, follow=True).text
     assert "Started 1 run." in page
@@ -313,8 +311,8 @@ def test_who_may_start_one_job_starts_only_that_of_the_selected(client: Client, 
 
 
 @pytest.mark.parametrize("action", ["cancel_runs", "start_runs_again"])
-def test_a_reader_can_do_nothing_to_selected_runs(client: Client, reader: User, action: str) -> None:
-    run = made()
+def test_actions_require_permission(client: Client, reader: User, action: str) -> None:
+    run = create_run()
     assert action not in client.get(reverse(LIST)).text
     assert (
         client.post(reverse(LIST), {"action": action, "_selected_action": [str(run.pk)]}).status_code == 403
@@ -322,27 +320,28 @@ def test_a_reader_can_do_nothing_to_selected_runs(client: Client, reader: User, 
     assert Run.objects.count() == 1
 
 
-def test_nothing_chosen_is_said(admin_client: Client) -> None:
-    made()
+def test_a_missing_action_is_reported(admin_client: Client) -> None:
+    create_run()
     assert (
-        "Choose an action." in admin_client.post(reverse(LIST), {"_selected_action": ["x"]}, follow=True).text
+        "No action selected."
+        in admin_client.post(reverse(LIST), {"_selected_action": ["x"]}, follow=True).text
     )
 
 
-def test_secrets_are_masked_on_the_page_of_a_run(admin_client: Client) -> None:
-    page = page_of(admin_client, made(job="choosing", options={"api_key": "hunter2", "days": 3}))
+def test_secrets_are_masked_on_the_page(admin_client: Client) -> None:
+    page = page_of(admin_client, create_run(job="choosing", options={"api_key": "hunter2", "days": 3}))
     assert "hunter2" not in page
     assert "<code>api_key</code></dt><dd><code>********</code>" in page
 
 
-def test_who_may_start_one_job_may_start_its_runs_again_and_no_others(client: Client, reader: User) -> None:
+def test_only_runs_of_permitted_jobs_can_be_run_again(client: Client, reader: User) -> None:
     content_type = ContentType.objects.get_for_model(Run)
     reader.user_permissions.add(
         Permission.objects.create(
             content_type=content_type, codename="start_job_probe", name="Can start probe"
         )
     )
-    assert press(client, "start_again", made(job="hello")).status_code == 403
-    run = made()
+    assert press(client, "start_again", create_run(job="hello")).status_code == 403
+    run = create_run()
     assert f"{reverse('admin:jobledger_job_run', args=['probe'])}?run={run.pk}" in page_of(client, run)
     assert press(client, "start_again", run).status_code == 302

@@ -1,4 +1,4 @@
-"""Runs are cancelled and started again by who may, and each leaves its entry."""
+"""Cancelling runs and running them again: permissions, and entries in the audit log."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -10,7 +10,7 @@ from jobledger.admin.runs import admin
 from jobledger.admin.runs.search import PAGE_SIZE
 from jobledger.models import AuditEntry, Run, Status
 from jobledger.runs import reasons
-from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.runs.ledger import create_run
 
 pytestmark = pytest.mark.django_db
 
@@ -24,8 +24,8 @@ def entries(run: Run) -> list[str]:
     return [entry.text for entry in AuditEntry.objects.filter(object_id=str(run.pk))]
 
 
-def test_cancelling_is_on_record_once(user: User) -> None:
-    run = made(status=Status.RUNNING)
+def test_a_cancellation_is_logged_once(user: User) -> None:
+    run = create_run(status=Status.RUNNING)
     assert admin.cancel_run(user, run)
     assert not admin.cancel_run(user, run)
     run.refresh_from_db()
@@ -33,7 +33,7 @@ def test_cancelling_is_on_record_once(user: User) -> None:
 
 
 def test_a_runs_history_says_who_cancelled_it(user: User, admin_client: Client) -> None:
-    run, other = made(status=Status.RUNNING), made(status=Status.RUNNING)
+    run, other = create_run(status=Status.RUNNING), create_run(status=Status.RUNNING)
     admin.cancel_run(user, run)
     page = admin_client.get(reverse("admin:jobledger_run_history", args=[run.pk])).text
     assert f"<h2>{user.username} <span" in page
@@ -42,37 +42,37 @@ def test_a_runs_history_says_who_cancelled_it(user: User, admin_client: Client) 
     assert "No one has cancelled this run or run it again in the admin." in page
 
 
-def test_those_that_are_over_are_not_cancelled(user: User) -> None:
-    runs = [made(status=status) for status in (Status.QUEUED, Status.RUNNING, Status.FAILED)]
+def test_runs_that_have_ended_are_not_cancelled(user: User) -> None:
+    runs = [create_run(status=status) for status in (Status.QUEUED, Status.RUNNING, Status.FAILED)]
     assert admin.cancel_runs(user, runs) == 2
 
 
-def test_starting_again_is_on_record_with_both_runs(user: User) -> None:
-    run = made(options={"level": 3})
+def test_running_again_is_logged_for_both_runs(user: User) -> None:
+    run = create_run(options={"level": 3})
     new = admin.start_run_again(user, run)
     assert (new.options, new.trigger, new.who, new.user) == ({"level": 3}, "admin", "anna", user)
     assert entries(run) == [f"Started again as run {new.pk}."]
     assert entries(new) == [f"Started as a repeat of run {run.pk}."]
 
 
-def test_of_several_only_those_are_started_that_may_and_can_be(user: User) -> None:
+def test_only_permitted_and_finished_runs_are_run_again(user: User) -> None:
     permission = Permission.objects.create(
         codename="start_job_probe", content_type=ContentType.objects.get_for_model(Run)
     )
     user.user_permissions.add(permission)
-    runs = [made(), made(job="lasting"), made(status=Status.RUNNING)]
-    done = admin.start_runs_again(user, runs)
-    assert ([run.job for run in done.new], done.not_allowed) == (["probe"], 1)
-    (error,) = done.errors
+    runs = [create_run(), create_run(job="lasting"), create_run(status=Status.RUNNING)]
+    outcome = admin.start_runs_again(user, runs)
+    assert ([run.job for run in outcome.new], outcome.not_allowed) == (["probe"], 1)
+    (error,) = outcome.errors
     assert "is not over" in error
 
 
 @pytest.mark.usefixtures("broker")
 @pytest.mark.parametrize("action", ["start_runs_again", "cancel_runs"])
-def test_no_more_runs_are_acted_upon_at_a_time_than_a_page_has(admin_client: Client, action: str) -> None:
+def test_an_action_applies_to_at_most_one_page_of_runs(admin_client: Client, action: str) -> None:
     status = Status.QUEUED if action == "cancel_runs" else Status.FAILED
-    ids = [made(status=status).pk for _ in range(PAGE_SIZE + 3)]
+    ids = [create_run(status=status).pk for _ in range(PAGE_SIZE + 3)]
     url = reverse("admin:jobledger_run_changelist")
     page = admin_client.post(url, {"action": action, "_selected_action": ids}, follow=True).text
-    assert "At most 50 runs are acted upon at a time; 3 were left out." in page
+    assert "Actions apply to at most 50 runs at a time; 3 runs were skipped." in page
     assert AuditEntry.objects.filter(object_id__in=map(str, ids)).count() == PAGE_SIZE

@@ -1,4 +1,4 @@
-"""A run's page has all that belongs to the run, by few queries."""
+"""The contents of a run's page, in few queries."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from jobledger.admin.runs.page import RunPage
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import overlap
 from tests.unit.builders import NOON
-from tests.unit.jobledger.admin.runs.ledger import made, schedule
+from tests.unit.jobledger.admin.runs.ledger import create_run, schedule
 
 pytestmark = pytest.mark.django_db
 
@@ -22,91 +22,93 @@ def page_of(run: Run) -> RunPage:
     return RunPage(loaded, NOON + timedelta(hours=1))
 
 
-def ended(run: Run, attempt: int, **values: object) -> RunAttempt:
+def add_attempt(run: Run, attempt: int, **values: object) -> RunAttempt:
     return RunAttempt.objects.create(
         **{"run": run, "attempt": attempt, "status": Status.FAILED, "finished_at": NOON, **values}
     )
 
 
-def test_the_run_that_a_queued_one_waits_for_is_named_and_linked() -> None:
-    holder = made(status=Status.RUNNING, concurrency_key="probe", started_at=NOON)
+def test_a_queued_run_links_to_the_run_that_it_waits_for() -> None:
+    holder = create_run(status=Status.RUNNING, concurrency_key="probe", started_at=NOON)
     waits = overlap.held_by(None).columns
-    page = page_of(made(status=Status.QUEUED, concurrency_key="probe", publish_count=1, **waits))
+    page = page_of(create_run(status=Status.QUEUED, concurrency_key="probe", publish_count=1, **waits))
     assert f'waits for run <a href="{display.run_url(holder.pk)}">{str(holder.pk)[:8]}</a>' in page.sentence
 
 
-def test_a_run_that_stood_in_the_way_is_linked_and_names_are_data() -> None:
-    holder = made(status=Status.RUNNING, started_at=NOON, trigger=Trigger.ADMIN, who="<anna>")
-    page = page_of(made(status=Status.SKIPPED, **overlap.held_by(holder).columns))
+def test_a_skipped_run_links_to_the_blocking_run_and_names_are_escaped() -> None:
+    holder = create_run(status=Status.RUNNING, started_at=NOON, trigger=Trigger.ADMIN, who="<anna>")
+    page = page_of(create_run(status=Status.SKIPPED, **overlap.held_by(holder).columns))
     address = display.run_url(holder.pk)
     assert f'Skipped: run <a href="{address}">{holder.short_id}</a> of the same job' in page.sentence
     assert "by &lt;anna&gt; on the web" in page.sentence
 
 
-def test_the_schedule_that_was_paused_is_linked() -> None:
+def test_a_skipped_run_links_to_the_paused_schedule() -> None:
     nightly = schedule("nightly")
-    page = page_of(made(status=Status.SKIPPED, reason="paused", schedule=nightly, schedule_name="nightly"))
+    page = page_of(
+        create_run(status=Status.SKIPPED, reason="paused", schedule=nightly, schedule_name="nightly")
+    )
     assert f'schedule <a href="{page.schedule_url}">nightly</a> was paused' in page.sentence
 
 
-def test_an_earlier_attempt_says_why_it_did_not_succeed() -> None:
-    run = made(attempt=2)
-    ended(run, 1, status=Status.TIMED_OUT, **Why.of(Reason.TIME_LIMIT, limit_seconds=60).columns)
+def test_an_earlier_attempt_has_the_reason_for_its_failure() -> None:
+    run = create_run(attempt=2)
+    add_attempt(run, 1, status=Status.TIMED_OUT, **Why.of(Reason.TIME_LIMIT, limit_seconds=60).columns)
     (attempt,) = page_of(run).attempts
     assert attempt.why == "The run took longer than its time limit of 1 min."
 
 
-def test_times_have_their_zone_and_how_far_away_they_are() -> None:
-    page = page_of(made(started_at=NOON, finished_at=NOON + timedelta(seconds=5), scheduled_for=NOON))
-    told = dict(page.times)
-    assert list(told) == ["Scheduled for", "Queued", "Started", "Finished", "Duration"]
-    assert "2026-03-01 12:00:00 UTC (1 h ago)" in told["Started"]
-    assert told["Duration"] == "5 s"
+def test_times_are_exact_and_relative() -> None:
+    page = page_of(create_run(started_at=NOON, finished_at=NOON + timedelta(seconds=5), scheduled_for=NOON))
+    times = dict(page.times)
+    assert list(times) == ["Scheduled for", "Queued", "Started", "Finished", "Duration"]
+    assert "2026-03-01 12:00:00 UTC (1 h ago)" in times["Started"]
+    assert times["Duration"] == "5 s"
 
 
-def test_a_running_run_says_how_long_so_far() -> None:
-    assert dict(page_of(made(status=Status.RUNNING, started_at=NOON)).times)["Running for"] == "1 h"
+def test_a_live_run_has_its_duration_so_far() -> None:
+    assert dict(page_of(create_run(status=Status.RUNNING, started_at=NOON)).times)["Running for"] == "1 h"
 
 
-def test_earlier_attempts_are_there_the_newest_first() -> None:
-    run = made(attempt=3)
-    ended(run, 1)
-    ended(run, 2)
+def test_earlier_attempts_are_listed_newest_first() -> None:
+    run = create_run(attempt=3)
+    add_attempt(run, 1)
+    add_attempt(run, 2)
     assert [attempt.row.attempt for attempt in page_of(run).attempts] == [2, 1]
 
 
-def test_a_run_that_waits_for_its_next_attempt_shows_the_output_of_the_last() -> None:
-    assert page_of(made(status=Status.QUEUED, attempt=2)).last_started_attempt == 1
-    assert page_of(made(status=Status.RUNNING, attempt=2)).last_started_attempt == 2
+def test_the_previous_output_is_shown_until_the_next_attempt_starts() -> None:
+    assert page_of(create_run(status=Status.QUEUED, attempt=2)).last_started_attempt == 1
+    assert page_of(create_run(status=Status.RUNNING, attempt=2)).last_started_attempt == 2
 
 
-def test_parent_and_children_are_named() -> None:
-    parent = made()
-    children = [made(number, parent=parent, trigger=Trigger.JOB) for number in range(2)]
+def test_parent_and_child_runs_are_listed() -> None:
+    parent = create_run()
+    children = [create_run(number, parent=parent, trigger=Trigger.JOB) for number in range(2)]
     assert [child.run for child in page_of(parent).children] == children
     shown = page_of(children[0]).parent
     assert shown is not None
     assert shown.run == parent
 
 
-def test_of_many_children_the_first_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_child_runs_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_page, "MAX_CHILDREN", 2)
-    parent = made()
-    children = [made(number, parent=parent) for number in range(2)]
+    parent = create_run()
+    children = [create_run(number, parent=parent) for number in range(2)]
     assert not page_of(parent).has_more_children
-    made(2, parent=parent)
+    create_run(2, parent=parent)
     page = page_of(parent)
     assert ([child.run for child in page.children], page.has_more_children) == (children, True)
 
 
-def test_a_schedule_that_is_there_is_linked() -> None:
+def test_an_existing_schedule_is_linked() -> None:
     nightly = schedule("nightly")
-    assert str(nightly.pk) in page_of(made(schedule=nightly, schedule_name="nightly")).schedule_url
-    assert page_of(made(schedule_name="deleted")).schedule_url == ""
+    assert str(nightly.pk) in page_of(create_run(schedule=nightly, schedule_name="nightly")).schedule_url
+    assert page_of(create_run(schedule_name="deleted")).schedule_url == ""
 
 
-def test_a_secret_is_in_no_error() -> None:
-    run = made(
+def test_errors_do_not_contain_secrets() -> None:
+    run = create_run(
         job="talking",
         status=Status.FAILED,
         options={"api_key": "sesame-street"},
@@ -114,14 +116,14 @@ def test_a_secret_is_in_no_error() -> None:
         traceback="key='sesame-street'",
         attempt=2,
     )
-    ended(run, 1, error="sesame-street", traceback="sesame-street")
+    add_attempt(run, 1, error="sesame-street", traceback="sesame-street")
     page = page_of(run)
     (attempt,) = page.attempts
     assert "sesame" not in f"{page.sentence}{page.error}{page.traceback}{attempt.why}{attempt.traceback}"
 
 
-def test_the_state_changes_with_all_but_time() -> None:
-    run = made(status=Status.RUNNING)
+def test_the_state_token_changes_with_status_attempt_and_cancellation() -> None:
+    run = create_run(status=Status.RUNNING)
     states = {page_of(run).state_token}
     for changes in ({"cancel_requested_at": NOON}, {"attempt": 2}, {"status": Status.LOST}):
         Run.objects.filter(pk=run.pk).update(**changes)
@@ -129,13 +131,13 @@ def test_the_state_changes_with_all_but_time() -> None:
     assert len(states) == 4
 
 
-def test_the_queries_are_as_many_whatever_belongs_to_it(
+def test_the_number_of_queries_is_constant(
     django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
-    run = made(attempt=30, parent=made())
+    run = create_run(attempt=30, parent=create_run())
     for number in range(1, 30):
-        ended(run, number)
-        made(number, parent=run)
+        add_attempt(run, number)
+        create_run(number, parent=run)
     with django_assert_max_num_queries(3):
         page = page_of(run)
         assert (len(page.attempts), len(page.children)) == (29, 29)
@@ -143,14 +145,14 @@ def test_the_queries_are_as_many_whatever_belongs_to_it(
         assert all([page.parent.mark, page.sentence, page.times])
 
 
-def test_options_are_shown_with_the_line_by_hand() -> None:
-    shown = RunPage(made(options={"level": 3, "words": ["a b"]}), NOON).options
+def test_options_are_shown_with_the_equivalent_command() -> None:
+    shown = RunPage(create_run(options={"level": 3, "words": ["a b"]}), NOON).options
     assert shown.named == [("level", "3"), ("words", '["a b"]')]
     assert shown.command_line == "manage.py probe --level 3 'a b'"
 
 
-def test_a_secret_is_masked_everywhere() -> None:
-    run = made(job="talking", options={"api_key": "sesame-street"})
+def test_secrets_are_masked_everywhere() -> None:
+    run = create_run(job="talking", options={"api_key": "sesame-street"})
     shown = RunPage(run, NOON).options
     assert "sesame" not in f"{shown.named} {shown.command_line}"
     assert "--api-key" in shown.command_line
@@ -159,10 +161,10 @@ def test_a_secret_is_masked_everywhere() -> None:
 @pytest.mark.parametrize(
     ("job", "options"), [("gone", {"x": 1}), ("probe", {"level": [1, 2]}), ("probe", {"new": 1})]
 )
-def test_where_no_line_says_it_there_is_none(job: str, options: dict[str, object]) -> None:
-    shown = RunPage(made(job=job, options=options), NOON).options
+def test_there_may_be_no_equivalent_command(job: str, options: dict[str, object]) -> None:
+    shown = RunPage(create_run(job=job, options=options), NOON).options
     assert (len(shown.named), shown.command_line) == (1, "")
 
 
-def test_an_ordinary_task_has_positions() -> None:
-    assert RunPage(made(job="proj.tasks.ping", args=["x", 1]), NOON).options.positional == ["x", "1"]
+def test_an_ordinary_task_has_positional_arguments() -> None:
+    assert RunPage(create_run(job="proj.tasks.ping", args=["x", 1]), NOON).options.positional == ["x", "1"]

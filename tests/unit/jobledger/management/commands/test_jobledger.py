@@ -14,7 +14,7 @@ from jobledger.management import subcommands
 from jobledger.management.commands.jobledger import Command, load, names
 from jobledger.models import Run
 from proj.state import BASE_DIR
-from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.runs.ledger import create_run
 
 NAMES = ["cancel", "dead_letters", "next", "pause", "resume", "retry", "runs", "setup", "show", "simulate"]
 NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
@@ -147,7 +147,7 @@ def test_call_command_passes_djangos_options_on(
 
 @pytest.mark.django_db
 def test_a_subcommand_can_exit_with_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    run: Run = made(exit_code=4)
+    run: Run = create_run(exit_code=4)
     assert typed("show", str(run.pk), "--follow") == 4
 
 

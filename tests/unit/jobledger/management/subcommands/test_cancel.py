@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from jobledger.models import Status
 from jobledger.runs import reasons
 from jobledger.runs.dispatch import operating_system_user
-from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.runs.ledger import create_run
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,7 @@ def cancelled(*arguments: str) -> str:
 
 
 def test_a_queued_run_is_cancelled_immediately_and_records_the_user_and_the_reason() -> None:
-    run = made(status=Status.QUEUED)
+    run = create_run(status=Status.QUEUED)
     assert cancelled(str(run.pk)[:13], "--reason", "too slow") == f"Run {run.pk} was cancelled.\n"
     run.refresh_from_db()
     assert run.status == Status.CANCELLED
@@ -28,7 +28,7 @@ def test_a_queued_run_is_cancelled_immediately_and_records_the_user_and_the_reas
 
 
 def test_cancelling_a_running_run_requests_it_and_again_names_who_did() -> None:
-    run = made(status=Status.RUNNING)
+    run = create_run(status=Status.RUNNING)
     assert (
         cancelled(str(run.pk))
         == f"Run {run.pk}: cancellation requested; it should stop within a few seconds.\n"
@@ -40,14 +40,14 @@ def test_cancelling_a_running_run_requests_it_and_again_names_who_did() -> None:
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.CANCELLED])
 def test_a_finished_run_cannot_be_cancelled(status: Status) -> None:
-    run = made(status=status)
+    run = create_run(status=status)
     with pytest.raises(CommandError, match=f"Run {run.pk} is already over: {status}") as raised:
         cancelled(str(run.pk))
     assert raised.value.returncode == 1
 
 
 def test_a_reason_that_is_too_long_is_rejected_before_anything_happens() -> None:
-    run = made(status=Status.QUEUED)
+    run = create_run(status=Status.QUEUED)
     with pytest.raises(CommandError, match="--reason: it is longer than"):
         cancelled(str(run.pk), "--reason", "x" * 300)
     run.refresh_from_db()

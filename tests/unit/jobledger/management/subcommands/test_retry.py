@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 
 from jobledger.models import Run, Status, Trigger
 from jobledger.runs.dispatch import operating_system_user
-from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.runs.ledger import create_run
 
 pytestmark = pytest.mark.django_db
 
@@ -20,7 +20,7 @@ def retried(*arguments: str) -> str:
 
 
 def test_retry_prints_the_id_of_a_new_run_with_its_user() -> None:
-    run = made(status=Status.FAILED, options={"level": 2})
+    run = create_run(status=Status.FAILED, options={"level": 2})
     new = Run.objects.get(pk=retried(str(run.pk)).strip())
     assert (new.job, new.options, new.status) == ("probe", {"level": 2}, Status.QUEUED)
     assert (new.trigger, new.who) == (Trigger.CLI, operating_system_user())
@@ -31,7 +31,7 @@ def test_retry_prints_the_id_of_a_new_run_with_its_user() -> None:
     [({"status": Status.RUNNING}, "is not over"), ({"job": "retired"}, "'retired' any more")],
 )
 def test_a_run_that_cannot_be_retried_is_an_error(values: dict[str, Any], said: str) -> None:
-    run = made(**values)
+    run = create_run(**values)
     with pytest.raises(CommandError, match=said) as raised:
         retried(str(run.pk))
     assert raised.value.returncode == 1

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from jobledger.models import Status, Trigger
 from tests.unit.builders import NOON
-from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.terminals import Terminal
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +29,7 @@ def as_json(*arguments: str) -> list[dict[str, Any]]:
 
 
 def test_json_is_a_list_of_objects_with_the_models_fields() -> None:
-    run = made(
+    run = create_run(
         options={"level": 2},
         schedule_name="nightly",
         trigger=Trigger.SCHEDULE,
@@ -63,20 +63,20 @@ def test_json_is_a_list_of_objects_with_the_models_fields() -> None:
 
 
 def test_the_newest_comes_first_and_the_limit_cuts_the_oldest() -> None:
-    runs = [made(minute) for minute in range(3)]
+    runs = [create_run(minute) for minute in range(3)]
     assert [run["id"] for run in as_json("--limit", "2")] == [str(runs[2].pk), str(runs[1].pk)]
 
 
 def test_runs_are_filtered_by_status_and_by_job_or_task_name() -> None:
-    wanted = made(status=Status.FAILED)
-    made()
-    made(job="hello", status=Status.FAILED)
+    wanted = create_run(status=Status.FAILED)
+    create_run()
+    create_run(job="hello", status=Status.FAILED)
     for name in "probe", "probes.probe":
         assert [run["id"] for run in as_json("--status", "failed", "--job", name)] == [str(wanted.pk)]
 
 
 def test_runs_of_a_job_that_no_longer_exists_are_found() -> None:
-    run = made(job="retired")
+    run = create_run(job="retired")
     assert [found["id"] for found in as_json("--job", "retired")] == [str(run.pk)]
 
 
@@ -95,7 +95,7 @@ def test_invalid_filters_are_rejected_by_the_parser(arguments: list[str]) -> Non
 
 def test_in_a_pipe_each_run_is_a_line_of_tab_separated_fields() -> None:
     end = NOON + timedelta(seconds=1.5)
-    run = made(status=Status.FAILED, started_at=NOON, finished_at=end, error="first\nsecond")
+    run = create_run(status=Status.FAILED, started_at=NOON, finished_at=end, error="first\nsecond")
     assert listed().split("\t") == [
         str(run.pk),
         "probe",
@@ -108,7 +108,7 @@ def test_in_a_pipe_each_run_is_a_line_of_tab_separated_fields() -> None:
 
 
 def test_on_a_terminal_it_is_a_table_without_markup_in_errors() -> None:
-    run = made(status=Status.FAILED, error="[b]no[/b]")
+    run = create_run(status=Status.FAILED, error="[b]no[/b]")
     terminal = Terminal()
     call_command("jobledger", "runs", stdout=terminal)
     assert "status" in terminal.getvalue()
@@ -123,8 +123,8 @@ def test_an_empty_ledger_is_an_empty_list() -> None:
 @pytest.mark.parametrize("since", ["2026-03-01T12:01", "2026-03-01T14:01+02:00", "1h", "60 min"])
 def test_since_takes_a_time_or_a_duration(since: str) -> None:
     with time_machine.travel(NOON + timedelta(minutes=61), tick=False):
-        made(0)
-        wanted = [made(2), made(1)]
+        create_run(0)
+        wanted = [create_run(2), create_run(1)]
         assert [run["id"] for run in as_json("--since", since)] == [str(run.pk) for run in wanted]
 
 
@@ -143,6 +143,6 @@ def test_an_invalid_since_is_an_error(since: str, said: str) -> None:
 
 
 def test_secrets_are_masked_in_the_list() -> None:
-    made(job="choosing", options={"api_key": "hunter2", "days": 3})
+    create_run(job="choosing", options={"api_key": "hunter2", "days": 3})
     (run,) = as_json()
     assert run["options"] == {"api_key": "********", "days": 3}

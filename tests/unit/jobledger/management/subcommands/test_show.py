@@ -15,7 +15,7 @@ from jobledger.management import run_json
 from jobledger.management.subcommands import show
 from jobledger.models import Run, RunAttempt, RunOutput, Status, Stream
 from tests.unit.builders import NOON
-from tests.unit.jobledger.admin.runs.ledger import made
+from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.terminals import Terminal
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +35,7 @@ def shown(*arguments: str) -> str:
 
 
 def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
-    run = made(
+    run = create_run(
         status=Status.FAILED,
         who="ann",
         options={"level": 2},
@@ -71,7 +71,7 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
 
 
 def test_show_on_a_terminal_is_a_table_in_which_stderr_is_red() -> None:
-    run = made(status=Status.FAILED, error="[b]no[/b]")
+    run = create_run(status=Status.FAILED, error="[b]no[/b]")
     write(run, (Stream.STDOUT, "fine\n"), (Stream.STDERR, "bad\nworse\n"))
     terminal = Terminal()
     call_command("jobledger", "show", str(run.pk), stdout=terminal, force_color=True)
@@ -82,8 +82,8 @@ def test_show_on_a_terminal_is_a_table_in_which_stderr_is_red() -> None:
 
 
 def test_json_has_the_fields_of_the_list_and_all_others() -> None:
-    parent = made()
-    run = made(1, attempt=2, worker="w@host", who="ann", parent=parent, options={"words": ["ö"]})
+    parent = create_run()
+    run = create_run(1, attempt=2, worker="w@host", who="ann", parent=parent, options={"words": ["ö"]})
     RunAttempt.objects.create(
         run=run, attempt=1, status=Status.FAILED, finished_at=NOON, exit_code=1, error="no"
     )
@@ -111,13 +111,13 @@ def followed(run: Run) -> tuple[int, str, str]:
 
 
 def test_follow_prints_each_stream_to_its_own_and_exits_as_the_run_did() -> None:
-    run = made(status=Status.FAILED, exit_code=4, error="no luck")
+    run = create_run(status=Status.FAILED, exit_code=4, error="no luck")
     write(run, (Stream.STDOUT, "one, "), (Stream.STDERR, "careful\n"), (Stream.STDOUT, "two"))
     assert followed(run) == (4, "one, two", f"careful\nRun {str(run.pk)[:8]}: failed: no luck\n")
 
 
 def test_following_a_run_that_succeeds_ends_with_success() -> None:
-    run = made(exit_code=0)
+    run = create_run(exit_code=0)
     assert followed(run) == (0, "", f"Run {str(run.pk)[:8]}: succeeded\n")
 
 
@@ -126,7 +126,7 @@ def test_an_interrupt_while_following_leaves_the_run_alone(monkeypatch: pytest.M
         raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", interrupted)
-    run = made(status=Status.RUNNING)
+    run = create_run(status=Status.RUNNING)
     exit_code, stdout, stderr = followed(run)
     assert (exit_code, stdout) == (130, "")
     assert "the run continues" in stderr
@@ -136,7 +136,7 @@ def test_an_interrupt_while_following_leaves_the_run_alone(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_secrets_are_masked(arguments: list[str]) -> None:
-    run = made(job="choosing", options={"api_key": "hunter2", "pin": "4711", "days": 3})
+    run = create_run(job="choosing", options={"api_key": "hunter2", "pin": "4711", "days": 3})
     found = shown(str(run.pk), *arguments)
     assert "hunter2" not in found
     assert "4711" not in found
@@ -164,7 +164,7 @@ def news_of(run: Run, *steps: Step) -> list[tuple[str, str]]:
 
 
 def test_output_and_states_are_yielded_as_they_change() -> None:
-    run = made(status=Status.QUEUED)
+    run = create_run(status=Status.QUEUED)
     assert news_of(
         run,
         partial(change, run, status=Status.RUNNING),
@@ -182,7 +182,7 @@ def test_output_and_states_are_yielded_as_they_change() -> None:
 
 
 def test_the_next_attempts_output_follows_although_its_numbers_restart() -> None:
-    run = made(status=Status.RUNNING)
+    run = create_run(status=Status.RUNNING)
     for number in range(3):
         add(run, number, f"first {number}\n")
 
@@ -200,7 +200,7 @@ def test_the_next_attempts_output_follows_although_its_numbers_restart() -> None
 
 
 def test_output_written_together_with_the_end_is_not_lost() -> None:
-    run = made(status=Status.RUNNING)
+    run = create_run(status=Status.RUNNING)
 
     def end() -> None:
         add(run, 0, "the rest")
@@ -210,13 +210,13 @@ def test_output_written_together_with_the_end_is_not_lost() -> None:
 
 
 def test_the_last_update_has_the_finished_run() -> None:
-    run = made(status=Status.RUNNING)
+    run = create_run(status=Status.RUNNING)
     news = list(show.follow(run.pk, partial(change, run, status=Status.FAILED, exit_code=3)))
     assert show.exit_code_of(news[-1].run) == 3
 
 
 def test_a_run_that_is_deleted_while_it_is_followed_is_an_error() -> None:
-    run = made(status=Status.QUEUED)
+    run = create_run(status=Status.QUEUED)
     with pytest.raises(CommandError, match="was deleted"):
         news_of(run, Run.objects.all().delete)
 

@@ -24,14 +24,12 @@ def test_the_text_between_escapes_is_kept(parts: list[tuple[str, str]]) -> None:
 
 
 @given(st.lists(st.tuples(texts, colours)), st.data())
-def test_a_style_goes_on_over_the_border_of_two_texts(
-    parts: list[tuple[str, str]], data: st.DataObject
-) -> None:
+def test_a_style_continues_in_the_next_text(parts: list[tuple[str, str]], data: st.DataObject) -> None:
     whole = "".join(text + colour for text, colour in parts)
     at = data.draw(st.integers(0, len(parts)))
     border = sum(len(text + colour) for text, colour in parts[:at])
     first, style = ansi.parse_escapes(whole[:border])
-    second, end = ansi.parse_escapes(whole[border:], ansi.read_token(style.token))
+    second, end = ansi.parse_escapes(whole[border:], ansi.parse_token(style.token))
     assert (styled([*first, *second]), end) == (
         styled(ansi.parse_escapes(whole)[0]),
         ansi.parse_escapes(whole)[1],
@@ -43,7 +41,7 @@ def styled(spans: list[ansi.StyledText]) -> list[tuple[str, ansi.Style]]:
 
 
 @given(st.text())
-def test_no_text_becomes_markup(text: str) -> None:
+def test_text_is_never_markup(text: str) -> None:
     html = ansi.as_html(ansi.parse_escapes(text)[0])
     assert set(re.findall("<[^>]*>", html)) <= {"</span>", *re.findall('<span class="[a-z0-9 -]*">', html)}
     assert "<script" not in html
@@ -72,12 +70,12 @@ def test_no_text_becomes_markup(text: str) -> None:
         ("99999999999999999999", ""),
     ],
 )
-def test_a_code_is_a_class(codes: str, classes: str) -> None:
+def test_a_code_becomes_a_class(codes: str, classes: str) -> None:
     assert classes_of(f"\x1b[{codes}mx") == [classes]
 
 
 @pytest.mark.parametrize("end", ["0", "", "22;39;49;24", "1;0"])
-def test_what_is_switched_on_can_be_switched_off(end: str) -> None:
+def test_styles_can_be_reset(end: str) -> None:
     assert classes_of(f"\x1b[1;4;31;42mx\x1b[{end}my")[1] == ""
 
 
@@ -85,10 +83,10 @@ def test_what_is_switched_on_can_be_switched_off(end: str) -> None:
     "escape",
     ["\x1b[2K", "\x1b[10;5H", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\", "\x1b(B", "\x1bc", "\x1b[?25l"],
 )
-def test_what_is_no_style_is_dropped(escape: str) -> None:
+def test_other_escape_sequences_are_dropped(escape: str) -> None:
     assert ansi.as_html(ansi.parse_escapes(f"a{escape}<b>")[0]) == "a&lt;b&gt;"
 
 
 @pytest.mark.parametrize("token", ["", "f99-b-", "<script>", "f1f2", "hidden-x"])
-def test_a_token_that_makes_no_sense_is_plain(token: str) -> None:
-    assert ansi.read_token(token) == ansi.PLAIN
+def test_an_invalid_token_is_plain(token: str) -> None:
+    assert ansi.parse_token(token) == ansi.PLAIN

@@ -1,4 +1,4 @@
-"""Pieces of output are lines, and reading on gives the same lines as reading at once."""
+"""Chunks of output are split into lines, whether read at once or in several steps."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobledger.admin.runs.output import lines as output_lines
-from jobledger.admin.runs.output.lines import Chunk, Line, LineMaker, ReadPosition
+from jobledger.admin.runs.output.lines import Chunk, Line, LineReader, ReadPosition
 from jobledger.models import Stream
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 
-pieces = st.lists(
+chunk_texts = st.lists(
     st.tuples(
         st.sampled_from(Stream),
         st.lists(
@@ -31,35 +31,37 @@ def chunks_of(written: Sequence[tuple[Stream, str]], attempt: int = 1) -> list[C
 
 
 def all_lines(chunks: list[Chunk]) -> list[Line]:
-    maker = LineMaker(ReadPosition(attempt=1))
-    lines = list(maker.read(chunks))
-    return lines + ([maker.open_line] if maker.open_line else [])
+    reader = LineReader(ReadPosition(attempt=1))
+    lines = list(reader.read(chunks))
+    return lines + ([reader.open_line] if reader.open_line else [])
 
 
 def texts(*written: tuple[Stream, str]) -> list[str]:
     return [line.text for line in all_lines(chunks_of(written))]
 
 
-@given(pieces, st.data())
-def test_reading_on_gives_what_reading_at_once_gives(
+@given(chunk_texts, st.data())
+def test_reading_in_steps_gives_the_same_lines_as_reading_at_once(
     written: list[tuple[Stream, str]], data: st.DataObject
 ) -> None:
     first = chunks_of(written)
-    second = chunks_of(data.draw(pieces), attempt=2) if data.draw(st.booleans()) else []
-    chunks, lines, place = first + second, list[Line](), ReadPosition(attempt=1)
+    second = chunks_of(data.draw(chunk_texts), attempt=2) if data.draw(st.booleans()) else []
+    chunks, lines, position = first + second, list[Line](), ReadPosition(attempt=1)
     for end in [*sorted(data.draw(st.lists(st.integers(0, len(chunks)), max_size=4))), len(chunks)]:
-        maker = LineMaker(ReadPosition.read(str(place)) or place)
-        assert ReadPosition.read(str(maker.position)) == maker.position
+        reader = LineReader(ReadPosition.read(str(position)) or position)
+        assert ReadPosition.read(str(reader.position)) == reader.position
         known = [
-            each for each in chunks[:end] if (each.attempt, each.number) >= (place.attempt, place.number)
+            each
+            for each in chunks[:end]
+            if (each.attempt, each.number) >= (position.attempt, position.number)
         ]
-        lines += maker.read(known)
-        place = maker.position
-    lines += [maker.open_line] if maker.open_line else []
+        lines += reader.read(known)
+        position = reader.position
+    lines += [reader.open_line] if reader.open_line else []
     assert lines == all_lines(chunks)
 
 
-def test_a_line_may_come_in_pieces() -> None:
+def test_a_line_may_be_split_across_chunks() -> None:
     assert texts((OUT, "one\ntw"), (OUT, "o\n\nthree")) == ["one", "two", "", "three"]
 
 
@@ -81,22 +83,22 @@ def test_the_other_stream_ends_a_line() -> None:
         ("a\r\r\nb", ["a", "b"]),
     ],
 )
-def test_of_a_line_that_is_overwritten_the_latest_state_is_kept(written: str, shown: list[str]) -> None:
+def test_only_the_latest_state_of_an_overwritten_line_is_kept(written: str, shown: list[str]) -> None:
     assert texts((OUT, written)) == shown
 
 
-def test_a_place_does_not_stay_behind_at_a_progress_bars_begin() -> None:
-    maker = LineMaker(ReadPosition(attempt=1))
-    list(maker.read(chunks_of([(OUT, f"{number}%\r") for number in range(50)])))
-    assert maker.position.number == 49
+def test_the_position_advances_within_a_progress_bar() -> None:
+    reader = LineReader(ReadPosition(attempt=1))
+    list(reader.read(chunks_of([(OUT, f"{number}%\r") for number in range(50)])))
+    assert reader.position.number == 49
 
 
-def test_a_style_holds_over_lines_and_for_its_own_stream_only() -> None:
+def test_a_style_continues_across_lines_of_its_stream() -> None:
     lines = all_lines(chunks_of([(OUT, "\x1b[31mred\n"), (ERR, "plain\n"), (OUT, "still red\n")]))
     assert [line.parts[0].style.foreground for line in lines] == [1, None, 1]
 
 
-def test_another_attempt_begins_plain_and_says_so() -> None:
+def test_a_later_attempt_is_marked_and_starts_without_a_style() -> None:
     chunks = [
         *chunks_of([(OUT, "\x1b[31mfirst")]),
         Chunk(attempt=2, number=0, stream=OUT, text="second\nthird"),
@@ -110,17 +112,17 @@ def test_another_attempt_begins_plain_and_says_so() -> None:
     assert lines[1].parts[0].style.foreground is None
 
 
-def test_a_very_long_line_is_shown_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_long_line_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_lines, "MAX_LINE_LENGTH", 10)
     assert texts((OUT, "x" * 15), (OUT, "y" * 10 + "\n")) == ["x" * 10, "x" * 5 + "y" * 5, "y" * 5]
 
 
-def test_control_characters_can_be_seen() -> None:
+def test_control_characters_are_visible() -> None:
     assert texts((OUT, "a\x08b\x07\tc\n")) == ["a␈b␇\tc"]
 
 
 @pytest.mark.parametrize(
     "text", ["", "1", "1.2", "1.2.x..", "-1.0.0..", "1.2.3", "1.2.3." + "b" * 400, f"{1 << 40}.0.0.."]
 )
-def test_a_place_that_makes_no_sense_is_refused(text: str) -> None:
+def test_an_invalid_position_is_rejected(text: str) -> None:
     assert ReadPosition.read(text) is None
