@@ -5,4 +5,7 @@ from django.urls import path
 from jobledger import views
 
 app_name = "jobledger"
-urlpatterns = [path("healthz", views.health, name="health")]
+urlpatterns = [
+    path("healthz", views.liveness, name="liveness"),
+    path("readyz", views.readiness, name="readiness"),
+]

@@ -1,5 +1,6 @@
-"""The health check covers the database."""
+"""The health checks: /healthz covers the database, /readyz the whole service."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,6 +8,23 @@ from django.contrib import admin
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest
 from django.test import Client
+from django.utils import timezone
+
+from jobledger import clock, health, views
+from jobledger.models import ProcessKind, ServiceProcess
+from jobledger.runs.worker.code_version import code_version
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "_last_readiness", None)
+    monkeypatch.setattr(health, "_broker", lambda: iter(()))
+
+
+def running(kind: ProcessKind, **values: Any) -> None:
+    now = timezone.now()
+    given = {"version": code_version(), "queues": ["celery"], **values}
+    ServiceProcess.objects.create(kind=kind, name=f"a {kind}", started_at=now, seen_at=now, **given)
 
 
 @pytest.mark.django_db
@@ -51,3 +69,49 @@ def test_any_other_error_is_an_ordinary_500(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_it_is_read_only(client: Client) -> None:
     assert client.post("/healthz").status_code == 405
+
+
+@pytest.mark.django_db
+def test_with_beat_and_a_worker_it_is_ready(client: Client) -> None:
+    running(ProcessKind.BEAT)
+    running(ProcessKind.WORKER)
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (200, {"ready": True, "problems": []})
+    assert "no-store" in response["Cache-Control"]
+
+
+@pytest.mark.django_db
+def test_without_a_worker_it_is_not_ready_and_says_why(client: Client) -> None:
+    running(ProcessKind.BEAT)
+    response = client.get("/readyz")
+    problem = {"part": "workers", "problem": "no worker", "text": "none running"}
+    assert (response.status_code, response.json()) == (503, {"ready": False, "problems": [problem]})
+
+
+@pytest.mark.django_db
+def test_a_wrong_clock_is_named_and_does_not_make_it_unready(client: Client) -> None:
+    running(ProcessKind.BEAT, clock_offset=timedelta(minutes=2))
+    running(ProcessKind.WORKER)
+    response = client.get("/readyz")
+    problem = {"part": "database", "problem": "clock offset", "text": "clocks differ"}
+    assert (response.status_code, response.json()) == (200, {"ready": True, "problems": [problem]})
+
+
+@pytest.mark.django_db
+def test_an_answer_is_reused_for_two_seconds(client: Client, django_assert_num_queries: Any) -> None:
+    client.get("/readyz")
+    with django_assert_num_queries(0):
+        client.get("/readyz")
+
+
+def test_without_the_database_it_is_not_ready_and_reveals_no_details(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("password authentication failed for user jobs")
+
+    monkeypatch.setattr(health, "read", refuse)
+    monkeypatch.setattr(clock, "now", timezone.now)
+    response = client.get("/readyz")
+    problem = {"part": "database", "problem": "no database", "text": "OperationalError"}
+    assert (response.status_code, response.json()) == (503, {"ready": False, "problems": [problem]})

@@ -186,6 +186,19 @@ def test_schedules_that_do_not_fit_into_a_slice_wait_for_the_next(monkeypatch: p
     assert [each.has_more for each in slices] == [True, True, False]
 
 
+def test_a_clock_that_is_set_back_by_an_hour_starts_nothing_twice() -> None:
+    schedule = wound_back(every(600), NOON - 10 * MINUTE)
+    assert [run.scheduled_for for run in ledger.record_due(NOON).queued] == [NOON]
+
+    again = [ledger.record_due(NOON - HOUR + minutes * MINUTE) for minutes in range(0, 61, 5)]
+    with time_machine.travel(NOON - HOUR, tick=False):
+        ledger.sync([schedule.pk], NOON - HOUR)
+        again.append(ledger.record_due(NOON - 30 * MINUTE))
+
+    assert [each.queued for each in again] == [[]] * 14
+    assert [run.scheduled_for for run in ledger.record_due(NOON + 10 * MINUTE).queued] == [NOON + 10 * MINUTE]
+
+
 def test_jitter_delays_the_start_and_not_the_slot() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
     policy = SchedulePolicy.objects.get()
