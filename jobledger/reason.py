@@ -15,7 +15,7 @@ from uuid import UUID
 from jobledger.jobs.json_text import readable
 
 MANY = 100
-"""As a number of coalesced slots, this many or more: they are not counted any further."""
+"""Coalesced slots are counted no further than this: the number means "this many or more"."""
 MAX_FACT_LENGTH = 500
 """In characters; the same as for a pause's reason."""
 

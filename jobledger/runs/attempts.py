@@ -1,10 +1,10 @@
-"""Attempts: whether a run that did not succeed ends there, or is tried again.
+"""Attempts: whether a run that did not succeed ends, or is retried.
 
-A retry needs no machinery of its own: the run is queued again with a later ``start_after``, and the attempt
-that ended gets a row of its own.
+Retries need no machinery of their own: the run is queued again with a later ``start_after``, and the attempt
+that ended is recorded in a row of its own.
 
-An accepted cancel is final: a run that did not succeed after it ends as cancelled, whatever ended it, and is
-not tried again. So the update that queues another attempt leaves cancelled runs alone.
+An accepted cancel is final: unless it succeeds anyway, the run ends as cancelled, whatever ended it, and is
+not retried. So the update that queues another attempt leaves cancelled runs alone.
 """
 
 import random
@@ -25,22 +25,22 @@ from jobledger.runs import overlap
 from jobledger.runs.outcome import Outcome
 
 MAX_BACKOFF = timedelta(hours=1)
-# A job that kills its process every time must not go on forever.
+# So that a job that kills its process every time is not restarted forever.
 MAX_RESTARTS = 3
 
-# Not the job's fault: worth another try whatever ``retry_on`` says.
+# Not the job's fault: worth retrying whatever ``retry_on`` says.
 TRANSIENT_ERRORS = (Error, ConnectionError, TimeoutError)
 
 
 def end(run: Run, outcome: Outcome, *, publish_now: bool = True) -> bool:
-    """Record how the attempt ended, and queue the next one if there is one.
+    """Record how the attempt ended, and queue the next one, if any.
 
-    The run that waits for this job is published, at once or at beat's next tick. Returns False if the attempt
-    was no longer running.
+    A run that waits for this one to finish is published, now or at beat's next tick. Returns False if the
+    attempt was no longer running.
     """
     with transaction.atomic():
         ended = _end_as_cancelled(run, outcome) or _end_uncancelled(run, outcome)
-        # The cancel may have come between the two.
+        # The run may have been cancelled between the two.
         ended = ended or _end_as_cancelled(run, outcome)
         if ended:
             overlap.wake(run.concurrency_key, at_once=publish_now)
@@ -58,7 +58,7 @@ def _end_uncancelled(run: Run, outcome: Outcome) -> bool:
 
 
 def _end_as_cancelled(run: Run, outcome: Outcome) -> bool:
-    """For the reason that the cancel gave; what the attempt itself said of its end stays on record."""
+    """Record the cancel as the reason, and keep the attempt's own error."""
     if outcome.status is Status.SUCCEEDED or (why := _accepted_cancel(run)) is None:
         return False
     why = why.plus(killed_by=outcome.why.details.get("killed_by"))
@@ -66,7 +66,7 @@ def _end_as_cancelled(run: Run, outcome: Outcome) -> bool:
 
 
 def _accepted_cancel(run: Run) -> Why | None:
-    """Why somebody has cancelled this run, or one that it is a part of."""
+    """Why this run, or one of its ancestors, was cancelled; None if it was not."""
     pk: UUID | None = run.pk
     while pk is not None:
         found = Run.objects.filter(pk=pk)
@@ -78,9 +78,9 @@ def _accepted_cancel(run: Run) -> Why | None:
 
 
 def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
-    """When the run's next attempt starts; None if this was the last."""
+    """When the run's next attempt starts, or None if this was the last one."""
     job = registry.all_jobs().get(run.job)
-    # From the command line, or in another job, somebody is there to see the failure.
+    # A failure on the command line or in another job is seen and handled by the caller.
     if job is None or run.trigger in (Trigger.CLI, Trigger.JOB):
         return None
     declared = job.declaration
@@ -99,9 +99,9 @@ def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
 
 
 def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:
-    """The delay after this attempt: it doubles, up to an hour, with a tenth of jitter to keep runs apart."""
+    """The delay after this attempt: doubles each time, up to an hour, plus or minus 10% to spread retries."""
     delay = min(declared.retry_backoff * (1 << min(attempt - 1, 20)), MAX_BACKOFF)
-    return delay * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+    return delay * random.uniform(0.9, 1.1)  # noqa: S311 - not security-sensitive
 
 
 def _is_worth_retrying(declared: type[JobDeclaration], outcome: Outcome) -> bool:
@@ -109,7 +109,7 @@ def _is_worth_retrying(declared: type[JobDeclaration], outcome: Outcome) -> bool
         return True
     if declared.retry_on is not None:
         return isinstance(outcome.cause, declared.retry_on)
-    # Bad options and CommandError would only fail again in the same way.
+    # With bad options or after a CommandError, another attempt would only fail in the same way.
     return (
         isinstance(outcome.cause, Exception)
         and bool(outcome.traceback)
@@ -122,7 +122,7 @@ def _owned(run: Run) -> QuerySet[Run]:
 
 
 def _finish(running: QuerySet[Run], outcome: Outcome) -> bool:
-    # A run that succeeds although it was asked to end keeps that reason on record.
+    # A run that succeeds although it was cancelled keeps the reason of the cancel.
     why = {} if outcome.status is Status.SUCCEEDED else outcome.why.columns
     return (
         running.update(

@@ -1,12 +1,12 @@
-"""The one way in: every run begins here, whatever started it.
+"""Creates every run, whatever started it.
 
-``enqueue`` writes a queued run and publishes its message after the transaction has committed, so a
-worker never hears of a run that it cannot see. ``receive`` finds or makes the run of a message
-that came without one (``celery call``). ``begin`` makes a run that its maker executes itself. A run
-also says who asked for it and which process executes it: those names are formed here.
+``enqueue`` creates a queued run and publishes its message after the transaction has been committed, so a
+worker never receives a run that it cannot see. ``receive`` gets or creates the run of a message that was sent
+without one (``celery call``). ``begin`` creates a run that the caller executes itself. The names of users and
+processes that are recorded on runs are also formatted here.
 
-A message is only a wake-up. When the broker does not take it, the run stays ``queued``, its
-``publish_after`` passes, and it is published again.
+A message is only a wake-up. If the broker does not accept it, the run stays ``queued`` and is published again
+after its ``publish_after``.
 """
 
 import getpass
@@ -29,23 +29,23 @@ from jobledger.runs import ordinary_tasks, overlap
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.publishing import publisher
 
-# Gives a task id that is no UUID the same run id at every delivery (RFC 9562, version 5).
+# Maps a task id that is not a UUID to the same run id at every delivery (RFC 9562, version 5).
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
 
 
 IDENTITY = uuid.uuid4().hex
-"""Of this process and its children: two workers can have the same name, and two processes the same id."""
+"""Identifies this process and its children: workers may share a name, and processes an id."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """What is to run, and why."""
+    """What to run, and why."""
 
     job: str
-    """A job's name, or the name of an ordinary Celery task."""
+    """The name of a job or of an ordinary Celery task."""
     options: dict[str, Any] = field(default_factory=dict)
     args: list[Any] = field(default_factory=list)
-    """Positional arguments; an ordinary Celery task may have some, a job has none."""
+    """Positional arguments of an ordinary Celery task; jobs have none."""
     trigger: Trigger
     who: str = ""
     user_id: Any = None
@@ -55,19 +55,19 @@ class RunRequest:
     parent_id: uuid.UUID | None = None
 
     def as_row(self) -> dict[str, Any]:
-        """The request as the fields of a ``Run``, with texts that fit and that any database can store."""
-        texts = {name: readable(getattr(self, name))[:longest] for name, longest in _longest_texts().items()}
+        """The fields of a ``Run``, with texts truncated to fit and made storable in any database."""
+        texts = {name: readable(getattr(self, name))[:limit] for name, limit in _max_lengths().items()}
         return {**vars(self), **texts, "options": storable(self.options), "args": storable(self.args)}
 
 
 @cache
-def _longest_texts() -> Mapping[str, int]:
+def _max_lengths() -> Mapping[str, int]:
     fields = {name: Run._meta.get_field(name) for name in ("job", "who", "schedule_name")}
     return {name: getattr(field, "max_length", 0) for name, field in fields.items()}
 
 
 def enqueue(request: RunRequest) -> Run:
-    """Write a queued run, and publish its message once the surrounding transaction has committed."""
+    """Create a queued run, and publish its message once the current transaction has been committed."""
     now = clock.now()
     run = Run.objects.create(
         **request.as_row(), queued_at=now, publish_after=now + publisher.RECORDER_GRACE_PERIOD
@@ -77,7 +77,7 @@ def enqueue(request: RunRequest) -> Run:
 
 
 def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
-    """Write a run that the caller executes itself. Raises OverlapError if another run holds its job."""
+    """Create a run that the caller executes itself. Raises OverlapError if another run holds its key."""
     try:
         return _begin(request, worker, guard)
     except IntegrityError as error:
@@ -85,12 +85,12 @@ def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
             raise
         if (holder := overlap.holder_of(guard.key)) is not None:
             raise OverlapError(overlap.held_by(holder)) from error
-    # The holder has ended in the meantime.
+    # The holder has finished in the meantime.
     return _begin(request, worker, guard)
 
 
 def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
-    """Write a run that was not executed."""
+    """Create a run that was not executed."""
     now = clock.now()
     return Run.objects.create(
         **request.as_row(),
@@ -104,7 +104,7 @@ def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
 
 def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
     now = clock.now()
-    # A savepoint: in the caller's transaction a failing insert must undo itself alone.
+    # A savepoint, so that an insert that fails does not abort the caller's transaction.
     with transaction.atomic():
         return Run.objects.create(
             **request.as_row(),
@@ -118,9 +118,9 @@ def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
 
 
 def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
-    """The run of a delivered message. If there is none, a queued one is made of the request.
+    """The run of a delivered message. If there is none, a queued one is created from the request.
 
-    All deliveries of one message get the same row, even at the same time.
+    All deliveries of a message get the same row, even if they are simultaneous.
     """
     pk = run_id_of(task_id)
     if (run := Run.objects.filter(pk=pk).first()) is not None:
@@ -130,25 +130,25 @@ def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
 
 
 def run_id_of(task_id: str) -> uuid.UUID:
-    """A task id as a run id; one that is no UUID is mapped to one, always to the same."""
+    """Convert a task id to a run id; one that is not a UUID is always mapped to the same UUID."""
     try:
         return uuid.UUID(task_id)
     except ValueError:
         return uuid.uuid5(TASK_ID_NAMESPACE, readable(task_id))
 
 
-class NotStartedAgainError(Exception):
-    """This run cannot be started again; the message says why."""
+class CannotRunAgainError(Exception):
+    """This run cannot be repeated; the message says why."""
 
 
-def start_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) -> Run:
-    """A new, queued run that does the same. Raises NotStartedAgainError."""
+def run_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) -> Run:
+    """Enqueue a new run that does the same. Raises CannotRunAgainError."""
     if not Status(run.status).is_final:
-        raise NotStartedAgainError(f"Run {run.pk} is not over: {run.get_status_display()}.")
-    if run.job not in registry.all_jobs() and (problem := ordinary_tasks.why_refused(run.job)):
+        raise CannotRunAgainError(f"Run {run.pk} is still {run.get_status_display()}.")
+    if run.job not in registry.all_jobs() and (problem := ordinary_tasks.why_not_schedulable(run.job)):
         is_gone = run.job not in ordinary_tasks.known_tasks()
-        raise NotStartedAgainError(
-            f"There is no job or task {run.job!r} any more." if is_gone else f"Not started again: {problem}."
+        raise CannotRunAgainError(
+            f"Job or task {run.job!r} no longer exists." if is_gone else f"Cannot run again: {problem}."
         )
     return enqueue(
         RunRequest(
@@ -165,18 +165,17 @@ def start_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) ->
 
 
 def operating_system_user() -> str:
-    """The name of the user that this process runs as."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a user id that has no name
+    except (KeyError, OSError):  # in a container, the user id may have no name
         return f"uid {os.getuid()}"
 
 
 def command_line_process() -> str:
-    """This process, started from the command line, as ``Run.worker`` names it."""
+    """The value of ``Run.worker`` for this process, if it was started from the command line."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def worker_process(hostname: str | None, pid: object) -> str:
-    """A child process of the Celery worker with this host name (``celery@host``)."""
+    """The value of ``Run.worker`` for a child process of the Celery worker ``hostname`` (``celery@host``)."""
     return f"{hostname or ''}:{pid}"

@@ -1,7 +1,8 @@
-"""Ordinary Celery tasks, beside jobs: which there are, and which may be scheduled.
+"""Ordinary Celery tasks, as opposed to jobs: which ones exist, and which ones may be scheduled.
 
-Those of the project's installed apps may, and what ``SCHEDULABLE_TASKS`` names, for example tasks of another
-service. Celery's own never may: they are parts of its machinery, and one of them sends itself again for ever.
+Tasks of the project's installed apps may be scheduled, and so may tasks listed in ``SCHEDULABLE_TASKS``, such
+as those of another service. Celery's own tasks never may: they are internal, and one of them reschedules
+itself forever.
 """
 
 from collections.abc import Sequence
@@ -20,32 +21,32 @@ CELERYS_OWN = "celery."
 
 @cache
 def known_tasks() -> frozenset[str]:
-    """The names of this project's Celery tasks, jobs among them."""
-    # Not the loader's own import, which sets Django up again, and with it the logging that Celery set up.
+    """The names of this project's Celery tasks, including jobs."""
+    # Not the loader's own import, which would set up Django again and replace Celery's logging configuration.
     autodiscover_modules("tasks")
     current_app.finalize()
     return frozenset(current_app.tasks)
 
 
-def why_refused(task: str) -> str:
-    """Why no schedule may have this target, in a sentence's part; empty for a job, and where it may."""
+def why_not_schedulable(task: str) -> str:
+    """Why this target may not be scheduled, as a clause; empty for jobs and for tasks that may."""
     if registry.of_task(task) is not None:
         return ""
-    if not (problem := why_forbidden(task)) and not _is_named(task) and task not in known_tasks():
+    if not (problem := why_forbidden(task)) and not _is_listed(task) and task not in known_tasks():
         return f"there is no longer a job or task named {task!r}"
     return problem
 
 
 def why_forbidden(task: str) -> str:
-    """Why this ordinary task may not be scheduled, whether or not it exists; empty where it may."""
+    """Why this ordinary task may not be scheduled, whether or not it exists; empty if it may."""
     if task.startswith(CELERYS_OWN):
         return f"{task!r} is one of Celery's own tasks, which cannot be scheduled"
-    if task.partition(".")[0] not in _installed_names() and not _is_named(task):
-        return f"{task!r} belongs to no app of this project, and SCHEDULABLE_TASKS does not name it"
+    if task.partition(".")[0] not in _installed_names() and not _is_listed(task):
+        return f"{task!r} does not belong to an app of this project and is not listed in SCHEDULABLE_TASKS"
     return ""
 
 
-def _is_named(task: str) -> bool:
+def _is_listed(task: str) -> bool:
     patterns: Sequence[str] = getattr(settings, "SCHEDULABLE_TASKS", ())
     return any(fnmatchcase(task, pattern) for pattern in patterns)
 

@@ -1,4 +1,4 @@
-"""Outcomes: what an exception says about a run, with the exit code that ``manage.py`` would give."""
+"""Outcomes: what an exception means for a run, with the exit code that ``manage.py`` would return."""
 
 import signal
 import traceback
@@ -18,10 +18,10 @@ INTERRUPTED_EXIT_CODE = 130
 
 
 class SignalExit(SystemExit):
-    """Ends a job that was started from the command line as a signal asks; ``finally`` runs."""
+    """Ends a job that was started from the command line when it receives a signal; ``finally`` blocks run."""
 
     def __init__(self, signum: int) -> None:
-        """With the exit code that a shell gives a process that the signal killed."""
+        """Use the exit code that a shell reports for a process killed by the signal."""
         super().__init__(128 + signum)
         self.signal = signal.Signals(signum).name
 
@@ -34,13 +34,13 @@ class Outcome:
     why: Why = NO_REASON
     exit_code: int | None
     error: str = ""
-    """What the job, its parser or its process said; our own words are made of ``why``."""
+    """The message of the job, its parser or its process; our own messages are derived from ``why``."""
     traceback: str = ""
     cause: BaseException | None = None
 
     @property
     def is_worker_shutdown(self) -> bool:
-        """Whether the worker had to stop, and nobody wanted this run to end."""
+        """Whether the run was only ended because its worker had to stop."""
         return self.why.reason is Reason.WORKER_SHUTDOWN
 
 
@@ -48,9 +48,9 @@ SUCCESS = Outcome(status=Status.SUCCEEDED, exit_code=0)
 
 
 def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
-    """What an exception says about the run.
+    """The outcome of a run that raised this exception.
 
-    A job that wrote to stderr and then exited with a number has said there what was wrong.
+    If a job exits with a number, its last line on stderr is taken as the error message.
     """
     match error:
         case options.OptionsError():
@@ -77,7 +77,7 @@ def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
 
 
 def _outcome_of_exit(error: SystemExit, last_error_line: str) -> Outcome:
-    """``sys.exit(code)``: None and 0 are success, a text is an error message with exit code 1."""
+    """``sys.exit(code)``: None and 0 mean success, a string is an error message with exit code 1."""
     code: Any = error.code
     if code in (None, 0):
         return SUCCESS

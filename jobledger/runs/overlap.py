@@ -1,8 +1,8 @@
-"""Overlap: what happens when a job should start while it is still running.
+"""Overlap: what happens when a job is to start while it is still running.
 
-A partial unique index on ``concurrency_key`` over running rows is the guard. So the lock is the running row
-itself: it cannot outlive its run, and it holds however the job was started. The runs that wait for it are
-counted under the lock of that row.
+A partial unique index on the ``concurrency_key`` of running rows prevents it. So the lock is the running row
+itself: it cannot outlive its run, and it applies however the job was started. The runs that wait for it are
+counted while that row is locked.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.publisher import publish_interval
 
 MAX_TRIES = 5
-"""Of a run whose job is free at one moment and held at the next; then its message comes again."""
+"""For a run whose key is alternately free and held; after that, its message is published again."""
 
 
 class OverlapError(Exception):
-    """The job is running already; ``why`` names the run that holds it."""
+    """The job is already running; ``why`` names the run that holds its key."""
 
     def __init__(self, why: Why) -> None:
         super().__init__(why)
@@ -33,10 +33,10 @@ class OverlapError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """What a run must not overlap with, and what happens if it would."""
+    """Which runs a run must not overlap with, and what happens if it would."""
 
     key: str
-    """Empty: it may overlap with anything."""
+    """Empty if it may overlap with any run."""
     concurrency: Concurrency
     max_queued: int
 
@@ -45,7 +45,7 @@ FREE = Guard(key="", concurrency=Concurrency.ALLOW, max_queued=0)
 
 
 def guard_of(run: Run) -> Guard:
-    """The run's guard: as its schedule says, or else its job."""
+    """The guard of a run, by the policy of its schedule or else of its job."""
     job = registry.all_jobs().get(run.job)
     if job is None:
         return FREE
@@ -57,22 +57,21 @@ def guard_of(run: Run) -> Guard:
 def declared_guard(
     name: str, declared: type[JobDeclaration], options: dict[str, Any], chosen: str | None = None
 ) -> Guard:
-    """The guard of a job with these options; a ``chosen`` policy overrides the one that the job declares."""
+    """The guard of a job with these options; a ``chosen`` policy overrides the job's own."""
     concurrency = Concurrency(chosen or declared.concurrency)
     if concurrency is Concurrency.ALLOW:
         return FREE
-    narrow = declared.concurrency_key(options)[:100]
-    key = f"{name}:{narrow}" if narrow else name
+    suffix = declared.concurrency_key(options)[:100]
+    key = f"{name}:{suffix}" if suffix else name
     return Guard(key=key, concurrency=concurrency, max_queued=declared.max_queued)
 
 
 def holder_of(key: str) -> Run | None:
-    """The run that holds the key now."""
     return Run.objects.filter(concurrency_key=key, status=Status.RUNNING).first()
 
 
 def held_by(holder: Run | None, reason: Reason = Reason.OVERLAP, **facts: Any) -> Why:
-    """The reason of a run that cannot start because of the holder; it may have ended meanwhile."""
+    """The reason of a run that cannot start because of the holder, which is None if it has finished since."""
     if holder is None:
         return Why.of(reason, **facts)
     return Why.of(
@@ -88,10 +87,10 @@ def held_by(holder: Run | None, reason: Reason = Reason.OVERLAP, **facts: Any) -
 
 
 def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
-    """Move the queued run to running; while another one holds its key, skip it or have it wait.
+    """Move a queued run to running or, if another run holds its key, skip it or make it wait.
 
-    The run is then as this call left it. Returns False if it may not be started, because it is over, another
-    process has taken it, or its time has not come. Of any number of calls at once one takes the run.
+    ``run`` is then up to date. Returns False if the run must not be started, because it has finished, another
+    process has claimed it, or it is too early. Of any number of simultaneous calls, one claims the run.
     """
     for _ in range(MAX_TRIES):
         try:
@@ -103,16 +102,16 @@ def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
         with transaction.atomic():
             if (holder := _locked_holder(guard.key)) is not None:
                 return _yield_to_holder(run, guard, holder, now)
-        # The holder has ended in the meantime.
+        # The holder has finished in the meantime.
     return False
 
 
 def wake(key: str, *, at_once: bool = True) -> None:
-    """Publish the run that has waited longest for this key, at once or at beat's next tick.
+    """Publish the run that has waited longest for this key, now or at beat's next tick.
 
-    For the transaction in which the holder ends. If this process dies first, or the broker is down, beat does
-    it as well. A run that is locked is being claimed: that claim waits for this transaction, and not this one
-    for it.
+    To be called in the transaction in which the holder ends. If this process dies first, or the broker is
+    down, beat publishes it. A run that is locked is being claimed, and skipped: the claim waits for this
+    transaction, which must not wait for the claim.
     """
     if not key:
         return
@@ -129,15 +128,16 @@ def wake(key: str, *, at_once: bool = True) -> None:
 
 
 def request_cancel(run: Run, why: Why, now: datetime) -> bool:
-    """Cancel a queued run at once, or ask a running one to end, which it does at its next heartbeat.
+    """Cancel a queued run immediately, or request a running one to end, which it does at its next heartbeat.
 
-    One statement, because the run may be claimed, or queued again, at any time. A running run keeps the
-    reason until it ends: its process reads it together with the request. Returns False if the run is over, or
-    was cancelled before; a request by its worker's shutdown, after which it may start again, is overridden.
+    A single statement, because the run may be claimed or queued again at any time. A running run keeps the
+    reason until it ends, and its process reads it together with the request. Returns False if the run has
+    finished or was already cancelled. A request by its worker's shutdown, after which the run might start
+    again, is overridden.
     """
     is_queued = Q(status=Status.QUEUED)
-    is_asked = Q(status=Status.RUNNING) & CANCEL_ACCEPTED
-    cancelled = Run.objects.filter(pk=run.pk, status__in=LIVE).exclude(is_asked)
+    is_cancelled = Q(status=Status.RUNNING) & CANCEL_ACCEPTED
+    cancelled = Run.objects.filter(pk=run.pk, status__in=LIVE).exclude(is_cancelled)
     return (
         cancelled.update(
             status=Case(When(is_queued, then=Value(Status.CANCELLED.value)), default=F("status")),
@@ -151,7 +151,7 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
 
 
 def _take(run: Run, guard: Guard, now: datetime, changes: dict[str, Any]) -> bool:
-    # Why it was queued does not matter any more; a running run's reason is that of a request to end.
+    # Why it was queued no longer matters; the reason of a running run is that of a request to end.
     changes = {**changes, "concurrency_key": guard.key, **NO_REASON.columns}
     if Run.objects.startable(now).filter(pk=run.pk).update(status=Status.RUNNING, **changes) != 1:
         return False
@@ -160,33 +160,33 @@ def _take(run: Run, guard: Guard, now: datetime, changes: dict[str, Any]) -> boo
 
 
 def _locked_holder(key: str) -> Run | None:
-    """The run that holds the key. It ends, and others stand back from it, after this transaction."""
+    """The run that holds the key, locked: until this transaction ends, it cannot end or make others wait."""
     holder = holder_of(key)
     if holder is None:
         return None
-    # Whatever the database, an update that changes nothing takes the row's lock.
+    # An update locks the row in any database, even if it changes nothing.
     running = Run.objects.filter(pk=holder.pk, status=Status.RUNNING, concurrency_key=key)
     return holder if running.update(heartbeat_at=F("heartbeat_at")) else None
 
 
 def _yield_to_holder(run: Run, guard: Guard, holder: Run, now: datetime) -> bool:
-    """Skip the run, or have it wait until the holder has ended."""
-    # Not a later attempt, which another delivery of the message may have brought about.
-    mine = Run.objects.filter(pk=run.pk, status=Status.QUEUED, attempt=run.attempt)
+    """Skip the run, or make it wait until the holder has finished."""
+    # Not a later attempt, which another delivery of the message may have caused.
+    queued = Run.objects.filter(pk=run.pk, status=Status.QUEUED, attempt=run.attempt)
     if guard.concurrency is Concurrency.FORBID:
-        stood_back = mine.update(**_skipped(held_by(holder), now))
+        changed = queued.update(**_skipped(held_by(holder), now))
     elif _is_full(run, guard):
         full = held_by(holder, Reason.QUEUE_FULL, max_queued=guard.max_queued)
-        stood_back = mine.update(**_skipped(full, now))
+        changed = queued.update(**_skipped(full, now))
     else:
-        again_at = now + publish_interval(1)
-        waiting = {"concurrency_key": guard.key, "publish_after": again_at, **held_by(holder).columns}
-        stood_back = mine.update(**waiting)
-        if stood_back and guard.concurrency is Concurrency.REPLACE:
+        publish_after = now + publish_interval(1)
+        waiting = {"concurrency_key": guard.key, "publish_after": publish_after, **held_by(holder).columns}
+        changed = queued.update(**waiting)
+        if changed and guard.concurrency is Concurrency.REPLACE:
             request_cancel(holder, Why.of(Reason.SUPERSEDED, run=run.pk), now)
-    if stood_back:
+    if changed:
         run.refresh_from_db()
-    return stood_back == 1
+    return changed == 1
 
 
 def _skipped(why: Why, now: datetime) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""One phrase for each reason, made of its facts. Pure; the sentences around them are in ``reasons``.
+"""A phrase for each reason, formatted from its facts. Pure; ``reasons`` puts the phrases into sentences.
 
-A phrase has no capital letter at its beginning and no full stop at its end. It knows which of its parts name
-a run or a schedule: a page can make links of them.
+A phrase starts with a lower-case letter and has no full stop. Parts that name a run or a schedule are marked,
+so that pages can turn them into links.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from jobledger.models import Reason, Run, Status, Trigger, Why, pause_terms
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A piece of text, with the id of the run or the schedule that it names."""
+    """A piece of text, with the id of the run or schedule that it names."""
 
     text: str
     run_id: str = ""
@@ -24,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Sentence:
-    """Text in parts."""
+    """Text made of parts."""
 
     parts: tuple[Part, ...] = ()
 
@@ -46,12 +46,12 @@ Phrase = Sentence | str
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What there is to make a phrase of. ``error`` stands for the run's own, which may hold secrets."""
+    """The facts that a phrase is made of. ``error`` replaces the run's own, which may contain secrets."""
 
     run: Run
     error: str = ""
     holder: Why | None = None
-    """Names the run that a queued one waits for now, where its own reason may be out of date."""
+    """Names the run that a queued run is waiting for now; the reason on its row may be out of date."""
 
     @property
     def status(self) -> Status:
@@ -70,7 +70,7 @@ class Facts:
         return exact(self.run.scheduled_for or self.run.queued_at)
 
     def text(self, name: str) -> str:
-        """A fact behind the reason; empty where it is not known."""
+        """A detail of the reason; empty if unknown."""
         return str(self.why.details.get(name, ""))
 
     def time(self, name: str) -> str:
@@ -85,7 +85,7 @@ class Facts:
 
 
 def phrase_of(facts: Facts) -> Phrase:
-    """Why the run is in its state; of a reason that is not known here what else the row says."""
+    """Why the run is in its state; for an unknown reason, whatever else is known."""
     if facts.reason in _PHRASES:
         return _PHRASES[facts.reason](facts)
     if facts.error:
@@ -94,19 +94,19 @@ def phrase_of(facts: Facts) -> Phrase:
         case Status.SKIPPED:
             return "no reason is recorded"
         case Status.MISSED:
-            return f"nothing could start it at {facts.slot}"
+            return f"it could not be started at {facts.slot}"
         case Status.EXPIRED:
             return "no worker picked it up in time"
     return ""
 
 
 def origin(reason: Reason | None) -> str:
-    """Why a slot runs at another time than its own; empty where it does not."""
+    """Why a slot does not run at its own time; empty if it does."""
     return _ORIGINS.get(reason, "") if reason else ""
 
 
 def canceller(facts: Facts, *, with_place: bool = True) -> Phrase:
-    """Who or what has ended the run, or has asked for its end."""
+    """Who or what has cancelled the run."""
     match facts.reason:
         case Reason.USER:
             comment, user = facts.text("comment"), facts.text("user") or "a user"
@@ -115,37 +115,37 @@ def canceller(facts: Facts, *, with_place: bool = True) -> Phrase:
         case Reason.SUPERSEDED if run_id := facts.text("run"):
             return "the newer run " + _run(run_id)
         case Reason.SUPERSEDED:
-            return f"a newer run by {started_by(facts.text('trigger'), facts.text('user'), '')}"
+            return f"a newer run started by {started_by(facts.text('trigger'), facts.text('user'), '')}"
         case Reason.WORKER_SHUTDOWN:
             return "its worker's shutdown"
         case Reason.INTERRUPTED:
-            return "an interrupt in its terminal"
-    return "somebody"
+            return "an interrupt from its terminal"
+    return "an unknown user"
 
 
 def is_cancel(reason: Reason | None) -> bool:
-    """Whether the reason says who or what has asked for a run's end."""
+    """Whether the reason says who or what has cancelled a run."""
     return reason in (Reason.USER, Reason.SUPERSEDED, Reason.WORKER_SHUTDOWN, Reason.INTERRUPTED)
 
 
 def killed(facts: Facts) -> str:
-    """A sentence of its own about how the process ended; empty where the job ended by itself."""
+    """A sentence that says how the process was killed; empty if it was not."""
     match facts.text("killed_by"):
         case "itself":
-            return " It did not end when asked to and was killed."
+            return " It did not stop in time and was killed."
         case "worker":
-            return " It held up its process, which the worker killed."
+            return " It did not respond and was killed by its worker."
     return ""
 
 
 def ended_with(facts: Facts) -> str:
-    """A sentence of its own about the error with which a cancelled run ended; empty where it had none."""
+    """A sentence with the error of a cancelled run; empty if it had none."""
     return f" It ended with: {error}." if (error := _error(facts)) else ""
 
 
 def waits(facts: Facts) -> Phrase:
-    """For which run a queued one waits."""
-    return "waits for " + _holder(facts) + _started(facts)
+    """Which run a queued run is waiting for."""
+    return "waiting for " + _holder(facts) + _started(facts)
 
 
 def started_by(trigger: str, user: str, schedule_name: str) -> str:
@@ -173,7 +173,7 @@ def _overlap(facts: Facts) -> Phrase:
 
 def _queue_full(facts: Facts) -> Phrase:
     count = facts.text("max_queued")
-    return _overlap(facts) + f", and {count} {'run was' if count == '1' else 'runs were'} waiting already"
+    return _overlap(facts) + f", and {count} {'run was' if count == '1' else 'runs were'} already waiting"
 
 
 def _too_many_live(facts: Facts) -> Phrase:
@@ -214,7 +214,7 @@ def _coalesced(facts: Facts) -> Phrase:
     run_id = facts.text("run")
     at = facts.time("slot")
     target = "run " + _run(run_id) + f", due at {at}," if run_id else f"the run due at {at}"
-    return f"{_beat_was_down(facts)}; " + target + " stands for all missed ones"
+    return f"{_beat_was_down(facts)}; " + target + " covers all missed runs"
 
 
 def _catch_up_limit(facts: Facts) -> Phrase:
@@ -234,7 +234,7 @@ def _beat_was_down(facts: Facts) -> str:
 def _deadline(facts: Facts) -> Phrase:
     if facts.status is Status.MISSED:
         limit = _after(" of ", facts.seconds("limit_seconds"))
-        return f"nothing could start it at {facts.slot}, and its start deadline{limit} has passed since"
+        return f"it could not be started at {facts.slot}, and its start deadline{limit} has passed"
     before = f", {exact(facts.run.start_before)}" if facts.run.start_before else ""
     return f"no worker picked it up before its start deadline{before}"
 
@@ -250,7 +250,7 @@ def _retry(facts: Facts) -> Phrase:
 
 
 def _time_limit(facts: Facts) -> Phrase:
-    return "the run took longer than its time limit" + _after(" of ", facts.seconds("limit_seconds"))
+    return "the run exceeded its time limit" + _after(" of ", facts.seconds("limit_seconds"))
 
 
 def _lost_process(facts: Facts) -> Phrase:
@@ -258,9 +258,8 @@ def _lost_process(facts: Facts) -> Phrase:
 
 
 def _lost_heartbeat(facts: Facts) -> Phrase:
-    heard_at = facts.time("heartbeat_at")
-    last = f"was last heard from at {heard_at}" if heard_at else "was not heard from in time"
-    return f"{_process(facts)} {last}"
+    last_at = facts.time("heartbeat_at")
+    return f"{_process(facts)} sent no heartbeat " + (f"after {last_at}" if last_at else "in time")
 
 
 def _process(facts: Facts) -> str:
@@ -276,7 +275,7 @@ def _signal(facts: Facts) -> Phrase:
 
 
 def _no_message(facts: Facts) -> Phrase:
-    return "its message could not be made" + _after(": ", _error(facts))
+    return "its message could not be created" + _after(": ", _error(facts))
 
 
 def _canceller(facts: Facts) -> Phrase:
@@ -284,7 +283,7 @@ def _canceller(facts: Facts) -> Phrase:
 
 
 def _after(introduction: str, text: str) -> str:
-    """The text behind its introduction; nothing where there is no text."""
+    """The text after its introduction; empty if there is no text."""
     return f"{introduction}{text}" if text else ""
 
 
@@ -293,7 +292,7 @@ def _error(facts: Facts) -> str:
 
 
 def _run(run_id: str) -> Sentence:
-    """A run as people quote it."""
+    """A run's short id."""
     return Sentence((Part(text=run_id[:8], run_id=run_id),))
 
 
@@ -309,10 +308,10 @@ _ENDED = {
     Status.FAILED.value: "failed",
     Status.TIMED_OUT.value: "timed out",
     Status.LOST.value: "was lost",
-    Status.CANCELLED.value: "was ended by its worker's shutdown",
+    Status.CANCELLED.value: "was stopped by its worker's shutdown",
 }
 _ORIGINS = {
-    Reason.CAUGHT_UP: "caught up after beat was not running",
+    Reason.CAUGHT_UP: "catching up after beat was not running",
     Reason.AFTER_PAUSE: "held until a pause ended",
     Reason.SCHEDULE_EDITED: "due before the schedule was edited",
 }

@@ -1,7 +1,7 @@
-"""Every sentence about a run, made of its status, its reason with the facts, and what its job said. Pure.
+"""All sentences about a run, formatted from its status, its reason and its job's error. Pure.
 
-``sentence`` says all of it, ``short`` what belongs beside the status in a list, ``explanation`` why a run
-that is over did not succeed. A run with no reason, or one that is not known here, still gets a sentence.
+``sentence`` is the whole story, ``short`` goes beside the status in a list, and ``explanation`` says why a
+finished run did not succeed. Runs without a reason, or with an unknown one, still get a sentence.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,15 +38,15 @@ __all__ = [
 LATE = timedelta(seconds=60)
 SILENT = timedelta(seconds=30)
 
-# Their error is only a part of what is to be said.
-_IN_OUR_WORDS = (Reason.LOST_PROCESS, Reason.SIGNAL, Reason.NO_MESSAGE)
+# Reasons whose phrase includes the error, which does not explain enough by itself.
+_NEEDS_PHRASE = (Reason.LOST_PROCESS, Reason.SIGNAL, Reason.NO_MESSAGE)
 
 
 def sentence(run: Run, now: datetime, *, holder: Why | None = None, error: str | None = None) -> Sentence:
     """What happened and why.
 
-    ``holder`` names the run that a queued one waits for now; its own reason may be out of date. ``error``
-    stands for the run's own where that is not loaded, or must not be shown as it is.
+    ``holder`` names the run that a queued run is waiting for now; the reason on its row may be out of date.
+    ``error`` replaces the run's own if that is not loaded or must not be displayed unmasked.
     """
     facts = Facts(run=run, holder=holder, error=_first_line(run, error))
     if facts.status is Status.RUNNING:
@@ -55,13 +55,13 @@ def sentence(run: Run, now: datetime, *, holder: Why | None = None, error: str |
 
 
 def short(run: Run, now: datetime, *, error: str | None = None) -> str:
-    """Why it is in its state, for a list where the status stands beside it; empty where that is enough."""
+    """Why the run is in its state, for a list that also shows the status; empty if the status is enough."""
     facts = Facts(run=run, error=_first_line(run, error))
     match facts.status:
         case Status.SUCCEEDED | Status.SENT:
             return f"attempt {run.attempt}" if run.attempt > 1 else ""
         case Status.RUNNING:
-            return str(_end_asked(facts) or _silent(facts, now))
+            return str(_cancel_requested(facts) or _no_heartbeat(facts, now))
         case Status.QUEUED:
             return str(_why_queued(facts))
         case Status.CANCELLED:
@@ -70,38 +70,38 @@ def short(run: Run, now: datetime, *, error: str | None = None) -> str:
 
 
 def explanation(row: Run | RunAttempt, *, error: str | None = None) -> str:
-    """Why a run or an attempt that is over did not succeed, in full; empty where it did, or goes on."""
+    """Why a finished run or attempt did not succeed, in full; empty if it succeeded or is still live."""
     facts = Facts(run=_as_run(row), error=row.error if error is None else error)
     if not facts.status.is_final or facts.status in SUCCESSES:
         return ""
     if facts.status is Status.CANCELLED:
         return f"Cancelled by {canceller(facts)}.{killed(facts)}{ended_with(facts)}"
-    if facts.error and facts.reason not in _IN_OUR_WORDS:
+    if facts.error and facts.reason not in _NEEDS_PHRASE:
         return facts.error
     phrase = str(phrase_of(facts))
     return f"{phrase[0].upper()}{phrase[1:]}.{killed(facts)}" if phrase else ""
 
 
 def explained(status: Status, why: Why, error: str = "") -> str:
-    """The explanation of a run that ends so."""
+    """The explanation of a run that ends with this status and reason."""
     return explanation(Run(status=status, error=error, **why.columns))
 
 
 def planned(reason: Why, slot: datetime, *, schedule_name: str = "") -> str:
-    """Why a slot is planned as it is; empty for one that runs on time."""
+    """Why a slot is planned as it is; empty if it runs on time."""
     run = Run(status=Status.MISSED, scheduled_for=slot, schedule_name=schedule_name, **reason.columns)
     return (origin(reason.reason) or str(phrase_of(Facts(run=run)))) if reason.reason else ""
 
 
 def cancelled_by(run: Run) -> str:
-    """Who or what has ended the run or asked for its end; empty where nobody did."""
+    """Who or what has cancelled the run; empty if it was not cancelled."""
     facts = Facts(run=run)
     return str(canceller(facts, with_place=False)) if is_cancel(facts.reason) else ""
 
 
 def _queued(facts: Facts) -> Phrase:
     late, before = origin(facts.reason), facts.run.start_before
-    end = f"; it expires at {exact(before)} unless it starts before" if before else ""
+    end = f"; it expires if not started before {exact(before)}" if before else ""
     return (f"Queued ({late}): " if late else "Queued: ") + _why_queued(facts) + end + "."
 
 
@@ -109,13 +109,13 @@ def _why_queued(facts: Facts) -> Phrase:
     run = facts.run
     if facts.reason is Reason.OVERLAP:
         return waits(facts)
-    # Between the choice of the retry and its publishing nobody has counted a message.
+    # A retry that has not been published yet.
     if facts.reason is Reason.RETRY and not run.publish_count:
         return phrase_of(facts)
     since = exact(run.queued_at)
     if not run.publish_count:
-        return f"it is not recorded yet that the broker has its message (since {since})"
-    times = "" if run.publish_count == 1 else f" (asked {run.publish_count} times)"
+        return f"not yet recorded as published (since {since})"
+    times = "" if run.publish_count == 1 else f" (published {run.publish_count} times)"
     return f"not picked up by a worker since {since}{times}"
 
 
@@ -123,26 +123,27 @@ def _running(facts: Facts, now: datetime) -> Phrase:
     run = facts.run
     begin = run.started_at or run.queued_at
     attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
-    asked, silent = _end_asked(facts), _silent(facts, now)
-    news = asked + ("; " if asked and silent else "") + silent
+    cancel, silence = _cancel_requested(facts), _no_heartbeat(facts, now)
+    news = cancel + ("; " if cancel and silence else "") + silence
     return f"Running since {exact(begin)} ({took(begin, now)}{attempt})" + (": " + news if news else "") + "."
 
 
-def _end_asked(facts: Facts) -> Phrase:
-    asked_at = facts.run.cancel_requested_at
-    return canceller(facts) + f" asked for its end at {exact(asked_at)}" if asked_at else ""
+def _cancel_requested(facts: Facts) -> Phrase:
+    requested_at = facts.run.cancel_requested_at
+    by = "cancel requested by " + canceller(facts)
+    return by + f" at {exact(requested_at)}" if requested_at else ""
 
 
-def _silent(facts: Facts, now: datetime) -> str:
-    heard_at = facts.run.heartbeat_at
-    if heard_at is None or now - heard_at < SILENT:
+def _no_heartbeat(facts: Facts, now: datetime) -> str:
+    last_at = facts.run.heartbeat_at
+    if last_at is None or now - last_at < SILENT:
         return ""
-    return f"not heard from since {exact(heard_at)}"
+    return f"no heartbeat since {exact(last_at)}"
 
 
 def _succeeded(facts: Facts) -> Phrase:
     took = _took(facts)
-    although = " although " + canceller(facts) + " asked for its end" if is_cancel(facts.reason) else ""
+    although = ", although cancelled by " + canceller(facts) if is_cancel(facts.reason) else ""
     return f"Succeeded{f' in {took}' if took else ''}{_on_attempt(facts)}{_how_late(facts)}" + although + "."
 
 
@@ -181,11 +182,11 @@ def _expired(facts: Facts) -> Phrase:
 
 def _sent(facts: Facts) -> Phrase:
     at = f" at {exact(facts.run.finished_at)}" if facts.run.finished_at else ""
-    return f"Sent to Celery{at}: an ordinary task, whose outcome is not recorded here."
+    return f"Sent to Celery{at}: the outcome of ordinary tasks is not recorded."
 
 
 def _took(facts: Facts) -> str:
-    """How long it ran; empty when it did not."""
+    """How long the run took; empty if it was not executed."""
     return took(facts.run.started_at, facts.run.finished_at)
 
 
@@ -198,7 +199,7 @@ def _on_attempt(facts: Facts) -> str:
 
 
 def _how_late(facts: Facts) -> str:
-    """How long after its slot it started: of attempts after the first that is no news."""
+    """How long after its slot the run started; only meaningful for the first attempt."""
     run = facts.run
     if run.scheduled_for is None or run.started_at is None or run.attempt > 1:
         return ""
@@ -208,8 +209,7 @@ def _how_late(facts: Facts) -> str:
 
 def _coalesced(facts: Facts) -> str:
     count = facts.run.coalesced
-    earlier = f"{slot_count(count)} earlier {'one' if count == 1 else 'ones'}"
-    return f" (this row stands for {earlier} as well)" if count else ""
+    return f" (also covers {slot_count(count)} earlier {'run' if count == 1 else 'runs'})" if count else ""
 
 
 def _because(facts: Facts) -> Phrase:
@@ -217,7 +217,7 @@ def _because(facts: Facts) -> Phrase:
 
 
 def _first_line(run: Run, error: str | None) -> str:
-    # Looked at only where nothing stands for it: a list does not load it.
+    # Lists do not load ``run.error``, so it is only read if nothing replaces it.
     return (run.error if error is None else error).strip().partition("\n")[0].rstrip()
 
 

@@ -94,7 +94,7 @@ def _changed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
 def _refused_tasks(schedules: QuerySet[PeriodicTask]) -> list[str]:
     """Tasks that existed and were allowed when their schedules were validated, and are not now."""
     tasks = schedules.filter(enabled=True).order_by().values_list("task", flat=True).distinct()
-    return [task for task in tasks if ordinary_tasks.why_refused(task)]
+    return [task for task in tasks if ordinary_tasks.why_not_schedulable(task)]
 
 
 def _schedule_saved(sender: Any, instance: PeriodicTask, *, raw: bool = False, **kwargs: Any) -> None:

@@ -47,7 +47,7 @@ class Target:
 
 def target_of(schedule: PeriodicTask) -> Target:
     """What the schedule starts. Raises BrokenScheduleError."""
-    if problem := ordinary_tasks.why_refused(schedule.task):
+    if problem := ordinary_tasks.why_not_schedulable(schedule.task):
         raise BrokenScheduleError(f"task: {problem}")
     return _target(schedule.task, schedule.args, schedule.kwargs)
 

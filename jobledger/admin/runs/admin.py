@@ -59,8 +59,8 @@ def cancel_runs(user: User, runs: Iterable[Run]) -> int:
 
 
 def start_run_again(user: User, run: Run) -> Run:
-    """Start a new run of the same job with the same options. Raises NotStartedAgainError."""
-    new = dispatch.start_again(run, trigger=Trigger.ADMIN, who=user.get_username(), user_id=user.pk)
+    """Start a new run of the same job with the same options. Raises CannotRunAgainError."""
+    new = dispatch.run_again(run, trigger=Trigger.ADMIN, who=user.get_username(), user_id=user.pk)
     audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
     audit_log.log_action(user, [new], f"Started as a repeat of run {run.pk}.")
     return new
@@ -75,7 +75,7 @@ def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:
             continue
         try:
             new.append(start_run_again(user, run))
-        except dispatch.NotStartedAgainError as error:
+        except dispatch.CannotRunAgainError as error:
             errors.append(str(error))
     return StartedAgain(new=new, not_allowed=not_allowed, errors=errors)
 
@@ -198,7 +198,7 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             raise PermissionDenied
         try:
             new = start_run_again(request.user, run)
-        except dispatch.NotStartedAgainError as error:
+        except dispatch.CannotRunAgainError as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(display.run_url(run.pk))
         self.message_user(request, "Run started.", messages.SUCCESS)

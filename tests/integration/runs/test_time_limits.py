@@ -77,7 +77,7 @@ def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service) -> None:
 def test_the_time_limit_holds_by_hand_with_timeouts_exit_code(running: Service) -> None:
     done = running.manage("limited", "--seconds", "60", "--tenant", "by hand")
     assert done.returncode == 124
-    assert done.stderr.splitlines() == ["The run took longer than its time limit of 2 s."]
+    assert done.stderr.splitlines() == ["The run exceeded its time limit of 2 s."]
     pk = newest_by_hand(running, "limited")
     row = wait_for_end(running, pk)
     assert (row.status, row.exit_code) == ("timed_out", 124)

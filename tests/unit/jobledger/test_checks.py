@@ -229,7 +229,7 @@ def test_a_secret_in_invalid_options_is_masked() -> None:
         ("probes.gone", "{}", "there is no longer a job or task named 'probes.gone'"),
         ("tests.probes.tasks.add", "{", "kwargs: '{' is not valid JSON"),
         ("tests.probes.tasks.add", "[1]", "kwargs: '[1]' is not an object"),
-        ("some.task", "{}", "'some.task' belongs to no app of this project"),
+        ("some.task", "{}", "'some.task' does not belong to an app of this project"),
         ("celery.chord_unlock", '{"interval": 0}', "one of Celery's own tasks, which cannot be scheduled"),
     ],
 )

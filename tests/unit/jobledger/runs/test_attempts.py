@@ -1,4 +1,4 @@
-"""A run that did not succeed ends, or starts again by the ledger's one road."""
+"""A run that did not succeed ends, or is queued again."""
 
 from datetime import timedelta
 from typing import Any
@@ -62,7 +62,7 @@ def test_the_last_attempt_is_final() -> None:
     assert run.reason == Reason.EXCEPTION
 
 
-def test_a_run_that_starts_again_says_how_its_last_attempt_ended() -> None:
+def test_a_queued_retry_says_how_the_previous_attempt_ended() -> None:
     run = ended(running(), LOST)
     facts = {"attempt": 1, "status": "lost", "reason": "lost_process"}
     assert (run.status, run.reason, run.reason_details) == ("queued", Reason.RETRY, facts)
@@ -79,11 +79,11 @@ def test_a_run_that_starts_again_says_how_its_last_attempt_ended() -> None:
         (KeyboardInterrupt(), False),
     ],
 )
-def test_what_is_worth_another_attempt(error: BaseException, again: bool) -> None:
+def test_which_errors_are_worth_another_attempt(error: BaseException, again: bool) -> None:
     assert (attempts.next_attempt_at(running(), outcome_of(error)) is not None) is again
 
 
-def test_a_job_says_what_is_worth_it_and_network_errors_are_always(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_chooses_what_is_retried_but_network_errors_always_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Restarting, "retry_on", (KeyError,))
     answers = [
         attempts.next_attempt_at(running(), outcome_of(error)) is not None
@@ -92,25 +92,25 @@ def test_a_job_says_what_is_worth_it_and_network_errors_are_always(monkeypatch: 
     assert answers == [True, False, True]
 
 
-def test_a_job_that_asks_for_no_retries_gets_none() -> None:
+def test_a_job_without_retries_is_not_retried() -> None:
     assert ended(running(job="probe"), CRASH).status == "failed"
 
 
 @pytest.mark.parametrize("trigger", [Trigger.CLI, Trigger.JOB])
-def test_where_somebody_sees_the_failure_nothing_is_tried_again(trigger: Trigger) -> None:
+def test_nothing_is_retried_if_the_caller_sees_the_failure(trigger: Trigger) -> None:
     assert ended(running(trigger=trigger), CRASH).status == "failed"
 
 
-def test_a_lost_run_starts_again_only_where_the_job_bears_it() -> None:
+def test_a_lost_run_restarts_only_if_its_job_allows_it() -> None:
     assert ended(running(), LOST).status == "queued"
     assert ended(running(job="lasting"), LOST).status == "lost"
 
 
-def test_a_job_that_loses_its_process_each_time_does_not_go_on_for_ever() -> None:
+def test_a_job_that_always_loses_its_process_is_not_restarted_forever() -> None:
     assert ended(running(attempt=attempts.MAX_RESTARTS + 1), LOST).status == "lost"
 
 
-def test_a_run_that_the_workers_shutdown_ended_starts_again_where_the_job_bears_it() -> None:
+def test_a_run_ended_by_its_workers_shutdown_restarts_if_its_job_allows_it() -> None:
     def cancelled(reason: Reason) -> Outcome:
         return Outcome(status=Status.CANCELLED, why=Why.of(reason), exit_code=130)
 
@@ -118,13 +118,13 @@ def test_a_run_that_the_workers_shutdown_ended_starts_again_where_the_job_bears_
     assert ended(running(), cancelled(Reason.USER)).status == "cancelled"
 
 
-def test_a_run_that_succeeds_although_its_end_was_asked_for_keeps_by_whom() -> None:
+def test_a_run_that_succeeds_although_cancelled_keeps_the_reason_of_the_cancel() -> None:
     by_ann = Why.of(Reason.USER, user="ann")
     run = ended(running(cancel_requested_at=timezone.now(), **by_ann.columns), SUCCESS)
     assert (run.status, run.reason, run.reason_details) == ("succeeded", Reason.USER, {"user": "ann"})
 
 
-def test_a_run_that_was_taken_away_is_not_ended() -> None:
+def test_a_run_that_no_longer_belongs_to_this_process_is_not_ended() -> None:
     run = running()
     Run.objects.filter(pk=run.pk).update(attempt=2)
     assert not attempts.end(run, SUCCESS)

@@ -1,4 +1,4 @@
-"""An accepted cancel is final, whatever becomes of the run afterwards."""
+"""An accepted cancel is final, however the run ends."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ SHUT_DOWN = Outcome(status=Status.CANCELLED, why=BY_SHUTDOWN, exit_code=130)
 
 
 def made(status: Status, **values: Any) -> Run:
-    """A run of a job that is tried again when it fails or is lost."""
+    """A run of a job that is retried when it fails or is lost."""
     defaults = {"job": "restarting", "trigger": Trigger.SCHEDULE, "status": status}
     return Run.objects.create(**{**defaults, **values})
 
@@ -49,18 +49,18 @@ def cancel(run: Run, why: Why = BY_ANN) -> bool:
 @pytest.mark.parametrize(
     ("status", "changed"), [(Status.QUEUED, True), (Status.RUNNING, True), (Status.SUCCEEDED, False)]
 )
-def test_a_cancel_is_taken_as_long_as_the_run_is_not_over(status: Status, changed: bool) -> None:
+def test_a_cancel_is_accepted_until_the_run_has_finished(status: Status, changed: bool) -> None:
     assert cancel(made(status)) is changed
 
 
-def test_a_cancel_is_taken_once() -> None:
+def test_only_one_cancel_is_accepted() -> None:
     run = running()
     assert [cancel(run), cancel(run, Why.of(Reason.SUPERSEDED))] == [True, False]
     run.refresh_from_db()
     assert run.reason == Reason.USER
 
 
-def test_a_queued_run_is_cancelled_at_once() -> None:
+def test_a_queued_run_is_cancelled_immediately() -> None:
     run = made(Status.QUEUED, publish_after=NOON)
     cancel(run)
     run.refresh_from_db()
@@ -68,7 +68,7 @@ def test_a_queued_run_is_cancelled_at_once() -> None:
     assert (run.reason, run.reason_details) == (Reason.USER, {"user": "ann", "trigger": "admin"})
 
 
-def test_a_running_run_is_asked_to_end() -> None:
+def test_a_running_run_is_requested_to_end() -> None:
     run = running()
     cancel(run)
     run.refresh_from_db()
@@ -76,7 +76,7 @@ def test_a_running_run_is_asked_to_end() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
-def test_no_change_of_state_comes_between_the_halves_of_a_cancel(
+def test_a_cancel_is_a_single_statement(
     status: Status, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     run = made(status)
@@ -85,7 +85,7 @@ def test_no_change_of_state_comes_between_the_halves_of_a_cancel(
 
 
 @pytest.mark.parametrize("outcome", [CRASH, TIMED_OUT, LOST, SHUT_DOWN])
-def test_a_cancelled_run_that_ends_otherwise_is_not_tried_again(outcome: Outcome) -> None:
+def test_a_cancelled_run_that_fails_or_is_lost_is_not_retried(outcome: Outcome) -> None:
     run = running()
     cancel(run)
     ended(run, outcome)
@@ -94,20 +94,20 @@ def test_a_cancelled_run_that_ends_otherwise_is_not_tried_again(outcome: Outcome
     assert not RunAttempt.objects.exists()
 
 
-def test_a_cancelled_run_says_how_it_was_killed_and_what_it_said_last() -> None:
+def test_a_cancelled_run_says_how_it_was_killed_and_which_error_it_had() -> None:
     run = running()
     cancel(run)
     ended(run, TIMED_OUT)
     assert run.reason_details == {"user": "ann", "trigger": "admin", "killed_by": "worker"}
     run.error = "signal 9 (SIGKILL)."
     assert reasons.explanation(run) == (
-        "Cancelled by ann on the web. It held up its process, which the worker killed. "
+        "Cancelled by ann on the web. It did not respond and was killed by its worker. "
         "It ended with: signal 9 (SIGKILL)."
     )
 
 
 @pytest.mark.parametrize("outcome", [CRASH, LOST, outcome_of(SystemExit(3))])
-def test_a_cancel_that_comes_while_the_end_is_recorded_is_final_as_well(
+def test_a_cancel_while_the_end_is_being_recorded_is_final_too(
     outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide = attempts.next_attempt_at
@@ -120,7 +120,7 @@ def test_a_cancel_that_comes_while_the_end_is_recorded_is_final_as_well(
     assert ended(running(), outcome).status == "cancelled"
 
 
-def test_a_replaced_run_that_fails_is_not_tried_again() -> None:
+def test_a_replaced_run_that_fails_is_not_retried() -> None:
     run = running()
     cancel(run, Why.of(Reason.SUPERSEDED, user="ann"))
     assert ended(run, CRASH).status == "cancelled"
@@ -132,7 +132,7 @@ def test_a_run_that_succeeds_although_it_was_cancelled_has_succeeded() -> None:
     assert (ended(run, SUCCESS).status, run.reason) == ("succeeded", Reason.USER)
 
 
-def test_a_user_cancels_also_what_would_start_again_after_its_workers_shutdown() -> None:
+def test_a_user_can_cancel_a_run_that_would_restart_after_its_workers_shutdown() -> None:
     run = running(cancel_requested_at=NOON, **BY_SHUTDOWN.columns)
     assert cancel(run)
     ended(run, SHUT_DOWN)
@@ -148,7 +148,7 @@ def test_a_run_that_waits_for_its_next_attempt_is_cancelled_for_good() -> None:
 
 
 @pytest.mark.parametrize("outcome", [CRASH, LOST])
-def test_what_a_cancelled_run_had_called_ends_cancelled(outcome: Outcome) -> None:
+def test_the_descendants_of_a_cancelled_run_end_as_cancelled(outcome: Outcome) -> None:
     grandparent = running()
     parent = running(parent=grandparent, trigger=Trigger.JOB)
     child = running(parent=parent, trigger=Trigger.JOB)
@@ -157,7 +157,7 @@ def test_what_a_cancelled_run_had_called_ends_cancelled(outcome: Outcome) -> Non
     assert (ended(child, outcome).status, child.reason_details["user"]) == ("cancelled", "ann")
 
 
-def test_a_cancelled_child_leaves_its_parent_as_it_is() -> None:
+def test_cancelling_a_child_does_not_cancel_its_parent() -> None:
     parent = running()
     child = running(parent=parent, trigger=Trigger.JOB)
     cancel(child)
@@ -165,7 +165,7 @@ def test_a_cancelled_child_leaves_its_parent_as_it_is() -> None:
 
 
 def begun(prepare: Callable[[Run], object]) -> Run:
-    """A run whose job calls another one, after something has happened to it."""
+    """Run a job that calls another one after ``prepare`` has done something to its run."""
     parent = dispatch.begin(dispatch.RunRequest(job="outer", trigger=Trigger.CLI), worker="w")
     with runner.recorded(parent, runner.new_recorder(), taken_over=True):
         prepare(parent)
@@ -173,19 +173,19 @@ def begun(prepare: Callable[[Run], object]) -> Run:
     return parent
 
 
-def test_a_cancelled_run_begins_no_other_job() -> None:
+def test_a_cancelled_run_starts_no_other_job() -> None:
     with pytest.raises(JobCancelled, match=r"^Cancelled by ann on the web\.$"):
         begun(cancel)
     assert [run.status for run in Run.objects.all()] == ["cancelled"]
 
 
-def test_nor_does_one_whose_attempt_is_over() -> None:
+def test_a_run_whose_attempt_has_ended_starts_no_other_job() -> None:
     with pytest.raises(LeaseLost):
         begun(lambda run: Run.objects.filter(pk=run.pk).update(attempt=2))
     assert Run.objects.count() == 1
 
 
-def test_a_cancelled_run_begins_no_job_by_way_of_another() -> None:
+def test_a_cancelled_run_starts_no_other_job_indirectly() -> None:
     def cancelled_below(run: Run) -> None:
         inner = dispatch.begin(dispatch.RunRequest(job="inner", trigger=Trigger.JOB), worker="w")
         with runner.recorded(inner, runner.new_recorder(), taken_over=True):
@@ -197,10 +197,10 @@ def test_a_cancelled_run_begins_no_job_by_way_of_another() -> None:
     assert not Run.objects.filter(job="probe").exists()
 
 
-def test_a_retry_starts_when_its_backoff_is_over_whoever_asks_before() -> None:
+def test_a_retry_does_not_start_before_its_backoff_whatever_messages_arrive() -> None:
     run = ended(running(), CRASH)
     for _ in range(2):
-        # A message that was published twice, or one that somebody forged.
+        # A message that was published twice, or a forged one.
         assert runner.execute(run.pk, worker="w") is None
     run.refresh_from_db()
     assert (run.status, run.attempt, run.start_after is None) == ("queued", 2, False)
@@ -208,7 +208,7 @@ def test_a_retry_starts_when_its_backoff_is_over_whoever_asks_before() -> None:
     assert runner.claim(run.pk, worker="w") is not None
 
 
-def test_a_claim_that_was_decided_before_the_attempt_failed_does_not_start_the_next_one_early(
+def test_a_claim_that_began_before_an_attempt_failed_does_not_start_the_next_one_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, guard_of = made(Status.QUEUED), overlap.guard_of
@@ -226,7 +226,7 @@ def test_a_claim_that_was_decided_before_the_attempt_failed_does_not_start_the_n
     assert (run.status, run.attempt) == ("queued", 2)
 
 
-def test_a_message_that_came_too_early_comes_again_in_time() -> None:
+def test_a_message_that_arrives_too_early_is_published_again_in_time() -> None:
     run = made(Status.QUEUED, start_after=timezone.now() + timedelta(seconds=30))
     Run.objects.update(publish_after=timezone.now() + timedelta(hours=1), publish_count=1)
     assert runner.claim(run.pk, worker="w") is None

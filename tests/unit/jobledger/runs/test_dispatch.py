@@ -1,4 +1,4 @@
-"""Every run begins in one place, and its message leaves after the commit."""
+"""Every run is created in one place, and its message is published after the commit."""
 
 import uuid
 from typing import Any
@@ -19,16 +19,16 @@ from tests.unit.builders import NOON
 pytestmark = pytest.mark.django_db
 
 
-def over(**values: Any) -> Run:
+def finished(**values: Any) -> Run:
     return Run.objects.create(
         **{"job": "probe", "trigger": Trigger.SCHEDULE, "status": Status.FAILED, **values}
     )
 
 
-def test_the_new_run_does_the_same_for_whom_asked() -> None:
-    old = over(options={"level": 3, "words": ["ö"]}, who="ann", attempt=3, error="no")
+def test_a_repeated_run_does_the_same_for_the_user_who_requested_it() -> None:
+    old = finished(options={"level": 3, "words": ["ö"]}, who="ann", attempt=3, error="no")
     bert = User.objects.create(username="bert")
-    new = dispatch.start_again(old, trigger=Trigger.ADMIN, who="bert", user_id=bert.pk)
+    new = dispatch.run_again(old, trigger=Trigger.ADMIN, who="bert", user_id=bert.pk)
     assert new.pk != old.pk
     assert (new.job, new.options, new.status, new.attempt) == ("probe", old.options, Status.QUEUED, 1)
     assert (new.trigger, new.who, new.user, new.error) == (Trigger.ADMIN, "bert", bert, "")
@@ -36,64 +36,64 @@ def test_the_new_run_does_the_same_for_whom_asked() -> None:
     assert (old.status, old.error) == (Status.FAILED, "no")
 
 
-def test_it_stands_for_the_same_slot_also_a_second_time() -> None:
+def test_a_repeated_run_is_for_the_same_slot_each_time() -> None:
     every_day = IntervalSchedule.objects.create(every=1, period="days")
     schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every_day)
-    old = over(schedule=schedule, schedule_name="daily", scheduled_for=NOON)
+    old = finished(schedule=schedule, schedule_name="daily", scheduled_for=NOON)
     for _ in range(2):
-        new = dispatch.start_again(old, trigger=Trigger.CLI, who="ann")
+        new = dispatch.run_again(old, trigger=Trigger.CLI, who="ann")
         assert (new.scheduled_for, new.schedule_name, new.schedule) == (NOON, "daily", None)
 
 
-def test_an_ordinary_tasks_positional_arguments_come_along() -> None:
-    old = over(job="tests.probes.tasks.add", args=[1, 2], status=Status.SENT)
-    new = dispatch.start_again(old, trigger=Trigger.CLI, who="ann")
+def test_a_repeated_ordinary_task_gets_the_same_positional_arguments() -> None:
+    old = finished(job="tests.probes.tasks.add", args=[1, 2], status=Status.SENT)
+    new = dispatch.run_again(old, trigger=Trigger.CLI, who="ann")
     new.refresh_from_db()
     assert (new.job, new.args) == ("tests.probes.tasks.add", [1, 2])
 
 
-def test_its_message_leaves_when_it_is_in_the_database(
+def test_a_repeated_run_is_published_once_it_is_in_the_database(
     monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     published: list[Run] = []
     monkeypatch.setattr(publisher, "try_to_publish", published.extend)
     with django_capture_on_commit_callbacks(execute=True):
-        new = dispatch.start_again(over(), trigger=Trigger.CLI, who="ann")
+        new = dispatch.run_again(finished(), trigger=Trigger.CLI, who="ann")
         assert published == []
     assert published == [new]
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
-def test_a_run_that_is_not_over_is_not_started_again(status: Status) -> None:
-    with pytest.raises(dispatch.NotStartedAgainError, match=f"is not over: {status}"):
-        dispatch.start_again(over(status=status), trigger=Trigger.CLI, who="ann")
+def test_a_run_that_has_not_finished_cannot_run_again(status: Status) -> None:
+    with pytest.raises(dispatch.CannotRunAgainError, match=f"is still {status}"):
+        dispatch.run_again(finished(status=status), trigger=Trigger.CLI, who="ann")
 
 
 @pytest.mark.parametrize("job", ["retired", "probes.retired"])
-def test_a_job_that_is_gone_is_not_started_again(job: str) -> None:
-    with pytest.raises(dispatch.NotStartedAgainError, match=f"no job or task '{job}' any more"):
-        dispatch.start_again(over(job=job), trigger=Trigger.CLI, who="ann")
+def test_a_job_that_no_longer_exists_cannot_run_again(job: str) -> None:
+    with pytest.raises(dispatch.CannotRunAgainError, match=f"Job or task '{job}' no longer exists"):
+        dispatch.run_again(finished(job=job), trigger=Trigger.CLI, who="ann")
 
 
-def test_a_task_that_may_not_be_scheduled_is_not_started_again() -> None:
-    with pytest.raises(dispatch.NotStartedAgainError, match="one of Celery's own tasks"):
-        dispatch.start_again(over(job="celery.chord_unlock"), trigger=Trigger.CLI, who="ann")
+def test_a_task_that_may_not_be_scheduled_cannot_run_again() -> None:
+    with pytest.raises(dispatch.CannotRunAgainError, match="one of Celery's own tasks"):
+        dispatch.run_again(finished(job="celery.chord_unlock"), trigger=Trigger.CLI, who="ann")
 
 
-def test_looking_for_an_ordinary_task_sets_nothing_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_up_an_ordinary_task_does_not_set_up_django_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def set_up() -> None:
-        raise AssertionError("it sets Django up again, and with it the log")
+        raise AssertionError("this sets up Django again, including logging")
 
     known_tasks.cache_clear()
     monkeypatch.setattr(current_app.loader, "import_default_modules", set_up)
-    dispatch.start_again(over(job="tests.probes.tasks.add"), trigger=Trigger.CLI, who="ann")
+    dispatch.run_again(finished(job="tests.probes.tasks.add"), trigger=Trigger.CLI, who="ann")
 
 
 PROBE = dispatch.RunRequest(job="probe", options={"level": 2}, trigger=Trigger.ADMIN, who="ann")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_message_leaves_only_after_the_commit(broker: Broker) -> None:
+def test_a_message_is_published_only_after_the_commit(broker: Broker) -> None:
     with transaction.atomic():
         run = dispatch.enqueue(PROBE)
         assert broker.messages == []
@@ -102,7 +102,7 @@ def test_a_message_leaves_only_after_the_commit(broker: Broker) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_rolled_back_run_sends_no_message(broker: Broker) -> None:
+def test_no_message_is_published_after_a_rollback(broker: Broker) -> None:
     def enqueue_and_regret() -> None:
         with transaction.atomic():
             dispatch.enqueue(PROBE)
@@ -114,7 +114,7 @@ def test_a_rolled_back_run_sends_no_message(broker: Broker) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_broker_that_is_down_leaves_the_run_queued_to_be_published_again(
+def test_while_the_broker_is_down_the_run_stays_queued_to_be_published_later(
     broker: Broker,
 ) -> None:
     broker.is_down = True
@@ -126,7 +126,7 @@ def test_a_broker_that_is_down_leaves_the_run_queued_to_be_published_again(
 
 
 @pytest.mark.django_db
-def test_a_message_without_a_run_gets_one_and_a_second_delivery_the_same() -> None:
+def test_a_message_without_a_run_gets_one_which_a_second_delivery_reuses() -> None:
     task_id = str(uuid.uuid4())
     first = dispatch.receive(task_id, lambda: PROBE)
     second = dispatch.receive(task_id, lambda: PROBE)
@@ -136,23 +136,23 @@ def test_a_message_without_a_run_gets_one_and_a_second_delivery_the_same() -> No
 
 
 @pytest.mark.django_db
-def test_a_message_of_a_dispatched_run_finds_that_run_unchanged() -> None:
+def test_the_message_of_an_existing_run_does_not_change_it() -> None:
     run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, schedule_name="nightly")
     assert dispatch.receive(str(run.pk), lambda: PROBE).trigger == Trigger.SCHEDULE
 
 
 @pytest.mark.django_db
-def test_what_a_message_asks_for_is_not_looked_at_when_its_run_is_there() -> None:
+def test_a_messages_request_is_not_evaluated_if_its_run_exists() -> None:
     run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE)
 
     def ask() -> dispatch.RunRequest:
-        raise AssertionError("it costs a query, and may fail")
+        raise AssertionError("this costs a query and may fail")
 
     assert dispatch.receive(str(run.pk), ask) == run
 
 
 @pytest.mark.django_db
-def test_options_that_no_database_keeps_are_made_readable() -> None:
+def test_options_that_databases_cannot_store_are_made_readable() -> None:
     request = dispatch.RunRequest(
         job="probe", options={"wo\x00rds": ["a\x00b", {"c": "\udcff"}], "n": 1}, trigger=Trigger.CELERY
     )
@@ -161,7 +161,7 @@ def test_options_that_no_database_keeps_are_made_readable() -> None:
     assert run.options == {"wo␀rds": ["a␀b", {"c": "\\udcff"}], "n": 1}
 
 
-def test_a_task_id_that_is_no_uuid_always_means_the_same_run() -> None:
+def test_a_task_id_that_is_not_a_uuid_always_maps_to_the_same_run() -> None:
     assert dispatch.run_id_of("my-own-id") == dispatch.run_id_of("my-own-id")
     assert dispatch.run_id_of("my-own-id") != dispatch.run_id_of("another-id")
 

@@ -1,4 +1,4 @@
-"""A job that must not overlap is guarded by its running row, however it is started."""
+"""A running row prevents its job from overlapping, however the job is started."""
 
 import threading
 from collections import Counter
@@ -44,7 +44,7 @@ def running(**values: Any) -> Run:
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any) -> list[Run]:
-    """The runs that were woken."""
+    """The runs that were published after waiting."""
     runs: list[Run] = []
     monkeypatch.setattr(publisher, "try_to_publish", runs.extend)
     return runs
@@ -58,18 +58,18 @@ def test_a_free_job_is_taken_and_a_held_one_is_not() -> None:
     assert overlap.holder_of("probe") == first
 
 
-def test_a_run_that_starts_waits_for_nothing_any_more() -> None:
+def test_a_run_that_starts_is_no_longer_waiting() -> None:
     run = queued(**overlap.held_by(None).columns)
     assert overlap.start(run, guard(Concurrency.QUEUE), NOON)
     run.refresh_from_db()
     assert (run.status, run.reason, run.reason_details) == ("running", "", {})
 
 
-def test_without_a_key_any_number_runs() -> None:
+def test_without_a_key_any_number_of_runs_may_overlap() -> None:
     assert all(overlap.start(run, overlap.FREE, NOON) for run in (queued(), queued()))
 
 
-def test_different_keys_do_not_hold_each_other() -> None:
+def test_runs_with_different_keys_may_overlap() -> None:
     running()
     other = Guard(key="probe:tenant", concurrency=Concurrency.FORBID, max_queued=1)
     assert overlap.start(queued(), other, NOON)
@@ -81,7 +81,7 @@ def test_the_lock_ends_with_its_run() -> None:
     assert overlap.start(queued(), guard(Concurrency.FORBID), NOON)
 
 
-def test_forbidden_overlap_is_skipped_and_names_the_holder() -> None:
+def test_a_run_that_would_overlap_is_skipped_and_names_the_holder() -> None:
     holder, second = running(schedule_name="nightly"), queued()
     overlap.start(second, guard(Concurrency.FORBID), NOON)
     second.refresh_from_db()
@@ -95,34 +95,34 @@ def test_forbidden_overlap_is_skipped_and_names_the_holder() -> None:
     }
 
 
-def test_a_queueing_run_waits_and_what_comes_on_top_is_skipped() -> None:
+def test_one_run_waits_and_further_ones_are_skipped() -> None:
     holder = running()
-    waiting, on_top = queued(), queued()
-    for run in waiting, on_top:
+    waiting, extra = queued(), queued()
+    for run in waiting, extra:
         overlap.start(run, guard(Concurrency.QUEUE), NOON)
     waiting.refresh_from_db()
-    on_top.refresh_from_db()
+    extra.refresh_from_db()
     assert (waiting.status, waiting.concurrency_key, waiting.reason) == ("queued", "probe", "overlap")
     assert waiting.publish_after is not None
     assert waiting.publish_after > NOON
-    assert (on_top.status, on_top.reason) == (Status.SKIPPED, Reason.QUEUE_FULL)
-    assert (on_top.reason_details["run"], on_top.reason_details["max_queued"]) == (str(holder.pk), 1)
+    assert (extra.status, extra.reason) == (Status.SKIPPED, Reason.QUEUE_FULL)
+    assert (extra.reason_details["run"], extra.reason_details["max_queued"]) == (str(holder.pk), 1)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_more_wait_than_the_job_allows_when_many_stand_back_at_once(
+def test_no_more_runs_wait_than_allowed_if_many_arrive_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     all_have_counted, is_full = threading.Barrier(4), overlap._is_full
 
-    def count_and_linger(run: Run, guard: Guard) -> bool:
+    def count_slowly(run: Run, guard: Guard) -> bool:
         answer = is_full(run, guard)
-        # Only those that count at the same time meet here; nothing else would keep one that long.
+        # Only threads that count at the same time meet here; nothing else would delay them for that long.
         with suppress(threading.BrokenBarrierError):
             all_have_counted.wait(0.5)
         return answer
 
-    monkeypatch.setattr(overlap, "_is_full", count_and_linger)
+    monkeypatch.setattr(overlap, "_is_full", count_slowly)
     with side_by_side(tmp_path) as threads:
         running()
         runs = [queued() for _ in range(4)]
@@ -131,7 +131,7 @@ def test_no_more_wait_than_the_job_allows_when_many_stand_back_at_once(
     assert statuses == {"running": 1, "queued": 1, "skipped": 3}
 
 
-def test_more_may_wait_where_the_job_says_so() -> None:
+def test_more_runs_may_wait_if_the_job_allows_it() -> None:
     running()
     waiting = [queued(), queued()]
     for run in waiting:
@@ -139,7 +139,7 @@ def test_more_may_wait_where_the_job_says_so() -> None:
     assert Run.objects.filter(status=Status.QUEUED).count() == 2
 
 
-def test_a_replacing_run_asks_for_the_holders_end_and_waits() -> None:
+def test_a_replacing_run_cancels_the_holder_and_waits() -> None:
     holder, second = running(), queued()
     overlap.start(second, guard(Concurrency.REPLACE), NOON)
     holder.refresh_from_db()
@@ -149,14 +149,16 @@ def test_a_replacing_run_asks_for_the_holders_end_and_waits() -> None:
     assert second.status == Status.QUEUED
 
 
-def test_a_message_that_came_twice_does_not_have_its_run_replace_itself() -> None:
+def test_a_run_whose_message_is_delivered_twice_does_not_replace_itself() -> None:
     run = running()
     assert not overlap.start(run, guard(Concurrency.REPLACE), NOON)
     run.refresh_from_db()
     assert (run.status, run.cancel_requested_at, run.publish_after) == ("running", None, None)
 
 
-def test_the_longest_waiting_is_woken(published: list[Run], django_capture_on_commit_callbacks: Any) -> None:
+def test_the_run_that_has_waited_longest_is_published(
+    published: list[Run], django_capture_on_commit_callbacks: Any
+) -> None:
     later = queued(concurrency_key="probe", queued_at=NOON.replace(minute=2))
     first = queued(concurrency_key="probe", queued_at=NOON.replace(minute=1))
     with django_capture_on_commit_callbacks(execute=True):
@@ -165,7 +167,7 @@ def test_the_longest_waiting_is_woken(published: list[Run], django_capture_on_co
     assert later not in published
 
 
-def test_whoever_has_more_to_do_leaves_the_waking_to_beats_next_tick(
+def test_publishing_a_waiting_run_can_be_left_to_beats_next_tick(
     published: list[Run], django_capture_on_commit_callbacks: Any
 ) -> None:
     waiting = queued(concurrency_key="probe", publish_after=timezone.now() + timedelta(hours=1))
@@ -177,7 +179,7 @@ def test_whoever_has_more_to_do_leaves_the_waking_to_beats_next_tick(
     assert waiting.publish_after <= timezone.now()
 
 
-def test_who_is_woken_at_once_is_beats_when_that_did_not_come_about(published: list[Run]) -> None:
+def test_beat_publishes_a_waiting_run_if_publishing_it_at_once_fails(published: list[Run]) -> None:
     waiting = queued(concurrency_key="probe", publish_after=timezone.now() + timedelta(hours=1))
     overlap.wake("probe")
     waiting.refresh_from_db()
@@ -185,7 +187,7 @@ def test_who_is_woken_at_once_is_beats_when_that_did_not_come_about(published: l
     assert waiting.publish_after <= timezone.now() + publisher.RECORDER_GRACE_PERIOD
 
 
-def test_a_run_whose_holder_ends_before_it_stands_back_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_holder_ends_in_the_meantime_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     holder, run = running(), queued()
     locked_holder = overlap._locked_holder
 
@@ -198,7 +200,7 @@ def test_a_run_whose_holder_ends_before_it_stands_back_is_started(monkeypatch: p
     assert run.status == Status.RUNNING
 
 
-def test_a_run_whose_holders_change_all_the_time_is_left_to_its_next_message(
+def test_a_run_whose_holder_keeps_changing_is_left_to_its_next_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     running()
@@ -209,7 +211,7 @@ def test_a_run_whose_holders_change_all_the_time_is_left_to_its_next_message(
     assert run.status == Status.QUEUED
 
 
-def test_a_later_attempt_does_not_stand_back_for_the_message_of_an_earlier_one() -> None:
+def test_the_message_of_an_earlier_attempt_does_not_skip_a_later_one() -> None:
     running()
     run = queued()
     Run.objects.filter(pk=run.pk).update(attempt=2)
@@ -218,7 +220,7 @@ def test_a_later_attempt_does_not_stand_back_for_the_message_of_an_earlier_one()
     assert run.status == Status.QUEUED
 
 
-def test_the_end_of_a_run_wakes_who_waits(
+def test_when_a_run_ends_the_waiting_run_is_published(
     published: list[Run], django_capture_on_commit_callbacks: Any
 ) -> None:
     waiting = queued(concurrency_key="probe")
@@ -227,7 +229,7 @@ def test_the_end_of_a_run_wakes_who_waits(
     assert published == [waiting]
 
 
-def test_the_schedules_choice_goes_before_the_jobs() -> None:
+def test_the_policy_of_a_schedule_overrides_that_of_its_job() -> None:
     every = IntervalSchedule.objects.create(every=1, period="days")
     schedule = PeriodicTask.objects.create(name="mine", task="probes.probe", interval=every)
     assert (
@@ -243,16 +245,16 @@ def test_the_schedules_choice_goes_before_the_jobs() -> None:
     assert overlap.guard_of(Run(job="probe", options={}, schedule_id=schedule.pk)).key == ""
 
 
-def test_an_author_narrows_what_must_not_overlap() -> None:
+def test_a_job_can_narrow_its_concurrency_key() -> None:
     assert overlap.guard_of(Run(job="lasting", options={"tenant": "a"})).key == "lasting:a"
     assert overlap.guard_of(Run(job="lasting", options={})).key == "lasting"
 
 
-def test_a_job_that_is_gone_holds_nothing() -> None:
+def test_a_job_that_no_longer_exists_has_no_guard() -> None:
     assert overlap.guard_of(Run(job="retired", options={})) == overlap.FREE
 
 
-def test_a_worker_skips_what_overlaps_and_says_so() -> None:
+def test_a_worker_skips_a_run_that_would_overlap_and_records_why() -> None:
     running()
     ended = runner.execute(queued().pk, worker="w")
     assert ended is not None
@@ -260,7 +262,7 @@ def test_a_worker_skips_what_overlaps_and_says_so() -> None:
     assert ended.run.reason == Reason.OVERLAP
 
 
-def test_by_hand_overlap_is_exit_code_75_and_on_record() -> None:
+def test_from_the_command_line_overlap_is_recorded_and_exits_with_code_75() -> None:
     running()
     with pytest.raises(CommandError, match=r"^Skipped: run \w+ of the same job was still running") as raised:
         call_command("probe", "x")
@@ -270,13 +272,15 @@ def test_by_hand_overlap_is_exit_code_75_and_on_record() -> None:
     assert run.reason == Reason.OVERLAP
 
 
-def test_by_hand_overlap_can_be_allowed() -> None:
+def test_from_the_command_line_overlap_can_be_allowed() -> None:
     running()
     call_command("probe", "--allow-overlap")
     assert Run.objects.filter(status=Status.SUCCEEDED).count() == 1
 
 
-def test_by_hand_a_run_can_wait_for_the_others_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_the_command_line_a_run_can_wait_for_the_other_to_finish(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     holder = running()
 
     def other_ends(seconds: float) -> None:
@@ -292,7 +296,7 @@ def test_a_job_that_calls_itself_does_not_wait_for_itself() -> None:
     assert Run.objects.filter(status=Status.SUCCEEDED).count() == 2
 
 
-def test_an_integrity_error_of_another_kind_is_not_taken_for_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unrelated_integrity_error_is_not_mistaken_for_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> Run:
         raise IntegrityError("of another kind")
 
@@ -303,25 +307,29 @@ def test_an_integrity_error_of_another_kind_is_not_taken_for_overlap(monkeypatch
 
 
 def failing_once(error: Exception, then: Callable[..., T]) -> Callable[..., T]:
-    """Raises the error at the first call, and goes on at the second."""
+    """Wrap a function to raise the error on its first call."""
     errors = [error]
 
-    def called(*args: Any, **kwargs: Any) -> T:
+    def wrapper(*args: Any, **kwargs: Any) -> T:
         if errors:
             raise errors.pop()
         return then(*args, **kwargs)
 
-    return called
+    return wrapper
 
 
-def test_a_holder_that_ends_while_another_begins_holds_it_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_has_just_finished_does_not_prevent_another_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     error = IntegrityError("there was a holder a moment ago")
     monkeypatch.setattr(dispatch, "_begin", failing_once(error, dispatch._begin))
     request = dispatch.RunRequest(job="probe", trigger=Trigger.CLI)
     assert dispatch.begin(request, worker="w", guard=guard(Concurrency.FORBID)).concurrency_key == "probe"
 
 
-def test_by_hand_a_run_replaces_also_one_that_has_just_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_the_command_line_a_run_can_replace_one_that_has_just_finished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     error = OverlapError(overlap.held_by(None))
     monkeypatch.setattr(dispatch, "begin", failing_once(error, dispatch.begin))
     monkeypatch.setattr(command, "OVERLAP_POLL_SECONDS", 0)

@@ -1,4 +1,4 @@
-"""Each state and reason has one sentence, made of values alone."""
+"""Each state and reason has a sentence, which depends only on the run's values."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "succeeded all the same": (
         ran(Status.SUCCEEDED, BY_ANNA),
-        "Succeeded in 1 min 23 s although anna on the web asked for its end.",
+        "Succeeded in 1 min 23 s, although cancelled by anna on the web.",
     ),
     "failed": (
         ran(Status.FAILED, of(Reason.EXCEPTION), exit_code=1, error="RuntimeError: no answer\nand more"),
@@ -87,23 +87,23 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "failed, no message": (
         run(Status.FAILED, of(Reason.NO_MESSAGE), error="TypeError: odd"),
-        "Failed: its message could not be made: TypeError: odd.",
+        "Failed: its message could not be created: TypeError: odd.",
     ),
     "timed out": (
         ran(Status.TIMED_OUT, of(Reason.TIME_LIMIT, limit_seconds=MINUTE)),
-        "Timed out after 1 min 23 s: the run took longer than its time limit of 1 min.",
+        "Timed out after 1 min 23 s: the run exceeded its time limit of 1 min.",
     ),
     "timed out and killed": (
         ran(Status.TIMED_OUT, of(Reason.TIME_LIMIT, limit_seconds=MINUTE, killed_by="worker")),
         (
-            "Timed out after 1 min 23 s: the run took longer than its time limit of 1 min. "
-            "It held up its process, which the worker killed."
+            "Timed out after 1 min 23 s: the run exceeded its time limit of 1 min. "
+            "It did not respond and was killed by its worker."
         ),
     ),
     "lost": (
         ran(Status.LOST, of(Reason.LOST_HEARTBEAT, worker=WORKER, heartbeat_at=THREE + MINUTE)),
         (
-            "Lost after 1 min 23 s: its process (celery@here:7) was last heard from at "
+            "Lost after 1 min 23 s: its process (celery@here:7) sent no heartbeat after "
             "2026-11-22 03:01:00 UTC."
         ),
     ),
@@ -117,7 +117,7 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "cancelled and killed": (
         ran(Status.CANCELLED, BY_ANNA.plus(killed_by="itself")),
-        ("Cancelled after 1 min 23 s by anna on the web. It did not end when asked to and was killed."),
+        ("Cancelled after 1 min 23 s by anna on the web. It did not stop in time and was killed."),
     ),
     "cancelled before": (
         run(Status.CANCELLED, of(Reason.USER, user="ann", trigger=Trigger.CLI, comment="too slow")),
@@ -129,7 +129,7 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "replaced from the command line": (
         ran(Status.CANCELLED, of(Reason.SUPERSEDED, user="anna", trigger=Trigger.CLI)),
-        "Cancelled after 1 min 23 s by a newer run by anna on the command line.",
+        "Cancelled after 1 min 23 s by a newer run started by anna on the command line.",
     ),
     "cancelled by the worker": (
         ran(Status.CANCELLED, SHUTDOWN),
@@ -137,7 +137,7 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "interrupted": (
         ran(Status.CANCELLED, of(Reason.INTERRUPTED, signal="SIGINT")),
-        "Cancelled after 1 min 23 s by an interrupt in its terminal.",
+        "Cancelled after 1 min 23 s by an interrupt from its terminal.",
     ),
     "skipped, overlap": (
         run(Status.SKIPPED, of(Reason.OVERLAP, **HOLDER)),
@@ -154,7 +154,7 @@ CASES: dict[str, tuple[Run, str]] = {
         run(Status.SKIPPED, of(Reason.QUEUE_FULL, **HOLDER, max_queued=1)),
         (
             "Skipped: run 3f2a77b1 of the same job was still running "
-            "(started 2026-11-22 02:58:00 UTC by schedule nightly), and 1 run was waiting already."
+            "(started 2026-11-22 02:58:00 UTC by schedule nightly), and 1 run was already waiting."
         ),
     ),
     "skipped, paused": (
@@ -163,10 +163,7 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "skipped, service paused, many": (
         run(Status.SKIPPED, of(Reason.PAUSED, service=True), coalesced=MANY),
-        (
-            "Skipped: the whole service was paused until resumed "
-            "(this row stands for 100 or more earlier ones as well)."
-        ),
+        ("Skipped: the whole service was paused until resumed (also covers 100 or more earlier runs)."),
     ),
     "missed, policy": (
         run(Status.MISSED, of(Reason.LATE)),
@@ -176,7 +173,7 @@ CASES: dict[str, tuple[Run, str]] = {
         run(Status.MISSED, of(Reason.COALESCED, **COALESCED), coalesced=1),
         (
             f"Missed: beat was not running at {AT_THREE}; run 3f2a77b1, due at 2026-11-22 04:00:00 UTC, "
-            "stands for all missed ones (this row stands for 1 earlier one as well)."
+            "covers all missed runs (also covers 1 earlier run)."
         ),
     ),
     "missed, limit": (
@@ -189,20 +186,20 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "missed, deadline": (
         run(Status.MISSED, of(Reason.DEADLINE, limit_seconds=5 * MINUTE)),
-        (f"Missed: nothing could start it at {AT_THREE}, and its start deadline of 5 min has passed since."),
+        (f"Missed: it could not be started at {AT_THREE}, and its start deadline of 5 min has passed."),
     ),
     "missed, edited": (
         run(Status.MISSED, of(Reason.SCHEDULE_EDITED)),
         f"Missed: the schedule was edited before its run of {AT_THREE} was recorded.",
     ),
-    "missed, unknown": (run(Status.MISSED), f"Missed: nothing could start it at {AT_THREE}."),
+    "missed, unknown": (run(Status.MISSED), f"Missed: it could not be started at {AT_THREE}."),
     "expired": (
         run(Status.EXPIRED, of(Reason.DEADLINE), start_before=THREE),
         f"Expired: no worker picked it up before its start deadline, {AT_THREE}.",
     ),
     "sent": (
         run(Status.SENT, finished_at=THREE),
-        f"Sent to Celery at {AT_THREE}: an ordinary task, whose outcome is not recorded here.",
+        f"Sent to Celery at {AT_THREE}: the outcome of ordinary tasks is not recorded.",
     ),
     "running": (
         run(Status.RUNNING, started_at=THREE, heartbeat_at=THREE + 59 * SECOND),
@@ -214,22 +211,22 @@ CASES: dict[str, tuple[Run, str]] = {
     ),
     "running, asked to end": (
         run(Status.RUNNING, BY_ANNA, started_at=THREE, cancel_requested_at=THREE),
-        f"Running since {AT_THREE} (1 min): anna on the web asked for its end at {AT_THREE}.",
+        f"Running since {AT_THREE} (1 min): cancel requested by anna on the web at {AT_THREE}.",
     ),
     "running, asked to end and silent": (
         run(Status.RUNNING, SHUTDOWN, started_at=THREE, cancel_requested_at=THREE, heartbeat_at=THREE),
         (
-            f"Running since {AT_THREE} (1 min): its worker's shutdown "
-            f"asked for its end at {AT_THREE}; not heard from since {AT_THREE}."
+            f"Running since {AT_THREE} (1 min): cancel requested by its worker's shutdown "
+            f"at {AT_THREE}; no heartbeat since {AT_THREE}."
         ),
     ),
     "running, silent": (
         run(Status.RUNNING, started_at=THREE, heartbeat_at=THREE),
-        f"Running since {AT_THREE} (1 min): not heard from since {AT_THREE}.",
+        f"Running since {AT_THREE} (1 min): no heartbeat since {AT_THREE}.",
     ),
     "queued, not published": (
         run(Status.QUEUED, publish_after=THREE),
-        f"Queued: it is not recorded yet that the broker has its message (since {AT_THREE}).",
+        f"Queued: not yet recorded as published (since {AT_THREE}).",
     ),
     "queued, not picked up": (
         run(Status.QUEUED, publish_count=1),
@@ -238,24 +235,24 @@ CASES: dict[str, tuple[Run, str]] = {
     "queued, asked often, will expire": (
         run(Status.QUEUED, publish_count=3, start_before=THREE),
         (
-            f"Queued: not picked up by a worker since {AT_THREE} (asked 3 times); "
-            f"it expires at {AT_THREE} unless it starts before."
+            f"Queued: not picked up by a worker since {AT_THREE} (published 3 times); "
+            f"it expires if not started before {AT_THREE}."
         ),
     ),
     "queued, caught up": (
         run(Status.QUEUED, of(Reason.CAUGHT_UP), publish_count=1),
-        (f"Queued (caught up after beat was not running): not picked up by a worker since {AT_THREE}."),
+        (f"Queued (catching up after beat was not running): not picked up by a worker since {AT_THREE}."),
     ),
     "queued, waits": (
         run(Status.QUEUED, of(Reason.OVERLAP, **HOLDER), publish_count=1),
         (
-            "Queued: waits for run 3f2a77b1 of the same job "
+            "Queued: waiting for run 3f2a77b1 of the same job "
             "(started 2026-11-22 02:58:00 UTC by schedule nightly)."
         ),
     ),
     "queued, its turn": (
         run(Status.QUEUED, of(Reason.OVERLAP), publish_count=1),
-        "Queued: waits for another run of the same job.",
+        "Queued: waiting for another run of the same job.",
     ),
     "queued, retry": (
         run(Status.QUEUED, of(Reason.RETRY, attempt=1, status="lost"), attempt=2, start_after=THREE),
@@ -279,23 +276,23 @@ def test_every_state_has_a_case() -> None:
 
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("reason", ["", "of_a_later_version"])
-def test_a_row_that_says_little_has_a_sentence_all_the_same(status: Status, reason: str) -> None:
+def test_a_row_without_a_known_reason_still_has_a_sentence(status: Status, reason: str) -> None:
     bare = Run(status=status, queued_at=THREE, reason=reason, reason_details={"limit": [1]})
     assert str(reasons.sentence(bare, THREE)).endswith(".")
     assert (reasons.explanation(bare) or "none.").endswith(".")
 
 
-def test_a_reason_that_is_not_known_leaves_the_error_to_speak() -> None:
+def test_with_an_unknown_reason_the_error_is_quoted() -> None:
     one = ran(Status.FAILED, exit_code=1, error="no luck", reason="of_a_later_version")
     assert str(reasons.sentence(one, THREE)) == "Failed after 1 min 23 s with exit code 1: no luck."
 
 
-def test_facts_that_make_no_sense_are_left_out() -> None:
+def test_invalid_facts_are_left_out() -> None:
     odd = {"limit_seconds": "soon", "heartbeat_at": "then"}
     one = ran(Status.TIMED_OUT, reason="time_limit", reason_details=odd)
-    assert reasons.explanation(one) == "The run took longer than its time limit."
+    assert reasons.explanation(one) == "The run exceeded its time limit."
     one = ran(Status.LOST, reason="lost_heartbeat", reason_details=odd)
-    assert reasons.explanation(one) == "Its process was not heard from in time."
+    assert reasons.explanation(one) == "Its process sent no heartbeat in time."
 
 
 @pytest.mark.parametrize(
@@ -307,12 +304,12 @@ def test_facts_that_make_no_sense_are_left_out() -> None:
         ("cancelled before", "by ann on the command line (too slow)"),
         ("expired", f"no worker picked it up before its start deadline, {AT_THREE}"),
         ("running", ""),
-        ("running, silent", f"not heard from since {AT_THREE}"),
+        ("running, silent", f"no heartbeat since {AT_THREE}"),
         ("skipped, paused", "schedule nightly was paused by anna until resumed: migration"),
         ("queued, retry", f"attempt 1 was lost; attempt 2 starts at {AT_THREE}"),
     ],
 )
-def test_beside_its_state_the_reason_is_enough(name: str, expected: str) -> None:
+def test_beside_the_status_the_reason_is_enough(name: str, expected: str) -> None:
     assert reasons.short(CASES[name][0], THREE + MINUTE) == expected
 
 
@@ -326,10 +323,10 @@ def test_beside_its_state_the_reason_is_enough(name: str, expected: str) -> None
         ("sent", ""),
         ("failed", "RuntimeError: no answer\nand more"),
         ("failed, exit code", "The job exited with code 3."),
-        ("failed, no message", "Its message could not be made: TypeError: odd."),
+        ("failed, no message", "Its message could not be created: TypeError: odd."),
         (
             "cancelled and killed",
-            "Cancelled by anna on the web. It did not end when asked to and was killed.",
+            "Cancelled by anna on the web. It did not stop in time and was killed.",
         ),
         ("lost with its process", "Its process (celery@here:7) died: signal 9 (SIGKILL)."),
         ("skipped, paused", "Schedule nightly was paused by anna until resumed: migration."),
@@ -344,13 +341,13 @@ def test_an_attempt_is_explained_as_a_run_is() -> None:
     assert reasons.explanation(ended) == "Its process (celery@here:7) died: gone."
 
 
-def test_an_error_that_may_not_be_shown_is_replaced() -> None:
+def test_an_error_that_must_not_be_displayed_is_replaced() -> None:
     one = ran(Status.FAILED, of(Reason.COMMAND_ERROR), error="sesame")
-    said = reasons.sentence(one, THREE, error="***"), reasons.short(one, THREE, error="***")
-    assert "sesame" not in f"{said} {reasons.explanation(one, error='***')}"
+    sentences = reasons.sentence(one, THREE, error="***"), reasons.short(one, THREE, error="***")
+    assert "sesame" not in f"{sentences} {reasons.explanation(one, error='***')}"
 
 
-def test_the_run_that_a_queued_one_waits_for_now_goes_before_the_one_that_it_waited_for() -> None:
+def test_the_current_holder_takes_precedence_over_the_recorded_one() -> None:
     one = run(Status.QUEUED, of(Reason.OVERLAP, run=UUID(int=1)))
     now = of(Reason.OVERLAP, run=OTHER)
     assert "3f2a77b1" in str(reasons.sentence(one, THREE, holder=now))
@@ -365,7 +362,7 @@ def test_the_run_that_a_queued_one_waits_for_now_goes_before_the_one_that_it_wai
         ("skipped, paused", Part(text="nightly", schedule_id="7")),
     ],
 )
-def test_a_sentence_knows_what_it_names(name: str, part: Part) -> None:
+def test_a_sentence_marks_the_runs_and_schedules_that_it_names(name: str, part: Part) -> None:
     assert part in reasons.sentence(CASES[name][0], THREE).parts
 
 
@@ -379,7 +376,7 @@ def test_a_sentence_knows_what_it_names(name: str, part: Part) -> None:
         ("skipped, overlap", ""),
     ],
 )
-def test_who_or_what_asked_for_the_end(name: str, expected: str) -> None:
+def test_who_or_what_cancelled_a_run(name: str, expected: str) -> None:
     assert reasons.cancelled_by(CASES[name][0]) == expected
 
 
@@ -387,7 +384,7 @@ def test_who_or_what_asked_for_the_end(name: str, expected: str) -> None:
     ("why", "expected"),
     [
         (Why(), ""),
-        (of(Reason.CAUGHT_UP), "caught up after beat was not running"),
+        (of(Reason.CAUGHT_UP), "catching up after beat was not running"),
         (of(Reason.PAUSED, comment="move"), "schedule nightly was paused until resumed: move"),
         (
             of(Reason.CATCH_UP_LIMIT, limit=1),
@@ -395,7 +392,7 @@ def test_who_or_what_asked_for_the_end(name: str, expected: str) -> None:
         ),
     ],
 )
-def test_a_planned_slot_says_why(why: Why, expected: str) -> None:
+def test_a_planned_slot_has_an_explanation(why: Why, expected: str) -> None:
     assert reasons.planned(why, THREE, schedule_name="nightly") == expected
 
 
@@ -409,5 +406,5 @@ def test_a_planned_slot_says_why(why: Why, expected: str) -> None:
         (Trigger.JOB, "another job"),
     ],
 )
-def test_who_or_what_started_it_is_named(trigger: Trigger, expected: str) -> None:
+def test_who_or_what_started_a_run(trigger: Trigger, expected: str) -> None:
     assert reasons.started_by(trigger, "anna", "nightly") == expected

@@ -1,4 +1,4 @@
-"""Every reason is written by the code, in the states and with the facts that the documentation names."""
+"""Every reason is recorded by the code, in the documented states and with the documented details."""
 
 import re
 import signal
@@ -46,13 +46,13 @@ SUPERSEDED = Why.of(Reason.SUPERSEDED, user="ann", trigger=Trigger.CLI)
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[None]:
-    """The clock, for what reads it: a pause is noticed as of now."""
+    """Stop the clock at noon."""
     with time_machine.travel(NOON, tick=False):
         yield
 
 
 def documented() -> dict[tuple[str, str], set[str]]:
-    """The facts that a run may have, by its status and its reason."""
+    """The documented details, by status and reason."""
     return {
         (status, reason): set(re.findall(r"`(\w+)`", facts))
         for reason, statuses, facts in _ROW.findall(DOCS.read_text())
@@ -60,8 +60,8 @@ def documented() -> dict[tuple[str, str], set[str]]:
     }
 
 
-class Noted(Interrupter):
-    """Keeps what it should raise."""
+class RecordingInterrupter(Interrupter):
+    """Keeps the interrupt instead of raising it."""
 
     interrupt_given: JobInterrupt | None = None
 
@@ -84,32 +84,32 @@ def executed(**options: Any) -> None:
 
 
 def recorded(*, until: timedelta = HOUR, **policy: Any) -> None:
-    """What beat writes that comes back after so long; the first hour after noon is handled."""
+    """Record what beat would after being down for this long, starting at noon."""
     hourly(handled_until=NOON)
     SchedulePolicy.objects.update(**policy)
     ledger.record_due(NOON + until + MINUTE * 30)
 
 
-def stood_back(concurrency: Concurrency, *, max_queued: int = 1) -> None:
+def overlapping(concurrency: Concurrency, *, max_queued: int = 1) -> None:
     running()
     guard = Guard(key="probe", concurrency=concurrency, max_queued=max_queued)
     overlap.start(made(), guard, NOON)
 
 
-def asked_to_end(why: Why) -> Run:
+def cancelled(why: Why) -> Run:
     run = running()
     overlap.request_cancel(run, why, NOON)
     return run
 
 
-def ended_as_asked(run: Run) -> None:
-    """As the run's own process ends it, which finds the request at a heartbeat."""
-    noted = Noted()
+def ended_after_cancel(run: Run) -> None:
+    """End the run as its own process does when a heartbeat finds the cancel."""
+    interrupter = RecordingInterrupter()
     limits = Limits(time_limit=None, grace=HOUR)
-    heartbeat = Heartbeat(run, OutputLog(run, OutputRecorder(1000)), noted, limits)
+    heartbeat = Heartbeat(run, OutputLog(run, OutputRecorder(1000)), interrupter, limits)
     heartbeat.beat()
-    assert noted.interrupt_given is not None
-    assert attempts.end(run, outcome_of(noted.interrupt_given))
+    assert interrupter.interrupt_given is not None
+    assert attempts.end(run, outcome_of(interrupter.interrupt_given))
     heartbeat.stop()
 
 
@@ -150,7 +150,7 @@ def paused() -> None:
     ledger.record_due(NOON)
 
 
-def refused_from_the_command_line() -> None:
+def skipped_on_the_command_line() -> None:
     running()
     with pytest.raises(CommandError, match="Skipped"):
         call_command("probe")
@@ -162,7 +162,7 @@ def ended_by_signal() -> None:
     attempts.end(running(trigger=Trigger.CLI), outcome_of(raised.value))
 
 
-def silent(**values: Any) -> None:
+def without_heartbeat(**values: Any) -> None:
     run = running(**values)
     now = NOON + 10 * HOUR
     Run.objects.filter(pk=run.pk).update(heartbeat_at=now - HOUR)
@@ -186,7 +186,7 @@ def timed_out() -> None:
     attempts.end(run, outcome_of(JobTimedOut(why, run_id=run.pk)))
 
 
-def without_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def message_not_created(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> None:
         raise TypeError("odd")
 
@@ -195,7 +195,7 @@ def without_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     publisher.publish_due(NOON)
 
 
-def ended_last(run: Run) -> None:
+def succeeded(run: Run) -> None:
     assert attempts.end(run, SUCCESS)
 
 
@@ -218,9 +218,9 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("queued", "after_pause"): [released_after_a_pause],
     ("queued", "schedule_edited"): [lambda: edited(late=timedelta(seconds=1))],
     ("queued", "retry"): [lambda: attempts.end(running(job="restarting"), outcome_of(OSError("no")))],
-    ("queued", "overlap"): [lambda: stood_back(Concurrency.QUEUE)],
-    ("skipped", "overlap"): [lambda: stood_back(Concurrency.FORBID), refused_from_the_command_line],
-    ("skipped", "queue_full"): [lambda: stood_back(Concurrency.QUEUE, max_queued=0)],
+    ("queued", "overlap"): [lambda: overlapping(Concurrency.QUEUE)],
+    ("skipped", "overlap"): [lambda: overlapping(Concurrency.FORBID), skipped_on_the_command_line],
+    ("skipped", "queue_full"): [lambda: overlapping(Concurrency.QUEUE, max_queued=0)],
     ("skipped", "too_many_live"): [limited_by_schedule, limited_by_job],
     ("skipped", "paused"): [paused],
     ("missed", "late"): [lambda: recorded(misfire=Misfire.SKIP)],
@@ -230,24 +230,24 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("missed", "schedule_edited"): [lambda: edited(late=HOUR)],
     ("missed", "deadline"): [lambda: recorded(starting_deadline=MINUTE)],
     ("expired", "deadline"): [expired_in_the_queue],
-    ("running", "user"): [lambda: asked_to_end(BY_ANN)],
-    ("running", "superseded"): [lambda: stood_back(Concurrency.REPLACE), lambda: asked_to_end(SUPERSEDED)],
+    ("running", "user"): [lambda: cancelled(BY_ANN)],
+    ("running", "superseded"): [lambda: overlapping(Concurrency.REPLACE), lambda: cancelled(SUPERSEDED)],
     ("running", "worker_shutdown"): [stopped_by_worker],
-    ("succeeded", "user"): [lambda: ended_last(asked_to_end(BY_ANN))],
-    ("succeeded", "superseded"): [lambda: ended_last(asked_to_end(SUPERSEDED))],
-    ("succeeded", "worker_shutdown"): [lambda: ended_last(stopped_by_worker())],
+    ("succeeded", "user"): [lambda: succeeded(cancelled(BY_ANN))],
+    ("succeeded", "superseded"): [lambda: succeeded(cancelled(SUPERSEDED))],
+    ("succeeded", "worker_shutdown"): [lambda: succeeded(stopped_by_worker())],
     ("cancelled", "user"): [
         lambda: overlap.request_cancel(made(), BY_ANN, NOON),
-        lambda: ended_as_asked(asked_to_end(BY_ANN)),
+        lambda: ended_after_cancel(cancelled(BY_ANN)),
     ],
-    ("cancelled", "superseded"): [lambda: ended_as_asked(asked_to_end(SUPERSEDED))],
-    ("cancelled", "worker_shutdown"): [lambda: ended_as_asked(stopped_by_worker())],
+    ("cancelled", "superseded"): [lambda: ended_after_cancel(cancelled(SUPERSEDED))],
+    ("cancelled", "worker_shutdown"): [lambda: ended_after_cancel(stopped_by_worker())],
     ("cancelled", "interrupted"): [lambda: attempts.end(running(), outcome_of(KeyboardInterrupt()))],
     ("timed_out", "time_limit"): [timed_out, killed_by_its_worker],
     ("timed_out", "lost_process"): [lambda: died(job="limited", started_at=timezone.now() - HOUR)],
-    ("timed_out", "lost_heartbeat"): [lambda: silent(job="limited")],
+    ("timed_out", "lost_heartbeat"): [lambda: without_heartbeat(job="limited")],
     ("lost", "lost_process"): [died],
-    ("lost", "lost_heartbeat"): [silent],
+    ("lost", "lost_heartbeat"): [without_heartbeat],
     ("failed", "bad_options"): [lambda: executed(level=9)],
     ("failed", "unknown_job"): [lambda: runner.execute(made(job="gone").pk, worker=CHILD)],
     ("failed", "command_error"): [lambda: executed(fail="no")],
@@ -271,9 +271,7 @@ def written(pair: tuple[str, str]) -> Run:
         for number, scenario in enumerate(several)
     ],
 )
-def test_a_reason_is_on_record_with_the_facts_that_are_documented(
-    pair: tuple[str, str], scenario: Scenario
-) -> None:
+def test_a_reason_is_recorded_with_the_documented_details(pair: tuple[str, str], scenario: Scenario) -> None:
     scenario()
     run = written(pair)
     assert set(run.reason_details) <= documented()[pair]
@@ -281,18 +279,18 @@ def test_a_reason_is_on_record_with_the_facts_that_are_documented(
     assert bool(reasons.explanation(run)) is (pair[0] not in ("queued", "running", "succeeded"))
 
 
-def test_a_run_without_a_message_has_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_a_message(monkeypatch)
+def test_a_run_whose_message_cannot_be_created_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    message_not_created(monkeypatch)
     assert set(written(NEEDS_PATCHING).reason_details) <= documented()[NEEDS_PATCHING]
 
 
-def test_the_documented_reasons_are_those_that_are_written() -> None:
+def test_the_documented_reasons_are_the_recorded_ones() -> None:
     assert set(documented()) == {*SCENARIOS, NEEDS_PATCHING}
     assert {reason for _, reason in documented()} == set(Reason)
 
 
-def test_every_reason_has_words_of_its_own() -> None:
-    """Whatever else the row says, the sentence is another than that of a row that does not know why."""
+def test_every_reason_has_a_sentence_of_its_own() -> None:
+    """It differs from the sentence of an otherwise equal row without a reason."""
     for status, reason in documented():
         values = {
             "status": status,
@@ -301,17 +299,17 @@ def test_every_reason_has_words_of_its_own() -> None:
             "exit_code": 3,
             "cancel_requested_at": NOON,
         }
-        knows, does_not = Run(**values, reason=reason, reason_details={}), Run(**values)
-        said = {f"{reasons.sentence(run, NOON)}{reasons.explanation(run)}" for run in (knows, does_not)}
-        is_told_by_error = status == "failed" and reason in QUOTED
-        assert len(said) == (1 if is_told_by_error else 2), (status, reason)
+        with_reason, without = Run(**values, reason=reason, reason_details={}), Run(**values)
+        texts = {f"{reasons.sentence(run, NOON)}{reasons.explanation(run)}" for run in (with_reason, without)}
+        is_quoted = status == "failed" and reason in QUOTED
+        assert len(texts) == (1 if is_quoted else 2), (status, reason)
 
 
 QUOTED = ("bad_options", "unknown_job", "command_error", "exception")
-"""What the job or its parser said is all that there is to say."""
+"""The sentence is the message of the job or its parser."""
 
 
-def test_facts_are_plain_json_without_what_is_not_known() -> None:
+def test_details_are_plain_json_without_unknown_facts() -> None:
     why = Why.of(Reason.USER, user="a\x00b", comment="x" * 1000, trigger=Trigger.ADMIN, run=None, worker="")
     assert why.details == {"user": "a␀b", "comment": "x" * 500, "trigger": "admin"}
     assert [type(value) for value in why.details.values()] == [str] * 3

@@ -216,7 +216,7 @@ def test_run_again_starts_the_same_job_and_redirects_to_the_new_run(
 def test_a_job_that_no_longer_exists_cannot_be_run_again(admin_client: Client) -> None:
     run = create_run(job="retired")
     response = admin_client.post(reverse("admin:jobledger_run_start_again", args=[run.pk]), follow=True)
-    assert "There is no job or task &#x27;retired&#x27; any more." in response.text
+    assert "Job or task &#x27;retired&#x27; no longer exists." in response.text
     assert Run.objects.count() == 1
 
 
@@ -292,7 +292,7 @@ def test_selected_runs_are_run_again_together(admin_client: Client) -> None:
     form = {"action": "start_runs_again", "_selected_action": [str(run.pk) for run in runs]}
     page = admin_client.post(reverse(LIST), form, follow=True).text
     assert "Started 2 runs." in page
-    assert "is not over" in page
+    assert "is still running" in page
     assert Run.objects.filter(trigger=Trigger.ADMIN).count() == 2
 
 

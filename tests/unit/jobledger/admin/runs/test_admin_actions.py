@@ -64,7 +64,7 @@ def test_only_permitted_and_finished_runs_are_run_again(user: User) -> None:
     outcome = admin.start_runs_again(user, runs)
     assert ([run.job for run in outcome.new], outcome.not_allowed) == (["probe"], 1)
     (error,) = outcome.errors
-    assert "is not over" in error
+    assert "is still running" in error
 
 
 @pytest.mark.usefixtures("broker")

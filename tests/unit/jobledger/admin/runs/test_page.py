@@ -32,7 +32,7 @@ def test_a_queued_run_links_to_the_run_that_it_waits_for() -> None:
     holder = create_run(status=Status.RUNNING, concurrency_key="probe", started_at=NOON)
     waits = overlap.held_by(None).columns
     page = page_of(create_run(status=Status.QUEUED, concurrency_key="probe", publish_count=1, **waits))
-    assert f'waits for run <a href="{display.run_url(holder.pk)}">{str(holder.pk)[:8]}</a>' in page.sentence
+    assert f'waiting for run <a href="{display.run_url(holder.pk)}">{str(holder.pk)[:8]}</a>' in page.sentence
 
 
 def test_a_skipped_run_links_to_the_blocking_run_and_names_are_escaped() -> None:
@@ -55,7 +55,7 @@ def test_an_earlier_attempt_has_the_reason_for_its_failure() -> None:
     run = create_run(attempt=2)
     add_attempt(run, 1, status=Status.TIMED_OUT, **Why.of(Reason.TIME_LIMIT, limit_seconds=60).columns)
     (attempt,) = page_of(run).attempts
-    assert attempt.why == "The run took longer than its time limit of 1 min."
+    assert attempt.why == "The run exceeded its time limit of 1 min."
 
 
 def test_times_are_exact_and_relative() -> None:

@@ -28,7 +28,7 @@ def test_retry_prints_the_id_of_a_new_run_with_its_user() -> None:
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [({"status": Status.RUNNING}, "is not over"), ({"job": "retired"}, "'retired' any more")],
+    [({"status": Status.RUNNING}, "is still running"), ({"job": "retired"}, "'retired' no longer exists")],
 )
 def test_a_run_that_cannot_be_retried_is_an_error(values: dict[str, Any], said: str) -> None:
     run = create_run(**values)

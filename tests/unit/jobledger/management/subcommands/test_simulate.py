@@ -46,7 +46,7 @@ def test_a_line_has_the_slot_the_verdict_the_start_the_schedule_and_the_reason()
             "0 * * * *",
             (
                 "beat was not running at 2026-05-01 02:00:00 UTC; "
-                "the run due at 2026-05-01 03:00:00 UTC stands for all missed ones"
+                "the run due at 2026-05-01 03:00:00 UTC covers all missed runs"
             ),
         ],
         [
@@ -54,7 +54,7 @@ def test_a_line_has_the_slot_the_verdict_the_start_the_schedule_and_the_reason()
             "run",
             "2026-05-01T03:30:00+00:00",
             "0 * * * *",
-            "caught up after beat was not running",
+            "catching up after beat was not running",
         ],
     ]
 
