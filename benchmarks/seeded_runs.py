@@ -1,4 +1,4 @@
-"""Runs as they come about in weeks: schedule by schedule at its own pace, written in the order of time."""
+"""Weeks of realistic runs: each schedule at its own frequency, inserted in chronological order."""
 
 import heapq
 import json
@@ -22,8 +22,8 @@ RUN_FIELDS = (
 )
 OUTPUT_FIELDS = ("run", "attempt", "number", "stream", "text", "written_at")
 
-# Of a thousand runs.
-MIX = {
+# Out of a thousand runs.
+STATUS_WEIGHTS = {
     Status.SUCCEEDED: 945,
     Status.FAILED: 25,
     Status.SKIPPED: 12,
@@ -47,37 +47,37 @@ REASONS = {
     status: (why.columns["reason"], json.dumps(why.details))
     for status, why in {**dict.fromkeys(Status, NO_REASON), **WHY}.items()
 }
-ERROR = "the other side did not answer"
+ERROR = "the remote server did not respond"
 TRACEBACK = "Traceback (most recent call last):\n" + '  File "job.py", line 1, in handle\n' * 20
-BY_HAND_IN = 50
-"""One run in so many was started by hand and belongs to no schedule."""
+COMMAND_LINE_EVERY = 50
+"""Every nth run was started from the command line, without a schedule."""
 WITH_OUTPUT = 2000
 PIECES, LINES = 2, 10
 LONG_PIECES, LONG_LINES = 400, 50
-"""What is kept of one run's output at most, 1 MiB."""
+"""1 MiB, which is the most that is kept of a run's output."""
 LINE = "line {number:05}: \x1b[32mok\x1b[0m, and nothing worth knowing\n"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Slot:
-    """A moment at which a run came about, and of which schedule."""
+    """A time at which a schedule was due."""
 
-    moment: datetime
+    time: datetime
     schedule: Seeded
 
 
 def make(schedules: Sequence[Seeded], count: int, now: datetime) -> None:
-    """Put so many runs of the schedules into the database, the last of them just before ``now``."""
-    dice = random.Random(count)
+    """Insert this many runs of the schedules, the last of them just before ``now``."""
+    rng = random.Random(count)
     bulk.insert(
         Run,
         RUN_FIELDS,
-        (_run(slot, number, dice) for number, slot in enumerate(_slots(schedules, count, now))),
+        (_run(slot, number, rng) for number, slot in enumerate(_slots(schedules, count, now))),
     )
 
 
 def make_output() -> uuid.UUID:
-    """Give the newest runs some output, and the newest of all very much of it; returns that one's id."""
+    """Add output to the newest runs, and very much of it to the newest one; returns its id."""
     executed = Run.objects.filter(finished_at__isnull=False, exit_code__isnull=False).newest_first()
     runs = list(executed.values_list("pk", "started_at")[:WITH_OUTPUT])
     bulk.insert(RunOutput, OUTPUT_FIELDS, _output(runs))
@@ -86,37 +86,37 @@ def make_output() -> uuid.UUID:
 
 
 def _slots(schedules: Sequence[Seeded], count: int, now: datetime) -> Iterator[_Slot]:
-    """Oldest first, as many as are wanted, the newest of them just before the moment."""
+    """Yield ``count`` slots, oldest first, with the newest just before ``now``."""
     minute = now.replace(second=0, microsecond=0)
     per_day = sum(timedelta(days=1) / each.every for each in schedules)
-    # One pace more, since a whole number of slots lies in no span.
+    # Start an interval earlier: the estimate is fractional, and a surplus is dropped.
     start = minute - timedelta(days=count / per_day) - max(each.every for each in schedules)
     merged = heapq.merge(
         *(_slots_of(each, number, start, minute) for number, each in enumerate(schedules)),
-        key=lambda slot: slot.moment,
+        key=lambda slot: slot.time,
     )
     surplus = sum((minute - start) // each.every for each in schedules) - count
     return islice(merged, max(surplus, 0), None)
 
 
 def _slots_of(schedule: Seeded, number: int, start: datetime, end: datetime) -> Iterator[_Slot]:
-    # Spread over the pace, by whole minutes as cron's slots are.
+    # Spread evenly, by whole minutes like cron's slots.
     offset = timedelta(minutes=number * 7) % schedule.every
     for step in range((end - start) // schedule.every, 0, -1):
-        yield _Slot(moment=end - offset - (step - 1) * schedule.every, schedule=schedule)
+        yield _Slot(time=end - offset - (step - 1) * schedule.every, schedule=schedule)
 
 
-def _run(slot: _Slot, number: int, dice: random.Random) -> tuple[Any, ...]:
-    schedule, is_by_hand = slot.schedule, number % BY_HAND_IN == 0
-    (status,) = dice.choices(list(MIX), weights=list(MIX.values()))
+def _run(slot: _Slot, number: int, rng: random.Random) -> tuple[Any, ...]:
+    schedule, is_from_command_line = slot.schedule, number % COMMAND_LINE_EVERY == 0
+    (status,) = rng.choices(list(STATUS_WEIGHTS), weights=list(STATUS_WEIGHTS.values()))
     is_executed = status not in NOT_EXECUTED
-    started_at = slot.moment + timedelta(seconds=dice.uniform(0.1, 2))
-    took = timedelta(seconds=min(dice.lognormvariate(1 + schedule.pk % 5, 0.4), 3500))
+    started_at = slot.time + timedelta(seconds=rng.uniform(0.1, 2))
+    duration = timedelta(seconds=min(rng.lognormvariate(1 + schedule.pk % 5, 0.4), 3500))
     return (
-        *(uuid.UUID(int=dice.getrandbits(128)), schedule.job, "{}", "[]"),
-        *((Trigger.CLI.value, "ann", None, "", None) if is_by_hand else _of_schedule(slot)),
-        *(0, status.value, 1, slot.moment, 1),
-        *((started_at, started_at + took) if is_executed else (None, slot.moment)),
+        *(uuid.UUID(int=rng.getrandbits(128)), schedule.job, "{}", "[]"),
+        *((Trigger.CLI.value, "ann", None, "", None) if is_from_command_line else _of_schedule(slot)),
+        *(0, status.value, 1, slot.time, 1),
+        *((started_at, started_at + duration) if is_executed else (None, slot.time)),
         *("", *REASONS[status], "worker@here" if is_executed else "", ""),
         *(
             _exit_code(status),
@@ -127,7 +127,7 @@ def _run(slot: _Slot, number: int, dice: random.Random) -> tuple[Any, ...]:
 
 
 def _of_schedule(slot: _Slot) -> tuple[Any, ...]:
-    return Trigger.SCHEDULE.value, "", slot.schedule.pk, slot.schedule.name, slot.moment
+    return Trigger.SCHEDULE.value, "", slot.schedule.pk, slot.schedule.name, slot.time
 
 
 def _exit_code(status: Status) -> int | None:

@@ -1,9 +1,9 @@
-"""The clock by which times in the database are compared: the database's own.
+"""The database's clock, which all times in the database are compared with.
 
-Leases, claims, retries and slots are written by one process and read by another, on machines whose clocks may
-differ by minutes. By its own clock, a slow worker's runs would look lost, and a fast one would start a retry
-early. What only one process measures, such as a time limit, goes by a clock that is never set; what is only
-displayed, by the process's own.
+Leases, claims, retries and slots are written by one process and read by another, on machines whose clocks
+may differ by minutes. If each used its own clock, the runs of a worker whose clock is slow would appear to
+be lost, and one whose clock is fast would start retries early. Durations measured by a single process, such
+as time limits, use the monotonic clock; times that are only displayed use the process's own clock.
 """
 
 from datetime import datetime, timedelta
@@ -16,11 +16,11 @@ MAX_OFFSET = timedelta(seconds=5)
 
 
 def now() -> datetime:
-    """The database's time. SQLite has none but this process's, on whose machine its file is."""
+    """The database's time. SQLite has no clock of its own, but its file is on this machine anyway."""
     if connection.vendor != "postgresql":
         return timezone.now()
     with connection.cursor() as cursor:
-        # Not the beginning of the transaction, which may have waited for a lock since.
+        # Not the start of the transaction, which may have been waiting for a lock since then.
         cursor.execute("SELECT clock_timestamp()")
         found: datetime = cursor.fetchone()[0]
     return found

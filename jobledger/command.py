@@ -107,7 +107,7 @@ class JobCommand(JobDeclaration, BaseCommand):
             return
         try:
             super().check_migrations()
-        except Exception as error:  # noqa: BLE001 - reported on stderr; the job goes on
+        except Exception as error:  # noqa: BLE001 - reported on stderr; the job continues
             self.stderr.write(f"The migrations could not be checked: {error}")
 
     @property

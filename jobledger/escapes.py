@@ -1,8 +1,8 @@
-"""Characters that control what reads a text, escaped: ``\\x1b`` instead of what moves a terminal's cursor.
+"""Escapes control characters, for example as ``\\x1b``.
 
-Names and errors come from users, jobs and messages. In a terminal their control characters would retitle the
-window or hide what was printed; in a log, a line break begins a line that nobody wrote; and half of a
-character (a lone surrogate) cannot be written at all.
+Names and errors come from users, jobs and messages. In a terminal, control characters could change the
+window's title or hide output; in a log, a line break could forge an entry; and half a character (a lone
+surrogate) cannot be written at all.
 """
 
 import logging
@@ -10,7 +10,7 @@ import re
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
-# Also those that reverse the direction of a line, and line ends that are not ASCII.
+# Including those that reverse the direction of a line, and non-ASCII line endings.
 _CONTROL = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _ANY = re.compile(f"[{_CONTROL}]")
 _BUT_LINES = re.compile(f"(?![\n\t])[{_CONTROL}]")
@@ -19,27 +19,27 @@ _BUT_OUTPUT = re.compile(rf"(?![\n\t\r]|\x1b\[[0-9;:]*m)[{_CONTROL}]")
 
 
 def escaped(text: str) -> str:
-    """One line, whatever the text is."""
+    """Escape all control characters, so that the text is a single line."""
     return _ANY.sub(_escape, text)
 
 
 def escaped_lines(text: str) -> str:
-    """The same with its line breaks and tabs."""
+    """Escape all control characters except line breaks and tabs."""
     return _BUT_LINES.sub(_escape, text)
 
 
 def escaped_output(text: str) -> str:
-    """What a job wrote, for a terminal: colours and progress bars stay as they are."""
+    """Escape a job's output for a terminal, except colours and progress bars."""
     return _BUT_OUTPUT.sub(_escape, text)
 
 
 def escaped_json(text: str) -> str:
-    """JSON that means the same."""
+    """Escape control characters in JSON without changing its meaning."""
     return _BUT_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def encodable(text: str, stream: TextIO | Any) -> str:
-    """The text with escapes in place of what the stream's encoding does not have."""
+    """Escape the characters that the stream's encoding does not support."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
@@ -49,12 +49,12 @@ def _escape(found: re.Match[str]) -> str:
 
 
 class LineLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs one line for each call: what is formatted into the message is escaped."""
+    """Logs a single line per call: arguments are escaped."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """As a logger does; the traceback of an exception keeps its lines."""
+        """Tracebacks of exceptions keep their lines."""
         if self.isEnabledFor(level):
-            # The caller is one step further away than a logger expects.
+            # There is one more stack frame than the logger expects.
             kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
             super().log(level, msg, *map(_loggable, args), **kwargs)
 
@@ -63,12 +63,11 @@ class LineLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 def line_logger(name: str) -> LineLogger:
-    """The logger of a module."""
     return LineLogger(logging.getLogger(name), {})
 
 
 class LineFormatter(logging.Formatter):
-    """For a project's ``LOGGING``: no message of any library begins a line that nobody wrote."""
+    """For a project's ``LOGGING``: escapes the messages of all libraries, too."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = escaped(record.message)

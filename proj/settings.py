@@ -149,9 +149,9 @@ if TOTP_REQUIRED:
     INSTALLED_APPS += ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
     _after = MIDDLEWARE.index("django.contrib.auth.middleware.AuthenticationMiddleware") + 1
     MIDDLEWARE.insert(_after, "django_otp.middleware.OTPMiddleware")
-    # The name under which a phone lists the codes.
+    # The name that authenticator apps display.
     OTP_TOTP_ISSUER = "Scheduled jobs"
-    # Whoever sees a user's device in the admin could else copy its key.
+    # Otherwise, anyone who can view a user's device in the admin could copy its key.
     OTP_ADMIN_HIDE_SENSITIVE_DATA = True
     AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
 
@@ -273,7 +273,8 @@ CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_CONCURRENCY = env.whole("WORKER_CONCURRENCY", 4)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Whoever can write to Redis could stop the workers' consumers, shrink their pools or end them.
+# With remote control, anyone who can write to Redis could stop the workers' consumers, shrink their pools or
+# shut them down.
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = env.flag("REMOTE_CONTROL", default=False)
 CELERY_WORKER_CONSUMER = "jobledger.runs.worker.consumer:Consumer"
 

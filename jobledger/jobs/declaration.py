@@ -32,7 +32,7 @@ class Misfire(StrEnum):
 
 
 MAX_CATCH_UP = 10_000
-"""The most late slots that one schedule may run, whatever its own limit."""
+"""The maximum number of late slots that a schedule may run, whatever its own limit."""
 
 
 class PausedSlots(StrEnum):

@@ -41,15 +41,15 @@ class OperatorCommand(BaseCommand):
             raise CommandError(f"The database cannot be queried: {_message(error)}") from error
 
     def say(self, text: str) -> None:
-        """Print one line, whatever names are in it."""
+        """Print a line, with control characters escaped."""
         self.stdout.write(encodable(escaped(text), self.stdout))
 
     def warn(self, text: str) -> None:
-        """The same on stderr, in an error's colour."""
+        """Print a line on stderr in the colour of errors."""
         self.stderr.write(encodable(escaped(text), self.stderr))
 
     def remark(self, text: str, style: Callable[[str], str] = str) -> None:
-        """The same on stderr, of what is no error."""
+        """Print a line on stderr that is not an error."""
         self.stderr.write(encodable(escaped(text), self.stderr), style_func=style)
 
 

@@ -161,15 +161,15 @@ def _advance(rows: Sequence[NextSlot], now: datetime, *, max_records: int | None
 
 
 def _skip_above_limits(runs: Sequence[Run]) -> None:
-    """Skip slots whose overlap is allowed, but of which too many runs are queued or running already.
+    """Skip slots of jobs that allow overlap, if too many runs are already queued or running.
 
-    The runs of this batch do not count: neither schedules that are due together nor one that catches up are
-    cut off in the middle.
+    The runs of this batch are not counted, so that neither schedules that are due together nor a schedule
+    that catches up are cut off halfway.
     """
     overlapping = [run for run in runs if run.status == Status.QUEUED and _may_overlap(run)]
     if not overlapping:
         return
-    # Not of these schedules alone: then the database might go through all of their runs.
+    # Not filtered by schedule: then the database might scan all of their runs.
     live = Run.objects.filter(status__in=LIVE).order_by().values_list("schedule", "job")
     of_schedule, of_job = Counter[int | None](), Counter[str]()
     for schedule_id, job, count in live.annotate(count=Count("pk")):
@@ -186,7 +186,7 @@ def _skip_above_limits(runs: Sequence[Run]) -> None:
 
 
 def _may_overlap(run: Run) -> bool:
-    """An ordinary task's run is sent, and not live any more."""
+    """False for ordinary tasks, whose runs are no longer live once they are sent."""
     job = registry.all_jobs().get(run.job)
     if job is None or run.schedule is None:
         return False
@@ -242,10 +242,10 @@ def _superseded(
 
 
 def _is_valid_elsewhere(row: NextSlot, now: datetime) -> bool:
-    """Whether another beat, which runs other code, can evaluate what this process cannot.
+    """Whether another beat, which runs different code, can evaluate what this process cannot.
 
-    Two versions run at once during a deployment. If one marked broken what the other repairs, schedules of
-    new or removed jobs would alternate between the two.
+    During a deployment, two versions run at the same time. If one marked a schedule as broken and the other
+    repaired it, schedules of new or removed jobs would alternate between the two states.
     """
     if row.broken or row.version in ("", code_version()):
         return False

@@ -1,4 +1,4 @@
-"""Upcoming runs: what schedules will start in the spans ahead, read in a fixed number of queries."""
+"""Upcoming runs: what schedules will start in future spans of time, with a fixed number of queries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from jobledger.schedules.stored_schedules import PauseLookup
 
 @dataclass(frozen=True, kw_only=True)
 class UpcomingStarts:
-    """What one schedule will start."""
+    """What a schedule will start."""
 
     schedule_id: int
     name: str
     task: str
     starts: Mapping[int, Starts]
-    """By the number of the span between two edges."""
+    """By the index of the span."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,14 @@ class Upcoming:
 
     schedules: Sequence[UpcomingStarts]
     is_complete: bool
-    """Whether all schedules that are due in time were looked at."""
+    """Whether all schedules that are due before the end are included."""
 
 
 def upcoming(edges: Sequence[datetime], *, limit: int) -> Upcoming:
     """The runs that start between the first edge, which is now, and the last one.
 
-    No more than ``limit`` schedules are looked at, those that are due first. Schedules that are broken, or
-    held by a pause without an end, start nothing.
+    Includes at most ``limit`` schedules, those that are due first. Schedules that are broken, or held by an
+    open-ended pause, start nothing.
     """
     due = NextSlot.objects.filter(due_at__lt=edges[-1]).order_by("due_at", "pk")
     rows = list(due.values_list("pk", "handled_until")[: limit + 1])

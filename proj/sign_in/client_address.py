@@ -1,8 +1,8 @@
-"""The address of the client who asks, also behind proxies. Failed logins are counted by it.
+"""The client's address, even behind proxies; failed logins are counted by it.
 
-``X-Forwarded-For`` is what each proxy adds the address of its own client to. Anybody can send one, so it is
-believed only as far as trusted proxies (``TRUSTED_PROXIES``) wrote it: from its end to the first address that
-is not theirs.
+Each proxy appends the address of its own client to ``X-Forwarded-For``. Clients can send the header
+themselves, so only the part written by ``TRUSTED_PROXIES`` is trusted: from its end to the first address
+that is not a proxy's.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ _OF_ONE_CLIENT = 64
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The client's address, for django-axes; of an IPv6 client its network. None if it is not known."""
+    """The client's address, for django-axes; for IPv6, its network. None if it is unknown."""
     trusted: Sequence[Network] = settings.TRUSTED_PROXIES
-    # A proxy on this machine may use a socket, whose peer has no address.
+    # A proxy on this machine may use a Unix socket, which has no address.
     address = _parsed(request.META.get("REMOTE_ADDR", ""))
     for hop in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
         if not trusted or (address and not any(address in network for network in trusted)):

@@ -1,7 +1,8 @@
-"""How many failed logins are borne: django-axes' own limit, for a name from an address, and two wider ones.
+"""Limits for failed logins: django-axes' own, per username and address, and two wider ones.
 
-An address that tries one password with many names is slowed by the limit for an address; many addresses that
-guess at one name by the limit for a name, which has to be high: it locks out the name's owner as well.
+The limit per address slows down an address that tries one password with many usernames. The limit per
+username slows down many addresses that guess one user's password. It has to be high, because it also locks
+out the user.
 """
 
 from typing import Any
@@ -16,10 +17,10 @@ from django.http import HttpRequest
 
 
 class LoginLimits(AxesDatabaseHandler):  # type: ignore[misc]  # django-axes has no types
-    """For django-axes' setting ``AXES_HANDLER``."""
+    """For ``AXES_HANDLER``."""
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
-        """As many as django-axes' own limit allows at least, where a wider limit is reached."""
+        """If a wider limit is reached, at least django-axes' own limit, so that it locks the login."""
         failures: int = super().get_failures(request, credentials)
         if self._is_over_a_wider_limit(request, credentials):
             return max(failures, int(get_failure_limit(request, credentials)))

@@ -1,4 +1,4 @@
-"""Calls in threads side by side, each with a connection of its own to one database with all tables."""
+"""Concurrent calls in threads, each with its own connection to the same database."""
 
 import sqlite3
 import threading
@@ -14,14 +14,14 @@ PATIENCE_SECONDS = 20.0
 
 
 class SideBySide:
-    """A database that several threads see."""
+    """A database that several threads can use."""
 
     def __init__(self, path: str) -> None:
-        """Empty: this thread's own one."""
+        """Empty: this thread's own database."""
         self._path = path
 
     def call(self, calls: Sequence[Callable[[], object]]) -> None:
-        """Do all of it at the same time; raises the first error of any."""
+        """Call all of them concurrently; raises the first error."""
         errors: list[Exception] = []
         threads = [threading.Thread(target=self._call, args=[each, errors]) for each in calls]
         for thread in threads:
@@ -43,7 +43,7 @@ class SideBySide:
 
 @contextmanager
 def side_by_side(folder: Path) -> Iterator[SideBySide]:
-    """Inside the block the default database is one that several threads can use.
+    """Inside the block, several threads can use the default database.
 
     For tests without a transaction. A SQLite database in memory is the connection's own, so its tables are
     copied into a file.

@@ -172,7 +172,7 @@ def test_an_account_belongs_to_the_subject_and_not_to_a_name_or_an_email_address
         "/\\elsewhere.example.com",
     ],
 )
-def test_nobody_is_led_to_another_site(place: Place, to: str) -> None:
+def test_users_are_not_redirected_to_another_site(place: Place, to: str) -> None:
     assert place.visitor().sign_in(somebody(place, "dev"), to=to).url == f"{place.url}/admin/"
 
 

@@ -173,7 +173,7 @@ def test_a_stored_schedule_with_invalid_options_is_a_warning(kwargs: str) -> Non
 
 
 @pytest.mark.django_db
-def test_good_disabled_and_named_schedules_are_not_reported(settings: Settings) -> None:
+def test_valid_disabled_and_allowed_schedules_are_not_reported(settings: Settings) -> None:
     settings.SCHEDULABLE_TASKS = ["some.*"]
     stored("probes.probe", '{"level": 2}')
     PeriodicTask.objects.create(
@@ -233,7 +233,7 @@ def test_a_secret_in_invalid_options_is_masked() -> None:
         ("celery.chord_unlock", '{"interval": 0}', "one of Celery's own tasks, which cannot be scheduled"),
     ],
 )
-def test_a_schedule_that_can_start_nothing_is_named(task: str, kwargs: str, said: str) -> None:
+def test_a_schedule_that_cannot_start_anything_is_reported(task: str, kwargs: str, said: str) -> None:
     stored(task, kwargs)
     (message,) = checks.check_schedules(databases=["default"])
     assert message.id == "jobledger.W010"
@@ -270,7 +270,7 @@ def test_a_schedule_whose_times_cannot_be_evaluated_is_reported() -> None:
 
 
 @pytest.mark.django_db
-def test_headers_and_names_that_celery_needs_itself_are_reported() -> None:
+def test_headers_and_names_reserved_by_celery_are_reported() -> None:
     hourly("headers", headers='{"id": ["x"]}')
     hourly("no object", headers="[]")
     hourly("queue", queue="unacked")

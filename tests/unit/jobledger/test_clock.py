@@ -1,4 +1,4 @@
-"""Times that processes compare go by the database's clock, whatever the process's own says."""
+"""Times that processes compare use the database's clock, whatever the process's own clock says."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ LOST = Outcome(status=Status.LOST, why=Why.of(Reason.LOST_PROCESS), exit_code=No
 
 @pytest.fixture(params=[-HOUR, HOUR], ids=["slow", "fast"])
 def skewed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For the database it is noon; this process's clock is an hour slow, or fast."""
+    """It is noon for the database; this process's clock is an hour slow or fast."""
     monkeypatch.setattr(clock, "now", lambda: NOON)
     with time_machine.travel(NOON + request.param, tick=False):
         yield
@@ -58,7 +58,7 @@ def test_the_clock_is_the_databases_and_with_sqlite_the_processs_own() -> None:
         assert (DATABASE_CLOCK() - NOON < MINUTE) is (connection.vendor == "sqlite")
 
 
-def test_a_claim_takes_its_lease_by_it(skewed: None) -> None:
+def test_a_claims_lease_uses_it(skewed: None) -> None:
     run = runner.claim(made(Status.QUEUED).pk, worker="w")
     assert run is not None
     assert (run.started_at, run.heartbeat_at) == (NOON, NOON)
@@ -73,18 +73,18 @@ def test_a_claim_takes_its_lease_by_it(skewed: None) -> None:
         ({"start_before": NOON - MINUTE}, False),
     ],
 )
-def test_a_run_is_too_early_or_too_late_by_it(
+def test_it_decides_whether_a_run_is_too_early_or_too_late(
     skewed: None, values: dict[str, datetime], starts: bool
 ) -> None:
     assert (runner.claim(made(Status.QUEUED, **values).pk, worker="w") is not None) is starts
 
 
-def test_a_run_from_the_command_line_begins_by_it(skewed: None) -> None:
+def test_a_run_from_the_command_line_starts_at_its_time(skewed: None) -> None:
     run = dispatch.begin(dispatch.RunRequest(job="probe", trigger=Trigger.CLI), worker="w")
     assert (run.queued_at, run.heartbeat_at) == (NOON, NOON)
 
 
-def test_a_run_is_queued_by_it(skewed: None) -> None:
+def test_a_run_is_queued_at_its_time(skewed: None) -> None:
     request = dispatch.RunRequest(job="probe", trigger=Trigger.ADMIN)
     assert dispatch.enqueue(request).publish_after == NOON + publisher.RECORDER_GRACE_PERIOD
     assert dispatch.receive("an ad-hoc call", lambda: request).queued_at == NOON
@@ -94,7 +94,7 @@ def test_a_run_is_queued_by_it(skewed: None) -> None:
     ("outcome", "least", "most"),
     [(outcome_of(RuntimeError("boom")), 0.9, 1.1), (LOST, 0.0, 0.0)],
 )
-def test_a_retry_waits_by_it(skewed: None, outcome: Outcome, least: float, most: float) -> None:
+def test_a_retry_waits_for_its_time(skewed: None, outcome: Outcome, least: float, most: float) -> None:
     run = made(Status.RUNNING, started_at=NOON)
     attempts.end(run, outcome)
     start_after = fresh(run).start_after
@@ -103,13 +103,13 @@ def test_a_retry_waits_by_it(skewed: None, outcome: Outcome, least: float, most:
     assert RunAttempt.objects.get().finished_at == NOON
 
 
-def test_what_waits_for_another_run_is_woken_by_it(skewed: None) -> None:
+def test_a_waiting_run_is_woken_at_its_time(skewed: None) -> None:
     run = made(Status.QUEUED, concurrency_key="restarting")
     overlap.wake("restarting", at_once=False)
     assert fresh(run).publish_after == NOON
 
 
-def test_a_published_run_comes_up_again_by_it(skewed: None, broker: Any) -> None:
+def test_it_decides_when_a_run_is_published_again(skewed: None, broker: Any) -> None:
     run = made(Status.QUEUED, job="probe")
     publisher.publish([run])
     assert fresh(run).publish_after == NOON + publisher.publish_interval(1)
@@ -118,7 +118,7 @@ def test_a_published_run_comes_up_again_by_it(skewed: None, broker: Any) -> None
 @pytest.mark.parametrize(
     ("after", "noticed_ago", "status"), [(3, 0, "lost"), (5, 0, "timed_out"), (65, 62, "lost")]
 )
-def test_a_child_that_died_was_over_its_time_or_not_by_it(
+def test_it_decides_whether_a_dead_child_had_exceeded_its_time_limit(
     after: int, noticed_ago: int, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = made(
@@ -134,7 +134,7 @@ def test_a_child_that_died_was_over_its_time_or_not_by_it(
     assert fresh(run).status == status
 
 
-def test_a_heartbeat_goes_by_it() -> None:
+def test_a_heartbeat_uses_it() -> None:
     run = made(Status.RUNNING, heartbeat_at=NOON)
     log, limits = OutputLog(run, OutputRecorder(100)), Limits(time_limit=None, grace=HOUR)
     real = datetime.now().astimezone()
@@ -147,7 +147,7 @@ def test_a_heartbeat_goes_by_it() -> None:
         assert abs(heartbeat_at - real) < HOUR
 
 
-def test_beat_does_all_of_a_tick_by_it(skewed: None, monkeypatch: pytest.MonkeyPatch, broker: Any) -> None:
+def test_a_tick_of_beat_uses_only_it(skewed: None, monkeypatch: pytest.MonkeyPatch, broker: Any) -> None:
     seen: list[datetime] = []
 
     def noted(name: str) -> Callable[..., Any]:
@@ -159,7 +159,7 @@ def test_beat_does_all_of_a_tick_by_it(skewed: None, monkeypatch: pytest.MonkeyP
 
         return called
 
-    # It takes a clock that jumps for the end of a connection's age.
+    # It would take a clock that jumps for the end of a connection's maximum age.
     monkeypatch.setattr(scheduler, "close_old_connections", lambda: None)
     for name in "record_due", "expire":
         monkeypatch.setattr(ledger, name, noted(name))

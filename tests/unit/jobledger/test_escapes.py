@@ -1,4 +1,4 @@
-"""Nothing that a user, a job or a message has named controls a terminal or forges a line of a log."""
+"""Text from users, jobs and messages cannot control a terminal or forge a log entry."""
 
 import io
 import json
@@ -30,19 +30,19 @@ def test_an_escaped_text_is_one_printable_line(text: str) -> None:
 
 
 @given(TEXTS)
-def test_escaped_lines_keep_their_line_breaks_and_tabs_alone(text: str) -> None:
+def test_escaped_lines_keep_only_line_breaks_and_tabs(text: str) -> None:
     shown = escaped_lines(text)
     assert set(controls(shown)) <= {"\n", "\t"}
     assert shown.count("\n") == text.count("\n")
 
 
 @pytest.mark.parametrize("text", ["Zürich ✓ 東京 😀", "\\x1b", "a\u00a0b"])
-def test_a_harmless_text_is_as_it_was(text: str) -> None:
+def test_a_harmless_text_is_unchanged(text: str) -> None:
     assert escaped(text) == escaped_lines(text) == escaped_output(text) == text
 
 
 @given(TEXTS)
-def test_output_keeps_its_colours_and_nothing_else_that_controls_a_terminal(text: str) -> None:
+def test_output_keeps_colours_but_no_other_terminal_controls(text: str) -> None:
     assert escaped_output(f"\x1b[1;31m{escaped(text)}\x1b[0m\r\n") == f"\x1b[1;31m{escaped(text)}\x1b[0m\r\n"
     assert "\x1b]" not in escaped_output(text)
     assert set(controls(escaped_output(text))) <= {"\n", "\t", "\r", "\x1b"}
@@ -55,7 +55,7 @@ def test_escaped_json_means_the_same(text: str) -> None:
     assert controls(line) == ""
 
 
-def test_what_an_encoding_does_not_have_is_escaped() -> None:
+def test_unsupported_characters_are_escaped() -> None:
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     assert escapes.encodable("Zürich", ascii_only) == "Z\\xfcrich"
     assert escapes.encodable("Zürich", io.StringIO()) == "Zürich"
@@ -78,7 +78,7 @@ def test_the_traceback_of_a_log_call_keeps_its_lines(caplog: pytest.LogCaptureFi
     assert "Traceback (most recent call last):\n" in caplog.text
 
 
-def test_a_project_s_log_holds_one_line_for_each_message_of_any_library() -> None:
+def test_a_projects_log_has_one_line_per_message_of_any_library() -> None:
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(LineFormatter("%(levelname)s %(name)s: %(message)s"))
@@ -87,12 +87,12 @@ def test_a_project_s_log_holds_one_line_for_each_message_of_any_library() -> Non
     assert controls(written.getvalue()) == "\n"
 
 
-def test_the_project_s_own_log_is_formatted_so(settings: Any) -> None:
+def test_this_projects_log_is_formatted_like_that(settings: Any) -> None:
     formatters = settings.LOGGING["formatters"].values()
     assert {each["class"] for each in formatters} == {f"{LineFormatter.__module__}.{LineFormatter.__name__}"}
 
 
-def test_every_module_of_the_service_logs_so() -> None:
+def test_every_module_of_the_service_logs_like_that() -> None:
     from tests.unit.test_floors import SOURCES, module_of
 
     used = [module_of(path) for path in SOURCES if "logging.getLogger(" in path.read_text()]

@@ -115,7 +115,7 @@ def test_what_postgresql_raises_itself(name: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_postgresql_connection_that_was_ended_is_an_outage_also_when_it_is_used_again() -> None:
+def test_a_closed_postgresql_connection_is_an_outage_even_when_used_again() -> None:
     on_postgresql()
     errors = []
     with connection.cursor() as cursor:

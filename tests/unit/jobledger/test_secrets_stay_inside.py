@@ -114,7 +114,7 @@ def pages(run: Run, schedule: PeriodicTask) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("group", [*rights.GROUPS, ""], ids=lambda group: group or "superuser")
-def test_no_page_shows_it(client: Client, run: Run, planted: PeriodicTask, group: str) -> None:
+def test_it_is_on_no_page(client: Client, run: Run, planted: PeriodicTask, group: str) -> None:
     rights.create_groups()
     user = User.objects.create_user("somebody", is_staff=True, is_superuser=not group)
     user.groups.set(Group.objects.filter(name=group))
@@ -125,9 +125,7 @@ def test_no_page_shows_it(client: Client, run: Run, planted: PeriodicTask, group
         assert SECRET not in text, url
 
 
-def test_no_save_and_no_deletion_writes_it_into_the_audit_log(
-    admin_client: Client, planted: PeriodicTask
-) -> None:
+def test_it_is_never_written_to_the_audit_log(admin_client: Client, planted: PeriodicTask) -> None:
     edit(admin_client, planted, description="edited")
     assert SECRET not in admin_client.get(page_url("history", planted)).text
     admin_client.post(page_url("delete", planted), {"post": "yes"})
@@ -136,7 +134,7 @@ def test_no_save_and_no_deletion_writes_it_into_the_audit_log(
     assert SECRET not in entries
 
 
-def test_no_command_prints_it(run: Run, planted: PeriodicTask) -> None:
+def test_it_is_never_printed(run: Run, planted: PeriodicTask) -> None:
     commands = [
         ("runs",),
         ("runs", "--json"),
@@ -153,14 +151,14 @@ def test_no_command_prints_it(run: Run, planted: PeriodicTask) -> None:
     assert SECRET not in printed
 
 
-def test_no_message_shows_it_beside_the_arguments_and_headers_themselves(run: Run, broker: Broker) -> None:
+def test_messages_contain_it_only_in_the_arguments_and_headers_themselves(run: Run, broker: Broker) -> None:
     for message in broker.messages:
         assert SECRET not in message.headers["argsrepr"] + message.headers["kwargsrepr"]
     assert broker.messages
 
 
 @pytest.mark.usefixtures("broker")
-def test_no_log_line_and_no_mail_has_it(planted: PeriodicTask, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_is_in_no_log_and_no_mail(planted: PeriodicTask, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.WARNING, "django.db")
     run_of(planted)

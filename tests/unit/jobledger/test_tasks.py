@@ -161,14 +161,14 @@ def test_only_jobs_have_tasks() -> None:
     ],
     ids=["long", "NUL", "half a character", "a list", "an object", "a number"],
 )
-def test_a_header_with_anything_in_it_leaves_a_run_like_any_other(name: Any, kept: str) -> None:
+def test_arbitrary_headers_do_not_affect_the_run(name: Any, kept: str) -> None:
     deliver(str(uuid.uuid4()), headers={"periodic_task_name": name})
     run = Run.objects.get()
     assert (run.status, run.trigger, run.schedule_name) == ("succeeded", "schedule", kept)
 
 
 @pytest.mark.parametrize("headers", [["x"], "x", {"periodic_task_name": None}, {"tenant": "a\0"}], ids=repr)
-def test_headers_that_name_no_schedule_make_it_a_call(headers: Any) -> None:
+def test_headers_without_a_schedule_make_it_an_ad_hoc_call(headers: Any) -> None:
     deliver(str(uuid.uuid4()), headers=headers)
     assert Run.objects.get().trigger == "celery"
 
@@ -189,7 +189,7 @@ def test_a_task_id_with_half_a_character_has_a_run_too() -> None:
     ],
     ids=["large", "deep"],
 )
-def test_options_out_of_bounds_fail_the_run_with_the_reason_and_are_not_kept(
+def test_options_that_are_too_large_fail_the_run_and_are_not_stored(
     options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(JobFailedError, match=re.escape(said)):

@@ -120,7 +120,7 @@ def test_manage_py_says_it_in_one_line(variables: dict[str, str], said: str) -> 
     assert said in done.stderr
 
 
-def test_networks_are_read_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.5, 172.16.0.0/12,2001:db8::/32")
     assert [str(each) for each in Environment().networks("TRUSTED_PROXIES")] == [
         "10.0.0.5/32",

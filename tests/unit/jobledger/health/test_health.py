@@ -70,7 +70,7 @@ def part(name: PartName) -> tuple[bool, str]:
     return found.is_healthy, found.text
 
 
-def test_a_service_whose_processes_were_just_seen_has_no_problem() -> None:
+def test_a_service_whose_processes_were_just_seen_is_healthy() -> None:
     beat_and_worker()
     signed(ProcessKind.WORKER, name="celery@there")
     schedule("hourly")
@@ -95,9 +95,7 @@ def test_of_many_processes_only_some_are_named() -> None:
         (ProblemKind.NO_WORKER, ProcessKind.BEAT, ProcessKind.WORKER),
     ],
 )
-def test_a_process_that_is_missing_says_since_when(
-    kind: ProblemKind, other: ProcessKind, name: ProcessKind
-) -> None:
+def test_a_missing_process_says_since_when(kind: ProblemKind, other: ProcessKind, name: ProcessKind) -> None:
     signed(other)
     assert "none has been seen yet" in the_problem(kind).text
     signed(name, 90, "h:1")
@@ -105,7 +103,7 @@ def test_a_process_that_is_missing_says_since_when(
     assert part(the_problem(kind).part)[0] is False
 
 
-def test_a_run_that_nobody_takes_shows_that_beat_is_late_whatever_it_says() -> None:
+def test_an_overdue_schedule_shows_that_beat_is_late_even_if_it_seems_alive() -> None:
     beat_and_worker()
     due = schedule("hourly")
     NextSlot.objects.filter(pk=due.pk).update(due_at=NOON - timedelta(seconds=5))
@@ -117,7 +115,7 @@ def test_a_run_that_nobody_takes_shows_that_beat_is_late_whatever_it_says() -> N
     assert part(PartName.BEAT) == (False, "1 running (here), late")
 
 
-def test_runs_that_wait_for_a_worker_that_is_free_are_counted() -> None:
+def test_runs_that_wait_for_a_free_worker_are_counted() -> None:
     beat_and_worker()
     for minutes in (0, 5, 6):
         waiting(minutes)
@@ -135,7 +133,7 @@ def test_runs_that_wait_for_another_run_or_their_next_attempt_do_not_wait_for_a_
     assert health.read(NOON).problems == []
 
 
-def test_a_queue_in_which_runs_wait_and_that_no_worker_reads_is_a_problem_at_once() -> None:
+def test_an_unread_queue_with_waiting_runs_is_a_problem_immediately() -> None:
     signed(ProcessKind.BEAT)
     signed(ProcessKind.WORKER, queues=["reports"])
     for _ in range(3):
@@ -146,9 +144,7 @@ def test_a_queue_in_which_runs_wait_and_that_no_worker_reads_is_a_problem_at_onc
     assert part(PartName.WORKERS) == (False, "1 running (here), none consumes celery")
 
 
-def test_a_queue_that_enabled_schedules_use_and_that_no_worker_reads_is_a_problem_before_they_are_due() -> (
-    None
-):
+def test_an_unread_queue_of_enabled_schedules_is_a_problem_before_they_are_due() -> None:
     beat_and_worker()
     only = schedule("monthly", queue="reports")
     schedule("off", queue="nobody reads it", enabled=False)
@@ -166,7 +162,7 @@ def test_a_queue_that_enabled_schedules_use_and_that_no_worker_reads_is_a_proble
     assert problem.schedule is None
 
 
-def test_a_queue_that_any_of_the_workers_reads_is_read() -> None:
+def test_a_queue_that_any_worker_consumes_is_fine() -> None:
     beat_and_worker()
     signed(ProcessKind.WORKER, name="celery@reports", queues=["reports"])
     schedule("monthly", queue="reports")
@@ -175,7 +171,7 @@ def test_a_queue_that_any_of_the_workers_reads_is_read() -> None:
     assert kinds(health.read(NOON)) == [ProblemKind.UNREAD_QUEUE]
 
 
-def test_a_queue_to_which_the_settings_send_a_job_is_looked_at_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_from_task_routes_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     beat_and_worker()
     waiting()
     routes = prepare([{"probes.*": "slow"}])
@@ -203,7 +199,7 @@ def test_without_any_worker_its_absence_is_the_only_problem() -> None:
     assert kinds(health.read(NOON)) == [ProblemKind.NO_WORKER]
 
 
-def test_processes_with_other_code_than_this_one_are_named_with_their_versions() -> None:
+def test_processes_with_different_code_are_named_with_their_versions() -> None:
     beat_and_worker()
     ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(version="0.0.9+old")
     problem = the_problem(ProblemKind.OTHER_CODE)
@@ -218,7 +214,7 @@ def test_processes_with_other_code_than_this_one_are_named_with_their_versions()
     assert "celery@here (an earlier version)" in the_problem(ProblemKind.OTHER_CODE).text
 
 
-def test_a_paused_service_says_since_when_by_whom_and_until_when() -> None:
+def test_a_paused_service_says_since_when_until_when_and_by_whom() -> None:
     beat_and_worker()
     pausing.pause(
         None, Terms(until=NOON + 2 * MINUTE, reason="database moves", who="ann"), now=NOON - 10 * MINUTE
@@ -245,7 +241,7 @@ def test_one_broken_schedule_is_named_and_several_are_counted() -> None:
     assert part(PartName.SCHEDULES) == (False, "2 enabled, 2 broken")
 
 
-def test_a_redis_that_is_not_there_is_a_problem_and_says_what_it_means(
+def test_a_redis_outage_is_a_problem_that_explains_its_effect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     beat_and_worker()

@@ -396,7 +396,7 @@ def test_an_ordinary_task_is_recorded_under_its_name_with_its_arguments() -> Non
     assert (run.job, run.args, run.status) == ("tests.probes.tasks.add", [1, 2], "queued")
 
 
-def test_a_task_of_another_service_that_the_settings_name_is_trusted_to_exist(settings: Any) -> None:
+def test_a_task_of_another_service_that_the_settings_allow_is_assumed_to_exist(settings: Any) -> None:
     settings.SCHEDULABLE_TASKS = ["billing.tasks.close_month"]
     hourly(task="billing.tasks.close_month", handled_until=NOON - MINUTE)
     ledger.record_due(NOON)

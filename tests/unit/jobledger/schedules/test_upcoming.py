@@ -1,4 +1,4 @@
-"""What schedules will start is read with as few queries for many of them as for one."""
+"""The number of queries for upcoming runs does not depend on the number of schedules."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ EDGES = [NOON + HOUR * place for place in range(4)]
 
 
 def followed(schedule: PeriodicTask) -> PeriodicTask:
-    """As beat left it at noon, whatever the time is now."""
+    """As beat left it at noon, whatever the current time is."""
     NextSlot.objects.filter(pk=schedule.pk).update(handled_until=NOON, due_at=NOON + HOUR / 60)
     return schedule
 
@@ -44,7 +44,7 @@ def test_each_schedule_has_its_own_starts() -> None:
     }
 
 
-def test_what_is_disabled_paused_broken_or_not_due_starts_nothing() -> None:
+def test_disabled_paused_broken_and_later_schedules_start_nothing() -> None:
     followed(hourly("disabled", enabled=False))
     NextSlot.objects.filter(pk=followed(hourly("broken")).pk).update(due_at=None, broken="its task is gone")
     NextSlot.objects.filter(pk=followed(hourly("later")).pk).update(due_at=NOON + 4 * HOUR)
@@ -59,7 +59,7 @@ def test_what_is_disabled_paused_broken_or_not_due_starts_nothing() -> None:
     assert counts(upcoming(EDGES, limit=10)) == {}
 
 
-def test_no_more_schedules_are_looked_at_than_the_limit_and_it_is_said() -> None:
+def test_at_most_the_limit_of_schedules_is_included_and_the_result_says_so() -> None:
     for name in ("first", "second", "third"):
         followed(hourly(name))
     assert upcoming(EDGES, limit=3).is_complete

@@ -1,4 +1,4 @@
-"""The service as it is with TOTP_REQUIRED."""
+"""The service with TOTP_REQUIRED."""
 
 import pytest
 from pytest_django import Settings
@@ -10,7 +10,7 @@ AFTER = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 @pytest.fixture
 def totp(settings: Settings) -> None:
-    """A code is required besides the password."""
+    """A code is required in addition to the password."""
     settings.TOTP_REQUIRED = True
     place = MIDDLEWARE.index(AFTER) + 1
     settings.MIDDLEWARE = [

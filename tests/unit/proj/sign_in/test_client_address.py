@@ -1,4 +1,4 @@
-"""Of a chain of addresses only what trusted proxies wrote is believed."""
+"""Only the part of a chain of addresses that trusted proxies wrote is trusted."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -21,7 +21,7 @@ def behind_proxies(settings: Any) -> None:
     settings.TRUSTED_PROXIES = [ip_network(each) for each in PROXIES.split(",")]
 
 
-def test_without_a_trusted_proxy_nobody_is_believed() -> None:
+def test_without_trusted_proxies_the_header_is_ignored() -> None:
     assert seen("10.0.0.1", "192.0.2.1") == "10.0.0.1"
 
 
@@ -43,16 +43,16 @@ def test_without_a_trusted_proxy_nobody_is_believed() -> None:
         ("", "192.0.2.1", "192.0.2.1"),  # a proxy at a socket
     ],
 )
-def test_behind_proxies_it_is_the_last_address_that_is_not_theirs(
+def test_behind_proxies_it_is_the_last_address_that_is_not_a_proxy(
     remote: str, forwarded: str | None, expected: str
 ) -> None:
     assert seen(remote, forwarded) == expected
 
 
-def test_an_ipv6_client_is_known_by_its_network() -> None:
+def test_an_ipv6_client_is_identified_by_its_network() -> None:
     assert seen("2001:db8:1:2:3:4:5:6") == seen("2001:db8:1:2::1") == "2001:db8:1:2::"
 
 
 @pytest.mark.parametrize("remote", ["", "nonsense"])
-def test_an_unknown_address_is_none(remote: str) -> None:
+def test_there_may_be_no_address(remote: str) -> None:
     assert seen(remote) is None

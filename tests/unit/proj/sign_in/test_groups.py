@@ -53,7 +53,7 @@ def test_the_claim_may_have_another_name(settings: Settings) -> None:
     assert names({"roles": ["dev"], "groups": ["ops"]}) == ["viewers"]
 
 
-def test_a_group_that_does_not_exist_grants_nothing_and_is_named_in_the_log(
+def test_a_group_that_does_not_exist_grants_nothing_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -61,7 +61,7 @@ def test_a_group_that_does_not_exist_grants_nothing_and_is_named_in_the_log(
     assert "'missing'" in caplog.text
 
 
-def test_a_user_has_the_rights_of_now_and_the_groups_given_here() -> None:
+def test_a_user_has_the_current_rights_and_the_groups_granted_here() -> None:
     user = User.objects.create_user("ann")
     user.groups.add(Group.objects.get(name="editors"))
     for claimed, expected, is_staff in (

@@ -1,4 +1,4 @@
-"""Failed logins are limited for a name from an address, for an address, and for a name."""
+"""Failed logins are limited per username and address, per address, and per username."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -23,14 +23,14 @@ def status_of_login(client: Client, name: str, password: str, address: str, **he
     return client.post(LOGIN, data, REMOTE_ADDR=address, headers=headers).status_code
 
 
-def test_one_password_tried_with_many_names_locks_the_address(client: Client) -> None:
+def test_trying_one_password_with_many_usernames_locks_the_address(client: Client) -> None:
     given = [status_of_login(client, f"user-{number}", "summer", "192.0.2.1") for number in range(8)]
     assert given == [200] * 7 + [429]
     assert status_of_login(client, "ann", "right", "192.0.2.1") == 429
     assert status_of_login(client, "ann", "right", "192.0.2.2") == 302
 
 
-def test_one_name_tried_from_many_addresses_is_locked(client: Client) -> None:
+def test_trying_one_username_from_many_addresses_locks_it(client: Client) -> None:
     given = [status_of_login(client, "ann", "guess", f"192.0.2.{number}") for number in range(12)]
     assert given == [200] * 11 + [429]
     assert status_of_login(client, "ann", "right", "192.0.2.99") == 429
@@ -50,7 +50,7 @@ def test_a_login_that_succeeds_does_not_reset_the_failures_of_its_address(client
     assert status_of_login(Client(), "ann", "right", "192.0.2.1") == 429
 
 
-def test_behind_a_trusted_proxy_each_client_is_counted_by_itself(client: Client, settings: Any) -> None:
+def test_behind_a_trusted_proxy_clients_are_counted_separately(client: Client, settings: Any) -> None:
     settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
     for _ in range(9):
         status_of_login(client, "ann", "guess", "10.0.0.1", **{"X-Forwarded-For": "192.0.2.1"})

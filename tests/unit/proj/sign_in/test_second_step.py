@@ -1,4 +1,4 @@
-"""A sign-in with a second factor: half of it opens nothing, and no way leads around it or to a lock-out."""
+"""A sign-in with a second factor: there is no way around it, and no way to lock users out."""
 
 import re
 from base64 import b32decode
@@ -57,7 +57,7 @@ def wrong_code_of(device: TOTPDevice) -> str:
 
 
 def key_on(page: str) -> bytes:
-    """The key that the page shows to somebody whose app cannot scan."""
+    """The key that the page displays for apps that cannot scan."""
     shown = re.search(r'class="key">([A-Z2-7 ]+)<', page)
     assert shown
     return b32decode(shown[1].replace(" ", ""))
@@ -67,42 +67,42 @@ def is_inside(client: Client) -> bool:
     return client.get(HOME).status_code == 200
 
 
-def test_a_password_alone_opens_nothing(client: Client, phone: TOTPDevice) -> None:
+def test_a_password_alone_is_not_enough(client: Client, phone: TOTPDevice) -> None:
     answer = give_password(client)
     assert (answer.status_code, answer.url) == (302, CODE)
     assert not is_inside(client)
     assert "_auth_user_id" not in client.session
 
 
-def test_password_and_code_lead_to_the_page_that_was_asked_for(client: Client, phone: TOTPDevice) -> None:
+def test_password_and_code_lead_to_the_requested_page(client: Client, phone: TOTPDevice) -> None:
     give_password(client, to=RUNS)
     answer = give_code(client, code_of(phone))
     assert (answer.status_code, answer.url) == (302, RUNS)
     assert client.get(RUNS).status_code == 200
 
 
-def test_a_code_may_be_typed_as_an_app_shows_it(client: Client, phone: TOTPDevice) -> None:
+def test_a_code_may_be_typed_as_displayed_by_the_app(client: Client, phone: TOTPDevice) -> None:
     give_password(client)
     code = code_of(phone)
     give_code(client, f"{code[:3]} {code[3:]}")
     assert is_inside(client)
 
 
-def test_nobody_is_led_to_another_site(client: Client, phone: TOTPDevice) -> None:
+def test_users_are_not_redirected_to_another_site(client: Client, phone: TOTPDevice) -> None:
     give_password(client, to="https://elsewhere.example.com/")
     assert give_code(client, code_of(phone)).url == HOME
 
 
-def test_a_wrong_password_is_told_on_the_first_page(client: Client, phone: TOTPDevice) -> None:
+def test_a_wrong_password_is_reported_on_the_first_page(client: Client, phone: TOTPDevice) -> None:
     assert "Please enter the correct username" in give_password(client, password="wrong").text
 
 
-def test_the_page_for_the_code_is_for_those_alone_whose_password_was_right(client: Client, ann: User) -> None:
+def test_the_page_for_the_code_requires_the_right_password(client: Client, ann: User) -> None:
     assert client.get(CODE).url == LOGIN  # type: ignore[attr-defined]  # of a redirection
     assert give_code(client, "123456").url == LOGIN
 
 
-def test_a_code_is_accepted_once(client: Client, phone: TOTPDevice) -> None:
+def test_a_code_is_accepted_only_once(client: Client, phone: TOTPDevice) -> None:
     code = code_of(phone)
     give_password(client)
     give_code(client, code)
@@ -112,7 +112,7 @@ def test_a_code_is_accepted_once(client: Client, phone: TOTPDevice) -> None:
     assert not is_inside(other)
 
 
-def test_somebody_elses_code_is_wrong(client: Client, phone: TOTPDevice) -> None:
+def test_another_users_code_is_wrong(client: Client, phone: TOTPDevice) -> None:
     bob = User.objects.create_superuser("bob", password=PASSWORD)
     TOTPDevice.objects.create(user=bob, name="phone")
     give_password(client, username="bob")
@@ -123,9 +123,7 @@ def test_somebody_elses_code_is_wrong(client: Client, phone: TOTPDevice) -> None
     "code",
     ["", "   ", "\uff11\uff12\uff13\uff14\uff15\uff16", "\u00bd\u00bd", "-12345", "x" * 33, "0", "9" * 32],
 )
-def test_a_code_that_is_none_is_an_error_beside_the_field(
-    client: Client, phone: TOTPDevice, code: str
-) -> None:
+def test_an_invalid_code_is_an_error_next_to_the_field(client: Client, phone: TOTPDevice, code: str) -> None:
     give_password(client)
     answer = give_code(client, code)
     assert answer.status_code == 200
@@ -149,14 +147,14 @@ def test_after_five_wrong_codes_the_login_is_locked(client: Client, phone: TOTPD
         assert is_inside(client)
 
 
-def test_the_right_password_forgives_no_wrong_code(client: Client, phone: TOTPDevice) -> None:
+def test_the_right_password_does_not_reset_wrong_codes(client: Client, phone: TOTPDevice) -> None:
     give_password(client)
     give_code(client, wrong_code_of(phone))
     give_password(client)
     assert AccessAttempt.objects.get().failures_since_start == 1
 
 
-def test_what_was_typed_as_a_code_is_not_kept(client: Client, phone: TOTPDevice, settings: Settings) -> None:
+def test_codes_are_not_stored(client: Client, phone: TOTPDevice, settings: Settings) -> None:
     settings.AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
     wrong = wrong_code_of(phone)
     give_password(client)
@@ -164,16 +162,16 @@ def test_what_was_typed_as_a_code_is_not_kept(client: Client, phone: TOTPDevice,
     assert wrong not in AccessAttempt.objects.get().post_data
 
 
-def test_who_guesses_fast_has_to_wait(client: Client, phone: TOTPDevice) -> None:
+def test_guessing_fast_requires_waiting(client: Client, phone: TOTPDevice) -> None:
     give_password(client)
     give_code(client, wrong_code_of(phone))
     answer = give_code(client, code_of(phone))
     assert "Too many wrong codes. Wait 1 s" in answer.text
-    # That was no guess.
+    # That did not count as a guess.
     assert AccessAttempt.objects.get().failures_since_start == 1
 
 
-def test_the_code_has_to_follow_soon(client: Client, phone: TOTPDevice) -> None:
+def test_the_code_must_follow_soon(client: Client, phone: TOTPDevice) -> None:
     with time_machine.travel(timezone.now()) as clock:
         give_password(client)
         clock.shift(LIFE_SECONDS + 1)
@@ -183,7 +181,7 @@ def test_the_code_has_to_follow_soon(client: Client, phone: TOTPDevice) -> None:
 @pytest.mark.parametrize(
     "change", [{"is_active": False}, {"is_staff": False}, {"password": "another"}], ids=str
 )
-def test_an_account_that_changes_meanwhile_begins_again(
+def test_if_the_account_changes_the_sign_in_starts_over(
     client: Client, phone: TOTPDevice, change: dict[str, Any]
 ) -> None:
     give_password(client)
@@ -191,7 +189,7 @@ def test_an_account_that_changes_meanwhile_begins_again(
     assert give_code(client, code_of(phone)).url == LOGIN
 
 
-def test_who_has_no_app_sets_one_up_with_the_first_login(client: Client, ann: User) -> None:
+def test_users_without_an_app_set_one_up_at_the_first_login(client: Client, ann: User) -> None:
     give_password(client)
     page = client.get(CODE).text
     assert '<svg viewBox="' in page
@@ -201,13 +199,13 @@ def test_who_has_no_app_sets_one_up_with_the_first_login(client: Client, ann: Us
     assert is_inside(client)
     device = TOTPDevice.objects.get(user=ann)
     assert device.bin_key == key_on(page)
-    # From now on the code is asked for.
+    # From now on, the code is required.
     other = Client()
     give_password(other)
     assert "Enter your code" in other.get(CODE).text
 
 
-def test_the_code_that_sets_up_an_app_is_used_up(client: Client, ann: User) -> None:
+def test_the_code_that_sets_up_an_app_cannot_be_reused(client: Client, ann: User) -> None:
     give_password(client)
     code = f"{totp_code(key_on(client.get(CODE).text)):06}"
     give_code(client, code)
@@ -224,7 +222,7 @@ def test_an_app_is_set_up_only_with_its_code(client: Client, ann: User) -> None:
     assert not is_inside(client)
 
 
-def test_the_key_is_another_one_at_each_login(client: Client, ann: User) -> None:
+def test_the_key_is_different_at_each_login(client: Client, ann: User) -> None:
     pages = []
     for _ in range(2):
         give_password(client)
@@ -232,7 +230,7 @@ def test_the_key_is_another_one_at_each_login(client: Client, ann: User) -> None
     assert key_on(pages[0]) != key_on(pages[1])
 
 
-def test_who_began_to_set_up_an_app_cannot_finish_once_there_is_another(client: Client, ann: User) -> None:
+def test_setting_up_an_app_cannot_be_finished_once_there_is_another(client: Client, ann: User) -> None:
     give_password(client)
     key = key_on(client.get(CODE).text)
     TOTPDevice.objects.create(user=ann, name="phone")
@@ -259,7 +257,7 @@ def test_a_recovery_code_replaces_a_lost_phone(
     assert TOTPDevice.objects.get().bin_key == key_on(page)
 
 
-def test_after_a_recovery_code_the_old_phone_may_stay(
+def test_after_a_recovery_code_the_old_phone_can_be_kept(
     client: Client, phone: TOTPDevice, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = recovery_code(capsys)
@@ -273,7 +271,7 @@ def test_after_a_recovery_code_the_old_phone_may_stay(
     assert "This code is wrong" in give_code(other, code).text
 
 
-def test_a_stolen_phone_that_was_deleted_lets_nobody_set_up_another_without_a_recovery_code(
+def test_after_a_stolen_phone_is_deleted_another_one_requires_a_recovery_code(
     client: Client, phone: TOTPDevice, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recovery_code(capsys)
@@ -298,7 +296,7 @@ def test_a_lost_phone_that_an_administrator_deletes_ends_the_session(
     assert not is_inside(client)
 
 
-def test_a_session_from_before_a_code_was_required_has_to_begin_again(client: Client, ann: User) -> None:
+def test_a_session_from_before_codes_were_required_must_log_in_again(client: Client, ann: User) -> None:
     client.force_login(ann)
     answer = client.get(RUNS)
     assert answer.url == f"{LOGIN}?next={RUNS}"  # type: ignore[attr-defined]  # of a redirection
@@ -306,13 +304,13 @@ def test_a_session_from_before_a_code_was_required_has_to_begin_again(client: Cl
     assert client.get(RUNS, headers={"HX-Request": "true"}).status_code == 286
 
 
-def test_who_is_inside_needs_no_login(client: Client, phone: TOTPDevice) -> None:
+def test_users_who_are_logged_in_need_no_login(client: Client, phone: TOTPDevice) -> None:
     give_password(client)
     give_code(client, code_of(phone))
     assert client.get(LOGIN).url == HOME  # type: ignore[attr-defined]  # of a redirection
 
 
-def test_the_login_gets_a_session_of_its_own(client: Client, phone: TOTPDevice) -> None:
+def test_the_login_gets_a_new_session(client: Client, phone: TOTPDevice) -> None:
     client.get(LOGIN)
     keys = [client.session.session_key]
     give_password(client)
@@ -322,7 +320,7 @@ def test_the_login_gets_a_session_of_its_own(client: Client, phone: TOTPDevice) 
     assert len(set(keys)) == 3
 
 
-def test_without_totp_there_is_no_page_for_a_code(client: Client, settings: Settings) -> None:
+def test_without_totp_there_is_no_page_for_codes(client: Client, settings: Settings) -> None:
     settings.TOTP_REQUIRED = False
     assert client.get(CODE).status_code == 404
     assert reverse("admin:login_code") == CODE

@@ -29,7 +29,7 @@ AXIS = TimeAxis(begin=NOON - 24 * HOUR, now=NOON, end=NOON + 6 * HOUR)
 
 
 def followed(schedule: PeriodicTask) -> PeriodicTask:
-    """As beat left it at noon, whatever the time is now."""
+    """As beat left it at noon, whatever the current time is."""
     NextSlot.objects.filter(pk=schedule.pk).update(handled_until=NOON, due_at=NOON + MINUTE)
     return schedule
 

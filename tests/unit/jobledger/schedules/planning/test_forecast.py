@@ -1,4 +1,4 @@
-"""A forecast counts the runs that beat would start, as the simulation replays them one by one."""
+"""A forecast counts the runs that beat would start, consistent with the simulation."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -28,14 +28,14 @@ def edges(count: int, step: timedelta = HOUR, begin: datetime = NOW) -> list[dat
 
 
 def counts(rule: Rule, *, bounds: Sequence[datetime] = tuple(edges(4)), **values: Any) -> list[int]:
-    """How many runs start in each span."""
+    """The number of runs that start in each span."""
     given = {"policy": ON_TIME, "identity": 1, "handled_until": bounds[0] - RESOLUTION, **values}
     found = Forecast(bounds).starts(rule=rule, **given)
     return [found[place].count if place in found else 0 for place in range(len(bounds) - 1)]
 
 
 def paused(since: float, until: float | None, on_resume: PausedSlots = PausedSlots.SKIP) -> PausePeriod:
-    """From so many hours after now on."""
+    """The edges from this many hours after now on."""
     end = None if until is None else NOW + until * HOUR
     return PausePeriod(since=NOW + since * HOUR, until=end, on_resume=on_resume)
 
@@ -51,9 +51,7 @@ def paused(since: float, until: float | None, on_resume: PausedSlots = PausedSlo
         (Clocked(at=NOW + 4 * HOUR), [0, 0, 0, 0]),
     ],
 )
-def test_a_span_has_the_slots_from_its_beginning_until_before_its_end(
-    rule: Rule, expected: list[int]
-) -> None:
+def test_a_span_includes_its_start_but_not_its_end(rule: Rule, expected: list[int]) -> None:
     assert counts(rule) == expected
 
 
@@ -76,7 +74,7 @@ def test_a_slot_that_waits_for_its_jitter_starts_unless_it_is_on_record() -> Non
     assert counts(Clocked(at=slot), policy=policy, handled_until=slot) == [0, 0, 0, 0]
 
 
-def test_a_schedule_starts_within_its_window_only_and_once_if_it_is_one_off() -> None:
+def test_a_schedule_starts_only_within_its_window_and_once_if_it_is_one_off() -> None:
     half = HOUR / 2
     window = Window(start_time=NOW + HOUR, expires=NOW + 2 * HOUR + half)
     assert counts(cron("*/15 * * * *"), window=window) == [0, 4, 2, 0]
@@ -93,20 +91,20 @@ def test_nothing_starts_in_a_pause(rule: Rule) -> None:
     assert counts(rule, pauses=pauses) == [a_half, 0, 2 * a_half, 0]
 
 
-def test_a_pause_that_runs_the_latest_slot_when_it_ends_starts_one_run_then() -> None:
+def test_a_pause_that_runs_the_latest_slot_starts_one_run_at_its_end() -> None:
     once = PausedSlots.RUN_ONCE
     hourly = cron("30 * * * *")
     assert counts(hourly, pauses=[paused(0, 2.25, once)]) == [0, 0, 2, 1]
     assert counts(hourly, pauses=[paused(-5, 2.25, once)], handled_until=NOW - 4 * HOUR) == [0, 0, 2, 1]
     assert counts(hourly, pauses=[paused(0, 0.25, once)]) == [1, 1, 1, 1]
-    # One that is due just then runs in its place.
+    # A slot that is due exactly then runs instead.
     assert counts(hourly, pauses=[paused(0, 2.5, once)]) == [0, 0, 1, 1]
     assert counts(hourly, pauses=[paused(0, 2.25, once), paused(2, 3)]) == [0, 0, 0, 1]
     deadline = Policy(starting_deadline=timedelta(minutes=30))
     assert counts(hourly, pauses=[paused(0, 2.25, once)], policy=deadline) == [0, 0, 1, 1]
 
 
-def test_an_hour_that_comes_twice_or_not_at_all_is_counted_as_cron_does() -> None:
+def test_repeated_and_skipped_hours_are_counted_as_by_cron() -> None:
     fixed, following = (cron(text, "Europe/London") for text in ("30 1 * * *", "*/30 * * * *"))
     spring, autumn = utc("2026-03-29 00:00"), utc("2026-10-25 00:00")
     assert counts(fixed, bounds=edges(3, begin=spring)) == [0, 1, 0]
@@ -132,7 +130,7 @@ MINUTES = st.integers(-300, 2000)
 
 @st.composite
 def some_pauses(draw: st.DrawFn, begin: datetime) -> list[PausePeriod]:
-    """Any that skip, or one that does not: of those that overlap a forecast knows less."""
+    """Any number that skip, or one that does not: overlapping ones are not forecast exactly."""
     on_resume = draw(st.sampled_from(PausedSlots))
     pauses = []
     for _ in range(draw(st.integers(0, 1 if on_resume is PausedSlots.RUN_ONCE else 3))):
