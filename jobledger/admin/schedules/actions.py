@@ -1,8 +1,8 @@
-"""The list's actions: run now, pause, resume, enable and disable the selected schedules.
+"""Actions of the list of schedules: run now, pause, resume, enable and disable.
 
-Each needs a permission of its own, makes its changes in one transaction, and leaves an entry in the audit log
-of every schedule that it changes. A pause, and starting more than a few, are confirmed on a page of their own
-first, which posts the same action again with its answers.
+Each action requires its own permission, makes its changes in one transaction, and adds an entry to the audit
+log of every schedule that it changes. Pausing schedules, and running many of them, requires confirmation on a
+separate page, which posts the same action again with the user's input.
 """
 
 from collections.abc import Sequence
@@ -33,29 +33,27 @@ MAX_STARTED = 100
 
 
 class ScheduleActions(ScheduleDeletion):
-    """The actions of the list."""
-
     actions = (
         *("run_tasks", "pause_schedules", "resume_schedules", "enable_tasks", "disable_tasks"),
         "delete_schedules",
     )
 
     def has_start_permission(self, request: HttpRequest) -> bool:
-        """Whether there is a job that the user may start; each schedule's is checked by the action."""
+        """Whether the user may start any job. The action checks the job of each schedule."""
         return rights.may_start_any(request.user)
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return rights.may_pause(request.user)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Without Django's own deletion, which takes as long as it takes."""
+        """Excludes Django's delete action, whose single request may take too long."""
         actions: dict[str, Any] = super().get_actions(request)
         actions.pop("delete_selected", None)
         return actions
 
     @admin.action(description="Run now", permissions=["start"])
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> HttpResponse | None:
-        """Start the job of each now, also if it is disabled or paused."""
+        """Start a run of each schedule now, even if it is disabled or paused."""
         count = queryset.count()
         if count > MAX_STARTED:
             self.message_user(
@@ -73,7 +71,7 @@ class ScheduleActions(ScheduleDeletion):
 
     @admin.action(description="Pause…", permissions=["pause"])
     def pause_schedules(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> HttpResponse | None:
-        """Ask how long and why, then pause them."""
+        """Ask for the end and the reason, then pause the schedules."""
         schedules = list(queryset)
         form = PauseForm(request.POST if CONFIRMED in request.POST else None, now=timezone.now())
         if not form.is_valid():
@@ -84,23 +82,23 @@ class ScheduleActions(ScheduleDeletion):
 
     @admin.action(description="Resume", permissions=["pause"])
     def resume_schedules(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        """End the pauses of the schedules themselves."""
+        """End the schedules' own pauses."""
         now = timezone.now()
         resumed = pauses.resume_schedules(request.user, list(queryset), now)
-        self._report(request, "Resumed", resumed, if_none="None of these schedules has a pause of its own.")
+        self._report(request, "Resumed", resumed, if_none="None of these schedules is paused individually.")
         if pausing.active_pauses(None, now).exists():
             text = "The whole service is still paused: no schedule starts anything until it is resumed."
             self.message_user(request, text, messages.WARNING)
 
     @admin.action(description="Enable", permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        """Each counts from now: nothing of the past is caught up."""
+        """Enable the schedules from now on: runs that were due before are not caught up."""
         changed = self._set_enabled(request, queryset, enabled=True)
         self._report(request, "Enabled", changed, if_none="Already enabled.")
 
     @admin.action(description="Disable", permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
-        """Keeps when each last ran."""
+        """Disable the schedules. Their last run times are kept."""
         changed = self._set_enabled(request, queryset, enabled=False)
         self._report(request, "Disabled", changed, if_none="Already disabled.")
 
@@ -111,7 +109,7 @@ class ScheduleActions(ScheduleDeletion):
         changed = list(queryset.exclude(enabled=enabled))
         ids = [schedule.pk for schedule in changed]
         PeriodicTask.objects.filter(pk__in=ids).update(enabled=enabled)
-        # For django-celery-beat's own scheduler, which may be the one that runs.
+        # Notifies django-celery-beat's own scheduler, in case it is the one in use.
         PeriodicTasks.update_changed()
         ledger.sync(ids, clock.now())
         audit_log.log_action(request.user, changed, "Enabled." if enabled else "Disabled.")
@@ -134,10 +132,10 @@ class ScheduleActions(ScheduleDeletion):
                 started.append(dispatch.enqueue(run_request))
                 audit_log.log_action(request.user, [schedule], f"Run now: run {started[-1].pk}.")
         self._report_started(request, started)
-        self._report_left_out(
+        self._report_skipped(
             request, "Not started because you do not have permission to run their jobs", forbidden
         )
-        self._report_left_out(request, "Not started because they are broken", broken)
+        self._report_skipped(request, "Not started because they are broken", broken)
 
     def _report_started(self, request: HttpRequest, started: Sequence[Run]) -> None:
         if len(started) == 1:
@@ -147,7 +145,7 @@ class ScheduleActions(ScheduleDeletion):
         elif started:
             self.message_user(request, f"Started {len(started)} runs.", messages.SUCCESS)
 
-    def _report_left_out(self, request: HttpRequest, why: str, schedules: Sequence[PeriodicTask]) -> None:
+    def _report_skipped(self, request: HttpRequest, why: str, schedules: Sequence[PeriodicTask]) -> None:
         if schedules:
             self.message_user(request, f"{why}: {_names(schedules)}.", messages.ERROR)
 
@@ -165,7 +163,7 @@ class ScheduleActions(ScheduleDeletion):
         *,
         form: PauseForm | None = None,
     ) -> HttpResponse:
-        """A page that asks before the action is carried out; it posts to the list's own URL."""
+        """The confirmation page, which posts to the URL of the list."""
         is_across = request.POST.get("select_across") == "1"
         verb = str(self.get_actions(request)[action][2]).rstrip("…")
         count = "1 schedule" if len(schedules) == 1 else f"{len(schedules)} schedules"
@@ -177,7 +175,7 @@ class ScheduleActions(ScheduleDeletion):
             "form": form,
             "schedules": schedules[:NAMES_SHOWN],
             "more": max(len(schedules) - NAMES_SHOWN, 0),
-            # If all pages are selected, naming each of thousands would be too much for a form.
+            # If all pages are selected, the form would be too large with all IDs.
             "selected": schedules[:1] if is_across else schedules,
             "is_across": is_across,
             "checkbox": helpers.ACTION_CHECKBOX_NAME,

@@ -1,10 +1,11 @@
-"""Schedules in the admin: a schedule's pages, and the class that joins them with the list and its actions.
+"""Schedules in the admin: the pages of a schedule, combined with the list and its actions.
 
-Editing, adding and pausing are permissions of their own, checked in every view. What changes something, and
-what a page requests while a user types, is posted. Without JavaScript the pages do the same in more steps.
+Adding, editing and pausing schedules require separate permissions, which every view checks. All requests that
+make changes or submit form input use POST. Without JavaScript, the pages have the same features but take more
+steps.
 
-The rows that hold schedules' times have no pages of their own: they are shared, and deleting one would delete
-every schedule that uses it. A schedule's times are edited on its page.
+django-celery-beat's timing models have no pages of their own: their rows are shared, and deleting one would
+delete every schedule that uses it. The timing of a schedule is edited on the schedule's page.
 """
 
 from collections.abc import Iterable
@@ -44,18 +45,16 @@ from jobledger.schedules.stored_schedules import KINDS
 
 NAME = "django_celery_beat_periodictask"
 ENTRIES_PER_PAGE = 50
-SHOW_AGAIN = {"_preview", "_show"}
-"""Buttons that show the edit form again and save nothing."""
+REDISPLAY = {"_preview", "_show"}
+"""Buttons that show the edit form again without saving."""
 
 
 class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Django's own `actions` is typed None
-    """Where schedules are listed, acted upon, edited and deleted."""
-
     change_form_template = "jobledger/schedules/page.html"
     object_history_template = "jobledger/schedules/history.html"
 
     def get_urls(self) -> list[URLPattern]:
-        """Before Django's, which take anything for an id."""
+        """Must precede Django's URLs, which match any text as an ID."""
         views = (
             ("add/preview/", self.preview_view, "add_preview"),
             ("add/target/", self.target_view, "add_target"),
@@ -80,8 +79,8 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """A new or stored schedule's page, with the edit form for users who may edit it."""
-        stored = self._seen(request, object_id)
+        """The page of a new or stored schedule, with the edit form if the user may edit it."""
+        stored = self._get_schedule(request, object_id)
         if not self._may_edit(request, stored):
             if request.method == "POST" or stored is None:
                 raise PermissionDenied
@@ -94,7 +93,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Its audit log, the newest first, with the old and the new values."""
+        """The schedule's audit log, newest first, with old and new values."""
         schedule = self._stored(request, object_id)
         found = audit_log.entries_of(schedule)
         page = Paginator(found, ENTRIES_PER_PAGE).get_page(request.GET.get("p"))
@@ -111,21 +110,21 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
 
     @method_decorator([require_POST, sensitive_post_parameters()])
     def preview_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
-        """What saving would do, while the form is being filled in."""
+        """The preview, which is updated while the user fills in the form."""
         form = EditForm(request.POST, stored=self._editable(request, schedule_id), now=timezone.now())
         context = {"preview": formatted_preview(form), "form": form}
         return TemplateResponse(request, "jobledger/schedules/preview.html", context)
 
     @method_decorator([require_POST, sensitive_post_parameters()])
     def target_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
-        """The options of the job that was chosen, in the input mode that was chosen."""
+        """The options of the selected job, in the selected input mode."""
         stored = self._editable(request, schedule_id)
         context = _target_context(TargetForm(request.POST, stored=stored_target(stored)), stored)
         return TemplateResponse(request, "jobledger/schedules/target.html", context)
 
     @method_decorator([require_POST, sensitive_post_parameters()])
     def command_line_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
-        """The command line that is equivalent to the options."""
+        """The equivalent command line for the options."""
         stored = self._editable(request, schedule_id)
         form = TargetForm(request.POST, stored=stored_target(stored)).options_form
         if form is None:
@@ -136,7 +135,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
 
     @method_decorator(require_POST)
     def pause_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
-        """Pause it; if it is paused already, it stays paused until the new end."""
+        """Pause the schedule. If it is already paused, the end of the pause is changed."""
         schedule, now = self._pausable(request, schedule_id), timezone.now()
         form = PauseForm(request.POST, now=now)
         if not form.is_valid():
@@ -147,32 +146,31 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
 
     @method_decorator(require_POST)
     def resume_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
-        """End its own pauses; one of the whole service stays."""
+        """End the schedule's own pauses. Pauses of the whole service remain."""
         schedule = self._pausable(request, schedule_id)
         if pauses.resume_schedules(request.user, [schedule], timezone.now()):
             self.message_user(request, "Resumed.", messages.SUCCESS)
         else:
-            self.message_user(request, "It was not paused.", messages.WARNING)
+            self.message_user(request, "The schedule was not paused.", messages.WARNING)
         return _redirect_to(schedule)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
-        """Without joining the times: some that cannot be read would hide their schedule."""
+        """Does not join the timing tables: invalid timing would hide the schedule."""
         found: QuerySet[PeriodicTask] = super().get_queryset(request).select_related(None)
         return found
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> PeriodicTask | None:
-        """Without times that cannot be read, which its ``str()`` would read."""
+        """Removes timing that cannot be read, because the schedule's ``str()`` would read it."""
         found = super().get_object(request, object_id, from_field)
         return _without_unreadable_times([found])[0] if found else None
 
     def get_deleted_objects(self, objs: Iterable[PeriodicTask], request: HttpRequest) -> Any:
-        """Likewise."""
         return super().get_deleted_objects(_without_unreadable_times(objs), request)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> Any:
-        """Keeps the values of what is deleted in the audit log."""
+        """Records the values of deleted schedules in the audit log."""
         entries: list[AuditEntry] = []
         for schedule in _without_unreadable_times(queryset):
             old = snapshot_of(schedule, SchedulePolicy.of(schedule))
@@ -181,7 +179,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
 
     def _post(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
         form = EditForm(request.POST, stored=stored, now=timezone.now())
-        if SHOW_AGAIN.intersection(request.POST) or not form.is_valid:
+        if REDISPLAY.intersection(request.POST) or not form.is_valid:
             return self._page(request, form)
         try:
             schedule = form.save(request.user)
@@ -190,7 +188,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         return self._saved(request, schedule, form.now, is_new=stored is None)
 
     def _conflict(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
-        """Another user saved first: report it, and show the posted values over the stored ones."""
+        """Another user saved first: report it, and compare the submitted values with the stored ones."""
         found = PeriodicTask.objects.filter(pk=stored.pk).first() if stored else None
         if found is None:
             self.message_user(request, "The schedule has been deleted in the meantime.", messages.ERROR)
@@ -201,8 +199,8 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     def _saved(
         self, request: HttpRequest, schedule: PeriodicTask, now: datetime, *, is_new: bool
     ) -> HttpResponse:
-        done = f"Schedule “{schedule.name}” was {'added' if is_new else 'saved'}."
-        self.message_user(request, f"{done} {_next_run(schedule, now)}", messages.SUCCESS)
+        text = f"Schedule “{schedule.name}” was {'added' if is_new else 'saved'}."
+        self.message_user(request, f"{text} {_next_run(schedule, now)}", messages.SUCCESS)
         if "_continue" in request.POST:
             return _redirect_to(schedule)
         filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
@@ -239,12 +237,12 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         }
         return TemplateResponse(request, self.change_form_template, context)
 
-    def _seen(self, request: HttpRequest, object_id: str | None) -> PeriodicTask | None:
-        """The schedule, for a user who may see it; None for a new one."""
+    def _get_schedule(self, request: HttpRequest, object_id: str | None) -> PeriodicTask | None:
+        """The schedule, if the user may view it; None for a new one."""
         return None if object_id is None else self._stored(request, object_id)
 
     def _stored(self, request: HttpRequest, object_id: str) -> PeriodicTask:
-        # Not the admin's own lookup: a schedule whose times cannot be read is shown to be fixed.
+        # Not the admin's lookup: a schedule with invalid timing must be shown, so that it can be fixed.
         found: PeriodicTask = get_object_or_404(PeriodicTask, pk=number_in(object_id))
         if not self.has_view_permission(request, found):
             raise PermissionDenied
@@ -256,8 +254,8 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         return bool(self.has_change_permission(request, stored))
 
     def _editable(self, request: HttpRequest, schedule_id: int | None) -> PeriodicTask | None:
-        """The schedule, for a user who may save it; None for a new one."""
-        stored = self._seen(request, None if schedule_id is None else str(schedule_id))
+        """The schedule, if the user may edit it; None for a new one."""
+        stored = self._get_schedule(request, None if schedule_id is None else str(schedule_id))
         if not self._may_edit(request, stored):
             raise PermissionDenied
         return stored
@@ -270,7 +268,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
 
 
 def _requested_job(request: HttpRequest) -> str:
-    """The job that the URL names, or its task; empty if there is no such job."""
+    """The job (or its task) in the URL; empty if there is none."""
     try:
         return registry.find(request.GET.get("job") or request.GET.get("task", "")).name
     except registry.UnknownJobError:
@@ -285,7 +283,7 @@ def _next_run(schedule: PeriodicTask, now: datetime) -> str:
 
 
 def _has_errors(request: HttpRequest, form: EditForm) -> bool:
-    is_save = request.method == "POST" and not SHOW_AGAIN.intersection(request.POST)
+    is_save = request.method == "POST" and not REDISPLAY.intersection(request.POST)
     return is_save and form.is_posted and not form.is_valid
 
 

@@ -1,8 +1,8 @@
-"""Deleting many schedules: asked once, done in slices, with a page between them that shows how far it is.
+"""Deletion of many schedules: confirmed once, carried out in batches, with a page that shows the progress.
 
-Every slice is deleted and logged in a transaction of its own. A request carries out slices for a few seconds
-only; the page that follows posts the rest by itself, or, without JavaScript, at the press of a button.
-Schedules that were added after the question are never among them.
+Each batch is deleted and logged in its own transaction. A request deletes batches for a few seconds; its
+response is a page that continues automatically or, without JavaScript, when a button is pressed. Schedules
+that were added after the confirmation page was shown are never deleted.
 """
 
 import time
@@ -19,61 +19,60 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin.fields import number_in
 
 CONFIRMED, LAST, DELETED = "confirmed", "last", "deleted"
-SLICE = 50
-SECONDS_A_REQUEST = 5.0
+BATCH = 50
+MAX_REQUEST_SECONDS = 5.0
 NAMES_SHOWN = 10
 
 
 class ScheduleDeletion(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
-    """The list's action "Delete…", in place of Django's, which deletes all in one request."""
+    """The action "Delete…". Replaces Django's, which deletes everything in one request."""
 
     @admin.action(description="Delete…", permissions=["delete"])
     def delete_schedules(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> HttpResponse | None:
-        """Ask, then delete what was there when it asked."""
+        """Ask for confirmation, then delete the schedules that existed at that time."""
         last = number_in(request.POST.get(LAST, ""))
         if CONFIRMED not in request.POST or last is None:
-            return self._ask_or_report(request, queryset, deleted=0)
-        chosen = queryset.filter(pk__lte=last)
-        deleted = (number_in(request.POST.get(DELETED, "")) or 0) + self._delete_some(request, chosen)
-        if chosen.exists():
-            return self._ask_or_report(request, chosen, deleted=deleted)
+            return self._confirmation_or_progress(request, queryset, deleted=0)
+        selected = queryset.filter(pk__lte=last)
+        deleted = (number_in(request.POST.get(DELETED, "")) or 0) + self._delete_batches(request, selected)
+        if selected.exists():
+            return self._confirmation_or_progress(request, selected, deleted=deleted)
         text = "Deleted 1 schedule." if deleted == 1 else f"Deleted {deleted} schedules."
         self.message_user(request, text, messages.SUCCESS)
         if "HX-Request" in request.headers:
             return HttpResponse(headers={"HX-Redirect": request.get_full_path()})
         return HttpResponseRedirect(request.get_full_path())
 
-    def _delete_some(self, request: HttpRequest, chosen: QuerySet[PeriodicTask]) -> int:
-        """As many slices as fit into a request, at least one; returns how many schedules."""
-        until, count = time.monotonic() + SECONDS_A_REQUEST, 0
-        while part := list(chosen.order_by("pk")[:SLICE]):
+    def _delete_batches(self, request: HttpRequest, selected: QuerySet[PeriodicTask]) -> int:
+        """Delete at least one batch, until the time is up; returns the number of deleted schedules."""
+        until, count = time.monotonic() + MAX_REQUEST_SECONDS, 0
+        while batch := list(selected.order_by("pk")[:BATCH]):
             with transaction.atomic():
-                self.log_deletions(request, part)
-                PeriodicTask.objects.filter(pk__in=[schedule.pk for schedule in part]).delete()
-            count += len(part)
+                self.log_deletions(request, batch)
+                PeriodicTask.objects.filter(pk__in=[schedule.pk for schedule in batch]).delete()
+            count += len(batch)
             if time.monotonic() >= until:
                 break
         return count
 
-    def _ask_or_report(
-        self, request: HttpRequest, chosen: QuerySet[PeriodicTask], *, deleted: int
+    def _confirmation_or_progress(
+        self, request: HttpRequest, selected: QuerySet[PeriodicTask], *, deleted: int
     ) -> HttpResponse:
-        """The question, or how far it is."""
         is_across = request.POST.get("select_across") == "1"
-        count = chosen.count()
-        named = "1 schedule" if count == 1 else f"{count} schedules"
-        ids = [] if is_across else list(chosen.values_list("pk", flat=True))
+        count = selected.count()
+        subject = "1 schedule" if count == 1 else f"{count} schedules"
+        ids = [] if is_across else list(selected.values_list("pk", flat=True))
         context = {
             "step": "Delete",
             **self.admin_site.each_context(request),
-            "title": f"{named} left to delete" if deleted else f"Delete {named}",
-            "names": list(chosen.order_by("name").values_list("name", flat=True)[:NAMES_SHOWN]),
+            "title": f"{subject} left to delete" if deleted else f"Delete {subject}",
+            "names": list(selected.order_by("name").values_list("name", flat=True)[:NAMES_SHOWN]),
             "more": max(count - NAMES_SHOWN, 0),
             "deleted": deleted,
-            # If all pages are selected, naming each of thousands would be too much for a form.
-            "ids": ids or list(chosen.values_list("pk", flat=True)[:1]),
+            # If all pages are selected, the form would be too large with all IDs.
+            "ids": ids or list(selected.values_list("pk", flat=True)[:1]),
             "is_across": is_across,
-            "last": number_in(request.POST.get(LAST, "")) or chosen.aggregate(last=Max("pk"))["last"] or 0,
+            "last": number_in(request.POST.get(LAST, "")) or selected.aggregate(last=Max("pk"))["last"] or 0,
             "checkbox": helpers.ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "jobledger/schedules/deletion.html", context)

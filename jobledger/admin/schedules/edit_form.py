@@ -1,8 +1,9 @@
-"""The edit form of one schedule: the forms of its page, validated, previewed and saved together.
+"""The edit form of a schedule: several forms that are validated, previewed and saved together.
 
-An edit form carries the version of the schedule that its page showed, and is saved only over that very
-version: a faster user's edit is not overwritten, but shown. A save is one transaction under the schedule's
-row lock, with its entry in the audit log; the ledger sees the new times and the new policy at once.
+Edits use optimistic locking. The form includes the version of the schedule that the page showed, and is
+saved only if the schedule still has this version. Otherwise, the other user's changes are shown, not
+overwritten. Saving is a single transaction that locks the schedule's row and adds an entry to the audit log;
+the new timing and policy take effect in the ledger together.
 """
 
 import copy
@@ -35,28 +36,28 @@ VERSION, SEEN = "version", "seen"
 
 @dataclass(frozen=True, kw_only=True)
 class Conflict:
-    """Another user was faster."""
+    """Another user saved the schedule first."""
 
     entries: list[Entry]
-    """What was done in the admin since the form was opened; empty if it was done elsewhere."""
+    """The changes made in the admin since the form was opened; empty if they were made elsewhere."""
     changes: list[Change]
-    """What saving the form over it would change."""
+    """The changes that saving this form would make."""
 
 
 class ConflictError(Exception):
-    """The schedule is no longer the one that the form was opened with."""
+    """The schedule has changed since the form was opened."""
 
 
 class EditForm:
-    """The forms of one schedule, which may be a new one."""
+    """The forms of a new or stored schedule."""
 
     def __init__(
         self, data: Any = None, *, stored: PeriodicTask | None = None, now: datetime, job_name: str = ""
     ) -> None:
-        """``data`` is what was posted, if anything was; ``job_name`` preselects the job of a new schedule."""
+        """``data`` is the submitted data, if any; ``job_name`` preselects the job of a new schedule."""
         self.stored, self.now = stored, now
         self.stored_policy = SchedulePolicy.of(stored) if stored else SchedulePolicy()
-        # The forms write into copies: what is stored is compared with them.
+        # The forms modify copies, which are then compared with the stored values.
         edited = PeriodicTask() if stored is None else copy.copy(stored)
         self.details = DetailsForm(data, instance=edited, label_suffix="")
         self.policy = PolicyForm(
@@ -71,29 +72,28 @@ class EditForm:
 
     @cached_property
     def target(self) -> TargetForm:
-        """What it starts; made on demand, since the preview does not need it."""
+        """Created on demand, because the preview does not need it."""
         return TargetForm(self._data, stored=stored_target(self.stored), job_name=self._job_name)
 
     @cached_property
     def snapshot(self) -> Snapshot | None:
-        """The schedule as it is stored."""
         return snapshot_of(self.stored, self.stored_policy) if self.stored else None
 
     @property
     def version(self) -> str:
-        """Of the schedule as it is stored."""
+        """The version of the stored schedule."""
         return self.snapshot.version if self.snapshot else ""
 
     @property
     def newest_entry(self) -> int:
-        """The key of its newest entry in the audit log; 0 if there is none."""
+        """The primary key of the newest entry in the audit log; 0 if there is none."""
         if self.stored is None:
             return 0
         return audit_log.entries_of(self.stored).values_list("pk", flat=True).first() or 0
 
     @property
     def opened_version(self) -> str:
-        """The version that the page was opened with, which is posted with it."""
+        """The version when the page was opened, which is submitted with the form."""
         return self._data.get(VERSION, "") if self.is_posted else self.version
 
     @property
@@ -109,7 +109,7 @@ class EditForm:
 
     @property
     def delivery(self) -> list[BoundField]:
-        """The fields of Celery's delivery, which few schedules need."""
+        """The fields for Celery delivery, which few schedules need."""
         return [self.details[name] for name in DELIVERY]
 
     @property
@@ -119,31 +119,31 @@ class EditForm:
 
     @property
     def has_validity(self) -> bool:
-        """Whether its validity is limited."""
+        """Whether a start or end time is set."""
         fields = [self.details[name] for name in VALIDITY]
         return any(field.errors or field.value() for field in fields)
 
     @property
     def zone_name(self) -> str:
-        """The time zone of times that are given without one."""
+        """The time zone of input without an offset."""
         return timezone.get_current_timezone_name()
 
     @property
     def time_errors(self) -> list[str]:
-        """What keeps the times from being read."""
-        found = [*self.times.errors.values(), *self.policy.errors.values()]
-        found += [self.details.errors[name] for name in VALIDITY if name in self.details.errors]
-        return [str(error) for errors in found for error in errors]
+        """The errors that prevent a preview."""
+        error_lists = [*self.times.errors.values(), *self.policy.errors.values()]
+        error_lists += [self.details.errors[name] for name in VALIDITY if name in self.details.errors]
+        return [str(error) for errors in error_lists for error in errors]
 
     @cached_property
     def is_valid(self) -> bool:
-        """Whether it may be saved. Every form is validated, so that all errors are shown at once."""
+        """Whether the form can be saved. Validates every form, so that all errors are shown at once."""
         results = [form.is_valid() for form in (self.details, self.policy, self.times, self.target)]
         return all(results)
 
     @property
     def posted_times(self) -> Times | None:
-        """The times and the policy in the forms; None while they are not valid."""
+        """The timing and policy in the forms; None while they are not valid."""
         are_valid = self.policy.is_valid() and self.times.is_valid() and not self._has_validity_errors
         if not are_valid or self.times.rule is None:
             return None
@@ -155,17 +155,17 @@ class EditForm:
 
     @cached_property
     def stored_schedule(self) -> StoredSchedule | None:
-        """The schedule's times as they are stored; None where they cannot be evaluated."""
+        """The stored schedule; None if it cannot be evaluated."""
         return stored_schedule(self.stored.pk) if self.stored else None
 
     @cached_property
     def times_after_save(self) -> Times | None:
-        """None while they cannot be read."""
+        """None while the timing is not valid."""
         as_stored = self.stored_schedule.times if self.stored_schedule else None
         return self.posted_times if self.is_posted else as_stored
 
     def preview(self) -> Preview | None:
-        """What saving would do; None while the times cannot be read."""
+        """The effects of saving; None while the timing is not valid."""
         if self.times_after_save is None:
             return None
         schedule_id = self.stored.pk if self.stored else 0
@@ -176,9 +176,9 @@ class EditForm:
             return None
 
     def save(self, user: User) -> PeriodicTask:
-        """Save the valid form. Raises ConflictError, and then nothing is saved."""
+        """Save the valid form. Raises ConflictError without saving anything if the schedule has changed."""
         with transaction.atomic():
-            old = self._locked()
+            old = self._lock()
             schedule = self._write()
             fresh = PeriodicTask.objects.get(pk=schedule.pk)
             new = snapshot_of(fresh, SchedulePolicy.objects.get(pk=schedule.pk))
@@ -187,7 +187,7 @@ class EditForm:
         return schedule
 
     def conflict(self) -> Conflict:
-        """Who was faster, and what saving would now do to their values."""
+        """The other user's changes, and the changes that saving would now make."""
         entries = audit_log.entries_of(self.details.instance)
         newer = entries.filter(pk__gt=self.opened_entry)
         return Conflict(
@@ -197,13 +197,13 @@ class EditForm:
 
     def _changes_over_stored(self) -> list[Change]:
         with transaction.atomic():
-            # A snapshot reads the times from rows; the rollback removes them.
-            posted = snapshot_of(self._filled_in(), self.policy.instance)
+            # A snapshot reads the timing from database rows, which the rollback removes.
+            posted = snapshot_of(self._build_schedule(), self.policy.instance)
             transaction.set_rollback(True)
         return changes_between(self.snapshot, posted)
 
-    def _locked(self) -> Snapshot | None:
-        """The schedule under its row lock. Raises ConflictError unless it is as the form was opened with."""
+    def _lock(self) -> Snapshot | None:
+        """Lock the schedule's row. Raises ConflictError if the schedule has changed."""
         if self.stored is None:
             return None
         found = PeriodicTask.objects.select_for_update().filter(pk=self.stored.pk).first()
@@ -213,23 +213,23 @@ class EditForm:
         return current
 
     def _write(self) -> PeriodicTask:
-        schedule, chosen = self._filled_in(), _chosen(self.policy.instance)
+        schedule, policy = self._build_schedule(), _policy_values(self.policy.instance)
         if schedule.pk is not None:
-            # A schedule that was created without signals may have none yet.
+            # A schedule that was created without signals may not have a policy yet.
             SchedulePolicy.objects.get_or_create(schedule=schedule)
-            # Without a signal: the ledger is to see it together with the new times, not before them.
-            SchedulePolicy.objects.filter(pk=schedule.pk).update(**chosen)
+            # Sends no signal: the ledger must not see the new policy before the new timing.
+            SchedulePolicy.objects.filter(pk=schedule.pk).update(**policy)
             schedule.save()
             return schedule
         schedule.save()
-        made = SchedulePolicy.objects.get(pk=schedule.pk)
-        for name, value in chosen.items():
-            setattr(made, name, value)
-        made.save()
+        new_policy = SchedulePolicy.objects.get(pk=schedule.pk)
+        for name, value in policy.items():
+            setattr(new_policy, name, value)
+        new_policy.save()
         return schedule
 
-    def _filled_in(self) -> PeriodicTask:
-        """The schedule as it would be saved; rows of its times are created if there are none like them."""
+    def _build_schedule(self) -> PeriodicTask:
+        """The schedule as it would be saved. Creates the timing row unless an equal one exists."""
         schedule: PeriodicTask = self.details.instance
         schedule.task = self.target.task
         schedule.args = json_text.format_for_storage(self.target.args, schedule.args)
@@ -243,7 +243,7 @@ class EditForm:
         return not {"start_time", "expires"}.isdisjoint(self.details.errors)
 
     def _anchor(self) -> datetime:
-        """The time that an interval would count from."""
+        """The time from which an interval would be counted."""
         if self.details.is_bound:
             self.details.is_valid()
             start: datetime | None = self.details.cleaned_data.get("start_time")
@@ -252,7 +252,7 @@ class EditForm:
         return start or self.stored_policy.anchor
 
 
-def _chosen(policy: SchedulePolicy) -> dict[str, Any]:
+def _policy_values(policy: SchedulePolicy) -> dict[str, Any]:
     return {name: getattr(policy, name) for name in PolicyForm.Meta.fields}
 
 

@@ -1,6 +1,6 @@
-"""The three forms that the edit form is made of, beside its target: details, times and policy.
+"""The forms that, together with the target, make up the edit form: details, timing and policy.
 
-Errors are beside their fields, in the words of the rule that raised them.
+Errors are attached to their fields, with the messages of the rules that raised them.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -47,7 +47,7 @@ UNITS = (
 
 
 def masked_headers(schedule: PeriodicTask) -> str:
-    """The schedule's message headers as they may be shown: JSON, or what is stored instead."""
+    """The schedule's message headers with secrets masked: JSON, or the stored text if it is invalid."""
     headers, text = _headers(schedule), str(schedule.headers or "{}")
     if headers is None:
         return secrets.masked_text("", text)
@@ -55,7 +55,7 @@ def masked_headers(schedule: PeriodicTask) -> str:
 
 
 def _headers(schedule: PeriodicTask) -> dict[str, Any] | None:
-    """The stored ones; None if they are not a JSON object."""
+    """The stored headers; None if they are not a JSON object."""
     try:
         return delivery.headers_in(schedule.headers)
     except ValueError:
@@ -63,7 +63,7 @@ def _headers(schedule: PeriodicTask) -> dict[str, Any] | None:
 
 
 class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
-    """The fields of the schedule itself; its instance is the schedule as it would be saved."""
+    """The fields of the schedule itself. The instance is the schedule as it would be saved."""
 
     class Meta:
         model = PeriodicTask
@@ -81,17 +81,17 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         }
         help_texts: ClassVar[dict[str, Any]] = {
             "name": "Must be unique. Runs keep this name.",
-            "enabled": "Enabling a schedule never starts runs that were due before.",
-            "description": "What it is for and who is responsible.",
+            "enabled": "Enabling a schedule does not start runs that were due while it was disabled.",
+            "description": "What the schedule is for, and who is responsible for it.",
             "start_time": "No runs before this time. An interval counts from it.",
             "expires": "No runs from this time on.",
             "one_off": "The schedule is disabled after its next run.",
             "queue": "Empty: the default queue.",
             "priority": "0 to 255. With Redis, 0 is the highest.",
-            "expire_seconds": "A run that no worker has started by then expires.",
+            "expire_seconds": "A run expires if no worker has started it by then.",
             "exchange": "",
             "routing_key": "",
-            "headers": "A JSON object. Asterisks stand for a stored secret; leave them to keep it.",
+            "headers": "A JSON object. Asterisks represent a stored secret; leave them unchanged to keep it.",
         }
         field_classes: ClassVar[dict[str, Any]] = {"start_time": DateTimeField, "expires": DateTimeField}
         widgets: ClassVar[dict[str, Any]] = {
@@ -113,10 +113,10 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         return name
 
     def clean_expire_seconds(self) -> int | None:
-        """No more than the databases hold."""
+        """Checks the range of the database column."""
         seconds: int | None = self.cleaned_data["expire_seconds"]
         if seconds is not None and seconds > MAX_INTEGER:
-            raise ValidationError(f"At most {MAX_INTEGER}.")
+            raise ValidationError(f"Must be at most {MAX_INTEGER}.")
         return seconds
 
     def clean_queue(self) -> str | None:
@@ -129,7 +129,7 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         return self._clean_name("routing_key")
 
     def clean_headers(self) -> str:
-        """They are a JSON object, without the names that Celery needs; masks stand for the stored secrets."""
+        """Validates the JSON object, rejects names reserved by Celery, and restores masked secrets."""
         stored = _headers(self.instance) or {}
         try:
             posted = delivery.headers_in(self.cleaned_data["headers"])
@@ -139,18 +139,18 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         except ValueError as error:
             raise ValidationError(f"Enter a JSON object: {error}.") from error
         if reserved := delivery.reserved_among(headers):
-            raise ValidationError(f"Celery sets {', '.join(reserved)} itself: choose another name.")
+            raise ValidationError(f"Celery sets {', '.join(reserved)} itself. Choose another name.")
         return json_text.format_for_storage(headers, self.instance.headers)
 
     def _clean_name(self, field: str) -> str | None:
-        """Not a name under which the broker keeps something else."""
+        """Rejects names that the broker uses for other purposes."""
         name: str | None = self.cleaned_data[field]
         if problem := delivery.problem_with_name(name or ""):
             raise ValidationError(f"Choose another name: {problem}.")
         return name
 
     def clean(self) -> dict[str, Any]:
-        """Validate what two fields say together."""
+        """Validates combinations of fields."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         start, end = data.get("start_time"), data.get("expires")
         if start and end and end <= start:
@@ -160,11 +160,11 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
         return data
 
     def validate_unique(self) -> None:
-        """Not here: django-celery-beat also requires times, which a form of their own has."""
+        """Skipped: django-celery-beat's validation requires the timing, which has its own form."""
 
 
 class TimesForm(forms.Form):
-    """After ``is_valid`` the times are in ``times`` and their rule in ``rule``."""
+    """The timing. After ``is_valid``, it is in ``times``, and its rule in ``rule``."""
 
     kind = forms.ChoiceField(label="Type", choices=KINDS, initial=CRON, widget=forms.RadioSelect)
     cron = forms.CharField(
@@ -204,7 +204,7 @@ class TimesForm(forms.Form):
         now: datetime,
         prefix: str = "times",
     ) -> None:
-        """``anchor`` is what an interval counts from."""
+        """``anchor`` is the time from which intervals are counted."""
         super().__init__(data, prefix=prefix, initial=_initial(stored))
         self.times: StoredTimes | None = None
         self.rule: Rule | None = None
@@ -218,48 +218,47 @@ class TimesForm(forms.Form):
 
     @property
     def has_sun(self) -> bool:
-        """Whether events of the sun are offered: to a schedule that has one, and where ephem is installed."""
+        """Whether to offer solar events: if the schedule has one, or ephem is installed."""
         return isinstance(self._stored, SolarTimes) or solar.is_available()
 
     @property
     def is_once(self) -> bool:
-        """Whether it is due only once."""
+        """Whether the schedule is due only once."""
         return isinstance(self.times, ClockedTimes)
 
     @staticmethod
     def zones() -> list[str]:
-        """The names to choose from."""
         return sorted(name for name in available_timezones() if "/" in name or name == "UTC")
 
     def clean(self) -> dict[str, Any]:
-        """Only the fields of the chosen kind count."""
+        """Ignores the fields of other kinds."""
         data: dict[str, Any] = super().clean() or self.cleaned_data
         kind = data.get("kind")
-        read = {CRON: self._cron, INTERVAL: self._interval, ONCE: self._once, SUN: self._sun}
+        parsers = {CRON: self._cron, INTERVAL: self._interval, ONCE: self._once, SUN: self._sun}
         self._ignore_other_kinds(kind)
         try:
-            self.times = read[kind](data) if kind in read and not self.errors else None
+            self.times = parsers[kind](data) if kind in parsers and not self.errors else None
             self.rule = stored_schedules.validated(self.times, self._anchor) if self.times else None
             if self.rule is not None:
-                # A place near a pole may have no such event, which is found out by looking.
+                # Checks that the event occurs at all: it may not near the poles.
                 self.rule.first_after(self._now)
         except RuleError as error:
             field = error.field if error.field in self.fields else "cron" if kind == CRON else "kind"
             self.add_error(field, str(error))
         except OverflowError:
-            # There is no slot within the calendar.
+            # There is no slot in the supported range of dates.
             pass
         if self.errors:
             self.times = self.rule = None
         return data
 
     def _ignore_other_kinds(self, kind: str | None) -> None:
-        mine = {CRON: ("cron", "zone"), INTERVAL: ("every", "unit"), ONCE: ("at", "zone")}
-        own = mine.get(kind or "", ("event", "latitude", "longitude"))
+        fields = {CRON: ("cron", "zone"), INTERVAL: ("every", "unit"), ONCE: ("at", "zone")}
+        own = fields.get(kind or "", ("event", "latitude", "longitude"))
         for name in set(self.errors) - {*own, "kind"}:
             del self.errors[name]
 
-    def _needed(self, data: dict[str, Any], *names: str) -> bool:
+    def _require(self, data: dict[str, Any], *names: str) -> bool:
         missing = [name for name in names if data.get(name) in (None, "")]
         for name in missing:
             self.add_error(name, self.fields[name].error_messages["required"])
@@ -273,35 +272,35 @@ class TimesForm(forms.Form):
         return None
 
     def _cron(self, data: dict[str, Any]) -> StoredTimes | None:
-        zone = self._zone(data) if self._needed(data, "cron", "zone") else None
+        zone = self._zone(data) if self._require(data, "cron", "zone") else None
         return CronTimes(expression=data["cron"], zone=zone) if zone else None
 
     def _interval(self, data: dict[str, Any]) -> StoredTimes | None:
-        if not self._needed(data, "every", "unit"):
+        if not self._require(data, "every", "unit"):
             return None
         return IntervalTimes(every=data["every"], period=data["unit"])
 
     def _once(self, data: dict[str, Any]) -> StoredTimes | None:
-        zone = self._zone(data) if self._needed(data, "at", "zone") else None
+        zone = self._zone(data) if self._require(data, "at", "zone") else None
         if zone is None:
             return None
         if isinstance(self._stored, ClockedTimes) and {"at", "zone"}.isdisjoint(self.changed_data):
-            # The field may show less than the stored time: it has no offset.
+            # The field has no UTC offset, so it may be less precise than the stored time.
             return self._stored
         time = self._read_time(data["at"], zone)
         if time is not None and time <= self._now:
-            self.add_error("at", "This time is in the past, so nothing would ever start.")
+            self.add_error("at", "This time is in the past, so the schedule would never start a run.")
         return ClockedTimes(at=time) if time else None
 
     def _read_time(self, text: str, zone: ZoneInfo) -> datetime | None:
         try:
-            found = datetime.fromisoformat(text.strip())
-            time = found.astimezone(UTC) if found.tzinfo else wallclock.to_utc(found, zone, fold=0)
+            parsed = datetime.fromisoformat(text.strip())
+            time = parsed.astimezone(UTC) if parsed.tzinfo else wallclock.to_utc(parsed, zone, fold=0)
         except (ValueError, OverflowError):
             self.add_error("at", INVALID_TIME)
             return None
         if time is None:
-            self.add_error("at", f"This time does not exist in {zone}: the clock skips it on that day.")
+            self.add_error("at", f"This time does not exist in {zone}: it is skipped by a clock change.")
             return None
         try:
             validate_range(time)
@@ -311,33 +310,33 @@ class TimesForm(forms.Form):
         return time
 
     def _sun(self, data: dict[str, Any]) -> StoredTimes | None:
-        if not self._needed(data, "event", "latitude", "longitude"):
+        if not self._require(data, "event", "latitude", "longitude"):
             return None
         return SolarTimes(event=data["event"], latitude=data["latitude"], longitude=data["longitude"])
 
 
 class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
-    """What happens to slots that cannot start on time."""
+    """How late and overlapping runs are handled."""
 
     catch_up_limit = forms.IntegerField(
         label="Catch-up limit",
         min_value=1,
         max_value=MAX_CATCH_UP,
-        help_text="With “run each of them”: how many missed runs to start at most. The newest are chosen.",
+        help_text="With “run each of them”: the maximum number of missed runs to start, newest first.",
     )
     starting_deadline = DurationField(
         label="Start deadline",
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no deadline"}),
-        help_text="How late a run may still start, for example 10 min or 2 h. Empty: no deadline.",
+        help_text="How late a run may still start. For example, 10 min or 2 h. Empty: no deadline.",
     )
     jitter = DurationField(
         label="Random delay (jitter)",
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no delay"}),
         help_text=(
-            "Delays every run of this schedule by the same random amount below this, so that schedules due "
-            "in the same minute do not all start at once. For example 5 min. Empty: no delay."
+            "Delays every run of this schedule by the same random amount up to this, so that schedules due "
+            "in the same minute do not all start at once. For example, 5 min. Empty: no delay."
         ),
     )
 
@@ -347,14 +346,14 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
         labels: ClassVar[dict[str, Any]] = {"concurrency": "If the previous run is still running"}
 
     def clean_starting_deadline(self) -> timedelta | None:
-        """No time at all would let nothing start."""
+        """Rejects zero, with which no run would ever start."""
         deadline: timedelta | None = self.cleaned_data["starting_deadline"]
         if deadline == timedelta(0):
-            raise forms.ValidationError("Enter more than zero, or leave this empty for no deadline.")
+            raise forms.ValidationError("Must be greater than zero. Leave it empty for no deadline.")
         return deadline
 
     def clean_jitter(self) -> timedelta:
-        """Empty is none."""
+        """Empty means no delay."""
         return self.cleaned_data["jitter"] or timedelta(0)
 
 

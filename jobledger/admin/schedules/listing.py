@@ -1,7 +1,7 @@
-"""The list of schedules: its filters, and its columns (when each is due, its status, how its last runs went).
+"""The list of schedules: its filters, and its columns (timing, status, next run and recent runs).
 
-A page costs the same number of queries whatever the number of schedules and runs. Everything that the columns
-show is read only when a page is shown: an action redirects without it.
+The number of queries does not depend on the number of schedules and runs. The data of the columns is read
+only if the page is rendered; an action redirects without it.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ Choices = Sequence[tuple[str, Any]]
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """Enabled, disabled, paused by itself, broken."""
+    """Enabled, disabled, individually paused or broken."""
 
     title = "status"
     parameter_name = "status"
@@ -62,7 +62,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class JobFilter(admin.SimpleListFilter):
-    """The jobs and ordinary tasks that have schedules."""
+    """The jobs and ordinary Celery tasks that have schedules."""
 
     title = "job"
     parameter_name = "job"
@@ -75,12 +75,12 @@ class JobFilter(admin.SimpleListFilter):
         task = self.value()
         if not task:
             return queryset
-        # A URL may ask for what no schedule starts, and for what no database takes.
+        # The value in the URL may be a task without schedules, or text that the database rejects.
         return queryset.filter(task=task) if task in dict(self.lookup_choices) else queryset.none()
 
 
 class KindFilter(admin.SimpleListFilter):
-    """How the times are given."""
+    """The type of timing."""
 
     title = "timing"
     parameter_name = "times"
@@ -94,25 +94,25 @@ class KindFilter(admin.SimpleListFilter):
 
 
 class QueueFilter(admin.SimpleListFilter):
-    """The queues that schedules name; not offered where none does."""
+    """The queues that schedules use; hidden if there are none."""
 
     title = "queue"
     parameter_name = "sent_to"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        named = PeriodicTask.objects.exclude(queue=None).exclude(queue="").order_by("queue")
-        return [(queue, queue) for queue in named.values_list("queue", flat=True).distinct()]
+        with_queue = PeriodicTask.objects.exclude(queue=None).exclude(queue="").order_by("queue")
+        return [(queue, queue) for queue in with_queue.values_list("queue", flat=True).distinct()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
         queue = self.value()
         if not queue:
             return queryset
-        # A URL may ask for what no database takes.
+        # The value in the URL may be text that the database rejects.
         return queryset.filter(queue=queue) if queue in dict(self.lookup_choices) else queryset.none()
 
 
 class LastRunFilter(admin.SimpleListFilter):
-    """The status of the newest run: one step into an index for each schedule."""
+    """The status of the newest run, which takes one index lookup per schedule."""
 
     title = "last run"
     parameter_name = "last"
@@ -130,7 +130,7 @@ class LastRunFilter(admin.SimpleListFilter):
 
 
 class _NullsLast(OrderBy):
-    """Schedules that are never due come last in either direction."""
+    """Sorts schedules that are never due last in both directions."""
 
     def reverse_ordering(self) -> OrderBy:
         self.descending = not self.descending
@@ -138,22 +138,18 @@ class _NullsLast(OrderBy):
 
 
 class ScheduleChangeList(ChangeList):
-    """A page of schedules."""
-
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[PeriodicTask]:
-        """Without joining the times: a row of them that cannot be read would hide the whole page."""
+        """Does not join the timing tables: one invalid row would break the whole page."""
         found = super().get_queryset(request, exclude_parameters)
         return found.select_related(None).select_related("next_slot")
 
     @property
-    def is_narrowed(self) -> bool:
-        """Whether there is a search or a filter."""
+    def is_filtered(self) -> bool:
+        """Whether a search or a filter is active."""
         return bool(self.query) or any(each.value() for each in self.filter_specs)  # type: ignore[attr-defined]
 
 
 class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
-    """The changelist."""
-
     list_display = ("name", "job", "times", "status", "next_run", *RUN_COLUMNS)
     list_filter = (StatusFilter, JobFilter, KindFilter, QueueFilter, LastRunFilter)
     search_fields = ("name", "task", "description")
@@ -168,42 +164,41 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         return ScheduleChangeList
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
-        """Nothing about runs for users without permission to see them."""
+        """Hides the columns about runs from users without permission to view runs."""
         hidden = () if rights.may_view(request.user) else RUN_COLUMNS
         return tuple(column for column in self.list_display if column not in hidden)
 
     def get_list_filter(self, request: HttpRequest) -> Any:
-        """Nor a filter by them."""
+        """Hides the filter by last run from users without permission to view runs."""
         may_see_runs = rights.may_view(request.user)
         return [each for each in self.list_filter if may_see_runs or each is not LastRunFilter]
 
     def get_urls(self) -> list[URLPattern]:
-        """With those of the whole service's pause, and the week."""
         return [*pauses.urls(self.admin_site), *week.urls(self.admin_site), *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page. An action without its permission is answered with 403; Django would ignore it."""
+        """Responds with 403 to an action without permission, which Django would ignore."""
         if set(request.POST.getlist("action")) - set(self.get_actions(request)) - {""}:
             raise PermissionDenied
-        # Not django-celery-beat's own, which warns about every scheduler but its own.
+        # Skips django-celery-beat's view, which warns about every scheduler other than its own.
         response = admin.ModelAdmin.changelist_view(
             self, request, {"title": "Schedules", **(extra_context or {})}
         )
         if isinstance(response, TemplateResponse) and "cl" in (response.context_data or {}):
-            self._read_page(request, response)
+            self._add_page_data(request, response)
         return response
 
     def action_checkbox(self, schedule: PeriodicTask) -> SafeString:
-        """Labelled with the schedule's name alone: its ``str()`` reads its times."""
+        """Labelled with the schedule's name, because its ``str()`` would read the timing."""
         attributes = {"class": "action-select", "aria-label": f"Select {schedule.name}"}
         box = forms.CheckboxInput(attributes, check_test=lambda _value: False)
         return box.render(helpers.ACTION_CHECKBOX_NAME, str(schedule.pk))
 
     @admin.display(description="job", ordering="task")
     def job(self, schedule: PeriodicTask) -> str:
-        """A link to the job's page for users who may see runs."""
+        """Links to the job's page if the user may view runs."""
         name = _job_name(schedule.task)
         if name == schedule.task or not _overview(schedule).shows_runs:
             return name
@@ -215,7 +210,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
 
     @admin.display(description="status")
     def status(self, schedule: PeriodicTask) -> SafeString:
-        """With the reason; one that is disabled or broken may be paused as well."""
+        """The status with its reason. A disabled or broken schedule may be paused as well."""
         overview = _overview(schedule)
         parts = [_with_note(overview.mark, _pause_note(overview) if overview.is_paused else overview.broken)]
         if overview.pauses and not overview.is_paused:
@@ -224,7 +219,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
 
     @admin.display(description="next run", ordering=_NullsLast(F("next_slot__slot"), nulls_last=True))
     def next_run(self, schedule: PeriodicTask) -> SafeString:
-        """The relative time, and the exact one in the schedule's own zone."""
+        """The relative time, and the exact time in the schedule's time zone."""
         overview = _overview(schedule)
         if not overview.is_enabled or overview.broken:
             return _quiet("-")
@@ -236,7 +231,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
 
     @admin.display(description="last run")
     def last_run(self, schedule: PeriodicTask) -> SafeString:
-        """Its status, with a link to it."""
+        """The status of the last run, with a link."""
         overview = _overview(schedule)
         run = overview.last_run
         if run is None:
@@ -252,21 +247,21 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
 
     @admin.display(description="recent runs")
     def last_runs(self, schedule: PeriodicTask) -> SafeString:
-        """A sparkline that links to all of them."""
+        """A sparkline that links to all runs of the schedule."""
         overview = _overview(schedule)
         if not overview.runs:
             return _quiet("-")
         all_runs = RunUrls().filtered(schedule=schedule.name)
-        picture = recent_runs.sparkline(overview.runs, overview.now, places=RUNS_SHOWN)
-        runs = format_html('<a href="{}">{}</a>', all_runs, picture)
+        sparkline = recent_runs.sparkline(overview.runs, overview.now, places=RUNS_SHOWN)
+        runs = format_html('<a href="{}">{}</a>', all_runs, sparkline)
         if not overview.problems:
             return runs
         url, text = overview.problems_url, f"{overview.problems} failed or missed"
         return format_html('{}<a class="note problems" href="{}">{}</a>', runs, url, text)
 
-    def _read_page(self, request: HttpRequest, response: TemplateResponse) -> None:
-        """What the page shows of its schedules and of the service."""
-        now, page = timezone.now(), response.context_data["cl"]  # type: ignore[index]  # looked at above
+    def _add_page_data(self, request: HttpRequest, response: TemplateResponse) -> None:
+        """Adds the overviews of the schedules and the pause of the service."""
+        now, page = timezone.now(), response.context_data["cl"]  # type: ignore[index]  # checked above
         page.result_list = list(page.result_list)
         found = overviews(page.result_list, now, with_runs=rights.may_view(request.user))
         for schedule in page.result_list:
@@ -275,7 +270,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
 
 
 def _job_name(task: str) -> str:
-    """The name of the job whose task it is; an ordinary task's own."""
+    """The name of the task's job, or of the task itself if it is an ordinary Celery task."""
     job = registry.of_task(task)
     return job.name if job else task
 
@@ -300,12 +295,12 @@ def _next_run(overview: ScheduleOverview, slot: datetime) -> SafeString:
 
 
 def _effect(pause: Pause) -> str:
-    """What the pause does to the next run."""
+    """The effect of the pause on the next run."""
     return "will be skipped" if pause.on_resume == PausedSlots.SKIP else "held until the pause ends"
 
 
 def _pause_note(overview: ScheduleOverview) -> str:
-    """Its own pause's terms; those of the service's pause are at the top of the page."""
+    """The terms of the schedule's own pause. Those of a service pause are at the top of the page."""
     if not overview.is_paused_by_itself:
         return "whole service"
     return pausing.terms_of(overview.pauses[0], overview.now)

@@ -1,4 +1,4 @@
-"""The preview as the page shows it: slots by the schedule's own clock, and in sentences what saving does."""
+"""The preview as shown on the page: slots in the schedule's time zone, and the effects of saving."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from jobledger.schedules.stored_schedules import Times
 from jobledger.schedules.words import rule_words
 
 NAMED = 5
-"""How many neighbours are named in each minute, the first that are due; the others are counted."""
+"""The maximum number of neighbours that are named for each minute; the others are only counted."""
 _MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """The other schedules that are due in one minute."""
+    """Other schedules that are due in the same minute."""
 
     minute: datetime
     names: tuple[str, ...]
@@ -32,30 +32,26 @@ class Neighbours:
 
     @property
     def unnamed(self) -> int:
-        """How many there are besides the named ones."""
+        """How many other neighbours there are."""
         return self.count - len(self.names)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewedSlot:
-    """One slot."""
-
     time: datetime
     text: str
-    """By the clock of the schedule's zone."""
+    """In the schedule's time zone."""
     relative: str
     is_other: bool
-    """Whether only one of the two lists, before and after the save, has it, as far as both reach."""
+    """Whether only one of the lists before and after saving has this slot, within the range of both."""
     neighbours: Neighbours | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FormattedPreview:
-    """Everything that the page shows."""
-
     words: str
     start: str
-    """What the save starts: nothing, or what had come already."""
+    """Which runs saving starts: none, or those that were already due."""
     next: str
     old: list[PreviewedSlot]
     new: list[PreviewedSlot]
@@ -63,17 +59,17 @@ class FormattedPreview:
     jitter: str
     zone: str
     clock_changes: list[tuple[str, str]]
-    """When a clock changes, and what that means."""
+    """The time of each clock change, and its effect."""
     has_neighbours: bool
 
 
 def formatted_preview(form: EditForm) -> FormattedPreview | None:
-    """The preview of an edit form; None while its times cannot be read."""
+    """The preview of an edit form; None while its timing is not valid."""
     preview, times = form.preview(), form.times_after_save
     if preview is None or times is None:
         return None
     zone = _zone_of(times)
-    others = neighbours_in(preview.minutes, but=form.stored.pk if form.stored else None)
+    others = neighbours_in(preview.minutes, exclude=form.stored.pk if form.stored else None)
     return FormattedPreview(
         words=rule_words(times.rule, zone),
         start=_start(preview, zone),
@@ -88,14 +84,14 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
     )
 
 
-def neighbours_in(minutes: Sequence[datetime], *, but: int | None = None) -> list[Neighbours]:
-    """Which schedules but one are due in these whole minutes; minutes without any are left out.
+def neighbours_in(minutes: Sequence[datetime], *, exclude: int | None = None) -> list[Neighbours]:
+    """The schedules, except one, that are due in these minutes. Minutes without any are omitted.
 
-    Only the next slot of each is looked at, so the answer is quick however many there are; it is complete
-    for the next minute, and a hint for later ones. One query counts, and one for each minute that has any
-    names the first of them.
+    Only the next slot of each schedule is considered, so this is fast regardless of the number of schedules.
+    The result is complete for the next minute, and a hint for later ones. It takes one query for the counts,
+    and one for the names in each minute that has any.
     """
-    others = NextSlot.objects.exclude(pk=but)
+    others = NextSlot.objects.exclude(pk=exclude)
     return [
         Neighbours(minute=minute, names=_names(others, minute), count=count)
         for minute, count in zip(minutes, _counts(others, minutes), strict=True)
@@ -122,7 +118,7 @@ def _due_in(minute: datetime) -> Q:
 
 
 def clock(time: datetime, zone: tzinfo) -> str:
-    """A time by the clock of a zone."""
+    """The local time in a time zone."""
     local = time.astimezone(zone)
     seconds = ":%S" if local.second else ""
     return f"{local:%a %Y-%m-%d %H:%M}{local.strftime(seconds)} {local.tzname()}"
@@ -158,7 +154,7 @@ def _start(preview: Preview, zone: tzinfo) -> str:
     if not preview.started:
         return "Saving starts no run."
     slots = ", ".join(clock(slot, zone) for slot in preview.started)
-    return f"Already due, and still started: {slots}."
+    return f"Already due, and will still start: {slots}."
 
 
 def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
@@ -167,7 +163,7 @@ def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
     if preview.next_slot is None:
         return "There is no next run."
     if preview.held_by:
-        return f"The next run, {clock(preview.next_slot, zone)}, does not start: {_pause(preview.held_by)}."
+        return f"The next run, {clock(preview.next_slot, zone)}, will not start: {_pause(preview.held_by)}."
     at = preview.due_at or preview.next_slot
     return f"The next run starts at {clock(at, zone)} ({formats.relative(at, now)})."
 
@@ -180,10 +176,10 @@ def _pause(pause: PausePeriod) -> str:
 def _jitter(delay: timedelta | None, jitter: timedelta) -> str:
     if delay is None:
         length = formats.duration(jitter)
-        return f"Each run starts up to {length} later; the exact delay is fixed by the first save."
+        return f"Each run starts up to {length} later; the exact delay is determined by the first save."
     if not delay:
         return ""
-    return f"Each starts {formats.duration(delay)} later because of its random delay."
+    return f"Each run starts {formats.duration(delay)} later because of its random delay."
 
 
 def _change(consequence: Consequence) -> str:

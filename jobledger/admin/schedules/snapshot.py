@@ -1,7 +1,7 @@
-"""Snapshots: a schedule's values in readable form, with secrets masked, and the version that they make up.
+"""Snapshots: the readable values of a schedule, with secrets masked, and the version of the schedule.
 
-The version changes with every value that the edit form edits, whoever changed it and however.
-So a form that carries the version it was opened with finds out that another user was faster.
+The version is a hash of all values that can be edited in the form, however they were changed. A form that
+includes the version it was opened with can therefore detect that the schedule has changed since.
 """
 
 import json
@@ -28,17 +28,17 @@ _RAW_POLICY = PolicyForm.Meta.fields
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A schedule at one time."""
+    """A schedule at a point in time."""
 
     readable: dict[str, str]
-    """Its values by their labels in the edit form; empty ones are left out."""
+    """The values, by their labels in the edit form. Empty ones are omitted."""
     version: str
     secrets: dict[str, str] = field(default_factory=dict)
-    """A fingerprint of each value that has something masked."""
+    """Fingerprints of the values that include secrets."""
 
 
 def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
-    """The schedule as it is, saved or not."""
+    """A snapshot of the schedule, whether or not it is saved."""
     values = {**_target(schedule), **_details(schedule), **_policy(policy)}
     return Snapshot(
         readable={name: value for name, value in values.items() if value},
@@ -48,17 +48,17 @@ def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
 
 
 def changes_between(old: Snapshot | None, new: Snapshot | None) -> list[Change]:
-    """What differs; None is no schedule. A secret's change is shown without its values."""
-    found = differences(old.readable if old else {}, new.readable if new else {})
+    """The differences; None means no schedule. Changed secrets are shown without their values."""
+    changes = differences(old.readable if old else {}, new.readable if new else {})
     known, secrets = old.secrets if old else {}, new.secrets if new else {}
-    named = {change.name for change in found}
-    replaced = {name for name, mark in secrets.items() if known.get(name, mark) != mark} - named
-    changed = f"{MASK} (changed)"
-    return [*found, *(Change(name=name, old=MASK, new=changed) for name in sorted(replaced))]
+    changed_names = {change.name for change in changes}
+    replaced = {name for name, mark in secrets.items() if known.get(name, mark) != mark} - changed_names
+    new_value = f"{MASK} (changed)"
+    return [*changes, *(Change(name=name, old=MASK, new=new_value) for name in sorted(replaced))]
 
 
 def _times(schedule: PeriodicTask) -> str:
-    """In plain language, followed by the cron expression if there is one."""
+    """The timing in plain language, with the cron expression if there is one."""
     times = stored_schedules.of(schedule)
     if times is None:
         return "not valid"
@@ -101,8 +101,8 @@ def _policy(policy: SchedulePolicy) -> dict[str, str]:
     return {
         "Missed runs": policy.get_misfire_display(),
         "Catch-up limit": limit if policy.misfire == "all" else "",
-        "Start deadline": _length(policy.starting_deadline),
-        "Random delay (jitter)": _length(policy.jitter),
+        "Start deadline": _duration(policy.starting_deadline),
+        "Random delay (jitter)": _duration(policy.jitter),
         "If the previous run is still running": policy.get_concurrency_display(),
     }
 
@@ -130,7 +130,7 @@ def _secrets(schedule: PeriodicTask) -> dict[str, str]:
 
 
 def _fingerprint(text: str) -> str:
-    # Keyed, since it travels to the browser: a short secret cannot be guessed from it.
+    # Keyed, because it is sent to the browser: short secrets must not be guessable from it.
     return salted_hmac("jobledger.admin.schedules.snapshot", text).hexdigest()[:32]
 
 
@@ -138,5 +138,5 @@ def _text_or_none(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _length(length: Any) -> str:
+def _duration(length: Any) -> str:
     return formats.duration(length, parts=4) if length else ""

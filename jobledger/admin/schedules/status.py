@@ -1,4 +1,4 @@
-"""A schedule's status and what belongs to it: pauses, next slot and last runs, read for many at once."""
+"""Overviews of schedules: status, pauses, next slot and recent runs, loaded in bulk."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from jobledger.schedules.stored_schedules import KINDS, UNREADABLE
 from jobledger.schedules.words import described
 
 RUNS_SHOWN = 20
-UNREADABLE_TIMES = "timing that is not valid"
+UNREADABLE_TIMES = "invalid timing"
 
 
 class ScheduleStatus(TextChoices):
-    """Its status apart from pauses. The values name symbols in ``marks.svg``."""
+    """The status regardless of pauses. The values are the names of symbols in ``marks.svg``."""
 
     ENABLED = "enabled", "enabled"
     DISABLED = "disabled", "disabled"
@@ -33,7 +33,7 @@ class ScheduleStatus(TextChoices):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOverview:
-    """One schedule at one time."""
+    """A schedule at a given time."""
 
     now: datetime
     name: str
@@ -41,18 +41,18 @@ class ScheduleOverview:
     times: str
     """In plain language."""
     zone: ZoneInfo
-    """The one that the times are written in."""
+    """The time zone of the timing."""
     next_slot: NextSlot | None
     """None if the schedule is disabled, or beat has not seen it yet."""
     pauses: Sequence[Pause]
-    """The pauses in force: its own before those of the whole service."""
+    """Active pauses: those of the schedule before those of the service."""
     newest_runs: NewestRuns
     shows_runs: bool
-    """Whether they were read: not for users without permission to see runs."""
+    """Whether runs were loaded. False for users without permission to view runs."""
 
     @property
     def status(self) -> ScheduleStatus:
-        """As beat has recorded it; a schedule that beat has not seen yet is enabled."""
+        """The status recorded by beat. A schedule that beat has not seen yet is enabled."""
         if not self.is_enabled:
             return ScheduleStatus.DISABLED
         if self.broken:
@@ -62,7 +62,7 @@ class ScheduleOverview:
 
     @property
     def is_paused(self) -> bool:
-        """Whether a pause is what keeps it from starting, and not something that outlasts the pause."""
+        """Whether a pause is the reason why the schedule starts no runs, rather than its status."""
         return bool(self.pauses) and self.status not in (ScheduleStatus.DISABLED, ScheduleStatus.BROKEN)
 
     @property
@@ -75,7 +75,7 @@ class ScheduleOverview:
 
     @property
     def reason(self) -> str:
-        """Why it starts nothing, beyond what the mark says."""
+        """Details of why the schedule starts no runs."""
         if self.is_paused:
             terms = pausing.terms_of(self.pauses[0], self.now)
             return terms if self.is_paused_by_itself else f"whole service, {terms}"
@@ -94,7 +94,7 @@ class ScheduleOverview:
 
     @property
     def pause_of_next_slot(self) -> Pause | None:
-        """The pause that the next slot lies in."""
+        """The pause that includes the next slot."""
         slot = self.next_slot and self.next_slot.slot
         if not slot:
             return None
@@ -102,7 +102,6 @@ class ScheduleOverview:
 
     @property
     def next_run_when(self) -> SafeString:
-        """Relative to now."""
         return display.when(self.next_slot.slot if self.next_slot else None, self.now)
 
     @property
@@ -111,17 +110,17 @@ class ScheduleOverview:
 
     @property
     def duration_chart(self) -> SafeString:
-        """Of its last runs; empty if it has none."""
+        """Empty if the schedule has no runs."""
         return duration_chart(self.runs, self.now)
 
     @property
     def runs(self) -> Sequence[RecentRun]:
-        """The last ones, the newest first."""
+        """The recent runs, newest first."""
         return self.newest_runs.runs
 
     @property
     def problems(self) -> int:
-        """How many of its last runs failed, or never started although they should have."""
+        """How many of the recent runs failed, or were missed."""
         return self.newest_runs.count(PROBLEMS)
 
     @property
@@ -148,13 +147,13 @@ class ScheduleOverview:
 
 
 def overviews(
-    schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool, most_runs: int = RUNS_SHOWN
+    schedules: Sequence[PeriodicTask], now: datetime, *, with_runs: bool, max_runs: int = RUNS_SHOWN
 ) -> dict[int, ScheduleOverview]:
-    """An overview of each schedule, by its key, in a fixed number of queries."""
+    """The overviews of the schedules, by primary key, in a constant number of queries."""
     unreadable = unreadable_of(schedules)
     ids = [schedule.pk for schedule in schedules]
     pauses_of = _pauses(ids, now)
-    runs = recent_runs.runs_of_schedules(ids, most_runs) if with_runs else {}
+    runs = recent_runs.runs_of_schedules(ids, max_runs) if with_runs else {}
     return {
         schedule.pk: ScheduleOverview(
             now=now,
@@ -172,12 +171,12 @@ def overviews(
 
 
 def overview(schedule: PeriodicTask, now: datetime, *, with_runs: bool) -> ScheduleOverview:
-    """Of one schedule, with as many runs as a chart shows."""
-    return overviews([schedule], now, with_runs=with_runs, most_runs=recent_runs.WINDOW)[schedule.pk]
+    """The overview of one schedule, with as many runs as the duration chart shows."""
+    return overviews([schedule], now, with_runs=with_runs, max_runs=recent_runs.WINDOW)[schedule.pk]
 
 
 def unreadable_of(schedules: Sequence[PeriodicTask]) -> set[int]:
-    """Read the times of all of them; returns the keys of those whose times cannot be read."""
+    """Load the timing of all schedules; returns the primary keys of those with invalid timing."""
     try:
         prefetch_related_objects(schedules, *KINDS)
     except UNREADABLE:
@@ -194,11 +193,11 @@ def _is_readable(schedule: PeriodicTask) -> bool:
 
 
 def _pauses(schedule_ids: Collection[int], now: datetime) -> dict[int | None, list[Pause]]:
-    concerned = {None, *schedule_ids}
+    relevant_ids = {None, *schedule_ids}
     found: dict[int | None, list[Pause]] = {}
-    # Pauses are few: they are filtered here.
+    # There are few pauses, so they are filtered in Python.
     for pause in Pause.objects.active_at(now).order_by("pk"):
-        if pause.schedule_id in concerned:
+        if pause.schedule_id in relevant_ids:
             found.setdefault(pause.schedule_id, []).append(pause)
     return found
 

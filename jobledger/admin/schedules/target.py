@@ -1,9 +1,9 @@
-"""The target of a schedule as a form: a job with its options, or an ordinary Celery task with its arguments.
+"""The form for a schedule's target: a job with its options, or an ordinary Celery task with its arguments.
 
-A job is chosen by its name and help. Its options are entered in a form made from its parser, or as JSON: both
-are validated alike, and what was typed in one is carried over to the other. A page shows the options of one
-job in one input mode. If another was chosen since, the form is not *settled*: it is shown again, and nothing
-is saved before the user has seen it.
+The options of a job are entered in a form generated from its parser, or as JSON. Both are validated in the
+same way, and input in one mode is carried over to the other. A page shows the options of one job in one input
+mode. If the user has since selected another job or input mode, the form is not *settled*: it is shown again,
+and nothing is saved until the user has seen it.
 """
 
 import difflib
@@ -25,51 +25,47 @@ from jobledger.schedules import slot_runs
 
 PREFIX = "target"
 OTHER = ":"
-"""Chosen instead of a job's name; no job has this name."""
+"""The choice for ordinary Celery tasks. No job has this name."""
 FORM, JSON = "form", "json"
 INPUT_MODES = ((FORM, "Form"), (JSON, "JSON"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTarget:
-    """The target as it is stored."""
-
     task: str = ""
     args: Any = ()
     options: Any = None
     unreadable: str = ""
-    """Keyword arguments that are not a JSON object, as they are."""
+    """The stored keyword arguments if they are not a JSON object."""
 
     @property
     def job(self) -> registry.Job | None:
-        """The job; None for an ordinary task."""
+        """None for an ordinary Celery task."""
         return registry.of_task(self.task)
 
     def options_of(self, job: registry.Job) -> dict[str, Any]:
-        """The stored options if the target is this job, else none."""
+        """The stored options if this job is the target, otherwise empty."""
         return self.options or {} if self.task == job.task_name else {}
 
     @property
     def masked_options(self) -> dict[str, Any]:
-        """The options with secrets masked."""
         return secrets.masked(self.job.name if self.job else self.task, self.options or {})
 
     @property
     def masked_unreadable(self) -> str:
-        """What is stored in place of a JSON object, without secrets."""
+        """The stored text that is not a JSON object, with secrets masked."""
         return secrets.masked_text(self.job.name if self.job else self.task, self.unreadable)
 
     @property
     def masked_args(self) -> list[Any]:
-        """The positional arguments with secrets masked."""
         return secrets.masked_args(self.args)
 
 
 def stored_target(schedule: PeriodicTask | None) -> StoredTarget:
-    """The schedule's target; an empty one for a new schedule."""
+    """The schedule's target; empty for a new schedule."""
     if schedule is None:
         return StoredTarget()
-    options, args = _parsed(schedule.kwargs, dict), _parsed(schedule.args, list)
+    options, args = _parse_json(schedule.kwargs, dict), _parse_json(schedule.args, list)
     return StoredTarget(
         task=schedule.task,
         args=[] if args is None else args,
@@ -79,7 +75,7 @@ def stored_target(schedule: PeriodicTask | None) -> StoredTarget:
 
 
 class TargetChoice(forms.Form):
-    """Which target, and in which input mode its options are entered."""
+    """Selects the target and the input mode of its options."""
 
     job = forms.ChoiceField(label="Job")
     shown_job = forms.CharField(required=False, widget=forms.HiddenInput)
@@ -93,8 +89,8 @@ class TargetChoice(forms.Form):
         max_length=200,
         widget=forms.TextInput(attrs={"list": "tasks", "class": "vTextField", "spellcheck": "false"}),
         help_text=(
-            "Its full name. Its run is recorded as sent; only Celery knows the result. "
-            "A task of another service must be named in SCHEDULABLE_TASKS."
+            "The full name of the task. Its runs are recorded as sent; only Celery knows their results. "
+            "Tasks of other services must be listed in SCHEDULABLE_TASKS."
         ),
     )
     args = forms.CharField(
@@ -107,7 +103,7 @@ class TargetChoice(forms.Form):
         label="Options (JSON)",
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
-        help_text="A JSON object. Asterisks stand for a stored secret; leave them to keep it.",
+        help_text="A JSON object. Asterisks represent a stored secret; leave them unchanged to keep it.",
     )
 
     def __init__(self, data: Any = None, initial: dict[str, Any] | None = None) -> None:
@@ -117,37 +113,37 @@ class TargetChoice(forms.Form):
 
 
 class TargetForm:
-    """After ``is_valid`` the target is in ``task``, ``args`` and ``options``."""
+    """After ``is_valid``, the target is in ``task``, ``args`` and ``options``."""
 
     def __init__(self, data: Any = None, *, stored: StoredTarget | None = None, job_name: str = "") -> None:
-        """Filled in with what was posted, else with the stored target, else with the job of that name."""
+        """Filled in from ``data``, the stored target or ``job_name``, in this order."""
         self.stored = stored or StoredTarget()
         self.is_bound = data is not None
         own = self.stored.job.name if self.stored.job else OTHER if self.stored.task else job_name
-        asked = _asked(data, "job", own)
-        self.job = registry.all_jobs().get(asked)
-        self.is_ordinary_task = asked == OTHER
-        self.input_mode = (_asked(data, "input_mode", FORM) or FORM) if self.job else JSON
-        self._is_same_job = data is None or data.get(f"{PREFIX}-shown_job") == asked
+        selected = _submitted(data, "job", own)
+        self.job = registry.all_jobs().get(selected)
+        self.is_ordinary_task = selected == OTHER
+        self.input_mode = (_submitted(data, "input_mode", FORM) or FORM) if self.job else JSON
+        self._is_same_job = data is None or data.get(f"{PREFIX}-shown_job") == selected
         self._is_same_input_mode = data is None or data.get(f"{PREFIX}-shown_input_mode") == self.input_mode
         self.is_settled = self._is_same_job and (self._is_same_input_mode or self.job is None)
         self.task = self.job.task_name if self.job else ""
         self.args: list[Any] = []
         self.options: dict[str, Any] = {}
-        carried = self._carried(data)
+        carried = self._carried_over(data)
         posted = data if self.is_settled else None
         self.options_form = self._options_form(posted, carried)
-        self.choice = TargetChoice(posted, initial=self._initial(asked, carried))
+        self.choice = TargetChoice(posted, initial=self._initial(selected, carried))
 
     @property
     def tasks(self) -> list[str]:
-        """The ordinary tasks of this project that may be scheduled."""
+        """The ordinary Celery tasks of this project that may be scheduled."""
         jobs = {job.task_name for job in registry.all_jobs().values()}
         return sorted(name for name in known_tasks() - jobs if not ordinary_tasks.why_not_schedulable(name))
 
     @property
     def has_typed_secret(self) -> bool:
-        """Whether a secret was typed, which the page does not show again."""
+        """Whether a secret was entered. It is not sent back to the browser."""
         form = self.options_form
         if form is None or not form.is_bound:
             return False
@@ -156,12 +152,12 @@ class TargetForm:
 
     @property
     def unreadable(self) -> str:
-        """Stored options that the form cannot show, and that saving would therefore drop."""
+        """Stored options that the form cannot show and saving would therefore remove."""
         is_shown = self.options_form is None or self.is_bound or self.task != self.stored.task
         return "" if is_shown else self.stored.masked_unreadable
 
     def is_valid(self) -> bool:
-        """Errors are beside their fields."""
+        """Errors are attached to their fields."""
         if not (self.is_bound and self.is_settled and self.choice.is_valid()):
             return False
         if self.options_form is not None:
@@ -177,10 +173,10 @@ class TargetForm:
         options = self.stored.options_of(self.job) if carried is None else carried
         return OptionsForm(self.job, options, posted)
 
-    def _initial(self, asked: str, carried: dict[str, Any] | None) -> dict[str, Any]:
+    def _initial(self, selected: str, carried: dict[str, Any] | None) -> dict[str, Any]:
         choice = {
-            "job": asked,
-            "shown_job": asked,
+            "job": selected,
+            "shown_job": selected,
             "input_mode": self.input_mode,
             "shown_input_mode": self.input_mode,
         }
@@ -194,8 +190,8 @@ class TargetForm:
         is_unreadable = carried is None and self.task == self.stored.task
         return {**choice, "kwargs": (is_unreadable and self.stored.masked_unreadable) or shown}
 
-    def _carried(self, data: Any) -> dict[str, Any] | None:
-        """What was typed in the other input mode; None if nothing was, or it cannot be read."""
+    def _carried_over(self, data: Any) -> dict[str, Any] | None:
+        """The input from the other input mode; None if there is none or it is not valid."""
         if self.job is None or self._is_same_input_mode or not self._is_same_job:
             return None
         stored = self.stored.options_of(self.job)
@@ -237,7 +233,7 @@ class TargetForm:
             elif (job := registry.of_task(self.task)) is not None:
                 self.choice.add_error(
                     "task",
-                    f"This is the task of the job {job.name}: choose that job instead, "
+                    f"This task belongs to the job {job.name}. Select that job instead, "
                     "so that its options are validated.",
                 )
             else:
@@ -248,13 +244,13 @@ class TargetForm:
             name = self.job.name if self.job else self.task
             self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
         except slot_runs.BrokenScheduleError as error:
-            self.choice.add_error("task", f"{error}. {_near(self.task)}".rstrip())
+            self.choice.add_error("task", f"{error}. {_suggestion(self.task)}".rstrip())
 
 
-def _near(task: str) -> str:
-    """A known task with a similar name, also a job's."""
-    near = difflib.get_close_matches(task, sorted(known_tasks()), n=1)
-    return f"Did you mean {near[0]}?" if near else ""
+def _suggestion(task: str) -> str:
+    """Suggests a known task with a similar name, which may belong to a job."""
+    matches = difflib.get_close_matches(task, sorted(known_tasks()), n=1)
+    return f"Did you mean {matches[0]}?" if matches else ""
 
 
 def _job_choices() -> Iterator[tuple[str, Any]]:
@@ -264,8 +260,8 @@ def _job_choices() -> Iterator[tuple[str, Any]]:
     yield OTHER, "Another Celery task…"
 
 
-def _asked(data: Any, name: str, otherwise: str) -> str:
-    return otherwise if data is None else str(data.get(f"{PREFIX}-{name}") or "")
+def _submitted(data: Any, name: str, default: str) -> str:
+    return default if data is None else str(data.get(f"{PREFIX}-{name}") or "")
 
 
 def _unmasked_object(text: str | None, stored: Any, masked: Any) -> dict[str, Any]:
@@ -284,7 +280,7 @@ def _unmasked_list(text: str | None, stored: Any, masked: Any) -> list[Any]:
     return unmasked
 
 
-def _parsed(text: str, kind: type) -> Any:
+def _parse_json(text: str, kind: type) -> Any:
     try:
         value = json_text.parse(text or json.dumps(kind()))
     except ValueError:

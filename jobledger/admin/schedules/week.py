@@ -1,7 +1,7 @@
-"""The week ahead under *Schedules*: how many runs start in each hour, and which schedules start them.
+"""The week view under *Schedules*: how many runs start in each hour, and which schedules start them.
 
-It answers when it is crowded and when a deployment disturbs least. Starts are counted, by the forecast; how
-long runs take is not known in advance. A page costs the same few queries whatever the number of schedules.
+It shows the busiest hours, and the best time for a deployment. The counts are forecast starts: the duration
+of runs is not known in advance. The number of queries does not depend on the number of schedules.
 """
 
 import math
@@ -26,16 +26,16 @@ from jobledger.schedules.upcoming import upcoming
 
 DAYS = 7
 MAX_SCHEDULES = 2000
-"""Those that are due first."""
+"""Only the schedules that are due first are counted."""
 NAMED, LISTED = 6, 200
-"""How many schedules a cell's title names, and how many are listed below the table."""
+"""The maximum number of schedules in the title of a cell, and in the list below the table."""
 LEVELS = 5
-# Where a zone is ahead of UTC by half an hour, or its clock changes by as much, hours begin in between.
+# Half an hour, for time zones whose offset from UTC, or whose clock change, is not a whole hour.
 _SPAN = timedelta(minutes=30)
 
 
 class ScheduleStarts(NamedTuple):
-    """What one schedule starts in an hour."""
+    """The number of runs that a schedule starts in an hour."""
 
     schedule_id: int
     name: str
@@ -44,15 +44,15 @@ class ScheduleStarts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Hour:
-    """An hour of the local clock; one that comes twice is one."""
+    """An hour of local time. An hour that is repeated by a clock change is combined into one."""
 
     day: date
     hour: int
     counts: Mapping[int, int]
-    """How many runs each schedule starts, by its id."""
+    """The number of runs that each schedule starts, by schedule ID."""
     names: Mapping[int, str]
     level: int = 0
-    """From 0, no starts, to the busiest."""
+    """From 0 (no starts) to ``LEVELS`` (busiest)."""
 
     @cached_property
     def count(self) -> int:
@@ -60,17 +60,17 @@ class Hour:
 
     @property
     def key(self) -> str:
-        """For the page's URL."""
+        """The key of the hour in the page's URL."""
         return f"{self.day:%Y-%m-%d}T{self.hour:02}"
 
     @property
     def name(self) -> str:
-        """``Sat 28 Nov, 03:00 to 04:00``."""
+        """For example, ``Sat 28 Nov, 03:00 to 04:00``."""
         return f"{self.day:%a %d %b}, {self.hour:02}:00 to {self.hour + 1:02}:00"
 
     @property
     def short_count(self) -> str:
-        """It has room for four characters."""
+        """The count in at most four characters."""
         if self.count < 1000:
             return str(self.count)
         return f"{self.count / 1000:.1f}k" if self.count < 9950 else f"{self.count / 1000:.0f}k"
@@ -81,12 +81,12 @@ class Hour:
 
     @property
     def title(self) -> str:
-        """With the schedules that start most."""
-        return f"{self.name}: {self.starts}. {self.named(self.counts)}"
+        """The count, with the schedules that start the most runs."""
+        return f"{self.name}: {self.starts}. {self.summary(self.counts)}"
 
     @property
     def listed(self) -> list[ScheduleStarts]:
-        """Those that start most first."""
+        """The schedules that start the most runs, in descending order."""
         starts = (ScheduleStarts(pk, self.names[pk], count) for pk, count in self.counts.items())
         return nsmallest(LISTED, starts, key=lambda each: (-each.starts, each.name))
 
@@ -94,8 +94,8 @@ class Hour:
     def not_listed(self) -> int:
         return max(len(self.counts) - LISTED, 0)
 
-    def named(self, schedules: Collection[int]) -> str:
-        """Those of them that start most: ``a (60), b (2) and 3 more``."""
+    def summary(self, schedules: Collection[int]) -> str:
+        """Which of these schedules start the most runs: ``a (60), b (2) and 3 more``."""
         first = nlargest(NAMED, schedules, key=self.counts.__getitem__)
         more = len(schedules) - len(first)
         names = ", ".join(f"{self.names[pk]} ({self.counts[pk]:,})" for pk in first)
@@ -104,56 +104,54 @@ class Hour:
 
 @dataclass(frozen=True, kw_only=True)
 class Week:
-    """The hours ahead, the first of which has begun."""
+    """The hours of the week ahead. The first one is the current hour."""
 
     hours: Sequence[Hour]
     is_complete: bool
-    """Whether all schedules that are due in time were counted."""
+    """Whether all schedules that are due within the week are counted."""
 
     @property
     def days(self) -> list[tuple[date, list[Hour | None]]]:
-        """A row for each day with all hours of the clock; None before now, after the end and in a gap."""
+        """The hours of each day; None before now, after the end, or if skipped by a clock change."""
         by_place = {(hour.day, hour.hour): hour for hour in self.hours}
         days = dict.fromkeys(hour.day for hour in self.hours)
         return [(day, [by_place.get((day, hour)) for hour in range(24)]) for day in days]
 
     @property
     def busiest(self) -> Hour | None:
-        """None if nothing starts at all."""
+        """None if no runs start at all."""
         found = max(self.hours, key=lambda hour: hour.count)
         return found if found.count else None
 
     @property
     def constant(self) -> str:
-        """What is in every count: ``2 schedules start runs in every hour: a (60), b (1)``; or empty."""
-        always = set.intersection(*(set(hour.counts) for hour in self.hours[1:]))
-        if not always:
+        """For example, ``2 schedules start runs in every hour: a (60), b (1)``; may be empty."""
+        in_every_hour = set.intersection(*(set(hour.counts) for hour in self.hours[1:]))
+        if not in_every_hour:
             return ""
-        what = "1 schedule starts" if len(always) == 1 else f"{len(always)} schedules start"
-        return f"{what} runs in every hour: {self.hours[1].named(always)}"
+        subject = "1 schedule starts" if len(in_every_hour) == 1 else f"{len(in_every_hour)} schedules start"
+        return f"{subject} runs in every hour: {self.hours[1].summary(in_every_hour)}"
 
     @property
     def quietest(self) -> str:
-        """The longest time with next to no starts: ``Sun 29 Nov, 05:00 to 08:00 (3 hours), no starts``."""
+        """The longest period with few starts: ``Sun 29 Nov, 05:00 to 08:00 (3 hours), no starts``."""
         whole = self.hours[1:]
         counts = [hour.count for hour in whole]
-        # Where there is no hour without any, of little more than the least.
-        most = min(counts) and min(counts) + math.ceil((max(counts) - min(counts)) / 10)
-        stretches = groupby(whole, key=lambda hour: hour.count <= most)
+        # If every hour has starts, hours with few more than the minimum count as quiet.
+        threshold = min(counts) and min(counts) + math.ceil((max(counts) - min(counts)) / 10)
+        stretches = groupby(whole, key=lambda hour: hour.count <= threshold)
         quiet = max((list(hours) for is_quiet, hours in stretches if is_quiet), key=len)
         first, last = quiet[0], quiet[-1]
         end = f"{last.hour + 1:02}:00"
         if last.day != first.day:
             end = f"{last.day:%a %d %b}, {end}"
         length = "1 hour" if len(quiet) == 1 else f"{len(quiet)} hours"
-        least = max(hour.count for hour in quiet)
-        starts = "no starts" if not least else f"at most {_starts(least)} an hour"
+        peak = max(hour.count for hour in quiet)
+        starts = "no starts" if not peak else f"at most {_starts(peak)} an hour"
         return f"{first.day:%a %d %b}, {first.hour:02}:00 to {end} ({length}), {starts}"
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """Below the list of schedules."""
-
     def week(request: HttpRequest) -> HttpResponse:
         return _week_view(site, request)
 
@@ -161,11 +159,11 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 
 def week_ahead(now: datetime) -> Week:
-    """Of all schedules, in the current time zone."""
+    """The week ahead for all schedules, in the current time zone."""
     hours, is_complete = _hours(now, _edges(now))
-    # Of the first hour a part is over.
-    whole = [hour.count for hour in hours[1:]]
-    levels = [_level(hour.count, min(whole), max(whole)) for hour in hours]
+    # The first hour is incomplete.
+    whole_hours = [hour.count for hour in hours[1:]]
+    levels = [_level(hour.count, min(whole_hours), max(whole_hours)) for hour in hours]
     return Week(
         hours=[replace(hour, level=level) for hour, level in zip(hours, levels, strict=True)],
         is_complete=is_complete,
@@ -184,17 +182,17 @@ def _week_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "chosen": chosen,
         "clock": range(24),
         "levels": range(1, LEVELS + 1),
-        "most_schedules": MAX_SCHEDULES,
+        "max_schedules": MAX_SCHEDULES,
         "zone": timezone.get_current_timezone_name(),
     }
     return TemplateResponse(request, "jobledger/schedules/week.html", context)
 
 
 def _edges(now: datetime) -> list[datetime]:
-    """Now, then every half hour of the local clock, to the beginning of the same hour in a week."""
+    """Now and every following half hour of local time, until the start of the same hour in a week."""
     local = timezone.localtime(now)
     begin = local.replace(minute=0, second=0, microsecond=0)
-    # By the clock on the wall, also where that changes.
+    # In wall-clock time, even if the clock changes during the week.
     end = (begin + timedelta(days=DAYS)).astimezone(UTC)
     edge, edges = begin.astimezone(UTC), [now.astimezone(UTC)]
     while edge < end:
@@ -218,7 +216,7 @@ def _hours(now: datetime, edges: Sequence[datetime]) -> tuple[list[Hour], bool]:
 
 
 def _level(count: int, least: int, most: int) -> int:
-    """On a logarithmic scale above what is in every hour, which a schedule that never rests would hide."""
+    """Logarithmic, above the minimum: a schedule that runs all the time would otherwise hide the others."""
     if not count:
         return 0
     above = min(max(count, least), most) - least

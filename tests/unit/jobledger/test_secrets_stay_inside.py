@@ -23,7 +23,7 @@ from jobledger.runs.execution import runner
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import ledger
 from tests.unit.broker import Broker
-from tests.unit.jobledger.admin.schedules.edit_forms import LIST, an_hourly_one, change_url, edit, page_url
+from tests.unit.jobledger.admin.schedules.edit_forms import LIST, change_url, create_hourly, edit, page_url
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +54,7 @@ PLANTED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=PLANTED)
 def planted(request: pytest.FixtureRequest) -> PeriodicTask:
-    return an_hourly_one(**{"kwargs": "{}", **PLANTED[request.param]})
+    return create_hourly(**{"kwargs": "{}", **PLANTED[request.param]})
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from jobledger.admin.runs.listing import run_list
 from jobledger.models import Run
 from tests.unit.builders import NOON, make_order, utc
 from tests.unit.jobledger.admin.runs.ledger import create_run
-from tests.unit.jobledger.admin.schedules.edit_forms import LIST, an_hourly_one
+from tests.unit.jobledger.admin.schedules.edit_forms import LIST, create_hourly
 
 pytestmark = pytest.mark.django_db
 
@@ -125,7 +125,7 @@ def test_the_list_of_runs_ignores_every_lookup() -> None:
     ],
 )
 def test_a_viewer_who_asks_for_a_hidden_value_gets_an_error(client: Client, lookup: str) -> None:
-    an_hourly_one(kwargs='{"token": "s3cret"}')
+    create_hourly(kwargs='{"token": "s3cret"}')
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_periodictask"))
     client.force_login(viewer)

@@ -15,7 +15,7 @@ from jobledger.management import subcommands
 from jobledger.models import Pause, Run, RunOutput, Status, Trigger
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run
-from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one
+from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly
 
 pytestmark = pytest.mark.django_db
 
@@ -55,7 +55,7 @@ def controls(text: str) -> set[str]:
 
 @pytest.fixture
 def run() -> Run:
-    schedule = an_hourly_one(name=HOSTILE)
+    schedule = create_hourly(name=HOSTILE)
     Pause.objects.create(schedule=schedule, reason=HOSTILE, who=HOSTILE)
     return create_run(
         job=HOSTILE[:100],

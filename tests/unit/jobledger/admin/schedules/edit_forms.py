@@ -1,4 +1,4 @@
-"""A schedule's page as a browser without JavaScript uses it: opened, filled in, saved."""
+"""Opens, fills in and saves the page of a schedule, like a browser without JavaScript."""
 
 from typing import Any
 
@@ -26,19 +26,19 @@ def edit_form(client: Client, url: str) -> HtmlForm:
 
 
 def add(client: Client, job: str = "probe", **changes: Any) -> Any:
-    """Open the page of a new schedule, fill it in and save."""
+    """Open the page for a new schedule, fill it in and save it."""
     url = f"{ADD}?job={job}"
     return client.post(url, edit_form(client, url).after(**{**NIGHTLY, **changes}))
 
 
 def edit(client: Client, schedule: PeriodicTask, **changes: Any) -> Any:
-    """Open the page of a schedule, change something and save."""
+    """Open the page of a schedule, make these changes and save it."""
     url = change_url(schedule)
     return client.post(url, edit_form(client, url).after(**changes))
 
 
-def an_hourly_one(**values: Any) -> PeriodicTask:
-    """A schedule of the job ``probe`` at every hour."""
+def create_hourly(**values: Any) -> PeriodicTask:
+    """An hourly schedule of the job ``probe``."""
     hourly = IntervalSchedule.objects.create(every=1, period="hours")
-    made = {"name": "mine", "task": "probes.probe", "kwargs": '{"level": 2}', **values}
-    return PeriodicTask.objects.create(interval=hourly, **made)
+    fields = {"name": "mine", "task": "probes.probe", "kwargs": '{"level": 2}', **values}
+    return PeriodicTask.objects.create(interval=hourly, **fields)

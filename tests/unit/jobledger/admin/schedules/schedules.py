@@ -1,4 +1,4 @@
-"""People, schedules and runs to look at, with one line each."""
+"""Users, schedules and runs for tests of the list."""
 
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ LIST = "admin:django_celery_beat_periodictask_changelist"
 
 
 def member(client: Client, group: str) -> User:
-    """Somebody of the group, to whom the client belongs from now on."""
+    """Log the client in as a new member of the group."""
     rights.create_groups()
     user = User.objects.create(username="member", is_staff=True)
     user.groups.add(Group.objects.get(name=group))
@@ -26,15 +26,17 @@ def member(client: Client, group: str) -> User:
 
 
 def run_of(schedule: PeriodicTask, *, minutes_ago: float = 0, seconds: float = 1, **values: Any) -> Run:
-    """A run that came about so long before noon and took so long."""
-    moment = NOON - timedelta(minutes=minutes_ago)
-    times = {"started_at": moment, "finished_at": moment + timedelta(seconds=seconds)}
-    fixed = {"job": "probe", "trigger": Trigger.SCHEDULE, "status": Status.SUCCEEDED, "queued_at": moment}
-    return Run.objects.create(schedule=schedule, schedule_name=schedule.name, **{**fixed, **times, **values})
+    """A run of the schedule that started this long before noon and took this long."""
+    start = NOON - timedelta(minutes=minutes_ago)
+    times = {"started_at": start, "finished_at": start + timedelta(seconds=seconds)}
+    defaults = {"job": "probe", "trigger": Trigger.SCHEDULE, "status": Status.SUCCEEDED, "queued_at": start}
+    return Run.objects.create(
+        schedule=schedule, schedule_name=schedule.name, **{**defaults, **times, **values}
+    )
 
 
 def unreadable(schedule: PeriodicTask) -> PeriodicTask:
-    """Its time zone is one that nobody knows, as only SQL can make it."""
+    """Give the schedule an unknown time zone, which is possible only with SQL."""
     crontab = CrontabSchedule.objects.create(minute="1")
     with connection.cursor() as cursor:
         sql = "UPDATE django_celery_beat_crontabschedule SET timezone = 'Mars/Olympus' WHERE id = %s"
@@ -44,11 +46,10 @@ def unreadable(schedule: PeriodicTask) -> PeriodicTask:
 
 
 def page(client: Client, **query: str) -> str:
-    """The list as it is shown."""
     return client.get(reverse(LIST), query).text
 
 
 def act(client: Client, action: str, *schedules: PeriodicTask, **more: str) -> Any:
-    """What the list answers when the action is taken with the schedules."""
+    """Post the action for these schedules."""
     form = {"action": action, "_selected_action": [schedule.pk for schedule in schedules], **more}
     return client.post(reverse(LIST), form, follow=True)

@@ -1,4 +1,4 @@
-"""Schedules are started, paused, resumed and switched from the list, by who may, and it stays on record."""
+"""The actions of the list: run now, pause, resume, enable, disable; permissions and audit log."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -33,7 +33,7 @@ def entries(schedule: PeriodicTask) -> list[str]:
     return [entry.text for entry in audit_log.entries_of(schedule).reverse()]
 
 
-def test_run_now_starts_a_run_that_says_who_asked(admin_client: Client, admin_user: User) -> None:
+def test_run_now_records_the_user(admin_client: Client, admin_user: User) -> None:
     schedule = hourly(kwargs='{"level": 3}')
     answer = act(admin_client, "run_tasks", schedule)
     run = Run.objects.get()
@@ -43,19 +43,19 @@ def test_run_now_starts_a_run_that_says_who_asked(admin_client: Client, admin_us
     assert entries(schedule) == [f"Run now: run {run.pk}."]
 
 
-def test_run_now_starts_what_is_off_or_paused_too(admin_client: Client) -> None:
+def test_run_now_ignores_disabled_and_paused(admin_client: Client) -> None:
     Pause.objects.create(schedule=hourly("paused"), since=NOON)
     act(admin_client, "run_tasks", hourly("off", enabled=False), PeriodicTask.objects.get(name="paused"))
     assert Run.objects.count() == 2
 
 
-def test_an_ordinary_task_is_started_with_a_run_as_well(admin_client: Client) -> None:
+def test_an_ordinary_task_is_also_started_with_a_run(admin_client: Client) -> None:
     act(admin_client, "run_tasks", hourly(task="tests.probes.tasks.add", args="[1, 2]"))
     run = Run.objects.get()
     assert (run.job, run.args) == ("tests.probes.tasks.add", [1, 2])
 
 
-def test_whose_job_the_user_may_not_start_is_named_and_left_out(client: Client) -> None:
+def test_schedules_of_forbidden_jobs_are_reported_and_skipped(client: Client) -> None:
     user = member(client, "Job viewers")
     user.user_permissions.add(Permission.objects.get(codename="start_job_probe"))
     allowed, forbidden = hourly("allowed"), hourly("forbidden", task="probes.trace")
@@ -65,13 +65,13 @@ def test_whose_job_the_user_may_not_start_is_named_and_left_out(client: Client) 
     assert entries(forbidden) == []
 
 
-def test_a_broken_one_is_named_and_left_out(admin_client: Client) -> None:
+def test_broken_schedules_are_reported_and_skipped(admin_client: Client) -> None:
     answer = act(admin_client, "run_tasks", hourly("odd", kwargs="[1]"), hourly("good"))
     assert "Not started because they are broken: odd." in answer.text
     assert [run.schedule_name for run in Run.objects.all()] == ["good"]
 
 
-def test_starting_many_is_asked_about_first(admin_client: Client) -> None:
+def test_running_many_schedules_requires_confirmation(admin_client: Client) -> None:
     schedules = [hourly(f"number {number:02}") for number in range(11)]
     answer = act(admin_client, "run_tasks", *schedules)
     assert "Run 11 schedules now" in answer.text
@@ -81,7 +81,9 @@ def test_starting_many_is_asked_about_first(admin_client: Client) -> None:
     assert Run.objects.count() == 11
 
 
-def test_starting_too_many_starts_none(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_too_many_schedules_starts_none(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("jobledger.admin.schedules.actions.MAX_STARTED", 1)
     answer = act(admin_client, "run_tasks", hourly("one"), hourly("two"), confirmed="1")
     assert (
@@ -90,7 +92,7 @@ def test_starting_too_many_starts_none(admin_client: Client, monkeypatch: pytest
     assert not Run.objects.exists()
 
 
-def test_a_pause_is_asked_about_first(admin_client: Client) -> None:
+def test_pausing_requires_confirmation(admin_client: Client) -> None:
     schedule = hourly()
     answer = act(admin_client, "pause_schedules", schedule)
     assert "Duration" in answer.text
@@ -98,7 +100,7 @@ def test_a_pause_is_asked_about_first(admin_client: Client) -> None:
     assert not Pause.objects.exists()
 
 
-def test_schedules_are_paused_on_the_terms_that_were_given(admin_client: Client, admin_user: User) -> None:
+def test_schedules_are_paused_on_the_submitted_terms(admin_client: Client, admin_user: User) -> None:
     schedule, other = hourly("mine"), hourly("other")
     answer = act(admin_client, "pause_schedules", schedule, **TERMS)
     pause = Pause.objects.get()
@@ -109,13 +111,13 @@ def test_schedules_are_paused_on_the_terms_that_were_given(admin_client: Client,
     assert entries(other) == []
 
 
-def test_bad_terms_are_said_beside_their_field_and_nothing_is_paused(admin_client: Client) -> None:
+def test_invalid_terms_are_reported_and_nothing_is_paused(admin_client: Client) -> None:
     answer = act(admin_client, "pause_schedules", hourly(), **{**TERMS, "length": "until"})
     assert "Enter a time." in answer.text
     assert not Pause.objects.exists()
 
 
-def test_all_that_fit_are_paused_without_naming_each(admin_client: Client) -> None:
+def test_all_matching_schedules_are_paused_without_listing_their_ids(admin_client: Client) -> None:
     schedules = [hourly(f"clean {number}") for number in range(3)]
     hourly("other")
     url = f"{reverse(LIST)}?q=clean"
@@ -136,14 +138,14 @@ def test_schedules_are_resumed(admin_client: Client) -> None:
     assert (entries(paused), entries(other)) == (["Resumed."], [])
 
 
-def test_resuming_says_when_the_whole_service_stays_paused(admin_client: Client) -> None:
+def test_resuming_reports_that_the_service_is_still_paused(admin_client: Client) -> None:
     Pause.objects.create(since=NOON - HOUR)
     answer = act(admin_client, "resume_schedules", hourly())
-    assert "None of these schedules has a pause of its own." in answer.text
+    assert "None of these schedules is paused individually." in answer.text
     assert "The whole service is still paused" in answer.text
 
 
-def test_what_is_disabled_has_no_next_slot(admin_client: Client) -> None:
+def test_a_disabled_schedule_has_no_next_slot(admin_client: Client) -> None:
     schedule, off = hourly("mine"), hourly("off", enabled=False)
     answer = act(admin_client, "disable_tasks", schedule, off)
     schedule.refresh_from_db()
@@ -153,7 +155,7 @@ def test_what_is_disabled_has_no_next_slot(admin_client: Client) -> None:
     assert (entries(schedule), entries(off)) == (["Disabled."], [])
 
 
-def test_what_is_enabled_starts_nothing_of_the_past(admin_client: Client) -> None:
+def test_enabling_does_not_start_past_runs(admin_client: Client) -> None:
     schedule = hourly(enabled=False, last_run_at=NOON - 5 * HOUR)
     act(admin_client, "enable_tasks", schedule)
     assert NextSlot.objects.get().slot == NOON + HOUR
@@ -161,20 +163,20 @@ def test_what_is_enabled_starts_nothing_of_the_past(admin_client: Client) -> Non
     assert entries(schedule) == ["Enabled."]
 
 
-def test_what_is_disabled_already_is_said_and_left_alone(admin_client: Client) -> None:
+def test_disabling_a_disabled_schedule_is_reported(admin_client: Client) -> None:
     schedule = hourly(enabled=False)
     assert "Already disabled." in act(admin_client, "disable_tasks", schedule).text
     assert entries(schedule) == []
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_one_that_cannot_be_read_can_be_acted_upon(admin_client: Client, action: str) -> None:
+def test_actions_apply_to_schedules_with_invalid_timing(admin_client: Client, action: str) -> None:
     schedule = unreadable(hourly())
     assert act(admin_client, action, schedule, **TERMS).status_code == 200
 
 
 @pytest.mark.parametrize("action", [*ACTIONS, "delete_selected", "delete_schedules"])
-def test_a_viewer_has_no_buttons_and_is_refused(client: Client, action: str) -> None:
+def test_a_viewer_has_no_actions(client: Client, action: str) -> None:
     member(client, "Job viewers")
     schedule = hourly()
     text = page(client)
@@ -194,7 +196,7 @@ def test_a_viewer_has_no_buttons_and_is_refused(client: Client, action: str) -> 
         ("disable_tasks", "change_periodictask"),
     ],
 )
-def test_each_action_needs_its_own_permission(client: Client, action: str, permission: str) -> None:
+def test_each_action_requires_its_own_permission(client: Client, action: str, permission: str) -> None:
     user, schedule = member(client, "Job viewers"), hourly()
     others = {"start_run", "pause_schedule", "change_periodictask"} - {permission}
     user.user_permissions.set(Permission.objects.filter(codename__in=others))
@@ -204,20 +206,20 @@ def test_each_action_needs_its_own_permission(client: Client, action: str, permi
     assert f'value="{action}"' in page(client)
 
 
-def test_a_link_alone_does_nothing(admin_client: Client) -> None:
+def test_a_get_request_does_nothing(admin_client: Client) -> None:
     schedule = hourly()
     page(admin_client, action="run_tasks", _selected_action=str(schedule.pk))
     assert not Run.objects.exists()
 
 
-def test_another_site_cannot_act(admin_user: User) -> None:
+def test_actions_are_protected_against_cross_site_requests(admin_user: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     assert act(client, "run_tasks", hourly()).status_code == 403
     assert not Run.objects.exists()
 
 
-def test_the_buttons_of_the_page_name_the_actions_that_django_takes(admin_client: Client) -> None:
+def test_the_buttons_submit_the_action_names_that_django_expects(admin_client: Client) -> None:
     schedule = hourly()
     context: Any = admin_client.get(reverse(LIST)).context
     choices = [value for value, _words in context["action_form"].fields["action"].choices if value]
@@ -227,11 +229,11 @@ def test_the_buttons_of_the_page_name_the_actions_that_django_takes(admin_client
     assert not schedule.enabled
 
 
-def test_deleting_comes_last(admin_client: Client) -> None:
+def test_delete_is_the_last_action(admin_client: Client) -> None:
     hourly()
     text = page(admin_client)
     assert text.index("Disable") < text.index("Delete…")
 
 
-def test_rights_name_what_the_actions_ask_for() -> None:
+def test_the_actions_require_existing_permissions() -> None:
     assert (rights.START, rights.PAUSE) == ("jobledger.start_run", "jobledger.pause_schedule")

@@ -1,4 +1,4 @@
-"""A schedule's page: adding, editing, previewing and pausing; nothing is saved before it is right."""
+"""The page of a schedule: adding, editing, previewing and pausing. Only valid values are saved."""
 
 import json
 import re
@@ -20,8 +20,8 @@ from tests.unit.jobledger.admin.schedules.edit_forms import (
     LIST,
     NIGHTLY,
     add,
-    an_hourly_one,
     change_url,
+    create_hourly,
     edit,
     edit_form,
     page_url,
@@ -33,21 +33,29 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def every_hour() -> PeriodicTask:
-    return an_hourly_one()
+    return create_hourly()
 
 
 def test_a_schedule_is_added_with_its_job_options_times_and_policy(admin_client: Client) -> None:
     answer = add(admin_client, option__level="2", policy__misfire="skip", policy__jitter="5 min")
-    made = PeriodicTask.objects.get()
+    schedule = PeriodicTask.objects.get()
     assert answer.headers["Location"] == LIST
-    assert (made.name, made.task, json.loads(made.kwargs)) == ("nightly", "probes.probe", {"level": 2})
-    assert (made.crontab.minute, made.crontab.hour, made.crontab.day_of_week) == ("30", "3", "1-5")
-    assert str(made.crontab.timezone) == "Europe/London"
+    assert (schedule.name, schedule.task, json.loads(schedule.kwargs)) == (
+        "nightly",
+        "probes.probe",
+        {"level": 2},
+    )
+    assert (schedule.crontab.minute, schedule.crontab.hour, schedule.crontab.day_of_week) == (
+        "30",
+        "3",
+        "1-5",
+    )
+    assert str(schedule.crontab.timezone) == "Europe/London"
     policy = SchedulePolicy.objects.get()
     assert (policy.misfire, policy.jitter) == ("skip", timedelta(minutes=5))
 
 
-def test_what_was_added_is_followed_at_once(admin_client: Client) -> None:
+def test_a_new_schedule_has_a_next_slot_immediately(admin_client: Client) -> None:
     page = admin_client.post(
         f"{ADD}?job=probe", edit_form(admin_client, f"{ADD}?job=probe").after(**NIGHTLY), follow=True
     )
@@ -82,7 +90,7 @@ def test_what_was_added_is_followed_at_once(admin_client: Client) -> None:
         ({"routing_key": "unacked"}, "Choose another name"),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_saved(
+def test_errors_are_shown_and_nothing_is_saved(
     admin_client: Client, changes: dict[str, str], said: str
 ) -> None:
     answer = add(admin_client, **changes)
@@ -91,23 +99,19 @@ def test_what_is_wrong_is_said_and_nothing_is_saved(
     assert CrontabSchedule.objects.count() == 0
 
 
-def test_a_name_that_is_taken_is_refused_in_the_words_of_schedules(
-    admin_client: Client, every_hour: PeriodicTask
-) -> None:
+def test_a_duplicate_name_is_rejected(admin_client: Client, every_hour: PeriodicTask) -> None:
     assert "A schedule with this name already exists." in add(admin_client, name=every_hour.name).text
     assert PeriodicTask.objects.count() == 1
 
 
-def test_what_was_typed_stays_where_something_else_is_wrong(admin_client: Client) -> None:
+def test_input_is_kept_if_there_is_an_error(admin_client: Client) -> None:
     answer = add(admin_client, name="", option__level="3", description="why")
     shown = form_in(answer.text, "edit-form").values
     assert (shown["option-level"], shown["description"]) == (["3"], ["why"])
     assert shown["times-cron"] == ["30 3 * * 1-5"]
 
 
-def test_a_page_that_is_saved_as_it_is_changes_nothing(
-    admin_client: Client, every_hour: PeriodicTask
-) -> None:
+def test_saving_an_unchanged_page_changes_nothing(admin_client: Client, every_hour: PeriodicTask) -> None:
     before = PeriodicTask.objects.values().get()
     assert edit(admin_client, every_hour).status_code == 302
     after = PeriodicTask.objects.values().get()
@@ -115,7 +119,7 @@ def test_a_page_that_is_saved_as_it_is_changes_nothing(
     assert (IntervalSchedule.objects.count(), AuditEntry.objects.count()) == (1, 0)
 
 
-def test_editing_one_schedule_does_not_move_another(admin_client: Client, every_hour: PeriodicTask) -> None:
+def test_editing_one_schedule_does_not_affect_another(admin_client: Client, every_hour: PeriodicTask) -> None:
     other = PeriodicTask.objects.create(name="other", task="probes.probe", interval=every_hour.interval)
     edit(admin_client, every_hour, times__every="5", times__unit="minutes")
     every_hour.refresh_from_db()
@@ -123,7 +127,7 @@ def test_editing_one_schedule_does_not_move_another(admin_client: Client, every_
     assert (every_hour.interval.every, other.interval.every) == (5, 1)
 
 
-def test_rows_of_times_have_no_pages_where_deleting_them_would_delete_schedules(admin_client: Client) -> None:
+def test_timing_models_have_no_admin_pages(admin_client: Client) -> None:
     assert admin_client.get("/admin/django_celery_beat/intervalschedule/").status_code == 404
     assert "crontab" not in admin_client.get("/admin/everything/").text.lower()
 
@@ -142,7 +146,7 @@ def test_every_save_is_in_the_history_with_old_and_new_values(
     assert "<ins>every 5 minutes</ins>" in history
 
 
-def test_adding_is_in_the_history_too(admin_client: Client) -> None:
+def test_adding_a_schedule_is_in_its_history(admin_client: Client) -> None:
     add(admin_client)
     entry = AuditEntry.objects.get()
     history = admin_client.get(page_url("history", PeriodicTask.objects.get())).text
@@ -152,7 +156,7 @@ def test_adding_is_in_the_history_too(admin_client: Client) -> None:
 
 
 @pytest.mark.parametrize("from_the_list", [True, False])
-def test_a_deletion_leaves_the_values_in_the_trail(
+def test_the_values_of_a_deleted_schedule_are_in_the_audit_log(
     admin_client: Client, every_hour: PeriodicTask, from_the_list: bool
 ) -> None:
     if from_the_list:
@@ -167,7 +171,7 @@ def test_a_deletion_leaves_the_values_in_the_trail(
     assert (told["Timing"], told["Option level"]) == (("every hour", ""), ("2", ""))
 
 
-def test_an_edit_starts_nothing_of_the_past(admin_client: Client, every_hour: PeriodicTask) -> None:
+def test_an_edit_does_not_start_past_runs(admin_client: Client, every_hour: PeriodicTask) -> None:
     edit(admin_client, every_hour, enabled=None)
     edit(admin_client, every_hour, enabled="on", times__every="1", times__unit="seconds")
     row = NextSlot.objects.get()
@@ -193,7 +197,7 @@ def test_the_live_preview_shows_old_and_new_slots(admin_client: Client, every_ho
     assert "new" not in page  # every second hour was a slot before
 
 
-def test_the_live_preview_says_what_clock_changes_do(admin_client: Client) -> None:
+def test_the_live_preview_shows_the_effects_of_clock_changes(admin_client: Client) -> None:
     form = edit_form(admin_client, ADD)
     page = admin_client.post(
         f"{ADD}preview/", form.after(times__cron="30 1 * * *", times__zone="Europe/London")
@@ -202,7 +206,9 @@ def test_the_live_preview_says_what_clock_changes_do(admin_client: Client) -> No
     assert "right after the change" in page.text
 
 
-def test_the_live_preview_names_who_else_starts_then(admin_client: Client, every_hour: PeriodicTask) -> None:
+def test_the_live_preview_lists_schedules_that_start_at_the_same_time(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
     slot = NextSlot.objects.get().due_at
     assert slot is not None
     form = edit_form(admin_client, ADD)
@@ -212,19 +218,19 @@ def test_the_live_preview_names_who_else_starts_then(admin_client: Client, every
     )
 
 
-def test_the_live_preview_of_times_that_cannot_be_read_says_why(admin_client: Client) -> None:
+def test_the_live_preview_shows_errors_in_the_timing(admin_client: Client) -> None:
     form = edit_form(admin_client, ADD)
     page = admin_client.post(f"{ADD}preview/", form.after(times__cron="61 * * * *")).text
     assert "minute: 61 is not between 0 and 59" in page
 
 
-def test_choosing_a_job_shows_its_options(admin_client: Client) -> None:
+def test_selecting_a_job_shows_its_options(admin_client: Client) -> None:
     form = edit_form(admin_client, ADD)
     page = admin_client.post(f"{ADD}target/", form.after(target__job="probe")).text
     assert 'name="option-level"' in page
 
 
-def test_without_javascript_choosing_a_job_takes_one_step_more_and_keeps_what_was_typed(
+def test_without_javascript_selecting_a_job_takes_another_step_and_keeps_input(
     admin_client: Client,
 ) -> None:
     chosen = edit_form(admin_client, ADD).after(**NIGHTLY, target__job="probe", _show="1")
@@ -234,13 +240,13 @@ def test_without_javascript_choosing_a_job_takes_one_step_more_and_keeps_what_wa
     assert json.loads(PeriodicTask.objects.get().kwargs) == {"level": 3}
 
 
-def test_options_that_nobody_has_seen_are_not_saved(admin_client: Client) -> None:
+def test_options_that_the_user_has_not_seen_are_not_saved(admin_client: Client) -> None:
     answer = admin_client.post(ADD, edit_form(admin_client, ADD).after(**NIGHTLY, target__job="probe"))
     assert "Check the options, then save." in answer.text
     assert not PeriodicTask.objects.exists()
 
 
-def test_the_command_line_follows_what_is_typed(admin_client: Client) -> None:
+def test_the_command_line_is_updated_with_the_input(admin_client: Client) -> None:
     form = edit_form(admin_client, f"{ADD}?job=probe")
     assert (
         "manage.py probe --level 3"
@@ -253,18 +259,21 @@ def test_an_ordinary_task_is_scheduled_with_its_arguments(admin_client: Client) 
     shown = form_in(admin_client.post(ADD, chosen).text, "edit-form")
     task = {"target__task": "tests.probes.tasks.add", "target__args": "[1, 2]", "target__kwargs": "{}"}
     admin_client.post(ADD, shown.after(**task))
-    made = PeriodicTask.objects.get()
-    assert (made.task, made.args, made.kwargs) == ("tests.probes.tasks.add", "[1, 2]", "{}")
+    schedule = PeriodicTask.objects.get()
+    assert (schedule.task, schedule.args, schedule.kwargs) == ("tests.probes.tasks.add", "[1, 2]", "{}")
 
 
-def test_one_moment_is_scheduled_by_the_clock_of_its_zone(admin_client: Client) -> None:
+def test_a_one_time_schedule_is_in_local_time(admin_client: Client) -> None:
     moment = {"times__kind": "once", "times__at": "2035-07-01T03:00", "times__zone": "Europe/London"}
     add(admin_client, **moment)
-    made = PeriodicTask.objects.get()
-    assert (made.clocked.clocked_time.isoformat(), made.one_off) == ("2035-07-01T02:00:00+00:00", True)
+    schedule = PeriodicTask.objects.get()
+    assert (schedule.clocked.clocked_time.isoformat(), schedule.one_off) == (
+        "2035-07-01T02:00:00+00:00",
+        True,
+    )
 
 
-def test_a_schedule_is_paused_for_a_time_with_a_reason_and_resumed(
+def test_a_schedule_is_paused_with_an_end_and_a_reason_and_resumed(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:
     pause = {"length": "4h", "reason": "move", "on_resume": "once"}
@@ -290,7 +299,7 @@ def test_a_schedule_is_paused_for_a_time_with_a_reason_and_resumed(
         {"length": "never", "on_resume": "once"},
     ],
 )
-def test_a_pause_without_a_good_end_is_refused(
+def test_a_pause_with_an_invalid_end_is_rejected(
     admin_client: Client, every_hour: PeriodicTask, pause: dict[str, str]
 ) -> None:
     page = admin_client.post(page_url("pause", every_hour), pause)
@@ -298,11 +307,15 @@ def test_a_pause_without_a_good_end_is_refused(
     assert "errorlist" in page.text
 
 
-def test_resuming_what_is_not_paused_says_so(admin_client: Client, every_hour: PeriodicTask) -> None:
-    assert "It was not paused." in admin_client.post(page_url("resume", every_hour), follow=True).text
+def test_resuming_a_schedule_that_is_not_paused_is_reported(
+    admin_client: Client, every_hour: PeriodicTask
+) -> None:
+    assert (
+        "The schedule was not paused." in admin_client.post(page_url("resume", every_hour), follow=True).text
+    )
 
 
-def test_a_broken_schedule_can_be_opened_and_mended(admin_client: Client) -> None:
+def test_a_broken_schedule_can_be_opened_and_fixed(admin_client: Client) -> None:
     crontab = CrontabSchedule.objects.create(minute="0", hour="25")
     broken = PeriodicTask.objects.create(name="mine", task="probes.probe", crontab=crontab, kwargs="{")
     page = admin_client.get(change_url(broken)).text
@@ -311,7 +324,7 @@ def test_a_broken_schedule_can_be_opened_and_mended(admin_client: Client) -> Non
     assert NextSlot.objects.get().broken == ""
 
 
-def test_a_schedule_of_a_job_that_is_gone_can_be_opened(
+def test_a_schedule_of_a_job_that_no_longer_exists_can_be_opened(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:
     PeriodicTask.objects.update(task="probes.gone")
@@ -319,7 +332,7 @@ def test_a_schedule_of_a_job_that_is_gone_can_be_opened(
     assert "there is no longer a job or task" in edit(admin_client, every_hour).text
 
 
-def test_the_history_is_told_from_the_newest_and_in_pages(
+def test_the_history_is_paginated_newest_first(
     admin_client: Client, admin_user: User, every_hour: PeriodicTask
 ) -> None:
     for number in range(52):
@@ -331,7 +344,7 @@ def test_the_history_is_told_from_the_newest_and_in_pages(
     assert "Note 1." not in first
 
 
-def test_an_empty_history_says_what_it_is_for(admin_client: Client, every_hour: PeriodicTask) -> None:
+def test_an_empty_history_explains_its_purpose(admin_client: Client, every_hour: PeriodicTask) -> None:
     assert (
         "No changes have been made in the admin yet."
         in admin_client.get(page_url("history", every_hour)).text
@@ -339,15 +352,15 @@ def test_an_empty_history_says_what_it_is_for(admin_client: Client, every_hour: 
 
 
 @pytest.mark.parametrize("query", ["job=probe", "task=probes.probe"])
-def test_a_link_may_choose_the_job(admin_client: Client, query: str) -> None:
+def test_a_link_can_preselect_the_job(admin_client: Client, query: str) -> None:
     assert edit_form(admin_client, f"{ADD}?{query}").values["target-job"] == ["probe"]
 
 
-def test_a_link_to_a_job_that_is_gone_opens_the_page_without_one(admin_client: Client) -> None:
+def test_a_link_with_an_unknown_job_preselects_none(admin_client: Client) -> None:
     assert edit_form(admin_client, f"{ADD}?job=gone").values["target-job"] == [""]
 
 
-def test_times_that_cannot_be_read_can_be_replaced(admin_client: Client, every_hour: PeriodicTask) -> None:
+def test_invalid_timing_can_be_replaced(admin_client: Client, every_hour: PeriodicTask) -> None:
     unreadable(every_hour)
     PeriodicTask.objects.update(interval=None)
     assert "timing is not valid" in admin_client.get(change_url(every_hour)).text
@@ -357,7 +370,7 @@ def test_times_that_cannot_be_read_can_be_replaced(admin_client: Client, every_h
 
 
 @pytest.mark.parametrize("seen", ["9" * 5000, "x", ""])
-def test_a_page_that_lost_what_it_had_seen_is_shown_all_the_same(
+def test_an_invalid_last_seen_entry_is_ignored(
     admin_client: Client, every_hour: PeriodicTask, seen: str
 ) -> None:
     opened = edit_form(admin_client, change_url(every_hour)).after(seen=seen, times__every="2")
@@ -369,12 +382,12 @@ def test_a_page_that_lost_what_it_had_seen_is_shown_all_the_same(
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "x", "٣"])
-def test_a_schedule_of_no_number_is_not_found(admin_client: Client, number: str) -> None:
+def test_an_invalid_schedule_id_is_not_found(admin_client: Client, number: str) -> None:
     assert admin_client.get(f"{LIST}{number}/change/").status_code == 404
 
 
 @pytest.mark.parametrize(("name", "most"), [("target", 3), ("command_line", 3), ("preview", 14)])
-def test_typing_asks_the_database_little(
+def test_live_updates_take_few_queries(
     admin_client: Client,
     every_hour: PeriodicTask,
     name: str,
@@ -387,7 +400,7 @@ def test_typing_asks_the_database_little(
 
 
 @pytest.mark.parametrize(("action", "is_paused"), [("pause", False), ("resume", True)])
-def test_a_pause_whose_entry_cannot_be_written_is_not_made_or_ended(
+def test_pausing_and_resuming_fail_if_they_cannot_be_logged(
     admin_client: Client,
     every_hour: PeriodicTask,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Two people who edit one schedule: the second is told, and nothing is overwritten silently."""
+"""Two users edit the same schedule: the second is notified, and nothing is overwritten silently."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import SchedulePolicy
 from tests.unit.jobledger.admin.html_forms import form_in
-from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one, change_url, edit, edit_form
+from tests.unit.jobledger.admin.schedules.edit_forms import change_url, create_hourly, edit, edit_form
 
 pytestmark = pytest.mark.django_db
 
@@ -17,10 +17,10 @@ CHANGED_MEANWHILE = "This schedule was changed while you were editing it."
 
 @pytest.fixture
 def every_hour() -> PeriodicTask:
-    return an_hourly_one()
+    return create_hourly()
 
 
-def test_the_second_editor_is_told_who_changed_what_and_overwrites_nothing(
+def test_the_second_user_sees_the_changes_and_overwrites_nothing(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
@@ -30,10 +30,10 @@ def test_the_second_editor_is_told_who_changed_what_and_overwrites_nothing(
     assert (every_hour.kwargs, every_hour.interval.every) == ('{"level": 2}', 3)
     assert "<strong>admin</strong>" in answer.text
     assert "<ins>every 3 hours</ins>" in answer.text
-    assert "<del>every 3 hours</del>" in answer.text  # what saving over it would take back
+    assert "<del>every 3 hours</del>" in answer.text  # the change that overwriting would revert
 
 
-def test_the_second_editor_may_save_over_it_knowingly(admin_client: Client, every_hour: PeriodicTask) -> None:
+def test_the_second_user_can_overwrite_the_changes(admin_client: Client, every_hour: PeriodicTask) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     edit(admin_client, every_hour, times__every="3")
     told = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form")
@@ -42,9 +42,7 @@ def test_the_second_editor_may_save_over_it_knowingly(admin_client: Client, ever
     assert (every_hour.kwargs, every_hour.interval.every) == ('{"level": 1}', 1)
 
 
-def test_an_error_of_the_second_editors_does_not_hide_the_first(
-    admin_client: Client, every_hour: PeriodicTask
-) -> None:
+def test_an_error_does_not_hide_the_conflict(admin_client: Client, every_hour: PeriodicTask) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(name="")
     edit(admin_client, every_hour, times__every="3")
     mended = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form").after(name="mine")
@@ -52,7 +50,7 @@ def test_an_error_of_the_second_editors_does_not_hide_the_first(
 
 
 @pytest.mark.parametrize("values", [{"enabled": False}, {"description": "by SQL"}])
-def test_a_change_that_nobody_made_in_the_admin_is_noticed(
+def test_a_change_outside_the_admin_is_detected(
     admin_client: Client, every_hour: PeriodicTask, values: dict[str, Any]
 ) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
@@ -60,16 +58,14 @@ def test_a_change_that_nobody_made_in_the_admin_is_noticed(
     assert "The change was not made in the admin." in admin_client.post(change_url(every_hour), second).text
 
 
-def test_a_change_of_the_policy_alone_is_noticed(admin_client: Client, every_hour: PeriodicTask) -> None:
+def test_a_change_of_only_the_policy_is_detected(admin_client: Client, every_hour: PeriodicTask) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     SchedulePolicy.objects.update(misfire="skip")
     assert CHANGED_MEANWHILE in admin_client.post(change_url(every_hour), second).text
 
 
-def test_a_schedule_that_was_deleted_meanwhile_is_not_made_again(
-    admin_client: Client, every_hour: PeriodicTask
-) -> None:
-    # A schedule that is gone has no number any more.
+def test_a_deleted_schedule_is_not_created_again(admin_client: Client, every_hour: PeriodicTask) -> None:
+    # A deleted schedule no longer has a primary key.
     url = change_url(every_hour)
     posted = edit_form(admin_client, url).after(option__level="1")
     every_hour.delete()

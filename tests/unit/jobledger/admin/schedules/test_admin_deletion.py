@@ -1,4 +1,4 @@
-"""Schedules in the admin: what is done to those that are selected."""
+"""Actions on selected schedules in the admin, and deletion in batches."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def every_day() -> IntervalSchedule:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run_now_starts_a_run_that_says_who_asked(
+def test_run_now_records_the_user(
     admin_client: Client, admin_user: User, every_day: IntervalSchedule, broker: Broker
 ) -> None:
     schedule = PeriodicTask.objects.create(
@@ -45,61 +45,63 @@ def test_the_list_of_schedules_can_be_opened(admin_client: Client, every_day: In
 
 @pytest.fixture
 def unreadable() -> PeriodicTask:
-    """One in a zone that there is not, as only SQL can put it there."""
+    """A schedule with an unknown time zone, which is possible only with SQL."""
     schedule = hourly("odd")
     with connection.cursor() as cursor:
         cursor.execute("UPDATE django_celery_beat_crontabschedule SET timezone = 'Nowhere/City'")
     return schedule
 
 
-def delete(client: Client, chosen: list[int], **more: object) -> Any:
-    """As the confirmation posts it."""
-    posted = {"action": "delete_schedules", "_selected_action": chosen, "confirmed": "1", "last": max(chosen)}
+def delete(client: Client, ids: list[int], **more: object) -> Any:
+    """Post the form of the confirmation page."""
+    posted = {"action": "delete_schedules", "_selected_action": ids, "confirmed": "1", "last": max(ids)}
     return client.post(reverse(LIST), {**posted, **more})
 
 
-def address(schedule: PeriodicTask) -> str:
+def change_url(schedule: PeriodicTask) -> str:
     return reverse("admin:django_celery_beat_periodictask_delete", args=[schedule.pk])
 
 
-def test_the_page_that_asks_names_it(admin_client: Client, unreadable: PeriodicTask) -> None:
-    page = admin_client.get(address(unreadable))
+def test_the_confirmation_page_names_the_schedule(admin_client: Client, unreadable: PeriodicTask) -> None:
+    page = admin_client.get(change_url(unreadable))
     assert page.status_code == 200
     assert "odd" in page.text
 
 
-def test_it_is_deleted_and_stays_in_the_trail(admin_client: Client, unreadable: PeriodicTask) -> None:
-    admin_client.post(address(unreadable), {"post": "yes"})
+def test_a_deletion_is_in_the_audit_log(admin_client: Client, unreadable: PeriodicTask) -> None:
+    admin_client.post(change_url(unreadable), {"post": "yes"})
     assert not PeriodicTask.objects.exists()
     assert AuditEntry.objects.get().object_name == "odd"
 
 
-def test_it_is_deleted_among_others(admin_client: Client, unreadable: PeriodicTask) -> None:
-    chosen = [unreadable.pk, every(60, "good").pk]
-    delete(admin_client, chosen)
+def test_a_schedule_with_invalid_timing_is_deleted_with_others(
+    admin_client: Client, unreadable: PeriodicTask
+) -> None:
+    ids = [unreadable.pk, every(60, "good").pk]
+    delete(admin_client, ids)
     assert not PeriodicTask.objects.exists()
     assert {entry.object_name for entry in AuditEntry.objects.all()} == {"odd", "good"}
 
 
-# Many are deleted in slices.
+# Deletion in batches
 
 
 @pytest.fixture
 def five(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Five schedules, of which a request deletes two."""
-    monkeypatch.setattr(deletion, "SLICE", 2)
-    monkeypatch.setattr(deletion, "SECONDS_A_REQUEST", 0)
+    """Five schedules. Each request deletes two."""
+    monkeypatch.setattr(deletion, "BATCH", 2)
+    monkeypatch.setattr(deletion, "MAX_REQUEST_SECONDS", 0)
     return [every(60, f"schedule {number}").pk for number in range(5)]
 
 
-def test_deleting_is_asked_first(admin_client: Client, five: list[int]) -> None:
+def test_deletion_requires_confirmation(admin_client: Client, five: list[int]) -> None:
     asked = admin_client.post(reverse(LIST), {"action": "delete_schedules", "_selected_action": five}).text
     assert "Delete 5 schedules" in asked
     assert "schedule 4" in asked
     assert PeriodicTask.objects.count() == 5
 
 
-def test_a_request_deletes_some_and_shows_how_far_it_is(admin_client: Client, five: list[int]) -> None:
+def test_a_request_deletes_a_batch_and_shows_the_progress(admin_client: Client, five: list[int]) -> None:
     page = delete(admin_client, five).text
     assert PeriodicTask.objects.count() == AuditEntry.objects.count() + 1 == 3
     assert "3 schedules left to delete" in page
@@ -107,7 +109,7 @@ def test_a_request_deletes_some_and_shows_how_far_it_is(admin_client: Client, fi
     assert 'hx-trigger="load"' in page
 
 
-def test_the_last_slice_leads_back_to_the_list(admin_client: Client, five: list[int]) -> None:
+def test_the_last_batch_redirects_to_the_list(admin_client: Client, five: list[int]) -> None:
     delete(admin_client, five)
     delete(admin_client, five, deleted="2")
     answer = delete(admin_client, five, deleted="4")
@@ -116,7 +118,7 @@ def test_the_last_slice_leads_back_to_the_list(admin_client: Client, five: list[
     assert not PeriodicTask.objects.exists()
 
 
-def test_a_page_that_continues_by_itself_is_led_back_too(admin_client: Client, five: list[int]) -> None:
+def test_a_page_that_continues_automatically_is_redirected_too(admin_client: Client, five: list[int]) -> None:
     answer = admin_client.post(
         reverse(LIST),
         {"action": "delete_schedules", "_selected_action": five[:1], "confirmed": "1", "last": five[0]},
@@ -125,13 +127,15 @@ def test_a_page_that_continues_by_itself_is_led_back_too(admin_client: Client, f
     assert answer.headers["HX-Redirect"] == reverse(LIST)
 
 
-def test_what_was_added_after_the_question_is_not_deleted(admin_client: Client, five: list[int]) -> None:
+def test_schedules_added_after_the_confirmation_are_not_deleted(
+    admin_client: Client, five: list[int]
+) -> None:
     later = every(60, "later").pk
     for deleted in ("0", "2", "4"):
         delete(admin_client, [*five, later], last=five[-1], select_across="1", deleted=deleted)
     assert list(PeriodicTask.objects.values_list("pk", flat=True)) == [later]
 
 
-def test_a_confirmation_without_its_last_one_is_asked_again(admin_client: Client, five: list[int]) -> None:
+def test_an_incomplete_confirmation_is_asked_again(admin_client: Client, five: list[int]) -> None:
     delete(admin_client, five, last="nonsense")
     assert PeriodicTask.objects.count() == 5

@@ -1,4 +1,4 @@
-"""Who may do what with a schedule; asked at every address, also of who knows it by heart."""
+"""Permissions for schedules, which every URL checks."""
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
@@ -10,8 +10,8 @@ from jobledger.models import Pause, Run, Trigger
 from tests.unit.jobledger.admin.schedules.edit_forms import (
     ADD,
     add,
-    an_hourly_one,
     change_url,
+    create_hourly,
     edit,
     page_url,
 )
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def every_hour() -> PeriodicTask:
-    return an_hourly_one()
+    return create_hourly()
 
 
-def somebody(client: Client, group: str) -> Client:
-    """Logged in as a member of one of the ready groups."""
+def log_in(client: Client, group: str) -> Client:
+    """Log in as a member of one of the predefined groups."""
     rights.create_groups()
     user = User.objects.create_user(group, is_staff=True)
     user.groups.add(Group.objects.get(name=group))
@@ -33,8 +33,8 @@ def somebody(client: Client, group: str) -> Client:
     return client
 
 
-def test_a_viewer_sees_what_it_says_and_can_change_nothing(client: Client, every_hour: PeriodicTask) -> None:
-    viewer = somebody(client, "Job viewers")
+def test_a_viewer_sees_the_values_but_cannot_change_them(client: Client, every_hour: PeriodicTask) -> None:
+    viewer = log_in(client, "Job viewers")
     page = viewer.get(change_url(every_hour))
     assert "every hour" in page.text
     assert 'id="edit-form"' not in page.text
@@ -47,8 +47,8 @@ def test_a_viewer_sees_what_it_says_and_can_change_nothing(client: Client, every
     assert viewer.get(ADD).status_code == 403
 
 
-def test_an_operator_pauses_and_does_not_edit(client: Client, every_hour: PeriodicTask) -> None:
-    operator = somebody(client, "Job operators")
+def test_an_operator_can_pause_but_not_edit(client: Client, every_hour: PeriodicTask) -> None:
+    operator = log_in(client, "Job operators")
     assert 'id="edit-form"' not in operator.get(change_url(every_hour)).text
     assert (
         operator.post(page_url("pause", every_hour), {"length": "open", "on_resume": "skip"}).status_code
@@ -58,32 +58,32 @@ def test_an_operator_pauses_and_does_not_edit(client: Client, every_hour: Period
     assert Pause.objects.get().who == "Job operators"
 
 
-def test_an_editor_adds_and_edits(client: Client, every_hour: PeriodicTask) -> None:
-    editor = somebody(client, "Schedule editors")
+def test_an_editor_can_add_and_edit(client: Client, every_hour: PeriodicTask) -> None:
+    editor = log_in(client, "Schedule editors")
     assert add(editor).status_code == 302
     assert edit(editor, every_hour, times__every="2").status_code == 302
 
 
-def test_who_is_not_logged_in_is_sent_to_the_login(client: Client, every_hour: PeriodicTask) -> None:
+def test_anonymous_users_are_redirected_to_the_login(client: Client, every_hour: PeriodicTask) -> None:
     for name in ("change", "preview", "pause"):
         assert "/admin/login/" in client.post(page_url(name, every_hour)).headers["Location"]
 
 
 @pytest.mark.parametrize("name", ["change", "preview", "target", "command_line", "pause", "resume"])
-def test_what_comes_from_another_site_is_refused(
-    admin_user: User, every_hour: PeriodicTask, name: str
-) -> None:
+def test_cross_site_requests_are_rejected(admin_user: User, every_hour: PeriodicTask, name: str) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(admin_user)
     assert strict.post(page_url(name, every_hour)).status_code == 403
 
 
 @pytest.mark.parametrize("name", ["preview", "target", "command_line", "pause", "resume"])
-def test_what_does_something_is_posted(admin_client: Client, every_hour: PeriodicTask, name: str) -> None:
+def test_changes_require_a_post_request(admin_client: Client, every_hour: PeriodicTask, name: str) -> None:
     assert admin_client.get(page_url(name, every_hour)).status_code == 405
 
 
-def test_the_last_run_is_for_who_may_look_at_runs(client: Client, every_hour: PeriodicTask) -> None:
+def test_the_last_run_is_hidden_from_users_who_may_not_view_runs(
+    client: Client, every_hour: PeriodicTask
+) -> None:
     run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, schedule=every_hour)
     user = User.objects.create(username="ann", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_periodictask"))

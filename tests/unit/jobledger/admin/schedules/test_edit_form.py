@@ -1,4 +1,4 @@
-"""A form is saved as a whole or not at all, and only over the version that it was opened with."""
+"""A form is saved completely or not at all, and only over the version it was opened with."""
 
 from typing import Any
 
@@ -11,22 +11,22 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from jobledger.admin import audit_log
 from jobledger.admin.schedules.edit_form import ConflictError, EditForm
 from jobledger.models import AuditEntry, SchedulePolicy
-from tests.unit.jobledger.admin.schedules.edit_forms import an_hourly_one, change_url, edit_form
+from tests.unit.jobledger.admin.schedules.edit_forms import change_url, create_hourly, edit_form
 
 pytestmark = pytest.mark.django_db
 
 
-def posted(client: Client, schedule: PeriodicTask, **changes: Any) -> EditForm:
+def submit(client: Client, schedule: PeriodicTask, **changes: Any) -> EditForm:
     shown = edit_form(client, change_url(schedule)).after(**changes)
     data = {name: value[0] if isinstance(value, list) else value for name, value in shown.items()}
     return EditForm(data, stored=PeriodicTask.objects.get(pk=schedule.pk), now=timezone.now())
 
 
-def test_a_schedule_that_is_deleted_while_it_is_saved_is_not_made_again(
+def test_a_schedule_that_is_deleted_while_saving_is_not_created_again(
     admin_client: Client, admin_user: User
 ) -> None:
-    schedule = an_hourly_one()
-    opened = posted(admin_client, schedule, times__every="2")
+    schedule = create_hourly()
+    opened = submit(admin_client, schedule, times__every="2")
     assert opened.is_valid
     PeriodicTask.objects.all().delete()
     with pytest.raises(ConflictError):
@@ -34,9 +34,9 @@ def test_a_schedule_that_is_deleted_while_it_is_saved_is_not_made_again(
     assert not PeriodicTask.objects.exists()
 
 
-def test_a_change_while_it_is_saved_is_not_overwritten(admin_client: Client, admin_user: User) -> None:
-    schedule = an_hourly_one()
-    opened = posted(admin_client, schedule, times__every="2")
+def test_a_concurrent_change_is_not_overwritten(admin_client: Client, admin_user: User) -> None:
+    schedule = create_hourly()
+    opened = submit(admin_client, schedule, times__every="2")
     assert opened.is_valid
     PeriodicTask.objects.update(description="faster")
     with pytest.raises(ConflictError):
@@ -45,11 +45,11 @@ def test_a_change_while_it_is_saved_is_not_overwritten(admin_client: Client, adm
     assert (IntervalSchedule.objects.count(), AuditEntry.objects.count()) == (1, 0)
 
 
-def test_an_audit_log_that_cannot_be_written_lets_nothing_be_saved(
+def test_nothing_is_saved_if_the_audit_log_cannot_be_written(
     admin_client: Client, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schedule = an_hourly_one()
-    opened = posted(
+    schedule = create_hourly()
+    opened = submit(
         admin_client, schedule, times__kind="cron", times__cron="0 5 * * *", policy__misfire="skip"
     )
     assert opened.is_valid
@@ -64,39 +64,37 @@ def test_an_audit_log_that_cannot_be_written_lets_nothing_be_saved(
     assert (CrontabSchedule.objects.count(), SchedulePolicy.objects.get().misfire) == (0, "once")
 
 
-def test_saying_what_a_save_would_overwrite_writes_nothing(admin_client: Client) -> None:
-    schedule = an_hourly_one()
-    opened = posted(admin_client, schedule, times__every="2")
+def test_showing_a_conflict_writes_nothing(admin_client: Client) -> None:
+    schedule = create_hourly()
+    opened = submit(admin_client, schedule, times__every="2")
     assert opened.is_valid
     (change,) = opened.conflict().changes
     assert (change.name, change.old, change.new) == ("Timing", "every hour", "every 2 hours")
     assert IntervalSchedule.objects.count() == 1
 
 
-def test_a_schedule_that_had_no_policy_yet_gets_the_one_that_is_chosen(
-    admin_client: Client, admin_user: User
-) -> None:
-    schedule = an_hourly_one()
+def test_a_schedule_without_a_policy_gets_the_submitted_one(admin_client: Client, admin_user: User) -> None:
+    schedule = create_hourly()
     SchedulePolicy.objects.all().delete()
-    opened = posted(admin_client, schedule, policy__misfire="skip")
+    opened = submit(admin_client, schedule, policy__misfire="skip")
     assert opened.is_valid
     opened.save(admin_user)
     assert SchedulePolicy.objects.get().misfire == "skip"
 
 
-def test_a_schedule_that_was_deleted_since_it_was_read_is_no_error_while_somebody_types(
+def test_the_preview_of_a_deleted_schedule_is_not_an_error(
     admin_client: Client,
 ) -> None:
-    schedule = an_hourly_one()
-    opened = posted(admin_client, schedule)
+    schedule = create_hourly()
+    opened = submit(admin_client, schedule)
     PeriodicTask.objects.all().delete()
     again = EditForm(opened.details.data, stored=opened.stored, now=timezone.now())
     assert again.preview() is not None
 
 
-def test_what_is_typed_leaves_what_is_stored_as_it_was(admin_client: Client) -> None:
-    schedule = an_hourly_one()
-    opened = posted(admin_client, schedule, name="other", times__every="2", policy__misfire="skip")
+def test_submitting_a_form_does_not_modify_the_stored_instance(admin_client: Client) -> None:
+    schedule = create_hourly()
+    opened = submit(admin_client, schedule, name="other", times__every="2", policy__misfire="skip")
     assert opened.is_valid
     assert opened.stored is not None
     assert (opened.details.instance.name, opened.stored.name) == ("other", "mine")

@@ -1,4 +1,4 @@
-"""The forms of a schedule: each mistake stands beside its field."""
+"""The forms of a schedule: validation, and errors next to their fields."""
 
 import json
 import sys
@@ -25,8 +25,8 @@ from tests.unit.jobledger.schedules.times import utc
 LONDON = ZoneInfo("Europe/London")
 
 
-def filled(stored: StoredTimes | None = None, **values: Any) -> TimesForm:
-    """The form as it is shown for the stored times, after these changes."""
+def submit(stored: StoredTimes | None = None, **values: Any) -> TimesForm:
+    """The form for the stored timing, submitted with these changes."""
     shown = TimesForm(stored=stored, anchor=NOON, now=NOON)
     data = {f"times-{name}": shown[name].value() for name in shown.fields}
     data |= {f"times-{name}": value for name, value in values.items()}
@@ -49,22 +49,22 @@ def filled(stored: StoredTimes | None = None, **values: Any) -> TimesForm:
         SolarTimes(event="sunset", latitude=Decimal("51.5"), longitude=Decimal("-0.1")),
     ],
 )
-def test_what_is_shown_of_stored_times_says_the_same(stored: StoredTimes) -> None:
-    form = filled(stored)
+def test_submitting_an_unchanged_form_keeps_the_timing(stored: StoredTimes) -> None:
+    form = submit(stored)
     assert form.is_valid(), form.errors
     assert form.times == stored
 
 
-def test_the_second_coming_of_a_moment_stays_the_second(settings: Any) -> None:
+def test_the_second_occurrence_of_a_repeated_time_is_kept(settings: Any) -> None:
     settings.TIME_ZONE = "Europe/London"
     stored = ClockedTimes(at=utc("2026-10-25T01:30"))
-    form = filled(stored)
+    form = submit(stored)
     assert form.is_valid()
     assert form.times == stored
 
 
 @pytest.mark.parametrize(
-    ("values", "field", "said"),
+    ("values", "field", "expected"),
     [
         ({"cron": "30 25 * * *", "zone": "UTC"}, "cron", "hour: 25 is not between 0 and 23"),
         ({"cron": "@reboot", "zone": "UTC"}, "cron", "is not a time"),
@@ -84,37 +84,37 @@ def test_the_second_coming_of_a_moment_stays_the_second(settings: Any) -> None:
         ({"kind": "sun", "latitude": "51", "longitude": "0"}, "event", "required"),
     ],
 )
-def test_a_mistake_stands_beside_its_field(values: dict[str, Any], field: str, said: str) -> None:
-    form = filled(**values)
+def test_an_error_is_shown_next_to_its_field(values: dict[str, Any], field: str, expected: str) -> None:
+    form = submit(**values)
     assert not form.is_valid()
     assert list(form.errors) == [field]
-    assert said in " ".join(map(str, form.errors[field]))
+    assert expected in " ".join(map(str, form.errors[field]))
     assert form.rule is None
 
 
-def test_what_stands_in_the_fields_of_another_kind_does_not_count() -> None:
-    form = filled(kind="interval", every="5", unit="hours", cron="61 * * * *", zone="Mars", latitude="x")
+def test_fields_of_other_kinds_are_ignored() -> None:
+    form = submit(kind="interval", every="5", unit="hours", cron="61 * * * *", zone="Mars", latitude="x")
     assert form.is_valid(), form.errors
     assert form.times == IntervalTimes(every=5, period="hours")
 
 
 def test_an_interval_counts_from_its_anchor() -> None:
-    form = filled(kind="interval", every="5", unit="hours")
+    form = submit(kind="interval", every="5", unit="hours")
     assert form.is_valid()
     assert isinstance(form.rule, Interval)
     assert form.rule.anchor == NOON
 
 
 @pytest.mark.parametrize("text", ["2026-07-01T03:00", "2026-07-01 03:00:00", "2026-07-01T03:00+01:00"])
-def test_a_moment_is_meant_by_the_clock_of_its_zone(text: str) -> None:
-    form = filled(kind="once", at=text, zone="Europe/London")
+def test_a_time_is_local_to_its_time_zone(text: str) -> None:
+    form = submit(kind="once", at=text, zone="Europe/London")
     assert form.is_valid()
     assert form.times == ClockedTimes(at=utc("2026-07-01T02:00"))
 
 
-def test_a_place_without_the_suns_event_is_refused() -> None:
+def test_a_place_where_the_event_never_occurs_is_rejected() -> None:
     pole = SolarTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
-    form = filled(pole, latitude="90")
+    form = submit(pole, latitude="90")
     assert not form.is_valid()
     assert "never occurs" in " ".join(map(str, form.errors["event"]))
 
@@ -122,24 +122,26 @@ def test_a_place_without_the_suns_event_is_refused() -> None:
 SUNSET = SolarTimes(event="sunset", latitude=Decimal(51), longitude=Decimal(0))
 
 
-def test_events_of_the_sun_are_offered_where_they_can_be_computed() -> None:
-    form = filled(kind="sun", event="sunset", latitude="51", longitude="0")
+def test_solar_events_are_offered_if_ephem_is_installed() -> None:
+    form = submit(kind="sun", event="sunset", latitude="51", longitude="0")
     assert form.is_valid(), form.errors
     assert form.times == SUNSET
 
 
-def test_without_ephem_they_are_offered_to_a_schedule_that_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ephem_solar_events_are_offered_only_to_schedules_that_have_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "ephem", None)
-    assert (filled(SUNSET).has_sun, filled().has_sun) == (True, False)
-    assert list(filled(kind="sun").errors) == ["kind"]
-    form = filled(SUNSET)
+    assert (submit(SUNSET).has_sun, submit().has_sun) == (True, False)
+    assert list(submit(kind="sun").errors) == ["kind"]
+    form = submit(SUNSET)
     assert not form.is_valid()
     assert "install django-jobledger[solar]" in " ".join(map(str, form.errors["event"]))
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b]0;b\x07", "a\u202eb"])
-def test_a_name_without_control_characters_is_asked_for(name: str) -> None:
+def test_control_characters_in_names_are_rejected(name: str) -> None:
     form = DetailsForm({"name": name}, instance=PeriodicTask())
     assert "A name must not contain line breaks" in str(form.errors["name"])
 
@@ -155,7 +157,7 @@ def with_headers(stored: str, posted: str | None = None) -> DetailsForm:
 
 
 @pytest.mark.django_db
-def test_secret_headers_are_masked_and_kept_where_their_mask_comes_back() -> None:
+def test_secret_headers_are_masked_and_kept_if_unchanged() -> None:
     shown = with_headers(HEADERS)["headers"].value()
     assert json.loads(shown) == {"Authorization": MASK, "x": 1}
     form = with_headers(HEADERS, shown.replace("1", "2"))
@@ -164,7 +166,7 @@ def test_secret_headers_are_masked_and_kept_where_their_mask_comes_back() -> Non
 
 
 @pytest.mark.django_db
-def test_headers_that_were_not_changed_keep_their_spelling() -> None:
+def test_unchanged_headers_keep_their_formatting() -> None:
     form = with_headers('{"x":  1}', '{"x": 1}')
     assert form.is_valid()
     assert form.cleaned_data["headers"] == '{"x":  1}'
@@ -172,5 +174,5 @@ def test_headers_that_were_not_changed_keep_their_spelling() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("posted", ['{"other": "********"}', '["********"]', "********"])
-def test_a_mask_stands_for_no_other_header(posted: str) -> None:
+def test_a_mask_is_only_valid_for_its_own_header(posted: str) -> None:
     assert "headers" in with_headers(HEADERS, posted).errors

@@ -1,4 +1,4 @@
-"""The list of schedules answers: when, in what state, and how did the last runs go."""
+"""The list of schedules: columns, filters, sorting and number of queries."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 MAX_QUERIES = 14
-"""Of a page for an administrator, whatever is on it."""
+"""The number of queries of the page for an administrator, whatever it shows."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +31,11 @@ def noon() -> Iterator[None]:
 
 
 def names(client: Client, **query: str) -> list[str]:
-    """The schedules on the page, in its order."""
+    """The names of the schedules on the page, in order."""
     return [schedule.name for schedule in client.get(reverse(LIST), query).context["cl"].result_list]
 
 
-def test_a_schedule_says_when_what_and_how_it_went(admin_client: Client) -> None:
+def test_a_row_shows_timing_job_and_last_runs(admin_client: Client) -> None:
     run = run_of(hourly("cleaning"), minutes_ago=5, seconds=72)
     text = page(admin_client)
     assert "cleaning" in text
@@ -48,7 +48,7 @@ def test_a_schedule_says_when_what_and_how_it_went(admin_client: Client) -> None
     assert 'aria-label="Last run: 1 succeeded"' in text
 
 
-def test_the_next_slot_is_shown_in_the_schedules_own_zone(admin_client: Client) -> None:
+def test_the_next_run_is_shown_in_the_time_zone_of_the_schedule(admin_client: Client) -> None:
     crontab = CrontabSchedule.objects.create(minute="0", hour="9", timezone=ZoneInfo("America/New_York"))
     PeriodicTask.objects.create(name="mine", task="probes.probe", crontab=crontab)
     text = page(admin_client)
@@ -60,7 +60,7 @@ def test_the_next_slot_is_shown_in_the_schedules_own_zone(admin_client: Client) 
     ("changes", "said"),
     [({"slot": NOON - HOUR}, "due 1 h ago"), ({"slot": None, "due_at": None}, "no more runs")],
 )
-def test_a_slot_that_is_late_or_never_comes_says_so(
+def test_late_and_missing_next_runs_are_shown(
     admin_client: Client, changes: dict[str, object], said: str
 ) -> None:
     hourly()
@@ -68,20 +68,20 @@ def test_a_slot_that_is_late_or_never_comes_says_so(
     assert said in page(admin_client)
 
 
-def test_what_beat_has_not_seen_yet_says_so(admin_client: Client) -> None:
+def test_the_next_run_is_unknown_until_beat_has_seen_the_schedule(admin_client: Client) -> None:
     hourly()
     NextSlot.objects.all().delete()
     assert "not known yet" in page(admin_client)
 
 
-def test_a_broken_schedule_says_why(admin_client: Client) -> None:
+def test_a_broken_schedule_shows_the_reason(admin_client: Client) -> None:
     hourly(minute="99")
     text = page(admin_client)
     assert "#broken" in text
     assert "minute: 99 is not between 0 and 59" in text
 
 
-def test_a_paused_schedule_says_until_when_by_whom_and_why(admin_client: Client) -> None:
+def test_a_paused_schedule_shows_end_user_and_reason(admin_client: Client) -> None:
     Pause.objects.create(
         schedule=hourly(), since=NOON, until=NOON + 2 * HOUR, who="ann", reason="<b>move</b>"
     )
@@ -91,7 +91,7 @@ def test_a_paused_schedule_says_until_when_by_whom_and_why(admin_client: Client)
     assert '#enabled"' not in text
 
 
-def test_the_services_pause_is_shown_once_and_at_each_schedule(admin_client: Client) -> None:
+def test_a_service_pause_is_shown_once_and_for_each_schedule(admin_client: Client) -> None:
     hourly()
     Pause.objects.create(since=NOON, who="ann", reason="the database moves")
     text = page(admin_client)
@@ -99,17 +99,17 @@ def test_the_services_pause_is_shown_once_and_at_each_schedule(admin_client: Cli
     assert "whole service" in text
 
 
-def test_a_schedule_that_is_disabled_and_paused_says_both(admin_client: Client) -> None:
+def test_a_disabled_and_paused_schedule_shows_both(admin_client: Client) -> None:
     Pause.objects.create(schedule=hourly(enabled=False), since=NOON)
     text = page(admin_client)
     assert "#disabled" in text
     assert "until resumed" in text
 
 
-def test_one_that_cannot_be_read_hides_no_other(admin_client: Client) -> None:
+def test_a_schedule_with_invalid_timing_does_not_hide_others(admin_client: Client) -> None:
     hourly("good")
     unreadable(hourly("bad"))
-    assert "timing that is not valid" in page(admin_client)
+    assert "invalid timing" in page(admin_client)
     assert names(admin_client) == ["bad", "good"]
 
 
@@ -146,7 +146,7 @@ def test_the_list_can_be_searched_and_filtered(
     assert names(admin_client, **query) == found
 
 
-def test_it_is_sorted_by_name_or_by_the_next_slot_with_what_has_none_last(admin_client: Client) -> None:
+def test_the_list_is_sorted_by_name_or_by_next_run_with_nulls_last(admin_client: Client) -> None:
     hourly("a late one", minute="50")
     hourly("b none", enabled=False)
     hourly("c soon", minute="10")
@@ -155,21 +155,21 @@ def test_it_is_sorted_by_name_or_by_the_next_slot_with_what_has_none_last(admin_
     assert names(admin_client, o="-5") == ["a late one", "c soon", "b none"]
 
 
-def test_an_empty_list_says_what_to_do_next(admin_client: Client, client: Client) -> None:
+def test_an_empty_list_explains_how_to_add_schedules(admin_client: Client, client: Client) -> None:
     assert "Add one</a>" in page(admin_client)
     member(client, "Job viewers")
     assert "Add one</a>" not in page(client)
     assert "A user with permission to add schedules" in page(client)
 
 
-def test_a_search_in_vain_leads_back_to_all(admin_client: Client) -> None:
+def test_a_search_without_results_links_to_all_schedules(admin_client: Client) -> None:
     hourly()
     text = page(admin_client, q="nothing like that")
     assert "No schedules match." in text
     assert '<a href="?">' in text
 
 
-def test_who_may_not_see_runs_sees_none_of_them_here(client: Client) -> None:
+def test_runs_are_hidden_from_users_without_permission(client: Client) -> None:
     run_of(hourly(), status=Status.FAILED)
     user = member(client, "Job viewers")
     assert "failed" in page(client)
@@ -181,7 +181,7 @@ def test_who_may_not_see_runs_sees_none_of_them_here(client: Client) -> None:
     assert '<td class="field-job">probe</td>' in text
 
 
-def test_a_page_costs_the_same_however_many_schedules_and_runs_there_are(admin_client: Client) -> None:
+def test_the_number_of_queries_is_constant(admin_client: Client) -> None:
     counts = []
     for size in (1, 40):
         for number in range(size):
@@ -197,12 +197,14 @@ def test_a_page_costs_the_same_however_many_schedules_and_runs_there_are(admin_c
 @pytest.mark.parametrize(
     ("job", "found"), [("probes.probe", ["mine"]), ("gone", []), ("pro\x00be", []), ("", ["mine"])]
 )
-def test_a_job_that_nothing_starts_finds_nothing(admin_client: Client, job: str, found: list[str]) -> None:
+def test_filtering_by_a_job_without_schedules_finds_nothing(
+    admin_client: Client, job: str, found: list[str]
+) -> None:
     hourly("mine")
     answer = admin_client.get(reverse(LIST), {"job": job})
     assert [schedule.name for schedule in answer.context["cl"].result_list] == found
 
 
-def test_an_index_of_an_action_that_is_no_number_is_ignored(admin_client: Client) -> None:
+def test_an_invalid_action_index_is_ignored(admin_client: Client) -> None:
     answer = admin_client.post(reverse(LIST), {"action": "", "index": "9" * 5000})
     assert answer.status_code == 302

@@ -1,4 +1,4 @@
-"""Snapshots of a schedule: readable, without secrets, and with a version of their own."""
+"""Snapshots of schedules: readable values without secrets, and versions."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,14 +14,14 @@ from tests.unit.jobledger.schedules.builders import NOON
 CRONTAB = CrontabSchedule(pk=1, minute="0", hour="3", timezone="UTC")
 
 
-def taken(policy: dict[str, Any] | None = None, **schedule: Any) -> Snapshot:
-    made = {"name": "mine", "task": "probes.choosing", "crontab": CRONTAB, **schedule}
-    return snapshot_of(PeriodicTask(**made), SchedulePolicy(**(policy or {})))
+def snapshot(policy: dict[str, Any] | None = None, **schedule: Any) -> Snapshot:
+    fields = {"name": "mine", "task": "probes.choosing", "crontab": CRONTAB, **schedule}
+    return snapshot_of(PeriodicTask(**fields), SchedulePolicy(**(policy or {})))
 
 
-def test_values_are_said_as_the_form_says_them() -> None:
+def test_values_have_the_labels_of_the_form() -> None:
     policy = {"misfire": "all", "catch_up_limit": 5, "jitter": timedelta(minutes=5), "concurrency": "queue"}
-    found = taken(policy, kwargs='{"api_key": "s3cret", "days": 3}', start_time=NOON, enabled=False)
+    found = snapshot(policy, kwargs='{"api_key": "s3cret", "days": 3}', start_time=NOON, enabled=False)
     assert found.readable == {
         "Name": "mine",
         "Job": "choosing",
@@ -37,14 +37,14 @@ def test_values_are_said_as_the_form_says_them() -> None:
     }
 
 
-def test_another_secret_is_a_change_that_shows_neither() -> None:
-    old, new = taken(kwargs='{"api_key": "s3cret"}'), taken(kwargs='{"api_key": "0ther"}')
+def test_a_changed_secret_is_shown_without_its_values() -> None:
+    old, new = snapshot(kwargs='{"api_key": "s3cret"}'), snapshot(kwargs='{"api_key": "0ther"}')
     (change,) = changes_between(old, new)
     assert (change.name, change.old, change.new) == ("Option api_key", MASK, f"{MASK} (changed)")
 
 
-def test_the_same_secret_is_no_change() -> None:
-    assert changes_between(taken(kwargs='{"api_key": "x"}'), taken(kwargs='{"api_key":"x"}')) == []
+def test_an_unchanged_secret_is_not_a_change() -> None:
+    assert changes_between(snapshot(kwargs='{"api_key": "x"}'), snapshot(kwargs='{"api_key":"x"}')) == []
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_the_same_secret_is_no_change() -> None:
         {"policy": {"jitter": timedelta(seconds=1)}},
     ],
 )
-def test_every_edit_is_another_version(other: dict[str, Any]) -> None:
-    assert taken(**other).version != taken().version
+def test_every_edit_changes_the_version(other: dict[str, Any]) -> None:
+    assert snapshot(**other).version != snapshot().version
 
 
-def test_the_same_values_are_the_same_version() -> None:
-    assert taken().version == taken().version
-    # A run that was counted is no edit.
-    assert taken(total_run_count=3, last_run_at=NOON).version == taken().version
+def test_equal_values_have_the_same_version() -> None:
+    assert snapshot().version == snapshot().version
+    # Counting a run is not an edit.
+    assert snapshot(total_run_count=3, last_run_at=NOON).version == snapshot().version

@@ -1,4 +1,4 @@
-"""A schedule's status, and why it does not start."""
+"""The status of a schedule, and why it starts no runs."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,42 +19,42 @@ pytestmark = pytest.mark.django_db
 
 
 def word(schedule: PeriodicTask) -> tuple[str, str]:
-    """The mark's word, and the reason."""
+    """The label of the mark, and the reason."""
     found = status.overview(schedule, NOON, with_runs=True)
     return found.mark.rpartition("</svg>")[2].removesuffix("</span>"), found.reason
 
 
-def test_it_is_enabled_or_disabled() -> None:
+def test_a_schedule_is_enabled_or_disabled() -> None:
     assert word(hourly("on")) == ("enabled", "")
     assert word(hourly("off", enabled=False)) == ("disabled", "")
 
 
-def test_a_pause_says_until_when_by_whom_and_why() -> None:
+def test_a_pause_has_an_end_a_user_and_a_reason() -> None:
     schedule = hourly()
     pausing.pause(schedule, Terms(until=NOON + timedelta(hours=1), reason="move", who="ann"), now=NOON)
     assert word(schedule) == ("paused", "by ann until 2026-03-02 13:00:00 UTC (in 1 h): move")
 
 
-def test_a_pause_of_the_whole_service_is_no_pause_of_its_own() -> None:
+def test_a_service_pause_is_not_a_pause_of_the_schedule() -> None:
     schedule = hourly()
     pausing.pause(None, Terms(until=None), now=NOON)
     assert word(schedule) == ("paused", "whole service, until resumed")
     assert not status.overview(schedule, NOON, with_runs=True).is_paused_by_itself
 
 
-def test_what_is_broken_says_why_even_while_it_is_paused() -> None:
+def test_a_broken_schedule_has_a_reason_even_while_paused() -> None:
     schedule = hourly()
     NextSlot.objects.update(broken="hour: 25", slot=None, due_at=None)
     pausing.pause(None, Terms(until=None), now=NOON)
     assert word(schedule) == ("broken", "hour: 25")
 
 
-def test_what_has_no_slot_to_come_is_finished() -> None:
+def test_a_schedule_without_a_next_slot_is_finished() -> None:
     schedule = hourly(expires=NOON - timedelta(days=10000))
     assert word(schedule) == ("finished", "There is no next run.")
 
 
-def test_the_last_run_is_its_own_and_the_newest() -> None:
+def test_the_last_run_is_the_newest_of_the_schedule() -> None:
     schedule = hourly()
     for hours, owner in ((3, schedule), (1, schedule), (0, None)):
         queued_at = NOON - timedelta(hours=hours)
@@ -73,7 +73,7 @@ def found(*, with_runs: bool = True) -> dict[str, ScheduleOverview]:
     return {schedule.name: by_key[schedule.pk] for schedule in schedules}
 
 
-def test_times_are_in_plain_language_with_the_zone_they_are_written_in() -> None:
+def test_timing_is_in_plain_language_with_its_time_zone() -> None:
     crontab = CrontabSchedule.objects.create(minute="0", hour="3", timezone=ZoneInfo("Europe/London"))
     PeriodicTask.objects.create(name="nightly", task="probes.probe", crontab=crontab)
     every(90, "paced")
@@ -82,7 +82,7 @@ def test_times_are_in_plain_language_with_the_zone_they_are_written_in() -> None
     assert (nightly.zone, paced.zone) == (ZoneInfo("Europe/London"), ZoneInfo("UTC"))
 
 
-def test_one_that_cannot_be_read_hides_no_other() -> None:
+def test_a_schedule_with_invalid_timing_does_not_affect_others() -> None:
     hourly("good")
     unreadable(hourly("bad"))
     both = found()
@@ -90,7 +90,7 @@ def test_one_that_cannot_be_read_hides_no_other() -> None:
     assert both["good"].times.startswith("every hour")
 
 
-def test_its_own_pauses_come_before_the_services() -> None:
+def test_pauses_of_the_schedule_precede_those_of_the_service() -> None:
     schedule = hourly()
     Pause.objects.create(since=NOON - HOUR, reason="all")
     Pause.objects.create(since=NOON - HOUR, reason="own", schedule=schedule)
@@ -98,7 +98,7 @@ def test_its_own_pauses_come_before_the_services() -> None:
     assert [pause.reason for pause in found()["hourly"].pauses] == ["own", "all"]
 
 
-def test_a_pause_that_ends_before_the_next_slot_is_not_in_its_way() -> None:
+def test_a_pause_that_ends_before_the_next_slot_does_not_affect_it() -> None:
     schedule = hourly(handled_until=NOON + HOUR)
     pause = Pause.objects.create(schedule=schedule, since=NOON - HOUR, until=NOON + HOUR)
     assert found()["hourly"].pause_of_next_slot is None
@@ -106,13 +106,13 @@ def test_a_pause_that_ends_before_the_next_slot_is_not_in_its_way() -> None:
     assert found()["hourly"].pause_of_next_slot == pause
 
 
-def test_runs_are_read_only_where_they_are_shown() -> None:
+def test_runs_are_loaded_only_if_requested() -> None:
     run_of(hourly())
     assert len(found()["hourly"].runs) == 1
     assert found(with_runs=False)["hourly"].runs == ()
 
 
-def test_many_cost_no_more_queries_than_few(django_assert_max_num_queries: Any) -> None:
+def test_the_number_of_queries_is_constant(django_assert_max_num_queries: Any) -> None:
     for number in range(20):
         run_of(hourly(f"number {number}"))
     schedules = list(PeriodicTask.objects.select_related("next_slot"))

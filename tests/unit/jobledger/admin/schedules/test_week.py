@@ -1,4 +1,4 @@
-"""The week ahead says when it is crowded and when it is quiet, hour by hour of the local clock."""
+"""The week view: counts per hour of local time, and the busiest and quietest hours."""
 
 import html
 import re
@@ -27,16 +27,16 @@ HOUR = timedelta(hours=1)
 WEEK = "admin:jobledger_week"
 
 
-def followed(schedule: PeriodicTask, since: datetime = NOON) -> PeriodicTask:
-    """As beat left it then, whatever the time is now."""
+def sync(schedule: PeriodicTask, since: datetime = NOON) -> PeriodicTask:
+    """The schedule as if beat had processed it at this time."""
     NextSlot.objects.filter(pk=schedule.pk).update(handled_until=since, due_at=since + HOUR / 60)
     return schedule
 
 
 def daily(name: str, hour: str, minute: str = "0") -> PeriodicTask:
     crontab = CrontabSchedule.objects.create(minute=minute, hour=hour)
-    made: PeriodicTask = PeriodicTask.objects.create(name=name, task="probes.probe", crontab=crontab)
-    return followed(made)
+    schedule: PeriodicTask = PeriodicTask.objects.create(name=name, task="probes.probe", crontab=crontab)
+    return sync(schedule)
 
 
 def counts(found: Week, day: date) -> list[int | None]:
@@ -44,8 +44,8 @@ def counts(found: Week, day: date) -> list[int | None]:
     return [None if hour is None else hour.count for hour in row]
 
 
-def test_each_hour_of_seven_days_counts_its_starts_beginning_with_what_is_left_of_this_one() -> None:
-    followed(hourly(minute="*/10"))
+def test_starts_are_counted_for_each_hour_of_seven_days() -> None:
+    sync(hourly(minute="*/10"))
     found = week_ahead(NOON + HOUR / 2)
     assert [day for day, _hours in found.days] == [NOON.date() + timedelta(days=n) for n in range(8)]
     assert len(found.hours) == 7 * 24
@@ -53,7 +53,7 @@ def test_each_hour_of_seven_days_counts_its_starts_beginning_with_what_is_left_o
     assert counts(found, NOON.date() + timedelta(days=7)) == [6] * 12 + [None] * 12
 
 
-def test_hours_are_those_of_the_current_time_zone_also_where_it_is_half_an_hour_off(settings: Any) -> None:
+def test_hours_are_local_even_if_the_utc_offset_has_half_hours(settings: Any) -> None:
     settings.TIME_ZONE = "Asia/Kolkata"
     daily("at noon in UTC", "12")
     daily("half an hour later", "12", "30")
@@ -61,27 +61,27 @@ def test_hours_are_those_of_the_current_time_zone_also_where_it_is_half_an_hour_
     assert counts(found, date(2026, 3, 3))[17:19] == [1, 1]
 
 
-def test_an_hour_that_comes_twice_is_one_and_one_that_does_not_come_is_empty(settings: Any) -> None:
+def test_repeated_hours_are_combined_and_skipped_hours_are_empty(settings: Any) -> None:
     settings.TIME_ZONE = "Europe/London"
     autumn, spring = utc(2026, 10, 24, 12), utc(2026, 3, 28, 12)
-    schedule = followed(hourly(), autumn)
+    schedule = sync(hourly(), autumn)
     assert counts(week_ahead(autumn), date(2026, 10, 25))[:4] == [1, 2, 1, 1]
-    followed(schedule, spring)
+    sync(schedule, spring)
     found = week_ahead(spring)
     assert counts(found, date(2026, 3, 29))[:4] == [1, None, 1, 1]
     assert len(found.hours) == 7 * 24 - 1
 
 
-def test_a_cell_names_the_schedules_that_start_most_and_counts_the_others() -> None:
+def test_a_cell_names_the_busiest_schedules_and_counts_the_others() -> None:
     for number in range(8):
         daily(f"number {number}", "15")
-    followed(hourly("often", minute="*/5"))
+    sync(hourly("often", minute="*/5"))
     (hour,) = [hour for hour in week_ahead(NOON).hours if hour.key == "2026-03-02T15"]
     assert hour.title.startswith("Mon 02 Mar, 15:00 to 16:00: 20 starts. often (12), number ")
     assert hour.title.endswith(" (1) and 3 more")
 
 
-def test_the_quietest_hours_and_the_busiest_one_are_said_in_a_sentence() -> None:
+def test_the_quietest_and_busiest_hours_are_summarized() -> None:
     daily("a", "4-23")
     daily("b", "9,10")
     found = week_ahead(NOON)
@@ -91,10 +91,10 @@ def test_the_quietest_hours_and_the_busiest_one_are_said_in_a_sentence() -> None
     assert found.constant == ""
 
 
-def test_schedules_that_never_rest_are_named_and_do_not_hide_the_others() -> None:
-    followed(every(1, "every second"))
+def test_schedules_that_run_every_hour_do_not_hide_the_others() -> None:
+    sync(every(1, "every second"))
     daily("nightly", "2", "*/2")
-    followed(hourly("hourly"))
+    sync(hourly("hourly"))
     found = week_ahead(NOON)
     assert found.constant == "2 schedules start runs in every hour: every second (3,600), hourly (1)"
     assert found.quietest == "Tue 03 Mar, 03:00 to Wed 04 Mar, 02:00 (23 hours), at most 3,601 starts an hour"
@@ -103,33 +103,33 @@ def test_schedules_that_never_rest_are_named_and_do_not_hide_the_others() -> Non
     assert {hour.short_count for hour in found.hours[1:]} == {"3.6k"}
 
 
-def test_without_any_starts_there_is_nothing_to_say() -> None:
+def test_without_starts_there_is_no_summary() -> None:
     found = week_ahead(NOON)
     assert (found.busiest, {hour.level for hour in found.hours}) == (None, {0})
 
 
-def test_a_paused_service_starts_nothing_before_the_pause_ends() -> None:
+def test_a_paused_service_has_no_starts_until_the_pause_ends() -> None:
     pausing.pause(None, Terms(until=NOON + 24 * HOUR), now=NOON)
-    followed(hourly())
+    sync(hourly())
     found = week_ahead(NOON)
     assert counts(found, NOON.date()) == [None] * 12 + [0] * 12
     assert counts(found, NOON.date() + timedelta(days=1)) == [0] * 12 + [1] * 12
 
 
-def chosen_hour(client: Client, page: str) -> str:
-    """The page that the first cell with starts leads to."""
+def open_first_hour(client: Client, page: str) -> str:
+    """The page that the first cell with starts links to."""
     link = re.search(r'href="(\?hour=[^"]+)"', page)
     assert link is not None
     return client.get(reverse(WEEK) + html.unescape(link[1])).text
 
 
-def test_an_hour_that_is_chosen_lists_its_schedules_with_their_pages(client: Client) -> None:
+def test_a_selected_hour_lists_its_schedules_with_links(client: Client) -> None:
     member(client, "Job viewers")
     schedule = every(1, "<often>")
     every(60, "less often")
     page = client.get(reverse(WEEK)).text
-    assert "Choose an hour" in page
-    page = chosen_hour(client, page)
+    assert "Select an hour" in page
+    page = open_first_hour(client, page)
     address = reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
     assert f'<a href="{address}">&lt;often&gt;</a>' in page
     assert page.index("&lt;often&gt;</a>") < page.index("less often</a>")
@@ -137,20 +137,20 @@ def test_an_hour_that_is_chosen_lists_its_schedules_with_their_pages(client: Cli
 
 
 @pytest.mark.parametrize("hour", ["soon", "2001-01-01T03", "\x00"])
-def test_an_hour_that_is_not_in_the_week_chooses_none(admin_client: Client, hour: str) -> None:
+def test_an_hour_outside_the_week_is_ignored(admin_client: Client, hour: str) -> None:
     answer = admin_client.get(reverse(WEEK), {"hour": hour})
     assert answer.status_code == 200
-    assert "Choose an hour" in answer.text
+    assert "Select an hour" in answer.text
 
 
-def test_the_list_of_schedules_leads_to_it(admin_client: Client) -> None:
+def test_the_list_of_schedules_links_to_the_week_view(admin_client: Client) -> None:
     assert f'<a href="{reverse(WEEK)}">Week</a>' in admin_client.get(reverse(LIST)).text
     page = admin_client.get(reverse(WEEK)).text
     assert "No runs are planned for the next seven days." in page
     assert re.search(r"<a[^>]+aria-current=\"page\">Schedules</a>", page)
 
 
-def test_it_is_for_who_may_look_at_schedules(client: Client) -> None:
+def test_the_week_view_requires_permission_to_view_schedules(client: Client) -> None:
     user = User.objects.create(username="ann", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_run"))
     client.force_login(user)
@@ -160,19 +160,17 @@ def test_it_is_for_who_may_look_at_schedules(client: Client) -> None:
     assert client.post(reverse(WEEK)).status_code == 405
 
 
-def test_many_schedules_cost_as_many_queries_as_one(
-    admin_client: Client, django_assert_max_num_queries: Any
-) -> None:
+def test_the_number_of_queries_is_constant(admin_client: Client, django_assert_max_num_queries: Any) -> None:
     crontab = CrontabSchedule.objects.create(minute="*")
-    made = [PeriodicTask(name=f"number {n}", task="probes.probe", crontab=crontab) for n in range(100)]
-    PeriodicTask.objects.bulk_create(made)
-    ledger.sync([each.pk for each in made], timezone.now())
+    schedules = [PeriodicTask(name=f"number {n}", task="probes.probe", crontab=crontab) for n in range(100)]
+    PeriodicTask.objects.bulk_create(schedules)
+    ledger.sync([each.pk for each in schedules], timezone.now())
     hour = {"hour": week_ahead(timezone.now()).hours[5].key}
     with django_assert_max_num_queries(7):
         assert "number 99" in admin_client.get(reverse(WEEK), hour).text
 
 
-def test_that_not_all_schedules_are_counted_is_said(
+def test_the_page_says_if_not_all_schedules_are_counted(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(week, "MAX_SCHEDULES", 1)
