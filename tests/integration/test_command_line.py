@@ -54,7 +54,7 @@ def test_the_ledger_is_read_as_json(running: Service) -> None:
     assert (read["id"], read["status"], read["options"]) == (str(run), "succeeded", {"words": ["out"]})
 
 
-def test_output_is_seen_while_the_run_goes_on_and_its_end_is_the_followers(running: Service) -> None:
+def test_output_is_followed_until_the_run_ends(running: Service) -> None:
     run = started(running, "followed")
     with following(running, run) as process:
         assert status_of(running, run) == "running"
@@ -64,7 +64,7 @@ def test_output_is_seen_while_the_run_goes_on_and_its_end_is_the_followers(runni
     assert stderr.endswith(f"Run {short(run)}: succeeded\n")
 
 
-def test_a_failed_run_fails_its_follower_with_its_own_code(running: Service) -> None:
+def test_following_a_failed_run_exits_with_its_exit_code(running: Service) -> None:
     run = call(running, "probe", words=["out"], warn="careful", fail="too bad", returncode=4)
     assert wait_for_end(running, run).status == "failed"
     done = running.manage("jobledger", "show", str(run), "--follow")
@@ -72,7 +72,7 @@ def test_a_failed_run_fails_its_follower_with_its_own_code(running: Service) -> 
     assert done.stderr == f"careful\nRun {short(run)}: failed: too bad\n"
 
 
-def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> None:
+def test_an_interrupt_stops_following_but_not_the_run(running: Service) -> None:
     run = started(running, "left alone")
     with following(running, run) as process:
         process.send_signal(signal.SIGINT)
@@ -85,7 +85,7 @@ def test_an_interrupt_ends_the_following_and_not_the_run(running: Service) -> No
         assert wait_for_end(running, run).status == "succeeded"
 
 
-def test_a_cancelled_run_ends_and_says_who_asked(running: Service) -> None:
+def test_a_cancelled_run_ends_and_names_the_user(running: Service) -> None:
     run = started(running, "cancelled")
     with following(running, run) as process:
         done = running.manage("jobledger", "cancel", str(run)[:13], "--reason", "too slow")
@@ -98,7 +98,7 @@ def test_a_cancelled_run_ends_and_says_who_asked(running: Service) -> None:
     assert running.manage("jobledger", "cancel", str(run)).returncode == 1
 
 
-def test_a_retried_run_does_the_same_again(running: Service) -> None:
+def test_a_retried_run_repeats_the_job_with_its_options(running: Service) -> None:
     old = call(running, "probe", words=["again"])
     wait_for_end(running, old)
     new = UUID(running.manage("jobledger", "retry", str(old)).stdout.strip())
@@ -108,7 +108,7 @@ def test_a_retried_run_does_the_same_again(running: Service) -> None:
 
 
 @pytest.mark.parametrize("more", [(), ("--follow",)])
-def test_a_reader_that_has_enough_is_no_error(running: Service, more: tuple[str, ...]) -> None:
+def test_a_closed_pipe_is_not_an_error(running: Service, more: tuple[str, ...]) -> None:
     # Many times the capacity of a pipe, so that the writer notices that it is closed.
     run = call(running, "printing", megabytes=1)
     wait_for_end(running, run)

@@ -67,20 +67,20 @@ def test_an_ordinary_celery_task_can_be_scheduled_as_well(running: Service) -> N
 
 
 @pytest.mark.parametrize("process", ["beat", "worker"])
-def test_a_process_shows_that_it_works(running: Service, process: str) -> None:
+def test_a_process_reports_that_it_is_alive(running: Service, process: str) -> None:
     sign = running.folder / process
     sign.unlink(missing_ok=True)
     wait_until(sign.exists, what="a sign of life")
 
 
-def test_a_run_by_hand_prints_exits_and_is_recorded(running: Service) -> None:
+def test_a_run_from_the_command_line_prints_exits_and_is_recorded(running: Service) -> None:
     done = running.manage("probe", "by hand", "--fail", "too bad", "--returncode", "4")
     assert (done.stdout, done.stderr, done.returncode) == ("by hand\n", "CommandError: too bad\n", 4)
     run = newest_run(running)
     assert (run["trigger"], run["status"], run["exit_code"], run["error"]) == ("cli", "failed", 4, "too bad")
 
 
-def test_a_bad_option_by_hand_is_argparses_own_affair(running: Service) -> None:
+def test_an_invalid_option_on_the_command_line_is_left_to_argparse(running: Service) -> None:
     before = len(run_rows(running))
     done = running.manage("probe", "--level", "9")
     assert done.returncode == 2
@@ -88,14 +88,14 @@ def test_a_bad_option_by_hand_is_argparses_own_affair(running: Service) -> None:
     assert len(run_rows(running)) == before
 
 
-def test_without_a_database_a_run_by_hand_says_so_and_runs(tmp_path: Path) -> None:
+def test_without_a_database_a_run_from_the_command_line_warns_and_runs(tmp_path: Path) -> None:
     nowhere = Service(folder=tmp_path, database_url="sqlite:////nonexistent/db.sqlite3")
     done = nowhere.manage("probe", "still working")
     assert (done.stdout, done.returncode) == ("still working\n", 0)
     assert "This run is not recorded: unable to open database file" in done.stderr
 
 
-def test_an_unmigrated_database_is_said_and_the_job_runs(tmp_path: Path) -> None:
+def test_with_an_unmigrated_database_the_job_warns_and_runs(tmp_path: Path) -> None:
     unmigrated = Service(folder=tmp_path, database_url=f"sqlite:///{tmp_path}/empty.sqlite3")
     done = unmigrated.manage("probe", "still working")
     assert (done.stdout.endswith("still working\n"), done.returncode) == (True, 0)
@@ -115,14 +115,14 @@ def test_celery_call_and_celery_result(running: Service) -> None:
     assert (run["trigger"], run["options"]) == ("celery", {"words": ["called", "twice"], "level": 2})
 
 
-def test_a_bad_option_fails_the_called_run_with_the_parsers_message(running: Service) -> None:
+def test_an_invalid_option_fails_the_called_run_with_the_parsers_message(running: Service) -> None:
     run = wait_for_end(running, call(running, "probe", level=9))
     assert run.status == "failed"
     assert "argument --level: invalid choice: 9" in run.error
     assert "invalid choice" in running.celery("result", str(run.pk)).stderr
 
 
-def test_positional_arguments_fail_the_called_run_and_say_what_to_do(running: Service) -> None:
+def test_positional_arguments_fail_the_called_run_with_a_hint(running: Service) -> None:
     task_id = running.celery("call", "probes.probe", "--args", '["a"]').stdout.strip()
     run = wait_for_end(running, UUID(task_id))
     assert run.status == "failed"
@@ -139,7 +139,7 @@ def test_a_message_delivered_twice_executes_once_and_keeps_its_result(running: S
     assert "'last_line': 'once'" in running.celery("result", str(pk)).stdout
 
 
-def test_a_task_id_that_is_no_uuid_is_a_run_all_the_same(running: Service) -> None:
+def test_a_task_id_that_is_not_a_uuid_has_a_run_too(running: Service) -> None:
     running.shell(
         "from celery import current_app; current_app.send_task('probes.probe', task_id='my-own-id')"
     )
@@ -153,6 +153,6 @@ def test_nothing_but_jobs_and_tasks_is_reachable_by_a_message(running: Service) 
     assert "nobody should see this" not in running.log("worker")
 
 
-def test_a_stopped_worker_ends_well(running: Service) -> None:
+def test_a_stopped_worker_exits_cleanly(running: Service) -> None:
     running.start_worker("leaving")
     assert running.stop("leaving", signal.SIGTERM) == 0

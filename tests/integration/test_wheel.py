@@ -81,7 +81,7 @@ def sources() -> set[str]:
     return {str(path.relative_to(BASE_DIR)) for path in files if path.suffix != ".pyc"}
 
 
-def test_the_wheel_holds_every_file_of_the_service_and_nothing_beside_it(wheel: Path) -> None:
+def test_the_wheel_contains_every_file_of_the_service_and_no_others(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     info = f"django_jobledger-{jobledger.__version__}.dist-info/"
     assert {name for name in names if not name.startswith(info)} == sources()
@@ -91,7 +91,7 @@ def test_the_wheel_holds_every_file_of_the_service_and_nothing_beside_it(wheel: 
     assert any(name.startswith("jobledger/templates/jobledger/") for name in names)
 
 
-def test_the_installed_service_makes_a_projects_database_ready(script: Script) -> None:
+def test_the_installed_service_sets_up_a_projects_database(script: Script) -> None:
     done = script("setup", settings="mine.settings")
     assert (done.stderr, done.returncode) == ("", 0)
     assert "Admin account: admin / " in done.stdout
@@ -105,13 +105,13 @@ def test_help_lists_the_subcommands(script: Script) -> None:
     assert "runs      List runs, newest first\n" in done.stdout
 
 
-def test_settings_are_an_options_else_the_environments(script: Script) -> None:
+def test_settings_come_from_the_option_or_else_the_environment(script: Script) -> None:
     for done in script(*NEXT, settings="mine.settings"), script(*NEXT, "--settings=mine.settings"):
         assert (done.stdout, done.stderr, done.returncode) == ("2026-07-01T03:00:00+00:00\n", "", 0)
     assert script(*NEXT, "--settings=mine.settings", settings="bare").returncode == 0
 
 
-def test_settings_are_else_those_of_the_folders_manage_py(script: Script, tmp_path: Path) -> None:
+def test_settings_otherwise_come_from_the_directorys_manage_py(script: Script, tmp_path: Path) -> None:
     (tmp_path / "manage.py").write_text(MANAGE_PY)
     done = script(*NEXT)
     assert (done.stdout, done.stderr, done.returncode) == ("2026-07-01T03:00:00+00:00\n", "", 0)

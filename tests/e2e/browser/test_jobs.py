@@ -30,7 +30,7 @@ def line(page: Page) -> Locator:
     return page.get_by_label("Equivalent command")
 
 
-def test_a_job_is_run_after_a_bad_option_was_corrected(people: People) -> None:
+def test_a_job_is_run_after_an_invalid_option_is_corrected(people: People) -> None:
     page = people.open("jobledger/job/", role="operator")
     page.get_by_role("link", name="choosing", exact=True).click()
     page.get_by_role("link", name="Run now…").click()
@@ -56,7 +56,7 @@ def test_a_dry_run_is_a_button(people: People) -> None:
     expect(page.get_by_role("main")).to_contain_text("text 30 dry")
 
 
-def test_the_command_line_follows_what_is_typed_and_shows_no_secret(people: People) -> None:
+def test_the_command_line_follows_the_input_and_contains_no_secret(people: People) -> None:
     page = people.open("jobledger/job/choosing/run/", role="operator")
     page.get_by_label("Api key").fill("hunter2")
     page.get_by_label("Format").select_option("json")
@@ -92,7 +92,7 @@ def test_a_job_is_run_by_keyboard_alone(people: People) -> None:
     page.wait_for_url(RUN_PAGE)
 
 
-def test_a_viewer_looks_and_may_not_start(people: People) -> None:
+def test_a_viewer_may_look_but_not_start(people: People) -> None:
     page = people.open("jobledger/job/choosing/", role="viewer")
     expect(page.get_by_role("heading", name="Recent runs")).to_be_visible()
     assert page.get_by_role("link", name="Run now…").count() == 0
@@ -100,7 +100,7 @@ def test_a_viewer_looks_and_may_not_start(people: People) -> None:
     assert answer.status == 403
 
 
-def test_without_scripts_a_job_is_run_all_the_same(people: People) -> None:
+def test_a_job_can_be_run_without_scripts(people: People) -> None:
     page = people.open("jobledger/job/choosing/run/", role="operator", javascript=False)
     page.get_by_label("Days").fill("5")
     page.get_by_role("button", name="Run now").click()

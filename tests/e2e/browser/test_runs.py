@@ -47,7 +47,7 @@ def lines(page: Page) -> int:
     return page.locator("#output .line").count()
 
 
-def test_a_running_job_is_seen_to_write_and_to_end_without_a_reload(people: People) -> None:
+def test_a_running_jobs_output_and_end_appear_without_a_reload(people: People) -> None:
     run_id = started(people, "talking", lines=60, pause=0.2)
     page = people.open(address(run_id))
     page.evaluate("window.notReloaded = true")
@@ -65,7 +65,7 @@ def test_a_running_job_is_seen_to_write_and_to_end_without_a_reload(people: Peop
     assert page.evaluate("window.notReloaded") is True
 
 
-def test_the_reader_stays_at_the_end_or_where_they_scrolled_to(people: People) -> None:
+def test_the_page_stays_at_the_end_or_where_the_user_scrolled_to(people: People) -> None:
     page = people.open(address(started(people, "talking", lines=400, pause=0.1)))
     panel = page.locator("#output")
     expect(panel).to_contain_text("line 60")
@@ -109,7 +109,7 @@ def test_output_that_looks_like_a_script_is_shown(people: People) -> None:
     assert page.title() != "hacked"
 
 
-def test_a_viewer_sees_it_and_can_do_nothing(people: People) -> None:
+def test_a_viewer_sees_it_but_has_no_actions(people: People) -> None:
     run_id = made(people, job=unique("seen"), text="hello\n")
     page = people.open(address(run_id), role="viewer")
     expect(page.locator("#output")).to_contain_text("hello")
@@ -123,7 +123,7 @@ def test_a_viewer_sees_it_and_can_do_nothing(people: People) -> None:
     expect(page.get_by_label("Selected runs")).to_have_count(0)
 
 
-def test_who_may_start_does_so_by_the_same_post(people: People) -> None:
+def test_users_with_permission_start_it_with_the_same_request(people: People) -> None:
     page = people.open(address(made(people, job="talking")), role="operator")
     answer = posted(page, page.url.replace("/change/", "/again/").partition("?")[0])
     assert answer.status == 302
@@ -173,7 +173,7 @@ def test_the_output_is_searched_and_downloaded(people: People) -> None:
     assert download.value.suggested_filename.endswith(".txt")
 
 
-def test_everything_is_there_without_scripts(people: People) -> None:
+def test_everything_works_without_scripts(people: People) -> None:
     job = unique("plain")
     run_id = made(people, job=job, status="running", text="hello\n")
     page = people.open(address(run_id), javascript=False)

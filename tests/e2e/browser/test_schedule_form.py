@@ -42,7 +42,7 @@ def nightly(people: People, name: str) -> Page:
     return page
 
 
-def test_a_schedule_made_in_the_form_runs(people: People) -> None:
+def test_a_schedule_created_in_the_form_runs(people: People) -> None:
     page = people.open(ADD, role="editor")
     fill(page, "every second")
     page.get_by_label("Interval", exact=True).check()
@@ -64,7 +64,7 @@ def test_a_schedule_made_in_the_form_runs(people: People) -> None:
     expect(page.locator(".edit-status").get_by_text("disabled")).to_be_visible()
 
 
-def test_the_options_of_a_job_appear_when_it_is_chosen_and_say_their_command(people: People) -> None:
+def test_choosing_a_job_displays_its_options_and_its_command(people: People) -> None:
     page = people.open(ADD)
     fill(page, "unsaved", job="cleanup_tokens")
     page.get_by_label("Days").fill("7")
@@ -83,7 +83,7 @@ def test_an_edit_is_previewed_before_it_is_saved(people: People) -> None:
     expect(page.get_by_label("Cron expression")).to_have_value("30 3 * * *")
 
 
-def test_a_bad_cron_field_and_a_bad_option_are_said_beside_their_fields(people: People) -> None:
+def test_an_invalid_cron_field_and_an_invalid_option_have_errors_next_to_their_fields(people: People) -> None:
     page = people.open(ADD)
     fill(page, "bad", job="cleanup_tokens", cron="30 25 * * *")
     page.get_by_label("Days").fill("many")
@@ -95,7 +95,7 @@ def test_a_bad_cron_field_and_a_bad_option_are_said_beside_their_fields(people: 
     assert violations(page) == []
 
 
-def test_the_second_editor_is_told_and_may_save_over_it(people: People) -> None:
+def test_the_second_editor_is_warned_and_may_overwrite(people: People) -> None:
     first = nightly(people, "contested")
     address = first.url.partition("/admin/")[2]
     second = people.open(address, role="second_editor")
@@ -138,7 +138,7 @@ def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
     expect(state).to_contain_text("enabled")
 
 
-def test_a_viewer_sees_the_schedule_and_no_way_to_change_it(people: People) -> None:
+def test_a_viewer_sees_the_schedule_but_cannot_change_it(people: People) -> None:
     address = nightly(people, "only looked at").url.partition("/admin/")[2]
     page = people.open(address, role="viewer")
     expect(page.get_by_text("every day at 03:30").first).to_be_visible()
@@ -147,7 +147,7 @@ def test_a_viewer_sees_the_schedule_and_no_way_to_change_it(people: People) -> N
     assert violations(page) == []
 
 
-def test_without_javascript_a_schedule_is_made_in_two_steps(people: People) -> None:
+def test_without_javascript_a_schedule_is_created_in_two_steps(people: People) -> None:
     page = people.open(ADD, javascript=False)
     page.get_by_label("Name", exact=True).fill("without scripts")
     page.get_by_label("Job", exact=True).select_option("hello")
@@ -194,7 +194,7 @@ def test_the_preview_stays_in_view_while_the_form_scrolls(people: People, height
 
 
 @pytest.mark.parametrize("width", [1280, 1440])
-def test_fields_stand_beside_each_other_on_a_laptop(people: People, width: int) -> None:
+def test_fields_are_next_to_each_other_on_a_laptop(people: People, width: int) -> None:
     page = people.open(ADD, width=width)
     cron = page.get_by_label("Cron expression").bounding_box()
     zone = page.get_by_label("Time zone").bounding_box()

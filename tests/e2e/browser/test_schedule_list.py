@@ -66,7 +66,7 @@ def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
     expect(listed(page, name).locator(".field-status")).to_have_text("enabled")
 
 
-def test_run_now_leaves_a_mark_that_leads_to_the_run(people: People) -> None:
+def test_run_now_adds_a_mark_that_links_to_the_run(people: People) -> None:
     name = schedule(people, "to run")
     page = people.open(LIST, role="operator")
     expect(listed(page, name)).to_contain_text("none yet")
@@ -93,7 +93,7 @@ def test_the_week_shows_which_schedules_start_in_an_hour_without_leaving_the_pag
     assert violations(page) == []
 
 
-def test_a_viewer_has_no_buttons_and_is_refused(people: People) -> None:
+def test_a_viewer_has_no_buttons_and_no_permission(people: People) -> None:
     name = schedule(people, "to look at")
     page = people.open(LIST, role="viewer")
     expect(listed(page, name)).to_be_visible()

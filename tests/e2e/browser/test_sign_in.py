@@ -100,7 +100,7 @@ def code_for(key: bytes, *, drift: int = 0) -> str:
     return f"{totp(key, drift=drift):06}"
 
 
-def test_a_phone_is_set_up_and_then_asked_for(visitors: People) -> None:
+def test_a_phone_is_set_up_and_then_required(visitors: People) -> None:
     page = visitors.visit("login/?next=/admin/jobledger/run/", viewport={"width": 360, "height": 800})
     give_password(page, "phoned")
     expect(page.get_by_role("img", name="The picture to scan")).to_be_visible()

@@ -75,7 +75,7 @@ def test_a_schedule_of_every_second_fires_and_its_run_succeeds_with_its_output(s
     assert re.fullmatch(r"Hello! This run is for .+\.", stack.output(run_id))
 
 
-def test_a_job_called_by_celery_gives_its_result_to_whoever_asks(stack: Stack) -> None:
+def test_the_result_of_a_job_called_by_celery_is_available(stack: Stack) -> None:
     run_id = stack.celery("call", "tasks_app.cleanup_tokens", "--kwargs", '{"days": 7, "dry_run": true}')
     stack.wait_for_run(run_id, "succeeded")
 
@@ -85,7 +85,7 @@ def test_a_job_called_by_celery_gives_its_result_to_whoever_asks(stack: Stack) -
     assert "[dry-run] 0 candidates for deletion" in result
 
 
-def test_a_command_runs_in_a_container_of_its_own(stack: Stack) -> None:
+def test_a_command_runs_in_a_separate_container(stack: Stack) -> None:
     printed = stack.compose("run", "--rm", "-T", "web", "python", "manage.py", "cleanup_tokens", "--dry-run")
 
     assert "[dry-run] 0 candidates for deletion" in printed
@@ -101,7 +101,7 @@ def test_the_login_page_and_the_style_it_names_are_served(stack: Stack) -> None:
     assert get(stack, style[1])[0] == 200
 
 
-def test_the_generated_password_opens_the_admin(stack: Stack) -> None:
+def test_the_generated_password_works_in_the_admin(stack: Stack) -> None:
     password = stack.exec("web", "cat", "/secrets/admin_password")
     cookies = CookieJar()
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
@@ -123,14 +123,14 @@ def test_the_manuals_commands_do_what_it_says(stack: Stack, block: Block) -> Non
         type_in(shell, block)
 
 
-def test_the_web_port_alone_is_published_and_on_the_loopback_alone(stack: Stack) -> None:
+def test_only_the_web_port_is_published_and_only_on_localhost(stack: Stack) -> None:
     published = [port for container in stack.containers() for port in published_ports(container)]
 
     assert published == [("127.0.0.1", str(stack.port))]
 
 
 @pytest.mark.parametrize("service", OURS)
-def test_our_processes_have_no_rights_to_lose(stack: Stack, service: str) -> None:
+def test_our_processes_have_no_privileges(stack: Stack, service: str) -> None:
     capabilities = stack.exec(service, "grep", "-h", "^Cap[EB]", "/proc/1/status")
     attempt = stack.exec(service, "sh", "-c", "id -u; touch /app/new /venv/new /secrets/new 2>&1 || true")
 
@@ -143,7 +143,7 @@ def test_the_image_has_no_compiler_and_no_installer(stack: Stack) -> None:
     assert stack.exec("web", "sh", "-c", "command -v gcc cc make || ls /venv/bin | grep ^pip || true") == ""
 
 
-def test_the_image_holds_what_runs_and_nothing_of_the_clones_own(stack: Stack) -> None:
+def test_the_image_contains_only_what_is_needed_to_run(stack: Stack) -> None:
     names = stack.exec("web", "ls", "-A", "/app").split()
 
     assert {"manage.py", "proj", "tasks_app", "staticfiles"} <= set(names)
@@ -151,7 +151,7 @@ def test_the_image_holds_what_runs_and_nothing_of_the_clones_own(stack: Stack) -
     assert [name for name in names if name.startswith(".")] == []
 
 
-def test_each_container_sees_its_own_secrets_and_no_others(stack: Stack) -> None:
+def test_each_container_sees_only_its_own_secrets(stack: Stack) -> None:
     seen = {service: set(stack.exec(service, "ls", "/secrets").split()) for service in SERVICES}
 
     ours = {"admin_password", "secret_key", "database_url", "redis_password", "redis_url"}
@@ -162,7 +162,7 @@ def test_each_container_sees_its_own_secrets_and_no_others(stack: Stack) -> None
     }
 
 
-def test_the_application_owns_its_database_and_is_no_superuser(stack: Stack) -> None:
+def test_the_application_owns_its_database_but_is_not_a_superuser(stack: Stack) -> None:
     printed = stack.shell(
         "from django.db import connection; cursor = connection.cursor();"
         "cursor.execute('SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolreplication,'"
@@ -174,7 +174,7 @@ def test_the_application_owns_its_database_and_is_no_superuser(stack: Stack) -> 
     assert printed == "[('jobs', False, False, False, False, 'jobs')]"
 
 
-def test_redis_lets_a_stranger_ask_whether_it_answers_and_nothing_else(stack: Stack) -> None:
+def test_without_a_password_redis_only_allows_a_ping(stack: Stack) -> None:
     stranger = ("redis-cli", "--no-auth-warning", "--user", "health", "--pass", "none")
 
     assert "NOAUTH" in stack.exec("redis", "redis-cli", "ping")
@@ -182,7 +182,7 @@ def test_redis_lets_a_stranger_ask_whether_it_answers_and_nothing_else(stack: St
     assert "NOPERM" in stack.exec("redis", *stranger, "llen", "celery")
 
 
-def test_redis_lets_the_application_administer_nothing(stack: Stack) -> None:
+def test_redis_allows_the_application_no_administration(stack: Stack) -> None:
     commands = [
         "FLUSHALL",
         "FLUSHDB",
@@ -212,7 +212,7 @@ def test_djangos_deployment_check_finds_nothing_behind_https(stack: Stack) -> No
     assert "System check identified no issues" in printed
 
 
-def test_no_list_of_processes_shows_the_redis_password(stack: Stack) -> None:
+def test_the_redis_password_is_in_no_process_list(stack: Stack) -> None:
     password = stack.exec("web", "cat", "/secrets/redis_password")
     command_lines = stack.exec(
         "redis", "sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>&1 || true"
@@ -222,7 +222,7 @@ def test_no_list_of_processes_shows_the_redis_password(stack: Stack) -> None:
     assert password not in command_lines
 
 
-def test_another_start_keeps_the_secrets_and_makes_no_second_account(stack: Stack) -> None:
+def test_a_restart_keeps_the_secrets_and_creates_no_second_account(stack: Stack) -> None:
     before = stack.exec("web", "sh", "-c", "cat /secrets/*")
 
     said = stack.compose("run", "--rm", "-T", "init")
@@ -244,7 +244,7 @@ def test_three_workers_are_as_easy_as_one(stack: Stack) -> None:
     assert int(signed) >= 3
 
 
-def test_a_worker_that_is_stopped_finishes_its_job_first(stack: Stack) -> None:
+def test_a_stopping_worker_finishes_its_job_first(stack: Stack) -> None:
     with locked(stack, "django_session"):
         run_id = stack.celery("call", "sessions.clearsessions")
         stack.wait_for_run(run_id, "running")

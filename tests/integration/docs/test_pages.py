@@ -22,7 +22,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_the_page_says_works(clone: Clone, path: Path) -> None:
+def test_the_commands_of_the_page_work(clone: Clone, path: Path) -> None:
     with terminal(clone.folder, clone.environment) as shell:
         for block in blocks_of(path):
             if block.comes_after_a_restart:
@@ -33,7 +33,7 @@ def test_what_the_page_says_works(clone: Clone, path: Path) -> None:
                 type_in(shell, block)
 
 
-def test_a_run_from_the_command_line_is_seen_in_the_admin(clone: Clone) -> None:
+def test_a_run_from_the_command_line_is_visible_in_the_admin(clone: Clone) -> None:
     with terminal(clone.folder, clone.environment) as shell:
         assert shell.run("./manage.py cleanup_tokens --dry-run").exit_code == 0
     reader = logged_in(clone)

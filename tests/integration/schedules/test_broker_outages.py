@@ -47,7 +47,7 @@ def test_without_redis_slots_are_recorded_on_time_and_executed_when_it_is_back(r
     assert changes(running, "beat-without-redis") == {"Waiting for the broker": 1, "The broker is back": 1}
 
 
-def test_a_redis_that_hangs_holds_recording_up_for_a_short_time_only(running: Service) -> None:
+def test_a_redis_that_hangs_delays_recording_only_briefly(running: Service) -> None:
     schedule_every_second(running, "hung")
     running.start_beat("beat-with-hung-redis", **IMPATIENT)
     wait_until(lambda: newest_slot(running, "hung"), what="a run succeeds")

@@ -48,7 +48,7 @@ PeriodicTask.objects.filter(name="updated 0").update(interval=second)
 """
 
 
-def test_what_a_beat_recorded_and_did_not_publish_another_one_publishes(running: Service) -> None:
+def test_another_beat_publishes_what_a_beat_has_only_recorded(running: Service) -> None:
     schedule_every_second(running, "recorded", count=20, every=3)
     wait_until(lambda: count_due(running) == 20, what="all are due")
     # The first half of a tick: beat ends before it has published anything.
@@ -63,7 +63,7 @@ def test_what_a_beat_recorded_and_did_not_publish_another_one_publishes(running:
     assert figures == perfect(20)
 
 
-def test_after_a_week_away_each_schedule_gets_what_its_misfire_policy_says(running: Service) -> None:
+def test_after_a_week_of_downtime_each_schedule_follows_its_misfire_policy(running: Service) -> None:
     now = datetime.now(UTC)
     running.shell(HOURLY.format(minute=(now.minute + 30) % 60))
     move_back(running, now - timedelta(days=7))
@@ -79,7 +79,7 @@ def test_after_a_week_away_each_schedule_gets_what_its_misfire_policy_says(runni
     assert told["all"] == {"succeeded": (5, 0), "missed": (1, 100)}
 
 
-def test_edits_that_send_no_signal_are_noticed_within_half_a_minute(running: Service) -> None:
+def test_edits_without_a_signal_are_noticed_within_half_a_minute(running: Service) -> None:
     schedule_every_second(running, "steady")
     schedule_every_second(running, "updated", every=86_400)
     running.start_beat()

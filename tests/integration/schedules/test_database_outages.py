@@ -41,7 +41,7 @@ def assert_goes_on(running: Service, name: str, since: datetime, beat: str) -> N
 
 
 @pytest.mark.every_database
-def test_beat_waits_for_the_database_says_so_once_and_goes_on(running: Service) -> None:
+def test_beat_waits_for_the_database_logs_it_once_and_continues(running: Service) -> None:
     since = quiet_time(running, "no database", "beat-without-database")
     with database_away(running):
         wait_until_later(since, OUTAGE_SECONDS)

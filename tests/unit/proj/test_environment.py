@@ -61,7 +61,7 @@ def test_valid_values_are_accepted(
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "wanted"),
+    ("kind", "value", "expected"),
     [
         ("flag", "perhaps", "NAME is 'perhaps'; expected true or false"),
         ("whole", "x", "NAME is 'x'; expected an integer of at least 1"),
@@ -81,9 +81,9 @@ def test_valid_values_are_accepted(
     ],
 )
 def test_invalid_values_are_named(
-    monkeypatch: pytest.MonkeyPatch, kind: str, value: str, wanted: str
+    monkeypatch: pytest.MonkeyPatch, kind: str, value: str, expected: str
 ) -> None:
-    with pytest.raises(ImproperlyConfigured, match=wanted):
+    with pytest.raises(ImproperlyConfigured, match=expected):
         ASKED[kind](given(monkeypatch, value))
 
 

@@ -27,10 +27,10 @@ def at(now: datetime, new: Times, old: StoredSchedule | None = None, *pauses: Pa
 
 
 def test_the_preview_has_the_next_ten_slots_before_and_after() -> None:
-    shown = at(NOON, HALF_PAST, FOLLOWED)
-    assert shown.old_slots == tuple(NOON + timedelta(hours=hours) for hours in range(1, 11))
-    assert shown.new_slots == tuple(slot - timedelta(minutes=30) for slot in shown.old_slots)
-    assert not shown.is_same
+    found = at(NOON, HALF_PAST, FOLLOWED)
+    assert found.old_slots == tuple(NOON + timedelta(hours=hours) for hours in range(1, 11))
+    assert found.new_slots == tuple(slot - timedelta(minutes=30) for slot in found.old_slots)
+    assert not found.is_same
 
 
 def test_a_new_schedule_has_no_old_slots() -> None:
@@ -43,21 +43,21 @@ def test_the_preview_has_fewer_slots_if_there_are_fewer() -> None:
 
 
 def test_saving_new_times_starts_nothing_and_has_a_next_slot() -> None:
-    shown = at(NOON + timedelta(minutes=45), HALF_PAST, FOLLOWED)
-    assert (shown.started, shown.next_slot) == ((), utc("2026-03-02T13:30"))
-    assert shown.due_at == shown.next_slot
+    found = at(NOON + timedelta(minutes=45), HALF_PAST, FOLLOWED)
+    assert (found.started, found.next_slot) == ((), utc("2026-03-02T13:30"))
+    assert found.due_at == found.next_slot
 
 
 def test_enabling_counts_from_now() -> None:
     off = StoredSchedule(times=replace(HOURLY, enabled=False), schedule_id=1)
-    shown = at(NOON + timedelta(days=3), HOURLY, off)
-    assert (shown.started, shown.next_slot) == ((), NOON + timedelta(days=3, hours=1))
+    found = at(NOON + timedelta(days=3), HOURLY, off)
+    assert (found.started, found.next_slot) == ((), NOON + timedelta(days=3, hours=1))
 
 
 def test_a_disabled_schedule_has_no_next_slot() -> None:
-    shown = at(NOON, replace(HOURLY, enabled=False), FOLLOWED)
-    assert (shown.next_slot, shown.due_at) == (None, None)
-    assert len(shown.new_slots) == 10
+    found = at(NOON, replace(HOURLY, enabled=False), FOLLOWED)
+    assert (found.next_slot, found.due_at) == (None, None)
+    assert len(found.new_slots) == 10
 
 
 def test_a_slot_that_waits_for_its_jitter_starts_when_the_jitter_is_removed() -> None:
@@ -108,12 +108,12 @@ def test_saving_does_what_the_preview_said(minutes: int, minute: str, jitter: ti
         schedule = hourly()
     with time_machine.travel(now, tick=False):
         new = Times(rule=cron(f"{minute} * * * *"), policy=Policy(jitter=jitter))
-        said = preview(new, now=now, old=stored_schedule(schedule.pk))
+        expected = preview(new, now=now, old=stored_schedule(schedule.pk))
         # Like the form, so that the ledger sees the new times together with the new policy.
         SchedulePolicy.objects.filter(pk=schedule.pk).update(jitter=jitter)
         schedule.crontab = CrontabSchedule.objects.create(minute=minute, timezone=ZoneInfo("UTC"))
         schedule.save()
     row = NextSlot.objects.get()
     queued = Run.objects.filter(status=Status.QUEUED).order_by("scheduled_for")
-    assert tuple(run.scheduled_for for run in queued) == said.started
-    assert (row.slot, row.due_at) == (said.next_slot, said.due_at)
+    assert tuple(run.scheduled_for for run in queued) == expected.started
+    assert (row.slot, row.due_at) == (expected.next_slot, expected.due_at)

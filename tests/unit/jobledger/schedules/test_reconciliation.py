@@ -146,7 +146,7 @@ def test_a_schedule_disabled_by_an_update_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"task": "probes.gone"}, "there is no longer a job or task named 'probes.gone'"),
         ({"kwargs": "{level"}, "kwargs: '{level' is not valid JSON"),
@@ -154,16 +154,16 @@ def test_a_schedule_disabled_by_an_update_is_found() -> None:
     ],
 )
 def test_a_schedule_made_invalid_by_an_update_is_marked_broken_before_its_next_slot(
-    changes: dict[str, str], said: str
+    changes: dict[str, str], expected: str
 ) -> None:
-    spoilt, good = hourly("spoilt"), hourly("good")
-    PeriodicTask.objects.filter(pk=spoilt.pk).update(**changes)
+    invalid, good = hourly("invalid"), hourly("good")
+    PeriodicTask.objects.filter(pk=invalid.pk).update(**changes)
     reconcile()
-    assert said in NextSlot.objects.get(schedule=spoilt).broken
+    assert expected in NextSlot.objects.get(schedule=invalid).broken
     assert NextSlot.objects.get(schedule=good).broken == ""
-    PeriodicTask.objects.filter(pk=spoilt.pk).update(task="probes.probe", kwargs="{}", args="[]")
+    PeriodicTask.objects.filter(pk=invalid.pk).update(task="probes.probe", kwargs="{}", args="[]")
     reconcile()
-    row = NextSlot.objects.get(schedule=spoilt)
+    row = NextSlot.objects.get(schedule=invalid)
     assert (row.broken, row.slot) == ("", NOON + HOUR)
 
 

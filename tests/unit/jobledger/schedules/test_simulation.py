@@ -55,10 +55,10 @@ def replayed(
         end=at(end),
         downtimes=downtimes,
     )
-    return [told(slot) for slot in slots]
+    return [summary(slot) for slot in slots]
 
 
-def told(slot: SimulatedSlot) -> str:
+def summary(slot: SimulatedSlot) -> str:
     coalesced = f" +{slot.coalesced}" if slot.coalesced else ""
     started = f" at {slot.started_at:%H:%M:%S}" if slot.started_at else ""
     return f"{slot.scheduled_for:%H:%M} {slot.verdict}{coalesced}{started}"

@@ -25,7 +25,7 @@ def scheduled(name: str, expression: str = "30 1 * * *", zone: str = "Europe/Lon
     return PeriodicTask.objects.create(**{"name": name, "task": "probes.probe", "crontab": crontab, **values})
 
 
-def told(*line: str) -> tuple[str, str]:
+def printed(*line: str) -> tuple[str, str]:
     """What it prints on stdout and on stderr."""
     stdout, stderr = io.StringIO(), io.StringIO()
     call_command("jobledger", "next", *line, stdout=stdout, stderr=stderr)
@@ -33,7 +33,7 @@ def told(*line: str) -> tuple[str, str]:
 
 
 def lines(*line: str) -> list[str]:
-    stdout, stderr = told(*line)
+    stdout, stderr = printed(*line)
     assert stderr == ""
     return stdout.splitlines()
 
@@ -77,7 +77,7 @@ def test_the_default_is_five_from_now_in_the_projects_zone(settings: Any) -> Non
 
 
 def test_json_has_the_schedule_and_the_slot_in_the_zone_and_in_utc() -> None:
-    stdout, _ = told(*HALF_PAST_ONE, "--from", "2026-07-01", "--count", "1", "--json")
+    stdout, _ = printed(*HALF_PAST_ONE, "--from", "2026-07-01", "--count", "1", "--json")
     assert json.loads(stdout) == [
         {
             "schedule": None,
@@ -105,7 +105,7 @@ def test_json_has_the_schedule_and_the_slot_in_the_zone_and_in_utc() -> None:
 )
 def test_an_invalid_value_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
     with pytest.raises(CommandError, match=f"^{problem}") as raised:
-        told(*line)
+        printed(*line)
     assert raised.value.returncode == 1
 
 
@@ -114,7 +114,7 @@ def test_an_invalid_value_is_named_and_the_exit_code_is_1(line: list[str], probl
 )
 def test_an_invalid_command_line_is_rejected_by_the_parser(line: list[str]) -> None:
     with pytest.raises(CommandError, match=r"^Error: argument"):
-        told(*line)
+        printed(*line)
 
 
 @pytest.mark.django_db
@@ -164,21 +164,21 @@ def test_all_enabled_schedules_are_merged_in_chronological_order_with_their_name
 @pytest.mark.django_db
 def test_json_of_all_names_the_schedules() -> None:
     scheduled("nightly")
-    stdout, _ = told("--from", "2026-07-01", "--count", "1", "--json")
+    stdout, _ = printed("--from", "2026-07-01", "--count", "1", "--json")
     (slot,) = json.loads(stdout)
     assert (slot["schedule"], slot["cron"]) == ("nightly", None)
 
 
 @pytest.mark.django_db
 def test_without_any_enabled_schedule_stdout_is_empty_and_stderr_says_so() -> None:
-    assert told() == ("", "There are no enabled schedules.\n")
-    assert told("--json")[0] == "[]\n"
+    assert printed() == ("", "There are no enabled schedules.\n")
+    assert printed("--json")[0] == "[]\n"
 
 
 @pytest.mark.django_db
 def test_a_disabled_schedule_has_slots_and_a_warning() -> None:
     scheduled("nightly", enabled=False)
-    stdout, stderr = told("nightly", "--from", "2026-07-01", "--count", "1")
+    stdout, stderr = printed("nightly", "--from", "2026-07-01", "--count", "1")
     assert stdout == "2026-07-01T01:30:00+01:00\n"
     assert stderr == "Schedule 'nightly' is disabled; the output assumes that it is enabled.\n"
 
@@ -189,21 +189,21 @@ def test_active_pauses_are_printed_on_stderr_and_do_not_change_the_slots() -> No
     Pause.objects.create(schedule=schedule, until=utc("2999-01-01"), reason="move")
     Pause.objects.create(schedule=other)
     Pause.objects.create(since=utc("2026-01-01"), until=utc("2026-01-02"))
-    stdout, stderr = told("nightly", "--from", "2026-07-01", "--count", "1")
+    stdout, stderr = printed("nightly", "--from", "2026-07-01", "--count", "1")
     assert stdout == "2026-07-01T01:30:00+01:00\n"
     assert stderr == "Note: nightly paused until 2999-01-01T00:00:00+00:00: move\n"
     Pause.objects.create(reason="holidays")
-    assert "Note: everything paused until resumed: holidays\n" in told("nightly")[1]
-    assert told("--cron", "@daily")[1] == ""
+    assert "Note: everything paused until resumed: holidays\n" in printed("nightly")[1]
+    assert printed("--cron", "@daily")[1] == ""
 
 
 @pytest.mark.django_db
 def test_an_unknown_schedule_is_an_error_that_names_similar_ones() -> None:
     scheduled("nightly")
     with pytest.raises(CommandError, match=r"^There is no schedule 'nigtly'\. Similar names: nightly\.$"):
-        told("nigtly")
+        printed("nigtly")
     with pytest.raises(CommandError, match=r"^There is no schedule 'x'\.$"):
-        told("x")
+        printed("x")
 
 
 def break_times(schedule: PeriodicTask) -> None:
@@ -239,7 +239,7 @@ BREAKS = [
 def test_a_broken_schedule_is_an_error_with_its_reason(breaks: Any, reason: str, enabled: bool) -> None:
     breaks(scheduled("nightly", enabled=enabled))
     with pytest.raises(CommandError, match=f"^Schedule 'nightly' is broken: .*{reason}") as raised:
-        told("nightly")
+        printed("nightly")
     assert raised.value.returncode == 1
 
 
@@ -249,7 +249,7 @@ def test_a_broken_schedule_does_not_affect_the_others(breaks: Any, reason: str) 
     breaks(scheduled("broken"))
     interval = IntervalSchedule.objects.create(every=1, period="hours")
     PeriodicTask.objects.create(name="whole", task="probes.probe", interval=interval)
-    stdout, stderr = told("--count", "1")
+    stdout, stderr = printed("--count", "1")
     assert stdout.endswith("\twhole\n")
     assert stderr.startswith("Schedule 'broken' is broken: ")
 

@@ -24,9 +24,9 @@ def setup(*arguments: str) -> str:
 
 def test_the_admin_account_has_a_random_password_that_is_kept_private(tmp_path: Path) -> None:
     kept = tmp_path / "new folder" / "admin_password"
-    said = setup(f"--admin-password-file={kept}")
+    output = setup(f"--admin-password-file={kept}")
     password = kept.read_text().strip()
-    assert f"Admin account: admin / {password}" in said
+    assert f"Admin account: admin / {password}" in output
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert get_user_model().objects.get(username="admin").check_password(password)
 
@@ -46,8 +46,8 @@ def test_no_account_is_created_if_there_is_a_superuser() -> None:
 
 
 def test_the_default_schedules_are_created() -> None:
-    said = setup()
-    assert "Created schedule nightly\n" in said
+    output = setup()
+    assert "Created schedule nightly\n" in output
     assert PeriodicTask.objects.filter(name="hello", enabled=True).exists()
 
 

@@ -28,7 +28,7 @@ def write(run: Run, *pieces: tuple[Stream, str], attempt: int = 1) -> None:
         RunOutput.objects.create(run=run, attempt=attempt, number=number, stream=stream, text=text)
 
 
-def shown(*arguments: str) -> str:
+def printed(*arguments: str) -> str:
     stdout = io.StringIO()
     call_command("jobledger", "show", *arguments, stdout=stdout)
     return stdout.getvalue()
@@ -46,7 +46,7 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
         error="no luck\nat all",
     )
     write(run, (Stream.STDOUT, "first\n"), (Stream.STDERR, "careful\n"), (Stream.STDOUT, "last"))
-    assert shown(str(run.pk)).splitlines() == [
+    assert printed(str(run.pk)).splitlines() == [
         f"id: {run.pk}",
         "job: probe",
         "status: failed",
@@ -89,7 +89,7 @@ def test_json_has_the_fields_of_the_list_and_all_others() -> None:
     )
     write(run, (Stream.STDERR, "careful\n"), attempt=1)
     write(run, (Stream.STDOUT, "fine\n"), attempt=2)
-    found = json.loads(shown(str(run.pk), "--json"))
+    found = json.loads(printed(str(run.pk), "--json"))
     assert {name: found[name] for name in run_json.as_json(run)} == run_json.as_json(run)
     assert (found["worker"], found["user"], found["parent"]) == ("w@host", "ann", str(parent.pk))
     (attempt,) = found["attempts"]
@@ -137,7 +137,7 @@ def test_an_interrupt_while_following_leaves_the_run_alone(monkeypatch: pytest.M
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_secrets_are_masked(arguments: list[str]) -> None:
     run = create_run(job="choosing", options={"api_key": "hunter2", "pin": "4711", "days": 3})
-    found = shown(str(run.pk), *arguments)
+    found = printed(str(run.pk), *arguments)
     assert "hunter2" not in found
     assert "4711" not in found
     assert found.count('"********"') == 2

@@ -23,7 +23,7 @@ def scheduled(name: str, minute: str = "0", hour: str = "*", zone: str = "UTC", 
     return PeriodicTask.objects.create(**{"name": name, "task": "probes.probe", "crontab": crontab, **values})
 
 
-def told(*line: str) -> tuple[str, str]:
+def printed(*line: str) -> tuple[str, str]:
     """What it prints on stdout and on stderr."""
     stdout, stderr = io.StringIO(), io.StringIO()
     call_command("jobledger", "simulate", *line, stdout=stdout, stderr=stderr)
@@ -32,12 +32,12 @@ def told(*line: str) -> tuple[str, str]:
 
 def verdicts(*line: str) -> list[str]:
     """Each slot's hour and verdict."""
-    rows = [text.split("\t") for text in told(*line)[0].splitlines()]
+    rows = [text.split("\t") for text in printed(*line)[0].splitlines()]
     return [f"{row[0][11:16]} {row[1]}" for row in rows]
 
 
 def test_a_line_has_the_slot_the_verdict_the_start_the_schedule_and_the_reason() -> None:
-    stdout, _ = told(*HOURLY, *MORNING, *DOWN)
+    stdout, _ = printed(*HOURLY, *MORNING, *DOWN)
     assert [line.split("\t") for line in stdout.splitlines()][2:4] == [
         [
             "2026-05-01T02:00:00+00:00",
@@ -64,8 +64,8 @@ def test_the_period_includes_its_start_but_not_its_end() -> None:
 
 
 def test_the_summary_is_printed_on_stderr() -> None:
-    assert told(*HOURLY, *MORNING, *DOWN)[1] == "5 slots: 2 missed, 3 run\n"
-    assert told("--cron", "@yearly", *MORNING)[1] == "0 slots\n"
+    assert printed(*HOURLY, *MORNING, *DOWN)[1] == "5 slots: 2 missed, 3 run\n"
+    assert printed("--cron", "@yearly", *MORNING)[1] == "0 slots\n"
 
 
 def test_there_may_be_several_downtimes() -> None:
@@ -94,13 +94,13 @@ def test_late_slots_follow_the_given_policy(policy: list[str], expected: list[st
 
 
 def test_slots_covered_by_one_record_are_counted() -> None:
-    stdout, stderr = told(*HOURLY, *MORNING, *DOWN, "--misfire", "all", "--catch-up-limit", "1")
+    stdout, stderr = printed(*HOURLY, *MORNING, *DOWN, "--misfire", "all", "--catch-up-limit", "1")
     assert "only the newest missed run was caught up (and 1 earlier)\n" in stdout
     assert stderr == "5 slots: 2 missed, 3 run\n"
 
 
 def test_jitter_delays_every_start_by_the_same_amount() -> None:
-    stdout, _ = told(*HOURLY, *MORNING, "--jitter", "30m", "--json")
+    stdout, _ = printed(*HOURLY, *MORNING, "--jitter", "30m", "--json")
     starts = {slot["started_at"][14:19] for slot in json.loads(stdout)}
     assert len(starts) == 1
     assert starts != {"00:00"}
@@ -108,12 +108,12 @@ def test_jitter_delays_every_start_by_the_same_amount() -> None:
 
 def test_the_fold_is_replayed_in_the_zone() -> None:
     line = ["--cron", "30 1 * * *", "--tz", "Europe/London", "--from", "2026-10-25", "--to", "2026-10-26"]
-    stdout, _ = told(*line, "--downtime", "2026-10-25T01:00/2026-10-25T02:00")
+    stdout, _ = printed(*line, "--downtime", "2026-10-25T01:00/2026-10-25T02:00")
     assert stdout.split("\t")[:3] == ["2026-10-25T01:30:00+01:00", "run", "2026-10-25T02:00:00+00:00"]
 
 
 def test_json_has_the_same_as_the_lines_and_the_time_of_decision() -> None:
-    stdout, _ = told(*HOURLY, *MORNING, *DOWN, "--json")
+    stdout, _ = printed(*HOURLY, *MORNING, *DOWN, "--json")
     assert json.loads(stdout)[1] == {
         "schedule": None,
         "cron": "0 * * * *",
@@ -144,14 +144,14 @@ def test_json_has_the_same_as_the_lines_and_the_time_of_decision() -> None:
 )
 def test_an_invalid_value_is_named_and_the_exit_code_is_1(line: list[str], problem: str) -> None:
     with pytest.raises(CommandError, match=f"^{problem}") as raised:
-        told(*HOURLY, *MORNING, *line)
+        printed(*HOURLY, *MORNING, *line)
     assert raised.value.returncode == 1
 
 
 @pytest.mark.parametrize("line", [["--misfire", "perhaps"], ["--catch-up-limit", "0"]])
 def test_an_invalid_command_line_is_rejected_by_the_parser(line: list[str]) -> None:
     with pytest.raises(CommandError, match=f"^Error: argument {line[0]}"):
-        told(*HOURLY, *MORNING, *line)
+        printed(*HOURLY, *MORNING, *line)
 
 
 @pytest.mark.django_db
@@ -181,7 +181,7 @@ def test_pauses_of_the_schedule_and_of_the_service_are_respected_with_their_reas
         schedule=schedule, since=utc("2026-05-01 00:30"), until=utc("2026-05-01 01:30"), reason="a\tmove"
     )
     Pause.objects.create(since=utc("2026-05-01 02:30"), reason="holidays", who="ann")
-    stdout, stderr = told("hourly", *MORNING)
+    stdout, stderr = printed("hourly", *MORNING)
     assert [line.split("\t")[4] for line in stdout.splitlines()] == [
         "on time",
         "schedule hourly was paused until 2026-05-01 01:30:00 UTC: a move",
@@ -210,7 +210,7 @@ def test_all_enabled_schedules_are_merged_in_chronological_order() -> None:
     scheduled("b")
     scheduled("a", minute="30", zone="Europe/London")
     scheduled("off", minute="15", enabled=False)
-    stdout, _ = told("--from", "2026-05-01T00:00", "--to", "2026-05-01T02:00")
+    stdout, _ = printed("--from", "2026-05-01T00:00", "--to", "2026-05-01T02:00")
     rows = [line.split("\t") for line in stdout.splitlines()]
     assert [(row[0], row[3]) for row in rows] == [
         ("2026-05-01T00:00:00+00:00", "b"),
@@ -225,7 +225,7 @@ def test_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stored_schedules, "READ_BATCH_SIZE", 2)
     schedules = [scheduled(f"{number}") for number in range(5)]
     Pause.objects.create(schedule=schedules[4], since=utc("2026-04-01"))
-    stdout, _ = told("--from", "2026-05-01T00:00", "--to", "2026-05-01T00:01")
+    stdout, _ = printed("--from", "2026-05-01T00:00", "--to", "2026-05-01T00:01")
     rows = [line.split("\t") for line in stdout.splitlines()]
     assert [(row[3], row[1]) for row in rows] == [
         ("0", "run"),
@@ -239,7 +239,7 @@ def test_schedules_are_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.django_db
 def test_a_disabled_schedule_is_simulated_as_if_it_were_enabled() -> None:
     scheduled("hourly", enabled=False)
-    stdout, stderr = told("hourly", *MORNING)
+    stdout, stderr = printed("hourly", *MORNING)
     assert stdout.count("\trun\t") == 5
     assert stderr.startswith("Schedule 'hourly' is disabled;")
 
@@ -249,8 +249,8 @@ def test_a_broken_schedule_is_an_error_by_itself_and_a_warning_among_others() ->
     schedule = scheduled("broken")
     CrontabSchedule.objects.filter(pk=schedule.crontab_id).update(hour="25")
     with pytest.raises(CommandError, match=r"^Schedule 'broken' is broken: hour: 25"):
-        told("broken", *MORNING)
-    assert told(*MORNING)[1].startswith("Schedule 'broken' is broken: hour: 25")
+        printed("broken", *MORNING)
+    assert printed(*MORNING)[1].startswith("Schedule 'broken' is broken: hour: 25")
 
 
 class EnoughError(Exception):
@@ -279,6 +279,6 @@ def test_the_first_slots_of_an_endless_period_are_printed_at_once(which: list[st
 def test_a_record_that_covers_very_many_slots_says_so() -> None:
     down = ("--downtime", "2026-05-01T00:00/2026-05-02T00:00")
     day = ("--from", "2026-05-01T00:00", "--to", "2026-05-02T00:01")
-    stdout, stderr = told("--cron", "* * * * *", *day, *down)
+    stdout, stderr = printed("--cron", "* * * * *", *day, *down)
     assert "(and 100 or more earlier)\n" in stdout.splitlines(keepends=True)[0]
     assert stderr.startswith("at least 20")
