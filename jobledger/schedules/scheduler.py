@@ -98,7 +98,7 @@ class Scheduler(beat.Scheduler):
 
     def _tick(self, now: datetime) -> float:
         """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
-        self._presence.sign(now)
+        self._presence.report(now)
         recorded = ledger.record_due(now)
         ledger.expire(now)
         self._watch = self._watch or Watch(now)

@@ -149,7 +149,7 @@ def test_a_task_id_that_is_not_a_uuid_has_a_run_too(running: Service) -> None:
 
 def test_nothing_but_jobs_and_tasks_is_reachable_by_a_message(running: Service) -> None:
     call(running, "unexposed_probe")
-    wait_until(lambda: "this project has no task of its name" in running.log("worker"), what="the refusal")
+    wait_until(lambda: "this project has no task with its name" in running.log("worker"), what="the refusal")
     assert "nobody should see this" not in running.log("worker")
 
 

@@ -1,10 +1,10 @@
-"""How the message of a schedule's run is delivered, by django-celery-beat's fields: headers and routing.
+"""Delivery options of a schedule's messages, from django-celery-beat's fields: headers and routing.
 
-Celery puts its own headers and a schedule's into one mapping, and takes every header for an attribute of the
-task's request; with Redis, a queue is a key beside those that kombu keeps its own books in. So neither the
-headers nor the names may be those that Celery and kombu need: the worst of them end every worker that takes
-the message. The admin refuses them, ``manage.py check`` reports stored ones, and here, whatever is stored, a
-reserved header is left out and a reserved name fails the run.
+Celery puts its own headers and those of a schedule into the same mapping, and turns every header into an
+attribute of the task's request; with Redis, a queue is a key next to those in which kombu keeps its own data.
+So headers and names that Celery or kombu need are reserved: the worst of them crash every worker that gets
+the message. The admin rejects them, and ``manage.py check`` reports stored ones. Whatever is stored, this
+module omits reserved headers, and a reserved name fails the run.
 """
 
 import re
@@ -23,24 +23,24 @@ logger = line_logger(__name__)
 
 ROUTING: Final = ("queue", "exchange", "routing_key")
 SCHEDULE_HEADER = "periodic_task_name"
-"""Names the schedule; Celery's tools know django-celery-beat's own."""
+"""Names the schedule; Celery's tools know it from django-celery-beat."""
 RUN_HEADER = "jobledger_run"
-"""On the message of a run that is in the ledger already: who cannot execute it may drop it."""
+"""Marks the message of a run that is in the ledger: a worker that cannot execute it may drop it."""
 
-# What kombu adds to a message and reads from it.
+# Headers that kombu adds to messages and reads from them.
 _KOMBU_HEADERS = ("compression", "redelivered")
 _KOMBU_KEYS = ("unacked_key", "unacked_index_key", "unacked_mutex_key")
-"""Transport options, each of which renames the key that is its default but for ``_key``."""
+"""Transport options that rename keys; the default key is the option's name without ``_key``."""
 _RESERVED_PREFIXES = ("_kombu.", "celery-task-meta-", "celery-taskset-meta-", "jobledger.")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class DeliveryError(ValueError):
-    """A message that cannot be delivered as its schedule says; the message is for the operator."""
+    """A message cannot be delivered as its schedule says; the error message is for operators."""
 
 
 def headers_of(schedule: PeriodicTask | None) -> dict[str, Any]:
-    """The headers beside Celery's own. What is wrong with them is logged, and costs no run."""
+    """The headers to add to Celery's own. Problems with them are logged, and do not fail the run."""
     if schedule is None:
         return {}
     for problem in _problems_with_headers(schedule.headers):
@@ -54,7 +54,7 @@ def headers_of(schedule: PeriodicTask | None) -> dict[str, Any]:
 
 
 def headers_in(text: str) -> dict[str, Any]:
-    """The stored headers. Raises ValueError, which says what is wrong."""
+    """Parse stored headers. Raises ValueError with a message for operators."""
     headers = json_text.parse(text or "{}")
     if not isinstance(headers, dict):
         raise ValueError("this is not a JSON object, such as {}")
@@ -62,12 +62,12 @@ def headers_in(text: str) -> dict[str, Any]:
 
 
 def reserved_among(headers: Collection[str]) -> list[str]:
-    """Those that Celery, kombu or this service sets itself."""
+    """The headers that Celery, kombu or this service sets itself."""
     return sorted(_reserved_headers().intersection(headers))
 
 
 def routing_of(schedule: PeriodicTask | None) -> dict[str, Any]:
-    """Where django-celery-beat's fields send the message. Raises DeliveryError."""
+    """The routing options from django-celery-beat's fields. Raises DeliveryError."""
     if schedule is None:
         return {}
     for problem in _problems_with_routing(schedule):
@@ -77,23 +77,23 @@ def routing_of(schedule: PeriodicTask | None) -> dict[str, Any]:
 
 
 def problems_with(schedule: PeriodicTask) -> list[str]:
-    """What is wrong with the schedule's headers and routing, and what becomes of its runs."""
+    """What is wrong with the schedule's headers and routing, and what that means for its runs."""
     return [*_problems_with_headers(schedule.headers), *_problems_with_routing(schedule)]
 
 
 def problem_with_name(name: str) -> str:
-    """Why nothing may be delivered under this name; empty where it may."""
+    """Why the name cannot be used for routing; empty if it can."""
     if _CONTROL.search(name):
         return "it contains a control character"
     if name in _kombu_keys() or name.startswith(_RESERVED_PREFIXES):
-        return "Celery and this service keep other things under this name"
+        return "the name is reserved for Celery and this service"
     return ""
 
 
 def refuses_one_message(error: BaseException | None) -> bool:
-    """Whether a broker's error is its answer to one message, so that it would take others.
+    """Whether a broker's error concerns only this message, so that the broker would accept others.
 
-    Redis gives it for a queue that is another thing there, or that this user may not write.
+    Redis returns such errors for a queue whose key has another type, or that this user may not write to.
     """
     while error is not None:
         text = str(error)
@@ -107,10 +107,10 @@ def _problems_with_headers(text: str) -> Iterator[str]:
     try:
         reserved = reserved_among(headers_in(text))
     except ValueError as error:
-        yield f"its message headers are left out: {error}"
+        yield f"its message headers are not sent: {error}"
     else:
         if reserved:
-            yield f"its message headers {', '.join(reserved)} are left out, since Celery sets them itself"
+            yield f"its message headers {', '.join(reserved)} are not sent, because Celery sets them itself"
 
 
 def _problems_with_routing(schedule: PeriodicTask) -> Iterator[str]:

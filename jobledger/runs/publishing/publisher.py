@@ -1,9 +1,9 @@
-"""Publishing: the messages of queued runs go to the broker, in batches, as often as it takes.
+"""Publishes the messages of queued runs to the broker, in batches, until workers have claimed the runs.
 
-A process that takes runs to publish first moves their ``publish_after`` on by a short grace. Others leave
-them alone until it has passed, and publish them if this process has not. A run that was published comes up
-again at growing intervals until a worker claims it: a message that Redis lost is sent again, and a long queue
-is not flooded with copies.
+A process that is about to publish runs first moves their ``publish_after`` on by a short grace period. Others
+leave them alone until then, and publish them if this process has not. Published runs are published again at
+growing intervals until a worker claims them. So messages that Redis lost are replaced, and a long queue is
+not flooded with copies.
 """
 
 from collections import defaultdict
@@ -35,34 +35,34 @@ BATCH = 1000
 RECORDER_GRACE_PERIOD = timedelta(seconds=10)
 MAX_INTERVAL = timedelta(hours=1)
 MAX_REPR_LENGTH = 1024
-"""How much of the options is shown to those who watch the messages; Celery's own limit."""
+"""Limits the options in Celery's events and logs, as Celery does by default."""
 
 
 class BrokerDownError(Exception):
-    """The broker did not take a batch of messages. Their runs stay queued and come up again."""
+    """The broker did not accept a batch of messages. Their runs stay queued and are published again."""
 
 
 def publish(runs: Sequence[Run]) -> None:
-    """Give the runs' messages to the broker, and note on each run that it was published.
+    """Send the runs' messages to the broker, and record on each run that it was published.
 
-    Raises BrokerDownError when the broker did not take them all; a message that arrived nevertheless is
-    harmless, since a run is claimed once. A run of which no message can be made fails. A job that this
-    process does not know is left to one that was started since.
+    Raises BrokerDownError if the broker did not accept all of them; any that arrived anyway are harmless,
+    because a run can only be claimed once. A run whose message cannot be created fails. Jobs that this
+    process does not know are left to processes with newer code.
     """
-    if known := [run for run in runs if _is_job(run) or "." in run.job]:  # an ordinary task has a dotted name
-        _note(_sent(known))
+    if known := [run for run in runs if _is_job(run) or "." in run.job]:  # ordinary tasks have dotted names
+        _mark_published(_send_all(known))
 
 
 def try_to_publish(runs: Sequence[Run]) -> None:
-    """Publish; when the broker is down, log it and leave the runs to beat."""
+    """Publish the runs; if the broker is down, log that and leave them to beat."""
     try:
         publish(runs)
     except BrokerDownError as error:
-        logger.warning("%d runs stay queued until the broker is back: %s", len(runs), error)
+        logger.warning("%d runs stay queued until the broker is available: %s", len(runs), error)
 
 
 def publish_due(now: datetime) -> int:
-    """Publish a batch of the queued runs whose time has come (again); returns how many.
+    """Publish, or publish again, a batch of the queued runs that are due; returns how many.
 
     Raises BrokerDownError.
     """
@@ -72,22 +72,22 @@ def publish_due(now: datetime) -> int:
 
 
 def postpone(run_id: UUID, now: datetime) -> None:
-    """Of a run whose message came before the run may start: have it published when it may.
+    """If the run may not start yet, have it published again when it may.
 
-    The message was a copy of an earlier one, or its publisher's clock is ahead.
+    Its message was a copy of an earlier one, or its publisher's clock is ahead.
     """
     early = Run.objects.filter(pk=run_id, status=Status.QUEUED, start_after__gt=now)
     early.update(publish_after=F("start_after"))
 
 
 def next_publish_after() -> datetime | None:
-    """When the next queued run wants to be published."""
+    """When the next queued run is due to be published."""
     queued = _publishable().filter(publish_after__isnull=False)
     return queued.order_by("publish_after").values_list("publish_after", flat=True).first()
 
 
 def publish_interval(publish_count: int) -> timedelta:
-    """How long a run that was published so often is left alone."""
+    """How long to wait before publishing a run again."""
     doublings = min(max(publish_count - 1, 0), 10)
     first = timedelta(seconds=settings.REPUBLISH_AFTER_SECONDS)
     return min(first * (1 << doublings), MAX_INTERVAL)
@@ -109,15 +109,15 @@ def _take_due(now: datetime) -> list[Run]:
 
 
 def _publishable() -> QuerySet[Run]:
-    """The queued runs whose jobs this process knows, and those of ordinary tasks, whose names are dotted.
+    """The queued runs of jobs that this process knows, and of ordinary tasks, whose names are dotted.
 
-    The others are left to a process that has other code.
+    All others are left to processes with other code.
     """
     return Run.objects.filter(Q(job__in=registry.all_jobs()) | Q(job__contains="."), status=Status.QUEUED)
 
 
-def _sent(runs: Sequence[Run]) -> list[Run]:
-    """Send the runs' messages; returns the runs of which one could be made."""
+def _send_all(runs: Sequence[Run]) -> list[Run]:
+    """Send the runs' messages; returns the runs whose messages were sent."""
     try:
         with current_app.producer_or_acquire() as producer:
             try:
@@ -126,7 +126,7 @@ def _sent(runs: Sequence[Run]) -> list[Run]:
             except _broker_errors() as error:
                 if not delivery.refuses_one_message(error):
                     raise
-            # One by one, which shows whose message it is. The others may arrive twice, which is harmless.
+            # One by one, to find out which message it is. The others may arrive twice, which is harmless.
             return [run for run in runs if _try_send(run, producer)]
     except _broker_errors() as error:
         cause = error.__cause__ or error
@@ -134,26 +134,26 @@ def _sent(runs: Sequence[Run]) -> list[Run]:
 
 
 def _try_send(run: Run, producer: Producer) -> bool:
-    """Send the run's message. If none can be made, or the broker refuses this one alone, the run fails."""
+    """Send the run's message. If it cannot be created, or the broker rejects it alone, the run fails."""
     try:
         _send(run, producer)
     except delivery.DeliveryError as error:
         _fail(run, str(error))
     except (TypeError, ValueError, LookupError, EncodeError) as error:
-        # Odd values that came by SQL, or a queue that does not exist: they must not stop other runs. Kombu
-        # counts KeyError among the errors of a broker, and Celery raises one for such a queue.
+        # Invalid values written with SQL, or a queue that does not exist, must not stop other runs. kombu
+        # counts KeyError among the broker's errors, and Celery raises one for such a queue.
         _fail(run, f"{type(error).__name__}: {error}", exc_info=True)
     except _broker_errors() as error:
         if not delivery.refuses_one_message(error):
             raise
-        _fail(run, f"The broker refuses the message: {error}")
+        _fail(run, f"The broker rejected the message: {error}")
     else:
         return True
     return False
 
 
 def _fail(run: Run, error: str, *, exc_info: bool = False) -> None:
-    logger.warning("No message of run %s of %s can be sent: %s", run.pk, run.job, error, exc_info=exc_info)
+    logger.warning("Cannot send the message of run %s of %s: %s", run.pk, run.job, error, exc_info=exc_info)
     ended = {"finished_at": clock.now(), "publish_after": None, "error": readable(error)}
     why = Why.of(Reason.NO_MESSAGE).columns
     Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why)
@@ -161,7 +161,7 @@ def _fail(run: Run, error: str, *, exc_info: bool = False) -> None:
 
 def _send(run: Run, producer: Producer) -> None:
     job = registry.all_jobs().get(run.job)
-    shown = _shown(run)
+    reprs = _argument_reprs(run)
     options = {
         "retry": False,
         "headers": delivery.headers_of(run.schedule),
@@ -171,18 +171,18 @@ def _send(run: Run, producer: Producer) -> None:
         if problem := ordinary_tasks.why_forbidden(run.job):
             raise delivery.DeliveryError(problem)
         message = {"args": run.args, "kwargs": run.options, "task_id": str(run.pk)}
-        current_app.send_task(run.job, **message, **shown, ignore_result=True, producer=producer, **options)
+        current_app.send_task(run.job, **message, **reprs, ignore_result=True, producer=producer, **options)
         return
-    # What `send_task` does, at half its cost when thousands are due at once: it also looks up settings, the
-    # options that the author of an ordinary task gave it, and the result backend, which may be down.
+    # Equivalent to `send_task`, at half the cost if thousands are due at once: that also looks up settings,
+    # the options of the task's decorator, and the result backend, which may be down.
     amqp = current_app.amqp
     message = amqp.create_task_message(
         str(run.pk),
         job.task_name,
         run.args,
         run.options,
-        **shown,
-        # Whoever called by `celery call` may wait for the result, also for that of a later attempt.
+        **reprs,
+        # The caller of `celery call` may wait for the result, even for that of a later attempt.
         ignore_result=run.trigger != Trigger.CELERY,
         create_sent_event=current_app.conf.task_send_sent_event,
     )
@@ -191,23 +191,23 @@ def _send(run: Run, producer: Producer) -> None:
     amqp.send_task_message(producer, job.task_name, message, **route)
 
 
-def _shown(run: Run) -> dict[str, Any]:
-    """What Celery's events and logs show of the arguments."""
+def _argument_reprs(run: Run) -> dict[str, Any]:
+    """The arguments as they appear in Celery's events and logs."""
     args, options = secrets.masked_args(run.args or ()), secrets.masked(run.job, run.options)
     return {"argsrepr": repr(tuple(args))[:MAX_REPR_LENGTH], "kwargsrepr": repr(options)[:MAX_REPR_LENGTH]}
 
 
-def _note(published: Sequence[Run]) -> None:
-    """Move on when the runs come up again, but only of those that are still as this process took them.
+def _mark_published(published: Sequence[Run]) -> None:
+    """Set when the runs are published again, but only for those that have not changed in the meantime.
 
-    A worker may have claimed one by now; that attempt may even be over, and the next wait for its own time.
-    An ordinary task's run ends here: no worker claims it.
+    A worker may have claimed a run by now; that attempt may even have ended, and the next one be waiting for
+    its own time. The run of an ordinary task ends here, because no worker claims it.
     """
     now = clock.now()
-    alike: defaultdict[tuple[int, datetime | None], list[UUID]] = defaultdict(list)
+    groups: defaultdict[tuple[int, datetime | None], list[UUID]] = defaultdict(list)
     for run in published:
-        alike[run.publish_count, run.publish_after].append(run.pk)
-    for (count, publish_after), pks in alike.items():
+        groups[run.publish_count, run.publish_after].append(run.pk)
+    for (count, publish_after), pks in groups.items():
         taken = Run.objects.filter(pk__in=pks, status=Status.QUEUED, publish_after=publish_after)
         taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
     if tasks := [run.pk for run in published if not _is_job(run)]:

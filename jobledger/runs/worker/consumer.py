@@ -1,20 +1,22 @@
-"""The worker's consumer: neither the loss of the broker nor any message ends the worker.
+"""The worker's consumer, which survives broker outages and malformed messages.
 
-A worker that loses the broker while jobs run finishes them and goes on. Celery's own ends then (seen with
-Celery and kombu 5.7): it gives unacknowledged messages back through the connection that is gone, and
-acknowledges them through it when their jobs have ended. Neither is needed here. What has been claimed is in
-the ledger, and a message that comes a second time is dropped; what has not been claimed comes again: from the
-ledger, or, if it has no run yet, from Redis itself.
+If the connection to the broker is lost while jobs are running, the worker finishes them and reconnects.
+Celery's own consumer crashes (as of Celery and kombu 5.7), because it tries to restore unacknowledged
+messages through the lost connection, and to acknowledge them through it when their jobs have finished.
+Neither is needed here. Runs that were claimed are in the ledger, and a second delivery of their message is
+dropped; runs that were not claimed are published again and, if there is no run yet, Redis redelivers the
+message.
 
-Celery's own also ends the worker when a child of it has died shortly before it has the broker back: it
-then watches the child's end for a second time, which it cannot.
+Celery's own consumer also crashes if a child has died shortly before the connection is restored, because it
+then tries to watch the dead child a second time.
 
-A message that cannot be taken in becomes a dead letter and is acknowledged. Celery's own logs some of these
-with all their contents, and lets others end the worker, to which they are then delivered again.
+A message that cannot be processed becomes a dead letter and is acknowledged. Celery's own consumer logs some
+of these with all their contents, and crashes on others, which are then redelivered.
 
-Celery documents that a worker's consumer may be replaced, and no more. Missing there are a setting to leave
-unacknowledged messages alone when the connection is lost, as kombu's channel has one, and a point before the
-loop begins at which dead children are replaced. So this module alone uses what both have for themselves.
+Celery documents that a worker's consumer may be replaced, but no more than that. There is no setting to leave
+unacknowledged messages alone if the connection is lost, although kombu's channel has one, and no hook before
+the loop starts in which dead children could be replaced. So this module, and no other, uses private parts of
+both.
 """
 
 from collections.abc import Callable
@@ -37,53 +39,53 @@ MASKED_REQUEST = "jobledger.runs.worker.requests:MaskedRequest"
 
 
 class Consumer(CeleryConsumer):
-    """For Celery's setting ``worker_consumer``."""
+    """To be used in Celery's setting ``worker_consumer``."""
 
     task_consumer: Any  # kombu's, while there is a connection
     pool: Any
 
     def update_strategies(self) -> None:
-        """Messages of ordinary tasks are shown without their secrets, too."""
+        """Mask secrets in the messages of ordinary tasks, too."""
         for task in self.app.tasks.values():
             if task.Request == CeleryTask.Request:
                 task.Request = MASKED_REQUEST
         super().update_strategies()
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
-        """A connection whose channels hand over only messages that can be read."""
+        """A connection whose channels only deliver readable messages."""
         connection: Any = self.app.connection_for_read(heartbeat=heartbeat)
         connection.transport_cls = kombu_internals.guarded(connection.get_transport_cls())
         return self.ensure_connected(connection)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Message], None]:
-        """What is called with every message."""
-        take_in = super().create_task_handler(*args, **kwargs)
+        """The handler that is called with every message."""
+        handle = super().create_task_handler(*args, **kwargs)
 
-        def take_in_or_bury(message: Message) -> None:
+        def handle_or_keep(message: Message) -> None:
             try:
                 envelope.check_task(message.headers, message.body, message.decode)
-                take_in(message)
+                handle(message)
             except kombu_internals.LOST_CONNECTION:
                 raise
             except envelope.MalformedError as error:
-                self._bury(message, str(error))
-            except Exception as error:  # noqa: BLE001 - whatever Celery raises on a message, others wait
-                self._bury(message, f"it cannot be taken in ({type(error).__name__})")
+                self._keep(message, str(error))
+            except Exception as error:  # noqa: BLE001 - one message must not stop the worker
+                self._keep(message, f"it cannot be processed ({type(error).__name__})")
 
-        return take_in_or_bury
+        return handle_or_keep
 
     def on_unknown_message(self, body: Any, message: Message) -> None:
-        """Neither Celery's protocol 2 nor 1."""
-        self._bury(message, "it is no task")
+        """The message uses neither version 2 nor version 1 of Celery's protocol."""
+        self._keep(message, "it is not a task message")
 
     def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
-        """Whoever waits for the result is told; a run waits for a worker that knows its job."""
+        """Fail the result, for a caller that may wait for it; leave runs to workers that know their job."""
         if RUN_HEADER in message.headers:
-            text = "Run %s is left to a worker that knows its task %s: this one runs other code"
+            text = "Run %s is left to workers that know its task %s: this one runs different code"
             logger.warning(text, message.headers.get("id"), message.headers.get("task"))
             message.ack()
             return
-        self._bury(message, "this project has no task of its name")
+        self._keep(message, "this project has no task with its name")
         name, task_id = message.headers.get("task"), message.headers.get("id")
         if task_id is not None:
             reply_to = message.properties.get("reply_to")
@@ -91,21 +93,21 @@ class Consumer(CeleryConsumer):
             self.app.backend.mark_as_failure(task_id, NotRegistered(name), request=request)
 
     def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:
-        """What Celery itself finds wrong."""
-        self._bury(message, f"Celery cannot read it ({type(exc).__name__})")
+        """Celery itself rejects the message."""
+        self._keep(message, f"Celery cannot read it ({type(exc).__name__})")
 
     def on_decode_error(self, message: Message, exc: Exception) -> None:
-        """kombu could not decode it."""
-        self._bury(message, f"it cannot be decoded ({type(exc).__name__})")
+        """kombu cannot decode the message."""
+        self._keep(message, f"it cannot be decoded ({type(exc).__name__})")
 
-    def _bury(self, message: Message, reason: str) -> None:
-        """Keep a record of the message, then acknowledge it. In this order nothing is lost."""
+    def _keep(self, message: Message, reason: str) -> None:
+        """Record the message as a dead letter, then acknowledge it: in this order, nothing can be lost."""
         dead_letters.keep(message.channel, dead_letters.undeliverable(message, reason))
         if not message.acknowledged:
             message.ack()
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Let go of the messages of the lost connection before it is closed, then reconnect."""
+        """Abandon the messages of the lost connection before it is closed, then reconnect."""
         if self.task_consumer is not None:
             self.task_consumer.channel.do_restore = False
         for request in tuple(state.reserved_requests):
@@ -113,7 +115,7 @@ class Consumer(CeleryConsumer):
         super().on_connection_error_after_connected(exc)
 
     def loop_args(self) -> tuple[Any, ...]:
-        """Before the loop begins, let the pool put a new child in the place of one that has died."""
+        """Have the pool replace dead children before the loop starts."""
         self.pool.maintain_pool()
         args: tuple[Any, ...] = super().loop_args()
         return args

@@ -1,9 +1,9 @@
-"""Dead letters: what a worker cannot take in is kept, first in Redis, then in the ledger.
+"""Dead letters: messages that a worker cannot process are kept, first in Redis, then in the ledger.
 
-The worker's main process puts a record of the message into a stream in Redis, where the message came from: it
+The worker's main process adds a record of the message to a stream in Redis, where the message came from: it
 must not wait for the database, and the record outlives the process. A thread moves the records into the
-ledger, whenever the database takes them. Both keep the newest thousand. A record has the beginning of the
-message and why it is one; one line of the log says that there is one, without any of its contents.
+ledger when the database is available. Both keep the newest thousand. A record contains the beginning of the
+message and the reason; one line in the log reports the dead letter without any of its contents.
 """
 
 import json
@@ -33,38 +33,38 @@ logger = line_logger(__name__)
 
 STREAM = "jobledger.dead_letters"
 MAX_KEPT = 1000
-MOVED_AT_ONCE = 100
+MOVE_BATCH = 100
 MAX_CONTENT_LENGTH = 4096
 """Characters."""
 DEFAULT_MESSAGE_LIMIT_BYTES = 1024 * 1024
-TRY_EVERY_SECONDS = 10.0
+RETRY_SECONDS = 10.0
 
 _TEXTS: dict[str, int] = {
     name: getattr(DeadLetter._meta.get_field(name), "max_length", 0)
     for name in ("worker", "queue", "task", "task_id", "reason")
 }
-"""The fields that are short texts, and how long they may be."""
+"""The fields for short texts, and their maximum lengths."""
 
 
 def message_limit_bytes() -> int:
-    """How large a message may be."""
+    """The maximum size of a message."""
     return int(getattr(settings, "MESSAGE_LIMIT_BYTES", DEFAULT_MESSAGE_LIMIT_BYTES))
 
 
 def unreadable(item: bytes, reason: str, *, queue: str = "") -> DeadLetter:
-    """Of a message of which nothing is known but its bytes."""
+    """A dead letter for a message that cannot be parsed."""
     text = item[: 4 * MAX_CONTENT_LENGTH].decode(errors="backslashreplace")
-    return _made(reason=reason, queue=queue, size=len(item), content=text)
+    return _dead_letter(reason=reason, queue=queue, size=len(item), content=text)
 
 
 def undeliverable(message: Any, reason: str) -> DeadLetter:
-    """Of a kombu message, whose envelope could be read."""
+    """A dead letter for a kombu message, whose envelope could be parsed."""
     headers: Mapping[str, Any] = message.headers or {}
     task, delivery = _text(headers.get("task")), message.delivery_info or {}
     body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="replace")
-    shown_body = secrets.masked_text(task, body[:MAX_CONTENT_LENGTH].decode(errors="backslashreplace"))
-    parts = {"headers": masked_headers(headers), "body": shown_body}
-    return _made(
+    masked_body = secrets.masked_text(task, body[:MAX_CONTENT_LENGTH].decode(errors="backslashreplace"))
+    parts = {"headers": masked_headers(headers), "body": masked_body}
+    return _dead_letter(
         reason=reason,
         queue=_text(delivery.get("routing_key")),
         task=task,
@@ -75,24 +75,24 @@ def undeliverable(message: Any, reason: str) -> DeadLetter:
 
 
 def keep(channel: Any, letter: DeadLetter) -> None:
-    """Keep a record of a message that is not going to be delivered, and say so in one line of the log.
+    """Keep a record of a message that will not be processed, and log one line about it.
 
-    ``channel`` is the one that it came by. Raises what Redis raises when it is gone.
+    ``channel`` is the one that delivered the message. Raises Redis' errors if it is unavailable.
     """
     letter.worker = _mover.worker
-    text = "A message from the queue '%s' is a dead letter: %s (%d bytes, %s)"
+    text = "A message from queue '%s' is a dead letter: %s (%d bytes, %s)"
     logger.error(text, letter.queue, letter.reason, letter.size, letter.pk)
     _store(channel, letter)
     _mover.wake()
 
 
 def connect() -> None:
-    """Move them into the ledger, in every worker that gets ready from now on."""
+    """Have every worker that becomes ready from now on move dead letters into the ledger."""
     worker_ready.connect(_mover.start, weak=False, dispatch_uid="jobledger.dead_letters")
 
 
 def move_all() -> None:
-    """Move what is kept into the ledger. Raises what the database and the broker raise, and loses nothing."""
+    """Move all dead letters into the ledger. Raises errors of the database and the broker; none get lost."""
     while _in_memory:
         _record([_in_memory[0]])
         _in_memory.popleft()
@@ -101,35 +101,35 @@ def move_all() -> None:
         if not hasattr(channel, "conn_or_acquire"):
             return
         with channel.conn_or_acquire() as client:
-            while found := client.xrange(_key(channel), count=MOVED_AT_ONCE):
+            while found := client.xrange(_key(channel), count=MOVE_BATCH):
                 _record([_loaded(fields) for _, fields in found])
                 client.xdel(_key(channel), *(entry for entry, _ in found))
 
 
-def is_moved() -> bool:
-    """Move all; False, and a line in the log, when the database or the broker is away."""
+def try_to_move_all() -> bool:
+    """Move all dead letters; logs and returns False if the database or the broker is unavailable."""
     try:
         move_all()
     except Error as error:
-        logger.warning("Dead letters stay in Redis until the database takes them: %s", error)
+        logger.warning("Dead letters stay in Redis until the database is available: %s", error)
         return False
     except (OSError, OperationalError, RedisError) as error:
-        logger.warning("Dead letters cannot be read from Redis yet: %s", error)
+        logger.warning("Could not read dead letters from Redis yet: %s", error)
         return False
     return True
 
 
 class _Mover:
-    """The thread that moves them."""
+    """The thread that moves dead letters into the ledger."""
 
     def __init__(self) -> None:
         self._is_wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self.worker = ""
-        """The name of the worker that this process is."""
+        """The name of this worker."""
 
     def start(self, sender: Any = None, **kwargs: object) -> None:
-        """Begin with what an earlier worker left."""
+        """Start the thread, which first moves whatever an earlier worker has left."""
         self.worker = str(getattr(sender, "hostname", ""))[: _TEXTS["worker"]]
         if self._thread is None or not self._thread.is_alive():
             self.wake()
@@ -142,14 +142,14 @@ class _Mover:
     def _move(self) -> None:
         is_complete = True
         while True:
-            self._is_wanted.wait(None if is_complete else TRY_EVERY_SECONDS)
+            self._is_wanted.wait(None if is_complete else RETRY_SECONDS)
             self._is_wanted.clear()
-            is_complete = is_moved()
+            is_complete = try_to_move_all()
 
 
 _mover = _Mover()
 _in_memory: deque[DeadLetter] = deque(maxlen=MAX_KEPT)
-"""Where the broker is not Redis."""
+"""Used if the broker is not Redis."""
 
 
 def _store(channel: Any, letter: DeadLetter) -> None:
@@ -164,22 +164,22 @@ def _store(channel: Any, letter: DeadLetter) -> None:
 
 
 def _key(channel: Any) -> str:
-    # kombu prefixes the keys of the commands that it knows, and this is none of them.
+    # kombu prefixes the keys only of the commands that it uses itself.
     return f"{channel.global_keyprefix}{STREAM}"
 
 
 def _loaded(fields: Mapping[bytes, bytes]) -> DeadLetter:
-    """A record as it was kept; of one that somebody else put there, that it is none."""
+    """The dead letter of a stored record, or a dead letter about the record if that cannot be parsed."""
     with suppress(KeyError, ValueError, TypeError, AttributeError):
         record = json.loads(fields[b"letter"])
-        letter = _made(**{name: record[name] for name in (*_TEXTS, "content")}, size=record["size"])
+        letter = _dead_letter(**{name: record[name] for name in (*_TEXTS, "content")}, size=record["size"])
         letter.pk, letter.received_at = UUID(record["id"]), datetime.fromisoformat(record["received_at"])
         return letter
-    return _made(reason="the record of a dead letter cannot be read", size=0)
+    return _dead_letter(reason="the record of a dead letter cannot be parsed", size=0)
 
 
 def _record(letters: list[DeadLetter]) -> None:
-    """Write them, and delete those beyond the newest thousand. Writing one a second time does nothing."""
+    """Save the dead letters, and delete all but the newest thousand. Saving one twice has no effect."""
     try:
         with between_forks():
             DeadLetter.objects.bulk_create(letters, ignore_conflicts=True)
@@ -189,15 +189,15 @@ def _record(letters: list[DeadLetter]) -> None:
         close_connections()
 
 
-def _made(*, size: int, content: str = "", **texts: Any) -> DeadLetter:
-    """With texts that fit, that any database takes, and that no terminal obeys."""
+def _dead_letter(*, size: int, content: str = "", **texts: Any) -> DeadLetter:
+    """A dead letter with texts that fit their columns and are safe for any database and terminal."""
     fitting = {name: _printable(_text(text))[: _TEXTS[name]] for name, text in texts.items()}
     content = _printable(content)[:MAX_CONTENT_LENGTH]
     return DeadLetter(received_at=timezone.now(), size=min(int(size), 2**63 - 1), content=content, **fitting)
 
 
 def _printable(text: str) -> str:
-    """The text in one line, with escapes for what cannot be printed."""
+    """The text on one line, with unprintable characters escaped."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,12 +1,12 @@
-"""What a message must be like before Celery and kombu look at it. Pure.
+"""Validates messages before Celery and kombu process them. Pure.
 
-Neither of them expects a message that their own publishers cannot have made: the error ends the worker's main
-process, the message is delivered again, and ends the next one. So everything that they read is validated
-first. ``check_envelope`` looks at what kombu's channel reads before a message is on record as delivered,
-``check_task`` at what the worker reads before a child has it. What a task is called with is its own affair,
-but for its size and its depth.
+Neither of them expects messages that their own publishers would not send: the exception crashes the worker's
+main process, and the message is redelivered and crashes the next one. So everything that they read is
+validated first: ``check_envelope`` validates what kombu's channel reads before it records a message as
+delivered, and ``check_task`` what the worker reads before it passes the message to a child. The arguments of
+tasks are only validated for size and depth.
 
-No reason quotes a value: it is logged, and a message may hold secrets.
+Reasons never quote values, because they are logged and messages may contain secrets.
 """
 
 import base64
@@ -19,27 +19,27 @@ from celery.app.task import Context
 from celery.utils.time import maybe_iso8601
 
 MAX_DEPTH = 100
-"""Twice what options may have, for what a task of a chain carries around its own."""
+"""Twice the limit for options, because the task of a chain also contains its successors."""
 MAX_NAME_LENGTH = 1000
-"""Characters of an id or a name, which become keys and lines of logs."""
+"""In characters, for ids and names, which are used in keys and in logs."""
 MAX_TEXT_LENGTH = 10_000
 MAX_LIMIT_SECONDS = 10 * 366 * 24 * 3600
 YEARS = range(1971, 9999)
-"""Within which a time can be counted with in any zone."""
+"""For which date arithmetic works in any time zone."""
 
 _BRACKETS = re.compile(rb"[\[\]{}]")
-# Possessive, and content with a text that has no end: it never looks at a byte twice.
+# Possessive, and also matches unterminated strings, so it is linear in the length of the message.
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 class MalformedError(Exception):
-    """A message that cannot be taken in; the text says why and quotes nothing of it."""
+    """A message that cannot be processed; the text says why, without quoting the message."""
 
 
 def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) -> None:
-    """Validate a message as kombu's Redis transport has it in a queue. Raises MalformedError."""
+    """Validate a message in the format of kombu's Redis transport. Raises MalformedError."""
     if len(item) > limit_bytes:
-        raise MalformedError(f"it has {len(item)} bytes, and a message may have {limit_bytes}")
+        raise MalformedError(f"it has {len(item)} bytes; the limit is {limit_bytes}")
     envelope = _object(_parsed(item, "the message"), "the message")
     properties = _object(envelope.get("properties"), "properties")
     delivery = _object(properties.get("delivery_info"), "properties.delivery_info")
@@ -47,20 +47,22 @@ def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) ->
     _require(_is_name, properties, "delivery_tag", "properties.delivery_tag")
     _require(_is_text, delivery, "exchange", "properties.delivery_info.exchange")
     _require(_is_text, delivery, "routing_key", "properties.delivery_info.routing_key")
-    for name, is_right in _PROPERTIES.items():
-        _allow(is_right, properties, name, f"properties.{name}")
+    for name, is_valid in _PROPERTIES.items():
+        _allow(is_valid, properties, name, f"properties.{name}")
     for name in ("content-type", "content-encoding"):
         _allow(_is_name, envelope, name, name)
     if headers.get("compression") is not None and not may_be_compressed:
-        # A few bytes may become gigabytes.
-        raise MalformedError("it is compressed, and this project sends no such messages (task_compression)")
+        # A few bytes might expand to gigabytes.
+        raise MalformedError(
+            "it is compressed, but this project does not send such messages (task_compression)"
+        )
     _check_body(envelope.get("body"), properties.get("body_encoding"))
 
 
 def check_task(headers: Mapping[str, Any], body: bytes | str | None, decode: Callable[[], Any]) -> None:
-    """Validate a task of Celery's protocol 2 or 1. Raises MalformedError.
+    """Validate a task message of Celery's protocol 2 or 1. Raises MalformedError.
 
-    ``decode`` gives the body's value; it is called when the body is not nested too deep for that.
+    ``decode`` decodes the body; it is only called if the body is not nested too deeply.
     """
     _check_depth(body.encode(errors="replace") if isinstance(body, str) else body or b"", "the body")
     try:
@@ -68,22 +70,22 @@ def check_task(headers: Mapping[str, Any], body: bytes | str | None, decode: Cal
     except Exception as error:
         raise MalformedError(f"the body cannot be decoded ({type(error).__name__})") from error
     if "task" in headers:
-        _refuse_attributes(headers)
+        _reject_attributes(headers)
         _check_fields(headers)
         args, kwargs, embed = _three_parts(payload)
     else:
-        fields = _object(payload, "the body of a message without the header task")
+        fields = _object(payload, "the body of a message without a task header")
         _check_fields({**headers, **fields})
         args, kwargs, embed = fields.get("args", []), fields.get("kwargs", {}), fields
     if not isinstance(args, list):
         raise MalformedError("args is not a list")
     _object(kwargs, "kwargs")
-    for name, is_right in _EMBEDDED.items():
-        _allow(is_right, embed, name, name)
+    for name, is_valid in _EMBEDDED.items():
+        _allow(is_valid, embed, name, name)
 
 
 def depth_of(text: bytes) -> int:
-    """How many levels a JSON text has, without parsing it; of other text, any number."""
+    """The nesting depth of a JSON text, without parsing it; for any other text, the number is meaningless."""
     depth = deepest = 0
     for bracket in _BRACKETS.findall(_TEXT.sub(b"", text)):
         depth += 1 if bracket in b"[{" else -1
@@ -106,7 +108,7 @@ def _check_depth(text: bytes, what: str) -> None:
 
 def _check_body(body: Any, encoding: str | None) -> None:
     if not isinstance(body, str):
-        raise MalformedError("body is not a text")
+        raise MalformedError("body is not a string")
     if encoding == "base64":
         try:
             base64.b64decode(body.encode())
@@ -117,19 +119,19 @@ def _check_body(body: Any, encoding: str | None) -> None:
 def _check_fields(fields: Mapping[str, Any]) -> None:
     for name in ("id", "task"):
         _require(_is_name, fields, name, name)
-    for name, is_right in _FIELDS.items():
-        _allow(is_right, fields, name, name)
+    for name, is_valid in _FIELDS.items():
+        _allow(is_valid, fields, name, name)
 
 
-def _refuse_attributes(headers: Mapping[str, Any]) -> None:
-    """Celery makes an attribute of the task's request of every header, in the place of what it has itself."""
+def _reject_attributes(headers: Mapping[str, Any]) -> None:
+    """Celery turns every header into an attribute of the task's request, replacing attributes of its own."""
     if not _ATTRIBUTES.isdisjoint(headers):
-        raise MalformedError("a header has the name of something else that Celery keeps of a task")
+        raise MalformedError("a header has the name of an attribute of Celery's task request")
 
 
 def _three_parts(payload: Any) -> tuple[Any, Any, dict[str, Any]]:
     if not isinstance(payload, list) or len(payload) != 3:
-        raise MalformedError("the body does not have three parts: args, kwargs and what follows")
+        raise MalformedError("the body does not have three parts: args, kwargs and embed")
     args, kwargs, embed = payload
     return args, kwargs, _object({} if embed is None else embed, "the body's third part")
 
@@ -140,20 +142,20 @@ def _object(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
-def _require(is_right: Callable[[Any], bool], fields: Mapping[str, Any], name: str, what: str) -> None:
+def _require(is_valid: Callable[[Any], bool], fields: Mapping[str, Any], name: str, what: str) -> None:
     if name not in fields:
         raise MalformedError(f"{what} is missing")
-    if not is_right(fields[name]):
-        raise MalformedError(f"{what} is not what Celery sends there")
+    if not is_valid(fields[name]):
+        raise MalformedError(f"{what} is not a valid value")
 
 
-def _allow(is_right: Callable[[Any], bool], fields: Mapping[str, Any], name: str, what: str) -> None:
+def _allow(is_valid: Callable[[Any], bool], fields: Mapping[str, Any], name: str, what: str) -> None:
     if fields.get(name) is not None:
-        _require(is_right, fields, name, what)
+        _require(is_valid, fields, name, what)
 
 
 def _is_name(value: Any) -> bool:
-    """One that can be a key, and stands in a line of a log without breaking it."""
+    """Can be used in a key and in a line of the log."""
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH and value.isprintable()
 
 

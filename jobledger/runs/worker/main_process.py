@@ -1,12 +1,12 @@
-"""What a worker's main process does for the runs of its children.
+"""What a worker's main process does for the runs of its child processes.
 
-When a child is lost, it ends the run that this child had; not a later attempt of the same run, which may long
-have begun elsewhere when this process was suspended. When a task is revoked (``celery control revoke``), it
-cancels the run, which would otherwise stay queued, and be published and dropped again and again. At shutdown,
-it cancels the runs that would outlast the grace period.
+If a child dies, the main process ends the run that the child was executing, but not a later attempt of the
+same run, which may have started elsewhere if this process was suspended. If a task is revoked (``celery
+control revoke``), it cancels the run, which would otherwise stay queued, and be published and dropped again
+and again. On shutdown, it cancels the runs that would outlast the grace period.
 
-It waits for the database for a few seconds only: a database that hangs would otherwise hang the whole worker,
-and with it the kill of a child that is over its time limit.
+It waits for the database for only a few seconds: an unresponsive database would otherwise block the whole
+worker, and prevent it from killing a child that has exceeded its time limit.
 """
 
 import threading
@@ -36,25 +36,25 @@ from jobledger.runs.worker.requests import MaskedRequest
 logger = line_logger(__name__)
 
 MAX_WAIT_SECONDS = 5.0
-MAX_INQUIRY_SECONDS = 5.0
-MAX_TRYING_SECONDS = 20.0
+MAX_CANCEL_SECONDS = 5.0
+MAX_RETRY_SECONDS = 20.0
 REVOKED = "celery control revoke"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What the main process knows of a child that is gone."""
+    """What the main process knows about the death of a child."""
 
     task_id: str
     child: str
     error: str = ""
-    """What Celery says of the death; empty where the child was killed at its hard time limit."""
+    """Celery's description; empty if the child was killed at its hard time limit."""
     noticed_at: float = field(default_factory=time.monotonic)
-    """In seconds of a clock that is never set: the database may not be there to be asked for its own."""
+    """Monotonic, because the database may not be available to tell the time."""
 
 
 class JobRequest(MaskedRequest):
-    """The message of a job under execution: it knows the child that has it."""
+    """The message of a job that is being executed; it knows which child is executing it."""
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""
@@ -71,15 +71,15 @@ class JobRequest(MaskedRequest):
 
 
 def end_run_of(loss: Loss) -> None:
-    """End the run of this task if this child is the process that has it."""
+    """End the task's run, if it is the child that was executing it."""
     try:
-        write_between_forks(lambda: _end_run_of(loss), within_seconds=MAX_TRYING_SECONDS)
+        write_between_forks(lambda: _end_run_of(loss), within_seconds=MAX_RETRY_SECONDS)
     except Error:
-        logger.exception("The loss of run %s could not be recorded; its lease will show it", loss.task_id)
+        logger.exception("Could not record the loss of run %s; it is lost when its lease ends", loss.task_id)
 
 
 def connect() -> None:
-    """Cancel what is revoked, and what would outlast the grace period of a shutdown, from now on."""
+    """From now on, cancel runs that are revoked or would outlast the grace period of a shutdown."""
     worker_shutting_down.connect(_shutting_down, dispatch_uid="jobledger.worker.shutting_down")
     task_revoked.connect(_revoked, dispatch_uid="jobledger.worker.revoked")
 
@@ -106,22 +106,22 @@ def _why(run: Run, loss: Loss) -> Why:
 
 
 def _record(loss: Loss) -> None:
-    _in_a_thread(partial(end_run_of, loss), f"loss of {loss.task_id}")
+    _in_thread(partial(end_run_of, loss), f"loss of {loss.task_id}")
 
 
-def _in_a_thread(work: Callable[[], None], name: str) -> None:
+def _in_thread(work: Callable[[], None], name: str) -> None:
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
-    # As a rule it is done in no time, before the message is acknowledged.
+    # Usually it finishes immediately, and before the message is acknowledged.
     thread.join(MAX_WAIT_SECONDS)
 
 
 def cancel_revoked(task_id: str) -> None:
-    """Cancel the run of a task that was revoked; if it is running, its process is being killed."""
+    """Cancel the run of a revoked task; if it is running, its process is being killed."""
     try:
-        write_between_forks(lambda: _cancel_revoked(task_id), within_seconds=MAX_TRYING_SECONDS)
+        write_between_forks(lambda: _cancel_revoked(task_id), within_seconds=MAX_RETRY_SECONDS)
     except Error:
-        logger.exception("Run %s was revoked, but that could not be recorded", task_id)
+        logger.exception("Run %s was revoked, but this could not be recorded", task_id)
 
 
 def _cancel_revoked(task_id: str) -> None:
@@ -131,9 +131,9 @@ def _cancel_revoked(task_id: str) -> None:
 
 
 def _revoked(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
-    """Not of a message that has merely expired: its run has its own time for that."""
+    """Ignore messages that have merely expired: runs have a deadline of their own."""
     if not expired:
-        _in_a_thread(partial(cancel_revoked, str(request.id)), "revoked")
+        _in_thread(partial(cancel_revoked, str(request.id)), "revoked")
 
 
 def _child(request: Request) -> str:
@@ -141,19 +141,19 @@ def _child(request: Request) -> str:
 
 
 def _shutting_down(sender: Any = None, how: str = "", **kwargs: Any) -> None:
-    """A warm shutdown waits without limit; this ends the runs cleanly before the worker is killed."""
+    """End runs cleanly before the worker is killed, because a warm shutdown waits without a limit."""
     timer = threading.Timer(settings.SHUTDOWN_GRACE_SECONDS, _cancel_all, args=[str(sender)])
     timer.daemon = True
     timer.start()
 
 
 def _cancel_all(hostname: str) -> None:
-    def ask() -> None:
-        mine = Run.objects.filter(status=Status.RUNNING, worker_identity=IDENTITY)
+    def request_cancel() -> None:
+        owned = Run.objects.filter(status=Status.RUNNING, worker_identity=IDENTITY)
         why = Why.of(Reason.WORKER_SHUTDOWN, worker=hostname)
-        mine.filter(cancel_requested_at=None).update(cancel_requested_at=clock.now(), **why.columns)
+        owned.filter(cancel_requested_at=None).update(cancel_requested_at=clock.now(), **why.columns)
 
     try:
-        write_between_forks(ask, within_seconds=MAX_INQUIRY_SECONDS)
+        write_between_forks(request_cancel, within_seconds=MAX_CANCEL_SECONDS)
     except Error:
-        logger.exception("The runs of %s could not be cancelled", hostname)
+        logger.exception("Could not cancel the runs of %s", hostname)

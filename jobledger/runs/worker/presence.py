@@ -1,7 +1,7 @@
-"""Beats and workers sign in the database, so that the admin sees from anywhere which of them work.
+"""Beats and workers report to the database, so that the admin can tell which of them are running anywhere.
 
-A beat signs in its tick, a worker in a thread of its own as long as its heartbeat goes out to the
-broker: a database that hangs must not hold up the worker's main process.
+Beats report in their tick. Workers report in a thread of their own, as long as their heartbeat is sent to the
+broker: an unresponsive database must not hold up a worker's main process.
 """
 
 import threading
@@ -28,20 +28,20 @@ from jobledger.runs.worker.code_version import code_version
 
 logger = line_logger(__name__)
 
-SIGN_EVERY = timedelta(seconds=10)
+REPORT_INTERVAL = timedelta(seconds=10)
 ABSENT_AFTER = timedelta(seconds=35)
-"""Three signatures and a little are missing."""
-FORGOTTEN_AFTER = timedelta(days=1)
+"""Slightly more than three missed reports."""
+DELETED_AFTER = timedelta(days=1)
 
 
 def is_present(kind: ProcessKind, now: datetime, *, version: str) -> bool:
-    """Whether a process of this kind that runs this version of the code works."""
-    signed = ServiceProcess.objects.filter(kind=kind, version=version)
-    return signed.filter(seen_at__gte=now - ABSENT_AFTER).exists()
+    """Whether a process of this kind is running with this version of the code."""
+    reported = ServiceProcess.objects.filter(kind=kind, version=version)
+    return reported.filter(seen_at__gte=now - ABSENT_AFTER).exists()
 
 
 class Presence:
-    """One process' signature."""
+    """Reports that this process is running."""
 
     def __init__(
         self,
@@ -50,33 +50,33 @@ class Presence:
         queues: Callable[[], Collection[str]] = lambda: (),
         capacity: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """Nothing is written before the first ``sign``, which asks what a worker reads and runs by then."""
+        """``queues`` and ``capacity`` are called at each report, because they can change."""
         self._kind, self._name, self._queues, self._capacity = kind, name, queues, capacity
         self._version, self._identity = code_version(), IDENTITY
-        self._sign_at: datetime | None = None
+        self._report_at: datetime | None = None
         self._is_clock_off = False
 
-    def sign(self, now: datetime) -> None:
-        """Sign, if the last signature is a while ago. Raises what the database raises.
+    def report(self, now: datetime) -> None:
+        """Report, if it is time to. Raises database errors.
 
-        ``now`` is the database's time, as it has just been read.
+        ``now`` is the current time of the database.
         """
-        if self._sign_at is not None and self._sign_at - SIGN_EVERY <= now < self._sign_at:
+        if self._report_at is not None and self._report_at - REPORT_INTERVAL <= now < self._report_at:
             return
-        state = {"seen_at": now, "clock_offset": self._clock_offset(now), **self._takes()}
-        if self._sign_at is None or not self._signed().update(**state):
-            self._begin(now, state)
-        self._sign_at = now + SIGN_EVERY
+        state = {"seen_at": now, "clock_offset": self._clock_offset(now), **self._load()}
+        if self._report_at is None or not self._row().update(**state):
+            self._create_row(now, state)
+        self._report_at = now + REPORT_INTERVAL
 
     def leave(self) -> None:
-        """This process ends as it should: nobody need miss it."""
-        self._signed().delete()
+        """Remove the row, because this process shuts down in an orderly way."""
+        self._row().delete()
 
-    def _signed(self) -> QuerySet[ServiceProcess]:
+    def _row(self) -> QuerySet[ServiceProcess]:
         return ServiceProcess.objects.filter(kind=self._kind, name=self._name, identity=self._identity)
 
-    def _begin(self, now: datetime, state: dict[str, Any]) -> None:
-        ServiceProcess.objects.filter(seen_at__lt=now - FORGOTTEN_AFTER).delete()
+    def _create_row(self, now: datetime, state: dict[str, Any]) -> None:
+        ServiceProcess.objects.filter(seen_at__lt=now - DELETED_AFTER).delete()
         same_name = ServiceProcess.objects.filter(kind=self._kind, name=self._name)
         same_name.filter(seen_at__lt=now - ABSENT_AFTER).delete()
         values = {"started_at": now, "version": self._version, **state}
@@ -85,7 +85,7 @@ class Presence:
         )
 
     def _clock_offset(self, now: datetime) -> timedelta:
-        """How far this process's clock is ahead; logged when that changes from tolerable to not, and back."""
+        """How far this process's clock is ahead; logs when that starts and stops exceeding the limit."""
         offset = timezone.now() - now
         is_off = abs(offset) > clock.MAX_OFFSET
         if is_off and not self._is_clock_off:
@@ -96,88 +96,90 @@ class Presence:
         self._is_clock_off = is_off
         return offset
 
-    def _takes(self) -> dict[str, Any]:
+    def _load(self) -> dict[str, Any]:
         return {"queues": sorted(self._queues()), "capacity": self._capacity()}
 
 
 class _Worker:
-    """The thread in which this worker's main process signs."""
+    """The thread in which this worker's main process reports."""
 
     def __init__(self) -> None:
-        self._lived_at = 0.0
-        self._is_over = threading.Event()
+        self._alive_at = 0.0
+        self._has_ended = threading.Event()
         self._presence: Presence | None = None
 
     def begin(self, sender: Any = None, **kwargs: object) -> None:
         name = str(getattr(sender, "hostname", sender))
         asked = partial(_queues_of, sender), partial(_capacity_of, sender)
         self._presence = Presence(ProcessKind.WORKER, name, *asked)
-        self.lives()
-        threading.Thread(target=self._sign_on, args=[self._presence], name="presence", daemon=True).start()
+        self.note_alive()
+        threading.Thread(
+            target=self._report_regularly, args=[self._presence], name="presence", daemon=True
+        ).start()
 
-    def lives(self, **kwargs: object) -> None:
-        self._lived_at = time.monotonic()
+    def note_alive(self, **kwargs: object) -> None:
+        self._alive_at = time.monotonic()
 
     def end(self, **kwargs: object) -> None:
-        self._is_over.set()
+        self._has_ended.set()
         if self._presence is not None:
-            _quietly(self._presence.leave)
+            _try(self._presence.leave)
 
-    def _sign_on(self, presence: Presence) -> None:
-        while not self._is_over.is_set():
-            if time.monotonic() - self._lived_at < ABSENT_AFTER.total_seconds():
-                _quietly(lambda: presence.sign(clock.now()))
-            self._is_over.wait(SIGN_EVERY.total_seconds())
+    def _report_regularly(self, presence: Presence) -> None:
+        while not self._has_ended.is_set():
+            if time.monotonic() - self._alive_at < ABSENT_AFTER.total_seconds():
+                _try(lambda: presence.report(clock.now()))
+            self._has_ended.wait(REPORT_INTERVAL.total_seconds())
 
 
 def _queues_of(consumer: Any) -> list[str]:
-    """What it reads now: a worker can be told to read another queue, or to leave one."""
+    """The queues that the worker is reading now, which can be changed by remote control."""
     reader = getattr(consumer, "task_consumer", None)
-    # None while the broker is away.
+    # None while there is no connection to the broker.
     return [queue.name for queue in reader.queues] if reader else list(current_app.amqp.queues.consume_from)
 
 
 def _capacity_of(consumer: Any) -> int | None:
-    """How many processes its pool has now: a worker can be told to have fewer, or none."""
+    """How many processes the worker's pool has now, which can be changed by remote control."""
     count = getattr(getattr(consumer, "pool", None), "num_processes", None)
     return count if isinstance(count, int) else None
 
 
 def watch_worker() -> None:
-    """Sign for a worker from the moment it is ready until it ends, and touch its file at each heartbeat."""
+    """Report from when this worker is ready until it ends, and touch its health file at each heartbeat."""
     worker = _Worker()
-    # Not weakly: nothing else holds these methods.
+    # Not weakly: nothing else holds a reference to these methods.
     worker_ready.connect(worker.begin, weak=False, dispatch_uid="jobledger.presence.begin")
-    heartbeat_sent.connect(worker.lives, weak=False, dispatch_uid="jobledger.presence.lives")
-    heartbeat_sent.connect(_worker_lives, dispatch_uid="jobledger.presence.touch")
+    heartbeat_sent.connect(worker.note_alive, weak=False, dispatch_uid="jobledger.presence.lives")
+    heartbeat_sent.connect(_touch_worker_file, dispatch_uid="jobledger.presence.touch")
     worker_shutdown.connect(worker.end, weak=False, dispatch_uid="jobledger.presence.end")
 
 
-def _quietly(sign: Callable[[], None]) -> None:
+def _try(action: Callable[[], None]) -> None:
     try:
         with between_forks():
-            sign()
+            action()
     except Error as error:
-        # Its missing signature says it as well, and the runs' own heartbeats say it loudly.
-        logger.debug("Not signed: %s", error)
+        # Missing reports are noticed anyway, and the runs' heartbeats fail visibly.
+        logger.debug("Could not report to the database: %s", error)
     finally:
         close_connections()
 
 
 def touch_health_file(process: str) -> None:
-    """Say that this kind of process (``beat``, ``worker``) has just worked.
+    """Record that this kind of process (``beat``, ``worker``) is alive.
 
-    A folder that cannot be written is logged: the process works all the same, and its health
-    check fails, as it should.
+    If the directory is not writable, this is logged; the process continues, and its health check fails, as it
+    should.
     """
-    folder = settings.HEALTH_DIR
-    if not folder:
+    directory = settings.HEALTH_DIR
+    if not directory:
         return
     try:
-        (Path(folder) / process).touch()
+        (Path(directory) / process).touch()
     except OSError as error:
-        logger.warning("The sign of life of %s cannot be written: %s", process, error)
+        logger.warning("Cannot write the health file of %s: %s", process, error)
 
 
-def _worker_lives(**kwargs: object) -> None:
+def _touch_worker_file(**kwargs: object) -> None:
     touch_health_file("worker")

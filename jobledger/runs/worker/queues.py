@@ -1,7 +1,7 @@
-"""Queues: which of them runs wait in and enabled schedules use, and which of them no worker reads.
+"""Queues: which ones are used by queued runs and enabled schedules, and which ones no worker reads.
 
-Only runs and schedules of this project's own tasks are looked at: what reads another service's queues is not
-known here. Nor is where a schedule's own exchange or routing key leads.
+Only runs and schedules of this project's own tasks are considered: which workers read other services' queues
+is not known here, and neither is the queue to which a schedule's own exchange or routing key leads.
 """
 
 from collections.abc import Iterator
@@ -19,29 +19,29 @@ from jobledger.models import Run, Status
 from jobledger.runs.ordinary_tasks import known_tasks
 
 MAX_RUNS = 1000
-"""So many queued runs are looked at, those first whose messages are due first."""
+"""How many queued runs are considered, starting with those that are due to be published first."""
 UNCLAIMED_AFTER = timedelta(seconds=60)
 
 
 @dataclass(kw_only=True)
 class QueueUse:
-    """What is in one queue, and what will be."""
+    """The runs in a queue, and the schedules that use it."""
 
     name: str
     runs: int = 0
     """Queued runs."""
     waiting: int = 0
-    """Those of them that a worker could have started a while ago."""
+    """Runs that a worker could have started a while ago."""
     schedules: int = 0
     """Enabled schedules."""
     only_schedule: tuple[int, str] | None = None
-    """The id and the name of the one, if it is one."""
+    """The id and name of the schedule, if there is exactly one."""
     is_named: bool = False
-    """Whether a schedule names the queue, and not the project's settings."""
+    """Whether the queue is named by a schedule, as opposed to the project's settings."""
 
 
 def uses(now: datetime) -> dict[str, QueueUse]:
-    """Every queue that is used, by its name: two queries, however many runs and schedules there are."""
+    """All queues in use, by name. Takes two queries, however many runs and schedules there are."""
     found: dict[str, QueueUse] = {}
     for job, queue, is_waiting in _queued_runs(now):
         if use := _use_of(job, queue, found):
@@ -56,7 +56,7 @@ def uses(now: datetime) -> dict[str, QueueUse]:
 
 
 def queue_of(task: str, queue: str | None) -> str | None:
-    """Where a message of this job or task goes; None if that is not known, or another service's task."""
+    """The queue for messages of this job or task; None if unknown, or if it is another service's task."""
     job = registry.all_jobs().get(task)
     name = job.task_name if job else task
     if name not in known_tasks():
@@ -74,7 +74,7 @@ def _use_of(task: str, queue: str | None, found: dict[str, QueueUse]) -> QueueUs
 
 
 def _queued_runs(now: datetime) -> Iterator[tuple[str, str | None, bool]]:
-    """The job or task, its schedule's queue, and whether a free worker would have claimed it by now."""
+    """Job or task, the schedule's queue, and whether an idle worker would have claimed the run by now."""
     queued = Run.objects.filter(status=Status.QUEUED, publish_after__isnull=False).order_by("publish_after")
     columns = ("job", "schedule__queue", "schedule__exchange", "schedule__routing_key")
     unclaimed_since = now - UNCLAIMED_AFTER
@@ -82,12 +82,12 @@ def _queued_runs(now: datetime) -> Iterator[tuple[str, str | None, bool]]:
         *columns, "queued_at", "publish_count", "concurrency_key"
     )[:MAX_RUNS]:
         if not (exchange or key):
-            # Those that have a key may wait for another run of their job.
+            # Runs that have a key may be waiting for another run of their job.
             yield job, queue, bool(count and not guard and queued_at < unclaimed_since)
 
 
 def _enabled_schedules() -> Iterator[tuple[str, str | None, int, int, str]]:
-    """Of schedules that are routed alike: task and queue, how many they are, and the first of them."""
+    """Task, queue, count, and the id and name of one schedule, for each group with the same routing."""
     enabled = PeriodicTask.objects.filter(enabled=True).order_by()
     groups = enabled.values_list("task", "queue", "exchange", "routing_key")
     found: Any = groups.annotate(count=Count("pk"), least_pk=Min("pk"), least_name=Min("name"))

@@ -1,7 +1,7 @@
-"""The messages that a worker's main process holds, without the secrets in them.
+"""Masks secrets in the messages that a worker's main process holds.
 
-Celery shows a message's arguments in events, in ``inspect active`` and in its log: as the sender formatted
-them, and ``celery call`` formats them as they are. So what is shown is made here, from the arguments.
+Celery includes a message's arguments in events, in ``inspect active`` and in its log, as formatted by the
+sender, and ``celery call`` does not mask them. So they are formatted here, from the arguments themselves.
 """
 
 from collections.abc import Mapping
@@ -16,31 +16,31 @@ logger = line_logger(__name__)
 
 MAX_REPR_LENGTH = 1024
 """Celery's own limit."""
-NOT_SHOWN = "(not shown)"
+HIDDEN = "(hidden)"
 
 
 class MaskedRequest(Request):
-    """A message under execution, as Celery keeps it in the main process."""
+    """A message that is being executed, as Celery keeps it in the main process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The child that executes it shows these, and the arguments themselves where one is empty.
+        # The child displays these, or the arguments themselves if one of these is empty.
         self.request_dict.update(argsrepr=self.argsrepr, kwargsrepr=self.kwargsrepr)
 
     @property
     def argsrepr(self) -> str:
-        """A job takes none by position: what was given by mistake is not shown at all."""
+        """Jobs take no positional arguments, so any that were passed by mistake are hidden."""
         if self.args and registry.of_task(self.type) is not None:
-            return NOT_SHOWN
-        return _shown(lambda: tuple(secrets.masked_args(self.args)))
+            return HIDDEN
+        return _formatted(lambda: tuple(secrets.masked_args(self.args)))
 
     @property
     def kwargsrepr(self) -> str:
         job = registry.of_task(self.type)
-        return _shown(lambda: secrets.masked(job.name if job else self.type, self.kwargs))
+        return _formatted(lambda: secrets.masked(job.name if job else self.type, self.kwargs))
 
     def info(self, safe: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
-        """For ``inspect``: never the arguments themselves."""
+        """For ``inspect``; never includes the arguments themselves."""
         return {**super().info(safe=True), "args": self.argsrepr, "kwargs": self.kwargsrepr}
 
     def __repr__(self) -> str:
@@ -48,13 +48,13 @@ class MaskedRequest(Request):
 
 
 def masked_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """A message's headers as they may be logged: those with its arguments are left out, others masked."""
-    shown = {name: value for name, value in headers.items() if name not in ("argsrepr", "kwargsrepr")}
-    return secrets.masked("", shown)
+    """A message's headers for logging: masked, and without those that contain the arguments."""
+    kept = {name: value for name, value in headers.items() if name not in ("argsrepr", "kwargsrepr")}
+    return secrets.masked("", kept)
 
 
-def _shown(masked: Any) -> str:
+def _formatted(masked: Any) -> str:
     try:
         return repr(masked())[:MAX_REPR_LENGTH]
     except Exception:  # noqa: BLE001 - arguments of any shape or depth must not stop the worker
-        return NOT_SHOWN
+        return HIDDEN

@@ -18,9 +18,9 @@ def dead(**values: Any) -> DeadLetter:
 
 def test_each_has_a_line_without_its_contents() -> None:
     dead(task="probes.probe", worker="celery@here")
-    dead(received_at=utc(2026, 3, 1, 13), reason="it is no task")
+    dead(received_at=utc(2026, 3, 1, 13), reason="it is not a task message")
     assert output_of("jobledger", "dead_letters") == (
-        "2026-03-01 13:00:00 UTC\tcelery\t\t7\t\tit is no task\n"
+        "2026-03-01 13:00:00 UTC\tcelery\t\t7\t\tit is not a task message\n"
         "2026-03-01 12:00:00 UTC\tcelery\tprobes.probe\t7\tcelery@here\tid is missing\n"
     )
 

@@ -1,4 +1,4 @@
-"""A schedule's own headers and routing never touch what Celery and kombu need for themselves."""
+"""A schedule's headers and routing cannot interfere with those that Celery and kombu need."""
 
 from typing import Any
 
@@ -21,15 +21,15 @@ def scheduled(**values: Any) -> PeriodicTask:
     "name",
     ["id", "task", "timelimit", "stamps", "expires", "eta", "retries", "shadow", "compression", "update"],
 )
-def test_a_header_of_celery_s_own_is_left_out(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_celerys_own_headers_are_not_sent(name: str, caplog: pytest.LogCaptureFixture) -> None:
     headers = delivery.headers_of(scheduled(headers=f'{{"{name}": ["x"], "tenant": "a"}}'))
     assert headers == {"tenant": "a", "periodic_task_name": "mine"}
     assert caplog.messages == [
-        f"Schedule 'mine': its message headers {name} are left out, since Celery sets them itself"
+        f"Schedule 'mine': its message headers {name} are not sent, because Celery sets them itself"
     ]
 
 
-def test_every_header_that_is_sent_is_reserved(broker: Broker) -> None:
+def test_every_header_that_celery_sends_is_reserved(broker: Broker) -> None:
     current_app.send_task(
         "probes.probe", task_id="1", ignore_result=True, headers={"periodic_task_name": "mine"}
     )
@@ -38,9 +38,9 @@ def test_every_header_that_is_sent_is_reserved(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", '{"a": NaN}', '{"a":' * 60 + "1" + "}" * 60])
-def test_headers_that_are_no_object_are_left_out(text: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_headers_that_are_not_a_json_object_are_not_sent(text: str, caplog: pytest.LogCaptureFixture) -> None:
     assert delivery.headers_of(scheduled(headers=text)) == {"periodic_task_name": "mine"}
-    assert "its message headers are left out" in caplog.text
+    assert "its message headers are not sent" in caplog.text
 
 
 @pytest.mark.parametrize("field", delivery.ROUTING)
@@ -57,19 +57,19 @@ def test_headers_that_are_no_object_are_left_out(text: str, caplog: pytest.LogCa
         "celery\x06\x163",
     ],
 )
-def test_nothing_is_delivered_under_a_name_that_is_used_for_something_else(field: str, name: str) -> None:
+def test_reserved_names_cannot_be_used_for_routing(field: str, name: str) -> None:
     with pytest.raises(delivery.DeliveryError, match=f"its {field.replace('_', ' ')} '"):
         delivery.routing_of(scheduled(**{field: name}))
 
 
-def test_a_renamed_key_of_kombu_is_reserved_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renamed_key_of_kombu_is_reserved_instead_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(current_app.conf.broker_transport_options, "unacked_key", "ours")
     assert delivery.problem_with_name("ours")
     assert not delivery.problem_with_name("unacked")
 
 
 @pytest.mark.parametrize("name", ["", "celery", "slow", "unacknowledged", "billing.high-priority", "größe"])
-def test_other_names_are_free(name: str) -> None:
+def test_other_names_can_be_used(name: str) -> None:
     assert delivery.problem_with_name(name) == ""
     assert delivery.routing_of(scheduled(queue=name or None)) == ({"queue": name} if name else {})
 
@@ -91,5 +91,7 @@ def caused_by(cause: Exception) -> Exception:
     ],
     ids=str,
 )
-def test_an_answer_to_one_message_is_no_broker_that_is_down(answer: Exception, is_its_own: bool) -> None:
+def test_an_error_about_one_message_does_not_count_as_a_broker_that_is_down(
+    answer: Exception, is_its_own: bool
+) -> None:
     assert delivery.refuses_one_message(caused_by(answer)) is is_its_own

@@ -1,4 +1,4 @@
-"""Queued runs are published as often as it takes, at growing intervals, and routed as their schedule says."""
+"""Queued runs are published at growing intervals until they are claimed, with their schedule's routing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,14 +33,14 @@ def scheduled(**values: Any) -> PeriodicTask:
     return PeriodicTask.objects.create(name="mine", task="probes.probe", interval=every, **values)
 
 
-def test_a_queued_run_whose_time_has_come_is_published(broker: Broker) -> None:
+def test_a_queued_run_that_is_due_is_published(broker: Broker) -> None:
     run = queued(options={"level": 2})
     assert publisher.publish_due(NOON) == 1
     (message,) = broker.messages
     assert (message.name, message.task_id, message.kwargs) == ("probes.probe", str(run.pk), {"level": 2})
 
 
-def test_only_who_called_by_celery_call_may_wait_for_a_result(broker: Broker) -> None:
+def test_only_celery_call_has_a_result(broker: Broker) -> None:
     publisher.publish([queued(), queued(trigger=Trigger.CELERY)])
     assert [message.headers["ignore_result"] for message in broker.messages] == [True, False]
 
@@ -49,13 +49,13 @@ def test_only_who_called_by_celery_call_may_wait_for_a_result(broker: Broker) ->
     "values",
     [{"publish_after": NOON + MINUTE}, {"publish_after": None}, {"status": Status.RUNNING}],
 )
-def test_no_other_run_is(broker: Broker, values: dict[str, Any]) -> None:
+def test_other_runs_are_not_published(broker: Broker, values: dict[str, Any]) -> None:
     queued(**values)
     assert publisher.publish_due(NOON) == 0
     assert broker.messages == []
 
 
-def test_a_published_run_comes_up_again_later_each_time(broker: Broker) -> None:
+def test_a_run_is_published_again_at_growing_intervals(broker: Broker) -> None:
     run = queued()
     gaps = []
     for _ in range(9):
@@ -68,7 +68,7 @@ def test_a_published_run_comes_up_again_later_each_time(broker: Broker) -> None:
     assert gaps == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_a_broker_that_is_down_leaves_the_run_queued_and_it_is_tried_again_soon(broker: Broker) -> None:
+def test_while_the_broker_is_down_the_run_stays_queued_and_is_retried_soon(broker: Broker) -> None:
     run = queued()
     broker.is_down = True
     with pytest.raises(publisher.BrokerDownError, match="Connection refused"):
@@ -80,7 +80,7 @@ def test_a_broker_that_is_down_leaves_the_run_queued_and_it_is_tried_again_soon(
     assert publisher.publish_due(NOON + publisher.RECORDER_GRACE_PERIOD) == 1
 
 
-def test_a_run_that_was_claimed_while_it_was_published_stays_claimed(broker: Broker) -> None:
+def test_a_run_that_is_claimed_while_being_published_stays_claimed(broker: Broker) -> None:
     run = queued()
     Run.objects.update(status=Status.RUNNING, publish_after=None)
     publisher.publish([run])
@@ -88,7 +88,7 @@ def test_a_run_that_was_claimed_while_it_was_published_stays_claimed(broker: Bro
     assert (run.status, run.publish_after) == ("running", None)
 
 
-def test_a_run_that_failed_while_it_was_published_waits_for_its_own_time(broker: Broker) -> None:
+def test_a_run_that_fails_while_being_published_keeps_the_time_of_its_retry(broker: Broker) -> None:
     run = queued()
     Run.objects.update(attempt=2, publish_after=NOON + MINUTE)
     publisher.publish([run])
@@ -96,7 +96,7 @@ def test_a_run_that_failed_while_it_was_published_waits_for_its_own_time(broker:
     assert (run.publish_count, run.publish_after) == (0, NOON + MINUTE)
 
 
-def test_an_ordinary_task_is_sent_with_its_arguments_and_that_is_its_end(broker: Broker) -> None:
+def test_an_ordinary_task_is_sent_with_its_arguments_and_its_run_ends(broker: Broker) -> None:
     run = queued(job="tests.probes.tasks.add", args=[1, 2])
     publisher.publish_due(NOON)
     run.refresh_from_db()
@@ -105,9 +105,7 @@ def test_an_ordinary_task_is_sent_with_its_arguments_and_that_is_its_end(broker:
 
 
 @pytest.mark.parametrize("task", ["celery.chord_unlock", "billing.send"])
-def test_a_task_that_may_not_be_scheduled_is_not_sent_whatever_stands_in_the_ledger(
-    broker: Broker, task: str
-) -> None:
+def test_a_task_that_may_not_be_scheduled_is_never_sent(broker: Broker, task: str) -> None:
     run = queued(job=task)
     publisher.publish_due(NOON)
     run.refresh_from_db()
@@ -121,11 +119,11 @@ def test_a_job_that_this_process_does_not_know_is_left_to_one_that_does(broker: 
     assert publisher.next_publish_after() is None
     run.refresh_from_db()
     assert (broker.messages, run.status, run.publish_count) == ([], "queued", 0)
-    # Nor is it taken for a moment, in which the other one would have to leave it alone.
+    # Nor is it taken briefly, which would prevent the other process from publishing it.
     assert run.publish_after == NOON
 
 
-def test_the_schedules_routing_is_kept(broker: Broker) -> None:
+def test_the_routing_of_the_schedule_is_used(broker: Broker) -> None:
     schedule = scheduled(queue="slow", priority=3, headers='{"tenant": "a"}')
     queued(schedule=schedule)
     publisher.publish_due(NOON)
@@ -134,7 +132,7 @@ def test_the_schedules_routing_is_kept(broker: Broker) -> None:
     assert (message.headers["tenant"], message.headers["periodic_task_name"]) == ("a", "mine")
 
 
-def test_a_schedule_s_headers_override_none_of_celery_s_own(broker: Broker) -> None:
+def test_a_schedules_headers_do_not_override_celerys_own(broker: Broker) -> None:
     schedule = scheduled(headers='{"id": ["x"], "task": {}, "timelimit": 1, "tenant": "a"}')
     run = queued(schedule=schedule)
     publisher.publish_due(NOON)
@@ -143,7 +141,7 @@ def test_a_schedule_s_headers_override_none_of_celery_s_own(broker: Broker) -> N
     assert (message.headers["timelimit"], message.headers["tenant"]) == ([None, None], "a")
 
 
-def test_a_queue_that_is_a_key_of_kombu_s_fails_its_run_and_stops_no_other(broker: Broker) -> None:
+def test_a_reserved_queue_name_fails_its_run_and_no_other(broker: Broker) -> None:
     odd, even = queued(schedule=scheduled(queue="_kombu.binding.celery")), queued()
     assert publisher.publish_due(NOON) == 2
     assert [message.task_id for message in broker.messages] == [str(even.pk)]
@@ -152,7 +150,7 @@ def test_a_queue_that_is_a_key_of_kombu_s_fails_its_run_and_stops_no_other(broke
     assert odd.error.startswith("its queue '_kombu.binding.celery' cannot be used: ")
 
 
-def test_a_message_that_the_broker_alone_refuses_fails_its_run_and_stops_no_other(broker: Broker) -> None:
+def test_a_message_that_the_broker_rejects_fails_its_run_and_no_other(broker: Broker) -> None:
     odd, even = queued(schedule=scheduled(queue="taken")), queued()
     broker.batch_error = ResponseError("WRONGTYPE Operation against a key")
     broker.refusals[str(odd.pk)] = ResponseError("WRONGTYPE Operation against a key")
@@ -161,10 +159,10 @@ def test_a_message_that_the_broker_alone_refuses_fails_its_run_and_stops_no_othe
     odd.refresh_from_db()
     even.refresh_from_db()
     assert (odd.status, even.status) == ("failed", "queued")
-    assert odd.error == "The broker refuses the message: WRONGTYPE Operation against a key"
+    assert odd.error == "The broker rejected the message: WRONGTYPE Operation against a key"
 
 
-def test_a_broker_without_memory_is_down_for_all(broker: Broker) -> None:
+def test_a_broker_that_is_out_of_memory_counts_as_down(broker: Broker) -> None:
     run = queued()
     broker.batch_error = OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
     with pytest.raises(publisher.BrokerDownError, match="maxmemory"):
@@ -178,7 +176,7 @@ def test_a_broker_without_memory_is_down_for_all(broker: Broker) -> None:
     [TypeError("odd"), ValueError("odd"), EncodeError("odd")],
     ids=lambda refusal: type(refusal).__name__,
 )
-def test_a_run_of_which_no_message_can_be_made_fails_and_stops_no_other(
+def test_a_run_whose_message_cannot_be_created_fails_and_stops_no_other(
     broker: Broker, refusal: Exception
 ) -> None:
     odd, even = queued(), queued()
@@ -191,14 +189,14 @@ def test_a_run_of_which_no_message_can_be_made_fails_and_stops_no_other(
     assert odd.finished_at is not None
 
 
-def test_the_oldest_come_first(broker: Broker) -> None:
+def test_the_oldest_runs_are_published_first(broker: Broker) -> None:
     late = queued(NOON - MINUTE)
     early = queued(NOON - 2 * MINUTE)
     publisher.publish_due(NOON)
     assert [message.task_id for message in broker.messages] == [str(early.pk), str(late.pk)]
 
 
-def test_the_next_moment_is_that_of_the_first_queued_run() -> None:
+def test_the_next_time_to_publish_is_that_of_the_first_queued_run() -> None:
     assert publisher.next_publish_after() is None
     queued(NOON + MINUTE)
     queued(NOON)
@@ -207,7 +205,7 @@ def test_the_next_moment_is_that_of_the_first_queued_run() -> None:
 
 
 @pytest.mark.parametrize("job", ["probe", ORDINARY])
-def test_a_queue_that_does_not_exist_fails_the_run_and_is_no_broker_that_is_down(
+def test_an_unknown_queue_fails_the_run_and_does_not_count_as_a_broker_that_is_down(
     broker: Broker, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
     monkeypatch.setattr(current_app.amqp.queues, "create_missing", False)
@@ -219,19 +217,19 @@ def test_a_queue_that_does_not_exist_fails_the_run_and_is_no_broker_that_is_down
 
 
 @pytest.mark.parametrize("job", ["choosing", ORDINARY])
-def test_who_watches_the_messages_sees_no_secret(broker: Broker, job: str) -> None:
+def test_secrets_are_masked_in_events_and_logs(broker: Broker, job: str) -> None:
     publisher.publish([queued(job=job, options={"api_key": "hunter2", "days": 3})])
     (message,) = broker.messages
     assert message.kwargs == {"api_key": "hunter2", "days": 3}
     assert message.headers["kwargsrepr"] == "{'api_key': '********', 'days': 3}"
 
 
-def test_what_watchers_see_of_long_options_is_short(broker: Broker) -> None:
+def test_long_options_are_truncated_in_events_and_logs(broker: Broker) -> None:
     publisher.publish([queued(options={"words": "long" * publisher.MAX_REPR_LENGTH})])
     assert len(broker.messages[0].headers["kwargsrepr"]) == publisher.MAX_REPR_LENGTH
 
 
-def test_runs_that_were_published_a_different_number_of_times_are_noted_together(broker: Broker) -> None:
+def test_runs_with_different_publish_counts_can_be_published_together(broker: Broker) -> None:
     counts = [0, 2, 0]
     runs = [queued(publish_count=count) for count in counts]
     before = datetime.now(UTC)
@@ -243,7 +241,7 @@ def test_runs_that_were_published_a_different_number_of_times_are_noted_together
         assert timedelta(0) <= (run.publish_after or NOON) - expected < MINUTE / 2
 
 
-def test_a_run_that_waits_for_its_turn_by_now_keeps_its_own_time(broker: Broker) -> None:
+def test_a_run_that_has_started_to_wait_for_another_keeps_its_own_time(broker: Broker) -> None:
     run = queued()
     Run.objects.update(concurrency_key="probe", publish_after=NOON + MINUTE)
     publisher.publish([run])
@@ -251,7 +249,7 @@ def test_a_run_that_waits_for_its_turn_by_now_keeps_its_own_time(broker: Broker)
     assert (run.publish_count, run.publish_after) == (0, NOON + MINUTE)
 
 
-# The message itself. What `send_task` sends is what Celery's documentation and extensions go by.
+# The message itself: Celery's documentation and extensions rely on the format of `send_task`.
 
 
 @pytest.mark.parametrize(
@@ -265,7 +263,9 @@ def test_a_run_that_waits_for_its_turn_by_now_keeps_its_own_time(broker: Broker)
     ],
     ids=str,
 )
-def test_a_job_s_message_is_that_of_send_task(broker: Broker, values: dict[str, Any]) -> None:
+def test_the_message_of_a_job_is_the_same_as_that_of_send_task(
+    broker: Broker, values: dict[str, Any]
+) -> None:
     run = queued(options={"level": 2}, schedule=scheduled(**values))
     tenant = {"tenant": "a"} if "headers" in values else {}
     headers = {"periodic_task_name": "mine", "jobledger_run": True} | tenant
@@ -284,16 +284,16 @@ def test_a_job_s_message_is_that_of_send_task(broker: Broker, values: dict[str, 
 
 
 def _without_details(message: Message) -> dict[str, Any]:
-    """Not compared: where a result would go that is sent as a message, which nobody waits for."""
+    """Omit the reply queue, which only matters for results that are sent as messages."""
     return {**vars(message), "properties": {**message.properties, "reply_to": ""}}
 
 
-def test_a_job_s_time_limit_is_left_to_the_worker_which_may_know_a_newer_one(broker: Broker) -> None:
+def test_the_time_limit_is_left_to_the_worker_which_may_have_newer_code(broker: Broker) -> None:
     publisher.publish([queued(job="limited")])
     assert broker.messages[0].headers["timelimit"] == [None, None]
 
 
-def test_a_rule_for_where_tasks_go_is_followed(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_task_routes_are_respected(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = prepare([lambda name, *args, **kwargs: {"queue": "by rule"}])
     monkeypatch.setattr(current_app.amqp.router, "routes", rules)
     publisher.publish([queued()])
@@ -310,7 +310,7 @@ def listening(signal: Any, listener: Any) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("job", ["probe", ORDINARY])
-def test_a_listener_is_told_of_each_message_and_may_change_it(broker: Broker, job: str) -> None:
+def test_signal_receivers_can_change_each_message(broker: Broker, job: str) -> None:
     told: list[str] = []
 
     def listen(sender: str, headers: dict[str, Any], **kwargs: Any) -> None:

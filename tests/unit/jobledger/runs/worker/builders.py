@@ -1,4 +1,4 @@
-"""Makes what Celery makes in a worker."""
+"""Builds requests as Celery does in a worker."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from celery import current_app
 from kombu.message import Message
 from kombu.serialization import dumps
 
-from jobledger import tasks  # noqa: F401 - importing makes the jobs' tasks
+from jobledger import tasks  # noqa: F401 - importing creates the jobs' tasks
 from jobledger.runs.worker.main_process import JobRequest
 
 
@@ -19,7 +19,7 @@ def message_of(
     kwargs: dict[str, Any] | None = None,
     **more_headers: Any,
 ) -> Any:
-    """A task's message as a worker receives it."""
+    """A task message as received by a worker."""
     made = current_app.amqp.create_task_message(task_id, task, list(args), kwargs or {})
     headers, properties, body, _ = made
     content_type, encoding, payload = dumps(body, serializer="json")
@@ -41,6 +41,6 @@ def received(
     kwargs: dict[str, Any] | None = None,
     **options: Any,
 ) -> JobRequest:
-    """The request that a worker named ``celery@here`` makes of a job's message."""
+    """The request that the worker ``celery@here`` creates from a job's message."""
     message = message_of(task_id, task, args=args, kwargs=kwargs)
     return JobRequest(message, app=current_app, hostname="celery@here", **options)

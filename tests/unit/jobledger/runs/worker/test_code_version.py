@@ -1,4 +1,4 @@
-"""A process' version differs exactly when the code of the project's own apps, or the release, does."""
+"""Two processes have different versions if and only if they run different code of ours or of the project."""
 
 from pathlib import Path
 
@@ -17,20 +17,20 @@ def app(folder: Path, **files: str) -> Path:
     return folder
 
 
-def test_the_same_files_have_the_same_digest_wherever_they_are(tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_where_the_files_are(tmp_path: Path) -> None:
     here, there = app(tmp_path / "here", a_py="1", b_py="2"), app(tmp_path / "there", b_py="2", a_py="1")
     (there / "notes.txt").write_text("no code")
     assert digest({"app": here}) == digest({"app": there})
 
 
 @pytest.mark.parametrize("files", [{"a_py": "2"}, {"b_py": "1"}, {"a_py": "1", "b_py": ""}, {}])
-def test_a_file_that_is_changed_renamed_added_or_removed_changes_it(
+def test_the_digest_changes_if_a_file_is_changed_renamed_added_or_removed(
     tmp_path: Path, files: dict[str, str]
 ) -> None:
     assert digest({"app": app(tmp_path / "old", a_py="1")}) != digest({"app": app(tmp_path / "new", **files)})
 
 
-def test_the_version_names_the_release_and_stays_while_the_process_lives(
+def test_the_version_contains_the_release_and_never_changes_within_a_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     version = code_version()
@@ -39,13 +39,15 @@ def test_the_version_names_the_release_and_stays_while_the_process_lives(
     assert code_version() == version
 
 
-def test_apps_that_are_installed_as_libraries_are_not_read() -> None:
+def test_apps_installed_as_libraries_are_not_included() -> None:
     assert {"jobledger", "tasks_app"} <= set(module._own_apps())
     assert "django.contrib.auth" not in module._own_apps()
 
 
 @pytest.mark.django_db
-def test_a_web_server_reads_it_at_its_first_request(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_web_server_computes_its_version_at_its_first_request(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
     monkeypatch.setattr(module, "code_version", lambda: asked.append("once"))
     module.connect()

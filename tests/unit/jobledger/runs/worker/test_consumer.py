@@ -1,4 +1,4 @@
-"""A worker that loses the broker, and a child meanwhile, goes on."""
+"""A worker survives losing the broker, and the death of a child in the meantime."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,7 +21,7 @@ from tests.unit.jobledger.runs.worker.builders import received
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is done, in order; Celery's own part needs a whole worker around it."""
+    """The calls, in order; Celery's own methods would need a complete worker."""
     done: list[str] = []
     for name in "loop_args", "on_connection_error_after_connected":
         monkeypatch.setattr(CeleryConsumer, name, lambda *args, name=name: done.append(name))
@@ -30,21 +30,19 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def consumer(done: list[str]) -> Consumer:
-    """A consumer without the worker around it."""
+    """A consumer without a worker."""
     made = Consumer.__new__(Consumer)
     made.pool = SimpleNamespace(maintain_pool=lambda: done.append("pool is complete"))
     made.task_consumer = SimpleNamespace(channel=SimpleNamespace(do_restore=True))
     return made
 
 
-def test_dead_children_are_replaced_before_the_loop_looks_at_them(
-    consumer: Consumer, done: list[str]
-) -> None:
+def test_dead_children_are_replaced_before_the_loop_starts(consumer: Consumer, done: list[str]) -> None:
     consumer.loop_args()
     assert done == ["pool is complete", "loop_args"]
 
 
-def test_messages_of_a_lost_connection_are_let_go(
+def test_messages_of_a_lost_connection_are_abandoned(
     consumer: Consumer, done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = SimpleNamespace(acknowledged=False)
@@ -55,10 +53,10 @@ def test_messages_of_a_lost_connection_are_let_go(
     assert done == ["on_connection_error_after_connected"]
 
 
-# What the consumer uses of Celery and kombu beyond what they document: these fail when a release changes it.
+# Undocumented parts of Celery and kombu that the consumer relies on: these fail if a release changes them.
 
 
-def test_celery_does_not_acknowledge_what_is_acknowledged() -> None:
+def test_celery_does_not_acknowledge_a_request_twice() -> None:
     acknowledged: list[bool] = []
     request = received("1", on_ack=lambda *args: acknowledged.append(True))
     request.acknowledged = True
@@ -66,18 +64,18 @@ def test_celery_does_not_acknowledge_what_is_acknowledged() -> None:
     assert acknowledged == []
 
 
-def test_celery_has_requests_that_are_under_way_among_the_reserved_ones() -> None:
+def test_celerys_reserved_requests_include_active_ones() -> None:
     state.task_reserved(request := received("1"))
     state.task_accepted(request)
     assert request in state.reserved_requests
 
 
-def test_celery_s_pools_can_replace_children_that_have_died() -> None:
+def test_celerys_pools_can_replace_dead_children() -> None:
     assert callable(BasePool.maintain_pool)
 
 
 @pytest.mark.parametrize(("restores", "restored"), [(True, [1]), (False, [])])
-def test_a_channel_of_kombu_gives_messages_back_only_while_it_restores(
+def test_a_kombu_channel_restores_messages_only_while_do_restore_is_set(
     restores: bool, restored: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_back: list[int] = []
@@ -88,11 +86,11 @@ def test_a_channel_of_kombu_gives_messages_back_only_while_it_restores(
     assert given_back == restored
 
 
-# Messages that cannot be taken in.
+# Messages that cannot be processed.
 
 
 class Delivered:
-    """A message as kombu hands it over."""
+    """A message as delivered by kombu."""
 
     def __init__(self, headers: Any = None, body: Any = None, decoded: Any = None) -> None:
         self.headers = {"id": "1", "task": "probes.probe"} if headers is None else headers
@@ -113,86 +111,86 @@ class Delivered:
 
 
 @pytest.fixture
-def buried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The reasons of the dead letters, each of which is kept before its message is acknowledged."""
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The reasons of the dead letters that were kept."""
     reasons: list[str] = []
     monkeypatch.setattr(dead_letters, "keep", lambda channel, letter: reasons.append(letter.reason))
     return reasons
 
 
-def taking_in(monkeypatch: pytest.MonkeyPatch, consumer: Consumer, take_in: Any) -> Any:
-    """The consumer's handler, with this in place of Celery's."""
-    monkeypatch.setattr(CeleryConsumer, "create_task_handler", lambda self: take_in)
+def handler_with(monkeypatch: pytest.MonkeyPatch, consumer: Consumer, handle: Any) -> Any:
+    """The consumer's handler, with Celery's replaced by ``handle``."""
+    monkeypatch.setattr(CeleryConsumer, "create_task_handler", lambda self: handle)
     return consumer.create_task_handler()
 
 
 def raising(error: Exception) -> Any:
-    def take_in(message: Any) -> None:
+    def handle(message: Any) -> None:
         raise error
 
-    return take_in
+    return handle
 
 
-def test_a_good_message_is_celery_s_affair(
-    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, buried: list[str]
+def test_a_valid_message_is_passed_to_celery(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, kept: list[str]
 ) -> None:
-    taken: list[Any] = []
+    handled: list[Any] = []
     message = Delivered()
-    taking_in(monkeypatch, consumer, taken.append)(message)
-    assert (taken, buried, message.acknowledged) == ([message], [], False)
+    handler_with(monkeypatch, consumer, handled.append)(message)
+    assert (handled, kept, message.acknowledged) == ([message], [], False)
 
 
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (Delivered(headers={"id": ["x"], "task": "probes.probe"}), "id is not what Celery sends there"),
+        (Delivered(headers={"id": ["x"], "task": "probes.probe"}), "id is not a valid value"),
         (Delivered(headers={"task": "probes.probe"}), "id is missing"),
         (Delivered(body=b"[" * 500), "the body is nested more than 100 levels deep"),
         (Delivered(decoded=ValueError("hunter2")), "the body cannot be decoded (ValueError)"),
-        (Delivered(decoded=[1]), "the body does not have three parts: args, kwargs and what follows"),
+        (Delivered(decoded=[1]), "the body does not have three parts: args, kwargs and embed"),
     ],
 )
-def test_a_malformed_one_is_kept_and_acknowledged_and_never_reaches_celery(
-    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, buried: list[str], message: Any, reason: str
+def test_a_malformed_message_is_kept_and_acknowledged_and_not_passed_to_celery(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, kept: list[str], message: Any, reason: str
 ) -> None:
-    taken: list[Any] = []
-    taking_in(monkeypatch, consumer, taken.append)(message)
-    assert (taken, buried, message.acknowledged) == ([], [reason], True)
+    handled: list[Any] = []
+    handler_with(monkeypatch, consumer, handled.append)(message)
+    assert (handled, kept, message.acknowledged) == ([], [reason], True)
 
 
 @pytest.mark.parametrize("error", [TypeError("hunter2"), KeyError("id"), RecursionError(), ArithmeticError()])
-def test_whatever_celery_raises_on_a_message_the_worker_goes_on(
-    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, buried: list[str], error: Exception
+def test_an_exception_in_celery_becomes_a_dead_letter(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, kept: list[str], error: Exception
 ) -> None:
     message = Delivered()
-    taking_in(monkeypatch, consumer, raising(error))(message)
-    assert (buried, message.acknowledged) == ([f"it cannot be taken in ({type(error).__name__})"], True)
+    handler_with(monkeypatch, consumer, raising(error))(message)
+    assert (kept, message.acknowledged) == ([f"it cannot be processed ({type(error).__name__})"], True)
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(), RedisConnectionError()])
-def test_a_connection_that_is_lost_meanwhile_is_no_dead_letter(
-    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, buried: list[str], error: Exception
+def test_a_lost_connection_causes_no_dead_letter(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, kept: list[str], error: Exception
 ) -> None:
     message = Delivered()
     with pytest.raises(type(error)):
-        taking_in(monkeypatch, consumer, raising(error))(message)
-    assert (buried, message.acknowledged) == ([], False)
+        handler_with(monkeypatch, consumer, raising(error))(message)
+    assert (kept, message.acknowledged) == ([], False)
 
 
-def test_what_celery_finds_wrong_itself_is_kept_as_well(consumer: Consumer, buried: list[str]) -> None:
+def test_messages_that_celery_rejects_are_kept_too(consumer: Consumer, kept: list[str]) -> None:
     message: Any = Delivered()
     consumer.on_unknown_message(None, message)
     consumer.on_invalid_task(None, message, ValueError("hunter2"))
     consumer.on_decode_error(message, ValueError("hunter2"))
-    assert buried == [
-        "it is no task",
+    assert kept == [
+        "it is not a task message",
         "Celery cannot read it (ValueError)",
         "it cannot be decoded (ValueError)",
     ]
 
 
-def test_whoever_calls_a_task_that_does_not_exist_is_told(
-    consumer: Consumer, buried: list[str], monkeypatch: pytest.MonkeyPatch
+def test_the_result_of_an_unknown_task_is_a_failure(
+    consumer: Consumer, kept: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed: list[tuple[str, Exception]] = []
 
@@ -203,22 +201,22 @@ def test_whoever_calls_a_task_that_does_not_exist_is_told(
     consumer.app = cast("Any", SimpleNamespace(backend=SimpleNamespace(mark_as_failure=mark_as_failure)))
     message: Any = Delivered(headers={"id": "1", "task": "no.such"})
     consumer.on_unknown_task(None, message, KeyError("no.such"))
-    assert buried == ["this project has no task of its name"]
+    assert kept == ["this project has no task with its name"]
     ((task_id, error),) = failed
     assert (task_id, type(error), error.args) == ("1", NotRegistered, ("no.such",))
 
 
-def test_a_run_whose_job_only_a_worker_with_other_code_knows_is_left_to_it(
-    consumer: Consumer, buried: list[str], caplog: pytest.LogCaptureFixture
+def test_the_run_of_an_unknown_job_is_left_to_other_workers(
+    consumer: Consumer, kept: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     message: Any = Delivered(headers={"id": "1", "task": "probes.new", "jobledger_run": True})
     consumer.on_unknown_task(None, message, KeyError("probes.new"))
     assert message.acknowledged
-    assert buried == []
-    assert "Run 1 is left to a worker that knows its task probes.new" in caplog.text
+    assert kept == []
+    assert "Run 1 is left to workers that know its task probes.new" in caplog.text
 
 
-def test_its_connection_hands_over_only_messages_that_can_be_read(
+def test_the_consumers_connection_uses_the_guarded_transport(
     consumer: Consumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consumer.app = current_app

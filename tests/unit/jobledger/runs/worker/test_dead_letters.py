@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Stream:
-    """Redis as far as it is used here: one stream."""
+    """The part of Redis that is used here: a stream."""
 
     def __init__(self) -> None:
         self.entries: dict[int, dict[bytes, bytes]] = {}
@@ -49,7 +49,7 @@ class Stream:
 
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
-    """The stream of the broker that this process is connected to."""
+    """The stream of this process's broker."""
     made = Stream()
 
     @contextmanager
@@ -81,17 +81,17 @@ def test_a_dead_letter_is_kept_in_redis_and_moved_into_the_ledger(stream: Stream
     assert (stream.entries, stream.keys) == ({}, {"ours:jobledger.dead_letters"})
 
 
-def test_one_line_of_the_log_says_so_without_its_contents(
+def test_a_dead_letter_is_logged_in_one_line_without_its_contents(
     stream: Stream, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = letter(item=b'{"password": "hunter2"}', queue="odd\nqueue")
     dead_letters.keep(stream, kept)
     assert caplog.messages == [
-        f"A message from the queue 'odd\\nqueue' is a dead letter: it is odd (23 bytes, {kept.pk})"
+        f"A message from queue 'odd\\nqueue' is a dead letter: it is odd (23 bytes, {kept.pk})"
     ]
 
 
-def test_it_stays_in_redis_while_the_database_is_away(
+def test_dead_letters_stay_in_redis_while_the_database_is_unavailable(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     dead_letters.keep(stream, letter())
@@ -101,25 +101,27 @@ def test_it_stays_in_redis_while_the_database_is_away(
             raise OperationalError("connection refused")
 
         away.setattr(DeadLetter.objects, "bulk_create", refuse)
-        assert not dead_letters.is_moved()
+        assert not dead_letters.try_to_move_all()
     assert len(stream.entries) == 1
-    assert "stay in Redis until the database takes them: connection refused" in caplog.text
-    assert dead_letters.is_moved()
+    assert "stay in Redis until the database is available: connection refused" in caplog.text
+    assert dead_letters.try_to_move_all()
     assert (len(stream.entries), DeadLetter.objects.count()) == (0, 1)
 
 
-def test_a_redis_that_is_away_is_tried_again(
+def test_while_redis_is_unavailable_moving_is_retried(
     stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lost(key: str, *, count: int) -> Any:
         raise RedisConnectionError("gone")
 
     monkeypatch.setattr(stream, "xrange", lost)
-    assert not dead_letters.is_moved()
-    assert "cannot be read from Redis yet: gone" in caplog.text
+    assert not dead_letters.try_to_move_all()
+    assert "Could not read dead letters from Redis yet: gone" in caplog.text
 
 
-def test_one_that_is_moved_twice_is_there_once(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_letter_that_is_moved_twice_is_recorded_once(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dead_letters.keep(stream, letter())
     again = dict(stream.entries)
     dead_letters.move_all()
@@ -128,9 +130,11 @@ def test_one_that_is_moved_twice_is_there_once(stream: Stream, monkeypatch: pyte
     assert DeadLetter.objects.count() == 1
 
 
-def test_redis_and_the_ledger_keep_the_newest(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_and_the_ledger_keep_the_newest_dead_letters(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dead_letters, "MAX_KEPT", 5)
-    monkeypatch.setattr(dead_letters, "MOVED_AT_ONCE", 2)
+    monkeypatch.setattr(dead_letters, "MOVE_BATCH", 2)
     for number in range(3):
         DeadLetter.objects.create(received_at=NOON, reason=f"old {number}", size=1)
     for number in range(7):
@@ -145,13 +149,13 @@ def test_redis_and_the_ledger_keep_the_newest(stream: Stream, monkeypatch: pytes
     [{}, {b"letter": b"{"}, {b"letter": b"[]"}, {b"letter": b'{"id": 1}'}, {b"letter": b"null"}],
     ids=str,
 )
-def test_what_somebody_else_put_there_is_on_record_as_well(stream: Stream, entry: dict[bytes, bytes]) -> None:
+def test_malformed_records_become_dead_letters_too(stream: Stream, entry: dict[bytes, bytes]) -> None:
     stream.entries = {1: entry}
     dead_letters.move_all()
-    assert DeadLetter.objects.get().reason == "the record of a dead letter cannot be read"
+    assert DeadLetter.objects.get().reason == "the record of a dead letter cannot be parsed"
 
 
-def test_texts_are_cut_and_cleaned(stream: Stream) -> None:
+def test_texts_are_truncated_and_escaped(stream: Stream) -> None:
     message = SimpleNamespace(
         body=b"\xff" + b"x" * 10_000,
         headers={"task": "t" * 300, "id": "a\0b\ud800", "deep": object()},
@@ -166,14 +170,14 @@ def test_texts_are_cut_and_cleaned(stream: Stream) -> None:
 
 
 @pytest.mark.parametrize("headers", [None, [], {"task": ["x"], "id": {}}], ids=str)
-def test_headers_of_any_kind_are_no_obstacle(stream: Stream, headers: Any) -> None:
+def test_headers_may_be_of_any_kind(stream: Stream, headers: Any) -> None:
     message = SimpleNamespace(headers=headers, delivery_info=None, body=None)
     dead_letters.keep(stream, dead_letters.undeliverable(message, "odd"))
     dead_letters.move_all()
     assert DeadLetter.objects.get().task == ""
 
 
-def test_a_broker_that_is_not_redis_has_them_in_memory_until_then(stream: Stream) -> None:
+def test_without_redis_dead_letters_are_kept_in_memory_until_they_are_moved(stream: Stream) -> None:
     dead_letters.keep(object(), letter("in memory"))
     dead_letters.move_all()
     assert DeadLetter.objects.get().reason == "in memory"
@@ -181,7 +185,7 @@ def test_a_broker_that_is_not_redis_has_them_in_memory_until_then(stream: Stream
     assert DeadLetter.objects.count() == 1
 
 
-def test_its_content_shows_no_secret_that_has_a_name() -> None:
+def test_named_secrets_are_masked_in_the_content() -> None:
     headers = {"task": "no.such", "X-Api-Key": "hunter2", "kwargsrepr": "{'token': 'hunter2'}"}
     message = SimpleNamespace(body=b'[[], {"token": "hunter2"}, {}]', headers=headers, delivery_info={})
     made = dead_letters.undeliverable(message, "odd")
@@ -189,7 +193,7 @@ def test_its_content_shows_no_secret_that_has_a_name() -> None:
     assert "hunter2" not in made.content
 
 
-def test_its_content_says_what_could_be_read() -> None:
+def test_the_content_has_the_headers_and_the_body() -> None:
     headers = {"task": "probes.probe", "id": "1"}
     message = SimpleNamespace(body=b"[[], {}, {}]", headers=headers, delivery_info={})
     made = dead_letters.undeliverable(message, "odd")

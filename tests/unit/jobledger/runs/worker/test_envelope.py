@@ -1,4 +1,4 @@
-"""What Celery and kombu would stumble over is refused before they see it; what they send is let through."""
+"""Messages that would crash Celery or kombu are rejected; messages that they send themselves are accepted."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ anything = st.recursive(
 
 
 def check(item: bytes, *, may_be_compressed: bool = False) -> None:
-    """Validate a message as the transport and the consumer do one after the other."""
+    """Validate a message as the transport does, and then the consumer."""
     envelope.check_envelope(item, limit_bytes=LIMIT, may_be_compressed=may_be_compressed)
     message = json.loads(item)
     body = base64.b64decode(message["body"])
@@ -37,13 +37,13 @@ def check_body(headers: dict[str, Any], body: bytes) -> None:
     )
 
 
-def refusal(item: bytes) -> str:
+def rejection(item: bytes) -> str:
     with pytest.raises(MalformedError) as found:
         check(item)
     return str(found.value)
 
 
-def test_a_good_message_is_let_through() -> None:
+def test_a_valid_message_is_accepted() -> None:
     check(encoded(good(level=2)))
 
 
@@ -69,7 +69,7 @@ def test_a_good_message_is_let_through() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("make", [current_app.amqp.as_task_v2, current_app.amqp.as_task_v1], ids=["2", "1"])
-def test_what_celery_makes_is_let_through(make: Any, options: dict[str, Any]) -> None:
+def test_messages_created_by_celery_are_accepted(make: Any, options: dict[str, Any]) -> None:
     if make == current_app.amqp.as_task_v1:
         options = {
             name: value for name, value in options.items() if name in ("countdown", "expires", "callbacks")
@@ -105,7 +105,7 @@ REFUSED = {
 }
 
 
-def test_every_message_is_let_through_or_refused_and_nothing_else_is_raised() -> None:
+def test_every_message_is_accepted_or_rejected_without_any_other_exception() -> None:
     refused = {}
     for each in malformed():
         try:
@@ -118,7 +118,7 @@ def test_every_message_is_let_through_or_refused_and_nothing_else_is_raised() ->
 
 
 @given(value=anything, data=st.data())
-def test_any_value_in_any_place_is_let_through_or_refused(value: Any, data: st.DataObject) -> None:
+def test_any_value_in_any_place_is_accepted_or_rejected(value: Any, data: st.DataObject) -> None:
     message = good()
     where = data.draw(
         st.sampled_from([message, message["headers"], message["properties"], message["body"][2]])
@@ -133,13 +133,13 @@ def test_any_value_in_any_place_is_let_through_or_refused(value: Any, data: st.D
 
 
 @given(st.binary())
-def test_any_bytes_are_let_through_or_refused(item: bytes) -> None:
+def test_any_bytes_are_accepted_or_rejected(item: bytes) -> None:
     with pytest.raises(MalformedError):
         check(item)
 
 
 @given(anything)
-def test_the_depth_of_a_text_is_that_of_its_value(value: Any) -> None:
+def test_the_depth_of_a_text_equals_the_depth_of_its_value(value: Any) -> None:
     assert envelope.depth_of(json.dumps(value).encode()) == depth(value)
 
 
@@ -149,11 +149,11 @@ def depth(value: Any) -> int:
     return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
-def test_a_text_without_an_end_is_looked_at_once() -> None:
+def test_an_unterminated_string_is_scanned_once() -> None:
     assert envelope.depth_of(b'["' + b'[\\"' * 400_000) == 1
 
 
-def test_the_depth_is_bounded_before_anything_is_parsed() -> None:
+def test_the_depth_is_checked_before_anything_is_parsed() -> None:
     deep = json.dumps(NESTED).encode()
 
     def decode() -> Any:
@@ -163,42 +163,42 @@ def test_the_depth_is_bounded_before_anything_is_parsed() -> None:
         envelope.check_task(good()["headers"], deep, decode)
 
 
-def test_a_message_over_the_limit_is_refused_with_both_sizes() -> None:
-    assert refusal(b"x" * (LIMIT + 1)) == f"it has {LIMIT + 1} bytes, and a message may have {LIMIT}"
+def test_a_message_over_the_limit_is_rejected_with_both_sizes() -> None:
+    assert rejection(b"x" * (LIMIT + 1)) == f"it has {LIMIT + 1} bytes; the limit is {LIMIT}"
 
 
-def test_a_compressed_message_is_taken_where_the_project_sends_such() -> None:
+def test_compressed_messages_are_accepted_if_the_project_sends_them() -> None:
     message = good()
     message["headers"]["compression"] = "application/x-gzip"
-    assert "compressed" in refusal(encoded(message))
+    assert "compressed" in rejection(encoded(message))
     check(encoded(message), may_be_compressed=True)
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "expected"),
     [
-        ("id", "two\nlines", "id is not what Celery sends there"),
-        ("eta", "0001-01-01T00:00:00+14:00", "eta is not what Celery sends there"),
-        ("eta", "9999-12-31T23:59:59-12:00", "eta is not what Celery sends there"),
-        ("timelimit", [float("inf"), None], "timelimit is not what Celery sends there"),
-        ("timelimit", [True, None], "timelimit is not what Celery sends there"),
-        ("task", "", "task is not what Celery sends there"),
+        ("id", "two\nlines", "id is not a valid value"),
+        ("eta", "0001-01-01T00:00:00+14:00", "eta is not a valid value"),
+        ("eta", "9999-12-31T23:59:59-12:00", "eta is not a valid value"),
+        ("timelimit", [float("inf"), None], "timelimit is not a valid value"),
+        ("timelimit", [True, None], "timelimit is not a valid value"),
+        ("task", "", "task is not a valid value"),
     ],
 )
-def test_a_header_that_would_end_the_worker_is_named(path: str, value: Any, said: str) -> None:
+def test_a_header_that_would_crash_the_worker_is_named(path: str, value: Any, expected: str) -> None:
     message = good()
     message["headers"][path] = value
-    assert refusal(encoded(message)) == said
+    assert rejection(encoded(message)) == expected
 
 
-def test_a_header_of_the_senders_own_may_be_anything() -> None:
+def test_custom_headers_may_have_any_value() -> None:
     message = good()
     message["headers"] |= {"tenant": "x" * 300, "odd": "a\0b\ud800", "deep": {"er": [1]}}
     check(encoded(message))
 
 
 @pytest.mark.parametrize("name", ["update", "errbacks", "chord", "args", "delivery_info", "_protected"])
-def test_a_header_that_replaces_something_of_celery_s_is_refused(name: str) -> None:
+def test_a_header_that_replaces_an_attribute_of_celerys_is_rejected(name: str) -> None:
     message = good()
     message["headers"][name] = ["x"]
-    assert refusal(encoded(message)) == "a header has the name of something else that Celery keeps of a task"
+    assert rejection(encoded(message)) == "a header has the name of an attribute of Celery's task request"

@@ -1,4 +1,4 @@
-"""kombu's Redis transport hands over only messages that can be read; what it does itself is as expected."""
+"""kombu's Redis transport only delivers readable messages, and its private parts are as expected."""
 
 from contextlib import suppress
 from queue import Empty
@@ -16,19 +16,19 @@ from tests.malformed import encoded, good
 
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The dead letters, in place of Redis."""
+    """The dead letters, instead of storing them in Redis."""
     kept: list[Any] = []
     monkeypatch.setattr(dead_letters, "keep", lambda channel, letter: kept.append(letter))
     return kept
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What Redis answers, one after the other."""
-    answers: list[Any] = []
-    client = SimpleNamespace(connection=None, parse_response=lambda *args, **options: answers.pop(0))
+def responses(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The responses of Redis, in order."""
+    responses: list[Any] = []
+    client = SimpleNamespace(connection=None, parse_response=lambda *args, **options: responses.pop(0))
     monkeypatch.setattr(redis.Channel, "_create_client", lambda self, asynchronous=False: client)
-    return answers
+    return responses
 
 
 class Receiving:
@@ -48,20 +48,20 @@ class Receiving:
             self.channel._brpop_read()
 
 
-def test_a_good_message_is_delivered(kept: list[Any], answers: list[Any]) -> None:
+def test_a_good_message_is_delivered(kept: list[Any], responses: list[Any]) -> None:
     receiving = Receiving()
-    answers.append((b"celery", encoded(good("1"))))
+    responses.append((b"celery", encoded(good("1"))))
     receiving.receive()
     ((payload, queue),) = receiving.delivered
     assert (payload["headers"]["id"], queue, kept) == ("1", "celery", [])
 
 
 @pytest.mark.parametrize("item", [b"{", b"[]", b"{}", b"\xff", b"[" * 100_000])
-def test_one_that_cannot_be_read_is_kept_and_the_next_is_delivered(
-    kept: list[Any], answers: list[Any], item: bytes
+def test_a_malformed_message_is_kept_and_the_next_is_delivered(
+    kept: list[Any], responses: list[Any], item: bytes
 ) -> None:
     receiving = Receiving()
-    answers += [(b"celery\x06\x163", item), (b"celery", encoded(good("2")))]
+    responses += [(b"celery\x06\x163", item), (b"celery", encoded(good("2")))]
     receiving.receive()
     receiving.receive()
     assert [payload["headers"]["id"] for payload, _ in receiving.delivered] == ["2"]
@@ -69,8 +69,8 @@ def test_one_that_cannot_be_read_is_kept_and_the_next_is_delivered(
     assert (letter.queue, letter.size) == ("celery", len(item))
 
 
-def test_an_answer_that_no_message_came_is_passed_on(kept: list[Any], answers: list[Any]) -> None:
-    answers.append(None)
+def test_the_response_for_an_empty_queue_is_passed_on(kept: list[Any], responses: list[Any]) -> None:
+    responses.append(None)
     receiving = Receiving()
     with pytest.raises(Empty):
         receiving.channel._brpop_read()
@@ -78,7 +78,7 @@ def test_an_answer_that_no_message_came_is_passed_on(kept: list[Any], answers: l
 
 
 @pytest.mark.parametrize("error", [KeyError("celery"), TypeError(), ValueError(), RecursionError()])
-def test_a_broadcast_that_cannot_be_read_is_dropped(
+def test_a_malformed_broadcast_is_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def receive_one(self: Any, c: Any) -> Any:
@@ -86,11 +86,13 @@ def test_a_broadcast_that_cannot_be_read_is_dropped(
 
     monkeypatch.setattr(redis.Channel, "_receive_one", receive_one)
     assert Receiving().channel._receive_one(None) is None
-    assert caplog.messages == [f"A broadcast cannot be read and is dropped ({type(error).__name__})"]
+    assert caplog.messages == [f"Dropped a malformed broadcast ({type(error).__name__})"]
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError(), OSError(), Empty()])
-def test_a_connection_that_is_lost_is_no_broadcast(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_lost_connection_is_not_mistaken_for_a_malformed_broadcast(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def receive_one(self: Any, c: Any) -> Any:
         raise error
 
@@ -100,7 +102,7 @@ def test_a_connection_that_is_lost_is_no_broadcast(monkeypatch: pytest.MonkeyPat
 
 
 def restoring(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Any:
-    """The record of delivered messages, when giving one back raises this."""
+    """A record of delivered messages in which restoring one raises this error."""
 
     def restore(self: Any, tag: str, client: Any, leftmost: bool) -> None:
         raise error
@@ -127,7 +129,7 @@ class _Acquired:
         pass
 
 
-def test_a_record_of_delivery_that_cannot_be_read_holds_up_no_other(
+def test_a_malformed_delivery_record_holds_up_no_other(
     monkeypatch: pytest.MonkeyPatch, kept: list[Any]
 ) -> None:
     qos = restoring(monkeypatch, ValueError("no JSON"))
@@ -135,14 +137,16 @@ def test_a_record_of_delivery_that_cannot_be_read_holds_up_no_other(
     assert (qos.acknowledged, kept[0].content) == (["1"], "no JSON")
 
 
-def test_a_record_stays_while_redis_is_away(monkeypatch: pytest.MonkeyPatch, kept: list[Any]) -> None:
+def test_a_delivery_record_stays_while_redis_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, kept: list[Any]
+) -> None:
     qos = restoring(monkeypatch, RedisConnectionError("gone"))
     with pytest.raises(RedisConnectionError):
         qos.restore_by_tag("1", qos.client)
     assert (qos.acknowledged, kept) == ([], [])
 
 
-def test_every_redis_transport_of_kombu_is_guarded_and_others_are_left_alone() -> None:
+def test_all_redis_transports_of_kombu_are_guarded_and_others_are_not() -> None:
     for transport in (redis.Transport, redis.SentinelTransport):
         made = guarded(transport)
         assert issubclass(made, transport)

@@ -1,4 +1,4 @@
-"""A worker that sees its child die ends the run that this child had, and no other."""
+"""When a worker notices the death of a child, it ends the run of that child, and no other."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,11 +23,11 @@ CHILD = "celery@here:7"
 
 @pytest.fixture(autouse=True)
 def celerys_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Celery's handling needs a whole worker around it."""
+    """Celery's own handling needs a complete worker."""
     for name in "on_failure", "on_timeout":
         monkeypatch.setattr(Request, name, lambda *args, **kwargs: None)
-    # In a test's transaction no other thread sees a thing.
-    monkeypatch.setattr(main_process, "_in_a_thread", lambda work, name: work())
+    # Other threads cannot see the test's transaction.
+    monkeypatch.setattr(main_process, "_in_thread", lambda work, name: work())
 
 
 def running(**values: Any) -> Run:
@@ -42,7 +42,7 @@ def running(**values: Any) -> Run:
 
 
 def request_of(run: Run) -> JobRequest:
-    """The message that the child has, as Celery tells the main process of it."""
+    """The message that the child is executing, as the main process knows it."""
     request = received(str(run.pk))
     request.on_accepted(pid=cast("Any", 7), time_accepted=0.0)
     return request
@@ -60,14 +60,14 @@ def test_the_run_of_a_child_that_died_is_lost() -> None:
     assert (run.reason, run.reason_details) == (Reason.LOST_PROCESS, {"worker": CHILD})
 
 
-def test_a_loss_in_celerys_wrapping_is_known_as_well() -> None:
+def test_a_loss_wrapped_by_celery_is_recognized_too() -> None:
     run = running()
     request_of(run).on_failure(failed(cast("Exception", SimpleNamespace(exc=WorkerLostError("gone")))))
     run.refresh_from_db()
     assert run.status == "lost"
 
 
-def test_a_child_that_was_killed_for_its_time_limit_has_timed_out() -> None:
+def test_the_run_of_a_child_killed_at_its_time_limit_has_timed_out() -> None:
     run = running(job="limited")
     request_of(run).on_timeout(soft=False, timeout=14.0)
     run.refresh_from_db()
@@ -98,7 +98,7 @@ def test_a_later_attempt_elsewhere_is_left_alone(elsewhere: dict[str, str]) -> N
 
 
 def revoke(run: Run, **values: Any) -> None:
-    """Send what Celery sends when it drops a message that was revoked."""
+    """Send the signal that Celery sends when it drops a revoked message."""
     connect()
     request = SimpleNamespace(id=str(run.pk))
     task_revoked.send(sender=None, **{"request": request, "terminated": False, "expired": False, **values})
@@ -109,7 +109,7 @@ def queued() -> Run:
     return Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, publish_after=NOON)
 
 
-def test_a_queued_run_that_is_revoked_is_cancelled_and_not_published_again() -> None:
+def test_a_queued_run_that_is_revoked_is_cancelled_and_no_longer_published() -> None:
     run = queued()
     revoke(run)
     assert (run.status, run.reason, run.publish_after) == ("cancelled", Reason.USER, None)
@@ -117,25 +117,25 @@ def test_a_queued_run_that_is_revoked_is_cancelled_and_not_published_again() -> 
     assert str(reasons.sentence(run, NOON)) == text
 
 
-def test_a_running_one_that_is_terminated_is_asked_to_end() -> None:
+def test_a_running_run_that_is_terminated_is_requested_to_end() -> None:
     run = running()
     revoke(run, terminated=True)
     assert (run.status, run.cancel_requested_at is not None) == ("running", True)
 
 
-def test_a_run_that_is_over_stays_as_it_is() -> None:
+def test_a_finished_run_is_not_changed_by_revoking_it() -> None:
     run = queued()
     Run.objects.update(status=Status.SUCCEEDED)
     revoke(run)
     assert (run.status, run.reason) == ("succeeded", "")
 
 
-def test_a_message_that_has_expired_leaves_its_run_alone() -> None:
+def test_an_expired_message_does_not_cancel_its_run() -> None:
     run = queued()
     revoke(run, expired=True)
     assert run.status == "queued"
 
 
-def test_what_has_no_run_is_revoked_without_a_trace() -> None:
+def test_revoking_a_task_without_a_run_records_nothing() -> None:
     cancel_revoked("no run")
     assert not Run.objects.exists()

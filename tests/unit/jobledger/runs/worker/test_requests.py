@@ -1,4 +1,4 @@
-"""What Celery shows of a message (events, ``inspect``, its log) holds no secret."""
+"""Nothing that Celery displays of a message (events, ``inspect``, its log) contains secrets."""
 
 import logging
 from types import SimpleNamespace
@@ -15,8 +15,8 @@ from tests.unit.jobledger.runs.worker.builders import message_of, received
 SECRET = "s3cret-marker"
 
 
-def everything_shown(request: Request) -> str:
-    """In events and the log, to ``inspect``, to a debugger, and to the child that executes it."""
+def everything_displayed(request: Request) -> str:
+    """In events, the log, ``inspect`` and debuggers, and in the child that executes it."""
     shown = request.request_dict["argsrepr"] + request.request_dict["kwargsrepr"]
     return (
         f"{request.argsrepr}{request.kwargsrepr}{request.info()}{request.info(safe=True)}{request!r}{shown}"
@@ -32,27 +32,27 @@ def everything_shown(request: Request) -> str:
         ([], {"login": {"password": SECRET}}),
     ],
 )
-def test_a_call_s_secrets_are_not_shown_though_its_sender_formatted_them(
+def test_a_calls_secrets_are_masked_although_its_sender_did_not_mask_them(
     args: list[Any], kwargs: dict[str, Any]
 ) -> None:
     request = received("1", args=args, kwargs=kwargs)
-    assert SECRET not in everything_shown(request)
+    assert SECRET not in everything_displayed(request)
     assert SECRET in str((request.args, request.kwargs))
 
 
-def test_what_is_not_secret_is_shown() -> None:
+def test_other_arguments_are_displayed() -> None:
     shown = received("1", kwargs={"token": SECRET, "days": 7}).info()
     assert (shown["args"], shown["kwargs"]) == ("()", "{'token': '********', 'days': 7}")
 
 
-def test_an_ordinary_task_s_arguments_are_masked_by_their_names() -> None:
+def test_the_arguments_of_ordinary_tasks_are_masked_by_name() -> None:
     args = [{"password": SECRET, "host": "db"}, "plain"]
     request = MaskedRequest(message_of("1", "celery.backend_cleanup", args=args), app=current_app)
-    assert SECRET not in everything_shown(request)
+    assert SECRET not in everything_displayed(request)
     assert "'host': 'db'}, 'plain'" in request.argsrepr
 
 
-def test_arguments_of_any_depth_and_length_can_be_shown() -> None:
+def test_arguments_of_any_depth_and_length_can_be_displayed() -> None:
     deep: Any = SECRET
     for _ in range(300):
         deep = [deep]
@@ -89,6 +89,6 @@ def test_a_message_that_cannot_be_executed_is_logged_without_its_arguments(
     assert SECRET not in caplog.text
 
 
-def test_headers_are_logged_without_the_arguments_that_are_in_them() -> None:
+def test_headers_are_logged_without_the_arguments_in_them() -> None:
     headers = {"id": "1", "argsrepr": SECRET, "kwargsrepr": SECRET, "X-Api-Key": SECRET}
     assert masked_headers(headers) == {"id": "1", "X-Api-Key": "********"}
