@@ -1,4 +1,4 @@
-"""The admin: schedules are edited, jobs started and runs read here."""
+"""The admin: for editing schedules, starting jobs and viewing runs."""
 
 from django.contrib import admin
 

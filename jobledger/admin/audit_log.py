@@ -1,6 +1,6 @@
-"""The audit log: every action in the admin leaves an entry, and every edit its old and new values.
+"""The audit log: an entry for every action in the admin, with the old and new values of every edit.
 
-Entries are in a table of the service's own, which outlives the users and the objects that they name.
+Entries are stored in a separate table, and are kept when the users and objects they refer to are deleted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What one edit did to one value."""
+    """The change of a single value."""
 
     name: str
     old: str
@@ -32,18 +32,18 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An entry as a schedule's history shows it."""
+    """An entry as shown in a history."""
 
     user: str
     time: SafeString
     text: str
     changes: list[Change]
     is_new: bool
-    """Whether the schedule was added then."""
+    """Whether the entry records that the object was added."""
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
-    """The differences between two sets of readable values; a missing name has an empty value."""
+    """The differences between two sets of readable values. Missing values count as empty."""
     return [
         Change(name=name, old=old.get(name, ""), new=new.get(name, ""))
         for name in dict.fromkeys([*old, *new])
@@ -54,19 +54,19 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
 def log_edit(
     user: User, target: Model, changes: Sequence[Change], *, verb: str = CHANGED
 ) -> list[AuditEntry]:
-    """Record that the user added, changed or deleted it. ``changes`` are readable, with secrets masked."""
+    """Log that the user added, changed or deleted the object. ``changes`` must have secrets masked."""
     names = ", ".join(change.name for change in changes)
     text = f"Changed {names}." if verb == CHANGED else f"{verb.capitalize()}."
     return _write(user, [target], text, verb=verb, changes=changes)
 
 
 def log_action(user: User, targets: Iterable[Model], text: str) -> None:
-    """Record that the user did something else with them, such as cancelling or pausing."""
+    """Log any other action on the objects, such as cancelling or pausing."""
     _write(user, targets, text)
 
 
 def changes_of(entry: AuditEntry) -> list[Change]:
-    """The old and new values of an entry, if it has any."""
+    """The old and new values of the entry, if any."""
     return [Change(name=name, old=old, new=new) for name, old, new in entry.changes]
 
 

@@ -1,7 +1,7 @@
-"""Dead letters in the admin: why messages could not be processed. Their contents may contain secrets.
+"""Dead letters in the admin: why messages could not be processed.
 
-Users who may see runs see that there are some, and superusers what was in them. They are read, and may be
-deleted once they have been dealt with.
+Their contents may include secrets, so only superusers see them; users who may view runs see everything else.
+Dead letters are read-only, and can be deleted once they have been dealt with.
 """
 
 from typing import Any
@@ -13,19 +13,19 @@ from jobledger.admin import rights
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.models import DeadLetter
 
-_SHOWN = ("received_at", "reason", "queue", "task", "task_id", "size", "worker")
+_PUBLIC_FIELDS = ("received_at", "reason", "queue", "task", "task_id", "size", "worker")
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ShownFiltersOnly):
-    """A list, and a page for each."""
-
     list_display = ("received_at", "reason", "queue", "task", "size", "worker")
     list_per_page = 50
     show_full_result_count = False
 
     def get_fields(self, request: HttpRequest, obj: DeadLetter | None = None) -> Any:
-        return (*_SHOWN, "content") if getattr(request.user, "is_superuser", False) else _SHOWN
+        return (
+            (*_PUBLIC_FIELDS, "content") if getattr(request.user, "is_superuser", False) else _PUBLIC_FIELDS
+        )
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return rights.may_view(request.user)

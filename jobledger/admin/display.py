@@ -1,4 +1,4 @@
-"""Statuses and times as the pages show them, as HTML, and where the pages link to runs."""
+"""Statuses and times formatted as HTML, and URLs of runs."""
 
 from datetime import datetime
 from urllib.parse import urlencode
@@ -18,47 +18,44 @@ _NONE = mark_safe("&ndash;")
 
 
 def when(time: datetime | None, now: datetime | None = None) -> SafeString:
-    """The relative time, with the exact one as its tooltip; a dash for None."""
+    """The relative time, with the exact time as its tooltip; a dash for None."""
     if time is None:
         return _NONE
     return _time_element(time, relative(time, now or timezone.now()), title=exact(time))
 
 
 def exactly_when(time: datetime | None, now: datetime | None = None) -> SafeString:
-    """The exact time and, in brackets, the relative one; a dash for None."""
+    """The exact time, with the relative time in parentheses; a dash for None."""
     if time is None:
         return _NONE
     return _time_element(time, f"{exact(time)} ({relative(time, now or timezone.now())})", title="")
 
 
 def mark(shape: str, word: str | Promise) -> SafeString:
-    """The symbol of this name in ``marks.svg`` with the word beside it."""
-    # One file for all symbols, which the browser caches.
+    """The symbol with this name in ``marks.svg``, followed by the word."""
+    # All symbols are in one file, so that the browser can cache it.
     symbol = f"{static('jobledger/marks.svg')}#{shape}"
-    picture = format_html('<svg viewBox="0 0 16 16" aria-hidden="true"><use href="{}"></use></svg>', symbol)
-    return format_html('<span class="mark mark-{}">{}{}</span>', shape, picture, word)
+    icon = format_html('<svg viewBox="0 0 16 16" aria-hidden="true"><use href="{}"></use></svg>', symbol)
+    return format_html('<span class="mark mark-{}">{}{}</span>', shape, icon, word)
 
 
 def status_mark(status: str) -> SafeString:
-    """A run's status."""
     return mark(status, Status(status).label)
 
 
 def run_url(run_id: UUID | str) -> str:
-    """A run's page."""
     return reverse("admin:jobledger_run_change", args=[run_id])
 
 
 class RunUrls:
-    """URLs of runs by the thousand: Django's resolver is asked only once per kind of page."""
+    """Builds thousands of run URLs quickly, by calling Django's URL resolver only once per page type."""
 
     def __init__(self) -> None:
-        some_id = UUID(int=0)
-        self._page = run_url(some_id).replace(str(some_id), "{}")
+        placeholder = UUID(int=0)
+        self._page = run_url(placeholder).replace(str(placeholder), "{}")
         self._list = reverse("admin:jobledger_run_changelist")
 
     def page(self, run_id: UUID) -> str:
-        """A run's page."""
         return self._page.format(run_id)
 
     def filtered(
@@ -70,7 +67,7 @@ class RunUrls:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> str:
-        """The list of runs narrowed down; ``since`` and ``until`` bound the time they were queued at."""
+        """The filtered list of runs. ``since`` and ``until`` limit the queued time."""
         query = {
             "job": job,
             "status": status,

@@ -1,9 +1,9 @@
-"""A chart of how long the newest runs of a job or of a schedule took, as SVG without any inline style.
+"""A chart of the durations of the newest runs of a job or schedule, as SVG without inline styles.
 
-A bar is a run, the oldest first, and links to it. A successful run is a solid bar; a failed one has a foot;
-one that has not ended is an open bar; one that was not executed is a small open box. The line is the median
-of the successful runs. Places along the chart are percentages and heights are pixels: it fits any page, and
-its text keeps its size.
+Each bar represents a run, oldest first, and links to it. A successful run is a solid bar, a failed run has a
+foot, an unfinished run is an outlined bar, and a run that was not executed is a small outlined box. The line
+is the median of the successful runs. Horizontal positions are percentages and heights are pixels, so that the
+chart fits any page width and its text does not scale.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ from jobledger.admin.display import RunUrls
 from jobledger.admin.recent_runs import SHAPES, JobStatistics, RecentRun, Shape, counts_by_status, run_title
 
 TOP, GROUND, HEIGHT = 8, 104, 112
-LOWEST_BAR = 2
+MIN_BAR_HEIGHT = 2
 BOX_HEIGHT = 6
-FEWEST_PLACES = 25
-"""A few bars are not as wide as the page."""
+MIN_PLACES = 25
+"""Limits the width of bars if there are only a few."""
 LINE_HEIGHT = 13
 _GAP = 0.25
-"""The part of its place that a bar leaves free."""
+"""The fraction of its place that a bar leaves empty."""
 
 _BAR = (
     '<a class="bar-{shape} run-{status}" href="{url}" tabindex="{tabindex}" aria-label="{title}">'
@@ -45,7 +45,7 @@ class Bar:
     run: RecentRun
     shape: Shape
     place: float
-    """Where its place begins, in percent of the chart's width."""
+    """The start of its place, in percent of the chart's width."""
     step: float
     """The width of its place, in percent."""
     height: int
@@ -60,22 +60,22 @@ class Bar:
 
 
 def duration_chart(runs: Sequence[RecentRun], now: datetime) -> SafeString:
-    """The chart of these runs, given newest first; empty if there are none."""
+    """The chart of these runs (newest first); empty if there are no runs."""
     if not runs:
         return SafeString("")
     longest, median = _longest(runs, now), JobStatistics(runs=tuple(runs)).typical_duration
-    words = f"Durations. {counts_by_status(runs)}"
+    description = f"Durations. {counts_by_status(runs)}"
     if median is not None:
-        words += f". Median of the successful runs: {formats.duration(median)}"
+        description += f". Median of the successful runs: {formats.duration(median)}"
     urls = RunUrls()
-    drawn = format_html_join("", "{}", ((_bar_svg(bar, now, urls),) for bar in bars(runs, now)))
+    bars_svg = format_html_join("", "{}", ((_bar_svg(bar, now, urls),) for bar in bars(runs, now)))
     lines = format_html_join("", "{}", ((line,) for line in _lines(longest, median)))
-    return format_html(_SVG, HEIGHT, words, drawn, lines, _labels(longest, median))
+    return format_html(_SVG, HEIGHT, description, bars_svg, lines, _labels(longest, median))
 
 
 def bars(runs: Sequence[RecentRun], now: datetime) -> list[Bar]:
-    """A bar for each of the runs, which are given newest first; the newest is at the right end."""
-    places = max(len(runs), FEWEST_PLACES)
+    """The bars of these runs (newest first). The newest run is on the right."""
+    places = max(len(runs), MIN_PLACES)
     step = 100 / places
     longest = _longest(runs, now)
     return [
@@ -91,13 +91,13 @@ def bars(runs: Sequence[RecentRun], now: datetime) -> list[Bar]:
 
 
 def labels(longest: timedelta, median: timedelta | None) -> list[tuple[int, str]]:
-    """The y of each label of the vertical axis and its text; the median's displaces one that is too near."""
+    """The labels of the vertical axis with their y positions. The median replaces labels too close to it."""
     axis = [(TOP, formats.duration(longest))] if longest else []
     if median is None:
         return axis
     y = _y(median, longest)
-    apart = [each for each in axis if abs(each[0] - y) >= LINE_HEIGHT]
-    return [*apart, (y, f"median {formats.duration(median)}")]
+    others = [each for each in axis if abs(each[0] - y) >= LINE_HEIGHT]
+    return [*others, (y, f"median {formats.duration(median)}")]
 
 
 def _longest(runs: Sequence[RecentRun], now: datetime) -> timedelta:
@@ -106,7 +106,7 @@ def _longest(runs: Sequence[RecentRun], now: datetime) -> timedelta:
 
 def _height(took: timedelta | None, longest: timedelta) -> int:
     share = took / longest if took and longest else 0.0
-    return max(LOWEST_BAR, round((GROUND - TOP) * share))
+    return max(MIN_BAR_HEIGHT, round((GROUND - TOP) * share))
 
 
 def _y(length: timedelta, longest: timedelta) -> int:
@@ -121,7 +121,7 @@ def _bar_svg(bar: Bar, now: datetime, urls: RunUrls) -> SafeString:
         shape=bar.shape,
         status=bar.run.status,
         url=urls.page(bar.run.id),
-        # The keyboard reaches failures one by one, and all runs through the link to their list.
+        # Only failures are in the tab order; the other runs can be reached through the link to their list.
         tabindex=0 if is_failure else -1,
         title=run_title(bar.run, now),
         place=_percent(bar.place),

@@ -1,4 +1,4 @@
-"""Times, durations (90 s, 10 min, 1 h 30 min, 2d, 00:10:00) and numbers as users type them."""
+"""Form fields and parsers for times, durations (90 s, 10 min, 1 h 30 min, 2d, 00:10:00) and numbers."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,11 +13,11 @@ from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representab
 INVALID_TIME = "Enter a valid time, such as 2026-12-01T03:00."
 _OUT_OF_RANGE = f"The year must be between {EARLIEST.year} and {LATEST.year - 1}."
 _MAX_DIGITS = 9
-"""A longer number is out of range everywhere, and may be more than Python or a database reads."""
+"""Longer numbers are out of range everywhere, and may exceed the limits of Python or a database."""
 
 
 class DateTimeInput(forms.DateTimeInput):
-    """The browser's own field for date and time, to the second."""
+    """The browser's native input for date and time, to the second."""
 
     input_type = "datetime-local"
 
@@ -26,7 +26,7 @@ class DateTimeInput(forms.DateTimeInput):
 
 
 class DateTimeField(forms.DateTimeField):
-    """A time that can be stored, and shown in every time zone."""
+    """A time that can be stored and displayed in every time zone."""
 
     widget = DateTimeInput
 
@@ -34,7 +34,7 @@ class DateTimeField(forms.DateTimeField):
         super().__init__(**{"error_messages": {"invalid": INVALID_TIME}, **values})
 
     def to_python(self, value: Any) -> datetime | None:
-        """Raises ValidationError also for the ends of the calendar."""
+        """Also raises ValidationError for times that cannot be represented in every time zone."""
         time: datetime | None = super().to_python(value)
         if time is not None:
             validate_range(time)
@@ -42,47 +42,47 @@ class DateTimeField(forms.DateTimeField):
 
 
 class DurationField(forms.Field):
-    """A duration; None when it is empty."""
+    """A duration; None if empty."""
 
     widget = forms.TextInput(attrs={"autocomplete": "off"})
 
     def to_python(self, value: Any) -> timedelta | None:
         if value in self.empty_values:
             return None
-        length = value if isinstance(value, timedelta) else _parsed(str(value))
+        length = value if isinstance(value, timedelta) else _parse(str(value))
         if length is None or not timedelta(0) <= length <= MAX_DURATION:
             raise forms.ValidationError("Enter a duration, such as 90 s, 10 min, 1 h 30 min or 2 d.")
         return length
 
     def prepare_value(self, value: Any) -> Any:
-        """A stored duration as a user would type it."""
+        """The stored duration as a user would type it."""
         return duration_text(value) if isinstance(value, timedelta) and value else value or ""
 
 
 def validate_range(time: datetime) -> None:
-    """Raises ValidationError for a time that some time zone cannot show."""
+    """Raises ValidationError if the time cannot be represented in every time zone."""
     if not is_representable(time):
         raise ValidationError(_OUT_OF_RANGE)
 
 
 def number_in(text: str) -> int | None:
-    """The whole number that the text is, of at least 0; None if it is not one."""
+    """Parses a non-negative integer; returns None if the text is not one."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
     return int(text) if is_number else None
 
 
 def duration_text(length: timedelta) -> str:
-    """As ``DurationField`` reads it: 1 h 30 min, or 0:00:00.250000 for what units cannot express."""
-    whole = duration(length, parts=4)
-    return whole if duration_from_text(whole) == length else str(length)
+    """The duration in ``DurationField`` syntax: 1 h 30 min, or 0:00:00.250000 if units cannot express it."""
+    text = duration(length, parts=4)
+    return text if duration_from_text(text) == length else str(length)
 
 
-def _parsed(text: str) -> timedelta | None:
+def _parse(text: str) -> timedelta | None:
     length = duration_from_text(text)
-    return _by_clock(text.strip()) if length is None and ":" in text else length
+    return _parse_clock(text.strip()) if length is None and ":" in text else length
 
 
-def _by_clock(text: str) -> timedelta | None:
+def _parse_clock(text: str) -> timedelta | None:
     try:
         return parse_duration(text)
     except OverflowError:

@@ -1,7 +1,7 @@
-"""Lists that take from their URL only the filters that they show.
+"""Restricts the URL parameters of a changelist to the filters that it shows.
 
-Django's own take a lookup of any field, also of one that the list hides or masks: with ``__regex`` a viewer
-reads a hidden value character by character, and a pattern that backtracks keeps the database busy for ever.
+Django accepts lookups of any local field, even if the list hides or masks it: with ``__regex``, a viewer
+could read a hidden value character by character, or keep the database busy with a pattern that backtracks.
 """
 
 from collections.abc import Iterator
@@ -14,35 +14,35 @@ from django.db.models import Field
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
 
-_OF_A_FILTER = ("exact", "in", "isnull", "isempty", "gte", "lt")
-_OF_A_DATE_HIERARCHY = ("year", "month", "day")
+_FILTER_LOOKUPS = ("exact", "in", "isnull", "isempty", "gte", "lt")
+_DATE_HIERARCHY_LOOKUPS = ("year", "month", "day")
 
 
 class ShownFiltersOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone
-    """Answers with 400 to any filter that is neither in ``list_filter`` nor the ``date_hierarchy``."""
+    """Responds with 400 to any filter that is not in ``list_filter`` or ``date_hierarchy``."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        return lookup in self._shown_parameters(request)
+        return lookup in self._allowed_lookups(request)
 
-    def _shown_parameters(self, request: Any) -> Iterator[str]:
+    def _allowed_lookups(self, request: Any) -> Iterator[str]:
         if self.date_hierarchy:
-            yield from _lookups(self.date_hierarchy, _OF_A_DATE_HIERARCHY)
-        for shown in self.get_list_filter(request):
-            if isinstance(shown, type) and issubclass(shown, SimpleListFilter):
-                yield str(shown.parameter_name)
+            yield from _lookups(self.date_hierarchy, _DATE_HIERARCHY_LOOKUPS)
+        for item in self.get_list_filter(request):
+            if isinstance(item, type) and issubclass(item, SimpleListFilter):
+                yield str(item.parameter_name)
             else:
-                yield from self._of_field(shown[0] if isinstance(shown, list | tuple) else shown)
+                yield from self._field_lookups(item[0] if isinstance(item, list | tuple) else item)
 
-    def _of_field(self, shown: Any) -> Iterator[str]:
-        path = shown.name if isinstance(shown, Field) else str(shown)
+    def _field_lookups(self, field_or_path: Any) -> Iterator[str]:
+        path = field_or_path.name if isinstance(field_or_path, Field) else str(field_or_path)
         field = get_fields_from_path(self.model, path)[-1]
         if field.is_relation:
-            # What a filter by a relation asks for is the primary key.
+            # Filters by a relation look up its primary key.
             key = field.related_model._meta.pk.name  # type: ignore[union-attr]  # it has a related model
             yield from _lookups(f"{path}{LOOKUP_SEP}{key}", ("exact", "in"))
             yield from _lookups(path, ("isnull",))
         else:
-            yield from _lookups(path, _OF_A_FILTER)
+            yield from _lookups(path, _FILTER_LOOKUPS)
 
 
 def _lookups(path: str, names: tuple[str, ...]) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Pausing in the admin: the form, the banner of a paused service, pausing and resuming with the audit log.
+"""Pausing in the admin: the form, the banner of a paused service, and pausing and resuming, which are logged.
 
-The template ``jobledger/pauses/notice.html`` shows the banner of ``service_pause``, passed as ``service``.
-``admin:jobledger_service_pause`` asks and pauses, ``admin:jobledger_service_resume`` resumes; both go back to
-where they were called from.
+The template ``jobledger/pauses/notice.html`` shows the banner for ``service_pause``, which is passed as
+``service``. ``admin:jobledger_service_pause`` shows the form and pauses the service,
+``admin:jobledger_service_resume`` resumes it; both redirect to the page that they were opened from.
 """
 
 from collections.abc import Sequence
@@ -43,12 +43,12 @@ OPEN, UNTIL = "open", "until"
 
 
 class PauseForm(forms.Form):
-    """The terms of a pause that begins ``now``."""
+    """The terms of a pause that starts ``now``."""
 
     length = forms.ChoiceField(
         label="Duration",
         choices=[
-            *((value, words) for value, (words, _length) in LENGTHS.items()),
+            *((value, label) for value, (label, _length) in LENGTHS.items()),
             (OPEN, "until resumed"),
             (UNTIL, "until the time below"),
         ],
@@ -74,7 +74,7 @@ class PauseForm(forms.Form):
         self.fields["until"].help_text = f"For “until the time below”. In {zone}."
 
     def clean_until(self) -> datetime | None:
-        """Required, and after now, only if it was chosen."""
+        """Required, and validated, only if this option is selected."""
         until: datetime | None = self.cleaned_data["until"]
         if self.cleaned_data.get("length") != UNTIL:
             return None
@@ -85,10 +85,10 @@ class PauseForm(forms.Form):
         return until
 
     def terms(self, user: User) -> Terms:
-        """The terms, on behalf of the user."""
-        chosen, until = self.cleaned_data["length"], self.cleaned_data["until"]
-        if chosen in LENGTHS:
-            until = (self.now + LENGTHS[chosen][1]).replace(microsecond=0)
+        """The terms, with the user who pauses."""
+        length, until = self.cleaned_data["length"], self.cleaned_data["until"]
+        if length in LENGTHS:
+            until = (self.now + LENGTHS[length][1]).replace(microsecond=0)
         return Terms(
             until=until,
             reason=self.cleaned_data["reason"],
@@ -100,19 +100,19 @@ class PauseForm(forms.Form):
 
 @dataclass(frozen=True, kw_only=True)
 class ServicePause:
-    """The banner of the whole service's pause, for one user on one page."""
+    """The banner of a service pause, for a user on a page."""
 
     pause: Pause | None
     may_pause: bool
     terms: str
-    """By whom, until when and why; empty if it is not paused."""
+    """The user, end and reason of the pause; empty if the service is not paused."""
     since: str
     back: str
-    """The page that it is shown on."""
+    """The URL of the page that shows the banner."""
 
 
 def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
-    """What the requested page shows. One query, besides those for the user's permissions."""
+    """The banner for the requested page. Takes one query, besides those for the user's permissions."""
     pause = pausing.active_pauses(None, now).order_by("since").first()
     return ServicePause(
         pause=pause,
@@ -125,17 +125,17 @@ def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
 
 @transaction.atomic
 def pause_schedules(user: User, schedules: Sequence[PeriodicTask], form: PauseForm) -> str:
-    """Pause each of them on the form's terms; returns the audit log's text, such as ``Paused until …``."""
+    """Pause the schedules; returns the text for the audit log, such as ``Paused until …``."""
     terms = form.terms(user)
     pausing.pause_all([schedule.pk for schedule in schedules], terms, now=form.now)
-    text = f"Paused {_written(terms)}."
+    text = f"Paused {_format_terms(terms)}."
     audit_log.log_action(user, schedules, text)
     return text
 
 
 @transaction.atomic
 def resume_schedules(user: User, schedules: Sequence[PeriodicTask], now: datetime) -> list[PeriodicTask]:
-    """End the pauses of the schedules themselves; returns the schedules that were paused."""
+    """End the schedules' own pauses; returns the schedules that were paused."""
     resumed_ids = pausing.resume_all([schedule.pk for schedule in schedules], now=now)
     resumed = [schedule for schedule in schedules if schedule.pk in resumed_ids]
     audit_log.log_action(user, resumed, "Resumed.")
@@ -143,7 +143,7 @@ def resume_schedules(user: User, schedules: Sequence[PeriodicTask], now: datetim
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """The pages that pause and resume the whole service."""
+    """The URLs for pausing and resuming the whole service."""
 
     def pause(request: HttpRequest) -> HttpResponse:
         return _pause_view(site, request)
@@ -159,7 +159,7 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 
 def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
-    _check(request)
+    _check_permission(request)
     now = timezone.now()
     form = PauseForm(request.POST or None, now=now)
     if form.is_valid():
@@ -180,37 +180,37 @@ def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
 def _pause_service(request: HttpRequest, form: PauseForm) -> None:
     terms = form.terms(request.user)
     pause, _is_new = pausing.pause(None, terms, now=form.now)
-    audit_log.log_action(request.user, [pause], f"Paused the whole service {_written(terms)}.")
+    audit_log.log_action(request.user, [pause], f"Paused the whole service {_format_terms(terms)}.")
     messages.success(request, "The whole service is paused.")
 
 
 def _resume_view(request: HttpRequest) -> HttpResponse:
-    _check(request)
+    _check_permission(request)
     now = timezone.now()
     with transaction.atomic():
-        in_force = list(pausing.active_pauses(None, now))
+        active = list(pausing.active_pauses(None, now))
         pausing.resume(None, now=now)
-        audit_log.log_action(request.user, in_force, "Resumed the whole service.")
-    if in_force:
+        audit_log.log_action(request.user, active, "Resumed the whole service.")
+    if active:
         messages.success(request, "The whole service has been resumed.")
     else:
         messages.warning(request, "The whole service was not paused.")
     return HttpResponseRedirect(_url_back(request))
 
 
-def _check(request: HttpRequest) -> None:
+def _check_permission(request: HttpRequest) -> None:
     if not rights.may_pause(request.user):
         raise PermissionDenied
 
 
 def _url_back(request: HttpRequest) -> str:
-    asked = request.POST.get("next") or request.GET.get("next") or ""
-    is_own = url_has_allowed_host_and_scheme(
-        asked, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    requested = request.POST.get("next") or request.GET.get("next") or ""
+    is_safe = url_has_allowed_host_and_scheme(
+        requested, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
-    return asked if is_own else reverse("admin:django_celery_beat_periodictask_changelist")
+    return requested if is_safe else reverse("admin:django_celery_beat_periodictask_changelist")
 
 
-def _written(terms: Terms) -> str:
-    """For the audit log, whose entries have a user of their own."""
+def _format_terms(terms: Terms) -> str:
+    """Omits the user, which every entry in the audit log has anyway."""
     return pause_terms(formats.exact(terms.until) if terms.until else None, reason=terms.reason)

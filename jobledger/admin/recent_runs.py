@@ -1,11 +1,11 @@
-"""The newest runs of jobs and of schedules, read for many at once: as statistics, and as a sparkline.
+"""The newest runs of many jobs or schedules, as statistics and as sparklines.
 
-Only the newest runs of each are read, through the indexes on job and on schedule. So a page costs the same
-with a hundred runs as with millions.
+Only the newest runs of each are read, using the indexes on job and schedule, so a page is equally fast with a
+hundred runs and with millions.
 
-A sparkline has a bar for each run, the oldest first, as high as the run was long. Statuses differ in shape as
-well as in colour: a successful run is a bar alone, a failed one has a foot, one that was not executed is a
-hollow box.
+A sparkline has a bar for each run, oldest first, whose height is the duration. Statuses differ in shape as
+well as in colour: a successful run is a plain bar, a failed run has a foot, and a run that was not executed
+is a hollow box.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,14 +26,14 @@ from jobledger.jobs.registry import Job
 from jobledger.models import COMPLETED, FAILURES, LIVE, SUCCESSES, Run, Status
 
 WINDOW = 50
-"""How many of a job's newest runs its statistics are made of, and a chart of durations shows."""
+"""The number of newest runs in statistics and duration charts."""
 _JOBS_PER_QUERY = 200
-"""SQLite takes at most 500 parts of a union."""
+"""SQLite supports at most 500 terms in a compound SELECT."""
 _COLUMNS = ("pk", "status", "queued_at", "started_at", "finished_at")
 
 _STEP, _BAR_WIDTH = 6, 5
 _GROUND, _HEIGHT = 20, 24
-_LOWEST_BAR = 2
+_MIN_BAR_HEIGHT = 2
 _SPARKLINE = (
     '<svg class="sparkline" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">'
     "{3}</svg>"
@@ -42,7 +42,7 @@ _BAR = '<path class="bar-{} run-{}" d="{}"><title>{}</title></path>'
 
 
 class Shape(StrEnum):
-    """What a run looks like, in a sparkline and in a chart of durations."""
+    """The shape of a run in sparklines and duration charts."""
 
     GOOD = "good"
     BAD = "bad"
@@ -60,7 +60,7 @@ SHAPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RecentRun:
-    """What lists and statistics need of a run."""
+    """The fields of a run that lists and statistics use."""
 
     id: UUID
     status: Status
@@ -70,11 +70,11 @@ class RecentRun:
 
     @property
     def began_at(self) -> datetime:
-        """When it started, or else came into the ledger."""
+        """When it started or, if it did not, was queued."""
         return self.started_at or self.queued_at
 
     def took(self, now: datetime) -> timedelta | None:
-        """How long it ran, or has been running; None if it was not executed."""
+        """How long it took or has been running; None if it was not executed."""
         if self.started_at is None:
             return None
         end = self.finished_at or (now if self.status is Status.RUNNING else None)
@@ -83,17 +83,17 @@ class RecentRun:
 
 @dataclass(frozen=True, kw_only=True)
 class NewestRuns:
-    """The newest runs of a job or a schedule, up to so many."""
+    """The newest runs of a job or a schedule, up to a limit."""
 
     runs: tuple[RecentRun, ...] = ()
-    """The newest first."""
+    """Newest first."""
     counted: tuple[RecentRun, ...] = ()
-    """Those that ``count`` counts: all that were queued since a time, so that a list can show the same ones.
-    Where several were queued at the time of the last one, these are a few more or fewer."""
+    """The runs that ``count`` counts: all runs queued since a certain time, so that a list can show exactly
+    these. If several runs were queued together with the last one, there may be a few more or fewer."""
 
     @classmethod
     def of(cls, found: Iterable[RecentRun], limit: int, *, has_ties: bool) -> Self:
-        """Of the newest, either with all that were queued with the last one, or with one beyond the limit."""
+        """``found`` has the newest runs and either all that were queued with the last, or the next one."""
         newest = _newest_first(found)
         runs, beyond = newest[:limit], newest[limit : limit + 1]
         whole = [run for run in runs if not beyond or run.queued_at > beyond[0].queued_at]
@@ -101,16 +101,16 @@ class NewestRuns:
 
     @property
     def counted_since(self) -> datetime | None:
-        """When the oldest of them was queued; None if there is none."""
+        """When the oldest counted run was queued; None if there are no runs."""
         return self.counted[-1].queued_at if self.counted else None
 
     def count(self, statuses: Collection[Status]) -> int:
-        """How many have one of these statuses."""
+        """How many of the counted runs have one of these statuses."""
         return sum(run.status in statuses for run in self.counted)
 
 
 class JobStatistics(NewestRuns):
-    """A job's newest runs, and what they say together."""
+    """The newest runs of a job, with statistics."""
 
     @property
     def last(self) -> RecentRun | None:
@@ -119,7 +119,7 @@ class JobStatistics(NewestRuns):
 
     @property
     def executed(self) -> int:
-        """How many were executed to their end: not skipped, missed, cancelled or still running."""
+        """How many runs were completed: not skipped, missed, cancelled or still running."""
         return sum(run.status in COMPLETED for run in self.runs)
 
     @property
@@ -128,7 +128,7 @@ class JobStatistics(NewestRuns):
 
     @property
     def typical_duration(self) -> timedelta | None:
-        """The median of the successful runs, which a single one that hung does not move."""
+        """The median of the successful runs, which is not affected by a single run that hung."""
         durations = [
             run.finished_at - run.started_at
             for run in self.runs
@@ -139,7 +139,7 @@ class JobStatistics(NewestRuns):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleCounts:
-    """How many schedules a job has, and when it is due next."""
+    """How many schedules a job has, and when it is next due."""
 
     total: int = 0
     enabled: int = 0
@@ -147,16 +147,16 @@ class ScheduleCounts:
 
 
 def job_statistics(names: Iterable[str]) -> Mapping[str, JobStatistics]:
-    """The statistics of these jobs; those of a job without runs are empty."""
+    """The statistics of these jobs; empty for jobs without runs."""
     runs: dict[str, list[RecentRun]] = {name: [] for name in names}
-    for some in _batches(list(runs)):
-        for job, *values in _newest(some):
+    for batch in _batches(list(runs)):
+        for job, *values in _newest(batch):
             runs[job].append(_recent_run(*values))
     return {name: JobStatistics.of(found, WINDOW, has_ties=False) for name, found in runs.items()}
 
 
 def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
-    """The schedules of these jobs, counted, by the jobs' names; a job without schedules is left out."""
+    """The schedule counts of these jobs, by job name. Jobs without schedules are omitted."""
     names = {job.task_name: job.name for job in jobs}
     found = (
         PeriodicTask.objects.filter(task__in=names)
@@ -171,21 +171,21 @@ def schedule_counts(jobs: Iterable[Job]) -> Mapping[str, ScheduleCounts]:
 
 
 def runs_of_schedules(schedule_ids: Collection[int], limit: int) -> dict[int, NewestRuns]:
-    """Up to ``limit`` runs of each of a page of schedules; one without runs is left out."""
-    wanted = Q()
-    for schedule_id, oldest in _oldest_wanted(schedule_ids, limit):
-        wanted |= Q(schedule=schedule_id) & (Q() if oldest is None else Q(queued_at__gte=oldest))
+    """Up to ``limit`` runs of each schedule. Schedules without runs are omitted."""
+    condition = Q()
+    for schedule_id, oldest in _oldest_in_limit(schedule_ids, limit):
+        condition |= Q(schedule=schedule_id) & (Q() if oldest is None else Q(queued_at__gte=oldest))
     found: dict[int, list[RecentRun]] = {}
     # An empty condition would match every run.
     for schedule_id, *values in (
-        Run.objects.filter(wanted).values_list("schedule", *_COLUMNS) if wanted else ()
+        Run.objects.filter(condition).values_list("schedule", *_COLUMNS) if condition else ()
     ):
         found.setdefault(schedule_id, []).append(_recent_run(*values))
     return {pk: NewestRuns.of(runs, limit, has_ties=True) for pk, runs in found.items()}
 
 
 def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeString:
-    """The runs, given newest first, drawn in as many places; the newest is at the right end."""
+    """Draws the runs (newest first) with room for ``places`` bars; the newest run is on the right."""
     durations = [run.took(now) or timedelta(0) for run in runs]
     longest = max(durations, default=timedelta(0))
     bars = [
@@ -197,41 +197,41 @@ def sparkline(runs: Sequence[RecentRun], now: datetime, *, places: int) -> SafeS
         )
         for index, (run, took) in enumerate(zip(runs, durations, strict=True))
     ]
-    # One call for all bars: a page has thousands of them.
-    drawn = format_html_join("", _BAR, reversed(bars))
-    return format_html(_SPARKLINE, places * _STEP, _HEIGHT, counts_by_status(runs), drawn)
+    # A single call for all bars, because a page has thousands of them.
+    bars_svg = format_html_join("", _BAR, reversed(bars))
+    return format_html(_SPARKLINE, places * _STEP, _HEIGHT, counts_by_status(runs), bars_svg)
 
 
 def counts_by_status(runs: Sequence[RecentRun]) -> str:
-    """``Last 3 runs: 2 succeeded, 1 failed``."""
+    """For example, ``Last 3 runs: 2 succeeded, 1 failed``."""
     statuses = [run.status for run in runs]
     counts = [f"{statuses.count(status)} {status.label}" for status in Status if status in statuses]
-    which = "Last run" if len(runs) == 1 else f"Last {len(runs)} runs"
-    return f"{which}: {', '.join(counts)}"
+    subject = "Last run" if len(runs) == 1 else f"Last {len(runs)} runs"
+    return f"{subject}: {', '.join(counts)}"
 
 
 def run_title(run: RecentRun, now: datetime) -> str:
-    """``failed, 1 min 12 s, 2026-11-22 03:00:00 CET``: what a bar stands for."""
+    """The title of a bar: ``failed, 1 min 12 s, 2026-11-22 03:00:00 CET``."""
     took = run.took(now)
     length = "" if took is None else f", {formats.duration(took)}"
     return f"{run.status.label}{length}, {formats.exact(run.began_at)}"
 
 
 def _newest(names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
-    """Each job's newest runs, in one query: a union, because OR would make PostgreSQL read every run."""
-    # Sliced within: SQLite takes no LIMIT in a part of a union.
-    of_each = [
+    """The newest runs of each job in one query. With OR instead of UNION, PostgreSQL would read all runs."""
+    # Sliced in a subquery, because SQLite does not support LIMIT in the terms of a compound SELECT.
+    queries = [
         Run.objects.filter(pk__in=_newest_of(name)[: WINDOW + 1]).order_by().values_list("job", *_COLUMNS)
         for name in names
     ]
-    return of_each[0].union(*of_each[1:], all=True) if len(of_each) > 1 else of_each[0]
+    return queries[0].union(*queries[1:], all=True) if len(queries) > 1 else queries[0]
 
 
 def _newest_of(name: str) -> QuerySet[Run, Any]:
-    """The keys of a job's runs, the newest first, along the index on job and time.
+    """The primary keys of a job's runs, newest first, using the index on job and time.
 
-    With an equal sign PostgreSQL may walk through all jobs' runs by their time instead, which takes long
-    if a job that once ran often has not run for a while. A range leaves it one index that has this order.
+    With an equality condition, PostgreSQL may scan the runs of all jobs by time instead, which is slow if a
+    job used to run often but has not run for a while. With a range, only one index has the required order.
     """
     return Run.objects.filter(job__gte=name, job__lte=name).order_by("job", "-queued_at").values("pk")
 
@@ -240,10 +240,10 @@ def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[at : at + _JOBS_PER_QUERY] for at in range(0, len(names), _JOBS_PER_QUERY))
 
 
-def _oldest_wanted(schedule_ids: Collection[int], limit: int) -> Iterable[tuple[int, datetime | None]]:
-    """When each schedule's oldest wanted run was queued; None if it has fewer than are wanted."""
-    # One step into an index for each schedule. The times are then written into the second query, and not
-    # joined into one, for PostgreSQL: it would not know how few runs they let through, and read all.
+def _oldest_in_limit(schedule_ids: Collection[int], limit: int) -> Iterable[tuple[int, datetime | None]]:
+    """When the ``limit``-th newest run of each schedule was queued; None if there are fewer runs."""
+    # One index lookup per schedule. The times become literals in the second query instead of a join:
+    # PostgreSQL would underestimate how selective the join is, and read all runs.
     newest = Run.objects.filter(schedule=OuterRef("pk")).order_by("-queued_at").values("queued_at")
     schedules = PeriodicTask.objects.filter(pk__in=schedule_ids).order_by()
     pairs: Iterable[tuple[int, datetime | None]] = schedules.values_list(
@@ -276,6 +276,6 @@ def _bar_path(run: RecentRun, left: int, took: timedelta, longest: timedelta) ->
     shape = SHAPES[run.status]
     if shape is Shape.IDLE:
         return f"M{left + 0.5} {_GROUND - 0.5}v-4h{_BAR_WIDTH - 1}v4z"
-    height = max(_LOWEST_BAR, round(_GROUND * (took / longest))) if longest else _LOWEST_BAR
+    height = max(_MIN_BAR_HEIGHT, round(_GROUND * (took / longest))) if longest else _MIN_BAR_HEIGHT
     bar = f"M{left} {_GROUND}v-{height}h{_BAR_WIDTH}v{height}z"
     return f"{bar}M{left} {_GROUND + 1}h{_BAR_WIDTH}v3h-{_BAR_WIDTH}z" if shape is Shape.BAD else bar

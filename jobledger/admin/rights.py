@@ -1,8 +1,8 @@
-"""Who may do what: viewing, starting, cancelling, editing and pausing are permissions of their own.
+"""Permissions: viewing, starting, cancelling, editing and pausing are separate permissions.
 
-Starting may be narrowed to some jobs: ``jobledger.start_run`` allows all of them,
-``jobledger.start_job_<name>`` one. ``create_groups`` makes the permissions of the jobs and three ready
-groups, which belong to the team from then on: a group that exists is never changed again.
+Starting can be limited to some jobs: ``jobledger.start_run`` allows all jobs, ``jobledger.start_job_<name>``
+only one. ``create_groups`` creates the permissions for the jobs and three predefined groups. Existing groups
+are never changed, so that teams can adapt them.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from jobledger.jobs import registry
 from jobledger.models import Run
 
 User = AbstractBaseUser | AnonymousUser
-"""A request's user; one that is not logged in has no permission."""
+"""The user of a request. Anonymous users have no permissions."""
 
 VIEW = "jobledger.view_run"
 START = "jobledger.start_run"
@@ -40,7 +40,7 @@ def may_view(user: User) -> bool:
 
 
 def may_view_schedules(user: User) -> bool:
-    """As everywhere in Django's admin, users who may change schedules may see them."""
+    """As usual in Django's admin, permission to change schedules includes permission to view them."""
     return _has(user, VIEW_SCHEDULES) or _has(user, CHANGE_SCHEDULES)
 
 
@@ -62,12 +62,12 @@ def may_cancel(user: User) -> bool:
 
 
 def may_pause(user: User) -> bool:
-    """Pausing and resuming, of schedules and of the whole service."""
+    """Whether the user may pause and resume schedules and the whole service."""
     return _has(user, PAUSE)
 
 
 def create_groups() -> list[str]:
-    """Create the missing permissions and groups; returns the names of the groups that it created."""
+    """Create missing permissions and groups; returns the names of the created groups."""
     content_type = ContentType.objects.get_for_model(Run)
     known = set(Permission.objects.filter(content_type=content_type).values_list("codename", flat=True))
     Permission.objects.bulk_create(

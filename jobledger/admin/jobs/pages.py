@@ -1,4 +1,4 @@
-"""What the list of jobs and a job's page show one user, who sees nothing without the permission for it."""
+"""The contents of the list of jobs and of a job's page, limited by the user's permissions."""
 
 from argparse import SUPPRESS
 from collections.abc import Sequence
@@ -45,12 +45,12 @@ class ListedJob:
     success_counts: str
     failures: int
     failures_url: str
-    """The list of exactly these runs."""
+    """The list of exactly these failures."""
     typical_duration: str
     schedules: str
     next_run: SafeString
     run_url: str
-    """Where it is started; empty for users who may not."""
+    """The page that starts the job; empty if the user may not start it."""
 
 
 def may_see(user: rights.User, job: Job) -> bool:
@@ -59,9 +59,9 @@ def may_see(user: rights.User, job: Job) -> bool:
 
 
 def list_context(user: rights.User, search: str, now: datetime) -> dict[str, Any]:
-    """Every job that the user may see and whose name or help contains the search."""
-    seen = [job for job in registry.all_jobs().values() if may_see(user, job)]
-    jobs = [job for job in seen if search.casefold() in f"{job.task_name} {job.help}".casefold()]
+    """The jobs that the user may view and whose name or help text contains the search text."""
+    visible = [job for job in registry.all_jobs().values() if may_see(user, job)]
+    jobs = [job for job in visible if search.casefold() in f"{job.task_name} {job.help}".casefold()]
     statistics = recent_runs.job_statistics(job.name for job in jobs) if rights.may_view(user) else {}
     counts = recent_runs.schedule_counts(jobs) if rights.may_view_schedules(user) else {}
     return {
@@ -76,13 +76,12 @@ def list_context(user: rights.User, search: str, now: datetime) -> dict[str, Any
             for job in jobs
         ],
         "search": search,
-        "is_empty": not seen,
+        "is_empty": not visible,
         "window": WINDOW,
     }
 
 
 def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
-    """A job's page."""
     may_see_schedules = rights.may_view_schedules(user)
     schedules = _schedules(job) if may_see_schedules else []
     return {
@@ -100,7 +99,7 @@ def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
 
 
 def execution_policy(job: Job) -> dict[str, str]:
-    """What the job's class declares about its execution, in sentences by their headings."""
+    """The execution policy that the job's class declares, as sentences by heading."""
     declared = job.declaration
     return {
         "Overlap": _overlap(declared),
@@ -111,7 +110,7 @@ def execution_policy(job: Job) -> dict[str, str]:
 
 
 def usage(job: Job) -> str:
-    """argparse's usage, without what belongs to every command."""
+    """The usage message from argparse, without the options that every command has."""
     parser = job.create_parser()
     options = [option for dest, option in options_of(parser).items() if dest != "verbosity"]
     actions = [action for option in options for action in option.actions if action.help is not SUPPRESS]
@@ -131,12 +130,12 @@ def _overlap(declared: type[JobDeclaration]) -> str:
         Concurrency.ALLOW: "Runs may overlap. A schedule's next run is skipped while "
         f"{declared.max_live_per_schedule} of its runs, or {declared.max_live} of the job's, are live.",
     }
-    is_narrowed = declared.concurrency_key.__func__ is not JobDeclaration.concurrency_key.__func__  # type: ignore[attr-defined]
-    narrowed = (
-        "This applies only to runs with the same concurrency key, which the job makes from its options."
+    has_key = declared.concurrency_key.__func__ is not JobDeclaration.concurrency_key.__func__  # type: ignore[attr-defined]
+    by_key = (
+        "This applies only to runs with the same concurrency key, which the job derives from its options."
     )
-    is_guarded = declared.concurrency is not Concurrency.ALLOW
-    return " ".join([words[declared.concurrency], *([narrowed] if is_narrowed and is_guarded else [])])
+    is_exclusive = declared.concurrency is not Concurrency.ALLOW
+    return " ".join([words[declared.concurrency], *([by_key] if has_key and is_exclusive else [])])
 
 
 def _time_limit(declared: type[JobDeclaration]) -> str:
@@ -200,7 +199,7 @@ def _listed_job(
 
 
 def _success_rate(statistics: JobStatistics) -> str:
-    """``97%``; empty if no run was executed."""
+    """For example, ``97%``; empty if no run was completed."""
     return f"{100 * statistics.succeeded // statistics.executed}%" if statistics.executed else ""
 
 

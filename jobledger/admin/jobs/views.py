@@ -1,4 +1,4 @@
-"""The pages of jobs: the list, a job's page, and the form of its options that starts it."""
+"""The pages of jobs: the list, the page of a job, and the form that starts it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,6 @@ from jobledger.runs import dispatch
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """The list, and of each job its page, its form, and the command line equivalent to the form."""
     views: dict[str, tuple[Callable[..., HttpResponse], str]] = {
         "": (list_view, "jobledger_job_list"),
         "<str:name>/": (job_view, "jobledger_job"),
@@ -42,14 +41,13 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 @require_safe
 def list_view(request: HttpRequest, site: AdminSite) -> HttpResponse:
-    """Every job that this user may see."""
     context = list_context(request.user, request.GET.get("q", "").strip(), timezone.now())
     return _page(request, site, "jobledger/jobs/list.html", {"title": "Jobs", **context})
 
 
 @require_safe
 def job_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
-    job = _seen(request, name)
+    job = _get_viewable(request, name)
     context = page_context(request.user, job, timezone.now())
     return _page(request, site, "jobledger/jobs/job.html", {"title": job.name, **context})
 
@@ -57,12 +55,12 @@ def job_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sensitive_post_parameters()
 def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
-    """The form that starts a job; given a past run, with the options of that run."""
-    job = _startable(request, name)
+    """The form that starts a job. If the URL has a past run, it is filled in with the options of that run."""
+    job = _get_startable(request, name)
     past = _past_run(request, job)
-    # Whoever may start a job may choose where it goes, but not send somebody else's secrets there.
+    # A user who may start a job may choose its destination, but must not send stored secrets there.
     stored = past.options if past else {}
-    form = OptionsForm(job, stored, _posted(request, job), keeps_secrets_in_place=True)
+    form = OptionsForm(job, stored, _submitted_data(request, job), keeps_secrets_in_place=True)
     if request.method == "POST" and form.is_valid():
         return _start(request, job, form, past)
     title = f"Run {name} again" if past else f"Run {name}"
@@ -80,35 +78,35 @@ def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
 @require_POST
 @sensitive_post_parameters()
 def options_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
-    """The equivalent command of the posted options, which are still being typed and not validated."""
-    form = OptionsForm(_startable(request, name), {}, request.POST)
+    """The equivalent command for unvalidated options, while the user is typing."""
+    form = OptionsForm(_get_startable(request, name), {}, request.POST)
     context = {"command_line": form.command_line, "prefix": form.prefix}
     return render(request, "jobledger/options/command_line.html", context)
 
 
-def _known(name: str) -> Job:
+def _get_job(name: str) -> Job:
     job = registry.all_jobs().get(name)
     if job is None:
         raise Http404(f"There is no job {name}.")
     return job
 
 
-def _seen(request: HttpRequest, name: str) -> Job:
-    job = _known(name)
+def _get_viewable(request: HttpRequest, name: str) -> Job:
+    job = _get_job(name)
     if not may_see(request.user, job):
         raise PermissionDenied
     return job
 
 
-def _startable(request: HttpRequest, name: str) -> Job:
-    job = _known(name)
+def _get_startable(request: HttpRequest, name: str) -> Job:
+    job = _get_job(name)
     if not rights.may_start(request.user, name):
         raise PermissionDenied
     return job
 
 
 def _past_run(request: HttpRequest, job: Job) -> Run | None:
-    """The run that the URL names, for a user who may see runs."""
+    """The run in the URL, if the user may view runs."""
     text = request.GET.get("run", "")
     if not text:
         return None
@@ -120,20 +118,20 @@ def _past_run(request: HttpRequest, job: Job) -> Run | None:
         raise Http404("There is no such run.") from error
 
 
-def _posted(request: HttpRequest, job: Job) -> QueryDict | None:
-    """What was posted; the button "Dry run" ticks the job's own flag."""
+def _submitted_data(request: HttpRequest, job: Job) -> QueryDict | None:
+    """The submitted data. The "Dry run" button adds the job's ``--dry-run`` flag."""
     if request.method != "POST":
         return None
     form = OptionsForm(job, {}) if "dry_run" in request.POST else None
-    found = _dry_run_flag(form) if form else None
-    if form is None or found is None:
+    dry_run = _dry_run_flag(form) if form else None
+    if form is None or dry_run is None:
         return request.POST
-    name, flag = found
+    name, flag = dry_run
     field = form.fields[name]
     data = request.POST.copy()
     if isinstance(field, OptionField):
-        shown = field.format_value(flag.value)
-        data[form.add_prefix(name)] = "on" if shown is True else shown
+        value = field.format_value(flag.value)
+        data[form.add_prefix(name)] = "on" if value is True else value
     return data
 
 
@@ -155,7 +153,7 @@ def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) 
             trigger=Trigger.ADMIN,
             who=request.user.get_username(),
             user_id=request.user.pk,
-            # As with "Run again": it is for the same slot.
+            # The new run is for the same slot, as with "Run again".
             schedule_name=past.schedule_name if past else "",
             scheduled_for=past.scheduled_for if past else None,
         )

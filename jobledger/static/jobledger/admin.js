@@ -1,7 +1,7 @@
 "use strict";
-// What pages share. Everything works without it; it only saves steps.
+// Shared by all pages, and optional: every page works without it.
 
-// A button with data-copy copies the text of the element that it names.
+// A button with data-copy copies the text of the element with that ID.
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button || !navigator.clipboard) return;

@@ -1,4 +1,4 @@
-"""A browser without JavaScript: reads a form out of a page, and posts what it shows after some changes."""
+"""Reads a form from a page and returns the data to submit, like a browser without JavaScript."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -7,14 +7,14 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class HtmlForm:
-    """The fields of a form as a page shows them, by name."""
+    """The fields of a form, by name."""
 
     values: dict[str, list[str]] = field(default_factory=dict)
     choices: dict[str, list[str]] = field(default_factory=dict)
-    """What each field of choices offers."""
+    """The options of each field with choices."""
 
     def after(self, **changes: Any) -> dict[str, Any]:
-        """What is posted; ``__`` in a name stands for ``-``, None takes a field out."""
+        """The data to submit. ``__`` in a name stands for ``-``; None removes a field."""
         named = {name.replace("__", "-"): value for name, value in changes.items()}
         return {name: value for name, value in {**self.values, **named}.items() if value is not None}
 
@@ -54,7 +54,7 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._textarea:
-            # A browser drops the line break that begins a text.
+            # Browsers drop a leading line break.
             text = self.found.values[self._textarea][0] + data
             self.found.values[self._textarea] = [text.removeprefix("\n")]
 

@@ -1,4 +1,4 @@
-"""Every action leaves an entry; an edit also its old and new values."""
+"""Every action adds an entry; edits also record old and new values."""
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
@@ -21,7 +21,7 @@ def a_schedule() -> PeriodicTask:
     return PeriodicTask.objects.create(name="hourly", task="probes.probe", interval=interval)
 
 
-def test_an_edit_can_be_read_again() -> None:
+def test_the_values_of_an_edit_can_be_read() -> None:
     change = Change(name="cron", old="0 3 * * *", new="0 4 * * *")
     audit_log.log_edit(User.objects.create(username="ann"), a_schedule(), [change])
     entry = AuditEntry.objects.get()
@@ -34,7 +34,7 @@ def test_an_edit_can_be_read_again() -> None:
 
 
 @pytest.mark.parametrize(("verb", "said"), [("added", "Added."), ("deleted", "Deleted.")])
-def test_what_was_added_or_deleted_says_so_with_its_values(verb: str, said: str) -> None:
+def test_additions_and_deletions_have_values(verb: str, said: str) -> None:
     change = Change(name="cron", old="", new="0 4 * * *")
     audit_log.log_edit(User.objects.create(username="ann"), a_schedule(), [change], verb=verb)
     entry = AuditEntry.objects.get()
@@ -42,14 +42,14 @@ def test_what_was_added_or_deleted_says_so_with_its_values(verb: str, said: str)
     assert audit_log.changes_of(entry) == [change]
 
 
-def test_another_action_is_a_sentence() -> None:
+def test_other_actions_are_text() -> None:
     audit_log.log_action(User.objects.create(username="ann"), [a_schedule()], "Paused until noon.")
     entry = AuditEntry.objects.get()
     assert entry.text == "Paused until noon."
     assert audit_log.changes_of(entry) == []
 
 
-def test_it_outlives_the_user_whose_name_it_keeps(admin_client: Client) -> None:
+def test_entries_are_kept_when_the_user_is_deleted(admin_client: Client) -> None:
     ann, schedule = User.objects.create(username="ann"), a_schedule()
     audit_log.log_action(ann, [schedule], "Paused until noon.")
     page = reverse("admin:auth_user_delete", args=[ann.pk])
@@ -61,7 +61,7 @@ def test_it_outlives_the_user_whose_name_it_keeps(admin_client: Client) -> None:
     assert "Paused until noon." in page
 
 
-def test_it_outlives_the_schedule_and_can_be_read_in_the_admin(admin_client: Client) -> None:
+def test_entries_are_kept_when_the_schedule_is_deleted(admin_client: Client) -> None:
     schedule = a_schedule()
     audit_log.log_edit(User.objects.create(username="ann"), schedule, [], verb="deleted")
     schedule.delete()
@@ -72,7 +72,7 @@ def test_it_outlives_the_schedule_and_can_be_read_in_the_admin(admin_client: Cli
         assert "Deleted." in page
 
 
-def test_nobody_changes_it(admin_client: Client) -> None:
+def test_entries_cannot_be_changed(admin_client: Client) -> None:
     audit_log.log_action(User.objects.create(username="ann"), [a_schedule()], "Paused.")
     entry = AuditEntry.objects.get()
     for address in (f"{LOG}add/", f"{LOG}{entry.pk}/change/", f"{LOG}{entry.pk}/delete/"):
@@ -80,12 +80,12 @@ def test_nobody_changes_it(admin_client: Client) -> None:
     assert AuditEntry.objects.get().text == "Paused."
 
 
-def test_it_is_read_by_permission_alone(client: Client) -> None:
+def test_viewing_requires_permission(client: Client) -> None:
     client.force_login(User.objects.create_user("ann", is_staff=True))
     assert client.get(LOG).status_code == 403
 
 
-def test_only_what_differs_is_a_change() -> None:
+def test_only_differences_are_changes() -> None:
     found = audit_log.differences({"a": "1", "b": "2", "gone": "x"}, {"a": "1", "b": "3", "new": "y"})
     assert [(each.name, each.old, each.new) for each in found] == [
         ("b", "2", "3"),
@@ -94,12 +94,12 @@ def test_only_what_differs_is_a_change() -> None:
     ]
 
 
-def test_nobody_can_do_nothing() -> None:
+def test_an_action_requires_a_user() -> None:
     with pytest.raises(ValueError, match="without a user"):
         audit_log.log_action(AnonymousUser(), [a_schedule()], "Paused.")
 
 
-def test_a_schedule_whose_times_cannot_be_read_has_entries_too() -> None:
+def test_a_schedule_with_invalid_timing_has_entries_too() -> None:
     schedule = a_schedule()
     crontab = CrontabSchedule.objects.create()
     with connection.cursor() as cursor:

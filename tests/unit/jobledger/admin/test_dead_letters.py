@@ -25,7 +25,7 @@ def letter() -> DeadLetter:
 
 @pytest.fixture
 def viewer(client: Client) -> Client:
-    """The client of a user who may see runs, and no more."""
+    """The client of a user who may only view runs."""
     user = User.objects.create_user("viewer", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_run"))
     client.force_login(user)
@@ -36,30 +36,32 @@ def page_of(letter: DeadLetter) -> str:
     return reverse("admin:jobledger_deadletter_change", args=[letter.pk])
 
 
-def test_a_viewer_sees_why_and_not_what(viewer: Client, letter: DeadLetter) -> None:
+def test_a_viewer_sees_the_reason_but_not_the_content(viewer: Client, letter: DeadLetter) -> None:
     for url in LIST, page_of(letter):
         text = viewer.get(url).text
         assert "id is missing" in text
         assert "hunter2" not in text
 
 
-def test_a_superuser_sees_the_beginning_of_it(admin_client: Client, letter: DeadLetter) -> None:
+def test_a_superuser_sees_the_beginning_of_the_content(admin_client: Client, letter: DeadLetter) -> None:
     assert "hunter2" in admin_client.get(page_of(letter)).text
     assert "hunter2" not in admin_client.get(LIST).text
 
 
-def test_nobody_adds_or_changes_one(admin_client: Client, viewer: Client, letter: DeadLetter) -> None:
+def test_dead_letters_cannot_be_added_or_changed(
+    admin_client: Client, viewer: Client, letter: DeadLetter
+) -> None:
     assert admin_client.get(reverse("admin:jobledger_deadletter_add")).status_code == 403
     assert admin_client.post(page_of(letter), {"reason": "another"}).status_code == 403
     assert viewer.post(reverse("admin:jobledger_deadletter_delete", args=[letter.pk])).status_code == 403
 
 
-def test_without_the_permission_to_see_runs_there_is_no_list(client: Client, letter: DeadLetter) -> None:
+def test_the_list_requires_permission_to_view_runs(client: Client, letter: DeadLetter) -> None:
     client.force_login(User.objects.create_user("stranger", is_staff=True))
     assert client.get(LIST).status_code == 403
 
 
-def test_the_home_says_so_for_a_day(viewer: Client, letter: DeadLetter) -> None:
+def test_the_home_mentions_dead_letters_for_a_day(viewer: Client, letter: DeadLetter) -> None:
     text = viewer.get(HOME_NOW).text
     assert "Workers could not process 1 message in the last 24 hours." in text
     assert f'href="{LIST}"' in text

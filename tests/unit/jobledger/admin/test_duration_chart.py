@@ -1,4 +1,4 @@
-"""The chart shows each run once, inside its frame, as high as the run was long."""
+"""The duration chart: bars, labels, accessibility and the pages that show it."""
 
 import itertools
 import uuid
@@ -40,7 +40,7 @@ RUNS = st.lists(
 )
 
 
-def drawn(*runs: RecentRun) -> ET.Element:
+def draw(*runs: RecentRun) -> ET.Element:
     return ET.fromstring(chart.duration_chart(runs, NOON))
 
 
@@ -49,8 +49,8 @@ def percent(element: ET.Element, name: str) -> float:
 
 
 @given(RUNS)
-def test_each_run_has_a_bar_of_its_own_inside_the_frame(runs: list[RecentRun]) -> None:
-    links = drawn(*runs).findall("a")
+def test_each_run_has_its_own_bar_inside_the_frame(runs: list[RecentRun]) -> None:
+    links = draw(*runs).findall("a")
     assert [link.get("href") for link in links] == [run_url(run.id) for run in reversed(runs)]
     reached = -0.01
     for link in links:
@@ -64,23 +64,23 @@ def test_each_run_has_a_bar_of_its_own_inside_the_frame(runs: list[RecentRun]) -
 
 
 @given(RUNS)
-def test_a_longer_run_has_no_lower_bar(runs: list[RecentRun]) -> None:
+def test_a_longer_run_never_has_a_lower_bar(runs: list[RecentRun]) -> None:
     found = [bar for bar in chart.bars(runs, NOON) if bar.run.started_at and bar.shape is not Shape.IDLE]
     by_length = sorted(found, key=lambda bar: bar.run.took(NOON) or timedelta(0))
     heights = [bar.height for bar in by_length]
     assert heights == sorted(heights)
-    assert all(chart.LOWEST_BAR <= height <= chart.GROUND - chart.TOP for height in heights)
+    assert all(chart.MIN_BAR_HEIGHT <= height <= chart.GROUND - chart.TOP for height in heights)
 
 
 @given(RUNS)
 def test_labels_of_the_axis_never_overlap(runs: list[RecentRun]) -> None:
-    places = sorted(float(text.get("y", -1)) for text in drawn(*runs).findall("text"))
+    places = sorted(float(text.get("y", -1)) for text in draw(*runs).findall("text"))
     assert all(after - before >= chart.LINE_HEIGHT for before, after in itertools.pairwise(places))
     assert all(0 <= place <= chart.HEIGHT for place in places)
 
 
 def test_the_median_of_the_successful_runs_has_a_line_with_its_value() -> None:
-    picture = drawn(a_run(seconds=20), a_run(seconds=10), a_run(Status.FAILED, seconds=40), a_run(seconds=30))
+    picture = draw(a_run(seconds=20), a_run(seconds=10), a_run(Status.FAILED, seconds=40), a_run(seconds=30))
     (line,) = [line for line in picture.findall("line") if line.get("class") == "median"]
     halfway = (chart.TOP + chart.GROUND) / 2
     assert line.get("y1") == line.get("y2") == f"{halfway + 0.5:.1f}"
@@ -88,36 +88,36 @@ def test_the_median_of_the_successful_runs_has_a_line_with_its_value() -> None:
 
 
 def test_without_a_successful_run_there_is_no_median() -> None:
-    picture = drawn(a_run(Status.FAILED), a_run(Status.MISSED))
+    picture = draw(a_run(Status.FAILED), a_run(Status.MISSED))
     assert [line.get("class") for line in picture.findall("line")] == ["ground"]
 
 
-def test_a_bar_says_when_it_was_how_it_ended_and_how_long_it_took() -> None:
-    (link,) = drawn(a_run(Status.FAILED, seconds=72)).findall("a")
+def test_a_bar_has_a_title_with_time_status_and_duration() -> None:
+    (link,) = draw(a_run(Status.FAILED, seconds=72)).findall("a")
     assert link.findtext("title") == "failed, 1 min 12 s, 2026-03-02 11:58:48 UTC"
     assert link.get("aria-label") == link.findtext("title")
 
 
-def test_the_chart_says_in_words_what_it_shows() -> None:
-    picture = drawn(a_run(seconds=5), a_run(Status.FAILED))
+def test_the_chart_has_a_text_alternative() -> None:
+    picture = draw(a_run(seconds=5), a_run(Status.FAILED))
     assert picture.get("role") == "group"
     assert picture.get("aria-label") == (
         "Durations. Last 2 runs: 1 succeeded, 1 failed. Median of the successful runs: 5 s"
     )
 
 
-def test_failures_have_a_foot_and_are_reached_by_keyboard() -> None:
-    failed, good = drawn(a_run(), a_run(Status.FAILED)).findall("a")
+def test_failures_have_a_foot_and_are_in_the_tab_order() -> None:
+    failed, good = draw(a_run(), a_run(Status.FAILED)).findall("a")
     assert [len(link.findall("rect")) for link in (good, failed)] == [2, 3]
     assert [link.get("tabindex") for link in (good, failed)] == ["-1", "0"]
 
 
-def test_a_few_bars_are_at_the_right_end_and_no_wider_than_others() -> None:
+def test_a_few_bars_are_on_the_right_and_have_a_maximum_width() -> None:
     (bar,) = chart.bars([a_run()], NOON)
     assert (bar.place, bar.step) == (96, 4)
 
 
-def test_no_runs_have_no_chart() -> None:
+def test_there_is_no_chart_without_runs() -> None:
     assert chart.duration_chart([], NOON) == ""
 
 
@@ -126,7 +126,7 @@ def test_texts_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("run_title", "counts_by_status"):
         monkeypatch.setattr(chart, name, lambda *_: evil)
     monkeypatch.setattr(formats, "duration", lambda _: evil)
-    picture = drawn(a_run())
+    picture = draw(a_run())
     assert picture.findtext("a/title") == picture.find("a").get("aria-label") == evil  # type: ignore[union-attr]
     assert picture.findtext("text") == f"median {evil}"
     assert evil in (picture.get("aria-label") or "")
@@ -160,7 +160,9 @@ def links_in(page: str) -> int:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", [job_page, schedule_page])
-def test_a_page_charts_its_newest_runs(admin_client: Client, address: Callable[[PeriodicTask], str]) -> None:
+def test_a_page_shows_a_chart_of_its_newest_runs(
+    admin_client: Client, address: Callable[[PeriodicTask], str]
+) -> None:
     schedule = hourly()
     assert "has not run yet." in admin_client.get(address(schedule)).text
     runs = [run_of(schedule, minutes_ago=number) for number in range(WINDOW + 1)]
@@ -172,7 +174,7 @@ def test_a_page_charts_its_newest_runs(admin_client: Client, address: Callable[[
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", [job_page, schedule_page])
-def test_a_chart_costs_no_more_queries_with_more_runs(
+def test_the_number_of_queries_is_constant(
     admin_client: Client, address: Callable[[PeriodicTask], str]
 ) -> None:
     schedule, counts = hourly(), []

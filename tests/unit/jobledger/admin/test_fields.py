@@ -1,4 +1,4 @@
-"""Lengths of time, as people write them."""
+"""Parsing and formatting of times, numbers and durations."""
 
 from datetime import datetime, timedelta
 
@@ -20,7 +20,7 @@ from tests.unit.builders import utc
         ("2026-12-01T03:00+02:00", utc(2026, 12, 1, 1)),
     ],
 )
-def test_a_moment_is_read(text: str, moment: datetime) -> None:
+def test_a_time_is_parsed(text: str, moment: datetime) -> None:
     assert DateTimeField().clean(text) == moment
 
 
@@ -33,23 +33,23 @@ def test_a_moment_is_read(text: str, moment: datetime) -> None:
         ("9999-12-31T23:59:59-05:00", "between 1900 and 9998"),
     ],
 )
-def test_what_is_none_or_at_the_end_of_the_calendar_is_refused(text: str, said: str) -> None:
+def test_an_invalid_or_out_of_range_time_is_rejected(text: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         DateTimeField().clean(text)
 
 
-def test_it_is_typed_into_the_browsers_own_field_to_the_second() -> None:
+def test_a_time_uses_the_native_input_to_the_second() -> None:
     shown = DateTimeInput().render("at", utc(2026, 12, 1, 3))
     assert all(part in shown for part in ('type="datetime-local"', 'step="1"', "2026-12-01T03:00:00"))
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("12", 12), ("007", 7), ("999999999", 999_999_999)])
-def test_a_number_is_read(text: str, number: int) -> None:
+def test_a_number_is_parsed(text: str, number: int) -> None:
     assert number_in(text) == number
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", " 1", "٣", "²", "1e3", "x", "9" * 10, "9" * 5000])
-def test_what_is_none_is_none(text: str) -> None:
+def test_other_text_is_not_a_number(text: str) -> None:
     assert number_in(text) is None
 
 
@@ -65,7 +65,7 @@ def test_what_is_none_is_none(text: str) -> None:
         ("00:10:00", timedelta(minutes=10)),
     ],
 )
-def test_a_length_is_read_as_it_is_written(text: str, length: timedelta) -> None:
+def test_a_duration_is_parsed(text: str, length: timedelta) -> None:
     assert DurationField().clean(text) == length
 
 
@@ -73,22 +73,22 @@ def test_a_length_is_read_as_it_is_written(text: str, length: timedelta) -> None
     "text",
     ["10", "a while", "10 minuten", "-5 min", "1.5 h", "999999999 w", "99999 d", "9999999999 00:00:00"],
 )
-def test_what_is_no_length_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_duration_is_rejected_with_an_example(text: str) -> None:
     with pytest.raises(ValidationError, match="such as 90 s"):
         DurationField().clean(text)
 
 
-def test_an_empty_one_is_none() -> None:
+def test_an_empty_duration_is_none() -> None:
     assert DurationField(required=False).clean("") is None
 
 
 @given(st.timedeltas(timedelta(milliseconds=1), timedelta(days=36000)))
-def test_what_is_shown_is_read_back_as_the_same(length: timedelta) -> None:
+def test_a_formatted_duration_is_parsed_back(length: timedelta) -> None:
     assert DurationField().clean(fields.duration_text(length)) == length
 
 
 @pytest.mark.parametrize(
     ("length", "shown"), [(timedelta(minutes=90), "1 h 30 min"), (timedelta(0), ""), (None, "")]
 )
-def test_a_stored_one_is_shown_in_units(length: timedelta | None, shown: str) -> None:
+def test_a_stored_duration_is_shown_in_units(length: timedelta | None, shown: str) -> None:
     assert DurationField().prepare_value(length) == shown

@@ -1,4 +1,4 @@
-"""A list takes only the filters that it shows: no field that it hides or masks can be asked about."""
+"""A changelist accepts only the filters that it shows: hidden or masked fields cannot be queried."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -86,7 +86,7 @@ def is_taken(model: type[Model], lookup: str) -> bool:
 
 
 @pytest.mark.parametrize("model", DJANGOS_LISTS, ids=lambda model: model.__name__)
-def test_a_list_takes_no_lookup_of_any_field_that_it_does_not_show(model: type[Model]) -> None:
+def test_lookups_that_are_not_shown_are_rejected(model: type[Model]) -> None:
     make_order(utc(2026, 1, 1), "10.00", "gift")  # a filter by tags is shown when there are some
     shown = shown_by(model)
     lookups = set(all_lookups(model))
@@ -98,7 +98,7 @@ def test_a_list_takes_no_lookup_of_any_field_that_it_does_not_show(model: type[M
 
 
 @pytest.mark.parametrize("model", DJANGOS_LISTS, ids=lambda model: model.__name__)
-def test_a_list_takes_every_filter_that_it_shows(model: type[Model]) -> None:
+def test_every_shown_filter_is_accepted(model: type[Model]) -> None:
     make_order(utc(2026, 1, 1), "10.00", "gift")
     assert [each for each in shown_by(model) if not is_taken(model, each)] == []
 
@@ -124,7 +124,7 @@ def test_the_list_of_runs_ignores_every_lookup() -> None:
         "nonsense",
     ],
 )
-def test_a_viewer_who_asks_for_a_hidden_value_gets_an_error(client: Client, lookup: str) -> None:
+def test_a_lookup_of_a_hidden_value_is_an_error(client: Client, lookup: str) -> None:
     create_hourly(kwargs='{"token": "s3cret"}')
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_periodictask"))
@@ -133,5 +133,5 @@ def test_a_viewer_who_asks_for_a_hidden_value_gets_an_error(client: Client, look
     assert client.get(LIST, {lookup: "s3cret"}).status_code == 400
 
 
-def test_a_key_of_the_samples_cannot_be_guessed_by_its_beginning(admin_client: Client) -> None:
+def test_a_key_cannot_be_guessed_by_its_prefix(admin_client: Client) -> None:
     assert admin_client.get("/admin/tasks_app/authtoken/?key__startswith=a").status_code == 400

@@ -1,4 +1,4 @@
-"""The whole service is paused and resumed in the admin, and pages say that it is."""
+"""Pausing and resuming the whole service in the admin, and the banner."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,7 +23,7 @@ def form(**values: str) -> PauseForm:
     return PauseForm({"length": "1h", "on_resume": "skip", **values}, now=NOON)
 
 
-def test_a_length_counts_from_now() -> None:
+def test_a_duration_counts_from_now() -> None:
     asked = form(length="4h", reason="move", on_resume="once")
     assert asked.is_valid()
     terms = asked.terms(ANN)
@@ -33,25 +33,25 @@ def test_a_length_counts_from_now() -> None:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_every_length_that_is_offered_has_an_end(length: str) -> None:
+def test_every_duration_has_an_end(length: str) -> None:
     asked = form(length=length)
     assert asked.is_valid()
     assert (asked.terms(ANN).until or NOON) > NOON
 
 
-def test_it_may_last_until_it_is_resumed() -> None:
+def test_a_pause_can_be_open_ended() -> None:
     asked = form(length="open")
     assert asked.is_valid()
     assert asked.terms(ANN).until is None
 
 
-def test_it_may_end_at_a_moment() -> None:
+def test_a_pause_can_end_at_a_given_time() -> None:
     asked = form(length="until", until="2026-03-02T18:30")
     assert asked.is_valid()
     assert asked.terms(ANN).until == NOON + timedelta(hours=6, minutes=30)
 
 
-def test_a_moment_counts_only_where_it_is_chosen() -> None:
+def test_the_time_is_ignored_unless_selected() -> None:
     asked = form(length="1h", until="2020-01-01T00:00")
     assert asked.is_valid()
     assert asked.terms(ANN).until == NOON + timedelta(hours=1)
@@ -61,13 +61,13 @@ def test_a_moment_counts_only_where_it_is_chosen() -> None:
     ("until", "said"),
     [("", "Enter a time."), ("2026-03-02T12:00", "is not in the future"), ("soon", "Enter a valid time")],
 )
-def test_a_moment_that_is_no_end_is_refused(until: str, said: str) -> None:
+def test_an_invalid_end_is_rejected(until: str, said: str) -> None:
     asked = form(length="until", until=until)
     assert not asked.is_valid()
     assert said in str(asked.errors["until"])
 
 
-def test_a_reason_that_cannot_be_kept_is_refused() -> None:
+def test_an_invalid_reason_is_rejected() -> None:
     assert "reason" in form(reason="x" * 501).errors
 
 
@@ -93,7 +93,7 @@ def logged() -> list[str]:
     return [entry.text for entry in AuditEntry.objects.order_by("pk")]
 
 
-def test_the_service_is_paused_on_the_terms_that_were_given(admin_client: Client, admin_user: User) -> None:
+def test_the_service_is_paused_on_the_submitted_terms(admin_client: Client, admin_user: User) -> None:
     answer = admin_client.post(reverse(PAUSE), TERMS)
     pause = Pause.objects.get()
     assert sent_to(answer) == reverse(LIST)
@@ -101,24 +101,24 @@ def test_the_service_is_paused_on_the_terms_that_were_given(admin_client: Client
     assert logged() == ["Paused the whole service until 2026-03-02 13:00:00 UTC: the database moves."]
 
 
-def test_bad_terms_pause_nothing(admin_client: Client) -> None:
+def test_invalid_terms_pause_nothing(admin_client: Client) -> None:
     answer = admin_client.post(reverse(PAUSE), {**TERMS, "length": "until"})
     assert "Enter a time." in answer.text
     assert not Pause.objects.exists()
 
 
-def test_a_page_says_that_the_service_is_paused_and_offers_to_resume(admin_client: Client) -> None:
+def test_the_banner_shows_the_pause_and_a_button_to_resume(admin_client: Client) -> None:
     Pause.objects.create(since=NOON, until=NOON + HOUR, who="ann", reason="<i>move</i>")
     text = page(admin_client)
     assert "by ann until 2026-03-02 13:00:00 UTC (in 1 h): &lt;i&gt;move&lt;/i&gt;" in text
     assert f'action="{reverse(RESUME)}"' in text
 
 
-def test_a_page_offers_to_pause_while_the_service_is_not(admin_client: Client) -> None:
+def test_a_page_links_to_pausing_while_the_service_is_not_paused(admin_client: Client) -> None:
     assert f'href="{reverse(PAUSE)}"' in page(admin_client)
 
 
-def test_the_service_is_resumed_and_the_page_comes_back(admin_client: Client) -> None:
+def test_resuming_redirects_to_the_page(admin_client: Client) -> None:
     Pause.objects.create(since=NOON - HOUR)
     answer = admin_client.post(reverse(RESUME), {"next": "/admin/?q=1"})
     assert sent_to(answer) == "/admin/?q=1"
@@ -126,18 +126,18 @@ def test_the_service_is_resumed_and_the_page_comes_back(admin_client: Client) ->
     assert logged() == ["Resumed the whole service."]
 
 
-def test_resuming_what_is_not_paused_says_so(admin_client: Client) -> None:
+def test_resuming_a_service_that_is_not_paused_is_reported(admin_client: Client) -> None:
     answer = admin_client.post(reverse(RESUME), follow=True)
     assert "The whole service was not paused." in answer.text
     assert logged() == []
 
 
-def test_nobody_is_sent_to_another_site(admin_client: Client) -> None:
+def test_redirects_to_other_sites_are_rejected(admin_client: Client) -> None:
     for address in ("https://elsewhere.example/", "//elsewhere.example", "javascript:alert(1)"):
         assert sent_to(admin_client.post(reverse(RESUME), {"next": address})) == reverse(LIST)
 
 
-def test_a_viewer_sees_the_pause_but_may_not_touch_it(client: Client) -> None:
+def test_a_viewer_sees_the_pause_but_cannot_change_it(client: Client) -> None:
     member(client, "Job viewers")
     Pause.objects.create(since=NOON - HOUR)
     text = page(client)
@@ -149,23 +149,23 @@ def test_a_viewer_sees_the_pause_but_may_not_touch_it(client: Client) -> None:
     assert Pause.objects.get().until is None
 
 
-def test_an_operator_may(client: Client) -> None:
+def test_an_operator_can_pause_and_resume(client: Client) -> None:
     member(client, "Job operators")
     client.post(reverse(PAUSE), TERMS)
     client.post(reverse(RESUME))
     assert Pause.objects.get().until == NOON
 
 
-def test_a_stranger_is_asked_to_log_in(client: Client) -> None:
+def test_an_anonymous_user_is_redirected_to_the_login(client: Client) -> None:
     for name in (PAUSE, RESUME):
         assert sent_to(client.post(reverse(name))).startswith(reverse("admin:login"))
 
 
-def test_a_link_alone_resumes_nothing(admin_client: Client) -> None:
+def test_resuming_requires_a_post_request(admin_client: Client) -> None:
     assert admin_client.get(reverse(RESUME)).status_code == 405
 
 
-def test_another_site_cannot_press_the_buttons(admin_user: User) -> None:
+def test_the_buttons_are_protected_against_cross_site_requests(admin_user: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
     assert client.post(reverse(RESUME)).status_code == 403

@@ -1,4 +1,4 @@
-"""A job's statistics come from its newest runs, and cost the same however many there are."""
+"""Statistics of the newest runs, in a constant number of queries."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,7 +32,7 @@ def make(status: Status = Status.SUCCEEDED, *, job: str = "probe", minute: int =
     )
 
 
-def test_the_newest_run_is_the_last_whatever_became_of_it() -> None:
+def test_the_last_run_is_the_newest_regardless_of_status() -> None:
     make(minute=1)
     newest = make(Status.SKIPPED, minute=2)
     make(minute=0)
@@ -41,21 +41,21 @@ def test_the_newest_run_is_the_last_whatever_became_of_it() -> None:
     assert (last.id, last.status) == (newest.pk, Status.SKIPPED)
 
 
-def test_only_what_was_carried_out_counts_for_success() -> None:
+def test_only_completed_runs_count_towards_the_success_rate() -> None:
     for status in Status:
         make(status)
     found = job_statistics(["probe"])["probe"]
     assert (found.succeeded, found.executed) == (1, 4)
 
 
-def test_the_typical_duration_is_the_median_of_the_good_runs() -> None:
+def test_the_typical_duration_is_the_median_of_successful_runs() -> None:
     for took in (1, 2, 600):
         make(took=took)
     make(Status.FAILED, took=9000)
     assert job_statistics(["probe"])["probe"].typical_duration == 2 * SECOND
 
 
-def test_a_job_without_runs_has_no_figures() -> None:
+def test_a_job_without_runs_has_no_statistics() -> None:
     found = job_statistics(["probe"])["probe"]
     assert (found.last, found.executed, found.typical_duration) == (None, 0, None)
 
@@ -75,11 +75,11 @@ def test_each_job_has_its_own_runs() -> None:
     assert [each.succeeded for each in found.values()] == [1, 0, 0]
 
 
-@pytest.mark.parametrize(("jobs", "questions"), [(0, 0), (1, 1), (200, 1), (500, 3)])
-def test_many_jobs_are_one_question(jobs: int, questions: int) -> None:
+@pytest.mark.parametrize(("jobs", "queries"), [(0, 0), (1, 1), (200, 1), (500, 3)])
+def test_many_jobs_take_few_queries(jobs: int, queries: int) -> None:
     with CaptureQueriesContext(connection) as asked:
         job_statistics(f"job{number}" for number in range(jobs))
-    assert len(asked) == questions
+    assert len(asked) == queries
 
 
 def plan_of(query: Any) -> str:
@@ -91,7 +91,7 @@ def plan_of(query: Any) -> str:
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL reads a small table whole")
-def test_no_question_reads_all_runs() -> None:
+def test_no_query_reads_all_runs() -> None:
     plan = plan_of(recent_runs._newest(["a", "b", "c"]))
     assert plan.count("run_by_job (job>? AND job<?)") == 3
     assert "SCAN" not in plan
@@ -125,21 +125,21 @@ def test_each_schedule_has_its_own_newest_first() -> None:
     assert [run.id for run in found[two.pk].runs] == [only.pk]
 
 
-def test_who_is_not_asked_about_or_has_no_runs_is_left_out() -> None:
+def test_other_schedules_and_those_without_runs_are_omitted() -> None:
     one, two = hourly("one"), hourly("two")
     run_of(two)
     assert recent_runs.runs_of_schedules([one.pk], 5) == {}
     assert recent_runs.runs_of_schedules([], 5) == {}
 
 
-def test_of_runs_of_one_moment_no_more_come_than_wanted() -> None:
+def test_the_limit_applies_to_runs_queued_at_the_same_time() -> None:
     schedule = hourly()
     for _ in range(5):
         run_of(schedule)
     assert len(recent_runs.runs_of_schedules([schedule.pk], 3)[schedule.pk].runs) == 3
 
 
-def test_many_schedules_cost_two_queries(django_assert_num_queries: Any) -> None:
+def test_many_schedules_take_two_queries(django_assert_num_queries: Any) -> None:
     schedules = [hourly(f"number {number}") for number in range(10)]
     for schedule in schedules:
         run_of(schedule)
@@ -156,7 +156,7 @@ def test_many_schedules_cost_two_queries(django_assert_num_queries: Any) -> None
         ({"status": Status.QUEUED, "finished_at": None}, None),
     ],
 )
-def test_a_run_took_as_long_as_it_was_executed(values: dict[str, Any], took: timedelta | None) -> None:
+def test_the_duration_of_a_run_is_its_execution_time(values: dict[str, Any], took: timedelta | None) -> None:
     schedule = hourly()
     run_of(schedule, **values)
     (run,) = recent_runs.runs_of_schedules([schedule.pk], 1)[schedule.pk].runs

@@ -1,4 +1,4 @@
-"""Viewing, starting, cancelling, editing and pausing are rights of their own; groups for them are ready."""
+"""Separate permissions for viewing, starting, cancelling, editing and pausing, and predefined groups."""
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
@@ -8,7 +8,7 @@ from jobledger.admin import rights
 pytestmark = pytest.mark.django_db
 
 
-def somebody(*, group: str = "", permission: str = "", is_active: bool = True) -> User:
+def create_user(*, group: str = "", permission: str = "", is_active: bool = True) -> User:
     user = User.objects.create(username="somebody", is_active=is_active)
     if group:
         user.groups.add(Group.objects.get(name=group))
@@ -25,9 +25,9 @@ def somebody(*, group: str = "", permission: str = "", is_active: bool = True) -
         ("Schedule editors", (True, True, True, True)),
     ],
 )
-def test_each_ready_group_may_more_than_the_one_before(group: str, may: tuple[bool, ...]) -> None:
+def test_each_group_extends_the_previous_one(group: str, may: tuple[bool, ...]) -> None:
     rights.create_groups()
-    user = somebody(group=group)
+    user = create_user(group=group)
     assert user.has_perm("jobledger.view_run")
     assert may == (
         rights.may_start(user, "probe"),
@@ -37,29 +37,29 @@ def test_each_ready_group_may_more_than_the_one_before(group: str, may: tuple[bo
     )
 
 
-def test_starting_can_be_narrowed_to_one_job() -> None:
+def test_starting_can_be_limited_to_one_job() -> None:
     rights.create_groups()
-    user = somebody(permission="start_job_probe")
+    user = create_user(permission="start_job_probe")
     assert rights.may_start(user, "probe")
     assert rights.may_start_any(user)
     assert not rights.may_start(user, "lasting")
 
 
-def test_who_may_start_nothing_may_start_no_job() -> None:
+def test_a_user_without_start_permission_may_not_start_any_job() -> None:
     rights.create_groups()
-    assert not rights.may_start_any(somebody())
+    assert not rights.may_start_any(create_user())
 
 
-def test_an_account_that_was_switched_off_may_nothing() -> None:
+def test_an_inactive_user_has_no_permissions() -> None:
     rights.create_groups()
-    assert not rights.may_start(somebody(permission="start_run", is_active=False), "probe")
+    assert not rights.may_start(create_user(permission="start_run", is_active=False), "probe")
 
 
-def test_nobody_may_nothing() -> None:
+def test_an_anonymous_user_has_no_permissions() -> None:
     assert not rights.may_start(AnonymousUser(), "probe")
 
 
-def test_a_group_that_the_team_has_changed_stays_as_it_is() -> None:
+def test_existing_groups_are_not_changed() -> None:
     assert rights.create_groups() == ["Job viewers", "Job operators", "Schedule editors"]
     Group.objects.get(name="Job operators").permissions.clear()
     assert rights.create_groups() == []

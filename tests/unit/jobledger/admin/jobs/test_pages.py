@@ -1,4 +1,4 @@
-"""What a job declares, in words."""
+"""The execution policy and usage of jobs."""
 
 from argparse import SUPPRESS
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def facts_of(**declared: Any) -> dict[str, str]:
     return pages.execution_policy(a_job(**declared))
 
 
-def test_a_job_that_says_nothing_has_words_for_its_defaults() -> None:
+def test_defaults_are_described() -> None:
     assert facts_of() == {
         "Overlap": "One run at a time. A run that is due while another is running is skipped.",
         "Time limit": "None.",
@@ -43,11 +43,11 @@ def test_a_job_that_says_nothing_has_words_for_its_defaults() -> None:
         ({"restart_when_lost": True}, "If its process dies", "The run is restarted."),
     ],
 )
-def test_each_declaration_has_its_words(declared: dict[str, Any], name: str, text: str) -> None:
+def test_each_declaration_is_described(declared: dict[str, Any], name: str, text: str) -> None:
     assert text in facts_of(**declared)[name]
 
 
-def test_a_narrower_key_is_told_where_it_matters() -> None:
+def test_a_concurrency_key_is_mentioned_if_it_has_an_effect() -> None:
     def concurrency_key(cls: type, options: Mapping[str, Any]) -> str:
         return "x"
 
@@ -56,6 +56,6 @@ def test_a_narrower_key_is_told_where_it_matters() -> None:
     assert "own key" not in facts_of(**narrowed, concurrency=Concurrency.ALLOW)["Overlap"]
 
 
-def test_the_usage_is_the_jobs_own() -> None:
+def test_the_usage_excludes_common_options() -> None:
     job = a_job(arg("name"), arg("--days", type=int), arg("--inner", help=SUPPRESS))
     assert pages.usage(job) == "manage.py job [--days DAYS] name"

@@ -1,4 +1,4 @@
-"""Jobs in the admin: looked at by who may look, started by who may start, and each start on record."""
+"""Jobs in the admin: the list, the page of a job, starting jobs, permissions and the audit log."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,11 +27,11 @@ LIST = "/admin/jobledger/job/"
 NOON = utc(2026, 3, 1, 12)
 
 
-def page_address(job: str) -> str:
+def page_url(job: str) -> str:
     return f"{LIST}{job}/"
 
 
-def run_address(job: str, run: Run | None = None) -> str:
+def run_form_url(job: str, run: Run | None = None) -> str:
     return f"{LIST}{job}/run/" + (f"?run={run.pk}" if run else "")
 
 
@@ -50,7 +50,7 @@ def allow(user: User, *names: str) -> None:
 
 @pytest.fixture
 def staff(client: Client) -> User:
-    """Somebody without any permission; the client is theirs."""
+    """A logged-in user without any permissions."""
     user = User.objects.create(username="ann", is_staff=True)
     client.force_login(user)
     return user
@@ -59,7 +59,7 @@ def staff(client: Client) -> User:
 # The list
 
 
-def test_the_list_names_every_job_with_its_last_run(admin_client: Client) -> None:
+def test_the_list_has_every_job_with_its_last_run(admin_client: Client) -> None:
     run = made(started_at=NOON, finished_at=NOON + timedelta(seconds=3))
     made(status=Status.SUCCEEDED, queued_at=NOON, started_at=NOON, finished_at=NOON + timedelta(seconds=7))
     page = admin_client.get(LIST).text
@@ -74,7 +74,7 @@ def test_the_list_names_every_job_with_its_last_run(admin_client: Client) -> Non
     assert "The rest of a long help." not in page
 
 
-def test_the_list_says_when_a_job_is_due(admin_client: Client) -> None:
+def test_the_list_shows_when_a_job_is_due(admin_client: Client) -> None:
     crontab = CrontabSchedule.objects.create(minute="0")
     for name, enabled in ("a", True), ("b", False):
         PeriodicTask.objects.create(name=name, task="probes.choosing", crontab=crontab, enabled=enabled)
@@ -87,12 +87,12 @@ def test_the_list_says_when_a_job_is_due(admin_client: Client) -> None:
 
 def test_the_list_can_be_searched_by_name_and_help(admin_client: Client) -> None:
     page = admin_client.get(f"{LIST}?q=WHAT+was+chosen").text
-    assert page_address("choosing") in page
-    assert page_address("cleanup_tokens") not in page
+    assert page_url("choosing") in page
+    assert page_url("cleanup_tokens") not in page
     assert "No job matches “&lt;b&gt;”" in admin_client.get(f"{LIST}?q=<b>").text
 
 
-def test_many_jobs_and_runs_cost_no_more_questions(admin_client: Client) -> None:
+def test_the_number_of_queries_of_the_list_is_constant(admin_client: Client) -> None:
     admin_client.get(LIST)
     with CaptureQueriesContext(connection) as few:
         admin_client.get(LIST)
@@ -104,17 +104,17 @@ def test_many_jobs_and_runs_cost_no_more_questions(admin_client: Client) -> None
     assert len(many) == len(few) <= 5
 
 
-def test_who_may_start_one_job_sees_that_one(client: Client, staff: User) -> None:
+def test_a_user_who_may_start_one_job_sees_only_that_job(client: Client, staff: User) -> None:
     assert "There are no jobs that you can view." in client.get(LIST).text
     allow(staff, "jobledger.start_job_choosing")
     page = client.get(LIST).text
-    assert run_address("choosing") in page
+    assert run_form_url("choosing") in page
     assert "cleanup_tokens" not in page
 
 
-def test_who_may_only_look_is_offered_nothing_to_start(client: Client, staff: User) -> None:
+def test_a_viewer_has_no_links_to_start_jobs(client: Client, staff: User) -> None:
     allow(staff, "jobledger.view_run")
-    for address in LIST, page_address("choosing"):
+    for address in LIST, page_url("choosing"):
         page = client.get(address).text
         assert "choosing" in page
         assert "/run/" not in page.replace("/jobledger/run/", "")
@@ -123,8 +123,8 @@ def test_who_may_only_look_is_offered_nothing_to_start(client: Client, staff: Us
 # A job's page
 
 
-def test_the_page_says_all_about_a_job(admin_client: Client) -> None:
-    page = admin_client.get(page_address("choosing")).text
+def test_the_page_describes_the_job(admin_client: Client) -> None:
+    page = admin_client.get(page_url("choosing")).text
     for shown in (
         "The rest of a long help.",
         "manage.py choosing ",
@@ -132,85 +132,85 @@ def test_the_page_says_all_about_a_job(admin_client: Client) -> None:
         "How many days (default: 30).",
         "Runs may overlap.",
         "This job has not run yet.",
-        "None. This job runs only when someone starts it.",
-        run_address("choosing"),
+        "No schedules. This job runs only when someone starts it.",
+        run_form_url("choosing"),
     ):
         assert shown in page
 
 
-def test_the_page_shows_the_last_runs_and_what_they_say_together(admin_client: Client) -> None:
+def test_the_page_shows_recent_runs_and_statistics(admin_client: Client) -> None:
     run = made(error="no <luck>", schedule_name="nightly")
-    page = admin_client.get(page_address("choosing")).text
+    page = admin_client.get(page_url("choosing")).text
     assert "0 of the last 1 runs succeeded (0%)" in page
     assert "no &lt;luck&gt;" in page
-    assert f'href="{run_address("choosing", run)}"' in page
+    assert f'href="{run_form_url("choosing", run)}"' in page
 
 
-def test_the_page_tells_runs_as_their_list_does_and_no_secret(admin_client: Client) -> None:
+def test_the_page_shows_runs_like_the_list_without_secrets(admin_client: Client) -> None:
     made(
         error="bad key sesame-street", options={"api_key": "sesame-street"}, trigger=Trigger.ADMIN, who="ann"
     )
     made(status=Status.MISSED, reason="deadline")
-    page = admin_client.get(page_address("choosing")).text
+    page = admin_client.get(page_url("choosing")).text
     for shown in ("bad key ********", "ann on the web", "and its start deadline has passed"):
         assert shown in page
     assert "sesame" not in page
 
 
-def test_more_runs_cost_the_page_no_more_questions(admin_client: Client) -> None:
+def test_the_number_of_queries_of_the_page_is_constant(admin_client: Client) -> None:
     made()
     with CaptureQueriesContext(connection) as few:
-        admin_client.get(page_address("choosing"))
+        admin_client.get(page_url("choosing"))
     for _ in range(5):
         made()
     with CaptureQueriesContext(connection) as many:
-        admin_client.get(page_address("choosing"))
+        admin_client.get(page_url("choosing"))
     assert len(many) == len(few)
 
 
-def test_the_page_shows_the_schedules_and_which_are_broken(admin_client: Client) -> None:
+def test_the_page_shows_schedules_including_broken_ones(admin_client: Client) -> None:
     crontab = CrontabSchedule.objects.create(minute="0")
     for name in "good", "bad":
         PeriodicTask.objects.create(name=name, task="probes.choosing", crontab=crontab)
     NextSlot.objects.filter(schedule__name="bad").update(broken="no such zone", due_at=None)
-    page = admin_client.get(page_address("choosing")).text
+    page = admin_client.get(page_url("choosing")).text
     assert ">good</a> <span>every hour" in page
     assert "no such zone" in page
 
 
-def test_a_schedule_that_is_paused_says_so_on_its_jobs_page(admin_client: Client) -> None:
+def test_the_page_shows_that_a_schedule_is_paused(admin_client: Client) -> None:
     crontab = CrontabSchedule.objects.create(minute="0")
     schedule = PeriodicTask.objects.create(name="a", task="probes.choosing", crontab=crontab)
-    assert "mark-paused" not in admin_client.get(page_address("choosing")).text
+    assert "mark-paused" not in admin_client.get(page_url("choosing")).text
     Pause.objects.create(schedule=schedule)
-    assert "mark-paused" in admin_client.get(page_address("choosing")).text
+    assert "mark-paused" in admin_client.get(page_url("choosing")).text
 
 
-def test_the_page_hides_what_somebody_may_not_see(client: Client, staff: User) -> None:
+def test_the_page_hides_what_the_user_may_not_view(client: Client, staff: User) -> None:
     made(error="no luck")
     allow(staff, "jobledger.start_job_choosing")
-    page = client.get(page_address("choosing")).text
+    page = client.get(page_url("choosing")).text
     assert "no luck" not in page
     assert "Schedules</h2>" not in page
 
 
-def test_a_job_that_is_not_there_is_not_found(admin_client: Client) -> None:
-    assert admin_client.get(page_address("gone")).status_code == 404
-    assert admin_client.get(run_address("gone")).status_code == 404
+def test_an_unknown_job_is_not_found(admin_client: Client) -> None:
+    assert admin_client.get(page_url("gone")).status_code == 404
+    assert admin_client.get(run_form_url("gone")).status_code == 404
 
 
-def test_a_page_is_refused_to_who_may_neither_look_nor_start(client: Client, staff: User) -> None:
-    assert client.get(page_address("choosing")).status_code == 403
+def test_the_page_requires_permission_to_view_or_start(client: Client, staff: User) -> None:
+    assert client.get(page_url("choosing")).status_code == 403
 
 
 # Starting
 
 
 @pytest.mark.django_db(transaction=True)
-def test_run_now_starts_a_run_with_the_options_and_says_who(
+def test_run_now_starts_a_run_with_options_and_user(
     admin_client: Client, admin_user: User, broker: Broker
 ) -> None:
-    answer = admin_client.post(run_address("choosing"), {"option-days": "3", "option-pin": "4711"})
+    answer = admin_client.post(run_form_url("choosing"), {"option-days": "3", "option-pin": "4711"})
     run = Run.objects.get()
     assert answer["Location"] == reverse("admin:jobledger_run_change", args=[run.pk])
     assert (run.job, run.options) == ("choosing", {"days": 3, "pin": "4711"})
@@ -218,43 +218,43 @@ def test_run_now_starts_a_run_with_the_options_and_says_who(
     assert [message.name for message in broker.messages] == ["probes.choosing"]
 
 
-def test_every_start_is_on_record_without_its_secrets(admin_client: Client, admin_user: User) -> None:
-    admin_client.post(run_address("choosing"), {"option-days": "3", "option-pin": "4711"})
+def test_starts_are_logged_without_secrets(admin_client: Client, admin_user: User) -> None:
+    admin_client.post(run_form_url("choosing"), {"option-days": "3", "option-pin": "4711"})
     entry = AuditEntry.objects.get()
     assert (entry.user, entry.object_id) == (admin_user, str(Run.objects.get().pk))
     assert entry.text == "Started manage.py choosing --days 3 --pin '********'."
 
 
-def test_bad_options_start_nothing_and_the_fault_stands_beside_its_field(admin_client: Client) -> None:
-    answer = admin_client.post(run_address("choosing"), {"option-days": "x"})
+def test_invalid_options_start_nothing_and_show_an_error(admin_client: Client) -> None:
+    answer = admin_client.post(run_form_url("choosing"), {"option-days": "x"})
     assert "argument --days: invalid int value" in answer.text
-    assert "Nothing was started." in answer.text
+    assert "The job was not started." in answer.text
     assert not Run.objects.exists()
 
 
-def test_a_dry_run_ticks_the_jobs_own_flag(admin_client: Client) -> None:
-    admin_client.post(run_address("choosing"), {"option-days": "3", "dry_run": "1"})
+def test_a_dry_run_adds_the_flag(admin_client: Client) -> None:
+    admin_client.post(run_form_url("choosing"), {"option-days": "3", "dry_run": "1"})
     assert Run.objects.get().options == {"days": 3, "dry_run": True}
 
 
-def test_a_job_without_a_dry_run_offers_none(admin_client: Client) -> None:
-    assert 'name="dry_run"' in admin_client.get(run_address("choosing")).text
-    assert 'name="dry_run"' not in admin_client.get(run_address("hello")).text
-    admin_client.post(run_address("hello"), {"dry_run": "1"})
+def test_a_job_without_the_flag_has_no_dry_run_button(admin_client: Client) -> None:
+    assert 'name="dry_run"' in admin_client.get(run_form_url("choosing")).text
+    assert 'name="dry_run"' not in admin_client.get(run_form_url("hello")).text
+    admin_client.post(run_form_url("hello"), {"dry_run": "1"})
     assert Run.objects.get().options == {}
 
 
-def test_a_dry_run_that_takes_a_value_is_none() -> None:
+def test_a_dry_run_option_with_a_value_is_not_a_flag() -> None:
     assert views._dry_run_flag(OptionsForm(a_job(arg("--dry-run")), {})) is None
 
 
-def test_a_past_run_fills_in_its_options_and_keeps_its_secrets(admin_client: Client) -> None:
+def test_the_form_is_filled_in_from_a_past_run_and_keeps_its_secrets(admin_client: Client) -> None:
     past = made(options={"days": 9, "api_key": "hunter2"}, scheduled_for=NOON, schedule_name="nightly")
-    page = admin_client.get(run_address("choosing", past)).text
+    page = admin_client.get(run_form_url("choosing", past)).text
     assert 'value="9"' in page
     assert "hunter2" not in page
     assert "The new run is for the same scheduled time, 2026-03-01 12:00:00 UTC." in page
-    admin_client.post(run_address("choosing", past), {"option-days": "8"})
+    admin_client.post(run_form_url("choosing", past), {"option-days": "8"})
     run = Run.objects.exclude(pk=past.pk).get()
     assert run.options == {"days": 8, "api_key": "hunter2"}
     assert (run.scheduled_for, run.schedule_name, run.schedule) == (NOON, "nightly", None)
@@ -262,13 +262,13 @@ def test_a_past_run_fills_in_its_options_and_keeps_its_secrets(admin_client: Cli
 
 
 @pytest.mark.parametrize(
-    "elsewhere", [{"option-only": "evil.example"}, {"option-names": "evil"}, {"option-tag": "evil"}]
+    "changes", [{"option-only": "evil.example"}, {"option-names": "evil"}, {"option-tag": "evil"}]
 )
-def test_a_stored_secret_is_not_sent_elsewhere_by_repeating_a_run(
-    admin_client: Client, elsewhere: dict[str, str]
+def test_a_stored_secret_is_not_reused_with_other_options(
+    admin_client: Client, changes: dict[str, str]
 ) -> None:
     past = made(options={"api_key": "hunter2", "only": "ours.example"})
-    page = admin_client.post(run_address("choosing", past), elsewhere)
+    page = admin_client.post(run_form_url("choosing", past), changes)
     assert "Enter api_key again or remove it." in page.text
     assert list(Run.objects.all()) == [past]
 
@@ -277,28 +277,28 @@ def test_a_stored_secret_is_not_sent_elsewhere_by_repeating_a_run(
     ("secret", "expected"),
     [({"option-api_key": "mine"}, {"api_key": "mine"}), ({"option-api_key-clear": "on"}, {})],
 )
-def test_a_run_is_repeated_elsewhere_with_a_secret_of_one_s_own_or_none(
+def test_other_options_require_a_new_secret_or_none(
     admin_client: Client, secret: dict[str, str], expected: dict[str, str]
 ) -> None:
     past = made(options={"api_key": "hunter2", "only": "ours.example"})
-    admin_client.post(run_address("choosing", past), {"option-only": "other.example", **secret})
+    admin_client.post(run_form_url("choosing", past), {"option-only": "other.example", **secret})
     assert Run.objects.exclude(pk=past.pk).get().options == {"only": "other.example", **expected}
 
 
 @pytest.mark.parametrize("query", ["?run=nonsense", "?run=5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11"])
-def test_a_past_run_that_is_not_there_is_not_found(admin_client: Client, query: str) -> None:
-    assert admin_client.get(run_address("choosing") + query).status_code == 404
+def test_an_unknown_past_run_is_not_found(admin_client: Client, query: str) -> None:
+    assert admin_client.get(run_form_url("choosing") + query).status_code == 404
 
 
 def test_a_past_run_of_another_job_is_not_found(admin_client: Client) -> None:
-    assert admin_client.get(run_address("choosing", made("probe"))).status_code == 404
+    assert admin_client.get(run_form_url("choosing", made("probe"))).status_code == 404
 
 
-def test_who_may_not_look_at_runs_gets_none_of_their_options(client: Client, staff: User) -> None:
+def test_options_of_a_past_run_require_permission_to_view_runs(client: Client, staff: User) -> None:
     allow(staff, "jobledger.start_run")
     past = made(options={"api_key": "hunter2"})
-    assert client.get(run_address("choosing", past)).status_code == 403
-    assert client.post(run_address("choosing", past)).status_code == 403
+    assert client.get(run_form_url("choosing", past)).status_code == 403
+    assert client.post(run_form_url("choosing", past)).status_code == 403
     assert Run.objects.count() == 1
 
 
@@ -312,49 +312,49 @@ def test_who_may_not_look_at_runs_gets_none_of_their_options(client: Client, sta
         ("jobledger.start_run", 302),
     ],
 )
-def test_starting_needs_the_permission_for_this_job(
+def test_starting_requires_permission_for_the_job(
     client: Client, staff: User, permission: str, answer: int
 ) -> None:
     if permission:
         allow(staff, permission)
-    assert client.post(run_address("choosing"), {"option-days": "3"}).status_code == answer
+    assert client.post(run_form_url("choosing"), {"option-days": "3"}).status_code == answer
     assert Run.objects.count() == (answer == 302)
 
 
-def test_who_may_not_look_at_runs_comes_back_to_the_job(client: Client, staff: User) -> None:
+def test_a_user_who_may_not_view_runs_is_redirected_to_the_job(client: Client, staff: User) -> None:
     allow(staff, "jobledger.start_job_choosing")
-    answer = client.post(run_address("choosing"), {}, follow=True)
-    assert answer.redirect_chain == [(page_address("choosing"), 302)]
+    answer = client.post(run_form_url("choosing"), {}, follow=True)
+    assert answer.redirect_chain == [(page_url("choosing"), 302)]
     assert "Run started." in answer.text
 
 
 @pytest.mark.parametrize("page", ["", "choosing/", "choosing/run/", "choosing/options/"])
-def test_nobody_gets_in_without_the_login(client: Client, page: str) -> None:
+def test_every_page_requires_login(client: Client, page: str) -> None:
     answer = client.post(LIST + page) if page.endswith("options/") else client.get(LIST + page)
     assert answer.status_code == 302
     assert "/admin/login/" in answer["Location"]
 
 
 @pytest.mark.parametrize("page", ["run/", "options/"])
-def test_another_site_cannot_start_anything(admin_user: User, page: str) -> None:
+def test_starting_is_protected_against_cross_site_requests(admin_user: User, page: str) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(admin_user)
-    assert client.post(page_address("choosing") + page, {}).status_code == 403
+    assert client.post(page_url("choosing") + page, {}).status_code == 403
     assert not Run.objects.exists()
 
 
-# The command line while it is typed
+# The live command line
 
 
-def test_the_line_follows_what_is_typed(admin_client: Client) -> None:
+def test_the_command_line_is_updated_with_the_input(admin_client: Client) -> None:
     typed = {"option-days": "x", "option-api_key": "hunter2"}
-    page = admin_client.post(page_address("choosing") + "options/", typed).text
+    page = admin_client.post(page_url("choosing") + "options/", typed).text
     assert 'value="manage.py choosing --days x --api-key &#x27;********&#x27;"' in page
     assert "<html" not in page
 
 
-def test_a_link_gives_no_line(admin_client: Client) -> None:
-    assert admin_client.get(page_address("choosing") + "options/").status_code == 405
+def test_the_command_line_requires_a_post_request(admin_client: Client) -> None:
+    assert admin_client.get(page_url("choosing") + "options/").status_code == 405
 
 
 @pytest.mark.parametrize(
@@ -365,6 +365,8 @@ def test_a_link_gives_no_line(admin_client: Client) -> None:
         ("django_celery_beat.change_periodictask", 403),
     ],
 )
-def test_the_line_is_for_who_may_start(client: Client, staff: User, permission: str, answer: int) -> None:
+def test_the_command_line_requires_permission_to_start(
+    client: Client, staff: User, permission: str, answer: int
+) -> None:
     allow(staff, permission)
-    assert client.post(page_address("choosing") + "options/").status_code == answer
+    assert client.post(page_url("choosing") + "options/").status_code == answer
