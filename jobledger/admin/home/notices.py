@@ -1,4 +1,4 @@
-"""The notices at the top of the home: what is wrong with the service, what to do, and where."""
+"""Notices at the top of the home page: problems of the service, with advice and links."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ _ABOUT_RUNS = (
 )
 
 Link = tuple[str, str]
-"""Its text and its URL."""
+"""Text and URL."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """One problem, for one user."""
+    """A problem, as shown to a user."""
 
     problem: Problem
     links: Sequence[Link]
@@ -38,7 +38,7 @@ class Notice:
 
 
 def notices(problems: Sequence[Problem], user: rights.User) -> list[Notice]:
-    """Those that the user may see, each with links to pages that the user may open."""
+    """The problems that the user may view, with links to pages that the user may open."""
     may_see_schedules = rights.may_view_schedules(user)
     return [
         Notice(

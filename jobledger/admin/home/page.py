@@ -1,7 +1,6 @@
-"""The admin's home: what failed, what is running, what comes next, and whether the service is healthy.
+"""The admin's home page: failures, running jobs, upcoming runs and the health of the service.
 
-It is read in a fixed number of queries, each of them bounded by an index, however many runs and schedules
-there are.
+It takes a constant number of indexed queries, regardless of the number of runs and schedules.
 """
 
 from collections.abc import Sequence
@@ -31,17 +30,17 @@ from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress
 
 MAX_ROWS = 12
-"""Of each list."""
+"""The maximum number of rows in each list."""
 MAX_JOBS = 40
-"""In the timeline."""
+"""The maximum number of jobs in the timeline."""
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7)}
 AHEAD = {"24h": timedelta(hours=6), "7d": timedelta(days=2)}
-"""How far the timeline shows what is planned."""
+"""How far ahead the timeline shows planned runs, by period."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemRuns:
-    """A job's runs with one of the problem statuses."""
+    """The runs of a job with one of the problem statuses."""
 
     job: str
     mark: SafeString
@@ -49,25 +48,23 @@ class ProblemRuns:
     last_at: SafeString
     url: str
     is_over: bool
-    """Whether the job's newest run has succeeded."""
+    """Whether the job has succeeded since."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problems:
-    """All runs that went wrong."""
+    """All failed or missed runs."""
 
     rows: Sequence[ProblemRuns]
     count: int
     not_shown: int
-    """How many of them are in no row."""
+    """How many runs are not included in the rows."""
     url: str
     """The list of exactly these runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActiveRun:
-    """A running run."""
-
     run: Run
     since: SafeString
     progress: str
@@ -80,25 +77,25 @@ class UpcomingRun:
     schedule: PeriodicTask
     time: SafeString
     mark: SafeString | str
-    """Whether a pause is in force; empty if none is."""
+    """Shown if the schedule or the service is paused; otherwise empty."""
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
-    """What the home's template needs; users without permission to view runs see only a notice."""
+    """The template context. Users without permission to view runs see only a message."""
     if not rights.may_view(request.user):
         return {"may_see": False}
     return {"may_see": True, **_now(request.user), **_timeline(request)}
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
-    """The parts that the page fetches while it is open."""
+    """The parts of the page that are refreshed while it is open."""
     views = {"now": now_view, "timeline": timeline_view}
     return [path(f"home/{name}/", site.admin_view(view), name=f"home_{name}") for name, view in views.items()]
 
 
 @require_safe
 def now_view(request: HttpRequest) -> HttpResponse:
-    """The part that is replaced every few seconds."""
+    """The part that is refreshed every few seconds."""
     if not rights.may_view(request.user):
         return HttpResponse(status=403)
     return render(request, "jobledger/home/now.html", _now(request.user))
@@ -113,7 +110,7 @@ def timeline_view(request: HttpRequest) -> HttpResponse:
 
 
 def problems(now: datetime) -> Problems:
-    """What went wrong in the last 24 hours, by job and status, the latest first."""
+    """Failed and missed runs of the last 24 hours by job and status, latest first."""
     since = now - PERIODS["24h"]
     found = list(
         Run.objects.filter(status__in=PROBLEMS, queued_at__gte=since)
@@ -122,7 +119,7 @@ def problems(now: datetime) -> Problems:
         .order_by("-last_at")
     )
     shown = found[:MAX_ROWS]
-    over = _jobs_that_succeeded_last({each["job"] for each in shown}, since)
+    recovered = _recovered_jobs({each["job"] for each in shown}, since)
     rows = [
         ProblemRuns(
             job=each["job"],
@@ -130,7 +127,7 @@ def problems(now: datetime) -> Problems:
             count=each["runs"],
             last_at=display.when(each["last_at"], now),
             url=RunUrls().filtered(job=each["job"], status=each["status"], since=since),
-            is_over=each["job"] in over,
+            is_over=each["job"] in recovered,
         )
         for each in shown
     ]
@@ -142,8 +139,8 @@ def problems(now: datetime) -> Problems:
     )
 
 
-def _jobs_that_succeeded_last(jobs: set[str], since: datetime) -> set[str]:
-    """A small subquery for each of a few jobs, all in one query."""
+def _recovered_jobs(jobs: set[str], since: datetime) -> set[str]:
+    """The jobs whose newest run succeeded. A single query with a small subquery per job."""
     ended = Run.objects.filter(queued_at__gte=since, status__in=(*PROBLEMS, *SUCCESSES))
     newest: list[Any] = [Subquery(ended.filter(job=job).newest_first().values("pk")[:1]) for job in jobs]
     return set(Run.objects.filter(pk__in=newest, status__in=SUCCESSES).values_list("job", flat=True))
@@ -176,9 +173,9 @@ def _active_runs(now: datetime) -> list[ActiveRun]:
 
 
 def _next_slots(now: datetime) -> Sequence[NextSlot]:
-    pauses_in_force = Pause.objects.active_at(now).filter(Q(schedule=OuterRef("schedule")) | Q(schedule=None))
+    active_pauses = Pause.objects.active_at(now).filter(Q(schedule=OuterRef("schedule")) | Q(schedule=None))
     due = NextSlot.objects.filter(due_at__isnull=False).select_related("schedule")
-    return list(due.annotate(is_paused=Exists(pauses_in_force)).order_by("due_at")[:MAX_ROWS])
+    return list(due.annotate(is_paused=Exists(active_pauses)).order_by("due_at")[:MAX_ROWS])
 
 
 def _upcoming(next_slot: NextSlot, now: datetime) -> UpcomingRun:

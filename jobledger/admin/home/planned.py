@@ -1,7 +1,7 @@
-"""Planned runs in the timeline, to the right of now: a mark for each, or one for several that would touch.
+"""Planned runs in the timeline, to the right of now. Runs whose marks would overlap share a mark.
 
-They come from the forecast that the week view shows too, so pauses and jitter are respected. Time is cut into
-spans as wide as the narrowest mark; so a schedule that is due every second takes no more marks than another.
+They use the same forecast as the week view, which takes pauses and jitter into account. Time is divided into
+spans of the minimum mark width, so that a schedule that is due every second has no more marks than others.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from jobledger.schedules.upcoming import UpcomingStarts, upcoming
 from jobledger.schedules.words import listed
 
 MAX_SCHEDULES = 500
-"""Those that are due first."""
+"""Only the schedules that are due first are shown."""
 NAMED = 3
 
 
@@ -29,14 +29,14 @@ class PlannedMark:
     task: str
     first: datetime
     end: datetime
-    """How far its mark reaches."""
+    """The end of the mark."""
     count: int
     schedules: Mapping[int, str]
-    """Their names by their ids."""
+    """The names of the schedules, by ID."""
 
     @property
     def title(self) -> str:
-        """``hello: planned for 2026-11-28 03:00:00 CET by the schedule “nightly”``."""
+        """For example, ``hello: planned for 2026-11-28 03:00:00 CET by the schedule “nightly”``."""
         names = [f"“{name}”" for name in sorted(self.schedules.values())]
         if len(names) > NAMED:
             names = [*names[: NAMED - 1], f"{len(names) - NAMED + 1} more"]
@@ -57,15 +57,13 @@ class PlannedMark:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRuns:
-    """All that the timeline shows."""
-
     marks: Sequence[PlannedMark]
     is_complete: bool
-    """Whether all schedules that are due in time were looked at."""
+    """Whether all schedules that are due in this period are included."""
 
 
 def planned_runs(edges: Sequence[datetime]) -> PlannedRuns:
-    """The marks of all jobs; the first edge is now."""
+    """The planned runs of all jobs. The first edge must be now."""
     found = upcoming(edges, limit=MAX_SCHEDULES)
     by_task: dict[str, list[UpcomingStarts]] = {}
     for each in found.schedules:
@@ -90,7 +88,7 @@ def _marks(
             job=job.name if job else task,
             task=task,
             first=first,
-            # A schedule with several fills its span: its first one in the next span joins them.
+            # Several runs of a schedule fill their span, so that its next run joins the same mark.
             end=first + width if densest == 1 else edges[place + 1] + width / (densest - 1),
             count=sum(each.count for each in starts),
             schedules={schedule.schedule_id: schedule.name for schedule in by_place[place]},
@@ -104,7 +102,7 @@ def _marks(
 
 
 def _join(group: Sequence[PlannedMark]) -> PlannedMark:
-    """One mark for all of them, which are in the order of time."""
+    """Combine marks, which must be in chronological order."""
     return replace(
         group[0],
         end=group[-1].end,

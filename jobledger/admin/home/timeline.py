@@ -1,9 +1,9 @@
-"""The timeline of the last and the next hours or days: a row per job, as SVG without any inline style.
+"""The timeline of past and planned runs: one row per job, as SVG without inline styles.
 
-To the left of now there is a bar for each run, to the right of it a hollow mark for each planned one.
+There is a bar for each run to the left of now, and a hollow mark for each planned run to the right.
 
-A bar begins where its run began and is as long as the run took. Runs whose bars would overlap share one bar,
-which has the worst status among them and gives their number.
+A bar shows the start and the duration of its run. Runs whose bars would overlap share a bar, which shows
+their number and the worst of their statuses.
 """
 
 import math
@@ -41,9 +41,9 @@ LABEL_WIDTH = 170
 WIDTH = 1000
 ROW_HEIGHT = 22
 AXIS_HEIGHT = 20
-NARROWEST_BAR = 3
-ROOM_FOR_NOW = 34
-"""On either side of it there is no other label."""
+MIN_BAR_WIDTH = 3
+NOW_LABEL_MARGIN = 34
+"""No other labels are drawn within this distance of "now"."""
 
 SEVERITY = (
     *PROBLEMS,
@@ -54,9 +54,9 @@ SEVERITY = (
     Status.SENT,
     Status.SUCCEEDED,
 )
-"""The worst first."""
+"""Worst first."""
 
-# The y and the height of a bar inside its row: statuses differ in shape as well as in hue.
+# The y position and height of a bar in its row: statuses differ in shape as well as in colour.
 _FULL, _MIDDLE, _LOW = (3, 16), (7, 8), (14, 5)
 _SHAPES = {**dict.fromkeys(PROBLEMS, _FULL), Status.CANCELLED: _LOW, Status.SKIPPED: _LOW}
 _RANKS = {status: rank for rank, status in enumerate(SEVERITY)}
@@ -67,7 +67,7 @@ _RANK = Case(
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A run, or several of them, in the timeline."""
+    """One or more runs in the timeline."""
 
     job: str
     status: Status
@@ -77,39 +77,39 @@ class Bar:
     last_queued: datetime
     count: int = 1
     run_id: UUID | None
-    """None if it is more than one."""
+    """None if there are several runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeAxis:
-    """The time that the timeline shows."""
+    """The period that the timeline shows."""
 
     begin: datetime
     now: datetime
     end: datetime
-    """Now, where nothing planned is shown."""
+    """Equal to ``now`` if planned runs are not shown."""
 
     @cached_property
     def _edges(self) -> tuple[float, float]:
-        # In seconds since 1970: the difference of two times in one zone ignores a clock change.
+        # POSIX timestamps: the difference of two times in the same time zone ignores clock changes.
         return self.begin.timestamp(), self.end.timestamp()
 
     def x(self, time: datetime) -> float:
-        """Its distance from the left edge; a time beyond an end of the axis is drawn at that end."""
+        """The horizontal position of the time, limited to the ends of the axis."""
         begin, end = self._edges
         share = (time.timestamp() - begin) / (end - begin)
         return LABEL_WIDTH + min(max(share, 0.0), 1.0) * (WIDTH - LABEL_WIDTH)
 
     def spans_ahead(self) -> list[datetime]:
-        """The edges of the spans from now to the end, each as wide as the narrowest bar, or less."""
+        """The edges of spans from now to the end, each no wider than the minimum bar width."""
         begin, end = self._edges
-        now, step = self.now.astimezone(UTC), (end - begin) * NARROWEST_BAR / (WIDTH - LABEL_WIDTH)
+        now, step = self.now.astimezone(UTC), (end - begin) * MIN_BAR_WIDTH / (WIDTH - LABEL_WIDTH)
         count = math.ceil((end - now.timestamp()) / step)
         edges = [now + timedelta(seconds=place * step) for place in range(count)]
         return [*edges, self.end.astimezone(UTC)]
 
     def ticks(self) -> Iterator[datetime]:
-        """Round hours, or midnights on a longer axis, in its own time zone."""
+        """Round hours, or midnights on a long axis, in the time zone of the axis."""
         step = timedelta(days=1) if self.is_long else timedelta(hours=3)
         tick = self.begin.replace(hour=0, minute=0, second=0, microsecond=0)
         while tick <= self.end:
@@ -119,7 +119,7 @@ class TimeAxis:
 
     @property
     def is_long(self) -> bool:
-        """Whether it shows days instead of hours."""
+        """Whether the axis shows days instead of hours."""
         return self.end - self.begin > timedelta(days=2)
 
 
@@ -131,14 +131,14 @@ class JobRow:
 
 
 def read_bars(axis: TimeAxis) -> list[Bar]:
-    """The runs that were queued within the axis, those of one bar already counted together."""
+    """The bars of the runs that were queued in this period, already grouped by the database."""
     length = (axis.end - axis.begin).total_seconds()
-    seconds = max(1, int(length * NARROWEST_BAR / (WIDTH - LABEL_WIDTH)))
+    seconds = max(1, int(length * MIN_BAR_WIDTH / (WIDTH - LABEL_WIDTH)))
     begin = Coalesce("started_at", "queued_at")
     now = Value(axis.now, output_field=DateTimeField())
     found = (
         Run.objects.filter(queued_at__gte=axis.begin)
-        # The slice first, which Django does only among annotations: SQLite sorts numbers faster than texts.
+        # Both are annotations, so that Django groups by the slice first: SQLite sorts numbers faster.
         .annotate(slice=_TimeSlice(begin, seconds=seconds), name=F("job"))
         .values("slice", "name")
         .annotate(
@@ -148,7 +148,7 @@ def read_bars(axis: TimeAxis) -> list[Bar]:
             end=Max(Case(When(status=Status.RUNNING, then=now), default=Coalesce("finished_at", begin))),
             first_queued=Min("queued_at"),
             last_queued=Max("queued_at"),
-            # PostgreSQL finds the least of texts, not of ids.
+            # PostgreSQL has no MIN for UUIDs.
             one=Min(Cast("pk", CharField())),
         )
         .order_by()
@@ -171,21 +171,21 @@ def _bar(found: Mapping[str, Any]) -> Bar:
 
 
 def job_rows(bars: Iterable[Bar], axis: TimeAxis, planned: Iterable[PlannedMark] = ()) -> list[JobRow]:
-    """A row per job, those with problems first, with overlapping bars joined."""
+    """One row per job, jobs with problems first. Overlapping bars are joined."""
     by_job: defaultdict[str, tuple[list[Bar], list[PlannedMark]]] = defaultdict(lambda: ([], []))
     for bar in bars:
         by_job[bar.job][0].append(bar)
     for mark in planned:
         by_job[mark.job][1].append(mark)
     rows = [
-        JobRow(job=job, bars=list(_joined(of_job, axis)), planned=marks)
-        for job, (of_job, marks) in by_job.items()
+        JobRow(job=job, bars=list(_join_overlapping(job_bars, axis)), planned=marks)
+        for job, (job_bars, marks) in by_job.items()
     ]
     return sorted(rows, key=lambda row: (not any(bar.status in PROBLEMS for bar in row.bars), row.job))
 
 
 def svg(rows: Sequence[JobRow], axis: TimeAxis, title: str, urls: RunUrls) -> SafeString:
-    """The SVG. Every bar is a link with a tooltip."""
+    """The timeline as SVG. Every bar is a link with a tooltip."""
     height = AXIS_HEIGHT + ROW_HEIGHT * len(rows)
     drawn = ((_row_svg(row, index, axis, urls),) for index, row in enumerate(rows))
     return format_html(
@@ -198,8 +198,8 @@ def svg(rows: Sequence[JobRow], axis: TimeAxis, title: str, urls: RunUrls) -> Sa
     )
 
 
-def _joined(bars: list[Bar], axis: TimeAxis) -> Iterator[Bar]:
-    """In the order of time; a bar that begins within the narrowest width of the one before joins it."""
+def _join_overlapping(bars: list[Bar], axis: TimeAxis) -> Iterator[Bar]:
+    """Joins bars that start within the minimum width of the previous one. Chronological."""
     group: list[Bar] = []
     full_at = 0.0
     for bar in sorted(bars, key=lambda bar: bar.begin):
@@ -208,14 +208,14 @@ def _joined(bars: list[Bar], axis: TimeAxis) -> Iterator[Bar]:
             yield _join(group)
             group = []
         if not group:
-            full_at = x + NARROWEST_BAR
+            full_at = x + MIN_BAR_WIDTH
         group.append(bar)
     if group:
         yield _join(group)
 
 
 def _join(group: list[Bar]) -> Bar:
-    """One bar for all of them, which are in the order of their beginnings."""
+    """Combine bars, which must be sorted by their start."""
     if len(group) == 1:
         return group[0]
     return Bar(
@@ -235,14 +235,14 @@ def _row_svg(row: JobRow, index: int, axis: TimeAxis, urls: RunUrls) -> SafeStri
     drawn = [_bar_svg(bar, top, axis, urls) for bar in row.bars]
     drawn += [_mark_svg(mark, top, axis) for mark in row.planned]
     bars = mark_safe("".join(drawn))  # noqa: S308
-    short = row.job if len(row.job) <= 26 else f"{row.job[:25]}…"
+    label = row.job if len(row.job) <= 26 else f"{row.job[:25]}…"
     return format_html(
         '<g><a href="{}"><title>{}</title><text x="0" y="{}">{}</text></a>'
         '<line x1="{}" x2="{}" y1="{}" y2="{}"/>{}</g>',
         urls.filtered(job=row.job, since=axis.begin),
         row.job,
         top + 15,
-        short,
+        label,
         LABEL_WIDTH,
         WIDTH,
         top + ROW_HEIGHT - 0.5,
@@ -253,13 +253,13 @@ def _row_svg(row: JobRow, index: int, axis: TimeAxis, urls: RunUrls) -> SafeStri
 
 def _bar_svg(bar: Bar, top: int, axis: TimeAxis, urls: RunUrls) -> SafeString:
     x = axis.x(bar.begin)
-    width = max(axis.x(bar.end) - x, NARROWEST_BAR)
+    width = max(axis.x(bar.end) - x, MIN_BAR_WIDTH)
     y, height = _SHAPES.get(bar.status, _MIDDLE)
-    # The keyboard reaches problems one by one, and all runs of a job through its name.
+    # Only problems are in the tab order; all runs of a job can be reached through its name.
     title = escape(_title(bar))
     tabindex = "0" if bar.status in PROBLEMS else "-1"
-    left = min(x, WIDTH - NARROWEST_BAR)
-    # Not with format_html, which escapes the numbers as well: a timeline has a thousand bars.
+    left = min(x, WIDTH - MIN_BAR_WIDTH)
+    # format_html would be slow, because it also escapes numbers: a timeline has a thousand bars.
     return mark_safe(  # noqa: S308
         f'<a href="{escape(_url(bar, urls))}" tabindex="{tabindex}" aria-label="{title}">'
         f'<rect class="bar bar-{bar.status.value}" x="{left:.1f}" y="{top + y}" width="{width:.1f}" '
@@ -269,9 +269,9 @@ def _bar_svg(bar: Bar, top: int, axis: TimeAxis, urls: RunUrls) -> SafeString:
 
 def _mark_svg(mark: PlannedMark, top: int, axis: TimeAxis) -> SafeString:
     x = axis.x(mark.first)
-    width = max(axis.x(mark.end) - x if mark.count > 1 else 0, NARROWEST_BAR)
+    width = max(axis.x(mark.end) - x if mark.count > 1 else 0, MIN_BAR_WIDTH)
     y, height = _MIDDLE
-    # Half of its outline is on either side.
+    # Half of the outline is outside the rectangle.
     return format_html(
         '<a href="{}" tabindex="-1" aria-label="{title}">'
         '<rect class="bar bar-planned" x="{}" y="{}" width="{}" height="{}">'
@@ -286,10 +286,10 @@ def _mark_svg(mark: PlannedMark, top: int, axis: TimeAxis) -> SafeString:
 
 
 def _url(bar: Bar, urls: RunUrls) -> str:
-    """The run's page, or the list of all of them."""
+    """The page of the run, or the list of the bar's runs."""
     if bar.run_id is not None:
         return urls.page(bar.run_id)
-    # The list's end is excluded.
+    # The end of the list's range is exclusive.
     until = bar.last_queued + datetime.resolution
     return urls.filtered(job=bar.job, since=bar.first_queued, until=until)
 
@@ -304,7 +304,9 @@ def _title(bar: Bar) -> str:
 
 def _axis_svg(axis: TimeAxis, height: int) -> SafeString:
     now = axis.x(axis.now)
-    ticks = [tick for tick in axis.ticks() if axis.now == axis.end or abs(axis.x(tick) - now) > ROOM_FOR_NOW]
+    ticks = [
+        tick for tick in axis.ticks() if axis.now == axis.end or abs(axis.x(tick) - now) > NOW_LABEL_MARGIN
+    ]
     return format_html(
         "{}{}", _ticks_svg(axis, ticks, height), _now_svg(now, height) if axis.now < axis.end else ""
     )
@@ -338,7 +340,7 @@ def _ticks_svg(axis: TimeAxis, ticks: Iterable[datetime], height: int) -> SafeSt
 
 
 class _TimeSlice(Func):
-    """The number of the slice of ``seconds`` seconds that a time lies in, counted from 1970."""
+    """The number of the ``seconds``-long slice since the epoch that includes a time."""
 
     output_field = IntegerField()
 

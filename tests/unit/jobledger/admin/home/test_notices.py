@@ -1,4 +1,4 @@
-"""Each problem of the service is shown with what to do, and a link to where that is done."""
+"""Problems of the service are shown with advice and links."""
 
 from datetime import timedelta
 from typing import Any
@@ -56,7 +56,7 @@ def reader(client: Client, *codenames: str) -> None:
     client.force_login(user)
 
 
-def test_a_service_without_problems_has_a_tick_at_each_part_and_no_notice(admin_client: Client) -> None:
+def test_a_healthy_service_has_no_notices(admin_client: Client) -> None:
     schedule("at three")
     page = admin_client.get(HOME).text
     assert 'class="notice' not in page
@@ -64,7 +64,7 @@ def test_a_service_without_problems_has_a_tick_at_each_part_and_no_notice(admin_
     assert "<strong>workers</strong> 1 running (worker@here)" in page
 
 
-def test_a_broken_schedule_leads_to_its_page_and_several_to_the_list_of_them(admin_client: Client) -> None:
+def test_a_broken_schedule_links_to_its_page_and_several_to_the_list(admin_client: Client) -> None:
     first = broken("first")
     assert f'href="{page_of(first)}">Open the schedule</a>' in admin_client.get(HOME).text
     broken("second")
@@ -76,7 +76,7 @@ def test_a_broken_schedule_leads_to_its_page_and_several_to_the_list_of_them(adm
     assert listed.result_count == 2
 
 
-def test_a_queue_that_nobody_reads_leads_to_the_schedules_that_name_it(admin_client: Client) -> None:
+def test_an_unread_queue_links_to_its_schedules(admin_client: Client) -> None:
     one = schedule("one", queue="reports")
     page = admin_client.get(HOME).text
     assert "part-ill" in page
@@ -90,7 +90,7 @@ def test_a_queue_that_nobody_reads_leads_to_the_schedules_that_name_it(admin_cli
     assert [each.name for each in listed.result_list] == ["one", "two"]
 
 
-def test_runs_that_no_worker_can_start_lead_to_the_queued_runs(admin_client: Client) -> None:
+def test_runs_that_no_worker_can_start_link_to_the_queued_runs(admin_client: Client) -> None:
     ServiceProcess.objects.filter(kind=ProcessKind.WORKER).delete()
     values = {"job": "probe", "trigger": Trigger.CLI, "publish_after": timezone.now()}
     Run.objects.create(status=Status.QUEUED, **values)
@@ -99,7 +99,7 @@ def test_runs_that_no_worker_can_start_lead_to_the_queued_runs(admin_client: Cli
     assert f'href="{QUEUED_RUNS}">Show queued runs</a>' in page
 
 
-def test_a_pause_is_resumed_on_the_home_by_who_may(admin_client: Client, client: Client) -> None:
+def test_a_pause_can_be_ended_on_the_home_page_with_permission(admin_client: Client, client: Client) -> None:
     pausing.pause(None, Terms(until=None, reason="The database moves", who="ann"), now=timezone.now())
     resume = reverse("admin:jobledger_service_resume")
     page = admin_client.get(reverse("admin:home_now")).text
@@ -115,7 +115,7 @@ def test_a_pause_is_resumed_on_the_home_by_who_may(admin_client: Client, client:
     assert resume not in page
 
 
-def test_a_viewer_of_runs_alone_has_no_notice_of_schedules_and_no_link_to_them(client: Client) -> None:
+def test_notices_about_schedules_require_permission_to_view_schedules(client: Client) -> None:
     broken("secret name")
     schedule("one", queue="reports")
     schedule("two", queue="reports")
@@ -126,7 +126,7 @@ def test_a_viewer_of_runs_alone_has_no_notice_of_schedules_and_no_link_to_them(c
     assert f'href="{SCHEDULES}?' not in page
 
 
-def test_the_part_of_a_process_with_other_code_has_no_tick(admin_client: Client) -> None:
+def test_a_process_with_other_code_is_not_healthy(admin_client: Client) -> None:
     ServiceProcess.objects.filter(kind=ProcessKind.BEAT).update(version="0.0.9+old")
     page = admin_client.get(HOME).text
     assert "beat@here (0.0.9+old)" in page
@@ -135,7 +135,7 @@ def test_the_part_of_a_process_with_other_code_has_no_tick(admin_client: Client)
     )
 
 
-def test_a_process_that_stops_signing_is_noticed_while_the_page_is_open(admin_client: Client) -> None:
+def test_a_process_that_stops_is_reported_while_the_page_is_open(admin_client: Client) -> None:
     gone = timezone.now() - timedelta(minutes=5)
     ServiceProcess.objects.filter(kind=ProcessKind.BEAT).update(seen_at=gone)
     page = admin_client.get(reverse("admin:home_now")).text

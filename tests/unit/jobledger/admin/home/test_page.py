@@ -1,4 +1,4 @@
-"""The home answers in one look what failed, what runs, what comes next, and whether the service is well."""
+"""The home page: failures, running jobs, upcoming runs and health."""
 
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,7 @@ def made(job: str = "probe", *, minutes_ago: float = 5, **values: Any) -> Run:
     return Run.objects.create(**{**given, **values})
 
 
-def test_what_went_wrong_is_counted_by_job_and_state() -> None:
+def test_problems_are_counted_by_job_and_status() -> None:
     made(status=Status.FAILED, minutes_ago=70)
     made(status=Status.FAILED, minutes_ago=60)
     made(status=Status.MISSED, minutes_ago=50)
@@ -51,7 +51,7 @@ def test_what_went_wrong_is_counted_by_job_and_state() -> None:
     assert "missed" in found[0].mark
 
 
-def test_a_job_that_has_succeeded_since_is_told_apart() -> None:
+def test_a_job_that_has_succeeded_since_is_marked() -> None:
     made("recovered", status=Status.FAILED, minutes_ago=70)
     made("recovered", minutes_ago=5)
     made("recovered", status=Status.SKIPPED, minutes_ago=1)
@@ -71,20 +71,20 @@ def test_a_running_job_is_shown_with_its_progress(admin_client: Client) -> None:
     assert reverse("admin:jobledger_run_change", args=[run.pk]) in page
 
 
-def test_what_comes_next_is_shown(admin_client: Client) -> None:
+def test_upcoming_runs_are_shown(admin_client: Client) -> None:
     crontab = CrontabSchedule.objects.create(minute="0", hour="3")
     PeriodicTask.objects.create(name="at three", task="probes.probe", crontab=crontab)
     assert "at three" in admin_client.get(HOME).text
 
 
-def test_a_pause_of_everything_is_said_first(admin_client: Client) -> None:
+def test_a_service_pause_is_shown_first(admin_client: Client) -> None:
     pausing.pause(None, Terms(until=None, reason="The database moves", who="ann"), now=timezone.now())
     page = admin_client.get(HOME).text
     assert "The whole service is paused" in page
     assert "The database moves" in page
 
 
-def test_an_empty_service_says_what_to_do(admin_client: Client) -> None:
+def test_an_empty_home_page_explains_what_to_do(admin_client: Client) -> None:
     page = admin_client.get(HOME).text
     assert "No failed or missed runs." in page
     assert reverse("admin:django_celery_beat_periodictask_add") in page
@@ -107,7 +107,7 @@ def test_the_number_of_queries_does_not_grow(admin_client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["admin:home_now", "admin:home_timeline"])
-def test_the_parts_that_move_are_for_who_may_look_at_runs(client: Client, path: str) -> None:
+def test_refreshed_parts_require_permission_to_view_runs(client: Client, path: str) -> None:
     user = User.objects.create(username="ann", is_staff=True)
     client.force_login(user)
     assert client.get(reverse(path)).status_code == 403
@@ -116,11 +116,11 @@ def test_the_parts_that_move_are_for_who_may_look_at_runs(client: Client, path: 
     assert client.get(reverse(path)).status_code == 200
 
 
-def test_the_parts_that_move_are_not_for_strangers(client: Client) -> None:
+def test_refreshed_parts_require_login(client: Client) -> None:
     assert client.get(reverse("admin:home_now")).status_code == 302
 
 
-def test_seven_days_show_what_a_day_does_not(admin_client: Client) -> None:
+def test_the_period_of_seven_days_shows_older_runs(admin_client: Client) -> None:
     run = made(minutes_ago=3 * 24 * 60)
     address = reverse("admin:jobledger_run_change", args=[run.pk])
     assert address not in admin_client.get(reverse("admin:home_timeline")).text
@@ -133,14 +133,14 @@ def at_three(name: str = "at three") -> PeriodicTask:
     return PeriodicTask.objects.create(name=name, task="probes.probe", crontab=crontab)
 
 
-def test_a_broken_schedule_is_something_that_is_wrong(admin_client: Client) -> None:
+def test_a_broken_schedule_is_a_problem(admin_client: Client) -> None:
     NextSlot.objects.filter(schedule=at_three()).update(due_at=None, broken="its task is gone")
     page = admin_client.get(HOME).text
     assert "The schedule “at three” is broken and starts nothing: its task is gone." in page
     assert '<li class="part part-ill"><strong>schedules</strong> 1 enabled, 1 broken</li>' in page
 
 
-def test_a_slot_that_a_pause_holds_up_says_so(admin_client: Client) -> None:
+def test_an_upcoming_run_shows_that_it_is_paused(admin_client: Client) -> None:
     paused = at_three()
     assert "mark-paused" not in admin_client.get(HOME).text
     pausing.pause(paused, Terms(until=None, reason="", who="ann"), now=timezone.now())
@@ -154,7 +154,7 @@ def reader(client: Client, *codenames: str) -> None:
     client.force_login(user)
 
 
-def test_schedules_are_shown_only_to_who_may_look_at_them(client: Client) -> None:
+def test_schedules_are_hidden_from_users_without_permission(client: Client) -> None:
     at_three()
     NextSlot.objects.filter(schedule=at_three("mended never")).update(due_at=None, broken="its task is gone")
     reader(client)
@@ -167,13 +167,13 @@ def test_schedules_are_shown_only_to_who_may_look_at_them(client: Client) -> Non
     assert all(shown in page for shown in ("at three", "mended never", "Upcoming"))
 
 
-def test_that_beat_is_late_is_said_also_to_who_may_not_look_at_schedules(client: Client) -> None:
+def test_a_late_beat_is_reported_without_permission_to_view_schedules(client: Client) -> None:
     NextSlot.objects.filter(schedule=at_three()).update(due_at=timezone.now() - timedelta(hours=1))
     reader(client)
     assert "a run has been due for 1 h" in client.get(HOME).text
 
 
-def test_a_schedule_is_offered_to_be_added_to_who_may_add_one(client: Client) -> None:
+def test_the_link_to_add_a_schedule_requires_permission(client: Client) -> None:
     reader(client, "view_periodictask")
     assert "Add a schedule" not in client.get(HOME).text
     adder = Permission.objects.get(codename="add_periodictask")

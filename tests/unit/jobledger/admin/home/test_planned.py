@@ -1,4 +1,4 @@
-"""The timeline shows what is planned to the right of now, with a mark for each run or for many of them."""
+"""Planned runs in the timeline, to the right of now."""
 
 import html
 import re
@@ -15,7 +15,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin.display import RunUrls
 from jobledger.admin.home import planned, timeline
 from jobledger.admin.home.planned import PlannedMark, planned_runs
-from jobledger.admin.home.timeline import NARROWEST_BAR, WIDTH, JobRow, TimeAxis
+from jobledger.admin.home.timeline import MIN_BAR_WIDTH, WIDTH, JobRow, TimeAxis
 from jobledger.models import NextSlot
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
@@ -28,7 +28,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 AXIS = TimeAxis(begin=NOON - 24 * HOUR, now=NOON, end=NOON + 6 * HOUR)
 
 
-def followed(schedule: PeriodicTask) -> PeriodicTask:
+def sync(schedule: PeriodicTask) -> PeriodicTask:
     """As beat left it at noon, whatever the current time is."""
     NextSlot.objects.filter(pk=schedule.pk).update(handled_until=NOON, due_at=NOON + MINUTE)
     return schedule
@@ -38,21 +38,21 @@ def marks() -> list[PlannedMark]:
     return list(planned_runs(AXIS.spans_ahead()).marks)
 
 
-def drawn(*found: PlannedMark, axis: TimeAxis = AXIS) -> str:
+def draw(*found: PlannedMark, axis: TimeAxis = AXIS) -> str:
     return html.unescape(timeline.svg([JobRow(job="probe", planned=found)], axis, "Runs", RunUrls()))
 
 
-def test_a_run_that_is_planned_has_a_mark_that_names_it_and_leads_to_its_schedule() -> None:
-    schedule = followed(hourly("nightly", minute="30"))
+def test_a_planned_run_has_a_mark_with_a_title_and_a_link_to_its_schedule() -> None:
+    schedule = sync(hourly("nightly", minute="30"))
     found = marks()
     assert [mark.first for mark in found] == [NOON + HOUR / 2 + HOUR * place for place in range(6)]
     assert found[0].title == "probe: planned for 2026-03-02 12:30:00 UTC by the schedule “nightly”"
     assert found[0].url == reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
 
 
-def test_runs_of_several_schedules_that_would_touch_share_a_mark_that_leads_to_them_all() -> None:
+def test_overlapping_marks_of_several_schedules_are_joined_and_link_to_the_list() -> None:
     for name, minute in (("a", "30"), ("b", "31"), ("c", "30"), ("d", "32")):
-        followed(hourly(name, minute=minute))
+        sync(hourly(name, minute=minute))
     (first, *_rest) = marks()
     assert (first.first, first.count) == (NOON + 30 * MINUTE, 4)
     assert first.title.startswith("probe: 4 runs planned between 2026-03-02 12:30:00 UTC and 2026-03-02 12:3")
@@ -61,42 +61,42 @@ def test_runs_of_several_schedules_that_would_touch_share_a_mark_that_leads_to_t
 
 
 def test_a_schedule_that_is_due_every_second_is_one_mark() -> None:
-    followed(every(1))
+    sync(every(1))
     (mark,) = marks()
     assert mark.count == 6 * 3600 - 1
-    assert drawn(mark).count("<rect") == 1
+    assert draw(mark).count("<rect") == 1
 
 
 def test_schedules_of_one_job_of_which_one_never_rests_are_one_mark() -> None:
-    followed(every(10, "probing"))
+    sync(every(10, "probing"))
     for number in range(30):
-        followed(hourly(f"number {number}", minute="*/5"))
+        sync(hourly(f"number {number}", minute="*/5"))
     (mark,) = marks()
     # Those at noon itself are on record.
     assert mark.count == 6 * (360 + 30 * 12) - 31
 
 
-def test_a_mark_is_hollow_to_the_right_of_now_and_within_the_frame() -> None:
-    followed(hourly(minute="59"))
+def test_a_mark_is_to_the_right_of_now_and_inside_the_frame() -> None:
+    sync(hourly(minute="59"))
     found = marks()
     rects = re.findall(
-        r'<rect class="bar bar-planned" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', drawn(*found)
+        r'<rect class="bar bar-planned" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', draw(*found)
     )
     assert len(rects) == len(found) == 6
     assert [float(x) >= AXIS.x(NOON) for x, _width in rects] == [True] * 6
     assert all(float(x) + float(width) <= WIDTH for x, width in rects)
 
 
-def test_the_axis_names_now_and_no_hour_that_would_touch_it() -> None:
-    assert '<text class="hour hour-now"' in drawn()
+def test_the_axis_labels_now_and_omits_hours_close_to_it() -> None:
+    assert '<text class="hour hour-now"' in draw()
     # That of the day before is at the other end.
-    assert drawn().count(">12:00<") == 1
-    assert ">15:00<" in drawn()
+    assert draw().count(">12:00<") == 1
+    assert ">15:00<" in draw()
     only_past = TimeAxis(begin=NOON - 24 * HOUR, now=NOON, end=NOON)
-    assert "hour-now" not in drawn(axis=only_past)
+    assert "hour-now" not in draw(axis=only_past)
 
 
-def test_spans_are_as_wide_as_the_narrowest_bar_also_where_a_clock_changes() -> None:
+def test_spans_have_the_minimum_bar_width_despite_clock_changes() -> None:
     paris = ZoneInfo("Europe/Paris")
     now = datetime(2026, 3, 29, 1, tzinfo=paris)
     axis = TimeAxis(
@@ -105,10 +105,10 @@ def test_spans_are_as_wide_as_the_narrowest_bar_also_where_a_clock_changes() -> 
     edges = axis.spans_ahead()
     assert edges[0] == utc(2026, 3, 29, 0)
     assert edges[-2] < edges[-1] == utc(2026, 3, 29, 6)
-    assert axis.x(edges[1]) - axis.x(edges[0]) == pytest.approx(NARROWEST_BAR)
+    assert axis.x(edges[1]) - axis.x(edges[0]) == pytest.approx(MIN_BAR_WIDTH)
 
 
-def test_the_home_shows_the_next_hours_to_who_may_look_at_schedules(client: Client) -> None:
+def test_planned_runs_require_permission_to_view_schedules(client: Client) -> None:
     every(60, "often")
     user = User.objects.create(username="ann", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_run"))
@@ -122,7 +122,7 @@ def test_the_home_shows_the_next_hours_to_who_may_look_at_schedules(client: Clie
     assert "planned</span>" in page
 
 
-def test_that_not_all_schedules_were_looked_at_is_said(
+def test_the_legend_says_if_not_all_schedules_are_included(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every(60, "often")
@@ -131,7 +131,7 @@ def test_that_not_all_schedules_were_looked_at_is_said(
     assert "planned, for the schedules that are due first" in admin_client.get("/admin/").text
 
 
-def test_a_paused_service_plans_nothing(admin_client: Client) -> None:
+def test_a_paused_service_has_no_planned_runs(admin_client: Client) -> None:
     every(60, "often")
     assert "bar bar-planned" in admin_client.get("/admin/").text
     pausing.pause(None, Terms(until=timezone.now() + 7 * HOUR), now=timezone.now())

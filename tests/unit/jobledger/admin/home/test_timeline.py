@@ -1,4 +1,4 @@
-"""The picture shows every run once, the worst ones most clearly, and nothing outside its frame."""
+"""The timeline: bars, rows, axis and links."""
 
 import html
 import re
@@ -35,54 +35,54 @@ def rows_of(*bars: Bar) -> list[timeline.JobRow]:
     return timeline.job_rows(bars, DAY)
 
 
-def drawn(*bars: Bar) -> str:
+def draw(*bars: Bar) -> str:
     return timeline.svg(rows_of(*bars), DAY, "Runs", RunUrls())
 
 
 @given(st.lists(st.builds(a_bar, OFFSETS, st.integers(0, 90_000), status=st.sampled_from(Status))))
-def test_no_run_is_left_out_and_no_mark_is_outside(bars: list[Bar]) -> None:
+def test_every_run_is_shown_inside_the_frame(bars: list[Bar]) -> None:
     rows = rows_of(*bars)
     assert sum(bar.count for row in rows for bar in row.bars) == len(bars)
-    marks = re.findall(r'<rect class="bar[^"]*" x="(-?[\d.]+)" y="[\d.]+" width="(-?[\d.]+)"', drawn(*bars))
+    marks = re.findall(r'<rect class="bar[^"]*" x="(-?[\d.]+)" y="[\d.]+" width="(-?[\d.]+)"', draw(*bars))
     assert len(marks) == sum(len(row.bars) for row in rows)
     for x, width in marks:
         assert float(x) >= timeline.LABEL_WIDTH
-        assert float(width) >= timeline.NARROWEST_BAR
-        assert float(x) + float(width) <= timeline.WIDTH + timeline.NARROWEST_BAR + 0.1
+        assert float(width) >= timeline.MIN_BAR_WIDTH
+        assert float(x) + float(width) <= timeline.WIDTH + timeline.MIN_BAR_WIDTH + 0.1
 
 
-def test_runs_that_would_lie_upon_each_other_share_a_mark_that_looks_like_the_worst() -> None:
+def test_overlapping_runs_share_a_bar_with_the_worst_status() -> None:
     (row,) = rows_of(a_bar(100), a_bar(105, status=Status.FAILED), a_bar(110))
     (bar,) = row.bars
     assert (bar.count, bar.status) == (3, Status.FAILED)
     assert (bar.first_queued, bar.last_queued) == (DAY.begin + 100 * SECOND, DAY.begin + 110 * SECOND)
 
 
-def test_runs_apart_have_a_mark_each() -> None:
+def test_separate_runs_have_separate_bars() -> None:
     (row,) = rows_of(a_bar(100), a_bar(4000))
     assert [bar.count for bar in row.bars] == [1, 1]
 
 
-def test_the_jobs_in_trouble_come_first() -> None:
+def test_jobs_with_problems_come_first() -> None:
     rows = rows_of(a_bar(job="fine"), a_bar(job="troubled", status=Status.MISSED), a_bar(job="also fine"))
     assert [row.job for row in rows] == ["troubled", "also fine", "fine"]
 
 
-def test_a_mark_says_what_it_is_about_and_leads_there() -> None:
-    picture = drawn(a_bar(3600, 90, status=Status.FAILED))
+def test_a_bar_has_a_title_and_a_link() -> None:
+    picture = draw(a_bar(3600, 90, status=Status.FAILED))
     assert "<title>probe: failed, 2026-02-28 13:00:00 UTC, 1 min 30 s</title>" in picture
     assert f'href="{reverse("admin:jobledger_run_change", args=[UUID(int=7)])}"' in picture
 
 
-def test_a_jobs_name_is_data() -> None:
-    assert "<script>" not in drawn(a_bar(job="<script>"))
+def test_a_job_name_is_escaped() -> None:
+    assert "<script>" not in draw(a_bar(job="<script>"))
 
 
-def test_states_are_told_apart_by_shape() -> None:
+def test_statuses_differ_in_shape() -> None:
     shapes = {
         match.groups()
         for status in (Status.FAILED, Status.SKIPPED, Status.SUCCEEDED)
-        if (match := re.search(r' y="(\d+)" width="[\d.]+" height="(\d+)"', drawn(a_bar(status=status))))
+        if (match := re.search(r' y="(\d+)" width="[\d.]+" height="(\d+)"', draw(a_bar(status=status))))
     }
     assert len(shapes) == 3
 
@@ -93,7 +93,7 @@ def test_the_axis_has_round_hours_or_days(days: int, count: int) -> None:
     assert len(list(axis.ticks())) in (count, count + 1)
 
 
-def test_a_clock_change_moves_no_mark() -> None:
+def test_a_clock_change_does_not_move_bars() -> None:
     paris = ZoneInfo("Europe/Paris")
     noon = datetime(2026, 3, 29, 12, tzinfo=paris)
     axis = TimeAxis(begin=datetime(2026, 3, 28, 12, tzinfo=paris), now=noon, end=noon)
@@ -118,23 +118,23 @@ def test_a_run_is_shown_from_its_start_to_its_end() -> None:
     assert bar.run_id == run.pk
 
 
-def test_a_run_that_goes_on_reaches_until_now() -> None:
+def test_the_bar_of_a_running_run_ends_now() -> None:
     made(10, status=Status.RUNNING, started_at=NOON - timedelta(minutes=10))
     assert timeline.read_bars(DAY)[0].end == NOON
 
 
-def test_a_slot_without_a_run_stands_where_it_was() -> None:
+def test_a_missed_slot_is_shown_at_its_time() -> None:
     made(10, status=Status.MISSED)
     (bar,) = timeline.read_bars(DAY)
     assert bar.begin == bar.end == NOON - timedelta(minutes=10)
 
 
-def test_what_was_before_is_not_shown() -> None:
+def test_earlier_runs_are_not_shown() -> None:
     made(25 * 60)
     assert timeline.read_bars(DAY) == []
 
 
-def test_runs_that_lie_upon_each_other_are_counted_and_look_like_the_worst_of_them() -> None:
+def test_overlapping_runs_are_counted_and_have_the_worst_status() -> None:
     for status in (Status.SUCCEEDED, Status.SKIPPED, Status.FAILED, Status.SUCCEEDED):
         made(10, status=status)
     made(700)
@@ -142,21 +142,21 @@ def test_runs_that_lie_upon_each_other_are_counted_and_look_like_the_worst_of_th
     assert found == {(Status.FAILED, 4, True), (Status.SUCCEEDED, 1, False)}
 
 
-def test_one_that_goes_on_among_others_reaches_until_now() -> None:
+def test_a_joined_bar_with_a_running_run_ends_now() -> None:
     made(10, status=Status.FAILED, finished_at=NOON - timedelta(minutes=9))
     made(10, status=Status.RUNNING)
     (bar,) = timeline.read_bars(DAY)
     assert (bar.status, bar.end) == (Status.FAILED, NOON)
 
 
-def test_one_query_is_enough_however_many_there_are(django_assert_num_queries: Any) -> None:
+def test_the_timeline_takes_one_query(django_assert_num_queries: Any) -> None:
     for minutes in range(100):
         made(minutes)
     with django_assert_num_queries(1):
         assert sum(bar.count for bar in timeline.read_bars(DAY)) == 100
 
 
-def test_the_mark_of_several_runs_leads_to_a_list_of_just_these(admin_client: Client) -> None:
+def test_a_bar_of_several_runs_links_to_a_list_of_exactly_these(admin_client: Client) -> None:
     queued = [made(10, started_at=NOON - timedelta(minutes=9, seconds=seconds)) for seconds in (50, 51, 52)]
     other = made(60)
     rows = timeline.job_rows(timeline.read_bars(DAY), DAY)
