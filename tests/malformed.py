@@ -1,4 +1,4 @@
-"""Messages with something wrong: every field of a good one wrong, missing, huge, nested, and twice."""
+"""Malformed messages: each field of a valid one is wrong, missing, huge, nested, or duplicated."""
 
 import base64
 import json
@@ -33,17 +33,17 @@ VALUES: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A message as it lies in the queue."""
+    """A message in the queue."""
 
     label: str
     marker: str
-    """A text that is in it, and in no other."""
+    """A text that appears in this message, and in no other."""
     task_id: Any
     item: bytes
 
 
 def good(task_id: str | None = None, task: str = "probes.probe", **kwargs: Any) -> dict[str, Any]:
-    """A message as Celery and kombu make it, with its body not encoded yet."""
+    """A message as created by Celery and kombu, with its body not encoded yet."""
     task_id = task_id or str(uuid.uuid4())
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     return {
@@ -84,12 +84,12 @@ def good(task_id: str | None = None, task: str = "probes.probe", **kwargs: Any) 
 
 
 def encoded(message: dict[str, Any]) -> bytes:
-    """As it lies in the queue."""
+    """The message in the format of the queue."""
     return json.dumps({**message, "body": _base64(message["body"])}).encode()
 
 
 def malformed() -> Iterator[Sent]:
-    """One message for each field and each thing that can be wrong with it; some of them do no harm."""
+    """A message for each field and each way in which it can be malformed; some of them are harmless."""
     for path in _paths(good()):
         name = ".".join(map(str, path))
         for label, value in VALUES.items():
@@ -106,19 +106,19 @@ def malformed() -> Iterator[Sent]:
 
 def _broken_as_a_whole() -> Iterator[Sent]:
     items = {
-        "no JSON": b"{%s",
-        "no object": b'["%s"]',
+        "not JSON": b"{%s",
+        "not an object": b'["%s"]',
         "a text": b'"%s"',
-        "no text": b"\xff\xfe%s",
-        "an object without an end": b'{"%s": {',
+        "not text": b"\xff\xfe%s",
+        "an unterminated object": b'{"%s": {',
         "deep brackets": b'["%s",' + b"[" * 100_000,
-        "larger than any message may be": b'{"%s": "' + b"x" * 1_100_000 + b'"}',
+        "larger than the limit": b'{"%s": "' + b"x" * 1_100_000 + b'"}',
     }
     for label, item in items.items():
         marker = _marker()
         # The marker is in the part that is kept.
         yield Sent(label=label, marker=marker, task_id=None, item=item.replace(b"%s", marker.encode(), 1))
-    for label, body in {"no base64": "%%%a", "no JSON in base64": base64.b64encode(b"{").decode()}.items():
+    for label, body in {"not base64": "%%%a", "not JSON in base64": base64.b64encode(b"{").decode()}.items():
         message = _marked()
         yield _sent(label, message, body=body)
     message = _marked()
@@ -144,9 +144,9 @@ def _marker() -> str:
 
 
 def _marked() -> dict[str, Any]:
-    """A message that is taken in, with its marker in each of its parts."""
+    """A valid message, with a marker in each of its parts."""
     message, marker = good(), _marker()
-    # A job takes no positional arguments: whatever does no harm is a run that fails at once.
+    # Jobs take no positional arguments, so harmless messages become runs that fail immediately.
     message["body"][0] = [marker]
     message["headers"] = {"marker": marker, **message["headers"]}
     return {"marker": marker, **message}
@@ -156,7 +156,7 @@ def _sent(label: str, message: dict[str, Any], *, body: Any = None) -> Sent:
     headers = message.get("headers")
     task_id = headers.get("id") if isinstance(headers, dict) else None
     if "body" in message:
-        # A value in place of the body is sent as it is; else a body's parts are what is wrong.
+        # A value that replaces the body is sent unchanged; otherwise, parts of the body are wrong.
         value = message["body"] if body is None else body
         is_whole = isinstance(value, list) and value != ["x"] and value is not NESTED
         message = {**message, "body": _base64(value) if is_whole and body is None else value}
@@ -164,7 +164,7 @@ def _sent(label: str, message: dict[str, Any], *, body: Any = None) -> Sent:
 
 
 def _twice(path: tuple[Any, ...], name: str) -> Sent:
-    """The field stands there twice; Python's parser takes the second one."""
+    """The field is duplicated; Python's parser uses the second one."""
     message = _marked()
     parent = _parent(message, path)
     parent["\0twice"] = ["x"]
@@ -176,9 +176,7 @@ def _twice(path: tuple[Any, ...], name: str) -> Sent:
         item = json.dumps({**message, "body": _base64(message["body"])})
     item = item.replace('"\\u0000twice"', f'"{path[-1]}"')
     task_id = message["headers"]["id"]
-    return Sent(
-        label=f"{name} stands there twice", marker=message["marker"], task_id=task_id, item=item.encode()
-    )
+    return Sent(label=f"{name} is duplicated", marker=message["marker"], task_id=task_id, item=item.encode())
 
 
 def _parent(message: dict[str, Any], path: tuple[Any, ...]) -> Any:

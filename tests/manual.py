@@ -1,9 +1,9 @@
-"""README and ``docs/`` as tests read them: pages, their fenced blocks, and the commands in those.
+"""README and ``docs/`` parsed for tests: pages, their fenced blocks, and the commands in those.
 
-Every block is executed by somebody. ``console`` blocks are a reader's terminal; ``python`` blocks are
-files, which their first line names; ``ini`` blocks are lines of ``.env``; ``text`` is a picture. A block
-that another test executes has a comment before it, ``<!-- executed by tests/path.py::test_name -->``. Where
-the reader restarts the service, a comment says so to the tests.
+Every block is executed by some test. ``console`` blocks are a reader's terminal; ``python`` blocks are
+files, named in their first line; ``ini`` blocks are lines of ``.env``; ``text`` blocks are diagrams. A block
+that another test executes is preceded by ``<!-- executed by tests/path.py::test_name -->``. Where
+the reader restarts the service, a comment tells the tests.
 """
 
 import re
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ADOPTING = ROOT / "docs" / "how-to" / "adopt-in-your-project.md"
-"""The one page that is about a project of the reader's own."""
+"""The only page that is about a project of the reader's own."""
 
 FENCE = "```"
 RESTART = "<!-- restart the service -->"
@@ -26,7 +26,7 @@ _FILE = re.compile(r"# (\S+\.py)")
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A command and the output that the page shows; none: the page says nothing of it."""
+    """A command and its documented output, which is empty if the page does not show any."""
 
     command: str
     output: tuple[str, ...]
@@ -41,11 +41,11 @@ class Block:
     language: str
     lines: tuple[str, ...]
     executed_by: str = ""
-    """The test that its marker names; empty: the manual's own."""
+    """The test named by its marker; empty for the tests of the manual."""
     comes_after_a_restart: bool = False
 
     def __str__(self) -> str:
-        """Where it stands."""
+        """Its page and line."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
     @property
@@ -55,39 +55,39 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The path that a file's first line names; empty where it names none."""
+        """The path in the first line of a file; empty if there is none."""
         found = _FILE.fullmatch(self.lines[0]) if self.lines else None
         return found[1] if found else ""
 
     @property
     def is_a_file(self) -> bool:
-        """Whether it is a file of Python, which the reader creates or adds to."""
+        """Whether it is a Python file that the reader creates or extends."""
         return self.language == "python" and not self.executed_by
 
     @property
     def is_typed(self) -> bool:
-        """Whether its commands are typed into a terminal, with the service running beside it."""
+        """Whether its commands are typed into a terminal while the service is running."""
         return self.language == "console" and not self.executed_by and not self.is_for_compose
 
     @property
     def is_for_compose(self) -> bool:
-        """Whether its commands go to the containers of Compose."""
+        """Whether its commands are for the containers of Compose."""
         return not self.executed_by and any(step.command.startswith("docker ") for step in self.steps)
 
     @property
     def steps(self) -> list[Step]:
-        """The commands in order, each with what it prints."""
+        """The commands in order, each with its output."""
         return list(_steps(self)) if self.language == "console" else []
 
 
 def pages() -> list[Path]:
-    """README and the manual, without the decisions, which describe no use."""
+    """README and the manual, without the decisions, which contain no instructions."""
     found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return [page for page in found if page.parent.name != "decisions"]
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
-    """The page's fenced blocks, in order. Raises ValueError for a fence that is indented or stays open."""
+    """The page's fenced blocks, in order. Raises ValueError for a fence that is indented or unclosed."""
     lines = iter(enumerate(page.read_text().splitlines(), start=1))
     before, restarts = "", False
     for number, line in lines:
@@ -104,17 +104,17 @@ def blocks_of(page: Path) -> Iterator[Block]:
             )
             restarts = False
         elif FENCE in line:
-            raise ValueError(f"{page}:{number}: a fence begins its line")
+            raise ValueError(f"{page}:{number}: a fence must start its line")
         before, restarts = line, restarts or line == RESTART
 
 
 def all_blocks() -> list[Block]:
-    """Those of every page."""
+    """The blocks of all pages."""
     return [block for page in pages() for block in blocks_of(page)]
 
 
 def rows(page: Path, heading: str) -> list[list[str]]:
-    """The cells of all tables under a heading, up to the next heading of any level; without their heads."""
+    """The cells of all tables between a heading and the next one, without the tables' header rows."""
     _, _, below = f"\n{page.read_text()}".partition(f"\n{heading}\n")
     assert below, f"{page} has no heading {heading!r}"
     lines = list(takewhile(lambda line: not line.startswith("#"), below.splitlines()))
@@ -127,7 +127,7 @@ def rows(page: Path, heading: str) -> list[list[str]]:
 
 
 def codes(text: str) -> list[str]:
-    """What stands in it between backticks."""
+    """The texts between backticks."""
     return re.findall(r"`([^`]+)`", text)
 
 

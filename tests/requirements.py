@@ -1,4 +1,4 @@
-"""What a test needs of this machine: without it a test is skipped; with ``REQUIRE_ALL_TESTS=1`` it fails."""
+"""What tests need on this machine; otherwise they are skipped or, with ``REQUIRE_ALL_TESTS=1``, fail."""
 
 import functools
 import os
@@ -15,12 +15,12 @@ PROBES = (
 
 
 def docker_or_skip() -> None:
-    """Go on only where containers can be built and run."""
+    """Skip the test unless containers can be built and run."""
     _or_skip(missing_docker())
 
 
 def browser_or_skip() -> None:
-    """Go on only where there is a browser."""
+    """Skip the test unless there is a browser."""
     _or_skip("" if chromium() else "Chromium is needed: on Debian, apt install chromium")
 
 
@@ -39,7 +39,7 @@ def _or_skip(reason: str) -> None:
 
 @functools.cache
 def missing_docker() -> str:
-    """Why containers cannot be built and run here; empty when they can."""
+    """Why containers cannot be built and run here; empty if they can."""
     for probe in PROBES:
         try:
             subprocess.run(probe, check=True, capture_output=True, text=True, timeout=30)

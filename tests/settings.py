@@ -1,4 +1,4 @@
-"""The project's own settings, for tests: a secret of its own, fast password hashing, and jobs to look at."""
+"""The project's settings for tests: a separate secret, fast password hashing, and jobs to test with."""
 
 import os
 
@@ -7,7 +7,7 @@ os.environ.setdefault("SECRET_KEY", "only-for-tests")
 from proj import settings as project
 from proj.settings import *  # noqa: F403
 
-# Their tables, for tests of signing in with a code.
+# For the tables that tests of signing in with a code need.
 _OTP_APPS = ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
 _MISSING = [app for app in _OTP_APPS if app not in project.INSTALLED_APPS]
 

@@ -1,4 +1,4 @@
-"""A reader's terminal: one shell in which a page's commands are typed, one after the other."""
+"""A reader's terminal: a shell into which a page's commands are typed, one after the other."""
 
 import os
 import pty
@@ -19,9 +19,9 @@ from tests.manual import Block, Step
 END = "--- end of the command"
 ROWS_AND_COLUMNS = (50, 160)
 COMMAND_SECONDS = 120.0
-# Commands that only look may look again: what they show takes a while to happen.
-LOOKS = re.compile(r"\S*manage\.py jobledger (runs|show)\b|python manage\.py jobledger (runs|show)\b")
-PATIENCE_SECONDS = 45.0
+# Commands that only display something may be repeated, because it may take a while to happen.
+REPEATABLE = re.compile(r"\S*manage\.py jobledger (runs|show)\b|python manage\.py jobledger (runs|show)\b")
+TIMEOUT_SECONDS = 45.0
 PAUSE_SECONDS = 2.0
 
 _STYLE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -30,7 +30,7 @@ _BLANKS = re.compile(r"[ \t]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What a command has printed, and its exit code."""
+    """A command's output and exit code."""
 
     output: str
     exit_code: int
@@ -40,7 +40,7 @@ class Terminal:
     """``bash`` on a pseudo-terminal."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        """The shell waits for the first command."""
+        """Start the shell."""
         self._screen, end = pty.openpty()
         termios.tcsetwinsize(end, ROWS_AND_COLUMNS)
         self._keyboard = os.ttyname(end)
@@ -57,7 +57,7 @@ class Terminal:
         os.close(end)
 
     def run(self, command: str) -> Done:
-        """Type a command and wait for its end."""
+        """Type a command and wait for it to finish."""
         assert self._shell.stdin
         line = f"eval {shlex.quote(command)} <{self._keyboard}; printf '\\n%s %s\\n' '{END}' $?\n"
         self._shell.stdin.write(line)
@@ -66,7 +66,7 @@ class Terminal:
         return Done(output=output.removesuffix("\n"), exit_code=int(exit_code))
 
     def close(self) -> None:
-        """End the shell, and what it has left in the background."""
+        """End the shell and its background processes."""
         assert self._shell.stdin
         try:
             self._shell.stdin.close()
@@ -90,7 +90,7 @@ class Terminal:
 
 @contextmanager
 def terminal(folder: Path, environment: dict[str, str]) -> Iterator[Terminal]:
-    """A terminal that ends with the block."""
+    """A terminal that is closed after the block."""
     opened = Terminal(folder, environment)
     try:
         yield opened
@@ -99,7 +99,7 @@ def terminal(folder: Path, environment: dict[str, str]) -> Iterator[Terminal]:
 
 
 def type_in(terminal: Terminal, block: Block) -> None:
-    """Type its commands. Each prints what the page shows, and exits with 0 unless ``echo $?`` follows."""
+    """Type its commands. Each must print what the page shows, and exit with 0 unless ``echo $?`` follows."""
     exit_code, command = 0, ""
     for step in block.steps:
         if step.command == "echo $?":
@@ -114,8 +114,8 @@ def type_in(terminal: Terminal, block: Block) -> None:
 
 
 def is_as_shown(shown: Sequence[str], output: str) -> bool:
-    """Whether the output is what the page shows, where ``…`` stands for anything within a line, and as a
-    whole line for any number of lines. Empty lines, and how many blanks there are, do not matter.
+    """Whether the output matches the page, where ``…`` matches anything within a line and, as a
+    whole line, any number of lines. Empty lines and the number of spaces do not matter.
     """
     pattern = "".join(r"(?:.*\n)*" if line.strip() == "…" else rf"{_line_pattern(line)}\n" for line in shown)
     printed = "".join(f"{_plain(line)}\n" for line in output.splitlines() if line.strip())
@@ -123,9 +123,9 @@ def is_as_shown(shown: Sequence[str], output: str) -> bool:
 
 
 def _outcome_of(terminal: Terminal, step: Step) -> Done:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     done = terminal.run(step.command)
-    while LOOKS.match(step.command) and not _is_right(step, done) and time.monotonic() < deadline:
+    while REPEATABLE.match(step.command) and not _is_right(step, done) and time.monotonic() < deadline:
         time.sleep(PAUSE_SECONDS)
         done = terminal.run(step.command)
     return done
@@ -137,7 +137,7 @@ def _is_right(step: Step, done: Done) -> bool:
 
 def _difference(block: Block, step: Step, done: Done) -> str:
     shown = "\n".join(step.output)
-    return f"{block}: {step.command}\n--- is to print\n{shown}\n--- printed\n{done.output}"
+    return f"{block}: {step.command}\n--- expected\n{shown}\n--- got\n{done.output}"
 
 
 def _line_pattern(line: str) -> str:

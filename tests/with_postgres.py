@@ -2,8 +2,8 @@
 
     python -m tests.with_postgres pytest tests/unit
 
-Without a Docker engine one line says that the
-command was not run, and that is a failure only under ``REQUIRE_ALL_TESTS=1``.
+Without a Docker engine, it prints that the command was not run. This is a failure only if
+``REQUIRE_ALL_TESTS=1`` is set.
 """
 
 import os
@@ -21,7 +21,7 @@ IMAGE = "postgres:17"
 
 
 def main(command: list[str]) -> int:
-    """The command's exit code."""
+    """Run the command; returns its exit code."""
     if reason := missing_docker():
         sys.stderr.write(f"Not run with PostgreSQL: {reason}\n")
         return 1 if os.environ.get("REQUIRE_ALL_TESTS") == "1" else 0
@@ -31,10 +31,10 @@ def main(command: list[str]) -> int:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of an empty server, which is removed afterwards."""
+    """Start an empty server; yields its URL, and removes the server afterwards."""
     container = _docker(
         *("run", "--detach", "--rm", "--publish", "127.0.0.1::5432", "--env", "POSTGRES_PASSWORD=test"),
-        # The data does not outlive the tests, so it need not survive a power cut.
+        # The data is only needed during the tests, so it need not survive a power failure.
         *("--tmpfs", "/var/lib/postgresql/data", IMAGE, "postgres", "-c", "fsync=off"),
         *("-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=200"),
     )

@@ -9,7 +9,7 @@ from tests.integration.service import ROOT, Service
 from tests.waiting import wait_until
 
 
-def by_hand(running: Service, *arguments: str) -> "subprocess.Popen[str]":
+def from_command_line(running: Service, *arguments: str) -> "subprocess.Popen[str]":
     """Start ``manage.py`` and do not wait for it."""
     return subprocess.Popen(
         (sys.executable, "manage.py", *arguments),
@@ -21,17 +21,17 @@ def by_hand(running: Service, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def run_by_hand(running: Service, job: str) -> UUID:
+def run_from_command_line(running: Service, job: str) -> UUID:
     """The newest run of this job from the command line, once the job is working."""
     found = wait_until(
         lambda: run_rows(running, "job = ? AND trigger = 'cli' AND status = 'running'", job),
-        what=f"{job} runs by hand",
+        what=f"{job} runs from the command line",
     )
     wait_for_start(running, found[-1].pk)
     return found[-1].pk
 
 
-def newest_by_hand(running: Service, job: str) -> UUID:
+def newest_from_command_line(running: Service, job: str) -> UUID:
     """The last run of this job from the command line."""
     return run_rows(running, "job = ? AND trigger = 'cli'", job)[-1].pk
 

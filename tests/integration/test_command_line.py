@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.integration.command_line import by_hand, short
+from tests.integration.command_line import from_command_line, short
 from tests.integration.ledger import call, call_lasting, let_end, run_row, wait_for_end, wait_for_start
 from tests.integration.service import Service
 from tests.waiting import DEADLINE_SECONDS
@@ -18,7 +18,7 @@ from tests.waiting import DEADLINE_SECONDS
 @contextmanager
 def managed(running: Service, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """A process of ``manage.py jobledger``, which the test has to end."""
-    with by_hand(running, "jobledger", *arguments) as process:
+    with from_command_line(running, "jobledger", *arguments) as process:
         try:
             yield process
         finally:

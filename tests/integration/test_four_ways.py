@@ -70,7 +70,7 @@ def test_an_ordinary_celery_task_can_be_scheduled_as_well(running: Service) -> N
 def test_a_process_reports_that_it_is_alive(running: Service, process: str) -> None:
     sign = running.folder / process
     sign.unlink(missing_ok=True)
-    wait_until(sign.exists, what="a sign of life")
+    wait_until(sign.exists, what="the health file")
 
 
 def test_a_run_from_the_command_line_prints_exits_and_is_recorded(running: Service) -> None:
@@ -149,7 +149,9 @@ def test_a_task_id_that_is_not_a_uuid_has_a_run_too(running: Service) -> None:
 
 def test_nothing_but_jobs_and_tasks_is_reachable_by_a_message(running: Service) -> None:
     call(running, "unexposed_probe")
-    wait_until(lambda: "this project has no task with its name" in running.log("worker"), what="the refusal")
+    wait_until(
+        lambda: "this project has no task with its name" in running.log("worker"), what="the dead letter"
+    )
     assert "nobody should see this" not in running.log("worker")
 
 

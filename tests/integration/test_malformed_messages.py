@@ -1,4 +1,4 @@
-"""Whatever lies in the queue, the worker goes on with what comes next, and nothing is dropped in silence."""
+"""Whatever is in the queue, the worker continues with the next message, and nothing is dropped silently."""
 
 import json
 import re
@@ -18,13 +18,13 @@ from tests.waiting import wait_until
 
 @pytest.fixture
 def alone() -> Iterator[Service]:
-    """A service of its own: its runs are refused, which the others' account of runs would miss."""
+    """A separate service, because its runs fail, which the audit of a shared one would report."""
     with service(WORKER_CONCURRENCY="2") as started:
         started.start_worker()
         yield started
 
 
-def test_no_malformed_message_ends_a_worker_and_each_is_on_record(alone: Service) -> None:
+def test_no_malformed_message_crashes_a_worker_and_each_one_is_recorded(alone: Service) -> None:
     sent = list(malformed())
     with redis.Redis(unix_socket_path=str(alone.socket)) as client:
         for each in sent:
@@ -32,7 +32,7 @@ def test_no_malformed_message_ends_a_worker_and_each_is_on_record(alone: Service
         good = call(alone, "probe")
         assert wait_for_end(alone, good).status == "succeeded"
         assert alone.is_running("worker")
-        wait_until(lambda: not unrecorded(alone, sent), what="every message is on record")
+        wait_until(lambda: not unrecorded(alone, sent), what="every message is recorded")
         assert client.hlen("unacked") == 0
     log = alone.log("worker")
     lines = [line for line in log.splitlines() if "is a dead letter: " in line]
@@ -42,7 +42,7 @@ def test_no_malformed_message_ends_a_worker_and_each_is_on_record(alone: Service
 
 
 def unrecorded(alone: Service, sent: list[Sent]) -> list[str]:
-    """What neither a dead letter nor a run is there for."""
+    """The messages for which there is neither a dead letter nor a run."""
     kept = json.dumps(dead_letters(alone))
     runs = {uuid_of(pk) for (pk,) in rows(alone, "SELECT id FROM jobledger_run")}
     return [each.label for each in sent if each.marker not in kept and run_of(each) not in runs]

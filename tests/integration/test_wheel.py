@@ -1,4 +1,4 @@
-"""The wheel holds the service alone; installed in somebody else's project, its console script works there."""
+"""The wheel contains only the service, and its console script works in other projects."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def python(*arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built by way of the source distribution, so that this is complete as well."""
+    """Built from the source distribution, so that this is known to be complete as well."""
     folder = tmp_path_factory.mktemp("dist")
     python("build", "--no-isolation", "--outdir", str(folder), str(BASE_DIR))
     assert (folder / f"django_jobledger-{jobledger.__version__}.tar.gz").exists()
@@ -45,7 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel's content, and of this repository nothing."""
+    """A directory with the wheel's content, without anything else from this repository."""
     target = tmp_path_factory.mktemp("target")
     python("pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(target), str(wheel))
     return target
@@ -53,7 +53,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def script(installed: Path, tmp_path: Path) -> Script:
-    """The console script, called in the folder of a project that has settings and nothing else."""
+    """The console script, called in the directory of a project that consists of settings only."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "settings.py").write_text(SETTINGS)
     (tmp_path / "bare.py").write_text("SECRET_KEY = 'only-for-tests'\n")

@@ -10,7 +10,7 @@ from django.db import connection, connections
 
 from tests.unit.sqlite_files import in_a_file
 
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 class SideBySide:
@@ -32,7 +32,7 @@ class SideBySide:
             raise errors[0]
 
     def _call(self, call: Callable[[], object], errors: list[Exception]) -> None:
-        with in_a_file(self._path, patience_seconds=PATIENCE_SECONDS) if self._path else nullcontext():
+        with in_a_file(self._path, patience_seconds=TIMEOUT_SECONDS) if self._path else nullcontext():
             try:
                 call()
             except Exception as error:  # noqa: BLE001 - raised in the test's own thread
@@ -56,6 +56,6 @@ def side_by_side(folder: Path) -> Iterator[SideBySide]:
     with closing(sqlite3.connect(path)) as file:
         connection.connection.backup(file)
         file.execute("PRAGMA journal_mode = WAL")
-    with in_a_file(path, patience_seconds=PATIENCE_SECONDS):
+    with in_a_file(path, patience_seconds=TIMEOUT_SECONDS):
         yield SideBySide(path)
         connection.close()

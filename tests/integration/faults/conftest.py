@@ -1,6 +1,6 @@
-"""One service for all tests of this folder, whose parts die, hang and come back in the middle of runs.
+"""One service for all tests in this directory; its parts die, hang and restart in the middle of runs.
 
-None of its runs may be lost in silence, none executed twice unless its job bears that.
+No run may be lost silently, and none may be executed twice unless its job allows that.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from tests.integration.service import Service
 
 @pytest.fixture(scope="session")
 def fragile() -> Iterator[Service]:
-    """A service with a beat; at the end all its runs are accounted for."""
+    """A service with a beat; its runs are audited at the end."""
     with audited_service() as started:
         yield started
 
 
 @pytest.fixture
 def running(fragile: Service) -> Service:
-    """The service with all its parts, whatever became of them in a test that failed."""
+    """The service with all its parts, even if an earlier test that failed has stopped some of them."""
     if not fragile.is_running("redis"):
         fragile.start_redis()
     if not fragile.is_running("beat"):
@@ -30,6 +30,6 @@ def running(fragile: Service) -> Service:
 
 @pytest.fixture
 def worker(running: Service) -> str:
-    """The name of the one worker, which may be killed: the next test then gets another one."""
+    """The name of the only worker, which may be killed: the next test then gets a new one."""
     alive = [name for name in running.processes if name.startswith("worker") and running.is_running(name)]
     return alive[0] if alive else start_another(running)

@@ -20,7 +20,7 @@ CHAOS_RUNS = 12
 
 
 @pytest.mark.timeout(CHAOS_SECONDS + 180)
-def test_children_workers_and_redis_are_killed_at_random_and_every_run_is_accounted_for(
+def test_all_runs_are_accounted_for_when_children_workers_and_redis_are_killed_at_random(
     running: Service, worker: str
 ) -> None:
     recorded = enqueue(running, "restarting", count=CHAOS_RUNS, seconds=1, tenant="")
@@ -28,7 +28,7 @@ def test_children_workers_and_redis_are_killed_at_random_and_every_run_is_accoun
     called += [call(running, "allowing", seconds=1) for _ in range(CHAOS_RUNS)]
     wait_until(lambda: traces(running, what="begin"), what="a run starts")
     kills = rage(running, worker)
-    wait_until(lambda: not has_messages(running), what="every message is taken")
+    wait_until(lambda: not has_messages(running), what="every message is received")
     wait_until(lambda: is_quiet(running), what="every run is over")
     ended = {row.pk: row.status for row in run_rows(running)}
     lost_calls = set(called) - set(ended)
@@ -36,16 +36,16 @@ def test_children_workers_and_redis_are_killed_at_random_and_every_run_is_accoun
     assert running.is_running(worker)
     assert set(recorded) <= set(ended)
     assert {ended[pk] for pk in (*recorded, *called) if pk in ended} <= {"succeeded", "lost", "skipped"}
-    # A call that is on its way from Redis to a worker when one of them is killed is nowhere else: a limit.
+    # A known limit: a call on its way from Redis to a worker is lost if one of them is killed.
     assert len(lost_calls) <= kills["redis"] + kills["worker"]
 
 
 def rage(running: Service, worker: str) -> Counter[str]:
-    """Kill something every now and then; returns how often what was killed."""
+    """Kill something every now and then; returns how often each kind was killed."""
     kills: Counter[str] = Counter()
     end = time.monotonic() + CHAOS_SECONDS
     while time.monotonic() < end:
-        # Chaos has a fixed pace: there is nothing to wait for.
+        # There is nothing to wait for between kills.
         time.sleep(random.uniform(0.3, 1.5))
         victim = random.choice(["child", "child", "redis", "worker"])
         kills[victim] += kill_one(running, worker, victim)

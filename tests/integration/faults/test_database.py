@@ -1,4 +1,4 @@
-"""The database is away in the middle of runs."""
+"""The database is unavailable in the middle of runs."""
 
 import os
 import signal
@@ -31,17 +31,17 @@ pytestmark = pytest.mark.every_database
 
 @contextmanager
 def database_gone(running: Service) -> Iterator[None]:
-    """On PostgreSQL no connection works, old or new, as while the server restarts; SQLite is locked."""
+    """PostgreSQL: all connections fail, as during a restart of the server. SQLite: the database is locked."""
     with sqlite_locked(running) if is_sqlite(running) else database_away(running):
         yield
 
 
-def test_a_run_goes_on_without_the_database_and_ends_properly(running: Service, worker: str) -> None:
+def test_a_run_continues_without_the_database_and_ends_properly(running: Service, worker: str) -> None:
     pk = call(running, "lasting", seconds=6, steps=True)
     when_begun(running, pk)
     with database_gone(running):
         begin, done = time.monotonic(), len(traces(running, pk, "step"))
-        wait_until(lambda: len(traces(running, pk, "step")) >= done + 20, what="the job goes on")
+        wait_until(lambda: len(traces(running, pk, "step")) >= done + 20, what="the job continues")
         length = time.monotonic() - begin
     row = wait_for_end(running, pk)
     print(f"{row.status} after an outage of {length:.1f} s in its middle")
@@ -50,28 +50,29 @@ def test_a_run_goes_on_without_the_database_and_ends_properly(running: Service, 
     assert whats(running, pk) == ["begin", *["step"] * 60, "end", "cleanup"]
 
 
-def test_a_run_whose_end_falls_into_an_outage_is_recorded_when_it_is_over(
-    running: Service, worker: str
-) -> None:
+def test_the_end_of_a_run_during_an_outage_is_recorded_afterwards(running: Service, worker: str) -> None:
     pk = call(running, "lasting", seconds=2)
     when_begun(running, pk)
     with database_gone(running):
         wait_until(lambda: traces(running, pk, "cleanup"), what="the job has ended")
-        # SQLite has it wait for the lock, and says nothing.
-        wait_until(lambda: is_sqlite(running) or said_of(running, worker, pk), what="its end is not recorded")
+        # With SQLite, it waits for the lock, and nothing is logged.
+        wait_until(
+            lambda: is_sqlite(running) or is_end_unrecorded(running, worker, pk),
+            what="its end is not recorded",
+        )
     begin = time.monotonic()
     row = wait_for_end(running, pk)
     print(f"{row.status}, {time.monotonic() - begin:.2f} s after the outage's end")
     assert (row.status, row.attempt, row.exit_code) == ("succeeded", 1, 0)
 
 
-def said_of(running: Service, worker: str, pk: UUID) -> bool:
-    """Whether the worker has said that it could not record the run's end."""
+def is_end_unrecorded(running: Service, worker: str, pk: UUID) -> bool:
+    """Whether the worker has logged that it could not record the run's end."""
     return f"Could not record the end of run {pk} of lasting yet" in running.log(worker)
 
 
-def test_a_worker_notices_a_killed_child_also_after_an_outage(running: Service, worker: str) -> None:
-    # The loss of the first one makes the main process connect to the database.
+def test_a_worker_notices_a_killed_child_even_after_an_outage(running: Service, worker: str) -> None:
+    # The loss of the first child makes the main process connect to the database.
     for outage in True, False:
         pk = call(running, "lasting", seconds=60)
         os.kill(wait_for_start(running, pk).pid, signal.SIGKILL)
@@ -79,45 +80,46 @@ def test_a_worker_notices_a_killed_child_also_after_an_outage(running: Service, 
         assert (row.status, row.reason) == ("lost", "lost_process")
         if outage:
             with database_gone(running):
-                pass  # whoever was connected is so no more
+                pass  # closes all connections
 
 
-def test_an_outage_longer_than_the_lease_costs_no_run_that_lives(running: Service, worker: str) -> None:
+def test_no_living_run_is_lost_in_an_outage_longer_than_the_lease(running: Service, worker: str) -> None:
     through = call(running, "restarting", seconds=LEASE_SECONDS * 2)
     within = call(running, "lasting", seconds=1)
     for pk in through, within:
         wait_for_start(running, pk)
     with database_gone(running):
         begin = time.monotonic()
-        wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the leases are over")
+        wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the leases have ended")
         assert traces(running, within, "cleanup")
     rows = [wait_for_end(running, pk) for pk in (through, within)]
     print(f"outage {LEASE_SECONDS * 1.3:.1f} s, lease {LEASE_SECONDS} s: {[row.status for row in rows]}")
     assert [(row.status, row.attempt) for row in rows] == [("succeeded", 1)] * 2
 
 
-def test_time_limits_hold_while_the_database_hangs(running: Service, worker: str) -> None:
+def test_time_limits_are_enforced_while_the_database_hangs(running: Service, worker: str) -> None:
     soft = call(running, "limited", seconds=60, tenant="soft")
     hard = call(running, "limited", seconds=60, tenant="hard", stubborn=True)
     process = wait_for_start(running, hard).pid
     wait_for_start(running, soft)
     begin = time.monotonic()
     with database_hung(running):
-        wait_until(lambda: traces(running, soft, "cleanup"), what="the one job ends softly")
+        wait_until(lambda: traces(running, soft, "cleanup"), what="the first job is interrupted")
         softly = time.monotonic() - begin
-        wait_until(lambda: not is_alive(process), what="the other one is killed")
+        wait_until(lambda: not is_alive(process), what="the second one is killed")
         killed = time.monotonic() - begin
     print(f"limit 2 s, grace 2 s, 5 s to record it: ended after {softly:.2f} s, killed after {killed:.2f} s")
     assert [wait_for_end(running, pk).status for pk in (soft, hard)] == ["timed_out"] * 2
 
 
-def test_a_call_that_arrives_without_a_database_is_executed_when_it_is_back(
+def test_a_call_received_without_a_database_is_executed_once_it_is_available(
     running: Service, worker: str
 ) -> None:
     with database_away(running):
         pks = [call(running, "allowing", seconds=0.1) for _ in range(3)]
         wait_until(
-            lambda: running.log(worker).count("until the database is back") >= 4, what="messages come again"
+            lambda: running.log(worker).count("until the database is back") >= 4,
+            what="messages are redelivered",
         )
     begin = time.monotonic()
     ended = [wait_for_end(running, pk) for pk in pks]
@@ -127,7 +129,7 @@ def test_a_call_that_arrives_without_a_database_is_executed_when_it_is_back(
 
 
 @pytest.mark.parametrize("refusing", [column_missing, postgres_read_only])
-def test_what_a_database_refuses_for_a_while_is_neither_lost_nor_done_twice(
+def test_writes_that_the_database_rejects_for_a_while_are_neither_lost_nor_repeated(
     running: Service, worker: str, refusing: Callable[[Service], AbstractContextManager[None]]
 ) -> None:
     if refusing is postgres_read_only and is_sqlite(running):
@@ -147,10 +149,10 @@ def test_what_a_database_refuses_for_a_while_is_neither_lost_nor_done_twice(
     assert [whats(running, pk) for pk in calls] == [["begin", "end", "cleanup"]] * 2
 
 
-def test_runs_outlive_a_postgresql_that_crashes_and_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_survive_a_crash_of_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
     if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
-        pytest.skip("SQLite is no process that could crash")
-    # A server of its own: those that run side by side with this test use the other one.
+        pytest.skip("SQLite has no server process that could crash")
+    # A separate server: tests that run at the same time use the other one.
     with postgres() as url:
         monkeypatch.setenv("DATABASE_URL", url)
         with audited_service() as running:

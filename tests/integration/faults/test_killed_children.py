@@ -1,4 +1,4 @@
-"""A worker's child is killed in the middle of a run."""
+"""A worker's child process is killed in the middle of a run."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.every_database
 
 
-def test_a_killed_child_is_noticed_at_once(running: Service, worker: str) -> None:
+def test_a_killed_child_is_noticed_immediately(running: Service, worker: str) -> None:
     pk = call(running, "lasting", seconds=60)
     process = wait_for_start(running, pk).pid
     wait_until(lambda: output_of(running, pk), what="its output is in the database")
@@ -52,9 +52,7 @@ def test_a_job_that_bears_it_starts_again_after_its_child_was_killed(running: Se
     assert whats(running, pk) == ["begin", "begin", "end", "cleanup"]
 
 
-def test_a_job_that_kills_its_process_each_time_does_not_do_so_for_ever(
-    running: Service, worker: str
-) -> None:
+def test_a_job_that_always_kills_its_process_is_not_restarted_forever(running: Service, worker: str) -> None:
     pk = call(running, "restarting", seconds=30)
     for attempt in range(1, 5):
         os.kill(wait_for_start(running, pk, attempt=attempt).pid, signal.SIGKILL)
@@ -63,19 +61,19 @@ def test_a_job_that_kills_its_process_each_time_does_not_do_so_for_ever(
     assert [each.status for each in attempts_of(running, pk)] == ["lost"] * 3
 
 
-def test_a_child_that_comes_while_the_database_is_locked_inherits_no_connection(
+def test_a_child_started_while_the_database_is_locked_inherits_no_connection(
     running: Service, worker: str
 ) -> None:
     if not is_sqlite(running):
-        pytest.skip("only a SQLite connection does harm in a child")
+        pytest.skip("only inherited SQLite connections are harmful")
     process = wait_for_start(running, pk := call(running, "lasting", seconds=60)).pid
     with sqlite_locked(running):
         before = set(children_of(running, worker))
         os.kill(process, signal.SIGKILL)
         new = wait_until(lambda: set(children_of(running, worker)) - before, what="another child")
     assert wait_for_end(running, pk).status == "lost"
-    # The dead child's message may come to the new one, which then opens a connection, and closes it. What it
-    # has inherited it would never close.
+    # The dead child's message may be redelivered to the new one, which then opens and closes a connection. An
+    # inherited one would never be closed.
     wait_until(lambda: not any(map(has_sqlite_open, new)), what="the child has no connection")
 
 
@@ -83,7 +81,7 @@ def has_sqlite_open(pid: int) -> bool:
     return any("sqlite" in file.path for file in psutil.Process(pid).open_files())
 
 
-def test_a_waiting_run_starts_when_its_holder_was_lost(running: Service, worker: str) -> None:
+def test_a_waiting_run_starts_when_its_holder_is_lost(running: Service, worker: str) -> None:
     holder = call(running, "queueing", seconds=60)
     process = wait_for_start(running, holder).pid
     waiting = call(running, "queueing", seconds=0.2)

@@ -1,4 +1,4 @@
-"""A whole worker is killed or suspended past the lease of its runs."""
+"""A worker with all its children is killed, or suspended for longer than the lease of its runs."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.every_database, pytest.mark.takes_long]
 
 
-def test_the_loss_of_a_whole_worker_is_found_by_the_lease(running: Service, worker: str) -> None:
+def test_the_loss_of_a_worker_is_detected_by_the_lease(running: Service, worker: str) -> None:
     lost, again = call_lasting(running, "lasting"), call_lasting(running, "restarting")
     when_begun(running, lost)
     when_begun(running, again)
@@ -48,7 +48,7 @@ def test_the_loss_of_a_whole_worker_is_found_by_the_lease(running: Service, work
     assert [(each.status, worker_of(each)) for each in attempts_of(running, again)] == [("lost", worker)]
 
 
-def test_a_worker_that_was_suspended_past_its_lease_stops_its_jobs_when_it_wakes(
+def test_a_worker_that_was_suspended_for_longer_than_the_lease_stops_its_jobs_when_it_resumes(
     running: Service, worker: str
 ) -> None:
     lost, again = call_lasting(running, "lasting"), call_lasting(running, "restarting")
@@ -61,11 +61,11 @@ def test_a_worker_that_was_suspended_past_its_lease_stops_its_jobs_when_it_wakes
             before = run_row(running, lost)
             os.killpg(running.processes[worker].pid, signal.SIGCONT)
             begin = time.monotonic()
-            # The traces of the process that woke: it cleans up, and does not reach its end.
+            # Traces of the resumed process: it cleans up, and does not reach its end.
             for pk in lost, again:
                 wait_until(
                     lambda pk=pk: [t for t in traces(running, pk, "cleanup") if t.attempt == 1],  # type: ignore[misc]
-                    what="the job that woke is stopped",
+                    what="the resumed job is stopped",
                 )
             stopped = time.monotonic() - begin
             with let_end(running, "restarting"):
@@ -78,20 +78,20 @@ def test_a_worker_that_was_suspended_past_its_lease_stops_its_jobs_when_it_wakes
     assert whats(running, lost) == ["begin", "cleanup"]
 
 
-def test_a_machine_that_was_suspended_past_the_lease_goes_on_with_its_runs(
+def test_a_machine_that_was_suspended_for_longer_than_the_lease_continues_its_runs(
     running: Service, worker: str
 ) -> None:
     pk = call_lasting(running, "restarting")
     when_begun(running, pk)
     with suspended(running, worker), suspended(running, "beat"):
         begin = time.monotonic()
-        wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the lease is over")
+        wait_until(lambda: time.monotonic() > begin + LEASE_SECONDS * 1.3, what="the lease has ended")
     with let_end(running, "restarting"):
         row = wait_for_end(running, pk)
     assert (row.status, row.attempt, whats(running, pk)) == ("succeeded", 1, ["begin", "end", "cleanup"])
 
 
-def test_the_death_of_a_process_that_lost_its_lease_leaves_the_new_attempt_alone(
+def test_the_death_of_a_process_that_lost_its_lease_does_not_affect_the_new_attempt(
     running: Service, worker: str
 ) -> None:
     pk = call_lasting(running, "restarting")
@@ -100,7 +100,9 @@ def test_the_death_of_a_process_that_lost_its_lease_leaves_the_new_attempt_alone
         with suspended(running, worker):
             wait_for_start(running, pk, attempt=2)
             os.kill(first.pid, signal.SIGKILL)
-        wait_until(lambda: "WorkerLostError" in running.log(worker), what="the worker sees its child's end")
+        wait_until(
+            lambda: "WorkerLostError" in running.log(worker), what="the worker notices the death of its child"
+        )
         with let_end(running, "restarting"):
             row = wait_for_end(running, pk)
     assert (row.status, row.attempt, worker_of(row)) == ("succeeded", 2, second)

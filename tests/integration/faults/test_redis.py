@@ -1,4 +1,4 @@
-"""Redis dies, forgets, and delivers more than once."""
+"""Redis dies, loses its data, and delivers messages more than once."""
 
 import signal
 import time
@@ -24,14 +24,14 @@ from tests.waiting import wait_until
 REFUSED = "Waiting for the broker"
 
 
-def test_runs_outlive_a_redis_that_is_killed_and_started_again(running: Service, worker: str) -> None:
+def test_runs_survive_a_redis_that_is_killed_and_restarted(running: Service, worker: str) -> None:
     busy = [call_lasting(running, "allowing") for _ in range(2)]
     for pk in busy:
         wait_for_start(running, pk)
     waiting = enqueue(running, "allowing", count=5, seconds=0.1)
     said = running.log("beat").count(REFUSED)
     running.stop("redis", signal.SIGKILL)
-    wait_until(lambda: running.log("beat").count(REFUSED) > said, what="beat cannot publish either")
+    wait_until(lambda: running.log("beat").count(REFUSED) > said, what="beat cannot publish")
     running.start_redis()
     begin = time.monotonic()
     with let_end(running, "allowing"):
@@ -41,7 +41,7 @@ def test_runs_outlive_a_redis_that_is_killed_and_started_again(running: Service,
     assert [whats(running, pk).count("begin") for pk in (*busy, *waiting)] == [1] * 7
 
 
-def test_a_job_that_ends_without_redis_is_over_and_its_worker_goes_on(running: Service, worker: str) -> None:
+def test_a_job_can_finish_without_redis_and_its_worker_continues(running: Service, worker: str) -> None:
     pk = call_lasting(running, "lasting")
     when_begun(running, pk)
     running.stop("redis", signal.SIGKILL)
@@ -52,7 +52,7 @@ def test_a_job_that_ends_without_redis_is_over_and_its_worker_goes_on(running: S
     assert running.is_running(worker)
 
 
-def test_what_was_queued_when_redis_was_wiped_is_published_again(running: Service, worker: str) -> None:
+def test_queued_runs_are_published_again_after_redis_is_wiped(running: Service, worker: str) -> None:
     busy = [call(running, "allowing", seconds=60) for _ in range(2)]
     for pk in busy:
         wait_for_start(running, pk)
@@ -62,13 +62,13 @@ def test_what_was_queued_when_redis_was_wiped_is_published_again(running: Servic
     begin = time.monotonic()
     ended = Counter(wait_for_end(running, pk).status for pk in waiting)
     print(f"{wiped} messages wiped, {dict(ended)} after {time.monotonic() - begin:.1f} s")
-    # More, where a slow machine gives beat time to publish them again.
+    # There may be more if a slow machine gives beat time to publish them again.
     assert wiped >= len(waiting)
     assert ended == {"succeeded": 20}
     assert [whats(running, pk).count("begin") for pk in waiting] == [1] * 20
 
 
-def test_a_message_that_is_delivered_again_and_again_executes_once(running: Service, worker: str) -> None:
+def test_a_message_that_is_delivered_repeatedly_is_executed_once(running: Service, worker: str) -> None:
     pk = call(running, "lasting", seconds=2)
     for _ in range(3):
         call(running, "lasting", task_id=pk, seconds=2)
@@ -78,19 +78,22 @@ def test_a_message_that_is_delivered_again_and_again_executes_once(running: Serv
     assert whats(running, pk) == ["begin", "end", "cleanup"]
 
 
-def test_a_job_longer_than_the_visibility_timeout_executes_once(running: Service, worker: str) -> None:
+def test_a_job_longer_than_the_visibility_timeout_is_executed_once(running: Service, worker: str) -> None:
     pk = call_lasting(running, "lasting")
     started = when_begun(running, pk).started_at
-    wait_until(lambda: seconds_between(started, datetime.now(UTC)) > VISIBILITY_SECONDS, what="it is overdue")
-    # A worker gives back what is overdue when it starts, unless one that was killed in doing so holds a lock.
+    wait_until(
+        lambda: seconds_between(started, datetime.now(UTC)) > VISIBILITY_SECONDS,
+        what="the visibility timeout has passed",
+    )
+    # Workers restore overdue messages when they start, unless one killed while doing so still holds a lock.
     forget_restoring_lock(running)
     with another_worker(running) as second:
-        wait_until(lambda: deliveries(running, pk, worker, second) > 1, what="it is delivered again")
+        wait_until(lambda: deliveries(running, pk, worker, second) > 1, what="it is redelivered")
         with let_end(running, "lasting"):
             row = wait_for_end(running, pk)
     assert (row.status, whats(running, pk)) == ("succeeded", ["begin", "end", "cleanup"])
 
 
 def deliveries(running: Service, pk: UUID, *workers: str) -> int:
-    """How often the run's message came to one of these workers."""
+    """How often the run's message was delivered to these workers."""
     return sum(running.log(name).count(f"[{pk}] received") for name in workers)

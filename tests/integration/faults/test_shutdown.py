@@ -1,4 +1,4 @@
-"""Workers that are told to stop."""
+"""Workers are shut down."""
 
 import signal
 import time
@@ -20,7 +20,7 @@ from tests.integration.service import Service
 from tests.waiting import wait_until
 
 
-def test_a_worker_that_is_told_to_stop_lets_its_runs_finish(running: Service, worker: str) -> None:
+def test_a_worker_that_shuts_down_lets_its_runs_finish(running: Service, worker: str) -> None:
     kill_whole(running, worker)
     name = start_another(running, SHUTDOWN_GRACE_SECONDS="60")
     pk = call(running, "lasting", seconds=3)
@@ -30,10 +30,10 @@ def test_a_worker_that_is_told_to_stop_lets_its_runs_finish(running: Service, wo
     assert (row.status, whats(running, pk)) == ("succeeded", ["begin", "end", "cleanup"])
 
 
-def test_what_cannot_finish_in_time_is_cancelled_and_starts_again_if_it_may(
+def test_runs_that_cannot_finish_in_time_are_cancelled_and_restart_if_allowed(
     running: Service, worker: str
 ) -> None:
-    # The second of them does not even end when it is asked to.
+    # The second one does not even stop when it is interrupted.
     over = call(running, "lasting", seconds=60)
     when_begun(running, over)
     again = call_lasting(running, "restarting", stubborn=True)

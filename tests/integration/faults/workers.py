@@ -1,4 +1,4 @@
-"""The workers of a service whose parts die: each has a name that no other one had."""
+"""The workers of a service whose parts die; names of workers are never reused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from tests.integration.ledger import (
 from tests.integration.processes import kill_whole
 from tests.integration.service import Service, service
 
-# Celery looks for dead children every five seconds.
+# Celery checks for dead children every five seconds.
 LEASE_SECONDS = 7.0
 VISIBILITY_SECONDS = 4
 
@@ -35,7 +35,7 @@ _numbers = count(1)
 
 @contextmanager
 def audited_service() -> Iterator[Service]:
-    """A service with a beat; at the end all its runs are accounted for."""
+    """A service with a beat; its runs are audited at the end."""
     with service(**QUICK) as started:
         started.start_beat()
         with audited(started):
@@ -53,7 +53,7 @@ def start_another(running: Service, **variables: str) -> str:
 
 @contextmanager
 def another_worker(running: Service) -> Iterator[str]:
-    """A worker that is there inside the block, by its name."""
+    """The name of a worker that runs inside the block."""
     name = start_another(running)
     try:
         yield name
@@ -68,13 +68,13 @@ def worker_of(row: RunRow | Attempt) -> str:
 
 
 def when_begun(running: Service, pk: UUID) -> RunRow:
-    """The row of a run that is in the middle of its work."""
+    """The row of a run whose job is working."""
     wait_for_start(running, pk)
     return wait_for_status(running, pk, "running")
 
 
 def seconds_between(earlier: datetime | None, later: datetime | None) -> float:
-    """How long after the one the other was."""
+    """The time from ``earlier`` to ``later``."""
     assert earlier
     assert later
     return (later - earlier).total_seconds()

@@ -1,4 +1,4 @@
-"""At the end of the tests in this folder all their runs are accounted for."""
+"""The runs of the tests in this directory are audited at the end."""
 
 from collections.abc import Iterator
 

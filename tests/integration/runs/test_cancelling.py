@@ -1,4 +1,4 @@
-"""Cancelling with a real worker: the job cleans up, its children end with it, its row says who asked."""
+"""Cancelling with a real worker: the job cleans up, its children end with it, and its row names the user."""
 
 from tests.integration.ledger import (
     call,
@@ -14,7 +14,7 @@ from tests.integration.service import Service
 from tests.waiting import wait_until
 
 
-def test_a_cancelled_run_cleans_up_and_says_who_asked(running: Service) -> None:
+def test_a_cancelled_run_cleans_up_and_names_the_user(running: Service) -> None:
     pk = call(running, "lasting", seconds=60, tenant="cancel")
     wait_for_start(running, pk)
     cancel(running, pk)
@@ -24,7 +24,7 @@ def test_a_cancelled_run_cleans_up_and_says_who_asked(running: Service) -> None:
     assert whats(running, pk) == ["begin", "cleanup"]
 
 
-def test_a_run_that_was_cancelled_in_the_queue_never_starts(running: Service) -> None:
+def test_a_run_that_is_cancelled_while_queued_never_starts(running: Service) -> None:
     first = call(running, "queueing", seconds=60, tenant="cancel queued")
     wait_for_start(running, first)
     second = call(running, "queueing", tenant="cancel queued")
@@ -32,13 +32,13 @@ def test_a_run_that_was_cancelled_in_the_queue_never_starts(running: Service) ->
     cancel(running, second)
     assert wait_for_end(running, second).status == "cancelled"
     release(running, first)
-    # A message that comes late finds nothing to do.
+    # A late message has no effect.
     call(running, "queueing", task_id=second, tenant="cancel queued")
     wait_until(lambda: running.log("worker").count(f"[{second}] received") >= 2, what="a late message")
     assert whats(running, second) == []
 
 
-def test_cancelling_a_composite_ends_its_child_with_it(running: Service) -> None:
+def test_cancelling_a_parent_cancels_its_child(running: Service) -> None:
     pk = call(running, "parent", seconds=60)
     child = child_of(running, pk)
     assert (child.job, child.trigger) == ("lasting", "job")
@@ -51,7 +51,7 @@ def test_cancelling_a_composite_ends_its_child_with_it(running: Service) -> None
     assert whats(running, pk) == ["begin"]
 
 
-def test_cancelling_a_child_is_a_failure_of_its_parent(running: Service) -> None:
+def test_cancelling_a_child_fails_its_parent(running: Service) -> None:
     pk = call(running, "parent", seconds=60)
     child = child_of(running, pk)
     cancel(running, child.pk)
@@ -60,7 +60,7 @@ def test_cancelling_a_child_is_a_failure_of_its_parent(running: Service) -> None
     assert wait_for_end(running, child.pk).status == "cancelled"
 
 
-def test_a_job_that_will_not_be_cancelled_is_killed_after_its_grace(running: Service) -> None:
+def test_a_job_that_does_not_stop_when_cancelled_is_killed_after_its_grace_period(running: Service) -> None:
     pk = call(running, "lasting", seconds=60, tenant="stubborn", stubborn=True)
     wait_for_start(running, pk)
     cancel(running, pk)

@@ -1,4 +1,4 @@
-"""What a job leaves behind in its process, and how it leaves it."""
+"""What jobs leave behind in their process, and how they exit."""
 
 import json
 import signal
@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.integration.command_line import by_hand, run_by_hand
+from tests.integration.command_line import from_command_line, run_from_command_line
 from tests.integration.ledger import (
     call,
     cancel,
@@ -36,10 +36,10 @@ pytestmark = pytest.mark.every_database
     ],
     ids="+".join,
 )
-def test_what_a_job_leaves_behind_does_not_reach_the_next_one(
+def test_nothing_that_a_job_leaves_behind_affects_the_next_job(
     running: Service, disorder: dict[str, Any]
 ) -> None:
-    # The other children have something to do: both runs are executed by the same one.
+    # All other children are busy, so both runs are executed by the same one.
     others = int(running.variables["WORKER_CONCURRENCY"]) - 1
     busy = [call(running, "allowing", seconds=60) for _ in range(others)]
     for pk in busy:
@@ -55,12 +55,12 @@ def test_what_a_job_leaves_behind_does_not_reach_the_next_one(
 
 
 def state_found_by(running: Service, pk: UUID) -> dict[str, Any]:
-    """In what state the job found its process, and which process it was."""
+    """The state in which the job found its process, and the process's id."""
     state: dict[str, Any] = json.loads(output_of(running, pk))
     return state
 
 
-def test_a_job_that_forks_is_one_run_and_leaves_no_second_worker_behind(running: Service) -> None:
+def test_a_job_that_forks_is_a_single_run_and_leaves_no_second_worker_behind(running: Service) -> None:
     pk = call(running, "lasting", fork=True, seconds=2, tenant="fork")
     mother = wait_for_start(running, pk).pid
     daughter = wait_until(
@@ -74,12 +74,12 @@ def test_a_job_that_forks_is_one_run_and_leaves_no_second_worker_behind(running:
     assert [trace.what for trace in traces(running, pk) if trace.pid == daughter] == ["cleanup"]
 
 
-def test_the_children_of_a_job_that_forks_inherit_no_connection_of_its_heartbeat(running: Service) -> None:
+def test_the_children_of_a_job_that_forks_do_not_inherit_the_heartbeats_connection(running: Service) -> None:
     row = wait_for_end(running, call(running, "forking"))
     assert (row.status, row.error) == ("succeeded", "")
 
 
-def test_a_job_that_forks_all_the_time_can_be_cancelled(running: Service) -> None:
+def test_a_job_that_constantly_forks_can_be_cancelled(running: Service) -> None:
     calls = [call(running, "forking", endless=True) for _ in range(3)]
     for pk in calls:
         wait_for_start(running, pk)
@@ -89,7 +89,7 @@ def test_a_job_that_forks_all_the_time_can_be_cancelled(running: Service) -> Non
         assert whats(running, pk) == ["begin", "cleanup"]
 
 
-def test_sys_exit_is_the_exit_code(running: Service) -> None:
+def test_sys_exit_sets_the_exit_code(running: Service) -> None:
     row = wait_for_end(running, call(running, "leaving", exit=3))
     assert (row.status, row.exit_code, row.reason, row.error) == ("failed", 3, "exit_code", "")
 
@@ -98,15 +98,15 @@ def test_sys_exit_is_the_exit_code(running: Service) -> None:
     ("signum", "status", "exit_code", "reason"),
     [(signal.SIGINT, "cancelled", 130, "interrupted"), (signal.SIGTERM, "failed", 143, "signal")],
 )
-def test_a_signal_by_hand_ends_the_run_with_its_exit_code(
+def test_a_signal_on_the_command_line_ends_the_run_with_its_exit_code(
     running: Service, signum: signal.Signals, status: str, exit_code: int, reason: str
 ) -> None:
-    hand = by_hand(running, "lasting", "--tenant", f"signal {signum}", "--seconds", "60")
-    pk = run_by_hand(running, "lasting")
-    hand.send_signal(signum)
-    _, error = hand.communicate(timeout=DEADLINE_SECONDS)
+    command = from_command_line(running, "lasting", "--tenant", f"signal {signum}", "--seconds", "60")
+    pk = run_from_command_line(running, "lasting")
+    command.send_signal(signum)
+    _, error = command.communicate(timeout=DEADLINE_SECONDS)
     row = wait_for_end(running, pk)
-    assert (hand.returncode, row.status, row.exit_code) == (exit_code, status, exit_code)
+    assert (command.returncode, row.status, row.exit_code) == (exit_code, status, exit_code)
     assert (row.reason, row.reason_details) == (reason, {"signal": signum.name})
     assert "Traceback" not in error
     assert whats(running, pk) == ["begin", "cleanup"]

@@ -1,4 +1,4 @@
-"""Progress and output of runs under execution, as the database shows them."""
+"""Progress and output of running runs, as recorded in the database."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.integration.command_line import newest_by_hand
+from tests.integration.command_line import newest_from_command_line
 from tests.integration.ledger import (
     call,
     output_of,
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.takes_long
 
 LIMIT_BYTES = 1024 * 1024
 PRINTED_MEGABYTES = 100
-# What is kept, some copies of it on its way, and what a process takes meanwhile: far from what is printed.
+# Enough for the output that is kept and some copies of it, but far less than what is printed.
 MAX_GROWTH_KIB = 30 * 1024
 SHOWN_WITHIN_SECONDS = 2.0
 
 
-def test_progress_and_output_are_seen_while_the_job_runs(running: Service) -> None:
+def test_progress_and_output_are_visible_while_the_job_runs(running: Service) -> None:
     pk = call(running, "lasting", seconds=60, tenant="live")
     wait_for_start(running, pk)
     begin = time.monotonic()
@@ -45,7 +45,7 @@ def test_progress_and_output_are_seen_while_the_job_runs(running: Service) -> No
     assert max(shown, counted) < SHOWN_WITHIN_SECONDS
 
 
-def test_much_output_fills_neither_the_database_nor_the_memory(running: Service) -> None:
+def test_large_output_fills_neither_the_database_nor_the_memory(running: Service) -> None:
     pk = call(running, "printing", megabytes=PRINTED_MEGABYTES)
     assert wait_for_end(running, pk).status == "succeeded"
     done = subprocess.run(
@@ -56,24 +56,24 @@ def test_much_output_fills_neither_the_database_nor_the_memory(running: Service)
         check=False,
     )
     assert done.returncode == 0
-    (worker,), (hand,) = (
+    (worker,), (command,) = (
         [trace.what for trace in traces(running, each, "seconds=")]
-        for each in (pk, newest_by_hand(running, "printing"))
+        for each in (pk, newest_from_command_line(running, "printing"))
     )
     count, length = output_size(running, pk)
-    print(f"{count} rows, {length:,} characters; by the worker {worker}, by hand to /dev/null {hand}")
+    print(f"{count} rows, {length:,} characters; by the worker {worker}, by command to /dev/null {command}")
     assert count <= 40
     assert length <= LIMIT_BYTES + 100
     assert "bytes omitted" in output_of(running, pk)
-    assert max(growth_kib(worker), growth_kib(hand)) < MAX_GROWTH_KIB
+    assert max(growth_kib(worker), growth_kib(command)) < MAX_GROWTH_KIB
 
 
 def growth_kib(trace: str) -> int:
-    """By how much the process has grown while the job printed, as its trace says."""
+    """How much memory the process gained while the job was printing, according to its trace."""
     return int(trace.rpartition("kib=")[2])
 
 
-def test_odd_characters_are_kept_readable(running: Service) -> None:
+def test_unusual_characters_are_kept_readable(running: Service) -> None:
     pk = call(running, "printing", odd=True)
     assert wait_for_end(running, pk).status == "succeeded"
     assert output_of(running, pk).splitlines() == [
@@ -100,7 +100,7 @@ def test_a_full_disk_is_a_clear_failure(running: Service) -> None:
     assert row.error == "OSError: [Errno 28] No space left on device"
 
 
-def test_by_hand_a_full_disk_under_the_output_is_a_clear_failure(running: Service) -> None:
+def test_a_full_disk_below_stdout_on_the_command_line_is_a_clear_failure(running: Service) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
         done = subprocess.run(
             (sys.executable, "manage.py", "printing", "--odd"),
@@ -111,7 +111,7 @@ def test_by_hand_a_full_disk_under_the_output_is_a_clear_failure(running: Servic
             text=True,
             check=False,
         )
-    row = wait_for_end(running, newest_by_hand(running, "printing"))
+    row = wait_for_end(running, newest_from_command_line(running, "printing"))
     assert row.status == "failed"
     assert "No space left on device" in row.error
     assert done.returncode != 0

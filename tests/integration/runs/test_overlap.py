@@ -1,10 +1,10 @@
-"""Overlap with a real worker and beside it ``manage.py``: one guard for all ways to start a job."""
+"""Overlap with a real worker and ``manage.py``: the same guard for all ways to start a job."""
 
 from uuid import UUID
 
 import pytest
 
-from tests.integration.command_line import by_hand, run_by_hand, short
+from tests.integration.command_line import from_command_line, run_from_command_line, short
 from tests.integration.ledger import (
     RunRow,
     call,
@@ -30,10 +30,10 @@ options = '{"tenant": "slots", "seconds": 0.1}'
 PeriodicTask.objects.create(name="slots", task="probes.lasting", interval=every, kwargs=options)
 """
 NO_LONGER = "from django_celery_beat.models import *; PeriodicTask.objects.get(name='slots').delete()"
-BY_HAND = "job = 'lasting' AND trigger = 'cli'"
+FROM_COMMAND_LINE = "job = 'lasting' AND trigger = 'cli'"
 
 
-def test_what_would_overlap_is_skipped_or_refused_and_names_the_holder(running: Service) -> None:
+def test_runs_that_would_overlap_are_skipped_and_name_the_holder(running: Service) -> None:
     holder = call(running, "lasting", seconds=60, tenant="forbid")
     wait_for_start(running, holder)
     second = wait_for_end(running, call(running, "lasting", tenant="forbid"))
@@ -48,28 +48,28 @@ def test_what_would_overlap_is_skipped_or_refused_and_names_the_holder(running: 
     release(running, holder)
 
 
-def test_waiting_by_hand_starts_when_the_worker_is_done(running: Service) -> None:
+def test_a_waiting_command_starts_when_the_worker_has_finished(running: Service) -> None:
     holder = call(running, "lasting", seconds=60, tenant="wait")
     wait_for_start(running, holder)
-    waiting = by_hand(running, "lasting", "--tenant", "wait", "--seconds", "0.1", "--wait")
+    waiting = from_command_line(running, "lasting", "--tenant", "wait", "--seconds", "0.1", "--wait")
     refused = running.manage("lasting", "--tenant", "wait")
     assert (refused.returncode, waiting.poll()) == (75, None)
     release(running, holder)
     output, _ = waiting.communicate(timeout=DEADLINE_SECONDS)
     assert (waiting.returncode, output) == (0, "working on attempt 1\n")
-    pk = next(row.pk for row in reversed(run_rows(running, BY_HAND)) if row.status == "succeeded")
+    pk = next(row.pk for row in reversed(run_rows(running, FROM_COMMAND_LINE)) if row.status == "succeeded")
     assert gap_seconds(running, holder, pk) >= 0
     assert whats(running, pk) == ["begin", "end", "cleanup"]
 
 
-def test_a_run_by_hand_holds_the_job_against_a_worker(running: Service) -> None:
-    hand = by_hand(running, "lasting", "--tenant", "hand", "--seconds", "60")
-    holder = run_by_hand(running, "lasting")
+def test_a_run_from_the_command_line_prevents_overlap_with_a_worker(running: Service) -> None:
+    command = from_command_line(running, "lasting", "--tenant", "command", "--seconds", "60")
+    holder = run_from_command_line(running, "lasting")
     second = wait_for_end(running, call(running, "lasting", tenant="hand"))
     assert (second.status, second.reason_details["run"]) == ("skipped", str(holder))
     cancel(running, holder)
-    _, error = hand.communicate(timeout=DEADLINE_SECONDS)
-    assert (hand.returncode, error) == (130, "Cancelled by ann.\n")
+    _, error = command.communicate(timeout=DEADLINE_SECONDS)
+    assert (command.returncode, error) == (130, "Cancelled by ann.\n")
 
 
 def test_a_queueing_job_starts_as_soon_as_the_other_ends(running: Service) -> None:
@@ -87,7 +87,7 @@ def test_a_queueing_job_starts_as_soon_as_the_other_ends(running: Service) -> No
     assert 0 <= gap < 2
 
 
-def test_a_waiting_run_starts_also_after_a_holder_that_was_killed(running: Service) -> None:
+def test_a_waiting_run_starts_even_if_its_holder_is_killed(running: Service) -> None:
     first = call(running, "queueing", seconds=60, tenant="killed holder", stubborn=True)
     wait_for_start(running, first)
     second = call(running, "queueing", seconds=0.2, tenant="killed holder")
@@ -116,7 +116,7 @@ def test_a_replacing_job_cancels_the_running_one_and_starts(running: Service) ->
     assert row.reason_details["trigger"] == "cli"
 
 
-def test_a_job_that_allows_overlap_runs_beside_itself(running: Service) -> None:
+def test_a_job_that_allows_overlap_runs_several_times_at_once(running: Service) -> None:
     pks = [call(running, "allowing", seconds=60) for _ in range(2)]
     for pk in pks:
         wait_for_start(running, pk)
@@ -125,7 +125,7 @@ def test_a_job_that_allows_overlap_runs_beside_itself(running: Service) -> None:
     release(running, *pks)
 
 
-def test_runs_from_the_admin_take_the_same_way(running: Service) -> None:
+def test_runs_from_the_admin_are_guarded_in_the_same_way(running: Service) -> None:
     (holder,) = enqueue(running, "lasting", seconds=60, tenant="admin")
     wait_for_start(running, holder)
     (second,) = enqueue(running, "lasting", tenant="admin")
@@ -137,30 +137,30 @@ def test_runs_from_the_admin_take_the_same_way(running: Service) -> None:
     release(running, holder)
 
 
-def test_slots_that_are_due_while_a_run_by_hand_holds_the_job_are_skipped_and_then_it_goes_on(
+def test_slots_that_would_overlap_with_a_run_from_the_command_line_are_skipped(
     running: Service,
 ) -> None:
-    hand = by_hand(running, "lasting", "--tenant", "slots", "--seconds", "60")
-    holder = run_by_hand(running, "lasting")
+    command = from_command_line(running, "lasting", "--tenant", "slots", "--seconds", "60")
+    holder = run_from_command_line(running, "lasting")
     running.shell(EVERY_SECOND)
     try:
         (skipped, *_) = wait_until(lambda: of_slots(running, "status = 'skipped'"), what="a slot is due")
         assert skipped.reason_details["run"] == str(holder)
         assert not of_slots(running, "started_at IS NOT NULL")
         cancel(running, holder)
-        hand.communicate(timeout=DEADLINE_SECONDS)
+        command.communicate(timeout=DEADLINE_SECONDS)
         wait_until(lambda: of_slots(running, "status = 'succeeded'"), what="a slot is executed")
     finally:
         running.shell(NO_LONGER)
 
 
 def of_slots(running: Service, condition: str) -> list[RunRow]:
-    """The runs of the schedule's slots of which the SQL condition is true."""
+    """The runs of the schedule's slots that match an SQL condition."""
     return run_rows(running, f"schedule_name = 'slots' AND {condition}")
 
 
 def gap_seconds(running: Service, first: UUID, second: UUID) -> float:
-    """How long after the one's end the other one began."""
+    """The time from the end of the first run to the start of the second."""
     ended, began = run_row(running, first), run_row(running, second)
     assert ended
     assert began

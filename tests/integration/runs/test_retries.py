@@ -1,4 +1,4 @@
-"""Retries with a real worker: every attempt stays readable."""
+"""Retries with a real worker: every attempt is kept."""
 
 import re
 
@@ -6,7 +6,7 @@ from tests.integration.ledger import attempts_of, call, output_of, traces, wait_
 from tests.integration.service import Service
 
 
-def test_a_failed_run_is_tried_again_and_each_attempt_stays_readable(running: Service) -> None:
+def test_a_failed_run_is_retried_and_each_attempt_is_kept(running: Service) -> None:
     pk = call(running, "restarting", seconds=0.1, fail_first=2, tenant="retries")
     row = wait_for_end(running, pk)
     assert (row.status, row.attempt, row.error) == ("succeeded", 3, "")

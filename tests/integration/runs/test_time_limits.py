@@ -1,10 +1,10 @@
-"""Time limits with a real worker: softly first, then hard, and no other job is hit."""
+"""Time limits with a real worker: soft, then hard, without affecting other jobs."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.integration.command_line import by_hand, newest_by_hand, run_by_hand
+from tests.integration.command_line import from_command_line, newest_from_command_line, run_from_command_line
 from tests.integration.ledger import (
     call,
     call_lasting,
@@ -21,8 +21,8 @@ from tests.waiting import DEADLINE_SECONDS, wait_until
 
 
 @contextmanager
-def unharmed(running: Service, **options: str) -> Iterator[None]:
-    """A run of the same worker that goes on beside what happens inside the block, in the same process."""
+def unaffected_run(running: Service, **options: str) -> Iterator[None]:
+    """A run of the same worker that continues in the same process, whatever happens inside the block."""
     other = call_lasting(running, "lasting", **options)
     process = wait_for_start(running, other).pid
     yield
@@ -37,7 +37,7 @@ def unharmed(running: Service, **options: str) -> Iterator[None]:
     ]
 
 
-def test_a_run_over_its_time_limit_ends_softly(running: Service) -> None:
+def test_a_run_that_exceeds_its_time_limit_is_interrupted(running: Service) -> None:
     pk = call(running, "limited", seconds=60, tenant="soft")
     row = wait_for_end(running, pk)
     assert (row.status, row.exit_code) == ("timed_out", 124)
@@ -48,8 +48,8 @@ def test_a_run_over_its_time_limit_ends_softly(running: Service) -> None:
     print(f"limit 2 s, ended after {took:.2f} s")
 
 
-def test_a_stubborn_run_over_its_time_limit_is_killed_and_no_other(running: Service) -> None:
-    with unharmed(running, tenant="beside the stubborn one"):
+def test_a_run_that_does_not_stop_at_its_time_limit_is_killed_and_no_other_is(running: Service) -> None:
+    with unaffected_run(running, tenant="beside the stubborn one"):
         pk = call(running, "limited", seconds=60, tenant="hard", stubborn=True)
         process = wait_for_start(running, pk).pid
         row = wait_for_end(running, pk)
@@ -62,8 +62,8 @@ def test_a_stubborn_run_over_its_time_limit_is_killed_and_no_other(running: Serv
     print(f"limit 2 s, grace 2 s, ended after {(row.finished_at - row.started_at).total_seconds():.2f} s")
 
 
-def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service) -> None:
-    with unharmed(running, tenant="beside the one in C"):
+def test_a_job_stuck_in_c_code_is_killed_by_the_worker(running: Service) -> None:
+    with unaffected_run(running, tenant="beside the one in C"):
         pk = call(running, "limited", tenant="C", hold_gil=True)
         process = wait_for_start(running, pk).pid
         row = wait_for_end(running, pk)
@@ -74,21 +74,23 @@ def test_a_job_stuck_in_c_code_is_ended_by_the_worker(running: Service) -> None:
     print(f"limit 2 s, grace 2 s, ended after {(row.finished_at - row.started_at).total_seconds():.2f} s")
 
 
-def test_the_time_limit_holds_by_hand_with_timeouts_exit_code(running: Service) -> None:
+def test_on_the_command_line_a_timed_out_run_exits_like_timeout(running: Service) -> None:
     done = running.manage("limited", "--seconds", "60", "--tenant", "by hand")
     assert done.returncode == 124
     assert done.stderr.splitlines() == ["The run exceeded its time limit of 2 s."]
-    pk = newest_by_hand(running, "limited")
+    pk = newest_from_command_line(running, "limited")
     row = wait_for_end(running, pk)
     assert (row.status, row.exit_code) == ("timed_out", 124)
     assert whats(running, pk) == ["begin", "cleanup"]
 
 
-def test_by_hand_a_stubborn_run_over_its_time_limit_is_killed_and_on_record(running: Service) -> None:
-    hand = by_hand(running, "limited", "--seconds", "60", "--tenant", "hard by hand", "--stubborn")
-    pk = run_by_hand(running, "limited")
-    hand.communicate(timeout=DEADLINE_SECONDS)
+def test_on_the_command_line_a_run_that_does_not_stop_is_killed_and_recorded(running: Service) -> None:
+    command = from_command_line(
+        running, "limited", "--seconds", "60", "--tenant", "hard by command", "--stubborn"
+    )
+    pk = run_from_command_line(running, "limited")
+    command.communicate(timeout=DEADLINE_SECONDS)
     row = wait_for_end(running, pk)
-    assert (hand.returncode, row.status, row.exit_code) == (-signal.SIGKILL, "timed_out", 124)
+    assert (command.returncode, row.status, row.exit_code) == (-signal.SIGKILL, "timed_out", 124)
     assert (row.reason, row.reason_details) == ("time_limit", {"limit_seconds": 2.0, "killed_by": "itself"})
     assert whats(running, pk) == ["begin"]

@@ -30,7 +30,7 @@ def kill_in_turn(running: Service, victims: Sequence[str], *, seconds: int) -> C
     for victim in cycle(victims):
         if time.monotonic() > end:
             return kills
-        # Chaos has a fixed pace: there is nothing to wait for.
+        # There is nothing to wait for between kills.
         time.sleep(random.uniform(0.3, 1.5))
         running.stop(victim, signal.SIGKILL)
         time.sleep(random.uniform(0.0, 1.2))

@@ -1,4 +1,4 @@
-"""Single sign-on with a real provider, by real HTTP."""
+"""Single sign-on with a real provider, over HTTP."""
 
 import json
 import sys
@@ -90,7 +90,7 @@ def somebody(place: Place, *groups: str, **claims: Any) -> str:
     return subject
 
 
-def test_a_user_in_a_mapped_group_comes_in_with_that_group_and_reaches_the_page_asked_for(
+def test_a_user_in_a_mapped_group_gets_that_group_and_the_requested_page(
     place: Place,
 ) -> None:
     subject, visitor = somebody(place, "dev", "others"), place.visitor()
@@ -107,7 +107,7 @@ def test_a_user_in_a_mapped_group_comes_in_with_that_group_and_reaches_the_page_
     assert visitor.get(ADD_SCHEDULE).status == 403
 
 
-def test_a_user_without_a_mapped_group_gets_a_sentence_and_no_account(place: Place) -> None:
+def test_a_user_without_a_mapped_group_gets_an_explanation_and_no_account(place: Place) -> None:
     subject, visitor = somebody(place, "others", "gone"), place.visitor()
     answer = visitor.sign_in(subject)
     assert answer.url == f"{place.url}/admin/login/"
@@ -119,7 +119,7 @@ def test_a_user_without_a_mapped_group_gets_a_sentence_and_no_account(place: Pla
 @pytest.mark.parametrize(
     "claims", [{"groups": None}, {"groups": "dev"}, {"groups": ["DEV"]}, {"groups": {}}], ids=str
 )
-def test_a_claim_of_another_shape_gives_what_it_names_and_no_more(
+def test_a_groups_claim_of_another_type_grants_no_more_than_it_names(
     place: Place, claims: dict[str, Any]
 ) -> None:
     answer = place.visitor().sign_in(somebody(place, **claims))
@@ -127,7 +127,7 @@ def test_a_claim_of_another_shape_gives_what_it_names_and_no_more(
     assert (REFUSED in answer.text) == (claims["groups"] != "dev")
 
 
-def test_whoever_leaves_the_groups_loses_the_rights_at_the_next_login(place: Place) -> None:
+def test_a_user_who_leaves_the_groups_loses_the_rights_at_the_next_login(place: Place) -> None:
     subject = somebody(place, "ops", "dev")
     inside, later = place.visitor(), place.visitor()
     inside.sign_in(subject)

@@ -1,4 +1,4 @@
-"""Somebody with a browser that has cookies and follows redirects, but shows nothing."""
+"""A client like a browser: it keeps cookies and follows redirects."""
 
 import urllib.error
 import urllib.request
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The page at the end of the redirects."""
+    """The page after all redirects."""
 
     status: int
     url: str
@@ -25,7 +25,7 @@ class Visitor:
     cookies: CookieJar = field(default_factory=CookieJar)
 
     def get(self, address: str) -> Answer:
-        """Open a page; an address without a host is the site's."""
+        """Open a page; an address without a host is relative to the site."""
         return self._open(urllib.request.Request(self._whole(address)))
 
     def post(self, address: str, **form: str) -> Answer:
@@ -33,12 +33,12 @@ class Visitor:
         return self._open(urllib.request.Request(self._whole(address), urlencode(form).encode()))
 
     def sign_in(self, subject: str, *, to: str = "/admin/") -> Answer:
-        """By single sign-on, as this user of the provider."""
+        """Sign in by single sign-on as this user of the provider."""
         page = self.get(f"/oidc/login/?{urlencode({'next': to})}")
         return self.post(page.url, sub=subject)
 
     def log_in(self, username: str, password: str) -> Answer:
-        """With a password."""
+        """Log in with a password."""
         self.get("/admin/login/")
         token = next(cookie.value for cookie in self.cookies if cookie.name == "csrftoken")
         form = {"username": username, "password": password, "csrfmiddlewaretoken": token or ""}
