@@ -1,4 +1,4 @@
-"""Chromium, the running service, and people who use it. An error in a page's console fails the test."""
+"""Chromium, the running service, and its users. An error in a page's console fails the test."""
 
 import os
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from playwright.sync_api import Browser, expect
 from tests.e2e.browser.site import People, Site, running_site
 from tests.requirements import browser_or_skip, chromium
 
-# What is expected comes from several processes, perhaps on a busy machine.
+# Expected results come from several processes, possibly on a busy machine.
 expect.set_options(timeout=30_000)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before any fixture starts the browser."""
+    """Skip before any fixture starts the browser."""
     browser_or_skip()
 
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """The machine's own Chromium, which looks for nothing outside; for root it has no sandbox."""
+    """The installed Chromium, without background requests; without a sandbox if run as root."""
     quiet = [
         "--disable-background-networking",
         "--disable-component-update",
@@ -34,15 +34,15 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    """One service for all tests in a browser: each makes what it needs under names of its own."""
-    with running_site() as made:
-        yield made
+    """One service for all browser tests: each creates its data under unique names."""
+    with running_site() as site:
+        yield site
 
 
 @pytest.fixture
 def people(site: Site, browser: Browser) -> Iterator[People]:
-    """People whose pages must have no error in the console. A test that expects one empties ``problems``."""
-    made = People(site=site, browser=browser)
-    yield made
-    made.close()
-    assert made.problems == []
+    """Users whose pages must have no errors in the console. Tests that expect one clear ``problems``."""
+    people = People(site=site, browser=browser)
+    yield people
+    people.close()
+    assert people.problems == []

@@ -1,4 +1,4 @@
-"""The whole service with its web server, and people in a real browser who use it."""
+"""The whole service with its web server, and users with a real browser."""
 
 import re
 import sys
@@ -37,23 +37,23 @@ for name, group in {roles!r}.items():
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A running service and the address of its web server."""
+    """A running service, and the URL of its web server."""
 
     service: Service
     url: str
     sessions: dict[str, StorageState] = field(default_factory=dict)
-    """The cookies of the roles that have logged in."""
+    """The cookies of logged-in users, by role."""
 
 
 @dataclass(kw_only=True)
 class People:
-    """Opens pages as somebody, and remembers what went wrong in them."""
+    """Opens pages as users with various roles, and collects the errors in the console."""
 
     site: Site
     browser: Browser
     contexts: list[BrowserContext] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """Errors in the browser's console: of scripts, of the page's policy, of what could not be loaded."""
+    """Errors in the browser's console: script errors, policy violations and failed requests."""
 
     def open(
         self,
@@ -64,7 +64,7 @@ class People:
         scheme: str = "light",
         javascript: bool = True,
     ) -> Page:
-        """A page of the admin, opened by somebody who has logged in; ``path`` as after ``/admin/``."""
+        """Open a page of the admin as a logged-in user. ``path`` is relative to ``/admin/``."""
         if role not in self.site.sessions:
             self.site.sessions[role] = self._log_in(role)
         page = self._new_page(
@@ -83,14 +83,14 @@ class People:
         self.contexts.clear()
 
     def _log_in(self, role: str) -> StorageState:
-        """Once for all tests, who would otherwise spend more on it than on their own pages."""
+        """Called once per role, because logging in takes longer than most tests."""
         page = self.visit("login/")
         give_password(page, role)
         page.wait_for_url(re.compile(r"/admin/$"))
         return page.context.storage_state()
 
     def visit(self, path: str = "", **options: Any) -> Page:
-        """A page of the admin, opened by somebody who has not logged in."""
+        """Open a page of the admin as an anonymous user."""
         page = self._new_page(**options)
         page.goto(f"/admin/{path}")
         return page
@@ -100,31 +100,31 @@ class People:
         self.contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
-        page.on("console", self._hear)
+        page.on("console", self._record_error)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         return page
 
-    def _hear(self, message: ConsoleMessage) -> None:
+    def _record_error(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.problems.append(message.text)
 
 
 def give_password(page: Page, username: str) -> None:
-    """Fill in the page of the login and send it."""
+    """Fill in and submit the login form."""
     page.get_by_label("Username").fill(username)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
 
 
 def width_beyond_the_window(page: Page) -> int:
-    """By how much one would have to scroll sideways."""
+    """How far the page scrolls horizontally."""
     width: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     return max(width, 0)
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds on the page that is serious, each with the elements it is about."""
-    # Preloading copies a sheet that another sheet imports into the page, which the page's policy forbids.
+    """Serious accessibility violations that axe finds on the page, with the elements."""
+    # Preloading inlines imported style sheets, which the content security policy forbids.
     found = Axe().run(page, options={"preload": False}).response["violations"]
     return [
         f"{each['id']}: {each['help']}: " + " | ".join(node["html"][:200] for node in each["nodes"][:5])
@@ -135,11 +135,11 @@ def violations(page: Page) -> list[str]:
 
 @contextmanager
 def running_site() -> Iterator[Site]:
-    """Web server, worker and beat on a database of their own, with a user for each role."""
+    """Web server, worker and beat with their own database, and a user for each role."""
     with service(HEARTBEAT_SECONDS="0.5") as started:
-        done = started.manage("jobledger", "setup")
-        assert done.returncode == 0, done.stderr
-        # The account that was made has a password that nobody knows.
+        setup = started.manage("jobledger", "setup")
+        assert setup.returncode == 0, setup.stderr
+        # The account that setup created has an unknown password.
         started.shell("from django.contrib.auth.models import User; User.objects.all().delete()")
         started.shell(MAKE_USERS.format(roles=ROLES, password=PASSWORD))
         url = start_web(started, "web")
@@ -150,7 +150,7 @@ def running_site() -> Iterator[Site]:
 
 
 def start_web(service: Service, name: str, **variables: str) -> str:
-    """Start a web server with these settings, without waiting for it; returns its address."""
+    """Start a web server with these settings, without waiting for it; returns its URL."""
     port = free_port()
     flags = ("--bind", f"127.0.0.1:{port}", "--workers", "2", "--no-control-socket", "--timeout", "60")
     service.start(name, sys.executable, "-m", "gunicorn", "proj.wsgi", *flags, **variables)
@@ -158,11 +158,11 @@ def start_web(service: Service, name: str, **variables: str) -> str:
 
 
 def wait_for_web(url: str) -> None:
-    """Wait until the web server answers."""
-    wait_until(lambda: _answers(f"{url}/admin/login/"), what="the web server answers")
+    """Wait until the web server responds."""
+    wait_until(lambda: _responds(f"{url}/admin/login/"), what="the web server answers")
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return bool(response.status == 200)

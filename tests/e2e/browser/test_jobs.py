@@ -1,4 +1,4 @@
-"""Jobs in a browser: found, looked at, tried with a bad option, started, started again."""
+"""Jobs in a browser: viewing them, running them with valid and invalid options, running them again."""
 
 import re
 
@@ -14,8 +14,8 @@ RUN_PAGE = re.compile(r"/admin/jobledger/run/[0-9a-f-]{36}/change/")
 
 
 def succeed(page: Page) -> None:
-    """Wait on a run's page until it says that the run has succeeded."""
-    # With the button, which was decided a moment before the state was read again.
+    """Wait on the page of a run until the run has succeeded."""
+    # Waits for the button, which is rendered slightly before the status is read again.
     wait_until(lambda: _reloaded(page).get_by_role("button", name="Run again").count() > 0, what="it ends")
     expect(page.locator(".run-sentence")).to_contain_text("Succeeded")
 
@@ -26,7 +26,7 @@ def _reloaded(page: Page) -> Page:
 
 
 def line(page: Page) -> Locator:
-    """The command line, which follows what is typed."""
+    """The command line, which is updated with the input."""
     return page.get_by_label("Equivalent command")
 
 

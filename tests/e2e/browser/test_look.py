@@ -1,4 +1,4 @@
-"""Every page for everybody: no error in the console, nothing that the page's policy forbids, accessible."""
+"""Every page: accessible, without console errors or policy violations, and usable on a phone."""
 
 import pytest
 from playwright.sync_api import expect

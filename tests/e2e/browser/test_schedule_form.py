@@ -1,4 +1,4 @@
-"""Schedules are edited in a browser: chosen, previewed, saved, seen to run; and by two people at once."""
+"""Editing schedules in a browser: form, preview, saving and conflicts."""
 
 import re
 
@@ -15,7 +15,7 @@ ADD = f"{LIST}add/"
 
 
 def fill(page: Page, name: str, *, job: str = "hello", cron: str = "") -> None:
-    """Write a new schedule down; its options are there once its job is chosen."""
+    """Fill in the form of a new schedule, and wait for the options of its job."""
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Job", exact=True).select_option(job)
     expect(page.get_by_label("Equivalent command")).to_have_value(re.compile(f"manage.py {job}"))
@@ -23,21 +23,21 @@ def fill(page: Page, name: str, *, job: str = "hello", cron: str = "") -> None:
         page.get_by_label("Cron expression").fill(cron)
 
 
-def previewed(page: Page, text: str) -> None:
-    """The preview has caught up with what was typed."""
+def expect_preview(page: Page, text: str) -> None:
+    """Wait until the preview shows this text."""
     expect(page.get_by_role("complementary", name="Preview").get_by_text(text).first).to_be_visible()
 
 
-def save(page: Page, said: str) -> None:
+def save(page: Page, message: str) -> None:
     page.get_by_role("button", name="Save and continue editing").click()
-    expect(page.get_by_text(said)).to_be_visible()
+    expect(page.get_by_text(message)).to_be_visible()
 
 
 def nightly(people: People, name: str) -> Page:
-    """The page of a schedule that was just made."""
+    """The page of a newly created schedule."""
     page = people.open(ADD)
     fill(page, name, cron="30 3 * * *")
-    previewed(page, "every day at 03:30 UTC")
+    expect_preview(page, "every day at 03:30 UTC")
     save(page, "was added.")
     return page
 
@@ -48,8 +48,8 @@ def test_a_schedule_created_in_the_form_runs(people: People) -> None:
     page.get_by_label("Interval", exact=True).check()
     page.get_by_label("Every", exact=True).fill("1")
     page.get_by_label("Unit").select_option("seconds")
-    previewed(page, "every second")
-    previewed(page, "Saving starts no run.")
+    expect_preview(page, "every second")
+    expect_preview(page, "Saving starts no run.")
     save(page, "Next run:")
 
     run = page.locator(".edit-status").get_by_role("link", name="succeeded")
@@ -59,7 +59,7 @@ def test_a_schedule_created_in_the_form_runs(people: People) -> None:
     assert violations(page) == []
     assert violations(people.open("jobledger/job/hello/", scheme="dark")) == []
     page.get_by_label("Enabled").uncheck()
-    previewed(page, "Disabled:")
+    expect_preview(page, "Disabled:")
     save(page, "was saved.")
     expect(page.locator(".edit-status").get_by_text("disabled")).to_be_visible()
 
@@ -78,7 +78,7 @@ def test_an_edit_is_previewed_before_it_is_saved(people: People) -> None:
     page.get_by_label("Cron expression").fill("30 1 * * *")
     page.get_by_label("Time zone").fill("Europe/London")
     for text in ("every day at 01:30 Europe/London", "removed", "right after the change"):
-        previewed(page, text)
+        expect_preview(page, text)
     page.reload()
     expect(page.get_by_label("Cron expression")).to_have_value("30 3 * * *")
 
@@ -87,7 +87,7 @@ def test_an_invalid_cron_field_and_an_invalid_option_have_errors_next_to_their_f
     page = people.open(ADD)
     fill(page, "bad", job="cleanup_tokens", cron="30 25 * * *")
     page.get_by_label("Days").fill("many")
-    previewed(page, "hour: 25 is not between 0 and 23")
+    expect_preview(page, "hour: 25 is not between 0 and 23")
     expect(page.get_by_label("Equivalent command")).to_have_value("manage.py cleanup_tokens --days many")
     save(page, "Not saved.")
     expect(page.locator("#id_times-cron_error")).to_have_text("hour: 25 is not between 0 and 23")
@@ -100,7 +100,7 @@ def test_the_second_editor_is_warned_and_may_overwrite(people: People) -> None:
     address = first.url.partition("/admin/")[2]
     second = people.open(address, role="second_editor")
     first.get_by_label("Cron expression").fill("0 4 * * *")
-    previewed(first, "every day at 04:00")
+    expect_preview(first, "every day at 04:00")
     save(first, "was saved.")
 
     second.get_by_label("Description").fill("asked for by the second")
@@ -117,7 +117,7 @@ def test_the_second_editor_is_warned_and_may_overwrite(people: People) -> None:
 def test_who_changed_what_is_in_the_history(people: People) -> None:
     page = nightly(people, "remembered")
     page.get_by_label("Cron expression").fill("0 5 * * *")
-    previewed(page, "every day at 05:00")
+    expect_preview(page, "every day at 05:00")
     save(page, "was saved.")
     page.get_by_role("link", name="History").click()
     change = page.get_by_role("row", name="Timing").first
@@ -154,7 +154,7 @@ def test_without_javascript_a_schedule_is_created_in_two_steps(people: People) -
     page.get_by_role("button", name="Show options").click()
     page.get_by_label("Cron expression").fill("30 3 * * *")
     page.get_by_role("button", name="Preview").click()
-    previewed(page, "every day at 03:30 UTC")
+    expect_preview(page, "every day at 03:30 UTC")
     save(page, "was added.")
 
 
@@ -162,7 +162,7 @@ def test_without_javascript_a_schedule_is_created_in_two_steps(people: People) -
 def test_the_form_is_accessible(people: People, scheme: str) -> None:
     page = people.open(f"{ADD}?job=cleanup_tokens", scheme=scheme)
     page.get_by_label("Cron expression").fill("30 1 * * *")
-    previewed(page, "every day at 01:30 UTC")
+    expect_preview(page, "every day at 01:30 UTC")
     assert violations(page) == []
 
 
@@ -186,7 +186,7 @@ def test_the_preview_stays_in_view_while_the_form_scrolls(people: People, height
     assert box is not None
     assert box["y"] >= 0
     assert box["y"] + box["height"] <= height
-    # What does not fit is a scroll away, also by keyboard.
+    # The rest can be reached by scrolling, including by keyboard.
     preview.focus()
     page.keyboard.press("End")
     expect(preview.get_by_role("heading").last).to_be_in_viewport()
@@ -211,7 +211,7 @@ def test_the_form_can_be_filled_in_by_keyboard(people: People) -> None:
     page.keyboard.type("typed")
     page.get_by_label("Cron expression").focus()
     page.keyboard.type("0 6 * * *")
-    previewed(page, "every day at 06:00 UTC")
+    expect_preview(page, "every day at 06:00 UTC")
     page.keyboard.press("Enter")
     page.wait_for_url(f"**/admin/{LIST}")
     expect(page.get_by_text("“typed” was added.")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Schedules are acted upon from their list, in a browser, with worker and beat running."""
+"""The list of schedules and its actions in a browser, with worker and beat running."""
 
 import re
 
@@ -25,18 +25,18 @@ PeriodicTask.objects.create(name="to crowd the week", task="probes.probe", cront
 
 
 def schedule(people: People, name: str) -> str:
-    """A schedule that is due once a month; returns its name."""
+    """Create a schedule that is due once a month; returns its name."""
     people.site.service.shell(MAKE.format(name=name))
     return name
 
 
-def listed(page: Page, name: str) -> Locator:
-    """The schedule's row, or card."""
+def row_of(page: Page, name: str) -> Locator:
+    """The row or card of the schedule."""
     return page.locator("#result_list tbody tr").filter(has=page.get_by_role("link", name=name, exact=True))
 
 
 def select(page: Page, name: str) -> None:
-    listed(page, name).get_by_role("checkbox").check()
+    row_of(page, name).get_by_role("checkbox").check()
 
 
 def press(page: Page, button: str) -> None:
@@ -44,9 +44,9 @@ def press(page: Page, button: str) -> None:
 
 
 def _has_succeeded(page: Page, name: str) -> bool:
-    """Whether the list, looked at again, says so."""
+    """Whether the reloaded list shows that the last run succeeded."""
     page.goto(f"/admin/{LIST}")
-    return listed(page, name).locator(".field-last_run").get_by_role("link", name="succeeded").is_visible()
+    return row_of(page, name).locator(".field-last_run").get_by_role("link", name="succeeded").is_visible()
 
 
 def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
@@ -58,24 +58,24 @@ def test_a_schedule_is_paused_with_a_reason_and_resumed(people: People) -> None:
     page.get_by_label("Reason").fill("the database moves")
     assert violations(page) == []
     page.get_by_role("button", name="Pause", exact=True).click()
-    expect(listed(page, name)).to_contain_text(
+    expect(row_of(page, name)).to_contain_text(
         re.compile(r"paused\s*by operator until .*: the database moves")
     )
     select(page, name)
     press(page, "Resume")
-    expect(listed(page, name).locator(".field-status")).to_have_text("enabled")
+    expect(row_of(page, name).locator(".field-status")).to_have_text("enabled")
 
 
 def test_run_now_adds_a_mark_that_links_to_the_run(people: People) -> None:
     name = schedule(people, "to run")
     page = people.open(LIST, role="operator")
-    expect(listed(page, name)).to_contain_text("none yet")
+    expect(row_of(page, name)).to_contain_text("none yet")
     select(page, name)
     press(page, "Run now")
     page.get_by_text("Run started").wait_for()
     wait_until(lambda: _has_succeeded(page, name), what="the run has succeeded")
-    expect(listed(page, name).get_by_role("link", name="Last run: 1 succeeded")).to_be_visible()
-    listed(page, name).locator(".field-last_run").get_by_role("link").click()
+    expect(row_of(page, name).get_by_role("link", name="Last run: 1 succeeded")).to_be_visible()
+    row_of(page, name).locator(".field-last_run").get_by_role("link").click()
     page.wait_for_url(re.compile(r"/jobledger/run/[0-9a-f-]{36}/"))
 
 
@@ -96,7 +96,7 @@ def test_the_week_shows_which_schedules_start_in_an_hour_without_leaving_the_pag
 def test_a_viewer_has_no_buttons_and_no_permission(people: People) -> None:
     name = schedule(people, "to look at")
     page = people.open(LIST, role="viewer")
-    expect(listed(page, name)).to_be_visible()
+    expect(row_of(page, name)).to_be_visible()
     assert page.get_by_role("button", name="Run now").count() == 0
     assert page.get_by_role("checkbox").count() == 0
     assert page.get_by_role("link", name="Pause the whole service…").count() == 0
@@ -125,32 +125,32 @@ def test_the_whole_service_is_paused_and_resumed(people: People) -> None:
     expect(banner).to_have_count(0)
 
 
-def test_the_list_is_narrowed_by_keyboard(people: People) -> None:
+def test_the_list_is_searched_by_keyboard(people: People) -> None:
     name, other = schedule(people, "to find"), schedule(people, "to overlook")
     page = people.open(LIST, role="viewer")
     page.get_by_label("Search").fill("find")
     page.keyboard.press("Enter")
-    expect(listed(page, name)).to_be_visible()
-    expect(listed(page, other)).to_have_count(0)
+    expect(row_of(page, name)).to_be_visible()
+    expect(row_of(page, other)).to_have_count(0)
     assert violations(page) == []
 
 
-def test_actions_work_without_a_script(people: People) -> None:
+def test_actions_work_without_javascript(people: People) -> None:
     name = schedule(people, "to switch")
     plain = people.open(LIST, role="editor", javascript=False)
     select(plain, name)
     press(plain, "Disable")
-    expect(listed(plain, name).locator(".field-status")).to_have_text("disabled")
+    expect(row_of(plain, name).locator(".field-status")).to_have_text("disabled")
     select(plain, name)
     press(plain, "Pause…")
     plain.get_by_role("button", name="Pause", exact=True).click()
-    expect(listed(plain, name).locator(".field-status")).to_contain_text("paused")
+    expect(row_of(plain, name).locator(".field-status")).to_contain_text("paused")
 
 
 def test_a_phone_shows_a_card_for_each_schedule(people: People) -> None:
     name = schedule(people, "to hold in the hand")
     page = people.open(LIST, role="operator", width=390)
-    card = listed(page, name)
+    card = row_of(page, name)
     box, table = card.bounding_box(), page.locator("#result_list").bounding_box()
     assert box is not None
     assert table is not None

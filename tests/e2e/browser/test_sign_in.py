@@ -1,4 +1,4 @@
-"""Signing in with more than a password."""
+"""Logging in with a one-time code or through a provider."""
 
 import re
 import sys
@@ -37,7 +37,7 @@ User.objects.create_superuser("phoned", password={password!r})
 
 @pytest.fixture
 def visitors(site: Site, browser: Browser) -> Iterator[People]:
-    """Those who come to a web server that asks for a code."""
+    """Users of a web server that requires a code."""
     site.service.shell(MAKE_USER.format(password=PASSWORD))
     with people_at_a_web_server(site, browser, TOTP_REQUIRED="true") as made:
         yield made
@@ -45,7 +45,7 @@ def visitors(site: Site, browser: Browser) -> Iterator[People]:
 
 @pytest.fixture
 def visitors_of_a_provider(site: Site, browser: Browser) -> Iterator[People]:
-    """Those who come to a web server with single sign-on."""
+    """Users of a web server with single sign-on."""
     port = free_port()
     issuer = f"http://127.0.0.1:{port}"
     variables = {
@@ -56,7 +56,7 @@ def visitors_of_a_provider(site: Site, browser: Browser) -> Iterator[People]:
         "OIDC_GROUPS": "ops=Job operators",
     }
     start = site.service.start
-    # Its tables stay in the database that the tests in a browser share: none of them deletes a user.
+    # Its tables remain in the database that all browser tests share, which works because none deletes a user.
     start("migrate", sys.executable, "manage.py", "migrate", "--verbosity", "0", **variables).wait(120)
     start("provider", sys.executable, "-m", "tests.identity_provider", str(port))
     try:
@@ -69,7 +69,7 @@ def visitors_of_a_provider(site: Site, browser: Browser) -> Iterator[People]:
 
 
 def is_described(issuer: str) -> bool:
-    """Whether the provider has been told of its one user."""
+    """Whether the provider has accepted its user."""
     try:
         describe(issuer, "olga", preferred_username="olga", groups=["ops"])
     except OSError:
@@ -79,7 +79,7 @@ def is_described(issuer: str) -> bool:
 
 @contextmanager
 def people_at_a_web_server(site: Site, browser: Browser, **variables: str) -> Iterator[People]:
-    """People who use a web server with these settings, on the database of the site."""
+    """Users of a web server with these settings and the database of the site."""
     url = start_web(site.service, "other-web", **variables)
     made = People(site=Site(service=site.service, url=url), browser=browser)
     try:
@@ -118,14 +118,14 @@ def test_a_phone_is_set_up_and_then_required(visitors: People) -> None:
     give_password(again, "phoned")
     expect(again.get_by_role("heading", name="Enter your code")).to_be_visible()
     assert violations(again) == []
-    # The code before is used up.
+    # The previous code has been used.
     give_code(again, code_for(key, drift=1))
     again.wait_for_url(re.compile(r"/admin/$"))
 
 
 def test_the_providers_button_leads_through_the_provider_and_back(visitors_of_a_provider: People) -> None:
     page = visitors_of_a_provider.visit("jobledger/run/", viewport={"width": 360, "height": 800})
-    # The provider's own page asks for a style sheet from elsewhere.
+    # The page of the provider requests an external style sheet.
     page.route(re.compile("^https:"), lambda route: route.abort())
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
     assert width_beyond_the_window(page) == 0

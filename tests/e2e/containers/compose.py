@@ -1,7 +1,6 @@
-"""The Compose file as a person uses it: every question goes through ``docker compose``.
+"""Uses the Compose file like a user, through ``docker compose``.
 
-The project has a name of its own and reads no ``.env``, so that nothing of a developer's own service
-is touched or taken over.
+The project has a unique name and reads no ``.env`` file, so that it is isolated from a developer's own stack.
 """
 
 import json
@@ -23,7 +22,7 @@ UP_SECONDS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One project of the Compose file."""
+    """A project of the Compose file."""
 
     project: str
     image: str
@@ -31,7 +30,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What ``docker compose`` gets: nothing of the developer's own."""
+        """The environment of ``docker compose``, without the developer's settings."""
         kept = {
             name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or "DOCKER" in name
         }
@@ -39,7 +38,7 @@ class Stack:
         return {**kept, **own, "IMAGE": self.image, "PORT": str(self.port)}
 
     def compose(self, *arguments: str, timeout_seconds: float = 120) -> str:
-        """Run ``docker compose`` to its end, which must be a good one; returns what it prints."""
+        """Run ``docker compose``, which must succeed; returns its output."""
         with self.start(*arguments) as process:
             try:
                 out, err = process.communicate(timeout=timeout_seconds)
@@ -50,7 +49,6 @@ class Stack:
         return out
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start ``docker compose`` with these arguments."""
         return subprocess.Popen(
             ["docker", "compose", *arguments],
             cwd=ROOT,
@@ -62,11 +60,11 @@ class Stack:
         )
 
     def exec(self, service: str, *arguments: str) -> str:
-        """Run a command inside a service's running container."""
+        """Run a command in the running container of a service."""
         return self.compose("exec", "-T", service, *arguments).strip()
 
     def shell(self, code: str) -> str:
-        """Run Python code in the service's Django; returns what it prints."""
+        """Run Python code in the service's Django shell; returns its output."""
         return self.exec("web", "python", "manage.py", "shell", "--verbosity", "0", "-c", code)
 
     def celery(self, *arguments: str) -> str:
@@ -74,21 +72,20 @@ class Stack:
         return self.exec("web", "celery", "-A", "proj", *arguments)
 
     def runs(self, *arguments: str) -> list[dict[str, Any]]:
-        """The ledger, as ``jobledger runs --json`` prints it."""
+        """The output of ``jobledger runs --json``."""
         runs: list[dict[str, Any]] = json.loads(
             self.exec("web", "python", "manage.py", "jobledger", "runs", "--json", *arguments)
         )
         return runs
 
     def wait_for_run(self, run_id: str, status: str) -> None:
-        """Wait until this run is in this state."""
+        """Wait until the run has this status."""
         wait_until(
             lambda: run_id in [run["id"] for run in self.runs("--status", status)],
             what=f"run {run_id} {status}",
         )
 
     def output(self, run_id: str) -> str:
-        """What a run wrote."""
         return self.shell(
             "from jobledger.models import RunOutput;"
             f"pieces = RunOutput.objects.filter(run_id='{run_id}').in_order();"
@@ -96,22 +93,22 @@ class Stack:
         )
 
     def containers(self, *services: str) -> list[dict[str, Any]]:
-        """The containers of the services, or of all, ended ones too, as ``docker inspect`` describes them."""
+        """What ``docker inspect`` prints for the containers of these or all services, even exited ones."""
         ids = self.compose("ps", "--all", "--quiet", *services).split()
         inspected = subprocess.run(["docker", "inspect", *ids], check=True, capture_output=True, text=True)
         containers: list[dict[str, Any]] = json.loads(inspected.stdout)
         return containers
 
     def health(self, *services: str) -> list[str]:
-        """How each container of the services is."""
+        """The health status of each container."""
         return [container["State"]["Health"]["Status"] for container in self.containers(*services)]
 
     def up(self, *arguments: str) -> None:
-        """Bring services up and wait until they are healthy."""
+        """Start services and wait until they are healthy."""
         self.compose("up", "--detach", "--wait", *arguments, timeout_seconds=UP_SECONDS)
 
     def remains(self) -> list[str]:
-        """What is still there of the project: containers, volumes, networks."""
+        """The remaining containers, volumes and networks of the project."""
         label = f"label=com.docker.compose.project={self.project}"
         kinds = (("container", "--all"), ("volume",), ("network",))
         return [
@@ -128,7 +125,7 @@ class Stack:
 
 @contextmanager
 def brought_up(image: str) -> Iterator[Stack]:
-    """The whole Compose file, up and healthy; afterwards nothing of it is left."""
+    """Starts the whole stack and waits until it is healthy; removes everything afterwards."""
     stack = Stack(project=f"e2e-{uuid.uuid4().hex[:8]}", image=image, port=free_port())
     try:
         try:

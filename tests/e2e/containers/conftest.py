@@ -1,4 +1,4 @@
-"""The project's image, built once, as the Compose file builds it."""
+"""The project's image, built once, in the same way as by the Compose file."""
 
 import subprocess
 import uuid
@@ -11,13 +11,13 @@ from tests.requirements import docker_or_skip
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before any fixture asks the engine for something."""
+    """Skip before any fixture uses the container engine."""
     docker_or_skip()
 
 
 @pytest.fixture(scope="session")
 def project_image() -> Iterator[str]:
-    """The image's name, which nothing else has."""
+    """The unique name of the image."""
     project = f"e2e-{uuid.uuid4().hex[:8]}"
     image = f"scheduled-jobs:{project}"
     Stack(project=project, image=image, port=0).compose("build", timeout_seconds=900)

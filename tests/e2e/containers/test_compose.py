@@ -13,7 +13,7 @@ from tests.manual import ROOT, Block, all_blocks
 from tests.terminal import terminal, type_in
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
-# Whichever test comes first waits for the image and the whole service.
+# The first test waits for the image and the whole service.
 pytestmark = pytest.mark.timeout(900)
 
 ONE_SHOTS = ("secrets", "init")
@@ -39,7 +39,7 @@ def published_ports(container: dict[str, Any]) -> list[tuple[str, str]]:
 
 @contextmanager
 def locked(stack: Stack, table: str) -> Iterator[None]:
-    """Nobody else reads or writes the table meanwhile."""
+    """Lock the table exclusively."""
     with stack.start("exec", "-T", "db", "psql", "-qAt", "-U", "postgres", "jobs") as psql:
         assert psql.stdin
         assert psql.stdout

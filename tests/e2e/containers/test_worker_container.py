@@ -1,4 +1,4 @@
-"""The project's own image as a worker, with Redis and PostgreSQL as in production."""
+"""The project's image as a worker, with Redis and PostgreSQL as in production."""
 
 import uuid
 from typing import Any
@@ -24,14 +24,14 @@ PASSWORD = "only-for-tests"
 class Redis(RedisContainer):  # type: ignore[misc]  # pytest-celery has no types
     @property
     def host_url(self) -> str:
-        # Where the tests run in a container themselves, the server is not at localhost.
+        # If the tests run in a container, the server is not at localhost.
         host, port = self.get_addr("6379/tcp")
         return f"{self.prefix()}{host}:{port}/{self.vhost}"
 
 
 class Postgres(Container):  # type: ignore[misc]  # pytest-docker-tools has no types
     def ready(self) -> bool:
-        # By TCP: while it prepares the database, it answers on its socket alone.
+        # Uses TCP: during initialization, PostgreSQL listens only on its socket.
         probe = ["pg_isready", "--host=127.0.0.1", "--username=jobs", "--dbname=jobs"]
         return bool(super().ready() and self.exec_run(probe).exit_code == 0)
 
@@ -104,7 +104,7 @@ def prepared_image(
     default_pytest_celery_network: Any,
     default_worker_env: dict[str, str],
 ) -> str:
-    """The project's image, whose database is migrated."""
+    """The project's image, after migrating the database."""
     docker_client.containers.run(
         project_image,
         ["python", "manage.py", "jobledger", "setup"],
@@ -126,7 +126,7 @@ default_worker_container = container(
 
 
 def in_django(setup: CeleryTestSetup, code: str) -> str:
-    """What Python code prints in the worker's Django."""
+    """The output of Python code in the worker's Django shell."""
     command = ["python", "manage.py", "shell", "--verbosity", "0", "-c", code]
     ended = setup.worker.container.exec_run(command)
     assert ended.exit_code == 0, ended.output
@@ -134,7 +134,7 @@ def in_django(setup: CeleryTestSetup, code: str) -> str:
 
 
 def ledger(setup: CeleryTestSetup) -> list[str]:
-    """Each run as job, status and the number of lines it wrote."""
+    """The job, status and number of output lines of each run."""
     return in_django(
         setup,
         "from jobledger.models import Run, RunOutput\n"
