@@ -76,7 +76,7 @@ def entries_of(target: Model) -> QuerySet[AuditEntry]:
 
 
 def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
-    """In the order given."""
+    """The entries, formatted for display, in the given order."""
     return [
         Entry(
             user=entry.who,

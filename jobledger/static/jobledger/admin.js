@@ -9,8 +9,8 @@ document.addEventListener("click", (event) => {
   if (!source) return;
   event.preventDefault();
   navigator.clipboard.writeText(source.value ?? source.textContent).then(() => {
-    const said = button.textContent;
+    const label = button.textContent;
     button.textContent = button.dataset.copied || "Copied";
-    setTimeout(() => { button.textContent = said; }, 1500);
+    setTimeout(() => { button.textContent = label; }, 1500);
   });
 });

@@ -105,10 +105,10 @@ def test_the_second_editor_is_warned_and_may_overwrite(people: People) -> None:
 
     second.get_by_label("Description").fill("asked for by the second")
     save(second, "This schedule was changed while you were editing it.")
-    told = second.get_by_role("alert")
-    expect(told).to_contain_text("Your changes have not been saved.")
-    expect(told).to_contain_text("admin")
-    expect(told.get_by_role("row", name=re.compile("0 4 \\* \\* \\*")).first).to_be_visible()
+    alert = second.get_by_role("alert")
+    expect(alert).to_contain_text("Your changes have not been saved.")
+    expect(alert).to_contain_text("admin")
+    expect(alert.get_by_role("row", name=re.compile("0 4 \\* \\* \\*")).first).to_be_visible()
     assert violations(second) == []
     second.get_by_role("button", name="Overwrite").click()
     expect(second.get_by_text("was saved.")).to_be_visible()

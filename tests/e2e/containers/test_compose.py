@@ -175,11 +175,11 @@ def test_the_application_owns_its_database_but_is_not_a_superuser(stack: Stack) 
 
 
 def test_without_a_password_redis_only_allows_a_ping(stack: Stack) -> None:
-    stranger = ("redis-cli", "--no-auth-warning", "--user", "health", "--pass", "none")
+    redis_cli = ("redis-cli", "--no-auth-warning", "--user", "health", "--pass", "none")
 
     assert "NOAUTH" in stack.exec("redis", "redis-cli", "ping")
-    assert stack.exec("redis", *stranger, "ping") == "PONG"
-    assert "NOPERM" in stack.exec("redis", *stranger, "llen", "celery")
+    assert stack.exec("redis", *redis_cli, "ping") == "PONG"
+    assert "NOPERM" in stack.exec("redis", *redis_cli, "llen", "celery")
 
 
 def test_redis_allows_the_application_no_administration(stack: Stack) -> None:
@@ -225,10 +225,10 @@ def test_the_redis_password_is_in_no_process_list(stack: Stack) -> None:
 def test_a_restart_keeps_the_secrets_and_creates_no_second_account(stack: Stack) -> None:
     before = stack.exec("web", "sh", "-c", "cat /secrets/*")
 
-    said = stack.compose("run", "--rm", "-T", "init")
+    output = stack.compose("run", "--rm", "-T", "init")
 
     assert stack.exec("web", "sh", "-c", "cat /secrets/*") == before
-    assert "Admin account" not in said
+    assert "Admin account" not in output
 
 
 def test_three_workers_are_as_easy_as_one(stack: Stack) -> None:

@@ -33,12 +33,12 @@ def test_the_values_of_an_edit_can_be_read() -> None:
     )
 
 
-@pytest.mark.parametrize(("verb", "said"), [("added", "Added."), ("deleted", "Deleted.")])
-def test_additions_and_deletions_have_values(verb: str, said: str) -> None:
+@pytest.mark.parametrize(("verb", "expected"), [("added", "Added."), ("deleted", "Deleted.")])
+def test_additions_and_deletions_have_values(verb: str, expected: str) -> None:
     change = Change(name="cron", old="", new="0 4 * * *")
     audit_log.log_edit(User.objects.create(username="ann"), a_schedule(), [change], verb=verb)
     entry = AuditEntry.objects.get()
-    assert (entry.verb, entry.text) == (verb, said)
+    assert (entry.verb, entry.text) == (verb, expected)
     assert audit_log.changes_of(entry) == [change]
 
 

@@ -13,19 +13,19 @@ from tests.unit.builders import utc
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "time"),
     [
         ("2026-12-01T03:00", utc(2026, 12, 1, 3)),
         ("2026-12-01T03:00:01", utc(2026, 12, 1, 3, 0, 1)),
         ("2026-12-01T03:00+02:00", utc(2026, 12, 1, 1)),
     ],
 )
-def test_a_time_is_parsed(text: str, moment: datetime) -> None:
-    assert DateTimeField().clean(text) == moment
+def test_a_time_is_parsed(text: str, time: datetime) -> None:
+    assert DateTimeField().clean(text) == time
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("soon", "such as 2026-12-01T03:00"),
         ("2026-13-01T00:00", "such as"),
@@ -33,8 +33,8 @@ def test_a_time_is_parsed(text: str, moment: datetime) -> None:
         ("9999-12-31T23:59:59-05:00", "between 1900 and 9998"),
     ],
 )
-def test_an_invalid_or_out_of_range_time_is_rejected(text: str, said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_an_invalid_or_out_of_range_time_is_rejected(text: str, expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
         DateTimeField().clean(text)
 
 

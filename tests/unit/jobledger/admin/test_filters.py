@@ -42,7 +42,7 @@ def lookups_of(path: str, field: Any) -> Iterator[str]:
 
 
 def all_lookups(model: type[Model]) -> Iterator[str]:
-    """Of every field, of those of the neighbouring models, and of the primary key by its alias."""
+    """The lookups of all fields, of the fields of related models, and of ``pk``."""
     yield from lookups_of("pk", model._meta.pk)
     for field in fields_of(model):
         name = field.name if isinstance(field, Field) else (field.get_accessor_name() or field.name)
@@ -60,14 +60,14 @@ def change_list(model: type[Model], **query: str) -> Any:
 
 
 def shown_by(model: type[Model]) -> set[str]:
-    """The parameters of the links that the page offers."""
+    """The parameters of the links on the page."""
     hierarchy = admin.site.get_model_admin(model).date_hierarchy
     shown = {f"{hierarchy}__{part}" for part in ("year", "month", "day")} if hierarchy else set()
     return shown | {name for spec in change_list(model).filter_specs for name in spec.expected_parameters()}
 
 
 def is_of_a_shown_filter(lookup: str, shown: set[str]) -> bool:
-    """Equality and ranges of what a shown filter asks about: nothing that takes a pattern or a part."""
+    """Equality and ranges of shown filters, but no lookups of patterns or parts."""
     path, _, name = lookup.rpartition("__")
     beginnings = {each.rpartition("__")[0] for each in shown}
     return lookup in shown or (

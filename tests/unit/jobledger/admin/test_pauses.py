@@ -24,9 +24,9 @@ def form(**values: str) -> PauseForm:
 
 
 def test_a_duration_counts_from_now() -> None:
-    asked = form(length="4h", reason="move", on_resume="once")
-    assert asked.is_valid()
-    terms = asked.terms(ANN)
+    pause_form = form(length="4h", reason="move", on_resume="once")
+    assert pause_form.is_valid()
+    terms = pause_form.terms(ANN)
     assert (terms.until, terms.reason) == (NOON + timedelta(hours=4), "move")
     assert terms.on_resume is PausedSlots.RUN_ONCE
     assert (terms.who, terms.user) == ("ann", ANN)
@@ -34,37 +34,37 @@ def test_a_duration_counts_from_now() -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_every_duration_has_an_end(length: str) -> None:
-    asked = form(length=length)
-    assert asked.is_valid()
-    assert (asked.terms(ANN).until or NOON) > NOON
+    pause_form = form(length=length)
+    assert pause_form.is_valid()
+    assert (pause_form.terms(ANN).until or NOON) > NOON
 
 
 def test_a_pause_can_be_open_ended() -> None:
-    asked = form(length="open")
-    assert asked.is_valid()
-    assert asked.terms(ANN).until is None
+    pause_form = form(length="open")
+    assert pause_form.is_valid()
+    assert pause_form.terms(ANN).until is None
 
 
 def test_a_pause_can_end_at_a_given_time() -> None:
-    asked = form(length="until", until="2026-03-02T18:30")
-    assert asked.is_valid()
-    assert asked.terms(ANN).until == NOON + timedelta(hours=6, minutes=30)
+    pause_form = form(length="until", until="2026-03-02T18:30")
+    assert pause_form.is_valid()
+    assert pause_form.terms(ANN).until == NOON + timedelta(hours=6, minutes=30)
 
 
 def test_the_time_is_ignored_unless_selected() -> None:
-    asked = form(length="1h", until="2020-01-01T00:00")
-    assert asked.is_valid()
-    assert asked.terms(ANN).until == NOON + timedelta(hours=1)
+    pause_form = form(length="1h", until="2020-01-01T00:00")
+    assert pause_form.is_valid()
+    assert pause_form.terms(ANN).until == NOON + timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
-    ("until", "said"),
+    ("until", "expected"),
     [("", "Enter a time."), ("2026-03-02T12:00", "is not in the future"), ("soon", "Enter a valid time")],
 )
-def test_an_invalid_end_is_rejected(until: str, said: str) -> None:
-    asked = form(length="until", until=until)
-    assert not asked.is_valid()
-    assert said in str(asked.errors["until"])
+def test_an_invalid_end_is_rejected(until: str, expected: str) -> None:
+    pause_form = form(length="until", until=until)
+    assert not pause_form.is_valid()
+    assert expected in str(pause_form.errors["until"])
 
 
 def test_an_invalid_reason_is_rejected() -> None:
@@ -85,7 +85,7 @@ def noon() -> Iterator[None]:
 
 
 def sent_to(answer: Any) -> str:
-    """Where the browser goes next."""
+    """The URL that the response redirects to."""
     return str(answer.url)
 
 

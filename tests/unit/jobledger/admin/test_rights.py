@@ -9,7 +9,7 @@ pytestmark = pytest.mark.django_db
 
 
 def create_user(*, group: str = "", permission: str = "", is_active: bool = True) -> User:
-    user = User.objects.create(username="somebody", is_active=is_active)
+    user = User.objects.create(username="anna", is_active=is_active)
     if group:
         user.groups.add(Group.objects.get(name=group))
     if permission:

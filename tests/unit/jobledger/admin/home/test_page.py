@@ -29,34 +29,34 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "_broker", lambda: iter(()))
 
 
-def signed(kind: ProcessKind, **values: Any) -> None:
+def sign(kind: ProcessKind, **values: Any) -> None:
     """A process that was just seen."""
     given = {"name": "here", "seen_at": timezone.now(), "version": code_version(), "queues": ["celery"]}
     ServiceProcess.objects.create(kind=kind, **{**given, **values})
 
 
-def made(job: str = "probe", *, minutes_ago: float = 5, **values: Any) -> Run:
+def create_run(job: str = "probe", *, minutes_ago: float = 5, **values: Any) -> Run:
     at = timezone.now() - timedelta(minutes=minutes_ago)
     given = {"job": job, "trigger": Trigger.SCHEDULE, "status": Status.SUCCEEDED, "queued_at": at}
     return Run.objects.create(**{**given, **values})
 
 
 def test_problems_are_counted_by_job_and_status() -> None:
-    made(status=Status.FAILED, minutes_ago=70)
-    made(status=Status.FAILED, minutes_ago=60)
-    made(status=Status.MISSED, minutes_ago=50)
-    made(status=Status.FAILED, minutes_ago=25 * 60)
+    create_run(status=Status.FAILED, minutes_ago=70)
+    create_run(status=Status.FAILED, minutes_ago=60)
+    create_run(status=Status.MISSED, minutes_ago=50)
+    create_run(status=Status.FAILED, minutes_ago=25 * 60)
     found = problems(timezone.now()).rows
     assert [(each.job, each.count) for each in found] == [("probe", 1), ("probe", 2)]
     assert "missed" in found[0].mark
 
 
 def test_a_job_that_has_succeeded_since_is_marked() -> None:
-    made("recovered", status=Status.FAILED, minutes_ago=70)
-    made("recovered", minutes_ago=5)
-    made("recovered", status=Status.SKIPPED, minutes_ago=1)
-    made("broken", minutes_ago=70)
-    made("broken", status=Status.FAILED, minutes_ago=5)
+    create_run("recovered", status=Status.FAILED, minutes_ago=70)
+    create_run("recovered", minutes_ago=5)
+    create_run("recovered", status=Status.SKIPPED, minutes_ago=1)
+    create_run("broken", minutes_ago=70)
+    create_run("broken", status=Status.FAILED, minutes_ago=5)
     assert {each.job: each.is_over for each in problems(timezone.now()).rows} == {
         "recovered": True,
         "broken": False,
@@ -65,7 +65,9 @@ def test_a_job_that_has_succeeded_since_is_marked() -> None:
 
 def test_a_running_job_is_shown_with_its_progress(admin_client: Client) -> None:
     now = timezone.now()
-    run = made(status=Status.RUNNING, started_at=now, heartbeat_at=now, progress_done=30, progress_total=120)
+    run = create_run(
+        status=Status.RUNNING, started_at=now, heartbeat_at=now, progress_done=30, progress_total=120
+    )
     page = admin_client.get(HOME).text
     assert '<progress max="120" value="30"' in page
     assert reverse("admin:jobledger_run_change", args=[run.pk]) in page
@@ -93,14 +95,16 @@ def test_an_empty_home_page_explains_what_to_do(admin_client: Client) -> None:
 def test_the_number_of_queries_does_not_grow(admin_client: Client) -> None:
     def queries_with(runs: int) -> int:
         for number in range(runs):
-            made(f"job {number % 7}", status=Status.FAILED)
-            made(status=Status.RUNNING, started_at=timezone.now())
-            made(status=Status.QUEUED, publish_after=timezone.now(), schedule=at_three(f"{runs}-{number}"))
+            create_run(f"job {number % 7}", status=Status.FAILED)
+            create_run(status=Status.RUNNING, started_at=timezone.now())
+            create_run(
+                status=Status.QUEUED, publish_after=timezone.now(), schedule=at_three(f"{runs}-{number}")
+            )
         with CaptureQueriesContext(connection) as queries:
             admin_client.get(HOME)
         return len(queries)
 
-    signed(ProcessKind.WORKER)
+    sign(ProcessKind.WORKER)
     few = queries_with(1)
     assert queries_with(30) == few
     assert few <= 20
@@ -121,7 +125,7 @@ def test_refreshed_parts_require_login(client: Client) -> None:
 
 
 def test_the_period_of_seven_days_shows_older_runs(admin_client: Client) -> None:
-    run = made(minutes_ago=3 * 24 * 60)
+    run = create_run(minutes_ago=3 * 24 * 60)
     address = reverse("admin:jobledger_run_change", args=[run.pk])
     assert address not in admin_client.get(reverse("admin:home_timeline")).text
     assert address in admin_client.get(reverse("admin:home_timeline"), {"period": "7d"}).text
@@ -148,7 +152,7 @@ def test_an_upcoming_run_shows_that_it_is_paused(admin_client: Client) -> None:
 
 
 def reader(client: Client, *codenames: str) -> None:
-    """The client belongs to somebody with these permissions."""
+    """Log the client in as a user with these permissions."""
     user = User.objects.create(username="ann", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=["view_run", *codenames]))
     client.force_login(user)
@@ -156,15 +160,15 @@ def reader(client: Client, *codenames: str) -> None:
 
 def test_schedules_are_hidden_from_users_without_permission(client: Client) -> None:
     at_three()
-    NextSlot.objects.filter(schedule=at_three("mended never")).update(due_at=None, broken="its task is gone")
+    NextSlot.objects.filter(schedule=at_three("never fixed")).update(due_at=None, broken="its task is gone")
     reader(client)
     for address in (HOME, reverse("admin:home_now")):
         page = client.get(address).text
-        assert not [shown for shown in ("at three", "mended never", "Upcoming") if shown in page]
+        assert not [shown for shown in ("at three", "never fixed", "Upcoming") if shown in page]
     reader_of_schedules = Permission.objects.get(codename="view_periodictask")
     User.objects.get(username="ann").user_permissions.add(reader_of_schedules)
     page = client.get(HOME).text
-    assert all(shown in page for shown in ("at three", "mended never", "Upcoming"))
+    assert all(shown in page for shown in ("at three", "never fixed", "Upcoming"))
 
 
 def test_a_late_beat_is_reported_without_permission_to_view_schedules(client: Client) -> None:

@@ -29,7 +29,7 @@ AXIS = TimeAxis(begin=NOON - 24 * HOUR, now=NOON, end=NOON + 6 * HOUR)
 
 
 def sync(schedule: PeriodicTask) -> PeriodicTask:
-    """As beat left it at noon, whatever the current time is."""
+    """The schedule as if beat had processed it at noon."""
     NextSlot.objects.filter(pk=schedule.pk).update(handled_until=NOON, due_at=NOON + MINUTE)
     return schedule
 

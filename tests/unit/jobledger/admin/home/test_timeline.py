@@ -104,7 +104,7 @@ def test_a_clock_change_does_not_move_bars() -> None:
 pytestmark = pytest.mark.django_db
 
 
-def made(minutes_ago: int, **values: object) -> Run:
+def create_run(minutes_ago: int, **values: object) -> Run:
     at = NOON - timedelta(minutes=minutes_ago)
     given = {"job": "probe", "trigger": Trigger.SCHEDULE, "status": Status.SUCCEEDED, "queued_at": at}
     return Run.objects.create(**{**given, **values})
@@ -112,53 +112,55 @@ def made(minutes_ago: int, **values: object) -> Run:
 
 def test_a_run_is_shown_from_its_start_to_its_end() -> None:
     begin = NOON - timedelta(minutes=9)
-    run = made(10, started_at=begin, finished_at=NOON)
+    run = create_run(10, started_at=begin, finished_at=NOON)
     (bar,) = timeline.read_bars(DAY)
     assert (bar.begin, bar.end, bar.count) == (begin, NOON, 1)
     assert bar.run_id == run.pk
 
 
 def test_the_bar_of_a_running_run_ends_now() -> None:
-    made(10, status=Status.RUNNING, started_at=NOON - timedelta(minutes=10))
+    create_run(10, status=Status.RUNNING, started_at=NOON - timedelta(minutes=10))
     assert timeline.read_bars(DAY)[0].end == NOON
 
 
 def test_a_missed_slot_is_shown_at_its_time() -> None:
-    made(10, status=Status.MISSED)
+    create_run(10, status=Status.MISSED)
     (bar,) = timeline.read_bars(DAY)
     assert bar.begin == bar.end == NOON - timedelta(minutes=10)
 
 
 def test_earlier_runs_are_not_shown() -> None:
-    made(25 * 60)
+    create_run(25 * 60)
     assert timeline.read_bars(DAY) == []
 
 
 def test_overlapping_runs_are_counted_and_have_the_worst_status() -> None:
     for status in (Status.SUCCEEDED, Status.SKIPPED, Status.FAILED, Status.SUCCEEDED):
-        made(10, status=status)
-    made(700)
+        create_run(10, status=status)
+    create_run(700)
     found = {(bar.status, bar.count, bar.run_id is None) for bar in timeline.read_bars(DAY)}
     assert found == {(Status.FAILED, 4, True), (Status.SUCCEEDED, 1, False)}
 
 
 def test_a_joined_bar_with_a_running_run_ends_now() -> None:
-    made(10, status=Status.FAILED, finished_at=NOON - timedelta(minutes=9))
-    made(10, status=Status.RUNNING)
+    create_run(10, status=Status.FAILED, finished_at=NOON - timedelta(minutes=9))
+    create_run(10, status=Status.RUNNING)
     (bar,) = timeline.read_bars(DAY)
     assert (bar.status, bar.end) == (Status.FAILED, NOON)
 
 
 def test_the_timeline_takes_one_query(django_assert_num_queries: Any) -> None:
     for minutes in range(100):
-        made(minutes)
+        create_run(minutes)
     with django_assert_num_queries(1):
         assert sum(bar.count for bar in timeline.read_bars(DAY)) == 100
 
 
 def test_a_bar_of_several_runs_links_to_a_list_of_exactly_these(admin_client: Client) -> None:
-    queued = [made(10, started_at=NOON - timedelta(minutes=9, seconds=seconds)) for seconds in (50, 51, 52)]
-    other = made(60)
+    queued = [
+        create_run(10, started_at=NOON - timedelta(minutes=9, seconds=seconds)) for seconds in (50, 51, 52)
+    ]
+    other = create_run(60)
     rows = timeline.job_rows(timeline.read_bars(DAY), DAY)
     picture = timeline.svg(rows, DAY, "Runs", RunUrls())
     (address,) = re.findall(r'href="([^"]*&amp;to=[^"]*)"', picture)

@@ -35,7 +35,7 @@ def run_form_url(job: str, run: Run | None = None) -> str:
     return f"{LIST}{job}/run/" + (f"?run={run.pk}" if run else "")
 
 
-def made(job: str = "choosing", **values: Any) -> Run:
+def create_run(job: str = "choosing", **values: Any) -> Run:
     return Run.objects.create(**{"job": job, "trigger": Trigger.CLI, "status": Status.FAILED, **values})
 
 
@@ -60,8 +60,10 @@ def staff(client: Client) -> User:
 
 
 def test_the_list_has_every_job_with_its_last_run(admin_client: Client) -> None:
-    run = made(started_at=NOON, finished_at=NOON + timedelta(seconds=3))
-    made(status=Status.SUCCEEDED, queued_at=NOON, started_at=NOON, finished_at=NOON + timedelta(seconds=7))
+    run = create_run(started_at=NOON, finished_at=NOON + timedelta(seconds=3))
+    create_run(
+        status=Status.SUCCEEDED, queued_at=NOON, started_at=NOON, finished_at=NOON + timedelta(seconds=7)
+    )
     page = admin_client.get(LIST).text
     for shown in (
         "cleanup_tokens",
@@ -98,7 +100,7 @@ def test_the_number_of_queries_of_the_list_is_constant(admin_client: Client) -> 
         admin_client.get(LIST)
     for job in "choosing", "probe", "hello", "cleanup_tokens":
         for _ in range(3):
-            made(job)
+            create_run(job)
     with CaptureQueriesContext(connection) as many:
         admin_client.get(LIST)
     assert len(many) == len(few) <= 5
@@ -139,7 +141,7 @@ def test_the_page_describes_the_job(admin_client: Client) -> None:
 
 
 def test_the_page_shows_recent_runs_and_statistics(admin_client: Client) -> None:
-    run = made(error="no <luck>", schedule_name="nightly")
+    run = create_run(error="no <luck>", schedule_name="nightly")
     page = admin_client.get(page_url("choosing")).text
     assert "0 of the last 1 runs succeeded (0%)" in page
     assert "no &lt;luck&gt;" in page
@@ -147,10 +149,10 @@ def test_the_page_shows_recent_runs_and_statistics(admin_client: Client) -> None
 
 
 def test_the_page_shows_runs_like_the_list_without_secrets(admin_client: Client) -> None:
-    made(
+    create_run(
         error="bad key sesame-street", options={"api_key": "sesame-street"}, trigger=Trigger.ADMIN, who="ann"
     )
-    made(status=Status.MISSED, reason="deadline")
+    create_run(status=Status.MISSED, reason="deadline")
     page = admin_client.get(page_url("choosing")).text
     for shown in ("bad key ********", "ann on the web", "and its start deadline has passed"):
         assert shown in page
@@ -158,11 +160,11 @@ def test_the_page_shows_runs_like_the_list_without_secrets(admin_client: Client)
 
 
 def test_the_number_of_queries_of_the_page_is_constant(admin_client: Client) -> None:
-    made()
+    create_run()
     with CaptureQueriesContext(connection) as few:
         admin_client.get(page_url("choosing"))
     for _ in range(5):
-        made()
+        create_run()
     with CaptureQueriesContext(connection) as many:
         admin_client.get(page_url("choosing"))
     assert len(many) == len(few)
@@ -187,7 +189,7 @@ def test_the_page_shows_that_a_schedule_is_paused(admin_client: Client) -> None:
 
 
 def test_the_page_hides_what_the_user_may_not_view(client: Client, staff: User) -> None:
-    made(error="no luck")
+    create_run(error="no luck")
     allow(staff, "jobledger.start_job_choosing")
     page = client.get(page_url("choosing")).text
     assert "no luck" not in page
@@ -249,7 +251,7 @@ def test_a_dry_run_option_with_a_value_is_not_a_flag() -> None:
 
 
 def test_the_form_is_filled_in_from_a_past_run_and_keeps_its_secrets(admin_client: Client) -> None:
-    past = made(options={"days": 9, "api_key": "hunter2"}, scheduled_for=NOON, schedule_name="nightly")
+    past = create_run(options={"days": 9, "api_key": "hunter2"}, scheduled_for=NOON, schedule_name="nightly")
     page = admin_client.get(run_form_url("choosing", past)).text
     assert 'value="9"' in page
     assert "hunter2" not in page
@@ -267,7 +269,7 @@ def test_the_form_is_filled_in_from_a_past_run_and_keeps_its_secrets(admin_clien
 def test_a_stored_secret_is_not_reused_with_other_options(
     admin_client: Client, changes: dict[str, str]
 ) -> None:
-    past = made(options={"api_key": "hunter2", "only": "ours.example"})
+    past = create_run(options={"api_key": "hunter2", "only": "ours.example"})
     page = admin_client.post(run_form_url("choosing", past), changes)
     assert "Enter api_key again or remove it." in page.text
     assert list(Run.objects.all()) == [past]
@@ -280,7 +282,7 @@ def test_a_stored_secret_is_not_reused_with_other_options(
 def test_other_options_require_a_new_secret_or_none(
     admin_client: Client, secret: dict[str, str], expected: dict[str, str]
 ) -> None:
-    past = made(options={"api_key": "hunter2", "only": "ours.example"})
+    past = create_run(options={"api_key": "hunter2", "only": "ours.example"})
     admin_client.post(run_form_url("choosing", past), {"option-only": "other.example", **secret})
     assert Run.objects.exclude(pk=past.pk).get().options == {"only": "other.example", **expected}
 
@@ -291,12 +293,12 @@ def test_an_unknown_past_run_is_not_found(admin_client: Client, query: str) -> N
 
 
 def test_a_past_run_of_another_job_is_not_found(admin_client: Client) -> None:
-    assert admin_client.get(run_form_url("choosing", made("probe"))).status_code == 404
+    assert admin_client.get(run_form_url("choosing", create_run("probe"))).status_code == 404
 
 
 def test_options_of_a_past_run_require_permission_to_view_runs(client: Client, staff: User) -> None:
     allow(staff, "jobledger.start_run")
-    past = made(options={"api_key": "hunter2"})
+    past = create_run(options={"api_key": "hunter2"})
     assert client.get(run_form_url("choosing", past)).status_code == 403
     assert client.post(run_form_url("choosing", past)).status_code == 403
     assert Run.objects.count() == 1

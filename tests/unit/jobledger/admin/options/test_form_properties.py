@@ -32,5 +32,5 @@ def test_form_data_contains_everything_that_was_stored(everything: list[Said]) -
     data = submitted_data(OptionsForm(job, options_of(everything)))
     form = OptionsForm(job, {}, data)
     assert form.is_valid(), form.errors
-    said = options.validate_options(parser_of(everything), form.options)
-    assert said == options.validate_options(parser_of(everything), options_of(everything))
+    options_entered = options.validate_options(parser_of(everything), form.options)
+    assert options_entered == options.validate_options(parser_of(everything), options_of(everything))

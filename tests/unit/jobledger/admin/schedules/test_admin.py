@@ -65,7 +65,7 @@ def test_a_new_schedule_has_a_next_slot_immediately(admin_client: Client) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"name": ""}, "This field is required."),
         ({"times__cron": "30 25 * * *"}, "hour: 25 is not between 0 and 23"),
@@ -91,11 +91,11 @@ def test_a_new_schedule_has_a_next_slot_immediately(admin_client: Client) -> Non
     ],
 )
 def test_errors_are_shown_and_nothing_is_saved(
-    admin_client: Client, changes: dict[str, str], said: str
+    admin_client: Client, changes: dict[str, str], expected: str
 ) -> None:
     answer = add(admin_client, **changes)
     assert (answer.status_code, PeriodicTask.objects.exists()) == (200, False)
-    assert said in answer.text
+    assert expected in answer.text
     assert CrontabSchedule.objects.count() == 0
 
 
@@ -165,10 +165,10 @@ def test_the_values_of_a_deleted_schedule_are_in_the_audit_log(
     else:
         admin_client.post(page_url("delete", every_hour), {"post": "yes"})
     entry = AuditEntry.objects.get()
-    told = {change.name: (change.old, change.new) for change in audit_log.changes_of(entry)}
+    changes = {change.name: (change.old, change.new) for change in audit_log.changes_of(entry)}
     assert not PeriodicTask.objects.exists()
     assert (entry.verb, entry.object_name) == ("deleted", "mine")
-    assert (told["Timing"], told["Option level"]) == (("every hour", ""), ("2", ""))
+    assert (changes["Timing"], changes["Option level"]) == (("every hour", ""), ("2", ""))
 
 
 def test_an_edit_does_not_start_past_runs(admin_client: Client, every_hour: PeriodicTask) -> None:
@@ -264,8 +264,8 @@ def test_an_ordinary_task_is_scheduled_with_its_arguments(admin_client: Client) 
 
 
 def test_a_one_time_schedule_is_in_local_time(admin_client: Client) -> None:
-    moment = {"times__kind": "once", "times__at": "2035-07-01T03:00", "times__zone": "Europe/London"}
-    add(admin_client, **moment)
+    timing = {"times__kind": "once", "times__at": "2035-07-01T03:00", "times__zone": "Europe/London"}
+    add(admin_client, **timing)
     schedule = PeriodicTask.objects.get()
     assert (schedule.clocked.clocked_time.isoformat(), schedule.one_off) == (
         "2035-07-01T02:00:00+00:00",

@@ -36,8 +36,8 @@ def test_the_second_user_sees_the_changes_and_overwrites_nothing(
 def test_the_second_user_can_overwrite_the_changes(admin_client: Client, every_hour: PeriodicTask) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(option__level="1")
     edit(admin_client, every_hour, times__every="3")
-    told = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form")
-    assert admin_client.post(change_url(every_hour), told.after()).status_code == 302
+    conflict = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form")
+    assert admin_client.post(change_url(every_hour), conflict.after()).status_code == 302
     every_hour.refresh_from_db()
     assert (every_hour.kwargs, every_hour.interval.every) == ('{"level": 1}', 1)
 
@@ -45,8 +45,10 @@ def test_the_second_user_can_overwrite_the_changes(admin_client: Client, every_h
 def test_an_error_does_not_hide_the_conflict(admin_client: Client, every_hour: PeriodicTask) -> None:
     second = edit_form(admin_client, change_url(every_hour)).after(name="")
     edit(admin_client, every_hour, times__every="3")
-    mended = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form").after(name="mine")
-    assert CHANGED_MEANWHILE in admin_client.post(change_url(every_hour), mended).text
+    corrected = form_in(admin_client.post(change_url(every_hour), second).text, "edit-form").after(
+        name="mine"
+    )
+    assert CHANGED_MEANWHILE in admin_client.post(change_url(every_hour), corrected).text
 
 
 @pytest.mark.parametrize("values", [{"enabled": False}, {"description": "by SQL"}])

@@ -57,15 +57,15 @@ def test_the_next_run_is_shown_in_the_time_zone_of_the_schedule(admin_client: Cl
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [({"slot": NOON - HOUR}, "due 1 h ago"), ({"slot": None, "due_at": None}, "no more runs")],
 )
 def test_late_and_missing_next_runs_are_shown(
-    admin_client: Client, changes: dict[str, object], said: str
+    admin_client: Client, changes: dict[str, object], expected: str
 ) -> None:
     hourly()
     NextSlot.objects.update(**changes)
-    assert said in page(admin_client)
+    assert expected in page(admin_client)
 
 
 def test_the_next_run_is_unknown_until_beat_has_seen_the_schedule(admin_client: Client) -> None:
