@@ -16,7 +16,7 @@ from jobledger.health.problem import ProblemKind
 from jobledger.outages import is_outage
 
 READINESS_SECONDS = 2.0
-"""How long an answer about readiness is reused: anyone may ask, and it takes about a dozen queries."""
+"""How long a readiness result is cached: the view is public and takes about a dozen queries."""
 RETRY_AFTER_SECONDS = 10
 OUTAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>No database</title></head>
@@ -52,7 +52,7 @@ def liveness(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readiness(request: HttpRequest) -> HttpResponse:
-    """200 if jobs can start, otherwise 503, with each problem as JSON. Public, so only in a few words."""
+    """200 if jobs can start, otherwise 503, with the problems as JSON. Public, so in a few words only."""
     ready, problems = _readiness()
     status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
     return JsonResponse({"ready": ready, "problems": problems}, status=status)
@@ -71,7 +71,7 @@ _last_readiness: tuple[float, tuple[bool, list[dict[str, str]]]] | None = None
 
 
 def _readiness() -> tuple[bool, list[dict[str, str]]]:
-    global _last_readiness  # noqa: PLW0603 - one answer per process; a cache of the project may be in Redis
+    global _last_readiness  # noqa: PLW0603 - one result per process: the project's cache may itself be in Redis
     asked_at = time.monotonic()
     if _last_readiness is None or asked_at - _last_readiness[0] > READINESS_SECONDS:
         _last_readiness = asked_at, _read_readiness()

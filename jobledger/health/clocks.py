@@ -1,4 +1,4 @@
-"""Clocks: whether those of the processes and of the database can be relied upon."""
+"""Whether the clocks of the processes and of the database can be trusted."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from jobledger.models import ServiceProcess
 
 
 def set_back(handled_until: datetime | None, now: datetime) -> Iterator[Problem]:
-    """Slots are recorded once: those that were recorded before the clock was set back do not come again."""
+    """Each slot is handled once, so those from before the clock was set back are not handled again."""
     if handled_until is None or handled_until <= now + clock.MAX_OFFSET:
         return
     yield Problem(
@@ -38,6 +38,6 @@ def offsets(present: Sequence[ServiceProcess], of_this_server: timedelta) -> Ite
         part=PartName.DATABASE,
         text=f"Clocks differ from the database's: {', '.join(named)}.",
         short="clocks differ",
-        advice="Synchronize the clocks, for example with NTP. Leases, retries and schedules go by the "
+        advice="Synchronize the clocks, for example with NTP. Leases, retries and schedules use the "
         "database's clock, but times in logs, and those that jobs read themselves, are wrong.",
     )

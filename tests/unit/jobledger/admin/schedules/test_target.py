@@ -197,7 +197,7 @@ ORDINARY = {"target-job": OTHER, "target-shown_job": OTHER, "target-args": "[]",
 @pytest.mark.parametrize(
     ("task", "expected"),
     [
-        ("billing.send", "SCHEDULABLE_TASKS does not name it"),
+        ("billing.send", "not listed in SCHEDULABLE_TASKS"),
         ("prob.choosing", "Did you mean probes.choosing?"),
         ("test.probes.tasks.ad", "Did you mean tests.probes.tasks.add?"),
         (
