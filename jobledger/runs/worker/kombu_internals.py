@@ -12,7 +12,7 @@ from queue import Empty
 from typing import Any
 
 from celery import current_app
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 from redis.exceptions import RedisError
 
 from jobledger.escapes import line_logger
@@ -26,6 +26,18 @@ LOST_CONNECTION = (OSError, RedisError)
 
 class _QoS(redis.QoS):
     """Keeps track of messages that have been delivered but not acknowledged."""
+
+    def ack(self, delivery_tag: Any) -> None:
+        """Acknowledge a message; if the connection is lost, the slot is free again nevertheless.
+
+        kombu would count the message forever. A worker without a free slot does not poll the connection, so
+        it would never notice the loss. The message is delivered again and dropped, because its run is over.
+        """
+        try:
+            super().ack(delivery_tag)
+        except LOST_CONNECTION:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
         """Restore a message to its queue; a malformed record would prevent later ones from being restored."""

@@ -146,6 +146,21 @@ def test_a_delivery_record_stays_while_redis_is_unavailable(
     assert (qos.acknowledged, kept) == ([], [])
 
 
+def test_a_failed_acknowledgement_frees_the_slot_so_that_the_lost_connection_is_noticed() -> None:
+    def lose(delivery_tag: str) -> None:
+        raise RedisConnectionError("gone")
+
+    qos = guarded(redis.Transport).Channel.QoS(SimpleNamespace(do_restore=False), prefetch_count=1)
+    qos._delivered["tag"] = "a message"
+    qos._remove_from_indices = lose
+    assert not qos.can_consume()
+
+    with pytest.raises(RedisConnectionError):
+        qos.ack("tag")
+
+    assert qos.can_consume()
+
+
 def test_all_redis_transports_of_kombu_are_guarded_and_others_are_not() -> None:
     for transport in (redis.Transport, redis.SentinelTransport):
         made = guarded(transport)
