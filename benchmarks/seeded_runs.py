@@ -15,7 +15,7 @@ from benchmarks.seeded_schedules import Seeded
 from jobledger.models import NO_REASON, Reason, Run, RunOutput, Status, Stream, Trigger, Why
 
 RUN_FIELDS = (
-    *("id", "job", "options", "args", "trigger", "who", "schedule", "schedule_name", "scheduled_for"),
+    *("id", "job", "options", "args", "trigger", "username", "schedule", "schedule_name", "scheduled_for"),
     *("coalesced", "status", "attempt", "queued_at", "publish_count", "started_at", "finished_at"),
     *("concurrency_key", "reason", "reason_details", "worker", "worker_identity"),
     *("exit_code", "error", "traceback"),

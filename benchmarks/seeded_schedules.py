@@ -116,6 +116,6 @@ def _pause_some() -> None:
     paused = PeriodicTask.objects.order_by("pk").values_list("pk", flat=True)[::PAUSED_EVERY]
     now = timezone.now()
     Pause.objects.bulk_create(
-        Pause(schedule_id=pk, since=now, until=now + timedelta(days=1), reason="Measuring.", who="seed")
+        Pause(schedule_id=pk, since=now, until=now + timedelta(days=1), reason="Measuring.", username="seed")
         for pk in paused
     )

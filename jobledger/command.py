@@ -140,7 +140,7 @@ class JobCommand(JobDeclaration, BaseCommand):
                 if guard.concurrency is Concurrency.REPLACE:
                     # None if it has just ended: the next attempt will succeed.
                     if holder := overlap.holder_of(guard.key):
-                        why = Why.of(Reason.SUPERSEDED, user=request.who, trigger=request.trigger)
+                        why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
                         overlap.request_cancel(holder, why, timezone.now())
                 elif not wait:
                     run = dispatch.skip(request, why=error.why, exit_code=os.EX_TEMPFAIL)
@@ -159,7 +159,7 @@ class JobCommand(JobDeclaration, BaseCommand):
             job=self._job_name,
             options=given,
             trigger=Trigger.JOB if parent else Trigger.CLI,
-            who=parent.who if parent else operating_system_user(),
+            username=parent.username if parent else operating_system_user(),
             user_id=parent.user_id if parent else None,
             # Children have their parent's time, even if they start after midnight.
             scheduled_for=parent.reference_time if parent else None,

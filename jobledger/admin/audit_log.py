@@ -79,7 +79,7 @@ def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
     """The entries, formatted for display, in the given order."""
     return [
         Entry(
-            user=entry.who,
+            user=entry.username,
             time=display.exactly_when(entry.time, now),
             text=entry.text,
             changes=changes_of(entry),
@@ -93,12 +93,12 @@ def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
 class AuditEntryAdmin(ShownFiltersOnly):
     """The whole log, also of users and objects that are gone; to read only."""
 
-    list_display = ("time", "who", "object_type", "object_name", "text")
+    list_display = ("time", "username", "object_type", "object_name", "text")
     list_filter = ("time",)
-    search_fields = ("who", "object_name", "object_id")
+    search_fields = ("username", "object_name", "object_id")
     ordering = ("-pk",)
     show_full_result_count = False
-    fields = ("time", "who", "object_type", "object_id", "object_name", "text", "changes")
+    fields = ("time", "username", "object_type", "object_id", "object_name", "text", "changes")
     readonly_fields = fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -120,7 +120,7 @@ def _write(
     return AuditEntry.objects.bulk_create(
         AuditEntry(
             user_id=user.pk,
-            who=user.get_username()[:200],
+            username=user.get_username()[:200],
             object_type=_type(target),
             object_id=str(target.pk),
             object_name=_name(target)[:200],

@@ -92,7 +92,7 @@ class PauseForm(forms.Form):
         return Terms(
             until=until,
             reason=self.cleaned_data["reason"],
-            who=user.get_username(),
+            username=user.get_username(),
             user=None if isinstance(user, AnonymousUser) else user,
             on_resume=PausedSlots(self.cleaned_data["on_resume"]),
         )

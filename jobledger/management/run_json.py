@@ -34,7 +34,7 @@ def in_full(run: Run) -> dict[str, Any]:
     return {
         **as_json(run),
         "args": secrets.masked_args(run.args),
-        "user": run.who or None,
+        "user": run.username or None,
         "worker": run.worker or None,
         "parent": str(run.parent_id) if run.parent_id else None,
         "coalesced": run.coalesced,

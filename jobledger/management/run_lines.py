@@ -100,7 +100,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "options": _options(run),
         "args": json.dumps(secrets.masked_args(run.args), ensure_ascii=False) if run.args else "",
         "trigger": run.trigger,
-        "user": run.who,
+        "user": run.username,
         "schedule": run.schedule_name,
         "scheduled_for": _time(run.scheduled_for),
         "parent": str(run.parent_id or ""),

@@ -18,7 +18,7 @@ class AuditEntry(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    who = models.CharField("user name", max_length=200, help_text="The user's name then.")
+    username = models.CharField("user name", max_length=200, help_text="The user's name then.")
     object_type = models.CharField(max_length=200, help_text="The model, such as jobledger.run.")
     object_id = models.CharField(max_length=64)
     object_name = models.CharField(max_length=200)

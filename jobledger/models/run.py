@@ -117,7 +117,7 @@ class Run(models.Model):
         default=list, blank=True, help_text="Positional arguments of an ordinary Celery task."
     )
     trigger = models.CharField(max_length=16, choices=Trigger)
-    who = models.CharField(
+    username = models.CharField(
         max_length=200,
         blank=True,
         help_text="The admin or operating system user who started it.",

@@ -149,7 +149,7 @@ class Pause(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    who = models.CharField(max_length=200, blank=True, help_text="The user who paused it.")
+    username = models.CharField(max_length=200, blank=True, help_text="The user who paused it.")
     on_resume = models.CharField(
         "runs due during the pause",
         max_length=8,
@@ -174,15 +174,15 @@ class Pause(models.Model):
     def terms(self, format_time: Callable[[datetime], str]) -> str:
         """The user, the end and the reason, as formatted by ``pause_terms``."""
         until = format_time(self.until) if self.until else None
-        return pause_terms(until, who=self.who, reason=self.reason)
+        return pause_terms(until, username=self.username, reason=self.reason)
 
 
-def pause_terms(until: str | None, *, who: str = "", reason: str = "") -> str:
+def pause_terms(until: str | None, *, username: str = "", reason: str = "") -> str:
     """``by ann until 2026-11-22 12:00 UTC: database migration``, to be printed after "paused".
 
     ``until`` is already formatted; None for an open-ended pause.
     """
-    by = f"by {who} " if who else ""
+    by = f"by {username} " if username else ""
     return f"{by}until {until or 'resumed'}" + (f": {reason}" if reason else "")
 
 

@@ -47,7 +47,7 @@ class RunRequest:
     args: list[Any] = field(default_factory=list)
     """Positional arguments of an ordinary Celery task; jobs have none."""
     trigger: Trigger
-    who: str = ""
+    username: str = ""
     user_id: Any = None
     schedule_id: int | None = None
     schedule_name: str = ""
@@ -62,7 +62,7 @@ class RunRequest:
 
 @cache
 def _max_lengths() -> Mapping[str, int]:
-    fields = {name: Run._meta.get_field(name) for name in ("job", "who", "schedule_name")}
+    fields = {name: Run._meta.get_field(name) for name in ("job", "username", "schedule_name")}
     return {name: getattr(field, "max_length", 0) for name, field in fields.items()}
 
 
@@ -141,7 +141,7 @@ class CannotRunAgainError(Exception):
     """This run cannot be repeated; the message says why."""
 
 
-def run_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) -> Run:
+def run_again(run: Run, *, trigger: Trigger, username: str, user_id: Any = None) -> Run:
     """Enqueue a new run that does the same. Raises CannotRunAgainError."""
     if not Status(run.status).is_final:
         raise CannotRunAgainError(f"Run {run.pk} is still {run.get_status_display()}.")
@@ -156,7 +156,7 @@ def run_again(run: Run, *, trigger: Trigger, who: str, user_id: Any = None) -> R
             options=run.options,
             args=run.args,
             trigger=trigger,
-            who=who,
+            username=username,
             user_id=user_id,
             schedule_name=run.schedule_name,
             scheduled_for=run.scheduled_for,

@@ -80,7 +80,7 @@ def held_by(holder: Run | None, reason: Reason = Reason.OVERLAP, **facts: Any) -
         job=holder.job,
         started_at=holder.started_at,
         trigger=holder.trigger,
-        user=holder.who,
+        user=holder.username,
         schedule=holder.schedule_name,
         **facts,
     )

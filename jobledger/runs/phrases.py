@@ -195,7 +195,9 @@ def _started(facts: Facts) -> str:
 
 
 def _paused(facts: Facts) -> Phrase:
-    terms = pause_terms(facts.time("until") or None, who=facts.text("user"), reason=facts.text("comment"))
+    terms = pause_terms(
+        facts.time("until") or None, username=facts.text("user"), reason=facts.text("comment")
+    )
     return _what_was_paused(facts) + f" was paused {terms}"
 
 

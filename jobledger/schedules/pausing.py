@@ -31,7 +31,7 @@ class Terms:
     until: datetime | None
     """None: until it is resumed."""
     reason: str = ""
-    who: str = ""
+    username: str = ""
     user: AbstractBaseUser | None = None
     on_resume: PausedSlots | None = None
     """None: leave it as it is, or use the default for a new pause."""
@@ -82,7 +82,7 @@ def pause_all(schedule_ids: Collection[int], terms: Terms, *, now: datetime) -> 
     current = list(_active_pauses_of(schedule_ids, now).select_for_update())
     fresh = sorted(set(schedule_ids) - {each.schedule_id for each in current})
     pauses = _with_terms([*current, *(Pause(schedule_id=pk, since=now) for pk in fresh)], terms, now)
-    Pause.objects.bulk_update(current, ["until", "who", "user", "reason", "on_resume"], batch_size=BATCH)
+    Pause.objects.bulk_update(current, ["until", "username", "user", "reason", "on_resume"], batch_size=BATCH)
     Pause.objects.bulk_create(pauses[len(current) :], batch_size=BATCH)
     reconciliation.recheck_held(schedule_ids, now)
 
@@ -105,7 +105,11 @@ def _with_terms(pauses: list[Pause], terms: Terms, now: datetime) -> list[Pause]
     if terms.until is not None and terms.until <= now:
         raise ValueError(f"until: {terms.until.isoformat()} is in the past")
     for each in pauses:
-        each.until, each.who, each.user_id = terms.until, terms.who, terms.user.pk if terms.user else None
+        each.until, each.username, each.user_id = (
+            terms.until,
+            terms.username,
+            terms.user.pk if terms.user else None,
+        )
         each.reason = terms.reason or each.reason
         each.on_resume = terms.on_resume or each.on_resume
     return pauses

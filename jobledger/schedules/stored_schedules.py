@@ -232,7 +232,7 @@ def _pause_period(row: Pause) -> PausePeriod:
         since=row.since,
         until=row.until,
         reason=row.reason,
-        user=row.who,
+        user=row.username,
         on_resume=PausedSlots(row.on_resume),
         pause_id=row.pk,
         is_service_wide=row.schedule_id is None,

@@ -51,7 +51,7 @@ class RunRow:
     heartbeat_at: datetime | None
     finished_at: datetime | None
     worker: str
-    who: str
+    username: str
     exit_code: int | None
     reason: str
     reason_details: dict[str, Any]

@@ -151,7 +151,7 @@ def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) 
             job=job.name,
             options=form.options,
             trigger=Trigger.ADMIN,
-            who=request.user.get_username(),
+            username=request.user.get_username(),
             user_id=request.user.pk,
             # The new run is for the same slot, as with "Run again".
             schedule_name=past.schedule_name if past else "",

@@ -60,7 +60,7 @@ def cancel_runs(user: User, runs: Iterable[Run]) -> int:
 
 def start_run_again(user: User, run: Run) -> Run:
     """Start a new run of the same job with the same options. Raises CannotRunAgainError."""
-    new = dispatch.run_again(run, trigger=Trigger.ADMIN, who=user.get_username(), user_id=user.pk)
+    new = dispatch.run_again(run, trigger=Trigger.ADMIN, username=user.get_username(), user_id=user.pk)
     audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
     audit_log.log_action(user, [new], f"Started as a repeat of run {run.pk}.")
     return new

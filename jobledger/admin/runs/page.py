@@ -135,7 +135,7 @@ class RunPage:
 
     @property
     def started_by(self) -> str:
-        return reasons.started_by(self.run.trigger, self.run.who, self.run.schedule_name)
+        return reasons.started_by(self.run.trigger, self.run.username, self.run.schedule_name)
 
     @property
     def schedule_url(self) -> str:

@@ -192,7 +192,7 @@ def _run_request(request: HttpRequest, schedule: PeriodicTask) -> dispatch.RunRe
         options=target.options,
         args=target.args,
         trigger=Trigger.ADMIN,
-        who=request.user.get_username(),
+        username=request.user.get_username(),
         user_id=request.user.pk,
         schedule_id=schedule.pk,
         schedule_name=schedule.name,

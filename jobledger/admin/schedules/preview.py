@@ -170,7 +170,7 @@ def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
 
 def _pause(pause: PausePeriod) -> str:
     until = formats.exact(pause.until) if pause.until else None
-    return f"paused {pause_terms(until, who=pause.user, reason=pause.reason)}"
+    return f"paused {pause_terms(until, username=pause.user, reason=pause.reason)}"
 
 
 def _jitter(delay: timedelta | None, jitter: timedelta) -> str:

@@ -58,7 +58,7 @@ class Command(OperatorCommand):
         terms = pausing.Terms(
             until=_until(options, zone, now),
             reason=options["reason"],
-            who=operating_system_user(),
+            username=operating_system_user(),
             on_resume=PausedSlots(options["on_resume"]) if options["on_resume"] else None,
         )
         pause, is_new = pausing.pause(schedule, terms, now=now)

@@ -23,7 +23,7 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         run = arguments.run(options["id"])
         try:
-            new = dispatch.run_again(run, trigger=Trigger.CLI, who=operating_system_user())
+            new = dispatch.run_again(run, trigger=Trigger.CLI, username=operating_system_user())
         except dispatch.CannotRunAgainError as error:
             raise CommandError(str(error)) from error
         self.say(str(new.pk))

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.takes_long]
 START = """
 from jobledger.models import Trigger
 from jobledger.runs import dispatch
-request = dispatch.RunRequest(job={job!r}, options={options!r}, trigger=Trigger.ADMIN, who="the test")
+request = dispatch.RunRequest(job={job!r}, options={options!r}, trigger=Trigger.ADMIN, username="the test")
 print(dispatch.enqueue(request).pk)
 """
 CREATE = """

@@ -50,7 +50,7 @@ def test_nothing_that_a_job_leaves_behind_affects_the_next_job(
     assert wait_for_end(running, second).status == "succeeded"
     release(running, *busy)
     code = disorder.get("exit", 0)
-    assert (row.status, row.exit_code, row.who) == ("failed" if code else "succeeded", code, "")
+    assert (row.status, row.exit_code, row.username) == ("failed" if code else "succeeded", code, "")
     assert state_found_by(running, first) == state_found_by(running, second)
 
 

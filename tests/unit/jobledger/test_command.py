@@ -33,7 +33,7 @@ def test_call_command_prints_as_usual_and_records_a_succeeded_run() -> None:
 def test_the_run_records_the_user_the_time_and_the_process() -> None:
     call_command("probe")
     run = Run.objects.get()
-    assert run.who
+    assert run.username
     assert run.worker
     assert run.started_at
     assert run.finished_at
@@ -108,12 +108,17 @@ def test_a_keyboard_interrupt_cancels_the_run() -> None:
 def test_a_job_called_by_a_job_is_a_child_run_with_its_parents_slot() -> None:
     slot = datetime(2026, 3, 1, 3, tzinfo=UTC)
     request = dispatch.RunRequest(
-        job="probe", options={"child": "inner"}, trigger=Trigger.SCHEDULE, who="beat", scheduled_for=slot
+        job="probe", options={"child": "inner"}, trigger=Trigger.SCHEDULE, username="beat", scheduled_for=slot
     )
     parent = dispatch.receive("5c1a6f1e-8f9a-4c55-9f0e-0f6f1b1d6a01", lambda: request)
     runner.execute(parent.pk, worker="w")
     child = Run.objects.get(parent=parent)
-    assert (child.trigger, child.status, child.scheduled_for, child.who) == ("job", "succeeded", slot, "beat")
+    assert (child.trigger, child.status, child.scheduled_for, child.username) == (
+        "job",
+        "succeeded",
+        slot,
+        "beat",
+    )
     assert output_of(child) == [("stdout", f"inner\nslot {slot.isoformat()}\n")]
 
 

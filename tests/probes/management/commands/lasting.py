@@ -61,7 +61,7 @@ class Command(JobCommand):
 
     def _step(self, options: dict[str, Any]) -> None:
         if options["in_transaction"]:
-            Run.objects.filter(job="none such").update(who="nobody")
+            Run.objects.filter(job="none such").update(username="nobody")
         for _ in self.progress(range(int(options["seconds"] / STEP_SECONDS)), description="lasting"):
             if options["until"] and options["until"].exists():
                 return

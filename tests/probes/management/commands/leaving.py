@@ -33,10 +33,10 @@ class Command(JobCommand):
             _disorder()
         if options["transaction"]:
             transaction.set_autocommit(False)
-            Run.objects.filter(job="leaving").update(who="never committed")
+            Run.objects.filter(job="leaving").update(username="never committed")
         if options["atomic"]:
             transaction.atomic().__enter__()
-            Run.objects.filter(job="leaving").update(who="never committed")
+            Run.objects.filter(job="leaving").update(username="never committed")
         if options["close"]:
             connection.close()
         if options["exit"] is not None:

@@ -26,7 +26,7 @@ def test_the_values_of_an_edit_can_be_read() -> None:
     audit_log.log_edit(User.objects.create(username="ann"), a_schedule(), [change])
     entry = AuditEntry.objects.get()
     assert audit_log.changes_of(entry) == [change]
-    assert (entry.text, entry.object_name, entry.who) == (
+    assert (entry.text, entry.object_name, entry.username) == (
         "Changed cron.",
         "hourly",
         "ann",

@@ -29,7 +29,7 @@ def test_a_duration_counts_from_now() -> None:
     terms = pause_form.terms(ANN)
     assert (terms.until, terms.reason) == (NOON + timedelta(hours=4), "move")
     assert terms.on_resume is PausedSlots.RUN_ONCE
-    assert (terms.who, terms.user) == ("ann", ANN)
+    assert (terms.username, terms.user) == ("ann", ANN)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -97,7 +97,12 @@ def test_the_service_is_paused_on_the_submitted_terms(admin_client: Client, admi
     answer = admin_client.post(reverse(PAUSE), TERMS)
     pause = Pause.objects.get()
     assert sent_to(answer) == reverse(LIST)
-    assert (pause.schedule, pause.until, pause.who, pause.user) == (None, NOON + HOUR, "admin", admin_user)
+    assert (pause.schedule, pause.until, pause.username, pause.user) == (
+        None,
+        NOON + HOUR,
+        "admin",
+        admin_user,
+    )
     assert logged() == ["Paused the whole service until 2026-03-02 13:00:00 UTC: the database moves."]
 
 
@@ -108,7 +113,7 @@ def test_invalid_terms_pause_nothing(admin_client: Client) -> None:
 
 
 def test_the_banner_shows_the_pause_and_a_button_to_resume(admin_client: Client) -> None:
-    Pause.objects.create(since=NOON, until=NOON + HOUR, who="ann", reason="<i>move</i>")
+    Pause.objects.create(since=NOON, until=NOON + HOUR, username="ann", reason="<i>move</i>")
     text = page(admin_client)
     assert "by ann until 2026-03-02 13:00:00 UTC (in 1 h): &lt;i&gt;move&lt;/i&gt;" in text
     assert f'action="{reverse(RESUME)}"' in text

@@ -217,7 +217,7 @@ def test_processes_with_different_code_are_named_with_their_versions() -> None:
 def test_a_paused_service_says_since_when_until_when_and_by_whom() -> None:
     beat_and_worker()
     pausing.pause(
-        None, Terms(until=NOON + 2 * MINUTE, reason="database moves", who="ann"), now=NOON - 10 * MINUTE
+        None, Terms(until=NOON + 2 * MINUTE, reason="database moves", username="ann"), now=NOON - 10 * MINUTE
     )
     problem = the_problem(ProblemKind.PAUSED)
     assert problem.text == (

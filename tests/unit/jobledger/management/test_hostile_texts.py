@@ -56,13 +56,13 @@ def controls(text: str) -> set[str]:
 @pytest.fixture
 def run() -> Run:
     schedule = create_hourly(name=HOSTILE)
-    Pause.objects.create(schedule=schedule, reason=HOSTILE, who=HOSTILE)
+    Pause.objects.create(schedule=schedule, reason=HOSTILE, username=HOSTILE)
     return create_run(
         job=HOSTILE[:100],
         status=Status.FAILED,
         error=HOSTILE,
         traceback=HOSTILE,
-        who=HOSTILE[:100],
+        username=HOSTILE[:100],
         schedule=schedule,
         schedule_name=schedule.name,
         options={HOSTILE: HOSTILE, "half": "\ud800"},

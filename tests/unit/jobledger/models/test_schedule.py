@@ -10,7 +10,7 @@ from tests.unit.builders import utc
 
 
 @pytest.mark.parametrize(
-    ("until", "who", "reason", "terms"),
+    ("until", "username", "reason", "terms"),
     [
         (None, "", "", "until resumed"),
         ("noon", "", "", "until noon"),
@@ -19,13 +19,13 @@ from tests.unit.builders import utc
     ],
 )
 def test_a_pause_is_formatted_with_its_user_end_and_reason(
-    until: str | None, who: str, reason: str, terms: str
+    until: str | None, username: str, reason: str, terms: str
 ) -> None:
-    assert pause_terms(until, who=who, reason=reason) == terms
+    assert pause_terms(until, username=username, reason=reason) == terms
 
 
 def test_the_end_of_a_pause_is_formatted_by_the_caller() -> None:
-    pause = Pause(until=utc(2026, 3, 1, 12), who="ann")
+    pause = Pause(until=utc(2026, 3, 1, 12), username="ann")
     assert pause.terms(lambda until: f"{until:%H:%M}") == "by ann until 12:00"
     assert pause.terms(datetime.isoformat) == "by ann until 2026-03-01T12:00:00+00:00"
 

@@ -26,12 +26,12 @@ def finished(**values: Any) -> Run:
 
 
 def test_a_repeated_run_does_the_same_for_the_user_who_requested_it() -> None:
-    old = finished(options={"level": 3, "words": ["ö"]}, who="ann", attempt=3, error="no")
+    old = finished(options={"level": 3, "words": ["ö"]}, username="ann", attempt=3, error="no")
     bert = User.objects.create(username="bert")
-    new = dispatch.run_again(old, trigger=Trigger.ADMIN, who="bert", user_id=bert.pk)
+    new = dispatch.run_again(old, trigger=Trigger.ADMIN, username="bert", user_id=bert.pk)
     assert new.pk != old.pk
     assert (new.job, new.options, new.status, new.attempt) == ("probe", old.options, Status.QUEUED, 1)
-    assert (new.trigger, new.who, new.user, new.error) == (Trigger.ADMIN, "bert", bert, "")
+    assert (new.trigger, new.username, new.user, new.error) == (Trigger.ADMIN, "bert", bert, "")
     old.refresh_from_db()
     assert (old.status, old.error) == (Status.FAILED, "no")
 
@@ -41,13 +41,13 @@ def test_a_repeated_run_is_for_the_same_slot_each_time() -> None:
     schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every_day)
     old = finished(schedule=schedule, schedule_name="daily", scheduled_for=NOON)
     for _ in range(2):
-        new = dispatch.run_again(old, trigger=Trigger.CLI, who="ann")
+        new = dispatch.run_again(old, trigger=Trigger.CLI, username="ann")
         assert (new.scheduled_for, new.schedule_name, new.schedule) == (NOON, "daily", None)
 
 
 def test_a_repeated_ordinary_task_gets_the_same_positional_arguments() -> None:
     old = finished(job="tests.probes.tasks.add", args=[1, 2], status=Status.SENT)
-    new = dispatch.run_again(old, trigger=Trigger.CLI, who="ann")
+    new = dispatch.run_again(old, trigger=Trigger.CLI, username="ann")
     new.refresh_from_db()
     assert (new.job, new.args) == ("tests.probes.tasks.add", [1, 2])
 
@@ -58,7 +58,7 @@ def test_a_repeated_run_is_published_once_it_is_in_the_database(
     published: list[Run] = []
     monkeypatch.setattr(publisher, "try_to_publish", published.extend)
     with django_capture_on_commit_callbacks(execute=True):
-        new = dispatch.run_again(finished(), trigger=Trigger.CLI, who="ann")
+        new = dispatch.run_again(finished(), trigger=Trigger.CLI, username="ann")
         assert published == []
     assert published == [new]
 
@@ -66,18 +66,18 @@ def test_a_repeated_run_is_published_once_it_is_in_the_database(
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
 def test_a_run_that_has_not_finished_cannot_run_again(status: Status) -> None:
     with pytest.raises(dispatch.CannotRunAgainError, match=f"is still {status}"):
-        dispatch.run_again(finished(status=status), trigger=Trigger.CLI, who="ann")
+        dispatch.run_again(finished(status=status), trigger=Trigger.CLI, username="ann")
 
 
 @pytest.mark.parametrize("job", ["retired", "probes.retired"])
 def test_a_job_that_no_longer_exists_cannot_run_again(job: str) -> None:
     with pytest.raises(dispatch.CannotRunAgainError, match=f"Job or task '{job}' no longer exists"):
-        dispatch.run_again(finished(job=job), trigger=Trigger.CLI, who="ann")
+        dispatch.run_again(finished(job=job), trigger=Trigger.CLI, username="ann")
 
 
 def test_a_task_that_may_not_be_scheduled_cannot_run_again() -> None:
     with pytest.raises(dispatch.CannotRunAgainError, match="one of Celery's own tasks"):
-        dispatch.run_again(finished(job="celery.chord_unlock"), trigger=Trigger.CLI, who="ann")
+        dispatch.run_again(finished(job="celery.chord_unlock"), trigger=Trigger.CLI, username="ann")
 
 
 def test_looking_up_an_ordinary_task_does_not_set_up_django_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,10 +86,10 @@ def test_looking_up_an_ordinary_task_does_not_set_up_django_again(monkeypatch: p
 
     known_tasks.cache_clear()
     monkeypatch.setattr(current_app.loader, "import_default_modules", set_up)
-    dispatch.run_again(finished(job="tests.probes.tasks.add"), trigger=Trigger.CLI, who="ann")
+    dispatch.run_again(finished(job="tests.probes.tasks.add"), trigger=Trigger.CLI, username="ann")
 
 
-PROBE = dispatch.RunRequest(job="probe", options={"level": 2}, trigger=Trigger.ADMIN, who="ann")
+PROBE = dispatch.RunRequest(job="probe", options={"level": 2}, trigger=Trigger.ADMIN, username="ann")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -122,7 +122,7 @@ def stopped_by_worker() -> Run:
 def released_after_a_pause() -> None:
     schedule = hourly(handled_until=NOON + MINUTE)
     ends = {"until": NOON + 90 * MINUTE, "on_resume": PausedSlots.RUN_ONCE}
-    Pause.objects.create(schedule=schedule, since=NOON, who="ann", reason="move", **ends)
+    Pause.objects.create(schedule=schedule, since=NOON, username="ann", reason="move", **ends)
     ledger.record_due(NOON + 90 * MINUTE)
 
 
@@ -145,7 +145,7 @@ def expired_in_the_queue() -> None:
 
 def paused() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
-    Pause.objects.create(schedule=schedule, since=NOON - HOUR, who="ann", reason="move")
+    Pause.objects.create(schedule=schedule, since=NOON - HOUR, username="ann", reason="move")
     Pause.objects.create(since=NOON - HOUR, until=NOON + HOUR)
     ledger.record_due(NOON)
 

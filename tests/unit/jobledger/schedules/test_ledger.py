@@ -214,7 +214,7 @@ def test_jitter_delays_the_start_and_not_the_slot() -> None:
 
 def test_a_paused_schedule_records_its_slots_as_skipped_with_the_reason() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
-    pause = Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", who="ann")
+    pause = Pause.objects.create(schedule=schedule, since=NOON - HOUR, reason="migration", username="ann")
     assert ledger.record_due(NOON).queued == []
     run = Run.objects.get()
     assert (run.status, run.reason) == ("skipped", "paused")

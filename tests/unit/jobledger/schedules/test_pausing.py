@@ -35,13 +35,13 @@ def paused(schedule: PeriodicTask | None) -> bool:
 
 def test_a_pause_records_its_end_reason_and_user() -> None:
     schedule, user = hourly(), User.objects.create(username="ann")
-    terms = Terms(until=NOON + HOUR, reason="move", who="ann", user=user, on_resume=PausedSlots.RUN_ONCE)
+    terms = Terms(until=NOON + HOUR, reason="move", username="ann", user=user, on_resume=PausedSlots.RUN_ONCE)
     pause, is_new = pausing.pause(schedule, terms, now=NOON)
     assert is_new
     stored = Pause.objects.get()
     assert stored == pause
     assert (stored.schedule, stored.since, stored.until) == (schedule, NOON, NOON + HOUR)
-    assert (stored.reason, stored.who, stored.user, stored.on_resume) == ("move", "ann", user, "once")
+    assert (stored.reason, stored.username, stored.user, stored.on_resume) == ("move", "ann", user, "once")
 
 
 def test_a_pause_without_an_end_lasts_until_it_is_resumed_and_skips_its_slots() -> None:
@@ -53,10 +53,10 @@ def test_a_pause_without_an_end_lasts_until_it_is_resumed_and_skips_its_slots() 
 def test_pausing_again_changes_the_end() -> None:
     schedule = hourly()
     pausing.pause(schedule, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
-    _, is_new = pausing.pause(schedule, Terms(until=NOON + HOUR, who="bob"), now=NOON)
+    _, is_new = pausing.pause(schedule, Terms(until=NOON + HOUR, username="bob"), now=NOON)
     assert not is_new
     stored = Pause.objects.get()
-    assert (stored.since, stored.until, stored.who) == (NOON - HOUR, NOON + HOUR, "bob")
+    assert (stored.since, stored.until, stored.username) == (NOON - HOUR, NOON + HOUR, "bob")
     assert (stored.reason, stored.on_resume) == ("move", "once")
 
 
@@ -109,7 +109,7 @@ def test_resuming_what_is_not_paused_does_nothing() -> None:
 
 def test_a_paused_slot_is_skipped_with_the_reason_of_the_pause() -> None:
     schedule = hourly(handled_until=NOON - MINUTE)
-    pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON - MINUTE)
+    pausing.pause(schedule, Terms(until=None, reason="move", username="ann"), now=NOON - MINUTE)
     ledger.record_due(NOON)
     run = Run.objects.get()
     assert (run.status, run.reason) == ("skipped", "paused")
@@ -130,17 +130,19 @@ def test_a_held_slot_starts_as_soon_as_its_schedule_is_resumed(clock: time_machi
 
 def test_many_schedules_are_paused_together() -> None:
     one, two, other = hourly("one"), hourly("two"), hourly("other")
-    pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, reason="move", who="ann"), now=NOON - HOUR)
+    pausing.pause_all(
+        [one.pk, two.pk], Terms(until=NOON + HOUR, reason="move", username="ann"), now=NOON - HOUR
+    )
     assert (paused(one), paused(two), paused(other)) == (True, True, False)
-    assert {(each.reason, each.who) for each in Pause.objects.all()} == {("move", "ann")}
+    assert {(each.reason, each.username) for each in Pause.objects.all()} == {("move", "ann")}
 
 
 def test_pausing_many_changes_the_end_of_those_already_paused() -> None:
     one, two = hourly("one"), hourly("two")
     pausing.pause(one, Terms(until=None, reason="move", on_resume=PausedSlots.RUN_ONCE), now=NOON - HOUR)
-    pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, who="bob"), now=NOON)
+    pausing.pause_all([one.pk, two.pk], Terms(until=NOON + HOUR, username="bob"), now=NOON)
     standing = Pause.objects.get(schedule=one)
-    assert (standing.since, standing.until, standing.who) == (NOON - HOUR, NOON + HOUR, "bob")
+    assert (standing.since, standing.until, standing.username) == (NOON - HOUR, NOON + HOUR, "bob")
     assert (standing.reason, standing.on_resume) == ("move", "once")
     assert Pause.objects.filter(schedule=two).count() == 1
 

@@ -100,7 +100,7 @@ def test_runs_that_no_worker_can_start_link_to_the_queued_runs(admin_client: Cli
 
 
 def test_a_pause_can_be_ended_on_the_home_page_with_permission(admin_client: Client, client: Client) -> None:
-    pausing.pause(None, Terms(until=None, reason="The database moves", who="ann"), now=timezone.now())
+    pausing.pause(None, Terms(until=None, reason="The database moves", username="ann"), now=timezone.now())
     resume = reverse("admin:jobledger_service_resume")
     page = admin_client.get(reverse("admin:home_now")).text
     assert f'action="{resume}"' in page

@@ -80,7 +80,7 @@ def test_upcoming_runs_are_shown(admin_client: Client) -> None:
 
 
 def test_a_service_pause_is_shown_first(admin_client: Client) -> None:
-    pausing.pause(None, Terms(until=None, reason="The database moves", who="ann"), now=timezone.now())
+    pausing.pause(None, Terms(until=None, reason="The database moves", username="ann"), now=timezone.now())
     page = admin_client.get(HOME).text
     assert "The whole service is paused" in page
     assert "The database moves" in page
@@ -147,7 +147,7 @@ def test_a_broken_schedule_is_a_problem(admin_client: Client) -> None:
 def test_an_upcoming_run_shows_that_it_is_paused(admin_client: Client) -> None:
     paused = at_three()
     assert "mark-paused" not in admin_client.get(HOME).text
-    pausing.pause(paused, Terms(until=None, reason="", who="ann"), now=timezone.now())
+    pausing.pause(paused, Terms(until=None, reason="", username="ann"), now=timezone.now())
     assert "mark-paused" in admin_client.get(HOME).text
 
 

@@ -150,7 +150,10 @@ def test_the_page_shows_recent_runs_and_statistics(admin_client: Client) -> None
 
 def test_the_page_shows_runs_like_the_list_without_secrets(admin_client: Client) -> None:
     create_run(
-        error="bad key sesame-street", options={"api_key": "sesame-street"}, trigger=Trigger.ADMIN, who="ann"
+        error="bad key sesame-street",
+        options={"api_key": "sesame-street"},
+        trigger=Trigger.ADMIN,
+        username="ann",
     )
     create_run(status=Status.MISSED, reason="deadline")
     page = admin_client.get(page_url("choosing")).text
@@ -216,7 +219,7 @@ def test_run_now_starts_a_run_with_options_and_user(
     run = Run.objects.get()
     assert answer["Location"] == reverse("admin:jobledger_run_change", args=[run.pk])
     assert (run.job, run.options) == ("choosing", {"days": 3, "pin": "4711"})
-    assert (run.trigger, run.who, run.user, run.status) == ("admin", "admin", admin_user, "queued")
+    assert (run.trigger, run.username, run.user, run.status) == ("admin", "admin", admin_user, "queued")
     assert [message.name for message in broker.messages] == ["probes.choosing"]
 
 

@@ -209,7 +209,7 @@ def test_run_again_starts_the_same_job_and_redirects_to_the_new_run(
     response = press(admin_client, "start_again", run)
     new = Run.objects.exclude(pk=run.pk).get()
     assert response.url == reverse("admin:jobledger_run_change", args=[new.pk])
-    assert (new.options, new.trigger, new.who, new.user) == ({"level": 3}, "admin", "admin", admin_user)
+    assert (new.options, new.trigger, new.username, new.user) == ({"level": 3}, "admin", "admin", admin_user)
     assert len(audit_entries(run)) == 1
 
 

@@ -50,7 +50,7 @@ def test_runs_that_have_ended_are_not_cancelled(user: User) -> None:
 def test_running_again_is_logged_for_both_runs(user: User) -> None:
     run = create_run(options={"level": 3})
     new = admin.start_run_again(user, run)
-    assert (new.options, new.trigger, new.who, new.user) == ({"level": 3}, "admin", "anna", user)
+    assert (new.options, new.trigger, new.username, new.user) == ({"level": 3}, "admin", "anna", user)
     assert entries(run) == [f"Started again as run {new.pk}."]
     assert entries(new) == [f"Started as a repeat of run {run.pk}."]
 

@@ -25,7 +25,7 @@ def runs_of(found: RunList) -> list[Run]:
 
 
 def test_a_row_has_the_reason_and_the_user() -> None:
-    create_run(status=Status.FAILED, error="no luck\nat all", trigger=Trigger.ADMIN, who="anna")
+    create_run(status=Status.FAILED, error="no luck\nat all", trigger=Trigger.ADMIN, username="anna")
     (row,) = list_runs().rows
     assert (row.why, row.started_by) == ("no luck", "anna on the web")
 
@@ -79,7 +79,7 @@ def test_an_invalid_cursor_shows_the_first_page() -> None:
 def test_a_page_takes_one_query(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     times = {"started_at": NOON, "finished_at": NOON + timedelta(seconds=83)}
     for number in range(5):
-        create_run(number, status=Status.FAILED, error="no", who="anna", **times)
+        create_run(number, status=Status.FAILED, error="no", username="anna", **times)
     with django_assert_num_queries(1):
         rows = list_runs("status=failed").rows
         cells = [(row.why, row.started_by, row.mark, row.took) for row in rows]

@@ -36,7 +36,7 @@ def test_a_queued_run_links_to_the_run_that_it_waits_for() -> None:
 
 
 def test_a_skipped_run_links_to_the_blocking_run_and_names_are_escaped() -> None:
-    holder = create_run(status=Status.RUNNING, started_at=NOON, trigger=Trigger.ADMIN, who="<anna>")
+    holder = create_run(status=Status.RUNNING, started_at=NOON, trigger=Trigger.ADMIN, username="<anna>")
     page = page_of(create_run(status=Status.SKIPPED, **overlap.held_by(holder).columns))
     address = display.run_url(holder.pk)
     assert f'Skipped: run <a href="{address}">{holder.short_id}</a> of the same job' in page.sentence

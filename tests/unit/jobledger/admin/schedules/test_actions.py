@@ -37,7 +37,12 @@ def test_run_now_records_the_user(admin_client: Client, admin_user: User) -> Non
     schedule = hourly(kwargs='{"level": 3}')
     answer = act(admin_client, "run_tasks", schedule)
     run = Run.objects.get()
-    assert (run.job, run.options, run.trigger, run.who) == ("probe", {"level": 3}, Trigger.ADMIN, "admin")
+    assert (run.job, run.options, run.trigger, run.username) == (
+        "probe",
+        {"level": 3},
+        Trigger.ADMIN,
+        "admin",
+    )
     assert (run.user, run.schedule, run.scheduled_for) == (admin_user, schedule, None)
     assert reverse("admin:jobledger_run_change", args=[run.pk]) in answer.text
     assert entries(schedule) == [f"Run now: run {run.pk}."]
@@ -105,7 +110,12 @@ def test_schedules_are_paused_on_the_submitted_terms(admin_client: Client, admin
     answer = act(admin_client, "pause_schedules", schedule, **TERMS)
     pause = Pause.objects.get()
     assert (pause.schedule, pause.since, pause.until) == (schedule, NOON, NOON + 4 * HOUR)
-    assert (pause.reason, pause.who, pause.user, pause.on_resume) == ("move", "admin", admin_user, "once")
+    assert (pause.reason, pause.username, pause.user, pause.on_resume) == (
+        "move",
+        "admin",
+        admin_user,
+        "once",
+    )
     assert "Paused: mine." in answer.text
     assert entries(schedule) == ["Paused until 2026-03-02 16:00:00 UTC: move."]
     assert entries(other) == []

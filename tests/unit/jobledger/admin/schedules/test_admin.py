@@ -279,7 +279,12 @@ def test_a_schedule_is_paused_with_an_end_and_a_reason_and_resumed(
     pause = {"length": "4h", "reason": "move", "on_resume": "once"}
     page = admin_client.post(page_url("pause", every_hour), pause, follow=True).text
     found = Pause.objects.get()
-    assert (found.schedule, found.reason, found.who, found.on_resume) == (every_hour, "move", "admin", "once")
+    assert (found.schedule, found.reason, found.username, found.on_resume) == (
+        every_hour,
+        "move",
+        "admin",
+        "once",
+    )
     assert found.until is not None
     assert timedelta(minutes=239) < found.until - timezone.now() <= timedelta(hours=4)
     until = f"{found.until:%Y-%m-%d %H:%M:%S} UTC"

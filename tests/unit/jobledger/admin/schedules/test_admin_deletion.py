@@ -33,7 +33,7 @@ def test_run_now_records_the_user(
     )
     admin_client.post(reverse(LIST), {"action": "run_tasks", "_selected_action": [schedule.pk]})
     run = Run.objects.get()
-    assert (run.trigger, run.who, run.user, run.schedule) == ("admin", "admin", admin_user, schedule)
+    assert (run.trigger, run.username, run.user, run.schedule) == ("admin", "admin", admin_user, schedule)
     assert (run.job, run.options) == ("probe", {"level": 3})
     assert [message.name for message in broker.messages] == ["probes.probe"]
 

@@ -55,7 +55,7 @@ def test_an_operator_can_pause_but_not_edit(client: Client, every_hour: Periodic
         == 302
     )
     assert operator.post(change_url(every_hour), {"name": "stolen"}).status_code == 403
-    assert Pause.objects.get().who == "Job operators"
+    assert Pause.objects.get().username == "Job operators"
 
 
 def test_an_editor_can_add_and_edit(client: Client, every_hour: PeriodicTask) -> None:

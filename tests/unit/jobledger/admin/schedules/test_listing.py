@@ -83,7 +83,7 @@ def test_a_broken_schedule_shows_the_reason(admin_client: Client) -> None:
 
 def test_a_paused_schedule_shows_end_user_and_reason(admin_client: Client) -> None:
     Pause.objects.create(
-        schedule=hourly(), since=NOON, until=NOON + 2 * HOUR, who="ann", reason="<b>move</b>"
+        schedule=hourly(), since=NOON, until=NOON + 2 * HOUR, username="ann", reason="<b>move</b>"
     )
     text = page(admin_client)
     assert "by ann until 2026-03-02 14:00:00 UTC (in 2 h): &lt;b&gt;move&lt;/b&gt;" in text
@@ -93,7 +93,7 @@ def test_a_paused_schedule_shows_end_user_and_reason(admin_client: Client) -> No
 
 def test_a_service_pause_is_shown_once_and_for_each_schedule(admin_client: Client) -> None:
     hourly()
-    Pause.objects.create(since=NOON, who="ann", reason="the database moves")
+    Pause.objects.create(since=NOON, username="ann", reason="the database moves")
     text = page(admin_client)
     assert text.count("the database moves") == 1
     assert "whole service" in text

@@ -69,7 +69,7 @@ def test_a_schedule_without_a_next_slot_says_so() -> None:
 
 def test_a_paused_schedule_shows_the_reason() -> None:
     schedule = hourly()
-    pausing.pause(schedule, Terms(until=None, reason="move", who="ann"), now=NOON)
+    pausing.pause(schedule, Terms(until=None, reason="move", username="ann"), now=NOON)
     assert "will not start: paused by ann until resumed: move" in preview_of(schedule).next
 
 

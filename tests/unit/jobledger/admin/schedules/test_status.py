@@ -31,7 +31,7 @@ def test_a_schedule_is_enabled_or_disabled() -> None:
 
 def test_a_pause_has_an_end_a_user_and_a_reason() -> None:
     schedule = hourly()
-    pausing.pause(schedule, Terms(until=NOON + timedelta(hours=1), reason="move", who="ann"), now=NOON)
+    pausing.pause(schedule, Terms(until=NOON + timedelta(hours=1), reason="move", username="ann"), now=NOON)
     assert word(schedule) == ("paused", "by ann until 2026-03-02 13:00:00 UTC (in 1 h): move")
 
 

@@ -45,7 +45,7 @@ def test_a_schedule_is_paused_for_a_time_with_a_reason() -> None:
     )
     stored = Pause.objects.get()
     assert (stored.schedule, stored.since, stored.until) == (schedule, NOON, NOON + 2 * HOUR)
-    assert (stored.reason, stored.who, stored.on_resume) == ("move of the database", "ann", "skip")
+    assert (stored.reason, stored.username, stored.on_resume) == ("move of the database", "ann", "skip")
 
 
 def test_without_a_name_the_whole_service_is_paused() -> None:

@@ -23,7 +23,7 @@ def test_retry_prints_the_id_of_a_new_run_with_its_user() -> None:
     run = create_run(status=Status.FAILED, options={"level": 2})
     new = Run.objects.get(pk=retried(str(run.pk)).strip())
     assert (new.job, new.options, new.status) == ("probe", {"level": 2}, Status.QUEUED)
-    assert (new.trigger, new.who) == (Trigger.CLI, operating_system_user())
+    assert (new.trigger, new.username) == (Trigger.CLI, operating_system_user())
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def printed(*arguments: str) -> str:
 def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
     run = create_run(
         status=Status.FAILED,
-        who="ann",
+        username="ann",
         options={"level": 2},
         started_at=NOON,
         finished_at=NOON + timedelta(seconds=3),
@@ -83,7 +83,7 @@ def test_show_on_a_terminal_is_a_table_in_which_stderr_is_red() -> None:
 
 def test_json_has_the_fields_of_the_list_and_all_others() -> None:
     parent = create_run()
-    run = create_run(1, attempt=2, worker="w@host", who="ann", parent=parent, options={"words": ["ö"]})
+    run = create_run(1, attempt=2, worker="w@host", username="ann", parent=parent, options={"words": ["ö"]})
     RunAttempt.objects.create(
         run=run, attempt=1, status=Status.FAILED, finished_at=NOON, exit_code=1, error="no"
     )

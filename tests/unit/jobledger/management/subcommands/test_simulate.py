@@ -180,7 +180,7 @@ def test_pauses_of_the_schedule_and_of_the_service_are_respected_with_their_reas
     Pause.objects.create(
         schedule=schedule, since=utc("2026-05-01 00:30"), until=utc("2026-05-01 01:30"), reason="a\tmove"
     )
-    Pause.objects.create(since=utc("2026-05-01 02:30"), reason="holidays", who="ann")
+    Pause.objects.create(since=utc("2026-05-01 02:30"), reason="holidays", username="ann")
     stdout, stderr = printed("hourly", *MORNING)
     assert [line.split("\t")[4] for line in stdout.splitlines()] == [
         "on time",
