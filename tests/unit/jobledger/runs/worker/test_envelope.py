@@ -88,7 +88,7 @@ REFUSED = {
     "headers.eta is infinity",
     "headers.id is half a character",
     "headers.retries is true",
-    "headers stands there twice",
+    "headers is duplicated",
     "properties.delivery_tag is a list",
     "properties.delivery_info is missing",
     "properties is a text",
@@ -96,12 +96,12 @@ REFUSED = {
     "body.1 is nested",
     "body.2.errbacks is a list",
     "a body of 2 parts",
-    "no base64",
-    "no JSON",
-    "no text",
+    "not base64",
+    "not JSON",
+    "not text",
     "deep brackets",
     "compressed",
-    "larger than any message may be",
+    "larger than the limit",
 }
 
 
