@@ -54,7 +54,15 @@ class Loss:
 
 
 class JobRequest(MaskedRequest):
-    """The message of a job that is being executed; it knows which child is executing it."""
+    """The message of a job that is being executed; it knows which child is executing it.
+
+    Time limits of the message itself are ignored. They would end the task anywhere, even while its run is
+    being claimed or its end recorded; a job's own ``time_limit`` ends only the job.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.time_limits = (None, None)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import current_app
 from celery.signals import task_revoked
 from celery.worker.request import Request
 
@@ -14,7 +15,7 @@ from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.worker import main_process
 from jobledger.runs.worker.main_process import JobRequest, Loss, cancel_revoked, connect, end_run_of
 from tests.unit.builders import NOON
-from tests.unit.jobledger.runs.worker.builders import received
+from tests.unit.jobledger.runs.worker.builders import message_of, received
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +51,16 @@ def request_of(run: Run) -> JobRequest:
 
 def failed(error: Exception) -> Any:
     return cast("Any", SimpleNamespace(exception=error))
+
+
+def test_the_time_limits_of_a_jobs_message_are_ignored_in_favor_of_the_jobs_own() -> None:
+    message = message_of("1", "probes.limited", timelimit=[0.05, 0.03])
+    request, started = JobRequest(message, app=current_app), list[dict[str, Any]]()
+    pool = SimpleNamespace(apply_async=lambda *args, **options: started.append(options))
+    request.execute_using_pool(cast("Any", pool))
+    (options,) = started
+    # Two seconds, a grace period of two, and a margin.
+    assert (options["timeout"], options["soft_timeout"]) == (14.0, None)
 
 
 def test_the_run_of_a_child_that_died_is_lost() -> None:
