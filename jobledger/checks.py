@@ -3,7 +3,6 @@
 All are warnings: an error would keep every command from running, including jobs from the command line.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -201,23 +200,19 @@ class _TargetValidator:
         self._parser_of = cache(registry.Job.create_parser)
 
     def _fault_of(self, task: str, args: str, kwargs: str) -> _Fault | None:
+        try:
+            target = slot_runs.target_of(PeriodicTask(task=task, args=args, kwargs=kwargs))
+        except slot_runs.BrokenScheduleError as error:
+            hint = "It starts nothing. Fix it in the admin, or disable it there."
+            return _Fault(text=f"is broken: {error}", hint=hint, id="jobledger.W010")
         job = registry.of_task(task)
-        if job and (problem := self._problem_with(job, kwargs)):
+        if job and (problem := self._problem_with(job, target.options)):
             text = f"has options that are not valid for {task}: {problem}"
             hint = "Its runs will fail. Correct its options in the admin."
             return _Fault(text=text, hint=hint, id="jobledger.W001")
-        if reason := slot_runs.why_broken(PeriodicTask(task=task, args=args, kwargs=kwargs)):
-            hint = "It starts nothing. Fix it in the admin, or disable it there."
-            return _Fault(text=f"is broken: {reason}", hint=hint, id="jobledger.W010")
         return None
 
-    def _problem_with(self, job: registry.Job, kwargs: str) -> str:
-        try:
-            options = json.loads(kwargs or "{}")
-        except ValueError as error:
-            return str(error)
-        if not isinstance(options, dict):
-            return "they are not a JSON object"
+    def _problem_with(self, job: registry.Job, options: dict[str, Any]) -> str:
         try:
             validate_options(self._parser_of(job), options)
         except OptionsError as error:

@@ -65,15 +65,6 @@ def _target(task: str, args_text: str, kwargs_text: str) -> Target:
     return Target(job=job.name, args=[], options=options)
 
 
-def why_broken(schedule: PeriodicTask) -> str:
-    """Why the schedule's target is invalid; empty if it is valid."""
-    try:
-        target_of(schedule)
-    except BrokenScheduleError as error:
-        return str(error)
-    return ""
-
-
 def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now: datetime) -> Run:
     """The run for a slot, not saved."""
     status = STATUSES[planned.verdict]

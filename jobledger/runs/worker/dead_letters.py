@@ -24,7 +24,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from jobledger.escapes import line_logger
-from jobledger.jobs import secrets
+from jobledger.jobs import json_text, secrets
 from jobledger.models import DeadLetter
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker.requests import masked_headers
@@ -171,7 +171,7 @@ def _key(channel: Any) -> str:
 def _loaded(fields: Mapping[bytes, bytes]) -> DeadLetter:
     """The dead letter of a stored record, or a dead letter about the record if that cannot be parsed."""
     with suppress(KeyError, ValueError, TypeError, AttributeError):
-        record = json.loads(fields[b"letter"])
+        record = json_text.parse(fields[b"letter"].decode())
         letter = _dead_letter(**{name: record[name] for name in (*_TEXTS, "content")}, size=record["size"])
         letter.pk, letter.received_at = UUID(record["id"]), datetime.fromisoformat(record["received_at"])
         return letter

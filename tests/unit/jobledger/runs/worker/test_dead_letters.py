@@ -146,8 +146,14 @@ def test_redis_and_the_ledger_keep_the_newest_dead_letters(
 
 @pytest.mark.parametrize(
     "entry",
-    [{}, {b"letter": b"{"}, {b"letter": b"[]"}, {b"letter": b'{"id": 1}'}, {b"letter": b"null"}],
-    ids=str,
+    [
+        {},
+        *(
+            {b"letter": text}
+            for text in (b"{", b"[]", b'{"id": 1}', b"null", b"\xff", b"[" * 100_000 + b"]" * 100_000)
+        ),
+    ],
+    ids=lambda entry: str(entry)[:20],
 )
 def test_malformed_records_become_dead_letters_too(stream: Stream, entry: dict[bytes, bytes]) -> None:
     stream.entries = {1: entry}
