@@ -13,10 +13,11 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks, and the signal handlers of workers and schedules."""
         from jobledger import checks  # noqa: F401 - importing registers the checks
-        from jobledger.runs.worker import code_version, dead_letters, main_process, presence
+        from jobledger.runs.worker import code_version, dead_letters, log_format, main_process, presence
         from jobledger.schedules import reconciliation
 
         code_version.connect()
+        log_format.connect()
         presence.watch_worker()
         main_process.connect()
         dead_letters.connect()

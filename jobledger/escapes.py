@@ -67,11 +67,30 @@ def line_logger(name: str) -> LineLogger:
 
 
 class LineFormatter(logging.Formatter):
-    """For a project's ``LOGGING``: escapes the messages of all libraries, too."""
+    """For a project's ``LOGGING``: escapes the messages of all libraries, too.
+
+    Tracebacks keep their lines, but are indented, so that no line of one looks like a log entry.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info:
+            # Another handler's formatter may have cached it, unescaped.
+            record.exc_text = None
+        return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = escaped(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's name
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(traceback: str) -> str:
+    return "\n".join(f"  {line}" for line in escaped_lines(traceback).split("\n"))
 
 
 def _loggable(value: object) -> object:

@@ -243,13 +243,24 @@ LOGGING = {
             "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
         },
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {
+        "without_refused_tracebacks": {"()": "proj.log_filters.WithoutRefusedTracebacks"},
+        "without_readiness": {"()": "proj.log_filters.WithoutReadiness"},
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["without_refused_tracebacks"],
+        },
+    },
     # Celery's workers and beat replace this handler with their own.
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "jobledger": {"level": env.log_level("LOG_LEVEL", "INFO")},
         "tasks_app": {"level": env.log_level("LOG_LEVEL", "INFO")},
         "axes": {"level": "WARNING"},
+        "django.request": {"filters": ["without_readiness"]},
     },
 }
 

@@ -87,6 +87,22 @@ def test_a_projects_log_has_one_line_per_message_of_any_library() -> None:
     assert controls(written.getvalue()) == "\n"
 
 
+def test_a_traceback_in_a_projects_log_cannot_forge_a_log_entry() -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(LineFormatter("%(levelname)s %(name)s: %(message)s"))
+    error = ValueError(HOSTILE)
+    record = logging.LogRecord("axes", logging.ERROR, "", 1, "failed", (), (ValueError, error, None))
+    record.stack_info = f"Stack: {HOSTILE}"
+    logging.Formatter().format(record)
+    handler.handle(record)
+    first, *others = written.getvalue().splitlines()
+    assert first == "ERROR axes: failed"
+    assert others[0] == "  ValueError: a\\x1b]0;title\\x07"
+    assert [line for line in others if not line.startswith("  ")] == []
+    assert set(controls(written.getvalue())) == {"\n"}
+
+
 def test_this_projects_log_is_formatted_like_that(settings: Any) -> None:
     formatters = settings.LOGGING["formatters"].values()
     assert {each["class"] for each in formatters} == {f"{LineFormatter.__module__}.{LineFormatter.__name__}"}

@@ -1,0 +1,24 @@
+"""Keeps what any user or monitor can cause from flooding the log."""
+
+import logging
+from http import HTTPStatus
+
+
+class WithoutRefusedTracebacks(logging.Filter):
+    """A refused request (4xx) takes one line: its traceback says nothing more, and any user can repeat it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_of_a_request = record.name.startswith(("django.request", "django.security"))
+        if is_of_a_request and 400 <= getattr(record, "status_code", 0) < 500:
+            # A filter cannot replace the record before Python 3.12.
+            record.exc_info = record.exc_text = record.stack_info = None
+        return True
+
+
+class WithoutReadiness(logging.Filter):
+    """That the service is not ready is an answer, not an error, and is repeated at every poll."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        match = getattr(getattr(record, "request", None), "resolver_match", None)
+        is_unready = getattr(record, "status_code", 0) == HTTPStatus.SERVICE_UNAVAILABLE
+        return not (is_unready and match and match.view_name == "jobledger:readiness")

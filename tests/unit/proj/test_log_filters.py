@@ -1,0 +1,76 @@
+"""Refused requests and readiness polls do not flood the log."""
+
+import io
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.http import HttpRequest, HttpResponse
+from django.test import Client
+from django.urls import include, path
+
+from jobledger import views
+
+pytestmark = pytest.mark.django_db
+
+
+def forbidden(request: HttpRequest) -> HttpResponse:
+    raise PermissionDenied
+
+
+def suspicious(request: HttpRequest) -> HttpResponse:
+    raise SuspiciousOperation("a lookup that\nnobody may use")
+
+
+def defective(request: HttpRequest) -> HttpResponse:
+    raise ValueError("a bug")
+
+
+urlpatterns = [
+    path("", include("jobledger.urls")),
+    path("forbidden", forbidden),
+    path("suspicious", suspicious),
+    path("defective", defective),
+]
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the project's handler writes."""
+    written = io.StringIO()
+    (handler,) = [each for each in logging.getLogger().handlers if each.get_name() == "stderr"]
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(written)
+    yield written
+    handler.setStream(before or handler.stream)
+
+
+@pytest.fixture
+def site(settings: Any, client: Client) -> Client:
+    settings.ROOT_URLCONF = __name__
+    client.raise_request_exception = False
+    return client
+
+
+@pytest.mark.parametrize(("name", "status"), [("forbidden", 403), ("suspicious", 400)])
+def test_a_refused_request_is_logged_in_one_line(
+    site: Client, log: io.StringIO, name: str, status: int
+) -> None:
+    assert site.get(f"/{name}").status_code == status
+    assert len(log.getvalue().splitlines()) == 1
+
+
+def test_an_error_is_logged_with_its_traceback(site: Client, log: io.StringIO) -> None:
+    assert site.get("/defective").status_code == 500
+    assert "\n  Traceback (most recent call last):\n" in log.getvalue()
+    assert "ValueError: a bug" in log.getvalue()
+
+
+def test_a_readiness_poll_of_an_unready_service_is_not_logged(
+    site: Client, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_readiness", lambda: (False, []))
+    assert site.get("/readyz").status_code == 503
+    assert log.getvalue() == ""
