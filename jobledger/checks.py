@@ -23,6 +23,7 @@ from jobledger.runs.publishing import delivery
 from jobledger.schedules import declared, slot_runs, stored_schedules
 
 _ZERO = timedelta(0)
+_TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
 _SCHEDULE_HINT = (
     'Examples: Schedule("30 3 * * mon-fri"), Schedule("@daily"), Schedule(every=timedelta(hours=2)).'
 )
@@ -199,15 +200,16 @@ class _TargetValidator:
         self.fault_of = cache(self._fault_of)
         self._parser_of = cache(registry.Job.create_parser)
 
-    def _fault_of(self, task: str, args: str, kwargs: str) -> _Fault | None:
+    def _fault_of(self, *values: str | None) -> _Fault | None:
+        schedule = PeriodicTask(**dict(zip(_TARGET_FIELDS, values, strict=True)))
         try:
-            target = slot_runs.target_of(PeriodicTask(task=task, args=args, kwargs=kwargs))
+            target = slot_runs.target_of(schedule)
         except slot_runs.BrokenScheduleError as error:
             hint = "It starts nothing. Fix it in the admin, or disable it there."
             return _Fault(text=f"is broken: {error}", hint=hint, id="jobledger.W010")
-        job = registry.of_task(task)
+        job = registry.of_task(schedule.task)
         if job and (problem := self._problem_with(job, target.options)):
-            text = f"has options that are not valid for {task}: {problem}"
+            text = f"has options that are not valid for {schedule.task}: {problem}"
             hint = "Its runs will fail. Correct its options in the admin."
             return _Fault(text=text, hint=hint, id="jobledger.W001")
         return None
@@ -222,7 +224,7 @@ class _TargetValidator:
 
 def _stored_schedules() -> Iterator[CheckMessage]:
     yield from _invalid_targets()
-    yield from _invalid_delivery()
+    yield from _invalid_headers()
     yield from _invalid_timing()
 
 
@@ -238,15 +240,14 @@ def _invalid_targets() -> Iterator[CheckMessage]:
     validator = _TargetValidator()
     # Values instead of instances: a schedule whose timing cannot be read would hide the others.
     enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
-    for name, task, args, kwargs in enabled.values_list("name", "task", "args", "kwargs"):
-        if fault := validator.fault_of(task, args, kwargs):
+    for name, *values in enabled.values_list("name", *_TARGET_FIELDS):
+        if fault := validator.fault_of(*values):
             yield checks.Warning(escaped(f"The schedule {name!r} {fault.text}"), hint=fault.hint, id=fault.id)
 
 
-def _invalid_delivery() -> Iterator[CheckMessage]:
-    names = ("name", "headers", *delivery.ROUTING)
-    for values in PeriodicTask.objects.filter(enabled=True).order_by("pk").values(*names):
-        schedule = PeriodicTask(**values)
-        for problem in delivery.problems_with(schedule):
+def _invalid_headers() -> Iterator[CheckMessage]:
+    enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
+    for name, headers in enabled.values_list("name", "headers"):
+        for problem in delivery.problems_with_headers(headers):
             hint = "Correct it under “Celery delivery” on its page in the admin."
-            yield checks.Warning(f"The schedule {schedule.name!r}: {problem}", hint=hint, id="jobledger.W011")
+            yield checks.Warning(escaped(f"The schedule {name!r}: {problem}"), hint=hint, id="jobledger.W011")

@@ -117,7 +117,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "target",
-                    models.TextField(blank=True, help_text="What the schedule starts, as last validated."),
+                    models.TextField(
+                        blank=True, help_text="What the schedule starts and its routing, as last validated."
+                    ),
                 ),
                 ("broken", models.TextField(blank=True, help_text="Why the schedule cannot be evaluated.")),
                 (

@@ -109,7 +109,9 @@ class NextSlot(models.Model):
     )
     handled_until = models.DateTimeField(help_text="Every slot up to this time has its run.")
     timing = models.TextField(help_text="The schedule's timing, as of when this row was computed.")
-    target = models.TextField(blank=True, help_text="What the schedule starts, as last validated.")
+    target = models.TextField(
+        blank=True, help_text="What the schedule starts and its routing, as last validated."
+    )
     broken = models.TextField(blank=True, help_text="Why the schedule cannot be evaluated.")
     version = models.CharField(
         max_length=100, blank=True, help_text="The version of the code that computed this."

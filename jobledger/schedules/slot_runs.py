@@ -17,6 +17,7 @@ from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import ordinary_tasks
+from jobledger.runs.publishing import delivery
 from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
@@ -32,7 +33,7 @@ STATUSES = {
 
 
 class BrokenScheduleError(ValueError):
-    """A schedule with an invalid target; the message says why."""
+    """A schedule with an invalid target, or whose messages cannot be delivered; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,8 @@ def target_of(schedule: PeriodicTask) -> Target:
     """What the schedule starts. Raises BrokenScheduleError."""
     if problem := ordinary_tasks.why_not_schedulable(schedule.task):
         raise BrokenScheduleError(f"task: {problem}")
+    if problem := delivery.why_unroutable(schedule):
+        raise BrokenScheduleError(problem)
     return _target(schedule.task, schedule.args, schedule.kwargs)
 
 

@@ -66,9 +66,10 @@ TIMING = Func(
     output_field=TextField(),
 )
 
-# The same for what the schedule starts.
+# The same for what the schedule starts, and for the queue.
 TARGET = Func(
     *map(F, ("task", "args", "kwargs")),
+    *map(_as_text, ("queue", "exchange", "routing_key")),
     template="(%(expressions)s)",
     arg_joiner=" || '|' || ",
     output_field=TextField(),

@@ -4,10 +4,9 @@ Celery puts its own headers and those of a schedule into the same mapping, and t
 attribute of the task's request; with Redis, a queue is a key next to those in which kombu keeps its own data.
 So headers and names that Celery or kombu need are reserved: the worst of them crash every worker that gets
 the message. The admin rejects them, and ``manage.py check`` reports stored ones. Whatever is stored, this
-module omits reserved headers, and a reserved name fails the run.
+module omits reserved headers; a name that cannot be used breaks the schedule, and fails runs queued earlier.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any, Final
@@ -16,7 +15,7 @@ from celery import current_app
 from celery.app.task import Context
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.escapes import line_logger
+from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import json_text
 
 logger = line_logger(__name__)
@@ -31,8 +30,10 @@ RUN_HEADER = "jobledger_run"
 _KOMBU_HEADERS = ("compression", "redelivered")
 _KOMBU_KEYS = ("unacked_key", "unacked_index_key", "unacked_mutex_key")
 """Transport options that rename keys; the default key is the option's name without ``_key``."""
-_RESERVED_PREFIXES = ("_kombu.", "celery-task-meta-", "celery-taskset-meta-", "jobledger.")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Including those of the queues for Celery's events and remote control commands, and of brokers themselves.
+_RESERVED_PREFIXES = ("_kombu.", "celery-task-meta-", "celery-taskset-meta-", "celeryev.", "amq.")
+_OWN_PREFIX = "jobledger."
+_RESERVED_SUFFIX = ".pidbox"
 
 
 class DeliveryError(ValueError):
@@ -43,7 +44,7 @@ def headers_of(schedule: PeriodicTask | None) -> dict[str, Any]:
     """The headers to add to Celery's own. Problems with them are logged, and do not fail the run."""
     if schedule is None:
         return {}
-    for problem in _problems_with_headers(schedule.headers):
+    for problem in problems_with_headers(schedule.headers):
         logger.warning("Schedule %r: %s", schedule.name, problem)
     try:
         headers = headers_in(schedule.headers)
@@ -70,24 +71,45 @@ def routing_of(schedule: PeriodicTask | None) -> dict[str, Any]:
     """The routing options from django-celery-beat's fields. Raises DeliveryError."""
     if schedule is None:
         return {}
-    for problem in _problems_with_routing(schedule):
+    if problem := why_unroutable(schedule):
         raise DeliveryError(problem)
     names = (*ROUTING, "priority")
     return {name: value for name in names if (value := getattr(schedule, name)) not in (None, "")}
 
 
-def problems_with(schedule: PeriodicTask) -> list[str]:
-    """What is wrong with the schedule's headers and routing, and what that means for its runs."""
-    return [*_problems_with_headers(schedule.headers), *_problems_with_routing(schedule)]
+def problems_with_headers(text: str) -> Iterator[str]:
+    """What is wrong with the stored headers, and what that means for the messages."""
+    try:
+        reserved = reserved_among(headers_in(text))
+    except ValueError as error:
+        yield f"its message headers are not sent, because their JSON is not accepted: {error}"
+    else:
+        if reserved:
+            yield f"its message headers {', '.join(reserved)} are not sent, because Celery sets them itself"
+
+
+def why_unroutable(schedule: PeriodicTask) -> str:
+    """Why no message of the schedule can be delivered; empty if its routing can be used."""
+    for field in ROUTING:
+        name = getattr(schedule, field) or ""
+        if problem := problem_with_name(name):
+            return f"its {field.replace('_', ' ')} {name!r} cannot be used: {problem}"
+    return ""
 
 
 def problem_with_name(name: str) -> str:
     """Why the name cannot be used for routing; empty if it can."""
-    if _CONTROL.search(name):
+    if not name:
+        return ""
+    if escaped(name) != name:
         return "it contains a control character"
-    if name in _kombu_keys() or name.startswith(_RESERVED_PREFIXES):
-        return "the name is reserved for Celery and this service"
-    return ""
+    if any(map(str.isspace, name)):
+        return "it contains whitespace"
+    if "," in name:
+        return "it contains a comma, which separates queues in a worker's -Q option"
+    if name.startswith(_OWN_PREFIX):
+        return "it is reserved by this service"
+    return "it is reserved by Celery" if _is_reserved(name) else ""
 
 
 def refuses_one_message(error: BaseException | None) -> bool:
@@ -103,27 +125,15 @@ def refuses_one_message(error: BaseException | None) -> bool:
     return False
 
 
-def _problems_with_headers(text: str) -> Iterator[str]:
-    try:
-        reserved = reserved_among(headers_in(text))
-    except ValueError as error:
-        yield f"its message headers are not sent: {error}"
-    else:
-        if reserved:
-            yield f"its message headers {', '.join(reserved)} are not sent, because Celery sets them itself"
-
-
-def _problems_with_routing(schedule: PeriodicTask) -> Iterator[str]:
-    for field in ROUTING:
-        name = getattr(schedule, field) or ""
-        if problem := problem_with_name(name):
-            yield f"its {field.replace('_', ' ')} {name!r} cannot be used: {problem}"
-
-
 @cache
 def _reserved_headers() -> frozenset[str]:
     sent = current_app.amqp.create_task_message("", "", (), {}).headers
     return frozenset({*sent, *dir(Context), *_KOMBU_HEADERS, SCHEDULE_HEADER, RUN_HEADER})
+
+
+def _is_reserved(name: str) -> bool:
+    is_part = name.startswith(_RESERVED_PREFIXES) or name.endswith(_RESERVED_SUFFIX)
+    return is_part or name == "celeryev" or name in _kombu_keys()
 
 
 def _kombu_keys() -> set[str]:

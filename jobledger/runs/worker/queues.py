@@ -17,6 +17,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
 from jobledger.runs.ordinary_tasks import known_tasks
+from jobledger.runs.publishing import delivery
 
 MAX_RUNS = 1000
 """How many queued runs are considered, starting with those that are due to be published first."""
@@ -56,7 +57,12 @@ def uses(now: datetime) -> dict[str, QueueUse]:
 
 
 def queue_of(task: str, queue: str | None) -> str | None:
-    """The queue for messages of this job or task; None if unknown, or if it is another service's task."""
+    """The queue for messages of this job or task; None if unknown, or if it is another service's task.
+
+    Also None if the queue cannot be used: no worker could read it, and no message is sent to it.
+    """
+    if queue and delivery.problem_with_name(queue):
+        return None
     job = registry.all_jobs().get(task)
     name = job.task_name if job else task
     if name not in known_tasks():

@@ -162,6 +162,14 @@ def test_an_unread_queue_of_enabled_schedules_is_a_problem_before_they_are_due()
     assert problem.schedule is None
 
 
+def test_a_queue_that_cannot_be_used_needs_no_worker() -> None:
+    beat_and_worker()
+    broken = schedule("odd")
+    PeriodicTask.objects.filter(pk=broken.pk).update(queue="_kombu.binding.celery")
+    waiting(0, schedule=broken)
+    assert ProblemKind.UNREAD_QUEUE not in kinds(health.read(NOON))
+
+
 def test_a_queue_that_any_worker_consumes_is_fine() -> None:
     beat_and_worker()
     signed(ProcessKind.WORKER, name="celery@reports", queues=["reports"])
@@ -257,7 +265,7 @@ def test_a_redis_outage_is_a_problem_that_explains_its_effect(
 def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any) -> None:
     beat_and_worker()
     for number in range(20):
-        made = schedule(f"number {number}", queue=f"queue {number}")
+        made = schedule(f"number {number}", queue=f"queue-{number}")
         waiting(schedule=made, status=Status.QUEUED)
     with django_assert_max_num_queries(7):
         assert len(health.read(NOON).problems) == 20

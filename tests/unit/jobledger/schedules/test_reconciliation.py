@@ -171,15 +171,31 @@ def test_a_schedule_whose_task_was_removed_is_marked_broken_before_its_next_slot
     schedule = hourly()
     PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.gone")
     # As left by a process with older code, which still had the task.
-    NextSlot.objects.update(target="probes.gone|[]|{}")
+    NextSlot.objects.update(target="probes.gone|[]|{}|-|-|-")
     reconcile()
     assert "there is no longer a job or task" in NextSlot.objects.get().broken
+
+
+def test_a_queue_that_cannot_be_used_breaks_the_schedule_before_its_next_slot() -> None:
+    schedule = hourly()
+    PeriodicTask.objects.filter(pk=schedule.pk).update(queue="_kombu.binding.celery")
+    reconcile()
+    reason = "its queue '_kombu.binding.celery' cannot be used: it is reserved by Celery"
+    assert NextSlot.objects.get().broken == reason
+    schedule.save()
+    row = NextSlot.objects.get()
+    assert (row.broken, row.slot) == ("", NOON + HOUR)
+
+
+def test_a_schedule_without_a_queue_is_not_evaluated_again_at_every_pass() -> None:
+    hourly()
+    assert not following._changed(PeriodicTask.objects.all()).exists()
 
 
 def taken_away(schedule: PeriodicTask, *, by_version: str) -> None:
     """The code that computed the next slot had the task, but this process does not."""
     PeriodicTask.objects.filter(pk=schedule.pk).update(task="probes.gone")
-    NextSlot.objects.update(target="probes.gone|[]|{}", version=by_version)
+    NextSlot.objects.update(target="probes.gone|[]|{}|-|-|-", version=by_version)
 
 
 def beat_of(version: str, seen_at: datetime) -> None:

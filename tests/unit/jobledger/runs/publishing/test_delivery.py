@@ -55,9 +55,18 @@ def test_headers_that_are_not_a_json_object_are_not_sent(text: str, caplog: pyte
         "celery-task-meta-1",
         "jobledger.dead_letters",
         "celery\x06\x163",
+        "amq.direct",
+        "celeryev",
+        "celeryev.5f1c",
+        "celery@here.celery.pidbox",
+        "5f1c.reply.celery.pidbox",
+        "slow,fast",
+        "slow queue",
+        "slow\u00a0",
+        "slow\u202e",
     ],
 )
-def test_reserved_names_cannot_be_used_for_routing(field: str, name: str) -> None:
+def test_reserved_and_impossible_names_cannot_be_used_for_routing(field: str, name: str) -> None:
     with pytest.raises(delivery.DeliveryError, match=f"its {field.replace('_', ' ')} '"):
         delivery.routing_of(scheduled(**{field: name}))
 
@@ -68,7 +77,9 @@ def test_a_renamed_key_of_kombu_is_reserved_instead_of_the_default(monkeypatch: 
     assert not delivery.problem_with_name("unacked")
 
 
-@pytest.mark.parametrize("name", ["", "celery", "slow", "unacknowledged", "billing.high-priority", "größe"])
+@pytest.mark.parametrize(
+    "name", ["", "celery", "slow", "unacknowledged", "billing.high-priority", "größe", "amqp"]
+)
 def test_other_names_can_be_used(name: str) -> None:
     assert delivery.problem_with_name(name) == ""
     assert delivery.routing_of(scheduled(queue=name or None)) == ({"queue": name} if name else {})
