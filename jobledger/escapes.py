@@ -1,8 +1,8 @@
 """Escapes control characters, for example as ``\\x1b``.
 
 Names and errors come from users, jobs and messages. In a terminal, control characters could change the
-window's title or hide output; in a log, a line break could forge an entry; and half a character (a lone
-surrogate) cannot be written at all.
+window's title or hide output; in a log, a line break could forge an entry; and a lone surrogate cannot be
+written at all.
 """
 
 import logging

@@ -24,7 +24,7 @@ VALUES: dict[str, Any] = {
     "an empty list": [],
     "an object": {"x": 1},
     "an empty object": {},
-    "half a character": "\ud800",
+    "a lone surrogate": "\ud800",
     "a NUL": "a\0b",
     "nested": NESTED,
     "huge": HUGE,

@@ -4,6 +4,7 @@
 second.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,8 @@ LATE_AFTER = timedelta(seconds=20)
 """If a schedule has been due for this long, beat is late, even if it reports that it is alive."""
 RECENT = timedelta(hours=24)
 MAX_PROCESSES = 200
+MAX_TEXTS = 5
+"""How much a part's text lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +89,13 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
 
 def _part(name: PartName, text: str, problems: Sequence[Problem]) -> Part:
     own = [problem for problem in problems if problem.part is name]
-    texts = dict.fromkeys([text, *(problem.short for problem in own)])
+    texts = list(filter(None, dict.fromkeys([text, *(problem.short for problem in own)])))
+    if len(texts) > MAX_TEXTS:
+        texts[MAX_TEXTS:] = [f"and {len(texts) - MAX_TEXTS} more"]
     return Part(
         name=name,
         is_healthy=not own,
-        text=", ".join(filter(None, texts)),
+        text=", ".join(texts),
         is_mild=all(problem.is_mild for problem in own),
     )
 
@@ -213,7 +218,7 @@ def _unread(use: QueueUse) -> Problem:
         part=PartName.WORKERS,
         text=f"No running worker consumes the queue “{use.name}”: {' and '.join(used_by)}.",
         short=f"none consumes {use.name}",
-        advice=f"Start a worker with -Q {use.name}{change}.",
+        advice=f"Start a worker with -Q {shlex.quote(use.name)}{change}.",
         queue=use.name if use.is_named else "",
         schedule=use.only_schedule,
     )

@@ -23,7 +23,7 @@ def parse(text: str) -> Any:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError("it contains half a character (a lone surrogate)") from error
+        raise ValueError("it contains a lone surrogate, which is not a valid character") from error
     except ValueError as error:
         raise ValueError("it contains a number that is too large") from error
     return value

@@ -1,6 +1,7 @@
 """Notices at the top of the home page: problems of the service, with advice and links."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -20,6 +21,9 @@ _ABOUT_RUNS = (
     ProblemKind.BUSY_WORKERS,
 )
 
+MAX_NOTICES = 5
+"""The maximum number of notices of one kind, so that the rest of the page stays in view."""
+
 Link = tuple[str, str]
 """Text and URL."""
 
@@ -31,6 +35,8 @@ class Notice:
     problem: Problem
     links: Sequence[Link]
     can_resume: bool
+    not_shown: int
+    """How many more problems of the kind there are, in its last notice."""
 
     @property
     def sign(self) -> SafeString:
@@ -40,15 +46,29 @@ class Notice:
 def notices(problems: Sequence[Problem], user: rights.User) -> list[Notice]:
     """The problems that the user may view, with links to pages that the user may open."""
     may_see_schedules = rights.may_view_schedules(user)
+    visible = [
+        each for each in problems if may_see_schedules or each.kind is not ProblemKind.BROKEN_SCHEDULES
+    ]
     return [
         Notice(
             problem=problem,
             links=list(_links(problem, user)),
             can_resume=problem.kind is ProblemKind.PAUSED and rights.may_pause(user),
+            not_shown=not_shown,
         )
-        for problem in problems
-        if may_see_schedules or problem.kind is not ProblemKind.BROKEN_SCHEDULES
+        for problem, not_shown in _first_of_each_kind(visible)
     ]
+
+
+def _first_of_each_kind(problems: Sequence[Problem]) -> Iterator[tuple[Problem, int]]:
+    """With the number of the others of the kind, for the last one."""
+    counts, seen = Counter(each.kind for each in problems), Counter[ProblemKind]()
+    for problem in problems:
+        seen[problem.kind] += 1
+        if seen[problem.kind] < MAX_NOTICES:
+            yield problem, 0
+        elif seen[problem.kind] == MAX_NOTICES:
+            yield problem, counts[problem.kind] - MAX_NOTICES
 
 
 def _links(problem: Problem, user: rights.User) -> Sequence[Link]:

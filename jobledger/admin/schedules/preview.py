@@ -165,7 +165,7 @@ def _next(preview: Preview, times: Times, zone: tzinfo, now: datetime) -> str:
     if preview.held_by:
         return f"The next run, {clock(preview.next_slot, zone)}, will not start: {_pause(preview.held_by)}."
     at = preview.due_at or preview.next_slot
-    return f"The next run starts at {clock(at, zone)} ({formats.relative(at, now)})."
+    return f"The next run starts {clock(at, zone)} ({formats.relative(at, now)})."
 
 
 def _pause(pause: PausePeriod) -> str:

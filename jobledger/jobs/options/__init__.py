@@ -158,7 +158,7 @@ def _reject_unknown(parser: ArgumentParser, options: JsonObject) -> None:
 
 def _why_not_an_option(parser: ArgumentParser, dest: str) -> str:
     if dest in BASE_OPTIONS:
-        return "belongs to manage.py and cannot be an option of a job"
+        return "is an option of manage.py itself, not of the job"
     action = _subcommand_action(parser)
     if action and dest in {SUPPRESS, *_names_below(action)}:
         if action.dest == SUPPRESS:

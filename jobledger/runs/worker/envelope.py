@@ -39,7 +39,7 @@ class MalformedError(Exception):
 def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) -> None:
     """Validate a message in the format of kombu's Redis transport. Raises MalformedError."""
     if len(item) > limit_bytes:
-        raise MalformedError(f"it has {len(item)} bytes; the limit is {limit_bytes}")
+        raise MalformedError(f"it has {len(item):,} bytes; the limit is {limit_bytes:,}")
     envelope = _object(_parsed(item, "the message"), "the message")
     properties = _object(envelope.get("properties"), "properties")
     delivery = _object(properties.get("delivery_info"), "properties.delivery_info")
@@ -53,9 +53,7 @@ def check_envelope(item: bytes, *, limit_bytes: int, may_be_compressed: bool) ->
         _allow(_is_name, envelope, name, name)
     if headers.get("compression") is not None and not may_be_compressed:
         # A few bytes might expand to gigabytes.
-        raise MalformedError(
-            "it is compressed, but this project does not send such messages (task_compression)"
-        )
+        raise MalformedError("it is compressed, although task_compression is not set")
     _check_body(envelope.get("body"), properties.get("body_encoding"))
 
 
@@ -71,11 +69,11 @@ def check_task(headers: Mapping[str, Any], body: bytes | str | None, decode: Cal
         raise MalformedError(f"the body cannot be decoded ({type(error).__name__})") from error
     if "task" in headers:
         _reject_attributes(headers)
-        _check_fields(headers)
+        _check_fields(headers, "the header")
         args, kwargs, embed = _three_parts(payload)
     else:
         fields = _object(payload, "the body of a message without a task header")
-        _check_fields({**headers, **fields})
+        _check_fields({**headers, **fields}, "the field")
         args, kwargs, embed = fields.get("args", []), fields.get("kwargs", {}), fields
     if not isinstance(args, list):
         raise MalformedError("args is not a list")
@@ -116,11 +114,11 @@ def _check_body(body: Any, encoding: str | None) -> None:
             raise MalformedError("body is not base64") from error
 
 
-def _check_fields(fields: Mapping[str, Any]) -> None:
+def _check_fields(fields: Mapping[str, Any], what: str) -> None:
     for name in ("id", "task"):
-        _require(_is_name, fields, name, name)
+        _require(_is_name, fields, name, f"{what} {name}")
     for name, is_valid in _FIELDS.items():
-        _allow(is_valid, fields, name, name)
+        _allow(is_valid, fields, name, f"{what} {name}")
 
 
 def _reject_attributes(headers: Mapping[str, Any]) -> None:
@@ -146,7 +144,7 @@ def _require(is_valid: Callable[[Any], bool], fields: Mapping[str, Any], name: s
     if name not in fields:
         raise MalformedError(f"{what} is missing")
     if not is_valid(fields[name]):
-        raise MalformedError(f"{what} is not a valid value")
+        raise MalformedError(f"invalid value for {what}")
 
 
 def _allow(is_valid: Callable[[Any], bool], fields: Mapping[str, Any], name: str, what: str) -> None:

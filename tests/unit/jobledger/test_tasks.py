@@ -159,7 +159,7 @@ def test_only_jobs_have_tasks() -> None:
         ({"a": 1}, "{'a': 1}"),
         (5, "5"),
     ],
-    ids=["long", "NUL", "half a character", "a list", "an object", "a number"],
+    ids=["long", "NUL", "lone surrogate", "a list", "an object", "a number"],
 )
 def test_arbitrary_headers_do_not_affect_the_run(name: Any, kept: str) -> None:
     deliver(str(uuid.uuid4()), headers={"periodic_task_name": name})

@@ -113,6 +113,13 @@ def test_problems_of_a_schedule_link_to_those_among_its_last_runs(admin_client: 
     assert (count, len(statuses_in(admin_client, url))) == (4 + RUNS_SHOWN, 4 + RUNS_SHOWN)
 
 
+def test_a_single_run_of_a_schedule_is_not_counted(admin_client: Client) -> None:
+    once = schedule()
+    create_runs(Status.FAILED, schedule=once)
+    page = admin_client.get(f"{SCHEDULES}{once.pk}/change/").text
+    assert ">The last run failed or was missed</a>" in page
+
+
 def test_a_timeline_bar_of_several_runs_links_to_exactly_these(admin_client: Client) -> None:
     create_runs(Status.FAILED, seconds_ago=3600, count=3)
     create_runs(Status.SUCCEEDED, seconds_ago=3600.4)

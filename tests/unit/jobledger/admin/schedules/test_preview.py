@@ -41,7 +41,7 @@ def _form_data(schedule: PeriodicTask) -> dict[str, str]:
 def test_the_preview_shows_what_saving_starts_and_the_next_run() -> None:
     found = preview_of(hourly())
     assert (found.words, found.start) == ("every hour", "Saving starts no run.")
-    assert found.next == "The next run starts at Mon 2026-03-02 13:00 UTC (in 1 h)."
+    assert found.next == "The next run starts Mon 2026-03-02 13:00 UTC (in 1 h)."
     assert (found.new[0].text, found.new[0].relative) == ("Mon 2026-03-02 13:00 UTC", "in 1 h")
 
 

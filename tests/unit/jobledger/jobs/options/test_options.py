@@ -206,7 +206,7 @@ def test_an_option_of_manage_py_is_rejected_with_the_valid_ones(name: str) -> No
     with pytest.raises(OptionsError) as refusal:
         to_argv(a_parser(DAYS), {name: "x"})
 
-    assert str(refusal.value).startswith(f"{name}: belongs to manage.py")
+    assert str(refusal.value).startswith(f"{name}: is an option of manage.py itself")
     assert str(refusal.value).endswith("valid options are: days, verbosity")
 
 
@@ -321,10 +321,10 @@ def test_an_argument_list_is_converted_to_options(line: list[str], options: dict
         (["--days", "x"], "argument --days: invalid int value: 'x'"),
         (["--nope"], "unrecognized arguments: --nope"),
         (["--days"], "argument --days: expected one argument"),
-        (["--help"], "--help: belongs to manage.py"),
-        (["-h"], "-h: belongs to manage.py"),
-        (["--version"], "--version: belongs to manage.py"),
-        (["--settings=x"], "--settings: belongs to manage.py"),
+        (["--help"], "--help: is an option of manage.py itself"),
+        (["-h"], "-h: is an option of manage.py itself"),
+        (["--version"], "--version: is an option of manage.py itself"),
+        (["--settings=x"], "--settings: is an option of manage.py itself"),
         (["--info"], "--info: no such option"),
         (["--set=a:1", "--set=b:2"], "--set: can only be given once"),
     ],

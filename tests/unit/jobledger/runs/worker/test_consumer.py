@@ -143,8 +143,8 @@ def test_a_valid_message_is_passed_to_celery(
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (Delivered(headers={"id": ["x"], "task": "probes.probe"}), "id is not a valid value"),
-        (Delivered(headers={"task": "probes.probe"}), "id is missing"),
+        (Delivered(headers={"id": ["x"], "task": "probes.probe"}), "invalid value for the header id"),
+        (Delivered(headers={"task": "probes.probe"}), "the header id is missing"),
         (Delivered(body=b"[" * 500), "the body is nested more than 100 levels deep"),
         (Delivered(decoded=ValueError("hunter2")), "the body cannot be decoded (ValueError)"),
         (Delivered(decoded=[1]), "the body does not have three parts: args, kwargs and embed"),
