@@ -65,7 +65,7 @@ def test_a_waiting_command_starts_when_the_worker_has_finished(running: Service)
 def test_a_run_from_the_command_line_prevents_overlap_with_a_worker(running: Service) -> None:
     command = from_command_line(running, "lasting", "--tenant", "command", "--seconds", "60")
     holder = run_from_command_line(running, "lasting")
-    second = wait_for_end(running, call(running, "lasting", tenant="hand"))
+    second = wait_for_end(running, call(running, "lasting", tenant="command"))
     assert (second.status, second.reason_details["run"]) == ("skipped", str(holder))
     cancel(running, holder)
     _, error = command.communicate(timeout=DEADLINE_SECONDS)
