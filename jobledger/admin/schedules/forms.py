@@ -16,6 +16,7 @@ from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, D
 from jobledger.escapes import escaped
 from jobledger.jobs import json_text, secrets
 from jobledger.jobs.declaration import MAX_CATCH_UP
+from jobledger.jobs.options import OptionsError
 from jobledger.models import SchedulePolicy
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import stored_schedules
@@ -136,6 +137,8 @@ class DetailsForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the
             headers = secrets.unmasked(posted, stored, secrets.masked("", stored))
         except secrets.UnknownMaskError as error:
             raise ValidationError(str(error)) from error
+        except OptionsError as error:
+            raise ValidationError(f"Too large: {error}.") from error
         except ValueError as error:
             raise ValidationError(f"Enter a JSON object: {error}.") from error
         if reserved := delivery.reserved_among(headers):

@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from celery import current_app
 from celery.app.task import Context
+from django.conf import settings
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import json_text
+from jobledger.jobs.options import OptionsError, check_bounds
 
 logger = line_logger(__name__)
 
@@ -25,6 +27,8 @@ SCHEDULE_HEADER = "periodic_task_name"
 """Names the schedule; Celery's tools know it from django-celery-beat."""
 RUN_HEADER = "jobledger_run"
 """Marks the message of a run that is in the ledger: a worker that cannot execute it may drop it."""
+
+DEFAULT_MESSAGE_LIMIT_BYTES = 1024 * 1024
 
 # Headers that kombu adds to messages and reads from them.
 _KOMBU_HEADERS = ("compression", "redelivered")
@@ -55,10 +59,14 @@ def headers_of(schedule: PeriodicTask | None) -> dict[str, Any]:
 
 
 def headers_in(text: str) -> dict[str, Any]:
-    """Parse stored headers. Raises ValueError with a message for operators."""
+    """Parse stored headers.
+
+    Raises ValueError with a message for operators, or OptionsError if they are larger than options may be.
+    """
     headers = json_text.parse(text or "{}")
     if not isinstance(headers, dict):
         raise ValueError("this is not a JSON object, such as {}")
+    check_bounds(headers, "the message headers")
     return headers
 
 
@@ -81,6 +89,8 @@ def problems_with_headers(text: str) -> Iterator[str]:
     """What is wrong with the stored headers, and what that means for the messages."""
     try:
         reserved = reserved_among(headers_in(text))
+    except OptionsError as error:
+        yield f"its message headers are not sent, because they are too large: {error}"
     except ValueError as error:
         yield f"its message headers are not sent, because their JSON is not accepted: {error}"
     else:
@@ -95,6 +105,11 @@ def why_unroutable(schedule: PeriodicTask) -> str:
         if problem := problem_with_name(name):
             return f"its {field.replace('_', ' ')} {name!r} cannot be used: {problem}"
     return ""
+
+
+def message_limit_bytes() -> int:
+    """The maximum size of a message. Workers do not process larger ones."""
+    return int(getattr(settings, "MESSAGE_LIMIT_BYTES", DEFAULT_MESSAGE_LIMIT_BYTES))
 
 
 def problem_with_name(name: str) -> str:

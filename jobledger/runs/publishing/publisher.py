@@ -6,6 +6,7 @@ growing intervals until a worker claims them. So messages that Redis lost are re
 not flooded with copies.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -36,6 +37,9 @@ RECORDER_GRACE_PERIOD = timedelta(seconds=10)
 MAX_INTERVAL = timedelta(hours=1)
 MAX_REPR_LENGTH = 1024
 """Limits the options in Celery's events and logs, as Celery does by default."""
+
+ENVELOPE_BYTES = 2048
+"""An allowance for what Celery and kombu add to a message: 843 bytes if all names are short."""
 
 
 class BrokerDownError(Exception):
@@ -167,6 +171,7 @@ def _send(run: Run, producer: Producer) -> None:
         "headers": delivery.headers_of(run.schedule),
         **delivery.routing_of(run.schedule),
     }
+    _check_size([run.args, run.options], {**reprs, **options["headers"]})
     if job is None:
         if problem := ordinary_tasks.why_forbidden(run.job):
             raise delivery.DeliveryError(problem)
@@ -189,6 +194,22 @@ def _send(run: Run, producer: Producer) -> None:
     options["headers"][delivery.RUN_HEADER] = True
     route = amqp.router.route(options, job.task_name, run.args, run.options)
     amqp.send_task_message(producer, job.task_name, message, **route)
+
+
+def _check_size(body: Any, headers: dict[str, Any]) -> None:
+    """Raise DeliveryError for a message that is so large that every worker would reject it."""
+    if current_app.conf.task_compression:  # the size that counts is known only once it is sent
+        return
+    encoded = 4 * len(json.dumps(body, default=str)) // 3  # kombu sends the body in base64
+    size, limit = (
+        encoded + len(json.dumps(headers, default=str)) + ENVELOPE_BYTES,
+        delivery.message_limit_bytes(),
+    )
+    if size > limit:
+        raise delivery.DeliveryError(
+            f"its message would have about {size:,} bytes, but at most {limit:,} are allowed "
+            "(MESSAGE_LIMIT_BYTES)"
+        )
 
 
 def _argument_reprs(run: Run) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from uuid import UUID
 
 from celery import current_app
 from celery.signals import worker_ready
-from django.conf import settings
 from django.db import Error
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -36,7 +35,6 @@ MAX_KEPT = 1000
 MOVE_BATCH = 100
 MAX_CONTENT_LENGTH = 4096
 """Characters."""
-DEFAULT_MESSAGE_LIMIT_BYTES = 1024 * 1024
 RETRY_SECONDS = 10.0
 
 _TEXTS: dict[str, int] = {
@@ -44,11 +42,6 @@ _TEXTS: dict[str, int] = {
     for name in ("worker", "queue", "task", "task_id", "reason")
 }
 """The fields for short texts, and their maximum lengths."""
-
-
-def message_limit_bytes() -> int:
-    """The maximum size of a message."""
-    return int(getattr(settings, "MESSAGE_LIMIT_BYTES", DEFAULT_MESSAGE_LIMIT_BYTES))
 
 
 def unreadable(item: bytes, reason: str, *, queue: str = "") -> DeadLetter:

@@ -276,12 +276,14 @@ def test_a_schedule_whose_times_cannot_be_evaluated_is_reported() -> None:
 def test_headers_and_names_reserved_by_celery_are_reported() -> None:
     hourly("headers", headers='{"id": ["x"]}')
     hourly("no object", headers="[]")
+    hourly("too large", headers=f'{{"x": "{"A" * 70_000}"}}')
     hourly("queue", queue="unacked")
     hourly("good", headers='{"tenant": "a"}', queue="slow")
     found = checks.check_schedules(databases=["default"])
     assert [(message.id, message.msg.partition(" message ")[0]) for message in found[1:]] == [
         ("jobledger.W011", "The schedule 'headers': its"),
         ("jobledger.W011", "The schedule 'no object': its"),
+        ("jobledger.W011", "The schedule 'too large': its"),
     ]
     assert (found[0].id, found[0].msg) == (
         "jobledger.W010",

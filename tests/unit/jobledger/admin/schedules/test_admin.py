@@ -85,6 +85,7 @@ def test_a_new_schedule_has_a_next_slot_immediately(admin_client: Client) -> Non
         ),
         ({"headers": "[]"}, "Enter a JSON object"),
         ({"option__words": "x" * 70_000}, "more than the 65,536 allowed"),
+        ({"headers": f'{{"x": "{"A" * 70_000}"}}'}, "more than the 65,536 allowed"),
         ({"headers": '{"id": ["x"], "tenant": "a"}'}, "Celery sets id itself"),
         ({"queue": "_kombu.binding.celery"}, "Choose another name"),
         ({"routing_key": "unacked"}, "Choose another name"),

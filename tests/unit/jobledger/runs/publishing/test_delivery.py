@@ -43,6 +43,18 @@ def test_headers_that_are_not_a_json_object_are_not_sent(text: str, caplog: pyte
     assert "its message headers are not sent" in caplog.text
 
 
+def test_headers_larger_than_options_may_be_are_not_sent(caplog: pytest.LogCaptureFixture) -> None:
+    schedule = scheduled(headers=f'{{"x": "{"A" * 1_500_000}"}}')
+    assert delivery.headers_of(schedule) == {"periodic_task_name": "mine"}
+    (message,) = caplog.messages
+    assert message.startswith(
+        "Schedule 'mine': its message headers are not sent, because they are too large: "
+    )
+    assert message.endswith(
+        ": 1,500,009 bytes as JSON are more than the 65,536 allowed (RUN_OPTIONS_LIMIT_BYTES)"
+    )
+
+
 @pytest.mark.parametrize("field", delivery.ROUTING)
 @pytest.mark.parametrize(
     "name",

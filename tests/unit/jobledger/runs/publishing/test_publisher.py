@@ -1,5 +1,6 @@
 """Queued runs are published at growing intervals until they are claimed, with their schedule's routing."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from celery import current_app, signals
 from celery.app.routes import prepare
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu.exceptions import EncodeError
+from pytest_django import Settings
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobledger.models import Run, Status, Trigger
@@ -148,6 +150,23 @@ def test_a_reserved_queue_name_fails_its_run_and_no_other(broker: Broker) -> Non
     odd.refresh_from_db()
     assert (odd.status, odd.reason) == ("failed", "no_message")
     assert odd.error.startswith("its queue '_kombu.binding.celery' cannot be used: ")
+
+
+@pytest.mark.parametrize("job", ["probe", ORDINARY])
+@pytest.mark.parametrize("part", ["body", "headers"])
+def test_a_message_too_large_for_workers_fails_its_run_and_no_other(
+    broker: Broker, settings: Settings, job: str, part: str
+) -> None:
+    settings.MESSAGE_LIMIT_BYTES = 20_000
+    large = {"words": ["x" * 20_000]}
+    schedule = scheduled(headers=json.dumps(large) if part == "headers" else "{}")
+    odd = queued(job=job, schedule=schedule, options=large if part == "body" else {})
+    even = queued(job=job)
+    assert publisher.publish_due(NOON) == 2
+    assert [message.task_id for message in broker.messages] == [str(even.pk)]
+    odd.refresh_from_db()
+    assert (odd.status, odd.reason) == ("failed", "no_message")
+    assert "at most 20,000 are allowed (MESSAGE_LIMIT_BYTES)" in odd.error
 
 
 def test_a_message_that_the_broker_rejects_fails_its_run_and_no_other(broker: Broker) -> None:
