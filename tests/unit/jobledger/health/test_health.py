@@ -146,8 +146,8 @@ def test_an_unread_queue_with_waiting_runs_is_a_problem_immediately() -> None:
 
 def test_the_name_of_a_queue_is_quoted_for_the_shell() -> None:
     beat_and_worker()
-    schedule("monthly", queue="a b; rm c")
-    assert "Start a worker with -Q 'a b; rm c', or" in the_problem(ProblemKind.UNREAD_QUEUE).advice
+    schedule("monthly", queue="a;b")
+    assert "Start a worker with -Q 'a;b', or" in the_problem(ProblemKind.UNREAD_QUEUE).advice
 
 
 def test_an_unread_queue_of_enabled_schedules_is_a_problem_before_they_are_due() -> None:
