@@ -6,19 +6,26 @@ Entries are stored in a separate table, and are kept when the users and objects 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
-from jobledger.models import AuditEntry
+from jobledger.models import AuditEntry, Pause, Run
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
+_TYPES = {
+    PeriodicTask._meta.label_lower: "schedule",
+    Run._meta.label_lower: "run",
+    Pause._meta.label_lower: "pause of the service",
+}
+"""How types of objects are displayed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +100,22 @@ def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
 class AuditEntryAdmin(ShownFiltersOnly):
     """The whole log, also of users and objects that are gone; to read only."""
 
-    list_display = ("time", "username", "object_type", "object_name", "text")
+    list_display = ("time", "username", "type", "object_name", "text")
     list_filter = ("time",)
     search_fields = ("username", "object_name", "object_id")
     ordering = ("-pk",)
     show_full_result_count = False
-    fields = ("time", "username", "object_type", "object_id", "object_name", "text", "changes")
+    fields = ("time", "username", "type", "object_id", "object_name", "text", "changes")
     readonly_fields = fields
+
+    @admin.display(description="object type", ordering="object_type")
+    def type(self, entry: AuditEntry) -> str:
+        return _TYPES.get(entry.object_type, entry.object_type)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Audit log", **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -109,3 +109,10 @@ def test_a_schedule_with_invalid_timing_has_entries_too() -> None:
         User.objects.create(username="ann"), PeriodicTask.objects.filter(pk=schedule.pk), "Resumed."
     )
     assert AuditEntry.objects.get().object_name == "hourly"
+
+
+def test_the_list_has_a_title_and_readable_types(admin_client: Client, admin_user: User) -> None:
+    audit_log.log_action(admin_user, [a_schedule()], "Enabled.")
+    page = admin_client.get(LOG).text
+    assert "<h1>Audit log</h1>" in page
+    assert '<td class="field-type">schedule</td>' in page

@@ -67,3 +67,7 @@ def test_the_home_mentions_dead_letters_for_a_day(viewer: Client, letter: DeadLe
     assert f'href="{LIST}"' in text
     DeadLetter.objects.update(received_at=timezone.now() - timedelta(hours=25))
     assert "could not process" not in viewer.get(HOME_NOW).text
+
+
+def test_the_list_has_a_title(admin_client: Client, letter: DeadLetter) -> None:
+    assert "<h1>Dead letters</h1>" in admin_client.get(LIST).text
