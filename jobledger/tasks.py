@@ -30,7 +30,7 @@ from jobledger.outages import is_outage
 from jobledger.runs import dispatch, reasons
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
-from jobledger.runs.publishing.delivery import RUN_HEADER, SCHEDULE_HEADER
+from jobledger.runs.publishing.delivery import KEPT_ROUTING, RUN_HEADER, SCHEDULE_HEADER, routing_of
 
 logger = line_logger(__name__)
 
@@ -118,11 +118,13 @@ def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -
     name = _schedule_name(headers)
     if not name:
         return dispatch.RunRequest(job=job.name, options=options, trigger=Trigger.CELERY)
+    schedule = PeriodicTask.objects.filter(name=name).only(*KEPT_ROUTING).first()
     return dispatch.RunRequest(
         job=job.name,
         options=options,
         trigger=Trigger.SCHEDULE,
-        schedule_id=PeriodicTask.objects.filter(name=name).values_list("pk", flat=True).first(),
+        schedule_id=schedule.pk if schedule else None,
+        routing=routing_of(schedule),
         schedule_name=name,
     )
 

@@ -178,10 +178,11 @@ def _workers(
     yield from _idle(idle)
     uses, able = queues.uses(now), [worker for worker in workers if worker not in idle]
     # Workers of an earlier version do not report their queues: they might read any.
-    read = set(uses) if any(not worker.queues for worker in able) else set()
+    read = set(uses.queues) if any(not worker.queues for worker in able) else set()
     read = read.union(*(worker.queues for worker in able))
-    yield from (_unread(use) for name, use in sorted(uses.items()) if name not in read)
-    yield from _busy(sum(use.waiting for name, use in uses.items() if name in read))
+    yield from (_unread(use) for name, use in sorted(uses.queues.items()) if name not in read)
+    yield from _busy(sum(use.waiting for name, use in uses.queues.items() if name in read))
+    yield from _untaken(uses.waiting_elsewhere)
 
 
 def _reads_nothing(worker: ServiceProcess) -> bool:
@@ -213,12 +214,13 @@ def _unread(use: QueueUse) -> Problem:
         if count
     ]
     change = ", or change the queue of the schedules that use it" if use.is_named else ""
+    stay = " Runs that are already queued stay in it." if use.is_named and use.runs else ""
     return Problem(
         kind=ProblemKind.UNREAD_QUEUE,
         part=PartName.WORKERS,
         text=f"No running worker consumes the queue “{use.name}”: {' and '.join(used_by)}.",
         short=f"none consumes {use.name}",
-        advice=f"Start a worker with -Q {shlex.quote(use.name)}{change}.",
+        advice=f"Start a worker with -Q {shlex.quote(use.name)}{change}.{stay}",
         queue=use.name if use.is_named else "",
         schedule=use.only_schedule,
     )
@@ -242,6 +244,20 @@ def _busy(waiting: int) -> Iterator[Problem]:
         f"than {length}.",
         short=f"{count} {'run' if waiting == 1 else 'runs'} waiting",
         advice="The workers are busy. If this persists, increase their concurrency or start another worker.",
+    )
+
+
+def _untaken(waiting: int) -> Iterator[Problem]:
+    if not waiting:
+        return
+    runs, are, them = _number(waiting, "queued run"), *(("is", "it") if waiting == 1 else ("are", "them"))
+    yield Problem(
+        kind=ProblemKind.UNTAKEN_RUNS,
+        part=PartName.WORKERS,
+        text=f"{runs} {are} routed by exchange or routing key; no worker has taken {them}.",
+        short=f"{runs} not taken",
+        advice="Check that the exchange and the routing key lead to a queue that a worker consumes. If "
+        f"not, correct the schedule and cancel {them}: queued runs keep their routing.",
     )
 
 

@@ -30,6 +30,7 @@ class ProblemKind(StrEnum):
     OTHER_CODE = "other code"
     BROKEN_SCHEDULES = "broken schedules"
     BUSY_WORKERS = "busy workers"
+    UNTAKEN_RUNS = "untaken runs"
     CLOCK_SET_BACK = "clock set back"
     CLOCK_OFFSET = "clock offset"
     DEAD_LETTERS = "dead letters"
@@ -38,6 +39,7 @@ class ProblemKind(StrEnum):
 MILD = (
     ProblemKind.PAUSED,
     ProblemKind.BUSY_WORKERS,
+    ProblemKind.UNTAKEN_RUNS,
     ProblemKind.CLOCK_SET_BACK,
     ProblemKind.CLOCK_OFFSET,
     ProblemKind.DEAD_LETTERS,

@@ -141,6 +141,11 @@ class Run(models.Model):
         default=0,
         help_text="How many earlier slots this row also stands for; 100 means 100 or more.",
     )
+    routing = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="The queue, exchange, routing key and priority that its schedule set.",
+    )
     parent = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children", db_index=False
     )

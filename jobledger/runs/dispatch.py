@@ -52,6 +52,7 @@ class RunRequest:
     schedule_id: int | None = None
     schedule_name: str = ""
     scheduled_for: datetime | None = None
+    routing: dict[str, Any] = field(default_factory=dict)
     parent_id: uuid.UUID | None = None
 
     def as_row(self) -> dict[str, Any]:
@@ -160,6 +161,7 @@ def run_again(run: Run, *, trigger: Trigger, username: str, user_id: Any = None)
             user_id=user_id,
             schedule_name=run.schedule_name,
             scheduled_for=run.scheduled_for,
+            routing=run.routing,
         )
     )
 

@@ -81,6 +81,7 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
         schedule=schedule,
         schedule_name=schedule.name,
         scheduled_for=planned.scheduled_for,
+        routing=delivery.routing_of(schedule),
         status=status,
         queued_at=now,
         publish_after=now + RECORDER_GRACE_PERIOD if is_queued else None,

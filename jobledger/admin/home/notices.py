@@ -19,6 +19,7 @@ _ABOUT_RUNS = (
     ProblemKind.IDLE_WORKERS,
     ProblemKind.NO_BROKER,
     ProblemKind.BUSY_WORKERS,
+    ProblemKind.UNTAKEN_RUNS,
 )
 
 MAX_NOTICES = 5

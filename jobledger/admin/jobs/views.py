@@ -156,6 +156,7 @@ def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) 
             # The new run is for the same slot, as with "Run again".
             schedule_name=past.schedule_name if past else "",
             scheduled_for=past.scheduled_for if past else None,
+            routing=past.routing if past else {},
         )
     )
     text = f"Started {form.command_line}"

@@ -24,6 +24,7 @@ from jobledger.admin.pauses import PauseForm
 from jobledger.admin.schedules.deletion import CONFIRMED, NAMES_SHOWN, ScheduleDeletion
 from jobledger.models import Run, Trigger
 from jobledger.runs import dispatch
+from jobledger.runs.publishing import delivery
 from jobledger.schedules import ledger, pausing, slot_runs
 from jobledger.schedules.slot_runs import BrokenScheduleError
 
@@ -196,6 +197,7 @@ def _run_request(request: HttpRequest, schedule: PeriodicTask) -> dispatch.RunRe
         user_id=request.user.pk,
         schedule_id=schedule.pk,
         schedule_name=schedule.name,
+        routing=delivery.routing_of(schedule),
     )
 
 

@@ -1,5 +1,8 @@
 """Delivery options of a schedule's messages, from django-celery-beat's fields: headers and routing.
 
+A run keeps its routing: it is published again, and run again, as its schedule had it, even if that has been
+deleted since.
+
 Celery puts its own headers and those of a schedule into the same mapping, and turns every header into an
 attribute of the task's request; with Redis, a queue is a key next to those in which kombu keeps its own data.
 So headers and names that Celery or kombu need are reserved: the worst of them crash every worker that gets
@@ -7,7 +10,7 @@ the message. The admin rejects them, and ``manage.py check`` reports stored ones
 module omits reserved headers; a name that cannot be used breaks the schedule, and fails runs queued earlier.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -23,6 +26,8 @@ from jobledger.jobs.options import OptionsError, check_bounds
 logger = line_logger(__name__)
 
 ROUTING: Final = ("queue", "exchange", "routing_key")
+KEPT_ROUTING: Final = (*ROUTING, "priority")
+"""The fields of a schedule that are kept in ``Run.routing``."""
 SCHEDULE_HEADER = "periodic_task_name"
 """Names the schedule; Celery's tools know it from django-celery-beat."""
 RUN_HEADER = "jobledger_run"
@@ -76,13 +81,18 @@ def reserved_among(headers: Collection[str]) -> list[str]:
 
 
 def routing_of(schedule: PeriodicTask | None) -> dict[str, Any]:
-    """The routing options from django-celery-beat's fields. Raises DeliveryError."""
-    if schedule is None:
-        return {}
-    if problem := why_unroutable(schedule):
+    """The ``routing`` of the schedule's runs, not validated."""
+    return {
+        name: value for name in KEPT_ROUTING if (value := getattr(schedule, name, None)) not in (None, "")
+    }
+
+
+def validated_routing(routing: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's routing, as options for sending its message. Raises DeliveryError."""
+    options = dict(routing)
+    if problem := _problem_with_routing(options):
         raise DeliveryError(problem)
-    names = (*ROUTING, "priority")
-    return {name: value for name in names if (value := getattr(schedule, name)) not in (None, "")}
+    return {name: options[name] for name in KEPT_ROUTING if name in options}
 
 
 def problems_with_headers(text: str) -> Iterator[str]:
@@ -100,11 +110,7 @@ def problems_with_headers(text: str) -> Iterator[str]:
 
 def why_unroutable(schedule: PeriodicTask) -> str:
     """Why no message of the schedule can be delivered; empty if its routing can be used."""
-    for field in ROUTING:
-        name = getattr(schedule, field) or ""
-        if problem := problem_with_name(name):
-            return f"its {field.replace('_', ' ')} {name!r} cannot be used: {problem}"
-    return ""
+    return _problem_with_routing(routing_of(schedule))
 
 
 def message_limit_bytes() -> int:
@@ -138,6 +144,14 @@ def refuses_one_message(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def _problem_with_routing(routing: Mapping[str, Any]) -> str:
+    for field in ROUTING:
+        name = routing.get(field, "")
+        if problem := problem_with_name(name):
+            return f"its {field.replace('_', ' ')} {name!r} cannot be used: {problem}"
+    return ""
 
 
 @cache

@@ -169,7 +169,7 @@ def _send(run: Run, producer: Producer) -> None:
     options = {
         "retry": False,
         "headers": delivery.headers_of(run.schedule),
-        **delivery.routing_of(run.schedule),
+        **delivery.validated_routing(run.routing),
     }
     _check_size([run.args, run.options], {**reprs, **options["headers"]})
     if job is None:

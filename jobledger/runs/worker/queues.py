@@ -1,11 +1,11 @@
 """Queues: which ones are used by queued runs and enabled schedules, and which ones no worker reads.
 
 Only runs and schedules of this project's own tasks are considered: which workers read other services' queues
-is not known here, and neither is the queue to which a schedule's own exchange or routing key leads.
+is not known here, and neither is the queue to which an exchange or a routing key leads.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,11 +41,24 @@ class QueueUse:
     """Whether the queue is named by a schedule, as opposed to the project's settings."""
 
 
-def uses(now: datetime) -> dict[str, QueueUse]:
-    """All queues in use, by name. Takes two queries, however many runs and schedules there are."""
-    found: dict[str, QueueUse] = {}
-    for job, queue, is_waiting in _queued_runs(now):
-        if use := _use_of(job, queue, found):
+@dataclass(kw_only=True)
+class Uses:
+    """The queues in use, and the runs whose queue is not known."""
+
+    queues: dict[str, QueueUse] = field(default_factory=dict)
+    """By name."""
+    waiting_elsewhere: int = 0
+    """Runs routed by exchange or routing key that a worker could have started a while ago."""
+
+
+def uses(now: datetime) -> Uses:
+    """All queues in use. Takes two queries, however many runs and schedules there are."""
+    result = Uses()
+    found = result.queues
+    for job, routing, is_waiting in _queued_runs(now):
+        if "exchange" in routing or "routing_key" in routing:
+            result.waiting_elsewhere += is_waiting
+        elif use := _use_of(job, routing.get("queue"), found):
             use.runs += 1
             use.waiting += is_waiting
     for task, queue, count, pk, schedule_name in _enabled_schedules():
@@ -53,7 +66,7 @@ def uses(now: datetime) -> dict[str, QueueUse]:
             use.only_schedule = None if use.schedules or count > 1 else (pk, schedule_name)
             use.schedules += count
             use.is_named = use.is_named or bool(queue)
-    return found
+    return result
 
 
 def queue_of(task: str, queue: str | None) -> str | None:
@@ -79,17 +92,15 @@ def _use_of(task: str, queue: str | None, found: dict[str, QueueUse]) -> QueueUs
     return found.setdefault(name, QueueUse(name=name)) if name else None
 
 
-def _queued_runs(now: datetime) -> Iterator[tuple[str, str | None, bool]]:
-    """Job or task, the schedule's queue, and whether an idle worker would have claimed the run by now."""
+def _queued_runs(now: datetime) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Job or task, routing, and whether an idle worker would have claimed the run by now."""
     queued = Run.objects.filter(status=Status.QUEUED, publish_after__isnull=False).order_by("publish_after")
-    columns = ("job", "schedule__queue", "schedule__exchange", "schedule__routing_key")
     unclaimed_since = now - UNCLAIMED_AFTER
-    for job, queue, exchange, key, queued_at, count, guard in queued.values_list(
-        *columns, "queued_at", "publish_count", "concurrency_key"
+    for job, routing, queued_at, count, guard in queued.values_list(
+        "job", "routing", "queued_at", "publish_count", "concurrency_key"
     )[:MAX_RUNS]:
-        if not (exchange or key):
-            # Runs that have a key may be waiting for another run of their job.
-            yield job, queue, bool(count and not guard and queued_at < unclaimed_since)
+        # Runs that have a key may be waiting for another run of their job.
+        yield job, routing, bool(count and not guard and queued_at < unclaimed_since)
 
 
 def _enabled_schedules() -> Iterator[tuple[str, str | None, int, int, str]]:

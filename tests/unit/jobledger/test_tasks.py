@@ -123,10 +123,11 @@ def test_a_non_finite_number_fails_the_run_with_a_hint(number: float) -> None:
 
 def test_a_message_of_django_celery_beats_scheduler_names_its_schedule() -> None:
     every = IntervalSchedule.objects.create(every=1, period="days")
-    schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every)
+    schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every, queue="slow")
     deliver(str(uuid.uuid4()), headers={"periodic_task_name": "daily"})
     run = Run.objects.get()
     assert (run.trigger, run.schedule, run.schedule_name) == ("schedule", schedule, "daily")
+    assert run.routing == {"queue": "slow"}
 
 
 def test_the_message_of_a_run_that_was_deleted_starts_nothing() -> None:

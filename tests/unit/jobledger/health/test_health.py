@@ -12,6 +12,7 @@ from jobledger import formats, health
 from jobledger.health import Health
 from jobledger.health.problem import PartName, Problem, ProblemKind
 from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.runs.publishing import delivery
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
@@ -162,9 +163,10 @@ def test_an_unread_queue_of_enabled_schedules_is_a_problem_before_they_are_due()
     )
 
     schedule("yearly", queue="reports")
-    waiting(schedule=only)
+    waiting(schedule=only, routing={"queue": "reports"})
     problem = the_problem(ProblemKind.UNREAD_QUEUE)
     assert problem.text.endswith(": 1 queued run waits in it and 2 enabled schedules use it.")
+    assert problem.advice.endswith("that use it. Runs that are already queued stay in it.")
     assert problem.schedule is None
 
 
@@ -172,8 +174,27 @@ def test_a_queue_that_cannot_be_used_needs_no_worker() -> None:
     beat_and_worker()
     broken = schedule("odd")
     PeriodicTask.objects.filter(pk=broken.pk).update(queue="_kombu.binding.celery")
-    waiting(0, schedule=broken)
+    waiting(0, schedule=broken, routing={"queue": "_kombu.binding.celery"})
     assert ProblemKind.UNREAD_QUEUE not in kinds(health.read(NOON))
+
+
+def test_a_queued_run_waits_in_its_queue_even_if_its_schedule_has_been_deleted() -> None:
+    beat_and_worker()
+    waiting(routing={"queue": "reports"})
+    problem = the_problem(ProblemKind.UNREAD_QUEUE)
+    assert problem.text == "No running worker consumes the queue “reports”: 1 queued run waits in it."
+    assert problem.advice == "Start a worker with -Q reports."
+
+
+def test_runs_routed_by_exchange_or_routing_key_do_not_wait_for_a_free_worker() -> None:
+    beat_and_worker()
+    waiting(routing={"exchange": "x"})
+    waiting(routing={"routing_key": "x"})
+    waiting(0, routing={"routing_key": "x"})
+    problem = the_problem(ProblemKind.UNTAKEN_RUNS)
+    assert problem.text == ("2 queued runs are routed by exchange or routing key; no worker has taken them.")
+    assert problem.is_mild
+    assert part(PartName.WORKERS) == (False, "1 running (celery@here), 2 queued runs not taken")
 
 
 def test_a_queue_that_any_worker_consumes_is_fine() -> None:
@@ -202,7 +223,8 @@ def test_queues_of_another_service_and_exchanges_are_not_known_here(
     settings.SCHEDULABLE_TASKS = ["elsewhere.*"]
     beat_and_worker()
     made = schedule("external", **values)
-    waiting(job=values.get("task", "probe"), schedule=made, publish_count=0)
+    routing = delivery.routing_of(made)
+    waiting(job=values.get("task", "probe"), schedule=made, routing=routing, publish_count=0)
     assert health.read(NOON).problems == []
 
 
@@ -272,7 +294,7 @@ def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any)
     beat_and_worker()
     for number in range(20):
         made = schedule(f"number {number}", queue=f"queue-{number}")
-        waiting(schedule=made, status=Status.QUEUED)
+        waiting(schedule=made, routing={"queue": made.queue}, status=Status.QUEUED)
     with django_assert_max_num_queries(7):
         assert len(health.read(NOON).problems) == 20
 

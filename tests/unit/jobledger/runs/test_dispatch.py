@@ -26,11 +26,15 @@ def finished(**values: Any) -> Run:
 
 
 def test_a_repeated_run_does_the_same_for_the_user_who_requested_it() -> None:
-    old = finished(options={"level": 3, "words": ["ö"]}, username="ann", attempt=3, error="no")
+    routing = {"queue": "slow"}
+    old = finished(
+        options={"level": 3, "words": ["ö"]}, routing=routing, username="ann", attempt=3, error="no"
+    )
     bert = User.objects.create(username="bert")
     new = dispatch.run_again(old, trigger=Trigger.ADMIN, username="bert", user_id=bert.pk)
     assert new.pk != old.pk
     assert (new.job, new.options, new.status, new.attempt) == ("probe", old.options, Status.QUEUED, 1)
+    assert new.routing == routing
     assert (new.trigger, new.username, new.user, new.error) == (Trigger.ADMIN, "bert", bert, "")
     old.refresh_from_db()
     assert (old.status, old.error) == (Status.FAILED, "no")

@@ -19,6 +19,14 @@ TOO_DEEP = '{"words": ' + "[" * 2000 + "]" * 2000 + "}"
 TOO_LARGE = f'{{"words": ["{"x" * 70_000}"]}}'
 
 
+def test_a_run_keeps_the_routing_of_its_schedule() -> None:
+    hourly("routed", handled_until=NOON - timedelta(minutes=1), queue="slow", exchange="", priority=0)
+    hourly("not", handled_until=NOON - timedelta(minutes=1))
+    ledger.record_due(NOON)
+    routing = dict(Run.objects.values_list("schedule_name", "routing"))
+    assert routing == {"routed": {"queue": "slow", "priority": 0}, "not": {}}
+
+
 def test_a_nul_character_is_made_readable() -> None:
     assert slot_runs.target_of(hourly(kwargs=NUL)).options == {"words": ["a␀b"]}
 

@@ -254,7 +254,12 @@ def test_a_dry_run_option_with_a_value_is_not_a_flag() -> None:
 
 
 def test_the_form_is_filled_in_from_a_past_run_and_keeps_its_secrets(admin_client: Client) -> None:
-    past = create_run(options={"days": 9, "api_key": "hunter2"}, scheduled_for=NOON, schedule_name="nightly")
+    past = create_run(
+        options={"days": 9, "api_key": "hunter2"},
+        scheduled_for=NOON,
+        schedule_name="nightly",
+        routing={"queue": "slow"},
+    )
     page = admin_client.get(run_form_url("choosing", past)).text
     assert 'value="9"' in page
     assert "hunter2" not in page
@@ -263,6 +268,7 @@ def test_the_form_is_filled_in_from_a_past_run_and_keeps_its_secrets(admin_clien
     run = Run.objects.exclude(pk=past.pk).get()
     assert run.options == {"days": 8, "api_key": "hunter2"}
     assert (run.scheduled_for, run.schedule_name, run.schedule) == (NOON, "nightly", None)
+    assert run.routing == {"queue": "slow"}
     assert f"repeating run {past.pk}" in AuditEntry.objects.get().text
 
 

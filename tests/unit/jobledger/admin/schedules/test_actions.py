@@ -34,7 +34,7 @@ def entries(schedule: PeriodicTask) -> list[str]:
 
 
 def test_run_now_records_the_user(admin_client: Client, admin_user: User) -> None:
-    schedule = hourly(kwargs='{"level": 3}')
+    schedule = hourly(kwargs='{"level": 3}', queue="slow")
     answer = act(admin_client, "run_tasks", schedule)
     run = Run.objects.get()
     assert (run.job, run.options, run.trigger, run.username) == (
@@ -44,6 +44,7 @@ def test_run_now_records_the_user(admin_client: Client, admin_user: User) -> Non
         "admin",
     )
     assert (run.user, run.schedule, run.scheduled_for) == (admin_user, schedule, None)
+    assert run.routing == {"queue": "slow"}
     assert reverse("admin:jobledger_run_change", args=[run.pk]) in answer.text
     assert entries(schedule) == [f"Run now: run {run.pk}."]
 

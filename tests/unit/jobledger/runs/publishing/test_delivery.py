@@ -80,7 +80,7 @@ def test_headers_larger_than_options_may_be_are_not_sent(caplog: pytest.LogCaptu
 )
 def test_reserved_and_impossible_names_cannot_be_used_for_routing(field: str, name: str) -> None:
     with pytest.raises(delivery.DeliveryError, match=f"its {field.replace('_', ' ')} '"):
-        delivery.routing_of(scheduled(**{field: name}))
+        delivery.validated_routing({field: name})
 
 
 def test_a_renamed_key_of_kombu_is_reserved_instead_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,8 @@ def test_a_renamed_key_of_kombu_is_reserved_instead_of_the_default(monkeypatch: 
 )
 def test_other_names_can_be_used(name: str) -> None:
     assert delivery.problem_with_name(name) == ""
-    assert delivery.routing_of(scheduled(queue=name or None)) == ({"queue": name} if name else {})
+    routing = delivery.routing_of(scheduled(queue=name or None))
+    assert delivery.validated_routing(routing) == ({"queue": name} if name else {})
 
 
 def caused_by(cause: Exception) -> Exception:

@@ -1,4 +1,4 @@
-"""Queued runs are published at growing intervals until they are claimed, with their schedule's routing."""
+"""Queued runs are published at growing intervals until they are claimed, with their own routing."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from pytest_django import Settings
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from jobledger.models import Run, Status, Trigger
-from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing import delivery, publisher
 from tests.unit.broker import Broker, Message
 from tests.unit.builders import NOON
 
@@ -125,12 +125,19 @@ def test_a_job_that_this_process_does_not_know_is_left_to_one_that_does(broker: 
     assert run.publish_after == NOON
 
 
-def test_the_routing_of_the_schedule_is_used(broker: Broker) -> None:
-    schedule = scheduled(queue="slow", priority=3, headers='{"tenant": "a"}')
-    queued(schedule=schedule)
+def test_a_run_keeps_its_routing_when_its_schedule_is_deleted(broker: Broker) -> None:
+    schedule = scheduled(queue="slow", priority=3)
+    queued(schedule=schedule, routing=delivery.routing_of(schedule))
+    schedule.delete()
     publisher.publish_due(NOON)
     (message,) = broker.messages
     assert (message.properties["routing_key"], message.properties["priority"]) == ("slow", 3)
+
+
+def test_the_headers_of_the_schedule_are_used(broker: Broker) -> None:
+    queued(schedule=scheduled(headers='{"tenant": "a"}'))
+    publisher.publish_due(NOON)
+    (message,) = broker.messages
     assert (message.headers["tenant"], message.headers["periodic_task_name"]) == ("a", "mine")
 
 
@@ -144,7 +151,7 @@ def test_a_schedules_headers_do_not_override_celerys_own(broker: Broker) -> None
 
 
 def test_a_reserved_queue_name_fails_its_run_and_no_other(broker: Broker) -> None:
-    odd, even = queued(schedule=scheduled(queue="_kombu.binding.celery")), queued()
+    odd, even = queued(routing={"queue": "_kombu.binding.celery"}), queued()
     assert publisher.publish_due(NOON) == 2
     assert [message.task_id for message in broker.messages] == [str(even.pk)]
     odd.refresh_from_db()
@@ -170,7 +177,7 @@ def test_a_message_too_large_for_workers_fails_its_run_and_no_other(
 
 
 def test_a_message_that_the_broker_rejects_fails_its_run_and_no_other(broker: Broker) -> None:
-    odd, even = queued(schedule=scheduled(queue="taken")), queued()
+    odd, even = queued(routing={"queue": "taken"}), queued()
     broker.batch_error = ResponseError("WRONGTYPE Operation against a key")
     broker.refusals[str(odd.pk)] = ResponseError("WRONGTYPE Operation against a key")
     assert publisher.publish_due(NOON) == 2
@@ -228,7 +235,7 @@ def test_an_unknown_queue_fails_the_run_and_does_not_count_as_a_broker_that_is_d
     broker: Broker, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
     monkeypatch.setattr(current_app.amqp.queues, "create_missing", False)
-    run = queued(job=job, schedule=scheduled(queue="nowhere"))
+    run = queued(job=job, routing={"queue": "nowhere"})
     publisher.publish([run])
     run.refresh_from_db()
     assert run.status == "failed"
@@ -285,7 +292,8 @@ def test_a_run_that_has_started_to_wait_for_another_keeps_its_own_time(broker: B
 def test_the_message_of_a_job_is_the_same_as_that_of_send_task(
     broker: Broker, values: dict[str, Any]
 ) -> None:
-    run = queued(options={"level": 2}, schedule=scheduled(**values))
+    schedule = scheduled(**values)
+    run = queued(options={"level": 2}, schedule=schedule, routing=delivery.routing_of(schedule))
     tenant = {"tenant": "a"} if "headers" in values else {}
     headers = {"periodic_task_name": "mine", "jobledger_run": True} | tenant
     current_app.send_task(
