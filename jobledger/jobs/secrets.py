@@ -44,6 +44,7 @@ _HARMLESS_LAST_WORDS = frozenset(
     {"age", "count", "day", "dir", "expiry", "field", "file", "hour", "length", "limit", "minute"}
     | {"name", "path", "second", "size", "ttl", "type"}
 )
+_MIN_ABBREVIATION = 3
 _MIN_UNQUOTED_LENGTH = 6
 """Shorter values are replaced only inside quotes, since they may occur in other words."""
 
@@ -141,10 +142,23 @@ def _names(action: Action) -> tuple[str, ...]:
 
 
 def _masked_value(name: str, value: Any, named: Mapping[str, bool]) -> Any:
-    if named[name] if name in named else looks_secret(name):
+    if _is_secret_name(name, named):
         return value if value is None or isinstance(value, bool) else MASK
     # An ordinary task may be given anything, including objects that contain secrets.
     return _masked_inside(value)
+
+
+def _is_secret_name(name: str, named: Mapping[str, bool]) -> bool:
+    if name in named:
+        return named[name]
+    secret_dests = (dest for dest, is_secret_dest in named.items() if is_secret_dest)
+    return looks_secret(name) or any(_may_stand_for(name, dest) for dest in secret_dests)
+
+
+def _may_stand_for(name: str, dest: str) -> bool:
+    """Whether a name that is not an option may be this option's, misspelled or abbreviated."""
+    shorter, longer = sorted((name, dest), key=len)
+    return len(shorter) >= _MIN_ABBREVIATION and longer.startswith(shorter)
 
 
 def _masked_inside(value: Any) -> Any:

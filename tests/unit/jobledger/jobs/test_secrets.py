@@ -88,6 +88,11 @@ def test_the_name_decides_for_an_option_that_no_longer_exists(job: registry.Job)
     assert masked("job", {"password": "x", "gone": "y"}) == {"password": MASK, "gone": "y"}
 
 
+def test_a_misspelled_or_abbreviated_secret_is_masked(job: registry.Job) -> None:
+    options = {"tokensx": "x", "tok": "x", "pins": 1, "to": 2, "kind": 3}
+    assert masked("job", options) == {"tokensx": MASK, "tok": MASK, "pins": MASK, "to": 2, "kind": 3}
+
+
 def test_names_decide_for_a_job_that_no_longer_exists_even_in_nested_objects() -> None:
     options = {"days": 3, "auth_token": "x", "hosts": [{"name": "a", "password": "x"}], "password": None}
     shown = {"days": 3, "auth_token": MASK, "hosts": [{"name": "a", "password": MASK}], "password": None}
