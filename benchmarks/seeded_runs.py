@@ -15,7 +15,8 @@ from benchmarks.seeded_schedules import Seeded
 from jobledger.models import NO_REASON, Reason, Run, RunOutput, Status, Stream, Trigger, Why
 
 RUN_FIELDS = (
-    *("id", "job", "options", "args", "trigger", "username", "schedule", "schedule_name", "scheduled_for"),
+    *("id", "job", "options", "args", "routing", "trigger", "username"),
+    *("schedule", "schedule_name", "scheduled_for"),
     *("coalesced", "status", "attempt", "queued_at", "publish_count", "started_at", "finished_at"),
     *("concurrency_key", "reason", "reason_details", "worker", "worker_identity"),
     *("exit_code", "error", "traceback"),
@@ -113,7 +114,7 @@ def _run(slot: _Slot, number: int, rng: random.Random) -> tuple[Any, ...]:
     started_at = slot.time + timedelta(seconds=rng.uniform(0.1, 2))
     duration = timedelta(seconds=min(rng.lognormvariate(1 + schedule.pk % 5, 0.4), 3500))
     return (
-        *(uuid.UUID(int=rng.getrandbits(128)), schedule.job, "{}", "[]"),
+        *(uuid.UUID(int=rng.getrandbits(128)), schedule.job, "{}", "[]", "{}"),
         *((Trigger.CLI.value, "ann", None, "", None) if is_from_command_line else _of_schedule(slot)),
         *(0, status.value, 1, slot.time, 1),
         *((started_at, started_at + duration) if is_executed else (None, slot.time)),

@@ -60,6 +60,10 @@ def answers(url: str) -> bool:
     return True
 
 
+def start_provider(service: Service, url: str) -> None:
+    service.start("provider", sys.executable, "-m", "tests.identity_provider", str(urlsplit(url).port))
+
+
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
     port, provider_port = free_port(), free_port()
@@ -73,7 +77,7 @@ def place() -> Iterator[Place]:
         "OIDC_GROUPS": "ops=Job operators,dev=Job viewers,gone=No such group",
     }
     with service(**variables) as started:
-        started.start("provider", sys.executable, "-m", "tests.identity_provider", str(provider_port))
+        start_provider(started, provider)
         flags = ("--bind", f"127.0.0.1:{port}", "--threads", "4", "--no-control-socket")
         started.start("web", sys.executable, "-m", "gunicorn", "proj.wsgi", *flags)
         started.manage("migrate", "--verbosity", "0")
@@ -240,8 +244,11 @@ def test_a_password_still_needs_a_code(place: Place) -> None:
 
 
 def test_a_provider_that_does_not_answer_is_named(place: Place) -> None:
-    """The last of this file: it is not started again."""
     place.service.stop("provider")
-    answer = place.visitor().get("/oidc/login/")
+    try:
+        answer = place.visitor().get("/oidc/login/")
+    finally:
+        start_provider(place.service, place.provider)
+        wait_until(lambda: answers(place.provider), what="the provider answers again")
     assert answer.url == f"{place.url}/admin/login/"
     assert "ACME does not answer." in answer.text
