@@ -2,7 +2,6 @@
 
 import io
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,14 +36,14 @@ urlpatterns = [
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What the project's handler writes."""
     written = io.StringIO()
     (handler,) = [each for each in logging.getLogger().handlers if each.get_name() == "stderr"]
     assert isinstance(handler, logging.StreamHandler)
-    before = handler.setStream(written)
-    yield written
-    handler.setStream(before or handler.stream)
+    # Not by setStream, which flushes the old one: that may be a closed file of an earlier test.
+    monkeypatch.setattr(handler, "stream", written)
+    return written
 
 
 @pytest.fixture
