@@ -153,7 +153,7 @@ def test_runs_survive_a_crash_of_postgresql(monkeypatch: pytest.MonkeyPatch) -> 
     if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
         pytest.skip("SQLite has no server process that could crash")
     # A separate server: tests that run at the same time use the other one.
-    with postgres() as url:
+    with postgres(survives_crash=True) as url:
         monkeypatch.setenv("DATABASE_URL", url)
         with audited_service() as running:
             start_another(running)
