@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -20,6 +21,8 @@ from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly
 pytestmark = pytest.mark.django_db
 
 HOSTILE = "a\x1b]0;title\x07\nFORGED line\r\x9b2J\u202eb\u2028\x7f"
+# PostgreSQL rejects half of a character, so it cannot be stored there.
+_HALF = {"half": "\ud800"} if connection.vendor == "sqlite" else {}
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -65,7 +68,7 @@ def run() -> Run:
         username=HOSTILE[:100],
         schedule=schedule,
         schedule_name=schedule.name,
-        options={HOSTILE: HOSTILE, "half": "\ud800"},
+        options={HOSTILE: HOSTILE, **_HALF},
         args=[HOSTILE],
         trigger=Trigger.SCHEDULE,
     )
@@ -100,6 +103,7 @@ def test_no_subcommand_prints_what_controls_a_terminal(run: Run, is_terminal: bo
         assert not re.search("^FORGED", text, re.MULTILINE) or line[0] == "show", line
 
 
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL stores no half of a character")
 def test_half_of_a_character_is_shown_as_an_escape(run: Run) -> None:
     assert "\\ud800" in printed("show", str(run.pk))
     assert json.loads(printed("show", str(run.pk), "--json"))["options"]["half"] == "\ud800"
