@@ -206,6 +206,8 @@ def _success_rate(statistics: JobStatistics) -> str:
 def _success_counts(statistics: JobStatistics) -> str:
     if not statistics.executed:
         return ""
+    if statistics.executed == 1:
+        return "The last run succeeded" if statistics.succeeded else "The last run did not succeed"
     return f"{statistics.succeeded} of the last {statistics.executed} runs succeeded"
 
 
