@@ -11,11 +11,12 @@ class JobsConfig(AppConfig):
     verbose_name = "Jobs"
 
     def ready(self) -> None:
-        """Register the system checks, and the signal handlers of workers and schedules."""
-        from jobledger import checks  # noqa: F401 - importing registers the checks
+        """Register the system checks and the signal handlers. Raises ImproperlyConfigured."""
+        from jobledger import conf  # importing checks registers them
         from jobledger.runs.worker import code_version, dead_letters, log_format, main_process, presence
         from jobledger.schedules import reconciliation
 
+        conf.current()
         code_version.connect()
         log_format.connect()
         presence.watch_worker()

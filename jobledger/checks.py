@@ -15,6 +15,7 @@ from django.core.checks import CheckMessage, Tags, register
 from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import conf
 from jobledger.escapes import escaped
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
@@ -88,6 +89,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 def check_jobs(**kwargs: Any) -> list[CheckMessage]:
     """All commands can be imported, all exposed commands exist, and all declarations are valid."""
     return [
+        *_unknown_settings(),
         *_import_failures(),
         *_exposed_commands(),
         *_declared_values(),
@@ -104,6 +106,15 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
     if "default" not in (databases or []) or not _has_table(PeriodicTask._meta.db_table):
         return []
     return list(_stored_schedules())
+
+
+def _unknown_settings() -> Iterator[CheckMessage]:
+    for key, nearest in conf.unknown_keys():
+        yield checks.Warning(
+            f"JOBLEDGER contains {key!r}, which is not one of its keys and has no effect.",
+            hint=f"Did you mean {nearest}?" if nearest else f"Its keys are {', '.join(conf.RULES)}.",
+            id="jobledger.W012",
+        )
 
 
 def _import_failures() -> Iterator[CheckMessage]:

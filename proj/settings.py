@@ -10,6 +10,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from jobledger import Schedule
+from jobledger.conf import validated
 from proj.environment import Environment
 from proj.sign_in import SINGLE_SIGN_ON_BACKEND
 from proj.state import BASE_DIR, STATE_DIR, redis_socket
@@ -317,27 +318,19 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
 
 CELERY_BEAT_SCHEDULER = "jobledger.schedules.scheduler:Scheduler"
 
-# --- Jobs
+# --- Jobs: docs/reference/settings.md
 
-# Plain commands that can be scheduled and called like jobs. No other commands are reachable by messages.
-EXPOSED_COMMANDS = {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}}
-# How much of an attempt's output is kept: half of it from the start, half from the end.
-RUN_OUTPUT_LIMIT_BYTES = env.whole("RUN_OUTPUT_LIMIT_BYTES", 1024 * 1024)
-# The maximum size of a run's options as JSON, since each run stores its own copy.
-RUN_OPTIONS_LIMIT_BYTES = env.whole("RUN_OPTIONS_LIMIT_BYTES", 64 * 1024)
-# Larger messages are not even read: a worker records them as dead letters.
-MESSAGE_LIMIT_BYTES = env.whole("MESSAGE_LIMIT_BYTES", 1024 * 1024)
-# How long a published run may remain unclaimed before it is published again; doubled each time.
-REPUBLISH_AFTER_SECONDS = env.seconds("REPUBLISH_AFTER_SECONDS", 60)
-# How often a running job sends a heartbeat. A run without one for the length of the lease is considered lost.
-HEARTBEAT_SECONDS = env.seconds("HEARTBEAT_SECONDS", 2)
-LEASE_SECONDS = env.seconds("LEASE_SECONDS", 60)
-if LEASE_SECONDS < 3 * HEARTBEAT_SECONDS:
-    raise ImproperlyConfigured(
-        f"LEASE_SECONDS is {LEASE_SECONDS:g}; expected at least three times HEARTBEAT_SECONDS, "
-        f"which is {HEARTBEAT_SECONDS:g}. Otherwise, a run with a single late heartbeat would be lost."
-    )
-# How long a worker that is shutting down lets its runs continue before it cancels them.
-SHUTDOWN_GRACE_SECONDS = env.seconds("SHUTDOWN_GRACE_SECONDS", 540)
-# The directory of the files that beat and workers touch while they are healthy; empty: none.
-HEALTH_DIR = env.text("HEALTH_DIR")
+# Validated here, so that an invalid value is reported in one line.
+JOBLEDGER = validated(
+    {
+        "EXPOSED_COMMANDS": {"clearsessions": {"schedules": [Schedule("30 4 * * 0")]}},
+        "RUN_OUTPUT_LIMIT_BYTES": env.whole("RUN_OUTPUT_LIMIT_BYTES", 1024 * 1024),
+        "RUN_OPTIONS_LIMIT_BYTES": env.whole("RUN_OPTIONS_LIMIT_BYTES", 64 * 1024),
+        "MESSAGE_LIMIT_BYTES": env.whole("MESSAGE_LIMIT_BYTES", 1024 * 1024),
+        "REPUBLISH_AFTER_SECONDS": env.seconds("REPUBLISH_AFTER_SECONDS", 60),
+        "HEARTBEAT_SECONDS": env.seconds("HEARTBEAT_SECONDS", 2),
+        "LEASE_SECONDS": env.seconds("LEASE_SECONDS", 60),
+        "SHUTDOWN_GRACE_SECONDS": env.seconds("SHUTDOWN_GRACE_SECONDS", 540),
+        "HEALTH_DIR": env.text("HEALTH_DIR"),
+    }
+)

@@ -12,5 +12,8 @@ _OTP_APPS = ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.ot
 _MISSING = [app for app in _OTP_APPS if app not in project.INSTALLED_APPS]
 
 INSTALLED_APPS = [*project.INSTALLED_APPS, *_MISSING, "tests.probes"]
-EXPOSED_COMMANDS = {**project.EXPOSED_COMMANDS, "plain_probe": {}}
+JOBLEDGER = {
+    **project.JOBLEDGER,
+    "EXPOSED_COMMANDS": {**project.JOBLEDGER["EXPOSED_COMMANDS"], "plain_probe": {}},
+}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import Any
 
 from django.apps import apps
-from django.conf import settings
 from django.core.management import get_commands
 from django.core.management.base import BaseCommand, CommandParser
 from django.core.signals import setting_changed
 
+from jobledger import conf
+from jobledger.conf import settings
 from jobledger.jobs.declaration import JobDeclaration
 
 
@@ -97,7 +98,7 @@ def exposed_commands() -> Mapping[str, Mapping[str, Any]]:
 
     The setting may also be a plain list of names.
     """
-    exposed = getattr(settings, "EXPOSED_COMMANDS", ())
+    exposed = settings.EXPOSED_COMMANDS
     return exposed if isinstance(exposed, Mapping) else {name: {} for name in exposed}
 
 
@@ -139,7 +140,7 @@ def _declaration(name: str, command_class: type[BaseCommand]) -> type[JobDeclara
 
 
 def _clear_cache(*, setting: str, **kwargs: object) -> None:
-    if setting in ("EXPOSED_COMMANDS", "INSTALLED_APPS"):
+    if setting in (conf.NAME, "INSTALLED_APPS"):
         _scan.cache_clear()
 
 

@@ -5,15 +5,14 @@ as those of another service. Celery's own tasks never may: they are internal, an
 itself forever.
 """
 
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 
 from celery import current_app
 from django.apps import apps
-from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 
+from jobledger.conf import settings
 from jobledger.jobs import registry
 
 CELERYS_OWN = "celery."
@@ -47,8 +46,7 @@ def why_forbidden(task: str) -> str:
 
 
 def _is_listed(task: str) -> bool:
-    patterns: Sequence[str] = getattr(settings, "SCHEDULABLE_TASKS", ())
-    return any(fnmatchcase(task, pattern) for pattern in patterns)
+    return any(fnmatchcase(task, pattern) for pattern in settings.SCHEDULABLE_TASKS)
 
 
 def _installed_names() -> set[str]:

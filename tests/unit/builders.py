@@ -39,6 +39,11 @@ def make_order(created_at: datetime, total: str = "10.00", *tags: str, user: Any
     return order
 
 
+def override(settings: Any, **values: Any) -> None:
+    """Override keys of JOBLEDGER with pytest-django's fixture."""
+    settings.JOBLEDGER = {**settings.JOBLEDGER, **values}
+
+
 def output_of(*line: str) -> str:
     """What a command writes to stdout."""
     stdout = io.StringIO()

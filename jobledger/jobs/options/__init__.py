@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
-
+from jobledger.conf import settings
 from jobledger.jobs import json_text
 from jobledger.jobs.options import argument_list
 from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of, subcommands_of
@@ -39,8 +38,6 @@ __all__ = [
 JsonObject = Mapping[str, Any]
 """A job's options, keyed by argparse ``dest``."""
 
-DEFAULT_LIMIT_BYTES = 64 * 1024
-
 
 def option_names(parser: ArgumentParser) -> list[str]:
     """The valid keys, including those of subcommands, in the parser's order."""
@@ -51,9 +48,8 @@ def option_names(parser: ArgumentParser) -> list[str]:
 
 def check_bounds(value: Any, what: str = "the options") -> None:
     """Raise OptionsError if options, or a task's arguments, are too large or too deep to be stored."""
-    limit = getattr(settings, "RUN_OPTIONS_LIMIT_BYTES", DEFAULT_LIMIT_BYTES)
     try:
-        json_text.check_bounds(value, limit)
+        json_text.check_bounds(value, settings.RUN_OPTIONS_LIMIT_BYTES)
     except ValueError as error:
         raise OptionsError(f"{what}: {error} (RUN_OPTIONS_LIMIT_BYTES)") from error
 

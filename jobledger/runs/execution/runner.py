@@ -15,11 +15,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
 from jobledger import clock
+from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import options, registry, secrets
 from jobledger.models import Run, Status, Stream

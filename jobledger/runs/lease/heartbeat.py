@@ -13,11 +13,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.db import Error, connections
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from celery import current_app
 from celery.app.task import Context
-from django.conf import settings
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.escapes import escaped, line_logger
@@ -32,8 +31,6 @@ SCHEDULE_HEADER = "periodic_task_name"
 """Names the schedule; Celery's tools know it from django-celery-beat."""
 RUN_HEADER = "jobledger_run"
 """Marks the message of a run that is in the ledger: a worker that cannot execute it may drop it."""
-
-DEFAULT_MESSAGE_LIMIT_BYTES = 1024 * 1024
 
 # Headers that kombu adds to messages and reads from them.
 _KOMBU_HEADERS = ("compression", "redelivered")
@@ -111,11 +108,6 @@ def problems_with_headers(text: str) -> Iterator[str]:
 def why_unroutable(schedule: PeriodicTask) -> str:
     """Why no message of the schedule can be delivered; empty if its routing can be used."""
     return _problem_with_routing(routing_of(schedule))
-
-
-def message_limit_bytes() -> int:
-    """The maximum size of a message. Workers do not process larger ones."""
-    return int(getattr(settings, "MESSAGE_LIMIT_BYTES", DEFAULT_MESSAGE_LIMIT_BYTES))
 
 
 def problem_with_name(name: str) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 from uuid import UUID
 
 from celery import current_app
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django_celery_beat.models import PeriodicTask
@@ -23,6 +22,7 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from jobledger import clock
+from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import readable
@@ -203,7 +203,7 @@ def _check_size(body: Any, headers: dict[str, Any]) -> None:
     encoded = 4 * len(json.dumps(body, default=str)) // 3  # kombu sends the body in base64
     size, limit = (
         encoded + len(json.dumps(headers, default=str)) + ENVELOPE_BYTES,
-        delivery.message_limit_bytes(),
+        settings.MESSAGE_LIMIT_BYTES,
     )
     if size > limit:
         raise delivery.DeliveryError(

@@ -15,8 +15,8 @@ from celery import current_app
 from kombu.transport import redis, virtual
 from redis.exceptions import RedisError
 
+from jobledger.conf import settings
 from jobledger.escapes import line_logger
-from jobledger.runs.publishing import delivery
 from jobledger.runs.worker import dead_letters, envelope
 
 logger = line_logger(__name__)
@@ -76,7 +76,7 @@ class _Channel(redis.Channel):
         try:
             envelope.check_envelope(
                 item,
-                limit_bytes=delivery.message_limit_bytes(),
+                limit_bytes=settings.MESSAGE_LIMIT_BYTES,
                 may_be_compressed=current_app.conf.task_compression is not None,
             )
         except envelope.MalformedError as error:

@@ -20,10 +20,10 @@ from typing import Any
 from billiard.exceptions import WorkerLostError
 from celery.signals import task_revoked, worker_shutting_down
 from celery.worker.request import Request
-from django.conf import settings
 from django.db import Error
 
 from jobledger import clock
+from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why

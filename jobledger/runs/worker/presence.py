@@ -14,12 +14,12 @@ from typing import Any
 
 from celery import current_app
 from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
-from django.conf import settings
 from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from jobledger import clock
+from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, ServiceProcess
 from jobledger.runs.dispatch import IDENTITY

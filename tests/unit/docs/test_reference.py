@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from django.core.management.base import BaseCommand
 from django.utils.module_loading import import_string
 
-from jobledger import Concurrency, JobCommand, Schedule
+from jobledger import Concurrency, JobCommand, Schedule, conf
 from jobledger.admin import rights
 from jobledger.jobs.declaration import MAX_CATCH_UP, JobDeclaration, Misfire, PausedSlots
 from jobledger.jobs.options import to_argv
@@ -78,14 +79,26 @@ def _as_text(default: Any) -> str:
 def test_every_setting_that_the_service_reads_is_described() -> None:
     described = set(first_codes(SETTINGS, "## Django settings that `jobledger` reads"))
     ours = {name for name in described if not name.startswith("CELERY_") or name == "CELERY_BEAT_SCHEDULE"}
-    assert ours == {
-        name
-        for path in (ROOT / "jobledger").rglob("*.py")
-        if path.parent.name != "migrations"
-        for name in re.findall(r"\bsettings\.([A-Z_]+)|getattr\(settings, \"([A-Z_]+)\"", path.read_text())
-        for name in name
-        if name
-    }
+    assert ours == {conf.NAME, *_read_from_django()}
+
+
+def _read_from_django() -> Iterator[str]:
+    for path in (ROOT / "jobledger").rglob("*.py"):
+        text = path.read_text()
+        if path.parent.name != "migrations" and "from django.conf import settings" in text:
+            for pair in re.findall(r"\bsettings\.([A-Z_]+)|getattr\(settings, \"([A-Z_]+)\"", text):
+                yield "".join(pair)
+
+
+def test_every_key_is_described_with_its_default() -> None:
+    described = {row[0].strip("`"): codes(row[1])[0] for row in rows(SETTINGS, "## `JOBLEDGER`")}
+    assert {name: eval(default) for name, default in described.items()} == asdict(conf.Settings())
+
+
+def test_the_projects_defaults_are_those_of_the_service() -> None:
+    defaults = asdict(conf.Settings())
+    for name, default in _defaults_in_settings():
+        assert defaults.get(name, default) == default, name
 
 
 def test_everything_that_celery_is_configured_to_use_can_be_imported() -> None:

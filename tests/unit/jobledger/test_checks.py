@@ -12,6 +12,7 @@ from pytest_django import Settings
 from jobledger import checks
 from jobledger.checks import RULES, problems
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
+from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import hourly
 
 
@@ -76,6 +77,18 @@ def test_the_project_itself_has_no_warnings() -> None:
     assert checks.check_jobs() == []
 
 
+@pytest.mark.parametrize(
+    ("key", "hint"), [("EXPOSED_COMMAND", "Did you mean EXPOSED_COMMANDS?"), ("X", "Its keys are EXPOSED_")]
+)
+def test_an_unknown_setting_is_reported_with_the_nearest_valid_one(
+    settings: Settings, key: str, hint: str
+) -> None:
+    override(settings, **{key: []})
+    (message,) = checks.check_jobs()
+    assert (message.id, repr(key) in message.msg) == ("jobledger.W012", True)
+    assert str(message.hint).startswith(hint)
+
+
 def test_a_module_that_cannot_be_imported_is_reported_with_its_traceback(settings: Settings) -> None:
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.broken_app"]
     (message,) = checks.check_jobs()
@@ -86,13 +99,13 @@ def test_a_module_that_cannot_be_imported_is_reported_with_its_traceback(setting
 
 
 def test_an_exposed_command_that_does_not_exist_is_reported(settings: Settings) -> None:
-    settings.EXPOSED_COMMANDS = ["clear_sessions"]
+    override(settings, EXPOSED_COMMANDS=["clear_sessions"])
     (message,) = checks.check_jobs()
     assert (message.id, "'clear_sessions'" in message.msg) == ("jobledger.W004", True)
 
 
 def test_an_unknown_attribute_in_the_setting_is_reported_with_the_valid_ones(settings: Settings) -> None:
-    settings.EXPOSED_COMMANDS = {"clearsessions": {"retries": 3}}
+    override(settings, EXPOSED_COMMANDS={"clearsessions": {"retries": 3}})
     (message,) = checks.check_jobs()
     assert (message.id, "retries" in message.msg) == ("jobledger.W005", True)
     assert "max_retries" in str(message.hint)
@@ -108,7 +121,7 @@ def exposing(*schedules: Schedule) -> dict[str, Any]:
 
 
 def test_two_schedules_of_the_same_name_are_reported(settings: Settings) -> None:
-    settings.EXPOSED_COMMANDS = exposing(Schedule("0 3 * * *"), Schedule("0 4 * * *"))
+    override(settings, EXPOSED_COMMANDS=exposing(Schedule("0 3 * * *"), Schedule("0 4 * * *")))
     assert list(messages_of(checks.check_jobs())) == ["jobledger.W006"]
 
 
@@ -135,7 +148,7 @@ def test_two_schedules_of_the_same_name_are_reported(settings: Settings) -> None
     ],
 )
 def test_an_invalid_declared_schedule_is_reported(settings: Settings, schedule: Schedule, said: str) -> None:
-    settings.EXPOSED_COMMANDS = exposing(schedule)
+    override(settings, EXPOSED_COMMANDS=exposing(schedule))
     found = messages_of(checks.check_jobs())
     assert list(found) == ["jobledger.W007"]
     assert said in found["jobledger.W007"]
@@ -143,7 +156,7 @@ def test_an_invalid_declared_schedule_is_reported(settings: Settings, schedule: 
 
 @pytest.mark.parametrize("expression", ["@daily", "0 3 * jan-mar MON-fri", "*/5 22-2 L * *", "0 9 * * mon#2"])
 def test_a_declared_schedule_is_written_as_in_the_admin(settings: Settings, expression: str) -> None:
-    settings.EXPOSED_COMMANDS = exposing(Schedule(expression))
+    override(settings, EXPOSED_COMMANDS=exposing(Schedule(expression)))
     assert checks.check_jobs() == []
 
 
@@ -151,10 +164,13 @@ def test_a_declared_schedule_is_written_as_in_the_admin(settings: Settings, expr
 def test_an_invalid_list_of_schedules_is_reported_and_hides_no_other_problem(
     settings: Settings, schedules: object
 ) -> None:
-    settings.EXPOSED_COMMANDS = {
-        "plain_probe": {"schedules": schedules},
-        "clearsessions": {"max_retries": -1},
-    }
+    override(
+        settings,
+        EXPOSED_COMMANDS={
+            "plain_probe": {"schedules": schedules},
+            "clearsessions": {"max_retries": -1},
+        },
+    )
     assert [message.id for message in checks.check_jobs()] == ["jobledger.W008", "jobledger.W008"]
 
 
@@ -173,7 +189,7 @@ def test_a_stored_schedule_with_invalid_options_is_a_warning() -> None:
 
 @pytest.mark.django_db
 def test_valid_disabled_and_allowed_schedules_are_not_reported(settings: Settings) -> None:
-    settings.SCHEDULABLE_TASKS = ["some.*"]
+    override(settings, SCHEDULABLE_TASKS=["some.*"])
     stored("probes.probe", '{"level": 2}')
     PeriodicTask.objects.create(
         name="off",
@@ -193,14 +209,14 @@ def test_without_a_database_to_check_there_are_no_queries() -> None:
 
 
 def test_an_invalid_declaration_is_reported(settings: Settings) -> None:
-    settings.EXPOSED_COMMANDS = {"clearsessions": {"time_limit": 5}}
+    override(settings, EXPOSED_COMMANDS={"clearsessions": {"time_limit": 5}})
     (message,) = checks.check_jobs()
     assert message.id == "jobledger.W008"
     assert "The job clearsessions has an invalid declaration: time_limit is 5" in message.msg
 
 
 def test_a_secret_option_that_does_not_exist_is_reported(settings: Settings) -> None:
-    settings.EXPOSED_COMMANDS = {"clearsessions": {"secret_options": ["verbosity", "pasword"]}}
+    override(settings, EXPOSED_COMMANDS={"clearsessions": {"secret_options": ["verbosity", "pasword"]}})
     (message,) = checks.check_jobs()
     assert (message.id, "declares pasword as secret" in message.msg) == ("jobledger.W009", True)
 

@@ -16,6 +16,7 @@ from jobledger.models import Run
 from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
 from jobledger.tasks import JobFailedError
+from tests.unit.builders import override
 
 pytestmark = pytest.mark.django_db
 
@@ -200,6 +201,6 @@ def test_options_that_are_too_large_fail_the_run_and_are_not_stored(
 
 
 def test_the_limit_is_a_setting(settings: Any) -> None:
-    settings.RUN_OPTIONS_LIMIT_BYTES = 20
+    override(settings, RUN_OPTIONS_LIMIT_BYTES=20)
     with pytest.raises(JobFailedError, match="more than the 20 allowed"):
         deliver(str(uuid.uuid4()), words=["a", "b", "c"])

@@ -16,7 +16,7 @@ from jobledger.runs.publishing import delivery
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
-from tests.unit.builders import NOON
+from tests.unit.builders import NOON, override
 
 pytestmark = pytest.mark.django_db
 
@@ -220,7 +220,7 @@ def test_a_queue_from_task_routes_is_checked_too(monkeypatch: pytest.MonkeyPatch
 def test_queues_of_another_service_and_exchanges_are_not_known_here(
     settings: Any, values: dict[str, str]
 ) -> None:
-    settings.SCHEDULABLE_TASKS = ["elsewhere.*"]
+    override(settings, SCHEDULABLE_TASKS=["elsewhere.*"])
     beat_and_worker()
     made = schedule("external", **values)
     routing = delivery.routing_of(made)

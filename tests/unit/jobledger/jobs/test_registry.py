@@ -5,6 +5,7 @@ from pytest_django import Settings
 
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Schedule
+from tests.unit.builders import override
 
 
 def test_a_job_command_of_an_installed_app_is_a_job() -> None:
@@ -27,19 +28,19 @@ def test_nothing_else_is_a_job(name: str) -> None:
 
 
 def test_the_setting_may_be_a_plain_list(settings: Settings) -> None:
-    settings.EXPOSED_COMMANDS = ["unexposed_probe"]
+    override(settings, EXPOSED_COMMANDS=["unexposed_probe"])
     assert registry.find("unexposed_probe").declaration.concurrency is Concurrency.FORBID
     assert "plain_probe" not in registry.all_jobs()
 
 
 def test_a_command_of_django_itself_can_be_exposed(settings: Settings) -> None:
-    settings.EXPOSED_COMMANDS = ["sendtestemail"]
+    override(settings, EXPOSED_COMMANDS=["sendtestemail"])
     assert registry.find("sendtestemail").task_name == "core.sendtestemail"
 
 
 def test_the_setting_declares_for_a_command_that_cannot(settings: Settings) -> None:
     weekly = Schedule("0 4 * * 0")
-    settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": [weekly]}}
+    override(settings, EXPOSED_COMMANDS={"plain_probe": {"schedules": [weekly]}})
     assert list(registry.find("plain_probe").declaration.schedules) == [weekly]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from jobledger.runs import ordinary_tasks
+from tests.unit.builders import override
 
 ADD = "tests.probes.tasks.add"
 
@@ -38,11 +39,11 @@ def test_other_tasks_may_not_be_scheduled(task: str, why: str) -> None:
 
 @pytest.mark.parametrize("names", [["billing.send"], ["billing.*"], ("other", "*.send")])
 def test_tasks_listed_in_the_settings_may_be_scheduled_even_if_unknown(settings: Any, names: Any) -> None:
-    settings.SCHEDULABLE_TASKS = names
+    override(settings, SCHEDULABLE_TASKS=names)
     assert ordinary_tasks.why_not_schedulable("billing.send") == ""
     assert ordinary_tasks.why_not_schedulable("billings.sent") != ""
 
 
 def test_celerys_own_tasks_may_not_be_scheduled_even_if_listed(settings: Any) -> None:
-    settings.SCHEDULABLE_TASKS = ["*"]
+    override(settings, SCHEDULABLE_TASKS=["*"])
     assert "Celery's own" in ordinary_tasks.why_not_schedulable("celery.chord_unlock")

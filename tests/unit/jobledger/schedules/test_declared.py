@@ -11,12 +11,13 @@ from jobledger.jobs.declaration import Schedule
 from jobledger.models import DeclaredSchedule
 from jobledger.schedules import declared, stored_schedules
 from jobledger.schedules.stored_schedules import CronTimes
+from tests.unit.builders import override
 
 pytestmark = pytest.mark.django_db
 
 
 def declare(settings: Settings, *schedules: Schedule) -> None:
-    settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": list(schedules)}}
+    override(settings, EXPOSED_COMMANDS={"plain_probe": {"schedules": list(schedules)}})
 
 
 def test_the_default_schedules_are_created() -> None:

@@ -23,6 +23,7 @@ from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
 from jobledger.reason import MANY
 from jobledger.schedules import ledger
 from jobledger.schedules.words import described
+from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 
 pytestmark = pytest.mark.django_db
@@ -397,7 +398,7 @@ def test_an_ordinary_task_is_recorded_under_its_name_with_its_arguments() -> Non
 
 
 def test_a_task_of_another_service_that_the_settings_allow_is_assumed_to_exist(settings: Any) -> None:
-    settings.SCHEDULABLE_TASKS = ["billing.tasks.close_month"]
+    override(settings, SCHEDULABLE_TASKS=["billing.tasks.close_month"])
     hourly(task="billing.tasks.close_month", handled_until=NOON - MINUTE)
     ledger.record_due(NOON)
     assert Run.objects.get().job == "billing.tasks.close_month"

@@ -18,6 +18,7 @@ from jobledger.models import NextSlot, Run, SchedulePolicy, Trigger
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import ledger
 from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
+from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
@@ -194,7 +195,7 @@ def test_only_a_tick_with_a_database_shows_that_beat_is_alive(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings.HEALTH_DIR = str(tmp_path)
+    override(settings, HEALTH_DIR=str(tmp_path))
 
     def refuse(now: Any) -> None:
         raise OperationalError("gone")

@@ -8,6 +8,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.schedules.target import OTHER, StoredTarget, TargetForm, stored_target
 from jobledger.jobs.secrets import MASK
+from tests.unit.builders import override
 
 KEEPER = StoredTarget(task="probes.choosing", args=[], options={"api_key": "s3cret", "days": 9})
 
@@ -214,7 +215,7 @@ def test_a_task_that_may_not_be_scheduled_is_rejected(task: str, expected: str) 
 
 
 def test_a_task_of_another_service_is_accepted_if_the_settings_list_it(settings: Any) -> None:
-    settings.SCHEDULABLE_TASKS = ["billing.*"]
+    override(settings, SCHEDULABLE_TASKS=["billing.*"])
     target = TargetForm({**ORDINARY, "target-task": "billing.send"})
     assert target.is_valid(), target.choice.errors
     assert target.task == "billing.send"

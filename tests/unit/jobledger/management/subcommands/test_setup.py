@@ -12,6 +12,7 @@ from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from jobledger.jobs.declaration import Schedule
+from tests.unit.builders import override
 
 pytestmark = pytest.mark.django_db
 
@@ -57,7 +58,7 @@ def test_the_groups_are_created() -> None:
 
 
 def test_a_bad_declaration_is_a_message(settings: Settings) -> None:
-    settings.EXPOSED_COMMANDS = {"plain_probe": {"schedules": [Schedule("often")]}}
+    override(settings, EXPOSED_COMMANDS={"plain_probe": {"schedules": [Schedule("often")]}})
     with pytest.raises(
         CommandError, match="schedule 'plain_probe' of job plain_probe: the expression has 1 field"
     ):

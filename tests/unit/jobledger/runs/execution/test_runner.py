@@ -13,7 +13,7 @@ from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.execution import runner
 from tests.probes.management.commands.probe import Command
-from tests.unit.builders import NOON
+from tests.unit.builders import NOON, override
 
 pytestmark = pytest.mark.django_db
 
@@ -183,8 +183,7 @@ def test_a_validation_error_does_not_reveal_secrets() -> None:
 def test_if_recording_the_end_succeeds_on_the_second_attempt_nothing_is_missing(
     error: Exception, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    settings.HEARTBEAT_SECONDS = 0.01
-    settings.RUN_OUTPUT_LIMIT_BYTES = 100
+    override(settings, HEARTBEAT_SECONDS=0.01, RUN_OUTPUT_LIMIT_BYTES=100)
     end, errors = attempts.end, [error]
 
     def fail_once(run: Run, *args: Any) -> bool:

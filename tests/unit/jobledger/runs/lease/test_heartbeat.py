@@ -13,6 +13,7 @@ from jobledger.runs.lease import heartbeat
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
 from jobledger.runs.lease.termination import Limits
+from tests.unit.builders import override
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -68,7 +69,7 @@ def test_a_beat_renews_the_lease() -> None:
 def test_output_does_not_wait_for_the_lease_to_be_renewed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.HEARTBEAT_SECONDS = 3600
+    override(settings, HEARTBEAT_SECONDS=3600, LEASE_SECONDS=3 * 3600)
     monkeypatch.setattr(heartbeat, "OUTPUT_SECONDS", 0.01)
     done: list[str] = []
     beating = Beating()

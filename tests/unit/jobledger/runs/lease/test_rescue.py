@@ -15,7 +15,7 @@ from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import main_process
-from tests.unit.builders import NOON
+from tests.unit.builders import NOON, override
 
 LEASE = timedelta(seconds=60)
 
@@ -82,7 +82,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def lease(settings: Settings) -> None:
-    settings.LEASE_SECONDS = 60
+    override(settings, LEASE_SECONDS=60)
 
 
 def running(silent_seconds: float = 0, **values: Any) -> Run:

@@ -17,7 +17,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from jobledger.models import Run, Status, Trigger
 from jobledger.runs.publishing import delivery, publisher
 from tests.unit.broker import Broker, Message
-from tests.unit.builders import NOON
+from tests.unit.builders import NOON, override
 
 pytestmark = pytest.mark.django_db
 
@@ -164,7 +164,7 @@ def test_a_reserved_queue_name_fails_its_run_and_no_other(broker: Broker) -> Non
 def test_a_message_too_large_for_workers_fails_its_run_and_no_other(
     broker: Broker, settings: Settings, job: str, part: str
 ) -> None:
-    settings.MESSAGE_LIMIT_BYTES = 20_000
+    override(settings, MESSAGE_LIMIT_BYTES=20_000)
     large = {"words": ["x" * 20_000]}
     schedule = scheduled(headers=json.dumps(large) if part == "headers" else "{}")
     odd = queued(job=job, schedule=schedule, options=large if part == "body" else {})

@@ -1,0 +1,133 @@
+"""The service's settings: defaults, which ``JOBLEDGER = {…}`` in the project's settings overrides.
+
+``docs/reference/settings.md`` describes each key. An invalid value stops every process when it starts; an
+unknown key is reported by a system check.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from os import PathLike
+from typing import Any, cast
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+NAME = "JOBLEDGER"
+_YEAR_SECONDS = 366 * 24 * 60 * 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The keys of ``JOBLEDGER`` with their defaults. Raises ImproperlyConfigured for an invalid value."""
+
+    EXPOSED_COMMANDS: Collection[str] | Mapping[str, Mapping[str, Any]] = ()
+    SCHEDULABLE_TASKS: Collection[str] = ()
+    HEARTBEAT_SECONDS: float = 2
+    LEASE_SECONDS: float = 60
+    SHUTDOWN_GRACE_SECONDS: float = 540
+    REPUBLISH_AFTER_SECONDS: float = 60
+    RUN_OUTPUT_LIMIT_BYTES: int = 1024 * 1024
+    RUN_OPTIONS_LIMIT_BYTES: int = 64 * 1024
+    MESSAGE_LIMIT_BYTES: int = 1024 * 1024
+    HEALTH_DIR: str | PathLike[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, (is_valid, expected) in RULES.items():
+            if not is_valid(getattr(self, name)):
+                raise _invalid(name, getattr(self, name), expected)
+        if self.LEASE_SECONDS < 3 * self.HEARTBEAT_SECONDS:
+            expected = f"at least three times HEARTBEAT_SECONDS, which is {self.HEARTBEAT_SECONDS:g}"
+            why = "Otherwise, a run with a single late heartbeat would be lost."
+            raise _invalid("LEASE_SECONDS", self.LEASE_SECONDS, f"{expected}. {why}")
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset) and all(isinstance(each, str) for each in value)
+
+
+def _are_commands(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return _are_names(value)
+    return all(isinstance(name, str) and isinstance(values, Mapping) for name, values in value.items())
+
+
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _YEAR_SECONDS
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+_DURATION = _is_duration, "a positive number of seconds, such as 2.5, and at most a year"
+_SIZE = _is_size, "a number of bytes, such as 65536"
+
+RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "EXPOSED_COMMANDS": (
+        _are_commands,
+        'a list such as ["clearsessions"], or a dictionary such as {"clearsessions": {"max_retries": 3}}',
+    ),
+    "SCHEDULABLE_TASKS": (_are_names, 'a list of task names or patterns, such as ["billing.*"]'),
+    "HEARTBEAT_SECONDS": _DURATION,
+    "LEASE_SECONDS": _DURATION,
+    "SHUTDOWN_GRACE_SECONDS": _DURATION,
+    "REPUBLISH_AFTER_SECONDS": _DURATION,
+    "RUN_OUTPUT_LIMIT_BYTES": _SIZE,
+    "RUN_OPTIONS_LIMIT_BYTES": _SIZE,
+    "MESSAGE_LIMIT_BYTES": _SIZE,
+    "HEALTH_DIR": (lambda value: isinstance(value, str | PathLike), "a directory, or an empty string"),
+}
+
+
+def _invalid(name: str, value: Any, expected: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}; expected {expected.removesuffix(".")}.')
+
+
+def validated(values: dict[str, Any]) -> dict[str, Any]:
+    """The same dictionary, for settings that should fail on an invalid value as soon as they are loaded."""
+    _read(values)
+    return values
+
+
+def unknown_keys() -> Iterator[tuple[str, str]]:
+    """Each key of ``JOBLEDGER`` that is not a setting, and the nearest one that is, or an empty string."""
+    for key in sorted(map(str, set(_overrides()) - set(RULES))):
+        yield key, next(iter(get_close_matches(key.upper(), RULES, n=1)), "")
+
+
+@cache
+def current() -> Settings:
+    """The settings in force. Raises ImproperlyConfigured."""
+    return _read(_overrides())
+
+
+class _Current:
+    """Reads each setting when it is used, so that tests can override it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(current(), name)
+
+
+settings = cast(Settings, _Current())
+
+
+def _overrides() -> Any:
+    return getattr(django_settings, NAME, {})
+
+
+def _read(values: Any) -> Settings:
+    if not isinstance(values, Mapping):
+        expected = 'a dictionary such as {"LEASE_SECONDS": 60}'
+        raise ImproperlyConfigured(f"{NAME} is {values!r}; expected {expected}.")
+    return Settings(**{name: value for name, value in values.items() if name in RULES})
+
+
+def _forget(*, setting: str, **kwargs: object) -> None:
+    if setting == NAME:
+        current.cache_clear()
+
+
+setting_changed.connect(_forget)
