@@ -13,6 +13,7 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks and the signal handlers. Raises ImproperlyConfigured."""
         from jobledger import conf  # importing checks registers them
+        from jobledger.runs import ledger_connection
         from jobledger.runs.worker import code_version, dead_letters, log_format, main_process, presence
         from jobledger.schedules import reconciliation
 
@@ -20,6 +21,7 @@ class JobsConfig(AppConfig):
         code_version.connect()
         log_format.connect()
         presence.watch_worker()
+        ledger_connection.connect()
         main_process.connect()
         dead_letters.connect()
         reconciliation.connect()

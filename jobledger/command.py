@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, TextIO, TypeVar, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
 from jobledger.escapes import escaped
@@ -30,6 +31,7 @@ from jobledger.runs.dispatch import command_line_process, operating_system_user
 from jobledger.runs.execution import output, progress, runner
 from jobledger.runs.execution.django_internals import wrapped_stream
 from jobledger.runs.lease.interrupts import JobInterrupt
+from jobledger.runs.ledger_connection import ledger_connection, left_as_found
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, INTERRUPTED_EXIT_CODE, SignalExit
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 
@@ -106,7 +108,9 @@ class JobCommand(JobDeclaration, BaseCommand):
         if self.run is not None and self.run.trigger != Trigger.CLI:
             return
         try:
-            super().check_migrations()
+            # Otherwise the job's connection would be open, and idle, before the job needs it.
+            with left_as_found(connections[DEFAULT_DB_ALIAS]):
+                super().check_migrations()
         except Exception as error:  # noqa: BLE001 - reported on stderr; the job continues
             self.stderr.write(f"The migrations could not be checked: {error}")
 
@@ -116,7 +120,8 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     def _begin(self, options: dict[str, Any], *, wait: bool, allow_overlap: bool) -> Run | None:
         try:
-            runner.raise_if_interrupted()
+            with ledger_connection():
+                runner.raise_if_interrupted()
             request = self._request(options)
             guard = FREE if allow_overlap else self._guard(request)
             return self._begin_when_free(request, guard, wait=wait)
@@ -139,9 +144,10 @@ class JobCommand(JobDeclaration, BaseCommand):
             except OverlapError as error:
                 if guard.concurrency is Concurrency.REPLACE:
                     # None if it has just ended: the next attempt will succeed.
-                    if holder := overlap.holder_of(guard.key):
-                        why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
-                        overlap.request_cancel(holder, why, timezone.now())
+                    why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
+                    with ledger_connection():
+                        if holder := overlap.holder_of(guard.key):
+                            overlap.request_cancel(holder, why, timezone.now())
                 elif not wait:
                     run = dispatch.skip(request, why=error.why, exit_code=os.EX_TEMPFAIL)
                     sentence = reasons.sentence(run, timezone.now())

@@ -19,19 +19,23 @@ from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from jobledger import clock
 from jobledger.jobs import registry
 from jobledger.jobs.json_text import readable, storable
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import ordinary_tasks, overlap
+from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.publishing import publisher
 
 # Maps a task id that is not a UUID to the same run id at every delivery (RFC 9562, version 5).
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
 
+
+LOCK_TIMEOUT_SECONDS = 5
+"""If a caller's transaction has locked what the new run refers to, such as its user."""
 
 IDENTITY = uuid.uuid4().hex
 """Identifies this process and its children: workers may share a name, and processes an id."""
@@ -79,6 +83,15 @@ def enqueue(request: RunRequest) -> Run:
 
 def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
     """Create a run that the caller executes itself. Raises OverlapError if another run holds its key."""
+    with ledger_connection() as is_beside_transaction:
+        if not is_beside_transaction:
+            return _begin_unless_held(request, worker, guard)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+            return _begin_unless_held(request, worker, guard)
+
+
+def _begin_unless_held(request: RunRequest, worker: str, guard: Guard) -> Run:
     try:
         return _begin(request, worker, guard)
     except IntegrityError as error:
@@ -90,6 +103,7 @@ def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
     return _begin(request, worker, guard)
 
 
+@ledger_connection()
 def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
     """Create a run that was not executed."""
     now = clock.now()
@@ -118,6 +132,7 @@ def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
         )
 
 
+@ledger_connection()
 def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
     """The run of a delivered message. If there is none, a queued one is created from the request.
 

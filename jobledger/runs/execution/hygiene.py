@@ -4,7 +4,7 @@ import locale
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,12 +30,27 @@ def restored_process() -> Iterator[None]:
         translation.deactivate()
 
 
-def roll_back_open_transactions() -> None:
-    """Roll back transactions that a job left open, as happens when a process of its own exits."""
+def connections_in_transaction() -> frozenset[str]:
+    """The aliases of this thread's connections that are in a transaction."""
+    return frozenset(each.alias for each in connections.all(initialized_only=True) if each.in_atomic_block)
+
+
+def release_connections(*, of_caller: frozenset[str], close: bool) -> None:
+    """Roll back transactions that a job left open, as happens when a process of its own exits.
+
+    Those of its caller continue. If ``close`` is set, so does a process's exit: with a connection, everything
+    ends that the job may have left on it, such as settings, temporary tables and advisory locks.
+    """
     for connection in connections.all(initialized_only=True):
+        if connection.alias in of_caller:
+            continue
         if connection.connection is not None and (connection.in_atomic_block or not connection.autocommit):
             _roll_back(connection)
-        connection.close_if_unusable_or_obsolete()
+        if close:
+            with suppress(Error):
+                connection.close()
+        else:
+            connection.close_if_unusable_or_obsolete()
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from jobledger.runs.execution import hygiene, output
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.lease.termination import Limits
+from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.runs.publishing import publisher
 
@@ -126,10 +127,12 @@ def execute(run_id: UUID, *, worker: str, validation_error: str = "") -> Ended |
             _call(run, recorder)
     except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has recorded it
         logger.info("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
-    ended = Run.objects.filter(pk=run.pk).first()
+    with ledger_connection():
+        ended = Run.objects.filter(pk=run.pk).first()
     return Ended(run=ended, last_line=recorder.last_line) if ended else None
 
 
+@ledger_connection()
 def claim(run_id: UUID, *, worker: str) -> Run | None:
     """Move a queued run to running, for this worker only.
 
@@ -157,7 +160,7 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
 
     A failure to record the end never hides an exception of the block.
     """
-    pid, in_transaction = os.getpid(), connection.in_atomic_block
+    pid, of_caller = os.getpid(), hygiene.connections_in_transaction()
     log = OutputLog(run, recorder)
     outcome = SUCCESS
     with interruptible() as interrupter:
@@ -184,10 +187,9 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
             # A job may fork: the child also leaves this block, but the run does not belong to it.
             if os.getpid() == pid:
                 heartbeat.stop()
-                if not in_transaction:
-                    hygiene.roll_back_open_transactions()
+                hygiene.release_connections(of_caller=of_caller, close=not taken_over)
                 timeout = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
-                _try_to_end(run, log, heartbeat, outcome, 0 if connection.in_atomic_block else timeout)
+                _try_to_end(run, log, heartbeat, outcome, timeout)
 
 
 def _masked(run: Run, outcome: Outcome) -> Outcome:
@@ -203,6 +205,7 @@ def _limits(run: Run) -> Limits:
     return Limits(time_limit=declared.time_limit, grace=declared.time_limit_grace)
 
 
+@ledger_connection()
 def _may_beat() -> bool:
     """Other threads cannot see this one's open transaction or in-memory SQLite database."""
     in_memory = getattr(connection, "is_in_memory_db", bool)()
@@ -233,15 +236,21 @@ def _try_to_end(
             return
         except Exception as error:
             # The job's own exception, if any, is being raised, and must not be hidden by this one.
-            if not is_outage(error) or time.monotonic() >= until:
+            if not is_outage(error) or time.monotonic() >= until or _is_in_transaction():
                 logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
                 return
             logger.warning("Could not record the end of run %s of %s yet: %s", run.pk, run.job, error)
-            connection.close()
             heartbeat.renew_lease()
             time.sleep(settings.HEARTBEAT_SECONDS)
 
 
+@ledger_connection()
+def _is_in_transaction() -> bool:
+    """Whether the record shares a transaction of the caller: after an error, nothing can be written in it."""
+    return connection.in_atomic_block
+
+
+@ledger_connection()
 def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
     # Not in one transaction: a retry would not save again what was rolled back.
     # Output before status: followers stop reading once the run has finished.

@@ -1,9 +1,10 @@
 """The heartbeat of a run: a thread that renews the lease and saves output and progress.
 
-It has its own connection, and so is outside any transaction of the job. It saves new output every second, and
-every few seconds updates ``heartbeat_at`` and the progress in one small statement. That statement also checks
-that the run still belongs to this process and has not been cancelled; the row is read only if it matches no
-row. Interrupting the job and enforcing its time limit are up to ``termination``.
+It has its own connection, which it keeps open while the job runs, and so is outside any transaction of the
+job. It saves new output every second, and every few seconds updates ``heartbeat_at`` and the progress in one
+small statement. That statement also checks that the run still belongs to this process and has not been
+cancelled; the row is read only if it matches no row. Interrupting the job and enforcing its time limit are up
+to ``termination``.
 
 If the database is unavailable, the next beat tries again.
 """
@@ -13,7 +14,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from django.db import Error, connections
+from django.db import Error
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -25,6 +26,7 @@ from jobledger.runs.execution import output
 from jobledger.runs.execution.forks import between_forks
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from jobledger.runs.lease.termination import Limits, Termination
+from jobledger.runs.ledger_connection import kept_open, ledger_connection
 from jobledger.runs.outcome import Outcome
 
 # So that users who follow a run see its output within two seconds.
@@ -102,7 +104,7 @@ class Heartbeat:
 
     def renew_lease(self) -> None:
         """Try to renew the lease of a run whose job has finished but whose end cannot be recorded yet."""
-        with suppress(Error):
+        with suppress(Error), ledger_connection():
             _owned(self._run).update(heartbeat_at=Now())
 
     def beat(self) -> None:
@@ -118,17 +120,14 @@ class Heartbeat:
                 self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
 
     def _run_until_stopped(self) -> None:
-        try:
+        with kept_open():
             while not self._stopped.wait(min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)):
                 try:
                     # The job may fork at any time.
-                    with between_forks():
+                    with ledger_connection(), between_forks():
                         self.beat()
                 except Error as error:
                     logger.debug("Could not save the heartbeat of run %s: %s", self._run.pk, error)
-                    connections.close_all()
-        finally:
-            connections.close_all()
 
     def _renew(self) -> None:
         owned = _owned(self._run)
@@ -146,13 +145,11 @@ class Heartbeat:
         why = interrupt.why.plus(killed_by="itself")
         outcome = Outcome(status=interrupt.status, why=why, exit_code=interrupt.exit_code)
         try:
-            with between_forks():
+            with ledger_connection(), between_forks():
                 self._log.save_remaining()
                 attempts.end(self._run, outcome)
         except Error as failure:
             logger.warning("Could not record the end of run %s: %s", self._run.pk, failure)
-        finally:
-            connections.close_all()
 
 
 def pending_interrupt(run: Run) -> JobInterrupt | None:

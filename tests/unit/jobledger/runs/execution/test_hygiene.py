@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from jobledger.models import Run, Trigger
-from jobledger.runs.execution.hygiene import restored_process, roll_back_open_transactions
+from jobledger.runs.execution.hygiene import connections_in_transaction, release_connections, restored_process
 
 
 def assert_next_run_is_saved_alone() -> None:
@@ -62,7 +62,7 @@ def test_the_directory_may_be_deleted_before_or_by_the_job(
 def test_a_transaction_left_open_is_rolled_back_and_the_next_statement_is_committed() -> None:
     transaction.set_autocommit(False)
     Run.objects.create(job="left", trigger=Trigger.CLI)
-    roll_back_open_transactions()
+    release_connections(of_caller=frozenset(), close=False)
     assert connection.get_autocommit()
     assert_next_run_is_saved_alone()
 
@@ -71,5 +71,14 @@ def test_a_transaction_left_open_is_rolled_back_and_the_next_statement_is_commit
 def test_an_atomic_block_that_was_never_exited_is_rolled_back() -> None:
     transaction.atomic().__enter__()
     Run.objects.create(job="left", trigger=Trigger.CLI)
-    roll_back_open_transactions()
+    release_connections(of_caller=frozenset(), close=False)
     assert_next_run_is_saved_alone()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_transaction_of_a_jobs_caller_continues() -> None:
+    with transaction.atomic():
+        Run.objects.create(job="caller", trigger=Trigger.CLI)
+        release_connections(of_caller=connections_in_transaction(), close=True)
+        assert connection.in_atomic_block
+    assert Run.objects.get().job == "caller"

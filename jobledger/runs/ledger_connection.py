@@ -1,0 +1,200 @@
+"""The service's own database connection: the record of a run does not depend on the connection of its job.
+
+Inside ``ledger_connection``, all queries of this thread go over a connection that no job ever sees, so
+
+- a run's row is committed even if the job was called in a transaction that is rolled back;
+- nothing that a job does to its connection (settings, locks, an open transaction) affects the record;
+- a job's connection is opened by the job's first query, and cannot have been closed by the server meanwhile,
+  because it was idle while the job was computing.
+
+A worker's child keeps its connection from one run to the next, which Celery would close around every task. A
+connection that the server, a proxy or a firewall has closed, or may have closed, is replaced. All others are
+closed at the end of the block.
+
+With SQLite, and inside the transaction of a Django test case, the thread's usual connection is used instead,
+and left as it was found. SQLite has one writer at a time: a second connection would wait for the transaction
+of the first one, which waits for it. And a test case expects to see the row, and to roll it back.
+
+If a router sends runs to another database, the default alias refers to that one inside the block as well.
+"""
+
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+from billiard import current_process
+from celery.signals import worker_process_init, worker_process_shutdown
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from jobledger.models import Run
+from jobledger.runs.execution.django_internals import is_in_test_case
+
+MAX_IDLE_SECONDS = 60.0
+"""After some minutes, firewalls drop idle connections silently; a statement then waits for a long timeout."""
+
+
+class _Own(threading.local):
+    """The connection of this thread."""
+
+    connection: BaseDatabaseWrapper | None = None
+    source: dict[str, Any] | None = None
+    """The settings from which the connection was made; tests change them."""
+    pid = 0
+    used_at = 0.0
+    is_kept = False
+
+
+_own = _Own()
+# A child that a job forks must neither use its parent's connection nor close it.
+_inherited: list[BaseDatabaseWrapper] = []
+
+
+@contextmanager
+def ledger_connection() -> Iterator[bool]:
+    """Let all queries of this thread go over the service's connection. May be nested.
+
+    Yields whether there is a transaction on the usual connection, whose locks the service must not wait for:
+    it would not end before.
+    """
+    alias = router.db_for_write(Run)
+    usual = connections[alias]
+    if usual is _own.connection:
+        yield False
+    elif is_shared(usual):
+        with _swapped(alias, usual), left_as_found(usual):
+            yield False
+    else:
+        with _in_use(_taken(usual)) as own, _swapped(alias, own):
+            yield usual.in_atomic_block
+
+
+def connect() -> None:
+    """From now on, children of a worker keep their connection open until they end."""
+    worker_process_init.connect(_child_begins, dispatch_uid="jobledger.ledger_connection.begin")
+    worker_process_shutdown.connect(_child_ends, dispatch_uid="jobledger.ledger_connection.end")
+
+
+def keep_open() -> None:
+    """From now on, keep this thread's connection open from one block to the next."""
+    _own.is_kept = True
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """The same until the end of the block."""
+    keep_open()
+    try:
+        yield
+    finally:
+        _own.is_kept = False
+        close()
+
+
+def close() -> None:
+    """Close this thread's connection, if it is open."""
+    if _own.connection is not None and _own.pid == os.getpid():
+        _own.connection.close()
+
+
+def is_shared(usual: BaseDatabaseWrapper) -> bool:
+    """Whether the service has to use this connection itself."""
+    return usual.vendor == "sqlite" or is_in_test_case(usual)
+
+
+@contextmanager
+def left_as_found(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Close the connection after the block unless it was open before, or if a statement fails."""
+    was_open = connection.connection is not None
+    try:
+        yield
+    except Error:
+        was_open = False
+        raise
+    finally:
+        if not (was_open or connection.in_atomic_block):
+            connection.close()
+
+
+@contextmanager
+def _swapped(alias: str, connection: BaseDatabaseWrapper) -> Iterator[None]:
+    before = {each: connections[each] for each in (DEFAULT_DB_ALIAS, alias)}
+    try:
+        for each in before:
+            connections[each] = connection
+        yield
+    finally:
+        for each, usual in before.items():
+            connections[each] = usual
+
+
+@contextmanager
+def _in_use(own: BaseDatabaseWrapper) -> Iterator[BaseDatabaseWrapper]:
+    try:
+        yield own
+    except BaseException:
+        # Whatever state it is in: an interrupt may have been raised in the middle of a statement.
+        own.close()
+        raise
+    finally:
+        _own.used_at = time.monotonic()
+        if not _own.is_kept:
+            own.close()
+
+
+def _taken(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+    """This thread's own connection to the same database, made or replaced if necessary."""
+    own = _own.connection
+    if own is not None and _own.pid != os.getpid():
+        _inherited.append(own)
+        own = None
+    if own is None or (own.alias, _own.source) != (usual.alias, usual.settings_dict):
+        close()
+        _own.source = deepcopy(usual.settings_dict)
+        _own.pid = os.getpid()
+        own = _own.connection = type(usual)(_own_settings(_own.source), usual.alias)
+    elif _may_be_lost(own):
+        own.close()
+    return own
+
+
+def _own_settings(source: dict[str, Any]) -> dict[str, Any]:
+    """The database's settings, without those that say how an application uses its connections."""
+    # A pool belongs to the process's connections, and Celery closes it around every task.
+    options = {name: value for name, value in source["OPTIONS"].items() if name != "pool"}
+    life = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False, "AUTOCOMMIT": True}
+    return {**deepcopy(source), "OPTIONS": options, **life}
+
+
+def _may_be_lost(own: BaseDatabaseWrapper) -> bool:
+    """Whether the connection was closed while nobody used it, or may have been without telling.
+
+    A query would tell as well, but takes longer: a server that closes a connection says so first, and it says
+    nothing else unasked.
+    """
+    if own.connection is None:
+        return False
+    if time.monotonic() - _own.used_at > MAX_IDLE_SECONDS:
+        return True
+    poll = select.poll()
+    try:
+        with own.wrap_database_errors:
+            poll.register(own.connection.fileno(), select.POLLIN)
+    except Error:
+        return True
+    return bool(poll.poll(0))
+
+
+def _child_begins(**kwargs: object) -> None:
+    # Celery also sends this signal in a worker that has no children, which may be part of a test.
+    if current_process().name != "MainProcess":
+        keep_open()
+
+
+def _child_ends(**kwargs: object) -> None:
+    close()

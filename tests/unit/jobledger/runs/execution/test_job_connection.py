@@ -1,0 +1,156 @@
+"""A job's database connection is its own: opened by its first query, and closed after its last one."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, connection, transaction
+
+from jobledger.models import Run, RunOutput, Trigger
+from jobledger.runs.execution import runner
+from tests.probes.management.commands.probe import Command
+from tests.unit.postgres import Server, server
+from tests.unit.side_by_side import side_by_side
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def postgres() -> Iterator[Server]:
+    if connection.vendor != "postgresql":
+        pytest.skip("a SQLite connection is a file, which nobody else closes")
+    connection.close()
+    with server() as found:
+        yield found
+
+
+def executed(**options: Any) -> Run:
+    """A run, executed as a worker's child does."""
+    run = Run.objects.create(job="probe", options=options, trigger=Trigger.SCHEDULE)
+    connection.close()
+    ended = runner.execute(run.pk, worker="w")
+    assert ended is not None
+    return ended.run
+
+
+def called(**options: Any) -> Run:
+    """A run from the command line."""
+    call_command("probe", stdout=io.StringIO(), stderr=io.StringIO(), **options)
+    return Run.objects.latest("queued_at")
+
+
+def let_it(monkeypatch: pytest.MonkeyPatch, handle: Callable[[], object]) -> None:
+    """Let the probe do this."""
+    monkeypatch.setattr(Command, "handle", lambda command, *args, **options: str(handle()))
+
+
+def output_of(run: Run) -> str:
+    return "".join(RunOutput.objects.filter(run=run).in_order().values_list("text", flat=True)).strip()
+
+
+@pytest.mark.parametrize("start", [executed, called])
+def test_a_job_may_compute_for_longer_than_the_server_keeps_idle_connections(
+    start: Callable[[], Run], postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute_then_query() -> int:
+        wait_until(lambda: postgres.sessions() == 0, what="the server has closed what was idle")
+        return Run.objects.count()
+
+    let_it(monkeypatch, compute_then_query)
+    with postgres.timeout("idle_session_timeout", milliseconds=100):
+        run = start()
+        assert (run.status, run.error, output_of(run)) == ("succeeded", "", "1")
+
+
+def test_a_run_ends_properly_although_the_server_has_ended_the_transaction_of_its_caller(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_it(
+        monkeypatch, lambda: wait_until(lambda: postgres.sessions() == 0, what="the transaction has ended")
+    )
+    with (
+        postgres.timeout("idle_in_transaction_session_timeout", milliseconds=100),
+        suppress(DatabaseError),
+        transaction.atomic(),
+    ):
+        Run.objects.count()
+        call_command("probe", stdout=io.StringIO())
+    connection.close()
+    assert Run.objects.get().status == "succeeded"
+
+
+@pytest.mark.parametrize("start", [executed, called])
+def test_the_service_opens_no_connection_for_a_job_without_queries(
+    start: Callable[[], Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    let_it(monkeypatch, lambda: connection.connection is None)
+    with side_by_side(tmp_path):
+        connection.close()
+        assert output_of(start()) == "True"
+
+
+def test_what_a_job_leaves_on_its_connection_does_not_reach_the_next_run(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave_everything() -> None:
+        transaction.set_autocommit(False)
+        with connection.cursor() as cursor:
+            cursor.execute("SET search_path = nowhere")
+            cursor.execute("CREATE TEMPORARY TABLE jobledger_run (left_behind text)")
+            cursor.execute("LISTEN left_behind")
+            cursor.execute("SELECT pg_advisory_lock(7)")
+
+    let_it(monkeypatch, leave_everything)
+    assert executed().status == "succeeded"
+    wait_until(lambda: postgres.sessions() <= 1, what="the job's connection is closed")
+    let_it(monkeypatch, state_of_connection)
+    assert output_of(executed()) == str(('"$user", public', "public", 0, True))
+
+
+def state_of_connection() -> tuple[Any, ...]:
+    """The search path, the schema of the runs, the number of channels listened to, and if a lock is free."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('search_path'), relnamespace::regnamespace::text FROM pg_class "
+            "WHERE oid = 'jobledger_run'::regclass"
+        )
+        found = cursor.fetchone()
+        cursor.execute("SELECT (SELECT count(*) FROM pg_listening_channels()), pg_try_advisory_lock(7)")
+        return (*found, *cursor.fetchone())
+
+
+def test_a_job_that_has_lost_its_own_connection_is_recorded(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_it() -> None:
+        Run.objects.count()
+        postgres.close_all()
+        Run.objects.count()
+
+    let_it(monkeypatch, lose_it)
+    run = executed()
+    assert (run.status, run.reason_details["type"]) == ("failed", "OperationalError")
+
+
+def test_a_run_is_on_record_even_if_the_transaction_around_it_is_rolled_back(postgres: Server) -> None:
+    with transaction.atomic():
+        Run.objects.create(job="rolled back", trigger=Trigger.CLI)
+        call_command("probe", "word", stdout=io.StringIO())
+        transaction.set_rollback(True)
+    run = Run.objects.get()
+    assert (run.job, run.status, output_of(run)) == ("probe", "succeeded", "word")
+
+
+def test_a_run_in_a_transaction_is_seen_while_it_runs(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    let_it(monkeypatch, lambda: seen.extend(postgres.execute("SELECT status FROM jobledger_run")))
+    with transaction.atomic():
+        call_command("probe", stdout=io.StringIO())
+    assert seen == [("running",)]

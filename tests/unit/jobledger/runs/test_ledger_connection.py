@@ -1,0 +1,279 @@
+"""The service's own connection: no job sees it, and nothing that happens to it is noticed."""
+
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.db import connection, connections, transaction
+from django.test import SimpleTestCase, TestCase
+from pytest_django import DjangoDbBlocker
+
+from jobledger.models import Run, Trigger
+from jobledger.runs import dispatch, ledger_connection
+from jobledger.runs.ledger_connection import kept_open, left_as_found
+from tests.unit.builders import make_user
+from tests.unit.postgres import Server, server
+from tests.unit.sqlite_files import in_a_file, open_files
+from tests.waiting import wait_until
+
+own_connection = ledger_connection.ledger_connection
+
+
+@pytest.fixture
+def postgres(transactional_db: None) -> Iterator[Server]:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time, and so one connection")
+    with server() as found:
+        yield found
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """A file that is this thread's database."""
+    with django_db_blocker.unblock(), in_a_file(path := str(tmp_path / "db.sqlite3")):
+        yield path
+        connection.close()
+
+
+def session() -> int:
+    """The number of the server's process at the other end."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def own_session() -> int:
+    with own_connection():
+        return session()
+
+
+# PostgreSQL: a connection of its own.
+
+
+def test_inside_the_block_the_thread_uses_another_connection(postgres: Server) -> None:
+    usual = session()
+    with own_connection():
+        own = session()
+        with own_connection():
+            assert session() == own
+    assert (session(), own != usual) == (usual, True)
+
+
+def test_it_is_restored_after_an_error(postgres: Server) -> None:
+    usual = connections["default"]
+    with pytest.raises(CommandError), own_connection():
+        raise CommandError
+    assert connections["default"] is usual
+
+
+def test_it_is_closed_after_the_block(postgres: Server) -> None:
+    connection.close()
+    with own_connection():
+        session()
+        assert postgres.sessions() == 1
+    wait_until(lambda: postgres.sessions() == 0, what="it is closed")
+
+
+def test_it_may_be_kept_open_until_the_next_block(postgres: Server) -> None:
+    connection.close()
+    with kept_open():
+        assert own_session() == own_session()
+        assert postgres.sessions() == 1
+    wait_until(lambda: postgres.sessions() == 0, what="it is closed")
+
+
+def test_it_survives_what_closes_all_of_the_threads_connections(postgres: Server) -> None:
+    with kept_open():
+        own = own_session()
+        connections.close_all()
+        assert own_session() == own
+
+
+def test_after_an_error_a_new_one_is_opened(postgres: Server) -> None:
+    with kept_open():
+        own = own_session()
+        with pytest.raises(KeyboardInterrupt), own_connection():
+            raise KeyboardInterrupt
+        assert own_session() != own
+
+
+def test_one_that_the_server_has_closed_is_replaced(postgres: Server) -> None:
+    with kept_open():
+        own_session()
+        postgres.close_all()
+        wait_until(is_replaced, what="the end of the connection arrives")
+        assert own_session()
+
+
+def is_replaced() -> bool:
+    """Whether the next block would open a new connection."""
+    own = ledger_connection._own.connection
+    assert own is not None
+    return ledger_connection._may_be_lost(own)
+
+
+def test_one_that_was_idle_for_long_is_replaced(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    with kept_open():
+        own = own_session()
+        monkeypatch.setattr(ledger_connection, "MAX_IDLE_SECONDS", -1)
+        assert own_session() != own
+
+
+def test_no_query_is_needed_to_know_that_it_is_open(postgres: Server) -> None:
+    statements: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    with kept_open():
+        for _ in range(2):
+            with own_connection(), connection.execute_wrapper(note):
+                session()
+    assert statements == ["SELECT pg_backend_pid()"] * 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_a_job_forks_has_one_of_its_own(postgres: Server) -> None:
+    connection.close()
+    with kept_open():
+        own = own_session()
+        if (pid := os.fork()) == 0:
+            try:
+                os._exit(0 if own_session() != own else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert own_session() == own
+
+
+def test_each_thread_has_one_of_its_own(postgres: Server) -> None:
+    found: list[int] = []
+    with own_connection():
+        thread = threading.Thread(target=lambda: found.append(own_session()))
+        thread.start()
+        thread.join()
+        assert found != [session()]
+
+
+def test_its_settings_are_not_those_of_an_application(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.close()
+    with monkeypatch.context() as changed:
+        changed.setitem(connection.settings_dict, "AUTOCOMMIT", False)
+        changed.setitem(connection.settings_dict, "OPTIONS", {"pool": True})
+        with own_connection():
+            assert transaction.get_autocommit()
+            assert connection.settings_dict["OPTIONS"] == {}
+
+
+def test_a_run_does_not_wait_for_the_transaction_of_its_caller(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "LOCK_TIMEOUT_SECONDS", 0.1)
+    user = make_user()
+    request = dispatch.RunRequest(job="probe", trigger=Trigger.JOB, user_id=user.pk)
+    with transaction.atomic():
+        get_user_model()._default_manager.select_for_update().get(pk=user.pk)
+        with pytest.raises(Exception, match="lock timeout"):
+            dispatch.begin(request, worker="w")
+    assert dispatch.begin(request, worker="w").user_id == user.pk
+
+
+# Another database than the default one.
+
+
+class RunsElsewhere:
+    """A router for a project that keeps all of the service's tables in another database."""
+
+    def db_for_write(self, model: type, **hints: Any) -> str | None:
+        return "elsewhere" if model is Run else None
+
+    db_for_read = db_for_write
+
+
+@pytest.fixture
+def elsewhere(settings: Any, tmp_path: Path) -> Iterator[str]:
+    settings.DATABASE_ROUTERS = [f"{__name__}.RunsElsewhere"]
+    connections.settings["elsewhere"] = connections["default"].copy().settings_dict
+    try:
+        yield "elsewhere"
+    finally:
+        connections["elsewhere"].close()
+        del connections["elsewhere"], connections.settings["elsewhere"]
+
+
+def test_a_router_may_send_runs_to_another_database(postgres: Server, elsewhere: str) -> None:
+    usual = {alias: connections[alias] for alias in ("default", elsewhere)}
+    with own_connection():
+        assert connections["default"] is connections[elsewhere]
+        assert connection.alias == elsewhere
+    assert {alias: connections[alias] for alias in usual} == usual
+
+
+# SQLite: the thread's usual connection, left as it was found.
+
+
+def test_on_sqlite_a_connection_is_closed_unless_it_was_open(sqlite: str) -> None:
+    with own_connection():
+        connection.ensure_connection()
+    assert sqlite not in open_files()
+    connection.ensure_connection()
+    with own_connection():
+        pass
+    assert sqlite in open_files()
+
+
+def test_on_sqlite_a_transaction_is_shared_because_there_is_one_writer_at_a_time(sqlite: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE written (by TEXT)")
+    with transaction.atomic():
+        with own_connection(), connection.cursor() as cursor:
+            cursor.execute("INSERT INTO written VALUES ('service')")
+        assert connection.in_atomic_block
+
+
+def test_on_sqlite_a_connection_is_closed_after_an_error(sqlite: str) -> None:
+    connection.ensure_connection()
+    with pytest.raises(Exception, match="no such table"), own_connection(), connection.cursor() as cursor:
+        cursor.execute("SELECT * FROM missing")
+    assert connection.connection is None
+
+
+def test_a_connection_that_was_open_stays_open(sqlite: str) -> None:
+    connection.ensure_connection()
+    with left_as_found(connections["default"]):
+        pass
+    assert connection.connection is not None
+
+
+# Django's test cases.
+
+
+class ATestCase(TestCase):
+    """As in a project that tests its jobs."""
+
+    def test_a_job_leaves_a_row_that_only_the_test_sees(self) -> None:
+        with transaction.atomic():
+            call_command("probe", stdout=io.StringIO())
+        assert Run.objects.get().status == "succeeded"
+        if connection.vendor == "postgresql":
+            with server() as found:
+                assert found.execute("SELECT count(*) FROM jobledger_run") == [(0,)]
+
+
+class ASimpleTestCase(SimpleTestCase):
+    """Whose database may be the real one, because tests without one need no other."""
+
+    def test_a_job_is_not_recorded(self) -> None:
+        stderr = io.StringIO()
+        call_command("probe", "word", stdout=io.StringIO(), stderr=stderr)
+        assert re.match("This run is not recorded: Database .* not allowed", stderr.getvalue())
