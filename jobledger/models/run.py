@@ -104,7 +104,22 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.order_by("-queued_at", "-pk")
 
 
-class Run(models.Model):
+class ResourceUse(models.Model):
+    """What an attempt has used, and the signal that ended it."""
+
+    exit_signal = models.CharField(
+        max_length=16, blank=True, default="", help_text="Such as SIGKILL, if a signal ended it."
+    )
+    peak_memory_bytes = models.BigIntegerField(
+        null=True, blank=True, help_text="The most memory that its process and subprocesses needed at a time."
+    )
+    cpu_seconds = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class Run(ResourceUse):
     """One execution of a job, or the record that a slot was not executed.
 
     Its id is the id of the Celery task that executes it.
@@ -253,7 +268,7 @@ class Run(models.Model):
         return self.scheduled_for or self.started_at or self.queued_at
 
 
-class RunAttempt(models.Model):
+class RunAttempt(ResourceUse):
     """The outcome of an earlier attempt of a run; that of the last one is in the run itself."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts", db_index=False)

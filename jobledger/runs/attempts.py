@@ -132,6 +132,7 @@ def _finish(running: QuerySet[Run], outcome: Outcome) -> bool:
             exit_code=outcome.exit_code,
             error=readable(outcome.error),
             traceback=readable(outcome.traceback),
+            **outcome.resource_columns,
             **why,
         )
         == 1
@@ -140,6 +141,8 @@ def _finish(running: QuerySet[Run], outcome: Outcome) -> bool:
 
 def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetime) -> bool:
     why = Why.of(Reason.RETRY, attempt=run.attempt, status=outcome.status, reason=outcome.why.reason)
+    # As of its last heartbeat.
+    used = running.values("peak_memory_bytes", "cpu_seconds").first() or {}
     ended = running.update(
         status=Status.QUEUED,
         **why.columns,
@@ -156,6 +159,8 @@ def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetim
         cancel_requested_at=None,
         progress_done=None,
         progress_total=None,
+        peak_memory_bytes=None,
+        cpu_seconds=None,
     )
     if ended:
         RunAttempt.objects.create(
@@ -168,6 +173,7 @@ def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetim
             exit_code=outcome.exit_code,
             error=readable(outcome.error),
             traceback=readable(outcome.traceback),
+            **{**used, **outcome.resource_columns},
             **outcome.why.columns,
         )
     return ended == 1

@@ -2,7 +2,7 @@
 
 import signal
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.core.management import CommandError
@@ -10,6 +10,7 @@ from django.core.management import CommandError
 from jobledger.jobs import options
 from jobledger.jobs.registry import UnknownJobError
 from jobledger.models import NO_REASON, Reason, Status, Why
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease.interrupts import JobInterrupt
 
 # argparse's own exit code for a bad command line.
@@ -33,10 +34,19 @@ class Outcome:
     status: Status
     why: Why = NO_REASON
     exit_code: int | None
+    exit_signal: str = ""
+    """The signal that ended it, such as SIGKILL."""
+    usage: Usage | None = None
+    """None: only what its last heartbeat has recorded is known."""
     error: str = ""
     """The message of the job, its parser or its process; our own messages are derived from ``why``."""
     traceback: str = ""
     cause: BaseException | None = None
+
+    @property
+    def resource_columns(self) -> dict[str, Any]:
+        """The known columns that both a run and an earlier attempt have."""
+        return {"exit_signal": self.exit_signal, **(self.usage.columns if self.usage else {})}
 
     @property
     def is_worker_shutdown(self) -> bool:
@@ -65,7 +75,13 @@ def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
             return Outcome(status=error.status, why=error.why, exit_code=error.exit_code, cause=error)
         case KeyboardInterrupt():
             why = Why.of(Reason.INTERRUPTED, signal="SIGINT")
-            return Outcome(status=Status.CANCELLED, why=why, exit_code=INTERRUPTED_EXIT_CODE, cause=error)
+            return Outcome(
+                status=Status.CANCELLED,
+                why=why,
+                exit_code=INTERRUPTED_EXIT_CODE,
+                exit_signal="SIGINT",
+                cause=error,
+            )
     return Outcome(
         status=Status.FAILED,
         why=Why.of(Reason.EXCEPTION, type=type(error).__name__),
@@ -82,7 +98,8 @@ def _outcome_of_exit(error: SystemExit, last_error_line: str) -> Outcome:
     if code in (None, 0):
         return SUCCESS
     if isinstance(error, SignalExit):
-        return _failed(Reason.SIGNAL, code, last_error_line, error, signal=error.signal)
+        outcome = _failed(Reason.SIGNAL, code, last_error_line, error, signal=error.signal)
+        return replace(outcome, exit_signal=error.signal)
     if isinstance(code, int):
         return _failed(Reason.EXIT_CODE, code, last_error_line, error)
     return _failed(Reason.EXIT_CODE, 1, str(code), error)

@@ -26,7 +26,7 @@ from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, overlap
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import hygiene, output
+from jobledger.runs.execution import hygiene, output, resources
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.lease.termination import Limits
@@ -121,7 +121,12 @@ def execute(run_id: UUID, *, worker: str, validation_error: str = "") -> Ended |
     if run.status != Status.RUNNING:
         return Ended(run=run, last_line="")
     try:
-        with hygiene.exit_forked_children(), hygiene.restored_process(), recorded(run, recorder):
+        with (
+            hygiene.exit_forked_children(),
+            hygiene.restored_process(),
+            resources.memory_given_back(),
+            recorded(run, recorder),
+        ):
             if validation_error:
                 raise options.OptionsError(validation_error)
             _call(run, recorder)
@@ -163,8 +168,8 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
     pid, of_caller = os.getpid(), hygiene.connections_in_transaction()
     log = OutputLog(run, recorder)
     outcome = SUCCESS
-    with interruptible() as interrupter:
-        heartbeat = Heartbeat(run, log, interrupter, _limits(run))
+    with interruptible() as interrupter, resources.measured() as meter:
+        heartbeat = Heartbeat(run, log, interrupter, _limits(run), meter)
         execution = Execution(
             run=run,
             recorder=recorder,
@@ -188,6 +193,7 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
             if os.getpid() == pid:
                 heartbeat.stop()
                 hygiene.release_connections(of_caller=of_caller, close=not taken_over)
+                outcome = replace(outcome, usage=meter.usage())
                 timeout = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
                 _try_to_end(run, log, heartbeat, outcome, timeout)
 

@@ -24,6 +24,7 @@ from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.execution import output
 from jobledger.runs.execution.forks import between_forks
+from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from jobledger.runs.lease.termination import Limits, Termination
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
@@ -73,10 +74,13 @@ class OutputLog:
 class Heartbeat:
     """Beats from ``start`` to ``stop``."""
 
-    def __init__(self, run: Run, log: OutputLog, interrupter: Interrupter, limits: Limits) -> None:
+    def __init__(
+        self, run: Run, log: OutputLog, interrupter: Interrupter, limits: Limits, meter: Meter
+    ) -> None:
         self.progress = Progress()
         self._run = run
         self._log = log
+        self._meter = meter
         self._termination = Termination(run.pk, interrupter, limits, self._record_kill)
         self._renew_at = 0.0
         self._stopped = threading.Event()
@@ -112,6 +116,7 @@ class Heartbeat:
 
         The check happens even if the output cannot be saved, which may be because the run was deleted.
         """
+        self._meter.sample()
         try:
             self._log.save_new()
         finally:
@@ -133,7 +138,10 @@ class Heartbeat:
         owned = _owned(self._run)
         renewable = owned if self._termination.has_begun else owned.filter(cancel_requested_at=None)
         renewed = renewable.update(
-            heartbeat_at=Now(), progress_done=self.progress.done, progress_total=self.progress.total
+            heartbeat_at=Now(),
+            progress_done=self.progress.done,
+            progress_total=self.progress.total,
+            **self._meter.usage().columns,
         )
         if renewed or self._termination.has_begun:
             return
@@ -143,7 +151,13 @@ class Heartbeat:
     def _record_kill(self, interrupt: JobInterrupt) -> None:
         """Record the end of a job that did not stop in time, just before its process is killed."""
         why = interrupt.why.plus(killed_by="itself")
-        outcome = Outcome(status=interrupt.status, why=why, exit_code=interrupt.exit_code)
+        outcome = Outcome(
+            status=interrupt.status,
+            why=why,
+            exit_code=interrupt.exit_code,
+            exit_signal="SIGKILL",
+            usage=self._meter.usage(),
+        )
         try:
             with ledger_connection(), between_forks():
                 self._log.save_remaining()
