@@ -17,6 +17,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import conf
 from jobledger.escapes import escaped
+from jobledger.formats import size_from_text
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
 from jobledger.jobs.options import OptionsError, option_names, validate_options
@@ -50,6 +51,10 @@ def _is_duration(value: Any) -> bool:
     return isinstance(value, timedelta) and value >= _ZERO
 
 
+def _is_size(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and size_from_text(value) is not None)
+
+
 def _is_count(minimum: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
@@ -72,6 +77,7 @@ def _are_names(value: Any) -> bool:
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "concurrency": (_is_choice, "one of " + ", ".join(f"Concurrency.{each.name}" for each in Concurrency)),
     "time_limit": (_is_limit, "a positive timedelta, such as timedelta(minutes=30), or None"),
+    "memory_limit": (_is_size, 'a size, such as "512 MB" or "2 GB", or None'),
     "max_queued": (_is_count(1), "an integer of at least 1"),
     "max_live_per_schedule": (_is_count(1), "an integer of at least 1"),
     "max_live": (_is_count(1), "an integer of at least 1"),

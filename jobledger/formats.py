@@ -1,4 +1,4 @@
-"""Formats times and durations, in the same way in the admin, on the command line and in alerts."""
+"""Formats times, durations and sizes, in the same way in the admin, on the command line and in alerts."""
 
 import re
 from datetime import datetime, timedelta
@@ -9,6 +9,11 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 MAX_DURATION = timedelta(days=36525)
 """Anything longer is a mistake, and adding it to a datetime could overflow."""
 
+MEGABYTE = 1024 * 1024
+"""As in Docker's limits, ``free`` and ``ps``: a power of two."""
+
+_SIZES = {"KB": 1024, "MB": MEGABYTE, "GB": 1024 * MEGABYTE, "TB": 1024 * 1024 * MEGABYTE}
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*(KB|MB|GB|TB)")
 _NAMES = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "min": "minutes", "s": "seconds"}
 _PART = re.compile(r"([0-9]{1,9})\s*(w|d|h|min|m|s)")
 _PARTS = re.compile(rf"(?:{_PART.pattern}\s*)+")
@@ -66,3 +71,17 @@ def duration_from_text(text: str) -> timedelta | None:
         return sum(parts, timedelta(0))
     except OverflowError:
         return timedelta.max
+
+
+def size(count: int) -> str:
+    """A number of bytes: ``84 MB``; with a decimal below ten, as ``1.5 GB``."""
+    unit, length = next((each for each in reversed(_SIZES.items()) if count >= each[1]), ("bytes", 1))
+    # Otherwise 9.96 would be formatted as 10.0.
+    text = f"{count / length:.1f}" if count / length < 9.95 else f"{count / length:.0f}"
+    return f"{text.removesuffix('.0')} {unit}"
+
+
+def size_from_text(text: str) -> int | None:
+    """Parse a size in bytes: 512 MB, 1.5GB; None if it is not valid, or zero."""
+    found = _SIZE.fullmatch(text.strip().upper())
+    return int(float(found[1]) * _SIZES[found[2]]) or None if found else None

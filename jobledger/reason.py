@@ -47,7 +47,9 @@ class Reason(StrEnum):
     WORKER_SHUTDOWN = "worker_shutdown"
     INTERRUPTED = "interrupted"
     TIME_LIMIT = "time_limit"
+    MEMORY_LIMIT = "memory_limit"
     LOST_PROCESS = "lost_process"
+    OUT_OF_MEMORY = "out_of_memory"
     LOST_HEARTBEAT = "lost_heartbeat"
 
     # A job fails.

@@ -284,6 +284,8 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_CONCURRENCY = env.whole("WORKER_CONCURRENCY", 4)
+# In KiB. A child that still holds more after a run is replaced before the next one.
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = env.whole("WORKER_MAX_MEMORY_MB", 400) * 1024
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # With remote control, anyone who can write to Redis could stop the workers' consumers, shrink their pools or
 # shut them down.

@@ -81,6 +81,8 @@ class JobDeclaration:
     """The same for all runs of the job, however they are started."""
     time_limit_grace: ClassVar[timedelta] = timedelta(seconds=30)
     """How long the job may clean up after its time limit or a cancel request, before it is killed."""
+    memory_limit: ClassVar[str | None] = None
+    """How much memory a run may use, such as ``"512 MB"``; None: no limit."""
     max_retries: ClassVar[int] = 0
     """The maximum number of automatic retries of a failed run."""
     retry_backoff: ClassVar[timedelta] = timedelta(seconds=30)

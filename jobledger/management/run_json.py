@@ -25,6 +25,7 @@ def as_json(run: Run) -> dict[str, Any]:
         "started_at": _iso(run.started_at),
         "finished_at": _iso(run.finished_at),
         "exit_code": run.exit_code,
+        **_resources(run),
         "error": reasons.explanation(run) or None,
     }
 
@@ -57,8 +58,17 @@ def _attempt(ended: RunAttempt) -> dict[str, Any]:
         "finished_at": _iso(ended.finished_at),
         "worker": ended.worker or None,
         "exit_code": ended.exit_code,
+        **_resources(ended),
         "error": reasons.explanation(ended) or None,
         "traceback": ended.traceback or None,
+    }
+
+
+def _resources(row: Run | RunAttempt) -> dict[str, Any]:
+    return {
+        "exit_signal": row.exit_signal or None,
+        "peak_memory_bytes": row.peak_memory_bytes,
+        "cpu_seconds": row.cpu_seconds,
     }
 
 

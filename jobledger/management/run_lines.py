@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import TextIO, cast
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobledger.escapes import escaped, escaped_lines
-from jobledger.formats import exact
+from jobledger.formats import duration, exact, size
 from jobledger.jobs import secrets
 from jobledger.management import printing
 from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
@@ -97,6 +97,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "reason": run.reason,
         "error": reasons.explanation(run),
         "exit_code": "" if run.exit_code is None else str(run.exit_code),
+        "exit_signal": run.exit_signal,
         "options": _options(run),
         "args": json.dumps(secrets.masked_args(run.args), ensure_ascii=False) if run.args else "",
         "trigger": run.trigger,
@@ -109,6 +110,8 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "started_at": _time(run.started_at),
         "finished_at": _time(run.finished_at),
         "duration": _duration(run),
+        "cpu_time": _cpu_time(run),
+        "peak_memory": _peak_memory(run),
         "worker": run.worker,
         "progress": progress.described(run),
         "cancelled_by": reasons.cancelled_by(run),
@@ -125,8 +128,10 @@ def _options(run: Run) -> str:
 
 def _ended(attempt: RunAttempt) -> str:
     after = f" after {_duration(attempt)}" if attempt.started_at else ""
+    cpu, memory = _cpu_time(attempt), _peak_memory(attempt)
+    used = (f", CPU time {cpu}" if cpu else "") + (f", peak memory {memory}" if memory else "")
     why = reasons.explanation(attempt)
-    return f"{attempt.status} at {exact(attempt.finished_at)}{after}" + (f": {why}" if why else "")
+    return f"{attempt.status} at {exact(attempt.finished_at)}{after}{used}" + (f": {why}" if why else "")
 
 
 def _time(time: datetime | None) -> str:
@@ -137,6 +142,14 @@ def _duration(ended: Run | RunAttempt) -> str:
     if not (ended.started_at and ended.finished_at):
         return ""
     return f"{(ended.finished_at - ended.started_at).total_seconds():.1f}s"
+
+
+def _cpu_time(row: Run | RunAttempt) -> str:
+    return "" if row.cpu_seconds is None else duration(timedelta(seconds=row.cpu_seconds))
+
+
+def _peak_memory(row: Run | RunAttempt) -> str:
+    return "" if row.peak_memory_bytes is None else size(row.peak_memory_bytes)
 
 
 def _text(value: str) -> Text:

@@ -10,6 +10,7 @@ not retried. So the update that queues another attempt leaves cancelled runs alo
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.core.management import CommandError
@@ -84,6 +85,8 @@ def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
     if job is None or run.trigger in (Trigger.CLI, Trigger.JOB):
         return None
     declared = job.declaration
+    if _has_died(outcome):
+        return clock.now() if declared.restart_when_lost and run.attempt <= MAX_RESTARTS else None
     match outcome.status:
         case Status.FAILED | Status.TIMED_OUT if run.attempt <= declared.max_retries:
             return (
@@ -91,11 +94,14 @@ def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
                 if _is_worth_retrying(declared, outcome)
                 else None
             )
-        case Status.LOST if declared.restart_when_lost and run.attempt <= MAX_RESTARTS:
-            return clock.now()
         case Status.CANCELLED if declared.restart_when_lost and outcome.is_worker_shutdown:
             return clock.now()
     return None
+
+
+def _has_died(outcome: Outcome) -> bool:
+    """Whether the job's process died, without an end that the job or the service has chosen."""
+    return outcome.status is Status.LOST or outcome.why.reason is Reason.OUT_OF_MEMORY
 
 
 def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:
@@ -142,7 +148,7 @@ def _finish(running: QuerySet[Run], outcome: Outcome) -> bool:
 def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetime) -> bool:
     why = Why.of(Reason.RETRY, attempt=run.attempt, status=outcome.status, reason=outcome.why.reason)
     # As of its last heartbeat.
-    used = running.values("peak_memory_bytes", "cpu_seconds").first() or {}
+    used: dict[str, Any] = dict(running.values("peak_memory_bytes", "cpu_seconds").first() or {})
     ended = running.update(
         status=Status.QUEUED,
         **why.columns,

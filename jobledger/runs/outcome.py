@@ -16,6 +16,8 @@ from jobledger.runs.lease.interrupts import JobInterrupt
 # argparse's own exit code for a bad command line.
 BAD_OPTIONS_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
+# As a shell reports SIGKILL, and as containers end that exceed their memory.
+OUT_OF_MEMORY_EXIT_CODE = 128 + signal.SIGKILL
 
 
 class SignalExit(SystemExit):
@@ -52,6 +54,14 @@ class Outcome:
     def is_worker_shutdown(self) -> bool:
         """Whether the run was only ended because its worker had to stop."""
         return self.why.reason is Reason.WORKER_SHUTDOWN
+
+
+def signal_name(number: int) -> str:
+    """Such as SIGKILL; for real-time signals, which have no name, such as ``signal 42``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 SUCCESS = Outcome(status=Status.SUCCEEDED, exit_code=0)

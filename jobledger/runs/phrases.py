@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from jobledger.formats import duration, exact
+from jobledger.formats import duration, exact, size
 from jobledger.models import Reason, Run, Status, Trigger, Why, pause_terms
 
 
@@ -81,6 +81,11 @@ class Facts:
     def seconds(self, name: str) -> str:
         with suppress(ValueError):
             return duration(timedelta(seconds=float(self.text(name))))
+        return ""
+
+    def size(self, name: str) -> str:
+        with suppress(ValueError):
+            return size(int(self.text(name)))
         return ""
 
 
@@ -255,6 +260,18 @@ def _time_limit(facts: Facts) -> Phrase:
     return "the run exceeded its time limit" + _after(" of ", facts.seconds("limit_seconds"))
 
 
+def _memory_limit(facts: Facts) -> Phrase:
+    return (
+        "the run exceeded its memory limit"
+        + _after(" of ", facts.size("limit_bytes"))
+        + _after(" and used ", facts.size("used_bytes"))
+    )
+
+
+def _out_of_memory(facts: Facts) -> Phrase:
+    return f"{_process(facts)} was killed because its container or machine ran out of memory"
+
+
 def _lost_process(facts: Facts) -> Phrase:
     return f"{_process(facts)} died" + _after(": ", _error(facts))
 
@@ -335,6 +352,8 @@ _PHRASES: Mapping[Reason | None, Callable[[Facts], Phrase]] = {
     Reason.WORKER_SHUTDOWN: _canceller,
     Reason.INTERRUPTED: _canceller,
     Reason.TIME_LIMIT: _time_limit,
+    Reason.MEMORY_LIMIT: _memory_limit,
+    Reason.OUT_OF_MEMORY: _out_of_memory,
     Reason.LOST_PROCESS: _lost_process,
     Reason.LOST_HEARTBEAT: _lost_heartbeat,
     Reason.BAD_OPTIONS: _error,

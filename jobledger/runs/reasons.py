@@ -39,7 +39,7 @@ LATE = timedelta(seconds=60)
 SILENT = timedelta(seconds=30)
 
 # Reasons whose phrase includes the error, which does not explain enough by itself.
-_NEEDS_PHRASE = (Reason.LOST_PROCESS, Reason.SIGNAL, Reason.NO_MESSAGE)
+_NEEDS_PHRASE = (Reason.LOST_PROCESS, Reason.OUT_OF_MEMORY, Reason.SIGNAL, Reason.NO_MESSAGE)
 
 
 def sentence(run: Run, now: datetime, *, holder: Why | None = None, error: str | None = None) -> Sentence:
@@ -152,7 +152,7 @@ def _failed(facts: Facts) -> Phrase:
     with_code = f" with exit code {code}" if code is not None else ""
     says_no_more = facts.reason is Reason.EXIT_CODE and not facts.error
     because = "" if says_no_more else _because(facts)
-    return f"Failed{_after(facts)}{with_code}{_on_attempt(facts)}" + because + "."
+    return f"Failed{_after(facts)}{with_code}{_on_attempt(facts)}" + because + "." + killed(facts)
 
 
 def _timed_out(facts: Facts) -> Phrase:

@@ -9,7 +9,7 @@ has. The last update of a run that has ended stops the polling.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from urllib.parse import urlencode
 from uuid import UUID
@@ -24,7 +24,7 @@ from jobledger.admin.fields import number_in
 from jobledger.admin.runs.output import reader
 from jobledger.admin.runs.output.lines import Line, ReadPosition
 from jobledger.admin.runs.output.reader import InitialOutput, MatchingLines, NewOutput
-from jobledger.formats import took
+from jobledger.formats import duration, size, took
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
@@ -71,6 +71,10 @@ class EarlierAttempt:
     @property
     def took(self) -> str:
         return took(self.row.started_at, self.row.finished_at)
+
+    @property
+    def resources(self) -> Sequence[tuple[str, str]]:
+        return _resources(self.row)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +162,11 @@ class RunPage:
         found = [(name, display.exactly_when(time, self.now)) for name, time in named if time is not None]
         duration = took(run.started_at, run.finished_at or self.now)
         return [*found, ("Duration" if run.finished_at else "Running for", duration)] if duration else found
+
+    @property
+    def resources(self) -> Sequence[tuple[str, str]]:
+        """What the current attempt has used, as far as known, with labels."""
+        return _resources(self.run)
 
     @property
     def progress(self) -> str:
@@ -327,6 +336,15 @@ def _command_line(run: Run) -> str:
 
 def _without_secrets(run: Run, text: str) -> str:
     return secrets.without_secrets(run.job, run.options, text, args=run.args)
+
+
+def _resources(row: Run | RunAttempt) -> Sequence[tuple[str, str]]:
+    found = []
+    if row.cpu_seconds is not None:
+        found.append(("CPU time", duration(timedelta(seconds=row.cpu_seconds))))
+    if row.peak_memory_bytes is not None:
+        found.append(("peak memory", size(row.peak_memory_bytes)))
+    return found
 
 
 def _schedule_url(schedule_id: int | str) -> str:

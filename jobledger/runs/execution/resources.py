@@ -173,8 +173,9 @@ def _kilobytes(pattern: re.Pattern[bytes], path: Path) -> int:
 def _subprocesses(pid: int) -> Iterator[int]:
     """All descendants of a process that have not been orphaned."""
     with suppress(OSError):
-        for task in os.listdir(PROC / str(pid) / "task"):
+        # Each thread has the children that it has started.
+        for task in (PROC / str(pid) / "task").iterdir():
             with suppress(OSError):
-                for child in map(int, (PROC / str(pid) / "task" / task / "children").read_bytes().split()):
+                for child in map(int, (task / "children").read_bytes().split()):
                     yield child
                     yield from _subprocesses(child)

@@ -21,6 +21,7 @@ from django.db import connection
 from jobledger import clock
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
+from jobledger.formats import size_from_text
 from jobledger.jobs import options, registry, secrets
 from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
@@ -208,7 +209,12 @@ def _masked(run: Run, outcome: Outcome) -> Outcome:
 
 def _limits(run: Run) -> Limits:
     declared = registry.declaration_of(run.job)
-    return Limits(time_limit=declared.time_limit, grace=declared.time_limit_grace)
+    return Limits(
+        time_limit=declared.time_limit,
+        grace=declared.time_limit_grace,
+        # An invalid value, which a system check reports, must not leave the run without an end.
+        memory_bytes=size_from_text(str(declared.memory_limit)),
+    )
 
 
 @ledger_connection()

@@ -26,6 +26,7 @@ from jobledger.runs.execution import output
 from jobledger.runs.execution.forks import between_forks
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
+from jobledger.runs.lease.memory_limit import MemoryWatch
 from jobledger.runs.lease.termination import Limits, Termination
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
 from jobledger.runs.outcome import Outcome
@@ -82,6 +83,8 @@ class Heartbeat:
         self._log = log
         self._meter = meter
         self._termination = Termination(run.pk, interrupter, limits, self._record_kill)
+        memory = limits.memory_bytes
+        self._memory_watch = MemoryWatch(run.pk, memory, self._termination) if memory else None
         self._renew_at = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(
@@ -89,13 +92,17 @@ class Heartbeat:
         )
 
     def start(self, *, may_beat: bool = True) -> None:
-        """Enforce the time limit and, if other threads can see the run, start beating."""
+        """Enforce the limits and, if other threads can see the run, start beating."""
         self._termination.start()
+        if self._memory_watch is not None:
+            self._memory_watch.start()
         if may_beat:
             self._thread.start()
 
     def stop(self) -> None:
         """Stop; if a beat is in progress, wait for it."""
+        if self._memory_watch is not None:
+            self._memory_watch.stop()
         self._termination.stop()
         self._stopped.set()
         if self._thread.ident is not None:

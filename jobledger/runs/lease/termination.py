@@ -23,10 +23,12 @@ RESEND_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long a run may take, and how long it may then take to clean up."""
+    """How long a run may take, how long it may then take to clean up, and how much memory it may use."""
 
     time_limit: timedelta | None
     grace: timedelta
+    memory_bytes: int | None = None
+    """How much memory it may use; enforced by ``memory_limit``."""
 
 
 class Termination:
@@ -78,6 +80,13 @@ class Termination:
         self._start_thread()
         self._changed.set()
         self._interrupter.interrupt(interrupt)
+
+    def end_grace(self) -> None:
+        """Kill the process of an interrupted job now."""
+        with self._lock:
+            if self._interrupt is not None:
+                self._ends_at = time.monotonic()
+        self._changed.set()
 
     def _start_thread(self) -> None:
         if self._thread is None:

@@ -9,6 +9,7 @@ It waits for the database for only a few seconds: an unresponsive database would
 worker, and prevent it from killing a child that has exceeded its time limit.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -29,8 +30,10 @@ from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
+from jobledger.runs.execution import oom
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
+from jobledger.runs.outcome import signal_name
 from jobledger.runs.worker.requests import MaskedRequest
 
 logger = line_logger(__name__)
@@ -39,6 +42,9 @@ MAX_WAIT_SECONDS = 5.0
 MAX_CANCEL_SECONDS = 5.0
 MAX_RETRY_SECONDS = 20.0
 REVOKED = "celery control revoke"
+
+_SIGNAL = re.compile(r"\bsignal (\d+)")
+_oom_kills = oom.KillCounter()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,8 @@ class Loss:
     child: str
     error: str = ""
     """Celery's description; empty if the child was killed at its hard time limit."""
+    oom_kills_before: int | None = None
+    """How many processes the kernel had killed when the child accepted the task."""
     noticed_at: float = field(default_factory=time.monotonic)
     """Monotonic, because the database may not be available to tell the time."""
 
@@ -63,6 +71,12 @@ class JobRequest(MaskedRequest):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.time_limits = (None, None)
+        self._oom_kills_before: int | None = None
+
+    def on_accepted(self, *args: Any, **kwargs: Any) -> None:
+        """A child has begun to execute the task."""
+        self._oom_kills_before = oom.kills()
+        super().on_accepted(*args, **kwargs)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""
@@ -74,7 +88,14 @@ class JobRequest(MaskedRequest):
         """The task failed, or its process died."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, WorkerLostError):
-            _record(Loss(task_id=self.id, child=_child(self), error=str(error) or type(error).__name__))
+            _record(
+                Loss(
+                    task_id=self.id,
+                    child=_child(self),
+                    error=str(error) or type(error).__name__,
+                    oom_kills_before=self._oom_kills_before,
+                )
+            )
         return super().on_failure(exc_info, *args, **kwargs)
 
 
@@ -99,7 +120,8 @@ def _end_run_of(loss: Loss) -> None:
     ).first()
     if run is not None:
         timed_out = not loss.error or rescue.is_past_grace_period(run, _time_of(loss))
-        rescue.give_up(run, _why(run, loss), error=loss.error, timed_out=timed_out)
+        why, exit_signal = _why(run, loss), _exit_signal(loss)
+        rescue.give_up(run, why, error=loss.error, exit_signal=exit_signal, timed_out=timed_out)
 
 
 def _time_of(loss: Loss) -> datetime:
@@ -108,9 +130,23 @@ def _time_of(loss: Loss) -> datetime:
 
 def _why(run: Run, loss: Loss) -> Why:
     if loss.error:
-        return Why.of(Reason.LOST_PROCESS, worker=loss.child)
+        is_oom = _exit_signal(loss) == "SIGKILL" and _oom_kills.explains_death(
+            kills_before=loss.oom_kills_before
+        )
+        return Why.of(Reason.OUT_OF_MEMORY if is_oom else Reason.LOST_PROCESS, worker=loss.child)
     limit = registry.declaration_of(run.job).time_limit
     return Why.of(Reason.TIME_LIMIT, limit_seconds=limit, killed_by="worker")
+
+
+def _exit_signal(loss: Loss) -> str:
+    """The signal that ended the child; empty if it exited by itself.
+
+    The pool knows the exit code, but hands on nothing but this description.
+    """
+    if not loss.error:
+        return "SIGKILL"
+    found = _SIGNAL.search(loss.error)
+    return signal_name(int(found[1])) if found else ""
 
 
 def _record(loss: Loss) -> None:

@@ -23,6 +23,7 @@ from jobledger.jobs.options import to_argv
 from jobledger.management.commands import jobledger as operator
 from jobledger.models import SchedulePolicy, Status
 from jobledger.runs.lease.interrupts import JobCancelled, JobTimedOut
+from jobledger.runs.lease.memory_limit import MemoryLimitExceeded
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, INTERRUPTED_EXIT_CODE
 from jobledger.schedules.rules import cron_expression
 from tests.manual import ROOT, codes, rows
@@ -163,7 +164,8 @@ def test_every_target_of_make_is_described() -> None:
 def test_the_exit_codes_of_a_job_are_the_codes() -> None:
     told = {code for code in first_column(COMMANDS, "## Exit codes of a job") if code.isdecimal()}
     known = {0, 1, BAD_OPTIONS_EXIT_CODE, os.EX_TEMPFAIL, JobTimedOut.exit_code, JobCancelled.exit_code}
-    assert told == {str(code) for code in {*known, INTERRUPTED_EXIT_CODE, 128 + signal.SIGTERM}}
+    known |= {INTERRUPTED_EXIT_CODE, 128 + signal.SIGTERM, MemoryLimitExceeded.exit_code}
+    assert told == {str(code) for code in known}
 
 
 def first_column(page: Path, heading: str) -> list[str]:

@@ -215,6 +215,18 @@ def test_an_invalid_declaration_is_reported(settings: Settings) -> None:
     assert "The job clearsessions has an invalid declaration: time_limit is 5" in message.msg
 
 
+@pytest.mark.parametrize("limit", [512, "512", "much", "0 MB", True])
+def test_a_memory_limit_without_a_unit_is_reported(settings: Settings, limit: object) -> None:
+    override(settings, EXPOSED_COMMANDS={"clearsessions": {"memory_limit": limit}})
+    (message,) = checks.check_jobs()
+    assert f'memory_limit is {limit!r}; expected a size, such as "512 MB"' in message.msg
+
+
+def test_a_memory_limit_is_a_size(settings: Settings) -> None:
+    override(settings, EXPOSED_COMMANDS={"clearsessions": {"memory_limit": "1.5 GB"}})
+    assert checks.check_jobs() == []
+
+
 def test_a_secret_option_that_does_not_exist_is_reported(settings: Settings) -> None:
     override(settings, EXPOSED_COMMANDS={"clearsessions": {"secret_options": ["verbosity", "pasword"]}})
     (message,) = checks.check_jobs()

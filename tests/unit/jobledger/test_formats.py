@@ -1,4 +1,4 @@
-"""Times are exact and have their zone; durations are easy to read."""
+"""Times are exact and have their zone; durations and sizes are easy to read."""
 
 from datetime import timedelta
 
@@ -91,3 +91,37 @@ def test_a_formatted_duration_can_be_parsed(seconds: int) -> None:
     length = timedelta(seconds=seconds)
     text = formats.duration(length, parts=4)
     assert text == "0 ms" or formats.duration_from_text(text) == length
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "0 bytes"),
+        (1000, "1000 bytes"),
+        (1024, "1 KB"),
+        (1536 * 1024, "1.5 MB"),
+        (84 * 2**20 + 1, "84 MB"),
+        (int(9.99 * 2**30), "10 GB"),
+        (5000 * 2**40, "5000 TB"),
+    ],
+)
+def test_a_size_has_a_decimal_only_below_ten(count: int, expected: str) -> None:
+    assert formats.size(count) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("512 MB", 512 * 2**20),
+        (" 1.5gb ", 3 * 2**29),
+        ("64KB", 2**16),
+        ("0 MB", None),
+        ("512", None),
+        ("MB", None),
+        ("-1 MB", None),
+        ("512 MiB", None),
+        ("1,5 GB", None),
+    ],
+)
+def test_a_size_is_a_number_with_a_unit(text: str, expected: int | None) -> None:
+    assert formats.size_from_text(text) == expected

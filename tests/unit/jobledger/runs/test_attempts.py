@@ -1,5 +1,6 @@
 """A run that did not succeed ends, or is queued again."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import attempts
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from tests.probes.management.commands.restarting import Command as Restarting
 
@@ -108,6 +110,36 @@ def test_a_lost_run_restarts_only_if_its_job_allows_it() -> None:
 
 def test_a_job_that_always_loses_its_process_is_not_restarted_forever() -> None:
     assert ended(running(attempt=attempts.MAX_RESTARTS + 1), LOST).status == "lost"
+
+
+def test_a_run_killed_for_want_of_memory_restarts_only_if_its_job_allows_it() -> None:
+    killed = Outcome(status=Status.FAILED, why=Why.of(Reason.OUT_OF_MEMORY, worker="w"), exit_code=137)
+    assert ended(running(), killed).status == "queued"
+    assert ended(running(attempt=attempts.MAX_RESTARTS + 1), killed).status == "failed"
+    assert ended(running(job="lasting"), killed).status == "failed"
+
+
+def test_what_an_attempt_has_used_is_kept_with_it() -> None:
+    run = running(peak_memory_bytes=1, cpu_seconds=0.1)
+    used = Usage(peak_memory_bytes=2**20, cpu_seconds=1.23456)
+    ended(run, replace(CRASH, usage=used, exit_signal="SIGTERM"))
+    attempt = RunAttempt.objects.get(run=run)
+    assert (attempt.peak_memory_bytes, attempt.cpu_seconds, attempt.exit_signal) == (2**20, 1.235, "SIGTERM")
+    assert (run.peak_memory_bytes, run.cpu_seconds, run.exit_signal) == (None, None, "")
+
+
+def test_of_a_lost_attempt_what_its_last_heartbeat_recorded_is_kept() -> None:
+    run = running()
+    Run.objects.update(peak_memory_bytes=2**20, cpu_seconds=1.5)
+    ended(run, replace(LOST, exit_signal="SIGKILL"))
+    attempt = RunAttempt.objects.get(run=run)
+    assert (attempt.peak_memory_bytes, attempt.cpu_seconds, attempt.exit_signal) == (2**20, 1.5, "SIGKILL")
+
+
+def test_of_a_lost_run_what_its_last_heartbeat_recorded_is_kept() -> None:
+    run = running(job="lasting", peak_memory_bytes=2**20, cpu_seconds=1.5)
+    ended(run, replace(LOST, exit_signal="SIGSEGV"))
+    assert (run.peak_memory_bytes, run.cpu_seconds, run.exit_signal) == (2**20, 1.5, "SIGSEGV")
 
 
 def test_a_run_ended_by_its_workers_shutdown_restarts_if_its_job_allows_it() -> None:

@@ -73,6 +73,31 @@ CASES: dict[str, tuple[Run, str]] = {
         ran(Status.FAILED, of(Reason.BAD_OPTIONS), took=SECOND, exit_code=2, error="level: 9 is too high"),
         "Failed after 1 s with exit code 2: level: 9 is too high.",
     ),
+    "failed, memory limit": (
+        ran(
+            Status.FAILED,
+            of(Reason.MEMORY_LIMIT, limit_bytes=512 * 2**20, used_bytes=3 * 2**30, killed_by="itself"),
+            exit_code=137,
+            took=MINUTE,
+        ),
+        (
+            "Failed after 1 min with exit code 137: the run exceeded its memory limit of 512 MB and used 3"
+            " GB. It did not stop in time and was killed."
+        ),
+    ),
+    "failed, out of memory": (
+        ran(
+            Status.FAILED,
+            of(Reason.OUT_OF_MEMORY, worker=WORKER),
+            exit_code=137,
+            took=MINUTE,
+            error="Worker exited prematurely: signal 9 (SIGKILL) Job: 3.",
+        ),
+        (
+            "Failed after 1 min with exit code 137: its process (celery@here:7) was killed because its"
+            " container or machine ran out of memory."
+        ),
+    ),
     "failed, exit code": (
         ran(Status.FAILED, of(Reason.EXIT_CODE), exit_code=3),
         "Failed after 1 min 23 s with exit code 3.",

@@ -21,9 +21,11 @@ from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import runner
 from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
+from jobledger.runs.lease.memory_limit import MemoryLimitExceeded
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.lease.termination import Limits
 from jobledger.runs.outcome import SUCCESS, SignalExit, outcome_of
@@ -106,7 +108,7 @@ def ended_after_cancel(run: Run) -> None:
     """End the run as its own process does when a heartbeat finds the cancel."""
     interrupter = RecordingInterrupter()
     limits = Limits(time_limit=None, grace=HOUR)
-    heartbeat = Heartbeat(run, OutputLog(run, OutputRecorder(1000)), interrupter, limits)
+    heartbeat = Heartbeat(run, OutputLog(run, OutputRecorder(1000)), interrupter, limits, Meter())
     heartbeat.beat()
     assert interrupter.interrupt_given is not None
     assert attempts.end(run, outcome_of(interrupter.interrupt_given))
@@ -173,6 +175,17 @@ def died(**values: Any) -> None:
     run = running(**values)
     loss = main_process.Loss(task_id=str(run.pk), child=CHILD, error=str(WorkerLostError("signal 9")))
     main_process.end_run_of(loss)
+
+
+def exceeded_its_memory_limit() -> None:
+    why = Why.of(Reason.MEMORY_LIMIT, limit_bytes=100, used_bytes=101)
+    run = running()
+    attempts.end(run, outcome_of(MemoryLimitExceeded(why, run_id=run.pk)))
+
+
+def ran_out_of_memory() -> None:
+    run = running()
+    rescue.give_up(run, Why.of(Reason.OUT_OF_MEMORY, worker=CHILD), error="signal 9", exit_signal="SIGKILL")
 
 
 def killed_by_its_worker() -> None:
@@ -248,6 +261,8 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("timed_out", "lost_heartbeat"): [lambda: without_heartbeat(job="limited")],
     ("lost", "lost_process"): [died],
     ("lost", "lost_heartbeat"): [without_heartbeat],
+    ("failed", "memory_limit"): [exceeded_its_memory_limit],
+    ("failed", "out_of_memory"): [ran_out_of_memory],
     ("failed", "bad_options"): [lambda: executed(level=9)],
     ("failed", "unknown_job"): [lambda: runner.execute(made(job="gone").pk, worker=CHILD)],
     ("failed", "command_error"): [lambda: executed(fail="no")],

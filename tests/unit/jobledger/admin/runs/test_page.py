@@ -70,6 +70,15 @@ def test_a_live_run_has_its_duration_so_far() -> None:
     assert dict(page_of(create_run(status=Status.RUNNING, started_at=NOON)).times)["Running for"] == "1 h"
 
 
+def test_what_an_attempt_has_used_is_shown_if_known() -> None:
+    run = create_run(attempt=2, cpu_seconds=75.5, peak_memory_bytes=84 * 2**20)
+    add_attempt(run, 1, cpu_seconds=0.042)
+    page = page_of(run)
+    assert page.resources == [("CPU time", "1 min 16 s"), ("peak memory", "84 MB")]
+    assert [attempt.resources for attempt in page.attempts] == [[("CPU time", "42 ms")]]
+    assert page_of(create_run()).resources == []
+
+
 def test_earlier_attempts_are_listed_newest_first() -> None:
     run = create_run(attempt=3)
     add_attempt(run, 1)

@@ -38,6 +38,9 @@ def test_json_is_a_list_of_objects_with_the_models_fields() -> None:
         finished_at=NOON + timedelta(seconds=3),
         status=Status.FAILED,
         exit_code=2,
+        exit_signal="SIGTERM",
+        peak_memory_bytes=90_000_000,
+        cpu_seconds=1.25,
         reason="command_error",
         error="no",
     )
@@ -57,6 +60,9 @@ def test_json_is_a_list_of_objects_with_the_models_fields() -> None:
             "started_at": "2026-03-01T12:00:00+00:00",
             "finished_at": "2026-03-01T12:00:03+00:00",
             "exit_code": 2,
+            "exit_signal": "SIGTERM",
+            "peak_memory_bytes": 90_000_000,
+            "cpu_seconds": 1.25,
             "error": "no",
         }
     ]

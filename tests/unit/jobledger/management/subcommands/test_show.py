@@ -42,6 +42,9 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
         started_at=NOON,
         finished_at=NOON + timedelta(seconds=3),
         exit_code=4,
+        exit_signal="SIGTERM",
+        peak_memory_bytes=90_000_000,
+        cpu_seconds=1.25,
         reason="command_error",
         error="no luck\nat all",
     )
@@ -54,6 +57,7 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
         "error: no luck",
         "  at all",
         "exit_code: 4",
+        "exit_signal: SIGTERM",
         'options: {"level": 2}',
         "trigger: cli",
         "user: ann",
@@ -62,6 +66,8 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
         "started_at: 2026-03-01 12:00:00 UTC",
         "finished_at: 2026-03-01 12:00:03 UTC",
         "duration: 3.0s",
+        "cpu_time: 1.2 s",
+        "peak_memory: 86 MB",
         "",
         "output:",
         "first",
@@ -85,7 +91,14 @@ def test_json_has_the_fields_of_the_list_and_all_others() -> None:
     parent = create_run()
     run = create_run(1, attempt=2, worker="w@host", username="ann", parent=parent, options={"words": ["ö"]})
     RunAttempt.objects.create(
-        run=run, attempt=1, status=Status.FAILED, finished_at=NOON, exit_code=1, error="no"
+        run=run,
+        attempt=1,
+        status=Status.FAILED,
+        finished_at=NOON,
+        exit_code=1,
+        error="no",
+        peak_memory_bytes=2**20,
+        cpu_seconds=0.5,
     )
     write(run, (Stream.STDERR, "careful\n"), attempt=1)
     write(run, (Stream.STDOUT, "fine\n"), attempt=2)
@@ -94,6 +107,9 @@ def test_json_has_the_fields_of_the_list_and_all_others() -> None:
     assert (found["worker"], found["user"], found["parent"]) == ("w@host", "ann", str(parent.pk))
     (attempt,) = found["attempts"]
     assert (attempt["attempt"], attempt["status"], attempt["error"]) == (1, "failed", "no")
+    assert (attempt["peak_memory_bytes"], attempt["cpu_seconds"]) == (2**20, 0.5)
+    ended = "attempt 1: failed at 2026-03-01 12:00:00 UTC, CPU time 0.5 s, peak memory 1 MB: no"
+    assert ended in printed(str(run.pk)).splitlines()
     assert [(piece["attempt"], piece["stream"], piece["text"]) for piece in found["output"]] == [
         (1, "stderr", "careful\n"),
         (2, "stdout", "fine\n"),

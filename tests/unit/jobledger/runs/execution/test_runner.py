@@ -1,5 +1,6 @@
 """A run is executed once: it is claimed, its command is called, and its end is recorded."""
 
+import time
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from django.db import InternalError, OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
+from jobledger.formats import MEGABYTE
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.execution import runner
@@ -30,6 +32,41 @@ def test_a_queued_run_is_executed_and_finished() -> None:
     assert ended.run.finished_at
     assert ended.last_line == "hello"
     assert RunOutput.objects.get(run=ended.run).text == "hello\n"
+
+
+def test_a_run_records_what_it_has_used() -> None:
+    ended = runner.execute(queued().pk, worker="w")
+    assert ended is not None
+    assert ended.run.peak_memory_bytes
+    assert ended.run.cpu_seconds
+    assert ended.run.exit_signal == ""
+
+
+def test_a_run_that_exceeds_its_memory_limit_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Command, "memory_limit", "64 MB")
+    monkeypatch.setattr(Command, "handle", lambda *args, **options: _allocate(megabytes=2000))
+    ended = runner.execute(queued().pk, worker="w")
+    assert ended is not None
+    run = ended.run
+    assert (run.status, run.reason, run.exit_code) == ("failed", "memory_limit", 137)
+    assert run.reason_details["limit_bytes"] == 64 * MEGABYTE
+    assert run.peak_memory_bytes is not None
+    assert run.peak_memory_bytes >= run.reason_details["used_bytes"] > 64 * MEGABYTE
+
+
+def _allocate(*, megabytes: int) -> None:
+    """Slowly, so that the other threads get a chance."""
+    kept = []
+    for _ in range(megabytes):
+        kept.append(b"x" * MEGABYTE)
+        time.sleep(0.001)
+
+
+def test_an_invalid_memory_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Command, "memory_limit", 5)
+    ended = runner.execute(queued().pk, worker="w")
+    assert ended is not None
+    assert ended.run.status == "succeeded"
 
 
 def test_the_command_does_not_create_a_second_run() -> None:

@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
 from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import heartbeat
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
@@ -48,6 +49,7 @@ class Beating:
             OutputLog(self.run, self.recorder),
             self.interrupter,
             Limits(time_limit=None, grace=timedelta(hours=1)),
+            Meter(),
         )
 
     def beat(self) -> Run:
@@ -98,6 +100,12 @@ def test_progress_is_saved_by_the_next_beat() -> None:
     beating.heartbeat.progress.done, beating.heartbeat.progress.total = 3, 10
     run = beating.beat()
     assert (run.progress_done, run.progress_total) == (3, 10)
+
+
+def test_what_the_run_has_used_is_saved_by_the_next_beat() -> None:
+    run = Beating().beat()
+    assert run.peak_memory_bytes
+    assert run.cpu_seconds is not None
 
 
 def test_the_final_progress_is_saved_at_the_end() -> None:
@@ -156,6 +164,7 @@ def test_the_end_and_the_output_are_saved_before_the_process_is_killed() -> None
     run.refresh_from_db()
     assert (run.status, run.exit_code) == ("timed_out", 124)
     assert (run.reason, run.reason_details) == ("time_limit", {"limit_seconds": 2.0, "killed_by": "itself"})
+    assert (run.exit_signal, bool(run.peak_memory_bytes)) == ("SIGKILL", True)
     assert RunOutput.objects.get(run=run).text == "stuck\n"
 
 

@@ -1,9 +1,11 @@
 """When a worker notices the death of a child, it ends the run of that child, and no other."""
 
+import signal
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from billiard.common import human_status
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import current_app
 from celery.signals import task_revoked
@@ -12,6 +14,7 @@ from celery.worker.request import Request
 from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.runs import reasons
 from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.execution import oom
 from jobledger.runs.worker import main_process
 from jobledger.runs.worker.main_process import JobRequest, Loss, cancel_revoked, connect, end_run_of
 from tests.unit.builders import NOON
@@ -71,6 +74,49 @@ def test_the_run_of_a_child_that_died_is_lost() -> None:
     assert (run.reason, run.reason_details) == (Reason.LOST_PROCESS, {"worker": CHILD})
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "exit_signal"),
+    [(-signal.SIGKILL, "SIGKILL"), (-signal.SIGSEGV, "SIGSEGV"), (-42, "signal 42"), (1, "")],
+)
+def test_the_signal_that_killed_the_child_is_recorded(exit_code: int, exit_signal: str) -> None:
+    run = running()
+    # As billiard describes it: the exit code itself does not get here.
+    request_of(run).on_failure(failed(WorkerLostError(f"Worker exited: {human_status(exit_code)} Job: 3.")))
+    run.refresh_from_db()
+    assert (run.status, run.exit_signal) == ("lost", exit_signal)
+
+
+@pytest.mark.parametrize(
+    ("signum", "kills", "status", "reason", "exit_code"),
+    [
+        (signal.SIGKILL, 1, "failed", Reason.OUT_OF_MEMORY, 137),
+        (signal.SIGKILL, 0, "lost", Reason.LOST_PROCESS, None),
+        (signal.SIGSEGV, 1, "lost", Reason.LOST_PROCESS, None),
+    ],
+)
+def test_a_child_that_the_kernel_killed_for_want_of_memory_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+    signum: signal.Signals,
+    kills: int,
+    status: str,
+    reason: Reason,
+    exit_code: int | None,
+) -> None:
+    run = running()
+    monkeypatch.setattr(main_process, "_oom_kills", oom.KillCounter())
+    monkeypatch.setattr(oom, "kills", lambda: 7)
+    request = request_of(run)
+    monkeypatch.setattr(oom, "kills", lambda: 7 + kills)
+    request.on_failure(failed(WorkerLostError(f"Worker exited: {human_status(-signum)} Job: 3.")))
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.exit_code, run.exit_signal) == (
+        status,
+        reason,
+        exit_code,
+        signum.name,
+    )
+
+
 def test_a_loss_wrapped_by_celery_is_recognized_too() -> None:
     run = running()
     request_of(run).on_failure(failed(cast("Exception", SimpleNamespace(exc=WorkerLostError("gone")))))
@@ -84,6 +130,7 @@ def test_the_run_of_a_child_killed_at_its_time_limit_has_timed_out() -> None:
     run.refresh_from_db()
     assert (run.status, run.reason) == ("timed_out", Reason.TIME_LIMIT)
     assert run.reason_details == {"limit_seconds": 2.0, "killed_by": "worker"}
+    assert run.exit_signal == "SIGKILL"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), TimeLimitExceeded(14.0)])
