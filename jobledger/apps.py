@@ -1,7 +1,10 @@
 """The service's app configuration, and that of its admin site."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.contrib.admin import apps as admin
+from django.core.exceptions import ImproperlyConfigured
+
+REQUIRED_APPS = ("django.contrib.contenttypes", "django.contrib.auth", "django_celery_beat")
 
 
 class JobsConfig(AppConfig):
@@ -9,6 +12,14 @@ class JobsConfig(AppConfig):
     name = "jobledger"
     label = "jobledger"
     verbose_name = "Jobs"
+
+    def import_models(self) -> None:
+        """Raise ImproperlyConfigured if an app is missing, whose models this one's refer to."""
+        missing = [name for name in REQUIRED_APPS if not apps.is_installed(name)]
+        if missing:
+            names = " and ".join(map(repr, missing))
+            raise ImproperlyConfigured(f"jobledger needs {names}; add to INSTALLED_APPS.")
+        super().import_models()
 
     def ready(self) -> None:
         """Register the system checks and the signal handlers. Raises ImproperlyConfigured."""

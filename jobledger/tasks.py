@@ -53,9 +53,18 @@ def register_all() -> None:
 
 
 def _task_options(job: registry.Job) -> dict[str, Any]:
-    options: dict[str, Any] = {"name": job.task_name, "bind": True, "Request": REQUEST}
-    # As an expected exception it is logged without traceback, which is recorded with the run anyway.
-    return {**options, "throws": (JobFailedError,), "time_limit": _hard_limit(job)}
+    return {
+        "name": job.task_name,
+        "bind": True,
+        "Request": REQUEST,
+        # A message is redelivered if its worker dies; claiming the run makes duplicates harmless. Rejecting
+        # the messages of lost workers could loop forever.
+        "acks_late": True,
+        "reject_on_worker_lost": False,
+        # As an expected exception it is logged without traceback, which is recorded with the run anyway.
+        "throws": (JobFailedError,),
+        "time_limit": _hard_limit(job),
+    }
 
 
 def _hard_limit(job: registry.Job) -> float | None:

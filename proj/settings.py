@@ -267,58 +267,23 @@ LOGGING = {
 
 # --- Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html
 
+# jobledger.celery.configure() adds what the service needs.
 CELERY_BROKER_URL = env.broker("REDIS_URL", f"redis+socket://{redis_socket()}")
 CELERY_RESULT_BACKEND = env.text("RESULT_BACKEND_URL") or CELERY_BROKER_URL
-CELERY_RESULT_EXPIRES = 24 * 60 * 60
 CELERY_TASK_TRACK_STARTED = True
 CELERY_TIMEZONE = TIME_ZONE
-CELERY_ENABLE_UTC = True
-CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
-CELERY_TASK_SERIALIZER = CELERY_RESULT_SERIALIZER = "json"
-
-# A message is only a wake-up. With late acknowledgement it is redelivered if its worker dies, and claiming
-# the run makes duplicates harmless. Rejecting messages of lost workers could loop forever.
+# For ordinary tasks; jobs always have it.
 CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_REJECT_ON_WORKER_LOST = False
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_DISABLE_PREFETCH = True
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_CONCURRENCY = env.whole("WORKER_CONCURRENCY", 4)
 # In KiB. A child that still holds more after a run is replaced before the next one.
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = env.whole("WORKER_MAX_MEMORY_MB", 400) * 1024
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # With remote control, anyone who can write to Redis could stop the workers' consumers, shrink their pools or
 # shut them down.
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = env.flag("REMOTE_CONTROL", default=False)
-CELERY_WORKER_CONSUMER = "jobledger.runs.worker.consumer:Consumer"
-
-# A Redis that hangs must not hang publishers. `retry_on_timeout` could repeat a push that has arrived.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),
-    # Look for messages past the visibility timeout at every opportunity (every ten seconds), not every tenth.
-    "unacked_restore_throttle": 1,
-    # A worker that is killed while doing so must not block the others for long.
-    "unacked_mutex_expire": 30,
-    "socket_timeout": 10,
-    "socket_connect_timeout": 5,
-    "socket_keepalive": True,
-    "health_check_interval": 25,
     "client_name": "scheduled-jobs",
-    # Give up connecting quickly: what could not be published is published again later.
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0.2,
-    "interval_max": 0.5,
 }
-CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"retry_policy": {"timeout": 5.0}}
-CELERY_TASK_PUBLISH_RETRY_POLICY = {
-    "max_retries": 2,
-    "interval_start": 0,
-    "interval_step": 0.2,
-    "interval_max": 0.5,
-}
-
-CELERY_BEAT_SCHEDULER = "jobledger.schedules.scheduler:Scheduler"
 
 # --- Jobs: docs/reference/settings.md
 

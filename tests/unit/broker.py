@@ -19,6 +19,7 @@ class Message:
     args: list[Any]
     kwargs: dict[str, Any]
     headers: dict[str, Any]
+    serializer: str
     properties: dict[str, Any]
 
 
@@ -56,6 +57,7 @@ class Broker:
                 args=args,
                 kwargs=kwargs,
                 headers=headers,
+                serializer=serializer,
                 properties=properties,
             )
         )

@@ -10,8 +10,8 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from jobledger import checks
 from jobledger.admin import rights
+from jobledger.checks.schedules import check_schedules
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.schedules import declared
 
@@ -50,7 +50,7 @@ class Command(OperatorCommand):
             self.say(f"Created schedule {name}")
         for group in rights.create_groups():
             self.say(f"Created group {group}")
-        for warning in checks.check_schedules(databases=["default"]):
+        for warning in check_schedules(databases=["default"]):
             self.remark(f"Warning: {warning.msg}", self.style.WARNING)
         self._make_admin(options["admin_username"], options["admin_password_file"])
 

@@ -192,6 +192,8 @@ def _send(run: Run, producer: Producer) -> None:
         create_sent_event=current_app.conf.task_send_sent_event,
     )
     options["headers"][delivery.RUN_HEADER] = True
+    # Whatever the project's other tasks use: options are JSON.
+    options["serializer"] = "json"
     route = amqp.router.route(options, job.task_name, run.args, run.options)
     amqp.send_task_message(producer, job.task_name, message, **route)
 

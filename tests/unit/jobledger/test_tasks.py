@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import Celery, current_app
 from celery.exceptions import Ignore, Reject
 from django.db import DataError, InternalError, OperationalError, ProgrammingError
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -30,6 +30,15 @@ def deliver(task_id: str, *args: Any, headers: dict[str, Any] | None = None, **o
         return task.run(*args, **options)
     finally:
         task.pop_request()
+
+
+def test_a_job_is_acknowledged_late_whatever_the_projects_tasks_do() -> None:
+    app = Celery("mine", set_as_current=False)
+    app.finalize()
+    current_app.loader.import_default_modules()
+    job, other = app.tasks["probes.probe"], app.tasks["tests.probes.tasks.add"]
+    assert (job.acks_late, job.reject_on_worker_lost) == (True, False)
+    assert (other.acks_late, other.reject_on_worker_lost) == (False, None)
 
 
 def nested(depth: int) -> Any:

@@ -17,7 +17,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
-from jobledger.checks import check_schedules
+from jobledger.checks.schedules import check_schedules
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
 from jobledger.reason import MANY

@@ -320,6 +320,14 @@ def test_the_time_limit_is_left_to_the_worker_which_may_have_newer_code(broker: 
     assert broker.messages[0].headers["timelimit"] == [None, None]
 
 
+def test_a_job_is_sent_as_json_whatever_the_projects_tasks_use(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(current_app.conf, "task_serializer", "pickle")
+    publisher.publish([queued()])
+    assert broker.messages[0].serializer == "json"
+
+
 def test_task_routes_are_respected(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = prepare([lambda name, *args, **kwargs: {"queue": "by rule"}])
     monkeypatch.setattr(current_app.amqp.router, "routes", rules)

@@ -1,31 +1,20 @@
-"""System checks: ``manage.py check`` reports misconfigured jobs, before they fail at 03:00.
+"""Checks of the jobs, as declared in the code and in the settings."""
 
-All are warnings: an error would keep every command from running, including jobs from the command line.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
-from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Tags, register
-from django.db import connection
-from django_celery_beat.models import PeriodicTask
+from django.core.checks import CheckMessage, register
 
 from jobledger import conf
-from jobledger.escapes import escaped
 from jobledger.formats import size_from_text
-from jobledger.jobs import registry, secrets
+from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
-from jobledger.jobs.options import OptionsError, option_names, validate_options
-from jobledger.runs.publishing import delivery
-from jobledger.schedules import declared, slot_runs, stored_schedules
+from jobledger.jobs.options import option_names
+from jobledger.schedules import declared
 
 _ZERO = timedelta(0)
-_TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
 _SCHEDULE_HINT = (
     'Examples: Schedule("30 3 * * mon-fri"), Schedule("@daily"), Schedule(every=timedelta(hours=2)).'
 )
@@ -101,17 +90,7 @@ def check_jobs(**kwargs: Any) -> list[CheckMessage]:
         *_declared_values(),
         *_declared_schedules(),
         *_secret_options(),
-        *_beat_schedule(),
     ]
-
-
-@register(Tags.database)
-def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Every enabled schedule can be evaluated, and its options are valid for its job."""
-    # `migrate` runs this check before the first migration has created the table.
-    if "default" not in (databases or []) or not _has_table(PeriodicTask._meta.db_table):
-        return []
-    return list(_stored_schedules())
 
 
 def _unknown_settings() -> Iterator[CheckMessage]:
@@ -186,85 +165,3 @@ def _secret_options() -> Iterator[CheckMessage]:
                 hint="secret_options must contain the dest of each option; unknown names have no effect.",
                 id="jobledger.W009",
             )
-
-
-def _beat_schedule() -> Iterator[CheckMessage]:
-    if getattr(settings, "CELERY_BEAT_SCHEDULE", None):
-        yield checks.Warning(
-            "CELERY_BEAT_SCHEDULE is set, but it is ignored.",
-            hint="Declare schedules in JobCommand.schedules, or create them in the admin.",
-            id="jobledger.W002",
-        )
-
-
-def _has_table(name: str) -> bool:
-    return name in connection.introspection.table_names()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fault:
-    """An error in a schedule's target."""
-
-    text: str
-    hint: str
-    id: str
-
-
-class _TargetValidator:
-    """Validates targets. Many schedules have the same one, so results and parsers are cached."""
-
-    def __init__(self) -> None:
-        self.fault_of = cache(self._fault_of)
-        self._parser_of = cache(registry.Job.create_parser)
-
-    def _fault_of(self, *values: str | None) -> _Fault | None:
-        schedule = PeriodicTask(**dict(zip(_TARGET_FIELDS, values, strict=True)))
-        try:
-            target = slot_runs.target_of(schedule)
-        except slot_runs.BrokenScheduleError as error:
-            hint = "It starts nothing. Fix it in the admin, or disable it there."
-            return _Fault(text=f"is broken: {error}", hint=hint, id="jobledger.W010")
-        job = registry.of_task(schedule.task)
-        if job and (problem := self._problem_with(job, target.options)):
-            text = f"has options that are not valid for {schedule.task}: {problem}"
-            hint = "Its runs will fail. Correct its options in the admin."
-            return _Fault(text=text, hint=hint, id="jobledger.W001")
-        return None
-
-    def _problem_with(self, job: registry.Job, options: dict[str, Any]) -> str:
-        try:
-            validate_options(self._parser_of(job), options)
-        except OptionsError as error:
-            return secrets.without_secrets(job.name, options, str(error))
-        return ""
-
-
-def _stored_schedules() -> Iterator[CheckMessage]:
-    yield from _invalid_targets()
-    yield from _invalid_headers()
-    yield from _invalid_timing()
-
-
-def _invalid_timing() -> Iterator[CheckMessage]:
-    for name, schedule, unreadable in stored_schedules.each_enabled("pk"):
-        if reason := stored_schedules.why_broken(schedule) if schedule else unreadable:
-            text = f"The schedule {name!r} is broken: {reason}"
-            hint = "It starts nothing. Fix its timing in the admin, or disable it there."
-            yield checks.Warning(escaped(text), hint=hint, id="jobledger.W010")
-
-
-def _invalid_targets() -> Iterator[CheckMessage]:
-    validator = _TargetValidator()
-    # Values instead of instances: a schedule whose timing cannot be read would hide the others.
-    enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
-    for name, *values in enabled.values_list("name", *_TARGET_FIELDS):
-        if fault := validator.fault_of(*values):
-            yield checks.Warning(escaped(f"The schedule {name!r} {fault.text}"), hint=fault.hint, id=fault.id)
-
-
-def _invalid_headers() -> Iterator[CheckMessage]:
-    enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
-    for name, headers in enabled.values_list("name", "headers"):
-        for problem in delivery.problems_with_headers(headers):
-            hint = "Correct it under “Celery delivery” on its page in the admin."
-            yield checks.Warning(escaped(f"The schedule {name!r}: {problem}"), hint=hint, id="jobledger.W011")

@@ -1,0 +1,81 @@
+"""``configure(app)`` gives a project's Celery app the settings that the service's promises depend on.
+
+What the project sets itself is left alone; system checks say what is at stake. The project's other tasks keep
+their own settings: late acknowledgement, for example, is an option of the service's tasks only.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakSet
+
+from celery import Celery
+from django.apps import apps
+
+SETTINGS: Mapping[str, Any] = {
+    "beat_scheduler": "jobledger.schedules.scheduler:Scheduler",
+    "worker_consumer": "jobledger.runs.worker.consumer:Consumer",
+    # Otherwise, messages wait for a busy worker while another one is free.
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "broker_connection_retry_on_startup": True,
+}
+
+# A Redis that hangs must not hang publishers. `retry_on_timeout` could repeat a push that has arrived.
+_BROKER_OPTIONS: Mapping[str, Any] = {
+    # Look for messages past the visibility timeout at every opportunity (every ten seconds), not every tenth.
+    "unacked_restore_throttle": 1,
+    # A worker that is killed while doing so must not block the others for long.
+    "unacked_mutex_expire": 30,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    # Give up connecting quickly: what could not be published is published again later.
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.2,
+    "interval_max": 0.5,
+}
+_RESULT_OPTIONS: Mapping[str, Any] = {"retry_policy": {"timeout": 5.0}}
+_REDIS = ("redis", "rediss", "redis+socket", "sentinel")
+
+_configured: WeakSet[Celery] = WeakSet()
+
+
+def configure(app: Celery) -> None:
+    """Set what the project does not set, as soon as the app has read its configuration.
+
+    The order of this call and ``app.config_from_object`` does not matter.
+    """
+    _configured.add(app)
+    app.on_after_configure.connect(_complete, sender=app, weak=False)
+    if app.configured:  # type: ignore[attr-defined]  # not in the stubs
+        _complete(sender=app, source=app.conf)
+    app.autodiscover_tasks(_own_app)
+
+
+def is_configured(app: Celery) -> bool:
+    """Whether ``configure`` was called for the app."""
+    return app in _configured
+
+
+def uses_redis(url: object) -> bool:
+    """Whether this is the URL of a Redis server, or a list of such URLs."""
+    first = url[0] if isinstance(url, list | tuple) and url else url
+    return str(first or "").partition("://")[0] in _REDIS
+
+
+def _own_app() -> list[str]:
+    return ["jobledger"] if apps.is_installed("jobledger") else []
+
+
+def _complete(*, sender: Celery, source: Any, **kwargs: object) -> None:
+    for name, value in SETTINGS.items():
+        if not source.value_set_for(name):
+            source[name] = value
+    if uses_redis(source.broker_url):
+        source["broker_transport_options"] = {**_BROKER_OPTIONS, **source["broker_transport_options"]}
+    if uses_redis(source.result_backend):
+        options = source["result_backend_transport_options"]
+        source["result_backend_transport_options"] = {**_RESULT_OPTIONS, **options}

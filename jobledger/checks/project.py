@@ -1,0 +1,174 @@
+"""Checks of the project around the service: its Celery app, its database, its time.
+
+Without the features that make a run unique, an unsupported database or naive times are errors.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from celery.app import app_or_default
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, register
+from django.db import DEFAULT_DB_ALIAS, connection, models, router
+
+from jobledger.celery import SETTINGS, is_configured, uses_redis
+
+DATABASES = ("postgresql", "sqlite")
+_APPS = ("jobledger", "django_celery_beat")
+_JSON = {"json", "application/json"}
+_PICKLE = {"pickle", "application/x-python-serialize"}
+
+AT_STAKE: Mapping[str, str] = {
+    "beat_scheduler": "celery beat records no missed runs, and ignores pauses and policies",
+    "worker_consumer": "a malformed message can stop a worker, and its log shows secret options",
+    "worker_disable_prefetch": "runs wait for a busy worker while another one is free",
+    "worker_cancel_long_running_tasks_on_connection_loss": (
+        "running jobs are cancelled when the connection to Redis is lost"
+    ),
+}
+"""What happens if the project sets one of Celery's settings to another value than ``configure`` would."""
+
+
+@register()
+def check_project(**kwargs: Any) -> list[CheckMessage]:
+    """The database, the time zone support and Celery are as the service needs them."""
+    return [*_database(), *_routers(), *_time(), *_celery()]
+
+
+def _database() -> Iterator[CheckMessage]:
+    if connection.vendor not in DATABASES:
+        yield checks.Error(
+            f"The default database is {connection.display_name}, which jobledger does not support.",
+            hint="Use PostgreSQL 14 to 18, or SQLite. Elsewhere, a job could run more than once at a time.",
+            id="jobledger.E001",
+        )
+    mode = connection.settings_dict.get("OPTIONS", {}).get("transaction_mode") or "DEFERRED"
+    if connection.vendor == "sqlite" and mode.upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        options = '{"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}'
+        yield checks.Warning(
+            "Transactions of the SQLite database do not begin as immediate ones: processes that write at the "
+            "same time fail with “database is locked”.",
+            hint=f'Set DATABASES["default"]["OPTIONS"] = {options}.',
+            id="jobledger.W020",
+        )
+
+
+def _routers() -> Iterator[CheckMessage]:
+    ours = [model for label in _APPS for model in apps.get_app_config(label).get_models()]
+    if elsewhere := sorted({alias for model in ours for alias in _databases_of(model)} - {DEFAULT_DB_ALIAS}):
+        yield checks.Warning(
+            f"DATABASE_ROUTERS send tables of the service to {', '.join(map(repr, elsewhere))}, but it uses "
+            "the default database: its transactions would not include them.",
+            hint=f"Let the routers return {DEFAULT_DB_ALIAS!r} for reads and writes of the apps "
+            f"{' and '.join(_APPS)}.",
+            id="jobledger.W019",
+        )
+
+
+def _databases_of(model: type[models.Model]) -> tuple[str, str]:
+    return router.db_for_read(model), router.db_for_write(model)
+
+
+def _time() -> Iterator[CheckMessage]:
+    if not settings.USE_TZ:
+        yield checks.Error(
+            "USE_TZ is False, but the times of runs and schedules are aware of time zones.",
+            hint="Set USE_TZ = True. TIME_ZONE can stay as it is.",
+            id="jobledger.E002",
+        )
+
+
+def _celery() -> Iterator[CheckMessage]:
+    app: Any = app_or_default()  # the stubs lack some attributes
+    if _is_fallback(app):
+        yield checks.Warning(
+            "This project has no Celery app, or does not import it: no process can publish a run.",
+            hint="Create the app in a module of the project, such as mysite/celery.py, and import it in "
+            "mysite/__init__.py: https://docs.celeryq.dev/en/stable/django/first-steps-with-django.html",
+            id="jobledger.W013",
+        )
+        return
+    yield from _configuration(app)
+    yield from _broker(app)
+    yield from _content(app)
+    yield from _time_limits(app)
+
+
+def _is_fallback(app: Any) -> bool:
+    """Whether Celery made this app itself, because there is no other."""
+    return bool(app.main == "default" and not app.set_as_current)
+
+
+def _configuration(app: Any) -> Iterator[CheckMessage]:
+    if not is_configured(app):
+        yield checks.Warning(
+            f"The Celery app {app.main!r} does not have the settings that the service needs.",
+            hint="Add `from jobledger.celery import configure` and `configure(app)` where the app is made.",
+            id="jobledger.W014",
+        )
+        return
+    for name, stake in AT_STAKE.items():
+        if app.conf[name] != SETTINGS[name]:
+            yield checks.Warning(
+                f"{_named(app, name)} is {app.conf[name]!r}: {stake}.",
+                hint=f"Remove it, or set it to {SETTINGS[name]!r}.",
+                id="jobledger.W015",
+            )
+    if app.conf.beat_schedule:
+        yield checks.Warning(
+            f"{_named(app, 'beat_schedule')} is set, but it is ignored.",
+            hint="Declare schedules in JobCommand.schedules, or create them in the admin.",
+            id="jobledger.W002",
+        )
+
+
+def _broker(app: Any) -> Iterator[CheckMessage]:
+    broker = app.conf.broker_url
+    if not uses_redis(broker) and not str(broker).startswith("memory:"):
+        problem = "is not set" if not broker else "is not the URL of a Redis server"
+        yield checks.Warning(
+            f"{_named(app, 'broker_url')} {problem}: no worker receives runs.",
+            hint="Set it to the URL of a Redis server, such as redis://localhost:6379/0.",
+            id="jobledger.W016",
+        )
+    if not app.conf.result_backend:
+        yield checks.Warning(
+            f"{_named(app, 'result_backend')} is not set: the result of `celery call` cannot be read.",
+            hint="Set it, for example to the URL of the broker, or add jobledger.W017 to "
+            "SILENCED_SYSTEM_CHECKS: runs are recorded all the same.",
+            id="jobledger.W017",
+        )
+
+
+def _content(app: Any) -> Iterator[CheckMessage]:
+    accepted = set(app.conf.accept_content)
+    if accepted & _PICKLE or not accepted & _JSON:
+        stake = (
+            "whoever can write to the broker can execute code in a worker"
+            if accepted & _PICKLE
+            else "workers do not accept the messages of runs"
+        )
+        yield checks.Warning(
+            f"{_named(app, 'accept_content')} is {app.conf.accept_content!r}: {stake}.",
+            hint='Remove it, or set it to ["json"].',
+            id="jobledger.W015",
+        )
+
+
+def _time_limits(app: Any) -> Iterator[CheckMessage]:
+    for name in ("task_time_limit", "task_soft_time_limit"):
+        if app.conf[name]:
+            yield checks.Warning(
+                f"{_named(app, name)} is {app.conf[name]!r}: after as many seconds, it interrupts jobs, too, "
+                "even while the end of a run is being recorded.",
+                hint="Remove it. Set `time_limit` of jobs that need one, and the limits of your own tasks.",
+                id="jobledger.W018",
+            )
+
+
+def _named(app: Any, name: str) -> str:
+    """The setting as the project spells it."""
+    prefix = app.namespace or ""
+    return f"{prefix}_{name}".upper() if prefix else name

@@ -1,0 +1,135 @@
+"""``manage.py check --database default`` reports stored schedules that cannot run, with hints."""
+
+import pytest
+from django.core.checks import CheckMessage
+from django.db import connection
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from pytest_django import Settings
+
+from jobledger.checks.schedules import check_schedules
+from tests.unit.builders import override
+from tests.unit.jobledger.schedules.builders import hourly
+
+
+def messages_of(found: list[CheckMessage]) -> dict[str, str]:
+    return {str(message.id): message.msg for message in found}
+
+
+def stored(task: str, kwargs: str, *, enabled: bool = True) -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(name="stored", task=task, kwargs=kwargs, interval=every, enabled=enabled)
+
+
+@pytest.mark.django_db
+def test_a_stored_schedule_with_invalid_options_is_a_warning() -> None:
+    stored("probes.probe", '{"level": 9}')
+    (message,) = check_schedules(databases=["default"])
+    assert message.id == "jobledger.W001"
+    assert "'stored' has options that are not valid for probes.probe" in message.msg
+
+
+@pytest.mark.django_db
+def test_valid_disabled_and_allowed_schedules_are_not_reported(settings: Settings) -> None:
+    override(settings, SCHEDULABLE_TASKS=["some.*"])
+    stored("probes.probe", '{"level": 2}')
+    PeriodicTask.objects.create(
+        name="off",
+        task="probes.probe",
+        kwargs='{"level": 9}',
+        interval=IntervalSchedule.objects.get(),
+        enabled=False,
+    )
+    PeriodicTask.objects.create(
+        name="other", task="some.task", kwargs='{"level": 9}', interval=IntervalSchedule.objects.get()
+    )
+    assert check_schedules(databases=["default"]) == []
+
+
+def test_without_a_database_to_check_there_are_no_queries() -> None:
+    assert check_schedules(databases=None) == []
+
+
+@pytest.mark.django_db
+def test_a_schedule_whose_options_are_not_an_object_is_reported() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(name="mine", task="probes.choosing", kwargs="[]", interval=every)
+    assert "is not an object" in messages_of(check_schedules(databases=["default"]))["jobledger.W010"]
+
+
+@pytest.mark.django_db
+def test_a_secret_in_invalid_options_is_masked() -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    PeriodicTask.objects.create(
+        name="mine", task="probes.choosing", kwargs='{"api_key": ["hunter2"]}', interval=every
+    )
+    assert "hunter2" not in messages_of(check_schedules(databases=["default"]))["jobledger.W001"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("task", "kwargs", "said"),
+    [
+        ("probes.gone", "{}", "there is no longer a job or task named 'probes.gone'"),
+        ("tests.probes.tasks.add", "{", "kwargs: '{' is not valid JSON"),
+        ("tests.probes.tasks.add", "[1]", "kwargs: '[1]' is not an object"),
+        ("probes.probe", '{"level": ', "is not valid JSON"),
+        ("probes.probe", "[1]", "kwargs: '[1]' is not an object"),
+        ("probes.probe", "[" * 100_000 + "]" * 100_000, "nested more than 50 levels deep"),
+        ("probes.probe", f'{{"words": ["{"x" * 70_000}"]}}', "more than the 65,536 allowed"),
+        ("some.task", "{}", "'some.task' does not belong to an app of this project"),
+        ("celery.chord_unlock", '{"interval": 0}', "one of Celery's own tasks, which cannot be scheduled"),
+    ],
+)
+def test_a_schedule_that_cannot_start_anything_is_reported(task: str, kwargs: str, said: str) -> None:
+    stored(task, kwargs)
+    (message,) = check_schedules(databases=["default"])
+    assert message.id == "jobledger.W010"
+    assert message.msg.startswith("The schedule 'stored' is broken: ")
+    assert said in message.msg
+
+
+@pytest.mark.django_db
+def test_a_disabled_schedule_may_be_broken() -> None:
+    stored("probes.gone", "{", enabled=False)
+    assert check_schedules(databases=["default"]) == []
+
+
+@pytest.mark.django_db
+def test_a_schedule_whose_times_cannot_be_evaluated_is_reported() -> None:
+    hourly("minute", minute="77")
+    hourly("zone")
+    hourly("good")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_celery_beat_crontabschedule SET timezone = '' WHERE id = %s",
+            [PeriodicTask.objects.get(name="zone").crontab_id],
+        )
+    PeriodicTask.objects.bulk_create([PeriodicTask(name="none", task="probes.probe")])
+    found = [message.msg for message in check_schedules(databases=["default"])]
+    assert [text.partition(" is broken: ")[0] for text in found] == [
+        "The schedule 'minute'",
+        "The schedule 'zone'",
+        "The schedule 'none'",
+    ]
+    assert "minute: 77" in found[0]
+    assert "time zone is empty" in found[1]
+    assert "is required, not none" in found[2]
+
+
+@pytest.mark.django_db
+def test_headers_and_names_reserved_by_celery_are_reported() -> None:
+    hourly("headers", headers='{"id": ["x"]}')
+    hourly("no object", headers="[]")
+    hourly("too large", headers=f'{{"x": "{"A" * 70_000}"}}')
+    hourly("queue", queue="unacked")
+    hourly("good", headers='{"tenant": "a"}', queue="slow")
+    found = check_schedules(databases=["default"])
+    assert [(message.id, message.msg.partition(" message ")[0]) for message in found[1:]] == [
+        ("jobledger.W011", "The schedule 'headers': its"),
+        ("jobledger.W011", "The schedule 'no object': its"),
+        ("jobledger.W011", "The schedule 'too large': its"),
+    ]
+    assert (found[0].id, found[0].msg) == (
+        "jobledger.W010",
+        "The schedule 'queue' is broken: its queue 'unacked' cannot be used: it is reserved by Celery",
+    )

@@ -1,0 +1,106 @@
+"""``configure(app)`` completes a Celery app's settings, and overrides none that the project sets."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.utils.module_loading import import_string
+
+from jobledger.celery import SETTINGS, configure, is_configured
+
+Arrangement = Callable[[Celery, Any], None]
+
+
+def first(app: Celery, settings: Any) -> None:
+    configure(app)
+    app.config_from_object(settings, namespace="CELERY")
+
+
+def last(app: Celery, settings: Any) -> None:
+    app.config_from_object(settings, namespace="CELERY")
+    configure(app)
+
+
+def once_in_use(app: Celery, settings: Any) -> None:
+    app.config_from_object(settings, namespace="CELERY")
+    app.conf.get("timezone")  # reads the configuration
+    configure(app)
+
+
+@pytest.fixture(params=[first, last, once_in_use])
+def arrangement(request: pytest.FixtureRequest) -> Arrangement:
+    return request.param  # type: ignore[no-any-return]
+
+
+def configured(arrangement: Arrangement = last, **settings: Any) -> Any:
+    """The configuration of an app with these Django settings."""
+    app = Celery("mine", set_as_current=False)
+    arrangement(app, SimpleNamespace(**settings))
+    return app.conf
+
+
+def test_what_the_project_does_not_set_is_set(arrangement: Arrangement) -> None:
+    conf = configured(arrangement)
+    assert {name: conf[name] for name in SETTINGS} == dict(SETTINGS)
+
+
+def test_what_the_project_sets_is_kept(arrangement: Arrangement) -> None:
+    values = {name: f"mine {number}" for number, name in enumerate(SETTINGS)}
+    conf = configured(arrangement, **{f"CELERY_{name.upper()}": value for name, value in values.items()})
+    assert {name: conf[name] for name in SETTINGS} == values
+
+
+def test_what_the_project_sets_on_the_app_is_kept() -> None:
+    app = Celery("mine", set_as_current=False)
+    app.conf.worker_disable_prefetch = False
+    configure(app)
+    app.conf.beat_scheduler = "mine"
+    assert (app.conf.worker_disable_prefetch, app.conf.beat_scheduler) == (False, "mine")
+
+
+def test_a_setting_with_an_old_name_is_kept() -> None:
+    app = Celery("mine", set_as_current=False)
+    app.config_from_object(SimpleNamespace(BROKER_URL="redis://", CELERYD_PREFETCH_MULTIPLIER=4))
+    configure(app)
+    assert app.conf.worker_prefetch_multiplier == 4
+
+
+@pytest.mark.parametrize("url", ["redis://a", "rediss://a/1", "redis+socket:///a", "redis://a;redis://b"])
+def test_options_of_redis_are_added_to_the_projects(arrangement: Arrangement, url: str) -> None:
+    mine = {"socket_timeout": 3, "global_keyprefix": "x"}
+    options = configured(
+        arrangement, CELERY_BROKER_URL=url, CELERY_BROKER_TRANSPORT_OPTIONS=mine
+    ).broker_transport_options
+    assert (options["socket_timeout"], options["global_keyprefix"]) == (3, "x")
+    assert options["socket_connect_timeout"] == 5
+    assert mine == {"socket_timeout": 3, "global_keyprefix": "x"}
+
+
+def test_a_result_backend_that_is_down_does_not_block_for_long() -> None:
+    conf = configured(CELERY_RESULT_BACKEND="redis://a")
+    assert conf.result_backend_transport_options == {"retry_policy": {"timeout": 5.0}}
+
+
+def test_another_broker_gets_no_options_of_redis() -> None:
+    conf = configured(CELERY_BROKER_URL="amqp://a", CELERY_RESULT_BACKEND="rpc://")
+    assert (conf.broker_transport_options, conf.result_backend_transport_options) == ({}, {})
+
+
+def test_the_projects_other_tasks_keep_celerys_semantics() -> None:
+    conf, plain = configured(), Celery("plain", set_as_current=False).conf
+    tasks = [name for name in plain if name.startswith(("task_", "result_"))]
+    assert {name: conf[name] for name in tasks} == {name: plain[name] for name in tasks}
+
+
+@pytest.mark.parametrize("name", ["beat_scheduler", "worker_consumer"])
+def test_what_celery_imports_exists(name: str) -> None:
+    assert import_string(SETTINGS[name].replace(":", "."))
+
+
+def test_an_app_knows_whether_it_is_configured() -> None:
+    app = Celery("mine", set_as_current=False)
+    assert not is_configured(app)
+    configure(app)
+    assert is_configured(app)
