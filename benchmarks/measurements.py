@@ -27,7 +27,7 @@ class UnexpectedBehaviourError(Exception):
 
 def filled(adapter: Adapter, size: int, *, is_due_together: bool) -> Filled:
     """Fill the database and let the scheduler notice it."""
-    Queue(settings.CELERY_BROKER_URL).empty()
+    _queue().empty()
     fill(size, is_due_together=is_due_together)
     adopted_seconds = sum(adapter.slices())
     analyze()
@@ -36,7 +36,7 @@ def filled(adapter: Adapter, size: int, *, is_due_together: bool) -> Filled:
 
 def steady(adapter: Adapter, repeat: int) -> Steady:
     """Measure a scheduler of whose schedules none is due."""
-    queue = Queue(settings.CELERY_BROKER_URL)
+    queue = _queue()
     PeriodicTask.objects.exists()
     memory_before = _memory_mib()
     start = perf_counter()
@@ -70,7 +70,7 @@ def steady(adapter: Adapter, repeat: int) -> Steady:
 
 def burst(adapter: Adapter, *, is_in_full: bool) -> Burst:
     """Measure how long it takes until the messages of all schedules, which are due together, are in Redis."""
-    queue = Queue(settings.CELERY_BROKER_URL)
+    queue = _queue()
     due = PeriodicTask.objects.filter(crontab__isnull=False).count()
     measured_on = due if is_in_full else min(adapter.burst_sample or due, due)
     _avoid_end_of_minute()
@@ -90,6 +90,11 @@ def burst(adapter: Adapter, *, is_in_full: bool) -> Burst:
         processor_seconds=processor_seconds * due / measured_on,
         memory_peak_mib=peak_kib / 1024,
     )
+
+
+def _queue() -> Queue:
+    prefix = settings.CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"]
+    return Queue(settings.CELERY_BROKER_URL, f"{prefix}celery")
 
 
 def _edits(adapter: Adapter, scheduler: Scheduler, repeat: int) -> Iterator[tuple[float, float]]:

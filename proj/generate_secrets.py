@@ -18,19 +18,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from proj.state import REDIS_KEY_PREFIX
+
 # Read by the users of the db and redis containers, whose user IDs depend on the images. Nobody else has
 # access, because each volume is mounted only in the container concerned.
 READABLE = 0o644
 
-# The ACL allows the application the commands that Celery, kombu and the stream of dead letters use, but no
-# administration, KEYS or FLUSHALL. Keys are not restricted, because queues can have any name and this Redis
-# is used only by the service. The health check connects without a password, as the user `health`, who may
-# only ping.
+# The ACL allows the application the commands that Celery, kombu and the stream of dead letters use, on keys
+# and channels with the service's prefix; no administration, and no list of other keys. kombu subscribes to
+# patterns, which Redis compares literally with those of the ACL: those of remote control and of events are
+# listed. The health check connects without a password, as the user `health`, who may only ping.
 REDIS_CONF = """\
 user default off resetpass
 user health on nopass resetkeys resetchannels -@all +ping
-user jobs on #{password_sha256} ~* &* -@all +@list +@set +@sortedset +@hash +@string +@keyspace +@stream \
-+@pubsub +@transaction +@scripting +@connection -@dangerous -@admin +info +time
+user jobs on #{password_sha256} ~{prefix}* &{prefix}* &{prefix}/0.celery.pidbox &{prefix}/0.celeryev/* \
+&{prefix}/0.celeryev/worker.* -@all +@list +@set +@sortedset +@hash +@string +@stream \
++@keyspace -scan -randomkey -dbsize +@pubsub +@transaction +@scripting +@connection -@dangerous -@admin \
++info +time
 """
 
 
@@ -60,7 +64,7 @@ def random_key(folder: Path) -> str:
 def redis_conf(folder: Path) -> str:
     """The configuration of Redis' users, with a digest instead of the password."""
     digest = hashlib.sha256(ensure(folder, "redis_password").encode()).hexdigest()
-    return REDIS_CONF.format(password_sha256=digest)
+    return REDIS_CONF.format(password_sha256=digest, prefix=REDIS_KEY_PREFIX)
 
 
 RECIPES = {

@@ -13,7 +13,7 @@ from jobledger import Schedule
 from jobledger.conf import validated
 from proj.environment import Environment
 from proj.sign_in import SINGLE_SIGN_ON_BACKEND
-from proj.state import BASE_DIR, STATE_DIR, redis_socket
+from proj.state import BASE_DIR, REDIS_KEY_PREFIX, STATE_DIR, redis_socket
 
 env = Environment()
 env.read_env(BASE_DIR / ".env")
@@ -280,10 +280,14 @@ CELERY_WORKER_MAX_MEMORY_PER_CHILD = env.whole("WORKER_MAX_MEMORY_MB", 400) * 10
 # With remote control, anyone who can write to Redis could stop the workers' consumers, shrink their pools or
 # shut them down.
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = env.flag("REMOTE_CONTROL", default=False)
+# Of queues, results and everything else in Redis. Whoever else sends messages has to set the same prefix.
+_KEY_PREFIX = env.text("REDIS_KEY_PREFIX", REDIS_KEY_PREFIX)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "global_keyprefix": _KEY_PREFIX,
     "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),
     "client_name": "scheduled-jobs",
 }
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"global_keyprefix": _KEY_PREFIX}
 
 # --- Jobs: docs/reference/settings.md
 

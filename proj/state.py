@@ -11,6 +11,10 @@ from pathlib import Path
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = BASE_DIR / "var"
 
+# Redis may hold other applications' data as well: this service's keys and channels start with this.
+# The ACL of Compose's Redis allows no others.
+REDIS_KEY_PREFIX = "jobs:"
+
 # The path of a Unix socket is limited to 107 bytes on Linux and 103 on macOS (sun_path in unix(7)).
 MAX_SOCKET_PATH_LENGTH = 103
 

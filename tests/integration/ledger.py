@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 from celery import Celery
 
+from proj.state import REDIS_KEY_PREFIX
 from tests.integration.database import is_sqlite, rows, time_of, uuid_of
 from tests.integration.service import Service
 from tests.waiting import wait_until
@@ -120,6 +121,7 @@ def call(running: Service, job: str, *, task_id: UUID | None = None, **options: 
     """Send what ``celery call`` sends; returns the task's id, which becomes the run's id."""
     pk = task_id or uuid4()
     with Celery(broker=running.environment["REDIS_URL"], set_as_current=False) as app:
+        app.conf.broker_transport_options = {"global_keyprefix": REDIS_KEY_PREFIX}
         app.send_task(f"probes.{job}", kwargs=options, task_id=str(pk), retry=False)
     return pk
 

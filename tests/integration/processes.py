@@ -9,7 +9,7 @@ import psutil
 import redis
 
 from tests.integration.database import can_write, is_sqlite
-from tests.integration.service import Service
+from tests.integration.service import QUEUE, UNACKNOWLEDGED, Service
 from tests.waiting import wait_until
 
 
@@ -60,7 +60,7 @@ def is_alive(pid: int) -> bool:
 def wipe_redis(running: Service) -> int:
     """Delete everything in Redis; returns how many messages were waiting."""
     with redis.Redis(unix_socket_path=str(running.socket)) as client:
-        waiting = int(client.llen("celery"))
+        waiting = int(client.llen(QUEUE))
         client.flushall()
     return waiting
 
@@ -68,10 +68,10 @@ def wipe_redis(running: Service) -> int:
 def has_messages(running: Service) -> bool:
     """Whether Redis holds any, waiting or with a worker."""
     with redis.Redis(unix_socket_path=str(running.socket)) as client:
-        return bool(client.llen("celery") or client.hlen("unacked"))
+        return bool(client.llen(QUEUE) or client.hlen(UNACKNOWLEDGED))
 
 
 def forget_restoring_lock(running: Service) -> None:
     """Remove the lock for restoring messages, which a killed worker would keep for minutes."""
     with redis.Redis(unix_socket_path=str(running.socket)) as client:
-        client.delete("unacked_mutex")
+        client.delete(f"{UNACKNOWLEDGED}_mutex")

@@ -23,11 +23,15 @@ import psycopg
 import redis
 
 from proj.embedded_redis import command as redis_command
+from proj.generate_secrets import ensure
+from proj.state import REDIS_KEY_PREFIX
 from tests.integration import console
 from tests.waiting import DEADLINE_SECONDS, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 STOP_SECONDS = 40
+QUEUE = f"{REDIS_KEY_PREFIX}celery"
+UNACKNOWLEDGED = f"{REDIS_KEY_PREFIX}unacked"
 # How much of a log a failing test shows.
 LOG_END = 6000
 
@@ -48,6 +52,11 @@ class Service:
         return self.folder / "redis.sock"
 
     @property
+    def secrets(self) -> Path:
+        """The directory of its secrets."""
+        return self.folder / "secrets"
+
+    @property
     def trace_file(self) -> Path:
         """The file to which the job ``trace`` appends a line at each execution."""
         return self.folder / "trace"
@@ -60,7 +69,7 @@ class Service:
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "SECRET_KEY": "only-for-tests",
             "DATABASE_URL": self.database_url,
-            "REDIS_URL": f"redis+socket://{self.socket}",
+            "REDIS_URL": f"redis+socket://jobs:{ensure(self.secrets, 'redis_password')}@{self.socket}",
             "HEALTH_DIR": str(self.folder),
             "TRACE_FILE": str(self.trace_file),
             "WORKER_CONCURRENCY": "2",
@@ -79,14 +88,21 @@ class Service:
         return process
 
     def start_redis(self) -> None:
-        """Start or restart the server, and wait until it responds."""
-        self.start("redis", *redis_command(self.socket, self.folder / "redis"))
+        """Start or restart the server, and wait until it responds.
+
+        Its ACL is that of Compose, except that tests may do anything, as the default user.
+        """
+        acl = ensure(self.secrets, "redis.conf")
+        configuration = self.folder / "redis.conf"
+        configuration.write_text(acl.replace("default off resetpass", "default on nopass ~* &* +@all"))
+        program, *options = redis_command(self.socket, self.folder / "redis")
+        self.start("redis", program, str(configuration), *options)
         wait_until(self._redis_answers, what="the Redis server answers")
 
     def forget_messages(self) -> None:
         """Empty the queue."""
         with redis.Redis(unix_socket_path=str(self.socket)) as client:
-            client.delete("celery")
+            client.delete(QUEUE)
 
     def start_worker(self, name: str = "worker", **variables: str) -> None:
         """Start a worker and wait until it is ready."""
@@ -160,7 +176,8 @@ class Service:
     def _messages(self) -> str:
         try:
             with redis.Redis(unix_socket_path=str(self.socket), decode_responses=True) as client:
-                return f"queued {client.lrange('celery', 0, -1)}, unacknowledged {client.hgetall('unacked')}"
+                queued, unacknowledged = client.lrange(QUEUE, 0, -1), client.hgetall(UNACKNOWLEDGED)
+                return f"queued {queued}, unacknowledged {unacknowledged}"
         except redis.RedisError as error:
             return f"does not answer: {error}"
 

@@ -94,6 +94,8 @@ def default_worker_env(
         "DATABASE_URL": postgres.url,
         "REDIS_URL": broker,
         "RESULT_BACKEND_URL": backend,
+        # As in the app that sends the messages.
+        "REDIS_KEY_PREFIX": "",
     }
 
 

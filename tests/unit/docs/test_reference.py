@@ -25,6 +25,7 @@ from jobledger.runs.lease.interrupts import JobCancelled, JobTimedOut
 from jobledger.runs.lease.memory_limit import MemoryLimitExceeded
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, INTERRUPTED_EXIT_CODE
 from jobledger.schedules.rules import cron_expression
+from proj import state
 from tests.manual import ROOT, codes, rows
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -67,7 +68,7 @@ def _defaults_in_settings() -> Iterator[tuple[str, Any]]:
             ):
                 defaults = [*rest, *(word.value for word in node.keywords if word.arg == "default")]
                 if defaults and not isinstance(defaults[0], ast.JoinedStr):
-                    yield name, eval(ast.unparse(defaults[0]))
+                    yield name, eval(ast.unparse(defaults[0]), vars(state))
 
 
 def _as_text(default: Any) -> str:

@@ -1,4 +1,7 @@
-"""Whatever is in the queue, the worker continues with the next message, and nothing is dropped silently."""
+"""Whatever is in the queue, the worker continues with the next message, and nothing is dropped silently.
+
+Its Redis user has the rights of Compose's, which suffice for everything that Celery and kombu do.
+"""
 
 import json
 import re
@@ -9,17 +12,30 @@ import pytest
 import redis
 
 from jobledger.runs.dispatch import run_id_of
+from proj.state import REDIS_KEY_PREFIX
 from tests.integration.database import rows, uuid_of
 from tests.integration.ledger import call, wait_for_end
-from tests.integration.service import Service, service
+from tests.integration.service import QUEUE, UNACKNOWLEDGED, Service, service
 from tests.malformed import Sent, malformed
 from tests.waiting import wait_until
 
+NEXT_EVENT = """
+from celery import current_app
 
-@pytest.fixture
+def note(event):
+    receiver.should_stop = True
+    print(event["hostname"])
+
+with current_app.connection_for_read() as connection:
+    receiver = current_app.events.Receiver(connection, handlers={"*": note})
+    receiver.capture(timeout=20)
+"""
+
+
+@pytest.fixture(scope="module")
 def alone() -> Iterator[Service]:
     """A separate service, because its runs fail, which the audit of a shared one would report."""
-    with service(WORKER_CONCURRENCY="2") as started:
+    with service(WORKER_CONCURRENCY="2", REMOTE_CONTROL="true") as started:
         started.start_worker()
         yield started
 
@@ -28,17 +44,30 @@ def test_no_malformed_message_crashes_a_worker_and_each_one_is_recorded(alone: S
     sent = list(malformed())
     with redis.Redis(unix_socket_path=str(alone.socket)) as client:
         for each in sent:
-            client.lpush("celery", each.item)
+            client.lpush(QUEUE, each.item)
         good = call(alone, "probe")
         assert wait_for_end(alone, good).status == "succeeded"
         assert alone.is_running("worker")
         wait_until(lambda: not unrecorded(alone, sent), what="every message is recorded")
-        assert client.hlen("unacked") == 0
+        assert client.hlen(UNACKNOWLEDGED) == 0
     log = alone.log("worker")
     lines = [line for line in log.splitlines() if "is a dead letter: " in line]
     assert len(lines) == len(dead_letters(alone))
     assert "Traceback" not in log
     assert [line for line in lines if re.search("marker|xxx", line)] == []
+
+
+def test_remote_control_and_events_reach_the_worker(alone: Service) -> None:
+    assert "worker@here: OK" in alone.celery("inspect", "ping").stdout
+    assert alone.shell(NEXT_EVENT).strip() == "worker@here"
+
+
+def test_every_key_of_the_service_starts_with_its_prefix(alone: Service) -> None:
+    assert wait_for_end(alone, call(alone, "probe")).status == "succeeded"
+    with redis.Redis(unix_socket_path=str(alone.socket), decode_responses=True) as client:
+        keys = set(client.scan_iter())
+    assert f"{REDIS_KEY_PREFIX}_kombu.binding.celery" in keys
+    assert [key for key in keys if not key.startswith(REDIS_KEY_PREFIX)] == []
 
 
 def unrecorded(alone: Service, sent: list[Sent]) -> list[str]:
