@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from jobledger.escapes import escaped
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
-from jobledger.jobs.options import OptionsError, check_bounds, from_namespace
+from jobledger.jobs.options import OptionsError, check_bounds, from_namespace, given_on_command_line
 from jobledger.jobs.options.parser import option_strings
 from jobledger.models import Reason, Run, Stream, Trigger, Why
 from jobledger.runs import dispatch, overlap, reasons
@@ -51,6 +51,10 @@ class JobCommand(JobDeclaration, BaseCommand):
     """The run that records this execution; None if the ledger could not be written."""
 
     _began_at: datetime
+    _called_as = ""
+    """The name it was called by. A module can also import the class of another one's command."""
+    _argv: list[str] | None = None
+    """What was typed after the name, if it is called from the command line."""
 
     @property
     def scheduled_for(self) -> datetime:
@@ -63,6 +67,7 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Add the overlap options, which every job has on the command line."""
+        self._called_as = subcommand
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         _add_overlap_arguments(parser)
         return parser
@@ -70,6 +75,7 @@ class JobCommand(JobDeclaration, BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         """When interrupted, print a single line and exit with the interrupt's exit code."""
         signal.signal(signal.SIGTERM, _exit_on_sigterm)
+        self._argv = argv[2:]
         try:
             super().run_from_argv(argv)
         except JobInterrupt as interrupt:
@@ -83,10 +89,10 @@ class JobCommand(JobDeclaration, BaseCommand):
         """Execute as Django does, recorded in the run that the worker has claimed, or in a new one."""
         self._began_at = timezone.now()
         wait, allow_overlap = options.pop("wait_for_overlap", False), options.pop("allow_overlap", False)
-        self.run = runner.take_over(self._job_name)
+        self.run = runner.take_over(self)
         if self.run is not None:
             return super().execute(*args, **options)
-        self.run = self._begin(options, wait=wait, allow_overlap=allow_overlap)
+        self.run = self._begin(args, options, wait=wait, allow_overlap=allow_overlap)
         if self.run is None:
             return super().execute(*args, **options)
         return self._execute_recorded(self.run, args, options)
@@ -116,13 +122,15 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     @property
     def _job_name(self) -> str:
-        return type(self).__module__.rpartition(".")[2]
+        return self._called_as or type(self).__module__.rpartition(".")[2]
 
-    def _begin(self, options: dict[str, Any], *, wait: bool, allow_overlap: bool) -> Run | None:
+    def _begin(
+        self, args: tuple[Any, ...], options: dict[str, Any], *, wait: bool, allow_overlap: bool
+    ) -> Run | None:
         try:
             with ledger_connection():
                 runner.raise_if_interrupted()
-            request = self._request(options)
+            request = self._request(self._given({**options, "args": list(args)}))
             guard = FREE if allow_overlap else self._guard(request)
             return self._begin_when_free(request, guard, wait=wait)
         except CommandError:
@@ -154,8 +162,12 @@ class JobCommand(JobDeclaration, BaseCommand):
                     raise CommandError(escaped(str(sentence)), returncode=os.EX_TEMPFAIL) from error
             time.sleep(OVERLAP_POLL_SECONDS)
 
-    def _request(self, options: dict[str, Any]) -> dispatch.RunRequest:
-        given = from_namespace(self.create_parser("manage.py", self._job_name), options)
+    def _given(self, values: dict[str, Any]) -> dict[str, Any]:
+        argv, self._argv = self._argv, None
+        parser = self.create_parser("manage.py", self._job_name)
+        return from_namespace(parser, values) if argv is None else given_on_command_line(parser, argv, values)
+
+    def _request(self, given: dict[str, Any]) -> dispatch.RunRequest:
         try:
             check_bounds(given)
         except OptionsError as error:

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 
+from jobledger import pure
 from tasks_app.models import MAX_TAG_LENGTH
 
 EARLIEST_DAY = date(1970, 1, 1)
@@ -43,6 +44,7 @@ def day(text: str) -> date:
     return parsed
 
 
+@pure
 def user_id(text: str) -> Any:
     """A primary key of ``AUTH_USER_MODEL``, whatever its type. Does not check that the user exists."""
     try:

@@ -11,7 +11,7 @@ from proj.settings import *  # noqa: F403
 _OTP_APPS = ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.otp_static"]
 _MISSING = [app for app in _OTP_APPS if app not in project.INSTALLED_APPS]
 
-INSTALLED_APPS = [*project.INSTALLED_APPS, *_MISSING, "tests.probes"]
+INSTALLED_APPS = [*project.INSTALLED_APPS, *_MISSING, "tests.probes", "tests.shapes"]
 JOBLEDGER = {
     **project.JOBLEDGER,
     "EXPOSED_COMMANDS": {**project.JOBLEDGER["EXPOSED_COMMANDS"], "plain_probe": {}},

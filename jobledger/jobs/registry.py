@@ -45,9 +45,12 @@ class Job:
         """The first line of the help text."""
         return next((line.strip() for line in self.help.splitlines() if line.strip()), "")
 
+    def create_command(self) -> BaseCommand:
+        return self.command_class()
+
     def create_parser(self) -> CommandParser:
         """A new instance of the command's parser."""
-        return self.command_class().create_parser("manage.py", self.name)
+        return self.create_command().create_parser("manage.py", self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

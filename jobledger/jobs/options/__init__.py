@@ -7,18 +7,21 @@ name.
 
 Guarantees: argparse reads what ``to_argv`` writes as exactly the same options; otherwise ``to_argv`` raises
 ``OptionsError``, whose text is for the operator. Nothing here prints, exits, opens a file named by a value,
-or uses the database or the clock. Parsers are left unmodified.
+or uses the database or the clock, except ``parsing_strictly``, which is for executing a job. Parsers are left
+unmodified.
 """
 
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.management.base import BaseCommand, CommandParser
+
 from jobledger.conf import settings
 from jobledger.jobs import json_text
-from jobledger.jobs.options import argument_list
-from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of, subcommands_of
+from jobledger.jobs.options import argument_list, validation
+from jobledger.jobs.options.argparse_internals import Kind, actions_of, all_parsers, kind_of, subcommands_of
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import BASE_OPTIONS, options_of
@@ -30,7 +33,10 @@ __all__ = [
     "check_bounds",
     "from_argv",
     "from_namespace",
+    "given_on_command_line",
     "option_names",
+    "options_for_worker",
+    "parsing_strictly",
     "to_argv",
     "validate_options",
 ]
@@ -54,10 +60,23 @@ def check_bounds(value: Any, what: str = "the options") -> None:
         raise OptionsError(f"{what}: {error} (RUN_OPTIONS_LIMIT_BYTES)") from error
 
 
-def validate_options(parser: ArgumentParser, options: JsonObject) -> Namespace:
-    """What the command would receive. Raises OptionsError with the parser's message for invalid options."""
+def validate_options(
+    parser: ArgumentParser, options: JsonObject, *, worker_options: Collection[str] = ()
+) -> Namespace:
+    """What the command would receive. Raises OptionsError with the parser's message for invalid options.
+
+    Has no effect. Values that only a worker can validate are accepted, and returned as they are; see
+    ``options_for_worker``. ``worker_options`` are the names of those that the job leaves to its worker.
+    """
     check_bounds(options)
-    return argument_list.parse(parser, to_argv(parser, options))
+    return validation.validate(parser, to_argv(parser, options), declared=worker_options)
+
+
+def options_for_worker(
+    parser: ArgumentParser, options: JsonObject, *, worker_options: Collection[str] = ()
+) -> dict[str, str]:
+    """Which of these options only a worker can validate, by ``dest``, and why. Raises OptionsError."""
+    return validation.worker_only(parser, to_argv(parser, options), declared=worker_options)
 
 
 def to_argv(parser: ArgumentParser, options: JsonObject) -> list[str]:
@@ -73,9 +92,55 @@ def from_argv(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
     Raises OptionsError, also for a list that ``to_argv`` could not reproduce.
     """
     options = _options_in(parser, argv)
-    argument_list.parse(parser, argv)
+    validation.validate(parser, argv)
     to_argv(parser, options)
     return options
+
+
+def given_on_command_line(
+    parser: ArgumentParser, argv: Sequence[str], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options that a command received, as ``from_namespace``; ``argv`` is the list they were parsed from.
+
+    Of an option that only a worker can validate, the text is taken from the list: nothing else can be
+    converted to the same value again. Never raises.
+    """
+    options = from_namespace(parser, values)
+    try:
+        written = _options_in(parser, argv, skip_base_options=True)
+        for dest in _dests_for_worker(parser):
+            options.pop(dest, None)
+            if dest in written:
+                options[dest] = written[dest]
+    except OptionsError:  # such as an arguments file
+        return options
+    return options
+
+
+def _dests_for_worker(parser: ArgumentParser) -> set[str]:
+    return {
+        action.dest
+        for each in all_parsers(parser)
+        for action in actions_of(each)
+        if validation.why_worker_only(each, action)
+    }
+
+
+def parsing_strictly(command: BaseCommand) -> BaseCommand:
+    """Let the command's parser raise OptionsError, with all that it would print, the next time it parses.
+
+    So ``call_command`` parses once, and a wrong option is told apart from an error of the command.
+    """
+    create_parser = command.create_parser
+
+    def create_strict_parser(*args: Any, **kwargs: Any) -> CommandParser:
+        del vars(command)["create_parser"]
+        parser = create_parser(*args, **kwargs)
+        vars(parser)["parse_args"] = lambda args: argument_list.parse(parser, args)
+        return parser
+
+    vars(command)["create_parser"] = create_strict_parser
+    return command
 
 
 def from_namespace(parser: ArgumentParser, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,9 +173,12 @@ def _argv_of(parser: ArgumentParser, options: JsonObject) -> list[str]:
     return argument_list.write(parser, occurrences)
 
 
-def _options_in(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+def _options_in(
+    parser: ArgumentParser, argv: Sequence[str], *, skip_base_options: bool = False
+) -> dict[str, Any]:
     occurrences = argument_list.read(parser, argv)
-    _reject_non_options(parser, occurrences)
+    if not skip_base_options:
+        _reject_non_options(parser, occurrences)
     options: dict[str, Any] = {}
     for option in options_of(parser).values():
         own = [occurrence for occurrence in occurrences if occurrence.action in option.actions]

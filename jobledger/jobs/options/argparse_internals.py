@@ -61,6 +61,17 @@ def extends(action: Action) -> bool:
     return isinstance(action, _ExtendAction)
 
 
+def is_own_action(action: Action) -> bool:
+    """Whether it is one of argparse's own, not one of a command's author."""
+    return type(action).__module__ == Action.__module__
+
+
+def converter_of(parser: ArgumentParser, action: Action) -> object:
+    """The function that converts the action's values, also if the parser has registered a name for it."""
+    # No public access to what ``ArgumentParser.register`` has registered.
+    return parser._registry_get("type", action.type, action.type)  # noqa: SLF001 - see above
+
+
 def actions_of(parser: ArgumentParser) -> tuple[Action, ...]:
     """The parser's arguments, in the order in which they were added."""
     return tuple(parser._actions)  # noqa: SLF001 - no public list of a parser's arguments

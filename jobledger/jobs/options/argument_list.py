@@ -2,7 +2,7 @@
 
 ``write`` guarantees that the installed version of argparse reads the list back as the same occurrences, and
 raises ``OptionsError`` if there is no such list. ``parse`` runs the parser itself, which neither prints nor
-exits.
+exits, but opens files and calls the author's functions.
 
 Versions of argparse differ in which words they take for options, how many words a list of values consumes,
 and what happens to ``--``. So nothing here relies on those rules. A list is written in the simplest way and
@@ -20,6 +20,7 @@ from argparse import (
     Namespace,
 )
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -64,12 +65,21 @@ def write(parser: ArgumentParser, occurrences: Sequence[Occurrence]) -> list[str
 
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     """Parse the list with the parser. Raises OptionsError with the parser's complete message."""
+    with options_errors(parser, argv), silenced(parser):
+        # Not the instance's attribute, which may lead here.
+        return type(parser).parse_args(parser, list(argv))
+
+
+@contextmanager
+def options_errors(parser: ArgumentParser, argv: Sequence[str]) -> Iterator[None]:
+    """Turn whatever a parser raises in the block into OptionsError."""
     try:
-        with silenced(parser):
-            return parser.parse_args(list(argv))
+        yield
+    except OptionsError:
+        raise
     except (ParserStopped, ArgumentError, ArgumentTypeError, CommandError) as error:
         message = str(error).strip().removeprefix("Error: ")
-        raise OptionsError(message, problems=_problems(parser, argv, message)) from error
+        raise OptionsError(message, problems=problems_of(parser, argv, message)) from error
     except SystemExit as end:
         raise OptionsError("the command's parser exited the process") from end
     except Exception as error:  # a custom type or action may raise anything
@@ -227,15 +237,15 @@ class _Reader(ArgumentParser):
 # Errors
 
 
-def _problems(parser: ArgumentParser, argv: Sequence[str], message: str) -> Sequence[Problem]:
+def problems_of(parser: ArgumentParser, argv: Sequence[str], message: str) -> Sequence[Problem]:
     """The problems that the message describes. Tries the innermost subcommand's parser first."""
-    for each, occurrences in reversed(list(_levels(parser, argv))):
+    for each, occurrences in reversed(list(levels(parser, argv))):
         if found := problems_in(message, each, [occurrence.action for occurrence in occurrences]):
             return found
     return ()
 
 
-def _levels(
+def levels(
     parser: ArgumentParser, argv: Sequence[str]
 ) -> Iterator[tuple[ArgumentParser, Sequence[Occurrence]]]:
     """The parser and those of the chosen subcommands, outermost first, each with its occurrences."""
@@ -246,4 +256,4 @@ def _levels(
     yield parser, occurrences
     for occurrence in occurrences:
         if subparser := subcommands_of(occurrence.action).get(next(iter(occurrence.words), "")):
-            yield from _levels(subparser, occurrence.words[1:])
+            yield from levels(subparser, occurrence.words[1:])

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, time
 from enum import Enum
+from io import IOBase
 from typing import Any
 
 from jobledger.jobs.json_text import excerpt
@@ -19,6 +20,7 @@ from jobledger.jobs.options.argparse_internals import Kind, extends
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import Option, is_short
+from jobledger.jobs.options.purity import is_pure
 
 MAX_COUNT = 100
 """The maximum value of a counted flag, which is repeated in the argument list."""
@@ -266,7 +268,15 @@ def _texts(value: Any) -> Iterator[str]:
         case dict():
             yield from (_dumped(value), str(value))
         case _:
-            yield str(value)
+            yield _plain_text(value)
+
+
+def _plain_text(value: object) -> str:
+    """A file is named, so that it is opened again when these options are used again."""
+    name = value.name if isinstance(value, IOBase) and hasattr(value, "name") else None
+    if not isinstance(name, str):
+        return str(value)
+    return "-" if name in ("<stdin>", "<stdout>") else name
 
 
 def _dumped(value: object) -> str:
@@ -277,6 +287,8 @@ def _dumped(value: object) -> str:
 
 
 def _converts_to(taker: Action, text: str, value: object) -> bool:
+    if not is_pure(taker.type):
+        return text == _plain_text(value)
     try:
         return bool((taker.type(text) if callable(taker.type) else text) == value)
     except Exception:  # noqa: BLE001 - a custom type may raise anything

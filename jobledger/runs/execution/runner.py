@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from django.core.management import call_command
+from django.core.management.base import BaseCommand
 from django.db import connection
 
 from jobledger import clock
@@ -54,6 +55,8 @@ class Execution:
     progress: Progress
     outer: "Execution | None"
     """The execution that called this one."""
+    command: BaseCommand | None = None
+    """The command that executes the run: any other one that it calls has a run of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +103,10 @@ def _enclosing_runs() -> list[Run]:
     return runs
 
 
-def take_over(job: str) -> Run | None:
+def take_over(command: BaseCommand) -> Run | None:
     """The run that was claimed for the calling command, or None if this call of it has no run yet."""
     execution = _current.get()
-    if execution is None or execution.taken_over or execution.run.job != job:
+    if execution is None or execution.taken_over or execution.command is not command:
         return None
     execution.taken_over = True
     return execution.run
@@ -226,11 +229,13 @@ def _may_beat() -> bool:
 
 def _call(run: Run, recorder: output.OutputRecorder) -> None:
     job = registry.find(run.job)
-    parser = job.create_parser()
-    options.validate_options(parser, run.options)
-    argv = options.to_argv(parser, run.options)
+    options.check_bounds(run.options)
+    argv = options.to_argv(job.create_parser(), run.options)
+    command = options.parsing_strictly(job.create_command())
+    if (execution := _current.get()) is not None:
+        execution.command = command
     call_command(
-        job.name,
+        command,
         *argv,
         stdout=output.Tee(recorder, Stream.STDOUT),
         stderr=output.Tee(recorder, Stream.STDERR),

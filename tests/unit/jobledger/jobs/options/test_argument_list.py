@@ -7,6 +7,7 @@ import pytest
 from django.core.management.base import CommandError
 
 from jobledger.jobs.options import OptionsError, from_argv, to_argv, validate_options
+from jobledger.jobs.options.argument_list import parse
 from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, a_plain_parser, arg
 
 DASHED = ["-5", "-", "--foo", "-x y", "-n", "--name=1", "-=", "—"]
@@ -244,7 +245,7 @@ def test_any_exception_of_a_type_or_an_action_is_an_options_error(
     argument: Argument, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(OptionsError) as refusal:
-        validate_options(a_parser(argument), {"x": "a"})
+        parse(a_parser(argument), ["--x=a"])
 
     assert str(refusal.value) == message
     assert capsys.readouterr() == ("", "")
