@@ -12,23 +12,26 @@ class JobsConfig(AppConfig):
     name = "jobledger"
     label = "jobledger"
     verbose_name = "Jobs"
+    # Otherwise, `makemigrations` in a project with another default would add a migration to this package.
+    default_auto_field = "django.db.models.BigAutoField"
 
     def import_models(self) -> None:
         """Raise ImproperlyConfigured if an app is missing, whose models this one's refer to."""
         missing = [name for name in REQUIRED_APPS if not apps.is_installed(name)]
         if missing:
             names = " and ".join(map(repr, missing))
-            raise ImproperlyConfigured(f"jobledger needs {names}; add to INSTALLED_APPS.")
+            raise ImproperlyConfigured(f"INSTALLED_APPS contains 'jobledger', but not {names}. Add it.")
         super().import_models()
 
     def ready(self) -> None:
         """Register the system checks and the signal handlers. Raises ImproperlyConfigured."""
-        from jobledger import conf  # importing checks registers them
+        from jobledger import checks, conf
         from jobledger.runs import ledger_connection
         from jobledger.runs.worker import code_version, dead_letters, log_format, main_process, presence
         from jobledger.schedules import reconciliation
 
         conf.current()
+        checks.connect()
         code_version.connect()
         log_format.connect()
         presence.watch_worker()

@@ -3,6 +3,15 @@
 Almost all are warnings: an error would keep every command from running, including jobs from the command line.
 """
 
-from jobledger.checks import jobs, project, schedules
+from django.core.checks import Tags, register
 
-__all__ = ["jobs", "project", "schedules"]
+from jobledger.checks.jobs import check_jobs
+from jobledger.checks.project import check_project
+from jobledger.checks.schedules import check_schedules
+
+
+def connect() -> None:
+    """Register the checks."""
+    register(check_project)
+    register(check_jobs)
+    register(check_schedules, Tags.database)

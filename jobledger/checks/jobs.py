@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core import checks
-from django.core.checks import CheckMessage, register
+from django.core.checks import CheckMessage
 
 from jobledger import conf
 from jobledger.formats import size_from_text
@@ -80,7 +80,6 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-@register()
 def check_jobs(**kwargs: Any) -> list[CheckMessage]:
     """All commands can be imported, all exposed commands exist, and all declarations are valid."""
     return [

@@ -10,7 +10,7 @@ from celery.app import app_or_default
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, register
+from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connection, models, router
 
 from jobledger.celery import SETTINGS, is_configured, uses_redis
@@ -31,7 +31,6 @@ AT_STAKE: Mapping[str, str] = {
 """What happens if the project sets one of Celery's settings to another value than ``configure`` would."""
 
 
-@register()
 def check_project(**kwargs: Any) -> list[CheckMessage]:
     """The database, the time zone support and Celery are as the service needs them."""
     return [*_database(), *_routers(), *_time(), *_celery()]

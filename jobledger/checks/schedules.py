@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from django.apps import apps
 from django.core import checks
-from django.core.checks import CheckMessage, Tags, register
-from django.db import connection
+from django.core.checks import CheckMessage
+from django.db import DEFAULT_DB_ALIAS, connection
+from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.escapes import escaped
@@ -16,20 +18,36 @@ from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import slot_runs, stored_schedules
 
+_APPS = ("jobledger", "django_celery_beat")
 _TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
 
 
-@register(Tags.database)
 def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Every enabled schedule can be evaluated, and its options are valid for its job."""
-    # `migrate` runs this check before the first migration has created the table.
-    if "default" not in (databases or []) or not _has_table(PeriodicTask._meta.db_table):
+    # `migrate` runs this check before it has created the tables, or added the columns of this version.
+    if DEFAULT_DB_ALIAS not in (databases or []) or not _are_tables_current():
         return []
     return list(_stored_schedules())
 
 
-def _has_table(name: str) -> bool:
-    return name in connection.introspection.table_names()
+def _are_tables_current() -> bool:
+    """Whether the tables have all columns that this version of the code knows."""
+    models = [model for label in _APPS for model in apps.get_app_config(label).get_models()]
+    tables = connection.introspection.table_names()
+    with connection.cursor() as cursor:
+        return all(
+            model._meta.db_table in tables and _columns_of(model) <= _stored_columns(cursor, model)
+            for model in models
+        )
+
+
+def _columns_of(model: type[Model]) -> set[str | None]:
+    return {field.column for field in model._meta.local_concrete_fields}
+
+
+def _stored_columns(cursor: Any, model: type[Model]) -> set[str]:
+    table = connection.introspection.get_table_description(cursor, model._meta.db_table)
+    return {column.name for column in table}
 
 
 @dataclass(frozen=True, kw_only=True)
