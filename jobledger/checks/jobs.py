@@ -40,6 +40,10 @@ def _is_duration(value: Any) -> bool:
     return isinstance(value, timedelta) and value >= _ZERO
 
 
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 def _is_size(value: Any) -> bool:
     return value is None or (isinstance(value, str) and size_from_text(value) is not None)
 
@@ -67,6 +71,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "concurrency": (_is_choice, "one of " + ", ".join(f"Concurrency.{each.name}" for each in Concurrency)),
     "time_limit": (_is_limit, "a positive timedelta, such as timedelta(minutes=30), or None"),
     "memory_limit": (_is_size, 'a size, such as "512 MB" or "2 GB", or None'),
+    "isolate": (_is_flag, "True or False"),
     "max_queued": (_is_count(1), "an integer of at least 1"),
     "max_live_per_schedule": (_is_count(1), "an integer of at least 1"),
     "max_live": (_is_count(1), "an integer of at least 1"),
@@ -74,7 +79,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "max_retries": (_is_count(0), "an integer of at least 0"),
     "retry_backoff": (_is_duration, "a timedelta, such as timedelta(seconds=30)"),
     "retry_on": (_are_exceptions, "a tuple of exception classes, such as (OSError,), or None"),
-    "restart_when_lost": (lambda value: isinstance(value, bool), "True or False"),
+    "restart_when_lost": (_is_flag, "True or False"),
     "secret_options": (_are_names, 'a tuple of option names (dest), such as ("pin",)'),
     "schedules": (_are_schedules, 'a list of schedules, such as [Schedule("0 3 * * *")]'),
 }

@@ -83,6 +83,8 @@ class JobDeclaration:
     """How long the job may clean up after its time limit or a cancel request, before it is killed."""
     memory_limit: ClassVar[str | None] = None
     """How much memory a run may use, such as ``"512 MB"``; None: no limit."""
+    isolate: ClassVar[bool] = False
+    """Whether each run that a worker executes gets a process of its own."""
     max_retries: ClassVar[int] = 0
     """The maximum number of automatic retries of a failed run."""
     retry_backoff: ClassVar[timedelta] = timedelta(seconds=30)

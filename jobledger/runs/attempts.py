@@ -101,7 +101,7 @@ def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
 
 def _has_died(outcome: Outcome) -> bool:
     """Whether the job's process died, without an end that the job or the service has chosen."""
-    return outcome.status is Status.LOST or outcome.why.reason is Reason.OUT_OF_MEMORY
+    return outcome.status is Status.LOST or outcome.why.reason in (Reason.OUT_OF_MEMORY, Reason.SIGNAL)
 
 
 def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:

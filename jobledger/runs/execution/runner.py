@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NoReturn
 from uuid import UUID
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import connection
+from django.db import Error, connection
 
 from jobledger import clock
 from jobledger.conf import settings
@@ -28,7 +30,7 @@ from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, overlap
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import hygiene, output, resources
+from jobledger.runs.execution import forks, hygiene, isolation, output, resources
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.lease.termination import Limits
@@ -121,9 +123,18 @@ def execute(run_id: UUID, *, worker: str, validation_error: str = "") -> Ended |
     run = claim(run_id, worker=worker)
     if run is None:
         return None
-    recorder = new_recorder()
     if run.status != Status.RUNNING:
         return Ended(run=run, last_line="")
+    is_isolated = registry.declaration_of(run.job).isolate and not validation_error and _may_beat()
+    last_line = _execute_isolated(run) if is_isolated else _execute_claimed(run, validation_error)
+    with ledger_connection():
+        ended = Run.objects.filter(pk=run.pk).first()
+    return Ended(run=ended, last_line=last_line) if ended else None
+
+
+def _execute_claimed(run: Run, validation_error: str = "") -> str:
+    """Execute the run in this process and record it; returns the last line of its output."""
+    recorder = new_recorder()
     try:
         with (
             hygiene.exit_forked_children(),
@@ -136,9 +147,43 @@ def execute(run_id: UUID, *, worker: str, validation_error: str = "") -> Ended |
             _call(run, recorder)
     except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has recorded it
         logger.info("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
-    with ledger_connection():
-        ended = Run.objects.filter(pk=run.pk).first()
-    return Ended(run=ended, last_line=recorder.last_line) if ended else None
+    return recorder.last_line
+
+
+def _execute_isolated(run: Run) -> str:
+    """The same in a process of its own."""
+    limits = _limits(run)
+    within = None if limits.time_limit is None else limits.time_limit + limits.grace + isolation.KILL_MARGIN
+    ending = isolation.in_own_process(run.pk, partial(_execute_claimed, run), within=within)
+    if ending.report is None:
+        outcome = isolation.outcome_of_death(ending, time_limit=limits.time_limit)
+        _record_death(run, outcome)
+    return ending.report or ""
+
+
+def execute_in_fresh_process(run_id: str, *, parent: int, report_to: int) -> NoReturn:
+    """Execute a run that the parent process has claimed, report to it, and exit."""
+
+    def work() -> str:
+        with ledger_connection():
+            run = Run.objects.get(pk=run_id)
+        return _execute_claimed(run)
+
+    isolation.do(work, parent=parent, report_to=report_to)
+
+
+def _record_death(run: Run, outcome: Outcome) -> None:
+    """Record how the run's own process ended, unless it has recorded that itself."""
+
+    def write() -> None:
+        with ledger_connection():
+            if attempts.end(run, outcome):
+                logger.warning("The process of run %s of %s ended as %s", run.pk, run.job, outcome.status)
+
+    try:
+        forks.write_between_forks(write, within_seconds=MAX_OUTAGE_SECONDS)
+    except Error:
+        logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
 
 
 @ledger_connection()

@@ -11,6 +11,7 @@ from tests.integration.database import is_sqlite, sqlite_locked
 from tests.integration.faults.workers import (
     LEASE_SECONDS,
     seconds_between,
+    start_another,
 )
 from tests.integration.ledger import (
     attempts_of,
@@ -21,7 +22,7 @@ from tests.integration.ledger import (
     wait_for_status,
     whats,
 )
-from tests.integration.processes import children_of
+from tests.integration.processes import children_of, kill_whole
 from tests.integration.service import Service
 from tests.waiting import wait_until
 
@@ -90,3 +91,15 @@ def test_a_waiting_run_starts_when_its_holder_is_lost(running: Service, worker: 
     lost, row = wait_for_end(running, holder), wait_for_end(running, waiting)
     print(f"started {seconds_between(lost.finished_at, row.started_at):.3f} s after the other's loss")
     assert (lost.status, row.status) == ("lost", "succeeded")
+
+
+def test_children_that_hold_too_much_memory_are_replaced_between_runs_and_no_run_is_lost(
+    running: Service, worker: str
+) -> None:
+    kill_whole(running, worker)
+    replacing = start_another(running, WORKER_MAX_MEMORY_MB="1")
+    pks = [call(running, "allowing", seconds=0.1) for _ in range(6)]
+    rows = [wait_for_end(running, pk) for pk in pks]
+    kill_whole(running, replacing)
+    assert [(row.status, row.attempt) for row in rows] == [("succeeded", 1)] * 6
+    assert len({row.worker for row in rows}) == 6

@@ -112,8 +112,9 @@ def test_a_job_that_always_loses_its_process_is_not_restarted_forever() -> None:
     assert ended(running(attempt=attempts.MAX_RESTARTS + 1), LOST).status == "lost"
 
 
-def test_a_run_killed_for_want_of_memory_restarts_only_if_its_job_allows_it() -> None:
-    killed = Outcome(status=Status.FAILED, why=Why.of(Reason.OUT_OF_MEMORY, worker="w"), exit_code=137)
+@pytest.mark.parametrize("reason", [Reason.OUT_OF_MEMORY, Reason.SIGNAL])
+def test_a_run_whose_process_was_killed_restarts_only_if_its_job_allows_it(reason: Reason) -> None:
+    killed = Outcome(status=Status.FAILED, why=Why.of(reason), exit_code=137)
     assert ended(running(), killed).status == "queued"
     assert ended(running(attempt=attempts.MAX_RESTARTS + 1), killed).status == "failed"
     assert ended(running(job="lasting"), killed).status == "failed"

@@ -1,5 +1,6 @@
 """A run is executed once: it is claimed, its command is called, and its end is recorded."""
 
+import os
 import time
 import uuid
 from datetime import timedelta
@@ -67,6 +68,17 @@ def test_an_invalid_memory_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) ->
     ended = runner.execute(queued().pk, worker="w")
     assert ended is not None
     assert ended.run.status == "succeeded"
+
+
+def test_inside_a_transaction_that_no_other_process_sees_a_run_is_not_isolated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pids: list[int] = []
+    monkeypatch.setattr(Command, "isolate", True)
+    monkeypatch.setattr(Command, "handle", lambda *args, **options: pids.append(os.getpid()))
+    ended = runner.execute(queued().pk, worker="w")
+    assert ended is not None
+    assert (ended.run.status, pids) == ("succeeded", [os.getpid()])
 
 
 def test_the_command_does_not_create_a_second_run() -> None:

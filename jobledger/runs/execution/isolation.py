@@ -1,0 +1,225 @@
+"""Isolation: a run gets a process of its own, whose death harms no other run and is known exactly.
+
+The process is forked from the worker's child, where everything is already imported, if that is safe: on
+Linux, while there is no other thread, since a fork copies the locks of other threads but not the threads that
+would release them. No heartbeat has started yet, and all database connections are closed first, so none is
+shared. Otherwise, a new interpreter is started, which takes as long as ``manage.py`` does.
+
+The process executes and records the run exactly as the worker's child would have done, with its own
+heartbeat, limits and output. Then it reports to the child, which only waits. If it ends without reporting,
+the child records how. If the child ends first, the kernel kills the process.
+"""
+
+import ctypes
+import faulthandler
+import os
+import select
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+from uuid import UUID
+
+from jobledger.models import Reason, Status, Why
+from jobledger.runs.execution import oom
+from jobledger.runs.execution.forks import close_connections
+from jobledger.runs.execution.resources import Usage
+from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, SUCCESS, Outcome, SignalExit, signal_name
+
+LAUNCH = """
+import sys
+sys.path[:] = {path!r}
+import django
+django.setup()
+from jobledger.runs.execution import runner
+runner.execute_in_fresh_process({run_id!r}, parent={parent}, report_to={report_to})
+"""
+KILL_MARGIN = timedelta(seconds=7)
+"""The process kills itself when its grace period is over, and may take five seconds to record that."""
+STDERR = 2
+_REPORTED = b"ended\n"
+_PR_SET_PDEATHSIG = 1
+_oom_kills = oom.KillCounter()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a process ended."""
+
+    report: str | None
+    """What its work has returned; None if the process ended before."""
+    status: int
+    """As ``os.waitpid`` returns it."""
+    usage: Usage
+    timed_out: bool = False
+    """Whether it was killed because it took too long."""
+    ran_out_of_memory: bool = False
+
+    @property
+    def exit_signal(self) -> str:
+        return signal_name(os.WTERMSIG(self.status)) if os.WIFSIGNALED(self.status) else ""
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell reports it."""
+        code = os.waitstatus_to_exitcode(self.status)
+        return code if code >= 0 else 128 - code
+
+
+def outcome_of_death(ending: Ending, *, time_limit: timedelta | None, last_error_line: str = "") -> Outcome:
+    """The outcome of a run whose process ended without recording it."""
+    if ending.timed_out:
+        why = Why.of(Reason.TIME_LIMIT, limit_seconds=time_limit, killed_by="worker")
+        outcome = Outcome(status=Status.TIMED_OUT, why=why, exit_code=124)
+    elif ending.ran_out_of_memory:
+        why = Why.of(Reason.OUT_OF_MEMORY)
+        outcome = Outcome(status=Status.FAILED, why=why, exit_code=OUT_OF_MEMORY_EXIT_CODE)
+    elif ending.exit_signal:
+        why = Why.of(Reason.SIGNAL, signal=ending.exit_signal)
+        outcome = Outcome(status=Status.FAILED, why=why, exit_code=ending.exit_code, error=last_error_line)
+    elif ending.exit_code == 0:
+        # The job has called ``os._exit``.
+        outcome = SUCCESS
+    else:
+        why = Why.of(Reason.EXIT_CODE)
+        outcome = Outcome(status=Status.FAILED, why=why, exit_code=ending.exit_code, error=last_error_line)
+    return replace(outcome, exit_signal=ending.exit_signal, usage=ending.usage)
+
+
+def in_own_process(run_id: UUID, work: Callable[[], str], *, within: timedelta | None) -> Ending:
+    """Do the work in a process of its own, and wait for it to end.
+
+    ``work`` must not raise. If the process has to be started afresh, ``runner`` does the same for the run.
+    """
+    if is_fork_safe():
+        return forked(work, within=within)
+    return started(run_id, within=within)
+
+
+def is_fork_safe() -> bool:
+    """Whether this process has no other thread, including those that Python does not know of."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:
+        return False
+
+
+def forked(work: Callable[[], str], *, within: timedelta | None = None) -> Ending:
+    """Do the work in a forked process."""
+    parent = os.getpid()
+    close_connections()
+    with _report_pipe() as (reading, writing):
+        flush_streams()
+        kills_before = oom.kills()
+        pid = os.fork()
+        if pid == 0:
+            do(work, parent=parent, report_to=writing)
+        return _awaited(pid, reading, within, kills_before)
+
+
+def started(run_id: UUID, *, within: timedelta | None = None) -> Ending:
+    """Have ``runner`` execute the run in a new interpreter."""
+    with _report_pipe() as (reading, writing):
+        code = LAUNCH.format(path=sys.path, run_id=str(run_id), parent=os.getpid(), report_to=writing)
+        kills_before = oom.kills()
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[writing])
+        ending = _awaited(process.pid, reading, within, kills_before)
+        process.returncode = ending.exit_code
+        return ending
+
+
+def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:
+    """Do the work in this process, report the result, and exit."""
+    exit_code = os.EX_SOFTWARE
+    try:
+        _end_with(parent)
+        signal.signal(signal.SIGTERM, _exit_on_signal)
+        # If the process crashes, this writes where it was.
+        faulthandler.enable(file=STDERR)
+        report = work()
+        os.write(report_to, _REPORTED + report.encode())
+        exit_code = 0
+    except BaseException:  # noqa: BLE001 - whatever is further up the stack belongs to the worker
+        traceback.print_exc()
+    finally:
+        flush_streams()
+        os._exit(exit_code)
+
+
+def flush_streams() -> None:
+    """What is buffered would be written twice after a fork, and not at all by ``os._exit``."""
+    for stream in sys.stdout, sys.stderr:
+        with suppress(Exception):
+            stream.flush()
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, even if that is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(os.EX_SOFTWARE)
+
+
+def _exit_on_signal(signum: int, frame: FrameType | None) -> None:
+    raise SignalExit(signum)
+
+
+@contextmanager
+def _report_pipe() -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    try:
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _awaited(pid: int, reading: int, within: timedelta | None, kills_before: int | None) -> Ending:
+    has_ended = False
+    try:
+        has_ended = _ends(pid, within)
+    finally:
+        # Also if this process is to end.
+        if not has_ended:
+            os.kill(pid, signal.SIGKILL)
+        _, status, used = os.wait4(pid, 0)
+    is_killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    return Ending(
+        report=_report(reading),
+        status=status,
+        usage=Usage(peak_memory_bytes=used.ru_maxrss * 1024, cpu_seconds=used.ru_utime + used.ru_stime),
+        timed_out=not has_ended,
+        ran_out_of_memory=is_killed and _oom_kills.explains_death(kills_before=kills_before),
+    )
+
+
+def _ends(pid: int, within: timedelta | None) -> bool:
+    """Wait for the process to end, without reaping it; returns whether it did in time."""
+    if within is None or sys.platform != "linux":
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        return True
+    descriptor = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(within.total_seconds() * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def _report(reading: int) -> str | None:
+    # A process that the job has left behind may keep the other end open.
+    os.set_blocking(reading, False)
+    try:
+        said = os.read(reading, select.PIPE_BUF)
+    except BlockingIOError:
+        return None
+    return said.removeprefix(_REPORTED).decode() if said.startswith(_REPORTED) else None

@@ -1,0 +1,84 @@
+"""Runs in processes of their own: what happens in them is on record, and the worker's children live on."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+
+from tests.integration.ledger import (
+    call,
+    cancel,
+    child_of,
+    output_of,
+    wait_for_end,
+    wait_for_start,
+)
+from tests.integration.processes import is_alive
+from tests.integration.service import Service
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.every_database
+
+IN_FRESH_PROCESS = """
+from jobledger.models import Run, Trigger
+from jobledger.runs.execution import isolation, runner
+run = Run.objects.create(job="isolated", options={"seconds": 0, "child": "hello"}, trigger=Trigger.CELERY)
+isolation.is_fork_safe, before = lambda: False, isolation.is_fork_safe
+ended = runner.execute(run.pk, worker="console")
+isolation.is_fork_safe = before
+print(ended.run.pk, ended.run.status, ended.last_line)
+"""
+
+
+def children_of_worker(running: Service) -> list[int]:
+    """Those that execute runs, without the processes of isolated runs."""
+    return [child.pid for child in psutil.Process(running.processes["worker"].pid).children()]
+
+
+def process_of(text: str) -> dict[str, Any]:
+    """What the job has found in its process."""
+    found: dict[str, Any] = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
+    return found
+
+
+def test_an_isolated_run_ends_as_its_process_does_and_leaves_the_workers_child_alone(
+    running: Service,
+) -> None:
+    children = children_of_worker(running)
+    endings: list[tuple[dict[str, Any], tuple[str, str, int, str]]] = [
+        ({}, ("succeeded", "", 0, "")),
+        ({"child": "hello"}, ("succeeded", "", 0, "")),
+        ({"fail": "no"}, ("failed", "command_error", 3, "no")),
+        ({"signal": "SIGKILL"}, ("failed", "signal", 137, "")),
+        ({"signal": "SIGSEGV"}, ("failed", "signal", 139, "")),
+        ({"signal": "SIGTERM"}, ("failed", "signal", 143, "about to end")),
+        ({"exit_hard": 7}, ("failed", "exit_code", 7, "")),
+    ]
+    pks = [call(running, "isolated", seconds=0, **options) for options, _ in endings]
+    rows = [wait_for_end(running, pk) for pk in pks]
+    assert [(row.status, row.reason, row.exit_code, row.error) for row in rows] == [end for _, end in endings]
+    assert children_of_worker(running) == children
+    assert {int(row.worker.rpartition(":")[2]) for row in rows} <= set(children)
+    first, second = process_of(output_of(running, pks[0])), process_of(output_of(running, pks[1]))
+    assert first["pid"] != second["pid"]
+    assert {first["parent"], second["parent"]} <= set(children)
+    assert first["databases"] == []
+    nested = child_of(running, pks[1])
+    assert (nested.job, nested.status) == ("probe", "succeeded")
+
+
+def test_an_isolated_run_can_be_cancelled(running: Service) -> None:
+    pk = call(running, "isolated", seconds=60)
+    process = wait_for_start(running, pk).pid
+    cancel(running, pk)
+    row = wait_for_end(running, pk)
+    assert (row.status, row.exit_code, bool(row.progress_done)) == ("cancelled", 130, True)
+    wait_until(lambda: not is_alive(process), what="its process has ended")
+
+
+def test_a_run_in_a_new_interpreter_is_recorded_in_the_same_way(running: Service) -> None:
+    pk, status, last_line = running.shell(IN_FRESH_PROCESS).split()
+    assert (status, last_line) == ("succeeded", "hello")
+    assert process_of(output_of(running, UUID(pk)))["databases"] == []

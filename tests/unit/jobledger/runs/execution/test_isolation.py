@@ -1,0 +1,168 @@
+"""A process of one's own is awaited, its end is known exactly, and it does not outlive its parent."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NoReturn
+
+import psutil
+import pytest
+
+from jobledger.formats import MEGABYTE
+from jobledger.models import Reason, Status
+from jobledger.runs.execution import isolation, oom
+from jobledger.runs.execution.isolation import Ending, forked, outcome_of_death
+from jobledger.runs.outcome import SignalExit
+from tests.waiting import wait_until
+
+LIMIT = timedelta(minutes=5)
+
+
+def outcome_of(work: Callable[[], Any]) -> tuple[str, str | None, int | None, str]:
+    outcome = outcome_of_death(forked(work), time_limit=LIMIT)
+    return outcome.status, outcome.why.reason, outcome.exit_code, outcome.exit_signal
+
+
+def kill(signum: signal.Signals) -> NoReturn:
+    os.kill(os.getpid(), signum)
+    signal.pause()
+    raise AssertionError
+
+
+def test_the_result_is_reported() -> None:
+    ending = forked(lambda: "last line äöü")
+    assert (ending.report, ending.exit_code, ending.exit_signal) == ("last line äöü", 0, "")
+
+
+def test_the_result_may_be_empty() -> None:
+    assert forked(lambda: "").report == ""
+
+
+def test_the_work_is_done_by_another_process() -> None:
+    assert forked(lambda: f"{os.getppid()}").report == str(os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("signum", "exit_code"), [(signal.SIGKILL, 137), (signal.SIGSEGV, 139), (signal.SIGABRT, 134)]
+)
+def test_a_death_by_signal_is_a_failure_that_names_the_signal(signum: signal.Signals, exit_code: int) -> None:
+    assert outcome_of(lambda: kill(signum)) == ("failed", Reason.SIGNAL, exit_code, signum.name)
+
+
+def test_a_crash_in_c_code_shows_where_it_happened(capfd: pytest.CaptureFixture[str]) -> None:
+    def crash() -> str:
+        return str(ctypes.string_at(0))
+
+    assert outcome_of(crash) == ("failed", Reason.SIGNAL, 139, "SIGSEGV")
+    shown = capfd.readouterr().err
+    assert "Fatal Python error: Segmentation fault" in shown
+    assert f"in {crash.__name__}" in shown
+
+
+def test_sigterm_raises_an_exception_so_that_the_work_can_clean_up() -> None:
+    def be_told_to_end() -> str:
+        try:
+            kill(signal.SIGTERM)
+        except SignalExit as error:
+            return f"cleaned up: {error.signal}"
+
+    assert forked(be_told_to_end).report == "cleaned up: SIGTERM"
+
+
+def test_an_immediate_exit_succeeds_or_fails_by_its_code() -> None:
+    assert outcome_of(lambda: os._exit(0)) == ("succeeded", None, 0, "")
+    assert outcome_of(lambda: os._exit(7)) == ("failed", Reason.EXIT_CODE, 7, "")
+
+
+def test_an_unexpected_error_is_a_failure(capfd: pytest.CaptureFixture[str]) -> None:
+    assert outcome_of(lambda: 1 / 0) == ("failed", Reason.EXIT_CODE, os.EX_SOFTWARE, "")
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_a_process_that_takes_too_long_is_killed() -> None:
+    ending = forked(signal.pause, within=timedelta(seconds=0.1))  # type: ignore[arg-type]  # returns nothing
+    assert (ending.report, ending.timed_out) == (None, True)
+    outcome = outcome_of_death(ending, time_limit=LIMIT)
+    assert (outcome.status, outcome.exit_code, outcome.exit_signal) == (Status.TIMED_OUT, 124, "SIGKILL")
+    assert outcome.why.details == {"limit_seconds": 300.0, "killed_by": "worker"}
+
+
+def test_a_process_that_ends_in_time_is_not_killed() -> None:
+    ending = forked(lambda: "in time", within=LIMIT)
+    assert (ending.report, ending.timed_out) == ("in time", False)
+
+
+def test_a_process_killed_by_the_kernel_ran_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_oom_kills", oom.KillCounter())
+    counts = iter([3, 4])
+    monkeypatch.setattr(oom, "kills", lambda: next(counts))
+    assert outcome_of(lambda: kill(signal.SIGKILL)) == ("failed", Reason.OUT_OF_MEMORY, 137, "SIGKILL")
+
+
+def test_what_a_killed_process_has_used_is_known() -> None:
+    def use() -> NoReturn:
+        kept = b"x" * (128 * MEGABYTE)
+        sum(range(2_000_000))
+        kill(signal.SIGKILL)
+        raise AssertionError(kept)
+
+    usage = forked(use).usage
+    assert usage.peak_memory_bytes is not None
+    assert usage.peak_memory_bytes >= 128 * MEGABYTE
+    assert usage.cpu_seconds > 0
+
+
+def test_a_process_that_was_left_behind_does_not_delay_the_end() -> None:
+    def leave() -> str:
+        if os.fork() == 0:
+            signal.pause()
+        left = psutil.Process().children()
+        return f"{left[0].pid}"
+
+    ending = forked(leave)
+    assert ending.report
+    os.kill(int(ending.report), signal.SIGKILL)
+
+
+def test_the_process_ends_with_its_parent_even_if_that_is_killed() -> None:
+    code = """
+import os, signal
+from jobledger.runs.execution import isolation
+def work():
+    print(os.getpid(), flush=True)
+    signal.pause()
+isolation.forked(work)
+"""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    setup = "import django; django.setup()"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{setup}\n{code}"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    wait_until(lambda: not psutil.pid_exists(pid), what="it has ended")
+
+
+def test_a_process_with_another_thread_is_not_forked() -> None:
+    code = """
+import threading
+from jobledger.runs.execution.isolation import is_fork_safe
+print(is_fork_safe())
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+print(is_fork_safe())
+"""
+    setup = "import django; django.setup()"
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    command = [sys.executable, "-c", f"{setup}\n{code}"]
+    printed = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    assert printed.split() == ["True", "False"]
+
+
+def test_an_exit_code_above_128_is_that_of_the_signal() -> None:
+    ending = Ending(report=None, status=signal.SIGTERM, usage=forked(str).usage)
+    assert (ending.exit_code, ending.exit_signal) == (143, "SIGTERM")
