@@ -69,6 +69,21 @@ class SchedulePolicy(models.Model):
         blank=True,
         choices=CONCURRENCY_LABELS,
     )
+    max_live_per_schedule = models.PositiveIntegerField(
+        "limit of this schedule's live runs",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Where runs may overlap: while so many of its runs are queued or running, further ones are "
+        "skipped. Empty: the job's limit.",
+    )
+    max_live = models.PositiveIntegerField(
+        "limit of the job's live runs",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="The same for all runs of the job, however they were started.",
+    )
     anchor = models.DateTimeField(
         default=this_second,
         editable=False,

@@ -170,19 +170,19 @@ def _skip_above_limits(runs: Sequence[Run]) -> None:
     if not overlapping:
         return
     # Not filtered by schedule: then the database might scan all of their runs.
-    live = Run.objects.filter(status__in=LIVE).order_by().values_list("schedule", "job")
+    groups = Run.objects.filter(status__in=LIVE).order_by().values_list("schedule", "job")
     of_schedule, of_job = Counter[int | None](), Counter[str]()
-    for schedule_id, job, count in live.annotate(count=Count("pk")):
+    for schedule_id, job, count in groups.annotate(count=Count("pk")):
         of_schedule[schedule_id] += count
         of_job[job] += count
     for run in overlapping:
-        declared = registry.declaration_of(run.job)
-        if of_schedule[run.schedule_id] >= declared.max_live_per_schedule:
-            facts = {"live": of_schedule[run.schedule_id], "limit": declared.max_live_per_schedule}
-            slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, **facts))
-        elif of_job[run.job] >= declared.max_live:
-            facts = {"live": of_job[run.job], "limit": declared.max_live}
-            slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, job=run.job, **facts))
+        policy, declared = SchedulePolicy.of(run.schedule), registry.declaration_of(run.job)
+        own_limit = policy.max_live_per_schedule or declared.max_live_per_schedule
+        job_limit = policy.max_live or declared.max_live
+        if (live := of_schedule[run.schedule_id]) >= own_limit:
+            slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, live=live, limit=own_limit))
+        elif (live := of_job[run.job]) >= job_limit:
+            slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, job=run.job, live=live, limit=job_limit))
 
 
 def _may_overlap(run: Run) -> bool:

@@ -34,6 +34,7 @@ from jobledger.admin.pauses import PauseForm
 from jobledger.admin.schedules.actions import ScheduleActions
 from jobledger.admin.schedules.edit_form import Conflict, ConflictError, EditForm
 from jobledger.admin.schedules.listing import ScheduleList
+from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.preview import formatted_preview
 from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import overview, unreadable_of
@@ -119,7 +120,11 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     def target_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
         """The options of the selected job, in the selected input mode."""
         stored = self._editable(request, schedule_id)
-        context = _target_context(TargetForm(request.POST, stored=stored_target(stored)), stored)
+        target = TargetForm(request.POST, stored=stored_target(stored))
+        context = {
+            **_target_context(target, stored),
+            "policy": PolicyForm.unchecked(request.POST, target.job),
+        }
         return TemplateResponse(request, "jobledger/schedules/target.html", context)
 
     @method_decorator([require_POST, sensitive_post_parameters()])

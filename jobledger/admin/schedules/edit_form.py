@@ -21,9 +21,10 @@ from jobledger.admin import audit_log
 from jobledger.admin.audit_log import Change, Entry
 from jobledger.admin.fields import number_in
 from jobledger.admin.rights import User
-from jobledger.admin.schedules.forms import DELIVERY, VALIDITY, DetailsForm, PolicyForm, TimesForm
+from jobledger.admin.schedules.forms import DELIVERY, VALIDITY, DetailsForm, TimesForm
+from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of
-from jobledger.admin.schedules.target import TargetForm, stored_target
+from jobledger.admin.schedules.target import TargetForm, selected_job, stored_target
 from jobledger.jobs import json_text
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
@@ -60,13 +61,8 @@ class EditForm:
         # The forms modify copies, which are then compared with the stored values.
         edited = PeriodicTask() if stored is None else copy.copy(stored)
         self.details = DetailsForm(data, instance=edited, label_suffix="")
-        self.policy = PolicyForm(
-            data,
-            instance=copy.copy(self.stored_policy),
-            prefix="policy",
-            label_suffix="",
-            use_required_attribute=False,
-        )
+        job = selected_job(data, stored_target(stored), job_name)
+        self.policy = PolicyForm(data, instance=copy.copy(self.stored_policy), job=job)
         self.times = TimesForm(data, stored=_times_of(stored), anchor=self._anchor(), now=now)
         self._data, self._job_name = data, job_name
 

@@ -1,9 +1,9 @@
-"""The forms that, together with the target, make up the edit form: details, timing and policy.
+"""The forms that, together with the target and the policy, make up the edit form: details and timing.
 
 Errors are attached to their fields, with the messages of the rules that raised them.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -12,12 +12,10 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, DurationField, validate_range
+from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, validate_range
 from jobledger.escapes import escaped
 from jobledger.jobs import json_text, secrets
-from jobledger.jobs.declaration import MAX_CATCH_UP
 from jobledger.jobs.options import OptionsError
-from jobledger.models import SchedulePolicy
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules import solar, wallclock
@@ -316,48 +314,6 @@ class TimesForm(forms.Form):
         if not self._require(data, "event", "latitude", "longitude"):
             return None
         return SolarTimes(event=data["event"], latitude=data["latitude"], longitude=data["longitude"])
-
-
-class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
-    """How late and overlapping runs are handled."""
-
-    catch_up_limit = forms.IntegerField(
-        label="Catch-up limit",
-        min_value=1,
-        max_value=MAX_CATCH_UP,
-        help_text="With “run each of them”: the maximum number of missed runs to start, newest first.",
-    )
-    starting_deadline = DurationField(
-        label="Start deadline",
-        required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no deadline"}),
-        help_text="How late a run may still start. For example, 10 min or 2 h. Empty: no deadline.",
-    )
-    jitter = DurationField(
-        label="Random delay (jitter)",
-        required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no delay"}),
-        help_text=(
-            "Delays every run of this schedule by the same random amount up to this, so that schedules due "
-            "in the same minute do not all start at once. For example, 5 min. Empty: no delay."
-        ),
-    )
-
-    class Meta:
-        model = SchedulePolicy
-        fields = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
-        labels: ClassVar[dict[str, Any]] = {"concurrency": "If the previous run is still running"}
-
-    def clean_starting_deadline(self) -> timedelta | None:
-        """Rejects zero, with which no run would ever start."""
-        deadline: timedelta | None = self.cleaned_data["starting_deadline"]
-        if deadline == timedelta(0):
-            raise forms.ValidationError("Must be greater than zero. Leave it empty for no deadline.")
-        return deadline
-
-    def clean_jitter(self) -> timedelta:
-        """Empty means no delay."""
-        return self.cleaned_data["jitter"] or timedelta(0)
 
 
 def _initial(stored: StoredTimes | None) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
 from jobledger.admin.audit_log import Change, differences
-from jobledger.admin.schedules.forms import DetailsForm, PolicyForm, masked_headers
+from jobledger.admin.schedules.forms import DetailsForm, masked_headers
+from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.target import stored_target
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
@@ -104,6 +105,8 @@ def _policy(policy: SchedulePolicy) -> dict[str, str]:
         "Start deadline": _duration(policy.starting_deadline),
         "Random delay (jitter)": _duration(policy.jitter),
         "If the previous run is still running": policy.get_concurrency_display(),
+        "Limit of this schedule's live runs": _text_or_none(policy.max_live_per_schedule),
+        "Limit of the job's live runs": _text_or_none(policy.max_live),
     }
 
 

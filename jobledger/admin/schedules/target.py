@@ -119,8 +119,7 @@ class TargetForm:
         """Filled in from ``data``, the stored target or ``job_name``, in this order."""
         self.stored = stored or StoredTarget()
         self.is_bound = data is not None
-        own = self.stored.job.name if self.stored.job else OTHER if self.stored.task else job_name
-        selected = _submitted(data, "job", own)
+        selected = _selected(data, self.stored, job_name)
         self.job = registry.all_jobs().get(selected)
         self.is_ordinary_task = selected == OTHER
         self.input_mode = (_submitted(data, "input_mode", FORM) or FORM) if self.job else JSON
@@ -245,6 +244,16 @@ class TargetForm:
             self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
         except slot_runs.BrokenScheduleError as error:
             self.choice.add_error("task", f"{error}. {_suggestion(self.task)}".rstrip())
+
+
+def selected_job(data: Any, stored: StoredTarget, job_name: str = "") -> registry.Job | None:
+    """The job that a form filled in like this has selected; None for an ordinary task."""
+    return registry.all_jobs().get(_selected(data, stored, job_name))
+
+
+def _selected(data: Any, stored: StoredTarget, job_name: str) -> str:
+    own = stored.job.name if stored.job else OTHER if stored.task else job_name
+    return _submitted(data, "job", own)
 
 
 def _suggestion(task: str) -> str:

@@ -76,6 +76,23 @@ def test_a_job_with_as_many_as_it_may_have_skips_the_slots_of_all_its_schedules(
     assert str(reasons.sentence(Run.objects.get(scheduled_for=NOON), NOON)) == text
 
 
+@pytest.mark.parametrize(
+    ("limits", "recorded"),
+    [
+        ({"max_live_per_schedule": 2}, ("skipped", {"live": 2, "limit": 2})),
+        ({"max_live_per_schedule": 4}, ("queued", {})),
+        ({"max_live": 6}, ("skipped", {"live": 6, "limit": 6, "job": "allowing"})),
+        ({"max_live": 7}, ("queued", {})),
+        ({"max_live_per_schedule": 0, "max_live": 0}, ("queued", {})),  # the job's
+    ],
+)
+def test_a_schedules_own_limits_override_its_jobs(limits: dict[str, Any], recorded: Any) -> None:
+    schedule = overlapping(**limits)
+    live(2, schedule)
+    live(4)
+    assert recorded_at_noon() == [recorded]
+
+
 def test_schedules_that_are_due_together_and_slots_that_catch_up_are_not_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

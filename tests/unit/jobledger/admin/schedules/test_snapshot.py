@@ -20,7 +20,14 @@ def snapshot(policy: dict[str, Any] | None = None, **schedule: Any) -> Snapshot:
 
 
 def test_values_have_the_labels_of_the_form() -> None:
-    policy = {"misfire": "all", "catch_up_limit": 5, "jitter": timedelta(minutes=5), "concurrency": "queue"}
+    policy = {
+        "misfire": "all",
+        "catch_up_limit": 5,
+        "jitter": timedelta(minutes=5),
+        "concurrency": "queue",
+        "max_live_per_schedule": 10,
+        "max_live": 500,
+    }
     found = snapshot(policy, kwargs='{"api_key": "s3cret", "days": 3}', start_time=NOON, enabled=False)
     assert found.readable == {
         "Name": "mine",
@@ -34,6 +41,8 @@ def test_values_have_the_labels_of_the_form() -> None:
         "Catch-up limit": "5",
         "Random delay (jitter)": "5 min",
         "If the previous run is still running": "wait until it has ended",
+        "Limit of this schedule's live runs": "10",
+        "Limit of the job's live runs": "500",
     }
 
 
@@ -61,6 +70,7 @@ def test_an_unchanged_secret_is_not_a_change() -> None:
         {"queue": "slow"},
         {"policy": {"misfire": "skip"}},
         {"policy": {"jitter": timedelta(seconds=1)}},
+        {"policy": {"max_live": 5}},
     ],
 )
 def test_every_edit_changes_the_version(other: dict[str, Any]) -> None:

@@ -1,0 +1,108 @@
+"""The form for a schedule's policy: how late and overlapping runs are handled."""
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django import forms
+from django.forms.boundfield import BoundField
+
+from jobledger.admin.fields import DurationField
+from jobledger.jobs.declaration import MAX_CATCH_UP, Concurrency
+from jobledger.jobs.registry import Job
+from jobledger.models import SchedulePolicy
+from jobledger.schedules.stored_schedules import MAX_INTEGER
+
+PREFIX = "policy"
+LIMITS = ("max_live_per_schedule", "max_live")
+
+
+class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
+    """How late and overlapping runs are handled."""
+
+    catch_up_limit = forms.IntegerField(
+        label="Catch-up limit",
+        min_value=1,
+        max_value=MAX_CATCH_UP,
+        help_text="With “run each of them”: the maximum number of missed runs to start, newest first.",
+    )
+    starting_deadline = DurationField(
+        label="Start deadline",
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no deadline"}),
+        help_text="How late a run may still start. For example, 10 min or 2 h. Empty: no deadline.",
+    )
+    jitter = DurationField(
+        label="Random delay (jitter)",
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no delay"}),
+        help_text=(
+            "Delays every run of this schedule by the same random amount up to this, so that schedules due "
+            "in the same minute do not all start at once. For example, 5 min. Empty: no delay."
+        ),
+    )
+
+    max_live_per_schedule = forms.IntegerField(
+        label="Limit of this schedule's live runs",
+        required=False,
+        min_value=1,
+        max_value=MAX_INTEGER,
+        help_text="While so many of its runs are queued or running, further ones are skipped. Empty: the "
+        "job's limit.",
+    )
+    max_live = forms.IntegerField(
+        label="Limit of the job's live runs",
+        required=False,
+        min_value=1,
+        max_value=MAX_INTEGER,
+        help_text="The same for all runs of the job, however they were started.",
+    )
+
+    class Meta:
+        model = SchedulePolicy
+        fields = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency", *LIMITS)
+        labels: ClassVar[dict[str, Any]] = {"concurrency": "If the previous run is still running"}
+
+    def __init__(
+        self, data: Any = None, *, instance: SchedulePolicy | None = None, job: Job | None = None
+    ) -> None:
+        """``job`` has the limits that apply where the schedule has none."""
+        super().__init__(
+            data, instance=instance, prefix=PREFIX, label_suffix="", use_required_attribute=False
+        )
+        self._job = job
+        if job is not None:
+            for name in LIMITS:
+                self.fields[name].widget.attrs["placeholder"] = getattr(job.declaration, name)
+
+    @classmethod
+    def unchecked(cls, data: Any, job: Job | None) -> "PolicyForm":
+        """A form that shows the submitted limits without validating them, which would query the database."""
+        policy = cls(job=job)
+        shown = {name: data.get(policy.add_prefix(name)) for name in LIMITS}
+        policy.initial = {**policy.initial, **shown}
+        return policy
+
+    @property
+    def limits(self) -> list[BoundField]:
+        """The fields that depend on the job, and concern only schedules whose runs may overlap."""
+        return [self[name] for name in LIMITS]
+
+    @property
+    def others(self) -> list[BoundField]:
+        return [field for field in self if field.name not in LIMITS]
+
+    @property
+    def job_may_overlap(self) -> bool:
+        """Whether the job itself allows overlap."""
+        return self._job is not None and self._job.declaration.concurrency is Concurrency.ALLOW
+
+    def clean_starting_deadline(self) -> timedelta | None:
+        """Rejects zero, with which no run would ever start."""
+        deadline: timedelta | None = self.cleaned_data["starting_deadline"]
+        if deadline == timedelta(0):
+            raise forms.ValidationError("Must be greater than zero. Leave it empty for no deadline.")
+        return deadline
+
+    def clean_jitter(self) -> timedelta:
+        """Empty means no delay."""
+        return self.cleaned_data["jitter"] or timedelta(0)
