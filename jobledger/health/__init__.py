@@ -15,7 +15,7 @@ from django.db.models import Count, Max, Q
 from kombu.exceptions import OperationalError
 
 from jobledger import formats
-from jobledger.health import clocks
+from jobledger.health import clocks, occupied
 from jobledger.health.problem import MAX_NAMES, PartName, Problem, ProblemKind
 from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
 from jobledger.runs.worker import queues
@@ -181,7 +181,9 @@ def _workers(
     read = set(uses.queues) if any(not worker.queues for worker in able) else set()
     read = read.union(*(worker.queues for worker in able))
     yield from (_unread(use) for name, use in sorted(uses.queues.items()) if name not in read)
-    yield from _busy(sum(use.waiting for name, use in uses.queues.items() if name in read))
+    waiting = {name: use.waiting for name, use in uses.queues.items() if use.waiting and name in read}
+    asked = [worker for worker in able if not worker.queues or not waiting.keys().isdisjoint(worker.queues)]
+    yield from occupied.busy(sum(waiting.values()), asked, now)
     yield from _untaken(uses.waiting_elsewhere)
 
 
@@ -230,21 +232,6 @@ def _schedules_use(use: QueueUse) -> str:
     if use.only_schedule:
         return f"the schedule “{use.only_schedule[1]}” uses it"
     return f"{use.schedules} enabled schedules use it"
-
-
-def _busy(waiting: int) -> Iterator[Problem]:
-    if not waiting:
-        return
-    count = f"{waiting} or more" if waiting == queues.MAX_RUNS else str(waiting)
-    length = formats.duration(queues.UNCLAIMED_AFTER)
-    yield Problem(
-        kind=ProblemKind.BUSY_WORKERS,
-        part=PartName.WORKERS,
-        text=f"{count} {'run has' if waiting == 1 else 'runs have'} been waiting for a free worker for more "
-        f"than {length}.",
-        short=f"{count} {'run' if waiting == 1 else 'runs'} waiting",
-        advice="The workers are busy. If this persists, increase their concurrency or start another worker.",
-    )
 
 
 def _untaken(waiting: int) -> Iterator[Problem]:

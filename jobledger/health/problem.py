@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 MAX_NAMES = 4
 """How many names a sentence lists."""
@@ -61,6 +62,8 @@ class Problem:
     """The unread queue, if schedules name it."""
     schedule: tuple[int, str] | None = None
     """The id and the name of the schedule that causes it, if it is a single one."""
+    runs: tuple[tuple[UUID, str], ...] = ()
+    """The ids and jobs of the runs that cause it."""
 
     @property
     def is_mild(self) -> bool:

@@ -79,7 +79,8 @@ def _links(problem: Problem, user: rights.User) -> Sequence[Link]:
     if problem.kind is ProblemKind.DEAD_LETTERS:
         return [("Show dead letters", reverse("admin:jobledger_deadletter_changelist"))]
     if problem.kind in _ABOUT_RUNS:
-        return [("Show queued runs", RunUrls().filtered(status=Status.QUEUED))]
+        own = [(f"Open {job}", display.run_url(pk)) for pk, job in problem.runs]
+        return [*own, ("Show queued runs", RunUrls().filtered(status=Status.QUEUED))]
     return (
         [_schedule_link(problem)] if rights.may_view_schedules(user) and _is_about_schedules(problem) else []
     )

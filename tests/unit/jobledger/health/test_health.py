@@ -127,6 +127,16 @@ def test_runs_that_wait_for_a_free_worker_are_counted() -> None:
     assert [part.name for part in health.read(NOON).parts if not (part.is_healthy or part.is_mild)] == []
 
 
+def test_of_the_workers_only_those_that_read_the_queue_are_asked_for_their_runs() -> None:
+    signed(ProcessKind.BEAT)
+    signed(ProcessKind.WORKER, name="a", identity="me", capacity=1)
+    signed(ProcessKind.WORKER, name="b", identity="other", capacity=1, queues=["reports"])
+    started = {"status": Status.RUNNING, "started_at": NOON - 90 * MINUTE, "worker_identity": "me"}
+    Run.objects.create(job="hanging", trigger=Trigger.SCHEDULE, queued_at=NOON, **started)
+    waiting()
+    assert "The only worker process has been busy for 1 h" in the_problem(ProblemKind.BUSY_WORKERS).text
+
+
 def test_runs_that_wait_for_another_run_or_their_next_attempt_do_not_wait_for_a_worker() -> None:
     beat_and_worker()
     waiting(concurrency_key="probe")

@@ -160,3 +160,18 @@ def test_a_process_that_stops_is_reported_while_the_page_is_open(admin_client: C
     ServiceProcess.objects.filter(kind=ProcessKind.BEAT).update(seen_at=gone)
     page = admin_client.get(reverse("admin:home_now")).text
     assert "Beat is not running: beat@here was last seen 5 min ago." in page
+
+
+def test_runs_that_occupy_all_workers_link_to_their_pages(admin_client: Client) -> None:
+    ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(identity="me", capacity=1)
+    hour_ago = timezone.now() - timedelta(hours=1)
+    run = Run.objects.create(
+        job="probe", trigger=Trigger.CLI, status=Status.RUNNING, started_at=hour_ago, worker_identity="me"
+    )
+    Run.objects.create(
+        job="probe", trigger=Trigger.CLI, queued_at=hour_ago, publish_count=1, publish_after=timezone.now()
+    )
+    page = admin_client.get(HOME).text
+    assert "The only worker process has been busy for 1 h" in page
+    assert f'href="/admin/jobledger/run/{run.pk}/change/">Open probe</a>' in page
+    assert f'href="{QUEUED_RUNS}">Show queued runs</a>' in page
