@@ -10,7 +10,8 @@ def main() -> None:
     try:
         from django.conf import settings
         from django.core.exceptions import ImproperlyConfigured
-        from django.core.management import execute_from_command_line
+
+        from jobledger.management import execute_from_command_line
     except ImportError:
         sys.exit("Django is not installed for this Python: run `make venv`, then `. .venv/bin/activate`.")
     try:

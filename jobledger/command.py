@@ -8,38 +8,27 @@ On the command line it prints and exits as it would without the service. If the 
 reports that on stderr and runs anyway: the job matters more than its record.
 """
 
-import os
-import signal
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from types import FrameType
-from typing import Any, TextIO, TypeVar, cast
+from typing import Any, TypeVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
-from jobledger.escapes import escaped
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
-from jobledger.jobs.options import OptionsError, check_bounds, from_namespace, given_on_command_line
-from jobledger.jobs.options.parser import option_strings
-from jobledger.models import Reason, Run, Stream, Trigger, Why
-from jobledger.runs import dispatch, overlap, reasons
-from jobledger.runs.dispatch import command_line_process, operating_system_user
-from jobledger.runs.execution import output, progress, runner
-from jobledger.runs.execution.django_internals import wrapped_stream
+from jobledger.jobs.options.parser import OVERLAP_OPTIONS, option_strings
+from jobledger.models import Run, Trigger
+from jobledger.runs.execution import calls, progress, runner
+from jobledger.runs.execution.calls import Call
 from jobledger.runs.lease.interrupts import JobInterrupt
-from jobledger.runs.ledger_connection import ledger_connection, left_as_found
-from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, INTERRUPTED_EXIT_CODE, SignalExit
-from jobledger.runs.overlap import FREE, Guard, OverlapError
+from jobledger.runs.ledger_connection import left_as_found
+from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
 
 __all__ = ["Concurrency", "JobCommand", "Schedule"]
 
 T = TypeVar("T")
-
-OVERLAP_POLL_SECONDS = 0.5
 
 
 class JobCommand(JobDeclaration, BaseCommand):
@@ -74,10 +63,10 @@ class JobCommand(JobDeclaration, BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """When interrupted, print a single line and exit with the interrupt's exit code."""
-        signal.signal(signal.SIGTERM, _exit_on_sigterm)
         self._argv = argv[2:]
         try:
-            super().run_from_argv(argv)
+            with calls.exit_on_sigterm():
+                super().run_from_argv(argv)
         except JobInterrupt as interrupt:
             self.stderr.write(str(interrupt))
             sys.exit(interrupt.exit_code)
@@ -88,14 +77,24 @@ class JobCommand(JobDeclaration, BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Execute as Django does, recorded in the run that the worker has claimed, or in a new one."""
         self._began_at = timezone.now()
-        wait, allow_overlap = options.pop("wait_for_overlap", False), options.pop("allow_overlap", False)
+        waits, may_overlap = (bool(options.pop(dest, False)) for dest in OVERLAP_OPTIONS)
         self.run = runner.take_over(self)
         if self.run is not None:
             return super().execute(*args, **options)
-        self.run = self._begin(args, options, wait=wait, allow_overlap=allow_overlap)
-        if self.run is None:
-            return super().execute(*args, **options)
-        return self._execute_recorded(self.run, args, options)
+        argv, self._argv = self._argv, None
+        call = Call(
+            command=self,
+            job=self._called_as or type(self).__module__.rpartition(".")[2],
+            declaration=type(self),
+            args=args,
+            options=options,
+            argv=argv,
+            waits=waits,
+            may_overlap=may_overlap,
+        )
+        self.run = calls.begin(call)
+        execute = super().execute
+        return execute(*args, **options) if self.run is None else call.execute(self.run, execute)
 
     def progress(
         self, iterable: Iterable[T], *, total: int | None = None, description: str = ""
@@ -120,113 +119,10 @@ class JobCommand(JobDeclaration, BaseCommand):
         except Exception as error:  # noqa: BLE001 - reported on stderr; the job continues
             self.stderr.write(f"The migrations could not be checked: {error}")
 
-    @property
-    def _job_name(self) -> str:
-        return self._called_as or type(self).__module__.rpartition(".")[2]
-
-    def _begin(
-        self, args: tuple[Any, ...], options: dict[str, Any], *, wait: bool, allow_overlap: bool
-    ) -> Run | None:
-        try:
-            with ledger_connection():
-                runner.raise_if_interrupted()
-            request = self._request(self._given({**options, "args": list(args)}))
-            guard = FREE if allow_overlap else self._guard(request)
-            return self._begin_when_free(request, guard, wait=wait)
-        except CommandError:
-            raise
-        except Exception as error:  # noqa: BLE001 - reported on stderr; a ledger failure must not stop a job
-            stderr = options.get("stderr") or self.stderr
-            stderr.write(f"This run is not recorded: {error}\n")
-            return None
-
-    def _guard(self, request: dispatch.RunRequest) -> Guard:
-        """Not guarded if the job calls itself: the outer run holds the key and waits for this one."""
-        guard = overlap.declared_guard(request.job, type(self), request.options)
-        return FREE if guard.key in runner.held_keys() else guard
-
-    def _begin_when_free(self, request: dispatch.RunRequest, guard: Guard, *, wait: bool) -> Run:
-        while True:
-            try:
-                return dispatch.begin(request, worker=command_line_process(), guard=guard)
-            except OverlapError as error:
-                if guard.concurrency is Concurrency.REPLACE:
-                    # None if it has just ended: the next attempt will succeed.
-                    why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
-                    with ledger_connection():
-                        if holder := overlap.holder_of(guard.key):
-                            overlap.request_cancel(holder, why, timezone.now())
-                elif not wait:
-                    run = dispatch.skip(request, why=error.why, exit_code=os.EX_TEMPFAIL)
-                    sentence = reasons.sentence(run, timezone.now())
-                    raise CommandError(escaped(str(sentence)), returncode=os.EX_TEMPFAIL) from error
-            time.sleep(OVERLAP_POLL_SECONDS)
-
-    def _given(self, values: dict[str, Any]) -> dict[str, Any]:
-        argv, self._argv = self._argv, None
-        parser = self.create_parser("manage.py", self._job_name)
-        return from_namespace(parser, values) if argv is None else given_on_command_line(parser, argv, values)
-
-    def _request(self, given: dict[str, Any]) -> dispatch.RunRequest:
-        try:
-            check_bounds(given)
-        except OptionsError as error:
-            raise CommandError(str(error), returncode=BAD_OPTIONS_EXIT_CODE) from error
-        parent = runner.current_run()
-        return dispatch.RunRequest(
-            job=self._job_name,
-            options=given,
-            trigger=Trigger.JOB if parent else Trigger.CLI,
-            username=parent.username if parent else operating_system_user(),
-            user_id=parent.user_id if parent else None,
-            # Children have their parent's time, even if they start after midnight.
-            scheduled_for=parent.reference_time if parent else None,
-            parent_id=parent.pk if parent else None,
-        )
-
-    def _execute_recorded(self, run: Run, args: tuple[Any, ...], options: dict[str, Any]) -> str | None:
-        recorder = runner.new_recorder()
-        before = self.stdout, self.stderr
-        self._record_streams(recorder, options)
-        try:
-            with runner.recorded(run, recorder, taken_over=True):
-                return super().execute(*args, **options)
-        except JobInterrupt as interrupt:
-            if run.trigger == Trigger.JOB and interrupt.run_id == run.pk:
-                # Only the child was to be ended: for its parent this is an ordinary failure.
-                text = escaped(f"{run.job}: {interrupt}")
-                raise CommandError(text, returncode=interrupt.exit_code) from interrupt
-            raise
-        finally:
-            if not options.get("stderr"):
-                before[1].style_func = self.stderr.style_func  # --no-color has removed it
-            self.stdout, self.stderr = before
-
-    def _record_streams(self, recorder: output.OutputRecorder, options: dict[str, Any]) -> None:
-        """Replace stdout and stderr by streams that record everything and pass it on."""
-        for stream in Stream.STDOUT, Stream.STDERR:
-            if options.get(stream):
-                options[stream] = output.Tee(recorder, stream, options[stream])
-                continue
-            replaced: OutputWrapper = getattr(self, stream)
-            # The underlying stream: its wrapper would style each line and add a line ending once more.
-            tee = output.Tee(recorder, stream, cast("TextIO", wrapped_stream(replaced)))
-            recording = OutputWrapper(cast("TextIO", tee))
-            recording.style_func = replaced.style_func
-            setattr(self, stream, recording)
-
 
 def _add_overlap_arguments(parser: CommandParser) -> None:
-    """Skip flags that the job itself defines."""
-    flags = {
-        "--wait": ("wait_for_overlap", "If the job is already running, wait until it has finished."),
-        "--allow-overlap": ("allow_overlap", "Run even if the job is already running."),
-    }
-    for flag, (dest, text) in flags.items():
-        if flag not in option_strings(parser):
+    """Skip flags that the job itself defines, or that abbreviate one of its own."""
+    texts = ("If the job is already running, wait until it has finished.", "Run even if the job is running.")
+    for flag, dest, text in zip(("--wait", "--allow-overlap"), OVERLAP_OPTIONS, texts, strict=True):
+        if not any(string.startswith(flag) for string in option_strings(parser)):
             parser.add_argument(flag, dest=dest, action="store_true", help=text)
-
-
-def _exit_on_sigterm(signum: int, frame: FrameType | None) -> None:
-    """Raise an exception, so that ``finally`` blocks run and the ledger is updated."""
-    raise SignalExit(signum)

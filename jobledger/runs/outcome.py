@@ -26,6 +26,7 @@ class SignalExit(SystemExit):
     def __init__(self, signum: int) -> None:
         """Use the exit code that a shell reports for a process killed by the signal."""
         super().__init__(128 + signum)
+        self.number = signum
         self.signal = signal.Signals(signum).name
 
 

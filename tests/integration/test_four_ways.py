@@ -10,9 +10,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.integration.command_line import from_command_line
 from tests.integration.ledger import call, output_of, run_rows, wait_for_end
 from tests.integration.service import Service
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.every_database
 
@@ -78,6 +79,20 @@ def test_a_run_from_the_command_line_prints_exits_and_is_recorded(running: Servi
     assert (done.stdout, done.stderr, done.returncode) == ("by hand\n", "CommandError: too bad\n", 4)
     run = newest_run(running)
     assert (run["trigger"], run["status"], run["exit_code"], run["error"]) == ("cli", "failed", 4, "too bad")
+
+
+def test_a_plain_command_from_the_command_line_is_recorded_and_ends_by_the_same_signal(
+    running: Service,
+) -> None:
+    with from_command_line(running, "plain_probe", "--last") as command:
+        live = "job = 'plain_probe' AND status = 'running'"
+        (row,) = wait_until(lambda: run_rows(running, live), what="it is running")
+        wait_until(lambda: output_of(running, row.pk) == "plain\n", what="it has printed")
+        command.send_signal(signal.SIGTERM)
+        stdout, stderr = command.communicate(timeout=DEADLINE_SECONDS)
+    assert (command.returncode, stdout, stderr) == (-signal.SIGTERM, "plain\n", "")
+    run = newest_run(running)
+    assert (run["trigger"], run["status"], run["exit_code"]) == ("cli", "failed", 143)
 
 
 def test_an_invalid_option_on_the_command_line_is_left_to_argparse(running: Service) -> None:

@@ -23,11 +23,12 @@ from typing import Any
 
 from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of, subcommands_of
 
-BASE_OPTIONS = frozenset(
+OVERLAP_OPTIONS = ("jobledger_wait", "jobledger_allow_overlap")
+"""What the service adds to every job's parser: no author's option has these names."""
+RESERVED_OPTIONS = frozenset(
     {
-        "allow_overlap",
+        *OVERLAP_OPTIONS,
         "force_color",
-        "help",
         "no_color",
         "pythonpath",
         "settings",
@@ -35,11 +36,11 @@ BASE_OPTIONS = frozenset(
         "stderr",
         "stdout",
         "traceback",
-        "version",
-        "wait_for_overlap",
     }
 )
-"""Options that belong to ``manage.py`` and its caller, never to a job."""
+"""Options whose values ``manage.py`` or its caller uses for itself, even if a job has one of this name."""
+BASE_OPTIONS = RESERVED_OPTIONS | {"allow_overlap", "help", "version", "wait"}
+"""Options that belong to ``manage.py`` and its caller, unless a job has its own of the same name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +151,7 @@ def is_short(flag: str) -> bool:
 
 
 def _is_option(action: Action) -> bool:
-    return kind_of(action) is not Kind.EXIT and action.dest not in {SUPPRESS, *BASE_OPTIONS}
+    return kind_of(action) is not Kind.EXIT and action.dest not in {SUPPRESS, *RESERVED_OPTIONS}
 
 
 def _option(dest: str, actions: Sequence[Action]) -> Option:

@@ -15,11 +15,10 @@ from django.db import IntegrityError
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from jobledger import command
 from jobledger.jobs.declaration import Concurrency
 from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import dispatch, overlap
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import calls, runner
 from jobledger.runs.overlap import Guard, OverlapError
 from jobledger.runs.publishing import publisher
 from tests.unit.builders import NOON
@@ -286,7 +285,7 @@ def test_from_the_command_line_a_run_can_wait_for_the_other_to_finish(
     def other_ends(seconds: float) -> None:
         Run.objects.filter(pk=holder.pk).update(status=Status.SUCCEEDED)
 
-    monkeypatch.setattr("jobledger.command.time.sleep", other_ends)
+    monkeypatch.setattr("jobledger.runs.execution.calls.time.sleep", other_ends)
     call_command("probe", "--wait")
     assert Run.objects.filter(trigger=Trigger.CLI, status=Status.SUCCEEDED).count() == 1
 
@@ -332,6 +331,6 @@ def test_from_the_command_line_a_run_can_replace_one_that_has_just_finished(
 ) -> None:
     error = OverlapError(overlap.held_by(None))
     monkeypatch.setattr(dispatch, "begin", failing_once(error, dispatch.begin))
-    monkeypatch.setattr(command, "OVERLAP_POLL_SECONDS", 0)
+    monkeypatch.setattr(calls, "OVERLAP_POLL_SECONDS", 0)
     call_command("replacing", "--seconds=0")
     assert [run.status for run in Run.objects.all()] == [Status.SUCCEEDED]

@@ -14,12 +14,11 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule
 
-from jobledger import command
 from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import calls, runner
 from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
@@ -159,8 +158,8 @@ def skipped_on_the_command_line() -> None:
 
 
 def ended_by_signal() -> None:
-    with pytest.raises(SignalExit) as raised:
-        command._exit_on_sigterm(signal.SIGTERM, None)
+    with pytest.raises(SignalExit) as raised, calls.exit_on_sigterm():
+        signal.raise_signal(signal.SIGTERM)
     attempts.end(running(trigger=Trigger.CLI), outcome_of(raised.value))
 
 

@@ -1,0 +1,231 @@
+"""Calls of commands that no worker executes: from the command line, or by another job. Each is a run.
+
+``begin`` creates the run, unless the overlap rule forbids it; ``recorded_streams`` and ``runner.recorded``
+record it. ``JobCommand`` does this for itself, and ``record_plain_command`` does it for any other command,
+without a change of what it prints and how it exits.
+
+If the ledger cannot be written, that is reported on stderr and the command runs anyway.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, TextIO, cast
+
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.utils import timezone
+
+from jobledger.escapes import escaped
+from jobledger.jobs.declaration import Concurrency, JobDeclaration
+from jobledger.jobs.options import OptionsError, check_bounds, from_namespace, given_on_command_line
+from jobledger.jobs.registry import Job
+from jobledger.models import Reason, Run, Stream, Trigger, Why
+from jobledger.runs import dispatch, overlap, reasons
+from jobledger.runs.dispatch import command_line_process, operating_system_user
+from jobledger.runs.execution import output, runner
+from jobledger.runs.execution.django_internals import wrapped_stream
+from jobledger.runs.lease.interrupts import JobInterrupt
+from jobledger.runs.ledger_connection import ledger_connection
+from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, SignalExit
+from jobledger.runs.overlap import FREE, Guard, OverlapError
+
+OVERLAP_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a command."""
+
+    command: BaseCommand
+    job: str
+    declaration: type[JobDeclaration]
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+    """The keyword arguments of ``execute``."""
+    argv: list[str] | None
+    """What was typed after the command's name; None if code has called it."""
+    waits: bool = False
+    """Whether it waits for a run that it must not overlap with."""
+    may_overlap: bool = False
+
+    def execute(self, run: Run, execute: Callable[..., str | None]) -> str | None:
+        """Call ``execute``, and record what it writes and how it ends."""
+        recorder = runner.new_recorder()
+        recording = runner.recorded(run, recorder, taken_over=True)
+        with _child_failures(run), recorded_streams(self, recorder), recording:
+            return execute(*self.args, **self.options)
+
+
+def begin(call: Call) -> Run | None:
+    """Create the run of a call. Raises CommandError if it must not start; None if there is no ledger."""
+    try:
+        with ledger_connection():
+            runner.raise_if_interrupted()
+        request = _request(call)
+        guard = FREE if call.may_overlap else _guard(call, request)
+        return _begin_when_free(request, guard, waits=call.waits)
+    except CommandError:
+        raise
+    except Exception as error:  # noqa: BLE001 - reported on stderr; a ledger failure must not stop a job
+        stderr = call.options.get("stderr") or call.command.stderr
+        stderr.write(f"This run is not recorded: {error}\n")
+        return None
+
+
+def _request(call: Call) -> dispatch.RunRequest:
+    given = _given(call)
+    try:
+        check_bounds(given)
+    except OptionsError as error:
+        raise CommandError(str(error), returncode=BAD_OPTIONS_EXIT_CODE) from error
+    parent = runner.current_run()
+    return dispatch.RunRequest(
+        job=call.job,
+        options=given,
+        trigger=Trigger.JOB if parent else Trigger.CLI,
+        username=parent.username if parent else operating_system_user(),
+        user_id=parent.user_id if parent else None,
+        # Children have their parent's time, even if they start after midnight.
+        scheduled_for=parent.reference_time if parent else None,
+        parent_id=parent.pk if parent else None,
+    )
+
+
+def _given(call: Call) -> dict[str, Any]:
+    parser = call.command.create_parser("manage.py", call.job)
+    values = {**call.options, "args": list(call.args)}
+    if call.argv is None:
+        return from_namespace(parser, values)
+    return given_on_command_line(parser, call.argv, values)
+
+
+def _guard(call: Call, request: dispatch.RunRequest) -> Guard:
+    """Not guarded if the job calls itself: the outer run holds the key and waits for this one."""
+    guard = overlap.declared_guard(request.job, call.declaration, request.options)
+    return FREE if guard.key in runner.held_keys() else guard
+
+
+def _begin_when_free(request: dispatch.RunRequest, guard: Guard, *, waits: bool) -> Run:
+    while True:
+        try:
+            return dispatch.begin(request, worker=command_line_process(), guard=guard)
+        except OverlapError as error:
+            if guard.concurrency is Concurrency.REPLACE:
+                # None if it has just ended: the next attempt will succeed.
+                why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
+                with ledger_connection():
+                    if holder := overlap.holder_of(guard.key):
+                        overlap.request_cancel(holder, why, timezone.now())
+            elif not waits:
+                run = dispatch.skip(request, why=error.why, exit_code=os.EX_TEMPFAIL)
+                sentence = reasons.sentence(run, timezone.now())
+                raise CommandError(escaped(str(sentence)), returncode=os.EX_TEMPFAIL) from error
+        time.sleep(OVERLAP_POLL_SECONDS)
+
+
+@contextmanager
+def _child_failures(run: Run) -> Iterator[None]:
+    """If only this run was to be ended, its parent's command sees an ordinary failure."""
+    try:
+        yield
+    except JobInterrupt as interrupt:
+        if run.trigger == Trigger.JOB and interrupt.run_id == run.pk:
+            text = escaped(f"{run.job}: {interrupt}")
+            raise CommandError(text, returncode=interrupt.exit_code) from interrupt
+        raise
+
+
+@contextmanager
+def recorded_streams(call: Call, recorder: output.OutputRecorder) -> Iterator[None]:
+    """Replace the command's stdout and stderr by streams that record everything and pass it on."""
+    command, options = call.command, call.options
+    before = command.stdout, command.stderr
+    for stream in Stream.STDOUT, Stream.STDERR:
+        if options.get(stream):
+            options[stream] = output.Tee(recorder, stream, options[stream])
+        else:
+            setattr(command, stream, _recording(getattr(command, stream), recorder, stream))
+    try:
+        yield
+    finally:
+        if not options.get("stderr"):
+            before[1].style_func = command.stderr.style_func  # --no-color has removed it
+        command.stdout, command.stderr = before
+
+
+def _recording(replaced: OutputWrapper, recorder: output.OutputRecorder, stream: Stream) -> OutputWrapper:
+    # The underlying stream: its wrapper would style each line and add a line ending once more.
+    tee = output.Tee(recorder, stream, cast("TextIO", wrapped_stream(replaced)))
+    recording = OutputWrapper(cast("TextIO", tee))
+    recording.style_func = replaced.style_func
+    return recording
+
+
+# From the command line
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Raise an exception at SIGTERM, so that ``finally`` blocks run and the ledger is updated."""
+    previous = signal.getsignal(signal.SIGTERM)
+    # A process that was told to ignore it continues to do so.
+    if previous is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _exit:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _exit(signum: int, frame: FrameType | None) -> None:
+    raise SignalExit(signum)
+
+
+def record_plain_command(command: BaseCommand, job: Job) -> BaseCommand:
+    """Let a command that is no ``JobCommand`` leave a run when it is called from the command line.
+
+    It prints what it would print anyway, and exits in the same way.
+    """
+    run_from_argv, execute = command.run_from_argv, command.execute
+
+    def run_recorded(argv: list[str]) -> None:
+        def execute_recorded(*args: Any, **options: Any) -> str | None:
+            del vars(command)["execute"]
+            call = Call(
+                command=command,
+                job=job.name,
+                declaration=job.declaration,
+                args=args,
+                options=options,
+                argv=argv[2:],
+            )
+            run = begin(call)
+            return execute(*args, **options) if run is None else call.execute(run, execute)
+
+        vars(command)["execute"] = execute_recorded
+        with _same_exit(command), exit_on_sigterm():
+            run_from_argv(argv)
+
+    vars(command)["run_from_argv"] = run_recorded
+    return command
+
+
+@contextmanager
+def _same_exit(command: BaseCommand) -> Iterator[None]:
+    """End by the signal that would have ended the process; only an interrupt by the service is new."""
+    try:
+        yield
+    except JobInterrupt as interrupt:
+        command.stderr.write(str(interrupt))
+        sys.exit(interrupt.exit_code)
+    except SignalExit as end:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.kill(os.getpid(), end.number)
+        raise
