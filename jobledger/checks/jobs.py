@@ -8,6 +8,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from jobledger import conf
+from jobledger.escapes import escaped
 from jobledger.formats import size_from_text
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
@@ -109,8 +110,9 @@ def _unknown_settings() -> Iterator[CheckMessage]:
 def _import_failures() -> Iterator[CheckMessage]:
     for failure in registry.import_failures():
         yield checks.Warning(
-            f"The command module {failure.module} cannot be imported: {failure.error}",
-            hint=f"Other jobs are not affected, but this one cannot run.\n{failure.traceback}",
+            escaped(
+                f"The command module {failure.module} cannot be imported, so it is no job: {failure.error}"
+            ),
             id="jobledger.W003",
         )
 

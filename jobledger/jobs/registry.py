@@ -18,6 +18,7 @@ from django.core.signals import setting_changed
 
 from jobledger import conf
 from jobledger.conf import settings
+from jobledger.jobs import sources
 from jobledger.jobs.declaration import JobDeclaration
 
 
@@ -59,7 +60,7 @@ class ImportFailure:
 
     module: str
     error: str
-    traceback: str
+    """In one line, with the place in the source."""
 
 
 class UnknownJobError(LookupError):
@@ -107,13 +108,14 @@ def exposed_commands() -> Mapping[str, Mapping[str, Any]]:
 
 @cache
 def _scan() -> tuple[Mapping[str, Job], tuple[ImportFailure, ...]]:
-    labels = {config.name: config.label for config in apps.get_app_configs()}
+    installed = {config.name: config for config in apps.get_app_configs()}
     jobs: dict[str, Job] = {}
     failures: list[ImportFailure] = []
     for name, app_name in sorted(get_commands().items()):
-        if app_name not in labels and name not in exposed_commands():
+        app = installed.get(app_name)
+        if name not in exposed_commands() and not (app and sources.may_be_job(app_name, app.path, name)):
             continue
-        found = _load(name, app_name, labels.get(app_name, app_name.rpartition(".")[2]))
+        found = _load(name, app_name, app.label if app else app_name.rpartition(".")[2])
         if isinstance(found, Job):
             jobs[name] = found
         elif found is not None:
@@ -125,16 +127,25 @@ def _load(name: str, app_name: str, app_label: str) -> Job | ImportFailure | Non
     module = f"{app_name}.management.commands.{name}"
     try:
         command_class = import_module(module).Command
-    except Exception as error:  # noqa: BLE001 - a module may raise anything; the system check reports it
-        reason = f"{type(error).__name__}: {error}"
-        return ImportFailure(module=module, error=reason, traceback=traceback.format_exc())
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything; a check reports it
+        return ImportFailure(module=module, error=_in_one_line(error))
     declaration = _declaration(name, command_class)
     if declaration is None:
         return None
     return Job(name=name, app_label=app_label, command_class=command_class, declaration=declaration)
 
 
-def _declaration(name: str, command_class: type[BaseCommand]) -> type[JobDeclaration] | None:
+def _in_one_line(error: BaseException) -> str:
+    found = traceback.extract_tb(error.__traceback__)
+    # The first two are this module's and that of import_module.
+    frames = [frame for frame in found if not frame.filename.startswith("<frozen importlib")][2:]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}{place}"
+
+
+def _declaration(name: str, command_class: Any) -> type[JobDeclaration] | None:
+    if not isinstance(command_class, type):
+        return None
     if issubclass(command_class, JobDeclaration):
         return command_class
     if name in exposed_commands():

@@ -1,5 +1,8 @@
 """The registry finds every job of every installed app, and nothing else."""
 
+import re
+import sys
+
 import pytest
 from pytest_django import Settings
 
@@ -48,10 +51,26 @@ def test_a_module_that_cannot_be_imported_is_reported_and_does_not_affect_other_
     settings: Settings,
 ) -> None:
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.broken_app"]
-    (failure,) = registry.import_failures()
-    assert failure.module == "tests.broken_app.management.commands.broken_probe"
-    assert failure.error == "ImportError: no module named flux_capacitor"
+    broken, exiting, missing = registry.import_failures()
+    assert broken.module == "tests.broken_app.management.commands.broken_probe"
+    assert re.fullmatch(
+        r"ImportError: no module named flux_capacitor \(\S+/broken_probe\.py, line 3\)", broken.error
+    )
+    assert exiting.module == "tests.broken_app.management.commands.exiting_probe"
+    assert exiting.error.startswith("SystemExit: Not today. (")
+    assert re.fullmatch(
+        r"ModuleNotFoundError: No module named 'flux_capacitor' \(\S+/missing_probe\.py, line 3\)",
+        missing.error,
+    )
     assert registry.find("probe").name == "probe"
+
+
+def test_a_command_that_is_no_job_is_not_even_imported(settings: Settings) -> None:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.broken_app"]
+    name = "tests.probes.management.commands.unexposed_probe"
+    sys.modules.pop(name, None)
+    assert "unexposed_probe" not in registry.all_jobs()
+    assert name not in sys.modules
 
 
 def test_a_job_is_found_by_the_whole_name_of_its_task() -> None:

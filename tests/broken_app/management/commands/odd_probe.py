@@ -1,0 +1,3 @@
+"""A command that is not a class."""
+
+Command = object()
