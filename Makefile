@@ -27,7 +27,7 @@ up: venv  ## Set up and run the service: web, worker, beat and an embedded Redis
 	@exec $(BIN)/python -m proj.up
 
 setup: venv
-	@$(BIN)/python manage.py jobledger setup --admin-password-file var/admin_password
+	@$(BIN)/python manage.py jobledger setup --admin --admin-password-file var/admin_password
 
 venv: $(RUN_STAMP) $(SECRET)  ## Set up .venv, and the secret key in var/
 

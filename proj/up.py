@@ -57,7 +57,7 @@ def chosen_port(env: environ.Env) -> int:
 def prepare() -> int:
     """Set up the database; returns the exit code."""
     password_file = str(STATE_DIR / "admin_password")
-    arguments = ("manage.py", "jobledger", "setup", "--admin-password-file", password_file)
+    arguments = ("manage.py", "jobledger", "setup", "--admin", "--admin-password-file", password_file)
     return subprocess.run([sys.executable, *arguments], cwd=BASE_DIR, check=False).returncode
 
 

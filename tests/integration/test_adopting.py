@@ -9,6 +9,25 @@ import pytest
 
 from tests.adopter import Adopter
 
+PEOPLE = """
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+
+class People(BaseUserManager):
+    def create_superuser(self, email, password):
+        person = self.model(email=email, is_staff=True, is_superuser=True)
+        person.set_password(password)
+        person.save()
+        return person
+
+class Person(AbstractBaseUser, PermissionsMixin):
+    email = models.EmailField(unique=True)
+    is_staff = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    USERNAME_FIELD = "email"
+    objects = People()
+"""
 STOCK = "INSTALLED_APPS.remove('jobledger')"
 STORED = """
     INSERT INTO django_celery_beat_intervalschedule (every, period) VALUES (1, 'days');
@@ -55,12 +74,38 @@ def test_a_database_of_an_older_version_can_be_checked_and_migrated(adopter: Ado
         change(adopter.folder, "ALTER TABLE jobledger_schedulepolicy RENAME COLUMN old TO jitter")
 
 
-def test_a_project_with_other_defaults_makes_no_migration_of_the_service(adopter: Adopter) -> None:
-    settings = adopter.add_settings(
-        "other", "DEFAULT_AUTO_FIELD = 'django.db.models.AutoField'", "LANGUAGE_CODE = 'de'"
+@pytest.fixture(scope="module")
+def emails(adopter: Adopter) -> str:
+    """Settings of a project with other defaults, whose users log in by e-mail address."""
+    people = adopter.folder / "people"
+    people.mkdir()
+    (people / "__init__.py").touch()
+    (people / "models.py").write_text(PEOPLE)
+    return adopter.add_settings(
+        "emails",
+        "INSTALLED_APPS += ['people']",
+        "AUTH_USER_MODEL = 'people.Person'",
+        "DATABASES['default']['NAME'] = BASE_DIR / 'emails.sqlite3'",
+        "DEFAULT_AUTO_FIELD = 'django.db.models.AutoField'",
+        "LANGUAGE_CODE = 'de'",
     )
-    done = adopter.manage("makemigrations --check --dry-run jobledger", settings=settings)
-    assert (done.stdout, well(done)) == ("No changes detected in app 'jobledger'\n", "")
+
+
+def test_a_project_with_other_defaults_makes_no_migration_of_the_service(
+    adopter: Adopter, emails: str
+) -> None:
+    done = adopter.manage("makemigrations people -v 0", "makemigrations --check --dry-run", settings=emails)
+    assert (done.stdout, well(done)) == ("No changes detected\n", "")
+
+
+def test_an_admin_account_is_created_for_users_with_addresses(adopter: Adopter, emails: str) -> None:
+    done = adopter.manage("makemigrations people -v 0", "jobledger setup --admin", settings=emails)
+    assert well(done) == ""
+    assert "Admin account: admin@localhost / " in done.stdout
+    with closing(sqlite3.connect(adopter.folder / "emails.sqlite3")) as connection:
+        assert connection.execute("SELECT email, is_superuser FROM people_person").fetchall() == [
+            ("admin@localhost", 1)
+        ]
 
 
 def test_a_missing_app_is_named(adopter: Adopter) -> None:

@@ -93,7 +93,7 @@ def test_the_wheel_contains_every_file_of_the_service_and_no_others(wheel: Path)
 
 
 def test_the_installed_service_sets_up_a_projects_database(script: Script) -> None:
-    done = script("setup", settings="mine.settings")
+    done = script("setup", "--admin", settings="mine.settings")
     assert (done.stderr, done.returncode) == ("", 0)
     assert "Admin account: admin / " in done.stdout
     assert script("runs", "--json", settings="mine.settings").stdout == "[]\n"

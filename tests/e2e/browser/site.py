@@ -139,8 +139,6 @@ def running_site() -> Iterator[Site]:
     with service(HEARTBEAT_SECONDS="0.5") as started:
         setup = started.manage("jobledger", "setup")
         assert setup.returncode == 0, setup.stderr
-        # The account that setup created has an unknown password.
-        started.shell("from django.contrib.auth.models import User; User.objects.all().delete()")
         started.shell(MAKE_USERS.format(roles=ROLES, password=PASSWORD))
         url = start_web(started, "web")
         started.start_worker()

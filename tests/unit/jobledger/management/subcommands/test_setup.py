@@ -25,7 +25,7 @@ def setup(*arguments: str) -> str:
 
 def test_the_admin_account_has_a_random_password_that_is_kept_private(tmp_path: Path) -> None:
     kept = tmp_path / "new folder" / "admin_password"
-    output = setup(f"--admin-password-file={kept}")
+    output = setup("--admin", f"--admin-password-file={kept}")
     password = kept.read_text().strip()
     assert f"Admin account: admin / {password}" in output
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -34,16 +34,32 @@ def test_the_admin_account_has_a_random_password_that_is_kept_private(tmp_path: 
 
 def test_running_it_again_changes_and_prints_nothing(tmp_path: Path) -> None:
     kept = tmp_path / "admin_password"
-    setup(f"--admin-password-file={kept}")
+    setup("--admin", f"--admin-password-file={kept}")
     before = kept.read_text()
-    assert setup(f"--admin-password-file={kept}") == ""
+    assert setup("--admin", f"--admin-password-file={kept}") == ""
     assert kept.read_text() == before
 
 
 def test_no_account_is_created_if_there_is_a_superuser() -> None:
     get_user_model().objects.create_superuser("ann")
-    setup()
+    setup("--admin")
     assert get_user_model().objects.count() == 1
+
+
+def test_an_account_is_created_only_on_request() -> None:
+    assert "Admin account" not in setup()
+    assert not get_user_model().objects.exists()
+
+
+@pytest.mark.parametrize("option", ["--admin-username=ann", "--admin-password-file=x"])
+def test_options_of_the_account_need_the_one_that_creates_it(option: str) -> None:
+    with pytest.raises(CommandError, match="need --admin"):
+        setup(option)
+
+
+def test_the_account_can_have_another_name() -> None:
+    assert "Admin account: ann / " in setup("--admin", "--admin-username=ann")
+    assert get_user_model().objects.get().is_superuser
 
 
 def test_the_default_schedules_are_created() -> None:
