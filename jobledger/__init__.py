@@ -9,16 +9,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jobledger.command import JobCommand
-    from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots, Schedule
+    from jobledger.jobs.declaration import (
+        AlertKind,
+        Alerts,
+        Concurrency,
+        Frequency,
+        Misfire,
+        PausedSlots,
+        Schedule,
+    )
     from jobledger.jobs.options.purity import pure
 
-__all__ = ["Concurrency", "JobCommand", "Misfire", "PausedSlots", "Schedule", "pure"]
+__all__ = [
+    "AlertKind",
+    "Alerts",
+    "Concurrency",
+    "Frequency",
+    "JobCommand",
+    "Misfire",
+    "PausedSlots",
+    "Schedule",
+    "pure",
+]
 __version__ = "0.1.0"
 
 _MODULES = {
+    **dict.fromkeys(__all__, "jobledger.jobs.declaration"),
     "JobCommand": "jobledger.command",
     "pure": "jobledger.jobs.options.purity",
-    **dict.fromkeys(("Concurrency", "Misfire", "PausedSlots", "Schedule"), "jobledger.jobs.declaration"),
 }
 
 

@@ -26,6 +26,7 @@ class JobsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks and the signal handlers. Raises ImproperlyConfigured."""
         from jobledger import checks, conf
+        from jobledger.alerts import background, default_rule
         from jobledger.runs import ledger_connection
         from jobledger.runs.worker import code_version, dead_letters, log_format, main_process, presence
         from jobledger.schedules import reconciliation
@@ -39,6 +40,8 @@ class JobsConfig(AppConfig):
         main_process.connect()
         dead_letters.connect()
         reconciliation.connect()
+        background.connect()
+        default_rule.connect()
 
 
 class JobsAdminConfig(admin.AdminConfig):

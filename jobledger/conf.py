@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import cache
 from os import PathLike
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -33,6 +34,11 @@ class Settings:
     RUN_OPTIONS_LIMIT_BYTES: int = 64 * 1024
     MESSAGE_LIMIT_BYTES: int = 1024 * 1024
     HEALTH_DIR: str | PathLike[str] = ""
+    BASE_URL: str = ""
+    ALERT_WAIT_SECONDS: float = 30
+    ALERT_INTERVAL_SECONDS: float = 300
+    ALERT_DEADLINE_SECONDS: float = 24 * 60 * 60
+    BEAT_PING_URL: str = ""
 
     def __post_init__(self) -> None:
         for name, (is_valid, expected) in RULES.items():
@@ -62,6 +68,17 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _is_address(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        address = urlsplit(value)
+        return not value or (address.scheme in ("http", "https") and bool(address.hostname))
+    except ValueError:
+        return False
+
+
+_ADDRESS = _is_address, "an address such as https://jobs.example.com, or an empty string"
 _DURATION = _is_duration, "a positive number of seconds, such as 2.5, and at most a year"
 _SIZE = _is_size, "a number of bytes, such as 65536"
 
@@ -79,11 +96,19 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "RUN_OPTIONS_LIMIT_BYTES": _SIZE,
     "MESSAGE_LIMIT_BYTES": _SIZE,
     "HEALTH_DIR": (lambda value: isinstance(value, str | PathLike), "a directory, or an empty string"),
+    "BASE_URL": _ADDRESS,
+    "ALERT_WAIT_SECONDS": _DURATION,
+    "ALERT_INTERVAL_SECONDS": _DURATION,
+    "ALERT_DEADLINE_SECONDS": _DURATION,
+    "BEAT_PING_URL": _ADDRESS,
 }
+SECRETS = ("BEAT_PING_URL",)
+"""Whoever knows it could report that beat is alive, so it is not quoted in messages."""
 
 
 def _invalid(name: str, value: Any, expected: str) -> ImproperlyConfigured:
-    return ImproperlyConfigured(f'{NAME}["{name}"] is {value!r}; expected {expected.removesuffix(".")}.')
+    what = "not valid" if name in SECRETS else repr(value)
+    return ImproperlyConfigured(f'{NAME}["{name}"] is {what}; expected {expected.removesuffix(".")}.')
 
 
 def validated(values: dict[str, Any]) -> dict[str, Any]:

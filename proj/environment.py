@@ -97,6 +97,18 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         settings: dict[str, Any] = self.db_url_config(url)
         return settings
 
+    def mail_server(self, name: str) -> dict[str, Any]:
+        """Django's settings for the mail server of a URL; none if it is empty."""
+        expected = "a URL such as smtp+tls://user:password@mail.example.com:587"
+        if not (url := self.text(name)):
+            return {}
+        self._checked(name, url, lambda it: it.partition("://")[0] in self.EMAIL_SCHEMES, expected)
+        try:
+            settings: dict[str, Any] = self.email_url_config(url)
+        except ValueError as error:
+            raise self._invalid(name, expected) from error
+        return settings
+
     def _parsed(self, name: str, parse: Callable[[str], T], default: str, expected: str) -> T:
         try:
             return parse(self.text(name, default) or default)

@@ -265,6 +265,15 @@ LOGGING = {
     },
 }
 
+# --- Mail: https://docs.djangoproject.com/en/5.2/topics/email/
+
+# They are told when a job fails: docs/how-to/be-told-when-a-job-fails.md
+ADMINS = [(address, address) for address in env.texts("ADMINS", [])]
+SERVER_EMAIL = env.text("SERVER_EMAIL", "root@localhost")
+EMAIL_SUBJECT_PREFIX = "[Scheduled jobs] "
+# EMAIL_HOST and the others; Django's defaults are those of a mail server on this machine.
+globals().update(env.mail_server("EMAIL_URL"))
+
 # --- Celery: https://docs.celeryq.dev/en/stable/userguide/configuration.html
 
 # jobledger.celery.configure() adds what the service needs.
@@ -303,5 +312,9 @@ JOBLEDGER = validated(
         "LEASE_SECONDS": env.seconds("LEASE_SECONDS", 60),
         "SHUTDOWN_GRACE_SECONDS": env.seconds("SHUTDOWN_GRACE_SECONDS", 540),
         "HEALTH_DIR": env.text("HEALTH_DIR"),
+        "BASE_URL": env.text("BASE_URL"),
+        "ALERT_WAIT_SECONDS": env.seconds("ALERT_WAIT_SECONDS", 30),
+        "ALERT_INTERVAL_SECONDS": env.seconds("ALERT_INTERVAL_SECONDS", 300),
+        "BEAT_PING_URL": env.text("BEAT_PING_URL"),
     }
 )

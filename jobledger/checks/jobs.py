@@ -11,7 +11,15 @@ from jobledger import conf
 from jobledger.escapes import escaped
 from jobledger.formats import size_from_text
 from jobledger.jobs import registry
-from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
+from jobledger.jobs.declaration import (
+    MAX_FAILURES,
+    AlertKind,
+    Alerts,
+    Concurrency,
+    Frequency,
+    JobDeclaration,
+    Schedule,
+)
 from jobledger.jobs.options import option_names
 from jobledger.schedules import declared
 
@@ -68,6 +76,23 @@ def _are_names(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
 
 
+def _is_failure_limit(value: Any) -> bool:
+    return value is None or (_is_count(1)(value) and value <= MAX_FAILURES)
+
+
+def _are_alerts(value: Any) -> bool:
+    if value is None:
+        return True
+    return (
+        isinstance(value, Alerts)
+        and set(value.kinds) <= set(AlertKind)
+        and _is_failure_limit(value.after_failures)
+        and value.frequency in set(Frequency)
+        and _is_limit(value.late_after)
+        and _are_names(value.destinations)
+    )
+
+
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "concurrency": (_is_choice, "one of " + ", ".join(f"Concurrency.{each.name}" for each in Concurrency)),
     "time_limit": (_is_limit, "a positive timedelta, such as timedelta(minutes=30), or None"),
@@ -82,6 +107,11 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "retry_on": (_are_exceptions, "a tuple of exception classes, such as (OSError,), or None"),
     "restart_when_lost": (_is_flag, "True or False"),
     "secret_options": (_are_names, 'a tuple of option names (dest), such as ("pin",)'),
+    "alerts": (_are_alerts, "Alerts(…) with kinds of AlertKind and after_failures of at least 1, or None"),
+    "expected_duration": (_is_limit, "a positive timedelta, such as timedelta(minutes=5), or None"),
+    "success_within": (_is_limit, "a positive timedelta, such as timedelta(days=2), or None"),
+    "pause_after_failures": (_is_failure_limit, f"an integer from 1 to {MAX_FAILURES}, or None"),
+    "failure_pause": (_is_limit, "a positive timedelta, such as timedelta(hours=1), or None"),
     "schedules": (_are_schedules, 'a list of schedules, such as [Schedule("0 3 * * *")]'),
 }
 

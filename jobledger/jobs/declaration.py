@@ -4,7 +4,7 @@
 settings. Nothing here depends on Django's models or on Celery.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -35,6 +35,10 @@ MAX_CATCH_UP = 10_000
 """The maximum number of late slots that a schedule may run, whatever its own limit."""
 
 
+MAX_FAILURES = 1000
+"""How many failures in a row a rule can wait for."""
+
+
 class PausedSlots(StrEnum):
     """What to do, when a pause ends, with the slots that it covered."""
 
@@ -42,6 +46,69 @@ class PausedSlots(StrEnum):
     """Run none of them."""
     RUN_ONCE = "once"
     """Run the latest one, unless a newer slot is on time by then."""
+
+
+class AlertKind(StrEnum):
+    """What an alert says."""
+
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    MISSED = "missed"
+    """A run was not started at its time, or expired in the queue, and no later run covers it."""
+    LATE = "late"
+    """A run has been queued for longer than a limit."""
+    SLOW = "slow"
+    """A run takes longer than expected."""
+    SILENT = "silent"
+    """No run has succeeded within a declared time."""
+    PAUSED = "paused"
+    """A schedule was paused, because too many of its runs failed in a row."""
+    RECOVERED = "recovered"
+    """A run has succeeded after failures that were reported."""
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    FLAPPING = "flapping"
+    """Runs alternate between failure and success. Told instead of the failures themselves."""
+
+
+DEFAULT_ALERTS = (
+    AlertKind.FAILED,
+    AlertKind.TIMED_OUT,
+    AlertKind.LOST,
+    AlertKind.MISSED,
+    AlertKind.LATE,
+    AlertKind.SLOW,
+    AlertKind.SILENT,
+    AlertKind.PAUSED,
+    AlertKind.RECOVERED,
+)
+"""What is told unless a rule says otherwise: whatever needs attention, but nothing that a user did."""
+
+
+class Frequency(StrEnum):
+    """How often a rule's alerts are sent."""
+
+    IMMEDIATELY = "immediately"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alerts:
+    """A job's own rule for alerts. It replaces the rules for all jobs."""
+
+    kinds: Collection[AlertKind] = DEFAULT_ALERTS
+    """What is told. Empty: nothing."""
+    after_failures: int = 1
+    """How many runs must fail in a row before that is told."""
+    every_failure: bool = False
+    """Whether each further failure is told as well, until a run succeeds."""
+    frequency: Frequency = Frequency.IMMEDIATELY
+    late_after: timedelta | None = None
+    """How long a run may be queued. None: any time."""
+    destinations: Sequence[str] = ()
+    """The names of destinations in the admin. Empty: those of the rules for all jobs."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +162,16 @@ class JobDeclaration:
     """Whether to restart a run whose process died. Set this only if it is safe for the job to run twice."""
     secret_options: ClassVar[Sequence[str]] = ()
     """Options, by ``dest``, to mask in addition to those whose names suggest a secret (``--api-key``)."""
+    alerts: ClassVar[Alerts | None] = None
+    """Who hears of the job's failures, and when. None: as the rules in the admin say."""
+    expected_duration: ClassVar[timedelta | None] = None
+    """A run that takes longer is reported as slow. None: three times its usual duration."""
+    success_within: ClassVar[timedelta | None] = None
+    """If none of a schedule's runs succeeds for this long, that is reported. None: it is not."""
+    pause_after_failures: ClassVar[int | None] = None
+    """A schedule is paused after this many failed runs in a row. None: it is not."""
+    failure_pause: ClassVar[timedelta | None] = None
+    """How long such a pause lasts. None: until a user resumes the schedule."""
     schedules: ClassVar[Sequence[Schedule]] = ()
     """The schedules to create when the job first appears."""
 

@@ -1,5 +1,14 @@
 """The service's tables."""
 
+from jobledger.models.alert import (
+    Alert,
+    AlertDelivery,
+    AlertDestination,
+    AlertRule,
+    AlertState,
+    DeliveryState,
+    DestinationKind,
+)
 from jobledger.models.audit_entry import AuditEntry
 from jobledger.models.dead_letter import DeadLetter
 from jobledger.models.process import ProcessKind, ServiceProcess
@@ -28,9 +37,16 @@ __all__ = [
     "NO_REASON",
     "PROBLEMS",
     "SUCCESSES",
+    "Alert",
+    "AlertDelivery",
+    "AlertDestination",
+    "AlertRule",
+    "AlertState",
     "AuditEntry",
     "DeadLetter",
     "DeclaredSchedule",
+    "DeliveryState",
+    "DestinationKind",
     "NextSlot",
     "Pause",
     "ProcessKind",

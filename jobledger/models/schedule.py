@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.jobs.declaration import MAX_CATCH_UP, Concurrency, Misfire, PausedSlots
+from jobledger.jobs.declaration import MAX_CATCH_UP, MAX_FAILURES, Concurrency, Misfire, PausedSlots
 
 MISFIRE_LABELS = (
     (Misfire.ONCE, "run once for all of them"),
@@ -83,6 +83,25 @@ class SchedulePolicy(models.Model):
         blank=True,
         validators=[MinValueValidator(1)],
         help_text="The same for all runs of the job, however they were started.",
+    )
+    pause_after_failures = models.PositiveIntegerField(
+        "pause after failures",
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(MAX_FAILURES)],
+        help_text="Pauses the schedule after so many failed runs in a row. 0: never. Empty: as its job says.",
+    )
+    failure_pause = models.DurationField(
+        "length of that pause",
+        null=True,
+        blank=True,
+        help_text="How long such a pause lasts (HH:MM:SS). Empty: until a user resumes the schedule.",
+    )
+    ping_url = models.TextField(
+        "ping URL",
+        blank=True,
+        help_text="The address of an external monitor, such as Healthchecks.io, which hears of every start, "
+        "success and failure. It is stored, but never shown again.",
     )
     anchor = models.DateTimeField(
         default=this_second,

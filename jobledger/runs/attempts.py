@@ -18,6 +18,7 @@ from django.db import Error, transaction
 from django.db.models import F, QuerySet
 
 from jobledger import clock
+from jobledger.alerts import recording
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.json_text import readable
@@ -50,11 +51,11 @@ def end(run: Run, outcome: Outcome, *, publish_now: bool = True) -> bool:
 
 def _end_uncancelled(run: Run, outcome: Outcome) -> bool:
     if outcome.status is Status.SUCCEEDED:
-        return _finish(_owned(run), outcome)
+        return _finish(_owned(run), run, outcome)
     uncancelled = _owned(run).exclude(CANCEL_ACCEPTED)
     again_at = next_attempt_at(run, outcome)
     if again_at is None:
-        return _finish(uncancelled, outcome)
+        return _finish(uncancelled, run, outcome)
     return _queue_again(uncancelled, run, outcome, again_at)
 
 
@@ -63,7 +64,7 @@ def _end_as_cancelled(run: Run, outcome: Outcome) -> bool:
     if outcome.status is Status.SUCCEEDED or (why := _accepted_cancel(run)) is None:
         return False
     why = why.plus(killed_by=outcome.why.details.get("killed_by"))
-    return _finish(_owned(run), replace(outcome, status=Status.CANCELLED, why=why))
+    return _finish(_owned(run), run, replace(outcome, status=Status.CANCELLED, why=why))
 
 
 def _accepted_cancel(run: Run) -> Why | None:
@@ -127,22 +128,23 @@ def _owned(run: Run) -> QuerySet[Run]:
     return Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)
 
 
-def _finish(running: QuerySet[Run], outcome: Outcome) -> bool:
+def _finish(running: QuerySet[Run], run: Run, outcome: Outcome) -> bool:
     # A run that succeeds although it was cancelled keeps the reason of the cancel.
     why = {} if outcome.status is Status.SUCCEEDED else outcome.why.columns
-    return (
-        running.update(
-            status=outcome.status,
-            finished_at=clock.now(),
-            heartbeat_at=None,
-            exit_code=outcome.exit_code,
-            error=readable(outcome.error),
-            traceback=readable(outcome.traceback),
-            **outcome.resource_columns,
-            **why,
-        )
-        == 1
+    now = clock.now()
+    finished = running.update(
+        status=outcome.status,
+        finished_at=now,
+        heartbeat_at=None,
+        exit_code=outcome.exit_code,
+        error=readable(outcome.error),
+        traceback=readable(outcome.traceback),
+        **outcome.resource_columns,
+        **why,
     )
+    if finished:
+        recording.run_ended(run, outcome.status, now)
+    return finished == 1
 
 
 def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetime) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 from django.db import IntegrityError, connection, transaction
 
 from jobledger import clock
+from jobledger.alerts import recording
 from jobledger.jobs import registry
 from jobledger.jobs.json_text import readable, storable
 from jobledger.models import Run, Status, Trigger, Why
@@ -107,14 +108,17 @@ def _begin_unless_held(request: RunRequest, worker: str, guard: Guard) -> Run:
 def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
     """Create a run that was not executed."""
     now = clock.now()
-    return Run.objects.create(
-        **request.as_row(),
-        status=Status.SKIPPED,
-        queued_at=now,
-        finished_at=now,
-        exit_code=exit_code,
-        **why.columns,
-    )
+    with transaction.atomic():
+        run = Run.objects.create(
+            **request.as_row(),
+            status=Status.SKIPPED,
+            queued_at=now,
+            finished_at=now,
+            exit_code=exit_code,
+            **why.columns,
+        )
+        recording.runs_ended([run], now)
+    return run
 
 
 def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:

@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, Value, When
 
 from jobledger import clock
+from jobledger.alerts import recording
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.models import CANCEL_ACCEPTED, LIVE, NO_REASON, Reason, Run, SchedulePolicy, Status, Why
@@ -138,16 +139,17 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
     is_queued = Q(status=Status.QUEUED)
     is_cancelled = Q(status=Status.RUNNING) & CANCEL_ACCEPTED
     cancelled = Run.objects.filter(pk=run.pk, status__in=LIVE).exclude(is_cancelled)
-    return (
-        cancelled.update(
+    with transaction.atomic():
+        changed = cancelled.update(
             status=Case(When(is_queued, then=Value(Status.CANCELLED.value)), default=F("status")),
             finished_at=Case(When(is_queued, then=Value(now)), default=F("finished_at")),
             publish_after=Case(When(is_queued, then=None), default=F("publish_after")),
             cancel_requested_at=Case(When(is_queued, then=None), default=Value(now)),
             **why.columns,
         )
-        == 1
-    )
+        if changed:
+            recording.runs_ended(Run.objects.filter(pk=run.pk, status=Status.CANCELLED), now)
+    return changed == 1
 
 
 def _take(run: Run, guard: Guard, now: datetime, changes: dict[str, Any]) -> bool:
@@ -186,6 +188,7 @@ def _yield_to_holder(run: Run, guard: Guard, holder: Run, now: datetime) -> bool
             request_cancel(holder, Why.of(Reason.SUPERSEDED, run=run.pk), now)
     if changed:
         run.refresh_from_db()
+        recording.runs_ended([run], now)
     return changed == 1
 
 

@@ -24,6 +24,7 @@ from django.db import Error, transaction
 from django.db.models import Count, F
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.alerts import recording
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
@@ -82,12 +83,17 @@ def next_due_at() -> datetime | None:
 
 
 def expire(now: datetime) -> int:
-    """Expire the queued runs that are past their ``start_before``; returns how many."""
+    """Expire a batch of the queued runs that are past their ``start_before``; returns how many."""
     late = Run.objects.filter(status=Status.QUEUED, start_before__lte=now)
     if not late.exists():
         return 0
     deadline = Why.of(Reason.DEADLINE).columns
-    return late.update(status=Status.EXPIRED, finished_at=now, publish_after=None, **deadline)
+    with transaction.atomic():
+        pks = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+        expired = late.filter(pk__in=pks)
+        count = expired.update(status=Status.EXPIRED, finished_at=now, publish_after=None, **deadline)
+        recording.runs_ended(Run.objects.filter(pk__in=pks, status=Status.EXPIRED), now)
+    return count
 
 
 def update_run_counts(runs: Sequence[Run], now: datetime) -> None:
@@ -156,7 +162,7 @@ def _advance(rows: Sequence[NextSlot], now: datetime, *, max_records: int | None
         elif row.pk in loaded.schedules:
             runs += _advance_one(loaded.schedules[row.pk], row, pauses.of(row.pk), plans, now)
     _skip_above_limits(runs)
-    _save(advanced, loaded, runs)
+    _save(advanced, loaded, runs, now)
     return runs
 
 
@@ -194,8 +200,10 @@ def _may_overlap(run: Run) -> bool:
     return Concurrency(chosen) is Concurrency.ALLOW
 
 
-def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run]) -> None:
+def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now: datetime) -> None:
     Run.objects.bulk_create(runs, ignore_conflicts=True)
+    if not_started := [run for run in runs if run.status != Status.QUEUED]:
+        recording.runs_ended(not_started, now)
     kept = [row for row in advanced if row.pk in loaded.schedules or row.pk in loaded.unreadable]
     NextSlot.objects.bulk_create(
         kept, update_conflicts=True, unique_fields=["schedule"], update_fields=COMPUTED

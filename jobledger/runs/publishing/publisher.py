@@ -22,6 +22,7 @@ from kombu import Producer
 from kombu.exceptions import BatchPublishError, EncodeError, OperationalError  # type: ignore[attr-defined]  # stubs of kombu 5.6
 
 from jobledger import clock
+from jobledger.alerts import recording
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
@@ -158,9 +159,12 @@ def _try_send(run: Run, producer: Producer) -> bool:
 
 def _fail(run: Run, error: str, *, exc_info: bool = False) -> None:
     logger.warning("Cannot send the message of run %s of %s: %s", run.pk, run.job, error, exc_info=exc_info)
-    ended = {"finished_at": clock.now(), "publish_after": None, "error": readable(error)}
+    now = clock.now()
+    ended = {"finished_at": now, "publish_after": None, "error": readable(error)}
     why = Why.of(Reason.NO_MESSAGE).columns
-    Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why)
+    with transaction.atomic():
+        if Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why):
+            recording.run_ended(run, Status.FAILED, now)
 
 
 def _send(run: Run, producer: Producer) -> None:
@@ -235,7 +239,9 @@ def _mark_published(published: Sequence[Run]) -> None:
         taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
     if tasks := [run.pk for run in published if not _is_job(run)]:
         sent = Run.objects.filter(pk__in=tasks, status=Status.QUEUED)
-        sent.update(status=Status.SENT, publish_after=None, finished_at=now, **NO_REASON.columns)
+        with transaction.atomic():
+            sent.update(status=Status.SENT, publish_after=None, finished_at=now, **NO_REASON.columns)
+            recording.runs_ended(Run.objects.filter(pk__in=tasks, status=Status.SENT), now)
 
 
 def _is_job(run: Run) -> bool:

@@ -17,7 +17,16 @@ from django.core.management.base import BaseCommand
 
 from jobledger import Concurrency, JobCommand, Schedule, celery, conf
 from jobledger.admin import rights
-from jobledger.jobs.declaration import MAX_CATCH_UP, JobDeclaration, Misfire, PausedSlots
+from jobledger.jobs.declaration import (
+    DEFAULT_ALERTS,
+    MAX_CATCH_UP,
+    AlertKind,
+    Alerts,
+    Frequency,
+    JobDeclaration,
+    Misfire,
+    PausedSlots,
+)
 from jobledger.jobs.options import to_argv
 from jobledger.management.commands import jobledger as operator
 from jobledger.models import SchedulePolicy, Status
@@ -31,6 +40,7 @@ from tests.manual import ROOT, codes, rows
 REFERENCE = ROOT / "docs" / "reference"
 SETTINGS, COMMANDS = REFERENCE / "settings.md", REFERENCE / "commands.md"
 ATTRIBUTES, SCHEDULES = REFERENCE / "job-attributes.md", REFERENCE / "schedules.md"
+ALERTS, VARIABLES_PAGE = REFERENCE / "alerts.md", REFERENCE / "variables.md"
 
 
 def first_codes(page: Path, heading: str) -> list[str]:
@@ -41,11 +51,11 @@ def first_codes(page: Path, heading: str) -> list[str]:
 # --- Settings
 
 ENV_EXAMPLE = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
-VARIABLES = rows(SETTINGS, "## The project's variables")
+VARIABLES = rows(VARIABLES_PAGE, "# The sample project's variables")
 
 
 def test_every_variable_is_described_once() -> None:
-    assert sorted(first_codes(SETTINGS, "## The project's variables")) == sorted(ENV_EXAMPLE)
+    assert sorted(first_codes(VARIABLES_PAGE, "# The sample project's variables")) == sorted(ENV_EXAMPLE)
 
 
 @pytest.mark.parametrize(("name", "default", "meaning"), VARIABLES, ids=[row[0] for row in VARIABLES])
@@ -179,7 +189,12 @@ def test_the_options_that_every_job_has_are_there() -> None:
 
 # --- Jobs and schedules
 
-NAMES: dict[str, Any] = {"timedelta": timedelta, "Concurrency": Concurrency}
+NAMES: dict[str, Any] = {
+    "timedelta": timedelta,
+    "Concurrency": Concurrency,
+    "Frequency": Frequency,
+    "DEFAULT_ALERTS": DEFAULT_ALERTS,
+}
 
 
 def test_every_attribute_is_described_with_its_default() -> None:
@@ -204,6 +219,19 @@ def test_every_argument_of_a_schedule_is_described_with_its_default() -> None:
         else field.default
         for field in dataclasses.fields(Schedule)
     }
+
+
+def test_every_argument_of_alerts_is_described_with_its_default() -> None:
+    described = {row[0].strip("`"): codes(row[1])[0] for row in rows(ALERTS, "## `Alerts`")}
+    assert {name: eval(default, NAMES) for name, default in described.items()} == {
+        field.name: field.default for field in dataclasses.fields(Alerts)
+    }
+
+
+def test_every_kind_of_alert_is_described_and_whether_it_is_told_by_default() -> None:
+    described = {row[0].strip("`"): row[2] == "yes" for row in rows(ALERTS, "# Alerts")}
+    told = {kind.value: kind in DEFAULT_ALERTS for kind in AlertKind if kind is not AlertKind.FLAPPING}
+    assert {**told, AlertKind.FLAPPING.value: True} == described
 
 
 @pytest.mark.parametrize("expression", first_codes(SCHEDULES, "## Cron"))

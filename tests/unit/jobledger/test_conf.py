@@ -57,6 +57,12 @@ def test_every_key_is_validated() -> None:
         ("RUN_OPTIONS_LIMIT_BYTES", True, "a number of bytes"),
         ("MESSAGE_LIMIT_BYTES", -1, "a number of bytes"),
         ("HEALTH_DIR", None, "a directory, or an empty string"),
+        ("BASE_URL", "jobs.example.com", "an address such as https://jobs.example.com"),
+        ("BASE_URL", None, "an address such as"),
+        ("BASE_URL", "http://[", "an address such as"),
+        ("ALERT_WAIT_SECONDS", 0, "a positive number of seconds"),
+        ("ALERT_INTERVAL_SECONDS", -1, "a positive number of seconds"),
+        ("ALERT_DEADLINE_SECONDS", "1d", "a positive number of seconds"),
     ],
 )
 def test_an_invalid_value_is_named_with_what_is_valid(
@@ -81,6 +87,14 @@ def test_an_invalid_value_is_named_with_what_is_valid(
 def test_a_valid_value_is_accepted(settings: Settings, key: str, value: Any) -> None:
     override(settings, **{key: value})
     assert getattr(conf.settings, key) == value
+
+
+def test_a_secret_value_is_not_quoted(settings: Settings) -> None:
+    override(settings, BEAT_PING_URL="hc-ping.com/s3cret")
+    with pytest.raises(ImproperlyConfigured) as caught:
+        conf.current()
+    assert "s3cret" not in str(caught.value)
+    assert 'JOBLEDGER["BEAT_PING_URL"] is not valid; expected an address' in str(caught.value)
 
 
 def test_a_lease_is_longer_than_a_few_heartbeats(settings: Settings) -> None:

@@ -29,6 +29,7 @@ ASKED = {
     "texts": lambda env: env.texts("NAME", ["here"]),
     "pairs": lambda env: env.pairs("NAME"),
     "issuer": lambda env: env.issuer("NAME"),
+    "mail_server": lambda env: env.mail_server("NAME_URL").get("EMAIL_HOST"),
 }
 
 
@@ -50,6 +51,8 @@ ASKED = {
         ("pairs", "ops = Job operators,ops=Job viewers,", [("ops", "Job operators"), ("ops", "Job viewers")]),
         ("pairs", "cn=ops=x", [("cn", "ops=x")]),
         ("issuer", "", ""),
+        ("mail_server", "", None),
+        ("mail_server", "smtp+tls://user:pass@mail.example.com:587", "mail.example.com"),
         ("issuer", "https://login.example.com/realms/staff/", "https://login.example.com/realms/staff"),
         ("issuer", "http://127.0.0.1:8080", "http://127.0.0.1:8080"),
     ],

@@ -1,0 +1,115 @@
+"""The thread in beat that delivers alerts, so that neither a job nor beat's own loop waits for a mail server.
+
+It starts with beat (``celery beat``, also several of them) and uses database connections of its own. Each
+destination is served in a thread of its own, so that one that is slow does not hold up the others. Everything
+that it does may also be done by another beat at the same time.
+"""
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from celery.signals import beat_embedded_init, beat_init
+from django.db import Error, close_old_connections
+
+from jobledger import clock
+from jobledger.alerts import delivery, watching
+from jobledger.escapes import line_logger
+from jobledger.runs.execution.forks import close_connections, release_cursors
+
+logger = line_logger(__name__)
+
+PERIOD_SECONDS = 1.0
+SCAN_SECONDS = 15.0
+SCHEDULE_SCAN_SECONDS = 60.0
+MAX_THREADS = 8
+STOP_SECONDS = 5.0
+"""How long a beat that stops waits for messages that are being sent."""
+
+
+class Senders:
+    """Threads that send, at most one for each recipient."""
+
+    def __init__(self) -> None:
+        self._threads: dict[str, threading.Thread] = {}
+
+    def start(self, recipient: str, send: Callable[[], object]) -> None:
+        """Send in a thread, unless one is sending to this recipient already, or there are too many."""
+        self._threads = {name: thread for name, thread in self._threads.items() if thread.is_alive()}
+        if recipient in self._threads or len(self._threads) >= MAX_THREADS:
+            return
+        thread = threading.Thread(target=_guarded, args=[send], name=f"alerts to {recipient}", daemon=True)
+        self._threads[recipient] = thread
+        thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait for all of them, but no longer than this."""
+        until = time.monotonic() + seconds
+        for thread in self._threads.values():
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+class Background:
+    """What happens beside beat's own loop, each step at its own interval."""
+
+    def __init__(self) -> None:
+        self._senders = Senders()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._next_at: dict[str, float] = {}
+        self._steps: Sequence[tuple[str, float, Callable[[datetime], None]]] = (
+            ("deliveries", PERIOD_SECONDS, self._deliver),
+            ("queued and running runs", SCAN_SECONDS, watching.scan_runs),
+            ("schedules", SCHEDULE_SCAN_SECONDS, watching.scan_schedules),
+            ("old deliveries", SCAN_SECONDS, delivery.tidy),
+        )
+
+    def begin(self, **kwargs: object) -> None:
+        """Start the thread, once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
+            self._thread.start()
+            atexit.register(self.end)
+
+    def end(self) -> None:
+        """Stop, and give messages that are being sent a moment to arrive."""
+        self._stopping.set()
+        self._senders.join(STOP_SECONDS)
+
+    def step(self) -> None:
+        """Do what is due, each thing whatever happens to the others."""
+        for name, interval, do in self._steps:
+            if time.monotonic() >= self._next_at.get(name, 0.0):
+                self._next_at[name] = time.monotonic() + interval
+                _guarded(lambda do=do: do(clock.now()))  # type: ignore[misc]  # bound now, not when called
+
+    def _run(self) -> None:
+        while not self._stopping.wait(PERIOD_SECONDS):
+            self.step()
+
+    def _deliver(self, now: datetime) -> None:
+        for pk in delivery.ready_destinations(now):
+            self._senders.start(f"destination {pk}", lambda pk=pk: delivery.deliver(pk))  # type: ignore[misc]
+
+
+def connect() -> None:
+    """From now on, start the thread together with beat."""
+    background = Background()
+    for signal in beat_init, beat_embedded_init:
+        signal.connect(background.begin, weak=False, dispatch_uid="jobledger.alerts.background")
+
+
+def _guarded(do: Callable[[], object]) -> None:
+    """Run one step. An outage of the database delays it; any other error is logged. Neither ends the rest."""
+    try:
+        close_old_connections()
+        do()
+    except Error as error:
+        logger.warning("Alerts have to wait for the database: %s", error)
+        release_cursors(error)
+    except Exception:
+        logger.exception("Alerts: an unexpected error")
+    finally:
+        close_connections()

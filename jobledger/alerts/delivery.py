@@ -1,0 +1,166 @@
+"""Delivers alerts: each once to each destination, several of them in one message.
+
+Any number of processes may try. One of them claims a *destination* with a conditional update, for longer than
+sending can take, so that a destination gets one message at a time. It marks the deliveries as being sent,
+commits, sends one message for all of them, and records the result. An alert waits a little for others like
+it, and after a message the next one waits for a few minutes: a thousand lost runs are one message, or two.
+
+If the destination does not accept the message, its deliveries wait again, and the destination is left alone
+for a time that doubles with each failure. A delivery that has been due for longer than the deadline is given
+up. If the process dies while it is sending, nobody knows whether the message has arrived: it is not sent
+again, because nothing is told twice, and the admin says so.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+
+from jobledger import clock
+from jobledger.alerts import destinations, message
+from jobledger.alerts.destinations import NotDeliveredError
+from jobledger.conf import settings
+from jobledger.escapes import line_logger
+from jobledger.models import Alert, AlertDelivery, AlertDestination, DeliveryState
+
+logger = line_logger(__name__)
+
+CLAIM = timedelta(minutes=5)
+FIRST_BACKOFF = timedelta(minutes=1)
+MAX_BACKOFF = timedelta(hours=1)
+MAX_ALERTS = 5000
+"""In one message."""
+INTERRUPTED = "The process that was sending it has died. It is not sent again, since it may have arrived."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A destination that this process may send one message to."""
+
+    destination: AlertDestination
+    message_id: uuid.UUID
+    alerts: Sequence[Alert]
+
+
+def ready_destinations(now: datetime) -> list[int]:
+    """The ids of the destinations that something can be sent to now."""
+    due = AlertDelivery.objects.filter(
+        state=DeliveryState.WAITING, due_at__lte=now, destination__isnull=False
+    )
+    pks = list(due.order_by().values_list("destination", flat=True).distinct())
+    return list(_ready(now).filter(pk__in=pks, enabled=True).values_list("pk", flat=True)) if pks else []
+
+
+def deliver(destination_id: int) -> bool:
+    """Send what is due to the destination; returns whether it was sent.
+
+    False if there is nothing to send, another process is sending, or the destination did not accept it.
+    """
+    claimed = claim(destination_id, clock.now())
+    if claimed is None:
+        return False
+    try:
+        destinations.send(claimed.destination, message.compose(claimed.alerts), claimed.message_id)
+    except NotDeliveredError as error:
+        _record_failure(claimed, str(error))
+        return False
+    except Exception as error:
+        _record_failure(claimed, f"{type(error).__name__}; see the log.")
+        raise
+    _record_success(claimed)
+    return True
+
+
+def claim(destination_id: int, now: datetime) -> Claimed | None:
+    """Claim the destination and what is due to it; None if another process has it, or nothing is due."""
+    with transaction.atomic():
+        if not _ready(now).filter(pk=destination_id).update(busy_until=now + CLAIM):
+            return None
+        _mark_interrupted(AlertDelivery.objects.filter(destination=destination_id), now)
+        message_id = uuid.uuid4()
+        waiting = AlertDelivery.objects.filter(destination=destination_id, state=DeliveryState.WAITING)
+        # With those that are still waiting for others.
+        soon = waiting.filter(due_at__lte=now + timedelta(seconds=settings.ALERT_WAIT_SECONDS))
+        pks = list(soon.order_by("created_at", "pk").values_list("pk", flat=True)[:MAX_ALERTS])
+        sending = {"state": DeliveryState.SENDING, "message": message_id, "changed_at": now}
+        waiting.filter(pk__in=pks).update(**sending, attempts=F("attempts") + 1)
+        alerts = Alert.objects.filter(deliveries__message=message_id).select_related("run")
+        claimed = Claimed(
+            destination=AlertDestination.objects.get(pk=destination_id),
+            message_id=message_id,
+            alerts=list(alerts.order_by("time", "pk")),
+        )
+        if not claimed.alerts:
+            AlertDestination.objects.filter(pk=destination_id).update(busy_until=None)
+            return None
+    return claimed
+
+
+def tidy(now: datetime) -> None:
+    """Give up what could not be delivered in time, and mark what was interrupted."""
+    overdue = AlertDelivery.objects.filter(
+        Q(attempts__gt=0) | Q(destination=None) | Q(destination__enabled=False),
+        state=DeliveryState.WAITING,
+        due_at__lte=now - timedelta(seconds=settings.ALERT_DEADLINE_SECONDS),
+    )
+    pks = list(overdue.values_list("pk", flat=True)[:MAX_ALERTS])
+    AlertDelivery.objects.filter(pk__in=pks, state=DeliveryState.WAITING).update(
+        state=DeliveryState.FAILED, changed_at=now
+    )
+    sending = AlertDelivery.objects.filter(state=DeliveryState.SENDING)
+    _mark_interrupted(sending.filter(changed_at__lte=now - CLAIM), now)
+
+
+def backoff(failures: int) -> timedelta:
+    """How long a destination is left alone after so many failures in a row."""
+    return min(FIRST_BACKOFF * (1 << min(failures - 1, 10)), MAX_BACKOFF)
+
+
+def _ready(now: datetime) -> QuerySet[AlertDestination]:
+    return AlertDestination.objects.filter(
+        Q(not_before=None) | Q(not_before__lte=now), Q(busy_until=None) | Q(busy_until__lte=now)
+    )
+
+
+def _mark_interrupted(deliveries: QuerySet[AlertDelivery], now: datetime) -> None:
+    pks = list(deliveries.filter(state=DeliveryState.SENDING).values_list("pk", flat=True)[:MAX_ALERTS])
+    found = AlertDelivery.objects.filter(pk__in=pks, state=DeliveryState.SENDING)
+    found.update(state=DeliveryState.UNKNOWN, changed_at=now, error=INTERRUPTED)
+
+
+def _record_success(claimed: Claimed) -> None:
+    now = clock.now()
+    with transaction.atomic():
+        _sent(claimed).update(state=DeliveryState.DELIVERED, changed_at=now, error="")
+        _claimed_destination(claimed).update(
+            busy_until=None,
+            not_before=now + timedelta(seconds=settings.ALERT_INTERVAL_SECONDS),
+            failures=0,
+            error="",
+            delivered_at=now,
+        )
+    logger.info("Delivered to %s: %d alerts", claimed.destination.name, len(claimed.alerts))
+
+
+def _record_failure(claimed: Claimed, error: str) -> None:
+    now, failures = clock.now(), claimed.destination.failures + 1
+    with transaction.atomic():
+        _sent(claimed).update(state=DeliveryState.WAITING, changed_at=now, error=error, message=None)
+        _claimed_destination(claimed).update(
+            busy_until=None, not_before=now + backoff(failures), failures=failures, error=error
+        )
+    logger.warning("Cannot deliver alerts to %s: %s", claimed.destination.name, error)
+
+
+def _sent(claimed: Claimed) -> QuerySet[AlertDelivery]:
+    return AlertDelivery.objects.filter(message=claimed.message_id)
+
+
+def _claimed_destination(claimed: Claimed) -> QuerySet[AlertDestination]:
+    """Not if another process has claimed it since, because sending took too long."""
+    return AlertDestination.objects.filter(
+        pk=claimed.destination.pk, busy_until=claimed.destination.busy_until
+    )

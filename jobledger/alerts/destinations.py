@@ -1,0 +1,134 @@
+"""Sends a message to a destination: by Django's mail, or with Apprise, which is optional.
+
+Nothing here waits for long, and no secret of a URL gets into an error. Apprise swallows exceptions and only
+logs them, so what it logs in this thread is the error.
+"""
+
+import importlib
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from smtplib import SMTPException
+from typing import Any
+from urllib.parse import unquote
+from uuid import UUID
+
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+
+from jobledger.alerts.message import Message
+from jobledger.jobs.json_text import readable
+from jobledger.jobs.secrets import MASK
+from jobledger.models import AlertDestination, DestinationKind
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 30.0
+"""A server that takes longer to confirm may have accepted the message, and gets it again."""
+MAX_ERROR_LENGTH = 500
+INSTALL = "Install Apprise to use URLs: pip install 'django-jobledger[alerts]'."
+
+_MIN_SECRET_LENGTH = 4
+
+
+class NotDeliveredError(Exception):
+    """The destination did not accept the message; the error message is for operators, and has no secrets."""
+
+
+def send(destination: AlertDestination, message: Message, message_id: UUID) -> None:
+    """Send the message. Raises NotDeliveredError."""
+    try:
+        if destination.kind == DestinationKind.URL:
+            _send_to_url(destination.url, message)
+        else:
+            _send_mail(destination.mail_addresses, message, message_id)
+    except NotDeliveredError:
+        raise
+    except (OSError, SMTPException, ValueError) as error:
+        text = f"{type(error).__name__}: {error}"
+        raise NotDeliveredError(_without_secrets(destination.url, text)[:MAX_ERROR_LENGTH]) from error
+
+
+def why_invalid(url: str) -> str:
+    """Why no message can be sent to this URL; empty if one can."""
+    try:
+        apprise = _apprise()
+    except NotDeliveredError as error:
+        return str(error)
+    if apprise.Apprise.instantiate(url) is None:
+        return "This is not a URL that Apprise supports. Examples: slack://…, mailtos://…, jsons://…"
+    return ""
+
+
+def _apprise() -> Any:
+    """Apprise, which only destinations with a URL need. Raises NotDeliveredError."""
+    try:
+        return importlib.import_module("apprise")
+    except ImportError as error:
+        raise NotDeliveredError(INSTALL) from error
+
+
+def _send_mail(addresses: list[str], message: Message, message_id: UUID) -> None:
+    if not addresses:
+        raise NotDeliveredError("There is no address to send mail to.")
+    connection = get_connection()
+    # Of the SMTP backend; Django's default is to wait forever.
+    if hasattr(connection, "timeout") and connection.timeout is None:
+        connection.timeout = READ_SECONDS
+    EmailMessage(
+        subject=f"{settings.EMAIL_SUBJECT_PREFIX}{message.subject}",
+        body=message.body,
+        from_email=settings.SERVER_EMAIL,
+        to=addresses,
+        # No mail server of a person on holiday answers these.
+        headers={"Message-ID": f"<{message_id}@jobledger>", "Auto-Submitted": "auto-generated"},
+        connection=connection,
+    ).send()
+
+
+def _send_to_url(url: str, message: Message) -> None:
+    apprise = _apprise()
+    target = apprise.Apprise.instantiate(url)
+    if target is None:
+        raise NotDeliveredError("Apprise does not support this URL.")
+    target.socket_connect_timeout = CONNECT_SECONDS
+    target.socket_read_timeout = READ_SECONDS
+    kinds = apprise.NotifyType
+    kind = kinds.SUCCESS if message.is_good_news else kinds.FAILURE
+    with _logged_in_this_thread(apprise.logger) as lines:
+        is_accepted = target.notify(body=message.body, title=message.subject, notify_type=kind)
+    if not is_accepted:
+        why = " ".join(lines) or "Apprise could not deliver it."
+        raise NotDeliveredError(_without_secrets(url, why)[:MAX_ERROR_LENGTH])
+
+
+@contextmanager
+def _logged_in_this_thread(logger: logging.Logger) -> Iterator[list[str]]:
+    lines: list[str] = []
+    handler = _ThreadHandler(lines)
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+
+
+class _ThreadHandler(logging.Handler):
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._lines, self._thread = lines, threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self._lines.append(readable(record.getMessage()))
+
+
+def _without_secrets(url: str, text: str) -> str:
+    """The text without any part of the URL: in many of them, even the host is a secret."""
+    address = url.partition("://")[2]
+    parts = {part for text in (address, unquote(address)) for part in re.split(r"[^\w.-]+", text)}
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) >= _MIN_SECRET_LENGTH:
+            text = text.replace(part, MASK)
+    return text

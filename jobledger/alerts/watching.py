@@ -1,0 +1,146 @@
+"""Notices what no run's end tells: runs that wait or take too long, and schedules without a success.
+
+``scan`` may be called by any number of processes, as often as they like: the id of an alert is derived from
+what it is about, so everything is told once.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max, Q
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.alerts import deciding, durations
+from jobledger.alerts.deciding import Saying, Streak
+from jobledger.alerts.recording import Event, alert_id, write
+from jobledger.alerts.rules import WATCHED, Rule, RuleBook
+from jobledger.jobs import registry
+from jobledger.jobs.declaration import AlertKind
+from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status
+
+MAX_RUNS = 2000
+"""In one scan; the others are noticed in later ones."""
+
+Noticed = tuple[Rule, Event, Saying]
+
+
+def scan_runs(now: datetime) -> None:
+    """Report the runs that have been queued or running for too long."""
+    book = RuleBook.load()
+    if not book.is_mute:
+        _write_new([*_late(book, now), *_slow(book, now)], now)
+
+
+def scan_schedules(now: datetime) -> None:
+    """Report the schedules none of whose runs has succeeded for too long."""
+    book = RuleBook.load()
+    if not book.is_mute:
+        _write_new(list(_silent(book, now)), now)
+
+
+def _write_new(noticed: list[Noticed], now: datetime) -> None:
+    ids = {alert_id(rule, event, saying.kind) for rule, event, saying in noticed}
+    known = set(Alert.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    new = [each for each in noticed if alert_id(each[0], each[1], each[2].kind) not in known]
+    if not new:
+        return
+    with transaction.atomic():
+        for rule, event, saying in new:
+            if saying.kind is AlertKind.SILENT:
+                _expect_recovery(rule, event)
+        write(new, now)
+
+
+def _late(book: RuleBook, now: datetime) -> Iterator[Noticed]:
+    shortest = book.shortest_late_after
+    if shortest is None:
+        return
+    waiting = Run.objects.startable(now).filter(queued_at__lte=now - shortest).exclude(trigger__in=WATCHED)
+    for run in waiting.order_by("queued_at")[:MAX_RUNS]:
+        # A retry waits from the end of its backoff.
+        waited = now - max(filter(None, [run.queued_at, run.start_after]))
+        for rule in book.rules_of(run.job, run.schedule_id):
+            if rule.late_after is not None and waited >= rule.late_after and rule.is_about(AlertKind.LATE):
+                yield rule, _event(run, AlertKind.LATE, now), _saying(AlertKind.LATE, waited=waited)
+
+
+def _slow(book: RuleBook, now: datetime) -> Iterator[Noticed]:
+    running = Run.objects.filter(status=Status.RUNNING, started_at__isnull=False).order_by("started_at")
+    for run in running[:MAX_RUNS]:
+        rules = [rule for rule in book.rules_of(run.job, run.schedule_id) if rule.is_about(AlertKind.SLOW)]
+        rules = [rule for rule in rules if rule.all_runs or run.trigger not in WATCHED]
+        if not rules or run.started_at is None:
+            continue
+        took = now - run.started_at
+        if (limit := durations.slow_after(run.job, took)) is not None:
+            for rule in rules:
+                yield rule, _event(run, AlertKind.SLOW, now), _saying(AlertKind.SLOW, limit=limit, took=took)
+
+
+def _silent(book: RuleBook, now: datetime) -> Iterator[Noticed]:
+    is_paused = Pause.objects.active_at(now)
+    if is_paused.filter(schedule=None).exists():
+        return
+    paused = set(is_paused.values_list("schedule", flat=True))
+    for pk, name, task, changed_at in PeriodicTask.objects.filter(enabled=True).values_list(
+        "pk", "name", "task", "date_changed"
+    ):
+        job = registry.of_task(task)
+        if job is None or pk in paused:
+            continue
+        for rule in book.rules_of(job.name, pk):
+            limit = rule.success_within or job.declaration.success_within
+            if limit is None or not rule.is_about(AlertKind.SILENT):
+                continue
+            if (since := _silent_since(pk, changed_at, now - limit)) is not None:
+                event = Event(
+                    job=job.name,
+                    kind=AlertKind.SILENT,
+                    at=now,
+                    key=f"silent {pk} {since.isoformat()}",
+                    schedule_id=pk,
+                    schedule_name=name,
+                )
+                yield rule, event, _saying(AlertKind.SILENT, limit=limit, since=since)
+
+
+def _silent_since(schedule_id: int, changed_at: datetime, cutoff: datetime) -> datetime | None:
+    """Since when the schedule has had no success, if that is before the cutoff.
+
+    It counts from the last success, the last change of the schedule, or the end of its last pause.
+    """
+    succeeded = Run.objects.filter(schedule=schedule_id, status=Status.SUCCEEDED).order_by("-queued_at")
+    last = succeeded.values_list("finished_at", flat=True).first()
+    begun = SchedulePolicy.objects.filter(pk=schedule_id).values_list("anchor", flat=True).first()
+    pauses = Pause.objects.filter(Q(schedule=schedule_id) | Q(schedule=None))
+    resumed = pauses.aggregate(latest=Max("until"))["latest"]
+    since: datetime = max(time for time in (last, begun, changed_at, resumed) if time is not None)
+    return since if since <= cutoff else None
+
+
+def _expect_recovery(rule: Rule, event: Event) -> None:
+    """Let the next success be told as a recovery."""
+    key: dict[str, Any] = {"job": event.job, "schedule_key": event.schedule_id or 0, "rule": rule.key}
+    AlertState.objects.get_or_create(**key)
+    state = AlertState.objects.select_for_update().get(**key)
+    since = datetime.fromisoformat(event.key.rpartition(" ")[2])
+    state.state = deciding.silent(Streak.read(state.state), since).as_json()
+    state.save(update_fields=["state"])
+
+
+def _event(run: Run, kind: AlertKind, now: datetime) -> Event:
+    return Event(
+        job=run.job,
+        kind=kind,
+        at=now,
+        key=str(run.pk),
+        schedule_id=run.schedule_id,
+        schedule_name=run.schedule_name,
+        run_id=run.pk,
+    )
+
+
+def _saying(kind: AlertKind, **facts: datetime | timedelta) -> Saying:
+    return Saying(kind=kind, facts=facts)

@@ -1,0 +1,92 @@
+"""Receivers on loopback: a mail server, web servers that accept or refuse, and ones that are slow or dead."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from aiosmtpd.controller import Controller
+
+from tests.ports import free_port
+
+
+@dataclass(kw_only=True)
+class Received:
+    """What a receiver has received so far, and its port."""
+
+    port: int = 0
+    mails: list[Message] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    """The path with its query, and the body."""
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.requests]
+
+
+class _Mailbox:
+    def __init__(self, received: Received, refusal: str) -> None:
+        self._received, self._refusal = received, refusal
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's
+        if self._refusal:
+            return self._refusal
+        self._received.mails.append(message_from_bytes(envelope.content))
+        return "250 OK"
+
+
+@contextmanager
+def mail_server(*, refusal: str = "") -> Iterator[Received]:
+    """An SMTP server that keeps what it gets, or answers every mail with the refusal."""
+    received = Received()
+    controller = Controller(_Mailbox(received, refusal), hostname="127.0.0.1", port=free_port())
+    controller.start()
+    received.port = controller.port
+    try:
+        yield received
+    finally:
+        controller.stop()
+
+
+@contextmanager
+def web_server(*, status: int = 200, release: threading.Event | None = None) -> Iterator[Received]:
+    """An HTTP server that keeps the requests; with an event, it answers only after that."""
+    received = Received()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            received.requests.append((self.path, body.decode()))
+            if release is not None:
+                release.wait(60)
+            self.send_response(status)
+            self.end_headers()
+
+        do_GET = do_POST  # noqa: N815 - http.server's name
+
+        def log_message(self, *args: Any) -> None:
+            """Keep the tests' output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        received.port = server.server_port
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield received
+        finally:
+            if release is not None:
+                release.set()
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """The port of a server that accepts connections, and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]

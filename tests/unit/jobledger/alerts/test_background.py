@@ -1,0 +1,92 @@
+"""The thread in beat: it starts with beat, and nothing that fails in it keeps the rest from working."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from celery.signals import beat_init
+from django.db import OperationalError
+
+from jobledger.alerts import background
+from jobledger.alerts.background import Background, Senders
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[Background]:
+    monkeypatch.setattr(background, "PERIOD_SECONDS", 0.01)
+    made = Background()
+    yield made
+    made.end()
+    if made._thread is not None:
+        made._thread.join()
+
+
+def test_it_starts_with_beat() -> None:
+    assert [each.__func__ for _, each in beat_init.receivers if each.__name__ == "begin"] == [
+        Background.begin
+    ]
+
+
+def test_every_step_is_repeated_and_an_error_in_one_does_not_stop_the_others(
+    quick: Background, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = list[str]()
+
+    def fails(now: object) -> None:
+        done.append("fails")
+        raise ZeroDivisionError
+
+    def is_down(now: object) -> None:
+        done.append("down")
+        raise OperationalError("no database")
+
+    quick._steps = [("a", 0, fails), ("b", 0, is_down), ("c", 0, lambda now: done.append("works"))]
+    quick.begin()
+    wait_until(lambda: done.count("works") > 2)
+    assert {"fails", "down"} <= set(done)
+    assert "an unexpected error" in caplog.text
+    assert "have to wait for the database: no database" in caplog.text
+
+
+def test_a_step_waits_for_its_interval(quick: Background) -> None:
+    done = list[str]()
+    quick._steps = [("rare", 3600, lambda now: done.append("rare"))]
+    for _ in range(3):
+        quick.step()
+    assert done == ["rare"]
+
+
+def test_it_starts_only_once(quick: Background) -> None:
+    quick._steps = []
+    quick.begin()
+    thread = quick._thread
+    quick.begin()
+    assert quick._thread is thread
+
+
+def test_only_so_many_recipients_are_served_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "MAX_THREADS", 2)
+    senders, release, begun = Senders(), threading.Event(), list[int]()
+
+    def send(number: int) -> None:
+        begun.append(number)
+        release.wait(60)
+
+    for number in range(3):
+        senders.start(f"to {number}", lambda number=number: send(number))  # type: ignore[misc]
+    wait_until(lambda: len(begun) == 2)
+    release.set()
+    senders.join(60)
+    assert sorted(begun) == [0, 1]
+
+
+def test_what_could_not_be_sent_is_logged_and_ends_only_its_own_thread(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    senders = Senders()
+    senders.start("broken", lambda: 1 / 0)
+    senders.join(60)
+    assert "an unexpected error" in caplog.text
