@@ -104,6 +104,8 @@ def execution_policy(job: Job) -> dict[str, str]:
     return {
         "Overlap": _overlap(declared),
         "Time limit": _time_limit(declared),
+        "Memory limit": _memory_limit(declared),
+        "Process": _process(declared),
         "Retries": _retries(declared),
         "If its process dies": _when_lost(declared),
     }
@@ -145,6 +147,16 @@ def _time_limit(declared: type[JobDeclaration]) -> str:
     return f"Stopped after {limit}; killed if its cleanup takes longer than {grace}."
 
 
+def _memory_limit(declared: type[JobDeclaration]) -> str:
+    if declared.memory_limit is None:
+        return "None."
+    return f"Stopped if it uses more than {declared.memory_limit}; killed at twice as much."
+
+
+def _process(declared: type[JobDeclaration]) -> str:
+    return "Each run has a process of its own." if declared.isolate else "Runs share their worker's processes."
+
+
 def _retries(declared: type[JobDeclaration]) -> str:
     if not declared.max_retries:
         return "None."
@@ -157,6 +169,8 @@ def _retries(declared: type[JobDeclaration]) -> str:
 def _when_lost(declared: type[JobDeclaration]) -> str:
     if declared.restart_when_lost:
         return "The run is restarted."
+    if declared.isolate:
+        return "The run fails and is not restarted."
     return "The run is recorded as lost and is not restarted."
 
 

@@ -21,6 +21,8 @@ def test_defaults_are_described() -> None:
     assert facts_of() == {
         "Overlap": "One run at a time. A run that is due while another is running is skipped.",
         "Time limit": "None.",
+        "Memory limit": "None.",
+        "Process": "Runs share their worker's processes.",
         "Retries": "None.",
         "If its process dies": "The run is recorded as lost and is not restarted.",
     }
@@ -38,6 +40,9 @@ def test_defaults_are_described() -> None:
             "Time limit",
             "after 30 min; killed if",
         ),
+        ({"memory_limit": "1 GB"}, "Memory limit", "more than 1 GB; killed at twice"),
+        ({"isolate": True}, "Process", "a process of its own"),
+        ({"isolate": True}, "If its process dies", "The run fails and is not restarted."),
         ({"max_retries": 1}, "Retries", "One, 30 s after the failure"),
         ({"max_retries": 3}, "Retries", "Up to 3, the first 30 s after the failure; the delay doubles"),
         ({"restart_when_lost": True}, "If its process dies", "The run is restarted."),
