@@ -154,7 +154,9 @@ def _memory_limit(declared: type[JobDeclaration]) -> str:
 
 
 def _process(declared: type[JobDeclaration]) -> str:
-    return "Each run has a process of its own." if declared.isolate else "Runs share their worker's processes."
+    return (
+        "Each run has a process of its own." if declared.isolate else "Runs share their worker's processes."
+    )
 
 
 def _retries(declared: type[JobDeclaration]) -> str:

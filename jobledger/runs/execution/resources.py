@@ -75,7 +75,7 @@ class Meter:
 
     def _own_peak(self) -> int:
         high_water = _high_water()
-        return high_water if high_water > self._ignored_high_water else _resident(os.getpid())
+        return high_water if high_water > self._ignored_high_water else memory_of_this_process()
 
 
 _meters: list[Meter] = []
@@ -97,7 +97,12 @@ def measured() -> Iterator[Meter]:
 
 def memory_in_use() -> int:
     """The memory of this process and its subprocesses, in bytes; 0 if unknown."""
-    return _resident(os.getpid()) + sum(_proportional(pid) for pid in _subprocesses(os.getpid()))
+    return memory_of_this_process() + sum(_proportional(pid) for pid in _subprocesses(os.getpid()))
+
+
+def memory_of_this_process() -> int:
+    """In bytes, without its subprocesses; 0 if unknown."""
+    return _resident(os.getpid())
 
 
 @contextmanager
@@ -107,11 +112,11 @@ def memory_given_back() -> Iterator[None]:
     The high-water mark then is what the process still holds, so that Celery replaces it only if that is too
     much.
     """
-    before = _resident(os.getpid())
+    before = memory_of_this_process()
     try:
         yield
     finally:
-        if _resident(os.getpid()) - before > GIVE_BACK_BYTES:
+        if memory_of_this_process() - before > GIVE_BACK_BYTES:
             gc.collect()
             trim()
         _reset_high_water()

@@ -19,18 +19,19 @@ from functools import partial
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
-from celery.signals import task_revoked, worker_shutting_down
+from celery.signals import task_revoked, worker_ready, worker_shutting_down
 from celery.worker.request import Request
 from django.db import Error
 
 from jobledger import clock
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
+from jobledger.formats import size
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
-from jobledger.runs.execution import oom
+from jobledger.runs.execution import oom, resources
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.lease import rescue
 from jobledger.runs.outcome import signal_name
@@ -55,8 +56,10 @@ class Loss:
     child: str
     error: str = ""
     """Celery's description; empty if the child was killed at its hard time limit."""
-    oom_kills_before: int | None = None
-    """How many processes the kernel had killed when the child accepted the task."""
+    exit_signal: str = ""
+    """The signal that ended the child; empty if it exited by itself."""
+    ran_out_of_memory: bool = False
+    """Whether the kernel killed the child for want of memory."""
     noticed_at: float = field(default_factory=time.monotonic)
     """Monotonic, because the database may not be available to tell the time."""
 
@@ -81,22 +84,26 @@ class JobRequest(MaskedRequest):
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""
         if not soft:
-            _record(Loss(task_id=self.id, child=_child(self)))
+            _record(Loss(task_id=self.id, child=_child(self), exit_signal="SIGKILL"))
         super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """The task failed, or its process died."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, WorkerLostError):
-            _record(
-                Loss(
-                    task_id=self.id,
-                    child=_child(self),
-                    error=str(error) or type(error).__name__,
-                    oom_kills_before=self._oom_kills_before,
-                )
-            )
+            _record(self._loss(str(error) or type(error).__name__))
         return super().on_failure(exc_info, *args, **kwargs)
+
+    def _loss(self, error: str) -> Loss:
+        exit_signal = _exit_signal(error)
+        return Loss(
+            task_id=self.id,
+            child=_child(self),
+            error=error,
+            exit_signal=exit_signal,
+            ran_out_of_memory=exit_signal == "SIGKILL"
+            and _oom_kills.explains_death(kills_before=self._oom_kills_before),
+        )
 
 
 def end_run_of(loss: Loss) -> None:
@@ -111,6 +118,7 @@ def connect() -> None:
     """From now on, cancel runs that are revoked or would outlast the grace period of a shutdown."""
     worker_shutting_down.connect(_shutting_down, dispatch_uid="jobledger.worker.shutting_down")
     task_revoked.connect(_revoked, dispatch_uid="jobledger.worker.revoked")
+    worker_ready.connect(_warn_of_replacements, dispatch_uid="jobledger.worker.replacements")
 
 
 def _end_run_of(loss: Loss) -> None:
@@ -120,7 +128,7 @@ def _end_run_of(loss: Loss) -> None:
     ).first()
     if run is not None:
         timed_out = not loss.error or rescue.is_past_grace_period(run, _time_of(loss))
-        why, exit_signal = _why(run, loss), _exit_signal(loss)
+        why, exit_signal = _why(run, loss), loss.exit_signal
         rescue.give_up(run, why, error=loss.error, exit_signal=exit_signal, timed_out=timed_out)
 
 
@@ -130,27 +138,29 @@ def _time_of(loss: Loss) -> datetime:
 
 def _why(run: Run, loss: Loss) -> Why:
     if loss.error:
-        is_oom = _exit_signal(loss) == "SIGKILL" and _oom_kills.explains_death(
-            kills_before=loss.oom_kills_before
-        )
-        return Why.of(Reason.OUT_OF_MEMORY if is_oom else Reason.LOST_PROCESS, worker=loss.child)
+        reason = Reason.OUT_OF_MEMORY if loss.ran_out_of_memory else Reason.LOST_PROCESS
+        return Why.of(reason, worker=loss.child)
     limit = registry.declaration_of(run.job).time_limit
     return Why.of(Reason.TIME_LIMIT, limit_seconds=limit, killed_by="worker")
 
 
-def _exit_signal(loss: Loss) -> str:
-    """The signal that ended the child; empty if it exited by itself.
-
-    The pool knows the exit code, but hands on nothing but this description.
-    """
-    if not loss.error:
-        return "SIGKILL"
-    found = _SIGNAL.search(loss.error)
+def _exit_signal(error: str) -> str:
+    """Celery's pool knows the exit code, but hands on nothing but this description."""
+    found = _SIGNAL.search(error)
     return signal_name(int(found[1])) if found else ""
 
 
 def _record(loss: Loss) -> None:
     _in_thread(partial(end_run_of, loss), f"loss of {loss.task_id}")
+
+
+def _warn_of_replacements(sender: Any = None, **kwargs: Any) -> None:
+    """Celery replaces a child that holds too much memory, without telling."""
+    limit_kib = getattr(getattr(sender, "controller", None), "max_memory_per_child", None)
+    used = resources.memory_of_this_process()
+    if limit_kib and used > limit_kib * 1024:
+        text = "Children are replaced after every task: they may hold %s each (%s), but need %s to start"
+        logger.warning(text, size(limit_kib * 1024), "worker_max_memory_per_child", size(used))
 
 
 def _in_thread(work: Callable[[], None], name: str) -> None:

@@ -10,11 +10,13 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import current_app
 from celery.signals import task_revoked
 from celery.worker.request import Request
+from django.db import OperationalError
 
 from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.runs import reasons
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import oom
+from jobledger.runs.execution import forks, oom
+from jobledger.runs.lease import rescue
 from jobledger.runs.worker import main_process
 from jobledger.runs.worker.main_process import JobRequest, Loss, cancel_revoked, connect, end_run_of
 from tests.unit.builders import NOON
@@ -131,6 +133,39 @@ def test_the_run_of_a_child_killed_at_its_time_limit_has_timed_out() -> None:
     assert (run.status, run.reason) == ("timed_out", Reason.TIME_LIMIT)
     assert run.reason_details == {"limit_seconds": 2.0, "killed_by": "worker"}
     assert run.exit_signal == "SIGKILL"
+
+
+def test_a_kill_for_want_of_memory_is_recorded_even_if_the_database_hesitates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(main_process, "_oom_kills", oom.KillCounter())
+    run = running()
+    monkeypatch.setattr(oom, "kills", lambda: 0)
+    request = request_of(run)
+    monkeypatch.setattr(oom, "kills", lambda: 1)
+    monkeypatch.setattr(forks, "RETRY_SECONDS", 0)
+    errors = [OperationalError("not yet")]
+    end = rescue.give_up
+
+    def give_up(*args: Any, **kwargs: Any) -> bool:
+        if errors:
+            raise errors.pop()
+        return end(*args, **kwargs)
+
+    monkeypatch.setattr(rescue, "give_up", give_up)
+    request.on_failure(failed(WorkerLostError("Worker exited: signal 9 (SIGKILL) Job: 3.")))
+    run.refresh_from_db()
+    assert (run.status, run.reason) == ("failed", Reason.OUT_OF_MEMORY)
+
+
+@pytest.mark.parametrize(("limit_mb", "is_warned"), [(1, True), (100_000, False), (None, False)])
+def test_a_memory_limit_below_what_a_child_needs_to_start_is_logged(
+    caplog: pytest.LogCaptureFixture, limit_mb: int | None, is_warned: bool
+) -> None:
+    controller = SimpleNamespace(max_memory_per_child=limit_mb and limit_mb * 1024)
+    # Other receivers of the signal start threads.
+    main_process._warn_of_replacements(SimpleNamespace(controller=controller))
+    assert ("they may hold 1 MB each" in caplog.text) is is_warned
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), TimeLimitExceeded(14.0)])
