@@ -28,6 +28,7 @@ class JobsConfig(AppConfig):
         from jobledger import checks, conf
         from jobledger.alerts import background, default_rule
         from jobledger.runs import ledger_connection
+        from jobledger.runs.execution import salvage
         from jobledger.runs.worker import code_version, dead_letters, log_format, main_process, presence
         from jobledger.schedules import reconciliation
 
@@ -39,6 +40,7 @@ class JobsConfig(AppConfig):
         ledger_connection.connect()
         main_process.connect()
         dead_letters.connect()
+        salvage.connect()
         reconciliation.connect()
         background.connect()
         default_rule.connect()

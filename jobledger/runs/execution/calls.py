@@ -1,8 +1,8 @@
 """Calls of commands that no worker executes: from the command line, or by another job. Each is a run.
 
-``begin`` creates the run, unless the overlap rule forbids it; ``recorded_streams`` and ``runner.recorded``
-record it. ``JobCommand`` does this for itself, and ``record_plain_command`` does it for any other command,
-without a change of what it prints and how it exits.
+``begin`` creates the run, unless the overlap rule forbids it; ``Call.execute`` records it. ``JobCommand``
+does this for itself, and ``record_plain_command`` does it for any other command, without a change of what it
+prints and how it exits.
 
 If the ledger cannot be written, that is reported on stderr and the command runs anyway.
 """
@@ -20,6 +20,7 @@ from typing import Any, TextIO, cast
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.utils import timezone
 
+from jobledger.conf import settings
 from jobledger.escapes import escaped
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.options import OptionsError, check_bounds, from_namespace, given_on_command_line
@@ -27,8 +28,11 @@ from jobledger.jobs.registry import Job
 from jobledger.models import Reason, Run, Stream, Trigger, Why
 from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.dispatch import command_line_process, operating_system_user
-from jobledger.runs.execution import output, runner
+from jobledger.runs.execution import runner
+from jobledger.runs.execution.capture import Capture, of_call, of_command_line
 from jobledger.runs.execution.django_internals import wrapped_stream
+from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.execution.streams import Tee
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, SignalExit
@@ -55,9 +59,11 @@ class Call:
 
     def execute(self, run: Run, execute: Callable[..., str | None]) -> str | None:
         """Call ``execute``, and record what it writes and how it ends."""
-        recorder = runner.new_recorder()
-        recording = runner.recorded(run, recorder, taken_over=True)
-        with _child_failures(run), recorded_streams(self, recorder), recording:
+        recorder = OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES)
+        # A process that was started for the command belongs to it.
+        captured = of_call(recorder) if self.argv is None else of_command_line(recorder)
+        recording = runner.recorded(run, captured, taken_over=True)
+        with _child_failures(run), recording, _recorded_streams(self, captured):
             return execute(*self.args, **self.options)
 
 
@@ -141,15 +147,15 @@ def _child_failures(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def recorded_streams(call: Call, recorder: output.OutputRecorder) -> Iterator[None]:
-    """Replace the command's stdout and stderr by streams that record everything and pass it on."""
+def _recorded_streams(call: Call, captured: Capture) -> Iterator[None]:
+    """Replace the command's stdout and stderr by streams that record everything."""
     command, options = call.command, call.options
     before = command.stdout, command.stderr
     for stream in Stream.STDOUT, Stream.STDERR:
         if options.get(stream):
-            options[stream] = output.Tee(recorder, stream, options[stream])
+            options[stream] = Tee(captured.recorder, stream, options[stream])
         else:
-            setattr(command, stream, _recording(getattr(command, stream), recorder, stream))
+            setattr(command, stream, _recording(getattr(command, stream), captured, stream))
     try:
         yield
     finally:
@@ -158,10 +164,9 @@ def recorded_streams(call: Call, recorder: output.OutputRecorder) -> Iterator[No
         command.stdout, command.stderr = before
 
 
-def _recording(replaced: OutputWrapper, recorder: output.OutputRecorder, stream: Stream) -> OutputWrapper:
+def _recording(replaced: OutputWrapper, captured: Capture, stream: Stream) -> OutputWrapper:
     # The underlying stream: its wrapper would style each line and add a line ending once more.
-    tee = output.Tee(recorder, stream, cast("TextIO", wrapped_stream(replaced)))
-    recording = OutputWrapper(cast("TextIO", tee))
+    recording = OutputWrapper(cast("TextIO", captured.stream_for(stream, wrapped_stream(replaced))))
     recording.style_func = replaced.style_func
     return recording
 

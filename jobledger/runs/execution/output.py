@@ -1,28 +1,44 @@
-"""Captures a run's output: bounded, in chunks, with stdout and stderr told apart.
+"""A run's output: bounded, in the order in which it was written, with stdout and stderr told apart.
 
-An ``OutputRecorder`` accepts text from any thread and keeps it until it is drained. The first half of the
-limit is for the head of the output, which is returned as it comes in. After that only the tail is kept, which
-``finish`` returns after a line that says how much was omitted. So a job that prints a gigabyte needs no more
-memory and rows than the limit.
+An ``OutputRecorder`` accepts output from any thread. The first half of the limit is for the head of the
+output, which can be saved as it comes in. After that only the tail is kept, which is saved at the end, after
+a line that says how much was omitted. So a job that prints a gigabyte needs no more memory and rows than the
+limit.
 
-``Tee`` is the stream that a command writes to: it records, and passes everything on to the terminal.
+What is not saved yet is in the recorder's memory. Another process that has the same memory can save what the
+recorder's own process could not, because it was killed (``OutputRecorder.restored``). A write has happened
+once the header is updated, so that a process can be killed at any time.
 """
 
+import os
 import re
 import threading
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from struct import Struct
 from uuid import UUID
 
 from jobledger.jobs.json_text import readable
 from jobledger.models import RunOutput, Stream
 
 CHUNK_BYTES = 64 * 1024
-# Short lines are combined: a million pieces would need more memory than their texts.
-SMALL_PIECE_CHARACTERS = 1024
+# One for all recorders, because ``before_write`` may involve another one. A signal handler may write while
+# its thread is writing.
+LOCK = threading.RLock()
+# Enough for the last line.
+END_BYTES = 4096
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+# The limit, and what is left of it for the head. Positions: the head's end, up to where it is being saved, up
+# to where it is saved, the next row's number, the tail's end. The size of the tail's text; if that is saved.
+_HEADER = Struct("<9Q")
+# Each part of the output begins with its stream's mark, a byte that does not occur in UTF-8.
+_MARKS = {Stream.STDOUT: b"\xff", Stream.STDERR: b"\xfe"}
+_STREAMS = {mark[0]: stream for stream, mark in _MARKS.items()}
+_PART = re.compile(rb"([\xfe\xff])([^\xfe\xff]+)")
+# Of the tail, only whole parts can be read once its beginning is overwritten.
+_PART_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,174 +52,249 @@ class Piece:
 class OutputRecorder:
     """Keeps at most ``limit_bytes`` of a run's output: half of it for the head, half for the tail."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, memory: mmap | None = None) -> None:
+        """Keep what is not saved yet in this memory, which must have ``memory_bytes``, or else in private."""
+        self._limit = limit_bytes
         self._head_left = limit_bytes // 2
-        self._tail_limit = limit_bytes - self._head_left
-        self._pending: list[Piece] = []
-        self._tail: deque[Piece] = deque()
-        self._tail_bytes = 0
-        self._omitted_bytes = 0
-        self._last_line = ""
-        self._last_error_line = ""
-        self._partial_lines = dict.fromkeys(Stream, "")
-        self._lock = threading.Lock()
+        self._head_end = self._boundary = self._saved_end = self.next_number = 0
+        self._tail_end = self._tail_bytes = self._is_tail_saved = 0
+        self._head_at, self._tail_at, size = _layout(limit_bytes)
+        self._ring = size - self._tail_at
+        # Touched only as far as it is used.
+        self._memory = memory if memory is not None else mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        self._head_stream: Stream | None = None
+        self._tail_stream: Stream | None = None
+        self._part_bytes = 0
+        self._ends = dict.fromkeys(Stream, b"")
+        self._last_stream = Stream.STDOUT
+        self._is_closed = self._is_writing = False
+        self._interrupting: list[tuple[Stream, bytes]] = []
+        self._pid = os.getpid()
+        self.before_write: Callable[[], None] = _do_nothing
+        """Records what has been written elsewhere before."""
+
+    @classmethod
+    def restored(cls, memory: mmap) -> "OutputRecorder":
+        """A recorder that continues one in another process, which has ended."""
+        fields = _HEADER.unpack_from(memory)
+        recorder = cls(fields[0], memory)
+        recorder._head_left, recorder._head_end, recorder._boundary, recorder._saved_end = fields[1:5]
+        recorder.next_number, recorder._tail_end, recorder._tail_bytes, recorder._is_tail_saved = fields[5:]
+        recorder._is_closed = bool(recorder._is_tail_saved)
+        return recorder
 
     @property
     def last_line(self) -> str:
         """The last line that is not blank, truncated to 500 characters."""
-        with self._lock:
-            return self._last_line[:500]
+        with LOCK:
+            return _last_line(self._ends[self._last_stream])
 
     @property
     def last_error_line(self) -> str:
         """The same for stderr only."""
-        with self._lock:
-            return self._last_error_line[:500]
+        with LOCK:
+            return _last_line(self._ends[Stream.STDERR])
 
     def write(self, stream: Stream, text: str) -> None:
-        """Record text. Accepts any text."""
-        text = readable(text)
-        with self._lock:
-            self._remember_line(stream, text)
-            head = _cut(text, self._head_left)
-            if head:
-                self._head_left -= _size(head)
-                self._pending.append(Piece(stream=stream, text=head))
-            if len(head) < len(text):
-                self._head_left = 0
-                self._keep_tail(stream, text[len(head) :])
+        """Record text. Accepts any text; once closed, it is ignored."""
+        self.write_utf8(stream, readable(text).encode())
 
-    def drain(self) -> list[Piece]:
-        """The pieces of the head since the last call; adjacent pieces of the same stream are joined."""
-        with self._lock:
-            pending, self._pending = self._pending, []
-        return _joined(pending)
-
-    def finish(self) -> list[Piece]:
-        """The rest of the head, the line that says how much was omitted, and the tail."""
-        pieces = self.drain()
-        with self._lock:
-            self._cut_tail()
-            tail = [piece for piece in self._tail if piece.text]
-            self._tail.clear()
-            self._tail_bytes = 0
-            if self._omitted_bytes:
-                note = f"\n[… {self._omitted_bytes:,} bytes omitted …]\n"
-                pieces.append(Piece(stream=Stream.STDOUT, text=note))
-                self._omitted_bytes = 0
-        return pieces + _joined(tail)
-
-    def _remember_line(self, stream: Stream, text: str) -> None:
-        # Django's styled lines end with an escape sequence after the line break: it is not a line of its own.
-        end = (self._partial_lines[stream] + text)[-4096:]
-        lines = (COLOUR.sub("", end) if "\x1b" in end else end).split("\n")
-        self._partial_lines[stream] = lines[-1]
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        if last and stream is Stream.STDERR:
-            self._last_error_line = last
-        self._last_line = last or self._last_line
-
-    def _keep_tail(self, stream: Stream, text: str) -> None:
-        for start in range(0, len(text), CHUNK_BYTES):
-            self._append(stream, text[start : start + CHUNK_BYTES])
-            self._drop_oldest()
-
-    def _append(self, stream: Stream, text: str) -> None:
-        self._tail_bytes += _size(text)
-        last = self._tail[-1] if self._tail else None
-        if last is not None and last.stream is stream and len(last.text) < SMALL_PIECE_CHARACTERS:
-            self._tail[-1] = Piece(stream=stream, text=last.text + text)
-        else:
-            self._tail.append(Piece(stream=stream, text=text))
-
-    def _drop_oldest(self) -> None:
-        """Drop the oldest pieces that are not needed at all: trimming each to size would be too slow."""
-        while self._tail_bytes - (oldest := _size(self._tail[0].text)) >= self._tail_limit:
-            self._tail.popleft()
-            self._tail_bytes -= oldest
-            self._omitted_bytes += oldest
-            if not self._tail:
-                return
-
-    def _cut_tail(self) -> None:
-        if self._tail_bytes <= self._tail_limit:
+    def write_utf8(self, stream: Stream, data: bytes) -> None:
+        """Record text that is UTF-8 and does not contain NUL."""
+        if os.getpid() != self._pid:
+            # A forked process: the run is not its own, and a thread that it does not have may hold the lock.
             return
-        oldest = self._tail.popleft()
-        kept = _cut_front(oldest.text, self._tail_bytes - self._tail_limit)
-        self._omitted_bytes += _size(oldest.text) - _size(kept)
-        self._tail.appendleft(Piece(stream=oldest.stream, text=kept))
+        with LOCK:
+            self.before_write()
+            if self._is_writing:
+                self._interrupting.append((stream, data))
+                return
+            self._is_writing = True
+            try:
+                self._store(stream, data)
+                while self._interrupting:
+                    self._store(*self._interrupting.pop(0))
+            finally:
+                self._is_writing = False
+
+    def close(self) -> None:
+        """From now on, ignore what is written; the tail can be saved."""
+        with LOCK:
+            self._is_closed = True
+
+    def discard(self) -> None:
+        """Release the memory: everything is saved."""
+        with LOCK:
+            self._is_closed = True
+            self.before_write = _do_nothing
+            self._memory.close()
+
+    def unsaved(self) -> list[Piece]:
+        """The pieces to be saved next, numbered from ``next_number``; the tail's only once it is closed.
+
+        Until they are marked as saved, they are the same ones: it may not be known whether they have been.
+        """
+        with LOCK:
+            if self._boundary == self._saved_end:
+                self._boundary, self._head_stream = self._head_end, None
+                self._publish()
+            if self._boundary > self._saved_end:
+                return list(_pieces(_parts(self._read_head(self._saved_end, self._boundary))))
+            return self._closing() if self._is_closed else []
+
+    def mark_saved(self, pieces: Sequence[Piece]) -> None:
+        """These pieces, the last ones that ``unsaved`` has returned, are saved."""
+        with LOCK:
+            self.next_number += len(pieces)
+            self._is_tail_saved = int(self._boundary == self._saved_end)
+            self._saved_end = self._boundary
+            self._publish()
+
+    def _closing(self) -> list[Piece]:
+        """The line that says how much was omitted, and the tail."""
+        if self._is_tail_saved or not self._tail_bytes:
+            return []
+        parts = _last(_parts(self._read_tail()), self._limit - self._limit // 2)
+        omitted = self._tail_bytes - sum(len(data) for _, data in parts)
+        note = [Piece(stream=Stream.STDOUT, text=f"\n[… {omitted:,} bytes omitted …]\n")]
+        return [*(note if omitted else []), *_pieces(parts)]
+
+    def _store(self, stream: Stream, data: bytes) -> None:
+        if not data or self._is_closed:
+            return
+        self._remember_end(stream, data)
+        head = data[: _end_of_character(data, self._head_left)]
+        if head:
+            self._append_to_head(stream, head)
+        if len(head) < len(data):
+            self._head_left = 0
+            self._append_to_tail(stream, data[len(head) :])
+        self._publish()
+
+    def _publish(self) -> None:
+        positions = self._head_end, self._boundary, self._saved_end, self.next_number, self._tail_end
+        rest = self._tail_bytes, self._is_tail_saved
+        _HEADER.pack_into(self._memory, 0, self._limit, self._head_left, *positions, *rest)
+
+    def _append_to_head(self, stream: Stream, data: bytes) -> None:
+        self._head_left -= len(data)
+        if stream is not self._head_stream:
+            self._head_stream, data = stream, _MARKS[stream] + data
+        begin = self._head_at + self._head_end
+        self._memory[begin : begin + len(data)] = data
+        self._head_end += len(data)
+
+    def _append_to_tail(self, stream: Stream, data: bytes) -> None:
+        self._tail_bytes += len(data)
+        self._part_bytes += len(data)
+        if stream is not self._tail_stream or self._part_bytes > _PART_BYTES:
+            self._tail_stream, self._part_bytes = stream, len(data)
+            mark = _MARKS[stream]
+            data = b"".join(mark + part for part in _split(data, _PART_BYTES))
+        begin = self._tail_end % self._ring
+        self._tail_end += len(data)
+        if len(data) > self._ring:
+            begin, data = self._tail_end % self._ring, data[-self._ring :]
+        fits = data[: self._ring - begin]
+        self._memory[self._tail_at + begin : self._tail_at + begin + len(fits)] = fits
+        if len(fits) < len(data):
+            rest = data[len(fits) :]
+            self._memory[self._tail_at : self._tail_at + len(rest)] = rest
+
+    def _read_head(self, begin: int, end: int) -> bytes:
+        return self._memory[self._head_at + begin : self._head_at + end]
+
+    def _read_tail(self) -> bytes:
+        """All of the tail that is not overwritten, or is so only in part."""
+        begin = self._tail_at + self._tail_end % self._ring
+        if self._tail_end <= self._ring:
+            return self._memory[self._tail_at : self._tail_at + self._tail_end]
+        return self._memory[begin : self._tail_at + self._ring] + self._memory[self._tail_at : begin]
+
+    def _remember_end(self, stream: Stream, data: bytes) -> None:
+        before = self._ends[stream]
+        if not data.isspace():
+            self._last_stream = stream
+        elif before.endswith(b"\n"):
+            return
+        self._ends[stream] = data[-END_BYTES:] if len(data) >= END_BYTES else (before + data)[-END_BYTES:]
 
 
-class Tee:
-    """A text stream that records everything and passes it on to another stream, if there is one.
-
-    It is a terminal if the other stream is, so that jobs use colours just as they would without recording.
-    """
-
-    def __init__(self, recorder: OutputRecorder, stream: Stream, passed_on: IO[str] | None = None) -> None:
-        """Record as ``stream``, and pass on to ``passed_on``."""
-        self._recorder = recorder
-        self._stream = stream
-        self.passed_on = passed_on
-
-    def write(self, text: str) -> int:
-        """Pass on, then record: what could not be passed on is not recorded."""
-        if self.passed_on is not None:
-            self.passed_on.write(text)
-        self._recorder.write(self._stream, text)
-        return len(text)
-
-    def flush(self) -> None:
-        if self.passed_on is not None and hasattr(self.passed_on, "flush"):
-            self.passed_on.flush()
-
-    def isatty(self) -> bool:
-        return self.passed_on is not None and hasattr(self.passed_on, "isatty") and self.passed_on.isatty()
-
-    def writable(self) -> bool:
-        return True
+def _do_nothing() -> None:
+    pass
 
 
-def save(run_id: UUID, attempt: int, first_number: int, pieces: Sequence[Piece]) -> int:
-    """Append the pieces to the run's output, numbered from ``first_number``; returns the next number."""
+def memory_bytes(limit_bytes: int) -> int:
+    """The size of a recorder's memory."""
+    return _layout(limit_bytes)[2]
+
+
+def _layout(limit_bytes: int) -> tuple[int, int, int]:
+    """Where the head and the tail begin, and where the tail ends."""
+    head = limit_bytes // 2
+    # Every byte may have a mark, and so may the one after the last.
+    tail_at = _HEADER.size + 2 * head + 1
+    return _HEADER.size, tail_at, tail_at + 2 * (limit_bytes - head) + 3 * _PART_BYTES
+
+
+def save(run_id: UUID, attempt: int, first_number: int, pieces: Sequence[Piece]) -> None:
+    """Append the pieces to the run's output, numbered from ``first_number``."""
     rows = [
         RunOutput(run_id=run_id, attempt=attempt, number=number, stream=piece.stream, text=piece.text)
         for number, piece in enumerate(pieces, start=first_number)
     ]
-    # After a connection failure, pieces may have been saved even though the call failed.
+    # They may have been saved already, even though the call failed or its process was killed.
     RunOutput.objects.bulk_create(rows, ignore_conflicts=True)
-    return first_number + len(rows)
 
 
-def _joined(pieces: Iterable[Piece]) -> list[Piece]:
-    """Join adjacent pieces of the same stream, up to about a chunk's size each."""
-    groups: list[tuple[Stream, list[str]]] = []
-    size = 0
-    for piece in pieces:
-        if not groups or groups[-1][0] is not piece.stream or size >= CHUNK_BYTES:
-            groups.append((piece.stream, []))
-            size = 0
-        groups[-1][1].append(piece.text)
-        size += len(piece.text)
-    return [Piece(stream=stream, text="".join(texts)) for stream, texts in groups]
+def _parts(data: bytes) -> Iterator[tuple[Stream, bytes]]:
+    """The parts after the first mark; what comes before it is the rest of an overwritten part."""
+    for mark, text in _PART.findall(data):
+        yield _STREAMS[mark[0]], text
 
 
-def _cut(text: str, limit_bytes: int) -> str:
-    """The longest prefix of the text that takes at most ``limit_bytes`` in UTF-8."""
-    if limit_bytes <= 0:
-        return ""
-    if text.isascii():
-        return text[:limit_bytes]
-    return text.encode()[:limit_bytes].decode(errors="ignore")
+def _last(parts: Iterable[tuple[Stream, bytes]], limit_bytes: int) -> list[tuple[Stream, bytes]]:
+    """The last parts, which together have at most ``limit_bytes`` and begin with a whole character."""
+    kept = list(parts)
+    excess = sum(len(data) for _, data in kept) - limit_bytes
+    first = 0
+    while excess > 0:
+        stream, data = kept[first]
+        kept[first] = stream, data[excess:].decode(errors="ignore").encode()
+        excess -= len(data)
+        first += 1
+    return [(stream, data) for stream, data in kept if data]
 
 
-def _cut_front(text: str, drop_bytes: int) -> str:
-    """The text without its first ``drop_bytes`` bytes in UTF-8, without any character that this splits."""
-    if text.isascii():
-        return text[drop_bytes:]
-    return text.encode()[drop_bytes:].decode(errors="ignore")
+def _pieces(parts: Iterable[tuple[Stream, bytes]]) -> Iterator[Piece]:
+    """Adjacent parts of the same stream are joined, up to about a chunk's size."""
+    stream, joined = Stream.STDOUT, b""
+    for each, data in parts:
+        if joined and (each is not stream or len(joined) >= CHUNK_BYTES):
+            yield Piece(stream=stream, text=joined.decode())
+            joined = b""
+        stream, joined = each, joined + data
+    if joined:
+        yield Piece(stream=stream, text=joined.decode())
 
 
-def _size(text: str) -> int:
-    """In bytes, as UTF-8."""
-    return len(text) if text.isascii() else len(text.encode())
+def _split(data: bytes, limit_bytes: int) -> Iterator[bytes]:
+    """Parts of at most ``limit_bytes`` that end with a whole character."""
+    begin = 0
+    while begin < len(data):
+        end = _end_of_character(data, begin + limit_bytes)
+        yield data[begin:end]
+        begin = end
+
+
+def _end_of_character(data: bytes, limit: int) -> int:
+    """The last position up to the limit that is not within a character."""
+    while 0 < limit < len(data) and data[limit] & 0xC0 == 0x80:
+        limit -= 1
+    return limit
+
+
+def _last_line(end: bytes) -> str:
+    # Django's styled lines end with an escape sequence after the line break: it is not a line of its own.
+    lines = COLOUR.sub("", end.decode(errors="ignore")).split("\n")
+    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")

@@ -30,7 +30,8 @@ from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, overlap
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import forks, hygiene, isolation, output, resources
+from jobledger.runs.execution import forks, hygiene, isolation, resources, salvage
+from jobledger.runs.execution.capture import Capture, of_worker
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.lease.termination import Limits
@@ -51,7 +52,6 @@ class Execution:
     """A run that this thread is executing."""
 
     run: Run
-    recorder: output.OutputRecorder
     taken_over: bool
     """Whether the run's command has begun: a job that it then calls is a run of its own."""
     progress: Progress
@@ -134,20 +134,20 @@ def execute(run_id: UUID, *, worker: str, validation_error: str = "") -> Ended |
 
 def _execute_claimed(run: Run, validation_error: str = "") -> str:
     """Execute the run in this process and record it; returns the last line of its output."""
-    recorder = new_recorder()
+    captured = of_worker(run)
     try:
         with (
             hygiene.exit_forked_children(),
             hygiene.restored_process(),
             resources.memory_given_back(),
-            recorded(run, recorder),
+            recorded(run, captured),
         ):
             if validation_error:
                 raise options.OptionsError(validation_error)
-            _call(run, recorder)
+            _call(run, captured)
     except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has recorded it
         logger.info("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
-    return recorder.last_line
+    return captured.recorder.last_line
 
 
 def _execute_isolated(run: Run) -> str:
@@ -174,9 +174,12 @@ def execute_in_fresh_process(run_id: str, *, parent: int, report_to: int) -> NoR
 
 def _record_death(run: Run, outcome: Outcome) -> None:
     """Record how the run's own process ended, unless it has recorded that itself."""
+    recorder = salvage.salvaged(run.pk)
 
     def write() -> None:
         with ledger_connection():
+            if recorder is not None:
+                OutputLog(run, recorder).save_remaining()
             if attempts.end(run, outcome):
                 logger.warning("The process of run %s of %s ended as %s", run.pk, run.job, outcome.status)
 
@@ -204,24 +207,20 @@ def claim(run_id: UUID, *, worker: str) -> Run | None:
     return run if overlap.start(run, guard, now, **changes, **by) else None
 
 
-def new_recorder() -> output.OutputRecorder:
-    return output.OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES)
-
-
 @contextmanager
-def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = False) -> Iterator[None]:
-    """Renew the run's lease during the block, record how it ends, and re-raise any exception.
+def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterator[None]:
+    """Capture the run's output and renew its lease during the block, record how it ends, and re-raise errors.
 
     A failure to record the end never hides an exception of the block.
     """
     pid, of_caller = os.getpid(), hygiene.connections_in_transaction()
+    recorder = captured.recorder
     log = OutputLog(run, recorder)
     outcome = SUCCESS
-    with interruptible() as interrupter, resources.measured() as meter:
+    with captured, interruptible() as interrupter, resources.measured() as meter:
         heartbeat = Heartbeat(run, log, interrupter, _limits(run), meter)
         execution = Execution(
             run=run,
-            recorder=recorder,
             taken_over=taken_over,
             progress=heartbeat.progress,
             outer=_current.get(),
@@ -233,6 +232,8 @@ def recorded(run: Run, recorder: output.OutputRecorder, *, taken_over: bool = Fa
                 yield
             finally:
                 interrupter.disarm()
+                if os.getpid() == pid:
+                    captured.end()
         except BaseException as error:
             outcome = _masked(run, outcome_of(error, last_error_line=recorder.last_error_line))
             raise
@@ -272,7 +273,7 @@ def _may_beat() -> bool:
     return not (connection.in_atomic_block or in_memory)
 
 
-def _call(run: Run, recorder: output.OutputRecorder) -> None:
+def _call(run: Run, captured: Capture) -> None:
     job = registry.find(run.job)
     options.check_bounds(run.options)
     argv = options.to_argv(job.create_parser(), run.options)
@@ -282,8 +283,8 @@ def _call(run: Run, recorder: output.OutputRecorder) -> None:
     call_command(
         command,
         *argv,
-        stdout=output.Tee(recorder, Stream.STDOUT),
-        stderr=output.Tee(recorder, Stream.STDERR),
+        stdout=captured.stream_for(Stream.STDOUT),
+        stderr=captured.stream_for(Stream.STDERR),
     )
 
 

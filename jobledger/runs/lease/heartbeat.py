@@ -25,6 +25,7 @@ from jobledger.runs import attempts
 from jobledger.runs.execution import output
 from jobledger.runs.execution.forks import between_forks
 from jobledger.runs.execution.resources import Meter
+from jobledger.runs.execution.run_log import by_service
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from jobledger.runs.lease.memory_limit import MemoryWatch
 from jobledger.runs.lease.termination import Limits, Termination
@@ -51,25 +52,19 @@ class OutputLog:
     def __init__(self, run: Run, recorder: output.OutputRecorder) -> None:
         self._run = run
         self._recorder = recorder
-        self._next_number = 0
-        self._unsaved: list[output.Piece] = []
         self._lock = threading.Lock()
 
     def save_new(self) -> None:
-        """Save new output. Whatever cannot be saved is kept for the next call."""
-        self._save(self._recorder.drain())
+        """Save new output. Whatever cannot be saved stays in the recorder for the next call."""
+        with self._lock:
+            while pieces := self._recorder.unsaved():
+                output.save(self._run.pk, self._run.attempt, self._recorder.next_number, pieces)
+                self._recorder.mark_saved(pieces)
 
     def save_remaining(self) -> None:
         """Save all remaining output after the job has finished."""
-        self._save(self._recorder.finish())
-
-    def _save(self, pieces: list[output.Piece]) -> None:
-        with self._lock:
-            self._unsaved += pieces
-            if self._unsaved:
-                run = self._run
-                self._next_number = output.save(run.pk, run.attempt, self._next_number, self._unsaved)
-                self._unsaved = []
+        self._recorder.close()
+        self.save_new()
 
 
 class Heartbeat:
@@ -132,7 +127,7 @@ class Heartbeat:
                 self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
 
     def _run_until_stopped(self) -> None:
-        with kept_open():
+        with by_service(), kept_open():
             while not self._stopped.wait(min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)):
                 try:
                     # The job may fork at any time.
@@ -166,7 +161,7 @@ class Heartbeat:
             usage=self._meter.usage(),
         )
         try:
-            with ledger_connection(), between_forks():
+            with by_service(), ledger_connection(), between_forks():
                 self._log.save_remaining()
                 attempts.end(self._run, outcome)
         except Error as failure:

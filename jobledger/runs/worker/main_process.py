@@ -31,9 +31,11 @@ from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
-from jobledger.runs.execution import oom, resources
+from jobledger.runs.execution import oom, resources, salvage
 from jobledger.runs.execution.forks import write_between_forks
+from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease import rescue
+from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.outcome import signal_name
 from jobledger.runs.worker.requests import MaskedRequest
 
@@ -107,9 +109,10 @@ class JobRequest(MaskedRequest):
 
 
 def end_run_of(loss: Loss) -> None:
-    """End the task's run, if it is the child that was executing it."""
+    """End the task's run, if it is the child that was executing it, and save the rest of its output."""
+    recorder = salvage.salvaged(run_id_of(loss.task_id))
     try:
-        write_between_forks(lambda: _end_run_of(loss), within_seconds=MAX_RETRY_SECONDS)
+        write_between_forks(lambda: _end_run_of(loss, recorder), within_seconds=MAX_RETRY_SECONDS)
     except Error:
         logger.exception("Could not record the loss of run %s; it is lost when its lease ends", loss.task_id)
 
@@ -121,12 +124,14 @@ def connect() -> None:
     worker_ready.connect(_warn_of_replacements, dispatch_uid="jobledger.worker.replacements")
 
 
-def _end_run_of(loss: Loss) -> None:
+def _end_run_of(loss: Loss, recorder: OutputRecorder | None) -> None:
     pk = run_id_of(loss.task_id)
     run = Run.objects.filter(
         pk=pk, status=Status.RUNNING, worker=loss.child, worker_identity=IDENTITY
     ).first()
     if run is not None:
+        if recorder is not None:
+            OutputLog(run, recorder).save_remaining()
         timed_out = not loss.error or rescue.is_past_grace_period(run, _time_of(loss))
         why, exit_signal = _why(run, loss), loss.exit_signal
         rescue.give_up(run, why, error=loss.error, exit_signal=exit_signal, timed_out=timed_out)

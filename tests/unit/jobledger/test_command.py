@@ -11,6 +11,8 @@ from django.db import DatabaseError
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts, dispatch
 from jobledger.runs.execution import runner
+from jobledger.runs.execution.capture import of_call
+from jobledger.runs.execution.output import OutputRecorder
 from tests.probes.management.commands.probe import Command
 from tests.unit.terminals import Terminal
 
@@ -130,7 +132,7 @@ def test_children_of_a_run_without_a_slot_have_its_start_time() -> None:
 
 
 def test_siblings_after_a_child_still_belong_to_the_parent() -> None:
-    with runner.recorded(make_running_run(), runner.new_recorder(), taken_over=True):
+    with runner.recorded(make_running_run(), of_call(OutputRecorder(1000)), taken_over=True):
         call_command("probe", "one")
         call_command("probe", "two")
     assert Run.objects.filter(parent__isnull=False).count() == 2

@@ -13,6 +13,8 @@ from django.utils import timezone
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import attempts, dispatch, overlap, reasons
 from jobledger.runs.execution import runner
+from jobledger.runs.execution.capture import of_call
+from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease.interrupts import JobCancelled, LeaseLost
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from tests.unit.builders import NOON
@@ -169,7 +171,7 @@ def test_cancelling_a_child_does_not_cancel_its_parent() -> None:
 def begun(prepare: Callable[[Run], object]) -> Run:
     """Run a job that calls another one after ``prepare`` has done something to its run."""
     parent = dispatch.begin(dispatch.RunRequest(job="outer", trigger=Trigger.CLI), worker="w")
-    with runner.recorded(parent, runner.new_recorder(), taken_over=True):
+    with runner.recorded(parent, of_call(OutputRecorder(1000)), taken_over=True):
         prepare(parent)
         call_command("probe")
     return parent
@@ -190,7 +192,7 @@ def test_a_run_whose_attempt_has_ended_starts_no_other_job() -> None:
 def test_a_cancelled_run_starts_no_other_job_indirectly() -> None:
     def cancelled_below(run: Run) -> None:
         inner = dispatch.begin(dispatch.RunRequest(job="inner", trigger=Trigger.JOB), worker="w")
-        with runner.recorded(inner, runner.new_recorder(), taken_over=True):
+        with runner.recorded(inner, of_call(OutputRecorder(1000)), taken_over=True):
             cancel(run)
             call_command("probe")
 

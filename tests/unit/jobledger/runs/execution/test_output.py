@@ -1,6 +1,5 @@
 """Output is captured in order, by stream, up to a limit, and is always readable."""
 
-import io
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,41 +10,37 @@ from hypothesis import strategies as st
 
 from jobledger.jobs.json_text import readable
 from jobledger.models import Stream
-from jobledger.runs.execution.output import OutputRecorder, Piece, Tee
-from tests.unit.terminals import Terminal
+from jobledger.runs.execution.output import OutputRecorder, Piece
+from tests.unit.jobledger.runs.execution.outputs import drained, finished, text_of
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR
-
-
-def text_of(pieces: list[Piece]) -> str:
-    return "".join(piece.text for piece in pieces)
 
 
 def test_output_is_returned_in_order_with_its_streams() -> None:
     recorder = OutputRecorder(1000)
     for stream, text in [(STDOUT, "a\n"), (STDOUT, "b\n"), (STDERR, "oops\n"), (STDOUT, "c\n")]:
         recorder.write(stream, text)
-    assert recorder.finish() == [
+    assert finished(recorder) == [
         Piece(stream=STDOUT, text="a\nb\n"),
         Piece(stream=STDERR, text="oops\n"),
         Piece(stream=STDOUT, text="c\n"),
     ]
 
 
-def test_drained_output_is_not_returned_again() -> None:
+def test_saved_output_is_not_returned_again() -> None:
     recorder = OutputRecorder(1000)
     recorder.write(STDOUT, "first\n")
-    assert text_of(recorder.drain()) == "first\n"
+    assert text_of(drained(recorder)) == "first\n"
     recorder.write(STDOUT, "second\n")
-    assert text_of(recorder.finish()) == "second\n"
-    assert recorder.finish() == []
+    assert text_of(finished(recorder)) == "second\n"
+    assert finished(recorder) == []
 
 
 def test_too_much_output_is_reduced_to_its_head_and_tail_with_a_line_that_says_how_much_was_omitted() -> None:
     recorder = OutputRecorder(100)
     for number in range(1000):
         recorder.write(STDOUT, f"line {number:04}\n")
-    text = text_of(recorder.finish())
+    text = text_of(finished(recorder))
     assert text.startswith("line 0000\nline 0001\n")
     assert text.endswith("line 0998\nline 0999\n")
     assert "\n[… 9,900 bytes omitted …]\n" in text
@@ -54,7 +49,7 @@ def test_too_much_output_is_reduced_to_its_head_and_tail_with_a_line_that_says_h
 def test_a_single_huge_write_is_limited_too() -> None:
     recorder = OutputRecorder(1000)
     recorder.write(STDOUT, "x" * 1_000_000 + "the end")
-    text = text_of(recorder.finish())
+    text = text_of(finished(recorder))
     assert len(text) < 1100
     assert text.endswith("the end")
 
@@ -66,8 +61,8 @@ def test_memory_use_depends_on_the_limit_and_not_on_the_output(size: int) -> Non
     with memory_peak() as peak:
         for _ in range(written // size):
             recorder.write(STDOUT, text)
-            recorder.drain()
-        recorder.finish()
+            drained(recorder)
+        finished(recorder)
     assert peak[0] < 8 * limit
 
 
@@ -88,7 +83,7 @@ def test_at_most_the_limit_is_kept_and_everything_that_fits_is_kept(writes: list
     recorder = OutputRecorder(limit)
     for text in writes:
         recorder.write(STDOUT, text)
-    kept = text_of(recorder.finish())
+    kept = text_of(finished(recorder))
     written = readable("".join(writes))
     if len(written.encode()) <= limit // 2 or "bytes omitted" not in kept:
         assert kept == written
@@ -127,20 +122,8 @@ def test_the_last_line_is_the_last_non_blank_line(writes: list[str], last_line: 
     assert recorder.last_line == last_line
 
 
-def test_a_tee_passes_on_and_records() -> None:
-    recorder, target = OutputRecorder(100), io.StringIO()
-    Tee(recorder, STDERR, target).write("hello")
-    assert target.getvalue() == "hello"
-    assert recorder.finish() == [Piece(stream=STDERR, text="hello")]
-
-
-@pytest.mark.parametrize(("target", "expected"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
-def test_a_tee_is_a_terminal_if_its_target_is(target: io.StringIO | None, expected: bool) -> None:
-    assert Tee(OutputRecorder(100), STDOUT, target).isatty() is expected
-
-
 def test_the_line_that_says_how_much_was_omitted_appears_once() -> None:
     recorder = OutputRecorder(100)
     recorder.write(STDOUT, "x" * 1000)
-    recorder.finish()
-    assert recorder.finish() == []
+    finished(recorder)
+    assert finished(recorder) == []

@@ -15,6 +15,8 @@ from jobledger.formats import MEGABYTE
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.execution import runner
+from jobledger.runs.execution.capture import of_call
+from jobledger.runs.execution.output import OutputRecorder
 from tests.probes.management.commands.probe import Command
 from tests.unit.builders import NOON, override
 
@@ -194,7 +196,7 @@ def test_nul_characters_in_output_and_error_are_made_readable() -> None:
 def test_a_run_that_no_longer_belongs_to_this_process_keeps_its_new_state() -> None:
     run = runner.claim(queued().pk, worker="w")
     assert run is not None
-    with runner.recorded(run, runner.new_recorder()):
+    with runner.recorded(run, of_call(OutputRecorder(1000))):
         Run.objects.filter(pk=run.pk).update(status=Status.LOST)
     run.refresh_from_db()
     assert (run.status, run.finished_at) == ("lost", None)

@@ -1,0 +1,252 @@
+"""Captures what a job writes: with ``print``, logging and warnings, and through descriptors 1 and 2.
+
+In a worker's child, everything goes to the run. On the command line, what Python code writes is recorded and
+passed on; the descriptors are left alone, since the job's output has to be the same as without the service,
+on a terminal as in a file. While a captured job calls another one, everything is written by the other one. In
+any other process, such as a web server, other threads write as well, so only the command's own streams are
+recorded.
+"""
+
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from mmap import mmap
+from types import TracebackType
+from typing import IO, Any, Self, TextIO, cast
+
+from jobledger.conf import settings
+from jobledger.escapes import line_logger
+from jobledger.models import Run, Stream
+from jobledger.runs.execution import salvage
+from jobledger.runs.execution.descriptors import Descriptors
+from jobledger.runs.execution.output import LOCK, OutputRecorder, memory_bytes
+from jobledger.runs.execution.run_log import RunLog
+from jobledger.runs.execution.streams import RunStream, Tee, Utf8Source
+
+logger = line_logger(__name__)
+
+
+class Capture:
+    """Records only what is written to the streams from ``stream_for``.
+
+    A context manager: the output is captured until ``end``, and must be saved before the context is left.
+    """
+
+    def __init__(self, recorder: OutputRecorder) -> None:
+        self.recorder = recorder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def end(self) -> None:
+        """The job has finished. To be called by the process that began."""
+
+    def stream_for(self, stream: Stream, replaced: Any = None) -> IO[str]:
+        """A stream that records; on the command line it passes on to the one that it replaces."""
+        if isinstance(replaced, RunStream):
+            return RunStream(self.recorder, stream)
+        # What is below the stream of a captured job: what a job that it calls writes is not its own output.
+        base = replaced.passed_on if isinstance(replaced, Tee) else replaced
+        return cast("IO[str]", Tee(self.recorder, stream, base))
+
+
+class _ProcessCapture(Capture):
+    """Replaces ``sys.stdout`` and ``sys.stderr``."""
+
+    def __init__(self, recorder: OutputRecorder) -> None:
+        super().__init__(recorder)
+        self.pid = os.getpid()
+        self.streams: dict[Stream, IO[str]] = {}
+        self.replaced: tuple[TextIO, TextIO] = sys.stdout, sys.stderr
+
+    def __enter__(self) -> Self:
+        self.replaced = sys.stdout, sys.stderr
+        for stream, replaced in zip(Stream, self.replaced, strict=True):
+            self.streams[stream] = self._replacement(stream, replaced)
+        sys.stdout, sys.stderr = (cast("TextIO", self.streams[stream]) for stream in Stream)
+        _captures.append(self)
+        return self
+
+    def end(self) -> None:
+        for stream in sys.stdout, sys.stderr:
+            # The job may have replaced it by anything.
+            with suppress(Exception):
+                stream.flush()
+        inner = _captures[_captures.index(self) + 1 :]
+        if inner:
+            # Called by another thread, and not finished yet.
+            inner[0].replaced = self.replaced
+        else:
+            sys.stdout, sys.stderr = self.replaced
+        _captures.remove(self)
+        for own in self.streams.values():
+            if isinstance(own, RunStream):
+                own.end()
+
+    def stream_for(self, stream: Stream, replaced: Any = None) -> IO[str]:
+        if replaced is None or replaced in self.replaced:
+            return self.streams[stream]
+        return self._replacement(stream, replaced)
+
+    def _replacement(self, stream: Stream, replaced: Any) -> IO[str]:
+        return super().stream_for(stream, replaced)
+
+
+# The outermost first.
+_captures: list[_ProcessCapture] = []
+
+
+class _CommandLineCapture(_ProcessCapture):
+    """Records and passes on."""
+
+    def __enter__(self) -> Self:
+        self._log = RunLog(_log)
+        self._log.begin()
+        return super().__enter__()
+
+    def end(self) -> None:
+        super().end()
+        self._log.end()
+
+
+class _WorkerCapture(_ProcessCapture):
+    """Everything that the process writes goes to the run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._memory, recorder = _shared_recorder()
+        super().__init__(recorder)
+        self._pipes = {stream: Utf8Source(recorder, stream) for stream in Stream}
+        self._descriptors = Descriptors(lambda stream, data: self._pipes[stream].write(data))
+
+    def __enter__(self) -> Self:
+        _flush_originals()
+        self._begin_reading()
+        self._log = RunLog(_log, _opened(self._descriptors.originals))
+        self._log.begin()
+        # Also, a warning that another run has given is given again.
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        salvage.release()
+        self.recorder.discard()
+
+    def end(self) -> None:
+        super().end()
+        self._warnings.__exit__(None, None, None)
+        self._log.end()
+        _flush_originals()
+        self._descriptors.end()
+        for source in self._pipes.values():
+            source.end()
+
+    def _replacement(self, stream: Stream, replaced: Any) -> IO[str]:
+        return RunStream(self.recorder, stream)
+
+    def take_in(self) -> None:
+        """Record what has come through the descriptors."""
+        self._descriptors.take_in()
+
+    def direct_to(self, recorder: OutputRecorder) -> None:
+        """From now on, record what comes through the descriptors by this recorder."""
+        with LOCK:
+            self.take_in()
+            for source in self._pipes.values():
+                source.recorder = recorder
+
+    def _begin_reading(self) -> None:
+        try:
+            self._descriptors.begin()
+        except OSError as error:
+            logger.warning("What the subprocesses of run %s write is not recorded: %s", self._run.pk, error)
+        self.recorder.before_write = self.take_in
+        if self._memory is not None:
+            salvage.keep(self._run.pk, [self._memory, *self._descriptors.pipes.values()])
+            os.close(self._memory)
+
+
+class _NestedCapture(_ProcessCapture):
+    """The output of a job that a captured job calls."""
+
+    def __init__(self, recorder: OutputRecorder, outermost: _ProcessCapture) -> None:
+        super().__init__(recorder)
+        self._outermost = outermost
+
+    def __enter__(self) -> Self:
+        if isinstance(self._outermost, _WorkerCapture):
+            self._outermost.direct_to(self.recorder)
+            self.recorder.before_write = self._outermost.take_in
+        return super().__enter__()
+
+    def end(self) -> None:
+        super().end()
+        if isinstance(self._outermost, _WorkerCapture):
+            self._outermost.direct_to(_captures[-1].recorder)
+
+
+def of_worker(run: Run) -> Capture:
+    """Captures a run that this process executes for a worker."""
+    if _captures or threading.current_thread() is not threading.main_thread() or sys.platform != "linux":
+        return of_call(OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES))
+    return _WorkerCapture(run)
+
+
+def of_command_line(recorder: OutputRecorder) -> Capture:
+    """Captures a job whose process was started for it."""
+    return _CommandLineCapture(recorder) if not _captures else of_call(recorder)
+
+
+def of_call(recorder: OutputRecorder) -> Capture:
+    """Captures a job that is called by other code, which may be a job."""
+    outermost = _captures[0] if _captures and _captures[0].pid == os.getpid() else None
+    return _NestedCapture(recorder, outermost) if outermost else Capture(recorder)
+
+
+def _log(stream: Stream, text: str) -> None:
+    """Record what was logged as if it were written to the stream, also in a process forked by the job."""
+    if not _captures:  # by another thread, while the capture begins or ends
+        return
+    capture = _captures[-1]
+    target = capture.streams[stream]
+    if isinstance(target, RunStream):
+        target.write(text)
+    else:
+        # Its handler passes it on.
+        capture.recorder.write(stream, text)
+
+
+def _shared_recorder() -> tuple[int | None, OutputRecorder]:
+    """A recorder whose memory other processes can get at through the descriptor, if possible."""
+    limit_bytes = settings.RUN_OUTPUT_LIMIT_BYTES
+    size = memory_bytes(limit_bytes)
+    try:
+        descriptor = os.memfd_create("output of a run")
+        os.ftruncate(descriptor, size)
+        return descriptor, OutputRecorder(limit_bytes, mmap(descriptor, size))
+    except OSError as error:
+        logger.warning("The output of a run is not shared: %s", error)
+        return None, OutputRecorder(limit_bytes)
+
+
+def _opened(descriptors: Mapping[Stream, int]) -> dict[Stream, TextIO]:
+    return {
+        stream: open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+        for stream, descriptor in descriptors.items()
+    }
+
+
+def _flush_originals() -> None:
+    """What is still buffered was written by somebody else than what follows."""
+    for stream in sys.__stdout__, sys.__stderr__:
+        with suppress(Exception):
+            stream.flush()  # type: ignore[union-attr]  # whatever it is

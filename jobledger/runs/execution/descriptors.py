@@ -1,0 +1,167 @@
+"""Descriptors 1 and 2 of a process as pipes: what a job's subprocesses and C libraries write is on its run.
+
+The pipes are new for every run, so that a process left behind by another run cannot write to this one. A
+thread reads them until the run ends. It does not wait until they are closed, because a process left behind
+may keep them open: what is in them at the end is still read.
+
+The kernel tells which pipe was written to first. But if a program keeps writing to both, faster than they are
+read, the order in which it did is not known.
+"""
+
+import ctypes
+import fcntl
+import os
+import select
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from jobledger.models import Stream
+from jobledger.runs.execution.output import LOCK
+from jobledger.runs.execution.streams import DESCRIPTORS
+
+READ_BYTES = 64 * 1024
+_C = ctypes.CDLL(None)
+
+
+class Descriptors:
+    """Descriptors 1 and 2 are replaced from ``begin`` to ``end``."""
+
+    def __init__(self, received: Callable[[Stream, bytes], None]) -> None:
+        """``received`` is called under the recorders' lock."""
+        self.originals: dict[Stream, int] = {}
+        """Duplicates of what the descriptors were before."""
+        self.pipes: dict[Stream, int] = {}
+        """The ends to read from."""
+        self._received = received
+        self._opened: list[int] = []
+        self._epolls: list[select.epoll] = []
+        self._is_reading = False
+        self._is_open = False
+
+    def begin(self) -> None:
+        """Raises OSError if the process or the system has too many descriptors; nothing has changed then."""
+        try:
+            self._open()
+            for stream, descriptor in DESCRIPTORS.items():
+                self._replace(stream, descriptor)
+        except OSError:
+            self._restore()
+            self._close()
+            raise
+        self._is_open = True
+        self._thread = threading.Thread(target=self._read_until_end, name="output of the job", daemon=True)
+        self._thread.start()
+
+    def take_in(self) -> None:
+        """Receive what is in the pipes now. The caller holds the lock."""
+        if not (self._is_reading or not self._is_open):
+            for descriptor, _ in self._ready.poll(0):
+                self._read(descriptor)
+
+    def end(self) -> None:
+        """Restore the descriptors, and receive what is in the pipes. Does nothing if ``begin`` failed."""
+        if not self._is_open:
+            return
+        # Otherwise, what C libraries have buffered would appear in a later run.
+        _C.fflush(ctypes.c_void_p.in_dll(_C, "stdout"))
+        self._restore()
+        self._is_open = False
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        with LOCK:
+            for stream, descriptor in self.pipes.items():
+                for data in read_rest(descriptor):
+                    self._received(stream, data)
+        self._close()
+
+    def _open(self) -> None:
+        _occupy_standard_descriptors()
+        self._wake = os.eventfd(0)
+        self._opened.append(self._wake)
+        self._epolls += [select.epoll(), select.epoll()]
+        self._ready, self._events = self._epolls
+        self._events.register(self._wake, select.EPOLLIN)
+
+    def _replace(self, stream: Stream, descriptor: int) -> None:
+        original = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+        self._opened.append(original)
+        reading, writing = os.pipe()
+        self._opened.append(reading)
+        try:
+            os.set_blocking(reading, False)
+            self._ready.register(reading, select.EPOLLIN)
+            # Edge-triggered: only then does the pipe that was written to first come first.
+            self._events.register(reading, select.EPOLLIN | select.EPOLLET)
+            self.originals[stream], self.pipes[stream] = original, reading
+            os.dup2(writing, descriptor)
+        finally:
+            os.close(writing)
+
+    def _restore(self) -> None:
+        for stream, original in self.originals.items():
+            # The job may have closed every descriptor.
+            with suppress(OSError):
+                os.dup2(original, DESCRIPTORS[stream])
+
+    def _close(self) -> None:
+        for epoll in self._epolls:
+            epoll.close()
+        for descriptor in self._opened:
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _read_until_end(self) -> None:
+        while True:
+            written = [descriptor for descriptor, _ in self._events.poll()]
+            if self._wake in written:
+                return
+            # In turn: one that is being written to all the time must not keep the other from being read.
+            while written and self._is_open:
+                written = [descriptor for descriptor in written if self._try_to_read(descriptor)]
+
+    def _try_to_read(self, descriptor: int) -> bool:
+        with LOCK:
+            return self._read(descriptor)
+
+    def _read(self, descriptor: int) -> bool:
+        """Receive once; returns whether there was anything."""
+        self._is_reading = True
+        try:
+            data = _read_now(descriptor)
+            if data:
+                self._received(self._stream_of(descriptor), data)
+            elif data is not None:
+                # Closed by all: it would be ready forever. The other thread may have noticed it, too.
+                with suppress(OSError):
+                    self._ready.unregister(descriptor)
+        finally:
+            self._is_reading = False
+        return bool(data)
+
+    def _stream_of(self, descriptor: int) -> Stream:
+        return next(stream for stream, pipe in self.pipes.items() if pipe == descriptor)
+
+
+def read_rest(descriptor: int) -> list[bytes]:
+    """What is in a pipe now; a process that keeps writing does not prolong it."""
+    read, left = list[bytes](), fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+    while left > 0 and (data := _read_now(descriptor)):
+        read.append(data)
+        left -= len(data)
+    return read
+
+
+def _read_now(descriptor: int) -> bytes | None:
+    """None if there is nothing yet, empty if the pipe is closed."""
+    try:
+        return os.read(descriptor, READ_BYTES)
+    except BlockingIOError:
+        return None
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open the closed ones of 0, 1 and 2: a pipe must not get their numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)

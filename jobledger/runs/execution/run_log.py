@@ -1,0 +1,279 @@
+"""What a job logs is on its run; what the service logs is not.
+
+In a worker, the handlers that write to stdout or stderr, and those of the worker's own log, get no records
+from a job: instead these are recorded, once each, in the handler's format. So are records for which there is
+no such handler. On the command line, handlers also get the records, as they would without recording. Handlers
+that write elsewhere, such as to files, are left alone.
+
+Afterwards, logging is configured as before, whatever the job did to it: ``logging.basicConfig``, more
+handlers, other levels.
+"""
+
+import logging
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from logging.handlers import HTTPHandler, SMTPHandler, SocketHandler, SysLogHandler
+from typing import Any, TextIO, TypeGuard
+
+from celery.utils.log import ColorFormatter, LoggingProxy
+from django.utils.log import AdminEmailHandler
+
+from jobledger.models import Stream
+from jobledger.runs.execution.streams import DESCRIPTORS, RunStream, Tee
+
+SERVICE = "jobledger"
+# Celery's own format is for a log of many runs, and names neither the logger nor, for most, the level alone.
+FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+_STREAMS = {descriptor: stream for stream, descriptor in DESCRIPTORS.items()}
+_DEVICES = {f"/dev/{stream}": stream for stream in Stream}
+# They do not write to a stream of the process. Of others, such as Rich's, this is not known.
+_ELSEWHERE = (
+    logging.FileHandler,
+    logging.NullHandler,
+    logging.StreamHandler,
+    SocketHandler,
+    SysLogHandler,
+    SMTPHandler,
+    HTTPHandler,
+    AdminEmailHandler,
+)
+
+
+class _Here(threading.local):
+    """The state of a thread."""
+
+    is_service = False
+    """Whether the thread is the service's, at the moment."""
+    recorded: "weakref.ref[logging.LogRecord] | None" = None
+    """The last record that is on the run."""
+
+
+_here = _Here()
+
+
+@contextmanager
+def by_service() -> Iterator[None]:
+    """Nothing that this thread logs during the block belongs to a run."""
+    before, _here.is_service = _here.is_service, True
+    try:
+        yield
+    finally:
+        _here.is_service = before
+
+
+class RunLog:
+    """Records what is logged from ``begin`` to ``end``."""
+
+    def __init__(
+        self, write: Callable[[Stream, str], None], worker_logs: Mapping[Stream, TextIO] | None = None
+    ) -> None:
+        """``worker_logs`` are the worker's own stdout and stderr; None on the command line."""
+        self._write = write
+        self._worker_logs = worker_logs
+        self._gates: list[_Gate] = []
+        self._known = set[int]()
+        self._gated = set[int]()
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether the handlers get the job's records, too."""
+        return self._worker_logs is None
+
+    def begin(self) -> None:
+        self._before = [_Configuration.of(logger) for logger in _loggers()]
+        self._disabled_level = logging.root.manager.disable
+        handlers = {id(handler): handler for each in self._before for handler in each.handlers}
+        self._gates = [gate for handler in handlers.values() if (gate := self._gate_for(handler))]
+        self._gated = {gate.open() for gate in self._gates}
+        if not self.passes_on:
+            self._add_last_handler()
+        self._known = {id(handler) for each in self._before for handler in each.logger.handlers}
+
+    def end(self) -> None:
+        for gate in self._gates:
+            gate.close()
+        for each in self._before:
+            each.restore()
+        logging.root.manager.disable = self._disabled_level
+        known = {id(each.logger) for each in self._before}
+        for logger in _loggers():
+            # Configured by a module that was imported for the first time.
+            for handler in logger.handlers if id(logger) not in known else ():
+                _reconnect(handler)
+
+    def record(
+        self,
+        record: logging.LogRecord,
+        handler: logging.Handler,
+        formatter: logging.Formatter,
+        stream: Stream,
+    ) -> None:
+        """Record it as this handler would."""
+        _here.recorded = weakref.ref(record)
+        try:
+            self._write(stream, formatter.format(record) + getattr(handler, "terminator", "\n"))
+        except Exception:  # noqa: BLE001 - as in every handler of the standard library
+            handler.handleError(record)
+
+    def is_recorded(self, record: logging.LogRecord) -> bool:
+        """Whether it is on the run already, or will be, because the job has a handler of its own for it."""
+        if _here.recorded is not None and _here.recorded() is record:
+            return True
+        return any(
+            record.levelno >= handler.level and isinstance(getattr(handler, "stream", None), RunStream | Tee)
+            for handler in _handlers_of(record.name)
+            if id(handler) not in self._known
+        )
+
+    def has_gate(self, record: logging.LogRecord) -> bool:
+        """Whether there is a handler for it that would write to a stream, if its filters let it."""
+        return any(id(handler) in self._gated for handler in _handlers_of(record.name))
+
+    def _gate_for(self, handler: logging.Handler) -> "_Gate | None":
+        stream = _stream_of(handler)
+        if stream is None and (self.passes_on or isinstance(handler, _ELSEWHERE)):
+            return None
+        worker_log = self._worker_logs.get(stream) if self._worker_logs and stream else None
+        return _Gate(handler, stream, self, worker_log)
+
+    def _add_last_handler(self) -> None:
+        last = _LastHandler(self)
+        for each in self._before:
+            if each.logger is logging.root or not each.propagate:
+                each.logger.addHandler(last)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Configuration:
+    """How a logger is configured."""
+
+    logger: logging.Logger
+    level: int
+    propagate: bool
+    disabled: bool
+    handlers: list[logging.Handler]
+    filters: list[Any]
+
+    @classmethod
+    def of(cls, logger: logging.Logger) -> "_Configuration":
+        return cls(
+            logger=logger,
+            level=logger.level,
+            propagate=logger.propagate,
+            disabled=logger.disabled,
+            handlers=logger.handlers[:],
+            filters=logger.filters[:],
+        )
+
+    def restore(self) -> None:
+        if self.logger.level != self.level:
+            self.logger.setLevel(self.level)
+        self.logger.propagate, self.logger.disabled = self.propagate, self.disabled
+        self.logger.handlers, self.logger.filters = self.handlers, self.filters
+
+
+class _Gate:
+    """A filter that decides which records its handler gets, and records the job's."""
+
+    def __init__(
+        self, handler: logging.Handler, stream: Stream | None, log: RunLog, worker_log: TextIO | None
+    ) -> None:
+        """Without a stream, it is not known where the handler writes: what it gets counts as recorded."""
+        self._handler, self._stream, self._log, self._worker_log = handler, stream, log, worker_log
+        self._before: Any = None
+
+    def open(self) -> int:
+        """Returns the handler's id."""
+        self._handler.addFilter(self)
+        if self._worker_log is not None and _is_stream_handler(self._handler):
+            self._before = self._handler.setStream(self._worker_log)
+        return id(self._handler)
+
+    def close(self) -> None:
+        self._handler.removeFilter(self)
+        if self._before is not None and _is_stream_handler(self._handler):
+            self._handler.setStream(self._before)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _is_of_service(record):
+            return True
+        if self._log.is_recorded(record):
+            return self._log.passes_on
+        if self._stream is None:
+            _here.recorded = weakref.ref(record)
+            return True
+        self._log.record(record, self._handler, _formatter_of(self._handler), self._stream)
+        return self._log.passes_on
+
+
+class _LastHandler(logging.Handler):
+    """Records what no other handler would write to a stream."""
+
+    def __init__(self, log: RunLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not (_is_of_service(record) or self._log.has_gate(record) or self._log.is_recorded(record)):
+            self._log.record(record, self, FORMATTER, Stream.STDERR)
+
+
+def _is_of_service(record: logging.LogRecord) -> bool:
+    return _here.is_service or record.name.partition(".")[0] == SERVICE
+
+
+def _formatter_of(handler: logging.Handler) -> logging.Formatter:
+    """The handler's own, unless it is Celery's."""
+    own = handler.formatter
+    return FORMATTER if own is None or isinstance(own, ColorFormatter) else own
+
+
+def _stream_of(handler: logging.Handler) -> Stream | None:
+    """The stream of the process to which the handler writes, if any."""
+    if isinstance(handler.formatter, ColorFormatter):
+        # The worker's log, which may be a file.
+        return Stream.STDERR
+    if isinstance(handler, logging.FileHandler):
+        return _DEVICES.get(handler.baseFilename)
+    if not isinstance(handler, logging.StreamHandler):
+        return None
+    if isinstance(handler.stream, LoggingProxy) or handler.stream is sys.stderr:
+        return Stream.STDERR
+    if handler.stream is sys.stdout:
+        return Stream.STDOUT
+    try:
+        return _STREAMS.get(handler.stream.fileno())
+    except Exception:  # noqa: BLE001 - any object with a method `write` can be a stream
+        return None
+
+
+def _is_stream_handler(handler: logging.Handler) -> TypeGuard["logging.StreamHandler[Any]"]:
+    return isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+
+
+def _reconnect(handler: logging.Handler) -> None:
+    """Let a handler that writes to a stream of this run write to the process's own."""
+    stream = getattr(handler, "stream", None)
+    if isinstance(stream, RunStream) and isinstance(handler, logging.StreamHandler):
+        own = sys.__stdout__ if stream.fileno() == DESCRIPTORS[Stream.STDOUT] else sys.__stderr__
+        handler.setStream(own)
+
+
+def _loggers() -> Iterator[logging.Logger]:
+    yield logging.root
+    for each in list(logging.root.manager.loggerDict.values()):
+        if isinstance(each, logging.Logger):
+            yield each
+
+
+def _handlers_of(name: str) -> Iterator[logging.Handler]:
+    """The handlers that get the records of the logger."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None

@@ -1,0 +1,156 @@
+"""Saves the output of a run whose process was killed.
+
+While a worker's child executes a run, the memory with the output that is not saved yet, and the ends of its
+pipes, are also kept in a mailbox: a pair of sockets, of which the worker's main process has one, too.
+Descriptors in a message that nobody has received stay open even if their sender is killed. The child takes
+the message back once its output is saved; if the child dies first, the main process takes it.
+
+While no child dies, this costs the main process nothing but one message for each child that starts.
+"""
+
+import os
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from mmap import mmap
+from uuid import UUID
+
+from celery.signals import heartbeat_sent, worker_init, worker_process_init
+
+from jobledger.models import Stream
+from jobledger.runs.execution.descriptors import read_rest
+from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.execution.streams import Utf8Source
+
+_NAME_BYTES = 100
+_MAX_DESCRIPTORS = 3
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """The ends for putting in and for taking out; neither waits."""
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for each in pair:
+        each.settimeout(0)
+    return pair
+
+
+@dataclass(kw_only=True)
+class Mailboxes:
+    """The mailboxes of a worker's processes."""
+
+    _reception: tuple[socket.socket, socket.socket] | None = None
+    """For the main process to receive its children's doors."""
+    _doors: list[socket.socket] = field(default_factory=list)
+    """In the main process: the ends of its children's mailboxes for taking out."""
+    _own: tuple[socket.socket, socket.socket] | None = None
+    """In a child: its mailbox."""
+    _kept_by: int = 0
+
+    def open_reception(self, **kwargs: object) -> None:
+        """In a main process, before it forks."""
+        self._reception = _socket_pair()
+
+    def open_own(self, **kwargs: object) -> None:
+        """In a child that starts. The doors that it has inherited are those of other children."""
+        for door in self._doors:
+            door.close()
+        self._doors = []
+        self._own = _socket_pair()
+        if self._reception is not None:
+            with suppress(OSError):
+                socket.send_fds(self._reception[0], [b"door"], [self._own[1].fileno()])
+
+    def receive_doors(self, **kwargs: object) -> None:
+        """In a main process, from time to time."""
+        while self._reception is not None and (doors := _take(self._reception[1])):
+            for door in filter(_is_abandoned, self._doors):
+                door.close()
+            self._doors = [door for door in self._doors if door.fileno() != -1]
+            self._doors += [socket.socket(fileno=door) for door in doors]
+
+    def keep(self, run_id: UUID, descriptors: Iterable[int]) -> None:
+        """Keep the output of a run: its recorder's memory, then its pipes. Does nothing outside a worker."""
+        if self._own is not None:
+            self._kept_by = os.getpid()
+            # Without it, the run only loses more if it is killed.
+            with suppress(OSError):
+                socket.send_fds(self._own[0], [str(run_id).encode()], list(descriptors))
+
+    def release(self) -> None:
+        """The output of the run is saved. Does nothing in a process that was forked by the job."""
+        if self._own is not None and self._kept_by == os.getpid():
+            _close(_take(self._own[1]))
+
+    def salvaged(self, run_id: UUID) -> OutputRecorder | None:
+        """The recorder of a run whose process has died, with all that is not saved yet.
+
+        For a main process, or for a child whose run had a process of its own. None if there is none, or if it
+        was returned before.
+        """
+        if self._own is not None and _name_in(self._own[1]) == str(run_id):
+            return _recorder_of(_take(self._own[1]))
+        self.receive_doors()
+        for door in self._doors:
+            if _name_in(door) == str(run_id):
+                self._doors.remove(door)
+                descriptors = _take(door)
+                door.close()
+                return _recorder_of(descriptors)
+        return None
+
+
+_mailboxes = Mailboxes()
+keep, release, salvaged = _mailboxes.keep, _mailboxes.release, _mailboxes.salvaged
+
+
+def connect() -> None:
+    """From now on, a worker's processes have mailboxes."""
+    for signal, receiver in (
+        (worker_init, _mailboxes.open_reception),
+        (worker_process_init, _mailboxes.open_own),
+        (heartbeat_sent, _mailboxes.receive_doors),
+    ):
+        signal.connect(receiver, dispatch_uid=f"{__name__}.{receiver.__name__}")
+
+
+def _is_abandoned(door: socket.socket) -> bool:
+    """Whether its child has ended and left nothing."""
+    try:
+        return not door.recv(_NAME_BYTES, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+
+
+def _name_in(door: socket.socket) -> str:
+    try:
+        return door.recv(_NAME_BYTES, socket.MSG_PEEK).decode()
+    except BlockingIOError:
+        return ""
+
+
+def _take(door: socket.socket) -> list[int]:
+    """The descriptors in the next message; empty if there is none."""
+    try:
+        return list(socket.recv_fds(door, _NAME_BYTES, _MAX_DESCRIPTORS)[1])
+    except BlockingIOError:
+        return []
+
+
+def _recorder_of(descriptors: list[int]) -> OutputRecorder | None:
+    if not descriptors:
+        return None
+    memory, *pipes = descriptors
+    recorder = OutputRecorder.restored(mmap(memory, os.fstat(memory).st_size))
+    for stream, pipe in zip(Stream, pipes, strict=False):
+        source = Utf8Source(recorder, stream)
+        for data in read_rest(pipe):
+            source.write(data)
+        source.end()
+    _close(descriptors)
+    return recorder
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
