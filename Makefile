@@ -6,6 +6,9 @@ BIN := .venv/bin
 RUN_STAMP := .venv/installed-run
 DEV_STAMP := .venv/installed-dev
 SECRET := var/secret_key
+# Not in the lock: its own dependencies do not belong to the project.
+AUDIT := .venv/audit
+PIP_AUDIT := pip-audit==2.10.1
 SIZES ?=
 PYTEST ?=
 # The tests run in parts, side by side, and some tests of a part as well: most of them wait for processes.
@@ -18,7 +21,7 @@ side_by_side = $(MAKE) --no-print-directory --keep-going --output-sync=target --
 PARTS := test-integration test-browser
 PARTS_AFTER_THEM := test-quick test-postgres test-containers
 
-.PHONY: help up setup venv dev demo-data test $(PARTS) $(PARTS_AFTER_THEM) lint format lock clean
+.PHONY: help up setup venv dev demo-data test $(PARTS) $(PARTS_AFTER_THEM) lint format lock audit clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +79,13 @@ lock: .venv/bin/python  ## Renew the hash-locked requirements from pyproject.tom
 		--python-version 3.11 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" --output-file requirements/dev.txt
 
+# Strict, since pip-audit otherwise succeeds without a package's data. Not part of `make test`: its result can change
+# without a change here.
+audit: $(AUDIT)/bin/pip-audit  ## Look up known vulnerabilities of the locked packages at pypi.org
+	@$< --strict --disable-pip --require-hashes --progress-spinner off \
+		--requirement requirements/run.txt --requirement requirements/dev.txt \
+		|| { echo "The audit failed: packages listed above are vulnerable; if none are, pypi.org's data could not be had." >&2; exit 1; }
+
 clean:  ## Remove .venv and caches (var/, with the database, stays)
 	@rm -rf .venv staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -92,6 +102,12 @@ $(DEV_STAMP): requirements/dev.txt | .venv/bin/python
 	@echo "Installing what the service and its tests need into .venv"
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@ $(RUN_STAMP)
+
+$(AUDIT)/bin/pip-audit: Makefile | .venv/bin/python
+	@echo "Installing $(PIP_AUDIT) into $(AUDIT)"
+	@$(BIN)/python -m venv $(AUDIT)
+	@$(AUDIT)/bin/pip install -qq --disable-pip-version-check $(PIP_AUDIT)
+	@touch $@
 
 $(SECRET): | $(RUN_STAMP)
 	@$(BIN)/python -m proj.generate_secrets var secret_key
