@@ -11,7 +11,7 @@ A message that arrives while the database is unavailable is requeued until the d
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -19,18 +19,15 @@ from typing import Any
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
 from django.db import Error
-from django_celery_beat.models import PeriodicTask
 
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
-from jobledger.jobs.json_text import readable
-from jobledger.jobs.options import OptionsError, check_bounds
-from jobledger.models import Status, Trigger
+from jobledger.models import Status
 from jobledger.outages import is_outage
 from jobledger.runs import dispatch, reasons
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
-from jobledger.runs.publishing.delivery import KEPT_ROUTING, RUN_HEADER, SCHEDULE_HEADER, routing_of
+from jobledger.runs.received import bounds_error, request_of
 
 logger = line_logger(__name__)
 
@@ -88,7 +85,7 @@ def _run(
 ) -> dict[str, Any]:
     worker = worker_process(task.request.hostname, os.getpid())
     with _requeue_without_database(job):
-        run = dispatch.receive(str(task.request.id), partial(_request, task, job, options))
+        run = dispatch.receive(str(task.request.id), partial(request_of, task.request, job, options))
         ended = runner.execute(run.pk, worker=worker, validation_error=_argument_error(args, options))
     if ended is None or not Status(ended.run.status).is_final:
         # Already running or finished, waiting, or about to be retried: another message gives the result.
@@ -113,37 +110,6 @@ def _requeue_without_database(job: registry.Job) -> Iterator[None]:
         raise Reject(str(error), requeue=True) from error
 
 
-def _request(task: Task[..., Any], job: registry.Job, options: dict[str, Any]) -> dispatch.RunRequest:
-    """The request for a message without a run: sent by another scheduler, or an ad-hoc call.
-
-    Raises Ignore for the message of a run that was deleted.
-    """
-    headers = task.request.headers if isinstance(task.request.headers, dict) else {}
-    if RUN_HEADER in headers:
-        raise Ignore
-    if _bounds_error(options):
-        # The run fails with this error, and does not store the options.
-        options = {}
-    name = _schedule_name(headers)
-    if not name:
-        return dispatch.RunRequest(job=job.name, options=options, trigger=Trigger.CELERY)
-    schedule = PeriodicTask.objects.filter(name=name).only(*KEPT_ROUTING).first()
-    return dispatch.RunRequest(
-        job=job.name,
-        options=options,
-        trigger=Trigger.SCHEDULE,
-        schedule_id=schedule.pk if schedule else None,
-        routing=routing_of(schedule),
-        schedule_name=name,
-    )
-
-
-def _schedule_name(headers: Mapping[str, Any]) -> str:
-    """The schedule's name in the message's headers, which are not to be trusted."""
-    name = headers.get(SCHEDULE_HEADER)
-    return readable(name if isinstance(name, str) else str(name or ""))
-
-
 def _argument_error(args: tuple[Any, ...], options: dict[str, Any]) -> str:
     """Why the arguments are invalid; empty if they are valid."""
     if args:
@@ -152,20 +118,12 @@ def _argument_error(args: tuple[Any, ...], options: dict[str, Any]) -> str:
             f"A job takes keyword arguments only, but got {len(args)} positional. "
             "Pass the command's positional arguments by name, too."
         )
-    if error := _bounds_error(options):
+    if error := bounds_error(options):
         return error
     try:
         json.dumps(options, allow_nan=False)
     except ValueError:
         return "NaN and infinity are not valid JSON. Use a number, or null."
-    return ""
-
-
-def _bounds_error(options: dict[str, Any]) -> str:
-    try:
-        check_bounds(options)
-    except OptionsError as error:
-        return str(error)
     return ""
 
 

@@ -57,6 +57,7 @@ class RunRequest:
     schedule_id: int | None = None
     schedule_name: str = ""
     scheduled_for: datetime | None = None
+    start_before: datetime | None = None
     routing: dict[str, Any] = field(default_factory=dict)
     parent_id: uuid.UUID | None = None
 

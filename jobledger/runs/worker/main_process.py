@@ -1,9 +1,10 @@
 """What a worker's main process does for the runs of its child processes.
 
 If a child dies, the main process ends the run that the child was executing, but not a later attempt of the
-same run, which may have started elsewhere if this process was suspended. If a task is revoked (``celery
-control revoke``), it cancels the run, which would otherwise stay queued, and be published and dropped again
-and again. On shutdown, it cancels the runs that would outlast the grace period.
+same run, which may have started elsewhere if this process was suspended. If Celery discards a message,
+because its task was revoked (``celery control revoke``) or it has expired, that is recorded on its run: a
+revoked run would otherwise stay queued, and be published and discarded again and again. On shutdown, it
+cancels the runs that would outlast the grace period.
 
 It waits for the database for only a few seconds: an unresponsive database would otherwise block the whole
 worker, and prevent it from killing a child that has exceeded its time limit.
@@ -19,6 +20,8 @@ from functools import partial
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
+from celery.app.task import Context
+from celery.exceptions import Ignore
 from celery.signals import task_revoked, worker_ready, worker_shutting_down
 from celery.worker.request import Request
 from django.db import Error
@@ -29,7 +32,7 @@ from jobledger.escapes import line_logger
 from jobledger.formats import size
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
-from jobledger.runs import overlap
+from jobledger.runs import dispatch, overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
 from jobledger.runs.execution import oom, resources, salvage
 from jobledger.runs.execution.forks import write_between_forks
@@ -37,6 +40,7 @@ from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.outcome import signal_name
+from jobledger.runs.received import request_of
 from jobledger.runs.worker.requests import MaskedRequest
 
 logger = line_logger(__name__)
@@ -120,7 +124,7 @@ def end_run_of(loss: Loss) -> None:
 def connect() -> None:
     """From now on, cancel runs that are revoked or would outlast the grace period of a shutdown."""
     worker_shutting_down.connect(_shutting_down, dispatch_uid="jobledger.worker.shutting_down")
-    task_revoked.connect(_revoked, dispatch_uid="jobledger.worker.revoked")
+    task_revoked.connect(_discarded, dispatch_uid="jobledger.worker.discarded")
     worker_ready.connect(_warn_of_replacements, dispatch_uid="jobledger.worker.replacements")
 
 
@@ -175,24 +179,35 @@ def _in_thread(work: Callable[[], None], name: str) -> None:
     thread.join(MAX_WAIT_SECONDS)
 
 
-def cancel_revoked(task_id: str) -> None:
-    """Cancel the run of a revoked task; if it is running, its process is being killed."""
+def record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) -> None:
+    """Record a message that Celery has discarded, even if it is the first to be heard of it.
+
+    The run of a revoked task is cancelled; if it is running, its process is being killed. That of an expired
+    message has the same deadline, so it expires; a run that is there already keeps its own.
+    """
     try:
-        write_between_forks(lambda: _cancel_revoked(task_id), within_seconds=MAX_RETRY_SECONDS)
+        write_between_forks(
+            lambda: _record_discarded(message, job, is_revoked=is_revoked), within_seconds=MAX_RETRY_SECONDS
+        )
     except Error:
-        logger.exception("Run %s was revoked, but this could not be recorded", task_id)
+        what = "was revoked" if is_revoked else "has expired"
+        logger.exception("The message of run %s %s, but this could not be recorded", message.id, what)
 
 
-def _cancel_revoked(task_id: str) -> None:
-    if run := Run.objects.filter(pk=run_id_of(task_id)).first():
+def _record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) -> None:
+    try:
+        run = dispatch.receive(str(message.id), lambda: request_of(message, job, dict(message.kwargs or {})))
+    except Ignore:
+        return
+    if is_revoked:
         why = Why.of(Reason.USER, trigger=Trigger.CELERY, comment=REVOKED)
         overlap.request_cancel(run, why, clock.now())
 
 
-def _revoked(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
-    """Ignore messages that have merely expired: runs have a deadline of their own."""
-    if not expired:
-        _in_thread(partial(cancel_revoked, str(request.id)), "revoked")
+def _discarded(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
+    """Celery discards a message that was revoked or has expired."""
+    if job := registry.of_task(sender.name):
+        _in_thread(partial(record_discarded, request, job, is_revoked=not expired), "discarded")
 
 
 def _child(request: Request) -> str:

@@ -3,11 +3,13 @@
 import signal
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from billiard.common import human_status
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import current_app
+from celery.app.task import Context
 from celery.signals import task_revoked
 from celery.worker.request import Request
 from django.db import OperationalError
@@ -18,7 +20,8 @@ from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import forks, oom
 from jobledger.runs.lease import rescue
 from jobledger.runs.worker import main_process
-from jobledger.runs.worker.main_process import JobRequest, Loss, cancel_revoked, connect, end_run_of
+from jobledger.runs.worker.main_process import JobRequest, Loss, connect, end_run_of
+from jobledger.schedules import ledger
 from tests.unit.builders import NOON
 from tests.unit.jobledger.runs.worker.builders import message_of, received
 
@@ -187,15 +190,20 @@ def test_a_later_attempt_elsewhere_is_left_alone(elsewhere: dict[str, str]) -> N
     assert (run.status, run.attempt) == ("running", 2)
 
 
-# Remote control.
+# Messages that Celery discards.
 
 
-def revoke(run: Run, **values: Any) -> None:
-    """Send the signal that Celery sends when it drops a revoked message."""
+def discard(task_id: str, *, expired: bool = False, **headers: Any) -> Run | None:
+    """Send the signal that Celery sends when it discards a message; returns its run."""
     connect()
-    request = SimpleNamespace(id=str(run.pk))
-    task_revoked.send(sender=None, **{"request": request, "terminated": False, "expired": False, **values})
-    run.refresh_from_db()
+    request = JobRequest(message_of(task_id, kwargs={"level": 2}, **headers), app=current_app)
+    context = Context(request.request_dict)
+    task_revoked.send(sender=request.task, request=context, terminated=False, signum=None, expired=expired)
+    return Run.objects.first()
+
+
+class OtherTask:
+    name = "other.task"
 
 
 def queued() -> Run:
@@ -203,32 +211,58 @@ def queued() -> Run:
 
 
 def test_a_queued_run_that_is_revoked_is_cancelled_and_no_longer_published() -> None:
-    run = queued()
-    revoke(run)
+    run = discard(str(queued().pk))
+    assert run
     assert (run.status, run.reason, run.publish_after) == ("cancelled", Reason.USER, None)
     text = "Cancelled before it started by a user (celery control revoke)."
     assert str(reasons.sentence(run, NOON)) == text
 
 
 def test_a_running_run_that_is_terminated_is_requested_to_end() -> None:
-    run = running()
-    revoke(run, terminated=True)
+    run = discard(str(running().pk))
+    assert run
     assert (run.status, run.cancel_requested_at is not None) == ("running", True)
 
 
 def test_a_finished_run_is_not_changed_by_revoking_it() -> None:
-    run = queued()
+    made = queued()
     Run.objects.update(status=Status.SUCCEEDED)
-    revoke(run)
+    run = discard(str(made.pk))
+    assert run
     assert (run.status, run.reason) == ("succeeded", "")
 
 
-def test_an_expired_message_does_not_cancel_its_run() -> None:
-    run = queued()
-    revoke(run, expired=True)
-    assert run.status == "queued"
+def test_an_expired_message_does_not_end_the_run_that_it_has() -> None:
+    run = discard(str(queued().pk), expired=True, expires=NOON.isoformat())
+    assert run
+    assert (run.status, run.start_before) == ("queued", None)
 
 
-def test_revoking_a_task_without_a_run_records_nothing() -> None:
-    cancel_revoked("no run")
+def test_an_ad_hoc_call_that_expired_before_a_worker_was_free_is_on_record() -> None:
+    task_id = str(uuid4())
+    run = discard(task_id, expired=True, expires=NOON.isoformat())
+    assert run
+    assert (str(run.pk), run.trigger, run.options) == (task_id, "celery", {"level": 2})
+    assert (run.status, run.start_before, run.publish_after) == ("queued", NOON, None)
+    ledger.expire(NOON)
+    run.refresh_from_db()
+    assert run.status == "expired"
+    assert str(reasons.sentence(run, NOON)) == (
+        "Expired: no worker picked it up before its start deadline, 2026-03-01 12:00:00 UTC."
+    )
+
+
+def test_an_ad_hoc_call_that_is_revoked_before_it_starts_is_on_record() -> None:
+    run = discard(str(uuid4()))
+    assert run
+    assert (run.status, run.reason, run.trigger) == ("cancelled", Reason.USER, "celery")
+
+
+def test_the_message_of_a_run_that_was_deleted_gets_none() -> None:
+    assert discard(str(uuid4()), jobledger_run=True) is None
+
+
+def test_the_message_of_an_ordinary_task_gets_no_run() -> None:
+    connect()
+    task_revoked.send(sender=OtherTask, request=Context(id="1"), expired=True)
     assert not Run.objects.exists()
