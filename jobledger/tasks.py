@@ -27,7 +27,7 @@ from jobledger.outages import is_outage
 from jobledger.runs import dispatch, reasons
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
-from jobledger.runs.received import bounds_error, request_of
+from jobledger.runs.received import bounds_error, has_run, request_of
 
 logger = line_logger(__name__)
 
@@ -84,15 +84,18 @@ def _run(
     task: Task[..., Any], job: registry.Job, args: tuple[Any, ...], options: dict[str, Any]
 ) -> dict[str, Any]:
     worker = worker_process(task.request.hostname, os.getpid())
+    run_id = dispatch.run_id_of(str(task.request.id))
     with _requeue_without_database(job):
-        run = dispatch.receive(str(task.request.id), partial(request_of, task.request, job, options))
-        ended = runner.execute(run.pk, worker=worker, validation_error=_argument_error(args, options))
+        if not has_run(task.request):
+            dispatch.receive(str(task.request.id), partial(request_of, task.request, job, options))
+        ended = runner.execute(run_id, worker=worker, validation_error=_argument_error(args, options))
     if ended is None or not Status(ended.run.status).is_final:
-        # Already running or finished, waiting, or about to be retried: another message gives the result.
+        # Deleted, already running or finished, waiting, or about to be retried: if there is a result, another
+        # message gives it.
         raise Ignore
     if ended.run.status != Status.SUCCEEDED:
         raise JobFailedError(reasons.explanation(ended.run))
-    return {"run": str(run.pk), "status": ended.run.status, "last_line": ended.last_line}
+    return {"run": str(run_id), "status": ended.run.status, "last_line": ended.last_line}
 
 
 @contextmanager

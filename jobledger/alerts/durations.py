@@ -25,6 +25,12 @@ def slow_after(job: str, running_for: timedelta) -> timedelta | None:
     return limit if limit is not None and running_for > limit else None
 
 
+def never_slow_within(job: str) -> timedelta:
+    """A run of the job that takes no longer than this is certainly not slow."""
+    declared = registry.declaration_of(job).expected_duration
+    return MIN_USUAL_LIMIT if declared is None else declared
+
+
 def _usual_limit(job: str) -> timedelta | None:
     done = Run.objects.filter(job=job, status=Status.SUCCEEDED, started_at__isnull=False)
     times = done.order_by("-queued_at").values_list("started_at", "finished_at")[:SAMPLE]

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, Q
 from django.utils import timezone
 
 from jobledger import clock
@@ -73,6 +74,16 @@ def run_ended(run: Run, status: Status, now: datetime) -> None:
     with _harmless(f"run {run.pk}"):
         events = list(_events_of_end(run, status, now))
         record(events, now)
+
+
+def is_silent_success(run: Run) -> Q:
+    """Whether nobody is to hear of the run's success, as a condition for the statement that records it.
+
+    That is so unless it follows a failure, or took so long that it may count as slow.
+    """
+    streaks = AlertState.objects.filter(job=run.job, schedule_key=run.schedule_id or 0)
+    began_since = clock.in_statement(-durations.never_slow_within(run.job))
+    return Q(~Exists(streaks), started_at__gt=began_since)
 
 
 def runs_ended(runs: Iterable[Run], now: datetime) -> None:

@@ -6,6 +6,7 @@ caller whether it was the one that changed it.
 
 import re
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
@@ -85,7 +86,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         """
         return self.filter(pk=pk, status=from_status).update(status=to, **changes) == 1
 
-    def startable(self, now: datetime) -> Self:
+    def startable(self, now: datetime | models.expressions.Combinable) -> Self:
         """Queued runs that may start now: after their backoff, and before their deadline."""
         is_not_too_early = models.Q(start_after=None) | models.Q(start_after__lte=now)
         is_not_too_late = models.Q(start_before=None) | models.Q(start_before__gt=now)
@@ -256,6 +257,14 @@ class Run(ResourceUse):
 
     def __str__(self) -> str:
         return f"{self.job} {self.short_id}"
+
+    def note(self, changes: Mapping[str, Any]) -> None:
+        """Take over changes that an update has made to the row; what the database computed is read on use."""
+        for name, value in changes.items():
+            if not hasattr(value, "resolve_expression"):
+                setattr(self, name, value)
+            elif name in self.__dict__:
+                delattr(self, name)
 
     @property
     def short_id(self) -> str:

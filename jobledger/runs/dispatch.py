@@ -27,7 +27,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.json_text import readable, storable
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import ordinary_tasks, overlap
-from jobledger.runs.ledger_connection import ledger_connection
+from jobledger.runs.ledger_connection import ledger_connection, savepoint
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.publishing import publisher
 
@@ -124,8 +124,7 @@ def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
 
 def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
     now = clock.now()
-    # A savepoint, so that an insert that fails does not abort the caller's transaction.
-    with transaction.atomic():
+    with savepoint():
         return Run.objects.create(
             **request.as_row(),
             status=Status.RUNNING,
@@ -146,7 +145,17 @@ def receive(task_id: str, request: Callable[[], RunRequest]) -> Run:
     pk = run_id_of(task_id)
     if (run := Run.objects.filter(pk=pk).first()) is not None:
         return run
-    run, _ = Run.objects.get_or_create(pk=pk, defaults={**request().as_row(), "queued_at": clock.now()})
+    row = {**request().as_row(), "queued_at": clock.in_statement()}
+    try:
+        with savepoint():
+            run = Run.objects.create(pk=pk, **row)
+    except IntegrityError:
+        # Another delivery may have been faster.
+        if (run := Run.objects.filter(pk=pk).first()) is None:
+            raise
+    else:
+        # It is read if somebody needs it.
+        del run.queued_at
     return run
 
 

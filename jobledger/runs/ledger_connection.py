@@ -23,13 +23,13 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from typing import Any
 
 from billiard import current_process
 from celery.signals import worker_process_init, worker_process_shutdown
-from django.db import DEFAULT_DB_ALIAS, Error, connections, router
+from django.db import DEFAULT_DB_ALIAS, Error, connection, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobledger.models import Run
@@ -74,6 +74,11 @@ def ledger_connection() -> Iterator[bool]:
             yield usual.in_atomic_block
 
 
+def savepoint() -> AbstractContextManager[object]:
+    """For a statement that may fail: it must not abort the transaction around it, if there is one."""
+    return transaction.atomic() if connection.in_atomic_block else nullcontext()
+
+
 def connect() -> None:
     """From now on, children of a worker keep their connection open until they end."""
     worker_process_init.connect(_child_begins, dispatch_uid="jobledger.ledger_connection.begin")
@@ -108,25 +113,25 @@ def is_shared(usual: BaseDatabaseWrapper) -> bool:
 
 
 @contextmanager
-def left_as_found(connection: BaseDatabaseWrapper) -> Iterator[None]:
+def left_as_found(usual: BaseDatabaseWrapper) -> Iterator[None]:
     """Close the connection after the block unless it was open before, or if a statement fails."""
-    was_open = connection.connection is not None
+    was_open = usual.connection is not None
     try:
         yield
     except Error:
         was_open = False
         raise
     finally:
-        if not (was_open or connection.in_atomic_block):
-            connection.close()
+        if not (was_open or usual.in_atomic_block):
+            usual.close()
 
 
 @contextmanager
-def _swapped(alias: str, connection: BaseDatabaseWrapper) -> Iterator[None]:
+def _swapped(alias: str, used: BaseDatabaseWrapper) -> Iterator[None]:
     before = {each: connections[each] for each in (DEFAULT_DB_ALIAS, alias)}
     try:
         for each in before:
-            connections[each] = connection
+            connections[each] = used
         yield
     finally:
         for each, usual in before.items():

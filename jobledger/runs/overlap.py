@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from jobledger import clock
 from jobledger.alerts import recording
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.models import CANCEL_ACCEPTED, LIVE, NO_REASON, Reason, Run, SchedulePolicy, Status, Why
+from jobledger.runs.ledger_connection import savepoint
 from jobledger.runs.publishing import publisher
 from jobledger.runs.publishing.publisher import publish_interval
 
@@ -50,13 +51,12 @@ def guard_of(run: Run) -> Guard:
     job = registry.all_jobs().get(run.job)
     if job is None:
         return FREE
-    policies = SchedulePolicy.objects.filter(schedule=run.schedule_id)
-    chosen = policies.values_list("concurrency", flat=True).first()
+    chosen = SchedulePolicy.of(run.schedule).concurrency if run.schedule else ""
     return declared_guard(run.job, job.declaration, run.options, chosen)
 
 
 def declared_guard(
-    name: str, declared: type[JobDeclaration], options: dict[str, Any], chosen: str | None = None
+    name: str, declared: type[JobDeclaration], options: dict[str, Any], chosen: str = ""
 ) -> Guard:
     """The guard of a job with these options; a ``chosen`` policy overrides the job's own."""
     concurrency = Concurrency(chosen or declared.concurrency)
@@ -95,7 +95,7 @@ def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
     """
     for _ in range(MAX_TRIES):
         try:
-            with transaction.atomic():
+            with savepoint():
                 return _take(run, guard, now, changes)
         except IntegrityError:
             if not guard.key:
@@ -110,13 +110,18 @@ def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
 def wake(key: str, *, at_once: bool = True) -> None:
     """Publish the run that has waited longest for this key, now or at beat's next tick.
 
-    To be called in the transaction in which the holder ends. If this process dies first, or the broker is
-    down, beat publishes it. A run that is locked is being claimed, and skipped: the claim waits for this
-    transaction, which must not wait for the claim.
+    To be called when the holder has ended: whoever began to wait before then has written it. If this process
+    dies first, or the broker is down, beat publishes it.
     """
-    if not key:
-        return
-    queued = Run.objects.filter(status=Status.QUEUED, concurrency_key=key)
+    waiting = Run.objects.filter(status=Status.QUEUED, concurrency_key=key)
+    if key and waiting.exists():
+        with transaction.atomic():
+            _wake(waiting, at_once=at_once)
+
+
+def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
+    # A run that is locked is being claimed, and skipped: the claim may be waiting for a transaction around
+    # this one, which must not wait for the claim.
     unlocked = queued.select_for_update(skip_locked=True, of=("self",))
     longest = unlocked.select_related("schedule").order_by("queued_at", "pk").first()
     if longest is None:
@@ -154,10 +159,10 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
 
 def _take(run: Run, guard: Guard, now: datetime, changes: dict[str, Any]) -> bool:
     # Why it was queued no longer matters; the reason of a running run is that of a request to end.
-    changes = {**changes, "concurrency_key": guard.key, **NO_REASON.columns}
-    if Run.objects.startable(now).filter(pk=run.pk).update(status=Status.RUNNING, **changes) != 1:
+    changes = {**changes, "status": Status.RUNNING, "concurrency_key": guard.key, **NO_REASON.columns}
+    if Run.objects.startable(now).filter(pk=run.pk, attempt=run.attempt).update(**changes) != 1:
         return False
-    run.refresh_from_db()
+    run.note(changes)
     return True
 
 

@@ -27,10 +27,9 @@ def request_of(message: Context, job: Job, options: dict[str, Any]) -> RunReques
 
     Raises Ignore for the message of a run that was deleted.
     """
-    headers = message.headers if isinstance(message.headers, dict) else {}
-    if delivery.RUN_HEADER in headers:
+    if has_run(message):
         raise Ignore
-    name = _schedule_name(headers)
+    name = _schedule_name(_headers(message))
     schedule = PeriodicTask.objects.filter(name=name).only(*delivery.KEPT_ROUTING).first() if name else None
     return RunRequest(
         job=job.name,
@@ -44,6 +43,11 @@ def request_of(message: Context, job: Job, options: dict[str, Any]) -> RunReques
     )
 
 
+def has_run(message: Context) -> bool:
+    """Whether the message was sent for a run, which is in the ledger unless it was deleted."""
+    return delivery.RUN_HEADER in _headers(message)
+
+
 def bounds_error(options: dict[str, Any]) -> str:
     """Why the options are larger than options may be; empty if they are not."""
     try:
@@ -51,6 +55,10 @@ def bounds_error(options: dict[str, Any]) -> str:
     except OptionsError as error:
         return str(error)
     return ""
+
+
+def _headers(message: Context) -> dict[str, Any]:
+    return message.headers if isinstance(message.headers, dict) else {}
 
 
 def _schedule_name(headers: Mapping[str, Any]) -> str:

@@ -1,21 +1,29 @@
 """What unit tests share."""
 
 from contextlib import nullcontext
+from datetime import timedelta
 
 import pytest
 from celery import current_app
+from django.db.models import DateTimeField, Value
 from django.utils import timezone
 
 from jobledger import clock
 from tests.unit.broker import Broker
 
 DATABASE_CLOCK = clock.now
+DATABASE_CLOCK_IN_STATEMENT = clock.in_statement
+
+
+def in_statement_of_this_process(offset: timedelta = timedelta(0)) -> Value:
+    return Value(clock.now() + offset, output_field=DateTimeField())
 
 
 @pytest.fixture(autouse=True)
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database's clock is this process's, which tests set, also with PostgreSQL."""
     monkeypatch.setattr(clock, "now", timezone.now)
+    monkeypatch.setattr(clock, "in_statement", in_statement_of_this_process)
 
 
 @pytest.fixture

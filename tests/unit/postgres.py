@@ -40,6 +40,7 @@ class Server:
             yield
         finally:
             self.execute(alter.format("RESET"))
+            connection.close()
 
 
 @contextmanager

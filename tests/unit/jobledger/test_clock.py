@@ -27,7 +27,7 @@ from jobledger.runs.worker.main_process import Loss, end_run_of
 from jobledger.schedules import ledger, scheduler
 from jobledger.schedules.scheduler import Scheduler
 from tests.unit.builders import NOON
-from tests.unit.conftest import DATABASE_CLOCK
+from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +57,15 @@ def test_the_clock_is_the_databases_and_with_sqlite_the_processs_own() -> None:
     with time_machine.travel(NOON):
         assert (timezone.now() - NOON) < MINUTE
         assert (DATABASE_CLOCK() - NOON < MINUTE) is (connection.vendor == "sqlite")
+
+
+def test_a_statement_may_contain_it() -> None:
+    with time_machine.travel(NOON):
+        run = Run.objects.create(job="probe", trigger=Trigger.CLI)
+        Run.objects.update(finished_at=DATABASE_CLOCK_IN_STATEMENT())
+        finished_at = fresh(run).finished_at
+    assert finished_at is not None
+    assert (finished_at - NOON < MINUTE) is (connection.vendor == "sqlite")
 
 
 def test_a_claims_lease_uses_it(skewed: None) -> None:

@@ -3,20 +3,25 @@
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from celery import Celery, current_app
 from celery.exceptions import Ignore, Reject
-from django.db import DataError, InternalError, OperationalError, ProgrammingError
+from django.db import DataError, InternalError, OperationalError, ProgrammingError, connections
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from jobledger import tasks
-from jobledger.models import Run
+from jobledger import clock, tasks
+from jobledger.jobs.declaration import Concurrency
+from jobledger.models import Run, SchedulePolicy, Trigger
 from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
+from jobledger.runs.ledger_connection import kept_open, ledger_connection
+from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.tasks import JobFailedError
 from tests.unit.builders import override
+from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT
 
 pytestmark = pytest.mark.django_db
 
@@ -213,3 +218,62 @@ def test_the_limit_is_a_setting(settings: Any) -> None:
     override(settings, RUN_OPTIONS_LIMIT_BYTES=20)
     with pytest.raises(JobFailedError, match="more than the 20 allowed"):
         deliver(str(uuid.uuid4()), words=["a", "b", "c"])
+
+
+# What a run costs: a statement is a round trip to the server.
+
+
+class Statements:
+    """What a worker sends to the database."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+
+    def of(self, task_id: str, **message: Any) -> list[str]:
+        """The first words of what the delivery of a message sends."""
+        self._log.clear()
+        deliver(task_id, **message)
+        return [str(entry["sql"]).split()[0] for entry in self._log]
+
+    def of_a_run(self, **values: Any) -> list[str]:
+        """Of the message of a queued run."""
+        run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, **values)
+        return self.of(str(run.pk), headers={RUN_HEADER: True}, **run.options)
+
+
+@pytest.fixture
+def statements(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Statements]:
+    monkeypatch.setattr(clock, "now", DATABASE_CLOCK)
+    monkeypatch.setattr(clock, "in_statement", DATABASE_CLOCK_IN_STATEMENT)
+    with kept_open():
+        with ledger_connection():
+            log = connections["default"]
+        log.force_debug_cursor = True
+        yield Statements(log.queries_log)
+        log.force_debug_cursor = False
+
+
+READ, CLAIM, END, WAKE = "SELECT", "UPDATE", "UPDATE", "SELECT"
+
+
+def test_a_run_is_read_claimed_and_ended_by_a_statement_each_and_one_asks_who_waits(
+    statements: Statements,
+) -> None:
+    assert statements.of_a_run() == [READ, CLAIM, END, WAKE]
+
+
+def test_a_schedules_policy_is_read_together_with_the_run(statements: Statements) -> None:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every)
+    SchedulePolicy.objects.filter(schedule=schedule).update(concurrency=Concurrency.ALLOW)
+    # Nobody waits for a run that may overlap.
+    assert statements.of_a_run(schedule=schedule) == [READ, CLAIM, END]
+
+
+def test_output_is_saved_by_one_statement_in_its_own_transaction(statements: Statements) -> None:
+    output = ["BEGIN", "INSERT", "COMMIT"]
+    assert statements.of_a_run(options={"words": ["a", "b"]}) == [READ, CLAIM, *output, END, WAKE]
+
+
+def test_a_call_is_looked_for_and_inserted_first(statements: Statements) -> None:
+    assert statements.of(str(uuid.uuid4())) == ["SELECT", "INSERT", READ, CLAIM, END, WAKE]

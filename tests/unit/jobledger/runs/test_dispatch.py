@@ -140,6 +140,17 @@ def test_a_message_without_a_run_gets_one_which_a_second_delivery_reuses() -> No
 
 
 @pytest.mark.django_db
+def test_a_delivery_that_another_one_overtakes_gets_its_run() -> None:
+    pk = uuid.uuid4()
+
+    def ask() -> dispatch.RunRequest:
+        Run.objects.create(pk=pk, job="probe", trigger=Trigger.CELERY, username="the other delivery")
+        return PROBE
+
+    assert dispatch.receive(str(pk), ask).username == "the other delivery"
+
+
+@pytest.mark.django_db
 def test_the_message_of_an_existing_run_does_not_change_it() -> None:
     run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, schedule_name="nightly")
     assert dispatch.receive(str(run.pk), lambda: PROBE).trigger == Trigger.SCHEDULE
