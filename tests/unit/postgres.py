@@ -25,6 +25,11 @@ class Server:
         others = "FROM pg_stat_activity WHERE datname = %s AND pid != pg_backend_pid()"
         return int(self.execute(f"SELECT count(*) {others}", self._name)[0][0])
 
+    def waiting(self) -> int:
+        """How many of them wait for a lock."""
+        locked = "FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+        return int(self.execute(f"SELECT count(*) {locked}", self._name)[0][0])
+
     def close_all(self) -> None:
         """Close all connections to the database, as a restart does."""
         others = "FROM pg_stat_activity WHERE datname = %s AND pid != pg_backend_pid()"

@@ -246,8 +246,9 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
             _current.reset(token)
             # A job may fork: the child also leaves this block, but the run does not belong to it.
             if os.getpid() == pid:
-                heartbeat.stop()
+                # First: the heartbeat may be waiting for a lock of the job's transaction.
                 hygiene.release_connections(of_caller=of_caller, close=not taken_over)
+                heartbeat.stop()
                 outcome = replace(outcome, usage=meter.usage())
                 timeout = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
                 _try_to_end(run, log, heartbeat, outcome, timeout)

@@ -124,6 +124,21 @@ def state_of_connection() -> tuple[Any, ...]:
         return (*found, *cursor.fetchone())
 
 
+def test_a_transaction_that_a_job_leaves_open_does_not_block_the_end_of_its_run(
+    postgres: Server, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.JOBLEDGER = {**settings.JOBLEDGER, "HEARTBEAT_SECONDS": 0.05}
+
+    def lock_the_run() -> None:
+        transaction.set_autocommit(False)
+        Run.objects.update(username="never committed")
+        wait_until(lambda: postgres.waiting() == 1, what="the heartbeat waits for the lock")
+
+    let_it(monkeypatch, lock_the_run)
+    run = executed()
+    assert (run.status, run.username) == ("succeeded", "")
+
+
 def test_a_job_that_has_lost_its_own_connection_is_recorded(
     postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
