@@ -23,15 +23,27 @@ class Adopter:
     """The directory of the project ``mysite``, which ``startproject`` has made."""
 
     folder: Path
+    python: tuple[str, ...] = (sys.executable,)
+    path: tuple[Path, ...] = (Path("lib"),)
+    """Where it finds the service, and with ``python -S`` everything else."""
 
     @classmethod
     def start(cls, folder: Path) -> "Adopter":
-        """The project before the manual's first step."""
-        arguments = (sys.executable, "-m", "django", "startproject", "mysite", str(folder))
-        subprocess.run(arguments, check=True, cwd=folder)
+        """The project before the manual's first step, with the packages that the tests use themselves."""
         (folder / "lib").mkdir()
         (folder / "lib" / "jobledger").symlink_to(ROOT / "jobledger")
-        return cls(folder=folder)
+        return cls(folder=folder).start_project()
+
+    @classmethod
+    def isolated(cls, folder: Path, *path: Path) -> "Adopter":
+        """The same with only the packages in these directories."""
+        return cls(folder=folder, python=(sys.executable, "-S"), path=path).start_project()
+
+    def start_project(self) -> "Adopter":
+        """Create the files of ``startproject``."""
+        done = self.execute("-m", "django", "startproject", "mysite", ".", settings="")
+        assert done.returncode == 0, done.stderr
+        return self
 
     def write(self, block: Block) -> None:
         """Create a file of the manual, or append to the project's."""
@@ -59,12 +71,12 @@ class Adopter:
         """Run Python with the project's settings."""
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": "lib",
-            "DJANGO_SETTINGS_MODULE": settings,
+            "PYTHONPATH": os.pathsep.join([*map(str, self.path), "."]),
             "DJANGO_COLORS": "nocolor",
+            **({"DJANGO_SETTINGS_MODULE": settings} if settings else {}),
         }
         return subprocess.run(
-            [sys.executable, *arguments],
+            [*self.python, *arguments],
             cwd=self.folder,
             env=environment,
             capture_output=True,
