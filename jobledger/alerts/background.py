@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from celery.signals import beat_embedded_init, beat_init
 from django.db import Error, close_old_connections
 
 from jobledger import clock
-from jobledger.alerts import delivery, watching
+from jobledger.alerts import delivery, pings, watching
+from jobledger.conf import settings
 from jobledger.escapes import line_logger
+from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import close_connections, release_cursors
 
 logger = line_logger(__name__)
@@ -24,6 +27,7 @@ logger = line_logger(__name__)
 PERIOD_SECONDS = 1.0
 SCAN_SECONDS = 15.0
 SCHEDULE_SCAN_SECONDS = 60.0
+BEAT_PING_SECONDS = 60.0
 MAX_THREADS = 8
 STOP_SECONDS = 5.0
 """How long a beat that stops waits for messages that are being sent."""
@@ -55,7 +59,8 @@ class Background:
     """What happens beside beat's own loop, each step at its own interval."""
 
     def __init__(self) -> None:
-        self._senders = Senders()
+        # Apart, so that monitors that hang do not keep alerts from being sent.
+        self._senders, self._pingers = Senders(), Senders()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._next_at: dict[str, float] = {}
@@ -64,6 +69,9 @@ class Background:
             ("queued and running runs", SCAN_SECONDS, watching.scan_runs),
             ("schedules", SCHEDULE_SCAN_SECONDS, watching.scan_schedules),
             ("old deliveries", SCAN_SECONDS, delivery.tidy),
+            ("pings", PERIOD_SECONDS, self._ping),
+            ("old pings", SCHEDULE_SCAN_SECONDS, pings.tidy),
+            ("ping of beat", BEAT_PING_SECONDS, self._ping_for_beat),
         )
 
     def begin(self, **kwargs: object) -> None:
@@ -77,13 +85,14 @@ class Background:
         """Stop, and give messages that are being sent a moment to arrive."""
         self._stopping.set()
         self._senders.join(STOP_SECONDS)
+        self._pingers.join(STOP_SECONDS)
 
     def step(self) -> None:
         """Do what is due, each thing whatever happens to the others."""
         for name, interval, do in self._steps:
             if time.monotonic() >= self._next_at.get(name, 0.0):
                 self._next_at[name] = time.monotonic() + interval
-                _guarded(lambda do=do: do(clock.now()))  # type: ignore[misc]  # bound now, not when called
+                _guarded(partial(_now_to, do))
 
     def _run(self) -> None:
         while not self._stopping.wait(PERIOD_SECONDS):
@@ -91,7 +100,21 @@ class Background:
 
     def _deliver(self, now: datetime) -> None:
         for pk in delivery.ready_destinations(now):
-            self._senders.start(f"destination {pk}", lambda pk=pk: delivery.deliver(pk))  # type: ignore[misc]
+            self._senders.start(f"destination {pk}", partial(delivery.deliver, pk))
+
+    def _ping(self, now: datetime) -> None:
+        pings.note_starts(now)
+        for host, due in pings.due_by_host(now).items():
+            self._pingers.start(host, partial(pings.send, due))
+
+    def _ping_for_beat(self, now: datetime) -> None:
+        if not settings.BEAT_PING_URL:
+            return
+        if pings.beat_is_alive(IDENTITY, now):
+            self._pingers.start("the monitor of beat", pings.ping_for_beat)
+        else:
+            # Beat may have only just started: look again soon.
+            self._next_at["ping of beat"] = time.monotonic() + PERIOD_SECONDS
 
 
 def connect() -> None:
@@ -99,6 +122,10 @@ def connect() -> None:
     background = Background()
     for signal in beat_init, beat_embedded_init:
         signal.connect(background.begin, weak=False, dispatch_uid="jobledger.alerts.background")
+
+
+def _now_to(do: Callable[[datetime], None]) -> None:
+    do(clock.now())
 
 
 def _guarded(do: Callable[[], object]) -> None:

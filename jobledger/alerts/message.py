@@ -131,7 +131,7 @@ def _single(alert: Alert) -> Message:
         f"Job:       {escaped(alert.job)}",
         *([f"Schedule:  {escaped(alert.schedule_name)}"] if alert.schedule_name else []),
         f"Time:      {exact(alert.time)}",
-        *([f"Why:       {_sentence(run)}"] if run and alert.kind != AlertKind.RECOVERED else []),
+        *([f"Why:       {sentence(run)}"] if run and alert.kind != AlertKind.RECOVERED else []),
         *(_link("Run:       ", "admin:jobledger_run_change", str(run.pk)) if run else []),
         *_schedule_link(alert),
         *(_last_lines(run) if run and alert.kind != AlertKind.RECOVERED else []),
@@ -170,7 +170,8 @@ def _whose(alerts: Sequence[Alert]) -> str:
     return f"{names.pop()}: " if len(names) == 1 else ""
 
 
-def _sentence(run: Run) -> str:
+def sentence(run: Run) -> str:
+    """What happened to the run and why, in one line and without secrets."""
     return escaped(str(reasons.sentence(run, clock.now(), error=_without_secrets(run, run.error))))
 
 

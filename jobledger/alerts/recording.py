@@ -22,7 +22,7 @@ from django.db.models import Exists, Q
 from django.utils import timezone
 
 from jobledger import clock
-from jobledger.alerts import deciding, durations, failure_pauses
+from jobledger.alerts import deciding, durations, failure_pauses, pings
 from jobledger.alerts.deciding import Saying, Streak
 from jobledger.alerts.rules import WATCHED, Rule, RuleBook
 from jobledger.conf import settings
@@ -72,6 +72,7 @@ class Event:
 def run_ended(run: Run, status: Status, now: datetime) -> None:
     """Record what is worth telling about a run that has reached this final state now."""
     with _harmless(f"run {run.pk}"):
+        pings.run_ended(run, status, now)
         events = list(_events_of_end(run, status, now))
         record(events, now)
 

@@ -8,6 +8,8 @@ from jobledger.models.alert import (
     AlertState,
     DeliveryState,
     DestinationKind,
+    Ping,
+    PingEvent,
 )
 from jobledger.models.audit_entry import AuditEntry
 from jobledger.models.dead_letter import DeadLetter
@@ -49,6 +51,8 @@ __all__ = [
     "DestinationKind",
     "NextSlot",
     "Pause",
+    "Ping",
+    "PingEvent",
     "ProcessKind",
     "Reason",
     "Run",

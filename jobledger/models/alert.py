@@ -240,3 +240,31 @@ class AlertState(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule} on {self.job}"
+
+
+class PingEvent(models.TextChoices):
+    START = "start", "start"
+    SUCCESS = "success", "success"
+    FAIL = "fail", "failure"
+
+
+class Ping(models.Model):
+    """A request to the external monitor of a schedule: one of its runs has started or ended."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="pings", db_index=False)
+    schedule = models.ForeignKey(PeriodicTask, on_delete=models.CASCADE, related_name="+", db_index=False)
+    event = models.CharField(max_length=8, choices=PingEvent)
+    created_at = models.DateTimeField(default=timezone.now)
+    due_at = models.DateTimeField(db_index=True, null=True, help_text="Null once it was sent or given up.")
+    attempts = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["run", "event"], name="one_ping_per_event"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} of {self.run_id}"

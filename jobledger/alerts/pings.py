@@ -1,0 +1,171 @@
+"""Pings: tells external monitors that runs start and end, and that beat is alive.
+
+A schedule with a ping URL sends a request when one of its runs starts, succeeds and fails, by the conventions
+of Healthchecks.io: ``/start``, nothing, and ``/fail`` or the exit code, with the run's id as ``rid``. The
+pings are rows, written in the transaction that ends the run, and by beat for runs that have started. Beat
+sends them in its background thread, so that no run waits for a monitor. A ping that arrives late would be
+misleading, so it is given up after ten minutes.
+
+``JOBLEDGER["BEAT_PING_URL"]`` is requested once a minute while beat ticks: then somebody outside notices if
+the whole machine is gone.
+"""
+
+import urllib.request
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from http.client import HTTPException
+from urllib.error import HTTPError
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from django.db.models import F
+
+from jobledger import clock
+from jobledger.alerts.message import sentence
+from jobledger.conf import settings
+from jobledger.escapes import escaped, line_logger
+from jobledger.models import Ping, PingEvent, ProcessKind, Run, SchedulePolicy, ServiceProcess, Status
+
+logger = line_logger(__name__)
+
+TIMEOUT_SECONDS = 5.0
+BATCH = 100
+FIRST_BACKOFF = timedelta(seconds=10)
+GIVE_UP_AFTER = timedelta(minutes=10)
+KEPT_FOR = timedelta(days=1)
+BEAT_IS_ALIVE_FOR = timedelta(seconds=35)
+SCHEMES = ("http", "https")
+
+EVENTS: Mapping[Status, PingEvent] = {
+    Status.SUCCEEDED: PingEvent.SUCCESS,
+    Status.FAILED: PingEvent.FAIL,
+    Status.TIMED_OUT: PingEvent.FAIL,
+    Status.LOST: PingEvent.FAIL,
+}
+
+
+class PingError(Exception):
+    """A monitor did not accept a ping; the message has no secrets."""
+
+
+def run_ended(run: Run, status: Status, now: datetime) -> None:
+    """Record the pings of a run that has reached this final state."""
+    event = EVENTS.get(status)
+    if event is None or run.schedule_id is None or not _has_monitor(run.schedule_id):
+        return
+    # It may have been too short for beat to notice its start.
+    events = [PingEvent.START, event] if run.started_at else [event]
+    _create([(run, each) for each in events], now)
+
+
+def note_starts(now: datetime) -> None:
+    """Record the pings of runs that have started."""
+    running = Run.objects.filter(status=Status.RUNNING, schedule__isnull=False)
+    monitored = running.exclude(schedule__policy=None).exclude(schedule__policy__ping_url="")
+    known = Ping.objects.filter(event=PingEvent.START).values("run")
+    _create([(run, PingEvent.START) for run in monitored.exclude(pk__in=known)[:BATCH]], now)
+
+
+def due_by_host(now: datetime) -> Mapping[str, Sequence[tuple[int, str]]]:
+    """The ids of the pings to send now, in order, with their URLs, for each monitor's host."""
+    due = Ping.objects.filter(due_at__lte=now).order_by("pk")
+    found = defaultdict[str, list[tuple[int, str]]](list)
+    for pk, url in due.values_list("pk", "schedule__policy__ping_url")[: 10 * BATCH]:
+        found[urlsplit(url or "").netloc].append((pk, url or ""))
+    return found
+
+
+def send(due: Sequence[tuple[int, str]]) -> None:
+    """Send these pings of one host, in order, until one fails; then all of them wait."""
+    for position, (pk, url) in enumerate(due[:BATCH]):
+        if (ping := _claimed(pk)) is None:
+            continue
+        try:
+            request(address(url, ping.event, ping.run_id, ping.run.exit_code), _body(ping))
+        except PingError as error:
+            _postpone([each for each, _ in due[position:]], ping, str(error))
+            return
+        Ping.objects.filter(pk=pk).update(sent_at=clock.now(), due_at=None, error="")
+
+
+def tidy(now: datetime) -> None:
+    """Give up what is too old to be sent, and forget what is older than a day."""
+    Ping.objects.filter(due_at__isnull=False, created_at__lte=now - GIVE_UP_AFTER).update(due_at=None)
+    Ping.objects.filter(due_at=None, created_at__lte=now - KEPT_FOR).delete()
+
+
+def address(url: str, event: str, run_id: object, exit_code: int | None) -> str:
+    """The address for this event; query parameters of the URL are kept."""
+    suffix = {PingEvent.START.value: "/start", PingEvent.SUCCESS.value: ""}.get(event)
+    if suffix is None:
+        suffix = f"/{exit_code}" if exit_code is not None and 0 < exit_code < 256 else "/fail"
+    parts = urlsplit(url)
+    query = urlencode([*parse_qsl(parts.query), ("rid", str(run_id))])
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + suffix, query=query))
+
+
+def beat_is_alive(identity: str, now: datetime) -> bool:
+    """Whether the beat in this process has ticked recently."""
+    reported = ServiceProcess.objects.filter(kind=ProcessKind.BEAT, identity=identity)
+    return reported.filter(seen_at__gte=now - BEAT_IS_ALIVE_FOR).exists()
+
+
+def ping_for_beat() -> None:
+    """Tell the monitor of the service that beat is alive; failures are logged."""
+    try:
+        request(settings.BEAT_PING_URL, b"")
+    except PingError as error:
+        logger.warning("The monitor at BEAT_PING_URL cannot be reached: %s", error)
+
+
+def request(url: str, body: bytes) -> None:
+    """Send a POST request. Raises PingError unless it is accepted within a few seconds."""
+    if urlsplit(url).scheme not in SCHEMES:
+        raise PingError("The ping URL is not an HTTP address.")
+    try:
+        message = urllib.request.Request(url, data=body, headers={"User-Agent": "jobledger"})  # noqa: S310 - see above
+        with urllib.request.urlopen(message, timeout=TIMEOUT_SECONDS):  # noqa: S310
+            pass
+    except HTTPError as error:
+        error.close()
+        raise PingError(str(error)) from error
+    except (OSError, HTTPException, ValueError) as error:
+        # Errors of invalid URLs quote them.
+        is_safe = isinstance(error, OSError)
+        raise PingError(escaped(str(error))[:200] if is_safe else type(error).__name__) from error
+
+
+def _has_monitor(schedule_id: int) -> bool:
+    return SchedulePolicy.objects.filter(pk=schedule_id).exclude(ping_url="").exists()
+
+
+def _create(events: Sequence[tuple[Run, PingEvent]], now: datetime) -> None:
+    Ping.objects.bulk_create(
+        [
+            Ping(run_id=run.pk, schedule_id=run.schedule_id, event=event, created_at=now, due_at=now)
+            for run, event in events
+            if run.schedule_id is not None
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _claimed(pk: int) -> Ping | None:
+    """The ping, if no other process sends it now; after a minute, another may try."""
+    now = clock.now()
+    due = Ping.objects.filter(pk=pk, due_at__lte=now)
+    if not due.update(due_at=now + timedelta(minutes=1), attempts=F("attempts") + 1):
+        return None
+    return Ping.objects.select_related("run").get(pk=pk)
+
+
+def _postpone(pks: Sequence[int], failed: Ping, error: str) -> None:
+    """All of them, so that a run's start is never sent after its end."""
+    delay = FIRST_BACKOFF * (1 << min(failed.attempts - 1, 5))
+    Ping.objects.filter(pk__in=pks, due_at__isnull=False).update(due_at=clock.now() + delay)
+    Ping.objects.filter(pk=failed.pk).update(error=error)
+    logger.warning("A monitor did not accept a ping of run %s: %s", failed.run_id, error)
+
+
+def _body(ping: Ping) -> bytes:
+    return b"" if ping.event == PingEvent.START else sentence(ping.run).encode()
