@@ -18,6 +18,7 @@ SECTIONS = (
     ("admin:django_celery_beat_periodictask_changelist", "Schedules"),
     ("admin:jobledger_job_list", "Jobs"),
     ("admin:jobledger_run_changelist", "Runs"),
+    ("admin:jobledger_alert_changelist", "Alerts"),
     ("admin:everything", "Everything"),
 )
 

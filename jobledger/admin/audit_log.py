@@ -17,13 +17,15 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin import display
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
-from jobledger.models import AuditEntry, Pause, Run
+from jobledger.models import AlertDestination, AlertRule, AuditEntry, Pause, Run
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 _TYPES = {
     PeriodicTask._meta.label_lower: "schedule",
     Run._meta.label_lower: "run",
     Pause._meta.label_lower: "pause of the service",
+    AlertDestination._meta.label_lower: "alert destination",
+    AlertRule._meta.label_lower: "alert rule",
 }
 """How types of objects are displayed."""
 

@@ -7,6 +7,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_duration
 
+from jobledger.admin.options.widgets import SecretInput, SecretText
 from jobledger.formats import MAX_DURATION, duration, duration_from_text
 from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representable
 
@@ -57,6 +58,27 @@ class DurationField(forms.Field):
     def prepare_value(self, value: Any) -> Any:
         """The stored duration as a user would type it."""
         return duration_text(value) if isinstance(value, timedelta) and value else value or ""
+
+
+class StoredSecretField(forms.Field):
+    """A text that is stored, but never sent to the browser: empty input keeps it."""
+
+    widget: SecretInput
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(
+            required=False,
+            widget=SecretInput(attrs={"autocomplete": "new-password", "spellcheck": "false"}),
+            **values,
+        )
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return isinstance(data, SecretText) and bool(data.text or data.is_cleared)
+
+    @staticmethod
+    def merged(entered: SecretText, stored: str) -> str:
+        """The text after saving."""
+        return entered.text.strip() or ("" if entered.is_cleared else stored)
 
 
 def validate_range(time: datetime) -> None:

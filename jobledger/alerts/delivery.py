@@ -74,6 +74,12 @@ def deliver(destination_id: int) -> bool:
     return True
 
 
+def send_test(destination: AlertDestination) -> None:
+    """Send a test at once, and what is waiting soon, if it arrives. Raises NotDeliveredError."""
+    destinations.send(destination, message.test_message(destination.name), uuid.uuid4())
+    AlertDestination.objects.filter(pk=destination.pk).update(failures=0, error="", not_before=None)
+
+
 def claim(destination_id: int, now: datetime) -> Claimed | None:
     """Claim the destination and what is due to it; None if another process has it, or nothing is due."""
     with transaction.atomic():

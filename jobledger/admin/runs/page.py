@@ -20,6 +20,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from jobledger.admin import display
+from jobledger.admin.alerts.listing import ListedAlert, listed_alerts
 from jobledger.admin.fields import number_in
 from jobledger.admin.runs.output import reader
 from jobledger.admin.runs.output.lines import Line, ReadPosition
@@ -29,13 +30,14 @@ from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
 from jobledger.jobs.options.command_line import command_line
-from jobledger.models import Run, RunAttempt, Status
+from jobledger.models import Alert, Run, RunAttempt, Status
 from jobledger.runs import overlap, reasons
 from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
 
 MAX_CHILDREN = 50
 MAX_ATTEMPTS = 100
+MAX_ALERTS = 20
 MAX_SEARCH_LENGTH = 200
 
 _LONG_FIELDS = ("traceback", "error", "options", "args")
@@ -216,6 +218,11 @@ class RunPage:
         """The attempt whose output is shown: the current one, unless it has not started yet."""
         is_waiting = self.run.status == Status.QUEUED and self.run.attempt > 1
         return self.run.attempt - 1 if is_waiting else self.run.attempt
+
+    @cached_property
+    def alerts(self) -> list[ListedAlert]:
+        """The alerts about this run, oldest first."""
+        return listed_alerts(Alert.objects.filter(run=self.run).order_by("time", "pk")[:MAX_ALERTS])
 
     @property
     def parent(self) -> RelatedRun | None:

@@ -1,0 +1,134 @@
+"""Rules: which alerts are sent to which destinations."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin.alerts.audited import Audited
+from jobledger.admin.fields import DurationField, duration_text
+from jobledger.jobs import registry
+from jobledger.jobs.declaration import AlertKind
+from jobledger.models import AlertRule
+
+KINDS = (
+    (AlertKind.FAILED, "failed"),
+    (AlertKind.TIMED_OUT, "timed out"),
+    (AlertKind.LOST, "lost: its process died"),
+    (AlertKind.MISSED, "missed: not started in time"),
+    (AlertKind.LATE, "late: queued for too long"),
+    (AlertKind.SLOW, "slow: takes longer than expected"),
+    (AlertKind.SILENT, "silent: no success for too long"),
+    (AlertKind.PAUSED, "paused after failures"),
+    (AlertKind.RECOVERED, "recovered"),
+    (AlertKind.CANCELLED, "cancelled"),
+    (AlertKind.SKIPPED, "skipped"),
+)
+
+
+class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
+    job = forms.ChoiceField(required=False, help_text="The rule then replaces the rules for all jobs.")
+    schedule = forms.ModelChoiceField(
+        queryset=PeriodicTask.objects.all(),
+        to_field_name="name",
+        required=False,
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text="The name of a schedule. The rule then replaces those for its job. Empty: all.",
+        error_messages={"invalid_choice": "There is no schedule with this name."},
+    )
+    kinds = forms.MultipleChoiceField(
+        label="Tell",
+        choices=KINDS,
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="None: nothing, which silences the job or schedule.",
+    )
+    late_after = DurationField(
+        label="Late after",
+        required=False,
+        help_text="How long a run may be queued. For example, 10 min. Empty: any time.",
+    )
+    success_within = DurationField(
+        label="Success within",
+        required=False,
+        help_text="How long a schedule may go without a success, such as 2 d. Empty: as its job says.",
+    )
+
+    class Meta:
+        model = AlertRule
+        fields = (
+            "name",
+            "enabled",
+            "job",
+            "schedule",
+            "kinds",
+            "after_failures",
+            "every_failure",
+            "late_after",
+            "success_within",
+            "all_runs",
+            "frequency",
+            "destinations",
+        )
+        widgets: ClassVar[dict[str, Any]] = {"destinations": forms.CheckboxSelectMultiple}
+        help_texts: ClassVar[dict[str, Any]] = {"destinations": "None: nobody is told."}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = {*registry.all_jobs(), self.instance.job} - {""}
+        self.fields["job"].choices = [("", "all jobs"), *((name, name) for name in sorted(names))]  # type: ignore[attr-defined]
+
+    def clean(self) -> None:
+        """A schedule has one job already."""
+        if self.cleaned_data.get("job") and self.cleaned_data.get("schedule"):
+            self.add_error("job", "Choose a job or a schedule, not both.")
+
+
+@admin.register(AlertRule)
+class RuleAdmin(Audited):
+    form = RuleForm
+    change_form_template = "jobledger/alerts/rule.html"
+    list_display = ("name", "about", "told", "to", "enabled")
+    fieldsets = (
+        (None, {"fields": ("name", "enabled")}),
+        ("Which runs", {"fields": ("job", "schedule", "all_runs")}),
+        (
+            "What is told",
+            {"fields": ("kinds", "after_failures", "every_failure", "late_after", "success_within")},
+        ),
+        ("To whom", {"fields": ("frequency", "destinations")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("schedule").prefetch_related("destinations")
+
+    @admin.display(description="runs of")
+    def about(self, rule: AlertRule) -> str:
+        if rule.schedule is not None:
+            return f"schedule {rule.schedule.name}"
+        return f"job {rule.job}" if rule.job else "all jobs"
+
+    @admin.display(description="tell")
+    def told(self, rule: AlertRule) -> str:
+        return ", ".join(text.partition(":")[0] for kind, text in KINDS if kind in rule.kinds) or "nothing"
+
+    @admin.display(description="destinations")
+    def to(self, rule: AlertRule) -> str:
+        return ", ".join(destination.name for destination in rule.destinations.all()) or "nobody"
+
+    def readable(self, obj: AlertRule) -> dict[str, str]:
+        return {
+            "Name": obj.name,
+            "Enabled": "yes" if obj.enabled else "no",
+            "Runs of": self.about(obj),
+            "Tell": self.told(obj),
+            "After failures": str(obj.after_failures),
+            "Every failure": "yes" if obj.every_failure else "no",
+            "Late after": duration_text(obj.late_after) if obj.late_after else "",
+            "Success within": duration_text(obj.success_within) if obj.success_within else "",
+            "Also runs that somebody watches": "yes" if obj.all_runs else "no",
+            "Frequency": obj.get_frequency_display(),
+            "Destinations": self.to(obj),
+        }

@@ -1,0 +1,90 @@
+"""Rules can be edited, with the jobs and schedules that exist."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from jobledger.admin.alerts.rules import KINDS
+from jobledger.jobs.declaration import AlertKind
+from jobledger.models import AlertRule, AuditEntry
+from tests.unit.jobledger.alerts.builders import destination, rule
+from tests.unit.jobledger.schedules.builders import hourly
+
+pytestmark = pytest.mark.django_db
+
+LIST = reverse("admin:jobledger_alertrule_changelist")
+ADD = reverse("admin:jobledger_alertrule_add")
+
+
+def posted(**values: Any) -> dict[str, Any]:
+    return {
+        "name": "pager",
+        "enabled": "on",
+        "kinds": ["failed", "recovered"],
+        "after_failures": "1",
+        "frequency": "immediately",
+        **values,
+    }
+
+
+def page(of: AlertRule) -> str:
+    return reverse("admin:jobledger_alertrule_change", args=[of.pk])
+
+
+def test_a_rule_can_be_added(admin_client: Client) -> None:
+    to, schedule = destination(), hourly("nightly")
+    values = {"schedule": "nightly", "after_failures": "3", "late_after": "10 min", "success_within": "2d"}
+    response = admin_client.post(ADD, posted(**values, destinations=[to.pk]))
+    assert response.status_code == 302, response.context["errors"]
+    added = AlertRule.objects.get(name="pager")
+    assert (added.schedule, added.kinds, added.after_failures) == (schedule, ["failed", "recovered"], 3)
+    assert (added.late_after, added.success_within) == (timedelta(minutes=10), timedelta(days=2))
+    assert list(added.destinations.all()) == [to]
+
+
+def test_mistakes_are_explained(admin_client: Client) -> None:
+    hourly("nightly")
+    both = admin_client.post(ADD, posted(job="probe", schedule="nightly")).text
+    assert "Choose a job or a schedule, not both" in both
+    assert "There is no schedule with this name" in admin_client.post(ADD, posted(schedule="daily")).text
+    assert (
+        "at least" in admin_client.post(ADD, posted(after_failures="0")).text or "greater than or equal to 1"
+    )
+
+
+def test_the_form_shows_what_is_stored(admin_client: Client) -> None:
+    stored = rule(destination(), schedule=hourly("nightly"), late_after=timedelta(minutes=90))
+    text = admin_client.get(page(stored)).text
+    assert 'value="nightly"' in text
+    assert 'value="1 h 30 min"' in text
+
+
+def test_the_list_says_in_words_what_a_rule_does(admin_client: Client) -> None:
+    rule(destination(), name="a", job="probe", kinds=["failed", "late"])
+    rule(name="b", kinds=[])
+    text = admin_client.get(LIST).text
+    assert "job probe" in text
+    assert "failed, late" in text
+    assert "nothing" in text
+    assert "nobody" in text
+
+
+def test_a_rule_of_a_job_that_is_gone_can_still_be_edited(admin_client: Client) -> None:
+    stored = rule(job="gone")
+    assert admin_client.post(page(stored), posted(job="gone")).status_code == 302
+
+
+def test_every_kind_can_be_chosen_but_flapping() -> None:
+    assert {kind for kind, _ in KINDS} == set(AlertKind) - {AlertKind.FLAPPING}
+
+
+def test_an_edit_is_in_the_audit_log(admin_client: Client) -> None:
+    to = destination()
+    stored = rule(to, name="pager")
+    admin_client.post(page(stored), posted(after_failures="3"))
+    entry = AuditEntry.objects.get()
+    assert ["After failures", "1", "3"] in entry.changes
+    assert ["Destinations", "team", "nobody"] in entry.changes
