@@ -68,7 +68,8 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _is_address(value: Any) -> bool:
+def is_address(value: Any) -> bool:
+    """Whether it is an HTTP address, or empty."""
     if not isinstance(value, str):
         return False
     try:
@@ -78,7 +79,7 @@ def _is_address(value: Any) -> bool:
         return False
 
 
-_ADDRESS = _is_address, "an address such as https://jobs.example.com, or an empty string"
+_ADDRESS = is_address, "an address such as https://jobs.example.com, or an empty string"
 _DURATION = _is_duration, "a positive number of seconds, such as 2.5, and at most a year"
 _SIZE = _is_size, "a number of bytes, such as 65536"
 

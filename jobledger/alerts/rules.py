@@ -82,6 +82,11 @@ class RuleBook:
         )
 
     @property
+    def general(self) -> Sequence[Rule]:
+        """The rules for all jobs."""
+        return self._with(job="", schedule_id=None)
+
+    @property
     def shortest_late_after(self) -> timedelta | None:
         """The shortest time that a run may be queued by any rule; None if there is none."""
         declared = (job.declaration.alerts for job in registry.all_jobs().values())
@@ -102,7 +107,7 @@ class RuleBook:
             return found
         if (declared := registry.declaration_of(job).alerts) is not None:
             return [self._declared_rule(job, declared)]
-        return self._with(job="", schedule_id=None)
+        return self.general
 
     def _with(self, **values: Any) -> list[Rule]:
         return [
@@ -129,8 +134,7 @@ class RuleBook:
         if declared.destinations:
             found = AlertDestination.objects.filter(name__in=list(declared.destinations))
             return {each.pk: each.name for each in found if each.is_usable}
-        general = self._with(job="", schedule_id=None)
-        return {pk: name for rule in general for pk, name in rule.destinations.items()}
+        return {pk: name for rule in self.general for pk, name in rule.destinations.items()}
 
 
 def known_kinds(values: Any) -> Collection[AlertKind]:

@@ -15,7 +15,7 @@ from django.db.models import Count, Max, Q
 from kombu.exceptions import OperationalError
 
 from jobledger import formats
-from jobledger.health import clocks, occupied
+from jobledger.health import alerts, clocks, occupied
 from jobledger.health.problem import MAX_NAMES, PartName, Problem, ProblemKind
 from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
 from jobledger.runs.worker import queues
@@ -76,6 +76,7 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
         *clocks.offsets(present, server_time - now if server_time else timedelta(0)),
         *_broken_schedules(schedules["broken"]),
         *_dead_letters(now),
+        *alerts.problems(now),
     ]
     texts = {
         PartName.BEAT: _count(present, ProcessKind.BEAT),
@@ -83,6 +84,7 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
         PartName.BROKER: "available" if not broker else "",
         PartName.DATABASE: f"available ({connection.display_name})",
         PartName.SCHEDULES: f"{schedules['enabled']} enabled",
+        PartName.ALERTS: alerts.recipients(),
     }
     return Health(parts=[_part(name, text, problems) for name, text in texts.items()], problems=problems)
 

@@ -16,6 +16,7 @@ class PartName(StrEnum):
     BROKER = "Redis"
     DATABASE = "database"
     SCHEDULES = "schedules"
+    ALERTS = "alerts"
 
 
 class ProblemKind(StrEnum):
@@ -35,6 +36,7 @@ class ProblemKind(StrEnum):
     CLOCK_SET_BACK = "clock set back"
     CLOCK_OFFSET = "clock offset"
     DEAD_LETTERS = "dead letters"
+    UNDELIVERED_ALERTS = "undelivered alerts"
 
 
 MILD = (
@@ -44,6 +46,7 @@ MILD = (
     ProblemKind.CLOCK_SET_BACK,
     ProblemKind.CLOCK_OFFSET,
     ProblemKind.DEAD_LETTERS,
+    ProblemKind.UNDELIVERED_ALERTS,
 )
 """Intentional, or likely to resolve itself."""
 

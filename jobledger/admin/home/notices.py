@@ -78,6 +78,8 @@ def _links(problem: Problem, user: rights.User) -> Sequence[Link]:
         return [("Change…", f"{reverse('admin:jobledger_service_pause')}?{home}")]
     if problem.kind is ProblemKind.DEAD_LETTERS:
         return [("Show dead letters", reverse("admin:jobledger_deadletter_changelist"))]
+    if problem.kind is ProblemKind.UNDELIVERED_ALERTS:
+        return [("Show alerts", reverse("admin:jobledger_alert_changelist"))]
     if problem.kind in _ABOUT_RUNS:
         own = [(f"Open {job}", display.run_url(pk)) for pk, job in problem.runs]
         return [*own, ("Show queued runs", RunUrls().filtered(status=Status.QUEUED))]

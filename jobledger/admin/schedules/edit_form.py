@@ -135,6 +135,8 @@ class EditForm:
     def is_valid(self) -> bool:
         """Whether the form can be saved. Validates every form, so that all errors are shown at once."""
         results = [form.is_valid() for form in (self.details, self.policy, self.times, self.target)]
+        if not all(results):
+            self.policy.ask_for_secrets_again()
         return all(results)
 
     @property

@@ -1,4 +1,4 @@
-"""The form for a schedule's policy: how late and overlapping runs are handled."""
+"""The form for a schedule's policy: how late, overlapping and failing runs are handled."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -6,18 +6,21 @@ from typing import Any, ClassVar
 from django import forms
 from django.forms.boundfield import BoundField
 
-from jobledger.admin.fields import DurationField
-from jobledger.jobs.declaration import MAX_CATCH_UP, Concurrency
+from jobledger.admin.fields import DurationField, StoredSecretField
+from jobledger.admin.options.widgets import SecretText
+from jobledger.conf import is_address
+from jobledger.jobs.declaration import MAX_CATCH_UP, MAX_FAILURES, Concurrency
 from jobledger.jobs.registry import Job
 from jobledger.models import SchedulePolicy
 from jobledger.schedules.stored_schedules import MAX_INTEGER
 
 PREFIX = "policy"
 LIMITS = ("max_live_per_schedule", "max_live")
+FAILURES = ("pause_after_failures", "failure_pause", "ping_url")
 
 
 class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
-    """How late and overlapping runs are handled."""
+    """How late, overlapping and failing runs are handled."""
 
     catch_up_limit = forms.IntegerField(
         label="Catch-up limit",
@@ -57,9 +60,35 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
         help_text="The same for all runs of the job, however they were started.",
     )
 
+    pause_after_failures = forms.IntegerField(
+        label="Pause after failures",
+        required=False,
+        min_value=0,
+        max_value=MAX_FAILURES,
+        help_text="After so many failed runs in a row, it is paused. 0: never. Empty: as its job says.",
+    )
+    failure_pause = DurationField(
+        label="Length of that pause",
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "until resumed"}),
+        help_text="For example, 1 h. Empty: until a user resumes the schedule.",
+    )
+    ping_url = StoredSecretField(
+        label="Ping URL",
+        help_text="An external monitor, such as Healthchecks.io: it hears of starts, successes and failures.",
+    )
+
     class Meta:
         model = SchedulePolicy
-        fields = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency", *LIMITS)
+        fields = (
+            "misfire",
+            "catch_up_limit",
+            "starting_deadline",
+            "jitter",
+            "concurrency",
+            *LIMITS,
+            *FAILURES,
+        )
         labels: ClassVar[dict[str, Any]] = {"concurrency": "If the previous run is still running"}
 
     def __init__(
@@ -70,6 +99,8 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
             data, instance=instance, prefix=PREFIX, label_suffix="", use_required_attribute=False
         )
         self._job = job
+        self._stored_url = self.instance.ping_url
+        self.fields["ping_url"].widget.is_stored = bool(self._stored_url)
         if job is not None:
             for name in LIMITS:
                 self.fields[name].widget.attrs["placeholder"] = getattr(job.declaration, name)
@@ -88,13 +119,35 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
         return [self[name] for name in LIMITS]
 
     @property
+    def failures(self) -> list[BoundField]:
+        """The fields that say what follows from failures."""
+        return [self[name] for name in FAILURES]
+
+    @property
     def others(self) -> list[BoundField]:
-        return [field for field in self if field.name not in LIMITS]
+        return [field for field in self if field.name not in (*LIMITS, *FAILURES)]
 
     @property
     def job_may_overlap(self) -> bool:
         """Whether the job itself allows overlap."""
         return self._job is not None and self._job.declaration.concurrency is Concurrency.ALLOW
+
+    def ask_for_secrets_again(self) -> None:
+        """To be called if the form is shown again, without the URL that was entered."""
+        if self.cleaned_data.get("ping_url", "") != self._stored_url and "ping_url" not in self.errors:
+            self.add_error("ping_url", "Enter it again: secrets are never sent back to the browser.")
+
+    def clean_failure_pause(self) -> timedelta | None:
+        """Empty and zero: until a user resumes the schedule."""
+        return self.cleaned_data["failure_pause"] or None
+
+    def clean_ping_url(self) -> str:
+        """The new URL, or the stored one."""
+        entered: SecretText = self.cleaned_data["ping_url"]
+        url = StoredSecretField.merged(entered, self._stored_url)
+        if url and not is_address(url):
+            raise forms.ValidationError("Enter an address such as https://hc-ping.com/….")
+        return url
 
     def clean_starting_deadline(self) -> timedelta | None:
         """Rejects zero, with which no run would ever start."""

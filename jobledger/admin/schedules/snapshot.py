@@ -44,7 +44,7 @@ def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
     return Snapshot(
         readable={name: value for name, value in values.items() if value},
         version=_fingerprint(json.dumps(_raw(schedule, policy), default=str, sort_keys=True)),
-        secrets=_secrets(schedule),
+        secrets=_secrets(schedule, policy),
     )
 
 
@@ -107,6 +107,9 @@ def _policy(policy: SchedulePolicy) -> dict[str, str]:
         "If the previous run is still running": policy.get_concurrency_display(),
         "Limit of this schedule's live runs": _text_or_none(policy.max_live_per_schedule),
         "Limit of the job's live runs": _text_or_none(policy.max_live),
+        "Pause after failures": _text_or_none(policy.pause_after_failures),
+        "Length of that pause": _duration(policy.failure_pause),
+        "Ping URL": MASK if policy.ping_url else "",
     }
 
 
@@ -115,7 +118,7 @@ def _raw(schedule: PeriodicTask, policy: SchedulePolicy) -> list[Any]:
     return [own, repr(stored_schedules.of(schedule)), [getattr(policy, name) for name in _RAW_POLICY]]
 
 
-def _secrets(schedule: PeriodicTask) -> dict[str, str]:
+def _secrets(schedule: PeriodicTask, policy: SchedulePolicy) -> dict[str, str]:
     target = stored_target(schedule)
     masked = target.masked_options
     found = {
@@ -129,6 +132,8 @@ def _secrets(schedule: PeriodicTask) -> dict[str, str]:
         found["Message headers"] = schedule.headers
     if target.masked_unreadable != target.unreadable:
         found["Options (JSON)"] = target.unreadable
+    if policy.ping_url:
+        found["Ping URL"] = policy.ping_url
     return {name: _fingerprint(text) for name, text in found.items()}
 
 

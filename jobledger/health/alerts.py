@@ -1,0 +1,46 @@
+"""Whether anybody is told when a job fails, and whether the messages arrive."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from jobledger.alerts.rules import RuleBook
+from jobledger.health.problem import MAX_NAMES, PartName, Problem, ProblemKind
+from jobledger.models import AlertDelivery, AlertDestination, DeliveryState
+
+RECENT = timedelta(hours=24)
+
+
+def recipients() -> str:
+    """The destinations of the general rules."""
+    names = sorted({name for rule in RuleBook.load().general for name in rule.destinations.values()})
+    return f"to {_named(names)}" if names else "nobody is told"
+
+
+def problems(now: datetime) -> Iterator[Problem]:
+    """Destinations that accept nothing, and alerts that have not arrived."""
+    failing = list(AlertDestination.objects.filter(enabled=True, failures__gt=0).order_by("name"))
+    if failing:
+        names, first = _named([each.name for each in failing]), failing[0]
+        accept = "does" if len(failing) == 1 else "do"
+        yield _problem(
+            text=f"{names} {accept} not accept alerts: {first.error}",
+            short=f"{names} {accept} not accept them",
+            advice="They are tried again for a day. Correct the destination, and send a test.",
+        )
+    states = (DeliveryState.FAILED, DeliveryState.UNKNOWN)
+    lost = AlertDelivery.objects.filter(state__in=states, changed_at__gte=now - RECENT).count()
+    if lost:
+        yield _problem(
+            text=f"{lost} {'alert' if lost == 1 else 'alerts'} may not have arrived in the last 24 hours.",
+            short=f"{lost} may not have arrived",
+            advice="Each says why. What may have arrived is not sent again.",
+        )
+
+
+def _problem(*, text: str, short: str, advice: str) -> Problem:
+    kind = ProblemKind.UNDELIVERED_ALERTS
+    return Problem(kind=kind, part=PartName.ALERTS, text=text, short=short, advice=advice)
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
