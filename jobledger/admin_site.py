@@ -84,7 +84,8 @@ class JobsAdminSite(AdminSite):
             return []
         home = reverse("admin:index")
         return [
-            (url, title, request.path == url or (url != home and request.path.startswith(url)))
+            # Without the slash, since a section may include other models, such as alertrule.
+            (url, title, request.path == url or (url != home and request.path.startswith(url.rstrip("/"))))
             for url, title in ((reverse(name), title) for name, title in SECTIONS)
         ]
 

@@ -24,7 +24,7 @@ def problems(now: datetime) -> Iterator[Problem]:
         accept = "does" if len(failing) == 1 else "do"
         yield _problem(
             text=f"{names} {accept} not accept alerts: {first.error}",
-            short=f"{names} {accept} not accept them",
+            short=f"not accepted by {names}",
             advice="They are tried again for a day. Correct the destination, and send a test.",
         )
     states = (DeliveryState.FAILED, DeliveryState.UNKNOWN)

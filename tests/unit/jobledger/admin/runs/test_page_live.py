@@ -190,8 +190,8 @@ def test_the_number_of_queries_does_not_depend_on_the_output(
         create_run(attempt, parent=large)
     write(large, *["x" * 60_000 + "\n"] * 17, attempt=20)
     for run in (small, large):
-        # Two are the session and the user; three are the output's.
-        with django_assert_max_num_queries(8):
+        # Two are the session and the user; three are the output's, and one the alerts'.
+        with django_assert_max_num_queries(9):
             url = next_url(page_of(admin_client, run))
     asked = dict(parse_qsl(urlsplit(url).query))
     assert set(asked) == {"at", "children", "state"}
