@@ -135,3 +135,18 @@ def test_a_job_that_has_finished_is_not_interrupted(scene: type[Scene]) -> None:
     it.termination.stop()
     it.termination.begin(cancelled())
     assert it.done == []
+
+
+def test_the_grace_period_can_be_ended_early(scene: type[Scene]) -> None:
+    it = scene()
+    it.termination.begin(cancelled())
+    it.termination.end_grace()
+    it.wait_until("JobCancelled", "recorded JobCancelled", "killed")
+
+
+def test_without_an_interrupt_there_is_no_grace_period_to_end(scene: type[Scene]) -> None:
+    it = scene(time_limit=HOUR)
+    it.termination.start()
+    it.termination.end_grace()
+    it.termination.stop()
+    assert it.done == []
