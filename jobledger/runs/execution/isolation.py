@@ -27,11 +27,20 @@ from types import FrameType
 from typing import NoReturn
 from uuid import UUID
 
-from jobledger.models import Reason, Status, Why
-from jobledger.runs.execution import oom
-from jobledger.runs.execution.forks import close_connections
+from django.db import Error
+
+from jobledger.escapes import line_logger
+from jobledger.jobs import secrets
+from jobledger.models import Reason, Run, Status, Why
+from jobledger.runs import attempts
+from jobledger.runs.execution import oom, output, salvage
+from jobledger.runs.execution.forks import close_connections, write_between_forks
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.lease.heartbeat import OutputLog
+from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, SUCCESS, Outcome, SignalExit, signal_name
+
+logger = line_logger(__name__)
 
 LAUNCH = """
 import sys
@@ -73,7 +82,7 @@ class Ending:
         return code if code >= 0 else 128 - code
 
 
-def outcome_of_death(ending: Ending, *, time_limit: timedelta | None, last_error_line: str = "") -> Outcome:
+def outcome_of_death(ending: Ending, *, time_limit: timedelta | None) -> Outcome:
     """The outcome of a run whose process ended without recording it."""
     if ending.timed_out:
         why = Why.of(Reason.TIME_LIMIT, limit_seconds=time_limit, killed_by="worker")
@@ -83,14 +92,40 @@ def outcome_of_death(ending: Ending, *, time_limit: timedelta | None, last_error
         outcome = Outcome(status=Status.FAILED, why=why, exit_code=OUT_OF_MEMORY_EXIT_CODE)
     elif ending.exit_signal:
         why = Why.of(Reason.SIGNAL, signal=ending.exit_signal)
-        outcome = Outcome(status=Status.FAILED, why=why, exit_code=ending.exit_code, error=last_error_line)
+        outcome = Outcome(status=Status.FAILED, why=why, exit_code=ending.exit_code)
     elif ending.exit_code == 0:
         # The job has called ``os._exit``.
         outcome = SUCCESS
     else:
         why = Why.of(Reason.EXIT_CODE)
-        outcome = Outcome(status=Status.FAILED, why=why, exit_code=ending.exit_code, error=last_error_line)
+        outcome = Outcome(status=Status.FAILED, why=why, exit_code=ending.exit_code)
     return replace(outcome, exit_signal=ending.exit_signal, usage=ending.usage)
+
+
+def record_death(run: Run, ending: Ending, time_limit: timedelta | None, *, within_seconds: float) -> None:
+    """Save the rest of the run's output, and record how it ended unless it has recorded that itself."""
+    outcome = outcome_of_death(ending, time_limit=time_limit)
+    recorder = salvage.salvaged(run.pk)
+
+    def write() -> None:
+        with ledger_connection():
+            if recorder is not None:
+                OutputLog(run, recorder).save_remaining()
+            if attempts.end(run, _with_error(run, outcome)):
+                logger.warning("The process of run %s of %s ended as %s", run.pk, run.job, outcome.status)
+
+    try:
+        write_between_forks(write, within_seconds=within_seconds)
+    except Error:
+        logger.exception("The end of run %s of %s could not be recorded", run.pk, run.job)
+
+
+def _with_error(run: Run, outcome: Outcome) -> Outcome:
+    """As with ``sys.exit``, the last line on stderr is the error of a job that has called ``os._exit``."""
+    if outcome.why.reason is not Reason.EXIT_CODE:
+        return outcome
+    line = output.last_saved_error_line(run)
+    return replace(outcome, error=secrets.without_secrets(run.job, run.options, line))
 
 
 def in_own_process(run_id: UUID, work: Callable[[], str], *, within: timedelta | None) -> Ending:
@@ -142,7 +177,7 @@ def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:
         _end_with(parent)
         signal.signal(signal.SIGTERM, _exit_on_signal)
         # If the process crashes, this writes where it was.
-        faulthandler.enable(file=STDERR)
+        faulthandler.enable(file=STDERR, all_threads=False)
         report = work()
         os.write(report_to, _REPORTED + report.encode())
         exit_code = 0

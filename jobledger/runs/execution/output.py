@@ -20,7 +20,7 @@ from struct import Struct
 from uuid import UUID
 
 from jobledger.jobs.json_text import readable
-from jobledger.models import RunOutput, Stream
+from jobledger.models import Run, RunOutput, Stream
 
 CHUNK_BYTES = 64 * 1024
 # One for all recorders, because ``before_write`` may involve another one. A signal handler may write while
@@ -245,6 +245,13 @@ def save(run_id: UUID, attempt: int, first_number: int, pieces: Sequence[Piece])
     ]
     # They may have been saved already, even though the call failed or its process was killed.
     RunOutput.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def last_saved_error_line(run: Run) -> str:
+    """The last line on stderr of the current attempt, as far as it is saved; truncated to 500 characters."""
+    saved = RunOutput.objects.filter(run=run, attempt=run.attempt, stream=Stream.STDERR)
+    text = saved.order_by("-number").values_list("text", flat=True).first() or ""
+    return _last_line(text.encode())
 
 
 def _parts(data: bytes) -> Iterator[tuple[Stream, bytes]]:

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import Error, connection
+from django.db import connection
 
 from jobledger import clock
 from jobledger.conf import settings
@@ -30,7 +30,7 @@ from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, overlap
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import forks, hygiene, isolation, resources, salvage
+from jobledger.runs.execution import hygiene, isolation, resources
 from jobledger.runs.execution.capture import Capture, of_worker
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
@@ -154,8 +154,7 @@ def _execute_isolated(run: Run) -> str:
     within = None if limits.time_limit is None else limits.time_limit + limits.grace + isolation.KILL_MARGIN
     ending = isolation.in_own_process(run.pk, partial(_execute_claimed, run), within=within)
     if ending.report is None:
-        outcome = isolation.outcome_of_death(ending, time_limit=limits.time_limit)
-        _record_death(run, outcome)
+        isolation.record_death(run, ending, limits.time_limit, within_seconds=MAX_OUTAGE_SECONDS)
     return ending.report or ""
 
 
@@ -168,23 +167,6 @@ def execute_in_fresh_process(run_id: str, *, parent: int, report_to: int) -> NoR
         return _execute_claimed(run)
 
     isolation.do(work, parent=parent, report_to=report_to)
-
-
-def _record_death(run: Run, outcome: Outcome) -> None:
-    """Record how the run's own process ended, unless it has recorded that itself."""
-    recorder = salvage.salvaged(run.pk)
-
-    def write() -> None:
-        with ledger_connection():
-            if recorder is not None:
-                OutputLog(run, recorder).save_remaining()
-            if attempts.end(run, outcome):
-                logger.warning("The process of run %s of %s ended as %s", run.pk, run.job, outcome.status)
-
-    try:
-        forks.write_between_forks(write, within_seconds=MAX_OUTAGE_SECONDS)
-    except Error:
-        logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
 
 
 @ledger_connection()

@@ -54,13 +54,15 @@ def test_an_isolated_run_ends_as_its_process_does_and_leaves_the_workers_child_a
         ({"signal": "SIGKILL"}, ("failed", "signal", 137, "")),
         ({"signal": "SIGSEGV"}, ("failed", "signal", 139, "")),
         ({"signal": "SIGTERM"}, ("failed", "signal", 143, "about to end")),
-        ({"exit_hard": 7}, ("failed", "exit_code", 7, "")),
+        ({"exit_hard": 7}, ("failed", "exit_code", 7, "about to end")),
     ]
     pks = [call(running, "isolated", seconds=0, **options) for options, _ in endings]
     rows = [wait_for_end(running, pk) for pk in pks]
     assert [(row.status, row.reason, row.exit_code, row.error) for row in rows] == [end for _, end in endings]
     assert children_of_worker(running) == children
     assert {int(row.worker.rpartition(":")[2]) for row in rows} <= set(children)
+    assert all("about to end" in output_of(running, pk) for pk in pks)
+    assert "Segmentation fault" in output_of(running, pks[4])
     first, second = process_of(output_of(running, pks[0])), process_of(output_of(running, pks[1]))
     assert first["pid"] != second["pid"]
     assert {first["parent"], second["parent"]} <= set(children)
