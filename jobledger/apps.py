@@ -28,7 +28,7 @@ class JobsConfig(AppConfig):
         from jobledger import checks, conf
         from jobledger.alerts import background, default_rule
         from jobledger.runs import ledger_connection
-        from jobledger.runs.execution import salvage
+        from jobledger.runs.execution import salvage, terminal
         from jobledger.runs.worker import code_version, dead_letters, log_format, main_process, presence
         from jobledger.schedules import reconciliation
 
@@ -38,6 +38,7 @@ class JobsConfig(AppConfig):
         log_format.connect()
         presence.watch_worker()
         ledger_connection.connect()
+        terminal.connect()
         main_process.connect()
         dead_letters.connect()
         salvage.connect()

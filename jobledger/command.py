@@ -80,7 +80,7 @@ class JobCommand(JobDeclaration, BaseCommand):
         waits, may_overlap = (bool(options.pop(dest, False)) for dest in OVERLAP_OPTIONS)
         self.run = runner.take_over(self)
         if self.run is not None:
-            return super().execute(*args, **options)
+            return super().execute(*args, **options)  # the runner awaits it
         argv, self._argv = self._argv, None
         call = Call(
             command=self,
@@ -93,8 +93,7 @@ class JobCommand(JobDeclaration, BaseCommand):
             may_overlap=may_overlap,
         )
         self.run = calls.begin(call)
-        execute = super().execute
-        return execute(*args, **options) if self.run is None else call.execute(self.run, execute)
+        return call.execute(self.run, super().execute)
 
     def progress(
         self, iterable: Iterable[T], *, total: int | None = None, description: str = ""

@@ -12,8 +12,11 @@ _OTP_APPS = ["django_otp", "django_otp.plugins.otp_totp", "django_otp.plugins.ot
 _MISSING = [app for app in _OTP_APPS if app not in project.INSTALLED_APPS]
 
 INSTALLED_APPS = [*project.INSTALLED_APPS, *_MISSING, "tests.probes", "tests.shapes"]
+_EXPOSED = ("plain_probe", "applications", "asynchronous_plain", "labels", "sql")
 JOBLEDGER = {
     **project.JOBLEDGER,
-    "EXPOSED_COMMANDS": {**project.JOBLEDGER["EXPOSED_COMMANDS"], "plain_probe": {}},
+    "EXPOSED_COMMANDS": {**project.JOBLEDGER["EXPOSED_COMMANDS"], **{name: {} for name in _EXPOSED}},
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# The options of tests/shapes that it reports are there to be tested.
+SILENCED_SYSTEM_CHECKS = ["jobledger.W021"]

@@ -117,12 +117,14 @@ class Audit:
         return not (self.unfinished or self.twice or self.missing or self.unknown)
 
 
-def call(running: Service, job: str, *, task_id: UUID | None = None, **options: Any) -> UUID:
+def call(
+    running: Service, job: str, *, task_id: UUID | None = None, app_label: str = "probes", **options: Any
+) -> UUID:
     """Send what ``celery call`` sends; returns the task's id, which becomes the run's id."""
     pk = task_id or uuid4()
     with Celery(broker=running.environment["REDIS_URL"], set_as_current=False) as app:
         app.conf.broker_transport_options = {"global_keyprefix": REDIS_KEY_PREFIX}
-        app.send_task(f"probes.{job}", kwargs=options, task_id=str(pk), retry=False)
+        app.send_task(f"{app_label}.{job}", kwargs=options, task_id=str(pk), retry=False)
     return pk
 
 

@@ -5,7 +5,7 @@ default applies.
 """
 
 import json
-from argparse import OPTIONAL, ZERO_OR_MORE
+from argparse import ZERO_OR_MORE
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,6 +104,19 @@ class GroupsField(LinesField):
     def parse_input(self, entered: Any) -> list[Any] | None:
         groups = split_groups(entered or "")
         return [[number_or_text(self.action, word) for word in words] for words in groups] or None
+
+
+class RepeatableField(LinesField):
+    """The values of an author's action: one for each time that it is given."""
+
+    hint = "One value per line, if it is given several times."
+
+    def format_value(self, value: Any) -> str:
+        return join_lines(map(_word, value if isinstance(value, list) else [value]))
+
+    def parse_input(self, entered: Any) -> Any:
+        values = super().parse_input(entered)
+        return values[0] if values and len(values) == 1 else values
 
 
 class CountField(OptionField):
@@ -289,6 +302,25 @@ class SwitchField(OptionField):
         return f"default ({same[0]})" if same else "not given"
 
 
+class BooleanField(OptionField):
+    """The value of an option with ``type=bool``: a typed "false" would be true."""
+
+    shows_default = True
+
+    def format_value(self, value: Any) -> str:
+        if not isinstance(value, bool):
+            raise UnsuitableValueError(f"{json.dumps(value, default=repr)} is neither true nor false")
+        return json.dumps(value)
+
+    def parse_input(self, entered: Any) -> Any:
+        return {"true": True, "false": False}.get(entered)
+
+    def make_widget(self) -> forms.Widget:
+        default = self.option.default
+        blank = f"default ({json.dumps(default)})" if isinstance(default, bool) else "not given"
+        return forms.Select(choices=[("", blank), ("true", "true"), ("false", "false")])
+
+
 class SubcommandField(OptionField):
     """A subcommand; its options are shown below."""
 
@@ -302,56 +334,6 @@ class SubcommandField(OptionField):
     def make_widget(self) -> forms.Widget:
         choices = [("", "none"), *((name, name) for name in self.option.subcommands)]
         return forms.Select(choices=choices, attrs={"data-subcommands": self.job_option.name})
-
-
-def field_for(job_option: JobOption, *, is_secret: bool) -> OptionField:
-    """The most suitable field for the option."""
-    if is_secret:
-        return SecretField(job_option)
-    match job_option.option.kind:
-        case Kind.SUBCOMMAND:
-            return SubcommandField(job_option)
-        case Kind.COUNT:
-            return CountField(job_option)
-        case Kind.LIST:
-            return _field_for_list(job_option)
-        case _:
-            return (_field_for_value if job_option.option.taker else _field_for_flags)(job_option)
-
-
-def _field_for_flags(job_option: JobOption) -> OptionField:
-    has_several = len(job_option.option.distinct_flags) > 1
-    return SwitchField(job_option) if has_several else FlagField(job_option)
-
-
-def _field_for_value(job_option: JobOption) -> OptionField:
-    if job_option.option.flags:
-        return JsonField(job_option)
-    if job_option.takes_list:
-        return _field_for_values(job_option)
-    if job_option.choices:
-        return ChoiceField(job_option)
-    return OptionalField(job_option) if job_option.may_lack_value else TextField(job_option)
-
-
-def _field_for_values(job_option: JobOption) -> OptionField:
-    nargs = job_option.action.nargs
-    if nargs in ("*", "+") and job_option.choices:
-        return ChoicesField(job_option)
-    # An empty list (the flag without values) may differ from omitting the option.
-    may_be_empty = nargs == ZERO_OR_MORE and job_option.action.option_strings
-    return OptionalField(job_option) if may_be_empty else LinesField(job_option)
-
-
-def _field_for_list(job_option: JobOption) -> OptionField:
-    taker = job_option.option.taker
-    if taker is None:
-        return ChoicesField(job_option)
-    if job_option.option.flags or taker.nargs == OPTIONAL:
-        return JsonField(job_option)
-    if job_option.takes_list and not extends(taker):
-        return GroupsField(job_option)
-    return ChoicesField(job_option) if job_option.choices else LinesField(job_option)
 
 
 def _occurrences(option: Option, value: Any) -> Sequence[Occurrence]:

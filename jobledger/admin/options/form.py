@@ -16,8 +16,9 @@ from typing import Any, cast
 from django import forms
 from django.forms.boundfield import BoundField
 
-from jobledger.admin.options.fields import SecretField, UnsuitableValueError, field_for
+from jobledger.admin.options.fields import SecretField, UnsuitableValueError
 from jobledger.admin.options.job_options import Layout, OptionRow, OptionSection
+from jobledger.admin.options.suitable_fields import field_for
 from jobledger.admin.options.widgets import SecretText
 from jobledger.jobs import secrets
 from jobledger.jobs.options import OptionsError, command_line, option_names, validate_options
@@ -305,7 +306,7 @@ class OptionsForm(forms.Form):
 
 def _takes_free_text(option: Option) -> bool:
     taker = option.taker
-    return taker is not None and taker.choices is None and taker.type not in (int, float)
+    return taker is not None and taker.choices is None and taker.type not in (bool, int, float)
 
 
 def _as_number(value: Any, parsed: Any) -> Any:

@@ -21,7 +21,14 @@ from django.core.management.base import BaseCommand, CommandParser
 from jobledger.conf import settings
 from jobledger.jobs import json_text
 from jobledger.jobs.options import argument_list, validation
-from jobledger.jobs.options.argparse_internals import Kind, actions_of, all_parsers, kind_of, subcommands_of
+from jobledger.jobs.options.argparse_internals import (
+    Kind,
+    actions_of,
+    all_parsers,
+    is_own_action,
+    kind_of,
+    subcommands_of,
+)
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import BASE_OPTIONS, options_of
@@ -102,13 +109,12 @@ def given_on_command_line(
 ) -> dict[str, Any]:
     """The options that a command received, as ``from_namespace``; ``argv`` is the list they were parsed from.
 
-    Of an option that only a worker can validate, the text is taken from the list: nothing else can be
-    converted to the same value again. Never raises.
+    Where the value cannot be converted to the same text again, it is taken from the list. Never raises.
     """
     options = from_namespace(parser, values)
     try:
         written = _options_in(parser, argv, skip_base_options=True)
-        for dest in _dests_for_worker(parser):
+        for dest in _dests_as_written(parser):
             options.pop(dest, None)
             if dest in written:
                 options[dest] = written[dest]
@@ -117,12 +123,13 @@ def given_on_command_line(
     return options
 
 
-def _dests_for_worker(parser: ArgumentParser) -> set[str]:
+def _dests_as_written(parser: ArgumentParser) -> set[str]:
+    """Options whose text cannot be made from what the command received."""
     return {
         action.dest
         for each in all_parsers(parser)
         for action in actions_of(each)
-        if validation.why_worker_only(each, action)
+        if not is_own_action(action) or validation.why_worker_only(each, action)
     }
 
 

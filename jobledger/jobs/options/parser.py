@@ -39,6 +39,10 @@ RESERVED_OPTIONS = frozenset(
     }
 )
 """Options whose values ``manage.py`` or its caller uses for itself, even if a job has one of this name."""
+BASE_STRINGS = frozenset(
+    f"--{name.replace('_', '-')}" for name in RESERVED_OPTIONS - {*OVERLAP_OPTIONS, "stderr", "stdout"}
+)
+"""The option strings that Django adds to every command."""
 BASE_OPTIONS = RESERVED_OPTIONS | {"allow_overlap", "help", "version", "wait"}
 """Options that belong to ``manage.py`` and its caller, unless a job has its own of the same name."""
 

@@ -7,7 +7,7 @@ left to the parser.
 
 import json
 import math
-from argparse import OPTIONAL, Action
+from argparse import OPTIONAL, REMAINDER, ZERO_OR_MORE, Action
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, time
@@ -16,7 +16,7 @@ from io import IOBase
 from typing import Any
 
 from jobledger.jobs.json_text import excerpt
-from jobledger.jobs.options.argparse_internals import Kind, extends
+from jobledger.jobs.options.argparse_internals import Kind, extends, is_own_action
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import Option, is_short
@@ -37,7 +37,7 @@ def to_occurrences(option: Option, value: object) -> list[Occurrence]:
         case Kind.LIST:
             return _elements(option, value)
         case _:
-            return _flag_for(option, value) or _single(option, value)
+            return _flag_for(option, value) or _repeated(option, value) or _single(option, value)
 
 
 def _counted(option: Option, value: object) -> list[Occurrence]:
@@ -51,6 +51,17 @@ def _flag_for(option: Option, value: object) -> list[Occurrence]:
         if isinstance(flag.value, bool) == isinstance(value, bool) and flag.value == value:
             return [Occurrence(action=flag.action, flag=flag.string)]
     return []
+
+
+def _repeated(option: Option, value: object) -> list[Occurrence]:
+    """The occurrences of an author's action that is given several times; empty if it is given once."""
+    if not isinstance(value, list) or is_own_action(option.actions[0]):
+        return []
+    taker = option.taker
+    is_group = taker is not None and taker.nargs not in {None, OPTIONAL}
+    if is_group and not all(isinstance(each, list) for each in value):
+        return []
+    return [occurrence for each in value for occurrence in _flag_for(option, each) or _single(option, each)]
 
 
 def _single(option: Option, value: object) -> list[Occurrence]:
@@ -115,11 +126,20 @@ def _check_length(option: Option, taker: Action, value: list[object]) -> None:
 
 
 def _word(option: Option, value: object) -> str:
+    if option.taker is not None and option.taker.type is bool:
+        return _word_of_bool(option, value)
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
     raise _expected(option, "text or a number", value)
+
+
+def _word_of_bool(option: Option, value: object) -> str:
+    """The only empty text is false: a text such as "False" would be true."""
+    if not isinstance(value, bool):
+        raise _expected(option, "true or false", value)
+    return str(value) if value else ""
 
 
 def _occurrence(action: Action, *words: str) -> Occurrence:
@@ -149,8 +169,10 @@ def to_value(option: Option, occurrences: Sequence[Occurrence]) -> Any:
         case Kind.LIST:
             return [element for occurrence in occurrences for element in _added(option, occurrence)]
         case _:
-            _reject_repetition(option, occurrences)
-            return _value_of(option, occurrences[-1])
+            if is_own_action(occurrences[-1].action) or len(occurrences) == 1:
+                return _value_of(option, occurrences[-1])
+            # What an author's action does with each of them is unknown.
+            return [_value_of(option, occurrence) for occurrence in occurrences]
 
 
 def _added(option: Option, occurrence: Occurrence) -> list[Any]:
@@ -170,7 +192,9 @@ def _value_of(option: Option, occurrence: Occurrence) -> Any:
 
 
 def number_or_text(action: Action, word: str) -> Any:
-    """A number if the parser expects ``int`` or ``float`` and the word is one, otherwise the word."""
+    """A number or boolean if the parser expects one and the word is one, otherwise the word."""
+    if action.type is bool:
+        return bool(word)
     if action.type is int or action.type is float:
         with suppress(ValueError):
             number = action.type(word)
@@ -178,25 +202,24 @@ def number_or_text(action: Action, word: str) -> Any:
     return word
 
 
-def _reject_repetition(option: Option, occurrences: Sequence[Occurrence]) -> None:
-    """argparse's own actions keep the last value; for a custom action there is no way to know."""
-    last = occurrences[-1]
-    is_custom = not type(last.action).__module__.startswith("argparse")
-    if is_custom and len(occurrences) > 1:
-        raise OptionsError(f"{last.flag}: can only be given once", dest=option.dest)
-
-
 # From what a command received to JSON
 
 
 def differs_from_default(option: Option, value: object) -> bool:
     """Whether leaving the option out would result in a different value."""
-    if value is None or value == option.default:
+    if value is None or value == option.default or _is_empty_positional(option, value):
         return False
     default = option.default
     if not isinstance(default, str) or not option.taker:
         return True
     return not _converts_to(option.taker, default, value)
+
+
+def _is_empty_positional(option: Option, value: object) -> bool:
+    """Without words, argparse still gives a positional that takes any number of them a list."""
+    taker = option.taker
+    takes_any = taker is not None and taker.nargs in {ZERO_OR_MORE, REMAINDER} and not taker.option_strings
+    return takes_any and value == []
 
 
 def to_json(option: Option, value: Any) -> Any:
@@ -242,7 +265,7 @@ def _is_same(value: object, other: object) -> bool:
 
 def scalar(taker: Action, value: Any) -> Any:
     """A number or a string: the first candidate string that the action's type converts to this value."""
-    if _is_json_scalar(value):
+    if _is_json_scalar(value) or (taker.type is bool and isinstance(value, bool)):
         return value
     texts = list(_texts(value))
     converted = (text for text in texts if _converts_to(taker, text, value))

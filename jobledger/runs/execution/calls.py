@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TextIO, cast
@@ -30,6 +30,7 @@ from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.dispatch import command_line_process, operating_system_user
 from jobledger.runs.execution import runner
 from jobledger.runs.execution.capture import Capture, of_call, of_command_line
+from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.django_internals import wrapped_stream
 from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.execution.streams import Tee
@@ -57,13 +58,17 @@ class Call:
     """Whether it waits for a run that it must not overlap with."""
     may_overlap: bool = False
 
-    def execute(self, run: Run, execute: Callable[..., str | None]) -> str | None:
-        """Call ``execute``, and record what it writes and how it ends."""
-        recorder = OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES)
-        # A process that was started for the command belongs to it.
-        captured = of_call(recorder) if self.argv is None else of_command_line(recorder)
-        recording = runner.recorded(run, captured, taken_over=True)
-        with _child_failures(run), recording, _recorded_streams(self, captured):
+    def execute(self, run: Run | None, execute: Callable[..., str | None]) -> str | None:
+        """Call ``execute``, and record what it writes and how it ends, if there is a run."""
+        with ExitStack() as stack:
+            if run is not None:
+                recorder = OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES)
+                # A process that was started for the command belongs to it.
+                captured = of_call(recorder) if self.argv is None else of_command_line(recorder)
+                stack.enter_context(_child_failures(run))
+                stack.enter_context(runner.recorded(run, captured, taken_over=True))
+                stack.enter_context(_recorded_streams(self, captured))
+            stack.enter_context(awaited(self.command))
             return execute(*self.args, **self.options)
 
 
@@ -210,8 +215,7 @@ def record_plain_command(command: BaseCommand, job: Job) -> BaseCommand:
                 options=options,
                 argv=argv[2:],
             )
-            run = begin(call)
-            return execute(*args, **options) if run is None else call.execute(run, execute)
+            return call.execute(begin(call), execute)
 
         vars(command)["execute"] = execute_recorded
         with _same_exit(command), exit_on_sigterm():

@@ -32,6 +32,8 @@ from jobledger.runs import attempts, overlap
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import hygiene, isolation, resources
 from jobledger.runs.execution.capture import Capture, of_worker
+from jobledger.runs.execution.coroutines import awaited
+from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.lease.termination import Limits
@@ -138,6 +140,7 @@ def _execute_claimed(run: Run, validation_error: str = "") -> str:
             hygiene.exit_forked_children(),
             hygiene.restored_process(),
             resources.memory_given_back(),
+            no_terminal(),
             recorded(run, captured),
         ):
             if validation_error:
@@ -268,12 +271,9 @@ def _call(run: Run, captured: Capture) -> None:
     command = options.parsing_strictly(job.create_command())
     if (execution := _current.get()) is not None:
         execution.command = command
-    call_command(
-        command,
-        *argv,
-        stdout=captured.stream_for(Stream.STDOUT),
-        stderr=captured.stream_for(Stream.STDERR),
-    )
+    streams = {stream.value: captured.stream_for(stream) for stream in (Stream.STDOUT, Stream.STDERR)}
+    with awaited(command):
+        call_command(command, *argv, **streams)
 
 
 def _try_to_end(

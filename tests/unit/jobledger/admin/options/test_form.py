@@ -1,6 +1,6 @@
 """The form for a job's options, which is generated from its parser and validated by it."""
 
-from argparse import REMAINDER, SUPPRESS, ArgumentParser, BooleanOptionalAction
+from argparse import REMAINDER, SUPPRESS, Action, ArgumentParser, BooleanOptionalAction
 from typing import Any, cast
 
 import pytest
@@ -17,6 +17,11 @@ from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import Argument, arg
 
 CHOICES = arg("--level", type=int, choices=[1, 2, 3], default=1)
+
+
+class Custom(Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), values])
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,11 @@ CHOICES = arg("--level", type=int, choices=[1, 2, 3], default=1)
         (arg("--x", nargs="?", const="c", choices=["c", "d"]), '"', True),
         (arg("x", nargs="?"), "a", "a"),
         (arg("x", nargs=REMAINDER), "a\n--b", ["a", "--b"]),
+        (arg("--x", type=bool), "false", False),
+        (arg("--x", type=bool), "true", True),
+        (arg("--x", action=Custom), "a", "a"),
+        (arg("--x", action=Custom), "a\nb", ["a", "b"]),
+        (arg("--x", action=Custom, nargs=2), '["a", "b"]', ["a", "b"]),
     ],
 )
 def test_a_field_accepts_what_its_argument_accepts(argument: Argument, typed: Any, value: Any) -> None:

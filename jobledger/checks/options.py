@@ -1,0 +1,86 @@
+"""Checks of the options of jobs: what argparse accepts, but what does not work in all ways to start a job."""
+
+import inspect
+from argparse import SUPPRESS, Action, ArgumentParser
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from django.core import checks
+from django.core.checks import CheckMessage
+
+from jobledger.escapes import escaped
+from jobledger.jobs import registry
+from jobledger.jobs.options.argparse_internals import (
+    Kind,
+    actions_of,
+    all_parsers,
+    kind_of,
+)
+from jobledger.jobs.options.parser import BASE_STRINGS, OVERLAP_OPTIONS, RESERVED_OPTIONS
+
+TYPE_BOOL = "uses type=bool, so on the command line every text but an empty one is true, also 'False'"
+ONE_SHOT = "has choices that can be read only once, so that sooner or later no value is one of them"
+NO_DEST = "has subcommands without a name for the option that chooses one"
+OTHER_KIND = (
+    "shares its dest, {dest}, with an option of another kind, and can be given on the command line only"
+)
+RESERVED = "has the dest {dest}, which Django uses for itself, so only the command line can give it"
+SELF = "has the dest self, which no Celery message can give"
+GENERATOR = "has a handle() that contains `yield`, so calling it does not run it"
+
+
+class _Fault(NamedTuple):
+    text: str
+    hint: str
+
+
+def check_options(**kwargs: Any) -> list[CheckMessage]:
+    """Every option of every job can be given in all four ways."""
+    return [
+        checks.Warning(escaped(f"The job {job.name} {fault.text}."), hint=fault.hint, id="jobledger.W021")
+        for job in registry.all_jobs().values()
+        for fault in faults_of(job)
+    ]
+
+
+def faults_of(job: registry.Job) -> Iterator[_Fault]:
+    """What does not work, and how to change it."""
+    handle = inspect.unwrap(job.command_class.handle)
+    if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
+        yield _Fault(GENERATOR, "Remove the yield, or move it to a function that handle() consumes.")
+    try:
+        parser = job.create_parser()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
+        text = f"cannot tell its options: {type(error).__name__}: {error}"
+        yield _Fault(text, "add_arguments() must work in every process: move queries and files to handle().")
+        return
+    for each in all_parsers(parser):
+        for action in actions_of(each):
+            yield from _faults_of_action(each, action)
+
+
+def _faults_of_action(parser: ArgumentParser, action: Action) -> Iterator[_Fault]:
+    is_ours = action.dest in OVERLAP_OPTIONS or BASE_STRINGS.intersection(action.option_strings)
+    if is_ours or kind_of(action) is Kind.EXIT:
+        return
+    name = "/".join(action.option_strings) or action.dest
+    if kind_of(action) is Kind.SUBCOMMAND and action.dest == SUPPRESS:
+        yield _Fault(NO_DEST, 'Give it one: add_subparsers(dest="action").')
+        return
+    for text, hint in _traps(parser, action):
+        yield _Fault(f"has an option, {name}, that {text.format(dest=action.dest)}", hint)
+
+
+def _traps(parser: ArgumentParser, action: Action) -> Iterator[_Fault]:
+    options = [each for each in actions_of(parser) if kind_of(each) is not Kind.EXIT]
+    first = next(each for each in options if each.dest == action.dest)
+    if action.type is bool:
+        yield _Fault(TYPE_BOOL, 'Use action="store_true" or argparse.BooleanOptionalAction.')
+    if hasattr(action.choices, "__next__"):
+        yield _Fault(ONE_SHOT, "Make a list of them: choices=list(…).")
+    if action.dest in RESERVED_OPTIONS:
+        yield _Fault(RESERVED, "Give it another one: add_argument(…, dest=…).")
+    elif kind_of(action) is not kind_of(first):
+        yield _Fault(OTHER_KIND, "Give it a dest of its own: add_argument(…, dest=…).")
+    if action.dest == "self":
+        yield _Fault(SELF, "Give it another one: add_argument(…, dest=…).")
