@@ -47,7 +47,8 @@ import sys
 sys.path[:] = {path!r}
 import django
 django.setup()
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import runner, salvage
+salvage.adopt({mailbox!r})
 runner.execute_in_fresh_process({run_id!r}, parent={parent}, report_to={report_to})
 """
 KILL_MARGIN = timedelta(seconds=7)
@@ -162,9 +163,11 @@ def forked(work: Callable[[], str], *, within: timedelta | None = None) -> Endin
 def started(run_id: UUID, *, within: timedelta | None = None) -> Ending:
     """Have ``runner`` execute the run in a new interpreter."""
     with _report_pipe() as (reading, writing):
-        code = LAUNCH.format(path=sys.path, run_id=str(run_id), parent=os.getpid(), report_to=writing)
+        values = {"path": sys.path, "run_id": str(run_id), "mailbox": salvage.own_descriptors()}
+        code = LAUNCH.format(**values, parent=os.getpid(), report_to=writing)
         kills_before = oom.kills()
-        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[writing])
+        command, passed = [sys.executable, "-c", code], [writing, *salvage.own_descriptors()]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed)
         ending = _awaited(process.pid, reading, within, kills_before)
         process.returncode = ending.exit_code
         return ending

@@ -26,13 +26,17 @@ CHUNK_BYTES = 64 * 1024
 # One for all recorders, because ``before_write`` may involve another one. A signal handler may write while
 # its thread is writing.
 LOCK = threading.RLock()
-# Enough for the last line.
+# Enough for the last line, and how many writes are joined at a time to get it.
 END_BYTES = 4096
+_MAX_ENDS = 30
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
-# The limit, and what is left of it for the head. Positions: the head's end, up to where it is being saved, up
-# to where it is saved, the next row's number, the tail's end. The size of the tail's text; if that is saved.
-_HEADER = Struct("<9Q")
+# The limit, and what is left of it for the head. In the head: its end, the end of what is being saved, and of
+# what is saved. The next row's number. Whether the tail is saved.
+_HEADER = Struct("<7Q2Q")
+# The end of the tail, and the size of its text.
+_TAIL = Struct("<2Q")
+_TAIL_AT = Struct("<7Q").size
 # Each part of the output begins with its stream's mark, a byte that does not occur in UTF-8.
 _MARKS = {Stream.STDOUT: b"\xff", Stream.STDERR: b"\xfe"}
 _STREAMS = {mark[0]: stream for stream, mark in _MARKS.items()}
@@ -65,7 +69,7 @@ class OutputRecorder:
         self._head_stream: Stream | None = None
         self._tail_stream: Stream | None = None
         self._part_bytes = 0
-        self._ends = dict.fromkeys(Stream, b"")
+        self._ends: dict[Stream, list[bytes]] = {stream: [] for stream in Stream}
         self._last_stream = Stream.STDOUT
         self._is_closed = self._is_writing = False
         self._interrupting: list[tuple[Stream, bytes]] = []
@@ -76,10 +80,11 @@ class OutputRecorder:
     @classmethod
     def restored(cls, memory: mmap) -> "OutputRecorder":
         """A recorder that continues one in another process, which has ended."""
-        fields = _HEADER.unpack_from(memory)
-        recorder = cls(fields[0], memory)
-        recorder._head_left, recorder._head_end, recorder._boundary, recorder._saved_end = fields[1:5]
-        recorder.next_number, recorder._tail_end, recorder._tail_bytes, recorder._is_tail_saved = fields[5:]
+        limit_bytes, *head, is_tail_saved, tail_end, tail_bytes = _HEADER.unpack_from(memory)
+        recorder = cls(limit_bytes, memory)
+        recorder._head_left, recorder._head_end, recorder._boundary, recorder._saved_end = head[:4]
+        recorder.next_number, recorder._is_tail_saved = head[4], is_tail_saved
+        recorder._tail_end, recorder._tail_bytes = tail_end, tail_bytes
         recorder._is_closed = bool(recorder._is_tail_saved)
         return recorder
 
@@ -163,43 +168,52 @@ class OutputRecorder:
         if not data or self._is_closed:
             return
         self._remember_end(stream, data)
-        head = data[: _end_of_character(data, self._head_left)]
-        if head:
-            self._append_to_head(stream, head)
-        if len(head) < len(data):
-            self._head_left = 0
-            self._append_to_tail(stream, data[len(head) :])
-        self._publish()
+        if self._head_left:
+            data = self._append_to_head(stream, data)
+        if data:
+            self._append_to_tail(stream, data)
 
     def _publish(self) -> None:
-        positions = self._head_end, self._boundary, self._saved_end, self.next_number, self._tail_end
-        rest = self._tail_bytes, self._is_tail_saved
-        _HEADER.pack_into(self._memory, 0, self._limit, self._head_left, *positions, *rest)
+        head = self._head_left, self._head_end, self._boundary, self._saved_end, self.next_number
+        tail = self._is_tail_saved, self._tail_end, self._tail_bytes
+        _HEADER.pack_into(self._memory, 0, self._limit, *head, *tail)
 
-    def _append_to_head(self, stream: Stream, data: bytes) -> None:
-        self._head_left -= len(data)
-        if stream is not self._head_stream:
-            self._head_stream, data = stream, _MARKS[stream] + data
-        begin = self._head_at + self._head_end
-        self._memory[begin : begin + len(data)] = data
-        self._head_end += len(data)
+    def _append_to_head(self, stream: Stream, data: bytes) -> bytes:
+        """Returns what no longer belongs to the head."""
+        size = _end_of_character(data, self._head_left)
+        # Nothing that follows may come before what does not fit.
+        self._head_left = self._head_left - size if size == len(data) else 0
+        if size:
+            mark = b"" if stream is self._head_stream else _MARKS[stream]
+            self._head_stream = stream
+            begin, head = self._head_at + self._head_end, mark + data[:size]
+            self._memory[begin : begin + len(head)] = head
+            self._head_end += len(head)
+        self._publish()
+        return data[size:]
 
     def _append_to_tail(self, stream: Stream, data: bytes) -> None:
-        self._tail_bytes += len(data)
-        self._part_bytes += len(data)
+        size = len(data)
+        self._part_bytes += size
         if stream is not self._tail_stream or self._part_bytes > _PART_BYTES:
-            self._tail_stream, self._part_bytes = stream, len(data)
+            self._tail_stream, self._part_bytes = stream, size
             mark = _MARKS[stream]
-            data = b"".join(mark + part for part in _split(data, _PART_BYTES))
-        begin = self._tail_end % self._ring
+            data = mark + data if size <= _PART_BYTES else b"".join(mark + part for part in _split(data))
+        self._write_to_ring(data)
         self._tail_end += len(data)
-        if len(data) > self._ring:
-            begin, data = self._tail_end % self._ring, data[-self._ring :]
-        fits = data[: self._ring - begin]
-        self._memory[self._tail_at + begin : self._tail_at + begin + len(fits)] = fits
-        if len(fits) < len(data):
-            rest = data[len(fits) :]
-            self._memory[self._tail_at : self._tail_at + len(rest)] = rest
+        self._tail_bytes += size
+        _TAIL.pack_into(self._memory, _TAIL_AT, self._tail_end, self._tail_bytes)
+
+    def _write_to_ring(self, data: bytes) -> None:
+        end = self._tail_end + len(data)
+        data = data[-self._ring :]
+        begin = self._tail_at + (end - len(data)) % self._ring
+        left = self._tail_at + self._ring - begin
+        if len(data) <= left:
+            self._memory[begin : begin + len(data)] = data
+        else:
+            self._memory[begin : begin + left] = data[:left]
+            self._memory[self._tail_at : self._tail_at + len(data) - left] = data[left:]
 
     def _read_head(self, begin: int, end: int) -> bytes:
         return self._memory[self._head_at + begin : self._head_at + end]
@@ -212,12 +226,14 @@ class OutputRecorder:
         return self._memory[begin : self._tail_at + self._ring] + self._memory[self._tail_at : begin]
 
     def _remember_end(self, stream: Stream, data: bytes) -> None:
-        before = self._ends[stream]
+        ends = self._ends[stream]
         if not data.isspace():
             self._last_stream = stream
-        elif before.endswith(b"\n"):
+        elif ends and ends[-1].endswith(b"\n"):
             return
-        self._ends[stream] = data[-END_BYTES:] if len(data) >= END_BYTES else (before + data)[-END_BYTES:]
+        ends.append(data[-END_BYTES:])
+        if len(ends) > _MAX_ENDS:
+            ends[:] = [b"".join(ends)[-END_BYTES:]]
 
 
 def _do_nothing() -> None:
@@ -285,23 +301,26 @@ def _pieces(parts: Iterable[tuple[Stream, bytes]]) -> Iterator[Piece]:
         yield Piece(stream=stream, text=joined.decode())
 
 
-def _split(data: bytes, limit_bytes: int) -> Iterator[bytes]:
-    """Parts of at most ``limit_bytes`` that end with a whole character."""
+def _split(data: bytes) -> Iterator[bytes]:
+    """Parts that end with a whole character."""
     begin = 0
     while begin < len(data):
-        end = _end_of_character(data, begin + limit_bytes)
+        end = _end_of_character(data, begin + _PART_BYTES)
         yield data[begin:end]
         begin = end
 
 
 def _end_of_character(data: bytes, limit: int) -> int:
     """The last position up to the limit that is not within a character."""
-    while 0 < limit < len(data) and data[limit] & 0xC0 == 0x80:
+    if limit >= len(data):
+        return len(data)
+    while limit > 0 and data[limit] & 0xC0 == 0x80:
         limit -= 1
     return limit
 
 
-def _last_line(end: bytes) -> str:
+def _last_line(ends: list[bytes]) -> str:
+    end = b"".join(ends).decode(errors="ignore")
     # Django's styled lines end with an escape sequence after the line break: it is not a line of its own.
-    lines = COLOUR.sub("", end.decode(errors="ignore")).split("\n")
+    lines = COLOUR.sub("", end).split("\n")
     return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")

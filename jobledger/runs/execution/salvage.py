@@ -61,6 +61,20 @@ class Mailboxes:
             with suppress(OSError):
                 socket.send_fds(self._reception[0], [b"door"], [self._own[1].fileno()])
 
+    def own_descriptors(self) -> list[int]:
+        """A child's mailbox, to be handed to a process that it starts for its run."""
+        return [each.fileno() for each in self._own or ()]
+
+    def adopt(self, descriptors: list[int]) -> None:
+        """In such a process: use the mailbox that was handed to it."""
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - positional only
+        if descriptors:
+            slot, door = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            slot.settimeout(0)
+            door.settimeout(0)
+            self._own = slot, door
+
     def receive_doors(self, **kwargs: object) -> None:
         """In a main process, from time to time."""
         while self._reception is not None and (doors := _take(self._reception[1])):
@@ -102,6 +116,7 @@ class Mailboxes:
 
 _mailboxes = Mailboxes()
 keep, release, salvaged = _mailboxes.keep, _mailboxes.release, _mailboxes.salvaged
+own_descriptors, adopt = _mailboxes.own_descriptors, _mailboxes.adopt
 
 
 def connect() -> None:

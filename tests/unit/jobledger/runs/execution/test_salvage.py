@@ -139,3 +139,22 @@ def test_outside_a_worker_nothing_is_kept() -> None:
     mailboxes.keep(uuid4(), [1])
     mailboxes.release()
     assert mailboxes.salvaged(uuid4()) is None
+
+
+def test_a_child_salvages_the_output_of_a_process_that_it_started_for_its_run() -> None:
+    """The process has the child's mailbox, whose other end only the child can empty."""
+    child, started = Mailboxes(), Mailboxes()
+    child.open_own()
+    started.adopt([os.dup(descriptor) for descriptor in child.own_descriptors()])
+    run_id, size = uuid4(), memory_bytes(LIMIT_BYTES)
+    memory = os.memfd_create("")
+    os.ftruncate(memory, size)
+    OutputRecorder(LIMIT_BYTES, mmap(memory, size)).write(Stream.STDOUT, "of the process\n")
+    started.keep(run_id, [memory])
+    os.close(memory)
+    assert child.salvaged(uuid4()) is None
+    recorder = child.salvaged(run_id)
+    assert recorder is not None
+    assert text_of(finished(recorder)) == "of the process\n"
+    for each in [*(child._own or ()), *(started._own or ())]:
+        each.close()
