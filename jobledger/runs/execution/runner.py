@@ -147,7 +147,8 @@ def _execute_claimed(run: Run, validation_error: str = "") -> str:
                 raise options.OptionsError(validation_error)
             _call(run, captured)
     except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has recorded it
-        logger.info("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
+        # Celery logs a line for the end of each task.
+        logger.debug("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
     return captured.recorder.last_line
 
 
