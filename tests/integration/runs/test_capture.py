@@ -22,8 +22,8 @@ DATE = "[-0-9]{10} [0-9:,]{12}"
 
 
 def lines_of(running: Service, pk: UUID) -> list[str]:
-    """The lines of the run's output, without dates, folders and numbers of lines."""
-    text = re.sub(rf"{DATE} |/\S*/|(?<=py):\d+", "", output_of(running, pk))
+    """The lines of the run's output, without colours, dates, folders and numbers of lines."""
+    text = re.sub(rf"\x1b\[[0-9;]*m|{DATE} |/\S*/|(?<=py):\d+", "", output_of(running, pk))
     return text.splitlines()
 
 

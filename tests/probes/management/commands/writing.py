@@ -28,7 +28,7 @@ class Command(JobCommand):
         if options["child"]:
             call_command("probe", "of the child")
         if options["megabytes"]:
-            subprocess.run(("head", "-c", f"{options['megabytes']}MB", "/dev/zero"), check=True)
+            subprocess.run(["sh", "-c", f"yes | head -c {options['megabytes']}MB"], check=True)
         if options["kill"]:
             print("last words")
             os.write(2, b"last words of C\n")
