@@ -92,13 +92,13 @@ class OutputRecorder:
     def last_line(self) -> str:
         """The last line that is not blank, truncated to 500 characters."""
         with LOCK:
-            return _last_line(self._ends[self._last_stream])
+            return _last_line(self._end_of(self._last_stream))
 
     @property
     def last_error_line(self) -> str:
         """The same for stderr only."""
         with LOCK:
-            return _last_line(self._ends[Stream.STDERR])
+            return _last_line(self._end_of(Stream.STDERR))
 
     def write(self, stream: Stream, text: str) -> None:
         """Record text. Accepts any text; once closed, it is ignored."""
@@ -225,6 +225,9 @@ class OutputRecorder:
             return self._memory[self._tail_at : self._tail_at + self._tail_end]
         return self._memory[begin : self._tail_at + self._ring] + self._memory[self._tail_at : begin]
 
+    def _end_of(self, stream: Stream) -> str:
+        return b"".join(self._ends[stream]).decode(errors="ignore")
+
     def _remember_end(self, stream: Stream, data: bytes) -> None:
         ends = self._ends[stream]
         if not data.isspace():
@@ -267,7 +270,7 @@ def last_saved_error_line(run: Run) -> str:
     """The last line on stderr of the current attempt, as far as it is saved; truncated to 500 characters."""
     saved = RunOutput.objects.filter(run=run, attempt=run.attempt, stream=Stream.STDERR)
     text = saved.order_by("-number").values_list("text", flat=True).first() or ""
-    return _last_line(text.encode())
+    return _last_line(text)
 
 
 def _parts(data: bytes) -> Iterator[tuple[Stream, bytes]]:
@@ -319,8 +322,7 @@ def _end_of_character(data: bytes, limit: int) -> int:
     return limit
 
 
-def _last_line(ends: list[bytes]) -> str:
-    end = b"".join(ends).decode(errors="ignore")
+def _last_line(end: str) -> str:
     # Django's styled lines end with an escape sequence after the line break: it is not a line of its own.
     lines = COLOUR.sub("", end).split("\n")
     return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
