@@ -36,17 +36,6 @@ class Server:
         while self.execute(f"SELECT pg_terminate_backend(pid) {others}", self._name):
             pass
 
-    @contextmanager
-    def timeout(self, name: str, *, milliseconds: int) -> Iterator[None]:
-        """Inside the block, new connections have this timeout, such as ``idle_session_timeout``."""
-        alter = f'ALTER DATABASE "{self._name}" {{}} {name}'
-        self.execute(f"{alter.format('SET')} = {milliseconds}")
-        try:
-            yield
-        finally:
-            self.execute(alter.format("RESET"))
-            connection.close()
-
 
 @contextmanager
 def server() -> Iterator[Server]:
@@ -54,6 +43,4 @@ def server() -> Iterator[Server]:
     parameters = connection.get_connection_params()
     wanted = {name: parameters[name] for name in ("dbname", "user", "password", "host", "port")}
     with psycopg.connect(**wanted, autocommit=True) as other:
-        # It was opened before any timeout is set, but must not be closed by one.
-        other.execute("SET idle_session_timeout = 0")
         yield Server(other)

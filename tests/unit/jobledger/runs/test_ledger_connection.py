@@ -74,6 +74,7 @@ def test_it_is_restored_after_an_error(postgres: Server) -> None:
 
 
 def test_it_is_closed_after_the_block(postgres: Server) -> None:
+    postgres.close_all()
     connection.close()
     with own_connection():
         session()
@@ -82,6 +83,7 @@ def test_it_is_closed_after_the_block(postgres: Server) -> None:
 
 
 def test_it_may_be_kept_open_until_the_next_block(postgres: Server) -> None:
+    postgres.close_all()
     connection.close()
     with kept_open():
         assert own_session() == own_session()
@@ -217,6 +219,15 @@ def test_a_router_may_send_runs_to_another_database(postgres: Server, elsewhere:
         assert connections["default"] is connections[elsewhere]
         assert connection.alias == elsewhere
     assert {alias: connections[alias] for alias in usual} == usual
+
+
+def test_a_thread_of_a_job_may_call_another_job(postgres: Server) -> None:
+    connection.close()
+    thread = threading.Thread(target=call_command, args=["probe"], kwargs={"stdout": io.StringIO()})
+    thread.start()
+    thread.join()
+    wait_until(lambda: postgres.sessions() == 0, what="the thread's connections are closed")
+    assert Run.objects.get().status == "succeeded"
 
 
 # SQLite: the thread's usual connection, left as it was found.
