@@ -166,3 +166,27 @@ def test_a_job_whose_message_comes_twice_is_executed_once(celery_setup: CeleryTe
     wait_until(lambda: f"hello[{task_id}] succeeded" in celery_setup.worker.logs())
 
     assert ledger(celery_setup) == [f"{task_id} hello succeeded celery 1"]
+
+
+USE_TOO_MUCH_MEMORY = """
+import subprocess, sys
+from jobledger.runs.execution import oom
+before, counter = oom.kills(), oom.KillCounter()
+died = subprocess.run([sys.executable, "-c", "b'x' * 300_000_000"]).returncode
+print(died, counter.explains_death(kills_before=before))
+"""
+
+
+def test_a_kill_for_want_of_memory_is_recognized_in_a_container(
+    docker_client: Any, project_image: str
+) -> None:
+    printed = docker_client.containers.run(
+        project_image,
+        ["python", "-c", USE_TOO_MUCH_MEMORY],
+        mem_limit="150m",
+        memswap_limit="150m",
+        cap_drop=["ALL"],
+        read_only=True,
+        remove=True,
+    )
+    assert printed.split() == [b"-9", b"True"]
