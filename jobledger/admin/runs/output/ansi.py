@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -31,6 +32,8 @@ PALETTE = (
 )
 CUBE_LEVELS = (0, 95, 135, 175, 215, 255)
 
+MAX_CODES = 32
+"""In one sequence; terminals have a similar limit."""
 SWITCHES = {1: "bold", 2: "dim", 3: "italic", 4: "underline", 7: "inverse", 9: "strike"}
 ENDS = {22: ("bold", "dim"), 23: ("italic",), 24: ("underline",), 27: ("inverse",), 29: ("strike",)}
 _TOKEN = re.compile(r"f(?:1[0-5]|[0-9])|b(?:1[0-5]|[0-9])|[a-z]{3,}")
@@ -105,6 +108,15 @@ def parse_escapes(text: str, style: Style = PLAIN) -> tuple[list[StyledText], St
     return parts, style
 
 
+def style_after(text: str, style: Style = PLAIN) -> Style:
+    """The style at the end of the text."""
+    if "\x1b" in text:
+        for escape in ESCAPE.finditer(text):
+            if escape["final"] == "m":
+                style = _apply_sgr(style, escape["parameters"])
+    return style
+
+
 def without_escapes(text: str) -> str:
     return ESCAPE.sub("", text) if "\x1b" in text else text
 
@@ -121,9 +133,10 @@ def _element(part: StyledText) -> SafeString:
     return format_html('<span class="{}">{}</span>', classes, part.text)
 
 
+@lru_cache(1024)
 def _apply_sgr(style: Style, parameters: str) -> Style:
-    """The style after an SGR sequence; unknown codes are ignored."""
-    codes = _codes(parameters)
+    """The style after an SGR sequence; unknown codes, and all after the first few, are ignored."""
+    codes = islice(_codes(parameters), MAX_CODES)
     for code in codes:
         style = _apply_colour(style, code, codes) if code in (38, 48) else _apply_code(style, code)
     return style

@@ -20,7 +20,9 @@ MAX_LINE_LENGTH = 4000
 # Nine digits, as larger numbers could exceed the range of database integers.
 _POSITION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\.([a-z0-9-]{0,99})\.([a-z0-9-]{0,99})", re.ASCII)
 _TOKEN = re.compile(r"[^\r\n]+|\r*\n|\r+")
+_LONG_TEXT = re.compile(rf"[^\r\n]{{{MAX_LINE_LENGTH + 1},}}")
 # Control pictures. ESC is excluded, as escape sequences are parsed, and so is the tab, which is white space.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f]")
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\x1b"} | {127: 0x2421}
 
 
@@ -102,11 +104,16 @@ class _Fragment:
 class LineReader:
     """Reads chunks in order and yields complete lines."""
 
-    def __init__(self, begin: ReadPosition) -> None:
-        """The first chunk must be the one at the position, or a later one."""
+    def __init__(self, begin: ReadPosition, *, is_styled: bool = True) -> None:
+        """The first chunk must be the one at the position, or a later one.
+
+        Lines without styles are read several times faster, but nothing can continue from their position.
+        """
         self._attempt, self._number, self._offset = begin.attempt, begin.number, begin.offset
         self._styles = {stream: begin.styles.get(stream, ansi.PLAIN) for stream in Stream}
+        self._is_styled = is_styled
         self._open: list[_Fragment] = []
+        self._open_length = 0
         self._stream = Stream.STDOUT
         self._is_overwritten = False
         self._before_attempt: ReadPosition | None = None
@@ -147,22 +154,40 @@ class LineReader:
             self._number, self._offset = chunk.number, 0
 
     def _read_chunk(self, chunk: Chunk) -> Iterator[Line]:
-        for token in _TOKEN.finditer(chunk.text, max(self._offset - chunk.begin, 0)):
-            self._offset = chunk.begin + token.start()
-            yield from self._read_token(token[0])
+        text, position = chunk.text, max(self._offset - chunk.begin, 0)
+        while token := _TOKEN.match(text, position):
+            self._offset, found, position = chunk.begin + position, token[0], token.end()
+            if found[-1] == "\n":
+                yield self._close()
+            elif found[0] != "\r":
+                self._add(found)
+                while self._open_length > MAX_LINE_LENGTH:
+                    yield self._close_beginning()
+            elif self._open:
+                self._is_overwritten = True
+                position = self._skip_overwritten(text, position)
         self._number, self._offset = chunk.number + 1, 0
 
-    def _read_token(self, token: str) -> Iterator[Line]:
-        if token.endswith("\n"):
-            yield self._close()
-        elif token.startswith("\r"):
-            self._is_overwritten = bool(self._open)
-        else:
-            if self._is_overwritten:
-                self._clear()
-            self._open.append(_Fragment(number=self._number, offset=self._offset, text=token))
-            while sum(len(part.text) for part in self._open) > MAX_LINE_LENGTH:
-                yield self._close_beginning()
+    def _add(self, text: str) -> None:
+        if self._is_overwritten:
+            self._clear()
+        self._open.append(_Fragment(number=self._number, offset=self._offset, text=text))
+        self._open_length += len(text)
+
+    def _skip_overwritten(self, text: str, begin: int) -> int:
+        """Skip what is overwritten in its turn, which may be a million texts; returns where to continue.
+
+        Stops at a text that is longer than a line, whose beginning becomes a line before it is overwritten.
+        """
+        end = text.find("\n", begin)
+        rest = text[begin : None if end < 0 else end]
+        skipped = rest[: rest.rstrip("\r").rfind("\r") + 1]
+        if long := _LONG_TEXT.search(skipped):
+            skipped = skipped[: long.start()]
+        if skipped:
+            self._clear()
+            self._apply_styles(skipped)
+        return begin + len(skipped)
 
     def _close(self) -> Line:
         line = self._line()
@@ -173,25 +198,38 @@ class LineReader:
     def _close_beginning(self) -> Line:
         """Close the first part of a line that is too long. Avoids splitting an escape sequence."""
         *whole, last = self._open
-        room = MAX_LINE_LENGTH - sum(len(part.text) for part in whole)
+        room = MAX_LINE_LENGTH - (self._open_length - len(last.text))
         escape = last.text.rfind("\x1b", max(room - 32, 1), room)
         cut = escape if escape > 0 else room
         self._open = [*whole, replace(last, text=last.text[:cut])]
         line = self._close()
         self._open = [replace(last, offset=last.offset + cut, text=last.text[cut:])]
+        self._open_length = len(self._open[0].text)
         return line
 
     def _line(self) -> Line:
-        text = "".join(part.text for part in self._open).translate(_CONTROL_PICTURES)
-        parts, _ = ansi.parse_escapes(text, self._styles[self._stream])
+        text = "".join(part.text for part in self._open)
         return Line(
             stream=self._stream,
             attempt=self._attempt,
-            parts=tuple(parts),
+            parts=tuple(self._parts(text)) if text else (),
             begins_attempt=self._before_attempt is not None,
         )
 
+    def _parts(self, text: str) -> list[ansi.StyledText]:
+        # Escape sequences come first, because they contain control characters.
+        if self._is_styled:
+            parts, _ = ansi.parse_escapes(text, self._styles[self._stream])
+        else:
+            parts = [ansi.StyledText(text=ansi.without_escapes(text), style=ansi.PLAIN)]
+        if _CONTROL.search(text) is None:
+            return parts
+        return [replace(part, text=part.text.translate(_CONTROL_PICTURES)) for part in parts]
+
     def _clear(self) -> None:
-        text = "".join(part.text for part in self._open)
-        _, self._styles[self._stream] = ansi.parse_escapes(text, self._styles[self._stream])
-        self._open, self._is_overwritten = [], False
+        self._apply_styles("".join(part.text for part in self._open))
+        self._open, self._open_length, self._is_overwritten = [], 0, False
+
+    def _apply_styles(self, text: str) -> None:
+        if self._is_styled:
+            self._styles[self._stream] = ansi.style_after(text, self._styles[self._stream])

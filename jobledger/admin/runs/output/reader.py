@@ -27,7 +27,7 @@ HEAD_LINES = 500
 TAIL_LINES = 1500
 MAX_ROWS = 1000
 MAX_MATCHES = 500
-MAX_LINES_SEARCHED = 100_000
+MAX_LINES_SEARCHED = 50_000
 MAX_MARKS = 2000
 """How many matches are highlighted; later matches are shown without highlighting."""
 
@@ -111,15 +111,33 @@ def new_output(run: Run, since: ReadPosition) -> NewOutput:
     later = Q(attempt__gt=since.attempt) | Q(attempt=since.attempt, number__gte=since.number)
     rows = RunOutput.objects.filter(later, run=run).in_order()[: MAX_ROWS + 1]
     chunks = list(_chunks(rows))
-    reader = LineReader(since)
-    lines = list(reader.read(chunks[:MAX_ROWS]))
+    begin, last = _last_of(chunks[:MAX_ROWS], since)
+    reader = LineReader(begin)
+    lines = list(reader.read(last))
     return NewOutput(
-        has_gap=len(lines) > TAIL_LINES,
+        has_gap=begin != since or len(lines) > TAIL_LINES,
         lines=lines[-TAIL_LINES:],
         open_line=reader.open_line,
         end=reader.position,
         has_more=len(chunks) > MAX_ROWS,
     )
+
+
+def _last_of(chunks: Sequence[Chunk], since: ReadPosition) -> tuple[ReadPosition, Sequence[Chunk]]:
+    """The last chunks, up to the size of the output that is shown at once, and where to begin in them."""
+    size = 0
+    for index in reversed(range(len(chunks))):
+        chunk = chunks[index]
+        size += len(chunk.text)
+        if size > MAX_CHARACTERS:
+            begin = ReadPosition(attempt=chunk.attempt, number=chunk.number, offset=size - MAX_CHARACTERS)
+            is_later = (begin.attempt, begin.number, begin.offset) > (
+                since.attempt,
+                since.number,
+                since.offset,
+            )
+            return (begin, chunks[index:]) if is_later else (since, chunks)
+    return since, chunks
 
 
 def matching_lines(run: Run, attempt: int, text: str) -> MatchingLines:
@@ -157,15 +175,16 @@ def _attempt_output(run: Run, attempt: int) -> Any:
 
 
 def _all_lines(run: Run, attempt: int) -> Iterator[Line]:
-    reader = LineReader(ReadPosition(attempt=attempt))
+    reader = LineReader(ReadPosition(attempt=attempt), is_styled=False)
     yield from reader.read(_chunks(_attempt_output(run, attempt).in_order(), batch_size=50))
     if reader.open_line is not None:
         yield reader.open_line
 
 
 def _chunks(rows: QuerySet[RunOutput], batch_size: int = MAX_ROWS + 1) -> Iterator[Chunk]:
-    for row in rows.iterator(chunk_size=batch_size):
-        yield Chunk(attempt=row.attempt, number=row.number, stream=Stream(row.stream), text=row.text)
+    columns = rows.values_list("attempt", "number", "stream", "text")
+    for attempt, number, stream, text in columns.iterator(chunk_size=batch_size):
+        yield Chunk(attempt=attempt, number=number, stream=Stream(stream), text=text)
 
 
 def _head(rows: Any) -> list[Chunk]:

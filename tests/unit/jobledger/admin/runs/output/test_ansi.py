@@ -90,3 +90,14 @@ def test_other_escape_sequences_are_dropped(escape: str) -> None:
 @pytest.mark.parametrize("token", ["", "f99-b-", "<script>", "f1f2", "hidden-x"])
 def test_an_invalid_token_is_plain(token: str) -> None:
     assert ansi.parse_token(token) == ansi.PLAIN
+
+
+def test_of_a_very_long_sequence_only_the_first_codes_count() -> None:
+    assert classes_of(f"\x1b[{'0;' * 31}1mx") == ["ansi-bold"]
+    assert classes_of(f"\x1b[{'0;' * 100_000}1mx") == [""]
+
+
+@given(st.lists(st.tuples(texts, colours)))
+def test_the_style_at_the_end_is_found_without_the_text(parts: list[tuple[str, str]]) -> None:
+    written = "".join(text + colour for text, colour in parts)
+    assert ansi.style_after(written) == ansi.parse_escapes(written)[1]

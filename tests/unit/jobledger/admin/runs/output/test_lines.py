@@ -1,12 +1,15 @@
 """Chunks of output are split into lines, whether read at once or in several steps."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobledger.admin.runs.output import lines as output_lines
+from jobledger.admin.runs.output.ansi import PLAIN
 from jobledger.admin.runs.output.lines import Chunk, Line, LineReader, ReadPosition
 from jobledger.models import Stream
 
@@ -61,6 +64,45 @@ def test_reading_in_steps_gives_the_same_lines_as_reading_at_once(
     assert lines == all_lines(chunks)
 
 
+pieces = st.lists(
+    st.sampled_from(["a", "bc", "\n", "\r", "\r\r", "\r\n", "\x1b[31m", "\x1b[0m", "\x1b[1m", "x" * 4001]),
+    min_size=1,
+)
+
+
+@given(pieces)
+def test_texts_that_are_overwritten_in_turn_are_skipped_without_a_difference(written: list[str]) -> None:
+    at_once = all_lines(chunks_of([(OUT, "".join(written))]))
+    assert at_once == all_lines(chunks_of([(OUT, piece) for piece in written]))
+
+
+@given(chunk_texts)
+def test_lines_without_styles_have_the_same_texts(written: list[tuple[Stream, str]]) -> None:
+    reader = LineReader(ReadPosition(attempt=1), is_styled=False)
+    lines = list(reader.read(chunks_of(written)))
+    assert [line.text for line in [*lines, *([reader.open_line] if reader.open_line else [])]] == texts(
+        *written
+    )
+    assert {part.style for line in lines for part in line.parts} <= {PLAIN}
+
+
+def test_a_progress_bar_costs_no_more_than_its_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def fragment(*, text: str, **position: int) -> Any:
+        made.append(text)
+        return SimpleNamespace(text=text, **position)
+
+    monkeypatch.setattr(output_lines, "_Fragment", fragment)
+    bar = "".join(f"\x1b[32m{number}%\r" for number in range(1000))
+    assert texts((OUT, f"{bar}done\n")) == ["done"]
+    assert made == ["\x1b[32m0%", "done"]
+
+
+def test_a_title_is_dropped_but_not_what_follows_it() -> None:
+    assert texts((OUT, "\x1b]0;title\x07hello\x07\n")) == ["hello␇"]
+
+
 def test_a_line_may_be_split_across_chunks() -> None:
     assert texts((OUT, "one\ntw"), (OUT, "o\n\nthree")) == ["one", "two", "", "three"]
 
@@ -96,6 +138,11 @@ def test_the_position_advances_within_a_progress_bar() -> None:
 def test_a_style_continues_across_lines_of_its_stream() -> None:
     lines = all_lines(chunks_of([(OUT, "\x1b[31mred\n"), (ERR, "plain\n"), (OUT, "still red\n")]))
     assert [line.parts[0].style.foreground for line in lines] == [1, None, 1]
+
+
+def test_an_escape_sequence_may_be_split_across_chunks() -> None:
+    lines = all_lines(chunks_of([(OUT, "\x1b[3"), (OUT, "1mred\nstill red\n")]))
+    assert [(line.text, line.parts[0].style.foreground) for line in lines] == [("red", 1), ("still red", 1)]
 
 
 def test_a_later_attempt_is_marked_and_starts_without_a_style() -> None:

@@ -99,6 +99,23 @@ def test_only_the_end_of_very_much_new_output_is_sent(monkeypatch: pytest.Monkey
     assert (texts(new.lines), new.has_gap) == (["2", "3"], True)
 
 
+def test_only_the_end_of_very_long_new_output_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_with_output("seen\n", "0\n1\n", "2\n3\n4\n")
+    monkeypatch.setattr(reader, "MAX_CHARACTERS", 8)
+    since = ReadPosition(attempt=1, number=1)
+    new = reader.new_output(run, since)
+    assert (texts(new.lines), new.has_gap) == (["1", "2", "3", "4"], True)
+    assert texts(reader.new_output(run, ReadPosition(attempt=1, number=1, offset=2)).lines) == [
+        "1",
+        "2",
+        "3",
+        "4",
+    ]
+    assert not reader.new_output(run, ReadPosition(attempt=1, number=1, offset=2)).has_gap
+    add_output(run, 3, "5\n")
+    assert texts(reader.new_output(run, new.end).lines) == ["5"]
+
+
 def test_new_output_is_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MAX_ROWS", 2)
     run = run_with_output("1\n", "2\n", "3\n")
