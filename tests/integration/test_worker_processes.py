@@ -39,6 +39,7 @@ PROBES = [
     Probe(job="probe", options={"crash": "on purpose"}, status="failed"),
     Probe(job="leaving", options={"settings_of_process": True}),
     Probe(job="plain_probe"),
+    Probe(job="writing", options={"child": True}),
 ]
 
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from mmap import mmap
 from types import TracebackType
 from typing import IO, Any, Self, TextIO, cast
@@ -138,17 +138,20 @@ class _WorkerCapture(_ProcessCapture):
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
-        salvage.release()
-        self.recorder.discard()
+        if os.getpid() == self.pid:  # not in a process that the job has forked
+            salvage.release()
+            self.recorder.discard()
 
     def end(self) -> None:
-        super().end()
-        self._warnings.__exit__(None, None, None)
-        self._log.end()
-        _flush_originals()
-        self._descriptors.end()
-        for source in self._pipes.values():
-            source.end()
+        # In the order of `__enter__`, reversed; whatever the job has done, each of them is tried.
+        with ExitStack() as steps:
+            for source in self._pipes.values():
+                steps.callback(source.end)
+            steps.callback(self._descriptors.end)
+            steps.callback(_flush_originals)
+            steps.callback(self._log.end)
+            steps.push(self._warnings)
+            super().end()
 
     def _replacement(self, stream: Stream, replaced: Any) -> IO[str]:
         return RunStream(self.recorder, stream)

@@ -15,6 +15,7 @@ import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from jobledger.models import Stream
 from jobledger.runs.execution.output import LOCK
@@ -34,8 +35,8 @@ class Descriptors:
         self.pipes: dict[Stream, int] = {}
         """The ends to read from."""
         self._received = received
-        self._opened: list[int] = []
-        self._epolls: list[select.epoll] = []
+        self._opened: list[_Descriptor] = []
+        self._readers: dict[int, _Descriptor] = {}
         self._is_reading = False
         self._is_open = False
 
@@ -56,8 +57,10 @@ class Descriptors:
     def take_in(self) -> None:
         """Receive what is in the pipes now. The caller holds the lock."""
         if not (self._is_reading or not self._is_open):
-            for descriptor, _ in self._ready.poll(0):
-                self._read(descriptor)
+            # The job may have closed all descriptors.
+            with suppress(OSError):
+                for descriptor, _ in self._ready.poll(0):
+                    self._read(descriptor)
 
     def end(self) -> None:
         """Restore the descriptors, and receive what is in the pipes. Does nothing if ``begin`` failed."""
@@ -65,8 +68,13 @@ class Descriptors:
             return
         # Otherwise, what C libraries have buffered would appear in a later run.
         _C.fflush(ctypes.c_void_p.in_dll(_C, "stdout"))
-        self._restore()
         self._is_open = False
+        if not all(each.is_ours() for each in self._opened):
+            # The job has closed all descriptors, as daemons do. By now, their numbers may belong to others,
+            # and the thread cannot be woken.
+            _discard_output()
+            return
+        self._restore()
         os.eventfd_write(self._wake, 1)
         self._thread.join()
         with LOCK:
@@ -78,16 +86,17 @@ class Descriptors:
     def _open(self) -> None:
         _occupy_standard_descriptors()
         self._wake = os.eventfd(0)
-        self._opened.append(self._wake)
-        self._epolls += [select.epoll(), select.epoll()]
-        self._ready, self._events = self._epolls
+        self._opened.append(_Descriptor(self._wake))
+        self._ready, self._events = select.epoll(), select.epoll()
+        self._opened += [_Descriptor(each.fileno(), each.close) for each in (self._ready, self._events)]
         self._events.register(self._wake, select.EPOLLIN)
 
     def _replace(self, stream: Stream, descriptor: int) -> None:
         original = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-        self._opened.append(original)
+        self._opened.append(_Descriptor(original))
         reading, writing = os.pipe()
-        self._opened.append(reading)
+        self._readers[reading] = _Descriptor(reading)
+        self._opened.append(self._readers[reading])
         try:
             os.set_blocking(reading, False)
             self._ready.register(reading, select.EPOLLIN)
@@ -100,16 +109,11 @@ class Descriptors:
 
     def _restore(self) -> None:
         for stream, original in self.originals.items():
-            # The job may have closed every descriptor.
-            with suppress(OSError):
-                os.dup2(original, DESCRIPTORS[stream])
+            os.dup2(original, DESCRIPTORS[stream])
 
     def _close(self) -> None:
-        for epoll in self._epolls:
-            epoll.close()
         for descriptor in self._opened:
-            with suppress(OSError):
-                os.close(descriptor)
+            descriptor.close()
 
     def _read_until_end(self) -> None:
         while True:
@@ -128,7 +132,7 @@ class Descriptors:
         """Receive once; returns whether there was anything."""
         self._is_reading = True
         try:
-            data = _read_now(descriptor)
+            data = _read_now(descriptor) if self._readers[descriptor].is_ours() else None
             if data:
                 self._received(self._stream_of(descriptor), data)
             elif data is not None:
@@ -141,6 +145,27 @@ class Descriptors:
 
     def _stream_of(self, descriptor: int) -> Stream:
         return next(stream for stream, pipe in self.pipes.items() if pipe == descriptor)
+
+
+class _Descriptor:
+    """A descriptor that this process has opened."""
+
+    def __init__(self, number: int, close: Callable[[], None] | None = None) -> None:
+        """Closed with ``close``, if that is not just a matter of its number."""
+        self._number, self._identity = number, _identity(number)
+        self.close = close or partial(os.close, number)
+
+    def is_ours(self) -> bool:
+        """Whether nobody has closed it."""
+        try:
+            return _identity(self._number) == self._identity
+        except OSError:
+            return False
+
+
+def _identity(descriptor: int) -> tuple[int, int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino, found.st_mode
 
 
 def read_rest(descriptor: int) -> list[bytes]:
@@ -158,6 +183,13 @@ def _read_now(descriptor: int) -> bytes | None:
         return os.read(descriptor, READ_BYTES)
     except BlockingIOError:
         return None
+
+
+def _discard_output() -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in DESCRIPTORS.values():
+        if descriptor != null:
+            os.dup2(null, descriptor)
 
 
 def _occupy_standard_descriptors() -> None:

@@ -91,14 +91,12 @@ class OutputRecorder:
     @property
     def last_line(self) -> str:
         """The last line that is not blank, truncated to 500 characters."""
-        with LOCK:
-            return _last_line(self._end_of(self._last_stream))
+        return _last_line(self._end_of(self._last_stream))
 
     @property
     def last_error_line(self) -> str:
         """The same for stderr only."""
-        with LOCK:
-            return _last_line(self._end_of(Stream.STDERR))
+        return _last_line(self._end_of(Stream.STDERR))
 
     def write(self, stream: Stream, text: str) -> None:
         """Record text. Accepts any text; once closed, it is ignored."""
@@ -226,6 +224,7 @@ class OutputRecorder:
         return self._memory[begin : self._tail_at + self._ring] + self._memory[self._tail_at : begin]
 
     def _end_of(self, stream: Stream) -> str:
+        # Without the lock, which may be held in a forked process by a thread that it does not have.
         return b"".join(self._ends[stream]).decode(errors="ignore")
 
     def _remember_end(self, stream: Stream, data: bytes) -> None:

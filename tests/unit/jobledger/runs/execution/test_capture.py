@@ -182,6 +182,21 @@ def test_a_job_may_close_its_descriptors(descriptor: int) -> None:
     os.write(descriptor, b"")
 
 
+def test_a_job_may_close_all_descriptors() -> None:
+    """The process is of no use afterwards, but the end of the run can be recorded."""
+    if (pid := os.fork()) == 0:
+        with of_worker(Run()) as captured:
+            print("before")
+            os.closerange(3, 1000)
+            reused = [os.open("/proc/self/status", os.O_RDONLY) for _ in range(50)]
+            print("after")
+            captured.end()
+            text = text_of(finished(captured.recorder))
+            is_intact = all(os.read(descriptor, 4) == b"Name" for descriptor in reused)
+            os._exit(0 if is_intact and text == "before\nafter\n" else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_a_job_may_replace_its_streams() -> None:
     before = sys.stdout
     with capturing() as pieces:
