@@ -29,7 +29,14 @@ class JobsConfig(AppConfig):
         from jobledger.alerts import background, default_rule
         from jobledger.runs import ledger_connection
         from jobledger.runs.execution import salvage, terminal
-        from jobledger.runs.worker import code_version, dead_letters, log_format, main_process, presence
+        from jobledger.runs.worker import (
+            code_version,
+            dead_letters,
+            log_format,
+            main_process,
+            orphans,
+            presence,
+        )
         from jobledger.schedules import reconciliation
 
         conf.current()
@@ -40,6 +47,7 @@ class JobsConfig(AppConfig):
         ledger_connection.connect()
         terminal.connect()
         main_process.connect()
+        orphans.connect()
         dead_letters.connect()
         salvage.connect()
         reconciliation.connect()

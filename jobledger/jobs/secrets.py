@@ -7,7 +7,8 @@ the names can tell.
 
 Runs and schedules store the actual values, because the job needs them. Whatever is displayed, printed,
 logged, sent in an event or written to the audit log is masked first: values by ``masked`` and
-``masked_args``, invalid JSON by ``masked_text``, and text that may quote values by ``without_secrets``.
+``masked_args``, invalid JSON by ``masked_text``, text that may quote values by ``without_secrets``, and the
+command lines of a job's processes by ``masked_command``.
 """
 
 import json
@@ -27,6 +28,8 @@ MASK = "********"
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NAME = re.compile(r"[\w-]+")
+_ASSIGNMENT = re.compile(r"(--?[\w-]+(?=[= ])|\b\w+(?==))([= ]\s*)('[^']*'|\"[^\"]*\"|[^\s-]\S*)")
+_URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 _SECRET_ENDINGS = (
     "passcode",
     "passphrase",
@@ -120,6 +123,14 @@ def without_secrets(job_name: str, options: Mapping[str, Any], text: str, *, arg
     for quotation, replacement in sorted(quotations, key=lambda pair: len(pair[0]), reverse=True):
         text = text.replace(quotation, replacement)
     return text
+
+
+def masked_command(words: Sequence[str]) -> str:
+    """The command line of any process, with the values of what looks like a secret masked."""
+    text = _URL_PASSWORD.sub(rf"\1{MASK}@", " ".join(words))
+    return _ASSIGNMENT.sub(
+        lambda found: f"{found[1]}{found[2]}{MASK}" if looks_secret(found[1]) else found[0], text
+    )
 
 
 def mask_like(value: Any) -> Any:

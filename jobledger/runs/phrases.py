@@ -273,6 +273,10 @@ def _out_of_memory(facts: Facts) -> Phrase:
 
 
 def _lost_process(facts: Facts) -> Phrase:
+    if facts.run.exit_signal:
+        return f"{_process(facts)} was ended by {facts.run.exit_signal}"
+    if code := facts.text("exit_code"):
+        return f"{_process(facts)} exited with code {code} before its job had ended"
     return f"{_process(facts)} died" + _after(": ", _error(facts))
 
 

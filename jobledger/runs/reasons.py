@@ -225,7 +225,8 @@ def _as_run(row: Run | RunAttempt) -> Run:
     if isinstance(row, Run):
         return row
     why = Why.read(row.reason, row.reason_details)
-    return Run(status=row.status, attempt=row.attempt, exit_code=row.exit_code, **why.columns)
+    ended = {"exit_code": row.exit_code, "exit_signal": row.exit_signal}
+    return Run(status=row.status, attempt=row.attempt, **ended, **why.columns)
 
 
 _SENTENCES: Mapping[Status, Callable[[Facts], Phrase]] = {

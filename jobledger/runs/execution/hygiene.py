@@ -2,6 +2,7 @@
 
 import locale
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +11,10 @@ from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone, translation
 
+from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import outcome_of
+
+THREAD_END_SECONDS = 0.5
 
 
 @contextmanager
@@ -51,6 +55,27 @@ def release_connections(*, of_caller: frozenset[str], close: bool) -> None:
                 connection.close()
         else:
             connection.close_if_unusable_or_obsolete()
+
+
+class Threads:
+    """The threads that the current job starts."""
+
+    def __init__(self) -> None:
+        """Those that exist already are not the job's."""
+        self._before = set(threading.enumerate())
+
+    def left(self) -> list[Leftover]:
+        """The job's threads that are still running. One that is about to end may do so."""
+        started = [
+            each
+            for each in threading.enumerate()
+            # Python's name for a thread that it did not start, which never ends for it.
+            if each not in self._before and not each.name.startswith("Dummy-")
+        ]
+        deadline = time.monotonic() + THREAD_END_SECONDS
+        for thread in started:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return [Leftover(name=thread.name) for thread in started if thread.is_alive()]
 
 
 @contextmanager

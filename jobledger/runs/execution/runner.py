@@ -28,18 +28,21 @@ from jobledger.formats import size_from_text
 from jobledger.jobs import options, registry, secrets
 from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
-from jobledger.runs import attempts, overlap
+from jobledger.runs import attempts, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import hygiene, isolation, resources
 from jobledger.runs.execution.capture import Capture, of_worker
 from jobledger.runs.execution.coroutines import awaited
+from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.lease.termination import Limits
 from jobledger.runs.ledger_connection import ledger_connection
+from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.runs.publishing import publisher
+from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
 
@@ -208,8 +211,13 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
     recorder = captured.recorder
     log = OutputLog(run, recorder)
     outcome = SUCCESS
-    with captured, interruptible() as interrupter, resources.measured() as meter:
-        heartbeat = Heartbeat(run, log, interrupter, _limits(run), meter)
+    with (
+        captured,
+        interruptible() as interrupter,
+        resources.measured() as meter,
+        process_tree(run.pk, is_nested=_current.get() is not None) as tree,
+    ):
+        heartbeat = Heartbeat(run, log, interrupter, tree, _limits(run), meter)
         execution = Execution(
             run=run,
             taken_over=taken_over,
@@ -218,6 +226,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         )
         token = _current.set(execution)
         heartbeat.start(may_beat=_may_beat())
+        threads = hygiene.Threads()
         try:
             try:
                 yield
@@ -234,10 +243,28 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
             if os.getpid() == pid:
                 # First: the heartbeat may be waiting for a lock of the job's transaction.
                 hygiene.release_connections(of_caller=of_caller, close=not taken_over)
+                heartbeat.job_has_ended()
+                left = _end_what_was_started(tree, threads, outcome, taken_over=taken_over)
                 heartbeat.stop()
                 outcome = replace(outcome, usage=meter.usage())
                 timeout = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
-                _try_to_end(run, log, heartbeat, outcome, timeout)
+                _try_to_end(run, log, heartbeat, outcome, left, timeout)
+
+
+def _end_what_was_started(
+    tree: ProcessTree, threads: hygiene.Threads, outcome: Outcome, *, taken_over: bool
+) -> list[Leftover]:
+    """End the job's processes; returns what is left, and has a worker's child replaced if it is not clean.
+
+    On the command line, a job that ends by itself may leave processes behind, as without this service. So may
+    a job that another one calls, since they end with the other.
+    """
+    if taken_over:
+        return tree.end() if isinstance(outcome.cause, JobInterrupt) else []
+    left = [*tree.end(), *threads.left()]
+    if left or tree.was_needed:
+        billiard_internals.exit_after_this_task()
+    return left
 
 
 def _masked(run: Run, outcome: Outcome) -> Outcome:
@@ -278,13 +305,18 @@ def _call(run: Run, captured: Capture) -> None:
 
 
 def _try_to_end(
-    run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome, timeout_seconds: float
+    run: Run,
+    log: OutputLog,
+    heartbeat: Heartbeat,
+    outcome: Outcome,
+    left: list[Leftover],
+    timeout_seconds: float,
 ) -> None:
     """Record the end, retrying while the database is unavailable."""
     until = time.monotonic() + timeout_seconds
     while True:
         try:
-            _end(run, log, heartbeat, outcome)
+            _end(run, log, heartbeat, outcome, left)
             return
         except Exception as error:
             # The job's own exception, if any, is being raised, and must not be hidden by this one.
@@ -303,11 +335,13 @@ def _is_in_transaction() -> bool:
 
 
 @ledger_connection()
-def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome) -> None:
+def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome, left: list[Leftover]) -> None:
     # Not in one transaction: a retry would not save again what was rolled back.
     # Output before status: followers stop reading once the run has finished.
     log.save_remaining()
     heartbeat.save_progress()
+    leftovers.record(run, left)
+    left.clear()
     ended = attempts.end(run, outcome)
     if not ended:
         text = "Run %s of %s ended as %s, but no longer belonged to this process"

@@ -24,6 +24,7 @@ from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
 from jobledger.runs.execution import output
 from jobledger.runs.execution.forks import between_forks
+from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.execution.run_log import by_service
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
@@ -71,13 +72,19 @@ class Heartbeat:
     """Beats from ``start`` to ``stop``."""
 
     def __init__(
-        self, run: Run, log: OutputLog, interrupter: Interrupter, limits: Limits, meter: Meter
+        self,
+        run: Run,
+        log: OutputLog,
+        interrupter: Interrupter,
+        tree: ProcessTree,
+        limits: Limits,
+        meter: Meter,
     ) -> None:
         self.progress = Progress()
         self._run = run
         self._log = log
         self._meter = meter
-        self._termination = Termination(run.pk, interrupter, limits, self._record_kill)
+        self._termination = Termination(run.pk, interrupter, tree, limits, self._record_kill)
         memory = limits.memory_bytes
         self._memory_watch = MemoryWatch(run.pk, memory, self._termination) if memory else None
         self._renew_at = 0.0
@@ -94,11 +101,15 @@ class Heartbeat:
         if may_beat:
             self._thread.start()
 
-    def stop(self) -> None:
-        """Stop; if a beat is in progress, wait for it."""
+    def job_has_ended(self) -> None:
+        """Enforce no limit and no cancel any more. If the process is being killed, wait for that."""
         if self._memory_watch is not None:
             self._memory_watch.stop()
         self._termination.stop()
+
+    def stop(self) -> None:
+        """Stop; if a beat is in progress, wait for it."""
+        self.job_has_ended()
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join()

@@ -1,5 +1,7 @@
 """Terminates a job: raises an exception in it and, after a grace period, kills its process.
 
+The processes that the job has started are treated likewise: asked to end at first, and killed with it.
+
 The timer is a thread that does not use the database, so an unresponsive database delays neither the time
 limit nor the kill. A few seconds before the kill are reserved for recording it.
 """
@@ -14,6 +16,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from jobledger.models import Reason, Why
+from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
 
 # If recording takes longer, it is left to the process that notices the death of this one.
@@ -38,12 +41,14 @@ class Termination:
         self,
         run_id: UUID,
         interrupter: Interrupter,
+        tree: ProcessTree,
         limits: Limits,
         record_kill: Callable[[JobInterrupt], None],
     ) -> None:
         """The time limit counts from now."""
         self._run_id = run_id
         self._interrupter = interrupter
+        self._tree = tree
         self._limits = limits
         self._record_kill = record_kill
         self._ends_at = _from_now(limits.time_limit)
@@ -80,6 +85,8 @@ class Termination:
         self._start_thread()
         self._changed.set()
         self._interrupter.interrupt(interrupt)
+        # After the interrupt, which is thus what the job notices first.
+        self._tree.terminate()
 
     def end_grace(self) -> None:
         """Kill the process of an interrupted job now."""
@@ -119,6 +126,7 @@ class Termination:
         recording = threading.Thread(target=self._record_kill, args=[interrupt], daemon=True)
         recording.start()
         recording.join(RECORD_KILL_SECONDS)
+        self._tree.kill()
         os.kill(os.getpid(), signal.SIGKILL)
 
 

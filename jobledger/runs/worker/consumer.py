@@ -35,6 +35,7 @@ from jobledger.runs.worker import dead_letters, envelope, kombu_internals
 
 logger = line_logger(__name__)
 
+MAINTENANCE_SECONDS = 0.25
 MASKED_REQUEST = "jobledger.runs.worker.requests:MaskedRequest"
 
 
@@ -43,6 +44,8 @@ class Consumer(CeleryConsumer):
 
     task_consumer: Any  # kombu's, while there is a connection
     pool: Any
+    timer: Any
+    _maintenance: Any = None
 
     def update_strategies(self) -> None:
         """Mask secrets in the messages of ordinary tasks, too."""
@@ -115,7 +118,14 @@ class Consumer(CeleryConsumer):
         super().on_connection_error_after_connected(exc)
 
     def loop_args(self) -> tuple[Any, ...]:
-        """Have the pool replace dead children before the loop starts."""
+        """Have the pool replace dead children before the loop starts, and frequently while it runs.
+
+        Celery looks at a child's end, which is usually too early to see that it is dead, and then only every
+        five seconds. Until it notices, a message that was sent to the child waits there.
+        """
         self.pool.maintain_pool()
+        if self._maintenance is not None:
+            self.timer.cancel(self._maintenance)
+        self._maintenance = self.timer.call_repeatedly(MAINTENANCE_SECONDS, self.pool.maintain_pool)
         args: tuple[Any, ...] = super().loop_args()
         return args

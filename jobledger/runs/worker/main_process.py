@@ -14,10 +14,11 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from billiard.exceptions import WorkerLostError
 from celery.app.task import Context
@@ -32,15 +33,17 @@ from jobledger.escapes import line_logger
 from jobledger.formats import size
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
-from jobledger.runs import dispatch, overlap
+from jobledger.runs import dispatch, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
-from jobledger.runs.execution import oom, resources, salvage
+from jobledger.runs.execution import oom, process_tree, resources, salvage
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.execution.process_tree import Processes
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.outcome import signal_name
 from jobledger.runs.received import request_of
+from jobledger.runs.worker import orphans
 from jobledger.runs.worker.requests import MaskedRequest
 
 logger = line_logger(__name__)
@@ -51,6 +54,7 @@ MAX_RETRY_SECONDS = 20.0
 REVOKED = "celery control revoke"
 
 _SIGNAL = re.compile(r"\bsignal (\d+)")
+_EXIT_CODE = re.compile(r"\bexitcode (\d+)")
 _oom_kills = oom.KillCounter()
 
 
@@ -66,6 +70,8 @@ class Loss:
     """The signal that ended the child; empty if it exited by itself."""
     ran_out_of_memory: bool = False
     """Whether the kernel killed the child for want of memory."""
+    orphans: Processes = field(default_factory=set)
+    """The processes that the child's job has started and that are still running."""
     noticed_at: float = field(default_factory=time.monotonic)
     """Monotonic, because the database may not be available to tell the time."""
 
@@ -90,7 +96,10 @@ class JobRequest(MaskedRequest):
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""
         if not soft:
-            _record(Loss(task_id=self.id, child=_child(self), exit_signal="SIGKILL"))
+            # Celery would kill it later, and without its processes.
+            orphans.kill_child(self.worker_pid)
+            adopted = orphans.adopted()
+            _record(Loss(task_id=self.id, child=_child(self), exit_signal="SIGKILL", orphans=adopted))
         super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
@@ -109,11 +118,15 @@ class JobRequest(MaskedRequest):
             exit_signal=exit_signal,
             ran_out_of_memory=exit_signal == "SIGKILL"
             and _oom_kills.explains_death(kills_before=self._oom_kills_before),
+            orphans=orphans.adopted(),
         )
 
 
 def end_run_of(loss: Loss) -> None:
-    """End the task's run, if it is the child that was executing it, and save the rest of its output."""
+    """End the task's run, if it is the child that was executing it, and save the rest of its output.
+
+    The daemons among the processes that its job has started are named on the run.
+    """
     recorder = salvage.salvaged(run_id_of(loss.task_id))
     try:
         write_between_forks(lambda: _end_run_of(loss, recorder), within_seconds=MAX_RETRY_SECONDS)
@@ -130,6 +143,8 @@ def connect() -> None:
 
 def _end_run_of(loss: Loss, recorder: OutputRecorder | None) -> None:
     pk = run_id_of(loss.task_id)
+    if daemons := {each for each in loss.orphans if process_tree.run_id_of(each) in ("", str(pk))}:
+        _name_on_run(pk, daemons)
     run = Run.objects.filter(
         pk=pk, status=Status.RUNNING, worker=loss.child, worker_identity=IDENTITY
     ).first()
@@ -141,14 +156,21 @@ def _end_run_of(loss: Loss, recorder: OutputRecorder | None) -> None:
         rescue.give_up(run, why, error=loss.error, exit_signal=exit_signal, timed_out=timed_out)
 
 
+def _name_on_run(pk: UUID, daemons: Processes) -> None:
+    """Also if the child has already recorded the end of the run, just before it killed itself."""
+    if run := Run.objects.filter(pk=pk).first():
+        leftovers.record(run, process_tree.as_leftovers(daemons))
+
+
 def _time_of(loss: Loss) -> datetime:
     return clock.now() - timedelta(seconds=time.monotonic() - loss.noticed_at)
 
 
 def _why(run: Run, loss: Loss) -> Why:
     if loss.error:
-        reason = Reason.OUT_OF_MEMORY if loss.ran_out_of_memory else Reason.LOST_PROCESS
-        return Why.of(reason, worker=loss.child)
+        if loss.ran_out_of_memory:
+            return Why.of(Reason.OUT_OF_MEMORY, worker=loss.child)
+        return Why.of(Reason.LOST_PROCESS, worker=loss.child, exit_code=_exit_code(loss.error))
     limit = registry.declaration_of(run.job).time_limit
     return Why.of(Reason.TIME_LIMIT, limit_seconds=limit, killed_by="worker")
 
@@ -159,8 +181,20 @@ def _exit_signal(error: str) -> str:
     return signal_name(int(found[1])) if found else ""
 
 
+def _exit_code(error: str) -> int | None:
+    """The code with which the child has exited by itself, such as by ``os._exit``."""
+    found = _EXIT_CODE.search(error)
+    return int(found[1]) if found else None
+
+
 def _record(loss: Loss) -> None:
-    _in_thread(partial(end_run_of, loss), f"loss of {loss.task_id}")
+    _in_thread(partial(_clean_up_after, loss), f"loss of {loss.task_id}")
+
+
+def _clean_up_after(loss: Loss) -> None:
+    # In this order, because the run may start again as soon as its loss is recorded.
+    daemons = orphans.end(loss.orphans)
+    end_run_of(replace(loss, orphans=daemons))
 
 
 def _warn_of_replacements(sender: Any = None, **kwargs: Any) -> None:

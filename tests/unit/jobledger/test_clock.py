@@ -16,6 +16,7 @@ from jobledger.models import Reason, Run, RunAttempt, ServiceProcess, Status, Tr
 from jobledger.runs import attempts, dispatch, overlap
 from jobledger.runs.execution import runner
 from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
@@ -151,7 +152,8 @@ def test_a_heartbeat_uses_it() -> None:
     for beat in Heartbeat.beat, Heartbeat.renew_lease:
         Run.objects.update(heartbeat_at=NOON)
         with time_machine.travel(real + 1000 * HOUR):
-            beat(Heartbeat(run, log, Interrupter(), limits, Meter()))
+            tree = ProcessTree(run.pk, is_nested=False)
+            beat(Heartbeat(run, log, Interrupter(), tree, limits, Meter()))
         heartbeat_at = fresh(run).heartbeat_at
         assert heartbeat_at is not None
         assert abs(heartbeat_at - real) < HOUR

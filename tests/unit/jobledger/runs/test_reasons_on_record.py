@@ -20,6 +20,7 @@ from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import calls, runner
 from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
@@ -107,7 +108,8 @@ def ended_after_cancel(run: Run) -> None:
     """End the run as its own process does when a heartbeat finds the cancel."""
     interrupter = RecordingInterrupter()
     limits = Limits(time_limit=None, grace=HOUR)
-    heartbeat = Heartbeat(run, OutputLog(run, OutputRecorder(1000)), interrupter, limits, Meter())
+    tree = ProcessTree(run.pk, is_nested=False)
+    heartbeat = Heartbeat(run, OutputLog(run, OutputRecorder(1000)), interrupter, tree, limits, Meter())
     heartbeat.beat()
     assert interrupter.interrupt_given is not None
     assert attempts.end(run, outcome_of(interrupter.interrupt_given))

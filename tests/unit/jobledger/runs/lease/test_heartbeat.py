@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
 from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import heartbeat
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
@@ -48,6 +49,7 @@ class Beating:
             self.run,
             OutputLog(self.run, self.recorder),
             self.interrupter,
+            ProcessTree(self.run.pk, is_nested=False),
             Limits(time_limit=None, grace=timedelta(hours=1)),
             Meter(),
         )

@@ -9,6 +9,7 @@ import pytest
 from jobledger.formats import MEGABYTE
 from jobledger.models import Status
 from jobledger.runs.execution import resources
+from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import memory_limit
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.lease.memory_limit import MemoryLimitExceeded, MemoryWatch
@@ -24,7 +25,8 @@ class Scene(Termination):
 
     def __init__(self) -> None:
         limits = Limits(time_limit=None, grace=timedelta(hours=1), memory_bytes=LIMIT)
-        super().__init__(RUN, Interrupter(), limits, lambda interrupt: None)
+        tree = ProcessTree(RUN, is_nested=False)
+        super().__init__(RUN, Interrupter(), tree, limits, lambda interrupt: None)
         self.interrupts: list[JobInterrupt] = []
         self.is_killed = threading.Event()
         self.watch = MemoryWatch(RUN, LIMIT, self)

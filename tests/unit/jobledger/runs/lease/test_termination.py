@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from jobledger.models import Reason, Why
+from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import termination
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut
 from jobledger.runs.lease.termination import Limits, Termination
@@ -17,6 +18,20 @@ from tests.waiting import wait_until
 RUN = uuid4()
 NOW = timedelta(0)
 HOUR = timedelta(hours=1)
+
+
+class Tree(ProcessTree):
+    """The processes of the job, to which nothing is really done."""
+
+    def __init__(self, done: list[str]) -> None:
+        super().__init__(RUN, is_nested=False)
+        self.done = done
+
+    def terminate(self) -> None:
+        self.done.append("tree asked to end")
+
+    def kill(self) -> None:
+        self.done.append("tree killed")
 
 
 class Scene(Interrupter):
@@ -28,7 +43,8 @@ class Scene(Interrupter):
         self.resent = threading.Semaphore(0)
         self.may_record = threading.Event()
         self.may_record.set()
-        self.termination = Termination(RUN, self, Limits(time_limit=time_limit, grace=grace), self.record)
+        limits = Limits(time_limit=time_limit, grace=grace)
+        self.termination = Termination(RUN, self, Tree(self.done), limits, self.record)
 
     def interrupt(self, interrupt: JobInterrupt) -> None:
         self.done.append(type(interrupt).__name__)
@@ -75,13 +91,13 @@ def test_an_interrupt_is_sent_again_until_the_job_ends(
     for _ in range(3):
         assert one.resent.acquire(timeout=30)
     one.termination.stop()
-    assert one.done == ["JobCancelled"]
+    assert one.done == ["JobCancelled", "tree asked to end"]
 
 
 def test_a_job_is_interrupted_at_its_time_limit(scene: type[Scene]) -> None:
     it = scene(time_limit=NOW)
     it.termination.start()
-    it.wait_until("JobTimedOut")
+    it.wait_until("JobTimedOut", "tree asked to end")
 
 
 def test_without_a_time_limit_there_is_no_timer(scene: type[Scene]) -> None:
@@ -100,14 +116,14 @@ def test_before_the_time_limit_nothing_happens(scene: type[Scene]) -> None:
 def test_the_end_of_a_job_that_does_not_stop_is_recorded_before_it_is_killed(scene: type[Scene]) -> None:
     it = scene(time_limit=NOW, grace=NOW)
     it.termination.start()
-    it.wait_until("JobTimedOut", "recorded JobTimedOut", "killed")
+    it.wait_until("JobTimedOut", "tree asked to end", "recorded JobTimedOut", "tree killed", "killed")
 
 
 def test_a_cancelled_job_has_the_same_grace_period(scene: type[Scene]) -> None:
     it = scene(time_limit=HOUR, grace=NOW)
     it.termination.start()
     it.termination.begin(cancelled())
-    it.wait_until("JobCancelled", "recorded JobCancelled", "killed")
+    it.wait_until("JobCancelled", "tree asked to end", "recorded JobCancelled", "tree killed", "killed")
 
 
 def test_recording_that_hangs_does_not_prevent_the_kill(
@@ -117,9 +133,9 @@ def test_recording_that_hangs_does_not_prevent_the_kill(
     it = scene(time_limit=NOW, grace=NOW)
     it.may_record.clear()
     it.termination.start()
-    wait_until(lambda: it.done == ["JobTimedOut", "killed"])
+    wait_until(lambda: it.done == ["JobTimedOut", "tree asked to end", "tree killed", "killed"])
     it.may_record.set()
-    it.wait_until("JobTimedOut", "killed", "recorded JobTimedOut")
+    it.wait_until("JobTimedOut", "tree asked to end", "tree killed", "killed", "recorded JobTimedOut")
 
 
 def test_only_the_first_interrupt_counts(scene: type[Scene]) -> None:
@@ -127,7 +143,7 @@ def test_only_the_first_interrupt_counts(scene: type[Scene]) -> None:
     it.termination.begin(cancelled())
     it.termination.begin(JobTimedOut(Why.of(Reason.TIME_LIMIT), run_id=RUN))
     it.termination.stop()
-    assert it.done == ["JobCancelled"]
+    assert it.done == ["JobCancelled", "tree asked to end"]
 
 
 def test_a_job_that_has_finished_is_not_interrupted(scene: type[Scene]) -> None:

@@ -33,13 +33,27 @@ def consumer(done: list[str]) -> Consumer:
     """A consumer without a worker."""
     made = Consumer.__new__(Consumer)
     made.pool = SimpleNamespace(maintain_pool=lambda: done.append("pool is complete"))
+    made.timer = SimpleNamespace(
+        call_repeatedly=lambda seconds, function: done.append("timer starts"),
+        cancel=lambda entry: done.append("timer stops"),
+    )
     made.task_consumer = SimpleNamespace(channel=SimpleNamespace(do_restore=True))
     return made
 
 
 def test_dead_children_are_replaced_before_the_loop_starts(consumer: Consumer, done: list[str]) -> None:
     consumer.loop_args()
-    assert done == ["pool is complete", "loop_args"]
+    assert done == ["pool is complete", "timer starts", "loop_args"]
+
+
+def test_a_reconnect_leaves_a_single_timer_that_replaces_dead_children(
+    consumer: Consumer, done: list[str]
+) -> None:
+    consumer.loop_args()
+    consumer._maintenance = "the first timer"
+    done.clear()
+    consumer.loop_args()
+    assert done == ["pool is complete", "timer stops", "timer starts", "loop_args"]
 
 
 def test_messages_of_a_lost_connection_are_abandoned(

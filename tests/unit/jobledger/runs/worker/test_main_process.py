@@ -73,10 +73,25 @@ def test_the_time_limits_of_a_jobs_message_are_ignored_in_favor_of_the_jobs_own(
 
 def test_the_run_of_a_child_that_died_is_lost() -> None:
     run = running()
-    request_of(run).on_failure(failed(WorkerLostError("signal 9 (SIGKILL)")))
+    request_of(run).on_failure(failed(WorkerLostError("It exited: signal 9 (SIGKILL).")))
     run.refresh_from_db()
-    assert (run.status, run.error) == ("lost", "signal 9 (SIGKILL)")
+    assert (run.status, run.error) == ("lost", "It exited: signal 9 (SIGKILL).")
     assert (run.reason, run.reason_details) == (Reason.LOST_PROCESS, {"worker": CHILD})
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ("signal 11 (SIGSEGV)", "Lost: its process (celery@here:7) was ended by SIGSEGV."),
+        ("exitcode 0", "Lost: its process (celery@here:7) exited with code 0 before its job had ended."),
+        ("unknown", "Lost: its process (celery@here:7) died: unknown."),
+    ],
+)
+def test_the_reason_says_how_the_child_ended(how: str, sentence: str) -> None:
+    run = running(started_at=None)
+    request_of(run).on_failure(failed(WorkerLostError(how)))
+    run.refresh_from_db()
+    assert str(reasons.sentence(run, NOON)) == sentence
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""The private parts of Python's multiprocessing that this package uses. No other module touches them.
+
+A comment on each use says what the public API lacks. Tests fail if a Python release changes any of them.
+"""
+
+import multiprocessing
+import os
+import threading
+from multiprocessing import process, util
+from typing import Any
+
+_process: Any = process
+_util: Any = util
+
+
+def allow_children() -> None:
+    """Let this process, a worker's child, use multiprocessing as any other process does.
+
+    billiard makes its own process object known to multiprocessing as the current one: a daemonic one, which
+    may not have children, with a key of a type that cannot be sent to children that are not forked.
+    """
+    current = process.BaseProcess(name=multiprocessing.current_process().name, daemon=False)
+    current.authkey = os.urandom(32)
+    _process._current_process = current  # noqa: SLF001 - no public function sets it
+
+
+def end_pools(*, within_seconds: float) -> None:
+    """Shut down pools and managers that were left running, as at a process's end.
+
+    A pool whose processes are merely killed would replace them.
+    """
+    # In a thread, since a pool whose processes were killed may never shut down.
+    thread = threading.Thread(target=_util._run_finalizers, args=[0], daemon=True)  # noqa: SLF001 - only atexit calls it
+    thread.start()
+    thread.join(within_seconds)
