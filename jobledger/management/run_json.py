@@ -39,6 +39,7 @@ def in_full(run: Run) -> dict[str, Any]:
         "worker": run.worker or None,
         "parent": str(run.parent_id) if run.parent_id else None,
         "coalesced": run.coalesced,
+        "left_behind": run.left_behind,
         "cancelled_by": reasons.cancelled_by(run) or None,
         "progress_done": run.progress_done,
         "progress_total": run.progress_total,

@@ -19,7 +19,7 @@ from jobledger.formats import duration, exact, size
 from jobledger.jobs import secrets
 from jobledger.management import printing
 from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
-from jobledger.runs import reasons
+from jobledger.runs import leftovers, reasons
 from jobledger.runs.execution import progress
 
 COLOURS = {
@@ -114,6 +114,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "peak_memory": _peak_memory(run),
         "worker": run.worker,
         "progress": progress.described(run),
+        "left_behind": leftovers.described(run),
         "cancelled_by": reasons.cancelled_by(run),
         **{f"attempt {each.attempt}": _ended(each) for each in run.attempts.order_by("attempt")},
         "traceback": run.traceback,

@@ -40,6 +40,8 @@ PROBES = [
     Probe(job="leaving", options={"settings_of_process": True}),
     Probe(job="plain_probe"),
     Probe(job="writing", options={"child": True}),
+    Probe(job="spawning", options={"methods": ["fork"]}),
+    Probe(job="spawning", options={"kinds": ["orphan"]}, replaces_child=True),
 ]
 
 

@@ -31,7 +31,7 @@ from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
 from jobledger.jobs.options.command_line import command_line
 from jobledger.models import Alert, Run, RunAttempt, Status
-from jobledger.runs import overlap, reasons
+from jobledger.runs import leftovers, overlap, reasons
 from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
 
@@ -138,6 +138,11 @@ class RunPage:
     def cancelled_by(self) -> str:
         """The user or process that cancelled the run."""
         return reasons.cancelled_by(self.run)
+
+    @property
+    def left_behind(self) -> str:
+        """The processes and threads that outlived the job."""
+        return leftovers.described(self.run)
 
     @property
     def started_by(self) -> str:

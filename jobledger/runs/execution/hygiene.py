@@ -11,6 +11,7 @@ from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone, translation
 
+from jobledger.runs.execution.multiprocessing_internals import END_OF_POOLS
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import outcome_of
 
@@ -70,7 +71,7 @@ class Threads:
             each
             for each in threading.enumerate()
             # Python's name for a thread that it did not start, which never ends for it.
-            if each not in self._before and not each.name.startswith("Dummy-")
+            if each not in self._before and not each.name.startswith(("Dummy-", END_OF_POOLS))
         ]
         deadline = time.monotonic() + THREAD_END_SECONDS
         for thread in started:

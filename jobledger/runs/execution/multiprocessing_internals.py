@@ -9,6 +9,9 @@ import threading
 from multiprocessing import process, util
 from typing import Any
 
+END_OF_POOLS = "end of pools"
+"""The name of a thread, which may go on forever."""
+
 _process: Any = process
 _util: Any = util
 
@@ -30,6 +33,6 @@ def end_pools(*, within_seconds: float) -> None:
     A pool whose processes are merely killed would replace them.
     """
     # In a thread, since a pool whose processes were killed may never shut down.
-    thread = threading.Thread(target=_util._run_finalizers, args=[0], daemon=True)  # noqa: SLF001 - only atexit calls it
+    thread = threading.Thread(target=_util._run_finalizers, args=[0], name=END_OF_POOLS, daemon=True)  # noqa: SLF001 - only atexit calls it
     thread.start()
     thread.join(within_seconds)

@@ -28,7 +28,7 @@ class Command(JobCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=[])
-        parser.add_argument("--method", choices=["fork", "forkserver", "spawn"], help="Use multiprocessing.")
+        parser.add_argument("--methods", nargs="+", default=[], help="Use multiprocessing, in these ways.")
         parser.add_argument("--seconds", type=float, default=0.0, help="How long to go on afterwards.")
         parser.add_argument("--stubborn", action="store_true", help="Do not end when asked to.")
         parser.add_argument("--in-shell", action="store_true", help="Go on in a shell instead.")
@@ -37,8 +37,8 @@ class Command(JobCommand):
         for kind in options["kinds"]:
             for pid in KINDS[kind]():
                 traces.leave(self.run, f"{kind}={pid}")
-        if options["method"]:
-            self.stdout.write(f"{compute(options['method'])}")
+        for method in options["methods"]:
+            self.stdout.write(f"{compute(method)}")
         traces.leave(self.run, "begin")
         if options["in_shell"]:
             os.system("sleep 600; true")
@@ -88,8 +88,7 @@ def _stubborn() -> list[int]:
 
 
 def _daemon() -> list[int]:
-    command = ["sh", "-c", "sleep 600; true", "--password=hidden"]
-    return [subprocess.Popen(command, start_new_session=True).pid]
+    return [subprocess.Popen(SLEEP, start_new_session=True).pid]
 
 
 def _pool() -> list[int]:

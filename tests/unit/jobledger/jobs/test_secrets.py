@@ -210,3 +210,19 @@ def test_a_mask_in_another_place_stands_for_nothing(posted: Any) -> None:
 def test_posting_the_displayed_values_keeps_the_stored_ones(stored: dict[str, Any]) -> None:
     masked = secrets.masked("no.job", stored)
     assert secrets.unmasked(masked, stored, masked) == stored
+
+
+@pytest.mark.parametrize(
+    ("words", "masked"),
+    [
+        (["mysqldump", "--password=abc", "db"], "mysqldump --password=******** db"),
+        (["curl", "--api-key", "abc", "http://x"], "curl --api-key ******** http://x"),
+        (["env", "DB_PASSWORD=abc", "run"], "env DB_PASSWORD=******** run"),
+        (["sh", "-c", "login --token 'a b' now"], "sh -c login --token ******** now"),
+        (["psql", "postgres://ann:abc@host/db"], "psql postgres://ann:********@host/db"),
+        (["run", "--token", "--verbose"], "run --token --verbose"),
+        (["sleep", "600", "--count=3"], "sleep 600 --count=3"),
+    ],
+)
+def test_the_secrets_in_the_command_of_any_process_are_masked(words: list[str], masked: str) -> None:
+    assert secrets.masked_command(words) == masked

@@ -86,6 +86,12 @@ def test_earlier_attempts_are_listed_newest_first() -> None:
     assert [attempt.row.attempt for attempt in page_of(run).attempts] == [2, 1]
 
 
+def test_what_a_job_has_left_behind_is_named() -> None:
+    assert page_of(create_run()).left_behind == ""
+    left = [{"pid": 7, "name": "sleep 600"}, {"pid": None, "name": "poller"}]
+    assert page_of(create_run(left_behind=left)).left_behind == "process 7 (sleep 600), thread poller"
+
+
 def test_the_previous_output_is_shown_until_the_next_attempt_starts() -> None:
     assert page_of(create_run(status=Status.QUEUED, attempt=2)).last_started_attempt == 1
     assert page_of(create_run(status=Status.RUNNING, attempt=2)).last_started_attempt == 2

@@ -36,6 +36,7 @@ def printed(*arguments: str) -> str:
 
 def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
     run = create_run(
+        left_behind=[{"pid": 7, "name": "sleep 600"}],
         status=Status.FAILED,
         username="ann",
         options={"level": 2},
@@ -68,6 +69,7 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
         "duration: 3.0s",
         "cpu_time: 1.2 s",
         "peak_memory: 86 MB",
+        "left_behind: process 7 (sleep 600)",
         "",
         "output:",
         "first",
