@@ -32,12 +32,13 @@ from django.db import Error
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Reason, Run, Status, Why
-from jobledger.runs import attempts
-from jobledger.runs.execution import oom, output, salvage
+from jobledger.runs import attempts, leftovers
+from jobledger.runs.execution import oom, output, process_tree, salvage
 from jobledger.runs.execution.forks import close_connections, write_between_forks
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.ledger_connection import ledger_connection
+from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, SUCCESS, Outcome, SignalExit, signal_name
 
 logger = line_logger(__name__)
@@ -103,8 +104,18 @@ def outcome_of_death(ending: Ending, *, time_limit: timedelta | None) -> Outcome
     return replace(outcome, exit_signal=ending.exit_signal, usage=ending.usage)
 
 
-def record_death(run: Run, ending: Ending, time_limit: timedelta | None, *, within_seconds: float) -> None:
-    """Save the rest of the run's output, and record how it ended unless it has recorded that itself."""
+def record_death(
+    run: Run,
+    ending: Ending,
+    time_limit: timedelta | None,
+    left: list[Leftover],
+    *,
+    within_seconds: float,
+) -> None:
+    """Save the rest of the run's output, and record how it ended unless it has recorded that itself.
+
+    ``left`` is what the process has left behind.
+    """
     outcome = outcome_of_death(ending, time_limit=time_limit)
     recorder = salvage.salvaged(run.pk)
 
@@ -112,6 +123,8 @@ def record_death(run: Run, ending: Ending, time_limit: timedelta | None, *, with
         with ledger_connection():
             if recorder is not None:
                 OutputLog(run, recorder).save_remaining()
+            leftovers.record(run, left)
+            left.clear()
             if attempts.end(run, _with_error(run, outcome)):
                 logger.warning("The process of run %s of %s ended as %s", run.pk, run.job, outcome.status)
 
@@ -178,6 +191,7 @@ def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:
     exit_code = os.EX_SOFTWARE
     try:
         _end_with(parent)
+        process_tree.adopt_orphans()
         signal.signal(signal.SIGTERM, _exit_on_signal)
         # If the process crashes, this writes where it was.
         faulthandler.enable(file=STDERR, all_threads=False)

@@ -159,9 +159,13 @@ def _execute_isolated(run: Run) -> str:
     """The same in a process of its own."""
     limits = _limits(run)
     within = None if limits.time_limit is None else limits.time_limit + limits.grace + isolation.KILL_MARGIN
+    tree = ProcessTree(run.pk, is_nested=False)
     ending = isolation.in_own_process(run.pk, partial(_execute_claimed, run), within=within)
+    # If the process was killed, its own ones were adopted by this one.
+    left = tree.end()
     if ending.report is None:
-        isolation.record_death(run, ending, limits.time_limit, within_seconds=MAX_OUTAGE_SECONDS)
+        within_seconds = MAX_OUTAGE_SECONDS
+        isolation.record_death(run, ending, limits.time_limit, left, within_seconds=within_seconds)
     return ending.report or ""
 
 
