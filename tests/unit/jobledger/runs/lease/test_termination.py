@@ -157,7 +157,7 @@ def test_the_grace_period_can_be_ended_early(scene: type[Scene]) -> None:
     it = scene()
     it.termination.begin(cancelled())
     it.termination.end_grace()
-    it.wait_until("JobCancelled", "recorded JobCancelled", "killed")
+    it.wait_until("JobCancelled", "tree asked to end", "recorded JobCancelled", "tree killed", "killed")
 
 
 def test_without_an_interrupt_there_is_no_grace_period_to_end(scene: type[Scene]) -> None:
