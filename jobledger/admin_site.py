@@ -26,6 +26,23 @@ STOP_POLLING = 286
 """The HTTP status that makes htmx stop polling."""
 
 
+def page_view(site: AdminSite, view: Callable[..., Any]) -> Any:
+    """The view for users of this site, whichever it is.
+
+    After logout, it makes htmx reload the page instead of replacing a part of it with the login form.
+    """
+    return _or_reload(site, site.admin_view(view))
+
+
+def _or_reload(site: AdminSite, guarded: Callable[..., Any]) -> Any:
+    def view_or_reload(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if "HX-Request" in request.headers and not site.has_permission(request):
+            return _logged_out(request)
+        return guarded(request, *args, **kwargs)
+
+    return update_wrapper(view_or_reload, guarded)
+
+
 def _nothing(request: HttpRequest) -> dict[str, Any]:
     return {}
 
@@ -47,15 +64,7 @@ class JobsAdminSite(AdminSite):
     index_template = "jobledger/home/page.html"
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's
-        """After logout, make htmx reload the page instead of replacing a part of it with the login form."""
-        guarded = super().admin_view(view, cacheable)
-
-        def view_or_reload(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            if "HX-Request" in request.headers and not self.has_permission(request):
-                return _logged_out(request)
-            return guarded(request, *args, **kwargs)
-
-        return update_wrapper(view_or_reload, guarded)
+        return _or_reload(self, super().admin_view(view, cacheable))
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Add the service's pages, and the list of all models, which used to be the index."""

@@ -87,7 +87,7 @@ def test_the_wheel_contains_every_file_of_the_service_and_no_others(wheel: Path)
     info = f"django_jobledger-{jobledger.__version__}.dist-info/"
     assert {name for name in names if not name.startswith(info)} == sources()
     assert f"{info}licenses/LICENSE" in names
-    for path in "py.typed", "migrations/0001_initial.py", "static/jobledger/admin.css":
+    for path in "py.typed", "migrations/0001_initial.py", "static/jobledger/pages.css":
         assert f"jobledger/{path}" in names
     assert any(name.startswith("jobledger/templates/jobledger/") for name in names)
 

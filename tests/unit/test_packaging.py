@@ -16,7 +16,6 @@ PYPROJECT: dict[str, Any] = tomllib.loads((BASE_DIR / "pyproject.toml").read_tex
 
 NOT_IMPORTED = {
     "packaging": "kombu's Redis transport imports it without asking for it",
-    "django-htmx": "its template tag and its static file",
 }
 
 

@@ -19,6 +19,7 @@ from jobledger.admin import audit_log, display, rights
 from jobledger.admin.jobs.pages import list_context, may_see, page_context
 from jobledger.admin.options.fields import OptionField
 from jobledger.admin.options.form import OptionsForm
+from jobledger.admin_site import page_view
 from jobledger.jobs import registry
 from jobledger.jobs.options.parser import Flag
 from jobledger.jobs.registry import Job
@@ -26,7 +27,7 @@ from jobledger.models import Run, Trigger
 from jobledger.runs import dispatch
 
 
-def urls(site: AdminSite) -> list[URLPattern]:
+def urls(site: AdminSite, prefix: str = "jobledger/job/") -> list[URLPattern]:
     views: dict[str, tuple[Callable[..., HttpResponse], str]] = {
         "": (list_view, "jobledger_job_list"),
         "<str:name>/": (job_view, "jobledger_job"),
@@ -34,7 +35,7 @@ def urls(site: AdminSite) -> list[URLPattern]:
         "<str:name>/options/": (options_view, "jobledger_job_options"),
     }
     return [
-        path(f"jobledger/job/{route}", site.admin_view(view), {"site": site}, name=name)
+        path(f"{prefix}{route}", page_view(site, view), {"site": site}, name=name)
         for route, (view, name) in views.items()
     ]
 

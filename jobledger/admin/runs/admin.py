@@ -22,12 +22,13 @@ from django.views.decorators.http import require_POST, require_safe
 
 from jobledger.admin import audit_log, display, rights
 from jobledger.admin.fields import number_in
+from jobledger.admin.jobs import views as job_pages
 from jobledger.admin.rights import User
 from jobledger.admin.runs.listing import RunList, run_list
 from jobledger.admin.runs.output import reader
 from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage, load
 from jobledger.admin.runs.search import PAGE_SIZE
-from jobledger.admin_site import STOP_POLLING
+from jobledger.admin_site import STOP_POLLING, JobsAdminSite, page_view
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import dispatch, overlap
@@ -101,10 +102,13 @@ class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the t
             "output.txt": (self.output_view, "output"),
         }
         urls = [
-            path(f"<uuid:run_id>/{route}", self.admin_site.admin_view(view), name=f"jobledger_run_{name}")
+            path(f"<uuid:run_id>/{route}", page_view(self.admin_site, view), name=f"jobledger_run_{name}")
             for route, (view, name) in views.items()
         ]
-        return [*urls, *super().get_urls()]
+        # JobsAdminSite has the pages of jobs itself.
+        has_jobs = isinstance(self.admin_site, JobsAdminSite)
+        jobs = [] if has_jobs else job_pages.urls(self.admin_site, "job/")
+        return [*urls, *jobs, *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -39,6 +39,7 @@ from jobledger.admin.schedules.preview import formatted_preview
 from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import overview, unreadable_of
 from jobledger.admin.schedules.target import TargetForm, stored_target
+from jobledger.admin_site import page_view
 from jobledger.jobs import registry
 from jobledger.models import AuditEntry, NextSlot, SchedulePolicy
 from jobledger.schedules import reconciliation
@@ -67,7 +68,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
             ("<int:schedule_id>/resume/", self.resume_view, "resume"),
         )
         own = [
-            path(route, self.admin_site.admin_view(view), name=f"{NAME}_{name}")
+            path(route, page_view(self.admin_site, view), name=f"{NAME}_{name}")
             for route, view, name in views
         ]
         return [*own, *super().get_urls()]

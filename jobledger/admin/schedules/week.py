@@ -22,6 +22,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from jobledger.admin import rights
+from jobledger.admin_site import page_view
 from jobledger.schedules.upcoming import upcoming
 
 DAYS = 7
@@ -155,7 +156,7 @@ def urls(site: AdminSite) -> list[URLPattern]:
     def week(request: HttpRequest) -> HttpResponse:
         return _week_view(site, request)
 
-    return [path("week/", site.admin_view(require_safe(week)), name="jobledger_week")]
+    return [path("week/", page_view(site, require_safe(week)), name="jobledger_week")]
 
 
 def week_ahead(now: datetime) -> Week:

@@ -50,7 +50,8 @@ def test_a_project_adopts_the_service(project: Adopter, redis: str) -> None:
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": "lib",
-        "REDIS_URL": redis,
+        "CELERY_BROKER_URL": redis,
+        "CELERY_RESULT_BACKEND": redis,
     }
     with terminal(project.folder, environment) as shell:
         for block in blocks_of(ADOPTING):
