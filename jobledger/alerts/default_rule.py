@@ -7,6 +7,7 @@ because its existence tells that the rule has been created.
 
 from typing import Any
 
+from django.db import router
 from django.db.models.signals import post_migrate
 
 from jobledger.models import AlertDestination, AlertRule, DestinationKind
@@ -28,7 +29,8 @@ def create() -> None:
     AlertRule.objects.create(name=RULE).destinations.add(destination)
 
 
-def _migrated(sender: Any, plan: Any = (), **kwargs: Any) -> None:
+def _migrated(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:
     # Not after migrating back, when the tables are gone.
-    if sender.label == "jobledger" and not any(is_backwards for _, is_backwards in plan):
+    is_forward = not any(is_backwards for _, is_backwards in plan)
+    if sender.label == "jobledger" and using == router.db_for_write(AlertRule) and is_forward:
         create()

@@ -18,7 +18,7 @@ from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from jobledger import clock
 from jobledger.alerts.message import sentence
@@ -51,11 +51,16 @@ class PingError(Exception):
 def run_ended(run: Run, status: Status, now: datetime) -> None:
     """Record the pings of a run that has reached this final state."""
     event = EVENTS.get(status)
-    if event is None or run.schedule_id is None or not _has_monitor(run.schedule_id):
+    if event is None or run.schedule_id is None or not monitored(run.schedule_id).exists():
         return
     # It may have been too short for beat to notice its start.
     events = [PingEvent.START, event] if run.started_at else [event]
     _create([(run, each) for each in events], now)
+
+
+def monitored(schedule_id: int) -> QuerySet[SchedulePolicy]:
+    """The policy of the schedule, if it has an external monitor."""
+    return SchedulePolicy.objects.filter(pk=schedule_id).exclude(ping_url="")
 
 
 def note_starts(now: datetime) -> None:
@@ -135,10 +140,6 @@ def request(url: str, body: bytes) -> None:
         raise PingError(escaped(str(error))[:200] if is_safe else type(error).__name__) from error
 
 
-def _has_monitor(schedule_id: int) -> bool:
-    return SchedulePolicy.objects.filter(pk=schedule_id).exclude(ping_url="").exists()
-
-
 def _create(events: Sequence[tuple[Run, PingEvent]], now: datetime) -> None:
     Ping.objects.bulk_create(
         [
@@ -156,7 +157,8 @@ def _claimed(pk: int) -> Ping | None:
     due = Ping.objects.filter(pk=pk, due_at__lte=now)
     if not due.update(due_at=now + timedelta(minutes=1), attempts=F("attempts") + 1):
         return None
-    return Ping.objects.select_related("run").get(pk=pk)
+    # None if the run has been deleted.
+    return Ping.objects.select_related("run").filter(pk=pk).first()
 
 
 def _postpone(pks: Sequence[int], failed: Ping, error: str) -> None:

@@ -80,11 +80,12 @@ def run_ended(run: Run, status: Status, now: datetime) -> None:
 def is_silent_success(run: Run) -> Q:
     """Whether nobody is to hear of the run's success, as a condition for the statement that records it.
 
-    That is so unless it follows a failure, or took so long that it may count as slow.
+    That is so unless it follows a failure, may count as slow, or an external monitor is waiting for it.
     """
     streaks = AlertState.objects.filter(job=run.job, schedule_key=run.schedule_id or 0)
     began_since = clock.in_statement(-durations.never_slow_within(run.job))
-    return Q(~Exists(streaks), started_at__gt=began_since)
+    is_silent = Q(~Exists(streaks), started_at__gt=began_since)
+    return is_silent if run.schedule_id is None else is_silent & Q(~Exists(pings.monitored(run.schedule_id)))
 
 
 def runs_ended(runs: Iterable[Run], now: datetime) -> None:

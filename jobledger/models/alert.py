@@ -2,10 +2,14 @@
 
 An ``Alert`` is written in the transaction of the event that it reports, and one ``AlertDelivery`` for each of
 its rule's destinations. ``jobledger.alerts`` describes how both are made and sent.
+
+What is written with the end of a run has no foreign key constraints. Databases check these at the commit:
+if the schedule or the destination was deleted at that moment, the end of the run would be lost.
 """
 
 import uuid
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -70,7 +74,9 @@ class AlertDestination(models.Model):
     def mail_addresses(self) -> list[str]:
         """Empty for a URL, and if ADMINS is empty."""
         if self.kind == DestinationKind.ADMINS:
-            return [address for _name, address in settings.ADMINS]
+            admins: Sequence[Any] = settings.ADMINS
+            # Plain addresses since Django 6.
+            return [each if isinstance(each, str) else each[1] for each in admins]
         parts = self.addresses.replace("\n", ",").split(",") if self.kind == DestinationKind.MAIL else []
         return [part.strip() for part in parts if part.strip()]
 
@@ -155,10 +161,22 @@ class Alert(models.Model):
     time = models.DateTimeField(default=timezone.now)
     job = models.CharField(max_length=200)
     run = models.ForeignKey(
-        Run, null=True, blank=True, on_delete=models.SET_NULL, related_name="alerts", db_index=False
+        Run,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="alerts",
+        db_index=False,
+        db_constraint=False,
     )
     schedule = models.ForeignKey(
-        PeriodicTask, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", db_index=False
+        PeriodicTask,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     schedule_name = models.CharField(max_length=200, blank=True)
     rule_name = models.CharField("rule", max_length=100)
@@ -192,9 +210,16 @@ class DeliveryState(models.TextChoices):
 class AlertDelivery(models.Model):
     """The way of an alert to one destination. Those that are sent in one message share its id."""
 
-    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
+    alert = models.ForeignKey(
+        Alert, on_delete=models.CASCADE, related_name="deliveries", db_index=False, db_constraint=False
+    )
     destination = models.ForeignKey(
-        AlertDestination, null=True, on_delete=models.SET_NULL, related_name="deliveries", db_index=False
+        AlertDestination,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="deliveries",
+        db_index=False,
+        db_constraint=False,
     )
     destination_name = models.CharField(max_length=100)
     state = models.CharField(max_length=12, choices=DeliveryState, default=DeliveryState.WAITING)
@@ -251,8 +276,12 @@ class PingEvent(models.TextChoices):
 class Ping(models.Model):
     """A request to the external monitor of a schedule: one of its runs has started or ended."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="pings", db_index=False)
-    schedule = models.ForeignKey(PeriodicTask, on_delete=models.CASCADE, related_name="+", db_index=False)
+    run = models.ForeignKey(
+        Run, on_delete=models.CASCADE, related_name="pings", db_index=False, db_constraint=False
+    )
+    schedule = models.ForeignKey(
+        PeriodicTask, on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     event = models.CharField(max_length=8, choices=PingEvent)
     created_at = models.DateTimeField(default=timezone.now)
     due_at = models.DateTimeField(db_index=True, null=True, help_text="Null once it was sent or given up.")

@@ -61,9 +61,11 @@ class AlertAdmin(ShownFiltersOnly):
         """The message, and each of its deliveries."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        alert = self.get_object(request, object_id)
-        if alert is None:
+        found = self.get_object(request, object_id)
+        if found is None:
             raise Http404
+        # With its run, or without if that is gone.
+        alert = Alert.objects.select_related("run").get(pk=found.pk)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -71,7 +73,7 @@ class AlertAdmin(ShownFiltersOnly):
             "alert": alert,
             "mark": kind_mark(alert),
             "time": display.exactly_when(alert.time),
-            "run_url": display.run_url(alert.run_id) if alert.run_id else "",
+            "run_url": display.run_url(alert.run.pk) if alert.run else "",
             "message": message.compose([alert]),
             "deliveries": [
                 (each, display.exactly_when(each.changed_at) if each.changed_at else "")

@@ -7,6 +7,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from jobledger.alerts import default_rule, recording
@@ -252,6 +253,32 @@ def test_after_enough_successes_nothing_is_remembered_in_the_database() -> None:
     for _ in range(21):
         succeed()
     assert AlertState.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_ends_and_is_told_even_if_its_schedule_was_deleted_meanwhile() -> None:
+    rule(destination())
+    schedule = hourly()
+    SchedulePolicy.objects.update(ping_url="http://127.0.0.1:1/")
+    run = running(schedule=schedule, schedule_name="nightly")
+    PeriodicTask.objects.filter(pk=schedule.pk).delete()
+    assert attempts.end(run, CRASH)
+    run.refresh_from_db()
+    assert (run.status, told()) == ("failed", ["failed"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_ends_even_if_a_destination_is_deleted_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule(destination())
+    load = RuleBook.load
+
+    def load_and_lose() -> RuleBook:
+        book = load()
+        AlertDestination.objects.all().delete()
+        return book
+
+    monkeypatch.setattr(RuleBook, "load", load_and_lose)
+    assert fail().status == "failed"
 
 
 # --- Rules
