@@ -1,0 +1,90 @@
+"""How many runs a worker with two children executes in a second, and what each costs.
+
+python -m benchmarks.runs --database sqlite --database postgres
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import psutil
+
+from benchmarks.comparison import DATABASES, database_server, machine
+from tests.integration.database import rows, time_of
+from tests.integration.service import Service, service
+from tests.waiting import wait_until
+
+CHILDREN = 2
+WARM_UP = 20
+"""Runs that are not measured: the first ones of a child import the job."""
+ENQUEUE = """
+from jobledger.models import Run, Trigger
+from jobledger.runs import dispatch
+from jobledger.runs.publishing import publisher
+Run.objects.all().delete()
+runs = [Run(job="noop", options={options}, trigger=Trigger.ADMIN) for _ in range({count})]
+publisher.publish(Run.objects.bulk_create(runs))
+"""
+COUNT = "SELECT count(*) FROM jobledger_run WHERE status = 'succeeded'"
+FINISHED = "SELECT finished_at FROM jobledger_run WHERE status = 'succeeded' ORDER BY finished_at"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """What was measured with one database and one job."""
+
+    runs_per_second: float
+    processor_ms: float
+    """CPU time of the worker and its children, per run."""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.runs")
+    parser.add_argument("--database", action="append", choices=DATABASES)
+    parser.add_argument("--count", type=int, default=500, help="How many runs; default: 500.")
+    options = parser.parse_args()
+    for database in options.database or DATABASES:
+        sys.stdout.write(f"{machine(database)}, {CHILDREN} children, {options.count} runs\n\n")
+        sys.stdout.write("| job | runs a second | CPU per run, ms |\n| --- | ---: | ---: |\n")
+        with database_server(database), _worker() as running:
+            for title, job_options in (("does nothing", {}), ("one query", {"query": True})):
+                rate = _rate(running, options.count, job_options)
+                sys.stdout.write(f"| {title} | {rate.runs_per_second:.0f} | {rate.processor_ms:.1f} |\n")
+        sys.stdout.write("\n")
+
+
+@contextmanager
+def _worker() -> Iterator[Service]:
+    variables = {"DJANGO_SETTINGS_MODULE": "benchmarks.runs_settings", "LOG_LEVEL": "ERROR"}
+    with service(**variables, WORKER_CONCURRENCY=str(CHILDREN)) as running:
+        running.start_worker()
+        yield running
+
+
+def _rate(running: Service, count: int, options: dict[str, bool]) -> Rate:
+    worker = psutil.Process(running.processes["worker"].pid)
+    _execute(running, WARM_UP, options)
+    before = _processor_seconds(worker)
+    times = _execute(running, count, options)
+    used = _processor_seconds(worker) - before
+    seconds = (times[-1] - times[0]).total_seconds()
+    return Rate(runs_per_second=(count - 1) / seconds, processor_ms=used / count * 1000)
+
+
+def _execute(running: Service, count: int, options: dict[str, bool]) -> list[datetime]:
+    running.shell(ENQUEUE.format(options=options, count=count))
+    wait_until(lambda: rows(running, COUNT) == [(count,)], what="all runs have finished")
+    return [time_of(time) for (time,) in rows(running, FINISHED)]
+
+
+def _processor_seconds(worker: psutil.Process) -> float:
+    times = [each.cpu_times() for each in (worker, *worker.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""The project's settings, with the jobs that are executed to measure the service."""
+
+from proj.settings import *  # noqa: F403
+from proj.settings import INSTALLED_APPS as _APPS
+
+INSTALLED_APPS = [*_APPS, "benchmarks.jobs"]
