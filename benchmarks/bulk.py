@@ -1,5 +1,6 @@
 """Inserts very many rows as fast as each database can, without signals and without model instances."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -7,21 +8,37 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Model
+from django.db.models import JSONField, Model
 
 SQLITE_CACHE_KIB = 1_000_000
 
 
 def insert(model: type[Model], fields: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Insert the rows into the model's table, in order; each has a value for every field.
+    """Insert the rows into the model's table, in order; each has a value for each of the fields.
 
-    Values are strings, numbers, datetimes and UUIDs. JSON must already be encoded.
+    Values are strings, numbers, datetimes and UUIDs. JSON must already be encoded. Other fields have
+    their defaults.
     """
-    columns = ", ".join(connection.ops.quote_name(_column(model, field)) for field in fields)
+    defaults = _defaults(model, set(fields))
+    names = [*(_column(model, field) for field in fields), *defaults]
+    columns = ", ".join(map(connection.ops.quote_name, names))
     table = connection.ops.quote_name(model._meta.db_table)
     write = _copy if connection.vendor == "postgresql" else _execute_many
+    others = tuple(defaults.values())
     with _without_indexes(model), transaction.atomic():
-        write(table, columns, len(fields), rows)
+        write(table, columns, len(names), ((*row, *others) for row in rows))
+
+
+def _defaults(model: type[Model], given: set[str]) -> dict[str, Any]:
+    """The default, as the database takes it, of each column that must not be null and has no given value."""
+    fields = [field for field in model._meta.concrete_fields if not (field.null or field.primary_key)]
+    return {
+        field.column: json.dumps(field.get_default())
+        if isinstance(field, JSONField)
+        else field.get_db_prep_save(field.get_default(), connection)
+        for field in fields
+        if field.name not in given
+    }
 
 
 @contextmanager

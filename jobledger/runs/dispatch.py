@@ -123,8 +123,9 @@ def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
 
 
 def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
-    now = clock.now()
-    with savepoint():
+    with transaction.atomic():
+        # With SQLite, the transaction has waited for others until here: one may have ended the key's holder.
+        now = clock.now()
         return Run.objects.create(
             **request.as_row(),
             status=Status.RUNNING,
