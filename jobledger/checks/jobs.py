@@ -107,6 +107,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "retry_on": (_are_exceptions, "a tuple of exception classes, such as (OSError,), or None"),
     "restart_when_lost": (_is_flag, "True or False"),
     "secret_options": (_are_names, 'a tuple of option names (dest), such as ("pin",)'),
+    "worker_options": (_are_names, 'a tuple of option names (dest), such as ("path",)'),
     "alerts": (_are_alerts, "Alerts(…) with kinds of AlertKind and after_failures of at least 1, or None"),
     "expected_duration": (_is_limit, "a positive timedelta, such as timedelta(minutes=5), or None"),
     "success_within": (_is_limit, "a positive timedelta, such as timedelta(days=2), or None"),

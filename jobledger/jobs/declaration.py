@@ -162,6 +162,8 @@ class JobDeclaration:
     """Whether to restart a run whose process died. Set this only if it is safe for the job to run twice."""
     secret_options: ClassVar[Sequence[str]] = ()
     """Options, by ``dest``, to mask in addition to those whose names suggest a secret (``--api-key``)."""
+    worker_options: ClassVar[Sequence[str]] = ()
+    """Options, by ``dest``, of whose values forms and checks validate only the shape, such as files."""
     alerts: ClassVar[Alerts | None] = None
     """Who hears of the job's failures, and when. None: as the rules in the admin say."""
     expected_duration: ClassVar[timedelta | None] = None

@@ -5,7 +5,8 @@ cannot be imported is recorded as a failure for the system check to report, and 
 """
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -15,11 +16,13 @@ from django.apps import apps
 from django.core.management import get_commands
 from django.core.management.base import BaseCommand, CommandParser
 from django.core.signals import setting_changed
+from django.db import connections
 
 from jobledger import conf
 from jobledger.conf import settings
 from jobledger.jobs import sources
 from jobledger.jobs.declaration import JobDeclaration
+from jobledger.jobs.options.validation import leave_to_worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,11 @@ class Job:
 
     def create_parser(self) -> CommandParser:
         """A new instance of the command's parser."""
-        return self.create_command().create_parser("manage.py", self.name)
+        with _noticed_queries() as queries:
+            parser = self.create_command().create_parser("manage.py", self.name)
+        worker_options = self.declaration.worker_options
+        leave_to_worker(parser, worker_options, choices_are_data=bool(queries))
+        return parser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +111,21 @@ def exposed_commands() -> Mapping[str, Mapping[str, Any]]:
     """
     exposed = settings.EXPOSED_COMMANDS
     return exposed if isinstance(exposed, Mapping) else {name: {} for name in exposed}
+
+
+@contextmanager
+def _noticed_queries() -> Iterator[list[str]]:
+    """The queries of the block: choices that a command has queried can be different when its job runs."""
+    queries: list[str] = []
+
+    def notice(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+        queries.append(sql)
+        return execute(sql, *args)
+
+    with ExitStack() as stack:
+        for connection in connections.all():
+            stack.enter_context(connection.execute_wrapper(notice))
+        yield queries
 
 
 @cache

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from jobledger.admin import audit_log, display, rights
 from jobledger.admin.jobs.pages import list_context, may_see, page_context
 from jobledger.admin.options.fields import OptionField
-from jobledger.admin.options.form import OptionsForm
+from jobledger.admin.options.form import OptionsForm, left_to_worker
 from jobledger.admin_site import page_view
 from jobledger.jobs import registry
 from jobledger.jobs.options.parser import Flag
@@ -163,6 +163,8 @@ def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) 
     text = f"Started {form.command_line}"
     audit_log.log_action(request.user, [run], f"{text}, repeating run {past.pk}." if past else f"{text}.")
     messages.success(request, "Run started.")
+    for sentence in left_to_worker(form.parser, form.options):
+        messages.warning(request, sentence)
     if not rights.may_view(request.user):
         return HttpResponseRedirect(reverse("admin:jobledger_job", args=[job.name]))
     return HttpResponseRedirect(display.run_url(run.pk))

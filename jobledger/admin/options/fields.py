@@ -45,7 +45,9 @@ class OptionField(forms.Field):
         super().__init__(
             required=False,
             label=job_option.label,
-            help_text=_sentences(job_option.help(is_secret=is_secret), default, self.hint),
+            help_text=_sentences(
+                job_option.help(is_secret=is_secret), default, self.hint, job_option.worker_hint
+            ),
             widget=self.make_widget(),
         )
 

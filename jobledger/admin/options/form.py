@@ -8,6 +8,7 @@ values; options that the parser does not know are listed in ``unknown_options`` 
 The parser validates the input. Its errors are shown next to the fields they refer to.
 """
 
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -21,7 +22,13 @@ from jobledger.admin.options.job_options import Layout, OptionRow, OptionSection
 from jobledger.admin.options.suitable_fields import field_for
 from jobledger.admin.options.widgets import SecretText
 from jobledger.jobs import secrets
-from jobledger.jobs.options import OptionsError, command_line, option_names, validate_options
+from jobledger.jobs.options import (
+    OptionsError,
+    command_line,
+    option_names,
+    options_for_worker,
+    validate_options,
+)
 from jobledger.jobs.options.argparse_internals import ExclusiveGroup
 from jobledger.jobs.options.errors import Problem
 from jobledger.jobs.options.parser import Option
@@ -50,6 +57,14 @@ class FieldGroup:
     subcommand: str
     """The dotted path of the subcommand that these options belong to, if any."""
     rows: list[FieldRow]
+
+
+def left_to_worker(parser: ArgumentParser, options: Mapping[str, Any]) -> list[str]:
+    """A sentence for each of these valid options that could not be validated in this process."""
+    return [
+        f"{dest} could not be validated here: {why}. A worker will validate it when the job runs."
+        for dest, why in options_for_worker(parser, options).items()
+    ]
 
 
 class OptionsForm(forms.Form):

@@ -24,6 +24,7 @@ from jobledger.jobs.options.argparse_internals import (
     subcommand_help,
 )
 from jobledger.jobs.options.parser import Option, is_short, options_of
+from jobledger.jobs.options.validation import why_worker_only
 from jobledger.jobs.options.values import scalar
 
 MAX_CHOICES = 200
@@ -76,7 +77,7 @@ class JobOption:
             return []
         try:
             values = list(choices) if len(choices) <= MAX_CHOICES else []  # type: ignore[arg-type]
-        except TypeError:
+        except Exception:  # noqa: BLE001 - choices may be computed, and are not needed to enter a value
             return []
         return [str(scalar(self.action, choice)) for choice in values]
 
@@ -120,6 +121,13 @@ class JobOption:
         """The default as a sentence, unless the help text already includes it."""
         is_in_help = any("%(default)" in (action.help or "") for action in self.option.actions)
         return f"Default: {self.default}." if self.default and not is_in_help else ""
+
+    @property
+    def worker_hint(self) -> str:
+        """Why only a worker can validate it; empty if the form does."""
+        reasons = (why_worker_only(self.parser, action) for action in self.option.actions)
+        why = next(filter(None, reasons), "")
+        return f"A worker validates it when the job runs: {why}" if why else ""
 
     def _help_of(self, action: Action, *, is_secret: bool) -> str:
         if action.help is None or action.help is SUPPRESS:

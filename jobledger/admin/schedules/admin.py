@@ -191,6 +191,8 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
             schedule = form.save(request.user)
         except ConflictError:
             return self._conflict(request, stored)
+        for text in form.target.left_to_worker:
+            self.message_user(request, text, messages.WARNING)
         return self._saved(request, schedule, form.now, is_new=stored is None)
 
     def _conflict(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:

@@ -15,7 +15,7 @@ from typing import Any
 from django import forms
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.options.form import OptionsForm
+from jobledger.admin.options.form import OptionsForm, left_to_worker
 from jobledger.admin.options.widgets import SecretInput
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.options import OptionsError, check_bounds, validate_options
@@ -165,6 +165,11 @@ class TargetForm:
             return is_valid
         self._read_json()
         return not self.choice.errors
+
+    @property
+    def left_to_worker(self) -> list[str]:
+        """A sentence for each valid option that only a worker can validate."""
+        return left_to_worker(self.job.create_parser(), self.options) if self.job else []
 
     def _options_form(self, posted: Any, carried: dict[str, Any] | None) -> OptionsForm | None:
         if self.job is None or self.input_mode != FORM:

@@ -12,7 +12,7 @@ unmodified.
 """
 
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,23 +67,19 @@ def check_bounds(value: Any, what: str = "the options") -> None:
         raise OptionsError(f"{what}: {error} (RUN_OPTIONS_LIMIT_BYTES)") from error
 
 
-def validate_options(
-    parser: ArgumentParser, options: JsonObject, *, worker_options: Collection[str] = ()
-) -> Namespace:
+def validate_options(parser: ArgumentParser, options: JsonObject) -> Namespace:
     """What the command would receive. Raises OptionsError with the parser's message for invalid options.
 
     Has no effect. Values that only a worker can validate are accepted, and returned as they are; see
-    ``options_for_worker``. ``worker_options`` are the names of those that the job leaves to its worker.
+    ``options_for_worker``.
     """
     check_bounds(options)
-    return validation.validate(parser, to_argv(parser, options), declared=worker_options)
+    return validation.validate(parser, to_argv(parser, options))
 
 
-def options_for_worker(
-    parser: ArgumentParser, options: JsonObject, *, worker_options: Collection[str] = ()
-) -> dict[str, str]:
+def options_for_worker(parser: ArgumentParser, options: JsonObject) -> dict[str, str]:
     """Which of these options only a worker can validate, by ``dest``, and why. Raises OptionsError."""
-    return validation.worker_only(parser, to_argv(parser, options), declared=worker_options)
+    return validation.worker_only(parser, to_argv(parser, options))
 
 
 def to_argv(parser: ArgumentParser, options: JsonObject) -> list[str]:

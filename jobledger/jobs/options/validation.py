@@ -9,13 +9,16 @@ validates them when the job runs.
 
 from argparse import Action, ArgumentParser, FileType, Namespace
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from enum import EnumMeta
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from jobledger.jobs.options.argparse_internals import (
     Kind,
     ParserStopped,
     actions_of,
+    all_parsers,
     converter_of,
     exclusive_groups,
     is_own_action,
@@ -40,34 +43,54 @@ _CONSTANT_CHOICES: tuple[type, ...] = (
 )
 
 
-def validate(parser: ArgumentParser, argv: Sequence[str], *, declared: Collection[str] = ()) -> Namespace:
-    """What the command would receive, as far as that can be known here. Raises OptionsError.
-
-    ``declared`` are the options, by ``dest``, that the job leaves to its workers.
-    """
+def validate(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    """What the command would receive, as far as that can be known here. Raises OptionsError."""
     # Django's commands have this message instead of argparse's.
     if not argv and (message := getattr(parser, "missing_args_message", None)):
         raise OptionsError(message)
     with options_errors(parser, argv):
-        return _StandIn(parser, declared).parse_args(list(argv))
+        return _StandIn(parser).parse_args(list(argv))
 
 
-def worker_only(
-    parser: ArgumentParser, argv: Sequence[str], *, declared: Collection[str] = ()
-) -> dict[str, str]:
+def worker_only(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, str]:
     """The given options that only a worker can validate, by ``dest``, each with the reason."""
     return {
         action.dest: why
         for each, occurrences in levels(parser, argv)
         for action in dict.fromkeys(occurrence.action for occurrence in occurrences)
-        if (why := why_worker_only(each, action, declared))
+        if (why := why_worker_only(each, action))
     }
 
 
-def why_worker_only(parser: ArgumentParser, action: Action, declared: Collection[str] = ()) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Left:
+    """What a job leaves to its worker, besides what its parser shows."""
+
+    dests: frozenset[str] = frozenset()
+    choices_are_data: bool = False
+
+
+_NOTHING_LEFT = _Left()
+_left_to_worker: WeakKeyDictionary[ArgumentParser, _Left] = WeakKeyDictionary()
+
+
+def leave_to_worker(parser: ArgumentParser, dests: Collection[str], *, choices_are_data: bool) -> None:
+    """Let only a worker validate these options and, if they were queried for the parser, all choices."""
+    # A system check reports an invalid declaration.
+    names = frozenset(dests) if isinstance(dests, list | tuple) else frozenset()
+    for each in all_parsers(parser):
+        _left_to_worker[each] = _Left(dests=names, choices_are_data=choices_are_data)
+
+
+def _is_common(action: Action) -> bool:
+    return action.dest == "verbosity" or bool(subcommands_of(action))
+
+
+def why_worker_only(parser: ArgumentParser, action: Action) -> str:
     """Why only a worker can validate the values of an action; empty if any process can."""
     converter = converter_of(parser, action)
-    if action.dest in declared:
+    left = _left_to_worker.get(parser, _NOTHING_LEFT)
+    if action.dest in left.dests:
         return "the job leaves it to its worker"
     if isinstance(converter, FileType) or converter is open:
         return "it names a file of the worker"
@@ -75,6 +98,8 @@ def why_worker_only(parser: ArgumentParser, action: Action, declared: Collection
         return f"its type, {_name(converter)}, may depend on files or data of the worker"
     if not (action.choices is None or isinstance(action.choices, _CONSTANT_CHOICES)):
         return "its choices are computed"
+    if left.choices_are_data and action.choices is not None and not _is_common(action):
+        return "its choices come from the database"
     if not (is_own_action(action) or is_pure(action)):
         return f"its action, {_name(type(action))}, may do more than store a value"
     return ""
@@ -87,14 +112,14 @@ def _name(value: object) -> str:
 class _StandIn(ArgumentParser):
     """A parser with the arguments of another one."""
 
-    def __init__(self, parser: ArgumentParser, declared: Collection[str]) -> None:
+    def __init__(self, parser: ArgumentParser) -> None:
         super().__init__(
             prog=parser.prog,
             prefix_chars=parser.prefix_chars,
             allow_abbrev=parser.allow_abbrev,
             add_help=False,
         )
-        self._original, self._declared = parser, declared
+        self._original = parser
         groups = {
             action: self.add_mutually_exclusive_group(required=group.is_required)
             for group in exclusive_groups(parser)
@@ -115,12 +140,11 @@ class _StandIn(ArgumentParser):
     print_help = print_usage
 
     def _settings(self, action: Action) -> dict[str, Any]:
-        is_known = not why_worker_only(self._original, action, self._declared)
+        is_known = not why_worker_only(self._original, action)
         settings = {
             "action": _Understudy,
             "original": action,
             "acts": is_known and kind_of(action) is not Kind.EXIT,
-            "declared": self._declared,
             "dest": action.dest,
             "nargs": action.nargs,
             "const": action.const,
@@ -143,11 +167,10 @@ class _Understudy(Action):
         *,
         original: Action,
         acts: bool,
-        declared: Collection[str],
         **settings: Any,
     ) -> None:
         super().__init__(option_strings, dest, **settings)
-        self._original, self._acts, self._declared = original, acts, declared
+        self._original, self._acts = original, acts
 
     def __call__(
         self,
@@ -168,5 +191,5 @@ class _Understudy(Action):
         if name not in subparsers:
             raise OptionsError(f"{name!r} is none of the subcommands: {', '.join(subparsers)}")
         setattr(namespace, self.dest, name)
-        chosen = validate(subparsers[name], argv, declared=self._declared)
+        chosen = validate(subparsers[name], argv)
         vars(namespace).update(vars(chosen))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -18,10 +19,12 @@ from tests.unit.broker import Broker
 from tests.unit.jobledger.admin.html_forms import form_in
 from tests.unit.jobledger.admin.schedules.edit_forms import (
     ADD,
+    NIGHTLY,
     add,
     change_url,
     create_hourly,
     edit,
+    edit_form,
     page_url,
 )
 
@@ -120,6 +123,58 @@ def test_a_file_that_a_worker_cannot_open_fails_the_run(tmp_path: Path) -> None:
     assert ended is not None
     assert (ended.run.status, ended.run.exit_code, ended.run.reason) == ("failed", 2, "bad_options")
     assert "argument --to: can't open" in ended.run.error
+
+
+# What only a worker can know
+
+LEFT = (
+    "source could not be validated here: its type, existing_file, may depend on files or data of the worker. "
+    "A worker will validate it when the job runs."
+)
+
+
+def messages_after(response: Any) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
+
+
+def test_a_file_that_this_machine_lacks_does_not_prevent_a_schedule(
+    admin_client: Client, tmp_path: Path
+) -> None:
+    path = tmp_path / "of the worker"
+    data = edit_form(admin_client, f"{ADD}?job=exporting")
+    shown = admin_client.get(f"{ADD}?job=exporting").text
+    assert "A worker validates it when the job runs: its type, existing_file," in shown
+    new = data.after(**{**NIGHTLY, "option-source": str(path)})
+    saved = admin_client.post(f"{ADD}?job=exporting", new, follow=True)
+    assert LEFT in messages_after(saved)
+    assert json.loads(PeriodicTask.objects.get().kwargs) == {"source": str(path)}
+    call_command("check", databases=["default"], fail_level="WARNING")
+
+    run = Run.objects.create(job="exporting", options={"source": str(path)}, trigger=Trigger.SCHEDULE)
+    ended = runner.execute(run.pk, worker="w")
+    assert ended is not None
+    assert (ended.run.status, ended.run.reason) == ("failed", "bad_options")
+    assert ended.run.error == f"argument --source: {path} does not exist"
+
+
+def test_options_in_json_are_left_to_the_worker_too(admin_client: Client, full: Path) -> None:
+    schedule = scheduled(full)
+    edit(admin_client, schedule, **{"target-input_mode": "json"})
+    url = change_url(schedule)
+    as_json = {"target-input_mode": "json", "target-shown_input_mode": "json"}
+    data = edit_form(admin_client, url).after(**as_json, **{"target-kwargs": '{"source": "nowhere"}'})
+    assert LEFT in messages_after(admin_client.post(url, data, follow=True))
+    assert json.loads(PeriodicTask.objects.get().kwargs) == {"source": "nowhere"}
+
+
+def test_a_run_started_by_hand_says_what_is_left_to_the_worker(admin_client: Client, broker: Broker) -> None:
+    url = reverse("admin:jobledger_job_run", args=["exporting"])
+    assert LEFT in messages_after(admin_client.post(url, {"option-source": "nowhere"}, follow=True))
+
+
+def test_without_such_an_option_nothing_is_said(admin_client: Client, broker: Broker) -> None:
+    url = reverse("admin:jobledger_job_run", args=["exporting"])
+    assert messages_after(admin_client.post(url, {}, follow=True)) == ["Run started."]
 
 
 @pytest.mark.parametrize("option", ["to", "new"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 
 from jobledger.jobs.options import (
     OptionsError,
@@ -20,6 +21,7 @@ from jobledger.jobs.options import (
     validate_options,
 )
 from jobledger.jobs.options.argument_list import parse
+from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, a_plain_parser, arg
 
 
@@ -164,14 +166,28 @@ def test_the_shape_of_such_a_value_is_validated(argument: Argument, why: str) ->
 
 
 def test_a_job_can_leave_an_option_to_its_worker() -> None:
-    parser = a_parser(arg("--x", choices=["a"]), arg("--y", choices=["a"]))
-    left = ("x",)
-    assert validate_options(parser, {"x": "b"}, worker_options=left).x == "b"
-    assert options_for_worker(parser, {"x": "b", "y": "a"}, worker_options=left) == {
+    job = a_job(arg("--x", choices=["a"]), arg("--y", choices=["a"]), worker_options=["x"])
+    assert validate_options(job.create_parser(), {"x": "b"}).x == "b"
+    assert options_for_worker(job.create_parser(), {"x": "b", "y": "a"}) == {
         "x": "the job leaves it to its worker"
     }
     with pytest.raises(OptionsError, match="argument --y: invalid choice: 'b'"):
-        validate_options(parser, {"y": "b"}, worker_options=left)
+        validate_options(job.create_parser(), {"y": "b"})
+
+
+@pytest.mark.django_db
+def test_choices_from_the_database_are_left_to_the_worker() -> None:
+    def build(parser: ArgumentParser) -> None:
+        users = parser.add_argument("--user", choices=list(User.objects.values_list("username", flat=True)))
+        users.metavar = "USER"
+
+    parser = a_job(build=build).create_parser()
+    assert validate_options(parser, {"user": "later"}).user == "later"
+    assert options_for_worker(parser, {"user": "later", "verbosity": 2}) == {
+        "user": "its choices come from the database"
+    }
+    with pytest.raises(OptionsError, match="argument -v/--verbosity: invalid choice"):
+        validate_options(parser, {"verbosity": 9})
 
 
 def test_required_options_and_exclusive_groups_are_validated_in_any_case() -> None:
