@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 from django.db import Error
 from django.db.models import QuerySet
@@ -45,6 +46,11 @@ class Progress:
 
     done: int | None = None
     total: int | None = None
+
+    @property
+    def columns(self) -> dict[str, int | None]:
+        """For the run's row. Whatever the job counts, its heartbeat must not fail for that."""
+        return {"progress_done": _storable(self.done), "progress_total": _storable(self.total)}
 
 
 class OutputLog:
@@ -117,7 +123,7 @@ class Heartbeat:
     def save_progress(self) -> None:
         """Save the final progress, if the job reports any."""
         if self.progress.done is not None:
-            _owned(self._run).update(progress_done=self.progress.done, progress_total=self.progress.total)
+            _owned(self._run).update(**self.progress.columns)
 
     def renew_lease(self) -> None:
         """Try to renew the lease of a run whose job has finished but whose end cannot be recorded yet."""
@@ -152,8 +158,7 @@ class Heartbeat:
         renewable = owned if self._termination.has_begun else owned.filter(cancel_requested_at=None)
         renewed = renewable.update(
             heartbeat_at=Now(),
-            progress_done=self.progress.done,
-            progress_total=self.progress.total,
+            **self.progress.columns,
             **self._meter.usage().columns,
         )
         if renewed or self._termination.has_begun:
@@ -191,3 +196,11 @@ def pending_interrupt(run: Run) -> JobInterrupt | None:
 def _owned(run: Run) -> QuerySet[Run]:
     """The run, as long as it belongs to this process."""
     return Run.objects.filter(pk=run.pk, status=Status.RUNNING, attempt=run.attempt)
+
+
+def _storable(count: object) -> int | None:
+    """The number, within the range of its column; None for what is not a number."""
+    try:
+        return max(-(2**63), min(int(cast("float", count)), 2**63 - 1))
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -110,6 +110,27 @@ def test_what_the_run_has_used_is_saved_by_the_next_beat() -> None:
     assert run.cpu_seconds is not None
 
 
+@pytest.mark.parametrize(
+    ("total", "stored"),
+    [
+        (2**63 - 1, 2**63 - 1),
+        (10**30, 2**63 - 1),
+        (-(10**30), -(2**63)),
+        (2.5, 2),
+        (float("inf"), None),
+        (float("nan"), None),
+        ("many", None),
+    ],
+)
+def test_progress_that_the_database_cannot_store_does_not_stop_the_heartbeat(total: Any, stored: Any) -> None:
+    beating = Beating()
+    beating.heartbeat.progress.done, beating.heartbeat.progress.total = 10**30, total
+    run = beating.beat()
+    assert (run.progress_done, run.progress_total) == (2**63 - 1, stored)
+    assert run.heartbeat_at is not None
+    beating.heartbeat.save_progress()
+
+
 def test_the_final_progress_is_saved_at_the_end() -> None:
     beating = Beating()
     beating.heartbeat.progress.done = 7
