@@ -48,6 +48,15 @@ def refuse_second_server(socket: Path) -> None:
     sys.exit(f"A Redis server from an earlier start is still running on {socket}. Stop it first: kill {pid}")
 
 
+def answers(socket: Path) -> bool:
+    """Whether a server answers on the socket."""
+    try:
+        with redis.Redis(unix_socket_path=str(socket)) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
 def make_private(folder: Path) -> None:
     """Create the socket's directory, accessible only to this user, since it may be in a shared place."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

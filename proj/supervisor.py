@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,11 +20,15 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.process import Process
 
-from proj.state import BASE_DIR
+from proj.embedded_redis import answers
+from proj.state import BASE_DIR, redis_socket
 
 GRACE_SECONDS = 30.0
 MIN_UPTIME_SECONDS = 10.0
 RESTART_DELAY_SECONDS = 1.0
+NEED_REDIS = ("worker", "beat")
+MAX_REDIS_WAIT_SECONDS = 15.0
+REDIS_POLL_SECONDS = 0.05
 
 
 class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
@@ -36,11 +41,11 @@ class Supervisor(Manager):  # type: ignore[misc]  # honcho has no types
     _stopping_since: float | None = None
     _is_killed = False
 
-    def __init__(self) -> None:
-        """Make honcho use restarting processes."""
+    def __init__(self, redis: Path | None = None) -> None:
+        """Make honcho use restarting processes. ``redis`` is the socket of the server that it starts."""
         super().__init__()
         self._stopping = multiprocessing.Event()
-        self._process_ctor = partial(RestartingProcess, stopping=self._stopping)
+        self._process_ctor = partial(RestartingProcess, stopping=self._stopping, redis=redis)
 
     def terminate(self) -> None:
         """Ask every process to stop. Only the first call has an effect."""
@@ -76,10 +81,11 @@ class RestartingProcess(Process):  # type: ignore[misc]  # honcho has no types
     service stops, and its last lines say why.
     """
 
-    def __init__(self, *args: Any, stopping: Event, **kwargs: Any) -> None:
-        """``stopping`` is set when the service is being stopped."""
+    def __init__(self, *args: Any, stopping: Event, redis: Path | None = None, **kwargs: Any) -> None:
+        """``stopping`` is set when the service is being stopped; ``redis`` is the socket to wait for."""
         super().__init__(*args, **kwargs)
         self._stopping = stopping
+        self._redis = redis if self.name in NEED_REDIS else None
         self._started_at = 0.0
         self._should_start = True
 
@@ -91,7 +97,15 @@ class RestartingProcess(Process):  # type: ignore[misc]  # honcho has no types
             # honcho ignores these signals while the command runs; the command must not inherit that.
             for signum in signal.SIGINT, signal.SIGTERM:
                 signal.signal(signum, _pass)
+            self._wait_for_redis()
             super().run(events, ignore_signals)
+
+    def _wait_for_redis(self) -> None:
+        """Wait until the server answers; otherwise, Celery would begin its log with an error."""
+        deadline = time.monotonic() + MAX_REDIS_WAIT_SECONDS
+        while self._redis and not answers(self._redis) and time.monotonic() < deadline:
+            if self._stopping.wait(REDIS_POLL_SECONDS):
+                return
 
     def _send_message(self, data: Any, type: str = "line") -> None:  # noqa: A002 - honcho's name
         if type == "stop" and self._is_to_be_restarted():
@@ -110,7 +124,7 @@ class RestartingProcess(Process):  # type: ignore[misc]  # honcho has no types
 
 def supervise(environment: dict[str, str], *, embedded_redis: bool) -> Supervisor:
     """A supervisor for the processes of the Procfile, with or without the embedded Redis."""
-    supervisor = Supervisor()
+    supervisor = Supervisor(redis_socket() if embedded_redis else None)
     for name, line in parse_procfile((BASE_DIR / "Procfile").read_text()).processes.items():
         if embedded_redis or name != "redis":
             supervisor.add_process(name, line, env=environment, cwd=str(BASE_DIR))

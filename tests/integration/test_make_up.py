@@ -120,6 +120,7 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
         os.killpg(up.pid, signal.SIGINT)
         up.wait(60)
     said = log.read_text()
+    assert "Cannot connect to redis" not in said
     assert f"http://127.0.0.1:{port}/admin/" in said
     assert (clone / "var" / "admin_password").read_text().strip() in said
     wait_until(lambda: not processes_in(clone), what="every process has ended")
