@@ -34,5 +34,5 @@ COPY --from=build /app /app
 WORKDIR /app
 USER 10001:10001
 EXPOSE 8000
-CMD ["gunicorn", "proj.wsgi", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4", \
-     "--no-control-socket"]
+CMD ["gunicorn", "proj.wsgi", "--bind", "0.0.0.0:8000", \
+     "--worker-class", "proj.web_worker.Worker", "--workers", "2", "--threads", "4", "--no-control-socket"]

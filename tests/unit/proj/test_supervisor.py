@@ -68,6 +68,44 @@ def test_a_process_that_exits_immediately_stops_the_service() -> None:
     assert (starts, heard) == (1, ["start", "stop"])
 
 
+@pytest.mark.parametrize(
+    ("name", "waits"), [("worker", True), ("beat", True), ("web", False), ("redis", False)]
+)
+def test_the_worker_and_beat_start_once_redis_answers(
+    name: str, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = iter([False, False, True])
+    monkeypatch.setattr(supervisor, "answers", lambda socket: next(answered))
+    monkeypatch.setattr(supervisor, "REDIS_POLL_SECONDS", 0)
+    stopping, starts = multiprocessing.Event(), list[str]()
+    process = RestartingProcess("command", name=name, stopping=stopping, redis=Path("redis.sock"))
+    process._child_ctor = lambda *args, **kwargs: Child(stopping, starts, 1)
+    process.run(queue.Queue[Any]())
+    assert starts == ["start"]
+    assert list(answered) == ([] if waits else [False, False, True])
+
+
+@pytest.mark.parametrize("ends", ["the wait is too long", "the service stops"])
+def test_a_redis_that_never_answers_is_not_waited_for_forever(
+    ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "answers", lambda socket: False)
+    monkeypatch.setattr(supervisor, "MAX_REDIS_WAIT_SECONDS", 0 if ends == "the wait is too long" else 60)
+    stopping, starts = multiprocessing.Event(), list[str]()
+    if ends == "the service stops":
+        stopping.set()
+    process = RestartingProcess("command", name="worker", stopping=stopping, redis=Path("redis.sock"))
+    process._child_ctor = lambda *args, **kwargs: Child(stopping, starts, 1)
+    process.run(queue.Queue[Any]())
+    assert starts == ["start"]
+
+
+def test_only_an_embedded_redis_is_waited_for() -> None:
+    for embedded in True, False:
+        process = supervise({}, embedded_redis=embedded)._processes["worker"]["obj"]
+        assert (process._redis is not None) == embedded
+
+
 def test_every_process_of_the_procfile_is_restarted() -> None:
     processes = supervise({}, embedded_redis=True)._processes
     assert set(processes) == {"redis", "web", "worker", "beat"}
@@ -91,11 +129,12 @@ def test_processes_are_asked_to_stop_and_not_their_groups(monkeypatch: pytest.Mo
     assert asked == [(1, signal.SIGTERM)]
 
 
-def test_the_web_server_has_as_many_processes_and_threads_as_in_the_image() -> None:
-    """A thread for each request: two that are only half sent would else hold up everybody."""
+def test_the_web_server_is_the_same_as_in_the_image() -> None:
     root = Path(__file__).parents[3]
     procfile = (root / "Procfile").read_text()
     image = (root / "Dockerfile").read_text().replace('", "', " ")
-    figures = [re.search(r"--workers \d+ --threads \d+", text) for text in (procfile, image)]
+    figures = [
+        re.search(r"--worker-class \S+ --workers \d+ --threads \d+", text) for text in (procfile, image)
+    ]
     assert all(figures)
     assert len({figure[0] for figure in figures if figure}) == 1
