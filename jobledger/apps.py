@@ -35,6 +35,7 @@ class JobsConfig(AppConfig):
             log_format,
             main_process,
             orphans,
+            pools,
             presence,
         )
         from jobledger.schedules import reconciliation
@@ -48,6 +49,7 @@ class JobsConfig(AppConfig):
         terminal.connect()
         main_process.connect()
         orphans.connect()
+        pools.connect()
         dead_letters.connect()
         salvage.connect()
         reconciliation.connect()

@@ -1,38 +1,78 @@
-"""Hygiene: nothing that a job leaves behind in its process may affect the next job."""
+"""Hygiene: nothing that a job leaves behind in its process may affect the next job.
 
+What can be restored is restored. A worker's child in which something else remains (a thread that goes on, a
+limit that cannot be raised again) is replaced after the run.
+"""
+
+import decimal
+import fcntl
+import gc
 import locale
+import logging
 import os
+import random
+import resource
+import signal
+import socket
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone, translation
 
+from jobledger.escapes import line_logger
 from jobledger.runs.execution.multiprocessing_internals import END_OF_POOLS
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import outcome_of
+from jobledger.runs.worker import billiard_internals
+
+logger = line_logger(__name__)
 
 THREAD_END_SECONDS = 0.5
+FIRST_COPY = 100
+"""Copies of descriptors have no small numbers, which a job may take for its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trait:
+    """A property of the process that a job may change."""
+
+    name: str
+    read: Callable[[], Any]
+    restore: Callable[[Any], object]
+    """May raise OSError or ValueError if the process is not allowed to."""
 
 
 @contextmanager
 def restored_process() -> Iterator[None]:
-    """Restore the working directory, the time zones and the locale afterwards."""
-    # A file descriptor, not a path: the directory may be deleted before or by the job.
-    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-    zone, locales = os.environ.get("TZ"), locale.setlocale(locale.LC_ALL)
-    try:
-        yield
-    finally:
-        os.fchdir(directory)
-        os.close(directory)
-        _set_zone(zone)
-        locale.setlocale(locale.LC_ALL, locales)
-        timezone.deactivate()
-        translation.deactivate()
+    """Restore the traits of the process afterwards; have the pool replace a child that cannot be restored."""
+    pipe = billiard_internals.results_pipe()
+    lost: list[str] = []
+    with _directory(), _standard_descriptors(lost), warnings.catch_warnings(), decimal.localcontext():
+        before = [(trait, trait.read()) for trait in TRAITS]
+        try:
+            yield
+        finally:
+            lost += [trait.name for trait, value in before if not _is_restored(trait, value)]
+            # A job may seed the generator so that its own numbers are reproducible.
+            random.seed()
+            timezone.deactivate()
+            translation.deactivate()
+    if lost:
+        logger.warning("A job has changed its process for good (%s): it is replaced", ", ".join(lost))
+        billiard_internals.exit_after_this_task()
+    if billiard_internals.results_pipe() != pipe:
+        # Its number may belong to another file by now, such as a connection to the database.
+        logger.error("A job has closed descriptors that are not its own: its process ends")
+        os._exit(1)
 
 
 def connections_in_transaction() -> frozenset[str]:
@@ -111,11 +151,167 @@ def _roll_back(connection: BaseDatabaseWrapper) -> None:
         connection.close()
 
 
-def _set_zone(zone: str | None) -> None:
-    if os.environ.get("TZ") == zone:
-        return
-    if zone is None:
-        del os.environ["TZ"]
-    else:
-        os.environ["TZ"] = zone
+@contextmanager
+def _directory() -> Iterator[None]:
+    # A file descriptor, not a path: the directory may be deleted before or by the job.
+    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.fchdir(directory)
+            os.close(directory)
+
+
+@contextmanager
+def _standard_descriptors(lost: list[str]) -> Iterator[None]:
+    """Open what the job has closed or replaced, or add it to ``lost``."""
+    copies = {number: copy for number in range(3) if (copy := _copy_of(number)) is not None}
+    try:
+        yield
+    finally:
+        for number, copy in copies.items():
+            try:
+                if not _is_same(number, copy):
+                    os.dup2(copy, number)
+                os.close(copy)
+            except OSError:
+                lost.append(f"descriptor {number}")
+
+
+def _copy_of(number: int) -> int | None:
+    with suppress(OSError):
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST_COPY)
+    return None
+
+
+def _is_same(number: int, copy: int) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(number), os.fstat(copy))
+    return False
+
+
+def _is_restored(trait: Trait, value: Any) -> bool:
+    try:
+        if trait.read() != value:
+            trait.restore(value)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _restore_environment(before: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(before)
     time.tzset()
+
+
+def _signal_handlers() -> dict[int, Any]:
+    """None is a handler that Python does not know, and cannot restore."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return {number: handler for number, handler in found.items() if handler is not None}
+
+
+def _restore_signal_handlers(before: dict[int, Any]) -> None:
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+def _umask() -> int:
+    # It can only be read by setting it.
+    os.umask(mask := os.umask(0o077))
+    return mask
+
+
+def _timers() -> list[bool]:
+    return [signal.getitimer(each)[0] > 0 for each in TIMERS]
+
+
+def _stop_timers(before: list[bool]) -> None:
+    for each in TIMERS:
+        signal.setitimer(each, 0)
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    return {each: resource.getrlimit(each) for each in LIMITS}
+
+
+def _restore_limits(before: dict[int, tuple[int, int]]) -> None:
+    for each, limits in before.items():
+        resource.setrlimit(each, limits)
+
+
+def _logging() -> tuple[list[logging.Handler], int, int]:
+    root = logging.getLogger()
+    return list(root.handlers), root.level, logging.root.manager.disable
+
+
+def _restore_logging(before: tuple[list[logging.Handler], int, int]) -> None:
+    root = logging.getLogger()
+    root.handlers[:], level, disabled = before
+    root.setLevel(level)
+    logging.disable(disabled)
+
+
+def _attribute(owner: Any, name: str) -> Trait:
+    return Trait(
+        name=f"{owner.__name__}.{name}",
+        read=partial(getattr, owner, name),
+        restore=partial(setattr, owner, name),
+    )
+
+
+def _list(owner: Any, name: str) -> Trait:
+    """A list whose contents are restored, since others hold the list itself."""
+    the_list: list[Any] = getattr(owner, name)
+
+    def restore(before: list[Any]) -> None:
+        the_list[:] = before
+        setattr(owner, name, the_list)
+
+    return Trait(name=f"{owner.__name__}.{name}", read=lambda: list(getattr(owner, name)), restore=restore)
+
+
+def _restore_collection(was_enabled: bool) -> None:  # noqa: FBT001 - a trait's value
+    (gc.enable if was_enabled else gc.disable)()
+
+
+TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
+TRAITS = (
+    # Before the handlers of their signals.
+    Trait(name="timers", read=_timers, restore=_stop_timers),
+    Trait(name="signal handlers", read=_signal_handlers, restore=_restore_signal_handlers),
+    Trait(
+        name="blocked signals",
+        read=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        restore=partial(signal.pthread_sigmask, signal.SIG_SETMASK),
+    ),
+    Trait(name="umask", read=_umask, restore=os.umask),
+    Trait(name="environment", read=lambda: dict(os.environ), restore=_restore_environment),
+    Trait(
+        name="locale",
+        read=partial(locale.setlocale, locale.LC_ALL),
+        restore=partial(locale.setlocale, locale.LC_ALL),
+    ),
+    Trait(name="limits", read=_limits, restore=_restore_limits),
+    Trait(
+        name="priority",
+        read=partial(os.getpriority, os.PRIO_PROCESS, 0),
+        restore=partial(os.setpriority, os.PRIO_PROCESS, 0),
+    ),
+    Trait(name="logging", read=_logging, restore=_restore_logging),
+    Trait(name="recursion limit", read=sys.getrecursionlimit, restore=sys.setrecursionlimit),
+    Trait(name="socket timeout", read=socket.getdefaulttimeout, restore=socket.setdefaulttimeout),
+    Trait(
+        name="garbage collection",
+        read=gc.isenabled,
+        restore=lambda before: gc.enable() if before else gc.disable(),
+    ),
+    *(_attribute(sys, name) for name in ("stdin", "stdout", "stderr", "excepthook", "unraisablehook")),
+    _attribute(threading, "excepthook"),
+    *(_list(sys, name) for name in ("path", "argv")),
+)

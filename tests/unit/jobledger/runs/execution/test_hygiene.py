@@ -1,8 +1,20 @@
 """Nothing that a job leaves behind affects the next job."""
 
+import decimal
+import gc
+import io
 import locale
+import logging
 import os
+import random
+import resource
+import signal
+import socket
+import sys
+import threading
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -11,7 +23,16 @@ from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from jobledger.models import Run, Trigger
-from jobledger.runs.execution.hygiene import connections_in_transaction, release_connections, restored_process
+from jobledger.runs.execution import hygiene
+from jobledger.runs.execution.hygiene import (
+    Threads,
+    Trait,
+    connections_in_transaction,
+    release_connections,
+    restored_process,
+)
+from jobledger.runs.leftovers import Leftover
+from jobledger.runs.worker import billiard_internals
 
 
 def assert_next_run_is_saved_alone() -> None:
@@ -82,3 +103,129 @@ def test_the_transaction_of_a_jobs_caller_continues() -> None:
         release_connections(of_caller=connections_in_transaction(), close=True)
         assert connection.in_atomic_block
     assert Run.objects.get().job == "caller"
+
+
+# The traits of the process.
+
+CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    "timer": (
+        lambda: signal.setitimer(signal.ITIMER_PROF, 600),
+        lambda: signal.getitimer(signal.ITIMER_PROF),
+    ),
+    "handler": (
+        lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        lambda: signal.getsignal(signal.SIGTERM),
+    ),
+    "blocked signal": (
+        lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}),
+        lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+    ),
+    "umask": (lambda: os.umask(0o007), hygiene._umask),
+    "new variable": (lambda: os.environ.update(A_JOBS="own"), lambda: os.environ.get("A_JOBS")),
+    "no variable": (lambda: os.environ.pop("PATH"), lambda: os.environ.get("PATH")),
+    "soft limit": (
+        lambda: resource.setrlimit(resource.RLIMIT_CORE, (1, resource.getrlimit(resource.RLIMIT_CORE)[1])),
+        lambda: resource.getrlimit(resource.RLIMIT_CORE),
+    ),
+    "log level": (lambda: logging.basicConfig(level=1, force=True), hygiene._logging),
+    "no logging": (lambda: logging.disable(logging.CRITICAL), lambda: logging.root.manager.disable),
+    "stdout": (lambda: setattr(sys, "stdout", io.StringIO()), lambda: sys.stdout),
+    "path": (lambda: sys.path.insert(0, "/a/jobs/own"), lambda: list(sys.path)),
+    "another path": (lambda: setattr(sys, "path", []), lambda: list(sys.path)),
+    "recursion": (lambda: sys.setrecursionlimit(5000), sys.getrecursionlimit),
+    "socket timeout": (lambda: socket.setdefaulttimeout(5), socket.getdefaulttimeout),
+    "garbage": (gc.disable, gc.isenabled),
+    "warnings": (lambda: warnings.simplefilter("ignore"), lambda: list(warnings.filters)),
+    "decimals": (lambda: setattr(decimal.getcontext(), "prec", 3), lambda: decimal.getcontext().prec),
+    "descriptor": (lambda: os.dup2(os.open(os.devnull, os.O_RDONLY), 0), lambda: os.fstat(0).st_ino),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_job_changes_in_its_process_is_restored(name: str) -> None:
+    change, read = CHANGES[name]
+    before = read()
+    with restored_process():
+        change()
+        assert read() != before or name == "descriptor"
+    assert read() == before
+
+
+def test_a_closed_descriptor_is_opened_again() -> None:
+    before = os.fstat(0)
+    with restored_process():
+        os.close(0)
+    assert os.path.samestat(os.fstat(0), before)
+
+
+def test_a_jobs_seed_does_not_make_the_next_ones_numbers_predictable() -> None:
+    found = set()
+    for _ in range(2):
+        with restored_process():
+            random.seed(1)
+        found.add(random.random())
+    assert len(found) == 2
+
+
+@pytest.fixture
+def replaced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Notes when the process is to be replaced."""
+    done: list[str] = []
+    monkeypatch.setattr(billiard_internals, "exit_after_this_task", lambda: done.append("replaced"))
+    return done
+
+
+def test_a_process_that_cannot_be_restored_is_replaced(
+    replaced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise PermissionError
+
+    values = iter([0, 10])
+    trait = Trait(name="priority", read=lambda: next(values), restore=refuse)
+    monkeypatch.setattr(hygiene, "TRAITS", [trait])
+    with restored_process():
+        pass
+    assert replaced == ["replaced"]
+
+
+def test_a_process_that_was_left_as_it_was_is_not_replaced(replaced: list[str]) -> None:
+    with restored_process():
+        pass
+    assert replaced == []
+
+
+def test_a_process_whose_pipe_a_job_has_closed_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipes = iter([(1, 7), (1, 8)])
+    monkeypatch.setattr(billiard_internals, "results_pipe", lambda: next(pipes))
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+    with restored_process():
+        pass
+    assert exits == [1]
+
+
+def test_a_thread_that_goes_on_is_named() -> None:
+    threads, may_end = Threads(), threading.Event()
+    thread = threading.Thread(target=may_end.wait, name="poller")
+    thread.start()
+    assert threads.left() == [Leftover(name="poller")]
+    may_end.set()
+    thread.join()
+    assert threads.left() == []
+
+
+def test_a_thread_that_is_about_to_end_may_do_so() -> None:
+    threads = Threads()
+    threading.Timer(0.05, lambda: None).start()
+    assert threads.left() == []
+
+
+def test_threads_that_were_there_before_the_job_are_not_its_own() -> None:
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait)
+    thread.start()
+    threads = Threads()
+    assert threads.left() == []
+    may_end.set()
+    thread.join()

@@ -1,0 +1,66 @@
+"""A job that treats its process as if it were its own, as a job of cron's may."""
+
+import io
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from jobledger import JobCommand
+from jobledger.jobs.declaration import Concurrency
+from tests.probes import traces
+
+
+class Command(JobCommand):
+    help = "Change the process in one way."
+    concurrency = Concurrency.ALLOW
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--way", choices=sorted(WAYS), required=True)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        traces.leave(self.run, "begin")
+        WAYS[options["way"]]()
+
+
+def _settings() -> None:
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.alarm(600)
+    os.umask(0)
+    os.environ.clear()
+    sys.path.clear()
+    sys.stdout = sys.stderr = io.StringIO()
+    random.seed(1)
+
+
+def _close_standard_descriptors() -> None:
+    for number in range(3):
+        os.close(number)
+
+
+def _close_all_descriptors() -> None:
+    """As daemons do when they start."""
+    os.closerange(3, 1024)
+
+
+def _thread() -> None:
+    threading.Thread(target=time.sleep, args=[600], name="poller").start()
+
+
+def _exit() -> None:
+    os._exit(0)
+
+
+WAYS = {
+    "settings": _settings,
+    "standard-descriptors": _close_standard_descriptors,
+    "all-descriptors": _close_all_descriptors,
+    "thread": _thread,
+    "exit": _exit,
+}
