@@ -67,6 +67,7 @@ def test_an_isolated_run_ends_as_its_process_does_and_leaves_the_workers_child_a
     assert first["pid"] != second["pid"]
     assert {first["parent"], second["parent"]} <= set(children)
     assert first["databases"] == []
+    assert "-c" not in (first["program"], second["program"]), "both are forked"
     nested = child_of(running, pks[1])
     assert (nested.job, nested.status) == ("probe", "succeeded")
 
@@ -83,4 +84,5 @@ def test_an_isolated_run_can_be_cancelled(running: Service) -> None:
 def test_a_run_in_a_new_interpreter_is_recorded_in_the_same_way(running: Service) -> None:
     pk, status, last_line = running.shell(IN_FRESH_PROCESS).split()
     assert (status, last_line) == ("succeeded", "hello")
-    assert process_of(output_of(running, UUID(pk)))["databases"] == []
+    process = process_of(output_of(running, UUID(pk)))
+    assert (process["databases"], process["program"]) == ([], "-c")

@@ -4,7 +4,7 @@ import ctypes
 import json
 import os
 import signal
-import threading
+import sys
 from argparse import ArgumentParser
 from datetime import timedelta
 from pathlib import Path
@@ -53,6 +53,6 @@ def _process() -> dict[str, Any]:
     return {
         "pid": os.getpid(),
         "parent": os.getppid(),
-        "threads": threading.active_count(),
+        "program": sys.argv[0],
         "databases": sorted(str(path) for path in files if "sqlite" in str(path)),
     }

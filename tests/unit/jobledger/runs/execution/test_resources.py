@@ -11,7 +11,13 @@ import pytest
 
 from jobledger.formats import MEGABYTE
 from jobledger.runs.execution import resources
-from jobledger.runs.execution.resources import Meter, measured, memory_given_back, memory_in_use
+from jobledger.runs.execution.resources import (
+    Meter,
+    measured,
+    memory_given_back,
+    memory_in_use,
+    memory_of_this_process,
+)
 
 MARGIN = 16 * MEGABYTE
 """For what the interpreter and the tests themselves allocate meanwhile."""
@@ -45,7 +51,7 @@ def subprocess_using(megabytes: int) -> Iterator[None]:
 
 
 def test_the_peak_includes_memory_that_was_freed_before_the_end() -> None:
-    before = memory_in_use()
+    before = memory_of_this_process()
     with measured() as meter:
         used(128)
         assert peak_of(meter) >= before + 128 * MEGABYTE - MARGIN
@@ -164,11 +170,11 @@ def test_cpu_time_includes_that_of_subprocesses() -> None:
 
 
 def test_memory_that_a_job_leaves_as_garbage_goes_back_to_the_system() -> None:
-    before = memory_in_use()
+    before = memory_of_this_process()
     with memory_given_back():
         # Small objects in a cycle: neither reference counts nor large blocks return them.
         garbage: list[object] = [b"%1000d" % number for number in range(100_000)]
         garbage.append(garbage)
-        assert memory_in_use() >= before + 64 * MEGABYTE
+        assert memory_of_this_process() >= before + 64 * MEGABYTE
         del garbage
-    assert memory_in_use() <= before + 2 * MARGIN
+    assert memory_of_this_process() <= before + 2 * MARGIN
