@@ -88,7 +88,6 @@ class _RunBuffer(io.BufferedIOBase):
         self.name = f"<{stream}>"
         self.source = Utf8Source(recorder, stream)
         self._descriptor, self._pid = DESCRIPTORS[stream], os.getpid()
-        self._has_ended = False
 
     def writable(self) -> bool:
         return True
@@ -105,13 +104,12 @@ class _RunBuffer(io.BufferedIOBase):
         written = bytes(data)
         if os.getpid() != self._pid:
             _write_all(self._descriptor, written)
-        elif not self._has_ended:
+        else:
             self.source.write(written)
         return len(written)
 
     def end(self) -> None:
         self.source.end()
-        self._has_ended = True
         # Otherwise, a handler that a job has left behind would keep the memory of its run's output.
         self.source.recorder = _NOWHERE
 

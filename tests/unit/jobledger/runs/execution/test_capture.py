@@ -18,11 +18,13 @@ import pytest
 
 from jobledger.models import Run, Stream
 from jobledger.runs.execution.capture import of_call, of_command_line, of_worker
-from jobledger.runs.execution.output import OutputRecorder, Piece
+from jobledger.runs.execution.descriptors import Descriptors
+from jobledger.runs.execution.output import LOCK, OutputRecorder, Piece
 from tests.unit.jobledger.runs.execution.outputs import finished, text_of
 from tests.waiting import wait_until
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR
+FULLY_BUFFERED, NOT_BUFFERED = 0, 2  # of stdio.h
 # In UTF-8, this takes four bytes.
 SNAKE = "🐍"
 
@@ -61,6 +63,20 @@ def test_all_that_a_process_writes_is_in_order_with_its_streams() -> None:
     ]
 
 
+def test_what_was_written_before_comes_before_even_if_it_is_not_read_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def only_wait(descriptors: Descriptors) -> None:
+        while all(descriptor != descriptors._wake for descriptor, _ in descriptors._events.poll()):
+            pass
+
+    monkeypatch.setattr(Descriptors, "_read_until_end", only_wait)
+    with capturing() as pieces:
+        shell("echo subprocess")
+        print("print")
+    assert text_of(pieces) == "subprocess\nprint\n"
+
+
 @pytest.mark.parametrize("script", ["echo one; echo two >&2", "echo two >&2; echo one"])
 def test_the_stream_to_which_a_subprocess_writes_first_comes_first(script: str) -> None:
     with capturing() as pieces:
@@ -70,8 +86,13 @@ def test_the_stream_to_which_a_subprocess_writes_first_comes_first(script: str) 
 
 
 def test_what_a_c_library_has_buffered_is_written_at_the_end_of_the_run() -> None:
+    c, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(4096)
+    stdout = ctypes.c_void_p.in_dll(c, "stdout")
+    # As it is unless PYTHONUNBUFFERED is set.
+    c.setvbuf(stdout, buffer, FULLY_BUFFERED, len(buffer))
     with capturing() as pieces:
-        ctypes.CDLL(None).printf(b"from C\n")
+        c.printf(b"from C\n")
+    c.setvbuf(stdout, None, NOT_BUFFERED, 0)
     assert text_of(pieces) == "from C\n"
 
 
@@ -101,6 +122,29 @@ def test_a_process_forked_by_the_job_is_captured() -> None:
     lines = text_of(pieces).splitlines()
     assert (lines[0], lines[1], lines[-1]) == ("before", "forked", "after")
     assert lines[2].endswith("WARNING forked: logged")
+
+
+def test_a_process_forked_by_the_job_can_end_even_if_another_thread_was_recording() -> None:
+    is_held, may_go_on = threading.Event(), threading.Event()
+
+    def record() -> None:
+        with LOCK:
+            is_held.set()
+            may_go_on.wait()
+
+    thread = threading.Thread(target=record)
+    with of_worker(Run()) as captured:
+        thread.start()
+        is_held.wait()
+        if (pid := os.fork()) != 0:
+            try:
+                wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, what="the forked process ends")
+            finally:
+                may_go_on.set()
+            captured.end()
+    if pid == 0:
+        os._exit(0)
+    thread.join()
 
 
 def test_much_output_of_a_subprocess_blocks_nothing_and_is_limited() -> None:
@@ -187,8 +231,11 @@ def test_a_job_may_close_all_descriptors() -> None:
     if (pid := os.fork()) == 0:
         with of_worker(Run()) as captured:
             print("before")
-            os.closerange(3, 1000)
+            # A pipe lives on in the worker's main process.
+            os.dup2(cast("Any", captured)._descriptors.pipes[STDOUT], 900)
+            os.closerange(3, 900)
             reused = [os.open("/proc/self/status", os.O_RDONLY) for _ in range(50)]
+            os.write(1, b"not read")
             print("after")
             captured.end()
             text = text_of(finished(captured.recorder))
@@ -243,13 +290,9 @@ def test_a_thread_that_is_left_behind_writes_to_no_other_run() -> None:
 def state() -> tuple[object, ...]:
     """What a run might change in its process."""
     process = psutil.Process()
-    return (
-        process.num_fds(),
-        process.num_threads(),
-        sys.stdout,
-        sys.stderr,
-        Path("/proc/self/fd/1").readlink(),
-    )
+    streams = sys.stdout, sys.stderr, Path("/proc/self/fd/1").readlink(), Path("/proc/self/fd/2").readlink()
+    log = [(handler, handler.filters[:]) for handler in logging.root.handlers]
+    return process.num_fds(), process.num_threads(), streams, log
 
 
 def test_nothing_of_it_is_left_in_the_process() -> None:

@@ -1,8 +1,10 @@
 """Output is captured in order, by stream, up to a limit, and is always readable."""
 
+import os
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import mmap
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from jobledger.jobs.json_text import readable
 from jobledger.models import Stream
-from jobledger.runs.execution.output import OutputRecorder, Piece
+from jobledger.runs.execution.output import OutputRecorder, Piece, memory_bytes
 from tests.unit.jobledger.runs.execution.outputs import drained, finished, text_of
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR
@@ -127,3 +129,13 @@ def test_the_line_that_says_how_much_was_omitted_appears_once() -> None:
     recorder.write(STDOUT, "x" * 1000)
     finished(recorder)
     assert finished(recorder) == []
+
+
+def test_a_forked_process_does_not_write_to_the_memory_of_its_parents_run() -> None:
+    recorder = OutputRecorder(1000, mmap(-1, memory_bytes(1000)))
+    recorder.write(STDOUT, "of the job\n")
+    if (pid := os.fork()) == 0:
+        recorder.write(STDOUT, "of the forked process\n")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert text_of(finished(OutputRecorder.restored(recorder._memory))) == "of the job\n"

@@ -191,8 +191,10 @@ def test_a_handler_that_the_job_has_added_writes_once(monkeypatch: pytest.Monkey
 
 def test_a_logger_configured_by_a_module_that_the_job_imports_works_in_the_next_run() -> None:
     name = "imported by the job"
+    own = handler(RunStream(OutputRecorder(1000), Stream.STDERR))
     with recording():
-        logging.getLogger(name).addHandler(handler(RunStream(OutputRecorder(1000), Stream.STDERR)))
+        logging.getLogger(name).addHandler(own)
+    assert own.stream is sys.__stderr__  # type: ignore[attr-defined]
     with recording() as second:
         logging.getLogger(name).warning("late")
     assert second.text.endswith("WARNING imported by the job: late\n")
