@@ -13,12 +13,13 @@ from datetime import datetime
 from functools import partial
 
 from celery.signals import beat_embedded_init, beat_init
-from django.db import Error, close_old_connections
+from django.db import close_old_connections
 
 from jobledger import clock
 from jobledger.alerts import delivery, pings, watching
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
+from jobledger.outages import is_outage
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import close_connections, release_cursors
 
@@ -133,10 +134,12 @@ def _guarded(do: Callable[[], object]) -> None:
     try:
         close_old_connections()
         do()
-    except Error as error:
-        logger.warning("Alerts have to wait for the database: %s", error)
-        release_cursors(error)
-    except Exception:
-        logger.exception("Alerts: an unexpected error")
+    except Exception as error:
+        if is_outage(error):
+            # Beat reports an outage once; this would be repeated every second.
+            logger.debug("Alerts have to wait for the database: %s", error)
+            release_cursors(error)
+        else:
+            logger.exception("Alerts: an unexpected error")
     finally:
         close_connections()

@@ -10,12 +10,9 @@ misleading, so it is given up after ten minutes.
 the whole machine is gone.
 """
 
-import urllib.request
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from http.client import HTTPException
-from urllib.error import HTTPError
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from django.db.models import F, QuerySet
@@ -125,6 +122,11 @@ def ping_for_beat() -> None:
 
 def request(url: str, body: bytes) -> None:
     """Send a POST request. Raises PingError unless it is accepted within a few seconds."""
+    # Imported here, because only beat needs it, and it would slow down the start of any command.
+    import urllib.request
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+
     if urlsplit(url).scheme not in SCHEMES:
         raise PingError("The ping URL is not an HTTP address.")
     try:

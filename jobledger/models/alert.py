@@ -284,7 +284,7 @@ class Ping(models.Model):
     )
     event = models.CharField(max_length=8, choices=PingEvent)
     created_at = models.DateTimeField(default=timezone.now)
-    due_at = models.DateTimeField(db_index=True, null=True, help_text="Null once it was sent or given up.")
+    due_at = models.DateTimeField(null=True, help_text="Null once it was sent or given up.")
     attempts = models.PositiveIntegerField(default=0)
     sent_at = models.DateTimeField(null=True)
     error = models.TextField(blank=True)
@@ -293,6 +293,9 @@ class Ping(models.Model):
         default_permissions = ()
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["run", "event"], name="one_ping_per_event"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["due_at", "created_at"], name="ping_to_send"),
         ]
 
     def __str__(self) -> str:

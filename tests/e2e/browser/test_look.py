@@ -17,6 +17,9 @@ PAGES = (
     "django_celery_beat/periodictask/",
     "django_celery_beat/periodictask/pause_service/",
     "django_celery_beat/periodictask/week/",
+    "jobledger/alert/",
+    "jobledger/alertrule/add/",
+    "jobledger/alertdestination/1/change/",
     "everything/",
 )
 

@@ -48,7 +48,7 @@ def test_every_step_is_repeated_and_an_error_in_one_does_not_stop_the_others(
     wait_until(lambda: done.count("works") > 2)
     assert {"fails", "down"} <= set(done)
     assert "an unexpected error" in caplog.text
-    assert "have to wait for the database: no database" in caplog.text
+    assert "no database" not in caplog.text
 
 
 def test_a_step_waits_for_its_interval(quick: Background) -> None:
