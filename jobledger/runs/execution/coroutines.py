@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import AsyncSingleThreadContext, async_to_sync
 from django.core.management.base import BaseCommand
 
 from jobledger.runs.lease.interrupts import SIGNAL
@@ -48,7 +48,8 @@ def awaited(command: BaseCommand) -> Iterator[None]:
 
 def _run(awaitable: Awaitable[Any]) -> Any:
     cancellation = _Cancellation()
-    with cancellation.by_signals():
+    # The context ends the loop's thread, even while the traceback of an error refers to it.
+    with cancellation.by_signals(), AsyncSingleThreadContext():  # type: ignore[no-untyped-call]
         return async_to_sync(cancellation.supervise)(awaitable)
 
 

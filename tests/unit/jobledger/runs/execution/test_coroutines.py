@@ -5,6 +5,7 @@ import contextvars
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ from jobledger.runs.execution import runner
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.lease.interrupts import JobCancelled, interruptible
 from tests.shapes.management.commands.asynchronous import Command
-from tests.waiting import wait_until
 
 variable = contextvars.ContextVar("variable", default="")
 
@@ -104,14 +104,20 @@ def test_handlers_of_signals_are_restored() -> None:
     assert {number: signal.getsignal(number) for number in before} == before
 
 
-def test_no_thread_is_left() -> None:
-    before = threading.active_count()
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_thread_is_left(fails: bool) -> None:
+    before = set(threading.enumerate())
 
     async def handle() -> None:
         await sync_to_async(threading.get_ident)()
+        if fails:
+            raise LookupError
 
-    run(handle)
-    wait_until(lambda: threading.active_count() <= before, what="the event loop's thread has ended")
+    # The error keeps the frames of the loop until the end of the block.
+    with suppress(LookupError) if not fails else pytest.raises(LookupError) as error:
+        run(handle)
+    assert set(threading.enumerate()) == before
+    assert (error is not None) == fails
 
 
 @pytest.mark.django_db
