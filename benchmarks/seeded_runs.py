@@ -19,7 +19,7 @@ RUN_FIELDS = (
     *("schedule", "schedule_name", "scheduled_for"),
     *("coalesced", "status", "attempt", "queued_at", "publish_count", "started_at", "finished_at"),
     *("concurrency_key", "reason", "reason_details", "worker", "worker_identity"),
-    *("exit_code", "error", "traceback"),
+    *("exit_code", "exit_signal", "error", "traceback"),
 )
 OUTPUT_FIELDS = ("run", "attempt", "number", "stream", "text", "written_at")
 
@@ -121,6 +121,7 @@ def _run(slot: _Slot, number: int, rng: random.Random) -> tuple[Any, ...]:
         *("", *REASONS[status], "worker@here" if is_executed else "", ""),
         *(
             _exit_code(status),
+            "",
             ERROR if status is Status.FAILED else "",
             "Traceback\n  line\n" * 20 if status is Status.FAILED else "",
         ),
