@@ -21,6 +21,10 @@ from jobledger.models import Trigger
 from jobledger.runs.dispatch import RunRequest
 from jobledger.runs.publishing import delivery
 
+MAX_NAME_LENGTH = 200
+"""As for a schedule's queue."""
+MAX_PRIORITY = 255
+
 
 def request_of(message: Context, job: Job, options: dict[str, Any]) -> RunRequest:
     """The request of a message that was sent by another scheduler, or ad hoc.
@@ -82,8 +86,10 @@ def _routing(message: Context, job: Job) -> dict[str, Any]:
     # With the nameless exchange, which Celery uses for queues, the routing key is the name of the queue.
     names = {"exchange": exchange, "routing_key": routing_key} if exchange else {"queue": routing_key}
     routing = {} if names in _own_routes(job) else {name: value for name, value in names.items() if value}
-    if isinstance(priority, int) and priority > 0:
+    if isinstance(priority, int) and 0 < priority <= MAX_PRIORITY:
         routing["priority"] = priority
+    if any(isinstance(name, str) and len(name) > MAX_NAME_LENGTH for name in routing.values()):
+        return {}
     try:
         return delivery.validated_routing(routing)
     except (delivery.DeliveryError, TypeError):

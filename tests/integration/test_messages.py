@@ -57,6 +57,28 @@ def test_no_malformed_message_crashes_a_worker_and_each_one_is_recorded(alone: S
     assert [line for line in lines if re.search("marker|xxx", line)] == []
 
 
+RECORDS = [
+    b"\xff",
+    b"[]",
+    b'[1, "", ""]',
+    b'[{"headers": 5}, "", ""]',
+    json.dumps([json.loads(next(malformed()).item), ["x"], {}]).encode(),
+]
+
+
+def test_a_malformed_record_of_a_delivery_becomes_a_dead_letter_and_its_contents_are_not_logged(
+    alone: Service,
+) -> None:
+    before = len(dead_letters(alone))
+    with redis.Redis(unix_socket_path=str(alone.socket)) as client:
+        for number, record in enumerate(RECORDS):
+            client.hset(UNACKNOWLEDGED, f"t{number}", record)
+            client.zadd(f"{UNACKNOWLEDGED}_index", {f"t{number}": 1})
+        wait_until(lambda: not client.hlen(UNACKNOWLEDGED), what="the worker looks for overdue messages")
+    wait_until(lambda: len(dead_letters(alone)) == before + len(RECORDS), what="each is recorded")
+    assert "Could not restore message" not in alone.log("worker")
+
+
 def test_remote_control_and_events_reach_the_worker(alone: Service) -> None:
     assert "worker@here: OK" in alone.celery("inspect", "ping").stdout
     assert alone.shell(NEXT_EVENT).strip() == "worker@here"

@@ -7,6 +7,8 @@ this module, and no other, uses the private parts with which the channel receive
 acknowledging and everything else are left to kombu.
 """
 
+import json
+import sys
 from functools import cache, cached_property, partial
 from queue import Empty
 from typing import Any
@@ -74,16 +76,30 @@ class _Channel(redis.Channel):
             return response
         key, item = response
         try:
-            envelope.check_envelope(
-                item,
-                limit_bytes=settings.MESSAGE_LIMIT_BYTES,
-                may_be_compressed=current_app.conf.task_compression is not None,
-            )
+            _check(item, limit_bytes=settings.MESSAGE_LIMIT_BYTES)
         except envelope.MalformedError as error:
             queue = key.decode(errors="replace").partition(self.sep)[0]
             dead_letters.keep(self, dead_letters.unreadable(item, str(error), queue=queue))
             return None
         return response
+
+    def _do_restore_message(
+        self,
+        payload: Any,
+        exchange: Any,
+        routing_key: Any,
+        pipe: Any,
+        leftmost: bool = False,  # noqa: FBT001, FBT002 - kombu's
+    ) -> None:
+        """Put a message back into its queue.
+
+        kombu would log a malformed one with all its contents, and drop it. Its size was validated when it was
+        delivered; here it is encoded differently.
+        """
+        if not (isinstance(exchange, str) and isinstance(routing_key, str)):
+            raise envelope.MalformedError("its exchange or routing key is not a string")
+        _check(json.dumps(payload).encode(), limit_bytes=sys.maxsize)
+        super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)  # type: ignore[misc]  # not in the stubs
 
     def _receive_one(self, c: Any) -> Any:
         """Receive a broadcast, such as a remote control command, which is sent to all and concerns no run."""
@@ -94,6 +110,11 @@ class _Channel(redis.Channel):
         except Exception as error:  # noqa: BLE001 - no broadcast may crash the worker
             logger.warning("Dropped a malformed broadcast (%s)", type(error).__name__)
             return None
+
+
+def _check(item: bytes, *, limit_bytes: int) -> None:
+    may_be_compressed = current_app.conf.task_compression is not None
+    envelope.check_envelope(item, limit_bytes=limit_bytes, may_be_compressed=may_be_compressed)
 
 
 @cache
