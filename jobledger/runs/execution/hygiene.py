@@ -37,6 +37,8 @@ from jobledger.runs.worker import billiard_internals
 logger = line_logger(__name__)
 
 THREAD_END_SECONDS = 0.5
+REAL_TIME_SIGNALS = 32
+"""From here on. Few programs use them, and it takes time to look at each."""
 FIRST_COPY = 100
 """Copies of descriptors have no small numbers, which a job may take for its own."""
 
@@ -210,7 +212,7 @@ def _signal_handlers() -> dict[int, Any]:
     """None is a handler that Python does not know, and cannot restore."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    found = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    found = {number: signal.getsignal(number) for number in SIGNALS}
     return {number: handler for number, handler in found.items() if handler is not None}
 
 
@@ -279,6 +281,7 @@ def _restore_collection(was_enabled: bool) -> None:  # noqa: FBT001 - a trait's 
     (gc.enable if was_enabled else gc.disable)()
 
 
+SIGNALS = sorted(int(number) for number in signal.valid_signals() if number < REAL_TIME_SIGNALS)
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 TRAITS = (

@@ -64,10 +64,12 @@ def test_a_run_that_does_not_stop_at_its_time_limit_is_killed_and_no_other_is(ru
 
 def test_a_job_stuck_in_c_code_is_killed_by_the_worker(running: Service) -> None:
     with unaffected_run(running, tenant="beside the one in C"):
-        pk = call(running, "limited", tenant="C", hold_gil=True)
+        pk = call(running, "limited", tenant="C", hold_gil=True, child=True)
         process = wait_for_start(running, pk).pid
+        (child,) = wait_until(lambda: traces(running, pk, "child="))
         row = wait_for_end(running, pk)
         wait_until(lambda: not is_alive(process), what="its process is gone")
+        wait_until(lambda: not is_alive(int(child.what.partition("=")[2])), what="its subprocess is gone")
     assert row.status == "timed_out"
     assert row.finished_at
     assert row.started_at

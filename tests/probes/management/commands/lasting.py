@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 import sys
 import time
 from argparse import ArgumentParser
@@ -34,6 +35,7 @@ class Command(JobCommand):
         parser.add_argument("--busy", action="store_true", help="Compute without a pause.")
         parser.add_argument("--in-transaction", action="store_true", help="Do it all in one transaction.")
         parser.add_argument("--hold-gil", action="store_true", help="Stay in C code.")
+        parser.add_argument("--child", action="store_true", help="Leave a subprocess running.")
 
     @classmethod
     def concurrency_key(cls, options: Mapping[str, Any]) -> str:
@@ -51,6 +53,8 @@ class Command(JobCommand):
             traces.leave(self.run, "cleanup")
 
     def _last(self, options: dict[str, Any]) -> None:
+        if options["child"]:
+            traces.leave(self.run, f"child={subprocess.Popen(['sleep', '600']).pid}")
         if options["fork"] and os.fork() == 0:
             sys.exit(0)
         if options["hold_gil"]:
