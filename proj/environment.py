@@ -80,6 +80,11 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         level = self.text(name, default).upper()
         return self._checked(name, level, lambda it: it in LEVELS, f"one of {', '.join(LEVELS)}")
 
+    def key_prefix(self, name: str, default: str) -> str:
+        """The beginning of keys and channels in Redis; kombu also uses it in patterns."""
+        expected = "a text without spaces, *, ?, [, ] and \\, such as jobs:"
+        return self._checked(name, self.text(name, default), _is_key_prefix, expected)
+
     def broker(self, name: str, default: str) -> str:
         """The URL of a Redis server."""
         expected = "a URL such as redis://:password@host:6379/0 or redis+socket:///path"
@@ -124,6 +129,10 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         # Do not quote a URL, which contains a password.
         problem = "is not a valid URL" if name.endswith("_URL") else f"is {self.text(name)!r}"
         return ImproperlyConfigured(f"{name} {problem}; expected {expected}.")
+
+
+def _is_key_prefix(text: str) -> bool:
+    return text.isprintable() and not set(text) & set(" *?[]\\")
 
 
 def _is_issuer(text: str) -> bool:

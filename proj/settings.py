@@ -288,7 +288,7 @@ CELERY_WORKER_MAX_MEMORY_PER_CHILD = env.whole("WORKER_MAX_MEMORY_MB", 400) * 10
 # shut them down.
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = env.flag("REMOTE_CONTROL", default=False)
 # Of queues, results and everything else in Redis. Whoever else sends messages has to set the same prefix.
-_KEY_PREFIX = env.text("REDIS_KEY_PREFIX", REDIS_KEY_PREFIX)
+_KEY_PREFIX = env.key_prefix("REDIS_KEY_PREFIX", REDIS_KEY_PREFIX)
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": _KEY_PREFIX,
     "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),

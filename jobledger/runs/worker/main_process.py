@@ -49,6 +49,8 @@ from jobledger.runs.worker.requests import MaskedRequest
 logger = line_logger(__name__)
 
 MAX_WAIT_SECONDS = 5.0
+# Many messages may have expired by the time that the database fails.
+MAX_DISCARD_WAIT_SECONDS = 0.5
 MAX_CANCEL_SECONDS = 5.0
 MAX_RETRY_SECONDS = 20.0
 REVOKED = "celery control revoke"
@@ -206,11 +208,11 @@ def _warn_of_replacements(sender: Any = None, **kwargs: Any) -> None:
         logger.warning(text, size(limit_kib * 1024), "worker_max_memory_per_child", size(used))
 
 
-def _in_thread(work: Callable[[], None], name: str) -> None:
+def _in_thread(work: Callable[[], None], name: str, *, wait_seconds: float = MAX_WAIT_SECONDS) -> None:
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
     # Usually it finishes immediately, and before the message is acknowledged.
-    thread.join(MAX_WAIT_SECONDS)
+    thread.join(wait_seconds)
 
 
 def record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) -> None:
@@ -241,7 +243,8 @@ def _record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) 
 def _discarded(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature
     """Celery discards a message that was revoked or has expired."""
     if job := registry.of_task(sender.name):
-        _in_thread(partial(record_discarded, request, job, is_revoked=not expired), "discarded")
+        record = partial(record_discarded, request, job, is_revoked=not expired)
+        _in_thread(record, "discarded", wait_seconds=MAX_DISCARD_WAIT_SECONDS)
 
 
 def _child(request: Request) -> str:

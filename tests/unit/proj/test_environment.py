@@ -29,6 +29,7 @@ ASKED = {
     "texts": lambda env: env.texts("NAME", ["here"]),
     "pairs": lambda env: env.pairs("NAME"),
     "issuer": lambda env: env.issuer("NAME"),
+    "key_prefix": lambda env: env.key_prefix("NAME", "jobs:"),
     "mail_server": lambda env: env.mail_server("NAME_URL").get("EMAIL_HOST"),
 }
 
@@ -51,6 +52,8 @@ ASKED = {
         ("pairs", "ops = Job operators,ops=Job viewers,", [("ops", "Job operators"), ("ops", "Job viewers")]),
         ("pairs", "cn=ops=x", [("cn", "ops=x")]),
         ("issuer", "", ""),
+        ("key_prefix", "", ""),
+        ("key_prefix", "{team}.jobs-", "{team}.jobs-"),
         ("mail_server", "", None),
         ("mail_server", "smtp+tls://user:pass@mail.example.com:587", "mail.example.com"),
         ("issuer", "https://login.example.com/realms/staff/", "https://login.example.com/realms/staff"),
@@ -81,6 +84,9 @@ def test_valid_values_are_accepted(
         ("issuer", "http://login.example.com", "an address such as https://"),
         ("issuer", "https://login.example.com/?realm=staff", "an address such as https://"),
         ("issuer", "https://[", "an address such as https://"),
+        ("key_prefix", "job*", "a text without spaces"),
+        ("key_prefix", "a b", "a text without spaces"),
+        ("key_prefix", "a\x1bb", "a text without spaces"),
     ],
 )
 def test_invalid_values_are_named(

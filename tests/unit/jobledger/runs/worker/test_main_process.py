@@ -36,7 +36,7 @@ def celerys_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "on_failure", "on_timeout":
         monkeypatch.setattr(Request, name, lambda *args, **kwargs: None)
     # Other threads cannot see the test's transaction.
-    monkeypatch.setattr(main_process, "_in_thread", lambda work, name: work())
+    monkeypatch.setattr(main_process, "_in_thread", lambda work, name, **options: work())
 
 
 def running(**values: Any) -> Run:
