@@ -84,9 +84,11 @@ def _is_pure(value: object, seen: set[int]) -> bool:
 def _inspect(value: object, seen: set[int]) -> bool:
     """A constant, or an object that is called like a function."""
     cls = type(value)
+    attributes = getattr(value, "__dict__", {})
+    if "__wrapped__" in attributes:  # a cache of a function's results
+        return _is_pure(attributes["__wrapped__"], seen)
     if _is_pure_class(cls):
         return True
-    attributes = getattr(value, "__dict__", {})
     return callable(value) and _are_pure([*_methods(cls), *attributes.values()], seen)
 
 
@@ -102,7 +104,8 @@ def _(value: ModuleType, seen: set[int]) -> bool:
 
 @_inspect.register(type)
 def _(value: type, seen: set[int]) -> bool:
-    return _is_pure_class(value)
+    # An enum's author may say how it is made from a value.
+    return _is_pure_class(value) and (not issubclass(value, Enum) or _are_pure([*_makers(value)], seen))
 
 
 @_inspect.register(FunctionType)
@@ -152,6 +155,13 @@ def _is_pure_class(cls: type) -> bool:
     if cls is argparse.FileType:
         return False
     return cls in _PATHS or cls.__module__ in _MODULES or issubclass(cls, BaseException | Enum)
+
+
+def _makers(cls: type[Enum]) -> Iterator[object]:
+    for each in cls.__mro__:
+        if each.__module__ not in _MODULES:
+            own = (vars(each).get(name) for name in ("__new__", "__new_member__", "__init__", "_missing_"))
+            yield from (getattr(maker, "__func__", maker) for maker in own if maker is not None)
 
 
 def _methods(cls: type) -> Iterator[object]:

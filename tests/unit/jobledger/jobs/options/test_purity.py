@@ -35,6 +35,22 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Asking(enum.Enum):
+    RED = "red"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        return cls(open(str(value)).read())  # noqa: PTH123
+
+
+class Level(int, enum.Enum):
+    LOW = 1
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        return cls.LOW
+
+
 class Range:
     def __init__(self, start: Any) -> None:
         self.start = start
@@ -116,6 +132,8 @@ PURE = [
     str.lower,
     pathlib.Path,
     Colour,
+    Level,
+    functools.cache(words),
     words,
     recursive,
     declared,
@@ -148,6 +166,9 @@ IMPURE = [
     Range(SimpleLazyObject(lambda: calls.append("evaluated"))),
     Helped(3),
     within(1, existing),  # type: ignore[arg-type]
+    Asking,
+    functools.lru_cache(existing),
+    functools.cache(Tag.objects.get),
     Tag,
     Tag.objects.get,
     lambda text: Tag.objects.get(name=text),
