@@ -18,6 +18,7 @@ from jobledger.admin import audit_log, display
 from jobledger.admin.alerts.audited import Audited
 from jobledger.admin.fields import StoredSecretField
 from jobledger.admin.options.widgets import SecretText
+from jobledger.admin_site import page_view
 from jobledger.alerts import delivery
 from jobledger.alerts.destinations import NotDeliveredError, why_invalid
 from jobledger.models import AlertDestination, DestinationKind
@@ -93,7 +94,7 @@ class DestinationAdmin(Audited):
     fields = ("name", "kind", "addresses", "url", "enabled", "last_delivery")
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(require_POST(self.test_view))
+        view = page_view(self.admin_site, require_POST(self.test_view))
         return [path("<int:pk>/test/", view, name="jobledger_alertdestination_test"), *super().get_urls()]
 
     def get_fields(self, request: HttpRequest, obj: AlertDestination | None = None) -> Any:

@@ -109,6 +109,20 @@ def test_htmx_is_the_release_that_its_package_brings() -> None:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
+def test_every_page_is_based_on_a_template_with_the_styles_and_scripts() -> None:
+    templates = BASE_DIR / "jobledger" / "templates" / "jobledger"
+    based_on_djangos = {
+        str(path.relative_to(templates))
+        for path in templates.rglob("*.html")
+        if path.read_text().startswith('{% extends "admin/')
+    }
+    bases, of_the_site = (
+        {"base.html", "change_form.html", "change_list.html"},
+        {"site.html", "everything.html"},
+    )
+    assert based_on_djangos == {*bases, *of_the_site, "locked_out.html"}
+
+
 def test_the_pages_need_no_template_of_another_name() -> None:
     """A template of Django's name would change every page of every admin."""
     templates = BASE_DIR / "jobledger" / "templates" / "admin"
