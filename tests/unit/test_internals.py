@@ -16,7 +16,7 @@ import pytest
 
 from tests.unit.test_floors import SOURCES, module_of
 
-NEIGHBOURS = ("argparse", "celery", "django", "django_celery_beat", "kombu")
+NEIGHBOURS = ("argparse", "billiard", "celery", "django", "django_celery_beat", "kombu")
 DOCUMENTED = {"_default_manager", "_meta"}
 OTHERS = [path for path in SOURCES if not path.stem.endswith("_internals")]
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -222,6 +222,22 @@ def _restore_signal_handlers(before: dict[int, Any]) -> None:
             signal.signal(number, handler)
 
 
+def _refuse(before: object) -> NoReturn:
+    raise PermissionError
+
+
+def _user() -> tuple[int, int, int, int]:
+    return os.getuid(), os.geteuid(), os.getgid(), os.getegid()
+
+
+def _restore_user(before: tuple[int, int, int, int]) -> None:
+    _, user, _, group = before
+    os.seteuid(user)
+    os.setegid(group)
+    if _user() != before:
+        raise PermissionError
+
+
 def _umask() -> int:
     # It can only be read by setting it.
     os.umask(mask := os.umask(0o077))
@@ -293,6 +309,10 @@ TRAITS = (
         read=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         restore=partial(signal.pthread_sigmask, signal.SIG_SETMASK),
     ),
+    # A session cannot be left again.
+    Trait(name="session", read=partial(os.getsid, 0), restore=_refuse),
+    Trait(name="process group", read=os.getpgrp, restore=partial(os.setpgid, 0)),
+    Trait(name="user", read=_user, restore=_restore_user),
     Trait(name="umask", read=_umask, restore=os.umask),
     Trait(name="environment", read=lambda: dict(os.environ), restore=_restore_environment),
     Trait(

@@ -40,22 +40,18 @@ PR_SET_CHILD_SUBREAPER = 36
 
 Processes = set[psutil.Process]
 
-_adopts = False
 _jobs: list[UUID] = []
 """The runs that this process is executing."""
 
 
 def adopt_orphans() -> None:
     """Become the parent of any descendant whose parent ends. Only possible on Linux; not inherited."""
-    global _adopts  # noqa: PLW0603 - a property of this process
     if sys.platform == "linux":
-        _adopts = ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _begin_as_child() -> None:
     """A process that a job forks ends at SIGTERM, as ``multiprocessing`` expects: handlers are inherited."""
-    global _adopts  # noqa: PLW0603 - not inherited
-    _adopts = False
     if _jobs:
         _jobs.clear()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -87,10 +83,14 @@ def direct_children() -> set[int]:
 class ProcessTree:
     """The processes that the current job has started since this object was created."""
 
-    def __init__(self, run_id: UUID, *, is_nested: bool) -> None:
-        """``is_nested`` for a job that another job calls, whose processes are not all its own."""
+    def __init__(self, run_id: UUID, *, is_nested: bool, adopts: bool = True) -> None:
+        """``is_nested`` for a job that another job calls, whose processes are not all its own.
+
+        ``adopts`` unless orphans have to be searched for, which takes some milliseconds.
+        """
         self._run_id = run_id
         self._is_nested = is_nested
+        self._adopts = adopts and sys.platform == "linux"
         self._before = direct_children()
         self.was_needed = False
         """Whether the job has left any processes that had to be ended."""
@@ -107,8 +107,7 @@ class ProcessTree:
     def end(self) -> list[Leftover]:
         """Terminate the processes, then kill what remains; returns those that are left: daemons, mostly."""
         try:
-            self._end()
-            return as_leftovers(self._all())
+            return as_leftovers(self._end())
         except (psutil.Error, OSError) as error:
             logger.warning("Could not end the processes of run %s: %s", self._run_id, error)
         except (KeyboardInterrupt, SystemExit):
@@ -116,13 +115,17 @@ class ProcessTree:
             self.kill()
         return []
 
-    def _end(self) -> None:
-        if found := self._own():
-            self.was_needed = True
-            listed = ", ".join(map(str, as_leftovers(found)))
-            logger.info("Ending the processes that run %s has left: %s", self._run_id, listed)
-            multiprocessing_internals.end_pools(within_seconds=POOL_SECONDS)
-            end_all(self._own)
+    def _end(self) -> Processes:
+        found = self._all()
+        own = {process for process in found if not is_daemon(process)}
+        if not own:
+            return found
+        self.was_needed = True
+        listed = ", ".join(map(str, as_leftovers(own)))
+        logger.info("Ending the processes that run %s has left: %s", self._run_id, listed)
+        multiprocessing_internals.end_pools(within_seconds=POOL_SECONDS)
+        end_all(self._own)
+        return self._all()
 
     def _own(self) -> Processes:
         return {process for process in self._all() if not is_daemon(process)}
@@ -130,7 +133,7 @@ class ProcessTree:
     def _all(self) -> Processes:
         if self._is_nested:
             return self._marked()
-        return self._descendants() if _adopts else self._descendants() | self._marked()
+        return self._descendants() if self._adopts else self._descendants() | self._marked()
 
     def _descendants(self) -> Processes:
         found: Processes = set()
@@ -145,13 +148,13 @@ class ProcessTree:
 
 
 @contextmanager
-def process_tree(run_id: UUID, *, is_nested: bool) -> Iterator[ProcessTree]:
+def process_tree(run_id: UUID, *, is_nested: bool, adopts: bool = True) -> Iterator[ProcessTree]:
     """The tree of the job that is executed in the block; its processes have the run's id."""
     before = os.environ.get(RUN_ID_VARIABLE)
     os.environ[RUN_ID_VARIABLE] = str(run_id)
     _jobs.append(run_id)
     try:
-        yield ProcessTree(run_id, is_nested=is_nested)
+        yield ProcessTree(run_id, is_nested=is_nested, adopts=adopts)
     finally:
         _jobs.remove(run_id)
         if before is None:

@@ -219,7 +219,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         captured,
         interruptible() as interrupter,
         resources.measured() as meter,
-        process_tree(run.pk, is_nested=_current.get() is not None) as tree,
+        process_tree(run.pk, is_nested=_current.get() is not None, adopts=not taken_over) as tree,
     ):
         heartbeat = Heartbeat(run, log, interrupter, tree, _limits(run), meter)
         execution = Execution(

@@ -32,6 +32,7 @@ def _settings() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     signal.alarm(600)
+    os.setpgid(0, 0)
     os.umask(0)
     os.environ.clear()
     sys.path.clear()
@@ -61,6 +62,7 @@ WAYS = {
     "settings": _settings,
     "standard-descriptors": _close_standard_descriptors,
     "all-descriptors": _close_all_descriptors,
+    "session": os.setsid,
     "thread": _thread,
     "exit": _exit,
 }

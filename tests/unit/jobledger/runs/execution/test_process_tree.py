@@ -116,7 +116,7 @@ def test_the_environment_has_the_runs_id_during_the_job(monkeypatch: pytest.Monk
 
 
 def test_an_orphan_is_recognized_by_its_environment() -> None:
-    with process_tree.process_tree(uuid4(), is_nested=False) as job:
+    with process_tree.process_tree(uuid4(), is_nested=False, adopts=False) as job:
         script = "sleep 600 >/dev/null 2>&1 & echo $!"
         orphan = int(subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True).stdout)
         job.end()
@@ -221,7 +221,6 @@ def test_in_a_worker_the_processes_of_every_job_end(start: Start, monkeypatch: p
 
 def test_a_silent_job_costs_no_look_at_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     job = tree()
-    monkeypatch.setattr(process_tree, "_adopts", True)
     monkeypatch.setattr(psutil, "Process", lambda *args: pytest.fail("looked at a process"))
     assert job.end() == []
 
