@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage
 
 from jobledger.escapes import escaped
 from jobledger.jobs import registry
+from jobledger.jobs.options import option_names
 from jobledger.jobs.options.argparse_internals import (
     Kind,
     actions_of,
@@ -54,9 +55,20 @@ def faults_of(job: registry.Job) -> Iterator[_Fault]:
         text = f"cannot tell its options: {type(error).__name__}: {error}"
         yield _Fault(text, "add_arguments() must work in every process: move queries and files to handle().")
         return
+    yield from _unknown_names(job, parser)
     for each in all_parsers(parser):
         for action in actions_of(each):
             yield from _faults_of_action(each, action)
+
+
+def _unknown_names(job: registry.Job, parser: ArgumentParser) -> Iterator[_Fault]:
+    declared: object = job.declaration.worker_options
+    names = declared if isinstance(declared, list | tuple) else ()
+    if unknown := sorted(set(names) - set(option_names(parser))):
+        text = f"leaves {', '.join(unknown)} to its worker, but has no such option"
+        yield _Fault(
+            text, "worker_options must contain the dest of each option; unknown names have no effect."
+        )
 
 
 def _faults_of_action(parser: ArgumentParser, action: Action) -> Iterator[_Fault]:

@@ -167,7 +167,9 @@ def test_options_in_json_are_left_to_the_worker_too(admin_client: Client, full: 
     assert json.loads(PeriodicTask.objects.get().kwargs) == {"source": "nowhere"}
 
 
-def test_a_run_started_by_hand_says_what_is_left_to_the_worker(admin_client: Client, broker: Broker) -> None:
+def test_a_run_started_in_the_admin_says_what_is_left_to_the_worker(
+    admin_client: Client, broker: Broker
+) -> None:
     url = reverse("admin:jobledger_job_run", args=["exporting"])
     assert LEFT in messages_after(admin_client.post(url, {"option-source": "nowhere"}, follow=True))
 

@@ -183,6 +183,11 @@ def test_a_job_that_cannot_tell_its_options_is_reported() -> None:
     assert fault.text == "cannot tell its options: OSError: no such file"
 
 
+def test_worker_options_that_the_job_does_not_have_are_reported() -> None:
+    (fault,) = checks.faults_of(a_job(arg("--path"), worker_options=["path", "file"]))
+    assert fault.text == "leaves file to its worker, but has no such option"
+
+
 def test_a_handle_that_yields_is_reported() -> None:
     job = a_job()
     job.command_class.handle = yields  # type: ignore[method-assign,assignment]
