@@ -29,7 +29,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone, translation
 
 from jobledger.escapes import line_logger
-from jobledger.runs.execution.multiprocessing_internals import END_OF_POOLS
+from jobledger.runs.execution.multiprocessing_internals import END_OF_POOLS, is_idle
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import outcome_of
 from jobledger.runs.worker import billiard_internals
@@ -114,11 +114,12 @@ class Threads:
             for each in threading.enumerate()
             # Python's name for a thread that it did not start, which never ends for it.
             if each not in self._before and not each.name.startswith(("Dummy-", END_OF_POOLS))
+            if not is_idle(each)
         ]
         deadline = time.monotonic() + THREAD_END_SECONDS
         for thread in started:
             thread.join(max(0.0, deadline - time.monotonic()))
-        return [Leftover(name=thread.name) for thread in started if thread.is_alive()]
+        return [Leftover(name=each.name) for each in started if each.is_alive() and not is_idle(each)]
 
 
 @contextmanager

@@ -1,11 +1,13 @@
-"""The private parts of Python's multiprocessing that this package uses. No other module touches them.
+"""The private parts of Python's processes and threads that this package uses. No other module touches them.
 
 A comment on each use says what the public API lacks. Tests fail if a Python release changes any of them.
 """
 
 import multiprocessing
 import os
+import sys
 import threading
+from concurrent.futures import thread as executor_threads
 from multiprocessing import process, util
 from typing import Any
 
@@ -36,3 +38,12 @@ def end_pools(*, within_seconds: float) -> None:
     thread = threading.Thread(target=_util._run_finalizers, args=[0], name=END_OF_POOLS, daemon=True)  # noqa: SLF001 - only atexit calls it
     thread.start()
     thread.join(within_seconds)
+
+
+def is_idle(thread: threading.Thread) -> bool:
+    """Whether this is the thread of an executor that waits for work.
+
+    asgiref, among others, keeps such a thread for later, and an executor that was not shut down keeps some.
+    """
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - the only way to see another thread
+    return frame is not None and frame.f_code.co_filename == executor_threads.__file__

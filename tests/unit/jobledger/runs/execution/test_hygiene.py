@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,7 @@ from jobledger.runs.execution.hygiene import (
 )
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.worker import billiard_internals
+from tests.waiting import wait_until
 
 
 def assert_next_run_is_saved_alone() -> None:
@@ -229,3 +231,14 @@ def test_threads_that_were_there_before_the_job_are_not_its_own() -> None:
     assert threads.left() == []
     may_end.set()
     thread.join()
+
+
+def test_the_idle_threads_of_an_executor_do_no_harm() -> None:
+    threads, may_end = Threads(), threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(int).result()
+        wait_until(lambda: threads.left() == [], what="its thread is idle")
+        busy = executor.submit(may_end.wait)
+        wait_until(busy.running)
+        assert len(threads.left()) == 1
+        may_end.set()
