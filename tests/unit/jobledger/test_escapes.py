@@ -111,5 +111,5 @@ def test_this_projects_log_is_formatted_like_that(settings: Any) -> None:
 def test_every_module_of_the_service_logs_like_that() -> None:
     from tests.unit.test_floors import SOURCES, module_of
 
-    used = [module_of(path) for path in SOURCES if "logging.getLogger(" in path.read_text()]
+    used = [module_of(path) for path in SOURCES if "logging.getLogger(__name__" in path.read_text()]
     assert [name for name in used if name.startswith("jobledger.") and name != "jobledger.escapes"] == []
