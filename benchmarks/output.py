@@ -93,8 +93,8 @@ def _not_recorded() -> Iterator[None]:
 
 @contextmanager
 def _on_command_line() -> Iterator[None]:
-    from jobledger.runs.execution.capture import of_command_line
-    from jobledger.runs.execution.output import OutputRecorder
+    from jobledger.runs.output.capture import of_command_line
+    from jobledger.runs.output.recorder import OutputRecorder
 
     with of_command_line(OutputRecorder(1024 * 1024)) as captured:
         yield
@@ -104,7 +104,7 @@ def _on_command_line() -> Iterator[None]:
 @contextmanager
 def _in_worker() -> Iterator[None]:
     from jobledger.models import Run
-    from jobledger.runs.execution.capture import of_worker
+    from jobledger.runs.output.capture import of_worker
 
     with of_worker(Run()) as captured:
         yield

@@ -28,7 +28,8 @@ class JobsConfig(AppConfig):
         from jobledger import checks, conf
         from jobledger.alerts import background, default_rule
         from jobledger.runs import ledger_connection
-        from jobledger.runs.execution import salvage, terminal
+        from jobledger.runs.execution import terminal
+        from jobledger.runs.output import salvage
         from jobledger.runs.worker import (
             code_version,
             dead_letters,

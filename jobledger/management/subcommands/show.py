@@ -18,8 +18,8 @@ from jobledger.management import arguments, printing, run_json, run_lines
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import SUCCESSES, Run, RunOutput, Status, Stream
 from jobledger.runs import reasons
-from jobledger.runs.execution.output import Piece
 from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
+from jobledger.runs.output.recorder import Piece
 
 POLL_SECONDS = 0.5
 

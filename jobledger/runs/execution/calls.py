@@ -29,14 +29,14 @@ from jobledger.models import Reason, Run, Stream, Trigger, Why
 from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.dispatch import command_line_process, operating_system_user
 from jobledger.runs.execution import runner
-from jobledger.runs.execution.capture import Capture, of_call, of_command_line
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.django_internals import wrapped_stream
-from jobledger.runs.execution.output import OutputRecorder
-from jobledger.runs.execution.streams import Tee
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, SignalExit
+from jobledger.runs.output.capture import Capture, of_call, of_command_line
+from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.output.streams import Tee
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 
 OVERLAP_POLL_SECONDS = 0.5

@@ -33,13 +33,15 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts, leftovers
-from jobledger.runs.execution import oom, output, process_tree, salvage
+from jobledger.runs.execution import oom, process_tree
 from jobledger.runs.execution.forks import close_connections, write_between_forks
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, SUCCESS, Outcome, SignalExit, signal_name
+from jobledger.runs.output import salvage
+from jobledger.runs.output.recorder import last_saved_error_line
 
 logger = line_logger(__name__)
 
@@ -48,7 +50,8 @@ import sys
 sys.path[:] = {path!r}
 import django
 django.setup()
-from jobledger.runs.execution import runner, salvage
+from jobledger.runs.execution import runner
+from jobledger.runs.output import salvage
 salvage.adopt({mailbox!r})
 runner.execute_in_fresh_process({run_id!r}, parent={parent}, report_to={report_to})
 """
@@ -138,7 +141,7 @@ def _with_error(run: Run, outcome: Outcome) -> Outcome:
     """As with ``sys.exit``, the last line on stderr is the error of a job that has called ``os._exit``."""
     if outcome.why.reason is not Reason.EXIT_CODE:
         return outcome
-    line = output.last_saved_error_line(run)
+    line = last_saved_error_line(run)
     return replace(outcome, error=secrets.without_secrets(run.job, run.options, line))
 
 

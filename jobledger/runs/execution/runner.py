@@ -31,7 +31,6 @@ from jobledger.outages import is_outage
 from jobledger.runs import attempts, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import hygiene, isolation, resources
-from jobledger.runs.execution.capture import Capture, of_worker
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.terminal import no_terminal
@@ -41,6 +40,7 @@ from jobledger.runs.lease.termination import Limits
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
+from jobledger.runs.output.capture import Capture, of_worker
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import billiard_internals
 

@@ -23,16 +23,16 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts
-from jobledger.runs.execution import output
 from jobledger.runs.execution.forks import between_forks
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
-from jobledger.runs.execution.run_log import by_service
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from jobledger.runs.lease.memory_limit import MemoryWatch
 from jobledger.runs.lease.termination import Limits, Termination
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
 from jobledger.runs.outcome import Outcome
+from jobledger.runs.output.recorder import OutputRecorder, save
+from jobledger.runs.output.run_log import by_service
 
 # So that users who follow a run see its output within two seconds.
 OUTPUT_SECONDS = 1.0
@@ -56,7 +56,7 @@ class Progress:
 class OutputLog:
     """Saves the output of an attempt, in the order in which it was written."""
 
-    def __init__(self, run: Run, recorder: output.OutputRecorder) -> None:
+    def __init__(self, run: Run, recorder: OutputRecorder) -> None:
         self._run = run
         self._recorder = recorder
         self._lock = threading.Lock()
@@ -65,7 +65,7 @@ class OutputLog:
         """Save new output. Whatever cannot be saved stays in the recorder for the next call."""
         with self._lock:
             while pieces := self._recorder.unsaved():
-                output.save(self._run.pk, self._run.attempt, self._recorder.next_number, pieces)
+                save(self._run.pk, self._run.attempt, self._recorder.next_number, pieces)
                 self._recorder.mark_saved(pieces)
 
     def save_remaining(self) -> None:

@@ -35,13 +35,14 @@ from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import dispatch, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
-from jobledger.runs.execution import oom, process_tree, resources, salvage
+from jobledger.runs.execution import oom, process_tree, resources
 from jobledger.runs.execution.forks import write_between_forks
-from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.execution.process_tree import Processes
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.outcome import signal_name
+from jobledger.runs.output import salvage
+from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.received import request_of
 from jobledger.runs.worker import orphans
 from jobledger.runs.worker.requests import MaskedRequest

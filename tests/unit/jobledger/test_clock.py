@@ -15,7 +15,6 @@ from jobledger import clock
 from jobledger.models import Reason, Run, RunAttempt, ServiceProcess, Status, Trigger, Why
 from jobledger.runs import attempts, dispatch, overlap
 from jobledger.runs.execution import runner
-from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
@@ -23,6 +22,7 @@ from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter
 from jobledger.runs.lease.termination import Limits
 from jobledger.runs.outcome import Outcome, outcome_of
+from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.main_process import Loss, end_run_of
 from jobledger.schedules import ledger, scheduler

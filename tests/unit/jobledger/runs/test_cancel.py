@@ -13,10 +13,10 @@ from django.utils import timezone
 from jobledger.models import Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import attempts, dispatch, overlap, reasons
 from jobledger.runs.execution import runner
-from jobledger.runs.execution.capture import of_call
-from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.lease.interrupts import JobCancelled, LeaseLost
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
+from jobledger.runs.output.capture import of_call
+from jobledger.runs.output.recorder import OutputRecorder
 from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db

@@ -19,7 +19,6 @@ from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import calls, runner
-from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
@@ -29,6 +28,7 @@ from jobledger.runs.lease.memory_limit import MemoryLimitExceeded
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.lease.termination import Limits
 from jobledger.runs.outcome import SUCCESS, SignalExit, outcome_of
+from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.overlap import Guard
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import main_process

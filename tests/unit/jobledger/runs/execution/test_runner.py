@@ -15,8 +15,8 @@ from jobledger.formats import MEGABYTE
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.execution import runner
-from jobledger.runs.execution.capture import of_call
-from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.output.capture import of_call
+from jobledger.runs.output.recorder import OutputRecorder
 from tests.probes.management.commands.probe import Command
 from tests.unit.builders import NOON, override
 

@@ -8,13 +8,13 @@ from django.db import IntegrityError
 from pytest_django import Settings
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
-from jobledger.runs.execution.output import OutputRecorder
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import heartbeat
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
 from jobledger.runs.lease.termination import Limits
+from jobledger.runs.output.recorder import OutputRecorder
 from tests.unit.builders import override
 from tests.waiting import wait_until
 

@@ -5,9 +5,9 @@ import io
 import pytest
 
 from jobledger.models import Stream
-from jobledger.runs.execution.output import OutputRecorder, Piece
-from jobledger.runs.execution.streams import RunStream, Tee, Utf8Source
-from tests.unit.jobledger.runs.execution.outputs import finished, text_of
+from jobledger.runs.output.recorder import OutputRecorder, Piece
+from jobledger.runs.output.streams import RunStream, Tee, Utf8Source
+from tests.unit.jobledger.runs.output.outputs import finished, text_of
 from tests.unit.terminals import Terminal
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR

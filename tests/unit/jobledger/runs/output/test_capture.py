@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from jobledger.models import Run, Stream
-from jobledger.runs.execution.capture import of_call, of_command_line, of_worker
-from jobledger.runs.execution.descriptors import Descriptors
-from jobledger.runs.execution.output import LOCK, OutputRecorder, Piece
-from tests.unit.jobledger.runs.execution.outputs import finished, text_of
+from jobledger.runs.output.capture import of_call, of_command_line, of_worker
+from jobledger.runs.output.descriptors import Descriptors
+from jobledger.runs.output.recorder import LOCK, OutputRecorder, Piece
+from tests.unit.jobledger.runs.output.outputs import finished, text_of
 from tests.waiting import wait_until
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR

@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from jobledger.models import Stream
-from jobledger.runs.execution.output import OutputRecorder, Piece, memory_bytes
-from jobledger.runs.execution.salvage import Mailboxes
-from tests.unit.jobledger.runs.execution.outputs import finished, text_of
+from jobledger.runs.output.recorder import OutputRecorder, Piece, memory_bytes
+from jobledger.runs.output.salvage import Mailboxes
+from tests.unit.jobledger.runs.output.outputs import finished, text_of
 
 LIMIT_BYTES = 1000
 

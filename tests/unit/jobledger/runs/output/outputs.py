@@ -1,6 +1,6 @@
 """What recorders have recorded."""
 
-from jobledger.runs.execution.output import OutputRecorder, Piece
+from jobledger.runs.output.recorder import OutputRecorder, Piece
 
 
 def text_of(pieces: list[Piece]) -> str:

@@ -14,9 +14,9 @@ import pytest
 from celery.utils.log import ColorFormatter
 
 from jobledger.models import Stream
-from jobledger.runs.execution.output import OutputRecorder
-from jobledger.runs.execution.run_log import RunLog, by_service
-from jobledger.runs.execution.streams import RunStream
+from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.output.run_log import RunLog, by_service
+from jobledger.runs.output.streams import RunStream
 
 WORKER_LOG = "[%(levelname)s/ForkPoolWorker-1] %(message)s"
 

@@ -19,9 +19,9 @@ from uuid import UUID
 from celery.signals import heartbeat_sent, worker_init, worker_process_init
 
 from jobledger.models import Stream
-from jobledger.runs.execution.descriptors import read_rest
-from jobledger.runs.execution.output import OutputRecorder
-from jobledger.runs.execution.streams import Utf8Source
+from jobledger.runs.output.descriptors import read_rest
+from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.output.streams import Utf8Source
 
 _NAME_BYTES = 100
 _MAX_DESCRIPTORS = 3

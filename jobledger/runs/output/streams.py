@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
 from jobledger.models import Stream
-from jobledger.runs.execution.output import OutputRecorder
+from jobledger.runs.output.recorder import OutputRecorder
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

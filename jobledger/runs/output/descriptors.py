@@ -18,8 +18,8 @@ from contextlib import suppress
 from functools import partial
 
 from jobledger.models import Stream
-from jobledger.runs.execution.output import LOCK
-from jobledger.runs.execution.streams import DESCRIPTORS
+from jobledger.runs.output.recorder import LOCK
+from jobledger.runs.output.streams import DESCRIPTORS
 
 READ_BYTES = 64 * 1024
 _C = ctypes.CDLL(None)

@@ -20,11 +20,11 @@ from typing import IO, Any, Self, TextIO, cast
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import Run, Stream
-from jobledger.runs.execution import salvage
-from jobledger.runs.execution.descriptors import Descriptors
-from jobledger.runs.execution.output import LOCK, OutputRecorder, memory_bytes
-from jobledger.runs.execution.run_log import RunLog
-from jobledger.runs.execution.streams import RunStream, Tee, Utf8Source
+from jobledger.runs.output import salvage
+from jobledger.runs.output.descriptors import Descriptors
+from jobledger.runs.output.recorder import LOCK, OutputRecorder, memory_bytes
+from jobledger.runs.output.run_log import RunLog
+from jobledger.runs.output.streams import RunStream, Tee, Utf8Source
 
 logger = line_logger(__name__)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from jobledger.jobs.json_text import readable
 from jobledger.models import Stream
-from jobledger.runs.execution.output import OutputRecorder, Piece, memory_bytes
-from tests.unit.jobledger.runs.execution.outputs import drained, finished, text_of
+from jobledger.runs.output.recorder import OutputRecorder, Piece, memory_bytes
+from tests.unit.jobledger.runs.output.outputs import drained, finished, text_of
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR
 

@@ -23,7 +23,7 @@ from celery.utils.log import ColorFormatter, LoggingProxy
 from django.utils.log import AdminEmailHandler
 
 from jobledger.models import Stream
-from jobledger.runs.execution.streams import DESCRIPTORS, RunStream, Tee
+from jobledger.runs.output.streams import DESCRIPTORS, RunStream, Tee
 
 SERVICE = "jobledger"
 # Celery's own format is for a log of many runs, and names neither the logger nor, for most, the level alone.
