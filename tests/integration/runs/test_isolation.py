@@ -24,7 +24,7 @@ pytestmark = pytest.mark.every_database
 IN_FRESH_PROCESS = """
 from jobledger.models import Run, Trigger
 from jobledger.runs.execution import isolation, runner
-run = Run.objects.create(job="isolated", options={"seconds": 0, "child": "hello"}, trigger=Trigger.CELERY)
+run = Run.objects.create(job="isolated", options={"seconds": 0, "calls": "hello"}, trigger=Trigger.CELERY)
 isolation.is_fork_safe, before = lambda: False, isolation.is_fork_safe
 ended = runner.execute(run.pk, worker="console")
 isolation.is_fork_safe = before
@@ -49,7 +49,7 @@ def test_an_isolated_run_ends_as_its_process_does_and_leaves_the_workers_child_a
     children = children_of_worker(running)
     endings: list[tuple[dict[str, Any], tuple[str, str, int, str]]] = [
         ({}, ("succeeded", "", 0, "")),
-        ({"child": "hello"}, ("succeeded", "", 0, "")),
+        ({"calls": "hello"}, ("succeeded", "", 0, "")),
         ({"fail": "no"}, ("failed", "command_error", 3, "no")),
         ({"signal": "SIGKILL"}, ("failed", "signal", 137, "")),
         ({"signal": "SIGSEGV"}, ("failed", "signal", 139, "")),

@@ -28,14 +28,14 @@ class Command(lasting.Command):
         parser.add_argument("--signal", choices=["SIGKILL", "SIGSEGV", "SIGTERM"])
         parser.add_argument("--exit-hard", type=int, help="Call os._exit.")
         parser.add_argument("--fail", help="Raise CommandError with this text.")
-        parser.add_argument("--child", help="Call the job probe with this word.")
+        parser.add_argument("--calls", help="Call the job probe with this word.")
 
     def _last(self, options: dict[str, Any]) -> None:
         self.stderr.write("about to end")
         self.stdout.write(json.dumps(_process()))
         Run.objects.exists()
-        if options["child"]:
-            call_command("probe", options["child"], stdout=self.stdout)
+        if options["calls"]:
+            call_command("probe", options["calls"], stdout=self.stdout)
         if options["fail"]:
             raise CommandError(options["fail"], returncode=3)
         if options["signal"] == "SIGSEGV":
