@@ -22,7 +22,7 @@ from jobledger.runs.output.recorder import LOCK
 from jobledger.runs.output.streams import DESCRIPTORS
 
 READ_BYTES = 64 * 1024
-_C = ctypes.CDLL(None)
+_C, _C_WITH_GIL = ctypes.CDLL(None), ctypes.PyDLL(None)
 
 
 class Descriptors:
@@ -179,10 +179,10 @@ def read_rest(descriptor: int) -> list[bytes]:
 
 def _read_now(descriptor: int) -> bytes | None:
     """None if there is nothing yet, empty if the pipe is closed."""
-    try:
-        return os.read(descriptor, READ_BYTES)
-    except BlockingIOError:
-        return None
+    buffer = ctypes.create_string_buffer(READ_BYTES)
+    # Unlike os.read, this keeps the GIL: no other thread can have the process killed before this is recorded.
+    size = _C_WITH_GIL.read(descriptor, buffer, READ_BYTES)
+    return None if size < 0 else ctypes.string_at(buffer, size)
 
 
 def _discard_output() -> None:

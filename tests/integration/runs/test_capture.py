@@ -32,7 +32,7 @@ def test_all_that_a_job_writes_is_on_its_run_and_not_in_the_workers_log(running:
     pk = call(running, "writing", child=True)
     assert wait_for_end(running, pk).status == "succeeded"
     assert lines_of(running, pk) == LINES
-    (child,) = run_rows(running, "job = 'probe' AND trigger = 'job'")
+    (child,) = [row for row in run_rows(running, "trigger = 'job'") if row.parent_id == pk]
     assert output_of(running, child.pk) == "of the child\n"
     wait_until(lambda: "succeeded" in running.log("worker")[before:], what="the worker logs the end")
     received, succeeded = running.log("worker")[before:].splitlines()
