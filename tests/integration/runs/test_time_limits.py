@@ -64,7 +64,7 @@ def test_a_run_that_does_not_stop_at_its_time_limit_is_killed_and_no_other_is(ru
 
 def test_a_job_stuck_in_c_code_is_killed_by_the_worker(running: Service) -> None:
     with unaffected_run(running, tenant="beside the one in C"):
-        pk = call(running, "limited", tenant="C", hold_gil=True, child=True)
+        pk = call(running, "limited", tenant="C", hold_gil=True, subprocess=True)
         process = wait_for_start(running, pk).pid
         (child,) = wait_until(lambda: traces(running, pk, "child="))
         row = wait_for_end(running, pk)

@@ -35,7 +35,7 @@ class Command(JobCommand):
         parser.add_argument("--busy", action="store_true", help="Compute without a pause.")
         parser.add_argument("--in-transaction", action="store_true", help="Do it all in one transaction.")
         parser.add_argument("--hold-gil", action="store_true", help="Stay in C code.")
-        parser.add_argument("--child", action="store_true", help="Leave a subprocess running.")
+        parser.add_argument("--subprocess", action="store_true", help="Leave one running.")
 
     @classmethod
     def concurrency_key(cls, options: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ class Command(JobCommand):
             traces.leave(self.run, "cleanup")
 
     def _last(self, options: dict[str, Any]) -> None:
-        if options["child"]:
+        if options["subprocess"]:
             traces.leave(self.run, f"child={subprocess.Popen(['sleep', '600']).pid}")
         if options["fork"] and os.fork() == 0:
             sys.exit(0)
