@@ -54,7 +54,9 @@ def mail_server(*, refusal: str = "") -> Iterator[Received]:
 
 
 @contextmanager
-def web_server(*, status: int = 200, release: threading.Event | None = None) -> Iterator[Received]:
+def web_server(
+    *, status: int = 200, reason: str | None = None, release: threading.Event | None = None
+) -> Iterator[Received]:
     """An HTTP server that keeps the requests; with an event, it answers only after that."""
     received = Received()
 
@@ -64,7 +66,7 @@ def web_server(*, status: int = 200, release: threading.Event | None = None) -> 
             received.requests.append((self.path, body.decode()))
             if release is not None:
                 release.wait(60)
-            self.send_response(status)
+            self.send_response(status, reason)
             self.end_headers()
 
         do_GET = do_POST  # noqa: N815 - http.server's name

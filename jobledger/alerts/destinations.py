@@ -1,7 +1,7 @@
 """Sends a message to a destination: by Django's mail, or with Apprise, which is optional.
 
 Nothing here waits for long, and no secret of a URL gets into an error. Apprise swallows exceptions and only
-logs them, so what it logs in this thread is the error.
+logs them, so what it logs in this thread is the error, and appears in no log, because it quotes URLs.
 """
 
 import importlib
@@ -54,7 +54,9 @@ def why_invalid(url: str) -> str:
         apprise = _apprise()
     except NotDeliveredError as error:
         return str(error)
-    if apprise.Apprise.instantiate(url) is None:
+    with _withheld(apprise.logger):
+        is_supported = apprise.Apprise.instantiate(url) is not None
+    if not is_supported:
         return "This is not a URL that Apprise supports. Examples: slack://…, mailtos://…, jsons://…"
     return ""
 
@@ -90,14 +92,14 @@ def _send_mail(addresses: list[str], message: Message, message_id: UUID) -> None
 
 def _send_to_url(url: str, message: Message) -> None:
     apprise = _apprise()
-    target = apprise.Apprise.instantiate(url)
-    if target is None:
-        raise NotDeliveredError("Apprise does not support this URL.")
-    target.socket_connect_timeout = CONNECT_SECONDS
-    target.socket_read_timeout = READ_SECONDS
     kinds = apprise.NotifyType
     kind = kinds.SUCCESS if message.is_good_news else kinds.FAILURE
-    with _logged_in_this_thread(apprise.logger) as lines:
+    with _withheld(apprise.logger) as lines:
+        target = apprise.Apprise.instantiate(url)
+        if target is None:
+            raise NotDeliveredError("Apprise does not support this URL.")
+        target.socket_connect_timeout = CONNECT_SECONDS
+        target.socket_read_timeout = READ_SECONDS
         is_accepted = target.notify(body=message.body, title=message.subject, notify_type=kind)
     if not is_accepted:
         why = " ".join(lines) or "Apprise could not deliver it."
@@ -105,24 +107,28 @@ def _send_to_url(url: str, message: Message) -> None:
 
 
 @contextmanager
-def _logged_in_this_thread(logger: logging.Logger) -> Iterator[list[str]]:
-    lines: list[str] = []
-    handler = _ThreadHandler(lines)
-    logger.addHandler(handler)
+def _withheld(logger: logging.Logger) -> Iterator[list[str]]:
+    """The warnings and errors that this thread logs in the block, all of whose records are withheld."""
+    withholding = _Withholding()
+    logger.addFilter(withholding)
     try:
-        yield lines
+        yield withholding.lines
     finally:
-        logger.removeHandler(handler)
+        logger.removeFilter(withholding)
 
 
-class _ThreadHandler(logging.Handler):
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self._lines, self._thread = lines, threading.get_ident()
+class _Withholding(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self._thread = threading.get_ident()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self._lines.append(readable(record.getMessage()))
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread != self._thread:
+            return True
+        if record.levelno >= logging.WARNING:
+            self.lines.append(readable(record.getMessage()))
+        return False
 
 
 def _without_secrets(url: str, text: str) -> str:

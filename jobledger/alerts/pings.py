@@ -26,6 +26,7 @@ from jobledger.models import Ping, PingEvent, ProcessKind, Run, SchedulePolicy, 
 logger = line_logger(__name__)
 
 TIMEOUT_SECONDS = 5.0
+MAX_ERROR_LENGTH = 200
 BATCH = 100
 FIRST_BACKOFF = timedelta(seconds=10)
 GIVE_UP_AFTER = timedelta(minutes=10)
@@ -135,11 +136,12 @@ def request(url: str, body: bytes) -> None:
             pass
     except HTTPError as error:
         error.close()
-        raise PingError(str(error)) from error
+        # The monitor chooses the text.
+        raise PingError(escaped(str(error))[:MAX_ERROR_LENGTH]) from error
     except (OSError, HTTPException, ValueError) as error:
         # Errors of invalid URLs quote them.
-        is_safe = isinstance(error, OSError)
-        raise PingError(escaped(str(error))[:200] if is_safe else type(error).__name__) from error
+        text = escaped(str(error)) if isinstance(error, OSError) else type(error).__name__
+        raise PingError(text[:MAX_ERROR_LENGTH]) from error
 
 
 def _create(events: Sequence[tuple[Run, PingEvent]], now: datetime) -> None:

@@ -28,7 +28,11 @@ MASK = "********"
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NAME = re.compile(r"[\w-]+")
-_ASSIGNMENT = re.compile(r"(--?[\w-]+(?=[= ])|\b\w+(?==))([= ]\s*)('[^']*'|\"[^\"]*\"|[^\s-]\S*)")
+_ASSIGNMENT = re.compile(
+    r"(?<![\w-])(-[\w-]+(?= )|[\w-]+(?=[\"']?[=:]))"  # the name of an option, a variable, a header or a key
+    r"( +(?!-)|[\"']?[=:]\s*)"
+    r"('[^']*'|\"[^\"]*\"|(?<=:)[^'\"]+|(?<=: )[^'\"]+|\S+)"
+)
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 _SECRET_ENDINGS = (
     "passcode",
@@ -127,10 +131,13 @@ def without_secrets(job_name: str, options: Mapping[str, Any], text: str, *, arg
 
 def masked_command(words: Sequence[str]) -> str:
     """The command line of any process, with the values of what looks like a secret masked."""
-    text = _URL_PASSWORD.sub(rf"\1{MASK}@", " ".join(words))
-    return _ASSIGNMENT.sub(
-        lambda found: f"{found[1]}{found[2]}{MASK}" if looks_secret(found[1]) else found[0], text
-    )
+    masked_words, is_expected = [], False
+    for word in words:
+        is_value = is_expected and not word.startswith("--")
+        masked_words.append(MASK if is_value else _masked_word(word))
+        is_name = re.fullmatch(r"-[\w-]+", word) is not None
+        is_expected = not is_value and is_name and looks_secret(word)
+    return " ".join(masked_words)
 
 
 def mask_like(value: Any) -> Any:
@@ -142,6 +149,22 @@ def mask_like(value: Any) -> Any:
             return value
         case _:
             return MASK
+
+
+def _masked_word(word: str) -> str:
+    """A word of a command line, which may itself be a command line, a header or JSON."""
+    word = _URL_PASSWORD.sub(rf"\1{MASK}@", word)
+    whole = _ASSIGNMENT.match(word)
+    if whole and not whole[2].isspace() and looks_secret(whole[1]):
+        return f"{whole[1]}{whole[2]}{MASK}"
+    position = 0
+    while found := _ASSIGNMENT.search(word, position):
+        # The value of what is not secret may contain a secret's name.
+        position = found.start(3)
+        if looks_secret(found[1]):
+            word = f"{word[:position]}{MASK}{word[found.end() :]}"
+            position += len(MASK)
+    return word
 
 
 def _singular(word: str) -> str:

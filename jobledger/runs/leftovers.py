@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from jobledger.escapes import escaped
 from jobledger.jobs import secrets
-from jobledger.jobs.json_text import readable
 from jobledger.models import Run
 
 MAX_RECORDED = 20
@@ -44,4 +44,4 @@ def described(run: Run) -> str:
 
 def _as_json(run: Run, leftover: Leftover) -> dict[str, Any]:
     name = secrets.without_secrets(run.job, run.options, leftover.name)
-    return {"pid": leftover.pid, "name": readable(name)[:MAX_NAME_LENGTH]}
+    return {"pid": leftover.pid, "name": escaped(name)[:MAX_NAME_LENGTH]}

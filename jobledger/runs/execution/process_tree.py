@@ -121,8 +121,7 @@ class ProcessTree:
         if not own:
             return found
         self.was_needed = True
-        listed = ", ".join(map(str, as_leftovers(own)))
-        logger.info("Ending the processes that run %s has left: %s", self._run_id, listed)
+        logger.info("Ending the processes that run %s has left: %s", self._run_id, _names(own))
         multiprocessing_internals.end_pools(within_seconds=POOL_SECONDS)
         end_all(self._own)
         return self._all()
@@ -210,6 +209,15 @@ def _command(process: psutil.Process) -> str:
     except psutil.AccessDenied:
         words = [process.name()]
     return secrets.masked_command(words)
+
+
+def _names(processes: Processes) -> str:
+    """For a log: without arguments, because any of them may be a secret of the run."""
+    names = []
+    for process in sorted(processes, key=lambda each: each.pid):
+        with suppress(psutil.Error):
+            names.append(f"{process.pid} ({process.name()})")
+    return ", ".join(names)
 
 
 def _signal(processes: Processes, signum: signal.Signals) -> None:

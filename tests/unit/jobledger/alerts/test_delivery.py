@@ -233,6 +233,7 @@ def test_a_mail_that_is_refused_is_tried_again(clock: time_machine.Traveller, se
 def test_a_url_that_answers_with_an_error_is_tried_again_and_no_error_quotes_it(
     clock: time_machine.Traveller, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("DEBUG")
     with web_server(status=503) as server:
         rule(url(server.port))
         fail()
@@ -240,7 +241,7 @@ def test_a_url_that_answers_with_an_error_is_tried_again_and_no_error_quotes_it(
         assert deliver_all() == 0
     row = AlertDelivery.objects.get()
     assert "503" in row.error
-    assert "s3cretpath" not in row.error
+    assert "s3cretpath" not in row.error + log_of(caplog, "apprise")
     assert states() == ["waiting"]
 
 
@@ -268,9 +269,19 @@ def test_without_apprise_a_url_says_what_to_install(monkeypatch: pytest.MonkeyPa
         destinations.send(url(1), Message(subject="a", body="b"), uuid4())
 
 
+def log_of(caplog: pytest.LogCaptureFixture, logger: str) -> str:
+    return "\n".join(each.getMessage() for each in caplog.records if each.name == logger)
+
+
 @pytest.mark.parametrize("text", ["bogus://x", "", "hello", "slack://"])
 def test_a_url_that_apprise_does_not_support_is_invalid(text: str) -> None:
     assert "Apprise supports" in destinations.why_invalid(text)
+
+
+def test_a_url_that_is_not_valid_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    assert destinations.why_invalid("hooks.slack.com/services/s3cret")
+    assert log_of(caplog, "apprise") == ""
 
 
 def test_a_url_that_apprise_supports_is_valid() -> None:

@@ -171,6 +171,15 @@ def test_an_answer_that_is_an_error_is_not_accepted_and_quotes_no_url() -> None:
     assert str(caught.value) == "HTTP Error 404: Not Found"
 
 
+def test_a_monitors_own_words_are_escaped_and_cut() -> None:
+    with web_server(status=500, reason="\x00\x1b]0;" + "x" * 1000) as received:
+        succeed(schedule=monitored(received.port))
+        send_all()
+    error = Ping.objects.order_by("pk")[0].error
+    assert error.startswith(r"HTTP Error 500: \x00\x1b]0;xxx")
+    assert len(error) == pings.MAX_ERROR_LENGTH
+
+
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "", "ftp://127.0.0.1/s3cret", "http://127.0.0.1:s3cret/"]
 )

@@ -34,6 +34,11 @@ def test_the_runs_own_secrets_are_masked() -> None:
     assert leftovers.described(run) == "process 7 (curl http://x/********)"
 
 
+def test_control_characters_are_escaped() -> None:
+    run = recorded(Leftover(pid=7, name="sh -c a\nb\x1b]0;x"), Leftover(name="\x00\udc80"))
+    assert leftovers.described(run) == r"process 7 (sh -c a\nb\x1b]0;x), thread \x00\udc80"
+
+
 def test_their_number_and_length_are_limited() -> None:
     run = recorded(*(Leftover(name="x" * 1000) for _ in range(MAX_RECORDED + 1)))
     assert [len(each["name"]) for each in run.left_behind] == [200] * MAX_RECORDED

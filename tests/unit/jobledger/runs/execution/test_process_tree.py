@@ -66,6 +66,17 @@ def test_a_process_is_asked_to_end(start: Start) -> None:
     assert is_gone(process.pid)
 
 
+def test_the_log_names_the_processes_without_their_arguments(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", process_tree.__name__)
+    job = tree()
+    process = start("sh", "-c", "sleep 600; exit", "s3cret")
+    job.end()
+    assert f"{process.pid} (sh)" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
 def test_a_process_that_ignores_it_is_killed_with_its_children(start: Start) -> None:
     job = tree()
     shell = start("sh", "-c", IGNORES_SIGTERM)
