@@ -50,7 +50,7 @@ def headline(alert: Alert) -> str:
 
 def test_message(destination_name: str) -> Message:
     """Proves that a destination can be reached."""
-    body = f"This is a test of the alert destination “{destination_name}”. Alerts will arrive here."
+    body = f"This is a test of the alert destination “{escaped(destination_name)}”. Alerts will arrive here."
     return Message(
         subject="Test of alerts", body=_text([body, "", *_link("", "admin:index")]), is_good_news=True
     )

@@ -29,6 +29,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
 from jobledger.admin import audit_log, pauses, rights
+from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.fields import number_in
 from jobledger.admin.pauses import PauseForm
 from jobledger.admin.schedules.actions import ScheduleActions
@@ -41,7 +42,7 @@ from jobledger.admin.schedules.status import overview, unreadable_of
 from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.admin_site import page_view
 from jobledger.jobs import registry
-from jobledger.models import AuditEntry, NextSlot, SchedulePolicy
+from jobledger.models import AlertRule, AuditEntry, NextSlot, SchedulePolicy
 from jobledger.schedules import reconciliation
 from jobledger.schedules.stored_schedules import KINDS
 
@@ -173,14 +174,20 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         return _without_unreadable_times([found])[0] if found else None
 
     def get_deleted_objects(self, objs: Iterable[PeriodicTask], request: HttpRequest) -> Any:
-        return super().get_deleted_objects(_without_unreadable_times(objs), request)
+        """Alert rules about a schedule are part of it: they need no permission of their own."""
+        shown, counts, missing, protected = super().get_deleted_objects(
+            _without_unreadable_times(objs), request
+        )
+        return shown, counts, set(missing) - {AlertRule._meta.verbose_name}, protected
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> Any:
-        """Records the values of deleted schedules in the audit log."""
+        """Records the values of deleted schedules and their alert rules in the audit log."""
         entries: list[AuditEntry] = []
         for schedule in _without_unreadable_times(queryset):
             old = snapshot_of(schedule, SchedulePolicy.of(schedule))
             entries += audit_log.log_edit(request.user, schedule, changes_between(old, None), verb="deleted")
+            for rule in AlertRule.objects.filter(schedule=schedule):
+                RuleAdmin(AlertRule, self.admin_site).log_own_deletion(request, rule)
         return entries
 
     def _post(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:

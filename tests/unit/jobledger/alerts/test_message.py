@@ -179,3 +179,7 @@ def test_a_test_says_that_it_is_one() -> None:
 def test_an_alert_whose_run_is_gone_is_still_told() -> None:
     one = alert()
     assert message.compose([one]).body.startswith("probe failed.\n")
+
+
+def test_a_test_names_its_destination_on_one_line() -> None:
+    assert "destination “a\\nb”." in message.test_message("a\nb").body

@@ -3,14 +3,15 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from jobledger.admin import rights
 from jobledger.admin.schedules import deletion
-from jobledger.models import AuditEntry, Run
+from jobledger.models import AlertRule, AuditEntry, Run
 from tests.unit.broker import Broker
 from tests.unit.jobledger.schedules.builders import every, hourly
 
@@ -72,6 +73,25 @@ def test_a_deletion_is_in_the_audit_log(admin_client: Client, unreadable: Period
     admin_client.post(change_url(unreadable), {"post": "yes"})
     assert not PeriodicTask.objects.exists()
     assert AuditEntry.objects.get().object_name == "odd"
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_the_alert_rules_about_a_schedule_are_deleted_and_logged_with_it(
+    client: Client, is_batch: bool
+) -> None:
+    rights.create_groups()
+    editor = User.objects.create_user("editor", is_staff=True)
+    editor.groups.set(Group.objects.filter(name="Schedule editors"))
+    client.force_login(editor)
+    schedule = hourly("nightly")
+    AlertRule.objects.create(name="nightly alone", schedule=schedule)
+    if is_batch:
+        delete(client, [schedule.pk])
+    else:
+        client.post(change_url(schedule), {"post": "yes"})
+    assert not AlertRule.objects.filter(name="nightly alone").exists()
+    entries = AuditEntry.objects.values_list("object_name", "verb", "username")
+    assert sorted(entries) == [("nightly", "deleted", "editor"), ("nightly alone", "deleted", "editor")]
 
 
 def test_a_schedule_with_invalid_timing_is_deleted_with_others(

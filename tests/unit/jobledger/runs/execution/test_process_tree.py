@@ -53,6 +53,11 @@ def tree(run_id: UUID | None = None, *, is_nested: bool = False) -> ProcessTree:
     return ProcessTree(run_id or uuid4(), is_nested=is_nested)
 
 
+def wait_for_command(process: subprocess.Popen[bytes]) -> None:
+    """The kernel lets ``Popen`` return a little before it has set the name and the command line."""
+    wait_until(lambda: psutil.Process(process.pid).cmdline(), what="the process has its command line")
+
+
 def is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
@@ -72,6 +77,7 @@ def test_the_log_names_the_processes_without_their_arguments(
     caplog.set_level("INFO", process_tree.__name__)
     job = tree()
     process = start("sh", "-c", "sleep 600; exit", "s3cret")
+    wait_for_command(process)
     job.end()
     assert f"{process.pid} (sh)" in caplog.text
     assert "s3cret" not in caplog.text
@@ -110,6 +116,7 @@ def test_a_process_with_a_session_of_its_own_is_left_alone_and_named(start: Star
     daemon = start(
         "sh", "-c", "read line", "--password=abcdef", stdin=subprocess.PIPE, start_new_session=True
     )
+    wait_for_command(daemon)
     (left,) = job.end()
     assert (left.pid, left.name) == (daemon.pid, "sh -c read line --password=********")
     assert not job.was_needed
