@@ -89,9 +89,7 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         """The URL of a Redis server."""
         expected = "a URL such as redis://:password@host:6379/0 or redis+socket:///path"
         url = self.text(name, default) or default
-        return self._checked(
-            name, url, lambda it: it.partition("://")[0] in BROKERS and "://" in it, expected
-        )
+        return self._checked(name, url, _is_broker, expected)
 
     def database(self, name: str, default: str) -> dict[str, Any]:
         """Django's database settings for the URL of a PostgreSQL or SQLite database."""
@@ -99,7 +97,10 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         url = self.text(name, default) or default
         kinds = ("postgres", "postgresql", "sqlite")
         self._checked(name, url, lambda it: it.partition("://")[0] in kinds and "://" in it, expected)
-        settings: dict[str, Any] = self.db_url_config(url)
+        try:
+            settings: dict[str, Any] = self.db_url_config(url)
+        except ValueError as error:  # quotes a part of a password that is not percent-encoded
+            raise self._invalid(name, expected) from error
         return settings
 
     def mail_server(self, name: str) -> dict[str, Any]:
@@ -129,6 +130,18 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         # Do not quote a URL, which contains a password.
         problem = "is not a valid URL" if name.endswith("_URL") else f"is {self.text(name)!r}"
         return ImproperlyConfigured(f"{name} {problem}; expected {expected}.")
+
+
+def _is_broker(text: str) -> bool:
+    scheme, separator, _ = text.partition("://")
+    if not separator or scheme not in BROKERS:
+        return False
+    is_single = scheme in ("redis", "rediss") and ";" not in text
+    try:
+        # Of a password that is not percent-encoded, a part may be taken for the port, and errors quote it.
+        return not is_single or urlsplit(text).port != 0
+    except ValueError:
+        return False
 
 
 def _is_key_prefix(text: str) -> bool:

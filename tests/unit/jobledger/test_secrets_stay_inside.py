@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import Group, User
 from django.core import mail
 from django.core.management import CommandError, call_command
@@ -17,6 +18,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import rights
+from jobledger.alerts import delivery
 from jobledger.models import AuditEntry, Run, Trigger
 from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
@@ -24,6 +26,7 @@ from jobledger.runs.publishing import publisher
 from jobledger.schedules import ledger
 from tests.unit.broker import Broker
 from tests.unit.jobledger.admin.schedules.edit_forms import LIST, change_url, create_hourly, edit, page_url
+from tests.unit.jobledger.alerts.builders import EVERYTHING, destination, rule
 
 pytestmark = pytest.mark.django_db
 
@@ -161,6 +164,10 @@ def test_messages_contain_it_only_in_the_arguments_and_headers_themselves(run: R
 def test_it_is_in_no_log_and_no_mail(planted: PeriodicTask, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.WARNING, "django.db")
-    run_of(planted)
-    assert SECRET not in caplog.text
-    assert mail.outbox == []
+    team = destination()
+    rule(team, kinds=EVERYTHING)
+    run = run_of(planted)
+    with time_machine.travel(timezone.now() + timedelta(minutes=5)):
+        is_told = delivery.deliver(team.pk)
+    assert is_told == (run.status == "failed")
+    assert SECRET not in caplog.text + "".join(str(each.message()) for each in mail.outbox)

@@ -96,9 +96,17 @@ def test_invalid_values_are_named(
         ASKED[kind](given(monkeypatch, value))
 
 
-def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("database", "mysql://user:hunter2@here/x"),
+        ("database", "postgres://user:hunter2/x@here/x"),
+        ("broker", "redis://user:hunter2/x@here"),
+    ],
+)
+def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch, kind: str, url: str) -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
-        given(monkeypatch, "mysql://user:hunter2@here/x").database("NAME_URL", "")
+        ASKED[kind](given(monkeypatch, url))
     assert "hunter2" not in str(caught.value)
 
 
