@@ -28,11 +28,10 @@ MASK = "********"
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _NAME = re.compile(r"[\w-]+")
-_ASSIGNMENT = re.compile(
-    r"(?<![\w-])(-[\w-]+(?= )|[\w-]+(?=[\"']?[=:]))"  # the name of an option, a variable, a header or a key
-    r"( +(?!-)|[\"']?[=:]\s*)"
-    r"('[^']*'|\"[^\"]*\"|(?<=:)[^'\"]+|(?<=: )[^'\"]+|\S+)"
-)
+# The name of an option, a variable, a header or a key, and what follows it. Without the value, since a search
+# that reads values to their ends would take time that is quadratic in the number of names.
+_ASSIGNED_NAME = re.compile(r"(?<![\w-])(-[\w-]+(?= )|[\w-]+(?=[\"']?[=:]))( +(?!-)|[\"']?[=:]\s*)")
+_ASSIGNED_VALUE = re.compile(r"'[^']*'|\"[^\"]*\"|(?<=:)[^'\"]+|(?<=: )[^'\"]+|\S+")
 _URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 _SECRET_ENDINGS = (
     "passcode",
@@ -154,17 +153,18 @@ def mask_like(value: Any) -> Any:
 def _masked_word(word: str) -> str:
     """A word of a command line, which may itself be a command line, a header or JSON."""
     word = _URL_PASSWORD.sub(rf"\1{MASK}@", word)
-    whole = _ASSIGNMENT.match(word)
+    whole = _ASSIGNED_NAME.match(word)
     if whole and not whole[2].isspace() and looks_secret(whole[1]):
-        return f"{whole[1]}{whole[2]}{MASK}"
-    position = 0
-    while found := _ASSIGNMENT.search(word, position):
+        return f"{whole[0]}{MASK}"
+    parts, position = [], 0
+    while found := _ASSIGNED_NAME.search(word, position):
+        parts.append(word[position : found.end()])
+        position = found.end()
         # The value of what is not secret may contain a secret's name.
-        position = found.start(3)
-        if looks_secret(found[1]):
-            word = f"{word[:position]}{MASK}{word[found.end() :]}"
-            position += len(MASK)
-    return word
+        if looks_secret(found[1]) and (value := _ASSIGNED_VALUE.match(word, position)):
+            parts.append(MASK)
+            position = value.end()
+    return "".join([*parts, word[position:]])
 
 
 def _singular(word: str) -> str:
