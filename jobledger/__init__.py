@@ -4,6 +4,7 @@ The public API: ``from jobledger import Concurrency, JobCommand, Schedule``. Nam
 settings can import ``Schedule`` and ``Concurrency`` before Django's app registry is ready.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -42,5 +43,21 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
+        if name == "JobCommand":
+            _set_up_child_process()
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _set_up_child_process() -> None:
+    """Let a spawned process import the job's module, for a function in it, before anyone has set up Django.
+
+    ``JobCommand`` needs the models. Without it, a command's module can usually be imported at any time.
+    """
+    import django
+    from django.apps import apps
+
+    from jobledger.runs.execution.multiprocessing_internals import is_child
+
+    if is_child() and not (apps.apps_ready or apps.loading) and "DJANGO_SETTINGS_MODULE" in os.environ:
+        django.setup()

@@ -41,6 +41,8 @@ PROBES = [
     Probe(job="plain_probe"),
     Probe(job="writing", options={"child": True}),
     Probe(job="spawning", options={"methods": ["fork"]}),
+    # Multiprocessing's resource tracker goes on.
+    Probe(job="spawning", options={"methods": ["spawn"]}, replaces_child=True),
     Probe(job="spawning", options={"kinds": ["orphan"]}, replaces_child=True),
     Probe(job="unclean", options={"way": "settings"}),
     Probe(job="unclean", options={"way": "standard-descriptors"}),

@@ -29,6 +29,13 @@ def allow_children() -> None:
     _process._current_process = current  # noqa: SLF001 - no public function sets it
 
 
+def is_child() -> bool:
+    """Whether multiprocessing has started this process, which may still be importing the modules it needs."""
+    # The parent is only known after the imports.
+    is_importing = getattr(process.current_process(), "_inheriting", False)
+    return is_importing or process.parent_process() is not None
+
+
 def end_pools(*, within_seconds: float) -> None:
     """Shut down pools and managers that were left running, as at a process's end.
 

@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+from django.core.management.base import CommandError
+
 from jobledger import JobCommand
 from jobledger.jobs.declaration import Concurrency
 from tests.probes import traces
@@ -52,16 +54,23 @@ class Command(JobCommand):
 
 
 def compute(method: str) -> list[int]:
-    """Use each kind of child process that multiprocessing has."""
+    """Use each kind of child process that multiprocessing has, to call a function of this module."""
     context: Any = multiprocessing.get_context(method)
-    child = context.Process(target=abs, args=[-1])
+    child = context.Process(target=negative, args=[1])
     child.start()
     child.join()
-    with context.Pool(2) as pool:
-        pooled = pool.map(abs, [-2, -3])
-    with ProcessPoolExecutor(2, mp_context=context) as executor:
-        executed = list(executor.map(abs, [-4, -5]))
-    return [child.exitcode or 0, *pooled, *executed]
+    if child.exitcode:
+        # A pool would keep replacing its processes.
+        raise CommandError(f"The process has exited with {child.exitcode}.")
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        executed = list(executor.map(negative, [2, 3]))
+    with context.Pool(1) as pool:
+        pooled = pool.map(negative, [4, 5])
+    return [*executed, *pooled]
+
+
+def negative(number: int) -> int:
+    return -number
 
 
 def _child() -> list[int]:
