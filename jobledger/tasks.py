@@ -28,6 +28,7 @@ from jobledger.runs import dispatch, reasons
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
 from jobledger.runs.received import bounds_error, has_run, request_of
+from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
 
@@ -85,7 +86,7 @@ def _run(
 ) -> dict[str, Any]:
     worker = worker_process(task.request.hostname, os.getpid())
     run_id = dispatch.run_id_of(str(task.request.id))
-    with _requeue_without_database(job):
+    with _replace_if_broken(), _requeue_without_database(job):
         if not has_run(task.request):
             dispatch.receive(str(task.request.id), partial(request_of, task.request, job, options))
         ended = runner.execute(run_id, worker=worker, validation_error=_argument_error(args, options))
@@ -96,6 +97,18 @@ def _run(
     if ended.run.status != Status.SUCCEEDED:
         raise JobFailedError(reasons.explanation(ended.run))
     return {"run": str(run_id), "status": ended.run.status, "last_line": ended.last_line}
+
+
+@contextmanager
+def _replace_if_broken() -> Iterator[None]:
+    """Have this child replaced if recording fails without an outage: a job may have broken the process."""
+    try:
+        yield
+    except (Ignore, Reject):
+        raise
+    except Exception:
+        billiard_internals.exit_after_this_task()
+        raise
 
 
 @contextmanager

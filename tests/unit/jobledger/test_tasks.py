@@ -19,6 +19,7 @@ from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
 from jobledger.runs.publishing.delivery import RUN_HEADER
+from jobledger.runs.worker import billiard_internals
 from jobledger.tasks import JobFailedError
 from tests.unit.builders import override
 from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT
@@ -277,3 +278,18 @@ def test_output_is_saved_by_one_statement_in_its_own_transaction(statements: Sta
 
 def test_a_call_is_looked_for_and_inserted_first(statements: Statements) -> None:
     assert statements.of(str(uuid.uuid4())) == ["SELECT", "INSERT", READ, CLAIM, END, WAKE]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, DataError, Ignore])
+def test_a_child_that_cannot_record_is_replaced_instead_of_dropping_further_messages(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error("on purpose")
+
+    replaced: list[bool] = []
+    monkeypatch.setattr(billiard_internals, "exit_after_this_task", lambda: replaced.append(True))
+    monkeypatch.setattr(runner, "execute", fail)
+    with pytest.raises(error):
+        deliver(str(uuid.uuid4()))
+    assert replaced == ([] if error is Ignore else [True])
