@@ -47,6 +47,7 @@ PROBES = [
     Probe(job="unclean", options={"way": "settings"}),
     Probe(job="unclean", options={"way": "standard-descriptors"}),
     Probe(job="unclean", options={"way": "session"}, replaces_child=True),
+    Probe(job="unclean", options={"way": "event-loop"}, replaces_child=True),
     Probe(job="unclean", options={"way": "thread"}, replaces_child=True),
     Probe(job="unclean", options={"way": "all-descriptors"}, replaces_child=True),
     Probe(job="unclean", options={"way": "exit"}, status="lost", replaces_child=True),

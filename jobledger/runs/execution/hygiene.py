@@ -4,6 +4,8 @@ What can be restored is restored. A worker's child in which something else remai
 limit that cannot be raised again) is replaced after the run.
 """
 
+import asyncio
+import builtins
 import decimal
 import fcntl
 import gc
@@ -55,26 +57,44 @@ class Trait:
 
 @contextmanager
 def restored_process() -> Iterator[None]:
-    """Restore the traits of the process afterwards; have the pool replace a child that cannot be restored."""
+    """Restore most of the process afterwards; have the pool replace a child that cannot be restored.
+
+    ``Traits`` are restored earlier, because some of them would keep the end of the run from being recorded.
+    """
     pipe = billiard_internals.results_pipe()
     lost: list[str] = []
     with _directory(), _standard_descriptors(lost), warnings.catch_warnings(), decimal.localcontext():
-        before = [(trait, trait.read()) for trait in TRAITS]
         try:
             yield
         finally:
-            lost += [trait.name for trait, value in before if not _is_restored(trait, value)]
             # A job may seed the generator so that its own numbers are reproducible.
             random.seed()
             timezone.deactivate()
             translation.deactivate()
-    if lost:
-        logger.warning("A job has changed its process for good (%s): it is replaced", ", ".join(lost))
-        billiard_internals.exit_after_this_task()
+    _replace_without(lost)
     if billiard_internals.results_pipe() != pipe:
         # Its number may belong to another file by now, such as a connection to the database.
         logger.error("A job has closed descriptors that are not its own: its process ends")
         os._exit(1)
+
+
+class Traits:
+    """The traits of the process before a job."""
+
+    def __init__(self, *, taken_over: bool = False) -> None:
+        """A job that was ``taken_over`` from a command line or another job keeps what does not harm us."""
+        traits = (RUNNING_LOOP,) if taken_over else TRAITS
+        self._before = [(trait, trait.read()) for trait in traits]
+
+    def restore(self) -> None:
+        """Restore them; have the pool replace a child that cannot be restored."""
+        _replace_without([trait.name for trait, value in self._before if not _is_restored(trait, value)])
+
+
+def _replace_without(lost: list[str]) -> None:
+    if lost:
+        logger.warning("A job has changed its process for good (%s): it is replaced", ", ".join(lost))
+        billiard_internals.exit_after_this_task()
 
 
 def connections_in_transaction() -> frozenset[str]:
@@ -203,6 +223,12 @@ def _is_restored(trait: Trait, value: Any) -> bool:
     return True
 
 
+def _restore_running_loop(before: asyncio.AbstractEventLoop | None) -> NoReturn:
+    """The code that has left it running, such as a greenlet, may go on at any time."""
+    asyncio._set_running_loop(before)  # noqa: SLF001 - documented for authors of event loops
+    raise PermissionError
+
+
 def _restore_environment(before: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(before)
@@ -298,10 +324,13 @@ def _restore_collection(was_enabled: bool) -> None:  # noqa: FBT001 - a trait's 
     (gc.enable if was_enabled else gc.disable)()
 
 
+RUNNING_LOOP = Trait(name="running event loop", read=asyncio._get_running_loop, restore=_restore_running_loop)  # noqa: SLF001 - get_running_loop raises an exception if there is none
+"""Django refuses to use the database in a thread in which one is running."""
 SIGNALS = sorted(int(number) for number in signal.valid_signals() if number < REAL_TIME_SIGNALS)
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 TRAITS = (
+    RUNNING_LOOP,
     # Before the handlers of their signals.
     Trait(name="timers", read=_timers, restore=_stop_timers),
     Trait(name="signal handlers", read=_signal_handlers, restore=_restore_signal_handlers),
@@ -337,5 +366,7 @@ TRAITS = (
     ),
     *(_attribute(sys, name) for name in ("stdin", "stdout", "stderr", "excepthook", "unraisablehook")),
     _attribute(threading, "excepthook"),
+    # Only what was replaced: libraries add names, such as gettext's `_`.
+    Trait(name="builtins", read=lambda: dict(vars(builtins)), restore=vars(builtins).update),
     *(_list(sys, name) for name in ("path", "argv")),
 )

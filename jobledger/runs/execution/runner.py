@@ -230,13 +230,14 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         )
         token = _current.set(execution)
         heartbeat.start(may_beat=_may_beat())
-        threads = hygiene.Threads()
+        threads, traits = hygiene.Threads(), hygiene.Traits(taken_over=taken_over)
         try:
             try:
                 yield
             finally:
                 interrupter.disarm()
                 if os.getpid() == pid:
+                    traits.restore()
                     captured.end()
         except BaseException as error:
             outcome = _masked(run, outcome_of(error, last_error_line=recorder.last_error_line))
@@ -326,6 +327,8 @@ def _try_to_end(
             # The job's own exception, if any, is being raised, and must not be hidden by this one.
             if not is_outage(error) or time.monotonic() >= until or _is_in_transaction():
                 logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
+                # If this process is the reason, it must not fail all later runs as well.
+                billiard_internals.exit_after_this_task()
                 return
             logger.warning("Could not record the end of run %s of %s yet: %s", run.pk, run.job, error)
             heartbeat.renew_lease()

@@ -1,8 +1,11 @@
 """A job that treats its process as if it were its own, as a job of cron's may."""
 
+import asyncio
+import builtins
 import io
 import os
 import random
+import resource
 import signal
 import sys
 import threading
@@ -36,6 +39,8 @@ def _settings() -> None:
     os.umask(0)
     os.environ.clear()
     sys.path.clear()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    vars(builtins)["print"] = len
     sys.stdout = sys.stderr = io.StringIO()
     random.seed(1)
 
@@ -48,6 +53,11 @@ def _close_standard_descriptors() -> None:
 def _close_all_descriptors() -> None:
     """As daemons do when they start."""
     os.closerange(3, 1024)
+
+
+def _event_loop() -> None:
+    """As a greenlet does that does not finish what its loop runs."""
+    asyncio._set_running_loop(asyncio.new_event_loop())
 
 
 def _thread() -> None:
@@ -63,6 +73,7 @@ WAYS = {
     "standard-descriptors": _close_standard_descriptors,
     "all-descriptors": _close_all_descriptors,
     "session": os.setsid,
+    "event-loop": _event_loop,
     "thread": _thread,
     "exit": _exit,
 }

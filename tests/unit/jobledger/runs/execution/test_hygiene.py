@@ -1,5 +1,7 @@
 """Nothing that a job leaves behind affects the next job."""
 
+import asyncio
+import builtins
 import decimal
 import gc
 import io
@@ -14,8 +16,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -28,6 +31,7 @@ from jobledger.runs.execution import hygiene
 from jobledger.runs.execution.hygiene import (
     Threads,
     Trait,
+    Traits,
     connections_in_transaction,
     release_connections,
     restored_process,
@@ -50,7 +54,7 @@ def test_directory_time_zones_and_locale_are_restored(
 ) -> None:
     monkeypatch.setenv("TZ", "UTC")
     before = Path.cwd(), locale.setlocale(locale.LC_ALL), time.tzname
-    with restored_process():
+    with restored_process(), restored_traits():
         os.chdir(tmp_path)
         os.environ["TZ"] = "Asia/Kolkata"
         time.tzset()
@@ -131,6 +135,8 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     ),
     "log level": (lambda: logging.basicConfig(level=1, force=True), hygiene._logging),
     "no logging": (lambda: logging.disable(logging.CRITICAL), lambda: logging.root.manager.disable),
+    "builtin": (lambda: setattr(builtins, "print", len), lambda: print),
+    "no builtin": (lambda: delattr(builtins, "print"), lambda: vars(builtins).get("print")),
     "stdout": (lambda: setattr(sys, "stdout", io.StringIO()), lambda: sys.stdout),
     "path": (lambda: sys.path.insert(0, "/a/jobs/own"), lambda: list(sys.path)),
     "another path": (lambda: setattr(sys, "path", []), lambda: list(sys.path)),
@@ -143,11 +149,18 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
 }
 
 
+@contextmanager
+def restored_traits() -> Iterator[None]:
+    traits = Traits()
+    yield
+    traits.restore()
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_a_job_changes_in_its_process_is_restored(name: str) -> None:
     change, read = CHANGES[name]
     before = read()
-    with restored_process():
+    with restored_process(), restored_traits():
         change()
         assert read() != before or name == "descriptor"
     assert read() == before
@@ -186,15 +199,35 @@ def test_a_process_that_cannot_be_restored_is_replaced(
     values = iter([0, 10])
     trait = Trait(name="priority", read=lambda: next(values), restore=refuse)
     monkeypatch.setattr(hygiene, "TRAITS", [trait])
-    with restored_process():
+    with restored_traits():
         pass
     assert replaced == ["replaced"]
 
 
 def test_a_process_that_was_left_as_it_was_is_not_replaced(replaced: list[str]) -> None:
-    with restored_process():
+    with restored_process(), restored_traits():
         pass
     assert replaced == []
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_an_event_loop_left_running_is_cleared_and_the_process_replaced(
+    replaced: list[str], taken_over: bool
+) -> None:
+    loop = asyncio.new_event_loop()
+    traits = Traits(taken_over=taken_over)
+    asyncio._set_running_loop(loop)
+    traits.restore()
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+    assert replaced == ["replaced"]
+    loop.close()
+
+
+def test_what_a_library_adds_to_the_builtins_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    with restored_traits():
+        monkeypatch.setattr(builtins, "added_by_a_library", 1, raising=False)
+    assert vars(builtins)["added_by_a_library"] == 1
 
 
 def test_a_process_whose_pipe_a_job_has_closed_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """A run is executed once: it is claimed, its command is called, and its end is recorded."""
 
+import asyncio
 import os
+import resource
 import time
 import uuid
 from datetime import timedelta
@@ -17,6 +19,7 @@ from jobledger.runs import attempts
 from jobledger.runs.execution import runner
 from jobledger.runs.output.capture import of_call
 from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.worker import billiard_internals
 from tests.probes.management.commands.probe import Command
 from tests.unit.builders import NOON, override
 
@@ -253,3 +256,45 @@ def test_if_recording_the_end_succeeds_on_the_second_attempt_nothing_is_missing(
     assert output.startswith("head\nxx")
     assert output.endswith("xx\ntail\n")
     assert output.count("bytes omitted") == 1
+
+
+def test_a_run_whose_job_leaves_an_event_loop_running_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.new_event_loop()
+    monkeypatch.setattr(Command, "handle", lambda *args, **options: asyncio._set_running_loop(loop))
+    try:
+        ended = runner.execute(queued().pk, worker="w")
+    finally:
+        asyncio._set_running_loop(None)
+        loop.close()
+    assert ended is not None
+    assert ended.run.status == "succeeded"
+
+
+def test_the_limits_that_a_job_has_set_do_not_apply_while_its_end_is_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, hard = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = (20, hard)
+    monkeypatch.setattr(
+        Command, "handle", lambda *args, **options: resource.setrlimit(resource.RLIMIT_NOFILE, few)
+    )
+    end, found = attempts.end, []
+
+    def end_and_look(*args: Any) -> bool:
+        found.append(resource.getrlimit(resource.RLIMIT_NOFILE))
+        return end(*args)
+
+    monkeypatch.setattr(attempts, "end", end_and_look)
+    runner.execute(queued().pk, worker="w")
+    assert found == [before]
+
+
+def test_a_child_that_cannot_record_the_end_of_its_run_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> bool:
+        raise RuntimeError
+
+    replaced: list[bool] = []
+    monkeypatch.setattr(billiard_internals, "exit_after_this_task", lambda: replaced.append(True))
+    monkeypatch.setattr(attempts, "end", fail)
+    runner.execute(queued().pk, worker="w")
+    assert replaced == [True]
