@@ -1,17 +1,23 @@
 """A job in a worker has no terminal: whoever waits for its answer would wait forever.
 
 ``input`` and ``getpass`` fail at once. Everything else reads an empty input, as a job of cron does: the job's
-subprocesses, and a command that reads all of its input when it is not a terminal.
+subprocesses, ``sys.stdin``, ``fileinput``, and a command that reads its input when it is not a terminal.
+
+``getpass.getpass`` opens the terminal, and without one calls ``getpass.fallback_getpass``. That has no public
+hook, and is replaced by name, so that a ``getpass`` that a job imported before fails as well.
 """
 
+import builtins
 import fcntl
+import getpass
 import os
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from io import TextIOWrapper
-from typing import Any, Never
+from typing import Any, TextIO
 
 from celery.signals import worker_process_init
 
@@ -25,16 +31,6 @@ class NoTerminalError(EOFError):
         super().__init__("a job has no terminal, so nobody can answer input() or getpass()")
 
 
-class _EmptyInput(TextIOWrapper):
-    """Empty for whoever reads all of it, or line by line; ``input`` and ``getpass`` read a single line."""
-
-    def readline(self, size: int = -1, /) -> Never:  # type: ignore[override]
-        raise NoTerminalError
-
-    def __next__(self) -> Never:
-        raise StopIteration
-
-
 @contextmanager
 def no_terminal() -> Iterator[None]:
     """In the block, the standard input of this process and of its children is empty."""
@@ -44,12 +40,37 @@ def no_terminal() -> Iterator[None]:
     if empty != STDIN:
         os.close(empty)
     # Not closed with the file object: the job may close it.
-    sys.stdin = _EmptyInput(open(STDIN, "rb", closefd=False))  # noqa: SIM115 - a descriptor
+    sys.stdin = TextIOWrapper(open(STDIN, "rb", closefd=False))  # noqa: SIM115 - a descriptor
     try:
-        yield
+        with _nobody_answers(sys.stdin):
+            yield
     finally:
         sys.stdin = before
         _restore(saved)
+
+
+@contextmanager
+def _nobody_answers(empty: TextIO) -> Iterator[None]:
+    """In the block, ``input`` and ``getpass`` fail, unless the job has an input of its own."""
+    replaced: list[tuple[Any, str]] = [(builtins, "input"), (getpass, "fallback_getpass")]
+    before = [getattr(module, name) for module, name in replaced]
+    for (module, name), asks in zip(replaced, before, strict=True):
+        setattr(module, name, _failing(asks, empty))
+    try:
+        yield
+    finally:
+        for (module, name), asks in zip(replaced, before, strict=True):
+            setattr(module, name, asks)
+
+
+def _failing(asks: Callable[..., str], empty: TextIO) -> Callable[..., str]:
+    @wraps(asks)
+    def ask(*args: Any, **kwargs: Any) -> str:
+        if sys.stdin is empty:
+            raise NoTerminalError
+        return asks(*args, **kwargs)
+
+    return ask
 
 
 def _duplicate(descriptor: int) -> int | None:

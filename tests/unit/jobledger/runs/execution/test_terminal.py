@@ -1,5 +1,8 @@
 """A job in a worker has no terminal."""
 
+import builtins
+import getpass
+import io
 import os
 import pty
 import subprocess
@@ -30,6 +33,29 @@ except OSError:
 def test_asking_for_a_line_fails_at_once() -> None:
     with no_terminal(), pytest.raises(NoTerminalError, match="a job has no terminal"):
         input()
+
+
+def test_asking_for_a_password_fails_at_once() -> None:
+    with no_terminal(), pytest.raises(NoTerminalError):
+        getpass.fallback_getpass()  # type: ignore[attr-defined]
+
+
+def test_lines_are_read_as_from_an_empty_file() -> None:
+    with no_terminal():
+        assert (sys.stdin.readline(), sys.stdin.readlines()) == ("", [])
+
+
+def test_a_job_can_give_itself_an_input() -> None:
+    with no_terminal():
+        sys.stdin = io.StringIO("yes\n")
+        assert input() == "yes"
+
+
+def test_whoever_asks_after_the_job_is_answered() -> None:
+    before = builtins.input, getpass.fallback_getpass  # type: ignore[attr-defined]
+    with no_terminal():
+        assert builtins.input is not before[0]
+    assert (builtins.input, getpass.fallback_getpass) == before  # type: ignore[attr-defined]
 
 
 def test_everything_that_is_read_is_empty() -> None:
