@@ -7,8 +7,9 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from concurrent.futures import thread as executor_threads
-from multiprocessing import process, util
+from multiprocessing import process, resource_tracker, util
 from typing import Any
 
 END_OF_POOLS = "end of pools"
@@ -16,6 +17,7 @@ END_OF_POOLS = "end of pools"
 
 _process: Any = process
 _util: Any = util
+_tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001 - no public function ends it
 
 
 def allow_children() -> None:
@@ -45,6 +47,17 @@ def end_pools(*, within_seconds: float) -> None:
     thread = threading.Thread(target=_util._run_finalizers, args=[0], name=END_OF_POOLS, daemon=True)  # noqa: SLF001 - only atexit calls it
     thread.start()
     thread.join(within_seconds)
+
+
+def let_tracker_end(pids: Iterable[int]) -> None:
+    """Have the resource tracker remove what was left, such as shared memory, and end, if it is one of these.
+
+    It ignores SIGTERM, and ends when nobody can write to its pipe any more. Another one is started if needed.
+    """
+    with _tracker._lock:  # noqa: SLF001 - as above
+        if _tracker._fd is not None and _tracker._pid in pids:  # noqa: SLF001 - as above
+            os.close(_tracker._fd)  # noqa: SLF001 - as above
+            _tracker._fd = _tracker._pid = None  # noqa: SLF001 - as above
 
 
 def is_idle(thread: threading.Thread) -> bool:

@@ -123,6 +123,7 @@ class ProcessTree:
         self.was_needed = True
         logger.info("Ending the processes that run %s has left: %s", self._run_id, _names(own))
         multiprocessing_internals.end_pools(within_seconds=POOL_SECONDS)
+        multiprocessing_internals.let_tracker_end([process.pid for process in own])
         end_all(self._own)
         return self._all()
 

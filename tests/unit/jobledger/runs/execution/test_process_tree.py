@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing.shared_memory import SharedMemory
 from multiprocessing.synchronize import Event
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ from jobledger.runs.execution import multiprocessing_internals, process_tree, ru
 from jobledger.runs.execution.process_tree import RUN_ID_VARIABLE, ProcessTree
 from jobledger.runs.lease.interrupts import JobCancelled
 from tests.probes.management.commands.probe import Command
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 SLEEP = ("sleep", "600")
 IGNORES_SIGTERM = "trap '' TERM; echo; sleep 600 & wait; wait"
@@ -190,6 +191,18 @@ def own_pid(number: int) -> int:
 def test_a_pool_whose_processes_were_killed_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing_internals._util, "_run_finalizers", lambda minimum: signal.pause())
     multiprocessing_internals.end_pools(within_seconds=0.01)
+
+
+def test_shared_memory_that_was_left_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_tree, "TERMINATE_SECONDS", DEADLINE_SECONDS)
+    multiprocessing_internals._tracker._stop()
+    for _ in range(2):
+        job = tree()
+        left = SharedMemory(create=True, size=8)
+        left.close()
+        job.end()
+        with pytest.raises(FileNotFoundError):
+            SharedMemory(left.name)
 
 
 # Jobs on the command line.
