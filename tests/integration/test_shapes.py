@@ -1,21 +1,9 @@
-"""Commands of all shapes in a real worker: what a unit test's process might do differently."""
+"""Commands of unusual shapes in a real worker: what a unit test's process might do differently."""
 
 from pathlib import Path
 
 from tests.integration.ledger import call, cancel, output_of, wait_for_end, wait_for_start, whats
 from tests.integration.service import Service
-from tests.shapes.table import SHAPES
-
-
-def test_each_shape_of_command_and_option_runs(running: Service) -> None:
-    calls = [(shape, call(running, shape.job, app_label="shapes", **shape.options)) for shape in SHAPES]
-    ended = [(shape, wait_for_end(running, pk)) for shape, pk in calls]
-    assert {shape.name: (row.status, row.error) for shape, row in ended} == {
-        shape.name: ("succeeded", "") for shape in SHAPES
-    }
-    assert {shape.name: output_of(running, row.pk) for shape, row in ended} == {
-        shape.name: shape.output for shape in SHAPES
-    }
 
 
 def test_a_job_that_asks_a_question_fails_and_reads_an_empty_input(running: Service, tmp_path: Path) -> None:
