@@ -16,12 +16,14 @@ from jobledger.runs.lease.interrupts import JobInterrupt
 # argparse's own exit code for a bad command line.
 BAD_OPTIONS_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
+# The system keeps no more of the number that a process exits with.
+EXIT_CODE_BITS = 0xFF
 # As a shell reports SIGKILL, and as containers end that exceed their memory.
 OUT_OF_MEMORY_EXIT_CODE = 128 + signal.SIGKILL
 
 
 class SignalExit(SystemExit):
-    """Ends a job that was started from the command line when it receives a signal; ``finally`` blocks run."""
+    """Ends a job whose process receives a signal; ``finally`` blocks run."""
 
     def __init__(self, signum: int) -> None:
         """Use the exit code that a shell reports for a process killed by the signal."""
@@ -77,7 +79,7 @@ def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
         case options.OptionsError():
             return _failed(Reason.BAD_OPTIONS, BAD_OPTIONS_EXIT_CODE, str(error), error)
         case CommandError():
-            return _failed(Reason.COMMAND_ERROR, error.returncode, str(error), error)
+            return _failed(Reason.COMMAND_ERROR, error.returncode & EXIT_CODE_BITS, str(error), error)
         case UnknownJobError():
             return _failed(Reason.UNKNOWN_JOB, 1, str(error.args[0]), error)
         case SystemExit():
@@ -112,7 +114,7 @@ def _outcome_of_exit(error: SystemExit, last_error_line: str) -> Outcome:
         outcome = _failed(Reason.SIGNAL, code, last_error_line, error, signal=error.signal)
         return replace(outcome, exit_signal=error.signal)
     if isinstance(code, int):
-        return _failed(Reason.EXIT_CODE, code, last_error_line, error)
+        return _failed(Reason.EXIT_CODE, code & EXIT_CODE_BITS, last_error_line, error)
     return _failed(Reason.EXIT_CODE, 1, str(code), error)
 
 

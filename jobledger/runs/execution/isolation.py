@@ -23,7 +23,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 from uuid import UUID
 
@@ -36,10 +35,11 @@ from jobledger.runs import attempts, leftovers
 from jobledger.runs.execution import oom, process_tree
 from jobledger.runs.execution.forks import close_connections, write_between_forks
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, exit_on_signal
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.leftovers import Leftover
-from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, SUCCESS, Outcome, SignalExit, signal_name
+from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, SUCCESS, Outcome, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_error_line
 
@@ -195,7 +195,8 @@ def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:
     try:
         _end_with(parent)
         process_tree.adopt_orphans()
-        signal.signal(signal.SIGTERM, _exit_on_signal)
+        for number in EXIT_SIGNALS:
+            signal.signal(number, exit_on_signal)
         # If the process crashes, this writes where it was.
         faulthandler.enable(file=STDERR, all_threads=False)
         report = work()
@@ -221,10 +222,6 @@ def _end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(os.EX_SOFTWARE)
-
-
-def _exit_on_signal(signum: int, frame: FrameType | None) -> None:
-    raise SignalExit(signum)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from jobledger.runs.execution import hygiene, isolation, resources
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.terminal import no_terminal
+from jobledger.runs.lease.exit_signals import exit_on_signals
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
 from jobledger.runs.lease.termination import Limits
@@ -305,7 +306,7 @@ def _call(run: Run, captured: Capture) -> None:
     if (execution := _current.get()) is not None:
         execution.command = command
     streams = {stream.value: captured.stream_for(stream) for stream in (Stream.STDOUT, Stream.STDERR)}
-    with awaited(command):
+    with exit_on_signals(), awaited(command):
         call_command(command, *argv, **streams)
 
 

@@ -16,6 +16,7 @@ from jobledger.formats import MEGABYTE
 from jobledger.models import Reason, Status
 from jobledger.runs.execution import isolation, oom
 from jobledger.runs.execution.isolation import Ending, forked, outcome_of_death
+from jobledger.runs.lease.exit_signals import EXIT_SIGNALS
 from jobledger.runs.outcome import SignalExit
 from tests.waiting import wait_until
 
@@ -63,14 +64,15 @@ def test_a_crash_in_c_code_shows_where_it_happened(capfd: pytest.CaptureFixture[
     assert f"in {crash.__name__}" in shown
 
 
-def test_sigterm_raises_an_exception_so_that_the_work_can_clean_up() -> None:
+@pytest.mark.parametrize("signum", EXIT_SIGNALS)
+def test_a_signal_raises_an_exception_so_that_the_work_can_clean_up(signum: signal.Signals) -> None:
     def be_told_to_end() -> str:
         try:
-            kill(signal.SIGTERM)
+            kill(signum)
         except SignalExit as error:
             return f"cleaned up: {error.signal}"
 
-    assert forked(be_told_to_end).report == "cleaned up: SIGTERM"
+    assert forked(be_told_to_end).report == f"cleaned up: {signum.name}"
 
 
 def test_an_immediate_exit_succeeds_or_fails_by_its_code() -> None:

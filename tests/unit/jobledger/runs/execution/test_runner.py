@@ -152,6 +152,8 @@ def test_a_validation_error_fails_the_run_without_calling_the_command() -> None:
         ({"fail": "no", "returncode": 5}, "failed", 5, "command_error", "no"),
         ({"crash": "boom"}, "failed", 1, "exception", "RuntimeError: boom"),
         ({"exit": 3}, "failed", 3, "exit_code", ""),
+        ({"exit": -1}, "failed", 255, "exit_code", ""),
+        ({"exit": 300}, "failed", 44, "exit_code", ""),
         ({"exit": 0}, "succeeded", 0, "", ""),
     ],
 )
