@@ -31,6 +31,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone, translation
 
 from jobledger.escapes import line_logger
+from jobledger.runs.execution import asyncio_internals
 from jobledger.runs.execution.multiprocessing_internals import END_OF_POOLS, is_idle
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import outcome_of
@@ -225,7 +226,7 @@ def _is_restored(trait: Trait, value: Any) -> bool:
 
 def _restore_running_loop(before: asyncio.AbstractEventLoop | None) -> NoReturn:
     """The code that has left it running, such as a greenlet, may go on at any time."""
-    asyncio._set_running_loop(before)  # noqa: SLF001 - documented for authors of event loops
+    asyncio_internals.set_running_loop(before)
     raise PermissionError
 
 
@@ -324,7 +325,9 @@ def _restore_collection(was_enabled: bool) -> None:  # noqa: FBT001 - a trait's 
     (gc.enable if was_enabled else gc.disable)()
 
 
-RUNNING_LOOP = Trait(name="running event loop", read=asyncio._get_running_loop, restore=_restore_running_loop)  # noqa: SLF001 - get_running_loop raises an exception if there is none
+RUNNING_LOOP = Trait(
+    name="running event loop", read=asyncio_internals.running_loop, restore=_restore_running_loop
+)
 """Django refuses to use the database in a thread in which one is running."""
 SIGNALS = sorted(int(number) for number in signal.valid_signals() if number < REAL_TIME_SIGNALS)
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
