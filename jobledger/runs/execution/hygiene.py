@@ -32,14 +32,11 @@ from django.utils import timezone, translation
 
 from jobledger.escapes import line_logger
 from jobledger.runs.execution import asyncio_internals
-from jobledger.runs.execution.multiprocessing_internals import END_OF_POOLS, is_idle
-from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import outcome_of
 from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
 
-THREAD_END_SECONDS = 0.5
 REAL_TIME_SIGNALS = 32
 """From here on. Few programs use them, and it takes time to look at each."""
 FIRST_COPY = 100
@@ -119,28 +116,6 @@ def release_connections(*, of_caller: frozenset[str], close: bool) -> None:
                 connection.close()
         else:
             connection.close_if_unusable_or_obsolete()
-
-
-class Threads:
-    """The threads that the current job starts."""
-
-    def __init__(self) -> None:
-        """Those that exist already are not the job's."""
-        self._before = set(threading.enumerate())
-
-    def left(self) -> list[Leftover]:
-        """The job's threads that are still running. One that is about to end may do so."""
-        started = [
-            each
-            for each in threading.enumerate()
-            # Python's name for a thread that it did not start, which never ends for it.
-            if each not in self._before and not each.name.startswith(("Dummy-", END_OF_POOLS))
-            if not is_idle(each)
-        ]
-        deadline = time.monotonic() + THREAD_END_SECONDS
-        for thread in started:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return [Leftover(name=each.name) for each in started if each.is_alive() and not is_idle(each)]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ END_OF_POOLS = "end of pools"
 """The name of a thread, which may go on forever."""
 
 _process: Any = process
+_executor_threads: Any = executor_threads
 _util: Any = util
 _tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001 - no public function ends it
 
@@ -61,9 +62,15 @@ def let_tracker_end(pids: Iterable[int]) -> None:
 
 
 def is_idle(thread: threading.Thread) -> bool:
-    """Whether this is the thread of an executor that waits for work.
+    """Whether this is the thread of an executor that has nothing to do.
 
     asgiref, among others, keeps such a thread for later, and an executor that was not shut down keeps some.
     """
+    # The thread that manages an executor's processes. Nothing public tells what an executor still has to do.
+    if (of_processes := getattr(thread, "pending_work_items", None)) is not None:
+        return not of_processes
+    work = _executor_threads._threads_queues.get(thread)  # noqa: SLF001 - see above
+    if work is None or not work.empty():
+        return False
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 - the only way to see another thread
-    return frame is not None and frame.f_code.co_filename == executor_threads.__file__
+    return frame is not None and frame.f_code is _executor_threads._worker.__code__  # noqa: SLF001 - where it waits

@@ -10,7 +10,7 @@ runner, which is already recorded, from a call on the command line or by another
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,6 +34,7 @@ from jobledger.runs.execution import hygiene, isolation, resources
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.terminal import no_terminal
+from jobledger.runs.execution.threads import Threads
 from jobledger.runs.lease.exit_signals import exit_on_signals
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
@@ -231,10 +232,12 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         )
         token = _current.set(execution)
         heartbeat.start(may_beat=_may_beat())
-        threads, traits = hygiene.Threads(), hygiene.Traits(taken_over=taken_over)
+        threads, traits = Threads(), hygiene.Traits(taken_over=taken_over)
         try:
             try:
-                yield
+                # On the command line, the process waits for them when it exits.
+                with nullcontext() if taken_over else threads.awaited():
+                    yield
             finally:
                 interrupter.disarm()
                 if os.getpid() == pid:
@@ -258,7 +261,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
 
 
 def _end_what_was_started(
-    tree: ProcessTree, threads: hygiene.Threads, outcome: Outcome, *, taken_over: bool
+    tree: ProcessTree, threads: Threads, outcome: Outcome, *, taken_over: bool
 ) -> list[Leftover]:
     """End the job's processes; returns what is left, and has a worker's child replaced if it is not clean.
 

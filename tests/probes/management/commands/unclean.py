@@ -61,7 +61,7 @@ def _event_loop() -> None:
 
 
 def _thread() -> None:
-    threading.Thread(target=time.sleep, args=[600], name="poller").start()
+    threading.Thread(target=time.sleep, args=[600], name="poller", daemon=True).start()
 
 
 def _exit() -> None:

@@ -13,11 +13,9 @@ import resource
 import signal
 import socket
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -29,16 +27,13 @@ from django.utils import timezone, translation
 from jobledger.models import Run, Trigger
 from jobledger.runs.execution import hygiene
 from jobledger.runs.execution.hygiene import (
-    Threads,
     Trait,
     Traits,
     connections_in_transaction,
     release_connections,
     restored_process,
 )
-from jobledger.runs.leftovers import Leftover
 from jobledger.runs.worker import billiard_internals
-from tests.waiting import wait_until
 
 
 def assert_next_run_is_saved_alone() -> None:
@@ -238,40 +233,3 @@ def test_a_process_whose_pipe_a_job_has_closed_ends_at_once(monkeypatch: pytest.
     with restored_process():
         pass
     assert exits == [1]
-
-
-def test_a_thread_that_goes_on_is_named() -> None:
-    threads, may_end = Threads(), threading.Event()
-    thread = threading.Thread(target=may_end.wait, name="poller")
-    thread.start()
-    assert threads.left() == [Leftover(name="poller")]
-    may_end.set()
-    thread.join()
-    assert threads.left() == []
-
-
-def test_a_thread_that_is_about_to_end_may_do_so() -> None:
-    threads = Threads()
-    threading.Timer(0.05, lambda: None).start()
-    assert threads.left() == []
-
-
-def test_threads_that_were_there_before_the_job_are_not_its_own() -> None:
-    may_end = threading.Event()
-    thread = threading.Thread(target=may_end.wait)
-    thread.start()
-    threads = Threads()
-    assert threads.left() == []
-    may_end.set()
-    thread.join()
-
-
-def test_the_idle_threads_of_an_executor_do_no_harm() -> None:
-    threads, may_end = Threads(), threading.Event()
-    with ThreadPoolExecutor(1) as executor:
-        executor.submit(int).result()
-        wait_until(lambda: threads.left() == [], what="its thread is idle")
-        busy = executor.submit(may_end.wait)
-        wait_until(busy.running)
-        assert len(threads.left()) == 1
-        may_end.set()

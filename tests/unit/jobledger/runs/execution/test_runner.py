@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import threading
 import time
 import uuid
 from datetime import timedelta
@@ -73,6 +74,27 @@ def test_an_invalid_memory_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) ->
     ended = runner.execute(queued().pk, worker="w")
     assert ended is not None
     assert ended.run.status == "succeeded"
+
+
+def test_a_run_ends_once_its_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = threading.Timer(0.05, lambda: print("from a thread"))
+    monkeypatch.setattr(Command, "handle", lambda *args, **options: later.start())
+    ended = runner.execute(queued().pk, worker="w")
+    assert ended is not None
+    assert (ended.run.status, ended.last_line) == ("succeeded", "from a thread")
+    assert RunOutput.objects.get(run=ended.run).text == "from a thread\n"
+
+
+def test_a_threads_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait, name="waiting")
+    monkeypatch.setattr(Command, "time_limit", timedelta(seconds=0.2))
+    monkeypatch.setattr(Command, "handle", lambda *args, **options: thread.start())
+    ended = runner.execute(queued().pk, worker="w")
+    may_end.set()
+    thread.join()
+    assert ended is not None
+    assert ended.run.status == "timed_out"
 
 
 def test_inside_a_transaction_that_no_other_process_sees_a_run_is_not_isolated(

@@ -1,0 +1,70 @@
+"""The threads of a job, which its run waits for as a process waits for them when it exits."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jobledger.runs.execution.multiprocessing_internals import END_OF_POOLS, is_idle
+from jobledger.runs.lease.interrupts import JobInterrupt
+from jobledger.runs.leftovers import Leftover
+from jobledger.runs.outcome import SignalExit
+
+THREAD_END_SECONDS = 0.5
+THREAD_LOOK_SECONDS = 0.01
+
+
+class Threads:
+    """The threads that the current job starts, or gives work to."""
+
+    def __init__(self) -> None:
+        """Those that are busy already are not the job's; an idle one may be given work by it."""
+        self._before = {each for each in threading.enumerate() if not is_idle(each)}
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """After the block, wait for the job's threads as a process's exit does: for all but daemon threads.
+
+        Those of a job that was interrupted or ended by a signal are not waited for. An executor's threads
+        have ended their work if they are idle: the executor is not shut down, since a library may use it
+        again in the next job.
+        """
+        try:
+            yield
+        except (JobInterrupt, SignalExit):
+            raise
+        except BaseException:
+            self._wait()
+            raise
+        self._wait()
+
+    def _wait(self) -> None:
+        were_idle = False
+        while started := self._to_wait_for():
+            are_idle = all(map(is_idle, started))
+            # Twice: between two pieces of work, a thread may look idle.
+            if are_idle and were_idle:
+                return
+            were_idle = are_idle
+            # Not `join`, since a new thread may be started, and an executor's does not end.
+            time.sleep(THREAD_LOOK_SECONDS)
+
+    def _to_wait_for(self) -> list[threading.Thread]:
+        # In any other thread, such as a web server's, those that are started meanwhile need not be the job's.
+        if threading.current_thread() is not threading.main_thread():
+            return []
+        return [each for each in threading.enumerate() if each not in self._before and not each.daemon]
+
+    def left(self) -> list[Leftover]:
+        """The job's threads that are still running. One that is about to end may do so."""
+        started = [
+            each
+            for each in threading.enumerate()
+            # Python's name for a thread that it did not start, which never ends for it.
+            if each not in self._before and not each.name.startswith(("Dummy-", END_OF_POOLS))
+            if not is_idle(each)
+        ]
+        deadline = time.monotonic() + THREAD_END_SECONDS
+        for thread in started:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return [Leftover(name=each.name) for each in started if each.is_alive() and not is_idle(each)]
