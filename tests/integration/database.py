@@ -91,11 +91,11 @@ def database_hung(running: Service) -> Iterator[None]:
 def column_missing(running: Service) -> Iterator[None]:
     """Remove a column of the runs table inside the block, as in the middle of a migration."""
     rename = "ALTER TABLE jobledger_run RENAME COLUMN {} TO {}"
-    rows(running, rename.format("start_after", "elsewhere"))
+    rows(running, rename.format("finished_at", "elsewhere"))
     try:
         yield
     finally:
-        rows(running, rename.format("elsewhere", "start_after"))
+        rows(running, rename.format("elsewhere", "finished_at"))
 
 
 @contextmanager

@@ -59,14 +59,12 @@ def well(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
-def test_a_database_of_the_stock_scheduler_is_migrated_and_then_checked(adopter: Adopter) -> None:
+def test_databases_of_the_stock_scheduler_and_of_an_older_version_are_checked_and_migrated(
+    adopter: Adopter,
+) -> None:
     done = adopter.manage("check --database default", "migrate -v 0")
     assert (done.stdout, well(done)) == ("System check identified no issues (0 silenced).\n", "")
     assert "jobledger.W010" in well(adopter.manage("check --database default"))
-
-
-def test_a_database_of_an_older_version_can_be_checked_and_migrated(adopter: Adopter) -> None:
-    well(adopter.manage("migrate -v 0"))
     change(adopter.folder, "ALTER TABLE jobledger_schedulepolicy RENAME COLUMN jitter TO old")
     try:
         assert well(adopter.manage("check --database default", "migrate -v 0")) == ""
