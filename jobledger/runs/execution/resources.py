@@ -16,6 +16,7 @@ import gc
 import os
 import re
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -54,17 +55,21 @@ class Meter:
         self._children_peak_before = _children_peak()
         # If it cannot be reset, it only says something once it has risen.
         self._ignored_high_water = 0 if _reset_high_water() else _high_water()
-        # Each is written by one thread only: the job's, or its heartbeat's.
+        # Written by the job's thread only.
         self._noted = 0
         self._sampled = 0
+        self._lock = threading.Lock()
 
     def note_high_water(self) -> None:
         """Note the process's high-water mark before it is reset."""
         self._noted = max(self._noted, self._own_peak())
 
-    def sample(self) -> None:
-        """Note the memory in use now, including subprocesses."""
-        self._sampled = max(self._sampled, memory_in_use())
+    def sample(self) -> int:
+        """Note the memory in use now, including subprocesses, and return it."""
+        used = memory_in_use()
+        with self._lock:
+            self._sampled = max(self._sampled, used)
+        return used
 
     def usage(self) -> Usage:
         """The usage up to now."""

@@ -92,7 +92,7 @@ class Heartbeat:
         self._meter = meter
         self._termination = Termination(run.pk, interrupter, tree, limits, self._record_kill)
         memory = limits.memory_bytes
-        self._memory_watch = MemoryWatch(run.pk, memory, self._termination) if memory else None
+        self._memory_watch = MemoryWatch(run.pk, memory, self._termination, meter) if memory else None
         self._renew_at = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(

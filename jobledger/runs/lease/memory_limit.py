@@ -30,10 +30,13 @@ class MemoryLimitExceeded(JobInterrupt):
 class MemoryWatch:
     """Compares the memory in use with the limit, from ``start`` to ``stop``."""
 
-    def __init__(self, run_id: UUID, limit_bytes: int, termination: Termination) -> None:
+    def __init__(
+        self, run_id: UUID, limit_bytes: int, termination: Termination, meter: resources.Meter
+    ) -> None:
         self._run_id = run_id
         self._limit_bytes = limit_bytes
         self._termination = termination
+        self._meter = meter
         self._used_before = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"memory of {run_id}", daemon=True)
@@ -50,7 +53,8 @@ class MemoryWatch:
 
     def look(self) -> None:
         """Take one sample, and act on it."""
-        used = resources.memory_in_use() - self._used_before
+        # What exceeds the limit is part of the peak as well.
+        used = self._meter.sample() - self._used_before
         if used <= self._limit_bytes:
             return
         why = Why.of(Reason.MEMORY_LIMIT, limit_bytes=self._limit_bytes, used_bytes=used)

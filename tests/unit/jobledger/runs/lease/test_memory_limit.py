@@ -29,7 +29,8 @@ class Scene(Termination):
         super().__init__(RUN, Interrupter(), tree, limits, lambda interrupt: None)
         self.interrupts: list[JobInterrupt] = []
         self.is_killed = threading.Event()
-        self.watch = MemoryWatch(RUN, LIMIT, self)
+        self.meter = resources.Meter()
+        self.watch = MemoryWatch(RUN, LIMIT, self, self.meter)
 
     def begin(self, interrupt: JobInterrupt) -> None:
         self.interrupts.append(interrupt)
@@ -70,6 +71,13 @@ def test_a_job_that_exceeds_its_limit_is_interrupted(scene: Scene, monkeypatch: 
     assert (interrupt.status, interrupt.exit_code, interrupt.run_id) == (Status.FAILED, 137, RUN)
     assert str(interrupt) == "The run exceeded its memory limit of 100 MB and used 101 MB."
     assert not scene.is_killed.is_set()
+
+
+def test_what_exceeds_the_limit_counts_for_the_peak(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(100_000, monkeypatch)
+    scene.watch.look()
+    scene.watch.stop()
+    assert scene.meter.usage().peak_memory_bytes == 100_000 * MEGABYTE
 
 
 def test_a_job_that_uses_twice_its_limit_is_killed_at_once(
