@@ -37,7 +37,7 @@ def kill_child(pid: object) -> None:
     if child is not None:
         os.kill(child, signal.SIGKILL)
         deadline = time.monotonic() + DEATH_SECONDS
-        while _is_running(child) and time.monotonic() < deadline:
+        while not _has_ended(child) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
 
 
@@ -69,6 +69,17 @@ def _reap(**kwargs: object) -> None:
         if not _is_running(orphan.pid):
             with suppress(ChildProcessError):
                 os.waitpid(orphan.pid, os.WNOHANG)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended with all its threads; its main thread may be a zombie long before.
+
+    Only then have its processes been adopted.
+    """
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _is_running(pid: int) -> bool:
