@@ -179,6 +179,8 @@ def test_without_such_an_option_nothing_is_said(admin_client: Client, broker: Br
     assert messages_after(admin_client.post(url, {}, follow=True)) == ["Run started."]
 
 
+# A command from the command line closes all connections at its end.
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("option", ["to", "new"])
 def test_the_command_line_opens_the_file_once_and_records_its_name(option: str, tmp_path: Path) -> None:
     path = tmp_path / "file"

@@ -280,6 +280,9 @@ def test_a_url_that_apprise_does_not_support_is_invalid(text: str) -> None:
 
 def test_a_url_that_is_not_valid_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
+    # The first use of Apprise logs its language.
+    assert destinations.why_invalid("jsons://example.com/path") == ""
+    caplog.clear()
     assert destinations.why_invalid("hooks.slack.com/services/s3cret")
     assert log_of(caplog, "apprise") == ""
 
