@@ -13,7 +13,7 @@ import pytest
 from tests.integration.ledger import RunRow, call, output_of, release, wait_for_end, wait_for_start
 from tests.integration.service import Service
 from tests.integration.ways import WAYS, Call, Done
-from tests.integration.worker_children import left_as_they_were
+from tests.integration.worker_children import left_as_they_were, settled
 from tests.shapes.table import SHAPES
 
 ANYTHING = r"[\s\S]*"
@@ -120,19 +120,25 @@ PROBES = [
 ]
 
 
-@pytest.fixture(scope="module")
+_warmed: set[int] = set()
+
+
+@pytest.fixture
 def warm(running: Service) -> Service:
-    """The service, each of whose children has executed a job: its modules are imported, it is connected."""
-    count = int(running.variables["WORKER_CONCURRENCY"])
-    runs = [call(running, "allowing", seconds=60) for _ in range(count)]
-    for pk in runs:
-        wait_for_start(running, pk)
-    release(running, *runs)
+    """The service, each of whose children has executed a job: its modules are imported, it is connected.
+
+    The tests run in any order, and some of them have children replaced.
+    """
+    if not _warmed.issuperset(settled(running)):
+        count = int(running.variables["WORKER_CONCURRENCY"])
+        runs = [call(running, "allowing", seconds=60) for _ in range(count)]
+        for pk in runs:
+            wait_for_start(running, pk)
+        release(running, *runs)
+        _warmed.update(settled(running))
     return running
 
 
-# A new child has not been warmed up: those that replace one come last.
-IN_ORDER = sorted(PROBES, key=lambda probe: probe.replaces_child)
 # Without runs of the job probe that would overlap, and without a pool that ends while its processes start:
 # on a busy machine they may miss SIGTERM, and the pool waits for them.
 NOT_IN_BATCH = ({"words": ["hello"]}, {"child": True}, {"methods": ["fork"]}, {"methods": ["spawn"]})
@@ -158,7 +164,7 @@ def test_jobs_of_all_kinds_run_in_each_way_and_leave_the_workers_processes_as_th
         check(warm, probes, start(warm, way, probes), way)
 
 
-@pytest.mark.parametrize("probe", IN_ORDER, ids=str)
+@pytest.mark.parametrize("probe", PROBES, ids=str)
 def test_each_job_leaves_the_workers_processes_as_they_were(warm: Service, probe: Probe) -> None:
     with left_as_they_were(warm) as replaced:
         row = wait_for_end(warm, call(warm, probe.job, app_label=probe.app_label, **probe.options))
