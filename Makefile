@@ -81,10 +81,10 @@ lock: .venv/bin/python  ## Renew the hash-locked requirements from pyproject.tom
 
 # Strict, since pip-audit otherwise succeeds without a package's data. Not part of `make test`: its result can change
 # without a change here.
-audit: $(AUDIT)/bin/pip-audit  ## Look up known vulnerabilities of the locked packages at pypi.org
+audit: $(AUDIT)/bin/pip-audit  ## Look up known vulnerabilities of the locked packages
 	@$< --strict --disable-pip --require-hashes --progress-spinner off \
 		--requirement requirements/run.txt --requirement requirements/dev.txt \
-		|| { echo "The audit failed: packages listed above are vulnerable; if none are, pypi.org's data could not be had." >&2; exit 1; }
+		|| { echo "The audit failed: packages listed above are vulnerable; if none are, the vulnerability data of the public package index could not be had." >&2; exit 1; }
 
 clean:  ## Remove .venv and caches (var/, with the database, stays)
 	@rm -rf .venv staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
