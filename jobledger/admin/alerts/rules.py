@@ -89,7 +89,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
 @admin.register(AlertRule)
 class RuleAdmin(Audited):
     form = RuleForm
-    change_form_template = "jobledger/alerts/rule.html"
+    change_form_template = "jobledger/alerts/form.html"
     list_display = ("name", "about", "told", "to", "enabled")
     fieldsets = (
         (None, {"fields": ("name", "enabled")}),
