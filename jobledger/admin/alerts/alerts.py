@@ -28,7 +28,9 @@ class AlertAdmin(ShownFiltersOnly):
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
-        return super().get_queryset(request).prefetch_related("deliveries")
+        """Alerts without a run tell of schedules, such as one that never ran, which not everyone may view."""
+        found: QuerySet[Alert] = super().get_queryset(request).prefetch_related("deliveries")
+        return found if rights.may_view_schedules(request.user) else found.filter(run__isnull=False)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

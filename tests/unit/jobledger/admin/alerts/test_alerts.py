@@ -63,6 +63,21 @@ def test_those_who_may_view_runs_may_view_alerts_and_nobody_may_change_them(
     assert client.get(page(alert)).status_code == 200
 
 
+def test_alerts_without_a_run_are_only_for_those_who_may_view_schedules(client: Client) -> None:
+    silent = Alert.objects.create(
+        kind=AlertKind.SILENT, job="probe", schedule_name="payroll", rule_name="all"
+    )
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client.force_login(user)
+    assert "payroll" not in client.get(LIST).text
+    assert "has not succeeded" not in client.get(LIST, {"q": "payroll"}).text
+    assert client.get(page(silent)).status_code == 404
+    user.user_permissions.add(Permission.objects.get(codename="view_periodictask"))
+    assert "payroll has not succeeded" in client.get(LIST).text
+    assert "payroll has not succeeded" in client.get(page(silent)).text
+
+
 def test_the_list_leads_superusers_to_rules_and_destinations(admin_client: Client) -> None:
     text = admin_client.get(LIST).text
     assert reverse("admin:jobledger_alertdestination_changelist") in text
