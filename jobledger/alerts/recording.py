@@ -106,7 +106,7 @@ def record(events: Iterable[Event], now: datetime) -> None:
         (rule, event)
         for event in events
         for rule in book.rules_of(event.job, event.schedule_id)
-        if rule.is_about(event.kind) and (rule.all_runs or not event.is_watched)
+        if rule.is_about(event.kind, is_watched=event.is_watched)
     ]
     said = list(_alone(pairs)) + list(_in_streaks(pairs))
     write(said, now)

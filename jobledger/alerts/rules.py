@@ -49,9 +49,9 @@ class Rule:
     destinations: Mapping[int, str]
     """The ids and names of those that can be used."""
 
-    def is_about(self, kind: AlertKind | None) -> bool:
-        """Whether it tells this kind; always for a success, which may be a recovery."""
-        return kind is None or kind in self.terms.kinds
+    def is_about(self, kind: AlertKind | None, *, is_watched: bool = False) -> bool:
+        """Whether it tells this kind, of a run that somebody watches; a success may always be a recovery."""
+        return (kind is None or kind in self.terms.kinds) and (self.all_runs or not is_watched)
 
 
 class RuleBook:

@@ -1,7 +1,7 @@
 """Notices what no run's end tells: runs that wait or take too long, and schedules without a success.
 
-``scan`` may be called by any number of processes, as often as they like: the id of an alert is derived from
-what it is about, so everything is told once.
+Any number of processes may scan, as often as they like: the id of an alert is derived from what it is about,
+so everything is told once.
 """
 
 from collections.abc import Iterator
@@ -41,15 +41,15 @@ def scan_schedules(now: datetime) -> None:
 
 
 def _write_new(noticed: list[Noticed], now: datetime) -> None:
-    ids = {alert_id(rule, event, saying.kind) for rule, event, saying in noticed}
-    known = set(Alert.objects.filter(pk__in=ids).values_list("pk", flat=True))
-    new = [each for each in noticed if alert_id(each[0], each[1], each[2].kind) not in known]
+    by_id = {alert_id(rule, event, saying.kind): (rule, event, saying) for rule, event, saying in noticed}
+    known = set(Alert.objects.filter(pk__in=by_id).values_list("pk", flat=True))
+    new = [each for pk, each in by_id.items() if pk not in known]
     if not new:
         return
     with transaction.atomic():
         for rule, event, saying in new:
             if saying.kind is AlertKind.SILENT:
-                _expect_recovery(rule, event)
+                _expect_recovery(rule, event, saying.facts["since"])
         write(new, now)
 
 
@@ -57,20 +57,19 @@ def _late(book: RuleBook, now: datetime) -> Iterator[Noticed]:
     shortest = book.shortest_late_after
     if shortest is None:
         return
-    waiting = Run.objects.startable(now).filter(queued_at__lte=now - shortest).exclude(trigger__in=WATCHED)
+    waiting = Run.objects.startable(now).filter(queued_at__lte=now - shortest)
     for run in waiting.order_by("queued_at")[:MAX_RUNS]:
         # A retry waits from the end of its backoff.
         waited = now - max(filter(None, [run.queued_at, run.start_after]))
-        for rule in book.rules_of(run.job, run.schedule_id):
-            if rule.late_after is not None and waited >= rule.late_after and rule.is_about(AlertKind.LATE):
+        for rule in _rules_about(book, AlertKind.LATE, run):
+            if rule.late_after is not None and waited >= rule.late_after:
                 yield rule, _event(run, AlertKind.LATE, now), _saying(AlertKind.LATE, waited=waited)
 
 
 def _slow(book: RuleBook, now: datetime) -> Iterator[Noticed]:
     running = Run.objects.filter(status=Status.RUNNING, started_at__isnull=False).order_by("started_at")
     for run in running[:MAX_RUNS]:
-        rules = [rule for rule in book.rules_of(run.job, run.schedule_id) if rule.is_about(AlertKind.SLOW)]
-        rules = [rule for rule in rules if rule.all_runs or run.trigger not in WATCHED]
+        rules = _rules_about(book, AlertKind.SLOW, run)
         if not rules or run.started_at is None:
             continue
         took = now - run.started_at
@@ -120,14 +119,19 @@ def _silent_since(schedule_id: int, changed_at: datetime, cutoff: datetime) -> d
     return since if since <= cutoff else None
 
 
-def _expect_recovery(rule: Rule, event: Event) -> None:
+def _expect_recovery(rule: Rule, event: Event, since: datetime) -> None:
     """Let the next success be told as a recovery."""
     key: dict[str, Any] = {"job": event.job, "schedule_key": event.schedule_id or 0, "rule": rule.key}
     AlertState.objects.get_or_create(**key)
     state = AlertState.objects.select_for_update().get(**key)
-    since = datetime.fromisoformat(event.key.rpartition(" ")[2])
     state.state = deciding.silent(Streak.read(state.state), since).as_json()
     state.save(update_fields=["state"])
+
+
+def _rules_about(book: RuleBook, kind: AlertKind, run: Run) -> list[Rule]:
+    is_watched = run.trigger in WATCHED
+    rules = book.rules_of(run.job, run.schedule_id)
+    return [rule for rule in rules if rule.is_about(kind, is_watched=is_watched)]
 
 
 def _event(run: Run, kind: AlertKind, now: datetime) -> Event:

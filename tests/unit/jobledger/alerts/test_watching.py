@@ -54,6 +54,14 @@ def test_without_a_limit_nothing_is_late() -> None:
     assert scan() == []
 
 
+def test_a_watched_run_is_late_only_for_those_who_ask() -> None:
+    rule(destination(), late_after=timedelta(minutes=10))
+    queued(10, trigger=Trigger.CLI)
+    assert scan() == []
+    rule(destination("ann"), name="curious", late_after=timedelta(minutes=10), all_runs=True)
+    assert scan() == ["late"]
+
+
 def test_each_rule_has_its_own_limit() -> None:
     rule(destination("a"), name="a", late_after=timedelta(minutes=5))
     rule(destination("b"), name="b", late_after=timedelta(minutes=20))
