@@ -114,7 +114,7 @@ def record(events: Iterable[Event], now: datetime) -> None:
 
 def write(said: Sequence[tuple[Rule, Event, Saying]], now: datetime) -> None:
     """Write the alerts, and what is to be delivered. Those that are there already are left alone."""
-    alerts = [(rule, _alert(rule, event, saying)) for rule, event, saying in said]
+    alerts = [(rule, _alert(rule, event, saying, now)) for rule, event, saying in said]
     Alert.objects.bulk_create([alert for _, alert in alerts], ignore_conflicts=True, batch_size=500)
     deliveries = [
         AlertDelivery(
@@ -260,11 +260,11 @@ def _state_key(rule: Rule, event: Event) -> tuple[str, int, str]:
     return event.job, event.schedule_id or 0, rule.key
 
 
-def _alert(rule: Rule, event: Event, saying: Saying) -> Alert:
+def _alert(rule: Rule, event: Event, saying: Saying, now: datetime) -> Alert:
     return Alert(
         pk=alert_id(rule, event, saying.kind),
         kind=saying.kind,
-        time=event.at if saying.kind is not AlertKind.MISSED else clock.now(),
+        time=now,
         job=event.job,
         run_id=event.run_id,
         schedule_id=event.schedule_id,

@@ -122,6 +122,15 @@ def test_a_cancelled_queued_run_is_told_to_those_who_ask() -> None:
     assert told() == ["cancelled"]
 
 
+def test_the_time_of_an_alert_is_that_of_the_event_and_not_of_its_slot() -> None:
+    rule(destination(), kinds=EVERYTHING)
+    now = timezone.now()
+    slot = now - timedelta(hours=5)
+    run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, scheduled_for=slot, queued_at=slot)
+    overlap.request_cancel(run, Why.of(Reason.USER, user="ann"), now)
+    assert Alert.objects.get().time == now
+
+
 def test_a_skipped_overlap_is_told_only_to_those_who_ask() -> None:
     running(concurrency_key="probe")
     waiting = [Run.objects.create(job="probe", trigger=Trigger.SCHEDULE) for _ in range(2)]
