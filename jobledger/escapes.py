@@ -17,6 +17,16 @@ _BUT_LINES = re.compile(f"(?![\n\t])[{_CONTROL}]")
 # Colours, and the carriage return of a progress bar.
 _BUT_OUTPUT = re.compile(rf"(?![\n\t\r]|\x1b\[[0-9;:]*m)[{_CONTROL}]")
 
+# Of a terminal, even if it is cut off at the end of the text.
+ESCAPE_SEQUENCE = re.compile(
+    r"""
+    \x1b\[ (?P<parameters>[0-?]*) [ -/]* (?P<final>[@-~]?)     # CSI; it is SGR if the final byte is m
+    | \x1b[\]PX^_] [^\x07\x1b\n]* (?: \x07 | \x1b\\ )?         # strings: titles, links
+    | \x1b [ -/]* [0-Z\\^-~]?                                  # any other, and a lone ESC
+    """,
+    re.VERBOSE,
+)
+
 
 def escaped(text: str) -> str:
     """Escape all control characters, so that the text is a single line."""
@@ -36,6 +46,10 @@ def escaped_output(text: str) -> str:
 def escaped_json(text: str) -> str:
     """Escape control characters in JSON without changing its meaning."""
     return _BUT_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def without_escape_sequences(text: str) -> str:
+    return ESCAPE_SEQUENCE.sub("", text) if "\x1b" in text else text
 
 
 def encodable(text: str, stream: TextIO | Any) -> str:

@@ -3,7 +3,6 @@
 Values of secret options are masked wherever an error or the output quotes them.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from django.urls import NoReverseMatch, reverse
 
 from jobledger import clock
 from jobledger.conf import settings
-from jobledger.escapes import escaped, escaped_lines
+from jobledger.escapes import escaped, escaped_lines, without_escape_sequences
 from jobledger.formats import duration, exact
 from jobledger.jobs import secrets
 from jobledger.jobs.declaration import AlertKind
@@ -27,7 +26,6 @@ MAX_LINES = 20
 MAX_LINE_LENGTH = 500
 MAX_CHUNKS = 50
 MAX_SUBJECT_LENGTH = 150
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +185,7 @@ def _last_lines(run: Run) -> Iterator[str]:
     """The end of the output of the last attempt, without colours and progress bars."""
     newest = RunOutput.objects.filter(run=run, attempt=run.attempt).order_by("-number")
     chunks = list(newest.values_list("text", flat=True)[:MAX_CHUNKS])
-    text = _without_secrets(run, _ANSI.sub("", "".join(reversed(chunks)))).rstrip()
+    text = _without_secrets(run, without_escape_sequences("".join(reversed(chunks)))).rstrip()
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")] if text else []
     if not lines:
         return

@@ -15,14 +15,7 @@ from itertools import islice
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-ESCAPE = re.compile(
-    r"""
-    \x1b\[ (?P<parameters>[0-?]*) [ -/]* (?P<final>[@-~]?)     # CSI; it is SGR if the final byte is m
-    | \x1b[\]PX^_] [^\x07\x1b\n]* (?: \x07 | \x1b\\ )?         # strings: titles, links
-    | \x1b [ -/]* [0-Z\\^-~]?                                  # any other, and a lone ESC
-    """,
-    re.VERBOSE,
-)
+from jobledger.escapes import ESCAPE_SEQUENCE
 
 # The 16 terminal colours in xterm, to which other colours are compared.
 PALETTE = (
@@ -97,7 +90,7 @@ def parse_escapes(text: str, style: Style = PLAIN) -> tuple[list[StyledText], St
     if "\x1b" not in text:
         return ([StyledText(text=text, style=style)] if text else []), style
     parts, position = [], 0
-    for escape in ESCAPE.finditer(text):
+    for escape in ESCAPE_SEQUENCE.finditer(text):
         if escape.start() > position:
             parts.append(StyledText(text=text[position : escape.start()], style=style))
         if escape["final"] == "m":
@@ -111,14 +104,10 @@ def parse_escapes(text: str, style: Style = PLAIN) -> tuple[list[StyledText], St
 def style_after(text: str, style: Style = PLAIN) -> Style:
     """The style at the end of the text."""
     if "\x1b" in text:
-        for escape in ESCAPE.finditer(text):
+        for escape in ESCAPE_SEQUENCE.finditer(text):
             if escape["final"] == "m":
                 style = _apply_sgr(style, escape["parameters"])
     return style
-
-
-def without_escapes(text: str) -> str:
-    return ESCAPE.sub("", text) if "\x1b" in text else text
 
 
 def as_html(parts: Sequence[StyledText]) -> SafeString:

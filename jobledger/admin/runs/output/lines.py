@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from django.utils.safestring import SafeString
 
 from jobledger.admin.runs.output import ansi
+from jobledger.escapes import without_escape_sequences
 from jobledger.models import Stream
 
 MAX_LINE_LENGTH = 4000
@@ -221,7 +222,7 @@ class LineReader:
         if self._is_styled:
             parts, _ = ansi.parse_escapes(text, self._styles[self._stream])
         else:
-            parts = [ansi.StyledText(text=ansi.without_escapes(text), style=ansi.PLAIN)]
+            parts = [ansi.StyledText(text=without_escape_sequences(text), style=ansi.PLAIN)]
         if _CONTROL.search(text) is None:
             return parts
         return [replace(part, text=part.text.translate(_CONTROL_PICTURES)) for part in parts]

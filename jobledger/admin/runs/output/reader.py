@@ -15,8 +15,8 @@ from django.db.models.functions import Left, Length, Right
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from jobledger.admin.runs.output import ansi
 from jobledger.admin.runs.output.lines import Chunk, Line, LineReader, ReadPosition
+from jobledger.escapes import without_escape_sequences
 from jobledger.models import Run, RunOutput, Stream
 
 # Output up to this size is shown in full; of longer output, only the head and the tail.
@@ -167,7 +167,9 @@ def as_text(run: Run, attempt: int | None = None, *, without_escapes: bool = Fal
     for number, group in groupby(chunks, key=attrgetter("attempt")):
         if attempt is None and run.attempt > 1:
             yield f"--- attempt {number} ---\n"
-        yield from (ansi.without_escapes(chunk.text) if without_escapes else chunk.text for chunk in group)
+        yield from (
+            without_escape_sequences(chunk.text) if without_escapes else chunk.text for chunk in group
+        )
 
 
 def _attempt_output(run: Run, attempt: int) -> Any:

@@ -102,7 +102,7 @@ def test_a_run_without_output_has_no_heading_for_it() -> None:
 
 
 def test_output_is_told_without_colours_and_progress_bars() -> None:
-    run = wrote(fail(), "\x1b[31mred\x1b[0m\n", "10%\r20%\r100%\n", "\x07bell")
+    run = wrote(fail(), "\x1b]0;title\x07\x1b[31mred\x1b(B\x1b[m\n", "10%\r20%\r100%\n", "\x07bell")
     body = message.compose([alert(run=run)]).body
     assert "    red\n    100%\n    \\x07bell\n" in body
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobledger.admin.runs.output import ansi
+from jobledger.escapes import without_escape_sequences
 
 texts = st.text(st.characters(exclude_characters="\x1b", exclude_categories=["Cs"]))
 colours = st.lists(st.integers(0, 120), max_size=5).map(lambda codes: f"\x1b[{';'.join(map(str, codes))}m")
@@ -20,7 +21,7 @@ def classes_of(text: str) -> list[str]:
 def test_the_text_between_escapes_is_kept(parts: list[tuple[str, str]]) -> None:
     written = "".join(text + colour for text, colour in parts)
     kept = "".join(span.text for span in ansi.parse_escapes(written)[0])
-    assert kept == ansi.without_escapes(written) == "".join(text for text, _ in parts)
+    assert kept == without_escape_sequences(written) == "".join(text for text, _ in parts)
 
 
 @given(st.lists(st.tuples(texts, colours)), st.data())
