@@ -108,7 +108,8 @@ def claim(destination_id: int, now: datetime) -> Claimed | None:
 def tidy(now: datetime) -> None:
     """Give up what could not be delivered in time, and mark what was interrupted."""
     overdue = AlertDelivery.objects.filter(
-        Q(attempts__gt=0) | Q(destination=None) | Q(destination__enabled=False),
+        # Null also if the destination was deleted while the alert was recorded: there is no constraint.
+        Q(attempts__gt=0) | Q(destination__enabled=None) | Q(destination__enabled=False),
         state=DeliveryState.WAITING,
         due_at__lte=now - timedelta(seconds=settings.ALERT_DEADLINE_SECONDS),
     )

@@ -220,6 +220,19 @@ def test_what_is_for_a_disabled_destination_is_not_sent(
     assert states() == ["failed"]
 
 
+@pytest.mark.parametrize("destination_id", [None, 10_000])
+def test_what_is_for_a_deleted_destination_is_given_up(
+    clock: time_machine.Traveller, destination_id: int | None
+) -> None:
+    """Also if it was deleted while the alert was being recorded, so that its id is still there."""
+    rule(destination())
+    fail()
+    AlertDelivery.objects.update(destination=destination_id)
+    clock.shift(timedelta(days=2))
+    delivery.tidy(timezone.now())
+    assert states() == ["failed"]
+
+
 def test_a_mail_that_is_refused_is_tried_again(clock: time_machine.Traveller, settings: Settings) -> None:
     with mail_server(refusal="451 try later") as received:
         use_mail_server(settings, received.port)
