@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 
 from jobledger import formats
 from jobledger.health import alerts, clocks, occupied
-from jobledger.health.problem import MAX_NAMES, PartName, Problem, ProblemKind
+from jobledger.health.problem import PartName, Problem, ProblemKind, listed
 from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
 from jobledger.runs.worker import queues
 from jobledger.runs.worker.code_version import code_version
@@ -268,8 +268,7 @@ def _other_code(present: Sequence[ServiceProcess], part: PartName, kind: Process
 
 
 def _with_versions(processes: Sequence[ServiceProcess]) -> str:
-    named = [f"{each.name} ({each.version or 'an earlier version'})" for each in processes[:MAX_NAMES]]
-    return ", ".join(named) + (", …" if len(processes) > MAX_NAMES else "")
+    return listed([f"{each.name} ({each.version or 'an earlier version'})" for each in processes])
 
 
 def _broken_schedules(count: int) -> Iterator[Problem]:
@@ -313,8 +312,7 @@ def _count(present: Sequence[ServiceProcess], kind: ProcessKind) -> str:
 
 
 def _named(processes: Sequence[ServiceProcess]) -> str:
-    names = sorted(process.name for process in processes)
-    return ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
+    return listed(sorted(process.name for process in processes))
 
 
 def _capacity(present: Sequence[ServiceProcess]) -> str:

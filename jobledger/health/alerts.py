@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from jobledger.alerts.rules import RuleBook
-from jobledger.health.problem import MAX_NAMES, PartName, Problem, ProblemKind
+from jobledger.health.problem import PartName, Problem, ProblemKind, listed
 from jobledger.models import AlertDelivery, AlertDestination, DeliveryState
 
 RECENT = timedelta(hours=24)
@@ -13,14 +13,14 @@ RECENT = timedelta(hours=24)
 def recipients() -> str:
     """The destinations of the general rules."""
     names = sorted({name for rule in RuleBook.load().general for name in rule.destinations.values()})
-    return f"to {_named(names)}" if names else "nobody is told"
+    return f"to {listed(names)}" if names else "nobody is told"
 
 
 def problems(now: datetime) -> Iterator[Problem]:
     """Destinations that accept nothing, and alerts that have not arrived."""
     failing = list(AlertDestination.objects.filter(enabled=True, failures__gt=0).order_by("name"))
     if failing:
-        names, first = _named([each.name for each in failing]), failing[0]
+        names, first = listed([each.name for each in failing]), failing[0]
         accept = "does" if len(failing) == 1 else "do"
         yield _problem(
             text=f"{names} {accept} not accept alerts: {first.error}",
@@ -40,7 +40,3 @@ def problems(now: datetime) -> Iterator[Problem]:
 def _problem(*, text: str, short: str, advice: str) -> Problem:
     kind = ProblemKind.UNDELIVERED_ALERTS
     return Problem(kind=kind, part=PartName.ALERTS, text=text, short=short, advice=advice)
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")

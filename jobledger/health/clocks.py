@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from jobledger import clock, formats
-from jobledger.health.problem import MAX_NAMES, PartName, Problem, ProblemKind
+from jobledger.health.problem import PartName, Problem, ProblemKind, listed
 from jobledger.models import ServiceProcess
 
 
@@ -31,12 +31,12 @@ def offsets(present: Sequence[ServiceProcess], of_this_server: timedelta) -> Ite
         return
     named = [
         f"{name} is {formats.duration(abs(offset))} {'ahead' if offset > timedelta(0) else 'behind'}"
-        for name, offset in list(wrong.items())[:MAX_NAMES]
-    ] + ["…"][: len(wrong) > MAX_NAMES]
+        for name, offset in wrong.items()
+    ]
     yield Problem(
         kind=ProblemKind.CLOCK_OFFSET,
         part=PartName.DATABASE,
-        text=f"Clocks differ from the database's: {', '.join(named)}.",
+        text=f"Clocks differ from the database's: {listed(named)}.",
         short="clocks differ",
         advice="Synchronize the clocks, for example with NTP. Leases, retries and schedules use the "
         "database's clock, but times in logs, and those that jobs read themselves, are wrong.",

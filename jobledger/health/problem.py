@@ -1,11 +1,17 @@
 """A problem of the service: what is wrong with which part, and what to do about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
 MAX_NAMES = 4
 """How many names a sentence lists."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, in order."""
+    return ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
 
 
 class PartName(StrEnum):
