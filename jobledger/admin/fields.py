@@ -45,7 +45,9 @@ class DateTimeField(forms.DateTimeField):
 class DurationField(forms.Field):
     """A duration; None if empty."""
 
-    widget = forms.TextInput(attrs={"autocomplete": "off"})
+    def __init__(self, *, placeholder: str = "", **values: Any) -> None:
+        attrs = {"autocomplete": "off", **({"placeholder": placeholder} if placeholder else {})}
+        super().__init__(required=False, widget=forms.TextInput(attrs=attrs), **values)
 
     def to_python(self, value: Any) -> timedelta | None:
         if value in self.empty_values:

@@ -47,12 +47,10 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
     )
     late_after = DurationField(
         label="Late after",
-        required=False,
         help_text="How long a run may be queued. For example, 10 min. Empty: any time.",
     )
     success_within = DurationField(
         label="Success within",
-        required=False,
         help_text="How long a schedule may go without a success, such as 2 d. Empty: as its job says.",
     )
 

@@ -30,14 +30,12 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
     )
     starting_deadline = DurationField(
         label="Start deadline",
-        required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no deadline"}),
+        placeholder="no deadline",
         help_text="How late a run may still start. For example, 10 min or 2 h. Empty: no deadline.",
     )
     jitter = DurationField(
         label="Random delay (jitter)",
-        required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "no delay"}),
+        placeholder="no delay",
         help_text=(
             "Delays every run of this schedule by the same random amount up to this, so that schedules due "
             "in the same minute do not all start at once. For example, 5 min. Empty: no delay."
@@ -69,8 +67,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
     )
     failure_pause = DurationField(
         label="Length of that pause",
-        required=False,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "until resumed"}),
+        placeholder="until resumed",
         help_text="For example, 1 h. Empty: until a user resumes the schedule.",
     )
     ping_url = StoredSecretField(

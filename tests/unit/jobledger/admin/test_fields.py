@@ -79,7 +79,7 @@ def test_an_invalid_duration_is_rejected_with_an_example(text: str) -> None:
 
 
 def test_an_empty_duration_is_none() -> None:
-    assert DurationField(required=False).clean("") is None
+    assert DurationField().clean("") is None
 
 
 @given(st.timedeltas(timedelta(milliseconds=1), timedelta(days=36000)))
