@@ -23,11 +23,8 @@ from jobledger.alerts import delivery
 from jobledger.alerts.destinations import NotDeliveredError, why_invalid
 from jobledger.models import AlertDestination, DestinationKind
 
-_LABELS = {
-    DestinationKind.MAIL: "Mail",
-    DestinationKind.URL: "URL",
-    DestinationKind.ADMINS: "Mail to the administrators",
-}
+_KINDS = ((DestinationKind.MAIL, "Mail"), (DestinationKind.URL, "URL"))
+"""Those that can be added."""
 
 
 class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
@@ -51,8 +48,7 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for
             del self.fields["url"]
             return
         self.fields["url"].widget.is_stored = bool(self._stored_url)
-        kinds = (DestinationKind.MAIL, DestinationKind.URL)
-        self.fields["kind"].choices = [(kind, _LABELS[kind]) for kind in kinds]  # type: ignore[attr-defined]
+        self.fields["kind"].choices = _KINDS  # type: ignore[attr-defined]
 
     def clean_addresses(self) -> str:
         """Each must be a valid address."""
@@ -90,7 +86,7 @@ class DestinationAdmin(Audited):
     form = DestinationForm
     change_form_template = "jobledger/alerts/destination.html"
     list_display = ("name", "kind", "masked_address", "enabled", "last_delivery")
-    readonly_fields = ("last_delivery",)
+    readonly_fields = ("masked_address", "last_delivery")
     fields = ("name", "kind", "addresses", "url", "enabled", "last_delivery")
 
     def get_urls(self) -> list[URLPattern]:
@@ -104,9 +100,6 @@ class DestinationAdmin(Audited):
         if obj is not None and obj.kind == DestinationKind.ADMINS:
             return ("name", "masked_address", "enabled", "last_delivery")
         return self.fields if obj is not None else self.fields[:-1]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: AlertDestination | None = None) -> Any:
-        return ("masked_address", "last_delivery")
 
     @admin.display(description="address")
     def masked_address(self, destination: AlertDestination) -> str:
