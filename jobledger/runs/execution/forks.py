@@ -1,6 +1,7 @@
-"""Forks: no child may inherit a SQLite connection that another thread of its parent has open.
+"""Forks: what a child must not inherit, and what it must not miss.
 
-The child would consider that connection's locks its own, and its writes would be lost or corrupt the file
+No child may inherit a SQLite connection that another thread of its parent has open. It would consider that
+connection's locks its own, and its writes would be lost or corrupt the file
 (https://www.sqlite.org/howtocorrupt.html, section 2.6). Two kinds of process fork while one of our threads
 may be using the database: a worker's main process, which replaces its children, and a job, which does not
 know about its heartbeat. So on SQLite, these threads open a connection only inside ``between_forks``, under a
@@ -12,9 +13,15 @@ write. Without the lock, most children hang in SQLite, because they also inherit
 every row of the threads and of 6,700 children was there, ``PRAGMA integrity_check`` reported no error, and no
 fork waited for more than 1.5 seconds on two busy cores. The test suite contains a short version; other tests
 kill a worker's child while the database is locked, and cancel jobs that do nothing but fork.
+
+Nor may a child miss a SIGTERM: a pool that ends waits for its children, and would wait for this one forever.
+Python forgets the signals that a child receives before its fork hooks run, and drops what a handler raises
+while they run. So SIGTERM is blocked from before the fork until the child has its own handler.
 """
 
+import ctypes
 import os
+import signal
 import threading
 import time
 import traceback
@@ -27,7 +34,36 @@ from django.db import Error, connection, connections
 SQLITE_BUSY_TIMEOUT_MS = 500
 RETRY_SECONDS = 0.3
 
-# These hooks are all C functions: an exception that a signal handler raises during a fork would be dropped.
+_children_end_at_sigterm = set[object]()
+
+
+def _reset_sigterm_in_child() -> None:
+    if _children_end_at_sigterm:
+        _children_end_at_sigterm.clear()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _signal_set(*signals: signal.Signals) -> ctypes.Array[ctypes.c_char]:
+    found = ctypes.create_string_buffer(128)  # As large as a ``sigset_t`` is anywhere.
+    _libc.sigemptyset(found)
+    for number in signals:
+        _libc.sigaddset(found, number)
+    return found
+
+
+# All other hooks are C functions: an exception that a signal handler raises during a fork would be dropped.
+# Nor do they use ``signal.pthread_sigmask``, which calls the handlers of signals that have arrived.
+_libc = ctypes.PyDLL(None)
+_mask_before = _signal_set()
+_set_mask = _libc.pthread_sigmask
+os.register_at_fork(after_in_child=_reset_sigterm_in_child)
+# Registered before the lock, which protects the saved mask: hooks before a fork run in reverse order.
+_restore_mask = partial(_set_mask, signal.SIG_SETMASK, _mask_before, None)
+os.register_at_fork(
+    before=partial(_set_mask, signal.SIG_BLOCK, _signal_set(signal.SIGTERM), _mask_before),
+    after_in_parent=_restore_mask,
+    after_in_child=_restore_mask,
+)
 _lock = threading.RLock()
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 _under_way: list[None] = []
@@ -41,6 +77,21 @@ os.register_at_fork(
 def is_under_way() -> bool:
     """Whether a thread is forking: an exception from a signal handler in that thread would be dropped."""
     return bool(_under_way)
+
+
+@contextmanager
+def children_end_at_sigterm() -> Iterator[None]:
+    """In the block, have forked processes end at SIGTERM, as ``multiprocessing`` expects.
+
+    Otherwise, they inherit the handler of their parent.
+    """
+    block = object()
+    _children_end_at_sigterm.add(block)
+    try:
+        yield
+    finally:
+        # Not there in a child.
+        _children_end_at_sigterm.discard(block)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ import psutil
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.runs.execution import multiprocessing_internals
+from jobledger.runs.execution.forks import children_end_at_sigterm
 from jobledger.runs.leftovers import Leftover
 
 logger = line_logger(__name__)
@@ -40,24 +41,11 @@ PR_SET_CHILD_SUBREAPER = 36
 
 Processes = set[psutil.Process]
 
-_jobs: list[UUID] = []
-"""The runs that this process is executing."""
-
 
 def adopt_orphans() -> None:
     """Become the parent of any descendant whose parent ends. Only possible on Linux; not inherited."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _begin_as_child() -> None:
-    """A process that a job forks ends at SIGTERM, as ``multiprocessing`` expects: handlers are inherited."""
-    if _jobs:
-        _jobs.clear()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-os.register_at_fork(after_in_child=_begin_as_child)
 
 
 def direct_children() -> set[int]:
@@ -152,11 +140,10 @@ def process_tree(run_id: UUID, *, is_nested: bool, adopts: bool = True) -> Itera
     """The tree of the job that is executed in the block; its processes have the run's id."""
     before = os.environ.get(RUN_ID_VARIABLE)
     os.environ[RUN_ID_VARIABLE] = str(run_id)
-    _jobs.append(run_id)
     try:
-        yield ProcessTree(run_id, is_nested=is_nested, adopts=adopts)
+        with children_end_at_sigterm():
+            yield ProcessTree(run_id, is_nested=is_nested, adopts=adopts)
     finally:
-        _jobs.remove(run_id)
         if before is None:
             os.environ.pop(RUN_ID_VARIABLE, None)
         else:

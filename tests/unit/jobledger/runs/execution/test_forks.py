@@ -1,7 +1,10 @@
 """A fork waits for threads that use the database, and no child inherits their SQLite connection."""
 
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -119,6 +122,48 @@ def test_a_fork_is_under_way_from_when_it_waits_until_it_is_done(path: str) -> N
         assert forks.is_under_way()
     child.join()
     assert not forks.is_under_way()
+
+
+@pytest.mark.parametrize("receiver", ["child", "parent"])
+def test_no_sigterm_is_lost_in_a_fork(receiver: str) -> None:
+    script = SIGTERM_IN_A_FORK.format(hook={"child": "after_in_child", "parent": "before"}[receiver])
+    # In a process of its own, because the hook has to be registered before the module's.
+    ended = subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE, timeout=60)
+    assert ended.stdout.decode().split() == {"child": ["-15"], "parent": ["raised"]}[receiver]
+
+
+SIGTERM_IN_A_FORK = """
+import os, signal
+
+class Ended(BaseException): pass
+
+def end(*args): raise Ended
+
+signal.signal(signal.SIGTERM, end)
+os.register_at_fork({hook}=lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+from jobledger.runs.execution import forks
+
+with forks.children_end_at_sigterm():
+    try:
+        if (pid := os.fork()) == 0:
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    except Ended:
+        print("raised")
+"""
+
+
+def test_a_child_and_its_parent_keep_the_signal_mask_of_the_parent() -> None:
+    for before in (set(), {signal.SIGTERM}):
+        outer = signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            if (pid := os.fork()) == 0:
+                os._exit(signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, outer)
 
 
 def test_a_fork_does_not_wait_long_for_a_thread_that_waits_for_another_process(path: str) -> None:
