@@ -16,6 +16,7 @@ from django.db import Error, InterfaceError, InternalError, OperationalError, Pr
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 ABOUT_VALUES = {
     "09": "triggered action exception",
+    "10": "XQuery error",
     "20": "case not found",
     "21": "cardinality violation",
     "22": "data exception",

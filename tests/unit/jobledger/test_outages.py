@@ -28,14 +28,27 @@ from jobledger.outages import is_outage
 from tests.unit.sqlite_files import in_a_file, locked
 
 FAMILIES_OF_OUTAGES = {
+    "03000": "statement not yet complete",
     "08006": "connection failure",
     "0A000": "a cached plan no longer fits the table",
+    "0B000": "invalid transaction initiation",
+    "0F000": "locator",
+    "0L000": "invalid grantor",
+    "0P000": "invalid role",
+    "0Z000": "diagnostics",
+    "24000": "invalid cursor state",
     "25006": "read-only",
     "25P02": "an error before in the transaction",
     "25P03": "idle for too long",
     "26000": "no such prepared statement",
     "28P01": "wrong password",
+    "2B000": "dependent privileges",
+    "2D000": "invalid transaction termination",
+    "2F000": "routine",
     "34000": "no such cursor",
+    "38000": "external routine",
+    "39000": "invocation of an external routine",
+    "3B000": "savepoint",
     "3D000": "no such database",
     "3F000": "no such schema",
     "40001": "serialization failure",
@@ -53,11 +66,13 @@ FAMILIES_OF_OUTAGES = {
     "58030": "I/O error",
     "72000": "snapshot too old",
     "F0000": "bad configuration file",
+    "HV000": "foreign data wrapper",
     "XX000": "internal error",
     "XX001": "data corrupted",
 }
 FAMILIES_ABOUT_VALUES = {
     "09000": "triggered action",
+    "10608": "invalid argument for XQuery",
     "20000": "case not found",
     "21000": "cardinality",
     "22001": "too long",
@@ -73,6 +88,17 @@ FAMILIES_ABOUT_VALUES = {
     "54000": "index row too large",
     "P0001": "raised by a trigger",
 }
+
+
+COMPLETIONS = {"00", "01", "02"}
+"""Success, warnings and no data: PostgreSQL raises none of them as errors."""
+
+
+def test_every_class_of_postgresqls_errors_is_tested() -> None:
+    known = [getattr(each, "sqlstate", None) for each in vars(psycopg.errors).values()]
+    classes = {sqlstate[:2] for sqlstate in known if isinstance(sqlstate, str)} - COMPLETIONS
+    tested = {sqlstate[:2] for sqlstate in [*FAMILIES_OF_OUTAGES, *FAMILIES_ABOUT_VALUES]}
+    assert classes == tested
 
 
 def on_postgresql() -> None:
