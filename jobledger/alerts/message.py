@@ -16,7 +16,6 @@ from jobledger import clock
 from jobledger.conf import settings
 from jobledger.escapes import escaped, escaped_lines, without_escape_sequences
 from jobledger.formats import duration, exact
-from jobledger.jobs import secrets
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, Run, RunOutput
 from jobledger.runs import reasons
@@ -170,22 +169,18 @@ def _whose(alerts: Sequence[Alert]) -> str:
 
 def sentence(run: Run) -> str:
     """What happened to the run and why, in one line and without secrets."""
-    return escaped(str(reasons.sentence(run, clock.now(), error=_without_secrets(run, run.error))))
+    return escaped(str(reasons.sentence(run, clock.now())))
 
 
 def _first_line(run: Run) -> str:
-    return escaped(_without_secrets(run, run.error).strip().partition("\n")[0])
-
-
-def _without_secrets(run: Run, text: str) -> str:
-    return secrets.without_secrets(run.job, run.options, text, args=run.args)
+    return escaped(reasons.without_secrets(run, run.error).strip().partition("\n")[0])
 
 
 def _last_lines(run: Run) -> Iterator[str]:
     """The end of the output of the last attempt, without colours and progress bars."""
     newest = RunOutput.objects.filter(run=run, attempt=run.attempt).order_by("-number")
     chunks = list(newest.values_list("text", flat=True)[:MAX_CHUNKS])
-    text = _without_secrets(run, without_escape_sequences("".join(reversed(chunks)))).rstrip()
+    text = reasons.without_secrets(run, without_escape_sequences("".join(reversed(chunks)))).rstrip()
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")] if text else []
     if not lines:
         return

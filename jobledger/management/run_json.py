@@ -43,8 +43,8 @@ def in_full(run: Run) -> dict[str, Any]:
         "cancelled_by": reasons.cancelled_by(run) or None,
         "progress_done": run.progress_done,
         "progress_total": run.progress_total,
-        "traceback": run.traceback or None,
-        "attempts": [_attempt(each) for each in RunAttempt.objects.filter(run=run).order_by("attempt")],
+        "traceback": reasons.without_secrets(run, run.traceback) or None,
+        "attempts": [_attempt(each) for each in run.attempts.order_by("attempt")],
         "output": [_piece(each) for each in RunOutput.objects.filter(run=run).in_order()],
     }
 
@@ -61,7 +61,7 @@ def _attempt(ended: RunAttempt) -> dict[str, Any]:
         "exit_code": ended.exit_code,
         **_resources(ended),
         "error": reasons.explanation(ended) or None,
-        "traceback": ended.traceback or None,
+        "traceback": reasons.without_secrets(ended, ended.traceback) or None,
     }
 
 

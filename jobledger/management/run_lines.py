@@ -117,7 +117,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "left_behind": leftovers.described(run),
         "cancelled_by": reasons.cancelled_by(run),
         **{f"attempt {each.attempt}": _ended(each) for each in run.attempts.order_by("attempt")},
-        "traceback": run.traceback,
+        "traceback": reasons.without_secrets(run, run.traceback),
     }
     return ((name, value) for name, value in found.items() if value)
 

@@ -1,4 +1,4 @@
-"""All sentences about a run, formatted from its status, its reason and its job's error. Pure.
+"""All sentences about a run, formatted from its status, its reason and its job's error, without its secrets.
 
 ``sentence`` is the whole story, ``short`` goes beside the status in a list, and ``explanation`` says why a
 finished run did not succeed. Runs without a reason, or with an unknown one, still get a sentence.
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from jobledger.formats import duration, exact, took
+from jobledger.jobs import secrets
 from jobledger.models import SUCCESSES, Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.reason import slot_count
 from jobledger.runs.phrases import (
@@ -33,6 +34,7 @@ __all__ = [
     "sentence",
     "short",
     "started_by",
+    "without_secrets",
 ]
 
 LATE = timedelta(seconds=60)
@@ -46,7 +48,7 @@ def sentence(run: Run, now: datetime, *, holder: Why | None = None, error: str |
     """What happened and why.
 
     ``holder`` names the run that a queued run is waiting for now; the reason on its row may be out of date.
-    ``error`` replaces the run's own if that is not loaded or must not be displayed unmasked.
+    ``error`` replaces the run's own if that is not loaded.
     """
     facts = Facts(run=run, holder=holder, error=_first_line(run, error))
     if facts.status is Status.RUNNING:
@@ -69,9 +71,9 @@ def short(run: Run, now: datetime, *, error: str | None = None) -> str:
     return str(phrase_of(facts))
 
 
-def explanation(row: Run | RunAttempt, *, error: str | None = None) -> str:
+def explanation(row: Run | RunAttempt) -> str:
     """Why a finished run or attempt did not succeed, in full; empty if it succeeded or is still live."""
-    facts = Facts(run=_as_run(row), error=row.error if error is None else error)
+    facts = Facts(run=_as_run(row), error=without_secrets(row, row.error))
     if not facts.status.is_final or facts.status in SUCCESSES:
         return ""
     if facts.status is Status.CANCELLED:
@@ -85,6 +87,14 @@ def explanation(row: Run | RunAttempt, *, error: str | None = None) -> str:
 def explained(status: Status, why: Why, error: str = "") -> str:
     """The explanation of a run that ends with this status and reason."""
     return explanation(Run(status=status, error=error, **why.columns))
+
+
+def without_secrets(row: Run | RunAttempt, text: str) -> str:
+    """The error or the traceback of a run or attempt, with the run's secrets masked."""
+    if not text:
+        return ""
+    run = row if isinstance(row, Run) else row.run
+    return secrets.without_secrets(run.job, run.options, text, args=run.args)
 
 
 def planned(reason: Why, slot: datetime, *, schedule_name: str = "") -> str:
@@ -218,7 +228,8 @@ def _because(facts: Facts) -> Phrase:
 
 def _first_line(run: Run, error: str | None) -> str:
     # Lists do not load ``run.error``, so it is only read if nothing replaces it.
-    return (run.error if error is None else error).strip().partition("\n")[0].rstrip()
+    shown = without_secrets(run, run.error) if error is None else error
+    return shown.strip().partition("\n")[0].rstrip()
 
 
 def _as_run(row: Run | RunAttempt) -> Run:

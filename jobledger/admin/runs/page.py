@@ -192,7 +192,7 @@ class RunPage:
     @cached_property
     def error(self) -> str:
         """The error that the job, its parser or its process reported."""
-        return _without_secrets(self.run, self.run.error)
+        return reasons.without_secrets(self.run, self.run.error)
 
     @property
     def has_long_error(self) -> bool:
@@ -201,19 +201,19 @@ class RunPage:
 
     @cached_property
     def traceback(self) -> str:
-        return _without_secrets(self.run, self.run.traceback)
+        return reasons.without_secrets(self.run, self.run.traceback)
 
     @cached_property
     def attempts(self) -> list[EarlierAttempt]:
         """The attempts before the last one, newest first."""
         if self.run.attempt == 1:
             return []
-        rows = RunAttempt.objects.filter(run=self.run).order_by("-attempt")[:MAX_ATTEMPTS]
+        rows = self.run.attempts.order_by("-attempt")[:MAX_ATTEMPTS]
         return [
             EarlierAttempt(
                 row=row,
-                why=reasons.explanation(row, error=_without_secrets(self.run, row.error)),
-                traceback=_without_secrets(self.run, row.traceback),
+                why=reasons.explanation(row),
+                traceback=reasons.without_secrets(row, row.traceback),
             )
             for row in rows
         ]
@@ -344,10 +344,6 @@ def _command_line(run: Run) -> str:
         return command_line(job, run.options)
     except OptionsError:
         return ""
-
-
-def _without_secrets(run: Run, text: str) -> str:
-    return secrets.without_secrets(run.job, run.options, text, args=run.args)
 
 
 def _resources(row: Run | RunAttempt) -> Sequence[tuple[str, str]]:

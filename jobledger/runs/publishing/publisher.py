@@ -7,6 +7,7 @@ not flooded with copies.
 """
 
 import json
+import traceback
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -147,7 +148,7 @@ def _try_send(run: Run, producer: Producer) -> bool:
     except (TypeError, ValueError, LookupError, EncodeError) as error:
         # Invalid values written with SQL, or a queue that does not exist, must not stop other runs. kombu
         # counts KeyError among the broker's errors, and Celery raises one for such a queue.
-        _fail(run, f"{type(error).__name__}: {error}", exc_info=True)
+        _fail(run, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
     except _broker_errors() as error:
         if not delivery.refuses_one_message(error):
             raise
@@ -157,10 +158,19 @@ def _try_send(run: Run, producer: Producer) -> bool:
     return False
 
 
-def _fail(run: Run, error: str, *, exc_info: bool = False) -> None:
-    logger.warning("Cannot send the message of run %s of %s: %s", run.pk, run.job, error, exc_info=exc_info)
+def _fail(run: Run, error: str, trace: str = "") -> None:
+    # Errors about arguments quote them, and so do their tracebacks.
+    error, trace = (
+        secrets.without_secrets(run.job, run.options, each, args=run.args) for each in (error, trace)
+    )
+    logger.warning("Cannot send the message of run %s of %s: %s", run.pk, run.job, error)
     now = clock.now()
-    ended = {"finished_at": now, "publish_after": None, "error": readable(error)}
+    ended = {
+        "finished_at": now,
+        "publish_after": None,
+        "error": readable(error),
+        "traceback": readable(trace),
+    }
     why = Why.of(Reason.NO_MESSAGE).columns
     with transaction.atomic():
         if Run.objects.move(run.pk, from_status=Status.QUEUED, to=Status.FAILED, **ended, **why):

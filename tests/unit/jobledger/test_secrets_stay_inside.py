@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.core import mail
 from django.core.management import CommandError, call_command
@@ -16,13 +17,28 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
+from kombu import Message
 
 from jobledger.admin import rights
 from jobledger.alerts import delivery
-from jobledger.models import AuditEntry, Run, Trigger
-from jobledger.runs import dispatch
+from jobledger.jobs import secrets
+from jobledger.models import (
+    AlertDelivery,
+    AuditEntry,
+    DestinationKind,
+    Reason,
+    Run,
+    RunAttempt,
+    SchedulePolicy,
+    Status,
+    Trigger,
+    Why,
+)
+from jobledger.runs import attempts, dispatch, leftovers
 from jobledger.runs.execution import runner
+from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import publisher
+from jobledger.runs.worker import dead_letters
 from jobledger.schedules import ledger
 from tests.unit.broker import Broker
 from tests.unit.jobledger.admin.schedules.edit_forms import LIST, change_url, create_hourly, edit, page_url
@@ -90,6 +106,57 @@ def run_of(planted: PeriodicTask) -> Run:
     return made
 
 
+def recorded_run() -> Run:
+    """A run in whose every record the secret occurs, as if its option had not been secret at the time."""
+    schedule = create_hourly(task="probes.choosing", kwargs=json.dumps({"api_key": SECRET}))
+    SchedulePolicy.objects.filter(schedule=schedule).update(ping_url=f"https://hc.example/{SECRET}")
+    quoted: dict[str, Any] = {
+        "error": f"wrong key: {SECRET}",
+        "traceback": f"Traceback\nValueError: {SECRET}",
+    }
+    run = Run.objects.create(
+        job="choosing",
+        options={"api_key": SECRET},
+        trigger=Trigger.SCHEDULE,
+        schedule=schedule,
+        schedule_name=schedule.name,
+        status=Status.RUNNING,
+        started_at=timezone.now(),
+        attempt=2,
+        exit_signal="SIGKILL",
+    )
+    exception = Why.of(Reason.EXCEPTION).columns
+    finished = {"status": Status.FAILED, "finished_at": timezone.now(), **exception}
+    RunAttempt.objects.create(run=run, attempt=1, **finished, **quoted)
+    for command in f"gate --api-key {SECRET}", f"curl --token={SECRET}", f"psql postgres://me:{SECRET}@db/x":
+        name = secrets.masked_command(command.split())
+        leftovers.record(run, [leftovers.Leftover(pid=7, name=name)])
+    leftovers.record(run, [leftovers.Leftover(name=f"poller of {SECRET}")])
+    assert attempts.end(
+        run, Outcome(status=Status.FAILED, why=Why.of(Reason.EXCEPTION), exit_code=1, **quoted)
+    )
+    return run
+
+
+@pytest.fixture
+def recorded(broker: Broker) -> Run:
+    """With alerts about it, one of which could not be delivered, and a dead letter."""
+    team = destination()
+    pager = destination("pager", kind=DestinationKind.URL, url=f"jsons://me:{SECRET}@127.0.0.1:1/{SECRET}")
+    rule(team, pager, kinds=EVERYTHING)
+    run = recorded_run()
+    with time_machine.travel(timezone.now() + timedelta(minutes=5)):
+        assert delivery.deliver(team.pk)
+        assert not delivery.deliver(pager.pk)
+    assert AlertDelivery.objects.exclude(error="").count() == 1
+    message = Message(
+        body=f'[[], {{"api_key": "{SECRET}"}}, {{}}]', headers={"cookie": SECRET, "task": "probes.choosing"}
+    )
+    dead_letters.undeliverable(message, "it has no id").save()
+    run.refresh_from_db()
+    return run
+
+
 def lines_of(*line: str) -> str:
     """Everything that a command prints, however it ends."""
     out = io.StringIO()
@@ -114,18 +181,70 @@ def pages(run: Run, schedule: PeriodicTask) -> Iterator[str]:
     yield change_url(schedule)
     yield page_url("history", schedule)
     yield page_url("delete", schedule)
+    yield reverse("admin:jobledger_week")
+    yield from lists_and_their_objects()
 
 
-@pytest.mark.parametrize("group", [*rights.GROUPS, ""], ids=lambda group: group or "superuser")
+def lists_and_their_objects() -> Iterator[str]:
+    """The list of every model of the service, and the page of every object."""
+    for model in admin.site._registry:
+        if model._meta.app_label in ("jobledger", "django_celery_beat"):
+            name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+            yield reverse(f"{name}_changelist")
+            yield from (
+                reverse(f"{name}_change", args=[pk])
+                for pk in model._default_manager.values_list("pk", flat=True)
+            )
+
+
+EVERYBODY = pytest.mark.parametrize("group", [*rights.GROUPS, ""], ids=lambda group: group or "superuser")
+
+
+@EVERYBODY
 def test_it_is_on_no_page(client: Client, run: Run, planted: PeriodicTask, group: str) -> None:
+    log_in(client, group)
+    for url in pages(run, planted):
+        assert SECRET not in text_of(client, url), url
+
+
+@EVERYBODY
+def test_what_was_recorded_with_it_is_masked_on_every_page(client: Client, recorded: Run, group: str) -> None:
+    log_in(client, group)
+    assert recorded.schedule
+    for url in pages(recorded, recorded.schedule):
+        assert SECRET not in text_of(client, url), url
+    assert "wrong key" in text_of(client, reverse("admin:jobledger_run_change", args=[recorded.pk]))
+
+
+def test_what_was_recorded_with_it_is_masked_in_what_is_printed_and_sent(
+    recorded: Run, client: Client
+) -> None:
+    for line in [
+        ("runs",),
+        ("runs", "--json"),
+        ("show", str(recorded.pk)),
+        ("show", str(recorded.pk), "--json"),
+        ("show", str(recorded.pk), "--follow"),
+        ("dead_letters",),
+        ("dead_letters", "--json"),
+    ]:
+        printed = lines_of("jobledger", *line)
+        assert printed, line
+        assert SECRET not in printed, line
+    assert SECRET not in text_of(client, "/readyz")
+    assert mail.outbox
+    assert SECRET not in "".join(str(each.message()) for each in mail.outbox)
+
+
+def log_in(client: Client, group: str) -> None:
     rights.create_groups()
     user = User.objects.create_user("somebody", is_staff=True, is_superuser=not group)
     user.groups.set(Group.objects.filter(name=group))
     client.force_login(user)
-    for url in pages(run, planted):
-        response = client.get(url)
-        text = b"".join(response).decode()
-        assert SECRET not in text, url
+
+
+def text_of(client: Client, url: str) -> str:
+    return b"".join(client.get(url)).decode()
 
 
 def test_it_is_never_written_to_the_audit_log(admin_client: Client, planted: PeriodicTask) -> None:

@@ -215,6 +215,20 @@ def test_a_run_whose_message_cannot_be_created_fails_and_stops_no_other(
     assert odd.finished_at is not None
 
 
+@pytest.mark.parametrize("target", [{}, {"job": ORDINARY, "options": {}, "args": [{"password": "s3same"}]}])
+def test_the_reason_why_a_message_cannot_be_created_quotes_no_secret(
+    broker: Broker, caplog: pytest.LogCaptureFixture, target: dict[str, Any]
+) -> None:
+    run = queued(**{"job": "choosing", "options": {"api_key": "s3same"}, **target})
+    broker.refusals[str(run.pk)] = ValueError(f"cannot encode {run.options} {run.args}")
+    publisher.publish_due(NOON)
+    run.refresh_from_db()
+    assert "cannot encode" in run.error
+    assert "cannot encode" in run.traceback
+    assert "cannot encode" in caplog.text
+    assert "s3same" not in run.error + run.traceback + caplog.text
+
+
 def test_the_oldest_runs_are_published_first(broker: Broker) -> None:
     late = queued(NOON - MINUTE)
     early = queued(NOON - 2 * MINUTE)
