@@ -1,6 +1,6 @@
 """Checks of the jobs, as declared in the code and in the settings."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +20,6 @@ from jobledger.jobs.declaration import (
     JobDeclaration,
     Schedule,
 )
-from jobledger.jobs.options import option_names
 from jobledger.schedules import declared
 
 _ZERO = timedelta(0)
@@ -38,7 +37,7 @@ def problems(declaration: type[JobDeclaration]) -> Iterator[str]:
 
 
 def _is_choice(value: Any) -> bool:
-    return value in set(Concurrency)
+    return value in list(Concurrency)
 
 
 def _is_limit(value: Any) -> bool:
@@ -80,14 +79,18 @@ def _is_failure_limit(value: Any) -> bool:
     return value is None or (_is_count(1)(value) and value <= MAX_FAILURES)
 
 
+def _are_kinds(value: Any) -> bool:
+    return isinstance(value, Collection) and all(each in list(AlertKind) for each in value)
+
+
 def _are_alerts(value: Any) -> bool:
     if value is None:
         return True
     return (
         isinstance(value, Alerts)
-        and set(value.kinds) <= set(AlertKind)
+        and _are_kinds(value.kinds)
         and _is_failure_limit(value.after_failures)
-        and value.frequency in set(Frequency)
+        and value.frequency in list(Frequency)
         and _is_limit(value.late_after)
         and _are_names(value.destinations)
     )
@@ -125,7 +128,6 @@ def check_jobs(**kwargs: Any) -> list[CheckMessage]:
         *_exposed_commands(),
         *_declared_values(),
         *_declared_schedules(),
-        *_secret_options(),
     ]
 
 
@@ -190,15 +192,3 @@ def _declared_schedules() -> Iterator[CheckMessage]:
         seen[one.name] = one.job.name
         for message in declared.problems(one):
             yield checks.Warning(f"{where}: {message}", hint=_SCHEDULE_HINT, id="jobledger.W007")
-
-
-def _secret_options() -> Iterator[CheckMessage]:
-    for job in registry.all_jobs().values():
-        secret = set(job.declaration.secret_options)
-        unknown = sorted(secret.difference(option_names(job.create_parser()))) if secret else []
-        if unknown:
-            yield checks.Warning(
-                f"The job {job.name} declares {', '.join(unknown)} as secret, but has no such option.",
-                hint="secret_options must contain the dest of each option; unknown names have no effect.",
-                id="jobledger.W009",
-            )

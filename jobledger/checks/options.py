@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage
 
 from jobledger.escapes import escaped
 from jobledger.jobs import registry
-from jobledger.jobs.options import option_names
+from jobledger.jobs.options import OptionsError, option_names
 from jobledger.jobs.options.argparse_internals import (
     Kind,
     actions_of,
@@ -33,12 +33,13 @@ GENERATOR = "has a handle() that contains `yield`, so calling it does not run it
 class _Fault(NamedTuple):
     text: str
     hint: str
+    id: str = "jobledger.W021"
 
 
 def check_options(**kwargs: Any) -> list[CheckMessage]:
     """Every option of every job can be given in all four ways."""
     return [
-        checks.Warning(escaped(f"The job {job.name} {fault.text}."), hint=fault.hint, id="jobledger.W021")
+        checks.Warning(escaped(f"The job {job.name} {fault.text}."), hint=fault.hint, id=fault.id)
         for job in registry.all_jobs().values()
         for fault in faults_of(job)
     ]
@@ -50,10 +51,10 @@ def faults_of(job: registry.Job) -> Iterator[_Fault]:
     if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
         yield _Fault(GENERATOR, "Remove the yield, or move it to a function that handle() consumes.")
     try:
-        parser = job.create_parser()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the author's code may raise anything
-        text = f"cannot tell its options: {type(error).__name__}: {error}"
-        yield _Fault(text, "add_arguments() must work in every process: move queries and files to handle().")
+        parser = job.create_validating_parser()
+    except OptionsError as error:
+        hint = "add_arguments() must work in every process: move queries and files to handle()."
+        yield _Fault(str(error), hint)
         return
     yield from _unknown_names(job, parser)
     for each in all_parsers(parser):
@@ -62,13 +63,21 @@ def faults_of(job: registry.Job) -> Iterator[_Fault]:
 
 
 def _unknown_names(job: registry.Job, parser: ArgumentParser) -> Iterator[_Fault]:
-    declared: object = job.declaration.worker_options
-    names = declared if isinstance(declared, list | tuple) else ()
-    if unknown := sorted(set(names) - set(option_names(parser))):
-        text = f"leaves {', '.join(unknown)} to its worker, but has no such option"
-        yield _Fault(
-            text, "worker_options must contain the dest of each option; unknown names have no effect."
-        )
+    valid = option_names(parser)
+    naming = {
+        "secret_options": ("declares {} as secret", "jobledger.W009"),
+        "worker_options": ("leaves {} to its worker", "jobledger.W021"),
+    }
+    for attribute, (text, check) in naming.items():
+        declared: object = getattr(job.declaration, attribute)
+        # Another check reports anything else.
+        names = declared if isinstance(declared, list | tuple) else ()
+        if unknown := sorted(str(name) for name in names if name not in valid):
+            yield _Fault(
+                f"{text.format(', '.join(unknown))}, but has no such option",
+                f"{attribute} must contain the dest of each option; unknown names have no effect.",
+                check,
+            )
 
 
 def _faults_of_action(parser: ArgumentParser, action: Action) -> Iterator[_Fault]:
@@ -79,8 +88,8 @@ def _faults_of_action(parser: ArgumentParser, action: Action) -> Iterator[_Fault
     if kind_of(action) is Kind.SUBCOMMAND and action.dest == SUPPRESS:
         yield _Fault(NO_DEST, 'Give it one: add_subparsers(dest="action").')
         return
-    for text, hint in _traps(parser, action):
-        yield _Fault(f"has an option, {name}, that {text.format(dest=action.dest)}", hint)
+    for trap in _traps(parser, action):
+        yield _Fault(f"has an option, {name}, that {trap.text.format(dest=action.dest)}", trap.hint)
 
 
 def _traps(parser: ArgumentParser, action: Action) -> Iterator[_Fault]:

@@ -64,7 +64,7 @@ class _TargetValidator:
 
     def __init__(self) -> None:
         self.fault_of = cache(self._fault_of)
-        self._parser_of = cache(registry.Job.create_parser)
+        self._parser_of = cache(registry.Job.create_validating_parser)
 
     def _fault_of(self, *values: str | None) -> _Fault | None:
         schedule = PeriodicTask(**dict(zip(_TARGET_FIELDS, values, strict=True)))

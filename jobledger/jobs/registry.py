@@ -22,6 +22,7 @@ from jobledger import conf
 from jobledger.conf import settings
 from jobledger.jobs import sources
 from jobledger.jobs.declaration import JobDeclaration
+from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.validation import leave_to_worker
 
 
@@ -59,6 +60,13 @@ class Job:
         worker_options = self.declaration.worker_options
         leave_to_worker(parser, worker_options, choices_are_data=bool(queries))
         return parser
+
+    def create_validating_parser(self) -> CommandParser:
+        """The same where one job must not affect others, as in a check. Raises OptionsError if it fails."""
+        try:
+            return self.create_parser()
+        except (Exception, SystemExit) as error:
+            raise OptionsError(f"cannot tell its options: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -271,7 +271,7 @@ def _secret_dests(job_name: str) -> Mapping[str, bool]:
 @cache
 def _dests_of(job: registry.Job) -> Mapping[str, bool]:
     found: dict[str, bool] = {}
-    for parser in all_parsers(job.create_parser()):
+    for parser in all_parsers(job.create_validating_parser()):
         for option in options_of(parser).values():
             found[option.dest] = found.get(option.dest, False) or is_secret(job, option)
     return found

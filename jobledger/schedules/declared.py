@@ -76,7 +76,8 @@ def problems(declared: Declared) -> Iterator[str]:
     except RuleError as error:
         yield str(error)
     try:
-        options.validate_options(declared.job.create_parser(), declared.schedule.options)
+        parser = declared.job.create_validating_parser()
+        options.validate_options(parser, declared.schedule.options)
     except options.OptionsError as error:
         yield secrets.without_secrets(declared.job.name, declared.schedule.options, str(error))
 

@@ -183,9 +183,20 @@ def test_a_job_that_cannot_tell_its_options_is_reported() -> None:
     assert fault.text == "cannot tell its options: OSError: no such file"
 
 
-def test_worker_options_that_the_job_does_not_have_are_reported() -> None:
-    (fault,) = checks.faults_of(a_job(arg("--path"), worker_options=["path", "file"]))
-    assert fault.text == "leaves file to its worker, but has no such option"
+@pytest.mark.parametrize(
+    ("attribute", "check", "text"),
+    [
+        ("worker_options", "jobledger.W021", "leaves file to its worker, but has no such option"),
+        ("secret_options", "jobledger.W009", "declares file as secret, but has no such option"),
+    ],
+)
+def test_an_option_that_the_job_names_but_does_not_have_is_reported(
+    attribute: str, check: str, text: str
+) -> None:
+    declared: dict[str, Any] = {attribute: ["path", "file"]}
+    (fault,) = checks.faults_of(a_job(arg("--path"), **declared))
+    assert (fault.id, fault.text) == (check, text)
+    assert fault.hint.startswith(f"{attribute} must contain the dest of each option")
 
 
 def test_a_handle_that_yields_is_reported() -> None:

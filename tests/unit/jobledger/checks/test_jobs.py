@@ -1,14 +1,18 @@
 """``manage.py check`` reports invalid jobs, with hints."""
 
+import sys
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.core.checks import CheckMessage
+from django.core.management.base import BaseCommand, CommandParser
 from pytest_django import Settings
 
 from jobledger.checks.jobs import RULES, check_jobs, problems
-from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
+from jobledger.checks.options import check_options
+from jobledger.jobs import registry, secrets
+from jobledger.jobs.declaration import AlertKind, Alerts, Concurrency, Frequency, JobDeclaration, Schedule
 from tests.unit.builders import override
 
 
@@ -28,6 +32,7 @@ def test_every_attribute_is_checked() -> None:
     ("name", "value"),
     [
         ("concurrency", "banana"),
+        ("concurrency", []),
         ("time_limit", 5),
         ("time_limit", timedelta(0)),
         ("max_queued", 0),
@@ -41,6 +46,13 @@ def test_every_attribute_is_checked() -> None:
         ("retry_on", ("OSError",)),
         ("restart_when_lost", "yes"),
         ("secret_options", "pin"),
+        ("alerts", AlertKind.FAILED),
+        ("alerts", Alerts(kinds=AlertKind.FAILED)),  # type: ignore[arg-type]
+        ("alerts", Alerts(kinds=None)),  # type: ignore[arg-type]
+        ("alerts", Alerts(kinds=[[]])),  # type: ignore[list-item]
+        ("alerts", Alerts(after_failures=0)),
+        ("alerts", Alerts(frequency=[])),  # type: ignore[arg-type]
+        ("alerts", Alerts(destinations="pager")),
         ("schedules", Schedule("0 3 * * *")),
         ("schedules", ["0 3 * * *"]),
     ],
@@ -58,6 +70,7 @@ def test_an_invalid_value_is_reported(name: str, value: Any) -> None:
         ("time_limit", timedelta(minutes=5)),
         ("max_retries", 3),
         ("retry_on", (OSError, ValueError)),
+        ("alerts", Alerts(kinds=(), frequency=Frequency.DAILY, destinations=["pager"])),
         ("schedules", (Schedule("0 3 * * *"),)),
     ],
 )
@@ -184,7 +197,16 @@ def test_a_memory_limit_is_a_size(settings: Settings) -> None:
     assert check_jobs() == []
 
 
-def test_a_secret_option_that_does_not_exist_is_reported(settings: Settings) -> None:
-    override(settings, EXPOSED_COMMANDS={"clearsessions": {"secret_options": ["verbosity", "pasword"]}})
-    (message,) = check_jobs()
-    assert (message.id, "declares pasword as secret" in message.msg) == ("jobledger.W009", True)
+def test_a_job_that_cannot_tell_its_options_hides_no_other_problem(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add_arguments(self: BaseCommand, parser: CommandParser) -> NoReturn:
+        sys.exit("Not today.")
+
+    values = {"schedules": [Schedule("0 3 * * *")], "secret_options": ["pin"]}
+    override(settings, EXPOSED_COMMANDS={"clearsessions": values})
+    monkeypatch.setattr(registry.find("clearsessions").command_class, "add_arguments", add_arguments)
+    found = [each for each in [*check_jobs(), *check_options()] if " job clearsessions" in each.msg]
+    assert [each.id for each in found] == ["jobledger.W007", "jobledger.W021"]
+    assert all("cannot tell its options: SystemExit: Not today." in each.msg for each in found)
+    assert secrets.masked("clearsessions", {"pin": 1}) == {"pin": secrets.MASK}

@@ -1,12 +1,16 @@
 """``manage.py check --database default`` reports stored schedules that cannot run, with hints."""
 
+from typing import NoReturn
+
 import pytest
 from django.core.checks import CheckMessage
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from pytest_django import Settings
 
 from jobledger.checks.schedules import check_schedules
+from jobledger.jobs import registry
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import hourly
 
@@ -133,3 +137,17 @@ def test_headers_and_names_reserved_by_celery_are_reported() -> None:
         "jobledger.W010",
         "The schedule 'queue' is broken: its queue 'unacked' cannot be used: it is reserved by Celery",
     )
+
+
+@pytest.mark.django_db
+def test_a_schedule_of_a_job_that_cannot_tell_its_options_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def add_arguments(self: BaseCommand, parser: CommandParser) -> NoReturn:
+        raise OSError("no such file")
+
+    monkeypatch.setattr(registry.find("probe").command_class, "add_arguments", add_arguments)
+    stored("probes.probe", "{}")
+    (message,) = check_schedules(databases=["default"])
+    assert message.id == "jobledger.W001"
+    assert message.msg.endswith("cannot tell its options: OSError: no such file")
