@@ -55,8 +55,8 @@ def _database() -> Iterator[CheckMessage]:
 
 
 def _routers() -> Iterator[CheckMessage]:
-    ours = [model for label in _APPS for model in apps.get_app_config(label).get_models()]
-    if elsewhere := sorted({alias for model in ours for alias in _databases_of(model)} - {DEFAULT_DB_ALIAS}):
+    aliases = {alias for model in service_models() for alias in _databases_of(model)}
+    if elsewhere := sorted(aliases - {DEFAULT_DB_ALIAS}):
         yield checks.Warning(
             f"DATABASE_ROUTERS send tables of the service to {', '.join(map(repr, elsewhere))}, but it uses "
             "the default database: its transactions would not include them.",
@@ -64,6 +64,11 @@ def _routers() -> Iterator[CheckMessage]:
             f"{' and '.join(_APPS)}.",
             id="jobledger.W019",
         )
+
+
+def service_models() -> list[type[models.Model]]:
+    """The models of all tables that the service uses."""
+    return [model for label in _APPS for model in apps.get_app_config(label).get_models()]
 
 
 def _databases_of(model: type[models.Model]) -> tuple[str, str]:

@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from django.apps import apps
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.checks.project import service_models
 from jobledger.escapes import escaped
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import slot_runs, stored_schedules
 
-_APPS = ("jobledger", "django_celery_beat")
 _TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
 
 
@@ -32,12 +31,11 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
 
 def _are_tables_current() -> bool:
     """Whether the tables have all columns that this version of the code knows."""
-    models = [model for label in _APPS for model in apps.get_app_config(label).get_models()]
     tables = connection.introspection.table_names()
     with connection.cursor() as cursor:
         return all(
             model._meta.db_table in tables and _columns_of(model) <= _stored_columns(cursor, model)
-            for model in models
+            for model in service_models()
         )
 
 
