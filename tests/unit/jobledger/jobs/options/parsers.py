@@ -1,6 +1,7 @@
 """Builders for parsers."""
 
-from argparse import ArgumentParser
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,22 @@ class Argument:
 
     def add_to(self, parser: ArgumentParser) -> None:
         parser.add_argument(*self.names, **self.settings)
+
+
+class AuthorsAction(Action):
+    """An action as a command's author may write it. Does nothing with the values."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        self.act(parser, namespace, values)
+
+    def act(self, parser: ArgumentParser, namespace: Namespace, values: str | Sequence[Any] | None) -> None:
+        """For subclasses."""
 
 
 def arg(*names: str, **settings: Any) -> Argument:

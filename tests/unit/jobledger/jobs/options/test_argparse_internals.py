@@ -1,7 +1,7 @@
 """The private parts of argparse that we rely on: these tests fail if a Python release changes them."""
 
 import sys
-from argparse import SUPPRESS, Action, ArgumentParser, BooleanOptionalAction, HelpFormatter, Namespace
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction, HelpFormatter, Namespace
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,17 +10,11 @@ from django.core.management.base import DjangoHelpFormatter
 
 from jobledger.jobs.options import argparse_internals as internals
 from jobledger.jobs.options.argparse_internals import ArgumentGroup, ExclusiveGroup, Kind, ParserStopped
-from tests.unit.jobledger.jobs.options.parsers import a_plain_parser
+from tests.unit.jobledger.jobs.options.parsers import AuthorsAction, a_plain_parser
 
 
-class Custom(Action):
-    def __call__(
-        self,
-        parser: ArgumentParser,
-        namespace: Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
+class Custom(AuthorsAction):
+    def act(self, parser: ArgumentParser, namespace: Namespace, values: str | Sequence[Any] | None) -> None:
         parser.print_help()
         parser.print_usage(sys.stderr)
         parser.exit(3, "over\n")

@@ -1,4 +1,4 @@
-from argparse import REMAINDER, Action, ArgumentParser, Namespace
+from argparse import REMAINDER, ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from jobledger.jobs.options import OptionsError, from_argv, to_argv, validate_options
 from jobledger.jobs.options.argument_list import parse
-from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, a_plain_parser, arg
+from tests.unit.jobledger.jobs.options.parsers import Argument, AuthorsAction, a_parser, a_plain_parser, arg
 
 DASHED = ["-5", "-", "--foo", "-x y", "-n", "--name=1", "-=", "—"]
 
@@ -182,14 +182,8 @@ def test_prefixes_other_than_a_dash_work() -> None:
 # The parser validates
 
 
-class Leave(Action):
-    def __call__(
-        self,
-        parser: ArgumentParser,
-        namespace: Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
+class Leave(AuthorsAction):
+    def act(self, parser: ArgumentParser, namespace: Namespace, values: str | Sequence[Any] | None) -> None:
         parser.print_help()
         parser.exit(message=f"left at {values}\n")
 

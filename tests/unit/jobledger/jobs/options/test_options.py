@@ -1,6 +1,5 @@
 from argparse import (
     REMAINDER,
-    Action,
     ArgumentParser,
     ArgumentTypeError,
     BooleanOptionalAction,
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobledger.jobs.options import OptionsError, from_argv, option_names, to_argv, validate_options
-from tests.unit.jobledger.jobs.options.parsers import Argument, a_parser, arg
+from tests.unit.jobledger.jobs.options.parsers import Argument, AuthorsAction, a_parser, arg
 
 DAYS = arg("--days", type=int, default=30)
 DRY_RUN = arg("--dry-run", action="store_true")
@@ -29,14 +28,8 @@ ON_OFF = (
 )
 
 
-class KeyValue(Action):
-    def __call__(
-        self,
-        parser: ArgumentParser,
-        namespace: Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
+class KeyValue(AuthorsAction):
+    def act(self, parser: ArgumentParser, namespace: Namespace, values: str | Sequence[Any] | None) -> None:
         setattr(namespace, self.dest, dict([str(values).split(":")]))
 
 
