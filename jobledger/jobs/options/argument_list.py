@@ -209,16 +209,21 @@ class _Recorder(Action):
         self.occurrences.append(Occurrence(action=self.recorded, flag=option_string, words=words))
 
 
+def syntax_of(parser: ArgumentParser) -> dict[str, Any]:
+    """How a parser reads a list, for another one with the same arguments: settings of ``ArgumentParser``."""
+    return {
+        "prog": parser.prog,
+        "prefix_chars": parser.prefix_chars,
+        "allow_abbrev": parser.allow_abbrev,
+        "add_help": False,
+    }
+
+
 class _Reader(ArgumentParser):
     """A parser with the same arguments as another one, which only records their occurrences."""
 
     def __init__(self, parser: ArgumentParser) -> None:
-        super().__init__(
-            prog=parser.prog,
-            prefix_chars=parser.prefix_chars,
-            allow_abbrev=parser.allow_abbrev,
-            add_help=False,
-        )
+        super().__init__(**syntax_of(parser))
         self.occurrences: list[Occurrence] = []
         for action in actions_of(parser):
             self.add_argument(

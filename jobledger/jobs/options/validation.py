@@ -25,7 +25,7 @@ from jobledger.jobs.options.argparse_internals import (
     kind_of,
     subcommands_of,
 )
-from jobledger.jobs.options.argument_list import levels, options_errors
+from jobledger.jobs.options.argument_list import levels, options_errors, syntax_of
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.purity import is_pure
 
@@ -113,12 +113,7 @@ class _StandIn(ArgumentParser):
     """A parser with the arguments of another one."""
 
     def __init__(self, parser: ArgumentParser) -> None:
-        super().__init__(
-            prog=parser.prog,
-            prefix_chars=parser.prefix_chars,
-            allow_abbrev=parser.allow_abbrev,
-            add_help=False,
-        )
+        super().__init__(**syntax_of(parser))
         self._original = parser
         groups = {
             action: self.add_mutually_exclusive_group(required=group.is_required)
