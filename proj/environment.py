@@ -1,6 +1,6 @@
 """Reads and validates environment variables. Errors name the variable and what is expected."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 T = TypeVar("T")
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+DATABASE_SCHEMES = ("postgres", "postgresql", "sqlite")
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel")
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 
@@ -95,30 +96,34 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         """Django's database settings for the URL of a PostgreSQL or SQLite database."""
         expected = "a URL such as postgres://user:password@host:5432/name or sqlite:////path/db.sqlite3"
         url = self.text(name, default) or default
-        kinds = ("postgres", "postgresql", "sqlite")
-        self._checked(name, url, lambda it: it.partition("://")[0] in kinds and "://" in it, expected)
-        try:
-            settings: dict[str, Any] = self.db_url_config(url)
-        except ValueError as error:  # quotes a part of a password that is not percent-encoded
-            raise self._invalid(name, expected) from error
-        return settings
+        return self._from_url(name, url, DATABASE_SCHEMES, self.db_url_config, expected)
 
     def mail_server(self, name: str) -> dict[str, Any]:
         """Django's settings for the mail server of a URL; none if it is empty."""
         expected = "a URL such as smtp+tls://user:password@mail.example.com:587"
-        if not (url := self.text(name)):
-            return {}
-        self._checked(name, url, lambda it: it.partition("://")[0] in self.EMAIL_SCHEMES, expected)
-        try:
-            settings: dict[str, Any] = self.email_url_config(url)
-        except ValueError as error:
-            raise self._invalid(name, expected) from error
-        return settings
+        url = self.text(name)
+        return self._from_url(name, url, self.EMAIL_SCHEMES, self.email_url_config, expected) if url else {}
 
     def _parsed(self, name: str, parse: Callable[[str], T], default: str, expected: str) -> T:
         try:
             return parse(self.text(name, default) or default)
         except ValueError as error:
+            raise self._invalid(name, expected) from error
+
+    def _from_url(
+        self,
+        name: str,
+        url: str,
+        schemes: Collection[str],
+        parse: Callable[[str], dict[str, Any]],
+        expected: str,
+    ) -> dict[str, Any]:
+        scheme, separator, _ = url.partition("://")
+        if not separator or scheme not in schemes:
+            raise self._invalid(name, expected)
+        try:
+            return parse(url)
+        except ValueError as error:  # quotes a part of a password that is not percent-encoded
             raise self._invalid(name, expected) from error
 
     def _checked(self, name: str, value: T, is_valid: Callable[[T], bool], expected: str) -> T:

@@ -84,6 +84,12 @@ def test_valid_values_are_accepted(
         ("issuer", "http://login.example.com", "an address such as https://"),
         ("issuer", "https://login.example.com/?realm=staff", "an address such as https://"),
         ("issuer", "https://[", "an address such as https://"),
+        ("mail_server", "smtp", "NAME_URL is not a valid URL; expected a URL such as smtp"),
+        (
+            "mail_server",
+            "imap://mail.example.com",
+            "NAME_URL is not a valid URL; expected a URL such as smtp",
+        ),
         ("key_prefix", "job*", "a text without spaces"),
         ("key_prefix", "a b", "a text without spaces"),
         ("key_prefix", "a\x1bb", "a text without spaces"),
