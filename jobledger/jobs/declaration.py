@@ -34,7 +34,6 @@ class Misfire(StrEnum):
 MAX_CATCH_UP = 10_000
 """The maximum number of late slots that a schedule may run, whatever its own limit."""
 
-
 MAX_FAILURES = 1000
 """How many failures in a row a rule can wait for."""
 
@@ -69,7 +68,7 @@ class AlertKind(StrEnum):
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
     FLAPPING = "flapping"
-    """Runs alternate between failure and success. Told instead of the failures themselves."""
+    """Runs alternate between failure and success. Reported instead of the failures themselves."""
 
 
 DEFAULT_ALERTS = (
@@ -83,7 +82,7 @@ DEFAULT_ALERTS = (
     AlertKind.PAUSED,
     AlertKind.RECOVERED,
 )
-"""What is told unless a rule says otherwise: whatever needs attention, but nothing that a user did."""
+"""What is reported unless a rule says otherwise: whatever needs attention, but nothing that a user did."""
 
 
 class Frequency(StrEnum):
@@ -99,11 +98,11 @@ class Alerts:
     """A job's own rule for alerts. It replaces the rules for all jobs."""
 
     kinds: Collection[AlertKind] = DEFAULT_ALERTS
-    """What is told. Empty: nothing."""
+    """What is reported. Empty: nothing."""
     after_failures: int = 1
-    """How many runs must fail in a row before that is told."""
+    """How many runs must fail in a row before that is reported."""
     every_failure: bool = False
-    """Whether each further failure is told as well, until a run succeeds."""
+    """Whether each further failure is reported as well, until a run succeeds."""
     frequency: Frequency = Frequency.IMMEDIATELY
     late_after: timedelta | None = None
     """How long a run may be queued. None: any time."""
@@ -165,7 +164,7 @@ class JobDeclaration:
     worker_options: ClassVar[Sequence[str]] = ()
     """Options, by ``dest``, of whose values forms and checks validate only the shape, such as files."""
     alerts: ClassVar[Alerts | None] = None
-    """Who hears of the job's failures, and when. None: as the rules in the admin say."""
+    """What is reported about the job, and to whom. None: as the rules in the admin say."""
     expected_duration: ClassVar[timedelta | None] = None
     """A run that takes longer is reported as slow. None: three times its usual duration."""
     success_within: ClassVar[timedelta | None] = None
