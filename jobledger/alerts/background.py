@@ -45,7 +45,7 @@ class Senders:
         self._threads = {name: thread for name, thread in self._threads.items() if thread.is_alive()}
         if recipient in self._threads or len(self._threads) >= MAX_THREADS:
             return
-        thread = threading.Thread(target=_guarded, args=[send], name=f"alerts to {recipient}", daemon=True)
+        thread = threading.Thread(target=_send, args=[send], name=f"alerts to {recipient}", daemon=True)
         self._threads[recipient] = thread
         thread.start()
 
@@ -96,8 +96,11 @@ class Background:
                 _guarded(partial(_now_to, do))
 
     def _run(self) -> None:
-        while not self._stopping.wait(PERIOD_SECONDS):
-            self.step()
+        try:
+            while not self._stopping.wait(PERIOD_SECONDS):
+                self.step()
+        finally:
+            close_connections()
 
     def _deliver(self, now: datetime) -> None:
         for pk in delivery.ready_destinations(now):
@@ -141,5 +144,11 @@ def _guarded(do: Callable[[], object]) -> None:
             release_cursors(error)
         else:
             logger.exception("Alerts: an unexpected error")
-    finally:
+        # Otherwise it is kept for the next step, within a second, as long as CONN_MAX_AGE allows.
         close_connections()
+
+
+def _send(send: Callable[[], object]) -> None:
+    """All that a sender's thread does."""
+    _guarded(send)
+    close_connections()

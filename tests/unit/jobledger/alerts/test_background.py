@@ -59,6 +59,29 @@ def test_a_step_waits_for_its_interval(quick: Background) -> None:
     assert done == ["rare"]
 
 
+def test_the_connection_is_kept_from_step_to_step_unless_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, made = list[str](), Background()
+    monkeypatch.setattr(background, "close_connections", lambda: closed.append("closed"))
+
+    def is_down(now: object) -> None:
+        raise OperationalError("no database")
+
+    made._steps = [("a", 0, lambda now: None), ("b", 0, lambda now: None)]
+    made.step()
+    assert closed == []
+    made._steps = [("a", 0, is_down)]
+    made.step()
+    assert closed == ["closed"]
+
+
+def test_a_sender_leaves_no_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, senders = list[str](), Senders()
+    monkeypatch.setattr(background, "close_connections", lambda: closed.append("closed"))
+    senders.start("team", lambda: None)
+    senders.join(60)
+    assert closed == ["closed"]
+
+
 def test_it_starts_only_once(quick: Background) -> None:
     quick._steps = []
     quick.begin()
