@@ -22,7 +22,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from jobledger.escapes import line_logger
+from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import json_text, secrets
 from jobledger.models import DeadLetter
 from jobledger.runs.execution.forks import between_forks, close_connections
@@ -184,16 +184,9 @@ def _record(letters: list[DeadLetter]) -> None:
 
 def _dead_letter(*, size: int, content: str = "", **texts: Any) -> DeadLetter:
     """A dead letter with texts that fit their columns and are safe for any database and terminal."""
-    fitting = {name: _printable(_text(text))[: _TEXTS[name]] for name, text in texts.items()}
-    content = _printable(content)[:MAX_CONTENT_LENGTH]
+    fitting = {name: escaped(_text(text))[: _TEXTS[name]] for name, text in texts.items()}
+    content = escaped(content)[:MAX_CONTENT_LENGTH]
     return DeadLetter(received_at=timezone.now(), size=min(int(size), 2**63 - 1), content=content, **fitting)
-
-
-def _printable(text: str) -> str:
-    """The text on one line, with unprintable characters escaped."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _text(value: Any) -> str:
