@@ -7,7 +7,6 @@ it has not started it itself belongs to a dead child's job.
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
 import psutil
@@ -44,8 +43,9 @@ def kill_child(pid: object) -> None:
 def adopted() -> Processes:
     """The orphans. To be called in the main thread, which starts the children: a new one is not an orphan."""
     found: Processes = set()
-    for orphan in _adopted():
+    for pid in _adopted():
         with suppress(psutil.NoSuchProcess):
+            orphan = psutil.Process(pid)
             found |= {orphan, *orphan.children(recursive=True)}
     return found
 
@@ -57,18 +57,15 @@ def end(orphans: Processes) -> Processes:
     return daemons
 
 
-def _adopted() -> Iterator[psutil.Process]:
-    for pid in process_tree.direct_children() - {child.pid for child in active_children()} - _own:
-        with suppress(psutil.NoSuchProcess):
-            yield psutil.Process(pid)
+def _adopted() -> set[int]:
+    return process_tree.direct_children() - {child.pid for child in active_children()} - _own
 
 
 def _reap(**kwargs: object) -> None:
     """Daemons of earlier jobs may have ended."""
-    for orphan in _adopted():
-        if not _is_running(orphan.pid):
-            with suppress(ChildProcessError):
-                os.waitpid(orphan.pid, os.WNOHANG)
+    for pid in _adopted():
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def _has_ended(pid: int) -> bool:
@@ -82,16 +79,9 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _main_is_ready(**kwargs: object) -> None:
     process_tree.adopt_orphans()
-    _own.update(orphan.pid for orphan in _adopted())
+    _own.update(_adopted())
 
 
 def _child_starts(**kwargs: object) -> None:
