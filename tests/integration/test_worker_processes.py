@@ -58,7 +58,7 @@ PROBES = [
     Probe(job="plain_probe", output="plain\n"),
     Probe(job="writing", options={"child": True}, line=("--child",), output=ANYTHING),
     Probe(job="writing", output=r"self\.stdout\nprint\n[\s\S]+"),
-    Probe(job="spawning", options={"methods": ["fork"]}),
+    Probe(job="spawning", options={"methods": ["fork"]}, line=("--methods=fork",), output=r"\[.*\]\n"),
     # Multiprocessing's resource tracker goes on.
     Probe(job="spawning", options={"methods": ["spawn"]}, replaces_child=True),
     Probe(
@@ -139,9 +139,8 @@ def warm(running: Service) -> Service:
     return running
 
 
-# Without runs of the job probe that would overlap, and without a pool that ends while its processes start:
-# on a busy machine they may miss SIGTERM, and the pool waits for them.
-NOT_IN_BATCH = ({"words": ["hello"]}, {"child": True}, {"methods": ["fork"]}, {"methods": ["spawn"]})
+# Without runs of the job probe that would overlap, and without processes that import everything again.
+NOT_IN_BATCH = ({"words": ["hello"]}, {"child": True}, {"methods": ["spawn"]})
 BATCH = [probe for probe in PROBES if probe.options not in NOT_IN_BATCH]
 SHAPE_PROBES = [
     Probe(
