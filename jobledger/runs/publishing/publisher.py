@@ -217,11 +217,8 @@ def _check_size(body: Any, headers: dict[str, Any]) -> None:
     if current_app.conf.task_compression:  # the size that counts is known only once it is sent
         return
     encoded = 4 * len(json.dumps(body, default=str)) // 3  # kombu sends the body in base64
-    size, limit = (
-        encoded + len(json.dumps(headers, default=str)) + ENVELOPE_BYTES,
-        settings.MESSAGE_LIMIT_BYTES,
-    )
-    if size > limit:
+    size = encoded + len(json.dumps(headers, default=str)) + ENVELOPE_BYTES
+    if size > (limit := settings.MESSAGE_LIMIT_BYTES):
         raise delivery.DeliveryError(
             f"its message would have about {size:,} bytes, but at most {limit:,} are allowed "
             "(MESSAGE_LIMIT_BYTES)"
