@@ -170,7 +170,7 @@ class _WorkerCapture(_ProcessCapture):
     def _begin_reading(self) -> None:
         try:
             self._descriptors.begin()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             logger.warning("What the subprocesses of run %s write is not recorded: %s", self._run.pk, error)
         self.recorder.before_write = self.take_in
         if self._memory is not None:

@@ -41,18 +41,21 @@ class Descriptors:
         self._is_open = False
 
     def begin(self) -> None:
-        """Raises OSError if the process or the system has too many descriptors; nothing has changed then."""
+        """Raises OSError or RuntimeError, and changes nothing, if the process is at one of its limits."""
         try:
             self._open()
             for stream, descriptor in DESCRIPTORS.items():
                 self._replace(stream, descriptor)
-        except OSError:
+            self._is_open = True
+            self._thread = threading.Thread(
+                target=self._read_until_end, name="output of the job", daemon=True
+            )
+            self._thread.start()
+        except (OSError, RuntimeError):
+            self._is_open = False
             self._restore()
             self._close()
             raise
-        self._is_open = True
-        self._thread = threading.Thread(target=self._read_until_end, name="output of the job", daemon=True)
-        self._thread.start()
 
     def take_in(self) -> None:
         """Receive what is in the pipes now. The caller holds the lock."""
@@ -114,6 +117,9 @@ class Descriptors:
     def _close(self) -> None:
         for descriptor in self._opened:
             descriptor.close()
+        # Their numbers may belong to others from now on.
+        self.originals.clear()
+        self.pipes.clear()
 
     def _read_until_end(self) -> None:
         while True:

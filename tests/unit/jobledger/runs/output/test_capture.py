@@ -317,6 +317,32 @@ def test_without_descriptors_to_spare_only_what_python_writes_is_recorded(
     assert text_of(pieces) == "printed\n"
 
 
+@pytest.mark.parametrize(
+    ("owner", "name", "errors"),
+    [
+        (os, "pipe", [None, OSError(24, "Too many open files")]),
+        (os, "dup2", [OSError(24, "Too many open files")]),
+        (os, "dup2", [None, OSError(24, "Too many open files")]),
+        (threading.Thread, "start", [RuntimeError("can't start new thread")]),
+    ],
+)
+def test_a_process_at_its_limits_is_left_as_it_was(
+    owner: Any, name: str, errors: list[Exception | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, call, to_raise = state(), getattr(owner, name), iter(errors)
+
+    def fail(*args: Any) -> Any:
+        if (error := next(to_raise, None)) is not None:
+            raise error
+        return call(*args)
+
+    monkeypatch.setattr(owner, name, fail)
+    with capturing() as pieces:
+        print("printed")
+    assert text_of(pieces) == "printed\n"
+    assert state() == before
+
+
 # Jobs that are called by jobs.
 
 
