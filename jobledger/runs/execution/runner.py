@@ -166,8 +166,7 @@ def _execute_isolated(run: Run) -> str:
     # If the process was killed, its own ones were adopted by this one.
     left = tree.end()
     if ending.report is None:
-        within_seconds = MAX_OUTAGE_SECONDS
-        isolation.record_death(run, ending, limits.time_limit, left, within_seconds=within_seconds)
+        isolation.record_death(run, ending, limits.time_limit, left, within_seconds=MAX_OUTAGE_SECONDS)
     return ending.report or ""
 
 
@@ -231,10 +230,12 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
             outer=_current.get(),
         )
         token = _current.set(execution)
-        heartbeat.start(may_beat=_may_beat())
         threads, traits = Threads(), hygiene.Traits(taken_over=taken_over)
         try:
             try:
+                heartbeat.start(may_beat=_may_beat())
+                # Those of the heartbeat are not the job's.
+                threads = Threads()
                 # On the command line, the process waits for them when it exits.
                 with nullcontext() if taken_over else threads.awaited():
                     yield

@@ -67,7 +67,8 @@ class Termination:
         """Stop the timer, because the job has finished. If its process is being killed, wait for that."""
         self._stopped.set()
         self._changed.set()
-        if self._thread is not None:
+        # One that could not be started has no identifier.
+        if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
 
     @property

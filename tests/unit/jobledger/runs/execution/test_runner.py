@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import sys
 import threading
 import time
 import uuid
@@ -95,6 +96,24 @@ def test_a_threads_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.join()
     assert ended is not None
     assert ended.run.status == "timed_out"
+
+
+def test_a_run_whose_limits_cannot_be_enforced_fails_and_the_next_one_is_not_affected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start, before = threading.Thread.start, sys.stdout
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name.startswith("timer"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(Command, "time_limit", timedelta(hours=1))
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    ended = runner.execute(queued().pk, worker="w")
+    assert ended is not None
+    assert (ended.run.status, ended.run.error) == ("failed", "RuntimeError: can't start new thread")
+    assert (runner.current_run(), sys.stdout) == (None, before)
 
 
 def test_inside_a_transaction_that_no_other_process_sees_a_run_is_not_isolated(
