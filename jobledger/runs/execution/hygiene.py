@@ -296,10 +296,6 @@ def _list(owner: Any, name: str) -> Trait:
     return Trait(name=f"{owner.__name__}.{name}", read=lambda: list(getattr(owner, name)), restore=restore)
 
 
-def _restore_collection(was_enabled: bool) -> None:  # noqa: FBT001 - a trait's value
-    (gc.enable if was_enabled else gc.disable)()
-
-
 RUNNING_LOOP = Trait(
     name="running event loop", read=asyncio_internals.running_loop, restore=_restore_running_loop
 )

@@ -2,8 +2,9 @@
 
 The process is forked from the worker's child, where everything is already imported, if that is safe: on
 Linux, while there is no other thread, since a fork copies the locks of other threads but not the threads that
-would release them. No heartbeat has started yet, and all database connections are closed first, so none is
-shared. Otherwise, a new interpreter is started, which takes as long as ``manage.py`` does.
+would release them. No heartbeat has started yet, and the usual database connections are closed
+first; the service's own one is not used in the forked process. Otherwise, a new interpreter is started, which
+takes as long as ``manage.py`` does.
 
 The process executes and records the run exactly as the worker's child would have done, with its own
 heartbeat, limits and output. Then it reports to the child, which only waits. If it ends without reporting,
