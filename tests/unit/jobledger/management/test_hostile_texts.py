@@ -12,8 +12,19 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from jobledger.alerts import message
 from jobledger.management import subcommands
-from jobledger.models import Pause, Run, RunOutput, Status, Trigger
+from jobledger.models import (
+    Alert,
+    DeadLetter,
+    Pause,
+    Reason,
+    Run,
+    RunAttempt,
+    RunOutput,
+    Status,
+    Trigger,
+)
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly
@@ -60,7 +71,10 @@ def controls(text: str) -> set[str]:
 def run() -> Run:
     schedule = create_hourly(name=HOSTILE)
     Pause.objects.create(schedule=schedule, reason=HOSTILE, username=HOSTILE)
-    return create_run(
+    DeadLetter.objects.create(
+        received_at=NOON, reason=HOSTILE, queue=HOSTILE, task=HOSTILE, worker=HOSTILE, size=7, content=HOSTILE
+    )
+    run = create_run(
         job=HOSTILE[:100],
         status=Status.FAILED,
         error=HOSTILE,
@@ -71,7 +85,24 @@ def run() -> Run:
         options={HOSTILE: HOSTILE, **_HALF},
         args=[HOSTILE],
         trigger=Trigger.SCHEDULE,
+        worker=HOSTILE,
+        exit_signal=HOSTILE[:16],
+        left_behind=[{"pid": 7, "name": HOSTILE}, {"pid": None, "name": HOSTILE}],
+        attempt=2,
     )
+    RunAttempt.objects.create(
+        run=run,
+        attempt=1,
+        status=Status.LOST,
+        reason=Reason.LOST_PROCESS,
+        reason_details={"worker": HOSTILE},
+        finished_at=NOON,
+        error=HOSTILE,
+        traceback=HOSTILE,
+        worker=HOSTILE,
+        exit_signal=HOSTILE[:16],
+    )
+    return run
 
 
 @pytest.mark.parametrize("is_terminal", [True, False], ids=["terminal", "pipe"])
@@ -95,12 +126,24 @@ def test_no_subcommand_prints_what_controls_a_terminal(run: Run, is_terminal: bo
         ("cancel", str(run.pk)),
         ("retry", str(run.pk)),
         ("setup",),
+        ("dead_letters",),
+        ("dead_letters", "--json"),
     ]:
         text = printed(*line, is_terminal=is_terminal)
         assert text, line
         # The output of a job may have a progress bar.
         assert controls(text) - ({"\r"} if line[0] == "show" else set()) == set(), line
         assert not re.search("^FORGED", text, re.MULTILINE) or line[0] == "show", line
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["one", "a summary"])
+def test_no_alert_contains_what_controls_a_terminal(run: Run, count: int) -> None:
+    RunOutput.objects.create(run=run, attempt=2, number=1, stream="stdout", text=HOSTILE, written_at=NOON)
+    details = {"kind": "failed", "time": NOON, "job": HOSTILE, "schedule_name": HOSTILE, "rule_name": HOSTILE}
+    sent = message.compose([Alert(run=run, **details) for _ in range(count)])
+    assert "\n" not in sent.subject
+    assert controls(sent.subject + sent.body) == set()
+    assert not re.search("^FORGED", sent.body, re.MULTILINE)
 
 
 @pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL stores no half of a character")
