@@ -28,7 +28,7 @@ ENV PATH=/venv/bin:$PATH \
 # These folders belong to the user, so that volumes first mounted there do too.
 RUN groupadd --gid 10001 app \
  && useradd --uid 10001 --gid app --home-dir /tmp --no-create-home --shell /usr/sbin/nologin app \
- && install --directory --owner app --group app /secrets /secrets-for-db /secrets-for-redis
+ && install --directory --owner app --group app /secrets /secrets-for-admin /secrets-for-db /secrets-for-redis
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 WORKDIR /app
