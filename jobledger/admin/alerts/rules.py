@@ -12,6 +12,7 @@ from jobledger.admin.fields import DurationField, duration_text
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import AlertRule
+from jobledger.models.alert import default_kinds
 
 KINDS = (
     (AlertKind.FAILED, "failed"),
@@ -41,6 +42,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
     kinds = forms.MultipleChoiceField(
         label="Tell",
         choices=KINDS,
+        initial=default_kinds,
         required=False,
         widget=forms.CheckboxSelectMultiple,
         help_text="None: nothing, which silences the job or schedule.",

@@ -36,6 +36,13 @@ def test_the_list_says_what_happened_and_whether_it_was_delivered(admin_client: 
     assert "waiting: pager; delivered to team" in text
 
 
+def test_an_empty_list_says_why_it_is_empty(admin_client: Client, alert: Alert) -> None:
+    assert "No alerts" not in admin_client.get(LIST).text
+    assert "No alerts match." in admin_client.get(LIST, {"kind__exact": "slow"}).text
+    Alert.objects.all().delete()
+    assert "No alerts yet." in admin_client.get(LIST).text
+
+
 def test_the_page_has_the_message_and_each_delivery(admin_client: Client, alert: Alert) -> None:
     text = admin_client.get(page(alert)).text
     assert "probe failed: RuntimeError: boom" in text

@@ -60,6 +60,12 @@ def test_the_form_shows_what_is_stored(admin_client: Client) -> None:
     assert 'value="1 h 30 min"' in text
 
 
+def test_a_new_rule_starts_with_the_kinds_of_a_rule_from_the_start(admin_client: Client) -> None:
+    form = admin_client.get(ADD).context["adminform"].form
+    ticked = [choice.data["value"] for choice in form["kinds"] if choice.data["selected"]]
+    assert set(ticked) == set(AlertRule(name="new").kinds) != set()
+
+
 def test_the_list_says_in_words_what_a_rule_does(admin_client: Client) -> None:
     rule(destination(), name="a", job="probe", kinds=["failed", "late"])
     rule(name="b", kinds=[])
