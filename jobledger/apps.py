@@ -28,7 +28,7 @@ class JobsConfig(AppConfig):
         from jobledger import checks, conf
         from jobledger.alerts import background, default_rule
         from jobledger.runs import ledger_connection
-        from jobledger.runs.execution import terminal
+        from jobledger.runs.execution import process_group, terminal
         from jobledger.runs.output import salvage
         from jobledger.runs.worker import (
             code_version,
@@ -48,6 +48,7 @@ class JobsConfig(AppConfig):
         presence.watch_worker()
         ledger_connection.connect()
         terminal.connect()
+        process_group.connect()
         main_process.connect()
         orphans.connect()
         pools.connect()

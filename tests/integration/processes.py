@@ -14,10 +14,12 @@ from tests.waiting import wait_until
 
 
 def kill_whole(running: Service, name: str) -> None:
-    """Kill a worker and all its children at once, like a power cut."""
+    """Kill a worker, and with it all its children, like a power cut."""
     process = running.processes.pop(name)
-    os.killpg(process.pid, signal.SIGKILL)
+    children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.kill()
     process.wait()
+    wait_until(lambda: not any(map(is_alive, children)), what="nothing is left of it")
 
 
 @contextmanager
@@ -26,20 +28,32 @@ def suspended(running: Service, name: str) -> Iterator[None]:
 
     It is not stopped while it is writing to SQLite, since that would block all other writers.
     """
-    group = running.processes[name].pid
-    wait_until(lambda: _stops_without_a_lock(running, group), what=f"{name} holds no lock")
+    wait_until(lambda: _stops_without_a_lock(running, name), what=f"{name} holds no lock")
     try:
         yield
     finally:
-        os.killpg(group, signal.SIGCONT)
+        resume(running, name)
 
 
-def _stops_without_a_lock(running: Service, group: int) -> bool:
-    os.killpg(group, signal.SIGSTOP)
+def resume(running: Service, name: str) -> None:
+    """Let the process and its children continue."""
+    _signal(running, name, signal.SIGCONT)
+
+
+def _stops_without_a_lock(running: Service, name: str) -> bool:
+    _signal(running, name, signal.SIGSTOP)
     if not is_sqlite(running) or can_write(running):
         return True
-    os.killpg(group, signal.SIGCONT)
+    resume(running, name)
     return False
+
+
+def _signal(running: Service, name: str, signum: signal.Signals) -> None:
+    # The process itself first: if it is stopped, it cannot start other children.
+    running.processes[name].send_signal(signum)
+    for child in children_of(running, name):
+        with suppress(ProcessLookupError):
+            os.kill(child, signum)
 
 
 def children_of(running: Service, name: str) -> Sequence[int]:

@@ -101,6 +101,17 @@ PROBES = [
     Probe(job="unclean", options={"way": "settings"}, line=("--way=settings",)),
     Probe(job="unclean", options={"way": "standard-descriptors"}, line=("--way=standard-descriptors",)),
     Probe(job="unclean", options={"way": "session"}, line=("--way=session",), replaces_child=True),
+    Probe(
+        job="unclean", options={"way": "process-group"}, line=("--way=process-group",), replaces_child=True
+    ),
+    Probe(
+        job="unclean",
+        options={"way": "signal-to-group"},
+        status="failed",
+        exit_code=143,
+        replaces_child=True,
+        only_in_worker=True,
+    ),
     Probe(job="unclean", options={"way": "event-loop"}, line=("--way=event-loop",), replaces_child=True),
     Probe(job="unclean", options={"way": "thread"}, replaces_child=True, only_in_worker=True),
     Probe(

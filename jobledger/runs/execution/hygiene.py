@@ -315,6 +315,7 @@ TRAITS = (
     ),
     # A session cannot be left again.
     Trait(name="session", read=partial(os.getsid, 0), restore=_refuse),
+    # It is gone once it is empty.
     Trait(name="process group", read=os.getpgrp, restore=partial(os.setpgid, 0)),
     Trait(name="user", read=_user, restore=_restore_user),
     Trait(name="umask", read=_umask, restore=os.umask),

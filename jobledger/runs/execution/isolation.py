@@ -33,7 +33,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts, leftovers
-from jobledger.runs.execution import oom, process_tree
+from jobledger.runs.execution import oom, process_group, process_tree
 from jobledger.runs.execution.forks import close_connections, write_between_forks
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, exit_on_signal
@@ -51,9 +51,10 @@ import sys
 sys.path[:] = {path!r}
 import django
 django.setup()
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import process_group, runner
 from jobledger.runs.output import salvage
 salvage.adopt({mailbox!r})
+process_group.adopt({lifeline!r})
 runner.execute_in_fresh_process({run_id!r}, parent={parent}, report_to={report_to})
 """
 KILL_MARGIN = timedelta(seconds=7)
@@ -180,10 +181,11 @@ def forked(work: Callable[[], str], *, within: timedelta | None = None) -> Endin
 def started(run_id: UUID, *, within: timedelta | None = None) -> Ending:
     """Have ``runner`` execute the run in a new interpreter."""
     with _report_pipe() as (reading, writing):
-        values = {"path": sys.path, "run_id": str(run_id), "mailbox": salvage.own_descriptors()}
+        mailbox, lifeline = salvage.own_descriptors(), process_group.own_descriptors()
+        values = {"path": sys.path, "run_id": str(run_id), "mailbox": mailbox, "lifeline": lifeline}
         code = LAUNCH.format(**values, parent=os.getpid(), report_to=writing)
         kills_before = oom.kills()
-        command, passed = [sys.executable, "-c", code], [writing, *salvage.own_descriptors()]
+        command, passed = [sys.executable, "-c", code], [writing, *mailbox, *lifeline]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed)
         ending = _awaited(process.pid, reading, within, kills_before)
         process.returncode = ending.exit_code
@@ -195,6 +197,7 @@ def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:
     exit_code = os.EX_SOFTWARE
     try:
         _end_with(parent)
+        process_group.leave()
         process_tree.adopt_orphans()
         for number in EXIT_SIGNALS:
             signal.signal(number, exit_on_signal)

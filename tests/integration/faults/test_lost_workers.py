@@ -22,7 +22,7 @@ from tests.integration.ledger import (
     wait_for_start,
     whats,
 )
-from tests.integration.processes import kill_whole, suspended
+from tests.integration.processes import kill_whole, resume, suspended
 from tests.integration.service import Service
 from tests.waiting import wait_until
 
@@ -59,7 +59,7 @@ def test_a_worker_that_was_suspended_for_longer_than_the_lease_stops_its_jobs_wh
         with another_worker(running) as second:
             wait_for_start(running, again, attempt=2)
             before = run_row(running, lost)
-            os.killpg(running.processes[worker].pid, signal.SIGCONT)
+            resume(running, worker)
             begin = time.monotonic()
             # Traces of the resumed process: it cleans up, and does not reach its end.
             for pk in lost, again:

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jobledger import JobCommand
@@ -35,7 +37,6 @@ def _settings() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     signal.alarm(600)
-    os.setpgid(0, 0)
     os.umask(0)
     os.environ.clear()
     sys.path.clear()
@@ -68,11 +69,13 @@ def _exit() -> None:
     os._exit(0)
 
 
-WAYS = {
+WAYS: dict[str, Callable[[], object]] = {
     "settings": _settings,
     "standard-descriptors": _close_standard_descriptors,
     "all-descriptors": _close_all_descriptors,
     "session": os.setsid,
+    "process-group": os.setpgrp,
+    "signal-to-group": partial(os.system, "kill 0"),
     "event-loop": _event_loop,
     "thread": _thread,
     "exit": _exit,
