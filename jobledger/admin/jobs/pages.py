@@ -23,6 +23,7 @@ from jobledger.admin.schedules.status import ScheduleOverview, overviews
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.options.argparse_internals import format_usage
+from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import options_of
 from jobledger.jobs.registry import Job
 from jobledger.models import FAILURES, Run
@@ -112,8 +113,11 @@ def execution_policy(job: Job) -> dict[str, str]:
 
 
 def usage(job: Job) -> str:
-    """The usage message from argparse, without the options that every command has."""
-    parser = job.create_parser()
+    """The usage message from argparse, without the options that every command has; empty if it fails."""
+    try:
+        parser = job.create_validating_parser()
+    except OptionsError:
+        return ""
     options = [option for dest, option in options_of(parser).items() if dest != "verbosity"]
     actions = [action for option in options for action in option.actions if action.help is not SUPPRESS]
     return format_usage(parser, actions, width=USAGE_WIDTH)

@@ -88,7 +88,13 @@ class OptionsForm(forms.Form):
         """
         super().__init__(cast("Any", data), prefix=prefix, label_suffix="", use_required_attribute=False)
         self.job = job
-        self.parser = job.create_parser()
+        self.broken = ""
+        """Why the job's options are not known, if its parser cannot be created."""
+        self.parser: ArgumentParser
+        try:
+            self.parser = job.create_validating_parser()
+        except OptionsError as error:
+            self.parser, self.broken = ArgumentParser(add_help=False), f"The job {error}"
         self.layout = Layout(self.parser)
         self._stored = dict(stored_options)
         self._keeps_secrets_in_place = keeps_secrets_in_place
@@ -120,9 +126,15 @@ class OptionsForm(forms.Form):
     def unknown_options(self) -> list[str]:
         """Stored options that the job no longer has, or that do not apply to its subcommand."""
         hidden = self._hidden()
-        return [
-            dest for dest in self._stored if dest not in hidden and not self.layout.find(dest, self._stored)
-        ]
+        return (
+            []
+            if self.broken
+            else [
+                dest
+                for dest in self._stored
+                if dest not in hidden and not self.layout.find(dest, self._stored)
+            ]
+        )
 
     @property
     def groups(self) -> list[FieldGroup]:
@@ -142,7 +154,10 @@ class OptionsForm(forms.Form):
             return ""
 
     def clean(self) -> dict[str, Any]:
-        """Assemble the options and validate them with the parser."""
+        """Assemble the options and validate them with the parser. Without one, nothing is valid."""
+        if self.broken:
+            self._options = dict(self._stored)
+            raise forms.ValidationError(self.broken)
         self._options = self._entered()
         if not self._find_problems() and not self.errors:
             self._store_numbers()

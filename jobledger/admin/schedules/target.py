@@ -233,7 +233,7 @@ class TargetForm:
     def _validate(self) -> None:
         try:
             if self.job is not None:
-                validate_options(self.job.create_parser(), self.options)
+                validate_options(self.job.create_validating_parser(), self.options)
             elif (job := registry.of_task(self.task)) is not None:
                 self.choice.add_error(
                     "task",

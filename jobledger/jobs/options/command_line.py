@@ -18,7 +18,7 @@ from jobledger.jobs.registry import Job
 
 def command_line(job: Job, options: JsonObject) -> str:
     """The command line. Raises OptionsError for options that cannot be expressed as one."""
-    parser = job.create_parser()
+    parser = job.create_validating_parser()
     masked = secrets.masked(job.name, options)
     visible = {
         dest: secrets.mask_like(value) if masked[dest] == secrets.MASK else value

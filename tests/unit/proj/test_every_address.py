@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
+from django.core.management.base import BaseCommand, CommandParser
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from jobledger.admin import rights
+from jobledger.jobs import registry
 from jobledger.models import AlertDestination, AlertRule
 from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly
@@ -129,6 +131,20 @@ def test_no_address_fails_or_changes_anything_when_it_is_only_opened(
     codes = {each.path: ask(client, "get", each).status_code for each in addresses if each.name != "logout"}
     assert {path: code for path, code in codes.items() if code >= 500 and path != "/readyz"} == {}
     assert state() == before
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_no_address_fails_because_a_job_cannot_tell_its_options(
+    client: Client, addresses: list[Address], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def add_arguments(self: BaseCommand, parser: CommandParser) -> NoReturn:
+        raise OSError("no such file")
+
+    monkeypatch.setattr(registry.find("probe").command_class, "add_arguments", add_arguments)
+    client.force_login(User.objects.create_superuser("root"))
+    ours = [each for each in addresses if any(f"/{label}/" in each.path for label in OURS)]
+    codes = {each.path: ask(client, method, each).status_code for each in ours}
+    assert {path: code for path, code in codes.items() if code >= 500} == {}
 
 
 def test_every_post_needs_a_token(addresses: list[Address]) -> None:
