@@ -213,7 +213,11 @@ def _unread(use: QueueUse) -> Problem:
         text
         for count, text in (
             (use.runs, f"{_number(use.runs, 'queued run')} {'waits' if use.runs == 1 else 'wait'} in it"),
-            (use.schedules, _schedules_use(use)),
+            # Not by name: not everyone who may see this may view schedules.
+            (
+                use.schedules,
+                f"{_number(use.schedules, 'enabled schedule')} {'uses' if use.schedules == 1 else 'use'} it",
+            ),
         )
         if count
     ]
@@ -228,12 +232,6 @@ def _unread(use: QueueUse) -> Problem:
         queue=use.name if use.is_named else "",
         schedule=use.only_schedule,
     )
-
-
-def _schedules_use(use: QueueUse) -> str:
-    if use.only_schedule:
-        return f"the schedule “{use.only_schedule[1]}” uses it"
-    return f"{use.schedules} enabled schedules use it"
 
 
 def _untaken(waiting: int) -> Iterator[Problem]:

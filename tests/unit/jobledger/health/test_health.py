@@ -166,7 +166,7 @@ def test_an_unread_queue_of_enabled_schedules_is_a_problem_before_they_are_due()
     only = schedule("monthly", queue="reports")
     schedule("off", queue="nobody reads it", enabled=False)
     problem = the_problem(ProblemKind.UNREAD_QUEUE)
-    assert problem.text.endswith("“reports”: the schedule “monthly” uses it.")
+    assert problem.text.endswith("“reports”: 1 enabled schedule uses it.")
     assert (problem.queue, problem.schedule) == ("reports", (only.pk, "monthly"))
     assert (
         problem.advice == "Start a worker with -Q reports, or change the queue of the schedules that use it."
