@@ -9,13 +9,14 @@ from pathlib import Path
 from tests.manual import ADOPTING, ROOT, Block, blocks_of
 from tests.waiting import DEADLINE_SECONDS
 
-_EXECUTE = """
+EXECUTE_LINES = """
 import sys
 from django.core.management import execute_from_command_line
 
 for line in sys.argv[1:]:
     execute_from_command_line(["manage.py", *line.split()])
 """
+"""Executes each argument as a line of ``manage.py``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Adopter:
 
     def manage(self, *lines: str, settings: str = "mysite.settings") -> subprocess.CompletedProcess[str]:
         """Execute one line of ``manage.py`` after another, in one process, up to the first that fails."""
-        return self.execute("-c", _EXECUTE, *lines, settings=settings)
+        return self.execute("-c", EXECUTE_LINES, *lines, settings=settings)
 
     def execute(self, *arguments: str, settings: str = "mysite.settings") -> subprocess.CompletedProcess[str]:
         """Run Python with the project's settings."""

@@ -6,11 +6,10 @@ Entries are stored in a separate table, and are kept when the users and objects 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
@@ -113,11 +112,6 @@ class AuditEntryAdmin(ShownFiltersOnly):
     @admin.display(description="object type", ordering="object_type")
     def type(self, entry: AuditEntry) -> str:
         return _TYPES.get(entry.object_type, entry.object_type)
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Audit log", **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

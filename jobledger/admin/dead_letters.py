@@ -7,7 +7,7 @@ Dead letters are read-only, and can be deleted once they have been dealt with.
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
 from jobledger.admin import rights
 from jobledger.admin.filters import ShownFiltersOnly
@@ -21,11 +21,6 @@ class DeadLetterAdmin(ShownFiltersOnly):
     list_display = ("received_at", "reason", "queue", "task", "size", "worker")
     list_per_page = 50
     show_full_result_count = False
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Dead letters", **(extra_context or {})})
 
     def get_fields(self, request: HttpRequest, obj: DeadLetter | None = None) -> Any:
         return (

@@ -1,4 +1,4 @@
-"""Restricts the URL parameters of a changelist to the filters that it shows.
+"""Changelists whose URL parameters are restricted to the filters that they show.
 
 Django accepts lookups of any local field, even if the list hides or masks it: with ``__regex``, a viewer
 could read a hidden value character by character, or keep the database busy with a pattern that backtracks.
@@ -12,14 +12,23 @@ from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.utils import get_fields_from_path
 from django.db.models import Field
 from django.db.models.constants import LOOKUP_SEP
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 _FILTER_LOOKUPS = ("exact", "in", "isnull", "isempty", "gte", "lt")
 _DATE_HIERARCHY_LOOKUPS = ("year", "month", "day")
 
 
 class ShownFiltersOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone
-    """Responds with 400 to any filter that is not in ``list_filter`` or ``date_hierarchy``."""
+    """Responds with 400 to any filter that is not in ``list_filter`` or ``date_hierarchy``.
+
+    The list's title is the plural name of its model, instead of “Select … to change”.
+    """
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        title = str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in self._allowed_lookups(request)

@@ -64,9 +64,9 @@ def monitored(schedule_id: int) -> QuerySet[SchedulePolicy]:
 def note_starts(now: datetime) -> None:
     """Record the pings of runs that have started."""
     running = Run.objects.filter(status=Status.RUNNING, schedule__isnull=False)
-    monitored = running.exclude(schedule__policy=None).exclude(schedule__policy__ping_url="")
-    known = Ping.objects.filter(event=PingEvent.START).values("run")
-    _create([(run, PingEvent.START) for run in monitored.exclude(pk__in=known)[:BATCH]], now)
+    noted = Ping.objects.filter(event=PingEvent.START).values("run")
+    new = running.exclude(schedule__policy=None).exclude(schedule__policy__ping_url="").exclude(pk__in=noted)
+    _create([(run, PingEvent.START) for run in new[:BATCH]], now)
 
 
 def due_by_host(now: datetime) -> Mapping[str, Sequence[tuple[int, str]]]:

@@ -87,8 +87,7 @@ class _TargetValidator:
 
 
 def _stored_schedules() -> Iterator[CheckMessage]:
-    yield from _invalid_targets()
-    yield from _invalid_headers()
+    yield from _invalid_messages()
     yield from _invalid_timing()
 
 
@@ -100,18 +99,14 @@ def _invalid_timing() -> Iterator[CheckMessage]:
             yield checks.Warning(escaped(text), hint=hint, id="jobledger.W010")
 
 
-def _invalid_targets() -> Iterator[CheckMessage]:
+def _invalid_messages() -> Iterator[CheckMessage]:
+    """Targets, and headers."""
     validator = _TargetValidator()
     # Values instead of instances: a schedule whose timing cannot be read would hide the others.
     enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
-    for name, *values in enabled.values_list("name", *_TARGET_FIELDS):
+    for name, headers, *values in enabled.values_list("name", "headers", *_TARGET_FIELDS):
         if fault := validator.fault_of(*values):
             yield checks.Warning(escaped(f"The schedule {name!r} {fault.text}"), hint=fault.hint, id=fault.id)
-
-
-def _invalid_headers() -> Iterator[CheckMessage]:
-    enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
-    for name, headers in enabled.values_list("name", "headers"):
         for problem in delivery.problems_with_headers(headers):
             hint = "Correct it under “Celery delivery” on its page in the admin."
             yield checks.Warning(escaped(f"The schedule {name!r}: {problem}"), hint=hint, id="jobledger.W011")

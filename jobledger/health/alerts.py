@@ -1,4 +1,4 @@
-"""Whether anybody is told when a job fails, and whether the messages arrive."""
+"""Whether anybody is notified when a job fails, and whether the messages arrive."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ RECENT = timedelta(hours=24)
 def recipients() -> str:
     """The destinations of the general rules."""
     names = sorted({name for rule in RuleBook.load().general for name in rule.destinations.values()})
-    return f"to {listed(names)}" if names else "nobody is told"
+    return f"to {listed(names)}" if names else "nobody is notified"
 
 
 def problems(now: datetime) -> Iterator[Problem]:

@@ -136,15 +136,15 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=jobledger.models.alert.default_kinds,
-                        help_text="None: tell nothing.",
-                        verbose_name="tell when a run or schedule",
+                        help_text="None: never.",
+                        verbose_name="alert when a run or schedule",
                     ),
                 ),
                 (
                     "after_failures",
                     models.PositiveIntegerField(
                         default=1,
-                        help_text="How many runs must fail in a row before that is told.",
+                        help_text="How many runs must fail in a row before an alert is sent.",
                         validators=[
                             django.core.validators.MinValueValidator(1),
                             django.core.validators.MaxValueValidator(1000),
@@ -154,7 +154,8 @@ class Migration(migrations.Migration):
                 (
                     "every_failure",
                     models.BooleanField(
-                        default=False, help_text="Tell each further failure as well, until a run succeeds."
+                        default=False,
+                        help_text="Alert on each further failure as well, until a run succeeds.",
                     ),
                 ),
                 (

@@ -1,4 +1,4 @@
-"""Alerts: what is worth telling, by which rule, to whom, and whether it has arrived.
+"""Alerts: what calls for one, by which rule, to whom it is sent, and whether it has arrived.
 
 An ``Alert`` is written in the transaction of the event that it reports, and one ``AlertDelivery`` for each of
 its rule's destinations. ``jobledger.alerts`` describes how both are made and sent.
@@ -91,7 +91,7 @@ def default_kinds() -> list[str]:
 
 
 class AlertRule(models.Model):
-    """What is told to whom. Rules for a schedule replace those for its job, and these the general ones."""
+    """What to alert on, and whom. Rules for a schedule replace those for its job, those the general ones."""
 
     name = models.CharField(max_length=100, unique=True)
     enabled = models.BooleanField(default=True)
@@ -105,15 +105,15 @@ class AlertRule(models.Model):
         help_text="Empty: all schedules, and runs without one.",
     )
     kinds = models.JSONField(
-        "tell when a run or schedule", default=default_kinds, blank=True, help_text="None: tell nothing."
+        "alert when a run or schedule", default=default_kinds, blank=True, help_text="None: never."
     )
     after_failures = models.PositiveIntegerField(
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_FAILURES)],
-        help_text="How many runs must fail in a row before that is told.",
+        help_text="How many runs must fail in a row before an alert is sent.",
     )
     every_failure = models.BooleanField(
-        default=False, help_text="Tell each further failure as well, until a run succeeds."
+        default=False, help_text="Alert on each further failure as well, until a run succeeds."
     )
     frequency = models.CharField(
         max_length=12,
@@ -149,7 +149,7 @@ class AlertRule(models.Model):
 
 
 class Alert(models.Model):
-    """One thing that is worth telling, by one rule.
+    """One event that a rule alerts on.
 
     Its id is derived from the rule and the event, so an event that is noticed twice has one alert.
     """

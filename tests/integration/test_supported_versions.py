@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adopter import Adopter
+from tests.adopter import EXECUTE_LINES, Adopter
 from tests.manual import ROOT
 from tests.waiting import DEADLINE_SECONDS
 
@@ -36,14 +36,9 @@ LINES = (
     "report --day monday",
     "jobledger runs --json",
 )
-WORK = """
+LOOK = """
 import enum
 import sys
-
-from django.core.management import execute_from_command_line
-
-for line in sys.argv[1:]:
-    execute_from_command_line(["manage.py", *line.split()])
 
 from django.contrib.auth import get_user_model
 from django.test import Client
@@ -95,7 +90,7 @@ def try_it(project: Adopter) -> None:
     commands.mkdir(parents=True)
     (commands / "report.py").write_text(JOB)
     settings = project.add_settings("reporting", "INSTALLED_APPS += ['reports']")
-    done = project.execute("-c", WORK, *LINES, settings=settings)
+    done = project.execute("-c", EXECUTE_LINES + LOOK, *LINES, settings=settings)
     assert (done.stderr, done.returncode) == ("", 0)
     assert "reporting monday\n" in done.stdout
     assert '"status": "succeeded"' in done.stdout

@@ -32,11 +32,6 @@ class AlertAdmin(ShownFiltersOnly):
         found: QuerySet[Alert] = super().get_queryset(request).prefetch_related("deliveries")
         return found if rights.may_view_schedules(request.user) else found.filter(run__isnull=False)
 
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().changelist_view(request, {"title": "Alerts", **(extra_context or {})})
-
     @admin.display(description="time", ordering="time")
     def when(self, alert: Alert) -> SafeString:
         return display.when(alert.time)

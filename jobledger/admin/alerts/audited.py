@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 
 from jobledger.admin import audit_log
 from jobledger.admin.filters import ShownFiltersOnly
@@ -14,12 +14,6 @@ class Audited(ShownFiltersOnly):
     """Logs that an object was added, changed or deleted."""
 
     change_list_template = "jobledger/alerts/settings_list.html"
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        title = str(self.opts.verbose_name_plural).capitalize()
-        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def readable(self, obj: Any) -> dict[str, str]:
         """The object's values by their labels, without secrets."""

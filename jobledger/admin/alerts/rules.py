@@ -40,7 +40,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
         error_messages={"invalid_choice": "There is no schedule with this name."},
     )
     kinds = forms.MultipleChoiceField(
-        label="Tell",
+        label="Alert on",
         choices=KINDS,
         initial=default_kinds,
         required=False,
@@ -73,7 +73,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
             "destinations",
         )
         widgets: ClassVar[dict[str, Any]] = {"destinations": forms.CheckboxSelectMultiple}
-        help_texts: ClassVar[dict[str, Any]] = {"destinations": "None: nobody is told."}
+        help_texts: ClassVar[dict[str, Any]] = {"destinations": "None: nobody is notified."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,12 +90,12 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
 class RuleAdmin(Audited):
     form = RuleForm
     change_form_template = "jobledger/alerts/form.html"
-    list_display = ("name", "about", "told", "to", "enabled")
+    list_display = ("name", "about", "alerts_on", "to", "enabled")
     fieldsets = (
         (None, {"fields": ("name", "enabled")}),
         ("Which runs", {"fields": ("job", "schedule", "all_runs")}),
         (
-            "What is told",
+            "What to alert on",
             {"fields": ("kinds", "after_failures", "every_failure", "late_after", "success_within")},
         ),
         ("To whom", {"fields": ("frequency", "destinations")}),
@@ -110,8 +110,8 @@ class RuleAdmin(Audited):
             return f"schedule {rule.schedule.name}"
         return f"job {rule.job}" if rule.job else "all jobs"
 
-    @admin.display(description="tell")
-    def told(self, rule: AlertRule) -> str:
+    @admin.display(description="alerts on")
+    def alerts_on(self, rule: AlertRule) -> str:
         return ", ".join(text.partition(":")[0] for kind, text in KINDS if kind in rule.kinds) or "nothing"
 
     @admin.display(description="destinations")
@@ -123,7 +123,7 @@ class RuleAdmin(Audited):
             "Name": obj.name,
             "Enabled": "yes" if obj.enabled else "no",
             "Runs of": self.about(obj),
-            "Tell": self.told(obj),
+            "Alert on": self.alerts_on(obj),
             "After failures": str(obj.after_failures),
             "Every failure": "yes" if obj.every_failure else "no",
             "Late after": duration_text(obj.late_after) if obj.late_after else "",

@@ -18,8 +18,8 @@ def texts() -> list[str]:
     return [problem.text for problem in alerts.problems(timezone.now())]
 
 
-def test_it_says_who_is_told() -> None:
-    assert alerts.recipients() == "nobody is told"
+def test_it_says_who_is_notified() -> None:
+    assert alerts.recipients() == "nobody is notified"
     rule(destination("team"), destination("pager"))
     rule(destination("one job"), name="of a job", job="probe")
     assert alerts.recipients() == "to pager, team"
