@@ -37,6 +37,10 @@ _BROKER_OPTIONS: Mapping[str, Any] = {
     "interval_step": 0.2,
     "interval_max": 0.5,
 }
+# By default, each connection would first try a Sentinel that is down for seconds, again and again.
+_SENTINEL_OPTIONS: Mapping[str, Any] = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": None}
+# Celery does not verify a broker's certificate by default, and requires that the backend's URL decides.
+_VERIFIED: Mapping[str, Any] = {"ssl_cert_reqs": "required"}
 _RESULT_OPTIONS: Mapping[str, Any] = {"retry_policy": {"timeout": 5.0}}
 _REDIS = ("redis", "rediss", "redis+socket", "sentinel")
 
@@ -62,8 +66,18 @@ def is_configured(app: Celery) -> bool:
 
 def uses_redis(url: object) -> bool:
     """Whether this is the URL of a Redis server, or a list of such URLs."""
+    return _scheme(url) in _REDIS
+
+
+def _scheme(url: object) -> str:
     first = url[0] if isinstance(url, list | tuple) and url else url
-    return str(first or "").partition("://")[0] in _REDIS
+    return str(first or "").partition("://")[0]
+
+
+def _verify_certificates(source: Any, url_name: str, name: str) -> None:
+    """What the URL says, such as ``?ssl_cert_reqs=none``, takes precedence."""
+    if _scheme(source[url_name]) == "rediss" and not source.value_set_for(name):
+        source[name] = dict(_VERIFIED)
 
 
 def _own_app() -> list[str]:
@@ -74,8 +88,15 @@ def _complete(*, sender: Celery, source: Any, **kwargs: object) -> None:
     for name, value in SETTINGS.items():
         if not source.value_set_for(name):
             source[name] = value
-    if uses_redis(source.broker_url):
-        source["broker_transport_options"] = {**_BROKER_OPTIONS, **source["broker_transport_options"]}
-    if uses_redis(source.result_backend):
-        options = source["result_backend_transport_options"]
-        source["result_backend_transport_options"] = {**_RESULT_OPTIONS, **options}
+    _complete_redis(source, "broker_url", "broker_transport_options", _BROKER_OPTIONS)
+    _complete_redis(source, "result_backend", "result_backend_transport_options", _RESULT_OPTIONS)
+    _verify_certificates(source, "broker_url", "broker_use_ssl")
+    _verify_certificates(source, "result_backend", "redis_backend_use_ssl")
+
+
+def _complete_redis(source: Any, url_name: str, name: str, options: Mapping[str, Any]) -> None:
+    if uses_redis(source[url_name]):
+        source[name] = {**options, **source[name]}
+    if _scheme(source[url_name]) == "sentinel":
+        sentinel_options = {**_SENTINEL_OPTIONS, **source[name].get("sentinel_kwargs", {})}
+        source[name] = {**source[name], "sentinel_kwargs": sentinel_options}

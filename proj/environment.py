@@ -1,9 +1,10 @@
 """Reads and validates environment variables. Errors name the variable and what is expected."""
 
+import ssl
 from collections.abc import Callable, Collection
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import available_timezones
 
 import environ
@@ -14,6 +15,7 @@ T = TypeVar("T")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 DATABASE_SCHEMES = ("postgres", "postgresql", "sqlite")
 BROKERS = ("redis", "rediss", "redis+socket", "sentinel")
+SENTINEL, SENTINEL_PORT = "sentinel://", 26379
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0", "")
 
 
@@ -25,7 +27,13 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
 
     def text(self, name: str, default: str = "") -> str:
         """Any text; leading and trailing whitespace is removed."""
-        return str(self.str(name, default=default)).strip()
+        try:
+            return str(self.str(name, default=default)).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            file = f"{name}_FILE"
+            raise ImproperlyConfigured(
+                f"{file} is {self.ENVIRON.env.get(file)!r}, which cannot be read: {_reason(error)}."
+            ) from error
 
     def texts(self, name: str, default: list[str]) -> list[str]:
         """A comma-separated list."""
@@ -87,10 +95,22 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         return self._checked(name, self.text(name, default), _is_key_prefix, expected)
 
     def broker(self, name: str, default: str) -> str:
-        """The URL of a Redis server."""
-        expected = "a URL such as redis://:password@host:6379/0 or redis+socket:///path"
+        """The URL of a Redis server, or the URLs of its Sentinels."""
+        expected = (
+            "a URL such as redis://:password@host:6379/0, rediss://…, redis+socket:///path, or "
+            "sentinel://:password@host1:26379;sentinel://host2:26379/0"
+        )
         url = self.text(name, default) or default
-        return self._checked(name, url, _is_broker, expected)
+        return complete_sentinels(self._checked(name, url, _is_broker, expected))
+
+    def certificates(self, name: str) -> str:
+        """CA certificates in PEM format; empty: none."""
+        text = self.text(name)
+        try:
+            ssl.create_default_context(cadata=text or None)
+        except (ssl.SSLError, ValueError) as error:
+            raise self._invalid(name, "CA certificates in PEM format", value="is not valid") from error
+        return text
 
     def database(self, name: str, default: str) -> dict[str, Any]:
         """Django's database settings for the URL of a PostgreSQL or SQLite database."""
@@ -131,10 +151,31 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
             raise self._invalid(name, expected)
         return value
 
-    def _invalid(self, name: str, expected: str) -> ImproperlyConfigured:
+    def _invalid(self, name: str, expected: str, value: str = "") -> ImproperlyConfigured:
         # Do not quote a URL, which contains a password.
-        problem = "is not a valid URL" if name.endswith("_URL") else f"is {self.text(name)!r}"
-        return ImproperlyConfigured(f"{name} {problem}; expected {expected}.")
+        quoted = "is not a valid URL" if name.endswith("_URL") else f"is {self.text(name)!r}"
+        return ImproperlyConfigured(f"{name} {value or quoted}; expected {expected}.")
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or "it is not text"
+
+
+def complete_sentinels(url: str) -> str:
+    """The same URL; of several Sentinels, each gets the first one's credentials, and any one's database.
+
+    Celery connects to any of them, with what its own part of the URL says, and expects a scheme and a port.
+    """
+    if not url.startswith(SENTINEL):
+        return url
+    parts = [_sentinel(part) for part in url.split(";")]
+    database = next((part.path for part in parts if part.path.strip("/")), "")
+    user, at, _ = parts[0].netloc.rpartition("@")
+    hosts = [part.netloc.rpartition("@")[2] for part in parts]
+    ports = ["" if part.port else f":{SENTINEL_PORT}" for part in parts]
+    return ";".join(
+        f"{SENTINEL}{user}{at}{host}{port}{database}" for host, port in zip(hosts, ports, strict=True)
+    )
 
 
 def _is_broker(text: str) -> bool:
@@ -143,10 +184,17 @@ def _is_broker(text: str) -> bool:
         return False
     is_single = scheme in ("redis", "rediss") and ";" not in text
     try:
+        if scheme == "sentinel":
+            parts = [_sentinel(part) for part in text.split(";")]
+            return all(part.hostname and part.port != 0 and part.scheme == scheme for part in parts)
         # Of a password that is not percent-encoded, a part may be taken for the port, and errors quote it.
         return not is_single or urlsplit(text).port != 0
     except ValueError:
         return False
+
+
+def _sentinel(text: str) -> SplitResult:
+    return urlsplit(text if "://" in text else f"{SENTINEL}{text}")
 
 
 def _is_key_prefix(text: str) -> bool:

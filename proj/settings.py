@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from jobledger import Schedule
 from jobledger.conf import validated
-from proj.environment import Environment
+from proj.environment import Environment, complete_sentinels
 from proj.sign_in import SINGLE_SIGN_ON_BACKEND
 from proj.state import BASE_DIR, REDIS_KEY_PREFIX, STATE_DIR, redis_socket
 
@@ -276,7 +276,14 @@ globals().update(env.mail_server("EMAIL_URL"))
 
 # jobledger.celery.configure() adds what the service needs.
 CELERY_BROKER_URL = env.broker("REDIS_URL", f"redis+socket://{redis_socket()}")
-CELERY_RESULT_BACKEND = env.text("RESULT_BACKEND_URL") or CELERY_BROKER_URL
+CELERY_RESULT_BACKEND = complete_sentinels(env.text("RESULT_BACKEND_URL")) or CELERY_BROKER_URL
+# jobledger.celery.configure() has certificates verified; these are trusted besides the system's.
+if _ca := env.certificates("REDIS_CA"):
+    if not CELERY_BROKER_URL.startswith("rediss://"):
+        raise ImproperlyConfigured("REDIS_CA is set; expected a REDIS_URL that starts with rediss://.")
+    CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": "required", "ssl_ca_data": _ca}
+    if CELERY_RESULT_BACKEND.startswith("rediss://"):
+        CELERY_REDIS_BACKEND_USE_SSL = CELERY_BROKER_USE_SSL
 CELERY_TASK_TRACK_STARTED = True
 CELERY_TIMEZONE = TIME_ZONE
 # For ordinary tasks; jobs always have it.
@@ -288,13 +295,18 @@ CELERY_WORKER_MAX_MEMORY_PER_CHILD = env.whole("WORKER_MAX_MEMORY_MB", 400) * 10
 # shut them down.
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = env.flag("REMOTE_CONTROL", default=False)
 # Of queues, results and everything else in Redis. Whoever else sends messages has to set the same prefix.
-_KEY_PREFIX = env.key_prefix("REDIS_KEY_PREFIX", REDIS_KEY_PREFIX)
+_REDIS_OPTIONS = {
+    "global_keyprefix": env.key_prefix("REDIS_KEY_PREFIX", REDIS_KEY_PREFIX),
+    # Only used with sentinel://.
+    "master_name": env.text("REDIS_SENTINEL_MASTER", "mymaster"),
+    "sentinel_kwargs": {"password": env.text("REDIS_SENTINEL_PASSWORD") or None},
+}
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "global_keyprefix": _KEY_PREFIX,
+    **_REDIS_OPTIONS,
     "visibility_timeout": env.whole("VISIBILITY_TIMEOUT", 3600),
     "client_name": "scheduled-jobs",
 }
-CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {"global_keyprefix": _KEY_PREFIX}
+CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = _REDIS_OPTIONS
 
 # --- Jobs: docs/reference/settings.md
 

@@ -129,9 +129,15 @@ def _broker() -> Iterator[Problem]:
             part=PartName.BROKER,
             text=f"Redis is not available: {str(error).rstrip('.')}.",
             short="not available",
-            advice="Start it, or correct the broker's URL. In the meantime, due runs are recorded; they "
+            advice=f"{_how_to_reach_broker(str(error))} In the meantime, due runs are recorded; they "
             "start when it is back.",
         )
+
+
+def _how_to_reach_broker(error: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in error:
+        return "Correct the host name in the broker's URL, or trust the CA that signed its certificate."
+    return "Start it, or correct the broker's URL."
 
 
 def _beat(

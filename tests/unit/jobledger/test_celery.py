@@ -83,6 +83,39 @@ def test_a_result_backend_that_is_down_does_not_block_for_long() -> None:
     assert conf.result_backend_transport_options == {"retry_policy": {"timeout": 5.0}}
 
 
+def test_a_sentinel_that_is_down_costs_one_attempt(arrangement: Arrangement) -> None:
+    urls = {"CELERY_BROKER_URL": "sentinel://a;sentinel://b", "CELERY_RESULT_BACKEND": "sentinel://a"}
+    mine = {"sentinel_kwargs": {"password": "x", "socket_timeout": 3}}
+    conf = configured(arrangement, **urls, CELERY_BROKER_TRANSPORT_OPTIONS=mine)
+    expected = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": None}
+    assert conf.broker_transport_options["sentinel_kwargs"] == {
+        **expected,
+        "password": "x",
+        "socket_timeout": 3,
+    }
+    assert conf.result_backend_transport_options["sentinel_kwargs"] == expected
+
+
+def test_certificates_of_redis_are_verified(arrangement: Arrangement) -> None:
+    conf = configured(arrangement, CELERY_BROKER_URL="rediss://a", CELERY_RESULT_BACKEND="rediss://b")
+    required = {"ssl_cert_reqs": "required"}
+    assert (conf.broker_use_ssl, conf.redis_backend_use_ssl) == (required, required)
+
+
+def test_what_the_project_says_of_certificates_is_kept(arrangement: Arrangement) -> None:
+    urls = {"CELERY_BROKER_URL": "rediss://a", "CELERY_RESULT_BACKEND": "rediss://b"}
+    mine = {"ssl_cert_reqs": "none"}
+    conf = configured(arrangement, **urls, CELERY_BROKER_USE_SSL=mine, CELERY_REDIS_BACKEND_USE_SSL=mine)
+    assert (conf.broker_use_ssl, conf.redis_backend_use_ssl) == (mine, mine)
+
+
+@pytest.mark.parametrize("url", ["redis://a", "redis+socket:///a", "sentinel://a", "amqps://a"])
+def test_no_other_connection_is_encrypted_unasked(url: str) -> None:
+    conf = configured(CELERY_BROKER_URL=url, CELERY_RESULT_BACKEND="redis://a")
+    assert not conf.broker_use_ssl
+    assert not conf.redis_backend_use_ssl
+
+
 def test_another_broker_gets_no_options_of_redis() -> None:
     conf = configured(CELERY_BROKER_URL="amqp://a", CELERY_RESULT_BACKEND="rpc://")
     assert (conf.broker_transport_options, conf.result_backend_transport_options) == ({}, {})

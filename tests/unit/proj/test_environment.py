@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from proj.environment import Environment
 from proj.state import BASE_DIR
+from tests.tls import CA
 
 
 def given(monkeypatch: pytest.MonkeyPatch, value: str) -> Environment:
@@ -18,6 +19,7 @@ def given(monkeypatch: pytest.MonkeyPatch, value: str) -> Environment:
     return Environment()
 
 
+CERTIFICATE = CA().pem.strip()
 ASKED = {
     "flag": lambda env: env.flag("NAME", default=False),
     "whole": lambda env: env.whole("NAME", 4),
@@ -25,6 +27,7 @@ ASKED = {
     "zone": lambda env: env.zone("NAME", "UTC"),
     "log_level": lambda env: env.log_level("NAME", "INFO"),
     "broker": lambda env: env.broker("NAME_URL", "redis://here"),
+    "certificates": lambda env: env.certificates("NAME"),
     "database": lambda env: env.database("NAME_URL", "sqlite:////x")["ENGINE"],
     "texts": lambda env: env.texts("NAME", ["here"]),
     "pairs": lambda env: env.pairs("NAME"),
@@ -45,6 +48,15 @@ ASKED = {
         ("zone", "Europe/Paris", "Europe/Paris"),
         ("log_level", "debug", "DEBUG"),
         ("broker", "rediss://:x@there:1/0", "rediss://:x@there:1/0"),
+        ("broker", "sentinel://:x@a:1/2", "sentinel://:x@a:1/2"),
+        (
+            "broker",
+            "sentinel://me:x@a;sentinel://b:2;c/3",
+            "sentinel://me:x@a:26379/3;sentinel://me:x@b:2/3;sentinel://me:x@c:26379/3",
+        ),
+        ("broker", "sentinel://[::1];d", "sentinel://[::1]:26379;sentinel://d:26379"),
+        ("certificates", "", ""),
+        ("certificates", CERTIFICATE, CERTIFICATE),
         ("database", "postgres://a:b@c/d", "django.db.backends.postgresql"),
         ("texts", "a, b,,c ", ["a", "b", "c"]),
         ("texts", "", ["here"]),
@@ -77,6 +89,9 @@ def test_valid_values_are_accepted(
         ("zone", "Mars/Olympus", "a time zone"),
         ("log_level", "loud", "one of DEBUG, INFO"),
         ("broker", "amqp://here", "a URL such as redis://"),
+        ("broker", "sentinel://a;redis://b", "a URL such as redis://"),
+        ("broker", "sentinel://a;", "a URL such as redis://"),
+        ("certificates", "/etc/ssl/ca.pem", "NAME is not valid; expected CA certificates in PEM format"),
         ("database", "mysql://here/x", "a URL such as postgres://"),
         ("pairs", "ops", "pairs such as ops=Job operators"),
         ("pairs", "ops=,dev=Job viewers", "pairs such as"),
@@ -108,6 +123,7 @@ def test_invalid_values_are_named(
         ("database", "mysql://user:hunter2@here/x"),
         ("database", "postgres://user:hunter2/x@here/x"),
         ("broker", "redis://user:hunter2/x@here"),
+        ("broker", "sentinel://a;sentinel://user:hunter2/x@here"),
     ],
 )
 def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch, kind: str, url: str) -> None:
@@ -125,6 +141,9 @@ PROVIDER = {"OIDC_ISSUER": "https://login.example.com", "OIDC_CLIENT_ID": "jobs"
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL is 'loud'"),
         ({"LEASE_SECONDS": "3"}, "at least three times HEARTBEAT_SECONDS"),
         ({"PASSWORD_LOGIN": "false"}, "expected an OIDC_ISSUER"),
+        ({"REDIS_CA_FILE": "/nowhere"}, "REDIS_CA_FILE is '/nowhere', which cannot be read: No such file"),
+        ({"REDIS_CA_FILE": sys.executable}, "which cannot be read: it is not text"),
+        ({"REDIS_CA": CERTIFICATE, "REDIS_URL": "redis://a"}, "expected a REDIS_URL that starts with rediss"),
         (PROVIDER, "expected OIDC_CLIENT_ID, and OIDC_GROUPS"),
         ({**PROVIDER, "OIDC_CLIENT_ID": "", "OIDC_GROUPS": "a=b"}, "expected OIDC_CLIENT_ID"),
     ],

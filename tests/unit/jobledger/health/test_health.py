@@ -1,14 +1,18 @@
 """Each part of the service is healthy, or there is a problem that says what is wrong and what to do."""
 
+import gc
+import warnings
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import Celery, current_app
 from celery.app.routes import Router, prepare
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger import formats, health
+from jobledger.celery import configure
 from jobledger.health import Health
 from jobledger.health.problem import PartName, Problem, ProblemKind
 from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
@@ -16,6 +20,7 @@ from jobledger.runs.publishing import delivery
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
+from tests.tls import CA, tls_in_front_of
 from tests.unit.builders import NOON, override
 
 pytestmark = pytest.mark.django_db
@@ -298,6 +303,23 @@ def test_a_redis_outage_is_a_problem_that_explains_its_effect(
     assert not problem.text.endswith("..")
     assert "due runs are recorded" in problem.advice
     assert part(PartName.BROKER) == (False, "not available")
+
+
+def test_a_redis_whose_certificate_is_not_trusted_is_a_problem_with_another_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    beat_and_worker()
+    monkeypatch.setattr(health, "_broker", read_broker)
+    with tls_in_front_of(tmp_path / "nothing.sock", ca=CA()) as port:
+        app = Celery("mine", set_as_current=False, broker=f"rediss://localhost:{port}/0")
+        configure(app)
+        monkeypatch.setattr(health, "current_app", app)
+        problem = the_problem(ProblemKind.NO_BROKER)
+        # kombu leaves sockets to the garbage collector when a handshake fails.
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            gc.collect()
+    assert "certificate verify failed" in problem.text
+    assert problem.advice.startswith("Correct the host name in the broker's URL, or trust the CA")
 
 
 def test_the_number_of_queries_does_not_grow(django_assert_max_num_queries: Any) -> None:
