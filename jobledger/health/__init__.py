@@ -293,13 +293,16 @@ def _broken_schedules(count: int) -> Iterator[Problem]:
 
 
 def _dead_letters(now: datetime) -> Iterator[Problem]:
-    count = DeadLetter.objects.filter(received_at__gte=now - RECENT).count()
-    if not count:
+    letters = DeadLetter.objects.filter(received_at__gte=now - RECENT)
+    newest = letters.first()
+    if newest is None:
         return
+    count = letters.count()
     yield Problem(
         kind=ProblemKind.DEAD_LETTERS,
         part=PartName.BROKER,
-        text=f"Workers could not process {_number(count, 'message')} in the last 24 hours.",
+        text=f"Workers could not process {_number(count, 'message')} in the last 24 hours. "
+        f"{'It is' if count == 1 else 'The newest is'} {newest.summary}",
         short=_number(count, "dead letter"),
         advice="Each is recorded with the reason. If your project did not send them, find out who else can "
         "write to Redis.",

@@ -5,11 +5,14 @@ cannot be imported is recorded as a failure for the system check to report, and 
 """
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 from django.apps import apps
@@ -24,6 +27,8 @@ from jobledger.jobs import sources
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.validation import leave_to_worker
+
+MAX_SUGGESTIONS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ class ImportFailure:
 
 
 class UnknownJobError(LookupError):
-    """There is no job of that name; the message lists the existing names."""
+    """There is no job of that name; the message suggests similar names, or lists all."""
 
 
 def all_jobs() -> Mapping[str, Job]:
@@ -102,8 +107,30 @@ def find(name: str) -> Job:
     """The job with this command name or task name. Raises UnknownJobError."""
     found = all_jobs().get(name) or all_jobs().get(name.rpartition(".")[2])
     if found is None or name not in (found.name, found.task_name):
-        raise UnknownJobError(f"There is no job {name!r}. Existing jobs: {', '.join(all_jobs())}.")
+        names = [each.task_name if "." in name else each.name for each in all_jobs().values()]
+        hint = suggestion(name, names) or f"Existing jobs: {', '.join(all_jobs())}."
+        raise UnknownJobError(f"There is no job {name!r}. {hint}")
     return found
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """``Did you mean …?`` with the names of jobs or tasks that are most similar; empty if none is.
+
+    The app label before the last dot may be wrong or missing.
+    """
+    by_last_part: dict[str, list[str]] = defaultdict(list)
+    for each in sorted(names):
+        by_last_part[_last_part(each)].append(each)
+    found = (
+        by_last_part.get(_last_part(name))
+        or get_close_matches(name, chain(*by_last_part.values()), n=1, cutoff=0.8)
+        or list(chain(*(by_last_part[part] for part in get_close_matches(_last_part(name), by_last_part))))
+    )
+    return f"Did you mean {' or '.join(found[:MAX_SUGGESTIONS])}?" if found else ""
+
+
+def _last_part(task: str) -> str:
+    return task.rpartition(".")[2]
 
 
 def declaration_of(name: str) -> type[JobDeclaration]:

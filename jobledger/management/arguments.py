@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import CommandError
 
 from jobledger import formats
-from jobledger.models import Run
+from jobledger.models import DeadLetter, Run
 from jobledger.models.run import MIN_ID_PREFIX_LENGTH, id_prefix
 from jobledger.runs import dispatch
 from jobledger.schedules.rules import wallclock
@@ -102,10 +102,17 @@ def _local_time(wall: datetime, zone: ZoneInfo) -> datetime:
 def _single(text: str, runs: Iterable[Run]) -> Run:
     found = list(runs)
     if not found:
-        raise CommandError(f"There is no run {text!r}")
+        raise CommandError(f"There is no run {text!r}{_as_dead_letter(text)}")
     if len(found) > 1:
         raise CommandError(f"{text!r} is ambiguous; several runs match:\n{_candidates(found)}")
     return found[0]
+
+
+def _as_dead_letter(task_id: str) -> str:
+    if len(task_id) < MIN_ID_PREFIX_LENGTH:
+        return ""
+    letter = DeadLetter.objects.filter(task_id__istartswith=task_id).first()
+    return f". A worker could not process its message: it was {letter.summary}" if letter else ""
 
 
 def _candidates(runs: list[Run]) -> str:

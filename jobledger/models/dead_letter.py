@@ -4,6 +4,8 @@ import uuid
 
 from django.db import models
 
+from jobledger.formats import exact
+
 
 class DeadLetter(models.Model):
     """A message that is not a task of this service. It was acknowledged, so it is not redelivered."""
@@ -25,3 +27,10 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return self.reason
+
+    @property
+    def summary(self) -> str:
+        """For a sentence: which message it is, and why it could not be processed."""
+        task = f" for the task “{self.task}”" if self.task else ""
+        end = "" if self.reason.endswith("?") else "."
+        return f"a message{task}, received at {exact(self.received_at)}: {self.reason}{end}"

@@ -6,7 +6,6 @@ mode. If the user has since selected another job or input mode, the form is not 
 and nothing is saved until the user has seen it.
 """
 
-import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -248,7 +247,8 @@ class TargetForm:
             name = self.job.name if self.job else self.task
             self.choice.add_error("kwargs", secrets.without_secrets(name, self.options, str(error)))
         except slot_runs.BrokenScheduleError as error:
-            self.choice.add_error("task", f"{error}. {_suggestion(self.task)}".rstrip())
+            hint = registry.suggestion(self.task, known_tasks())
+            self.choice.add_error("task", f"{error}. {hint}".rstrip())
 
 
 def selected_job(data: Any, stored: StoredTarget, job_name: str = "") -> registry.Job | None:
@@ -259,12 +259,6 @@ def selected_job(data: Any, stored: StoredTarget, job_name: str = "") -> registr
 def _selected(data: Any, stored: StoredTarget, job_name: str) -> str:
     own = stored.job.name if stored.job else OTHER if stored.task else job_name
     return _submitted(data, "job", own)
-
-
-def _suggestion(task: str) -> str:
-    """Suggests a known task with a similar name, which may belong to a job."""
-    matches = difflib.get_close_matches(task, sorted(known_tasks()), n=1)
-    return f"Did you mean {matches[0]}?" if matches else ""
 
 
 def _job_choices() -> Iterator[tuple[str, Any]]:

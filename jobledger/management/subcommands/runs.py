@@ -1,7 +1,7 @@
 """``jobledger runs``: lists runs, newest first."""
 
 from argparse import ArgumentParser
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -10,7 +10,7 @@ from django.utils import timezone
 from jobledger.jobs import registry
 from jobledger.management import arguments, printing, run_json, run_lines
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.models import Run, Status
+from jobledger.models import DeadLetter, Run, Status
 from jobledger.models.run import RunQuerySet
 
 
@@ -45,7 +45,20 @@ class Command(OperatorCommand):
             lines = run_lines.on_terminal(table, self.stdout, no_color=options["no_color"])
         else:
             lines = run_lines.listed(runs.iterator())
-        printing.write_lines(self.stdout, lines)
+        if printing.write_lines(self.stdout, lines) and not (options["job"] or options["status"]):
+            self._mention_dead_letters(options["since"])
+
+    def _mention_dead_letters(self, since: str | None) -> None:
+        """A message of a misspelt task has no run, but whoever looks for one should not search in vain."""
+        earliest = timezone.now() - timedelta(days=1) if since is None else _since(since)
+        letters = DeadLetter.objects.filter(received_at__gte=earliest)
+        if newest := letters.first():
+            count = letters.count()
+            messages = "a message" if count == 1 else f"{count} messages"
+            self.remark(
+                f"Not listed: {messages} that workers could not process (see `jobledger dead_letters`). "
+                f"The newest is {newest.summary}"
+            )
 
 
 def _filtered(options: dict[str, Any]) -> RunQuerySet:

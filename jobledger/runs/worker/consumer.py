@@ -19,7 +19,7 @@ the loop starts in which dead children could be replaced. So this module, and no
 both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery import Task as CeleryTask
@@ -30,6 +30,8 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu import Message
 
 from jobledger.escapes import line_logger
+from jobledger.jobs import registry
+from jobledger.runs.ordinary_tasks import CELERYS_OWN
 from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.worker import dead_letters, envelope, kombu_internals
 
@@ -88,7 +90,7 @@ class Consumer(CeleryConsumer):
             logger.warning(text, message.headers.get("id"), message.headers.get("task"))
             message.ack()
             return
-        self._keep(message, "this project has no task with its name")
+        self._keep(message, _why_unknown(message.headers.get("task"), self.app.tasks))
         name, task_id = message.headers.get("task"), message.headers.get("id")
         if task_id is not None:
             reply_to = message.properties.get("reply_to")
@@ -129,3 +131,9 @@ class Consumer(CeleryConsumer):
         self._maintenance = self.timer.call_repeatedly(MAINTENANCE_SECONDS, self.pool.maintain_pool)
         args: tuple[Any, ...] = super().loop_args()
         return args
+
+
+def _why_unknown(name: object, known: Iterable[str]) -> str:
+    own = (each for each in known if not each.startswith(CELERYS_OWN))
+    hint = registry.suggestion(str(name or ""), own)
+    return f"this project has no task with its name. {hint}".rstrip(". ")

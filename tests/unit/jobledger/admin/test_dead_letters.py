@@ -63,7 +63,8 @@ def test_the_list_requires_permission_to_view_runs(client: Client, letter: DeadL
 
 def test_the_home_mentions_dead_letters_for_a_day(viewer: Client, letter: DeadLetter) -> None:
     text = viewer.get(HOME_NOW).text
-    assert "Workers could not process 1 message in the last 24 hours." in text
+    assert "Workers could not process 1 message in the last 24 hours. It is a message" in text
+    assert ": id is missing." in text
     assert f'href="{LIST}"' in text
     DeadLetter.objects.update(received_at=timezone.now() - timedelta(hours=25))
     assert "could not process" not in viewer.get(HOME_NOW).text

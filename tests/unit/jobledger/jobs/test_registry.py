@@ -26,8 +26,32 @@ def test_an_exposed_command_is_a_job_with_its_own_apps_label() -> None:
 
 @pytest.mark.parametrize("name", ["unexposed_probe", "flush", "shell", "other.probe", "", "jobledger"])
 def test_nothing_else_is_a_job(name: str) -> None:
-    with pytest.raises(registry.UnknownJobError, match=r"Existing jobs: .*probe"):
+    with pytest.raises(registry.UnknownJobError, match="There is no job "):
         registry.find(name)
+
+
+def test_without_a_similar_name_an_error_lists_all_jobs() -> None:
+    with pytest.raises(registry.UnknownJobError, match=r"There is no job 'flush'\. Existing jobs: .*probe"):
+        registry.find("flush")
+
+
+NAMES = ["tasks_app.cleanup_tokens", "tasks_app.hello", "probes.hello", "probes.probe", "old-name"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("tasks_app.cleanup_token", "Did you mean tasks_app.cleanup_tokens?"),
+        ("cleanup_tokens", "Did you mean tasks_app.cleanup_tokens?"),
+        ("taks_app.cleanup-tokens", "Did you mean tasks_app.cleanup_tokens?"),
+        ("helo", "Did you mean probes.hello or tasks_app.hello?"),
+        ("old_name", "Did you mean old-name?"),
+        ("billing.invoice", ""),
+        ("", ""),
+    ],
+)
+def test_similar_names_are_suggested_also_if_the_app_label_is_wrong_or_missing(name: str, hint: str) -> None:
+    assert registry.suggestion(name, NAMES) == hint
 
 
 def test_the_setting_may_be_a_plain_list(settings: Settings) -> None:

@@ -8,8 +8,9 @@ import pytest
 from django.core.management import CommandError
 
 from jobledger.management import arguments
-from jobledger.models import Run, Trigger
+from jobledger.models import DeadLetter, Run, Trigger
 from jobledger.runs import dispatch
+from tests.unit.builders import NOON
 from tests.unit.jobledger.schedules.times import utc
 
 LONDON = ZoneInfo("Europe/London")
@@ -148,6 +149,19 @@ def test_an_id_without_a_run_is_an_error(text: str) -> None:
     with pytest.raises(CommandError, match="There is no run") as raised:
         arguments.run(text)
     assert raised.value.returncode == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", [ID, "3f2a1", "3F2A1"])
+def test_the_id_of_a_message_that_could_not_be_processed_says_so(text: str) -> None:
+    reason = "this project has no task with its name"
+    DeadLetter.objects.create(task_id=ID, task="probes.porbe", reason=reason, size=1, received_at=NOON)
+    with pytest.raises(CommandError) as raised:
+        arguments.run(text)
+    assert str(raised.value) == (
+        f"There is no run {text!r}. A worker could not process its message: it was a message for the task "
+        f"“probes.porbe”, received at 2026-03-01 12:00:00 UTC: {reason}."
+    )
 
 
 @pytest.mark.django_db

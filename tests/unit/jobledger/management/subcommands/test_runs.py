@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
-from jobledger.models import Status, Trigger
+from jobledger.models import DeadLetter, Status, Trigger
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.terminals import Terminal
@@ -86,9 +87,38 @@ def test_runs_of_a_job_that_no_longer_exists_are_found() -> None:
     assert [found["id"] for found in as_json("--job", "retired")] == [str(run.pk)]
 
 
-def test_an_unknown_job_is_an_error_that_names_the_jobs() -> None:
-    with pytest.raises(CommandError, match=r"There is no job 'porbe'\. Existing jobs: .*probe"):
+def test_an_unknown_job_is_an_error_that_suggests_similar_ones() -> None:
+    with pytest.raises(CommandError, match=r"There is no job 'porbe'\. Did you mean .*probe\?"):
         listed("--job", "porbe")
+
+
+def remarks(*arguments: str) -> str:
+    stderr = io.StringIO()
+    call_command("jobledger", "runs", *arguments, stdout=io.StringIO(), stderr=stderr)
+    return stderr.getvalue()
+
+
+def dead_letter(task: str, age: timedelta) -> None:
+    reason = "this project has no task with its name. Did you mean probes.probe?"
+    DeadLetter.objects.create(task=task, received_at=timezone.now() - age, reason=reason, size=1)
+
+
+def test_messages_without_a_run_are_mentioned_because_their_task_may_be_misspelt() -> None:
+    dead_letter("probes.porbe", timedelta(hours=2))
+    assert remarks().startswith("Not listed: a message that workers could not process (see ")
+    assert "for the task “probes.porbe”, received at " in remarks()
+    assert remarks().endswith(": this project has no task with its name. Did you mean probes.probe?\n")
+    dead_letter("probes.prob", timedelta(hours=1))
+    assert remarks().startswith("Not listed: 2 messages that workers could not process (see ")
+    assert "“probes.prob”" in remarks()
+
+
+def test_dead_letters_are_not_mentioned_if_they_are_older_or_other_runs_are_asked_for() -> None:
+    dead_letter("probes.porbe", timedelta(hours=25))
+    assert remarks() == remarks("--since", "1d") == ""
+    assert remarks("--since", "2d")
+    assert remarks("--since", "2d", "--job", "probe") == ""
+    assert remarks("--since", "2d", "--status", "failed") == ""
 
 
 @pytest.mark.parametrize(

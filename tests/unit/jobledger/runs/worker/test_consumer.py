@@ -212,12 +212,31 @@ def test_the_result_of_an_unknown_task_is_a_failure(
         failed.append((task_id, error))
         assert (request.correlation_id, request.errbacks) == ("1", None)
 
-    consumer.app = cast("Any", SimpleNamespace(backend=SimpleNamespace(mark_as_failure=mark_as_failure)))
+    backend = SimpleNamespace(mark_as_failure=mark_as_failure)
+    consumer.app = cast("Any", SimpleNamespace(backend=backend, tasks=["probes.probe"]))
     message: Any = Delivered(headers={"id": "1", "task": "no.such"})
     consumer.on_unknown_task(None, message, KeyError("no.such"))
     assert kept == ["this project has no task with its name"]
     ((task_id, error),) = failed
     assert (task_id, type(error), error.args) == ("1", NotRegistered, ("no.such",))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("probes.porbe", ". Did you mean probes.probe?"),
+        ("probe", ". Did you mean probes.probe?"),
+        ("backend_cleanup", ""),
+    ],
+)
+def test_the_dead_letter_of_an_unknown_task_suggests_similar_ones_but_none_of_celerys(
+    consumer: Consumer, kept: list[str], name: str, hint: str
+) -> None:
+    backend = SimpleNamespace(mark_as_failure=lambda *args, request: None)
+    tasks = ["celery.backend_cleanup", "probes.probe"]
+    consumer.app = cast("Any", SimpleNamespace(backend=backend, tasks=tasks))
+    consumer.on_unknown_task(None, cast("Any", Delivered(headers={"id": "1", "task": name})), KeyError(name))
+    assert kept == [f"this project has no task with its name{hint}"]
 
 
 def test_the_run_of_an_unknown_job_is_left_to_other_workers(

@@ -79,7 +79,8 @@ def test_a_message_that_cannot_be_executed_is_logged_without_its_arguments(
     refused: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consumer: Any = Consumer.__new__(Consumer)
-    consumer.app = SimpleNamespace(backend=SimpleNamespace(mark_as_failure=lambda *a, **k: None))
+    backend = SimpleNamespace(mark_as_failure=lambda *a, **k: None)
+    consumer.app = SimpleNamespace(backend=backend, tasks=[])
     message = message_of("1", "gone.task", args=[SECRET], kwargs={"token": SECRET}, Authorization=SECRET)
     monkeypatch.setattr(message, "ack", lambda: None, raising=False)
     rest = [] if refused == "on_unknown_message" else [KeyError("gone.task")]
