@@ -1,4 +1,4 @@
-# One image for every process: web, worker, beat and the one-shot commands.
+# One image for every process: web, worker, beat and their one-shot command; a small one for the secrets.
 
 FROM python:3.13-slim-trixie AS build
 WORKDIR /app
@@ -17,21 +17,32 @@ RUN python -m compileall -q . \
  && SECRET_KEY=only-to-collect-static-files TOTP_REQUIRED=true python manage.py collectstatic --no-input --verbosity 0
 
 
-FROM python:3.13-slim-trixie
-LABEL org.opencontainers.image.title="jobledger" \
-      org.opencontainers.image.description="Scheduled jobs for Django: web, worker and beat." \
-      org.opencontainers.image.licenses="BSD-3-Clause"
-ENV PATH=/venv/bin:$PATH \
-    PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
-    STATIC_ROOT=/app/staticfiles
+FROM python:3.13-slim-trixie AS base
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
 # These folders belong to the user, so that volumes first mounted there do too.
 RUN groupadd --gid 10001 app \
  && useradd --uid 10001 --gid app --home-dir /tmp --no-create-home --shell /usr/sbin/nologin app \
  && install --directory --owner app --group app /secrets /secrets-for-admin /secrets-for-db /secrets-for-redis
+WORKDIR /app
+
+
+# The secrets of the Compose file, for its service of that name. An image of its own, which edits of the source leave
+# as it is: the database and Redis depend on that service, and Compose replaces what depends on another image.
+FROM base AS secrets
+COPY proj/state.py proj/generate_secrets.py proj/
+USER 10001:10001
+CMD ["python", "-m", "proj.generate_secrets", "/secrets"]
+
+
+FROM base
+LABEL org.opencontainers.image.title="jobledger" \
+      org.opencontainers.image.description="Scheduled jobs for Django: web, worker and beat." \
+      org.opencontainers.image.licenses="BSD-3-Clause"
+ENV PATH=/venv/bin:$PATH \
+    STATIC_ROOT=/app/staticfiles
 COPY --from=build /venv /venv
 COPY --from=build /app /app
-WORKDIR /app
 USER 10001:10001
 EXPOSE 8000
 CMD ["gunicorn", "proj.wsgi", "--bind", "0.0.0.0:8000", \
