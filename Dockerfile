@@ -19,8 +19,10 @@ RUN python -m compileall -q . \
 
 FROM python:3.13-slim-trixie AS base
 ENV PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1
-# These folders belong to the user, so that volumes first mounted there do too.
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp
+# These folders belong to the user, so that volumes first mounted there do too. The image also runs as any other
+# user, who need not exist: nothing else is written outside /tmp.
 RUN groupadd --gid 10001 app \
  && useradd --uid 10001 --gid app --home-dir /tmp --no-create-home --shell /usr/sbin/nologin app \
  && install --directory --owner app --group app /secrets /secrets-for-admin /secrets-for-db /secrets-for-redis

@@ -24,6 +24,11 @@ def browser_or_skip() -> None:
     _or_skip("" if chromium() else "Chromium is needed: on Debian, apt install chromium")
 
 
+def systemd_or_skip() -> None:
+    """Skip the test unless systemd's units can be checked; systemd need not be running."""
+    _or_skip("" if shutil.which("systemd-analyze") else "systemd is needed: on Debian, apt install systemd")
+
+
 def chromium() -> str | None:
     """The path of the machine's Chromium."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
