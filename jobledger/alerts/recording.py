@@ -24,7 +24,7 @@ from django.utils import timezone
 from jobledger import clock
 from jobledger.alerts import deciding, durations, failure_pauses, pings
 from jobledger.alerts.deciding import Saying, Streak
-from jobledger.alerts.rules import WATCHED, Rule, RuleBook
+from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs.declaration import AlertKind, Frequency
@@ -63,8 +63,8 @@ class Event:
     schedule_id: int | None = None
     schedule_name: str = ""
     run_id: uuid.UUID | None = None
-    is_watched: bool = False
-    """Whether somebody watches the run anyway."""
+    is_attended: bool = False
+    """Whether whoever started the run sees how it ends."""
     count: int = 1
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -106,7 +106,7 @@ def record(events: Iterable[Event], now: datetime) -> None:
         (rule, event)
         for event in events
         for rule in book.rules_of(event.job, event.schedule_id)
-        if rule.is_about(event.kind, is_watched=event.is_watched)
+        if rule.is_about(event.kind, is_attended=event.is_attended)
     ]
     said = list(_alone(pairs)) + list(_in_streaks(pairs))
     write(said, now)
@@ -181,7 +181,7 @@ def _event(run: Run, status: Status, now: datetime) -> Event:
         schedule_id=run.schedule_id,
         schedule_name=run.schedule_name,
         run_id=run.pk,
-        is_watched=run.trigger in WATCHED,
+        is_attended=run.trigger in ATTENDED,
     )
 
 

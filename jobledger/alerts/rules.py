@@ -15,7 +15,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind, Alerts, Frequency
 from jobledger.models import AlertDestination, AlertRule, Trigger
 
-WATCHED = (Trigger.CLI, Trigger.JOB)
+ATTENDED = (Trigger.CLI, Trigger.JOB)
 """Runs of these triggers have a caller, who sees their failure."""
 
 _DESTINATION_FIELDS = ("id", "name", "kind", "enabled", "url", "addresses")
@@ -30,7 +30,7 @@ _RULE_FIELDS = (
     "frequency",
     "late_after",
     "success_within",
-    "all_runs",
+    "include_attended",
 )
 
 
@@ -45,13 +45,13 @@ class Rule:
     frequency: Frequency
     late_after: timedelta | None
     success_within: timedelta | None
-    all_runs: bool
+    include_attended: bool
     destinations: Mapping[int, str]
     """The ids and names of those that can be used."""
 
-    def is_about(self, kind: AlertKind | None, *, is_watched: bool = False) -> bool:
-        """Whether it tells this kind, of a run that somebody watches; a success may always be a recovery."""
-        return (kind is None or kind in self.terms.kinds) and (self.all_runs or not is_watched)
+    def is_about(self, kind: AlertKind | None, *, is_attended: bool = False) -> bool:
+        """Whether it alerts on this kind; None, a success, may always be a recovery."""
+        return (kind is None or kind in self.terms.kinds) and (self.include_attended or not is_attended)
 
 
 class RuleBook:
@@ -126,7 +126,7 @@ class RuleBook:
             frequency=declared.frequency,
             late_after=declared.late_after,
             success_within=None,
-            all_runs=False,
+            include_attended=False,
             destinations=self._destinations_of(declared),
         )
 
@@ -154,6 +154,6 @@ def _stored_rule(row: Mapping[str, Any], destinations: Mapping[int, str]) -> Rul
         frequency=Frequency(row["frequency"]),
         late_after=row["late_after"],
         success_within=row["success_within"],
-        all_runs=row["all_runs"],
+        include_attended=row["include_attended"],
         destinations=destinations,
     )

@@ -15,7 +15,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.alerts import deciding, durations
 from jobledger.alerts.deciding import Saying, Streak
 from jobledger.alerts.recording import Event, alert_id, write
-from jobledger.alerts.rules import WATCHED, Rule, RuleBook
+from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status
@@ -129,9 +129,9 @@ def _expect_recovery(rule: Rule, event: Event, since: datetime) -> None:
 
 
 def _rules_about(book: RuleBook, kind: AlertKind, run: Run) -> list[Rule]:
-    is_watched = run.trigger in WATCHED
+    is_attended = run.trigger in ATTENDED
     rules = book.rules_of(run.job, run.schedule_id)
-    return [rule for rule in rules if rule.is_about(kind, is_watched=is_watched)]
+    return [rule for rule in rules if rule.is_about(kind, is_attended=is_attended)]
 
 
 def _event(run: Run, kind: AlertKind, now: datetime) -> Event:

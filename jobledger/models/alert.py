@@ -105,7 +105,7 @@ class AlertRule(models.Model):
         help_text="Empty: all schedules, and runs without one.",
     )
     kinds = models.JSONField(
-        "alert when a run or schedule", default=default_kinds, blank=True, help_text="None: never."
+        "alert when a run or schedule", default=default_kinds, blank=True, help_text="None: no alerts."
     )
     after_failures = models.PositiveIntegerField(
         default=1,
@@ -132,10 +132,10 @@ class AlertRule(models.Model):
         blank=True,
         help_text="How long a schedule may go without a successful run. Empty: as its job declares.",
     )
-    all_runs = models.BooleanField(
-        "also runs that somebody watches",
+    include_attended = models.BooleanField(
+        "include attended runs",
         default=False,
-        help_text="Runs from the command line, and those that another job has called.",
+        help_text="Those started from the command line or by another job, where a failure is seen at once.",
     )
     destinations = models.ManyToManyField(AlertDestination, blank=True, related_name="rules")
 

@@ -30,13 +30,13 @@ KINDS = (
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the type checker alone
-    job = forms.ChoiceField(required=False, help_text="The rule then replaces the rules for all jobs.")
+    job = forms.ChoiceField(required=False, help_text="A rule for one job replaces the rules for all jobs.")
     schedule = forms.ModelChoiceField(
         queryset=PeriodicTask.objects.all(),
         to_field_name="name",
         required=False,
         widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text="The name of a schedule. The rule then replaces those for its job. Empty: all.",
+        help_text="A rule for one schedule replaces those for its job. Empty: all schedules.",
         error_messages={"invalid_choice": "There is no schedule with this name."},
     )
     kinds = forms.MultipleChoiceField(
@@ -45,7 +45,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
         initial=default_kinds,
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="None: nothing, which silences the job or schedule.",
+        help_text="If none is selected, the job or schedule is silenced.",
     )
     late_after = DurationField(
         label="Late after",
@@ -68,12 +68,12 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
             "every_failure",
             "late_after",
             "success_within",
-            "all_runs",
+            "include_attended",
             "frequency",
             "destinations",
         )
         widgets: ClassVar[dict[str, Any]] = {"destinations": forms.CheckboxSelectMultiple}
-        help_texts: ClassVar[dict[str, Any]] = {"destinations": "None: nobody is notified."}
+        help_texts: ClassVar[dict[str, Any]] = {"destinations": "If none is selected, nobody is notified."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,12 +93,12 @@ class RuleAdmin(Audited):
     list_display = ("name", "about", "alerts_on", "to", "enabled")
     fieldsets = (
         (None, {"fields": ("name", "enabled")}),
-        ("Which runs", {"fields": ("job", "schedule", "all_runs")}),
+        ("Runs", {"fields": ("job", "schedule", "include_attended")}),
         (
-            "What to alert on",
+            "Alerts",
             {"fields": ("kinds", "after_failures", "every_failure", "late_after", "success_within")},
         ),
-        ("To whom", {"fields": ("frequency", "destinations")}),
+        ("Delivery", {"fields": ("frequency", "destinations")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -128,7 +128,7 @@ class RuleAdmin(Audited):
             "Every failure": "yes" if obj.every_failure else "no",
             "Late after": duration_text(obj.late_after) if obj.late_after else "",
             "Success within": duration_text(obj.success_within) if obj.success_within else "",
-            "Also runs that somebody watches": "yes" if obj.all_runs else "no",
+            "Include attended runs": "yes" if obj.include_attended else "no",
             "Frequency": obj.get_frequency_display(),
             "Destinations": self.to(obj),
         }

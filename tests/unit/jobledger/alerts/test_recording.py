@@ -147,13 +147,13 @@ def test_what_a_caller_sees_is_told_only_to_those_who_ask(trigger: Trigger) -> N
     rule(destination())
     fail(trigger=trigger)
     assert told() == []
-    rule(destination("ann"), name="curious", all_runs=True)
+    rule(destination("ann"), name="curious", include_attended=True)
     fail(trigger=trigger)
     assert told() == ["failed"]
 
 
 def test_a_job_skipped_on_the_command_line_is_told_to_those_who_ask() -> None:
-    rule(destination(), kinds=EVERYTHING, all_runs=True)
+    rule(destination(), kinds=EVERYTHING, include_attended=True)
     request = dispatch.RunRequest(job="probe", trigger=Trigger.CLI)
     dispatch.skip(request, why=Why.of(Reason.OVERLAP), exit_code=75)
     assert told() == ["skipped"]

@@ -58,7 +58,7 @@ def test_a_watched_run_is_late_only_for_those_who_ask() -> None:
     rule(destination(), late_after=timedelta(minutes=10))
     queued(10, trigger=Trigger.CLI)
     assert scan() == []
-    rule(destination("ann"), name="curious", late_after=timedelta(minutes=10), all_runs=True)
+    rule(destination("ann"), name="curious", late_after=timedelta(minutes=10), include_attended=True)
     assert scan() == ["late"]
 
 
