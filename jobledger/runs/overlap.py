@@ -87,6 +87,20 @@ def held_by(holder: Run | None, reason: Reason = Reason.OVERLAP, **facts: Any) -
     )
 
 
+def why_not_now(guard: Guard) -> Why | None:
+    """Why a worker that took a run with this guard now would skip it; None if it would start or wait."""
+    if not guard.key or guard.concurrency is Concurrency.REPLACE:
+        return None
+    holder = holder_of(guard.key)
+    if holder is None:
+        return None
+    if guard.concurrency is Concurrency.FORBID:
+        return held_by(holder)
+    if _waiting(guard).count() >= guard.max_queued:
+        return held_by(holder, Reason.QUEUE_FULL, max_queued=guard.max_queued)
+    return None
+
+
 def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
     """Move a queued run to running or, if another run holds its key, skip it or make it wait.
 
@@ -202,5 +216,8 @@ def _skipped(why: Why, now: datetime) -> dict[str, Any]:
 
 
 def _is_full(run: Run, guard: Guard) -> bool:
-    waiting = Run.objects.filter(status=Status.QUEUED, concurrency_key=guard.key).exclude(pk=run.pk)
-    return waiting.count() >= guard.max_queued
+    return _waiting(guard).exclude(pk=run.pk).count() >= guard.max_queued
+
+
+def _waiting(guard: Guard) -> QuerySet[Run]:
+    return Run.objects.filter(status=Status.QUEUED, concurrency_key=guard.key)

@@ -163,7 +163,7 @@ def started_by(trigger: str, user: str, schedule_name: str) -> str:
         case Trigger.CLI:
             return _at_place(user or "a user", trigger)
         case Trigger.CELERY:
-            return "celery call"
+            return f"celery call by {user}" if user else "celery call"
     return "another job"
 
 

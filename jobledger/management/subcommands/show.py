@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q, QuerySet
 
 from jobledger.escapes import escaped
@@ -45,7 +45,8 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         run = arguments.run(options["id"])
         if options["follow"]:
-            self._follow(run.pk)
+            if exit_code := print_until_end(self, run.pk):
+                sys.exit(exit_code)
         elif options["json"]:
             printing.write_lines(self.stdout, [printing.json_text(run_json.in_full(run), indent=2)])
         else:
@@ -59,23 +60,26 @@ class Command(OperatorCommand):
         output = run_lines.output(run, styled=self.style.ERROR if is_terminal else str)
         printing.write_lines(self.stdout, chain(fields, output))
 
-    def _follow(self, run_id: UUID) -> None:
-        """Print to the same streams as the run, and exit with its exit code. Ctrl-C does not end the run."""
-        # The output has its own line endings, and a piece need not end with one.
-        self.stdout.ending = self.stderr.ending = ""
-        streams = {Stream.STDOUT: self.stdout, Stream.STDERR: self.stderr}
-        exit_code = 0
-        try:
-            for update in follow(run_id, partial(time.sleep, POLL_SECONDS)):
-                for piece in update.pieces:
-                    if not printing.write_lines(streams[piece.stream], [piece.text]):
-                        return
-                exit_code = exit_code_of(update.run)
-        except KeyboardInterrupt:
-            printing.write_lines(self.stderr, ["Stopped following; the run continues.\n"])
-            exit_code = INTERRUPTED_EXIT_CODE
-        if exit_code:
-            sys.exit(exit_code)
+
+def print_until_end(command: BaseCommand, run_id: UUID) -> int:
+    """Print a run's output to the same streams of a command; returns the run's exit code.
+
+    Ctrl-C does not end the run.
+    """
+    # The output has its own line endings, and a piece need not end with one.
+    command.stdout.ending = command.stderr.ending = ""
+    streams = {Stream.STDOUT: command.stdout, Stream.STDERR: command.stderr}
+    exit_code = 0
+    try:
+        for update in follow(run_id, partial(time.sleep, POLL_SECONDS)):
+            for piece in update.pieces:
+                if not printing.write_lines(streams[piece.stream], [piece.text]):
+                    return 0
+            exit_code = exit_code_of(update.run)
+    except KeyboardInterrupt:
+        printing.write_lines(command.stderr, ["Stopped following; the run continues.\n"])
+        return INTERRUPTED_EXIT_CODE
+    return exit_code
 
 
 @dataclass(frozen=True, kw_only=True)

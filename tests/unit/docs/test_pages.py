@@ -8,6 +8,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
+from jobledger.jobs import registry
 from jobledger.management.commands import jobledger as operator
 from tests.manual import FENCE, ROOT, Block, all_blocks, codes, pages
 
@@ -102,7 +103,10 @@ def test_lines_of_an_env_file_are_settings(block: Block) -> None:
 @pytest.mark.parametrize(("where", "words"), inline("manage.py"))
 def test_a_command_in_a_sentence_exists_with_its_options(where: str, words: list[str]) -> None:
     if command := _command(words):
-        known = command.create_parser("manage.py", words[0])._option_string_actions
+        known = set(command.create_parser("manage.py", words[0])._option_string_actions)
+        if words[:2] == ["jobledger", "call"]:
+            jobs = [registry.all_jobs()[word] for word in words if word in registry.all_jobs()]
+            known |= {string for job in jobs for string in job.create_parser()._option_string_actions}
         assert [word for word in words if word.startswith("--") and word not in known] == []
 
 

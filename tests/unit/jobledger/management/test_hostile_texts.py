@@ -128,6 +128,11 @@ def test_no_subcommand_prints_what_controls_a_terminal(run: Run, is_terminal: bo
         ("setup",),
         ("dead_letters",),
         ("dead_letters", "--json"),
+        ("call", HOSTILE),
+        ("call", "--queue", HOSTILE, "probe"),
+        ("call", "probe", "--level", HOSTILE),
+        ("call", "--json", "probe", "--warn", HOSTILE),
+        ("call", "probe", "--help"),
     ]:
         text = printed(*line, is_terminal=is_terminal)
         assert text, line

@@ -433,7 +433,7 @@ def test_a_planned_slot_has_an_explanation(why: Why, expected: str) -> None:
     [
         (Trigger.SCHEDULE, "schedule nightly"),
         (Trigger.ADMIN, "anna on the web, for schedule nightly"),
-        (Trigger.CELERY, "celery call"),
+        (Trigger.CELERY, "celery call by anna"),
         (Trigger.CLI, "anna on the command line"),
         (Trigger.JOB, "another job"),
     ],

@@ -16,7 +16,10 @@ from jobledger.models import Run
 from proj.state import BASE_DIR
 from tests.unit.jobledger.admin.runs.ledger import create_run
 
-NAMES = ["cancel", "dead_letters", "next", "pause", "resume", "retry", "runs", "setup", "show", "simulate"]
+NAMES = [
+    *("call", "cancel", "dead_letters", "next", "pause", "resume", "retry", "runs", "setup", "show"),
+    "simulate",
+]
 NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
 
 

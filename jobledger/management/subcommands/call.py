@@ -1,0 +1,182 @@
+"""``jobledger call``: lets a worker run a job now, after everything about the call has been validated.
+
+What follows the job's name belongs to the job; the options of ``call`` itself come before it.
+"""
+
+import os
+import sys
+import time
+from argparse import PARSER, SUPPRESS, ArgumentParser
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+
+from jobledger import clock
+from jobledger.jobs import registry
+from jobledger.jobs.options import OptionsError, check_bounds, from_argv, options_for_worker
+from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of
+from jobledger.jobs.options.argument_list import read
+from jobledger.jobs.options.parser import options_of
+from jobledger.jobs.registry import Job
+from jobledger.management import printing, run_json
+from jobledger.management.operator_command import OperatorCommand
+from jobledger.management.subcommands import show
+from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.runs import dispatch, overlap, reasons
+from jobledger.runs.dispatch import RunRequest, operating_system_user
+from jobledger.runs.ordinary_tasks import known_tasks
+from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
+from jobledger.runs.publishing import delivery
+from jobledger.runs.worker import queues
+from jobledger.runs.worker.presence import ABSENT_AFTER
+
+OWN_OPTIONS = ("--json", "--queue", "--wait")
+
+
+class Command(OperatorCommand):
+    """Prints only the run's id, for use in shell scripts; with ``--wait``, what the run writes."""
+
+    help = (
+        "Let a worker run a job now. The options are validated before anything is sent. Prints the run's id. "
+        "Options of `call` come before the job's name, those of the job after it."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--queue", metavar="NAME", help="The queue to send it to. Default: the job's own."
+        )
+        parser.add_argument(
+            "--wait",
+            action="store_true",
+            help="Print the run's output, as it is written, until it ends; then exit with its exit code.",
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="Print a JSON object; with --wait, when the run has ended."
+        )
+        # As a subcommand, so that whatever follows is left as it is, also a "--".
+        parser.add_argument(
+            "job",
+            nargs=PARSER,
+            metavar="JOB",
+            help="The name of the job or of its task, and its own options, as on its command line. After the "
+            "name, --help prints them.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name, *arguments = options["job"]
+        job = _job(name)
+        try:
+            parser = job.create_validating_parser()
+            if _asks_for_help(parser, arguments):
+                printing.write_lines(self.stdout, _help(job, parser).splitlines())
+                return
+            given = from_argv(parser, arguments)
+            check_bounds(given)
+        except OptionsError as error:
+            hint = _misplaced(arguments)
+            raise CommandError(f"{job.name}: {error}{hint}", returncode=BAD_OPTIONS_EXIT_CODE) from error
+        queue = _queue(job, options["queue"])
+        run = _create(job, given, {"queue": options["queue"]} if options["queue"] else {})
+        for dest, why in options_for_worker(parser, given).items():
+            self.remark(f"{dest} could not be validated here: {why}. The worker will validate it.")
+        self._report(run, queue, waits=options["wait"], as_json=options["json"])
+
+    def _report(self, run: Run, queue: str | None, *, waits: bool, as_json: bool) -> None:
+        """Print what became of the call so far or, if it waits, until the run ends; then exit."""
+        if run.status == Status.QUEUED:
+            self._warn_of_delay(run, queue)
+            if waits:
+                sys.exit(self._wait(run, as_json=as_json))
+        if as_json:
+            printing.write_lines(self.stdout, [printing.json_text(run_json.as_json(run), indent=2)])
+        else:
+            self.say(str(run.pk))
+        if Status(run.status).is_final and run.status != Status.SUCCEEDED:
+            text = str(reasons.sentence(run, timezone.now()))
+            raise CommandError(text, returncode=show.exit_code_of(run))
+
+    def _warn_of_delay(self, run: Run, queue: str | None) -> None:
+        if not run.publish_count:
+            self.warn("Redis is not available. The run is recorded; beat will send it when Redis is back.")
+        if queue and not _is_read(queue):
+            self.warn(f"No running worker reads the queue “{queue}”. The run stays queued until one does.")
+
+    def _wait(self, run: Run, *, as_json: bool) -> int:
+        if not as_json:
+            return show.print_until_end(self, run.pk)
+        for update in show.follow(run.pk, partial(time.sleep, show.POLL_SECONDS)):
+            run = update.run
+        printing.write_lines(self.stdout, [printing.json_text(run_json.as_json(run), indent=2)])
+        return show.exit_code_of(run)
+
+
+def _job(name: str) -> Job:
+    try:
+        return registry.find(name)
+    except registry.UnknownJobError as error:
+        if name in known_tasks():
+            text = f"{name!r} is an ordinary Celery task, not a job: `celery call` sends it."
+            raise CommandError(text) from error
+        raise CommandError(str(error.args[0])) from error
+
+
+def _asks_for_help(parser: ArgumentParser, arguments: Sequence[str]) -> bool:
+    try:
+        occurrences = read(parser, arguments)
+    except OptionsError:
+        return False
+    return any(kind_of(each.action) is Kind.EXIT and each.action.dest == "help" for each in occurrences)
+
+
+def _misplaced(arguments: Sequence[str]) -> str:
+    """A hint if there are options of ``call`` among those of the job, which are not valid."""
+    found = sorted({word.partition("=")[0] for word in arguments}.intersection(OWN_OPTIONS))
+    return f". Options of `call` come before the job's name: {' '.join(found)}" if found else ""
+
+
+def _help(job: Job, parser: ArgumentParser) -> str:
+    """The job's help, without the options that it cannot be given here."""
+    own = [action for option in options_of(parser).values() for action in option.actions]
+    for action in actions_of(parser):
+        if action not in own:
+            action.help = SUPPRESS
+    parser.prog = f"manage.py jobledger call [--queue NAME] [--wait] [--json] {job.name}"
+    return parser.format_help()
+
+
+def _queue(job: Job, given: str | None) -> str | None:
+    """The name of the queue that the run will be sent to, if it is known. Raises CommandError."""
+    if given is not None and (not given or (problem := delivery.problem_with_name(given))):
+        raise CommandError(f"--queue: {given!r} cannot be used: {problem if given else 'it is empty'}")
+    queue = queues.queue_of(job.name, given)
+    if given and queue is None:
+        raise CommandError(f"--queue: this project has no queue {given!r} (CELERY_TASK_QUEUES)")
+    return queue
+
+
+def _create(job: Job, given: dict[str, Any], routing: dict[str, Any]) -> Run:
+    """The new run: queued and, unless Redis is down, sent; or skipped, by the job's overlap rule."""
+    request = RunRequest(
+        job=job.name,
+        options=given,
+        trigger=Trigger.CELERY,
+        username=operating_system_user(),
+        routing=routing,
+    )
+    guard = overlap.declared_guard(job.name, job.declaration, given)
+    if (why := overlap.why_not_now(guard)) is not None:
+        return dispatch.skip(request, why=why, exit_code=os.EX_TEMPFAIL)
+    run = dispatch.enqueue(request)
+    run.refresh_from_db()
+    return run
+
+
+def _is_read(queue: str) -> bool:
+    workers = ServiceProcess.objects.filter(
+        kind=ProcessKind.WORKER, seen_at__gte=clock.now() - ABSENT_AFTER
+    ).exclude(capacity=0)
+    # Workers of an earlier version do not report what they read.
+    return any(queue in worker.queues or worker.capacity is None for worker in workers)
