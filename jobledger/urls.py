@@ -6,6 +6,7 @@ from jobledger import views
 
 app_name = "jobledger"
 urlpatterns = [
+    path("livez", views.alive, name="alive"),
     path("healthz", views.liveness, name="liveness"),
     path("readyz", views.readiness, name="readiness"),
 ]

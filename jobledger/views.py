@@ -39,6 +39,13 @@ NOT_READY = (
 
 @never_cache
 @require_safe
+def alive(request: HttpRequest) -> HttpResponse:
+    """200 if the web server responds, whatever the state of all else. Public."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@never_cache
+@require_safe
 def liveness(request: HttpRequest) -> HttpResponse:
     """200 if the database responds, otherwise 503. Public, so it reveals only the type of the error."""
     try:

@@ -1,4 +1,4 @@
-"""The health checks: /healthz covers the database, /readyz the whole service."""
+"""The health checks: /livez covers the web server, /healthz the database, /readyz the whole service."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,6 +25,12 @@ def running(kind: ProcessKind, **values: Any) -> None:
     now = timezone.now()
     given = {"version": code_version(), "queues": ["celery"], **values}
     ServiceProcess.objects.create(kind=kind, name=f"a {kind}", started_at=now, seen_at=now, **given)
+
+
+def test_a_web_server_that_responds_is_alive_without_asking_the_database(client: Client) -> None:
+    response = client.get("/livez")
+    assert (response.status_code, response.content) == (200, b"ok\n")
+    assert "no-store" in response["Cache-Control"]
 
 
 @pytest.mark.django_db

@@ -20,7 +20,7 @@ from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly
 
 pytestmark = pytest.mark.django_db
 
-FOR_EVERYBODY = {"login", "login_code", "liveness", "readiness"}
+FOR_EVERYBODY = {"login", "login_code", "alive", "liveness", "readiness"}
 FOR_ALL_STAFF = FOR_EVERYBODY | {
     "index",
     "everything",
