@@ -13,9 +13,10 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from django.apps import apps
+from django.apps import AppConfig, apps
 from django.core.management import get_commands
 from django.core.management.base import BaseCommand, CommandParser
 from django.core.signals import setting_changed
@@ -29,6 +30,7 @@ from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.validation import leave_to_worker
 
 MAX_SUGGESTIONS = 3
+_LIBRARIES = {"site-packages", "dist-packages"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,11 @@ def all_jobs() -> Mapping[str, Job]:
 def import_failures() -> tuple[ImportFailure, ...]:
     """The command modules that could not be imported."""
     return _scan()[1]
+
+
+def own_apps() -> list[AppConfig]:
+    """The apps of the project, including those that it has copied, without installed libraries."""
+    return [app for app in apps.get_app_configs() if not _LIBRARIES.intersection(Path(app.path).parts)]
 
 
 def of_task(task: str) -> Job | None:

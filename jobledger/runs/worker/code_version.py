@@ -11,19 +11,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from django.apps import apps
 from django.core.signals import request_started
 
 from jobledger import __version__
+from jobledger.jobs import registry
 
 DIGITS = 10
-_INSTALLED = {"site-packages", "dist-packages"}
 
 
 @cache
 def code_version() -> str:
     """Such as ``0.1.0+5f3a9c01d2``; equal in two processes if and only if they run the same code."""
-    return f"{__version__}+{digest(_own_apps())}"
+    # Installed libraries have versions of their own.
+    directories = {config.name: Path(config.path) for config in registry.own_apps()}
+    return f"{__version__}+{digest(directories)}"
 
 
 def digest(directories: dict[str, Path]) -> str:
@@ -43,16 +44,6 @@ def connect() -> None:
 def _request_started(**kwargs: Any) -> None:
     request_started.disconnect(dispatch_uid="jobledger.code_version")
     code_version()
-
-
-def _own_apps() -> dict[str, Path]:
-    """The directories of all apps except installed libraries, which have versions of their own."""
-    directories = {config.name: Path(config.path) for config in apps.get_app_configs()}
-    return {
-        name: directory
-        for name, directory in directories.items()
-        if not _INSTALLED.intersection(directory.parts)
-    }
 
 
 def _sources(directory: Path) -> Iterator[tuple[str, bytes]]:

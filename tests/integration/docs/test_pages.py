@@ -2,6 +2,7 @@
 
 import re
 import urllib.request
+from datetime import datetime
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.parse import urlencode
@@ -41,6 +42,17 @@ def test_a_run_from_the_command_line_is_visible_in_the_admin(clone: Clone) -> No
     run = re.search(r'href="(/admin/jobledger/run/[0-9a-f-]{36}/[^"]*)"', runs)
     assert run
     assert "candidates for deletion" in reader.open(clone.url + run[1]).read().decode()
+
+
+def test_the_readmes_job_runs_here_and_in_a_worker_and_its_schedule_exists(clone: Clone) -> None:
+    with terminal(clone.folder, clone.environment) as shell:
+        for line in "send_invoices --limit 5", "jobledger call --wait send_invoices --limit 5":
+            done = shell.run(f"./manage.py {line}")
+            assert done.exit_code == 0
+            assert re.search("Sent at most 5 invoices of [0-9-]{10}", done.output)
+        slots = shell.run("./manage.py jobledger next send_invoices --count 7").output.split()
+    assert {slot.partition("T")[2] for slot in slots} == {"06:30:00+00:00"}
+    assert {datetime.fromisoformat(slot).weekday() for slot in slots} == {0, 1, 2, 3, 4}
 
 
 def logged_in(clone: Clone) -> urllib.request.OpenerDirector:

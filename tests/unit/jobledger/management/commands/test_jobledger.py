@@ -18,7 +18,7 @@ from tests.unit.jobledger.admin.runs.ledger import create_run
 
 NAMES = [
     *("call", "cancel", "dead_letters", "next", "pause", "resume", "retry", "runs", "setup", "show"),
-    "simulate",
+    *("simulate", "startjob"),
 ]
 NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
 
