@@ -28,7 +28,14 @@ from jobledger.models.run import (
     Stream,
     Trigger,
 )
-from jobledger.models.schedule import DeclaredSchedule, NextSlot, Pause, SchedulePolicy, pause_terms
+from jobledger.models.schedule import (
+    DeclaredSchedule,
+    Dialect,
+    NextSlot,
+    Pause,
+    SchedulePolicy,
+    pause_terms,
+)
 from jobledger.reason import NO_REASON, Reason, Why
 
 __all__ = [
@@ -49,6 +56,7 @@ __all__ = [
     "DeclaredSchedule",
     "DeliveryState",
     "DestinationKind",
+    "Dialect",
     "NextSlot",
     "Pause",
     "Ping",

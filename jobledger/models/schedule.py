@@ -7,6 +7,7 @@ them, for a time. A ``DeclaredSchedule`` keeps track of a schedule created from 
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import ClassVar, Self
 
 from django.conf import settings
@@ -23,6 +24,18 @@ MISFIRE_LABELS = (
     (Misfire.SKIP, "skip them"),
     (Misfire.ALL, "run each of them"),
 )
+
+
+class Dialect(StrEnum):
+    """How a stored crontab is read."""
+
+    CRON = "cron"
+    """As Debian's cron does: a day matches the day of month **or** the weekday, if both are restricted."""
+    CELERY = "celery"
+    """As django-celery-beat's own scheduler does: a day must match both."""
+
+
+DIALECT_LABELS = ((Dialect.CRON, "cron"), (Dialect.CELERY, "Celery's crontab"))
 CONCURRENCY_LABELS = (
     ("", "use the job's setting"),
     (Concurrency.FORBID, "skip this run"),
@@ -109,6 +122,14 @@ class SchedulePolicy(models.Model):
         help_text="What an interval counts from, unless the schedule has a start time.",
     )
 
+    dialect = models.CharField(
+        max_length=8,
+        default=Dialect.CRON,
+        choices=DIALECT_LABELS,
+        help_text="How its crontab is read. Schedules that were made for django-celery-beat's own scheduler "
+        "keep Celery's rules.",
+    )
+
     class Meta:
         verbose_name = "policy"
         verbose_name_plural = "policies"
@@ -124,9 +145,16 @@ class SchedulePolicy(models.Model):
 
     @classmethod
     def of(cls, schedule: PeriodicTask) -> "SchedulePolicy":
-        """The schedule's policy; if it has none yet, an unsaved one with the defaults."""
+        """The schedule's policy; if it has none yet, an unsaved one.
+
+        A stored schedule without a policy was made without this service, so it keeps its meaning: its crontab
+        is read as Celery does, and its interval counts from its last run.
+        """
         found: SchedulePolicy | None = getattr(schedule, "policy", None)
-        return found or cls(schedule=schedule)
+        if found or schedule.pk is None:
+            return found or cls(schedule=schedule)
+        anchor = schedule.last_run_at or schedule.date_changed or this_second()
+        return cls(schedule=schedule, dialect=Dialect.CELERY, anchor=anchor.replace(microsecond=0))
 
 
 class NextSlot(models.Model):
@@ -142,6 +170,11 @@ class NextSlot(models.Model):
         null=True, blank=True, db_index=True, help_text="When beat plans it next: the slot plus its jitter."
     )
     handled_until = models.DateTimeField(help_text="Every slot up to this time has its run.")
+    recorded_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When slots were last recorded. If its last run is later, another scheduler ran it.",
+    )
     timing = models.TextField(help_text="The schedule's timing, as of when this row was computed.")
     target = models.TextField(
         blank=True, help_text="What the schedule starts and its routing, as last validated."

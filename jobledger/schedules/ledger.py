@@ -9,6 +9,8 @@ as often as necessary.
 creates a slot in the past: the schedule counts from when the change is noticed. A slot of the old timing that
 was due but not yet recorded is recorded then.
 
+What django-celery-beat's own scheduler has run, before or in the meantime, is not run again: ``adoption``.
+
 A schedule that cannot be evaluated is marked as broken, with the reason, and does not affect any other.
 
 However much there is to catch up on, a transaction writes about ``MAX_RECORDS`` runs. A schedule with more
@@ -17,11 +19,11 @@ than that remains due for its newer slots, and schedules that did not fit remain
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import Error, transaction
-from django.db.models import Count, F
+from django.db.models import Case, Count, F, When
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts import recording
@@ -31,7 +33,7 @@ from jobledger.jobs.declaration import Concurrency
 from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import is_present
-from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules import adoption, slot_runs, stored_schedules
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
 from jobledger.schedules.planning.policy import PausePeriod
@@ -42,7 +44,10 @@ logger = line_logger(__name__)
 
 BATCH = 1000
 MAX_RECORDS = 1000
-COMPUTED = ("slot", "due_at", "handled_until", "timing", "target", "broken", "version")
+COMPUTED = (
+    *("slot", "due_at", "handled_until", "recorded_at"),
+    *("timing", "target", "broken", "version"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,8 @@ class RecordedBatch:
     """Runs whose messages are to be published."""
     has_more: bool
     """Whether more schedules may be due already."""
+    not_started: list[Run] = field(default_factory=list)
+    """The records of slots that were missed or skipped."""
 
 
 def record_due(now: datetime) -> RecordedBatch:
@@ -62,18 +69,40 @@ def record_due(now: datetime) -> RecordedBatch:
     with transaction.atomic():
         due = NextSlot.objects.filter(due_at__lte=now).order_by("due_at")
         rows = list(due.select_for_update(skip_locked=True)[:BATCH])
-        runs = _advance(rows, now, max_records=MAX_RECORDS)
-    queued = [run for run in runs if run.status == Status.QUEUED]
-    has_more = len(rows) == BATCH or len(runs) >= MAX_RECORDS
-    return RecordedBatch(queued=queued, has_more=has_more)
+        runs = _advance(rows, now, max_records=MAX_RECORDS, is_beat=True)
+    return RecordedBatch(
+        queued=[run for run in runs if run.status == Status.QUEUED],
+        not_started=[run for run in runs if run.status != Status.QUEUED],
+        has_more=len(rows) == BATCH or len(runs) >= MAX_RECORDS,
+    )
 
 
-def sync(schedule_ids: Collection[int], now: datetime) -> None:
-    """Update the rows of these schedules to match the schedules as they are now."""
+def sync(schedule_ids: Collection[int], now: datetime, *, is_beat: bool = False) -> None:
+    """Update the rows of these schedules to match the schedules as they are now.
+
+    Beat also takes over schedules that another scheduler has run.
+    """
     with transaction.atomic():
         known = NextSlot.objects.select_for_update().in_bulk(schedule_ids)
         new = (NextSlot(pk=pk, handled_until=now, timing="") for pk in set(schedule_ids) - set(known))
-        _advance([*known.values(), *new], now)
+        _advance([*known.values(), *new], now, is_beat=is_beat)
+
+
+def take_over(schedule_ids: Collection[int], now: datetime) -> None:
+    """Add the policies and rows that these schedules lack, without recording anything.
+
+    Beat continues from there.
+    """
+    with transaction.atomic():
+        missing = PeriodicTask.objects.filter(pk__in=schedule_ids, enabled=True, next_slot=None)
+        rows = [NextSlot(pk=pk, handled_until=now, timing="") for pk in missing.values_list("pk", flat=True)]
+        loaded = stored_schedules.load(schedule_ids)
+        _add_missing_policies(loaded, now)
+        for row in rows:
+            if schedule := loaded.schedules.get(row.pk):
+                row.handled_until = adoption.ran_until(schedule, now)
+                _advance_one(schedule, row, (), _PlanCache(row.handled_until), row.handled_until)
+        _save(rows, loaded, [], now)
 
 
 def next_due_at() -> datetime | None:
@@ -99,14 +128,18 @@ def expire(now: datetime) -> int:
 def update_run_counts(runs: Sequence[Run], now: datetime) -> None:
     """Maintain django-celery-beat's own fields, for other tools and for switching back to its scheduler.
 
-    Nothing here reads them. This is kept out of ``record_due``, because an edit locks the schedule before its
-    ``NextSlot``: locking them in the opposite order could deadlock.
+    That would start whatever was due after ``last_run_at``, so missed and skipped slots count for it. This
+    is kept out of ``record_due``, because an edit locks the schedule before its ``NextSlot``: locking them in
+    the opposite order could deadlock.
     """
-    counts = Counter(run.schedule_id for run in runs)
+    counts = Counter(run.schedule_id for run in runs if run.status == Status.QUEUED)
+    recorded = {run.schedule_id for run in runs}
     # A single statement, unless missed slots are being caught up on.
-    for count in set(counts.values()):
-        schedules = PeriodicTask.objects.filter(pk__in=[pk for pk in counts if counts[pk] == count])
-        schedules.update(last_run_at=now, total_run_count=F("total_run_count") + count)
+    for count in {counts[pk] for pk in recorded}:
+        schedules = PeriodicTask.objects.filter(pk__in=[pk for pk in recorded if counts[pk] == count])
+        # It would not run a one-off schedule again that has been counted, even if a user enables it again.
+        total = Case(When(one_off=True, then=0), default=F("total_run_count") + count)
+        schedules.update(last_run_at=now, total_run_count=total)
 
 
 class _PlanCache:
@@ -142,13 +175,20 @@ def _planning_inputs(schedule: PeriodicTask) -> Sequence[Hashable]:
     return schedule.timing, identity, anchor, *settings
 
 
-def _advance(rows: Sequence[NextSlot], now: datetime, *, max_records: int | None = None) -> list[Run]:
+def _advance(
+    rows: Sequence[NextSlot], now: datetime, *, max_records: int | None = None, is_beat: bool = False
+) -> list[Run]:
     """Record what was due and update the next slots; returns the runs that were written.
 
     Once there are ``max_records`` of them, the remaining schedules are left as they are.
     """
     loaded = stored_schedules.load([row.pk for row in rows])
-    _add_missing_policies(loaded.schedules.values())
+    found = _add_missing_policies(loaded, now)
+    for row in rows:
+        if schedule := loaded.schedules.get(row.pk):
+            adoption.leave_out_what_ran_elsewhere(
+                row, schedule, now, is_beat=is_beat, is_found=row.pk in found
+            )
     pauses = PauseLookup(list(loaded.schedules), min((row.handled_until for row in rows), default=now))
     plans = _PlanCache(now)
     runs: list[Run] = []
@@ -220,8 +260,8 @@ def _advance_one(
     try:
         target = slot_runs.target_of(schedule)
         records = list(_superseded(schedule, row, pauses, now))
-        since = now if row.timing != schedule.timing else row.handled_until
-        plan = plans.plan(schedule, handled_until=since, pauses=pauses)
+        is_edited = row.timing not in ("", schedule.timing)
+        plan = plans.plan(schedule, handled_until=now if is_edited else row.handled_until, pauses=pauses)
     except Error:
         raise
     except Exception as error:  # noqa: BLE001 - one broken schedule must not affect the others
@@ -236,6 +276,8 @@ def _advance_one(
         row.handled_until = records[MAX_RECORDS - 1].scheduled_for
         row.slot, row.due_at = records[MAX_RECORDS].scheduled_for, now
         del records[MAX_RECORDS:]
+    if records:
+        row.recorded_at = now
     return [slot_runs.run_of(schedule, target, each, now=now) for each in records]
 
 
@@ -266,9 +308,17 @@ def _mark_broken(row: NextSlot, name: str, reason: str) -> None:
     row.slot, row.due_at, row.broken, row.version = None, None, reason, code_version()
 
 
-def _add_missing_policies(schedules: Iterable[PeriodicTask]) -> None:
-    """Create the policies of schedules that were created without signals."""
-    missing = [schedule for schedule in schedules if not hasattr(schedule, "policy")]
-    for schedule in missing:
-        schedule.policy = SchedulePolicy.of(schedule)
-    SchedulePolicy.objects.bulk_create([schedule.policy for schedule in missing], ignore_conflicts=True)
+def _add_missing_policies(loaded: Loaded, now: datetime) -> set[int]:
+    """Create the policies of schedules that were made without this service; returns their ids."""
+    missing = [schedule for schedule in loaded.schedules.values() if not hasattr(schedule, "policy")]
+    if not missing:
+        return set()
+    policies = [adoption.policy_of_found(schedule, now) for schedule in missing]
+    SchedulePolicy.objects.bulk_create(policies, ignore_conflicts=True)
+    ids = {schedule.pk for schedule in missing}
+    adoption.disable_what_has_run_once(ids)
+    for pk in ids:
+        del loaded.schedules[pk]
+    # Their `timing` includes what is stored now.
+    loaded.schedules.update(stored_schedules.load(ids).schedules)
+    return ids

@@ -75,7 +75,7 @@ class Reconciliation:
         last = schedules.values_list("pk", flat=True)[SLICE_SIZE - 1 : SLICE_SIZE].first()
         slice_ = schedules if last is None else schedules.filter(pk__lte=last)
         if changed := list(_changed(slice_).values_list("pk", flat=True)):
-            ledger.sync(changed, clock.now())
+            ledger.sync(changed, clock.now(), is_beat=True)
         self._after_pk = last or 0
         return last is None
 
@@ -97,10 +97,13 @@ def _refused_tasks(schedules: QuerySet[PeriodicTask]) -> list[str]:
     return [task for task in tasks if ordinary_tasks.why_not_schedulable(task)]
 
 
-def _schedule_saved(sender: Any, instance: PeriodicTask, *, raw: bool = False, **kwargs: Any) -> None:
+def _schedule_saved(
+    sender: Any, instance: PeriodicTask, *, raw: bool = False, created: bool = False, **kwargs: Any
+) -> None:
     if raw:  # a fixture: the rows that it refers to may not exist yet
         return
-    SchedulePolicy.objects.get_or_create(schedule=instance)
+    if created:
+        SchedulePolicy.objects.get_or_create(schedule=instance)
     ledger.sync([instance.pk], clock.now())
 
 

@@ -104,7 +104,7 @@ class Scheduler(beat.Scheduler):
         self._watch = self._watch or Watch(now)
         rescue.rescue(now, self._watch)
         published = self._publish(recorded.queued, now)
-        ledger.update_run_counts(recorded.queued, now)
+        ledger.update_run_counts([*recorded.queued, *recorded.not_started], now)
         self._reconciliation.advance(time.monotonic())
         is_busy = recorded.has_more or published == publisher.BATCH
         return 0.0 if is_busy else self._seconds_to_sleep(now)

@@ -28,8 +28,9 @@ from django_celery_beat.models import (
 )
 
 from jobledger.jobs.declaration import Misfire, PausedSlots
-from jobledger.models import NextSlot, Pause, SchedulePolicy
+from jobledger.models import Dialect, NextSlot, Pause, SchedulePolicy
 from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import fields_of
 from jobledger.schedules.rules.interval import Clocked, Interval
@@ -47,7 +48,7 @@ _FIELDS = (
     *(f"crontab__{field}" for field in CRONTAB_FIELDS),
     *("crontab__timezone", "interval__every", "interval__period"),
     *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
-    *("start_time", "expires", "one_off"),
+    *("start_time", "expires", "one_off", "policy__dialect"),
 )
 UNREADABLE = (ValidationError, ValueError, TypeError)
 """What Django's fields raise for invalid values, which can only have been written with SQL."""
@@ -82,6 +83,7 @@ class CronTimes:
 
     expression: str
     zone: ZoneInfo
+    dialect: Dialect = Dialect.CRON
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,11 +196,21 @@ def times_of(schedule: PeriodicTask) -> Times:
     """When the schedule is due, and its policy. Raises ValueError if they cannot be evaluated."""
     policy = SchedulePolicy.of(schedule)
     return Times(
-        rule=rule_from(_read(schedule), schedule.start_time or policy.anchor),
+        rule=rule_from(_read(schedule), anchor_of(policy, schedule.start_time)),
         window=Window(start_time=schedule.start_time, expires=schedule.expires, one_off=schedule.one_off),
         policy=policy_from(policy),
         enabled=schedule.enabled,
     )
+
+
+def anchor_of(policy: SchedulePolicy, start_time: datetime | None) -> datetime:
+    """What an interval counts from.
+
+    By Celery's rules that is the last run, which is the policy's anchor, rather than the start time.
+    """
+    if start_time is None:
+        return policy.anchor
+    return max(start_time, policy.anchor) if policy.dialect == Dialect.CELERY else start_time
 
 
 def policy_from(policy: SchedulePolicy) -> Policy:
@@ -287,8 +299,9 @@ def validated(times: StoredTimes, anchor: datetime) -> Rule:
 def rule_from(times: StoredTimes, anchor: datetime) -> Rule:
     """The rule for these times; an interval counts from the anchor. Raises RuleError."""
     match times:
-        case CronTimes():
-            return Cron(expression=times.expression, zone=times.zone)
+        case CronTimes(dialect=dialect):
+            rule = CeleryCron if dialect is Dialect.CELERY else Cron
+            return rule(expression=times.expression, zone=times.zone)
         case IntervalTimes():
             return Interval(every=_length(times), anchor=anchor)
         case ClockedTimes():
@@ -321,7 +334,11 @@ def assign(schedule: PeriodicTask, times: StoredTimes) -> None:
 def _read(schedule: PeriodicTask) -> StoredTimes:
     match [kind for kind in KINDS if getattr(schedule, f"{kind}_id") is not None]:
         case ["crontab"]:
-            return CronTimes(expression=_expression(schedule.crontab), zone=schedule.crontab.timezone)
+            return CronTimes(
+                expression=_expression(schedule.crontab),
+                zone=schedule.crontab.timezone,
+                dialect=Dialect(SchedulePolicy.of(schedule).dialect),
+            )
         case ["interval"]:
             return IntervalTimes(every=schedule.interval.every, period=schedule.interval.period)
         case ["solar"]:

@@ -15,6 +15,8 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.schedules import stored_schedules
+from jobledger.schedules.rules import celery_cron
+from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import ParsedCron, parse
 from jobledger.schedules.rules.interval import Clocked, Interval
@@ -50,6 +52,11 @@ def needs_zone(expression: str) -> bool:
 def listed(words: Sequence[str]) -> str:
     """``a, b and c``."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _listed_alternatives(words: Sequence[str]) -> str:
+    """``a, b or c``."""
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def ordinal(number: int) -> str:
@@ -109,7 +116,11 @@ def _weekday_words(field: str) -> str | None:
     if numbers == _WEEKDAYS:
         return "every weekday"
     # List the week from Monday.
-    return f"every {listed([_DAYS[number] for number in sorted(numbers, key=lambda day: (day - 1) % 7)])}"
+    return f"every {listed([_DAYS[number] for number in sorted(numbers, key=_from_monday)])}"
+
+
+def _from_monday(weekday: int) -> int:
+    return (weekday - 1) % 7
 
 
 def _numbers(field: str) -> list[int]:
@@ -161,6 +172,8 @@ def rule_words(rule: Rule, zone: tzinfo) -> str:
     match rule:
         case Cron(expression=expression, zone=own_zone):
             return cron_in_words(expression, own_zone)
+        case CeleryCron(expression=expression, zone=own_zone):
+            return _celery_in_words(expression, own_zone)
         case Interval(every=length):
             return length_words(length)
         case Clocked(at=at):
@@ -174,6 +187,17 @@ def cron_in_words(expression: str, zone: tzinfo) -> str:
     """An expression, with its zone if that makes a difference. Raises RuleError."""
     words = in_words(expression)
     return f"{words} {zone}" if needs_zone(expression) else words
+
+
+def _celery_in_words(expression: str, zone: tzinfo) -> str:
+    """The same as Celery reads it: a day must match both the day of the month and the weekday."""
+    canonical = celery_cron.parse(expression).canonical
+    *others, days, months, weekdays = canonical.split()
+    if "*" in (days, weekdays):
+        return cron_in_words(canonical, zone)
+    names = [_DAYS[number] for number in sorted(_numbers(weekdays), key=_from_monday)]
+    words = in_words(" ".join([*others, days, months, "*"]))
+    return f"{words}, only if that is a {_listed_alternatives(names)} {zone}"
 
 
 def length_words(length: timedelta) -> str:

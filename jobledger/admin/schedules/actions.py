@@ -109,7 +109,9 @@ class ScheduleActions(ScheduleDeletion):
     ) -> list[PeriodicTask]:
         changed = list(queryset.exclude(enabled=enabled))
         ids = [schedule.pk for schedule in changed]
-        PeriodicTask.objects.filter(pk__in=ids).update(enabled=enabled)
+        # Otherwise, django-celery-beat's own scheduler would start what was due while it was disabled.
+        restarted = {"last_run_at": None, "date_changed": clock.now()} if enabled else {}
+        PeriodicTask.objects.filter(pk__in=ids).update(enabled=enabled, **restarted)
         # Notifies django-celery-beat's own scheduler, in case it is the one in use.
         PeriodicTasks.update_changed()
         ledger.sync(ids, clock.now())

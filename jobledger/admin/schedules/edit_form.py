@@ -30,7 +30,13 @@ from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.slots import RuleError, Window
-from jobledger.schedules.stored_schedules import PauseLookup, StoredSchedule, Times, stored_schedule
+from jobledger.schedules.stored_schedules import (
+    CronTimes,
+    PauseLookup,
+    StoredSchedule,
+    Times,
+    stored_schedule,
+)
 
 VERSION, SEEN = "version", "seen"
 
@@ -211,10 +217,12 @@ class EditForm:
         return current
 
     def _write(self) -> PeriodicTask:
-        schedule, policy = self._build_schedule(), _policy_values(self.policy.instance)
+        schedule = self._build_schedule()
+        policy = _policy_values(self.policy.instance)
         if schedule.pk is not None:
             # A schedule that was created without signals may not have a policy yet.
-            SchedulePolicy.objects.get_or_create(schedule=schedule)
+            anchor = {"anchor": self.stored_policy.anchor}
+            SchedulePolicy.objects.get_or_create(schedule=schedule, defaults=anchor)
             # Sends no signal: the ledger must not see the new policy before the new timing.
             SchedulePolicy.objects.filter(pk=schedule.pk).update(**policy)
             schedule.save()
@@ -234,6 +242,9 @@ class EditForm:
         schedule.kwargs = json_text.format_for_storage(self.target.options, schedule.kwargs)
         if self.times.times is not None:
             stored_schedules.assign(schedule, self.times.times)
+        if isinstance(self.times.times, CronTimes):
+            self.policy.instance.dialect = self.times.times.dialect
+        schedule.policy = self.policy.instance
         return schedule
 
     @property
@@ -247,11 +258,11 @@ class EditForm:
             start: datetime | None = self.details.cleaned_data.get("start_time")
         else:
             start = self.stored.start_time if self.stored else None
-        return start or self.stored_policy.anchor
+        return stored_schedules.anchor_of(self.stored_policy, start)
 
 
 def _policy_values(policy: SchedulePolicy) -> dict[str, Any]:
-    return {name: getattr(policy, name) for name in PolicyForm.Meta.fields}
+    return {name: getattr(policy, name) for name in (*PolicyForm.Meta.fields, "dialect")}
 
 
 def _times_of(stored: PeriodicTask | None) -> stored_schedules.StoredTimes | None:

@@ -16,6 +16,7 @@ from jobledger.admin.fields import INVALID_TIME, DateTimeField, DateTimeInput, v
 from jobledger.escapes import escaped
 from jobledger.jobs import json_text, secrets
 from jobledger.jobs.options import OptionsError
+from jobledger.models import Dialect
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules import solar, wallclock
@@ -178,6 +179,19 @@ class TimesForm(forms.Form):
             "Names (mon-fri), @daily and L (last) work too."
         ),
     )
+    dialect = forms.ChoiceField(
+        label="Read as",
+        choices=[
+            (Dialect.CRON, "cron: either day is enough"),
+            (Dialect.CELERY, "Celery's crontab: both days must match"),
+        ],
+        required=False,
+        initial=Dialect.CRON,
+        help_text=(
+            "What it means if both day of month and day of week are restricted, and when the clocks change. "
+            "Schedules that were made for django-celery-beat's own scheduler keep Celery's rules."
+        ),
+    )
     every = forms.IntegerField(label="Every", required=False, min_value=1, max_value=1_000_000_000)
     unit = forms.ChoiceField(label="Unit", choices=UNITS, required=False, initial="minutes")
     at = forms.CharField(
@@ -254,7 +268,7 @@ class TimesForm(forms.Form):
         return data
 
     def _ignore_other_kinds(self, kind: str | None) -> None:
-        fields = {CRON: ("cron", "zone"), INTERVAL: ("every", "unit"), ONCE: ("at", "zone")}
+        fields = {CRON: ("cron", "zone", "dialect"), INTERVAL: ("every", "unit"), ONCE: ("at", "zone")}
         own = fields.get(kind or "", ("event", "latitude", "longitude"))
         for name in set(self.errors) - {*own, "kind"}:
             del self.errors[name]
@@ -274,7 +288,8 @@ class TimesForm(forms.Form):
 
     def _cron(self, data: dict[str, Any]) -> StoredTimes | None:
         zone = self._zone(data) if self._require(data, "cron", "zone") else None
-        return CronTimes(expression=data["cron"], zone=zone) if zone else None
+        dialect = Dialect(data.get("dialect") or self.initial.get("dialect", Dialect.CRON))
+        return CronTimes(expression=data["cron"], zone=zone, dialect=dialect) if zone else None
 
     def _interval(self, data: dict[str, Any]) -> StoredTimes | None:
         if not self._require(data, "every", "unit"):
@@ -319,8 +334,8 @@ class TimesForm(forms.Form):
 def _initial(stored: StoredTimes | None) -> dict[str, Any]:
     own = {"zone": timezone.get_default_timezone_name()}
     match stored:
-        case CronTimes(expression=expression, zone=zone):
-            return {"kind": CRON, "cron": expression, "zone": str(zone)}
+        case CronTimes(expression=expression, zone=zone, dialect=dialect):
+            return {"kind": CRON, "cron": expression, "zone": str(zone), "dialect": dialect.value}
         case IntervalTimes(every=every, period=period):
             return {**own, "kind": INTERVAL, "every": every, "unit": period}
         case ClockedTimes(at=at):

@@ -12,6 +12,7 @@ from jobledger.admin.schedules.edit_form import EditForm
 from jobledger.models import NextSlot, pause_terms
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.preview import SLOTS, Preview
+from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.stored_schedules import Times
@@ -78,7 +79,7 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
         new=_slots(preview.new_slots, preview.old_slots, zone, form.now, preview.delay, others),
         is_same=preview.is_same,
         jitter=_jitter(preview.delay, times.policy.jitter),
-        zone=str(zone) if isinstance(times.rule, Cron) else "",
+        zone=str(zone) if isinstance(times.rule, Cron | CeleryCron) else "",
         clock_changes=[(_change(each), each.sentence) for each in preview.clock_changes],
         has_neighbours=bool(others),
     )
@@ -125,7 +126,9 @@ def clock(time: datetime, zone: tzinfo) -> str:
 
 
 def _zone_of(times: Times) -> tzinfo:
-    return times.rule.zone if isinstance(times.rule, Cron) else timezone.get_current_timezone()
+    if isinstance(times.rule, Cron | CeleryCron):
+        return times.rule.zone
+    return timezone.get_current_timezone()
 
 
 def _slots(

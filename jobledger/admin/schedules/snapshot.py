@@ -18,7 +18,7 @@ from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.target import stored_target
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
-from jobledger.models import SchedulePolicy
+from jobledger.models import Dialect, SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.stored_schedules import CronTimes
 from jobledger.schedules.words import described
@@ -64,7 +64,10 @@ def _times(schedule: PeriodicTask) -> str:
     if times is None:
         return "not valid"
     words = described(schedule)
-    return f"{words} ({times.expression})" if isinstance(times, CronTimes) else words
+    if not isinstance(times, CronTimes):
+        return words
+    dialect = ", by Celery's rules" if times.dialect is Dialect.CELERY else ""
+    return f"{words} ({times.expression}{dialect})"
 
 
 def _target(schedule: PeriodicTask) -> dict[str, str]:

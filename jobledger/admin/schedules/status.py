@@ -178,7 +178,7 @@ def overview(schedule: PeriodicTask, now: datetime, *, with_runs: bool) -> Sched
 def unreadable_of(schedules: Sequence[PeriodicTask]) -> set[int]:
     """Load the timing of all schedules; returns the primary keys of those with invalid timing."""
     try:
-        prefetch_related_objects(schedules, *KINDS)
+        prefetch_related_objects(schedules, *KINDS, "policy")
     except UNREADABLE:
         return {schedule.pk for schedule in schedules if not _is_readable(schedule)}
     return set()

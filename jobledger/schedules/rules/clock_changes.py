@@ -2,18 +2,20 @@
 
 Pure. A change moves the wall clock forward (times in the *gap* do not occur on that day) or back (times in
 the *fold* occur twice). By Debian cron's rules, which ``cron`` follows, a fixed time in a gap runs at its end
-and one in a fold runs once, while a rule that follows the clock runs whenever the clock shows a match. Only
-cron uses the wall clock: clock changes do not affect any other rule.
+and one in a fold runs once, while a rule that follows the clock runs whenever the clock shows a match. By
+Celery's rules (``celery_cron``), the first time in a gap runs later, and one in a fold runs once. Clock
+changes do not affect any other rule.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from zoneinfo import ZoneInfo
 
 from jobledger.schedules.rules import wallclock
+from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Window, slots_between
 
@@ -30,6 +32,8 @@ class Effect(StrEnum):
     NONE = "none"
     MOVED = "moved"
     """They are in the gap and run together at its end."""
+    DELAYED = "delayed"
+    """They are in the gap; the first one runs as much later as the clock moves."""
     SKIPPED = "skipped"
     """They are in the gap and do not run."""
     ONCE = "once"
@@ -80,13 +84,16 @@ class Consequence:
     @property
     def sentence(self) -> str:
         sentences = _SINGULAR if len(self.walls) == 1 else _PLURAL
-        end = _format_wall(self.change.edges[1])
-        return sentences[self.effect].format(times=_format_walls(self.walls), end=end)
+        end = self.change.edges[1]
+        if self.effect is Effect.DELAYED:
+            end = wallclock.to_wall(self.slots[0], self.change.zone)
+        return sentences[self.effect].format(times=_format_walls(self.walls), end=_format_wall(end))
 
 
 _SINGULAR = {
     Effect.NONE: "No runs are affected.",
     Effect.MOVED: "{times} is skipped by the clock: it runs at {end}, right after the change.",
+    Effect.DELAYED: "{times} is skipped by the clock: it runs at {end} instead.",
     Effect.SKIPPED: "{times} is skipped by the clock and does not run; runs continue from {end}.",
     Effect.ONCE: "{times} occurs twice: it runs the first time only.",
     Effect.TWICE: "{times} occurs twice: it runs both times.",
@@ -94,6 +101,7 @@ _SINGULAR = {
 _PLURAL = {
     Effect.NONE: "No runs are affected.",
     Effect.MOVED: "{times} are skipped by the clock: they run once, at {end}, right after the change.",
+    Effect.DELAYED: "{times} are skipped by the clock: they run once, at {end}.",
     Effect.SKIPPED: "{times} are skipped by the clock and do not run; runs continue from {end}.",
     Effect.ONCE: "{times} occur twice: each runs the first time only.",
     Effect.TWICE: "{times} occur twice: each runs both times.",
@@ -106,7 +114,7 @@ def next_changes(zone: ZoneInfo, after: datetime, count: int = 2) -> list[ClockC
 
 
 def consequences(
-    rule: Cron, after: datetime, *, window: Window = ALWAYS, count: int = 2
+    rule: Cron | CeleryCron, after: datetime, *, window: Window = ALWAYS, count: int = 2
 ) -> list[Consequence]:
     """The effects of the next changes of the rule's zone that are within its window."""
     changes = next_changes(rule.zone, after, count)
@@ -121,10 +129,12 @@ def _changes(zone: ZoneInfo, start: datetime) -> Iterator[ClockChange]:
         day += _DAY
 
 
-def _consequence(rule: Cron, change: ClockChange) -> Consequence:
+def _consequence(rule: Cron | CeleryCron, change: ClockChange) -> Consequence:
     walls = _walls(rule, change)
     if not walls:
         return Consequence(change=change, effect=Effect.NONE)
+    if isinstance(rule, CeleryCron):
+        return _consequence_for_celery(rule, change, walls)
     follows_clock = rule.parsed.follows_clock
     if change.is_forward:
         effect = Effect.SKIPPED if follows_clock else Effect.MOVED
@@ -137,10 +147,19 @@ def _consequence(rule: Cron, change: ClockChange) -> Consequence:
     return Consequence(change=change, effect=effect, walls=walls, slots=tuple(slots))
 
 
-def _walls(rule: Cron, change: ClockChange) -> tuple[datetime, ...]:
+def _consequence_for_celery(
+    rule: CeleryCron, change: ClockChange, walls: tuple[datetime, ...]
+) -> Consequence:
+    effect, run = (Effect.DELAYED, walls[:1]) if change.is_forward else (Effect.ONCE, walls)
+    # Without a fold, the offset before the change applies, also to times in a gap.
+    slots = tuple(wall.replace(tzinfo=rule.zone).astimezone(UTC) for wall in run)
+    return Consequence(change=change, effect=effect, walls=walls, slots=slots)
+
+
+def _walls(rule: Cron | CeleryCron, change: ClockChange) -> tuple[datetime, ...]:
     """The rule's times among those that are skipped or repeated."""
     # In a zone without changes, a rule's slots are exactly the wall-clock times that it matches.
-    in_utc = Cron(expression=rule.expression, zone=_UTC)
+    in_utc = replace(rule, zone=_UTC)
     first, end = (edge.replace(tzinfo=UTC) - RESOLUTION for edge in change.edges)
     return tuple(slot.replace(tzinfo=None) for slot in slots_between(in_utc, first, end))
 

@@ -15,6 +15,7 @@ from django_celery_beat.models import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import RuleError
 from jobledger.schedules.rules.solar import Solar
@@ -170,3 +171,18 @@ def test_every_expression_can_be_described(
     minute: str, hour: str, day: str, month: str, weekday: str
 ) -> None:
     assert in_words(f"{minute} {hour} {day} {month} {weekday}")
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("30 3 * * 1-5", "every weekday at 03:30 UTC"),
+        ("0 3 1,15 * *", "at 03:00 on the 1st and 15th of every month UTC"),
+        ("0 3 1,2 * mon", "at 03:00 on the 1st and 2nd of every month, only if that is a Monday UTC"),
+        ("0 3 1 * sat-sun", "at 03:00 on the 1st of every month, only if that is a Saturday or Sunday UTC"),
+        ("*/1 * 1-31 1-12 0-6", "every minute"),
+    ],
+)
+def test_expressions_by_celerys_rules(expression: str, words: str) -> None:
+    rule = CeleryCron(expression=expression, zone=ZoneInfo("UTC"))
+    assert rule_words(rule, ZoneInfo("UTC")) == words

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
@@ -10,8 +11,10 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from jobledger.admin import audit_log
 from jobledger.admin.schedules.edit_form import ConflictError, EditForm
-from jobledger.models import AuditEntry, SchedulePolicy
+from jobledger.models import AuditEntry, Dialect, NextSlot, SchedulePolicy
 from tests.unit.jobledger.admin.schedules.edit_forms import change_url, create_hourly, edit_form
+from tests.unit.jobledger.schedules.builders import NOON
+from tests.unit.jobledger.schedules.stock import CREATED, stock_cron, stock_interval
 
 pytestmark = pytest.mark.django_db
 
@@ -99,3 +102,35 @@ def test_submitting_a_form_does_not_modify_the_stored_instance(admin_client: Cli
     assert opened.stored is not None
     assert (opened.details.instance.name, opened.stored.name) == ("other", "mine")
     assert (opened.policy.instance.misfire, opened.stored_policy.misfire) == ("skip", "once")
+
+
+def test_choosing_another_dialect_is_previewed_saved_and_logged(
+    admin_client: Client, admin_user: User
+) -> None:
+    schedule = stock_cron("0 3 1-7 * mon", last_run_at=timezone.now())
+    with time_machine.travel(NOON, tick=False):
+        opened = submit(admin_client, schedule, times__dialect="cron")
+        preview = opened.preview()
+        assert preview is not None
+        assert [f"{slot:%a %d}" for slot in preview.old_slots[:2]] == ["Mon 06", "Mon 04"]
+        assert [f"{slot:%a %d}" for slot in preview.new_slots[:2]] == ["Tue 03", "Wed 04"]
+        assert opened.is_valid
+        opened.save(admin_user)
+    assert SchedulePolicy.objects.get().dialect == Dialect.CRON
+    assert NextSlot.objects.get().slot == preview.new_slots[0]
+    (entry,) = AuditEntry.objects.all()
+    assert "by Celery's rules" in str(entry.changes)
+
+
+def test_saving_something_else_keeps_the_dialect_and_the_anchor(
+    admin_client: Client, admin_user: User
+) -> None:
+    crontab = stock_cron("0 3 1-7 * mon", "crontab")
+    interval = stock_interval(7, "minutes", "interval")
+    for schedule in crontab, interval:
+        opened = submit(admin_client, schedule, description="new")
+        assert opened.is_valid
+        assert opened.version == opened.opened_version
+        opened.save(admin_user)
+    assert SchedulePolicy.objects.get(schedule=crontab).dialect == Dialect.CELERY
+    assert SchedulePolicy.objects.get(schedule=interval).anchor == CREATED

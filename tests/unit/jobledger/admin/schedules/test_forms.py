@@ -11,6 +11,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.schedules.forms import DetailsForm, TimesForm
 from jobledger.jobs.secrets import MASK
+from jobledger.models import Dialect
 from jobledger.schedules.rules.interval import Interval
 from jobledger.schedules.stored_schedules import (
     ClockedTimes,
@@ -42,6 +43,7 @@ def submit(stored: StoredTimes | None = None, **values: Any) -> TimesForm:
     "stored",
     [
         CronTimes(expression="30 3 * * 1-5", zone=LONDON),
+        CronTimes(expression="30 3 1-7 * 1", zone=LONDON, dialect=Dialect.CELERY),
         IntervalTimes(every=5, period="minutes"),
         IntervalTimes(every=2_000_000, period="microseconds"),
         ClockedTimes(at=utc("2026-12-01T03:00:00.5")),
@@ -176,3 +178,15 @@ def test_unchanged_headers_keep_their_formatting() -> None:
 @pytest.mark.parametrize("posted", ['{"other": "********"}', '["********"]', "********"])
 def test_a_mask_is_only_valid_for_its_own_header(posted: str) -> None:
     assert "headers" in with_headers(HEADERS, posted).errors
+
+
+def test_a_form_without_the_dialect_keeps_it() -> None:
+    stored = CronTimes(expression="30 3 1-7 * 1", zone=LONDON, dialect=Dialect.CELERY)
+    form = submit(stored, dialect="")
+    assert form.is_valid(), form.errors
+    assert form.times == stored
+
+
+def test_an_expression_that_celery_does_not_accept_is_an_error() -> None:
+    form = submit(CronTimes(expression="30 3 * * 1", zone=LONDON, dialect=Dialect.CELERY), cron="30 3 * * 7")
+    assert "Celery does not accept '7'" in form.errors["cron"][0]

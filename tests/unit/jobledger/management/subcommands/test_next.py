@@ -14,6 +14,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from jobledger.models import Pause, SchedulePolicy
 from jobledger.schedules.stored_schedules import CRONTAB_FIELDS
+from tests.unit.jobledger.schedules.stock import stock_cron
 from tests.unit.jobledger.schedules.times import utc
 
 HALF_PAST_ONE = ["--cron", "30 1 * * *", "--tz", "Europe/London"]
@@ -271,3 +272,12 @@ def test_a_closed_pipe_leaves_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.django_db
+def test_an_adopted_schedule_is_due_when_celery_says() -> None:
+    stock_cron("0 3 1-7 * mon")
+    assert lines("stock", "--from", "2026-03-02T04:00", "--count", "2") == [
+        "2026-04-06T03:00:00+00:00",
+        "2026-05-04T03:00:00+00:00",
+    ]

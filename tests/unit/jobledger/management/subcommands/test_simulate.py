@@ -11,6 +11,8 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.models import Pause, SchedulePolicy
 from jobledger.schedules import stored_schedules
+from tests.unit.builders import output_of
+from tests.unit.jobledger.schedules.stock import stock_cron
 from tests.unit.jobledger.schedules.times import utc
 
 HOURLY = ["--cron", "0 * * * *"]
@@ -282,3 +284,13 @@ def test_a_record_that_covers_very_many_slots_says_so() -> None:
     stdout, stderr = printed("--cron", "* * * * *", *day, *down)
     assert "(and 100 or more earlier)\n" in stdout.splitlines(keepends=True)[0]
     assert stderr.startswith("at least 20")
+
+
+@pytest.mark.django_db
+def test_an_adopted_schedule_runs_when_celery_says() -> None:
+    stock_cron("0 3 1-7 * mon")
+    output = output_of("jobledger", "simulate", "stock", "--from", "2026-03-01", "--to", "2026-05-01")
+    assert [line.split("\t")[0] for line in output.splitlines()] == [
+        "2026-03-02T03:00:00+00:00",
+        "2026-04-06T03:00:00+00:00",
+    ]

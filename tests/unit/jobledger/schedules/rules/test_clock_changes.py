@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobledger.schedules.rules import clock_changes
+from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.clock_changes import Effect
 from jobledger.schedules.rules.slots import RESOLUTION, Window, slots_between
 from tests.unit.jobledger.schedules.times import cron, utc
@@ -81,3 +82,32 @@ def test_the_slots_of_a_consequence_are_those_of_the_rule(expression: str, zone:
         occurrences = len(each.slots) if each.effect is not Effect.MOVED else 1
         # The time at which the change ends may be a slot of its own.
         assert around - occurrences in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("expression", "sentences"),
+    [
+        (
+            "30 1 * * *",
+            [
+                "01:30 is skipped by the clock: it runs at 02:30 instead.",
+                "01:30 occurs twice: it runs the first time only.",
+            ],
+        ),
+        (
+            "*/15 * * * *",
+            [
+                "4 times, 01:00 to 01:45, are skipped by the clock: they run once, at 02:00.",
+                "4 times, 01:00 to 01:45, occur twice: each runs the first time only.",
+            ],
+        ),
+        ("0 2 * * *", ["No runs are affected."] * 2),
+    ],
+)
+def test_celerys_rules(expression: str, sentences: list[str]) -> None:
+    rule = CeleryCron(expression=expression, zone=ZoneInfo("Europe/London"))
+    found = clock_changes.consequences(rule, JANUARY)
+    assert [each.sentence for each in found] == sentences
+    for each in found:
+        begin, end = each.change.at - timedelta(hours=2), each.change.at + timedelta(hours=3)
+        assert set(each.slots) <= set(slots_between(rule, begin, end))

@@ -1,0 +1,118 @@
+"""Adoption: schedules that django-celery-beat's own scheduler has run keep their meaning, and run once.
+
+A schedule without a policy was made without this service: before it was installed, or with SQL or
+``bulk_create`` since. If cron's rules would change when it is due, it keeps Celery's (``Dialect.CELERY``)
+until a user chooses otherwise. An interval counts from its last run.
+
+``PeriodicTask.last_run_at`` says until when the other scheduler has run a schedule. Whatever was due after
+that is caught up on, as that scheduler would do, but nothing that it has run is run again.
+"""
+
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from celery import current_app
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.models import Dialect, NextSlot, SchedulePolicy
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.rules.celery_cron import CeleryCron
+from jobledger.schedules.rules.clock_changes import next_changes
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.slots import Rule, RuleError, slots_between
+from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes
+
+MAX_CATCH_UP = timedelta(days=1)
+"""A schedule that another scheduler last ran longer ago was not in use, as in a copy of a database."""
+HORIZON = timedelta(days=800)
+"""Within this time, two expressions with different days differ, and a zone's clock changes."""
+_DAY = timedelta(days=1)
+_UTC = ZoneInfo("UTC")
+
+
+def policy_of_found(schedule: PeriodicTask, now: datetime) -> SchedulePolicy:
+    """The policy, not saved, that keeps the meaning of a schedule made without this service."""
+    policy = SchedulePolicy.of(schedule)
+    if _means_the_same(schedule, policy, now):
+        policy.dialect = Dialect.CRON
+    deadline = current_app.conf.beat_cron_starting_deadline
+    if deadline and schedule.crontab_id is not None:
+        policy.starting_deadline = timedelta(seconds=deadline)
+    return policy
+
+
+def leave_out_what_ran_elsewhere(
+    row: NextSlot, schedule: PeriodicTask, now: datetime, *, is_beat: bool, is_found: bool
+) -> None:
+    """Move the row past everything that another scheduler has run, or will run.
+
+    ``is_found``: the schedule had no policy.
+    """
+    if is_beat and is_found and not row.timing:
+        row.handled_until = ran_until(schedule, now)
+    ran_at = schedule.last_run_at
+    if ran_at is None or (row.recorded_at is not None and ran_at <= row.recorded_at):
+        return
+    # That scheduler may have run it again since, because it stores `last_run_at` every three minutes.
+    until = ran_at if is_beat or _has_beat_recorded_since(ran_at) else now
+    row.handled_until = max(row.handled_until, min(until, now))
+    if row.slot is not None and row.slot <= row.handled_until:
+        row.slot = row.due_at = None
+
+
+def disable_what_has_run_once(schedule_ids: Collection[int]) -> None:
+    """As django-celery-beat's scheduler does with one-off schedules, some time after their run."""
+    found = PeriodicTask.objects.filter(pk__in=schedule_ids, one_off=True, total_run_count__gt=0)
+    found.update(enabled=False, total_run_count=0, last_run_at=None)
+
+
+def ran_until(schedule: PeriodicTask, now: datetime) -> datetime:
+    """Until when django-celery-beat's scheduler has run it, by its own reckoning; at most a day ago."""
+    ran_at = schedule.last_run_at or schedule.date_changed or now
+    return min(now, max(ran_at, now - MAX_CATCH_UP))
+
+
+@lru_cache(maxsize=4096)
+def have_same_slots(expression: str, zone: ZoneInfo, day: date) -> bool:
+    """Whether an expression means the same in both dialects, from this day on."""
+    try:
+        cron, celery = Cron(expression=expression, zone=zone), CeleryCron(expression=expression, zone=zone)
+    except RuleError:
+        return False
+    times = [hour * 60 + minute for hour in cron.parsed.hours for minute in cron.parsed.minutes]
+    now = datetime(day.year, day.month, day.day, tzinfo=_UTC)
+    return (
+        times == list(celery.parsed.minutes)
+        and _days(Cron, expression, now) == _days(CeleryCron, expression, now)
+        and _change_alike(cron, celery, now)
+    )
+
+
+def _means_the_same(schedule: PeriodicTask, policy: SchedulePolicy, now: datetime) -> bool:
+    match stored_schedules.of(schedule):
+        case CronTimes(expression=expression, zone=zone):
+            return have_same_slots(expression, zone, now.date())
+        case IntervalTimes():
+            return schedule.start_time is None or policy.anchor <= schedule.start_time
+    return True
+
+
+def _days(kind: type[Cron] | type[CeleryCron], expression: str, now: datetime) -> list[datetime]:
+    midnight = kind(expression=" ".join(["0 0", *expression.split()[2:]]), zone=_UTC)
+    return list(slots_between(midnight, now, now + HORIZON))
+
+
+def _change_alike(cron: Rule, celery: CeleryCron, now: datetime) -> bool:
+    """Whether both have the same slots when the clocks change."""
+    for change in next_changes(celery.zone, now):
+        begin, end = change.at - _DAY, change.at + 2 * _DAY
+        if list(slots_between(cron, begin, end)) != list(slots_between(celery, begin, end)):
+            return False
+    return True
+
+
+def _has_beat_recorded_since(time: datetime) -> bool:
+    """Whether it is this service's beat that is in use, although it may be down right now."""
+    return NextSlot.objects.filter(recorded_at__gt=time).exists()
