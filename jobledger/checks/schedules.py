@@ -49,7 +49,7 @@ def _stored_columns(cursor: Any, model: type[Model]) -> set[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fault:
+class Fault:
     """An error in a schedule's target."""
 
     text: str
@@ -57,25 +57,25 @@ class _Fault:
     id: str
 
 
-class _TargetValidator:
+class TargetValidator:
     """Validates targets. Many schedules have the same one, so results and parsers are cached."""
 
     def __init__(self) -> None:
         self.fault_of = cache(self._fault_of)
         self._parser_of = cache(registry.Job.create_validating_parser)
 
-    def _fault_of(self, *values: str | None) -> _Fault | None:
+    def _fault_of(self, *values: str | None) -> Fault | None:
         schedule = PeriodicTask(**dict(zip(_TARGET_FIELDS, values, strict=True)))
         try:
             target = slot_runs.target_of(schedule)
         except slot_runs.BrokenScheduleError as error:
             hint = "It starts nothing. Fix it in the admin, or disable it there."
-            return _Fault(text=f"is broken: {error}", hint=hint, id="jobledger.W010")
+            return Fault(text=f"is broken: {error}", hint=hint, id="jobledger.W010")
         job = registry.of_task(schedule.task)
         if job and (problem := self._problem_with(job, target.options)):
             text = f"has options that are not valid for {schedule.task}: {problem}"
             hint = "Its runs will fail. Correct its options in the admin."
-            return _Fault(text=text, hint=hint, id="jobledger.W001")
+            return Fault(text=text, hint=hint, id="jobledger.W001")
         return None
 
     def _problem_with(self, job: registry.Job, options: dict[str, Any]) -> str:
@@ -101,7 +101,7 @@ def _invalid_timing() -> Iterator[CheckMessage]:
 
 def _invalid_messages() -> Iterator[CheckMessage]:
     """Targets, and headers."""
-    validator = _TargetValidator()
+    validator = TargetValidator()
     # Values instead of instances: a schedule whose timing cannot be read would hide the others.
     enabled = PeriodicTask.objects.filter(enabled=True).order_by("pk")
     for name, headers, *values in enabled.values_list("name", "headers", *_TARGET_FIELDS):

@@ -1,0 +1,125 @@
+"""``jobledger adopt``: takes over the schedules that django-celery-beat's own scheduler has run."""
+
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandError
+from django.db.models import Q
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
+
+from jobledger import clock
+from jobledger.management import printing
+from jobledger.management.operator_command import OperatorCommand
+from jobledger.schedules import ledger
+from jobledger.schedules.adoption.review import Effect, Review, reviews, unstored_entries
+
+BATCH = 500
+SUMMARY = {
+    Effect.CHANGES: ("changes in a way that nobody has decided", "change in a way that nobody has decided"),
+    Effect.KEPT: ("keeps its old meaning by Celery's rules", "keep their old meaning by Celery's rules"),
+    Effect.DECIDED: (
+        "follows cron's rules, and would not mean the same by Celery's",
+        "follow cron's rules, and would not mean the same by Celery's",
+    ),
+}
+"""For one schedule, and for several."""
+SAME = ("means the same", "mean the same")
+ORDINARY = ("starts an ordinary task, whose runs end as sent", "start ordinary tasks, whose runs end as sent")
+
+
+class Command(OperatorCommand):
+    """Prints each schedule about which there is something to say, and a summary on stderr."""
+
+    help = (
+        "Adopt the schedules of django-celery-beat's own scheduler, and report what changes. Everything that "
+        "would change when they are due keeps its old meaning. Safe to repeat."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="Only report, and exit with 1 if anything changes that nobody has decided.",
+        )
+        parser.add_argument("--json", action="store_true", help="Print a JSON list with all schedules.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Report before anything is stored, so that both ways print the same."""
+        found = list(reviews(clock.now()))
+        if options["json"]:
+            lines = printing.json_lines(_as_json(each) for each in found)
+        else:
+            lines = (line for each in found if each.findings for line in _lines(each))
+        is_complete = printing.write_lines(self.stdout, lines)
+        unstored = unstored_entries()
+        if is_complete:
+            for name in unstored:
+                self.warn(f"{name}: it is in beat_schedule, but not in the database, so it is never started.")
+            self.remark(_summary(found))
+        if not options["check"]:
+            self.remark(_adopt())
+        elif unstored or any(each.effect is Effect.CHANGES for each in found):
+            raise CommandError("Correct or disable what changes, then check again.")
+
+
+def _adopt() -> str:
+    missing = Q(policy=None) | Q(next_slot=None)
+    ids = list(PeriodicTask.objects.filter(missing, enabled=True).values_list("pk", flat=True))
+    for start in range(0, len(ids), BATCH):
+        ledger.take_over(ids[start : start + BATCH], clock.now())
+    if not ids:
+        return "Nothing was stored: all enabled schedules were adopted before."
+    return f"Adopted {len(ids)} schedule{'' if len(ids) == 1 else 's'}."
+
+
+def _lines(review: Review) -> Iterator[str]:
+    yield f"{review.name}: {review.timing or 'no times'}, {review.task}"
+    for finding in review.findings:
+        yield f"  {finding.effect}: {finding.text}"
+    if review.effect is not Effect.NOTE:
+        yield from _times("before", review.before)
+        yield from _times("after", review.after)
+        if review.by_cron is not None:
+            yield from _times("by cron", review.by_cron)
+
+
+def _times(label: str, times: Sequence[datetime]) -> Iterator[str]:
+    zone = timezone.get_default_timezone()
+    texts = [time.astimezone(zone).isoformat(timespec="seconds") for time in times]
+    yield f"    {label:8} {'  '.join(texts) or 'never'}"
+
+
+def _summary(found: Sequence[Review]) -> str:
+    counts = Counter(each.effect for each in found)
+    same = len(found) - sum(counts[effect] for effect in SUMMARY)
+    parts = [_counted(counts[effect], text) for effect, text in SUMMARY.items() if counts[effect]]
+    total = f"{len(found)} enabled schedule{'' if len(found) == 1 else 's'}"
+    text = f"{total}: " + "; ".join([_counted(same, SAME), *parts]) + "."
+    ordinary = sum(not each.is_job for each in found)
+    return f"{text} {_counted(ordinary, ORDINARY)}." if ordinary else text
+
+
+def _counted(count: int, texts: tuple[str, str]) -> str:
+    return f"{count} {texts[count != 1]}"
+
+
+def _as_json(review: Review) -> dict[str, Any]:
+    return {
+        "schedule": review.name,
+        "task": review.task,
+        "timing": review.timing,
+        "is_job": review.is_job,
+        "effect": review.effect,
+        "findings": [{"effect": each.effect, "text": each.text} for each in review.findings],
+        "before": _json_times(review.before),
+        "after": _json_times(review.after),
+        "by_cron": None if review.by_cron is None else _json_times(review.by_cron),
+    }
+
+
+def _json_times(times: Sequence[datetime]) -> list[str]:
+    return [time.isoformat() for time in times]

@@ -1,0 +1,68 @@
+"""``jobledger give_back``: prepares for going back to django-celery-beat's own scheduler."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import CommandError
+from django_celery_beat.models import PeriodicTask
+
+from jobledger import clock
+from jobledger.jobs import registry
+from jobledger.management.operator_command import OperatorCommand
+from jobledger.models import Pause, ProcessKind, Run, ServiceProcess, Status
+from jobledger.runs.worker.presence import ABSENT_AFTER
+from jobledger.schedules.adoption.giving_back import give_back
+from jobledger.schedules.adoption.review import Effect, Review, reviews
+
+
+class Command(OperatorCommand):
+    """Prints a line for everything that the other scheduler does differently, and what was done on stderr."""
+
+    help = (
+        "Prepare for going back to django-celery-beat's own scheduler, which then starts nothing twice. Run "
+        "it after stopping beat and before starting the other one. Safe to repeat."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--check", action="store_true", help="Only report what will be different.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Report first: the other scheduler's next starts depend on what is then stored."""
+        now = clock.now()
+        beats = ServiceProcess.objects.filter(kind=ProcessKind.BEAT, seen_at__gte=now - ABSENT_AFTER)
+        if beats.exists() and not options["check"]:
+            raise CommandError("Beat is running. Stop it first, and run this again.")
+        for line in (*_differences(), *_left_behind()):
+            self.say(line)
+        if not options["check"]:
+            count = give_back()
+            self.remark(f"Stored where to continue for {count} schedule{'' if count == 1 else 's'}.")
+
+
+def _differences() -> Iterator[str]:
+    """What the other scheduler does with a schedule."""
+    for review in reviews(clock.now()):
+        if text := _difference(review):
+            yield f"{review.name}: {text}"
+
+
+def _difference(review: Review) -> str:
+    if not review.after:
+        return ""
+    if not review.before:
+        return "it will never be started: Celery does not accept its expression"
+    if review.effect in (Effect.DECIDED, Effect.CHANGES):
+        return f"it will be due by Celery's rules, next at {review.before[0].isoformat(timespec='seconds')}"
+    return ""
+
+
+def _left_behind() -> Iterator[str]:
+    now = clock.now()
+    if count := Run.objects.filter(status=Status.QUEUED).count():
+        yield f"Queued runs: {count}. No message of them is sent again: wait for them, or cancel them."
+    if count := Pause.objects.active_at(now).count():
+        yield f"Pauses: {count}. They have no effect: disable the schedules instead."
+    names = [job.task_name for job in registry.all_jobs().values()]
+    if count := PeriodicTask.objects.filter(task__in=names).count():
+        yield f"Schedules of jobs: {count}. Delete them before you uninstall jobledger."

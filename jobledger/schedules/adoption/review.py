@@ -1,0 +1,261 @@
+"""Reviews what django-celery-beat's own scheduler has run so far: what changes its meaning here, and why.
+
+Nothing is written. A schedule that was not adopted yet is reviewed as if it had been adopted now.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from celery import current_app
+from django.db import Error
+from django_celery_beat.models import PeriodicTask
+
+from jobledger import formats
+from jobledger.celery import uses_redis
+from jobledger.checks.schedules import TargetValidator
+from jobledger.jobs import registry
+from jobledger.models import Dialect, NextSlot, ProcessKind, SchedulePolicy, ServiceProcess
+from jobledger.runs.publishing import delivery
+from jobledger.runs.worker.presence import ABSENT_AFTER
+from jobledger.runs.worker.queues import queue_of
+from jobledger.schedules import stored_schedules, words
+from jobledger.schedules.adoption import MAX_CATCH_UP, have_same_slots, policy_of_found, ran_until, stock
+from jobledger.schedules.planning.planning import plan
+from jobledger.schedules.planning.verdicts import Verdict
+from jobledger.schedules.rules.slots import slots_between
+from jobledger.schedules.rules.wallclock import LATEST
+from jobledger.schedules.stored_schedules import CronTimes, Times
+
+COUNT = 5
+_CLEANUP = "celery.backend_cleanup"
+_TOLERANCE = timedelta(minutes=1)
+"""Solar events are computed to a few seconds only."""
+
+
+class Effect(StrEnum):
+    """What the service changes about a schedule."""
+
+    NOTE = "note"
+    """Nothing, but it is worth knowing."""
+    DECIDED = "decided"
+    """When it is due. It was made here, or a user has chosen so."""
+    KEPT = "kept"
+    """Nothing, because the schedule keeps its old meaning until a user chooses otherwise."""
+    CHANGES = "changes"
+    """Something that nobody has decided."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    effect: Effect
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """A schedule under both schedulers."""
+
+    name: str
+    task: str
+    timing: str
+    findings: Sequence[Finding]
+    before: Sequence[datetime]
+    """When the other scheduler would start it next. The first is now if it is overdue."""
+    after: Sequence[datetime]
+    """When this service starts it next."""
+    by_cron: Sequence[datetime] | None
+    """The same if it followed cron's rules; None if it does."""
+    is_job: bool = False
+    """Otherwise, it starts an ordinary task."""
+
+    @property
+    def effect(self) -> Effect | None:
+        """The one that matters most; None if nothing changes."""
+        return max((each.effect for each in self.findings), key=list(Effect).index, default=None)
+
+
+def reviews(now: datetime) -> Iterator[Review]:
+    """Review all enabled schedules, by name."""
+    reviewer = _Reviewer(now)
+    for name, schedule, unreadable in stored_schedules.each_enabled("name"):
+        if schedule is None:
+            yield _unreadable(name, unreadable)
+        else:
+            yield reviewer.review(schedule)
+
+
+def unstored_entries() -> list[str]:
+    """The entries of ``beat_schedule`` that the other scheduler would add to the database."""
+    entries = set(current_app.conf.beat_schedule or {})
+    return sorted(entries - set(PeriodicTask.objects.filter(name__in=entries).values_list("name", flat=True)))
+
+
+class _Reviewer:
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._targets = TargetValidator()
+        self._handled_until = dict(NextSlot.objects.values_list("pk", "handled_until"))
+        workers = ServiceProcess.objects.filter(kind=ProcessKind.WORKER, seen_at__gte=now - ABSENT_AFTER)
+        self._queues = [worker.queues for worker in workers]
+
+    def review(self, schedule: PeriodicTask) -> Review:
+        if not hasattr(schedule, "policy"):
+            schedule.policy = policy_of_found(schedule, self._now)
+        before, after = self._before(schedule), self._after(schedule, schedule.policy)
+        findings = [*self._timing(schedule, before, after), *self._delivery(schedule)]
+        is_by_celery = schedule.policy.dialect == Dialect.CELERY
+        return Review(
+            name=schedule.name,
+            task=schedule.task,
+            timing=words.described(schedule),
+            findings=findings,
+            before=before,
+            after=after,
+            by_cron=self._after(schedule, _by_cron(schedule.policy)) if is_by_celery else None,
+            is_job=registry.of_task(schedule.task) is not None,
+        )
+
+    def _before(self, schedule: PeriodicTask) -> list[datetime]:
+        try:
+            return stock.next_starts(schedule, self._now, COUNT)
+        except stock.UNREADABLE:
+            return []
+
+    def _after(self, schedule: PeriodicTask, policy: SchedulePolicy) -> list[datetime]:
+        if schedule.one_off and schedule.total_run_count:
+            return []
+        schedule.policy, stored = policy, schedule.policy
+        try:
+            return self._starts(schedule, stored_schedules.times_of(schedule))
+        except Error:
+            raise
+        except Exception:  # noqa: BLE001 - as in beat, one broken schedule must not affect the others
+            return []
+        finally:
+            schedule.policy = stored
+
+    def _starts(self, schedule: PeriodicTask, times: Times) -> list[datetime]:
+        planned = plan(
+            rule=times.rule,
+            window=times.window,
+            policy=times.policy,
+            identity=schedule.pk,
+            handled_until=self._handled(schedule),
+            now=self._now,
+        )
+        at_once = [self._now] if any(each.verdict is Verdict.RUN for each in planned.records) else []
+        following = slots_between(times.rule, self._now, LATEST, window=times.window, limit=COUNT)
+        return (at_once if at_once and schedule.one_off else [*at_once, *following])[:COUNT]
+
+    def _handled(self, schedule: PeriodicTask) -> datetime:
+        known = self._handled_until.get(schedule.pk)
+        return ran_until(schedule, self._now) if known is None else max(known, schedule.last_run_at or known)
+
+    def _timing(
+        self, schedule: PeriodicTask, before: Sequence[datetime], after: Sequence[datetime]
+    ) -> Iterator[Finding]:
+        if problem := stock.why_unreadable(schedule):
+            effect = Effect.DECIDED if after else Effect.KEPT
+            yield Finding(effect=effect, text=f"it was never started before: {problem.rstrip('.')}")
+        elif schedule.one_off and schedule.total_run_count:
+            yield _note("it has run, and does not run again")
+        else:
+            yield from self._first_start(schedule, before, after)
+            yield from self._next_starts(schedule, before, after)
+
+    def _next_starts(
+        self, schedule: PeriodicTask, before: Sequence[datetime], after: Sequence[datetime]
+    ) -> Iterator[Finding]:
+        times = stored_schedules.of(schedule)
+        if zone := _ignored_zone(times):
+            yield Finding(effect=Effect.CHANGES, text=f"it was read in another time zone, {zone}")
+            return
+        if finding := _of_dialect(schedule, times, self._now):
+            yield finding
+            return
+        is_late_interval = schedule.interval_id is not None and before[:1] == [self._now]
+        first = (self._now, schedule.start_time or self._now)
+        if not is_late_interval and not _are_alike(before, after, apart_from=first):
+            yield Finding(effect=Effect.CHANGES, text="it is due at other times")
+
+    def _first_start(
+        self, schedule: PeriodicTask, before: Sequence[datetime], after: Sequence[datetime]
+    ) -> Iterator[Finding]:
+        grid = "; an interval then keeps to its grid" if schedule.interval_id is not None else ""
+        if before[:1] == [self._now]:
+            if after[:1] == [self._now]:
+                yield _note("it is overdue, and starts as soon as beat is started" + grid)
+            else:
+                within = formats.duration(MAX_CATCH_UP)
+                yield _note(
+                    f"it is overdue, but starts at its next time: its last run is more than {within} ago"
+                )
+        elif schedule.start_time and before[:1] == [schedule.start_time] and after[:1] != before[:1]:
+            yield _note("it was also started as soon as its start time had come, whatever its timing")
+
+    def _delivery(self, schedule: PeriodicTask) -> Iterator[Finding]:
+        if schedule.task == _CLEANUP and uses_redis(current_app.conf.result_backend):
+            yield _note("it starts nothing here, and did nothing: Redis forgets results by itself. Delete it")
+            return
+        routing = (getattr(schedule, field) for field in delivery.ROUTING)
+        if fault := self._targets.fault_of(schedule.task, schedule.args, schedule.kwargs, *routing):
+            yield Finding(effect=Effect.CHANGES, text=f"it {fault.text}")
+            return
+        for problem in delivery.problems_with_headers(schedule.headers):
+            yield Finding(effect=Effect.CHANGES, text=problem)
+        queue = queue_of(schedule.task, schedule.queue)
+        if queue and self._queues and not any(queue in read for read in self._queues):
+            yield _note(f"no worker reads its queue, {queue}")
+
+
+def _of_dialect(schedule: PeriodicTask, times: object, now: datetime) -> Finding | None:
+    """What the stored dialect keeps or changes; None if it makes no difference."""
+    is_by_celery = schedule.policy.dialect == Dialect.CELERY
+    if isinstance(times, CronTimes):
+        if have_same_slots(times.expression, times.zone, now.date()):
+            return None
+        text = "Celery reads it differently, or runs it differently when the clocks change"
+        if _has_days(times):
+            text = "Celery requires both day of month and day of week, cron either"
+        return Finding(effect=Effect.KEPT if is_by_celery else Effect.DECIDED, text=text)
+    if schedule.interval_id is not None and is_by_celery and schedule.start_time:
+        return Finding(effect=Effect.KEPT, text="it counts from its last run, not from its start time")
+    return None
+
+
+def _ignored_zone(times: object) -> str:
+    """The time zone in which a crontab was read if not in its own; empty if it was."""
+    if not isinstance(times, CronTimes) or not stock.ignores_time_zones():
+        return ""
+    zone = str(current_app.timezone)
+    return "" if zone == str(times.zone) else zone
+
+
+def _has_days(times: CronTimes) -> bool:
+    _, _, day, _, weekday = times.expression.split()
+    return not (day.startswith("*") or weekday.startswith("*"))
+
+
+def _by_cron(policy: SchedulePolicy) -> SchedulePolicy:
+    values = {field.attname: getattr(policy, field.attname) for field in policy._meta.concrete_fields}
+    return SchedulePolicy(**{**values, "dialect": Dialect.CRON})
+
+
+def _are_alike(
+    before: Sequence[datetime], after: Sequence[datetime], *, apart_from: Collection[datetime]
+) -> bool:
+    """Whether both start at the same times, apart from a first start that has been noted."""
+    theirs, ours = ([slot for slot in slots if slot not in apart_from] for slots in (before, after))
+    pairs = zip(theirs, ours, strict=False)
+    return bool(theirs) == bool(ours) and all(abs(one - other) <= _TOLERANCE for one, other in pairs)
+
+
+def _note(text: str) -> Finding:
+    return Finding(effect=Effect.NOTE, text=text)
+
+
+def _unreadable(name: str, problem: str) -> Review:
+    finding = Finding(effect=Effect.CHANGES, text=f"it cannot be read: {problem}")
+    return Review(name=name, task="", timing="", findings=[finding], before=[], after=[], by_cron=None)
