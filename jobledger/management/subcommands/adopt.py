@@ -12,6 +12,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock
+from jobledger.escapes import escaped
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.schedules import ledger
@@ -35,8 +36,8 @@ class Command(OperatorCommand):
     """Prints each schedule about which there is something to say, and a summary on stderr."""
 
     help = (
-        "Adopt the schedules of django-celery-beat's own scheduler, and report what changes. Everything that "
-        "would change when they are due keeps its old meaning. Safe to repeat."
+        "Adopt django-celery-beat's schedules, and report what changes. Those that its own scheduler would "
+        "start at other times keep their old meaning. Safe to repeat."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -77,9 +78,9 @@ def _adopt() -> str:
 
 
 def _lines(review: Review) -> Iterator[str]:
-    yield f"{review.name}: {review.timing or 'no times'}, {review.task}"
+    yield escaped(f"{review.name}: {review.timing or 'no times'}, {review.task}")
     for finding in review.findings:
-        yield f"  {finding.effect}: {finding.text}"
+        yield escaped(f"  {finding.effect}: {finding.text}")
     if review.effect is not Effect.NOTE:
         yield from _times("before", review.before)
         yield from _times("after", review.after)

@@ -20,8 +20,8 @@ class Command(OperatorCommand):
     """Prints a line for everything that the other scheduler does differently, and what was done on stderr."""
 
     help = (
-        "Prepare for going back to django-celery-beat's own scheduler, which then starts nothing twice. Run "
-        "it after stopping beat and before starting the other one. Safe to repeat."
+        "Prepare for going back to django-celery-beat's scheduler. It then continues where beat stopped, and "
+        "starts nothing twice. Run this after stopping beat and before starting the other. Safe to repeat."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
