@@ -17,7 +17,7 @@ from tests.integration.database import rows, uuid_of
 from tests.integration.ledger import call, wait_for_end
 from tests.integration.service import QUEUE, UNACKNOWLEDGED, Service, service
 from tests.malformed import Sent, malformed
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_SECONDS, wait_until
 
 NEXT_EVENT = """
 from celery import current_app
@@ -55,6 +55,21 @@ def test_no_malformed_message_crashes_a_worker_and_each_one_is_recorded(alone: S
     assert len(lines) == len(dead_letters(alone))
     assert "Traceback" not in log
     assert [line for line in lines if re.search("marker|xxx", line)] == []
+
+
+def test_a_message_of_another_project_is_left_to_a_reader_that_knows_its_task(alone: Service) -> None:
+    with redis.Redis(unix_socket_path=str(alone.socket)) as client:
+        returned = alone.log("worker").count("Returning a message to queue 'celery'")
+        sent = call(alone, "invoice", app_label="billing")
+        wait_until(
+            lambda: alone.log("worker").count("Returning a message to queue 'celery'") > returned,
+            what="the worker has received it",
+        )
+        # Whoever has waited longest gets it: here, not the worker, which asks again every second.
+        _, item = client.brpop(QUEUE, timeout=DEADLINE_SECONDS)
+        assert json.loads(item)["headers"]["id"] == str(sent)
+        wait_until(lambda: client.hlen(UNACKNOWLEDGED) == 0, what="the worker holds no message")
+    assert [content for content in dead_letters(alone) if "billing.invoice" in content] == []
 
 
 RECORDS = [

@@ -10,8 +10,9 @@ message.
 Celery's own consumer also crashes if a child has died shortly before the connection is restored, because it
 then tries to watch the dead child a second time.
 
-A message that cannot be processed becomes a dead letter and is acknowledged. Celery's own consumer logs some
-of these with all their contents, and crashes on others, which are then redelivered.
+A message for a task that this worker does not know is returned to its queue a few times, since others may
+know it. One that cannot be processed becomes a dead letter and is acknowledged. Celery's own consumer logs
+some of these with all their contents, and crashes on others, which are then redelivered.
 
 Celery documents that a worker's consumer may be replaced, but no more than that. There is no setting to leave
 unacknowledged messages alone if the connection is lost, although kombu's channel has one, and no hook before
@@ -20,6 +21,7 @@ both.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 from celery import Task as CeleryTask
@@ -29,11 +31,12 @@ from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu import Message
 
-from jobledger.escapes import line_logger
+from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import registry
 from jobledger.runs.ordinary_tasks import CELERYS_OWN
 from jobledger.runs.publishing.delivery import RUN_HEADER
-from jobledger.runs.worker import dead_letters, envelope, kombu_internals
+from jobledger.runs.worker import dead_letters, envelope, kombu_internals, returned
+from jobledger.runs.worker.returned import Returns
 
 logger = line_logger(__name__)
 
@@ -47,7 +50,13 @@ class Consumer(CeleryConsumer):
     task_consumer: Any  # kombu's, while there is a connection
     pool: Any
     timer: Any
+    qos: Any
     _maintenance: Any = None
+
+    @cached_property
+    def returns(self) -> Returns:
+        """Messages that are or were returned to their queue."""
+        return Returns()
 
     def update_strategies(self) -> None:
         """Mask secrets in the messages of ordinary tasks, too."""
@@ -84,18 +93,39 @@ class Consumer(CeleryConsumer):
         self._keep(message, "it is not a task message")
 
     def on_unknown_task(self, body: Any, message: Message, exc: Exception) -> None:
-        """Fail the result, for a caller that may wait for it; leave runs to workers that know their job."""
+        """Leave the message to workers that know its task; if there are none, it becomes a dead letter.
+
+        Runs are published again anyway. The result of a dead letter fails, for a caller that may wait for it.
+        """
         if RUN_HEADER in message.headers:
             text = "Run %s is left to workers that know its task %s: this one runs different code"
             logger.warning(text, message.headers.get("id"), message.headers.get("task"))
             message.ack()
             return
-        self._keep(message, _why_unknown(message.headers.get("task"), self.app.tasks))
         name, task_id = message.headers.get("task"), message.headers.get("id")
+        if task_id is not None and _is_returnable(message) and self.returns.hold(task_id):
+            self._return_later(message, task_id)
+            return
+        self._keep(message, _why_unknown(name, self.app.tasks))
         if task_id is not None:
             reply_to = message.properties.get("reply_to")
             request = Context(id=task_id, correlation_id=task_id, reply_to=reply_to)
             self.app.backend.mark_as_failure(task_id, NotRegistered(name), request=request)
+
+    def _return_later(self, message: Message, task_id: str) -> None:
+        if self.returns.is_first(task_id):
+            queue = escaped(str(message.delivery_info.get("routing_key")))
+            logger.warning("Returning a message to queue '%s': its task is not one of this project", queue)
+        # As Celery does for messages that it holds until their time.
+        self.qos.increment_eventually()
+        self.timer.call_after(returned.DELAY_SECONDS, self._return, (message,))
+
+    def _return(self, message: Message) -> None:
+        if self.task_consumer is None or message.channel is not self.task_consumer.channel:
+            return  # the connection was lost in the meantime, so the broker delivers it again
+        self.returns.release()
+        self.qos.decrement_eventually()
+        message.reject(requeue=True)
 
     def on_invalid_task(self, body: Any, message: Message, exc: Exception) -> None:
         """Celery itself rejects the message."""
@@ -125,12 +155,22 @@ class Consumer(CeleryConsumer):
         Celery looks at a child's end, which is usually too early to see that it is dead, and then only every
         five seconds. Until it notices, a message that was sent to the child waits there.
         """
+        self.returns.release_all()
         self.pool.maintain_pool()
         if self._maintenance is not None:
             self.timer.cancel(self._maintenance)
         self._maintenance = self.timer.call_repeatedly(MAINTENANCE_SECONDS, self.pool.maintain_pool)
         args: tuple[Any, ...] = super().loop_args()
         return args
+
+
+def _is_returnable(message: Message) -> bool:
+    """Whether kombu would return it to the queue that it came from, and to no other.
+
+    Otherwise kombu looks up the queues of its exchange, of which there may be several, or none.
+    """
+    delivery = message.delivery_info or {}
+    return bool(delivery.get("routing_key")) and not delivery.get("exchange")
 
 
 def _why_unknown(name: object, known: Iterable[str]) -> str:

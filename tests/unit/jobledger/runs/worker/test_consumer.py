@@ -1,5 +1,7 @@
 """A worker survives losing the broker, and the death of a child in the meantime."""
 
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from kombu.transport import redis
 from kombu.transport.redis import QoS
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from jobledger.runs.worker import dead_letters
+from jobledger.runs.worker import dead_letters, returned
 from jobledger.runs.worker.consumer import Consumer
 from jobledger.runs.worker.kombu_internals import guarded
 from tests.unit.jobledger.runs.worker.builders import received
@@ -29,13 +31,24 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def consumer(done: list[str]) -> Consumer:
+def calls() -> list[Callable[[], None]]:
+    """What the timer will call."""
+    return []
+
+
+@pytest.fixture
+def consumer(done: list[str], calls: list[Callable[[], None]]) -> Consumer:
     """A consumer without a worker."""
     made = Consumer.__new__(Consumer)
     made.pool = SimpleNamespace(maintain_pool=lambda: done.append("pool is complete"))
     made.timer = SimpleNamespace(
         call_repeatedly=lambda seconds, function: done.append("timer starts"),
         cancel=lambda entry: done.append("timer stops"),
+        call_after=lambda seconds, function, args: calls.append(partial(function, *args)),
+    )
+    made.qos = SimpleNamespace(
+        increment_eventually=lambda: done.append("one message more"),
+        decrement_eventually=lambda: done.append("one message less"),
     )
     made.task_consumer = SimpleNamespace(channel=SimpleNamespace(do_restore=True))
     return made
@@ -111,7 +124,7 @@ class Delivered:
         self.body = b"[[], {}, {}]" if body is None else body
         self.properties = {"reply_to": "", "correlation_id": "1"}
         self.delivery_info = {"routing_key": "celery"}
-        self.acknowledged = False
+        self.acknowledged = self.is_returned = False
         self.channel = "the channel"
         self._decoded = [[], {}, {}] if decoded is None else decoded
 
@@ -122,6 +135,9 @@ class Delivered:
 
     def ack(self) -> None:
         self.acknowledged = True
+
+    def reject(self, *, requeue: bool) -> None:
+        self.is_returned = requeue
 
 
 @pytest.fixture
@@ -203,6 +219,79 @@ def test_messages_that_celery_rejects_are_kept_too(consumer: Consumer, kept: lis
     ]
 
 
+@pytest.fixture
+def without_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message is returned to its queue."""
+    monkeypatch.setattr(returned, "MAX_RETURNS", 0)
+
+
+def unknown(task_id: str = "1", **delivery: str) -> Any:
+    message = Delivered(headers={"id": task_id, "task": "billing.invoice"})
+    message.delivery_info.update(delivery)
+    return message
+
+
+def with_tasks(consumer: Consumer, *tasks: str) -> None:
+    backend = SimpleNamespace(mark_as_failure=lambda *args, request: None)
+    consumer.app = cast("Any", SimpleNamespace(backend=backend, tasks=tasks))
+
+
+def test_a_message_for_an_unknown_task_is_returned_to_its_queue_because_others_may_know_it(
+    consumer: Consumer, done: list[str], calls: list[Callable[[], None]], kept: list[str]
+) -> None:
+    message = unknown()
+    consumer.task_consumer.channel = message.channel
+    consumer.on_unknown_task(None, message, KeyError("billing.invoice"))
+    assert (message.is_returned, message.acknowledged, done) == (False, False, ["one message more"])
+    calls[0]()
+    assert (message.is_returned, message.acknowledged, kept) == (True, False, [])
+    assert done == ["one message more", "one message less"]
+
+
+def test_a_message_that_nobody_takes_becomes_a_dead_letter(
+    consumer: Consumer, calls: list[Callable[[], None]], kept: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with_tasks(consumer)
+    for _ in range(returned.MAX_RETURNS):
+        consumer.on_unknown_task(None, unknown(), KeyError("billing.invoice"))
+    assert (len(calls), kept) == (returned.MAX_RETURNS, [])
+    consumer.on_unknown_task(None, last := unknown(), KeyError("billing.invoice"))
+    assert (len(calls), kept) == (returned.MAX_RETURNS, ["this project has no task with its name"])
+    assert last.acknowledged
+    assert caplog.text.count("Returning a message to queue 'celery'") == 1
+
+
+def test_a_message_is_not_returned_once_its_connection_was_lost(
+    consumer: Consumer, done: list[str], calls: list[Callable[[], None]]
+) -> None:
+    consumer.on_unknown_task(None, message := unknown(), KeyError("billing.invoice"))
+    calls[0]()
+    assert not message.is_returned
+    assert "one message less" not in done
+
+
+@pytest.mark.parametrize("delivery", [{"exchange": "billing"}, {"routing_key": ""}])
+def test_a_message_that_kombu_might_return_elsewhere_is_a_dead_letter_at_once(
+    consumer: Consumer, calls: list[Callable[[], None]], kept: list[str], delivery: dict[str, str]
+) -> None:
+    with_tasks(consumer)
+    consumer.on_unknown_task(None, unknown(**delivery), KeyError("billing.invoice"))
+    assert (calls, kept) == ([], ["this project has no task with its name"])
+
+
+def test_a_flood_of_messages_for_unknown_tasks_is_not_held(
+    consumer: Consumer, calls: list[Callable[[], None]], kept: list[str]
+) -> None:
+    with_tasks(consumer)
+    for number in range(returned.MAX_HELD + 1):
+        consumer.on_unknown_task(None, unknown(str(number)), KeyError("billing.invoice"))
+    assert (len(calls), len(kept)) == (returned.MAX_HELD, 1)
+    consumer.loop_args()
+    consumer.on_unknown_task(None, unknown("another"), KeyError("billing.invoice"))
+    assert (len(calls), len(kept)) == (returned.MAX_HELD + 1, 1)
+
+
+@pytest.mark.usefixtures("without_returns")
 def test_the_result_of_an_unknown_task_is_a_failure(
     consumer: Consumer, kept: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,12 +318,11 @@ def test_the_result_of_an_unknown_task_is_a_failure(
         ("backend_cleanup", ""),
     ],
 )
+@pytest.mark.usefixtures("without_returns")
 def test_the_dead_letter_of_an_unknown_task_suggests_similar_ones_but_none_of_celerys(
     consumer: Consumer, kept: list[str], name: str, hint: str
 ) -> None:
-    backend = SimpleNamespace(mark_as_failure=lambda *args, request: None)
-    tasks = ["celery.backend_cleanup", "probes.probe"]
-    consumer.app = cast("Any", SimpleNamespace(backend=backend, tasks=tasks))
+    with_tasks(consumer, "celery.backend_cleanup", "probes.probe")
     consumer.on_unknown_task(None, cast("Any", Delivered(headers={"id": "1", "task": name})), KeyError(name))
     assert kept == [f"this project has no task with its name{hint}"]
 

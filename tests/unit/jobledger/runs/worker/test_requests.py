@@ -8,6 +8,7 @@ import pytest
 from celery import Task, current_app
 from celery.worker.request import Request
 
+from jobledger.runs.worker import returned
 from jobledger.runs.worker.consumer import Consumer
 from jobledger.runs.worker.requests import MAX_REPR_LENGTH, MaskedRequest, masked_headers
 from tests.unit.jobledger.runs.worker.builders import message_of, received
@@ -81,6 +82,7 @@ def test_a_message_that_cannot_be_executed_is_logged_without_its_arguments(
     consumer: Any = Consumer.__new__(Consumer)
     backend = SimpleNamespace(mark_as_failure=lambda *a, **k: None)
     consumer.app = SimpleNamespace(backend=backend, tasks=[])
+    monkeypatch.setattr(returned, "MAX_RETURNS", 0)
     message = message_of("1", "gone.task", args=[SECRET], kwargs={"token": SECRET}, Authorization=SECRET)
     monkeypatch.setattr(message, "ack", lambda: None, raising=False)
     rest = [] if refused == "on_unknown_message" else [KeyError("gone.task")]
