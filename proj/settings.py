@@ -212,6 +212,9 @@ else:
     # A new connection for every tick would cost more than the tick itself (docs/decisions/).
     DATABASES["default"]["CONN_MAX_AGE"] = env.whole("CONN_MAX_AGE", 600, minimum=0)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # Behind a pooler, what reads from a server-side cursor may reach another connection. Nothing else depends
+    # on a session: Django prepares no statements, and the service only sets what ends with a transaction.
+    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = env.flag("TRANSACTION_POOLING", default=False)
 
 # --- Language and time
 

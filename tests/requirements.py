@@ -29,6 +29,13 @@ def systemd_or_skip() -> None:
     _or_skip("" if shutil.which("systemd-analyze") else "systemd is needed: on Debian, apt install systemd")
 
 
+def pgbouncer_or_skip() -> str:
+    """Skip the test unless there is a PgBouncer; returns its path."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    _or_skip("" if program else "PgBouncer is needed: on Debian, apt install pgbouncer")
+    return program or ""
+
+
 def chromium() -> str | None:
     """The path of the machine's Chromium."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
