@@ -13,15 +13,17 @@ SIZES ?=
 PYTEST ?=
 # The tests run in parts, side by side, and some tests of a part as well: most of them wait for processes.
 # A file's tests stay together. With PYTEST="-k name" a part may have none.
-# Without make's own flags: a test's `make up` would keep its output to itself until its end.
-tests_in = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(BIN)/python -m pytest -n $(1) --dist loadfile $(2) $(PYTEST) $(if $(PYTEST),|| [ $$? -eq 5 ])
-side_by_side = $(MAKE) --no-print-directory --keep-going --output-sync=target --jobs
+# Without make's own flags: a test's `make up` would keep its output to itself until its end. And whatever the shell
+# says, compiled modules are kept: the tests start hundreds of processes.
+tests_in = env -u PYTHONDONTWRITEBYTECODE -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(BIN)/python -m pytest -n $(1) --dist loadfile $(2) $(PYTEST) $(if $(PYTEST),|| [ $$? -eq 5 ])
+beside_each_other = $(MAKE) --no-print-directory --keep-going --jobs
+side_by_side = $(beside_each_other) --output-sync=target
 # A container that comes or goes changes the machine's network, upon which Chromium gives up what it is loading:
-# those with containers come after those in a browser.
+# those with containers come after those in a browser. Integration tests take as long as both.
 PARTS := test-integration test-browser
-PARTS_AFTER_THEM := test-quick test-postgres test-containers
+PARTS_AFTER_BROWSER := test-quick test-postgres test-containers
 
-.PHONY: help up setup venv dev demo-data test $(PARTS) $(PARTS_AFTER_THEM) lint format lock audit clean
+.PHONY: help up setup venv dev demo-data test $(PARTS) $(PARTS_AFTER_BROWSER) first-lane second-lane lint format lock audit clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,14 +42,20 @@ demo-data: setup  ## Fill in realistic rows for the sample jobs (SIZES="--users 
 	@$(BIN)/python manage.py demo_data $(SIZES)
 
 test: dev  ## Run every test that can run on this machine (PYTEST="-k name")
-	@echo "Running $(PARTS), then $(PARTS_AFTER_THEM); each is shown when it is over"
-	@status=0; for parts in "$(PARTS)" "$(PARTS_AFTER_THEM)"; do $(side_by_side) $$parts || status=$$?; done; exit $$status
+	@echo "Running $(PARTS), and after the latter $(PARTS_AFTER_BROWSER); each is shown when it is over"
+	@$(beside_each_other) first-lane second-lane
+
+first-lane:
+	@$(side_by_side) test-integration
+
+second-lane:
+	@status=0; for parts in test-browser "$(PARTS_AFTER_BROWSER)"; do $(side_by_side) $$parts || status=$$?; done; exit $$status
 
 test-quick: dev  ## Run the unit tests only
 	@$(call tests_in,2,tests/unit)
 
 test-integration: dev
-	@$(call tests_in,3,tests/integration)
+	@$(call tests_in,4,tests/integration)
 
 test-browser: dev
 	@$(call tests_in,2,tests/e2e/browser)
@@ -57,7 +65,7 @@ test-containers: dev
 
 # What a database can change; all the rest once, on SQLite.
 test-postgres: dev
-	@$(BIN)/python -m tests.with_postgres $(call tests_in,3,-m "django_db or every_database" tests/unit tests/integration)
+	@$(BIN)/python -m tests.with_postgres $(call tests_in,3,-m "(django_db and not one_database) or every_database" tests/unit tests/integration)
 
 lint: dev  ## Check style, types, migrations and the project itself
 	@$(BIN)/ruff check .

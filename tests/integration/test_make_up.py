@@ -23,7 +23,7 @@ from tests.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.takes_long
 
-KEPT_OUT = shutil.ignore_patterns(".git", ".venv", "var", ".env", "__pycache__", ".*_cache", ".hypothesis")
+KEPT_OUT = shutil.ignore_patterns(".git", ".venv", "var", ".env", "*.pyc.*", ".*_cache", ".hypothesis")
 
 
 @pytest.fixture
