@@ -41,10 +41,10 @@ from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import dead_letters
 from jobledger.schedules import ledger
 from tests.unit.broker import Broker
-from tests.unit.jobledger.admin.schedules.edit_forms import LIST, change_url, create_hourly, edit, page_url
+from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly, edit, page_url
 from tests.unit.jobledger.alerts.builders import EVERYTHING, destination, rule
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 SECRET = "pl4nted"
 ORDINARY = "tests.probes.tasks.add"
@@ -78,12 +78,17 @@ def planted(request: pytest.FixtureRequest) -> PeriodicTask:
 
 @pytest.fixture
 def run(planted: PeriodicTask, broker: Broker) -> Run:
+    record_due()
     return run_of(planted)
 
 
-def run_of(planted: PeriodicTask) -> Run:
-    """A run of the schedule, recorded by beat and, if it is a job's, executed as by a worker."""
+def record_due() -> None:
+    """Record what is due, as beat does."""
     ledger.record_due(timezone.now() + timedelta(hours=2))
+
+
+def run_of(planted: PeriodicTask) -> Run:
+    """Another run of the schedule, executed as by a worker if it is a job's."""
     try:
         options, args = json.loads(planted.kwargs), json.loads(planted.args)
     except ValueError:
@@ -167,22 +172,26 @@ def lines_of(*line: str) -> str:
     return out.getvalue()
 
 
-def pages(run: Run, schedule: PeriodicTask) -> Iterator[str]:
-    yield reverse("admin:index")
-    yield reverse("admin:everything")
-    yield reverse("admin:jobledger_run_changelist")
-    yield reverse("admin:jobledger_run_change", args=[run.pk])
+def pages(*runs: Run) -> set[str]:
+    """Every page that says something about these runs, their schedules, or all of them."""
+    return {
+        reverse("admin:index"),
+        reverse("admin:everything"),
+        reverse("admin:jobledger_job_list"),
+        reverse("admin:jobledger_job", args=["choosing"]),
+        reverse("admin:jobledger_week"),
+        *lists_and_their_objects(),
+        *(page for run in runs for page in pages_of(run)),
+    }
+
+
+def pages_of(run: Run) -> Iterator[str]:
+    assert run.schedule
     yield reverse("admin:jobledger_run_live", args=[run.pk])
     yield reverse("admin:jobledger_run_output", args=[run.pk])
-    yield reverse("admin:jobledger_job_list")
-    yield reverse("admin:jobledger_job", args=["choosing"])
     yield reverse("admin:jobledger_job_run", args=["choosing"]) + f"?run={run.pk}"
-    yield LIST
-    yield change_url(schedule)
-    yield page_url("history", schedule)
-    yield page_url("delete", schedule)
-    yield reverse("admin:jobledger_week")
-    yield from lists_and_their_objects()
+    yield page_url("history", run.schedule)
+    yield page_url("delete", run.schedule)
 
 
 def lists_and_their_objects() -> Iterator[str]:
@@ -200,18 +209,27 @@ def lists_and_their_objects() -> Iterator[str]:
 EVERYBODY = pytest.mark.parametrize("group", [*rights.GROUPS, ""], ids=lambda group: group or "superuser")
 
 
+def test_it_is_on_no_page(client: Client, run: Run) -> None:
+    log_in(client, "")
+    for url in pages(run):
+        assert SECRET not in text_of(client, url), url
+
+
 @EVERYBODY
-def test_it_is_on_no_page(client: Client, run: Run, planted: PeriodicTask, group: str) -> None:
+@pytest.mark.usefixtures("broker")
+def test_of_many_none_is_on_any_page(client: Client, group: str) -> None:
+    schedules = [create_hourly(**{"name": name, "kwargs": "{}", **PLANTED[name]}) for name in PLANTED]
+    record_due()
+    runs = [run_of(schedule) for schedule in schedules]
     log_in(client, group)
-    for url in pages(run, planted):
+    for url in pages(*runs):
         assert SECRET not in text_of(client, url), url
 
 
 @EVERYBODY
 def test_what_was_recorded_with_it_is_masked_on_every_page(client: Client, recorded: Run, group: str) -> None:
     log_in(client, group)
-    assert recorded.schedule
-    for url in pages(recorded, recorded.schedule):
+    for url in pages(recorded):
         assert SECRET not in text_of(client, url), url
     assert "wrong key" in text_of(client, reverse("admin:jobledger_run_change", args=[recorded.pk]))
 
@@ -285,6 +303,7 @@ def test_it_is_in_no_log_and_no_mail(planted: PeriodicTask, caplog: pytest.LogCa
     caplog.set_level(logging.WARNING, "django.db")
     team = destination()
     rule(team, kinds=EVERYTHING)
+    record_due()
     run = run_of(planted)
     with time_machine.travel(timezone.now() + timedelta(minutes=5)):
         is_told = delivery.deliver(team.pk)

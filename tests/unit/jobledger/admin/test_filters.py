@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.apps import apps
@@ -27,6 +28,8 @@ OWN_LISTS = [
     and type(admin.site.get_model_admin(model)).__module__.startswith(("jobledger.", "tasks_app."))
 ]
 DJANGOS_LISTS = [model for model in OWN_LISTS if model is not Run]
+# Django accepts at most a thousand parameters.
+LOOKUPS_AT_ONCE = 500
 
 
 def fields_of(model: type[Model]) -> list[Any]:
@@ -106,9 +109,11 @@ def test_every_shown_filter_is_accepted(model: type[Model]) -> None:
 def test_the_list_of_runs_ignores_every_lookup() -> None:
     rows = {create_run(job="probe").pk, create_run(job="hello").pk}
     own = {"q", "job", "status", "trigger", "schedule", "time", "from", "to", "before", "after"}
-    for lookup in set(all_lookups(Run)) - own:
-        found = run_list(QueryDict(f"{lookup}=x"), NOON)
-        assert {run.pk for run in found.page.runs} == rows, lookup
+    lookups = sorted(set(all_lookups(Run)) - own)
+    for first in range(0, len(lookups), LOOKUPS_AT_ONCE):
+        query = dict.fromkeys(lookups[first : first + LOOKUPS_AT_ONCE], "x")
+        found = run_list(QueryDict(urlencode(query)), NOON)
+        assert {run.pk for run in found.page.runs} == rows, query
 
 
 @pytest.mark.parametrize(
