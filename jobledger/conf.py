@@ -39,6 +39,9 @@ class Settings:
     ALERT_INTERVAL_SECONDS: float = 300
     ALERT_DEADLINE_SECONDS: float = 24 * 60 * 60
     BEAT_PING_URL: str = ""
+    KEEP_DAYS: float | None = 30
+    KEEP_RUNS: int = 100
+    KEEP_AUDIT_DAYS: float | None = 365
 
     def __post_init__(self) -> None:
         for name, (is_valid, expected) in RULES.items():
@@ -68,6 +71,10 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _is_days(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 1)
+
+
 def is_address(value: Any) -> bool:
     """Whether it is an HTTP address, or empty."""
     if not isinstance(value, str):
@@ -81,6 +88,7 @@ def is_address(value: Any) -> bool:
 
 _ADDRESS = is_address, "an address such as https://jobs.example.com, or an empty string"
 _DURATION = _is_duration, "a positive number of seconds, such as 2.5, and at most a year"
+_DAYS = _is_days, "a number of days, at least 1, or None to keep everything"
 _SIZE = _is_size, "a number of bytes, such as 65536"
 
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
@@ -102,6 +110,9 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "ALERT_INTERVAL_SECONDS": _DURATION,
     "ALERT_DEADLINE_SECONDS": _DURATION,
     "BEAT_PING_URL": _ADDRESS,
+    "KEEP_DAYS": _DAYS,
+    "KEEP_RUNS": (_is_size, "a number of runs of each job, at least 1, such as 100"),
+    "KEEP_AUDIT_DAYS": _DAYS,
 }
 SECRETS = ("BEAT_PING_URL",)
 """Whoever knows it could report that beat is alive, so it is not quoted in messages."""

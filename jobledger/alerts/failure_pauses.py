@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from jobledger.jobs import registry
 from jobledger.models import COMPLETED, FAILURES, Pause, Run, SchedulePolicy
@@ -43,6 +44,12 @@ def pause_if_failing(run: Run, now: datetime) -> FailurePause | None:
     return FailurePause(pause_id=pause.pk, failures=limit, until=until)
 
 
+def deciding_runs(job: str, schedule_id: int) -> QuerySet[Run, Any]:
+    """The keys of the runs that the next failure of the schedule is counted with."""
+    limit, _ = _terms(job, SchedulePolicy.objects.filter(pk=schedule_id).first())
+    return _completed(schedule_id).values_list("pk", flat=True)[: limit or 0]
+
+
 def _terms(job: str, policy: SchedulePolicy | None) -> tuple[int | None, timedelta | None]:
     """After how many failures, and for how long. What the schedule says overrides what the job declares."""
     declared = registry.declaration_of(job)
@@ -52,8 +59,13 @@ def _terms(job: str, policy: SchedulePolicy | None) -> tuple[int | None, timedel
 
 
 def _have_failed(schedule_id: int, limit: int, since: datetime | None) -> bool:
-    runs = Run.objects.filter(schedule=schedule_id, status__in=COMPLETED)
+    runs = _completed(schedule_id)
     if since is not None:
         runs = runs.filter(queued_at__gte=since)
-    last = list(runs.order_by("-queued_at", "-pk").values_list("status", flat=True)[:limit])
+    last = list(runs.values_list("status", flat=True)[:limit])
     return len(last) == limit and all(status in FAILURES for status in last)
+
+
+def _completed(schedule_id: int) -> QuerySet[Run]:
+    runs = Run.objects.filter(schedule=schedule_id, status__in=COMPLETED)
+    return runs.order_by("-queued_at", "-pk")

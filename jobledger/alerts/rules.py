@@ -18,6 +18,9 @@ from jobledger.models import AlertDestination, AlertRule, Trigger
 ATTENDED = (Trigger.CLI, Trigger.JOB)
 """Runs of these triggers have a caller, who sees their failure."""
 
+DECLARED_KEY = "job:"
+"""How the keys of rules begin that jobs declare."""
+
 _DESTINATION_FIELDS = ("id", "name", "kind", "enabled", "url", "addresses")
 _RULE_FIELDS = (
     "id",
@@ -116,7 +119,7 @@ class RuleBook:
 
     def _declared_rule(self, job: str, declared: Alerts) -> Rule:
         return Rule(
-            key=f"job:{job}",
+            key=f"{DECLARED_KEY}{job}",
             name=f"of job {job}"[:100],
             terms=Terms(
                 kinds=frozenset(declared.kinds),

@@ -20,6 +20,7 @@ from jobledger.jobs.declaration import (
     JobDeclaration,
     Schedule,
 )
+from jobledger.retention.limits import is_valid_keep_for, is_valid_keep_runs
 from jobledger.schedules import declared
 
 _ZERO = timedelta(0)
@@ -116,6 +117,8 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "success_within": (_is_limit, "a positive timedelta, such as timedelta(days=2), or None"),
     "pause_after_failures": (_is_failure_limit, f"an integer from 1 to {MAX_FAILURES}, or None"),
     "failure_pause": (_is_limit, "a positive timedelta, such as timedelta(hours=1), or None"),
+    "keep_for": (is_valid_keep_for, "a timedelta of at least a day, such as timedelta(days=90), or None"),
+    "keep_runs": (is_valid_keep_runs, "an integer of at least 1, or None"),
     "schedules": (_are_schedules, 'a list of schedules, such as [Schedule("0 3 * * *")]'),
 }
 

@@ -15,9 +15,10 @@ from django.db.models import Count, Max, Q
 from kombu.exceptions import OperationalError
 
 from jobledger import formats
-from jobledger.health import alerts, clocks, occupied
+from jobledger.health import alerts, clocks, occupied, pruning
 from jobledger.health.problem import PartName, Problem, ProblemKind, listed
 from jobledger.models import DeadLetter, NextSlot, ProcessKind, ServiceProcess
+from jobledger.retention import ledger_size
 from jobledger.runs.worker import queues
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import ABSENT_AFTER
@@ -64,7 +65,7 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
     schedules = NextSlot.objects.aggregate(
         enabled=Count("pk"), broken=Count("pk", filter=~Q(broken="")), handled_until=Max("handled_until")
     )
-    broker = list(_broker())
+    broker, pruned = list(_broker()), ledger_size.last_pruned()
     problems = [
         *_pause(now),
         *broker,
@@ -77,12 +78,13 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
         *_broken_schedules(schedules["broken"]),
         *_dead_letters(now),
         *alerts.problems(now),
+        *pruning.problems(pruned, now),
     ]
     texts = {
         PartName.BEAT: _count(present, ProcessKind.BEAT),
         PartName.WORKERS: _count(present, ProcessKind.WORKER) + _capacity(present),
         PartName.BROKER: "available" if not broker else "",
-        PartName.DATABASE: f"available ({connection.display_name})",
+        PartName.DATABASE: f"available ({connection.display_name}), {pruning.size(pruned, now)}",
         PartName.SCHEDULES: f"{schedules['enabled']} enabled",
         PartName.ALERTS: alerts.recipients(),
     }

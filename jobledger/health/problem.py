@@ -43,6 +43,7 @@ class ProblemKind(StrEnum):
     CLOCK_OFFSET = "clock offset"
     DEAD_LETTERS = "dead letters"
     UNDELIVERED_ALERTS = "undelivered alerts"
+    NOT_PRUNED = "not pruned"
 
 
 MILD = (
@@ -53,6 +54,7 @@ MILD = (
     ProblemKind.CLOCK_OFFSET,
     ProblemKind.DEAD_LETTERS,
     ProblemKind.UNDELIVERED_ALERTS,
+    ProblemKind.NOT_PRUNED,
 )
 """Intentional, or likely to resolve itself."""
 

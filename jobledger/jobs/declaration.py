@@ -173,6 +173,10 @@ class JobDeclaration:
     """A schedule is paused after this many failed runs in a row. None: it is not."""
     failure_pause: ClassVar[timedelta | None] = None
     """How long such a pause lasts. None: until a user resumes the schedule."""
+    keep_for: ClassVar[timedelta | None] = None
+    """How long its runs are kept after they end; ``timedelta.max``: forever. None: as the settings say."""
+    keep_runs: ClassVar[int | None] = None
+    """How many of its newest runs are kept, however old they are. None: as the settings say."""
     schedules: ClassVar[Sequence[Schedule]] = ()
     """The schedules to create when the job first appears."""
 

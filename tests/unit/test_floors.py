@@ -22,6 +22,7 @@ FLOORS = {
     "jobledger.migrations": 2,
     "jobledger.runs": 3,
     "jobledger.alerts": 3,
+    "jobledger.retention": 3,
     "jobledger": 4,
     "jobledger.admin": 5,
     "jobledger.management": 5,

@@ -12,6 +12,7 @@ from jobledger.admin import display, rights
 from jobledger.admin.display import RunUrls
 from jobledger.health.problem import Problem, ProblemKind
 from jobledger.models import Status
+from jobledger.retention.ledger_size import PRUNING_JOB
 
 _ABOUT_SCHEDULES = (ProblemKind.NO_BEAT, ProblemKind.LATE_BEAT, ProblemKind.UNREAD_QUEUE)
 _ABOUT_RUNS = (
@@ -80,6 +81,8 @@ def _links(problem: Problem, user: rights.User) -> Sequence[Link]:
         return [("Show dead letters", reverse("admin:jobledger_deadletter_changelist"))]
     if problem.kind is ProblemKind.UNDELIVERED_ALERTS:
         return [("Show alerts", reverse("admin:jobledger_alert_changelist"))]
+    if problem.kind is ProblemKind.NOT_PRUNED:
+        return [("Show its runs", RunUrls().filtered(job=PRUNING_JOB))]
     if problem.kind in _ABOUT_RUNS:
         own = [(f"Open {job}", display.run_url(pk)) for pk, job in problem.runs]
         return [*own, ("Show queued runs", RunUrls().filtered(status=Status.QUEUED))]

@@ -1,0 +1,147 @@
+"""Deletes many rows without getting in anybody's way: in short transactions, with a pause after each.
+
+On SQLite, all other writers wait while a transaction writes. On PostgreSQL, they only wait for the same rows,
+but a long transaction would keep the tables from being vacuumed. So the size of a batch follows from how long
+the last one took, and the pauses let others have their turn: SQLite does not queue them.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from django.db import transaction
+from django.db.models import Model, Q, QuerySet
+from django.db.models.functions import Length
+
+from jobledger.models import Run, RunOutput
+
+TARGET_SECONDS = 0.04
+"""How long a transaction should take. It may take more than twice as long when the machine is busy."""
+FIRST_WEIGHT, MAX_WEIGHT = 50, 900
+BYTES_PER_WEIGHT = 4096
+"""A page of the database: that much output costs about as much as a row."""
+PAGE = 900
+"""Rows that are read at a time. Before version 3.32, SQLite takes no more than 999 values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """A row to delete, and what that costs, in rows of ordinary size."""
+
+    pk: Any
+    weight: int = 1
+
+
+class Bin(Protocol):
+    """What happens to rows that are not kept: they are deleted, or only counted."""
+
+    def discard(self, model: type[Model], pks: Sequence[Any]) -> None:
+        """Discard these rows, and those that belong to them."""
+
+
+class Deletion:
+    """Deletes the rows, with what belongs to them."""
+
+    def __init__(self) -> None:
+        self._batches: dict[type[Model], Batches] = {}
+        self.output_bytes = 0
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest transaction so far."""
+        return max((each.longest_seconds for each in self._batches.values()), default=0.0)
+
+    def discard(self, model: type[Model], pks: Sequence[Any]) -> None:
+        if model is Run:
+            self._discard_output(pks)
+        self._of(model).delete([Weighed(pk=pk) for pk in pks])
+
+    def _discard_output(self, pks: Sequence[Any]) -> None:
+        """Beforehand, since the output of a single run may take longer than a batch."""
+        while chunks := _chunks(pks):
+            self.output_bytes += sum(length for _, length in chunks)
+            weighed = [Weighed(pk=pk, weight=1 + length // BYTES_PER_WEIGHT) for pk, length in chunks]
+            self._of(RunOutput).delete(weighed)
+
+    def _of(self, model: type[Model]) -> "Batches":
+        return self._batches.setdefault(model, Batches(model))
+
+
+class Count:
+    """Deletes nothing."""
+
+    def __init__(self) -> None:
+        self.output_bytes = 0
+
+    def discard(self, model: type[Model], pks: Sequence[Any]) -> None:
+        if model is Run:
+            lengths = RunOutput.objects.filter(run__in=pks).values_list(Length("text"), flat=True)
+            self.output_bytes += sum(lengths.iterator())
+
+
+class Batches:
+    """Deletes rows of one table, as many at a time as fit into the time for a transaction."""
+
+    def __init__(self, model: type[Model]) -> None:
+        self._model = model
+        self._weight = float(FIRST_WEIGHT)
+        self.longest_seconds = 0.0
+
+    def delete(self, rows: Sequence[Weighed]) -> None:
+        """Delete the rows. If it is interrupted, whole batches are gone, and the rest is left."""
+        rest = list(rows)
+        while rest:
+            count = self._count_of_next(rest)
+            seconds = self._delete([row.pk for row in rest[:count]])
+            self._adapt(sum(row.weight for row in rest[:count]), seconds)
+            del rest[:count]
+            time.sleep(seconds)
+
+    def _count_of_next(self, rows: Sequence[Weighed]) -> int:
+        weight = 0
+        for count, row in enumerate(rows):
+            weight += row.weight
+            if weight > self._weight:
+                return max(count, 1)
+        return len(rows)
+
+    def _delete(self, pks: Sequence[Any]) -> float:
+        with transaction.atomic():
+            # On SQLite, it has waited for other writers until here.
+            began = time.monotonic()
+            self._model._default_manager.filter(pk__in=pks).only("pk").delete()
+        seconds = time.monotonic() - began
+        self.longest_seconds = max(self.longest_seconds, seconds)
+        return seconds
+
+    def _adapt(self, weight: int, seconds: float) -> None:
+        fitting = weight * TARGET_SECONDS / max(seconds, 1e-6)
+        if seconds > TARGET_SECONDS:
+            self._weight = max(fitting, 1.0)
+        elif weight > self._weight / 2:
+            # A batch that happened to be fast says little, and a small one nothing.
+            self._weight = min(max(fitting, self._weight), self._weight * 1.5, MAX_WEIGHT)
+
+
+def pages(rows: QuerySet[Any], time_field: str, *fields: str) -> Iterator[list[tuple[Any, ...]]]:
+    """The keys, times and other fields, oldest first, while the rows of earlier pages are being deleted.
+
+    Each page continues after the last one: looking from the start again would pass all that was deleted,
+    which PostgreSQL's indexes still contain.
+    """
+    rest = rows
+    while found := list(rest.order_by(time_field, "pk").values_list("pk", time_field, *fields)[:PAGE]):
+        yield found
+        pk, last, *_ = found[-1]
+        is_later = Q(**{f"{time_field}__gt": last}) | Q(**{time_field: last}, pk__gt=pk)
+        rest = rows.filter(is_later, **{f"{time_field}__gte": last})
+
+
+def _chunks(pks: Sequence[Any]) -> list[tuple[int, int]]:
+    """Some chunks of these runs' output, with their lengths, as long as there are any.
+
+    Not in order: PostgreSQL might look for them in the index of all chunks.
+    """
+    chunks = RunOutput.objects.filter(run__in=pks).order_by()
+    return list(chunks.values_list("pk", Length("text"))[:PAGE])
