@@ -79,6 +79,14 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
         value = self._parsed(name, float, str(default), expected)
         return self._checked(name, value, lambda it: 0 < it < float("inf"), expected)
 
+    def days(self, name: str, default: float) -> float | None:
+        """A number of days; None for ``forever``."""
+        expected = "a number of days of at least 1, or forever"
+        if self.text(name).lower() == "forever":
+            return None
+        value = self._parsed(name, float, str(default), expected)
+        return self._checked(name, value, lambda it: 1 <= it < float("inf"), expected)
+
     def zone(self, name: str, default: str) -> str:
         """The name of a time zone."""
         expected = "the name of a time zone, such as Europe/London"

@@ -1,4 +1,4 @@
-"""The audit log's table: who did what in the admin, kept for as long as the ledger itself."""
+"""The audit log's table: who did what in the admin, kept for as long as ``KEEP_AUDIT_DAYS`` says."""
 
 from typing import ClassVar
 

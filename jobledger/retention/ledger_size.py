@@ -77,8 +77,8 @@ def _first(statement: str, *values: Any) -> tuple[int, int]:
     return int(count), int(size_bytes)
 
 
-# The estimate is as of the last time that the table was vacuumed or analyzed, and -1 if it never was. The size
-# is that of the tables with their indexes, and with long texts, which are stored apart.
+# The estimate is as of the last time that the table was vacuumed or analyzed, and -1 if it never was. The
+# size is that of the tables with their indexes, and with long texts, which are stored apart.
 _POSTGRESQL = """
 SELECT
     (SELECT reltuples FROM pg_class WHERE oid = %s::regclass),

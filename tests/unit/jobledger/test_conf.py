@@ -63,6 +63,12 @@ def test_every_key_is_validated() -> None:
         ("ALERT_WAIT_SECONDS", 0, "a positive number of seconds"),
         ("ALERT_INTERVAL_SECONDS", -1, "a positive number of seconds"),
         ("ALERT_DEADLINE_SECONDS", "1d", "a positive number of seconds"),
+        ("KEEP_DAYS", 0, "a number of days, at least 1, or None to keep everything"),
+        ("KEEP_DAYS", float("nan"), "a number of days, at least 1"),
+        ("KEEP_DAYS", True, "a number of days, at least 1"),
+        ("KEEP_RUNS", 0, "a number of runs of each job, at least 1"),
+        ("KEEP_RUNS", None, "a number of runs of each job"),
+        ("KEEP_AUDIT_DAYS", "30", "a number of days"),
     ],
 )
 def test_an_invalid_value_is_named_with_what_is_valid(
@@ -81,6 +87,8 @@ def test_an_invalid_value_is_named_with_what_is_valid(
         ("EXPOSED_COMMANDS", ("clearsessions",)),
         ("EXPOSED_COMMANDS", {"clearsessions": {"max_retries": 3}}),
         ("HEARTBEAT_SECONDS", 0.3),
+        ("KEEP_DAYS", None),
+        ("KEEP_DAYS", 1.5),
         ("HEALTH_DIR", Path("/tmp")),
     ],
 )
