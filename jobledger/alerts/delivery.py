@@ -1,9 +1,10 @@
 """Delivers alerts: each once to each destination, several of them in one message.
 
 Any number of processes may try. One of them claims a *destination* with a conditional update, for longer than
-sending can take, so that a destination gets one message at a time. It marks the deliveries as being sent,
-commits, sends one message for all of them, and records the result. An alert waits a little for others like
-it, and after a message the next one waits for a few minutes: a thousand lost runs are one message, or two.
+sending can take, so that a destination gets one message at a time; if the process dies, the claim ends when
+its absence is noticed. It marks the deliveries as being sent, commits, sends one message for all of them, and
+records the result. An alert waits a little for others like it, and after a message the next one waits for a
+few minutes: a thousand lost runs are one message, or two.
 
 If the destination does not accept the message, its deliveries wait again, and the destination is left alone
 for a time that doubles with each failure. A delivery that has been due for longer than the deadline is given
@@ -17,14 +18,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from jobledger import clock
 from jobledger.alerts import destinations, message
 from jobledger.alerts.destinations import NotDeliveredError
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
-from jobledger.models import Alert, AlertDelivery, AlertDestination, DeliveryState
+from jobledger.models import Alert, AlertDelivery, AlertDestination, DeliveryState, ServiceProcess
+from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.worker.presence import ABSENT_AFTER
 
 logger = line_logger(__name__)
 
@@ -83,7 +86,8 @@ def send_test(destination: AlertDestination) -> None:
 def claim(destination_id: int, now: datetime) -> Claimed | None:
     """Claim the destination and what is due to it; None if another process has it, or nothing is due."""
     with transaction.atomic():
-        if not _ready(now).filter(pk=destination_id).update(busy_until=now + CLAIM):
+        ready = _ready(now).filter(pk=destination_id)
+        if not ready.update(busy_until=now + CLAIM, busy_by=IDENTITY):
             return None
         _mark_interrupted(AlertDelivery.objects.filter(destination=destination_id), now)
         message_id = uuid.uuid4()
@@ -128,8 +132,18 @@ def backoff(failures: int) -> timedelta:
 
 def _ready(now: datetime) -> QuerySet[AlertDestination]:
     return AlertDestination.objects.filter(
-        Q(not_before=None) | Q(not_before__lte=now), Q(busy_until=None) | Q(busy_until__lte=now)
+        Q(not_before=None) | Q(not_before__lte=now),
+        Q(busy_until=None) | Q(busy_until__lte=now) | _is_abandoned(now),
     )
+
+
+def _is_abandoned(now: datetime) -> Q:
+    """Whether the process that claimed the destination is no longer there.
+
+    A beat that has only just started may not have reported yet.
+    """
+    present = ServiceProcess.objects.filter(identity=OuterRef("busy_by"), seen_at__gte=now - ABSENT_AFTER)
+    return Q(~Exists(present), busy_until__lte=now + CLAIM - ABSENT_AFTER)
 
 
 def _mark_interrupted(deliveries: QuerySet[AlertDelivery], now: datetime) -> None:

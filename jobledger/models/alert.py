@@ -48,6 +48,9 @@ class AlertDestination(models.Model):
     busy_until = models.DateTimeField(
         null=True, editable=False, help_text="A process is sending a message, and should be done by then."
     )
+    busy_by = models.CharField(
+        max_length=32, blank=True, default="", editable=False, help_text="The identity of that process."
+    )
     failures = models.PositiveIntegerField(default=0, editable=False, help_text="How many failed in a row.")
     error = models.TextField(blank=True, editable=False, help_text="Why the last message was not delivered.")
     delivered_at = models.DateTimeField(null=True, editable=False)

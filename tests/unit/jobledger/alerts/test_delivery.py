@@ -17,7 +17,16 @@ from jobledger.alerts import delivery, destinations, message
 from jobledger.alerts.background import Senders
 from jobledger.alerts.destinations import NotDeliveredError
 from jobledger.alerts.message import Message
-from jobledger.models import AlertDelivery, AlertDestination, DeliveryState, DestinationKind
+from jobledger.models import (
+    AlertDelivery,
+    AlertDestination,
+    DeliveryState,
+    DestinationKind,
+    ProcessKind,
+    ServiceProcess,
+)
+from jobledger.runs import dispatch
+from jobledger.runs.worker.presence import ABSENT_AFTER
 from tests.ports import free_port
 from tests.receivers import Received, mail_server, silent_server, web_server
 from tests.unit.builders import NOON, override
@@ -339,6 +348,37 @@ def test_a_process_that_dies_while_it_sends_leaves_nothing_that_is_sent_twice(
     assert deliver_all() == 1
     assert states() == ["unknown", "delivered"]
     assert "lasting failed" in smtp.mails[0]["Subject"]
+
+
+def test_the_claim_of_a_process_that_has_died_ends_when_that_is_noticed(
+    clock: time_machine.Traveller, smtp: Received
+) -> None:
+    to = destination()
+    rule(to)
+    fail()
+    clock.shift(30)
+    delivery.claim(to.pk, timezone.now())
+    fail(job="lasting")
+    clock.shift(ABSENT_AFTER)
+    assert deliver_all() == 1
+    assert states() == ["unknown", "delivered"]
+
+
+def test_the_claim_of_a_process_that_is_alive_lasts_until_it_must_be_done(
+    clock: time_machine.Traveller, smtp: Received
+) -> None:
+    to = destination()
+    rule(to)
+    fail()
+    clock.shift(30)
+    delivery.claim(to.pk, timezone.now())
+    clock.shift(delivery.CLAIM - timedelta(seconds=1))
+    identity, now = dispatch.IDENTITY, timezone.now()
+    ServiceProcess.objects.create(kind=ProcessKind.BEAT, name="b", identity=identity, seen_at=now)
+    fail(job="lasting")
+    clock.shift(0.5)
+    assert deliver_all() == 0
+    assert states() == ["sending", "waiting"]
 
 
 def test_what_was_interrupted_is_marked_even_if_nothing_else_is_sent(clock: time_machine.Traveller) -> None:
