@@ -13,6 +13,7 @@ from django.apps import apps
 from django.db import connection
 
 from jobledger.models import Run, Status
+from jobledger.retention.limits import runs_of_job, with_status
 
 MAX_COUNTED = 100_000
 PRUNING_JOB = "prune_runs"
@@ -50,8 +51,8 @@ def read() -> LedgerSize:
 
 def last_pruned() -> datetime | None:
     """When a run of the pruning job last succeeded, other than a dry one."""
-    runs = Run.objects.filter(job__gte=PRUNING_JOB, job__lte=PRUNING_JOB).order_by("job", "-queued_at")
-    newest = runs.filter(status=Status.SUCCEEDED).values_list("options", "finished_at")[:MAX_LOOKED_AT]
+    succeeded = with_status(runs_of_job(PRUNING_JOB), [Status.SUCCEEDED])
+    newest = succeeded.values_list("options", "finished_at")[:MAX_LOOKED_AT]
     return next((finished_at for options, finished_at in newest if not options.get("dry_run")), None)
 
 

@@ -4,10 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
 from jobledger.models import Run, SchedulePolicy, Status
+from jobledger.retention import ledger_size
 from tests.unit.builders import override
 from tests.unit.jobledger.retention.builders import ended, is_there, prune, schedule
 
@@ -145,3 +148,28 @@ def test_runs_of_jobs_that_no_longer_exist_are_deleted_like_others() -> None:
     ended(90, job="gone")
     ended(80, job="gone")
     assert prune() == {"runs of gone": 1}
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL scans small tables whatever there is")
+def test_every_query_uses_an_index_and_none_sorts_all_runs() -> None:
+    made = schedule()
+    SchedulePolicy.objects.filter(pk=made.pk).update(pause_after_failures=3)
+    for days in (90, 80, 1):
+        ended(days, schedule=made, status=Status.FAILED)
+    with CaptureQueriesContext(connection) as queries:
+        prune()
+        ledger_size.last_pruned()
+        ledger_size.oldest_run()
+    read = [each["sql"] for each in queries if 'FROM "jobledger_run"' in each["sql"]]
+    plans = {sql: plan_of(sql) for sql in read if sql.startswith("SELECT")}
+    assert len(plans) > 6
+    for sql, plan in plans.items():
+        assert "INDEX" in plan, sql
+        assert "USE TEMP B-TREE FOR ORDER BY" not in plan, sql
+        assert "run_by_status" not in plan, sql
+
+
+def plan_of(sql: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        return "\n".join(str(row[3]) for row in cursor.fetchall())
