@@ -139,7 +139,7 @@ def markdown(report: Report) -> str:
         f"{report.seconds / 60:.0f} minutes on the Compose stack. {report.machine}.",
         "",
         f"**{'Clean' if report.is_clean else 'NOT clean'}.** Faults: "
-        + ", ".join(f"{name} {count} times" for name, count in sorted(report.faults.items()))
+        + ", ".join(f"{name}: {count}" for name, count in sorted(report.faults.items()))
         + ".",
         "",
         *_table(["", ""], [[name, f"{value:,}"] for name, value in rows]),

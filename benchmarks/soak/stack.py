@@ -111,9 +111,10 @@ class MemorySamples:
                     self._sample(service)
 
     def _sample(self, service: str) -> None:
-        found = [process.rss / 1024 for process in self._stack.processes(service)]
-        if not found:
-            return
-        self.by_kind[f"{service}, main process" if found[1:] else service].append(found[0])
-        if found[1:]:
-            self.by_kind[f"{service}, largest other process"].append(max(found[1:]))
+        main, *others = [process.rss / 1024 for process in self._stack.processes(service)] or [0.0]
+        if service == "worker" and others:
+            self.by_kind["worker, main process"].append(main)
+            self.by_kind["worker, largest child"].append(max(others))
+        elif main:
+            # Others are those of its health check, or smaller.
+            self.by_kind[service].append(max(main, *others, 0.0))

@@ -18,7 +18,8 @@ from jobledger.models import Run, RunOutput
 
 TARGET_SECONDS = 0.04
 """How long a transaction should take. It may take more than twice as long when the machine is busy."""
-FIRST_WEIGHT, MAX_WEIGHT = 50, 900
+MIN_WEIGHT, FIRST_WEIGHT, MAX_WEIGHT = 25, 50, 900
+"""Every transaction has a cost of its own: with even fewer rows, it would be most of it."""
 BYTES_PER_WEIGHT = 4096
 """A page of the database: that much output costs about as much as a row."""
 PAGE = 900
@@ -118,7 +119,7 @@ class Batches:
     def _adapt(self, weight: int, seconds: float) -> None:
         fitting = weight * TARGET_SECONDS / max(seconds, 1e-6)
         if seconds > TARGET_SECONDS:
-            self._weight = max(fitting, 1.0)
+            self._weight = max(fitting, MIN_WEIGHT)
         elif weight > self._weight / 2:
             # A batch that happened to be fast says little, and a small one nothing.
             self._weight = min(max(fitting, self._weight), self._weight * 1.5, MAX_WEIGHT)

@@ -95,7 +95,7 @@ def test_memory_is_flat_if_it_has_not_grown_from_the_first_to_the_last_third(
 
 def test_the_report_says_whether_it_is_clean() -> None:
     page = accounting.markdown(CLEAN)
-    assert "**Clean.** Faults: beat killed 2 times." in page
+    assert "**Clean.** Faults: beat killed: 2." in page
     assert "| growth of the database per run, bytes | 5,679 |" in page
     assert "| beat | 80 | 81 | 90 | yes |" in page
     assert "**NOT clean.**" in accounting.markdown(replace(CLEAN, unexplained=1))
