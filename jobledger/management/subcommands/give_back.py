@@ -4,10 +4,9 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import CommandError
 from django_celery_beat.models import PeriodicTask
 
-from jobledger import clock
+from jobledger import clock, formats
 from jobledger.jobs import registry
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause, ProcessKind, Run, ServiceProcess, Status
@@ -29,15 +28,20 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Report first: the other scheduler's next starts depend on what is then stored."""
-        now = clock.now()
-        beats = ServiceProcess.objects.filter(kind=ProcessKind.BEAT, seen_at__gte=now - ABSENT_AFTER)
-        if beats.exists() and not options["check"]:
-            raise CommandError("Beat is running. Stop it first, and run this again.")
         for line in (*_differences(), *_left_behind()):
             self.say(line)
         if not options["check"]:
+            self._warn_of_beat()
             count = give_back()
             self.remark(f"Stored where to continue for {count} schedule{'' if count == 1 else 's'}.")
+
+    def _warn_of_beat(self) -> None:
+        """It is not known whether a beat that has just reported is still running."""
+        now = clock.now()
+        beats = ServiceProcess.objects.filter(kind=ProcessKind.BEAT, seen_at__gte=now - ABSENT_AFTER)
+        if beat := beats.order_by("-seen_at").first():
+            seen = formats.relative(beat.seen_at, now)
+            self.warn(f"Beat was last seen {seen}. If it is still running, stop it, and run this again.")
 
 
 def _differences() -> Iterator[str]:
