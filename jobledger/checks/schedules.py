@@ -55,6 +55,8 @@ class Fault:
     text: str
     hint: str
     id: str
+    is_broken: bool = False
+    """Whether the schedule starts nothing at all."""
 
 
 class TargetValidator:
@@ -70,7 +72,7 @@ class TargetValidator:
             target = slot_runs.target_of(schedule)
         except slot_runs.BrokenScheduleError as error:
             hint = "It starts nothing. Fix it in the admin, or disable it there."
-            return Fault(text=f"is broken: {error}", hint=hint, id="jobledger.W010")
+            return Fault(text=f"is broken: {error}", hint=hint, id="jobledger.W010", is_broken=True)
         job = registry.of_task(schedule.task)
         if job and (problem := self._problem_with(job, target.options)):
             text = f"has options that are not valid for {schedule.task}: {problem}"

@@ -48,8 +48,8 @@ def adopter(tmp_path_factory: pytest.TempPathFactory) -> Adopter:
     return made
 
 
-def change(folder: Path, statements: str) -> None:
-    with closing(sqlite3.connect(folder / "db.sqlite3")) as connection:
+def change(folder: Path, statements: str, database: str = "db.sqlite3") -> None:
+    with closing(sqlite3.connect(folder / database)) as connection:
         connection.executescript(statements)
 
 
@@ -120,3 +120,24 @@ def test_the_project_is_checked(adopter: Adopter) -> None:
     reported = well(adopter.manage("check", settings=settings))
     assert "jobledger.W012" in reported
     assert "jobledger.W017" in reported
+
+
+def test_uninstalling_leaves_the_schedules_and_nothing_else(adopter: Adopter) -> None:
+    database = "DATABASES['default']['NAME'] = BASE_DIR / 'leaving.sqlite3'"
+    leaving = adopter.add_settings("leaving", database)
+    left = adopter.add_settings("left", database, STOCK)
+    file = adopter.folder / "leaving.sqlite3"
+    assert well(adopter.manage("jobledger setup", settings=leaving)) == ""
+    change(adopter.folder, STORED, file.name)
+    done = adopter.manage("jobledger adopt", "jobledger give_back", settings=leaving)
+    assert "old: every day, mine.gone\n  changes: it is broken" in done.stdout
+    assert "Adopted 1 schedule." in well(done)
+    well(adopter.manage("migrate jobledger zero -v 0", settings=leaving))
+    well(adopter.manage("remove_stale_contenttypes --include-stale-apps --no-input -v 0", settings=left))
+    with closing(sqlite3.connect(file)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+        types = connection.execute("SELECT count(*) FROM django_content_type WHERE app_label = 'jobledger'")
+        assert [name for name in tables if name.startswith("jobledger_")] == []
+        assert types.fetchone() == (0,)
+        assert connection.execute("SELECT name FROM django_celery_beat_periodictask").fetchall() == [("old",)]
+    assert well(adopter.manage("check --database default", "migrate --check", settings=left)) == ""

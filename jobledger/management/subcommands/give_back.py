@@ -52,12 +52,13 @@ def _differences() -> Iterator[str]:
 
 
 def _difference(review: Review) -> str:
-    if not review.after:
-        return ""
-    if not review.before:
+    next_start = review.before[0].isoformat(timespec="seconds") if review.before else ""
+    if next_start and not review.after:
+        return f"it is never started here, but will be, next at {next_start}"
+    if review.after and not next_start:
         return "it will never be started: Celery does not accept its expression"
     if review.effect in (Effect.DECIDED, Effect.CHANGES):
-        return f"it will be due by Celery's rules, next at {review.before[0].isoformat(timespec='seconds')}"
+        return f"it will be started at other times, next at {next_start}"
     return ""
 
 

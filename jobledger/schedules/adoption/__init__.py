@@ -9,7 +9,7 @@ that is caught up on, as that scheduler would do, but nothing that it has run is
 """
 
 from collections.abc import Collection
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -21,7 +21,7 @@ from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.clock_changes import next_changes
 from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.slots import Rule, RuleError, slots_between
+from jobledger.schedules.rules.slots import RuleError, slots_between
 from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes
 
 MAX_CATCH_UP = timedelta(days=1)
@@ -82,12 +82,9 @@ def have_same_slots(expression: str, zone: ZoneInfo, day: date) -> bool:
     except RuleError:
         return False
     times = [hour * 60 + minute for hour in cron.parsed.hours for minute in cron.parsed.minutes]
-    now = datetime(day.year, day.month, day.day, tzinfo=_UTC)
-    return (
-        times == list(celery.parsed.minutes)
-        and _days(Cron, expression, now) == _days(CeleryCron, expression, now)
-        and _change_alike(cron, celery, now)
-    )
+    if times != list(celery.parsed.minutes):
+        return False
+    return _have_same_days(" ".join(expression.split()[2:]), day) and _change_alike(cron, celery, day)
 
 
 def _means_the_same(schedule: PeriodicTask, policy: SchedulePolicy, now: datetime) -> bool:
@@ -99,18 +96,31 @@ def _means_the_same(schedule: PeriodicTask, policy: SchedulePolicy, now: datetim
     return True
 
 
-def _days(kind: type[Cron] | type[CeleryCron], expression: str, now: datetime) -> list[datetime]:
-    midnight = kind(expression=" ".join(["0 0", *expression.split()[2:]]), zone=_UTC)
-    return list(slots_between(midnight, now, now + HORIZON))
+# Many schedules differ only in their time of day.
+@lru_cache(maxsize=1024)
+def _have_same_days(days: str, day: date) -> bool:
+    now = _midnight(day)
+    rules = (Cron(expression=f"0 0 {days}", zone=_UTC), CeleryCron(expression=f"0 0 {days}", zone=_UTC))
+    cron, celery = (list(slots_between(rule, now, now + HORIZON)) for rule in rules)
+    return cron == celery
 
 
-def _change_alike(cron: Rule, celery: CeleryCron, now: datetime) -> bool:
+def _change_alike(cron: Cron, celery: CeleryCron, day: date) -> bool:
     """Whether both have the same slots when the clocks change."""
-    for change in next_changes(celery.zone, now):
-        begin, end = change.at - _DAY, change.at + 2 * _DAY
+    for at in _changes(cron.zone, day):
+        begin, end = at - _DAY, at + 2 * _DAY
         if list(slots_between(cron, begin, end)) != list(slots_between(celery, begin, end)):
             return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def _changes(zone: ZoneInfo, day: date) -> tuple[datetime, ...]:
+    return tuple(change.at for change in next_changes(zone, _midnight(day)))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _has_beat_recorded_since(time: datetime) -> bool:

@@ -14,7 +14,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
 from jobledger.celery import uses_redis
-from jobledger.checks.schedules import TargetValidator
+from jobledger.checks.schedules import Fault, TargetValidator
 from jobledger.jobs import registry
 from jobledger.models import Dialect, NextSlot, ProcessKind, SchedulePolicy, ServiceProcess
 from jobledger.runs.publishing import delivery
@@ -103,19 +103,16 @@ class _Reviewer:
     def review(self, schedule: PeriodicTask) -> Review:
         if not hasattr(schedule, "policy"):
             schedule.policy = policy_of_found(schedule, self._now)
-        before, after = self._before(schedule), self._after(schedule, schedule.policy)
-        findings = [*self._timing(schedule, before, after), *self._delivery(schedule)]
+        values = (schedule.task, schedule.args, schedule.kwargs)
+        fault = self._targets.fault_of(*values, *(getattr(schedule, field) for field in delivery.ROUTING))
+        before = self._before(schedule)
+        if fault and fault.is_broken:
+            return _reviewed(schedule, [_of_broken(schedule, fault)], before)
+        after = self._after(schedule, schedule.policy)
+        findings = [*self._timing(schedule, before, after), *self._delivery(schedule, fault)]
         is_by_celery = schedule.policy.dialect == Dialect.CELERY
-        return Review(
-            name=schedule.name,
-            task=schedule.task,
-            timing=words.described(schedule),
-            findings=findings,
-            before=before,
-            after=after,
-            by_cron=self._after(schedule, _by_cron(schedule.policy)) if is_by_celery else None,
-            is_job=registry.of_task(schedule.task) is not None,
-        )
+        by_cron = self._after(schedule, _by_cron(schedule.policy)) if is_by_celery else None
+        return _reviewed(schedule, findings, before, after, by_cron)
 
     def _before(self, schedule: PeriodicTask) -> list[datetime]:
         try:
@@ -195,19 +192,39 @@ class _Reviewer:
         elif schedule.start_time and before[:1] == [schedule.start_time] and after[:1] != before[:1]:
             yield _note("it was also started as soon as its start time had come, whatever its timing")
 
-    def _delivery(self, schedule: PeriodicTask) -> Iterator[Finding]:
-        if schedule.task == _CLEANUP and uses_redis(current_app.conf.result_backend):
-            yield _note("it starts nothing here, and did nothing: Redis forgets results by itself. Delete it")
-            return
-        routing = (getattr(schedule, field) for field in delivery.ROUTING)
-        if fault := self._targets.fault_of(schedule.task, schedule.args, schedule.kwargs, *routing):
+    def _delivery(self, schedule: PeriodicTask, fault: Fault | None) -> Iterator[Finding]:
+        if fault:
             yield Finding(effect=Effect.CHANGES, text=f"it {fault.text}")
-            return
         for problem in delivery.problems_with_headers(schedule.headers):
             yield Finding(effect=Effect.CHANGES, text=problem)
         queue = queue_of(schedule.task, schedule.queue)
         if queue and self._queues and not any(queue in read for read in self._queues):
             yield _note(f"no worker reads its queue, {queue}")
+
+
+def _reviewed(
+    schedule: PeriodicTask,
+    findings: Sequence[Finding],
+    before: Sequence[datetime],
+    after: Sequence[datetime] = (),
+    by_cron: Sequence[datetime] | None = None,
+) -> Review:
+    return Review(
+        name=schedule.name,
+        task=schedule.task,
+        timing=words.described(schedule),
+        findings=findings,
+        before=before,
+        after=after,
+        by_cron=by_cron,
+        is_job=registry.of_task(schedule.task) is not None,
+    )
+
+
+def _of_broken(schedule: PeriodicTask, fault: Fault) -> Finding:
+    if schedule.task == _CLEANUP and uses_redis(current_app.conf.result_backend):
+        return _note("it starts nothing here, and did nothing: Redis forgets results by itself. Delete it")
+    return Finding(effect=Effect.CHANGES, text=f"it {fault.text}")
 
 
 def _of_dialect(schedule: PeriodicTask, times: object, now: datetime) -> Finding | None:

@@ -228,6 +228,7 @@ def test_what_cannot_be_kept_needs_a_decision(values: dict[str, Any], text: str)
     schedule = stock_cron("0 3 * * *", **ON_TIME, **values)
     ((effect, found),) = findings()
     assert effect == "changes"
+    assert bool(reported()["after"]) is not text.startswith("it is broken")
     assert text in found
     with pytest.raises(CommandError, match="Correct or disable") as caught:
         adopt("--check")

@@ -116,12 +116,14 @@ def test_the_other_scheduler_is_notified() -> None:
 def test_what_will_be_different_is_printed() -> None:
     monday = stock_cron("0 3 1-7 * mon", "monday")
     sunday = stock_cron("0 3 * * 7", "sunday")
-    for schedule in monday, sunday:
+    gone = stock_cron("0 * * * *", "gone", task="probes.gone")
+    for schedule in monday, sunday, gone:
         SchedulePolicy.objects.create(schedule=schedule)
         ledger.sync([schedule.pk], NOON)
     PeriodicTask.objects.update(last_run_at=NOON)
-    assert give_back("--check")[0][:2] == [
-        "monday: it will be due by Celery's rules, next at 2026-04-06T03:00:00+00:00",
+    assert give_back("--check")[0][:3] == [
+        "gone: it is never started here, but will be, next at 2026-03-02T13:00:00+00:00",
+        "monday: it will be started at other times, next at 2026-04-06T03:00:00+00:00",
         "sunday: it will never be started: Celery does not accept its expression",
     ]
 
