@@ -20,7 +20,7 @@ from django.utils import timezone
 from jobledger.jobs.declaration import Concurrency, JobDeclaration, Schedule
 from jobledger.jobs.options.parser import OVERLAP_OPTIONS, option_strings
 from jobledger.models import Run, Trigger
-from jobledger.runs.execution import calls, progress, runner
+from jobledger.runs.execution import abrupt_ends, calls, progress, runner
 from jobledger.runs.execution.calls import Call
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.ledger_connection import left_as_found
@@ -65,7 +65,7 @@ class JobCommand(JobDeclaration, BaseCommand):
         """When interrupted, print a single line and exit with the interrupt's exit code."""
         self._argv = argv[2:]
         try:
-            with calls.exit_on_sigterm():
+            with abrupt_ends.handled(abrupt_ends.raise_exit):
                 super().run_from_argv(argv)
         except JobInterrupt as interrupt:
             self.stderr.write(str(interrupt))
@@ -92,8 +92,9 @@ class JobCommand(JobDeclaration, BaseCommand):
             waits=waits,
             may_overlap=may_overlap,
         )
-        self.run = calls.begin(call)
-        return call.execute(self.run, super().execute)
+        with abrupt_ends.undivided():
+            self.run = calls.begin(call)
+            return call.execute(self.run, super().execute)
 
     def progress(
         self, iterable: Iterable[T], *, total: int | None = None, description: str = ""

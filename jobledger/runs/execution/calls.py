@@ -8,13 +8,11 @@ If the ledger cannot be written, that is reported on stderr and the command runs
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, TextIO, cast
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
@@ -28,12 +26,12 @@ from jobledger.jobs.registry import Job
 from jobledger.models import Reason, Run, Stream, Trigger, Why
 from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.dispatch import command_line_process, operating_system_user
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import abrupt_ends, runner
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.django_internals import wrapped_stream
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.ledger_connection import ledger_connection
-from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, SignalExit
+from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
 from jobledger.runs.output.capture import Capture, of_call, of_command_line
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.streams import Tee
@@ -61,7 +59,9 @@ class Call:
     def execute(self, run: Run | None, execute: Callable[..., str | None]) -> str | None:
         """Call ``execute``, and record what it writes and how it ends, if there is a run."""
         with ExitStack() as stack:
-            if run is not None:
+            if run is None:
+                stack.enter_context(abrupt_ends.running(_nothing, by_other_thread=False))
+            else:
                 recorder = OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES)
                 # A process that was started for the command belongs to it.
                 captured = of_call(recorder) if self.argv is None else of_command_line(recorder)
@@ -136,7 +136,12 @@ def _begin_when_free(request: dispatch.RunRequest, guard: Guard, *, waits: bool)
                 run = dispatch.skip(request, why=error.why, exit_code=os.EX_TEMPFAIL)
                 sentence = reasons.sentence(run, timezone.now())
                 raise CommandError(escaped(str(sentence)), returncode=os.EX_TEMPFAIL) from error
+        abrupt_ends.handle_deferred()
         time.sleep(OVERLAP_POLL_SECONDS)
+
+
+def _nothing(end: SystemExit) -> None:
+    """The run is not in the ledger."""
 
 
 @contextmanager
@@ -179,24 +184,6 @@ def _recording(replaced: OutputWrapper, captured: Capture, stream: Stream) -> Ou
 # From the command line
 
 
-@contextmanager
-def exit_on_sigterm() -> Iterator[None]:
-    """Raise an exception at SIGTERM, so that ``finally`` blocks run and the ledger is updated."""
-    previous = signal.getsignal(signal.SIGTERM)
-    # A process that was told to ignore it continues to do so.
-    if previous is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGTERM) is _exit:
-            signal.signal(signal.SIGTERM, previous)
-
-
-def _exit(signum: int, frame: FrameType | None) -> None:
-    raise SignalExit(signum)
-
-
 def record_plain_command(command: BaseCommand, job: Job) -> BaseCommand:
     """Let a command that is no ``JobCommand`` leave a run when it is called from the command line.
 
@@ -215,10 +202,11 @@ def record_plain_command(command: BaseCommand, job: Job) -> BaseCommand:
                 options=options,
                 argv=argv[2:],
             )
-            return call.execute(begin(call), execute)
+            with abrupt_ends.undivided():
+                return call.execute(begin(call), execute)
 
         vars(command)["execute"] = execute_recorded
-        with _same_exit(command), exit_on_sigterm():
+        with _same_exit(command), abrupt_ends.handled(abrupt_ends.record_and_die):
             run_from_argv(argv)
 
     vars(command)["run_from_argv"] = run_recorded
@@ -227,14 +215,9 @@ def record_plain_command(command: BaseCommand, job: Job) -> BaseCommand:
 
 @contextmanager
 def _same_exit(command: BaseCommand) -> Iterator[None]:
-    """End by the signal that would have ended the process; only an interrupt by the service is new."""
+    """Only an interrupt by the service is new."""
     try:
         yield
     except JobInterrupt as interrupt:
         command.stderr.write(str(interrupt))
         sys.exit(interrupt.exit_code)
-    except SignalExit as end:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.kill(os.getpid(), end.number)
-        raise

@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand
 
 from jobledger.runs.lease.interrupts import SIGNAL
 
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, SIGNAL)
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, SIGNAL)
 _NOTHING_RAN = "handle() contains `yield`, so calling it does not run it. Remove the yield."
 
 

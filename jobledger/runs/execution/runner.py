@@ -30,14 +30,14 @@ from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import hygiene, isolation, resources
+from jobledger.runs.execution import abrupt_ends, hygiene, isolation, resources
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.lease.exit_signals import exit_on_signals
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
-from jobledger.runs.lease.interrupts import JobInterrupt, interruptible
+from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, interruptible
 from jobledger.runs.lease.termination import Limits
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.leftovers import Leftover
@@ -233,11 +233,14 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         threads, traits = Threads(), hygiene.Traits(taken_over=taken_over)
         try:
             try:
-                heartbeat.start(may_beat=_may_beat())
+                may_beat = _may_beat()
+                heartbeat.start(may_beat=may_beat)
                 # Those of the heartbeat are not the job's.
                 threads = Threads()
                 # On the command line, the process waits for them when it exits.
-                with nullcontext() if taken_over else threads.awaited():
+                waits = nullcontext() if taken_over else threads.awaited()
+                record_exit = partial(_record_exit, run, log, heartbeat, interrupter, meter)
+                with waits, abrupt_ends.running(record_exit, by_other_thread=may_beat):
                     yield
             finally:
                 interrupter.disarm()
@@ -259,6 +262,22 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
                 outcome = replace(outcome, usage=meter.usage())
                 timeout = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
                 _try_to_end(run, log, heartbeat, outcome, left, timeout)
+
+
+def _record_exit(
+    run: Run,
+    log: OutputLog,
+    heartbeat: Heartbeat,
+    interrupter: Interrupter,
+    meter: resources.Meter,
+    end: SystemExit,
+) -> None:
+    """Record the end of a run whose process is about to end."""
+    interrupter.disarm()
+    # Before writing: it may be waiting to do so.
+    heartbeat.stop()
+    outcome = _masked(run, outcome_of(end, last_error_line=log.last_error_line))
+    abrupt_ends.write(partial(_end, run, log, heartbeat, replace(outcome, usage=meter.usage()), []))
 
 
 def _end_what_was_started(

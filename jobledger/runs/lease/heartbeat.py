@@ -61,6 +61,11 @@ class OutputLog:
         self._recorder = recorder
         self._lock = threading.Lock()
 
+    @property
+    def last_error_line(self) -> str:
+        """The last line on stderr."""
+        return self._recorder.last_error_line
+
     def save_new(self) -> None:
         """Save new output. Whatever cannot be saved stays in the recorder for the next call."""
         with self._lock:

@@ -18,7 +18,7 @@ from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import attempts, overlap, reasons
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import calls, runner
+from jobledger.runs.execution import abrupt_ends, runner
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
@@ -160,7 +160,7 @@ def skipped_on_the_command_line() -> None:
 
 
 def ended_by_signal() -> None:
-    with pytest.raises(SignalExit) as raised, calls.exit_on_sigterm():
+    with pytest.raises(SignalExit) as raised, abrupt_ends.handled(abrupt_ends.raise_exit):
         signal.raise_signal(signal.SIGTERM)
     attempts.end(running(trigger=Trigger.CLI), outcome_of(raised.value))
 

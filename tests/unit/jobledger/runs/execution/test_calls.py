@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from jobledger import management
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import dispatch
 from jobledger.runs.execution import calls
-from jobledger.runs.outcome import SignalExit
 from tests.probes.management.commands import plain_probe, unexposed_probe
 
 pytestmark = pytest.mark.django_db
@@ -121,27 +119,6 @@ def test_an_error_ends_it_as_usual_and_is_on_record(
     assert capsys.readouterr().err == ("CommandError: no\n" if isinstance(error, CommandError) else "")
     if isinstance(end.value, SystemExit):
         assert (end.value.code or 0) == exit_code
-
-
-def test_sigterm_ends_the_process_by_the_signal_and_is_on_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[int] = []
-    handle(monkeypatch, lambda command: signal.raise_signal(signal.SIGTERM))
-    monkeypatch.setattr(os, "kill", lambda pid, signum: sent.append(signum))
-    with pytest.raises(SignalExit):
-        manage("plain_probe")
-    run = Run.objects.get()
-    assert (run.status, run.reason, run.exit_code) == ("failed", "signal", 143)
-    assert sent == [signal.SIGTERM]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_a_process_that_ignores_sigterm_still_does() -> None:
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    try:
-        with calls.exit_on_sigterm():
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_overlap_rule_holds(capsys: pytest.CaptureFixture[str]) -> None:
