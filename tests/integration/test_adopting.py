@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.adopter import Adopter
+from tests.manual import ADOPTING, blocks_of
 
 PEOPLE = """
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -141,3 +142,14 @@ def test_uninstalling_leaves_the_schedules_and_nothing_else(adopter: Adopter) ->
         assert types.fetchone() == (0,)
         assert connection.execute("SELECT name FROM django_celery_beat_periodictask").fetchall() == [("old",)]
     assert well(adopter.manage("check --database default", "migrate --check", settings=left)) == ""
+
+
+def test_settings_may_be_in_no_package_and_their_apps_a_tuple(tmp_path: Path) -> None:
+    project = Adopter.start(tmp_path)
+    texts = {block.file: block.text for block in reversed([*blocks_of(ADOPTING)]) if block.is_a_file}
+    (tmp_path / "celery_app.py").write_text(texts["mysite/celery.py"].replace("mysite.settings", "flat"))
+    apps = "from mysite.settings import *\nINSTALLED_APPS = tuple(INSTALLED_APPS)\n"
+    mode = "DATABASES['default']['OPTIONS'] = {'transaction_mode': 'IMMEDIATE'}\n"
+    (tmp_path / "flat.py").write_text(apps + texts["mysite/settings.py"] + mode + "import celery_app\n")
+    done = project.manage("check --fail-level WARNING", settings="flat")
+    assert (done.stdout, well(done)) == ("System check identified no issues (0 silenced).\n", "")

