@@ -1,5 +1,7 @@
 """The service's app configuration, and that of its admin site."""
 
+from typing import Any
+
 from django.apps import AppConfig, apps
 from django.contrib.admin import apps as admin
 from django.core.exceptions import ImproperlyConfigured
@@ -25,20 +27,14 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and the signal handlers. Raises ImproperlyConfigured."""
+        from celery.signals import celeryd_init
+
         from jobledger import checks, conf
         from jobledger.alerts import background, default_rule
         from jobledger.runs import ledger_connection
         from jobledger.runs.execution import process_group, terminal
         from jobledger.runs.output import salvage
-        from jobledger.runs.worker import (
-            code_version,
-            dead_letters,
-            log_format,
-            main_process,
-            orphans,
-            pools,
-            presence,
-        )
+        from jobledger.runs.worker import code_version, log_format, orphans, presence
         from jobledger.schedules import reconciliation
 
         conf.current()
@@ -49,14 +45,21 @@ class JobsConfig(AppConfig):
         ledger_connection.connect()
         terminal.connect()
         process_group.connect()
-        main_process.connect()
         orphans.connect()
-        pools.connect()
-        dead_letters.connect()
         salvage.connect()
         reconciliation.connect()
         background.connect()
         default_rule.connect()
+        celeryd_init.connect(_worker_starts, dispatch_uid="jobledger.worker")
+
+
+def _worker_starts(**kwargs: Any) -> None:
+    """Connect what imports Celery's worker and Redis' client, which would delay all other processes."""
+    from jobledger.runs.worker import dead_letters, main_process, pools
+
+    main_process.connect()
+    pools.connect()
+    dead_letters.connect()
 
 
 class JobsAdminConfig(admin.AdminConfig):
