@@ -7,12 +7,13 @@ the last one took, and the pauses let others have their turn: SQLite does not qu
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Length
+from django.db.models.signals import post_delete, pre_delete
 
 from jobledger.models import Run, RunOutput
 
@@ -32,6 +33,8 @@ class Weighed:
 
     pk: Any
     weight: int = 1
+    is_referenced: bool = False
+    """Whether other rows refer to it, which go with it or have to forget it."""
 
 
 class Bin(Protocol):
@@ -56,7 +59,9 @@ class Deletion:
     def discard(self, model: type[Model], pks: Sequence[Any]) -> None:
         if model is Run:
             self._discard_output(pks)
-        self._of(model).delete([Weighed(pk=pk) for pk in pks])
+        referenced = _referenced(model, pks)
+        weighed = [Weighed(pk=pk, is_referenced=pk in referenced) for pk in pks]
+        self._of(model).delete(weighed)
 
     def _discard_output(self, pks: Sequence[Any]) -> None:
         """Beforehand, since the output of a single run may take longer than a batch."""
@@ -94,7 +99,7 @@ class Batches:
         rest = list(rows)
         while rest:
             count = self._count_of_next(rest)
-            seconds = self._delete([row.pk for row in rest[:count]])
+            seconds = self._delete(rest[:count])
             self._adapt(sum(row.weight for row in rest[:count]), seconds)
             del rest[:count]
             time.sleep(seconds)
@@ -107,11 +112,21 @@ class Batches:
                 return max(count, 1)
         return len(rows)
 
-    def _delete(self, pks: Sequence[Any]) -> float:
+    def _delete(self, rows: Sequence[Weighed]) -> float:
+        try:
+            return self._delete_in_time(rows)
+        except IntegrityError:
+            # Something refers to one of the rows since they were looked at.
+            return self._delete_in_time([replace(row, is_referenced=True) for row in rows])
+
+    def _delete_in_time(self, rows: Sequence[Weighed]) -> float:
         with transaction.atomic():
             # On SQLite, it has waited for other writers until here.
             began = time.monotonic()
-            self._model._default_manager.filter(pk__in=pks).only("pk").delete()
+            if plain := [row.pk for row in rows if not row.is_referenced]:
+                _delete_plainly(self._model, plain)
+            if referenced := [row.pk for row in rows if row.is_referenced]:
+                self._model._default_manager.filter(pk__in=referenced).only("pk").delete()
         seconds = time.monotonic() - began
         self.longest_seconds = max(self.longest_seconds, seconds)
         return seconds
@@ -146,3 +161,26 @@ def _chunks(pks: Sequence[Any]) -> list[tuple[int, int]]:
     """
     chunks = RunOutput.objects.filter(run__in=pks).order_by()
     return list(chunks.values_list("pk", Length("text"))[:PAGE])
+
+
+def _referenced(model: type[Model], pks: Sequence[Any]) -> set[Any]:
+    """The rows that others refer to; all of them, if a project wants to hear of each deletion."""
+    if any(signal.has_listeners(model) for signal in (pre_delete, post_delete)):
+        return set(pks)
+    found = set[Any]()
+    for relation in model._meta.related_objects:
+        field, rows = relation.field.name, relation.field.model._default_manager
+        found.update(rows.filter(**{f"{field}__in": pks}).values_list(field, flat=True))
+    return found
+
+
+def _delete_plainly(model: type[Model], pks: Sequence[Any]) -> None:
+    """By a single statement: ``QuerySet.delete()`` would query each related table in the transaction, too."""
+    quote, key = connection.ops.quote_name, model._meta.pk
+    table, column = quote(model._meta.db_table), quote(str(key.column))
+    places = ", ".join(["%s"] * len(pks))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM {table} WHERE {column} IN ({places})",  # noqa: S608 - names of the model, and no values
+            [key.get_db_prep_value(pk, connection) for pk in pks],
+        )

@@ -1,29 +1,32 @@
 """Transactions stay short: the size of a batch follows from how long batches take."""
 
-from typing import Any
+from collections.abc import Sequence
+from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.db.models.signals import post_delete
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from jobledger.models import DeadLetter, Run, RunOutput
+from jobledger.models import DeadLetter, Run, RunAttempt, RunOutput, Status
 from jobledger.retention import batches
 from jobledger.retention.batches import Batches, Deletion, Weighed
 from tests.unit.jobledger.retention.builders import ended, write_output
 
 
 class Slow(Batches):
-    """Takes so many seconds for a row of ordinary weight, and some for a transaction; deletes nothing."""
+    """Takes so many seconds for a row, and some for a transaction; deletes nothing."""
 
-    def __init__(self, per_row: float, weights: dict[Any, int] | None = None) -> None:
+    def __init__(self, per_row: float) -> None:
         super().__init__(Run)
-        self.per_row, self.weights = per_row, weights or {}
+        self.per_row = per_row
         self.sizes: list[int] = []
         self.took: list[float] = []
 
-    def _delete(self, pks: Any) -> float:
-        self.sizes.append(len(pks))
-        self.took.append(0.002 + self.per_row * sum(self.weights.get(pk, 1) for pk in pks))
+    def _delete(self, rows: Sequence[Weighed]) -> float:
+        self.sizes.append(len(rows))
+        self.took.append(0.002 + self.per_row * len(rows))
         return self.took[-1]
 
 
@@ -81,9 +84,9 @@ def test_the_output_of_a_run_is_deleted_in_batches_of_its_own() -> None:
     sizes: list[int] = []
     original = Batches._delete
 
-    def noted(self: Batches, pks: Any) -> float:
-        sizes.append(len(pks))
-        return original(self, pks)
+    def noted(self: Batches, rows: Sequence[Weighed]) -> float:
+        sizes.append(len(rows))
+        return original(self, rows)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Batches, "_delete", noted)
@@ -110,3 +113,38 @@ def test_each_batch_is_a_transaction_of_its_own() -> None:
         Deletion().discard(DeadLetter, pks)
     assert states[0] == (False, 2)
     assert states[-1] == (False, 0)
+
+
+@pytest.mark.django_db
+def test_a_project_hears_of_each_run_that_is_deleted_if_it_wants_to() -> None:
+    runs, heard = [ended(90), ended(80)], list[UUID]()
+
+    def hear(instance: Run, **kwargs: object) -> None:
+        heard.append(instance.pk)
+
+    post_delete.connect(hear, sender=Run)
+    try:
+        Deletion().discard(Run, [run.pk for run in runs])
+    finally:
+        post_delete.disconnect(hear, sender=Run)
+    assert sorted(heard) == sorted(run.pk for run in runs)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_that_appears_in_the_meantime_is_deleted_with_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ended(90)
+    monkeypatch.setattr(batches, "_referenced", lambda model, pks: set())
+    RunAttempt.objects.create(run=run, attempt=1, status=Status.FAILED, finished_at=timezone.now())
+    Deletion().discard(Run, [run.pk])
+    assert not Run.objects.exists()
+    assert not RunAttempt.objects.exists()
+
+
+@pytest.mark.django_db
+def test_runs_without_more_are_deleted_by_one_statement_per_transaction() -> None:
+    runs = [ended(90) for _ in range(5)]
+    with CaptureQueriesContext(connection) as queries:
+        Deletion().discard(Run, [run.pk for run in runs])
+    writes = [each["sql"] for each in queries if each["sql"].startswith(("DELETE", "UPDATE"))]
+    assert len(writes) == 1
+    assert not Run.objects.exists()
