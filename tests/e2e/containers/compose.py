@@ -123,11 +123,6 @@ class Stack:
         ]
 
 
-def remove_images(*names: str) -> None:
-    """Remove the images that exist."""
-    subprocess.run(["docker", "image", "rm", *names], check=False, capture_output=True)
-
-
 @contextmanager
 def brought_up(image: str) -> Iterator[Stack]:
     """Starts the whole stack and waits until it is healthy; removes everything afterwards."""
@@ -141,5 +136,4 @@ def brought_up(image: str) -> Iterator[Stack]:
         yield stack
     finally:
         stack.compose("down", "--volumes", "--timeout", "10")
-        remove_images(f"scheduled-jobs-secrets:{stack.project}")
     assert stack.remains() == []

@@ -1,4 +1,5 @@
 import hashlib
+import re
 import stat
 import threading
 from pathlib import Path
@@ -7,6 +8,7 @@ import environ
 import pytest
 
 from proj.generate_secrets import RECIPES, ensure, main
+from proj.state import BASE_DIR
 
 
 def mode(file: Path) -> int:
@@ -141,3 +143,12 @@ def test_an_unknown_name_is_rejected_with_the_known_ones(
 
     assert "no such secret: sekret_key (choose from secret_key," in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tag_of_composes_image_is_a_digest_of_its_sources_so_that_it_is_built_again_with_them() -> None:
+    dockerfile, compose = ((BASE_DIR / name).read_text() for name in ("Dockerfile", "docker-compose.yml"))
+    stages = re.search(r"(?ms)^FROM \S+ AS base$.*?^FROM base AS secrets$.*?(?=\n+FROM )", dockerfile)
+    assert stages
+    sources = [(BASE_DIR / "proj" / name).read_text() for name in ("state.py", "generate_secrets.py")]
+    digest = hashlib.sha256("".join([stages[0], *sources]).encode()).hexdigest()[:10]
+    assert re.findall(r"image: scheduled-jobs-secrets:(\w+)", compose) == [digest]
