@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from ipaddress import ip_network
 from os import PathLike
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ class Settings:
     ALERT_INTERVAL_SECONDS: float = 300
     ALERT_DEADLINE_SECONDS: float = 24 * 60 * 60
     BEAT_PING_URL: str = ""
+    PING_NETWORKS: Collection[str] = ()
     KEEP_DAYS: float | None = 30
     KEEP_RUNS: int = 100
     KEEP_AUDIT_DAYS: float | None = 365
@@ -86,6 +88,13 @@ def is_address(value: Any) -> bool:
         return False
 
 
+def _are_networks(value: Any) -> bool:
+    try:
+        return _are_names(value) and all(ip_network(each) for each in value)
+    except ValueError:
+        return False
+
+
 _ADDRESS = is_address, "an address such as https://jobs.example.com, or an empty string"
 _DURATION = _is_duration, "a positive number of seconds, such as 2.5, and at most a year"
 _DAYS = _is_days, "a number of days, at least 1, or None to keep everything"
@@ -110,6 +119,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "ALERT_INTERVAL_SECONDS": _DURATION,
     "ALERT_DEADLINE_SECONDS": _DURATION,
     "BEAT_PING_URL": _ADDRESS,
+    "PING_NETWORKS": (_are_networks, 'a list of networks, such as ["10.0.0.0/8"]'),
     "KEEP_DAYS": _DAYS,
     "KEEP_RUNS": (_is_size, "a number of runs of each job, at least 1, such as 100"),
     "KEEP_AUDIT_DAYS": _DAYS,

@@ -329,6 +329,7 @@ JOBLEDGER = validated(
         "ALERT_WAIT_SECONDS": env.seconds("ALERT_WAIT_SECONDS", 30),
         "ALERT_INTERVAL_SECONDS": env.seconds("ALERT_INTERVAL_SECONDS", 300),
         "BEAT_PING_URL": env.text("BEAT_PING_URL"),
+        "PING_NETWORKS": [str(each) for each in env.networks("PING_NETWORKS")],
         "KEEP_DAYS": env.days("KEEP_DAYS", 30),
         "KEEP_RUNS": env.whole("KEEP_RUNS", 100),
         "KEEP_AUDIT_DAYS": env.days("KEEP_AUDIT_DAYS", 365),

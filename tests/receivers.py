@@ -55,9 +55,17 @@ def mail_server(*, refusal: str = "") -> Iterator[Received]:
 
 @contextmanager
 def web_server(
-    *, status: int = 200, reason: str | None = None, release: threading.Event | None = None
+    *,
+    status: int = 200,
+    reason: str | None = None,
+    release: threading.Event | None = None,
+    location: str = "",
+    host: str = "127.0.0.1",
 ) -> Iterator[Received]:
-    """An HTTP server that keeps the requests; with an event, it answers only after that."""
+    """An HTTP server that keeps the requests; with an event, it answers only after that.
+
+    ``location`` is where it redirects to, with a status that says so.
+    """
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,6 +75,8 @@ def web_server(
             if release is not None:
                 release.wait(60)
             self.send_response(status, reason)
+            if location:
+                self.send_header("Location", location)
             self.end_headers()
 
         do_GET = do_POST  # noqa: N815 - http.server's name
@@ -74,7 +84,7 @@ def web_server(
         def log_message(self, *args: Any) -> None:
             """Keep the tests' output clean."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer((host, 0), Handler) as server:
         received.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()

@@ -114,25 +114,31 @@ def beat_is_alive(identity: str, now: datetime) -> bool:
 
 
 def ping_for_beat() -> None:
-    """Tell the monitor of the service that beat is alive; failures are logged."""
+    """Report to the monitor of the service that beat is alive; failures are logged."""
     try:
-        request(settings.BEAT_PING_URL, b"")
+        request(settings.BEAT_PING_URL, b"", anywhere=True)
     except PingError as error:
         logger.warning("The monitor at BEAT_PING_URL cannot be reached: %s", error)
 
 
-def request(url: str, body: bytes) -> None:
-    """Send a POST request. Raises PingError unless it is accepted within a few seconds."""
+def request(url: str, body: bytes, *, anywhere: bool = False) -> None:
+    """Send a POST request. Raises PingError unless it is accepted within a few seconds.
+
+    Only the project's settings may lead ``anywhere``; a schedule's URL may not lead into a private network.
+    """
     # Imported here, because only beat needs it, and it would slow down the start of any command.
     import urllib.request
     from http.client import HTTPException
     from urllib.error import HTTPError
 
+    from jobledger.alerts import public_requests
+
     if urlsplit(url).scheme not in SCHEMES:
         raise PingError("The ping URL is not an HTTP address.")
     try:
         message = urllib.request.Request(url, data=body, headers={"User-Agent": "jobledger"})  # noqa: S310 - see above
-        with urllib.request.urlopen(message, timeout=TIMEOUT_SECONDS):  # noqa: S310
+        opener = urllib.request.build_opener() if anywhere else public_requests.opener()
+        with opener.open(message, timeout=TIMEOUT_SECONDS):
             pass
     except HTTPError as error:
         error.close()

@@ -71,6 +71,7 @@ def test_each_failure_is_told_once_whatever_the_receivers_do_and_no_beat_waits(r
             **IMPATIENT,
             "EMAIL_URL": f"smtp://127.0.0.1:{mail.port}",
             "BEAT_PING_URL": f"http://127.0.0.1:{hook.port}/beat",
+            "PING_NETWORKS": "127.0.0.0/8",
         }
         running.shell(SET_UP.format(urls=urls, monitor=f"http://127.0.0.1:{hook.port}/run"))
         try:

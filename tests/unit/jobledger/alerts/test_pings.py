@@ -39,6 +39,12 @@ def clock() -> Iterator[time_machine.Traveller]:
         yield traveller
 
 
+@pytest.fixture(autouse=True)
+def private_network(settings: Settings) -> None:
+    """The tests' monitors are on this machine."""
+    override(settings, PING_NETWORKS=["127.0.0.0/8"])
+
+
 @pytest.fixture
 def monitor() -> Iterator[Received]:
     with web_server() as received:
