@@ -34,12 +34,13 @@ class JobsConfig(AppConfig):
         from jobledger.runs import ledger_connection
         from jobledger.runs.execution import process_group, terminal
         from jobledger.runs.output import salvage
-        from jobledger.runs.worker import code_version, log_format, orphans, presence
+        from jobledger.runs.worker import code_version, log_format, orphans, pending_migrations, presence
         from jobledger.schedules import reconciliation
 
         conf.current()
         checks.connect()
         code_version.connect()
+        pending_migrations.connect()
         log_format.connect()
         presence.watch_worker()
         ledger_connection.connect()

@@ -113,9 +113,10 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
 
     def certificates(self, name: str) -> str:
         """CA certificates in PEM format; empty: none."""
-        text = self.text(name)
+        if not (text := self.text(name)):
+            return ""
         try:
-            ssl.create_default_context(cadata=text or None)
+            ssl.create_default_context(cadata=text)
         except (ssl.SSLError, ValueError) as error:
             raise self._invalid(name, "CA certificates in PEM format", value="is not valid") from error
         return text

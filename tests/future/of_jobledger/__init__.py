@@ -1,0 +1,1 @@
+"""The migrations of its app ``jobledger``."""

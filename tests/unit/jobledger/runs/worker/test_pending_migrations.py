@@ -1,0 +1,64 @@
+"""A worker or beat whose database is not migrated says so when it starts."""
+
+import logging
+from typing import Any
+
+import pytest
+from celery.signals import beat_init, celeryd_after_setup
+from django.db import OperationalError
+from django.db.backends.utils import CursorWrapper
+from django.db.migrations.recorder import MigrationRecorder
+
+from jobledger.runs.worker import pending_migrations
+
+SIGNALS = [celeryd_after_setup, beat_init]
+
+
+def starting(signal: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a process logs when it starts."""
+    with caplog.at_level(logging.INFO, logger=pending_migrations.__name__):
+        signal.send(sender="mine", instance=None, conf=None)
+    return [record.getMessage() for record in caplog.records if record.name == pending_migrations.__name__]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_nothing_is_said_of_a_database_that_is_migrated(
+    signal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert starting(signal, caplog) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_what_is_missing_is_named(signal: Any, caplog: pytest.LogCaptureFixture) -> None:
+    MigrationRecorder.Migration.objects.filter(app="jobledger").delete()
+    (line,) = starting(signal, caplog)
+    assert line.startswith(
+        "The database lacks migrations of this version: jobledger.0001_initial. Run manage.py"
+    )
+
+
+@pytest.mark.django_db
+def test_of_many_only_some_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    MigrationRecorder.Migration.objects.all().delete()
+    (line,) = starting(beat_init, caplog)
+    assert line.count("_initial") <= pending_migrations.MAX_NAMES
+    assert " more. Run manage.py migrate" in line
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_ahead_lacks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    MigrationRecorder.Migration.objects.create(app="jobledger", name="0099_future")
+    assert starting(beat_init, caplog) == []
+
+
+@pytest.mark.django_db
+def test_a_process_starts_without_its_database(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(CursorWrapper, "execute", refuse)
+    assert starting(beat_init, caplog) == ["Cannot tell whether the database is migrated: gone"]
