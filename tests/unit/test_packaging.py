@@ -83,3 +83,27 @@ def test_the_lock_files_hold_the_dependencies_with_hashes_and_name_no_index(name
     assert "--hash=sha256:" in text
     assert "index" not in text
     assert "://" not in text
+
+
+def claimed(classifier: str) -> list[str]:
+    """The versions that the classifiers name."""
+    found = (
+        re.fullmatch(rf"{classifier} :: (\d+\.\d+)", each) for each in PYPROJECT["project"]["classifiers"]
+    )
+    return [match[1] for match in found if match]
+
+
+def test_the_claimed_pythons_are_those_that_are_tried() -> None:
+    """The oldest is that of the tests' floors, the newest that of the image."""
+    oldest, *_, newest = claimed("Programming Language :: Python")
+    assert PYPROJECT["project"]["requires-python"] == f">={oldest}"
+    assert PYPROJECT["tool"]["mypy"]["python_version"] == oldest
+    images = re.findall(r"(?m)^FROM python:(\d+\.\d+)", (BASE_DIR / "Dockerfile").read_text())
+    assert set(images) == {newest}
+
+
+def test_the_claimed_djangos_are_those_that_are_required() -> None:
+    (required,) = (each for each in PYPROJECT["project"]["dependencies"] if each.startswith("django>"))
+    oldest, newest = claimed("Framework :: Django")
+    major, minor = newest.split(".")
+    assert required == f"django>={oldest},<{major}.{int(minor) + 1}"
