@@ -90,3 +90,10 @@ def test_an_edit_runs_after_up(clones: list[Clone]) -> None:
     assert "# edited" in edited.up()
     assert "# edited" not in other.up()
     assert edited.run() == "# edited\n"
+
+
+def test_no_registry_is_asked_for_our_images(clones: list[Clone]) -> None:
+    services = json.loads(clones[0].compose("config", "--format", "json"))["services"]
+
+    ours = {name: each["pull_policy"] for name, each in services.items() if "scheduled-jobs" in each["image"]}
+    assert ours == {**dict.fromkeys(("secrets", "init", "web", "worker"), "never"), "beat": "build"}
