@@ -268,3 +268,22 @@ def test_without_a_policy_an_interval_counts_from_its_last_change() -> None:
 def test_an_expression_that_cannot_be_read_at_all_does_not_mean_the_same() -> None:
     schedule = stock_cron("x 3 * * *")
     assert adoption.policy_of_found(schedule, NOON).dialect == Dialect.CELERY
+
+
+def test_a_change_of_the_dialect_is_noticed_without_a_signal() -> None:
+    schedule = stock_cron("0 3 1-7 * mon", last_run_at=NOON)
+    start_beat()
+    SchedulePolicy.objects.filter(schedule=schedule).update(dialect=Dialect.CRON)
+    start_beat(NOON + MINUTE)
+    assert NextSlot.objects.get().slot == utc("2026-03-03T03:00")
+    assert recorded() == []
+
+
+def test_an_edit_while_beat_is_down_loses_no_slot_of_an_adopted_schedule() -> None:
+    schedule = stock_cron("0 * * * *", last_run_at=NOON - 30 * MINUTE)
+    start_beat(NOON - 20 * MINUTE)
+    other = hourly("other")
+    NextSlot.objects.filter(schedule=other).update(recorded_at=NOON - 10 * MINUTE)
+    with time_machine.travel(NOON + MINUTE, tick=False):
+        PeriodicTask.objects.get(pk=schedule.pk).save()
+    assert recorded() == [(NOON, "queued")]

@@ -13,6 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import audit_log, rights
 from jobledger.models import NextSlot, Pause, Run, Trigger
+from jobledger.schedules.adoption import stock
 from tests.unit.jobledger.admin.schedules.schedules import LIST, act, member, page, unreadable
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
@@ -248,3 +249,10 @@ def test_delete_is_the_last_action(admin_client: Client) -> None:
 
 def test_the_actions_require_existing_permissions() -> None:
     assert (rights.START, rights.PAUSE) == ("jobledger.start_run", "jobledger.pause_schedule")
+
+
+def test_enabling_makes_the_stock_scheduler_start_nothing_from_before_either(admin_client: Client) -> None:
+    schedule = hourly(enabled=False)
+    PeriodicTask.objects.update(last_run_at=NOON - 5 * HOUR, date_changed=NOON - 5 * HOUR)
+    act(admin_client, "enable_tasks", schedule)
+    assert stock.next_starts(PeriodicTask.objects.get(), NOON + timedelta(minutes=5), 1) == [NOON + HOUR]

@@ -177,7 +177,7 @@ def test_what_is_overdue_since_days_is_not_caught_up_on() -> None:
 
 
 def test_a_start_time_starts_nothing_by_itself() -> None:
-    stock_cron("0 3 * * *", start_time=NOON + 2 * HOUR)
+    stock_cron("0 3 * * *", start_time=NOON + 2 * HOUR, created=NOON)
     found = reported()
     assert found["before"][:2] == [(NOON + 2 * HOUR).isoformat(), utc("2026-03-03T03:00").isoformat()]
     assert found["after"][0] == utc("2026-03-03T03:00").isoformat()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobledger.schedules.rules.celery_cron import CeleryCron, parse
 from jobledger.schedules.rules.slots import RESOLUTION, RuleError, next_slot, previous_slot, slots_between
 from tests.unit.jobledger.schedules.rules.test_cron_properties import CHANGES, ZONES, field
-from tests.unit.jobledger.schedules.times import local_times, utc
+from tests.unit.jobledger.schedules.times import cron, local_times, utc
 
 HOURS = st.one_of(field(0, 23), st.sampled_from(["0", "1", "2", "0-3", "22-2", "*/2"]))
 DAYS = st.one_of(st.just("*"), field(1, 31), st.sampled_from(["1-7", "25-3", "*/2", "31", "29,30,31"]))
@@ -163,3 +163,10 @@ def test_an_expression_is_reduced_to_numbers(expression: str, canonical: str) ->
 def test_what_celery_reads_beyond_a_step_makes_no_difference() -> None:
     # Celery matches the beginning of a part only.
     assert rule("*/20-3 3 * * *").parsed.minutes == (180, 200, 220)
+
+
+@given(st.one_of(field(0, 59), st.sampled_from(["50-10/7", "*/7,3", "5-5", "0-59", "07"])), HOURS)
+def test_times_of_day_are_those_of_cron(minute: str, hour: str) -> None:
+    by_cron = cron(f"{minute} {hour} * * *").parsed
+    times = [hours * 60 + minutes for hours in by_cron.hours for minutes in by_cron.minutes]
+    assert list(parse(f"{minute} {hour} * * *").minutes) == times
