@@ -81,6 +81,8 @@ def _lines(review: Review) -> Iterator[str]:
     yield escaped(f"{review.name}: {review.timing or 'no times'}, {review.task}")
     for finding in review.findings:
         yield escaped(f"  {finding.effect}: {finding.text}")
+    if review.listed_from is not None:
+        yield f"    {'from':8} {_local(review.listed_from)} on, where a clock change makes a difference"
     if review.effect is not Effect.NOTE:
         yield from _times("before", review.before)
         yield from _times("after", review.after)
@@ -89,9 +91,11 @@ def _lines(review: Review) -> Iterator[str]:
 
 
 def _times(label: str, times: Sequence[datetime]) -> Iterator[str]:
-    zone = timezone.get_default_timezone()
-    texts = [time.astimezone(zone).isoformat(timespec="seconds") for time in times]
-    yield f"    {label:8} {'  '.join(texts) or 'never'}"
+    yield f"    {label:8} {'  '.join(map(_local, times)) or 'never'}"
+
+
+def _local(time: datetime) -> str:
+    return time.astimezone(timezone.get_default_timezone()).isoformat(timespec="seconds")
 
 
 def _summary(found: Sequence[Review]) -> str:
@@ -116,6 +120,7 @@ def _as_json(review: Review) -> dict[str, Any]:
         "is_job": review.is_job,
         "effect": review.effect,
         "findings": [{"effect": each.effect, "text": each.text} for each in review.findings],
+        "listed_from": review.listed_from and review.listed_from.isoformat(),
         "before": _json_times(review.before),
         "after": _json_times(review.after),
         "by_cron": None if review.by_cron is None else _json_times(review.by_cron),

@@ -57,7 +57,7 @@ def _difference(review: Review) -> str:
         return f"it is never started here, but will be, next at {next_start}"
     if review.after and not next_start:
         return "it will never be started: Celery does not accept its expression"
-    if review.effect in (Effect.DECIDED, Effect.CHANGES):
+    if next_start and review.effect is Effect.DECIDED:
         return f"it will be started at other times, next at {next_start}"
     return ""
 

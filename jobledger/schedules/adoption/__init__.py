@@ -82,7 +82,9 @@ def have_same_slots(expression: str, zone: ZoneInfo, day: date) -> bool:
     except RuleError:
         return False
     # The times of day that both accept are the same.
-    return _have_same_days(" ".join(expression.split()[2:]), day) and _change_alike(cron, celery, day)
+    return (
+        _have_same_days(" ".join(expression.split()[2:]), day) and first_difference(cron, celery, day) is None
+    )
 
 
 def _means_the_same(schedule: PeriodicTask, policy: SchedulePolicy, now: datetime) -> bool:
@@ -103,13 +105,13 @@ def _have_same_days(days: str, day: date) -> bool:
     return cron == celery
 
 
-def _change_alike(cron: Cron, celery: CeleryCron, day: date) -> bool:
-    """Whether both have the same slots when the clocks change."""
+def first_difference(cron: Cron, celery: CeleryCron, day: date) -> datetime | None:
+    """The first slot of only one of them when the clocks change next; None if there is none."""
     for at in _changes(cron.zone, day):
         begin, end = at - _DAY, at + 2 * _DAY
-        if list(slots_between(cron, begin, end)) != list(slots_between(celery, begin, end)):
-            return False
-    return True
+        if different := set(slots_between(cron, begin, end)) ^ set(slots_between(celery, begin, end)):
+            return min(different)
+    return None
 
 
 @lru_cache(maxsize=1024)

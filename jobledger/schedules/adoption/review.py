@@ -4,7 +4,7 @@ Nothing is written. A schedule that was not adopted yet is reviewed as if it had
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -21,15 +21,25 @@ from jobledger.runs.publishing import delivery
 from jobledger.runs.worker.presence import ABSENT_AFTER
 from jobledger.runs.worker.queues import queue_of
 from jobledger.schedules import stored_schedules, words
-from jobledger.schedules.adoption import MAX_CATCH_UP, have_same_slots, policy_of_found, ran_until, stock
+from jobledger.schedules.adoption import (
+    MAX_CATCH_UP,
+    first_difference,
+    have_same_slots,
+    policy_of_found,
+    ran_until,
+    stock,
+)
 from jobledger.schedules.planning.planning import plan
 from jobledger.schedules.planning.verdicts import Verdict
-from jobledger.schedules.rules.slots import slots_between
+from jobledger.schedules.rules.celery_cron import CeleryCron
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.slots import RESOLUTION, slots_between
 from jobledger.schedules.rules.wallclock import LATEST
 from jobledger.schedules.stored_schedules import CronTimes, Times
 
 COUNT = 5
 _CLEANUP = "celery.backend_cleanup"
+_HOUR = timedelta(hours=1)
 _TOLERANCE = timedelta(minutes=1)
 """Solar events are computed to a few seconds only."""
 
@@ -67,6 +77,8 @@ class Review:
     """When this service starts it next."""
     by_cron: Sequence[datetime] | None
     """The same if it followed cron's rules; None if it does."""
+    listed_from: datetime | None = None
+    """If only a clock change makes a difference: when, and from when on the starts are listed."""
     is_job: bool = False
     """Otherwise, it starts an ordinary task."""
 
@@ -112,12 +124,13 @@ class _Reviewer:
         findings = [*self._timing(schedule, before, after), *self._delivery(schedule, fault)]
         is_by_celery = schedule.policy.dialect == Dialect.CELERY
         by_cron = self._after(schedule, _by_cron(schedule.policy)) if is_by_celery else None
-        return _reviewed(schedule, findings, before, after, by_cron)
+        review = _reviewed(schedule, findings, before, after, by_cron)
+        return _from_difference(review, stored_schedules.of(schedule), self._now)
 
     def _before(self, schedule: PeriodicTask) -> list[datetime]:
         try:
             return stock.next_starts(schedule, self._now, COUNT)
-        except stock.UNREADABLE:
+        except stock.UnreadableError:
             return []
 
     def _after(self, schedule: PeriodicTask, policy: SchedulePolicy) -> list[datetime]:
@@ -153,9 +166,11 @@ class _Reviewer:
     def _timing(
         self, schedule: PeriodicTask, before: Sequence[datetime], after: Sequence[datetime]
     ) -> Iterator[Finding]:
-        if problem := stock.why_unreadable(schedule):
+        if problem := _why_unreadable(schedule, self._now):
             effect = Effect.DECIDED if after else Effect.KEPT
             yield Finding(effect=effect, text=f"it was never started before: {problem.rstrip('.')}")
+        elif reason := stored_schedules.why_broken(schedule):
+            yield Finding(effect=Effect.CHANGES, text=f"it is broken: {reason}")
         elif schedule.one_off and schedule.total_run_count:
             yield _note("it has run, and does not run again")
         else:
@@ -221,6 +236,29 @@ def _reviewed(
     )
 
 
+def _from_difference(review: Review, times: object, now: datetime) -> Review:
+    """Lists the starts around the next clock change if the next ones are the same by both rules."""
+    is_by_celery = review.by_cron is not None
+    if review.effect not in (Effect.KEPT, Effect.DECIDED) or not isinstance(times, CronTimes):
+        return review
+    if not (review.before and review.before == (review.by_cron if is_by_celery else review.after)):
+        return review
+    cron = Cron(expression=times.expression, zone=times.zone)
+    celery = CeleryCron(expression=times.expression, zone=times.zone)
+    if (at := first_difference(cron, celery, now.date())) is None:
+        return review
+    by_cron, by_celery = (
+        list(slots_between(rule, at - _HOUR - RESOLUTION, LATEST, limit=COUNT)) for rule in (cron, celery)
+    )
+    return replace(
+        review,
+        listed_from=at - _HOUR,
+        before=by_celery,
+        after=by_celery if is_by_celery else by_cron,
+        by_cron=by_cron if is_by_celery else None,
+    )
+
+
 def _of_broken(schedule: PeriodicTask, fault: Fault) -> Finding:
     if schedule.task == _CLEANUP and uses_redis(current_app.conf.result_backend):
         return _note("it starts nothing here, and did nothing: Redis forgets results by itself. Delete it")
@@ -248,6 +286,14 @@ def _ignored_zone(times: object) -> str:
         return ""
     zone = str(current_app.timezone)
     return "" if zone == str(times.zone) else zone
+
+
+def _why_unreadable(schedule: PeriodicTask, now: datetime) -> str:
+    try:
+        stock.next_starts(schedule, now, 1)
+    except stock.UnreadableError as error:
+        return str(error)
+    return ""
 
 
 def _has_days(times: CronTimes) -> bool:

@@ -6,32 +6,27 @@ from itertools import islice
 from typing import Any
 
 from celery import current_app
-from celery.exceptions import ImproperlyConfigured
-from celery.schedules import ParseException
 from django.conf import settings
+from django.db import Error
 from django_celery_beat.models import PeriodicTask
 
-UNREADABLE = (ValueError, TypeError, ParseException, ImproperlyConfigured)
 _LONG_AGO = timedelta(days=365 * 30)
 
 
-def why_unreadable(schedule: PeriodicTask) -> str:
-    """Why that scheduler leaves the schedule out, or does not start because of it; empty if it runs it."""
-    try:
-        _ = schedule.schedule
-    except UNREADABLE as error:
-        return str(error) or type(error).__name__
-    return ""
+class UnreadableError(ValueError):
+    """That scheduler leaves the schedule out, or does not start because of it; the message says why."""
 
 
 def next_starts(schedule: PeriodicTask, now: datetime, count: int) -> list[datetime]:
-    """When it would start the schedule next, if it were started now. Raises one of ``UNREADABLE``."""
-    return list(islice(_starts(schedule, now), count))
-
-
-def is_overdue(schedule: PeriodicTask, now: datetime) -> bool:
-    """Whether it would start the schedule as soon as it were started."""
-    return next_starts(schedule, now, 1) == [now]
+    """When it would start the schedule next, if it were started now. Raises UnreadableError."""
+    if schedule.scheduler is None:
+        raise UnreadableError("it has no times")
+    try:
+        return list(islice(_starts(schedule, now), count))
+    except Error:
+        raise
+    except Exception as error:
+        raise UnreadableError(str(error) or type(error).__name__) from error
 
 
 def ignores_time_zones() -> bool:

@@ -127,6 +127,12 @@ def test_clock_changes_are_kept() -> None:
     stock_cron("0 * * * *", zone="Europe/London", **ON_TIME)
     text = "Celery reads it differently, or runs it differently when the clocks change"
     assert findings() == [("kept", text)]
+    found = reported()
+    assert found["listed_from"] == utc("2026-10-25T00:00").isoformat()
+    assert found["before"] == found["after"]
+    assert found["before"][:2] == times("2026-10-25T00:00", "2026-10-25T02:00")
+    assert found["by_cron"][:2] == times("2026-10-25T00:00", "2026-10-25T01:00")
+    assert "    from     2026-10-25T00:00:00+00:00 on, where a clock change" in adopt("--check")[0]
 
 
 def test_an_expression_that_celery_never_started_stays_that_way() -> None:
@@ -199,6 +205,12 @@ def test_a_clocked_schedule_is_due_at_its_time() -> None:
     stock_clocked(NOON + HOUR)
     found = reported()
     assert found["before"] == found["after"] == [(NOON + HOUR).isoformat()]
+
+
+def test_an_interval_below_a_second_needs_a_decision() -> None:
+    stock_interval(500_000, "microseconds", **ON_TIME)
+    ((effect, text),) = findings()
+    assert (effect, text) == ("changes", "it is broken: every: 0:00:00.500000 is shorter than a second")
 
 
 def test_a_solar_schedule_means_the_same() -> None:
@@ -303,3 +315,11 @@ def test_what_was_before_is_what_the_stock_scheduler_does(expression: str, zone:
                 assert bool(entry.is_due().is_due) is is_due
         with time_machine.travel(start, tick=False):
             entry = next(entry)
+
+
+def test_a_schedule_without_times_hides_no_other() -> None:
+    stock_cron("0 3 * * *", "fine", **ON_TIME)
+    PeriodicTask.objects.bulk_create([PeriodicTask(name="nothing", task="probes.probe")])
+    fine, nothing = json.loads(adopt("--json", "--check")[0])
+    assert fine["effect"] is None
+    assert nothing["findings"] == [{"effect": "kept", "text": "it was never started before: it has no times"}]
