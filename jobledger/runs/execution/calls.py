@@ -23,7 +23,7 @@ from jobledger.escapes import escaped
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.options import OptionsError, check_bounds, from_namespace, given_on_command_line
 from jobledger.jobs.registry import Job
-from jobledger.models import Reason, Run, Stream, Trigger, Why
+from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
 from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.dispatch import command_line_process, operating_system_user
 from jobledger.runs.execution import abrupt_ends, runner
@@ -133,11 +133,20 @@ def _begin_when_free(request: dispatch.RunRequest, guard: Guard, *, waits: bool)
                     if holder := overlap.holder_of(guard.key):
                         overlap.request_cancel(holder, why, timezone.now())
             elif not waits:
-                run = dispatch.skip(request, why=error.why, exit_code=os.EX_TEMPFAIL)
-                sentence = reasons.sentence(run, timezone.now())
-                raise CommandError(escaped(str(sentence)), returncode=os.EX_TEMPFAIL) from error
+                raise _skipped(request, error.why) from error
         abrupt_ends.handle_deferred()
         time.sleep(OVERLAP_POLL_SECONDS)
+
+
+def _skipped(request: dispatch.RunRequest, why: Why) -> CommandError:
+    """Record that the job does not run. If that fails, it does not run either: it would overlap."""
+    note = ""
+    try:
+        run = dispatch.skip(request, why=why, exit_code=os.EX_TEMPFAIL)
+    except Exception as error:  # noqa: BLE001 - reported to the user
+        run, note = Run(job=request.job, status=Status.SKIPPED, **why.columns), f" Not recorded: {error}"
+    text = escaped(f"{reasons.sentence(run, timezone.now())}{note}")
+    return CommandError(text, returncode=os.EX_TEMPFAIL)
 
 
 def _nothing(end: SystemExit) -> None:

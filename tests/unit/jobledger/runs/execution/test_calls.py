@@ -132,6 +132,24 @@ def test_the_overlap_rule_holds(capsys: pytest.CaptureFixture[str]) -> None:
     assert "plain" not in capsys.readouterr().out
 
 
+def test_it_does_not_overlap_even_if_that_cannot_be_recorded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise DatabaseError("disk full")
+
+    holder = dispatch.begin(dispatch.RunRequest(job="plain_probe", trigger=Trigger.SCHEDULE), worker="w")
+    Run.objects.filter(pk=holder.pk).update(concurrency_key="plain_probe")
+    monkeypatch.setattr(dispatch, "skip", refuse)
+    with pytest.raises(SystemExit) as end:
+        manage("plain_probe")
+    assert end.value.code == os.EX_TEMPFAIL
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "was still running" in captured.err
+    assert captured.err.endswith("Not recorded: disk full\n")
+
+
 def test_without_a_database_it_warns_and_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
