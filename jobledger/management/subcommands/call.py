@@ -31,6 +31,7 @@ from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
 from jobledger.runs.publishing import delivery
 from jobledger.runs.worker import queues
+from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import ABSENT_AFTER
 
 OWN_OPTIONS = ("--json", "--queue", "--wait")
@@ -101,8 +102,13 @@ class Command(OperatorCommand):
     def _warn_of_delay(self, run: Run, queue: str | None) -> None:
         if not run.publish_count:
             self.warn("Redis is not available. The run is recorded; beat will send it when Redis is back.")
-        if queue and not _is_read(queue):
+        if not queue:
+            return
+        readers = _readers(queue)
+        if not readers:
             self.warn(f"No running worker reads the queue “{queue}”. The run stays queued until one does.")
+        elif all(worker.version != code_version() for worker in readers):
+            self.warn("The running workers have other code: restart them if the job is new or was changed.")
 
     def _wait(self, run: Run, *, as_json: bool) -> int:
         if not as_json:
@@ -174,9 +180,9 @@ def _create(job: Job, given: dict[str, Any], routing: dict[str, Any]) -> Run:
     return run
 
 
-def _is_read(queue: str) -> bool:
+def _readers(queue: str) -> list[ServiceProcess]:
     workers = ServiceProcess.objects.filter(
         kind=ProcessKind.WORKER, seen_at__gte=clock.now() - ABSENT_AFTER
     ).exclude(capacity=0)
     # Workers of an earlier version do not report what they read.
-    return any(queue in worker.queues or worker.capacity is None for worker in workers)
+    return [worker for worker in workers if queue in worker.queues or worker.capacity is None]

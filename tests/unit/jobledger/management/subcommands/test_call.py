@@ -13,6 +13,7 @@ from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
 from jobledger.runs.dispatch import operating_system_user
 from jobledger.runs.execution import runner
 from jobledger.runs.publishing import publisher
+from jobledger.runs.worker.code_version import code_version
 from tests.unit.broker import Broker
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run
@@ -42,13 +43,14 @@ def call(*words: str) -> Done:
     return Done(exit_code=exit_code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
 
-def start_worker(*queues: str, capacity: int = 4) -> None:
+def start_worker(*queues: str, capacity: int = 4, version: str = "") -> None:
     ServiceProcess.objects.create(
         kind=ProcessKind.WORKER,
         name="celery@here",
         seen_at=timezone.now(),
         queues=list(queues),
         capacity=capacity,
+        version=version or code_version(),
     )
 
 
@@ -136,6 +138,18 @@ def test_a_queue_that_no_worker_reads_is_mentioned(broker: Broker, queues: tuple
     done = call("probe")
     assert (done.exit_code, len(broker.messages)) == (0, 1)
     assert "No running worker reads the queue “celery”. The run stays queued until one does." in done.stderr
+
+
+def test_workers_that_do_not_know_the_job_yet_are_mentioned(broker: Broker) -> None:
+    start_worker("celery", version="0.1+other")
+    done = call("probe")
+    assert (done.exit_code, len(broker.messages)) == (0, 1)
+    assert (
+        "The running workers have other code: restart them if the job is new or was changed." in done.stderr
+    )
+    ServiceProcess.objects.update(name="celery@there")
+    start_worker("celery")
+    assert call("probe").stderr == ""
 
 
 def test_a_worker_that_takes_no_jobs_does_not_count(broker: Broker) -> None:
