@@ -98,5 +98,5 @@ def _complete_redis(source: Any, url_name: str, name: str, options: Mapping[str,
     if uses_redis(source[url_name]):
         source[name] = {**options, **source[name]}
     if _scheme(source[url_name]) == "sentinel":
-        sentinel_options = {**_SENTINEL_OPTIONS, **source[name].get("sentinel_kwargs", {})}
+        sentinel_options = {**_SENTINEL_OPTIONS, **(source[name].get("sentinel_kwargs") or {})}
         source[name] = {**source[name], "sentinel_kwargs": sentinel_options}

@@ -282,11 +282,13 @@ CELERY_BROKER_URL = env.broker("REDIS_URL", f"redis+socket://{redis_socket()}")
 CELERY_RESULT_BACKEND = complete_sentinels(env.text("RESULT_BACKEND_URL")) or CELERY_BROKER_URL
 # jobledger.celery.configure() has certificates verified; these are trusted besides the system's.
 if _ca := env.certificates("REDIS_CA"):
-    if not CELERY_BROKER_URL.startswith("rediss://"):
+    _trusted = {"ssl_cert_reqs": "required", "ssl_ca_data": _ca}
+    if CELERY_BROKER_URL.startswith("rediss://"):
+        CELERY_BROKER_USE_SSL = _trusted
+    elif not CELERY_RESULT_BACKEND.startswith("rediss://"):
         raise ImproperlyConfigured("REDIS_CA is set; expected a REDIS_URL that starts with rediss://.")
-    CELERY_BROKER_USE_SSL = {"ssl_cert_reqs": "required", "ssl_ca_data": _ca}
     if CELERY_RESULT_BACKEND.startswith("rediss://"):
-        CELERY_REDIS_BACKEND_USE_SSL = CELERY_BROKER_USE_SSL
+        CELERY_REDIS_BACKEND_USE_SSL = _trusted
 CELERY_TASK_TRACK_STARTED = True
 CELERY_TIMEZONE = TIME_ZONE
 # For ordinary tasks; jobs always have it.

@@ -86,7 +86,13 @@ def test_a_result_backend_that_is_down_does_not_block_for_long() -> None:
 def test_a_sentinel_that_is_down_costs_one_attempt(arrangement: Arrangement) -> None:
     urls = {"CELERY_BROKER_URL": "sentinel://a;sentinel://b", "CELERY_RESULT_BACKEND": "sentinel://a"}
     mine = {"sentinel_kwargs": {"password": "x", "socket_timeout": 3}}
-    conf = configured(arrangement, **urls, CELERY_BROKER_TRANSPORT_OPTIONS=mine)
+    none = {"sentinel_kwargs": None}
+    conf = configured(
+        arrangement,
+        **urls,
+        CELERY_BROKER_TRANSPORT_OPTIONS=mine,
+        CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS=none,
+    )
     expected = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": None}
     assert conf.broker_transport_options["sentinel_kwargs"] == {
         **expected,

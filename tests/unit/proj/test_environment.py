@@ -169,6 +169,28 @@ def test_manage_py_says_it_in_one_line(variables: dict[str, str], said: str) -> 
     assert said in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("urls", "trusting"),
+    [
+        ({"REDIS_URL": "rediss://a"}, [True, True]),
+        ({"REDIS_URL": "rediss://a", "RESULT_BACKEND_URL": "redis://b"}, [True, False]),
+        ({"REDIS_URL": "redis://a", "RESULT_BACKEND_URL": "rediss://b"}, [False, True]),
+    ],
+    ids=["both", "broker", "results"],
+)
+def test_a_ca_is_trusted_where_the_connection_is_encrypted(
+    urls: dict[str, str], trusting: list[bool]
+) -> None:
+    code = (
+        "from proj.celery import app; options = app.conf.broker_use_ssl, app.conf.redis_backend_use_ssl; "
+        "print(['ssl_ca_data' in (each or {}) for each in options])"
+    )
+    environment = {**os.environ, "REDIS_CA": CERTIFICATE, **urls}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(trusting)
+
+
 def test_networks_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.5, 172.16.0.0/12,2001:db8::/32")
     assert [str(each) for each in Environment().networks("TRUSTED_PROXIES")] == [
