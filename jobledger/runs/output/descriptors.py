@@ -122,13 +122,21 @@ class Descriptors:
         self.pipes.clear()
 
     def _read_until_end(self) -> None:
-        while True:
-            written = [descriptor for descriptor, _ in self._events.poll()]
+        # As soon as the job has closed all descriptors, their numbers may belong to others.
+        while all(each.is_ours() for each in self._readers.values()):
+            written = self._written()
             if self._wake in written:
                 return
             # In turn: one that is being written to all the time must not keep the other from being read.
             while written and self._is_open:
                 written = [descriptor for descriptor in written if self._try_to_read(descriptor)]
+
+    def _written(self) -> list[int]:
+        """Wait until there is something to read, or the end."""
+        # The job may close them just now.
+        with suppress(OSError, ValueError):
+            return [descriptor for descriptor, _ in self._events.poll()]
+        return []
 
     def _try_to_read(self, descriptor: int) -> bool:
         with LOCK:

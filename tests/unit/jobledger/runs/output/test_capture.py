@@ -230,6 +230,8 @@ def test_a_job_may_close_its_descriptors(descriptor: int) -> None:
 def test_a_job_may_close_all_descriptors() -> None:
     """The process is of no use afterwards, but the end of the run can be recorded."""
     if (pid := os.fork()) == 0:
+        # Not pytest's.
+        threading.excepthook = threading.__excepthook__
         with of_worker(Run()) as captured:
             print("before")
             # A pipe lives on in the worker's main process.
@@ -237,6 +239,8 @@ def test_a_job_may_close_all_descriptors() -> None:
             os.closerange(3, 900)
             reused = [os.open("/proc/self/status", os.O_RDONLY) for _ in range(50)]
             os.write(1, b"not read")
+            reader = cast("Any", captured)._descriptors._thread
+            wait_until(lambda: not reader.is_alive(), what="the reader has ended, without a traceback")
             print("after")
             captured.end()
             text = text_of(finished(captured.recorder))
