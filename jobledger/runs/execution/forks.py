@@ -26,7 +26,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from django.db import Error, connection, connections
@@ -92,6 +92,11 @@ def children_end_at_sigterm() -> Iterator[None]:
     finally:
         # Not there in a child.
         _children_end_at_sigterm.discard(block)
+
+
+def not_forking() -> AbstractContextManager[object]:
+    """In the block, no other thread forks."""
+    return _lock
 
 
 @contextmanager

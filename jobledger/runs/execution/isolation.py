@@ -122,12 +122,12 @@ def record_death(
     ``left`` is what the process has left behind.
     """
     outcome = outcome_of_death(ending, time_limit=time_limit)
-    recorder = salvage.salvaged(run.pk)
+    salvaged = salvage.salvaged(run.pk)
 
     def write() -> None:
         with ledger_connection():
-            if recorder is not None:
-                OutputLog(run, recorder).save_remaining()
+            if salvaged is not None:
+                OutputLog(run, salvaged.recorder).save_remaining()
             leftovers.record(run, left)
             left.clear()
             if attempts.end(run, _with_error(run, outcome)):

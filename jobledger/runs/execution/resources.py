@@ -17,7 +17,7 @@ import os
 import re
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -50,7 +50,9 @@ class Usage:
 class Meter:
     """Measures from its creation on. ``measured`` has to know it."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[Usage], None] = lambda usage: None) -> None:
+        """``note`` gets the usage whenever it is looked at, in case the process is killed."""
+        self._note = note
         self._cpu_before = _cpu_seconds()
         self._children_peak_before = _children_peak()
         # If it cannot be reset, it only says something once it has risen.
@@ -59,6 +61,13 @@ class Meter:
         self._noted = 0
         self._sampled = 0
         self._lock = threading.Lock()
+        # Something is known of a run that is killed at once.
+        self._note(Usage(peak_memory_bytes=memory_of_this_process() or None, cpu_seconds=0.0))
+
+    def look(self) -> None:
+        """Note what is in use now, including subprocesses."""
+        self.sample()
+        self._note(self.usage())
 
     def note_high_water(self) -> None:
         """Note the process's high-water mark before it is reset."""
@@ -88,11 +97,11 @@ _meters: list[Meter] = []
 
 
 @contextmanager
-def measured() -> Iterator[Meter]:
-    """A meter for a run that is executed in the block."""
+def measured(note: Callable[[Usage], None] = lambda usage: None) -> Iterator[Meter]:
+    """A meter for a run that is executed in the block, which notes what it finds."""
     for outer in _meters:
         outer.note_high_water()
-    meter = Meter()
+    meter = Meter(note)
     _meters.append(meter)
     try:
         yield meter

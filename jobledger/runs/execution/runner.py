@@ -219,7 +219,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
     with (
         captured,
         interruptible() as interrupter,
-        resources.measured() as meter,
+        resources.measured(captured.note_usage) as meter,
         process_tree(run.pk, is_nested=_current.get() is not None, adopts=not taken_over) as tree,
     ):
         heartbeat = Heartbeat(run, log, interrupter, tree, _limits(run), meter)

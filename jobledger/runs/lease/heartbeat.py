@@ -36,6 +36,7 @@ from jobledger.runs.output.run_log import by_service
 
 # So that users who follow a run see its output within two seconds.
 OUTPUT_SECONDS = 1.0
+FIRST_LOOK_SECONDS = 0.05
 
 logger = line_logger(__name__)
 
@@ -140,7 +141,7 @@ class Heartbeat:
 
         The check happens even if the output cannot be saved, which may be because the run was deleted.
         """
-        self._meter.sample()
+        self._meter.look()
         try:
             self._log.save_new()
         finally:
@@ -149,14 +150,24 @@ class Heartbeat:
                 self._renew_at = time.monotonic() + settings.HEARTBEAT_SECONDS
 
     def _run_until_stopped(self) -> None:
+        interval = min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)
         with by_service(), kept_open():
-            while not self._stopped.wait(min(settings.HEARTBEAT_SECONDS, OUTPUT_SECONDS)):
+            self._look_often(interval)
+            while not self._stopped.wait(interval):
                 try:
                     # The job may fork at any time.
                     with ledger_connection(), between_forks():
                         self.beat()
                 except Error as error:
                     logger.debug("Could not save the heartbeat of run %s: %s", self._run.pk, error)
+
+    def _look_often(self, seconds: float) -> None:
+        """Until the first beat, which many a run does not reach."""
+        pause = FIRST_LOOK_SECONDS
+        while pause < seconds and not self._stopped.wait(pause):
+            self._meter.look()
+            seconds -= pause
+            pause *= 2
 
     def _renew(self) -> None:
         owned = _owned(self._run)

@@ -21,6 +21,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts, reasons
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome
 
 logger = line_logger(__name__)
@@ -82,14 +83,24 @@ def rescue(now: datetime, watch: Watch) -> int:
     return sum(_end_if_stale(stale.filter(pk=pk)) for pk in pks)
 
 
-def give_up(run: Run, why: Why, *, error: str = "", exit_signal: str = "", timed_out: bool = False) -> bool:
+def give_up(
+    run: Run,
+    why: Why,
+    *,
+    error: str = "",
+    exit_signal: str = "",
+    usage: Usage | None = None,
+    timed_out: bool = False,
+) -> bool:
     """End a run whose process has died. Returns False if it was no longer running."""
     status, exit_code = Status.LOST, None
     if timed_out or _is_past_time_limit(run):
         status = Status.TIMED_OUT
     elif why.reason is Reason.OUT_OF_MEMORY:
         status, exit_code = Status.FAILED, OUT_OF_MEMORY_EXIT_CODE
-    outcome = Outcome(status=status, why=why, exit_code=exit_code, exit_signal=exit_signal, error=error)
+    outcome = Outcome(
+        status=status, why=why, exit_code=exit_code, exit_signal=exit_signal, usage=usage, error=error
+    )
     # The caller must not be held up by an unresponsive broker.
     ended = attempts.end(run, outcome, publish_now=False)
     if ended:

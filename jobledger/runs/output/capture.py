@@ -13,17 +13,18 @@ import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from mmap import mmap
 from types import TracebackType
 from typing import IO, Any, Self, TextIO, cast
 
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.models import Run, Stream
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.output import salvage
 from jobledger.runs.output.descriptors import Descriptors
-from jobledger.runs.output.recorder import LOCK, OutputRecorder, memory_bytes
+from jobledger.runs.output.recorder import LOCK, OutputRecorder
 from jobledger.runs.output.run_log import RunLog
+from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.streams import RunStream, Tee, Utf8Source
 
 logger = line_logger(__name__)
@@ -48,6 +49,9 @@ class Capture:
 
     def end(self) -> None:
         """The job has finished. To be called by the process that began."""
+
+    def note_usage(self, usage: Usage) -> None:
+        """Keep it for whoever records the run if this process dies."""
 
     def stream_for(self, stream: Stream, replaced: Any = None) -> IO[str]:
         """A stream that records; on the command line it passes on to the one that it replaces."""
@@ -125,7 +129,7 @@ class _WorkerCapture(_ProcessCapture):
         self._memory, recorder = _shared_recorder()
         super().__init__(recorder)
         self._pipes = {stream: Utf8Source(recorder, stream) for stream in Stream}
-        self._descriptors = Descriptors(lambda stream, data: self._pipes[stream].write(data))
+        self._descriptors = Descriptors(lambda stream, data: self._pipes[stream].write(data), self._memory)
 
     def __enter__(self) -> Self:
         _flush_originals()
@@ -141,6 +145,8 @@ class _WorkerCapture(_ProcessCapture):
         if os.getpid() == self.pid:  # not in a process that the job has forked
             salvage.release()
             self.recorder.discard()
+            if self._memory is not None:
+                self._memory.close()
 
     def end(self) -> None:
         # In the order of `__enter__`, reversed; whatever the job has done, each of them is tried.
@@ -174,8 +180,11 @@ class _WorkerCapture(_ProcessCapture):
             logger.warning("What the subprocesses of run %s write is not recorded: %s", self._run.pk, error)
         self.recorder.before_write = self.take_in
         if self._memory is not None:
-            salvage.keep(self._run.pk, [self._memory, *self._descriptors.pipes.values()])
-            os.close(self._memory)
+            salvage.keep(self._run.pk, [self._memory.descriptor, *self._descriptors.pipes.values()])
+
+    def note_usage(self, usage: Usage) -> None:
+        if self._memory is not None:
+            self._memory.usage = usage
 
 
 class _NestedCapture(_ProcessCapture):
@@ -228,17 +237,18 @@ def _log(stream: Stream, text: str) -> None:
         capture.recorder.write(stream, text)
 
 
-def _shared_recorder() -> tuple[int | None, OutputRecorder]:
-    """A recorder whose memory other processes can get at through the descriptor, if possible."""
+def _shared_recorder() -> tuple[RunMemory | None, OutputRecorder]:
+    """A recorder in memory that other processes can get at, if possible."""
     limit_bytes = settings.RUN_OUTPUT_LIMIT_BYTES
-    size = memory_bytes(limit_bytes)
     try:
-        descriptor = os.memfd_create("output of a run")
-        os.ftruncate(descriptor, size)
-        return descriptor, OutputRecorder(limit_bytes, mmap(descriptor, size))
+        memory = RunMemory.create(limit_bytes)
+        recorder = OutputRecorder(limit_bytes, memory.output())
     except OSError as error:
         logger.warning("The output of a run is not shared: %s", error)
         return None, OutputRecorder(limit_bytes)
+    # What it writes may not have been read when its process dies.
+    recorder.publish()
+    return memory, recorder
 
 
 def _opened(descriptors: Mapping[Stream, int]) -> dict[Stream, TextIO]:

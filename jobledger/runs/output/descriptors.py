@@ -19,6 +19,7 @@ from functools import partial
 
 from jobledger.models import Stream
 from jobledger.runs.output.recorder import LOCK
+from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.streams import DESCRIPTORS
 
 READ_BYTES = 64 * 1024
@@ -28,13 +29,17 @@ _C, _C_WITH_GIL = ctypes.CDLL(None), ctypes.PyDLL(None)
 class Descriptors:
     """Descriptors 1 and 2 are replaced from ``begin`` to ``end``."""
 
-    def __init__(self, received: Callable[[Stream, bytes], None]) -> None:
-        """``received`` is called under the recorders' lock."""
+    def __init__(self, received: Callable[[Stream, bytes], None], memory: RunMemory | None = None) -> None:
+        """``received`` is called under the recorders' lock.
+
+        With the run's memory, another process may read while this one cannot.
+        """
         self.originals: dict[Stream, int] = {}
         """Duplicates of what the descriptors were before."""
         self.pipes: dict[Stream, int] = {}
         """The ends to read from."""
         self._received = received
+        self._memory = memory
         self._opened: list[_Descriptor] = []
         self._readers: dict[int, _Descriptor] = {}
         self._is_reading = False
@@ -64,6 +69,8 @@ class Descriptors:
             with suppress(OSError):
                 for descriptor, _ in self._ready.poll(0):
                     self._read(descriptor)
+                if self._memory is not None and self._memory.is_spooled:
+                    self._read(self.pipes[Stream.STDOUT])
 
     def end(self) -> None:
         """Restore the descriptors, and receive what is in the pipes. Does nothing if ``begin`` failed."""
@@ -75,12 +82,15 @@ class Descriptors:
         if not all(each.is_ours() for each in self._opened):
             # The job has closed all descriptors, as daemons do. By now, their numbers may belong to others,
             # and the thread cannot be woken.
+            with LOCK:
+                self._take_turn()
             _discard_output()
             return
         self._restore()
         os.eventfd_write(self._wake, 1)
         self._thread.join()
         with LOCK:
+            self._take_turn()
             for stream, descriptor in self.pipes.items():
                 for data in read_rest(descriptor):
                     self._received(stream, data)
@@ -146,7 +156,10 @@ class Descriptors:
         """Receive once; returns whether there was anything."""
         self._is_reading = True
         try:
-            data = _read_now(descriptor) if self._readers[descriptor].is_ours() else None
+            if not self._readers[descriptor].is_ours():
+                return False
+            self._take_turn()
+            data = _read_now(descriptor)
             if data:
                 self._received(self._stream_of(descriptor), data)
             elif data is not None:
@@ -156,6 +169,17 @@ class Descriptors:
         finally:
             self._is_reading = False
         return bool(data)
+
+    def _take_turn(self) -> None:
+        """From now on, no other process reads the pipes; what others have read comes first."""
+        if (memory := self._memory) is None:
+            return
+        memory.take_turn()
+        while memory.is_spooled:
+            for stream, data in memory.spooled():
+                self._received(stream, data)
+            memory.empty_spool()
+            memory.take_turn()
 
     def _stream_of(self, descriptor: int) -> Stream:
         return next(stream for stream, pipe in self.pipes.items() if pipe == descriptor)

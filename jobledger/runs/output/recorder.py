@@ -140,7 +140,7 @@ class OutputRecorder:
         with LOCK:
             if self._boundary == self._saved_end:
                 self._boundary, self._head_stream = self._head_end, None
-                self._publish()
+                self.publish()
             if self._boundary > self._saved_end:
                 return list(_pieces(_parts(self._read_head(self._saved_end, self._boundary))))
             return self._closing() if self._is_closed else []
@@ -151,7 +151,7 @@ class OutputRecorder:
             self.next_number += len(pieces)
             self._is_tail_saved = int(self._boundary == self._saved_end)
             self._saved_end = self._boundary
-            self._publish()
+            self.publish()
 
     def _closing(self) -> list[Piece]:
         """The line that says how much was omitted, and the tail."""
@@ -171,7 +171,8 @@ class OutputRecorder:
         if data:
             self._append_to_tail(stream, data)
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Let whoever has the memory know what is in it."""
         head = self._head_left, self._head_end, self._boundary, self._saved_end, self.next_number
         tail = self._is_tail_saved, self._tail_end, self._tail_bytes
         _HEADER.pack_into(self._memory, 0, self._limit, *head, *tail)
@@ -187,7 +188,7 @@ class OutputRecorder:
             begin, head = self._head_at + self._head_end, mark + data[:size]
             self._memory[begin : begin + len(head)] = head
             self._head_end += len(head)
-        self._publish()
+        self.publish()
         return data[size:]
 
     def _append_to_tail(self, stream: Stream, data: bytes) -> None:

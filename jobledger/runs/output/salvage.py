@@ -5,7 +5,8 @@ pipes, are also kept in a mailbox: a pair of sockets, of which the worker's main
 Descriptors in a message that nobody has received stay open even if their sender is killed. The child takes
 the message back once its output is saved; if the child dies first, the main process takes it.
 
-While no child dies, this costs the main process nothing but one message for each child that starts.
+While no child dies, this costs the main process one message for each child that starts, and a look into the
+mailboxes from time to time: it reads the pipes of a child that cannot (``pump``).
 """
 
 import os
@@ -13,18 +14,23 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from mmap import mmap
+from struct import Struct
 from uuid import UUID
 
 from celery.signals import heartbeat_sent, worker_init, worker_process_init
 
 from jobledger.models import Stream
+from jobledger.runs.execution.forks import not_forking
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.output.descriptors import read_rest
+from jobledger.runs.output.pump import Pump, is_waiting
 from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.streams import Utf8Source
 
 _NAME_BYTES = 100
 _MAX_DESCRIPTORS = 3
+_DESCRIPTOR = Struct("i")
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -33,6 +39,16 @@ def _socket_pair() -> tuple[socket.socket, socket.socket]:
     for each in pair:
         each.settimeout(0)
     return pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Salvaged:
+    """What is known of a run whose process has died."""
+
+    recorder: OutputRecorder
+    """With all output that is not saved yet."""
+    usage: Usage | None
+    """What it had used when its process last looked."""
 
 
 @dataclass(kw_only=True)
@@ -46,16 +62,21 @@ class Mailboxes:
     _own: tuple[socket.socket, socket.socket] | None = None
     """In a child: its mailbox."""
     _kept_by: int = 0
+    _waiting: dict[str, int] = field(default_factory=dict)
+    """In the main process: runs whose output was waiting at the last look, and how often they had read."""
+    _pumps: dict[str, Pump] = field(default_factory=dict)
 
     def open_reception(self, **kwargs: object) -> None:
         """In a main process, before it forks."""
         self._reception = _socket_pair()
 
     def open_own(self, **kwargs: object) -> None:
-        """In a child that starts. The doors that it has inherited are those of other children."""
+        """In a child that starts. What it has inherited belongs to other children."""
         for door in self._doors:
             door.close()
-        self._doors = []
+        for pump in self._pumps.values():
+            pump.close()
+        self._doors, self._pumps = [], {}
         self._own = _socket_pair()
         if self._reception is not None:
             with suppress(OSError):
@@ -96,21 +117,45 @@ class Mailboxes:
         if self._own is not None and self._kept_by == os.getpid():
             _close(_take(self._own[1]))
 
-    def salvaged(self, run_id: UUID) -> OutputRecorder | None:
-        """The recorder of a run whose process has died, with all that is not saved yet.
+    def relieve(self, **kwargs: object) -> None:
+        """In a main process, from time to time: read the pipes of children that have stopped reading them."""
+        self.receive_doors()
+        self._pumps = {name: pump for name, pump in self._pumps.items() if pump.is_working}
+        before, self._waiting = self._waiting, {}
+        for door in self._doors:
+            name = _name_in(door)
+            if name and name not in self._pumps:
+                self._look(name, _descriptors_in(door, socket.MSG_PEEK), before.get(name))
 
-        For a main process, or for a child whose run had a process of its own. None if there is none, or if it
-        was returned before.
+    def _look(self, name: str, descriptors: list[int], reads_before: int | None) -> None:
+        memory, *pipes = descriptors or [-1]
+        if not pipes or not is_waiting(pipes):
+            _close(descriptors)
+            return
+        self._waiting[name] = reads = RunMemory(memory).reads
+        if reads != reads_before:
+            _close(descriptors)
+            return
+        self._pumps[name] = pump = Pump(memory, pipes)
+        pump.start()
+
+    def salvaged(self, run_id: UUID) -> Salvaged | None:
+        """What is known of a run whose process has died.
+
+        For a main process, or for a child whose run had a process of its own. None if there is nothing, or if
+        it was returned before.
         """
+        if (pump := self._pumps.pop(str(run_id), None)) is not None:
+            pump.stop()
         if self._own is not None and _name_in(self._own[1]) == str(run_id):
-            return _recorder_of(_take(self._own[1]))
+            return _salvaged_from(_take(self._own[1]))
         self.receive_doors()
         for door in self._doors:
             if _name_in(door) == str(run_id):
                 self._doors.remove(door)
                 descriptors = _take(door)
                 door.close()
-                return _recorder_of(descriptors)
+                return _salvaged_from(descriptors)
         return None
 
 
@@ -124,7 +169,7 @@ def connect() -> None:
     for signal, receiver in (
         (worker_init, _mailboxes.open_reception),
         (worker_process_init, _mailboxes.open_own),
-        (heartbeat_sent, _mailboxes.receive_doors),
+        (heartbeat_sent, _mailboxes.relieve),
     ):
         signal.connect(receiver, dispatch_uid=f"{__name__}.{receiver.__name__}")
 
@@ -146,24 +191,42 @@ def _name_in(door: socket.socket) -> str:
 
 def _take(door: socket.socket) -> list[int]:
     """The descriptors in the next message; empty if there is none."""
+    return _descriptors_in(door, 0)
+
+
+def _descriptors_in(door: socket.socket, flags: int) -> list[int]:
+    """With ``MSG_PEEK``, duplicates of them, and the message stays."""
+    size = socket.CMSG_LEN(_MAX_DESCRIPTORS * _DESCRIPTOR.size)
     try:
-        return list(socket.recv_fds(door, _NAME_BYTES, _MAX_DESCRIPTORS)[1])
+        # Not `recv_fds`, which ignores the flags.
+        _, parts, _, _ = door.recvmsg(_NAME_BYTES, size, flags)
     except BlockingIOError:
         return []
+    return [number for _, _, data in parts for (number,) in _DESCRIPTOR.iter_unpack(data)]
 
 
-def _recorder_of(descriptors: list[int]) -> OutputRecorder | None:
+def _salvaged_from(descriptors: list[int]) -> Salvaged | None:
     if not descriptors:
         return None
-    memory, *pipes = descriptors
-    recorder = OutputRecorder.restored(mmap(memory, os.fstat(memory).st_size))
-    for stream, pipe in zip(Stream, pipes, strict=False):
-        source = Utf8Source(recorder, stream)
+    memory = RunMemory(descriptors[0])
+    # A process that is forked meanwhile would inherit the recorders' lock.
+    with not_forking():
+        recorder = OutputRecorder.restored(memory.output())
+        _record_rest(recorder, memory, descriptors[1:])
+    usage = memory.usage
+    memory.close()
+    _close(descriptors[1:])
+    return Salvaged(recorder=recorder, usage=usage)
+
+
+def _record_rest(recorder: OutputRecorder, memory: RunMemory, pipes: Iterable[int]) -> None:
+    sources = {stream: Utf8Source(recorder, stream) for stream in Stream}
+    for stream, data in memory.all_spooled():
+        sources[stream].write(data)
+    for source, pipe in zip(sources.values(), pipes, strict=False):
         for data in read_rest(pipe):
             source.write(data)
         source.end()
-    _close(descriptors)
-    return recorder
 
 
 def _close(descriptors: Iterable[int]) -> None:

@@ -42,7 +42,7 @@ from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.outcome import signal_name
 from jobledger.runs.output import salvage
-from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.output.salvage import Salvaged
 from jobledger.runs.received import request_of
 from jobledger.runs.worker import orphans
 from jobledger.runs.worker.requests import MaskedRequest
@@ -110,6 +110,8 @@ class JobRequest(MaskedRequest):
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, WorkerLostError):
             _record(self._loss(str(error) or type(error).__name__))
+            # As what the child itself returns, it is not logged again, with a traceback of the pool's.
+            kwargs["return_ok"] = True
         return super().on_failure(exc_info, *args, **kwargs)
 
     def _loss(self, error: str) -> Loss:
@@ -130,9 +132,9 @@ def end_run_of(loss: Loss) -> None:
 
     The daemons among the processes that its job has started are named on the run.
     """
-    recorder = salvage.salvaged(run_id_of(loss.task_id))
+    salvaged = salvage.salvaged(run_id_of(loss.task_id))
     try:
-        write_between_forks(lambda: _end_run_of(loss, recorder), within_seconds=MAX_RETRY_SECONDS)
+        write_between_forks(lambda: _end_run_of(loss, salvaged), within_seconds=MAX_RETRY_SECONDS)
     except Error:
         logger.exception("Could not record the loss of run %s; it is lost when its lease ends", loss.task_id)
 
@@ -144,19 +146,26 @@ def connect() -> None:
     worker_ready.connect(_warn_of_replacements, dispatch_uid="jobledger.worker.replacements")
 
 
-def _end_run_of(loss: Loss, recorder: OutputRecorder | None) -> None:
+def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
     pk = run_id_of(loss.task_id)
     if daemons := {each for each in loss.orphans if process_tree.run_id_of(each) in ("", str(pk))}:
         _name_on_run(pk, daemons)
     run = Run.objects.filter(
         pk=pk, status=Status.RUNNING, worker=loss.child, worker_identity=IDENTITY
     ).first()
-    if run is not None:
-        if recorder is not None:
-            OutputLog(run, recorder).save_remaining()
-        timed_out = not loss.error or rescue.is_past_grace_period(run, _time_of(loss))
-        why, exit_signal = _why(run, loss), loss.exit_signal
-        rescue.give_up(run, why, error=loss.error, exit_signal=exit_signal, timed_out=timed_out)
+    if run is None:
+        logger.info("%s has died; run %s had ended, or no longer belonged to it", loss.child, pk)
+        return
+    if salvaged is not None:
+        OutputLog(run, salvaged.recorder).save_remaining()
+    rescue.give_up(
+        run,
+        _why(run, loss),
+        error=loss.error,
+        exit_signal=loss.exit_signal,
+        usage=salvaged.usage if salvaged else None,
+        timed_out=not loss.error or rescue.is_past_grace_period(run, _time_of(loss)),
+    )
 
 
 def _name_on_run(pk: UUID, daemons: Processes) -> None:

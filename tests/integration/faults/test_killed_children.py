@@ -42,6 +42,7 @@ def test_a_killed_child_is_noticed_immediately(running: Service, worker: str) ->
     assert "SIGKILL" in row.error
     assert noticed < LEASE_SECONDS
     assert output_of(running, pk) == "working on attempt 1\n"
+    assert "WorkerLostError" not in running.log(worker)
 
 
 def test_a_job_that_bears_it_starts_again_after_its_child_was_killed(running: Service, worker: str) -> None:

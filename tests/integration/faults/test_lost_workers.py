@@ -101,7 +101,8 @@ def test_the_death_of_a_process_that_lost_its_lease_does_not_affect_the_new_atte
             wait_for_start(running, pk, attempt=2)
             os.kill(first.pid, signal.SIGKILL)
         wait_until(
-            lambda: "WorkerLostError" in running.log(worker), what="the worker notices the death of its child"
+            lambda: f"has died; run {pk} had ended" in running.log(worker),
+            what="the worker notices the death of its child",
         )
         with let_end(running, "restarting"):
             row = wait_for_end(running, pk)

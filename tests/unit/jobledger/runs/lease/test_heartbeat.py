@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger, Why
 from jobledger.runs.execution.process_tree import ProcessTree
-from jobledger.runs.execution.resources import Meter
+from jobledger.runs.execution.resources import Meter, Usage
 from jobledger.runs.lease import heartbeat
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
@@ -39,7 +39,7 @@ class RecordingInterrupter(Interrupter):
 class Beating:
     """A running run with a heartbeat that beats on request."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter | None = None) -> None:
         self.run = Run.objects.create(
             job="probe", trigger=Trigger.CELERY, status=Status.RUNNING, heartbeat_at=LONG_AGO
         )
@@ -51,7 +51,7 @@ class Beating:
             self.interrupter,
             ProcessTree(self.run.pk, is_nested=False),
             Limits(time_limit=None, grace=timedelta(hours=1)),
-            Meter(),
+            meter or Meter(),
         )
 
     def beat(self) -> Run:
@@ -85,6 +85,20 @@ def test_output_does_not_wait_for_the_lease_to_be_renewed(
     beating.heartbeat.stop()
     assert done[:4] == ["output", "lease", "output", "output"]
     assert done.count("lease") == 1
+
+
+def test_what_a_run_uses_is_noted_before_its_first_beat(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override(settings, HEARTBEAT_SECONDS=3600, LEASE_SECONDS=3 * 3600)
+    monkeypatch.setattr(heartbeat, "OUTPUT_SECONDS", 3600)
+    noted: list[Usage] = []
+    beating = Beating(Meter(noted.append))
+    beating.heartbeat.start()
+    # At its start, and after 0.05 and 0.15 seconds.
+    wait_until(lambda: len(noted) >= 3, what="it has looked")
+    beating.heartbeat.stop()
+    assert all(each.peak_memory_bytes for each in noted)
 
 
 def test_output_is_saved_once_by_the_next_beat() -> None:

@@ -3,14 +3,15 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from mmap import mmap
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
 
 from jobledger.models import Stream
-from jobledger.runs.output.recorder import OutputRecorder, Piece, memory_bytes
+from jobledger.runs.execution.resources import Usage
+from jobledger.runs.output.recorder import OutputRecorder, Piece
+from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.salvage import Mailboxes
 from tests.unit.jobledger.runs.output.outputs import finished, text_of
 
@@ -20,7 +21,7 @@ LIMIT_BYTES = 1000
 class Child:
     """A forked process that keeps the output of a run in its mailbox, and is killed when it has worked."""
 
-    def __init__(self, mailboxes: Mailboxes, work: Callable[["Child"], None]) -> None:
+    def __init__(self, mailboxes: Mailboxes, work: Callable[["Child"], object]) -> None:
         self.mailboxes = mailboxes
         self.run_id = uuid4()
         self.pid = os.fork()
@@ -32,15 +33,14 @@ class Child:
         os.waitpid(self.pid, 0)
 
     def _begin(self) -> None:
-        size = memory_bytes(LIMIT_BYTES)
-        memory = os.memfd_create("")
-        os.ftruncate(memory, size)
-        self.recorder = OutputRecorder(LIMIT_BYTES, mmap(memory, size))
+        self.memory = RunMemory.create(LIMIT_BYTES)
+        self.recorder = OutputRecorder(LIMIT_BYTES, self.memory.output())
+        self.recorder.publish()
         pipes = [os.pipe(), os.pipe()]
         self.pipes = [writing for _, writing in pipes]
         for reading, _ in pipes:
             os.set_blocking(reading, False)
-        self.mailboxes.keep(self.run_id, [memory, *(reading for reading, _ in pipes)])
+        self.mailboxes.keep(self.run_id, [self.memory.descriptor, *(reading for reading, _ in pipes)])
 
 
 @pytest.fixture
@@ -52,6 +52,12 @@ def mailboxes() -> Iterator[Mailboxes]:
         each.close()
 
 
+def salvaged_from(mailboxes: Mailboxes, run_id: UUID) -> list[Piece]:
+    salvaged = mailboxes.salvaged(run_id)
+    assert salvaged is not None
+    return finished(salvaged.recorder)
+
+
 def test_what_was_not_saved_and_what_was_not_read_is_salvaged(mailboxes: Mailboxes) -> None:
     def work(child: Child) -> None:
         child.recorder.write(Stream.STDOUT, "saved\n")
@@ -61,15 +67,35 @@ def test_what_was_not_saved_and_what_was_not_read_is_salvaged(mailboxes: Mailbox
         os.write(child.pipes[1], b"not read either\n")
 
     child = Child(mailboxes, work)
-    recorder = mailboxes.salvaged(child.run_id)
-    assert recorder is not None
-    assert recorder.next_number == 1
-    assert finished(recorder) == [
+    salvaged = mailboxes.salvaged(child.run_id)
+    assert salvaged is not None
+    assert salvaged.recorder.next_number == 1
+    assert finished(salvaged.recorder) == [
         Piece(stream=Stream.STDERR, text="not saved\n"),
         Piece(stream=Stream.STDOUT, text="not read\n"),
         Piece(stream=Stream.STDERR, text="not read either\n"),
     ]
     assert mailboxes.salvaged(child.run_id) is None
+
+
+def test_what_a_process_has_written_before_its_death_is_salvaged_even_if_nothing_was_recorded(
+    mailboxes: Mailboxes,
+) -> None:
+    child = Child(mailboxes, lambda child: os.write(child.pipes[0], b"not read\n"))
+    assert text_of(salvaged_from(mailboxes, child.run_id)) == "not read\n"
+
+
+@pytest.mark.parametrize(
+    "usage", [None, Usage(peak_memory_bytes=5, cpu_seconds=0.5), Usage(peak_memory_bytes=None, cpu_seconds=2)]
+)
+def test_what_the_run_had_used_is_known(mailboxes: Mailboxes, usage: Usage | None) -> None:
+    def work(child: Child) -> None:
+        if usage:
+            child.memory.usage = usage
+
+    salvaged = mailboxes.salvaged(Child(mailboxes, work).run_id)
+    assert salvaged is not None
+    assert salvaged.usage == usage
 
 
 def test_pieces_that_may_have_been_saved_are_the_same_again(mailboxes: Mailboxes) -> None:
@@ -78,9 +104,8 @@ def test_pieces_that_may_have_been_saved_are_the_same_again(mailboxes: Mailboxes
         child.recorder.unsaved()
         child.recorder.write(Stream.STDOUT, "not saved\n")
 
-    recorder = mailboxes.salvaged(Child(mailboxes, work).run_id)
-    assert recorder is not None
-    assert [piece.text for piece in finished(recorder)] == ["perhaps saved\n", "not saved\n"]
+    pieces = salvaged_from(mailboxes, Child(mailboxes, work).run_id)
+    assert [piece.text for piece in pieces] == ["perhaps saved\n", "not saved\n"]
 
 
 def test_of_much_output_the_tail_is_salvaged(mailboxes: Mailboxes) -> None:
@@ -88,9 +113,8 @@ def test_of_much_output_the_tail_is_salvaged(mailboxes: Mailboxes) -> None:
         for number in range(10_000):
             child.recorder.write(Stream.STDOUT, f"line {number:04}\n")
 
-    recorder = mailboxes.salvaged(Child(mailboxes, work).run_id)
-    assert recorder is not None
-    text = text_of(finished(recorder))
+    pieces = salvaged_from(mailboxes, Child(mailboxes, work).run_id)
+    text = text_of(pieces)
     assert text.startswith("line 0000\n")
     assert "[… 99,000 bytes omitted …]" in text
     assert text.endswith("line 9998\nline 9999\n")
@@ -109,9 +133,8 @@ def test_a_process_forked_by_the_job_releases_nothing(mailboxes: Mailboxes) -> N
             os._exit(0)
         os.wait()
 
-    recorder = mailboxes.salvaged(Child(mailboxes, work).run_id)
-    assert recorder is not None
-    assert text_of(finished(recorder)) == "of the job\n"
+    pieces = salvaged_from(mailboxes, Child(mailboxes, work).run_id)
+    assert text_of(pieces) == "of the job\n"
 
 
 def test_the_output_of_another_child_is_left_alone(mailboxes: Mailboxes) -> None:
@@ -120,9 +143,7 @@ def test_the_output_of_another_child_is_left_alone(mailboxes: Mailboxes) -> None
         for _ in range(2)
     )
     for child in second, first:
-        recorder = mailboxes.salvaged(child.run_id)
-        assert recorder is not None
-        assert text_of(finished(recorder)) == str(child.run_id)
+        assert text_of(salvaged_from(mailboxes, child.run_id)) == str(child.run_id)
 
 
 def test_children_that_have_ended_cost_the_main_process_nothing(mailboxes: Mailboxes) -> None:
@@ -146,15 +167,11 @@ def test_a_child_salvages_the_output_of_a_process_that_it_started_for_its_run() 
     child, started = Mailboxes(), Mailboxes()
     child.open_own()
     started.adopt([os.dup(descriptor) for descriptor in child.own_descriptors()])
-    run_id, size = uuid4(), memory_bytes(LIMIT_BYTES)
-    memory = os.memfd_create("")
-    os.ftruncate(memory, size)
-    OutputRecorder(LIMIT_BYTES, mmap(memory, size)).write(Stream.STDOUT, "of the process\n")
-    started.keep(run_id, [memory])
-    os.close(memory)
+    run_id, memory = uuid4(), RunMemory.create(LIMIT_BYTES)
+    OutputRecorder(LIMIT_BYTES, memory.output()).write(Stream.STDOUT, "of the process\n")
+    started.keep(run_id, [memory.descriptor])
+    memory.close()
     assert child.salvaged(uuid4()) is None
-    recorder = child.salvaged(run_id)
-    assert recorder is not None
-    assert text_of(finished(recorder)) == "of the process\n"
+    assert text_of(salvaged_from(child, run_id)) == "of the process\n"
     for each in [*(child._own or ()), *(started._own or ())]:
         each.close()

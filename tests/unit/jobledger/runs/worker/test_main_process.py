@@ -18,7 +18,11 @@ from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.runs import reasons
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import forks, oom
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease import rescue
+from jobledger.runs.output import salvage
+from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.output.salvage import Salvaged
 from jobledger.runs.worker import main_process
 from jobledger.runs.worker.main_process import JobRequest, Loss, connect, end_run_of
 from jobledger.schedules import ledger
@@ -77,6 +81,24 @@ def test_the_run_of_a_child_that_died_is_lost() -> None:
     run.refresh_from_db()
     assert (run.status, run.error) == ("lost", "It exited: signal 9 (SIGKILL).")
     assert (run.reason, run.reason_details) == (Reason.LOST_PROCESS, {"worker": CHILD})
+
+
+def test_what_the_run_of_a_child_that_died_had_used_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = Usage(peak_memory_bytes=5_000_000, cpu_seconds=1.5)
+    found = Salvaged(recorder=OutputRecorder(1000), usage=used)
+    monkeypatch.setattr(salvage, "salvaged", lambda run_id: found)
+    run = running()
+    request_of(run).on_failure(failed(WorkerLostError("It exited: signal 9 (SIGKILL).")))
+    run.refresh_from_db()
+    assert (run.peak_memory_bytes, run.cpu_seconds) == (5_000_000, 1.5)
+
+
+def test_celery_does_not_log_the_death_of_a_child_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, calls = running(), list[dict[str, Any]]()
+    monkeypatch.setattr(Request, "on_failure", lambda *args, **kwargs: calls.append(kwargs))
+    request_of(run).on_failure(failed(WorkerLostError("It exited: signal 9 (SIGKILL).")))
+    request_of(run).on_failure(failed(ValueError("of something else")))
+    assert calls == [{"return_ok": True}, {}]
 
 
 @pytest.mark.parametrize(
