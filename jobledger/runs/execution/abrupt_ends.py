@@ -10,6 +10,7 @@ A ``JobCommand`` differs in one thing: at a signal, its ``finally`` blocks do ru
 import _thread
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -58,8 +59,12 @@ _process: _Process | None = None
 def handled(end: End) -> Iterator[None]:
     """In the block, call ``end`` at a signal, and record runs before ``os._exit``.
 
-    A process that was told to ignore a signal, as by ``nohup``, continues to do so.
+    A process that was told to ignore a signal, as by ``nohup``, continues to do so. In any thread but the
+    main one, such as an autoreloader's, the block is only executed.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     global _process  # noqa: PLW0603 - like signal handlers, there is one for the process
     outer, _process = _process, _Process(end=end, pid=os.getpid())
     replaced = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]

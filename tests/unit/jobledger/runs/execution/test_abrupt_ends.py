@@ -174,6 +174,21 @@ def test_a_process_that_ignores_a_signal_still_does(number: signal.Signals) -> N
         signal.signal(number, before)
 
 
+def test_in_another_thread_than_the_main_one_nothing_is_handled(
+    recorded: list[object], running: Running
+) -> None:
+    original, found = os._exit, list[object]()
+
+    def command() -> None:
+        with abrupt_ends.handled(abrupt_ends.record_and_die), abrupt_ends.undivided(), running():
+            found.append(os._exit)
+
+    thread = threading.Thread(target=command)
+    thread.start()
+    thread.join()
+    assert (found, recorded) == ([original], [])
+
+
 def test_another_thread_records_and_may_take_what_this_one_holds(
     died: list[int], running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

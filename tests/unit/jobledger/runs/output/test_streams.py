@@ -49,6 +49,16 @@ def test_a_tee_has_no_buffer_if_its_target_has_none() -> None:
     assert not hasattr(Tee(OutputRecorder(100), STDOUT, io.StringIO()), "buffer")
 
 
+def test_what_a_tee_gets_after_the_run_is_only_passed_on() -> None:
+    recorder, target = OutputRecorder(100), io.StringIO()
+    tee = Tee(recorder, STDOUT, target)
+    tee.write("in time, ")
+    recorded = finished(recorder)
+    tee.write("late")
+    assert target.getvalue() == "in time, late"
+    assert (text_of(recorded), recorder.unsaved()) == ("in time, ", [])
+
+
 def test_a_run_stream_that_has_ended_drops_what_is_written() -> None:
     recorder = OutputRecorder(100)
     stream = RunStream(recorder, STDOUT)
