@@ -1,10 +1,13 @@
 """What goes wrong during a soak, at random: parts are killed, stopped, restarted and cut off."""
 
+import os
 import random
-import subprocess
+import signal
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from benchmarks.soak.stack import SoakStack
 
@@ -21,8 +24,13 @@ def rage(stack: SoakStack, *, seconds: float, rng: random.Random) -> Counter[str
         if time.monotonic() >= end:
             break
         name = rng.choice(list(FAULTS))
-        FAULTS[name](stack, rng)
-        done[name] += 1
+        try:
+            FAULTS[name](stack, rng)
+        except RuntimeError as error:
+            # The container engine itself has its limits.
+            sys.stderr.write(f"{name}: {error}\n")
+        else:
+            done[name] += 1
     return done
 
 
@@ -43,12 +51,15 @@ def _restarted(service: str) -> Callable[[SoakStack, random.Random], None]:
 
 
 def _stopped(service: str) -> Callable[[SoakStack, random.Random], None]:
-    """All of its processes at once, as SIGSTOP does, sometimes for longer than a lease."""
+    """All of its processes, sometimes for longer than a lease."""
 
     def fault(stack: SoakStack, rng: random.Random) -> None:
-        stack.docker("pause", stack.container(service))
-        time.sleep(rng.choice([2, 5, 25]))
-        stack.docker("unpause", stack.container(service))
+        pids = [process.pid for process in stack.processes(service)]
+        _signal(pids, signal.SIGSTOP)
+        try:
+            time.sleep(rng.choice([2, 5, 25]))
+        finally:
+            _signal(pids, signal.SIGCONT)
 
     return fault
 
@@ -59,17 +70,24 @@ def _cut_off(service: str) -> Callable[[SoakStack, random.Random], None]:
     def fault(stack: SoakStack, rng: random.Random) -> None:
         container = stack.container(service)
         stack.docker("network", "disconnect", stack.network, container)
-        time.sleep(rng.uniform(1, 12))
-        stack.docker("network", "connect", "--alias", service, stack.network, container)
+        try:
+            time.sleep(rng.uniform(1, 12))
+        finally:
+            stack.docker("network", "connect", "--alias", service, stack.network, container)
 
     return fault
 
 
 def _child_killed(stack: SoakStack, rng: random.Random) -> None:
-    children = stack.processes("worker")[1:]
-    if children:
-        # One may have ended in the meantime.
-        subprocess.run(["kill", "-KILL", str(rng.choice(children).pid)], check=False, capture_output=True)
+    if children := stack.processes("worker")[1:]:
+        _signal([rng.choice(children).pid], signal.SIGKILL)
+
+
+def _signal(pids: Iterable[int], signum: signal.Signals) -> None:
+    for pid in pids:
+        # It may have ended in the meantime.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signum)
 
 
 FAULTS: Mapping[str, Callable[[SoakStack, random.Random], None]] = {

@@ -80,8 +80,6 @@ def brought_up(stack: SoakStack) -> Iterator[None]:
         stack.compose("up", "--detach", "--wait", timeout_seconds=900)
         yield
     finally:
-        with suppress(RuntimeError):
-            stack.docker("unpause", stack.container("worker"), stack.container("beat"))
         stack.compose("down", "--volumes", "--timeout", "10", timeout_seconds=300)
         remove_images(stack.image, f"scheduled-jobs-secrets:{stack.project}")
 
