@@ -228,12 +228,8 @@ def _newest(names: Sequence[str]) -> Iterable[tuple[Any, ...]]:
 
 
 def _newest_of(name: str) -> QuerySet[Run, Any]:
-    """The primary keys of a job's runs, newest first, using the index on job and time.
-
-    With an equality condition, PostgreSQL may scan the runs of all jobs by time instead, which is slow if a
-    job used to run often but has not run for a while. With a range, only one index has the required order.
-    """
-    return Run.objects.filter(job__gte=name, job__lte=name).order_by("job", "-queued_at").values("pk")
+    """The primary keys of a job's runs, newest first."""
+    return Run.objects.newest_of_job(name).values("pk")
 
 
 def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:

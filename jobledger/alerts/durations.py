@@ -32,8 +32,8 @@ def never_slow_within(job: str) -> timedelta:
 
 
 def _usual_limit(job: str) -> timedelta | None:
-    done = Run.objects.filter(job=job, status=Status.SUCCEEDED, started_at__isnull=False)
-    times = done.order_by("-queued_at").values_list("started_at", "finished_at")[:SAMPLE]
+    done = Run.objects.newest_of_job(job).that_ended(Status.SUCCEEDED).filter(started_at__isnull=False)
+    times = done.values_list("started_at", "finished_at")[:SAMPLE]
     durations = [end - begin for begin, end in times if begin and end]
     if len(durations) < MIN_SAMPLE:
         return None

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -100,6 +101,27 @@ class RunQuerySet(models.QuerySet["Run"]):
         # A range instead of a pattern, so that both databases use the primary key's index.
         first, last = (uuid.UUID(digits.ljust(32, digit)) for digit in "0f")
         return self.filter(pk__gte=first, pk__lte=last)
+
+    def newest_of_job(self, job: str) -> Self:
+        """The job's runs, newest first, from the index on job and time.
+
+        With an equality condition, PostgreSQL may scan the runs of all jobs by time instead, which is slow if
+        a job used to run often but has not run for a while. With a range, only one index has this order.
+        """
+        return self.filter(job__gte=job, job__lte=job).order_by("job", "-queued_at")
+
+    def newest_of_schedule(self, schedule_id: int) -> Self:
+        """The same for a schedule."""
+        of_schedule = self.filter(schedule_id__gte=schedule_id, schedule_id__lte=schedule_id)
+        return of_schedule.order_by("schedule_id", "-queued_at")
+
+    def that_ended(self, *statuses: Status) -> Self:
+        """Those with one of the statuses, to be read in the order of another index than that on the status.
+
+        With a plain condition, SQLite would sort all runs with these statuses instead.
+        """
+        outcome = Coalesce("status", models.Value(""))
+        return self.annotate(outcome=outcome).filter(outcome__in=statuses)
 
     def newest_first(self) -> Self:
         return self.order_by("-queued_at", "-pk")

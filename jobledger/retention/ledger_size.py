@@ -13,7 +13,6 @@ from django.apps import apps
 from django.db import connection
 
 from jobledger.models import Run, Status
-from jobledger.retention.limits import runs_of_job, with_status
 
 MAX_COUNTED = 100_000
 PRUNING_JOB = "prune_runs"
@@ -51,7 +50,7 @@ def read() -> LedgerSize:
 
 def last_pruned() -> datetime | None:
     """When a run of the pruning job last succeeded, other than a dry one."""
-    succeeded = with_status(runs_of_job(PRUNING_JOB), [Status.SUCCEEDED])
+    succeeded = Run.objects.newest_of_job(PRUNING_JOB).that_ended(Status.SUCCEEDED)
     newest = succeeded.values_list("options", "finished_at")[:MAX_LOOKED_AT]
     return next((finished_at for options, finished_at in newest if not options.get("dry_run")), None)
 

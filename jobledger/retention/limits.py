@@ -9,19 +9,17 @@ Nothing needs a run to know that a slot has been handled (``NextSlot.handled_unt
 is an old one (its header does). So a deleted run cannot start again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet, Value
-from django.db.models.functions import Coalesce
-
 from jobledger.alerts import failure_pauses
 from jobledger.conf import settings
 from jobledger.jobs import registry
 from jobledger.models import FAILURES, SUCCESSES, Run, Status
+from jobledger.models.run import RunQuerySet
 
 MIN_KEPT = timedelta(days=1)
 """Whatever is set. Clocks that are set back, and messages that are delivered late, are off by less."""
@@ -82,7 +80,9 @@ class JobLimits:
         self._job = job
         self.ended_before = _ended_before(job, now)
         self.queued_before = self._find_queued_before() if self.ended_before else None
-        self._kept = set(_last_success_and_failure(runs_of_job(job))) if self.queued_before else set()
+        self._kept = (
+            set(_last_success_and_failure(Run.objects.newest_of_job(job))) if self.queued_before else set()
+        )
         self._kept_of_schedules: dict[int, set[UUID]] = {}
 
     def may_go(self, run: OldRun) -> bool:
@@ -101,7 +101,11 @@ class JobLimits:
         """The oldest of the runs that are kept for their number, but no later than the other limit."""
         declared = registry.declaration_of(self._job).keep_runs
         count = settings.KEEP_RUNS if declared is None else declared
-        kept = runs_of_job(self._job).values_list("queued_at", flat=True)[count - 1 : count].first()
+        kept = (
+            Run.objects.newest_of_job(self._job)
+            .values_list("queued_at", flat=True)[count - 1 : count]
+            .first()
+        )
         return min(kept, self.ended_before) if kept and self.ended_before else None
 
     def _kept_of(self, schedule_id: int | None) -> set[UUID]:
@@ -109,7 +113,7 @@ class JobLimits:
             return set()
         if schedule_id not in self._kept_of_schedules:
             deciding = failure_pauses.deciding_runs(self._job, schedule_id)
-            last = _last_success_and_failure(runs_of_schedule(schedule_id))
+            last = _last_success_and_failure(Run.objects.newest_of_schedule(schedule_id))
             self._kept_of_schedules[schedule_id] = {*last, *deciding}
         return self._kept_of_schedules[schedule_id]
 
@@ -123,28 +127,9 @@ def _ended_before(job: str, now: datetime) -> datetime | None:
     return before(now, days)
 
 
-def runs_of_job(job: str) -> QuerySet[Run]:
-    """Newest first. With a range, only one index has that order: see ``admin.recent_runs``."""
-    return Run.objects.filter(job__gte=job, job__lte=job).order_by("job", "-queued_at")
-
-
-def runs_of_schedule(schedule_id: int) -> QuerySet[Run]:
-    """The same for a schedule."""
-    of_schedule = Run.objects.filter(schedule_id__gte=schedule_id, schedule_id__lte=schedule_id)
-    return of_schedule.order_by("schedule_id", "-queued_at")
-
-
-def with_status(newest_first: QuerySet[Run], statuses: Collection[Status]) -> QuerySet[Run]:
-    """Those with one of the statuses, found in the same order.
-
-    With a plain condition, SQLite would sort all runs with these statuses, of all jobs.
-    """
-    return newest_first.annotate(outcome=Coalesce("status", Value(""))).filter(outcome__in=statuses)
-
-
-def _last_success_and_failure(newest_first: QuerySet[Run]) -> Sequence[UUID]:
+def _last_success_and_failure(newest_first: RunQuerySet) -> Sequence[UUID]:
     return [
         pk
         for statuses in (SUCCESSES, FAILURES)
-        for pk in with_status(newest_first, statuses).values_list("pk", flat=True)[:1]
+        for pk in newest_first.that_ended(*statuses).values_list("pk", flat=True)[:1]
     ]
