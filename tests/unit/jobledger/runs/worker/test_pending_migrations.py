@@ -4,17 +4,25 @@ import logging
 from typing import Any
 
 import pytest
-from celery.signals import beat_init, celeryd_after_setup
+from celery.utils.dispatch import Signal
 from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
 from django.db.migrations.recorder import MigrationRecorder
 
 from jobledger.runs.worker import pending_migrations
 
-SIGNALS = [celeryd_after_setup, beat_init]
+
+@pytest.fixture(params=["celeryd_after_setup", "beat_init"])
+def signal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Signal:
+    """What Celery sends when a worker or beat starts, without its other receivers, which start threads."""
+    signals = {name: Signal(name=name) for name in ("celeryd_after_setup", "beat_init")}
+    for name, alone in signals.items():
+        monkeypatch.setattr(pending_migrations, name, alone)
+    pending_migrations.connect()
+    return signals[request.param]
 
 
-def starting(signal: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
+def starting(signal: Signal, caplog: pytest.LogCaptureFixture) -> list[str]:
     """What a process logs when it starts."""
     with caplog.at_level(logging.INFO, logger=pending_migrations.__name__):
         signal.send(sender="mine", instance=None, conf=None)
@@ -22,16 +30,14 @@ def starting(signal: Any, caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("signal", SIGNALS)
 def test_nothing_is_said_of_a_database_that_is_migrated(
-    signal: Any, caplog: pytest.LogCaptureFixture
+    signal: Signal, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert starting(signal, caplog) == []
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("signal", SIGNALS)
-def test_what_is_missing_is_named(signal: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_missing_is_named(signal: Signal, caplog: pytest.LogCaptureFixture) -> None:
     MigrationRecorder.Migration.objects.filter(app="jobledger").delete()
     (line,) = starting(signal, caplog)
     assert line.startswith(
@@ -40,25 +46,25 @@ def test_what_is_missing_is_named(signal: Any, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.django_db
-def test_of_many_only_some_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_of_many_only_some_are_named(signal: Signal, caplog: pytest.LogCaptureFixture) -> None:
     MigrationRecorder.Migration.objects.all().delete()
-    (line,) = starting(beat_init, caplog)
+    (line,) = starting(signal, caplog)
     assert line.count("_initial") <= pending_migrations.MAX_NAMES
     assert " more. Run manage.py migrate" in line
 
 
 @pytest.mark.django_db
-def test_a_database_that_is_ahead_lacks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_that_is_ahead_lacks_nothing(signal: Signal, caplog: pytest.LogCaptureFixture) -> None:
     MigrationRecorder.Migration.objects.create(app="jobledger", name="0099_future")
-    assert starting(beat_init, caplog) == []
+    assert starting(signal, caplog) == []
 
 
 @pytest.mark.django_db
 def test_a_process_starts_without_its_database(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    signal: Signal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: Any) -> None:
         raise OperationalError("gone")
 
     monkeypatch.setattr(CursorWrapper, "execute", refuse)
-    assert starting(beat_init, caplog) == ["Cannot tell whether the database is migrated: gone"]
+    assert starting(signal, caplog) == ["Cannot tell whether the database is migrated: gone"]
