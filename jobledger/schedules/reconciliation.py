@@ -61,13 +61,17 @@ class Reconciliation:
         self._after_pk = 0
         self._next_pass_at = 0.0
 
-    def advance(self, monotonic_seconds: float) -> None:
-        """Check the next slice of the current pass, or start a new pass if it is time for one."""
+    def advance(self, monotonic_seconds: float) -> bool:
+        """Check the next slice of the current pass, or start a new pass if it is time for one.
+
+        Returns whether a slice was checked.
+        """
         if not self._after_pk:
             if monotonic_seconds < self._next_pass_at:
-                return
+                return False
             self._next_pass_at = monotonic_seconds + PASS_INTERVAL_SECONDS
         self.step()
+        return True
 
     def step(self) -> bool:
         """Sync what has changed in the next slice; returns whether the pass is complete."""

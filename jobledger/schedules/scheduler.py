@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import beat
 from django.db import Error, close_old_connections
+from django.utils import timezone
 
 from jobledger import clock
 from jobledger.escapes import line_logger
@@ -23,7 +24,8 @@ from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.presence import Presence, touch_health_file
-from jobledger.schedules import ledger
+from jobledger.schedules import agenda, ledger
+from jobledger.schedules.agenda import Agenda
 from jobledger.schedules.reconciliation import Reconciliation
 
 logger = line_logger(__name__)
@@ -97,17 +99,34 @@ class Scheduler(beat.Scheduler):
         return "    . schedules -> the database"
 
     def _tick(self, now: datetime) -> float:
-        """Record before publishing: whatever happens to the broker, what is due is in the ledger."""
+        began = timezone.now()
         self._presence.report(now)
+        self._watch = self._watch or Watch(now)
+        todo = agenda.read()
+        is_idle = todo.is_idle(now)
+        if is_idle:
+            self._watch.look(now, rescue.lease_duration())
+            has_more = False
+        else:
+            has_more = self._work(now, self._watch)
+        if self._reconciliation.advance(time.monotonic()) or not is_idle:
+            todo = agenda.read()
+        if has_more:
+            return 0.0
+        # Not asked from the database again.
+        return self._seconds_to_sleep(todo, now, now + (timezone.now() - began))
+
+    def _work(self, now: datetime, watch: Watch) -> bool:
+        """Do what is due; returns whether there is more.
+
+        Record before publishing: whatever happens to the broker, what is due is in the ledger.
+        """
         recorded = ledger.record_due(now)
         ledger.expire(now)
-        self._watch = self._watch or Watch(now)
-        rescue.rescue(now, self._watch)
+        rescue.rescue(now, watch)
         published = self._publish(recorded.queued, now)
         ledger.update_run_counts([*recorded.queued, *recorded.not_started], now)
-        self._reconciliation.advance(time.monotonic())
-        is_busy = recorded.has_more or published == publisher.BATCH
-        return 0.0 if is_busy else self._seconds_to_sleep(now)
+        return recorded.has_more or published == publisher.BATCH
 
     def _publish(self, runs: list[Run], now: datetime) -> int:
         """Publish the new runs, then all others whose time has come; returns how many of the latter."""
@@ -123,11 +142,10 @@ class Scheduler(beat.Scheduler):
         self._broker.mark_up()
         return published
 
-    def _seconds_to_sleep(self, ticked_at: datetime) -> float:
-        wake_ups = [at for at in (ledger.next_due_at(), publisher.next_publish_after()) if at]
+    def _seconds_to_sleep(self, todo: Agenda, ticked_at: datetime, now: datetime) -> float:
+        wake_ups = [at for at in (todo.next_due_at, todo.next_publish_after) if at]
         # Still due after this tick: the rows are locked by another process, or publishing is on hold.
         is_still_due = any(at <= ticked_at for at in wake_ups)
         min_sleep = RETRY_SECONDS if is_still_due else 0.0
-        now = clock.now()
         waits = [(at - now).total_seconds() for at in wake_ups]
         return max(min_sleep, min([self._max_sleep, *waits]))

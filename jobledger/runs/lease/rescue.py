@@ -67,11 +67,20 @@ class Watch:
         return begin - left
 
 
+def lease_duration() -> timedelta:
+    return timedelta(seconds=settings.LEASE_SECONDS)
+
+
+def silence() -> timedelta:
+    """How long after its last heartbeat a run is looked at."""
+    return lease_duration() / LEASE_DIVISOR
+
+
 def rescue(now: datetime, watch: Watch) -> int:
     """End the runs that sent no heartbeat for a whole lease although they could have; returns how many."""
     began = time.monotonic()
-    lease = timedelta(seconds=settings.LEASE_SECONDS)
-    silent = Run.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - lease / 4)
+    lease = lease_duration()
+    silent = Run.objects.filter(status=Status.RUNNING, heartbeat_at__lt=now - silence())
     if not silent.exists():
         watch.look(now, lease)
         return 0

@@ -86,12 +86,6 @@ def postpone(run_id: UUID, now: datetime) -> None:
     early.update(publish_after=F("start_after"))
 
 
-def next_publish_after() -> datetime | None:
-    """When the next queued run is due to be published."""
-    queued = _publishable().filter(publish_after__isnull=False)
-    return queued.order_by("publish_after").values_list("publish_after", flat=True).first()
-
-
 def publish_interval(publish_count: int) -> timedelta:
     """How long to wait before publishing a run again."""
     doublings = min(max(publish_count - 1, 0), 10)
@@ -100,7 +94,7 @@ def publish_interval(publish_count: int) -> timedelta:
 
 
 def _take_due(now: datetime) -> list[Run]:
-    due = _publishable().filter(publish_after__lte=now)
+    due = publishable().filter(publish_after__lte=now)
     if not due.exists():
         return []
     taken_until = now + RECORDER_GRACE_PERIOD
@@ -114,7 +108,7 @@ def _take_due(now: datetime) -> list[Run]:
     return runs
 
 
-def _publishable() -> QuerySet[Run]:
+def publishable() -> QuerySet[Run]:
     """The queued runs of jobs that this process knows, and of ordinary tasks, whose names are dotted.
 
     All others are left to processes with other code.

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Run, SchedulePolicy, Trigger
 from jobledger.runs.publishing import publisher
-from jobledger.schedules import ledger
+from jobledger.schedules import agenda, ledger
 from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -84,6 +84,15 @@ def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, pu
     assert scheduler.tick() == pytest.approx(0.25)
 
 
+def test_a_tick_with_nothing_to_do_is_one_statement(scheduler: Scheduler) -> None:
+    hourly()
+    Run.objects.create(job="probe", trigger=Trigger.CLI, status="running", heartbeat_at=NOON)
+    scheduler.tick()  # reports that beat is present, and begins a pass of reconciliation
+    with CaptureQueriesContext(connection) as queries:
+        scheduler.tick()
+    assert len(queries) == 1, [query["sql"] for query in queries]
+
+
 def test_beat_sleeps_for_at_most_a_second(scheduler: Scheduler, published: list[Run]) -> None:
     assert scheduler.tick() == 1.0
 
@@ -143,6 +152,7 @@ def test_a_broker_that_failed_is_not_retried_immediately(
         raise publisher.BrokerDownError("refused")
 
     monkeypatch.setattr(publisher, "publish", refuse)
+    Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
     for _ in range(3):
         scheduler.tick()
     assert len(attempts) == 1
@@ -154,11 +164,11 @@ def test_a_database_outage_is_logged_once_and_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def refuse(now: Any) -> None:
+    def refuse() -> None:
         raise OperationalError("the connection is closed")
 
     with monkeypatch.context() as away:
-        away.setattr(ledger, "record_due", refuse)
+        away.setattr(agenda, "read", refuse)
         assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
     caplog.set_level("INFO")
     scheduler.tick()
@@ -172,6 +182,7 @@ def test_values_rejected_by_the_database_are_not_an_outage_and_beat_continues(
     def refuse(now: Any) -> None:
         raise DataError("value too long")
 
+    hourly(handled_until=NOON - MINUTE)
     monkeypatch.setattr(ledger, "record_due", refuse)
     assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
     assert caplog.text.count("The database rejected a value written by beat: value too long") == 1
@@ -197,11 +208,11 @@ def test_only_a_tick_with_a_database_shows_that_beat_is_alive(
 ) -> None:
     override(settings, HEALTH_DIR=str(tmp_path))
 
-    def refuse(now: Any) -> None:
+    def refuse() -> None:
         raise OperationalError("gone")
 
     with monkeypatch.context() as away:
-        away.setattr(ledger, "record_due", refuse)
+        away.setattr(agenda, "read", refuse)
         scheduler.tick()
     assert not (tmp_path / "beat").exists()
     scheduler.tick()

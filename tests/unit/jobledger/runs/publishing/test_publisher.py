@@ -118,7 +118,6 @@ def test_a_task_that_may_not_be_scheduled_is_never_sent(broker: Broker, task: st
 def test_a_job_that_this_process_does_not_know_is_left_to_one_that_does(broker: Broker) -> None:
     run = queued(job="added_since")
     assert publisher.publish_due(NOON) == 0
-    assert publisher.next_publish_after() is None
     run.refresh_from_db()
     assert (broker.messages, run.status, run.publish_count) == ([], "queued", 0)
     # Nor is it taken briefly, which would prevent the other process from publishing it.
@@ -234,14 +233,6 @@ def test_the_oldest_runs_are_published_first(broker: Broker) -> None:
     early = queued(NOON - 2 * MINUTE)
     publisher.publish_due(NOON)
     assert [message.task_id for message in broker.messages] == [str(early.pk), str(late.pk)]
-
-
-def test_the_next_time_to_publish_is_that_of_the_first_queued_run() -> None:
-    assert publisher.next_publish_after() is None
-    queued(NOON + MINUTE)
-    queued(NOON)
-    queued(NOON - MINUTE, status=Status.RUNNING)
-    assert publisher.next_publish_after() == NOON
 
 
 @pytest.mark.parametrize("job", ["probe", ORDINARY])

@@ -1,0 +1,64 @@
+"""What beat has to do next, and when."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from jobledger.models import NextSlot, Run, Status, Trigger
+from jobledger.schedules import agenda
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+MINUTE = timedelta(minutes=1)
+
+
+def create_run(**values: Any) -> Run:
+    return Run.objects.create(**{"job": "probe", "trigger": Trigger.CLI, **values})
+
+
+def test_without_schedules_and_runs_there_is_nothing_to_do() -> None:
+    todo = agenda.read()
+    assert (todo.next_due_at, todo.next_publish_after, todo.next_deadline, todo.next_silence) == (None,) * 4
+    assert todo.is_idle(NOON)
+
+
+def test_the_schedule_that_is_due_first_counts() -> None:
+    for minutes, name in enumerate(("one", "two"), 1):
+        hourly(name)
+        NextSlot.objects.filter(schedule__name=name).update(due_at=NOON + minutes * MINUTE)
+    assert agenda.read().next_due_at == NOON + MINUTE
+
+
+def test_the_queued_run_that_is_to_be_published_first_counts() -> None:
+    for minutes in 1, 0:
+        create_run(publish_after=NOON + minutes * MINUTE)
+    create_run(publish_after=NOON - MINUTE, status=Status.RUNNING)
+    create_run(publish_after=NOON - MINUTE, job="added_since")
+    assert agenda.read().next_publish_after == NOON
+
+
+def test_the_queued_run_that_expires_first_counts() -> None:
+    for minutes in 1, 0:
+        create_run(start_before=NOON + minutes * MINUTE)
+    create_run(start_before=NOON - MINUTE, status=Status.RUNNING)
+    assert agenda.read().next_deadline == NOON
+
+
+def test_a_running_run_is_looked_at_when_it_has_been_silent_for_a_quarter_of_its_lease() -> None:
+    for status, heartbeat_at in ("running", NOON), ("running", NOON + MINUTE), ("lost", NOON - MINUTE):
+        create_run(status=status, heartbeat_at=heartbeat_at)
+    todo = agenda.read()
+    assert todo.is_idle(NOON + timedelta(seconds=15))
+    assert not todo.is_idle(NOON + timedelta(seconds=15, microseconds=1))
+
+
+@pytest.mark.parametrize("field", ["next_due_at", "next_publish_after", "next_deadline", "next_silence"])
+def test_whatever_is_due_first_is_to_be_done(field: str) -> None:
+    times = dict.fromkeys(
+        ["next_due_at", "next_publish_after", "next_deadline", "next_silence"], NOON + MINUTE
+    )
+    todo = agenda.Agenda(**{**times, field: NOON})
+    assert not todo.is_idle(NOON)
+    assert todo.is_idle(NOON - timedelta.resolution)
