@@ -139,7 +139,7 @@ def die(number: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     signal.raise_signal(number)
     # The first process of a container survives any signal that it does not handle.
-    raise SignalExit(number)
+    os._exit(128 + number)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

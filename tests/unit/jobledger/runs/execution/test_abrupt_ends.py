@@ -235,3 +235,16 @@ def test_the_heartbeat_has_stopped_before_the_end_is_written(monkeypatch: pytest
     meter = Mock(usage=lambda: None)
     runner._record_exit(Run(job="probe"), log, heartbeat, Mock(), meter, SystemExit(3))
     assert steps == ["stopped", "written"]
+
+
+def test_the_first_process_of_a_container_which_survives_the_signal_exits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def leave(status: int) -> NoReturn:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(signal, "raise_signal", lambda number: None)
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(SystemExit) as exit_:
+        abrupt_ends.die(signal.SIGTERM)
+    assert exit_.value.code == 143
