@@ -38,14 +38,13 @@ class LedgerSize:
 
 
 def read() -> LedgerSize:
-    """The size of the ledger now. A single query, unless PostgreSQL does not know a large number of runs."""
+    """The size of the ledger now, by a single query."""
     if connection.vendor != "postgresql":
-        counted, size_bytes = _first(_SQLITE, MAX_COUNTED + 1)
-        return _counted(counted, size_bytes)
-    estimate, size_bytes = _first(_POSTGRESQL, Run._meta.db_table, _tables())
-    if estimate > MAX_COUNTED:
-        return LedgerSize(runs=round(estimate, -3), is_exact=False, size_bytes=size_bytes)
-    return _counted(Run.objects.order_by().values("pk")[: MAX_COUNTED + 1].count(), size_bytes)
+        return _counted(*_first(_SQLITE, MAX_COUNTED + 1))
+    count, size_bytes = _first(_POSTGRESQL, MAX_COUNTED, MAX_COUNTED + 1, _tables(), Run._meta.db_table)
+    if count < 0:
+        return LedgerSize(runs=round(-count, -3), is_exact=False, size_bytes=size_bytes)
+    return _counted(count, size_bytes)
 
 
 def last_pruned() -> datetime | None:
@@ -77,12 +76,15 @@ def _first(statement: str, *values: Any) -> tuple[int, int]:
     return int(count), int(size_bytes)
 
 
-# The estimate is as of the last time that the table was vacuumed or analyzed, and -1 if it never was. The
-# size is that of the tables with their indexes, and with long texts, which are stored apart.
+# The estimate is as of the last time that the table was vacuumed or analyzed, and -1 if it never was. It is
+# negated to tell it from a number that was counted. The size is that of the tables with their indexes, and
+# with long texts, which are stored apart.
 _POSTGRESQL = """
 SELECT
-    (SELECT reltuples FROM pg_class WHERE oid = %s::regclass),
+    CASE WHEN reltuples > %s THEN -reltuples
+        ELSE (SELECT count(*) FROM (SELECT 1 FROM jobledger_run LIMIT %s) AS counted) END,
     (SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s::text[]) AS names(name))
+FROM pg_class WHERE oid = %s::regclass
 """
 _SQLITE = """
 SELECT
