@@ -140,11 +140,17 @@ def execute(run_id: UUID, *, worker: str, validation_error: str = "") -> Ended |
 def _execute_claimed(run: Run, validation_error: str = "") -> str:
     """Execute the run in this process and record it; returns the last line of its output."""
     captured = of_worker(run)
+    # Outside of what handles the job's exception, whose traceback keeps the memory of its frames.
+    with resources.memory_given_back():
+        _execute_captured(run, captured, validation_error)
+    return captured.recorder.last_line
+
+
+def _execute_captured(run: Run, captured: Capture, validation_error: str) -> None:
     try:
         with (
             hygiene.exit_forked_children(),
             hygiene.restored_process(),
-            resources.memory_given_back(),
             no_terminal(),
             recorded(run, captured),
         ):
@@ -154,7 +160,6 @@ def _execute_claimed(run: Run, validation_error: str = "") -> str:
     except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has recorded it
         # Celery logs a line for the end of each task.
         logger.debug("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
-    return captured.recorder.last_line
 
 
 def _execute_isolated(run: Run) -> str:

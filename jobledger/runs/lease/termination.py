@@ -85,7 +85,8 @@ class Termination:
             self._ends_at = _from_now(self._limits.grace)
         self._start_thread()
         self._changed.set()
-        self._interrupter.interrupt(interrupt)
+        # Not the same object, whose traceback would keep the memory of the job's frames.
+        self._interrupter.interrupt(type(interrupt)(interrupt.why, run_id=interrupt.run_id))
         # After the interrupt, which is thus what the job notices first.
         self._tree.terminate()
 

@@ -19,6 +19,7 @@ from jobledger.formats import MEGABYTE
 from jobledger.models import Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts
 from jobledger.runs.execution import runner
+from jobledger.runs.execution.resources import memory_of_this_process, trim
 from jobledger.runs.output.capture import of_call
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.worker import billiard_internals
@@ -68,6 +69,28 @@ def _allocate(*, megabytes: int) -> None:
     for _ in range(megabytes):
         kept.append(b"x" * MEGABYTE)
         time.sleep(0.001)
+
+
+def test_the_memory_of_a_job_that_was_interrupted_goes_back_to_the_system(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = iter([1, 100_000])
+
+    def handle(*args: Any, **options: Any) -> None:
+        kept = [b"%1000d" % number for number in range(next(sizes))]
+        while kept:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Command, "time_limit", timedelta(seconds=0.5))
+    monkeypatch.setattr(Command, "handle", handle)
+    runner.execute(queued().pk, worker="w")  # so that all is imported
+    trim()
+    before = memory_of_this_process()
+    ended = runner.execute(queued().pk, worker="w")
+    after = memory_of_this_process()
+    assert ended is not None
+    assert (ended.run.status, ended.run.exit_code) == ("timed_out", 124)
+    assert after <= before + 32 * MEGABYTE
 
 
 def test_an_invalid_memory_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
