@@ -3,6 +3,9 @@
 Almost all are warnings: an error would keep every command from running, including jobs from the command line.
 """
 
+import sys
+
+from celery.signals import beat_init, worker_init
 from django.core.checks import Tags, register
 
 from jobledger.checks.jobs import check_jobs
@@ -12,8 +15,17 @@ from jobledger.checks.schedules import check_schedules
 
 
 def connect() -> None:
-    """Register the checks."""
+    """Register the checks, and keep workers and beat from starting if one of the project is an error."""
     register(check_project)
     register(check_jobs)
     register(check_options)
     register(check_schedules, Tags.database)
+    for signal in worker_init, beat_init:
+        signal.connect(refuse_to_start, dispatch_uid="jobledger.checks.refuse_to_start")
+
+
+def refuse_to_start(**kwargs: object) -> None:
+    """Exit with code 1 and the errors, as ``manage.py`` does. Celery ignores what the checks find."""
+    errors = [found for found in check_project() if found.is_serious() and not found.is_silenced()]
+    if errors:
+        sys.exit("\n".join(f"{error.msg} {error.hint}" for error in errors))

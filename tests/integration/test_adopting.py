@@ -153,3 +153,29 @@ def test_settings_may_be_in_no_package_and_their_apps_a_tuple(tmp_path: Path) ->
     (tmp_path / "flat.py").write_text(apps + texts["mysite/settings.py"] + mode + "import celery_app\n")
     done = project.manage("check --fail-level WARNING", settings="flat")
     assert (done.stdout, well(done)) == ("System check identified no issues (0 silenced).\n", "")
+
+
+MARIADB = """
+from django.db.backends.sqlite3 import base
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    vendor, display_name = "mysql", "MariaDB"
+"""
+
+
+@pytest.fixture(scope="module")
+def unsupported(adopter: Adopter) -> str:
+    """Settings with a database that says to be another."""
+    (adopter.folder / "mariadb").mkdir()
+    (adopter.folder / "mariadb" / "base.py").write_text(MARIADB)
+    return adopter.add_settings("unsupported", "DATABASES['default']['ENGINE'] = 'mariadb'")
+
+
+@pytest.mark.parametrize("line", ["django migrate", "celery -A mysite worker", "celery -A mysite beat"])
+def test_nothing_starts_with_a_database_that_is_not_supported(
+    adopter: Adopter, unsupported: str, line: str
+) -> None:
+    done = adopter.execute("-m", *line.split(), settings=unsupported)
+    assert done.returncode == 1
+    assert "The default database is MariaDB, which jobledger does not support." in done.stderr
+    assert "Use PostgreSQL 14 to 18, or SQLite." in done.stderr

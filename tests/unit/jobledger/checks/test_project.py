@@ -8,6 +8,7 @@ from celery import Celery
 from django.core.checks import CheckMessage
 from pytest_django import Settings
 
+from jobledger import checks
 from jobledger.celery import configure
 from jobledger.checks import project
 
@@ -113,6 +114,29 @@ def test_a_router_that_splits_the_services_tables_is_reported(
 def test_a_router_of_other_tables_is_not_reported(settings: Settings) -> None:
     settings.DATABASE_ROUTERS = [f"{__name__}.SplittingOthers"]
     assert found() == []
+
+
+# --- Processes
+
+
+def test_workers_and_beat_do_not_start_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_database(monkeypatch, "mysql")
+    with pytest.raises(SystemExit, match=r"The default database is Mysql.*\. Use PostgreSQL 14 to 18"):
+        checks.refuse_to_start()
+
+
+def test_they_start_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    configured(monkeypatch, CELERY_BROKER_URL=None)
+    assert found() != []
+    checks.refuse_to_start()
+
+
+def test_they_start_with_an_error_that_is_silenced(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    use_database(monkeypatch, "mysql")
+    settings.SILENCED_SYSTEM_CHECKS = ["jobledger.E001"]
+    checks.refuse_to_start()
 
 
 # --- Time
