@@ -329,7 +329,8 @@ def _may_beat() -> bool:
 def _call(run: Run, captured: Capture) -> None:
     job = registry.find(run.job)
     options.check_bounds(run.options)
-    argv = options.to_argv(job.create_parser(), run.options)
+    # Not needed for an empty list, and slow. The command validates the list with its own parser in any case.
+    argv = options.to_argv(job.create_parser(), run.options) if run.options else []
     command = options.parsing_strictly(job.create_command())
     if (execution := _current.get()) is not None:
         execution.command = command
