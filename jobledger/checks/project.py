@@ -64,6 +64,14 @@ def _routers() -> Iterator[CheckMessage]:
             f"{' and '.join(_APPS)}.",
             id="jobledger.W019",
         )
+    if not all(router.allow_migrate_model(DEFAULT_DB_ALIAS, model) for model in service_models()):
+        yield checks.Warning(
+            "DATABASE_ROUTERS do not let `manage.py migrate` create all tables of the service in the default "
+            "database, which it uses.",
+            hint=f"Let allow_migrate() of the routers return True for {DEFAULT_DB_ALIAS!r} and the apps "
+            f"{' and '.join(_APPS)}.",
+            id="jobledger.W019",
+        )
 
 
 def service_models() -> list[type[models.Model]]:

@@ -111,8 +111,29 @@ def test_a_router_that_splits_the_services_tables_is_reported(
     assert "jobledger and django_celery_beat" in hint
 
 
-def test_a_router_of_other_tables_is_not_reported(settings: Settings) -> None:
-    settings.DATABASE_ROUTERS = [f"{__name__}.SplittingOthers"]
+class NotHere:
+    """A router that creates some app's tables in another database, and forgets to send queries there."""
+
+    app_label = "django_celery_beat"
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return db == "other" if app_label == self.app_label else None
+
+
+class OthersNotHere(NotHere):
+    app_label = "tasks_app"
+
+
+def test_a_router_that_keeps_the_services_tables_from_being_created_is_reported(settings: Settings) -> None:
+    settings.DATABASE_ROUTERS = [f"{__name__}.NotHere"]
+    name, text, hint = only()
+    assert (name, text.startswith("DATABASE_ROUTERS do not let")) == ("jobledger.W019", True)
+    assert "allow_migrate" in hint
+
+
+@pytest.mark.parametrize("router", [SplittingOthers, OthersNotHere])
+def test_a_router_of_other_tables_is_not_reported(settings: Settings, router: type[object]) -> None:
+    settings.DATABASE_ROUTERS = [f"{__name__}.{router.__name__}"]
     assert found() == []
 
 
