@@ -29,6 +29,7 @@ from jobledger.runs.dispatch import command_line_process, operating_system_user
 from jobledger.runs.execution import abrupt_ends, runner
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.django_internals import wrapped_stream
+from jobledger.runs.lease import rescue
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
@@ -79,7 +80,7 @@ def begin(call: Call) -> Run | None:
             runner.raise_if_interrupted()
         request = _request(call)
         guard = FREE if call.may_overlap else _guard(call, request)
-        return _begin_when_free(request, guard, waits=call.waits)
+        return _begin_when_free(call, request, guard)
     except CommandError:
         raise
     except Exception as error:  # noqa: BLE001 - reported on stderr; a ledger failure must not stop a job
@@ -121,21 +122,61 @@ def _guard(call: Call, request: dispatch.RunRequest) -> Guard:
     return FREE if guard.key in runner.held_keys() else guard
 
 
-def _begin_when_free(request: dispatch.RunRequest, guard: Guard, *, waits: bool) -> Run:
+def _begin_when_free(call: Call, request: dispatch.RunRequest, guard: Guard) -> Run:
+    vigil = _Vigil(call, guard)
     while True:
         try:
             return dispatch.begin(request, worker=command_line_process(), guard=guard)
         except OverlapError as error:
-            if guard.concurrency is Concurrency.REPLACE:
+            if vigil.is_held_by_a_silent_run():
+                vigil.keep()
+            elif guard.concurrency is Concurrency.REPLACE:
                 # None if it has just ended: the next attempt will succeed.
                 why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
                 with ledger_connection():
                     if holder := overlap.holder_of(guard.key):
                         overlap.request_cancel(holder, why, timezone.now())
-            elif not waits:
+            elif not call.waits:
                 raise _skipped(request, error.why) from error
         abrupt_ends.handle_deferred()
-        time.sleep(OVERLAP_POLL_SECONDS)
+        # Often enough for the watch to count as one.
+        time.sleep(min(OVERLAP_POLL_SECONDS, settings.LEASE_SECONDS / 10))
+
+
+class _Vigil:
+    """Watches the run that holds the key while it sends no heartbeats, and ends it after a whole lease.
+
+    Usually, beat has done so long before. Without one, such as when only crontabs start the jobs, a run whose
+    process was killed would keep its job from ever starting again.
+    """
+
+    def __init__(self, call: Call, guard: Guard) -> None:
+        self._call, self._guard = call, guard
+        self._watch: rescue.Watch | None = None
+
+    @ledger_connection()
+    def is_held_by_a_silent_run(self) -> bool:
+        """Whether the holder's last heartbeat is older than a lease."""
+        holder = overlap.holder_of(self._guard.key)
+        if holder is None or not rescue.is_overdue(holder, timezone.now()):
+            return False
+        if self._watch is None and holder.heartbeat_at is not None:
+            # Nobody is known to have looked since then.
+            self._watch = rescue.Watch(holder.heartbeat_at)
+            self._announce(holder)
+        return True
+
+    @ledger_connection()
+    def keep(self) -> None:
+        """End the holder if it sent no heartbeat during a whole lease of this watch."""
+        if self._watch is not None:
+            rescue.rescue(timezone.now(), self._watch)
+
+    def _announce(self, holder: Run) -> None:
+        stderr = self._call.options.get("stderr") or self._call.command.stderr
+        seconds = rescue.lease_duration().total_seconds()
+        text = f"Run {holder.pk} sends no heartbeats: it is lost unless it sends one within {seconds:g} s."
+        stderr.write(f"{escaped(text)}\n")
 
 
 def _skipped(request: dispatch.RunRequest, why: Why) -> CommandError:

@@ -76,6 +76,11 @@ def silence() -> timedelta:
     return lease_duration() / LEASE_DIVISOR
 
 
+def is_overdue(run: Run, now: datetime) -> bool:
+    """Whether the run's last heartbeat is older than a lease: it is lost, unless none could be seen."""
+    return run.heartbeat_at is not None and run.heartbeat_at < now - lease_duration()
+
+
 def rescue(now: datetime, watch: Watch) -> int:
     """End the runs that sent no heartbeat for a whole lease although they could have; returns how many."""
     began = time.monotonic()

@@ -14,14 +14,16 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from pytest_django import Settings
 
+from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
 from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import dispatch, overlap
 from jobledger.runs.execution import calls, runner
 from jobledger.runs.overlap import Guard, OverlapError
 from jobledger.runs.publishing import publisher
-from tests.unit.builders import NOON
+from tests.unit.builders import NOON, override
 from tests.unit.side_by_side import side_by_side
 
 pytestmark = pytest.mark.django_db
@@ -288,6 +290,44 @@ def test_from_the_command_line_a_run_can_wait_for_the_other_to_finish(
     monkeypatch.setattr("jobledger.runs.execution.calls.time.sleep", other_ends)
     call_command("probe", "--wait")
     assert Run.objects.filter(trigger=Trigger.CLI, status=Status.SUCCEEDED).count() == 1
+
+
+@pytest.fixture
+def short_lease(settings: Settings) -> None:
+    override(settings, HEARTBEAT_SECONDS=0.1, LEASE_SECONDS=0.5)
+
+
+def silent(**values: Any) -> Run:
+    """Holds the key, but has sent no heartbeat for longer than any lease."""
+    return running(heartbeat_at=timezone.now() - timedelta(minutes=5), **values)
+
+
+@pytest.mark.usefixtures("short_lease")
+@pytest.mark.parametrize("concurrency", [Concurrency.FORBID, Concurrency.REPLACE])
+def test_without_beat_a_killed_run_does_not_keep_its_job_from_starting(
+    concurrency: Concurrency, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry.all_jobs()["probe"].declaration, "concurrency", concurrency)
+    holder = silent()
+    call_command("probe")
+    holder.refresh_from_db()
+    assert (holder.status, holder.reason) == (Status.LOST, Reason.LOST_HEARTBEAT)
+    assert Run.objects.get(trigger=Trigger.CLI).status == Status.SUCCEEDED
+    assert f"Run {holder.pk} sends no heartbeats" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("short_lease")
+def test_a_run_that_sends_heartbeats_again_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = silent()
+
+    def beats(seconds: float) -> None:
+        Run.objects.filter(pk=holder.pk).update(heartbeat_at=timezone.now() + timedelta(minutes=5))
+
+    monkeypatch.setattr("jobledger.runs.execution.calls.time.sleep", beats)
+    with pytest.raises(CommandError, match=r"^Skipped: run"):
+        call_command("probe")
+    holder.refresh_from_db()
+    assert holder.status == Status.RUNNING
 
 
 def test_a_job_that_calls_itself_does_not_wait_for_itself() -> None:
