@@ -70,6 +70,12 @@ def signal_name(number: int) -> str:
 SUCCESS = Outcome(status=Status.SUCCEEDED, exit_code=0)
 
 
+def outcome_of_exit_code(code: int) -> Outcome:
+    """The outcome of a job that has ended its process itself, by ``os._exit`` for example."""
+    why = Why.of(Reason.EXIT_CODE)
+    return Outcome(status=Status.FAILED, why=why, exit_code=code) if code else SUCCESS
+
+
 def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
     """The outcome of a run that raised this exception.
 

@@ -123,8 +123,6 @@ PROBES = [
     Probe(
         job="unclean",
         options={"way": "exit"},
-        status="lost",
-        exit_code=None,
         replaces_child=True,
         only_in_worker=True,
     ),

@@ -40,7 +40,7 @@ from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, exit_on_signal
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.leftovers import Leftover
-from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, SUCCESS, Outcome, signal_name
+from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_error_line
 
@@ -100,12 +100,8 @@ def outcome_of_death(ending: Ending, *, time_limit: timedelta | None) -> Outcome
     elif ending.exit_signal:
         why = Why.of(Reason.SIGNAL, signal=ending.exit_signal)
         outcome = Outcome(status=Status.FAILED, why=why, exit_code=ending.exit_code)
-    elif ending.exit_code == 0:
-        # The job has called ``os._exit``.
-        outcome = SUCCESS
     else:
-        why = Why.of(Reason.EXIT_CODE)
-        outcome = Outcome(status=Status.FAILED, why=why, exit_code=ending.exit_code)
+        outcome = outcome_of_exit_code(ending.exit_code)
     return replace(outcome, exit_signal=ending.exit_signal, usage=ending.usage)
 
 
@@ -130,7 +126,7 @@ def record_death(
                 OutputLog(run, salvaged.recorder).save_remaining()
             leftovers.record(run, left)
             left.clear()
-            if attempts.end(run, _with_error(run, outcome)):
+            if attempts.end(run, with_error(run, outcome)):
                 logger.warning("The process of run %s of %s ended as %s", run.pk, run.job, outcome.status)
 
     try:
@@ -139,7 +135,7 @@ def record_death(
         logger.exception("The end of run %s of %s could not be recorded", run.pk, run.job)
 
 
-def _with_error(run: Run, outcome: Outcome) -> Outcome:
+def with_error(run: Run, outcome: Outcome) -> Outcome:
     """As with ``sys.exit``, the last line on stderr is the error of a job that has called ``os._exit``."""
     if outcome.why.reason is not Reason.EXIT_CODE:
         return outcome

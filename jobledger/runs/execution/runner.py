@@ -335,7 +335,7 @@ def _call(run: Run, captured: Capture) -> None:
     if (execution := _current.get()) is not None:
         execution.command = command
     streams = {stream.value: captured.stream_for(stream) for stream in (Stream.STDOUT, Stream.STDERR)}
-    with exit_on_signals(), awaited(command):
+    with exit_on_signals(), captured.job_running(), awaited(command):
         call_command(command, *argv, **streams)
 
 

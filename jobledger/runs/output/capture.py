@@ -11,8 +11,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import IO, Any, Self, TextIO, cast
 
@@ -52,6 +52,11 @@ class Capture:
 
     def note_usage(self, usage: Usage) -> None:
         """Keep it for whoever records the run if this process dies."""
+
+    @contextmanager
+    def job_running(self) -> Iterator[None]:
+        """Execute the job's own code in the block: if the process exits there, the job has made it do so."""
+        yield
 
     def stream_for(self, stream: Stream, replaced: Any = None) -> IO[str]:
         """A stream that records; on the command line it passes on to the one that it replaces."""
@@ -185,6 +190,19 @@ class _WorkerCapture(_ProcessCapture):
     def note_usage(self, usage: Usage) -> None:
         if self._memory is not None:
             self._memory.usage = usage
+
+    @contextmanager
+    def job_running(self) -> Iterator[None]:
+        self._note_job(is_running=True)
+        try:
+            yield
+        finally:
+            self._note_job(is_running=False)
+
+    def _note_job(self, *, is_running: bool) -> None:
+        # Not in a process that the job has forked.
+        if self._memory is not None and os.getpid() == self.pid:
+            self._memory.is_job_running = is_running
 
 
 class _NestedCapture(_ProcessCapture):

@@ -67,10 +67,10 @@ class Descriptors:
         if not (self._is_reading or not self._is_open):
             # The job may have closed all descriptors.
             with suppress(OSError):
+                if self._memory is not None and self._memory.is_spooled:
+                    self._take_turn()
                 for descriptor, _ in self._ready.poll(0):
                     self._read(descriptor)
-                if self._memory is not None and self._memory.is_spooled:
-                    self._read(self.pipes[Stream.STDOUT])
 
     def end(self) -> None:
         """Restore the descriptors, and receive what is in the pipes. Does nothing if ``begin`` failed."""
@@ -172,8 +172,15 @@ class Descriptors:
 
     def _take_turn(self) -> None:
         """From now on, no other process reads the pipes; what others have read comes first."""
-        if (memory := self._memory) is None:
+        if self._memory is None:
             return
+        was_reading, self._is_reading = self._is_reading, True
+        try:
+            self._take_in_spools(self._memory)
+        finally:
+            self._is_reading = was_reading
+
+    def _take_in_spools(self, memory: RunMemory) -> None:
         memory.take_turn()
         while memory.is_spooled:
             for stream, data in memory.spooled():

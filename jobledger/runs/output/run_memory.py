@@ -22,8 +22,8 @@ from jobledger.runs.output.recorder import OutputRecorder, memory_bytes
 
 # The numbers at the beginning, each written by a single process at a time. Memory in bytes, time in
 # microseconds; a usage that is not known yet has the CPU time 0.
-LIMIT, READS, IS_BEING_READ, SPOOL, PEAK, CPU = range(6)
-IS_FILLED = 6
+LIMIT, READS, IS_BEING_READ, SPOOL, PEAK, CPU, IS_JOB_RUNNING = range(7)
+IS_FILLED = 7
 """One for each spool."""
 SPOOLS = 2
 _NUMBERS = IS_FILLED + SPOOLS
@@ -37,8 +37,9 @@ class RunMemory:
         """Of memory that ``create`` has made, perhaps in another process."""
         self.descriptor = descriptor
         self._identity = os.fstat(descriptor)
-        self._beginning = mmap(descriptor, ALLOCATIONGRANULARITY)
-        self._numbers = memoryview(self._beginning)[: 8 * _NUMBERS].cast("Q")
+        # As a whole, because the job may close the descriptor.
+        self._all = mmap(descriptor, self._identity.st_size)
+        self._numbers = memoryview(self._all)[: 8 * _NUMBERS].cast("Q")
         self.limit_bytes = self._numbers[LIMIT]
 
     @classmethod
@@ -61,7 +62,7 @@ class RunMemory:
     def close(self) -> None:
         """Close what was opened here. If the job has closed the descriptor, its number may be another's."""
         self._numbers.release()
-        self._beginning.close()
+        self._all.close()
         with suppress(OSError):
             if os.path.samestat(os.fstat(self.descriptor), self._identity):
                 os.close(self.descriptor)
@@ -76,6 +77,15 @@ class RunMemory:
     def usage(self, usage: Usage) -> None:
         self._numbers[PEAK] = usage.peak_memory_bytes or 0
         self._numbers[CPU] = max(1, int(usage.cpu_seconds * 1e6))
+
+    @property
+    def is_job_running(self) -> bool:
+        """Whether the job's own code is being executed."""
+        return bool(self._numbers[IS_JOB_RUNNING])
+
+    @is_job_running.setter
+    def is_job_running(self, is_running: bool) -> None:
+        self._numbers[IS_JOB_RUNNING] = is_running
 
     # For the run's own process.
 
@@ -135,9 +145,9 @@ class RunMemory:
     def _content(self, number: int) -> list[tuple[Stream, bytes]]:
         if not self._numbers[IS_FILLED + number]:
             return []
-        memory = self._part(1 + number)
-        copy = mmap(-1, len(memory))
-        copy[:] = memory[:]
+        begin, size = self._begin_of(1 + number), memory_bytes(self.limit_bytes)
+        copy = mmap(-1, size)
+        copy[:] = self._all[begin : begin + size]
         recorder = OutputRecorder.restored(copy)
         recorder.close()
         found: list[tuple[Stream, bytes]] = []
@@ -147,8 +157,10 @@ class RunMemory:
         return found
 
     def _part(self, number: int) -> mmap:
-        at = ALLOCATIONGRANULARITY + number * _part_bytes(self.limit_bytes)
-        return mmap(self.descriptor, memory_bytes(self.limit_bytes), offset=at)
+        return mmap(self.descriptor, memory_bytes(self.limit_bytes), offset=self._begin_of(number))
+
+    def _begin_of(self, part: int) -> int:
+        return ALLOCATIONGRANULARITY + part * _part_bytes(self.limit_bytes)
 
 
 def as_text(data: bytes) -> str:

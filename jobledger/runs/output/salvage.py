@@ -49,6 +49,8 @@ class Salvaged:
     """With all output that is not saved yet."""
     usage: Usage | None
     """What it had used when its process last looked."""
+    was_job_running: bool = False
+    """Whether its process died in the job's own code."""
 
 
 @dataclass(kw_only=True)
@@ -213,10 +215,10 @@ def _salvaged_from(descriptors: list[int]) -> Salvaged | None:
     with not_forking():
         recorder = OutputRecorder.restored(memory.output())
         _record_rest(recorder, memory, descriptors[1:])
-    usage = memory.usage
+    salvaged = Salvaged(recorder=recorder, usage=memory.usage, was_job_running=memory.is_job_running)
     memory.close()
     _close(descriptors[1:])
-    return Salvaged(recorder=recorder, usage=usage)
+    return salvaged
 
 
 def _record_rest(recorder: OutputRecorder, memory: RunMemory, pipes: Iterable[int]) -> None:

@@ -33,14 +33,15 @@ from jobledger.escapes import line_logger
 from jobledger.formats import size
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
-from jobledger.runs import dispatch, leftovers, overlap
+from jobledger.runs import attempts, dispatch, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
-from jobledger.runs.execution import oom, process_tree, resources
+from jobledger.runs.execution import isolation, oom, process_tree, resources
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.execution.process_tree import Processes
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
-from jobledger.runs.outcome import signal_name
+from jobledger.runs.outcome import Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.salvage import Salvaged
 from jobledger.runs.received import request_of
@@ -158,6 +159,10 @@ def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
         return
     if salvaged is not None:
         OutputLog(run, salvaged.recorder).save_remaining()
+    exit_code = _exit_code(loss.error)
+    if exit_code is not None and salvaged is not None and salvaged.was_job_running:
+        _end_as_job_did(run, outcome_of_exit_code(exit_code), salvaged.usage)
+        return
     rescue.give_up(
         run,
         _why(run, loss),
@@ -166,6 +171,14 @@ def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
         usage=salvaged.usage if salvaged else None,
         timed_out=not loss.error or rescue.is_past_grace_period(run, _time_of(loss)),
     )
+
+
+def _end_as_job_did(run: Run, outcome: Outcome, usage: Usage | None) -> None:
+    """End the run of a job that has ended its child itself, as it would have ended a process of its own."""
+    ended = isolation.with_error(run, replace(outcome, usage=usage))
+    if attempts.end(run, ended, publish_now=False):
+        text = "Run %s of %s ended as %s: its job has ended its process with exit code %s"
+        logger.warning(text, run.pk, run.job, outcome.status, outcome.exit_code)
 
 
 def _name_on_run(pk: UUID, daemons: Processes) -> None:

@@ -1,10 +1,12 @@
 """What one process cannot read, another one reads instead, in order, without a lock."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from jobledger.models import Stream
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.output.run_memory import RunMemory, as_text
 
 
@@ -63,6 +65,13 @@ def test_what_is_read_while_a_spool_is_taken_in_comes_after_it(own: RunMemory, o
     own.empty_spool()
     assert [data for _, data in found] == [b"first", b"second"]
     assert not own.is_spooled
+
+
+def test_a_job_may_close_all_descriptors(own: RunMemory, other: RunMemory) -> None:
+    read_by(other, b"read before")
+    os.close(own.descriptor)
+    own.usage = Usage(peak_memory_bytes=1, cpu_seconds=1)
+    assert own.spooled() == [(Stream.STDERR, b"read before")]
 
 
 def test_nothing_is_taken_in_if_nothing_was_read(own: RunMemory) -> None:

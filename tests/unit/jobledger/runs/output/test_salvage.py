@@ -98,6 +98,18 @@ def test_what_the_run_had_used_is_known(mailboxes: Mailboxes, usage: Usage | Non
     assert salvaged.usage == usage
 
 
+def test_it_is_known_whether_the_process_died_in_the_jobs_own_code(mailboxes: Mailboxes) -> None:
+    def work(child: Child) -> None:
+        child.memory.is_job_running = True
+
+    in_job, elsewhere = (
+        mailboxes.salvaged(Child(mailboxes, each).run_id) for each in (work, lambda child: 0)
+    )
+    assert in_job is not None
+    assert elsewhere is not None
+    assert (in_job.was_job_running, elsewhere.was_job_running) == (True, False)
+
+
 def test_pieces_that_may_have_been_saved_are_the_same_again(mailboxes: Mailboxes) -> None:
     def work(child: Child) -> None:
         child.recorder.write(Stream.STDOUT, "perhaps saved\n")

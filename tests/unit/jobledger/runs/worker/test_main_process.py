@@ -14,7 +14,7 @@ from celery.signals import task_revoked
 from celery.worker.request import Request
 from django.db import OperationalError
 
-from jobledger.models import Reason, Run, Status, Trigger
+from jobledger.models import Reason, Run, Status, Stream, Trigger
 from jobledger.runs import reasons
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import forks, oom
@@ -91,6 +91,31 @@ def test_what_the_run_of_a_child_that_died_had_used_is_recorded(monkeypatch: pyt
     request_of(run).on_failure(failed(WorkerLostError("It exited: signal 9 (SIGKILL).")))
     run.refresh_from_db()
     assert (run.peak_memory_bytes, run.cpu_seconds) == (5_000_000, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "was_job_running", "expected"),
+    [
+        (0, True, ("succeeded", 0, "")),
+        (3, True, ("failed", 3, "last words")),
+        (3, False, ("lost", None, "Worker exited prematurely: exitcode 3 Job: 1.")),
+    ],
+)
+def test_a_job_that_exits_ends_its_run_as_under_cron(
+    exit_code: int,
+    was_job_running: bool,
+    expected: tuple[str, int | None, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = OutputRecorder(1000)
+    recorder.write(Stream.STDERR, "last words\n")
+    found = Salvaged(recorder=recorder, usage=None, was_job_running=was_job_running)
+    monkeypatch.setattr(salvage, "salvaged", lambda run_id: found)
+    run = running()
+    error = f"Worker exited prematurely: {human_status(exit_code)} Job: 1."
+    request_of(run).on_failure(failed(WorkerLostError(error)))
+    run.refresh_from_db()
+    assert (run.status, run.exit_code, run.error) == expected
 
 
 def test_celery_does_not_log_the_death_of_a_child_again(monkeypatch: pytest.MonkeyPatch) -> None:
