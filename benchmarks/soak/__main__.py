@@ -46,7 +46,8 @@ SCHEDULES: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
 
 SET_UP = """
 import json
-from datetime import datetime
+from datetime import timedelta
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from jobledger.models import AlertDestination, AlertRule, SchedulePolicy
 for each in PeriodicTask.objects.all():
@@ -56,13 +57,16 @@ team = AlertDestination.objects.create(name="team", kind="url", url="json://rece
 AlertRule.objects.all().delete()
 rule = AlertRule.objects.create(name="all", every_failure=True, late_after="00:01:00")
 rule.destinations.add(team)
-start = datetime.fromisoformat({start!r})
+# No schedule has slots from before it was created, and a busy machine takes its time.
+start = timezone.now().replace(microsecond=0) + timedelta(seconds=40)
 for name, job, seconds, options in {schedules!r}:
     every, _ = IntervalSchedule.objects.get_or_create(every=seconds, period="seconds")
     made = PeriodicTask.objects.create(
         name=name, task=f"probes.{{job}}", interval=every, start_time=start, kwargs=json.dumps(options)
     )
     SchedulePolicy.objects.filter(schedule=made).update(misfire="all", catch_up_limit=1000)
+assert timezone.now() < start
+print(start.isoformat())
 """
 TEAR_DOWN = """
 from django_celery_beat.models import PeriodicTask
@@ -97,8 +101,7 @@ def main() -> None:
 
 def _soak(stack: SoakStack, seconds: float, rng: random.Random) -> Report:
     running = Service(folder=stack.traces, database_url=stack.database_url)
-    start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=10)
-    _log(stack.shell(SET_UP.format(start=start.isoformat(), schedules=SCHEDULES)))
+    start = datetime.fromisoformat(stack.shell(SET_UP.format(schedules=SCHEDULES)))
     # Of the sample project's schedules, whose jobs leave no traces.
     before = {row.pk for row in ledger.run_rows(running)}
     wait_until(lambda: ledger.traces(running), what="the first run")

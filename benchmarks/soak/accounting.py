@@ -18,7 +18,8 @@ class Slots:
 
     expected: int
     recorded: int
-    missing: int
+    missing: Sequence[tuple[int, datetime]]
+    """Those without a run, with the ids of their schedules."""
     twice: int
     """How many have more than one run."""
 
@@ -70,7 +71,7 @@ class Report:
     @property
     def is_clean(self) -> bool:
         """Whether nothing was lost, done twice, told twice or left without a reason."""
-        wrong = (self.slots.missing, self.slots.twice, self.unexplained, self.alerts.twice)
+        wrong = (len(self.slots.missing), self.slots.twice, self.unexplained, self.alerts.twice)
         return self.audit.is_clean and not any(wrong)
 
 
@@ -81,7 +82,7 @@ def slots_of(expected: Collection[tuple[int, datetime]], found: Sequence[tuple[i
     return Slots(
         expected=len(wanted),
         recorded=len(counts),
-        missing=len(wanted - set(counts)),
+        missing=sorted(wanted - set(counts)),
         twice=sum(count > 1 for count in counts.values()),
     )
 
@@ -117,7 +118,7 @@ def markdown(report: Report) -> str:
     audit, alerts = report.audit, report.alerts
     rows = [
         ("slots", report.slots.expected),
-        ("missing (slots without a run)", report.slots.missing),
+        ("missing (slots without a run)", len(report.slots.missing)),
         ("slots with several runs", report.slots.twice),
         ("runs", audit.runs),
         ("executed attempts", audit.executions),
@@ -144,6 +145,7 @@ def markdown(report: Report) -> str:
         "",
         *_table(["", ""], [[name, f"{value:,}"] for name, value in rows]),
         "",
+        *(f"Missing: schedule {pk}, {slot.isoformat()}\n" for pk, slot in report.slots.missing),
         *_table(["state: reason", "runs"], [[name, f"{n:,}"] for name, n in report.reasons.items()]),
         "",
         *_table(

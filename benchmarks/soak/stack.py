@@ -110,9 +110,9 @@ class MemorySamples:
 
     def _sample(self, service: str) -> None:
         main, *others = [process.rss / 1024 for process in self._stack.processes(service)] or [0.0]
-        if service == "worker" and others:
+        if service == "worker" and main:
             self.by_kind["worker, main process"].append(main)
-            self.by_kind["worker, largest child"].append(max(others))
+            self.by_kind["worker, largest child"] += [max(others)] if others else []
         elif main:
             # Others are those of its health check, or smaller.
             self.by_kind[service].append(max(main, *others, 0.0))

@@ -19,7 +19,7 @@ CLEAN = Report(
     seconds=60,
     machine="2 cores",
     faults={"beat killed": 2},
-    slots=Slots(expected=122, recorded=122, missing=0, twice=0),
+    slots=Slots(expected=122, recorded=122, missing=[], twice=0),
     audit=Audit(
         runs=122,
         statuses={"succeeded": 120, "lost": 2},
@@ -46,13 +46,15 @@ def test_a_minute_in_which_every_slot_has_its_run_is_clean() -> None:
 
 def test_a_slot_without_a_run_is_missing() -> None:
     slots = accounting.slots_of(EXPECTED, EXPECTED[1:])
-    assert (slots.missing, slots.recorded) == (1, 121)
-    assert not replace(CLEAN, slots=slots).is_clean
+    assert (slots.missing, slots.recorded) == ([(1, NOON)], 121)
+    report = replace(CLEAN, slots=slots)
+    assert not report.is_clean
+    assert f"Missing: schedule 1, {NOON.isoformat()}" in accounting.markdown(report)
 
 
 def test_a_slot_with_two_runs_is_noticed() -> None:
     slots = accounting.slots_of(EXPECTED, [*EXPECTED, EXPECTED[0]])
-    assert (slots.missing, slots.twice) == (0, 1)
+    assert (slots.missing, slots.twice) == ([], 1)
     assert not replace(CLEAN, slots=slots).is_clean
 
 
