@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -37,6 +38,11 @@ CLEAN = Report(
     memory={"beat": Memory(first=80, last=81, most=90)},
     bytes_per_run=5678.9,
 )
+
+
+def test_its_script_can_be_started() -> None:
+    """It borrows from the tests, which may change."""
+    assert import_module("benchmarks.soak.__main__").SCHEDULES
 
 
 def test_a_minute_in_which_every_slot_has_its_run_is_clean() -> None:
