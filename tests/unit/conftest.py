@@ -26,6 +26,12 @@ def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "in_statement", in_statement_of_this_process)
 
 
+@pytest.fixture(autouse=True)
+def one_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A called ``manage.py`` does not bind the log to the stderr of a test, which is closed afterwards."""
+    monkeypatch.setattr("django.utils.log.configure_logging", lambda *configuration: None)
+
+
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """Everything that Celery publishes goes there."""
