@@ -137,7 +137,9 @@ class TargetForm:
     def tasks(self) -> list[str]:
         """The ordinary Celery tasks of this project that may be scheduled."""
         jobs = {job.task_name for job in registry.all_jobs().values()}
-        return sorted(name for name in known_tasks() - jobs if not ordinary_tasks.why_not_schedulable(name))
+        return sorted(
+            name for name in known_tasks().keys() - jobs if not ordinary_tasks.why_not_schedulable(name)
+        )
 
     @property
     def has_typed_secret(self) -> bool:
