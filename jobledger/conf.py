@@ -19,6 +19,7 @@ from django.core.signals import setting_changed
 
 NAME = "JOBLEDGER"
 _YEAR_SECONDS = 366 * 24 * 60 * 60
+_CENTURY_DAYS = 100 * 366
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,8 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_days(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 1)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (is_number and 1 <= value <= _CENTURY_DAYS)
 
 
 def is_address(value: Any) -> bool:
@@ -97,7 +99,7 @@ def _are_networks(value: Any) -> bool:
 
 _ADDRESS = is_address, "an address such as https://jobs.example.com, or an empty string"
 _DURATION = _is_duration, "a positive number of seconds, such as 2.5, and at most a year"
-_DAYS = _is_days, "a number of days, at least 1, or None to keep everything"
+_DAYS = _is_days, "a number of days, at least 1, or None to keep everything, and at most a century"
 _SIZE = _is_size, "a number of bytes, such as 65536"
 
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {

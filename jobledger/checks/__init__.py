@@ -6,7 +6,8 @@ Almost all are warnings: an error would keep every command from running, includi
 import sys
 
 from celery.signals import beat_init, worker_init
-from django.core.checks import Tags, register
+from django.core.checks import CheckMessage, Tags, register
+from django.db import DEFAULT_DB_ALIAS
 
 from jobledger.checks.jobs import check_jobs
 from jobledger.checks.options import check_options
@@ -22,6 +23,16 @@ def connect() -> None:
     register(check_schedules, Tags.database)
     for signal in worker_init, beat_init:
         signal.connect(refuse_to_start, dispatch_uid="jobledger.checks.refuse_to_start")
+
+
+def run_own_checks() -> list[CheckMessage]:
+    """All messages, also silenced ones, including those about the database."""
+    return [
+        *check_project(),
+        *check_jobs(),
+        *check_options(),
+        *check_schedules(databases=[DEFAULT_DB_ALIAS]),
+    ]
 
 
 def refuse_to_start(**kwargs: object) -> None:

@@ -24,6 +24,21 @@ from jobledger.retention.limits import is_valid_keep_for, is_valid_keep_runs
 from jobledger.schedules import declared
 
 _ZERO = timedelta(0)
+UNFIT: Mapping[str, str] = {
+    **dict.fromkeys(("shell", "dbshell"), "gives whoever starts it full access"),
+    **dict.fromkeys(("createsuperuser", "changepassword"), "gives whoever starts it the rights of others"),
+    **dict.fromkeys(("flush", "loaddata", "migrate"), "deletes or overwrites data"),
+    "sqlflush": "prints the SQL that deletes all data",
+    "dumpdata": "prints all data, and overwrites files",
+    **dict.fromkeys(("runserver", "testserver"), "never ends"),
+    **dict.fromkeys(
+        ("makemigrations", "squashmigrations", "optimizemigration", "startapp", "startproject"),
+        "writes source code",
+    ),
+    "test": "creates and deletes databases",
+    "jobledger": "operates this service itself",
+}
+"""Commands that should not be exposed, and why."""
 _SCHEDULE_HINT = (
     'Examples: Schedule("30 3 * * mon-fri"), Schedule("@daily"), Schedule(every=timedelta(hours=2)).'
 )
@@ -161,6 +176,13 @@ def _exposed_commands() -> Iterator[CheckMessage]:
                 f"EXPOSED_COMMANDS contains {name!r}, but no installed app has such a command.",
                 hint="Correct the name, or install the app.",
                 id="jobledger.W004",
+            )
+        if name in UNFIT:
+            yield checks.Warning(
+                f"EXPOSED_COMMANDS contains {name!r}, which {UNFIT[name]}: whoever can start jobs, or send "
+                "messages to Redis, can run it.",
+                hint="Remove it. If a job needs a part of it, write a JobCommand that does only that.",
+                id="jobledger.W022",
             )
         if unknown := sorted(set(values) - attributes):
             yield checks.Warning(

@@ -3,7 +3,7 @@
 Without the features that make a run unique, an unsupported database or naive times are errors.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from celery.app import app_or_default
@@ -14,6 +14,7 @@ from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connection, models, router
 
 from jobledger.celery import SETTINGS, is_configured, uses_redis
+from jobledger.conf import settings as settings_of_service
 
 DATABASES = ("postgresql", "sqlite")
 _APPS = ("jobledger", "django_celery_beat")
@@ -24,11 +25,13 @@ AT_STAKE: Mapping[str, str] = {
     "beat_scheduler": "celery beat records no missed runs, and ignores pauses and policies",
     "worker_consumer": "a malformed message can stop a worker, and its log shows secret options",
     "worker_disable_prefetch": "runs wait for a busy worker while another one is free",
+    "broker_connection_retry_on_startup": "workers exit if Redis cannot be reached when they start",
     "worker_cancel_long_running_tasks_on_connection_loss": (
         "running jobs are cancelled when the connection to Redis is lost"
     ),
 }
 """What happens if the project sets one of Celery's settings to another value than ``configure`` would."""
+_OTHER_POOLS = {"solo", "threads", "gevent", "eventlet"}
 
 
 def check_project(**kwargs: Any) -> list[CheckMessage]:
@@ -103,7 +106,9 @@ def _celery() -> Iterator[CheckMessage]:
         )
         return
     yield from _configuration(app)
+    yield from _execution(app)
     yield from _broker(app)
+    yield from _transport_options(app)
     yield from _content(app)
     yield from _time_limits(app)
 
@@ -136,6 +141,24 @@ def _configuration(app: Any) -> Iterator[CheckMessage]:
         )
 
 
+def _execution(app: Any) -> Iterator[CheckMessage]:
+    """Settings that ``configure`` leaves at Celery's own defaults."""
+    if app.conf.task_always_eager:
+        yield checks.Warning(
+            f"{_named(app, 'task_always_eager')} is {app.conf.task_always_eager!r}: `delay()` and "
+            "`apply_async()` execute a job in the process that calls them instead of a worker.",
+            hint="Remove it, or set it to False. Tests can set it in settings of their own.",
+            id="jobledger.W015",
+        )
+    if app.conf.worker_pool in _OTHER_POOLS:
+        yield checks.Warning(
+            f"{_named(app, 'worker_pool')} is {app.conf.worker_pool!r}: workers do not start, because they "
+            "could not end a job without ending themselves.",
+            hint="Remove it, or set it to 'prefork'. For one job at a time, set `worker_concurrency` to 1.",
+            id="jobledger.W015",
+        )
+
+
 def _broker(app: Any) -> Iterator[CheckMessage]:
     broker = app.conf.broker_url
     if not uses_redis(broker) and not str(broker).startswith("memory:"):
@@ -152,6 +175,36 @@ def _broker(app: Any) -> Iterator[CheckMessage]:
             "SILENCED_SYSTEM_CHECKS: runs are recorded all the same.",
             id="jobledger.W017",
         )
+
+
+def _transport_options(app: Any) -> Iterator[CheckMessage]:
+    options = app.conf.broker_transport_options if uses_redis(app.conf.broker_url) else {}
+    for name, (is_safe, stake, hint) in _TRANSPORT_OPTIONS.items():
+        if name in options and not is_safe(options[name]):
+            yield checks.Warning(
+                f"{_named(app, 'broker_transport_options')}[{name!r}] is {options[name]!r}: {stake}.",
+                hint=f"Remove it, or set it to {hint}.",
+                id="jobledger.W015",
+            )
+
+
+def _outlasts_lease(timeout: Any) -> bool:
+    return isinstance(timeout, int | float) and timeout >= settings_of_service.LEASE_SECONDS
+
+
+def _is_set(limit: Any) -> bool:
+    return limit is not None
+
+
+_TRANSPORT_OPTIONS: Mapping[str, tuple[Callable[[Any], bool], str, str]] = {
+    "visibility_timeout": (
+        _outlasts_lease,
+        "messages are delivered again after as many seconds, and ordinary tasks that take longer can repeat",
+        "at least LEASE_SECONDS; Celery's default is 3600",
+    ),
+    "socket_timeout": (_is_set, "a Redis that hangs also stops beat and whoever starts a job", "10"),
+    "max_retries": (_is_set, "while Redis is down, beat and whoever starts a job wait for it", "1"),
+}
 
 
 def _content(app: Any) -> Iterator[CheckMessage]:

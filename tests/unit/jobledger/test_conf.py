@@ -66,6 +66,8 @@ def test_every_key_is_validated() -> None:
         ("KEEP_DAYS", 0, "a number of days, at least 1, or None to keep everything"),
         ("KEEP_DAYS", float("nan"), "a number of days, at least 1"),
         ("KEEP_DAYS", True, "a number of days, at least 1"),
+        ("KEEP_DAYS", float("inf"), "or None to keep everything, and at most a century"),
+        ("KEEP_AUDIT_DAYS", 1e12, "or None to keep everything, and at most a century"),
         ("KEEP_RUNS", 0, "a number of runs of each job, at least 1"),
         ("KEEP_RUNS", None, "a number of runs of each job"),
         ("KEEP_AUDIT_DAYS", "30", "a number of days"),
@@ -89,6 +91,7 @@ def test_an_invalid_value_is_named_with_what_is_valid(
         ("HEARTBEAT_SECONDS", 0.3),
         ("KEEP_DAYS", None),
         ("KEEP_DAYS", 1.5),
+        ("KEEP_AUDIT_DAYS", 36600),
         ("HEALTH_DIR", Path("/tmp")),
     ],
 )

@@ -6,10 +6,11 @@ from typing import Any, NoReturn
 
 import pytest
 from django.core.checks import CheckMessage
+from django.core.management import get_commands
 from django.core.management.base import BaseCommand, CommandParser
 from pytest_django import Settings
 
-from jobledger.checks.jobs import RULES, check_jobs, problems
+from jobledger.checks.jobs import RULES, UNFIT, check_jobs, problems
 from jobledger.checks.options import check_options
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.declaration import AlertKind, Alerts, Concurrency, Frequency, JobDeclaration, Schedule
@@ -111,6 +112,31 @@ def test_an_exposed_command_that_does_not_exist_is_reported(settings: Settings) 
     override(settings, EXPOSED_COMMANDS=["clear_sessions"])
     (message,) = check_jobs()
     assert (message.id, "'clear_sessions'" in message.msg) == ("jobledger.W004", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("flush", "deletes or overwrites data"),
+        ("loaddata", "deletes or overwrites data"),
+        ("migrate", "deletes or overwrites data"),
+        ("sqlflush", "the SQL that deletes all data"),
+        ("shell", "full access"),
+        ("dbshell", "full access"),
+        ("runserver", "never ends"),
+        ("testserver", "never ends"),
+        ("makemigrations", "source code"),
+        ("jobledger", "operates this service"),
+    ],
+)
+def test_an_exposed_command_that_should_not_be_is_reported(settings: Settings, name: str, why: str) -> None:
+    override(settings, EXPOSED_COMMANDS=["clearsessions", name])
+    (message,) = check_jobs()
+    assert (message.id, repr(name) in message.msg, why in message.msg) == ("jobledger.W022", True, True)
+
+
+def test_what_should_not_be_exposed_exists() -> None:
+    assert set(UNFIT) <= set(get_commands())
 
 
 def test_an_unknown_attribute_in_the_setting_is_reported_with_the_valid_ones(settings: Settings) -> None:

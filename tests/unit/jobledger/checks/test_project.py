@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, concurrency
 from django.core.checks import CheckMessage
 from pytest_django import Settings
 
@@ -191,6 +191,12 @@ def test_an_app_that_is_not_configured_is_reported_once(monkeypatch: pytest.Monk
         ("WORKER_CONSUMER", "mine:Consumer", "a malformed message can stop a worker"),
         ("WORKER_DISABLE_PREFETCH", False, "runs wait for a busy worker"),
         ("WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS", True, "running jobs are cancelled"),
+        ("BROKER_CONNECTION_RETRY_ON_STARTUP", False, "workers exit"),
+        ("TASK_ALWAYS_EAGER", True, "execute a job in the process that calls them"),
+        ("WORKER_POOL", "threads", "workers do not start"),
+        ("WORKER_POOL", "solo", "workers do not start"),
+        ("WORKER_POOL", "gevent", "workers do not start"),
+        ("WORKER_POOL", "eventlet", "workers do not start"),
         ("ACCEPT_CONTENT", ["json", "pickle"], "can execute code in a worker"),
         ("ACCEPT_CONTENT", ["yaml"], "do not accept the messages of runs"),
     ],
@@ -203,6 +209,38 @@ def test_what_is_at_stake_is_said_if_the_project_sets_something_else(
     assert (name, text.startswith(f"CELERY_{setting} is {value!r}: ")) == ("jobledger.W015", True)
     assert stake in text
     assert hint.startswith("Remove it, or set it to ")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "stake"),
+    [
+        ("visibility_timeout", 5, "messages are delivered again"),
+        ("visibility_timeout", None, "messages are delivered again"),
+        ("socket_timeout", None, "a Redis that hangs also stops beat"),
+        ("max_retries", None, "beat and whoever starts a job wait"),
+    ],
+)
+def test_an_unsafe_transport_option_is_reported(
+    monkeypatch: pytest.MonkeyPatch, option: str, value: Any, stake: str
+) -> None:
+    configured(monkeypatch, CELERY_BROKER_TRANSPORT_OPTIONS={option: value})
+    name, text, hint = only()
+    named = f"CELERY_BROKER_TRANSPORT_OPTIONS[{option!r}] is {value!r}: "
+    assert (name, text.startswith(named), stake in text) == ("jobledger.W015", True, True)
+    assert hint.startswith("Remove it, or set it to ")
+
+
+def test_safe_transport_options_and_a_pool_of_processes_are_not_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = {"visibility_timeout": 60, "socket_timeout": 3, "max_retries": 0}
+    configured(monkeypatch, CELERY_BROKER_TRANSPORT_OPTIONS=options, CELERY_WORKER_POOL="prefork")
+    assert found() == []
+
+
+def test_every_pool_that_a_worker_refuses_by_name_is_reported() -> None:
+    others = set(concurrency.get_available_pool_names()) - {"prefork", "processes", "custom"}
+    assert others == project._OTHER_POOLS
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from proj.state import BASE_DIR
 from tests.unit.jobledger.admin.runs.ledger import create_run
 
 NAMES = [
-    *("adopt", "call", "cancel", "dead_letters", "give_back", "next", "pause", "resume", "retry", "runs"),
-    *("setup", "show", "simulate", "startjob"),
+    *("adopt", "call", "cancel", "check", "dead_letters", "give_back", "next", "pause", "resume", "retry"),
+    *("runs", "setup", "show", "simulate", "startjob"),
 ]
 NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
 
