@@ -126,7 +126,8 @@ class Batches:
             if plain := [row.pk for row in rows if not row.is_referenced]:
                 _delete_plainly(self._model, plain)
             if referenced := [row.pk for row in rows if row.is_referenced]:
-                self._model._default_manager.filter(pk__in=referenced).only("pk").delete()
+                # With all fields, which signal handlers may read when the row is gone.
+                self._model._default_manager.filter(pk__in=referenced).delete()
         seconds = time.monotonic() - began
         self.longest_seconds = max(self.longest_seconds, seconds)
         return seconds

@@ -4,20 +4,25 @@ It can be interrupted at any time, and continues the next time where it was: at 
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import DO_NOTHING, PROTECT, RESTRICT, ForeignObjectRel, QuerySet
 
 from jobledger.models import LIVE, Run
 from jobledger.retention import records
-from jobledger.retention.batches import Bin, pages
+from jobledger.retention.batches import PAGE, Bin, pages
 from jobledger.retention.limits import FIELDS, JobLimits, OldRun, old_run
 
+T = TypeVar("T")
+
+FAMILIES = 50
+"""Of how many callers the called runs are looked up at a time; there may be many of each."""
 HOLDING = (PROTECT, RESTRICT, DO_NOTHING)
 """What a foreign key of a project's own models may say of the deletion of the run that it refers to."""
 
@@ -42,10 +47,12 @@ class Pruning:
         """Whether it has come to the end."""
 
     def runs(self) -> Iterator[Pruned]:
-        """Prune the runs; yields for each job how many."""
+        """Prune the runs; yields for each job how many, and how many that they have called."""
         for job in each_job():
-            if count := self._prune_job(job):
-                yield Pruned(what=f"runs of {job}", count=count)
+            counts = self._prune_job(job)
+            for called, count in counts.items():
+                by = "" if called == job else f" called by {job}"
+                yield Pruned(what=f"runs of {called}{by}", count=count)
 
     def records(self) -> Iterator[Pruned]:
         """Prune everything else."""
@@ -57,34 +64,43 @@ class Pruning:
             if count:
                 yield Pruned(what=kind.name, count=count)
 
-    def _prune_job(self, job: str) -> int:
-        limits, count = self._limits_of(job), 0
+    def _prune_job(self, job: str) -> Counter[str]:
+        """The number of runs by job: called ones go with their callers, or not at all."""
+        limits, counts = self._limits_of(job), Counter[str]()
         if limits.queued_before is None:
-            return 0
+            return counts
         rows = Run.objects.filter(job=job, queued_at__lt=limits.queued_before).exclude(status__in=LIVE)
         for page in self._in_time(pages(rows, *FIELDS[1:])):
-            # Those with a parent go with it, or not at all.
             roots = [run for run in map(old_run, page) if run.parent_id is None and limits.may_go(run)]
-            pks = self._with_descendants(_not_held(roots))
-            self._bin.discard(Run, pks)
-            count += len(pks)
-        return count
+            for runs in self._in_time(self._with_descendants(_not_held(roots))):
+                self._bin.discard(Run, [run.pk for run in runs])
+                counts.update(run.job for run in runs)
+        return counts
 
-    def _with_descendants(self, roots: Sequence[OldRun]) -> list[UUID]:
-        """Whole families only, the youngest generation first; a family with a member that stays, stays."""
-        families = {run.pk: [run.pk] for run in roots}
+    def _with_descendants(self, roots: Sequence[OldRun]) -> Iterator[Sequence[OldRun]]:
+        """Whole families only, the youngest generation first; at most a page at a time."""
+        callers = set(
+            Run.objects.filter(parent__in=[root.pk for root in roots]).values_list("parent", flat=True)
+        )
+        yield [root for root in roots if root.pk not in callers]
+        for some in _slices([root for root in roots if root.pk in callers], FAMILIES):
+            yield from _slices(self._families(some), PAGE)
+
+    def _families(self, roots: Sequence[OldRun]) -> list[OldRun]:
+        """A family with a member that stays, stays."""
+        families = {run.pk: [run] for run in roots}
         root_of, staying = {run.pk: run.pk for run in roots}, set[UUID]()
-        generation: Collection[UUID] = list(families)
+        generation: Sequence[UUID] = list(families)
         while generation:
-            children = _children_of(generation)
+            children = [run for some in _slices(generation, PAGE) for run in _children_of(some)]
             free = {run.pk for run in _not_held([run for run in children if self._may_go(run)])}
             for child in children:
                 root = root_of[child.pk] = root_of[child.parent_id]  # type: ignore[index]
-                families[root].insert(0, child.pk)
+                families[root].append(child)
                 if child.pk not in free:
                     staying.add(root)
             generation = [child.pk for child in children]
-        return [pk for root, family in families.items() if root not in staying for pk in family]
+        return [run for root, family in families.items() if root not in staying for run in reversed(family)]
 
     def _may_go(self, run: OldRun) -> bool:
         return self._limits_of(run.job).may_go(run)
@@ -95,6 +111,11 @@ class Pruning:
                 self.is_complete = False
                 return
             yield page
+
+
+def _slices(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for begin in range(0, len(rows), size):
+        yield rows[begin : begin + size]
 
 
 def each_job() -> Iterator[str]:
@@ -108,13 +129,14 @@ def _names() -> QuerySet[Run, str]:
     return Run.objects.order_by("job").values_list("job", flat=True)
 
 
-def _children_of(parents: Collection[UUID]) -> list[OldRun]:
+def _children_of(parents: Sequence[UUID]) -> list[OldRun]:
     return [old_run(values) for values in Run.objects.filter(parent__in=parents).values_list(*FIELDS)]
 
 
 def _not_held(runs: Sequence[OldRun]) -> list[OldRun]:
     """Those that no row of the project itself has to keep."""
-    held = {pk for relation in _holding_relations() for pk in _referenced(relation, runs)}
+    some = list(_slices(runs, PAGE))
+    held = {pk for relation in _holding_relations() for page in some for pk in _referenced(relation, page)}
     return [run for run in runs if run.pk not in held]
 
 

@@ -1,4 +1,4 @@
-"""The rows besides runs that grow old: alerts with their deliveries, dead letters, and the audit log.
+"""The rows besides runs that grow old: alerts with their deliveries, dead letters, pauses and the audit log.
 
 What decides whether something is told again is kept: an alert about a run that has not ended, one that has
 not been delivered yet, and one that a schedule has had no success since. What is remembered about a failing
@@ -26,6 +26,7 @@ from jobledger.models import (
     AuditEntry,
     DeadLetter,
     DeliveryState,
+    Pause,
     Run,
 )
 from jobledger.retention.limits import before
@@ -41,11 +42,12 @@ class OldRecords:
 
 
 def old_records(now: datetime) -> Iterator[OldRecords]:
-    """All kinds, each with an index on its time."""
+    """All kinds, each with an index on its time; but of pauses, there are never many."""
     if (cutoff := before(now, settings.KEEP_DAYS)) is not None:
         yield OldRecords(name="alerts", rows=_old_alerts(cutoff), time_field="time")
         letters = DeadLetter.objects.filter(received_at__lt=cutoff)
         yield OldRecords(name="dead letters", rows=letters, time_field="received_at")
+        yield OldRecords(name="pauses", rows=_old_pauses(cutoff), time_field="until")
     if (cutoff := before(now, settings.KEEP_AUDIT_DAYS)) is not None:
         entries = AuditEntry.objects.filter(time__lt=cutoff)
         yield OldRecords(name="entries of the audit log", rows=entries, time_field="time")
@@ -64,6 +66,12 @@ def _old_alerts(cutoff: datetime) -> QuerySet[Alert]:
     )
     is_still_silent = Q(Exists(exists), ~Exists(later_success), kind=AlertKind.SILENT)
     return Alert.objects.filter(~Exists(undelivered), ~Exists(live), time__lt=cutoff).exclude(is_still_silent)
+
+
+def _old_pauses(cutoff: datetime) -> QuerySet[Pause]:
+    """The last pause of a schedule is kept: its failures count from there (``pause_after_failures``)."""
+    later = Pause.objects.filter(schedule=OuterRef("schedule"), since__gt=OuterRef("since"))
+    return Pause.objects.filter(Q(schedule=None) | Q(Exists(later)), until__lt=cutoff)
 
 
 def _useless_states() -> QuerySet[AlertState]:

@@ -117,17 +117,17 @@ def test_each_batch_is_a_transaction_of_its_own() -> None:
 
 @pytest.mark.django_db
 def test_a_project_hears_of_each_run_that_is_deleted_if_it_wants_to() -> None:
-    runs, heard = [ended(90), ended(80)], list[UUID]()
+    runs, heard = [ended(90), ended(80)], list[tuple[UUID, dict[str, str]]]()
 
     def hear(instance: Run, **kwargs: object) -> None:
-        heard.append(instance.pk)
+        heard.append((instance.pk, instance.options))
 
     post_delete.connect(hear, sender=Run)
     try:
         Deletion().discard(Run, [run.pk for run in runs])
     finally:
         post_delete.disconnect(hear, sender=Run)
-    assert sorted(heard) == sorted(run.pk for run in runs)
+    assert sorted(heard) == sorted((run.pk, {}) for run in runs)
 
 
 @pytest.mark.django_db(transaction=True)

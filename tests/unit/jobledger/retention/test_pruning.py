@@ -1,10 +1,12 @@
 """What belongs together goes together, what others need stays, and nothing that is gone comes back."""
 
+import re
 import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import models
+from django.db import connection, models
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -69,8 +71,34 @@ def test_a_composite_run_goes_with_all_its_descendants() -> None:
     grandchild = ended(90, job="other", parent=child)
     for job in ("nightly", "probe", "other"):
         ended(1, job=job)
-    prune()
+    counted = {
+        "runs of nightly": 1,
+        "runs of probe called by nightly": 1,
+        "runs of other called by nightly": 1,
+    }
+    assert would_prune() == prune() == counted
     assert not any(map(is_there, (root, child, grandchild)))
+
+
+def test_large_families_are_deleted_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite takes a limited number of values in a query, and the memory that is needed stays the same."""
+    for module in (pruning, batches):
+        monkeypatch.setattr(module, "PAGE", 4)
+    monkeypatch.setattr(pruning, "FAMILIES", 2)
+    for _ in range(5):
+        root = ended(90, job="nightly")
+        for _ in range(3):
+            ended(90, parent=ended(90, parent=root))
+    for job in ("nightly", "probe"):
+        ended(1, job=job)
+    with CaptureQueriesContext(connection) as queries:
+        counts = prune()
+    assert counts == {"runs of nightly": 5, "runs of probe called by nightly": 30}
+    lengths = [
+        len(found.split(",")) for each in queries for found in re.findall(r"IN \(([^()]*)\)", each["sql"])
+    ]
+    assert max(lengths) == 4
+    assert Run.objects.count() == 2
 
 
 def test_children_stay_as_long_as_their_parent() -> None:

@@ -15,6 +15,7 @@ from jobledger.models import (
     AuditEntry,
     DeadLetter,
     DeliveryState,
+    Pause,
     SchedulePolicy,
     Status,
 )
@@ -115,3 +116,17 @@ def test_what_is_known_of_failing_jobs_is_forgotten_with_the_rule_or_the_schedul
     AlertState.objects.create(rule="job:probe", job="probe", schedule_key=made.pk + 1)
     assert prune() == {"streaks of deleted rules and schedules": 2}
     assert list(AlertState.objects.order_by("pk")) == kept
+
+
+def test_old_pauses_are_deleted_except_the_last_one_of_a_schedule() -> None:
+    """Failures before it do not count towards the next pause after failures."""
+    mine, other = schedule("mine"), schedule("other")
+
+    def pause(days_ago: float, of: Any) -> Pause:
+        return Pause.objects.create(schedule=of, since=ago(days_ago + 1), until=ago(days_ago))
+
+    service, first, last = pause(60, None), pause(60, mine), pause(50, mine)
+    recent, open_ended = pause(20, None), Pause.objects.create(schedule=other, since=ago(90))
+    assert prune() == {"pauses": 2}
+    assert not any(map(is_there, (service, first)))
+    assert all(map(is_there, (last, recent, open_ended)))
