@@ -20,6 +20,8 @@ INTERRUPTED_EXIT_CODE = 130
 EXIT_CODE_BITS = 0xFF
 # As a shell reports SIGKILL, and as containers end that exceed their memory.
 OUT_OF_MEMORY_EXIT_CODE = 128 + signal.SIGKILL
+# As in Python's tracebacks.
+UNREADABLE = "<exception str() failed>"
 
 
 class SignalExit(SystemExit):
@@ -68,6 +70,8 @@ def signal_name(number: int) -> str:
 
 
 SUCCESS = Outcome(status=Status.SUCCEEDED, exit_code=0)
+FAILURE = Outcome(status=Status.FAILED, why=Why.of(Reason.EXIT_CODE), exit_code=1)
+"""Of which nothing else is known."""
 
 
 def outcome_of_exit_code(code: int) -> Outcome:
@@ -77,15 +81,22 @@ def outcome_of_exit_code(code: int) -> Outcome:
 
 
 def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
-    """The outcome of a run that raised this exception.
+    """The outcome of a run that raised this exception, whatever the exception does when it is read.
 
     If a job exits with a number, its last line on stderr is taken as the error message.
     """
+    try:
+        return _outcome_of(error, last_error_line)
+    except BaseException:  # noqa: BLE001 - code of the exception's class may raise anything
+        return _failed(Reason.EXCEPTION, 1, type(error).__name__, error, type=type(error).__name__)
+
+
+def _outcome_of(error: BaseException, last_error_line: str) -> Outcome:
     match error:
         case options.OptionsError():
-            return _failed(Reason.BAD_OPTIONS, BAD_OPTIONS_EXIT_CODE, str(error), error)
+            return _failed(Reason.BAD_OPTIONS, BAD_OPTIONS_EXIT_CODE, text_of(error), error)
         case CommandError():
-            return _failed(Reason.COMMAND_ERROR, error.returncode & EXIT_CODE_BITS, str(error), error)
+            return _failed(Reason.COMMAND_ERROR, _exit_code(error.returncode), text_of(error), error)
         case UnknownJobError():
             return _failed(Reason.UNKNOWN_JOB, 1, str(error.args[0]), error)
         case SystemExit():
@@ -101,27 +112,51 @@ def outcome_of(error: BaseException, *, last_error_line: str = "") -> Outcome:
                 exit_signal="SIGINT",
                 cause=error,
             )
-    return Outcome(
-        status=Status.FAILED,
-        why=Why.of(Reason.EXCEPTION, type=type(error).__name__),
-        exit_code=1,
-        error=f"{type(error).__name__}: {error}",
-        traceback="".join(traceback.format_exception(error)),
-        cause=error,
-    )
+    name = type(error).__name__
+    outcome = _failed(Reason.EXCEPTION, 1, f"{name}: {text_of(error)}", error, type=name)
+    return replace(outcome, traceback=traceback_of(error))
+
+
+def text_of(value: object) -> str:
+    """As in a traceback, even if ``__str__`` raises or returns no string."""
+    try:
+        return str(value)
+    except BaseException:  # noqa: BLE001 - code of the value's class may raise anything
+        return UNREADABLE
+
+
+def traceback_of(error: BaseException) -> str:
+    """As Python prints it; less if code of the exception's class prevents that."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 - such as a property `__notes__`
+        return _bare_traceback_of(error)
+
+
+def _bare_traceback_of(error: BaseException) -> str:
+    """Without its notes and its causes."""
+    lines = traceback.format_tb(error.__traceback__)
+    text = f"{type(error).__name__}: {text_of(error)}"
+    return "".join(["Traceback (most recent call last):\n", *lines, f"{text}\n"])
 
 
 def _outcome_of_exit(error: SystemExit, last_error_line: str) -> Outcome:
-    """``sys.exit(code)``: None and 0 mean success, a string is an error message with exit code 1."""
+    """``sys.exit(code)``: None and 0 mean success, anything but a number is a message with exit code 1."""
     code: Any = error.code
-    if code in (None, 0):
+    if code is None or (isinstance(code, int) and code == 0):
         return SUCCESS
     if isinstance(error, SignalExit):
         outcome = _failed(Reason.SIGNAL, code, last_error_line, error, signal=error.signal)
         return replace(outcome, exit_signal=error.signal)
-    if isinstance(code, int):
-        return _failed(Reason.EXIT_CODE, code & EXIT_CODE_BITS, last_error_line, error)
-    return _failed(Reason.EXIT_CODE, 1, str(code), error)
+    message = last_error_line if isinstance(code, int) else text_of(code)
+    return _failed(Reason.EXIT_CODE, _exit_code(code), message, error)
+
+
+def _exit_code(code: object) -> int:
+    """With which ``sys.exit(code)`` ends a process."""
+    if code is None:
+        return 0
+    return code & EXIT_CODE_BITS if isinstance(code, int) else 1
 
 
 def _failed(reason: Reason, exit_code: int, message: str, cause: BaseException, **facts: Any) -> Outcome:

@@ -41,7 +41,7 @@ from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, interrupt
 from jobledger.runs.lease.termination import Limits
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.leftovers import Leftover
-from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
+from jobledger.runs.outcome import FAILURE, SUCCESS, Outcome, outcome_of
 from jobledger.runs.output.capture import Capture, of_worker
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import billiard_internals
@@ -157,7 +157,7 @@ def _execute_captured(run: Run, captured: Capture, validation_error: str) -> Non
             if validation_error:
                 raise options.OptionsError(validation_error)
             _call(run, captured)
-    except (Exception, SystemExit, JobInterrupt) as error:  # noqa: BLE001 - `recorded` has recorded it
+    except BaseException as error:  # noqa: BLE001 - `recorded` has recorded it; the worker must not end by it
         # Celery logs a line for the end of each task.
         logger.debug("Run %s of %s ended with %s", run.pk, run.job, type(error).__name__)
 
@@ -220,7 +220,8 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
     pid, of_caller = os.getpid(), hygiene.connections_in_transaction()
     recorder = captured.recorder
     log = OutputLog(run, recorder)
-    outcome = SUCCESS
+    # Whatever happens: a run succeeds only if its job has come to its end.
+    outcome = FAILURE
     with (
         captured,
         interruptible() as interrupter,
@@ -252,6 +253,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
                 if os.getpid() == pid:
                     traits.restore()
                     captured.end()
+            outcome = SUCCESS
         except BaseException as error:
             outcome = _masked(run, outcome_of(error, last_error_line=recorder.last_error_line))
             raise
@@ -303,9 +305,14 @@ def _end_what_was_started(
 
 def _masked(run: Run, outcome: Outcome) -> Outcome:
     """The outcome without the run's secrets: parsers and libraries quote their input."""
-    error, traceback = (
-        secrets.without_secrets(run.job, run.options, text) for text in (outcome.error, outcome.traceback)
-    )
+    try:
+        error, traceback = (
+            secrets.without_secrets(run.job, run.options, text) for text in (outcome.error, outcome.traceback)
+        )
+    except Exception as problem:  # noqa: BLE001 - its own traceback would show the error
+        name = type(problem).__name__
+        logger.error("The error of run %s of %s cannot be masked: %s", run.pk, run.job, name)
+        error, traceback = "", ""
     return replace(outcome, error=error, traceback=traceback)
 
 
