@@ -100,7 +100,7 @@ def take_over(schedule_ids: Collection[int], now: datetime) -> None:
         _add_missing_policies(loaded, now)
         for row in rows:
             if schedule := loaded.schedules.get(row.pk):
-                row.handled_until = adoption.ran_until(schedule, now)
+                row.handled_until = adoption.continue_after(schedule, now)
                 _advance_one(schedule, row, (), _PlanCache(row.handled_until), row.handled_until)
         _save(rows, loaded, [], now)
 

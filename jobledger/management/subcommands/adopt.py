@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from jobledger.escapes import escaped
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.schedules import ledger
-from jobledger.schedules.adoption.review import Effect, Review, reviews, unstored_entries
+from jobledger.schedules.adoption.review import Effect, Review, are_queues_known, reviews, unstored_entries
 
 BATCH = 500
 SUMMARY = {
@@ -30,6 +30,11 @@ SUMMARY = {
 """For one schedule, and for several."""
 SAME = ("means the same", "mean the same")
 ORDINARY = ("starts an ordinary task, whose runs end as sent", "start ordinary tasks, whose runs end as sent")
+
+UNCHECKED = (
+    "Queues were not checked, because no worker of this service has reported. The schedules use: {}. "
+    "Check again when the workers run."
+)
 
 
 class Command(OperatorCommand):
@@ -50,7 +55,8 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Report before anything is stored, so that both ways print the same."""
-        found = list(reviews(clock.now()))
+        now = clock.now()
+        found = list(reviews(now))
         if options["json"]:
             lines = printing.json_lines(_as_json(each) for each in found)
         else:
@@ -61,6 +67,8 @@ class Command(OperatorCommand):
             for name in unstored:
                 self.warn(f"{name}: it is in beat_schedule, but not in the database, so it is never started.")
             self.remark(_summary(found))
+            if not are_queues_known(now) and (queues := {each.queue for each in found if each.queue}):
+                self.remark(UNCHECKED.format(", ".join(sorted(queues))))
         if not options["check"]:
             self.remark(_adopt())
         elif unstored or any(each.effect is Effect.CHANGES for each in found):
@@ -83,15 +91,16 @@ def _lines(review: Review) -> Iterator[str]:
         yield escaped(f"  {finding.effect}: {finding.text}")
     if review.listed_from is not None:
         yield f"    {'from':8} {_local(review.listed_from)} on, where a clock change makes a difference"
-    if review.effect is not Effect.NOTE:
-        yield from _times("before", review.before)
-        yield from _times("after", review.after)
+    before, after = (list(map(_local, starts)) for starts in (review.before, review.after))
+    if review.effect is not Effect.NOTE or before != after:
+        yield _times("before", before)
+        yield _times("after", after)
         if review.by_cron is not None:
-            yield from _times("by cron", review.by_cron)
+            yield _times("by cron", map(_local, review.by_cron))
 
 
-def _times(label: str, times: Sequence[datetime]) -> Iterator[str]:
-    yield f"    {label:8} {'  '.join(map(_local, times)) or 'never'}"
+def _times(label: str, times: Iterable[str]) -> str:
+    return f"    {label:8} {'  '.join(times) or 'never'}"
 
 
 def _local(time: datetime) -> str:
@@ -118,6 +127,7 @@ def _as_json(review: Review) -> dict[str, Any]:
         "task": review.task,
         "timing": review.timing,
         "is_job": review.is_job,
+        "queue": review.queue,
         "effect": review.effect,
         "findings": [{"effect": each.effect, "text": each.text} for each in review.findings],
         "listed_from": review.listed_from and review.listed_from.isoformat(),

@@ -2,10 +2,11 @@
 
 A schedule without a policy was made without this service: before it was installed, or with SQL or
 ``bulk_create`` since. If cron's rules would change when it is due, it keeps Celery's (``Dialect.CELERY``)
-until a user chooses otherwise. An interval counts from its last run.
+until a user chooses otherwise. An interval counts from its last run, or from its adoption if it is overdue.
 
-``PeriodicTask.last_run_at`` says until when the other scheduler has run a schedule. Whatever was due after
-that is caught up on, as that scheduler would do, but nothing that it has run is run again.
+``PeriodicTask.last_run_at`` says until when the other scheduler has run a schedule. A schedule that was due
+after that starts once, as that scheduler would do, but nothing that it has run is run again. Nothing is
+recorded about other times before the adoption.
 """
 
 from collections.abc import Collection
@@ -14,18 +15,18 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from celery import current_app
+from django.db import Error
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import Dialect, NextSlot, SchedulePolicy
 from jobledger.schedules import stored_schedules
+from jobledger.schedules.adoption import stock
 from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.clock_changes import next_changes
 from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.slots import RuleError, slots_between
+from jobledger.schedules.rules.slots import RESOLUTION, RuleError, previous_slot, slots_between
 from jobledger.schedules.stored_schedules import CronTimes, IntervalTimes
 
-MAX_CATCH_UP = timedelta(days=1)
-"""A schedule that another scheduler last ran longer ago was not in use, as in a copy of a database."""
 HORIZON = timedelta(days=800)
 """Within this time, two expressions with different days differ, and a zone's clock changes."""
 _DAY = timedelta(days=1)
@@ -35,6 +36,8 @@ _UTC = ZoneInfo("UTC")
 def policy_of_found(schedule: PeriodicTask, now: datetime) -> SchedulePolicy:
     """The policy, not saved, that keeps the meaning of a schedule made without this service."""
     policy = SchedulePolicy.of(schedule)
+    if schedule.interval_id is not None and stock.is_overdue(schedule, now):
+        policy.anchor = now.replace(microsecond=0)
     if _means_the_same(schedule, policy, now):
         policy.dialect = Dialect.CRON
     deadline = current_app.conf.beat_cron_starting_deadline
@@ -51,7 +54,7 @@ def leave_out_what_ran_elsewhere(
     ``is_found``: the schedule had no policy.
     """
     if is_beat and is_found and not row.timing:
-        row.handled_until = ran_until(schedule, now)
+        row.handled_until = continue_after(schedule, now)
     ran_at = schedule.last_run_at
     if ran_at is None or (row.recorded_at is not None and ran_at <= row.recorded_at):
         return
@@ -68,10 +71,41 @@ def disable_what_has_run_once(schedule_ids: Collection[int]) -> None:
     found.update(enabled=False, total_run_count=0, last_run_at=None)
 
 
+def continue_after(schedule: PeriodicTask, now: datetime) -> datetime:
+    """What counts as handled when a schedule is adopted: everything but the last slot, if that is overdue.
+
+    However often a schedule was due, the other scheduler starts it once, unless it is too late.
+    """
+    if schedule.expires is not None and schedule.expires <= now:
+        return now
+    until, last = ran_until(schedule, now), last_slot(schedule, now)
+    if last is None or last <= until:
+        return until
+    deadline = SchedulePolicy.of(schedule).starting_deadline
+    return now if deadline is not None and now - last > deadline else last - RESOLUTION
+
+
+def last_slot(schedule: PeriodicTask, now: datetime) -> datetime | None:
+    """The last slot up to now; None if there is none, or if the schedule cannot be evaluated."""
+    try:
+        times = stored_schedules.times_of(schedule)
+        return previous_slot(times.rule, now + RESOLUTION, window=times.window)
+    except Error:
+        raise
+    except Exception:  # noqa: BLE001 - one broken schedule must not affect the others
+        return None
+
+
 def ran_until(schedule: PeriodicTask, now: datetime) -> datetime:
-    """Until when django-celery-beat's scheduler has run it, by its own reckoning; at most a day ago."""
-    ran_at = schedule.last_run_at or schedule.date_changed or now
-    return min(now, max(ran_at, now - MAX_CATCH_UP))
+    """Until when django-celery-beat's scheduler has run it, by its own reckoning."""
+    if schedule.last_run_at is not None:
+        ran_at: datetime = schedule.last_run_at
+        return min(now, ran_at)
+    # What has never run starts once these times have come, even if the schedule was changed later.
+    begins_at: datetime | None
+    begins_at = schedule.clocked.clocked_time if schedule.clocked_id is not None else schedule.start_time
+    changed_at: datetime = schedule.date_changed or now
+    return min(now, begins_at - RESOLUTION if begins_at else changed_at)
 
 
 @lru_cache(maxsize=4096)

@@ -3,28 +3,31 @@
 Nothing is written. A schedule that was not adopted yet is reviewed as if it had been adopted now.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from celery import current_app
 from django.db import Error
+from django.db.models import QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
 from jobledger.celery import uses_redis
 from jobledger.checks.schedules import Fault, TargetValidator
 from jobledger.jobs import registry
+from jobledger.jobs.declaration import Misfire
 from jobledger.models import Dialect, NextSlot, ProcessKind, SchedulePolicy, ServiceProcess
 from jobledger.runs.publishing import delivery
 from jobledger.runs.worker.presence import ABSENT_AFTER
 from jobledger.runs.worker.queues import queue_of
 from jobledger.schedules import stored_schedules, words
 from jobledger.schedules.adoption import (
-    MAX_CATCH_UP,
+    continue_after,
     first_difference,
     have_same_slots,
+    last_slot,
     policy_of_found,
     ran_until,
     stock,
@@ -40,6 +43,7 @@ from jobledger.schedules.stored_schedules import CronTimes, Times
 COUNT = 5
 _CLEANUP = "celery.backend_cleanup"
 _HOUR = timedelta(hours=1)
+_OVERDUE = "it is overdue, and starts as soon as beat is started"
 _TOLERANCE = timedelta(minutes=1)
 """Solar events are computed to a few seconds only."""
 
@@ -81,6 +85,8 @@ class Review:
     """If only a clock change makes a difference: when, and from when on the starts are listed."""
     is_job: bool = False
     """Otherwise, it starts an ordinary task."""
+    queue: str | None = None
+    """The queue of its messages, if it is known."""
 
     @property
     def effect(self) -> Effect | None:
@@ -104,13 +110,21 @@ def unstored_entries() -> list[str]:
     return sorted(entries - set(PeriodicTask.objects.filter(name__in=entries).values_list("name", flat=True)))
 
 
+def are_queues_known(now: datetime) -> bool:
+    """Whether a worker has reported which queues it reads."""
+    return _workers(now).exists()
+
+
+def _workers(now: datetime) -> QuerySet[ServiceProcess]:
+    return ServiceProcess.objects.filter(kind=ProcessKind.WORKER, seen_at__gte=now - ABSENT_AFTER)
+
+
 class _Reviewer:
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._targets = TargetValidator()
         self._handled_until = dict(NextSlot.objects.values_list("pk", "handled_until"))
-        workers = ServiceProcess.objects.filter(kind=ProcessKind.WORKER, seen_at__gte=now - ABSENT_AFTER)
-        self._queues = [worker.queues for worker in workers]
+        self._queues = [worker.queues for worker in _workers(now)]
 
     def review(self, schedule: PeriodicTask) -> Review:
         if not hasattr(schedule, "policy"):
@@ -161,7 +175,9 @@ class _Reviewer:
 
     def _handled(self, schedule: PeriodicTask) -> datetime:
         known = self._handled_until.get(schedule.pk)
-        return ran_until(schedule, self._now) if known is None else max(known, schedule.last_run_at or known)
+        if known is None:
+            return continue_after(schedule, self._now)
+        return max(known, schedule.last_run_at or known)
 
     def _timing(
         self, schedule: PeriodicTask, before: Sequence[datetime], after: Sequence[datetime]
@@ -184,35 +200,58 @@ class _Reviewer:
         if zone := _ignored_zone(times):
             yield Finding(effect=Effect.CHANGES, text=f"it was read in another time zone, {zone}")
             return
-        if finding := _of_dialect(schedule, times, self._now):
+        finding = _of_dialect(schedule, times, self._now)
+        if finding:
             yield finding
+        is_decided = finding is not None and finding.effect is Effect.DECIDED
+        if is_decided or self._is_late_interval(schedule, before, after):
             return
-        is_late_interval = schedule.interval_id is not None and before[:1] == [self._now]
-        first = (self._now, schedule.start_time or self._now)
-        if not is_late_interval and not _are_alike(before, after, apart_from=first):
+        if not _are_alike(before[len(self._lost(schedule, before, after)) :], after):
             yield Finding(effect=Effect.CHANGES, text="it is due at other times")
 
     def _first_start(
         self, schedule: PeriodicTask, before: Sequence[datetime], after: Sequence[datetime]
     ) -> Iterator[Finding]:
-        grid = "; an interval then keeps to its grid" if schedule.interval_id is not None else ""
-        if before[:1] == [self._now]:
-            if after[:1] == [self._now]:
-                yield _note("it is overdue, and starts as soon as beat is started" + grid)
-            else:
-                within = formats.duration(MAX_CATCH_UP)
-                yield _note(
-                    f"it is overdue, but starts at its next time: its last run is more than {within} ago"
-                )
-        elif schedule.start_time and before[:1] == [schedule.start_time] and after[:1] != before[:1]:
-            yield _note("it was also started as soon as its start time had come, whatever its timing")
+        if self._is_late_interval(schedule, before, after) and not _are_alike(before, after):
+            yield _note(f"{_OVERDUE}; an interval then keeps to its grid")
+        elif before[:1] == after[:1] == [self._now]:
+            yield _note(_OVERDUE)
+        elif self._lost(schedule, before, after) == [self._now]:
+            why = self._why_not_started(schedule)
+            yield Finding(effect=Effect.CHANGES, text=f"it is overdue, but not started: {why}")
+        elif self._lost(schedule, before, after):
+            text = "it was also started as soon as its start time had come, whatever its timing"
+            yield Finding(effect=Effect.CHANGES, text=text)
+
+    def _is_late_interval(
+        self, schedule: PeriodicTask, before: Sequence[datetime], after: Sequence[datetime]
+    ) -> bool:
+        return schedule.interval_id is not None and before[:1] == after[:1] == [self._now]
+
+    def _lost(
+        self, schedule: PeriodicTask, before: Sequence[datetime], after: Sequence[datetime]
+    ) -> Sequence[datetime]:
+        """The first start, if the other scheduler makes it only because the schedule is late or begins."""
+        first = before[:1]
+        return first if first != after[:1] and first in ([self._now], [schedule.start_time]) else []
+
+    def _why_not_started(self, schedule: PeriodicTask) -> str:
+        """Why an overdue schedule does not start, as a clause."""
+        policy, last = schedule.policy, last_slot(schedule, self._now)
+        if last is None or last <= ran_until(schedule, self._now):
+            return "none of its times has come since its start time or its last run"
+        if policy.starting_deadline is not None and self._now - last > policy.starting_deadline:
+            return f"its start deadline, {formats.duration(policy.starting_deadline)}, has passed"
+        if policy.misfire == Misfire.SKIP:
+            return "its missed runs are skipped"
+        return "it was saved here after that run was due"
 
     def _delivery(self, schedule: PeriodicTask, fault: Fault | None) -> Iterator[Finding]:
         if fault:
             yield Finding(effect=Effect.CHANGES, text=f"it {fault.text}")
         for problem in delivery.problems_with_headers(schedule.headers):
             yield Finding(effect=Effect.CHANGES, text=problem)
-        queue = queue_of(schedule.task, schedule.queue)
+        queue = _queue_of(schedule)
         if queue and self._queues and not any(queue in read for read in self._queues):
             yield _note(f"no worker reads its queue, {queue}")
 
@@ -233,7 +272,15 @@ def _reviewed(
         after=after,
         by_cron=by_cron,
         is_job=registry.of_task(schedule.task) is not None,
+        queue=_queue_of(schedule),
     )
+
+
+def _queue_of(schedule: PeriodicTask) -> str | None:
+    """None if an exchange or a routing key decides."""
+    if schedule.exchange or schedule.routing_key:
+        return None
+    return queue_of(schedule.task, schedule.queue)
 
 
 def _from_difference(review: Review, times: object, now: datetime) -> Review:
@@ -306,13 +353,12 @@ def _by_cron(policy: SchedulePolicy) -> SchedulePolicy:
     return SchedulePolicy(**{**values, "dialect": Dialect.CRON})
 
 
-def _are_alike(
-    before: Sequence[datetime], after: Sequence[datetime], *, apart_from: Collection[datetime]
-) -> bool:
-    """Whether both start at the same times, apart from a first start that has been noted."""
-    theirs, ours = ([slot for slot in slots if slot not in apart_from] for slots in (before, after))
-    pairs = zip(theirs, ours, strict=False)
-    return bool(theirs) == bool(ours) and all(abs(one - other) <= _TOLERANCE for one, other in pairs)
+def _are_alike(before: Sequence[datetime], after: Sequence[datetime]) -> bool:
+    """Whether both start at the same times, as far as both are known."""
+    is_complete = min(len(before), len(after)) < COUNT - 1
+    if is_complete and len(before) != len(after):
+        return False
+    return all(abs(one - other) <= _TOLERANCE for one, other in zip(before, after, strict=False))
 
 
 def _note(text: str) -> Finding:

@@ -29,6 +29,14 @@ def next_starts(schedule: PeriodicTask, now: datetime, count: int) -> list[datet
         raise UnreadableError(str(error) or type(error).__name__) from error
 
 
+def is_overdue(schedule: PeriodicTask, now: datetime) -> bool:
+    """Whether it would start the schedule at once."""
+    try:
+        return next_starts(schedule, now, 1) == [now]
+    except UnreadableError:
+        return False
+
+
 def ignores_time_zones() -> bool:
     """Whether it reads all crontabs in the time zone of the Celery app, not in their own."""
     return not getattr(settings, "DJANGO_CELERY_BEAT_TZ_AWARE", True)

@@ -20,6 +20,7 @@ from tests.unit.jobledger.schedules.times import utc
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 
@@ -122,10 +123,63 @@ def test_the_deadline_of_celery_applies_to_crontabs(monkeypatch: pytest.MonkeyPa
     assert SchedulePolicy.objects.get(schedule=interval).starting_deadline is None
 
 
-def test_a_slot_missed_while_the_schedulers_were_switched_is_caught_up_on() -> None:
+def test_slots_missed_while_the_schedulers_were_switched_are_caught_up_on_once() -> None:
     stock_cron("0 * * * *", last_run_at=NOON - 2 * HOUR + SECOND)
     start_beat(NOON + 5 * MINUTE)
-    assert recorded() == [(NOON - HOUR, "missed"), (NOON, "queued")]
+    assert recorded() == [(NOON, "queued")]
+
+
+@pytest.mark.parametrize("last_run_at", [NOON - 30 * DAY, None])
+def test_nothing_is_recorded_about_times_before_the_adoption(last_run_at: datetime | None) -> None:
+    stock_cron("*/10 * * * *", "crontab", last_run_at=last_run_at)
+    stock_interval(10, "minutes", "interval", last_run_at=last_run_at)
+    start_beat(NOON + 5 * MINUTE)
+    assert recorded() == [(NOON, "queued"), (NOON + 5 * MINUTE, "queued")]
+
+
+@pytest.mark.parametrize("late", [HOUR, 2 * DAY])
+@pytest.mark.parametrize("created", [NOON - 100 * DAY, NOON])
+def test_a_clocked_schedule_whose_time_has_passed_starts_once(late: timedelta, created: datetime) -> None:
+    stock_clocked(NOON - late, created=created)
+    start_beat()
+    assert recorded() == [(NOON - late, "queued")]
+    assert not PeriodicTask.objects.get().enabled
+
+
+def test_an_overdue_interval_starts_at_once_and_counts_from_there() -> None:
+    stock_interval(7, "days", last_run_at=NOON - 9 * DAY)
+    start_beat(NOON)
+    assert recorded() == [(NOON, "queued")]
+    assert NextSlot.objects.get().slot == NOON + 7 * DAY
+
+
+def test_what_has_never_run_starts_once_its_start_time_has_come() -> None:
+    stock_cron("0 * * * *", "crontab", start_time=NOON - 3 * HOUR, created=NOON)
+    stock_interval(7, "days", "interval", start_time=NOON - 3 * HOUR, created=NOON + MINUTE)
+    start_beat(NOON + MINUTE)
+    assert recorded() == [(NOON, "queued"), (NOON + MINUTE, "queued")]
+
+
+def test_a_slot_past_the_deadline_of_celery_leaves_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        adoption, "current_app", SimpleNamespace(conf=SimpleNamespace(beat_cron_starting_deadline=60))
+    )
+    stock_cron("0 * * * *", last_run_at=NOON - 2 * HOUR)
+    start_beat(NOON + 5 * MINUTE)
+    assert recorded() == []
+
+
+def test_a_schedule_that_has_expired_leaves_no_record() -> None:
+    stock_cron("0 * * * *", last_run_at=NOON - 9 * HOUR, expires=NOON - HOUR)
+    start_beat()
+    assert recorded() == []
+
+
+def test_times_that_passed_after_the_adoption_are_recorded() -> None:
+    stock_cron("0 * * * *", last_run_at=NOON - 30 * MINUTE)
+    ledger.take_over([PeriodicTask.objects.get().pk], NOON + MINUTE)
+    ledger.record_due(NOON + HOUR + 5 * MINUTE)
+    assert recorded() == [(NOON, "missed"), (NOON + HOUR, "queued")]
 
 
 def test_a_slot_that_the_stock_scheduler_has_run_is_not_run_again() -> None:
@@ -135,10 +189,10 @@ def test_a_slot_that_the_stock_scheduler_has_run_is_not_run_again() -> None:
     assert NextSlot.objects.get().slot == NOON + HOUR
 
 
-def test_a_schedule_that_has_not_run_for_long_is_not_caught_up_on() -> None:
-    stock_cron("0 3 1 * *", last_run_at=NOON - timedelta(days=60))
+def test_a_schedule_that_has_not_run_for_long_starts_once() -> None:
+    stock_cron("0 3 1 * *", last_run_at=NOON - 60 * DAY)
     start_beat()
-    assert recorded() == []
+    assert recorded() == [(utc("2026-03-01T03:00"), "queued")]
 
 
 def test_a_clocked_schedule_that_has_run_does_not_run_again() -> None:
@@ -246,7 +300,7 @@ def test_taking_over_records_nothing_and_can_be_repeated() -> None:
     stock_interval(1, "hours", "interval", last_run_at=NOON - 90 * MINUTE)
     ledger.take_over(list(PeriodicTask.objects.values_list("pk", flat=True)), NOON)
     rows = list(NextSlot.objects.order_by("pk").values())
-    assert [row["slot"] for row in rows] == [utc("2026-03-02T03:00"), NOON - 30 * MINUTE]
+    assert [row["slot"] for row in rows] == [utc("2026-03-02T03:00"), NOON]
     assert dialect_of(schedule) == Dialect.CELERY
     ledger.take_over(list(PeriodicTask.objects.values_list("pk", flat=True)), NOON + HOUR)
     assert list(NextSlot.objects.order_by("pk").values()) == rows
@@ -257,7 +311,7 @@ def test_what_was_due_when_it_was_taken_over_runs_when_beat_starts() -> None:
     stock_interval(1, "hours", last_run_at=NOON - 90 * MINUTE)
     ledger.take_over([PeriodicTask.objects.get().pk], NOON)
     ledger.record_due(NOON + MINUTE)
-    assert recorded() == [(NOON - 30 * MINUTE, "queued")]
+    assert recorded() == [(NOON, "queued")]
 
 
 def test_without_a_policy_an_interval_counts_from_its_last_change() -> None:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import time_machine
 from celery import current_app
+from celery.app.routes import MapRoute, Router
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django_celery_beat.models import PeriodicTask, SolarSchedule
@@ -23,6 +24,7 @@ from tests.unit.jobledger.schedules.times import utc
 
 pytestmark = pytest.mark.django_db
 
+DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 ON_TIME: dict[str, Any] = {"last_run_at": NOON}
@@ -45,6 +47,11 @@ def adopt(*line: str) -> tuple[str, str]:
     return stdout.getvalue(), stderr.getvalue()
 
 
+def start_worker(*queues: str) -> None:
+    """A worker that has just reported which queues it reads."""
+    ServiceProcess.objects.create(kind=ProcessKind.WORKER, name="w", seen_at=NOON, queues=queues)
+
+
 def reported() -> Any:
     """The only schedule, in JSON."""
     (found,) = json.loads(adopt("--json")[0])
@@ -64,6 +71,7 @@ def line_of(*days: str) -> str:
 
 
 def test_a_schedule_whose_days_cron_would_change_keeps_them() -> None:
+    start_worker("celery")
     stock_cron("0 3 1-7 * mon", "monthly", **ON_TIME)
     printed, remarks = adopt("--check")
     assert printed.splitlines() == [
@@ -117,6 +125,7 @@ def test_the_dialect_that_a_user_chose_is_a_decision() -> None:
     [("0 * * * *", "UTC"), ("30 9-17 * * mon-fri", "Europe/London"), ("*/7 3 1 */2 *", "Asia/Tokyo")],
 )
 def test_a_schedule_that_means_the_same_is_not_mentioned(expression: str, zone: str) -> None:
+    start_worker("celery")
     stock_cron(expression, zone=zone, task="probes.probe", **ON_TIME)
     printed, remarks = adopt("--check")
     assert (printed, remarks) == ("", "1 enabled schedule: 1 means the same.\n")
@@ -169,17 +178,66 @@ def test_what_is_overdue_starts_at_once_under_both() -> None:
     assert findings() == [("note", "it is overdue, and starts as soon as beat is started")]
 
 
-def test_an_overdue_interval_keeps_to_its_grid() -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: stock_interval(1, "hours", last_run_at=NOON - 90 * MINUTE),
+        lambda: stock_interval(7, "days", last_run_at=NOON - 9 * DAY),
+        lambda: stock_interval(7, "days", start_time=NOON - HOUR, created=NOON),
+        lambda: stock_cron("0 * * * *", start_time=NOON - 3 * HOUR, created=NOON),
+        lambda: stock_cron("0 3 * * sun", last_run_at=NOON - 8 * DAY),
+        lambda: stock_cron("0 3 1 * *", last_run_at=NOON - 60 * DAY),
+        lambda: stock_cron("0 3 * * *", last_run_at=NOON - 8 * DAY, one_off=True),
+        lambda: stock_clocked(NOON - 2 * DAY),
+        lambda: stock_clocked(NOON - HOUR, created=NOON),
+    ],
+)
+def test_whatever_is_overdue_starts_when_it_would_have(make: Callable[[], PeriodicTask]) -> None:
+    make()
+    found = reported()
+    assert found["before"] == found["after"]
+    assert found["before"][0] == NOON.isoformat()
+    assert ("note", "it is overdue, and starts as soon as beat is started") in findings()
+    adopt("--check")
+
+
+def test_an_adopted_interval_keeps_to_its_grid_if_beat_is_started_later() -> None:
     stock_interval(1, "hours", last_run_at=NOON - 90 * MINUTE)
-    assert findings() == [
-        ("note", "it is overdue, and starts as soon as beat is started; an interval then keeps to its grid")
+    adopt()
+    with time_machine.travel(NOON + 10 * MINUTE, tick=False):
+        printed, _ = adopt("--check")
+    note, *lines = printed.splitlines()[1:]
+    assert note.endswith(
+        "it is overdue, and starts as soon as beat is started; an interval then keeps to its grid"
+    )
+    assert [line.split()[:3] for line in lines] == [
+        ["before", "2026-03-02T12:10:00+00:00", "2026-03-02T13:10:00+00:00"],
+        ["after", "2026-03-02T12:10:00+00:00", "2026-03-02T13:00:00+00:00"],
     ]
 
 
-def test_what_is_overdue_since_days_is_not_caught_up_on() -> None:
-    stock_cron("0 3 * * sun", last_run_at=NOON - timedelta(days=8))
-    text = "it is overdue, but starts at its next time: its last run is more than 1 d ago"
-    assert findings() == [("note", text)]
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        ({"starting_deadline": HOUR}, "its start deadline, 1 h, has passed"),
+        ({"misfire": "skip"}, "its missed runs are skipped"),
+        ({}, "it was saved here after that run was due"),
+    ],
+)
+def test_an_overdue_start_that_is_left_out_is_a_change_and_says_why(policy: dict[str, Any], why: str) -> None:
+    schedule = stock_cron("0 3 * * *", last_run_at=NOON - 2 * DAY)
+    SchedulePolicy.objects.create(schedule=schedule, **policy)
+    until = NOON - 2 * DAY if policy else NOON
+    NextSlot.objects.create(schedule=schedule, handled_until=until, timing="x")
+    assert findings() == [("changes", f"it is overdue, but not started: {why}")]
+    with pytest.raises(CommandError):
+        adopt("--check")
+
+
+def test_a_start_without_a_time_of_its_own_is_a_change() -> None:
+    stock_cron("0 3 1 * *", start_time=NOON - HOUR, created=NOON - HOUR)
+    why = "none of its times has come since its start time or its last run"
+    assert findings() == [("changes", f"it is overdue, but not started: {why}")]
 
 
 def test_a_start_time_starts_nothing_by_itself() -> None:
@@ -188,7 +246,7 @@ def test_a_start_time_starts_nothing_by_itself() -> None:
     assert found["before"][:2] == [(NOON + 2 * HOUR).isoformat(), utc("2026-03-03T03:00").isoformat()]
     assert found["after"][0] == utc("2026-03-03T03:00").isoformat()
     assert findings() == [
-        ("note", "it was also started as soon as its start time had come, whatever its timing")
+        ("changes", "it was also started as soon as its start time had come, whatever its timing")
     ]
 
 
@@ -275,8 +333,26 @@ def test_the_stock_schedulers_own_schedule_is_of_no_use_with_redis() -> None:
 def test_a_queue_that_no_worker_reads_is_named() -> None:
     stock_cron("0 3 * * *", queue="slow", **ON_TIME)
     assert findings() == []
-    ServiceProcess.objects.create(kind=ProcessKind.WORKER, name="w", seen_at=NOON, queues=["celery"])
+    start_worker("celery")
     assert findings() == [("note", "no worker reads its queue, slow")]
+
+
+def test_queues_that_could_not_be_checked_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = [MapRoute({"tests.probes.*": {"queue": "routed"}})]
+    monkeypatch.setattr(current_app.amqp, "router", Router(routes, current_app.amqp.queues, app=current_app))
+    stock_cron("0 3 * * *", "named", queue="slow", **ON_TIME)
+    stock_cron("0 3 * * *", "routed", task="tests.probes.tasks.add", **ON_TIME)
+    stock_cron("0 3 * * *", "default", **ON_TIME)
+    stock_cron("0 3 * * *", "elsewhere", routing_key="x", **ON_TIME)
+    text = "no worker of this service has reported. The schedules use: celery, routed, slow."
+    assert text in adopt("--check")[1]
+    assert text in adopt("--json")[1]
+    start_worker("celery", "slow", "routed")
+    assert "Queues were not checked" not in adopt("--check")[1]
+
+
+def test_without_schedules_there_are_no_queues_to_check() -> None:
+    assert "Queues" not in adopt("--check")[1]
 
 
 def test_ordinary_tasks_are_counted() -> None:
