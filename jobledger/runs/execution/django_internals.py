@@ -5,8 +5,11 @@ A comment on each use says what the public API lacks. Tests fail if a Django rel
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import OutputWrapper
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+_settings: Any = settings
 
 
 def wrapped_stream(stream: Any) -> Any:
@@ -18,3 +21,20 @@ def is_in_test_case(connection: BaseDatabaseWrapper) -> bool:
     """Whether the connection is in a transaction that a ``TestCase`` has begun, and will roll back."""
     blocks: list[Any] = connection.atomic_blocks
     return any(block._from_testcase for block in blocks)  # noqa: SLF001 - no public attribute
+
+
+def settings_values() -> tuple[Any, dict[str, Any]]:
+    """The object that holds the settings, and the values it has."""
+    holder: Any = _settings._wrapped  # noqa: SLF001 - `dir` and `getattr` would take a hundred times as long
+    return holder, dict(vars(holder))
+
+
+def restore_settings_values(before: tuple[Any, dict[str, Any]]) -> None:
+    """Restore those that were changed or deleted. Libraries add names when they are imported, which stay."""
+    holder, values = before
+    if _settings._wrapped is not holder:  # noqa: SLF001 - as above
+        _settings._wrapped = holder  # noqa: SLF001 - as above
+    current = vars(holder)
+    for name, value in values.items():
+        if name not in current or current[name] is not value:
+            setattr(_settings, name, value)

@@ -4,6 +4,7 @@ A comment on each use says what the public API lacks. Tests fail if a Python rel
 """
 
 import multiprocessing
+import multiprocessing.context
 import os
 import sys
 import threading
@@ -18,6 +19,7 @@ END_OF_POOLS = "end of pools"
 _process: Any = process
 _executor_threads: Any = executor_threads
 _util: Any = util
+_default_context: Any = multiprocessing.context._default_context  # noqa: SLF001 - see start_method
 _tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001 - no public function ends it
 
 
@@ -30,6 +32,16 @@ def allow_children() -> None:
     current = process.BaseProcess(name=multiprocessing.current_process().name, daemon=False)
     current.authkey = os.urandom(32)
     _process._current_process = current  # noqa: SLF001 - no public function sets it
+
+
+def start_method() -> Any:
+    """The context that was chosen or used without a choice; None if any may still be chosen."""
+    return _default_context._actual_context  # noqa: SLF001 - the public function only tells its name
+
+
+def set_start_method(context: Any) -> None:
+    """Have this be the context again."""
+    _default_context._actual_context = context  # noqa: SLF001 - the public function accepts no context
 
 
 def is_child() -> bool:

@@ -35,6 +35,7 @@ from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
+from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import exit_on_signals
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, interruptible
@@ -236,7 +237,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
             outer=_current.get(),
         )
         token = _current.set(execution)
-        threads, traits = Threads(), hygiene.Traits(taken_over=taken_over)
+        threads, traits = Threads(), Traits(taken_over=taken_over)
         try:
             try:
                 may_beat = _may_beat()
