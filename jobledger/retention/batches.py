@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet, Sum
 from django.db.models.functions import Length
 from django.db.models.signals import post_delete, pre_delete
 
@@ -82,8 +82,8 @@ class Count:
 
     def discard(self, model: type[Model], pks: Sequence[Any]) -> None:
         if model is Run:
-            lengths = RunOutput.objects.filter(run__in=pks).values_list(Length("text"), flat=True)
-            self.output_bytes += sum(lengths.iterator())
+            output = RunOutput.objects.filter(run__in=pks)
+            self.output_bytes += output.aggregate(total=Sum(Length("text")))["total"] or 0
 
 
 class Batches:
