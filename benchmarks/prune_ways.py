@@ -52,7 +52,7 @@ def _prune_runs() -> int:
     # Not those of the writer, and not its own.
     seeded = Run.objects.exclude(job__in=("written", "prune_runs"))
     before = seeded.count()
-    call_command("prune_runs", stdout=sys.stderr)
+    call_command("prune_runs", stdout=sys.stderr, verbosity=2)
     return before - seeded.count()
 
 

@@ -32,7 +32,7 @@ class Command(JobCommand):
             help="Stop after so long; the next run continues (default: %(default)s).",
         )
 
-    def handle(self, *args: Any, dry_run: bool, max_minutes: int, **options: Any) -> None:
+    def handle(self, *args: Any, dry_run: bool, max_minutes: int, verbosity: int, **options: Any) -> None:
         bin_ = Count() if dry_run else Deletion()
         seconds = timedelta(minutes=max_minutes).total_seconds()
         pruning = Pruning(bin_, clock.now(), seconds=seconds)
@@ -44,6 +44,8 @@ class Command(JobCommand):
             self.stdout.write("Nothing is old enough to be deleted.")
         elif bin_.output_bytes:
             self.stdout.write(f"With {size(bin_.output_bytes)} of output")
+        if verbosity > 1 and isinstance(bin_, Deletion):
+            self.stdout.write(f"The longest transaction took {bin_.longest_seconds * 1000:.0f} ms")
         if not pruning.is_complete:
             self.stdout.write(f"Stopped after {max_minutes} min. There is more; the next run continues.")
 

@@ -1,5 +1,6 @@
 """``prune_runs`` is a job, with a schedule in every project."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -48,6 +49,11 @@ def test_it_prints_what_it_has_deleted() -> None:
     make_runs(90, 80, 1)
     assert output_of("prune_runs").splitlines() == ["2 runs of probe deleted", "With 2 KB of output"]
     assert Run.objects.filter(job="probe").count() == 1
+
+
+def test_the_longest_transaction_is_known_on_request() -> None:
+    make_runs(90, 1)
+    assert re.search(r"^The longest transaction took \d+ ms$", output_of("prune_runs", "-v2"), re.MULTILINE)
 
 
 def test_a_dry_run_prints_what_would_be_deleted() -> None:
