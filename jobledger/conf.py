@@ -4,6 +4,7 @@
 unknown key is reported by a system check.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ from django.core.signals import setting_changed
 NAME = "JOBLEDGER"
 _YEAR_SECONDS = 366 * 24 * 60 * 60
 _CENTURY_DAYS = 100 * 366
+_HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]*)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +82,19 @@ def _is_days(value: Any) -> bool:
 
 
 def is_address(value: Any) -> bool:
-    """Whether it is an HTTP address, or empty."""
+    """Whether it is an HTTP address whose host everything reads in the same way, or empty.
+
+    A user name or percent-encoding in the host, or a backslash, are read differently by different clients.
+    """
     if not isinstance(value, str):
         return False
     try:
         address = urlsplit(value)
-        return not value or (address.scheme in ("http", "https") and bool(address.hostname))
+        return not value or (
+            address.scheme in ("http", "https")
+            and bool(_HOST_AND_PORT.fullmatch(address.netloc))
+            and (address.port is None or address.port > 0)
+        )
     except ValueError:
         return False
 

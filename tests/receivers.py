@@ -2,12 +2,13 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 from aiosmtpd.controller import Controller
@@ -61,10 +62,12 @@ def web_server(
     release: threading.Event | None = None,
     location: str = "",
     host: str = "127.0.0.1",
+    statuses: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[Received]:
     """An HTTP server that keeps the requests; with an event, it answers only after that.
 
-    ``location`` is where it redirects to, with a status that says so.
+    ``location`` is where it redirects to, with a status that says so. ``statuses`` are those of paths that
+    begin in this way.
     """
     received = Received()
 
@@ -74,7 +77,8 @@ def web_server(
             received.requests.append((self.path, body.decode()))
             if release is not None:
                 release.wait(60)
-            self.send_response(status, reason)
+            own = [each for prefix, each in statuses.items() if self.path.startswith(prefix)]
+            self.send_response(own[0] if own else status, reason)
             if location:
                 self.send_header("Location", location)
             self.end_headers()

@@ -13,7 +13,7 @@ the whole machine is gone.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from django.db.models import F, QuerySet
 
@@ -44,6 +44,10 @@ EVENTS: Mapping[Status, PingEvent] = {
 
 class PingError(Exception):
     """A monitor did not accept a ping; the message has no secrets."""
+
+
+class UnreachableError(PingError):
+    """The monitor's host did not answer, so that no other ping would arrive there either."""
 
 
 def run_ended(run: Run, status: Status, now: datetime) -> None:
@@ -79,15 +83,24 @@ def due_by_host(now: datetime) -> Mapping[str, Sequence[tuple[int, str]]]:
 
 
 def send(due: Sequence[tuple[int, str]]) -> None:
-    """Send these pings of one host, in order, until one fails; then all of them wait."""
+    """Send these pings of one host, in order.
+
+    If one is not accepted, those of its URL wait; if the host does not answer, all of them do.
+    """
+    failed = set[str]()
     for position, (pk, url) in enumerate(due[:BATCH]):
-        if (ping := _claimed(pk)) is None:
+        if url in failed or (ping := _claimed(pk)) is None:
             continue
         try:
             request(address(url, ping.event, ping.run_id, ping.run.exit_code), _body(ping))
         except PingError as error:
-            _postpone([each for each, _ in due[position:]], ping, str(error))
-            return
+            is_unreachable = isinstance(error, UnreachableError)
+            waiting = [each for each, its_url in due[position:] if is_unreachable or its_url == url]
+            _postpone(waiting, ping, str(error))
+            if is_unreachable:
+                return
+            failed.add(url)
+            continue
         Ping.objects.filter(pk=pk).update(sent_at=clock.now(), due_at=None, error="")
 
 
@@ -103,7 +116,7 @@ def address(url: str, event: str, run_id: object, exit_code: int | None) -> str:
     if suffix is None:
         suffix = f"/{exit_code}" if exit_code is not None and 0 < exit_code < 256 else "/fail"
     parts = urlsplit(url)
-    query = urlencode([*parse_qsl(parts.query), ("rid", str(run_id))])
+    query = f"{parts.query}&".removeprefix("&") + urlencode({"rid": str(run_id)})
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + suffix, query=query))
 
 
@@ -122,7 +135,7 @@ def ping_for_beat() -> None:
 
 
 def request(url: str, body: bytes, *, anywhere: bool = False) -> None:
-    """Send a POST request. Raises PingError unless it is accepted within a few seconds.
+    """Send a POST request. Raises PingError, or UnreachableError, unless it is accepted within seconds.
 
     Only the project's settings may lead ``anywhere``; a schedule's URL may not lead into a private network.
     """
@@ -144,10 +157,13 @@ def request(url: str, body: bytes, *, anywhere: bool = False) -> None:
         error.close()
         # The monitor chooses the text.
         raise PingError(escaped(str(error))[:MAX_ERROR_LENGTH]) from error
-    except (OSError, HTTPException, ValueError) as error:
+    except public_requests.RedirectError as error:
+        raise PingError(escaped(str(error))[:MAX_ERROR_LENGTH]) from error
+    except OSError as error:
+        raise UnreachableError(escaped(str(error))[:MAX_ERROR_LENGTH]) from error
+    except (HTTPException, ValueError) as error:
         # Errors of invalid URLs quote them.
-        text = escaped(str(error)) if isinstance(error, OSError) else type(error).__name__
-        raise PingError(text[:MAX_ERROR_LENGTH]) from error
+        raise PingError(type(error).__name__) from error
 
 
 def _create(events: Sequence[tuple[Run, PingEvent]], now: datetime) -> None:

@@ -143,7 +143,9 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
         entered: SecretText = self.cleaned_data["ping_url"]
         url = StoredSecretField.merged(entered, self._stored_url)
         if url and not is_address(url):
-            raise forms.ValidationError("Enter an address such as https://hc-ping.com/….")
+            raise forms.ValidationError(
+                "Enter an address such as https://hc-ping.com/…, without a user name."
+            )
         return url
 
     def clean_starting_deadline(self) -> timedelta | None:

@@ -123,6 +123,8 @@ def test_schedules_without_a_url_and_runs_without_a_schedule_ping_nobody() -> No
         ("https://hc-ping.com/uuid", "start", None, "https://hc-ping.com/uuid/start?rid=7"),
         ("https://hc-ping.com/uuid/", "success", 0, "https://hc-ping.com/uuid?rid=7"),
         ("https://hc-ping.com/key/slug?create=1", "fail", 3, "https://hc-ping.com/key/slug/3?create=1&rid=7"),
+        ("https://a.example/b?t=&x=1&flag", "success", 0, "https://a.example/b?t=&x=1&flag&rid=7"),
+        ("https://a.example/b?x=a%20b+c", "success", 0, "https://a.example/b?x=a%20b+c&rid=7"),
         ("https://hc-ping.com/uuid", "fail", 256, "https://hc-ping.com/uuid/fail?rid=7"),
         ("https://hc-ping.com/uuid", "fail", -9, "https://hc-ping.com/uuid/fail?rid=7"),
     ],
@@ -153,6 +155,52 @@ def test_a_dead_monitor_is_tried_again_and_hears_everything_in_order(
 
 def monitored_at(schedule: PeriodicTask, port: int) -> None:
     SchedulePolicy.objects.filter(schedule=schedule).update(ping_url=f"http://127.0.0.1:{port}/uuid")
+
+
+def test_a_monitor_that_refuses_one_schedule_hears_of_the_others(clock: time_machine.Traveller) -> None:
+    with web_server(statuses={"/deleted": 404}) as received:
+        deleted = hourly("a")
+        url = f"http://127.0.0.1:{received.port}/deleted"
+        SchedulePolicy.objects.filter(schedule=deleted).update(ping_url=url)
+        refused = succeed(schedule=deleted)
+        run = succeed(schedule=monitored(received.port, "b"))
+        send_all()
+        assert received.paths == [
+            f"/deleted/start?rid={refused.pk}",
+            f"/uuid/start?rid={run.pk}",
+            f"/uuid?rid={run.pk}",
+        ]
+        clock.shift(10)
+        send_all()
+    # In order: its end is not sent before its start.
+    assert received.paths[3:] == [f"/deleted/start?rid={refused.pk}"]
+
+
+def test_a_redirect_to_a_dead_host_holds_up_no_other_schedule() -> None:
+    location = f"http://127.0.0.1:{free_port()}/"
+    with web_server(statuses={"/moved": 302}, location=location) as received:
+        moved = hourly("a")
+        url = f"http://127.0.0.1:{received.port}/moved"
+        SchedulePolicy.objects.filter(schedule=moved).update(ping_url=url)
+        succeed(schedule=moved)
+        run = succeed(schedule=monitored(received.port, "b"))
+        send_all()
+    assert received.paths[1:] == [f"/uuid/start?rid={run.pk}", f"/uuid?rid={run.pk}"]
+
+
+def test_a_host_that_does_not_answer_is_left_alone_by_all_its_schedules() -> None:
+    port = free_port()
+    succeed(schedule=monitored(port, "a"))
+    succeed(schedule=monitored_elsewhere(port))
+    send_all()
+    assert list(Ping.objects.order_by("pk").values_list("attempts", flat=True)) == [1, 0, 0, 0]
+    assert pings.due_by_host(timezone.now()) == {}
+
+
+def monitored_elsewhere(port: int) -> PeriodicTask:
+    schedule = hourly("elsewhere")
+    SchedulePolicy.objects.filter(schedule=schedule).update(ping_url=f"http://127.0.0.1:{port}/other")
+    return schedule
 
 
 def test_a_ping_that_comes_too_late_is_given_up(clock: time_machine.Traveller) -> None:
