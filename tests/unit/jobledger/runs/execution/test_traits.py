@@ -8,6 +8,7 @@ import io
 import locale
 import logging
 import multiprocessing
+import multiprocessing.context
 import os
 import resource
 import signal
@@ -106,6 +107,12 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
     "locale": (lambda: locale.setlocale(locale.LC_ALL, "C"), lambda: locale.setlocale(locale.LC_ALL)),
     "temporary files": (lambda: setattr(tempfile, "tempdir", "/a/jobs/own"), lambda: tempfile.tempdir),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_start_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test may have used multiprocessing."""
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)
 
 
 @contextmanager
