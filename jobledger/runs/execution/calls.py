@@ -69,7 +69,9 @@ class Call:
                 stack.enter_context(_child_failures(run))
                 stack.enter_context(runner.recorded(run, captured, taken_over=True))
                 stack.enter_context(_recorded_streams(self, captured))
-            stack.enter_context(awaited(self.command))
+            # A plain command fails on the command line as it does without this service.
+            is_ours = isinstance(self.command, JobDeclaration)
+            stack.enter_context(awaited(self.command, rejects_results=is_ours))
             return execute(*self.args, **self.options)
 
 

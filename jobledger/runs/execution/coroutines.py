@@ -10,6 +10,7 @@ loop. Their exception is raised afterwards.
 import asyncio
 import inspect
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -17,33 +18,58 @@ from types import FrameType
 from typing import Any
 
 from asgiref.sync import AsyncSingleThreadContext, async_to_sync
-from django.core.management.base import BaseCommand
+from django.core.management.base import AppCommand, BaseCommand, LabelCommand
+from django.utils.functional import Promise
 
 from jobledger.runs.lease.interrupts import SIGNAL
 
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, SIGNAL)
-_NOTHING_RAN = "handle() contains `yield`, so calling it does not run it. Remove the yield."
+_CALLERS = {
+    "handle_label": LabelCommand.handle.__code__,
+    "handle_app_config": AppCommand.handle.__code__,
+}
+"""Django's methods that call these, without awaiting them."""
+_NO_TEXT = "{}() returned an object of type {}. Its result is output, so it must be a string or None."
+_NOTHING_RAN = "{}() contains `yield`, so calling it does not run it. Remove the yield."
 
 
 @contextmanager
-def awaited(command: BaseCommand) -> Iterator[None]:
-    """In the block, the command's ``handle`` returns what the coroutine returns."""
-    handle, before = command.handle, vars(command).get("handle")
+def awaited(command: BaseCommand, *, rejects_results: bool = True) -> Iterator[None]:
+    """In the block, the command's ``handle`` returns what the coroutine returns.
 
-    def handle_to_its_end(*args: Any, **options: Any) -> Any:
-        result: object = handle(*args, **options)
-        if inspect.isgenerator(result) or inspect.isasyncgen(result):
-            raise TypeError(_NOTHING_RAN)
-        return _run(result) if inspect.isawaitable(result) else result
-
-    vars(command)["handle"] = handle_to_its_end
+    So do the methods that ``LabelCommand`` and ``AppCommand`` call for each argument. With
+    ``rejects_results``, a result that Django cannot output is an error that says so.
+    """
+    own, names = vars(command), ["handle", *(name for name in _CALLERS if hasattr(command, name))]
+    before = {name: own.get(name) for name in names}
+    own.update({name: _to_its_end(command, name, rejects_results=rejects_results) for name in names})
     try:
         yield
     finally:
-        if before is None:
-            del vars(command)["handle"]
-        else:
-            vars(command)["handle"] = before
+        for name, method in before.items():
+            if method is None:
+                own.pop(name, None)
+            else:
+                own[name] = method
+
+
+def _to_its_end(command: BaseCommand, name: str, *, rejects_results: bool) -> Callable[..., Any]:
+    method: Callable[..., Any] = getattr(command, name)
+    any_result = not rejects_results or command.output_transaction  # which formats it
+
+    def called(*args: Any, **options: Any) -> Any:
+        result: object = method(*args, **options)
+        # A command's own `handle` can await it.
+        if name in _CALLERS and sys._getframe(1).f_code is not _CALLERS[name]:  # noqa: SLF001 - nothing public is as fast
+            return result
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise TypeError(_NOTHING_RAN.format(name))
+        result = _run(result) if inspect.isawaitable(result) else result
+        if result and not any_result and not isinstance(result, (str, Promise)):
+            raise TypeError(_NO_TEXT.format(name, type(result).__name__))
+        return result
+
+    return called
 
 
 def _run(awaitable: Awaitable[Any]) -> Any:

@@ -8,7 +8,9 @@ that it replaces.
 import codecs
 import io
 import os
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,7 +36,8 @@ class Utf8Source:
 
     def decode_as(self, encoding: str) -> None:
         """From now on, the bytes are in this encoding."""
-        self._is_utf8 = codecs.lookup(encoding).name == "utf-8"
+        self._encoding = codecs.lookup(encoding).name
+        self._is_utf8 = self._encoding == "utf-8"
         # Not backslashreplace, with which a gigabyte of binary data would take minutes.
         self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._has_part = False
@@ -45,6 +48,17 @@ class Utf8Source:
             return
         self.recorder.write(self._stream, self._decoder.decode(data))
         self._has_part = bool(self._decoder.getstate()[0])
+
+    def write_below(self, buffer: object, data: bytes) -> None:
+        """Write what has been written to the buffer, maybe by a text stream that the job has put above it.
+
+        Only what is not in the expected encoding is taken to be in that stream's: others may write here, too.
+        """
+        encoding = None if data.isascii() else _encoding_above(buffer, self._stream)
+        if encoding is None or _is_in(self._encoding, data):
+            self.write(data)
+        else:
+            self.recorder.write(self._stream, data.decode(encoding, "replace"))
 
     def end(self) -> None:
         """Record the beginning of a character of which no more will come."""
@@ -105,7 +119,7 @@ class _RunBuffer(io.BufferedIOBase):
         if os.getpid() != self._pid:
             _write_all(self._descriptor, written)
         else:
-            self.source.write(written)
+            self.source.write_below(self, written)
         return len(written)
 
     def end(self) -> None:
@@ -167,13 +181,30 @@ class _BufferTee:
 
     def write(self, data: "ReadableBuffer") -> int:
         written: int = self._passed_on.write(data)
-        self._recorded.write(bytes(data))
+        self._recorded.write_below(self, bytes(data))
         return written
 
     def __getattr__(self, name: str) -> Any:
         if name == "_passed_on":  # not set yet
             raise AttributeError(name)
         return getattr(self._passed_on, name)
+
+
+def _encoding_above(buffer: object, stream: Stream) -> str | None:
+    """The encoding of ``sys.stdout`` or ``sys.stderr`` if that is a text stream above this buffer."""
+    text = getattr(sys, stream.value, None)
+    with suppress(ValueError):  # it is detached
+        if isinstance(text, io.TextIOWrapper) and text.buffer is buffer:
+            return text.encoding
+    return None
+
+
+def _is_in(encoding: str, data: bytes) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

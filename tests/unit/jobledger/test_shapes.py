@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from celery import current_app
-from django.core.management.base import BaseCommand
+from django.core.management.base import AppCommand, BaseCommand, LabelCommand
+from django.utils.translation import gettext_lazy
 
 from jobledger import JobCommand, management
 from jobledger.admin.options.form import OptionsForm
@@ -118,6 +119,83 @@ def test_a_generator_is_not_mistaken_for_a_success() -> None:
     command = plain(yields)
     with awaited(command), pytest.raises(TypeError, match="contains `yield`"):
         command.handle()
+
+
+async def handles(self: BaseCommand, given: Any, **options: Any) -> str:
+    return f"awaited {getattr(given, 'label', given)}"
+
+
+LABELS = [(LabelCommand, "handle_label", ["a", "b"]), (AppCommand, "handle_app_config", ["sessions", "auth"])]
+
+
+@pytest.mark.parametrize(("base", "name", "args"), LABELS)
+def test_a_coroutine_for_each_argument_is_awaited(
+    base: type[BaseCommand], name: str, args: list[str]
+) -> None:
+    command = type("Command", (base,), {name: handles})()
+    with awaited(command):
+        assert command.handle(*args) == f"awaited {args[0]}\nawaited {args[1]}"
+    assert name not in vars(command)
+
+
+@pytest.mark.parametrize(("base", "name", "args"), LABELS)
+def test_a_generator_for_each_argument_is_not_mistaken_for_a_success(
+    base: type[BaseCommand], name: str, args: list[str]
+) -> None:
+    command = type("Command", (base,), {name: yields})()
+    with awaited(command), pytest.raises(TypeError, match=rf"{name}\(\) contains `yield`"):
+        command.handle(*args)
+
+
+def test_a_command_may_await_its_own_coroutine_for_each_argument() -> None:
+    async def handle(self: LabelCommand, *labels: str, **options: Any) -> str:
+        return " ".join([await self.handle_label(label) for label in labels])  # type: ignore[misc]
+
+    command = type("Command", (LabelCommand,), {"handle": handle, "handle_label": handles})()
+    with awaited(command):
+        assert command.handle("a", "b") == "awaited a awaited b"
+
+
+def returns(result: Any) -> Any:
+    return lambda self, *args, **options: result
+
+
+@pytest.mark.parametrize(("result", "kind"), [(5, "int"), (["a"], "list"), (b"a", "bytes")])
+def test_a_result_that_cannot_be_output_is_a_clear_error(result: Any, kind: str) -> None:
+    text = rf"handle\(\) returned an object of type {kind}. Its result is output, so it must be a string"
+    with awaited(command := plain(returns(result))), pytest.raises(TypeError, match=text):
+        command.handle()
+
+
+def test_so_is_one_for_an_argument() -> None:
+    command = type("Command", (LabelCommand,), {"handle_label": returns(5)})()
+    with awaited(command), pytest.raises(TypeError, match=r"handle_label\(\) returned an object of type int"):
+        command.handle("a")
+
+
+@pytest.mark.parametrize("result", [None, "", 0, [], "text", gettext_lazy("text")])
+def test_any_other_result_is_returned(result: Any) -> None:
+    with awaited(command := plain(returns(result))):
+        assert command.handle() == result
+
+
+@pytest.mark.parametrize(
+    ("job", "text"), [("asynchronous", "returned an object of type int"), ("asynchronous_plain", "endswith")]
+)
+def test_on_the_command_line_only_a_job_of_ours_fails_differently(
+    job: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry.find(job).command_class, "handle", returns(5))
+    with pytest.raises((TypeError, AttributeError), match=text):
+        management.execute_from_command_line(["manage.py", job])
+    assert text in Run.objects.get().error
+
+
+def test_a_worker_names_a_result_that_cannot_be_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.find("asynchronous_plain").command_class, "handle", returns(5))
+    run = execute("asynchronous_plain")
+    assert run.status == "failed"
+    assert "returned an object of type int" in run.error
 
 
 @pytest.mark.parametrize("how", ["input", "getpass"])

@@ -41,10 +41,10 @@ def test_its_result_is_returned() -> None:
 
 
 def test_synchronous_code_runs_in_the_thread_of_the_job() -> None:
-    async def handle() -> Any:
-        return await sync_to_async(threading.get_ident)()
+    async def handle() -> str:
+        return str(await sync_to_async(threading.get_ident)())
 
-    assert run(handle) == threading.get_ident()
+    assert run(handle) == str(threading.get_ident())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """A job's streams record what is written to them."""
 
 import io
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -77,3 +80,31 @@ def test_bytes_of_several_sources_do_not_mix_within_a_character() -> None:
     for source, data in (one, first), (two, first), (one, second), (two, b"x"):
         source.write(data)
     assert text_of(finished(recorder)) == "é\ufffdx"
+
+
+@pytest.mark.parametrize("make_below", [lambda stream: stream.buffer, lambda stream: stream.detach()])
+def test_a_text_stream_of_the_jobs_own_is_recorded_in_its_encoding(
+    make_below: Callable[[io.TextIOWrapper], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = OutputRecorder(100)
+    stream = RunStream(recorder, STDOUT)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(make_below(stream), encoding="latin-1"))
+    print("ä", flush=True)
+    assert text_of(finished(recorder)) == "ä\n"
+
+
+def test_what_others_write_below_a_jobs_own_text_stream_is_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = OutputRecorder(100)
+    stream = RunStream(recorder, STDOUT)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stream.buffer, encoding="latin-1"))
+    stream.write("ä🐍")
+    assert text_of(finished(recorder)) == "ä🐍"
+
+
+def test_a_text_stream_above_a_tee_is_recorded_in_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = OutputRecorder(100)
+    target, stream = on_terminal_of("utf-8")
+    tee: Any = Tee(recorder, STDOUT, stream)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(tee.buffer, encoding="latin-1"))
+    print("ä", flush=True)
+    assert (target.getvalue(), text_of(finished(recorder))) == (b"\xe4\n", "ä\n")
