@@ -63,18 +63,19 @@ def web_server(
     location: str = "",
     host: str = "127.0.0.1",
     statuses: Mapping[str, int] = MappingProxyType({}),
+    body: str = "",
 ) -> Iterator[Received]:
     """An HTTP server that keeps the requests; with an event, it answers only after that.
 
     ``location`` is where it redirects to, with a status that says so. ``statuses`` are those of paths that
-    begin in this way.
+    begin in this way. ``body`` is what it answers.
     """
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            received.requests.append((self.path, body.decode()))
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            received.requests.append((self.path, content.decode()))
             if release is not None:
                 release.wait(60)
             own = [each for prefix, each in statuses.items() if self.path.startswith(prefix)]
@@ -82,6 +83,7 @@ def web_server(
             if location:
                 self.send_header("Location", location)
             self.end_headers()
+            self.wfile.write(body.encode())
 
         do_GET = do_POST  # noqa: N815 - http.server's name
 

@@ -1,14 +1,15 @@
 """Sends a message to a destination: by Django's mail, or with Apprise, which is optional.
 
 Nothing here waits for long, and no secret of a URL gets into an error. Apprise swallows exceptions and only
-logs them, so what it logs in this thread is the error, and appears in no log, because it quotes URLs.
+logs them, so what it logs in this thread is the error. What it and others log appears in no log meanwhile,
+because it quotes URLs: at the level DEBUG, urllib3 logs the path of every request.
 """
 
 import importlib
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +29,11 @@ MAX_ERROR_LENGTH = 500
 INSTALL = "Install Apprise to use URLs: pip install 'django-jobledger[alerts]'."
 
 _MIN_SECRET_LENGTH = 4
+_MARGIN = 50
+"""Characters that the markup of a title takes."""
+_APPRISE = "apprise"
+_OURS = ("jobledger", "django")
+"""The loggers whose records are not withheld: they quote no URL."""
 
 
 class NotDeliveredError(Exception):
@@ -54,7 +60,7 @@ def why_invalid(url: str) -> str:
         apprise = _apprise()
     except NotDeliveredError as error:
         return str(error)
-    with _withheld(apprise.logger):
+    with _withheld():
         is_supported = apprise.Apprise.instantiate(url) is not None
     if not is_supported:
         return "This is not a URL that Apprise supports. Examples: slack://…, mailtos://…, jsons://…"
@@ -64,6 +70,7 @@ def why_invalid(url: str) -> str:
 def _apprise() -> Any:
     """Apprise, which only destinations with a URL need. Raises NotDeliveredError."""
     try:
+        importlib.import_module("apprise.conversion")
         return importlib.import_module("apprise")
     except ImportError as error:
         raise NotDeliveredError(INSTALL) from error
@@ -92,29 +99,60 @@ def _send_mail(addresses: list[str], message: Message, message_id: UUID) -> None
 
 def _send_to_url(url: str, message: Message) -> None:
     apprise = _apprise()
-    kinds = apprise.NotifyType
-    kind = kinds.SUCCESS if message.is_good_news else kinds.FAILURE
-    with _withheld(apprise.logger) as lines:
+    with _withheld():
         target = apprise.Apprise.instantiate(url)
-        if target is None:
-            raise NotDeliveredError("Apprise does not support this URL.")
-        target.socket_connect_timeout = CONNECT_SECONDS
-        target.socket_read_timeout = READ_SECONDS
-        is_accepted = target.notify(body=message.body, title=message.subject, notify_type=kind)
+    if target is None:
+        raise NotDeliveredError("Apprise does not support this URL.")
+    target.socket_connect_timeout = CONNECT_SECONDS
+    target.socket_read_timeout = READ_SECONDS
+    # Again, because now all loggers exist that its modules use.
+    with _withheld() as lines:
+        is_accepted = target.notify(**_content(target, message))
     if not is_accepted:
         why = " ".join(lines) or "Apprise could not deliver it."
         raise NotDeliveredError(_without_secrets(url, why)[:MAX_ERROR_LENGTH])
 
 
+def _content(target: Any, message: Message) -> Mapping[str, Any]:
+    """The message as the service expects it: converted from plain text, and no longer than it accepts.
+
+    ``Apprise.notify`` would convert it, too, but sends in a thread of its own, whose log is not ours. What is
+    too long is cut, because the second part of a message might fail, and all of it would be sent again.
+    """
+    apprise = _apprise()
+    text = apprise.NotifyFormat.TEXT
+    wanted = target.resolve_format(text)
+
+    def converted(plain: str) -> str:
+        return str(apprise.conversion.convert_between(text, wanted, plain))
+
+    body, title = converted(message.body), message.subject
+    if len(body) + len(title) + _MARGIN > target.body_maxlen:
+        body = converted(message.short_body or message.body)
+    return {
+        "body": body,
+        # Without titles, it becomes a part of the body.
+        "title": title if target.title_maxlen > 0 else converted(title),
+        "notify_type": apprise.NotifyType.SUCCESS if message.is_good_news else apprise.NotifyType.FAILURE,
+        "body_format": wanted,
+        "body_passthrough": False,
+        "overflow": apprise.OverflowMode.TRUNCATE,
+    }
+
+
 @contextmanager
-def _withheld(logger: logging.Logger) -> Iterator[list[str]]:
-    """The warnings and errors that this thread logs in the block, all of whose records are withheld."""
+def _withheld() -> Iterator[list[str]]:
+    """What Apprise warns of in this thread in the block; whatever libraries log in it is withheld."""
     withholding = _Withholding()
-    logger.addFilter(withholding)
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] not in _OURS]
+    loggers = [logging.getLogger(name) for name in {*names, _APPRISE}]
+    for logger in loggers:
+        logger.addFilter(withholding)
     try:
         yield withholding.lines
     finally:
-        logger.removeFilter(withholding)
+        for logger in loggers:
+            logger.removeFilter(withholding)
 
 
 class _Withholding(logging.Filter):
@@ -126,7 +164,7 @@ class _Withholding(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.thread != self._thread:
             return True
-        if record.levelno >= logging.WARNING:
+        if record.name == _APPRISE and record.levelno >= logging.WARNING:
             self.lines.append(readable(record.getMessage()))
         return False
 

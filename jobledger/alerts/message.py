@@ -4,7 +4,7 @@ Values of secret options are masked wherever an error or the output quotes them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,9 +22,31 @@ from jobledger.runs import reasons
 
 MAX_LISTED = 20
 MAX_LINES = 20
+MAX_LINES_LISTED = 5
+"""Of the output of each run in a summary."""
 MAX_LINE_LENGTH = 500
 MAX_CHUNKS = 50
 MAX_SUBJECT_LENGTH = 150
+MAX_OUTPUT_LENGTH = 20_000
+MAX_WHY_LENGTH = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """How much of everything a body has."""
+
+    listed: int = MAX_LISTED
+    lines: int = MAX_LINES
+    lines_listed: int = MAX_LINES_LISTED
+    output: int = MAX_OUTPUT_LENGTH
+    """Characters, of all runs together."""
+    why: int = MAX_WHY_LENGTH
+    """Characters of the reason."""
+
+
+FULL = _Limits()
+SHORT = _Limits(listed=4, lines=10, lines_listed=2, output=500, why=120)
+"""For a service whose messages have at most 2,000 characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +54,20 @@ class Message:
     subject: str
     """A single line."""
     body: str
+    short_body: str = ""
+    """For services that do not accept long messages; empty if the body is short anyway."""
     is_good_news: bool = False
 
 
 def compose(alerts: Sequence[Alert]) -> Message:
     """The message for alerts that are sent together, oldest first."""
-    return _single(alerts[0]) if len(alerts) == 1 else _summary(alerts)
+    write, headline_of = (_single, _subject_of_one) if len(alerts) == 1 else (_summary, _subject_of_several)
+    return Message(
+        subject=_subject(headline_of(alerts)),
+        body=_text(write(alerts, FULL)),
+        short_body=_text(write(alerts, SHORT)),
+        is_good_news=all(alert.kind == AlertKind.RECOVERED for alert in alerts),
+    )
 
 
 def headline(alert: Alert) -> str:
@@ -120,45 +150,65 @@ _PREDICATES: Mapping[AlertKind, Callable[[_Facts], str]] = {
 }
 
 
-def _single(alert: Alert) -> Message:
+def _single(alerts: Sequence[Alert], limits: _Limits) -> Sequence[str]:
+    alert = alerts[0]
     run = alert.run
+    is_explained = run is not None and alert.kind != AlertKind.RECOVERED
     lines = [
         f"{headline(alert)}.",
         "",
         f"Job:       {escaped(alert.job)}",
         *([f"Schedule:  {escaped(alert.schedule_name)}"] if alert.schedule_name else []),
         f"Time:      {exact(alert.time)}",
-        *([f"Why:       {sentence(run)}"] if run and alert.kind != AlertKind.RECOVERED else []),
+        *([f"Why:       {_cut(sentence(run), limits.why)}"] if run and is_explained else []),
         *(_link("Run:       ", "admin:jobledger_run_change", str(run.pk)) if run else []),
         *_schedule_link(alert),
-        *(_last_lines(run) if run and alert.kind != AlertKind.RECOVERED else []),
         "",
         f"Alert rule: {escaped(alert.rule_name)}",
     ]
-    is_failure = alert.kind in _VERBS and run is not None
+    if run and is_explained and (output := _last_lines(run, limits.lines, limits.output)):
+        lines[-2:-2] = ["", "Its last output:", *_indented(output)]
+    return lines
+
+
+def _summary(alerts: Sequence[Alert], limits: _Limits) -> Sequence[str]:
+    """The newest first, since they tell how things are now, and a service may cut the end."""
+    lines = [f"{len(alerts):,} alerts: {_kinds(alerts)}.", ""]
+    budget = limits.output
+    for alert in alerts[: -limits.listed - 1 : -1]:
+        described, used = _described(alert, limits, budget)
+        lines += described
+        budget -= used
+    if len(alerts) > limits.listed:
+        lines.append(f"- and {len(alerts) - limits.listed:,} more before these")
+    return [*lines, "", *_link("All alerts: ", "admin:jobledger_alert_changelist")]
+
+
+def _described(alert: Alert, limits: _Limits, budget: int) -> tuple[Sequence[str], int]:
+    """An alert in a summary, and how many characters of the budget for output it has used."""
+    lines = [f"- {exact(alert.time)}: {headline(alert)}"]
+    lines += [f"  {link}" for link in _link("", "admin:jobledger_run_change", str(alert.run_id or ""))]
+    if alert.run is None or alert.kind == AlertKind.RECOVERED:
+        return lines, 0
+    lines.append(f"  {_cut(sentence(alert.run), limits.why)}")
+    output = _last_lines(alert.run, limits.lines_listed, budget)
+    return [*lines, *_indented(output)], sum(map(len, output))
+
+
+def _subject_of_one(alerts: Sequence[Alert]) -> str:
+    run = alerts[0].run
+    is_failure = alerts[0].kind in _VERBS and run is not None
     reason = f": {_first_line(run)}" if is_failure and run and _first_line(run) else ""
-    return Message(
-        subject=_subject(headline(alert) + reason),
-        body=_text(lines),
-        is_good_news=alert.kind == AlertKind.RECOVERED,
-    )
+    return headline(alerts[0]) + reason
 
 
-def _summary(alerts: Sequence[Alert]) -> Message:
+def _subject_of_several(alerts: Sequence[Alert]) -> str:
+    return f"{len(alerts):,} alerts: {_whose(alerts)}{_kinds(alerts)}"
+
+
+def _kinds(alerts: Sequence[Alert]) -> str:
     counts = Counter(alert.get_kind_display() for alert in alerts).most_common()
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts)
-    lines = [f"{len(alerts):,} alerts: {kinds}.", ""]
-    for alert in alerts[:MAX_LISTED]:
-        lines.append(f"- {exact(alert.time)}: {headline(alert)}")
-        lines += [f"  {link}" for link in _link("", "admin:jobledger_run_change", str(alert.run_id or ""))]
-    if len(alerts) > MAX_LISTED:
-        lines.append(f"- and {len(alerts) - MAX_LISTED:,} more")
-    lines += ["", *_link("All alerts: ", "admin:jobledger_alert_changelist")]
-    return Message(
-        subject=_subject(f"{len(alerts):,} alerts: {_whose(alerts)}{kinds}"),
-        body=_text(lines),
-        is_good_news=all(alert.kind == AlertKind.RECOVERED for alert in alerts),
-    )
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts)
 
 
 def _whose(alerts: Sequence[Alert]) -> str:
@@ -176,17 +226,30 @@ def _first_line(run: Run) -> str:
     return escaped(reasons.without_secrets(run, run.error).strip().partition("\n")[0])
 
 
-def _last_lines(run: Run) -> Iterator[str]:
-    """The end of the output of the last attempt, without colours and progress bars."""
+def _last_lines(run: Run, count: int, length: int) -> Sequence[str]:
+    """The end of the output of the last attempt, no longer than this, without colours and progress bars."""
+    if length <= 0:
+        return []
     newest = RunOutput.objects.filter(run=run, attempt=run.attempt).order_by("-number")
     chunks = list(newest.values_list("text", flat=True)[:MAX_CHUNKS])
     text = reasons.without_secrets(run, without_escape_sequences("".join(reversed(chunks)))).rstrip()
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")] if text else []
-    if not lines:
-        return
-    yield ""
-    yield "The end of its output:" if len(lines) > MAX_LINES else "Its output:"
-    yield from (f"    {escaped_lines(line)[:MAX_LINE_LENGTH]}" for line in lines[-MAX_LINES:])
+    kept = list[str]()
+    for line in reversed(lines[-count:]):
+        shown = escaped_lines(line)[: min(MAX_LINE_LENGTH, length)]
+        length -= len(shown) + 1
+        if length < 0 and kept:
+            break
+        kept.append(shown)
+    return kept[::-1]
+
+
+def _indented(lines: Sequence[str]) -> Sequence[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _schedule_link(alert: Alert) -> Sequence[str]:
@@ -206,7 +269,7 @@ def _link(label: str, name: str, *args: str) -> Sequence[str]:
 
 
 def _subject(text: str) -> str:
-    return text if len(text) <= MAX_SUBJECT_LENGTH else f"{text[: MAX_SUBJECT_LENGTH - 1]}…"
+    return _cut(text, MAX_SUBJECT_LENGTH)
 
 
 def _text(lines: Sequence[str]) -> str:

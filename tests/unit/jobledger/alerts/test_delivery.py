@@ -1,5 +1,7 @@
 """Alerts are delivered once to each destination, grouped and retried, also when processes compete."""
 
+import json
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -265,6 +267,71 @@ def test_a_url_that_answers_with_an_error_is_tried_again_and_no_error_quotes_it(
     assert "503" in row.error
     assert "s3cretpath" not in row.error + log_of(caplog, "apprise")
     assert states() == ["waiting"]
+
+
+# --- What services accept
+
+TELEGRAM = "tgram://123456789:abcdefghijklmnopqrstuvwxyz012345678/12315544/"
+DISCORD = f"discord://{'1' * 18}/{'a' * 68}/"
+TRACEBACK = '  File "<stdin>", line 1, in <module>\n    <script>alert(1)</script> & a * b * c\n'
+
+
+def sent_to(service: str, port: int, text: Message, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends it to the service as if it were on this machine."""
+    for plugin in ("telegram.NotifyTelegram", "discord.NotifyDiscord"):
+        monkeypatch.setattr(f"apprise.plugins.{plugin}.notify_url", f"http://127.0.0.1:{port}/bot")
+    destinations.send(AlertDestination(kind=DestinationKind.URL, url=service), text, uuid4())
+
+
+def test_services_that_expect_html_get_the_text_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Message(subject="a <b>", body=TRACEBACK)
+    with web_server(body='{"ok": true}') as server:
+        sent_to(TELEGRAM, server.port, text, monkeypatch)
+        sent_to(f"json://127.0.0.1:{server.port}/?format=html", server.port, text, monkeypatch)
+    telegram, html = (json.loads(body) for _, body in server.requests)
+    assert telegram["parse_mode"] == "HTML"
+    assert telegram["text"].startswith("<b>a &lt;b&gt;</b>")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in telegram["text"]
+    assert 'File "&lt;stdin&gt;"' in telegram["text"].replace("&quot;", '"')
+    assert telegram["text"].count("\n") >= 2
+    assert "<script>" not in html["message"]
+    assert html["message"].count("<br/>") >= 1
+
+
+def test_services_that_expect_text_get_it_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with web_server() as server:
+        sent_to(
+            f"json://127.0.0.1:{server.port}/", server.port, Message(subject="a", body=TRACEBACK), monkeypatch
+        )
+    assert json.loads(server.requests[0][1])["message"] == TRACEBACK.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("service", "field", "limit"), [(TELEGRAM, "text", 4096), (DISCORD, "content", 2000)]
+)
+@pytest.mark.parametrize("short_body", ["short <b> & why\n", "", "<" * 10_000])
+def test_a_long_message_is_one_that_the_service_accepts(
+    monkeypatch: pytest.MonkeyPatch, service: str, field: str, limit: int, short_body: str
+) -> None:
+    text = Message(subject="probe failed", body="first\n" + TRACEBACK * 500, short_body=short_body)
+    with web_server(body='{"ok": true}') as server:
+        sent_to(service, server.port, text, monkeypatch)
+    assert len(server.requests) == 1
+    sent = json.loads(server.requests[0][1])[field]
+    assert len(sent) <= limit
+    assert "probe failed" in sent
+    assert ("why" in sent) is ("why" in short_body)
+    assert re.search(r"&[a-z]*$", sent) is None
+
+
+@pytest.mark.parametrize("level", ["urllib3", "urllib3.connectionpool", "requests", "apprise"])
+def test_no_library_logs_where_a_message_is_sent(caplog: pytest.LogCaptureFixture, level: str) -> None:
+    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", level)
+    with web_server() as server:
+        destinations.send(url(server.port), Message(subject="a", body="b"), uuid4())
+    assert server.paths == ["/s3cretpath"]
+    assert "s3cretpath" not in caplog.text
 
 
 def test_a_server_that_says_nothing_is_given_up_after_a_while(

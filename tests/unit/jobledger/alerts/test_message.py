@@ -10,7 +10,7 @@ from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, Run, RunOutput, Stream
 from jobledger.runs.outcome import outcome_of
 from tests.unit.builders import NOON, override
-from tests.unit.jobledger.alerts.builders import CRASH, end, fail
+from tests.unit.jobledger.alerts.builders import CRASH, LOST, end, fail
 from tests.unit.jobledger.schedules.builders import hourly
 
 pytestmark = pytest.mark.django_db
@@ -165,10 +165,54 @@ def test_a_summary_about_one_job_names_it() -> None:
     assert message.compose([alert(), alert()]).subject == "2 alerts: probe: 2 failed"
 
 
-def test_a_long_summary_lists_only_the_first() -> None:
-    text = message.compose([alert() for _ in range(1000)])
+def test_a_long_summary_lists_only_the_newest_and_begins_with_them() -> None:
+    alerts = [alert(AlertKind.LOST, failures=number) for number in range(1000)]
+    text = message.compose(alerts)
     assert text.body.count("- 2026") == 20
-    assert "- and 980 more" in text.body
+    assert "was lost 999 times" in text.body.splitlines()[2]
+    assert "was lost 979 times" not in text.body
+    assert "- and 980 more before these" in text.body
+
+
+def test_a_summary_says_why_each_run_failed_and_how_its_output_ended() -> None:
+    first = wrote(fail(), "".join(f"line {number}\n" for number in range(30)))
+    second = wrote(end(LOST, job="lasting"), "halfway\n")
+    lines = message.compose([alert(run=first), alert(AlertKind.LOST, run=second)]).body.splitlines()
+    position = lines.index("- 2026-03-01 12:00:00 UTC: probe failed")
+    assert lines[position + 1].endswith("RuntimeError: boom.")
+    assert lines[position + 2 : position + 7] == [f"    line {number}" for number in range(25, 30)]
+    assert "    halfway" in lines[:position]
+
+
+def test_the_output_in_a_summary_is_limited_and_that_of_the_newest_kept() -> None:
+    alerts = [alert(run=wrote(fail(), f"{number} {'x' * 400}\n" * 5)) for number in range(20)]
+    body = message.compose(alerts).body
+    assert f"    19 {'x' * 400}" in body
+    assert "    0 x" not in body
+    assert len(body) < message.MAX_OUTPUT_LENGTH + 20 * 200
+
+
+def test_a_summary_quotes_no_secrets() -> None:
+    error = outcome_of(RuntimeError("bad token s3cr3t-value"))
+    run = wrote(end(error, options={"api_token": "s3cr3t-value"}), "got s3cr3t-value\n")
+    text = message.compose([alert(run=run), alert(run=run)])
+    assert "s3cr3t-value" not in text.body + text.short_body
+    assert "got ********" in text.body
+
+
+def test_there_is_a_short_text_for_services_with_a_limit(settings: Settings) -> None:
+    """Of which 2,000 characters is a common one."""
+    override(settings, BASE_URL="https://jobs.example.com")
+    output = "".join(f"line {number} {'x' * 400}\n" for number in range(100))
+    runs = [wrote(end(outcome_of(RuntimeError("y" * 5000))), output) for _ in range(30)]
+    one = message.compose([alert(run=runs[0])])
+    several = message.compose([alert(run=run) for run in runs])
+    assert len(one.body) > 2000
+    assert len(one.subject + one.short_body) < 1900
+    assert len(several.subject + several.short_body) < 1900
+    for text in one, several:
+        assert "line 99" in text.short_body
+        assert "/admin/jobledger/run/" in text.short_body
 
 
 def test_a_test_says_that_it_is_one() -> None:
