@@ -58,11 +58,21 @@ def leave_out_what_ran_elsewhere(
     ran_at = schedule.last_run_at
     if ran_at is None or (row.recorded_at is not None and ran_at <= row.recorded_at):
         return
+    if not is_found:
+        _count_from(ran_at, schedule)
     # That scheduler may have run it again since, because it stores `last_run_at` every three minutes.
     until = ran_at if is_beat or _has_beat_recorded_since(ran_at) else now
     row.handled_until = max(row.handled_until, min(until, now))
     if row.slot is not None and row.slot <= row.handled_until:
         row.slot = row.due_at = None
+
+
+def _count_from(ran_at: datetime, schedule: PeriodicTask) -> None:
+    """Let an interval count from its last run, if the other scheduler has made that since it was adopted."""
+    policy, anchor = schedule.policy, ran_at.replace(microsecond=0)
+    if schedule.interval_id is not None and policy.anchor < anchor:
+        policy.anchor = anchor
+        SchedulePolicy.objects.filter(pk=policy.pk).update(anchor=anchor)
 
 
 def disable_what_has_run_once(schedule_ids: Collection[int]) -> None:

@@ -246,6 +246,32 @@ class TestWhileTheStockSchedulerRuns:
         ledger.record_due(NOON + HOUR + MINUTE)
         assert recorded() == [(NOON + HOUR, "queued")]
 
+    def test_an_interval_counts_from_the_last_run_that_it_stored(self) -> None:
+        schedule = stock_interval(1, "hours", last_run_at=NOON - HOUR)
+        self.save_run(schedule, NOON)
+        self.save_run(schedule, NOON + HOUR + 20 * MINUTE)
+        assert SchedulePolicy.objects.get().anchor == NOON + HOUR + 20 * MINUTE
+        start_beat(NOON + HOUR + 30 * MINUTE)
+        assert NextSlot.objects.get().slot == NOON + 2 * HOUR + 20 * MINUTE
+        assert recorded() == []
+
+    def test_an_interval_counts_from_its_last_run_that_was_stored_without_a_signal(self) -> None:
+        schedule = stock_interval(1, "hours", last_run_at=NOON - HOUR)
+        self.save_run(schedule, NOON)
+        PeriodicTask.objects.update(last_run_at=NOON + HOUR + 20 * MINUTE)
+        ledger.record_due(NOON + HOUR + 30 * MINUTE)
+        assert NextSlot.objects.get().slot == NOON + 2 * HOUR + 20 * MINUTE
+        assert recorded() == []
+
+    def test_its_runs_do_not_move_an_interval_that_this_beat_runs(self) -> None:
+        stock_interval(1, "hours", last_run_at=NOON - 10 * MINUTE)
+        start_beat()
+        for hours in range(1, 3):
+            batch = ledger.record_due(NOON + hours * HOUR)
+            ledger.update_run_counts(batch.queued, NOON + hours * HOUR)
+        ledger.sync([PeriodicTask.objects.get().pk], NOON + 2 * HOUR, is_beat=True)
+        assert NextSlot.objects.get().slot == NOON + 2 * HOUR + 50 * MINUTE
+
     def test_switching_back_and_forth_runs_nothing_twice(self) -> None:
         schedule = stock_cron("0 * * * *", last_run_at=NOON - HOUR + SECOND)
         start_beat(NOON - MINUTE)
