@@ -23,6 +23,7 @@ STABLE = 5
 """A flapping job is told again after so many failures in a row, and recovers after so many successes."""
 
 SUCCESS, FAILURE, TOLD = "+", "-", "!"
+MIXED = "mixed"
 FAILURE_KINDS = (AlertKind.FAILED, AlertKind.TIMED_OUT, AlertKind.LOST, AlertKind.MISSED)
 """These make a streak; all other kinds stand alone."""
 
@@ -52,6 +53,8 @@ class Streak:
 
     failures: int = 0
     """Since the last success, or since the job has been flapping."""
+    kind: str = ""
+    """Of the failures since the last success, or ``MIXED``."""
     since: datetime | None = None
     """The first of them; or since when no run has succeeded."""
     is_told: bool = False
@@ -104,12 +107,15 @@ def _after_failure(
     terms: Terms, streak: Streak, outcome: Outcome, kind: AlertKind
 ) -> tuple[Streak, Saying | None]:
     failures = streak.failures + outcome.count
-    grown = replace(streak, failures=failures, since=streak.since or outcome.at)
+    same = kind.value if streak.kind in ("", kind) else MIXED
+    grown = replace(streak, failures=failures, kind=same, since=streak.since or outcome.at)
     if grown.is_flapping and not terms.every_failure:
         noted = _noted(grown, FAILURE)
         in_a_row = _trailing(noted.recent, FAILURE)
         noted = replace(noted, is_flapping=in_a_row < WINDOW)
-        return noted, _about(kind, noted, outcome) if in_a_row == STABLE else None
+        # Those since it has been flapping are not in a row.
+        told_of = replace(noted, failures=in_a_row)
+        return noted, _about(kind, told_of, outcome) if in_a_row == STABLE else None
     is_reached = failures >= terms.after_failures
     if not is_reached or (grown.is_told and not terms.every_failure):
         return _noted(grown, FAILURE), None
@@ -122,7 +128,7 @@ def _after_success(terms: Terms, streak: Streak, outcome: Outcome) -> tuple[Stre
     if streak.is_clean:
         return Streak(), None
     if streak.is_flapping and _trailing(streak.recent, SUCCESS) + 1 < STABLE:
-        return _noted(streak, SUCCESS), None
+        return replace(_noted(streak, SUCCESS), kind=""), None
     saying = None
     if streak.is_told and AlertKind.RECOVERED in terms.kinds:
         saying = Saying(
@@ -135,6 +141,8 @@ def _after_success(terms: Terms, streak: Streak, outcome: Outcome) -> tuple[Stre
 
 def _about(kind: AlertKind, streak: Streak, outcome: Outcome) -> Saying:
     facts: dict[str, Any] = {"failures": streak.failures, "since": streak.since, "count": outcome.count}
+    if streak.kind == MIXED:
+        facts["is_mixed"] = True
     if kind is AlertKind.FLAPPING:
         failed = sum(each != SUCCESS for each in streak.recent)
         facts |= {"of": len(streak.recent), "failed": failed}

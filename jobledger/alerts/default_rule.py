@@ -5,6 +5,7 @@ with its destination, and can be edited or deleted like any other rule. The dest
 because its existence tells that the rule has been created.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import router
@@ -14,6 +15,8 @@ from jobledger.models import AlertDestination, AlertRule, DestinationKind
 
 DESTINATION = "Administrators"
 RULE = "Mail the administrators"
+LATE_AFTER = timedelta(hours=1)
+"""So that somebody hears of it if no worker has been there overnight."""
 
 
 def connect() -> None:
@@ -26,7 +29,7 @@ def create() -> None:
     if AlertDestination.objects.filter(kind=DestinationKind.ADMINS).exists():
         return
     destination = AlertDestination.objects.create(name=DESTINATION, kind=DestinationKind.ADMINS)
-    AlertRule.objects.create(name=RULE).destinations.add(destination)
+    AlertRule.objects.create(name=RULE, late_after=LATE_AFTER).destinations.add(destination)
 
 
 def _migrated(sender: Any, using: str, plan: Any = (), **kwargs: Any) -> None:

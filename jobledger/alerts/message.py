@@ -90,6 +90,8 @@ def _predicate(alert: Alert) -> str:
 
 def _ended(facts: "_Facts") -> str:
     verb = _VERBS[facts.kind]
+    if facts.is_mixed and facts.failures > 1:
+        return f"{verb}, {facts.failures:,} runs in a row without success"
     return f"{verb} {facts.failures:,} times in a row" if facts.failures > 1 else verb
 
 
@@ -112,6 +114,7 @@ class _Facts:
         self.kind = AlertKind(alert.kind)
         self.count = self.number("count") or 1
         self.failures = self.number("failures")
+        self.is_mixed = bool(alert.details.get("is_mixed"))
 
     def number(self, name: str) -> int:
         return int(self._details.get(name) or 0)

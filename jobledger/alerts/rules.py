@@ -2,7 +2,9 @@
 
 Rules are rows of ``AlertRule``, and a job may declare one of its own (``JobCommand.alerts``). The most
 specific ones apply: those for the run's schedule, or else those for its job in the admin, or else the job's
-own, or else the general ones. So a rule without kinds, or without destinations, silences a job.
+own, or else the general ones. So a rule without kinds, or without destinations, silences a job. But if a job
+names destinations none of which can be used, its alerts go to those of the general rules: otherwise, a
+destination that is renamed would silence it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -136,7 +138,8 @@ class RuleBook:
     def _destinations_of(self, declared: Alerts) -> Mapping[int, str]:
         if declared.destinations:
             found = AlertDestination.objects.filter(name__in=list(declared.destinations))
-            return {each.pk: each.name for each in found if each.is_usable}
+            if usable := {each.pk: each.name for each in found if each.is_usable}:
+                return usable
         return {pk: name for rule in self.general for pk, name in rule.destinations.items()}
 
 

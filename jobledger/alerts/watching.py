@@ -4,12 +4,14 @@ Any number of processes may scan, as often as they like: the id of an alert is d
 so everything is told once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max, Q
+from django.db.models import Q, QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts import deciding, durations
@@ -20,8 +22,8 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status
 
-MAX_RUNS = 2000
-"""In one scan; the others are noticed in later ones."""
+BATCH = 2000
+"""How many runs are looked at in one statement."""
 
 Noticed = tuple[Rule, Event, Saying]
 
@@ -30,7 +32,9 @@ def scan_runs(now: datetime) -> None:
     """Report the runs that have been queued or running for too long."""
     book = RuleBook.load()
     if not book.is_mute:
-        _write_new([*_late(book, now), *_slow(book, now)], now)
+        noticed = chain(_late(book, now), _slow(book, now))
+        while batch := list(islice(noticed, BATCH)):
+            _write_new(batch, now)
 
 
 def scan_schedules(now: datetime) -> None:
@@ -58,7 +62,7 @@ def _late(book: RuleBook, now: datetime) -> Iterator[Noticed]:
     if shortest is None:
         return
     waiting = Run.objects.startable(now).filter(queued_at__lte=now - shortest)
-    for run in waiting.order_by("queued_at")[:MAX_RUNS]:
+    for run in _all(waiting):
         # A retry waits from the end of its backoff.
         waited = now - max(filter(None, [run.queued_at, run.start_after]))
         for rule in _rules_about(book, AlertKind.LATE, run):
@@ -67,8 +71,7 @@ def _late(book: RuleBook, now: datetime) -> Iterator[Noticed]:
 
 
 def _slow(book: RuleBook, now: datetime) -> Iterator[Noticed]:
-    running = Run.objects.filter(status=Status.RUNNING, started_at__isnull=False).order_by("started_at")
-    for run in running[:MAX_RUNS]:
+    for run in _all(Run.objects.filter(status=Status.RUNNING, started_at__isnull=False)):
         rules = _rules_about(book, AlertKind.SLOW, run)
         if not rules or run.started_at is None:
             continue
@@ -76,6 +79,17 @@ def _slow(book: RuleBook, now: datetime) -> Iterator[Noticed]:
         if (limit := durations.slow_after(run.job, took)) is not None:
             for rule in rules:
                 yield rule, _event(run, AlertKind.SLOW, now), _saying(AlertKind.SLOW, limit=limit, took=took)
+
+
+def _all(runs: QuerySet[Run]) -> Iterator[Run]:
+    """The runs, oldest first, a batch at a time: those in front may have been told of already."""
+    runs = runs.order_by("queued_at", "pk")
+    batch = list(runs[:BATCH])
+    while batch:
+        yield from batch
+        last = batch[-1]
+        later = Q(queued_at__gt=last.queued_at) | Q(queued_at=last.queued_at, pk__gt=last.pk)
+        batch = list(runs.filter(later)[:BATCH]) if len(batch) == BATCH else []
 
 
 def _silent(book: RuleBook, now: datetime) -> Iterator[Noticed]:
@@ -93,30 +107,48 @@ def _silent(book: RuleBook, now: datetime) -> Iterator[Noticed]:
             limit = rule.success_within or job.declaration.success_within
             if limit is None or not rule.is_about(AlertKind.SILENT):
                 continue
-            if (since := _silent_since(pk, changed_at, now - limit)) is not None:
+            silence = _silence(pk, changed_at)
+            if silence.unpaused_until(now) >= limit:
                 event = Event(
                     job=job.name,
                     kind=AlertKind.SILENT,
                     at=now,
-                    key=f"silent {pk} {since.isoformat()}",
+                    key=f"silent {pk} {silence.succeeded_at}",
                     schedule_id=pk,
                     schedule_name=name,
                 )
-                yield rule, event, _saying(AlertKind.SILENT, limit=limit, since=since)
+                yield rule, event, _saying(AlertKind.SILENT, limit=limit, since=silence.since)
 
 
-def _silent_since(schedule_id: int, changed_at: datetime, cutoff: datetime) -> datetime | None:
-    """Since when the schedule has had no success, if that is before the cutoff.
+@dataclass(frozen=True, kw_only=True)
+class _Silence:
+    """Since when a schedule has had no success."""
 
-    It counts from the last success, the last change of the schedule, or the end of its last pause.
-    """
+    since: datetime
+    """Its last success, or its last change."""
+    succeeded_at: datetime | None
+    pauses: Sequence[tuple[datetime, datetime | None]]
+    """Those after it, in order; None: until a user ends it."""
+
+    def unpaused_until(self, now: datetime) -> timedelta:
+        """For how long of that time the schedule was not paused."""
+        unpaused, begin = timedelta(0), self.since
+        for paused_at, resumed_at in self.pauses:
+            unpaused += max(min(paused_at, now) - begin, timedelta(0))
+            begin = max(begin, min(resumed_at or now, now))
+        return unpaused + (now - begin)
+
+
+def _silence(schedule_id: int, changed_at: datetime) -> _Silence:
     succeeded = Run.objects.filter(schedule=schedule_id, status=Status.SUCCEEDED).order_by("-queued_at")
     last = succeeded.values_list("finished_at", flat=True).first()
     begun = SchedulePolicy.objects.filter(pk=schedule_id).values_list("anchor", flat=True).first()
-    pauses = Pause.objects.filter(Q(schedule=schedule_id) | Q(schedule=None))
-    resumed = pauses.aggregate(latest=Max("until"))["latest"]
-    since: datetime = max(time for time in (last, begun, changed_at, resumed) if time is not None)
-    return since if since <= cutoff else None
+    since: datetime = max(time for time in (last, begun, changed_at) if time is not None)
+    pauses = Pause.objects.filter(
+        Q(schedule=schedule_id) | Q(schedule=None), Q(until=None) | Q(until__gt=since)
+    )
+    times = list(pauses.order_by("since").values_list("since", "until"))
+    return _Silence(since=since, succeeded_at=last, pauses=times)
 
 
 def _expect_recovery(rule: Rule, event: Event, since: datetime) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from jobledger.alerts.rules import RuleBook
 from jobledger.health.problem import PartName, Problem, ProblemKind, listed
+from jobledger.jobs import registry
 from jobledger.models import AlertDelivery, AlertDestination, DeliveryState
 
 RECENT = timedelta(hours=24)
@@ -17,7 +18,8 @@ def recipients() -> str:
 
 
 def problems(now: datetime) -> Iterator[Problem]:
-    """Destinations that accept nothing, and alerts that have not arrived."""
+    """Destinations that accept nothing or that jobs name in vain, and alerts that have not arrived."""
+    yield from _unusable_destinations()
     failing = list(AlertDestination.objects.filter(enabled=True, failures__gt=0).order_by("name"))
     if failing:
         names, first = listed([each.name for each in failing]), failing[0]
@@ -34,6 +36,21 @@ def problems(now: datetime) -> Iterator[Problem]:
             text=f"{lost} {'alert' if lost == 1 else 'alerts'} may not have arrived in the last 24 hours.",
             short=f"{lost} may not have arrived",
             advice="Each says why. What may have arrived is not sent again.",
+        )
+
+
+def _unusable_destinations() -> Iterator[Problem]:
+    declared = {job.name: job.declaration.alerts for job in registry.all_jobs().values()}
+    named = {(job, name) for job, own in declared.items() if own is not None for name in own.destinations}
+    if not named:
+        return
+    usable = {each.name for each in AlertDestination.objects.all() if each.is_usable}
+    wrong = sorted(f"{name} (by {job})" for job, name in named if name not in usable)
+    if wrong:
+        yield _problem(
+            text=f"Jobs name alert destinations that do not exist or cannot be used: {listed(wrong)}.",
+            short=f"{len(wrong)} named in vain",
+            advice="Add, enable or rename the destination. If a job has no other, the general ones are used.",
         )
 
 

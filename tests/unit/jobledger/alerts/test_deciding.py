@@ -106,6 +106,23 @@ def test_a_job_that_flapped_and_then_fails_for_good_is_told_again() -> None:
     assert letters(told("f+f+f+fffff")) == "fRfRF.....f"
 
 
+def test_failures_before_a_success_are_not_in_a_row() -> None:
+    saying = told("f+f+f+f+f+fffff")[-1]
+    assert saying
+    assert (saying.kind, saying.facts["failures"]) == (AlertKind.FAILED, STABLE)
+
+
+def test_failures_of_several_kinds_are_told_as_such() -> None:
+    terms = Terms(after_failures=3)
+    mixed, same, again = told("fft", terms)[-1], told("ttt", terms)[-1], told("fft+ttt", terms)[-1]
+    assert mixed
+    assert (mixed.kind, mixed.facts["failures"], mixed.facts["is_mixed"]) == (AlertKind.TIMED_OUT, 3, True)
+    assert same
+    assert "is_mixed" not in same.facts
+    assert again
+    assert "is_mixed" not in again.facts
+
+
 def test_a_job_that_flapped_and_then_works_has_recovered() -> None:
     sayings = told("f+f+f+f" + "+" * STABLE)
     assert letters(sayings) == "fRfRF......R"

@@ -34,6 +34,11 @@ def wrote(run: Run, *chunks: str) -> Run:
         ("failed", {"failures": 1}, "probe failed"),
         ("failed", {"failures": 3}, "probe failed 3 times in a row"),
         ("timed_out", {}, "probe timed out"),
+        (
+            "timed_out",
+            {"failures": 3, "is_mixed": True},
+            "probe timed out, 3 runs in a row without success",
+        ),
         ("lost", {}, "probe was lost"),
         ("cancelled", {}, "probe was cancelled"),
         ("skipped", {"count": 2}, "probe skipped 2 runs"),

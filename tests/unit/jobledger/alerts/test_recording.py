@@ -10,7 +10,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
-from jobledger.alerts import default_rule, recording
+from jobledger.alerts import default_rule, recording, watching
 from jobledger.alerts.deciding import Saying
 from jobledger.alerts.rules import RuleBook
 from jobledger.jobs.declaration import AlertKind, Alerts, Frequency
@@ -343,6 +343,18 @@ def test_a_declared_rule_without_destinations_uses_the_general_ones(monkeypatch:
     assert AlertDelivery.objects.get().destination_name == "mail"
 
 
+@pytest.mark.parametrize("enabled", [None, False])
+def test_a_job_whose_destination_cannot_be_used_alerts_the_general_ones(
+    monkeypatch: pytest.MonkeyPatch, enabled: bool | None
+) -> None:
+    monkeypatch.setattr(Probe, "alerts", Alerts(destinations=["pager"]))
+    rule(destination("mail"))
+    if enabled is not None:
+        destination("pager", enabled=enabled)
+    fail()
+    assert AlertDelivery.objects.get().destination_name == "mail"
+
+
 def test_a_rule_in_the_admin_replaces_the_declared_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Probe, "alerts", Alerts(kinds=[]))
     rule(destination(), job="probe")
@@ -359,6 +371,15 @@ def test_with_admins_failures_are_mailed_without_further_setup(settings: Setting
     delivery = AlertDelivery.objects.get()
     assert delivery.destination is not None
     assert delivery.destination.mail_addresses == ["ann@example.com"]
+
+
+def test_with_admins_a_run_that_no_worker_starts_for_an_hour_is_mailed(settings: Settings) -> None:
+    settings.ADMINS = [("Ann", "ann@example.com")]
+    for minutes in 59, 61:
+        queued_at = timezone.now() - timedelta(minutes=minutes)
+        Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, queued_at=queued_at)
+    watching.scan_runs(timezone.now())
+    assert told() == ["late"]
 
 
 def test_without_admins_nothing_is_recorded(settings: Settings) -> None:

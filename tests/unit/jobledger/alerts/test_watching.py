@@ -79,6 +79,21 @@ def test_what_was_noticed_is_told_once(clock: time_machine.Traveller) -> None:
     assert told() == ["late"]
 
 
+@pytest.mark.parametrize("minutes", [[40, 30, 20, 11, 10], [10, 10, 10, 10, 10]])
+def test_a_backlog_hides_no_run_that_is_late(monkeypatch: pytest.MonkeyPatch, minutes: list[int]) -> None:
+    monkeypatch.setattr(watching, "BATCH", 2)
+    # The backlog is not late by its job's own rule.
+    monkeypatch.setattr(Probe, "alerts", Alerts(late_after=timedelta(hours=1)))
+    rule(destination(), late_after=timedelta(minutes=10))
+    for each in minutes:
+        queued(each)
+    late = queued(10, job="lasting")
+    assert scan() == ["late"]
+    assert Alert.objects.get().run_id == late.pk
+    queued(10, job="lasting")
+    assert scan() == ["late", "late"]
+
+
 def test_a_retry_is_not_late_while_it_waits_for_its_backoff(clock: time_machine.Traveller) -> None:
     rule(destination(), late_after=timedelta(minutes=10))
     queued(60, start_after=timezone.now() + timedelta(minutes=5), attempt=2)
@@ -242,6 +257,40 @@ def test_a_paused_schedule_is_not_silent(
     Pause.objects.filter(pk=pause.pk).update(until=timezone.now())
     assert scan() == []
     clock.shift(timedelta(days=1))
+    assert scan() == ["silent"]
+
+
+@pytest.mark.parametrize("of_service", [False, True])
+def test_a_short_daily_pause_neither_hides_nor_repeats_a_silence(
+    monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller, of_service: bool
+) -> None:
+    schedule = declared(monkeypatch, clock)
+    for day in range(5):
+        begin = NOON + timedelta(days=day, hours=10)
+        Pause.objects.create(
+            schedule=None if of_service else schedule, since=begin, until=begin + timedelta(minutes=30)
+        )
+    clock.shift(timedelta(days=1, minutes=29))
+    assert scan() == []
+    clock.shift(timedelta(minutes=1))
+    assert scan() == ["silent"]
+    for _ in range(5):
+        clock.shift(timedelta(days=1))
+        assert scan() == ["silent"]
+
+
+def test_pauses_that_overlap_count_once(
+    monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller
+) -> None:
+    schedule = declared(monkeypatch, clock)
+    hour = timedelta(hours=1)
+    Pause.objects.create(schedule=schedule, since=NOON - hour, until=NOON + 4 * hour)
+    Pause.objects.create(since=NOON + 2 * hour, until=NOON + 3 * hour)
+    Pause.objects.create(since=NOON + 3 * hour, until=NOON + 6 * hour)
+    Pause.objects.create(schedule=schedule, since=NOON + 100 * hour)
+    clock.shift(30 * hour - timedelta(seconds=1))
+    assert scan() == []
+    clock.shift(1)
     assert scan() == ["silent"]
 
 

@@ -8,7 +8,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobledger.health import alerts
-from jobledger.models import AlertDelivery, DeliveryState
+from jobledger.jobs.declaration import Alerts
+from jobledger.models import AlertDelivery, AlertDestination, DeliveryState, DestinationKind
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.alerts.builders import destination, fail, rule
 
 pytestmark = pytest.mark.django_db
@@ -39,6 +41,22 @@ def test_an_alert_that_has_not_arrived_is_a_problem_for_a_day(state: DeliverySta
     AlertDelivery.objects.update(state=state, changed_at=timezone.now() - timedelta(hours=23))
     assert texts() == ["1 alert may not have arrived in the last 24 hours."]
     AlertDelivery.objects.update(changed_at=timezone.now() - timedelta(hours=25))
+    assert texts() == []
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_job_that_names_no_usable_destination_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, exists: bool
+) -> None:
+    monkeypatch.setattr(Probe, "alerts", Alerts(destinations=["pager", "team"]))
+    destination("team")
+    if exists:
+        destination("pager", enabled=False)
+    problem = "Jobs name alert destinations that do not exist or cannot be used"
+    assert texts() == [f"{problem}: pager (by inherited), pager (by probe)."]
+    AlertDestination.objects.update_or_create(
+        name="pager", defaults={"enabled": True, "kind": DestinationKind.MAIL, "addresses": "a@example.com"}
+    )
     assert texts() == []
 
 
