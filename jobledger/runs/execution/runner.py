@@ -30,7 +30,7 @@ from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import abrupt_ends, hygiene, isolation, resources
+from jobledger.runs.execution import abrupt_ends, exit_functions, hygiene, isolation, resources
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.terminal import no_terminal
@@ -247,7 +247,8 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
                 # On the command line, the process waits for them when it exits.
                 waits = nullcontext() if taken_over else threads.awaited()
                 record_exit = partial(_record_exit, run, log, heartbeat, interrupter, meter)
-                with waits, abrupt_ends.running(record_exit, by_other_thread=may_beat):
+                exits = nullcontext() if taken_over else exit_functions.called()
+                with exits, waits, abrupt_ends.running(record_exit, by_other_thread=may_beat):
                     yield
             finally:
                 interrupter.disarm()
