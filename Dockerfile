@@ -43,9 +43,14 @@ LABEL org.opencontainers.image.title="jobledger" \
       org.opencontainers.image.licenses="BSD-3-Clause"
 ENV PATH=/venv/bin:$PATH \
     STATIC_ROOT=/app/staticfiles
+RUN install --directory --owner app --group app /notices
 COPY --from=build /venv /venv
 COPY --from=build /app /app
+# Names this build in notices, so that none is about an older one.
+RUN cat /proc/sys/kernel/random/uuid > /build-id
 USER 10001:10001
+# Says if the image is stale: proj/stale_image.py.
+ENTRYPOINT ["sh", "-c", "cat \"/notices/$(cat /build-id)\" >&2 2>/dev/null; exec \"$@\"", "sh"]
 EXPOSE 8000
 CMD ["gunicorn", "proj.wsgi", "--bind", "0.0.0.0:8000", \
      "--worker-class", "proj.web_worker.Worker", "--workers", "2", "--threads", "4", "--no-control-socket"]

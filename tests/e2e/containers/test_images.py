@@ -23,6 +23,11 @@ services:
   beat:
     command: [{", ".join(map(json.dumps, LAST_LINE))}]
     restart: "no"
+  worker:
+    command: [{", ".join(map(json.dumps, LAST_LINE))}]
+    restart: "no"
+    depends_on: !override
+      image-is-current: {{condition: service_completed_successfully, required: false}}
 """
 NOT_IN_THE_IMAGE = shutil.ignore_patterns(".*", "var", "tests", "docs", "benchmarks", "__pycache__")
 
@@ -43,13 +48,18 @@ class Clone:
             cwd=self.folder,
             env=kept,
             check=True,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if arguments[0] == "up" else subprocess.PIPE,
             text=True,
         ).stdout
 
     def up(self) -> str:
         """What beat prints, started as by ``docker compose up``."""
         return self.compose("up", "--no-deps", "--no-log-prefix", "beat")
+
+    def up_worker(self) -> str:
+        """The same of the worker, which builds nothing, but has what it needs started."""
+        return self.compose("up", "--no-log-prefix", "worker")
 
     def run(self) -> str:
         """All that ``docker compose run`` prints, if it prints the last line of the edited file."""
@@ -92,8 +102,28 @@ def test_an_edit_runs_after_up(clones: list[Clone]) -> None:
     assert edited.run() == "# edited\n"
 
 
+def test_a_stale_image_is_noticed_where_nothing_is_built(clones: list[Clone]) -> None:
+    edited = clones[0]
+    edited.up()
+    assert "Warning" not in edited.up_worker()
+    edited.edit("edited again")
+
+    stale = edited.up_worker()
+    assert f"Warning: this image is not what the folder contains now; {EDITED} changed" in stale
+    # Compose says so, too, in case it starts nothing.
+    assert '"image-is-current\\" didn\'t complete successfully' in stale
+    # Not on the standard output.
+    assert "Warning" not in edited.run()
+    assert "Warning" not in edited.up()
+    rebuilt = edited.up_worker()
+    assert ("# edited again" in rebuilt, "Warning" in rebuilt) == (True, False)
+
+
 def test_no_registry_is_asked_for_our_images(clones: list[Clone]) -> None:
     services = json.loads(clones[0].compose("config", "--format", "json"))["services"]
 
     ours = {name: each["pull_policy"] for name, each in services.items() if "scheduled-jobs" in each["image"]}
-    assert ours == {**dict.fromkeys(("secrets", "init", "web", "worker"), "never"), "beat": "build"}
+    assert ours == {
+        **dict.fromkeys(("secrets", "image-is-current", "init", "web", "worker"), "never"),
+        "beat": "build",
+    }
