@@ -109,9 +109,7 @@ def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
     match outcome.status:
         case Status.FAILED | Status.TIMED_OUT if run.attempt <= declared.max_retries:
             return (
-                clock.now() + backoff(declared, run.attempt)
-                if _is_worth_retrying(declared, outcome)
-                else None
+                clock.now() + backoff(declared, run.attempt) if is_worth_retrying(declared, outcome) else None
             )
         case Status.CANCELLED if declared.restart_when_lost and outcome.is_worker_shutdown:
             return clock.now()
@@ -129,7 +127,10 @@ def backoff(declared: type[JobDeclaration], attempt: int) -> timedelta:
     return delay * random.uniform(0.9, 1.1)  # noqa: S311 - not security-sensitive
 
 
-def _is_worth_retrying(declared: type[JobDeclaration], outcome: Outcome) -> bool:
+def is_worth_retrying(declared: type[JobDeclaration], outcome: Outcome) -> bool:
+    """Whether another attempt may have another outcome, judging by how this one ended."""
+    if outcome.is_worth_retrying is not None:
+        return outcome.is_worth_retrying
     if outcome.status is Status.TIMED_OUT or isinstance(outcome.cause, TRANSIENT_ERRORS):
         return True
     if declared.retry_on is not None:

@@ -49,6 +49,8 @@ class Outcome:
     """The message of the job, its parser or its process; our own messages are derived from ``why``."""
     traceback: str = ""
     cause: BaseException | None = None
+    is_worth_retrying: bool | None = None
+    """Of an outcome from another process, which has decided it. None: it follows from ``cause``."""
 
     @property
     def resource_columns(self) -> dict[str, Any]:

@@ -126,6 +126,12 @@ PROBES = [
         replaces_child=True,
         only_in_worker=True,
     ),
+    Probe(
+        job="unclean",
+        options={"way": "powers"},
+        replaces_child=True,
+        only_in_worker=True,
+    ),
 ]
 
 

@@ -33,7 +33,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts, leftovers
-from jobledger.runs.execution import oom, process_group, process_tree
+from jobledger.runs.execution import handover, oom, process_group, process_tree
 from jobledger.runs.execution.forks import close_connections, write_between_forks
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, exit_on_signal
@@ -117,8 +117,9 @@ def record_death(
 
     ``left`` is what the process has left behind.
     """
-    outcome = outcome_of_death(ending, time_limit=time_limit)
     salvaged = salvage.salvaged(run.pk)
+    handed_over = handover.received(salvaged.outcome) if salvaged is not None else None
+    outcome = outcome_of_death(ending, time_limit=time_limit)
 
     def write() -> None:
         with ledger_connection():
@@ -126,7 +127,9 @@ def record_death(
                 OutputLog(run, salvaged.recorder).save_remaining()
             leftovers.record(run, left)
             left.clear()
-            if attempts.end(run, with_error(run, outcome)):
+            if handed_over is not None:
+                attempts.end(run, handed_over)
+            elif attempts.end(run, with_error(run, outcome)):
                 logger.warning("The process of run %s of %s ended as %s", run.pk, run.job, outcome.status)
 
     try:

@@ -9,7 +9,7 @@ runner, which is already recorded, from a call on the command line or by another
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from jobledger.models import Run, Status, Stream
 from jobledger.outages import is_outage
 from jobledger.runs import attempts, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import abrupt_ends, exit_functions, hygiene, isolation, resources
+from jobledger.runs.execution import abrupt_ends, exit_functions, handover, hygiene, isolation, resources
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
 from jobledger.runs.execution.terminal import no_terminal
@@ -52,7 +52,7 @@ logger = line_logger(__name__)
 # For workers, which cannot do anything else while the database is unavailable. On a command line, a user is
 # waiting, so a lease must suffice.
 MAX_OUTAGE_SECONDS = 3600.0
-NOT_RECORDED = "Run %s of %s ended as %s, but this could not be recorded"
+NOT_RECORDED = "Run %s of %s ended as %s, but this could not be recorded: %s"
 
 
 @dataclass(kw_only=True)
@@ -238,6 +238,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         )
         token = _current.set(execution)
         threads, traits = Threads(), Traits(taken_over=taken_over)
+        abilities = handover.Abilities()
         try:
             try:
                 may_beat = _may_beat()
@@ -250,12 +251,13 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
                 exits = nullcontext() if taken_over else exit_functions.called()
                 with exits, waits, abrupt_ends.running(record_exit, by_other_thread=may_beat):
                     yield
+                outcome = SUCCESS
             finally:
                 interrupter.disarm()
                 if os.getpid() == pid:
-                    traits.restore()
-                    captured.end()
-            outcome = SUCCESS
+                    with abilities.not_blamed():
+                        traits.restore()
+                        captured.end()
         except BaseException as error:
             outcome = _masked(run, outcome_of(error, last_error_line=recorder.last_error_line))
             raise
@@ -263,6 +265,9 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
             _current.reset(token)
             # A job may fork: the child also leaves this block, but the run does not belong to it.
             if os.getpid() == pid:
+                if are_lost := abilities.are_lost:
+                    # What follows may need what is lost. Whoever takes over also ends the job's processes.
+                    handover.hand_over(run, replace(outcome, usage=meter.usage()), captured)
                 # First: the heartbeat may be waiting for a lock of the job's transaction.
                 hygiene.release_connections(of_caller=of_caller, close=not taken_over)
                 heartbeat.job_has_ended()
@@ -270,7 +275,9 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
                 heartbeat.stop()
                 outcome = replace(outcome, usage=meter.usage())
                 timeout = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
-                _try_to_end(run, log, heartbeat, outcome, left, timeout)
+                end = partial(_end, run, log, heartbeat, outcome, left)
+                if not _try_to_end(run, end, outcome, heartbeat, 0 if are_lost else timeout):
+                    handover.hand_over(run, outcome, captured)
 
 
 def _record_exit(
@@ -349,26 +356,22 @@ def _call(run: Run, captured: Capture) -> None:
 
 
 def _try_to_end(
-    run: Run,
-    log: OutputLog,
-    heartbeat: Heartbeat,
-    outcome: Outcome,
-    left: list[Leftover],
-    timeout_seconds: float,
-) -> None:
-    """Record the end, retrying while the database is unavailable."""
+    run: Run, end: Callable[[], None], outcome: Outcome, heartbeat: Heartbeat, timeout_seconds: float
+) -> bool:
+    """Record the end, retrying while the database is unavailable. Returns whether that has succeeded."""
     until = time.monotonic() + timeout_seconds
     while True:
         try:
-            _end(run, log, heartbeat, outcome, left)
-            return
+            end()
+            return True
         except Exception as error:
             # The job's own exception, if any, is being raised, and must not be hidden by this one.
             if not is_outage(error) or time.monotonic() >= until or _is_in_transaction():
-                logger.exception(NOT_RECORDED, run.pk, run.job, outcome.status)
+                is_unexpected = timeout_seconds > 0
+                logger.error(NOT_RECORDED, run.pk, run.job, outcome.status, error, exc_info=is_unexpected)
                 # If this process is the reason, it must not fail all later runs as well.
                 billiard_internals.exit_after_this_task()
-                return
+                return False
             logger.warning("Could not record the end of run %s of %s yet: %s", run.pk, run.job, error)
             heartbeat.renew_lease()
             time.sleep(settings.HEARTBEAT_SECONDS)

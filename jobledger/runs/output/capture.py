@@ -53,6 +53,10 @@ class Capture:
     def note_usage(self, usage: Usage) -> None:
         """Keep it for whoever records the run if this process dies."""
 
+    def hand_over(self, outcome: bytes) -> bool:
+        """Leave the outcome to whoever records the run once this process has ended; False if nobody does."""
+        return False
+
     @contextmanager
     def job_running(self) -> Iterator[None]:
         """Execute the job's own code in the block: if the process exits there, the job has made it do so."""
@@ -190,6 +194,12 @@ class _WorkerCapture(_ProcessCapture):
     def note_usage(self, usage: Usage) -> None:
         if self._memory is not None:
             self._memory.usage = usage
+
+    def hand_over(self, outcome: bytes) -> bool:
+        if self._memory is None or not salvage.is_kept(self._run.pk):
+            return False
+        self._memory.outcome = outcome
+        return True
 
     @contextmanager
     def job_running(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Memory of a run that outlives its process: another process finds there what this one could not record.
 
-It contains the output that is not saved yet, what the run has used so far, and two *spools*. Normally, a
+It contains the output that is not saved yet, what the run has used so far, the outcome if its process cannot
+record it itself, and two *spools*. Normally, a
 thread of the run's process reads its pipes. That thread cannot run while C code keeps the interpreter's lock,
 and if such code writes more than fits into a pipe, it would wait forever. Then the worker's main process
 reads the pipes instead (``pump``), into a spool. The run's own process takes in the spool before it reads
@@ -26,7 +27,9 @@ LIMIT, READS, IS_BEING_READ, SPOOL, PEAK, CPU, IS_JOB_RUNNING = range(7)
 IS_FILLED = 7
 """One for each spool."""
 SPOOLS = 2
-_NUMBERS = IS_FILLED + SPOOLS
+OUTCOME_BYTES = IS_FILLED + SPOOLS
+_NUMBERS = OUTCOME_BYTES + 1
+MAX_OUTCOME_BYTES = 512 * 1024
 MAX_WAIT_SECONDS = 1.0
 
 
@@ -48,7 +51,7 @@ class RunMemory:
         descriptor = os.memfd_create("output of a run")
         try:
             # Only what is used exists.
-            os.ftruncate(descriptor, ALLOCATIONGRANULARITY + (1 + SPOOLS) * _part_bytes(limit_bytes))
+            os.ftruncate(descriptor, _begin_of(1 + SPOOLS, limit_bytes) + MAX_OUTCOME_BYTES)
             os.pwrite(descriptor, limit_bytes.to_bytes(8, "little"), 8 * LIMIT)
             return cls(descriptor)
         except OSError:
@@ -86,6 +89,18 @@ class RunMemory:
     @is_job_running.setter
     def is_job_running(self, is_running: bool) -> None:
         self._numbers[IS_JOB_RUNNING] = is_running
+
+    @property
+    def outcome(self) -> bytes:
+        """What the run's own process has left for the one that records it; empty if nothing."""
+        begin = _begin_of(1 + SPOOLS, self.limit_bytes)
+        return self._all[begin : begin + self._numbers[OUTCOME_BYTES]]
+
+    @outcome.setter
+    def outcome(self, data: bytes) -> None:
+        begin = _begin_of(1 + SPOOLS, self.limit_bytes)
+        self._all[begin : begin + len(data)] = data
+        self._numbers[OUTCOME_BYTES] = len(data)
 
     # For the run's own process.
 
@@ -160,7 +175,7 @@ class RunMemory:
         return mmap(self.descriptor, memory_bytes(self.limit_bytes), offset=self._begin_of(number))
 
     def _begin_of(self, part: int) -> int:
-        return ALLOCATIONGRANULARITY + part * _part_bytes(self.limit_bytes)
+        return _begin_of(part, self.limit_bytes)
 
 
 def as_text(data: bytes) -> str:
@@ -174,6 +189,10 @@ def as_bytes(text: str) -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return text.encode()
+
+
+def _begin_of(part: int, limit_bytes: int) -> int:
+    return ALLOCATIONGRANULARITY + part * _part_bytes(limit_bytes)
 
 
 def _part_bytes(limit_bytes: int) -> int:

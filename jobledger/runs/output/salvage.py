@@ -51,6 +51,8 @@ class Salvaged:
     """What it had used when its process last looked."""
     was_job_running: bool = False
     """Whether its process died in the job's own code."""
+    outcome: bytes = b""
+    """What its process has handed over before it exited; empty if it has not."""
 
 
 @dataclass(kw_only=True)
@@ -114,6 +116,11 @@ class Mailboxes:
             with suppress(OSError):
                 socket.send_fds(self._own[0], [str(run_id).encode()], list(descriptors))
 
+    def is_kept(self, run_id: UUID) -> bool:
+        """Whether another process will find the run if this one dies."""
+        is_own = self._own is not None and self._kept_by == os.getpid()
+        return is_own and self._own is not None and _name_in(self._own[1]) == str(run_id)
+
     def release(self) -> None:
         """The output of the run is saved. Does nothing in a process that was forked by the job."""
         if self._own is not None and self._kept_by == os.getpid():
@@ -162,7 +169,8 @@ class Mailboxes:
 
 
 _mailboxes = Mailboxes()
-keep, release, salvaged = _mailboxes.keep, _mailboxes.release, _mailboxes.salvaged
+keep, is_kept, release = _mailboxes.keep, _mailboxes.is_kept, _mailboxes.release
+salvaged = _mailboxes.salvaged
 own_descriptors, adopt = _mailboxes.own_descriptors, _mailboxes.adopt
 
 
@@ -215,7 +223,12 @@ def _salvaged_from(descriptors: list[int]) -> Salvaged | None:
     with not_forking():
         recorder = OutputRecorder.restored(memory.output())
         _record_rest(recorder, memory, descriptors[1:])
-    salvaged = Salvaged(recorder=recorder, usage=memory.usage, was_job_running=memory.is_job_running)
+    salvaged = Salvaged(
+        recorder=recorder,
+        usage=memory.usage,
+        was_job_running=memory.is_job_running,
+        outcome=memory.outcome,
+    )
     memory.close()
     _close(descriptors[1:])
     return salvaged

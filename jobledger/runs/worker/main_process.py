@@ -35,7 +35,7 @@ from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import attempts, dispatch, leftovers, overlap
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
-from jobledger.runs.execution import isolation, oom, process_tree, resources
+from jobledger.runs.execution import handover, isolation, oom, process_tree, resources
 from jobledger.runs.execution.forks import write_between_forks
 from jobledger.runs.execution.process_tree import Processes
 from jobledger.runs.execution.resources import Usage
@@ -159,6 +159,9 @@ def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
         return
     if salvaged is not None:
         OutputLog(run, salvaged.recorder).save_remaining()
+    if salvaged is not None and (handed_over := handover.received(salvaged.outcome)) is not None:
+        attempts.end(run, handed_over, publish_now=False)
+        return
     exit_code = _exit_code(loss.error)
     if exit_code is not None and salvaged is not None and salvaged.was_job_running:
         _end_as_job_did(run, outcome_of_exit_code(exit_code), salvaged.usage)

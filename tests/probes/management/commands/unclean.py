@@ -65,6 +65,13 @@ def _thread() -> None:
     threading.Thread(target=time.sleep, args=[600], name="poller", daemon=True).start()
 
 
+def _powers() -> None:
+    """Root could raise its limits again."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if os.getuid() == 0:
+        os.setuid(65534)
+
+
 def _exit() -> None:
     os._exit(0)
 
@@ -79,4 +86,5 @@ WAYS: dict[str, Callable[[], object]] = {
     "event-loop": _event_loop,
     "thread": _thread,
     "exit": _exit,
+    "powers": _powers,
 }

@@ -17,9 +17,10 @@ from django.db import OperationalError
 from jobledger.models import Reason, Run, Status, Stream, Trigger
 from jobledger.runs import reasons
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import forks, oom
+from jobledger.runs.execution import forks, handover, oom
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease import rescue
+from jobledger.runs.outcome import outcome_of
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.salvage import Salvaged
@@ -81,6 +82,18 @@ def test_the_run_of_a_child_that_died_is_lost() -> None:
     run.refresh_from_db()
     assert (run.status, run.error) == ("lost", "It exited: signal 9 (SIGKILL).")
     assert (run.reason, run.reason_details) == (Reason.LOST_PROCESS, {"worker": CHILD})
+
+
+def test_a_run_that_a_child_has_handed_over_ends_as_the_child_has_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcome = handover._as_bytes(Run(job="lasting"), outcome_of(SystemExit(3)))
+    found = Salvaged(recorder=OutputRecorder(1000), usage=None, outcome=outcome)
+    monkeypatch.setattr(salvage, "salvaged", lambda run_id: found)
+    run = running()
+    request_of(run).on_failure(failed(WorkerLostError("Worker exited prematurely: exitcode 70")))
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.exit_code, run.error) == ("failed", Reason.EXIT_CODE, 3, "")
 
 
 def test_what_the_run_of_a_child_that_died_had_used_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
