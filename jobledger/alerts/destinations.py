@@ -144,7 +144,9 @@ def _content(target: Any, message: Message) -> Mapping[str, Any]:
 def _withheld() -> Iterator[list[str]]:
     """What Apprise warns of in this thread in the block; whatever libraries log in it is withheld."""
     withholding = _Withholding()
-    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] not in _OURS]
+    # A list at once, because other threads may add loggers.
+    known = list(logging.root.manager.loggerDict)
+    names = [name for name in known if name.partition(".")[0] not in _OURS]
     loggers = [logging.getLogger(name) for name in {*names, _APPRISE}]
     for logger in loggers:
         logger.addFilter(withholding)
