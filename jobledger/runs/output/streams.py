@@ -55,7 +55,8 @@ class Utf8Source:
         Only what is not in the expected encoding is taken to be in that stream's: others may write here, too.
         """
         encoding = None if data.isascii() else _encoding_above(buffer, self._stream)
-        if encoding is None or _is_in(self._encoding, data):
+        # In the expected one, a character may come in parts.
+        if encoding is None or codecs.lookup(encoding).name == self._encoding or _is_in(self._encoding, data):
             self.write(data)
         else:
             self.recorder.write(self._stream, data.decode(encoding, "replace"))
