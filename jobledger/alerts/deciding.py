@@ -6,7 +6,7 @@ skipped changes nothing.
 
 A job that alternates between failure and success would cause two messages each time. So if failures would be
 told a third time within the last twenty runs, it is told once that the job is flapping, and then only
-when it has failed or succeeded five times in a row. Rules that ask for every failure get every one.
+when it has failed five or succeeded ten times in a row. Rules that ask for every failure get every one.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,7 +20,9 @@ WINDOW = 20
 FLAPS = 3
 """How many times within the window a job begins to fail until it is flapping."""
 STABLE = 5
-"""A flapping job is told again after so many failures in a row, and recovers after so many successes."""
+"""A flapping job is told again after so many failures in a row."""
+RECOVERY = WINDOW // 2
+"""It recovers after so many successes in a row: one that fails more often than that is told only once."""
 
 SUCCESS, FAILURE, TOLD = "+", "-", "!"
 MIXED = "mixed"
@@ -127,7 +129,7 @@ def _after_failure(
 def _after_success(terms: Terms, streak: Streak, outcome: Outcome) -> tuple[Streak, Saying | None]:
     if streak.is_clean:
         return Streak(), None
-    if streak.is_flapping and _trailing(streak.recent, SUCCESS) + 1 < STABLE:
+    if streak.is_flapping and _trailing(streak.recent, SUCCESS) + 1 < RECOVERY:
         return replace(_noted(streak, SUCCESS), kind=""), None
     saying = None
     if streak.is_told and AlertKind.RECOVERED in terms.kinds:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jobledger.alerts.deciding import (
     FAILURE_KINDS,
+    RECOVERY,
     STABLE,
     WINDOW,
     Outcome,
@@ -102,6 +103,11 @@ def test_flapping_is_told_once() -> None:
     assert letters(told("f+" * 20)) == "fRfRF" + "." * 35
 
 
+@pytest.mark.parametrize("successes", range(1, RECOVERY))
+def test_a_job_that_keeps_failing_after_some_successes_is_told_once_that_it_flaps(successes: int) -> None:
+    assert letters(told(("f" + "+" * successes) * 20)).replace(".", "") == "fRfRF"
+
+
 def test_a_job_that_flapped_and_then_fails_for_good_is_told_again() -> None:
     assert letters(told("f+f+f+fffff")) == "fRfRF.....f"
 
@@ -124,8 +130,8 @@ def test_failures_of_several_kinds_are_told_as_such() -> None:
 
 
 def test_a_job_that_flapped_and_then_works_has_recovered() -> None:
-    sayings = told("f+f+f+f" + "+" * STABLE)
-    assert letters(sayings) == "fRfRF......R"
+    sayings = told("f+f+f+f" + "+" * RECOVERY)
+    assert letters(sayings) == "fRfRF.." + "." * (RECOVERY - 1) + "R"
     assert sayings[-1]
     assert sayings[-1].facts == {
         "failures": 2,
