@@ -75,7 +75,7 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pod(project_image: str) -> Iterator[Pod]:
     pod = Pod(project_image)
     try:
@@ -84,7 +84,7 @@ def pod(project_image: str) -> Iterator[Pod]:
         docker("rm", "--force", "--volumes", pod.name)
 
 
-def test_every_process_works_for_any_user_and_writes_only_to_tmp(pod: Pod) -> None:
+def test_every_process_works_for_any_user_writes_only_to_tmp_and_stops_when_told_to(pod: Pod) -> None:
     wait_until(lambda: pod.passes("worker", "readinessProbe"), what="the worker's heartbeat")
     pod.start(*manifest("beat")["command"])
     pod.start(*docker("inspect", '--format={{join .Config.Cmd "\\n"}}', image_of(pod)).splitlines())
@@ -97,10 +97,7 @@ def test_every_process_works_for_any_user_and_writes_only_to_tmp(pod: Pod) -> No
     assert "Hello!" in pod.exec("python", "manage.py", "hello")
     assert docker("diff", pod.name) == ""
 
-
-def test_a_worker_without_an_init_process_stops_when_told_to(pod: Pod) -> None:
     docker("stop", "--time=60", pod.name)
-
     assert docker("inspect", "--format={{.State.ExitCode}}", pod.name) == "0"
 
 
