@@ -15,7 +15,7 @@ from tests.waiting import DEADLINE_SECONDS, wait_until
 NEW = {"DJANGO_SETTINGS_MODULE": "tests.future.settings"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def running() -> Iterator[Service]:
     """A service of the present version, called old here."""
     with service(**REPUBLISH) as started:
@@ -30,14 +30,20 @@ def workers_of(running: Service, name: str) -> set[str]:
     return {worker.partition("@")[0] for (worker,) in found if worker}
 
 
-def test_a_new_worker_waits_for_the_migration_while_the_old_one_works(running: Service) -> None:
+def test_both_work_during_an_upgrade_and_on_the_way_back(running: Service) -> None:
+    a_new_worker_waits_for_the_migration_while_the_old_one_works(running)
+    after_the_migration_both_work_and_every_slot_runs_once(running)
+    the_old_version_goes_on_with_the_migrated_database(running)
+
+
+def a_new_worker_waits_for_the_migration_while_the_old_one_works(running: Service) -> None:
     running.start_worker("new", **NEW)
     assert "lacks migrations of this version: jobledger.0002_run_remark. Run" in running.log("new")
     ended = [wait_for_end(running, call(running, "probe", words=["hello"])) for _ in range(3)]
     assert {(row.status, row.worker.partition("@")[0]) for row in ended} == {("succeeded", "old")}
 
 
-def test_after_the_migration_both_work_and_every_slot_runs_once(running: Service) -> None:
+def after_the_migration_both_work_and_every_slot_runs_once(running: Service) -> None:
     migrating = running.start("migrate", sys.executable, "manage.py", "migrate", "--verbosity", "0", **NEW)
     assert migrating.wait(DEADLINE_SECONDS) == 0, running.log("migrate")
     running.start_beat("new-beat", **NEW)
@@ -49,7 +55,7 @@ def test_after_the_migration_both_work_and_every_slot_runs_once(running: Service
     assert settled(running, "both", span) == perfect(len(span) * 3)
 
 
-def test_the_old_version_goes_on_with_the_migrated_database(running: Service) -> None:
+def the_old_version_goes_on_with_the_migrated_database(running: Service) -> None:
     for name in ("new", "new-beat"):
         running.stop(name)
     stopped = this_second()
