@@ -47,7 +47,7 @@ def restored_process() -> Iterator[None]:
     if billiard_internals.results_pipe() != pipe:
         # Its number may belong to another file by now, such as a connection to the database.
         logger.error("A job has closed descriptors that are not its own: its process ends")
-        os._exit(1)
+        os._exit(billiard_internals.EX_RECYCLE)
 
 
 def connections_in_transaction() -> frozenset[str]:

@@ -4,9 +4,14 @@ A comment on each use says what the public API lacks. Tests fail if a billiard r
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from billiard.pool import EX_RECYCLE
 from billiard.process import current_process
+
+__all__ = ["EX_RECYCLE", "exit_after_this_task", "results_pipe"]
 
 
 def exit_after_this_task() -> None:
@@ -18,6 +23,13 @@ def exit_after_this_task() -> None:
     child: Any = current_process()
     if hasattr(child, "inq"):
         child.inq._reader.close()  # noqa: SLF001 - it only exits by itself after a fixed number of tasks
+        # Its own exit code for that would be logged as an error.
+        loop = child._target  # noqa: SLF001
+        loop._do_exit = partial(_exit_as_planned, loop._do_exit)  # noqa: SLF001
+
+
+def _exit_as_planned(exit_: Callable[..., None], pid: int, exitcode: int | None, exc: object = None) -> None:
+    exit_(pid, EX_RECYCLE, exc)
 
 
 def results_pipe() -> tuple[int, int] | None:
