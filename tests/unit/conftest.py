@@ -1,5 +1,7 @@
 """What unit tests share."""
 
+import signal
+from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
 
@@ -11,6 +13,7 @@ from django.utils import timezone
 from jobledger import clock
 from tests.unit.broker import Broker
 
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 DATABASE_CLOCK = clock.now
 DATABASE_CLOCK_IN_STATEMENT = clock.in_statement
 
@@ -30,6 +33,18 @@ def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def one_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """A called ``manage.py`` does not bind the log to the stderr of a test, which is closed afterwards."""
     monkeypatch.setattr("django.utils.log.configure_logging", lambda *configuration: None)
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """What a test does to the signals that end a process does not reach the next one."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        if signal.getsignal(number) != handler:
+            signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ loop. Their exception is raised afterwards.
 import asyncio
 import inspect
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from asgiref.sync import AsyncSingleThreadContext, async_to_sync
@@ -53,6 +52,10 @@ def awaited(command: BaseCommand, *, rejects_results: bool = True) -> Iterator[N
                 own[name] = method
 
 
+def _code_of_caller(frame: FrameType | None) -> CodeType | None:
+    return frame.f_back.f_code if frame and frame.f_back else None
+
+
 def _to_its_end(command: BaseCommand, name: str, *, rejects_results: bool) -> Callable[..., Any]:
     method: Callable[..., Any] = getattr(command, name)
     any_result = not rejects_results or command.output_transaction  # which formats it
@@ -60,7 +63,7 @@ def _to_its_end(command: BaseCommand, name: str, *, rejects_results: bool) -> Ca
     def called(*args: Any, **options: Any) -> Any:
         result: object = method(*args, **options)
         # A command's own `handle` can await it.
-        if name in _CALLERS and sys._getframe(1).f_code is not _CALLERS[name]:  # noqa: SLF001 - nothing public is as fast
+        if name in _CALLERS and _code_of_caller(inspect.currentframe()) is not _CALLERS[name]:
             return result
         if inspect.isgenerator(result) or inspect.isasyncgen(result):
             raise TypeError(_NOTHING_RAN.format(name))

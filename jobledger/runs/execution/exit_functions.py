@@ -8,6 +8,7 @@ ends what may be used again.
 """
 
 import atexit
+import inspect
 import os
 import sys
 import threading
@@ -54,8 +55,8 @@ class _Registered:
     calls: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
 
     def register(self, func: Any, /, *args: Any, **options: Any) -> Any:
-        caller = sys._getframe(1)  # noqa: SLF001 - nothing public tells who calls
-        if not callable(func) or os.getpid() != self.pid or _is_of_library(caller):
+        here = inspect.currentframe()
+        if not callable(func) or os.getpid() != self.pid or _is_of_library(here and here.f_back):
             registered: Any = self.originals[0](func, *args, **options)
             return registered
         self.calls.append((func, args, options))
@@ -86,10 +87,10 @@ def _call(func: Callable[..., Any], args: tuple[Any, ...], options: dict[str, An
         traceback.print_exc()
 
 
-def _is_of_library(caller: FrameType) -> bool:
-    if caller.f_globals.get("__name__", "").partition(".")[0] in sys.stdlib_module_names:
+def _is_of_library(caller: FrameType | None) -> bool:
+    if caller and caller.f_globals.get("__name__", "").partition(".")[0] in sys.stdlib_module_names:
         return True
-    frame: FrameType | None = caller
+    frame = caller
     while frame is not None and frame.f_code.co_filename != _IMPORT:
         frame = frame.f_back
     return frame is not None

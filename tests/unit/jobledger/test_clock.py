@@ -176,7 +176,7 @@ def test_a_tick_of_beat_uses_only_it(skewed: None, monkeypatch: pytest.MonkeyPat
     for name in "record_due", "expire":
         monkeypatch.setattr(ledger, name, noted(name))
     monkeypatch.setattr(rescue, "rescue", noted("rescue"))
-    silent = made(Status.RUNNING, job="lasting", heartbeat_at=NOON - timedelta(seconds=1))
+    silent = made(Status.RUNNING, job="lasting", heartbeat_at=NOON - timedelta(seconds=20))
     Scheduler(current_app).tick()
     assert seen == [NOON] * 3
     assert fresh(silent).status == "running"
