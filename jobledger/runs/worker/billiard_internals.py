@@ -23,9 +23,8 @@ def exit_after_this_task() -> None:
     child: Any = current_process()
     if hasattr(child, "inq"):
         child.inq._reader.close()  # noqa: SLF001 - it only exits by itself after a fixed number of tasks
-        # Its own exit code for that would be logged as an error.
-        loop = child._target  # noqa: SLF001
-        loop._do_exit = partial(_exit_as_planned, loop._do_exit)  # noqa: SLF001
+        loop = child._target  # noqa: SLF001 - nothing public leads to what the child executes
+        loop._do_exit = partial(_exit_as_planned, loop._do_exit)  # noqa: SLF001 - else logged as an error
 
 
 def _exit_as_planned(exit_: Callable[..., None], pid: int, exitcode: int | None, exc: object = None) -> None:

@@ -124,4 +124,4 @@ def test_a_process_whose_pipe_a_job_has_closed_ends_at_once(monkeypatch: pytest.
     monkeypatch.setattr(os, "_exit", exits.append)
     with restored_process():
         pass
-    assert exits == [1]
+    assert exits == [billiard_internals.EX_RECYCLE]
