@@ -89,8 +89,9 @@ class Command(OperatorCommand):
         """Print what became of the call so far or, if it waits, until the run ends; then exit."""
         if run.status == Status.QUEUED:
             self._warn_of_delay(run, queue)
-            if waits:
-                sys.exit(self._wait(run, as_json=as_json))
+        # A worker may have started it, or even have ended it, by now.
+        if waits and run.status != Status.SKIPPED:
+            sys.exit(self._wait(run, as_json=as_json))
         if as_json:
             printing.write_lines(self.stdout, [printing.json_text(run_json.as_json(run), indent=2)])
         else:

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.runs import dispatch
 from jobledger.runs.dispatch import operating_system_user
 from jobledger.runs.execution import runner
 from jobledger.runs.publishing import publisher
@@ -223,6 +224,22 @@ def test_waiting_prints_the_output_and_exits_as_the_run_does(working: None) -> N
 
 def test_waiting_for_a_run_that_succeeds_ends_with_success(working: None) -> None:
     assert call("--wait", "probe", "one").exit_code == 0
+
+
+def test_waiting_prints_the_output_also_of_a_run_that_has_ended_by_then(
+    worker: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue = dispatch.enqueue
+
+    def execute_at_once(request: dispatch.RunRequest) -> Run:
+        run = enqueue(request)
+        runner.execute(run.pk, worker="celery@here:1")
+        return run
+
+    monkeypatch.setattr(dispatch, "enqueue", execute_at_once)
+    done = call("--wait", "probe", "one", "--warn", "careful", "--exit", "3")
+    assert (done.exit_code, str(Run.objects.get().pk) in done.stdout) == (3, False)
+    assert "careful" in done.stdout + done.stderr
 
 
 def test_waiting_with_json_prints_the_run_when_it_has_ended(working: None) -> None:
