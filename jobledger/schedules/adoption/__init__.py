@@ -58,7 +58,8 @@ def leave_out_what_ran_elsewhere(
     ran_at = schedule.last_run_at
     if ran_at is None or (row.recorded_at is not None and ran_at <= row.recorded_at):
         return
-    if not is_found:
+    # What ran before may be this service's own run, if the schedule has been disabled since.
+    if not is_found and ran_at > row.handled_until:
         _count_from(ran_at, schedule)
     # That scheduler may have run it again since, because it stores `last_run_at` every three minutes.
     until = ran_at if is_beat or _has_beat_recorded_since(ran_at) else now

@@ -272,6 +272,18 @@ class TestWhileTheStockSchedulerRuns:
         ledger.sync([PeriodicTask.objects.get().pk], NOON + 2 * HOUR, is_beat=True)
         assert NextSlot.objects.get().slot == NOON + 2 * HOUR + 50 * MINUTE
 
+    def test_an_interval_that_is_enabled_again_stays_on_its_grid(self) -> None:
+        schedule = stock_interval(1, "hours", last_run_at=NOON - 10 * MINUTE)
+        start_beat()
+        late = NOON + 55 * MINUTE
+        ledger.update_run_counts(ledger.record_due(late).queued, late)
+        PeriodicTask.objects.update(enabled=False)
+        ledger.sync([schedule.pk], late + MINUTE)
+        PeriodicTask.objects.update(enabled=True)
+        ledger.sync([schedule.pk], late + 2 * MINUTE)
+        ledger.sync([schedule.pk], late + 3 * MINUTE, is_beat=True)
+        assert NextSlot.objects.get().slot == NOON + HOUR + 50 * MINUTE
+
     def test_switching_back_and_forth_runs_nothing_twice(self) -> None:
         schedule = stock_cron("0 * * * *", last_run_at=NOON - HOUR + SECOND)
         start_beat(NOON - MINUTE)
