@@ -14,9 +14,8 @@ from jobledger.schedules.planning.planning import Plan, jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 from jobledger.schedules.rules import clock_changes
-from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.clock_changes import Consequence
-from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.cron_expression import CronRule
 from jobledger.schedules.rules.slots import Window, slots_between
 from jobledger.schedules.rules.wallclock import LATEST
 from jobledger.schedules.stored_schedules import StoredSchedule, Times
@@ -125,7 +124,7 @@ def _delay(jitter: timedelta, old: StoredSchedule | None) -> timedelta | None:
 
 
 def _consequences(new: Times, now: datetime) -> tuple[Consequence, ...]:
-    if not isinstance(new.rule, Cron | CeleryCron):
+    if not isinstance(new.rule, CronRule):
         return ()
     return tuple(clock_changes.consequences(new.rule, now, window=_effective_window(new, now)))
 

@@ -12,9 +12,8 @@ from jobledger.admin.schedules.edit_form import EditForm
 from jobledger.models import NextSlot, pause_terms
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.preview import SLOTS, Preview
-from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.clock_changes import Consequence
-from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.cron_expression import CronRule
 from jobledger.schedules.stored_schedules import Times
 from jobledger.schedules.words import rule_words
 
@@ -79,7 +78,7 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
         new=_slots(preview.new_slots, preview.old_slots, zone, form.now, preview.delay, others),
         is_same=preview.is_same,
         jitter=_jitter(preview.delay, times.policy.jitter),
-        zone=str(zone) if isinstance(times.rule, Cron | CeleryCron) else "",
+        zone=str(zone) if isinstance(times.rule, CronRule) else "",
         clock_changes=[(_change(each), each.sentence) for each in preview.clock_changes],
         has_neighbours=bool(others),
     )
@@ -126,9 +125,7 @@ def clock(time: datetime, zone: tzinfo) -> str:
 
 
 def _zone_of(times: Times) -> tzinfo:
-    if isinstance(times.rule, Cron | CeleryCron):
-        return times.rule.zone
-    return timezone.get_current_timezone()
+    return times.rule.zone if isinstance(times.rule, CronRule) else timezone.get_current_timezone()
 
 
 def _slots(

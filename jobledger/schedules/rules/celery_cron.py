@@ -17,13 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from celery.schedules import ParseException, crontab, crontab_parser
 
 from jobledger.schedules.rules import wallclock
-from jobledger.schedules.rules.cron_expression import fields_of
-from jobledger.schedules.rules.slots import RESOLUTION, Rule, RuleError
+from jobledger.schedules.rules.cron_expression import CronRule, ParsedExpression, fields_of
+from jobledger.schedules.rules.slots import RESOLUTION, RuleError
 
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
@@ -38,13 +37,9 @@ _FIELDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParsedCrontab:
-    """An expression that Celery accepts."""
+class ParsedCrontab(ParsedExpression):
+    """An expression that Celery accepts; ``canonical`` has ``*`` for each field without a restriction."""
 
-    fields: str
-    """The five fields as written, with a macro expanded."""
-    canonical: str
-    """The same in numbers and ranges; ``*`` where every value matches."""
     minutes: tuple[int, ...]
     """Minutes of the day, in order."""
     days: frozenset[int]
@@ -72,17 +67,8 @@ class ParsedCrontab:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CeleryCron(Rule):
+class CeleryCron(CronRule):
     """A cron expression as Celery reads it, evaluated in a zone."""
-
-    expression: str
-    zone: ZoneInfo
-    """A database row with an empty zone has None here, which raises RuleError."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "expression", parse(self.expression).fields)
-        if not isinstance(self.zone, ZoneInfo):
-            raise RuleError(f"the time zone is {self.zone or 'empty'}", field="time zone")
 
     @property
     def parsed(self) -> ParsedCrontab:

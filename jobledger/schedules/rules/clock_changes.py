@@ -15,8 +15,8 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from jobledger.schedules.rules import wallclock
-from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.cron_expression import CronRule
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Window, slots_between
 
 HORIZON = timedelta(days=800)
@@ -114,7 +114,7 @@ def next_changes(zone: ZoneInfo, after: datetime, count: int = 2) -> list[ClockC
 
 
 def consequences(
-    rule: Cron | CeleryCron, after: datetime, *, window: Window = ALWAYS, count: int = 2
+    rule: CronRule, after: datetime, *, window: Window = ALWAYS, count: int = 2
 ) -> list[Consequence]:
     """The effects of the next changes of the rule's zone that are within its window."""
     changes = next_changes(rule.zone, after, count)
@@ -129,11 +129,11 @@ def _changes(zone: ZoneInfo, start: datetime) -> Iterator[ClockChange]:
         day += _DAY
 
 
-def _consequence(rule: Cron | CeleryCron, change: ClockChange) -> Consequence:
+def _consequence(rule: CronRule, change: ClockChange) -> Consequence:
     walls = _walls(rule, change)
     if not walls:
         return Consequence(change=change, effect=Effect.NONE)
-    if isinstance(rule, CeleryCron):
+    if not isinstance(rule, Cron):
         return _consequence_for_celery(rule, change, walls)
     follows_clock = rule.parsed.follows_clock
     if change.is_forward:
@@ -147,16 +147,14 @@ def _consequence(rule: Cron | CeleryCron, change: ClockChange) -> Consequence:
     return Consequence(change=change, effect=effect, walls=walls, slots=tuple(slots))
 
 
-def _consequence_for_celery(
-    rule: CeleryCron, change: ClockChange, walls: tuple[datetime, ...]
-) -> Consequence:
+def _consequence_for_celery(rule: CronRule, change: ClockChange, walls: tuple[datetime, ...]) -> Consequence:
     effect, run = (Effect.DELAYED, walls[:1]) if change.is_forward else (Effect.ONCE, walls)
     # Without a fold, the offset before the change applies, also to times in a gap.
     slots = tuple(wall.replace(tzinfo=rule.zone).astimezone(UTC) for wall in run)
     return Consequence(change=change, effect=effect, walls=walls, slots=slots)
 
 
-def _walls(rule: Cron | CeleryCron, change: ClockChange) -> tuple[datetime, ...]:
+def _walls(rule: CronRule, change: ClockChange) -> tuple[datetime, ...]:
     """The rule's times among those that are skipped or repeated."""
     # In a zone without changes, a rule's slots are exactly the wall-clock times that it matches.
     in_utc = replace(rule, zone=_UTC)

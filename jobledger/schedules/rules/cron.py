@@ -14,31 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
 from jobledger.schedules.rules import wallclock
-from jobledger.schedules.rules.cron_expression import ParsedCron, parse
-from jobledger.schedules.rules.slots import RESOLUTION, Rule, RuleError
+from jobledger.schedules.rules.cron_expression import CronRule, ParsedCron, parse
+from jobledger.schedules.rules.slots import RESOLUTION
 
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cron(Rule):
+class Cron(CronRule):
     """A cron expression, evaluated in a zone."""
-
-    expression: str
-    zone: ZoneInfo
-    """A database row with an empty zone has None here, which raises RuleError."""
-
-    def __post_init__(self) -> None:
-        # Rules with the same meaning are equal, however they are written.
-        object.__setattr__(self, "expression", parse(self.expression).fields)
-        if not isinstance(self.zone, ZoneInfo):
-            raise RuleError(f"the time zone is {self.zone or 'empty'}", field="time zone")
 
     @property
     def parsed(self) -> ParsedCron:

@@ -7,14 +7,16 @@ plain numbers, which cronsim evaluates, and guarantees that it matches at least 
 """
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from jobledger.schedules.rules.slots import RuleError
+from jobledger.schedules.rules.slots import Rule, RuleError
 
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
@@ -70,13 +72,39 @@ _FIELDS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParsedCron:
-    """A valid expression."""
+class ParsedExpression:
+    """A valid expression, in either dialect."""
 
     fields: str
     """The five fields as written, with a macro expanded."""
     canonical: str
     """The same in plain numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CronRule(Rule):
+    """An expression in a zone, in either dialect."""
+
+    expression: str
+    zone: ZoneInfo
+    """A database row with an empty zone has None here, which raises RuleError."""
+
+    def __post_init__(self) -> None:
+        # Rules with the same meaning are equal, however they are written.
+        object.__setattr__(self, "expression", self.parsed.fields)
+        if not isinstance(self.zone, ZoneInfo):
+            raise RuleError(f"the time zone is {self.zone or 'empty'}", field="time zone")
+
+    @property
+    @abstractmethod
+    def parsed(self) -> ParsedExpression:
+        """Raises RuleError if the dialect does not accept the expression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedCron(ParsedExpression):
+    """An expression that cron accepts."""
+
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     follows_clock: bool
