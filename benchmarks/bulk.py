@@ -33,7 +33,7 @@ def _defaults(model: type[Model], given: set[str]) -> dict[str, Any]:
     """The default, as the database takes it, of each column that must not be null and has no given value."""
     fields = [field for field in model._meta.concrete_fields if not (field.null or field.primary_key)]
     return {
-        field.column: json.dumps(field.get_default())
+        str(field.column): json.dumps(field.get_default())
         if isinstance(field, JSONField)
         else field.get_db_prep_save(field.get_default(), connection)
         for field in fields
@@ -69,7 +69,9 @@ def _copy(table: str, columns: str, width: int, rows: Iterable[Sequence[Any]]) -
 def _execute_many(table: str, columns: str, width: int, rows: Iterable[Sequence[Any]]) -> None:
     places = ", ".join(["%s"] * width)
     with connection.cursor() as cursor:
-        cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", _adapted(rows))
+        statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"
+        # SQLite's driver takes an iterator, too.
+        cursor.executemany(statement, _adapted(rows))  # type: ignore[arg-type]
 
 
 def _adapted(rows: Iterable[Sequence[Any]]) -> Iterator[list[Any]]:

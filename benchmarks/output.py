@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from statistics import median
-from typing import TextIO
 
 import django
 from django.core.management.base import OutputWrapper
@@ -113,8 +112,8 @@ def _in_worker() -> Iterator[None]:
 
 def _write_lines(count: int) -> None:
     # As in a command: ``self.stdout`` wraps what ``sys.stdout`` is when the command is created.
-    stdout: TextIO = OutputWrapper(sys.stdout)
-    for number in range(count):  # noqa: FURB122 - as jobs do
+    stdout = OutputWrapper(sys.stdout)
+    for number in range(count):
         stdout.write(f"{LINE}{number}")
 
 

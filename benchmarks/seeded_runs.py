@@ -138,7 +138,7 @@ def _exit_code(status: Status) -> int | None:
     return 0 if status is Status.SUCCEEDED else 1
 
 
-def _output(runs: Sequence[tuple[uuid.UUID, datetime]]) -> Iterator[tuple[Any, ...]]:
+def _output(runs: Sequence[tuple[uuid.UUID, datetime | None]]) -> Iterator[tuple[Any, ...]]:
     for number, (run_id, started_at) in enumerate(runs):
         pieces, lines = (PIECES, LINES) if number else (LONG_PIECES, LONG_LINES)
         for piece in range(pieces):
