@@ -391,25 +391,27 @@ def test_an_error_hides_every_part_of_a_url() -> None:
 # --- Several processes
 
 
-def test_a_destination_is_claimed_by_one_process_at_a_time(clock: time_machine.Traveller) -> None:
+@pytest.fixture
+def due(clock: time_machine.Traveller) -> AlertDestination:
+    """A destination that an alert is due to."""
     to = destination()
     rule(to)
     fail()
     clock.shift(30)
-    first = delivery.claim(to.pk, timezone.now())
+    return to
+
+
+def test_a_destination_is_claimed_by_one_process_at_a_time(due: AlertDestination) -> None:
+    first = delivery.claim(due.pk, timezone.now())
     assert first is not None
-    assert delivery.claim(to.pk, timezone.now()) is None
+    assert delivery.claim(due.pk, timezone.now()) is None
     assert delivery.ready_destinations(timezone.now()) == []
 
 
 def test_a_process_that_dies_while_it_sends_leaves_nothing_that_is_sent_twice(
-    clock: time_machine.Traveller, smtp: Received
+    due: AlertDestination, clock: time_machine.Traveller, smtp: Received
 ) -> None:
-    to = destination()
-    rule(to)
-    fail()
-    clock.shift(30)
-    delivery.claim(to.pk, timezone.now())
+    delivery.claim(due.pk, timezone.now())
     fail(job="lasting")
     clock.shift(delivery.CLAIM)
     assert deliver_all() == 1
@@ -418,13 +420,9 @@ def test_a_process_that_dies_while_it_sends_leaves_nothing_that_is_sent_twice(
 
 
 def test_the_claim_of_a_process_that_has_died_ends_when_that_is_noticed(
-    clock: time_machine.Traveller, smtp: Received
+    due: AlertDestination, clock: time_machine.Traveller, smtp: Received
 ) -> None:
-    to = destination()
-    rule(to)
-    fail()
-    clock.shift(30)
-    delivery.claim(to.pk, timezone.now())
+    delivery.claim(due.pk, timezone.now())
     fail(job="lasting")
     clock.shift(ABSENT_AFTER)
     assert deliver_all() == 1
@@ -432,13 +430,9 @@ def test_the_claim_of_a_process_that_has_died_ends_when_that_is_noticed(
 
 
 def test_the_claim_of_a_process_that_is_alive_lasts_until_it_must_be_done(
-    clock: time_machine.Traveller, smtp: Received
+    due: AlertDestination, clock: time_machine.Traveller, smtp: Received
 ) -> None:
-    to = destination()
-    rule(to)
-    fail()
-    clock.shift(30)
-    delivery.claim(to.pk, timezone.now())
+    delivery.claim(due.pk, timezone.now())
     clock.shift(delivery.CLAIM - timedelta(seconds=1))
     identity, now = dispatch.IDENTITY, timezone.now()
     ServiceProcess.objects.create(kind=ProcessKind.BEAT, name="b", identity=identity, seen_at=now)
@@ -448,12 +442,10 @@ def test_the_claim_of_a_process_that_is_alive_lasts_until_it_must_be_done(
     assert states() == ["sending", "waiting"]
 
 
-def test_what_was_interrupted_is_marked_even_if_nothing_else_is_sent(clock: time_machine.Traveller) -> None:
-    to = destination()
-    rule(to)
-    fail()
-    clock.shift(30)
-    delivery.claim(to.pk, timezone.now())
+def test_what_was_interrupted_is_marked_even_if_nothing_else_is_sent(
+    due: AlertDestination, clock: time_machine.Traveller
+) -> None:
+    delivery.claim(due.pk, timezone.now())
     clock.shift(delivery.CLAIM)
     delivery.tidy(timezone.now())
     assert states() == ["unknown"]
@@ -461,17 +453,13 @@ def test_what_was_interrupted_is_marked_even_if_nothing_else_is_sent(clock: time
 
 
 def test_a_mistake_in_a_message_does_not_block_its_destination(
-    clock: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+    due: AlertDestination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to = destination()
-    rule(to)
-    fail()
-    clock.shift(30)
     monkeypatch.setattr(message, "compose", lambda alerts: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        delivery.deliver(to.pk)
-    to.refresh_from_db()
-    assert (to.busy_until, to.failures, states()) == (None, 1, ["waiting"])
+        delivery.deliver(due.pk)
+    due.refresh_from_db()
+    assert (due.busy_until, due.failures, states()) == (None, 1, ["waiting"])
 
 
 @pytest.mark.django_db(transaction=True)
