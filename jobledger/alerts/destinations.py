@@ -140,35 +140,50 @@ def _content(target: Any, message: Message) -> Mapping[str, Any]:
     }
 
 
+class _Withholding(logging.Filter):
+    """Keeps what a thread logs while it sends.
+
+    There is one for all threads, and it stays with the loggers: if filters were removed while another thread
+    goes through them, that thread could skip its own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_thread = threading.local()
+
+    def begin(self) -> list[str]:
+        """From now on, withhold what this thread logs; returns what Apprise will have warned of."""
+        lines: list[str] = []
+        self._of_thread.lines = lines
+        # A list at once, because other threads may add loggers.
+        known = list(logging.root.manager.loggerDict)
+        for name in {*known, _APPRISE}:
+            if name.partition(".")[0] not in _OURS:
+                logging.getLogger(name).addFilter(self)
+        return lines
+
+    def end(self) -> None:
+        self._of_thread.lines = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        lines: list[str] | None = getattr(self._of_thread, "lines", None)
+        if lines is None:
+            return True
+        if record.name == _APPRISE and record.levelno >= logging.WARNING:
+            lines.append(readable(record.getMessage()))
+        return False
+
+
+_withholding = _Withholding()
+
+
 @contextmanager
 def _withheld() -> Iterator[list[str]]:
     """What Apprise warns of in this thread in the block; whatever libraries log in it is withheld."""
-    withholding = _Withholding()
-    # A list at once, because other threads may add loggers.
-    known = list(logging.root.manager.loggerDict)
-    names = [name for name in known if name.partition(".")[0] not in _OURS]
-    loggers = [logging.getLogger(name) for name in {*names, _APPRISE}]
-    for logger in loggers:
-        logger.addFilter(withholding)
     try:
-        yield withholding.lines
+        yield _withholding.begin()
     finally:
-        for logger in loggers:
-            logger.removeFilter(withholding)
-
-
-class _Withholding(logging.Filter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self._thread = threading.get_ident()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.thread != self._thread:
-            return True
-        if record.name == _APPRISE and record.levelno >= logging.WARNING:
-            self.lines.append(readable(record.getMessage()))
-        return False
+        _withholding.end()
 
 
 def _without_secrets(url: str, text: str) -> str:

@@ -1,6 +1,7 @@
 """Alerts are delivered once to each destination, grouped and retried, also when processes compete."""
 
 import json
+import logging
 import re
 import sys
 import threading
@@ -331,6 +332,38 @@ def test_no_library_logs_where_a_message_is_sent(caplog: pytest.LogCaptureFixtur
     with web_server() as server:
         destinations.send(url(server.port), Message(subject="a", body="b"), uuid4())
     assert server.paths == ["/s3cretpath"]
+    assert "s3cretpath" not in caplog.text
+
+
+def test_nothing_is_logged_in_the_instant_in_which_another_thread_has_sent_its_message(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    logger = logging.getLogger("urllib3")
+    begun, sent = threading.Event(), threading.Event()
+
+    def send() -> None:
+        with destinations._withheld():
+            begun.set()
+            sent.wait(60)
+
+    class AnotherIsDone(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            sent.set()
+            other.join(60)
+            return True
+
+    other, done = threading.Thread(target=send), AnotherIsDone()
+    other.start()
+    begun.wait(60)
+    logger.addFilter(done)
+    try:
+        with destinations._withheld():
+            logger.warning("POST /s3cretpath")
+    finally:
+        logger.removeFilter(done)
+        sent.set()
+        other.join(60)
     assert "s3cretpath" not in caplog.text
 
 
