@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import urljoin
 
@@ -44,6 +45,9 @@ class _Limits:
     """Characters of the reason."""
 
 
+_Output = Callable[[Run], Sequence[str]]
+"""The last lines of a run's output."""
+
 FULL = _Limits()
 SHORT = _Limits(listed=4, lines=10, lines_listed=2, output=500, why=120)
 """For a service whose messages have at most 2,000 characters."""
@@ -62,10 +66,12 @@ class Message:
 def compose(alerts: Sequence[Alert]) -> Message:
     """The message for alerts that are sent together, oldest first."""
     write, headline_of = (_single, _subject_of_one) if len(alerts) == 1 else (_summary, _subject_of_several)
+    # Both bodies quote the same runs, and there may be much output.
+    output_of = cache(_last_lines)
     return Message(
         subject=_subject(headline_of(alerts)),
-        body=_text(write(alerts, FULL)),
-        short_body=_text(write(alerts, SHORT)),
+        body=_text(write(alerts, FULL, output_of)),
+        short_body=_text(write(alerts, SHORT, output_of)),
         is_good_news=all(alert.kind == AlertKind.RECOVERED for alert in alerts),
     )
 
@@ -153,7 +159,7 @@ _PREDICATES: Mapping[AlertKind, Callable[[_Facts], str]] = {
 }
 
 
-def _single(alerts: Sequence[Alert], limits: _Limits) -> Sequence[str]:
+def _single(alerts: Sequence[Alert], limits: _Limits, output_of: _Output) -> Sequence[str]:
     alert = alerts[0]
     run = alert.run
     is_explained = run is not None and alert.kind != AlertKind.RECOVERED
@@ -169,17 +175,17 @@ def _single(alerts: Sequence[Alert], limits: _Limits) -> Sequence[str]:
         "",
         f"Alert rule: {escaped(alert.rule_name)}",
     ]
-    if run and is_explained and (output := _last_lines(run, limits.lines, limits.output)):
+    if run and is_explained and (output := _fitting(output_of(run), limits.lines, limits.output)):
         lines[-2:-2] = ["", "Its last output:", *_indented(output)]
     return lines
 
 
-def _summary(alerts: Sequence[Alert], limits: _Limits) -> Sequence[str]:
+def _summary(alerts: Sequence[Alert], limits: _Limits, output_of: _Output) -> Sequence[str]:
     """The newest first, since they tell how things are now, and a service may cut the end."""
     lines = [f"{len(alerts):,} alerts: {_kinds(alerts)}.", ""]
     budget = limits.output
     for alert in alerts[: -limits.listed - 1 : -1]:
-        described, used = _described(alert, limits, budget)
+        described, used = _described(alert, limits, budget, output_of)
         lines += described
         budget -= used
     if len(alerts) > limits.listed:
@@ -187,14 +193,14 @@ def _summary(alerts: Sequence[Alert], limits: _Limits) -> Sequence[str]:
     return [*lines, "", *_link("All alerts: ", "admin:jobledger_alert_changelist")]
 
 
-def _described(alert: Alert, limits: _Limits, budget: int) -> tuple[Sequence[str], int]:
+def _described(alert: Alert, limits: _Limits, budget: int, output_of: _Output) -> tuple[Sequence[str], int]:
     """An alert in a summary, and how many characters of the budget for output it has used."""
     lines = [f"- {exact(alert.time)}: {headline(alert)}"]
     lines += [f"  {link}" for link in _link("", "admin:jobledger_run_change", str(alert.run_id or ""))]
     if alert.run is None or alert.kind == AlertKind.RECOVERED:
         return lines, 0
     lines.append(f"  {_cut(sentence(alert.run), limits.why)}")
-    output = _last_lines(alert.run, limits.lines_listed, budget)
+    output = _fitting(output_of(alert.run), limits.lines_listed, budget) if budget > 0 else []
     return [*lines, *_indented(output)], sum(map(len, output))
 
 
@@ -229,17 +235,20 @@ def _first_line(run: Run) -> str:
     return escaped(reasons.without_secrets(run, run.error).strip().partition("\n")[0])
 
 
-def _last_lines(run: Run, count: int, length: int) -> Sequence[str]:
-    """The end of the output of the last attempt, no longer than this, without colours and progress bars."""
-    if length <= 0:
-        return []
+def _last_lines(run: Run) -> Sequence[str]:
+    """The end of the output of the last attempt, without colours and progress bars."""
     newest = RunOutput.objects.filter(run=run, attempt=run.attempt).order_by("-number")
     chunks = list(newest.values_list("text", flat=True)[:MAX_CHUNKS])
     text = reasons.without_secrets(run, without_escape_sequences("".join(reversed(chunks)))).rstrip()
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")] if text else []
+    return [escaped_lines(line)[:MAX_LINE_LENGTH] for line in lines[-MAX_LINES:]]
+
+
+def _fitting(lines: Sequence[str], count: int, length: int) -> Sequence[str]:
+    """The last of the lines, no more and no longer than this."""
     kept = list[str]()
     for line in reversed(lines[-count:]):
-        shown = escaped_lines(line)[: min(MAX_LINE_LENGTH, length)]
+        shown = line[:length]
         length -= len(shown) + 1
         if length < 0 and kept:
             break

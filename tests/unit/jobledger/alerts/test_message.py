@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from jobledger.alerts import message
@@ -218,6 +220,16 @@ def test_there_is_a_short_text_for_services_with_a_limit(settings: Settings) -> 
     for text in one, several:
         assert "line 99" in text.short_body
         assert "/admin/jobledger/run/" in text.short_body
+
+
+def test_the_output_of_a_run_is_read_once_for_both_texts() -> None:
+    alerts = [alert(run=wrote(fail(), "a line\n")) for _ in range(3)]
+    for some in alerts[:1], alerts:
+        with CaptureQueriesContext(connection) as queries:
+            text = message.compose(some)
+        assert "    a line" in text.body
+        assert "    a line" in text.short_body
+        assert sum("jobledger_runoutput" in each["sql"] for each in queries) == len(some)
 
 
 def test_a_test_says_that_it_is_one() -> None:
