@@ -59,16 +59,17 @@ class Pump:
             self.close()
 
     def _move_until_stopped(self) -> None:
-        poll = select.poll()
-        for pipe in self._pipes.values():
+        poll, open_pipes = select.poll(), set(self._pipes.values())
+        for pipe in open_pipes:
             poll.register(pipe, select.POLLIN)
-        while not self._stopped.is_set() and self._memory.reads == self._reads:
+        while open_pipes and not self._stopped.is_set() and self._memory.reads == self._reads:
             ready = poll.poll(POLL_SECONDS * 1000)
             if any(event & select.POLLIN for _, event in ready):
                 self._move()
             for pipe, event in ready:
                 if event == select.POLLHUP:
                     poll.unregister(pipe)
+                    open_pipes.remove(pipe)
 
     def _move(self) -> None:
         # A process that is forked meanwhile would inherit the recorders' lock.

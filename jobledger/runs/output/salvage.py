@@ -132,9 +132,12 @@ class Mailboxes:
         self._pumps = {name: pump for name, pump in self._pumps.items() if pump.is_working}
         before, self._waiting = self._waiting, {}
         for door in self._doors:
-            name = _name_in(door)
-            if name and name not in self._pumps:
-                self._look(name, _descriptors_in(door, socket.MSG_PEEK), before.get(name))
+            # At once: the child may put in another run at any time.
+            name, descriptors = _message_in(door, socket.MSG_PEEK)
+            if name in self._pumps:
+                _close(descriptors)
+            else:
+                self._look(name, descriptors, before.get(name))
 
     def _look(self, name: str, descriptors: list[int], reads_before: int | None) -> None:
         memory, *pipes = descriptors or [-1]
@@ -201,24 +204,27 @@ def _name_in(door: socket.socket) -> str:
 
 def _take(door: socket.socket) -> list[int]:
     """The descriptors in the next message; empty if there is none."""
-    return _descriptors_in(door, 0)
+    return _message_in(door, 0)[1]
 
 
-def _descriptors_in(door: socket.socket, flags: int) -> list[int]:
-    """With ``MSG_PEEK``, duplicates of them, and the message stays."""
+def _message_in(door: socket.socket, flags: int) -> tuple[str, list[int]]:
+    """The next message and its descriptors. With ``MSG_PEEK``, they are duplicates, and the message stays."""
     size = socket.CMSG_LEN(_MAX_DESCRIPTORS * _DESCRIPTOR.size)
     try:
         # Not `recv_fds`, which ignores the flags.
-        _, parts, _, _ = door.recvmsg(_NAME_BYTES, size, flags)
+        name, parts, _, _ = door.recvmsg(_NAME_BYTES, size, flags)
     except BlockingIOError:
-        return []
-    return [number for _, _, data in parts for (number,) in _DESCRIPTOR.iter_unpack(data)]
+        return "", []
+    found = [number for _, _, data in parts for (number,) in _DESCRIPTOR.iter_unpack(data)]
+    return name.decode(), found
 
 
 def _salvaged_from(descriptors: list[int]) -> Salvaged | None:
     if not descriptors:
         return None
     memory = RunMemory(descriptors[0])
+    # A pump of the main process may still be reading, if this is a child whose run had a process of its own.
+    memory.take_turn()
     # A process that is forked meanwhile would inherit the recorders' lock.
     with not_forking():
         recorder = OutputRecorder.restored(memory.output())

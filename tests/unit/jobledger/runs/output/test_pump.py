@@ -13,7 +13,9 @@ from jobledger.conf import settings
 from jobledger.models import Run, Stream
 from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import of_worker
-from jobledger.runs.output.recorder import Piece
+from jobledger.runs.output.pump import Pump
+from jobledger.runs.output.recorder import OutputRecorder, Piece
+from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.salvage import Mailboxes
 from tests.unit.jobledger.runs.output.outputs import finished, text_of
 from tests.waiting import wait_until
@@ -137,3 +139,46 @@ def test_a_pump_ends_once_the_process_reads_again(mailboxes: Mailboxes) -> None:
     assert executed(mailboxes, lambda: write_keeping_the_lock(1, MUCH), uuid4(), expected) == 0
     pumps = list(mailboxes._pumps.values())
     wait_until(lambda: not any(pump.is_working for pump in pumps), what="no pump works")
+
+
+@pytest.fixture
+def memory() -> Iterator[RunMemory]:
+    made = RunMemory.create(1000)
+    OutputRecorder(1000, made.output()).publish()
+    yield made
+    made.close()
+
+
+def pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    return reading, writing
+
+
+def test_a_pump_ends_once_all_writers_have_ended(memory: RunMemory) -> None:
+    reading, writing = pipe()
+    pump = Pump(os.dup(memory.descriptor), [reading])
+    pump.start()
+    os.write(writing, b"written\n")
+    os.close(writing)
+    wait_until(lambda: not pump.is_working, what="the pump has ended")
+    assert memory.all_spooled() == [(STDOUT, b"written\n")]
+
+
+def test_a_pump_ends_if_another_process_salvages_the_output(memory: RunMemory) -> None:
+    """As that of an isolated run does, while what the job has left behind keeps the pipe open."""
+    (reading, writing), run_id = pipe(), uuid4()
+    pump = Pump(os.dup(memory.descriptor), [os.dup(reading)])
+    pump.start()
+    other = Mailboxes()
+    other.open_own()
+    other.keep(run_id, [memory.descriptor, reading])
+    os.write(writing, b"written\n")
+    found = other.salvaged(run_id)
+    assert found is not None
+    assert text_of(finished(found.recorder)) == "written\n"
+    wait_until(lambda: not pump.is_working, what="the pump has ended")
+    for each in (reading, writing):
+        os.close(each)
+    for end in other._own or ():
+        end.close()
