@@ -92,6 +92,9 @@ def undivided() -> Iterator[None]:
         yield
     finally:
         process.is_busy = before
+        # A job that has called this one goes on.
+        if process.records:
+            handle_deferred()
 
 
 @contextmanager

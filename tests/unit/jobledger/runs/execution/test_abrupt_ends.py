@@ -164,6 +164,24 @@ def test_a_job_that_calls_another_one_is_still_running_after_that(
     assert (recorded, died) == ([("outer", 143)], [signal.SIGTERM])
 
 
+def test_a_signal_that_has_waited_for_the_end_of_a_called_job_ends_its_caller(
+    died: list[int], recorded: list[object], running: Running
+) -> None:
+    reached: list[str] = []
+
+    def command() -> None:
+        with abrupt_ends.undivided(), running("outer"):
+            with abrupt_ends.undivided():
+                with running("inner"):
+                    pass
+                signal.raise_signal(signal.SIGTERM)
+                reached.append("inner is recorded")
+            reached.append("outer goes on")
+
+    dies_in(command)
+    assert (reached, recorded, died) == (["inner is recorded"], [("outer", 143)], [signal.SIGTERM])
+
+
 @pytest.mark.parametrize("number", abrupt_ends.SIGNALS)
 def test_a_process_that_ignores_a_signal_still_does(number: signal.Signals) -> None:
     before = signal.signal(number, signal.SIG_IGN)
