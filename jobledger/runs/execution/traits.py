@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -137,8 +137,10 @@ def _limits() -> dict[int, tuple[int, int]]:
 
 
 def _restore_limits(before: dict[int, tuple[int, int]]) -> None:
-    for each, limits in before.items():
-        resource.setrlimit(each, limits)
+    # Each of them, even if another one cannot be raised again.
+    with ExitStack() as steps:
+        for each, limits in before.items():
+            steps.callback(resource.setrlimit, each, limits)
 
 
 def _loggers() -> dict[logging.Logger, tuple[Any, ...]]:

@@ -132,6 +132,20 @@ def test_what_a_job_changes_in_its_process_is_restored(name: str) -> None:
     assert read() == before
 
 
+def test_limits_are_restored_although_another_one_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    restored: list[int] = []
+
+    def restore(limit: int, limits: tuple[int, int]) -> None:
+        if limit == traits.LIMITS[0]:
+            raise ValueError("not allowed to raise maximum limit")
+        restored.append(limit)
+
+    monkeypatch.setattr(resource, "setrlimit", restore)
+    with pytest.raises(ValueError, match="not allowed"):
+        traits._restore_limits(traits._limits())
+    assert set(restored) == {*traits.LIMITS[1:]}
+
+
 def test_the_time_zone_of_the_process_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
