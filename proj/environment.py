@@ -109,7 +109,12 @@ class Environment(environ.FileAwareEnv):  # type: ignore[misc]  # django-environ
             "sentinel://:password@host1:26379;sentinel://host2:26379/0"
         )
         url = self.text(name, default) or default
-        return complete_sentinels(self._checked(name, url, _is_broker, expected))
+        return _complete_sentinels(self._checked(name, url, _is_broker, expected))
+
+    def result_backend(self, name: str) -> str:
+        """A URL of any kind that Celery knows, of which those of Sentinels are validated; empty: none."""
+        url = self.text(name)
+        return self.broker(name, url) if url.startswith(SENTINEL) else url
 
     def certificates(self, name: str) -> str:
         """CA certificates in PEM format; empty: none."""
@@ -170,7 +175,7 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
     return (isinstance(error, OSError) and error.strerror) or "it is not text"
 
 
-def complete_sentinels(url: str) -> str:
+def _complete_sentinels(url: str) -> str:
     """The same URL; of several Sentinels, each gets the first one's credentials, and any one's database.
 
     Celery connects to any of them, with what its own part of the URL says, and expects a scheme and a port.

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from jobledger import Schedule
 from jobledger.conf import validated
-from proj.environment import Environment, complete_sentinels
+from proj.environment import Environment
 from proj.sign_in import SINGLE_SIGN_ON_BACKEND
 from proj.state import BASE_DIR, REDIS_KEY_PREFIX, STATE_DIR, redis_socket
 
@@ -279,7 +279,7 @@ globals().update(env.mail_server("EMAIL_URL"))
 
 # jobledger.celery.configure() adds what the service needs.
 CELERY_BROKER_URL = env.broker("REDIS_URL", f"redis+socket://{redis_socket()}")
-CELERY_RESULT_BACKEND = complete_sentinels(env.text("RESULT_BACKEND_URL")) or CELERY_BROKER_URL
+CELERY_RESULT_BACKEND = env.result_backend("RESULT_BACKEND_URL") or CELERY_BROKER_URL
 # jobledger.celery.configure() has certificates verified; these are trusted besides the system's.
 if _ca := env.certificates("REDIS_CA"):
     _trusted = {"ssl_cert_reqs": "required", "ssl_ca_data": _ca}

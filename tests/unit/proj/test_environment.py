@@ -28,6 +28,7 @@ ASKED = {
     "zone": lambda env: env.zone("NAME", "UTC"),
     "log_level": lambda env: env.log_level("NAME", "INFO"),
     "broker": lambda env: env.broker("NAME_URL", "redis://here"),
+    "result_backend": lambda env: env.result_backend("NAME_URL"),
     "certificates": lambda env: env.certificates("NAME"),
     "database": lambda env: env.database("NAME_URL", "sqlite:////x")["ENGINE"],
     "texts": lambda env: env.texts("NAME", ["here"]),
@@ -59,6 +60,9 @@ ASKED = {
             "sentinel://me:x@a:26379/3;sentinel://me:x@b:2/3;sentinel://me:x@c:26379/3",
         ),
         ("broker", "sentinel://[::1];d", "sentinel://[::1]:26379;sentinel://d:26379"),
+        ("result_backend", "", ""),
+        ("result_backend", "db+postgresql://a:b@c/d", "db+postgresql://a:b@c/d"),
+        ("result_backend", "sentinel://:x@a;b/1", "sentinel://:x@a:26379/1;sentinel://:x@b:26379/1"),
         ("certificates", "", ""),
         ("certificates", CERTIFICATE, CERTIFICATE),
         ("database", "postgres://a:b@c/d", "django.db.backends.postgresql"),
@@ -98,6 +102,7 @@ def test_valid_values_are_accepted(
         ("broker", "amqp://here", "a URL such as redis://"),
         ("broker", "sentinel://a;redis://b", "a URL such as redis://"),
         ("broker", "sentinel://a;", "a URL such as redis://"),
+        ("result_backend", "sentinel://a;redis://b", "a URL such as redis://"),
         ("certificates", "/etc/ssl/ca.pem", "NAME is not valid; expected CA certificates in PEM format"),
         ("database", "mysql://here/x", "a URL such as postgres://"),
         ("pairs", "ops", "pairs such as ops=Job operators"),
@@ -131,6 +136,7 @@ def test_invalid_values_are_named(
         ("database", "postgres://user:hunter2/x@here/x"),
         ("broker", "redis://user:hunter2/x@here"),
         ("broker", "sentinel://a;sentinel://user:hunter2/x@here"),
+        ("result_backend", "sentinel://user:hunter2/x@here"),
     ],
 )
 def test_a_password_is_not_repeated(monkeypatch: pytest.MonkeyPatch, kind: str, url: str) -> None:
