@@ -87,6 +87,25 @@ def test_a_stopping_worker_has_a_minute_after_it_has_cancelled_its_runs(tmp_path
     assert f"SHUTDOWN_GRACE_SECONDS={conf.Settings().SHUTDOWN_GRACE_SECONDS}\n" in example
 
 
+def test_a_database_that_is_away_at_boot_keeps_nothing_from_starting_later(tmp_path: Path) -> None:
+    setup = unit("setup", tmp_path)
+    assert (setup.last("Restart"), setup.last("StartLimitIntervalSec")) == ("on-failure", "0")
+    for name in ("web", "worker@", "beat"):
+        found = unit(name, tmp_path)
+        # systemd does not start again what failed because of a requirement.
+        assert not {"Requires", "BindsTo", "Requisite"} & set(found.settings)
+        assert "jobledger-setup.service" in found.last("Wants")
+        assert "jobledger-setup.service" in " ".join(found.settings["After"])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_servers_on_the_same_machine_are_there_first_and_stay_until_the_end(
+    tmp_path: Path, name: str
+) -> None:
+    earlier = " ".join(unit(name, tmp_path).settings["After"]).split()
+    assert {"postgresql.service", "redis-server.service", "valkey-server.service"} <= set(earlier)
+
+
 def test_a_job_that_runs_out_of_memory_does_not_take_the_worker_with_it(tmp_path: Path) -> None:
     worker = unit("worker@", tmp_path)
     assert (worker.last("OOMPolicy"), worker.last("MemoryMax")) == ("continue", "2G")
