@@ -224,7 +224,8 @@ def test_the_wrapper_reads_variables_as_systemd_does(tmp_path: Path) -> None:
     environment = {"XDG_CONFIG_HOME": str(tmp_path), "XDG_DATA_DIRS": "/nonexistent", "PATH": "/bin"}
     run = subprocess.run([str(GENERATOR)], env=environment, capture_output=True, text=True, check=True)
     variables = runpy.run_path(str(UNITS / "jobledger-manage"))["variables"]
-    assert set(variables(VARIABLES)) - as_assigned(run.stdout) == set()
+    # The machine may have others.
+    assert set(variables(VARIABLES)) == {each for each in as_assigned(run.stdout) if each[0] in VARIABLES}
 
 
 def as_assigned(text: str) -> set[tuple[str, str]]:
