@@ -16,7 +16,7 @@ _MADE_IN_THE_IMAGE = {"staticfiles", "__pycache__"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exit with 1 if it is not. A folder that cannot be read, or is on another machine, passes."""
+    """Exit with 1 if this image is stale. A folder that cannot be read, or is on another machine, passes."""
     parser = argparse.ArgumentParser(prog="stale_image", description=main.__doc__)
     parser.add_argument("sources", type=Path)
     parser.add_argument("notices", type=Path)
