@@ -125,16 +125,12 @@ class OptionsForm(forms.Form):
     @property
     def unknown_options(self) -> list[str]:
         """Stored options that the job no longer has, or that do not apply to its subcommand."""
+        if self.broken:
+            return []
         hidden = self._hidden()
-        return (
-            []
-            if self.broken
-            else [
-                dest
-                for dest in self._stored
-                if dest not in hidden and not self.layout.find(dest, self._stored)
-            ]
-        )
+        return [
+            dest for dest in self._stored if dest not in hidden and not self.layout.find(dest, self._stored)
+        ]
 
     @property
     def groups(self) -> list[FieldGroup]:
