@@ -32,7 +32,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
 from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.runs.worker.code_version import code_version
-from jobledger.runs.worker.presence import is_present
+from jobledger.runs.worker.presence import present
 from jobledger.schedules import adoption, slot_runs, stored_schedules
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
@@ -299,7 +299,7 @@ def _is_valid_elsewhere(row: NextSlot, now: datetime) -> bool:
     """
     if row.broken or row.version in ("", code_version()):
         return False
-    return is_present(ProcessKind.BEAT, now, version=row.version)
+    return present(ProcessKind.BEAT, now).filter(version=row.version).exists()
 
 
 def _mark_broken(row: NextSlot, name: str, reason: str) -> None:

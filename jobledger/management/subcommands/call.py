@@ -32,7 +32,7 @@ from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
 from jobledger.runs.publishing import delivery
 from jobledger.runs.worker import queues
 from jobledger.runs.worker.code_version import code_version
-from jobledger.runs.worker.presence import ABSENT_AFTER
+from jobledger.runs.worker.presence import present
 
 OWN_OPTIONS = ("--json", "--queue", "--wait")
 
@@ -182,8 +182,6 @@ def _create(job: Job, given: dict[str, Any], routing: dict[str, Any]) -> Run:
 
 
 def _readers(queue: str) -> list[ServiceProcess]:
-    workers = ServiceProcess.objects.filter(
-        kind=ProcessKind.WORKER, seen_at__gte=clock.now() - ABSENT_AFTER
-    ).exclude(capacity=0)
+    workers = present(ProcessKind.WORKER, clock.now()).exclude(capacity=0)
     # Workers of an earlier version do not report what they read.
     return [worker for worker in workers if queue in worker.queues or worker.capacity is None]

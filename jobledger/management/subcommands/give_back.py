@@ -9,8 +9,8 @@ from django_celery_beat.models import PeriodicTask
 from jobledger import clock, formats
 from jobledger.jobs import registry
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.models import Pause, ProcessKind, Run, ServiceProcess, Status
-from jobledger.runs.worker.presence import ABSENT_AFTER
+from jobledger.models import Pause, ProcessKind, Run, Status
+from jobledger.runs.worker.presence import present
 from jobledger.schedules.adoption.giving_back import give_back
 from jobledger.schedules.adoption.review import Effect, Review, reviews
 
@@ -38,8 +38,7 @@ class Command(OperatorCommand):
     def _warn_of_beat(self) -> None:
         """It is not known whether a beat that has just reported is still running."""
         now = clock.now()
-        beats = ServiceProcess.objects.filter(kind=ProcessKind.BEAT, seen_at__gte=now - ABSENT_AFTER)
-        if beat := beats.order_by("-seen_at").first():
+        if beat := present(ProcessKind.BEAT, now).order_by("-seen_at").first():
             seen = formats.relative(beat.seen_at, now)
             self.warn(f"Beat was last seen {seen}. If it is still running, stop it, and run this again.")
 

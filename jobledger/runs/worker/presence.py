@@ -34,10 +34,9 @@ ABSENT_AFTER = timedelta(seconds=35)
 DELETED_AFTER = timedelta(days=1)
 
 
-def is_present(kind: ProcessKind, now: datetime, *, version: str) -> bool:
-    """Whether a process of this kind is running with this version of the code."""
-    reported = ServiceProcess.objects.filter(kind=kind, version=version)
-    return reported.filter(seen_at__gte=now - ABSENT_AFTER).exists()
+def present(kind: ProcessKind, now: datetime) -> QuerySet[ServiceProcess]:
+    """The processes of this kind that are running, as far as is known."""
+    return ServiceProcess.objects.filter(kind=kind, seen_at__gte=now - ABSENT_AFTER)
 
 
 class Presence:

@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from celery import current_app
 from django.db import Error
-from django.db.models import QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
@@ -18,9 +17,9 @@ from jobledger.celery import uses_redis
 from jobledger.checks.schedules import Fault, TargetValidator
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Misfire
-from jobledger.models import Dialect, NextSlot, ProcessKind, SchedulePolicy, ServiceProcess
+from jobledger.models import Dialect, NextSlot, ProcessKind, SchedulePolicy
 from jobledger.runs.publishing import delivery
-from jobledger.runs.worker.presence import ABSENT_AFTER
+from jobledger.runs.worker.presence import present
 from jobledger.runs.worker.queues import queue_of
 from jobledger.schedules import stored_schedules, words
 from jobledger.schedules.adoption import (
@@ -112,11 +111,7 @@ def unstored_entries() -> list[str]:
 
 def are_queues_known(now: datetime) -> bool:
     """Whether a worker has reported which queues it reads."""
-    return _workers(now).exists()
-
-
-def _workers(now: datetime) -> QuerySet[ServiceProcess]:
-    return ServiceProcess.objects.filter(kind=ProcessKind.WORKER, seen_at__gte=now - ABSENT_AFTER)
+    return present(ProcessKind.WORKER, now).exists()
 
 
 class _Reviewer:
@@ -124,7 +119,7 @@ class _Reviewer:
         self._now = now
         self._targets = TargetValidator()
         self._handled_until = dict(NextSlot.objects.values_list("pk", "handled_until"))
-        self._queues = [worker.queues for worker in _workers(now)]
+        self._queues = [worker.queues for worker in present(ProcessKind.WORKER, now)]
 
     def review(self, schedule: PeriodicTask) -> Review:
         if not hasattr(schedule, "policy"):
