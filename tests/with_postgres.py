@@ -52,7 +52,7 @@ def postgres(*, survives_crash: bool = False) -> Iterator[str]:
     try:
         port = _docker("port", container, "5432/tcp").rpartition(":")[2]
         url = f"postgres://postgres:test@127.0.0.1:{port}/postgres"
-        wait_until(lambda: _answers(url), what="PostgreSQL answers")
+        wait_until(lambda: answers(url), what="PostgreSQL answers")
         yield url
     finally:
         _docker("rm", "--force", "--volumes", container)
@@ -63,7 +63,8 @@ def _docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server, or a pooler in front of it, accepts a connection."""
     try:
         psycopg.connect(url, connect_timeout=2).close()
     except psycopg.OperationalError:

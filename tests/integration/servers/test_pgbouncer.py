@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import pytest
 
 from tests.integration.database import is_sqlite, rows
@@ -18,6 +17,7 @@ from tests.integration.slots import SECOND, Span, newest_slot, perfect, schedule
 from tests.ports import free_port
 from tests.requirements import pgbouncer_or_skip
 from tests.waiting import wait_until
+from tests.with_postgres import answers
 
 pytestmark = pytest.mark.every_database
 
@@ -59,16 +59,8 @@ default_pool_size = {POOL_SIZE}
     user = ("-u", "nobody") if getpass.getuser() == "root" else ()
     running.start("pgbouncer", pgbouncer_or_skip(), "--quiet", *user, str(configuration))
     url = urlunsplit(server._replace(netloc=f"{server.username}:any@127.0.0.1:{port}"))
-    wait_until(lambda: _answers(url), what="PgBouncer answers")
+    wait_until(lambda: answers(url), what="PgBouncer answers")
     yield url
-
-
-def _answers(url: str) -> bool:
-    try:
-        psycopg.connect(url, connect_timeout=2).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 def sessions(running: Service) -> int:
