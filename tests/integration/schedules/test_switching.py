@@ -117,7 +117,6 @@ def test_a_live_database_is_adopted_used_and_given_back_and_nothing_runs_twice(l
     run_until(live, "beat-again", "once: overdue when given back", *STOCK)
 
     counts = executed(live)
-    print(counts)
     steady = counts.pop("steady")
     assert counts == {
         "once: overdue": 1,
