@@ -114,10 +114,14 @@ class Command(OperatorCommand):
     def _wait(self, run: Run, *, as_json: bool) -> int:
         if not as_json:
             return show.print_until_end(self, run.pk)
-        for update in show.follow(run.pk, partial(time.sleep, show.POLL_SECONDS)):
-            run = update.run
+        try:
+            for update in show.follow(run.pk, partial(time.sleep, show.POLL_SECONDS)):
+                run = update.run
+            exit_code = show.exit_code_of(run)
+        except KeyboardInterrupt:
+            exit_code = show.stopped(self)
         printing.write_lines(self.stdout, [printing.json_text(run_json.as_json(run), indent=2)])
-        return show.exit_code_of(run)
+        return exit_code
 
 
 def _job(name: str) -> Job:

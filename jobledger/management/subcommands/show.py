@@ -77,9 +77,14 @@ def print_until_end(command: BaseCommand, run_id: UUID) -> int:
                     return 0
             exit_code = exit_code_of(update.run)
     except KeyboardInterrupt:
-        printing.write_lines(command.stderr, ["Stopped following; the run continues.\n"])
-        return INTERRUPTED_EXIT_CODE
+        return stopped(command)
     return exit_code
+
+
+def stopped(command: BaseCommand) -> int:
+    """Say that Ctrl-C did not end the run; returns the exit code."""
+    printing.write_lines(command.stderr, ["Stopped following; the run continues.\n"])
+    return INTERRUPTED_EXIT_CODE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -248,6 +248,21 @@ def test_waiting_with_json_prints_the_run_when_it_has_ended(working: None) -> No
     assert (done.exit_code, run["status"], run["exit_code"]) == (3, "failed", 3)
 
 
+@pytest.mark.parametrize("flags", [["--wait"], ["--wait", "--json"]])
+def test_an_interrupt_while_waiting_leaves_the_run_alone(
+    worker: None, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupted)
+    done = call(*flags, "probe")
+    run = Run.objects.get()
+    assert (done.exit_code, run.status, run.cancel_requested_at) == (130, Status.QUEUED, None)
+    assert "the run continues" in done.stderr
+    assert done.stdout == "" or json.loads(done.stdout)["id"] == str(run.pk)
+
+
 def test_the_jobs_help_has_its_own_options_and_no_others(
     worker: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
