@@ -7,12 +7,10 @@ The command being executed gets its run from ``take_over``. This is how ``JobCom
 runner, which is already recorded, from a call on the command line or by another job, which is not.
 """
 
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, cast
 from uuid import UUID
@@ -22,37 +20,29 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from jobledger import clock
-from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.formats import size_from_text
-from jobledger.jobs import options, registry, secrets
+from jobledger.jobs import options, registry
 from jobledger.models import Run, Status, Stream
-from jobledger.outages import is_outage
-from jobledger.runs import attempts, leftovers, overlap
+from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY
-from jobledger.runs.execution import abrupt_ends, exit_functions, handover, hygiene, isolation, resources
+from jobledger.runs.execution import abrupt_ends, exit_functions, hygiene, isolation, resources
 from jobledger.runs.execution.coroutines import awaited
 from jobledger.runs.execution.process_tree import ProcessTree, process_tree
+from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import exit_on_signals
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
-from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, interruptible
+from jobledger.runs.lease.interrupts import interruptible
 from jobledger.runs.lease.termination import Limits
 from jobledger.runs.ledger_connection import ledger_connection
-from jobledger.runs.leftovers import Leftover
-from jobledger.runs.outcome import FAILURE, SUCCESS, Outcome, outcome_of
+from jobledger.runs.outcome import FAILURE, SUCCESS
 from jobledger.runs.output.capture import Capture, of_worker
 from jobledger.runs.publishing import publisher
-from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
-
-# For workers, which cannot do anything else while the database is unavailable. On a command line, a user is
-# waiting, so a lease must suffice.
-MAX_OUTAGE_SECONDS = 3600.0
-NOT_RECORDED = "Run %s of %s ended as %s, but this could not be recorded: %s"
 
 
 @dataclass(kw_only=True)
@@ -218,111 +208,59 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
 
     A failure to record the end never hides an exception of the block.
     """
-    pid, of_caller = os.getpid(), hygiene.connections_in_transaction()
-    recorder = captured.recorder
-    log = OutputLog(run, recorder)
-    # Whatever happens: a run succeeds only if its job has come to its end.
-    outcome = FAILURE
+    with _prepared(run, captured, taken_over=taken_over) as end:
+        progress = end.heartbeat.progress
+        token = _current.set(
+            Execution(run=run, taken_over=taken_over, progress=progress, outer=_current.get())
+        )
+        # Whatever happens: a run succeeds only if its job has come to its end.
+        threads, outcome = Threads(), FAILURE
+        # Not context managers: an interrupt may be raised at any time before `clean_up` disarms it.
+        try:
+            try:
+                may_beat = _may_beat()
+                end.heartbeat.start(may_beat=may_beat)
+                # Those of the heartbeat are not the job's.
+                threads = Threads()
+                # On the command line, the process waits for them when it exits.
+                waits = nullcontext() if taken_over else threads.awaited()
+                exits = nullcontext() if taken_over else exit_functions.called()
+                with exits, waits, abrupt_ends.running(end.record_exit, by_other_thread=may_beat):
+                    yield
+                outcome = SUCCESS
+            finally:
+                end.clean_up()
+        except BaseException as error:
+            outcome = end.outcome_of(error)
+            raise
+        finally:
+            _current.reset(token)
+            end.record(outcome, threads)
+
+
+@contextmanager
+def _prepared(run: Run, captured: Capture, *, taken_over: bool) -> Iterator[RunEnd]:
+    """What a job is executed in, with what then records its end."""
+    of_caller = hygiene.connections_in_transaction()
+    log = OutputLog(run, captured.recorder)
     with (
         captured,
         interruptible() as interrupter,
         resources.measured(captured.note_usage) as meter,
         process_tree(run.pk, is_nested=_current.get() is not None, adopts=not taken_over) as tree,
     ):
-        heartbeat = Heartbeat(run, log, interrupter, tree, _limits(run), meter)
-        execution = Execution(
+        yield RunEnd(
             run=run,
+            captured=captured,
             taken_over=taken_over,
-            progress=heartbeat.progress,
-            outer=_current.get(),
+            log=log,
+            heartbeat=Heartbeat(run, log, interrupter, tree, _limits(run), meter),
+            interrupter=interrupter,
+            tree=tree,
+            meter=meter,
+            traits=Traits(taken_over=taken_over),
+            of_caller=of_caller,
         )
-        token = _current.set(execution)
-        threads, traits = Threads(), Traits(taken_over=taken_over)
-        abilities = handover.Abilities()
-        try:
-            try:
-                may_beat = _may_beat()
-                heartbeat.start(may_beat=may_beat)
-                # Those of the heartbeat are not the job's.
-                threads = Threads()
-                # On the command line, the process waits for them when it exits.
-                waits = nullcontext() if taken_over else threads.awaited()
-                record_exit = partial(_record_exit, run, log, heartbeat, interrupter, meter)
-                exits = nullcontext() if taken_over else exit_functions.called()
-                with exits, waits, abrupt_ends.running(record_exit, by_other_thread=may_beat):
-                    yield
-                outcome = SUCCESS
-            finally:
-                interrupter.disarm()
-                if os.getpid() == pid:
-                    with abilities.not_blamed():
-                        traits.restore()
-                        captured.end()
-        except BaseException as error:
-            outcome = _masked(run, outcome_of(error, last_error_line=recorder.last_error_line))
-            raise
-        finally:
-            _current.reset(token)
-            # A job may fork: the child also leaves this block, but the run does not belong to it.
-            if os.getpid() == pid:
-                if are_lost := abilities.are_lost:
-                    # What follows may need what is lost. Whoever takes over also ends the job's processes.
-                    handover.hand_over(run, replace(outcome, usage=meter.usage()), captured)
-                # First: the heartbeat may be waiting for a lock of the job's transaction.
-                hygiene.release_connections(of_caller=of_caller, close=not taken_over)
-                heartbeat.job_has_ended()
-                left = _end_what_was_started(tree, threads, outcome, taken_over=taken_over)
-                heartbeat.stop()
-                outcome = replace(outcome, usage=meter.usage())
-                timeout = settings.LEASE_SECONDS if taken_over else MAX_OUTAGE_SECONDS
-                end = partial(_end, run, log, heartbeat, outcome, left)
-                if not _try_to_end(run, end, outcome, heartbeat, 0 if are_lost else timeout):
-                    handover.hand_over(run, outcome, captured)
-
-
-def _record_exit(
-    run: Run,
-    log: OutputLog,
-    heartbeat: Heartbeat,
-    interrupter: Interrupter,
-    meter: resources.Meter,
-    end: SystemExit,
-) -> None:
-    """Record the end of a run whose process is about to end."""
-    interrupter.disarm()
-    # Before writing: it may be waiting to do so.
-    heartbeat.stop()
-    outcome = _masked(run, outcome_of(end, last_error_line=log.last_error_line))
-    abrupt_ends.write(partial(_end, run, log, heartbeat, replace(outcome, usage=meter.usage()), []))
-
-
-def _end_what_was_started(
-    tree: ProcessTree, threads: Threads, outcome: Outcome, *, taken_over: bool
-) -> list[Leftover]:
-    """End the job's processes; returns what is left, and has a worker's child replaced if it is not clean.
-
-    On the command line, a job that ends by itself may leave processes behind, as without this service. So may
-    a job that another one calls, since they end with the other.
-    """
-    if taken_over:
-        return tree.end() if isinstance(outcome.cause, JobInterrupt) else []
-    left = [*tree.end(), *threads.left()]
-    if left or tree.was_needed:
-        billiard_internals.exit_after_this_task()
-    return left
-
-
-def _masked(run: Run, outcome: Outcome) -> Outcome:
-    """The outcome without the run's secrets: parsers and libraries quote their input."""
-    try:
-        error, traceback = (
-            secrets.without_secrets(run.job, run.options, text) for text in (outcome.error, outcome.traceback)
-        )
-    except Exception as problem:  # noqa: BLE001 - its own traceback would show the error
-        name = type(problem).__name__
-        logger.error("The error of run %s of %s cannot be masked: %s", run.pk, run.job, name)
-        error, traceback = "", ""
-    return replace(outcome, error=error, traceback=traceback)
 
 
 def _limits(run: Run) -> Limits:
@@ -353,45 +291,3 @@ def _call(run: Run, captured: Capture) -> None:
     streams = {stream.value: captured.stream_for(stream) for stream in (Stream.STDOUT, Stream.STDERR)}
     with exit_on_signals(), captured.job_running(), awaited(command):
         call_command(command, *argv, **streams)
-
-
-def _try_to_end(
-    run: Run, end: Callable[[], None], outcome: Outcome, heartbeat: Heartbeat, timeout_seconds: float
-) -> bool:
-    """Record the end, retrying while the database is unavailable. Returns whether that has succeeded."""
-    until = time.monotonic() + timeout_seconds
-    while True:
-        try:
-            end()
-            return True
-        except Exception as error:
-            # The job's own exception, if any, is being raised, and must not be hidden by this one.
-            if not is_outage(error) or time.monotonic() >= until or _is_in_transaction():
-                is_unexpected = timeout_seconds > 0
-                logger.error(NOT_RECORDED, run.pk, run.job, outcome.status, error, exc_info=is_unexpected)
-                # If this process is the reason, it must not fail all later runs as well.
-                billiard_internals.exit_after_this_task()
-                return False
-            logger.warning("Could not record the end of run %s of %s yet: %s", run.pk, run.job, error)
-            heartbeat.renew_lease()
-            time.sleep(settings.HEARTBEAT_SECONDS)
-
-
-@ledger_connection()
-def _is_in_transaction() -> bool:
-    """Whether the record shares a transaction of the caller: after an error, nothing can be written in it."""
-    return connection.in_atomic_block
-
-
-@ledger_connection()
-def _end(run: Run, log: OutputLog, heartbeat: Heartbeat, outcome: Outcome, left: list[Leftover]) -> None:
-    # Not in one transaction: a retry would not save again what was rolled back.
-    # Output before status: followers stop reading once the run has finished.
-    log.save_remaining()
-    heartbeat.save_progress()
-    leftovers.record(run, left)
-    left.clear()
-    ended = attempts.end(run, outcome)
-    if not ended:
-        text = "Run %s of %s ended as %s, but no longer belonged to this process"
-        logger.error(text, run.pk, run.job, outcome.status)

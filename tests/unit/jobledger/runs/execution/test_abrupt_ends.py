@@ -6,12 +6,10 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NoReturn
-from unittest.mock import Mock
 
 import pytest
 
-from jobledger.models import Run
-from jobledger.runs.execution import abrupt_ends, runner
+from jobledger.runs.execution import abrupt_ends
 from jobledger.runs.outcome import SignalExit
 from jobledger.runs.output.recorder import LOCK
 
@@ -242,17 +240,6 @@ def test_a_record_that_takes_too_long_is_given_up(died: list[int], monkeypatch: 
         os._exit(1)
     can_go_on.set()
     assert died == [1]
-
-
-def test_the_heartbeat_has_stopped_before_the_end_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both write under the same lock, so a heartbeat could not stop during the other's write."""
-    steps: list[str] = []
-    heartbeat, log = Mock(), Mock(last_error_line="")
-    heartbeat.stop.side_effect = lambda: steps.append("stopped")
-    monkeypatch.setattr(abrupt_ends, "write", lambda record: steps.append("written"))
-    meter = Mock(usage=lambda: None)
-    runner._record_exit(Run(job="probe"), log, heartbeat, Mock(), meter, SystemExit(3))
-    assert steps == ["stopped", "written"]
 
 
 def test_the_first_process_of_a_container_which_survives_the_signal_exits(

@@ -16,6 +16,7 @@ from jobledger.runs import attempts
 from jobledger.runs.execution import handover, isolation, runner
 from jobledger.runs.execution.isolation import Ending
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.execution.run_end import RunEnd
 from jobledger.runs.outcome import SUCCESS, Outcome, outcome_of
 from jobledger.runs.output import salvage
 from jobledger.runs.output.capture import Capture
@@ -203,7 +204,7 @@ def test_a_process_that_has_lost_abilities_hands_its_run_over_at_once(
     monkeypatch.setattr(Command, "handle", handle)
     captured = Kept()
     monkeypatch.setattr(runner, "of_worker", lambda run: captured)
-    monkeypatch.setattr(runner, "_end", None)
+    monkeypatch.setattr(RunEnd, "_write", None)
     run = Run.objects.create(job="probe", options={}, trigger="celery")
     runner.execute(run.pk, worker="w")
     arrived = handover.received(captured.outcome)
@@ -220,7 +221,7 @@ def test_on_the_command_line_recording_is_tried_once_and_given_up_with_one_line(
 
     def handle(*args: Any, **options: Any) -> None:
         monkeypatch.setattr(handover, "_user", lambda: (1, 1))
-        monkeypatch.setattr(runner, "_end", fail)
+        monkeypatch.setattr(RunEnd, "_write", fail)
 
     monkeypatch.setattr(Command, "handle", handle)
     # It would close the transaction of the test.
