@@ -21,9 +21,12 @@ from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status
+from jobledger.paging import is_after
 
 BATCH = 2000
 """How many runs are looked at in one statement."""
+
+_RUN_FIELDS = ("job", "trigger", "schedule", "schedule_name", "queued_at", "start_after", "started_at")
 
 Noticed = tuple[Rule, Event, Saying]
 
@@ -83,12 +86,11 @@ def _slow(book: RuleBook, now: datetime) -> Iterator[Noticed]:
 
 def _all(runs: QuerySet[Run]) -> Iterator[Run]:
     """The runs, oldest first, a batch at a time: those in front may have been told of already."""
-    runs = runs.order_by("queued_at", "pk")
+    runs = runs.order_by("queued_at", "pk").only(*_RUN_FIELDS)
     batch = list(runs[:BATCH])
     while batch:
         yield from batch
-        last = batch[-1]
-        later = Q(queued_at__gt=last.queued_at) | Q(queued_at=last.queued_at, pk__gt=last.pk)
+        later = is_after("queued_at", batch[-1].queued_at, batch[-1].pk)
         batch = list(runs.filter(later)[:BATCH]) if len(batch) == BATCH else []
 
 

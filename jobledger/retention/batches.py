@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Model, Q, QuerySet, Sum
+from django.db.models import Model, QuerySet, Sum
 from django.db.models.functions import Length
 from django.db.models.signals import post_delete, pre_delete
 
 from jobledger.models import Run, RunOutput
+from jobledger.paging import is_after
 
 TARGET_SECONDS = 0.04
 """How long a transaction should take. It may take more than twice as long when the machine is busy."""
@@ -151,8 +152,7 @@ def pages(rows: QuerySet[Any], time_field: str, *fields: str) -> Iterator[list[t
     while found := list(rest.order_by(time_field, "pk").values_list("pk", time_field, *fields)[:PAGE]):
         yield found
         pk, last, *_ = found[-1]
-        is_later = Q(**{f"{time_field}__gt": last}) | Q(**{time_field: last}, pk__gt=pk)
-        rest = rows.filter(is_later, **{f"{time_field}__gte": last})
+        rest = rows.filter(is_after(time_field, last, pk))
 
 
 def _chunks(pks: Sequence[Any]) -> list[tuple[int, int]]:

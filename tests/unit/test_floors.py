@@ -16,6 +16,7 @@ FLOORS = {
     "jobledger.reason": 1,
     "jobledger.outages": 1,
     "jobledger.clock": 1,
+    "jobledger.paging": 1,
     "jobledger.conf": 1,
     "jobledger.jobs": 1,
     "jobledger.models": 2,

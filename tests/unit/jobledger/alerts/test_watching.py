@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -29,6 +31,12 @@ def clock() -> Iterator[time_machine.Traveller]:
 def queued(minutes_ago: float, **values: Any) -> Run:
     at = timezone.now() - timedelta(minutes=minutes_ago)
     return Run.objects.create(**{"job": "probe", "trigger": Trigger.SCHEDULE, "queued_at": at, **values})
+
+
+def plan_of(sql: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        return "\n".join(str(row[3]) for row in cursor.fetchall())
 
 
 def scan() -> list[str]:
@@ -92,6 +100,22 @@ def test_a_backlog_hides_no_run_that_is_late(monkeypatch: pytest.MonkeyPatch, mi
     assert Alert.objects.get().run_id == late.pk
     queued(10, job="lasting")
     assert scan() == ["late", "late"]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL scans small tables whatever there is")
+def test_each_batch_of_a_backlog_is_read_from_where_the_last_one_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "BATCH", 2)
+    rule(destination(), late_after=timedelta(minutes=10))
+    for minutes in (30, 20, 10):
+        queued(minutes)
+    with CaptureQueriesContext(connection) as queries:
+        assert scan() == ["late", "late", "late"]
+    waiting = [each["sql"] for each in queries if "\"status\" = 'queued'" in each["sql"]]
+    assert len(waiting) == 2
+    assert "queued_at<?)" in plan_of(waiting[0])
+    assert "queued_at>? AND queued_at<?)" in plan_of(waiting[1])
 
 
 def test_a_retry_is_not_late_while_it_waits_for_its_backoff(clock: time_machine.Traveller) -> None:
