@@ -23,6 +23,7 @@ from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
+from jobledger.runs.lease.exit_signals import is_exit_deferred
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.ledger_connection import ledger_connection
@@ -122,7 +123,8 @@ class RunEnd:
                 return True
             except Exception as error:
                 # The job's own exception, if any, is being raised, and must not be hidden by this one.
-                if not is_outage(error) or time.monotonic() >= until or _is_in_transaction():
+                is_too_late = time.monotonic() >= until or is_exit_deferred()
+                if not is_outage(error) or is_too_late or _is_in_transaction():
                     is_unexpected = timeout_seconds > 0
                     ended = self.run.pk, self.run.job, outcome.status
                     logger.error(NOT_RECORDED, *ended, error, exc_info=is_unexpected)

@@ -33,7 +33,7 @@ from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
-from jobledger.runs.lease.exit_signals import exit_on_signals
+from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import interruptible
 from jobledger.runs.lease.termination import Limits
@@ -143,6 +143,7 @@ def _execute_captured(run: Run, captured: Capture, validation_error: str) -> Non
             hygiene.exit_forked_children(),
             hygiene.restored_process(),
             no_terminal(),
+            defer_exit_signals(),
             recorded(run, captured),
         ):
             if validation_error:

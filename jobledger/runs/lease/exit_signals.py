@@ -1,12 +1,13 @@
 """Ends a job when its process receives a signal: ``finally`` blocks run, and the run records the signal.
 
 A worker's children have handlers of Celery's pool for these signals, which exit with a code that is none of a
-shell's, and one that raises Celery's exception for a soft time limit, which jobs do not have.
+shell's, and one that raises Celery's exception for a soft time limit, which jobs do not have. They exit at
+once, also while the end of a run is being recorded.
 """
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,10 +16,36 @@ from jobledger.runs.worker import billiard_internals
 
 EXIT_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 
+_deferred: list[int] = []
+
+
+@contextmanager
+def defer_exit_signals() -> Iterator[None]:
+    """In the block, these signals end jobs only; a worker's child is replaced after the block."""
+    _deferred.clear()
+    with _handled(_defer):
+        yield
+
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """In the block, raise ``SignalExit`` at these signals, except at those that the process ignores."""
+    """In the block, raise ``SignalExit`` at these signals, except at those that the process ignores.
+
+    One that was deferred is raised at once.
+    """
+    with _handled(exit_on_signal):
+        if _deferred:
+            raise SignalExit(_deferred.pop())
+        yield
+
+
+def is_exit_deferred() -> bool:
+    """Whether a signal has arrived that has ended no job: its sender waits for this process to exit."""
+    return bool(_deferred)
+
+
+@contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -27,17 +54,22 @@ def exit_on_signals() -> Iterator[None]:
         number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)
     }
     for number in replaced:
-        signal.signal(number, exit_on_signal)
+        signal.signal(number, handle)
     try:
         yield
     finally:
         for number, handler in replaced.items():
-            if signal.getsignal(number) is exit_on_signal:
+            if signal.getsignal(number) is handle:
                 signal.signal(number, handler)
+
+
+def _defer(signum: int, frame: FrameType | None) -> None:
+    # The pool takes any later death of a child that it has signalled for the intended one.
+    billiard_internals.exit_after_this_task()
+    _deferred.append(signum)
 
 
 def exit_on_signal(signum: int, frame: FrameType | None) -> None:
     """Raise the exception; a worker's child is also replaced after its task, as the sender expects."""
-    # The pool takes any later death of a child that it has signalled for the intended one.
-    billiard_internals.exit_after_this_task()
-    raise SignalExit(signum)
+    _defer(signum, frame)
+    raise SignalExit(_deferred.pop())

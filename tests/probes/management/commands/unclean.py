@@ -12,7 +12,6 @@ import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from jobledger import JobCommand
@@ -72,6 +71,12 @@ def _powers() -> None:
         os.setuid(65534)
 
 
+def _signal_to_group() -> None:
+    os.system("kill 0")
+    # The signal may arrive in another thread, a moment later.
+    time.sleep(600)
+
+
 def _exit() -> None:
     os._exit(0)
 
@@ -82,7 +87,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "all-descriptors": _close_all_descriptors,
     "session": os.setsid,
     "process-group": os.setpgrp,
-    "signal-to-group": partial(os.system, "kill 0"),
+    "signal-to-group": _signal_to_group,
     "event-loop": _event_loop,
     "thread": _thread,
     "exit": _exit,

@@ -7,12 +7,19 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from django.core.management.base import BaseCommand
+from django.db import OperationalError
+from pytest_django import Settings
 
+from jobledger.jobs.registry import Job
 from jobledger.models import Run, Trigger
+from jobledger.runs import attempts
 from jobledger.runs.execution import runner
-from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, exit_on_signals
+from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, defer_exit_signals, exit_on_signals
+from jobledger.runs.outcome import Outcome
 from jobledger.runs.worker import billiard_internals
 from tests.probes.management.commands.probe import Command
+from tests.unit.builders import override
 
 Replaced = list[str]
 
@@ -78,6 +85,64 @@ def test_a_handler_of_the_jobs_own_is_called(monkeypatch: pytest.MonkeyPatch) ->
     run = executed(monkeypatch, work)
     assert (run.status, received) == ("succeeded", [signal.SIGTERM])
     assert signal.getsignal(signal.SIGTERM) is as_the_pool
+
+
+@pytest.mark.django_db
+def test_a_signal_before_the_job_begins_ends_the_run_and_not_the_process(
+    monkeypatch: pytest.MonkeyPatch, replaced: Replaced
+) -> None:
+    create_command = Job.create_command
+
+    def create_and_signal(job: Job) -> BaseCommand:
+        signal.raise_signal(signal.SIGTERM)
+        return create_command(job)
+
+    monkeypatch.setattr(Job, "create_command", create_and_signal)
+    run = executed(monkeypatch, pytest.fail)
+    assert (run.status, run.reason, run.exit_code) == ("failed", "signal", 143)
+    assert replaced == ["replaced"]
+
+
+@pytest.mark.django_db
+def test_a_signal_while_the_end_is_recorded_does_not_keep_it_from_being_recorded(
+    monkeypatch: pytest.MonkeyPatch, replaced: Replaced
+) -> None:
+    end = attempts.end
+
+    def end_and_signal(run: Run, outcome: Outcome) -> bool:
+        signal.raise_signal(signal.SIGTERM)
+        return end(run, outcome)
+
+    monkeypatch.setattr(attempts, "end", end_and_signal)
+    run = executed(monkeypatch, lambda: None)
+    assert (run.status, run.exit_code) == ("succeeded", 0)
+    assert replaced == ["replaced"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_ends_a_child_during_an_outage_waits_for_no_database(
+    monkeypatch: pytest.MonkeyPatch, replaced: Replaced, settings: Settings
+) -> None:
+    override(settings, HEARTBEAT_SECONDS=0.01)
+    end, calls = attempts.end, list[str]()
+
+    def unavailable_once(run: Run, outcome: Outcome) -> bool:
+        calls.append(outcome.status)
+        if len(calls) > 1:
+            return end(run, outcome)
+        signal.raise_signal(signal.SIGTERM)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(attempts, "end", unavailable_once)
+    run = executed(monkeypatch, lambda: None)
+    assert (run.status, calls) == ("running", ["succeeded"])
+
+
+def test_a_signal_that_was_deferred_does_not_end_the_next_job(replaced: Replaced) -> None:
+    with defer_exit_signals():
+        signal.raise_signal(signal.SIGTERM)
+    with defer_exit_signals(), exit_on_signals():
+        assert replaced == ["replaced"]
 
 
 def test_a_process_that_ignores_a_signal_continues_to_do_so() -> None:
