@@ -143,6 +143,16 @@ class RuleBook:
         return {pk: name for rule in self.general for pk, name in rule.destinations.items()}
 
 
+def unusable_destinations(jobs: Iterable[registry.Job]) -> dict[str, list[str]]:
+    """By job, the destinations that it names although they do not exist or cannot be used."""
+    named = {job.name: job.declaration.alerts.destinations for job in jobs if job.declaration.alerts}
+    if not any(named.values()):
+        return {}
+    usable = {each.name for each in AlertDestination.objects.all() if each.is_usable}
+    found = {job: sorted(set(names) - usable) for job, names in sorted(named.items())}
+    return {job: names for job, names in found.items() if names}
+
+
 def known_kinds(values: Any) -> Collection[AlertKind]:
     """The kinds among stored values; those of other versions are ignored."""
     return frozenset(kind for kind in AlertKind if kind in (values or ()))

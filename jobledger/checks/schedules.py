@@ -1,4 +1,4 @@
-"""Checks of the schedules in the database."""
+"""Checks of what is in the database: the schedules, and the destinations of alerts that jobs name."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,10 @@ from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Model
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.alerts.rules import unusable_destinations
 from jobledger.checks.project import service_models
 from jobledger.escapes import escaped
+from jobledger.health.problem import listed
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.runs.publishing import delivery
@@ -22,11 +24,11 @@ _TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
 
 
 def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Every enabled schedule can be evaluated, and its options are valid for its job."""
+    """Every enabled schedule can be evaluated, and its options are valid; jobs name usable destinations."""
     # `migrate` runs this check before it has created the tables, or added the columns of this version.
     if DEFAULT_DB_ALIAS not in (databases or []) or not _are_tables_current():
         return []
-    return list(_stored_schedules())
+    return [*_stored_schedules(), *_unusable_destinations()]
 
 
 def _are_tables_current() -> bool:
@@ -91,6 +93,13 @@ class TargetValidator:
 def _stored_schedules() -> Iterator[CheckMessage]:
     yield from _invalid_messages()
     yield from _invalid_timing()
+
+
+def _unusable_destinations() -> Iterator[CheckMessage]:
+    for job, names in unusable_destinations(registry.all_jobs().values()).items():
+        text = f"The job {job!r} names destinations that do not exist or cannot be used: {listed(names)}."
+        hint = "Add, enable or rename them in the admin; until then, the general ones may be used."
+        yield checks.Warning(escaped(text), hint=hint, id="jobledger.W023")
 
 
 def _invalid_timing() -> Iterator[CheckMessage]:

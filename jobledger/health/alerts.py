@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from jobledger.alerts.rules import RuleBook
+from jobledger.alerts.rules import RuleBook, unusable_destinations
 from jobledger.health.problem import PartName, Problem, ProblemKind, listed
 from jobledger.jobs import registry
 from jobledger.models import AlertDelivery, AlertDestination, DeliveryState
@@ -40,13 +40,8 @@ def problems(now: datetime) -> Iterator[Problem]:
 
 
 def _unusable_destinations() -> Iterator[Problem]:
-    declared = {job.name: job.declaration.alerts for job in registry.all_jobs().values()}
-    named = {(job, name) for job, own in declared.items() if own is not None for name in own.destinations}
-    if not named:
-        return
-    usable = {each.name for each in AlertDestination.objects.all() if each.is_usable}
-    wrong = sorted(f"{name} (by {job})" for job, name in named if name not in usable)
-    if wrong:
+    unusable = unusable_destinations(registry.all_jobs().values())
+    if wrong := sorted(f"{name} (by {job})" for job, names in unusable.items() for name in names):
         yield _problem(
             text=f"Jobs name alert destinations that do not exist or cannot be used: {listed(wrong)}.",
             short=f"{len(wrong)} named in vain",

@@ -20,6 +20,7 @@ from jobledger.admin.recent_runs import WINDOW, JobStatistics, ScheduleCounts
 from jobledger.admin.runs.listing import ListedRun
 from jobledger.admin.runs.search import without_long_texts
 from jobledger.admin.schedules.status import ScheduleOverview, overviews
+from jobledger.alerts.rules import unusable_destinations
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.options.argparse_internals import format_usage
@@ -109,6 +110,7 @@ def execution_policy(job: Job) -> dict[str, str]:
         "Process": _process(declared),
         "Retries": _retries(declared),
         "If its process dies": _when_lost(declared),
+        "Alerts": _alerts(job),
     }
 
 
@@ -178,6 +180,18 @@ def _when_lost(declared: type[JobDeclaration]) -> str:
     if declared.isolate:
         return "The run fails and is not restarted."
     return "The run is recorded as lost and is not restarted."
+
+
+def _alerts(job: Job) -> str:
+    if (declared := job.declaration.alerts) is None:
+        return "The job declares no rule of its own."
+    if not declared.kinds:
+        return "None."
+    names = ", ".join(declared.destinations)
+    text = f"Sent to {names or 'the destinations of the general rules'}."
+    if unusable := unusable_destinations([job]).get(job.name):
+        text += f" Missing or unusable: {', '.join(unusable)}."
+    return text
 
 
 def _runs_context(job: Job, now: datetime) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from pytest_django import Settings
 
 from jobledger.checks.schedules import check_schedules
 from jobledger.jobs import registry
+from jobledger.jobs.declaration import Alerts
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import override
+from tests.unit.jobledger.alerts.builders import destination
 from tests.unit.jobledger.schedules.builders import hourly
 
 
@@ -151,3 +154,15 @@ def test_a_schedule_of_a_job_that_cannot_tell_its_options_is_reported(
     (message,) = check_schedules(databases=["default"])
     assert message.id == "jobledger.W001"
     assert message.msg.endswith("cannot tell its options: OSError: no such file")
+
+
+@pytest.mark.django_db
+def test_alert_destinations_that_jobs_name_in_vain_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Probe, "alerts", Alerts(destinations=["pager", "team"]))
+    destination("team")
+    # Other jobs inherit from that one.
+    messages = [message for message in check_schedules(databases=["default"]) if "'probe'" in message.msg]
+    assert [message.id for message in messages] == ["jobledger.W023"]
+    assert messages[0].msg.endswith(": pager.")
+    destination("pager")
+    assert check_schedules(databases=["default"]) == []

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobledger.admin.jobs import pages
-from jobledger.jobs.declaration import Concurrency
+from jobledger.jobs.declaration import Alerts, Concurrency
+from tests.unit.jobledger.alerts.builders import destination
 from tests.unit.jobledger.jobs.builders import a_job
 from tests.unit.jobledger.jobs.options.parsers import arg
 
@@ -25,6 +26,7 @@ def test_defaults_are_described() -> None:
         "Process": "Runs share their worker's processes.",
         "Retries": "None.",
         "If its process dies": "The run is recorded as lost and is not restarted.",
+        "Alerts": "The job declares no rule of its own.",
     }
 
 
@@ -64,3 +66,17 @@ def test_a_concurrency_key_is_mentioned_if_it_has_an_effect() -> None:
 def test_the_usage_excludes_common_options() -> None:
     job = a_job(arg("name"), arg("--days", type=int), arg("--inner", help=SUPPRESS))
     assert pages.usage(job) == "manage.py job [--days DAYS] name"
+
+
+@pytest.mark.django_db
+def test_alert_destinations_that_cannot_be_used_are_named() -> None:
+    destination("team")
+    destination("pager", enabled=False)
+    assert facts_of(alerts=Alerts(destinations=["team"]))["Alerts"] == "Sent to team."
+    text = facts_of(alerts=Alerts(destinations=["team", "pager", "ops"]))["Alerts"]
+    assert text == "Sent to team, pager, ops. Missing or unusable: ops, pager."
+
+
+def test_a_job_without_destinations_of_its_own_alerts_those_of_the_general_rules() -> None:
+    assert facts_of(alerts=Alerts())["Alerts"] == "Sent to the destinations of the general rules."
+    assert facts_of(alerts=Alerts(kinds=()))["Alerts"] == "None."
