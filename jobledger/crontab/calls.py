@@ -1,0 +1,383 @@
+"""Finds the call of ``manage.py`` in which a line of a crontab ends, and what surrounds it.
+
+Only what is known to leave the call as it is is looked through; everything else is reported, with the reason.
+Nothing is guessed, executed or looked up.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from getopt import GetoptError, getopt
+from posixpath import basename, join, normpath
+from typing import Any
+
+from jobledger.crontab import wrappers
+from jobledger.crontab.lines import Entry
+from jobledger.crontab.shell import Kind, Part, ShellError, Word
+from jobledger.crontab.syntax import Command, Group, Pipeline, Redirection, Script, Simple, script_of
+from jobledger.crontab.wrappers import Effect, Lock, NotUnderstoodError
+
+SHELL = "SHELL"
+_SET_BY_CRON = frozenset({"HOME", "LOGNAME", "PATH", "PWD", SHELL, "USER"})
+_PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
+_PYTHON_OPTIONS = "bBdEiIOPqRsSuvVxW:X:m:c:"
+_DJANGO_ADMIN = frozenset({"django-admin", "django-admin.py"})
+_NOTHING_ELSE = frozenset({":", "true", "exit", "echo", "false"})
+"""What can follow the call without doing anything that matters."""
+_OUTPUTS = frozenset({">", ">>", ">|", "&>", "&>>"})
+_MAX_DEPTH = 10
+_MAX_LENGTH = 10_000
+"""Debian's cron reads no more than a tenth of this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A call of ``manage.py``."""
+
+    command: str = ""
+    arguments: tuple[str, ...] = ()
+    program: str = ""
+    """The path of manage.py, as far as the line tells."""
+    variables: tuple[str, ...] = ()
+    """The names of the variables that the line sets for it."""
+    used_variables: tuple[str, ...] = ()
+    """The names of the crontab's variables that the line itself uses."""
+    time_limit: timedelta | None = None
+    lock: Lock | None = None
+    user: str = ""
+    """The user that ``sudo`` runs it as."""
+    output_files: tuple[str, ...] = ()
+    hides_failure: str = ""
+    """What makes cron see a success even if it fails, such as ``|| true``."""
+    notes: tuple[str, ...] = ()
+    """What else is different here."""
+    warnings: tuple[str, ...] = ()
+    """What cron does not do with the line as its author may have thought."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Value:
+    """A word after expansion."""
+
+    text: str
+    """As written, where the shell computes it."""
+    is_known: bool = True
+
+
+def find_call(entry: Entry) -> Call:
+    """The call. Raises NotUnderstoodError if the line is not one."""
+    if entry.stdin is not None:
+        hint = r"cron ends a command at %, unless it is written as \%"
+        raise NotUnderstoodError(f"it is given input by cron, which a job does not read ({hint})")
+    if len(entry.command) > _MAX_LENGTH:
+        raise NotUnderstoodError(f"it is longer than {_MAX_LENGTH:,} characters")
+    finder = _Finder(entry)
+    finder.text(entry.shell_command)
+    return finder.result()
+
+
+class _Finder:
+    """Walks through a command line in the order of execution."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._line = entry.shell_command
+        self._crontab = entry.variables
+        self._own: dict[str, str] = {}
+        self._shell = basename(entry.variables.get(SHELL, "/bin/sh"))
+        self._folder = ""
+        self._call = Call()
+        self._is_found = False
+        self._depth = 0
+
+    def result(self) -> Call:
+        if not self._is_found:
+            raise NotUnderstoodError("it runs no command")
+        return self._call
+
+    def text(self, text: str) -> None:
+        """Walk through a text that a shell reads."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise NotUnderstoodError("it is nested too deeply")
+        try:
+            script = script_of(text)
+        except ShellError as error:
+            raise NotUnderstoodError(f"its command cannot be read: {error}") from None
+        self._script(script)
+
+    def _script(self, script: Script) -> None:
+        before = ""
+        for pipeline in script.pipelines:
+            if self._is_found:
+                self._after(pipeline, before)
+            elif not (before == "||" and _only_exits(pipeline)):
+                self._pipeline(pipeline)
+            before = pipeline.separator
+
+    def _pipeline(self, pipeline: Pipeline) -> None:
+        first, *others = pipeline.commands
+        self._command(first)
+        if others and self._is_found:
+            raise NotUnderstoodError(f"its output is read by another command: {_written(others[0])}")
+        if others or (pipeline.is_negated and self._is_found):
+            raise NotUnderstoodError("its exit code is not that of manage.py")
+        if pipeline.separator == "&" and self._is_found:
+            self._note("the shell runs it in the background (`&`); a run lasts until the job ends")
+
+    def _command(self, command: Command) -> None:
+        match command:
+            case Group(script=script):
+                self._script(script)
+            case Simple():
+                self._simple(command)
+        if self._is_found:
+            self._redirect(command.redirections)
+
+    def _after(self, pipeline: Pipeline, before: str) -> None:
+        """What follows the call in the same list."""
+        name = _name_of(pipeline)
+        if name not in _NOTHING_ELSE:
+            raise NotUnderstoodError(f"it runs another command afterwards: {_written(pipeline.commands[0])}")
+        if before in ("||", ";") and name != "false" and not _exits_with_error(pipeline):
+            self._call = replace(self._call, hides_failure=f"{before} {name}")
+
+    def _simple(self, command: Simple) -> None:
+        words = [value for word in command.words for value in self._expanded(word)]
+        if not words:
+            for name, word in command.assignments:
+                self._assign(name, word)
+            return
+        if words[0].text in PRELUDES:
+            getattr(self, PRELUDES[words[0].text])(words[1:])
+            return
+        self._add(variables=tuple(name for name, _ in command.assignments))
+        self._run(words)
+
+    def _assign(self, name: str, word: Word) -> None:
+        values = self._expanded(word)
+        self._own[name] = " ".join(value.text for value in values)
+
+    # What may come before the call
+
+    def _cd(self, words: Sequence[_Value]) -> None:
+        self._enter(words[-1].text if words else "~")
+
+    def _source(self, words: Sequence[_Value]) -> None:
+        file = words[0].text if words else ""
+        if basename(file) != "activate":
+            self._note(f"it reads {file} first: the worker must have the variables that it sets")
+
+    def _export(self, words: Sequence[_Value]) -> None:
+        for word in words:
+            name, equals, value = word.text.partition("=")
+            if equals:
+                self._own[name] = value
+            self._add(variables=(name,))
+
+    def _limit(self, words: Sequence[_Value]) -> None:
+        self._note("it sets limits of its process first (`ulimit`, `umask`): the worker must have them")
+
+    def _do_nothing(self, words: Sequence[_Value]) -> None:
+        pass
+
+    # The call itself
+
+    def _run(self, words: Sequence[_Value]) -> None:
+        """Walk from wrapper to wrapper up to the call."""
+        while words:
+            first, rest = words[0], words[1:]
+            name = basename(first.text)
+            if _PYTHON.fullmatch(name):
+                return self._python(rest)
+            if name in _DJANGO_ADMIN:
+                return self._found(first.text, rest)
+            if name == "manage.py":
+                return self._found(join(self._folder, first.text), rest)
+            unwrapped = wrappers.unwrap(name, [word.text for word in rest])
+            if unwrapped is None:
+                raise self._other_command(first.text)
+            self._take(unwrapped.effect, name)
+            if unwrapped.effect.script is not None:
+                return self.text(unwrapped.effect.script)
+            words = words[len(words) - unwrapped.count :]
+        raise NotUnderstoodError("it runs no command")
+
+    def _other_command(self, program: str) -> NotUnderstoodError:
+        if any(name in self._line for name in ("manage.py", *_DJANGO_ADMIN)):
+            return NotUnderstoodError(f"it runs `{program}` before manage.py or in its place")
+        return NotUnderstoodError(f"it does not call manage.py: it runs `{program}`")
+
+    def _take(self, effect: Effect, name: str) -> None:
+        limits = [limit for limit in (self._call.time_limit, effect.time_limit) if limit is not None]
+        self._call = replace(
+            self._call,
+            time_limit=min(limits, default=None),
+            lock=effect.lock or self._call.lock,
+            user=effect.user or self._call.user,
+        )
+        self._add(variables=effect.variables)
+        if effect.note:
+            self._note(effect.note)
+        if effect.folder:
+            self._enter(effect.folder)
+        if effect.script is not None and name not in wrappers.LOCKS:
+            self._shell = name
+
+    def _python(self, words: Sequence[_Value]) -> None:
+        try:
+            options, rest = getopt([word.text for word in words], _PYTHON_OPTIONS)
+        except GetoptError as error:
+            raise NotUnderstoodError(f"Python has an option that is not understood here: {error}") from None
+        arguments = words[len(words) - len(rest) :]
+        module = dict(options).get("-m")
+        if module == "django":
+            self._found("python -m django", arguments)
+        elif module or "-c" in dict(options):
+            raise NotUnderstoodError(f"it does not call manage.py: it runs Python's {module or '-c'}")
+        elif arguments and basename(arguments[0].text) == "manage.py":
+            self._found(join(self._folder, arguments[0].text), arguments[1:])
+        else:
+            script = arguments[0].text if arguments else "python"
+            raise NotUnderstoodError(f"it does not call manage.py: it runs `{script}`")
+
+    def _found(self, program: str, words: Sequence[_Value]) -> None:
+        if [word.text for word in words[:2]] == ["jobledger", "wrap"]:
+            self._wrapped(words[2:])
+            return
+        for word in words:
+            if not word.is_known:
+                raise NotUnderstoodError(f"the shell computes an argument: `{word.text}`")
+        if not words or words[0].text.startswith("-"):
+            raise NotUnderstoodError("it calls manage.py without a command")
+        name, *arguments = (word.text for word in words)
+        if name == "jobledger":
+            raise NotUnderstoodError("it calls an operator's command, which is not a job")
+        self._is_found = True
+        self._call = replace(self._call, command=name, arguments=tuple(arguments), program=normpath(program))
+
+    def _wrapped(self, words: Sequence[_Value]) -> None:
+        """What ``jobledger wrap [options] -- LINE`` observes."""
+        texts = [word.text for word in words]
+        line = words[texts.index("--") + 1 :] if "--" in texts else ()
+        if len(line) == 1:
+            return self.text(line[0].text)
+        return self._run(line)
+
+    def _redirect(self, redirections: Sequence[Redirection]) -> None:
+        for redirection in redirections:
+            [*_, target] = self._expanded(redirection.target) or [_Value(text="")]
+            operator = redirection.operator
+            if operator in _OUTPUTS and target.text != "/dev/null":
+                self._add(output_files=(target.text,))
+            if operator.startswith("&") and self._shell in ("sh", "dash"):
+                text = "in `sh`, `&>` means to run it in the background, and to empty the file"
+                self._add(warnings=(text,))
+            if operator.startswith("<") and operator != "<&" and target.text != "/dev/null":
+                raise NotUnderstoodError(f"it reads its input from {target.text}")
+
+    # Words
+
+    def _expanded(self, word: Word) -> list[_Value]:
+        """The words that the shell makes of it."""
+        fields = [_Value(text="")]
+        for number, part in enumerate(word.parts):
+            first, *others = self._replaced(part, is_first=number == 0)
+            last = fields[-1]
+            fields[-1] = _Value(text=last.text + first.text, is_known=last.is_known and first.is_known)
+            fields += others
+        is_quoted = any(part.is_quoted for part in word.parts)
+        return [field for field in fields if field.text or is_quoted]
+
+    def _replaced(self, part: Part, *, is_first: bool) -> list[_Value]:
+        match part.kind:
+            case Kind.VARIABLE:
+                return self._value_of(part)
+            case Kind.TEXT:
+                is_home = is_first and not part.is_quoted and part.text.startswith("~")
+                return [_Value(text=part.text, is_known=not (is_home or part.is_pattern))]
+        return [_Value(text=part.text, is_known=False)]
+
+    def _value_of(self, part: Part) -> list[_Value]:
+        value = self._own.get(part.text, self._crontab.get(part.text))
+        if value is None and part.text in _SET_BY_CRON:
+            return [_Value(text=f"${part.text}", is_known=False)]
+        if value is None:
+            raise NotUnderstoodError(f"it uses ${part.text}, which the crontab does not set")
+        if part.text not in self._own and "$" in value:
+            text = (
+                f"cron does not expand variables in values, and leaves the $ in that of {part.text} as it is"
+            )
+            self._add(warnings=(text,))
+        if part.text not in self._own:
+            self._add(used_variables=(part.text,))
+        words = [value] if part.is_quoted else re.split(r"\s+", value)
+        return [_Value(text=text) for text in words]
+
+    # The result
+
+    def _enter(self, folder: str) -> None:
+        self._folder = join(self._folder, folder)
+
+    def _note(self, text: str) -> None:
+        self._add(notes=(text,))
+
+    def _add(self, **values: Sequence[str]) -> None:
+        """Add values to the fields of these names, each of them once."""
+        fields: dict[str, Any] = {}
+        for name, added in values.items():
+            fields[name] = tuple(dict.fromkeys((*getattr(self._call, name), *added)))
+        self._call = replace(self._call, **fields)
+
+
+PRELUDES = {
+    ".": "_source",
+    ":": "_do_nothing",
+    "cd": "_cd",
+    "export": "_export",
+    "pushd": "_cd",
+    "set": "_do_nothing",
+    "source": "_source",
+    "true": "_do_nothing",
+    "ulimit": "_limit",
+    "umask": "_limit",
+}
+"""Commands that may come before the call, and what they change."""
+
+
+def _only_exits(pipeline: Pipeline) -> bool:
+    """Whether it only ends the line, as in ``cd /srv || exit 1``."""
+    names = list(_names(pipeline.commands))
+    return bool(names) and set(names) <= {"exit", "echo", "false"}
+
+
+def _names(commands: Sequence[Command]) -> Iterator[str]:
+    for command in commands:
+        match command:
+            case Group(script=script):
+                for pipeline in script.pipelines:
+                    yield from _names(pipeline.commands)
+            case Simple(words=words):
+                yield (words[0].literal or "") if words else ""
+
+
+def _name_of(pipeline: Pipeline) -> str:
+    """The name of its only command; empty if it has several."""
+    names = list(_names(pipeline.commands))
+    return names[0] if len(names) == 1 else ""
+
+
+def _exits_with_error(pipeline: Pipeline) -> bool:
+    match pipeline.commands:
+        case [Simple(words=[Word(literal="exit"), Word(literal=str(code)), *_])]:
+            return code != "0"
+    # Without a number, it exits with the code of the command before.
+    return _name_of(pipeline) == "exit"
+
+
+def _written(command: Command) -> str:
+    """Its name only: arguments may contain secrets."""
+    match command:
+        case Simple(words=[word, *_]):
+            return f"`{''.join(part.text for part in word.parts)}`"
+    return "a group of commands"

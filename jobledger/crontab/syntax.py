@@ -1,0 +1,193 @@
+"""The structure of a command line: lists of pipelines of commands, with their redirections.
+
+Covers what people write into crontabs: ``&&``, ``||``, ``;``, ``&``, pipes, subshells, groups, assignments
+and redirections. A script with ``if`` or loops raises ShellError.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobledger.crontab.shell import Operator, Part, ShellError, Token, Word, tokens_of
+
+_REDIRECTIONS = frozenset({"&>>", "<<<", "<<-", ">>", "<<", ">&", "<&", "<>", ">|", "&>", "<", ">"})
+_SEPARATORS = frozenset({";", "\n", "&", "&&", "||"})
+_KEYWORDS = frozenset({"if", "for", "while", "until", "case", "select", "function", "[["})
+MAX_DEPTH = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redirection:
+    """``2>>file``, and so on."""
+
+    operator: str
+    descriptor: str
+    target: Word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simple:
+    """A command, or assignments only."""
+
+    assignments: tuple[tuple[str, Word], ...] = ()
+    words: tuple[Word, ...] = ()
+    redirections: tuple[Redirection, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A list in brackets."""
+
+    script: "Script"
+    redirections: tuple[Redirection, ...] = ()
+
+
+Command = Simple | Group
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """One or more commands, and the operator that follows them."""
+
+    commands: tuple[Command, ...]
+    is_negated: bool = False
+    separator: str = ""
+    """``;``, ``&``, ``&&``, ``||``, or empty at the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """A list of pipelines."""
+
+    pipelines: tuple[Pipeline, ...]
+
+
+def script_of(text: str) -> Script:
+    """The structure of a command line. Raises ShellError."""
+    parser = _Parser(tokens_of(text))
+    script = parser.script(depth=0)
+    if (token := parser.peek()) is not None:
+        raise _unexpected(token)
+    return script
+
+
+class _Parser:
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._tokens = tokens
+        self._at = 0
+
+    def peek(self) -> Token | None:
+        return self._tokens[self._at] if self._at < len(self._tokens) else None
+
+    def script(self, depth: int) -> Script:
+        if depth > MAX_DEPTH:
+            raise ShellError("it is nested too deeply")
+        pipelines = []
+        while self._begins_command():
+            pipelines.append(self._pipeline(depth))
+            if not pipelines[-1].separator:
+                break
+        return Script(pipelines=tuple(pipelines))
+
+    def _begins_command(self) -> bool:
+        while self._is_operator("\n"):
+            self._at += 1
+        token = self.peek()
+        ends = token is None or self._is_word("}") or self._is_operator(")")
+        return not ends
+
+    def _pipeline(self, depth: int) -> Pipeline:
+        is_negated = self._is_word("!")
+        self._at += is_negated
+        commands = [self._command(depth)]
+        while self._is_operator("|"):
+            self._at += 1
+            commands.append(self._command(depth))
+        return Pipeline(commands=tuple(commands), is_negated=is_negated, separator=self._separator())
+
+    def _separator(self) -> str:
+        match self.peek():
+            case Operator(text=text) if text in _SEPARATORS:
+                self._at += 1
+                return ";" if text == "\n" else text
+        return ""
+
+    def _command(self, depth: int) -> Command:
+        for opening, closing in ("(", ")"), ("{", "}"):
+            if self._is_operator(opening) or self._is_word(opening):
+                return self._group(closing, depth)
+        return self._simple()
+
+    def _group(self, closing: str, depth: int) -> Group:
+        self._at += 1
+        script = self.script(depth + 1)
+        if not (self._is_operator(closing) or self._is_word(closing)):
+            raise ShellError(f"{closing!r} is missing")
+        self._at += 1
+        return Group(script=script, redirections=tuple(self._redirections()))
+
+    def _redirections(self) -> list[Redirection]:
+        found = []
+        while (redirection := self._redirection()) is not None:
+            found.append(redirection)
+        return found
+
+    def _simple(self) -> Simple:
+        assignments: list[tuple[str, Word]] = []
+        words: list[Word] = []
+        redirections: list[Redirection] = []
+        while True:
+            if (redirection := self._redirection()) is not None:
+                redirections.append(redirection)
+                continue
+            match self.peek():
+                case Word() as word if not words and (assigned := _assignment(word)):
+                    assignments.append(assigned)
+                case Word() as word:
+                    words.append(word)
+                case token:
+                    break
+            self._at += 1
+        if not (assignments or words or redirections):
+            raise _unexpected(token)
+        if words and words[0].literal in _KEYWORDS:
+            raise ShellError(f"it is a script (`{words[0].literal}`)")
+        return Simple(assignments=tuple(assignments), words=tuple(words), redirections=tuple(redirections))
+
+    def _redirection(self) -> Redirection | None:
+        match self.peek():
+            case Operator(text=text, descriptor=descriptor) if text in _REDIRECTIONS:
+                self._at += 1
+                target = self.peek()
+                if not isinstance(target, Word):
+                    raise ShellError(f"{text!r} has no target")
+                self._at += 1
+                return Redirection(operator=text, descriptor=descriptor, target=target)
+        return None
+
+    def _is_operator(self, text: str) -> bool:
+        token = self.peek()
+        return isinstance(token, Operator) and token.text == text
+
+    def _is_word(self, text: str) -> bool:
+        token = self.peek()
+        return isinstance(token, Word) and token.literal == text
+
+
+def _unexpected(token: Token | None) -> ShellError:
+    match token:
+        case Operator(text=text):
+            return ShellError(f"{text!r} is not expected there")
+        case Word(literal=str(text)):
+            return ShellError(f"{text!r} is not expected there")
+    return ShellError("a command is missing")
+
+
+def _assignment(word: Word) -> tuple[str, Word] | None:
+    """The name and the value, if the word is ``NAME=value``."""
+    first, *others = word.parts
+    name, equals, rest = first.text.partition("=")
+    if first.is_quoted or first.kind != "text" or not equals:
+        return None
+    if not (name.isascii() and name.replace("_", "a").isalnum()) or name[0].isdigit():
+        return None
+    return name, Word(parts=(Part(kind=first.kind, text=rest), *others))

@@ -1,0 +1,291 @@
+"""Commands that run another command: what follows them, and what they change about it.
+
+Their options are read with ``getopt``, which stops at the first word that is not an option, as they do.
+An option that is not listed here is reported rather than guessed.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from getopt import GetoptError, getopt
+from itertools import takewhile
+
+Options = Sequence[tuple[str, str]]
+
+_UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
+
+
+class NotUnderstoodError(ValueError):
+    """The command line is not understood; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """A lock that the command takes first."""
+
+    file: str
+    waits: bool
+    """Whether it waits for the lock; otherwise, it does not run while another has it."""
+    wait_limit: str = ""
+    """For how many seconds it waits; empty: for ever."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What a wrapper does to the command that it runs."""
+
+    time_limit: timedelta | None = None
+    lock: Lock | None = None
+    variables: tuple[str, ...] = ()
+    """The names of those that it sets."""
+    folder: str = ""
+    user: str = ""
+    note: str = ""
+    script: str | None = None
+    """A command line that a shell reads, instead of words."""
+    skips: int = 0
+    """How many of the words after the positionals belong to the wrapper as well."""
+
+
+NOTHING = Effect()
+LOCKS = frozenset({"flock"})
+"""Wrappers that pass a command line on to the same shell."""
+Apply = Callable[[Options, Sequence[str]], Effect]
+"""Takes its options, and all words that follow them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapper:
+    """How a wrapper's command line is read."""
+
+    short: str = ""
+    long: Sequence[str] = ()
+    positionals: int = 0
+    """How many words, such as timeout's duration, come before the command."""
+    apply: Apply = lambda options, words: NOTHING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unwrapped:
+    """What is left of a command line without its first wrapper."""
+
+    count: int
+    """How many of its last words are the command."""
+    effect: Effect
+
+
+def unwrap(name: str, words: Sequence[str]) -> Unwrapped | None:
+    """Remove the wrapper of this name from the words that follow it; None if the command is not a wrapper.
+
+    Raises NotUnderstoodError.
+    """
+    wrapper = WRAPPERS.get(name)
+    return None if wrapper is None else _unwrapped(name, wrapper, words)
+
+
+def _unwrapped(name: str, wrapper: Wrapper, words: Sequence[str]) -> Unwrapped:
+    try:
+        options, rest = getopt(list(words), wrapper.short, list(wrapper.long))
+    except GetoptError as error:
+        raise NotUnderstoodError(f"`{name}` has an option that is not understood here: {error}") from None
+    if name in SUBCOMMANDS:
+        verb = rest[0] if rest else ""
+        if verb not in SUBCOMMANDS[name]:
+            raise NotUnderstoodError(f"it does not call manage.py: it runs `{f'{name} {verb}'.strip()}`")
+        return _unwrapped(f"{name} {verb}", SUBCOMMANDS[name][verb], rest[1:])
+    effect = wrapper.apply(options, rest)
+    return Unwrapped(count=max(len(rest) - wrapper.positionals - effect.skips, 0), effect=effect)
+
+
+def _env(options: Options, words: Sequence[str]) -> Effect:
+    names = _assigned_names(words)
+    if {"-S", "--split-string"} & set(dict(options)):
+        raise NotUnderstoodError("`env -S` is not understood here")
+    folder = next((value for option, value in options if option in ("-C", "--chdir")), "")
+    return Effect(variables=names, skips=len(names), folder=folder)
+
+
+def _timeout(options: Options, words: Sequence[str]) -> Effect:
+    found = _DURATION.fullmatch(words[0]) if words else None
+    if not found:
+        raise NotUnderstoodError(f"`timeout` has no duration that is understood: {' '.join(words[:1])!r}")
+    limit = timedelta(**{_UNITS[found[2]]: float(found[1])}) if float(found[1]) < 1e6 else timedelta.max
+    # Zero stands for no limit.
+    return Effect(time_limit=limit if limit and limit < timedelta(days=36500) else None)
+
+
+def _flock(options: Options, words: Sequence[str]) -> Effect:
+    given = {option.lstrip("-"): value for option, value in options}
+    if {"s", "shared"} & set(given):
+        raise NotUnderstoodError("a lock that is shared (`flock -s`) has no counterpart")
+    if {"u", "unlock"} & set(given) or not words or words[0].isdecimal():
+        raise NotUnderstoodError("`flock` is used with a file descriptor")
+    limit = next((given[name] for name in ("w", "wait", "timeout") if name in given), "")
+    is_immediate = bool({"n", "nb", "nonblock"} & set(given)) or limit in ("0", "0.0")
+    lock = Lock(file=words[0], waits=not is_immediate, wait_limit="" if is_immediate else limit)
+    if words[1:2] in (["-c"], ["--command"]):
+        return Effect(lock=lock, script=words[2] if len(words) > 2 else "")
+    return Effect(lock=lock)
+
+
+def _shell(options: Options, words: Sequence[str]) -> Effect:
+    if "-c" not in dict(options):
+        raise NotUnderstoodError(f"it runs a script: {' '.join(words[:1]) or 'from standard input'}")
+    return Effect(script=words[0] if words else "")
+
+
+def _sudo(options: Options, words: Sequence[str]) -> Effect:
+    values = dict(options)
+    names = _assigned_names(words)
+    user = values.get("-u") or values.get("--user") or "root"
+    return Effect(user=user, variables=names, skips=len(names))
+
+
+def _su(options: Options, words: Sequence[str]) -> Effect:
+    raise NotUnderstoodError("`su` is not understood here; `sudo -u USER` is")
+
+
+def _assigned_names(words: Sequence[str]) -> tuple[str, ...]:
+    """The names in the ``NAME=value`` at the beginning."""
+    return tuple(word.partition("=")[0] for word in takewhile(lambda word: "=" in word, words))
+
+
+def _container(options: Options, words: Sequence[str]) -> Effect:
+    names = tuple(value.partition("=")[0] for option, value in options if option in ("-e", "--env"))
+    folder = next((value for option, value in options if option in ("-w", "--workdir")), "")
+    where = f"it runs in the container {words[0]!r}: the worker must be built from the same image"
+    return Effect(variables=names, folder=folder, note=where) if words else NOTHING
+
+
+def _runner(options: Options, words: Sequence[str]) -> Effect:
+    values = dict(options)
+    folder = values.get("--directory") or values.get("--project") or values.get("-C") or ""
+    return Effect(folder=folder)
+
+
+def _noted(note: str) -> Apply:
+    return lambda options, words: Effect(note=note)
+
+
+def _priority(name: str) -> Apply:
+    return _noted(f"`{name}` has no effect here: the job has the priority of its worker")
+
+
+_EXEC = Wrapper(
+    short="dTtie:u:w:",
+    long=(
+        *("detach", "no-TTY", "no-tty", "tty", "interactive", "interactive=", "privileged"),
+        *("env=", "user=", "workdir=", "index=", "env-file=", "detach-keys="),
+    ),
+    positionals=1,
+    apply=_container,
+)
+_RUN = Wrapper(
+    short="dTtie:u:w:v:p:l:P",
+    long=(
+        *("detach", "no-TTY", "no-tty", "rm", "no-deps", "build", "service-ports", "quiet-pull"),
+        *("remove-orphans", "use-aliases", "interactive", "env=", "user=", "workdir=", "name=", "volume="),
+        *("publish=", "label="),
+    ),
+    positionals=1,
+    apply=_container,
+)
+_COMPOSE = Wrapper(
+    short="f:p:",
+    long=(
+        *("file=", "project-name=", "profile=", "env-file=", "project-directory=", "ansi=", "progress="),
+        *("parallel=", "compatibility"),
+    ),
+)
+_SHELL = Wrapper(short="ceiluxo:O:", long=("login", "norc", "noprofile", "posix"), apply=_shell)
+
+WRAPPERS: Mapping[str, Wrapper] = {
+    "bash": _SHELL,
+    "chronic": Wrapper(
+        short="ve", apply=_noted("`chronic` prints output only if the job fails; a run always has it")
+    ),
+    "chrt": Wrapper(short="abfiomprRvT:P:D:", positionals=1, apply=_priority("chrt")),
+    "command": Wrapper(),
+    "cronic": Wrapper(apply=_noted("`cronic` prints output only if the job fails; a run always has it")),
+    "dash": _SHELL,
+    "docker": Wrapper(short="c:DH:l:", long=("config=", "context=", "debug", "host=", "log-level=")),
+    "docker-compose": _COMPOSE,
+    "env": Wrapper(
+        short="i0vu:C:S:",
+        long=("ignore-environment", "unset=", "chdir=", "split-string=", "debug", "null"),
+        apply=_env,
+    ),
+    "exec": Wrapper(short="cla:"),
+    "flock": Wrapper(
+        short="+sexnuw:E:oFv",
+        long=(
+            *("shared", "exclusive", "nonblock", "nb", "unlock", "timeout=", "wait=", "close", "no-fork"),
+            *("conflict-exit-code=", "verbose"),
+        ),
+        positionals=1,
+        apply=_flock,
+    ),
+    "ionice": Wrapper(short="c:n:t", long=("class=", "classdata=", "ignore"), apply=_priority("ionice")),
+    "nice": Wrapper(short="n:0123456789", long=("adjustment=",), apply=_priority("nice")),
+    "nohup": Wrapper(),
+    "pdm": Wrapper(),
+    "pipenv": Wrapper(),
+    "poetry": Wrapper(
+        short="C:nqv", long=("directory=", "project=", "no-interaction", "quiet"), apply=_runner
+    ),
+    "setsid": Wrapper(short="cfw", long=("ctty", "fork", "wait")),
+    "sh": _SHELL,
+    "stdbuf": Wrapper(short="i:o:e:", long=("input=", "output=", "error=")),
+    "su": Wrapper(short="lmps:c:", apply=_su),
+    "sudo": Wrapper(
+        short="bEHnSkPu:g:h:D:i",
+        long=(
+            *("background", "preserve-env", "set-home", "non-interactive", "user=", "group=", "chdir="),
+            "login",
+        ),
+        apply=_sudo,
+    ),
+    "time": Wrapper(
+        short="pvaqo:f:", long=("portability", "verbose", "append", "quiet", "output=", "format=")
+    ),
+    "timeout": Wrapper(
+        short="fpvk:s:",
+        long=("foreground", "preserve-status", "verbose", "kill-after=", "signal="),
+        positionals=1,
+        apply=_timeout,
+    ),
+    "uv": Wrapper(short="qvn", long=("quiet", "verbose", "no-cache", "offline", "directory=", "project=")),
+}
+
+SUBCOMMANDS: Mapping[str, Mapping[str, Wrapper]] = {
+    "docker": {"compose": _COMPOSE, "exec": _EXEC},
+    "docker compose": {"exec": _EXEC, "run": _RUN},
+    "docker-compose": {"exec": _EXEC, "run": _RUN},
+    "pdm": {"run": Wrapper(short="p:s", long=("project=", "site-packages"), apply=_runner)},
+    "pipenv": {"run": Wrapper()},
+    "poetry": {"run": Wrapper()},
+    "uv": {
+        "run": Wrapper(
+            short="qvnp:C:",
+            long=(
+                *("quiet", "verbose", "no-cache", "offline", "frozen", "locked", "no-sync", "no-dev"),
+                *("all-extras", "all-groups", "active", "exact", "isolated", "no-project", "no-env-file"),
+                *(
+                    "extra=",
+                    "group=",
+                    "only-group=",
+                    "with=",
+                    "python=",
+                    "directory=",
+                    "project=",
+                    "package=",
+                ),
+                "env-file=",
+            ),
+            apply=_runner,
+        )
+    },
+}
+"""Wrappers whose first word says what they do. Any other word is not understood."""

@@ -1,0 +1,276 @@
+"""The call of manage.py in a line, and what is around it."""
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobledger.crontab.calls import Call, find_call
+from jobledger.crontab.lines import Entry, parse
+from jobledger.crontab.wrappers import Lock, NotUnderstoodError
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "cd",
+            "&&",
+            "||",
+            ";",
+            "|",
+            "(",
+            ")",
+            "{",
+            "}",
+            ">",
+            "&>",
+            "<",
+            "true",
+            "exit",
+            "sh",
+            "-c",
+            "--",
+            "-n",
+        ),
+        *(
+            "flock",
+            "timeout",
+            "10",
+            "env",
+            "A=b",
+            "$A",
+            "$B",
+            "$(x)",
+            "`x`",
+            "manage.py",
+            "python",
+            "x",
+            "-m",
+        ),
+        *(
+            "django",
+            "docker",
+            "compose",
+            "exec",
+            "uv",
+            "run",
+            "'manage.py x'",
+            '"$A"',
+            "*",
+            "~",
+            "nice",
+            "\\%",
+        ),
+        *(".", "export", "jobledger", "wrap", "sudo", "-u", "%", "!", "#", "'"),
+    ]
+)
+
+
+def call(command: str, *above: str) -> Call:
+    """The call in a line with this command, below these lines."""
+    entry = parse("\n".join([*above, f"@daily {command}\n"]))[-1]
+    assert isinstance(entry, Entry)
+    return find_call(entry)
+
+
+def why_not(command: str, *above: str) -> str:
+    with pytest.raises(NotUnderstoodError) as raised:
+        call(command, *above)
+    return str(raised.value)
+
+
+@given(words=st.lists(WORDS, min_size=1, max_size=12))
+def test_any_line_is_a_call_or_says_why_not(words: list[str]) -> None:
+    with suppress(NotUnderstoodError):
+        assert call(" ".join(words), "A=sh -c '$A'").command
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "./manage.py x --a b",
+        "/srv/app/manage.py x --a b",
+        "/srv/env/bin/python -u -W ignore /srv/app/manage.py x --a b",
+        "python3.12 manage.py x --a 'b'",
+        "cd /srv/app && python manage.py x --a b",
+        "cd /srv/app; python manage.py x --a b",
+        "cd /srv/app || exit 1; python manage.py x --a b",
+        "cd /srv/app || { echo gone; exit 1; }; python manage.py x --a b",
+        "DIR=/srv/app; cd $DIR && python manage.py x --a b",
+        "export A=1 && python manage.py x --a b",
+        "A=1 python manage.py x --a b",
+        "env -i A=1 python manage.py x --a b",
+        "nice -10 ionice -c 3 nohup setsid python manage.py x --a b",
+        "set -e; umask 027; exec python manage.py x --a b",
+        ". env/bin/activate && python manage.py x --a b",
+        "(cd /srv/app && python manage.py x --a b) > /dev/null",
+        "sh -c 'cd /srv/app && python manage.py x --a b'",
+        'bash -lc "cd $HOME/app && python manage.py x --a b"',
+        "flock /tmp/lock sh -c 'python manage.py x --a b'",
+        "cd /srv/app && uv run --frozen python manage.py x --a b",
+        "cd /srv/app && uv run manage.py x --a b",
+        "poetry -C /srv/app run python manage.py x --a b",
+        "pipenv run python manage.py x --a b",
+        "docker compose -f /srv/compose.yml exec -T -u app web python manage.py x --a b",
+        "docker-compose run --rm web ./manage.py x --a b",
+        "docker exec -i web python manage.py x --a b",
+        "sudo -u www-data -E python manage.py x --a b",
+        "django-admin x --a b",
+        "python -m django x --a b",
+        "time -p python manage.py x --a b",
+        "/srv/env/bin/python manage.py jobledger wrap -- python manage.py x --a b",
+        "python manage.py jobledger wrap --name y -- 'cd /srv && python manage.py x --a b'",
+    ],
+)
+def test_the_call_is_found(command: str) -> None:
+    found = call(command)
+    assert (found.command, found.arguments) == ("x", ("--a", "b"))
+
+
+def test_variables_of_the_crontab_are_replaced_as_the_shell_does() -> None:
+    above = ("RUN=/srv/env/bin/python -u manage.py", "NAME=two words", "LITERAL='$NAME'")
+    assert call("$RUN x $NAME \"$NAME\" '$NAME'", *above).arguments == ("two", "words", "two words", "$NAME")
+    assert call("$RUN x $LITERAL", *above).arguments == ("$NAME",)
+
+
+def test_a_variable_whose_value_has_one_is_warned_of_because_cron_does_not_replace_it() -> None:
+    assert call("cd $DIR && ./manage.py x", "DIR=$HOME/app").warnings == (
+        "cron does not expand variables in values, and leaves the $ in that of DIR as it is",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        ("cd /srv && cd app && ./manage.py x", "/srv/app/manage.py"),
+        ("cd /srv && /opt/manage.py x", "/opt/manage.py"),
+        ("cd /srv/app/bin && python ../manage.py x", "/srv/app/manage.py"),
+        ("cd && ./manage.py x", "~/manage.py"),
+    ],
+)
+def test_the_path_of_manage_py_is_followed(command: str, program: str) -> None:
+    assert call(command).program == program
+
+
+@pytest.mark.parametrize(
+    ("duration", "limit"),
+    [
+        ("90", timedelta(seconds=90)),
+        ("1.5h", timedelta(minutes=90)),
+        ("2d", timedelta(days=2)),
+        ("0", None),
+        ("999999999d", None),
+    ],
+)
+def test_timeout_is_a_time_limit(duration: str, limit: timedelta | None) -> None:
+    assert call(f"timeout -k 5 {duration} ./manage.py x").time_limit == limit
+
+
+def test_the_shorter_time_limit_counts() -> None:
+    assert call("timeout 5 timeout 10 ./manage.py x").time_limit == timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("flock", "lock"),
+    [
+        ("flock /l", Lock(file="/l", waits=True)),
+        ("flock -n /l", Lock(file="/l", waits=False)),
+        ("flock -xn -E 0 /l", Lock(file="/l", waits=False)),
+        ("flock --nonblock /l", Lock(file="/l", waits=False)),
+        ("flock -w 0 /l", Lock(file="/l", waits=False)),
+        ("flock -w 30 /l", Lock(file="/l", waits=True, wait_limit="30")),
+    ],
+)
+def test_flock_is_a_lock(flock: str, lock: Lock) -> None:
+    assert call(f"{flock} ./manage.py x").lock == lock
+
+
+@pytest.mark.parametrize(
+    ("command", "hidden"),
+    [
+        ("./manage.py x || true", "|| true"),
+        ("./manage.py x || :", "|| :"),
+        ("./manage.py x; exit 0", "; exit"),
+        ("(./manage.py x) || echo failed", "|| echo"),
+        ("sh -c './manage.py x || true'", "|| true"),
+        ("./manage.py x || exit 1", ""),
+        ("./manage.py x; exit", ""),
+        ("./manage.py x && true", ""),
+    ],
+)
+def test_what_hides_failures_is_found(command: str, hidden: str) -> None:
+    assert call(command).hides_failure == hidden
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("/usr/bin/backup", "it does not call manage.py: it runs `/usr/bin/backup`"),
+        ("/srv/manage x", "it does not call manage.py: it runs `/srv/manage`"),
+        ("run.sh manage.py x", "it runs `run.sh` before manage.py or in its place"),
+        ("[ -f /on ] && ./manage.py x", "it runs `[` before manage.py or in its place"),
+        ("python manage_prod.py x", "it does not call manage.py: it runs `manage_prod.py`"),
+        ("python -c 'x'", "it runs Python's -c"),
+        ("python -m app.tool", "it runs Python's app.tool"),
+        ("sh /srv/manage.py", "it runs a script: /srv/manage.py"),
+        ("./manage.py", "without a command"),
+        ("./manage.py --settings=x y", "without a command"),
+        ("./manage.py jobledger check", "an operator's command"),
+        ("./manage.py jobledger wrap", "it runs no command"),
+        ("./manage.py x && ./manage.py y", "it runs another command afterwards: `./manage.py`"),
+        ("./manage.py x; rm -rf /", "it runs another command afterwards: `rm`"),
+        ("./manage.py x | tee log", "its output is read by another command: `tee`"),
+        ("yes | ./manage.py x", "it runs `yes` before manage.py or in its place"),
+        ("! ./manage.py x", "its exit code is not that of manage.py"),
+        ("./manage.py x < file", "it reads its input from file"),
+        ("./manage.py x $(date)", "the shell computes an argument: `$(date)`"),
+        ("./manage.py x *.csv", "the shell computes an argument: `*.csv`"),
+        ("./manage.py x ~/file", "the shell computes an argument: `~/file`"),
+        ("./manage.py x $HOME", "the shell computes an argument: `$HOME`"),
+        ("./manage.py x $UNKNOWN", "it uses $UNKNOWN, which the crontab does not set"),
+        ("./manage.py x %input", "it is given input by cron"),
+        ("./manage.py x 'y", "its command cannot be read: a single quote"),
+        ("flock -s /l ./manage.py x", "a lock that is shared"),
+        ("flock 9 ./manage.py x", "a file descriptor"),
+        ("timeout soon ./manage.py x", "no duration that is understood: 'soon'"),
+        ("timeout", "no duration that is understood"),
+        ("nice --odd ./manage.py x", "`nice` has an option that is not understood here"),
+        ("docker compose up", "it runs `docker compose up`"),
+        ("docker", "it runs `docker`"),
+        ("env A=b", "it runs no command"),
+        ("A=b", "it runs no command"),
+        ("cd /srv", "it runs no command"),
+        ("echo " + "x" * 10_000, "it is longer than 10,000 characters"),
+    ],
+)
+def test_what_is_not_understood_is_reported(command: str, why: str) -> None:
+    assert why in why_not(command, "PATH=/bin").replace(r"\%", "%")
+
+
+def test_the_arguments_of_other_commands_are_not_quoted_because_they_may_be_secret() -> None:
+    assert "hunter2" not in why_not("./manage.py x && curl -H 'Token: hunter2'")
+
+
+def test_a_command_line_that_contains_itself_ends() -> None:
+    assert why_not("sh -c '$A'", "A=sh -c '$A'")
+
+
+def test_output_files_are_known_and_dev_null_is_none() -> None:
+    assert call("./manage.py x >/dev/null 2>&1").output_files == ()
+    assert call("(./manage.py x >> a.log) 2> b.log").output_files == ("a.log", "b.log")
+
+
+@pytest.mark.parametrize(
+    ("above", "command", "is_warned_of"),
+    [
+        ((), "./manage.py x &> f", True),
+        (("SHELL=/bin/bash",), "./manage.py x &> f", False),
+        ((), "bash -c './manage.py x &> f'", False),
+        (("SHELL=/bin/bash",), "sh -c './manage.py x &> f'", True),
+    ],
+)
+def test_an_operator_of_bash_means_something_else_in_sh(
+    above: tuple[str, ...], command: str, is_warned_of: bool
+) -> None:
+    assert any("&>" in warning for warning in call(command, *above).warnings) == is_warned_of
