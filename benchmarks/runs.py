@@ -12,7 +12,7 @@ from datetime import datetime
 
 import psutil
 
-from benchmarks.comparison import DATABASES, database_server, machine
+from benchmarks.databases import DATABASES, database_server, machine
 from tests.integration.database import rows, time_of
 from tests.integration.service import Service, service
 from tests.waiting import wait_until

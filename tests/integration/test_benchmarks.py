@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scheduler
+from benchmarks.scheduler.__main__ import main
 
 pytestmark = pytest.mark.takes_long
 
 
 def test_the_benchmark_compares_both_schedulers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "figures.json"
-    scheduler.main(["--sizes", "5", "--burst", "5", "--repeat", "1", "--json", str(file)])
+    main(["--sizes", "5", "--burst", "5", "--repeat", "1", "--json", str(file)])
     (made,) = json.loads(file.read_text())
     assert set(made["steady"]) == set(made["burst"]) == {"ours", "stock"}
     assert made["steady"]["ours"]["5"]["slice_count"] == 1

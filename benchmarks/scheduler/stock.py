@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import SCHEDULE_SYNC_MAX_INTERVAL
 
-from benchmarks.adapter import Adapter
+from benchmarks.scheduler.adapter import Adapter
 
 
 class Stock(Adapter):

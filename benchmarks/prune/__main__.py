@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 
-from benchmarks.comparison import DATABASES, database_server, machine
+from benchmarks.databases import DATABASES, database_server, machine
 from tests.integration.service import ROOT, Service, service
 
 WAYS = {
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _log(f"{database}: inserting {options.runs:,} runs")
             size = ("--schedules", str(options.schedules), "--runs", str(options.runs))
             _run(made, "benchmarks.seed", *size)
-            _run(made, "benchmarks.prune_ways", "fill")
+            _run(made, "benchmarks.prune.ways", "fill")
             measured = [_measured(made, way, options.quiet_seconds) for way in options.way or WAYS]
         sys.stdout.write(f"\n{options.runs:,} runs. {machine(database)}.\n\n{_table(measured)}\n")
         sys.stdout.write(f"\n{json.dumps([asdict(each) for each in measured])}\n")
@@ -86,7 +86,7 @@ def _measured(made: Service, way: str, quiet_seconds: float) -> Figures:
 
 def _watched(copy: Service, way: str) -> tuple[list[int], dict[str, float]]:
     """Delete in a process of its own; returns its memory over time, and what it printed."""
-    command = (sys.executable, "-m", "benchmarks.prune_ways", way)
+    command = (sys.executable, "-m", "benchmarks.prune.ways", way)
     with subprocess.Popen(
         command, cwd=ROOT, env=copy.environment, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -105,7 +105,7 @@ def _watched(copy: Service, way: str) -> tuple[list[int], dict[str, float]]:
 @contextmanager
 def _writing(copy: Service) -> Iterator[Callable[[], list[float]]]:
     """Another process writes all the time; returns how long each transaction took."""
-    command = (sys.executable, "-m", "benchmarks.prune_ways", "write")
+    command = (sys.executable, "-m", "benchmarks.prune.ways", "write")
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, cwd=ROOT, env=copy.environment, stdin=pipe, stdout=pipe, text=True

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from statistics import median
 
-from benchmarks.comparison import DATABASES, database_server, machine
+from benchmarks.databases import DATABASES, database_server, machine
 from tests.integration.service import ROOT, Service, service
 
 PAGES = (
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stderr.write(f"{database}: inserting {options.schedules} schedules and {options.runs} runs\n")
             size = ("--schedules", str(options.schedules), "--runs", str(options.runs))
             sys.stderr.write(_run(made, "benchmarks.seed", *size))
-            measured = json.loads(_run(made, "benchmarks.page_times", "--repeat", str(options.repeat)))
+            measured = json.loads(_run(made, "benchmarks.pages.times", "--repeat", str(options.repeat)))
         head = f"{options.schedules:,} schedules, {options.runs:,} runs. {machine(database)}."
         sys.stdout.write(f"\n{head}\n\n{_table(measured)}\n")
 

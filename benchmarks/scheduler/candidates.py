@@ -14,11 +14,13 @@ class Candidate:
     """The module of its ``Adapter``, which can only be imported with these settings."""
 
 
-OURS = Candidate(name="ours", title="this scheduler", settings="proj.settings", adapter="benchmarks.ours")
+OURS = Candidate(
+    name="ours", title="this scheduler", settings="proj.settings", adapter="benchmarks.scheduler.ours"
+)
 STOCK = Candidate(
     name="stock",
     title="django-celery-beat",
-    settings="benchmarks.stock_settings",
-    adapter="benchmarks.stock",
+    settings="benchmarks.scheduler.stock_settings",
+    adapter="benchmarks.scheduler.stock",
 )
 CANDIDATES = {candidate.name: candidate for candidate in (OURS, STOCK)}

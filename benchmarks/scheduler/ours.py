@@ -7,8 +7,8 @@ from celery.beat import Scheduler
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from benchmarks.adapter import Adapter
-from benchmarks.figures import timed
+from benchmarks.scheduler.adapter import Adapter
+from benchmarks.scheduler.figures import timed
 from jobledger.models import NextSlot, Run
 from jobledger.schedules.reconciliation import PASS_INTERVAL_SECONDS, Reconciliation
 

@@ -1,8 +1,5 @@
 """Runs the benchmark with real servers and a database for each scheduler, and collects the figures."""
 
-import os
-import platform
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 
-from benchmarks.candidates import CANDIDATES, Candidate
-from benchmarks.figures import Burst, Filled, Steady
+from benchmarks.databases import database_server, machine
+from benchmarks.scheduler.candidates import CANDIDATES, Candidate
+from benchmarks.scheduler.figures import Burst, Filled, Steady
 from tests.integration.service import ROOT, Service, service
-from tests.with_postgres import IMAGE, postgres
 
-DATABASES = ("sqlite", "postgres")
 Bench = Sequence[tuple[Candidate, Service]]
 
 
@@ -77,7 +73,7 @@ def _measure_bursts(comparison: Comparison, bench: Bench, log: Callable[[str], N
 
 
 def _measure(running: Service, candidate: Candidate, action: str, *options: str) -> str:
-    command = (sys.executable, "-m", "benchmarks.measure", action, candidate.name, *options)
+    command = (sys.executable, "-m", "benchmarks.scheduler.measure", action, candidate.name, *options)
     done = subprocess.run(
         command, cwd=ROOT, env=running.environment, capture_output=True, text=True, check=False
     )
@@ -90,27 +86,3 @@ def _measure(running: Service, candidate: Candidate, action: str, *options: str)
 def _service(candidate: Candidate) -> Iterator[Service]:
     with service(DJANGO_SETTINGS_MODULE=candidate.settings, LOG_LEVEL="ERROR") as running:
         yield running
-
-
-@contextmanager
-def database_server(database: str) -> Iterator[None]:
-    """Set ``DATABASE_URL``, which the test service reads."""
-    given = os.environ.pop("DATABASE_URL", "")
-    try:
-        if database == "sqlite":
-            yield
-            return
-        with postgres() as url:
-            os.environ["DATABASE_URL"] = url
-            yield
-    finally:
-        os.environ.pop("DATABASE_URL", None)
-        if given:
-            os.environ["DATABASE_URL"] = given
-
-
-def machine(database: str) -> str:
-    """Describe the machine, without its name."""
-    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    server = f"SQLite {sqlite3.sqlite_version}" if database == "sqlite" else f"{IMAGE}, without fsync"
-    return f"{os.cpu_count()} cores, {system}, {server}"

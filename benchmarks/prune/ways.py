@@ -33,7 +33,7 @@ def _fill() -> None:
     """Give every run a little output: the other runs' output is from ``benchmarks.seed``."""
     from django.db import connection
 
-    from benchmarks import population
+    from benchmarks.seed import population
 
     with connection.cursor() as cursor:
         cursor.execute(

@@ -27,7 +27,7 @@ def _seed(schedule_count: int, run_count: int) -> None:
     from django.utils import timezone
     from django_celery_beat.models import PeriodicTask
 
-    from benchmarks import population, seeded_runs, seeded_schedules
+    from benchmarks.seed import population, runs, schedules
     from jobledger.models import Run
 
     # It would report each broken schedule, and some are broken on purpose.
@@ -36,9 +36,9 @@ def _seed(schedule_count: int, run_count: int) -> None:
     call_command("migrate", verbosity=0)
     if Run.objects.exists() or PeriodicTask.objects.exists():
         raise SystemExit("This database already has runs or schedules; nothing was inserted.")
-    schedules = seeded_schedules.make(schedule_count)
-    seeded_runs.make(schedules, run_count, timezone.now())
-    longest = seeded_runs.make_output()
+    made = schedules.make(schedule_count)
+    runs.make(made, run_count, timezone.now())
+    longest = runs.make_output()
     population.analyze()
     sys.stdout.write(
         f"{schedule_count} schedules and {run_count} runs in {time.monotonic() - started:.0f} s;"

@@ -11,10 +11,10 @@ from django.conf import settings
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from benchmarks.adapter import Adapter
-from benchmarks.figures import Burst, Filled, Steady, median_ms, timed
-from benchmarks.messages import Queue
-from benchmarks.population import TASK, analyze, fill
+from benchmarks.scheduler.adapter import Adapter
+from benchmarks.scheduler.figures import Burst, Filled, Steady, median_ms, timed
+from benchmarks.scheduler.messages import Queue
+from benchmarks.seed.population import TASK, analyze, fill
 
 TICKS = 25
 """The number of idle ticks to warm up and to measure; enough for a whole pass of reconciliation."""

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from benchmarks.candidates import OURS, STOCK
-from benchmarks.comparison import Comparison
-from benchmarks.figures import Burst, Steady
+from benchmarks.scheduler.candidates import OURS, STOCK
+from benchmarks.scheduler.comparison import Comparison
+from benchmarks.scheduler.figures import Burst, Steady
 
 
 @dataclass(frozen=True, kw_only=True)

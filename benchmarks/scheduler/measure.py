@@ -5,13 +5,13 @@ from importlib import import_module
 
 import django
 
-from benchmarks.candidates import CANDIDATES
-from benchmarks.figures import Figures
+from benchmarks.scheduler.candidates import CANDIDATES
+from benchmarks.scheduler.figures import Figures
 
 
 def main() -> None:
     """Measure, and print the figures."""
-    parser = argparse.ArgumentParser(prog="benchmarks.measure")
+    parser = argparse.ArgumentParser(prog="benchmarks.scheduler.measure")
     parser.add_argument("action", choices=("fill", "steady", "burst"))
     parser.add_argument("candidate", choices=CANDIDATES)
     parser.add_argument("--size", type=int, default=0)
@@ -24,7 +24,7 @@ def main() -> None:
 
 def _figures(options: argparse.Namespace) -> Figures:
     # Imports models.
-    from benchmarks import measurements
+    from benchmarks.scheduler import measurements
 
     adapter = import_module(CANDIDATES[options.candidate].adapter).ADAPTER
     if options.action == "fill":

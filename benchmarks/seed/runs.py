@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from benchmarks import bulk
-from benchmarks.seeded_schedules import Seeded
+from benchmarks.seed import bulk
+from benchmarks.seed.schedules import Seeded
 from jobledger.models import NO_REASON, Reason, Run, RunOutput, Status, Stream, Trigger, Why
 
 RUN_FIELDS = (

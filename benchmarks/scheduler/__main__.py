@@ -5,8 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.comparison import DATABASES, Plan, compare
-from benchmarks.report import as_json, markdown
+from benchmarks.databases import DATABASES
+from benchmarks.scheduler.comparison import Plan, compare
+from benchmarks.scheduler.report import as_json, markdown
 
 SIZES = (100, 1_000, 10_000, 100_000)
 

@@ -14,7 +14,7 @@ def main() -> None:
     """Print a list of pages, each with its number of queries and its times in seconds."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
     django.setup()
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.page_times", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pages.times", description=__doc__)
     parser.add_argument("--repeat", type=int, default=5)
     sys.stdout.write(json.dumps(_measured(parser.parse_args().repeat)))
 
@@ -23,7 +23,7 @@ def _measured(repeat: int) -> list[dict[str, Any]]:
     from django.contrib.auth import get_user_model
     from django.test import Client
 
-    from benchmarks.pages import PAGES
+    from benchmarks.pages.__main__ import PAGES
 
     client = Client(headers={"host": "localhost"})
     client.force_login(get_user_model().objects.create_superuser("benchmark"))

@@ -1,0 +1,35 @@
+"""The databases to measure with: SQLite, and a PostgreSQL server in a container."""
+
+import os
+import platform
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.with_postgres import IMAGE, postgres
+
+DATABASES = ("sqlite", "postgres")
+
+
+@contextmanager
+def database_server(database: str) -> Iterator[None]:
+    """Set ``DATABASE_URL``, which the test service reads."""
+    given = os.environ.pop("DATABASE_URL", "")
+    try:
+        if database == "sqlite":
+            yield
+            return
+        with postgres() as url:
+            os.environ["DATABASE_URL"] = url
+            yield
+    finally:
+        os.environ.pop("DATABASE_URL", None)
+        if given:
+            os.environ["DATABASE_URL"] = given
+
+
+def machine(database: str) -> str:
+    """Describe the machine, without its name."""
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    server = f"SQLite {sqlite3.sqlite_version}" if database == "sqlite" else f"{IMAGE}, without fsync"
+    return f"{os.cpu_count()} cores, {system}, {server}"
