@@ -10,6 +10,7 @@ SECRET := var/secret_key
 AUDIT := .venv/audit
 PIP_AUDIT := pip-audit==2.10.1
 SIZES ?=
+BENCH ?=
 PYTEST ?=
 # The tests run in parts, side by side, and some tests of a part as well: most of them wait for processes.
 # A file's tests stay together. With PYTEST="-k name" a part may have none.
@@ -23,7 +24,7 @@ side_by_side = $(beside_each_other) --output-sync=target
 PARTS := test-integration test-browser
 PARTS_AFTER_BROWSER := test-quick test-postgres test-containers
 
-.PHONY: help up setup venv dev demo-data test $(PARTS) $(PARTS_AFTER_BROWSER) first-lane second-lane lint format lock audit clean
+.PHONY: help up setup venv dev demo-data test $(PARTS) $(PARTS_AFTER_BROWSER) first-lane second-lane bench lint format lock audit clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +67,9 @@ test-containers: dev
 # What a database can change; all the rest once, on SQLite.
 test-postgres: dev
 	@$(BIN)/python -m tests.with_postgres $(call tests_in,3,-m "(django_db and not one_database) or every_database" tests/unit tests/integration)
+
+bench: venv  ## Measure the service beside what it replaces (BENCH="pages --json")
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 lint: dev  ## Check style, types, migrations and the project itself
 	@$(BIN)/ruff check .

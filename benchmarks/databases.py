@@ -6,20 +6,25 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from benchmarks.rows.row import NotMeasuredError
+from tests.requirements import missing_docker
 from tests.with_postgres import IMAGE, postgres
 
 DATABASES = ("sqlite", "postgres")
+COUNTS_STATEMENTS = "shared_preload_libraries=pg_stat_statements"
 
 
 @contextmanager
 def database_server(database: str) -> Iterator[None]:
-    """Set ``DATABASE_URL``, which the test service reads."""
+    """Set ``DATABASE_URL``, which the test service reads. Raises NotMeasuredError if there is no server."""
+    if database == "postgres" and (reason := missing_docker()):
+        raise NotMeasuredError(reason)
     given = os.environ.pop("DATABASE_URL", "")
     try:
         if database == "sqlite":
             yield
             return
-        with postgres() as url:
+        with postgres(COUNTS_STATEMENTS) as url:
             os.environ["DATABASE_URL"] = url
             yield
     finally:

@@ -59,7 +59,7 @@ def main() -> None:
 
 @contextmanager
 def _worker() -> Iterator[Service]:
-    variables = {"DJANGO_SETTINGS_MODULE": "benchmarks.runs_settings", "LOG_LEVEL": "ERROR"}
+    variables = {"DJANGO_SETTINGS_MODULE": "benchmarks.settings", "LOG_LEVEL": "ERROR"}
     with service(**variables, WORKER_CONCURRENCY=str(CHILDREN)) as running:
         running.start_worker()
         yield running

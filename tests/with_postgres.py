@@ -30,8 +30,8 @@ def main(command: list[str]) -> int:
 
 
 @contextmanager
-def postgres(*, survives_crash: bool = False) -> Iterator[str]:
-    """Start an empty server; yields its URL, and removes the server afterwards.
+def postgres(*settings: str, survives_crash: bool = False) -> Iterator[str]:
+    """Start an empty server with these settings; yields its URL, and removes the server afterwards.
 
     Unless it has to survive a crash, it may lose the last commits then, which makes it faster.
     """
@@ -41,12 +41,14 @@ def postgres(*, survives_crash: bool = False) -> Iterator[str]:
         # The data is only needed during the tests, so it need not survive a power failure.
         *("--tmpfs", "/var/lib/postgresql/data", IMAGE, "postgres", "-c", "fsync=off"),
         *(
-            "-c",
-            f"synchronous_commit={synchronous}",
-            "-c",
-            "full_page_writes=off",
-            "-c",
-            "max_connections=200",
+            argument
+            for setting in (
+                f"synchronous_commit={synchronous}",
+                "full_page_writes=off",
+                "max_connections=200",
+                *settings,
+            )
+            for argument in ("-c", setting)
         ),
     )
     try:

@@ -6,13 +6,13 @@ are requested through Django's test client as a superuser.
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
+from benchmarks import services
 from benchmarks.databases import DATABASES, database_server, machine
-from tests.integration.service import ROOT, Service, service
 
 PAGES = (
     ("home", "/admin/"),
@@ -26,36 +26,52 @@ PAGES = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the requests of a page have taken, the first one first."""
+
+    page: str
+    queries: int
+    cpu_seconds: list[float]
+    """Of this process, which includes SQLite but not a server."""
+    seconds: list[float]
+
+    @property
+    def cpu_median(self) -> float:
+        """Without the first request, which loads modules and compiles templates."""
+        return median(self.cpu_seconds[1:])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fill, measure and print a table for each database."""
     options = _parser().parse_args(arguments)
     for database in options.database or DATABASES[:1]:
-        with (
-            database_server(database),
-            service(LOG_LEVEL="ERROR", DJANGO_SETTINGS_MODULE="proj.settings") as made,
-        ):
-            sys.stderr.write(f"{database}: inserting {options.schedules} schedules and {options.runs} runs\n")
-            size = ("--schedules", str(options.schedules), "--runs", str(options.runs))
-            sys.stderr.write(_run(made, "benchmarks.seed", *size))
-            measured = json.loads(_run(made, "benchmarks.pages.times", "--repeat", str(options.repeat)))
+        sys.stderr.write(f"{database}: inserting {options.schedules} schedules and {options.runs} runs\n")
+        with database_server(database):
+            pages = measured(schedules=options.schedules, runs=options.runs, repeat=options.repeat)
         head = f"{options.schedules:,} schedules, {options.runs:,} runs. {machine(database)}."
-        sys.stdout.write(f"\n{head}\n\n{_table(measured)}\n")
+        sys.stdout.write(f"\n{head}\n\n{_table(pages)}\n")
 
 
-def _run(made: Service, module: str, *arguments: str) -> str:
-    command = (sys.executable, "-m", module, *arguments)
-    done = subprocess.run(
-        command, cwd=ROOT, env=made.environment, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return done.stdout
+def measured(*, schedules: int, runs: int, repeat: int) -> list[Page]:
+    """Fill a database and request each page."""
+    with services.started(services.OURS, DJANGO_SETTINGS_MODULE="proj.settings") as made:
+        size = ("--schedules", str(schedules), "--runs", str(runs))
+        sys.stderr.write(services.output_of(made, "benchmarks.seed", *size))
+        printed = services.output_of(made, "benchmarks.pages.times", "--repeat", str(repeat))
+    return [Page(**each) for each in json.loads(printed)]
 
 
-def _table(measured: list[dict[str, object]]) -> str:
-    lines = ["| page | queries | seconds, median | first time |", "| --- | ---: | ---: | ---: |"]
-    for each in measured:
-        seconds = [float(str(value)) for value in each["seconds"]]  # type: ignore[attr-defined]
-        figures = f"{each['queries']} | {median(seconds[1:]):.3f} | {seconds[0]:.3f}"
-        lines.append(f"| {each['page']} | {figures} |")
+def _table(pages: Sequence[Page]) -> str:
+    lines = [
+        "| page | queries | CPU s, median | seconds, median | first time |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {each.page} | {each.queries} | {each.cpu_median:.3f} | {median(each.seconds[1:]):.3f}"
+        f" | {each.seconds[0]:.3f} |"
+        for each in pages
+    ]
     return "\n".join(lines)
 
 

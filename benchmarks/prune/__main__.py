@@ -6,19 +6,15 @@ time, and its longest wait is measured.
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
-import psycopg
 
+from benchmarks.copies import copied, writing
 from benchmarks.databases import DATABASES, database_server, machine
 from tests.integration.service import ROOT, Service, service
 
@@ -63,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measured(made: Service, way: str, quiet_seconds: float) -> Figures:
-    with _copied(made) as copy, _writing(copy) as waits:
+    with copied(made) as copy, writing(copy) as waits:
         _log(f"{way} …")
         if way == "nothing":
             time.sleep(quiet_seconds)
@@ -100,46 +96,6 @@ def _watched(copy: Service, way: str) -> tuple[list[int], dict[str, float]]:
     result: dict[str, float] = json.loads(printed)
     # Without the imports at the start, and the end.
     return rss[8:-1] or rss, result
-
-
-@contextmanager
-def _writing(copy: Service) -> Iterator[Callable[[], list[float]]]:
-    """Another process writes all the time; returns how long each transaction took."""
-    command = (sys.executable, "-m", "benchmarks.prune.ways", "write")
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=ROOT, env=copy.environment, stdin=pipe, stdout=pipe, text=True
-    ) as process:
-        assert process.stdout
-        process.stdout.readline()
-
-        def waits() -> list[float]:
-            found: list[float] = json.loads(process.communicate()[0])
-            return found
-
-        try:
-            yield waits
-        finally:
-            process.kill()
-
-
-@contextmanager
-def _copied(made: Service) -> Iterator[Service]:
-    """The service with a copy of its database."""
-    if made.database_url.startswith("sqlite"):
-        file = Path(made.database_url.removeprefix("sqlite:///"))
-        copy = shutil.copy(file, file.with_name("copy.sqlite3"))
-        yield Service(folder=made.folder, database_url=f"sqlite:///{copy}", variables=made.variables)
-        for each in file.parent.glob("copy.sqlite3*"):
-            each.unlink()
-        return
-    name = urlsplit(made.database_url).path.strip("/")
-    url = made.database_url.replace(name, f"{name}_copy")
-    server = made.database_url.replace(name, "postgres")
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}_copy" TEMPLATE "{name}"'.encode())
-        yield Service(folder=made.folder, database_url=url, variables=made.variables)
-        admin.execute(f'DROP DATABASE "{name}_copy" WITH (FORCE)'.encode())
 
 
 def _run(made: Service, module: str, *arguments: str) -> None:

@@ -36,6 +36,18 @@ UNACKNOWLEDGED = f"{REDIS_KEY_PREFIX}unacked"
 LOG_END = 6000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """How the processes of a Django project are started."""
+
+    celery_app: str
+    manage: tuple[str, ...]
+    """The interpreter's arguments before the command's name."""
+
+
+PROJ = Project(celery_app="proj", manage=("manage.py",))
+
+
 @dataclass(kw_only=True)
 class Service:
     """The processes of a service, and its state directory."""
@@ -44,7 +56,12 @@ class Service:
     database_url: str
     variables: dict[str, str] = field(default_factory=dict)
     """Its additional environment variables."""
+    project: Project = PROJ
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def _celery(self) -> tuple[str, ...]:
+        return (sys.executable, "-m", "celery", "-A", self.project.celery_app)
 
     @property
     def socket(self) -> Path:
@@ -107,13 +124,13 @@ class Service:
     def start_worker(self, name: str = "worker", **variables: str) -> None:
         """Start a worker and wait until it is ready."""
         flags = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", f"{name}@here")
-        self.start(name, sys.executable, "-m", "celery", "-A", "proj", "worker", *flags, **variables)
+        self.start(name, *self._celery, "worker", *flags, **variables)
         wait_until(lambda: "ready." in self.log(name), what=f"{name} is ready")
 
     def start_beat(self, name: str = "beat", *more_flags: str, **variables: str) -> None:
         """Start a beat, without waiting for its first tick."""
         flags = ("--loglevel", "INFO", "--pidfile=", *more_flags)
-        self.start(name, sys.executable, "-m", "celery", "-A", "proj", "beat", *flags, **variables)
+        self.start(name, *self._celery, "beat", *flags, **variables)
 
     def is_running(self, name: str) -> bool:
         """Whether the process with this name was started and is still running."""
@@ -150,11 +167,11 @@ class Service:
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``manage.py`` and wait for it."""
-        return self._call(sys.executable, "manage.py", *arguments)
+        return self._call(sys.executable, *self.project.manage, *arguments)
 
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``celery -A proj`` and wait for it."""
-        return self._call(sys.executable, "-m", "celery", "-A", "proj", *arguments)
+        return self._call(*self._celery, *arguments)
 
     def shell(self, code: str) -> str:
         """Run Python code in the service's Django; returns what it prints."""
@@ -201,7 +218,7 @@ class Service:
 
 
 @contextmanager
-def service(**variables: str) -> Iterator[Service]:
+def service(project: Project = PROJ, /, **variables: str) -> Iterator[Service]:
     """A migrated database and a running Redis server, which are removed afterwards.
 
     The variables are added to the processes' environment.
@@ -209,7 +226,7 @@ def service(**variables: str) -> Iterator[Service]:
     # Not pytest's tmp_path: a Unix socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="jobs-"))
     with fresh_database(folder) as url:
-        made = Service(folder=folder, database_url=url, variables=variables)
+        made = Service(folder=folder, database_url=url, variables=variables, project=project)
         try:
             _migrate(made)
             made.start_redis()

@@ -4,11 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from benchmarks import services
+from benchmarks.rows import commands, idle, starts
+from benchmarks.rows.row import Plan, Row
 from benchmarks.scheduler.__main__ import main
+from tests.integration.service import Service
 
 pytestmark = pytest.mark.takes_long
 
@@ -36,3 +42,28 @@ def seed(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, "-m", "benchmarks.seed", *arguments)
     environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "tests.settings"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[list[Service]]:
+    """The service and its peer; the measurements only add to them."""
+    with services.side_by_side(services.OURS, services.PEER) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("row", "count"),
+    [*((row, 1) for row in commands.ROWS), (starts.ROWS[0], 2), (idle.ROWS[0], 1)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_row_is_measured_beside_the_peer(
+    row: Row, count: int, both: list[Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def the_same(*kinds: str, **variables: str) -> Iterator[list[Service]]:
+        yield both
+
+    monkeypatch.setattr(services, "side_by_side", the_same)
+    figures = list(row.measure(Plan(databases=("sqlite",), is_smoke=True), "sqlite"))
+    assert len(figures) == count
+    assert all(figure.here >= 0 and figure.peer is not None for figure in figures)

@@ -1,0 +1,3 @@
+"""What the jobs write that are compared."""
+
+LINE = "a line of ordinary length, as jobs write them, number "

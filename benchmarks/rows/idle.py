@@ -1,0 +1,119 @@
+"""What a beat uses while nothing is due."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psutil
+
+from benchmarks import services, statements
+from benchmarks.rows.row import Figure, Of, Plan, Row, Target
+from tests.integration.service import Service
+
+MIB = 2**20
+SCHEDULES = """
+from datetime import timedelta
+from django.utils import timezone
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
+minute = (timezone.now() + timedelta(minutes=30)).minute
+hourly = CrontabSchedule.objects.create(minute=str(minute))
+for number in range(20):
+    PeriodicTask.objects.create(name=f"schedule {{number}}", task="{task}", crontab=hourly)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    """What a beat has used meanwhile."""
+
+    seconds: float
+    cpu_seconds: float
+    memory_mib: float
+    """At the end, without what it shares with other processes."""
+    statements: int
+
+    @property
+    def cpu_per_minute(self) -> float:
+        return self.cpu_seconds / self.seconds * 60
+
+
+def _beside_stock(plan: Plan, database: str) -> Iterator[Figure]:
+    with services.side_by_side(services.OURS, services.PEER) as both:
+        for each, task in zip(both, ("tasks_app.hello", "benchmarks.peer.tasks.command"), strict=True):
+            each.shell(SCHEDULES.format(task=task))
+        here, peer = _idle(both, plan, counts=database == "postgres")
+    of_stock = "stock beat, 20 schedules each"
+    yield Figure(
+        title=f"idle beat, {database}, CPU s in 60 s",
+        here=here.cpu_per_minute,
+        peer=peer.cpu_per_minute,
+        peer_title=of_stock,
+        target=Target(limit=0.1, of=Of.VALUE),
+    )
+    if database == "postgres":
+        yield Figure(
+            title="idle beat, SQL statements a second",
+            here=here.statements / here.seconds,
+            peer=peer.statements / peer.seconds,
+            peer_title=of_stock,
+            target=Target(limit=1.5, of=Of.VALUE),
+        )
+
+
+def _many_schedules(plan: Plan, database: str) -> Iterator[Figure]:
+    many, few = plan.size(100_000, 30), plan.size(100, 10)
+    settings = {"DJANGO_SETTINGS_MODULE": "proj.settings"}
+    with services.side_by_side(services.OURS, services.OURS, **settings) as both:
+        for each, size in zip(both, (many, few), strict=True):
+            services.output_of(each, "benchmarks.scheduler.measure", "fill", "ours", "--size", str(size))
+        here, beside = _idle(both, plan, counts=False)
+    for title, value, other in (
+        ("CPU s in 60 s", here.cpu_per_minute, beside.cpu_per_minute),
+        ("memory, MiB", here.memory_mib, beside.memory_mib),
+    ):
+        yield Figure(
+            title=f"idle beat with {many:,} schedules, {title}",
+            here=value,
+            peer=other,
+            peer_title=f"the same with {few:,}",
+            target=Target(limit=1.2),
+        )
+
+
+def _idle(both: list[Service], plan: Plan, *, counts: bool) -> list[Idle]:
+    """Of two beats at the same time, after they have started and noticed everything."""
+    for each in both:
+        each.start_beat("idle", "--loglevel", "DEBUG")
+    for each in both:
+        services.cpu_until_logged(each, "idle", "beat: Waking up")
+    time.sleep(plan.size(20, 0))
+    before = [_state(each, counts=counts) for each in both]
+    time.sleep(plan.size(60.0, 0.5))
+    after = [_state(each, counts=counts) for each in both]
+    for each in both:
+        each.stop("idle")
+    return [
+        Idle(
+            seconds=end.seconds - begin.seconds,
+            cpu_seconds=end.cpu_seconds - begin.cpu_seconds,
+            memory_mib=end.memory_mib,
+            statements=end.statements - begin.statements,
+        )
+        for begin, end in zip(before, after, strict=True)
+    ]
+
+
+def _state(running: Service, *, counts: bool) -> Idle:
+    beat = psutil.Process(running.processes["idle"].pid)
+    return Idle(
+        seconds=time.monotonic(),
+        cpu_seconds=services.cpu_seconds(beat.pid),
+        memory_mib=beat.memory_full_info().uss / MIB,
+        statements=statements.executed(running) if counts else 0,
+    )
+
+
+ROWS = (
+    Row(name="idle-beat", databases=("sqlite", "postgres"), measure=_beside_stock),
+    Row(name="many-schedules", databases=("sqlite",), measure=_many_schedules),
+)

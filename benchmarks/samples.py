@@ -1,0 +1,184 @@
+"""The sample jobs and what a user would write first, in a process of the service."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from io import StringIO
+from random import Random
+from typing import Any
+
+import django
+
+DAYS = 365
+FIRST_DAY = date(2025, 1, 1)
+BATCH = 5000
+
+
+def main() -> None:
+    """Do one thing, and print what it has taken as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.samples")
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument("--count", type=int, default=0, help="how many rows")
+    options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
+    django.setup()
+    json.dump(ACTIONS[options.action](options.count), sys.stdout)
+
+
+def normalize_emails(count: int) -> dict[str, float]:
+    """Seconds of the job, and of a loop that saves each user that changes. Half of them do."""
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model().objects
+    users.bulk_create(
+        (users.model(username=f"user {number}", email=_email(number)) for number in range(count)),
+        batch_size=BATCH,
+    )
+    seconds = {"job": _seconds(lambda: _call("normalize_emails"))}
+    users.bulk_update(
+        [users.model(pk=pk, email=_email(number)) for number, pk in enumerate(_keys(users))],
+        ["email"],
+        batch_size=200,
+    )
+    seconds["loop"] = _seconds(_save_each_user)
+    return seconds
+
+
+def _email(number: int) -> str:
+    name = f"first.last.{number}@example.com"
+    return f" {name.title()}" if number % 2 else name
+
+
+def _keys(manager: Any) -> list[Any]:
+    return list(manager.order_by("pk").values_list("pk", flat=True))
+
+
+def _save_each_user() -> None:
+    from django.contrib.auth import get_user_model
+
+    for user in get_user_model().objects.all():
+        normalized = user.email.strip().lower()
+        if user.email != normalized:
+            user.email = normalized
+            user.save(update_fields=["email"])
+
+
+def fill_tokens(count: int) -> dict[str, float]:
+    """Tokens in the order of their creation, half of them from before the last 30 days."""
+    from django.contrib.auth import get_user_model
+    from django.utils import timezone
+
+    from tasks_app.models import AuthToken
+
+    (user, _), now = get_user_model().objects.get_or_create(username="owner"), timezone.now()
+    age, random = timedelta(days=60), Random(count)
+    AuthToken.objects.bulk_create(
+        (
+            AuthToken(
+                user=user,
+                key=f"{random.getrandbits(160):040x}",
+                created_at=now - age + age * (number + 0.5) / count,
+            )
+            for number in range(count)
+        ),
+        batch_size=BATCH,
+    )
+    return {"count": count}
+
+
+def cleanup_tokens(count: int) -> dict[str, float]:
+    """Delete the older half with the job."""
+    return _deleted(lambda: _call("cleanup_tokens"))
+
+
+def delete_tokens(count: int) -> dict[str, float]:
+    """Delete the older half with a single ``delete()``."""
+    from django.utils import timezone
+
+    from tasks_app.models import AuthToken
+
+    cutoff = timezone.now() - timedelta(days=30)
+    return _deleted(lambda: AuthToken.objects.filter(created_at__lt=cutoff).delete())
+
+
+def _deleted(delete: Callable[[], object]) -> dict[str, float]:
+    from tasks_app.models import AuthToken
+
+    before = AuthToken.objects.count()
+    cpu_before = time.process_time()
+    seconds = _seconds(delete)
+    cpu_seconds = time.process_time() - cpu_before
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "deleted": before - AuthToken.objects.count(),
+    }
+
+
+def compute_daily_stats(count: int) -> dict[str, float]:
+    """Seconds of the job for a year, and of a loop that looks up each day and stores it."""
+    from django.contrib.auth import get_user_model
+
+    from benchmarks.seed import population
+    from tasks_app.models import DailyStat, Order
+
+    user, random = get_user_model().objects.create(username="customer"), Random(count)
+    start = datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, tzinfo=UTC)
+    Order.objects.bulk_create(
+        (
+            Order(
+                user=user,
+                created_at=start + timedelta(days=DAYS) * random.random(),
+                total=Decimal(random.randrange(100, 10_000)) / 100,
+            )
+            for _ in range(count)
+        ),
+        batch_size=BATCH,
+    )
+    population.analyze()
+    last = FIRST_DAY + timedelta(days=DAYS - 1)
+    seconds = {"job": _seconds(lambda: _call("compute_daily_stats", date_from=FIRST_DAY, date_to=last))}
+    DailyStat.objects.all().delete()
+    seconds["loop"] = _seconds(_compute_each_day)
+    return seconds
+
+
+def _compute_each_day() -> None:
+    from django.db.models import Count, Sum
+
+    from tasks_app.models import DailyStat, Order
+
+    for number in range(DAYS):
+        day = FIRST_DAY + timedelta(days=number)
+        found = Order.objects.filter(created_at__date=day).aggregate(count=Count("pk"), total=Sum("total"))
+        figures = {"order_count": found["count"], "order_sum": found["total"] or 0}
+        DailyStat.objects.update_or_create(date=day, defaults=figures)
+
+
+def _call(name: str, **options: Any) -> None:
+    from django.core.management import call_command
+
+    call_command(name, stdout=StringIO(), **options)
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+ACTIONS: dict[str, Callable[[int], dict[str, float]]] = {
+    "normalize_emails": normalize_emails,
+    "fill_tokens": fill_tokens,
+    "cleanup_tokens": cleanup_tokens,
+    "delete_tokens": delete_tokens,
+    "compute_daily_stats": compute_daily_stats,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The services that are compared, with real processes, and what a process uses of the CPU."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from tests.integration.service import PROJ, ROOT, Project, Service, service
+from tests.waiting import wait_until
+
+OURS, PEER, PEER_WITH_RESULTS = "here", "peer", "peer with results"
+"""This service; stock beat and bare tasks; the same with django-celery-results."""
+_PEER_PROJECT = Project(celery_app="benchmarks.peer", manage=("-m", "benchmarks.peer"))
+_SETTINGS = {
+    OURS: "benchmarks.settings",
+    PEER: "benchmarks.peer.settings",
+    PEER_WITH_RESULTS: "benchmarks.peer.results_settings",
+}
+
+
+@contextmanager
+def started(kind: str, **variables: str) -> Iterator[Service]:
+    """One of the kinds of service, with a Redis server of its own and a new database (``DATABASE_URL``)."""
+    project = PROJ if kind == OURS else _PEER_PROJECT
+    variables = {"DJANGO_SETTINGS_MODULE": _SETTINGS[kind], "LOG_LEVEL": "ERROR", **variables}
+    with service(project, **variables) as made:
+        yield made
+
+
+@contextmanager
+def side_by_side(*kinds: str, **variables: str) -> Iterator[list[Service]]:
+    """Several kinds at the same time, so that a disturbance affects all."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(started(kind, **variables)) for kind in kinds]
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and all that it has started have used so far."""
+    process, used = psutil.Process(pid), 0.0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            used += times.user + times.system
+    return used
+
+
+def cpu_of_command(running: Service, *arguments: str, stdout: Path | None = None) -> float:
+    """What a command and those that it waits for use until its end. Raises RuntimeError if it fails."""
+    with Path(stdout or os.devnull).open("wb") as output:
+        process = subprocess.Popen(
+            (sys.executable, *arguments), cwd=ROOT, env=running.environment, stdout=output
+        )
+        _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} failed with {process.returncode}")
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_until_logged(running: Service, name: str, text: str) -> float:
+    """What a process that has just been started uses until its log contains the text."""
+    process = running.processes[name]
+
+    def has_logged() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError(f"{name} has ended: {running.log(name)}")
+        return text in running.log(name)
+
+    wait_until(has_logged, what=f"{name} logs {text}")
+    return cpu_seconds(process.pid)
+
+
+def output_of(running: Service, module: str, *arguments: str) -> str:
+    """What a module prints that is executed within the service; its errors go to stderr."""
+    command: Sequence[str] = (sys.executable, "-m", module, *arguments)
+    done = subprocess.run(
+        command, cwd=ROOT, env=running.environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout

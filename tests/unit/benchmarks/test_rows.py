@@ -1,0 +1,120 @@
+"""Rows that need no process but the one of Django: each produces its figures, in a tiny size."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from benchmarks import samples as samples_inside
+from benchmarks import services
+from benchmarks.pages import times
+from benchmarks.rows import idle, pages, samples
+from benchmarks.rows.row import Plan, Row
+from jobledger.models import Run, RunOutput, Status, Stream, Trigger
+from tasks_app.models import AuthToken
+
+pytestmark = pytest.mark.django_db
+
+SMOKE = Plan(databases=("sqlite",), is_smoke=True)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service is the test's, and what would be executed in it is called."""
+
+    @contextmanager
+    def nothing(*args: object, **kwargs: object) -> Iterator[Any]:
+        yield lambda: [0.001, 0.002]
+
+    monkeypatch.setattr(services, "started", nothing)
+    monkeypatch.setattr(services, "output_of", lambda running, module, *line: INSIDE[module](*line))
+    monkeypatch.setattr(samples_inside, "DAYS", 3)
+    monkeypatch.setattr(samples, "copied", nothing)
+    monkeypatch.setattr(samples, "writing", nothing)
+
+
+def requested(*arguments: str) -> str:
+    """The pages of a ledger with one run and one schedule."""
+    every = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.HOURS)
+    PeriodicTask.objects.create(name="hourly", task="tasks_app.hello", interval=every)
+    now = timezone.now()
+    run = Run.objects.create(
+        job="hello",
+        trigger=Trigger.CLI,
+        status=Status.SUCCEEDED,
+        queued_at=now - timedelta(minutes=1),
+        started_at=now - timedelta(minutes=1),
+        finished_at=now,
+    )
+    RunOutput.objects.create(
+        run=run, attempt=1, number=0, stream=Stream.STDOUT, text="Hello!\n", written_at=now
+    )
+    return json.dumps(times.measured(repeat=1))
+
+
+def sampled(action: str, _: str, count: str) -> str:
+    return json.dumps(samples_inside.ACTIONS[action](int(count)))
+
+
+INSIDE: dict[str, Callable[..., str]] = {
+    "benchmarks.seed": lambda *line: "",
+    "benchmarks.pages.times": requested,
+    "benchmarks.samples": sampled,
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "count"),
+    [*zip(samples.ROWS, (1, 3, 1), strict=True)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_sample_job_is_compared_to_what_a_user_would_write_first(row: Row, count: int) -> None:
+    figures = list(row.measure(SMOKE, "sqlite"))
+    assert len(figures) == count
+    assert all(figure.here > 0 and figure.ratio for figure in figures)
+
+
+def test_both_ways_to_delete_tokens_delete_the_older_half() -> None:
+    samples_inside.fill_tokens(100)
+    assert samples_inside.cleanup_tokens(0)["deleted"] == 50
+    AuthToken.objects.all().delete()
+    samples_inside.fill_tokens(100)
+    assert samples_inside.delete_tokens(0)["deleted"] == 50
+
+
+def test_the_job_and_the_loop_normalize_the_same_addresses() -> None:
+    from django.contrib.auth import get_user_model
+
+    samples_inside.normalize_emails(4)
+    emails = get_user_model().objects.filter(username__startswith="user ").values_list("email", flat=True)
+    assert sorted(emails) == [f"first.last.{number}@example.com" for number in range(4)]
+
+
+def test_each_page_has_its_cpu_time_and_a_schedules_page_its_queries() -> None:
+    (row,) = pages.ROWS
+    figures = list(row.measure(SMOKE, "sqlite"))
+    assert all(figure.here > 0 for figure in figures)
+    assert [figure.title.partition(",")[0] for figure in figures if figure.target][-1] == "a schedule"
+    assert sum(figure.target is not None for figure in figures) == len(pages.TARGETS) + 1
+
+
+def test_an_idle_beat_with_many_schedules_is_compared_to_one_with_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def both(*kinds: str, **variables: str) -> Iterator[list[str]]:
+        yield list(kinds)
+
+    filled: list[tuple[str, ...]] = []
+    one = idle.Idle(seconds=2, cpu_seconds=0.1, memory_mib=70, statements=0)
+    monkeypatch.setattr(services, "side_by_side", both)
+    monkeypatch.setattr(services, "output_of", lambda running, module, *line: filled.append(line))
+    monkeypatch.setattr(idle, "_idle", lambda both, plan, counts: [one, one])
+    figures = list(idle.ROWS[1].measure(SMOKE, "sqlite"))
+    assert [(figure.here, figure.ratio) for figure in figures] == [(3, 1), (70, 1)]
+    assert [line[-1] for line in filled] == ["30", "10"]
