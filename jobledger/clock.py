@@ -28,6 +28,11 @@ def now() -> datetime:
     return found
 
 
+def as_sql() -> str:
+    """The same time in SQL, for statements that the ORM does not write; NULL if it is this process's own."""
+    return "clock_timestamp()" if connection.vendor == "postgresql" else "NULL"
+
+
 def in_statement(offset: timedelta = timedelta(0)) -> Combinable:
     """The same time, plus the offset, as an expression: this saves the statement that reads the time."""
     if connection.vendor != "postgresql":

@@ -19,7 +19,6 @@ If a router sends runs to another database, the default alias refers to that one
 """
 
 import os
-import select
 import threading
 import time
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from jobledger.models import Run
 from jobledger.runs.execution.django_internals import is_in_test_case
+from jobledger.runs.lasting_connections import was_closed
 
 MAX_IDLE_SECONDS = 60.0
 """After some minutes, firewalls drop idle connections silently; a statement then waits for a long timeout."""
@@ -177,22 +177,10 @@ def _own_settings(source: dict[str, Any]) -> dict[str, Any]:
 
 
 def _may_be_lost(own: BaseDatabaseWrapper) -> bool:
-    """Whether the connection was closed while nobody used it, or may have been without telling.
-
-    A query would tell as well, but takes longer: a server that closes a connection says so first, and it says
-    nothing else unasked.
-    """
+    """Whether the connection was closed while nobody used it, or may have been without telling."""
     if own.connection is None:
         return False
-    if time.monotonic() - _own.used_at > MAX_IDLE_SECONDS:
-        return True
-    poll = select.poll()
-    try:
-        with own.wrap_database_errors:
-            poll.register(own.connection.fileno(), select.POLLIN)
-    except Error:
-        return True
-    return bool(poll.poll(0))
+    return time.monotonic() - _own.used_at > MAX_IDLE_SECONDS or was_closed(own)
 
 
 def _child_begins(**kwargs: object) -> None:

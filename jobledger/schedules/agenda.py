@@ -1,27 +1,59 @@
-"""What beat has to do next, read by a single statement: beat looks every second, and nearly always waits."""
+"""What beat has to do next, read by a single statement: beat looks every second, and nearly always waits.
+
+The statement also reads the database's clock. From then on, beat knows the time without asking again, unless
+its own clock has been adjusted, or the machine was suspended: so it can do at once what it has waited for.
+"""
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from time import monotonic
+from typing import Any, Self
 
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, QuerySet, Value
+from django.utils import timezone
 
+from jobledger import clock
 from jobledger.jobs import registry
 from jobledger.models import NextSlot, Run, Status
 from jobledger.runs.lease import rescue
 from jobledger.runs.publishing import publisher
 
+MAX_ADJUSTMENT = timedelta(milliseconds=50)
+"""By how much two clocks of this process may differ since the agenda was read."""
+
 _DATETIME = Value(None, output_field=DateTimeField())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clocks:
+    """The times of this process's clocks at the same instant."""
+
+    wall: datetime
+    monotonic: float
+
+    @classmethod
+    def read(cls) -> Self:
+        return cls(wall=timezone.now(), monotonic=monotonic())
+
+    def elapsed(self) -> timedelta | None:
+        """The time since then; None if the clocks disagree about it."""
+        now = Clocks.read()
+        elapsed, other = now.wall - self.wall, timedelta(seconds=now.monotonic - self.monotonic)
+        return elapsed if abs(elapsed - other) <= MAX_ADJUSTMENT else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agenda:
     """The earliest time of each kind; None if there is nothing of the kind."""
 
+    read_at: datetime
+    """The database's time when it was read."""
+    clocks: Clocks = field(default_factory=Clocks.read)
+    """Those of this process at that time."""
     next_due_at: datetime | None
     """When the next schedule is due."""
     next_publish_after: datetime | None
@@ -33,17 +65,29 @@ class Agenda:
 
     def is_idle(self, now: datetime) -> bool:
         """Whether nothing is to be done yet."""
-        return all(at is None or at > now for at in astuple(self))
+        times = (self.next_due_at, self.next_publish_after, self.next_deadline, self.next_silence)
+        return not any(is_due(at, now) for at in times)
+
+    def now(self) -> datetime | None:
+        """The database's time now; None if it has to be asked."""
+        elapsed = self.clocks.elapsed()
+        return None if elapsed is None else self.read_at + elapsed
+
+
+def is_due(at: datetime | None, now: datetime) -> bool:
+    """Whether this time of an agenda has come."""
+    return at is not None and at <= now
 
 
 def read() -> Agenda:
     """The agenda as it is now in the database."""
     connection = connections[router.db_for_read(Run)]
-    statement, parameters = _statement(connection, tuple(registry.all_jobs()))
+    statement, parameters = _statement(connection, clock.as_sql(), tuple(registry.all_jobs()))
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        due_at, publish_after, deadline, heartbeat = _times(connection, cursor.fetchone())
+        read_at, due_at, publish_after, deadline, heartbeat = _times(connection, cursor.fetchone())
     return Agenda(
+        read_at=read_at or clock.now(),
         next_due_at=due_at,
         next_publish_after=publish_after,
         next_deadline=deadline,
@@ -52,14 +96,14 @@ def read() -> Agenda:
 
 
 @lru_cache(maxsize=2)
-def _statement(connection: BaseDatabaseWrapper, _jobs: tuple[str, ...]) -> tuple[str, list[Any]]:
+def _statement(connection: BaseDatabaseWrapper, now: str, _jobs: tuple[str, ...]) -> tuple[str, list[Any]]:
     """The statement and its parameters. It depends on the jobs that this process knows.
 
     Django cannot select without a table, and takes longer to write such a statement than the database to
     execute it.
     """
     compiled = [each.query.get_compiler(connection=connection).as_sql() for each in _querysets()]
-    columns = ", ".join(f"({statement})" for statement, _ in compiled)
+    columns = ", ".join([now, *(f"({statement})" for statement, _ in compiled)])
     return f"SELECT {columns}", [value for _, parameters in compiled for value in parameters]
 
 

@@ -54,9 +54,9 @@ COMPUTED = (
 class RecordedBatch:
     """What one call of ``record_due`` wrote to the ledger."""
 
-    queued: list[Run]
+    queued: list[Run] = field(default_factory=list)
     """Runs whose messages are to be published."""
-    has_more: bool
+    has_more: bool = False
     """Whether more schedules may be due already."""
     not_started: list[Run] = field(default_factory=list)
     """The records of slots that were missed or skipped."""
@@ -64,8 +64,6 @@ class RecordedBatch:
 
 def record_due(now: datetime) -> RecordedBatch:
     """Record a batch of due schedules, oldest first."""
-    if not NextSlot.objects.filter(due_at__lte=now).exists():
-        return RecordedBatch(queued=[], has_more=False)
     with transaction.atomic():
         due = NextSlot.objects.filter(due_at__lte=now).order_by("due_at")
         rows = list(due.select_for_update(skip_locked=True)[:BATCH])

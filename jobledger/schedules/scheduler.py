@@ -7,17 +7,17 @@ down, slots are still recorded, and their runs are published when it is back.
 
 import gc
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from celery import beat
-from django.db import Error, close_old_connections
-from django.utils import timezone
+from django.db import Error
 
-from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run
 from jobledger.outages import is_outage
+from jobledger.runs import lasting_connections
 from jobledger.runs.dispatch import command_line_process
 from jobledger.runs.execution.forks import release_cursors
 from jobledger.runs.lease import rescue
@@ -26,6 +26,7 @@ from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.presence import Presence, touch_health_file
 from jobledger.schedules import agenda, ledger
 from jobledger.schedules.agenda import Agenda
+from jobledger.schedules.ledger import RecordedBatch
 from jobledger.schedules.reconciliation import Reconciliation
 
 logger = line_logger(__name__)
@@ -70,6 +71,7 @@ class Scheduler(beat.Scheduler):
         self._database = _Dependency("database")
         self._broker = _Dependency("broker")
         self._watch: Watch | None = None
+        self._agenda: Agenda | None = None
 
     def setup_schedule(self) -> None:
         """Tune garbage collection; there is no schedule to set up, since it is in the database."""
@@ -77,17 +79,18 @@ class Scheduler(beat.Scheduler):
         # scanning it all every time would account for a tenth of the running time.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
+        lasting_connections.keep()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Do everything that is due; returns how many seconds to sleep."""
         try:
-            close_old_connections()
-            seconds = self._tick(clock.now())
+            lasting_connections.close_lost()
+            seconds = self._tick()
         except Error as error:
             message = "" if is_outage(error) else "The database rejected a value written by beat"
             self._database.mark_down(error, message)
             release_cursors(error)
-            close_old_connections()
+            lasting_connections.close_lost()
             return self._max_sleep
         self._database.mark_up()
         touch_health_file("beat")
@@ -98,49 +101,58 @@ class Scheduler(beat.Scheduler):
         """A line for beat's banner."""
         return "    . schedules -> the database"
 
-    def _tick(self, now: datetime) -> float:
-        began = timezone.now()
-        self._presence.report(now)
-        self._watch = self._watch or Watch(now)
-        todo = agenda.read()
+    def _tick(self) -> float:
+        todo, now = self._current_agenda()
+        watch = self._watch = self._watch or Watch(now)
         is_idle = todo.is_idle(now)
-        if is_idle:
-            self._watch.look(now, rescue.lease_duration())
-            has_more = False
-        else:
-            has_more = self._work(now, self._watch)
+        has_more = not is_idle and self._work(todo, now, watch)
+        if not agenda.is_due(todo.next_silence, now):
+            watch.look(now, rescue.lease_duration())
+        # Whatever is due does not wait for this.
+        self._presence.report(now)
         if self._reconciliation.advance(time.monotonic()) or not is_idle:
             todo = agenda.read()
-        if has_more:
-            return 0.0
-        # Not asked from the database again.
-        return self._seconds_to_sleep(todo, now, now + (timezone.now() - began))
+        self._agenda = todo
+        return 0.0 if has_more else self._seconds_to_sleep(todo, now, todo.now() or todo.read_at)
 
-    def _work(self, now: datetime, watch: Watch) -> bool:
+    def _current_agenda(self) -> tuple[Agenda, datetime]:
+        """The agenda and the time. If beat has slept until a schedule is due, it does not read it again."""
+        known, self._agenda = self._agenda, None
+        if known and (now := known.now()) and agenda.is_due(known.next_due_at, now):
+            return known, now
+        todo = agenda.read()
+        return todo, todo.read_at
+
+    def _work(self, todo: Agenda, now: datetime, watch: Watch) -> bool:
         """Do what is due; returns whether there is more.
 
         Record before publishing: whatever happens to the broker, what is due is in the ledger.
         """
-        recorded = ledger.record_due(now)
-        ledger.expire(now)
-        rescue.rescue(now, watch)
-        published = self._publish(recorded.queued, now)
+        recorded, published = RecordedBatch(), 0
+        if agenda.is_due(todo.next_due_at, now):
+            recorded = ledger.record_due(now)
+            self._publish(lambda: publisher.publish(_not_expired(recorded.queued, now)))
+        if agenda.is_due(todo.next_deadline, now):
+            ledger.expire(now)
+        if agenda.is_due(todo.next_silence, now):
+            rescue.rescue(now, watch)
+        if agenda.is_due(todo.next_publish_after, now):
+            published = self._publish(lambda: publisher.publish_due(now))
         ledger.update_run_counts([*recorded.queued, *recorded.not_started], now)
         return recorded.has_more or published == publisher.BATCH
 
-    def _publish(self, runs: list[Run], now: datetime) -> int:
-        """Publish the new runs, then all others whose time has come; returns how many of the latter."""
+    def _publish(self, publish: Callable[[], int | None]) -> int:
+        """Publish, unless the broker has failed a short time ago; returns how many runs, if that counts."""
         if time.monotonic() < self._publish_at:
             return 0
         try:
-            publisher.publish(runs)
-            published = publisher.publish_due(now)
+            published = publish()
         except publisher.BrokerDownError as error:
             self._publish_at = time.monotonic() + BROKER_RETRY_SECONDS
             self._broker.mark_down(error)
             return 0
         self._broker.mark_up()
-        return published
+        return published or 0
 
     def _seconds_to_sleep(self, todo: Agenda, ticked_at: datetime, now: datetime) -> float:
         wake_ups = [at for at in (todo.next_due_at, todo.next_publish_after) if at]
@@ -149,3 +161,8 @@ class Scheduler(beat.Scheduler):
         min_sleep = RETRY_SECONDS if is_still_due else 0.0
         waits = [(at - now).total_seconds() for at in wake_ups]
         return max(min_sleep, min([self._max_sleep, *waits]))
+
+
+def _not_expired(runs: list[Run], now: datetime) -> list[Run]:
+    """Those that may still start: the others expire at the next tick."""
+    return [run for run in runs if run.start_before is None or run.start_before > now]

@@ -16,6 +16,7 @@ from tests.unit.broker import Broker
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 DATABASE_CLOCK = clock.now
 DATABASE_CLOCK_IN_STATEMENT = clock.in_statement
+DATABASE_CLOCK_AS_SQL = clock.as_sql
 
 
 def in_statement_of_this_process(offset: timedelta = timedelta(0)) -> Value:
@@ -27,6 +28,7 @@ def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database's clock is this process's, which tests set, also with PostgreSQL."""
     monkeypatch.setattr(clock, "now", timezone.now)
     monkeypatch.setattr(clock, "in_statement", in_statement_of_this_process)
+    monkeypatch.setattr(clock, "as_sql", lambda: "NULL")
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobledger import clock
 from jobledger.models import Reason, Run, RunAttempt, ServiceProcess, Status, Trigger, Why
-from jobledger.runs import attempts, dispatch, overlap
+from jobledger.runs import attempts, dispatch, lasting_connections, overlap
 from jobledger.runs.execution import runner
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
@@ -25,10 +25,11 @@ from jobledger.runs.outcome import Outcome, outcome_of
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.main_process import Loss, end_run_of
-from jobledger.schedules import ledger, scheduler
+from jobledger.schedules import ledger
 from jobledger.schedules.scheduler import Scheduler
 from tests.unit.builders import NOON
-from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT
+from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_AS_SQL, DATABASE_CLOCK_IN_STATEMENT
+from tests.unit.jobledger.schedules.builders import hourly
 
 pytestmark = pytest.mark.django_db
 
@@ -172,11 +173,13 @@ def test_a_tick_of_beat_uses_only_it(skewed: None, monkeypatch: pytest.MonkeyPat
         return called
 
     # It would take a clock that jumps for the end of a connection's maximum age.
-    monkeypatch.setattr(scheduler, "close_old_connections", lambda: None)
+    monkeypatch.setattr(lasting_connections, "close_lost", lambda: None)
     for name in "record_due", "expire":
         monkeypatch.setattr(ledger, name, noted(name))
     monkeypatch.setattr(rescue, "rescue", noted("rescue"))
     silent = made(Status.RUNNING, job="lasting", heartbeat_at=NOON - timedelta(seconds=20))
+    made(Status.QUEUED, start_before=NOON)
+    hourly(handled_until=NOON - MINUTE)
     Scheduler(current_app).tick()
     assert seen == [NOON] * 3
     assert fresh(silent).status == "running"

@@ -59,6 +59,6 @@ def test_whatever_is_due_first_is_to_be_done(field: str) -> None:
     times = dict.fromkeys(
         ["next_due_at", "next_publish_after", "next_deadline", "next_silence"], NOON + MINUTE
     )
-    todo = agenda.Agenda(**{**times, field: NOON})
+    todo = agenda.Agenda(read_at=NOON, **{**times, field: NOON})
     assert not todo.is_idle(NOON)
     assert todo.is_idle(NOON - timedelta.resolution)

@@ -1,7 +1,7 @@
 """A tick records, publishes, and returns when the next one is needed; no outage ends beat."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,64 @@ def test_the_next_tick_is_when_the_next_schedule_is_due(scheduler: Scheduler, pu
     assert scheduler.tick() == pytest.approx(0.25)
 
 
+@pytest.fixture
+def asleep(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A beat whose schedule is due at noon has ticked a second before. To be called with its sleep."""
+    with time_machine.travel(NOON - timedelta(seconds=1), tick=False) as wall:
+        monkeypatch.setattr(agenda, "monotonic", lambda: 0.0)
+        hourly()
+        scheduler.tick()
+
+        def sleep(*, by_wall: float, by_monotonic: float) -> None:
+            wall.shift(by_wall)
+            monkeypatch.setattr(agenda, "monotonic", lambda: by_monotonic)
+
+        yield sleep
+
+
+def statements_of_a_tick(scheduler: Scheduler) -> list[str]:
+    with CaptureQueriesContext(connection) as queries:
+        scheduler.tick()
+    return [query["sql"] for query in queries]
+
+
+def test_a_schedule_that_beat_has_waited_for_is_recorded_at_once(
+    scheduler: Scheduler, asleep: Callable[..., None], published: list[Run]
+) -> None:
+    asleep(by_wall=1.0, by_monotonic=1.001)
+    first, *_ = statements_of_a_tick(scheduler)
+    assert [run.scheduled_for for run in published] == [NOON]
+    assert first.startswith("BEGIN"), first
+
+
+@pytest.mark.parametrize("by_wall", [0.9, 3600.0])
+def test_the_agenda_is_read_again_if_the_clock_was_set_or_the_machine_suspended(
+    scheduler: Scheduler, asleep: Callable[..., None], published: list[Run], by_wall: float
+) -> None:
+    asleep(by_wall=by_wall, by_monotonic=1.0)
+    first, *_ = statements_of_a_tick(scheduler)
+    assert first.startswith("SELECT"), first
+
+
+def test_only_what_is_due_is_looked_for(scheduler: Scheduler, published: list[Run]) -> None:
+    hourly()
+    scheduler.tick()
+    run = Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
+    _, *statements, _ = statements_of_a_tick(scheduler)
+    assert published == [run]
+    assert not any("start_before" in statement.partition("WHERE")[2] for statement in statements)
+
+
+def test_a_run_that_expires_as_it_is_recorded_is_not_published(
+    scheduler: Scheduler, published: list[Run]
+) -> None:
+    hourly(handled_until=NOON - MINUTE, expire_seconds=0)
+    for _ in range(2):
+        scheduler.tick()
+    assert published == []
+    assert Run.objects.get().status == "expired"
+
+
 def test_a_tick_with_nothing_to_do_is_one_statement(scheduler: Scheduler) -> None:
     hourly()
     Run.objects.create(job="probe", trigger=Trigger.CLI, status="running", heartbeat_at=NOON)
@@ -109,10 +167,10 @@ def test_locked_schedules_are_not_retried_in_a_busy_loop(
 def test_unpublished_runs_are_not_retried_in_a_busy_loop(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(runs: list[Run]) -> None:
+    def refuse(now: datetime) -> int:
         raise publisher.BrokerDownError("refused")
 
-    monkeypatch.setattr(publisher, "publish", refuse)
+    monkeypatch.setattr(publisher, "publish_due", refuse)
     Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
     assert scheduler.tick() == RETRY_SECONDS
 
