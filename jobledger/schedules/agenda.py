@@ -5,7 +5,7 @@ its own clock has been adjusted, or the machine was suspended: so it can do at o
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from time import monotonic
@@ -54,8 +54,12 @@ class Agenda:
     """The database's time when it was read."""
     clocks: Clocks = field(default_factory=Clocks.read)
     """Those of this process at that time."""
+    is_complete: bool = True
+    """Whether it says when a second schedule is due."""
     next_due_at: datetime | None
     """When the next schedule is due."""
+    following_due_at: datetime | None
+    """When the one after that is due."""
     next_publish_after: datetime | None
     """When the next queued run is to be published, or published again."""
     next_deadline: datetime | None
@@ -67,6 +71,16 @@ class Agenda:
         """Whether nothing is to be done yet."""
         times = (self.next_due_at, self.next_publish_after, self.next_deadline, self.next_silence)
         return not any(is_due(at, now) for at in times)
+
+    def is_one_schedule(self, now: datetime) -> bool:
+        """Whether a single schedule is due, and nothing else is to be done."""
+        others = (self.following_due_at, self.next_publish_after, self.next_deadline, self.next_silence)
+        return is_due(self.next_due_at, now) and not any(is_due(at, now) for at in others)
+
+    def without_first(self, *, due_again_at: datetime | None) -> Self:
+        """What is left once the schedule that is due first was recorded."""
+        times = [at for at in (self.following_due_at, due_again_at) if at]
+        return replace(self, next_due_at=min(times, default=None), following_due_at=None, is_complete=False)
 
     def now(self) -> datetime | None:
         """The database's time now; None if it has to be asked."""
@@ -85,10 +99,11 @@ def read() -> Agenda:
     statement, parameters = _statement(connection, clock.as_sql(), tuple(registry.all_jobs()))
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        read_at, due_at, publish_after, deadline, heartbeat = _times(connection, cursor.fetchone())
+        read_at, due_at, following, publish_after, deadline, heartbeat = _times(connection, cursor.fetchone())
     return Agenda(
         read_at=read_at or clock.now(),
         next_due_at=due_at,
+        following_due_at=following,
         next_publish_after=publish_after,
         next_deadline=deadline,
         next_silence=heartbeat and heartbeat + rescue.silence() + timedelta.resolution,
@@ -110,13 +125,15 @@ def _statement(connection: BaseDatabaseWrapper, now: str, _jobs: tuple[str, ...]
 def _querysets() -> Iterable[QuerySet[Any, Any]]:
     queued, running = (Run.objects.filter(status=status) for status in (Status.QUEUED, Status.RUNNING))
     yield _earliest(NextSlot.objects.all(), "due_at")
+    yield _earliest(NextSlot.objects.all(), "due_at", skipped=1)
     yield _earliest(publisher.publishable(), "publish_after")
     yield _earliest(queued, "start_before")
     yield _earliest(running, "heartbeat_at")
 
 
-def _earliest(rows: QuerySet[Any], field: str) -> QuerySet[Any, Any]:
-    return rows.filter(**{f"{field}__isnull": False}).order_by(field).values_list(field)[:1]
+def _earliest(rows: QuerySet[Any], field: str, *, skipped: int = 0) -> QuerySet[Any, Any]:
+    times = rows.filter(**{f"{field}__isnull": False}).order_by(field).values_list(field)
+    return times[skipped : skipped + 1]
 
 
 def _times(connection: BaseDatabaseWrapper, values: Iterable[Any]) -> Iterable[datetime | None]:

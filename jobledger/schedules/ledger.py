@@ -60,6 +60,8 @@ class RecordedBatch:
     """Whether more schedules may be due already."""
     not_started: list[Run] = field(default_factory=list)
     """The records of slots that were missed or skipped."""
+    next_due_at: datetime | None = None
+    """When the schedule is due again, if there was a single one."""
 
 
 def record_due(now: datetime) -> RecordedBatch:
@@ -99,7 +101,7 @@ def take_over(schedule_ids: Collection[int], now: datetime) -> None:
         for row in rows:
             if schedule := loaded.schedules.get(row.pk):
                 row.handled_until = adoption.continue_after(schedule, now)
-                _advance_one(schedule, row, (), _PlanCache(row.handled_until), row.handled_until)
+                _advance_one(schedule, row, (), PlanCache(row.handled_until), row.handled_until)
         _save(rows, loaded, [], now)
 
 
@@ -140,7 +142,7 @@ def update_run_counts(runs: Sequence[Run], now: datetime) -> None:
         schedules.update(last_run_at=now, total_run_count=total)
 
 
-class _PlanCache:
+class PlanCache:
     """Plans schedules at a given time; identical schedules are planned only once."""
 
     def __init__(self, now: datetime) -> None:
@@ -188,7 +190,7 @@ def _advance(
                 row, schedule, now, is_beat=is_beat, is_found=row.pk in found
             )
     pauses = PauseLookup(list(loaded.schedules), min((row.handled_until for row in rows), default=now))
-    plans = _PlanCache(now)
+    plans = PlanCache(now)
     runs: list[Run] = []
     advanced: list[NextSlot] = []
     for row in rows:
@@ -210,7 +212,7 @@ def _skip_above_limits(runs: Sequence[Run]) -> None:
     The runs of this batch are not counted, so that neither schedules that are due together nor a schedule
     that catches up are cut off halfway.
     """
-    overlapping = [run for run in runs if run.status == Status.QUEUED and _may_overlap(run)]
+    overlapping = [run for run in runs if run.status == Status.QUEUED and may_overlap(run)]
     if not overlapping:
         return
     # Not filtered by schedule: then the database might scan all of their runs.
@@ -229,8 +231,8 @@ def _skip_above_limits(runs: Sequence[Run]) -> None:
             slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, job=run.job, live=live, limit=job_limit))
 
 
-def _may_overlap(run: Run) -> bool:
-    """False for ordinary tasks, whose runs are no longer live once they are sent."""
+def may_overlap(run: Run) -> bool:
+    """Whether limits apply to it. Not to ordinary tasks, whose runs are no longer live once they are sent."""
     job = registry.all_jobs().get(run.job)
     if job is None or run.schedule is None:
         return False
@@ -253,7 +255,7 @@ def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now
 
 
 def _advance_one(
-    schedule: PeriodicTask, row: NextSlot, pauses: Sequence[PausePeriod], plans: _PlanCache, now: datetime
+    schedule: PeriodicTask, row: NextSlot, pauses: Sequence[PausePeriod], plans: PlanCache, now: datetime
 ) -> list[Run]:
     try:
         target = slot_runs.target_of(schedule)

@@ -9,7 +9,7 @@ import gc
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import beat
 from django.db import Error
@@ -24,12 +24,13 @@ from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker.presence import Presence, touch_health_file
-from jobledger.schedules import agenda, ledger
+from jobledger.schedules import agenda, due_alone, ledger
 from jobledger.schedules.agenda import Agenda
 from jobledger.schedules.ledger import RecordedBatch
 from jobledger.schedules.reconciliation import Reconciliation
 
 logger = line_logger(__name__)
+Result = TypeVar("Result")
 
 MAX_SLEEP_SECONDS = 1.0
 # Wait this long after a failed publish, so that a broker that hangs does not keep beat from recording slots.
@@ -58,6 +59,29 @@ class _Dependency:
         self._is_up = False
 
 
+class _Unclaimed:
+    """Runs whose messages were sent, but that are not marked as published.
+
+    A worker usually claims such a run at once, and then there is nothing to mark. A run that is never marked,
+    because this process dies, is published once more, which is harmless.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+
+    def add(self, sent: list[Run]) -> None:
+        self._runs += [run for run in sent if publisher.is_job(run)]
+        if tasks := [run for run in sent if not publisher.is_job(run)]:
+            publisher.mark_published(tasks)
+
+    def mark(self, todo: Agenda) -> None:
+        """Mark those that no worker has claimed by now, if there are any."""
+        runs, self._runs = self._runs, []
+        until = max((run.publish_after for run in runs if run.publish_after), default=None)
+        if until is not None and agenda.is_due(todo.next_publish_after, until):
+            publisher.mark_published(runs)
+
+
 class Scheduler(beat.Scheduler):
     """The scheduler that ``celery beat`` runs: records due slots, publishes runs, and notices edits."""
 
@@ -72,6 +96,7 @@ class Scheduler(beat.Scheduler):
         self._broker = _Dependency("broker")
         self._watch: Watch | None = None
         self._agenda: Agenda | None = None
+        self._unclaimed = _Unclaimed()
 
     def setup_schedule(self) -> None:
         """Tune garbage collection; there is no schedule to set up, since it is in the database."""
@@ -104,31 +129,41 @@ class Scheduler(beat.Scheduler):
     def _tick(self) -> float:
         todo, now = self._current_agenda()
         watch = self._watch = self._watch or Watch(now)
-        is_idle = todo.is_idle(now)
-        has_more = not is_idle and self._work(todo, now, watch)
+        remaining, has_more = (todo, False) if todo.is_idle(now) else self._work(todo, now, watch)
         if not agenda.is_due(todo.next_silence, now):
             watch.look(now, rescue.lease_duration())
         # Whatever is due does not wait for this.
         self._presence.report(now)
-        if self._reconciliation.advance(time.monotonic()) or not is_idle:
-            todo = agenda.read()
-        self._agenda = todo
-        return 0.0 if has_more else self._seconds_to_sleep(todo, now, todo.now() or todo.read_at)
+        if self._reconciliation.advance(time.monotonic()) or remaining is None:
+            remaining = agenda.read()
+        self._agenda = remaining
+        return (
+            0.0 if has_more else self._seconds_to_sleep(remaining, now, remaining.now() or remaining.read_at)
+        )
 
     def _current_agenda(self) -> tuple[Agenda, datetime]:
         """The agenda and the time. If beat has slept until a schedule is due, it does not read it again."""
         known, self._agenda = self._agenda, None
-        if known and (now := known.now()) and agenda.is_due(known.next_due_at, now):
+        if known and (now := known.now()) and known.is_complete and agenda.is_due(known.next_due_at, now):
             return known, now
         todo = agenda.read()
+        self._unclaimed.mark(todo)
         return todo, todo.read_at
 
-    def _work(self, todo: Agenda, now: datetime, watch: Watch) -> bool:
-        """Do what is due; returns whether there is more.
+    def _work(self, todo: Agenda, now: datetime, watch: Watch) -> tuple[Agenda | None, bool]:
+        """Do what is due; returns what is left on the agenda, if that is known, and whether more is due.
 
         Record before publishing: whatever happens to the broker, what is due is in the ledger.
         """
-        recorded, published = RecordedBatch(), 0
+        alone = due_alone.record(now) if todo.is_one_schedule(now) else None
+        if alone is not None and alone.queued:
+            self._unclaimed.add(self._publish(lambda: publisher.send(_not_expired(alone.queued, now))) or [])
+            ledger.update_run_counts(alone.queued, now)
+            return todo.without_first(due_again_at=alone.next_due_at), False
+        return None, self._work_in_batches(todo, now, watch)
+
+    def _work_in_batches(self, todo: Agenda, now: datetime, watch: Watch) -> bool:
+        recorded, published = RecordedBatch(), None
         if agenda.is_due(todo.next_due_at, now):
             recorded = ledger.record_due(now)
             self._publish(lambda: publisher.publish(_not_expired(recorded.queued, now)))
@@ -141,18 +176,18 @@ class Scheduler(beat.Scheduler):
         ledger.update_run_counts([*recorded.queued, *recorded.not_started], now)
         return recorded.has_more or published == publisher.BATCH
 
-    def _publish(self, publish: Callable[[], int | None]) -> int:
-        """Publish, unless the broker has failed a short time ago; returns how many runs, if that counts."""
+    def _publish(self, publish: Callable[[], Result]) -> Result | None:
+        """Publish; None if the broker is down, or was a short time ago."""
         if time.monotonic() < self._publish_at:
-            return 0
+            return None
         try:
             published = publish()
         except publisher.BrokerDownError as error:
             self._publish_at = time.monotonic() + BROKER_RETRY_SECONDS
             self._broker.mark_down(error)
-            return 0
+            return None
         self._broker.mark_up()
-        return published or 0
+        return published
 
     def _seconds_to_sleep(self, todo: Agenda, ticked_at: datetime, now: datetime) -> float:
         wake_ups = [at for at in (todo.next_due_at, todo.next_publish_after) if at]

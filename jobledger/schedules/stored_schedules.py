@@ -59,22 +59,29 @@ def _as_text(field: str) -> Func:
     return Func(F(field), template="COALESCE(CAST(%(expressions)s AS text), '-')", output_field=TextField())
 
 
-# Not Django's Concat, which nests its arguments in pairs, deeper than SQLite's parser allows.
-TIMING = Func(
-    *map(_as_text, _FIELDS),
-    template="(%(expressions)s || '|')",
-    arg_joiner=" || '|' || ",
-    output_field=TextField(),
-)
+def timing_at(path: str) -> Func:
+    """The timing of the schedule to which this path leads, such as ``schedule__``."""
+    # Not Django's Concat, which nests its arguments in pairs, deeper than SQLite's parser allows.
+    return Func(
+        *(_as_text(path + field) for field in _FIELDS),
+        template="(%(expressions)s || '|')",
+        arg_joiner=" || '|' || ",
+        output_field=TextField(),
+    )
 
-# The same for what the schedule starts, and for the queue.
-TARGET = Func(
-    *map(F, ("task", "args", "kwargs")),
-    *map(_as_text, ("queue", "exchange", "routing_key")),
-    template="(%(expressions)s)",
-    arg_joiner=" || '|' || ",
-    output_field=TextField(),
-)
+
+def target_at(path: str) -> Func:
+    """The same for what the schedule starts, and for the queue."""
+    return Func(
+        *(F(path + field) for field in ("task", "args", "kwargs")),
+        *(_as_text(path + field) for field in ("queue", "exchange", "routing_key")),
+        template="(%(expressions)s)",
+        arg_joiner=" || '|' || ",
+        output_field=TextField(),
+    )
+
+
+TIMING, TARGET = timing_at(""), target_at("")
 
 
 @dataclass(frozen=True, kw_only=True)

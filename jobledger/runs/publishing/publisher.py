@@ -55,8 +55,37 @@ def publish(runs: Sequence[Run]) -> None:
     because a run can only be claimed once. A run whose message cannot be created fails. Jobs that this
     process does not know are left to processes with newer code.
     """
-    if known := [run for run in runs if _is_job(run) or "." in run.job]:  # ordinary tasks have dotted names
-        _mark_published(_send_all(known))
+    if sent := send(runs):
+        mark_published(sent)
+
+
+def send(runs: Sequence[Run]) -> list[Run]:
+    """The first half of ``publish``; returns the runs whose messages were sent.
+
+    If they are not marked within ``RECORDER_GRACE_PERIOD``, they may be published once more.
+    """
+    known = [run for run in runs if is_job(run) or "." in run.job]  # ordinary tasks have dotted names
+    return _send_all(known) if known else []
+
+
+def mark_published(published: Sequence[Run]) -> None:
+    """Set when the runs are published again, but only for those that have not changed in the meantime.
+
+    A worker may have claimed a run by now; that attempt may even have ended, and the next one be waiting for
+    its own time. The run of an ordinary task ends here, because no worker claims it.
+    """
+    now = clock.now()
+    groups: defaultdict[tuple[int, datetime | None], list[UUID]] = defaultdict(list)
+    for run in published:
+        groups[run.publish_count, run.publish_after].append(run.pk)
+    for (count, publish_after), pks in groups.items():
+        taken = Run.objects.filter(pk__in=pks, status=Status.QUEUED, publish_after=publish_after)
+        taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
+    if tasks := [run.pk for run in published if not is_job(run)]:
+        sent = Run.objects.filter(pk__in=tasks, status=Status.QUEUED)
+        with transaction.atomic():
+            sent.update(status=Status.SENT, publish_after=None, finished_at=now, **NO_REASON.columns)
+            recording.runs_ended(Run.objects.filter(pk__in=tasks, status=Status.SENT), now)
 
 
 def try_to_publish(runs: Sequence[Run]) -> None:
@@ -225,27 +254,8 @@ def _argument_reprs(run: Run) -> dict[str, Any]:
     return {"argsrepr": repr(tuple(args))[:MAX_REPR_LENGTH], "kwargsrepr": repr(options)[:MAX_REPR_LENGTH]}
 
 
-def _mark_published(published: Sequence[Run]) -> None:
-    """Set when the runs are published again, but only for those that have not changed in the meantime.
-
-    A worker may have claimed a run by now; that attempt may even have ended, and the next one be waiting for
-    its own time. The run of an ordinary task ends here, because no worker claims it.
-    """
-    now = clock.now()
-    groups: defaultdict[tuple[int, datetime | None], list[UUID]] = defaultdict(list)
-    for run in published:
-        groups[run.publish_count, run.publish_after].append(run.pk)
-    for (count, publish_after), pks in groups.items():
-        taken = Run.objects.filter(pk__in=pks, status=Status.QUEUED, publish_after=publish_after)
-        taken.update(publish_count=count + 1, publish_after=now + publish_interval(count + 1))
-    if tasks := [run.pk for run in published if not _is_job(run)]:
-        sent = Run.objects.filter(pk__in=tasks, status=Status.QUEUED)
-        with transaction.atomic():
-            sent.update(status=Status.SENT, publish_after=None, finished_at=now, **NO_REASON.columns)
-            recording.runs_ended(Run.objects.filter(pk__in=tasks, status=Status.SENT), now)
-
-
-def _is_job(run: Run) -> bool:
+def is_job(run: Run) -> bool:
+    """False for the run of an ordinary task."""
     return run.job in registry.all_jobs()
 
 

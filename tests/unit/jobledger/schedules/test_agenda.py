@@ -1,6 +1,6 @@
 """What beat has to do next, and when."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ def create_run(**values: Any) -> Run:
 
 def test_without_schedules_and_runs_there_is_nothing_to_do() -> None:
     todo = agenda.read()
+    assert todo.following_due_at is None
     assert (todo.next_due_at, todo.next_publish_after, todo.next_deadline, todo.next_silence) == (None,) * 4
     assert todo.is_idle(NOON)
 
@@ -28,7 +29,8 @@ def test_the_schedule_that_is_due_first_counts() -> None:
     for minutes, name in enumerate(("one", "two"), 1):
         hourly(name)
         NextSlot.objects.filter(schedule__name=name).update(due_at=NOON + minutes * MINUTE)
-    assert agenda.read().next_due_at == NOON + MINUTE
+    todo = agenda.read()
+    assert (todo.next_due_at, todo.following_due_at) == (NOON + MINUTE, NOON + 2 * MINUTE)
 
 
 def test_the_queued_run_that_is_to_be_published_first_counts() -> None:
@@ -56,9 +58,28 @@ def test_a_running_run_is_looked_at_when_it_has_been_silent_for_a_quarter_of_its
 
 @pytest.mark.parametrize("field", ["next_due_at", "next_publish_after", "next_deadline", "next_silence"])
 def test_whatever_is_due_first_is_to_be_done(field: str) -> None:
-    times = dict.fromkeys(
-        ["next_due_at", "next_publish_after", "next_deadline", "next_silence"], NOON + MINUTE
-    )
-    todo = agenda.Agenda(read_at=NOON, **{**times, field: NOON})
+    todo = agenda_with(**{field: NOON})
     assert not todo.is_idle(NOON)
     assert todo.is_idle(NOON - timedelta.resolution)
+
+
+@pytest.mark.parametrize("field", ["following_due_at", "next_publish_after", "next_deadline", "next_silence"])
+def test_a_schedule_is_due_alone_if_nothing_else_is_to_be_done(field: str) -> None:
+    assert agenda_with(next_due_at=NOON).is_one_schedule(NOON)
+    assert not agenda_with(next_due_at=NOON, **{field: NOON}).is_one_schedule(NOON)
+    assert not agenda_with().is_one_schedule(NOON)
+
+
+def test_once_the_first_schedule_was_recorded_it_or_the_second_is_next() -> None:
+    todo = agenda_with(next_due_at=NOON, following_due_at=NOON + 2 * MINUTE)
+    for again, expected in (None, 2 * MINUTE), (3 * MINUTE, 2 * MINUTE), (MINUTE, MINUTE):
+        left = todo.without_first(due_again_at=again and NOON + again)
+        assert left.next_due_at == NOON + expected
+        assert not left.is_complete
+
+
+def agenda_with(**times: datetime) -> agenda.Agenda:
+    """Nothing is to be done before a minute past noon, except at these times."""
+    fields = ("next_due_at", "following_due_at", "next_publish_after", "next_deadline", "next_silence")
+    later: dict[str, Any] = dict.fromkeys(fields, NOON + MINUTE)
+    return agenda.Agenda(read_at=NOON, **{**later, **times})

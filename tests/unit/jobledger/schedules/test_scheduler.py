@@ -1,6 +1,6 @@
 """A tick records, publishes, and returns when the next one is needed; no outage ends beat."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pytest_django import Settings
 from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Run, SchedulePolicy, Trigger
 from jobledger.runs.publishing import publisher
-from jobledger.schedules import agenda, ledger
+from jobledger.schedules import agenda, due_alone, ledger
 from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -41,7 +41,11 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that were published."""
     given: list[Run] = []
 
-    monkeypatch.setattr(publisher, "publish", given.extend)
+    def send(runs: Sequence[Run]) -> list[Run]:
+        given.extend(runs)
+        return list(runs)
+
+    monkeypatch.setattr(publisher, "send", send)
     return given
 
 
@@ -111,7 +115,7 @@ def test_a_schedule_that_beat_has_waited_for_is_recorded_at_once(
     asleep(by_wall=1.0, by_monotonic=1.001)
     first, *_ = statements_of_a_tick(scheduler)
     assert [run.scheduled_for for run in published] == [NOON]
-    assert first.startswith("BEGIN"), first
+    assert "publish_after" not in first, first
 
 
 @pytest.mark.parametrize("by_wall", [0.9, 3600.0])
@@ -120,7 +124,7 @@ def test_the_agenda_is_read_again_if_the_clock_was_set_or_the_machine_suspended(
 ) -> None:
     asleep(by_wall=by_wall, by_monotonic=1.0)
     first, *_ = statements_of_a_tick(scheduler)
-    assert first.startswith("SELECT"), first
+    assert "publish_after" in first, first
 
 
 def test_only_what_is_due_is_looked_for(scheduler: Scheduler, published: list[Run]) -> None:
@@ -160,7 +164,8 @@ def test_locked_schedules_are_not_retried_in_a_busy_loop(
 ) -> None:
     hourly(handled_until=NOON - MINUTE)
     # As if another beat had locked the row, which is then skipped.
-    monkeypatch.setattr(ledger, "record_due", lambda now: ledger.RecordedBatch(queued=[], has_more=False))
+    for module, name in (due_alone, "record"), (ledger, "record_due"):
+        monkeypatch.setattr(module, name, lambda now: ledger.RecordedBatch())
     assert scheduler.tick() == RETRY_SECONDS
 
 
@@ -191,7 +196,7 @@ def test_a_broker_outage_is_logged_once_and_slots_are_still_recorded(
     def refuse(runs: list[Run]) -> None:
         raise publisher.BrokerDownError("ConnectionError: refused")
 
-    monkeypatch.setattr(publisher, "publish", refuse)
+    monkeypatch.setattr(publisher, "send", refuse)
     for number in range(2):
         hourly(f"schedule {number}", handled_until=NOON - MINUTE)
         scheduler._publish_at = 0.0
@@ -209,7 +214,7 @@ def test_a_broker_that_failed_is_not_retried_immediately(
         attempts.append(runs)
         raise publisher.BrokerDownError("refused")
 
-    monkeypatch.setattr(publisher, "publish", refuse)
+    monkeypatch.setattr(publisher, "send", refuse)
     Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=NOON)
     for _ in range(3):
         scheduler.tick()
@@ -241,7 +246,7 @@ def test_values_rejected_by_the_database_are_not_an_outage_and_beat_continues(
         raise DataError("value too long")
 
     hourly(handled_until=NOON - MINUTE)
-    monkeypatch.setattr(ledger, "record_due", refuse)
+    monkeypatch.setattr(due_alone, "record", refuse)
     assert [scheduler.tick(), scheduler.tick()] == [1.0, 1.0]
     assert caplog.text.count("The database rejected a value written by beat: value too long") == 1
     assert "Waiting for" not in caplog.text

@@ -1,0 +1,199 @@
+"""Records a schedule that is due alone, which is the usual case, with few and short statements.
+
+It is read together with all that planning needs, by one statement, which Django writes only once. What was
+read is then a condition of the update that moves the schedule on to its next slot: of several beats, one
+records the slot, and no edit is overwritten.
+
+Whatever is out of the ordinary is left to ``ledger.record_due``, which does the same for any schedule, and
+for any number of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from django.db import Error, connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Exists, Field, OuterRef, Q, Value
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.models import NextSlot, Pause, Run, SchedulePolicy
+from jobledger.runs.worker.code_version import code_version
+from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules.ledger import PlanCache, RecordedBatch, may_overlap
+from jobledger.schedules.planning.planning import Plan
+from jobledger.schedules.planning.verdicts import Verdict
+
+# Stands for the time in the statement that is written once.
+_NOW = datetime(2000, 1, 1, tzinfo=UTC)
+_CONDITIONS = ("due_at", "slot", "handled_until", "timing", "target")
+_SCHEDULE = "schedule__"
+_KINDS = {kind: PeriodicTask._meta.get_field(kind).related_model for kind in stored_schedules.KINDS}
+_MODELS: Sequence[tuple[str, Any]] = (
+    ("", NextSlot),
+    (_SCHEDULE, PeriodicTask),
+    (f"{_SCHEDULE}policy__", SchedulePolicy),
+    *((f"{_SCHEDULE}{kind}__", model) for kind, model in _KINDS.items()),
+)
+"""What is read together, and how it is reached from the row."""
+
+Converters = Sequence[tuple[Callable[..., Any], Value]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Statement:
+    """How the schedule that is due first is read."""
+
+    sql: str
+    parameters: Sequence[Any]
+    converters: Sequence[Converters]
+    """For each column of the models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Due:
+    """A schedule that is due, as it was read."""
+
+    row: NextSlot
+    schedule: PeriodicTask
+    timing: str
+    target: str
+    may_be_paused: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """What is to be written."""
+
+    plan: Plan
+    run: Run
+
+
+def record(now: datetime) -> RecordedBatch | None:
+    """Record the schedule that is due first; None if that is left to ``record_due``.
+
+    Nothing is recorded if another beat has done so in the meantime, or has locked the row.
+    """
+    try:
+        due = _read(now)
+        planned = due and _planned(due, now)
+    except Error:
+        raise
+    except Exception:  # noqa: BLE001 - the schedule is broken, and `record_due` marks it as such
+        return None
+    if due is None:
+        return RecordedBatch()
+    if planned is None or may_overlap(run := planned.run):
+        return None
+    if not _save(due.row, planned.plan, run, now):
+        return RecordedBatch()
+    return RecordedBatch(queued=[run], next_due_at=planned.plan.due_at)
+
+
+def _planned(due: _Due, now: datetime) -> _Planned | None:
+    """The plan and its run, if it is ordinary: it records nothing but a slot that runs."""
+    if not _is_ordinary(due):
+        return None
+    target = slot_runs.target_of(due.schedule)
+    plan = PlanCache(now).plan(due.schedule, handled_until=due.row.handled_until, pauses=())
+    if [each.verdict for each in plan.records] != [Verdict.RUN]:
+        return None
+    return _Planned(plan=plan, run=slot_runs.run_of(due.schedule, target, plan.records[0], now=now))
+
+
+def _is_ordinary(due: _Due) -> bool:
+    """Whether nothing has changed since the row was computed, and no other scheduler has run it since."""
+    row, schedule = due.row, due.schedule
+    if not schedule.enabled or schedule.one_off or due.may_be_paused:
+        return False
+    ran_elsewhere = schedule.last_run_at is not None and (
+        row.recorded_at is None or schedule.last_run_at > row.recorded_at
+    )
+    return (due.timing, due.target) == (row.timing, row.target) and not ran_elsewhere
+
+
+def _save(row: NextSlot, plan: Plan, run: Run, now: datetime) -> bool:
+    """Write the run and the next slot, unless the row has changed since it was read, or is locked."""
+    as_read = {name: getattr(row, name) for name in _CONDITIONS}
+    unchanged = NextSlot.objects.filter(pk=row.pk, **as_read).select_for_update(skip_locked=True)
+    with transaction.atomic():
+        moved = NextSlot.objects.filter(pk__in=unchanged.values("pk")).update(
+            slot=plan.next_slot,
+            due_at=plan.due_at,
+            handled_until=plan.handled_until,
+            recorded_at=now,
+            version=code_version(),
+        )
+        if moved:
+            Run.objects.bulk_create([run], ignore_conflicts=True)
+    return moved == 1
+
+
+def _read(now: datetime) -> _Due | None:
+    connection = connections[router.db_for_write(NextSlot)]
+    statement = _statement(connection)
+    stored_now, marker = map(connection.ops.adapt_datetimefield_value, (now, _NOW))
+    with connection.cursor() as cursor:
+        parameters = [stored_now if value == marker else value for value in statement.parameters]
+        cursor.execute(statement.sql, parameters)
+        stored = cursor.fetchone()
+    if stored is None:
+        return None
+    *columns, timing, target, may_be_paused = stored
+    values = _converted(columns, statement.converters, connection)
+    row, schedule, policy, *kinds = (_object(model, values, connection.alias) for _, model in _MODELS)
+    # `SchedulePolicy.of` and the rules find them there.
+    policy.schedule = schedule
+    for kind, found in zip(_KINDS, kinds, strict=True):
+        if found is not None:
+            setattr(schedule, kind, found)
+    schedule.timing, schedule.target = timing, target
+    return _Due(row=row, schedule=schedule, timing=timing, target=target, may_be_paused=bool(may_be_paused))
+
+
+def _converted(
+    columns: Sequence[Any], converters: Sequence[Converters], connection: BaseDatabaseWrapper
+) -> Iterator[Any]:
+    """The values as Django would return them."""
+    for value, of_column in zip(columns, converters, strict=True):
+        converted = value
+        for convert, expression in of_column:
+            converted = convert(converted, expression, connection)
+        yield converted
+
+
+def _object(model: Any, values: Iterator[Any], alias: str) -> Any:
+    """An object from the next values; None if there is no such row."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    own = list(islice(values, len(names)))
+    is_there = own[names.index(model._meta.pk.attname)] is not None
+    return model.from_db(alias, names, own) if is_there else None
+
+
+@lru_cache(maxsize=2)
+def _statement(connection: BaseDatabaseWrapper) -> _Statement:
+    fields = [(path, field) for path, model in _MODELS for field in model._meta.concrete_fields]
+    pauses = Pause.objects.filter(
+        Q(schedule=None) | Q(schedule=OuterRef("schedule")),
+        Q(until=None) | Q(until__gt=OuterRef("handled_until")),
+    )
+    due = NextSlot.objects.filter(due_at__lte=_NOW).order_by("due_at")
+    timing, target = stored_schedules.timing_at(_SCHEDULE), stored_schedules.target_at(_SCHEDULE)
+    selected = due.annotate(timing_now=timing, target_now=target, may_be_paused=Exists(pauses)).values_list(
+        *(path + field.attname for path, field in fields), "timing_now", "target_now", "may_be_paused"
+    )
+    sql, parameters = selected[:1].query.get_compiler(connection=connection).as_sql()
+    return _Statement(
+        sql=sql,
+        parameters=parameters,
+        converters=[_converters(field, connection) for _, field in fields],
+    )
+
+
+def _converters(field: "Field[Any, Any]", connection: BaseDatabaseWrapper) -> Converters:
+    expression: Value = Value(None, output_field=field)
+    found = (*connection.ops.get_db_converters(expression), *expression.get_db_converters(connection))
+    return [(convert, expression) for convert in found]
