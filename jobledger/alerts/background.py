@@ -3,6 +3,8 @@
 It starts with beat (``celery beat``, also several of them) and uses database connections of its own. Each
 destination is served in a thread of its own, so that one that is slow does not hold up the others. Everything
 that it does may also be done by another beat at the same time.
+
+Whether there is something to send is on beat's own agenda, which says so with ``hurry``.
 """
 
 import atexit
@@ -10,16 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 
 from celery.signals import beat_embedded_init, beat_init
-from django.db import close_old_connections
 
 from jobledger import clock
 from jobledger.alerts import delivery, pings, watching
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.outages import is_outage
+from jobledger.runs import lasting_connections
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import close_connections, release_cursors
 
@@ -29,6 +31,8 @@ PERIOD_SECONDS = 1.0
 SCAN_SECONDS = 15.0
 SCHEDULE_SCAN_SECONDS = 60.0
 BEAT_PING_SECONDS = 60.0
+URGENT = ("deliveries", "pings")
+"""The steps that ``hurry`` is about."""
 MAX_THREADS = 8
 STOP_SECONDS = 5.0
 """How long a beat that stops waits for messages that are being sent."""
@@ -62,15 +66,15 @@ class Background:
     def __init__(self) -> None:
         # Apart, so that monitors that hang do not keep alerts from being sent.
         self._senders, self._pingers = Senders(), Senders()
-        self._stopping = threading.Event()
+        self._stopping, self._wanted = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._next_at: dict[str, float] = {}
         self._steps: Sequence[tuple[str, float, Callable[[datetime], None]]] = (
-            ("deliveries", PERIOD_SECONDS, self._deliver),
+            ("deliveries", SCAN_SECONDS, self._deliver),
             ("queued and running runs", SCAN_SECONDS, watching.scan_runs),
             ("schedules", SCHEDULE_SCAN_SECONDS, watching.scan_schedules),
             ("old deliveries", SCAN_SECONDS, delivery.tidy),
-            ("pings", PERIOD_SECONDS, self._ping),
+            ("pings", SCAN_SECONDS, self._ping),
             ("old pings", SCHEDULE_SCAN_SECONDS, pings.tidy),
             ("ping of beat", BEAT_PING_SECONDS, self._ping_for_beat),
         )
@@ -82,23 +86,34 @@ class Background:
             self._thread.start()
             atexit.register(self.end)
 
+    def hurry(self) -> None:
+        """Send what is due at once, instead of at the next look."""
+        for name in URGENT:
+            self._next_at[name] = 0.0
+        self._wanted.set()
+
     def end(self) -> None:
         """Stop, and give messages that are being sent a moment to arrive."""
         self._stopping.set()
+        self._wanted.set()
         self._senders.join(STOP_SECONDS)
         self._pingers.join(STOP_SECONDS)
 
     def step(self) -> None:
         """Do what is due, each thing whatever happens to the others."""
+        now = cache(clock.now)
         for name, interval, do in self._steps:
             if time.monotonic() >= self._next_at.get(name, 0.0):
                 self._next_at[name] = time.monotonic() + interval
-                _guarded(partial(_now_to, do))
+                _guarded(lambda do=do: do(now()))  # type: ignore[misc]
 
     def _run(self) -> None:
         try:
-            while not self._stopping.wait(PERIOD_SECONDS):
-                self.step()
+            while not self._stopping.is_set():
+                self._wanted.wait(PERIOD_SECONDS)
+                self._wanted.clear()
+                if not self._stopping.is_set():
+                    self.step()
         finally:
             close_connections()
 
@@ -121,21 +136,24 @@ class Background:
             self._next_at["ping of beat"] = time.monotonic() + PERIOD_SECONDS
 
 
+_background = Background()
+
+
 def connect() -> None:
     """From now on, start the thread together with beat."""
-    background = Background()
     for signal in beat_init, beat_embedded_init:
-        signal.connect(background.begin, weak=False, dispatch_uid="jobledger.alerts.background")
+        signal.connect(_background.begin, weak=False, dispatch_uid="jobledger.alerts.background")
 
 
-def _now_to(do: Callable[[datetime], None]) -> None:
-    do(clock.now())
+def hurry() -> None:
+    """Something is due to be sent."""
+    _background.hurry()
 
 
 def _guarded(do: Callable[[], object]) -> None:
     """Run one step. An outage of the database delays it; any other error is logged. Neither ends the rest."""
     try:
-        close_old_connections()
+        lasting_connections.close_lost()
         do()
     except Exception as error:
         if is_outage(error):
@@ -144,7 +162,7 @@ def _guarded(do: Callable[[], object]) -> None:
             release_cursors(error)
         else:
             logger.exception("Alerts: an unexpected error")
-        # Otherwise it is kept for the next step, within a second, as long as CONN_MAX_AGE allows.
+        # Otherwise it is kept for the next step.
         close_connections()
 
 

@@ -50,11 +50,14 @@ class Claimed:
 
 def ready_destinations(now: datetime) -> list[int]:
     """The ids of the destinations that something can be sent to now."""
-    due = AlertDelivery.objects.filter(
-        state=DeliveryState.WAITING, due_at__lte=now, destination__isnull=False
-    )
+    due = waiting().filter(due_at__lte=now)
     pks = list(due.order_by().values_list("destination", flat=True).distinct())
     return list(_ready(now).filter(pk__in=pks, enabled=True).values_list("pk", flat=True)) if pks else []
+
+
+def waiting() -> QuerySet[AlertDelivery]:
+    """What is to be sent at some time."""
+    return AlertDelivery.objects.filter(state=DeliveryState.WAITING, destination__isnull=False)
 
 
 def deliver(destination_id: int) -> bool:

@@ -67,10 +67,14 @@ def monitored(schedule_id: int) -> QuerySet[SchedulePolicy]:
 
 def note_starts(now: datetime) -> None:
     """Record the pings of runs that have started."""
+    _create([(run, PingEvent.START) for run in unnoted_starts()[:BATCH]], now)
+
+
+def unnoted_starts() -> QuerySet[Run]:
+    """Running runs whose start has not been recorded as a ping, although somebody monitors their schedule."""
     running = Run.objects.filter(status=Status.RUNNING, schedule__isnull=False)
     noted = Ping.objects.filter(event=PingEvent.START).values("run")
-    new = running.exclude(schedule__policy=None).exclude(schedule__policy__ping_url="").exclude(pk__in=noted)
-    _create([(run, PingEvent.START) for run in new[:BATCH]], now)
+    return running.exclude(schedule__policy=None).exclude(schedule__policy__ping_url="").exclude(pk__in=noted)
 
 
 def due_by_host(now: datetime) -> Mapping[str, Sequence[tuple[int, str]]]:

@@ -17,8 +17,9 @@ from django.db.models import DateTimeField, QuerySet, Value
 from django.utils import timezone
 
 from jobledger import clock
+from jobledger.alerts import delivery, pings
 from jobledger.jobs import registry
-from jobledger.models import NextSlot, Run, Status
+from jobledger.models import NextSlot, Ping, Run, Status
 from jobledger.runs.lease import rescue
 from jobledger.runs.publishing import publisher
 
@@ -66,6 +67,8 @@ class Agenda:
     """When the next queued run expires."""
     next_silence: datetime | None
     """When the next running run is suspected to be lost, unless it sends a heartbeat before."""
+    next_message: datetime | None = None
+    """When the next alert or ping is to be sent. That is not beat's own work, but its background's."""
 
     def is_idle(self, now: datetime) -> bool:
         """Whether nothing is to be done yet."""
@@ -99,7 +102,9 @@ def read() -> Agenda:
     statement, parameters = _statement(connection, clock.as_sql(), tuple(registry.all_jobs()))
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        read_at, due_at, following, publish_after, deadline, heartbeat = _times(connection, cursor.fetchone())
+        read_at, due_at, following, publish_after, deadline, heartbeat, *messages = _times(
+            connection, cursor.fetchone()
+        )
     return Agenda(
         read_at=read_at or clock.now(),
         next_due_at=due_at,
@@ -107,6 +112,7 @@ def read() -> Agenda:
         next_publish_after=publish_after,
         next_deadline=deadline,
         next_silence=heartbeat and heartbeat + rescue.silence() + timedelta.resolution,
+        next_message=min(filter(None, messages), default=None),
     )
 
 
@@ -129,6 +135,9 @@ def _querysets() -> Iterable[QuerySet[Any, Any]]:
     yield _earliest(publisher.publishable(), "publish_after")
     yield _earliest(queued, "start_before")
     yield _earliest(running, "heartbeat_at")
+    yield _earliest(delivery.waiting(), "due_at")
+    yield _earliest(Ping.objects.all(), "due_at")
+    yield _earliest(pings.unnoted_starts(), "started_at")
 
 
 def _earliest(rows: QuerySet[Any], field: str, *, skipped: int = 0) -> QuerySet[Any, Any]:

@@ -79,7 +79,7 @@ def record(now: datetime) -> RecordedBatch | None:
     """
     try:
         due = _read(now)
-        planned = due and _planned(due, now)
+        planned = None if due is None else _planned(due, now)
     except Error:
         raise
     except Exception:  # noqa: BLE001 - the schedule is broken, and `record_due` marks it as such

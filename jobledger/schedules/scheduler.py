@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from celery import beat
 from django.db import Error
 
+from jobledger.alerts import background
 from jobledger.escapes import line_logger
 from jobledger.models import ProcessKind, Run
 from jobledger.outages import is_outage
@@ -132,6 +133,8 @@ class Scheduler(beat.Scheduler):
         remaining, has_more = (todo, False) if todo.is_idle(now) else self._work(todo, now, watch)
         if not agenda.is_due(todo.next_silence, now):
             watch.look(now, rescue.lease_duration())
+        if agenda.is_due(todo.next_message, now):
+            background.hurry()
         # Whatever is due does not wait for this.
         self._presence.report(now)
         if self._reconciliation.advance(time.monotonic()) or remaining is None:

@@ -8,6 +8,7 @@ import pytest
 from celery.signals import beat_init
 from django.db import OperationalError
 
+from jobledger import clock
 from jobledger.alerts import background
 from jobledger.alerts.background import Background, Senders
 from tests.waiting import wait_until
@@ -58,6 +59,30 @@ def test_a_step_waits_for_its_interval(quick: Background) -> None:
     for _ in range(3):
         quick.step()
     assert done == ["rare"]
+
+
+def test_what_is_due_is_sent_at_once_if_beat_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "PERIOD_SECONDS", 3600)
+    done, made = list[str](), Background()
+    made._steps = [
+        (name, 3600, partial(lambda name, now: done.append(name), name)) for name in ("pings", "x")
+    ]
+    made.step()
+    made.begin()
+    made.hurry()
+    try:
+        wait_until(lambda: len(done) > 2)
+    finally:
+        made.end()
+    assert done == ["pings", "x", "pings"]
+
+
+def test_one_look_at_the_clock_serves_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, made = list[None](), Background()
+    monkeypatch.setattr(clock, "now", lambda: looks.append(None))
+    made._steps = [(name, 0, lambda now: None) for name in ("a", "b")]
+    made.step()
+    assert len(looks) == 1
 
 
 def test_the_connection_is_kept_from_step_to_step_unless_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from jobledger.models import NextSlot, Run, Status, Trigger
+from jobledger.models import (
+    Alert,
+    AlertDelivery,
+    AlertDestination,
+    NextSlot,
+    Ping,
+    Run,
+    SchedulePolicy,
+    Status,
+    Trigger,
+)
 from jobledger.schedules import agenda
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
@@ -54,6 +64,22 @@ def test_a_running_run_is_looked_at_when_it_has_been_silent_for_a_quarter_of_its
     todo = agenda.read()
     assert todo.is_idle(NOON + timedelta(seconds=15))
     assert not todo.is_idle(NOON + timedelta(seconds=15, microseconds=1))
+
+
+def test_alerts_and_pings_that_are_to_be_sent_are_not_beats_own_work() -> None:
+    schedule = hourly()
+    SchedulePolicy.objects.filter(schedule=schedule).update(ping_url="https://monitor.example/1")
+    assert agenda.read().next_message is None
+    destination = AlertDestination.objects.create(name="team", kind="mail")
+    waiting = {"alert": Alert.objects.create(kind="failed", job="probe"), "destination_name": "team"}
+    AlertDelivery.objects.create(**waiting, destination=destination, due_at=NOON + 3 * MINUTE)
+    assert agenda.read().next_message == NOON + 3 * MINUTE
+    run = create_run(status=Status.RUNNING, schedule=schedule, started_at=NOON + 2 * MINUTE)
+    assert agenda.read().next_message == NOON + 2 * MINUTE
+    Ping.objects.create(run=run, schedule=schedule, event="start", due_at=NOON + MINUTE)
+    todo = agenda.read()
+    assert todo.next_message == NOON + MINUTE
+    assert todo.is_idle(NOON + MINUTE)
 
 
 @pytest.mark.parametrize("field", ["next_due_at", "next_publish_after", "next_deadline", "next_silence"])

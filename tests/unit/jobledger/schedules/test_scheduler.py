@@ -13,20 +13,21 @@ from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
+from jobledger.alerts import background
 from jobledger.jobs.declaration import Misfire
-from jobledger.models import NextSlot, Run, SchedulePolicy, Trigger
+from jobledger.models import NextSlot, Ping, Run, SchedulePolicy, Trigger
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import agenda, due_alone, ledger
 from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
 from tests.unit.builders import override
-from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
 from tests.unit.sqlite_files import garbage_left, in_a_file, locked, open_files
 
 # Beat runs outside any transaction: it drops connections that it finds in one.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 HOUR = timedelta(hours=1)
-MINUTE = timedelta(minutes=1)
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 
 @pytest.fixture(autouse=True)
@@ -280,6 +281,34 @@ def test_only_a_tick_with_a_database_shows_that_beat_is_alive(
     assert not (tmp_path / "beat").exists()
     scheduler.tick()
     assert (tmp_path / "beat").exists()
+
+
+def test_beat_says_when_an_alert_or_a_ping_is_due(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(background, "hurry", lambda: said.append("hurry"))
+    scheduler.tick()
+    assert said == []
+    schedule, run = hourly(), Run.objects.create(job="probe", trigger=Trigger.CLI)
+    Ping.objects.create(run=run, schedule=schedule, event="start", due_at=NOON)
+    scheduler.tick()
+    assert said == ["hurry"]
+
+
+def test_a_run_that_no_worker_has_claimed_by_the_next_look_is_marked_as_published(
+    scheduler: Scheduler, published: list[Run]
+) -> None:
+    claimed, waiting = (hourly(name, minute=minute) for name, minute in (("claimed", "0"), ("waiting", "1")))
+    for minutes, schedule in enumerate((claimed, waiting)):
+        with time_machine.travel(NOON + minutes * MINUTE, tick=False):
+            wound_back(schedule, NOON + minutes * MINUTE - SECOND)
+            scheduler.tick()
+            if schedule is claimed:
+                Run.objects.filter(schedule=claimed).update(status="running", publish_after=None)
+            scheduler.tick()
+    assert [run.schedule for run in published] == [claimed, waiting]
+    assert list(Run.objects.order_by("scheduled_for").values_list("publish_count", flat=True)) == [0, 1]
 
 
 def test_edits_without_a_signal_are_noticed(scheduler: Scheduler, published: list[Run]) -> None:
