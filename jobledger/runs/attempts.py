@@ -26,6 +26,7 @@ from jobledger.jobs.json_text import readable
 from jobledger.models import CANCEL_ACCEPTED, Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import overlap
 from jobledger.runs.outcome import Outcome
+from jobledger.runs.publishing import wake_up
 
 MAX_BACKOFF = timedelta(hours=1)
 # So that a job that kills its process every time is not restarted forever.
@@ -207,4 +208,5 @@ def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetim
             **{**used, **outcome.resource_columns},
             **outcome.why.columns,
         )
+        wake_up.beats()
     return ended == 1

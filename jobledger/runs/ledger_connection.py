@@ -107,6 +107,11 @@ def close() -> None:
         _own.connection.close()
 
 
+def another(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
+    """A new connection, not open yet, to the same database."""
+    return type(usual)(_own_settings(usual.settings_dict), usual.alias)
+
+
 def is_shared(usual: BaseDatabaseWrapper) -> bool:
     """Whether the service has to use this connection itself."""
     return usual.vendor == "sqlite" or is_in_test_case(usual)
@@ -162,7 +167,7 @@ def _taken(usual: BaseDatabaseWrapper) -> BaseDatabaseWrapper:
         close()
         _own.source = deepcopy(usual.settings_dict)
         _own.pid = os.getpid()
-        own = _own.connection = type(usual)(_own_settings(_own.source), usual.alias)
+        own = _own.connection = another(usual)
     elif _may_be_lost(own):
         own.close()
     return own

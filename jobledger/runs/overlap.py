@@ -18,7 +18,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.models import CANCEL_ACCEPTED, LIVE, NO_REASON, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.runs.ledger_connection import savepoint
-from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing import publisher, wake_up
 from jobledger.runs.publishing.publisher import publish_interval
 
 MAX_TRIES = 5
@@ -145,6 +145,8 @@ def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
     queued.filter(pk=longest.pk).update(publish_after=longest.publish_after)
     if at_once:
         transaction.on_commit(lambda: publisher.try_to_publish([longest]))
+    else:
+        wake_up.beats()
 
 
 def request_cancel(run: Run, why: Why, now: datetime) -> bool:

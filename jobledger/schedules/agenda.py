@@ -75,6 +75,11 @@ class Agenda:
         times = (self.next_due_at, self.next_publish_after, self.next_deadline, self.next_silence)
         return not any(is_due(at, now) for at in times)
 
+    def times(self) -> list[datetime]:
+        """When beat has to look again."""
+        own = (self.next_due_at, self.next_publish_after, self.next_deadline, self.next_silence)
+        return [at for at in (*own, self.next_message) if at is not None]
+
     def is_one_schedule(self, now: datetime) -> bool:
         """Whether a single schedule is due, and nothing else is to be done."""
         others = (self.following_due_at, self.next_publish_after, self.next_deadline, self.next_silence)

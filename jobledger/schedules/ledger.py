@@ -31,6 +31,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
 from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
+from jobledger.runs.publishing import wake_up
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import present
 from jobledger.schedules import adoption, slot_runs, stored_schedules
@@ -66,6 +67,8 @@ class RecordedBatch:
 
 def record_due(now: datetime) -> RecordedBatch:
     """Record a batch of due schedules, oldest first."""
+    if not NextSlot.objects.filter(due_at__lte=now).exists():
+        return RecordedBatch()
     with transaction.atomic():
         due = NextSlot.objects.filter(due_at__lte=now).order_by("due_at")
         rows = list(due.select_for_update(skip_locked=True)[:BATCH])
@@ -86,6 +89,8 @@ def sync(schedule_ids: Collection[int], now: datetime, *, is_beat: bool = False)
         known = NextSlot.objects.select_for_update().in_bulk(schedule_ids)
         new = (NextSlot(pk=pk, handled_until=now, timing="") for pk in set(schedule_ids) - set(known))
         _advance([*known.values(), *new], now, is_beat=is_beat)
+        if not is_beat:
+            wake_up.beats()
 
 
 def take_over(schedule_ids: Collection[int], now: datetime) -> None:

@@ -22,6 +22,7 @@ from django_celery_beat.models import (
 from jobledger import clock
 from jobledger.models import NextSlot, Pause, SchedulePolicy
 from jobledger.runs import ordinary_tasks
+from jobledger.runs.publishing import wake_up
 from jobledger.schedules import ledger, stored_schedules
 
 SLICE_SIZE = 5000
@@ -50,7 +51,8 @@ def recheck_held(schedule_ids: Collection[int] | None, now: datetime) -> None:
     held = NextSlot.objects.filter(broken="", slot__lte=now)
     if schedule_ids is not None:
         held = held.filter(schedule__in=schedule_ids)
-    held.update(due_at=now)
+    if held.update(due_at=now):
+        wake_up.beats()
 
 
 class Reconciliation:

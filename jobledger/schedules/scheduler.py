@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from celery import beat
+from celery.signals import beat_init
 from django.db import Error
 
 from jobledger.alerts import background
@@ -24,6 +25,7 @@ from jobledger.runs.execution.forks import release_cursors
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.rescue import Watch
 from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing.wake_up import Listener
 from jobledger.runs.worker.presence import Presence, touch_health_file
 from jobledger.schedules import agenda, due_alone, ledger
 from jobledger.schedules.agenda import Agenda
@@ -34,6 +36,8 @@ logger = line_logger(__name__)
 Result = TypeVar("Result")
 
 MAX_SLEEP_SECONDS = 1.0
+MAX_WAIT_SECONDS = 5.0
+"""The same if the database can wake beat."""
 # Wait this long after a failed publish, so that a broker that hangs does not keep beat from recording slots.
 BROKER_RETRY_SECONDS = 5.0
 # Wait this long before another attempt at rows that are locked or could not be published.
@@ -89,7 +93,8 @@ class Scheduler(beat.Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """``max_interval`` (``celery beat --max-interval``) limits the sleep between two ticks."""
         super().__init__(*args, **kwargs)
-        self._max_sleep = min(float(self.max_interval or 0) or MAX_SLEEP_SECONDS, MAX_SLEEP_SECONDS)
+        longest = float(self.max_interval or 0) or MAX_WAIT_SECONDS
+        self._max_sleep, self._max_wait = min(longest, MAX_SLEEP_SECONDS), min(longest, MAX_WAIT_SECONDS)
         self._reconciliation = Reconciliation()
         self._publish_at = 0.0
         self._presence = Presence(ProcessKind.BEAT, command_line_process())
@@ -98,6 +103,7 @@ class Scheduler(beat.Scheduler):
         self._watch: Watch | None = None
         self._agenda: Agenda | None = None
         self._unclaimed = _Unclaimed()
+        self._listener, self._may_wait = Listener(), False
 
     def setup_schedule(self) -> None:
         """Tune garbage collection; there is no schedule to set up, since it is in the database."""
@@ -106,21 +112,36 @@ class Scheduler(beat.Scheduler):
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
         lasting_connections.keep()
+        beat_init.connect(self._listen)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Do everything that is due; returns how many seconds to sleep."""
+        """Do everything that is due; returns how many seconds to sleep.
+
+        If the database can wake beat, the tick waits itself, and returns 0.
+        """
         try:
             lasting_connections.close_lost()
+            if self._may_wait:
+                self._listener.begin()
             seconds = self._tick()
         except Error as error:
             message = "" if is_outage(error) else "The database rejected a value written by beat"
             self._database.mark_down(error, message)
             release_cursors(error)
             lasting_connections.close_lost()
+            self._listener.end()
             return self._max_sleep
         self._database.mark_up()
         touch_health_file("beat")
-        return seconds
+        if not self._listener.is_listening:
+            return seconds
+        # In here, because Celery's own sleep cannot be ended.
+        self._listener.wait(seconds)
+        return 0.0
+
+    def _listen(self, **kwargs: object) -> None:
+        """Celery's loop has begun: from now on, a tick may also wait until the next one is needed."""
+        self._may_wait = True
 
     @property
     def info(self) -> str:
@@ -193,12 +214,18 @@ class Scheduler(beat.Scheduler):
         return published
 
     def _seconds_to_sleep(self, todo: Agenda, ticked_at: datetime, now: datetime) -> float:
-        wake_ups = [at for at in (todo.next_due_at, todo.next_publish_after) if at]
-        # Still due after this tick: the rows are locked by another process, or publishing is on hold.
-        is_still_due = any(at <= ticked_at for at in wake_ups)
-        min_sleep = RETRY_SECONDS if is_still_due else 0.0
-        waits = [(at - now).total_seconds() for at in wake_ups]
-        return max(min_sleep, min([self._max_sleep, *waits]))
+        if any(agenda.is_due(at, ticked_at) for at in (todo.next_due_at, todo.next_publish_after)):
+            # Still due after this tick: the rows are locked by another process, or publishing is on hold.
+            return RETRY_SECONDS
+        waits = [(at - now).total_seconds() for at in todo.times() if at > ticked_at]
+        return max(0.0, min([self._longest_sleep(todo, ticked_at), *waits]))
+
+    def _longest_sleep(self, todo: Agenda, ticked_at: datetime) -> float:
+        is_waiting_for_others = any(at <= ticked_at for at in todo.times())
+        if is_waiting_for_others or not self._listener.is_listening:
+            return self._max_sleep
+        # Half of what would count as a time during which no heartbeat could be seen.
+        return min(self._max_wait, rescue.silence().total_seconds() / 2)
 
 
 def _not_expired(runs: list[Run], now: datetime) -> list[Run]:

@@ -28,7 +28,7 @@ from jobledger.runs.worker.main_process import Loss, end_run_of
 from jobledger.schedules import ledger
 from jobledger.schedules.scheduler import Scheduler
 from tests.unit.builders import NOON
-from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_AS_SQL, DATABASE_CLOCK_IN_STATEMENT
+from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT
 from tests.unit.jobledger.schedules.builders import hourly
 
 pytestmark = pytest.mark.django_db

@@ -1,0 +1,145 @@
+"""PostgreSQL can wake beat; with any other database, and behind a pooler, beat does not listen."""
+
+import threading
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from jobledger.runs import ledger_connection
+from jobledger.runs.publishing import wake_up
+from jobledger.runs.publishing.wake_up import MAX_AGE_SECONDS, Listener
+from tests.unit.postgres import Server, server
+from tests.waiting import DEADLINE_SECONDS
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    made = Listener()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def postgres() -> Iterator[Server]:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL can wake a process")
+    with server() as found:
+        yield found
+
+
+def is_woken(listener: Listener, seconds: float = DEADLINE_SECONDS) -> bool:
+    """Whether it is woken within the time; if it is not, that takes the whole time."""
+    before = monotonic()
+    listener.wait(seconds)
+    return monotonic() - before < seconds
+
+
+def test_sqlite_wakes_nobody(listener: Listener) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL does")
+    wake_up.beats()
+    listener.begin()
+    assert not listener.is_listening
+    listener.wait(DEADLINE_SECONDS)
+
+
+def test_it_is_woken_once_for_everything_in_a_transaction(postgres: Server, listener: Listener) -> None:
+    listener.begin()
+    with transaction.atomic():
+        wake_up.beats()
+        wake_up.beats()
+        assert not is_woken(listener, 0.05)
+    assert is_woken(listener)
+    assert not is_woken(listener, 0.05)
+
+
+def test_it_is_woken_while_it_waits(postgres: Server, listener: Listener) -> None:
+    listener.begin()
+    thread = threading.Thread(target=lambda: listener.wait(DEADLINE_SECONDS))
+    thread.start()
+    wake_up.beats()
+    thread.join(DEADLINE_SECONDS / 2)
+    assert not thread.is_alive()
+
+
+def test_what_was_rolled_back_wakes_nobody(postgres: Server, listener: Listener) -> None:
+    listener.begin()
+    with transaction.atomic():
+        wake_up.beats()
+        transaction.set_rollback(True)
+    assert not is_woken(listener, 0.05)
+
+
+def test_a_lost_connection_ends_the_wait_and_is_opened_again(postgres: Server, listener: Listener) -> None:
+    listener.begin()
+    postgres.close_all()
+    while listener.is_listening:
+        assert is_woken(listener)
+    connection.close()
+    listener.begin()
+    wake_up.beats()
+    assert is_woken(listener)
+
+
+def test_a_connection_is_replaced_from_time_to_time(
+    postgres: Server, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener.begin()
+    first, now = listener._connection, monotonic()
+    listener.begin()
+    assert listener._connection is first
+    monkeypatch.setattr(wake_up, "monotonic", lambda: now + MAX_AGE_SECONDS + 1)
+    listener.begin()
+    assert listener._connection is not first
+
+
+class PoolersCursor:
+    """Claims that another of the server's processes is at the other end."""
+
+    def __enter__(self) -> "PoolersCursor":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def execute(self, statement: str) -> None:
+        assert statement == "SELECT pg_backend_pid()"
+
+    def fetchone(self) -> tuple[int]:
+        return (1,)
+
+
+def test_behind_a_pooler_it_does_not_listen(
+    postgres: Server, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another = ledger_connection.another
+    made: list[Any] = []
+
+    def pooled(usual: Any) -> Any:
+        made.append(found := another(usual))
+        found.ensure_connection()
+        monkeypatch.setattr(found, "cursor", PoolersCursor)
+        return found
+
+    monkeypatch.setattr(ledger_connection, "another", pooled)
+    for _ in range(2):
+        listener.begin()
+    assert not listener.is_listening
+    assert [each.connection for each in made] == [None]
+
+
+def test_an_outage_is_reported(postgres: Server, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(usual: Any) -> Any:
+        raise OperationalError("no server")
+
+    monkeypatch.setattr(ledger_connection, "another", refuse)
+    with pytest.raises(OperationalError):
+        listener.begin()
+    monkeypatch.undo()
+    listener.begin()
+    assert listener.is_listening
