@@ -64,7 +64,10 @@ def test_a_step_waits_for_its_interval(quick: Background) -> None:
 def test_what_is_due_is_sent_at_once_if_beat_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "PERIOD_SECONDS", 3600)
     done, made = list[str](), Background()
-    made._steps = [(name, 3600, lambda now, name=name: done.append(name)) for name in ("pings", "x")]
+    made._steps = [
+        ("pings", 3600, lambda now: done.append("pings")),
+        ("x", 3600, lambda now: done.append("x")),
+    ]
     made.step()
     made.begin()
     made.hurry()

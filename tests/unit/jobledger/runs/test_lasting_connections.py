@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def test_the_file_of_a_connection_is_not_left_open_for_longer_than_ten_minutes(
     sqlite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask()
-    now = lasting_connections.monotonic()
+    now = monotonic()
     monkeypatch.setattr(lasting_connections, "monotonic", lambda: now + MAX_AGE_SECONDS + 1)
     close_lost()
     assert str(sqlite) not in open_files()

@@ -98,9 +98,10 @@ def test_a_schedule_is_due_alone_if_nothing_else_is_to_be_done(field: str) -> No
 
 def test_once_the_first_schedule_was_recorded_it_or_the_second_is_next() -> None:
     todo = agenda_with(next_due_at=NOON, following_due_at=NOON + 2 * MINUTE)
-    for again, expected in (None, 2 * MINUTE), (3 * MINUTE, 2 * MINUTE), (MINUTE, MINUTE):
-        left = todo.without_first(due_again_at=again and NOON + again)
-        assert left.next_due_at == NOON + expected
+    one, two, three = (NOON + minutes * MINUTE for minutes in (1, 2, 3))
+    for again, expected in (None, two), (three, two), (one, one):
+        left = todo.without_first(due_again_at=again)
+        assert left.next_due_at == expected
         assert not left.is_complete
 
 
