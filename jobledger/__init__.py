@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Misfire,
         PausedSlots,
         Schedule,
+        SolarEvent,
     )
     from jobledger.jobs.options.purity import pure
 
@@ -30,6 +31,7 @@ __all__ = [
     "Misfire",
     "PausedSlots",
     "Schedule",
+    "SolarEvent",
     "pure",
 ]
 __version__ = "0.1.0"

@@ -5,8 +5,8 @@ unknown key is reported by a system check.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from ipaddress import ip_network
@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+
+from jobledger.jobs.declaration import Schedule
 
 NAME = "JOBLEDGER"
 _YEAR_SECONDS = 366 * 24 * 60 * 60
@@ -30,6 +32,9 @@ class Settings:
 
     EXPOSED_COMMANDS: Collection[str] | Mapping[str, Mapping[str, Any]] = ()
     SCHEDULABLE_TASKS: Collection[str] = ()
+    SCHEDULES: Mapping[str, Sequence[Schedule]] = field(default_factory=dict)
+    ENVIRONMENT: str = ""
+    ENVIRONMENTS: Collection[str] = ()
     HEARTBEAT_SECONDS: float = 2
     LEASE_SECONDS: float = 60
     SHUTDOWN_GRACE_SECONDS: float = 540
@@ -66,6 +71,12 @@ def _are_commands(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return _are_names(value)
     return all(isinstance(name, str) and isinstance(values, Mapping) for name, values in value.items())
+
+
+def _are_schedules(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(each, list | tuple) for name, each in value.items()
+    )
 
 
 def _is_duration(value: Any) -> bool:
@@ -117,6 +128,12 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         'a list such as ["clearsessions"], or a dictionary such as {"clearsessions": {"max_retries": 3}}',
     ),
     "SCHEDULABLE_TASKS": (_are_names, 'a list of task names or patterns, such as ["billing.*"]'),
+    "SCHEDULES": (
+        _are_schedules,
+        'a dictionary of jobs and their schedules, such as {"clearsessions": [Schedule("@daily")]}',
+    ),
+    "ENVIRONMENT": (lambda value: isinstance(value, str), 'a name, such as "production"'),
+    "ENVIRONMENTS": (_are_names, 'a list of names, such as ["production", "staging"]'),
     "HEARTBEAT_SECONDS": _DURATION,
     "LEASE_SECONDS": _DURATION,
     "SHUTDOWN_GRACE_SECONDS": _DURATION,
@@ -135,8 +152,8 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "KEEP_RUNS": (_is_size, "a number of runs of each job, at least 1, such as 100"),
     "KEEP_AUDIT_DAYS": _DAYS,
 }
-SECRETS = ("BEAT_PING_URL",)
-"""Whoever knows it could report that beat is alive, so it is not quoted in messages."""
+SECRETS = ("BEAT_PING_URL", "SCHEDULES")
+"""Not quoted in messages: with the URL, anyone could report that beat is alive; schedules have options."""
 
 
 def _invalid(name: str, value: Any, expected: str) -> ImproperlyConfigured:

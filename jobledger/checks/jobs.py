@@ -39,9 +39,6 @@ UNFIT: Mapping[str, str] = {
     "jobledger": "operates this service itself",
 }
 """Commands that should not be exposed, and why."""
-_SCHEDULE_HINT = (
-    'Examples: Schedule("30 3 * * mon-fri"), Schedule("@daily"), Schedule(every=timedelta(hours=2)).'
-)
 
 
 def problems(declaration: type[JobDeclaration]) -> Iterator[str]:
@@ -146,6 +143,7 @@ def check_jobs(**kwargs: Any) -> list[CheckMessage]:
         *_exposed_commands(),
         *_declared_values(),
         *_declared_schedules(),
+        *_environments(),
     ]
 
 
@@ -206,14 +204,25 @@ def _declared_values() -> Iterator[CheckMessage]:
 
 def _declared_schedules() -> Iterator[CheckMessage]:
     seen: dict[str, str] = {}
+    for problem in declared.setting_problems():
+        yield checks.Warning(escaped(f"{problem.text}."), hint=problem.hint or None, id="jobledger.W007")
     for one in declared.all_declared():
         where = f"The schedule {one.name!r} of the job {one.job.name}"
         if one.name in seen:
             yield checks.Warning(
                 f"{where} has the same name as a schedule of the job {seen[one.name]}.",
-                hint="Give each schedule a unique name: Schedule(…, name=…).",
+                hint=declared.UNIQUE_HINT,
                 id="jobledger.W006",
             )
         seen[one.name] = one.job.name
-        for message in declared.problems(one):
-            yield checks.Warning(f"{where}: {message}", hint=_SCHEDULE_HINT, id="jobledger.W007")
+        for problem in declared.problems(one):
+            yield checks.Warning(f"{where}: {problem.text}", hint=problem.hint or None, id="jobledger.W007")
+
+
+def _environments() -> Iterator[CheckMessage]:
+    for text in declared.unknown_environments():
+        yield checks.Warning(
+            escaped(f"{text}, which is not one of ENVIRONMENTS."),
+            hint='Correct the name, or add it to JOBLEDGER["ENVIRONMENTS"].',
+            id="jobledger.W024",
+        )

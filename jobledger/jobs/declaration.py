@@ -6,7 +6,7 @@ settings. Nothing here depends on Django's models or on Celery.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -110,12 +110,22 @@ class Alerts:
     """The names of destinations in the admin. Empty: those of the rules for all jobs."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SolarEvent:
+    """An event of the sun at a place."""
+
+    event: str
+    """``sunrise``, ``sunset``, ``solar_noon``, or a dawn or dusk such as ``dawn_civil``."""
+    latitude: float
+    longitude: float
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """A schedule declared by a job. It is created in the database once, and edited there from then on.
+    """A schedule declared in code. ``manage.py jobledger sync`` merges it with what users edit in the admin.
 
-    Exactly one of ``cron`` and ``every`` is required. ``manage.py check`` validates the timing, the zone and
-    the options.
+    Exactly one of ``cron``, ``every``, ``at`` and ``solar`` is required. ``manage.py check`` validates all
+    values.
     """
 
     cron: str | None = None
@@ -123,13 +133,34 @@ class Schedule:
     _: KW_ONLY
     every: timedelta | None = None
     """A fixed interval, in whole seconds."""
+    at: datetime | None = None
+    """A single time; without a UTC offset, in ``timezone``."""
+    solar: SolarEvent | None = None
+    """An event of the sun; needs ``django-jobledger[solar]``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The job's options, keyed by argparse ``dest``."""
     name: str | None = None
-    """The schedule's name in the admin. Default: the job's name."""
+    """The schedule's name. Default: the job's name. It identifies the declaration from then on."""
     timezone: str | None = None
-    """An IANA zone for ``cron``. Default: the project's ``TIME_ZONE``."""
+    """An IANA zone for ``cron`` and ``at``. Default: the project's ``TIME_ZONE``."""
     enabled: bool = True
+    only_in: Sequence[str] = ()
+    """The environments in which it is enabled. Empty: all of them."""
+    description: str | None = None
+    """Default: the job's help."""
+    queue: str = ""
+    """Empty: the default queue."""
+    priority: int | None = None
+    """0 to 255. With Redis, 0 is the highest."""
+    misfire: Misfire = Misfire.ONCE
+    catch_up_limit: int = 100
+    """With ``Misfire.ALL``, the maximum number of missed runs to start."""
+    starting_deadline: timedelta | None = None
+    """How late a run may still start. None: any time."""
+    jitter: timedelta = timedelta(0)
+    """Delays every run by the same random amount below this."""
+    concurrency: Concurrency | None = None
+    """What to do when a run is due while the job is already running. None: the job's setting."""
 
 
 class JobDeclaration:
@@ -178,7 +209,7 @@ class JobDeclaration:
     keep_runs: ClassVar[int | None] = None
     """How many of its newest runs are kept, however old they are. None: as the settings say."""
     schedules: ClassVar[Sequence[Schedule]] = ()
-    """The schedules to create when the job first appears."""
+    """The schedules that ``manage.py jobledger sync`` creates, and merges with users' edits from then on."""
 
     @classmethod
     def concurrency_key(cls, options: Mapping[str, Any]) -> str:

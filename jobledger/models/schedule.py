@@ -256,18 +256,23 @@ def pause_terms(until: str | None, *, username: str = "", reason: str = "") -> s
 
 
 class DeclaredSchedule(models.Model):
-    """A record that a schedule declared in code was created, so that it is created only once.
+    """What is known of a schedule that is declared in code, by the name that it has there.
 
-    ``declared`` is the declaration at that time: the common ancestor for merging later changes of the code
-    with users' edits. The row outlives the schedule.
+    ``declared`` is the baseline: the declared values as last applied, the common ancestor for merging later
+    changes of the code with users' edits. The row outlives the schedule, so that one that a user deleted is
+    not created again.
     """
 
     name = models.CharField(max_length=200, unique=True)
     schedule = models.ForeignKey(
         PeriodicTask, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
-    declared = models.JSONField()
+    declared = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
+    orphaned_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it was disabled, because the code no longer declares it."
+    )
+    was_enabled = models.BooleanField(default=True, help_text="Whether it was enabled then.")
 
     def __str__(self) -> str:
         return self.name

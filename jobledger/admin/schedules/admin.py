@@ -32,6 +32,7 @@ from jobledger.admin import audit_log, pauses, rights
 from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.fields import number_in
 from jobledger.admin.pauses import PauseForm
+from jobledger.admin.schedules import origin
 from jobledger.admin.schedules.actions import ScheduleActions
 from jobledger.admin.schedules.edit_form import Conflict, ConflictError, EditForm
 from jobledger.admin.schedules.listing import ScheduleList
@@ -44,6 +45,7 @@ from jobledger.admin_site import page_view
 from jobledger.jobs import registry
 from jobledger.models import AlertRule, AuditEntry, NextSlot, SchedulePolicy
 from jobledger.schedules import reconciliation
+from jobledger.schedules.declared.values import LABELS
 from jobledger.schedules.stored_schedules import KINDS
 
 NAME = "django_celery_beat_periodictask"
@@ -67,6 +69,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
             ("<int:schedule_id>/command_line/", self.command_line_view, "command_line"),
             ("<int:schedule_id>/pause/", self.pause_view, "pause"),
             ("<int:schedule_id>/resume/", self.resume_view, "resume"),
+            ("<int:schedule_id>/origin/", self.origin_view, "origin"),
         )
         own = [
             path(route, page_view(self.admin_site, view), name=f"{NAME}_{name}")
@@ -161,6 +164,22 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
             self.message_user(request, "The schedule was not paused.", messages.WARNING)
         return _redirect_to(schedule)
 
+    @method_decorator(require_POST)
+    def origin_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
+        """Give a field of a declared schedule the code's value, or keep the stored one for good."""
+        schedule = self._editable(request, schedule_id)
+        field, is_code_right = request.POST.get("field", ""), "_code" in request.POST
+        if schedule is None or field not in LABELS or not (is_code_right or "_keep" in request.POST):
+            raise Http404
+        version = request.POST.get("version", "")
+        try:
+            text = origin.settle(request.user, schedule, field, is_code_right=is_code_right, version=version)
+            self.message_user(request, text, messages.SUCCESS)
+        except origin.OriginConflictError:
+            text = "Nothing was changed: the schedule, or its declaration, has changed since you opened it."
+            self.message_user(request, text, messages.ERROR)
+        return _redirect_to(schedule)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
         """Does not join the timing tables: invalid timing would hide the schedule."""
         found: QuerySet[PeriodicTask] = super().get_queryset(request).select_related(None)
@@ -244,6 +263,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
             "preview": formatted_preview(form),
             "preview_url": _url("preview", stored),
             "overview": overview(stored, form.now, with_runs=may_see_runs) if stored else None,
+            "origin": origin.origins([stored]).get(stored.pk) if stored else None,
             "may_edit": self._may_edit(request, stored),
             "may_delete": stored is not None and self.has_delete_permission(request, stored),
             "may_pause": stored is not None and rights.may_pause(request.user),

@@ -28,10 +28,11 @@ from jobledger.admin import display, pauses, recent_runs, rights
 from jobledger.admin.display import RunUrls
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.schedules import week
+from jobledger.admin.schedules.origin import Origin, from_code, origins
 from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overviews
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
-from jobledger.models import Pause, Run, Status
+from jobledger.models import DeclaredSchedule, Pause, Run, Status
 from jobledger.schedules import pausing
 from jobledger.schedules.stored_schedules import KINDS
 
@@ -93,6 +94,31 @@ class KindFilter(admin.SimpleListFilter):
         return queryset.filter(**{f"{kind}__isnull": False}) if kind in KINDS else queryset
 
 
+class OriginFilter(admin.SimpleListFilter):
+    """Made in the admin, or declared in code; and what has been changed in both, or is no longer declared."""
+
+    title = "origin"
+    parameter_name = "origin"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        return [("code", "code"), ("admin", "admin"), ("drift", "drift"), ("orphaned", "no longer declared")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+        linked = DeclaredSchedule.objects.filter(schedule__isnull=False).values("schedule")
+        match self.value():
+            case "code":
+                return queryset.filter(pk__in=linked)
+            case "admin":
+                return queryset.exclude(pk__in=linked)
+            case "drift":
+                return queryset.filter(pk__in=[pk for pk, origin in from_code().items() if origin.drift])
+            case "orphaned":
+                return queryset.filter(
+                    pk__in=[pk for pk, origin in from_code().items() if origin.is_orphaned]
+                )
+        return queryset
+
+
 class QueueFilter(admin.SimpleListFilter):
     """The queues that schedules use; hidden if there are none."""
 
@@ -150,8 +176,8 @@ class ScheduleChangeList(ChangeList):
 
 
 class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  # django-celery-beat has no types
-    list_display = ("name", "job", "times", "status", "next_run", *RUN_COLUMNS)
-    list_filter = (StatusFilter, JobFilter, KindFilter, QueueFilter, LastRunFilter)
+    list_display = ("name", "job", "times", "status", "next_run", "origin", *RUN_COLUMNS)
+    list_filter = (StatusFilter, JobFilter, KindFilter, OriginFilter, QueueFilter, LastRunFilter)
     search_fields = ("name", "task", "description")
     ordering = ("name",)
     date_hierarchy = None
@@ -207,6 +233,20 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
     @admin.display(description="timing")
     def times(self, schedule: PeriodicTask) -> str:
         return _overview(schedule).times
+
+    @admin.display(description="origin")
+    def origin(self, schedule: PeriodicTask) -> SafeString:
+        """The code or the admin, with the fields that were changed in both."""
+        found: Origin | None = schedule.origin
+        if found is None:
+            return _quiet("admin")
+        if found.is_orphaned:
+            return _with_note(SafeString("code"), "no longer declared")
+        drift = format_html('<div class="note drift">drift: {}</div>', found.drift) if found.drift else ""
+        edited = f"edited: {found.edited}" if found.edited else ""
+        notes = [found.environment, edited]
+        shown = format_html_join("", '<div class="note">{}</div>', ((each,) for each in notes if each))
+        return format_html("code{}{}", drift, shown)
 
     @admin.display(description="status")
     def status(self, schedule: PeriodicTask) -> SafeString:
@@ -264,8 +304,9 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         now, page = timezone.now(), response.context_data["cl"]  # type: ignore[index]  # checked above
         page.result_list = list(page.result_list)
         found = overviews(page.result_list, now, with_runs=rights.may_view(request.user))
+        declared = origins(page.result_list)
         for schedule in page.result_list:
-            schedule.overview = found[schedule.pk]
+            schedule.overview, schedule.origin = found[schedule.pk], declared.get(schedule.pk)
         response.context_data["service"] = pauses.service_pause(request, now)  # type: ignore[index]
 
 

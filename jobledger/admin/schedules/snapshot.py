@@ -43,7 +43,7 @@ def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
     values = {**_target(schedule), **_details(schedule), **_policy(policy)}
     return Snapshot(
         readable={name: value for name, value in values.items() if value},
-        version=_fingerprint(json.dumps(_raw(schedule, policy), default=str, sort_keys=True)),
+        version=fingerprint(json.dumps(_raw(schedule, policy), default=str, sort_keys=True)),
         secrets=_secrets(schedule, policy),
     )
 
@@ -137,10 +137,11 @@ def _secrets(schedule: PeriodicTask, policy: SchedulePolicy) -> dict[str, str]:
         found["Options (JSON)"] = target.unreadable
     if policy.ping_url:
         found["Ping URL"] = policy.ping_url
-    return {name: _fingerprint(text) for name, text in found.items()}
+    return {name: fingerprint(text) for name, text in found.items()}
 
 
-def _fingerprint(text: str) -> str:
+def fingerprint(text: str) -> str:
+    """A hash that reveals nothing about the text."""
     # Keyed, because it is sent to the browser: short secrets must not be guessable from it.
     return salted_hmac("jobledger.admin.schedules.snapshot", text).hexdigest()[:32]
 

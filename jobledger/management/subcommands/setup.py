@@ -16,19 +16,21 @@ from django.db.models import EmailField
 from jobledger.admin import rights
 from jobledger.checks.schedules import check_schedules
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.schedules import declared
+from jobledger.management.subcommands.sync import change_lines, warnings
+from jobledger.schedules.declared import DeclarationError
+from jobledger.schedules.declared import sync as syncing
 
 
 class Command(OperatorCommand):
-    """Applies migrations, and creates declared schedules, groups with permissions, and perhaps an account.
+    """Applies migrations and declared schedules, and creates groups with permissions, and perhaps an account.
 
     Warns of stored schedules that cannot start anything, because their job no longer exists or their options
     are no longer valid.
     """
 
     help = (
-        "Prepare the database. Applies migrations, and creates the schedules that jobs declare, the groups, "
-        "and, with --admin, an admin account."
+        "Prepare the database. Applies migrations and, like `sync`, the schedules that are declared in code, "
+        "and creates the groups and, with --admin, an admin account."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -52,7 +54,7 @@ class Command(OperatorCommand):
         if not options["admin"] and (options["admin_password_file"] or options["admin_username"]):
             raise CommandError("--admin-password-file and --admin-username need --admin.")
         call_command("migrate", verbosity=0, interactive=False)
-        self._create_declared()
+        self._sync_declared()
         for group in rights.create_groups():
             self.say(f"Created group {group}")
         for warning in check_schedules(databases=["default"]):
@@ -60,13 +62,15 @@ class Command(OperatorCommand):
         if options["admin"] and not _has_superuser():
             self._make_admin(options["admin_username"] or _default_name(), options["admin_password_file"])
 
-    def _create_declared(self) -> None:
+    def _sync_declared(self) -> None:
         try:
-            installed = declared.install()
-        except declared.DeclarationError as error:
-            raise CommandError(f"A declared schedule is not valid: {error}") from error
-        for name in installed:
-            self.say(f"Created schedule {name}")
+            outcomes = syncing.sync()
+        except DeclarationError as error:
+            raise CommandError(f"The declared schedules were not applied: {error}") from error
+        for line in change_lines(outcomes):
+            self.say(line)
+        for text in warnings(outcomes):
+            self.remark(text, self.style.WARNING)
 
     def _make_admin(self, username: str, password_file: Path | None) -> None:
         password = secrets.token_urlsafe(12)

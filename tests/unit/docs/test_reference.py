@@ -193,6 +193,7 @@ NAMES: dict[str, Any] = {
     "timedelta": timedelta,
     "Concurrency": Concurrency,
     "Frequency": Frequency,
+    "Misfire": Misfire,
     "DEFAULT_ALERTS": DEFAULT_ALERTS,
 }
 
@@ -213,7 +214,7 @@ def test_the_attributes_of_a_running_job_exist() -> None:
 
 def test_every_argument_of_a_schedule_is_described_with_its_default() -> None:
     described = {row[0].strip("`"): codes(row[1])[0] for row in rows(ATTRIBUTES, "## `Schedule`")}
-    assert {name: eval(default) for name, default in described.items()} == {
+    assert {name: eval(default, NAMES) for name, default in described.items()} == {
         field.name: field.default_factory()
         if field.default_factory is not dataclasses.MISSING
         else field.default

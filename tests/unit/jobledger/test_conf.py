@@ -121,10 +121,10 @@ def test_something_else_than_a_dictionary_is_refused(settings: Settings) -> None
 
 
 def test_an_unknown_key_is_named_with_the_nearest_one_and_has_no_effect(settings: Settings) -> None:
-    settings.JOBLEDGER = {"LEASE_SECOND": 5, "lease_seconds": 5, "CHEESE": 5}
+    settings.JOBLEDGER = {"LEASE_SECOND": 5, "lease_seconds": 5, "BRIOCHE": 5}
     assert conf.settings.LEASE_SECONDS == 60
     assert list(conf.unknown_keys()) == [
-        ("CHEESE", ""),
+        ("BRIOCHE", ""),
         ("LEASE_SECOND", "LEASE_SECONDS"),
         ("lease_seconds", "LEASE_SECONDS"),
     ]

@@ -18,7 +18,7 @@ from tests.unit.jobledger.admin.runs.ledger import create_run
 
 NAMES = [
     *("adopt", "call", "cancel", "check", "dead_letters", "give_back", "next", "pause", "resume", "retry"),
-    *("runs", "setup", "show", "simulate", "startjob"),
+    *("runs", "setup", "show", "simulate", "startjob", "sync"),
 ]
 NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
 

@@ -76,7 +76,7 @@ def test_the_groups_are_created() -> None:
 def test_a_bad_declaration_is_a_message(settings: Settings) -> None:
     override(settings, EXPOSED_COMMANDS={"plain_probe": {"schedules": [Schedule("often")]}})
     with pytest.raises(
-        CommandError, match="schedule 'plain_probe' of job plain_probe: the expression has 1 field"
+        CommandError, match="schedule 'plain_probe' of job plain_probe: cron: the expression has 1 field"
     ):
         setup()
 

@@ -1,0 +1,198 @@
+"""The values that can be declared: read from the code and from the database, written, and formatted."""
+
+import json
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django_celery_beat.models import PeriodicTask
+
+from jobledger import formats
+from jobledger.jobs import json_text, registry, secrets
+from jobledger.models import Dialect, SchedulePolicy
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.declared import Declared, degrees
+from jobledger.schedules.declared.merge import Values
+from jobledger.schedules.rules.cron_expression import fields_of
+from jobledger.schedules.rules.wallclock import zone_named
+from jobledger.schedules.stored_schedules import (
+    ClockedTimes,
+    CronTimes,
+    IntervalTimes,
+    SolarTimes,
+    StoredTimes,
+)
+
+LABELS = {
+    "job": "Job",
+    "options": "Options",
+    "timing": "Timing",
+    "timezone": "Time zone",
+    "enabled": "Enabled",
+    "description": "Description",
+    "queue": "Queue",
+    "priority": "Priority",
+    "misfire": "Missed runs",
+    "catch_up_limit": "Catch-up limit",
+    "starting_deadline": "Start deadline",
+    "jitter": "Random delay (jitter)",
+    "concurrency": "If the previous run is still running",
+}
+"""As in the edit form."""
+POLICY_FIELDS = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
+
+
+def declared_values(declared: Declared) -> Values:
+    """The values that the code declares for this environment. Raises RuleError."""
+    schedule = declared.schedule
+    timing, zone = _timing(declared.times())
+    return Values(
+        job=declared.job.task_name,
+        options=json.loads(json.dumps(dict(schedule.options))),
+        timing=timing,
+        timezone=zone,
+        enabled=declared.is_enabled_here,
+        description=_text(declared.description),
+        queue=schedule.queue,
+        priority=schedule.priority,
+        misfire=str(schedule.misfire),
+        catch_up_limit=schedule.catch_up_limit,
+        starting_deadline=_seconds(schedule.starting_deadline),
+        jitter=_seconds(schedule.jitter),
+        concurrency=str(schedule.concurrency or ""),
+    )
+
+
+def stored_values(schedule: PeriodicTask) -> Values:
+    """The values in the database, valid or not."""
+    policy = SchedulePolicy.of(schedule)
+    times = stored_schedules.of(schedule)
+    timing, zone = _timing(times) if times else (None, "")
+    return Values(
+        job=schedule.task,
+        options=_options(schedule.kwargs),
+        timing=timing,
+        timezone=zone,
+        enabled=schedule.enabled,
+        description=_text(schedule.description),
+        queue=schedule.queue or "",
+        priority=schedule.priority,
+        misfire=policy.misfire,
+        catch_up_limit=policy.catch_up_limit,
+        starting_deadline=_seconds(policy.starting_deadline),
+        jitter=_seconds(policy.jitter),
+        concurrency=policy.concurrency,
+    )
+
+
+def assign(schedule: PeriodicTask, policy: SchedulePolicy, values: Values, names: Collection[str]) -> None:
+    """Set these fields. Saves a row of the timing if necessary, but neither the schedule nor the policy."""
+    if "timing" in names or "timezone" in names:
+        times = _times(values)
+        stored_schedules.assign(schedule, times)
+        policy.dialect = times.dialect if isinstance(times, CronTimes) else policy.dialect
+    if "job" in names:
+        schedule.task, schedule.args = values.job, "[]"
+    if "options" in names:
+        schedule.kwargs = json_text.format_for_storage(values.options, "")
+    if "queue" in names:
+        schedule.queue = values.queue or None
+    for name in {"enabled", "description", "priority"}.intersection(names):
+        setattr(schedule, name, getattr(values, name))
+    for name in {"misfire", "catch_up_limit", "concurrency"}.intersection(names):
+        setattr(policy, name, getattr(values, name))
+    for name in {"starting_deadline", "jitter"}.intersection(names):
+        seconds = getattr(values, name)
+        setattr(policy, name, None if seconds is None else timedelta(seconds=seconds))
+
+
+def formatted(values: Values, name: str) -> str:
+    """A field's value in one line, with secrets masked; empty if there is none."""
+    value = getattr(values, name)
+    match name:
+        case "job":
+            job = registry.of_task(str(value))
+            return job.name if job else str(value)
+        case "options":
+            return _formatted_options(values)
+        case "timing":
+            return _formatted_timing(value)
+        case "enabled":
+            return "yes" if value else "no"
+        case "misfire":
+            return SchedulePolicy(misfire=value).get_misfire_display()
+        case "concurrency":
+            return SchedulePolicy(concurrency=value).get_concurrency_display()
+        case "starting_deadline" | "jitter":
+            return formats.duration(timedelta(seconds=value), parts=4) if value else ""
+    return "" if value is None else json_text.format_inline(value)
+
+
+def _timing(times: StoredTimes) -> tuple[dict[str, Any], str]:
+    """The timing and its zone."""
+    match times:
+        case CronTimes(expression=expression, zone=zone, dialect=dialect):
+            # A stored expression may be invalid.
+            texts = fields_of(expression) if dialect is Dialect.CRON else expression.split()
+            celery = {"dialect": str(dialect)} if dialect is Dialect.CELERY else {}
+            return {"cron": " ".join(texts), **celery}, str(zone)
+        case IntervalTimes(every=every, period=period):
+            seconds = timedelta(**{period: every}).total_seconds()
+            return {"seconds": int(seconds) if seconds.is_integer() else seconds}, ""
+        case ClockedTimes(at=at):
+            return {"at": at.astimezone(UTC).isoformat()}, ""
+        case SolarTimes(event=event, latitude=latitude, longitude=longitude):
+            return {"solar": [event, str(degrees(latitude)), str(degrees(longitude))]}, ""
+
+
+def _times(values: Values) -> StoredTimes:
+    match values.timing:
+        case {"cron": str(expression), **rest}:
+            dialect = Dialect.CELERY if rest else Dialect.CRON
+            return CronTimes(expression=expression, zone=zone_named(values.timezone), dialect=dialect)
+        case {"seconds": seconds}:
+            return IntervalTimes(every=int(seconds), period="seconds")
+        case {"at": at}:
+            return ClockedTimes(at=datetime.fromisoformat(at))
+        case {"solar": [event, latitude, longitude]}:
+            return SolarTimes(event=event, latitude=degrees(latitude), longitude=degrees(longitude))
+    raise TypeError(f"not a timing: {values.timing!r}")
+
+
+def _options(stored: str) -> Any:
+    """The options; the text, if it is not a JSON object."""
+    try:
+        found = json_text.parse(stored or "{}")
+    except ValueError:
+        return stored
+    return found if isinstance(found, dict) else stored
+
+
+def _formatted_options(values: Values) -> str:
+    job = registry.of_task(str(values.job))
+    name = job.name if job else str(values.job)
+    if not isinstance(values.options, dict):
+        return secrets.masked_text(name, str(values.options))
+    return json_text.format_inline(secrets.masked(name, values.options)) if values.options else ""
+
+
+def _formatted_timing(timing: Any) -> str:
+    match timing:
+        case {"cron": expression, **rest}:
+            return f"{expression} (Celery's rules)" if rest else str(expression)
+        case {"seconds": seconds}:
+            return f"every {formats.duration(timedelta(seconds=seconds), parts=4)}"
+        case {"at": at}:
+            return f"once, at {formats.exact(datetime.fromisoformat(at))}"
+        case {"solar": [event, latitude, longitude]}:
+            return f"{event} at {latitude}, {longitude}"
+    return "not valid"
+
+
+def _text(value: str) -> str:
+    # As a browser sends it back.
+    return value.replace("\r\n", "\n").strip()
+
+
+def _seconds(length: timedelta | None) -> float | None:
+    return None if length is None else length.total_seconds()
