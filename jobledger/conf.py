@@ -23,6 +23,7 @@ from jobledger.jobs.declaration import Schedule
 NAME = "JOBLEDGER"
 _YEAR_SECONDS = 366 * 24 * 60 * 60
 _CENTURY_DAYS = 100 * 366
+MAX_SHELL_COMMAND_NAME_LENGTH = 100
 _HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]*)?")
 
 
@@ -35,6 +36,7 @@ class Settings:
     SCHEDULES: Mapping[str, Sequence[Schedule]] = field(default_factory=dict)
     ENVIRONMENT: str = ""
     ENVIRONMENTS: Collection[str] = ()
+    SHELL_COMMANDS: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     HEARTBEAT_SECONDS: float = 2
     LEASE_SECONDS: float = 60
     SHUTDOWN_GRACE_SECONDS: float = 540
@@ -77,6 +79,23 @@ def _are_schedules(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(name, str) and isinstance(each, list | tuple) for name, each in value.items()
     )
+
+
+def _are_shell_commands(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return all(_is_short_name(name) and _is_shell_command(command) for name, command in value.items())
+
+
+def _is_short_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_SHELL_COMMAND_NAME_LENGTH
+
+
+def _is_shell_command(value: Any) -> bool:
+    """A text for the shell, or the words of a command."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    return isinstance(value, list | tuple) and bool(value) and _are_names(value)
 
 
 def _is_duration(value: Any) -> bool:
@@ -134,6 +153,10 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "ENVIRONMENT": (lambda value: isinstance(value, str), 'a name, such as "production"'),
     "ENVIRONMENTS": (_are_names, 'a list of names, such as ["production", "staging"]'),
+    "SHELL_COMMANDS": (
+        _are_shell_commands,
+        'a dictionary such as {"backup": "/usr/local/bin/backup --all"}, with names of up to 100 characters',
+    ),
     "HEARTBEAT_SECONDS": _DURATION,
     "LEASE_SECONDS": _DURATION,
     "SHUTDOWN_GRACE_SECONDS": _DURATION,

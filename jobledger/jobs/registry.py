@@ -31,6 +31,8 @@ from jobledger.jobs.options.validation import leave_to_worker
 
 MAX_SUGGESTIONS = 3
 _LIBRARIES = {"site-packages", "dist-packages"}
+_OPTIONAL = {"shell_command": "SHELL_COMMANDS"}
+"""Commands of this package that are jobs only if a setting is not empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +179,8 @@ def _scan() -> tuple[Mapping[str, Job], tuple[ImportFailure, ...]]:
     failures: list[ImportFailure] = []
     for name, app_name in sorted(get_commands().items()):
         app = installed.get(app_name)
+        if app_name == "jobledger" and not getattr(settings, _OPTIONAL.get(name, ""), True):
+            continue
         if name not in exposed_commands() and not (app and sources.may_be_job(app_name, app.path, name)):
             continue
         found = _load(name, app_name, app.label if app else app_name.rpartition(".")[2])

@@ -33,6 +33,6 @@ def test_each_app_has_a_heading_with_its_own_commands(package: str) -> None:
     assert listed(folder.name) == names
 
 
-def test_the_service_has_one_command_and_one_job() -> None:
+def test_the_service_has_one_command_and_two_jobs() -> None:
     assert "hello" in listed("tasks_app")
-    assert listed("jobledger") == {"jobledger", "prune_runs"}
+    assert listed("jobledger") == {"jobledger", "prune_runs", "shell_command"}

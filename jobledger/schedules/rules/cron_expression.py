@@ -40,6 +40,10 @@ _NTH_WEEKDAY = re.compile(r"([0-9]{1,4}|[a-z]{3,})#([1-5])")
 _LAST_WEEKDAY = re.compile(r"([0-9]{1,4}|[a-z]{3,})l")
 
 
+class NeverMatchesError(RuleError):
+    """A valid expression without any slot, such as one for 30 February."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Field:
     name: str
@@ -240,14 +244,15 @@ def _check_that_it_matches(
     longest = max(_DAYS_IN_MONTH[month - 1] for month in _numbers(_FIELDS[3], months))
     earliest = 1 if "L" in "".join(days) else min(_numbers(_FIELDS[2], days))
     if both_must_match and earliest > longest:
-        raise _error(_FIELDS[2], f"day {texts[2]} never occurs in month {texts[3]}")
+        problem = f"{_FIELDS[2].name}: day {texts[2]} never occurs in month {texts[3]}"
+        raise NeverMatchesError(problem, field=_FIELDS[2].name)
     try:
         next(CronSim(parsed.canonical, datetime(2000, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         raise RuleError(f"the expression is not valid: {error}", field="expression") from None
     except StopIteration:
         message = f"the expression never matches: no day is both day {texts[2]} and weekday {texts[4]}"
-        raise RuleError(message, field="expression") from None
+        raise NeverMatchesError(message, field="expression") from None
 
 
 def _error(each: _Field, problem: str) -> RuleError:

@@ -17,8 +17,8 @@ from proj.state import BASE_DIR
 from tests.unit.jobledger.admin.runs.ledger import create_run
 
 NAMES = [
-    *("adopt", "call", "cancel", "check", "dead_letters", "give_back", "next", "pause", "resume", "retry"),
-    *("runs", "setup", "show", "simulate", "startjob", "sync"),
+    *("adopt", "call", "cancel", "check", "dead_letters", "give_back", "import_crontab", "next"),
+    *("pause", "resume", "retry", "runs", "setup", "show", "simulate", "startjob", "sync"),
 ]
 NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
 
@@ -56,7 +56,7 @@ def test_help_lists_the_subcommands_with_a_line_each(flag: str, capsys: pytest.C
     assert typed(flag) == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: manage.py jobledger [options] SUBCOMMAND ...\n")
-    assert "  runs          List runs, newest first\n" in text
+    assert "  runs            List runs, newest first\n" in text
     listed = text.partition("subcommands:\n")[2].partition("\n\n")[0]
     assert [line.split()[0] for line in listed.splitlines()] == NAMES
 
@@ -79,7 +79,7 @@ def test_without_a_subcommand_it_prints_the_list_and_exits_with_2(capsys: pytest
     assert typed() == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "  simulate      Simulate" in captured.err
+    assert "  simulate        Simulate" in captured.err
     assert typed("--no-color") == 2
     assert "the following arguments are required: SUBCOMMAND\n" in capsys.readouterr().err
 

@@ -1,0 +1,96 @@
+"""What becomes of the lines of a crontab. Values only."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from jobledger.crontab.calls import Call
+from jobledger.crontab.lines import Entry, Invalid
+from jobledger.crontab.targets import Target
+from jobledger.jobs.declaration import Concurrency
+from jobledger.jobs.options.command_line import command_line
+from jobledger.schedules import words
+from jobledger.schedules.rules.cron_expression import parse
+from jobledger.schedules.stored_schedules import CronTimes
+
+
+class Outcome(StrEnum):
+    """What becomes of a line."""
+
+    NEW = "new"
+    """A schedule that does not exist yet."""
+    UNCHANGED = "unchanged"
+    """There is such a schedule."""
+    KEPT = "kept"
+    """There is a schedule of its name, which is different, and stays as it is."""
+    DUPLICATE = "duplicate"
+    """Another line means the same."""
+    LEFT = "left"
+    """It stays in the crontab, because it is not a call of a job."""
+    PROBLEM = "problem"
+    """Nothing can be imported before it is corrected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The schedule that a line becomes."""
+
+    name: str = ""
+    target: Target
+    times: CronTimes
+    concurrency: Concurrency | None
+    """None: as the job says."""
+    mail: tuple[str, ...] = ()
+    """The addresses that are to be told of failures."""
+    description: str = ""
+
+    @property
+    def meaning(self) -> tuple[Any, ...]:
+        """Two plans with the same meaning would start the same at the same times."""
+        options = json.dumps(self.target.options, sort_keys=True)
+        return self.target.job.name, options, parse(self.times.expression).canonical, str(self.times.zone)
+
+    @property
+    def command_line(self) -> str:
+        """``cleanup_tokens --days 30``, with secrets masked."""
+        return command_line(self.target.job, self.target.options).removeprefix("manage.py ")
+
+    @property
+    def timing(self) -> str:
+        """In words."""
+        return words.cron_in_words(self.times.expression, self.times.zone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What becomes of one line."""
+
+    line: Entry | Invalid
+    outcome: Outcome
+    reason: str = ""
+    """Why it does not become a new schedule."""
+    plan: Plan | None = None
+    call: Call | None = None
+    schedule: str = ""
+    """The name of the schedule that it becomes, or that exists."""
+    slots: Sequence[datetime] = ()
+    """The next ones."""
+    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    setting: str = ""
+    """What to add to the settings, so that it can be imported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Review:
+    """What becomes of a crontab."""
+
+    findings: Sequence[Finding]
+    warnings: Sequence[str] = ()
+    """About the file as a whole, or about several lines."""
+
+    def having(self, *outcomes: Outcome) -> list[Finding]:
+        return [each for each in self.findings if each.outcome in outcomes]

@@ -1,0 +1,281 @@
+"""Reviews a crontab: what becomes of each of its lines, before anything is stored.
+
+A line that is a call of a job becomes a schedule, unless there is one already: a schedule that starts the
+same job with the same options at the same times, whatever its name, or one with the name that the line's
+would have. So importing a crontab again changes nothing, also if schedules were edited since.
+
+Where it is doubtful what a line means, it is a problem: with any of these, nothing is imported.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import chain, count
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.crontab import remarks, timing
+from jobledger.crontab.calls import PRELUDES, Call, find_call
+from jobledger.crontab.findings import Finding, Outcome, Plan, Review
+from jobledger.crontab.lines import REBOOT, Entry, Invalid, Line
+from jobledger.crontab.targets import NotExposedError, NotListedError, Target, shell_target, target_of
+from jobledger.crontab.wrappers import WRAPPERS, NotUnderstoodError
+from jobledger.jobs.json_text import readable
+from jobledger.schedules import stored_schedules, words
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.cron_expression import NeverMatchesError, parse
+from jobledger.schedules.rules.slots import RuleError, slots_between
+from jobledger.schedules.rules.wallclock import LATEST, zone_named
+from jobledger.schedules.stored_schedules import CronTimes
+
+SLOTS = 5
+MAX_NAME_LENGTH = 200
+MAILTO = "MAILTO"
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
+
+
+class _LeftError(Exception):
+    """The line stays in the crontab; the message says why."""
+
+
+class _ProblemError(Exception):
+    """What the line means is doubtful; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a crontab is to be read."""
+
+    zone: ZoneInfo
+    """The zone of lines for which the crontab names none."""
+    now: datetime
+    is_system: bool = False
+    with_shell_commands: bool = False
+    """Whether other lines become runs of the commands in SHELL_COMMANDS."""
+
+
+def review(lines: Sequence[Line], reading: Reading) -> Review:
+    """Review all lines. Reads the stored schedules, and writes nothing."""
+    entries = [line for line in lines if isinstance(line, Entry | Invalid)]
+    findings = [_finding(line, reading) for line in entries]
+    findings = _merged(_named(findings))
+    return Review(
+        findings=findings, warnings=[*timing.surprises_of_file(list(lines)), *remarks.of_all(findings)]
+    )
+
+
+def _finding(line: Entry | Invalid, reading: Reading) -> Finding:
+    if isinstance(line, Invalid):
+        return Finding(line=line, outcome=Outcome.PROBLEM, reason=line.problem)
+    try:
+        _check_user_column(line, reading)
+        times = _times(line, reading.zone)
+        call, target = _call_and_target(line, reading)
+    except _ProblemError as error:
+        return Finding(line=line, outcome=Outcome.PROBLEM, reason=str(error))
+    except (NotExposedError, NotListedError) as error:
+        return Finding(line=line, outcome=Outcome.LEFT, reason=str(error), setting=error.setting)
+    except (_LeftError, NotUnderstoodError) as error:
+        return Finding(line=line, outcome=Outcome.LEFT, reason=str(error))
+    return _new(line, times, call, target, reading.now)
+
+
+def _new(line: Entry, times: CronTimes, call: Call, target: Target, now: datetime) -> Finding:
+    addresses, others = _mail(line.variables.get(MAILTO, ""))
+    plan = Plan(
+        target=target,
+        times=times,
+        concurrency=remarks.concurrency_of(call, target),
+        mail=addresses,
+        description=readable(line.comment),
+    )
+    rule = Cron(expression=times.expression, zone=times.zone)
+    refusal = timing.refusal(line)
+    return Finding(
+        line=line,
+        outcome=Outcome.NEW,
+        plan=plan,
+        call=call,
+        slots=list(slots_between(rule, now, LATEST, limit=SLOTS)),
+        notes=[*remarks.notes(line, call, target), *remarks.notes_on_mail(line, addresses, others)],
+        warnings=[*([refusal] if refusal else []), *timing.surprises(line), *remarks.warnings(call, target)],
+    )
+
+
+def _times(line: Entry, zone: ZoneInfo) -> CronTimes:
+    if line.time.lower() == REBOOT:
+        raise _LeftError("@reboot is not a time: let what starts the service run it")
+    try:
+        parse(line.time)
+    except NeverMatchesError as error:
+        raise _LeftError(f"cron never fires it: {error}") from None
+    except RuleError as error:
+        raise _ProblemError(str(error)) from None
+    named = timing.zone_of(line)
+    try:
+        times = CronTimes(expression=line.time, zone=zone_named(named[1]) if named else zone)
+        stored_schedules.validated(times, LATEST)
+    except RuleError as error:
+        raise _LeftError(f"{named[0] if named else 'its time'} cannot be used: {error}") from None
+    return times
+
+
+def _call_and_target(line: Entry, reading: Reading) -> tuple[Call, Target]:
+    _check_that_it_can_be_stored(line.source)
+    try:
+        call = find_call(line)
+        _check_that_it_can_be_stored("".join(call.arguments))
+    except NotUnderstoodError:
+        if not reading.with_shell_commands or line.stdin is not None:
+            raise
+        return Call(), shell_target(line.shell_command.strip())
+    return call, target_of(call)
+
+
+def _check_that_it_can_be_stored(text: str) -> None:
+    if readable(text) != text:
+        raise _LeftError("it is not valid UTF-8, or contains a NUL")
+
+
+# The user column
+
+
+def _check_user_column(line: Entry, reading: Reading) -> None:
+    if reading.is_system:
+        whole = f"{line.user} {line.command}"
+        if not _USER.fullmatch(line.user or "") or _is_program(line.user or "") or _is_call(line, whole):
+            raise _ProblemError(
+                f"{line.user!r} is not a user: is this a user's crontab, without that column?"
+            )
+        return
+    user, _, rest = line.command.partition(" ")
+    is_name = _USER.fullmatch(user) and not _is_program(user)
+    if is_name and (user == "root" or (_is_call(line, rest) and not _is_call(line, line.command))):
+        raise _ProblemError(f"it seems to have a user column, {user!r}: use --system if all lines have one")
+
+
+def _is_program(name: str) -> bool:
+    return name in WRAPPERS or name in PRELUDES or name in ("manage.py", "django-admin", "python", "python3")
+
+
+def _is_call(line: Entry, command: str) -> bool:
+    try:
+        find_call(replace(line, command=command.lstrip()))
+    except NotUnderstoodError:
+        return False
+    return True
+
+
+# MAILTO
+
+
+def _mail(value: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The addresses, and whatever else it names, such as local users."""
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    addresses = tuple(dict.fromkeys(filter(_is_address, names)))
+    return addresses, tuple(name for name in names if name not in addresses)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        validate_email(name)
+    except ValidationError:
+        return False
+    return True
+
+
+# Names, and schedules that exist
+
+
+def _named(findings: Sequence[Finding]) -> list[Finding]:
+    """Each schedule has its command line as its name; with its time, where several have the same one.
+
+    Even those can be equal, since names have a limited length and no secrets. Then they are numbered.
+    """
+    plans = list({each.plan.meaning: each.plan for each in findings if each.plan}.values())
+    counts = Counter(_name(plan) for plan in plans)
+    names: dict[tuple[Any, ...], str] = {}
+    for plan in plans:
+        times = f" ({plan.times.expression} {plan.times.zone})" if counts[_name(plan)] > 1 else ""
+        numbered = (_name(plan, times + number) for number in chain([""], map(" #{}".format, count(2))))
+        names[plan.meaning] = next(name for name in numbered if name not in names.values())
+    return [_with_name(each, names) for each in findings]
+
+
+def _name(plan: Plan, suffix: str = "") -> str:
+    return plan.command_line[: MAX_NAME_LENGTH - len(suffix)] + suffix
+
+
+def _with_name(finding: Finding, names: Mapping[tuple[Any, ...], str]) -> Finding:
+    if finding.plan is None:
+        return finding
+    name = names[finding.plan.meaning]
+    return replace(finding, plan=replace(finding.plan, name=name), schedule=name)
+
+
+def _merged(findings: Sequence[Finding]) -> list[Finding]:
+    """Compare each plan with the lines before it, and with the schedules that exist."""
+    existing = _Existing([each.plan for each in findings if each.plan])
+    first: dict[tuple[Any, ...], Finding] = {}
+    merged = []
+    for finding in findings:
+        if finding.plan is None:
+            merged.append(finding)
+        elif earlier := first.get(finding.plan.meaning):
+            merged.append(_duplicate(finding, earlier))
+        else:
+            compared = existing.compared(finding, finding.plan)
+            first[finding.plan.meaning] = compared
+            merged.append(compared)
+    return merged
+
+
+def _duplicate(finding: Finding, earlier: Finding) -> Finding:
+    reason = f"it means the same as line {earlier.line.number}; cron runs both at the same time"
+    return replace(finding, outcome=Outcome.DUPLICATE, reason=reason, schedule=earlier.schedule)
+
+
+class _Existing:
+    """The stored schedules that the plans may be about."""
+
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        tasks = {plan.target.job.task_name for plan in plans}
+        stored = stored_schedules.timed(PeriodicTask.objects.filter(task__in=tasks))
+        self._by_meaning: dict[tuple[Any, ...], PeriodicTask] = {}
+        for schedule in stored:
+            if (meaning := _meaning_of(schedule, plans)) is not None:
+                self._by_meaning.setdefault(meaning, schedule)
+        names = PeriodicTask.objects.filter(name__in={plan.name for plan in plans})
+        self._by_name = {each.name: each for each in stored_schedules.timed(names)}
+
+    def compared(self, finding: Finding, plan: Plan) -> Finding:
+        same, namesake = self._by_meaning.get(plan.meaning), self._by_name.get(plan.name)
+        if same is not None:
+            reason = "" if same.enabled else "it exists, but it is disabled, and stays so"
+            return replace(finding, outcome=Outcome.UNCHANGED, schedule=same.name, reason=reason)
+        if namesake is not None:
+            reason = f"a schedule of this name exists, and is different: {words.described(namesake)}"
+            return replace(finding, outcome=Outcome.KEPT, reason=reason)
+        return finding
+
+
+def _meaning_of(schedule: PeriodicTask, plans: Sequence[Plan]) -> tuple[Any, ...] | None:
+    """As of a plan, whatever the schedule's dialect; None if it cannot be compared with one."""
+    times = stored_schedules.of(schedule)
+    if not isinstance(times, CronTimes):
+        return None
+    target = next(plan.target for plan in plans if plan.target.job.task_name == schedule.task)
+    try:
+        stored: Mapping[str, Any] = json.loads(schedule.kwargs or "{}")
+        options = {name: value for name, value in stored.items() if value is not None}
+        plan = Plan(target=Target(job=target.job, options=options), times=times, concurrency=None)
+        return plan.meaning
+    except (ValueError, AttributeError):
+        return None

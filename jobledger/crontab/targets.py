@@ -1,0 +1,137 @@
+"""Which job a line starts, with which options, as its own parser reads them."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from posixpath import basename
+from typing import Any
+
+from django.core.management import get_commands
+
+from jobledger.conf import NAME, settings
+from jobledger.crontab.calls import Call
+from jobledger.crontab.wrappers import NotUnderstoodError
+from jobledger.jobs import registry, secrets
+from jobledger.jobs.declaration import Concurrency
+from jobledger.jobs.options import OptionsError, argument_list, from_argv
+from jobledger.jobs.options.argument_list import Occurrence
+from jobledger.jobs.options.parser import OVERLAP_OPTIONS, RESERVED_OPTIONS
+from jobledger.jobs.registry import Job
+
+SETTINGS_OPTION = "settings"
+SHELL_JOB = "shell_command"
+_OVERLAP = dict(zip(OVERLAP_OPTIONS, (Concurrency.QUEUE, Concurrency.ALLOW), strict=True))
+
+
+class NotExposedError(NotUnderstoodError):
+    """The command exists, but is not a job yet."""
+
+    def __init__(self, command: str, time_limit: timedelta | None) -> None:
+        super().__init__(
+            f"the command {command!r} is not a job yet: name it in EXPOSED_COMMANDS, or subclass JobCommand"
+        )
+        limit = f'"time_limit": {declaration_of(time_limit)}' if time_limit else ""
+        is_list = not limit and not isinstance(settings.EXPOSED_COMMANDS, Mapping)
+        entry = f'"{command}"' if is_list else f'"{command}": {{{limit}}}'
+        self.setting = f'{NAME}["EXPOSED_COMMANDS"]: {entry}'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a schedule is to start."""
+
+    job: Job
+    options: Mapping[str, Any]
+    concurrency: Concurrency | None = None
+    """What the line itself says about overlap."""
+    settings_module: str = ""
+    """The settings that it asks for with ``--settings``."""
+    without_effect: Sequence[str] = field(default_factory=tuple)
+    """Options of manage.py that do nothing in a worker."""
+
+
+def target_of(call: Call) -> Target:
+    """The job and its options. Raises NotUnderstoodError, or NotExposedError."""
+    job = _job(call)
+    occurrences: Sequence[Occurrence] = ()
+    try:
+        occurrences = argument_list.read(_parser_of(job), call.arguments)
+        own = [each for each in occurrences if each.action.dest not in RESERVED_OPTIONS]
+        options = from_argv(_parser_of(job), argument_list.write(_parser_of(job), own))
+    except OptionsError as error:
+        text = _masked(job, occurrences, str(error))
+        raise NotUnderstoodError(f"{job.name} does not accept its options: {text}") from error
+    return _target(job, options, [each for each in occurrences if each not in own])
+
+
+def _target(job: Job, options: Mapping[str, Any], others: Sequence[Occurrence]) -> Target:
+    dests = {each.action.dest: each for each in others}
+    settings_option = dests.pop(SETTINGS_OPTION, None)
+    return Target(
+        job=job,
+        options=options,
+        concurrency=next((_OVERLAP[dest] for dest in dests if dest in _OVERLAP), None),
+        settings_module=settings_option.words[0] if settings_option and settings_option.words else "",
+        without_effect=[each.flag or dest for dest, each in dests.items() if dest not in _OVERLAP],
+    )
+
+
+class NotListedError(NotUnderstoodError):
+    """A command line that is none of SHELL_COMMANDS."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__("it is not one of SHELL_COMMANDS")
+        text = json.dumps(masked(command), ensure_ascii=False)
+        self.setting = f'{NAME}["SHELL_COMMANDS"]: "{_suggested_name(masked(command))}": {text}'
+
+
+def masked(command: str) -> str:
+    """A command line, or a line of a crontab, without what looks like a secret."""
+    # The blank keeps all of it from being read as the value of an assignment at its beginning.
+    return secrets.masked_command([f" {command}"]).strip()
+
+
+def shell_target(command: str) -> Target:
+    """The job that runs the command of SHELL_COMMANDS with just this text. Raises NotListedError."""
+    for name, listed in settings.SHELL_COMMANDS.items():
+        if listed == command or (not isinstance(listed, str) and shlex.join(listed) == command):
+            return Target(job=registry.find(SHELL_JOB), options={"name": name})
+    raise NotListedError(command)
+
+
+def _suggested_name(command: str) -> str:
+    """The name of the program that the command begins with."""
+    program = next((word for word in command.split() if "=" not in word), "")
+    return "".join(filter(str.isidentifier, basename(program).partition(".")[0].replace("-", "_"))) or "name"
+
+
+def declaration_of(length: timedelta) -> str:
+    """As in the source of a job."""
+    return f"timedelta(seconds={length.total_seconds():g})"
+
+
+def _job(call: Call) -> Job:
+    command = call.command
+    job = registry.all_jobs().get(command)
+    if job is not None:
+        return job
+    if command in get_commands():
+        raise NotExposedError(command, call.time_limit)
+    hint = registry.suggestion(command, get_commands())
+    raise NotUnderstoodError(f"this project has no command {command!r}. {hint}".strip())
+
+
+@cache
+def _parser_of(job: Job) -> Any:
+    return job.create_validating_parser()
+
+
+def _masked(job: Job, occurrences: Sequence[Occurrence], text: str) -> str:
+    """A parser's message, which may quote values, without secrets."""
+    if not occurrences:
+        return secrets.masked_text(job.name, text)
+    given = {each.action.dest: list(each.words) for each in occurrences}
+    return secrets.without_secrets(job.name, given, text)

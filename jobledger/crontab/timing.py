@@ -1,0 +1,129 @@
+"""Where Debian's cron would not fire a line, and where its fields do not mean what they seem to.
+
+The fields are validated by ``cron_expression``, which accepts more than Debian's cron does.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from jobledger.crontab.lines import CARRIAGE_RETURN, Entry, Line, Variable
+from jobledger.schedules.rules.cron_expression import MACROS, ParsedCron, parse
+from jobledger.schedules.rules.slots import RuleError
+from jobledger.schedules.rules.wallclock import zone_named
+from jobledger.schedules.words import listed
+
+ZONE_VARIABLES = ("CRON_TZ", "TZ")
+MAX_COMMAND_BYTES = 999
+"""Debian's cron reads no more of a command."""
+
+_NAME = re.compile(r"[a-z]+")
+_RANGE = re.compile(r"([0-9]+|[a-z]+)-([0-9]+|[a-z]+)")
+_STEP = re.compile(r"\*/([0-9]+)")
+_SIZES = {"minute": 60, "hour": 24}
+_OWN_SYNTAX = re.compile(r"l|lw|[0-9a-z]+l|[0-9a-z]+#[0-9]")
+_NAMES = (
+    *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    *("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+)
+"""Those that Debian's cron knows, in order."""
+_READERS = {"CRON_TZ": "; cronie reads it", "TZ": ", and only the commands see it"}
+_WHOLE = {"minute": "hour", "hour": "day"}
+
+
+def zone_of(entry: Entry) -> tuple[str, str] | None:
+    """The variable that names the line's time zone, and its value; None if there is none."""
+    for name in ZONE_VARIABLES:
+        if value := entry.variables.get(name):
+            return name, value
+    return None
+
+
+def refusal(entry: Entry) -> str:
+    """Why Debian's cron would refuse a valid time, and with it the whole crontab; empty if it would not."""
+    time = entry.time.lower()
+    terms = (term for field in MACROS.get(time, time).split() for term in field.split(","))
+    return next(filter(None, map(_refusal_of_term, terms)), "")
+
+
+def surprises(entry: Entry) -> Iterator[str]:
+    """What the time means, where somebody who reads it may think otherwise."""
+    parsed = parse(entry.time)
+    minute, hour, day, _, weekday = parsed.fields.split()
+    yield from _uneven_steps(parsed)
+    if minute == "*" and not hour.startswith("*"):
+        yield f"its minute is *, so it is due 60 times an hour: every minute of {_hours(parsed)}"
+    if "*" not in (day, weekday):
+        if day.startswith("*") or weekday.startswith("*"):
+            yield "a day must match both day of month and weekday here, since one of these begins with *"
+        else:
+            yield "a day needs to match only one of day of month and weekday, as both are restricted"
+    if len(entry.command.encode("utf-8", "surrogateescape")) > MAX_COMMAND_BYTES:
+        yield f"Debian's cron reads only the first {MAX_COMMAND_BYTES} bytes of a command"
+
+
+def surprises_of_file(lines: list[Line]) -> Iterator[str]:
+    """What keeps Debian's cron from firing any line of the file, or some of them."""
+    if lines and not lines[-1].ending:
+        yield (
+            f"Line {lines[-1].number} does not end with a newline: Debian's cron ignores the whole file, "
+            "and `crontab` does not install it."
+        )
+    if with_returns := [line.number for line in lines if line.ending.startswith(CARRIAGE_RETURN)]:
+        yield (
+            f"{_numbered(with_returns)} with a carriage return (Windows): cron passes it on as part of "
+            "the command, and refuses a file with a blank line of that kind."
+        )
+    for line in lines:
+        if isinstance(line, Variable) and line.name in ZONE_VARIABLES and _is_zone(line.value):
+            yield (
+                f"Line {line.number} sets {line.name}: the lines below it are imported in that zone. "
+                f"Debian's cron fires them by the machine's own clock all the same{_READERS[line.name]}."
+            )
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        zone_named(name)
+    except RuleError:
+        return False
+    return True
+
+
+def _refusal_of_term(term: str) -> str:
+    if _OWN_SYNTAX.fullmatch(term):
+        return f"Debian's cron does not know {term!r}, and refuses a file that contains it"
+    for name in _NAME.findall(term):
+        if name not in _NAMES:
+            return f"Debian's cron knows only names of three letters, and refuses a file with {name!r}"
+    if (found := _RANGE.fullmatch(term.partition("/")[0])) and _wraps_around(found[1], found[2]):
+        return f"Debian's cron refuses a file with a range that wraps around ({term})"
+    return ""
+
+
+def _wraps_around(first: str, last: str) -> bool:
+    if first.isdigit() and last.isdigit():
+        return int(first) > int(last)
+    positions = [_NAMES.index(name[:3]) if name[:3] in _NAMES else 0 for name in (first, last)]
+    return positions[0] > positions[1]
+
+
+def _uneven_steps(parsed: ParsedCron) -> Iterator[str]:
+    numbers = {"minute": parsed.minutes, "hour": parsed.hours}
+    for (name, size), field in zip(_SIZES.items(), parsed.fields.split(), strict=False):
+        found = _STEP.fullmatch(field)
+        if found and size % int(found[1]):
+            due_at = listed([str(number) for number in numbers[name]][:8])
+            yield f"{field} is not every {found[1]} {name}s: it begins anew every {_WHOLE[name]}, at {due_at}"
+
+
+def _hours(parsed: ParsedCron) -> str:
+    hours = [f"{hour:02}:00" for hour in parsed.hours]
+    return f"the hour{'' if len(hours) == 1 else 's'} from {listed(hours[:8])}"
+
+
+def _numbered(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"Line {numbers[0]} ends"
+    ranges = f"{numbers[0]} to {numbers[-1]}" if all(b - a == 1 for a, b in pairwise(numbers)) else ""
+    return f"Lines {ranges or listed([str(number) for number in numbers[:8]])} end"

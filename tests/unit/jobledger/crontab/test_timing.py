@@ -1,0 +1,92 @@
+"""Where Debian's cron would not fire a line, and where its fields mean something else than they seem to."""
+
+import pytest
+
+from jobledger.crontab import timing
+from jobledger.crontab.lines import Entry, parse
+
+
+def entry(time: str, *above: str, command: str = "x") -> Entry:
+    line = parse("\n".join([*above, f"{time} {command}\n"]))[-1]
+    assert isinstance(line, Entry)
+    return line
+
+
+@pytest.mark.parametrize(
+    "time", ["@daily", "0 0 1-5 JAN,feb mon-fri", "*/90 * * * *", "0 0 * * 7", "0 0 * * sun-tue"]
+)
+def test_what_debians_cron_accepts_is_not_warned_of(time: str) -> None:
+    assert timing.refusal(entry(time)) == ""
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        ("0 22-2 * * *", "a range that wraps around (22-2)"),
+        ("0 0 * * fri-mon/2", "a range that wraps around (fri-mon/2)"),
+        ("0 0 1 january *", "names of three letters, and refuses a file with 'january'"),
+        ("0 0 L * *", "does not know 'l'"),
+        ("0 0 * * mon#2", "does not know 'mon#2'"),
+        ("0 0 * * 1,5L", "does not know '5l'"),
+    ],
+)
+def test_what_debians_cron_refuses_is_warned_of(time: str, text: str) -> None:
+    assert text in timing.refusal(entry(time))
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        ("*/40 * * * *", "*/40 is not every 40 minutes: it begins anew every hour, at 0 and 40"),
+        ("0 */5 * * *", "*/5 is not every 5 hours: it begins anew every day, at 0, 5, 10, 15 and 20"),
+        ("* 3 * * *", "due 60 times an hour: every minute of the hour from 03:00"),
+        ("* 3,5 * * *", "the hours from 03:00 and 05:00"),
+        ("0 0 13 * fri", "only one of day of month and weekday"),
+        ("0 0 */2 * fri", "must match both day of month and weekday"),
+    ],
+)
+def test_surprising_times_are_warned_of(time: str, text: str) -> None:
+    [warning] = timing.surprises(entry(time))
+    assert text in warning
+
+
+@pytest.mark.parametrize("time", ["* * * * *", "*/15 */2 * * *", "0 3 * * mon", "0 3 1 * *", "* */2 * * *"])
+def test_ordinary_times_are_not_warned_of(time: str) -> None:
+    assert list(timing.surprises(entry(time))) == []
+
+
+def test_a_command_that_debians_cron_would_cut_off_is_warned_of() -> None:
+    assert list(timing.surprises(entry("@daily", command="x" * 999))) == []
+    assert "first 999 bytes" in next(timing.surprises(entry("@daily", command="é" * 500)))
+
+
+@pytest.mark.parametrize(
+    ("above", "zone"),
+    [
+        ([], None),
+        (["TZ=UTC"], ("TZ", "UTC")),
+        (["CRON_TZ='Europe/London'", "TZ=UTC"], ("CRON_TZ", "Europe/London")),
+        (["CRON_TZ=UTC", "CRON_TZ="], None),
+    ],
+)
+def test_the_zone_is_that_of_cron_tz_or_else_of_tz(above: list[str], zone: tuple[str, str] | None) -> None:
+    assert timing.zone_of(entry("@daily", *above)) == zone
+
+
+def test_a_file_that_cron_reads_as_it_is_has_no_surprises() -> None:
+    assert list(timing.surprises_of_file(parse("A=b\n@daily x\n"))) == []
+    assert list(timing.surprises_of_file(parse(""))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("@daily x", "Line 1 does not end with a newline"),
+        ("@daily x\r\n", "Line 1 ends with a carriage return"),
+        ("A=b\r\n@daily x\n@daily y\r\n", "Lines 1 and 3 end with a carriage return"),
+        ("CRON_TZ=UTC\n", "Line 1 sets CRON_TZ"),
+    ],
+)
+def test_what_concerns_a_file_is_warned_of(text: str, warning: str) -> None:
+    [found] = timing.surprises_of_file(parse(text))
+    assert found.startswith(warning)
