@@ -56,9 +56,10 @@ class JobsConfig(AppConfig):
 
 def _worker_starts(**kwargs: Any) -> None:
     """Connect what imports Celery's worker and Redis' client, which would delay all other processes."""
-    from jobledger.runs.worker import dead_letters, main_process, pools
+    from jobledger.runs.worker import abandoned, dead_letters, main_process, pools
 
     main_process.connect()
+    abandoned.connect()
     pools.connect()
     dead_letters.connect()
 

@@ -22,12 +22,12 @@ from django.db import Error
 
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
-from jobledger.models import Status
 from jobledger.outages import is_outage
-from jobledger.runs import dispatch, reasons
+from jobledger.runs import dispatch
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
 from jobledger.runs.received import bounds_error, has_run, request_of
+from jobledger.runs.results import JobFailedError, result_of
 from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
@@ -37,10 +37,6 @@ DATABASE_RETRY_SECONDS = 3.0
 HARD_LIMIT_MARGIN_SECONDS = 10
 # A string, so that only workers import it.
 REQUEST = "jobledger.runs.worker.main_process:JobRequest"
-
-
-class JobFailedError(Exception):
-    """A run that did not succeed; the message says why."""
 
 
 def register_all() -> None:
@@ -90,13 +86,7 @@ def _run(
         if not has_run(task.request):
             dispatch.receive(str(task.request.id), partial(request_of, task.request, job, options))
         ended = runner.execute(run_id, worker=worker, validation_error=_argument_error(args, options))
-    if ended is None or not Status(ended.run.status).is_final:
-        # Deleted, already running or finished, waiting, or about to be retried: if there is a result, another
-        # message gives it.
-        raise Ignore
-    if ended.run.status != Status.SUCCEEDED:
-        raise JobFailedError(reasons.explanation(ended.run))
-    return {"run": str(run_id), "status": ended.run.status, "last_line": ended.last_line}
+    return result_of(ended.run, ended.last_line) if ended else result_of(None, "")
 
 
 @contextmanager

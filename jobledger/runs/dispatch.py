@@ -203,9 +203,12 @@ def operating_system_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def command_line_process() -> str:
-    """The value of ``Run.worker`` for this process, if it was started from the command line."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def command_line_process(pid: int | None = None) -> str:
+    """The value of ``Run.worker`` for a process that was not handed the run by Celery; by default this one.
+
+    It was started from the command line, or its job has called another one.
+    """
+    return f"{socket.gethostname()}:{pid or os.getpid()}"
 
 
 def worker_process(hostname: str | None, pid: object) -> str:

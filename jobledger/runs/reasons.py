@@ -84,9 +84,9 @@ def explanation(row: Run | RunAttempt) -> str:
     return f"{phrase[0].upper()}{phrase[1:]}.{killed(facts)}" if phrase else ""
 
 
-def explained(status: Status, why: Why, error: str = "") -> str:
+def explained(status: Status, why: Why, error: str = "", exit_signal: str = "") -> str:
     """The explanation of a run that ends with this status and reason."""
-    return explanation(Run(status=status, error=error, **why.columns))
+    return explanation(Run(status=status, error=error, exit_signal=exit_signal, **why.columns))
 
 
 def without_secrets(row: Run | RunAttempt, text: str) -> str:

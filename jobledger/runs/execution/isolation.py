@@ -31,18 +31,19 @@ from django.db import Error
 
 from jobledger.escapes import line_logger
 from jobledger.jobs import secrets
-from jobledger.models import Reason, Run, Status, Why
+from jobledger.models import Reason, Run, Status, Stream, Why
 from jobledger.runs import attempts, leftovers
 from jobledger.runs.execution import handover, oom, process_group, process_tree
 from jobledger.runs.execution.forks import close_connections, write_between_forks
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.lease import rescue
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, exit_on_signal
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
-from jobledger.runs.output.recorder import last_saved_error_line
+from jobledger.runs.output.recorder import last_saved_line
 
 logger = line_logger(__name__)
 
@@ -73,6 +74,7 @@ class Ending:
     """What its work has returned; None if the process ended before."""
     status: int
     """As ``os.waitpid`` returns it."""
+    pid: int
     usage: Usage
     timed_out: bool = False
     """Whether it was killed because it took too long."""
@@ -127,10 +129,9 @@ def record_death(
                 OutputLog(run, salvaged.recorder).save_remaining()
             leftovers.record(run, left)
             left.clear()
-            if handed_over is not None:
-                attempts.end(run, handed_over)
-            elif attempts.end(run, with_error(run, outcome)):
-                logger.warning("The process of run %s of %s ended as %s", run.pk, run.job, outcome.status)
+            for called in rescue.called_in(ending.pid, run.pk):
+                _end_called(called, None if handed_over else replace(outcome, usage=None))
+            attempts.end(run, handed_over or with_error(run, outcome))
 
     try:
         write_between_forks(write, within_seconds=within_seconds)
@@ -138,11 +139,19 @@ def record_death(
         logger.exception("The end of run %s of %s could not be recorded", run.pk, run.job)
 
 
+def _end_called(run: Run, outcome: Outcome | None) -> None:
+    """A job that the dead process's job has called ends with it, if nothing else is known."""
+    if outcome is None:
+        rescue.give_up(run, Why.of(Reason.LOST_PROCESS, worker=run.worker))
+    else:
+        attempts.end(run, outcome)
+
+
 def with_error(run: Run, outcome: Outcome) -> Outcome:
     """As with ``sys.exit``, the last line on stderr is the error of a job that has called ``os._exit``."""
     if outcome.why.reason is not Reason.EXIT_CODE:
         return outcome
-    line = last_saved_error_line(run)
+    line = last_saved_line(run, Stream.STDERR)
     return replace(outcome, error=secrets.without_secrets(run.job, run.options, line))
 
 
@@ -250,6 +259,7 @@ def _awaited(pid: int, reading: int, within: timedelta | None, kills_before: int
     return Ending(
         report=_report(reading),
         status=status,
+        pid=pid,
         usage=Usage(peak_memory_bytes=used.ru_maxrss * 1024, cpu_seconds=used.ru_utime + used.ru_stime),
         timed_out=not has_ended,
         ran_out_of_memory=is_killed and _oom_kills.explains_death(kills_before=kills_before),

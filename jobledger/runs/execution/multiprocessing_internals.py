@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import thread as executor_threads
-from multiprocessing import process, resource_tracker, util
+from multiprocessing import forkserver, process, resource_tracker, util
 from typing import Any
 
 END_OF_POOLS = "end of pools"
@@ -20,6 +20,7 @@ _process: Any = process
 _executor_threads: Any = executor_threads
 _util: Any = util
 _default_context: Any = multiprocessing.context._default_context  # noqa: SLF001 - see start_method
+_fork_server: Any = forkserver._forkserver  # noqa: SLF001 - see is_helper
 _tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001 - no public function ends it
 
 
@@ -60,6 +61,29 @@ def end_pools(*, within_seconds: float) -> None:
     thread = threading.Thread(target=_util._run_finalizers, args=[0], name=END_OF_POOLS, daemon=True)  # noqa: SLF001 - only atexit calls it
     thread.start()
     thread.join(within_seconds)
+
+
+def children_to_wait_for() -> list[process.BaseProcess]:
+    """The child processes that this process waits for when it exits: all but those that it ends then."""
+    ended = _of_executors() | _of_managers()
+    return [each for each in multiprocessing.active_children() if not (each.daemon or each.pid in ended)]
+
+
+def _of_executors() -> set[int]:
+    # Of the threads that manage an executor's processes. Nothing public tells whose a process is.
+    return {pid for thread in threading.enumerate() for pid in getattr(thread, "processes", None) or ()}
+
+
+def _of_managers() -> set[int]:
+    ends = list(_util._finalizer_registry.values())  # noqa: SLF001 - as above
+    # By its name, since importing managers takes time.
+    ends = [each for each in ends if getattr(each._callback, "__name__", "") == "_finalize_manager"]  # noqa: SLF001 - as above
+    return {each._args[0].pid for each in ends}  # noqa: SLF001 - as above
+
+
+def is_helper(pid: int) -> bool:
+    """Whether this is a process that multiprocessing has started for itself, and keeps for later."""
+    return pid in (_tracker._pid, _fork_server._forkserver_pid)  # noqa: SLF001 - nothing public tells
 
 
 def let_tracker_end(pids: Iterable[int]) -> None:

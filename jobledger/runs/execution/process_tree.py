@@ -80,11 +80,14 @@ class ProcessTree:
         self._is_nested = is_nested
         self._adopts = adopts and sys.platform == "linux"
         self._before = direct_children()
+        self._was_interrupted = False
+        """Whether the job was to end before its time, and its processes with it."""
         self.was_needed = False
         """Whether the job has left any processes that had to be ended."""
 
     def terminate(self) -> None:
-        """Ask the processes to end."""
+        """Ask the processes to end, since the job is to end."""
+        self._was_interrupted = True
         with suppress(psutil.Error, OSError):
             _signal(self._own(), signal.SIGTERM)
 
@@ -109,11 +112,17 @@ class ProcessTree:
         if not own:
             return found
         self.was_needed = True
-        logger.info("Ending the processes that run %s has left: %s", self._run_id, _names(own))
+        self._log_end_of(own)
         multiprocessing_internals.end_pools(within_seconds=POOL_SECONDS)
         multiprocessing_internals.let_tracker_end([process.pid for process in own])
         end_all(self._own)
         return self._all()
+
+    def _log_end_of(self, processes: Processes) -> None:
+        """Without an interrupt, nothing else says why they have ended."""
+        left = {process for process in processes if not multiprocessing_internals.is_helper(process.pid)}
+        if left and not self._was_interrupted:
+            logger.info("Ending the processes that run %s has left: %s", self._run_id, _names(left))
 
     def _own(self) -> Processes:
         return {process for process in self._all() if not is_daemon(process)}

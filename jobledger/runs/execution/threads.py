@@ -1,11 +1,16 @@
-"""The threads of a job, which its run waits for as a process waits for them when it exits."""
+"""The threads of a job, and its multiprocessing: its run waits for them, as a process does when it exits."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jobledger.runs.execution.multiprocessing_internals import END_OF_POOLS, is_idle
+from jobledger.runs.execution.multiprocessing_internals import (
+    END_OF_POOLS,
+    children_to_wait_for,
+    is_idle,
+)
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import SignalExit
@@ -19,11 +24,12 @@ class Threads:
 
     def __init__(self) -> None:
         """Those that are busy already are not the job's; an idle one may be given work by it."""
+        self._pid = os.getpid()
         self._before = {each for each in threading.enumerate() if not is_idle(each)}
 
     @contextmanager
     def awaited(self) -> Iterator[None]:
-        """After the block, wait for the job's threads as a process's exit does: for all but daemon threads.
+        """After the block, wait as a process's exit does: for all but daemon threads, then for processes.
 
         Those of a job that was interrupted or ended by a signal are not waited for. An executor's threads
         have ended their work if they are idle: the executor is not shut down, since a library may use it
@@ -39,6 +45,17 @@ class Threads:
         self._wait()
 
     def _wait(self) -> None:
+        self._wait_for_threads()
+        self._wait_for_processes()
+
+    def _wait_for_processes(self) -> None:
+        """For those of ``multiprocessing.Process``."""
+        # In a process that the job has forked, or in another thread, they are not the job's.
+        is_own = os.getpid() == self._pid and threading.current_thread() is threading.main_thread()
+        while is_own and (started := children_to_wait_for()):
+            started[0].join()
+
+    def _wait_for_threads(self) -> None:
         were_idle = False
         while started := self._to_wait_for():
             are_idle = all(map(is_idle, started))

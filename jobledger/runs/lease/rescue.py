@@ -12,6 +12,7 @@ its lease to send one.
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -20,7 +21,7 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
-from jobledger.runs import attempts, reasons
+from jobledger.runs import attempts, dispatch, reasons
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome
 
@@ -118,10 +119,16 @@ def give_up(
     # The caller must not be held up by an unresponsive broker.
     ended = attempts.end(run, outcome, publish_now=False)
     if ended:
-        logger.error(
-            "Run %s of %s ended as %s: %s", run.pk, run.job, status, reasons.explained(status, why, error)
-        )
+        how = reasons.explained(status, why, error, exit_signal)
+        logger.error("Run %s of %s ended as %s: %s", run.pk, run.job, status, how)
     return ended
+
+
+def called_in(process: int, parent: UUID) -> list[Run]:
+    """The running runs of jobs that this run's job has called in this process, the innermost first."""
+    worker = dispatch.command_line_process(process)
+    called = list(Run.objects.filter(parent=parent, status=Status.RUNNING, worker=worker))
+    return [run for each in called for run in (*called_in(process, each.pk), each)]
 
 
 def _can_be_written(silent: QuerySet[Run]) -> bool:

@@ -266,9 +266,9 @@ def save(run_id: UUID, attempt: int, first_number: int, pieces: Sequence[Piece])
     RunOutput.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def last_saved_error_line(run: Run) -> str:
-    """The last line on stderr of the current attempt, as far as it is saved; truncated to 500 characters."""
-    saved = RunOutput.objects.filter(run=run, attempt=run.attempt, stream=Stream.STDERR)
+def last_saved_line(run: Run, *streams: Stream) -> str:
+    """The last line on these streams in the current attempt, as far as it is saved, up to 500 characters."""
+    saved = RunOutput.objects.filter(run=run, attempt=run.attempt, stream__in=streams)
     text = saved.order_by("-number").values_list("text", flat=True).first() or ""
     return _last_line(text)
 

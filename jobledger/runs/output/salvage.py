@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from uuid import UUID
 
-from celery.signals import heartbeat_sent, worker_init, worker_process_init
+from celery.signals import worker_init, worker_process_init
 
 from jobledger.models import Stream
 from jobledger.runs.execution.forks import not_forking
@@ -27,6 +27,7 @@ from jobledger.runs.output.pump import Pump, is_waiting
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.run_memory import RunMemory
 from jobledger.runs.output.streams import Utf8Source
+from jobledger.runs.worker.pulse import pulse
 
 _NAME_BYTES = 100
 _MAX_DESCRIPTORS = 3
@@ -182,7 +183,7 @@ def connect() -> None:
     for signal, receiver in (
         (worker_init, _mailboxes.open_reception),
         (worker_process_init, _mailboxes.open_own),
-        (heartbeat_sent, _mailboxes.relieve),
+        (pulse, _mailboxes.relieve),
     ):
         signal.connect(receiver, dispatch_uid=f"{__name__}.{receiver.__name__}")
 

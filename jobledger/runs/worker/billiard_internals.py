@@ -3,6 +3,7 @@
 A comment on each use says what the public API lacks. Tests fail if a billiard release changes any of them.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from functools import partial
@@ -10,8 +11,9 @@ from typing import Any
 
 from billiard.pool import EX_RECYCLE
 from billiard.process import current_process
+from billiard.util import LOGGER_NAME  # type: ignore[attr-defined]  # not in the stubs
 
-__all__ = ["EX_RECYCLE", "exit_after_this_task", "results_pipe"]
+__all__ = ["EX_RECYCLE", "BusyChildren", "exit_after_this_task", "results_pipe"]
 
 
 def exit_after_this_task() -> None:
@@ -39,3 +41,32 @@ def results_pipe() -> tuple[int, int] | None:
     except (AttributeError, OSError):
         return None
     return found.st_dev, found.st_ino
+
+
+class BusyChildren(logging.Filter):
+    """The children that execute jobs, for a worker's main process.
+
+    The pool logs the death of any child. For these, the line about the end of the run says the same and more.
+    """
+
+    _DEATH = "Process %r pid:%r exited with %r"  # nothing public tells its lines apart
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pids = set[object]()
+
+    def begin(self) -> None:
+        """From now on, drop the pool's lines about them."""
+        logging.getLogger(LOGGER_NAME).addFilter(self)
+
+    def add(self, pid: object) -> None:
+        self._pids.add(pid)
+
+    def discard(self, pid: object) -> None:
+        """It has returned a result, or its death was logged."""
+        self._pids.discard(pid)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg != self._DEATH or not isinstance(record.args, tuple):
+            return True
+        return record.args[1] not in self._pids

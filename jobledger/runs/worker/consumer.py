@@ -20,8 +20,8 @@ the loop starts in which dead children could be replaced. So this module, and no
 both.
 """
 
-from collections.abc import Callable, Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 from celery import Task as CeleryTask
@@ -35,7 +35,7 @@ from jobledger.escapes import escaped, line_logger
 from jobledger.jobs import registry
 from jobledger.runs.ordinary_tasks import CELERYS_OWN
 from jobledger.runs.publishing.delivery import RUN_HEADER
-from jobledger.runs.worker import dead_letters, envelope, kombu_internals, returned
+from jobledger.runs.worker import dead_letters, envelope, kombu_internals, pulse, returned
 from jobledger.runs.worker.returned import Returns
 
 logger = line_logger(__name__)
@@ -51,7 +51,7 @@ class Consumer(CeleryConsumer):
     pool: Any
     timer: Any
     qos: Any
-    _maintenance: Any = None
+    _timers: Sequence[Any] = ()
 
     @cached_property
     def returns(self) -> Returns:
@@ -157,9 +157,14 @@ class Consumer(CeleryConsumer):
         """
         self.returns.release_all()
         self.pool.maintain_pool()
-        if self._maintenance is not None:
-            self.timer.cancel(self._maintenance)
-        self._maintenance = self.timer.call_repeatedly(MAINTENANCE_SECONDS, self.pool.maintain_pool)
+        for timer in self._timers:
+            self.timer.cancel(timer)
+        send_pulse = partial(pulse.pulse.send, sender=self)
+        self._timers = [
+            self.timer.call_repeatedly(MAINTENANCE_SECONDS, self.pool.maintain_pool),
+            self.timer.call_repeatedly(pulse.SECONDS, send_pulse),
+        ]
+        send_pulse()
         args: tuple[Any, ...] = super().loop_args()
         return args
 

@@ -1,7 +1,8 @@
 """What a worker's main process does for the runs of its child processes.
 
 If a child dies, the main process ends the run that the child was executing, but not a later attempt of the
-same run, which may have started elsewhere if this process was suspended. If Celery discards a message,
+same run, which may have started elsewhere if this process was suspended. It also stores the result of the
+task, which says how the run has ended, as that of a child would. If Celery discards a message,
 because its task was revoked (``celery control revoke``) or it has expired, that is recorded on its run: a
 revoked run would otherwise stay queued, and be published and discarded again and again. On shutdown, it
 cancels the runs that would outlast the grace period.
@@ -20,10 +21,11 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from billiard.exceptions import WorkerLostError
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.app.task import Context
 from celery.exceptions import Ignore
-from celery.signals import task_revoked, worker_ready, worker_shutting_down
+from celery.signals import task_failure, task_revoked, worker_ready, worker_shutting_down
 from celery.worker.request import Request
 from django.db import Error
 
@@ -32,8 +34,8 @@ from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.formats import size
 from jobledger.jobs import registry
-from jobledger.models import Reason, Run, Status, Trigger, Why
-from jobledger.runs import attempts, dispatch, leftovers, overlap
+from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
+from jobledger.runs import attempts, dispatch, leftovers, overlap, reasons
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
 from jobledger.runs.execution import handover, isolation, oom, process_tree, resources
 from jobledger.runs.execution.forks import write_between_forks
@@ -43,9 +45,11 @@ from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.outcome import Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
+from jobledger.runs.output.recorder import last_saved_line
 from jobledger.runs.output.salvage import Salvaged
 from jobledger.runs.received import request_of
-from jobledger.runs.worker import orphans
+from jobledger.runs.results import JobFailedError, result_of
+from jobledger.runs.worker import billiard_internals, orphans
 from jobledger.runs.worker.requests import MaskedRequest
 
 logger = line_logger(__name__)
@@ -60,6 +64,10 @@ REVOKED = "celery control revoke"
 _SIGNAL = re.compile(r"\bsignal (\d+)")
 _EXIT_CODE = re.compile(r"\bexitcode (\d+)")
 _oom_kills = oom.KillCounter()
+_busy = billiard_internals.BusyChildren()
+
+Result = dict[str, Any] | Exception
+"""Of a task: its value, or why it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +87,11 @@ class Loss:
     noticed_at: float = field(default_factory=time.monotonic)
     """Monotonic, because the database may not be available to tell the time."""
 
+    @property
+    def pid(self) -> int:
+        """Of the child."""
+        return int(self.child.rpartition(":")[2])
+
 
 class JobRequest(MaskedRequest):
     """The message of a job that is being executed; it knows which child is executing it.
@@ -91,35 +104,77 @@ class JobRequest(MaskedRequest):
         super().__init__(*args, **kwargs)
         self.time_limits = (None, None)
         self._oom_kills_before: int | None = None
+        self.accepted_at: float | None = None
+        """When a child has begun to execute it, in monotonic time."""
 
     def on_accepted(self, *args: Any, **kwargs: Any) -> None:
         """A child has begun to execute the task."""
         self._oom_kills_before = oom.kills()
+        self.accepted_at = time.monotonic()
         super().on_accepted(*args, **kwargs)
+        _busy.add(self.worker_pid)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:  # noqa: FBT001 - Celery's signature
         """Celery's hard time limit: the child is killed."""
-        if not soft:
-            # Celery would kill it later, and without its processes.
-            orphans.kill_child(self.worker_pid)
-            adopted = orphans.adopted()
-            _record(Loss(task_id=self.id, child=_child(self), exit_signal="SIGKILL", orphans=adopted))
-        super().on_timeout(soft, timeout)
+        if soft:
+            super().on_timeout(soft, timeout)
+            return
+        # Celery would kill it later, and without its processes.
+        orphans.kill_child(self.worker_pid)
+        adopted = orphans.adopted()
+        self._end(Loss(task_id=self.id, child=child_of(self), exit_signal="SIGKILL", orphans=adopted))
+
+    def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
+        """The child has returned a result, which may be a failure."""
+        _busy.discard(self.worker_pid)
+        return super().on_success(failed__retval__runtime, **kwargs)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """The task failed, or its process died."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, TimeLimitExceeded):
+            return None  # `on_timeout` follows, and knows more
         if isinstance(error, WorkerLostError):
-            _record(self._loss(str(error) or type(error).__name__))
-            # As what the child itself returns, it is not logged again, with a traceback of the pool's.
-            kwargs["return_ok"] = True
+            _busy.discard(self.worker_pid)
+            return self._end(self._loss(str(error) or type(error).__name__))
         return super().on_failure(exc_info, *args, **kwargs)
+
+    def _end(self, loss: Loss) -> None:
+        """End the run of a child that has died, and finish the task as if the child had returned a result."""
+        results: list[Result] = []
+        _in_thread(lambda: results.append(self._clean_up_after(loss)), f"loss of {self.id}")
+        # If it takes longer, only Celery's event does not say how the run has ended.
+        result = results[0] if results else JobFailedError(loss.error)
+        if isinstance(result, Exception):
+            # Celery neither stores nor logs a failure that a child has returned.
+            super().on_failure(_exception_info(result), return_ok=True)
+        else:
+            super().on_success((False, result, None))
+
+    def _clean_up_after(self, loss: Loss) -> Result:
+        # In this order, because the run may start again as soon as its loss is recorded.
+        daemons = orphans.end(loss.orphans)
+        result = end_run_of(replace(loss, orphans=daemons))
+        try:
+            self._store(result)
+        except Exception as error:  # noqa: BLE001 - a result backend may raise anything
+            logger.warning("The result of run %s could not be stored: %s", self.id, error)
+        return result
+
+    def _store(self, result: Result) -> None:
+        backend, context = self.task.backend, self.context
+        if not isinstance(result, Exception):
+            backend.mark_as_done(self.id, result, request=context)
+        elif not isinstance(result, Ignore):
+            backend.mark_as_failure(self.id, result, request=context, store_result=self.store_errors)
+            facts = {"exception": result, "args": self.args, "kwargs": self.kwargs, "traceback": None}
+            task_failure.send(sender=self.task, task_id=self.id, einfo=_exception_info(result), **facts)
 
     def _loss(self, error: str) -> Loss:
         exit_signal = _exit_signal(error)
         return Loss(
             task_id=self.id,
-            child=_child(self),
+            child=child_of(self),
             error=error,
             exit_signal=exit_signal,
             ran_out_of_memory=exit_signal == "SIGKILL"
@@ -128,20 +183,37 @@ class JobRequest(MaskedRequest):
         )
 
 
-def end_run_of(loss: Loss) -> None:
+def end_run_of(loss: Loss) -> Result:
     """End the task's run, if it is the child that was executing it, and save the rest of its output.
 
-    The daemons among the processes that its job has started are named on the run.
+    The daemons among the processes that its job has started are named on the run. Returns the task's result.
     """
     salvaged = salvage.salvaged(run_id_of(loss.task_id))
+    results: list[Result] = []
+
+    def write() -> None:
+        _end_run_of(loss, salvaged)
+        results.append(_result_of(run_id_of(loss.task_id)))
+
     try:
-        write_between_forks(lambda: _end_run_of(loss, salvaged), within_seconds=MAX_RETRY_SECONDS)
+        write_between_forks(write, within_seconds=MAX_RETRY_SECONDS)
     except Error:
         logger.exception("Could not record the loss of run %s; it is lost when its lease ends", loss.task_id)
+        return JobFailedError(loss.error)
+    return results[0]
+
+
+def _result_of(pk: UUID) -> Result:
+    run = Run.objects.filter(pk=pk).first()
+    try:
+        return result_of(run, last_saved_line(run, *Stream) if run else "")
+    except (Ignore, JobFailedError) as error:
+        return error
 
 
 def connect() -> None:
     """From now on, cancel runs that are revoked or would outlast the grace period of a shutdown."""
+    _busy.begin()
     worker_shutting_down.connect(_shutting_down, dispatch_uid="jobledger.worker.shutting_down")
     task_revoked.connect(_discarded, dispatch_uid="jobledger.worker.discarded")
     worker_ready.connect(_warn_of_replacements, dispatch_uid="jobledger.worker.replacements")
@@ -151,27 +223,34 @@ def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
     pk = run_id_of(loss.task_id)
     if daemons := {each for each in loss.orphans if process_tree.run_id_of(each) in ("", str(pk))}:
         _name_on_run(pk, daemons)
-    run = Run.objects.filter(
-        pk=pk, status=Status.RUNNING, worker=loss.child, worker_identity=IDENTITY
-    ).first()
-    if run is None:
-        logger.info("%s has died; run %s had ended, or no longer belonged to it", loss.child, pk)
-        return
-    if salvaged is not None:
+    has_exited = salvaged is not None and salvaged.was_job_running
+    for called in rescue.called_in(loss.pid, pk):
+        _end_with_process(called, loss, None, has_exited=has_exited)
+    # Another attempt has another worker, or none yet.
+    run = Run.objects.filter(pk=pk, worker=loss.child, worker_identity=IDENTITY).first()
+    if run is not None and salvaged is not None:
         OutputLog(run, salvaged.recorder).save_remaining()
+    if run is None or run.status != Status.RUNNING:
+        _log_earlier_end(pk, loss.child)
+        return
     if salvaged is not None and (handed_over := handover.received(salvaged.outcome)) is not None:
         attempts.end(run, handed_over, publish_now=False)
         return
+    _end_with_process(run, loss, salvaged.usage if salvaged else None, has_exited=has_exited)
+
+
+def _end_with_process(run: Run, loss: Loss, usage: Usage | None, *, has_exited: bool) -> None:
+    """``has_exited`` if the job has ended its process itself, should that have exited."""
     exit_code = _exit_code(loss.error)
-    if exit_code is not None and salvaged is not None and salvaged.was_job_running:
-        _end_as_job_did(run, outcome_of_exit_code(exit_code), salvaged.usage)
+    if exit_code is not None and has_exited:
+        _end_as_job_did(run, outcome_of_exit_code(exit_code), usage)
         return
     rescue.give_up(
         run,
         _why(run, loss),
         error=loss.error,
         exit_signal=loss.exit_signal,
-        usage=salvaged.usage if salvaged else None,
+        usage=usage,
         timed_out=not loss.error or rescue.is_past_grace_period(run, _time_of(loss)),
     )
 
@@ -182,6 +261,17 @@ def _end_as_job_did(run: Run, outcome: Outcome, usage: Usage | None) -> None:
     if attempts.end(run, ended, publish_now=False):
         text = "Run %s of %s ended as %s: its job has ended its process with exit code %s"
         logger.warning(text, run.pk, run.job, outcome.status, outcome.exit_code)
+
+
+def _log_earlier_end(pk: UUID, child: str) -> None:
+    """The child has recorded the end, and then killed itself; or somebody else has, since it had no lease."""
+    run = Run.objects.filter(pk=pk).first()
+    if run is None or not Status(run.status).is_final:
+        logger.warning("%s has died; run %s no longer belonged to it", child, pk)
+        return
+    why = reasons.explanation(run) or "It was not affected."
+    text = "Run %s of %s ended as %s before its process, %s, died. %s"
+    logger.warning(text, pk, run.job, run.status, child, why)
 
 
 def _name_on_run(pk: UUID, daemons: Processes) -> None:
@@ -215,14 +305,11 @@ def _exit_code(error: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _record(loss: Loss) -> None:
-    _in_thread(partial(_clean_up_after, loss), f"loss of {loss.task_id}")
-
-
-def _clean_up_after(loss: Loss) -> None:
-    # In this order, because the run may start again as soon as its loss is recorded.
-    daemons = orphans.end(loss.orphans)
-    end_run_of(replace(loss, orphans=daemons))
+def _exception_info(error: Exception) -> ExceptionInfo:
+    try:
+        raise error
+    except Exception:  # noqa: BLE001 - it is the one
+        return ExceptionInfo()
 
 
 def _warn_of_replacements(sender: Any = None, **kwargs: Any) -> None:
@@ -273,7 +360,7 @@ def _discarded(sender: Any = None, request: Any = None, expired: bool = False, *
         _in_thread(record, "discarded", wait_seconds=MAX_DISCARD_WAIT_SECONDS)
 
 
-def _child(request: Request) -> str:
+def child_of(request: Request) -> str:
     return worker_process(request.hostname, request.worker_pid)
 
 

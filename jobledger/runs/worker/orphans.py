@@ -11,10 +11,11 @@ from contextlib import suppress
 
 import psutil
 from billiard.process import active_children
-from celery.signals import heartbeat_sent, worker_process_init, worker_ready
+from celery.signals import worker_process_init, worker_ready
 
 from jobledger.runs.execution import multiprocessing_internals, process_tree
 from jobledger.runs.execution.process_tree import Processes
+from jobledger.runs.worker.pulse import pulse
 
 DEATH_SECONDS = 5.0
 POLL_SECONDS = 0.05
@@ -26,7 +27,7 @@ _own: set[int] = set()
 def connect() -> None:
     """Adopt orphans in the worker's main process and in its children."""
     worker_ready.connect(_main_is_ready, dispatch_uid="jobledger.orphans.main")
-    heartbeat_sent.connect(_reap, dispatch_uid="jobledger.orphans.reap")
+    pulse.connect(_reap, dispatch_uid="jobledger.orphans.reap")
     worker_process_init.connect(_child_starts, dispatch_uid="jobledger.orphans.child")
 
 

@@ -1,6 +1,6 @@
 """Beats and workers report to the database, so that the admin can tell which of them are running anywhere.
 
-Beats report in their tick. Workers report in a thread of their own, as long as their heartbeat is sent to the
+Beats report in their tick. Workers report in a thread of their own, as long as they are connected to their
 broker: an unresponsive database must not hold up a worker's main process.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import current_app
-from celery.signals import heartbeat_sent, worker_ready, worker_shutdown
+from celery.signals import worker_ready, worker_shutdown
 from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -25,6 +25,7 @@ from jobledger.models import ProcessKind, ServiceProcess
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker.code_version import code_version
+from jobledger.runs.worker.pulse import pulse
 
 logger = line_logger(__name__)
 
@@ -145,12 +146,12 @@ def _capacity_of(consumer: Any) -> int | None:
 
 
 def watch_worker() -> None:
-    """Report from when this worker is ready until it ends, and touch its health file at each heartbeat."""
+    """Report from when this worker is ready until it ends, and touch its health file at each pulse."""
     worker = _Worker()
     # Not weakly: nothing else holds a reference to these methods.
     worker_ready.connect(worker.begin, weak=False, dispatch_uid="jobledger.presence.begin")
-    heartbeat_sent.connect(worker.note_alive, weak=False, dispatch_uid="jobledger.presence.lives")
-    heartbeat_sent.connect(_touch_worker_file, dispatch_uid="jobledger.presence.touch")
+    pulse.connect(worker.note_alive, weak=False, dispatch_uid="jobledger.presence.lives")
+    pulse.connect(_touch_worker_file, dispatch_uid="jobledger.presence.touch")
     worker_shutdown.connect(worker.end, weak=False, dispatch_uid="jobledger.presence.end")
 
 

@@ -7,6 +7,7 @@ sender, and ``celery call`` does not mask them. So they are formatted here, from
 from collections.abc import Mapping
 from typing import Any
 
+from celery.app.task import Context
 from celery.worker.request import Request
 
 from jobledger.escapes import line_logger
@@ -38,6 +39,14 @@ class MaskedRequest(Request):
     def kwargsrepr(self) -> str:
         job = registry.of_task(self.type)
         return _formatted(lambda: secrets.masked(job.name if job else self.type, self.kwargs))
+
+    @property
+    def context(self) -> Context:
+        """What the result backend needs to know, such as the chord that waits for the result."""
+        payload = self.message.payload
+        # In version 1 of the protocol, everything is in one dictionary.
+        rest = payload if isinstance(payload, dict) else payload[2]
+        return Context({**self.request_dict, **rest})
 
     def info(self, safe: bool = False) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
         """For ``inspect``; never includes the arguments themselves."""

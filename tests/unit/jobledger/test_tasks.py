@@ -19,8 +19,8 @@ from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
 from jobledger.runs.publishing.delivery import RUN_HEADER
+from jobledger.runs.results import JobFailedError
 from jobledger.runs.worker import billiard_internals
-from jobledger.tasks import JobFailedError
 from tests.unit.builders import override
 from tests.unit.conftest import DATABASE_CLOCK, DATABASE_CLOCK_IN_STATEMENT
 

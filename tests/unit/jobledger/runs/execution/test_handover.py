@@ -3,6 +3,7 @@
 import logging
 import os
 import resource
+import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Never
@@ -13,6 +14,7 @@ from django.db import OperationalError
 
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import attempts
+from jobledger.runs.dispatch import command_line_process
 from jobledger.runs.execution import handover, isolation, runner
 from jobledger.runs.execution.isolation import Ending
 from jobledger.runs.execution.resources import Usage
@@ -184,10 +186,26 @@ def test_the_end_of_an_isolated_run_is_recorded_by_the_child_that_waits(
 ) -> None:
     run = Run.objects.create(job="probe", trigger="celery", status=Status.RUNNING)
     handed_over(monkeypatch, Outcome(status=Status.SUCCEEDED, exit_code=0, usage=USED))
-    ending = Ending(report=None, status=os.EX_SOFTWARE << 8, usage=USED)
+    ending = Ending(report=None, status=os.EX_SOFTWARE << 8, pid=7, usage=USED)
     isolation.record_death(run, ending, None, [], within_seconds=0)
     run.refresh_from_db()
     assert (run.status, run.exit_code, run.cpu_seconds) == ("succeeded", 0, 1.5)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("hands_over", "expected"), [(True, ("lost", "")), (False, ("failed", "SIGSEGV"))])
+def test_a_job_that_an_isolated_one_has_called_ends_with_its_process(
+    hands_over: bool, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.objects.create(job="probe", trigger="celery", status=Status.RUNNING)
+    where = command_line_process(7)
+    called = Run.objects.create(job="probe", trigger="job", parent=run, status=Status.RUNNING, worker=where)
+    if hands_over:
+        handed_over(monkeypatch, Outcome(status=Status.SUCCEEDED, exit_code=0))
+    ending = Ending(report=None, status=signal.SIGSEGV, pid=7, usage=USED)
+    isolation.record_death(run, ending, None, [], within_seconds=0)
+    called.refresh_from_db()
+    assert (called.status, called.exit_signal) == expected
 
 
 @pytest.mark.django_db

@@ -166,5 +166,5 @@ print(is_fork_safe())
 
 
 def test_an_exit_code_above_128_is_that_of_the_signal() -> None:
-    ending = Ending(report=None, status=signal.SIGTERM, usage=forked(str).usage)
+    ending = Ending(report=None, status=signal.SIGTERM, pid=7, usage=forked(str).usage)
     assert (ending.exit_code, ending.exit_signal) == (143, "SIGTERM")

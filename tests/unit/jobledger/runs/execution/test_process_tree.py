@@ -1,5 +1,6 @@
 """The processes that a job has started end with it, and no others."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import SharedMemory
 from multiprocessing.synchronize import Event
+from typing import Any
 from uuid import UUID, uuid4
 
 import psutil
@@ -150,6 +152,33 @@ def test_a_job_that_another_one_calls_ends_only_its_own_processes(start: Start) 
     job.end()
     assert is_gone(own.pid)
     assert others.poll() is None
+
+
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_processes_that_end_with_a_job_are_logged_unless_it_was_interrupted(
+    is_interrupted: bool, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    job, process = tree(), start(*SLEEP)
+    wait_for_command(process)
+    if is_interrupted:
+        job.terminate()
+    job.end()
+    assert ("has left: " in caplog.text, f"{process.pid} (sleep)" in caplog.text) == (not is_interrupted,) * 2
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_helpers_of_multiprocessing_that_end_with_a_job_are_not_logged(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    multiprocessing_internals._tracker._stop()
+    context: Any = multiprocessing.get_context(method)
+    job, child = tree(), context.Process(target=int)
+    child.start()
+    child.join()
+    job.end()
+    assert (job.was_needed, caplog.text) == (True, "")
 
 
 def test_a_process_that_a_job_forks_ends_at_sigterm() -> None:

@@ -3,8 +3,11 @@
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -60,6 +63,59 @@ def test_what_a_job_has_submitted_to_an_executor_of_processes_is_waited_for() ->
         future = executor.submit(abs, -1)
     assert future.done()
     executor.shutdown()
+
+
+def test_a_jobs_processes_are_waited_for_as_at_a_processs_exit(tmp_path: Path) -> None:
+    with Threads().awaited():
+        multiprocessing.get_context("fork").Process(target=_touch_later, args=[tmp_path / "done"]).start()
+    assert (tmp_path / "done").exists()
+
+
+def _touch_later(file: Path) -> None:
+    time.sleep(0.1)
+    file.touch()
+
+
+def _idle_executor() -> ProcessPoolExecutor:
+    # With `fork`, it would inherit the threads' locks.
+    executor = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    executor.submit(int).result()
+    return executor
+
+
+def _daemon() -> Any:
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=[600], daemon=True)
+    process.start()
+    return process
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (_daemon, lambda daemon: daemon.kill()),
+        (_idle_executor, lambda executor: executor.shutdown()),
+        (lambda: multiprocessing.get_context("fork").Pool(1), lambda pool: pool.terminate()),
+        (lambda: multiprocessing.get_context("fork").Manager(), lambda manager: manager.shutdown()),
+    ],
+    ids=["daemon", "executor", "pool", "manager"],
+)
+def test_processes_that_end_at_an_exit_are_not_waited_for(
+    start: Callable[[], Any], end: Callable[[Any], object]
+) -> None:
+    with Threads().awaited():
+        started = start()
+        multiprocessing.get_context("fork").Process(target=int).start()
+    end(started)
+
+
+def test_processes_of_an_interrupted_job_are_not_waited_for() -> None:
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=[600])
+    with suppress(SignalExit), Threads().awaited():
+        process.start()
+        raise SignalExit(15)
+    assert process.is_alive()
+    process.kill()
+    process.join()
 
 
 @pytest.mark.parametrize(

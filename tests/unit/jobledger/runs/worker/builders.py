@@ -17,10 +17,11 @@ def message_of(
     *,
     args: Sequence[Any] = (),
     kwargs: dict[str, Any] | None = None,
+    chord: dict[str, Any] | None = None,
     **more_headers: Any,
 ) -> Any:
     """A task message as received by a worker."""
-    made = current_app.amqp.create_task_message(task_id, task, list(args), kwargs or {})
+    made = current_app.amqp.create_task_message(task_id, task, list(args), kwargs or {}, chord=chord)
     headers, properties, body, _ = made
     content_type, encoding, payload = dumps(body, serializer="json")
     return Message(

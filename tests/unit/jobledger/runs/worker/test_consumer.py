@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from jobledger.runs.worker import dead_letters, returned
 from jobledger.runs.worker.consumer import Consumer
 from jobledger.runs.worker.kombu_internals import guarded
+from jobledger.runs.worker.pulse import pulse
 from tests.unit.jobledger.runs.worker.builders import received
 
 
@@ -37,13 +38,20 @@ def calls() -> list[Callable[[], None]]:
 
 
 @pytest.fixture
-def consumer(done: list[str], calls: list[Callable[[], None]]) -> Consumer:
+def consumer(done: list[str], calls: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch) -> Consumer:
     """A consumer without a worker."""
     made = Consumer.__new__(Consumer)
-    made.pool = SimpleNamespace(maintain_pool=lambda: done.append("pool is complete"))
+
+    def start_timer(seconds: float, function: Callable[[], object]) -> str:
+        before = len(done)
+        function()
+        done[before:] = [f"{done[before]} every {seconds} s"]
+        return done[-1]
+
+    made.pool = SimpleNamespace(maintain_pool=lambda: done.append("maintain_pool"))
     made.timer = SimpleNamespace(
-        call_repeatedly=lambda seconds, function: done.append("timer starts"),
-        cancel=lambda entry: done.append("timer stops"),
+        call_repeatedly=start_timer,
+        cancel=lambda entry: done.append(f"stopped: {entry}"),
         call_after=lambda seconds, function, args: calls.append(partial(function, *args)),
     )
     made.qos = SimpleNamespace(
@@ -51,22 +59,26 @@ def consumer(done: list[str], calls: list[Callable[[], None]]) -> Consumer:
         decrement_eventually=lambda: done.append("one message less"),
     )
     made.task_consumer = SimpleNamespace(channel=SimpleNamespace(do_restore=True))
+    # Its real receivers need a worker.
+    monkeypatch.setattr(pulse, "receivers", [])
+    pulse.connect(lambda **kwargs: done.append("pulse"), weak=False)
     return made
+
+
+TIMERS = ["maintain_pool every 0.25 s", "pulse every 2.0 s"]
 
 
 def test_dead_children_are_replaced_before_the_loop_starts(consumer: Consumer, done: list[str]) -> None:
     consumer.loop_args()
-    assert done == ["pool is complete", "timer starts", "loop_args"]
+    assert done == ["maintain_pool", *TIMERS, "pulse", "loop_args"]
 
 
-def test_a_reconnect_leaves_a_single_timer_that_replaces_dead_children(
-    consumer: Consumer, done: list[str]
-) -> None:
+def test_after_a_reconnect_each_timer_is_there_once(consumer: Consumer, done: list[str]) -> None:
     consumer.loop_args()
-    consumer._maintenance = "the first timer"
     done.clear()
     consumer.loop_args()
-    assert done == ["pool is complete", "timer stops", "timer starts", "loop_args"]
+    stopped = [f"stopped: {each}" for each in TIMERS]
+    assert done == ["maintain_pool", *stopped, *TIMERS, "pulse", "loop_args"]
 
 
 def test_messages_of_a_lost_connection_are_abandoned(

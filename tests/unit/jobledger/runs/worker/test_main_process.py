@@ -1,5 +1,6 @@
 """When a worker notices the death of a child, it ends the run of that child, and no other."""
 
+import logging
 import signal
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,13 +11,15 @@ from billiard.common import human_status
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import current_app
 from celery.app.task import Context
-from celery.signals import task_revoked
+from celery.backends.cache import CacheBackend
+from celery.result import AsyncResult
+from celery.signals import task_failure, task_revoked
 from celery.worker.request import Request
 from django.db import OperationalError
 
-from jobledger.models import Reason, Run, Status, Stream, Trigger
+from jobledger.models import Reason, Run, RunOutput, Status, Stream, Trigger
 from jobledger.runs import reasons
-from jobledger.runs.dispatch import IDENTITY
+from jobledger.runs.dispatch import IDENTITY, command_line_process
 from jobledger.runs.execution import forks, handover, oom
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease import rescue
@@ -24,6 +27,7 @@ from jobledger.runs.outcome import outcome_of
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.salvage import Salvaged
+from jobledger.runs.results import JobFailedError
 from jobledger.runs.worker import main_process
 from jobledger.runs.worker.main_process import JobRequest, Loss, connect, end_run_of
 from jobledger.schedules import ledger
@@ -36,11 +40,9 @@ CHILD = "celery@here:7"
 
 
 @pytest.fixture(autouse=True)
-def celerys_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Celery's own handling needs a complete worker."""
-    for name in "on_failure", "on_timeout":
-        monkeypatch.setattr(Request, name, lambda *args, **kwargs: None)
-    # Other threads cannot see the test's transaction.
+def results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result backend in memory. Other threads cannot see it, nor the test's transaction."""
+    monkeypatch.setattr(current_app, "_backend_cache", CacheBackend(current_app, backend="memory"))
     monkeypatch.setattr(main_process, "_in_thread", lambda work, name, **options: work())
 
 
@@ -64,6 +66,17 @@ def request_of(run: Run) -> JobRequest:
 
 def failed(error: Exception) -> Any:
     return cast("Any", SimpleNamespace(exception=error))
+
+
+def died(exit_code: int) -> Any:
+    """What the pool says of a child that has died; the exit code itself does not get here."""
+    return failed(WorkerLostError(f"Worker exited prematurely: {human_status(exit_code)} Job: 3."))
+
+
+def salvage_finds(monkeypatch: pytest.MonkeyPatch, **known: Any) -> None:
+    """A mailbox contains this, and an output without any lines unless there is a ``recorder``."""
+    found = Salvaged(**{"recorder": OutputRecorder(1000), "usage": None, **known})
+    monkeypatch.setattr(salvage, "salvaged", lambda run_id: found)
 
 
 def test_the_time_limits_of_a_jobs_message_are_ignored_in_favor_of_the_jobs_own() -> None:
@@ -131,12 +144,174 @@ def test_a_job_that_exits_ends_its_run_as_under_cron(
     assert (run.status, run.exit_code, run.error) == expected
 
 
-def test_celery_does_not_log_the_death_of_a_child_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, calls = running(), list[dict[str, Any]]()
-    monkeypatch.setattr(Request, "on_failure", lambda *args, **kwargs: calls.append(kwargs))
-    request_of(run).on_failure(failed(WorkerLostError("It exited: signal 9 (SIGKILL).")))
-    request_of(run).on_failure(failed(ValueError("of something else")))
-    assert calls == [{"return_ok": True}, {}]
+def result_of(run: Run) -> Any:
+    """What ``celery result`` waits for; None if there is no result."""
+    result = AsyncResult[Any](str(run.pk))
+    return result.result if result.ready() else None
+
+
+def test_the_result_of_a_job_that_exits_with_0_is_that_of_any_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorder = OutputRecorder(1000)
+    recorder.write(Stream.STDOUT, "all done\n")
+    salvage_finds(monkeypatch, recorder=recorder, was_job_running=True)
+    run = running()
+    request_of(run).on_failure(died(0))
+    assert result_of(run) == {"run": str(run.pk), "status": "succeeded", "last_line": "all done"}
+
+
+def test_the_result_of_a_job_that_exits_with_another_code_is_its_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    salvage_finds(monkeypatch, was_job_running=True)
+    run = running()
+    request_of(run).on_failure(died(3))
+    assert repr(result_of(run)) == "JobFailedError('The job exited with code 3.')"
+
+
+def test_the_result_of_a_run_that_a_child_has_handed_over_says_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    salvage_finds(monkeypatch, outcome=handover._as_bytes(Run(job="lasting"), outcome_of(SystemExit(3))))
+    run = running()
+    request_of(run).on_failure(died(70))
+    assert repr(result_of(run)) == "JobFailedError('The job exited with code 3.')"
+
+
+def test_the_result_of_a_lost_run_says_that_it_is_lost() -> None:
+    run = running()
+    request_of(run).on_failure(died(-signal.SIGKILL))
+    assert repr(result_of(run)) == f"JobFailedError('Its process ({CHILD}) was ended by SIGKILL.')"
+
+
+def test_the_result_of_a_run_that_its_child_has_ended_before_it_killed_itself_says_so() -> None:
+    run = running(status=Status.CANCELLED, reason=Reason.USER, reason_details={"user": "ann"})
+    request_of(run).on_failure(died(-signal.SIGKILL))
+    assert repr(result_of(run)) == "JobFailedError('Cancelled by ann.')"
+
+
+def test_the_result_of_a_child_that_is_killed_at_the_time_limit_says_so() -> None:
+    run = running(job="limited")
+    request = request_of(run)
+    # In this order.
+    request.on_failure(failed(TimeLimitExceeded(14.0)))
+    request.on_timeout(soft=False, timeout=14.0)
+    text = "The run exceeded its time limit of 2 s. It did not respond and was killed by its worker."
+    assert repr(result_of(run)) == f"JobFailedError('{text}')"
+
+
+def test_a_run_that_starts_again_after_the_death_of_its_child_has_no_result_yet() -> None:
+    run = running(job="restarting")
+    request_of(run).on_failure(died(-signal.SIGKILL))
+    run.refresh_from_db()
+    assert (run.status, result_of(run)) == ("queued", None)
+
+
+def test_a_result_that_cannot_be_stored_is_logged_and_the_run_has_ended(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unavailable(*args: Any, **options: Any) -> None:
+        raise ConnectionError("no Redis")
+
+    monkeypatch.setattr(CacheBackend, "store_result", unavailable)
+    run = running()
+    request_of(run).on_failure(died(-signal.SIGKILL))
+    run.refresh_from_db()
+    assert run.status == "lost"
+    assert f"The result of run {run.pk} could not be stored: no Redis" in caplog.text
+
+
+def test_whoever_listens_for_failed_tasks_hears_of_the_death_of_a_child() -> None:
+    heard = list[object]()
+
+    def hear(exception: object, **facts: Any) -> None:
+        heard.append(exception)
+
+    run = running()
+    task_failure.connect(hear)
+    request_of(run).on_failure(died(-signal.SIGKILL))
+    assert list(map(type, heard)) == [JobFailedError]
+
+
+@pytest.mark.parametrize("exit_code", [0, 3, -signal.SIGKILL])
+def test_the_message_of_a_child_that_died_is_acknowledged(
+    exit_code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    salvage_finds(monkeypatch, was_job_running=True)
+    request = request_of(running())
+    request.on_failure(died(exit_code))
+    assert request.acknowledged
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "expected"), [(-signal.SIGKILL, ("lost", None)), (3, ("failed", 3)), (0, ("succeeded", 0))]
+)
+def test_the_runs_of_jobs_that_the_job_has_called_end_with_it(
+    exit_code: int, expected: tuple[str, int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    salvage_finds(monkeypatch, was_job_running=True)
+    run = running()
+    called = running(trigger=Trigger.JOB, parent=run, worker=command_line_process(7))
+    innermost = running(trigger=Trigger.JOB, parent=called, worker=command_line_process(7))
+    elsewhere = running(trigger=Trigger.JOB, parent=run, worker=command_line_process(8))
+    request_of(run).on_failure(died(exit_code))
+    for each in run, called, innermost, elsewhere:
+        each.refresh_from_db()
+    assert {(each.status, each.exit_code) for each in (run, called, innermost)} == {expected}
+    assert elsewhere.status == "running"
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "line"),
+    [
+        (0, "Run {} of lasting ended as succeeded: its job has ended its process with exit code 0"),
+        (3, "Run {} of lasting ended as failed: its job has ended its process with exit code 3"),
+        (-9, "Run {} of lasting ended as lost: Its process (celery@here:7) was ended by SIGKILL."),
+    ],
+)
+def test_the_log_has_one_line_for_the_end_of_a_run_whose_child_died(
+    exit_code: int, line: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    salvage_finds(monkeypatch, was_job_running=True)
+    run = running()
+    request_of(run).on_failure(died(exit_code))
+    assert lines_of(caplog) == [line.format(run.pk)]
+
+
+def test_the_log_has_one_line_for_a_child_that_is_killed_at_the_time_limit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    request = request_of(running(job="limited"))
+    request.on_failure(failed(TimeLimitExceeded(14.0)))
+    request.on_timeout(soft=False, timeout=14.0)
+    (line,) = lines_of(caplog)
+    assert "ended as timed_out" in line
+
+
+def test_the_log_says_how_a_run_ended_whose_child_then_killed_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = running(status=Status.CANCELLED, reason=Reason.USER, reason_details={"user": "ann"})
+    request_of(run).on_failure(died(-signal.SIGKILL))
+    text = f"ended as cancelled before its process, {CHILD}, died. Cancelled by ann."
+    assert lines_of(caplog) == [f"Run {run.pk} of lasting {text}"]
+
+
+@pytest.mark.parametrize(("attempt_elsewhere", "saved"), [({}, ["last words\n"]), ({"worker": ""}, [])])
+def test_the_last_output_of_a_child_whose_run_was_lost_meanwhile_is_saved(
+    attempt_elsewhere: dict[str, str], saved: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = OutputRecorder(1000)
+    recorder.write(Stream.STDOUT, "last words\n")
+    salvage_finds(monkeypatch, recorder=recorder)
+    run = running(status=Status.LOST, **attempt_elsewhere)
+    request_of(run).on_failure(died(-signal.SIGKILL))
+    assert [each.text for each in RunOutput.objects.filter(run=run)] == saved
 
 
 @pytest.mark.parametrize(
@@ -247,7 +422,9 @@ def test_a_memory_limit_below_what_a_child_needs_to_start_is_logged(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), TimeLimitExceeded(14.0)])
-def test_a_task_that_merely_failed_is_not_lost(error: Exception) -> None:
+def test_a_task_that_merely_failed_is_not_lost(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Celery's own handling needs a complete worker.
+    monkeypatch.setattr(Request, "on_failure", lambda *args, **kwargs: None)
     run = running()
     request_of(run).on_failure(failed(error))
     run.refresh_from_db()

@@ -95,3 +95,10 @@ def test_a_message_that_cannot_be_executed_is_logged_without_its_arguments(
 def test_headers_are_logged_without_the_arguments_in_them() -> None:
     headers = {"id": "1", "argsrepr": SECRET, "kwargsrepr": SECRET, "X-Api-Key": SECRET}
     assert masked_headers(headers) == {"id": "1", "X-Api-Key": "********"}
+
+
+def test_the_result_backend_hears_of_the_chord_that_waits_for_a_message() -> None:
+    message = message_of("1", chord={"task": "summary"})
+    context: Any = MaskedRequest(message, app=current_app).context
+    assert context.id == "1"
+    assert context.chord == {"task": "summary"}

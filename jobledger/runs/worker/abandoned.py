@@ -1,0 +1,100 @@
+"""Kills a child that goes on with a run which has ended elsewhere, for example because its lease ended.
+
+Usually, the child notices that itself and interrupts its job. It cannot while its job has stopped the process
+(SIGSTOP), or executes C code that keeps the interpreter's lock. Without a time limit, such a job would hold
+its place in the pool forever.
+
+A thread looks into the ledger from time to time, but only while there are runs older than a lease. The main
+loop kills, since there a child that has not returned its task cannot have been given another one.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from celery.worker import state
+from django.db import Error
+from django.db.models import QuerySet
+
+from jobledger.conf import settings
+from jobledger.escapes import line_logger
+from jobledger.jobs import registry
+from jobledger.models import Run, Status
+from jobledger.runs.dispatch import IDENTITY, run_id_of
+from jobledger.runs.execution.forks import between_forks, close_connections
+from jobledger.runs.worker import orphans
+from jobledger.runs.worker.main_process import JobRequest, child_of
+from jobledger.runs.worker.pulse import pulse
+
+logger = line_logger(__name__)
+
+LOOK_SECONDS = 10.0
+MARGIN_SECONDS = 20.0
+"""Besides the grace period: for the child to notice, to end the job's processes and to store its result."""
+
+
+class Watch:
+    """Looks after the children of this worker that have been executing a run for longer than a lease."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._look_at = 0.0
+        self._over_since: WeakKeyDictionary[JobRequest, float] = WeakKeyDictionary()
+        """Since when the run of a message is known to be over, or to be somebody else's."""
+
+    def beat(self, **kwargs: object) -> None:
+        """To be called in the main loop, often."""
+        now = self._monotonic()
+        requests = [each for each in state.active_requests if _is_older_than_a_lease(each, now)]
+        for request in requests:
+            if now - self._over_since.get(request, now) > _patience_seconds(request):
+                self._kill(request)
+        if requests and now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            _in_thread(partial(self.look, requests))
+
+    def look(self, requests: Iterable[JobRequest]) -> None:
+        """Find out whose run is over. If the database does not answer, none is."""
+        try:
+            with between_forks():
+                for request in requests:
+                    if not _owned(request).exists():
+                        self._over_since.setdefault(request, self._monotonic())
+        except Error as error:
+            logger.debug("Could not look for abandoned runs: %s", error)
+        finally:
+            close_connections()
+
+    def _kill(self, request: JobRequest) -> None:
+        del self._over_since[request]
+        text = "Run %s is over, but %s has not ended its job: killing it"
+        logger.warning(text, run_id_of(request.id), child_of(request))
+        orphans.kill_child(request.worker_pid)
+
+
+def _in_thread(work: Callable[[], None]) -> None:
+    """Do not wait: the database may not answer."""
+    threading.Thread(target=work, name="abandoned runs", daemon=True).start()
+
+
+def connect() -> None:
+    """Watch in this worker's main process from now on."""
+    pulse.connect(Watch().beat, weak=False, dispatch_uid="jobledger.abandoned")
+
+
+def _is_older_than_a_lease(request: object, now: float) -> bool:
+    accepted_at = request.accepted_at if isinstance(request, JobRequest) else None
+    return accepted_at is not None and now - accepted_at > settings.LEASE_SECONDS
+
+
+def _patience_seconds(request: JobRequest) -> float:
+    job = registry.of_task(request.name)
+    grace = job.declaration.time_limit_grace.total_seconds() if job else 0.0
+    return grace + settings.HEARTBEAT_SECONDS + MARGIN_SECONDS
+
+
+def _owned(request: JobRequest) -> QuerySet[Run]:
+    pk, child = run_id_of(str(request.id)), child_of(request)
+    return Run.objects.filter(pk=pk, status=Status.RUNNING, worker=child, worker_identity=IDENTITY)
