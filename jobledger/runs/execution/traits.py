@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from jobledger.escapes import line_logger
 from jobledger.runs.execution import asyncio_internals, django_internals, multiprocessing_internals
+from jobledger.runs.output import loggers
 from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
@@ -143,25 +144,6 @@ def _restore_limits(before: dict[int, tuple[int, int]]) -> None:
             steps.callback(resource.setrlimit, each, limits)
 
 
-def _loggers() -> dict[logging.Logger, tuple[Any, ...]]:
-    """Those that exist, with everything that a job's own configuration of logging may change."""
-    named = [
-        each for each in list(logging.root.manager.loggerDict.values()) if isinstance(each, logging.Logger)
-    ]
-    return {
-        each: (each.level, each.propagate, each.disabled, each.handlers[:], each.filters[:])
-        for each in (logging.root, *named)
-    }
-
-
-def _restore_loggers(before: dict[logging.Logger, tuple[Any, ...]]) -> None:
-    for each, (level, propagate, disabled, handlers, filters) in before.items():
-        if each.level != level:
-            each.setLevel(level)
-        each.propagate, each.disabled = propagate, disabled
-        each.handlers[:], each.filters[:] = handlers, filters
-
-
 def _attribute(owner: Any, name: str) -> Trait:
     return Trait(
         name=f"{owner.__name__}.{name}",
@@ -226,7 +208,7 @@ TRAITS = (
         read=partial(os.getpriority, os.PRIO_PROCESS, 0),
         restore=partial(os.setpriority, os.PRIO_PROCESS, 0),
     ),
-    Trait(name="loggers", read=_loggers, restore=_restore_loggers),
+    Trait(name="loggers", read=loggers.configurations, restore=loggers.restore),
     Trait(name="disabled logging", read=lambda: logging.root.manager.disable, restore=logging.disable),
     Trait(name="class of loggers", read=logging.getLoggerClass, restore=logging.setLoggerClass),
     Trait(name="log records", read=logging.getLogRecordFactory, restore=logging.setLogRecordFactory),

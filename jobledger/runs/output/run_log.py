@@ -15,7 +15,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from logging.handlers import HTTPHandler, SMTPHandler, SocketHandler, SysLogHandler
 from typing import Any, TextIO, TypeGuard
 
@@ -23,6 +22,7 @@ from celery.utils.log import ColorFormatter, LoggingProxy
 from django.utils.log import AdminEmailHandler
 
 from jobledger.models import Stream
+from jobledger.runs.output import loggers
 from jobledger.runs.output.streams import DESCRIPTORS, RunStream, Tee
 
 SERVICE = "jobledger"
@@ -85,7 +85,7 @@ class RunLog:
         return self._worker_logs is None
 
     def begin(self) -> None:
-        self._before = [_Configuration.of(logger) for logger in _loggers()]
+        self._before = loggers.configurations()
         self._disabled_level = logging.root.manager.disable
         handlers = {id(handler): handler for each in self._before for handler in each.handlers}
         self._gates = [gate for handler in handlers.values() if (gate := self._gate_for(handler))]
@@ -97,13 +97,12 @@ class RunLog:
     def end(self) -> None:
         for gate in self._gates:
             gate.close()
-        for each in self._before:
-            each.restore()
+        loggers.restore(self._before)
         logging.root.manager.disable = self._disabled_level
         known = {id(each.logger) for each in self._before}
-        for logger in _loggers():
-            # Configured by a module that was imported for the first time.
-            for handler in logger.handlers if id(logger) not in known else ():
+        # Configured by modules that were imported for the first time.
+        for logger in (each for each in loggers.all_loggers() if id(each) not in known):
+            for handler in logger.handlers:
                 _reconnect(handler)
 
     def record(
@@ -146,35 +145,6 @@ class RunLog:
         for each in self._before:
             if each.logger is logging.root or not each.propagate:
                 each.logger.addHandler(last)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Configuration:
-    """How a logger is configured."""
-
-    logger: logging.Logger
-    level: int
-    propagate: bool
-    disabled: bool
-    handlers: list[logging.Handler]
-    filters: list[Any]
-
-    @classmethod
-    def of(cls, logger: logging.Logger) -> "_Configuration":
-        return cls(
-            logger=logger,
-            level=logger.level,
-            propagate=logger.propagate,
-            disabled=logger.disabled,
-            handlers=logger.handlers[:],
-            filters=logger.filters[:],
-        )
-
-    def restore(self) -> None:
-        if self.logger.level != self.level:
-            self.logger.setLevel(self.level)
-        self.logger.propagate, self.logger.disabled = self.propagate, self.disabled
-        self.logger.handlers, self.logger.filters = self.handlers, self.filters
 
 
 class _Gate:
@@ -262,13 +232,6 @@ def _reconnect(handler: logging.Handler) -> None:
     if isinstance(stream, RunStream) and isinstance(handler, logging.StreamHandler):
         own = sys.__stdout__ if stream.fileno() == DESCRIPTORS[Stream.STDOUT] else sys.__stderr__
         handler.setStream(own)
-
-
-def _loggers() -> Iterator[logging.Logger]:
-    yield logging.root
-    for each in list(logging.root.manager.loggerDict.values()):
-        if isinstance(each, logging.Logger):
-            yield each
 
 
 def _handlers_of(name: str) -> Iterator[logging.Handler]:
