@@ -85,7 +85,8 @@ def _run(
     with _replace_if_broken(), _requeue_without_database(job):
         if not has_run(task.request):
             dispatch.receive(str(task.request.id), partial(request_of, task.request, job, options))
-        ended = runner.execute(run_id, worker=worker, validation_error=_argument_error(args, options))
+        error = _argument_error(args, options)
+        ended = runner.execute(run_id, worker=worker, validation_error=error, job=job)
     return result_of(ended.run, ended.last_line) if ended else result_of(None, "")
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from django.db.models import F, QuerySet
+from django.db.models import F, OuterRef, QuerySet
 
 from jobledger import clock
 from jobledger.alerts.message import sentence
@@ -60,7 +60,7 @@ def run_ended(run: Run, status: Status, now: datetime) -> None:
     _create([(run, each) for each in events], now)
 
 
-def monitored(schedule_id: int) -> QuerySet[SchedulePolicy]:
+def monitored(schedule_id: int | OuterRef) -> QuerySet[SchedulePolicy]:
     """The policy of the schedule, if it has an external monitor."""
     return SchedulePolicy.objects.filter(pk=schedule_id).exclude(ping_url="")
 

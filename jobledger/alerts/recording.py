@@ -18,7 +18,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, Q
+from django.db.models import Exists, OuterRef, Q, Value
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from jobledger import clock
@@ -77,15 +79,20 @@ def run_ended(run: Run, status: Status, now: datetime) -> None:
         record(events, now)
 
 
-def is_silent_success(run: Run) -> Q:
-    """Whether nobody is to hear of the run's success, as a condition for the statement that records it.
+def is_silent_success(began_since: Combinable) -> Q:
+    """Whether nobody is to hear of a run's success, as a condition for the statement that records it.
 
-    That is so unless it follows a failure, may count as slow, or an external monitor is waiting for it.
+    That is so unless it follows a failure, an external monitor is waiting for it, or it may count as slow,
+    because it began before ``began_since``.
     """
-    streaks = AlertState.objects.filter(job=run.job, schedule_key=run.schedule_id or 0)
-    began_since = clock.in_statement(-durations.never_slow_within(run.job))
-    is_silent = Q(~Exists(streaks), started_at__gt=began_since)
-    return is_silent if run.schedule_id is None else is_silent & Q(~Exists(pings.monitored(run.schedule_id)))
+    schedule = OuterRef("schedule_id")
+    streaks = AlertState.objects.filter(job=OuterRef("job"), schedule_key=Coalesce(schedule, Value(0)))
+    return Q(~Exists(streaks), ~Exists(pings.monitored(schedule)), started_at__gt=began_since)
+
+
+def never_slow_since(job: str) -> Combinable:
+    """A run of the job that began later cannot count as slow yet, as an expression for a statement."""
+    return clock.in_statement(-durations.never_slow_within(job))
 
 
 def runs_ended(runs: Iterable[Run], now: datetime) -> None:

@@ -10,16 +10,18 @@ not retried. So the update that queues another attempt leaves cancelled runs alo
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.core.management import CommandError
 from django.db import Error, transaction
-from django.db.models import F, QuerySet
+from django.db.models import DateTimeField, F, IntegerField, QuerySet, UUIDField
 from django.db.models.expressions import Combinable
 
-from jobledger import clock
+from jobledger import clock, compiled
 from jobledger.alerts import recording
+from jobledger.compiled import Given
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.json_text import readable
@@ -62,10 +64,24 @@ def _succeed_quietly(run: Run, outcome: Outcome) -> bool:
     if outcome.status is not Status.SUCCEEDED:
         return False
     changes = _final_columns(outcome, clock.in_statement())
-    if _owned(run).filter(recording.is_silent_success(run)).update(**changes) != 1:
+    began_since = recording.never_slow_since(run.job)
+    if not _success(*changes).execute(pk=run.pk, number=run.attempt, began_since=began_since, **changes):
         return False
     run.note(changes)
     return True
+
+
+@cache
+def _success(*columns: str) -> compiled.Update[Run]:
+    """The update of a run of whose success nobody is to hear."""
+
+    def update() -> tuple[QuerySet[Run], dict[str, Given]]:
+        is_silent = recording.is_silent_success(Given("began_since", DateTimeField()))
+        given = {"pk": Given("pk", UUIDField()), "attempt": Given("number", IntegerField())}
+        running = Run.objects.filter(is_silent, status=Status.RUNNING, **given)
+        return running, {name: Given.of(Run, name) for name in columns}
+
+    return compiled.Update(Run, update)
 
 
 def _end_uncancelled(run: Run, outcome: Outcome) -> bool:

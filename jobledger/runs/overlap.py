@@ -5,17 +5,33 @@ itself: it cannot outlive its run, and it applies however the job was started. T
 counted while that row is locked.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models import (
+    Case,
+    CharField,
+    DateTimeField,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    UUIDField,
+    Value,
+    When,
+)
 
-from jobledger import clock
+from jobledger import clock, compiled
 from jobledger.alerts import recording
+from jobledger.compiled import Given
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
+from jobledger.jobs.registry import Job
 from jobledger.models import CANCEL_ACCEPTED, LIVE, NO_REASON, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.runs.ledger_connection import savepoint
 from jobledger.runs.publishing import publisher, wake_up
@@ -43,6 +59,11 @@ class Guard:
     max_queued: int
 
 
+_RUNNING: Mapping[str, Any] = {
+    "status": Status.RUNNING,
+    # Why it was queued no longer matters; the reason of a running run is that of a request to end.
+    **NO_REASON.columns,
+}
 FREE = Guard(key="", concurrency=Concurrency.ALLOW, max_queued=0)
 
 
@@ -121,16 +142,63 @@ def start(run: Run, guard: Guard, now: datetime, **changes: Any) -> bool:
     return False
 
 
+def start_at_once(run_id: UUID, job: Job, *, worker: str, worker_identity: str) -> Run | None:
+    """Move a queued run of this job to running by a single statement; returns it as it is then.
+
+    Returns None if more are needed: it may not start, its key depends on its options, or another run holds
+    the key. See ``start``.
+    """
+    if _has_keys_of_its_own(job.declaration):
+        return None
+    key = declared_guard(job.name, job.declaration, {}).key
+    given = {"pk": run_id, "job": job.name, "declared_key": key, "now": clock.in_statement()}
+    try:
+        with savepoint():
+            return _START.changed(**given, worker=worker, worker_identity=worker_identity)
+    except IntegrityError:
+        return None
+
+
+def _has_keys_of_its_own(declared: type[JobDeclaration]) -> bool:
+    """Whether the job's key depends on a run's options."""
+    function, default = (
+        getattr(each.concurrency_key, "__func__", each) for each in (declared, JobDeclaration)
+    )
+    return function is not default
+
+
+def _start() -> tuple[QuerySet[Run], dict[str, Any]]:
+    policy = SchedulePolicy.objects.filter(pk=OuterRef("schedule_id"))
+    job, now = Given.of(Run, "job"), Given("now", DateTimeField())
+    key = Case(
+        When(Exists(policy.filter(concurrency=Concurrency.ALLOW)), then=Value("")),
+        When(Exists(policy.exclude(concurrency="")), then=job),
+        default=Given("declared_key", CharField()),
+    )
+    times = {"started_at": now, "heartbeat_at": now, "publish_after": None}
+    by = {name: Given.of(Run, name) for name in ("worker", "worker_identity")}
+    startable = Run.objects.startable(now).filter(pk=Given("pk", UUIDField()), job=job)
+    return startable, {**_RUNNING, **times, **by, "concurrency_key": key}
+
+
+_START = compiled.Update(Run, _start)
+
+
 def wake(key: str, *, at_once: bool = True) -> None:
     """Publish the run that has waited longest for this key, now or at beat's next tick.
 
     To be called when the holder has ended: whoever began to wait before then has written it. If this process
     dies first, or the broker is down, beat publishes it.
     """
-    waiting = Run.objects.filter(status=Status.QUEUED, concurrency_key=key)
-    if key and waiting.exists():
+    if key and _IS_WAITED_FOR.execute(concurrency_key=key):
         with transaction.atomic():
-            _wake(waiting, at_once=at_once)
+            _wake(Run.objects.filter(status=Status.QUEUED, concurrency_key=key), at_once=at_once)
+
+
+_IS_WAITED_FOR = compiled.Exists(
+    Run,
+    lambda: Run.objects.filter(status=Status.QUEUED, concurrency_key=Given.of(Run, "concurrency_key")),
+)
 
 
 def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
@@ -174,8 +242,7 @@ def request_cancel(run: Run, why: Why, now: datetime) -> bool:
 
 
 def _take(run: Run, guard: Guard, now: datetime, changes: dict[str, Any]) -> bool:
-    # Why it was queued no longer matters; the reason of a running run is that of a request to end.
-    changes = {**changes, "status": Status.RUNNING, "concurrency_key": guard.key, **NO_REASON.columns}
+    changes = {**changes, **_RUNNING, "concurrency_key": guard.key}
     if Run.objects.startable(now).filter(pk=run.pk, attempt=run.attempt).update(**changes) != 1:
         return False
     run.note(changes)

@@ -17,6 +17,7 @@ FLOORS = {
     "jobledger.outages": 1,
     "jobledger.clock": 1,
     "jobledger.paging": 1,
+    "jobledger.compiled": 1,
     "jobledger.conf": 1,
     "jobledger.jobs": 1,
     "jobledger.models": 2,

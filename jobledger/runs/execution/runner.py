@@ -112,13 +112,15 @@ def take_over(command: BaseCommand) -> Run | None:
     return execution.run
 
 
-def execute(run_id: UUID, *, worker: str, validation_error: str = "") -> Ended | None:
+def execute(
+    run_id: UUID, *, worker: str, validation_error: str = "", job: registry.Job | None = None
+) -> Ended | None:
     """Execute a queued run in this process, or fail it if there is a validation error.
 
     Returns None if the run could not be claimed, because it has finished or another process has it, or if its
     row was deleted in the meantime. Exceptions of the command are recorded on the run and not raised here.
     """
-    run = claim(run_id, worker=worker)
+    run = claim(run_id, worker=worker, job=job)
     if run is None:
         return None
     if run.status != Status.RUNNING:
@@ -179,12 +181,16 @@ def execute_in_fresh_process(run_id: str, *, parent: int, report_to: int) -> NoR
 
 
 @ledger_connection()
-def claim(run_id: UUID, *, worker: str) -> Run | None:
+def claim(run_id: UUID, *, worker: str, job: registry.Job | None = None) -> Run | None:
     """Move a queued run to running, for this worker only.
 
     Returns None if it is not queued, or if it is too early or too late to start. A run that must not overlap
-    with a running one is skipped or has to wait, and is returned in its new state.
+    with a running one is skipped or has to wait, and is returned in its new state. If it is known which job
+    it is a run of, a single statement is usually enough.
     """
+    by = {"worker": worker, "worker_identity": IDENTITY}
+    if job is not None and (run := overlap.start_at_once(run_id, job, **by)) is not None:
+        return run
     # The policy and the time come with the run, instead of in two more statements.
     startable = Run.objects.startable(clock.in_statement()).select_related("schedule__policy")
     run = startable.annotate(found_at=clock.in_statement()).filter(pk=run_id).first()
@@ -193,7 +199,6 @@ def claim(run_id: UUID, *, worker: str) -> Run | None:
         return None
     now, guard = cast("Any", run).found_at, overlap.guard_of(run)
     changes = {"started_at": now, "heartbeat_at": now, "publish_after": None}
-    by = {"worker": worker, "worker_identity": IDENTITY}
     return run if overlap.start(run, guard, now, **changes, **by) else None
 
 

@@ -19,6 +19,7 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from struct import Struct
 from uuid import UUID
 
+from jobledger import compiled
 from jobledger.jobs.json_text import readable
 from jobledger.models import Run, RunOutput, Stream
 
@@ -263,7 +264,15 @@ def save(run_id: UUID, attempt: int, first_number: int, pieces: Sequence[Piece])
         for number, piece in enumerate(pieces, start=first_number)
     ]
     # They may have been saved already, even though the call failed or its process was killed.
-    RunOutput.objects.bulk_create(rows, ignore_conflicts=True)
+    if len(rows) == 1:
+        _INSERT.execute(**{name: getattr(rows[0], name) for name in _COLUMNS})
+    else:
+        RunOutput.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+_COLUMNS = "run_id", "attempt", "number", "stream", "text", "written_at"
+_INSERT = compiled.Insert(RunOutput, *_COLUMNS)
+"""Of a single row, as most runs have: it needs no transaction."""
 
 
 def last_saved_line(run: Run, *streams: Stream) -> str:

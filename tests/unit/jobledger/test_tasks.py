@@ -254,30 +254,29 @@ def statements(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Itera
         log.force_debug_cursor = False
 
 
-READ, CLAIM, END, WAKE = "SELECT", "UPDATE", "UPDATE", "SELECT"
+CLAIM, OUTPUT, END, WAKE = "UPDATE", "INSERT", "UPDATE", "SELECT"
 
 
-def test_a_run_is_read_claimed_and_ended_by_a_statement_each_and_one_asks_who_waits(
+def test_a_run_is_claimed_and_ended_by_a_statement_each_and_one_asks_who_waits(
     statements: Statements,
 ) -> None:
-    assert statements.of_a_run() == [READ, CLAIM, END, WAKE]
+    assert statements.of_a_run() == [CLAIM, END, WAKE]
 
 
-def test_a_schedules_policy_is_read_together_with_the_run(statements: Statements) -> None:
+def test_a_schedules_policy_is_read_by_the_claim(statements: Statements) -> None:
     every = IntervalSchedule.objects.create(every=1, period="days")
     schedule = PeriodicTask.objects.create(name="daily", task="probes.probe", interval=every)
     SchedulePolicy.objects.filter(schedule=schedule).update(concurrency=Concurrency.ALLOW)
     # Nobody waits for a run that may overlap.
-    assert statements.of_a_run(schedule=schedule) == [READ, CLAIM, END]
+    assert statements.of_a_run(schedule=schedule) == [CLAIM, END]
 
 
-def test_output_is_saved_by_one_statement_in_its_own_transaction(statements: Statements) -> None:
-    output = ["BEGIN", "INSERT", "COMMIT"]
-    assert statements.of_a_run(options={"words": ["a", "b"]}) == [READ, CLAIM, *output, END, WAKE]
+def test_a_small_output_is_saved_by_one_statement_without_a_transaction(statements: Statements) -> None:
+    assert statements.of_a_run(options={"words": ["a", "b"]}) == [CLAIM, OUTPUT, END, WAKE]
 
 
 def test_a_call_is_looked_for_and_inserted_first(statements: Statements) -> None:
-    assert statements.of(str(uuid.uuid4())) == ["SELECT", "INSERT", READ, CLAIM, END, WAKE]
+    assert statements.of(str(uuid.uuid4())) == ["SELECT", "INSERT", CLAIM, END, WAKE]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, DataError, Ignore])

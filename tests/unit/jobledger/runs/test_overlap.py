@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
 from django.utils import timezone
@@ -64,6 +65,65 @@ def test_a_run_that_starts_is_no_longer_waiting() -> None:
     assert overlap.start(run, guard(Concurrency.QUEUE), NOON)
     run.refresh_from_db()
     assert (run.status, run.reason, run.reason_details) == ("running", "", {})
+
+
+def a_schedule(concurrency: str = "") -> PeriodicTask:
+    every = IntervalSchedule.objects.create(every=1, period="days")
+    schedule = PeriodicTask.objects.create(name="mine", task="probes.probe", interval=every)
+    SchedulePolicy.objects.filter(schedule=schedule).update(concurrency=concurrency)
+    return schedule
+
+
+def at_once(run: Run, job: str = "") -> Run | None:
+    by = {"worker": "w", "worker_identity": "i"}
+    return overlap.start_at_once(run.pk, registry.find(job or run.job), **by)
+
+
+def columns_of(run: Run | None) -> dict[str, Any]:
+    assert run is not None
+    return {field.name: field.value_from_object(run) for field in Run._meta.concrete_fields}
+
+
+@pytest.mark.parametrize("chosen", ["no schedule", "no policy", "", *Concurrency])
+@pytest.mark.parametrize("job", ["probe", "talking"])
+def test_a_single_statement_starts_a_run_just_as_several_do(job: str, chosen: str) -> None:
+    schedule = None if chosen == "no schedule" else a_schedule(chosen if chosen != "no policy" else "")
+    if chosen == "no policy":
+        SchedulePolicy.objects.all().delete()
+    values = {**overlap.held_by(None).columns, "schedule": schedule, "publish_after": NOON}
+    run = Run.objects.get(pk=queued(job=job, **values).pk)
+    with time_machine.travel(NOON, tick=False):
+        started = at_once(run)
+    Run.objects.update(status=Status.QUEUED)
+    times = {"started_at": NOON, "heartbeat_at": NOON, "publish_after": None}
+    assert overlap.start(run, overlap.guard_of(run), NOON, **times, worker="w", worker_identity="i")
+    assert columns_of(started) == columns_of(run) == columns_of(Run.objects.get())
+
+
+def test_a_single_statement_starts_no_run_of_another_job() -> None:
+    assert at_once(queued(), "queueing") is None
+
+
+def test_a_single_statement_starts_no_run_whose_key_depends_on_its_options() -> None:
+    assert at_once(queued(job="lasting", options={"tenant": "a"})) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"status": Status.RUNNING}, {"start_after": NOON + timedelta(1)}, {"start_before": NOON}],
+    ids=["running", "early", "late"],
+)
+def test_a_single_statement_starts_no_run_that_may_not_start(values: dict[str, Any]) -> None:
+    with time_machine.travel(NOON):
+        assert at_once(queued(**values)) is None
+
+
+def test_a_single_statement_starts_no_run_whose_key_is_held() -> None:
+    running()
+    second = queued()
+    assert at_once(second) is None
+    second.refresh_from_db()
+    assert second.status == Status.QUEUED
 
 
 def test_without_a_key_any_number_of_runs_may_overlap() -> None:

@@ -1,0 +1,152 @@
+"""Statements that are compiled once, and executed with other values each time.
+
+Django compiles a queryset whenever it is executed, which takes longer than a small statement itself. What a
+worker sends for every run is therefore written as a queryset with a ``Given`` in place of each value that
+changes, and compiled when it is first executed on a kind of database.
+
+Django has no public API that compiles an update without executing it. Tests compare the statements with those
+that Django executes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+from django.db import connections, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models.sql import Query, UpdateQuery
+
+M = TypeVar("M", bound=Model)
+
+
+class Given(Expression):
+    """A value, or an expression without columns, that is given by name when the statement is executed."""
+
+    def __init__(self, name: str, output_field: "Field[Any, Any]") -> None:
+        super().__init__(output_field=output_field)
+        self.name = name
+
+    @classmethod
+    def of(cls, model: type[Model], name: str) -> "Given":
+        """A value of this field, by the field's name."""
+        return cls(name, model._meta.get_field(name))  # type: ignore[arg-type]  # no reverse relation
+
+    def as_sql(self, compiler: Any, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        return "%s", [self]
+
+    def filled(self, value: Any, compiler: Any) -> tuple[str, Sequence[Any]]:
+        """The SQL in its place, with its parameters."""
+        if hasattr(value, "resolve_expression"):
+            found: tuple[str, Sequence[Any]] = compiler.compile(value.resolve_expression(compiler.query))
+            return found
+        return "%s", [self.output_field.get_db_prep_save(value, compiler.connection)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compiled:
+    """A statement for one kind of database."""
+
+    texts: Sequence[str]
+    """What is between the parameters."""
+    parameters: Sequence[Any]
+
+    def filled(self, values: Mapping[str, Any], compiler: Any) -> tuple[str, list[Any]]:
+        given = {each.name: each for each in self.parameters if isinstance(each, Given)}
+        filled = {name: each.filled(values[name], compiler) for name, each in given.items()}
+        found = [filled[each.name] if isinstance(each, Given) else ("%s", [each]) for each in self.parameters]
+        texts = zip(self.texts, (sql for sql, _ in found), strict=False)
+        sql = "".join([*chain.from_iterable(texts), self.texts[-1]])
+        return sql, [each for _, parameters in found for each in parameters]
+
+
+class _Statement(Generic[M]):
+    def __init__(self, model: type[M]) -> None:
+        self._model = model
+        self._compiled: dict[tuple[str, type], _Compiled] = {}
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+        raise NotImplementedError
+
+    def _filled(self, values: Mapping[str, Any]) -> tuple[BaseDatabaseWrapper, str, list[Any]]:
+        connection = connections[router.db_for_write(self._model)]
+        # Of two threads, both may compile it.
+        key = connection.alias, type(connection)
+        if (compiled := self._compiled.get(key)) is None:
+            sql, parameters = self._compile(connection)
+            compiled = self._compiled[key] = _Compiled(texts=sql.split("%s"), parameters=parameters)
+        compiler = Query(self._model).get_compiler(connection=connection)
+        return connection, *compiled.filled(values, compiler)
+
+
+class Update(_Statement[M]):
+    """An update of rows."""
+
+    def __init__(self, model: type[M], update: Callable[[], tuple[QuerySet[M], Mapping[str, Any]]]) -> None:
+        """``update`` returns the rows and the changes."""
+        super().__init__(model)
+        self._update = update
+
+    def execute(self, **values: Any) -> int:
+        """Returns how many rows have changed."""
+        connection, sql, parameters = self._filled(values)
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return int(cursor.rowcount)
+
+    def changed(self, **values: Any) -> M | None:
+        """Execute it, and return the row that has changed, as it is then; None if there is none."""
+        connection, sql, parameters = self._filled(values)
+        quote = connection.ops.quote_name
+        columns = ", ".join(quote(str(field.column)) for field in self._model._meta.concrete_fields)
+        rows = self._model._default_manager.using(connection.alias)
+        return next(iter(rows.raw(f"{sql} RETURNING {columns}", parameters)), None)
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+        rows, changes = self._update()
+        query: Any = rows.query.chain(UpdateQuery)
+        query.add_update_values(changes)
+        found: tuple[str, Sequence[Any]] = query.get_compiler(connection=connection).as_sql()
+        return found
+
+
+class Exists(_Statement[M]):
+    """Whether there are rows."""
+
+    def __init__(self, model: type[M], rows: Callable[[], QuerySet[M]]) -> None:
+        super().__init__(model)
+        self._rows = rows
+
+    def execute(self, **values: Any) -> bool:
+        connection, sql, parameters = self._filled(values)
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchone() is not None
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+        query = self._rows().query.exists()
+        found: tuple[str, Sequence[Any]] = query.get_compiler(connection=connection).as_sql()
+        return found
+
+
+class Insert(_Statement[M]):
+    """The insertion of a row, unless it would violate a unique constraint."""
+
+    def __init__(self, model: type[M], *names: str) -> None:
+        """With values for these fields."""
+        super().__init__(model)
+        self._names = names
+
+    def execute(self, **values: Any) -> None:
+        connection, sql, parameters = self._filled(values)
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+        given, quote = [Given.of(self._model, name) for name in self._names], connection.ops.quote_name
+        columns = ", ".join(quote(str(each.output_field.column)) for each in given)
+        values = ", ".join("%s" for _ in given)
+        table = quote(self._model._meta.db_table)
+        sql = f"INSERT INTO {table} ({columns}) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608 - only names
+        return sql, given
