@@ -2,9 +2,12 @@
 
 import os
 import tracemalloc
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from mmap import mmap
+from threading import Thread
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from jobledger.jobs.json_text import readable
 from jobledger.models import Stream
-from jobledger.runs.output.recorder import OutputRecorder, Piece, memory_bytes
+from jobledger.runs.output.recorder import LOCK, OutputRecorder, Piece, memory_bytes
 from tests.unit.jobledger.runs.output.outputs import drained, finished, text_of
 
 STDOUT, STDERR = Stream.STDOUT, Stream.STDERR
@@ -115,6 +118,9 @@ def test_nul_and_lone_surrogates_stay_visible() -> None:
         (["one\ntw", "o"], "two"),
         ([], ""),
         (["x" * 600], "x" * 500),
+        (["one\ntw", " ", "o"], "tw o"),
+        (["one\n" + "\n" * 10_000], "one"),
+        (["one\n", *["\n" * 100] * 250], "one"),
     ],
 )
 def test_the_last_line_is_the_last_non_blank_line(writes: list[str], last_line: str) -> None:
@@ -129,6 +135,110 @@ def test_the_line_that_says_how_much_was_omitted_appears_once() -> None:
     recorder.write(STDOUT, "x" * 1000)
     finished(recorder)
     assert finished(recorder) == []
+
+
+@pytest.fixture
+def while_storing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Lets something happen once, in the middle of storing what was gathered."""
+
+    def happen(action: Callable[[], object]) -> None:
+        actions = [action]
+
+        def readable_then(text: str) -> str:
+            if actions:
+                actions.pop()()
+            return readable(text)
+
+        monkeypatch.setattr("jobledger.runs.output.recorder.readable", readable_then)
+
+    return happen
+
+
+def many(recorder: OutputRecorder) -> str:
+    """Write more than is gathered at a time."""
+    lines = [f"line {number}\n" for number in range(450)]
+    for line in lines:
+        recorder.write(STDOUT, line)
+    return "".join(lines)
+
+
+def test_an_interrupt_at_any_time_loses_no_text(while_storing: Any) -> None:
+    recorder, written = OutputRecorder(10_000), "line\n" * 150
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(150):
+        recorder.write(STDOUT, "line\n")
+    while_storing(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        recorder.write_utf8(STDERR, b"")
+    assert text_of(finished(recorder)) == written
+
+
+@pytest.mark.parametrize("text", ["short\n", "long " * 1000])
+def test_what_a_signal_handler_writes_in_the_middle_of_a_write_comes_after_it(
+    text: str, while_storing: Any
+) -> None:
+    recorder = OutputRecorder(100_000)
+    while_storing(lambda: recorder.write(STDERR, text))
+    written = many(recorder)
+    out, err, rest = finished(recorder)
+    assert (err, out.text + rest.text) == (Piece(stream=STDERR, text=text), written)
+
+
+def test_so_does_what_it_writes_to_memory_that_other_processes_have() -> None:
+    handlers = list[Callable[[], None]]()
+
+    class Memory(mmap):
+        def __setitem__(self, index: Any, value: Any) -> None:
+            if handlers:
+                handlers.pop()()
+            super().__setitem__(index, value)
+
+    recorder = OutputRecorder(1000, Memory(-1, memory_bytes(1000)))
+    handlers.append(lambda: recorder.write(STDERR, "oops\n"))
+    for text in "a\n", "b\n":
+        recorder.write(STDOUT, text)
+    assert text_of(finished(recorder)) == "a\noops\nb\n"
+
+
+def test_another_thread_can_take_over_from_one_that_never_ends_its_write(while_storing: Any) -> None:
+    """As when the process is about to end at once."""
+    recorder, found = OutputRecorder(10_000), list[str]()
+
+    def take_over() -> None:
+        LOCK.release()
+        thread = Thread(target=lambda: found.append(text_of(finished(recorder))))
+        thread.start()
+        thread.join()
+        LOCK.acquire()
+
+    while_storing(take_over)
+    written = many(recorder)
+    assert found[0].count("\n") >= 200
+    assert written.startswith(found[0])
+
+
+def test_a_forked_process_gathers_nothing() -> None:
+    recorder = OutputRecorder(1000)
+    recorder.write(STDOUT, "of the job\n")
+    if (pid := os.fork()) == 0:
+        many(recorder)
+        os._exit(len(recorder._gathered) > 200)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert text_of(finished(recorder)) == "of the job\n"
+
+
+def test_threads_may_write_at_the_same_time() -> None:
+    recorder = OutputRecorder(1_000_000)
+    threads = [Thread(target=many, args=[recorder]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = Counter(text_of(finished(recorder)).splitlines())
+    assert lines == {f"line {number}": 4 for number in range(450)}
 
 
 def test_a_forked_process_does_not_write_to_the_memory_of_its_parents_run() -> None:
