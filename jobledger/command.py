@@ -25,6 +25,7 @@ from jobledger.runs.execution.calls import Call
 from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.ledger_connection import left_as_found
 from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
+from jobledger.wrap.continuing import continued_run
 
 __all__ = ["Concurrency", "JobCommand", "Schedule"]
 
@@ -82,13 +83,15 @@ class JobCommand(JobDeclaration, BaseCommand):
         if self.run is not None:
             return super().execute(*args, **options)  # the runner awaits it
         argv, self._argv = self._argv, None
+        name = self._called_as or type(self).__module__.rpartition(".")[2]
         call = Call(
             command=self,
-            job=self._called_as or type(self).__module__.rpartition(".")[2],
+            job=name,
             declaration=type(self),
             args=args,
             options=options,
             argv=argv,
+            line_id=None if argv is None else continued_run(name),
             waits=waits,
             may_overlap=may_overlap,
         )
@@ -110,7 +113,7 @@ class JobCommand(JobDeclaration, BaseCommand):
 
         If the database is unavailable, run the job anyway: it may not need one.
         """
-        if self.run is not None and self.run.trigger != Trigger.CLI:
+        if self.run is not None and self.run.trigger not in (Trigger.CLI, Trigger.CRON):
             return
         try:
             # Otherwise the job's connection would be open, and idle, before the job needs it.

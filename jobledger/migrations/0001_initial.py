@@ -463,6 +463,7 @@ class Migration(migrations.Migration):
                             ("admin", "admin"),
                             ("celery", "celery call"),
                             ("cli", "command line"),
+                            ("cron", "cron"),
                             ("job", "another job"),
                         ],
                         max_length=16,

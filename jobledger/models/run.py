@@ -58,6 +58,7 @@ class Trigger(models.TextChoices):
     ADMIN = "admin", "admin"
     CELERY = "celery", "celery call"
     CLI = "cli", "command line"
+    CRON = "cron", "cron"
     JOB = "job", "another job"
 
 

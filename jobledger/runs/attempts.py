@@ -117,8 +117,9 @@ def _accepted_cancel(run: Run) -> Why | None:
 def next_attempt_at(run: Run, outcome: Outcome) -> datetime | None:
     """When the run's next attempt starts, or None if this was the last one."""
     job = registry.all_jobs().get(run.job)
-    # A failure on the command line or in another job is seen and handled by the caller.
-    if job is None or run.trigger in (Trigger.CLI, Trigger.JOB):
+    # A failure on the command line or in another job is seen and handled by the caller. As long as cron is in
+    # charge, nobody else starts what it starts.
+    if job is None or run.trigger in (Trigger.CLI, Trigger.JOB, Trigger.CRON):
         return None
     declared = job.declaration
     if _has_died(outcome):
@@ -177,7 +178,7 @@ def _final_columns(outcome: Outcome, now: datetime | Combinable) -> dict[str, An
     why = {} if outcome.status is Status.SUCCEEDED else outcome.why.columns
     return {
         "status": outcome.status,
-        "finished_at": now,
+        "finished_at": outcome.ended_at or now,
         "heartbeat_at": None,
         "exit_code": outcome.exit_code,
         "error": readable(outcome.error),

@@ -83,58 +83,83 @@ def enqueue(request: RunRequest) -> Run:
     return run
 
 
-def begin(request: RunRequest, *, worker: str, guard: Guard = FREE) -> Run:
-    """Create a run that the caller executes itself. Raises OverlapError if another run holds its key."""
+def begin(request: RunRequest, *, worker: str, guard: Guard = FREE, line_id: uuid.UUID | None = None) -> Run:
+    """Create a run that the caller executes itself. Raises OverlapError if another run holds its key.
+
+    ``line_id`` is the run of a wrapped line of a crontab: it is continued, unless another process does so.
+    """
+    begin_it = partial(_begin_unless_held, request, worker, guard, line_id)
     with ledger_connection() as is_beside_transaction:
         if not is_beside_transaction:
-            return _begin_unless_held(request, worker, guard)
+            return begin_it()
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
-            return _begin_unless_held(request, worker, guard)
+            return begin_it()
 
 
-def _begin_unless_held(request: RunRequest, worker: str, guard: Guard) -> Run:
+@ledger_connection()
+def begin_line(line_id: uuid.UUID, request: RunRequest, *, worker: str, started_at: datetime) -> Run:
+    """The run of a wrapped line of a crontab, which the job on it may already have created, or ended."""
+    with transaction.atomic():
+        row = _running(request, worker, started_at)
+        run, is_new = Run.objects.get_or_create(pk=line_id, defaults=row)
+    if not is_new:
+        started = Run.objects.filter(pk=line_id, started_at__isnull=False)
+        started.update(queued_at=started_at, started_at=started_at, worker=worker)
+        run.started_at, run.worker = started_at, worker
+    return run
+
+
+def _begin_unless_held(request: RunRequest, worker: str, guard: Guard, line_id: uuid.UUID | None) -> Run:
     try:
-        return _begin(request, worker, guard)
+        return _begin(request, worker, guard, line_id)
     except IntegrityError as error:
         if not guard.key:
             raise
         if (holder := overlap.holder_of(guard.key)) is not None:
             raise OverlapError(overlap.held_by(holder)) from error
     # The holder has finished in the meantime.
-    return _begin(request, worker, guard)
+    return _begin(request, worker, guard, line_id)
 
 
 @ledger_connection()
-def skip(request: RunRequest, *, why: Why, exit_code: int) -> Run:
-    """Create a run that was not executed."""
+def skip(request: RunRequest, *, why: Why, exit_code: int, line_id: uuid.UUID | None = None) -> Run:
+    """Create a run that was not executed, or end that of a wrapped line of a crontab as such."""
     now = clock.now()
+    ended = {"status": Status.SKIPPED, "finished_at": now, "exit_code": exit_code, **why.columns}
     with transaction.atomic():
-        run = Run.objects.create(
-            **request.as_row(),
-            status=Status.SKIPPED,
-            queued_at=now,
-            finished_at=now,
-            exit_code=exit_code,
-            **why.columns,
-        )
+        run = _continued(line_id, request, "", **ended, started_at=None, heartbeat_at=None)
+        run = run or Run.objects.create(**request.as_row(), queued_at=now, **ended)
         recording.runs_ended([run], now)
     return run
 
 
-def _begin(request: RunRequest, worker: str, guard: Guard) -> Run:
+def _begin(request: RunRequest, worker: str, guard: Guard, line_id: uuid.UUID | None) -> Run:
     with transaction.atomic():
+        run = _continued(line_id, request, worker, concurrency_key=guard.key)
         # With SQLite, the transaction has waited for others until here: one may have ended the key's holder.
-        now = clock.now()
-        return Run.objects.create(
-            **request.as_row(),
-            status=Status.RUNNING,
-            queued_at=now,
-            started_at=now,
-            heartbeat_at=now,
-            worker=worker,
-            concurrency_key=guard.key,
-        )
+        row = {**_running(request, worker, clock.now()), "concurrency_key": guard.key}
+        return run or Run.objects.create(**row)
+
+
+def _running(request: RunRequest, worker: str, now: datetime) -> dict[str, Any]:
+    times = {"queued_at": now, "started_at": now, "heartbeat_at": now}
+    return {**request.as_row(), "status": Status.RUNNING, "worker": worker, **times}
+
+
+def _continued(line_id: uuid.UUID | None, request: RunRequest, worker: str, **changes: Any) -> Run | None:
+    """The run of the line, changed; None if there is none, or another process has continued it."""
+    if line_id is None:
+        return None
+    row = {**_running(request, worker, clock.now()), "trigger": Trigger.CRON}
+    # Its own recorder may not have created it yet.
+    Run.objects.get_or_create(pk=line_id, defaults=row)
+    continuable = Run.objects.filter(
+        pk=line_id, status=Status.RUNNING, job=row["job"], trigger=Trigger.CRON, worker_identity=""
+    )
+    # Lets other processes know that it is continued.
+    changes = {"options": row["options"], "worker_identity": IDENTITY, **changes}
+    return Run.objects.get(pk=line_id) if continuable.update(**changes) else None
 
 
 @ledger_connection()

@@ -3,6 +3,7 @@
 import signal
 import traceback
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from django.core.management import CommandError
@@ -43,6 +44,8 @@ class Outcome:
     exit_code: int | None
     exit_signal: str = ""
     """The signal that ended it, such as SIGKILL."""
+    ended_at: datetime | None = None
+    """None: now. Otherwise on the database's clock."""
     usage: Usage | None = None
     """None: only what its last heartbeat has recorded is known."""
     error: str = ""

@@ -162,6 +162,8 @@ def started_by(trigger: str, user: str, schedule_name: str) -> str:
             return _at_place(user or "a user", trigger) + _after(", for schedule ", schedule_name)
         case Trigger.CLI:
             return _at_place(user or "a user", trigger)
+        case Trigger.CRON:
+            return f"cron, for {user}" if user else "cron"
         case Trigger.CELERY:
             return f"celery call by {user}" if user else "celery call"
     return "another job"

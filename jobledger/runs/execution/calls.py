@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO, cast
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.utils import timezone
@@ -34,7 +35,7 @@ from jobledger.runs.lease.interrupts import JobInterrupt
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE
 from jobledger.runs.output.capture import Capture, of_call, of_command_line
-from jobledger.runs.output.recorder import OutputRecorder
+from jobledger.runs.output.recorder import OutputRecorder, UnsavedRecorder
 from jobledger.runs.output.streams import Tee
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 
@@ -53,6 +54,8 @@ class Call:
     """The keyword arguments of ``execute``."""
     argv: list[str] | None
     """What was typed after the command's name; None if code has called it."""
+    line_id: UUID | None = None
+    """The run of a wrapped line of a crontab, which this call is to continue."""
     waits: bool = False
     """Whether it waits for a run that it must not overlap with."""
     may_overlap: bool = False
@@ -63,7 +66,10 @@ class Call:
             if run is None:
                 stack.enter_context(abrupt_ends.running(_nothing, by_other_thread=False))
             else:
-                recorder = OutputRecorder(settings.RUN_OUTPUT_LIMIT_BYTES)
+                limit = settings.RUN_OUTPUT_LIMIT_BYTES
+                # What a whole line of a crontab writes is saved by its own recorder.
+                is_line = run.pk == self.line_id
+                recorder = UnsavedRecorder(limit) if is_line else OutputRecorder(limit)
                 # A process that was started for the command belongs to it.
                 captured = of_call(recorder) if self.argv is None else of_command_line(recorder)
                 stack.enter_context(_child_failures(run))
@@ -128,7 +134,8 @@ def _begin_when_free(call: Call, request: dispatch.RunRequest, guard: Guard) -> 
     vigil = _Vigil(call, guard)
     while True:
         try:
-            return dispatch.begin(request, worker=command_line_process(), guard=guard)
+            worker = command_line_process()
+            return dispatch.begin(request, worker=worker, guard=guard, line_id=call.line_id)
         except OverlapError as error:
             if vigil.is_held_by_a_silent_run():
                 vigil.keep()
@@ -139,7 +146,7 @@ def _begin_when_free(call: Call, request: dispatch.RunRequest, guard: Guard) -> 
                     if holder := overlap.holder_of(guard.key):
                         overlap.request_cancel(holder, why, timezone.now())
             elif not call.waits:
-                raise _skipped(request, error.why) from error
+                raise _skipped(call, request, error.why) from error
         abrupt_ends.handle_deferred()
         # Often enough for the watch to count as one.
         time.sleep(min(OVERLAP_POLL_SECONDS, settings.LEASE_SECONDS / 10))
@@ -181,11 +188,11 @@ class _Vigil:
         stderr.write(f"{escaped(text)}\n")
 
 
-def _skipped(request: dispatch.RunRequest, why: Why) -> CommandError:
+def _skipped(call: Call, request: dispatch.RunRequest, why: Why) -> CommandError:
     """Record that the job does not run. If that fails, it does not run either: it would overlap."""
     note = ""
     try:
-        run = dispatch.skip(request, why=why, exit_code=os.EX_TEMPFAIL)
+        run = dispatch.skip(request, why=why, exit_code=os.EX_TEMPFAIL, line_id=call.line_id)
     except Exception as error:  # noqa: BLE001 - reported to the user
         run, note = Run(job=request.job, status=Status.SKIPPED, **why.columns), f" Not recorded: {error}"
     text = escaped(f"{reasons.sentence(run, timezone.now())}{note}")
@@ -236,10 +243,11 @@ def _recording(replaced: OutputWrapper, captured: Capture, stream: Stream) -> Ou
 # From the command line
 
 
-def record_plain_command(command: BaseCommand, job: Job) -> BaseCommand:
+def record_plain_command(command: BaseCommand, job: Job, *, line_id: UUID | None = None) -> BaseCommand:
     """Let a command that is no ``JobCommand`` leave a run when it is called from the command line.
 
-    It prints what it would print anyway, and exits in the same way.
+    It prints what it would print anyway, and exits in the same way. ``line_id`` is the run of a wrapped line
+    of a crontab, which it is to continue.
     """
     run_from_argv, execute = command.run_from_argv, command.execute
 
@@ -253,6 +261,7 @@ def record_plain_command(command: BaseCommand, job: Job) -> BaseCommand:
                 args=args,
                 options=options,
                 argv=argv[2:],
+                line_id=line_id,
             )
             with abrupt_ends.undivided():
                 return call.execute(begin(call), execute)

@@ -151,6 +151,14 @@ class OutputRecorder:
         if self._gathered:
             self.write_utf8(Stream.STDOUT, b"")
 
+    def omit(self, count: int) -> None:
+        """Note that so many bytes were not even passed on; at least as many as the tail holds follow."""
+        self._end_gathering()
+        with LOCK:
+            self._head_left = 0
+            self._tail_bytes += count
+            self.publish()
+
     def close(self) -> None:
         """From now on, ignore what is written; the tail can be saved."""
         with LOCK:
@@ -272,6 +280,14 @@ class OutputRecorder:
         ends.append(data[-END_BYTES:])
         if len(ends) > _MAX_ENDS:
             ends[:] = [b"".join(ends)[-END_BYTES:]]
+
+
+class UnsavedRecorder(OutputRecorder):
+    """Only knows the last lines: another process saves the output."""
+
+    def unsaved(self) -> list[Piece]:
+        """Nothing."""
+        return []
 
 
 def _do_nothing() -> None:
