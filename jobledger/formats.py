@@ -1,7 +1,7 @@
 """Formats times, durations and sizes, in the same way in the admin, on the command line and in alerts."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from django.utils import timezone
 
@@ -19,10 +19,10 @@ _PART = re.compile(r"([0-9]{1,9})\s*(w|d|h|min|m|s)")
 _PARTS = re.compile(rf"(?:{_PART.pattern}\s*)+")
 
 
-def exact(time: datetime) -> str:
-    """``2026-11-22 03:00:00 CET``, in the current time zone."""
-    local = timezone.localtime(time)
-    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
+def exact(time: datetime, zone: tzinfo | None = None) -> str:
+    """``2026-11-22 03:00:00 CET``, in this or the current time zone."""
+    local = timezone.localtime(time, zone)
+    return f"{local.isoformat(' ', 'seconds')[:19]} {local.tzname()}"
 
 
 def relative(time: datetime, now: datetime) -> str:

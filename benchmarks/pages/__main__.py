@@ -16,6 +16,7 @@ from benchmarks.databases import DATABASES, database_server, machine
 
 PAGES = (
     ("home", "/admin/"),
+    ("home, its timeline", "/admin/home/timeline/"),
     ("schedules", "/admin/django_celery_beat/periodictask/"),
     ("schedules, second page", "/admin/django_celery_beat/periodictask/?p=2"),
     ("runs", "/admin/jobledger/run/"),

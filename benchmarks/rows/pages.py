@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from benchmarks.pages.__main__ import measured
 from benchmarks.rows.row import Figure, Of, Plan, Row, Target
 
-TARGETS = ("home", "schedules", "schedules, second page", "a run with 1 MiB of output")
+TARGETS = ("home", "home, its timeline", "schedules", "schedules, second page", "a run with 1 MiB of output")
 SCHEDULE = "a schedule"
 
 

@@ -1,6 +1,7 @@
 """The admin's home page: failures, running jobs, upcoming runs and the health of the service.
 
-It takes a constant number of indexed queries, regardless of the number of runs and schedules.
+It takes a constant number of indexed queries, regardless of the number of runs and schedules. The timeline takes
+longer than all the rest, so that the page fetches it once it is displayed.
 """
 
 from collections.abc import Sequence
@@ -81,10 +82,15 @@ class UpcomingRun:
 
 
 def context(request: HttpRequest) -> dict[str, Any]:
-    """The template context. Users without permission to view runs see only a message."""
+    """The template context. Users without permission to view runs see only a message.
+
+    The timeline is included if a period is requested: by a link that works without JavaScript.
+    """
     if not rights.may_view(request.user):
         return {"may_see": False}
-    return {"may_see": True, **_now(request.user), **_timeline(request)}
+    has_timeline = "period" in request.GET
+    later = _timeline(request) if has_timeline else {}
+    return {"may_see": True, "has_timeline": has_timeline, **_now(request.user), **later}
 
 
 def urls(site: AdminSite) -> list[URLPattern]:

@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -28,7 +28,7 @@ from django.db.models import (
     When,
 )
 from django.db.models.expressions import Func
-from django.db.models.functions import Cast, Coalesce
+from django.db.models.functions import Coalesce
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
@@ -60,8 +60,10 @@ SEVERITY = (
 _FULL, _MIDDLE, _LOW = (3, 16), (7, 8), (14, 5)
 _SHAPES = {**dict.fromkeys(PROBLEMS, _FULL), Status.CANCELLED: _LOW, Status.SKIPPED: _LOW}
 _RANKS = {status: rank for rank, status in enumerate(SEVERITY)}
+# The condition of most runs first: it is evaluated for each of them.
 _RANK = Case(
-    *(When(status=status, then=Value(rank)) for status, rank in _RANKS.items()), output_field=IntegerField()
+    *(When(status=status, then=Value(rank)) for status, rank in reversed(_RANKS.items())),
+    output_field=IntegerField(),
 )
 
 
@@ -148,8 +150,7 @@ def read_bars(axis: TimeAxis) -> list[Bar]:
             end=Max(Case(When(status=Status.RUNNING, then=now), default=Coalesce("finished_at", begin))),
             first_queued=Min("queued_at"),
             last_queued=Max("queued_at"),
-            # PostgreSQL has no MIN for UUIDs.
-            one=Min(Cast("pk", CharField())),
+            one=Min(_Text("pk")),
         )
         .order_by()
     )
@@ -256,7 +257,7 @@ def _bar_svg(bar: Bar, top: int, axis: TimeAxis, urls: RunUrls) -> SafeString:
     width = max(axis.x(bar.end) - x, MIN_BAR_WIDTH)
     y, height = _SHAPES.get(bar.status, _MIDDLE)
     # Only problems are in the tab order; all runs of a job can be reached through its name.
-    title = escape(_title(bar))
+    title = escape(_title(bar, axis.now.tzinfo))
     tabindex = "0" if bar.status in PROBLEMS else "-1"
     left = min(x, WIDTH - MIN_BAR_WIDTH)
     # format_html would be slow, because it also escapes numbers: a timeline has a thousand bars.
@@ -294,12 +295,12 @@ def _url(bar: Bar, urls: RunUrls) -> str:
     return urls.filtered(job=bar.job, since=bar.first_queued, until=until)
 
 
-def _title(bar: Bar) -> str:
+def _title(bar: Bar, zone: tzinfo | None) -> str:
     if bar.count > 1:
-        between = f"{formats.exact(bar.begin)} to {formats.exact(bar.end)}"
+        between = f"{formats.exact(bar.begin, zone)} to {formats.exact(bar.end, zone)}"
         return f"{bar.job}: {bar.count} runs, {between}; worst status: {bar.status.label}"
     took = formats.duration(bar.end - bar.begin)
-    return f"{bar.job}: {bar.status.label}, {formats.exact(bar.begin)}, {took}"
+    return f"{bar.job}: {bar.status.label}, {formats.exact(bar.begin, zone)}, {took}"
 
 
 def _axis_svg(axis: TimeAxis, height: int) -> SafeString:
@@ -339,8 +340,18 @@ def _ticks_svg(axis: TimeAxis, ticks: Iterable[datetime], height: int) -> SafeSt
     )
 
 
+class _Text(Func):
+    """A UUID as text: PostgreSQL has no MIN for UUIDs, and elsewhere they are text already."""
+
+    output_field = CharField()
+    template = "%(expressions)s"
+
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="(%(expressions)s)::text", **extra)
+
+
 class _TimeSlice(Func):
-    """The number of the ``seconds``-long slice since the epoch that includes a time."""
+    """The number of the ``seconds``-long slice that includes a time, counted from any fixed time."""
 
     output_field = IntegerField()
 
@@ -348,7 +359,8 @@ class _TimeSlice(Func):
         return self.as_sql(
             compiler,
             connection,
-            template="(CAST(strftime('%%%%s', %(expressions)s) AS INTEGER) / %(seconds)s)",
+            # Faster than strftime().
+            template="(CAST(julianday(%(expressions)s) * 86400 AS INTEGER) / %(seconds)s)",
             **extra,
         )
 

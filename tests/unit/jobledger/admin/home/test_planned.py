@@ -128,11 +128,11 @@ def test_the_legend_says_if_not_all_schedules_are_included(
     every(60, "often")
     every(60, "as often")
     monkeypatch.setattr(planned, "MAX_SCHEDULES", 1)
-    assert "planned, for the schedules that are due first" in admin_client.get("/admin/").text
+    assert "planned, for the schedules that are due first" in admin_client.get("/admin/home/timeline/").text
 
 
 def test_a_paused_service_has_no_planned_runs(admin_client: Client) -> None:
     every(60, "often")
-    assert "bar bar-planned" in admin_client.get("/admin/").text
+    assert "bar bar-planned" in admin_client.get("/admin/home/timeline/").text
     pausing.pause(None, Terms(until=timezone.now() + 7 * HOUR), now=timezone.now())
-    assert "bar bar-planned" not in admin_client.get("/admin/").text
+    assert "bar bar-planned" not in admin_client.get("/admin/home/timeline/").text
