@@ -34,14 +34,33 @@ def exactly_when(time: datetime | None, now: datetime | None = None) -> SafeStri
 
 def mark(shape: str, word: str | Promise) -> SafeString:
     """The symbol with this name in ``marks.svg``, followed by the word."""
-    # All symbols are in one file, so that the browser can cache it.
-    symbol = f"{static('jobledger/marks.svg')}#{shape}"
-    icon = format_html('<svg viewBox="0 0 16 16" aria-hidden="true"><use href="{}"></use></svg>', symbol)
-    return format_html('<span class="mark mark-{}">{}{}</span>', shape, icon, word)
+    return Marks().of(shape, word)
 
 
 def status_mark(status: str) -> SafeString:
     return mark(status, Status(status).label)
+
+
+class Marks:
+    """Draws the same few marks for hundreds of rows of a page."""
+
+    def __init__(self) -> None:
+        # All symbols are in one file, so that the browser can cache it.
+        self._symbols = static("jobledger/marks.svg")
+        self._drawn: dict[tuple[str, str], SafeString] = {}
+
+    def of(self, shape: str, word: str | Promise) -> SafeString:
+        """The symbol with this name in ``marks.svg``, followed by the word."""
+        key = (shape, str(word))
+        if key not in self._drawn:
+            self._drawn[key] = format_html(
+                '<span class="mark mark-{0}"><svg viewBox="0 0 16 16" aria-hidden="true">'
+                '<use href="{1}#{0}"></use></svg>{2}</span>',
+                shape,
+                self._symbols,
+                word,
+            )
+        return self._drawn[key]
 
 
 def run_url(run_id: UUID | str) -> str:

@@ -270,11 +270,10 @@ def why_broken(schedule: PeriodicTask) -> str:
     return ""
 
 
-def stored_schedule(schedule_id: int) -> StoredSchedule | None:
-    """Read a schedule; None if it does not exist or cannot be evaluated."""
+def stored_schedule(schedule: PeriodicTask) -> StoredSchedule | None:
+    """A schedule as it has been read from the database; None if it cannot be evaluated."""
     try:
-        schedule = timed(PeriodicTask.objects.filter(pk=schedule_id)).first()
-        return _stored(schedule) if schedule else None
+        return _stored(schedule)
     except Error:
         raise
     except Exception:  # noqa: BLE001 - the schedule's own page reports the error
@@ -282,7 +281,7 @@ def stored_schedule(schedule_id: int) -> StoredSchedule | None:
 
 
 def _stored(schedule: PeriodicTask) -> StoredSchedule:
-    row = NextSlot.objects.filter(pk=schedule.pk).first() or NextSlot()
+    row = getattr(schedule, "next_slot", None) or NextSlot()
     return StoredSchedule(
         times=times_of(schedule),
         schedule_id=schedule.pk,

@@ -1,7 +1,7 @@
 """The admin's home page: failures, running jobs, upcoming runs and the health of the service.
 
-It takes a constant number of indexed queries, regardless of the number of runs and schedules. The timeline takes
-longer than all the rest, so that the page fetches it once it is displayed.
+It takes a constant number of indexed queries, regardless of the number of runs and schedules. The timeline
+takes longer than all the rest, so that the page fetches it once it is displayed.
 """
 
 from collections.abc import Sequence

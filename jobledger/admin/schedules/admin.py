@@ -278,7 +278,8 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
 
     def _stored(self, request: HttpRequest, object_id: str) -> PeriodicTask:
         # Not the admin's lookup: a schedule with invalid timing must be shown, so that it can be fixed.
-        found: PeriodicTask = get_object_or_404(PeriodicTask, pk=number_in(object_id))
+        schedules = PeriodicTask.objects.select_related("policy", "next_slot")
+        found: PeriodicTask = get_object_or_404(schedules, pk=number_in(object_id))
         if not self.has_view_permission(request, found):
             raise PermissionDenied
         return found

@@ -160,7 +160,7 @@ class EditForm:
     @cached_property
     def stored_schedule(self) -> StoredSchedule | None:
         """The stored schedule; None if it cannot be evaluated."""
-        return stored_schedule(self.stored.pk) if self.stored else None
+        return stored_schedule(self.stored) if self.stored else None
 
     @cached_property
     def times_after_save(self) -> Times | None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.contrib.admin import helpers
 from django.contrib.admin.views.main import ChangeList
@@ -24,8 +23,7 @@ from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
-from jobledger.admin import display, pauses, recent_runs, rights
-from jobledger.admin.display import RunUrls
+from jobledger.admin import pauses, recent_runs, rights
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.schedules import week
 from jobledger.admin.schedules.origin import Origin, from_code, origins
@@ -218,9 +216,13 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
 
     def action_checkbox(self, schedule: PeriodicTask) -> SafeString:
         """Labelled with the schedule's name, because its ``str()`` would read the timing."""
-        attributes = {"class": "action-select", "aria-label": f"Select {schedule.name}"}
-        box = forms.CheckboxInput(attributes, check_test=lambda _value: False)
-        return box.render(helpers.ACTION_CHECKBOX_NAME, str(schedule.pk))
+        # A widget would render a template for each row.
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">',
+            helpers.ACTION_CHECKBOX_NAME,
+            schedule.pk,
+            schedule.name,
+        )
 
     @admin.display(description="job", ordering="task")
     def job(self, schedule: PeriodicTask) -> str:
@@ -254,7 +256,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         overview = _overview(schedule)
         parts = [_with_note(overview.mark, _pause_note(overview) if overview.is_paused else overview.broken)]
         if overview.pauses and not overview.is_paused:
-            parts.append(_with_note(display.mark("paused", "paused"), _pause_note(overview)))
+            parts.append(_with_note(overview.paused_mark, _pause_note(overview)))
         return format_html_join("", "<div>{}</div>", ((part,) for part in parts))
 
     @admin.display(description="next run", ordering=_NullsLast(F("next_slot__slot"), nulls_last=True))
@@ -279,7 +281,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         took = run.took(overview.now)
         return format_html(
             '<a href="{}">{}</a>{}<div class="note">{}</div>',
-            display.run_url(run.id),
+            overview.last_run_url,
             overview.last_run_mark,
             "" if took is None else f" {formats.duration(took)}",
             overview.last_run_time,
@@ -291,9 +293,8 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         overview = _overview(schedule)
         if not overview.runs:
             return _quiet("-")
-        all_runs = RunUrls().filtered(schedule=schedule.name)
         sparkline = recent_runs.sparkline(overview.runs, overview.now, places=RUNS_SHOWN)
-        runs = format_html('<a href="{}">{}</a>', all_runs, sparkline)
+        runs = format_html('<a href="{}">{}</a>', overview.all_runs_url, sparkline)
         if not overview.problems:
             return runs
         url, text = overview.problems_url, f"{overview.problems} failed or missed"

@@ -1,8 +1,9 @@
 """The preview as shown on the page: slots in the schedule's time zone, and the effects of saving."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
@@ -89,13 +90,15 @@ def neighbours_in(minutes: Sequence[datetime], *, exclude: int | None = None) ->
 
     Only the next slot of each schedule is considered, so this is fast regardless of the number of schedules.
     The result is complete for the next minute, and a hint for later ones. It takes one query for the counts,
-    and one for the names in each minute that has any.
+    and one for the names if there are any.
     """
     others = NextSlot.objects.exclude(pk=exclude)
+    counts = zip(minutes, _counts(others, minutes), strict=True)
+    by_minute = {minute: count for minute, count in counts if count}
+    names = _names(others, by_minute)
     return [
-        Neighbours(minute=minute, names=_names(others, minute), count=count)
-        for minute, count in zip(minutes, _counts(others, minutes), strict=True)
-        if count
+        Neighbours(minute=minute, names=tuple(names[minute]), count=count)
+        for minute, count in by_minute.items()
     ]
 
 
@@ -108,9 +111,26 @@ def _counts(others: QuerySet[NextSlot], minutes: Sequence[datetime]) -> list[int
     return [found[name] for name in counts]
 
 
-def _names(others: QuerySet[NextSlot], minute: datetime) -> tuple[str, ...]:
-    due = others.filter(_due_in(minute)).order_by("due_at", "pk")
-    return tuple(due.values_list("schedule__name", flat=True)[:NAMED])
+def _names(others: QuerySet[NextSlot], minutes: Collection[datetime]) -> dict[datetime, list[str]]:
+    """The names of the first schedules in each of the minutes, in order."""
+    if not minutes:
+        return {}
+    # Sliced in a subquery, because SQLite does not support LIMIT in the terms of a compound SELECT.
+    first, *more = (
+        NextSlot.objects.filter(pk__in=_first_due(others, minute)).values_list(
+            "due_at", "pk", "schedule__name"
+        )
+        for minute in minutes
+    )
+    found: dict[datetime, list[str]] = {minute: [] for minute in minutes}
+    for due_at, _, name in sorted(first.union(*more, all=True)):
+        if due_at is not None:
+            found[due_at.replace(second=0, microsecond=0)].append(name)
+    return found
+
+
+def _first_due(others: QuerySet[NextSlot], minute: datetime) -> QuerySet[NextSlot, Any]:
+    return others.filter(_due_in(minute)).order_by("due_at", "pk").values("pk")[:NAMED]
 
 
 def _due_in(minute: datetime) -> Q:

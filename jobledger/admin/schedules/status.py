@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display, recent_runs
+from jobledger.admin.display import Marks, RunUrls
 from jobledger.admin.duration_chart import duration_chart
 from jobledger.admin.recent_runs import NewestRuns, RecentRun
 from jobledger.models import PROBLEMS, NextSlot, Pause
@@ -49,6 +50,8 @@ class ScheduleOverview:
     newest_runs: NewestRuns
     shows_runs: bool
     """Whether runs were loaded. False for users without permission to view runs."""
+    marks: Marks
+    urls: RunUrls
 
     @property
     def status(self) -> ScheduleStatus:
@@ -67,11 +70,15 @@ class ScheduleOverview:
 
     @property
     def mark(self) -> SafeString:
-        return display.mark("paused", "paused") if self.is_paused else self.status_mark
+        return self.paused_mark if self.is_paused else self.status_mark
+
+    @property
+    def paused_mark(self) -> SafeString:
+        return self.marks.of("paused", "paused")
 
     @property
     def status_mark(self) -> SafeString:
-        return display.mark(self.status.value, self.status.label)
+        return self.marks.of(self.status.value, self.status.label)
 
     @property
     def reason(self) -> str:
@@ -127,11 +134,11 @@ class ScheduleOverview:
     def problems_url(self) -> str:
         """The list of exactly these runs."""
         since = self.newest_runs.counted_since
-        return display.RunUrls().filtered(schedule=self.name, status="problem", since=since)
+        return self.urls.filtered(schedule=self.name, status="problem", since=since)
 
     @property
     def all_runs_url(self) -> str:
-        return display.RunUrls().filtered(schedule=self.name)
+        return self.urls.filtered(schedule=self.name)
 
     @property
     def last_run(self) -> RecentRun | None:
@@ -139,7 +146,11 @@ class ScheduleOverview:
 
     @property
     def last_run_mark(self) -> SafeString:
-        return display.status_mark(self.runs[0].status)
+        return self.marks.of(self.runs[0].status, self.runs[0].status.label)
+
+    @property
+    def last_run_url(self) -> str:
+        return self.urls.page(self.runs[0].id)
 
     @property
     def last_run_time(self) -> SafeString:
@@ -154,6 +165,7 @@ def overviews(
     ids = [schedule.pk for schedule in schedules]
     pauses_of = _pauses(ids, now)
     runs = recent_runs.runs_of_schedules(ids, max_runs) if with_runs else {}
+    marks, urls = Marks(), RunUrls()
     return {
         schedule.pk: ScheduleOverview(
             now=now,
@@ -165,6 +177,8 @@ def overviews(
             pauses=[*pauses_of.get(schedule.pk, ()), *pauses_of.get(None, ())],
             newest_runs=runs.get(schedule.pk, NewestRuns()),
             shows_runs=with_runs,
+            marks=marks,
+            urls=urls,
         )
         for schedule in schedules
     }

@@ -123,7 +123,7 @@ def test_a_single_run_of_a_schedule_is_not_counted(admin_client: Client) -> None
 def test_a_timeline_bar_of_several_runs_links_to_exactly_these(admin_client: Client) -> None:
     create_runs(Status.FAILED, seconds_ago=3600, count=3)
     create_runs(Status.SUCCEEDED, seconds_ago=3600.4)
-    page = admin_client.get("/admin/").text
+    page = admin_client.get("/admin/home/timeline/").text
     found = re.search(r'<a href="([^"]+)" tabindex="0" aria-label="probe: (\d+) runs', page)
     assert found is not None
     assert len(statuses_in(admin_client, html.unescape(found[1]))) == int(found[2]) == 4

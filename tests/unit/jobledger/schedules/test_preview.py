@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
-from django_celery_beat.models import CrontabSchedule
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.models import NextSlot, Run, SchedulePolicy, Status
 from jobledger.schedules.planning.policy import PausePeriod, Policy
@@ -108,7 +108,7 @@ def test_saving_does_what_the_preview_said(minutes: int, minute: str, jitter: ti
         schedule = hourly()
     with time_machine.travel(now, tick=False):
         new = Times(rule=cron(f"{minute} * * * *"), policy=Policy(jitter=jitter))
-        expected = preview(new, now=now, old=stored_schedule(schedule.pk))
+        expected = preview(new, now=now, old=stored_schedule(PeriodicTask.objects.get(pk=schedule.pk)))
         # Like the form, so that the ledger sees the new times together with the new policy.
         SchedulePolicy.objects.filter(pk=schedule.pk).update(jitter=jitter)
         schedule.crontab = CrontabSchedule.objects.create(minute=minute, timezone=ZoneInfo("UTC"))
