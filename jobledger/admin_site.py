@@ -1,46 +1,79 @@
-"""The admin site, with a home page for operators and navigation on every page.
+"""The admin site, with a home page for operators and navigation on every page; what pages of any site need.
 
 It is not in the package ``admin``, which adds its pages to the site on import, so the site must exist first.
 """
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from functools import update_wrapper
 from typing import Any
 
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
+from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.functional import Promise
 
+from jobledger.conf import settings
+
 SECTIONS = (
-    ("admin:index", "Home"),
-    ("admin:django_celery_beat_periodictask_changelist", "Schedules"),
-    ("admin:jobledger_job_list", "Jobs"),
-    ("admin:jobledger_run_changelist", "Runs"),
-    ("admin:jobledger_alert_changelist", "Alerts"),
-    ("admin:everything", "Everything"),
+    ("index", "Home"),
+    ("django_celery_beat_periodictask_changelist", "Schedules"),
+    ("jobledger_job_list", "Jobs"),
+    ("jobledger_run_changelist", "Runs"),
+    ("jobledger_alert_changelist", "Alerts"),
+    ("everything", "Everything"),
 )
 
 STOP_POLLING = 286
 """The HTTP status that makes htmx stop polling."""
 
+# Its name. Kept until the end of the request, since a TemplateResponse is rendered after its view.
+_current_site: ContextVar[str] = ContextVar("jobledger_admin_site", default="")
+
+
+def page_url(name: str, *args: object) -> str:
+    """The URL of a page on the site that serves the current request, if a project has several.
+
+    Without a request, on the site that the setting ``ADMIN_SITE`` names. Raises NoReverseMatch.
+    """
+    return reverse(f"admin:{name}", args=args, current_app=_current_site.get() or settings.ADMIN_SITE)
+
 
 def page_view(site: AdminSite, view: Callable[..., Any]) -> Any:
-    """The view for users of this site, whichever it is.
+    """The view for users of this site, whichever it is. Its links stay on the site.
 
     After logout, it makes htmx reload the page instead of replacing a part of it with the login form.
     """
-    return _or_reload(site, site.admin_view(view))
+    return _on_site(site, site.admin_view(view))
 
 
-def _or_reload(site: AdminSite, guarded: Callable[..., Any]) -> Any:
+def _on_site(site: AdminSite, guarded: Callable[..., Any]) -> Any:
     def view_or_reload(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         if "HX-Request" in request.headers and not site.has_permission(request):
             return _logged_out(request)
+        _current_site.set(site.name)
         return guarded(request, *args, **kwargs)
 
     return update_wrapper(view_or_reload, guarded)
+
+
+def _leave_site(**kwargs: Any) -> None:
+    _current_site.set("")
+
+
+request_finished.connect(_leave_site)
+
+
+class ModelPages(ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone
+    """The pages of a model, whose links stay on their site."""
+
+    def get_urls(self) -> list[URLPattern]:
+        urls: list[URLPattern] = super().get_urls()
+        for url in urls:
+            url.callback = _on_site(self.admin_site, url.callback)
+        return urls
 
 
 def _nothing(request: HttpRequest) -> dict[str, Any]:
@@ -64,7 +97,7 @@ class JobsAdminSite(AdminSite):
     index_template = "jobledger/home/page.html"
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's
-        return _or_reload(self, super().admin_view(view, cacheable))
+        return _on_site(self, super().admin_view(view, cacheable))
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         """Add the service's pages, and the list of all models, which used to be the index."""
@@ -91,11 +124,11 @@ class JobsAdminSite(AdminSite):
         """URL, title, and whether the current page belongs to it; empty before login."""
         if not self.has_permission(request):
             return []
-        home = reverse("admin:index")
+        home, *others = ((reverse(f"admin:{name}", current_app=self.name), title) for name, title in SECTIONS)
         return [
+            (*home, request.path == home[0]),
             # Without the slash, since a section may include other models, such as alertrule.
-            (url, title, request.path == url or (url != home and request.path.startswith(url.rstrip("/"))))
-            for url, title in ((reverse(name), title) for name, title in SECTIONS)
+            *((url, title, request.path.startswith(url.rstrip("/"))) for url, title in others),
         ]
 
 

@@ -46,6 +46,7 @@ class Settings:
     MESSAGE_LIMIT_BYTES: int = 1024 * 1024
     HEALTH_DIR: str | PathLike[str] = ""
     BASE_URL: str = ""
+    ADMIN_SITE: str = "admin"
     ALERT_WAIT_SECONDS: float = 30
     ALERT_INTERVAL_SECONDS: float = 300
     ALERT_DEADLINE_SECONDS: float = 24 * 60 * 60
@@ -166,6 +167,10 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "MESSAGE_LIMIT_BYTES": _SIZE,
     "HEALTH_DIR": (lambda value: isinstance(value, str | PathLike), "a directory, or an empty string"),
     "BASE_URL": _ADDRESS,
+    "ADMIN_SITE": (
+        lambda value: isinstance(value, str) and bool(value),
+        'the name of an admin site, such as "admin"',
+    ),
     "ALERT_WAIT_SECONDS": _DURATION,
     "ALERT_INTERVAL_SECONDS": _DURATION,
     "ALERT_DEADLINE_SECONDS": _DURATION,

@@ -97,7 +97,6 @@ def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
     ]
 
 
-@admin.register(AuditEntry)
 class AuditEntryAdmin(ShownFiltersOnly):
     """The whole log, also of users and objects that are gone; to read only."""
 

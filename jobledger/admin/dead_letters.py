@@ -6,7 +6,6 @@ Dead letters are read-only, and can be deleted once they have been dealt with.
 
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest
 
 from jobledger.admin import rights
@@ -16,7 +15,6 @@ from jobledger.models import DeadLetter
 _PUBLIC_FIELDS = ("received_at", "reason", "queue", "task", "task_id", "size", "worker")
 
 
-@admin.register(DeadLetter)
 class DeadLetterAdmin(ShownFiltersOnly):
     list_display = ("received_at", "reason", "queue", "task", "size", "worker")
     list_per_page = 50

@@ -6,12 +6,12 @@ from urllib.parse import quote_plus
 from uuid import UUID
 
 from django.templatetags.static import static
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from jobledger.admin_site import page_url
 from jobledger.formats import exact, relative
 from jobledger.models import Status
 
@@ -64,7 +64,7 @@ class Marks:
 
 
 def run_url(run_id: UUID | str) -> str:
-    return reverse("admin:jobledger_run_change", args=[run_id])
+    return page_url("jobledger_run_change", run_id)
 
 
 class RunUrls:
@@ -73,7 +73,7 @@ class RunUrls:
     def __init__(self) -> None:
         placeholder = UUID(int=0)
         self._page = run_url(placeholder).replace(str(placeholder), "{}")
-        self._list = reverse("admin:jobledger_run_changelist")
+        self._list = page_url("jobledger_run_changelist")
 
     def page(self, run_id: UUID) -> str:
         return self._page.format(run_id)

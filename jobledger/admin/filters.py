@@ -7,18 +7,19 @@ could read a hidden value character by character, or keep the database busy with
 from collections.abc import Iterator
 from typing import Any
 
-from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.utils import get_fields_from_path
 from django.db.models import Field
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
 
+from jobledger.admin_site import ModelPages
+
 _FILTER_LOOKUPS = ("exact", "in", "isnull", "isempty", "gte", "lt")
 _DATE_HIERARCHY_LOOKUPS = ("year", "month", "day")
 
 
-class ShownFiltersOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone
+class ShownFiltersOnly(ModelPages):
     """Responds with 400 to any filter that is not in ``list_filter`` or ``date_hierarchy``.
 
     The list's title is the plural name of its model, instead of “Select … to change”.

@@ -17,7 +17,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
@@ -27,6 +27,7 @@ from jobledger import formats
 from jobledger.admin import audit_log, rights
 from jobledger.admin.fields import DateTimeField
 from jobledger.admin.rights import User
+from jobledger.admin_site import page_url, page_view
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause, pause_terms
 from jobledger.schedules import pausing
@@ -151,10 +152,10 @@ def urls(site: AdminSite) -> list[URLPattern]:
     return [
         path(
             "pause_service/",
-            site.admin_view(require_http_methods(["GET", "POST"])(pause)),
+            page_view(site, require_http_methods(["GET", "POST"])(pause)),
             name="jobledger_service_pause",
         ),
-        path("resume_service/", site.admin_view(require_POST(_resume_view)), name="jobledger_service_resume"),
+        path("resume_service/", page_view(site, require_POST(_resume_view)), name="jobledger_service_resume"),
     ]
 
 
@@ -208,7 +209,7 @@ def _url_back(request: HttpRequest) -> str:
     is_safe = url_has_allowed_host_and_scheme(
         requested, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
-    return requested if is_safe else reverse("admin:django_celery_beat_periodictask_changelist")
+    return requested if is_safe else page_url("django_celery_beat_periodictask_changelist")
 
 
 def _format_terms(terms: Terms) -> str:

@@ -84,9 +84,7 @@ def headline(alert: Alert) -> str:
 def test_message(destination_name: str) -> Message:
     """Proves that a destination can be reached."""
     body = f"This is a test of the alert destination “{escaped(destination_name)}”. Alerts will arrive here."
-    return Message(
-        subject="Test of alerts", body=_text([body, "", *_link("", "admin:index")]), is_good_news=True
-    )
+    return Message(subject="Test of alerts", body=_text([body, "", *_link("", "index")]), is_good_news=True)
 
 
 def _predicate(alert: Alert) -> str:
@@ -170,7 +168,7 @@ def _single(alerts: Sequence[Alert], limits: _Limits, output_of: _Output) -> Seq
         *([f"Schedule:  {escaped(alert.schedule_name)}"] if alert.schedule_name else []),
         f"Time:      {exact(alert.time)}",
         *([f"Why:       {_cut(sentence(run), limits.why)}"] if run and is_explained else []),
-        *(_link("Run:       ", "admin:jobledger_run_change", str(run.pk)) if run else []),
+        *(_link("Run:       ", "jobledger_run_change", str(run.pk)) if run else []),
         *_schedule_link(alert),
         "",
         f"Alert rule: {escaped(alert.rule_name)}",
@@ -190,13 +188,13 @@ def _summary(alerts: Sequence[Alert], limits: _Limits, output_of: _Output) -> Se
         budget -= used
     if len(alerts) > limits.listed:
         lines.append(f"- and {len(alerts) - limits.listed:,} more before these")
-    return [*lines, "", *_link("All alerts: ", "admin:jobledger_alert_changelist")]
+    return [*lines, "", *_link("All alerts: ", "jobledger_alert_changelist")]
 
 
 def _described(alert: Alert, limits: _Limits, budget: int, output_of: _Output) -> tuple[Sequence[str], int]:
     """An alert in a summary, and how many characters of the budget for output it has used."""
     lines = [f"- {exact(alert.time)}: {headline(alert)}"]
-    lines += [f"  {link}" for link in _link("", "admin:jobledger_run_change", str(alert.run_id or ""))]
+    lines += [f"  {link}" for link in _link("", "jobledger_run_change", str(alert.run_id or ""))]
     if alert.run is None or alert.kind == AlertKind.RECOVERED:
         return lines, 0
     lines.append(f"  {_cut(sentence(alert.run), limits.why)}")
@@ -267,17 +265,24 @@ def _cut(text: str, length: int) -> str:
 def _schedule_link(alert: Alert) -> Sequence[str]:
     if alert.run_id or not alert.schedule_id:
         return []
-    return _link("Schedule:  ", "admin:django_celery_beat_periodictask_change", str(alert.schedule_id))
+    return _link("Schedule:  ", "django_celery_beat_periodictask_change", str(alert.schedule_id))
+
+
+def link_to(name: str, *args: str) -> str:
+    """The URL of an admin page on the site ``ADMIN_SITE``; empty without BASE_URL, or if there is no page."""
+    if not settings.BASE_URL:
+        return ""
+    try:
+        path = reverse(f"admin:{name}", args=args, current_app=settings.ADMIN_SITE)
+    except NoReverseMatch:
+        return ""
+    return urljoin(settings.BASE_URL, path)
 
 
 def _link(label: str, name: str, *args: str) -> Sequence[str]:
-    """A line with the address of an admin page; none without BASE_URL, or if the project has no such page."""
-    if not settings.BASE_URL or "" in args:
-        return []
-    try:
-        return [label + urljoin(settings.BASE_URL, reverse(name, args=args))]
-    except NoReverseMatch:
-        return []
+    """A line with the address, if there is one."""
+    address = "" if "" in args else link_to(name, *args)
+    return [label + address] if address else []
 
 
 def _subject(text: str) -> str:

@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from jobledger.checks.jobs import check_jobs
 from jobledger.checks.options import check_options
-from jobledger.checks.project import check_project
+from jobledger.checks.project import check_links, check_project
 from jobledger.checks.schedules import check_schedules
 
 
@@ -20,6 +20,7 @@ def connect() -> None:
     register(check_project)
     register(check_jobs)
     register(check_options)
+    register(check_links, Tags.urls)
     register(check_schedules, Tags.database)
     for signal in worker_init, beat_init:
         signal.connect(refuse_to_start, dispatch_uid="jobledger.checks.refuse_to_start")
@@ -31,6 +32,7 @@ def run_own_checks() -> list[CheckMessage]:
         *check_project(),
         *check_jobs(),
         *check_options(),
+        *check_links(),
         *check_schedules(databases=[DEFAULT_DB_ALIAS]),
     ]
 

@@ -13,6 +13,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connection, models, router
 
+from jobledger.alerts import message
 from jobledger.celery import SETTINGS, is_configured, uses_redis
 from jobledger.conf import settings as settings_of_service
 
@@ -37,6 +38,20 @@ _OTHER_POOLS = {"solo", "threads", "gevent", "eventlet"}
 def check_project(**kwargs: Any) -> list[CheckMessage]:
     """The database, the time zone support and Celery are as the service needs them."""
     return [*_database(), *_routers(), *_time(), *_celery()]
+
+
+def check_links(**kwargs: Any) -> list[CheckMessage]:
+    """Alerts can link to the admin, if they should. Apart from the others, since it loads the URLconf."""
+    if not settings_of_service.BASE_URL or message.link_to("jobledger_run_changelist"):
+        return []
+    return [
+        checks.Warning(
+            "BASE_URL is set, but alerts have no links: the admin site "
+            f"{settings_of_service.ADMIN_SITE!r} does not have the service's pages, or is not in the URLs.",
+            hint='Set JOBLEDGER["ADMIN_SITE"] to the name of the site that has them, or remove BASE_URL.',
+            id="jobledger.W025",
+        )
+    ]
 
 
 def _database() -> Iterator[CheckMessage]:

@@ -16,7 +16,6 @@ from jobledger.alerts import message
 from jobledger.models import Alert
 
 
-@admin.register(Alert)
 class AlertAdmin(ShownFiltersOnly):
     change_list_template = "jobledger/alerts/list.html"
     change_form_template = "jobledger/alerts/alert.html"

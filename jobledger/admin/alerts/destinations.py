@@ -8,7 +8,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import validate_email
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.debug import sensitive_post_parameters
@@ -18,7 +18,7 @@ from jobledger.admin import audit_log, display
 from jobledger.admin.alerts.audited import Audited
 from jobledger.admin.fields import StoredSecretField
 from jobledger.admin.options.widgets import SecretText
-from jobledger.admin_site import page_view
+from jobledger.admin_site import page_url, page_view
 from jobledger.alerts import delivery
 from jobledger.alerts.destinations import NotDeliveredError, why_invalid
 from jobledger.models import AlertDestination, DestinationKind
@@ -81,7 +81,6 @@ class DestinationForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for
                 self.add_error("url", "Enter a URL.")
 
 
-@admin.register(AlertDestination)
 class DestinationAdmin(Audited):
     form = DestinationForm
     change_form_template = "jobledger/alerts/destination.html"
@@ -150,4 +149,4 @@ class DestinationAdmin(Audited):
         else:
             self.message_user(request, f"“{destination.name}” has accepted the test.", messages.SUCCESS)
         audit_log.log_action(request.user, [destination], "Sent a test.")
-        return HttpResponseRedirect(reverse("admin:jobledger_alertdestination_change", args=[pk]))
+        return HttpResponseRedirect(page_url("jobledger_alertdestination_change", pk))

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db.models import QuerySet
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobledger.admin import display
+from jobledger.admin_site import page_url
 from jobledger.alerts import message
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertDelivery, DeliveryState
@@ -45,7 +45,7 @@ class ListedAlert:
 
     @property
     def url(self) -> str:
-        return reverse("admin:jobledger_alert_change", args=[self.alert.pk])
+        return page_url("jobledger_alert_change", self.alert.pk)
 
 
 def kind_mark(alert: Alert) -> SafeString:

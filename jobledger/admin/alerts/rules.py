@@ -86,7 +86,6 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
             self.add_error("job", "Choose a job or a schedule, not both.")
 
 
-@admin.register(AlertRule)
 class RuleAdmin(Audited):
     form = RuleForm
     change_form_template = "jobledger/alerts/form.html"

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobledger.admin import display, rights
 from jobledger.admin.display import RunUrls
+from jobledger.admin_site import page_url
 from jobledger.health.problem import Problem, ProblemKind
 from jobledger.models import Status
 from jobledger.retention.ledger_size import PRUNING_JOB
@@ -75,12 +75,12 @@ def _first_of_each_kind(problems: Sequence[Problem]) -> Iterator[tuple[Problem, 
 
 def _links(problem: Problem, user: rights.User) -> Sequence[Link]:
     if problem.kind is ProblemKind.PAUSED and rights.may_pause(user):
-        home = urlencode({"next": reverse("admin:index")})
-        return [("Change…", f"{reverse('admin:jobledger_service_pause')}?{home}")]
+        home = urlencode({"next": page_url("index")})
+        return [("Change…", f"{page_url('jobledger_service_pause')}?{home}")]
     if problem.kind is ProblemKind.DEAD_LETTERS:
-        return [("Show dead letters", reverse("admin:jobledger_deadletter_changelist"))]
+        return [("Show dead letters", page_url("jobledger_deadletter_changelist"))]
     if problem.kind is ProblemKind.UNDELIVERED_ALERTS:
-        return [("Show alerts", reverse("admin:jobledger_alert_changelist"))]
+        return [("Show alerts", page_url("jobledger_alert_changelist"))]
     if problem.kind is ProblemKind.NOT_PRUNED:
         return [("Show its runs", RunUrls().filtered(job=PRUNING_JOB))]
     if problem.kind in _ABOUT_RUNS:
@@ -97,9 +97,9 @@ def _is_about_schedules(problem: Problem) -> bool:
 
 def _schedule_link(problem: Problem) -> Link:
     if problem.schedule:
-        page = reverse("admin:django_celery_beat_periodictask_change", args=[problem.schedule[0]])
+        page = page_url("django_celery_beat_periodictask_change", problem.schedule[0])
         return "Open the schedule", page
-    page = reverse("admin:django_celery_beat_periodictask_changelist")
+    page = page_url("django_celery_beat_periodictask_changelist")
     if problem.kind is ProblemKind.BROKEN_SCHEDULES:
         return "Show broken schedules", f"{page}?status=broken"
     if problem.queue:

@@ -13,7 +13,7 @@ from django.contrib.admin import AdminSite
 from django.db.models import Count, Exists, Max, OuterRef, Q, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
@@ -26,6 +26,7 @@ from jobledger.admin.home import timeline
 from jobledger.admin.home.notices import notices
 from jobledger.admin.home.planned import planned_runs
 from jobledger.admin.home.timeline import TimeAxis
+from jobledger.admin_site import page_url
 from jobledger.health.problem import PartName
 from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress
@@ -160,7 +161,7 @@ def _now(user: rights.User) -> dict[str, Any]:
     return {
         "parts": [part for part in found.parts if may_see_schedules or part.name is not PartName.SCHEDULES],
         "notices": notices(found.problems, user),
-        "home_url": reverse("admin:index"),
+        "home_url": page_url("index"),
         "problems": problems(now),
         "active": _active_runs(now),
         "may_see_schedules": may_see_schedules,

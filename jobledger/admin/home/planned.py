@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from django.urls import reverse
 from django.utils.http import urlencode
 
 from jobledger import formats
+from jobledger.admin_site import page_url
 from jobledger.jobs import registry
 from jobledger.schedules.upcoming import UpcomingStarts, upcoming
 from jobledger.schedules.words import listed
@@ -50,8 +50,8 @@ class PlannedMark:
     def url(self) -> str:
         """The schedule's page, or the list of the job's schedules."""
         if len(self.schedules) == 1:
-            return reverse("admin:django_celery_beat_periodictask_change", args=[*self.schedules])
-        changelist = reverse("admin:django_celery_beat_periodictask_changelist")
+            return page_url("django_celery_beat_periodictask_change", *self.schedules)
+        changelist = page_url("django_celery_beat_periodictask_changelist")
         return f"{changelist}?{urlencode({'job': self.task})}"
 
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
@@ -20,6 +19,7 @@ from jobledger.admin.recent_runs import WINDOW, JobStatistics, ScheduleCounts
 from jobledger.admin.runs.listing import ListedRun
 from jobledger.admin.runs.search import without_long_texts
 from jobledger.admin.schedules.status import ScheduleOverview, overviews
+from jobledger.admin_site import page_url
 from jobledger.alerts.rules import unusable_destinations
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
@@ -217,7 +217,7 @@ def _listed_job(
     last = statistics.last
     return ListedJob(
         job=job,
-        url=reverse("admin:jobledger_job", args=[job.name]),
+        url=page_url("jobledger_job", job.name),
         last_run_mark=display.status_mark(last.status) if last else SafeString(""),
         last_run_url=display.run_url(last.id) if last else "",
         last_run_time=display.when(last.queued_at, now) if last else SafeString(""),
@@ -272,4 +272,4 @@ def _with_overviews(
 
 
 def _run_url(user: rights.User, job: Job) -> str:
-    return reverse("admin:jobledger_job_run", args=[job.name]) if rights.may_start(user, job.name) else ""
+    return page_url("jobledger_job_run", job.name) if rights.may_start(user, job.name) else ""

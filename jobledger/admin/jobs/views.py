@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import get_object_or_404, render
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -19,7 +19,7 @@ from jobledger.admin import audit_log, display, rights
 from jobledger.admin.jobs.pages import list_context, may_see, page_context
 from jobledger.admin.options.fields import OptionField
 from jobledger.admin.options.form import OptionsForm, left_to_worker
-from jobledger.admin_site import page_view
+from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
 from jobledger.jobs.options.parser import Flag
 from jobledger.jobs.registry import Job
@@ -71,7 +71,7 @@ def run_view(request: HttpRequest, name: str, site: AdminSite) -> HttpResponse:
         "form": form,
         "past": past,
         "has_dry_run": bool(_dry_run_flag(form)),
-        "refresh_url": reverse("admin:jobledger_job_options", args=[name]),
+        "refresh_url": page_url("jobledger_job_options", name),
     }
     return _page(request, site, "jobledger/jobs/run.html", context)
 
@@ -166,7 +166,7 @@ def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) 
     for sentence in left_to_worker(form.parser, form.options):
         messages.warning(request, sentence)
     if not rights.may_view(request.user):
-        return HttpResponseRedirect(reverse("admin:jobledger_job", args=[job.name]))
+        return HttpResponseRedirect(page_url("jobledger_job", job.name))
     return HttpResponseRedirect(display.run_url(run.pk))
 
 

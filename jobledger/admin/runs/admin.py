@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
@@ -28,7 +28,7 @@ from jobledger.admin.runs.listing import RunList, run_list
 from jobledger.admin.runs.output import reader
 from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage, load
 from jobledger.admin.runs.search import PAGE_SIZE
-from jobledger.admin_site import STOP_POLLING, JobsAdminSite, page_view
+from jobledger.admin_site import STOP_POLLING, JobsAdminSite, ModelPages, page_view
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import dispatch, overlap
@@ -81,8 +81,7 @@ def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:
     return StartedAgain(new=new, not_allowed=not_allowed, errors=errors)
 
 
-@admin.register(Run)
-class RunAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone
+class RunAdmin(ModelPages):
     """The list of runs and the page of each run."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

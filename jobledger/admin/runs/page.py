@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import QueryDict
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -25,6 +24,7 @@ from jobledger.admin.fields import number_in
 from jobledger.admin.runs.output import reader
 from jobledger.admin.runs.output.lines import Line, ReadPosition
 from jobledger.admin.runs.output.reader import InitialOutput, MatchingLines, NewOutput
+from jobledger.admin_site import page_url
 from jobledger.formats import duration, size, took
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import format_inline
@@ -356,7 +356,7 @@ def _resources(row: Run | RunAttempt) -> Sequence[tuple[str, str]]:
 
 
 def _schedule_url(schedule_id: int | str) -> str:
-    return reverse("admin:django_celery_beat_periodictask_change", args=[schedule_id])
+    return page_url("django_celery_beat_periodictask_change", schedule_id)
 
 
 def _link(part: Part) -> SafeString | str:
@@ -368,10 +368,10 @@ def _link(part: Part) -> SafeString | str:
 
 
 def _text_url(run: Run, attempt: int) -> str:
-    return f"{reverse('admin:jobledger_run_output', args=[run.pk])}?attempt={attempt}"
+    return f"{page_url('jobledger_run_output', run.pk)}?attempt={attempt}"
 
 
 def _live_url(page: RunPage, position: ReadPosition | None) -> str:
     parameters = {"state": page.state_token, "children": page.children_token, "at": str(position or "")}
     query = urlencode({name: value for name, value in parameters.items() if value})
-    return f"{reverse('admin:jobledger_run_live', args=[page.run.pk])}?{query}"
+    return f"{page_url('jobledger_run_live', page.run.pk)}?{query}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
@@ -20,7 +20,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
@@ -41,10 +41,9 @@ from jobledger.admin.schedules.preview import formatted_preview
 from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import overview, unreadable_of
 from jobledger.admin.schedules.target import TargetForm, stored_target
-from jobledger.admin_site import page_view
+from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
 from jobledger.models import AlertRule, AuditEntry, NextSlot, SchedulePolicy
-from jobledger.schedules import reconciliation
 from jobledger.schedules.declared.values import LABELS
 from jobledger.schedules.stored_schedules import KINDS
 
@@ -226,7 +225,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         found = PeriodicTask.objects.filter(pk=stored.pk).first() if stored else None
         if found is None:
             self.message_user(request, "The schedule has been deleted in the meantime.", messages.ERROR)
-            return HttpResponseRedirect(reverse(f"admin:{NAME}_changelist"))
+            return HttpResponseRedirect(page_url(f"{NAME}_changelist"))
         form = EditForm(request.POST, stored=found, now=timezone.now())
         return self._page(request, form, conflict=form.conflict())
 
@@ -238,7 +237,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         if "_continue" in request.POST:
             return _redirect_to(schedule)
         filters: Any = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
-        return HttpResponseRedirect(add_preserved_filters(filters, reverse(f"admin:{NAME}_changelist")))
+        return HttpResponseRedirect(add_preserved_filters(filters, page_url(f"{NAME}_changelist")))
 
     def _page(
         self,
@@ -325,8 +324,8 @@ def _has_errors(request: HttpRequest, form: EditForm) -> bool:
 
 def _url(name: str, stored: PeriodicTask | None) -> str:
     if stored is None:
-        return reverse(f"admin:{NAME}_add_{name}")
-    return reverse(f"admin:{NAME}_{name}", args=[stored.pk])
+        return page_url(f"{NAME}_add_{name}")
+    return page_url(f"{NAME}_{name}", stored.pk)
 
 
 def _target_context(target: TargetForm, stored: PeriodicTask | None) -> dict[str, Any]:
@@ -338,7 +337,7 @@ def _target_context(target: TargetForm, stored: PeriodicTask | None) -> dict[str
 
 
 def _redirect_to(schedule: PeriodicTask) -> HttpResponse:
-    return HttpResponseRedirect(reverse(f"admin:{NAME}_change", args=[schedule.pk]))
+    return HttpResponseRedirect(page_url(f"{NAME}_change", schedule.pk))
 
 
 def _without_unreadable_times(schedules: Iterable[PeriodicTask]) -> list[PeriodicTask]:
@@ -349,7 +348,3 @@ def _without_unreadable_times(schedules: Iterable[PeriodicTask]) -> list[Periodi
             for kind in KINDS:
                 setattr(schedule, kind, None)
     return found
-
-
-admin.site.unregister([PeriodicTask, *reconciliation.TIMING_FIELDS])
-admin.site.register(PeriodicTask, ScheduleAdmin)

@@ -15,7 +15,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import F, OrderBy, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -28,6 +28,7 @@ from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.schedules import week
 from jobledger.admin.schedules.origin import Origin, from_code, origins
 from jobledger.admin.schedules.status import RUNS_SHOWN, ScheduleOverview, overviews
+from jobledger.admin_site import page_url
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import DeclaredSchedule, Pause, Run, Status
@@ -230,7 +231,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         name = _job_name(schedule.task)
         if name == schedule.task or not _overview(schedule).shows_runs:
             return name
-        return format_html('<a href="{}">{}</a>', reverse("admin:jobledger_job", args=[name]), name)
+        return format_html('<a href="{}">{}</a>', page_url("jobledger_job", name), name)
 
     @admin.display(description="timing")
     def times(self, schedule: PeriodicTask) -> str:
