@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,11 @@ from django.utils import timezone
 from jobledger import conf
 from jobledger.models import Run, Status, Trigger
 from tests.manual import ROOT
+from tests.unit.deploy.schemas import SCHEMAS, problems
 
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 # The oldest that is still maintained by somebody, and the newest that is known.
 VERSIONS = ["1.29", kubernetes_validate.latest_version()]
-# Of KEDA, whose schema is not Kubernetes'.
-OF_OTHERS = ("keda.sh/v1alpha1", "kustomize.config.k8s.io/v1beta1")
 
 Object = dict[str, Any]
 
@@ -45,6 +44,10 @@ def containers() -> Iterator[Object]:
         yield from [*pod.get("initContainers", []), *pod["containers"]]
 
 
+def the_scaled_object() -> Object:
+    return next(each for each in objects() if each["kind"] == "ScaledObject")
+
+
 def the_container(name: str) -> Object:
     return next(container for container in containers() if container["name"] == name)
 
@@ -54,8 +57,62 @@ def the_container(name: str) -> Object:
     "manifest", list(objects()), ids=lambda each: f"{each['kind']} in {each['apiVersion']}"
 )
 def test_kubernetes_knows_every_field(manifest: Object, version: str) -> None:
-    if manifest["apiVersion"] not in OF_OTHERS:
+    if manifest["kind"] not in SCHEMAS:
         kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_knows_how_keda_scales(version: str) -> None:
+    scaled = the_scaled_object()
+    kubernetes_validate.validate(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": scaled["metadata"],
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment"}
+                | scaled["spec"]["scaleTargetRef"],
+                "maxReplicas": scaled["spec"]["maxReplicaCount"],
+                **scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"],
+            },
+        },
+        version,
+        strict=True,
+    )
+
+
+def test_keda_and_kustomize_know_every_field() -> None:
+    of_others = [each for each in objects() if each["kind"] in SCHEMAS]
+    assert {each["kind"] for each in of_others} == set(SCHEMAS)
+    assert [problem for each in of_others for problem in problems(each)] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda spec: spec.update(minReplicas=1), "ScaledObject.spec has an unknown field minReplicas"),
+        (lambda spec: spec.update(minReplicaCount="1"), "ScaledObject.spec.minReplicaCount is '1', not int"),
+        (lambda spec: spec.pop("scaleTargetRef"), "ScaledObject.spec lacks scaleTargetRef"),
+        (
+            lambda spec: spec["triggers"][0]["metadata"].update(targetQueryValue=4),
+            "ScaledObject.spec.triggers[0].metadata.targetQueryValue is 4, not str",
+        ),
+    ],
+)
+def test_a_mistake_in_what_keda_reads_is_found(change: Callable[[Object], None], problem: str) -> None:
+    scaled = the_scaled_object()
+    change(scaled["spec"])
+    assert problems(scaled) == [problem]
+
+
+def test_keda_connects_to_the_database_of_the_secret() -> None:
+    (authentication,) = (each for each in objects() if each["kind"] == "TriggerAuthentication")
+    (secret,) = objects("secrets.example.yaml")
+    (reference,) = authentication["spec"]["secretTargetRef"]
+    assert (reference["name"], reference["parameter"]) == (secret["metadata"]["name"], "connection")
+    assert reference["key"] in secret["stringData"]
+    (trigger,) = the_scaled_object()["spec"]["triggers"]
+    assert trigger["authenticationRef"] == {"name": authentication["metadata"]["name"]}
 
 
 def test_everything_is_applied_except_what_is_an_example_or_needs_more() -> None:
@@ -157,7 +214,7 @@ def test_a_probe_reads_the_age_of_the_health_file(
 
 @pytest.mark.django_db
 def test_workers_are_scaled_by_the_runs_that_need_one() -> None:
-    (scaled,) = (each for each in objects("autoscaling.yaml") if each["kind"] == "ScaledObject")
+    scaled = the_scaled_object()
     (trigger,) = scaled["spec"]["triggers"]
     now = timezone.now()
     job: dict[str, Any] = {"job": "probe", "queued_at": now, "trigger": Trigger.SCHEDULE}

@@ -193,9 +193,8 @@ def test_a_message_and_a_search_by_id_lead_to_the_same_site(
 def test_a_page_served_by_asgi_leads_to_the_same_site(run: Run) -> None:
     client = AsyncClient()
     client.force_login(User.objects.create_superuser("ann"))
-    get = async_to_sync(client.get)
-    page = get(url("stock", "django_celery_beat_periodictask_changelist"))
-    assert url("stock", "jobledger_run_change", run.pk) in page.text
+    page = async_to_sync(client.get)(url("stock", "django_celery_beat_periodictask_changelist"))
+    assert url("stock", "jobledger_run_change", run.pk) in page.content.decode()
 
 
 def test_a_request_leaves_no_site_behind(admin_client: Client) -> None:
