@@ -9,7 +9,7 @@ from typing import Any
 
 from jobledger.crontab.calls import Call
 from jobledger.crontab.lines import Entry, Invalid
-from jobledger.crontab.targets import Target
+from jobledger.crontab.targets import Setting, Target
 from jobledger.jobs.declaration import Concurrency
 from jobledger.jobs.options.command_line import command_line
 from jobledger.schedules import words
@@ -80,7 +80,7 @@ class Finding:
     """The next ones."""
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
-    setting: str = ""
+    setting: Setting | None = None
     """What to add to the settings, so that it can be imported."""
 
 

@@ -1,6 +1,6 @@
 """Reads a crontab line by line, as Debian's cron does, without losing a byte.
 
-``parse`` never fails: a line that cron would refuse is ``Invalid``, with the reason. The sources of all
+``parse`` never fails: a line that cannot be read is ``Invalid``, with the reason. The sources of all
 lines, joined, are the text. So a crontab can be written again with some of its commands replaced::
 
     lines = parse(decoded(file.read_bytes()))
@@ -92,7 +92,7 @@ class Entry(Line):
 
     @property
     def shell_command(self) -> str:
-        """What the shell gets: up to the first ``%``, with ``\\%`` as ``%``."""
+        """What the shell gets: up to the first ``%``, with ``\\%`` as ``%`` and two backslashes as one."""
         return _split_at_percent(self.command)[0]
 
     @property
@@ -103,7 +103,7 @@ class Entry(Line):
 
 @dataclass(frozen=True, kw_only=True)
 class Invalid(Line):
-    """A line that cron refuses."""
+    """A line that is none of these: cron refuses it, or it does nothing."""
 
     problem: str
 
@@ -212,8 +212,8 @@ def _split_at_percent(command: str) -> tuple[str, str | None]:
 
 
 def _unescaped(text: str) -> str:
-    return text.replace(r"\%", "%")
+    return re.sub(r"\\([%\\])", r"\1", text)
 
 
 def _input(text: str) -> str:
-    return "\n".join(_unescaped(part) for part in re.split(r"(?<!\\)%", text))
+    return "\n".join(part.replace(r"\%", "%") for part in re.split(r"(?<!\\)%", text))

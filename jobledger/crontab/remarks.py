@@ -108,8 +108,9 @@ def _variables(called: Sequence[Finding]) -> Iterator[str]:
     for each in called:
         if not isinstance(each.line, Entry):
             continue
-        needless = _CRONS_OWN | used if each.call and each.call.command else _CRONS_OWN
-        for name in set(each.line.variables) - needless:
+        # A shell command expands them itself, and only the worker's variables are there.
+        needed = {name for name in used if _is_shell_command(each) and name in each.line.command}
+        for name in set(each.line.variables) - _CRONS_OWN - (used - needed):
             numbers[name].append(each.line.number)
         if module := each.line.variables.get(ENVIRONMENT_VARIABLE):
             modules[module].append(each.line.number)
@@ -117,6 +118,10 @@ def _variables(called: Sequence[Finding]) -> Iterator[str]:
         yield f"The crontab sets {name} for {_lines(numbers[name])}: the worker must have it."
     for module, where in modules.items():
         yield f"{_on_settings(f'{ENVIRONMENT_VARIABLE}={module} for {_lines(where)}', module)}."
+
+
+def _is_shell_command(finding: Finding) -> bool:
+    return finding.call is not None and not finding.call.command
 
 
 def _folders(called: Sequence[Finding]) -> Iterator[str]:

@@ -25,7 +25,14 @@ from jobledger.crontab import remarks, timing
 from jobledger.crontab.calls import PRELUDES, Call, find_call
 from jobledger.crontab.findings import Finding, Outcome, Plan, Review
 from jobledger.crontab.lines import REBOOT, Entry, Invalid, Line
-from jobledger.crontab.targets import NotExposedError, NotListedError, Target, shell_target, target_of
+from jobledger.crontab.targets import (
+    SHELL_COMMANDS,
+    NotExposedError,
+    NotListedError,
+    Target,
+    shell_target,
+    target_of,
+)
 from jobledger.crontab.wrappers import WRAPPERS, NotUnderstoodError
 from jobledger.jobs.json_text import readable
 from jobledger.schedules import stored_schedules, words
@@ -65,7 +72,7 @@ def review(lines: Sequence[Line], reading: Reading) -> Review:
     """Review all lines. Reads the stored schedules, and writes nothing."""
     entries = [line for line in lines if isinstance(line, Entry | Invalid)]
     findings = [_finding(line, reading) for line in entries]
-    findings = _merged(_named(findings))
+    findings = _with_different_settings(_merged(_named(findings)))
     return Review(
         findings=findings, warnings=[*timing.surprises_of_file(list(lines)), *remarks.of_all(findings)]
     )
@@ -97,7 +104,6 @@ def _new(line: Entry, times: CronTimes, call: Call, target: Target, now: datetim
         description=readable(line.comment),
     )
     rule = Cron(expression=times.expression, zone=times.zone)
-    refusal = timing.refusal(line)
     return Finding(
         line=line,
         outcome=Outcome.NEW,
@@ -105,7 +111,7 @@ def _new(line: Entry, times: CronTimes, call: Call, target: Target, now: datetim
         call=call,
         slots=list(slots_between(rule, now, LATEST, limit=SLOTS)),
         notes=[*remarks.notes(line, call, target), *remarks.notes_on_mail(line, addresses, others)],
-        warnings=[*([refusal] if refusal else []), *timing.surprises(line), *remarks.warnings(call, target)],
+        warnings=[*timing.differences(line), *timing.surprises(line), *remarks.warnings(call, target)],
     )
 
 
@@ -132,10 +138,10 @@ def _call_and_target(line: Entry, reading: Reading) -> tuple[Call, Target]:
     try:
         call = find_call(line)
         _check_that_it_can_be_stored("".join(call.arguments))
-    except NotUnderstoodError:
+    except NotUnderstoodError as error:
         if not reading.with_shell_commands or line.stdin is not None:
             raise
-        return Call(), shell_target(line.shell_command.strip())
+        return Call(), shell_target(line.shell_command.strip(), error)
     return call, target_of(call)
 
 
@@ -242,6 +248,20 @@ def _duplicate(finding: Finding, earlier: Finding) -> Finding:
     return replace(finding, outcome=Outcome.DUPLICATE, reason=reason, schedule=earlier.schedule)
 
 
+def _with_different_settings(findings: Sequence[Finding]) -> list[Finding]:
+    """Different shell commands are suggested under different names."""
+    values: dict[str, str] = {}
+    changed = []
+    for finding in findings:
+        setting = finding.setting
+        if setting is not None and setting.key == SHELL_COMMANDS:
+            numbered = (setting.name + number for number in chain([""], map("_{}".format, count(2))))
+            name = next(each for each in numbered if values.setdefault(each, setting.value) == setting.value)
+            setting = replace(setting, name=name)
+        changed.append(replace(finding, setting=setting))
+    return changed
+
+
 class _Existing:
     """The stored schedules that the plans may be about."""
 
@@ -261,7 +281,8 @@ class _Existing:
             reason = "" if same.enabled else "it exists, but it is disabled, and stays so"
             return replace(finding, outcome=Outcome.UNCHANGED, schedule=same.name, reason=reason)
         if namesake is not None:
-            reason = f"a schedule of this name exists, and is different: {words.described(namesake)}"
+            due = words.described(namesake)
+            reason = f"one of this name is different ({due}); rename that to import the line as well"
             return replace(finding, outcome=Outcome.KEPT, reason=reason)
         return finding
 

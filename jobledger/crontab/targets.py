@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -12,7 +13,9 @@ from typing import Any
 from django.core.management import get_commands
 
 from jobledger.conf import NAME, settings
-from jobledger.crontab.calls import Call
+from jobledger.crontab.calls import PRELUDES, Call
+from jobledger.crontab.shell import Kind, ShellError
+from jobledger.crontab.syntax import Simple, script_of
 from jobledger.crontab.wrappers import NotUnderstoodError
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.declaration import Concurrency
@@ -23,7 +26,22 @@ from jobledger.jobs.registry import Job
 
 SETTINGS_OPTION = "settings"
 SHELL_JOB = "shell_command"
+SHELL_COMMANDS = "SHELL_COMMANDS"
 _OVERLAP = dict(zip(OVERLAP_OPTIONS, (Concurrency.QUEUE, Concurrency.ALLOW), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What to add to a setting, so that a line can be imported."""
+
+    key: str
+    name: str
+    """What to add to it."""
+    value: str
+    """Empty if it is a list of names."""
+
+    def __str__(self) -> str:
+        return f'{NAME}["{self.key}"]: "{self.name}"' + (f": {self.value}" if self.value else "")
 
 
 class NotExposedError(NotUnderstoodError):
@@ -35,8 +53,7 @@ class NotExposedError(NotUnderstoodError):
         )
         limit = f'"time_limit": {declaration_of(time_limit)}' if time_limit else ""
         is_list = not limit and not isinstance(settings.EXPOSED_COMMANDS, Mapping)
-        entry = f'"{command}"' if is_list else f'"{command}": {{{limit}}}'
-        self.setting = f'{NAME}["EXPOSED_COMMANDS"]: {entry}'
+        self.setting = Setting(key="EXPOSED_COMMANDS", name=command, value="" if is_list else f"{{{limit}}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +99,10 @@ def _target(job: Job, options: Mapping[str, Any], others: Sequence[Occurrence]) 
 class NotListedError(NotUnderstoodError):
     """A command line that is none of SHELL_COMMANDS."""
 
-    def __init__(self, command: str) -> None:
-        super().__init__("it is not one of SHELL_COMMANDS")
+    def __init__(self, command: str, why: NotUnderstoodError) -> None:
+        super().__init__(f"{why}, and it is not one of SHELL_COMMANDS")
         text = json.dumps(masked(command), ensure_ascii=False)
-        self.setting = f'{NAME}["SHELL_COMMANDS"]: "{_suggested_name(masked(command))}": {text}'
+        self.setting = Setting(key=SHELL_COMMANDS, name=_suggested_name(command), value=text)
 
 
 def masked(command: str) -> str:
@@ -94,18 +111,26 @@ def masked(command: str) -> str:
     return secrets.masked_command([f" {command}"]).strip()
 
 
-def shell_target(command: str) -> Target:
-    """The job that runs the command of SHELL_COMMANDS with just this text. Raises NotListedError."""
+def shell_target(command: str, why: NotUnderstoodError) -> Target:
+    """The job that runs the command of SHELL_COMMANDS with just this text. Raises NotListedError.
+
+    ``why`` says why the line is no call of another job.
+    """
     for name, listed in settings.SHELL_COMMANDS.items():
         if listed == command or (not isinstance(listed, str) and shlex.join(listed) == command):
             return Target(job=registry.find(SHELL_JOB), options={"name": name})
-    raise NotListedError(command)
+    raise NotListedError(command, why)
 
 
 def _suggested_name(command: str) -> str:
-    """The name of the program that the command begins with."""
-    program = next((word for word in command.split() if "=" not in word), "")
-    return "".join(filter(str.isidentifier, basename(program).partition(".")[0].replace("-", "_"))) or "name"
+    """The name of the first program that does more than prepare for another one."""
+    with suppress(ShellError):
+        for pipeline in script_of(command).pipelines:
+            match pipeline.commands[0]:
+                case Simple(words=[word, *_]) if word.literal not in PRELUDES:
+                    name = basename(word.parts[-1].text).partition(".")[0].replace("-", "_")
+                    return name if name.isidentifier() and word.parts[-1].kind is Kind.TEXT else "name"
+    return "name"
 
 
 def declaration_of(length: timedelta) -> str:

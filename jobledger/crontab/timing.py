@@ -14,19 +14,21 @@ from jobledger.schedules.rules.wallclock import zone_named
 from jobledger.schedules.words import listed
 
 ZONE_VARIABLES = ("CRON_TZ", "TZ")
-MAX_COMMAND_BYTES = 999
-"""Debian's cron reads no more of a command."""
+MAX_COMMAND_BYTES = 998
+"""Debian's cron refuses a longer command."""
 
 _NAME = re.compile(r"[a-z]+")
 _RANGE = re.compile(r"([0-9]+|[a-z]+)-([0-9]+|[a-z]+)")
 _STEP = re.compile(r"\*/([0-9]+)")
 _SIZES = {"minute": 60, "hour": 24}
-_OWN_SYNTAX = re.compile(r"l|lw|[0-9a-z]+l|[0-9a-z]+#[0-9]")
-_NAMES = (
-    *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
-    *("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
-)
-"""Those that Debian's cron knows, in order."""
+_NTH = re.compile(r"([0-9a-z]+)#[0-9]")
+_LAST = re.compile(r"lw?|[0-9]l|[a-z]{3,}l")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_NUMBERS = {
+    name: number for names, first in ((_MONTHS, 1), (_DAYS, 0)) for number, name in enumerate(names, first)
+}
+"""The names that Debian's cron knows."""
 _READERS = {"CRON_TZ": "; cronie reads it", "TZ": ", and only the commands see it"}
 _WHOLE = {"minute": "hour", "hour": "day"}
 
@@ -39,11 +41,15 @@ def zone_of(entry: Entry) -> tuple[str, str] | None:
     return None
 
 
-def refusal(entry: Entry) -> str:
-    """Why Debian's cron would refuse a valid time, and with it the whole crontab; empty if it would not."""
+def differences(entry: Entry) -> Iterator[str]:
+    """What Debian's cron does with a line that is valid here, if that is something else."""
     time = entry.time.lower()
-    terms = (term for field in MACROS.get(time, time).split() for term in field.split(","))
-    return next(filter(None, map(_refusal_of_term, terms)), "")
+    if time in MACROS and entry.time != time:
+        yield f"Debian's cron knows {time} only in lower case, and refuses a crontab with {entry.time!r}"
+    for field in MACROS.get(time, time).split():
+        yield from filter(None, map(_difference_of_term, field.split(",")))
+    if len(entry.command.encode("utf-8", "surrogateescape")) > MAX_COMMAND_BYTES:
+        yield f"Debian's cron refuses a crontab with a command of more than {MAX_COMMAND_BYTES} bytes"
 
 
 def surprises(entry: Entry) -> Iterator[str]:
@@ -58,23 +64,23 @@ def surprises(entry: Entry) -> Iterator[str]:
             yield "a day must match both day of month and weekday here, since one of these begins with *"
         else:
             yield "a day needs to match only one of day of month and weekday, as both are restricted"
-    if len(entry.command.encode("utf-8", "surrogateescape")) > MAX_COMMAND_BYTES:
-        yield f"Debian's cron reads only the first {MAX_COMMAND_BYTES} bytes of a command"
 
 
 def surprises_of_file(lines: list[Line]) -> Iterator[str]:
     """What keeps Debian's cron from firing any line of the file, or some of them."""
     if lines and not lines[-1].ending:
         yield (
-            f"Line {lines[-1].number} does not end with a newline: Debian's cron ignores the whole file, "
+            f"Line {lines[-1].number} does not end with a newline: Debian's cron ignores the whole crontab, "
             "and `crontab` does not install it."
         )
     if with_returns := [line.number for line in lines if line.ending.startswith(CARRIAGE_RETURN)]:
         yield (
             f"{_numbered(with_returns)} with a carriage return (Windows): cron passes it on as part of "
-            "the command, and refuses a file with a blank line of that kind."
+            "the command, and refuses a crontab with a blank line of that kind."
         )
     for line in lines:
+        if isinstance(line, Variable) and line.text.rstrip().endswith("="):
+            yield f'Line {line.number} needs quotes, {line.name}="": Debian\'s cron refuses the crontab.'
         if isinstance(line, Variable) and line.name in ZONE_VARIABLES and _is_zone(line.value):
             yield (
                 f"Line {line.number} sets {line.name}: the lines below it are imported in that zone. "
@@ -90,22 +96,21 @@ def _is_zone(name: str) -> bool:
     return True
 
 
-def _refusal_of_term(term: str) -> str:
-    if _OWN_SYNTAX.fullmatch(term):
-        return f"Debian's cron does not know {term!r}, and refuses a file that contains it"
+def _difference_of_term(term: str) -> str:
+    if nth := _NTH.fullmatch(term):
+        return f"Debian's cron ignores what follows the # in {term!r}, and fires it every {nth[1]}"
+    if _LAST.fullmatch(term):
+        return f"Debian's cron does not know {term!r}, and refuses a crontab that contains it"
     for name in _NAME.findall(term):
-        if name not in _NAMES:
-            return f"Debian's cron knows only names of three letters, and refuses a file with {name!r}"
-    if (found := _RANGE.fullmatch(term.partition("/")[0])) and _wraps_around(found[1], found[2]):
-        return f"Debian's cron refuses a file with a range that wraps around ({term})"
+        if name not in _NUMBERS:
+            return f"Debian's cron knows only names of three letters, and refuses a crontab with {name!r}"
+    if (found := _RANGE.fullmatch(term.partition("/")[0])) and _number(found[1]) > _number(found[2]):
+        return f"Debian's cron accepts a range that wraps around ({term}), but never fires it"
     return ""
 
 
-def _wraps_around(first: str, last: str) -> bool:
-    if first.isdigit() and last.isdigit():
-        return int(first) > int(last)
-    positions = [_NAMES.index(name[:3]) if name[:3] in _NAMES else 0 for name in (first, last)]
-    return positions[0] > positions[1]
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else _NUMBERS[text]
 
 
 def _uneven_steps(parsed: ParsedCron) -> Iterator[str]:

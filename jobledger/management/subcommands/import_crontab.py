@@ -172,6 +172,11 @@ def _lines_of(finding: Finding) -> Iterator[str]:
     plan = finding.plan
     yield f"    runs     {plan.command_line}, {plan.timing}"
     yield f"    next     {'  '.join(_times(finding))}"
+    if finding.outcome is Outcome.NEW:
+        yield from _details(finding, plan)
+
+
+def _details(finding: Finding, plan: Plan) -> Iterator[str]:
     if plan.concurrency is not None:
         yield f"    overlap  {_overlap(plan.concurrency)}"
     if plan.mail:
@@ -196,7 +201,7 @@ def _times(finding: Finding) -> list[str]:
 
 
 def _settings(found: Review) -> list[str]:
-    return list(dict.fromkeys(each.setting for each in found.findings if each.setting))
+    return list(dict.fromkeys(str(each.setting) for each in found.findings if each.setting))
 
 
 def _as_json(found: Review, reading: Reading) -> dict[str, Any]:
@@ -216,7 +221,7 @@ def _finding_as_json(finding: Finding) -> dict[str, Any]:
         "outcome": finding.outcome,
         "reason": finding.reason or None,
         "schedule": finding.schedule or None,
-        "setting": finding.setting or None,
+        "setting": str(finding.setting) if finding.setting else None,
         **(_plan_as_json(finding.plan) if finding.plan else {}),
         "time_limit_seconds": limit.total_seconds() if limit else None,
         "next": _times(finding),

@@ -116,6 +116,10 @@ def test_an_escaped_percent_sign_does_not_end_the_command() -> None:
     assert (found.shell_command, found.stdin) == ("date +%F", None)
 
 
+def test_two_backslashes_are_one_for_the_shell() -> None:
+    assert entry("@daily echo 'a\\\\b' e\\\\\\%f\n").shell_command == "echo 'a\\b' e\\%f"
+
+
 def test_windows_line_endings_are_not_part_of_the_command() -> None:
     found = entry("@daily ./manage.py x\r\n")
     assert (found.command, found.ending) == ("./manage.py x", "\r\n")

@@ -134,7 +134,7 @@ def test_a_schedule_that_was_edited_is_kept(crontab: Callable[..., str]) -> None
     schedule.save()
     printed, remarks = imported(file)
     assert stored() == {"probe": ("0 3 * * *", "UTC", {"level": 3})}
-    assert "line 1 is not imported as the schedule “probe”: a schedule of this name exists" in printed
+    assert "line 1 is not imported as the schedule “probe”: one of this name is different" in printed
     assert "1 schedule that differs and is kept" in remarks
 
 
@@ -289,14 +289,18 @@ def test_the_line_to_add_to_the_settings_is_printed(crontab: Callable[..., str],
 def test_a_listed_shell_command_becomes_a_schedule_if_asked(
     crontab: Callable[..., str], settings: Any
 ) -> None:
-    file = crontab("DIR=/srv", "@daily  $DIR/backup 100\\% | gzip", "@daily ls -l", "@daily cat%input")
+    file = crontab(
+        *("DIR=/srv", "@daily  $DIR/backup 100\\% | gzip", "@daily cd /tmp && ls -l", "@daily cat%input"),
+        *("@hourly cd /tmp && ls -l", "@daily /bin/ls -R"),
+    )
     override(settings, SHELL_COMMANDS={"backup": "$DIR/backup 100% | gzip"})
     assert "shell_command" not in imported(file, "--dry-run")[0]
     printed, _ = imported(file, "--shell")
     [schedule] = PeriodicTask.objects.filter(task="jobledger.shell_command")
     assert (schedule.name, schedule.kwargs) == ("shell_command backup", '{"name": "backup"}')
     assert "The crontab sets DIR for line 2: the worker must have it." in printed
-    assert 'add to your settings: JOBLEDGER["SHELL_COMMANDS"]: "ls": "ls -l"' in printed
+    add = 'add to your settings: JOBLEDGER["SHELL_COMMANDS"]:'
+    assert printed.endswith(f'{add} "ls": "cd /tmp && ls -l"\n{add} "ls_2": "/bin/ls -R"\n')
     assert "line 4 stays in the crontab: it is given input by cron" in printed
 
 
