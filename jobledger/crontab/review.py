@@ -30,6 +30,7 @@ from jobledger.crontab.targets import (
     NotExposedError,
     NotListedError,
     Target,
+    masked,
     shell_target,
     target_of,
 )
@@ -80,16 +81,18 @@ def review(lines: Sequence[Line], reading: Reading) -> Review:
 
 def _finding(line: Entry | Invalid, reading: Reading) -> Finding:
     if isinstance(line, Invalid):
-        return Finding(line=line, outcome=Outcome.PROBLEM, reason=line.problem)
+        return Finding(line=line, outcome=Outcome.PROBLEM, reason=masked(line.problem))
     try:
         _check_user_column(line, reading)
         times = _times(line, reading.zone)
         call, target = _call_and_target(line, reading)
     except _ProblemError as error:
-        return Finding(line=line, outcome=Outcome.PROBLEM, reason=str(error))
+        return Finding(line=line, outcome=Outcome.PROBLEM, reason=masked(str(error)))
+    except _LeftError as error:
+        return Finding(line=line, outcome=Outcome.LEFT, reason=masked(str(error)))
     except (NotExposedError, NotListedError) as error:
         return Finding(line=line, outcome=Outcome.LEFT, reason=str(error), setting=error.setting)
-    except (_LeftError, NotUnderstoodError) as error:
+    except NotUnderstoodError as error:
         return Finding(line=line, outcome=Outcome.LEFT, reason=str(error))
     return _new(line, times, call, target, reading.now)
 
@@ -104,14 +107,16 @@ def _new(line: Entry, times: CronTimes, call: Call, target: Target, now: datetim
         description=readable(line.comment),
     )
     rule = Cron(expression=times.expression, zone=times.zone)
+    notes = (*remarks.notes(line, call, target), *remarks.notes_on_mail(line, addresses, others))
+    warnings = (*timing.differences(line), *timing.surprises(line), *remarks.warnings(call, target))
     return Finding(
         line=line,
         outcome=Outcome.NEW,
         plan=plan,
         call=call,
         slots=list(slots_between(rule, now, LATEST, limit=SLOTS)),
-        notes=[*remarks.notes(line, call, target), *remarks.notes_on_mail(line, addresses, others)],
-        warnings=[*timing.differences(line), *timing.surprises(line), *remarks.warnings(call, target)],
+        notes=[masked(each) for each in notes],
+        warnings=[masked(each) for each in warnings],
     )
 
 
@@ -139,9 +144,10 @@ def _call_and_target(line: Entry, reading: Reading) -> tuple[Call, Target]:
         call = find_call(line)
         _check_that_it_can_be_stored("".join(call.arguments))
     except NotUnderstoodError as error:
+        why = NotUnderstoodError(masked(str(error)))
         if not reading.with_shell_commands or line.stdin is not None:
-            raise
-        return Call(), shell_target(line.shell_command.strip(), error)
+            raise why from None
+        return Call(), shell_target(line.shell_command.strip(), why)
     return call, target_of(call)
 
 

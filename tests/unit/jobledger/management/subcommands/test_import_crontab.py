@@ -353,3 +353,23 @@ def test_it_says_if_the_machine_has_another_zone(
     monkeypatch.setattr(os.path, "realpath", lambda path: machine)
     _, remarks = imported(crontab("# nothing"), *options)
     assert ("pass --tz Europe/Berlin" in remarks) == is_hinted
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "* * * * --api-key=hunter22 x",
+        "@api-key=hunter22 x",
+        "0 3 * * * --api-key=hunter22",
+        "0 3 * * * ./manage.py probe $(curl --token=hunter22)",
+        "0 3 * * * ./manage.py probe > --token=hunter22",
+    ],
+)
+def test_secrets_are_masked_also_where_they_are_not_expected(crontab: Callable[..., str], line: str) -> None:
+    stdout = io.StringIO()
+    try:
+        call_command("jobledger", "import_crontab", crontab(line), stdout=stdout, stderr=stdout)
+    except CommandError as error:
+        stdout.write(str(error))
+    assert "line 1" in stdout.getvalue()
+    assert "hunter" not in stdout.getvalue()
