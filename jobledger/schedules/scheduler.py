@@ -168,7 +168,7 @@ class Scheduler(beat.Scheduler):
     def _current_agenda(self) -> tuple[Agenda, datetime]:
         """The agenda and the time. If beat has slept until a schedule is due, it does not read it again."""
         known, self._agenda = self._agenda, None
-        if known and (now := known.now()) and known.is_complete and agenda.is_due(known.next_due_at, now):
+        if known and (now := known.now()) and agenda.is_due(known.next_due_at, now):
             return known, now
         todo = agenda.read()
         self._unclaimed.mark(todo)
@@ -183,7 +183,10 @@ class Scheduler(beat.Scheduler):
         if alone is not None and alone.queued:
             self._unclaimed.add(self._publish(lambda: publisher.send(_not_expired(alone.queued, now))) or [])
             ledger.update_run_counts(alone.queued, now)
-            return todo.without_first(due_again_at=alone.next_due_at), False
+            if todo.is_complete:
+                return todo.without_first(due_again_at=alone.next_due_at), False
+            left = agenda.read()
+            return left, agenda.is_due(left.next_due_at, now)
         return None, self._work_in_batches(todo, now, watch)
 
     def _work_in_batches(self, todo: Agenda, now: datetime, watch: Watch) -> bool:

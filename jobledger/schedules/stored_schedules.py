@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.db import Error
-from django.db.models import F, Func, QuerySet, TextField
+from django.db.models import F, Func, QuerySet, TextField, Value
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -59,11 +59,17 @@ def _as_text(field: str) -> Func:
     return Func(F(field), template="COALESCE(CAST(%(expressions)s AS text), '-')", output_field=TextField())
 
 
-def timing_at(path: str) -> Func:
-    """The timing of the schedule to which this path leads, such as ``schedule__``."""
+def timing_at(path: str, *, without: Collection[str] = ()) -> Func:
+    """The timing of the schedule to which this path leads, such as ``schedule__``.
+
+    ``without`` are the kinds of which it is not, whose tables then need not be read.
+    """
+    fields = (
+        Value("-") if field.partition("__")[0] in without else _as_text(path + field) for field in _FIELDS
+    )
     # Not Django's Concat, which nests its arguments in pairs, deeper than SQLite's parser allows.
     return Func(
-        *(_as_text(path + field) for field in _FIELDS),
+        *fields,
         template="(%(expressions)s || '|')",
         arg_joiner=" || '|' || ",
         output_field=TextField(),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import services
-from benchmarks.rows import commands, idle, starts
+from benchmarks.rows import commands, idle, latency, starts
 from benchmarks.rows.row import Plan, Row
 from benchmarks.scheduler.__main__ import main
 from tests.integration.service import Service
@@ -53,7 +53,7 @@ def both() -> Iterator[list[Service]]:
 
 @pytest.mark.parametrize(
     ("row", "count"),
-    [*((row, 1) for row in commands.ROWS), (starts.ROWS[0], 2), (idle.ROWS[0], 1)],
+    [*((row, 1) for row in commands.ROWS), (starts.ROWS[0], 2), (idle.ROWS[0], 1), (latency.ROWS[0], 2)],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_a_row_is_measured_beside_the_peer(

@@ -10,6 +10,7 @@ import time_machine
 from celery import current_app
 from django.db import DataError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
@@ -104,6 +105,10 @@ def asleep(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         yield sleep
 
 
+def seconds_since_noon() -> float:
+    return (timezone.now() - NOON).total_seconds()
+
+
 def statements_of_a_tick(scheduler: Scheduler) -> list[str]:
     with CaptureQueriesContext(connection) as queries:
         scheduler.tick()
@@ -126,6 +131,25 @@ def test_the_agenda_is_read_again_if_the_clock_was_set_or_the_machine_suspended(
     asleep(by_wall=by_wall, by_monotonic=1.0)
     first, *_ = statements_of_a_tick(scheduler)
     assert "publish_after" in first, first
+
+
+def test_so_is_the_next_one_and_whatever_else_has_become_due_by_then(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, published: list[Run]
+) -> None:
+    with time_machine.travel(NOON - timedelta(seconds=1), tick=False) as wall:
+        monkeypatch.setattr(agenda, "monotonic", seconds_since_noon)
+        first, *others = (hourly(f"schedule {number}") for number in range(4))
+        NextSlot.objects.exclude(pk=first.pk).update(due_at=NOON + SECOND)
+        scheduler.tick()
+        wall.shift(1)
+        assert scheduler.tick() == pytest.approx(1.0)
+        assert [run.schedule for run in published] == [first]
+        wall.shift(1)
+        statement, *_ = statements_of_a_tick(scheduler)
+        assert "publish_after" not in statement
+        assert len(published) == 2
+        scheduler.tick()
+    assert {run.schedule for run in published} == {first, *others}
 
 
 def test_only_what_is_due_is_looked_for(scheduler: Scheduler, published: list[Run]) -> None:
