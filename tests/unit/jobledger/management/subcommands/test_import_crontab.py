@@ -359,7 +359,7 @@ def test_it_says_if_the_machine_has_another_zone(
     "line",
     [
         "* * * * --api-key=hunter22 x",
-        "@api-key=hunter22 x",
+        "@api-key:hunter22 x",
         "0 3 * * * --api-key=hunter22",
         "0 3 * * * ./manage.py probe $(curl --token=hunter22)",
         "0 3 * * * ./manage.py probe > --token=hunter22",
