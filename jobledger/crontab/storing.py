@@ -1,6 +1,7 @@
 """Stores the schedules of a reviewed crontab: all of them, or none."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
@@ -8,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts.default_rule import LATE_AFTER
+from jobledger.crontab import history
 from jobledger.crontab.findings import Finding, Outcome, Plan
 from jobledger.models import AlertDestination, AlertRule, DestinationKind, SchedulePolicy
 from jobledger.schedules import stored_schedules
@@ -21,17 +23,20 @@ class ConflictError(Exception):
 
 def store(findings: Iterable[Finding]) -> int:
     """Create the new schedules and their alert rules; returns how many schedules. Raises ConflictError."""
-    plans = [each.plan for each in findings if each.outcome is Outcome.NEW and each.plan]
+    planned = [each for each in findings if each.plan and each.outcome is not Outcome.DUPLICATE]
+    plans = [each.plan for each in planned if each.outcome is Outcome.NEW and each.plan]
+    counts = Counter(each.plan.meaning[:2] for each in planned if each.plan)
     try:
         with transaction.atomic():
             for plan in plans:
-                _store(plan)
+                schedule = _store(plan)
+                history.take_over(plan, schedule, by_time=counts[plan.meaning[:2]] > 1)
     except (IntegrityError, ValidationError) as error:
         raise ConflictError(str(error)) from error
     return len(plans)
 
 
-def _store(plan: Plan) -> None:
+def _store(plan: Plan) -> PeriodicTask:
     schedule = PeriodicTask(
         name=plan.name,
         task=plan.target.job.task_name,
@@ -47,6 +52,7 @@ def _store(plan: Plan) -> None:
             name=_free_name(AlertRule, f"MAILTO of {plan.name}"), schedule=schedule, late_after=LATE_AFTER
         )
         rule.destinations.add(_destination(plan.mail))
+    return schedule
 
 
 def _destination(addresses: tuple[str, ...]) -> AlertDestination:

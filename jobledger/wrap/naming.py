@@ -21,6 +21,8 @@ from jobledger.crontab.shell import Kind, ShellError, Word
 from jobledger.crontab.syntax import Command, Group, Simple, script_of
 from jobledger.crontab.wrappers import NotUnderstoodError, unwrap
 from jobledger.jobs import options, registry
+from jobledger.jobs.options import argument_list
+from jobledger.jobs.options.parser import RESERVED_OPTIONS
 from jobledger.wrap import enclosing
 from jobledger.wrap.line import Line
 
@@ -91,7 +93,9 @@ def _options(call: Call) -> dict[str, Any]:
     if command is None:
         return {}
     parser = command.create_parser("manage.py", call.command)
-    return options.from_argv(parser, call.arguments)
+    given = argument_list.read(parser, call.arguments)
+    own = [each for each in given if each.action.dest not in RESERVED_OPTIONS]
+    return options.from_argv(parser, argument_list.write(parser, own))
 
 
 def _load(name: str) -> BaseCommand | None:

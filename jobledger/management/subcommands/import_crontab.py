@@ -20,7 +20,7 @@ from jobledger.crontab.targets import masked
 from jobledger.escapes import escaped
 from jobledger.jobs import secrets
 from jobledger.jobs.declaration import Concurrency
-from jobledger.management import arguments, printing
+from jobledger.management import arguments, printing, wrapped_crontabs
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models.schedule import CONCURRENCY_LABELS
 
@@ -77,8 +77,20 @@ class Command(OperatorCommand):
             "setting SHELL_COMMANDS lists their commands.",
         )
         parser.add_argument("--json", action="store_true", help="Print the report as a JSON object.")
+        instead = parser.add_mutually_exclusive_group()
+        instead.add_argument(
+            "--wrap",
+            action="store_true",
+            help="Instead of importing, print the crontab with `jobledger wrap` in front of its commands.",
+        )
+        instead.add_argument(
+            "--unwrap", action="store_true", help="Instead of importing, print the crontab without it."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["wrap"] or options["unwrap"]:
+            wrapped_crontabs.print_rewritten(self, _text(options["file"]), options)
+            return
         zone = timezone.get_default_timezone() if options["tz"] is None else None
         reading = Reading(
             zone=zone or arguments.zone(options["tz"], "--tz"),

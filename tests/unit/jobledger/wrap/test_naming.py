@@ -19,6 +19,8 @@ JOBS = [
     ("python manage.py clearsessions", "clearsessions", {}),
     ("python manage.py hello && python -u manage.py probe out", "probe", {"words": ["out"]}),
     ("python manage.py probe out | logger", "probe", {"words": ["out"]}),
+    ("python manage.py probe out --no-color --traceback --wait", "probe", {"words": ["out"]}),
+    ("python manage.py probe out --settings=other", "probe", {"words": ["out"]}),
     ("python manage.py of_another_project --days 7", "of_another_project", {}),
 ]
 OTHERS = [

@@ -219,6 +219,15 @@ def test_a_job_on_the_line_continues_its_run() -> None:
 
 
 @pytest.mark.usefixtures("on_line")
+@pytest.mark.parametrize("words", ["out", "out -v 0 --no-color", "--warn=x --level 2 a b", ""])
+def test_the_recorder_and_the_job_read_the_same_options(words: str) -> None:
+    management.execute_from_command_line(["manage.py", "probe", *words.split()])
+    (run,) = Run.objects.all()
+    line = Line(words=[f"python manage.py probe {words}"], options={})
+    assert run.options == naming.options_of(line)
+
+
+@pytest.mark.usefixtures("on_line")
 def test_only_one_process_continues_it() -> None:
     for _ in range(2):
         management.execute_from_command_line(["manage.py", "probe", "out"])

@@ -1,0 +1,73 @@
+"""Prints crontabs whose commands are wrapped, or are so no longer."""
+
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.conf import ENVIRONMENT_VARIABLE
+from django.core.management.base import CommandError
+
+from jobledger.crontab import wrapping
+from jobledger.crontab.lines import Entry, encoded
+from jobledger.management.console import settings_in
+from jobledger.management.operator_command import OperatorCommand
+from jobledger.wrap import naming
+from jobledger.wrap.line import Line
+
+
+def print_rewritten(command: OperatorCommand, text: str, options: Mapping[str, Any]) -> None:
+    """Print the crontab on stdout, and what has changed on stderr."""
+    if options["wrap"]:
+        done = wrapping.wrap(text, launcher(), is_system=options["system"])
+    else:
+        done = wrapping.unwrap(text, is_system=options["system"])
+    _write(command, done.text)
+    for left in done.left:
+        command.warn(f"line {left.number} is left as it is: {left.reason}")
+    if options["wrap"]:
+        for name, numbers in _same_names(done.changed):
+            command.warn(f"lines {numbers} are recorded as {name!r}: `wrap --name NAME` tells them apart")
+    verb = "wrapped" if options["wrap"] else "unwrapped"
+    count = len(done.changed)
+    command.remark(f"{count} {'line is' if count == 1 else 'lines are'} {verb}.")
+
+
+def launcher() -> str:
+    """What runs ``jobledger wrap`` from anywhere, as this process was started: by ``manage.py``."""
+    manage = Path(sys.argv[0]).absolute()
+    if manage.name != "manage.py" or not manage.is_file():
+        raise CommandError(
+            "--wrap needs the path of manage.py: call it as `manage.py jobledger import_crontab`"
+        )
+    module = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    # Cron does not have the variables of this shell.
+    other = ["--settings", module] if module and module != settings_in(manage) else []
+    return shlex.join([sys.executable, str(manage), "jobledger", "wrap", *other, "--"])
+
+
+def _write(command: OperatorCommand, text: str) -> None:
+    command.stdout.flush()
+    if (buffer := getattr(command.stdout, "buffer", None)) is None:
+        command.stdout.write(text, ending="")
+        return
+    # Not every crontab is valid in the encoding of this terminal.
+    buffer.write(encoded(text))
+    buffer.flush()
+
+
+def _same_names(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """The names that several lines would have that are no calls of ``manage.py``, and their numbers."""
+    names = {entry.number: _own_name(entry) for entry in entries}
+    several = [name for name, count in Counter(names.values()).items() if name and count > 1]
+    return [
+        (name, ", ".join(str(number) for number, each in names.items() if each == name)) for name in several
+    ]
+
+
+def _own_name(entry: Entry) -> str:
+    line = Line(words=[entry.shell_command], options={})
+    return "" if naming.call_in(line, entry.variables) else naming.name_of(line)

@@ -1,0 +1,68 @@
+"""Imported schedules have the runs that were recorded while cron was in charge."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from jobledger.models import Run, Status, Trigger
+from tests.unit.jobledger.schedules.times import utc
+
+pytestmark = pytest.mark.django_db
+
+PROBE = "/srv/manage.py probe"
+
+
+def observed(at: datetime, *, trigger: str = Trigger.CRON, job: str = "probe", **options: Any) -> Run:
+    return Run.objects.create(
+        job=job, trigger=trigger, options=options, status=Status.SUCCEEDED, queued_at=at, started_at=at
+    )
+
+
+def imported(tmp_path: Path, *lines: str) -> None:
+    file = tmp_path / "crontab"
+    file.write_text("".join(f"{line}\n" for line in lines))
+    call_command("jobledger", "import_crontab", str(file))
+
+
+def schedules_of(*runs: Run) -> list[str]:
+    for run in runs:
+        run.refresh_from_db()
+        assert run.schedule_name == (run.schedule.name if run.schedule else "")
+    return [run.schedule_name for run in runs]
+
+
+def test_runs_of_cron_belong_to_the_schedule_of_their_line(tmp_path: Path) -> None:
+    mine = observed(utc("2026-03-01 03:00:02"), words=["a"])
+    others = [
+        observed(utc("2026-03-01 03:00:02"), words=["b"]),
+        observed(utc("2026-03-01 03:00:02"), words=["a"], trigger=Trigger.CLI),
+        observed(utc("2026-03-01 03:00:02"), words=["a"], job="hello"),
+    ]
+    imported(tmp_path, f"0 3 * * * manage.py jobledger wrap -- '{PROBE} a'")
+    assert schedules_of(mine, *others) == ["probe a", "", "", ""]
+
+
+def test_a_run_belongs_to_its_line_even_if_that_was_edited_since(tmp_path: Path) -> None:
+    run = observed(utc("2026-03-01 17:30"))
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    assert schedules_of(run) == ["probe"]
+
+
+def test_lines_with_the_same_command_are_told_apart_by_their_times(tmp_path: Path) -> None:
+    at_three = utc("2026-03-01 03:00")
+    runs = [
+        observed(at_three + timedelta(hours=hours, seconds=seconds)) for hours, seconds in ((0, 1), (2, 70))
+    ]
+    neither = observed(at_three + timedelta(hours=1))
+    imported(tmp_path, f"0 3 * * * {PROBE}", f"0 5 * * * {PROBE}")
+    assert schedules_of(*runs, neither) == ["probe (0 3 * * * UTC)", "probe (0 5 * * * UTC)", ""]
+
+
+def test_runs_that_have_a_schedule_keep_it(tmp_path: Path) -> None:
+    run = observed(utc("2026-03-01 03:00"))
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    imported(tmp_path, f"0 5 * * * {PROBE}")
+    assert schedules_of(run) == ["probe"]
