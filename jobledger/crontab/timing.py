@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from jobledger.crontab.lines import CARRIAGE_RETURN, Entry, Line, Variable
+from jobledger.schedules.cron_words import listed
 from jobledger.schedules.rules.cron_expression import MACROS, ParsedCron, parse
 from jobledger.schedules.rules.slots import RuleError
 from jobledger.schedules.rules.wallclock import zone_named
-from jobledger.schedules.words import listed
 
 ZONE_VARIABLES = ("CRON_TZ", "TZ")
 MAX_COMMAND_BYTES = 998

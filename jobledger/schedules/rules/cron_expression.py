@@ -23,7 +23,7 @@ _MONTHS = (
     *("july", "august", "september", "october", "november", "december"),
 )
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
-_DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 MACROS: Mapping[str, str] = {
     "@yearly": "0 0 1 1 *",
@@ -34,6 +34,9 @@ MACROS: Mapping[str, str] = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+
+LAST = 0
+"""Stands for the last weekday of a month, where others have their number."""
 
 _TERM = re.compile(r"(\*|[0-9]{1,4}|[a-z]+)(?:-([0-9]{1,4}|[a-z]+))?(?:/([0-9]{1,4}))?")
 _NTH_WEEKDAY = re.compile(r"([0-9]{1,4}|[a-z]{3,})#([1-5])")
@@ -111,6 +114,17 @@ class ParsedCron(ParsedExpression):
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
+    days: tuple[int, ...]
+    """Of the month, without those counted from its end."""
+    month_ends: frozenset[str]
+    """``L`` for the last day of the month, ``LW`` for its last weekday."""
+    months: tuple[int, ...]
+    weekdays: tuple[int, ...]
+    """Sunday is 0."""
+    nth_weekdays: tuple[tuple[int, int], ...]
+    """Weekdays of the month, each with its number; ``LAST`` for the last one."""
+    must_match_both: bool
+    """Whether a day must match both the day of the month and the weekday; otherwise, one is enough."""
     follows_clock: bool
     """Whether the minute or the hour begins with ``*``. Debian's cron then follows the wall clock through
     every clock change, while a job with fixed times runs exactly once."""
@@ -135,14 +149,21 @@ def parse(expression: str) -> ParsedCron:
     texts = fields_of(expression)
     terms = [_terms(each, text) for each, text in zip(_FIELDS, texts, strict=True)]
     minutes, hours, days, months, weekdays = (",".join(each) for each in terms)
+    numbers = [_numbers(each, of_field) for each, of_field in zip(_FIELDS, terms, strict=True)]
     parsed = ParsedCron(
         fields=" ".join(texts),
         canonical=f"{minutes} {hours} {days} {months} {weekdays}",
-        minutes=tuple(sorted(_numbers(_FIELDS[0], terms[0]))),
-        hours=tuple(sorted(_numbers(_FIELDS[1], terms[1]))),
+        minutes=tuple(sorted(numbers[0])),
+        hours=tuple(sorted(numbers[1])),
+        days=tuple(sorted(numbers[2])),
+        month_ends=frozenset(terms[2]) & {"L", "LW"},
+        months=tuple(sorted(numbers[3])),
+        weekdays=tuple(sorted({number % 7 for number in numbers[4]})),
+        nth_weekdays=tuple(sorted(_nth_weekdays(terms[4]))),
+        must_match_both=texts[2].startswith("*") or texts[4].startswith("*"),
         follows_clock=texts[0].startswith("*") or texts[1].startswith("*"),
     )
-    _check_that_it_matches(parsed, texts, days=terms[2], months=terms[3])
+    _check_that_it_matches(parsed, texts)
     return parsed
 
 
@@ -203,7 +224,10 @@ def _single(each: _Field, first: str, step: str | None) -> str:
 
 
 def _range(each: _Field, first: int, last: int, step: int) -> str:
-    if first <= last:
+    if first == last:
+        # cronsim takes a step after it for one up to the end of the field.
+        return str(first)
+    if first < last:
         return f"{first}-{last}" + ("" if step == 1 else f"/{step}")
     around = [*range(first, each.wraps_at + 1), *range(each.low, last + 1)]
     return ",".join(str(number) for number in around[::step])
@@ -237,13 +261,15 @@ def _numbers(each: _Field, terms: list[str]) -> set[int]:
     return numbers
 
 
-def _check_that_it_matches(
-    parsed: ParsedCron, texts: list[str], *, days: list[str], months: list[str]
-) -> None:
-    both_must_match = texts[2].startswith("*") or texts[4].startswith("*")
-    longest = max(_DAYS_IN_MONTH[month - 1] for month in _numbers(_FIELDS[3], months))
-    earliest = 1 if "L" in "".join(days) else min(_numbers(_FIELDS[2], days))
-    if both_must_match and earliest > longest:
+def _nth_weekdays(terms: list[str]) -> set[tuple[int, int]]:
+    split = (term.removesuffix("L").split("#") for term in terms if term.endswith("L") or "#" in term)
+    return {(int(weekday) % 7, int(nth[0]) if nth else LAST) for weekday, *nth in split}
+
+
+def _check_that_it_matches(parsed: ParsedCron, texts: list[str]) -> None:
+    longest = max(DAYS_IN_MONTH[month - 1] for month in parsed.months)
+    earliest = 1 if parsed.month_ends else parsed.days[0]
+    if parsed.must_match_both and earliest > longest:
         problem = f"{_FIELDS[2].name}: day {texts[2]} never occurs in month {texts[3]}"
         raise NeverMatchesError(problem, field=_FIELDS[2].name)
     try:

@@ -9,6 +9,7 @@ FIELDS = "minute hour day-of-month month day-of-week"
 
 # An expression, and the same in plain numbers.
 MEANINGS = [
+    ("0-0/2 3 * * 5-5/2", "0 3 * * 5"),
     ("*/15 0-6 1,15 * *", "*/15 0-6 1,15 * *"),
     ("0 0 * jan mon", "0 0 * 1 1"),
     ("0 0 * January MONDAY", "0 0 * 1 1"),
