@@ -50,6 +50,11 @@ def duration(length: timedelta, *, parts: int = 2) -> str:
     return " ".join(part for part in found[:parts] if part)
 
 
+def as_sentence(clause: str) -> str:
+    """With a capital letter and a full stop."""
+    return f"{clause[:1].upper()}{clause[1:]}."
+
+
 def took(begin: datetime | None, end: datetime | None) -> str:
     """The duration from start to end; empty if one is missing. Never negative, even if clocks disagree."""
     if begin is None or end is None:

@@ -9,6 +9,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import DEFAULT_DB_ALIAS, connection
 from django.db.models import Model
+from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts.rules import unusable_destinations
@@ -19,6 +20,8 @@ from jobledger.jobs import registry, secrets
 from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.surprises import clock_surprises, surprises
 
 _TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
 
@@ -108,6 +111,18 @@ def _invalid_timing() -> Iterator[CheckMessage]:
             text = f"The schedule {name!r} is broken: {reason}"
             hint = "It starts nothing. Fix its timing in the admin, or disable it there."
             yield checks.Warning(escaped(text), hint=hint, id="jobledger.W010")
+        elif schedule:
+            yield from _surprises(name, schedule)
+
+
+def _surprises(name: str, schedule: PeriodicTask) -> Iterator[CheckMessage]:
+    rule = stored_schedules.times_of(schedule).rule
+    if not isinstance(rule, Cron):
+        return
+    for surprise in (*surprises(rule.parsed), *clock_surprises(rule, timezone.now())):
+        text = f"The schedule {name!r} ({rule.expression}): {surprise}."
+        hint = "If that is intended, there is nothing to do."
+        yield checks.Info(escaped(text), hint=hint, id="jobledger.I001")
 
 
 def _invalid_messages() -> Iterator[CheckMessage]:

@@ -14,7 +14,7 @@ from jobledger.crontab.findings import Finding
 from jobledger.crontab.lines import Entry
 from jobledger.crontab.targets import Target, declaration_of
 from jobledger.jobs.declaration import Concurrency
-from jobledger.schedules.cron_words import listed
+from jobledger.schedules.rules.cron_words import listed
 
 _CRONS_OWN = frozenset(
     {"CONTENT_TRANSFER_ENCODING", "CONTENT_TYPE", "CRON_TZ", "HOME", "LOGNAME", "MAILFROM", "MAILTO"}

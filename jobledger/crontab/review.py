@@ -40,6 +40,7 @@ from jobledger.schedules import stored_schedules, words
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import NeverMatchesError, parse
 from jobledger.schedules.rules.slots import RuleError, slots_between
+from jobledger.schedules.rules.surprises import clock_surprises, surprises
 from jobledger.schedules.rules.wallclock import LATEST, zone_named
 from jobledger.schedules.stored_schedules import CronTimes
 
@@ -108,7 +109,8 @@ def _new(line: Entry, times: CronTimes, call: Call, target: Target, now: datetim
     )
     rule = Cron(expression=times.expression, zone=times.zone)
     notes = (*remarks.notes(line, call, target), *remarks.notes_on_mail(line, addresses, others))
-    warnings = (*timing.differences(line), *timing.surprises(line), *remarks.warnings(call, target))
+    surprising = (*surprises(rule.parsed), *clock_surprises(rule, now))
+    warnings = (*timing.differences(line), *surprising, *remarks.warnings(call, target))
     return Finding(
         line=line,
         outcome=Outcome.NEW,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from jobledger.crontab.lines import CARRIAGE_RETURN, Entry, Line, Variable
-from jobledger.schedules.cron_words import listed
-from jobledger.schedules.rules.cron_expression import MACROS, ParsedCron, parse
+from jobledger.schedules.rules.cron_expression import MACROS
+from jobledger.schedules.rules.cron_words import listed
 from jobledger.schedules.rules.slots import RuleError
 from jobledger.schedules.rules.wallclock import zone_named
 
@@ -19,8 +19,6 @@ MAX_COMMAND_BYTES = 998
 
 _NAME = re.compile(r"[a-z]+")
 _RANGE = re.compile(r"([0-9]+|[a-z]+)-([0-9]+|[a-z]+)")
-_STEP = re.compile(r"\*/([0-9]+)")
-_SIZES = {"minute": 60, "hour": 24}
 _NTH = re.compile(r"([0-9a-z]+)#[0-9]")
 _LAST = re.compile(r"lw?|[0-9]l|[a-z]{3,}l")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -30,7 +28,6 @@ _NUMBERS = {
 }
 """The names that Debian's cron knows."""
 _READERS = {"CRON_TZ": "; cronie reads it", "TZ": ", and only the commands see it"}
-_WHOLE = {"minute": "hour", "hour": "day"}
 
 
 def zone_of(entry: Entry) -> tuple[str, str] | None:
@@ -50,20 +47,6 @@ def differences(entry: Entry) -> Iterator[str]:
         yield from filter(None, map(_difference_of_term, field.split(",")))
     if len(entry.command.encode("utf-8", "surrogateescape")) > MAX_COMMAND_BYTES:
         yield f"Debian's cron refuses a crontab with a command of more than {MAX_COMMAND_BYTES} bytes"
-
-
-def surprises(entry: Entry) -> Iterator[str]:
-    """What the time means, where somebody who reads it may think otherwise."""
-    parsed = parse(entry.time)
-    minute, hour, day, _, weekday = parsed.fields.split()
-    yield from _uneven_steps(parsed)
-    if minute == "*" and not hour.startswith("*"):
-        yield f"its minute is *, so it is due 60 times an hour: every minute of {_hours(parsed)}"
-    if "*" not in (day, weekday):
-        if day.startswith("*") or weekday.startswith("*"):
-            yield "a day must match both day of month and weekday here, since one of these begins with *"
-        else:
-            yield "a day needs to match only one of day of month and weekday, as both are restricted"
 
 
 def surprises_of_file(lines: list[Line]) -> Iterator[str]:
@@ -111,20 +94,6 @@ def _difference_of_term(term: str) -> str:
 
 def _number(text: str) -> int:
     return int(text) if text.isdigit() else _NUMBERS[text]
-
-
-def _uneven_steps(parsed: ParsedCron) -> Iterator[str]:
-    numbers = {"minute": parsed.minutes, "hour": parsed.hours}
-    for (name, size), field in zip(_SIZES.items(), parsed.fields.split(), strict=False):
-        found = _STEP.fullmatch(field)
-        if found and size % int(found[1]):
-            due_at = listed([str(number) for number in numbers[name]][:8])
-            yield f"{field} is not every {found[1]} {name}s: it begins anew every {_WHOLE[name]}, at {due_at}"
-
-
-def _hours(parsed: ParsedCron) -> str:
-    hours = [f"{hour:02}:00" for hour in parsed.hours]
-    return f"the hour{'' if len(hours) == 1 else 's'} from {listed(hours[:8])}"
 
 
 def _numbered(numbers: list[int]) -> str:

@@ -7,11 +7,11 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.schedules import stored_schedules
-from jobledger.schedules.cron_words import OF_THE_DAY, every, phrase
 from jobledger.schedules.rules import celery_cron
 from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import ParsedCron, parse
+from jobledger.schedules.rules.cron_words import OF_THE_DAY, every, phrase
 from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import Rule
 from jobledger.schedules.rules.solar import Solar

@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 from jobledger import formats
 from jobledger.admin_site import page_url
 from jobledger.jobs import registry
-from jobledger.schedules.cron_words import listed
+from jobledger.schedules.rules.cron_words import listed
 from jobledger.schedules.upcoming import UpcomingStarts, upcoming
 
 MAX_SCHEDULES = 500

@@ -1,6 +1,6 @@
 """The preview as shown on the page: slots in the schedule's time zone, and the effects of saving."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -14,7 +14,9 @@ from jobledger.models import NextSlot, pause_terms
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.preview import SLOTS, Preview
 from jobledger.schedules.rules.clock_changes import Consequence
+from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import CronRule
+from jobledger.schedules.rules.surprises import surprises
 from jobledger.schedules.stored_schedules import Times
 from jobledger.schedules.words import rule_words
 
@@ -61,6 +63,8 @@ class FormattedPreview:
     zone: str
     clock_changes: list[tuple[str, str]]
     """The time of each clock change, and its effect."""
+    surprises: list[str]
+    """What the expression means where somebody may think otherwise."""
     has_neighbours: bool
 
 
@@ -81,8 +85,13 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
         jitter=_jitter(preview.delay, times.policy.jitter),
         zone=str(zone) if isinstance(times.rule, CronRule) else "",
         clock_changes=[(_change(each), each.sentence) for each in preview.clock_changes],
+        surprises=[*map(formats.as_sentence, _surprises(times))],
         has_neighbours=bool(others),
     )
+
+
+def _surprises(times: Times) -> Iterator[str]:
+    return surprises(times.rule.parsed) if isinstance(times.rule, Cron) else iter(())
 
 
 def neighbours_in(minutes: Sequence[datetime], *, exclude: int | None = None) -> list[Neighbours]:

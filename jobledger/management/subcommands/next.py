@@ -9,12 +9,15 @@ from typing import Any
 
 from django.utils import timezone
 
+from jobledger.formats import as_sentence
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
 from jobledger.models import Pause
 from jobledger.schedules.rules import wallclock
+from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, slots_between
+from jobledger.schedules.rules.surprises import clock_surprises, surprises
 
 
 class Command(OperatorCommand):
@@ -50,7 +53,15 @@ class Command(OperatorCommand):
         else:
             lines = (_line(slot, each, is_single=choice.is_single) for slot, each in found)
         if printing.write_lines(self.stdout, lines):
+            self._warn_of_surprises(choice, start)
             self._warn_of_pauses(choice)
+
+    def _warn_of_surprises(self, choice: Choice, start: datetime) -> None:
+        """Of all schedules together, ``manage.py check`` reports them."""
+        rule = choice.timetables[0].rule if choice.is_single else None
+        if isinstance(rule, Cron):
+            for surprise in (*surprises(rule.parsed), *clock_surprises(rule, start)):
+                self.warn(f"Note: {as_sentence(surprise)}")
 
     def _warn_of_pauses(self, choice: Choice) -> None:
         """The printed slots ignore pauses, during which nothing runs."""

@@ -43,6 +43,16 @@ _NTH_WEEKDAY = re.compile(r"([0-9]{1,4}|[a-z]{3,})#([1-5])")
 _LAST_WEEKDAY = re.compile(r"([0-9]{1,4}|[a-z]{3,})l")
 
 
+_NO_MORE_FIELDS = ". For seconds, use an interval; for a single year, a clocked time"
+_NOT_SUPPORTED = (
+    (re.compile(r"\?"), "use * for every value"),
+    (re.compile(r"h(\(.*\))?(/[0-9]+)?"), "choose a value, and a jitter to spread the load"),
+    (re.compile(r"[0-9]{1,2}w"), "there is LW, the last weekday of the month"),
+    (re.compile(r"l-[0-9]{1,2}"), "there is L, the last day of the month"),
+)
+"""Syntax of other schedulers, and what exists instead."""
+
+
 class NeverMatchesError(RuleError):
     """A valid expression without any slot, such as one for 30 February."""
 
@@ -139,7 +149,8 @@ def fields_of(expression: str) -> list[str]:
     if len(texts) != len(_FIELDS):
         count = f"{len(texts)} field" + ("" if len(texts) == 1 else "s")
         names = " ".join(each.name for each in _FIELDS)
-        raise RuleError(f"the expression has {count}, cron has 5: {names}", field="expression")
+        instead = _NO_MORE_FIELDS if len(texts) > len(_FIELDS) else ""
+        raise RuleError(f"the expression has {count}, cron has 5: {names}{instead}", field="expression")
     return texts
 
 
@@ -195,8 +206,8 @@ def _special(each: _Field, term: str) -> str | None:
 
 def _plain(each: _Field, term: str) -> str:
     match = _TERM.fullmatch(term)
-    if term == "?":
-        raise _error(each, "'?' is not supported; use * for every value")
+    if instead := next((text for pattern, text in _NOT_SUPPORTED if pattern.fullmatch(term)), ""):
+        raise _error(each, f"{term!r} is not supported; {instead}")
     if not match:
         raise _error(each, f"{term!r} is not valid" if term else "there is nothing between two commas")
     first, last, step = match.groups()

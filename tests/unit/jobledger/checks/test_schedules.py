@@ -3,10 +3,10 @@
 from typing import NoReturn
 
 import pytest
-from django.core.checks import CheckMessage
+from django.core.checks import INFO, CheckMessage
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from pytest_django import Settings
 
 from jobledger.checks.schedules import check_schedules
@@ -166,3 +166,12 @@ def test_alert_destinations_that_jobs_name_in_vain_are_reported(monkeypatch: pyt
     assert messages[0].msg.endswith(": pager.")
     destination("pager")
     assert check_schedules(databases=["default"]) == []
+
+
+@pytest.mark.django_db
+def test_expressions_that_may_surprise_are_for_information() -> None:
+    crontab = CrontabSchedule.objects.create(minute="*/45", hour="*", timezone="UTC")
+    PeriodicTask.objects.create(name="odd", task="probes.probe", crontab=crontab)
+    [message] = check_schedules(databases=["default"])
+    assert (message.id, message.level) == ("jobledger.I001", INFO)
+    assert "'odd' (*/45 * * * *): */45 is not every 45 minutes" in message.msg

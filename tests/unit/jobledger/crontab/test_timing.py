@@ -38,27 +38,6 @@ def test_what_debians_cron_refuses_or_never_fires_is_warned_of(time: str, text: 
     assert text in difference
 
 
-@pytest.mark.parametrize(
-    ("time", "text"),
-    [
-        ("*/40 * * * *", "*/40 is not every 40 minutes: it begins anew every hour, at 0 and 40"),
-        ("0 */5 * * *", "*/5 is not every 5 hours: it begins anew every day, at 0, 5, 10, 15 and 20"),
-        ("* 3 * * *", "due 60 times an hour: every minute of the hour from 03:00"),
-        ("* 3,5 * * *", "the hours from 03:00 and 05:00"),
-        ("0 0 13 * fri", "only one of day of month and weekday"),
-        ("0 0 */2 * fri", "must match both day of month and weekday"),
-    ],
-)
-def test_surprising_times_are_warned_of(time: str, text: str) -> None:
-    [warning] = timing.surprises(entry(time))
-    assert text in warning
-
-
-@pytest.mark.parametrize("time", ["* * * * *", "*/15 */2 * * *", "0 3 * * mon", "0 3 1 * *", "* */2 * * *"])
-def test_ordinary_times_are_not_warned_of(time: str) -> None:
-    assert list(timing.surprises(entry(time))) == []
-
-
 def test_a_command_that_is_too_long_for_debians_cron_is_warned_of() -> None:
     assert list(timing.differences(entry("@daily", command="x" * 998))) == []
     assert "more than 998 bytes" in next(timing.differences(entry("@daily", command="é" * 500)))

@@ -207,6 +207,14 @@ def test_the_live_preview_shows_the_effects_of_clock_changes(admin_client: Clien
     assert "right after the change" in page.text
 
 
+def test_the_live_preview_explains_expressions_that_may_surprise(admin_client: Client) -> None:
+    form = edit_form(admin_client, ADD)
+    page = admin_client.post(f"{ADD}preview/", form.after(times__cron="*/45 * * * *", times__zone="UTC"))
+    assert "*/45 is not every 45 minutes: it starts over every hour, at 0 and 45." in page.text
+    page = admin_client.post(f"{ADD}preview/", form.after(times__cron="*/15 * * * *", times__zone="UTC"))
+    assert "preview-surprise" not in page.text
+
+
 def test_the_live_preview_lists_schedules_that_start_at_the_same_time(
     admin_client: Client, every_hour: PeriodicTask
 ) -> None:

@@ -35,7 +35,7 @@ def printed(*line: str) -> tuple[str, str]:
 
 def lines(*line: str) -> list[str]:
     stdout, stderr = printed(*line)
-    assert stderr == ""
+    assert [note for note in stderr.splitlines() if not note.startswith("Note: The clock changes")] == []
     return stdout.splitlines()
 
 
@@ -45,6 +45,19 @@ def test_an_expression_needs_no_database_and_prints_a_time_per_line() -> None:
         "2026-10-25T01:30:00+01:00",
         "2026-10-26T01:30:00+00:00",
     ]
+
+
+def test_what_may_surprise_is_noted_on_stderr() -> None:
+    _, notes = printed("--cron", "*/40 1 13 * fri", "--tz", "Europe/London", "--from", "2026-10-01T00:00")
+    assert notes.splitlines() == [
+        "Note: */40 is not every 40 minutes: it starts over every hour, at 0 and 40.",
+        "Note: A day needs to match only one of day of month and weekday, since both are restricted.",
+    ]
+    _, notes = printed(*HALF_PAST_ONE, "--from", "2026-10-01T00:00")
+    assert notes.splitlines()[0] == (
+        "Note: The clock changes on 2026-10-25 in Europe/London: "
+        "01:30 occurs twice: it runs the first time only."
+    )
 
 
 def test_a_fixed_time_in_the_gap_runs_at_its_end() -> None:
@@ -178,20 +191,20 @@ def test_without_any_enabled_schedule_stdout_is_empty_and_stderr_says_so() -> No
 
 @pytest.mark.django_db
 def test_a_disabled_schedule_has_slots_and_a_warning() -> None:
-    scheduled("nightly", enabled=False)
+    scheduled("nightly", "30 4 * * *", enabled=False)
     stdout, stderr = printed("nightly", "--from", "2026-07-01", "--count", "1")
-    assert stdout == "2026-07-01T01:30:00+01:00\n"
+    assert stdout == "2026-07-01T04:30:00+01:00\n"
     assert stderr == "Schedule 'nightly' is disabled; the output assumes that it is enabled.\n"
 
 
 @pytest.mark.django_db
 def test_active_pauses_are_printed_on_stderr_and_do_not_change_the_slots() -> None:
-    schedule, other = scheduled("nightly"), scheduled("other")
+    schedule, other = scheduled("nightly", "30 4 * * *"), scheduled("other")
     Pause.objects.create(schedule=schedule, until=utc("2999-01-01"), reason="move")
     Pause.objects.create(schedule=other)
     Pause.objects.create(since=utc("2026-01-01"), until=utc("2026-01-02"))
     stdout, stderr = printed("nightly", "--from", "2026-07-01", "--count", "1")
-    assert stdout == "2026-07-01T01:30:00+01:00\n"
+    assert stdout == "2026-07-01T04:30:00+01:00\n"
     assert stderr == "Note: nightly paused until 2999-01-01T00:00:00+00:00: move\n"
     Pause.objects.create(reason="holidays")
     assert "Note: everything paused until resumed: holidays\n" in printed("nightly")[1]

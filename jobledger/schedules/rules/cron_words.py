@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from jobledger.schedules.rules.cron_expression import LAST, ParsedCron
 
-_WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-_MONTHS = (
+WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
 )
@@ -162,13 +162,13 @@ def _weekday_names(weekdays: Collection[int]) -> list[str]:
     """From Monday on."""
     if tuple(weekdays) == _WORKWEEK:
         return ["weekday"]
-    return [_WEEKDAYS[number] for number in sorted(weekdays, key=lambda weekday: (weekday - 1) % 7)]
+    return [WEEKDAYS[number] for number in sorted(weekdays, key=lambda weekday: (weekday - 1) % 7)]
 
 
 def _nth_names(nth_weekdays: Iterable[tuple[int, int]]) -> list[str]:
     """ "second Monday" and so on; the last ones of the month last."""
     ordered = sorted(nth_weekdays, key=lambda each: (each[1] == LAST, each[1], (each[0] - 1) % 7))
-    return [f"{_NTH[nth]} {_WEEKDAYS[weekday]}" for weekday, nth in ordered]
+    return [f"{_NTH[nth]} {WEEKDAYS[weekday]}" for weekday, nth in ordered]
 
 
 def _in_months(months: Sequence[int]) -> str:
@@ -177,4 +177,4 @@ def _in_months(months: Sequence[int]) -> str:
 
 def _named_months(months: Sequence[int]) -> str:
     """Empty for all of them."""
-    return "" if len(months) == 12 else listed([_MONTHS[number - 1] for number in months])
+    return "" if len(months) == 12 else listed([MONTHS[number - 1] for number in months])
