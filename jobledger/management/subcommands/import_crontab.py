@@ -27,6 +27,8 @@ from jobledger.models.schedule import CONCURRENCY_LABELS
 STDIN = "-"
 MAX_BYTES = 1024 * 1024
 """Cron's own limit is 10,000 lines."""
+MAX_SHOWN = 200
+"""The report shows no more of a line that stays in the crontab."""
 _LOCALTIME = Path("/etc/localtime")
 
 VERDICTS = {
@@ -179,7 +181,8 @@ def _lines_of(finding: Finding) -> Iterator[str]:
     reason = f": {finding.reason}" if finding.reason else ""
     yield f"line {finding.line.number} {VERDICTS[finding.outcome]}{name}{reason}"
     if finding.plan is None or finding.outcome is Outcome.DUPLICATE:
-        yield f"    {_shown(finding)}"
+        shown = _shown(finding)
+        yield f"    {shown[:MAX_SHOWN]}…" if len(shown) > MAX_SHOWN else f"    {shown}"
         return
     plan = finding.plan
     yield f"    runs     {plan.command_line}, {plan.timing}"

@@ -248,6 +248,11 @@ def test_secrets_are_masked(crontab: Callable[..., str]) -> None:
         assert "hunter" not in "".join(imported(file, "--dry-run", *options))
 
 
+def test_the_report_shows_the_beginning_of_a_long_line(crontab: Callable[..., str]) -> None:
+    printed, _ = imported(crontab(f"@daily {'x' * 300}"), "--dry-run")
+    assert f"\n    @daily {'x' * 193}…\n" in printed
+
+
 def test_json_has_every_line(crontab: Callable[..., str]) -> None:
     file = crontab(
         "# comment", "MAILTO=a@example.com", f"0 3 * * * timeout 90 flock -n /l {PROBE}", "@daily x"
