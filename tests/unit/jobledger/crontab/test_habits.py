@@ -3,12 +3,15 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
 
 from jobledger.crontab.lines import decoded, encoded, parse
+from jobledger.crontab.review import Reading, review
+from jobledger.crontab.wrapping import wrap
 from tests.unit.jobledger.schedules.builders import NOON
 
 HABITS = sorted((Path(__file__).parent / "habits").glob("*.crontab"))
@@ -45,6 +48,25 @@ def report_on(path: Path) -> str:
 @pytest.mark.parametrize("path", HABITS, ids=lambda path: path.stem)
 def test_a_crontab_of_this_habit_has_this_report(path: Path) -> None:
     assert report_on(path) == path.with_suffix(".txt").read_text()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", HABITS, ids=lambda path: path.stem)
+def test_its_wrapped_lines_become_the_same_schedules(path: Path) -> None:
+    text = decoded(path.read_bytes())
+    wrapped = wrap(text, "/srv/app/manage.py jobledger wrap --", is_system=is_system(path))
+    assert planned(wrapped.text, path) == planned(text, path)
+
+
+def planned(text: str, path: Path) -> list[tuple[object, ...]]:
+    """The lines that become schedules, and what these mean."""
+    reading = Reading(zone=ZoneInfo("UTC"), now=NOON, is_system=is_system(path))
+    findings = review(parse(text, is_system=is_system(path)), reading).findings
+    return [
+        (each.line.number, each.schedule, *each.plan.meaning, each.plan.concurrency)
+        for each in findings
+        if each.plan
+    ]
 
 
 @pytest.mark.parametrize("path", HABITS, ids=lambda path: path.stem)
