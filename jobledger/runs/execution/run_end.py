@@ -67,7 +67,7 @@ class RunEnd:
         if os.getpid() == self.pid:
             with self.abilities.not_blamed():
                 self.traits.restore()
-                self.captured.end()
+                self.captured.settle()
 
     def outcome_of(self, error: BaseException) -> Outcome:
         """The outcome of a job that has raised this exception."""
@@ -83,7 +83,12 @@ class RunEnd:
         # First: the heartbeat may be waiting for a lock of the job's transaction.
         hygiene.release_connections(of_caller=self.of_caller, close=not self.taken_over)
         self.heartbeat.job_has_ended()
-        left = self._end_what_was_started(threads, outcome)
+        try:
+            left = self._end_what_was_started(threads, outcome)
+        finally:
+            # What its processes write when they are asked to end is still its output.
+            with self.abilities.not_blamed():
+                self.captured.end()
         self.heartbeat.stop()
         outcome = self._with_usage(outcome)
         timeout = settings.LEASE_SECONDS if self.taken_over else MAX_OUTAGE_SECONDS

@@ -33,7 +33,7 @@ from jobledger.runs.execution.run_end import MAX_OUTAGE_SECONDS, RunEnd
 from jobledger.runs.execution.terminal import no_terminal
 from jobledger.runs.execution.threads import Threads
 from jobledger.runs.execution.traits import Traits
-from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals
+from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals, sigint_not_ignored
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import interruptible
 from jobledger.runs.lease.termination import Limits
@@ -295,5 +295,5 @@ def _call(run: Run, captured: Capture) -> None:
     if (execution := _current.get()) is not None:
         execution.command = command
     streams = {stream.value: captured.stream_for(stream) for stream in (Stream.STDOUT, Stream.STDERR)}
-    with exit_on_signals(), captured.job_running(), awaited(command):
+    with sigint_not_ignored(), exit_on_signals(), captured.job_running(), awaited(command):
         call_command(command, *argv, **streams)

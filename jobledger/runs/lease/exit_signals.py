@@ -5,6 +5,7 @@ shell's, and one that raises Celery's exception for a soft time limit, which job
 once, also while the end of a run is being recorded.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -42,6 +43,29 @@ def exit_on_signals() -> Iterator[None]:
 def is_exit_deferred() -> bool:
     """Whether a signal has arrived that has ended no job: its sender waits for this process to exit."""
     return bool(_deferred)
+
+
+@contextmanager
+def sigint_not_ignored() -> Iterator[None]:
+    """In the block, SIGINT ends the job and its subprocesses, as on the command line.
+
+    Celery's children ignore it, and their subprocesses would inherit that, because Ctrl-C in a terminal
+    reaches a whole process group. A child in a group of its own is not reached.
+    """
+    if not _ignores_sigint() or os.getpgrp() == os.getpgid(os.getppid()):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _ignores_sigint() -> bool:
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 @contextmanager

@@ -47,8 +47,11 @@ class Capture:
     ) -> None:
         pass
 
+    def settle(self) -> None:
+        """The job has finished, but maybe not what it has started: record what is still buffered."""
+
     def end(self) -> None:
-        """The job has finished. To be called by the process that began."""
+        """Capture no more. To be called by the process that began."""
 
     def note_usage(self, usage: Usage) -> None:
         """Keep it for whoever records the run if this process dies."""
@@ -88,11 +91,14 @@ class _ProcessCapture(Capture):
         _captures.append(self)
         return self
 
-    def end(self) -> None:
+    def settle(self) -> None:
         for stream in sys.stdout, sys.stderr:
             # The job may have replaced it by anything.
             with suppress(Exception):
                 stream.flush()
+
+    def end(self) -> None:
+        self.settle()
         inner = _captures[_captures.index(self) + 1 :]
         if inner:
             # Called by another thread, and not finished yet.
@@ -156,6 +162,10 @@ class _WorkerCapture(_ProcessCapture):
             self.recorder.discard()
             if self._memory is not None:
                 self._memory.close()
+
+    def settle(self) -> None:
+        super().settle()
+        self._descriptors.settle()
 
     def end(self) -> None:
         # In the order of `__enter__`, reversed; whatever the job has done, each of them is tried.
@@ -227,6 +237,10 @@ class _NestedCapture(_ProcessCapture):
             self._outermost.direct_to(self.recorder)
             self.recorder.before_write = self._outermost.take_in
         return super().__enter__()
+
+    def settle(self) -> None:
+        # Both write to the same descriptors.
+        self._outermost.settle()
 
     def end(self) -> None:
         super().end()

@@ -72,6 +72,12 @@ class Descriptors:
                 for descriptor, _ in self._ready.poll(0):
                     self._read(descriptor)
 
+    def settle(self) -> None:
+        """Receive what C libraries have buffered and what is in the pipes now."""
+        _C.fflush(ctypes.c_void_p.in_dll(_C, "stdout"))
+        with LOCK:
+            self.take_in()
+
     def end(self) -> None:
         """Restore the descriptors, and receive what is in the pipes. Does nothing if ``begin`` failed."""
         if not self._is_open:

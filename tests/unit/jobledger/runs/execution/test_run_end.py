@@ -1,12 +1,20 @@
 """The end of a run is recorded, whatever ends it."""
 
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from unittest.mock import Mock
 
 import pytest
 
-from jobledger.models import Run
-from jobledger.runs.execution import abrupt_ends
+from jobledger.models import Run, RunOutput, Trigger
+from jobledger.runs.execution import abrupt_ends, runner
+from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.run_end import RunEnd
+from jobledger.runs.execution.threads import Threads
+from jobledger.runs.leftovers import Leftover
+from tests.probes.management.commands.probe import Command
 
 
 def test_the_heartbeat_has_stopped_before_the_end_is_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,3 +37,87 @@ def test_the_heartbeat_has_stopped_before_the_end_is_written_at_once(monkeypatch
     )
     end.record_exit(SystemExit(3))
     assert steps == ["stopped", "written"]
+
+
+# It says when it waits.
+CLEANS_UP = """
+import signal, sys
+def clean_up(*args):
+    print("cleaned up")
+    sys.exit()
+signal.signal(signal.SIGTERM, clean_up)
+print(file=sys.stderr, flush=True)
+signal.pause()
+"""
+
+
+def executed(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> Run:
+    monkeypatch.setattr(Command, "handle", lambda *args, **options: work())
+    run = Run.objects.create(job="probe", trigger=Trigger.CELERY)
+    runner.execute(run.pk, worker="w")
+    return run
+
+
+def output_of(run: Run) -> str:
+    return "".join(each.text for each in RunOutput.objects.filter(run=run).order_by("number"))
+
+
+@pytest.mark.django_db
+def test_what_the_jobs_processes_write_when_they_are_asked_to_end_is_on_its_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = list[subprocess.Popen[bytes]]()
+
+    def start() -> None:
+        process = subprocess.Popen([sys.executable, "-c", CLEANS_UP], stderr=subprocess.PIPE)
+        started.append(process)
+        assert process.stderr
+        with process.stderr:
+            process.stderr.readline()
+
+    assert output_of(executed(monkeypatch, start)) == "cleaned up\n"
+    started[0].wait()
+
+
+@pytest.mark.django_db
+def test_what_a_daemon_thread_prints_until_the_run_ends_is_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_print = threading.Event()
+
+    def print_and_go_on() -> None:
+        may_print.wait()
+        print("printed")
+
+    def left(self: Threads) -> list[Leftover]:
+        may_print.set()
+        thread.join()
+        return []
+
+    thread = threading.Thread(target=print_and_go_on, daemon=True)
+    monkeypatch.setattr(Threads, "left", left)
+    assert output_of(executed(monkeypatch, thread.start)) == "printed\n"
+
+
+@pytest.mark.django_db
+def test_the_last_line_that_a_subprocess_has_written_to_stderr_explains_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        subprocess.run("echo because >&2", shell=True, check=True)
+        raise SystemExit(3)
+
+    run = executed(monkeypatch, fail)
+    run.refresh_from_db()
+    assert (run.exit_code, run.error) == (3, "because")
+
+
+@pytest.mark.django_db
+def test_the_streams_of_the_process_are_back_even_if_ending_its_processes_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(self: ProcessTree) -> list[Leftover]:
+        raise RuntimeError("unexpected")
+
+    before = sys.stdout
+    monkeypatch.setattr(ProcessTree, "end", end)
+    executed(monkeypatch, lambda: None)
+    assert sys.stdout is before

@@ -1,6 +1,8 @@
 """A signal that ends a job raises an exception in it, and is on its run."""
 
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -143,6 +145,39 @@ def test_a_signal_that_was_deferred_does_not_end_the_next_job(replaced: Replaced
         signal.raise_signal(signal.SIGTERM)
     with defer_exit_signals(), exit_on_signals():
         assert replaced == ["replaced"]
+
+
+@pytest.fixture
+def ignores_sigint(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As a worker's child does."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("ignores_sigint")
+def test_sigint_ends_a_job_and_its_subprocesses_in_a_process_group_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getpgid", lambda pid: -1)
+
+    def handle() -> None:
+        # In a shell that ignores it, a trap for it has no effect.
+        assert subprocess.run(["sh", "-c", "kill -INT $$"], check=False).returncode == -signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+
+    run = executed(monkeypatch, handle)
+    assert (run.status, run.reason, run.exit_code) == ("cancelled", "interrupted", 130)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("ignores_sigint")
+def test_sigint_is_ignored_in_the_process_group_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpgid", lambda pid: os.getpgrp())
+    run = executed(monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    assert run.status == "succeeded"
 
 
 def test_a_process_that_ignores_a_signal_continues_to_do_so() -> None:
