@@ -25,6 +25,8 @@ _PYTHON_OPTIONS = "bBdEiIOPqRsSuvVxW:X:m:c:"
 _DJANGO_ADMIN = frozenset({"django-admin", "django-admin.py"})
 _NOTHING_ELSE = frozenset({":", "true", "exit", "echo", "false"})
 """What can follow the call without doing anything that matters."""
+_LOGS = frozenset({"cat", "logger", "rotatelogs", "systemd-cat", "tee", "ts"})
+"""Commands that only write down what they read."""
 _OUTPUTS = frozenset({">", ">>", ">|", "&>", "&>>"})
 _MAX_DEPTH = 10
 _MAX_LENGTH = 10_000
@@ -118,10 +120,12 @@ class _Finder:
     def _pipeline(self, pipeline: Pipeline) -> None:
         first, *others = pipeline.commands
         self._command(first)
-        if others and self._is_found:
-            raise NotUnderstoodError(f"its output is read by another command: {_written(others[0])}")
-        if others or (pipeline.is_negated and self._is_found):
+        if pipeline.is_negated or (others and not self._is_found):
             raise NotUnderstoodError("its exit code is not that of manage.py")
+        for reader in others:
+            if not _is_log(reader):
+                raise NotUnderstoodError(f"its output is read by another command: {_written(reader)}")
+            self._note(f"its output is kept with each run, and no longer sent to {_written(reader)}")
         if pipeline.separator == "&" and self._is_found:
             self._note("the shell runs it in the background (`&`); a run lasts until the job ends")
 
@@ -365,6 +369,13 @@ def _name_of(pipeline: Pipeline) -> str:
     """The name of its only command; empty if it has several."""
     names = list(_names(pipeline.commands))
     return names[0] if len(names) == 1 else ""
+
+
+def _is_log(command: Command) -> bool:
+    match command:
+        case Simple(words=[word, *_]):
+            return basename(word.literal or "") in _LOGS
+    return False
 
 
 def _exits_with_error(pipeline: Pipeline) -> bool:

@@ -62,7 +62,9 @@ def surprises_of_file(lines: list[Line]) -> Iterator[str]:
             "the command, and refuses a crontab with a blank line of that kind."
         )
     for line in lines:
-        if isinstance(line, Variable) and line.text.rstrip().endswith("="):
+        if isinstance(line, Variable) and line.name == "PATH" and "$" in line.value:
+            yield f"Line {line.number} does not extend PATH: cron does not expand variables in values."
+        if isinstance(line, Variable) and not line.value and line.text.rstrip().endswith("="):
             yield f'Line {line.number} needs quotes, {line.name}="": Debian\'s cron refuses the crontab.'
         if isinstance(line, Variable) and line.name in ZONE_VARIABLES and _is_zone(line.value):
             yield (

@@ -220,7 +220,9 @@ def test_what_hides_failures_is_found(command: str, hidden: str) -> None:
         ("./manage.py jobledger wrap", "it runs no command"),
         ("./manage.py x && ./manage.py y", "it runs another command afterwards: `./manage.py`"),
         ("./manage.py x; rm -rf /", "it runs another command afterwards: `rm`"),
-        ("./manage.py x | tee log", "its output is read by another command: `tee`"),
+        ("./manage.py x | grep -v ok", "its output is read by another command: `grep`"),
+        ("./manage.py x | ts | mail ops", "its output is read by another command: `mail`"),
+        ("./manage.py x | (cat; rm /l)", "its output is read by another command: a group of commands"),
         ("yes | ./manage.py x", "it runs `yes` before manage.py or in its place"),
         ("! ./manage.py x", "its exit code is not that of manage.py"),
         ("./manage.py x < file", "it reads its input from file"),
@@ -259,6 +261,14 @@ def test_a_command_line_that_contains_itself_ends() -> None:
 def test_output_files_are_known_and_dev_null_is_none() -> None:
     assert call("./manage.py x >/dev/null 2>&1").output_files == ()
     assert call("(./manage.py x >> a.log) 2> b.log").output_files == ("a.log", "b.log")
+
+
+def test_a_pipe_into_a_log_is_left_out_and_noted() -> None:
+    found = call("cd /srv && ./manage.py x 2>&1 | ts | /usr/bin/logger -t x")
+    assert found.notes == (
+        "its output is kept with each run, and no longer sent to `ts`",
+        "its output is kept with each run, and no longer sent to `/usr/bin/logger`",
+    )
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_a_file_that_cron_reads_as_it_is_has_no_surprises() -> None:
         ("A=b\r\n@daily x\n@daily y\r\n", "Lines 1 and 3 end with a carriage return"),
         ("CRON_TZ=UTC\n", "Line 1 sets CRON_TZ"),
         ("CRON_TZ=\n", 'Line 1 needs quotes, CRON_TZ=""'),
+        ("A=b=\nPATH=/srv/bin:$PATH\n", "Line 2 does not extend PATH"),
     ],
 )
 def test_what_concerns_a_file_is_warned_of(text: str, warning: str) -> None:
