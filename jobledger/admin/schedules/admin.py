@@ -43,7 +43,7 @@ from jobledger.admin.schedules.status import overview, unreadable_of
 from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
-from jobledger.models import AlertRule, AuditEntry, NextSlot, SchedulePolicy
+from jobledger.models import AlertRule, AuditEntry, DeclaredSchedule, NextSlot, SchedulePolicy
 from jobledger.schedules.declared.values import LABELS
 from jobledger.schedules.stored_schedules import KINDS
 
@@ -201,7 +201,11 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> Any:
         """Records the values of deleted schedules and their alert rules in the audit log."""
         entries: list[AuditEntry] = []
-        for schedule in _without_unreadable_times(queryset):
+        schedules = _without_unreadable_times(queryset)
+        # A sync locks these before the schedules. Locked later, each could wait for the other for ever.
+        ids = [schedule.pk for schedule in schedules]
+        list(DeclaredSchedule.objects.select_for_update().filter(schedule__in=ids).order_by("pk"))
+        for schedule in schedules:
             old = snapshot_of(schedule, SchedulePolicy.of(schedule))
             entries += audit_log.log_edit(request.user, schedule, changes_between(old, None), verb="deleted")
             for rule in AlertRule.objects.filter(schedule=schedule):

@@ -12,6 +12,7 @@ from jobledger import formats
 from jobledger.admin import audit_log
 from jobledger.admin.rights import User
 from jobledger.admin.schedules.snapshot import changes_between, fingerprint, snapshot_of
+from jobledger.admin.schedules.status import unreadable_of
 from jobledger.conf import settings
 from jobledger.models import DeclaredSchedule, SchedulePolicy
 from jobledger.schedules.declared import Declared, by_name
@@ -55,6 +56,8 @@ class Origin:
     """Its name there."""
     job: str = ""
     """The job whose schedule it is; empty if it is no longer declared."""
+    is_in_settings: bool = False
+    """Whether the settings declare it, and not the job itself."""
     orphaned_at: datetime | None = None
     problem: str = ""
     """Why the declaration cannot be read."""
@@ -100,7 +103,10 @@ def origins(schedules: Collection[PeriodicTask]) -> dict[int, Origin]:
 def from_code() -> dict[int, Origin]:
     """The origins of all schedules that come from the code. There are few of them."""
     ids = DeclaredSchedule.objects.filter(schedule__isnull=False).values("schedule")
-    return origins(PeriodicTask.objects.filter(pk__in=ids))
+    schedules = list(PeriodicTask.objects.filter(pk__in=ids))
+    # Loads their times together.
+    unreadable_of(schedules)
+    return origins(schedules)
 
 
 @transaction.atomic
@@ -139,6 +145,7 @@ def _origin(record: DeclaredSchedule, schedule: PeriodicTask, declared: Declared
     return Origin(
         name=record.name,
         job=declared.job.name,
+        is_in_settings=declared.is_in_settings,
         orphaned_at=record.orphaned_at,
         environment="" if schedule.enabled else _why_disabled_here(declared),
         rows=[

@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.schedules.declared import DeclarationError
+from jobledger.schedules.declared import DeclarationError, unknown_environments
 from jobledger.schedules.declared import sync as syncing
 from jobledger.schedules.declared.sync import ACTIONS, Action, Difference, Outcome
 
@@ -67,9 +67,16 @@ class Command(OperatorCommand):
         if printing.write_lines(self.stdout, lines) and not options["json"]:
             for text in (*warnings(outcomes), *_notes(outcomes)):
                 self.remark(text, self.style.WARNING)
-        if options["check"] and (count := sum(each.needs_attention for each in outcomes)):
-            subject = "1 schedule needs" if count == 1 else f"{count} schedules need"
-            raise CommandError(f"{subject} attention.")
+        if options["check"]:
+            _check(outcomes)
+
+
+def _check(outcomes: Sequence[Outcome]) -> None:
+    if count := sum(each.needs_attention for each in outcomes):
+        subject = "1 schedule needs" if count == 1 else f"{count} schedules need"
+        raise CommandError(f"{subject} attention.")
+    if any(unknown_environments()):
+        raise CommandError("Correct the names of environments.")
 
 
 def change_lines(outcomes: Iterable[Outcome], *, is_dry_run: bool = False) -> Iterator[str]:
@@ -84,7 +91,9 @@ def change_lines(outcomes: Iterable[Outcome], *, is_dry_run: bool = False) -> It
 
 
 def warnings(outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """A line for each field that was changed in both places, and for each name that is taken."""
+    """A line for each unknown environment, name that is taken, and field that was changed in both places."""
+    for text in unknown_environments():
+        yield f"{text}, which is not one of ENVIRONMENTS. Schedules may be disabled that should run here."
     for each in outcomes:
         if each.action is Action.NAME_TAKEN:
             yield (

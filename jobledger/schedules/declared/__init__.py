@@ -64,6 +64,8 @@ class Declared:
 
     job: registry.Job
     schedule: Schedule
+    is_in_settings: bool = False
+    """Whether the settings declare it, and not the job itself."""
 
     @property
     def name(self) -> str:
@@ -93,9 +95,11 @@ def all_declared() -> Iterator[Declared]:
     for job in registry.all_jobs().values():
         declared: object = job.declaration.schedules
         own = declared if isinstance(declared, list | tuple) else ()
-        for schedule in (*own, *settings_of_service.SCHEDULES.get(job.name, ())):
-            if isinstance(schedule, Schedule):
-                yield Declared(job=job, schedule=schedule)
+        in_settings = settings_of_service.SCHEDULES.get(job.name, ())
+        for schedules, is_in_settings in (own, False), (in_settings, True):
+            for schedule in schedules:
+                if isinstance(schedule, Schedule):
+                    yield Declared(job=job, schedule=schedule, is_in_settings=is_in_settings)
 
 
 def by_name() -> dict[str, Declared]:

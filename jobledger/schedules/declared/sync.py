@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from jobledger import clock
@@ -58,6 +58,8 @@ class Action(StrEnum):
     NONE = "none"
     LEAVE_DELETED = "leave deleted"
     """A user has deleted it."""
+    LEAVE_ORPHANED = "leave orphaned"
+    """It was disabled earlier; if it is enabled, a user has enabled it since."""
     NAME_TAKEN = "name taken"
     """Another schedule has its name."""
 
@@ -164,10 +166,10 @@ def differences(old: Values, new: Values, names: Collection[str]) -> list[Differ
 
 
 def _retried(step: Callable[[], Outcome]) -> Outcome:
-    """Repeat a step whose schedule, or row of its timing, another process has just created."""
+    """Repeat a step if another process has just created its row, or if both waited for each other's locks."""
     try:
         return step()
-    except IntegrityError:
+    except (IntegrityError, OperationalError):
         return step()
 
 
@@ -250,7 +252,7 @@ def _merge(
 def _orphan(record_pk: int, *, dry_run: bool) -> Outcome | None:
     """Disable a schedule that is no longer declared; None if there is nothing to say about it."""
     record = DeclaredSchedule.objects.select_for_update().filter(pk=record_pk).first()
-    if record is None or record.orphaned_at is not None or _may_be_declared(record):
+    if record is None or _may_be_declared(record):
         return None
     schedule = PeriodicTask.objects.select_for_update().filter(pk=record.schedule_id).first()
     if schedule is None:
@@ -258,6 +260,13 @@ def _orphan(record_pk: int, *, dry_run: bool) -> Outcome | None:
             record.delete()
         return None
     stored = stored_values(schedule)
+    if record.orphaned_at is not None:
+        return Outcome(
+            name=record.name,
+            job=formatted(stored, "job"),
+            action=Action.LEAVE_ORPHANED,
+            stored_name=schedule.name,
+        )
     disabled = replace(stored, enabled=False)
     if not dry_run:
         now = clock.now()

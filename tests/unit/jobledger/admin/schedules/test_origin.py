@@ -1,19 +1,22 @@
 """The admin says where a schedule comes from, where it differs from the code, and takes it back there."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
-from jobledger.jobs.declaration import Schedule
+from jobledger.jobs.declaration import Concurrency, Misfire, Schedule
 from jobledger.models import AuditEntry
 from jobledger.schedules.declared.sync import sync
 from tests.unit.builders import override
-from tests.unit.jobledger.admin.schedules.edit_forms import change_url, page_url
+from tests.unit.jobledger.admin.schedules.edit_forms import change_url, edit_form, page_url
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member, page
 from tests.unit.jobledger.schedules.builders import hourly
 from tests.unit.jobledger.schedules.declared.builders import JOB, applied, declare, stored
@@ -53,10 +56,59 @@ def test_the_page_shows_both_values_of_each_field_that_differs(admin_client: Cli
     assert "changed here and in the code" in response.text
 
 
+EVERYTHING = (
+    Schedule(
+        "@weekly",
+        timezone="Europe/London",
+        description="Two\nlines",
+        options={"call_job": True},
+        queue="fast",
+        priority=0,
+        misfire=Misfire.ALL,
+        catch_up_limit=7,
+        starting_deadline=timedelta(minutes=90, seconds=1),
+        jitter=timedelta(minutes=5),
+        concurrency=Concurrency.ALLOW,
+    ),
+    Schedule(every=timedelta(days=3), name="interval"),
+    Schedule(at=datetime(2040, 1, 1, 12, 30, 5, tzinfo=UTC), name="once"),
+    Schedule("0 3 * jan-mar MON-fri", name="names"),
+)
+
+
+def test_saving_a_page_unchanged_is_no_edit(admin_client: Client, settings: Settings) -> None:
+    edit(queue=None, priority=None)
+    applied(settings, *EVERYTHING)
+    for schedule in PeriodicTask.objects.all():
+        url = change_url(schedule)
+        assert admin_client.post(url, edit_form(admin_client, url).after()).status_code == 302, schedule.name
+    assert [(each.name, each.edited, each.drift) for each in sync() if each.edited or each.drift] == []
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_declarations(
+    admin_client: Client, settings: Settings
+) -> None:
+    counts = []
+    for number in (1, 10):
+        applied(settings, *(Schedule("@daily", name=f"number {each}") for each in range(number)))
+        for query in ({}, {"origin": "drift"}, {"origin": "code"}):
+            with CaptureQueriesContext(connection) as queries:
+                page(admin_client, **query)
+            counts.append(len(queries))
+    assert counts[:3] == counts[3:]
+
+
 def test_a_schedule_that_was_made_in_the_admin_says_so(admin_client: Client) -> None:
     text = admin_client.get(change_url(hourly())).text
     assert "From</span> the admin" in text
     assert "Declared in code" not in text
+
+
+def test_a_schedule_that_the_settings_declare_says_so(admin_client: Client, settings: Settings) -> None:
+    override(settings, SCHEDULES={JOB: [Schedule("@daily", name="from settings")]})
+    sync()
+    text = admin_client.get(change_url(stored("from settings"))).text
+    assert f"In the settings, for the job {JOB}." in text
 
 
 def test_a_renamed_schedule_says_how_the_code_calls_it(admin_client: Client) -> None:
@@ -126,7 +178,7 @@ def test_secrets_are_masked(admin_client: Client) -> None:
 def test_one_that_is_no_longer_declared_says_so(admin_client: Client, settings: Settings) -> None:
     applied(settings)
     text = admin_client.get(change_url(stored())).text
-    assert f"The code declared it as “{JOB}”, and no longer does. So it was disabled (" in text
+    assert f"The code declared it as “{JOB}”, and no longer does. It was disabled on " in text
     assert "no longer declared" in page(admin_client)
 
 

@@ -9,6 +9,7 @@ from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
 from jobledger.jobs.declaration import Schedule
+from tests.unit.builders import override
 from tests.unit.jobledger.schedules.declared.builders import JOB, applied, declare, stored
 
 pytestmark = pytest.mark.django_db
@@ -104,6 +105,21 @@ def test_a_check_fails_on_drift_but_not_on_edits(settings: Settings) -> None:
         sync("--check")
     assert sync("--reset", JOB)[0] == f"Changed schedule {JOB}: Queue: slow -> fast\n"
     sync("--check")
+
+
+@pytest.mark.parametrize("command", ["sync", "setup"])
+def test_an_unknown_environment_is_a_warning_and_fails_a_check(settings: Settings, command: str) -> None:
+    declare(settings, DAILY, Schedule("@daily", name="limited", only_in=("production",)))
+    override(settings, ENVIRONMENTS=["production"])
+    assert "JOBLEDGER[\"ENVIRONMENT\"] is '', which is not one of ENVIRONMENTS." in sync(command=command)[1]
+    with pytest.raises(CommandError, match="Correct the names of environments"):
+        sync("--check")
+
+
+def test_json_names_what_is_no_longer_declared(settings: Settings) -> None:
+    declare(settings)
+    found = [{each["schedule"]: each["action"] for each in json.loads(sync("--json")[0])} for _ in range(2)]
+    assert [each[JOB] for each in found] == ["orphan", "leave orphaned"]
 
 
 def test_an_unknown_schedule_cannot_be_reset() -> None:

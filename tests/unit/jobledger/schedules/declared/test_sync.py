@@ -312,7 +312,7 @@ def test_what_the_code_no_longer_declares_is_disabled_and_kept_with_its_history(
     assert not NextSlot.objects.filter(schedule=stored()).exists()
     run.refresh_from_db()
     assert run.schedule == stored()
-    assert applied(settings) == []
+    assert actions(applied(settings)) == {JOB: Action.LEAVE_ORPHANED}
 
 
 def test_it_comes_back_to_life_with_its_edits_when_it_is_declared_again(settings: Settings) -> None:
