@@ -17,7 +17,7 @@ from jobledger.conf import settings
 from jobledger.models import DeclaredSchedule, SchedulePolicy
 from jobledger.schedules.declared import Declared, by_name
 from jobledger.schedules.declared.merge import Merge, State
-from jobledger.schedules.declared.sync import Difference, differences, merged, resolve
+from jobledger.schedules.declared.sync import Difference, differences, may_be_declared, merged, resolve
 from jobledger.schedules.declared.values import LABELS, declared_values, stored_values
 from jobledger.schedules.rules.slots import RuleError
 
@@ -58,6 +58,8 @@ class Origin:
     """The job whose schedule it is; empty if it is no longer declared."""
     is_in_settings: bool = False
     """Whether the settings declare it, and not the job itself."""
+    is_unavailable: bool = False
+    """Whether its job cannot be imported, so that it is not known what it declares."""
     orphaned_at: datetime | None = None
     problem: str = ""
     """Why the declaration cannot be read."""
@@ -69,7 +71,7 @@ class Origin:
 
     @property
     def is_orphaned(self) -> bool:
-        return not self.job
+        return not (self.job or self.is_unavailable)
 
     @property
     def orphaned_since(self) -> str:
@@ -135,7 +137,8 @@ def settle(user: User, schedule: PeriodicTask, field: str, *, is_code_right: boo
 
 def _origin(record: DeclaredSchedule, schedule: PeriodicTask, declared: Declared | None) -> Origin:
     if declared is None:
-        return Origin(name=record.name, orphaned_at=record.orphaned_at)
+        unknown = may_be_declared(record)
+        return Origin(name=record.name, orphaned_at=record.orphaned_at, is_unavailable=unknown)
     try:
         code, result = declared_values(declared), merged(declared, record, schedule)
     except (RuleError, TypeError, ValueError) as error:

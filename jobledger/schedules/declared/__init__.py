@@ -53,6 +53,8 @@ class Problem:
     text: str
     """Names the field."""
     hint: str = ""
+    is_of_job: bool = False
+    """Whether the job is broken. That must not keep other jobs' schedules from being applied."""
 
     def __str__(self) -> str:
         return f"{self.text}. {self.hint}".rstrip()
@@ -106,12 +108,18 @@ def by_name() -> dict[str, Declared]:
     return {each.name: each for each in all_declared()}
 
 
+def is_import_failing(name: str) -> bool:
+    """Whether there may be a job of this name, whose module cannot be imported at the moment."""
+    return any(failure.module.rpartition(".")[2] == name for failure in registry.import_failures())
+
+
 def validated() -> list[Declared]:
     """Every declared schedule. Raises DeclarationError if anything that is declared is not valid."""
     found = list(all_declared())
     texts = [*map(str, general_problems())]
     for one in found:
-        texts += [f"schedule {one.name!r} of job {one.job.name}: {each}" for each in problems(one)]
+        where = f"schedule {one.name!r} of job {one.job.name}"
+        texts += [f"{where}: {each}" for each in problems(one) if not each.is_of_job]
     for name, count in Counter(each.name for each in found).items():
         if count > 1:
             jobs = ", ".join(each.job.name for each in found if each.name == name)
@@ -135,7 +143,7 @@ def setting_problems() -> Iterator[Problem]:
     """What is wrong with ``JOBLEDGER["SCHEDULES"]``."""
     setting: Mapping[str, Any] = settings_of_service.SCHEDULES
     for name, schedules in setting.items():
-        if name not in registry.all_jobs():
+        if name not in registry.all_jobs() and not is_import_failing(name):
             yield Problem(
                 text=f"{_SETTING} names {name!r}, which is not a job",
                 hint=registry.suggestion(name, registry.all_jobs())
@@ -184,8 +192,12 @@ def _option_problems(declared: Declared) -> Iterator[Problem]:
         return
     hint = f"The options are the dests of its arguments: see `manage.py {declared.job.name} --help`."
     try:
-        values = json_text.parse(json.dumps(dict(given)))
-        options.validate_options(declared.job.create_validating_parser(), values)
+        parser = declared.job.create_validating_parser()
+    except options.OptionsError as error:
+        yield Problem(text=f"options: {error}", is_of_job=True)
+        return
+    try:
+        options.validate_options(parser, json_text.parse(json.dumps(dict(given))))
     except (options.OptionsError, ValueError, TypeError) as error:
         text = secrets.without_secrets(declared.job.name, given, str(error))
         yield Problem(text=f"options: {text}", hint=hint)

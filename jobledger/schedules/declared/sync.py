@@ -20,7 +20,7 @@ from jobledger import clock
 from jobledger.jobs import registry
 from jobledger.models import DeclaredSchedule, SchedulePolicy
 from jobledger.schedules import ledger
-from jobledger.schedules.declared import Declared, by_name, validated
+from jobledger.schedules.declared import Declared, by_name, is_import_failing, validated
 from jobledger.schedules.declared.merge import (
     FIELDS,
     UNKNOWN,
@@ -160,6 +160,11 @@ def merged(one: Declared, record: DeclaredSchedule, schedule: PeriodicTask) -> M
     return merge(code=declared_values(one), stored=seen, baseline=Values.from_json(record.declared))
 
 
+def may_be_declared(record: DeclaredSchedule) -> bool:
+    """Whether its job is only missing because its module cannot be imported at the moment."""
+    return is_import_failing(str(Values.from_json(record.declared).job).rpartition(".")[2])
+
+
 def differences(old: Values, new: Values, names: Collection[str]) -> list[Difference]:
     """The two values of each of these fields."""
     return [_difference(old, new, name) for name in FIELDS if name in names]
@@ -252,7 +257,7 @@ def _merge(
 def _orphan(record_pk: int, *, dry_run: bool) -> Outcome | None:
     """Disable a schedule that is no longer declared; None if there is nothing to say about it."""
     record = DeclaredSchedule.objects.select_for_update().filter(pk=record_pk).first()
-    if record is None or _may_be_declared(record):
+    if record is None or may_be_declared(record):
         return None
     schedule = PeriodicTask.objects.select_for_update().filter(pk=record.schedule_id).first()
     if schedule is None:
@@ -281,12 +286,6 @@ def _orphan(record_pk: int, *, dry_run: bool) -> Outcome | None:
         stored_name=schedule.name,
         changes=differences(stored, disabled, changed(stored, disabled)),
     )
-
-
-def _may_be_declared(record: DeclaredSchedule) -> bool:
-    """Whether its job is only missing because its module cannot be imported at the moment."""
-    job = str(Values.from_json(record.declared).job).rpartition(".")[2]
-    return any(failure.module.rpartition(".")[2] == job for failure in registry.import_failures())
 
 
 def _as_meant(stored: Values, schedule: PeriodicTask, record: DeclaredSchedule) -> Values:

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
+from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire, Schedule
 from jobledger.models import AuditEntry
 from jobledger.schedules.declared.sync import sync
@@ -180,6 +181,23 @@ def test_one_that_is_no_longer_declared_says_so(admin_client: Client, settings: 
     text = admin_client.get(change_url(stored())).text
     assert f"The code declared it as “{JOB}”, and no longer does. It was disabled on " in text
     assert "no longer declared" in page(admin_client)
+
+
+def test_before_the_next_deployment_it_says_what_that_will_do(
+    admin_client: Client, settings: Settings
+) -> None:
+    declare(settings)
+    assert "The next deployment disables it." in admin_client.get(change_url(stored())).text
+
+
+def test_one_whose_job_cannot_be_imported_is_not_called_undeclared(
+    admin_client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override(settings, EXPOSED_COMMANDS={})
+    failure = registry.ImportFailure(module=f"probes.management.commands.{JOB}", error="ImportError: no")
+    monkeypatch.setattr(registry, "import_failures", lambda: (failure,))
+    assert "Its job cannot be imported at the moment" in admin_client.get(change_url(stored())).text
+    assert "no longer declared</div>" not in page(admin_client)
 
 
 def test_a_schedule_says_why_it_is_disabled_in_this_environment(

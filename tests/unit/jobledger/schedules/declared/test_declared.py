@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from jobledger.jobs import registry
 from jobledger.jobs.declaration import Schedule, SolarEvent
+from jobledger.jobs.options import OptionsError
 from jobledger.schedules.declared import (
     DeclarationError,
     all_declared,
@@ -99,6 +101,26 @@ def test_a_fault_of_the_setting_stops(settings: Settings, schedules: Any, text: 
     override(settings, EXPOSED_COMMANDS=[JOB], SCHEDULES=schedules)
     with pytest.raises(DeclarationError, match=rf'JOBLEDGER\["SCHEDULES"\]{text}|JOBLEDGER.*{text}'):
         validated()
+
+
+def test_a_job_that_cannot_be_imported_stops_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = registry.ImportFailure(module="shop.management.commands.sell", error="ImportError: no")
+    monkeypatch.setattr(registry, "import_failures", lambda: (failure,))
+    override(settings, SCHEDULES={"sell": [Schedule("@daily")]})
+    assert "sell" not in {one.name for one in validated()}
+
+
+def test_a_job_that_cannot_tell_its_options_stops_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(job: registry.Job) -> Any:
+        raise OptionsError("cannot tell its options")
+
+    declare(settings, Schedule("@daily", options={"any": 1}))
+    monkeypatch.setattr(registry.Job, "create_validating_parser", fails)
+    assert JOB in {one.name for one in validated()}
 
 
 @pytest.mark.parametrize("schedules", [Schedule("@daily"), ["@daily"], None])

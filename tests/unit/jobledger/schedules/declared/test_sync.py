@@ -266,13 +266,15 @@ def test_a_deleted_schedule_does_not_come_back(settings: Settings) -> None:
     assert stored().crontab.hour == "4"
 
 
+@pytest.mark.parametrize("deployments_between", [0, 1])
 def test_one_that_a_user_deleted_after_the_code_had_is_new_when_it_is_declared_again(
-    settings: Settings,
+    settings: Settings, deployments_between: int
 ) -> None:
     applied(settings, DAILY)
     applied(settings)
     stored().delete()
-    applied(settings)
+    for _ in range(deployments_between):
+        applied(settings)
     assert actions(applied(settings, DAILY)) == {JOB: Action.CREATE}
 
 
@@ -480,6 +482,17 @@ def test_one_of_the_same_job_is_adopted_and_its_differences_are_drift(settings: 
     assert [each.field for each in outcome.drift] == ["timing", "timezone", "queue"]
     reset(JOB)
     assert (stored().pk, stored().queue) == (made.pk, "slow")
+
+
+def test_one_of_the_stock_scheduler_keeps_its_meaning_until_it_is_reset(settings: Settings) -> None:
+    crontab = CrontabSchedule.objects.create(minute="0", hour="3")
+    PeriodicTask.objects.create(name=JOB, task=registry.all_jobs()[JOB].task_name, crontab=crontab)
+    SchedulePolicy.objects.filter(schedule=stored()).delete()
+    (outcome,) = applied(settings, Schedule("0 3 * * *", queue="slow", description=""))
+    assert [each.stored for each in outcome.drift] == ["0 3 * * * (Celery's rules)", ""]
+    reset(JOB)
+    assert (stored().policy.dialect, stored().queue) == ("cron", "slow")
+    assert not of_job(sync())[0].needs_attention
 
 
 def test_one_that_belongs_to_another_declaration_is_not_adopted(settings: Settings) -> None:
