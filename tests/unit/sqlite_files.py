@@ -11,10 +11,14 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 
 
 @contextmanager
-def in_a_file(path: str, *, patience_seconds: float = 0) -> Iterator[None]:
+def in_a_file(path: str, *, patience_seconds: float = 0, init_command: str = "") -> Iterator[None]:
     """Use a SQLite file with a short lock timeout as this thread's default database."""
     usual = connections["default"]
-    options = {"transaction_mode": "IMMEDIATE", "timeout": patience_seconds}
+    options = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": patience_seconds,
+        "init_command": init_command,
+    }
     settings = {**usual.settings_dict, "NAME": path, "OPTIONS": options, "CONN_MAX_AGE": 0}
     connections["default"] = DatabaseWrapper(settings, "default")
     try:

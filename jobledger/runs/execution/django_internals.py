@@ -3,6 +3,10 @@
 A comment on each use says what the public API lacks. Tests fail if a Django release changes any of them.
 """
 
+import sqlite3
+from collections.abc import Iterator
+from traceback import walk_tb
+from types import TracebackType
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +25,16 @@ def is_in_test_case(connection: BaseDatabaseWrapper) -> bool:
     """Whether the connection is in a transaction that a ``TestCase`` has begun, and will roll back."""
     blocks: list[Any] = connection.atomic_blocks
     return any(block._from_testcase for block in blocks)  # noqa: SLF001 - no public attribute
+
+
+def connections_half_open(traceback: TracebackType | None) -> Iterator[sqlite3.Connection]:
+    """SQLite's connections in whose preparation the error was raised.
+
+    Django does not close them, and nothing but the local variables of its backend refers to them.
+    """
+    for frame, _ in walk_tb(traceback):
+        if frame.f_globals.get("__name__") == "django.db.backends.sqlite3.base":
+            yield from (value for value in frame.f_locals.values() if isinstance(value, sqlite3.Connection))
 
 
 def settings_values() -> tuple[Any, dict[str, Any]]:

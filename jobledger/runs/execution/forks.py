@@ -22,14 +22,17 @@ while they run. So SIGTERM is blocked from before the fork until the child has i
 import ctypes
 import os
 import signal
+import sqlite3
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 
 from django.db import Error, connection, connections
+
+from jobledger.runs.execution.django_internals import connections_half_open
 
 SQLITE_BUSY_TIMEOUT_MS = 500
 RETRY_SECONDS = 0.3
@@ -142,13 +145,17 @@ def release_cursors(error: BaseException | None) -> None:
     """Release the cursors that an error's frames refer to, because they keep SQLite's files open.
 
     Python closes a connection with ``sqlite3_close_v2``, which waits for its cursors, and the frames live
-    until the next garbage collection. The error keeps its message and the lines of its traceback.
+    until the next garbage collection. The error keeps its message and the lines of its traceback. A
+    connection that could not even be opened completely is closed here: nobody else knows it.
     """
     errors, seen = [error], set[int]()
     while errors:
         error = errors.pop()
         if error is not None and id(error) not in seen:
             seen.add(id(error))
+            for opened in connections_half_open(error.__traceback__):
+                with suppress(sqlite3.Error):
+                    opened.close()
             traceback.clear_frames(error.__traceback__)
             errors += [error.__cause__, error.__context__]
 

@@ -188,6 +188,15 @@ def test_no_connection_stays_open_after_a_failed_statement(
         assert path not in open_files()
 
 
+def test_no_connection_stays_open_that_could_not_be_opened_completely(tmp_path: Path) -> None:
+    path = str(tmp_path / "db.sqlite3")
+    with in_a_file(path, init_command="PRAGMA journal_mode = WAL"), garbage_left():
+        refused = pytest.raises(OperationalError, match="locked")
+        with locked(path), refused, between_forks():
+            pytest.fail("the database is locked")
+        assert path not in open_files()
+
+
 def test_connections_to_other_databases_are_kept_and_delay_no_fork(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -289,13 +289,14 @@ def test_a_silent_job_costs_no_look_at_other_processes(monkeypatch: pytest.Monke
 def test_a_process_can_adopt_orphans() -> None:
     # In a process of its own, since it does so for the rest of its life.
     script = """
-import subprocess
+import os, signal, subprocess
 from jobledger.runs.execution import process_tree
 process_tree.adopt_orphans()
 subprocess.run(["sh", "-c", "sleep 600 >/dev/null 2>&1 &"])
 tree = process_tree.direct_children()
+for pid in tree:
+    os.kill(pid, signal.SIGTERM)
 assert len(tree) == 1, tree
-subprocess.run(["kill", *map(str, tree)])
 """
     preamble = "import django; django.setup()\n"
     subprocess.run([sys.executable, "-c", preamble + script], check=True)
