@@ -237,7 +237,7 @@ def test_the_pages_can_move_to_another_site() -> None:
 
 def test_the_lines_of_the_manual_add_the_pages_to_a_site_and_move_them_there() -> None:
     prose = "".join(ADOPTING.read_text().split(FENCE)[::2])
-    add, move, load = (code for code in codes(prose) if re.search(r"\bregister\b", code))
+    add, load, move = (code for code in codes(prose) if re.search(r"\bregister\b", code))
     djangos, backoffice = AdminSite(name="admin"), AdminSite(name="backoffice")
     names = {"admin": SimpleNamespace(site=djangos), "backoffice": backoffice}
     register(djangos)
