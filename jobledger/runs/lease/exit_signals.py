@@ -23,9 +23,11 @@ _deferred: list[int] = []
 @contextmanager
 def defer_exit_signals() -> Iterator[None]:
     """In the block, these signals end jobs only; a worker's child is replaced after the block."""
-    _deferred.clear()
-    with _handled(_defer):
-        yield
+    try:
+        with _handled(_defer):
+            yield
+    finally:
+        _deferred.clear()
 
 
 @contextmanager

@@ -68,7 +68,9 @@ def test_an_error_comes_before_warnings(settings: Settings) -> None:
     assert error == "2 issues (0 silenced). Exit code 1."
 
 
-@pytest.mark.parametrize("name", ["check_project", "check_jobs", "check_options", "check_schedules"])
+@pytest.mark.parametrize(
+    "name", ["check_project", "check_jobs", "check_options", "check_links", "check_schedules"]
+)
 def test_each_check_is_run_and_a_remark_does_not_fail(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(checks, name, lambda **kwargs: [Info("By the way.", id="jobledger.I001")])
     assert check() == ("No issues (0 silenced).\n", "jobledger.I001: By the way.\n", "")
@@ -89,4 +91,4 @@ def test_there_are_no_checks_of_the_service_besides_these() -> None:
         for each in registry.registry.registered_checks
         if each.__module__.startswith(f"{checks.__name__}.")
     }
-    assert registered == {"check_project", "check_jobs", "check_options", "check_schedules"}
+    assert registered == {"check_project", "check_jobs", "check_options", "check_links", "check_schedules"}
