@@ -29,7 +29,7 @@ logger = line_logger(__name__)
 
 PERIOD_SECONDS = 1.0
 SCAN_SECONDS = 15.0
-SCHEDULE_SCAN_SECONDS = 60.0
+SLOW_SCAN_SECONDS = 60.0
 BEAT_PING_SECONDS = 60.0
 URGENT = ("deliveries", "pings")
 """The steps that ``hurry`` is about."""
@@ -70,12 +70,12 @@ class Background:
         self._thread: threading.Thread | None = None
         self._next_at: dict[str, float] = {}
         self._steps: Sequence[tuple[str, float, Callable[[datetime], None]]] = (
-            ("deliveries", SCAN_SECONDS, self._deliver),
+            ("deliveries", SLOW_SCAN_SECONDS, self._deliver),
             ("queued and running runs", SCAN_SECONDS, watching.scan_runs),
-            ("schedules", SCHEDULE_SCAN_SECONDS, watching.scan_schedules),
-            ("old deliveries", SCAN_SECONDS, delivery.tidy),
-            ("pings", SCAN_SECONDS, self._ping),
-            ("old pings", SCHEDULE_SCAN_SECONDS, pings.tidy),
+            ("schedules", SLOW_SCAN_SECONDS, watching.scan_schedules),
+            ("old deliveries", SLOW_SCAN_SECONDS, delivery.tidy),
+            ("pings", SLOW_SCAN_SECONDS, self._ping),
+            ("old pings", SLOW_SCAN_SECONDS, pings.tidy),
             ("ping of beat", BEAT_PING_SECONDS, self._ping_for_beat),
         )
 

@@ -99,6 +99,11 @@ class RuleBook:
         limits += [alerts.late_after for alerts in declared if alerts is not None]
         return min((limit for limit in limits if limit is not None), default=None)
 
+    @property
+    def limits_silence(self) -> bool:
+        """Whether a rule says how long a schedule may be without a success."""
+        return any(rule.success_within is not None for _, rule in self._rules)
+
     def rules_of(self, job: str, schedule_id: int | None) -> Sequence[Rule]:
         """The rules that apply to this job's runs for this schedule, if any can tell something to someone."""
         return [

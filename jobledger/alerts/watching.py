@@ -99,9 +99,8 @@ def _silent(book: RuleBook, now: datetime) -> Iterator[Noticed]:
     if is_paused.filter(schedule=None).exists():
         return
     paused = set(is_paused.values_list("schedule", flat=True))
-    for pk, name, task, changed_at in PeriodicTask.objects.filter(enabled=True).values_list(
-        "pk", "name", "task", "date_changed"
-    ):
+    schedules = _limited(book, PeriodicTask.objects.filter(enabled=True))
+    for pk, name, task, changed_at in schedules.values_list("pk", "name", "task", "date_changed"):
         job = registry.of_task(task)
         if job is None or pk in paused:
             continue
@@ -139,6 +138,14 @@ class _Silence:
             unpaused += max(min(paused_at, now) - begin, timedelta(0))
             begin = max(begin, min(resumed_at or now, now))
         return unpaused + (now - begin)
+
+
+def _limited(book: RuleBook, schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:
+    """The schedules that may have a limit: there may be very many without one."""
+    if book.limits_silence:
+        return schedules
+    jobs = registry.all_jobs().values()
+    return schedules.filter(task__in=[job.task_name for job in jobs if job.declaration.success_within])
 
 
 def _silence(schedule_id: int, changed_at: datetime) -> _Silence:

@@ -2,13 +2,18 @@
 
 Signal handlers react to every save and delete immediately, in the transaction that makes the change.
 ``Reconciliation`` finds changes that send no signal (``update()``, SQL, fixtures, migrations): the database
-compares each schedule's ``timing`` and ``target`` with the values stored last.
+compares each schedule's ``timing`` and ``target`` with the values stored last. That takes time for each of
+the schedules, so it is not done while nothing has been written, and never takes more than a small share of
+the time.
 """
 
 from collections.abc import Collection
 from datetime import datetime
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
+from django.db import connections, router
 from django.db.models import F, Q, QuerySet
 from django.db.models.signals import post_delete, post_save
 from django_celery_beat.models import (
@@ -27,6 +32,10 @@ from jobledger.schedules import ledger, stored_schedules
 
 SLICE_SIZE = 5000
 PASS_INTERVAL_SECONDS = 15.0
+LONGEST_INTERVAL_SECONDS = 600.0
+"""Between two passes if nothing seems to have been written, since a database may not say so."""
+MAX_SHARE = 0.02
+"""How much of the time a pass may take."""
 
 TIMING_FIELDS = {
     CrontabSchedule: "crontab",
@@ -34,6 +43,12 @@ TIMING_FIELDS = {
     SolarSchedule: "solar",
     ClockedSchedule: "clocked",
 }
+
+
+_COMPARED = [model._meta.db_table for model in (PeriodicTask, *TIMING_FIELDS, SchedulePolicy, NextSlot)]
+_ROWS_WRITTEN = """
+SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del) FROM pg_stat_all_tables WHERE relname = ANY(%s)
+"""
 
 
 def connect() -> None:
@@ -61,18 +76,34 @@ class Reconciliation:
     def __init__(self) -> None:
         """Begin a pass at the first call."""
         self._after_pk = 0
-        self._next_pass_at = 0.0
+        self._next_slice_at = 0.0
+        self._began_at = -LONGEST_INTERVAL_SECONDS
+        self._written_before: object = None
 
     def advance(self, monotonic_seconds: float) -> bool:
         """Check the next slice of the current pass, or start a new pass if it is time for one.
 
         Returns whether a slice was checked.
         """
-        if not self._after_pk:
-            if monotonic_seconds < self._next_pass_at:
-                return False
-            self._next_pass_at = monotonic_seconds + PASS_INTERVAL_SECONDS
-        self.step()
+        if monotonic_seconds < self._next_slice_at:
+            return False
+        if not self._after_pk and not self._may_begin(monotonic_seconds):
+            self._next_slice_at = monotonic_seconds + PASS_INTERVAL_SECONDS
+            return False
+        began = monotonic()
+        is_complete = self.step()
+        pause = (monotonic() - began) / MAX_SHARE
+        next_pass_at = self._began_at + PASS_INTERVAL_SECONDS if is_complete else 0.0
+        self._next_slice_at = max(next_pass_at, monotonic_seconds + pause)
+        return True
+
+    def _may_begin(self, monotonic_seconds: float) -> bool:
+        """Whether anything may have been written since the last pass began; if so, a pass begins."""
+        before, self._written_before = self._written_before, _written()
+        is_long_ago = monotonic_seconds - self._began_at >= LONGEST_INTERVAL_SECONDS
+        if self._written_before is not None and self._written_before == before and not is_long_ago:
+            return False
+        self._began_at = monotonic_seconds
         return True
 
     def step(self) -> bool:
@@ -84,6 +115,21 @@ class Reconciliation:
             ledger.sync(changed, clock.now(), is_beat=True)
         self._after_pk = last or 0
         return last is None
+
+
+def _written() -> object:
+    """Something that differs after anybody has written what a pass compares; None if that is unknown."""
+    connection = connections[router.db_for_read(PeriodicTask)]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # Counted with a delay, so that a change may count twice, but never not at all.
+            cursor.execute(_ROWS_WRITTEN, [_COMPARED])
+            return cursor.fetchone()
+        if connection.vendor == "sqlite" and Path(connection.settings_dict["NAME"]).exists():
+            # By other connections, while this one is open. One in memory is shared by all of them.
+            cursor.execute("PRAGMA data_version")
+            return connection.connection, *cursor.fetchone()
+    return None
 
 
 def _changed(schedules: QuerySet[PeriodicTask]) -> QuerySet[PeriodicTask]:

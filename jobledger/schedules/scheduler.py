@@ -32,7 +32,7 @@ from jobledger.schedules.agenda import Agenda
 from jobledger.schedules.ledger import RecordedBatch
 from jobledger.schedules.reconciliation import Reconciliation
 
-logger = line_logger(__name__)
+logger, celery_logger = line_logger(__name__), line_logger("celery.beat")
 Result = TypeVar("Result")
 
 MAX_SLEEP_SECONDS = 1.0
@@ -135,7 +135,8 @@ class Scheduler(beat.Scheduler):
         touch_health_file("beat")
         if not self._listener.is_listening:
             return seconds
-        # In here, because Celery's own sleep cannot be ended.
+        # In here, because Celery's own sleep cannot be ended. Logged as Celery does.
+        celery_logger.debug("beat: Waking up in %.2f seconds.", seconds)
         self._listener.wait(seconds)
         return 0.0
 

@@ -75,7 +75,7 @@ def test_what_is_due_is_sent_at_once_if_beat_says_so(monkeypatch: pytest.MonkeyP
         wait_until(lambda: len(done) > 2)
     finally:
         made.end()
-    assert done == ["ping", "x", "ping"]
+    assert done == ["pings", "x", "pings"]
 
 
 def test_one_look_at_the_clock_serves_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,15 @@
 """Next slots stay in sync with schedules: immediately by signals, otherwise at the next pass."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
 from django.core.management import call_command
+from django.db import connection
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, SchedulePolicy, ServiceProcess
@@ -14,6 +18,9 @@ from jobledger.schedules import ledger
 from jobledger.schedules import reconciliation as following
 from jobledger.schedules.reconciliation import Reconciliation
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
+from tests.unit.postgres import server
+from tests.unit.sqlite_files import in_a_file
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -244,6 +251,8 @@ def test_an_update_of_the_options_does_not_change_the_next_slot() -> None:
 
 def test_passes_start_at_an_interval_and_advance_at_every_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "SLICE_SIZE", 1)
+    monkeypatch.setattr(following, "_written", lambda: None)
+    monkeypatch.setattr(following, "monotonic", lambda: 0.0)
     last = [hourly(f"{number}") for number in range(3)][-1]
     reconciliation = following.Reconciliation()
 
@@ -259,6 +268,56 @@ def test_passes_start_at_an_interval_and_advance_at_every_tick(monkeypatch: pyte
     # The pass that started at 0 is complete at 3; the next one starts at 15.
     assert seconds_until_seen(3) == 15 + 2 - 3
     assert seconds_until_seen(18) == 30 + 2 - 18
+
+
+def test_slices_take_only_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SLICE_SIZE", 1)
+    monkeypatch.setattr(following, "monotonic", iter([0.0, 0.1, 0.0, 0.1]).__next__)
+    for number in range(2):
+        hourly(f"{number}")
+    passes = Reconciliation()
+    assert [passes.advance(second) for second in (0, 4.9, 5)] == [True, False, True]
+
+
+def test_no_pass_begins_while_nothing_is_written_but_one_does_from_time_to_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = [7]
+    monkeypatch.setattr(following, "_written", lambda: written[0])
+    passes = Reconciliation()
+    assert [passes.advance(second) for second in (0, 15, 30)] == [True, False, False]
+    written[0] += 1
+    assert [passes.advance(second) for second in (45, 60)] == [True, False]
+    quiet = range(75, 645, 15)
+    assert not any(passes.advance(second) for second in quiet)
+    assert passes.advance(645)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_others_write_is_noticed(tmp_path: Path) -> None:
+    if connection.vendor == "postgresql":
+        with server() as other:
+            assert following._written() == (before := following._written())
+            other.execute(
+                "INSERT INTO django_celery_beat_intervalschedule (every, period) VALUES (1, 'days')"
+            )
+            other.execute("SELECT pg_stat_force_next_flush()")
+            assert wait_until(lambda: following._written() != before)
+        return
+    path = str(tmp_path / "db.sqlite3")
+    with in_a_file(path):
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        assert following._written() == (before := following._written())
+        with closing(sqlite3.connect(path)) as other_file, other_file:
+            other_file.execute("CREATE TABLE written (x)")
+        assert following._written() != before
+        connection.close()
+
+
+def test_nothing_is_known_of_a_database_in_memory() -> None:
+    if connection.vendor == "sqlite":
+        assert following._written() is None
 
 
 def test_a_deleted_policy_is_created_again() -> None:
