@@ -2,13 +2,14 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from typing import ClassVar, Self
 
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 MAX_TAG_LENGTH = 50
@@ -82,9 +83,18 @@ class OrderQuerySet(models.QuerySet["Order"]):
     def figures(self) -> OrderFigures:
         """Count and sum in a single query."""
         found = self.aggregate(count=models.Count("pk"), total=models.Sum("total"))
-        # SQLite sums decimals as floating-point numbers, so digits beyond the cents are noise.
-        total = (found["total"] or Decimal(0)).quantize(CENT)
-        return OrderFigures(count=found["count"], total=total)
+        return _figures(found["count"], found["total"])
+
+    def figures_by_day(self, zone: tzinfo) -> dict[date, OrderFigures]:
+        """Count and sum of each day of a time zone, in a single query. Days without orders are omitted."""
+        day = TruncDate("created_at", tzinfo=zone)
+        found = self.order_by().values_list(day).annotate(models.Count("pk"), models.Sum("total"))
+        return {day: _figures(count, total) for day, count, total in found}
+
+
+def _figures(count: int, total: Decimal | None) -> OrderFigures:
+    # SQLite sums decimals as floating-point numbers, so digits beyond the cents are noise.
+    return OrderFigures(count=count, total=(total or Decimal(0)).quantize(CENT))
 
 
 class Order(models.Model):

@@ -1,6 +1,8 @@
 """Stores the number and total of each day's orders in ``DailyStat``. Idempotent."""
 
+from collections.abc import Iterator
 from datetime import date, timedelta
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -9,10 +11,11 @@ from django.utils import timezone
 
 from jobledger import JobCommand
 from tasks_app import days, parser_types
-from tasks_app.models import DailyStat, Order
+from tasks_app.models import DailyStat, Order, OrderFigures
 
 MAX_DAYS = 3660
 DAYS_PER_WRITE = 100
+NO_ORDERS = OrderFigures(count=0, total=Decimal("0.00"))
 
 
 class Command(JobCommand):
@@ -48,11 +51,9 @@ class Command(JobCommand):
         date_to: date | None,
         **options: Any,
     ) -> None:
-        """Compute the days in order. Each batch of days is stored before it is reported."""
-        first, last = self._range(date, date_from, date_to)
-        remaining = days.between(first, last)
-        while batch := list(islice(remaining, DAYS_PER_WRITE)):
-            stats = [_figures_of(day) for day in batch]
+        """Compute all days in one query. Each batch of days is stored before it is reported."""
+        remaining = _stats(*self._range(date, date_from, date_to))
+        while stats := list(islice(remaining, DAYS_PER_WRITE)):
             _store(stats)
             for stat in stats:
                 self.stdout.write(f"{stat.date}: {stat.order_count} orders, {stat.order_sum}")
@@ -75,10 +76,14 @@ class Command(JobCommand):
         return local.date() - days.ONE_DAY
 
 
-def _figures_of(day: date) -> DailyStat:
-    start, end = days.bounds(day, timezone.get_default_timezone())
-    figures = Order.objects.created_within(start, end).figures()
-    return DailyStat(date=day, order_count=figures.count, order_sum=figures.total)
+def _stats(first: date, last: date) -> Iterator[DailyStat]:
+    """Yield the figures of each day, also of those without orders."""
+    zone = timezone.get_default_timezone()
+    (start, _), (_, end) = days.bounds(first, zone), days.bounds(last, zone)
+    found = Order.objects.created_within(start, end).figures_by_day(zone)
+    for day in days.between(first, last):
+        figures = found.get(day, NO_ORDERS)
+        yield DailyStat(date=day, order_count=figures.count, order_sum=figures.total)
 
 
 def _store(stats: list[DailyStat]) -> None:
