@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks_app.management.commands import normalize_emails
 from tasks_app.management.commands.normalize_emails import normalized
 from tests.unit.builders import make_user, output_of
 
@@ -29,15 +30,17 @@ def emails() -> list[str]:
 
 
 class WatchedWrites:
-    """Intercepts each batch of writes."""
+    """Intercepts each statement that writes, and collects the addresses in it."""
 
     def __init__(self, before: Callable[[int], object] = lambda number: None) -> None:
-        self.batches: list[Sequence[Any]] = []
+        self.batches: list[Sequence[str]] = []
         self._before = before
 
     def __call__(self, execute: Execute, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        if many:
-            self.batches.append(params)
+        if sql.startswith("UPDATE") and "AS changed" in sql:
+            # PostgreSQL gets a list for each column.
+            values = [value for each in params for value in (each if isinstance(each, list) else [each])]
+            self.batches.append([value for value in values if isinstance(value, str)])
             self._before(len(self.batches))
         return execute(sql, params, many, context)
 
@@ -84,7 +87,7 @@ def test_only_rows_that_change_are_written() -> None:
     watched = WatchedWrites()
     with connection.execute_wrapper(watched):
         output_of("normalize_emails")
-    assert [[row[0] for row in batch] for batch in watched.batches] == [["a@b.de", "e@f.de"]]
+    assert [set(batch) for batch in watched.batches] == [{"A@b.de", "a@b.de", "E@f.de", "e@f.de"}]
 
 
 def test_a_batch_with_nothing_to_change_is_not_written() -> None:
@@ -93,6 +96,16 @@ def test_a_batch_with_nothing_to_change_is_not_written() -> None:
     with connection.execute_wrapper(watched):
         output_of("normalize_emails", "--batch-size=2")
     assert len(watched.batches) == 1
+
+
+def test_a_batch_too_large_for_one_statement_is_written_by_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalize_emails, "ROWS_PER_STATEMENT", 2)
+    make_users(*(f"User{number}@b.de" for number in range(5)))
+    watched = WatchedWrites()
+    with connection.execute_wrapper(watched):
+        assert output_of("normalize_emails") == "checked 5 / changed 5 (commit)\n"
+    assert len(watched.batches) == 3
+    assert emails() == [f"user{number}@b.de" for number in range(5)]
 
 
 def test_batches_of_any_size_reach_every_user() -> None:
