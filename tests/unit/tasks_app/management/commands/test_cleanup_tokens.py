@@ -11,8 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from jobledger.models import Run, RunOutput
+from tasks_app.management.commands import cleanup_tokens
 from tasks_app.models import AuthToken
-from tests.unit.builders import make_token, make_tokens, output_of, run_for_slot, utc
+from tests.unit.builders import make_token, make_tokens, make_user, output_of, run_for_slot, utc
 
 pytestmark = pytest.mark.django_db
 
@@ -75,16 +76,41 @@ def test_the_cutoffs_day_is_one_of_the_projects_time_zone(settings: Settings) ->
     assert output_of("cleanup_tokens", "--days=1") == "Deleted 0 tokens (cutoff=2026-05-31)\n"
 
 
+def make_old_tokens(count: int) -> None:
+    """Tokens that were created one after the other."""
+    user = make_user()
+    for number in range(count):
+        make_token(LONG_AGO + timedelta(seconds=number), user)
+
+
 def test_each_batch_is_one_statement_that_loads_no_rows() -> None:
-    make_tokens(7, LONG_AGO)
+    make_old_tokens(7)
     # The fourth finds nothing.
     assert len(statements("cleanup_tokens", "--batch-size=3", verb="DELETE")) == 4
     assert not AuthToken.objects.exists()
 
 
-def test_no_token_is_selected() -> None:
+def test_only_the_time_at_which_the_next_batch_begins_is_selected() -> None:
+    make_old_tokens(7)
+    selected = statements("cleanup_tokens", "--batch-size=3", verb="SELECT")
+    assert len(selected) == 4
+    assert all(sql.startswith('SELECT "tasks_app_authtoken"."created_at"') for sql in selected)
+    assert all("LIMIT 1 OFFSET 3" in sql for sql in selected)
+
+
+def test_a_batch_is_never_larger_even_if_all_tokens_were_created_at_the_same_time() -> None:
     make_tokens(7, LONG_AGO)
-    assert statements("cleanup_tokens", "--batch-size=3", verb="SELECT") == []
+    assert output_of("cleanup_tokens", "--batch-size=3", "--verbosity=2") == (
+        "3 deleted so far\n6 deleted so far\n7 deleted so far\nDeleted 7 tokens (cutoff=2026-05-01)\n"
+    )
+
+
+def test_other_writers_get_their_turn_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(cleanup_tokens.time, "sleep", pauses.append)
+    make_old_tokens(7)
+    output_of("cleanup_tokens", "--batch-size=3")
+    assert pauses == [cleanup_tokens.PAUSE_SECONDS] * 2
 
 
 def test_batches_are_reported_at_verbosity_2() -> None:
