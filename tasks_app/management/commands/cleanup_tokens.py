@@ -37,7 +37,7 @@ class Command(JobCommand):
         parser.add_argument(
             "--batch-size",
             type=whole_number(1, MAX_BATCH_SIZE),
-            default=5000,
+            default=2000,
             help="How many tokens to delete per transaction (default: %(default)s).",
         )
 

@@ -107,7 +107,7 @@ def test_a_batch_is_never_larger_even_if_all_tokens_were_created_at_the_same_tim
 
 def test_other_writers_get_their_turn_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(cleanup_tokens.time, "sleep", pauses.append)
+    monkeypatch.setattr("tasks_app.management.commands.cleanup_tokens.time.sleep", pauses.append)
     make_old_tokens(7)
     output_of("cleanup_tokens", "--batch-size=3")
     assert pauses == [cleanup_tokens.PAUSE_SECONDS] * 2
