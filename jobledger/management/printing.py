@@ -29,6 +29,16 @@ def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
     return True
 
 
+def write_exactly(stdout: OutputWrapper, text: str) -> None:
+    """Write a file's content, whatever the terminal's encoding; lone surrogates stand for bytes."""
+    stdout.flush()
+    if (buffer := getattr(stdout, "buffer", None)) is None:
+        stdout.write(text, ending="")
+        return
+    buffer.write(text.encode("utf-8", "surrogateescape"))
+    buffer.flush()
+
+
 def tab_separated(*cells: str) -> str:
     """A single line, whatever the cells contain."""
     return "\t".join(escaped(cell.translate(_ONE_LINE)) for cell in cells)

@@ -1,19 +1,14 @@
 """Prints crontabs whose commands are wrapped, or are so no longer."""
 
-import os
 import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from django.conf import ENVIRONMENT_VARIABLE
-from django.core.management.base import CommandError
-
 from jobledger.crontab import wrapping
-from jobledger.crontab.lines import Entry, encoded
-from jobledger.management.console import settings_in
+from jobledger.crontab.lines import Entry
+from jobledger.management import callers, printing
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.wrap import naming
 from jobledger.wrap.line import Line
@@ -25,7 +20,7 @@ def print_rewritten(command: OperatorCommand, text: str, options: Mapping[str, A
         done = wrapping.wrap(text, launcher(), is_system=options["system"])
     else:
         done = wrapping.unwrap(text, is_system=options["system"])
-    _write(command, done.text)
+    printing.write_exactly(command.stdout, done.text)
     for left in done.left:
         command.warn(f"line {left.number} is left as it is: {left.reason}")
     if options["wrap"]:
@@ -37,26 +32,10 @@ def print_rewritten(command: OperatorCommand, text: str, options: Mapping[str, A
 
 
 def launcher() -> str:
-    """What runs ``jobledger wrap`` from anywhere, as this process was started: by ``manage.py``."""
-    manage = Path(sys.argv[0]).absolute()
-    if manage.name != "manage.py" or not manage.is_file():
-        raise CommandError(
-            "--wrap needs the path of manage.py: call it as `manage.py jobledger import_crontab`"
-        )
-    module = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    # Cron does not have the variables of this shell.
-    other = ["--settings", module] if module and module != settings_in(manage) else []
+    """What runs ``jobledger wrap`` from anywhere."""
+    manage = callers.manage_py()
+    other = ["--settings", module] if (module := callers.other_settings(manage)) else []
     return shlex.join([sys.executable, str(manage), "jobledger", "wrap", *other, "--"])
-
-
-def _write(command: OperatorCommand, text: str) -> None:
-    command.stdout.flush()
-    if (buffer := getattr(command.stdout, "buffer", None)) is None:
-        command.stdout.write(text, ending="")
-        return
-    # Not every crontab is valid in the encoding of this terminal.
-    buffer.write(encoded(text))
-    buffer.flush()
 
 
 def _same_names(entries: Sequence[Entry]) -> list[tuple[str, str]]:

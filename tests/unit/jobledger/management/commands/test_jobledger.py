@@ -17,7 +17,18 @@ from proj.state import BASE_DIR
 from tests.unit.jobledger.admin.runs.ledger import create_run
 
 NAMES = [
-    *("adopt", "call", "cancel", "check", "dead_letters", "give_back", "import_crontab", "next"),
+    *(
+        "adopt",
+        "call",
+        "cancel",
+        "check",
+        "dead_letters",
+        "export_crontab",
+        "export_systemd",
+        "give_back",
+        "import_crontab",
+        "next",
+    ),
     *("pause", "resume", "retry", "runs", "setup", "show", "simulate", "startjob", "sync", "wrap"),
 ]
 NEXT = ["next", "--cron", "0 3 * * *", "--from", "2026-07-01", "--count", "1"]
