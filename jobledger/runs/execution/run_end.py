@@ -79,6 +79,7 @@ class RunEnd:
             return
         if are_lost := self.abilities.are_lost:
             # What follows may need what is lost. Whoever takes over also ends the job's processes.
+            self._end_capture()
             hand_over(self.run, self._with_usage(outcome), self.captured)
         # First: the heartbeat may be waiting for a lock of the job's transaction.
         hygiene.release_connections(of_caller=self.of_caller, close=not self.taken_over)
@@ -87,8 +88,8 @@ class RunEnd:
             left = self._end_what_was_started(threads, outcome)
         finally:
             # What its processes write when they are asked to end is still its output.
-            with self.abilities.not_blamed():
-                self.captured.end()
+            if not are_lost:
+                self._end_capture()
         self.heartbeat.stop()
         outcome = self._with_usage(outcome)
         timeout = settings.LEASE_SECONDS if self.taken_over else MAX_OUTAGE_SECONDS
@@ -102,6 +103,10 @@ class RunEnd:
         self.heartbeat.stop()
         outcome = self._with_usage(self.outcome_of(end))
         abrupt_ends.write(partial(self._write, outcome, []))
+
+    def _end_capture(self) -> None:
+        with self.abilities.not_blamed():
+            self.captured.end()
 
     def _with_usage(self, outcome: Outcome) -> Outcome:
         return replace(outcome, usage=self.meter.usage())

@@ -40,8 +40,13 @@ class Kept(Capture):
     def __init__(self) -> None:
         super().__init__(OutputRecorder(1000))
         self.outcome = b""
+        self.steps = list[str]()
+
+    def end(self) -> None:
+        self.steps.append("end")
 
     def hand_over(self, outcome: bytes) -> bool:
+        self.steps.append("hand over")
         self.outcome = outcome
         return True
 
@@ -228,6 +233,26 @@ def test_a_process_that_has_lost_abilities_hands_its_run_over_at_once(
     arrived = handover.received(captured.outcome)
     assert arrived is not None
     assert arrived.status == status
+    # If the log cannot be written either, that is no output of the job.
+    assert captured.steps == ["end", "hand over"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_the_capture_ends_once_if_nobody_takes_the_run_over(
+    is_lost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handle(*args: Any, **options: Any) -> None:
+        if is_lost:
+            monkeypatch.setattr(handover, "_user", lambda: (1, 1))
+
+    captured = Kept()
+    monkeypatch.setattr(Command, "handle", handle)
+    monkeypatch.setattr(runner, "of_worker", lambda run: captured)
+    monkeypatch.setattr(Kept, "hand_over", lambda self, outcome: False)
+    run = Run.objects.create(job="probe", options={}, trigger="celery")
+    runner.execute(run.pk, worker="w")
+    assert captured.steps == ["end"]
 
 
 @pytest.mark.django_db
