@@ -9,8 +9,8 @@ as time limits, use the monotonic clock; times that are only displayed use the p
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import DateTimeField, Func, Value
-from django.db.models.expressions import Combinable
+from django.db.models import DateTimeField, Value
+from django.db.models.expressions import Combinable, RawSQL
 from django.utils import timezone
 
 MAX_OFFSET = timedelta(seconds=5)
@@ -37,4 +37,5 @@ def in_statement(offset: timedelta = timedelta(0)) -> Combinable:
     """The same time, plus the offset, as an expression: this saves the statement that reads the time."""
     if connection.vendor != "postgresql":
         return Value(timezone.now() + offset, output_field=DateTimeField())
-    return Func(function="clock_timestamp", output_field=DateTimeField()) + Value(offset)
+    # Not a `Func` plus a `Value`, which take Django five times as long.
+    return RawSQL("clock_timestamp() + %s", [offset], output_field=DateTimeField())

@@ -11,9 +11,11 @@ reports that on stderr and runs anyway: the job matters more than its record.
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
+from shutil import get_terminal_size
 from typing import Any, TypeVar
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
@@ -58,6 +60,9 @@ class JobCommand(JobDeclaration, BaseCommand):
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Add the overlap options, which every job has on the command line."""
         self._called_as = subcommand
+        # Otherwise, argparse looks up the terminal's size for each argument that is added.
+        width = get_terminal_size().columns - 2
+        kwargs.setdefault("formatter_class", partial(DjangoHelpFormatter, width=width))
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         _add_overlap_arguments(parser)
         return parser

@@ -19,6 +19,8 @@ from django.db.models import Expression, Field, Model, QuerySet
 from django.db.models.sql import Query, UpdateQuery
 
 M = TypeVar("M", bound=Model)
+_Converter = tuple[int, Any, Callable[..., Any]]
+"""The place of a column, the column, and what makes a field's value of what the database returns."""
 
 
 class Given(Expression):
@@ -36,12 +38,13 @@ class Given(Expression):
     def as_sql(self, compiler: Any, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
         return "%s", [self]
 
-    def filled(self, value: Any, compiler: Any) -> tuple[str, Sequence[Any]]:
+    def filled(self, value: Any, query: Query, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         """The SQL in its place, with its parameters."""
-        if hasattr(value, "resolve_expression"):
-            found: tuple[str, Sequence[Any]] = compiler.compile(value.resolve_expression(compiler.query))
-            return found
-        return "%s", [self.output_field.get_db_prep_save(value, compiler.connection)]
+        if not hasattr(value, "resolve_expression"):
+            return "%s", [self.output_field.get_db_prep_save(value, connection)]
+        compiler = query.get_compiler(connection=connection)
+        found: tuple[str, Sequence[Any]] = compiler.compile(value.resolve_expression(query))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,11 @@ class _Compiled:
     """What is between the parameters."""
     parameters: Sequence[Any]
 
-    def filled(self, values: Mapping[str, Any], compiler: Any) -> tuple[str, list[Any]]:
+    def filled(
+        self, values: Mapping[str, Any], query: Query, connection: BaseDatabaseWrapper
+    ) -> tuple[str, list[Any]]:
         given = {each.name: each for each in self.parameters if isinstance(each, Given)}
-        filled = {name: each.filled(values[name], compiler) for name, each in given.items()}
+        filled = {name: each.filled(values[name], query, connection) for name, each in given.items()}
         found = [filled[each.name] if isinstance(each, Given) else ("%s", [each]) for each in self.parameters]
         texts = zip(self.texts, (sql for sql, _ in found), strict=False)
         sql = "".join([*chain.from_iterable(texts), self.texts[-1]])
@@ -63,7 +68,7 @@ class _Compiled:
 
 class _Statement(Generic[M]):
     def __init__(self, model: type[M]) -> None:
-        self._model = model
+        self._model, self._query = model, Query(model)
         self._compiled: dict[tuple[str, type], _Compiled] = {}
 
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
@@ -76,8 +81,7 @@ class _Statement(Generic[M]):
         if (compiled := self._compiled.get(key)) is None:
             sql, parameters = self._compile(connection)
             compiled = self._compiled[key] = _Compiled(texts=sql.split("%s"), parameters=parameters)
-        compiler = Query(self._model).get_compiler(connection=connection)
-        return connection, *compiled.filled(values, compiler)
+        return connection, *compiled.filled(values, self._query, connection)
 
 
 class Update(_Statement[M]):
@@ -95,20 +99,52 @@ class Update(_Statement[M]):
             cursor.execute(sql, parameters)
             return int(cursor.rowcount)
 
-    def changed(self, **values: Any) -> M | None:
-        """Execute it, and return the row that has changed, as it is then; None if there is none."""
-        connection, sql, parameters = self._filled(values)
-        quote = connection.ops.quote_name
-        columns = ", ".join(quote(str(field.column)) for field in self._model._meta.concrete_fields)
-        rows = self._model._default_manager.using(connection.alias)
-        return next(iter(rows.raw(f"{sql} RETURNING {columns}", parameters)), None)
-
     def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
         rows, changes = self._update()
         query: Any = rows.query.chain(UpdateQuery)
         query.add_update_values(changes)
         found: tuple[str, Sequence[Any]] = query.get_compiler(connection=connection).as_sql()
         return found
+
+
+class UpdateOne(Update[M]):
+    """An update of one row at most, which is then known."""
+
+    def __init__(self, model: type[M], update: Callable[[], tuple[QuerySet[M], Mapping[str, Any]]]) -> None:
+        super().__init__(model, update)
+        self._converters: dict[tuple[str, type], Sequence[_Converter]] = {}
+
+    def row(self, **values: Any) -> M | None:
+        """Execute it, and return the row as it is then; None if there is none."""
+        connection, sql, parameters = self._filled(values)
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            found = cursor.fetchall()
+        return self._object(found[0], connection) if found else None
+
+    def _compile(self, connection: BaseDatabaseWrapper) -> tuple[str, Sequence[Any]]:
+        sql, parameters = super()._compile(connection)
+        fields, quote = self._model._meta.concrete_fields, connection.ops.quote_name
+        columns = ", ".join(quote(str(field.column)) for field in fields)
+        return f"{sql} RETURNING {columns}", parameters
+
+    def _object(self, columns: Sequence[Any], connection: BaseDatabaseWrapper) -> M:
+        key, values = (connection.alias, type(connection)), list(columns)
+        if key not in self._converters:
+            self._converters[key] = _converters(self._model, connection)
+        for place, column, convert in self._converters[key]:
+            values[place] = convert(values[place], column, connection)
+        names = [field.attname for field in self._model._meta.concrete_fields]
+        return self._model.from_db(connection.alias, names, values)
+
+
+def _converters(model: type[Model], connection: BaseDatabaseWrapper) -> Sequence[_Converter]:
+    columns = [field.get_col(model._meta.db_table) for field in model._meta.concrete_fields]
+    return [
+        (place, column, convert)
+        for place, column in enumerate(columns)
+        for convert in (*connection.ops.get_db_converters(column), *column.get_db_converters(connection))
+    ]
 
 
 class Exists(_Statement[M]):

@@ -154,7 +154,7 @@ def start_at_once(run_id: UUID, job: Job, *, worker: str, worker_identity: str) 
     given = {"pk": run_id, "job": job.name, "declared_key": key, "now": clock.in_statement()}
     try:
         with savepoint():
-            return _START.changed(**given, worker=worker, worker_identity=worker_identity)
+            return _START.row(**given, worker=worker, worker_identity=worker_identity)
     except IntegrityError:
         return None
 
@@ -181,7 +181,7 @@ def _start() -> tuple[QuerySet[Run], dict[str, Any]]:
     return startable, {**_RUNNING, **times, **by, "concurrency_key": key}
 
 
-_START = compiled.Update(Run, _start)
+_START = compiled.UpdateOne(Run, _start)
 
 
 def wake(key: str, *, at_once: bool = True) -> None:

@@ -129,16 +129,17 @@ def _dests_as_written(parser: ArgumentParser) -> set[str]:
     }
 
 
-def parsing_strictly(command: BaseCommand) -> BaseCommand:
+def parsing_strictly(command: BaseCommand, own_parser: CommandParser | None = None) -> BaseCommand:
     """Let the command's parser raise OptionsError, with all that it would print, the next time it parses.
 
-    So ``call_command`` parses once, and a wrong option is told apart from an error of the command.
+    So ``call_command`` parses once, and a wrong option is told apart from an error of the command. It is
+    ``own_parser``, if the command has created that already.
     """
     create_parser = command.create_parser
 
     def create_strict_parser(*args: Any, **kwargs: Any) -> CommandParser:
         del vars(command)["create_parser"]
-        parser = create_parser(*args, **kwargs)
+        parser = own_parser or create_parser(*args, **kwargs)
         vars(parser)["parse_args"] = lambda args: argument_list.parse(parser, args)
         return parser
 

@@ -17,11 +17,13 @@ from argparse import (
     ArgumentError,
     ArgumentParser,
     ArgumentTypeError,
+    HelpFormatter,
     Namespace,
 )
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from django.core.management.base import CommandError
@@ -216,6 +218,8 @@ def syntax_of(parser: ArgumentParser) -> dict[str, Any]:
         "prefix_chars": parser.prefix_chars,
         "allow_abbrev": parser.allow_abbrev,
         "add_help": False,
+        # Otherwise, argparse looks up the terminal's size for each argument.
+        "formatter_class": partial(HelpFormatter, width=80),
     }
 
 

@@ -21,8 +21,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 PROC = Path("/proc")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -159,13 +160,14 @@ def _children_peak() -> int:
 
 
 def _high_water() -> int:
-    return _kilobytes(_HIGH_WATER, PROC / "self" / "status")
+    return _kilobytes(_HIGH_WATER, f"{PROC}/self/status")
 
 
 def _reset_high_water() -> bool:
     """Returns False if the system does not let this process do so."""
     try:
-        (PROC / "self" / "clear_refs").write_bytes(b"5")
+        with _opened(f"{PROC}/self/clear_refs", "wb") as file:
+            file.write(b"5")
     except OSError:
         return False
     return True
@@ -173,20 +175,29 @@ def _reset_high_water() -> bool:
 
 def _resident(pid: int) -> int:
     with suppress(OSError, ValueError, IndexError):
-        return int((PROC / str(pid) / "statm").read_bytes().split()[1]) * PAGE_BYTES
+        return int(_content(f"{PROC}/{pid}/statm").split()[1]) * PAGE_BYTES
     return 0
 
 
 def _proportional(pid: int) -> int:
     """The process's own memory and its share of what it shares; all that it has mapped if that is unknown."""
-    return _kilobytes(_PROPORTIONAL, PROC / str(pid) / "smaps_rollup") or _resident(pid)
+    return _kilobytes(_PROPORTIONAL, f"{PROC}/{pid}/smaps_rollup") or _resident(pid)
 
 
-def _kilobytes(pattern: re.Pattern[bytes], path: Path) -> int:
+def _kilobytes(pattern: re.Pattern[bytes], path: str) -> int:
     with suppress(OSError):
-        if found := pattern.search(path.read_bytes()):
+        if found := pattern.search(_content(path)):
             return int(found[1]) * 1024
     return 0
+
+
+def _content(path: str) -> bytes:
+    with _opened(path, "rb") as file:
+        return file.read()
+
+
+def _opened(path: str, mode: Literal["rb", "wb"]) -> FileIO:
+    return open(path, mode, buffering=0)  # noqa: PTH123 - several times for each run: `Path` takes longer
 
 
 def _subprocesses(pid: int) -> Iterator[int]:

@@ -289,9 +289,11 @@ def _may_beat() -> bool:
 def _call(run: Run, captured: Capture) -> None:
     job = registry.find(run.job)
     options.check_bounds(run.options)
-    # Not needed for an empty list, and slow. The command validates the list with its own parser in any case.
-    argv = options.to_argv(job.create_parser(), run.options) if run.options else []
-    command = options.parsing_strictly(job.create_command())
+    command = job.create_command()
+    # As `call_command` does, which would create another one.
+    parser = command.create_parser("", job.name) if run.options else None
+    argv = options.to_argv(parser, run.options) if parser else []
+    options.parsing_strictly(command, parser)
     if (execution := _current.get()) is not None:
         execution.command = command
     streams = {stream.value: captured.stream_for(stream) for stream in (Stream.STDOUT, Stream.STDERR)}

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from inspect import unwrap
 from typing import Any, NoReturn
 
 from jobledger.escapes import line_logger
@@ -30,6 +31,8 @@ from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
 
+# Without its wrapper, which makes a member of an enumeration of each handler that is one.
+_handler_of = unwrap(signal.getsignal)
 REAL_TIME_SIGNALS = 32
 """From here on. Few programs use them, and it takes time to look at each."""
 
@@ -92,13 +95,13 @@ def _signal_handlers() -> dict[int, Any]:
     """None is a handler that Python does not know, and cannot restore."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    found = {number: signal.getsignal(number) for number in SIGNALS}
+    found = {number: _handler_of(number) for number in SIGNALS}
     return {number: handler for number, handler in found.items() if handler is not None}
 
 
 def _restore_signal_handlers(before: dict[int, Any]) -> None:
     for number, handler in before.items():
-        if signal.getsignal(number) is not handler:
+        if _handler_of(number) is not handler:
             signal.signal(number, handler)
 
 

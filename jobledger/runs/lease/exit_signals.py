@@ -10,12 +10,15 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import unwrap
 from types import FrameType
 
 from jobledger.runs.outcome import SignalExit
 from jobledger.runs.worker import billiard_internals
 
 EXIT_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+# Without their wrappers, which make a member of an enumeration of each number and handler that is one.
+_handler_of, _set_handler = unwrap(signal.getsignal), unwrap(signal.signal)
 
 _deferred: list[int] = []
 
@@ -75,18 +78,18 @@ def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in EXIT_SIGNALS}
+    before = {number: _handler_of(number) for number in EXIT_SIGNALS}
     replaced = {
         number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)
     }
     for number in replaced:
-        signal.signal(number, handle)
+        _set_handler(number, handle)
     try:
         yield
     finally:
         for number, handler in replaced.items():
-            if signal.getsignal(number) is handle:
-                signal.signal(number, handler)
+            if _handler_of(number) is handle:
+                _set_handler(number, handler)
 
 
 def _defer(signum: int, frame: FrameType | None) -> None:

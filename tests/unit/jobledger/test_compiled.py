@@ -21,13 +21,13 @@ HOUR = timedelta(hours=1)
 CHANGES = {"error": "50% of it's lost: %s", "options": {"words": ["a"]}, "finished_at": NOON, "exit_code": 2}
 ROW = {"attempt": 1, "number": 0, "stream": Stream.STDERR, "text": "a\nb", "written_at": NOON}
 
-change = compiled.Update(
-    Run,
-    lambda: (
-        Run.objects.filter(pk=Given.of(Run, "id"), status=Status.QUEUED),
-        {name: Given.of(Run, name) for name in CHANGES},
-    ),
-)
+
+def _change() -> tuple[Any, dict[str, Given]]:
+    queued = Run.objects.filter(pk=Given.of(Run, "id"), status=Status.QUEUED)
+    return queued, {name: Given.of(Run, name) for name in CHANGES}
+
+
+change, change_one = compiled.Update(Run, _change), compiled.UpdateOne(Run, _change)
 is_there = compiled.Exists(Run, lambda: Run.objects.filter(pk=Given.of(Run, "id")))
 insert = compiled.Insert(RunOutput, "run_id", *ROW)
 
@@ -69,12 +69,12 @@ def test_an_update_tells_how_many_rows_have_changed() -> None:
 
 def test_a_changed_row_is_returned_as_it_is_then() -> None:
     run = made(username="ann", scheduled_for=NOON)
-    found = change.changed(id=run.pk, **CHANGES)
+    found = change_one.row(id=run.pk, **CHANGES)
     assert {**vars(found), "_state": None} == {**vars(Run.objects.get(pk=run.pk)), "_state": None}
 
 
 def test_no_row_is_returned_if_none_has_changed() -> None:
-    assert change.changed(id=uuid.uuid4(), **CHANGES) is None
+    assert change_one.row(id=uuid.uuid4(), **CHANGES) is None
 
 
 def test_none_is_null() -> None:
