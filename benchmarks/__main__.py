@@ -9,10 +9,10 @@ from contextlib import redirect_stdout
 
 from benchmarks import table
 from benchmarks.databases import DATABASES, database_server, machine
-from benchmarks.rows import commands, idle, latency, pages, samples, starts
+from benchmarks.rows import commands, idle, latency, pages, runs, samples, starts
 from benchmarks.rows.row import Figure, NotMeasuredError, Plan, Row
 
-ROWS = (*commands.ROWS, *starts.ROWS, *idle.ROWS, *latency.ROWS, *pages.ROWS, *samples.ROWS)
+ROWS = (*runs.ROWS, *commands.ROWS, *starts.ROWS, *idle.ROWS, *latency.ROWS, *pages.ROWS, *samples.ROWS)
 NAMES = tuple(row.name for row in ROWS)
 
 

@@ -67,15 +67,15 @@ def _worker() -> Iterator[Service]:
 
 def _rate(running: Service, count: int, options: dict[str, bool]) -> Rate:
     worker = psutil.Process(running.processes["worker"].pid)
-    _execute(running, WARM_UP, options)
+    execute(running, WARM_UP, options)
     before = _processor_seconds(worker)
-    times = _execute(running, count, options)
+    times = execute(running, count, options)
     used = _processor_seconds(worker) - before
     seconds = (times[-1] - times[0]).total_seconds()
     return Rate(runs_per_second=(count - 1) / seconds, processor_ms=used / count * 1000)
 
 
-def _execute(running: Service, count: int, options: dict[str, bool]) -> list[datetime]:
+def execute(running: Service, count: int, options: dict[str, bool]) -> list[datetime]:
     running.shell(ENQUEUE.format(options=options, count=count))
     wait_until(lambda: rows(running, COUNT) == [(count,)], what="all runs have finished")
     return [time_of(time) for (time,) in rows(running, FINISHED)]

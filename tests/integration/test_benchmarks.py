@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import services
-from benchmarks.rows import commands, idle, latency, starts
+from benchmarks.rows import commands, idle, latency, runs, starts
 from benchmarks.rows.row import Plan, Row
 from benchmarks.scheduler.__main__ import main
 from tests.integration.service import Service
@@ -53,7 +53,13 @@ def both() -> Iterator[list[Service]]:
 
 @pytest.mark.parametrize(
     ("row", "count"),
-    [*((row, 1) for row in commands.ROWS), (starts.ROWS[0], 2), (idle.ROWS[0], 1), (latency.ROWS[0], 2)],
+    [
+        (runs.ROWS[0], 2),
+        *((row, 1) for row in commands.ROWS),
+        (starts.ROWS[0], 2),
+        (idle.ROWS[0], 1),
+        (latency.ROWS[0], 2),
+    ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_a_row_is_measured_beside_the_peer(
@@ -64,6 +70,7 @@ def test_a_row_is_measured_beside_the_peer(
         yield both
 
     monkeypatch.setattr(services, "side_by_side", the_same)
+    monkeypatch.setattr(runs, "find_spec", lambda name: None)
     figures = list(row.measure(Plan(databases=("sqlite",), is_smoke=True), "sqlite"))
     assert len(figures) == count
     assert all(figure.here >= 0 and figure.peer is not None for figure in figures)
