@@ -29,9 +29,7 @@ HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 ON_TIME: dict[str, Any] = {"last_run_at": NOON}
 
-FIRST_MONDAY = (
-    "at 03:00 on the 1st, 2nd, 3rd, 4th, 5th, 6th and 7th of every month, only if that is a Monday UTC"
-)
+FIRST_MONDAY = "at 03:00 on the 1st to 7th of every month, only if that is a Monday UTC"
 
 
 @pytest.fixture(autouse=True)
