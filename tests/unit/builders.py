@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -37,6 +38,11 @@ def make_order(created_at: datetime, total: str = "10.00", *tags: str, user: Any
     order = Order.objects.create(user=user or make_user(), created_at=created_at, total=Decimal(total))
     order.tags.set([Tag.objects.get_or_create(name=name)[0] for name in tags])
     return order
+
+
+def invalid_choice(value: object) -> str:
+    """What argparse says of a value that is none of the choices. Since Python 3.14, it quotes its text."""
+    return f"invalid choice: {(str(value) if sys.version_info >= (3, 14) else value)!r}"
 
 
 def override(settings: Any, **values: Any) -> None:

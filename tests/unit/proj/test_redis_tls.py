@@ -37,6 +37,11 @@ def app_for(url: str, **settings: Any) -> Celery:
     return app
 
 
+def is_accepted(error: str) -> bool:
+    """Whether the connection ended only after the handshake, whatever the client was doing then."""
+    return any(end in error for end in ("Connection closed", "Connection reset", "Broken pipe"))
+
+
 def errors_of(app: Celery) -> Iterator[str]:
     """Why the broker and the result backend cannot be used."""
     with warnings.catch_warnings(), app.connection_for_write() as connection:
@@ -65,12 +70,12 @@ def test_a_certificate_of_an_unknown_ca_is_refused(server: tuple[str, int], trus
 def test_a_certificate_must_be_for_the_host(ca: CA, server: tuple[str, int]) -> None:
     name, port = server
     app = app_for(f"rediss://localhost:{port}/0", **trusting(ca))
-    expected = "Connection closed" if name == "localhost" else "Hostname mismatch, certificate is not valid"
     for error in errors_of(app):
-        assert expected in error
+        assert is_accepted(error) is (name == "localhost")
+        assert ("Hostname mismatch, certificate is not valid" in error) is (name != "localhost")
 
 
 def test_the_url_may_ask_for_no_verification(server: tuple[str, int]) -> None:
     app = app_for(f"rediss://localhost:{server[1]}/0?ssl_cert_reqs=none")
     for error in errors_of(app):
-        assert "Connection closed" in error
+        assert is_accepted(error)

@@ -34,7 +34,7 @@ def test_no_more_lines_are_generated_after_the_pipe_is_closed() -> None:
     def lines() -> Iterator[str]:
         while True:
             made.append(1)
-            yield "x" * 10_000
+            yield "x" * io.DEFAULT_BUFFER_SIZE
 
     with os.fdopen(writer, "w") as stdout:
         printing.write_lines(OutputWrapper(stdout), lines())

@@ -24,7 +24,7 @@ from jobledger.runs.output.capture import of_call
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.worker import billiard_internals
 from tests.probes.management.commands.probe import Command
-from tests.unit.builders import NOON, override
+from tests.unit.builders import NOON, invalid_choice, override
 
 pytestmark = pytest.mark.django_db
 
@@ -189,7 +189,7 @@ def test_a_run_that_does_not_exist_is_not_executed() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"level": 9}, "argument --level: invalid choice: 9"),
+        ({"level": 9}, f"argument --level: {invalid_choice(9)}"),
         ({"level": "high"}, "argument --level: invalid int value: 'high'"),
         ({"lvel": 1}, "lvel"),
         ({"settings": "evil.settings"}, "settings"),

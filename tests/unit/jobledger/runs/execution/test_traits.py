@@ -123,6 +123,7 @@ def restored_traits() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.filterwarnings("ignore:.*event_?loop_?policy:DeprecationWarning")
 def test_what_a_job_changes_in_its_process_is_restored(name: str) -> None:
     change, read = CHANGES[name]
     before = read()
@@ -178,9 +179,18 @@ def test_a_loop_that_a_job_has_closed_is_not_the_next_ones(
     monkeypatch.setattr(asyncio.events, "_event_loop_policy", policy)
     for _ in range(2):
         with restored_traits():
-            loop = asyncio.get_event_loop()
+            loop = loop_of_this_thread()
             assert not loop.is_closed()
             loop.close()
+
+
+def loop_of_this_thread() -> asyncio.AbstractEventLoop:
+    """Since Python 3.14, ``asyncio.get_event_loop()`` no longer makes one."""
+    try:
+        return asyncio.get_event_loop()
+    except RuntimeError:
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        return asyncio.get_event_loop()
 
 
 def test_a_traceback_that_a_job_has_asked_for_does_not_end_the_next_run(
