@@ -21,7 +21,6 @@ _executor_threads: Any = executor_threads
 _util: Any = util
 _default_context: Any = multiprocessing.context._default_context  # noqa: SLF001 - see start_method
 _fork_server: Any = forkserver._forkserver  # noqa: SLF001 - see is_helper
-_tracker: Any = resource_tracker._resource_tracker  # noqa: SLF001 - no public function ends it
 
 
 def allow_children() -> None:
@@ -83,18 +82,27 @@ def _of_managers() -> set[int]:
 
 def is_helper(pid: int) -> bool:
     """Whether this is a process that multiprocessing has started for itself, and keeps for later."""
-    return pid in (_tracker._pid, _fork_server._forkserver_pid)  # noqa: SLF001 - nothing public tells
+    trackers = [each._pid for each in _trackers()]  # noqa: SLF001 - nothing public tells
+    return pid in (*trackers, _fork_server._forkserver_pid)  # noqa: SLF001 - as above
 
 
-def let_tracker_end(pids: Iterable[int]) -> None:
-    """Have the resource tracker remove what was left, such as shared memory, and end, if it is one of these.
+def let_trackers_end(pids: Iterable[int]) -> None:
+    """Have the resource trackers among these remove what was left, such as shared memory, and end.
 
-    It ignores SIGTERM, and ends when nobody can write to its pipe any more. Another one is started if needed.
+    They ignore SIGTERM, and end when nobody can write to their pipe any more. Others are started if needed.
     """
-    with _tracker._lock:  # noqa: SLF001 - as above
-        if _tracker._fd is not None and _tracker._pid in pids:  # noqa: SLF001 - as above
-            os.close(_tracker._fd)  # noqa: SLF001 - as above
-            _tracker._fd = _tracker._pid = None  # noqa: SLF001 - as above
+    for tracker in _trackers():
+        with tracker._lock:  # noqa: SLF001 - no public function ends it
+            if tracker._fd is not None and tracker._pid in pids:  # noqa: SLF001 - as above
+                os.close(tracker._fd)  # noqa: SLF001 - as above
+                tracker._fd = tracker._pid = None  # noqa: SLF001 - as above
+
+
+def _trackers() -> list[Any]:
+    """Python's own, and those of libraries such as joblib, which are made from it, or copies."""
+    modules = [module for name, module in list(sys.modules.items()) if name.endswith(".resource_tracker")]
+    found = [getattr(module, "_resource_tracker", None) for module in modules]
+    return [each for each in found if type(each).__name__ == resource_tracker.ResourceTracker.__name__]
 
 
 def is_idle(thread: threading.Thread) -> bool:

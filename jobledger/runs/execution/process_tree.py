@@ -114,7 +114,7 @@ class ProcessTree:
         self.was_needed = True
         self._log_end_of(own)
         multiprocessing_internals.end_pools(within_seconds=POOL_SECONDS)
-        multiprocessing_internals.let_tracker_end([process.pid for process in own])
+        multiprocessing_internals.let_trackers_end([process.pid for process in own])
         end_all(self._own)
         return self._all()
 

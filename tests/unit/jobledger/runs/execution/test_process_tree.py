@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from multiprocessing.synchronize import Event
+from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,6 +27,8 @@ from tests.waiting import DEADLINE_SECONDS, wait_until
 
 SLEEP = ("sleep", "600")
 IGNORES_SIGTERM = "trap '' TERM; echo; sleep 600 & wait; wait"
+
+_tracker: Any = resource_tracker._resource_tracker
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -172,7 +176,7 @@ def test_helpers_of_multiprocessing_that_end_with_a_job_are_not_logged(
     method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    multiprocessing_internals._tracker._stop()
+    _tracker._stop()
     context: Any = multiprocessing.get_context(method)
     job, child = tree(), context.Process(target=int)
     child.start()
@@ -224,7 +228,7 @@ def test_a_pool_whose_processes_were_killed_does_not_delay_the_end(monkeypatch: 
 
 def test_shared_memory_that_was_left_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_tree, "TERMINATE_SECONDS", DEADLINE_SECONDS)
-    multiprocessing_internals._tracker._stop()
+    _tracker._stop()
     for _ in range(2):
         job = tree()
         left = SharedMemory(create=True, size=8)
@@ -232,6 +236,18 @@ def test_shared_memory_that_was_left_is_removed(monkeypatch: pytest.MonkeyPatch)
         job.end()
         with pytest.raises(FileNotFoundError):
             SharedMemory(left.name)
+
+
+def test_the_resource_tracker_of_a_library_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """joblib has its own, which ignores SIGTERM, too, and must not be killed before it has removed all."""
+    monkeypatch.setattr(process_tree, "TERMINATE_SECONDS", DEADLINE_SECONDS)
+    module: Any = ModuleType("library.resource_tracker")
+    module._resource_tracker = type("ResourceTracker", (resource_tracker.ResourceTracker,), {})()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    job = tree()
+    module._resource_tracker.ensure_running()
+    job.end()
+    assert module._resource_tracker._pid is None
 
 
 # Jobs on the command line.
