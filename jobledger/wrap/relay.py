@@ -148,7 +148,7 @@ class _Relay:
         """Returns the status of the line."""
         self._handle_signals()
         pipes = self._start()
-        self._fork_recorder(record, is_one_stream=len(pipes) < 2)
+        self._fork_recorder(record, pipes)
         _close_inherited()
         self._pass_on({pipe.source: pipe for pipe in pipes})
         self._let_recorder_end()
@@ -186,16 +186,18 @@ class _Relay:
 
     # The recorder
 
-    def _fork_recorder(self, record: Record, *, is_one_stream: bool) -> None:
+    def _fork_recorder(self, record: Record, pipes: Sequence[_Pipe]) -> None:
         output, channel = _nonblocking_pipe()
         os.set_blocking(output, True)
         ending, ending_end = os.pipe()
+        is_one_stream = len(pipes) < 2
         task = Task(self._line, enclosing.this_process(), self._started, output, ending, is_one_stream)
         try:
             self._recorder = os.fork()
             if not self._recorder:
-                os.close(channel)
-                os.close(ending_end)
+                # If the relay closes its end of a pipe, the line has to notice.
+                for each in (channel, ending_end, *(pipe.source for pipe in pipes)):
+                    os.close(each)
                 _be_recorder(task, record)
         except OSError as error:
             warn(f"{NOT_RECORDED}: {error}")

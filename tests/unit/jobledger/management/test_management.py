@@ -1,12 +1,16 @@
 """``manage.py`` of a project."""
 
 import gc
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from django.core.management.base import BaseCommand
 
 from jobledger import management
+from proj.state import BASE_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -37,3 +41,15 @@ def test_garbage_is_collected_again_after_a_mistake(capsys: pytest.CaptureFixtur
         management.execute_from_command_line(["manage.py", "no_such_command"])
     assert gc.isenabled()
     assert "Unknown command: 'no_such_command'" in capsys.readouterr().err
+
+
+def test_a_wrapped_line_runs_whatever_is_wrong_with_the_settings() -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "jobledger", "wrap", "--", "echo it runs; exit 4"],
+        cwd=BASE_DIR,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "no.such.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (4, "it runs\n", "")

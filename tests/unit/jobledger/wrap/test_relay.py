@@ -127,10 +127,10 @@ def test_a_mistake_is_reported(arguments: list[str]) -> None:
     assert b"usage: manage.py jobledger wrap" in ran.stderr
 
 
-def test_what_reads_the_output_may_stop() -> None:
-    assert [code_without_reader(argv) for argv in (["/bin/sh", "-c", "yes"], wrap_argv("--", "yes"))] == [
-        141
-    ] * 2
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_what_reads_the_output_may_stop(tmp_path: Path, is_recorded: bool) -> None:
+    wrapped_argv = wrap_argv("--", "yes", notes=tmp_path / "notes" if is_recorded else "")
+    assert [code_without_reader(argv) for argv in (["/bin/sh", "-c", "yes"], wrapped_argv)] == [141] * 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
