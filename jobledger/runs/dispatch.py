@@ -101,7 +101,8 @@ def begin(request: RunRequest, *, worker: str, guard: Guard = FREE, line_id: uui
 def begin_line(line_id: uuid.UUID, request: RunRequest, *, worker: str, started_at: datetime) -> Run:
     """The run of a wrapped line of a crontab, which the job on it may already have created, or ended."""
     with transaction.atomic():
-        row = _running(request, worker, started_at)
+        # It may have taken long until the database was available.
+        row = {**_running(request, worker, started_at), "heartbeat_at": clock.now()}
         run, is_new = Run.objects.get_or_create(pk=line_id, defaults=row)
     if not is_new:
         started = Run.objects.filter(pk=line_id, started_at__isnull=False)

@@ -132,9 +132,11 @@ class Recording:
         threading.Thread(target=end_all, args=[self._processes], daemon=True).start()
 
     def _processes(self) -> set[psutil.Process]:
-        with suppress(psutil.Error):
+        """Those of the line. Neither this one nor a daemon is in its session."""
+        with suppress(psutil.Error, OSError):
+            session = os.getsid(self._task.relay.pid)
             found = psutil.Process(self._task.relay.pid).children(recursive=True)
-            return {each for each in found if each.pid != os.getpid()}
+            return {each for each in found if _session_of(each) == session}
         return set()
 
     def _end(self) -> None:
@@ -208,6 +210,14 @@ def _outcome_of(ending: Ending, error: str, *, ended_at: datetime) -> Outcome:
         usage=usage,
         ended_at=ended_at,
     )
+
+
+def _session_of(process: psutil.Process) -> int:
+    """Zero if it has ended."""
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return 0
 
 
 def _ago(monotonic: float) -> timedelta:

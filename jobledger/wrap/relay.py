@@ -175,7 +175,12 @@ class _Relay:
         pipes = _pipes()
         # A fork that gets a signal must not treat it as the relay's.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError as error:
+            # Too many processes: the line can take the place of this one.
+            warn(f"{NOT_RECORDED}: {error}")
+            _become(self._line, mask=mask)
         if not self._pid:
             _become(self._line, pipes, mask)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

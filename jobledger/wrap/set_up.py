@@ -3,6 +3,7 @@
 Imports little, since the relay imports it.
 """
 
+import gc
 import os
 import sys
 
@@ -16,9 +17,13 @@ def record(task: Task) -> None:
         os.environ["DJANGO_SETTINGS_MODULE"] = module
     if path := options.get("--pythonpath"):
         sys.path.insert(0, path)
+    # What is loaded first is no garbage: see ``jobledger.management.command_line``.
+    gc.disable()
     import django
 
     django.setup()
     from jobledger.wrap import recording
 
+    gc.freeze()
+    gc.enable()
     recording.record(task)

@@ -4,14 +4,17 @@ import os
 import signal
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError
+from django.utils import timezone
 
 from jobledger import management
 from jobledger.models import Alert, Run, RunOutput, Status, Trigger
 from jobledger.runs import attempts, dispatch
+from jobledger.runs.lease import rescue
 from jobledger.wrap import enclosing, naming, recording, relay
 from jobledger.wrap.line import Line
 from jobledger.wrap.recording import Recording
@@ -266,3 +269,12 @@ def test_a_job_that_must_not_overlap_is_skipped(capsys: pytest.CaptureFixture[st
 def test_threads_do_not_remain() -> None:
     WrappedLine("true").ends().recorded()
     assert not [each for each in threading.enumerate() if each.name == "output of the line"]
+
+
+def test_a_line_that_could_not_be_recorded_for_long_is_not_taken_for_lost() -> None:
+    request = dispatch.RunRequest(job="x", trigger=Trigger.CRON)
+    started_at = timezone.now() - timedelta(hours=1)
+    run = dispatch.begin_line(naming.run_id_of(RELAY), request, worker="here", started_at=started_at)
+    assert run.heartbeat_at
+    assert run.started_at == run.queued_at == started_at
+    assert not rescue.is_overdue(run, timezone.now())

@@ -213,3 +213,11 @@ def test_it_imports_little() -> None:
     )
     slow = {"django", "pathlib", "dataclasses", "uuid", "subprocess", "logging", "socket", "shlex"}
     assert not slow.intersection(done.stdout.split())
+
+
+def test_a_line_that_cannot_have_a_process_of_its_own_takes_the_place_of_the_relay() -> None:
+    refuse = "import os\ndef fork():\n    raise BlockingIOError(11, 'no more processes')\nos.fork = fork\n"
+    argv = wrap_argv("--", "trap 'echo got it' TERM; kill -TERM $$; echo $PPID; exit 3")
+    argv[2] = refuse + argv[2]
+    done = subprocess.run(argv, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, f"got it\n{os.getpid()}\n", "")
