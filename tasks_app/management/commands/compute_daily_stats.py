@@ -14,7 +14,7 @@ from tasks_app import days, parser_types
 from tasks_app.models import DailyStat, Order, OrderFigures
 
 MAX_DAYS = 3660
-DAYS_PER_WRITE = 100
+DAYS_PER_WRITE = 500
 NO_ORDERS = OrderFigures(count=0, total=Decimal("0.00"))
 
 

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from jobledger.models import RunOutput
+from tasks_app.management.commands import compute_daily_stats
 from tasks_app.models import DailyStat
 from tests.unit.builders import make_order, make_user, output_of, run_for_slot, utc
 
@@ -113,7 +114,8 @@ def test_a_range_takes_one_query_and_a_write_for_many_days() -> None:
     assert DailyStat.objects.count() == 90
 
 
-def test_a_range_longer_than_one_write_is_complete() -> None:
+def test_a_range_longer_than_one_write_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute_daily_stats, "DAYS_PER_WRITE", 90)
     output_of("compute_daily_stats", "--from=2026-01-01", "--to=2026-07-19")
     assert DailyStat.objects.count() == 200
     assert DailyStat.objects.latest("date").date == date(2026, 7, 19)
