@@ -22,8 +22,6 @@ class Command(OperatorCommand):
         printing.write_exactly(self.stdout, crontabs.crontab(lines, exports.environment()))
         for export, _ in lines:
             exports.report_lost(self, export.name, [*export.notes, *crontabs.lost(export)])
-        zones = sorted({crontabs.zone_of(export) for export, _ in lines})
-        self.remark(
-            f"Debian's cron ignores CRON_TZ: there, each line goes by the machine's zone, not {zones}"
-        )
+        if zones := ", ".join(sorted({crontabs.zone_of(export) for export, _ in lines})):
+            self.remark(f"Debian's cron ignores CRON_TZ: the machine's time zone must be {zones} there")
         self.remark(f"Schedules in this crontab: {len(lines)}")

@@ -195,3 +195,11 @@ def test_settings_other_than_those_of_manage_py_are_named(monkeypatch: pytest.Mo
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
     schedule("mine")
     assert lines()[0] == "DJANGO_SETTINGS_MODULE=tests.settings"
+
+
+def test_zones_that_debians_cron_would_ignore_are_named() -> None:
+    PeriodicTask.objects.all().delete()
+    assert "CRON_TZ" not in exported()[1]
+    schedule("one", cron(zone="Europe/Berlin"))
+    schedule("other")
+    assert "ignores CRON_TZ: the machine's time zone must be Europe/Berlin, UTC there" in exported()[1]
