@@ -86,7 +86,8 @@ def _idle(both: list[Service], plan: Plan, *, counts: bool) -> list[Idle]:
         each.start_beat("idle", "--loglevel", "DEBUG")
     for each in both:
         services.cpu_until_logged(each, "idle", "beat: Waking up")
-    time.sleep(plan.size(20, 0))
+    # At a hundred thousand schedules, a beat that has just started looks for edits for that long.
+    time.sleep(plan.size(60, 0))
     before = [_state(each, counts=counts) for each in both]
     time.sleep(plan.size(60.0, 0.5))
     after = [_state(each, counts=counts) for each in both]

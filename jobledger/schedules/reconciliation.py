@@ -35,7 +35,7 @@ PASS_INTERVAL_SECONDS = 15.0
 LONGEST_INTERVAL_SECONDS = 600.0
 """Between two passes if nothing seems to have been written, since a database may not say so."""
 MAX_SHARE = 0.02
-"""How much of the time a pass may take."""
+"""How much of the time a pass may take, except the first one."""
 
 TIMING_FIELDS = {
     CrontabSchedule: "crontab",
@@ -79,6 +79,7 @@ class Reconciliation:
         self._next_slice_at = 0.0
         self._began_at = -LONGEST_INTERVAL_SECONDS
         self._written_before: object = None
+        self._is_first = True
 
     def advance(self, monotonic_seconds: float) -> bool:
         """Check the next slice of the current pass, or start a new pass if it is time for one.
@@ -92,7 +93,9 @@ class Reconciliation:
             return False
         began = monotonic()
         is_complete = self.step()
-        pause = (monotonic() - began) / MAX_SHARE
+        # What was written while no beat was there is found at once.
+        pause = 0.0 if self._is_first else (monotonic() - began) / MAX_SHARE
+        self._is_first = self._is_first and not is_complete
         next_pass_at = self._began_at + PASS_INTERVAL_SECONDS if is_complete else 0.0
         self._next_slice_at = max(next_pass_at, monotonic_seconds + pause)
         return True
