@@ -50,8 +50,12 @@ class Plan:
     @property
     def meaning(self) -> tuple[Any, ...]:
         """Two plans with the same meaning would start the same at the same times."""
-        options = json.dumps(self.target.options, sort_keys=True)
-        return self.target.job.name, options, parse(self.times.expression).canonical, str(self.times.zone)
+        return *self.job_and_options, parse(self.times.expression).canonical, str(self.times.zone)
+
+    @property
+    def job_and_options(self) -> tuple[str, str]:
+        """What it starts, at whatever times."""
+        return self.target.job.name, json.dumps(self.target.options, sort_keys=True)
 
     @property
     def command_line(self) -> str:

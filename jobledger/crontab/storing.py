@@ -1,8 +1,8 @@
 """Stores the schedules of a reviewed crontab: all of them, or none."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -21,19 +21,39 @@ class ConflictError(Exception):
     """Since the review, somebody has created a schedule or a rule of the same name."""
 
 
-def store(findings: Iterable[Finding]) -> int:
-    """Create the new schedules and their alert rules; returns how many schedules. Raises ConflictError."""
-    planned = [each for each in findings if each.plan and each.outcome is not Outcome.DUPLICATE]
-    plans = [each.plan for each in planned if each.outcome is Outcome.NEW and each.plan]
-    counts = Counter(each.plan.meaning[:2] for each in planned if each.plan)
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What has been stored."""
+
+    schedules: int
+    runs: int
+    """How many runs of cron were linked to the schedules of their lines."""
+
+
+def store(findings: Iterable[Finding]) -> Stored:
+    """Create the new schedules and their alert rules, and give all schedules of the crontab its runs.
+
+    Raises ConflictError.
+    """
     try:
         with transaction.atomic():
-            for plan in plans:
-                schedule = _store(plan)
-                history.take_over(plan, schedule, by_time=counts[plan.meaning[:2]] > 1)
+            count, candidates = 0, []
+            for each in findings:
+                if each.plan is None or each.outcome is Outcome.DUPLICATE:
+                    continue
+                schedule = _store(each.plan) if each.outcome is Outcome.NEW else _existing(each)
+                count += each.outcome is Outcome.NEW
+                candidates.append(history.Candidate(plan=each.plan, schedule=schedule))
+            return Stored(schedules=count, runs=history.take_over(candidates))
     except (IntegrityError, ValidationError) as error:
         raise ConflictError(str(error)) from error
-    return len(plans)
+
+
+def _existing(finding: Finding) -> PeriodicTask | None:
+    """The schedule that the line is already."""
+    if finding.outcome is not Outcome.UNCHANGED:
+        return None
+    return PeriodicTask.objects.filter(name=finding.schedule).first()
 
 
 def _store(plan: Plan) -> PeriodicTask:

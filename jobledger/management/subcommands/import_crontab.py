@@ -152,13 +152,26 @@ def _stored(found: Review, *, is_dry_run: bool) -> str:
     if is_dry_run:
         return f"{summary}. Nothing was stored (--dry-run)."
     try:
-        count = storing.store(found.findings)
+        stored = storing.store(found.findings)
     except storing.ConflictError as error:
         raise CommandError(f"Nothing is imported, because schedules have just changed: {error}") from error
-    if not count:
-        return f"{summary}. Nothing was stored."
-    numbers = ", ".join(str(each.line.number) for each in found.having(Outcome.NEW, Outcome.UNCHANGED))
-    return f"{summary}. Stored. Now remove these lines, or cron runs them as well: {numbers}"
+    return " ".join([f"{summary}.", *_consequences(found, stored)])
+
+
+def _consequences(found: Review, stored: storing.Stored) -> Iterator[str]:
+    """What was stored, and what is to be done with the crontab."""
+    if stored.runs:
+        yield f"{stored.runs} recorded run{'s' if stored.runs > 1 else ''} of cron now belong to schedules."
+    if not stored.schedules:
+        if not stored.runs:
+            yield "Nothing was stored."
+        return
+    numbers = _numbers(found, Outcome.NEW, Outcome.UNCHANGED)
+    yield f"Stored. Now remove these lines, or cron runs them as well: {numbers}"
+
+
+def _numbers(found: Review, *outcomes: Outcome) -> str:
+    return ", ".join(str(each.line.number) for each in found.having(*outcomes))
 
 
 # The report

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import Run, Status, Trigger
+from tests.unit.jobledger.schedules.stock import stock_cron
 from tests.unit.jobledger.schedules.times import utc
 
 pytestmark = pytest.mark.django_db
@@ -66,3 +68,41 @@ def test_runs_that_have_a_schedule_keep_it(tmp_path: Path) -> None:
     imported(tmp_path, f"0 3 * * * {PROBE}")
     imported(tmp_path, f"0 5 * * * {PROBE}")
     assert schedules_of(run) == ["probe"]
+
+
+def test_lines_that_are_due_a_minute_apart_have_their_own_runs(tmp_path: Path) -> None:
+    midnight = utc("2026-03-01 00:00")
+    runs = [observed(midnight + timedelta(minutes=number, seconds=1)) for number in range(4)]
+    imported(tmp_path, f"*/2 * * * * {PROBE}", f"1-59/2 * * * * {PROBE}")
+    even, odd = "probe (*/2 * * * * UTC)", "probe (1-59/2 * * * * UTC)"
+    assert schedules_of(*runs) == [even, odd, even, odd]
+
+
+def test_lines_that_are_due_at_the_same_time_have_a_run_each(tmp_path: Path) -> None:
+    three = utc("2026-03-01 03:00")
+    runs = [observed(three + timedelta(seconds=seconds)) for seconds in (1, 2)]
+    alone = observed(three + timedelta(hours=1))
+    imported(tmp_path, f"0 * * * * {PROBE}", f"0 3 * * * {PROBE}")
+    every_hour, at_three = "probe (0 * * * * UTC)", "probe (0 3 * * * UTC)"
+    assert schedules_of(*runs, alone) == [every_hour, at_three, every_hour]
+
+
+def test_importing_again_links_the_runs_recorded_since(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    PeriodicTask.objects.filter(name="probe").update(name="mine")
+    runs = [observed(utc("2026-03-01 03:00")), observed(utc("2026-03-02 03:00"))]
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    assert schedules_of(*runs) == ["mine", "mine"]
+    assert (
+        "1 schedule that exists. 2 recorded runs of cron now belong to schedules.\n"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_line_that_is_not_imported_leaves_its_runs_to_no_other(tmp_path: Path) -> None:
+    stock_cron("0 5 * * *", "probe (0 3 * * * UTC)", kwargs='{"level": 3}')
+    runs = [observed(utc("2026-03-01 03:00")), observed(utc("2026-03-01 03:01"))]
+    imported(tmp_path, f"0 3 * * * {PROBE}", f"1 3 * * * {PROBE}")
+    assert schedules_of(*runs) == ["", "probe (1 3 * * * UTC)"]
