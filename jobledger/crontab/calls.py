@@ -5,21 +5,22 @@ Nothing is guessed, executed or looked up.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from getopt import GetoptError, getopt
 from posixpath import basename, join, normpath
 from typing import Any
 
+from django.conf import ENVIRONMENT_VARIABLE
+
 from jobledger.crontab import wrappers
+from jobledger.crontab.expansion import PLAIN_SHELLS, SHELL, Expansion, Value
 from jobledger.crontab.lines import Entry
-from jobledger.crontab.shell import Kind, Part, ShellError, Word
+from jobledger.crontab.shell import ShellError, Word
 from jobledger.crontab.syntax import Command, Group, Pipeline, Redirection, Script, Simple, script_of
 from jobledger.crontab.wrappers import Effect, Lock, NotUnderstoodError
 
-SHELL = "SHELL"
-_SET_BY_CRON = frozenset({"HOME", "LOGNAME", "PATH", "PWD", SHELL, "USER"})
 _PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
 _PYTHON_OPTIONS = "bBdEiIOPqRsSuvVxW:X:m:c:"
 _DJANGO_ADMIN = frozenset({"django-admin", "django-admin.py"})
@@ -42,7 +43,9 @@ class Call:
     program: str = ""
     """The path of manage.py, as far as the line tells."""
     variables: tuple[str, ...] = ()
-    """The names of the variables that the line sets for it."""
+    """The names of the variables that the line sets for it, except the next one."""
+    settings_module: str = ""
+    """The DJANGO_SETTINGS_MODULE that the line sets for it."""
     used_variables: tuple[str, ...] = ()
     """The names of the crontab's variables that the line itself uses."""
     time_limit: timedelta | None = None
@@ -56,15 +59,6 @@ class Call:
     """What else is different here."""
     warnings: tuple[str, ...] = ()
     """What cron does not do with the line as its author may have thought."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Value:
-    """A word after expansion."""
-
-    text: str
-    """As written, where the shell computes it."""
-    is_known: bool = True
 
 
 def find_call(entry: Entry) -> Call:
@@ -84,9 +78,7 @@ class _Finder:
 
     def __init__(self, entry: Entry) -> None:
         self._line = entry.shell_command
-        self._crontab = entry.variables
-        self._own: dict[str, str] = {}
-        self._shell = basename(entry.variables.get(SHELL, "/bin/sh"))
+        self._words = Expansion(entry.variables, basename(entry.variables.get(SHELL, "/bin/sh")))
         self._folder = ""
         self._call = Call()
         self._is_found = False
@@ -95,6 +87,7 @@ class _Finder:
     def result(self) -> Call:
         if not self._is_found:
             raise NotUnderstoodError("it runs no command")
+        self._add(used_variables=tuple(self._words.used), warnings=tuple(self._words.warnings))
         return self._call
 
     def text(self, text: str) -> None:
@@ -147,47 +140,45 @@ class _Finder:
             self._call = replace(self._call, hides_failure=f"{before} {name}")
 
     def _simple(self, command: Simple) -> None:
-        words = [value for word in command.words for value in self._expanded(word)]
+        words = [value for word in command.words for value in self._words.values(word)]
         if not words:
             for name, word in command.assignments:
-                self._assign(name, word)
+                self._words.assign(name, self._words.assigned(word))
             return
         if words[0].text in PRELUDES:
             getattr(self, PRELUDES[words[0].text])(words[1:])
             return
-        self._add(variables=tuple(name for name, _ in command.assignments))
+        for name, word in command.assignments:
+            # The values of others do not matter, even if they cannot be known.
+            self._set({name: self._words.assigned(word).text if name == ENVIRONMENT_VARIABLE else ""})
         self._run(words)
-
-    def _assign(self, name: str, word: Word) -> None:
-        values = self._expanded(word)
-        self._own[name] = " ".join(value.text for value in values)
 
     # What may come before the call
 
-    def _cd(self, words: Sequence[_Value]) -> None:
+    def _cd(self, words: Sequence[Value]) -> None:
         self._enter(words[-1].text if words else "~")
 
-    def _source(self, words: Sequence[_Value]) -> None:
+    def _source(self, words: Sequence[Value]) -> None:
         file = words[0].text if words else ""
         if basename(file) != "activate":
             self._note(f"it reads {file} first: the worker must have the variables that it sets")
 
-    def _export(self, words: Sequence[_Value]) -> None:
+    def _export(self, words: Sequence[Value]) -> None:
         for word in words:
             name, equals, value = word.text.partition("=")
             if equals:
-                self._own[name] = value
-            self._add(variables=(name,))
+                self._words.assign(name, Value(text=value, is_known=word.is_known))
+            self._set({name: value or self._words.text_of(name)})
 
-    def _limit(self, words: Sequence[_Value]) -> None:
+    def _limit(self, words: Sequence[Value]) -> None:
         self._note("it sets limits of its process first (`ulimit`, `umask`): the worker must have them")
 
-    def _do_nothing(self, words: Sequence[_Value]) -> None:
+    def _do_nothing(self, words: Sequence[Value]) -> None:
         pass
 
     # The call itself
 
-    def _run(self, words: Sequence[_Value]) -> None:
+    def _run(self, words: Sequence[Value]) -> None:
         """Walk from wrapper to wrapper up to the call."""
         while words:
             first, rest = words[0], words[1:]
@@ -220,15 +211,15 @@ class _Finder:
             lock=effect.lock or self._call.lock,
             user=effect.user or self._call.user,
         )
-        self._add(variables=effect.variables)
+        self._set(effect.variables)
         if effect.note:
             self._note(effect.note)
         if effect.folder:
             self._enter(effect.folder)
         if effect.script is not None and name not in wrappers.LOCKS:
-            self._shell = name
+            self._words.shell = name
 
-    def _python(self, words: Sequence[_Value]) -> None:
+    def _python(self, words: Sequence[Value]) -> None:
         try:
             options, rest = getopt([word.text for word in words], _PYTHON_OPTIONS)
         except GetoptError as error:
@@ -245,7 +236,7 @@ class _Finder:
             script = arguments[0].text if arguments else "python"
             raise NotUnderstoodError(f"it does not call manage.py: it runs `{script}`")
 
-    def _found(self, program: str, words: Sequence[_Value]) -> None:
+    def _found(self, program: str, words: Sequence[Value]) -> None:
         if [word.text for word in words[:2]] == ["jobledger", "wrap"]:
             self._wrapped(words[2:])
             return
@@ -260,7 +251,7 @@ class _Finder:
         self._is_found = True
         self._call = replace(self._call, command=name, arguments=tuple(arguments), program=normpath(program))
 
-    def _wrapped(self, words: Sequence[_Value]) -> None:
+    def _wrapped(self, words: Sequence[Value]) -> None:
         """What ``jobledger wrap [options] -- LINE`` observes."""
         texts = [word.text for word in words]
         line = words[texts.index("--") + 1 :] if "--" in texts else ()
@@ -270,58 +261,26 @@ class _Finder:
 
     def _redirect(self, redirections: Sequence[Redirection]) -> None:
         for redirection in redirections:
-            [*_, target] = self._expanded(redirection.target) or [_Value(text="")]
+            [*_, target] = self._words.values(redirection.target) or [Value(text="")]
             operator = redirection.operator
             if operator in _OUTPUTS and target.text != "/dev/null":
                 self._add(output_files=(target.text,))
-            if operator.startswith("&") and self._shell in ("sh", "dash"):
+            if operator.startswith("&") and self._words.shell in PLAIN_SHELLS:
                 text = "in `sh`, `&>` means to run it in the background, and to empty the file"
                 self._add(warnings=(text,))
             if operator.startswith("<") and operator != "<&" and target.text != "/dev/null":
                 raise NotUnderstoodError(f"it reads its input from {target.text}")
 
-    # Words
-
-    def _expanded(self, word: Word) -> list[_Value]:
-        """The words that the shell makes of it."""
-        fields = [_Value(text="")]
-        for number, part in enumerate(word.parts):
-            first, *others = self._replaced(part, is_first=number == 0)
-            last = fields[-1]
-            fields[-1] = _Value(text=last.text + first.text, is_known=last.is_known and first.is_known)
-            fields += others
-        is_quoted = any(part.is_quoted for part in word.parts)
-        return [field for field in fields if field.text or is_quoted]
-
-    def _replaced(self, part: Part, *, is_first: bool) -> list[_Value]:
-        match part.kind:
-            case Kind.VARIABLE:
-                return self._value_of(part)
-            case Kind.TEXT:
-                is_home = is_first and not part.is_quoted and part.text.startswith("~")
-                return [_Value(text=part.text, is_known=not (is_home or part.is_pattern))]
-        return [_Value(text=part.text, is_known=False)]
-
-    def _value_of(self, part: Part) -> list[_Value]:
-        value = self._own.get(part.text, self._crontab.get(part.text))
-        if value is None and part.text in _SET_BY_CRON:
-            return [_Value(text=f"${part.text}", is_known=False)]
-        if value is None:
-            raise NotUnderstoodError(f"it uses ${part.text}, which the crontab does not set")
-        if part.text not in self._own and "$" in value:
-            text = (
-                f"cron does not expand variables in values, and leaves the $ in that of {part.text} as it is"
-            )
-            self._add(warnings=(text,))
-        if part.text not in self._own:
-            self._add(used_variables=(part.text,))
-        words = [value] if part.is_quoted else re.split(r"\s+", value)
-        return [_Value(text=text) for text in words]
-
     # The result
 
     def _enter(self, folder: str) -> None:
         self._folder = join(self._folder, folder)
+
+    def _set(self, variables: Mapping[str, str]) -> None:
+        """Set environment variables of the call; a later value counts."""
+        module = variables.get(ENVIRONMENT_VARIABLE) or self._call.settings_module
+        self._call = replace(self._call, settings_module=module)
+        self._add(variables=[name for name in variables if name != ENVIRONMENT_VARIABLE])
 
     def _note(self, text: str) -> None:
         self._add(notes=(text,))

@@ -67,6 +67,8 @@ def warnings(call: Call, target: Target) -> Iterator[str]:
         yield from _on_time_limit(call.time_limit, target)
     if target.settings_module:
         yield _on_settings(f"--settings={target.settings_module}", target.settings_module)
+    elif call.settings_module:
+        yield _on_settings(f"{ENVIRONMENT_VARIABLE}={call.settings_module}", call.settings_module)
 
 
 def _on_time_limit(limit: timedelta, target: Target) -> Iterator[str]:
@@ -112,12 +114,19 @@ def _variables(called: Sequence[Finding]) -> Iterator[str]:
         needed = {name for name in used if _is_shell_command(each) and name in each.line.command}
         for name in set(each.line.variables) - _CRONS_OWN - (used - needed):
             numbers[name].append(each.line.number)
-        if module := each.line.variables.get(ENVIRONMENT_VARIABLE):
+        module = each.line.variables.get(ENVIRONMENT_VARIABLE)
+        if module and not _has_own_settings(each):
             modules[module].append(each.line.number)
     for name in sorted(numbers):
         yield f"The crontab sets {name} for {_lines(numbers[name])}: the worker must have it."
     for module, where in modules.items():
         yield f"{_on_settings(f'{ENVIRONMENT_VARIABLE}={module} for {_lines(where)}', module)}."
+
+
+def _has_own_settings(finding: Finding) -> bool:
+    """Whether the line itself names settings, which go before those of the crontab."""
+    call, plan = finding.call, finding.plan
+    return bool((call and call.settings_module) or (plan and plan.target.settings_module))
 
 
 def _is_shell_command(finding: Finding) -> bool:

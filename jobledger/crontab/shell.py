@@ -44,7 +44,12 @@ class Part:
     @property
     def is_pattern(self) -> bool:
         """Whether the shell may replace it by the names of files."""
-        return self.kind is Kind.TEXT and not self.is_quoted and bool(_PATTERN_CHARACTERS & set(self.text))
+        return self.kind is Kind.TEXT and not self.is_quoted and is_pattern(self.text)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it matches names of files, as ``*.csv`` does."""
+    return bool(_PATTERN_CHARACTERS & set(text))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ An option that is not listed here is reported rather than guessed.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from getopt import GetoptError, getopt
 from itertools import takewhile
@@ -38,8 +38,8 @@ class Effect:
 
     time_limit: timedelta | None = None
     lock: Lock | None = None
-    variables: tuple[str, ...] = ()
-    """The names of those that it sets."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Those that it sets, with their values; empty if the line does not have them."""
     folder: str = ""
     user: str = ""
     note: str = ""
@@ -100,11 +100,11 @@ def _unwrapped(name: str, wrapper: Wrapper, words: Sequence[str]) -> Unwrapped:
 
 
 def _env(options: Options, words: Sequence[str]) -> Effect:
-    names = _assigned_names(words)
+    variables = _assigned(words)
     if {"-S", "--split-string"} & set(dict(options)):
         raise NotUnderstoodError("`env -S` is not understood here")
     folder = next((value for option, value in options if option in ("-C", "--chdir")), "")
-    return Effect(variables=names, skips=len(names), folder=folder)
+    return Effect(variables=variables, skips=_count_of_assignments(words), folder=folder)
 
 
 def _timeout(options: Options, words: Sequence[str]) -> Effect:
@@ -138,25 +138,38 @@ def _shell(options: Options, words: Sequence[str]) -> Effect:
 
 def _sudo(options: Options, words: Sequence[str]) -> Effect:
     values = dict(options)
-    names = _assigned_names(words)
+    variables = _assigned(words)
     user = values.get("-u") or values.get("--user") or "root"
-    return Effect(user=user, variables=names, skips=len(names))
+    return Effect(user=user, variables=variables, skips=_count_of_assignments(words))
 
 
 def _su(options: Options, words: Sequence[str]) -> Effect:
     raise NotUnderstoodError("`su` is not understood here; `sudo -u USER` is")
 
 
-def _assigned_names(words: Sequence[str]) -> tuple[str, ...]:
-    """The names in the ``NAME=value`` at the beginning."""
-    return tuple(word.partition("=")[0] for word in takewhile(lambda word: "=" in word, words))
+def _assigned(words: Sequence[str]) -> dict[str, str]:
+    """The ``NAME=value`` at the beginning."""
+    return dict(_parted(word) for word in takewhile(_is_assignment, words))
+
+
+def _count_of_assignments(words: Sequence[str]) -> int:
+    return sum(1 for word in takewhile(_is_assignment, words))
+
+
+def _is_assignment(word: str) -> bool:
+    return "=" in word
+
+
+def _parted(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    return name, value
 
 
 def _container(options: Options, words: Sequence[str]) -> Effect:
-    names = tuple(value.partition("=")[0] for option, value in options if option in ("-e", "--env"))
+    variables = dict(_parted(value) for option, value in options if option in ("-e", "--env"))
     folder = next((value for option, value in options if option in ("-w", "--workdir")), "")
     where = f"it runs in the container {words[0]!r}: the worker must be built from the same image"
-    return Effect(variables=names, folder=folder, note=where) if words else NOTHING
+    return Effect(variables=variables, folder=folder, note=where) if words else NOTHING
 
 
 def _runner(options: Options, words: Sequence[str]) -> Effect:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from posixpath import basename
 
-from jobledger.crontab.calls import SHELL
+from jobledger.crontab.expansion import SHELL
 from jobledger.crontab.lines import Entry, encoded, parse
 
 MAX_COMMAND_BYTES = 998

@@ -284,3 +284,62 @@ def test_an_operator_of_bash_means_something_else_in_sh(
     above: tuple[str, ...], command: str, is_warned_of: bool
 ) -> None:
     assert any("&>" in warning for warning in call(command, *above).warnings) == is_warned_of
+
+
+@pytest.mark.parametrize(
+    "argument", ["{k,l}", "--since={2024,2025}-01", "a{,b}", "{1..3}", "{a..e..2}", '{"a",b}']
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "ksh"])
+def test_braces_that_the_shell_expands_are_no_argument(argument: str, shell: str) -> None:
+    assert "the shell computes an argument" in why_not(f"./manage.py x {argument}", f"SHELL=/bin/{shell}")
+
+
+@pytest.mark.parametrize("argument", ["{}", "{k}", "{k,l", "k,l}", "{a..b", "{1..b}", "'{k,l}'", "{k\\,l}"])
+def test_other_braces_are_taken_literally(argument: str) -> None:
+    found = call(f"./manage.py x {argument}", "SHELL=/bin/bash")
+    assert found.arguments == (argument.replace("'", "").replace("\\", ""),)
+
+
+def test_sh_takes_all_braces_literally_which_is_warned_of() -> None:
+    found = call("./manage.py x {k,l}")
+    assert found.arguments == ("{k,l}",)
+    assert found.warnings == (
+        "in `sh`, braces as in `{a,b}` are not expanded, and are passed on as they are",
+    )
+    assert call("bash -c \"sh -c './manage.py x {k,l}'\"").arguments == ("{k,l}",)
+    assert why_not("bash -c './manage.py x {k,l}'")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "DAY=$(date); ./manage.py x $DAY",
+        'DAY=`date`; ./manage.py x --day="$DAY"',
+        "export DAY=$(date) && ./manage.py x $DAY",
+        "FILES='*.csv'; ./manage.py x $FILES",
+        "./manage.py x $ALL",
+    ],
+)
+def test_a_variable_that_the_shell_computes_is_no_argument(command: str) -> None:
+    assert "the shell computes an argument" in why_not(command, "ALL=*.csv")
+
+
+def test_a_pattern_in_a_quoted_variable_is_taken_literally() -> None:
+    assert call('./manage.py x "$ALL"', "ALL=*.csv").arguments == ("*.csv",)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "DJANGO_SETTINGS_MODULE=other.settings A=$B ./manage.py x",
+        "export A DJANGO_SETTINGS_MODULE=other.settings; ./manage.py x",
+        "DJANGO_SETTINGS_MODULE=other.settings; export A DJANGO_SETTINGS_MODULE; ./manage.py x",
+        "env A=1 DJANGO_SETTINGS_MODULE=$NAME.settings ./manage.py x",
+        "sudo A=1 DJANGO_SETTINGS_MODULE=other.settings ./manage.py x",
+        "docker exec -e A=1 -e DJANGO_SETTINGS_MODULE=other.settings web ./manage.py x",
+        "env DJANGO_SETTINGS_MODULE=first.settings A=1 DJANGO_SETTINGS_MODULE=other.settings ./manage.py x",
+    ],
+)
+def test_the_settings_that_the_line_sets_are_no_ordinary_variable(command: str) -> None:
+    found = call(command, "NAME=other")
+    assert (found.settings_module, found.variables) == ("other.settings", ("A",))
