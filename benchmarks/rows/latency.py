@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 
 EVERY_SECONDS = 2
 WARM_UP = 5
-"""Runs that are not measured: the first ones of a child import the job."""
+"""Runs that are not measured: they were due before everything was ready, or import the job."""
 SCHEDULES = """
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
@@ -25,14 +25,16 @@ OF_PEER = ("--scheduler", "benchmarks.peer.schedulers:NotingScheduler")
 
 
 def _measure(plan: Plan, database: str) -> Iterator[Figure]:
-    count = plan.size(100, 1)
+    count, warm_up = plan.size(100, 1), plan.size(WARM_UP, 0)
     with services.side_by_side(services.OURS, services.PEER, WORKER_CONCURRENCY="1") as both:
         here, peer = both
         _begin(here, task="jobs.stamp", args="[]")
         _begin(peer, *OF_PEER, task="benchmarks.peer.tasks.command", args='["stamp"]')
-        warm_up = plan.size(WARM_UP, 0)
-        time.sleep(EVERY_SECONDS * (warm_up + count - 1))
-        latencies = [_latencies(each, count, warm_up) for each in both]
+        for each in both:
+            wait_until(lambda each=each: len(_noted(each, "handled")) > warm_up, what="runs have started")  # type: ignore[misc]
+        begun_at = time.time()
+        time.sleep(EVERY_SECONDS * count)
+        latencies = [_latencies(each, count, begun_at) for each in both]
     for title, percent in ("median", 50), ("99th percentile", 99):
         ours, others = (_percentile(each, percent) * 1000 for each in latencies)
         yield Figure(
@@ -50,16 +52,15 @@ def _begin(running: Service, *flags_of_beat: str, task: str, args: str) -> None:
     running.start_beat("beat", *flags_of_beat)
 
 
-def _latencies(running: Service, count: int, warm_up: int) -> list[float]:
-    """Seconds from each due time to the start of its run, which are in the same order."""
+def _latencies(running: Service, count: int, begun_at: float) -> list[float]:
+    """Seconds from each due time since then to the start of its run, which are in the same order."""
 
-    def is_done() -> bool:
-        return len(_noted(running, "handled")) >= warm_up + count
+    def measured() -> list[float]:
+        pairs = zip(_noted(running, "due"), _noted(running, "handled"), strict=False)
+        found = [at - since for since, at in pairs if since > begun_at]
+        return found[:count] if len(found) >= count else []
 
-    wait_until(is_done, what="all runs have started")
-    due, handled = _noted(running, "due"), _noted(running, "handled")
-    pairs = zip(due[: len(handled)], handled, strict=True)
-    return [at - since for since, at in pairs][warm_up : warm_up + count]
+    return wait_until(measured, what="all runs have started")
 
 
 def _noted(running: Service, kind: str) -> list[float]:
