@@ -8,7 +8,6 @@ Where it is doubtful what a line means, it is a problem: with any of these, noth
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +20,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.crontab import remarks, timing
-from jobledger.crontab.calls import PRELUDES, Call, find_call
+from jobledger.crontab import remarks, timing, user_column
+from jobledger.crontab.calls import Call, find_call
 from jobledger.crontab.findings import Finding, Outcome, Plan, Review
 from jobledger.crontab.lines import REBOOT, Entry, Invalid, Line
 from jobledger.crontab.targets import (
@@ -34,7 +33,7 @@ from jobledger.crontab.targets import (
     shell_target,
     target_of,
 )
-from jobledger.crontab.wrappers import WRAPPERS, NotUnderstoodError
+from jobledger.crontab.wrappers import NotUnderstoodError
 from jobledger.jobs.json_text import readable
 from jobledger.schedules import stored_schedules, words
 from jobledger.schedules.rules.cron import Cron
@@ -47,7 +46,6 @@ from jobledger.schedules.stored_schedules import CronTimes
 SLOTS = 5
 MAX_NAME_LENGTH = 200
 MAILTO = "MAILTO"
-_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
 
 
 class _LeftError(Exception):
@@ -73,18 +71,17 @@ class Reading:
 def review(lines: Sequence[Line], reading: Reading) -> Review:
     """Review all lines. Reads the stored schedules, and writes nothing."""
     entries = [line for line in lines if isinstance(line, Entry | Invalid)]
-    findings = [_finding(line, reading) for line in entries]
+    problems = user_column.problems_of(lines, is_system=reading.is_system)
+    findings = [_finding(line, reading, problems.get(line.number, "")) for line in entries]
     findings = _with_different_settings(_merged(_named(findings)))
-    return Review(
-        findings=findings, warnings=[*timing.surprises_of_file(list(lines)), *remarks.of_all(findings)]
-    )
+    return Review(findings=findings, warnings=[*timing.surprises_of_file(lines), *remarks.of_all(findings)])
 
 
-def _finding(line: Entry | Invalid, reading: Reading) -> Finding:
-    if isinstance(line, Invalid):
-        return Finding(line=line, outcome=Outcome.PROBLEM, reason=masked(line.problem))
+def _finding(line: Entry | Invalid, reading: Reading, problem: str) -> Finding:
+    if isinstance(line, Invalid) or problem:
+        reason = line.problem if isinstance(line, Invalid) else problem
+        return Finding(line=line, outcome=Outcome.PROBLEM, reason=masked(reason))
     try:
-        _check_user_column(line, reading)
         times = _times(line, reading.zone)
         call, target = _call_and_target(line, reading)
     except _ProblemError as error:
@@ -156,35 +153,6 @@ def _call_and_target(line: Entry, reading: Reading) -> tuple[Call, Target]:
 def _check_that_it_can_be_stored(text: str) -> None:
     if readable(text) != text:
         raise _LeftError("it is not valid UTF-8, or contains a NUL")
-
-
-# The user column
-
-
-def _check_user_column(line: Entry, reading: Reading) -> None:
-    if reading.is_system:
-        whole = f"{line.user} {line.command}"
-        if not _USER.fullmatch(line.user or "") or _is_program(line.user or "") or _is_call(line, whole):
-            raise _ProblemError(
-                f"{line.user!r} is not a user: is this a user's crontab, without that column?"
-            )
-        return
-    user, _, rest = line.command.partition(" ")
-    is_name = _USER.fullmatch(user) and not _is_program(user)
-    if is_name and (user == "root" or (_is_call(line, rest) and not _is_call(line, line.command))):
-        raise _ProblemError(f"it seems to have a user column, {user!r}: use --system if all lines have one")
-
-
-def _is_program(name: str) -> bool:
-    return name in WRAPPERS or name in PRELUDES or name in ("manage.py", "django-admin", "python", "python3")
-
-
-def _is_call(line: Entry, command: str) -> bool:
-    try:
-        find_call(replace(line, command=command.lstrip()))
-    except NotUnderstoodError:
-        return False
-    return True
 
 
 # MAILTO

@@ -4,7 +4,7 @@ The fields are validated by ``cron_expression``, which accepts more than Debian'
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from jobledger.crontab.lines import CARRIAGE_RETURN, Entry, Line, Variable
@@ -49,8 +49,21 @@ def differences(entry: Entry) -> Iterator[str]:
         yield f"Debian's cron refuses a crontab with a command of more than {MAX_COMMAND_BYTES} bytes"
 
 
-def surprises_of_file(lines: list[Line]) -> Iterator[str]:
-    """What keeps Debian's cron from firing any line of the file, or some of them."""
+def surprises_of_file(lines: Sequence[Line]) -> Iterator[str]:
+    """What Debian's cron does with the file that its author may not expect."""
+    yield from refusals_of_file(lines)
+    for line in lines:
+        if isinstance(line, Variable) and line.name == "PATH" and "$" in line.value:
+            yield f"Line {line.number} does not extend PATH: cron does not expand variables in values."
+        if isinstance(line, Variable) and line.name in ZONE_VARIABLES and _is_zone(line.value):
+            yield (
+                f"Line {line.number} sets {line.name}: the lines below it are imported in that zone. "
+                f"Debian's cron fires them by the machine's own clock all the same{_READERS[line.name]}."
+            )
+
+
+def refusals_of_file(lines: Sequence[Line]) -> Iterator[str]:
+    """What keeps Debian's cron from firing any line of the file."""
     if lines and not lines[-1].ending:
         yield (
             f"Line {lines[-1].number} does not end with a newline: Debian's cron ignores the whole crontab, "
@@ -62,15 +75,8 @@ def surprises_of_file(lines: list[Line]) -> Iterator[str]:
             "the command, and refuses a crontab with a blank line of that kind."
         )
     for line in lines:
-        if isinstance(line, Variable) and line.name == "PATH" and "$" in line.value:
-            yield f"Line {line.number} does not extend PATH: cron does not expand variables in values."
         if isinstance(line, Variable) and not line.value and line.text.rstrip().endswith("="):
             yield f'Line {line.number} needs quotes, {line.name}="": Debian\'s cron refuses the crontab.'
-        if isinstance(line, Variable) and line.name in ZONE_VARIABLES and _is_zone(line.value):
-            yield (
-                f"Line {line.number} sets {line.name}: the lines below it are imported in that zone. "
-                f"Debian's cron fires them by the machine's own clock all the same{_READERS[line.name]}."
-            )
 
 
 def _is_zone(name: str) -> bool:

@@ -3,24 +3,38 @@
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jobledger.crontab import wrapping
-from jobledger.crontab.lines import Entry
+from django.core.management.base import CommandError
+
+from jobledger.crontab import timing, user_column, wrapping
+from jobledger.crontab.lines import REBOOT, Entry, Invalid, parse
+from jobledger.crontab.lines import Line as AnyLine
+from jobledger.crontab.targets import masked
+from jobledger.escapes import escaped
 from jobledger.management import callers, printing
 from jobledger.management.operator_command import OperatorCommand
+from jobledger.schedules.rules.cron_expression import parse as parse_time
+from jobledger.schedules.rules.slots import RuleError
 from jobledger.wrap import naming
 from jobledger.wrap.line import Line
 
 
 def print_rewritten(command: OperatorCommand, text: str, options: Mapping[str, Any]) -> None:
-    """Print the crontab on stdout, and what has changed on stderr."""
+    """Print the crontab on stdout, and what has changed on stderr.
+
+    Prints nothing and raises CommandError if a line would lose its user, or have its command taken for one.
+    """
+    lines = parse(text, is_system=options["system"])
+    _check_user_column(command, lines, is_system=options["system"])
     if options["wrap"]:
         done = wrapping.wrap(text, launcher(), is_system=options["system"])
     else:
         done = wrapping.unwrap(text, is_system=options["system"])
     printing.write_exactly(command.stdout, done.text)
+    for warning in _warnings(lines):
+        command.warn(warning)
     for left in done.left:
         command.warn(f"line {left.number} is left as it is: {left.reason}")
     if options["wrap"]:
@@ -29,6 +43,33 @@ def print_rewritten(command: OperatorCommand, text: str, options: Mapping[str, A
     verb = "wrapped" if options["wrap"] else "unwrapped"
     count = len(done.changed)
     command.remark(f"{count} {'line is' if count == 1 else 'lines are'} {verb}.")
+
+
+def _check_user_column(command: OperatorCommand, lines: Sequence[AnyLine], *, is_system: bool) -> None:
+    problems = user_column.problems_of(lines, is_system=is_system)
+    for number, problem in problems.items():
+        command.warn(escaped(masked(f"line {number}: {problem}")))
+    if problems:
+        raise CommandError(f"Nothing is printed. Correct these lines: {', '.join(map(str, problems))}")
+
+
+def _warnings(lines: Sequence[AnyLine]) -> Iterator[str]:
+    """What cron does not accept in the crontab, wrapped or not."""
+    yield from timing.refusals_of_file(lines)
+    for line in lines:
+        if problem := _problem(line):
+            yield escaped(masked(f"line {line.number}: {problem}"))
+
+
+def _problem(line: AnyLine) -> str:
+    if isinstance(line, Invalid):
+        return line.problem
+    if isinstance(line, Entry) and line.time.lower() != REBOOT:
+        try:
+            parse_time(line.time)
+        except RuleError as error:
+            return str(error)
+    return ""
 
 
 def launcher() -> str:

@@ -83,3 +83,44 @@ def test_bytes_that_are_no_text_are_kept() -> None:
     wrapped = subprocess.run(wrap, input=content, capture_output=True, check=True).stdout
     assert b"'echo \xff'\r\n" in wrapped
     assert subprocess.run(unwrap, input=wrapped, capture_output=True, check=True).stdout == content
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "error"),
+    [
+        ("0 1 * * * www-data /srv/app/manage.py probe a", [], "it seems to have a user column, 'www-data'"),
+        ("0 1 * * * root /usr/local/bin/rotate", [], "it seems to have a user column, 'root'"),
+        (
+            "0 1 * * * deploy /srv/manage.py jobledger wrap -- 'x'",
+            [],
+            "it seems to have a user column, 'deploy'",
+        ),
+        ("0 1 * * * /srv/app/manage.py probe a", ["--system"], "'/srv/app/manage.py' is not a user"),
+        ("0 1 * * * cd /srv/app && ./manage.py probe", ["--system"], "'cd' is not a user"),
+        ("0 1 * * * python /srv/manage.py jobledger wrap -- 'x'", ["--system"], "'python' is not a user"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--wrap", "--unwrap"])
+def test_with_a_wrong_user_column_nothing_is_printed(
+    tmp_path: Path, line: str, options: list[str], error: str, option: str
+) -> None:
+    stdout, stderr = io.StringIO(), io.StringIO()
+    (tmp_path / "crontab").write_text(f"{line}\n")
+    with pytest.raises(CommandError, match=r"Nothing is printed\. Correct these lines: 1"):
+        call_command(
+            *("jobledger", "import_crontab", str(tmp_path / "crontab"), option, *options),
+            stdout=stdout,
+            stderr=stderr,
+        )
+    assert stdout.getvalue() == ""
+    assert f"line 1: {error}" in stderr.getvalue()
+
+
+def test_what_cron_does_not_accept_is_said(tmp_path: Path) -> None:
+    text = "0 25 * * * x\n@sometimes x --token=hunter22\n@reboot x\n0 1 * * * y"
+    stdout, stderr = printed(tmp_path, text, "--wrap")
+    assert stdout.startswith(f"0 25 * * * {LAUNCHER} 'x'\n@sometimes x")
+    assert "line 1: hour: 25 is not between 0 and 23" in stderr
+    assert "line 2: '@sometimes' is unknown" in stderr
+    assert "line 3" not in stderr
+    assert "Line 4 does not end with a newline: Debian's cron ignores the whole crontab" in stderr
