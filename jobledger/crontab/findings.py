@@ -50,7 +50,7 @@ class Plan:
     @property
     def meaning(self) -> tuple[Any, ...]:
         """Two plans with the same meaning would start the same at the same times."""
-        return *self.job_and_options, parse(self.times.expression).canonical, str(self.times.zone)
+        return *self.job_and_options, parse(self.times.expression).meaning, str(self.times.zone)
 
     @property
     def job_and_options(self) -> tuple[str, str]:

@@ -8,7 +8,7 @@ plain numbers, which cronsim evaluates, and guarantees that it matches at least 
 
 import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -138,6 +138,18 @@ class ParsedCron(ParsedExpression):
     follows_clock: bool
     """Whether the minute or the hour begins with ``*``. Debian's cron then follows the wall clock through
     every clock change, while a job with fixed times runs exactly once."""
+
+    @property
+    def meaning(self) -> Hashable:
+        """Equal only for expressions that are due at the same times in every zone, in whatever notation."""
+        return self.minutes, self.hours, self.months, self.follows_clock, self._days
+
+    @property
+    def _days(self) -> Hashable:
+        month_days = () if len(self.days) == 31 else (self.days, self.month_ends)
+        weekdays = () if len(self.weekdays) == 7 else (self.weekdays, self.nth_weekdays)
+        is_restricted = month_days and weekdays if not self.must_match_both else month_days or weekdays
+        return (month_days, weekdays, self.must_match_both) if is_restricted else ()
 
 
 def fields_of(expression: str) -> list[str]:

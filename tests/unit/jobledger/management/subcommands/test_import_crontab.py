@@ -120,6 +120,17 @@ def test_a_schedule_with_another_name_or_another_notation_is_the_same(crontab: C
     assert list(stored()) == ["mine"]
 
 
+def test_lines_with_the_same_times_in_other_notations_are_duplicates(crontab: Callable[..., str]) -> None:
+    file = crontab(
+        *(f"17 1 * * 7 {PROBE}", f"17 1 * * 0 {PROBE}"),
+        *(f"1,3,5 1 * * * {PROBE} a", f"1-5/2 1 * * * {PROBE} a"),
+    )
+    printed, remarks = imported(file)
+    assert list(stored()) == ["probe", "probe a"]
+    assert "line 2 is part of the schedule “probe”: it means the same as line 1" in printed
+    assert "2 new schedules, 2 duplicates. Stored. " in remarks
+
+
 def test_a_schedule_of_the_other_scheduler_is_the_same(crontab: Callable[..., str]) -> None:
     stock_cron("0 3 * * *", "old")
     imported(crontab(f"0 3 * * * {PROBE}"))

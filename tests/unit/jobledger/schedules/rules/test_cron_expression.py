@@ -107,6 +107,40 @@ def test_the_last_day_of_february_is_valid() -> None:
     assert parse("0 0 31,L 2 *").canonical == "0 0 31,L 2 *"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("17 1 * * 7", "17 1 * * sun"),
+        ("1,3,5 2 * * *", "1-5/2 02 * * *"),
+        ("*/15 * * * *", "*/15,30 0-23 * * *"),
+        ("0 0 1-31 1-12 *", "@daily"),
+        ("0 9 1-31 * mon", "0 9 * * *"),
+        ("0 9 1 * 0-6", "0 9 * * *"),
+        ("0 9 1-31,L * *", "0 9 * * *"),
+        ("0 9 * * 1-7,5L", "0 9 * * *"),
+        ("0 9 l,1 * fri#2,mon", "0 9 1,L * 1,5#2"),
+    ],
+)
+def test_two_expressions_with_the_same_times_mean_the_same(one: str, other: str) -> None:
+    assert parse(one).meaning == parse(other).meaning
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("0 9 * * 1", "0 9 * * 2"),
+        ("0 9 1 * *", "0 9 1 * mon"),
+        ("0 9 */2 * mon", "0 9 1-31/2 * mon"),
+        ("0 9 * * mon", "0 9 1-31 * mon"),
+        ("0 9 L * *", "0 9 LW * *"),
+        ("0 9 * * fri#1", "0 9 * * 5L"),
+        ("*/30 3 * * *", "0,30 3 * * *"),
+    ],
+)
+def test_two_expressions_with_different_times_do_not_mean_the_same(one: str, other: str) -> None:
+    assert parse(one).meaning != parse(other).meaning
+
+
 def test_an_expression_that_never_matches_is_rejected_quickly() -> None:
     started = process_time()
     with pytest.raises(RuleError):
