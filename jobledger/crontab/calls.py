@@ -5,7 +5,7 @@ Nothing is guessed, executed or looked up.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from getopt import GetoptError, getopt
@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import ENVIRONMENT_VARIABLE
 
-from jobledger.crontab import wrappers
+from jobledger.crontab import syntax, wrappers
 from jobledger.crontab.expansion import PLAIN_SHELLS, SHELL, Expansion, Value
 from jobledger.crontab.lines import Entry
 from jobledger.crontab.shell import ShellError, Word
@@ -117,8 +117,12 @@ class _Finder:
             raise NotUnderstoodError("its exit code is not that of manage.py")
         for reader in others:
             if not _is_log(reader):
-                raise NotUnderstoodError(f"its output is read by another command: {_written(reader)}")
-            self._note(f"its output is kept with each run, and no longer sent to {_written(reader)}")
+                raise NotUnderstoodError(
+                    f"its output is read by another command: {syntax.name_written(reader)}"
+                )
+            self._note(
+                f"its output is kept with each run, and no longer sent to {syntax.name_written(reader)}"
+            )
         if pipeline.separator == "&" and self._is_found:
             self._note("the shell runs it in the background (`&`); a run lasts until the job ends")
 
@@ -135,7 +139,9 @@ class _Finder:
         """What follows the call in the same list."""
         name = _name_of(pipeline)
         if name not in _NOTHING_ELSE:
-            raise NotUnderstoodError(f"it runs another command afterwards: {_written(pipeline.commands[0])}")
+            raise NotUnderstoodError(
+                f"it runs another command afterwards: {syntax.name_written(pipeline.commands[0])}"
+            )
         if before in ("||", ";") and name != "false" and not _exits_with_error(pipeline):
             self._call = replace(self._call, hides_failure=f"{before} {name}")
 
@@ -161,7 +167,7 @@ class _Finder:
     def _source(self, words: Sequence[Value]) -> None:
         file = words[0].text if words else ""
         if basename(file) != "activate":
-            self._note(f"it reads {file} first: the worker must have the variables that it sets")
+            self._note(f"it reads {file} first: {wrappers.MUST_HAVE_THEM}")
 
     def _export(self, words: Sequence[Value]) -> None:
         for word in words:
@@ -212,8 +218,7 @@ class _Finder:
             user=effect.user or self._call.user,
         )
         self._set(effect.variables)
-        if effect.note:
-            self._note(effect.note)
+        self._add(notes=effect.notes)
         if effect.folder:
             self._enter(effect.folder)
         if effect.script is not None and name not in wrappers.LOCKS:
@@ -295,6 +300,8 @@ class _Finder:
 
 PRELUDES = {
     ".": "_source",
+    "/bin/true": "_do_nothing",
+    "/usr/bin/true": "_do_nothing",
     ":": "_do_nothing",
     "cd": "_cd",
     "export": "_export",
@@ -310,23 +317,13 @@ PRELUDES = {
 
 def _only_exits(pipeline: Pipeline) -> bool:
     """Whether it only ends the line, as in ``cd /srv || exit 1``."""
-    names = list(_names(pipeline.commands))
+    names = list(syntax.program_names(pipeline.commands))
     return bool(names) and set(names) <= {"exit", "echo", "false"}
-
-
-def _names(commands: Sequence[Command]) -> Iterator[str]:
-    for command in commands:
-        match command:
-            case Group(script=script):
-                for pipeline in script.pipelines:
-                    yield from _names(pipeline.commands)
-            case Simple(words=words):
-                yield (words[0].literal or "") if words else ""
 
 
 def _name_of(pipeline: Pipeline) -> str:
     """The name of its only command; empty if it has several."""
-    names = list(_names(pipeline.commands))
+    names = list(syntax.program_names(pipeline.commands))
     return names[0] if len(names) == 1 else ""
 
 
@@ -343,11 +340,3 @@ def _exits_with_error(pipeline: Pipeline) -> bool:
             return code != "0"
     # Without a number, it exits with the code of the command before.
     return _name_of(pipeline) == "exit"
-
-
-def _written(command: Command) -> str:
-    """Its name only: arguments may contain secrets."""
-    match command:
-        case Simple(words=[word, *_]):
-            return f"`{''.join(part.text for part in word.parts)}`"
-    return "a group of commands"

@@ -4,7 +4,7 @@ Covers what people write into crontabs: ``&&``, ``||``, ``;``, ``&``, pipes, sub
 and redirections. A script with ``if`` or loops raises ShellError.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jobledger.crontab.shell import Operator, Part, ShellError, Token, Word, tokens_of
@@ -68,6 +68,26 @@ def script_of(text: str) -> Script:
     if (token := parser.peek()) is not None:
         raise _unexpected(token)
     return script
+
+
+def program_names(commands: Sequence[Command]) -> Iterator[str]:
+    """The names of all programs, without the folder of those that the system brings along."""
+    for command in commands:
+        match command:
+            case Group(script=script):
+                for pipeline in script.pipelines:
+                    yield from program_names(pipeline.commands)
+            case Simple(words=words):
+                literal = (words[0].literal or "") if words else ""
+                yield literal.removeprefix("/usr").removeprefix("/bin/")
+
+
+def name_written(command: Command) -> str:
+    """The name of a command, for a message: its arguments may contain secrets."""
+    match command:
+        case Simple(words=[word, *_]):
+            return f"`{''.join(part.text for part in word.parts)}`"
+    return "a group of commands"
 
 
 class _Parser:

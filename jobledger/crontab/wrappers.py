@@ -42,7 +42,7 @@ class Effect:
     """Those that it sets, with their values; empty if the line does not have them."""
     folder: str = ""
     user: str = ""
-    note: str = ""
+    notes: tuple[str, ...] = ()
     script: str | None = None
     """A command line that a shell reads, instead of words."""
     skips: int = 0
@@ -50,6 +50,10 @@ class Effect:
 
 
 NOTHING = Effect()
+MUST_HAVE_THEM = "the worker must have the variables that it sets"
+_PROFILE = "the profile"
+_READ_BY_SHELL = {"-l": _PROFILE, "--login": _PROFILE, "-i": "the files for interactive use"}
+_READ_BY_SUDO = {"-i": _PROFILE, "--login": _PROFILE}
 LOCKS = frozenset({"flock"})
 """Wrappers that pass a command line on to the same shell."""
 Apply = Callable[[Options, Sequence[str]], Effect]
@@ -133,14 +137,21 @@ def _flock(options: Options, words: Sequence[str]) -> Effect:
 def _shell(options: Options, words: Sequence[str]) -> Effect:
     if "-c" not in dict(options):
         raise NotUnderstoodError(f"it runs a script: {' '.join(words[:1]) or 'from standard input'}")
-    return Effect(script=words[0] if words else "")
+    return Effect(script=words[0] if words else "", notes=_on_files_of_shell(options, _READ_BY_SHELL))
 
 
 def _sudo(options: Options, words: Sequence[str]) -> Effect:
     values = dict(options)
     variables = _assigned(words)
     user = values.get("-u") or values.get("--user") or "root"
-    return Effect(user=user, variables=variables, skips=_count_of_assignments(words))
+    notes = _on_files_of_shell(options, _READ_BY_SUDO)
+    return Effect(user=user, variables=variables, skips=_count_of_assignments(words), notes=notes)
+
+
+def _on_files_of_shell(options: Options, files: Mapping[str, str]) -> tuple[str, ...]:
+    """What the shell reads first, by option."""
+    read = dict.fromkeys(files[option] for option, _ in options if option in files)
+    return tuple(f"its shell reads {file} first: {MUST_HAVE_THEM}" for file in read)
 
 
 def _su(options: Options, words: Sequence[str]) -> Effect:
@@ -169,17 +180,23 @@ def _container(options: Options, words: Sequence[str]) -> Effect:
     variables = dict(_parted(value) for option, value in options if option in ("-e", "--env"))
     folder = next((value for option, value in options if option in ("-w", "--workdir")), "")
     where = f"it runs in the container {words[0]!r}: the worker must be built from the same image"
-    return Effect(variables=variables, folder=folder, note=where) if words else NOTHING
+    notes = (where, *_on_variable_files(options))
+    return Effect(variables=variables, folder=folder, notes=notes) if words else NOTHING
 
 
 def _runner(options: Options, words: Sequence[str]) -> Effect:
     values = dict(options)
     folder = values.get("--directory") or values.get("--project") or values.get("-C") or ""
-    return Effect(folder=folder)
+    return Effect(folder=folder, notes=_on_variable_files(options))
+
+
+def _on_variable_files(options: Options) -> tuple[str, ...]:
+    files = [value for option, value in options if option == "--env-file"]
+    return tuple(f"it reads {file} first: {MUST_HAVE_THEM}" for file in files)
 
 
 def _noted(note: str) -> Apply:
-    return lambda options, words: Effect(note=note)
+    return lambda options, words: Effect(notes=(note,))
 
 
 def _priority(name: str) -> Apply:
@@ -277,7 +294,7 @@ SUBCOMMANDS: Mapping[str, Mapping[str, Wrapper]] = {
     "docker compose": {"exec": _EXEC, "run": _RUN},
     "docker-compose": {"exec": _EXEC, "run": _RUN},
     "pdm": {"run": Wrapper(short="p:s", long=("project=", "site-packages"), apply=_runner)},
-    "pipenv": {"run": Wrapper()},
+    "pipenv": {"run": Wrapper(apply=_noted(f"it reads .env first, if there is one: {MUST_HAVE_THEM}"))},
     "poetry": {"run": Wrapper()},
     "uv": {
         "run": Wrapper(

@@ -343,3 +343,32 @@ def test_a_pattern_in_a_quoted_variable_is_taken_literally() -> None:
 def test_the_settings_that_the_line_sets_are_no_ordinary_variable(command: str) -> None:
     found = call(command, "NAME=other")
     assert (found.settings_module, found.variables) == ("other.settings", ("A",))
+
+
+@pytest.mark.parametrize("program", ["true", "/bin/true", "/usr/bin/true"])
+def test_a_program_that_does_nothing_may_be_written_with_its_path(program: str) -> None:
+    assert call(f"{program}; ./manage.py x").command == "x"
+    assert call(f"./manage.py x || {program}").hides_failure == "|| true"
+    assert call(f"./manage.py x; {program}").hides_failure == "; true"
+    assert not call(f"./manage.py x && {program}").hides_failure
+
+
+def test_a_script_that_is_only_named_like_such_a_program_is_another_command() -> None:
+    assert "it runs another command afterwards: `./true`" in why_not("./manage.py x || ./true")
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (". ./vars && ./manage.py x", "it reads ./vars first"),
+        ("uv run --env-file .env manage.py x", "it reads .env first"),
+        ("docker compose exec --env-file=.env web ./manage.py x", "it reads .env first"),
+        ("pipenv run ./manage.py x", "it reads .env first, if there is one"),
+        ("bash -lc './manage.py x'", "its shell reads the profile first"),
+        ("bash --login -c './manage.py x'", "its shell reads the profile first"),
+        ("bash -ic './manage.py x'", "its shell reads the files for interactive use first"),
+        ("sudo -i ./manage.py x", "its shell reads the profile first"),
+    ],
+)
+def test_it_is_noted_where_variables_come_from(command: str, what: str) -> None:
+    assert call(command).notes[-1] == f"{what}: the worker must have the variables that it sets"
