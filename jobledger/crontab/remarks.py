@@ -10,10 +10,11 @@ from django.conf import ENVIRONMENT_VARIABLE
 
 from jobledger import formats
 from jobledger.crontab.calls import Call
-from jobledger.crontab.findings import Finding
+from jobledger.crontab.findings import Finding, Outcome, Plan
 from jobledger.crontab.lines import Entry
 from jobledger.crontab.targets import Target, declaration_of
 from jobledger.jobs.declaration import Concurrency
+from jobledger.runs.overlap import declared_guard
 from jobledger.schedules.rules.cron_words import listed
 
 _CRONS_OWN = frozenset(
@@ -100,6 +101,7 @@ def of_all(findings: Sequence[Finding]) -> Iterator[str]:
     yield from _folders(called)
     yield from _locks(called)
     yield from _overlap(called)
+    yield from _exclusion(called)
 
 
 def _variables(called: Sequence[Finding]) -> Iterator[str]:
@@ -169,6 +171,34 @@ def _overlap(called: Sequence[Finding]) -> Iterator[str]:
             f"Cron starts {_lines(numbers)} even while the previous run is still running. Here, the job's "
             "own rule decides, which by default skips such a run."
         )
+
+
+def _exclusion(called: Sequence[Finding]) -> Iterator[str]:
+    """Lines that cron runs at the same time, while the runs of one job exclude each other."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    jobs: dict[str, str] = {}
+    for each in called:
+        if each.plan is not None and each.outcome is not Outcome.DUPLICATE and (key := _key_of(each.plan)):
+            groups[key].append(each.line.number)
+            jobs[key] = each.plan.target.job.name
+    for key, numbers in groups.items():
+        if len(numbers) > 1:
+            yield (
+                f"{_lines(numbers).capitalize()} start the same job, {jobs[key]}. Here, their runs exclude "
+                "each other: by default, one that is due while another is running is skipped. If they may "
+                "overlap, give the job a concurrency_key, or Concurrency.ALLOW."
+            )
+
+
+def _key_of(plan: Plan) -> str:
+    """The same for all plans whose runs exclude each other; empty if they may overlap."""
+    job = plan.target.job
+    try:
+        return declared_guard(
+            job.name, job.declaration, dict(plan.target.options), plan.concurrency or ""
+        ).key
+    except Exception:  # noqa: BLE001 - code of the project, which is not what is reviewed
+        return ""
 
 
 def _lines(numbers: Sequence[int]) -> str:

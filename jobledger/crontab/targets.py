@@ -39,9 +39,12 @@ class Setting:
     """What to add to it."""
     value: str
     """Empty if it is a list of names."""
+    remark: str = ""
+    """What else is to be done."""
 
     def __str__(self) -> str:
-        return f'{NAME}["{self.key}"]: "{self.name}"' + (f": {self.value}" if self.value else "")
+        value, remark = f": {self.value}" if self.value else "", f"  # {self.remark}" if self.remark else ""
+        return f'{NAME}["{self.key}"]: "{self.name}"{value}{remark}'
 
 
 class NotExposedError(NotUnderstoodError):
@@ -101,8 +104,14 @@ class NotListedError(NotUnderstoodError):
 
     def __init__(self, command: str, why: NotUnderstoodError) -> None:
         super().__init__(f"{why}, and it is not one of SHELL_COMMANDS")
-        text = json.dumps(masked(command), ensure_ascii=False)
-        self.setting = Setting(key=SHELL_COMMANDS, name=_suggested_name(command), value=text)
+        text = masked(command)
+        value = json.dumps(text, ensure_ascii=False)
+        remark = (
+            ""
+            if text == command
+            else f"the line has a secret in place of {secrets.MASK}; better use a script"
+        )
+        self.setting = Setting(key=SHELL_COMMANDS, name=_suggested_name(command), value=value, remark=remark)
 
 
 def masked(command: str) -> str:

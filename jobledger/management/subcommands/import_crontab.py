@@ -103,8 +103,8 @@ class Command(OperatorCommand):
         lines = parse(_text(options["file"]), is_system=reading.is_system)
         found = review(lines, reading)
         is_complete = printing.write_lines(self.stdout, _report(found, reading, as_json=options["json"]))
-        if problems := found.having(Outcome.PROBLEM):
-            numbers = ", ".join(str(each.line.number) for each in problems)
+        if found.having(Outcome.PROBLEM):
+            numbers = _numbers(found, Outcome.PROBLEM)
             raise CommandError(f"Nothing is imported. Correct these lines, or remove them: {numbers}")
         if not is_complete:
             raise CommandError("Nothing is imported: the report could not be printed as a whole")
@@ -162,12 +162,16 @@ def _consequences(found: Review, stored: storing.Stored) -> Iterator[str]:
     """What was stored, and what is to be done with the crontab."""
     if stored.runs:
         yield f"{stored.runs} recorded run{'s' if stored.runs > 1 else ''} of cron now belong to schedules."
-    if not stored.schedules:
-        if not stored.runs:
-            yield "Nothing was stored."
-        return
-    numbers = _numbers(found, Outcome.NEW, Outcome.UNCHANGED)
-    yield f"Stored. Now remove these lines, or cron runs them as well: {numbers}"
+    if stored.schedules:
+        numbers = _numbers(found, Outcome.NEW, Outcome.UNCHANGED)
+        yield f"Stored. Now remove these lines, or cron runs them as well: {numbers}"
+    elif not stored.runs:
+        yield "Nothing was stored."
+    if numbers := _numbers(found, Outcome.KEPT):
+        yield (
+            "Compare these lines with the schedules of their names, and keep those in the crontab that no "
+            f"schedule replaces: {numbers}"
+        )
 
 
 def _numbers(found: Review, *outcomes: Outcome) -> str:

@@ -38,7 +38,8 @@ class Command(OperatorCommand):
         how.add_argument(
             "--check",
             action="store_true",
-            help="Change nothing, and exit with 1 if something would change, or there is drift.",
+            help="Change nothing, and exit with 1 if something would change, or if there is a warning, such "
+            "as of drift.",
         )
         how.add_argument(
             "--dry-run", action="store_true", help="Print what would be done, and change nothing."

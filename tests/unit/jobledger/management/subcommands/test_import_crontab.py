@@ -146,7 +146,19 @@ def test_a_schedule_that_was_edited_is_kept(crontab: Callable[..., str]) -> None
     printed, remarks = imported(file)
     assert stored() == {"probe": ("0 3 * * *", "UTC", {"level": 3})}
     assert "line 1 is not imported as the schedule “probe”: one of this name is different" in printed
-    assert "1 schedule that differs and is kept" in remarks
+    assert remarks.endswith(
+        "1 schedule that differs and is kept. Nothing was stored. Compare these lines with the schedules of "
+        "their names, and keep those in the crontab that no schedule replaces: 1\n"
+    )
+
+
+def test_the_summary_names_a_line_whose_name_is_that_of_another_jobs_schedule(
+    crontab: Callable[..., str],
+) -> None:
+    stock_cron("0 3 * * *", "probe", task="probes.lasting")
+    _, remarks = imported(crontab(f"0 3 * * * {PROBE}", f"0 4 * * * {PROBE} a"))
+    assert "cron runs them as well: 2 Compare" in remarks
+    assert remarks.endswith("that no schedule replaces: 1\n")
 
 
 def test_with_a_problem_nothing_is_imported(crontab: Callable[..., str]) -> None:
