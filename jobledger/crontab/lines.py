@@ -18,7 +18,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from jobledger.schedules.rules.cron_expression import MACROS
+from jobledger.schedules.rules.cron_expression import MACROS, NeverMatchesError
+from jobledger.schedules.rules.cron_expression import parse as parse_time
+from jobledger.schedules.rules.slots import RuleError
 
 BLANKS = " \t"
 REBOOT = "@reboot"
@@ -88,7 +90,7 @@ class Entry(Line):
     variables: Mapping[str, str] = field(default_factory=dict)
     """The values of the lines above. Cron does not expand variables in them."""
     comment: str = ""
-    """The words of the comment lines right above."""
+    """The words of the comment lines right above, up to one that is a disabled line."""
 
     @property
     def shell_command(self) -> str:
@@ -195,10 +197,30 @@ def _problem(time: Sequence[str], user: Sequence[str], command: str, *, is_syste
 def _comment_above(lines: Sequence[Line]) -> str:
     words: list[str] = []
     for line in reversed(lines):
-        if not isinstance(line, Comment):
+        if not isinstance(line, Comment) or _is_disabled(line):
             break
         words.insert(0, line.comment)
     return " ".join(filter(None, words))
+
+
+def _is_disabled(comment: Comment) -> bool:
+    """Whether it is a line for cron with a # in front of it, and says nothing about others."""
+    match _line(Line(number=comment.number, source=comment.comment), is_system=False):
+        case Variable():
+            return True
+        case Entry(time=time):
+            return time.lower() == REBOOT or _is_time(time)
+    return False
+
+
+def _is_time(text: str) -> bool:
+    try:
+        parse_time(text)
+    except NeverMatchesError:
+        return True
+    except RuleError:
+        return False
+    return True
 
 
 def _split_at_percent(command: str) -> tuple[str, str | None]:

@@ -102,7 +102,7 @@ def _new(line: Entry, times: CronTimes, call: Call, target: Target, now: datetim
         times=times,
         concurrency=remarks.concurrency_of(call, target),
         mail=addresses,
-        description=readable(line.comment),
+        description=masked(readable(line.comment)),
     )
     rule = Cron(expression=times.expression, zone=times.zone)
     notes = (*remarks.notes(line, call, target), *remarks.notes_on_mail(line, addresses, others))
@@ -185,7 +185,7 @@ def _named(findings: Sequence[Finding]) -> list[Finding]:
     counts = Counter(_name(plan) for plan in plans)
     names: dict[tuple[Any, ...], str] = {}
     for plan in plans:
-        times = f" ({plan.times.expression} {plan.times.zone})" if counts[_name(plan)] > 1 else ""
+        times = _suffix(plan) if counts[_name(plan)] > 1 else ""
         numbered = (_name(plan, times + number) for number in chain([""], map(" #{}".format, count(2))))
         names[plan.meaning] = next(name for name in numbered if name not in names.values())
     return [_with_name(each, names) for each in findings]
@@ -193,6 +193,10 @@ def _named(findings: Sequence[Finding]) -> list[Finding]:
 
 def _name(plan: Plan, suffix: str = "") -> str:
     return plan.command_line[: MAX_NAME_LENGTH - len(suffix)] + suffix
+
+
+def _suffix(plan: Plan) -> str:
+    return f" ({plan.times.expression} {plan.times.zone})"
 
 
 def _with_name(finding: Finding, names: Mapping[tuple[Any, ...], str]) -> Finding:
@@ -244,23 +248,46 @@ class _Existing:
     def __init__(self, plans: Sequence[Plan]) -> None:
         tasks = {plan.target.job.task_name for plan in plans}
         stored = stored_schedules.timed(PeriodicTask.objects.filter(task__in=tasks))
+        meanings = {plan.meaning for plan in plans}
         self._by_meaning: dict[tuple[Any, ...], PeriodicTask] = {}
+        self._in_crontab: set[str] = set()
         for schedule in stored:
             if (meaning := _meaning_of(schedule, plans)) is not None:
                 self._by_meaning.setdefault(meaning, schedule)
-        names = PeriodicTask.objects.filter(name__in={plan.name for plan in plans})
-        self._by_name = {each.name: each for each in stored_schedules.timed(names)}
+                self._in_crontab |= {schedule.name} if meaning in meanings else set()
+        names = {name for plan in plans for name in (plan.name, *_earlier_names(plan))}
+        self._by_name = {
+            each.name: each for each in stored_schedules.timed(PeriodicTask.objects.filter(name__in=names))
+        }
 
     def compared(self, finding: Finding, plan: Plan) -> Finding:
-        same, namesake = self._by_meaning.get(plan.meaning), self._by_name.get(plan.name)
+        same = self._by_meaning.get(plan.meaning)
         if same is not None:
             reason = "" if same.enabled else "it exists, but it is disabled, and stays so"
             return replace(finding, outcome=Outcome.UNCHANGED, schedule=same.name, reason=reason)
+        namesake = self._by_name.get(plan.name) or self._edited(plan)
         if namesake is not None:
             due = words.described(namesake)
             reason = f"one of this name is different ({due}); rename that to import the line as well"
-            return replace(finding, outcome=Outcome.KEPT, reason=reason)
+            return replace(finding, outcome=Outcome.KEPT, schedule=namesake.name, reason=reason)
         return finding
+
+    def _edited(self, plan: Plan) -> PeriodicTask | None:
+        """The schedule that the line may have become when the crontab had other lines of its command.
+
+        It no longer means what any line does. Which line it was made of is not recorded, so that none of them
+        comes back under another name.
+        """
+        for name in _earlier_names(plan):
+            found = self._by_name.get(name)
+            if found and found.task == plan.target.job.task_name and name not in self._in_crontab:
+                return found
+        return None
+
+
+def _earlier_names(plan: Plan) -> tuple[str, str]:
+    """The names that the schedule has if its command occurs once in the crontab, or several times."""
+    return _name(plan), _name(plan, _suffix(plan))
 
 
 def _meaning_of(schedule: PeriodicTask, plans: Sequence[Plan]) -> tuple[Any, ...] | None:

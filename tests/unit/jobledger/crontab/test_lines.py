@@ -101,6 +101,24 @@ def test_the_comment_right_above_belongs_to_an_entry() -> None:
     assert [each.comment for each in entries] == ["Don't stop the sync", ""]
 
 
+@pytest.mark.parametrize(
+    "disabled",
+    ["0 4 * * * old --key=x", " 0 0 30 2 * old", "@reboot old", "@daily old", "KEY=x", "KEY = x"],
+)
+def test_a_disabled_line_is_no_comment_on_an_entry(disabled: str) -> None:
+    text = (
+        f"# about the disabled one\n#{disabled}\n# about this one\n@daily first\n#{disabled}\n@daily second\n"
+    )
+    entries = [line for line in parse(text) if isinstance(line, Entry)]
+    assert [each.comment for each in entries] == ["about this one", ""]
+
+
+@pytest.mark.parametrize("words", ["Send it to all of us", "@ops: nightly", "see http://host/?a=b"])
+def test_other_words_are_a_comment(words: str) -> None:
+    [found] = [line for line in parse(f"# {words}\n@daily first\n") if isinstance(line, Entry)]
+    assert found.comment == words
+
+
 @pytest.mark.parametrize("text", ["# it's a comment\n", "\t  # indented"])
 def test_a_comment_begins_its_line(text: str) -> None:
     assert isinstance(only(text), Comment)
