@@ -19,7 +19,7 @@ often = IntervalSchedule.objects.create(every={every}, period="seconds")
 PeriodicTask.objects.create(name="often", task="{task}", args='{args}', interval=often)
 yearly = CrontabSchedule.objects.create(minute="0", hour="0", day_of_month="1", month_of_year="1")
 for number in range(20):
-    PeriodicTask.objects.create(name=f"schedule {{number}}", task="{task}", args='{args}', crontab=yearly)
+    PeriodicTask.objects.create(name=f"yearly {{number}}", task="{task}", args='{args}', crontab=yearly)
 """
 OF_PEER = ("--scheduler", "benchmarks.peer.schedulers:NotingScheduler")
 

@@ -9,12 +9,13 @@ from tests.integration.service import ROOT, Service
 from tests.waiting import wait_until
 
 
-def from_command_line(running: Service, *arguments: str) -> "subprocess.Popen[str]":
+def from_command_line(running: Service, *arguments: str, stdin: int | None = None) -> "subprocess.Popen[str]":
     """Start ``manage.py`` and do not wait for it."""
     return subprocess.Popen(
         (sys.executable, "manage.py", *arguments),
         cwd=ROOT,
         env=running.environment,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

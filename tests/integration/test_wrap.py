@@ -1,6 +1,7 @@
 """Lines of a crontab behind ``jobledger wrap``, beside a running service."""
 
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -34,9 +35,8 @@ def test_a_job_on_the_line_is_recorded_once_whoever_starts_it(running: Service) 
 
 
 def test_a_line_whose_relay_is_killed_is_lost(running: Service) -> None:
-    with from_command_line(
-        running, "jobledger", "wrap", "--name", "killed", "--", "sh", "-c", "echo; read x"
-    ) as process:
+    line = ("wrap", "--name", "killed", "--", "sh", "-c", "echo; read x")
+    with from_command_line(running, "jobledger", *line, stdin=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == "\n"
         process.kill()

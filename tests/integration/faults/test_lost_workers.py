@@ -101,7 +101,7 @@ def test_the_death_of_a_process_that_lost_its_lease_does_not_affect_the_new_atte
             wait_for_start(running, pk, attempt=2)
             os.kill(first.pid, signal.SIGKILL)
         wait_until(
-            lambda: f"has died; run {pk} had ended" in running.log(worker),
+            lambda: f"has died; run {pk} no longer belonged to it" in running.log(worker),
             what="the worker notices the death of its child",
         )
         with let_end(running, "restarting"):
