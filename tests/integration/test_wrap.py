@@ -29,7 +29,8 @@ def test_a_job_on_the_line_is_recorded_once_whoever_starts_it(running: Service) 
     )
     stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert (process.returncode, stdout, stderr) == (0, "first\nout\ncode 0\n", "careful\n")
-    (run,) = run_rows(running, "job = 'probe' AND trigger IN ('cron', 'cli') AND options LIKE '%careful%'")
+    of_line = "job = 'probe' AND trigger IN ('cron', 'cli') AND CAST(options AS TEXT) LIKE ?"
+    (run,) = run_rows(running, of_line, "%careful%")
     assert (run.trigger, run.status) == ("cron", "succeeded")
     assert sorted(output_of(running, run.pk).splitlines()) == ["careful", "code 0", "first", "out"]
 

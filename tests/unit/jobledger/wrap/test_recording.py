@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError, connections
 from django.utils import timezone
 
 from jobledger import management
@@ -85,6 +85,8 @@ def on_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enclosing, "relay", lambda: RELAY)
     arguments = ["manage.py", "jobledger", "wrap", "--", "cd /srv && python manage.py probe out"]
     monkeypatch.setattr(enclosing, "arguments_of", lambda process: arguments)
+    # Django closes them at the end of a command, and with them the test's transaction.
+    monkeypatch.setattr(connections, "close_all", lambda: None)
 
 
 def test_a_line_that_succeeds() -> None:
