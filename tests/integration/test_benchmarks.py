@@ -68,6 +68,10 @@ def test_a_row_is_measured_beside_the_peer(
     @contextmanager
     def the_same(*kinds: str, **variables: str) -> Iterator[list[Service]]:
         yield both
+        # The next row starts its own.
+        for each in both:
+            for name in {"worker", "beat"}.intersection(each.processes):
+                each.stop(name)
 
     monkeypatch.setattr(services, "side_by_side", the_same)
     monkeypatch.setattr(runs, "find_spec", lambda name: None)
