@@ -29,7 +29,7 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 now = timezone.now()
 minute = now.minute - 2
 recent = CrontabSchedule.objects.create(minute=str(minute % 60), timezone="UTC")
-second = IntervalSchedule.objects.create(every=1, period="seconds")
+second, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
 past = ClockedSchedule.objects.create(clocked_time=now - timedelta(minutes=2))
 # Either day would be enough for cron, every minute of today; Celery requires both.
 other = (now + timedelta(days=3)).day
