@@ -115,6 +115,15 @@ def postpone(run_id: UUID, now: datetime) -> None:
     early.update(publish_after=F("start_after"))
 
 
+def publish_unclaimed(run_id: UUID, now: datetime) -> bool:
+    """Have a queued run published again if that is not planned anyway; returns whether it was not.
+
+    The message of a call is the only one of its run, until the run has been claimed.
+    """
+    unclaimed = Run.objects.filter(pk=run_id, status=Status.QUEUED, publish_after=None)
+    return bool(unclaimed.update(publish_after=now))
+
+
 def publish_interval(publish_count: int) -> timedelta:
     """How long to wait before publishing a run again."""
     doublings = min(max(publish_count - 1, 0), 10)

@@ -47,6 +47,7 @@ from jobledger.runs.outcome import Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_line
 from jobledger.runs.output.salvage import Salvaged
+from jobledger.runs.publishing import publisher
 from jobledger.runs.received import request_of
 from jobledger.runs.results import JobFailedError, result_of
 from jobledger.runs.worker import billiard_internals, orphans
@@ -84,6 +85,10 @@ class Loss:
     """Whether the kernel killed the child for want of memory."""
     orphans: Processes = field(default_factory=set)
     """The processes that the child's job has started and that are still running."""
+    message: Context | None = None
+    """The message, which is acknowledged now, whatever the child has made of it."""
+    task: str = ""
+    """The task that the message names."""
     noticed_at: float = field(default_factory=time.monotonic)
     """Monotonic, because the database may not be available to tell the time."""
 
@@ -154,7 +159,7 @@ class JobRequest(MaskedRequest):
     def _clean_up_after(self, loss: Loss) -> Result:
         # In this order, because the run may start again as soon as its loss is recorded.
         daemons = orphans.end(loss.orphans)
-        result = end_run_of(replace(loss, orphans=daemons))
+        result = end_run_of(replace(loss, orphans=daemons, message=self.context, task=self.name))
         try:
             self._store(result)
         except Exception as error:  # noqa: BLE001 - a result backend may raise anything
@@ -231,12 +236,25 @@ def _end_run_of(loss: Loss, salvaged: Salvaged | None) -> None:
     if run is not None and salvaged is not None:
         OutputLog(run, salvaged.recorder).save_remaining()
     if run is None or run.status != Status.RUNNING:
-        _log_earlier_end(pk, loss.child)
+        if not _is_published_again(pk, loss, has_begun=salvaged is not None):
+            _log_earlier_end(pk, loss.child)
         return
     if salvaged is not None and (handed_over := handover.received(salvaged.outcome)) is not None:
         attempts.end(run, handed_over, publish_now=False)
         return
     _end_with_process(run, loss, salvaged.usage if salvaged else None, has_exited=has_exited)
+
+
+def _is_published_again(pk: UUID, loss: Loss, *, has_begun: bool) -> bool:
+    """If the child had not yet claimed the run, nor even recorded a call, beat publishes it once more."""
+    message = loss.message
+    # The row of a run that had begun is only missing if somebody has deleted it.
+    if not has_begun and message is not None and (job := registry.of_task(loss.task)) is not None:
+        _receive(message, job)
+    if not publisher.publish_unclaimed(pk, clock.now()):
+        return False
+    logger.warning("%s has died before it began run %s, which is published again", loss.child, pk)
+    return True
 
 
 def _end_with_process(run: Run, loss: Loss, usage: Usage | None, *, has_exited: bool) -> None:
@@ -344,13 +362,18 @@ def record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) -
 
 
 def _record_discarded(message: Context, job: registry.Job, *, is_revoked: bool) -> None:
-    try:
-        run = dispatch.receive(str(message.id), lambda: request_of(message, job, dict(message.kwargs or {})))
-    except Ignore:
-        return
-    if is_revoked:
+    run = _receive(message, job)
+    if run is not None and is_revoked:
         why = Why.of(Reason.USER, trigger=Trigger.CELERY, comment=REVOKED)
         overlap.request_cancel(run, why, clock.now())
+
+
+def _receive(message: Context, job: registry.Job) -> Run | None:
+    """The run of a message, created if need be; None if it was deleted."""
+    try:
+        return dispatch.receive(str(message.id), lambda: request_of(message, job, dict(message.kwargs or {})))
+    except Ignore:
+        return None
 
 
 def _discarded(sender: Any = None, request: Any = None, expired: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002 - Celery's signature

@@ -97,6 +97,46 @@ def test_the_run_of_a_child_that_died_is_lost() -> None:
     assert (run.reason, run.reason_details) == (Reason.LOST_PROCESS, {"worker": CHILD})
 
 
+def test_a_call_whose_child_died_before_claiming_its_run_is_published_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its message is acknowledged, and was the only one."""
+    run = Run.objects.create(job="probe", trigger=Trigger.CELERY)
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert (run.status, run.attempt) == ("queued", 1)
+    assert run.publish_after is not None
+    assert f"{CHILD} has died before it began run {run.pk}, which is published again" in caplog.text
+
+
+def test_a_call_whose_child_died_before_recording_it_is_recorded_and_published() -> None:
+    request = received(str(uuid4()), kwargs={"level": 2})
+    request.on_accepted(pid=cast("Any", 7), time_accepted=0.0)
+    request.on_failure(died(-9))
+    (run,) = Run.objects.all()
+    assert (str(run.pk), run.job, run.status, run.trigger) == (request.id, "probe", "queued", "celery")
+    assert run.options == {"level": 2}
+    assert run.publish_after is not None
+
+
+def test_a_run_that_was_deleted_while_it_was_running_does_not_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    salvage_finds(monkeypatch)
+    run = running()
+    request = request_of(run)
+    run.delete()
+    request.on_failure(died(-9))
+    assert not Run.objects.exists()
+
+
+def test_a_run_that_is_to_be_published_anyway_keeps_its_time() -> None:
+    run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, publish_after=NOON)
+    request_of(run).on_failure(died(-9))
+    run.refresh_from_db()
+    assert run.publish_after == NOON
+
+
 def test_a_run_that_a_child_has_handed_over_ends_as_the_child_has_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
