@@ -21,9 +21,9 @@ from jobledger.crontab.shell import ShellError, Word
 from jobledger.crontab.syntax import Command, Group, Pipeline, Redirection, Script, Simple, script_of
 from jobledger.crontab.wrappers import Effect, Lock, NotUnderstoodError
 
-_PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
+PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
 _PYTHON_OPTIONS = "bBdEiIOPqRsSuvVxW:X:m:c:"
-_DJANGO_ADMIN = frozenset({"django-admin", "django-admin.py"})
+DJANGO_ADMIN = frozenset({"django-admin", "django-admin.py"})
 _NOTHING_ELSE = frozenset({":", "true", "exit", "echo", "false"})
 """What can follow the call without doing anything that matters."""
 _LOGS = frozenset({"cat", "logger", "rotatelogs", "systemd-cat", "tee", "ts"})
@@ -189,9 +189,9 @@ class _Finder:
         while words:
             first, rest = words[0], words[1:]
             name = basename(first.text)
-            if _PYTHON.fullmatch(name):
+            if PYTHON.fullmatch(name):
                 return self._python(rest)
-            if name in _DJANGO_ADMIN:
+            if name in DJANGO_ADMIN:
                 return self._found(first.text, rest)
             if name == "manage.py":
                 return self._found(join(self._folder, first.text), rest)
@@ -205,7 +205,7 @@ class _Finder:
         raise NotUnderstoodError("it runs no command")
 
     def _other_command(self, program: str) -> NotUnderstoodError:
-        if any(name in self._line for name in ("manage.py", *_DJANGO_ADMIN)):
+        if any(name in self._line for name in ("manage.py", *DJANGO_ADMIN)):
             return NotUnderstoodError(f"it runs `{program}` before manage.py or in its place")
         return NotUnderstoodError(f"it does not call manage.py: it runs `{program}`")
 

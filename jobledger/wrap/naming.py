@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 
-from jobledger.crontab.calls import Call, find_call
+from jobledger.crontab.calls import DJANGO_ADMIN, PYTHON, Call, find_call
 from jobledger.crontab.lines import Entry
 from jobledger.crontab.shell import Kind, ShellError, Word
 from jobledger.crontab.syntax import Command, Group, Simple, script_of
@@ -29,8 +29,7 @@ from jobledger.wrap.line import Line
 NAMESPACE = UUID("0c0f6c06-5f0a-4f0e-9b07-8f2f0c7d9a4e")
 UNKNOWN = "crontab"
 """The name of a line whose program cannot be told."""
-_PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
-_MANAGE = frozenset({"manage.py", "django-admin"})
+_MANAGE = DJANGO_ADMIN | {"manage.py"}
 _IS_OPTION = re.compile("-").match
 _PASSED_OVER = frozenset(
     {
@@ -107,7 +106,7 @@ def _load(name: str) -> BaseCommand | None:
 
 def _call(words: Sequence[str]) -> Call | None:
     """The call in the words of a command, behind what may come before it."""
-    while words and _PYTHON.fullmatch(basename(words[0])):
+    while words and PYTHON.fullmatch(basename(words[0])):
         words = list(dropwhile(_IS_OPTION, words[1:]))
     if len(words) < 2 or basename(words[0]) not in _MANAGE or _IS_OPTION(words[1]):
         return None
