@@ -54,7 +54,7 @@ class Settings:
     PING_NETWORKS: Collection[str] = ()
     KEEP_DAYS: float | None = 30
     KEEP_RUNS: int = 100
-    KEEP_AUDIT_DAYS: float | None = 365
+    KEEP_AUDIT_DAYS: float | None = 30
 
     def __post_init__(self) -> None:
         for name, (is_valid, expected) in RULES.items():

@@ -334,6 +334,6 @@ JOBLEDGER = validated(
         "PING_NETWORKS": [str(each) for each in env.networks("PING_NETWORKS")],
         "KEEP_DAYS": env.days("KEEP_DAYS", 30),
         "KEEP_RUNS": env.whole("KEEP_RUNS", 100),
-        "KEEP_AUDIT_DAYS": env.days("KEEP_AUDIT_DAYS", 365),
+        "KEEP_AUDIT_DAYS": env.days("KEEP_AUDIT_DAYS", 30),
     }
 )
