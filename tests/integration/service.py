@@ -124,8 +124,10 @@ class Service:
     def start_worker(self, name: str = "worker", **variables: str) -> None:
         """Start a worker and wait until it is ready."""
         flags = ("--loglevel", "INFO", "--without-gossip", "--without-mingle", "--hostname", f"{name}@here")
+        log = self.folder / f"{name}.log"
+        before = self.log(name).count("ready.") if log.exists() else 0
         self.start(name, *self._celery, "worker", *flags, **variables)
-        wait_until(lambda: "ready." in self.log(name), what=f"{name} is ready")
+        wait_until(lambda: self.log(name).count("ready.") > before, what=f"{name} is ready")
 
     def start_beat(self, name: str = "beat", *more_flags: str, **variables: str) -> None:
         """Start a beat, without waiting for its first tick."""
