@@ -1,13 +1,15 @@
 """What unit tests share."""
 
+import random
 import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from celery import current_app
-from django.db.models import DateTimeField, Value
+from django.db.models import DateTimeField, QuerySet, Value
 from django.utils import timezone
 
 from jobledger import clock
@@ -47,6 +49,20 @@ def own_signals() -> Iterator[None]:
         if signal.getsignal(number) != handler:
             signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@pytest.fixture(autouse=True)
+def any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows whose order nobody asked for come in any order, as PostgreSQL may return them."""
+    fetch_all = QuerySet._fetch_all
+
+    def fetch_all_shuffled(rows: "QuerySet[Any]") -> None:
+        is_fetched = rows._result_cache is not None
+        fetch_all(rows)
+        if rows._result_cache and not is_fetched and not rows.ordered:
+            random.shuffle(rows._result_cache)
+
+    monkeypatch.setattr(QuerySet, "_fetch_all", fetch_all_shuffled)
 
 
 @pytest.fixture

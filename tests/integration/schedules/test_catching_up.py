@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.database import rows
 from tests.integration.schedules.beats import newer_slot, settled, this_second
-from tests.integration.service import Service
+from tests.integration.service import STOCK_SCHEDULER, Service
 from tests.integration.slots import (
     Span,
     copy_schedule,
@@ -25,8 +25,6 @@ from tests.integration.slots import (
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.takes_long
-
-STOCK_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 
 RECORD_WITHOUT_PUBLISHING = """
 from django.utils import timezone
@@ -102,7 +100,7 @@ def test_edits_without_a_signal_are_noticed_within_half_a_minute(running: Servic
 
 def test_the_stock_scheduler_can_be_chosen_and_its_runs_are_recorded(running: Service) -> None:
     schedule_every_second(running, "stock")
-    running.start_beat("beat-stock", "--scheduler", STOCK_SCHEDULER, "--max-interval", "1")
+    running.start_beat("beat-stock", *STOCK_SCHEDULER)
     wait_until(lambda: "succeeded" in statuses(running, "stock 0"), what="a run that it sent")
     run = running.runs("--status", "succeeded", "--limit", "1")[0]
     print(f"{run['trigger']} run of {run['schedule']!r} {run['status']}")

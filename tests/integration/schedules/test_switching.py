@@ -12,13 +12,11 @@ import pytest
 
 from tests.integration.database import rows, time_of, uuid_of
 from tests.integration.schedules.beats import newer_slot
-from tests.integration.service import Service
+from tests.integration.service import STOCK_SCHEDULER, Service
 from tests.integration.slots import traces_of
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.takes_long
-
-STOCK = ("--scheduler", "django_celery_beat.schedulers:DatabaseScheduler", "--max-interval", "1")
 
 # As the stock scheduler leaves its rows: no signal is sent, and the service's tables stay empty.
 LIVE = """
@@ -102,7 +100,7 @@ def run_until(running: Service, beat: str, name: str, *flags: str) -> None:
 
 
 def test_a_live_database_is_adopted_used_and_given_back_and_nothing_runs_twice(live: Service) -> None:
-    run_until(live, "beat-stock", "once: overdue", *STOCK)
+    run_until(live, "beat-stock", "once: overdue", *STOCK_SCHEDULER)
 
     rows(live, OVERDUE, datetime.now(UTC) - timedelta(minutes=20), "once: overdue when adopted")
     assert "Adopted" in jobledger(live, "adopt")
@@ -115,7 +113,7 @@ def test_a_live_database_is_adopted_used_and_given_back_and_nothing_runs_twice(l
     slot = time_of(next_slot) - hour
     rows(live, UNRECORDED, slot, slot, slot - hour, "once: overdue when given back")
     assert "Stored where to continue" in jobledger(live, "give_back")
-    run_until(live, "beat-again", "once: overdue when given back", *STOCK)
+    run_until(live, "beat-again", "once: overdue when given back", *STOCK_SCHEDULER)
 
     counts = executed(live)
     steady = counts.pop("steady")

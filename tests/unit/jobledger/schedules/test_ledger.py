@@ -139,7 +139,7 @@ def test_after_a_week_one_row_covers_many_slots() -> None:
     ledger.record_due(NOON)
     assert Run.objects.count() < 1000
     assert Run.objects.get(coalesced__gt=0).coalesced == MANY
-    assert [run.scheduled_for for run in Run.objects.filter(status=Status.QUEUED)][-1] == NOON
+    assert Run.objects.filter(status=Status.QUEUED).latest("scheduled_for").scheduled_for == NOON
 
 
 def test_caught_up_slots_are_written_in_slices_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:

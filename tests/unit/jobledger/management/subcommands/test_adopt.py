@@ -94,7 +94,7 @@ def test_adopting_is_done_once_and_can_be_repeated() -> None:
     stock_interval(10, "minutes", "often", **ON_TIME)
     printed, remarks = adopt()
     assert remarks.splitlines()[-1] == "Adopted 2 schedules."
-    stored = list(SchedulePolicy.objects.values()), list(NextSlot.objects.values())
+    stored = _policies_and_slots()
     assert [policy["dialect"] for policy in stored[0]] == [Dialect.CELERY, Dialect.CRON]
     assert adopt() == (
         printed,
@@ -102,8 +102,15 @@ def test_adopting_is_done_once_and_can_be_repeated() -> None:
             "Adopted 2 schedules.", "Nothing was stored: all enabled schedules were adopted before."
         ),
     )
-    assert (list(SchedulePolicy.objects.values()), list(NextSlot.objects.values())) == stored
+    assert _policies_and_slots() == stored
     assert not Run.objects.exists()
+
+
+def _policies_and_slots() -> tuple[list[Any], list[Any]]:
+    return (
+        list(SchedulePolicy.objects.order_by("schedule__pk").values()),
+        list(NextSlot.objects.order_by("schedule__pk").values()),
+    )
 
 
 def test_the_dialect_that_a_user_chose_is_a_decision() -> None:

@@ -56,7 +56,7 @@ def imported(file: str, *options: str) -> tuple[str, str]:
 
 def stored() -> dict[str, tuple[str, str, dict[str, Any]]]:
     """The crontab, the zone and the options of each schedule of the probe, by name."""
-    schedules = PeriodicTask.objects.filter(task="probes.probe")
+    schedules = PeriodicTask.objects.filter(task="probes.probe").order_by("pk")
     return {
         each.name: (stored_schedules.of(each).expression, str(each.crontab.timezone), json.loads(each.kwargs))  # type: ignore[union-attr]
         for each in schedules
