@@ -128,7 +128,7 @@ def test_it_decides_when_a_run_is_published_again(skewed: None, broker: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("after", "noticed_ago", "status"), [(3, 0, "lost"), (5, 0, "timed_out"), (65, 62, "lost")]
+    ("after", "noticed_ago", "status"), [(6, 0, "lost"), (8, 0, "timed_out"), (68, 62, "lost")]
 )
 def test_it_decides_whether_a_dead_child_had_exceeded_its_time_limit(
     after: int, noticed_ago: int, status: str, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""The lasting job with a time limit."""
+"""The lasting job with a time limit, long enough to begin within it on a busy machine."""
 
 from datetime import timedelta
 
@@ -6,5 +6,5 @@ from tests.probes.management.commands import lasting
 
 
 class Command(lasting.Command):
-    help = "Last for some seconds, two at most."
-    time_limit = timedelta(seconds=2)
+    help = "Last for some seconds, five at most."
+    time_limit = timedelta(seconds=5)

@@ -85,8 +85,8 @@ def test_the_time_limits_of_a_jobs_message_are_ignored_in_favor_of_the_jobs_own(
     pool = SimpleNamespace(apply_async=lambda *args, **options: started.append(options))
     request.execute_using_pool(cast("Any", pool))
     (options,) = started
-    # Two seconds, a grace period of two, and a margin.
-    assert (options["timeout"], options["soft_timeout"]) == (14.0, None)
+    # Five seconds, a grace period of two, and a margin.
+    assert (options["timeout"], options["soft_timeout"]) == (17.0, None)
 
 
 def test_the_run_of_a_child_that_died_is_lost() -> None:
@@ -235,9 +235,9 @@ def test_the_result_of_a_child_that_is_killed_at_the_time_limit_says_so() -> Non
     run = running(job="limited")
     request = request_of(run)
     # In this order.
-    request.on_failure(failed(TimeLimitExceeded(14.0)))
-    request.on_timeout(soft=False, timeout=14.0)
-    text = "The run exceeded its time limit of 2 s. It did not respond and was killed by its worker."
+    request.on_failure(failed(TimeLimitExceeded(17.0)))
+    request.on_timeout(soft=False, timeout=17.0)
+    text = "The run exceeded its time limit of 5 s. It did not respond and was killed by its worker."
     assert repr(result_of(run)) == f"JobFailedError('{text}')"
 
 
@@ -327,8 +327,8 @@ def test_the_log_has_one_line_for_a_child_that_is_killed_at_the_time_limit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     request = request_of(running(job="limited"))
-    request.on_failure(failed(TimeLimitExceeded(14.0)))
-    request.on_timeout(soft=False, timeout=14.0)
+    request.on_failure(failed(TimeLimitExceeded(17.0)))
+    request.on_timeout(soft=False, timeout=17.0)
     (line,) = lines_of(caplog)
     assert "ended as timed_out" in line
 
@@ -421,10 +421,10 @@ def test_a_loss_wrapped_by_celery_is_recognized_too() -> None:
 
 def test_the_run_of_a_child_killed_at_its_time_limit_has_timed_out() -> None:
     run = running(job="limited")
-    request_of(run).on_timeout(soft=False, timeout=14.0)
+    request_of(run).on_timeout(soft=False, timeout=17.0)
     run.refresh_from_db()
     assert (run.status, run.reason) == ("timed_out", Reason.TIME_LIMIT)
-    assert run.reason_details == {"limit_seconds": 2.0, "killed_by": "worker"}
+    assert run.reason_details == {"limit_seconds": 5.0, "killed_by": "worker"}
     assert run.exit_signal == "SIGKILL"
 
 
@@ -461,7 +461,7 @@ def test_a_memory_limit_below_what_a_child_needs_to_start_is_logged(
     assert ("they may hold 1 MB each" in caplog.text) is is_warned
 
 
-@pytest.mark.parametrize("error", [RuntimeError("boom"), TimeLimitExceeded(14.0)])
+@pytest.mark.parametrize("error", [RuntimeError("boom"), TimeLimitExceeded(17.0)])
 def test_a_task_that_merely_failed_is_not_lost(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     # Celery's own handling needs a complete worker.
     monkeypatch.setattr(Request, "on_failure", lambda *args, **kwargs: None)
