@@ -108,6 +108,8 @@ class ServicePause:
     terms: str
     """The user, end and reason of the pause; empty if the service is not paused."""
     since: str
+    exemptions: str
+    """Which jobs the pause does not stop; empty if it stops all."""
     back: str
     """The URL of the page that shows the banner."""
 
@@ -120,6 +122,7 @@ def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
         may_pause=rights.may_pause(request.user),
         terms=pausing.terms_of(pause, now) if pause else "",
         since=pausing.since_of(pause, now) if pause else "",
+        exemptions=pausing.exemptions(),
         back=request.get_full_path(),
     )
 
@@ -173,6 +176,7 @@ def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
         "form": form,
         "back": _url_back(request),
         "is_paused": pausing.active_pauses(None, now).exists(),
+        "exemptions": pausing.exemptions(),
     }
     return TemplateResponse(request, "jobledger/pauses/service.html", context)
 

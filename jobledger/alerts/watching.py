@@ -95,20 +95,19 @@ def _all(runs: QuerySet[Run]) -> Iterator[Run]:
 
 
 def _silent(book: RuleBook, now: datetime) -> Iterator[Noticed]:
-    is_paused = Pause.objects.active_at(now)
-    if is_paused.filter(schedule=None).exists():
+    paused = set(Pause.objects.active_at(now).values_list("schedule", flat=True))
+    if None in paused and not registry.exempt_from_pauses():
         return
-    paused = set(is_paused.values_list("schedule", flat=True))
     schedules = _limited(book, PeriodicTask.objects.filter(enabled=True))
     for pk, name, task, changed_at in schedules.values_list("pk", "name", "task", "date_changed"):
         job = registry.of_task(task)
-        if job is None or pk in paused:
+        if job is None or pk in paused or (None in paused and not job.declaration.runs_while_paused):
             continue
         for rule in book.rules_of(job.name, pk):
             limit = rule.success_within or job.declaration.success_within
             if limit is None or not rule.is_about(AlertKind.SILENT):
                 continue
-            silence = _silence(pk, changed_at)
+            silence = _silence(pk, job, changed_at)
             if silence.unpaused_until(now) >= limit:
                 event = Event(
                     job=job.name,
@@ -148,14 +147,14 @@ def _limited(book: RuleBook, schedules: QuerySet[PeriodicTask]) -> QuerySet[Peri
     return schedules.filter(task__in=[job.task_name for job in jobs if job.declaration.success_within])
 
 
-def _silence(schedule_id: int, changed_at: datetime) -> _Silence:
+def _silence(schedule_id: int, job: registry.Job, changed_at: datetime) -> _Silence:
     succeeded = Run.objects.filter(schedule=schedule_id, status=Status.SUCCEEDED).order_by("-queued_at")
     last = succeeded.values_list("finished_at", flat=True).first()
     begun = SchedulePolicy.objects.filter(pk=schedule_id).values_list("anchor", flat=True).first()
     since: datetime = max(time for time in (last, begun, changed_at) if time is not None)
-    pauses = Pause.objects.filter(
-        Q(schedule=schedule_id) | Q(schedule=None), Q(until=None) | Q(until__gt=since)
-    )
+    own = Q(schedule=schedule_id)
+    applicable = own if job.declaration.runs_while_paused else own | Q(schedule=None)
+    pauses = Pause.objects.ending_after(since).filter(applicable)
     times = list(pauses.order_by("since").values_list("since", "until"))
     return _Silence(since=since, succeeded_at=last, pauses=times)
 

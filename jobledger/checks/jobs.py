@@ -129,6 +129,7 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "success_within": (_is_limit, "a positive timedelta, such as timedelta(days=2), or None"),
     "pause_after_failures": (_is_failure_limit, f"an integer from 1 to {MAX_FAILURES}, or None"),
     "failure_pause": (_is_limit, "a positive timedelta, such as timedelta(hours=1), or None"),
+    "runs_while_paused": (_is_flag, "True or False"),
     "keep_for": (is_valid_keep_for, "a timedelta of at least a day, such as timedelta(days=90), or None"),
     "keep_runs": (is_valid_keep_runs, "an integer of at least 1, or None"),
     "schedules": (_are_schedules, 'a list of schedules, such as [Schedule("0 3 * * *")]'),

@@ -114,7 +114,8 @@ def _pause(now: datetime) -> Iterator[Problem]:
         text=f"The whole service is paused {pausing.terms_of(pause, now)}",
         short="paused",
         advice=f"Schedules have started nothing since {pausing.since_of(pause, now)}, and will not until the "
-        "service is resumed. Jobs can still be run from the admin and the command line.",
+        "service is resumed. Jobs can still be run from the admin and the command line. "
+        f"{pausing.exemptions()}".rstrip(),
     )
 
 

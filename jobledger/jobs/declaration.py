@@ -204,6 +204,8 @@ class JobDeclaration:
     """A schedule is paused after this many failed runs in a row. None: it is not."""
     failure_pause: ClassVar[timedelta | None] = None
     """How long such a pause lasts. None: until a user resumes the schedule."""
+    runs_while_paused: ClassVar[bool] = False
+    """Whether its schedules start runs while the whole service is paused. Their own pauses still apply."""
     keep_for: ClassVar[timedelta | None] = None
     """How long its runs are kept after they end; ``timedelta.max``: forever. None: as the settings say."""
     keep_runs: ClassVar[int | None] = None

@@ -112,6 +112,17 @@ def of_task(task: str) -> Job | None:
     return found if found and found.task_name == task else None
 
 
+def runs_while_paused(task: str) -> bool:
+    """Whether the service's pauses do not apply to schedules of this Celery task."""
+    job = of_task(task)
+    return job is not None and job.declaration.runs_while_paused
+
+
+def exempt_from_pauses() -> list[Job]:
+    """The jobs to which the service's pauses do not apply."""
+    return [job for job in all_jobs().values() if job.declaration.runs_while_paused]
+
+
 def find(name: str) -> Job:
     """The job with this command name or task name. Raises UnknownJobError."""
     found = all_jobs().get(name) or all_jobs().get(name.rpartition(".")[2])

@@ -36,6 +36,8 @@ class Timetable:
     """The schedule's name, or the expression."""
     schedule_id: int | None
     """None for an expression."""
+    task: str = ""
+    """The name of its Celery task."""
     rule: Rule
     window: Window = ALWAYS
     policy: Policy
@@ -152,6 +154,7 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
         return Timetable(
             label=schedule.name,
             schedule_id=schedule.pk,
+            task=schedule.task,
             rule=times.rule,
             window=times.window,
             policy=times.policy,

@@ -205,7 +205,8 @@ def _advance(
         if row.pk in loaded.unreadable:
             _mark_broken(row, f"number {row.pk}", loaded.unreadable[row.pk])
         elif row.pk in loaded.schedules:
-            runs += _advance_one(loaded.schedules[row.pk], row, pauses.of(row.pk), plans, now)
+            schedule = loaded.schedules[row.pk]
+            runs += _advance_one(schedule, row, pauses.of(row.pk, schedule.task), plans, now)
     _skip_above_limits(runs)
     _save(advanced, loaded, runs, now)
     return runs

@@ -2,7 +2,8 @@
 
 A paused schedule starts nothing. Runs that users start still run, and so do runs that were queued before. A
 pause is never deleted: resuming ends it, and it stays on record. The two kinds are independent: a schedule
-starts runs when neither it nor the service is paused.
+starts runs when neither it nor the service is paused. Jobs that declare ``runs_while_paused`` are exempt from
+pauses of the whole service, but not from those of their schedules.
 
 ``pause_all`` and ``resume_all`` do the same for many schedules in a few statements.
 """
@@ -16,6 +17,7 @@ from django.db import transaction
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
+from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause
 from jobledger.models.schedule import PauseQuerySet
@@ -40,6 +42,12 @@ class Terms:
 def active_pauses(schedule: PeriodicTask | None, now: datetime) -> PauseQuerySet:
     """The active pauses of the schedule itself, or of the service itself."""
     return Pause.objects.active_at(now).filter(schedule=schedule)
+
+
+def exemptions() -> str:
+    """Which jobs a pause of the whole service does not stop, as a sentence; empty if there are none."""
+    names = [job.name for job in registry.exempt_from_pauses()]
+    return f"Not paused, since they declare runs_while_paused: {', '.join(names)}." if names else ""
 
 
 def terms_of(pause: Pause, now: datetime) -> str:

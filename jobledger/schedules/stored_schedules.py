@@ -27,6 +27,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from jobledger.jobs import registry
 from jobledger.jobs.declaration import Misfire, PausedSlots
 from jobledger.models import Dialect, NextSlot, Pause, SchedulePolicy
 from jobledger.schedules.planning.policy import PausePeriod, Policy
@@ -248,9 +249,10 @@ class PauseLookup:
             if row.schedule_id in wanted:
                 self._pauses.setdefault(row.schedule_id, []).append(_pause_period(row))
 
-    def of(self, schedule_id: int) -> list[PausePeriod]:
-        """The pauses of the schedule and of the whole service."""
-        return [*self._pauses.get(schedule_id, ()), *self._pauses.get(None, ())]
+    def of(self, schedule_id: int, task: str) -> list[PausePeriod]:
+        """The pauses of the schedule, and those of the whole service, unless its job is exempt from them."""
+        of_service = () if registry.runs_while_paused(task) else self._pauses.get(None, ())
+        return [*self._pauses.get(schedule_id, ()), *of_service]
 
 
 def _pause_period(row: Pause) -> PausePeriod:

@@ -47,7 +47,7 @@ def upcoming(edges: Sequence[datetime], *, limit: int) -> Upcoming:
     pauses = PauseLookup(handled_until, edges[0])
     forecast = Forecast(edges)
     found = (
-        _starts(forecast, schedule, handled_until[pk], pauses.of(pk))
+        _starts(forecast, schedule, handled_until[pk], pauses.of(pk, schedule.task))
         for pk, schedule in loaded.schedules.items()
     )
     return Upcoming(schedules=[each for each in found if each], is_complete=len(rows) <= limit)

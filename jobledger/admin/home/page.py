@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.db.models import Count, Exists, Max, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, Max, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path
@@ -28,6 +28,7 @@ from jobledger.admin.home.planned import planned_runs
 from jobledger.admin.home.timeline import TimeAxis
 from jobledger.admin_site import page_url
 from jobledger.health.problem import PartName
+from jobledger.jobs import registry
 from jobledger.models import PROBLEMS, SUCCESSES, NextSlot, Pause, Run, Status
 from jobledger.runs.execution import progress
 
@@ -180,13 +181,17 @@ def _active_runs(now: datetime) -> list[ActiveRun]:
 
 
 def _next_slots(now: datetime) -> Sequence[NextSlot]:
-    active_pauses = Pause.objects.active_at(now).filter(Q(schedule=OuterRef("schedule")) | Q(schedule=None))
+    own_pauses = Pause.objects.active_at(now).filter(schedule=OuterRef("schedule"))
+    service_pauses = Pause.objects.active_at(now).filter(schedule=None)
     due = NextSlot.objects.filter(due_at__isnull=False).select_related("schedule")
-    return list(due.annotate(is_paused=Exists(active_pauses)).order_by("due_at")[:MAX_ROWS])
+    paused = due.annotate(is_paused=Exists(own_pauses), is_service_paused=Exists(service_pauses))
+    return list(paused.order_by("due_at")[:MAX_ROWS])
 
 
 def _upcoming(next_slot: NextSlot, now: datetime) -> UpcomingRun:
-    is_paused = getattr(next_slot, "is_paused", False)
+    is_exempt = registry.runs_while_paused(next_slot.schedule.task)
+    is_service_paused = getattr(next_slot, "is_service_paused", False) and not is_exempt
+    is_paused = getattr(next_slot, "is_paused", False) or is_service_paused
     return UpcomingRun(
         schedule=next_slot.schedule,
         time=display.exactly_when(next_slot.due_at, now),

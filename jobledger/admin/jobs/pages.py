@@ -110,8 +110,15 @@ def execution_policy(job: Job) -> dict[str, str]:
         "Process": _process(declared),
         "Retries": _retries(declared),
         "If its process dies": _when_lost(declared),
+        "While the whole service is paused": _while_paused(declared),
         "Alerts": _alerts(job),
     }
+
+
+def _while_paused(declared: type[JobDeclaration]) -> str:
+    if declared.runs_while_paused:
+        return "Its schedules go on starting runs, unless they are paused themselves."
+    return "Its schedules start nothing."
 
 
 def usage(job: Job) -> str:

@@ -89,7 +89,7 @@ class ScheduleActions(ScheduleDeletion):
         self._report(request, "Resumed", resumed, if_none="None of these schedules is paused individually.")
         if pausing.active_pauses(None, now).exists():
             text = "The whole service is still paused: no schedule starts anything until it is resumed."
-            self.message_user(request, text, messages.WARNING)
+            self.message_user(request, f"{text} {pausing.exemptions()}".rstrip(), messages.WARNING)
 
     @admin.action(description="Enable", permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:

@@ -67,8 +67,8 @@ class EditForm:
         # The forms modify copies, which are then compared with the stored values.
         edited = PeriodicTask() if stored is None else copy.copy(stored)
         self.details = DetailsForm(data, instance=edited, label_suffix="")
-        job = selected_job(data, stored_target(stored), job_name)
-        self.policy = PolicyForm(data, instance=copy.copy(self.stored_policy), job=job)
+        self._job = selected_job(data, stored_target(stored), job_name)
+        self.policy = PolicyForm(data, instance=copy.copy(self.stored_policy), job=self._job)
         self.times = TimesForm(data, stored=_times_of(stored), anchor=self._anchor(), now=now)
         self._data, self._job_name = data, job_name
 
@@ -173,7 +173,8 @@ class EditForm:
         if self.times_after_save is None:
             return None
         schedule_id = self.stored.pk if self.stored else 0
-        pauses = PauseLookup([schedule_id], self.now).of(schedule_id)
+        task = self._job.task_name if self._job else ""
+        pauses = PauseLookup([schedule_id], self.now).of(schedule_id, task)
         try:
             return preview(self.times_after_save, now=self.now, old=self.stored_schedule, pauses=pauses)
         except RuleError:

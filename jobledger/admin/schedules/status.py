@@ -1,6 +1,6 @@
 """Overviews of schedules: status, pauses, next slot and recent runs, loaded in bulk."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from jobledger.admin import display, recent_runs
 from jobledger.admin.display import Marks, RunUrls
 from jobledger.admin.duration_chart import duration_chart
 from jobledger.admin.recent_runs import NewestRuns, RecentRun
+from jobledger.jobs import registry
 from jobledger.models import PROBLEMS, NextSlot, Pause
 from jobledger.schedules import pausing
 from jobledger.schedules.stored_schedules import KINDS, UNREADABLE
@@ -174,7 +175,7 @@ def overviews(
             times=UNREADABLE_TIMES if schedule.pk in unreadable else described(schedule),
             zone=_zone(schedule, is_readable=schedule.pk not in unreadable),
             next_slot=getattr(schedule, "next_slot", None),
-            pauses=[*pauses_of.get(schedule.pk, ()), *pauses_of.get(None, ())],
+            pauses=_pauses_of(schedule, pauses_of),
             newest_runs=runs.get(schedule.pk, NewestRuns()),
             shows_runs=with_runs,
             marks=marks,
@@ -214,6 +215,11 @@ def _pauses(schedule_ids: Collection[int], now: datetime) -> dict[int | None, li
         if pause.schedule_id in relevant_ids:
             found.setdefault(pause.schedule_id, []).append(pause)
     return found
+
+
+def _pauses_of(schedule: PeriodicTask, found: Mapping[int | None, Sequence[Pause]]) -> list[Pause]:
+    of_service = () if registry.runs_while_paused(schedule.task) else found.get(None, ())
+    return [*found.get(schedule.pk, ()), *of_service]
 
 
 def _zone(schedule: PeriodicTask, *, is_readable: bool) -> ZoneInfo:

@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import timezone
 
 from jobledger.formats import as_sentence
+from jobledger.jobs import registry
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
@@ -65,11 +66,12 @@ class Command(OperatorCommand):
 
     def _warn_of_pauses(self, choice: Choice) -> None:
         """The printed slots ignore pauses, during which nothing runs."""
-        schedule_ids = {each.schedule_id for each in choice.timetables} - {None}
-        if not schedule_ids:
+        tasks = {each.schedule_id: each.task for each in choice.timetables if each.schedule_id is not None}
+        if not tasks:
             return
+        is_any_subject = not all(registry.runs_while_paused(task) for task in tasks.values())
         for pause in Pause.objects.active_at(timezone.now()).select_related("schedule"):
-            if pause.schedule_id is None or pause.schedule_id in schedule_ids:
+            if is_any_subject if pause.schedule_id is None else pause.schedule_id in tasks:
                 self.warn(f"Note: {pause}")
 
 

@@ -63,6 +63,8 @@ class Command(OperatorCommand):
         )
         pause, is_new = pausing.pause(schedule, terms, now=now)
         self.say(_formatted(pause, zone, is_new=is_new))
+        if schedule is None and (exemptions := pausing.exemptions()):
+            self.remark(exemptions)
 
 
 def _until(options: dict[str, Any], zone: ZoneInfo, now: datetime) -> datetime | None:

@@ -171,11 +171,11 @@ def _policy(policy: Policy, overrides: dict[str, Any]) -> Policy:
 
 def _pauses(selected: Iterable[Timetable], since: datetime) -> dict[int | None, list[PausePeriod]]:
     """The pauses of stored schedules; an expression has none."""
-    ids = [each.schedule_id for each in selected if each.schedule_id is not None]
-    if not ids:
+    tasks = {each.schedule_id: each.task for each in selected if each.schedule_id is not None}
+    if not tasks:
         return {}
-    pauses = PauseLookup(ids, since)
-    return {schedule_id: pauses.of(schedule_id) for schedule_id in ids}
+    pauses = PauseLookup(tasks, since)
+    return {schedule_id: pauses.of(schedule_id, task) for schedule_id, task in tasks.items()}
 
 
 def _line(slot: SimulatedSlot, timetable: Timetable) -> str:

@@ -13,6 +13,7 @@ from django.urls import reverse
 from jobledger.admin.pauses import LENGTHS, PauseForm
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import AuditEntry, Pause
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member, page
 from tests.unit.jobledger.schedules.builders import NOON
 
@@ -121,6 +122,17 @@ def test_the_banner_shows_the_pause_and_a_button_to_resume(admin_client: Client)
 
 def test_a_page_links_to_pausing_while_the_service_is_not_paused(admin_client: Client) -> None:
     assert f'href="{reverse(PAUSE)}"' in page(admin_client)
+
+
+def test_the_confirmation_and_the_banner_name_the_jobs_that_are_exempt(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "runs_while_paused" not in admin_client.get(reverse(PAUSE)).text
+    monkeypatch.setattr(Probe, "runs_while_paused", True)
+    Pause.objects.create(since=NOON)
+    names = "Not paused, since they declare runs_while_paused: inherited, probe."
+    assert names in admin_client.get(reverse(PAUSE)).text
+    assert names in page(admin_client)
 
 
 def test_resuming_redirects_to_the_page(admin_client: Client) -> None:

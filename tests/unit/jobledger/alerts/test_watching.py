@@ -327,6 +327,19 @@ def test_no_schedule_is_silent_while_the_service_is_paused(
     assert scan() == []
 
 
+def test_the_schedule_of_a_job_that_is_exempt_from_pauses_is_silent_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller
+) -> None:
+    schedule = declared(monkeypatch, clock)
+    monkeypatch.setattr(Probe, "runs_while_paused", True)
+    Pause.objects.create(since=NOON)
+    Pause.objects.create(schedule=schedule, since=NOON, until=NOON + timedelta(hours=1))
+    clock.shift(timedelta(days=1))
+    assert scan() == []
+    clock.shift(timedelta(hours=1))
+    assert scan() == ["silent"]
+
+
 def test_a_disabled_schedule_is_not_silent(
     monkeypatch: pytest.MonkeyPatch, clock: time_machine.Traveller
 ) -> None:

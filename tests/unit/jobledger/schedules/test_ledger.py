@@ -23,6 +23,7 @@ from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Status
 from jobledger.reason import MANY
 from jobledger.schedules import ledger
 from jobledger.schedules.words import described
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 
@@ -251,6 +252,26 @@ def test_a_paused_service_pauses_every_schedule() -> None:
     Pause.objects.create(since=NOON - HOUR)
     ledger.record_due(NOON)
     assert [status for _, status in rows()] == ["skipped", "skipped"]
+
+
+def test_a_job_can_be_exempt_from_pauses_of_the_service_but_not_from_those_of_its_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Probe, "runs_while_paused", True)
+    exempt, paused = hourly("exempt", handled_until=NOON - MINUTE), hourly("p", handled_until=NOON - MINUTE)
+    hourly("other", handled_until=NOON - MINUTE, task="probes.plain_probe")
+    Pause.objects.create(since=NOON - HOUR)
+    Pause.objects.create(schedule=paused, since=NOON - HOUR)
+    assert [run.schedule for run in ledger.record_due(NOON).queued] == [exempt]
+    assert sorted(status for _, status in rows()) == ["queued", "skipped", "skipped"]
+
+
+def test_an_exposed_command_is_exempt_if_the_settings_say_so(settings: Any) -> None:
+    override(settings, EXPOSED_COMMANDS={"plain_probe": {"runs_while_paused": True}})
+    hourly(handled_until=NOON - MINUTE, task="probes.plain_probe")
+    Pause.objects.create(since=NOON - HOUR)
+    ledger.record_due(NOON)
+    assert rows() == [(NOON, "queued")]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from jobledger.models import NextSlot, SchedulePolicy
 from jobledger.schedules import ledger, pausing
 from jobledger.schedules.pausing import Terms
 from jobledger.schedules.upcoming import Upcoming, upcoming
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.admin.schedules.schedules import unreadable
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly
 
@@ -57,6 +58,16 @@ def test_disabled_paused_broken_and_later_schedules_start_nothing() -> None:
     assert counts(upcoming(EDGES, limit=10)) == {"paused": [0, 0, 1]}
     pausing.pause(None, Terms(until=NOON + 3 * HOUR), now=NOON)
     assert counts(upcoming(EDGES, limit=10)) == {}
+
+
+def test_a_job_that_is_exempt_from_pauses_starts_runs_while_the_service_is_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Probe, "runs_while_paused", True)
+    exempt = followed(hourly("exempt", minute="30"))
+    pausing.pause(None, Terms(until=None), now=NOON)
+    followed(exempt)
+    assert counts(upcoming(EDGES, limit=10)) == {"exempt": [1, 1, 1]}
 
 
 def test_at_most_the_limit_of_schedules_is_included_and_the_result_says_so() -> None:

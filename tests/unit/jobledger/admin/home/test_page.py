@@ -18,6 +18,7 @@ from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status,
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
+from tests.probes.management.commands.probe import Command as Probe
 
 pytestmark = pytest.mark.django_db
 
@@ -165,6 +166,16 @@ def test_a_broken_schedule_is_a_problem(admin_client: Client) -> None:
     page = admin_client.get(HOME).text
     assert "The schedule “at three” is broken and starts nothing: its task is gone." in page
     assert '<li class="part part-ill"><strong>schedules</strong> 1 enabled, 1 broken</li>' in page
+
+
+def test_an_upcoming_run_of_a_job_that_is_exempt_from_pauses_shows_none_of_the_service(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_three()
+    pausing.pause(None, Terms(until=None), now=timezone.now())
+    of_page_and_run = admin_client.get(HOME).text.count("mark-paused")
+    monkeypatch.setattr(Probe, "runs_while_paused", True)
+    assert admin_client.get(HOME).text.count("mark-paused") == of_page_and_run - 1
 
 
 def test_an_upcoming_run_shows_that_it_is_paused(admin_client: Client) -> None:

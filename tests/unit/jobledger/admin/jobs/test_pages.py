@@ -26,6 +26,7 @@ def test_defaults_are_described() -> None:
         "Process": "Runs share their worker's processes.",
         "Retries": "None.",
         "If its process dies": "The run is recorded as lost and is not restarted.",
+        "While the whole service is paused": "Its schedules start nothing.",
         "Alerts": "The job declares no rule of its own.",
     }
 
@@ -48,6 +49,7 @@ def test_defaults_are_described() -> None:
         ({"max_retries": 1}, "Retries", "One, 30 s after the failure"),
         ({"max_retries": 3}, "Retries", "Up to 3, the first 30 s after the failure; the delay doubles"),
         ({"restart_when_lost": True}, "If its process dies", "The run is restarted."),
+        ({"runs_while_paused": True}, "While the whole service is paused", "go on starting runs"),
     ],
 )
 def test_each_declaration_is_described(declared: dict[str, Any], name: str, text: str) -> None:

@@ -12,6 +12,7 @@ from jobledger.admin.schedules.status import ScheduleOverview
 from jobledger.models import NextSlot, Pause, Run, Trigger
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.admin.schedules.schedules import run_of, unreadable
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly
 
@@ -40,6 +41,15 @@ def test_a_service_pause_is_not_a_pause_of_the_schedule() -> None:
     pausing.pause(None, Terms(until=None), now=NOON)
     assert word(schedule) == ("paused", "whole service, until resumed")
     assert not status.overview(schedule, NOON, with_runs=True).is_paused_by_itself
+
+
+def test_a_service_pause_does_not_show_for_a_job_that_is_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Probe, "runs_while_paused", True)
+    schedule = hourly()
+    pausing.pause(None, Terms(until=None), now=NOON)
+    assert word(schedule) == ("enabled", "")
+    pausing.pause(schedule, Terms(until=None, reason="move"), now=NOON)
+    assert word(schedule) == ("paused", "until resumed: move")
 
 
 def test_a_broken_schedule_has_a_reason_even_while_paused() -> None:

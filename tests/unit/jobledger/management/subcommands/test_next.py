@@ -14,6 +14,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from jobledger.models import Pause, SchedulePolicy
 from jobledger.schedules.stored_schedules import CRONTAB_FIELDS
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.schedules.stock import stock_cron
 from tests.unit.jobledger.schedules.times import utc
 
@@ -209,6 +210,14 @@ def test_active_pauses_are_printed_on_stderr_and_do_not_change_the_slots() -> No
     Pause.objects.create(reason="holidays")
     assert "Note: everything paused until resumed: holidays\n" in printed("nightly")[1]
     assert printed("--cron", "@daily")[1] == ""
+
+
+@pytest.mark.django_db
+def test_a_pause_of_the_service_is_no_note_of_a_job_that_is_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduled("nightly", "30 4 * * *")
+    Pause.objects.create(reason="holidays")
+    monkeypatch.setattr(Probe, "runs_while_paused", True)
+    assert "everything paused" not in printed("nightly")[1]
 
 
 @pytest.mark.django_db

@@ -13,6 +13,7 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.management.subcommands import pause
 from jobledger.models import Pause
+from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
 pytestmark = pytest.mark.django_db
@@ -52,6 +53,17 @@ def test_without_a_name_the_whole_service_is_paused() -> None:
     hourly()
     assert told("--for", "1h30m") == "The whole service is paused until 2026-03-02T13:30:00+00:00\n"
     assert Pause.objects.get().schedule is None
+
+
+def test_the_jobs_that_are_exempt_from_pauses_of_the_service_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Probe, "runs_while_paused", True)
+    hourly()
+    told("hourly")
+    assert capsys.readouterr().err == ""
+    told()
+    assert capsys.readouterr().err == "Not paused, since they declare runs_while_paused: inherited, probe.\n"
 
 
 def test_without_an_end_it_is_paused_until_it_is_resumed() -> None:
