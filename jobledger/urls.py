@@ -8,5 +8,5 @@ app_name = "jobledger"
 urlpatterns = [
     path("livez", views.alive, name="alive"),
     path("healthz", views.liveness, name="liveness"),
-    path("readyz", views.readiness, name="readiness"),
+    path("readyz", views.ready, name="readiness"),
 ]

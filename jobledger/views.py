@@ -1,22 +1,17 @@
 """The health checks, and the page for a database outage."""
 
 import sys
-import time
 from http import HTTPStatus
 
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from django.views import defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from jobledger import clock, health
-from jobledger.health.problem import ProblemKind
+from jobledger.health import readiness
 from jobledger.outages import is_outage
 
-READINESS_SECONDS = 2.0
-"""How long a readiness result is cached: the view is public and takes about a dozen queries."""
 RETRY_AFTER_SECONDS = 10
 OUTAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>No database</title></head>
@@ -24,17 +19,6 @@ OUTAGE = """<!doctype html>
 <p>Nothing was saved. Try again in a few seconds. Running jobs continue, and jobs that are due
 in the meantime start when the database is back.</p></body></html>
 """
-
-
-NOT_READY = (
-    ProblemKind.NO_BROKER,
-    ProblemKind.NO_BEAT,
-    ProblemKind.LATE_BEAT,
-    ProblemKind.NO_WORKER,
-    ProblemKind.IDLE_WORKERS,
-    ProblemKind.UNREAD_QUEUE,
-)
-"""The problems that keep jobs from starting on time."""
 
 
 @never_cache
@@ -58,11 +42,11 @@ def liveness(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @require_safe
-def readiness(request: HttpRequest) -> HttpResponse:
-    """200 if jobs can start, otherwise 503, with the problems as JSON. Public, so in a few words only."""
-    ready, problems = _readiness()
-    status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-    return JsonResponse({"ready": ready, "problems": problems}, status=status)
+def ready(request: HttpRequest) -> HttpResponse:
+    """200 if jobs can start, otherwise 503, with all checks as JSON. Public, so in a few words only."""
+    found = readiness.read()
+    status = HTTPStatus.OK if found.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+    return JsonResponse(found.as_json(), status=status)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -72,23 +56,3 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return defaults.server_error(request)
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"}
     return HttpResponse(OUTAGE, status=HTTPStatus.SERVICE_UNAVAILABLE, headers=headers)
-
-
-_last_readiness: tuple[float, tuple[bool, list[dict[str, str]]]] | None = None
-
-
-def _readiness() -> tuple[bool, list[dict[str, str]]]:
-    global _last_readiness  # noqa: PLW0603 - one result per process: the project's cache may itself be in Redis
-    asked_at = time.monotonic()
-    if _last_readiness is None or asked_at - _last_readiness[0] > READINESS_SECONDS:
-        _last_readiness = asked_at, _read_readiness()
-    return _last_readiness[1]
-
-
-def _read_readiness() -> tuple[bool, list[dict[str, str]]]:
-    try:
-        found = health.read(clock.now(), server_time=timezone.now())
-    except Error as error:
-        return False, [{"part": "database", "problem": "no database", "text": type(error).__name__}]
-    problems = [{"part": each.part, "problem": each.kind, "text": each.short} for each in found.problems]
-    return not any(each.kind in NOT_READY for each in found.problems), problems

@@ -53,6 +53,10 @@ class Health:
     parts: Sequence[Part]
     problems: Sequence[Problem]
     """In the order in which they should be fixed."""
+    last_tick: datetime | None
+    """When a beat last reported, which it does about every ten seconds."""
+    last_message: datetime | None
+    """When a worker last took a message from a queue, as far as is known."""
 
 
 def read(now: datetime, *, server_time: datetime | None = None) -> Health:
@@ -88,7 +92,12 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
         PartName.SCHEDULES: f"{schedules['enabled']} enabled",
         PartName.ALERTS: alerts.recipients(),
     }
-    return Health(parts=[_part(name, text, problems) for name, text in texts.items()], problems=problems)
+    return Health(
+        parts=[_part(name, text, problems) for name, text in texts.items()],
+        problems=problems,
+        last_tick=max((beat.seen_at for beat in _of_kind(known, ProcessKind.BEAT)), default=None),
+        last_message=max((each.message_at for each in known if each.message_at), default=None),
+    )
 
 
 def _part(name: PartName, text: str, problems: Sequence[Problem]) -> Part:
@@ -194,7 +203,7 @@ def _workers(
     yield from (_unread(use) for name, use in sorted(uses.queues.items()) if name not in read)
     waiting = {name: use.waiting for name, use in uses.queues.items() if use.waiting and name in read}
     asked = [worker for worker in able if not worker.queues or not waiting.keys().isdisjoint(worker.queues)]
-    yield from occupied.busy(sum(waiting.values()), asked, now)
+    yield from occupied.late_runs(sum(waiting.values()), asked, now)
     yield from _untaken(uses.waiting_elsewhere)
 
 

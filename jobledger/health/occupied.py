@@ -1,4 +1,4 @@
-"""Busy workers: how long runs have waited for one, and which runs occupy them.
+"""Runs that wait for a worker: which runs occupy the workers, or whether no message reaches them.
 
 Each job and each schedule has its own limits, but several schedules of jobs that hang can still occupy all
 worker processes together. Nothing is cancelled for that reason alone: a job may well run for hours.
@@ -15,6 +15,8 @@ from jobledger.health.problem import PartName, Problem, ProblemKind
 from jobledger.models import Run, ServiceProcess, Status
 from jobledger.runs.worker import queues
 
+TAKES_WITHIN = timedelta(seconds=60)
+"""A worker with a free process takes a message at once; this allows for outages that are over."""
 OLDEST = 3
 """How many runs are named."""
 
@@ -28,21 +30,61 @@ class _Occupied:
     oldest: Sequence[Run]
 
 
-def busy(waiting: int, workers: Sequence[ServiceProcess], now: datetime) -> Iterator[Problem]:
+def late_runs(waiting: int, workers: Sequence[ServiceProcess], now: datetime) -> Iterator[Problem]:
     """A problem if runs are waiting for one of these workers, which read their queues."""
+    free = [worker for worker in workers if _has_free_process(worker)]
+    if waiting and free and not any(_has_taken_message(worker) for worker in workers):
+        yield _stalled(waiting, free, now)
+    else:
+        yield from _busy(waiting, workers, now)
+
+
+def _has_free_process(worker: ServiceProcess) -> bool:
+    """Whether it could take a message; no if that is not known."""
+    return worker.busy is not None and worker.busy < (worker.capacity or 0)
+
+
+def _has_taken_message(worker: ServiceProcess) -> bool:
+    """Whether it had taken a message within a minute when it last reported, or had only just started."""
+    return max(worker.message_at or worker.started_at, worker.started_at) > worker.seen_at - TAKES_WITHIN
+
+
+def _stalled(waiting: int, free: Sequence[ServiceProcess], now: datetime) -> Problem:
+    last = max((worker.message_at for worker in free if worker.message_at), default=None)
+    since = (
+        f"The last message was taken {formats.relative(last, now)}" if last else "No message was taken yet"
+    )
+    return Problem(
+        kind=ProblemKind.STALLED_WORKERS,
+        part=PartName.WORKERS,
+        text=f"{_count(waiting)} waiting although workers are free. {since}.",
+        short="taking no messages",
+        advice="Check that the workers and beat use the same Redis, with the same database number and "
+        "REDIS_KEY_PREFIX. If so, restart the workers, and look at their logs.",
+    )
+
+
+def _busy(waiting: int, workers: Sequence[ServiceProcess], now: datetime) -> Iterator[Problem]:
     if not waiting:
         return
-    count = f"{waiting} or more" if waiting == queues.MAX_RUNS else str(waiting)
     occupied = _occupied(workers, now)
     yield Problem(
         kind=ProblemKind.BUSY_WORKERS,
         part=PartName.WORKERS,
-        text=f"{count} {'run has' if waiting == 1 else 'runs have'} been waiting for a free worker for more "
+        text=f"{_count(waiting)} waiting for a free worker for more "
         f"than {formats.duration(queues.UNCLAIMED_AFTER)}." + (_sentence(occupied, now) if occupied else ""),
-        short=f"{count} {'run' if waiting == 1 else 'runs'} waiting",
+        short=f"{_number(waiting)} {'run' if waiting == 1 else 'runs'} waiting",
         advice=_STUCK if occupied else _BUSY,
         runs=tuple((run.pk, run.job) for run in occupied.oldest) if occupied else (),
     )
+
+
+def _count(waiting: int) -> str:
+    return f"{_number(waiting)} {'run has' if waiting == 1 else 'runs have'} been"
+
+
+def _number(waiting: int) -> str:
+    return f"{waiting} or more" if waiting == queues.MAX_RUNS else str(waiting)
 
 
 _BUSY = "The workers are busy. If this persists, increase their concurrency or start another worker."

@@ -38,6 +38,7 @@ class ProblemKind(StrEnum):
     OTHER_CODE = "other code"
     BROKEN_SCHEDULES = "broken schedules"
     BUSY_WORKERS = "busy workers"
+    STALLED_WORKERS = "stalled workers"
     UNTAKEN_RUNS = "untaken runs"
     CLOCK_SET_BACK = "clock set back"
     CLOCK_OFFSET = "clock offset"

@@ -28,6 +28,12 @@ class ServiceProcess(models.Model):
     capacity = models.PositiveIntegerField(
         null=True, blank=True, help_text="How many jobs the worker can currently run at the same time."
     )
+    busy = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many tasks the worker is currently executing."
+    )
+    message_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the worker last took a message from a queue."
+    )
     clock_offset = models.DurationField(
         default=timedelta(0), help_text="How far its clock is ahead of the database's."
     )

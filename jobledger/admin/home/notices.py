@@ -20,6 +20,7 @@ _ABOUT_RUNS = (
     ProblemKind.IDLE_WORKERS,
     ProblemKind.NO_BROKER,
     ProblemKind.BUSY_WORKERS,
+    ProblemKind.STALLED_WORKERS,
     ProblemKind.UNTAKEN_RUNS,
 )
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from celery import current_app
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import task_received, worker_ready, worker_shutdown
+from celery.worker import state
 from django.db import Error
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -49,9 +50,12 @@ class Presence:
         name: str,
         queues: Callable[[], Collection[str]] = lambda: (),
         capacity: Callable[[], int | None] = lambda: None,
+        busy: Callable[[], int | None] = lambda: None,
+        message_age: Callable[[], timedelta | None] = lambda: None,
     ) -> None:
-        """``queues`` and ``capacity`` are called at each report, because they can change."""
+        """All of these are called at each report, because they change; ``message_age`` is the last one's."""
         self._kind, self._name, self._queues, self._capacity = kind, name, queues, capacity
+        self._busy, self._message_age = busy, message_age
         self._version, self._identity = code_version(), IDENTITY
         self._report_at: datetime | None = None
         self._is_clock_off = False
@@ -63,7 +67,7 @@ class Presence:
         """
         if self._report_at is not None and self._report_at - REPORT_INTERVAL <= now < self._report_at:
             return
-        state = {"seen_at": now, "clock_offset": self._clock_offset(now), **self._load()}
+        state = {"seen_at": now, "clock_offset": self._clock_offset(now), **self._load(now)}
         if self._report_at is None or not self._row().update(**state):
             self._create_row(now, state)
         self._report_at = now + REPORT_INTERVAL
@@ -96,8 +100,14 @@ class Presence:
         self._is_clock_off = is_off
         return offset
 
-    def _load(self) -> dict[str, Any]:
-        return {"queues": sorted(self._queues()), "capacity": self._capacity()}
+    def _load(self, now: datetime) -> dict[str, Any]:
+        age = self._message_age()
+        return {
+            "queues": sorted(self._queues()),
+            "capacity": self._capacity(),
+            "busy": self._busy(),
+            "message_at": None if age is None else now - age,
+        }
 
 
 class _Worker:
@@ -105,12 +115,13 @@ class _Worker:
 
     def __init__(self) -> None:
         self._alive_at = 0.0
+        self._message_at: float | None = None
         self._has_ended = threading.Event()
         self._presence: Presence | None = None
 
     def begin(self, sender: Any = None, **kwargs: object) -> None:
         name = str(getattr(sender, "hostname", sender))
-        asked = partial(_queues_of, sender), partial(_capacity_of, sender)
+        asked = partial(_queues_of, sender), partial(_capacity_of, sender), _busy, self._message_age
         self._presence = Presence(ProcessKind.WORKER, name, *asked)
         self.note_alive()
         threading.Thread(
@@ -119,6 +130,13 @@ class _Worker:
 
     def note_alive(self, **kwargs: object) -> None:
         self._alive_at = time.monotonic()
+
+    def note_message(self, **kwargs: object) -> None:
+        self._message_at = time.monotonic()
+
+    def _message_age(self) -> timedelta | None:
+        at = self._message_at
+        return None if at is None else timedelta(seconds=time.monotonic() - at)
 
     def end(self, **kwargs: object) -> None:
         self._has_ended.set()
@@ -145,12 +163,18 @@ def _capacity_of(consumer: Any) -> int | None:
     return count if isinstance(count, int) else None
 
 
+def _busy() -> int:
+    """How many tasks this worker is executing, of whatever kind."""
+    return len(state.active_requests)
+
+
 def watch_worker() -> None:
     """Report from when this worker is ready until it ends, and touch its health file at each pulse."""
     worker = _Worker()
     # Not weakly: nothing else holds a reference to these methods.
     worker_ready.connect(worker.begin, weak=False, dispatch_uid="jobledger.presence.begin")
     pulse.connect(worker.note_alive, weak=False, dispatch_uid="jobledger.presence.lives")
+    task_received.connect(worker.note_message, weak=False, dispatch_uid="jobledger.presence.message")
     pulse.connect(_touch_worker_file, dispatch_uid="jobledger.presence.touch")
     worker_shutdown.connect(worker.end, weak=False, dispatch_uid="jobledger.presence.end")
 

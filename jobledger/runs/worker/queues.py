@@ -17,7 +17,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
 from jobledger.runs.ordinary_tasks import known_tasks
-from jobledger.runs.publishing import delivery
+from jobledger.runs.publishing import delivery, publisher
 
 MAX_RUNS = 1000
 """How many queued runs are considered, starting with those that are due to be published first."""
@@ -96,11 +96,12 @@ def _queued_runs(now: datetime) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Job or task, routing, and whether an idle worker would have claimed the run by now."""
     queued = Run.objects.filter(status=Status.QUEUED, publish_after__isnull=False).order_by("publish_after")
     unclaimed_since = now - UNCLAIMED_AFTER
-    for job, routing, queued_at, count, guard in queued.values_list(
-        "job", "routing", "queued_at", "publish_count", "concurrency_key"
+    for job, routing, queued_at, count, after, guard in queued.values_list(
+        "job", "routing", "queued_at", "publish_count", "publish_after", "concurrency_key"
     )[:MAX_RUNS]:
+        was_published = count > 1 or (count and after - publisher.publish_interval(1) <= unclaimed_since)
         # Runs that have a key may be waiting for another run of their job.
-        yield job, routing, bool(count and not guard and queued_at < unclaimed_since)
+        yield job, routing, bool(was_published and not guard and queued_at < unclaimed_since)
 
 
 def _enabled_schedules() -> Iterator[tuple[str, str | None, int, int, str]]:

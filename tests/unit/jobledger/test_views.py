@@ -10,21 +10,27 @@ from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
-from jobledger import clock, health, views
-from jobledger.models import ProcessKind, ServiceProcess
+from jobledger import clock, health
+from jobledger.health import readiness
+from jobledger.models import ProcessKind, Run, ServiceProcess, Trigger
 from jobledger.runs.worker.code_version import code_version
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "_last_readiness", None)
+    monkeypatch.setattr(readiness, "_last", None)
     monkeypatch.setattr(health, "_broker", lambda: iter(()))
 
 
 def running(kind: ProcessKind, **values: Any) -> None:
     now = timezone.now()
-    given = {"version": code_version(), "queues": ["celery"], **values}
-    ServiceProcess.objects.create(kind=kind, name=f"a {kind}", started_at=now, seen_at=now, **given)
+    given = {"version": code_version(), "queues": ["celery"], "started_at": now, **values}
+    ServiceProcess.objects.create(kind=kind, name=f"a {kind}", seen_at=now, **given)
+
+
+def failed(found: dict[str, Any]) -> dict[str, str]:
+    """The reasons of the checks that failed."""
+    return {name: check["reason"] for name, check in found["checks"].items() if not check["ok"]}
 
 
 def test_a_web_server_that_responds_is_alive_without_asking_the_database(client: Client) -> None:
@@ -82,7 +88,20 @@ def test_with_beat_and_a_worker_it_is_ready(client: Client) -> None:
     running(ProcessKind.BEAT)
     running(ProcessKind.WORKER)
     response = client.get("/readyz")
-    assert (response.status_code, response.json()) == (200, {"ready": True, "problems": []})
+    assert (response.status_code, response.json()) == (
+        200,
+        {
+            "ready": True,
+            "checks": {
+                "database": {"ok": True, "reason": "available"},
+                "redis": {"ok": True, "reason": "available"},
+                "beat": {"ok": True, "reason": "ticked now"},
+                "workers": {"ok": True, "reason": "never took a message"},
+                "queues": {"ok": True, "reason": "all in use are read"},
+            },
+            "problems": [],
+        },
+    )
     assert "no-store" in response["Cache-Control"]
 
 
@@ -90,8 +109,49 @@ def test_with_beat_and_a_worker_it_is_ready(client: Client) -> None:
 def test_without_a_worker_it_is_not_ready_and_says_why(client: Client) -> None:
     running(ProcessKind.BEAT)
     response = client.get("/readyz")
-    problem = {"part": "workers", "problem": "no worker", "text": "none running"}
-    assert (response.status_code, response.json()) == (503, {"ready": False, "problems": [problem]})
+    found = response.json()
+    assert (response.status_code, found["ready"]) == (503, False)
+    assert found["problems"] == [{"part": "workers", "problem": "no worker", "text": "none running"}]
+    assert failed(found) == {"workers": "none running; never took a message"}
+
+
+@pytest.mark.django_db
+def test_an_idle_service_stays_ready_however_long_ago_a_message_was_taken(client: Client) -> None:
+    running(ProcessKind.BEAT)
+    long_ago = timezone.now() - timedelta(hours=9)
+    running(ProcessKind.WORKER, capacity=4, busy=0, started_at=long_ago, message_at=long_ago)
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json()["checks"]["workers"] == {"ok": True, "reason": "took a message 9 h ago"}
+
+
+@pytest.mark.django_db
+def test_it_is_not_ready_if_a_run_waits_and_free_workers_take_no_messages(client: Client) -> None:
+    running(ProcessKind.BEAT)
+    before = timezone.now() - timedelta(minutes=5)
+    running(ProcessKind.WORKER, capacity=4, busy=1, started_at=before, message_at=before)
+    waiting = {"queued_at": before, "publish_after": before, "publish_count": 2}
+    Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, **waiting)
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert failed(response.json()) == {"workers": "taking no messages; took a message 5 min ago"}
+
+
+@pytest.mark.django_db
+def test_it_names_the_queue_that_no_worker_reads(client: Client) -> None:
+    running(ProcessKind.BEAT)
+    running(ProcessKind.WORKER)
+    routing = {"routing": {"queue": "reports"}, "publish_after": timezone.now()}
+    Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, **routing)
+    assert failed(client.get("/readyz").json()) == {"queues": "none consumes reports"}
+
+
+@pytest.mark.django_db
+def test_a_beat_that_has_not_ticked_for_long_makes_it_unready(client: Client) -> None:
+    running(ProcessKind.BEAT)
+    running(ProcessKind.WORKER)
+    ServiceProcess.objects.filter(kind=ProcessKind.BEAT).update(seen_at=timezone.now() - timedelta(minutes=1))
+    assert failed(client.get("/readyz").json()) == {"beat": "not running; ticked 1 min ago"}
 
 
 @pytest.mark.django_db
@@ -100,7 +160,8 @@ def test_a_wrong_clock_is_named_and_does_not_make_it_unready(client: Client) -> 
     running(ProcessKind.WORKER)
     response = client.get("/readyz")
     problem = {"part": "database", "problem": "clock offset", "text": "clocks differ"}
-    assert (response.status_code, response.json()) == (200, {"ready": True, "problems": [problem]})
+    assert (response.status_code, response.json()["problems"]) == (200, [problem])
+    assert failed(response.json()) == {}
 
 
 @pytest.mark.django_db
@@ -120,4 +181,8 @@ def test_without_the_database_it_is_not_ready_and_reveals_no_details(
     monkeypatch.setattr(clock, "now", timezone.now)
     response = client.get("/readyz")
     problem = {"part": "database", "problem": "no database", "text": "OperationalError"}
-    assert (response.status_code, response.json()) == (503, {"ready": False, "problems": [problem]})
+    check = {"ok": False, "reason": "not available: OperationalError"}
+    assert (response.status_code, response.json()) == (
+        503,
+        {"ready": False, "checks": {"database": check}, "problems": [problem]},
+    )

@@ -146,7 +146,15 @@ def test_runs_that_wait_for_another_run_or_their_next_attempt_do_not_wait_for_a_
     beat_and_worker()
     waiting(concurrency_key="probe")
     waiting(publish_count=0)
+    # Another attempt, whose message has only just been sent: the run itself is old.
+    waiting(publish_count=1, publish_after=NOON + MINUTE)
     assert health.read(NOON).problems == []
+
+
+def test_a_run_that_was_published_again_waits_for_a_worker() -> None:
+    beat_and_worker()
+    waiting(publish_count=2, publish_after=NOON + 2 * MINUTE)
+    assert kinds(health.read(NOON)) == [ProblemKind.BUSY_WORKERS]
 
 
 def test_an_unread_queue_with_waiting_runs_is_a_problem_immediately() -> None:

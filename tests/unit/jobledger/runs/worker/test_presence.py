@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import time_machine
+from celery.signals import task_received
 from kombu import Queue
 
 from jobledger.models import ProcessKind, ServiceProcess
@@ -50,6 +51,28 @@ def test_a_worker_reports_its_current_capacity() -> None:
     pool.num_processes = 0
     worker.report(NOON + 11 * SECOND)
     assert ServiceProcess.objects.get().capacity == 0
+
+
+def test_a_worker_reports_how_many_tasks_it_executes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence.state, "active_requests", {"one", "two"})
+    Presence(ProcessKind.WORKER, "celery@here", busy=presence._busy).report(NOON)
+    assert ServiceProcess.objects.get().busy == 2
+
+
+@pytest.mark.parametrize(("age", "at"), [(None, None), (3 * SECOND, NOON - 3 * SECOND)])
+def test_a_worker_reports_when_it_last_took_a_message(age: timedelta | None, at: datetime | None) -> None:
+    Presence(ProcessKind.WORKER, "celery@here", message_age=lambda: age).report(NOON)
+    assert ServiceProcess.objects.get().message_at == at
+
+
+def test_the_age_of_the_last_message_counts_from_when_celery_received_it() -> None:
+    worker = presence._Worker()
+    assert worker._message_age() is None
+    worker.note_message()
+    age = worker._message_age()
+    assert age is not None
+    assert age >= 0 * SECOND
+    assert "jobledger.presence.message" in [uid for (uid, _), _ in task_received.receivers]
 
 
 @pytest.mark.parametrize("consumer", [SimpleNamespace(pool=None), SimpleNamespace(), None])
