@@ -24,6 +24,7 @@ NAME = "JOBLEDGER"
 _YEAR_SECONDS = 366 * 24 * 60 * 60
 _CENTURY_DAYS = 100 * 366
 MAX_SHELL_COMMAND_NAME_LENGTH = 100
+MIN_TOKEN_LENGTH = 16
 _HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]*)?")
 
 
@@ -55,6 +56,8 @@ class Settings:
     KEEP_DAYS: float | None = 30
     KEEP_RUNS: int = 100
     KEEP_AUDIT_DAYS: float | None = 30
+    METRICS_TOKEN: str = ""
+    METRICS_NETWORKS: Collection[str] = ()
 
     def __post_init__(self) -> None:
         for name, (is_valid, expected) in RULES.items():
@@ -137,6 +140,15 @@ def _are_networks(value: Any) -> bool:
         return False
 
 
+def _is_token(value: Any) -> bool:
+    """Whether a client can send it in a header, and nobody can guess it; or empty."""
+    if not isinstance(value, str):
+        return False
+    return not value or (
+        len(value) >= MIN_TOKEN_LENGTH and value.isascii() and value.isprintable() and " " not in value
+    )
+
+
 _ADDRESS = is_address, "an address such as https://jobs.example.com, or an empty string"
 _DURATION = _is_duration, "a positive number of seconds, such as 2.5, and at most a year"
 _DAYS = _is_days, "a number of days, at least 1, or None to keep everything, and at most a century"
@@ -179,8 +191,13 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "KEEP_DAYS": _DAYS,
     "KEEP_RUNS": (_is_size, "a number of runs of each job, at least 1, such as 100"),
     "KEEP_AUDIT_DAYS": _DAYS,
+    "METRICS_TOKEN": (
+        _is_token,
+        f"at least {MIN_TOKEN_LENGTH} printable ASCII characters without spaces, or an empty string",
+    ),
+    "METRICS_NETWORKS": (_are_networks, 'a list of networks, such as ["10.0.0.0/8"]'),
 }
-SECRETS = ("BEAT_PING_URL", "SCHEDULES")
+SECRETS = ("BEAT_PING_URL", "METRICS_TOKEN", "SCHEDULES")
 """Not quoted in messages: with the URL, anyone could report that beat is alive; schedules have options."""
 
 

@@ -335,5 +335,7 @@ JOBLEDGER = validated(
         "KEEP_DAYS": env.days("KEEP_DAYS", 30),
         "KEEP_RUNS": env.whole("KEEP_RUNS", 100),
         "KEEP_AUDIT_DAYS": env.days("KEEP_AUDIT_DAYS", 30),
+        "METRICS_TOKEN": env.text("METRICS_TOKEN"),
+        "METRICS_NETWORKS": [str(each) for each in env.networks("METRICS_NETWORKS")],
     }
 )

@@ -36,6 +36,7 @@ from jobledger.models.schedule import (
     SchedulePolicy,
     pause_terms,
 )
+from jobledger.models.total import CountedUntil, RunTotal, UncountedRun
 from jobledger.reason import NO_REASON, Reason, Why
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "AlertRule",
     "AlertState",
     "AuditEntry",
+    "CountedUntil",
     "DeadLetter",
     "DeclaredSchedule",
     "DeliveryState",
@@ -66,11 +68,13 @@ __all__ = [
     "Run",
     "RunAttempt",
     "RunOutput",
+    "RunTotal",
     "SchedulePolicy",
     "ServiceProcess",
     "Status",
     "Stream",
     "Trigger",
+    "UncountedRun",
     "Why",
     "pause_terms",
 ]

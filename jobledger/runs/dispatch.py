@@ -25,6 +25,7 @@ from jobledger import clock
 from jobledger.alerts import recording
 from jobledger.jobs import registry
 from jobledger.jobs.json_text import readable, storable
+from jobledger.metrics import totals
 from jobledger.models import Run, Status, Trigger, Why
 from jobledger.runs import ordinary_tasks, overlap
 from jobledger.runs.ledger_connection import ledger_connection, savepoint
@@ -102,12 +103,16 @@ def begin_line(line_id: uuid.UUID, request: RunRequest, *, worker: str, started_
     """The run of a wrapped line of a crontab, which the job on it may already have created, or ended."""
     with transaction.atomic():
         # It may have taken long until the database was available.
-        row = {**_running(request, worker, started_at), "heartbeat_at": clock.now()}
+        now = clock.now()
+        row = {**_running(request, worker, started_at), "heartbeat_at": now}
         run, is_new = Run.objects.get_or_create(pk=line_id, defaults=row)
-    if not is_new:
-        started = Run.objects.filter(pk=line_id, started_at__isnull=False)
-        started.update(queued_at=started_at, started_at=started_at, worker=worker)
-        run.started_at, run.worker = started_at, worker
+        previous, is_backdated = None if is_new else run.queued_at, is_new
+        if not is_new:
+            started = Run.objects.filter(pk=line_id, started_at__isnull=False)
+            is_backdated = started.update(queued_at=started_at, started_at=started_at, worker=worker) == 1
+            run.started_at, run.worker = started_at, worker
+        if is_backdated:
+            totals.note_backdated(run.pk, started_at, previous, now)
     return run
 
 

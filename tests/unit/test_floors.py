@@ -25,6 +25,8 @@ FLOORS = {
     "jobledger.runs": 3,
     "jobledger.alerts": 3,
     "jobledger.retention": 3,
+    "jobledger.metrics.histogram": 3,
+    "jobledger.metrics.totals": 3,
     "jobledger": 4,
     "jobledger.admin": 5,
     "jobledger.management": 5,

@@ -8,6 +8,7 @@ from django.core.management.base import CommandParser
 
 from jobledger import JobCommand, Schedule, clock
 from jobledger.formats import size
+from jobledger.metrics import totals
 from jobledger.retention.batches import Count, Deletion
 from jobledger.retention.pruning import Pruning
 
@@ -33,6 +34,8 @@ class Command(JobCommand):
         )
 
     def handle(self, *args: Any, dry_run: bool, max_minutes: int, verbosity: int, **options: Any) -> None:
+        if not dry_run:
+            totals.count_all(clock.now())
         bin_ = Count() if dry_run else Deletion()
         seconds = timedelta(minutes=max_minutes).total_seconds()
         pruning = Pruning(bin_, clock.now(), seconds=seconds)

@@ -29,7 +29,9 @@ from jobledger.jobs.declaration import (
 )
 from jobledger.jobs.options import to_argv
 from jobledger.management.commands import jobledger as operator
-from jobledger.models import SchedulePolicy, Status
+from jobledger.metrics.families import METRICS
+from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS
+from jobledger.models import SchedulePolicy, Status, Trigger
 from jobledger.runs.lease.interrupts import JobCancelled, JobTimedOut
 from jobledger.runs.lease.memory_limit import MemoryLimitExceeded
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, INTERRUPTED_EXIT_CODE
@@ -279,6 +281,36 @@ def test_every_state_is_described_and_drawn() -> None:
     assert first_codes(page, "# A run's states") == list(Status)
     drawing = page.read_text().partition("```text")[2].partition("```")[0]
     assert [status for status in Status if status not in drawing] == [Status.SENT]
+
+
+# --- Metrics
+
+METRICS_PAGE = REFERENCE / "metrics.md"
+
+
+def test_every_metric_is_described_with_its_type_its_labels_and_its_help() -> None:
+    described = rows(METRICS_PAGE, "# Metrics")
+    metrics = [row for row in described if len(row) == 4]
+    assert [(codes(name), kind, tuple(codes(labels)), text) for name, kind, labels, text in metrics] == [
+        ([each.exposed_name], each.kind, each.labels, each.help) for each in METRICS
+    ]
+    labels = {codes(row[0])[0]: row[1] for row in described if len(row) == 2}
+    assert set(labels) == {label for each in METRICS for label in each.labels}
+    assert codes(labels["trigger"]) == list(Trigger)
+
+
+@pytest.mark.parametrize(
+    ("metric", "bounds"),
+    [("run_duration_seconds", DURATION_BOUNDS), ("run_start_delay_seconds", DELAY_BOUNDS)],
+)
+def test_the_buckets_of_a_histogram_are_described(metric: str, bounds: tuple[float, ...]) -> None:
+    text = " ".join(METRICS_PAGE.read_text().split())
+    (list_of_numbers,) = re.findall(rf"of `jobledger_{metric}` are ([^`]*?hours)\.", text)
+    units = {"seconds": 1, "minutes": 60, "hours": 3600}
+    found = list[float]()
+    for numbers, unit in re.findall(r"([\d., and]+?) (seconds|minutes|hours)", list_of_numbers):
+        found += [float(number) * units[unit] for number in re.findall(r"[\d.]+", numbers)]
+    assert tuple(found) == bounds
 
 
 # --- Checks and permissions

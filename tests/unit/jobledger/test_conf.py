@@ -71,6 +71,8 @@ def test_every_key_is_validated() -> None:
         ("KEEP_RUNS", 0, "a number of runs of each job, at least 1"),
         ("KEEP_RUNS", None, "a number of runs of each job"),
         ("KEEP_AUDIT_DAYS", "30", "a number of days"),
+        ("METRICS_NETWORKS", "10.0.0.0/8", 'a list of networks, such as ["10.0.0.0/8"]'),
+        ("METRICS_NETWORKS", ["10.0.0.1/8"], "a list of networks"),
     ],
 )
 def test_an_invalid_value_is_named_with_what_is_valid(
@@ -93,6 +95,8 @@ def test_an_invalid_value_is_named_with_what_is_valid(
         ("KEEP_DAYS", 1.5),
         ("KEEP_AUDIT_DAYS", 36600),
         ("HEALTH_DIR", Path("/tmp")),
+        ("METRICS_TOKEN", "a" * 16),
+        ("METRICS_TOKEN", ""),
     ],
 )
 def test_a_valid_value_is_accepted(settings: Settings, key: str, value: Any) -> None:
@@ -106,6 +110,19 @@ def test_a_secret_value_is_not_quoted(settings: Settings) -> None:
         conf.current()
     assert "s3cret" not in str(caught.value)
     assert 'JOBLEDGER["BEAT_PING_URL"] is not valid; expected an address' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "token", ["s3cret", "s3cret" * 5 + "ü", "s3cret of many words", "s3cret" * 5 + "\n", None]
+)
+def test_a_token_must_be_long_and_fit_into_a_header_and_is_not_quoted(
+    settings: Settings, token: str | None
+) -> None:
+    override(settings, METRICS_TOKEN=token)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        conf.current()
+    assert str(caught.value).startswith('JOBLEDGER["METRICS_TOKEN"] is not valid; expected at least 16 ')
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_lease_is_longer_than_a_few_heartbeats(settings: Settings) -> None:

@@ -20,7 +20,8 @@ from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly
 
 pytestmark = pytest.mark.django_db
 
-FOR_EVERYBODY = {"login", "login_code", "alive", "liveness", "readiness"}
+FOR_EVERYBODY = {"login", "login_code", "alive", "liveness", "readiness", "metrics"}
+"""``metrics`` has a token of its own, without which it answers nobody."""
 FOR_ALL_STAFF = FOR_EVERYBODY | {
     "index",
     "everything",

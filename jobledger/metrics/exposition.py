@@ -1,0 +1,104 @@
+"""What Prometheus reads. Nothing is kept in the process: each web server answers from the ledger alone."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
+
+from jobledger.jobs import registry
+from jobledger.metrics import families, gauges, totals
+from jobledger.metrics.families import Metric
+from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS, Histogram
+from jobledger.metrics.totals import Key, Totals
+from jobledger.models import SUCCESSES, Status, Trigger
+
+ENDS = tuple(str(status) for status in Status if status.is_final and status is not Status.SENT)
+"""How a job's run may end."""
+COUNT_SECONDS = 5.0
+"""Prometheus waits for ten, by default."""
+
+
+class _Collected(Collector):
+    """Metrics that were read already."""
+
+    def __init__(self, collected: Iterable[Family]) -> None:
+        self._collected = list(collected)
+
+    def collect(self) -> Iterable[Family]:
+        return self._collected
+
+
+def exposed(now: datetime, accept: str) -> tuple[bytes, str]:
+    """The text, in the format that the client prefers, and its content type.
+
+    Raises totals.NotCountedError if there are too many runs to count at once, as at the first time.
+    """
+    collectors = CollectorRegistry(auto_describe=False)
+    collectors.register(_Collected(_families(now)))
+    encode, content_type = choose_encoder(accept)
+    return encode(collectors), content_type
+
+
+def _families(now: datetime) -> Iterator[Family]:
+    ended = totals.read(now, within_seconds=COUNT_SECONDS)
+    yield _runs(ended)
+    durations: dict[str, Histogram] = defaultdict(lambda: Histogram(DURATION_BOUNDS))
+    delays: dict[str, Histogram] = defaultdict(lambda: Histogram(DELAY_BOUNDS))
+    for key, total in ended.items():
+        durations[key.job].merge(total.duration)
+        delays[key.job].merge(total.start_delay)
+    yield _histogram(families.DURATION, durations)
+    yield _histogram(families.START_DELAY, delays)
+    yield _last_success(ended)
+    yield from _gauges(gauges.read(now))
+
+
+def _runs(ended: Totals) -> Family:
+    found = CounterMetricFamily(families.RUNS.name, families.RUNS.help, labels=families.RUNS.labels)
+    counts = dict.fromkeys(_expected(ended), 0) | {key: total.count for key, total in ended.items()}
+    for key, count in sorted(counts.items()):
+        found.add_metric(key, count)
+    return found
+
+
+def _expected(ended: Totals) -> Iterator[Key]:
+    """What may be counted next. Prometheus does not see an increase in a counter that begins with 1."""
+    jobs = registry.all_jobs()
+    starts = {(job, str(Trigger.SCHEDULE)) for job in jobs} | {(key.job, key.trigger) for key in ended}
+    for job, trigger in starts:
+        if job in jobs:
+            yield from (Key(job, trigger, status) for status in ENDS)
+
+
+def _histogram(metric: Metric, of_jobs: dict[str, Histogram]) -> Family:
+    found = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for job, histogram in sorted(of_jobs.items()):
+        buckets = [(floatToGoString(bound), count) for bound, count in histogram.buckets]
+        found.add_metric([job], buckets=buckets, sum_value=histogram.sum)
+    return found
+
+
+def _last_success(ended: Totals) -> Family:
+    metric, latest = families.LAST_SUCCESS, dict[str, datetime]()
+    for key, total in ended.items():
+        if key.status in SUCCESSES and (at := total.last_ended_at) is not None:
+            latest[key.job] = max(latest.get(key.job, at), at)
+    found = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for job, at in sorted(latest.items()):
+        found.add_metric([job], at.timestamp())
+    return found
+
+
+def _gauges(samples: Iterable[gauges.Sample]) -> Iterator[Family]:
+    found: dict[str, GaugeMetricFamily] = {}
+    for sample in samples:
+        metric = sample.metric
+        if metric.name not in found:
+            found[metric.name] = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+        found[metric.name].add_metric(sample.labels, sample.value)
+    yield from found.values()

@@ -1,0 +1,106 @@
+"""The state of the service now, by a fixed number of queries, none of which reads the whole ledger."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Max, Min, Q
+from django.db.models.functions import Coalesce, Greatest
+
+from jobledger.health import LATE_AFTER
+from jobledger.jobs import registry
+from jobledger.metrics import families
+from jobledger.metrics.families import Metric
+from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status
+from jobledger.runs.worker import presence, queues
+from jobledger.runs.worker.code_version import code_version
+from jobledger.schedules import pausing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A gauge's value for one combination of its labels."""
+
+    metric: Metric
+    value: float
+    labels: tuple[str, ...] = ()
+
+
+def read(now: datetime) -> Iterable[Sample]:
+    yield from _schedules(now)
+    yield from _next_runs()
+    yield from _running()
+    yield from _queues(now)
+    yield from _processes(now)
+    is_paused = pausing.active_pauses(None, now).exists()
+    yield Sample(metric=families.PAUSED, value=int(is_paused))
+    yield Sample(metric=families.BUILD, value=1, labels=(code_version(),))
+
+
+def _schedules(now: datetime) -> Iterable[Sample]:
+    found: Mapping[str, Any] = NextSlot.objects.aggregate(
+        enabled=Count("pk"),
+        broken=Count("pk", filter=~Q(broken="")),
+        overdue=Count("pk", filter=Q(due_at__lt=now - LATE_AFTER)),
+        earliest=Min("due_at"),
+    )
+    late_by = now - found["earliest"] if found["earliest"] else timedelta(0)
+    yield Sample(metric=families.SCHEDULES, value=found["enabled"])
+    yield Sample(metric=families.BROKEN, value=found["broken"])
+    yield Sample(metric=families.OVERDUE, value=found["overdue"])
+    yield Sample(metric=families.OVERDUE_AGE, value=max(late_by.total_seconds(), 0.0))
+
+
+def _next_runs() -> Iterable[Sample]:
+    earliest = NextSlot.objects.filter(due_at__isnull=False).order_by().values_list("schedule__task")
+    by_job: dict[str, datetime] = {}
+    for task, due_at in earliest.annotate(at=Min("due_at")):
+        job = registry.of_task(task)
+        name = job.name if job else task
+        by_job[name] = min(by_job.get(name, due_at), due_at)
+    for name, due_at in by_job.items():
+        yield Sample(metric=families.NEXT_RUN, value=due_at.timestamp(), labels=(name,))
+
+
+def _running() -> Iterable[Sample]:
+    running = Run.objects.filter(status=Status.RUNNING).order_by().values_list("job")
+    for job, count in running.annotate(count=Count("pk")):
+        yield Sample(metric=families.RUNNING, value=count, labels=(job,))
+
+
+def _queues(now: datetime) -> Iterable[Sample]:
+    """Of the queues in use, and of those that workers read; others may be in use elsewhere."""
+    # Runs that have a key may be waiting for another run of their job.
+    waiting = Run.objects.startable(now).filter(concurrency_key="").order_by()
+    since = Min(Greatest("queued_at", Coalesce("start_after", "queued_at")))
+    counts, oldest = Counter[str](), dict[str, datetime]()
+    for job, routing, count, begin in waiting.values_list("job", "routing").annotate(n=Count("pk"), at=since):
+        if queue := _queue_of(job, routing):
+            counts[queue] += count
+            oldest[queue] = min(oldest.get(queue, begin), begin)
+    read_by_workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
+    for queue in sorted({*counts, *(queue for names in read_by_workers for queue in names)}):
+        age = (now - oldest.get(queue, now)).total_seconds()
+        yield Sample(metric=families.QUEUED, value=counts[queue], labels=(queue,))
+        yield Sample(metric=families.QUEUE_AGE, value=max(age, 0.0), labels=(queue,))
+
+
+def _queue_of(job: str, routing: Mapping[str, Any]) -> str | None:
+    """None if an exchange or a routing key decides, or another service reads it."""
+    is_routed = "exchange" in routing or "routing_key" in routing
+    return None if is_routed else queues.queue_of(job, routing.get("queue"))
+
+
+def _processes(now: datetime) -> Iterable[Sample]:
+    beats = presence.present(ProcessKind.BEAT, now)
+    last_tick = ServiceProcess.objects.filter(kind=ProcessKind.BEAT).aggregate(at=Max("seen_at"))["at"]
+    workers = list(presence.present(ProcessKind.WORKER, now).values_list("capacity", "busy"))
+    yield Sample(metric=families.BEATS, value=beats.count())
+    if last_tick is not None:
+        age = (now - last_tick).total_seconds()
+        yield Sample(metric=families.BEAT_AGE, value=max(age, 0.0))
+    yield Sample(metric=families.WORKERS, value=len(workers))
+    yield Sample(metric=families.CAPACITY, value=sum(capacity or 0 for capacity, _ in workers))
+    yield Sample(metric=families.BUSY, value=sum(busy or 0 for _, busy in workers))

@@ -1,0 +1,236 @@
+"""Counts all runs that have ever ended, each exactly once, without reading the ledger as a whole.
+
+The ledger forgets runs, but counters must never decrease. So the runs are added to totals in the order in
+which they were queued, and the position is remembered. A run that has not ended by then is put aside, and
+added when it has. The latest runs, of the last two minutes, are read each time and not added yet: a
+transaction that began a while ago may still insert a run before them.
+
+Whoever counts holds a lock on the position: any number of processes may ask at the same time. Pruning counts
+first, and does not delete what has ended within a day. So nothing is deleted that was not counted, and the
+totals are right however rarely, or often, somebody asks.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+
+from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS, Histogram
+from jobledger.models import LIVE, CountedUntil, Run, RunTotal, Trigger, UncountedRun
+from jobledger.paging import is_after
+
+SETTLED_AFTER = timedelta(minutes=2)
+"""No run is inserted with a ``queued_at`` that is older, except by those who say so (``note_backdated``)."""
+PAGE = 5000
+SLICE = 900
+"""Before version 3.32, SQLite takes no more than 999 values."""
+FROM_QUEUE = (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.CELERY)
+"""The triggers whose runs a worker starts, so that they may start late."""
+_FIELDS = ("pk", *("job", "trigger", "status", "attempt"))
+_TIMES = ("queued_at", "scheduled_for", "started_at", "finished_at")
+
+
+class NotCountedError(Exception):
+    """There are too many new runs to count them in the given time. The next call continues."""
+
+
+class Key(NamedTuple):
+    job: str
+    trigger: str
+    status: str
+
+
+class _Ended(NamedTuple):
+    """What is counted of a run; in the order of the columns that are read."""
+
+    pk: UUID
+    job: str
+    trigger: str
+    status: str
+    attempt: int
+    queued_at: datetime
+    scheduled_for: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(kw_only=True)
+class Total:
+    """The runs of a job with one trigger and one status."""
+
+    count: int = 0
+    last_ended_at: datetime | None = None
+    duration: Histogram = field(default_factory=lambda: Histogram(DURATION_BOUNDS))
+    start_delay: Histogram = field(default_factory=lambda: Histogram(DELAY_BOUNDS))
+
+    def add(self, run: _Ended) -> None:
+        self.count += 1
+        self._note_end(run.finished_at or run.queued_at)
+        if run.started_at is None:
+            return
+        if run.finished_at is not None:
+            self.duration.add((run.finished_at - run.started_at).total_seconds())
+        # Of a later attempt, the first start is not known.
+        if run.trigger in FROM_QUEUE and run.attempt == 1:
+            due_at = run.scheduled_for or run.queued_at
+            self.start_delay.add((run.started_at - due_at).total_seconds())
+
+    def merge(self, other: "Total") -> None:
+        self.count += other.count
+        self.duration.merge(other.duration)
+        self.start_delay.merge(other.start_delay)
+        if other.last_ended_at is not None:
+            self._note_end(other.last_ended_at)
+
+    def _note_end(self, ended_at: datetime) -> None:
+        self.last_ended_at = max(self.last_ended_at or ended_at, ended_at)
+
+
+Totals = dict[Key, Total]
+
+
+def read(now: datetime, *, within_seconds: float) -> Totals:
+    """The totals of all runs that have ended by now. Raises NotCountedError."""
+    give_up_at = time.monotonic() + within_seconds
+    while True:
+        with transaction.atomic():
+            position = _locked(now)
+            totals, is_complete = _advance(position, now)
+            if is_complete:
+                _add_latest(totals, position)
+                return totals
+        if time.monotonic() >= give_up_at:
+            raise NotCountedError(f"Runs are counted up to {position.queued_at:%Y-%m-%d %H:%M} UTC")
+
+
+def count_all(now: datetime) -> None:
+    """Add all runs to the totals but the latest, however long it takes. Short transactions."""
+    is_complete = False
+    while not is_complete:
+        began = time.monotonic()
+        with transaction.atomic():
+            _, is_complete = _advance(_locked(now), now)
+        if not is_complete:
+            # On SQLite, all other writers wait during a transaction.
+            time.sleep(time.monotonic() - began)
+
+
+def note_backdated(run_id: UUID, queued_at: datetime, previous: datetime | None, now: datetime) -> None:
+    """To be called in the transaction that inserts a run with an earlier ``queued_at``, or that changes it.
+
+    ``previous`` is what it was before, if it was not inserted. Without this, a run would not be counted if
+    those around it have been.
+    """
+    if queued_at > now - SETTLED_AFTER / 2:
+        return
+    position = _locked(now)
+    if queued_at <= position.queued_at and (previous is None or previous > position.queued_at):
+        UncountedRun.objects.bulk_create([UncountedRun(run_id=run_id)], ignore_conflicts=True)
+
+
+def _locked(now: datetime) -> CountedUntil:
+    """The position, which nobody else reads or changes until the end of this transaction."""
+    # An update, since it also makes SQLite begin to write.
+    while not CountedUntil.objects.filter(pk=1).update(counted_at=now):
+        first = CountedUntil(
+            pk=1, queued_at=datetime.min.replace(tzinfo=UTC), run_id=UUID(int=0), counted_at=now
+        )
+        CountedUntil.objects.bulk_create([first], ignore_conflicts=True)
+    return CountedUntil.objects.get(pk=1)
+
+
+def _advance(position: CountedUntil, now: datetime) -> tuple[Totals, bool]:
+    """Count a page of runs, and those put aside that have ended; returns whether there are no more."""
+    page = _page(position, now)
+    live = [run for run in page if run.status in LIVE]
+    added: Totals = {}
+    _add([run for run in page if run.status not in LIVE], added)
+    _add(_take_ended(), added)
+    UncountedRun.objects.bulk_create([UncountedRun(run_id=run.pk) for run in live], ignore_conflicts=True)
+    if page:
+        position.queued_at, position.run_id = page[-1].queued_at, page[-1].pk
+        position.save(update_fields=["queued_at", "run_id"])
+    totals = _stored()
+    _merge(added, totals)
+    _store({key: totals[key] for key in added})
+    return totals, len(page) < PAGE
+
+
+def _page(position: CountedUntil, now: datetime) -> list[_Ended]:
+    settled = Run.objects.filter(_after(position), queued_at__lte=now - SETTLED_AFTER)
+    found = settled.order_by("queued_at", "pk").values_list(*_FIELDS, *_TIMES)[:PAGE]
+    return [_Ended(*values) for values in found]
+
+
+def _after(position: CountedUntil) -> Q:
+    return is_after("queued_at", position.queued_at, position.run_id)
+
+
+def _take_ended() -> Iterator[_Ended]:
+    """The runs that were put aside and have ended since; they are no longer put aside."""
+    aside = set(UncountedRun.objects.values_list("run_id", flat=True))
+    if not aside:
+        return
+    # In two steps: PostgreSQL might read the whole ledger to join them.
+    live = set(Run.objects.filter(status__in=LIVE).values_list("pk", flat=True))
+    for some in _slices(list(aside - live)):
+        yield from _ended(Run.objects.filter(pk__in=some).exclude(status__in=LIVE))
+        UncountedRun.objects.filter(run_id__in=some).delete()
+
+
+def _add_latest(totals: Totals, position: CountedUntil) -> None:
+    """Add the runs after the position that have ended, but only here: they are counted later."""
+    _add(_ended(Run.objects.filter(_after(position)).exclude(status__in=LIVE)), totals)
+
+
+def _ended(rows: Any) -> Iterator[_Ended]:
+    for values in rows.order_by().values_list(*_FIELDS, *_TIMES).iterator(chunk_size=PAGE):
+        yield _Ended(*values)
+
+
+def _add(runs: Iterable[_Ended], totals: Totals) -> None:
+    for run in runs:
+        totals.setdefault(Key(run.job, run.trigger, run.status), Total()).add(run)
+
+
+def _merge(added: Mapping[Key, Total], totals: Totals) -> None:
+    for key, total in added.items():
+        totals.setdefault(key, Total()).merge(total)
+
+
+def _stored() -> Totals:
+    return {
+        Key(row.job, row.trigger, row.status): Total(
+            count=row.count,
+            last_ended_at=row.last_ended_at,
+            duration=Histogram(DURATION_BOUNDS, row.duration),
+            start_delay=Histogram(DELAY_BOUNDS, row.start_delay),
+        )
+        for row in RunTotal.objects.all()
+    }
+
+
+def _store(totals: Mapping[Key, Total]) -> None:
+    rows = [
+        RunTotal(
+            **key._asdict(),
+            count=total.count,
+            last_ended_at=total.last_ended_at,
+            duration=total.duration.as_json(),
+            start_delay=total.start_delay.as_json(),
+        )
+        for key, total in totals.items()
+    ]
+    changed = ["count", "last_ended_at", "duration", "start_delay"]
+    keys = list(Key._fields)
+    RunTotal.objects.bulk_create(rows, update_conflicts=True, unique_fields=keys, update_fields=changed)
+
+
+def _slices(pks: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    for begin in range(0, len(pks), SLICE):
+        yield pks[begin : begin + SLICE]

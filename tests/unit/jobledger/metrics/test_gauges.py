@@ -1,0 +1,141 @@
+"""The state of the service now."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from jobledger.metrics import gauges
+from jobledger.metrics.families import METRICS, Kind
+from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.runs.worker.code_version import code_version
+from jobledger.schedules import pausing
+from jobledger.schedules.pausing import Terms
+from tests.unit.builders import NOON
+
+pytestmark = pytest.mark.django_db
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
+
+def values() -> dict[tuple[str, ...], float]:
+    """By name and labels, without the service's prefix."""
+    return {
+        (each.metric.name.removeprefix("jobledger_"), *each.labels): each.value for each in gauges.read(NOON)
+    }
+
+
+def schedule(name: str, due_at: Any = NOON + MINUTE, task: str = "probes.probe") -> None:
+    hourly = IntervalSchedule.objects.create(every=1, period="hours")
+    made = PeriodicTask.objects.create(name=name, interval=hourly, task=task)
+    broken = "" if due_at else "its task is gone"
+    NextSlot.objects.filter(pk=made.pk).update(due_at=due_at, broken=broken)
+
+
+def queued(minutes: float = 1, **given: Any) -> None:
+    times = {"queued_at": NOON - minutes * MINUTE, "publish_after": NOON}
+    Run.objects.create(**{"job": "probe", "trigger": Trigger.ADMIN, **times, **given})
+
+
+def process(kind: ProcessKind, seconds_ago: float = 5, **given: Any) -> None:
+    seen_at = NOON - seconds_ago * SECOND
+    ServiceProcess.objects.create(kind=kind, name=f"{kind} {seconds_ago}", seen_at=seen_at, **given)
+
+
+def test_a_new_service_has_zeros_and_no_age_of_what_has_never_happened() -> None:
+    assert values() == {
+        ("schedules",): 0,
+        ("broken_schedules",): 0,
+        ("overdue_schedules",): 0,
+        ("overdue_seconds",): 0,
+        ("paused",): 0,
+        ("beats",): 0,
+        ("workers",): 0,
+        ("worker_processes",): 0,
+        ("worker_busy_processes",): 0,
+        ("build_info", code_version()): 1,
+    }
+
+
+def test_schedules_are_counted_with_those_that_are_broken_or_overdue() -> None:
+    schedule("in a minute")
+    schedule("just due", NOON - 5 * SECOND)
+    schedule("overdue", NOON - 2 * MINUTE)
+    schedule("broken", None)
+    found = values()
+    assert found["schedules",] == 4
+    assert found["broken_schedules",] == 1
+    assert found["overdue_schedules",] == 1
+    assert found["overdue_seconds",] == 120
+
+
+def test_the_next_run_of_a_job_is_that_of_its_earliest_schedule() -> None:
+    schedule("later", NOON + 9 * MINUTE)
+    schedule("sooner", NOON + 3 * MINUTE)
+    schedule("other", task="probes.allowing")
+    found = values()
+    assert found["next_run_timestamp_seconds", "probe"] == (NOON + 3 * MINUTE).timestamp()
+    assert found["next_run_timestamp_seconds", "allowing"] == (NOON + MINUTE).timestamp()
+
+
+def test_running_runs_are_counted_by_job() -> None:
+    for job in ("probe", "probe", "allowing"):
+        Run.objects.create(job=job, trigger=Trigger.CLI, status=Status.RUNNING)
+    found = values()
+    assert (found["running_runs", "probe"], found["running_runs", "allowing"]) == (2, 1)
+
+
+def test_a_queue_has_the_runs_that_wait_for_a_worker_and_the_age_of_the_oldest() -> None:
+    process(ProcessKind.WORKER, queues=["celery", "idle"])
+    queued(5)
+    queued(90, start_after=NOON - 2 * MINUTE)
+    queued(3, routing={"queue": "reports"})
+    found = values()
+    assert (found["queued_runs", "celery"], found["queue_oldest_age_seconds", "celery"]) == (2, 300)
+    assert (found["queued_runs", "reports"], found["queue_oldest_age_seconds", "reports"]) == (1, 180)
+    assert (found["queued_runs", "idle"], found["queue_oldest_age_seconds", "idle"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"start_after": NOON + MINUTE},
+        {"start_before": NOON - MINUTE},
+        {"concurrency_key": "probe"},
+        {"routing": {"exchange": "x"}},
+        {"job": "elsewhere.task"},
+        {"status": Status.RUNNING},
+    ],
+    ids=str,
+)
+def test_runs_that_wait_for_something_else_are_in_no_queue(given: dict[str, Any]) -> None:
+    queued(**given)
+    assert [name for name, *_ in values() if name.startswith("queue")] == []
+
+
+def test_processes_are_counted_while_they_report_and_the_last_tick_has_an_age_even_afterwards() -> None:
+    process(ProcessKind.BEAT, 90)
+    process(ProcessKind.WORKER, 5, capacity=4, busy=1)
+    process(ProcessKind.WORKER, 6, capacity=2, busy=None)
+    process(ProcessKind.WORKER, 90, capacity=8, busy=8)
+    found = values()
+    assert (found["beats",], found["beat_tick_age_seconds",]) == (0, 90)
+    assert (found["workers",], found["worker_processes",], found["worker_busy_processes",]) == (2, 6, 1)
+
+
+def test_a_pause_of_the_whole_service_is_shown() -> None:
+    pausing.pause(None, Terms(until=None, reason="", username="ann"), now=NOON - MINUTE)
+    assert values()["paused",] == 1
+
+
+def test_every_gauge_is_declared_and_every_declared_one_can_be_read() -> None:
+    schedule("in a minute")
+    queued()
+    Run.objects.create(job="probe", trigger=Trigger.CLI, status=Status.RUNNING)
+    process(ProcessKind.BEAT)
+    read = {each.metric for each in gauges.read(NOON)}
+    declared = {each for each in METRICS if each.kind is Kind.GAUGE}
+    assert {each.name for each in declared - read} == {"jobledger_last_success_timestamp_seconds"}
+    assert read <= declared
+    assert all(len(each.labels) == len(each.metric.labels) for each in gauges.read(NOON))

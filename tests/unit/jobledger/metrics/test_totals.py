@@ -1,0 +1,239 @@
+"""Every run that has ended is counted exactly once, whenever it ends, and whatever becomes of it."""
+
+import math
+import random
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from jobledger.management.commands import prune_runs
+from jobledger.metrics import totals
+from jobledger.metrics.totals import Key, NotCountedError
+from jobledger.models import CountedUntil, Run, RunTotal, Status, Trigger, UncountedRun
+from jobledger.runs import dispatch
+from tests.unit.builders import NOON, override
+from tests.unit.jobledger.metrics.builders import MINUTE, SECOND, ended, live
+from tests.unit.side_by_side import side_by_side
+
+pytestmark = pytest.mark.django_db
+
+DAY = 24 * 60
+"""In minutes."""
+PROBE = Key("probe", "schedule", "succeeded")
+
+
+def read(minutes: float = 0) -> totals.Totals:
+    return totals.read(NOON + minutes * MINUTE, within_seconds=60)
+
+
+def counts(minutes: float = 0) -> dict[str, int]:
+    """The number of runs by status."""
+    found: dict[str, int] = {}
+    for key, total in read(minutes).items():
+        found[key.status] = found.get(key.status, 0) + total.count
+    return found
+
+
+def test_runs_are_counted_by_job_trigger_and_status() -> None:
+    ended()
+    ended()
+    ended(1)
+    ended(job="other", trigger=Trigger.CLI, status=Status.FAILED)
+    ended(status=Status.SKIPPED, started_at=None, finished_at=None)
+    assert {key: total.count for key, total in read().items()} == {
+        PROBE: 3,
+        Key("other", "cli", "failed"): 1,
+        Key("probe", "schedule", "skipped"): 1,
+    }
+
+
+def test_asking_again_counts_nothing_twice() -> None:
+    ended(10)
+    ended(1)
+    assert [counts(minutes) for minutes in (0, 0, 1, 5, 5)] == [{"succeeded": 2}] * 5
+
+
+def test_a_run_that_ends_later_is_counted_then() -> None:
+    run = live(60)
+    assert counts() == {}
+    assert UncountedRun.objects.get().run_id == run.pk
+    assert counts(5) == {}
+    Run.objects.filter(pk=run.pk).update(status=Status.FAILED, finished_at=NOON + 6 * MINUTE)
+    assert [counts(6), counts(7)] == [{"failed": 1}] * 2
+    assert not UncountedRun.objects.exists()
+
+
+def test_a_run_that_was_deleted_before_it_ended_is_forgotten() -> None:
+    live(60)
+    counts()
+    Run.objects.all().delete()
+    assert counts(1) == {}
+    assert not UncountedRun.objects.exists()
+
+
+def test_runs_queued_at_the_same_time_are_each_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(totals, "PAGE", 3)
+    for _ in range(10):
+        ended(30)
+    assert [counts(), counts()] == [{"succeeded": 10}] * 2
+
+
+def test_counters_do_not_decrease_when_runs_are_pruned(settings: Any) -> None:
+    override(settings, KEEP_DAYS=30, KEEP_RUNS=1)
+    for age in (40, 35, 34, 20):
+        ended(age * DAY, now=timezone.now())
+    before = totals.read(timezone.now(), within_seconds=60)[PROBE]
+    prune_runs.Command().handle(dry_run=False, max_minutes=1, verbosity=0)
+    assert Run.objects.count() == 1
+    after = totals.read(timezone.now(), within_seconds=60)[PROBE]
+    assert (after.count, after.duration.sum) == (before.count, before.duration.sum) == (4, 20)
+
+
+def test_runs_that_nobody_has_counted_are_counted_before_they_are_pruned(settings: Any) -> None:
+    override(settings, KEEP_DAYS=30, KEEP_RUNS=1)
+    for age in (40, 35, 34):
+        ended(age * DAY, now=timezone.now())
+    prune_runs.Command().handle(dry_run=False, max_minutes=1, verbosity=0)
+    assert Run.objects.count() == 1
+    assert totals.read(timezone.now(), within_seconds=60)[PROBE].count == 3
+
+
+def test_counting_what_would_be_pruned_counts_no_runs() -> None:
+    ended(40 * DAY, now=timezone.now())
+    prune_runs.Command().handle(dry_run=True, max_minutes=1, verbosity=0)
+    assert not RunTotal.objects.exists()
+
+
+def test_the_latest_runs_are_counted_but_not_stored_since_others_may_be_inserted_before_them() -> None:
+    ended(1)
+    assert counts() == {"succeeded": 1}
+    assert not RunTotal.objects.exists()
+    ended(1.5)
+    assert counts() == {"succeeded": 2}
+    assert counts(10) == {"succeeded": 2}
+    assert RunTotal.objects.get().count == 2
+
+
+def test_a_line_of_a_crontab_that_is_recorded_much_later_is_counted() -> None:
+    ended(60)
+    assert counts() == {"succeeded": 1}
+    now = timezone.now()
+    totals.read(now, within_seconds=60)
+    request = dispatch.RunRequest(job="probe", options={}, trigger=Trigger.CRON)
+    begin = {"worker": "here", "started_at": now - timedelta(hours=3)}
+    run = dispatch.begin_line(uuid.uuid4(), request, **begin)
+    Run.objects.filter(pk=run.pk).update(status=Status.SUCCEEDED, finished_at=now)
+    assert totals.read(now, within_seconds=60)[Key("probe", "cron", "succeeded")].count == 1
+
+
+@pytest.mark.parametrize("minutes_ago", [30, 1], ids=["counted before", "not counted before"])
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.SUCCEEDED])
+def test_a_run_whose_start_is_corrected_is_counted_once(minutes_ago: int, status: Status) -> None:
+    now, line_id = timezone.now(), uuid.uuid4()
+    ended(20, now=now, job="other")
+    ended(minutes_ago, now=now, pk=line_id, trigger=Trigger.CRON, status=status)
+    totals.read(now, within_seconds=60)
+    request = dispatch.RunRequest(job="probe", options={}, trigger=Trigger.CRON)
+    dispatch.begin_line(line_id, request, worker="here", started_at=now - timedelta(hours=3))
+    Run.objects.filter(pk=line_id).update(status=Status.SUCCEEDED, finished_at=now)
+    for minutes in (0, 5, 10):
+        found = totals.read(now + minutes * MINUTE, within_seconds=60)
+        assert found[Key("probe", "cron", "succeeded")].count == 1
+
+
+def test_if_there_is_too_much_to_count_at_once_the_next_call_continues(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(totals, "PAGE", 2)
+    for minutes in range(10, 15):
+        ended(minutes)
+    with pytest.raises(NotCountedError, match="Runs are counted up to 2026-03-01 11:47 UTC"):
+        totals.read(NOON, within_seconds=0)
+    with pytest.raises(NotCountedError):
+        totals.read(NOON, within_seconds=0)
+    assert totals.read(NOON, within_seconds=0)[PROBE].count == 5
+
+
+def test_durations_and_delays_are_those_of_runs_that_were_executed() -> None:
+    ended(took=4, delay=2)
+    ended(1, took=400, scheduled_for=NOON - 3 * MINUTE)
+    ended(status=Status.MISSED, started_at=None, finished_at=None)
+    found = read()
+    assert found[PROBE].duration.sum == 404
+    assert found[PROBE].start_delay.sum == 2 + 120
+    assert found[Key("probe", "schedule", "missed")].duration.buckets[-1] == (math.inf, 0)
+
+
+@pytest.mark.parametrize("values", [{"trigger": Trigger.CLI}, {"trigger": Trigger.JOB}, {"attempt": 2}])
+def test_a_run_that_no_worker_starts_or_that_is_tried_again_has_no_delay(values: dict[str, Any]) -> None:
+    ended(delay=3, **values)
+    (total,) = read().values()
+    assert (total.start_delay.sum, total.duration.sum) == (0, 5)
+
+
+def test_the_last_end_is_remembered_also_when_the_run_is_gone() -> None:
+    ended(60)
+    ended(30)
+    read()
+    Run.objects.all().delete()
+    assert read()[PROBE].last_ended_at == NOON - 30 * MINUTE + 5 * SECOND
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_runs() -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            read()
+        return len(captured)
+
+    ended()
+    live()
+    read()
+    ended(1)
+    few = queries()
+    for number in range(30):
+        ended(1 + number / 100)
+        live(20 + number)
+    read()
+    assert queries() == few <= 15
+
+
+def test_in_any_order_of_events_the_counters_are_exact_and_never_decrease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(totals, "PAGE", 4)
+    rng, alive, finished, last = random.Random(18), list[uuid.UUID](), 0, 0
+    for step in range(60):
+        now = NOON + step * MINUTE / 2
+        for _ in range(rng.randrange(4)):
+            alive.append(live(0, now=now - rng.random() * 90 * SECOND).pk)
+        for pk in rng.sample(alive, min(len(alive), rng.randrange(4))):
+            alive.remove(pk)
+            Run.objects.filter(pk=pk).update(status=Status.SUCCEEDED, finished_at=now)
+            finished += 1
+        if rng.random() < 0.6:
+            found = totals.read(now, within_seconds=60)
+            count = sum(total.count for total in found.values())
+            assert last <= count == finished
+            last = count
+    assert CountedUntil.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_any_number_of_web_servers_may_count_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(totals, "PAGE", 3)
+    for number in range(20):
+        ended(10 + number / 10)
+    found: list[int] = []
+    with side_by_side(tmp_path) as threads:
+        for _ in range(3):
+            threads.call([lambda: found.append(read()[PROBE].count)] * 4)
+        assert found == [20] * 12
+        assert RunTotal.objects.get().count == 20
