@@ -24,6 +24,7 @@ PAGES = (
     ("runs of a job", "/admin/jobledger/run/?job={job}"),
     ("a run with 1 MiB of output", "/admin/jobledger/run/{run}/change/"),
     ("a schedule", "/admin/django_celery_beat/periodictask/{schedule}/change/"),
+    ("metrics", "/metrics"),
 )
 
 
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measured(*, schedules: int, runs: int, repeat: int) -> list[Page]:
     """Fill a database and request each page."""
-    with services.started(services.OURS, DJANGO_SETTINGS_MODULE="proj.settings") as made:
+    variables = {"DJANGO_SETTINGS_MODULE": "proj.settings", "METRICS_NETWORKS": "127.0.0.0/8"}
+    with services.started(services.OURS, **variables) as made:
         size = ("--schedules", str(schedules), "--runs", str(runs))
         sys.stderr.write(services.output_of(made, "benchmarks.seed", *size))
         printed = services.output_of(made, "benchmarks.pages.times", "--repeat", str(repeat))

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS, Histogram
@@ -27,6 +27,7 @@ from jobledger.paging import is_after
 SETTLED_AFTER = timedelta(minutes=2)
 """No run is inserted with a ``queued_at`` that is older, except by those who say so (``note_backdated``)."""
 PAGE = 5000
+LOCK_TIMEOUT_SECONDS = 5
 SLICE = 900
 """Before version 3.32, SQLite takes no more than 999 values."""
 FROM_QUEUE = (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.CELERY)
@@ -134,7 +135,14 @@ def note_backdated(run_id: UUID, queued_at: datetime, previous: datetime | None,
 
 
 def _locked(now: datetime) -> CountedUntil:
-    """The position, which nobody else reads or changes until the end of this transaction."""
+    """The position, which nobody else reads or changes until the end of this transaction.
+
+    Raises OperationalError if another transaction holds it for too long.
+    """
+    if connection.vendor == "postgresql":
+        # A process that hangs here must not have all the others wait for it.
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
     # An update, since it also makes SQLite begin to write.
     while not CountedUntil.objects.filter(pk=1).update(counted_at=now):
         first = CountedUntil(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -237,3 +237,19 @@ def test_any_number_of_web_servers_may_count_at_the_same_time(
             threads.call([lambda: found.append(read()[PROBE].count)] * 4)
         assert found == [20] * 12
         assert RunTotal.objects.get().count == 20
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_web_server_that_hangs_while_it_counts_holds_up_nobody_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("SQLite has one limit for all statements")
+    monkeypatch.setattr(totals, "LOCK_TIMEOUT_SECONDS", 0.1)
+    ended()
+    with side_by_side(tmp_path) as threads:
+        with transaction.atomic():
+            totals._locked(NOON)
+            with pytest.raises(OperationalError, match="lock timeout"):
+                threads.call([read])
+        assert read()[PROBE].count == 1
