@@ -201,9 +201,8 @@ def _workers(
     read = set(uses.queues) if any(not worker.queues for worker in able) else set()
     read = read.union(*(worker.queues for worker in able))
     yield from (_unread(use) for name, use in sorted(uses.queues.items()) if name not in read)
-    waiting = {name: use.waiting for name, use in uses.queues.items() if use.waiting and name in read}
-    asked = [worker for worker in able if not worker.queues or not waiting.keys().isdisjoint(worker.queues)]
-    yield from occupied.late_runs(sum(waiting.values()), asked, now)
+    waiting = [use for name, use in sorted(uses.queues.items()) if use.waiting and name in read]
+    yield from occupied.late_runs(waiting, able, now)
     yield from _untaken(uses.waiting_elsewhere)
 
 

@@ -14,9 +14,10 @@ from jobledger import formats
 from jobledger.health.problem import PartName, Problem, ProblemKind
 from jobledger.models import Run, ServiceProcess, Status
 from jobledger.runs.worker import queues
+from jobledger.runs.worker.queues import QueueUse
 
-TAKES_WITHIN = timedelta(seconds=60)
-"""A worker with a free process takes a message at once; this allows for outages that are over."""
+TAKES_WITHIN = timedelta(seconds=30)
+"""A worker with a free process takes a message at once; this allows for short outages."""
 OLDEST = 3
 """How many runs are named."""
 
@@ -30,13 +31,39 @@ class _Occupied:
     oldest: Sequence[Run]
 
 
-def late_runs(waiting: int, workers: Sequence[ServiceProcess], now: datetime) -> Iterator[Problem]:
-    """A problem if runs are waiting for one of these workers, which read their queues."""
-    free = [worker for worker in workers if _has_free_process(worker)]
-    if waiting and free and not any(_has_taken_message(worker) for worker in workers):
-        yield _stalled(waiting, free, now)
-    else:
-        yield from _busy(waiting, workers, now)
+def late_runs(
+    uses: Sequence[QueueUse], workers: Sequence[ServiceProcess], now: datetime
+) -> Iterator[Problem]:
+    """The problems of queues that some of these workers read, and in which runs have waited for a while."""
+    busy = list[QueueUse]()
+    for use in uses:
+        free = _stalled_readers(use, workers)
+        if free:
+            yield _stalled(use, free, now)
+        else:
+            busy.append(use)
+    asked = [worker for worker in workers if any(_reads(worker, use) for use in busy)]
+    yield from _busy(sum(use.waiting for use in busy), asked, now)
+
+
+def _reads(worker: ServiceProcess, use: QueueUse) -> bool:
+    """Workers of an earlier version do not report their queues: they might read any."""
+    return not worker.queues or use.name in worker.queues
+
+
+def _stalled_readers(use: QueueUse, workers: Sequence[ServiceProcess]) -> Sequence[ServiceProcess]:
+    """The free workers that read the queue, if none has taken the message that has been in it for a while."""
+    readers = [worker for worker in workers if _reads(worker, use)]
+    sent_at = use.published_at
+    if sent_at is None or any(_may_have_taken(worker, sent_at) for worker in readers):
+        return []
+    return [worker for worker in readers if _has_free_process(worker)]
+
+
+def _may_have_taken(worker: ServiceProcess, sent_at: datetime) -> bool:
+    """Whether it has taken messages since, or has not had the time to."""
+    last = max(worker.message_at or worker.started_at, worker.started_at)
+    return last >= sent_at or worker.seen_at < sent_at + TAKES_WITHIN
 
 
 def _has_free_process(worker: ServiceProcess) -> bool:
@@ -44,20 +71,18 @@ def _has_free_process(worker: ServiceProcess) -> bool:
     return worker.busy is not None and worker.busy < (worker.capacity or 0)
 
 
-def _has_taken_message(worker: ServiceProcess) -> bool:
-    """Whether it had taken a message within a minute when it last reported, or had only just started."""
-    return max(worker.message_at or worker.started_at, worker.started_at) > worker.seen_at - TAKES_WITHIN
-
-
-def _stalled(waiting: int, free: Sequence[ServiceProcess], now: datetime) -> Problem:
-    last = max((worker.message_at for worker in free if worker.message_at), default=None)
-    since = (
-        f"The last message was taken {formats.relative(last, now)}" if last else "No message was taken yet"
+def _stalled(use: QueueUse, free: Sequence[ServiceProcess], now: datetime) -> Problem:
+    latest = max(free, key=lambda worker: worker.message_at or worker.started_at)
+    last = (
+        f"took its last message {formats.relative(at, now)}"
+        if (at := latest.message_at)
+        else "has taken none yet"
     )
     return Problem(
         kind=ProblemKind.STALLED_WORKERS,
         part=PartName.WORKERS,
-        text=f"{_count(waiting)} waiting although workers are free. {since}.",
+        text=f"{_count(use.waiting)} waiting in the queue “{use.name}”, although its worker {latest.name} is "
+        f"free. It {last}.",
         short="taking no messages",
         advice="Check that the workers and beat use the same Redis, with the same database number and "
         "REDIS_KEY_PREFIX. If so, restart the workers, and look at their logs.",

@@ -76,6 +76,7 @@ class Consumer(CeleryConsumer):
         handle = super().create_task_handler(*args, **kwargs)
 
         def handle_or_keep(message: Message) -> None:
+            pulse.message_taken.send(sender=self)
             try:
                 envelope.check_task(message.headers, message.body, message.decode)
                 handle(message)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import current_app
-from celery.signals import task_received, worker_ready, worker_shutdown
+from celery.signals import worker_ready, worker_shutdown
 from celery.worker import state
 from django.db import Error
 from django.db.models import QuerySet
@@ -26,7 +26,7 @@ from jobledger.models import ProcessKind, ServiceProcess
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker.code_version import code_version
-from jobledger.runs.worker.pulse import pulse
+from jobledger.runs.worker.pulse import message_taken, pulse
 
 logger = line_logger(__name__)
 
@@ -174,7 +174,7 @@ def watch_worker() -> None:
     # Not weakly: nothing else holds a reference to these methods.
     worker_ready.connect(worker.begin, weak=False, dispatch_uid="jobledger.presence.begin")
     pulse.connect(worker.note_alive, weak=False, dispatch_uid="jobledger.presence.lives")
-    task_received.connect(worker.note_message, weak=False, dispatch_uid="jobledger.presence.message")
+    message_taken.connect(worker.note_message, weak=False, dispatch_uid="jobledger.presence.message")
     pulse.connect(_touch_worker_file, dispatch_uid="jobledger.presence.touch")
     worker_shutdown.connect(worker.end, weak=False, dispatch_uid="jobledger.presence.end")
 

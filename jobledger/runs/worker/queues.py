@@ -33,6 +33,8 @@ class QueueUse:
     """Queued runs."""
     waiting: int = 0
     """Runs that a worker could have started a while ago."""
+    published_at: datetime | None = None
+    """When the latest of these was published."""
     schedules: int = 0
     """Enabled schedules."""
     only_schedule: tuple[int, str] | None = None
@@ -55,12 +57,14 @@ def uses(now: datetime) -> Uses:
     """All queues in use. Takes two queries, however many runs and schedules there are."""
     result = Uses()
     found = result.queues
-    for job, routing, is_waiting in _queued_runs(now):
+    for job, routing, published_at in _queued_runs(now):
         if "exchange" in routing or "routing_key" in routing:
-            result.waiting_elsewhere += is_waiting
+            result.waiting_elsewhere += published_at is not None
         elif use := _use_of(job, routing.get("queue"), found):
             use.runs += 1
-            use.waiting += is_waiting
+            if published_at is not None:
+                use.waiting += 1
+                use.published_at = max(use.published_at or published_at, published_at)
     for task, queue, count, pk, schedule_name in _enabled_schedules():
         if use := _use_of(task, queue, found):
             use.only_schedule = None if use.schedules or count > 1 else (pk, schedule_name)
@@ -92,16 +96,25 @@ def _use_of(task: str, queue: str | None, found: dict[str, QueueUse]) -> QueueUs
     return found.setdefault(name, QueueUse(name=name)) if name else None
 
 
-def _queued_runs(now: datetime) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """Job or task, routing, and whether an idle worker would have claimed the run by now."""
+def _queued_runs(now: datetime) -> Iterator[tuple[str, dict[str, Any], datetime | None]]:
+    """Job or task, routing, and when it was published, if an idle worker would have claimed it by now."""
     queued = Run.objects.filter(status=Status.QUEUED, publish_after__isnull=False).order_by("publish_after")
     unclaimed_since = now - UNCLAIMED_AFTER
     for job, routing, queued_at, count, after, guard in queued.values_list(
         "job", "routing", "queued_at", "publish_count", "publish_after", "concurrency_key"
     )[:MAX_RUNS]:
-        was_published = count > 1 or (count and after - publisher.publish_interval(1) <= unclaimed_since)
+        published_at = _published_at(count, after, unclaimed_since) if count else None
         # Runs that have a key may be waiting for another run of their job.
-        yield job, routing, bool(was_published and not guard and queued_at < unclaimed_since)
+        is_waiting = published_at is not None and not guard and queued_at < unclaimed_since
+        yield job, routing, published_at if is_waiting else None
+
+
+def _published_at(count: int, publish_after: datetime, before: datetime) -> datetime | None:
+    """When the run was last published before the given time, which may not be the last time."""
+    last = publish_after - publisher.publish_interval(count)
+    if last <= before:
+        return last
+    return last - publisher.publish_interval(count - 1) if count > 1 else None
 
 
 def _enabled_schedules() -> Iterator[tuple[str, str | None, int, int, str]]:

@@ -130,7 +130,8 @@ def test_it_is_not_ready_if_a_run_waits_and_free_workers_take_no_messages(client
     running(ProcessKind.BEAT)
     before = timezone.now() - timedelta(minutes=5)
     running(ProcessKind.WORKER, capacity=4, busy=1, started_at=before, message_at=before)
-    waiting = {"queued_at": before, "publish_after": before, "publish_count": 2}
+    sent_at = before + timedelta(minutes=2)
+    waiting = {"queued_at": before, "publish_after": sent_at + timedelta(minutes=1), "publish_count": 1}
     Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, **waiting)
     response = client.get("/readyz")
     assert response.status_code == 503

@@ -151,9 +151,15 @@ def test_runs_that_wait_for_another_run_or_their_next_attempt_do_not_wait_for_a_
     assert health.read(NOON).problems == []
 
 
-def test_a_run_that_was_published_again_waits_for_a_worker() -> None:
-    beat_and_worker()
+def test_a_run_whose_message_a_free_worker_has_not_taken_shows_that_it_is_stalled() -> None:
+    signed(ProcessKind.BEAT)
+    old = {"capacity": 4, "busy": 0, "message_at": NOON - 9 * MINUTE}
+    signed(ProcessKind.WORKER, name="celery@here", **old)
+    ServiceProcess.objects.update(started_at=NOON - 60 * MINUTE)
+    # It was published a minute ago, and again just now.
     waiting(publish_count=2, publish_after=NOON + 2 * MINUTE)
+    assert kinds(health.read(NOON)) == [ProblemKind.STALLED_WORKERS]
+    ServiceProcess.objects.filter(kind=ProcessKind.WORKER).update(message_at=NOON - MINUTE / 2)
     assert kinds(health.read(NOON)) == [ProblemKind.BUSY_WORKERS]
 
 

@@ -1,12 +1,14 @@
 """While runs wait for a worker, the runs that occupy all worker processes are named."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from jobledger.health import occupied
 from jobledger.health.problem import Problem, ProblemKind
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.runs.worker.queues import QueueUse
 from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
@@ -15,7 +17,10 @@ MINUTE = timedelta(minutes=1)
 
 
 def worker(capacity: int | None, identity: str = "me") -> ServiceProcess:
-    return ServiceProcess(kind=ProcessKind.WORKER, identity=identity, capacity=capacity)
+    seen = {"started_at": NOON - 60 * MINUTE, "seen_at": NOON}
+    return ServiceProcess(
+        kind=ProcessKind.WORKER, name=identity, identity=identity, capacity=capacity, **seen
+    )
 
 
 def running(minutes: int, job: str = "hanging", identity: str = "me") -> Run:
@@ -24,7 +29,9 @@ def running(minutes: int, job: str = "hanging", identity: str = "me") -> Run:
 
 
 def problem_of(*workers: ServiceProcess, waiting: int = 1) -> Problem | None:
-    return next(occupied.late_runs(waiting, workers, NOON), None)
+    """For runs whose messages were published ten minutes ago."""
+    use = QueueUse(name="celery", waiting=waiting, published_at=NOON - 10 * MINUTE)
+    return next(occupied.late_runs([use] if waiting else [], workers, NOON), None)
 
 
 def test_the_oldest_of_the_runs_that_occupy_all_workers_are_named() -> None:
@@ -76,27 +83,33 @@ def test_workers_that_are_not_all_occupied_are_only_busy(
     assert problem.text == "1 run has been waiting for a free worker for more than 1 min."
 
 
-def reporting(*, busy: int | None, idle_minutes: int | None, minutes_old: int = 60) -> ServiceProcess:
-    """A worker with two processes that has just reported."""
+def reporting(
+    *, busy: int | None, idle_minutes: int | None, started: int = 60, seen: int = 0, **values: Any
+) -> ServiceProcess:
+    """A worker with two processes."""
     found = worker(2)
-    found.busy, found.seen_at, found.started_at = busy, NOON, NOON - minutes_old * MINUTE
+    found.busy, found.started_at, found.seen_at = busy, NOON - started * MINUTE, NOON - seen * MINUTE
     found.message_at = None if idle_minutes is None else NOON - idle_minutes * MINUTE
+    for name, value in values.items():
+        setattr(found, name, value)
     return found
 
 
-def test_free_workers_that_take_no_messages_while_runs_wait_are_stalled() -> None:
-    problem = problem_of(reporting(busy=1, idle_minutes=5), reporting(busy=2, idle_minutes=9), waiting=2)
+def test_a_free_worker_that_takes_no_message_while_runs_wait_is_stalled() -> None:
+    busy = reporting(busy=2, idle_minutes=30, name="busy")
+    problem = problem_of(reporting(busy=1, idle_minutes=15), busy, waiting=2)
     assert problem
     assert (problem.kind, problem.is_mild) == (ProblemKind.STALLED_WORKERS, False)
     assert problem.text == (
-        "2 runs have been waiting although workers are free. The last message was taken 5 min ago."
+        "2 runs have been waiting in the queue “celery”, although its worker me is free. It took its last "
+        "message 15 min ago."
     )
 
 
-def test_a_worker_that_has_never_taken_a_message_is_stalled_too() -> None:
+def test_a_worker_that_has_never_taken_a_message_may_be_stalled() -> None:
     problem = problem_of(reporting(busy=0, idle_minutes=None))
     assert problem
-    assert problem.text == "1 run has been waiting although workers are free. No message was taken yet."
+    assert problem.text.endswith("me is free. It has taken none yet.")
 
 
 def test_workers_are_not_stalled_while_nothing_waits() -> None:
@@ -107,14 +120,30 @@ def test_workers_are_not_stalled_while_nothing_waits() -> None:
     "workers",
     [
         [reporting(busy=2, idle_minutes=600)],
-        [reporting(busy=0, idle_minutes=0)],
+        [reporting(busy=0, idle_minutes=9)],
         [reporting(busy=0, idle_minutes=600), reporting(busy=2, idle_minutes=0)],
-        [reporting(busy=0, idle_minutes=None, minutes_old=0)],
+        [reporting(busy=0, idle_minutes=None, started=9)],
+        [reporting(busy=0, idle_minutes=600, seen=10)],
         [reporting(busy=None, idle_minutes=None)],
     ],
-    ids=["no free process", "a message now", "another one's message", "just started", "an earlier version"],
+    ids=[
+        "no free process",
+        "a message since",
+        "another one's message since",
+        "started since",
+        "not seen since",
+        "an earlier version",
+    ],
 )
-def test_workers_that_may_still_take_messages_are_only_busy(workers: list[ServiceProcess]) -> None:
+def test_workers_that_may_still_take_the_message_are_only_busy(workers: list[ServiceProcess]) -> None:
     problem = problem_of(*workers)
     assert problem
     assert problem.kind is ProblemKind.BUSY_WORKERS
+
+
+def test_messages_from_another_queue_do_not_show_that_one_is_read() -> None:
+    stalled = reporting(busy=0, idle_minutes=30, queues=["celery"])
+    other = reporting(busy=0, idle_minutes=0, queues=["reports"])
+    uses = [QueueUse(name=name, waiting=1, published_at=NOON - 10 * MINUTE) for name in ("celery", "reports")]
+    found = list(occupied.late_runs(uses, [stalled, other], NOON))
+    assert [problem.kind for problem in found] == [ProblemKind.STALLED_WORKERS, ProblemKind.BUSY_WORKERS]

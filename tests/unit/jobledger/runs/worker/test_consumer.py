@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from jobledger.runs.worker import dead_letters, returned
 from jobledger.runs.worker.consumer import Consumer
 from jobledger.runs.worker.kombu_internals import guarded
-from jobledger.runs.worker.pulse import pulse
+from jobledger.runs.worker.pulse import message_taken, pulse
 from tests.unit.jobledger.runs.worker.builders import received
 
 
@@ -180,6 +180,22 @@ def test_a_valid_message_is_passed_to_celery(
     message = Delivered()
     handler_with(monkeypatch, consumer, handled.append)(message)
     assert (handled, kept, message.acknowledged) == ([message], [], False)
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("message", [Delivered(), Delivered(decoded=[1])], ids=["valid", "malformed"])
+def test_it_is_known_that_a_message_was_taken_whatever_it_is(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch, message: Any
+) -> None:
+    taken: list[Any] = []
+
+    def note(sender: Any, **kwargs: Any) -> None:
+        taken.append(sender)
+
+    message_taken.connect(note)
+    handler_with(monkeypatch, consumer, lambda message: None)(message)
+    message_taken.disconnect(note)
+    assert taken == [consumer]
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import time_machine
-from celery.signals import task_received
 from kombu import Queue
 
 from jobledger.models import ProcessKind, ServiceProcess
 from jobledger.runs.worker import presence
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import Presence
+from jobledger.runs.worker.pulse import message_taken
 from tests.unit.builders import NOON
 
 pytestmark = pytest.mark.django_db
@@ -65,14 +65,14 @@ def test_a_worker_reports_when_it_last_took_a_message(age: timedelta | None, at:
     assert ServiceProcess.objects.get().message_at == at
 
 
-def test_the_age_of_the_last_message_counts_from_when_celery_received_it() -> None:
+def test_the_age_of_the_last_message_counts_from_when_it_was_taken() -> None:
     worker = presence._Worker()
     assert worker._message_age() is None
     worker.note_message()
     age = worker._message_age()
     assert age is not None
     assert age >= 0 * SECOND
-    assert "jobledger.presence.message" in [uid for (uid, _), _ in task_received.receivers]
+    assert "jobledger.presence.message" in [uid for (uid, _), _ in message_taken.receivers]
 
 
 @pytest.mark.parametrize("consumer", [SimpleNamespace(pool=None), SimpleNamespace(), None])
