@@ -78,7 +78,7 @@ def _expected(ended: Totals) -> Iterator[Key]:
 def _histogram(metric: Metric, of_jobs: dict[str, Histogram]) -> Family:
     found = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     for job, histogram in sorted(of_jobs.items()):
-        buckets = [(floatToGoString(bound), count) for bound, count in histogram.buckets]
+        buckets = [(str(floatToGoString(bound)), count) for bound, count in histogram.buckets]  # type: ignore[no-untyped-call]
         found.add_metric([job], buckets=buckets, sum_value=histogram.sum)
     return found
 

@@ -103,7 +103,7 @@ def _queued_runs(now: datetime) -> Iterator[tuple[str, dict[str, Any], datetime 
     for job, routing, queued_at, count, after, guard in queued.values_list(
         "job", "routing", "queued_at", "publish_count", "publish_after", "concurrency_key"
     )[:MAX_RUNS]:
-        published_at = _published_at(count, after, unclaimed_since) if count else None
+        published_at = _published_at(count, after, unclaimed_since) if count and after else None
         # Runs that have a key may be waiting for another run of their job.
         is_waiting = published_at is not None and not guard and queued_at < unclaimed_since
         yield job, routing, published_at if is_waiting else None

@@ -153,8 +153,7 @@ def test_runs_that_wait_for_another_run_or_their_next_attempt_do_not_wait_for_a_
 
 def test_a_run_whose_message_a_free_worker_has_not_taken_shows_that_it_is_stalled() -> None:
     signed(ProcessKind.BEAT)
-    old = {"capacity": 4, "busy": 0, "message_at": NOON - 9 * MINUTE}
-    signed(ProcessKind.WORKER, name="celery@here", **old)
+    signed(ProcessKind.WORKER, capacity=4, busy=0, message_at=NOON - 9 * MINUTE)
     ServiceProcess.objects.update(started_at=NOON - 60 * MINUTE)
     # It was published a minute ago, and again just now.
     waiting(publish_count=2, publish_after=NOON + 2 * MINUTE)

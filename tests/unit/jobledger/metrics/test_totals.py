@@ -126,8 +126,8 @@ def test_a_line_of_a_crontab_that_is_recorded_much_later_is_counted() -> None:
     now = timezone.now()
     totals.read(now, within_seconds=60)
     request = dispatch.RunRequest(job="probe", options={}, trigger=Trigger.CRON)
-    begin = {"worker": "here", "started_at": now - timedelta(hours=3)}
-    run = dispatch.begin_line(uuid.uuid4(), request, **begin)
+    started_at = now - timedelta(hours=3)
+    run = dispatch.begin_line(uuid.uuid4(), request, worker="here", started_at=started_at)
     Run.objects.filter(pk=run.pk).update(status=Status.SUCCEEDED, finished_at=now)
     assert totals.read(now, within_seconds=60)[Key("probe", "cron", "succeeded")].count == 1
 

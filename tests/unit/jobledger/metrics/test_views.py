@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
-from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client import parser as text
+from prometheus_client.openmetrics import parser as openmetrics
 from pytest_django import Settings
 
 from jobledger.metrics import totals
@@ -24,6 +23,8 @@ pytestmark = pytest.mark.django_db
 TOKEN = "a-token-for-tests-only"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 Parse = Callable[[str], Iterator[Any]]
+parse_openmetrics: Parse = openmetrics.text_string_to_metric_families
+parse_text: Parse = text.text_string_to_metric_families
 
 
 @pytest.fixture
@@ -31,11 +32,11 @@ def opened(settings: Settings) -> None:
     override(settings, METRICS_TOKEN=TOKEN)
 
 
-def get(client: Client, token: str = TOKEN, **headers: str) -> HttpResponse:
+def get(client: Client, token: str = TOKEN, **headers: str) -> Any:
     return client.get("/metrics", headers={"authorization": f"Bearer {token}", **headers})
 
 
-def samples(response: HttpResponse, parse: Parse = parse_openmetrics) -> dict[str, float]:
+def samples(response: Any, parse: Parse = parse_openmetrics) -> dict[str, float]:
     """By name and labels, as Prometheus writes them."""
     return {
         sample.name

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import time_machine
+from celery.worker import state
 from kombu import Queue
 
 from jobledger.models import ProcessKind, ServiceProcess
@@ -54,7 +55,7 @@ def test_a_worker_reports_its_current_capacity() -> None:
 
 
 def test_a_worker_reports_how_many_tasks_it_executes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence.state, "active_requests", {"one", "two"})
+    monkeypatch.setattr(state, "active_requests", {"one", "two"})
     Presence(ProcessKind.WORKER, "celery@here", busy=presence._busy).report(NOON)
     assert ServiceProcess.objects.get().busy == 2
 
