@@ -10,7 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import include, path
 
-from jobledger import views
+from jobledger.health import readiness
+from jobledger.health.readiness import Readiness
 
 pytestmark = pytest.mark.django_db
 
@@ -70,6 +71,7 @@ def test_an_error_is_logged_with_its_traceback(site: Client, log: io.StringIO) -
 def test_a_readiness_poll_of_an_unready_service_is_not_logged(
     site: Client, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "_readiness", lambda: (False, []))
+    unready = Readiness(checks={"redis": (False, "not available")})
+    monkeypatch.setattr(readiness, "read", lambda: unready)
     assert site.get("/readyz").status_code == 503
     assert log.getvalue() == ""

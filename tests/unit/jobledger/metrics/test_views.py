@@ -1,6 +1,6 @@
 """/metrics is closed until it is opened, and what it returns is what Prometheus expects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 TOKEN = "a-token-for-tests-only"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-Parse = Callable[[str], Iterator[Any]]
+Parse = Callable[[str], Iterable[Any]]
 parse_openmetrics: Parse = openmetrics.text_string_to_metric_families
 parse_text: Parse = text.text_string_to_metric_families
 
