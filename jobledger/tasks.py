@@ -23,7 +23,7 @@ from django.db import Error
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.outages import is_outage
-from jobledger.runs import dispatch
+from jobledger.runs import dispatch, limits
 from jobledger.runs.dispatch import worker_process
 from jobledger.runs.execution import forks, runner
 from jobledger.runs.received import bounds_error, has_run, request_of
@@ -33,8 +33,6 @@ from jobledger.runs.worker import billiard_internals
 logger = line_logger(__name__)
 
 DATABASE_RETRY_SECONDS = 3.0
-# Give the service time to kill the run itself first, because it can record more.
-HARD_LIMIT_MARGIN_SECONDS = 10
 # A string, so that only workers import it.
 REQUEST = "jobledger.runs.worker.main_process:JobRequest"
 
@@ -57,16 +55,8 @@ def _task_options(job: registry.Job) -> dict[str, Any]:
         "reject_on_worker_lost": False,
         # As an expected exception it is logged without traceback, which is recorded with the run anyway.
         "throws": (JobFailedError,),
-        "time_limit": _hard_limit(job),
+        "time_limit": limits.of_job(job.declaration).hard_limit_seconds,
     }
-
-
-def _hard_limit(job: registry.Job) -> float | None:
-    """Celery's hard time limit: the last resort for a job that nothing inside its process can end."""
-    limit = job.declaration.time_limit
-    if limit is None:
-        return None
-    return (limit + job.declaration.time_limit_grace).total_seconds() + HARD_LIMIT_MARGIN_SECONDS
 
 
 def _task_function(job: registry.Job) -> Callable[..., dict[str, Any]]:

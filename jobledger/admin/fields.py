@@ -45,7 +45,9 @@ class DateTimeField(forms.DateTimeField):
 class DurationField(forms.Field):
     """A duration; None if empty."""
 
-    def __init__(self, *, placeholder: str = "", **values: Any) -> None:
+    def __init__(self, *, placeholder: str = "", shows_zero: bool = False, **values: Any) -> None:
+        """``shows_zero`` if zero and empty are not the same."""
+        self._shows_zero = shows_zero
         attrs = {"autocomplete": "off", **({"placeholder": placeholder} if placeholder else {})}
         super().__init__(required=False, widget=forms.TextInput(attrs=attrs), **values)
 
@@ -59,7 +61,8 @@ class DurationField(forms.Field):
 
     def prepare_value(self, value: Any) -> Any:
         """The stored duration as a user would type it."""
-        return duration_text(value) if isinstance(value, timedelta) and value else value or ""
+        is_shown = isinstance(value, timedelta) and (value or self._shows_zero)
+        return duration_text(value) if is_shown else value or ""
 
 
 class StoredSecretField(forms.Field):
@@ -97,7 +100,7 @@ def number_in(text: str) -> int | None:
 
 def duration_text(length: timedelta) -> str:
     """The duration in ``DurationField`` syntax: 1 h 30 min, or 0:00:00.250000 if units cannot express it."""
-    text = duration(length, parts=4)
+    text = duration(length, parts=4) if length else "0 s"
     return text if duration_from_text(text) == length else str(length)
 
 

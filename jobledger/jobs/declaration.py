@@ -37,6 +37,9 @@ MAX_CATCH_UP = 10_000
 MAX_FAILURES = 1000
 """How many failures in a row a rule can wait for."""
 
+MAX_TIME_LIMIT = timedelta(days=1000)
+"""A longer time limit of a schedule is a mistake."""
+
 
 class PausedSlots(StrEnum):
     """What to do, when a pause ends, with the slots that it covered."""
@@ -161,6 +164,10 @@ class Schedule:
     """Delays every run by the same random amount below this."""
     concurrency: Concurrency | None = None
     """What to do when a run is due while the job is already running. None: the job's setting."""
+    time_limit: timedelta | None = None
+    """How long a run may take. None: the job's setting."""
+    time_limit_grace: timedelta | None = None
+    """How long it may clean up after that, before it is killed. None: the job's setting."""
 
 
 class JobDeclaration:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jobledger.jobs import secrets
 from jobledger.models import Run, RunAttempt, RunOutput
-from jobledger.runs import reasons
+from jobledger.runs import limits, reasons
 
 
 def as_json(run: Run) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def in_full(run: Run) -> dict[str, Any]:
         "worker": run.worker or None,
         "parent": str(run.parent_id) if run.parent_id else None,
         "coalesced": run.coalesced,
+        **_limits(run),
         "left_behind": run.left_behind,
         "cancelled_by": reasons.cancelled_by(run) or None,
         "progress_done": run.progress_done,
@@ -70,6 +71,19 @@ def _resources(row: Run | RunAttempt) -> dict[str, Any]:
         "exit_signal": row.exit_signal or None,
         "peak_memory_bytes": row.peak_memory_bytes,
         "cpu_seconds": row.cpu_seconds,
+    }
+
+
+def _limits(run: Run) -> dict[str, Any]:
+    """As the process that prints them knows the job."""
+    if not limits.apply_to(run):
+        return {"time_limit_seconds": None, "time_limit_grace_seconds": None, "time_limit_set_by": None}
+    found = limits.of_run(run)
+    limit, grace = found.time_limit, found.grace
+    return {
+        "time_limit_seconds": limit.total_seconds() if limit else None,
+        "time_limit_grace_seconds": grace.total_seconds(),
+        "time_limit_set_by": found.set_by,
     }
 
 

@@ -19,7 +19,7 @@ from jobledger.formats import duration, exact, size
 from jobledger.jobs import secrets
 from jobledger.management import printing
 from jobledger.models import FAILURES, PROBLEMS, Run, RunAttempt, RunOutput, Status, Stream
-from jobledger.runs import leftovers, reasons
+from jobledger.runs import leftovers, limits, reasons
 from jobledger.runs.execution import progress
 
 COLOURS = {
@@ -106,6 +106,7 @@ def _fields(run: Run) -> Iterator[tuple[str, str]]:
         "scheduled_for": _time(run.scheduled_for),
         "parent": str(run.parent_id or ""),
         "attempt": str(run.attempt),
+        "time_limit": limits.described(run),
         "queued_at": _time(run.queued_at),
         "started_at": _time(run.started_at),
         "finished_at": _time(run.finished_at),

@@ -185,6 +185,13 @@ class Run(ResourceUse):
         blank=True,
         help_text="The queue, exchange, routing key and priority that its schedule set.",
     )
+    # Kept with the run, which ends by them wherever it is executed, even if the schedule is gone by then.
+    time_limit = models.DurationField(
+        null=True, blank=True, help_text="Its schedule's, when it was created. Null: the job's."
+    )
+    time_limit_grace = models.DurationField(
+        null=True, blank=True, help_text="The same for its time to clean up."
+    )
     parent = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="children", db_index=False
     )

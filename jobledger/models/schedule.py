@@ -17,7 +17,14 @@ from django.db.models import Q
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.jobs.declaration import MAX_CATCH_UP, MAX_FAILURES, Concurrency, Misfire, PausedSlots
+from jobledger.jobs.declaration import (
+    MAX_CATCH_UP,
+    MAX_FAILURES,
+    MAX_TIME_LIMIT,
+    Concurrency,
+    Misfire,
+    PausedSlots,
+)
 
 MISFIRE_LABELS = (
     (Misfire.ONCE, "run once for all of them"),
@@ -82,6 +89,17 @@ class SchedulePolicy(models.Model):
         blank=True,
         choices=CONCURRENCY_LABELS,
     )
+    time_limit = models.DurationField(
+        null=True,
+        blank=True,
+        help_text="How long a run of this schedule may take (HH:MM:SS). Empty: as its job says.",
+    )
+    time_limit_grace = models.DurationField(
+        "time to clean up",
+        null=True,
+        blank=True,
+        help_text="How long it may clean up after that, before it is killed. Empty: as its job says.",
+    )
     max_live_per_schedule = models.PositiveIntegerField(
         "limit of this schedule's live runs",
         null=True,
@@ -137,6 +155,15 @@ class SchedulePolicy(models.Model):
             models.CheckConstraint(
                 condition=Q(catch_up_limit__gte=1, catch_up_limit__lte=MAX_CATCH_UP),
                 name="catch_up_within_limits",
+            ),
+            models.CheckConstraint(
+                condition=Q(time_limit=None) | Q(time_limit__gt=timedelta(0), time_limit__lte=MAX_TIME_LIMIT),
+                name="time_limit_within_limits",
+            ),
+            models.CheckConstraint(
+                condition=Q(time_limit_grace=None)
+                | Q(time_limit_grace__gte=timedelta(0), time_limit_grace__lte=MAX_TIME_LIMIT),
+                name="time_limit_grace_within_limits",
             ),
         ]
 

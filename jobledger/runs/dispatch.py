@@ -15,7 +15,7 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
@@ -60,6 +60,9 @@ class RunRequest:
     scheduled_for: datetime | None = None
     start_before: datetime | None = None
     routing: dict[str, Any] = field(default_factory=dict)
+    time_limit: timedelta | None = None
+    """Its schedule's own; None: the job's."""
+    time_limit_grace: timedelta | None = None
     parent_id: uuid.UUID | None = None
 
     def as_row(self) -> dict[str, Any]:
@@ -223,6 +226,8 @@ def run_again(run: Run, *, trigger: Trigger, username: str, user_id: Any = None)
             schedule_name=run.schedule_name,
             scheduled_for=run.scheduled_for,
             routing=run.routing,
+            time_limit=run.time_limit,
+            time_limit_grace=run.time_limit_grace,
         )
     )
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from jobledger.formats import duration, exact, size
 from jobledger.models import Reason, Run, Status, Trigger, Why, pause_terms
+from jobledger.runs.limits import OF_SCHEDULE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +260,8 @@ def _retry(facts: Facts) -> Phrase:
 
 
 def _time_limit(facts: Facts) -> Phrase:
-    return "the run exceeded its time limit" + _after(" of ", facts.seconds("limit_seconds"))
+    set_by = ", set by its schedule" if facts.text("set_by") == OF_SCHEDULE else ""
+    return "the run exceeded its time limit" + _after(" of ", facts.seconds("limit_seconds")) + set_by
 
 
 def _memory_limit(facts: Facts) -> Phrase:

@@ -16,7 +16,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, Status, Trigger, Why
-from jobledger.runs import ordinary_tasks
+from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.publishing import delivery
 from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
 from jobledger.schedules.planning.planning import jitter_delay
@@ -87,6 +87,7 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
         publish_after=now + RECORDER_GRACE_PERIOD if is_queued else None,
         start_before=_start_before(schedule, planned, now) if is_queued else None,
         coalesced=planned.coalesced,
+        **limits.of_policy(schedule.policy),
         **_why(schedule, planned).columns,
     )
 

@@ -31,7 +31,7 @@ from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
 from jobledger.jobs.options.command_line import command_line
 from jobledger.models import Alert, Run, RunAttempt, Status
-from jobledger.runs import leftovers, overlap, reasons
+from jobledger.runs import leftovers, limits, overlap, reasons
 from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
 
@@ -147,6 +147,11 @@ class RunPage:
     @property
     def started_by(self) -> str:
         return reasons.started_by(self.run.trigger, self.run.username, self.run.schedule_name)
+
+    @property
+    def time_limit(self) -> str:
+        """The time limit and where it is set; empty if there is no job that is given one here."""
+        return limits.described(self.run)
 
     @property
     def schedule_url(self) -> str:

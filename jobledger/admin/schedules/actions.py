@@ -22,8 +22,8 @@ from jobledger import clock
 from jobledger.admin import audit_log, display, pauses, rights
 from jobledger.admin.pauses import PauseForm
 from jobledger.admin.schedules.deletion import CONFIRMED, NAMES_SHOWN, ScheduleDeletion
-from jobledger.models import Run, Trigger
-from jobledger.runs import dispatch
+from jobledger.models import Run, SchedulePolicy, Trigger
+from jobledger.runs import dispatch, limits
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import ledger, pausing, slot_runs
 from jobledger.schedules.slot_runs import BrokenScheduleError
@@ -200,6 +200,7 @@ def _run_request(request: HttpRequest, schedule: PeriodicTask) -> dispatch.RunRe
         schedule_id=schedule.pk,
         schedule_name=schedule.name,
         routing=delivery.routing_of(schedule),
+        **limits.of_policy(SchedulePolicy.of(schedule)),
     )
 
 

@@ -6,16 +6,17 @@ from typing import Any, ClassVar
 from django import forms
 from django.forms.boundfield import BoundField
 
-from jobledger.admin.fields import DurationField, StoredSecretField
+from jobledger.admin.fields import DurationField, StoredSecretField, duration_text
 from jobledger.admin.options.widgets import SecretText
 from jobledger.conf import is_address
-from jobledger.jobs.declaration import MAX_CATCH_UP, MAX_FAILURES, Concurrency
+from jobledger.jobs.declaration import MAX_CATCH_UP, MAX_FAILURES, MAX_TIME_LIMIT, Concurrency
 from jobledger.jobs.registry import Job
 from jobledger.models import SchedulePolicy
 from jobledger.schedules.stored_schedules import MAX_INTEGER
 
 PREFIX = "policy"
 LIMITS = ("max_live_per_schedule", "max_live")
+TIME_LIMITS = ("time_limit", "time_limit_grace")
 FAILURES = ("pause_after_failures", "failure_pause", "ping_url")
 
 
@@ -40,6 +41,17 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
             "Delays every run of this schedule by the same random amount up to this, so that schedules due "
             "in the same minute do not all start at once. For example, 5 min. Empty: no delay."
         ),
+    )
+
+    time_limit = DurationField(
+        label="Time limit",
+        help_text="How long a run of this schedule may take. For example, 10 min. Empty: as the job says.",
+    )
+    time_limit_grace = DurationField(
+        label="Time to clean up",
+        shows_zero=True,
+        help_text="How long it may take to end after its time limit or a cancel, before it is killed. Empty: "
+        "as the job says.",
     )
 
     max_live_per_schedule = forms.IntegerField(
@@ -83,6 +95,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
             "starting_deadline",
             "jitter",
             "concurrency",
+            *TIME_LIMITS,
             *LIMITS,
             *FAILURES,
         )
@@ -101,14 +114,23 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
         if job is not None:
             for name in LIMITS:
                 self.fields[name].widget.attrs["placeholder"] = getattr(job.declaration, name)
+            for name in TIME_LIMITS:
+                length = getattr(job.declaration, name)
+                text = "no limit" if length is None else duration_text(length)
+                self.fields[name].widget.attrs["placeholder"] = text
 
     @classmethod
     def unchecked(cls, data: Any, job: Job | None) -> "PolicyForm":
         """A form that shows the submitted limits without validating them, which would query the database."""
         policy = cls(job=job)
-        shown = {name: data.get(policy.add_prefix(name)) for name in LIMITS}
+        shown = {name: data.get(policy.add_prefix(name)) for name in (*TIME_LIMITS, *LIMITS)}
         policy.initial = {**policy.initial, **shown}
         return policy
+
+    @property
+    def time_limits(self) -> list[BoundField]:
+        """The fields for which the job has the values where the schedule has none."""
+        return [self[name] for name in TIME_LIMITS]
 
     @property
     def limits(self) -> list[BoundField]:
@@ -122,7 +144,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
 
     @property
     def others(self) -> list[BoundField]:
-        return [field for field in self if field.name not in (*LIMITS, *FAILURES)]
+        return [field for field in self if field.name not in (*TIME_LIMITS, *LIMITS, *FAILURES)]
 
     @property
     def job_may_overlap(self) -> bool:
@@ -147,6 +169,20 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the 
                 "Enter an address such as https://hc-ping.com/…, without a user name."
             )
         return url
+
+    def clean_time_limit(self) -> timedelta | None:
+        """Rejects zero, with which every run would end at once."""
+        limit = self.clean_time_limit_grace("time_limit")
+        if limit == timedelta(0):
+            raise forms.ValidationError("Must be greater than zero. Leave it empty for the job's limit.")
+        return limit
+
+    def clean_time_limit_grace(self, name: str = "time_limit_grace") -> timedelta | None:
+        """Rejects what cannot be stored."""
+        length: timedelta | None = self.cleaned_data[name]
+        if length is not None and length > MAX_TIME_LIMIT:
+            raise forms.ValidationError(f"Must not be longer than {MAX_TIME_LIMIT.days} days.")
+        return length
 
     def clean_starting_deadline(self) -> timedelta | None:
         """Rejects zero, with which no run would ever start."""

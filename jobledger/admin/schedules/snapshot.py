@@ -108,6 +108,8 @@ def _policy(policy: SchedulePolicy) -> dict[str, str]:
         "Start deadline": _duration(policy.starting_deadline),
         "Random delay (jitter)": _duration(policy.jitter),
         "If the previous run is still running": policy.get_concurrency_display(),
+        "Time limit": _duration(policy.time_limit),
+        "Time to clean up": _duration_or_none(policy.time_limit_grace),
         "Limit of this schedule's live runs": _text_or_none(policy.max_live_per_schedule),
         "Limit of the job's live runs": _text_or_none(policy.max_live),
         "Pause after failures": _text_or_none(policy.pause_after_failures),
@@ -148,6 +150,10 @@ def fingerprint(text: str) -> str:
 
 def _text_or_none(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+def _duration_or_none(length: Any) -> str:
+    return "" if length is None else _duration(length) or "0 s"
 
 
 def _duration(length: Any) -> str:

@@ -18,6 +18,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ from jobledger.runs.lease.exit_signals import EXIT_SIGNALS, exit_on_signal
 from jobledger.runs.lease.heartbeat import OutputLog
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.leftovers import Leftover
+from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_line
@@ -63,6 +65,7 @@ KILL_MARGIN = timedelta(seconds=7)
 STDERR = 2
 _REPORTED = b"ended\n"
 _PR_SET_PDEATHSIG = 1
+_MAX_POLL_MILLISECONDS = 2**31 - 1
 _oom_kills = oom.KillCounter()
 
 
@@ -91,10 +94,10 @@ class Ending:
         return code if code >= 0 else 128 - code
 
 
-def outcome_of_death(ending: Ending, *, time_limit: timedelta | None) -> Outcome:
+def outcome_of_death(ending: Ending, *, limits: Limits) -> Outcome:
     """The outcome of a run whose process ended without recording it."""
     if ending.timed_out:
-        why = Why.of(Reason.TIME_LIMIT, limit_seconds=time_limit, killed_by="worker")
+        why = limits.exceeded(killed_by="worker")
         outcome = Outcome(status=Status.TIMED_OUT, why=why, exit_code=124)
     elif ending.ran_out_of_memory:
         why = Why.of(Reason.OUT_OF_MEMORY)
@@ -110,7 +113,7 @@ def outcome_of_death(ending: Ending, *, time_limit: timedelta | None) -> Outcome
 def record_death(
     run: Run,
     ending: Ending,
-    time_limit: timedelta | None,
+    limits: Limits,
     left: list[Leftover],
     *,
     within_seconds: float,
@@ -121,7 +124,7 @@ def record_death(
     """
     salvaged = salvage.salvaged(run.pk)
     handed_over = handover.received(salvaged.outcome) if salvaged is not None else None
-    outcome = outcome_of_death(ending, time_limit=time_limit)
+    outcome = outcome_of_death(ending, limits=limits)
 
     def write() -> None:
         with ledger_connection():
@@ -275,7 +278,11 @@ def _ends(pid: int, within: timedelta | None) -> bool:
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(within.total_seconds() * 1000))
+        until = time.monotonic() + within.total_seconds()
+        while (left := until - time.monotonic()) > 0:
+            if poll.poll(min(left * 1000, _MAX_POLL_MILLISECONDS)):
+                return True
+        return False
     finally:
         os.close(descriptor)
 

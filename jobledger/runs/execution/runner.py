@@ -21,9 +21,9 @@ from django.db import connection
 
 from jobledger import clock
 from jobledger.escapes import line_logger
-from jobledger.formats import size_from_text
 from jobledger.jobs import options, registry
 from jobledger.models import Run, Status, Stream
+from jobledger.runs import limits as run_limits
 from jobledger.runs import overlap
 from jobledger.runs.dispatch import IDENTITY
 from jobledger.runs.execution import abrupt_ends, exit_functions, hygiene, isolation, resources
@@ -36,7 +36,6 @@ from jobledger.runs.execution.traits import Traits
 from jobledger.runs.lease.exit_signals import defer_exit_signals, exit_on_signals, sigint_not_ignored
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog, Progress, pending_interrupt
 from jobledger.runs.lease.interrupts import interruptible
-from jobledger.runs.lease.termination import Limits
 from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import FAILURE, SUCCESS
 from jobledger.runs.output.capture import Capture, of_worker
@@ -158,14 +157,14 @@ def _execute_captured(run: Run, captured: Capture, validation_error: str) -> Non
 
 def _execute_isolated(run: Run) -> str:
     """The same in a process of its own."""
-    limits = _limits(run)
+    limits = run_limits.of_run(run)
     within = None if limits.time_limit is None else limits.time_limit + limits.grace + isolation.KILL_MARGIN
     tree = ProcessTree(run.pk, is_nested=False)
     ending = isolation.in_own_process(run.pk, partial(_execute_claimed, run), within=within)
     # If the process was killed, its own ones were adopted by this one.
     left = tree.end()
     if ending.report is None:
-        isolation.record_death(run, ending, limits.time_limit, left, within_seconds=MAX_OUTAGE_SECONDS)
+        isolation.record_death(run, ending, limits, left, within_seconds=MAX_OUTAGE_SECONDS)
     return ending.report or ""
 
 
@@ -260,23 +259,13 @@ def _prepared(run: Run, captured: Capture, *, taken_over: bool) -> Iterator[RunE
             captured=captured,
             taken_over=taken_over,
             log=log,
-            heartbeat=Heartbeat(run, log, interrupter, tree, _limits(run), meter),
+            heartbeat=Heartbeat(run, log, interrupter, tree, run_limits.of_run(run), meter),
             interrupter=interrupter,
             tree=tree,
             meter=meter,
             traits=Traits(taken_over=taken_over),
             of_caller=of_caller,
         )
-
-
-def _limits(run: Run) -> Limits:
-    declared = registry.declaration_of(run.job)
-    return Limits(
-        time_limit=declared.time_limit,
-        grace=declared.time_limit_grace,
-        # An invalid value, which a system check reports, must not leave the run without an end.
-        memory_bytes=size_from_text(str(declared.memory_limit)),
-    )
 
 
 @ledger_connection()

@@ -28,8 +28,9 @@ from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, LeaseLost
 from jobledger.runs.lease.memory_limit import MemoryWatch
-from jobledger.runs.lease.termination import Limits, Termination
+from jobledger.runs.lease.termination import Termination
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
+from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.output.recorder import OutputRecorder, save
 from jobledger.runs.output.run_log import by_service

@@ -19,10 +19,10 @@ from django.db.models import F, QuerySet
 
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
-from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Why
 from jobledger.runs import attempts, dispatch, reasons
 from jobledger.runs.execution.resources import Usage
+from jobledger.runs.limits import of_run as limits_of
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome
 
 logger = line_logger(__name__)
@@ -153,14 +153,14 @@ def _end_if_stale(stale: QuerySet[Run]) -> bool:
 
 def is_past_grace_period(run: Run, at: datetime) -> bool:
     """Whether the job should have finished or been killed by this time."""
-    declared = registry.declaration_of(run.job)
-    if declared.time_limit is None or run.started_at is None:
+    limits = limits_of(run)
+    if limits.time_limit is None or run.started_at is None:
         return False
-    return at - run.started_at >= declared.time_limit + declared.time_limit_grace
+    return at - run.started_at >= limits.time_limit + limits.grace
 
 
 def _is_past_time_limit(run: Run) -> bool:
-    limit = registry.declaration_of(run.job).time_limit
+    limit = limits_of(run).time_limit
     if limit is None or run.started_at is None or run.heartbeat_at is None:
         return False
     return run.heartbeat_at - run.started_at >= limit

@@ -11,27 +11,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from jobledger.models import Reason, Why
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt, JobTimedOut
+from jobledger.runs.limits import Limits
 
 # If recording takes longer, it is left to the process that notices the death of this one.
 RECORD_KILL_SECONDS = 5.0
 RESEND_SECONDS = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How long a run may take, how long it may then take to clean up, and how much memory it may use."""
-
-    time_limit: timedelta | None
-    grace: timedelta
-    memory_bytes: int | None = None
-    """How much memory it may use; enforced by ``memory_limit``."""
 
 
 class Termination:
@@ -114,8 +103,7 @@ class Termination:
             if self._interrupt is not None:
                 self._kill(self._interrupt)
                 return
-            why = Why.of(Reason.TIME_LIMIT, limit_seconds=self._limits.time_limit)
-            self.begin(JobTimedOut(why, run_id=self._run_id))
+            self.begin(JobTimedOut(self._limits.exceeded(), run_id=self._run_id))
 
     def _seconds_to_wait(self) -> float:
         return min(self._seconds_left(), RESEND_SECONDS) if self.has_begun else self._seconds_left()

@@ -29,7 +29,7 @@ from jobledger.escapes import line_logger
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import readable
 from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
-from jobledger.runs import ordinary_tasks
+from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.publishing import delivery
 
 logger = line_logger(__name__)
@@ -221,7 +221,7 @@ def _send(run: Run, producer: Producer) -> None:
     if job is None:
         if problem := ordinary_tasks.why_forbidden(run.job):
             raise delivery.DeliveryError(problem)
-        message = {"args": run.args, "kwargs": run.options, "task_id": str(run.pk)}
+        message = {"args": run.args, "kwargs": run.options, "task_id": str(run.pk), **_time_limits(run)}
         current_app.send_task(run.job, **message, **reprs, ignore_result=True, producer=producer, **options)
         return
     # Equivalent to `send_task`, at half the cost if thousands are due at once: that also looks up settings,
@@ -236,12 +236,27 @@ def _send(run: Run, producer: Producer) -> None:
         # The caller of `celery call` may wait for the result, even for that of a later attempt.
         ignore_result=run.trigger != Trigger.CELERY,
         create_sent_event=current_app.conf.task_send_sent_event,
+        **_time_limits(run),
     )
     options["headers"][delivery.RUN_HEADER] = True
     # Whatever the project's other tasks use: options are JSON.
     options["serializer"] = "json"
     route = amqp.router.route(options, job.task_name, run.args, run.options)
     amqp.send_task_message(producer, job.task_name, message, **route)
+
+
+def _time_limits(run: Run) -> dict[str, float]:
+    """Celery's own limits, for a run whose schedule has a time limit; that of a job is known to its task.
+
+    The soft one concerns ordinary tasks alone: jobs are ended by their own process.
+    """
+    if (run.time_limit, run.time_limit_grace) == (None, None):
+        return {}
+    own = limits.of_run(run)
+    hard_limit = own.hard_limit_seconds
+    if own.time_limit is None or hard_limit is None:
+        return {}
+    return {"soft_time_limit": own.time_limit.total_seconds(), "time_limit": hard_limit}
 
 
 def _check_size(body: Any, headers: dict[str, Any]) -> None:

@@ -16,12 +16,12 @@ from weakref import WeakKeyDictionary
 
 from celery.worker import state
 from django.db import Error
-from django.db.models import QuerySet
 
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
+from jobledger.runs import limits
 from jobledger.runs.dispatch import IDENTITY, run_id_of
 from jobledger.runs.execution.forks import between_forks, close_connections
 from jobledger.runs.worker import orphans
@@ -31,6 +31,7 @@ from jobledger.runs.worker.pulse import pulse
 logger = line_logger(__name__)
 
 LOOK_SECONDS = 10.0
+_READ = ("job", "status", "worker", "worker_identity", "time_limit", "time_limit_grace")
 MARGIN_SECONDS = 20.0
 """Besides the grace period: for the child to notice, to end the job's processes and to store its result."""
 
@@ -41,15 +42,15 @@ class Watch:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._look_at = 0.0
-        self._over_since: WeakKeyDictionary[JobRequest, float] = WeakKeyDictionary()
-        """Since when the run of a message is known to be over, or to be somebody else's."""
+        self._kill_at: WeakKeyDictionary[JobRequest, float] = WeakKeyDictionary()
+        """When to kill the child whose run is known to be over, or to be somebody else's."""
 
     def beat(self, **kwargs: object) -> None:
         """To be called in the main loop, often."""
         now = self._monotonic()
         requests = [each for each in state.active_requests if _is_older_than_a_lease(each, now)]
         for request in requests:
-            if now - self._over_since.get(request, now) > _patience_seconds(request):
+            if now > self._kill_at.get(request, now):
                 self._kill(request)
         if requests and now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
@@ -60,15 +61,16 @@ class Watch:
         try:
             with between_forks():
                 for request in requests:
-                    if not _owned(request).exists():
-                        self._over_since.setdefault(request, self._monotonic())
+                    run = _run_of(request)
+                    if not _is_owned(run, request):
+                        self._kill_at.setdefault(request, self._monotonic() + _patience_seconds(run, request))
         except Error as error:
             logger.debug("Could not look for abandoned runs: %s", error)
         finally:
             close_connections()
 
     def _kill(self, request: JobRequest) -> None:
-        del self._over_since[request]
+        del self._kill_at[request]
         text = "Run %s is over, but %s has not ended its job: killing it"
         logger.warning(text, run_id_of(request.id), child_of(request))
         orphans.kill_child(request.worker_pid)
@@ -89,12 +91,18 @@ def _is_older_than_a_lease(request: object, now: float) -> bool:
     return accepted_at is not None and now - accepted_at > settings.LEASE_SECONDS
 
 
-def _patience_seconds(request: JobRequest) -> float:
+def _patience_seconds(run: Run | None, request: JobRequest) -> float:
+    """From when the run is known to be over. Its row may have been deleted."""
     job = registry.of_task(request.name)
-    grace = job.declaration.time_limit_grace.total_seconds() if job else 0.0
-    return grace + settings.HEARTBEAT_SECONDS + MARGIN_SECONDS
+    found = limits.of_run(run or Run(job=job.name if job else ""))
+    return found.grace.total_seconds() + settings.HEARTBEAT_SECONDS + MARGIN_SECONDS
 
 
-def _owned(request: JobRequest) -> QuerySet[Run]:
-    pk, child = run_id_of(str(request.id)), child_of(request)
-    return Run.objects.filter(pk=pk, status=Status.RUNNING, worker=child, worker_identity=IDENTITY)
+def _run_of(request: JobRequest) -> Run | None:
+    return Run.objects.filter(pk=run_id_of(str(request.id))).only(*_READ).first()
+
+
+def _is_owned(run: Run | None, request: JobRequest) -> bool:
+    if run is None or run.status != Status.RUNNING:
+        return False
+    return (run.worker, run.worker_identity) == (child_of(request), IDENTITY)

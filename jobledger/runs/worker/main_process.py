@@ -35,7 +35,7 @@ from jobledger.escapes import line_logger
 from jobledger.formats import size
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Stream, Trigger, Why
-from jobledger.runs import attempts, dispatch, leftovers, overlap, reasons
+from jobledger.runs import attempts, dispatch, leftovers, limits, overlap, reasons
 from jobledger.runs.dispatch import IDENTITY, run_id_of, worker_process
 from jobledger.runs.execution import handover, isolation, oom, process_tree, resources
 from jobledger.runs.execution.forks import write_between_forks
@@ -47,7 +47,7 @@ from jobledger.runs.outcome import Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_line
 from jobledger.runs.output.salvage import Salvaged
-from jobledger.runs.publishing import publisher
+from jobledger.runs.publishing import delivery, publisher
 from jobledger.runs.received import request_of
 from jobledger.runs.results import JobFailedError, result_of
 from jobledger.runs.worker import billiard_internals, orphans
@@ -102,12 +102,14 @@ class JobRequest(MaskedRequest):
     """The message of a job that is being executed; it knows which child is executing it.
 
     Time limits of the message itself are ignored. They would end the task anywhere, even while its run is
-    being claimed or its end recorded; a job's own ``time_limit`` ends only the job.
+    being claimed or its end recorded; a job's own ``time_limit`` ends only the job. The message of a run
+    whose schedule has a time limit carries the hard limit that follows from it, in place of the job's.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.time_limits = (None, None)
+        hard_limit, _ = self.time_limits
+        self.time_limits = (hard_limit if delivery.RUN_HEADER in self.request_dict else None, None)
         self._oom_kills_before: int | None = None
         self.accepted_at: float | None = None
         """When a child has begun to execute it, in monotonic time."""
@@ -307,8 +309,7 @@ def _why(run: Run, loss: Loss) -> Why:
         if loss.ran_out_of_memory:
             return Why.of(Reason.OUT_OF_MEMORY, worker=loss.child)
         return Why.of(Reason.LOST_PROCESS, worker=loss.child, exit_code=_exit_code(loss.error))
-    limit = registry.declaration_of(run.job).time_limit
-    return Why.of(Reason.TIME_LIMIT, limit_seconds=limit, killed_by="worker")
+    return limits.of_run(run).exceeded(killed_by="worker")
 
 
 def _exit_signal(error: str) -> str:

@@ -19,7 +19,14 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.conf import settings as settings_of_service
 from jobledger.escapes import escaped
 from jobledger.jobs import json_text, options, registry, secrets
-from jobledger.jobs.declaration import MAX_CATCH_UP, Concurrency, Misfire, Schedule, SolarEvent
+from jobledger.jobs.declaration import (
+    MAX_CATCH_UP,
+    MAX_TIME_LIMIT,
+    Concurrency,
+    Misfire,
+    Schedule,
+    SolarEvent,
+)
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules.slots import RuleError
@@ -283,6 +290,10 @@ def _is_length(value: Any) -> bool:
     return isinstance(value, timedelta) and NOTHING <= value <= _CENTURY
 
 
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, timedelta) and NOTHING <= value <= MAX_TIME_LIMIT
+
+
 _CENTURY = timedelta(days=36525)
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_is_name, f"a text of up to {MAX_LENGTH} characters without line breaks, or None"),
@@ -304,5 +315,13 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "concurrency": (
         lambda value: value is None or value in list(Concurrency),
         "one of " + ", ".join(f"Concurrency.{each.name}" for each in Concurrency) + ", or None",
+    ),
+    "time_limit": (
+        lambda value: value is None or (_is_limit(value) and value > NOTHING),
+        "a positive timedelta, such as timedelta(minutes=10), or None",
+    ),
+    "time_limit_grace": (
+        lambda value: value is None or _is_limit(value),
+        "a timedelta, such as timedelta(seconds=30), or None",
     ),
 }

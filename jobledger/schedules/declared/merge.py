@@ -50,6 +50,10 @@ class Values:
     jitter: Any = 0.0
     """In seconds."""
     concurrency: Any = ""
+    time_limit: Any = None
+    """In seconds."""
+    time_limit_grace: Any = None
+    """In seconds."""
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:

@@ -37,9 +37,12 @@ LABELS = {
     "starting_deadline": "Start deadline",
     "jitter": "Random delay (jitter)",
     "concurrency": "If the previous run is still running",
+    "time_limit": "Time limit",
+    "time_limit_grace": "Time to clean up",
 }
 """As in the edit form."""
-POLICY_FIELDS = ("misfire", "catch_up_limit", "starting_deadline", "jitter", "concurrency")
+_LENGTHS = ("starting_deadline", "jitter", "time_limit", "time_limit_grace")
+POLICY_FIELDS = ("misfire", "catch_up_limit", "concurrency", *_LENGTHS)
 
 
 def declared_values(declared: Declared) -> Values:
@@ -60,6 +63,8 @@ def declared_values(declared: Declared) -> Values:
         starting_deadline=_seconds(schedule.starting_deadline),
         jitter=_seconds(schedule.jitter),
         concurrency=str(schedule.concurrency or ""),
+        time_limit=_seconds(schedule.time_limit),
+        time_limit_grace=_seconds(schedule.time_limit_grace),
     )
 
 
@@ -82,6 +87,8 @@ def stored_values(schedule: PeriodicTask) -> Values:
         starting_deadline=_seconds(policy.starting_deadline),
         jitter=_seconds(policy.jitter),
         concurrency=policy.concurrency,
+        time_limit=_seconds(policy.time_limit),
+        time_limit_grace=_seconds(policy.time_limit_grace),
     )
 
 
@@ -101,7 +108,7 @@ def assign(schedule: PeriodicTask, policy: SchedulePolicy, values: Values, names
         setattr(schedule, name, getattr(values, name))
     for name in {"misfire", "catch_up_limit", "concurrency"}.intersection(names):
         setattr(policy, name, getattr(values, name))
-    for name in {"starting_deadline", "jitter"}.intersection(names):
+    for name in set(_LENGTHS).intersection(names):
         seconds = getattr(values, name)
         setattr(policy, name, None if seconds is None else timedelta(seconds=seconds))
 
@@ -123,9 +130,15 @@ def formatted(values: Values, name: str) -> str:
             return SchedulePolicy(misfire=value).get_misfire_display()
         case "concurrency":
             return SchedulePolicy(concurrency=value).get_concurrency_display()
-        case "starting_deadline" | "jitter":
-            return formats.duration(timedelta(seconds=value), parts=4) if value else ""
+    if name in _LENGTHS:
+        return _formatted_length(name, value)
     return "" if value is None else json_text.format_inline(value)
+
+
+def _formatted_length(name: str, seconds: Any) -> str:
+    if seconds is None or (name == "jitter" and not seconds):
+        return ""
+    return formats.duration(timedelta(seconds=seconds), parts=4) if seconds else "0 s"
 
 
 def _timing(times: StoredTimes) -> tuple[dict[str, Any], str]:

@@ -249,7 +249,7 @@ def test_every_macro_is_described() -> None:
 
 
 def test_the_choices_of_a_policy_and_of_a_pause_are_described_with_the_default() -> None:
-    late = {row[0]: row[1:] for row in rows(SCHEDULES, "## Late and overlapping runs")}
+    late = {row[0]: row[1:] for row in rows(SCHEDULES, "## Late, overlapping and long runs")}
     values, default = late["Missed runs"]
     assert sorted(codes(values)) == sorted(Misfire)
     assert codes(default) == [SchedulePolicy().misfire]

@@ -20,7 +20,7 @@ from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter
-from jobledger.runs.lease.termination import Limits
+from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import Outcome, outcome_of
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.publishing import publisher

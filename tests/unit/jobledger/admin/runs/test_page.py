@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from pytest_django.fixtures import DjangoAssertNumQueries
 
 from jobledger.admin import display
@@ -90,6 +91,14 @@ def test_what_a_job_has_left_behind_is_named() -> None:
     assert page_of(create_run()).left_behind == ""
     left = [{"pid": 7, "name": "sleep 600"}, {"pid": None, "name": "poller"}]
     assert page_of(create_run(left_behind=left)).left_behind == "process 7 (sleep 600), thread poller"
+
+
+def test_the_time_limit_is_shown_with_who_has_set_it(admin_client: Client) -> None:
+    run = create_run(status=Status.QUEUED, job="limited", time_limit=timedelta(minutes=10))
+    limit = "10 min, then 2 s to clean up (set by its schedule)"
+    assert page_of(run).time_limit == limit
+    page = admin_client.get(display.run_url(run.pk)).text
+    assert f"<dt>Time limit</dt><dd>{limit}</dd>" in page
 
 
 def test_the_previous_output_is_shown_until_the_next_attempt_starts() -> None:

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import audit_log, rights
-from jobledger.models import NextSlot, Pause, Run, Trigger
+from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Trigger
 from jobledger.schedules.adoption import stock
 from tests.unit.jobledger.admin.schedules.schedules import LIST, act, member, page, unreadable
 from tests.unit.jobledger.schedules.builders import NOON, hourly
@@ -48,6 +48,14 @@ def test_run_now_records_the_user(admin_client: Client, admin_user: User) -> Non
     assert run.routing == {"queue": "slow"}
     assert reverse("admin:jobledger_run_change", args=[run.pk]) in answer.text
     assert entries(schedule) == [f"Run now: run {run.pk}."]
+
+
+def test_run_now_gives_the_run_the_schedules_time_limit(admin_client: Client) -> None:
+    schedule = hourly("limited")
+    SchedulePolicy.objects.update(time_limit=HOUR, time_limit_grace=timedelta(0))
+    act(admin_client, "run_tasks", schedule)
+    run = Run.objects.get()
+    assert (run.time_limit, run.time_limit_grace) == (HOUR, timedelta(0))
 
 
 def test_run_now_ignores_disabled_and_paused(admin_client: Client) -> None:

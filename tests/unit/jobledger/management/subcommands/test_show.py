@@ -78,6 +78,25 @@ def test_show_gives_a_line_for_each_field_and_then_the_output() -> None:
     ]
 
 
+def test_show_says_which_time_limit_applies_and_who_has_set_it() -> None:
+    run = create_run(status=Status.QUEUED, job="limited", time_limit=timedelta(minutes=10))
+    line = "time_limit: 10 min, then 2 s to clean up (set by its schedule)"
+    assert line in printed(str(run.pk)).splitlines()
+    found = json.loads(printed(str(run.pk), "--json"))
+    limits = {name: value for name, value in found.items() if name.startswith("time_limit")}
+    assert limits == {
+        "time_limit_seconds": 600.0,
+        "time_limit_grace_seconds": 2.0,
+        "time_limit_set_by": "schedule",
+    }
+
+
+def test_the_json_of_a_run_that_cron_has_started_has_no_time_limit() -> None:
+    found = json.loads(printed(str(create_run(job="limited", trigger="cron").pk), "--json"))
+    names = ("time_limit_seconds", "time_limit_grace_seconds", "time_limit_set_by")
+    assert [found[name] for name in names] == [None, None, None]
+
+
 def test_show_on_a_terminal_is_a_table_in_which_stderr_is_red() -> None:
     run = create_run(status=Status.FAILED, error="[b]no[/b]")
     write(run, (Stream.STDOUT, "fine\n"), (Stream.STDERR, "bad\nworse\n"))

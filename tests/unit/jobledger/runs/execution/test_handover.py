@@ -13,7 +13,7 @@ import pytest
 from django.db import OperationalError
 
 from jobledger.models import Run, Status, Stream
-from jobledger.runs import attempts
+from jobledger.runs import attempts, limits
 from jobledger.runs.dispatch import command_line_process
 from jobledger.runs.execution import handover, isolation, runner
 from jobledger.runs.execution.isolation import Ending
@@ -192,7 +192,7 @@ def test_the_end_of_an_isolated_run_is_recorded_by_the_child_that_waits(
     run = Run.objects.create(job="probe", trigger="celery", status=Status.RUNNING)
     handed_over(monkeypatch, Outcome(status=Status.SUCCEEDED, exit_code=0, usage=USED))
     ending = Ending(report=None, status=os.EX_SOFTWARE << 8, pid=7, usage=USED)
-    isolation.record_death(run, ending, None, [], within_seconds=0)
+    isolation.record_death(run, ending, limits.of_run(run), [], within_seconds=0)
     run.refresh_from_db()
     assert (run.status, run.exit_code, run.cpu_seconds) == ("succeeded", 0, 1.5)
 
@@ -208,7 +208,7 @@ def test_a_job_that_an_isolated_one_has_called_ends_with_its_process(
     if hands_over:
         handed_over(monkeypatch, Outcome(status=Status.SUCCEEDED, exit_code=0))
     ending = Ending(report=None, status=signal.SIGSEGV, pid=7, usage=USED)
-    isolation.record_death(run, ending, None, [], within_seconds=0)
+    isolation.record_death(run, ending, limits.of_run(run), [], within_seconds=0)
     called.refresh_from_db()
     assert (called.status, called.exit_signal) == expected
 

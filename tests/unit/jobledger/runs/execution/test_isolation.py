@@ -17,14 +17,16 @@ from jobledger.models import Reason, Status
 from jobledger.runs.execution import isolation, oom
 from jobledger.runs.execution.isolation import Ending, forked, outcome_of_death
 from jobledger.runs.lease.exit_signals import EXIT_SIGNALS
+from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import SignalExit
 from tests.waiting import wait_until
 
 LIMIT = timedelta(minutes=5)
+LIMITS = Limits(time_limit=LIMIT, grace=timedelta(seconds=30))
 
 
 def outcome_of(work: Callable[[], Any]) -> tuple[str, str | None, int | None, str]:
-    outcome = outcome_of_death(forked(work), time_limit=LIMIT)
+    outcome = outcome_of_death(forked(work), limits=LIMITS)
     return outcome.status, outcome.why.reason, outcome.exit_code, outcome.exit_signal
 
 
@@ -88,9 +90,16 @@ def test_an_unexpected_error_is_a_failure(capfd: pytest.CaptureFixture[str]) -> 
 def test_a_process_that_takes_too_long_is_killed() -> None:
     ending = forked(signal.pause, within=timedelta(seconds=0.1))  # type: ignore[arg-type]  # returns nothing
     assert (ending.report, ending.timed_out) == (None, True)
-    outcome = outcome_of_death(ending, time_limit=LIMIT)
+    outcome = outcome_of_death(ending, limits=LIMITS)
     assert (outcome.status, outcome.exit_code, outcome.exit_signal) == (Status.TIMED_OUT, 124, "SIGKILL")
     assert outcome.why.details == {"limit_seconds": 300.0, "killed_by": "worker"}
+
+
+def test_a_process_may_take_longer_than_the_kernel_waits_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert forked(lambda: "in time", within=timedelta(days=1000)).report == "in time"
+    monkeypatch.setattr(isolation, "_MAX_POLL_MILLISECONDS", 1)
+    ending = forked(lambda: str(sum(range(10**6))), within=LIMIT)
+    assert (ending.report, ending.timed_out) == ("499999500000", False)
 
 
 def test_a_process_that_ends_in_time_is_not_killed() -> None:

@@ -13,7 +13,7 @@ from jobledger.runs.execution.resources import Meter, Usage
 from jobledger.runs.lease import heartbeat
 from jobledger.runs.lease.heartbeat import Heartbeat, OutputLog
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut, LeaseLost
-from jobledger.runs.lease.termination import Limits
+from jobledger.runs.limits import Limits
 from jobledger.runs.output.recorder import OutputRecorder
 from tests.unit.builders import override
 from tests.waiting import wait_until

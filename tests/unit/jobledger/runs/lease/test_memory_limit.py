@@ -13,7 +13,8 @@ from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import memory_limit
 from jobledger.runs.lease.interrupts import Interrupter, JobInterrupt
 from jobledger.runs.lease.memory_limit import MemoryLimitExceeded, MemoryWatch
-from jobledger.runs.lease.termination import Limits, Termination
+from jobledger.runs.lease.termination import Termination
+from jobledger.runs.limits import Limits
 from tests.waiting import wait_until
 
 RUN = uuid4()

@@ -12,7 +12,8 @@ from jobledger.models import Reason, Why
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.lease import termination
 from jobledger.runs.lease.interrupts import Interrupter, JobCancelled, JobInterrupt, JobTimedOut
-from jobledger.runs.lease.termination import Limits, Termination
+from jobledger.runs.lease.termination import Termination
+from jobledger.runs.limits import Limits
 from tests.waiting import wait_until
 
 RUN = uuid4()

@@ -325,6 +325,28 @@ def test_the_time_limit_is_left_to_the_worker_which_may_have_newer_code(broker: 
     assert broker.messages[0].headers["timelimit"] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        # With the job's grace period of two seconds, and a margin of ten.
+        ({"time_limit": MINUTE}, [72.0, 60.0]),
+        ({"time_limit": MINUTE, "time_limit_grace": timedelta(0)}, [70.0, 60.0]),
+        ({"time_limit_grace": MINUTE}, [75.0, 5.0]),
+        ({"time_limit": timedelta(days=4000)}, [315_360_000, 345_600_000.0]),
+    ],
+)
+def test_the_time_limit_of_a_schedule_is_sent_along(
+    own: dict[str, Any], expected: list[float], broker: Broker
+) -> None:
+    publisher.publish([queued(job="limited", **own)])
+    assert broker.messages[0].headers["timelimit"] == expected
+
+
+def test_an_ordinary_task_gets_the_time_limit_of_its_schedule_as_celerys(broker: Broker) -> None:
+    publisher.publish([queued(job=ORDINARY, time_limit=MINUTE), queued(job=ORDINARY)])
+    assert [each.headers["timelimit"] for each in broker.messages] == [[100.0, 60.0], [None, None]]
+
+
 def test_a_job_is_sent_as_json_whatever_the_projects_tasks_use(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """A child that cannot notice that its run is over is killed, and no other."""
 
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -138,6 +139,17 @@ def test_the_ledger_is_read_only_while_a_run_is_older_than_a_lease_and_not_at_ev
         beat_for(3 * LOOK_SECONDS, watch, clock)
 
 
+def test_a_run_whose_schedule_gives_it_longer_to_clean_up_has_that_time(
+    requests: set[JobRequest], killed: list[object], clock: Clock
+) -> None:
+    watch = Watch(clock)
+    executing(requests, clock, status=Status.LOST, time_limit_grace=timedelta(seconds=62))
+    beat_for(LEASE_SECONDS + PATIENCE_SECONDS + 50, watch, clock)
+    assert killed == []
+    beat_for(LOOK_SECONDS + 20, watch, clock)
+    assert killed == [7]
+
+
 def test_without_a_database_no_child_is_killed(
     requests: set[JobRequest],
     killed: list[object],
@@ -148,6 +160,6 @@ def test_without_a_database_no_child_is_killed(
         raise OperationalError("no database")
 
     executing(requests, clock, status=Status.LOST)
-    monkeypatch.setattr(abandoned, "_owned", unavailable)
+    monkeypatch.setattr(abandoned, "_run_of", unavailable)
     beat_for(LEASE_SECONDS + 10 * PATIENCE_SECONDS, Watch(clock), clock)
     assert killed == []

@@ -27,6 +27,7 @@ from jobledger.runs.outcome import outcome_of
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import OutputRecorder
 from jobledger.runs.output.salvage import Salvaged
+from jobledger.runs.publishing.delivery import RUN_HEADER
 from jobledger.runs.results import JobFailedError
 from jobledger.runs.worker import main_process
 from jobledger.runs.worker.main_process import JobRequest, Loss, connect, end_run_of
@@ -79,14 +80,29 @@ def salvage_finds(monkeypatch: pytest.MonkeyPatch, **known: Any) -> None:
     monkeypatch.setattr(salvage, "salvaged", lambda run_id: found)
 
 
-def test_the_time_limits_of_a_jobs_message_are_ignored_in_favor_of_the_jobs_own() -> None:
-    message = message_of("1", "probes.limited", timelimit=[0.05, 0.03])
+def started_with(message: Any) -> tuple[float | None, float | None]:
+    """The hard and the soft time limit with which the pool executes it."""
     request, started = JobRequest(message, app=current_app), list[dict[str, Any]]()
     pool = SimpleNamespace(apply_async=lambda *args, **options: started.append(options))
     request.execute_using_pool(cast("Any", pool))
     (options,) = started
+    return options["timeout"], options["soft_timeout"]
+
+
+def test_the_time_limits_of_a_jobs_message_are_ignored_in_favor_of_the_jobs_own() -> None:
+    message = message_of("1", "probes.limited", timelimit=[0.05, 0.03])
     # Five seconds, a grace period of two, and a margin.
-    assert (options["timeout"], options["soft_timeout"]) == (17.0, None)
+    assert started_with(message) == (17.0, None)
+
+
+def test_the_message_of_a_run_with_a_time_limit_of_its_own_has_the_hard_limit_instead() -> None:
+    headers = {"timelimit": [700.0, 600.0], RUN_HEADER: True}
+    assert started_with(message_of("1", "probes.limited", **headers)) == (700.0, None)
+
+
+def test_the_message_of_a_run_without_one_leaves_it_to_the_job() -> None:
+    headers = {"timelimit": [None, None], RUN_HEADER: True}
+    assert started_with(message_of("1", "probes.limited", **headers)) == (17.0, None)
 
 
 def test_the_run_of_a_child_that_died_is_lost() -> None:

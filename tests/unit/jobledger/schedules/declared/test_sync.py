@@ -119,12 +119,15 @@ def test_everything_that_can_be_declared_is_stored(settings: Settings) -> None:
             starting_deadline=timedelta(hours=1),
             jitter=timedelta(minutes=5),
             concurrency=Concurrency.QUEUE,
+            time_limit=timedelta(minutes=10),
+            time_limit_grace=timedelta(0),
         ),
     )
     schedule, policy = stored(), stored().policy
     assert (schedule.description, schedule.queue, schedule.priority) == ("Ask ann.", "slow", 3)
     assert (policy.misfire, policy.catch_up_limit, policy.concurrency) == ("all", 7, "queue")
     assert (policy.starting_deadline, policy.jitter) == (timedelta(hours=1), timedelta(minutes=5))
+    assert (policy.time_limit, policy.time_limit_grace) == (timedelta(minutes=10), timedelta(0))
     assert set(state_of().values()) == {State.SAME}
     assert NextSlot.objects.get(schedule=schedule).due_at is not None
 
@@ -177,6 +180,8 @@ def test_the_settings_declare_schedules_of_any_job(settings: Settings) -> None:
             Schedule("0 3 * * *", concurrency=Concurrency.QUEUE),
             [("concurrency", "use the job's setting", "wait until it has ended")],
         ),
+        (Schedule("0 3 * * *", time_limit=timedelta(minutes=90)), [("time_limit", "", "1 h 30 min")]),
+        (Schedule("0 3 * * *", time_limit_grace=timedelta(0)), [("time_limit_grace", "", "0 s")]),
     ],
 )
 def test_a_field_that_changed_only_in_the_code_follows_the_code_and_back(
