@@ -50,6 +50,11 @@ def duration(length: timedelta, *, parts: int = 2) -> str:
     return " ".join(part for part in found[:parts] if part)
 
 
+def plain_seconds(length: timedelta) -> str:
+    """``90``, ``0.5``: for other programs."""
+    return f"{length.total_seconds():.6f}".rstrip("0").removesuffix(".")
+
+
 def as_sentence(clause: str) -> str:
     """With a capital letter and a full stop."""
     return f"{clause[:1].upper()}{clause[1:]}."

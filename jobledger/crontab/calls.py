@@ -7,7 +7,6 @@ Nothing is guessed, executed or looked up.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from getopt import GetoptError, getopt
 from posixpath import basename, join, normpath
 from typing import Any
@@ -19,7 +18,7 @@ from jobledger.crontab.expansion import PLAIN_SHELLS, SHELL, Expansion, Value
 from jobledger.crontab.lines import Entry
 from jobledger.crontab.shell import ShellError, Word
 from jobledger.crontab.syntax import Command, Group, Pipeline, Redirection, Script, Simple, script_of
-from jobledger.crontab.wrappers import Effect, Lock, NotUnderstoodError
+from jobledger.crontab.wrappers import Effect, Lock, NotUnderstoodError, TimeLimit
 
 PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
 _PYTHON_OPTIONS = "bBdEiIOPqRsSuvVxW:X:m:c:"
@@ -48,7 +47,7 @@ class Call:
     """The DJANGO_SETTINGS_MODULE that the line sets for it."""
     used_variables: tuple[str, ...] = ()
     """The names of the crontab's variables that the line itself uses."""
-    time_limit: timedelta | None = None
+    time_limit: TimeLimit | None = None
     lock: Lock | None = None
     user: str = ""
     """The user that ``sudo`` runs it as."""
@@ -213,10 +212,12 @@ class _Finder:
         limits = [limit for limit in (self._call.time_limit, effect.time_limit) if limit is not None]
         self._call = replace(
             self._call,
-            time_limit=min(limits, default=None),
+            time_limit=min(limits, key=lambda limit: limit.length, default=None),
             lock=effect.lock or self._call.lock,
             user=effect.user or self._call.user,
         )
+        if effect.lock is not None and effect.lock.waits and self._call.time_limit is not None:
+            self._note("`timeout` also counts the wait for the lock; here, the limit counts from the start")
         self._set(effect.variables)
         self._add(notes=effect.notes)
         if effect.folder:

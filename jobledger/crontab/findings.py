@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,9 @@ class Plan:
     times: CronTimes
     concurrency: Concurrency | None
     """None: as the job says."""
+    time_limit: timedelta | None = None
+    """None: as the job says."""
+    time_limit_grace: timedelta | None = None
     mail: tuple[str, ...] = ()
     """The addresses that are to be told of failures."""
     description: str = ""

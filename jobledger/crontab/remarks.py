@@ -12,7 +12,8 @@ from jobledger import formats
 from jobledger.crontab.calls import Call
 from jobledger.crontab.findings import Finding, Outcome, Plan
 from jobledger.crontab.lines import Entry
-from jobledger.crontab.targets import Target, declaration_of
+from jobledger.crontab.targets import Target
+from jobledger.crontab.wrappers import TimeLimit
 from jobledger.jobs.declaration import Concurrency
 from jobledger.runs.overlap import declared_guard
 from jobledger.schedules.rules.cron_words import listed
@@ -29,6 +30,17 @@ def concurrency_of(call: Call, target: Target) -> Concurrency | None:
     if call.lock is None:
         return target.concurrency
     return Concurrency.QUEUE if call.lock.waits else Concurrency.FORBID
+
+
+def time_limits_of(call: Call, target: Target) -> tuple[timedelta | None, timedelta | None]:
+    """What the line says about the time limit, and the time to clean up; None: as the job says.
+
+    The job also has its own limit if cron starts it, so that the shorter one counts.
+    """
+    declared, limit = target.job.declaration, call.time_limit
+    if limit is None or (declared.time_limit is not None and declared.time_limit <= limit.length):
+        return None, None
+    return limit.length, None if limit.grace == declared.time_limit_grace else limit.grace
 
 
 def notes(line: Entry, call: Call, target: Target) -> Iterator[str]:
@@ -72,16 +84,11 @@ def warnings(call: Call, target: Target) -> Iterator[str]:
         yield _on_settings(f"{ENVIRONMENT_VARIABLE}={call.settings_module}", call.settings_module)
 
 
-def _on_time_limit(limit: timedelta, target: Target) -> Iterator[str]:
-    text, own = formats.duration(limit), target.job.declaration.time_limit
-    if own is None or own > limit:
-        has = f"it is {formats.duration(own)}" if own else "it has none"
-        yield (
-            f"`timeout` ends it after {text}. A time limit belongs to the job, and {has}: declare "
-            f"time_limit = {declaration_of(limit)} on {target.job.name}, or in EXPOSED_COMMANDS"
-        )
-    elif own < limit:
-        yield f"`timeout` ends it after {text}; the job's own time limit is {formats.duration(own)}"
+def _on_time_limit(limit: TimeLimit, target: Target) -> Iterator[str]:
+    own = target.job.declaration.time_limit
+    if own is not None and own < limit.length:
+        text = formats.duration(limit.length)
+        yield f"`timeout` ends it after {text}; the job's own time limit is shorter: {formats.duration(own)}"
 
 
 def _on_settings(what: str, module: str) -> str:

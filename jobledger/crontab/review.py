@@ -97,10 +97,13 @@ def _finding(line: Entry | Invalid, reading: Reading, problem: str) -> Finding:
 
 def _new(line: Entry, times: CronTimes, call: Call, target: Target, now: datetime) -> Finding:
     addresses, others = _mail(line.variables.get(MAILTO, ""))
+    time_limit, grace = remarks.time_limits_of(call, target)
     plan = Plan(
         target=target,
         times=times,
         concurrency=remarks.concurrency_of(call, target),
+        time_limit=time_limit,
+        time_limit_grace=grace,
         mail=addresses,
         description=masked(readable(line.comment)),
     )

@@ -65,8 +65,11 @@ def _store(plan: Plan) -> PeriodicTask:
     )
     stored_schedules.assign(schedule, plan.times)
     schedule.save()
-    if plan.concurrency is not None:
-        SchedulePolicy.objects.filter(schedule=schedule).update(concurrency=plan.concurrency)
+    SchedulePolicy.objects.filter(schedule=schedule).update(
+        concurrency=plan.concurrency or "",
+        time_limit=plan.time_limit,
+        time_limit_grace=plan.time_limit_grace,
+    )
     if plan.mail:
         rule = AlertRule.objects.create(
             name=_free_name(AlertRule, f"MAILTO of {plan.name}"), schedule=schedule, late_after=LATE_AFTER

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cache
 from posixpath import basename
 from typing import Any
@@ -50,13 +49,12 @@ class Setting:
 class NotExposedError(NotUnderstoodError):
     """The command exists, but is not a job yet."""
 
-    def __init__(self, command: str, time_limit: timedelta | None) -> None:
+    def __init__(self, command: str) -> None:
         super().__init__(
             f"the command {command!r} is not a job yet: name it in EXPOSED_COMMANDS, or subclass JobCommand"
         )
-        limit = f'"time_limit": {declaration_of(time_limit)}' if time_limit else ""
-        is_list = not limit and not isinstance(settings.EXPOSED_COMMANDS, Mapping)
-        self.setting = Setting(key="EXPOSED_COMMANDS", name=command, value="" if is_list else f"{{{limit}}}")
+        is_list = not isinstance(settings.EXPOSED_COMMANDS, Mapping)
+        self.setting = Setting(key="EXPOSED_COMMANDS", name=command, value="" if is_list else "{}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,18 +140,13 @@ def _suggested_name(command: str) -> str:
     return "name"
 
 
-def declaration_of(length: timedelta) -> str:
-    """As in the source of a job."""
-    return f"timedelta(seconds={length.total_seconds():g})"
-
-
 def _job(call: Call) -> Job:
     command = call.command
     job = registry.all_jobs().get(command)
     if job is not None:
         return job
     if command in get_commands():
-        raise NotExposedError(command, call.time_limit)
+        raise NotExposedError(command)
     hint = registry.suggestion(command, get_commands())
     raise NotUnderstoodError(f"this project has no command {command!r}. {hint}".strip())
 

@@ -5,16 +5,22 @@ An option that is not listed here is reported rather than guessed.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from getopt import GetoptError, getopt
 from itertools import takewhile
 
+from jobledger.jobs.declaration import MAX_TIME_LIMIT
+
 Options = Sequence[tuple[str, str]]
 
 _UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
+_DURATION = re.compile(
+    r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|infinity)([smhd]?)",
+)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class NotUnderstoodError(ValueError):
@@ -33,10 +39,19 @@ class Lock:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimeLimit:
+    """When the command is told to end, and when it is killed."""
+
+    length: timedelta
+    grace: timedelta | None = None
+    """How long after that it is killed; None: never, as far as the line says."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Effect:
     """What a wrapper does to the command that it runs."""
 
-    time_limit: timedelta | None = None
+    time_limit: TimeLimit | None = None
     lock: Lock | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     """Those that it sets, with their values; empty if the line does not have them."""
@@ -112,12 +127,40 @@ def _env(options: Options, words: Sequence[str]) -> Effect:
 
 
 def _timeout(options: Options, words: Sequence[str]) -> Effect:
-    found = _DURATION.fullmatch(words[0]) if words else None
+    values = dict(options)
+    length = _duration(words[0] if words else "")
+    if length is None:
+        return NOTHING
+    name = values.get("-s") or values.get("--signal") or "TERM"
+    killed_after = values.get("-k") or values.get("--kill-after")
+    grace = timedelta(0) if _is_signal(name, "KILL") else _duration(killed_after or "0")
+    limit = TimeLimit(length=length, grace=grace)
+    return Effect(time_limit=limit, notes=tuple(_on_timeout(set(values), name)))
+
+
+def _on_timeout(given: Set[str], signal_name: str) -> Iterator[str]:
+    """What is different about the end of a run that has exceeded its time limit."""
+    if not (_is_signal(signal_name, "TERM") or _is_signal(signal_name, "KILL")):
+        yield f"`timeout` ends it with the signal {signal_name}; here, an exception ends the job"
+    if given & {"-p", "--preserve-status"}:
+        yield "`timeout --preserve-status` exits as the job does; here, a run that has timed out has code 124"
+    if given & {"-f", "--foreground"}:
+        yield "`timeout --foreground` spares the processes that it has started; here, they end with the job"
+
+
+def _is_signal(text: str, name: str) -> bool:
+    return text.upper().removeprefix("SIG") in (name, str(int(signal.Signals[f"SIG{name}"])))
+
+
+def _duration(text: str) -> timedelta | None:
+    """A duration as `timeout` reads it; None for one that never ends: zero, or longer than any limit."""
+    found = _DURATION.fullmatch(text)
     if not found:
-        raise NotUnderstoodError(f"`timeout` has no duration that is understood: {' '.join(words[:1])!r}")
-    limit = timedelta(**{_UNITS[found[2]]: float(found[1])}) if float(found[1]) < 1e6 else timedelta.max
-    # Zero stands for no limit.
-    return Effect(time_limit=limit if limit and limit < timedelta(days=36500) else None)
+        raise NotUnderstoodError(f"`timeout` has no duration that is understood: {text!r}")
+    seconds = float(found[1]) * timedelta(**{_UNITS[found[2]]: 1}).total_seconds()
+    if seconds == 0 or seconds > MAX_TIME_LIMIT.total_seconds():
+        return None
+    return max(timedelta(seconds=seconds), _MICROSECOND)
 
 
 def _flock(options: Options, words: Sequence[str]) -> Effect:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
+from jobledger import formats
 from jobledger.crontab.wrapping import MAX_COMMAND_BYTES
 from jobledger.escapes import escaped
 from jobledger.exporting.schedules import Export, NotExpressibleError
@@ -32,7 +33,7 @@ def line_of(export: Export, launcher: list[str]) -> str:
     """The line that starts it. Raises NotExpressibleError."""
     if isinstance(export.times, ClockedTimes):
         raise NotExpressibleError("it runs only once, and a crontab has no years")
-    command = shlex.join([*launcher, *export.arguments])
+    command = shlex.join([*_timeout(export), *launcher, *export.arguments])
     if escaped(command) != command:
         raise NotExpressibleError("an option contains a line break or another control character")
     command = _for_cron(command)
@@ -41,6 +42,13 @@ def line_of(export: Export, launcher: list[str]) -> str:
             f"its command is {size} bytes long, and cron cuts off what is longer than 998"
         )
     return f"{_expression(export)} {command}"
+
+
+def _timeout(export: Export) -> list[str]:
+    if export.time_limit is None:
+        return []
+    limit, grace = (formats.plain_seconds(each) for each in (export.time_limit, export.grace))
+    return ["timeout", *(["-k", grace] if export.grace else ["-s", "KILL"]), limit]
 
 
 def lost(export: Export) -> Iterator[str]:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import formats
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.jobs.options import OptionsError, to_argv
@@ -46,6 +47,10 @@ class Export:
     enabled: bool
     catches_up: bool
     jitter: timedelta
+    time_limit: timedelta | None
+    """None: what the job itself enforces, also if it is started by another scheduler."""
+    grace: timedelta
+    """How long after that it is killed."""
     notes: Sequence[str]
     """What of the schedule is lost."""
 
@@ -80,6 +85,8 @@ def _export(schedule: PeriodicTask) -> Export:
         enabled=schedule.enabled,
         catches_up=policy.misfire != Misfire.SKIP,
         jitter=policy.jitter,
+        time_limit=_time_limit(policy, job),
+        grace=_grace(policy, job),
         notes=[*notes, *_lost(schedule, policy, job)],
     )
 
@@ -149,6 +156,17 @@ def _in_crons_dialect(times: CronTimes) -> CronTimes:
     return replace(times, dialect=Dialect.CRON)
 
 
+def _time_limit(policy: SchedulePolicy, job: Job) -> timedelta | None:
+    """The schedule's own, unless the job's is shorter, which ends it before."""
+    own, of_job = policy.time_limit, job.declaration.time_limit
+    return None if own is not None and of_job is not None and of_job <= own else own
+
+
+def _grace(policy: SchedulePolicy, job: Job) -> timedelta:
+    own = policy.time_limit_grace
+    return job.declaration.time_limit_grace if own is None else own
+
+
 def _lost(schedule: PeriodicTask, policy: SchedulePolicy, job: Job) -> Iterator[str]:
     if schedule.expires:
         yield f"it expires at {schedule.expires.isoformat()}"
@@ -156,7 +174,16 @@ def _lost(schedule: PeriodicTask, policy: SchedulePolicy, job: Job) -> Iterator[
         yield f"it starts at {schedule.start_time.isoformat()}"
     if policy.starting_deadline:
         yield "its start deadline"
+    yield from _lost_limits(policy, job)
     if policy.misfire == Misfire.ALL:
         yield "that each of several missed runs is caught up"
     if job.declaration.max_retries:
         yield f"its {job.declaration.max_retries} retries"
+
+
+def _lost_limits(policy: SchedulePolicy, job: Job) -> Iterator[str]:
+    own, of_job, grace = policy.time_limit, job.declaration.time_limit, policy.time_limit_grace
+    if own is not None and of_job is not None and of_job < own:
+        yield f"its time limit ({formats.duration(own)}): the job's own holds ({formats.duration(of_job)})"
+    elif own is None and grace is not None and grace != job.declaration.time_limit_grace:
+        yield f"its time to clean up ({formats.duration(grace)})"

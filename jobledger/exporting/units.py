@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 
+from jobledger import formats
 from jobledger.exporting.schedules import Export, NotExpressibleError
 from jobledger.schedules.rules.cron_expression import parse
 from jobledger.schedules.stored_schedules import ClockedTimes
@@ -36,9 +37,20 @@ def units(
         f"{name}.service",
         _unit(
             Unit=description,
-            Service=[("Type", "oneshot"), *service.items(), ("ExecStart", command)],
+            Service=[("Type", "oneshot"), *service.items(), *_timeout(export), ("ExecStart", command)],
         ),
     )
+
+
+def _timeout(export: Export) -> Iterator[tuple[str, str]]:
+    """For systemd, the whole of a oneshot service is its start: RuntimeMaxSec has no effect on it."""
+    if export.time_limit is None:
+        return
+    yield "TimeoutStartSec", f"{formats.plain_seconds(export.time_limit)}s"
+    if export.grace:
+        yield "TimeoutStopSec", f"{formats.plain_seconds(export.grace)}s"
+    else:
+        yield "TimeoutStartFailureMode", "kill"
 
 
 def names(exports: Iterable[Export]) -> list[str]:

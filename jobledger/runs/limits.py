@@ -101,5 +101,10 @@ def described(run: Run) -> str:
     # What the job declared when the run was executed is not recorded.
     as_it_is = ", as it is now" if Status(run.status).is_final else ""
     who = "its schedule" if limits.is_of_schedule else f"the job{as_it_is}"
-    length, grace = (duration(each, parts=4) for each in (limits.time_limit, limits.grace))
-    return f"{length}, then {grace} to clean up (set by {who})"
+    return f"{in_words(limits.time_limit, limits.grace)} (set by {who})"
+
+
+def in_words(time_limit: timedelta, grace: timedelta) -> str:
+    """``10 min, then 30 s to clean up``."""
+    then = f"{duration(grace, parts=4)} to clean up" if grace else "it is killed at once"
+    return f"{duration(time_limit, parts=4)}, then {then}"

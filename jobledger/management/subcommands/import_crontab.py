@@ -4,6 +4,7 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from jobledger import clock
+from jobledger import clock, formats
 from jobledger.crontab import storing
 from jobledger.crontab.findings import Finding, Outcome, Plan, Review
 from jobledger.crontab.lines import decoded, parse
@@ -23,6 +24,7 @@ from jobledger.jobs.declaration import Concurrency
 from jobledger.management import arguments, printing, wrapped_crontabs
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models.schedule import CONCURRENCY_LABELS
+from jobledger.runs.limits import in_words
 
 STDIN = "-"
 MAX_BYTES = 1024 * 1024
@@ -211,6 +213,8 @@ def _lines_of(finding: Finding) -> Iterator[str]:
 def _details(finding: Finding, plan: Plan) -> Iterator[str]:
     if plan.concurrency is not None:
         yield f"    overlap  {_overlap(plan.concurrency)}"
+    if plan.time_limit is not None:
+        yield f"    limit    {_limit(plan, plan.time_limit)}"
     if plan.mail:
         yield f"    alerts   to {', '.join(plan.mail)}, in place of the general rules"
     for label, texts in ("note", finding.notes), ("warning", finding.warnings):
@@ -225,6 +229,13 @@ def _shown(finding: Finding) -> str:
 
 def _overlap(concurrency: Concurrency) -> str:
     return f"if the previous run is still running: {dict(CONCURRENCY_LABELS)[concurrency]}"
+
+
+def _limit(plan: Plan, length: timedelta) -> str:
+    declared = plan.target.job.declaration
+    grace = declared.time_limit_grace if plan.time_limit_grace is None else plan.time_limit_grace
+    own = formats.duration(declared.time_limit, parts=4) if declared.time_limit else ""
+    return in_words(length, grace) + (f", in place of the job's {own}" if own else "")
 
 
 def _times(finding: Finding) -> list[str]:
@@ -246,7 +257,6 @@ def _as_json(found: Review, reading: Reading) -> dict[str, Any]:
 
 
 def _finding_as_json(finding: Finding) -> dict[str, Any]:
-    limit = finding.call.time_limit if finding.call else None
     return {
         "line": finding.line.number,
         "text": _shown(finding),
@@ -255,11 +265,14 @@ def _finding_as_json(finding: Finding) -> dict[str, Any]:
         "schedule": finding.schedule or None,
         "setting": str(finding.setting) if finding.setting else None,
         **(_plan_as_json(finding.plan) if finding.plan else {}),
-        "time_limit_seconds": limit.total_seconds() if limit else None,
         "next": _times(finding),
         "notes": list(finding.notes),
         "warnings": list(finding.warnings),
     }
+
+
+def _seconds(length: timedelta | None) -> float | None:
+    return None if length is None else length.total_seconds()
 
 
 def _plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -270,5 +283,7 @@ def _plan_as_json(plan: Plan) -> dict[str, Any]:
         "time_zone": str(plan.times.zone),
         "in_words": plan.timing,
         "concurrency": plan.concurrency,
+        "time_limit_seconds": _seconds(plan.time_limit),
+        "time_limit_grace_seconds": _seconds(plan.time_limit_grace),
         "alerts_to": list(plan.mail),
     }

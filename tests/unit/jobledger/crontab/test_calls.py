@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobledger.crontab.calls import Call, find_call
 from jobledger.crontab.lines import Entry, parse
-from jobledger.crontab.wrappers import Lock, NotUnderstoodError
+from jobledger.crontab.wrappers import Lock, NotUnderstoodError, TimeLimit
 
 WORDS = st.sampled_from(
     [
@@ -157,18 +157,71 @@ def test_the_path_of_manage_py_is_followed(command: str, program: str) -> None:
     ("duration", "limit"),
     [
         ("90", timedelta(seconds=90)),
+        ("90s", timedelta(seconds=90)),
         ("1.5h", timedelta(minutes=90)),
+        (".5m", timedelta(seconds=30)),
+        ("5.", timedelta(seconds=5)),
+        ("1e3", timedelta(seconds=1000)),
         ("2d", timedelta(days=2)),
-        ("0", None),
-        ("999999999d", None),
+        ("1e-9", timedelta(microseconds=1)),
     ],
 )
-def test_timeout_is_a_time_limit(duration: str, limit: timedelta | None) -> None:
-    assert call(f"timeout -k 5 {duration} ./manage.py x").time_limit == limit
+def test_timeout_is_a_time_limit(duration: str, limit: timedelta) -> None:
+    assert call(f"timeout {duration} ./manage.py x").time_limit == TimeLimit(length=limit)
+
+
+@pytest.mark.parametrize("duration", ["0", "0s", "0.0", "inf", "infinity", "999999999d", "1e999", "1001d"])
+def test_a_timeout_that_never_ends_it_is_none(duration: str) -> None:
+    assert call(f"timeout -k 5 {duration} ./manage.py x").time_limit is None
+
+
+@pytest.mark.parametrize(
+    ("options", "grace"),
+    [
+        ("-k 5", timedelta(seconds=5)),
+        ("--kill-after=1m", timedelta(minutes=1)),
+        ("-k 0", None),
+        ("-s KILL", timedelta(0)),
+        ("-s SIGKILL -k 5", timedelta(0)),
+        ("--signal=9", timedelta(0)),
+        ("-s sigkill", timedelta(0)),
+        ("-s TERM", None),
+        ("-s 15 -k 5", timedelta(seconds=5)),
+    ],
+)
+def test_when_timeout_kills_it_is_the_time_to_clean_up(options: str, grace: timedelta | None) -> None:
+    found = call(f"timeout {options} 60 ./manage.py x")
+    assert found.time_limit == TimeLimit(length=timedelta(minutes=1), grace=grace)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ("-s INT", "`timeout` ends it with the signal INT; here, an exception ends the job"),
+        (
+            "--preserve-status",
+            "`timeout --preserve-status` exits as the job does; here, a run that has timed",
+        ),
+        ("--foreground", "`timeout --foreground` spares the processes that it has started; here, they end"),
+    ],
+)
+def test_what_else_timeout_does_is_noted(options: str, note: str) -> None:
+    (found,) = call(f"timeout {options} 60 ./manage.py x").notes
+    assert found.startswith(note)
 
 
 def test_the_shorter_time_limit_counts() -> None:
-    assert call("timeout 5 timeout 10 ./manage.py x").time_limit == timedelta(seconds=5)
+    shorter = TimeLimit(length=timedelta(seconds=5), grace=timedelta(seconds=2))
+    assert call("timeout -k 2 5 timeout 10 ./manage.py x").time_limit == shorter
+    assert call("timeout 10 timeout -k 2 5 ./manage.py x").time_limit == shorter
+
+
+def test_a_time_limit_that_includes_the_wait_for_a_lock_is_noted() -> None:
+    note = "`timeout` also counts the wait for the lock; here, the limit counts from the start"
+    assert call("timeout 60 flock /l ./manage.py x").notes == (note,)
+    assert call("timeout 60 flock -n /l ./manage.py x").notes == ()
+    assert call("flock /l timeout 60 ./manage.py x").notes == ()
 
 
 @pytest.mark.parametrize(
@@ -237,6 +290,8 @@ def test_what_hides_failures_is_found(command: str, hidden: str) -> None:
         ("flock 9 ./manage.py x", "a file descriptor"),
         ("timeout soon ./manage.py x", "no duration that is understood: 'soon'"),
         ("timeout", "no duration that is understood"),
+        ("timeout -k soon 5 ./manage.py x", "no duration that is understood: 'soon'"),
+        ("timeout 5M ./manage.py x", "no duration that is understood: '5M'"),
         ("nice --odd ./manage.py x", "`nice` has an option that is not understood here"),
         ("docker compose up", "it runs `docker compose up`"),
         ("docker", "it runs `docker`"),

@@ -63,7 +63,7 @@ def planned(text: str, path: Path) -> list[tuple[object, ...]]:
     reading = Reading(zone=ZoneInfo("UTC"), now=NOON, is_system=is_system(path))
     findings = review(parse(text, is_system=is_system(path)), reading).findings
     return [
-        (each.line.number, each.schedule, *each.plan.meaning, each.plan.concurrency)
+        (each.line.number, each.schedule, *each.plan.meaning, each.plan.concurrency, each.plan.time_limit)
         for each in findings
         if each.plan
     ]

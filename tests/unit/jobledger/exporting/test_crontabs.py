@@ -4,6 +4,7 @@ import io
 import json
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -57,7 +58,7 @@ def cron(expression: str = "0 3 * * *", zone: str = "UTC") -> CronTimes:
 
 def schedule(name: str, times: StoredTimes | None = None, **values: Any) -> PeriodicTask:
     options = values.pop("options", {})
-    made = PeriodicTask(name=name, task="probes.probe", kwargs=json.dumps(options), **values)
+    made = PeriodicTask(**{"name": name, "task": "probes.probe", "kwargs": json.dumps(options), **values})
     stored_schedules.assign(made, times or cron())
     made.save()
     return made
@@ -197,6 +198,45 @@ def test_the_overlap_rule_of_a_schedule_becomes_an_option(concurrency: str, opti
     made = schedule("mine")
     SchedulePolicy.objects.filter(schedule=made).update(concurrency=concurrency)
     assert lines()[1] == f"0 3 * * * {COMMAND} probe{option}"
+
+
+@pytest.mark.parametrize(
+    ("policy", "prefix"),
+    [
+        ((600, None), "timeout -k 30 600 "),
+        ((0.5, 90), "timeout -k 90 0.5 "),
+        ((600, 0), "timeout -s KILL 600 "),
+        ((None, None), ""),
+    ],
+)
+def test_the_time_limit_of_a_schedule_becomes_a_timeout_and_one_again(
+    policy: tuple[float | None, float | None], prefix: str, tmp_path: Path
+) -> None:
+    made = schedule("probe")
+    limit, grace = (None if each is None else timedelta(seconds=each) for each in policy)
+    SchedulePolicy.objects.filter(schedule=made).update(time_limit=limit, time_limit_grace=grace)
+    assert lines()[1] == f"0 3 * * * {prefix}{COMMAND} probe"
+    file = tmp_path / "crontab"
+    file.write_text(exported()[0])
+    PeriodicTask.objects.all().delete()
+    call_command("jobledger", "import_crontab", str(file), stdout=io.StringIO(), stderr=io.StringIO())
+    found = SchedulePolicy.objects.get(schedule__name="probe")
+    assert (found.time_limit, found.time_limit_grace) == (limit, grace)
+
+
+@pytest.mark.parametrize(
+    ("policy", "lost"),
+    [
+        ({"time_limit": timedelta(hours=1)}, "its time limit (1 h): the job's own holds (2 s)"),
+        ({"time_limit_grace": timedelta(hours=1)}, "its time to clean up (1 h)"),
+    ],
+)
+def test_a_limit_that_the_job_itself_would_not_keep_is_listed(policy: dict[str, Any], lost: str) -> None:
+    made = schedule("mine", task="probes.limited")
+    SchedulePolicy.objects.filter(schedule=made).update(**policy)
+    printed, said = exported()
+    assert "timeout" not in printed
+    assert lost in said
 
 
 def test_settings_other_than_those_of_manage_py_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ def called_by_manage_py(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def export(times: CronTimes | ClockedTimes, name: str = "x", *arguments: str, **values: Any) -> Export:
     wanted: dict[str, Any] = {"enabled": True, "catches_up": True, "jitter": timedelta(0), "notes": ()}
+    wanted |= {"time_limit": None, "grace": timedelta(0)}
     return Export(name=name, arguments=["probe", *arguments], times=times, **{**wanted, **values})
 
 
@@ -137,6 +138,31 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert done.returncode == 0
     timer = (tmp_path / "new" / "job-odd.timer").read_text()
     assert "Persistent=false\nRandomizedDelaySec=300\nFixedRandomDelay=true\n" in timer
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("seconds", "settings"),
+    [
+        ((600, None), "TimeoutStartSec=600s\nTimeoutStopSec=30s\n"),
+        ((0.5, 90), "TimeoutStartSec=0.5s\nTimeoutStopSec=90s\n"),
+        # For systemd, to stop after no time would be to wait forever.
+        ((600, 0), "TimeoutStartSec=600s\nTimeoutStartFailureMode=kill\n"),
+    ],
+)
+def test_the_time_limit_of_a_schedule_is_that_of_its_service(
+    seconds: tuple[float, float | None], settings: str, tmp_path: Path
+) -> None:
+    systemd_or_skip()
+    limit, grace = (None if each is None else timedelta(seconds=each) for each in seconds)
+    made = schedule("mine")
+    SchedulePolicy.objects.filter(schedule=made).update(time_limit=limit, time_limit_grace=grace)
+    exported(tmp_path)
+    service = tmp_path / "job-mine.service"
+    assert f"\n{settings}ExecStart=" in service.read_text()
+    done = subprocess.run(["systemd-analyze", "verify", service], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "job-" in line] == []
+    assert done.returncode == 0
 
 
 @pytest.mark.django_db

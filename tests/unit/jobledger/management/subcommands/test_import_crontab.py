@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,10 +26,6 @@ from tests.unit.jobledger.schedules.times import utc
 pytestmark = pytest.mark.django_db
 
 PROBE = "/srv/app/manage.py probe"
-TIME_LIMIT = (
-    "`timeout` ends it after 1 min 30 s. A time limit belongs to the job, and it has none: declare "
-    "time_limit = timedelta(seconds=90) on probe, or in EXPOSED_COMMANDS"
-)
 
 
 @pytest.fixture(autouse=True)
@@ -103,13 +100,14 @@ def test_importing_twice_changes_nothing(crontab: Callable[..., str]) -> None:
         f"0 3 * * * {PROBE}",
         f"0 4 * * mon {PROBE}",
         f"@daily flock /l {PROBE} --level 2",
+        f"@daily timeout -k 5 90 {PROBE} --level 3",
     )
     imported(file)
     before = row_counts()
     printed, remarks = imported(file)
     assert row_counts() == before
     assert "becomes" not in printed
-    assert "3 schedules that exist. Nothing was stored." in remarks
+    assert "4 schedules that exist. Nothing was stored." in remarks
 
 
 def test_a_schedule_with_another_name_or_another_notation_is_the_same(crontab: Callable[..., str]) -> None:
@@ -193,6 +191,39 @@ def test_if_a_schedule_cannot_be_stored_none_is(
 def test_a_lock_is_the_overlap_rule(crontab: Callable[..., str], prefix: str, concurrency: str) -> None:
     imported(crontab(f"0 3 * * * {prefix}{PROBE}"))
     assert SchedulePolicy.objects.get(schedule__name="probe").concurrency == concurrency
+
+
+@pytest.mark.parametrize(
+    ("job", "prefix", "policy", "line"),
+    [
+        ("probe", "timeout 600", (600, None), "10 min, then 30 s to clean up"),
+        ("probe", "timeout -k 5 600", (600, 5), "10 min, then 5 s to clean up"),
+        ("probe", "timeout -k 30 600", (600, None), "10 min, then 30 s to clean up"),
+        ("probe", "timeout -s KILL 600", (600, 0), "10 min, then it is killed at once"),
+        ("limited", "timeout 1", (1, None), "1 s, then 2 s to clean up, in place of the job's 2 s"),
+        ("limited", "timeout 2", (None, None), ""),
+        ("limited", "timeout 600", (None, None), ""),
+        ("probe", "timeout 0", (None, None), ""),
+        ("plain_probe", "timeout 600", (600, None), "10 min, then 30 s to clean up"),
+    ],
+)
+def test_timeout_is_the_time_limit(
+    crontab: Callable[..., str],
+    job: str,
+    prefix: str,
+    policy: tuple[float | None, float | None],
+    line: str,
+) -> None:
+    printed, _ = imported(crontab(f"0 3 * * * {prefix} /srv/app/manage.py {job}"))
+    found = SchedulePolicy.objects.get(schedule__name=job)
+    lengths = (found.time_limit, found.time_limit_grace)
+    assert tuple(None if each is None else each.total_seconds() for each in lengths) == policy
+    assert "".join(re.findall("    limit    (.*)\n", printed)) == line
+
+
+def test_a_timeout_that_is_longer_than_the_jobs_own_limit_has_a_warning(crontab: Callable[..., str]) -> None:
+    printed, _ = imported(crontab("0 3 * * * timeout 600 /srv/app/manage.py limited"))
+    assert "warning  `timeout` ends it after 10 min; the job's own time limit is shorter: 2 s\n" in printed
 
 
 @pytest.mark.parametrize(("flag", "concurrency"), [("--wait", "queue"), ("--allow-overlap", "allow")])
@@ -296,20 +327,21 @@ def test_json_has_every_line(crontab: Callable[..., str]) -> None:
         "time_zone": "Europe/London",
         "in_words": "every day at 03:00 Europe/London",
         "concurrency": "forbid",
-        "alerts_to": ["a@example.com"],
         "time_limit_seconds": 90.0,
+        "time_limit_grace_seconds": None,
+        "alerts_to": ["a@example.com"],
         "next": [f"2026-03-0{day}T03:00+00:00" for day in range(3, 8)],
         "notes": [],
-        "warnings": [TIME_LIMIT],
+        "warnings": [],
     }
     assert (left["line"], left["outcome"]) == (4, "left")
 
 
 def test_the_line_to_add_to_the_settings_is_printed(crontab: Callable[..., str], settings: Any) -> None:
-    file = crontab("@daily timeout 5m ./manage.py unexposed_probe", "@daily ./manage.py unexposed_probe")
+    file = crontab("@daily ./manage.py unexposed_probe")
     printed, _ = imported(file, "--dry-run")
     entry = 'add to your settings: JOBLEDGER["EXPOSED_COMMANDS"]: "unexposed_probe": '
-    assert f'{entry}{{"time_limit": timedelta(seconds=300)}}\n{entry}{{}}\n' in printed
+    assert f"{entry}{{}}\n" in printed
     override(settings, EXPOSED_COMMANDS=["plain_probe"])
     assert 'JOBLEDGER["EXPOSED_COMMANDS"]: "unexposed_probe"\n' in imported(file, "--dry-run")[0]
 
