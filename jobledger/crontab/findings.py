@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 from jobledger.crontab.calls import Call
@@ -14,6 +15,7 @@ from jobledger.jobs.declaration import Concurrency
 from jobledger.jobs.options.command_line import command_line
 from jobledger.schedules import words
 from jobledger.schedules.rules.cron_expression import parse
+from jobledger.schedules.rules.wallclock import canonical_zone
 from jobledger.schedules.stored_schedules import CronTimes
 
 
@@ -53,7 +55,14 @@ class Plan:
     @property
     def meaning(self) -> tuple[Any, ...]:
         """Two plans with the same meaning would start the same at the same times."""
-        return *self.job_and_options, parse(self.times.expression).meaning, str(self.times.zone)
+        zone = canonical_zone(str(self.times.zone))
+        return *self.job_and_options, parse(self.times.expression).meaning, zone
+
+    @property
+    def line_digest(self) -> str:
+        """The same for all lines with this meaning: what a schedule keeps of the line that it was made of."""
+        # Sets become lists.
+        return sha256(json.dumps(self.meaning, default=sorted).encode()).hexdigest()
 
     @property
     def job_and_options(self) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
+from django.db.models import Q
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.crontab import remarks, timing, user_column
@@ -35,6 +36,7 @@ from jobledger.crontab.targets import (
 )
 from jobledger.crontab.wrappers import NotUnderstoodError
 from jobledger.jobs.json_text import readable
+from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules, words
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import NeverMatchesError, parse
@@ -250,14 +252,19 @@ class _Existing:
 
     def __init__(self, plans: Sequence[Plan]) -> None:
         tasks = {plan.target.job.task_name for plan in plans}
-        stored = stored_schedules.timed(PeriodicTask.objects.filter(task__in=tasks))
-        meanings = {plan.meaning for plan in plans}
+        meanings, lines = {plan.meaning for plan in plans}, {plan.line_digest for plan in plans}
+        candidates = Q(task__in=tasks) | Q(policy__imported_line__in=lines)
         self._by_meaning: dict[tuple[Any, ...], PeriodicTask] = {}
+        self._by_line: dict[str, PeriodicTask] = {}
         self._in_crontab: set[str] = set()
-        for schedule in stored:
-            if (meaning := _meaning_of(schedule, plans)) is not None:
+        for schedule in stored_schedules.timed(PeriodicTask.objects.filter(candidates).order_by("pk")):
+            line = SchedulePolicy.of(schedule).imported_line
+            self._by_line.setdefault(line, schedule)
+            meaning = _meaning_of(schedule, plans) if schedule.task in tasks else None
+            if meaning is not None:
                 self._by_meaning.setdefault(meaning, schedule)
-                self._in_crontab |= {schedule.name} if meaning in meanings else set()
+            if meaning in meanings or line in lines:
+                self._in_crontab.add(schedule.name)
         names = {name for plan in plans for name in (plan.name, *_earlier_names(plan))}
         self._by_name = {
             each.name: each for each in stored_schedules.timed(PeriodicTask.objects.filter(name__in=names))
@@ -268,6 +275,9 @@ class _Existing:
         if same is not None:
             reason = "" if same.enabled else "it exists, but it is disabled, and stays so"
             return replace(finding, outcome=Outcome.UNCHANGED, schedule=same.name, reason=reason)
+        if (made := self._by_line.get(plan.line_digest)) is not None:
+            reason = f"that was made of it, and was edited since ({words.described(made)})"
+            return replace(finding, outcome=Outcome.KEPT, schedule=made.name, reason=reason)
         namesake = self._by_name.get(plan.name) or self._edited(plan)
         if namesake is not None:
             due = words.described(namesake)
@@ -278,8 +288,7 @@ class _Existing:
     def _edited(self, plan: Plan) -> PeriodicTask | None:
         """The schedule that the line may have become when the crontab had other lines of its command.
 
-        It no longer means what any line does. Which line it was made of is not recorded, so that none of them
-        comes back under another name.
+        It neither means what a line does, nor is it known to have been made of one.
         """
         for name in _earlier_names(plan):
             found = self._by_name.get(name)

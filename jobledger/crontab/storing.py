@@ -12,7 +12,7 @@ from jobledger.alerts.default_rule import LATE_AFTER
 from jobledger.crontab import history
 from jobledger.crontab.findings import Finding, Outcome, Plan
 from jobledger.models import AlertDestination, AlertRule, DestinationKind, SchedulePolicy
-from jobledger.schedules import stored_schedules
+from jobledger.schedules import audit, stored_schedules
 
 _MAX_NAME_LENGTH = 100
 
@@ -41,7 +41,8 @@ def store(findings: Iterable[Finding]) -> Stored:
             for each in findings:
                 if each.plan is None or each.outcome is Outcome.DUPLICATE:
                     continue
-                schedule = _store(each.plan) if each.outcome is Outcome.NEW else _existing(each)
+                how = f"from line {each.line.number} of a crontab"
+                schedule = _store(each.plan, how) if each.outcome is Outcome.NEW else _existing(each)
                 count += each.outcome is Outcome.NEW
                 candidates.append(history.Candidate(plan=each.plan, schedule=schedule))
             return Stored(schedules=count, runs=history.take_over(candidates))
@@ -50,13 +51,14 @@ def store(findings: Iterable[Finding]) -> Stored:
 
 
 def _existing(finding: Finding) -> PeriodicTask | None:
-    """The schedule that the line is already."""
-    if finding.outcome is not Outcome.UNCHANGED:
-        return None
-    return PeriodicTask.objects.filter(name=finding.schedule).first()
+    """The schedule that the line is already, or that was made of it and edited since."""
+    named = PeriodicTask.objects.filter(name=finding.schedule)
+    if finding.outcome is Outcome.KEPT and finding.plan is not None:
+        named = named.filter(policy__imported_line=finding.plan.line_digest)
+    return named.first()
 
 
-def _store(plan: Plan) -> PeriodicTask:
+def _store(plan: Plan, how: str) -> PeriodicTask:
     schedule = PeriodicTask(
         name=plan.name,
         task=plan.target.job.task_name,
@@ -69,24 +71,32 @@ def _store(plan: Plan) -> PeriodicTask:
         concurrency=plan.concurrency or "",
         time_limit=plan.time_limit,
         time_limit_grace=plan.time_limit_grace,
+        imported_line=plan.line_digest,
     )
+    audit.log_added_schedule(schedule.pk, how)
     if plan.mail:
         rule = AlertRule.objects.create(
             name=_free_name(AlertRule, f"MAILTO of {plan.name}"), schedule=schedule, late_after=LATE_AFTER
         )
-        rule.destinations.add(_destination(plan.mail))
+        destination = _destination(plan.mail, how)
+        rule.destinations.add(destination)
+        found = {"Name": rule.name, "Runs of": schedule.name, "Destinations": destination.name}
+        audit.log_added(rule, how, found)
     return schedule
 
 
-def _destination(addresses: tuple[str, ...]) -> AlertDestination:
+def _destination(addresses: tuple[str, ...], how: str) -> AlertDestination:
     """The destination with just these addresses; a new one if there is none."""
     for each in AlertDestination.objects.filter(kind=DestinationKind.MAIL).order_by("pk"):
         if set(each.mail_addresses) == set(addresses):
             return each
     name = _free_name(AlertDestination, ", ".join(addresses))
-    return AlertDestination.objects.create(
+    made = AlertDestination.objects.create(
         name=name, kind=DestinationKind.MAIL, addresses=", ".join(addresses)
     )
+    found = {"Name": name, "Kind": made.get_kind_display(), "Address": made.masked_address}
+    audit.log_added(made, how, found)
+    return made
 
 
 def _free_name(model: type[AlertDestination] | type[AlertRule], wanted: str) -> str:

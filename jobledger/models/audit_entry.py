@@ -1,4 +1,7 @@
-"""The audit log's table: who did what in the admin, kept for as long as ``KEEP_AUDIT_DAYS`` says."""
+"""The audit log's table: who did what in the admin, or to schedules from the command line.
+
+Entries are kept for as long as ``KEEP_AUDIT_DAYS`` says.
+"""
 
 from typing import ClassVar
 

@@ -134,6 +134,13 @@ class SchedulePolicy(models.Model):
         help_text="The address of an external monitor, such as Healthchecks.io, which hears of every start, "
         "success and failure. It is stored, but never shown again.",
     )
+    imported_line = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="A digest of the line of a crontab that it was made of, which is not imported again, "
+        "however the schedule is edited.",
+    )
     anchor = models.DateTimeField(
         default=this_second,
         editable=False,

@@ -25,6 +25,7 @@ from jobledger.management import arguments, printing, wrapped_crontabs
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models.schedule import CONCURRENCY_LABELS
 from jobledger.runs.limits import in_words
+from jobledger.schedules.rules.wallclock import is_same_zone
 
 STDIN = "-"
 MAX_BYTES = 1024 * 1024
@@ -132,16 +133,12 @@ def _text(file: str) -> str:
 def _other_zone(zone: ZoneInfo) -> str:
     """A hint, if this machine's clock is in another zone."""
     machine = os.path.realpath(_LOCALTIME).partition("zoneinfo/")[2]
-    if not machine or _is_same_zone(machine, str(zone)):
+    if not machine or is_same_zone(machine, str(zone)):
         return ""
     return (
         f"Times are read in {zone} (TIME_ZONE), but cron on this machine goes by {machine}. "
         f"If the crontab is from here, pass --tz {machine}."
     )
-
-
-def _is_same_zone(one: str, other: str) -> bool:
-    return one == other or {one, other} <= {"UTC", "Etc/UTC", "Etc/UCT", "Universal", "Zulu"}
 
 
 def _stored(found: Review, *, is_dry_run: bool) -> str:

@@ -19,7 +19,7 @@ from django_celery_beat.models import PeriodicTask, PeriodicTasks
 from jobledger import clock
 from jobledger.jobs import registry
 from jobledger.models import DeclaredSchedule, SchedulePolicy
-from jobledger.schedules import ledger
+from jobledger.schedules import audit, ledger
 from jobledger.schedules.declared import Declared, by_name, is_import_failing, validated
 from jobledger.schedules.declared.merge import (
     FIELDS,
@@ -43,6 +43,7 @@ from jobledger.schedules.declared.values import (
 
 _COLUMNS = ("task", "args", "kwargs", "queue", "priority", "enabled", "description", "one_off", "last_run_at")
 _TIMES = ("crontab", "interval", "solar", "clocked")
+_AS_DECLARED = "as declared in code"
 _POLICY_COLUMNS = (*POLICY_FIELDS, "dialect")
 
 
@@ -225,6 +226,7 @@ def _create(one: Declared, record: DeclaredSchedule, *, dry_run: bool) -> Outcom
         ledger.sync([schedule.pk], clock.now())
         record.schedule, record.declared, record.orphaned_at = schedule, code.as_json(), None
         record.save()
+        audit.log_added_schedule(schedule.pk, _AS_DECLARED)
     return Outcome(name=one.name, job=one.job.name, action=Action.CREATE, stored_name=one.name)
 
 
@@ -237,9 +239,11 @@ def _merge(
         result = merge(code=code, stored=code, baseline=code)
     names = _to_write(schedule, stored, result.values)
     is_revived = record.orphaned_at is not None
+    changes = differences(stored, result.values, names)
     if not dry_run:
         if names:
             _update(schedule, result.values, names, clock.now())
+            audit.log_changed(schedule, _AS_DECLARED, map(_as_change, changes))
         record.declared, record.orphaned_at = result.baseline.as_json(), None
         record.save()
     return Outcome(
@@ -247,7 +251,7 @@ def _merge(
         job=one.job.name,
         action=Action.REVIVE if is_revived else Action.CHANGE if names else Action.NONE,
         stored_name=schedule.name,
-        changes=differences(stored, result.values, names),
+        changes=changes,
         drift=differences(stored, code, result.fields_in(State.DRIFT)),
         edited=differences(stored, code, result.fields_in(State.EDITED)),
     )
@@ -273,18 +277,20 @@ def _orphan(record_pk: int, *, dry_run: bool) -> Outcome | None:
             stored_name=schedule.name,
         )
     disabled = replace(stored, enabled=False)
+    changes = differences(stored, disabled, changed(stored, disabled))
     if not dry_run:
         now = clock.now()
         record.orphaned_at, record.was_enabled = now, schedule.enabled
         record.save()
         if schedule.enabled:
             _update(schedule, disabled, ["enabled"], now)
+            audit.log_changed(schedule, "since the code no longer declares it", map(_as_change, changes))
     return Outcome(
         name=record.name,
         job=formatted(stored, "job"),
         action=Action.ORPHAN,
         stored_name=schedule.name,
-        changes=differences(stored, disabled, changed(stored, disabled)),
+        changes=changes,
     )
 
 
@@ -332,6 +338,10 @@ def _update_policy(schedule: PeriodicTask, policy: SchedulePolicy) -> None:
     # Sends no signal: the ledger must not see the new policy before the new timing.
     values = {name: getattr(policy, name) for name in _POLICY_COLUMNS}
     SchedulePolicy.objects.filter(pk=schedule.pk).update(**values)
+
+
+def _as_change(one: Difference) -> audit.Change:
+    return one.label, one.stored, one.code
 
 
 def _difference(old: Values, new: Values, name: str) -> Difference:

@@ -15,6 +15,8 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 """Between these two, every time is representable in every zone."""
 
 _SECOND = timedelta(seconds=1)
+_UTC = frozenset({"UTC", "UCT", "Universal", "Zulu", "GMT", "GMT0", "GMT+0", "GMT-0", "Greenwich"})
+"""Also below ``Etc/``."""
 
 
 def zone_named(name: str) -> ZoneInfo:
@@ -25,6 +27,16 @@ def zone_named(name: str) -> ZoneInfo:
         # A directory ("Europe") raises OSError, a path ("../x") ValueError.
         message = f"time zone: {name!r} is not an IANA time zone, such as Europe/London"
         raise RuleError(message, field="time zone") from None
+
+
+def is_same_zone(one: str, other: str) -> bool:
+    """Whether two zones are the same, or two names of UTC."""
+    return canonical_zone(one) == canonical_zone(other)
+
+
+def canonical_zone(name: str) -> str:
+    """The same for all names of UTC; any other name stays as it is."""
+    return "UTC" if name.removeprefix("Etc/") in _UTC else name
 
 
 def is_representable(at: datetime) -> bool:

@@ -101,6 +101,14 @@ def test_importing_again_links_the_runs_recorded_since(
     )
 
 
+def test_an_edited_schedule_has_the_runs_of_the_line_that_it_was_made_of(tmp_path: Path) -> None:
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    PeriodicTask.objects.filter(name="probe").update(name="mine", kwargs='{"level": 3}')
+    mine, other = observed(utc("2026-03-01 03:00")), observed(utc("2026-03-01 04:00"))
+    imported(tmp_path, f"0 3 * * * {PROBE}", f"0 4 * * * {PROBE}")
+    assert schedules_of(mine, other) == ["mine", "probe (0 4 * * * UTC)"]
+
+
 def test_a_line_that_is_not_imported_leaves_its_runs_to_no_other(tmp_path: Path) -> None:
     stock_cron("0 5 * * *", "probe (0 3 * * * UTC)", kwargs='{"level": 3}')
     runs = [observed(utc("2026-03-01 03:00")), observed(utc("2026-03-01 03:01"))]

@@ -38,22 +38,65 @@ def edit(name: str) -> None:
     schedule.save()
 
 
-def test_an_edited_schedule_is_kept_when_another_line_of_its_command_is_added(tmp_path: Path) -> None:
+def test_an_edited_schedule_stays_its_lines_when_another_line_of_its_command_is_added(tmp_path: Path) -> None:
     imported(tmp_path, f"0 3 * * * {PROBE}")
     edit("probe")
     printed = imported(tmp_path, f"0 3 * * * {PROBE}", f"0 4 * * * {PROBE}")
-    assert stored() == {"probe": "0 6 * * *"}
-    assert "line 1 is not imported as the schedule “probe”: one of this name is different" in printed
-    assert "2 schedules that differ and are kept" in printed
+    assert stored() == {"probe": "0 6 * * *", "probe (0 4 * * * UTC)": "0 4 * * *"}
+    edited = "that was made of it, and was edited since (every day at 06:00 UTC)"
+    assert f"line 1 is not imported as the schedule “probe”: {edited}" in printed
+    assert "1 new schedule, 1 schedule that differs and is kept" in printed
 
 
-def test_an_edited_schedule_is_kept_when_the_other_line_of_its_command_is_removed(tmp_path: Path) -> None:
+def test_an_edited_schedule_stays_its_lines_when_the_other_line_of_its_command_is_removed(
+    tmp_path: Path,
+) -> None:
     imported(tmp_path, f"0 3 * * * {PROBE}", f"0 4 * * * {PROBE}")
     edit("probe (0 3 * * * UTC)")
     before = stored()
     printed = imported(tmp_path, f"0 3 * * * {PROBE}")
     assert stored() == before
-    assert "not imported as the schedule “probe (0 3 * * * UTC)”: one of this name is different" in printed
+    assert "not imported as the schedule “probe (0 3 * * * UTC)”: that was made of it, and was" in printed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "mine"}, {"kwargs": '{"level": 3}'}, {"task": "probes.lasting"}, {"task": "another.task"}],
+)
+def test_an_edited_schedule_stays_its_lines_whatever_was_edited(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    imported(tmp_path, f"0 3 * * * {PROBE} --level 2")
+    edit("probe --level 2")
+    PeriodicTask.objects.update(**changes)
+    before = stored()
+    printed = imported(tmp_path, f"00 3 * * * {PROBE} --level=2")
+    assert stored() == before
+    assert "1 schedule that differs and is kept. Nothing was stored." in printed
+
+
+def test_a_line_that_was_changed_is_not_imported_beside_the_schedule_that_it_was(tmp_path: Path) -> None:
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    printed = imported(tmp_path, f"0 4 * * * {PROBE}")
+    assert stored() == {"probe": "0 3 * * *"}
+    assert "line 1 is not imported as the schedule “probe”: one of this name is different" in printed
+
+
+def test_of_several_lines_of_unknown_origin_none_comes_back_under_another_name(tmp_path: Path) -> None:
+    stock_cron("0 6 * * *", "probe")
+    printed = imported(tmp_path, f"0 3 * * * {PROBE}", f"0 4 * * * {PROBE}")
+    assert stored() == {"probe": "0 6 * * *"}
+    assert "2 schedules that differ and are kept" in printed
+
+
+@pytest.mark.parametrize("zone", ["Etc/UTC", "UCT", "Etc/Universal", "GMT", "Etc/Greenwich"])
+def test_a_line_in_utc_by_another_name_is_the_same(tmp_path: Path, zone: str) -> None:
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    printed = imported(tmp_path, f"CRON_TZ={zone}", f"0 3 * * * {PROBE}", "CRON_TZ=UTC", f"0 3 * * * {PROBE}")
+    assert "line 2 is already the schedule “probe”" in printed
+    assert "line 4 is part of the schedule “probe”" in printed
+    edit("probe")
+    assert "that was made of it" in imported(tmp_path, f"CRON_TZ={zone}", f"0 3 * * * {PROBE}")
 
 
 def test_a_line_is_added_beside_a_schedule_of_its_command_that_another_line_means(tmp_path: Path) -> None:

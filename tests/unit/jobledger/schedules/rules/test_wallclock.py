@@ -45,3 +45,18 @@ def test_the_two_occurrences_in_a_fold_are_an_hour_apart(time: str) -> None:
 @pytest.mark.parametrize("time", ["2026-10-25 02:00", "2026-03-29 01:00", "2026-06-01 00:00"])
 def test_other_wall_clock_times_occur_once(time: str) -> None:
     assert wallclock.fold_length(utc(time), LONDON) == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("UTC", "Etc/UTC", True),
+        ("Zulu", "Etc/GMT+0", True),
+        ("Europe/London", "Europe/London", True),
+        ("UTC", "Europe/London", False),
+        ("UTC", "Etc/GMT+1", False),
+    ],
+)
+def test_utc_has_several_names(one: str, other: str, *, expected: bool) -> None:
+    assert wallclock.is_same_zone(one, other) is expected
+    assert {wallclock.zone_named(one), wallclock.zone_named(other)}
