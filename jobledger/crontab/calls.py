@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from getopt import GetoptError, getopt
+from itertools import filterfalse
 from posixpath import basename, join, normpath
 from typing import Any
 
@@ -80,6 +81,8 @@ class _Finder:
         self._words = Expansion(entry.variables, basename(entry.variables.get(SHELL, "/bin/sh")))
         self._folder = ""
         self._call = Call()
+        self._files: dict[str, str] = {}
+        """Those that the line has opened, by descriptor."""
         self._is_found = False
         self._depth = 0
 
@@ -102,12 +105,29 @@ class _Finder:
 
     def _script(self, script: Script) -> None:
         before = ""
-        for pipeline in script.pipelines:
+        for number, pipeline in enumerate(script.pipelines):
             if self._is_found:
                 self._after(pipeline, before)
-            elif not (before == "||" and _only_exits(pipeline)):
+            elif not (before == "||" and _only_exits(pipeline)) and not self._locks(script, number):
                 self._pipeline(pipeline)
             before = pipeline.separator
+
+    def _locks(self, script: Script, number: int) -> bool:
+        """Whether this command only takes a lock for what follows, as in ``flock -n 9 || exit 1``."""
+        match script.pipelines[number]:
+            case Pipeline(commands=[Simple(words=[Word(literal=str(name)), *words])], is_negated=False) if (
+                basename(name) == "flock"
+            ):
+                texts = [value.text for word in words for value in self._words.values(word)]
+                lock = wrappers.descriptor_lock(texts, self._files)
+            case _:
+                return False
+        if lock is None:
+            return False
+        if (not lock.waits or lock.wait_limit) and not _ends_without(script, number):
+            raise NotUnderstoodError("the command also runs if `flock` does not get the lock")
+        self._take(Effect(lock=lock), "flock")
+        return True
 
     def _pipeline(self, pipeline: Pipeline) -> None:
         first, *others = pipeline.commands
@@ -128,6 +148,7 @@ class _Finder:
     def _command(self, command: Command) -> None:
         match command:
             case Group(script=script):
+                self._open(command.redirections)
                 self._script(script)
             case Simple():
                 self._simple(command)
@@ -149,6 +170,10 @@ class _Finder:
         if not words:
             for name, word in command.assignments:
                 self._words.assign(name, self._words.assigned(word))
+            return
+        if [word.text for word in words] == ["exec"]:
+            self._open(command.redirections)
+            self._redirect(command.redirections)
             return
         if words[0].text in PRELUDES:
             getattr(self, PRELUDES[words[0].text])(words[1:])
@@ -222,8 +247,8 @@ class _Finder:
         self._add(notes=effect.notes)
         if effect.folder:
             self._enter(effect.folder)
-        if effect.script is not None and name not in wrappers.LOCKS:
-            self._words.shell = name
+        if effect.script is not None and name not in wrappers.SAME_SHELL:
+            self._words.shell = effect.shell or name
 
     def _python(self, words: Sequence[Value]) -> None:
         try:
@@ -265,8 +290,15 @@ class _Finder:
             return self.text(line[0].text)
         return self._run(line)
 
-    def _redirect(self, redirections: Sequence[Redirection]) -> None:
+    def _open(self, redirections: Sequence[Redirection]) -> None:
+        """Remember the files behind descriptors."""
         for redirection in redirections:
+            if _is_extra(redirection) and not redirection.operator.endswith("&"):
+                [*_, target] = self._words.values(redirection.target) or [Value(text="")]
+                self._files[redirection.descriptor] = target.text
+
+    def _redirect(self, redirections: Sequence[Redirection]) -> None:
+        for redirection in filterfalse(_is_extra, redirections):
             [*_, target] = self._words.values(redirection.target) or [Value(text="")]
             operator = redirection.operator
             if operator in _OUTPUTS and target.text != "/dev/null":
@@ -314,6 +346,19 @@ PRELUDES = {
     "umask": "_limit",
 }
 """Commands that may come before the call, and what they change."""
+
+
+def _is_extra(redirection: Redirection) -> bool:
+    """Whether it is of none of the standard streams."""
+    return redirection.descriptor not in ("", "0", "1", "2")
+
+
+def _ends_without(script: Script, number: int) -> bool:
+    """Whether the list ends if this command fails: ``… && …``, or ``… || exit``."""
+    separator, following = script.pipelines[number].separator, script.pipelines[number + 1 : number + 2]
+    if separator != "||" or not following:
+        return separator == "&&"
+    return _only_exits(following[0]) and "exit" in syntax.program_names(following[0].commands)
 
 
 def _only_exits(pipeline: Pipeline) -> bool:

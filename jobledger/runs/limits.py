@@ -6,10 +6,9 @@ alone. Where the schedule says nothing, the job's declaration counts, as the pro
 the run knows it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from jobledger.formats import duration, size_from_text
 from jobledger.jobs import registry
@@ -75,10 +74,15 @@ def of_job(declared: type[JobDeclaration]) -> Limits:
     return Limits(time_limit=declared.time_limit, grace=declared.time_limit_grace)
 
 
-def of_policy(policy: SchedulePolicy | None) -> Mapping[str, timedelta | None]:
-    """The columns of a schedule's runs that keep its own limits."""
-    if policy is None:
-        return {}
+class OwnLimits(TypedDict):
+    """The columns of a run that keep the limits of its schedule."""
+
+    time_limit: timedelta | None
+    time_limit_grace: timedelta | None
+
+
+def of_policy(policy: SchedulePolicy) -> OwnLimits:
+    """What the runs of a schedule with this policy keep of it."""
     return {"time_limit": policy.time_limit, "time_limit_grace": policy.time_limit_grace}
 
 

@@ -35,6 +35,12 @@ WORDS = st.sampled_from(
         ),
         *(
             "flock",
+            "9",
+            "9>/l",
+            "exec",
+            "su",
+            "-S",
+            "kubectl",
             "timeout",
             "10",
             "env",
@@ -217,6 +223,76 @@ def test_the_shorter_time_limit_counts() -> None:
     assert call("timeout 10 timeout -k 2 5 ./manage.py x").time_limit == shorter
 
 
+@pytest.mark.parametrize(
+    ("command", "lock"),
+    [
+        ("(flock -n 9 || exit 1; ./manage.py x) 9>/l", Lock(file="/l", waits=False)),
+        ("( flock -n 9 && ./manage.py x ) 9>/l", Lock(file="/l", waits=False)),
+        ("{ flock -n 200 || { echo busy; exit 0; }; ./manage.py x; } 200>>/l", Lock(file="/l", waits=False)),
+        ("(flock 9; ./manage.py x) 9>/l", Lock(file="/l", waits=True)),
+        ("(flock -w 5 9 || exit 1; ./manage.py x) 9</l", Lock(file="/l", waits=True, wait_limit="5")),
+        ("exec 9>/l; /usr/bin/flock -n 9 || exit 1; ./manage.py x", Lock(file="/l", waits=False)),
+        ("(flock -xn 9 || exit; cd /srv && ./manage.py x) 9>/l", Lock(file="/l", waits=False)),
+        ("flock 9 ./manage.py x", Lock(file="9", waits=True)),
+    ],
+)
+def test_a_lock_may_be_taken_by_a_descriptor(command: str, lock: Lock) -> None:
+    found = call(command)
+    assert (found.lock, found.command, found.output_files) == (lock, "x", ())
+
+
+def test_what_exec_redirects_is_the_output_of_all_that_follows() -> None:
+    assert call("exec >>/log 2>&1; ./manage.py x").output_files == ("/log",)
+
+
+@pytest.mark.parametrize(
+    ("command", "user"),
+    [
+        ("su -c './manage.py x' ann", "ann"),
+        ("su ann -c './manage.py x'", "ann"),
+        ("su -s /bin/sh ann -c 'cd /srv && ./manage.py x'", "ann"),
+        ("su -c './manage.py x'", "root"),
+        ("runuser -u ann -- ./manage.py x", "ann"),
+        ("runuser ann -c './manage.py x'", "ann"),
+    ],
+)
+def test_the_user_of_su_is_known(command: str, user: str) -> None:
+    found = call(command)
+    assert (found.command, found.user, found.notes) == ("x", user, ())
+
+
+@pytest.mark.parametrize("command", ["su - ann -c './manage.py x'", "su -lc './manage.py x' ann"])
+def test_a_login_shell_reads_the_profile(command: str) -> None:
+    found = call(command)
+    note = "its shell reads the profile first: the worker must have the variables that it sets"
+    assert (found.user, found.notes) == ("ann", (note,))
+
+
+def test_env_may_split_its_text_itself() -> None:
+    found = call("env -S 'A=b python \"./manage.py\" x --y 1'")
+    assert (found.command, found.arguments, found.variables) == ("x", ("--y", "1"), ("A",))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "kubectl exec deploy/web -- python manage.py x",
+        "kubectl -n prod exec -it web-0 -c app -- python manage.py x",
+        "oc exec --container=app web-0 -n prod -- python manage.py x",
+        "conda run -n app python manage.py x",
+        "conda run --no-capture-output -p /opt/env python manage.py x",
+        "micromamba run -n app ./manage.py x",
+    ],
+)
+def test_environments_and_pods_are_looked_into(command: str) -> None:
+    assert call(command).command == "x"
+
+
+def test_a_pod_is_noted() -> None:
+    note = "it runs in the pod 'deploy/web': the worker must be built from the same image"
+    assert call("kubectl exec deploy/web -- ./manage.py x").notes == (note,)
+
+
 def test_a_time_limit_that_includes_the_wait_for_a_lock_is_noted() -> None:
     note = "`timeout` also counts the wait for the lock; here, the limit counts from the start"
     assert call("timeout 60 flock /l ./manage.py x").notes == (note,)
@@ -287,7 +363,25 @@ def test_what_hides_failures_is_found(command: str, hidden: str) -> None:
         ("./manage.py x %input", "it is given input by cron"),
         ("./manage.py x 'y", "its command cannot be read: a single quote"),
         ("flock -s /l ./manage.py x", "a lock that is shared"),
-        ("flock 9 ./manage.py x", "a file descriptor"),
+        ("flock -n 9 || exit 1; ./manage.py x", "locks the descriptor 9, for which the line opens no file"),
+        ("(flock -n 9; ./manage.py x) 9>/l", "the command also runs if `flock` does not get the lock"),
+        ("(flock -w 5 9; ./manage.py x) 9>/l", "the command also runs if `flock` does not get the lock"),
+        ("(flock -n 9 || echo; ./manage.py x) 9>/l", "also runs if `flock` does not get the lock"),
+        ("(flock -s 9 && ./manage.py x) 9>/l", "a lock that is shared"),
+        ("(flock -u 9 && ./manage.py x) 9>/l", "releases a lock before the line ends"),
+        ("flock /l", "`flock` runs no command"),
+        ("timeout 5 flock -n 9", "`flock` runs no command"),
+        ("su www-data", "`su` runs no command"),
+        ("su www-data -c 'cd $0 && ./manage.py x' /srv", "`su` passes words to a shell"),
+        ("su --odd -c './manage.py x'", "`su` has an option that is not understood here"),
+        ("su ann -c './manage.py x {a,b}'", "the shell computes an argument"),
+        ("env -S './manage.py x' y", "`env -S` is understood only with plain words"),
+        ("env -S './manage.py $X'", "`env -S` is understood only with plain words"),
+        ('env -S "$(x) ./manage.py"', "`env -S` is understood only with plain words"),
+        ("kubectl exec pod ./manage.py x", "`kubectl exec` has no `--` before the command"),
+        ("kubectl exec pod --odd -- ./manage.py x", "`kubectl exec` has an option that is not understood"),
+        ("kubectl get pods", "it runs `kubectl get`"),
+        ("conda activate x && ./manage.py x", "it runs `conda activate`"),
         ("timeout soon ./manage.py x", "no duration that is understood: 'soon'"),
         ("timeout", "no duration that is understood"),
         ("timeout -k soon 5 ./manage.py x", "no duration that is understood: 'soon'"),

@@ -227,7 +227,7 @@ def test_the_time_limit_of_a_schedule_becomes_a_timeout_and_one_again(
 @pytest.mark.parametrize(
     ("policy", "lost"),
     [
-        ({"time_limit": timedelta(hours=1)}, "its time limit (1 h): the job's own holds (2 s)"),
+        ({"time_limit": timedelta(hours=1)}, "its time limit (1 h): the job's own holds (5 s)"),
         ({"time_limit_grace": timedelta(hours=1)}, "its time to clean up (1 h)"),
     ],
 )

@@ -11,11 +11,13 @@ from django.core.management import call_command
 from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
+from jobledger.jobs import registry
 from jobledger.models import Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import attempts, dispatch, limits, reasons
 from jobledger.runs.execution import isolation, runner
+from jobledger.runs.execution.resources import Usage
 from jobledger.runs.lease import rescue
-from jobledger.runs.outcome import outcome_of
+from jobledger.runs.outcome import SUCCESS
 from jobledger.schedules import ledger
 from tests.probes.management.commands import plain_probe
 from tests.probes.management.commands.probe import Command
@@ -96,7 +98,7 @@ def test_a_plain_command_has_the_limit_of_its_schedule(
 
 
 def test_a_job_that_it_calls_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = list[Run]()
+    found = list[Run | None]()
 
     def call_another(command: Command, *args: Any, **options: Any) -> None:
         monkeypatch.setattr(Command, "handle", lambda *args, **options: found.append(runner.current_run()))
@@ -107,6 +109,7 @@ def test_a_job_that_it_calls_has_its_own_limit(monkeypatch: pytest.MonkeyPatch) 
     outer = executed(recorded(time_limit=HOUR))
     assert outer.status == "succeeded"
     (inner,) = found
+    assert inner is not None
     assert (inner.trigger, inner.parent_id, inner.time_limit) == ("job", outer.pk, None)
 
 
@@ -156,7 +159,7 @@ def test_an_isolated_run_is_given_the_schedules_time_before_it_is_killed(
 
     def in_own_process(run_id: Any, work: Any, *, within: timedelta) -> isolation.Ending:
         given.append(within)
-        usage = isolation.Usage(peak_memory_bytes=1, cpu_seconds=0.0)
+        usage = Usage(peak_memory_bytes=1, cpu_seconds=0.0)
         return isolation.Ending(report=None, status=signal.SIGKILL, pid=7, usage=usage, timed_out=True)
 
     monkeypatch.setattr(isolation, "in_own_process", in_own_process)
@@ -183,11 +186,11 @@ def test_a_run_with_a_limit_of_its_own_takes_no_more_statements(monkeypatch: pyt
     for values in ({}, {"time_limit": HOUR, "time_limit_grace": MINUTE}):
         run = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, **values)
         with CaptureQueriesContext(connection) as queries:
-            claimed = runner.claim(run.pk, worker="w", job=runner.registry.find("probe"))
+            claimed = runner.claim(run.pk, worker="w", job=registry.find("probe"))
             assert claimed is not None
             assert claimed.time_limit == values.get("time_limit")
             limits.of_run(claimed)
-            attempts.end(claimed, outcome_of(None))
+            attempts.end(claimed, SUCCESS)
         counts.append(len(queries))
     assert counts[0] == counts[1]
 

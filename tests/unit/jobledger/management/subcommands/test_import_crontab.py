@@ -143,7 +143,7 @@ def test_a_schedule_that_was_edited_is_kept(crontab: Callable[..., str]) -> None
     schedule.save()
     printed, remarks = imported(file)
     assert stored() == {"probe": ("0 3 * * *", "UTC", {"level": 3})}
-    assert "line 1 is not imported as the schedule “probe”: one of this name is different" in printed
+    assert "line 1 is not imported as the schedule “probe”: that was made of it, and was edited" in printed
     assert remarks.endswith(
         "1 schedule that differs and is kept. Nothing was stored. Compare these lines with the schedules of "
         "their names, and keep those in the crontab that no schedule replaces: 1\n"
@@ -200,8 +200,8 @@ def test_a_lock_is_the_overlap_rule(crontab: Callable[..., str], prefix: str, co
         ("probe", "timeout -k 5 600", (600, 5), "10 min, then 5 s to clean up"),
         ("probe", "timeout -k 30 600", (600, None), "10 min, then 30 s to clean up"),
         ("probe", "timeout -s KILL 600", (600, 0), "10 min, then it is killed at once"),
-        ("limited", "timeout 1", (1, None), "1 s, then 2 s to clean up, in place of the job's 2 s"),
-        ("limited", "timeout 2", (None, None), ""),
+        ("limited", "timeout 1", (1, None), "1 s, then 2 s to clean up, in place of the job's 5 s"),
+        ("limited", "timeout 5", (None, None), ""),
         ("limited", "timeout 600", (None, None), ""),
         ("probe", "timeout 0", (None, None), ""),
         ("plain_probe", "timeout 600", (600, None), "10 min, then 30 s to clean up"),
@@ -223,7 +223,7 @@ def test_timeout_is_the_time_limit(
 
 def test_a_timeout_that_is_longer_than_the_jobs_own_limit_has_a_warning(crontab: Callable[..., str]) -> None:
     printed, _ = imported(crontab("0 3 * * * timeout 600 /srv/app/manage.py limited"))
-    assert "warning  `timeout` ends it after 10 min; the job's own time limit is shorter: 2 s\n" in printed
+    assert "warning  `timeout` ends it after 10 min; the job's own time limit is shorter: 5 s\n" in printed
 
 
 @pytest.mark.parametrize(("flag", "concurrency"), [("--wait", "queue"), ("--allow-overlap", "allow")])

@@ -96,12 +96,12 @@ def test_the_time_limits_of_a_jobs_message_are_ignored_in_favor_of_the_jobs_own(
 
 
 def test_the_message_of_a_run_with_a_time_limit_of_its_own_has_the_hard_limit_instead() -> None:
-    headers = {"timelimit": [700.0, 600.0], RUN_HEADER: True}
+    headers: dict[str, Any] = {"timelimit": [700.0, 600.0], RUN_HEADER: True}
     assert started_with(message_of("1", "probes.limited", **headers)) == (700.0, None)
 
 
 def test_the_message_of_a_run_without_one_leaves_it_to_the_job() -> None:
-    headers = {"timelimit": [None, None], RUN_HEADER: True}
+    headers: dict[str, Any] = {"timelimit": [None, None], RUN_HEADER: True}
     assert started_with(message_of("1", "probes.limited", **headers)) == (17.0, None)
 
 

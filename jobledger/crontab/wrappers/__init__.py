@@ -4,73 +4,34 @@ Their options are read with ``getopt``, which stops at the first word that is no
 An option that is not listed here is reported rather than guessed.
 """
 
-import re
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from datetime import timedelta
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from getopt import GetoptError, getopt
-from itertools import takewhile
 
-from jobledger.jobs.declaration import MAX_TIME_LIMIT
-
-Options = Sequence[tuple[str, str]]
-
-_UNITS = {"": "seconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(
-    r"((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf|infinity)([smhd]?)",
+from jobledger.crontab.wrappers import limits, users
+from jobledger.crontab.wrappers.effects import (
+    MUST_HAVE_THEM,
+    NOTHING,
+    Effect,
+    Lock,
+    NotUnderstoodError,
+    Options,
+    TimeLimit,
 )
-_MICROSECOND = timedelta(microseconds=1)
+from jobledger.crontab.wrappers.users import assigned, count_of_assignments, parted
 
+__all__ = ["MUST_HAVE_THEM", "Effect", "Lock", "NotUnderstoodError", "TimeLimit", "descriptor_lock", "unwrap"]
 
-class NotUnderstoodError(ValueError):
-    """The command line is not understood; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lock:
-    """A lock that the command takes first."""
-
-    file: str
-    waits: bool
-    """Whether it waits for the lock; otherwise, it does not run while another has it."""
-    wait_limit: str = ""
-    """For how many seconds it waits; empty: for ever."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeLimit:
-    """When the command is told to end, and when it is killed."""
-
-    length: timedelta
-    grace: timedelta | None = None
-    """How long after that it is killed; None: never, as far as the line says."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """What a wrapper does to the command that it runs."""
-
-    time_limit: TimeLimit | None = None
-    lock: Lock | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    """Those that it sets, with their values; empty if the line does not have them."""
-    folder: str = ""
-    user: str = ""
-    notes: tuple[str, ...] = ()
-    script: str | None = None
-    """A command line that a shell reads, instead of words."""
-    skips: int = 0
-    """How many of the words after the positionals belong to the wrapper as well."""
-
-
-NOTHING = Effect()
-MUST_HAVE_THEM = "the worker must have the variables that it sets"
-_PROFILE = "the profile"
-_READ_BY_SHELL = {"-l": _PROFILE, "--login": _PROFILE, "-i": "the files for interactive use"}
-_READ_BY_SUDO = {"-i": _PROFILE, "--login": _PROFILE}
-LOCKS = frozenset({"flock"})
-"""Wrappers that pass a command line on to the same shell."""
+SAME_SHELL = frozenset({"env", "flock"})
+"""Wrappers whose command line is read as if by the same shell."""
+_SPECIAL_TO_ENV = frozenset("\\$#`*?~{")
+"""To ``env -S`` itself, or to the shell before it, which may have computed the text."""
+_POD_SHORT = "c:iqtn:f:"
+_POD_LONG = (
+    *("container=", "stdin", "tty", "quiet", "namespace=", "context=", "kubeconfig=", "filename="),
+    *("pod-running-timeout=", "stdin=", "tty="),
+)
 Apply = Callable[[Options, Sequence[str]], Effect]
 """Takes its options, and all words that follow them."""
 
@@ -104,6 +65,19 @@ def unwrap(name: str, words: Sequence[str]) -> Unwrapped | None:
     return None if wrapper is None else _unwrapped(name, wrapper, words)
 
 
+def descriptor_lock(words: Sequence[str], files: Mapping[str, str]) -> Lock | None:
+    """The lock that ``flock`` with these words takes by a descriptor; None if it runs a command.
+
+    ``files`` are the files that the line has opened, by their descriptors. Raises NotUnderstoodError.
+    """
+    wrapper = WRAPPERS["flock"]
+    try:
+        options, rest = getopt(list(words), wrapper.short.lstrip("+"), list(wrapper.long))
+    except GetoptError:
+        return None
+    return limits.descriptor_lock(options, rest, files) if len(rest) == 1 and rest[0].isdecimal() else None
+
+
 def _unwrapped(name: str, wrapper: Wrapper, words: Sequence[str]) -> Unwrapped:
     try:
         options, rest = getopt(list(words), wrapper.short, list(wrapper.long))
@@ -119,112 +93,43 @@ def _unwrapped(name: str, wrapper: Wrapper, words: Sequence[str]) -> Unwrapped:
 
 
 def _env(options: Options, words: Sequence[str]) -> Effect:
-    variables = _assigned(words)
-    if {"-S", "--split-string"} & set(dict(options)):
-        raise NotUnderstoodError("`env -S` is not understood here")
+    variables = assigned(words)
+    values = dict(options)
+    if (split := values.get("-S") or values.get("--split-string")) is not None:
+        return _split(split, words)
     folder = next((value for option, value in options if option in ("-C", "--chdir")), "")
-    return Effect(variables=variables, skips=_count_of_assignments(words), folder=folder)
+    return Effect(variables=variables, skips=count_of_assignments(words), folder=folder)
 
 
-def _timeout(options: Options, words: Sequence[str]) -> Effect:
-    values = dict(options)
-    length = _duration(words[0] if words else "")
-    if length is None:
-        return NOTHING
-    name = values.get("-s") or values.get("--signal") or "TERM"
-    killed_after = values.get("-k") or values.get("--kill-after")
-    grace = timedelta(0) if _is_signal(name, "KILL") else _duration(killed_after or "0")
-    limit = TimeLimit(length=length, grace=grace)
-    return Effect(time_limit=limit, notes=tuple(_on_timeout(set(values), name)))
-
-
-def _on_timeout(given: Set[str], signal_name: str) -> Iterator[str]:
-    """What is different about the end of a run that has exceeded its time limit."""
-    if not (_is_signal(signal_name, "TERM") or _is_signal(signal_name, "KILL")):
-        yield f"`timeout` ends it with the signal {signal_name}; here, an exception ends the job"
-    if given & {"-p", "--preserve-status"}:
-        yield "`timeout --preserve-status` exits as the job does; here, a run that has timed out has code 124"
-    if given & {"-f", "--foreground"}:
-        yield "`timeout --foreground` spares the processes that it has started; here, they end with the job"
-
-
-def _is_signal(text: str, name: str) -> bool:
-    return text.upper().removeprefix("SIG") in (name, str(int(signal.Signals[f"SIG{name}"])))
-
-
-def _duration(text: str) -> timedelta | None:
-    """A duration as `timeout` reads it; None for one that never ends: zero, or longer than any limit."""
-    found = _DURATION.fullmatch(text)
-    if not found:
-        raise NotUnderstoodError(f"`timeout` has no duration that is understood: {text!r}")
-    seconds = float(found[1]) * timedelta(**{_UNITS[found[2]]: 1}).total_seconds()
-    if seconds == 0 or seconds > MAX_TIME_LIMIT.total_seconds():
-        return None
-    return max(timedelta(seconds=seconds), _MICROSECOND)
-
-
-def _flock(options: Options, words: Sequence[str]) -> Effect:
-    given = {option.lstrip("-"): value for option, value in options}
-    if {"s", "shared"} & set(given):
-        raise NotUnderstoodError("a lock that is shared (`flock -s`) has no counterpart")
-    if {"u", "unlock"} & set(given) or not words or words[0].isdecimal():
-        raise NotUnderstoodError("`flock` is used with a file descriptor")
-    limit = next((given[name] for name in ("w", "wait", "timeout") if name in given), "")
-    is_immediate = bool({"n", "nb", "nonblock"} & set(given)) or limit in ("0", "0.0")
-    lock = Lock(file=words[0], waits=not is_immediate, wait_limit="" if is_immediate else limit)
-    if words[1:2] in (["-c"], ["--command"]):
-        return Effect(lock=lock, script=words[2] if len(words) > 2 else "")
-    return Effect(lock=lock)
-
-
-def _shell(options: Options, words: Sequence[str]) -> Effect:
-    if "-c" not in dict(options):
-        raise NotUnderstoodError(f"it runs a script: {' '.join(words[:1]) or 'from standard input'}")
-    return Effect(script=words[0] if words else "", notes=_on_files_of_shell(options, _READ_BY_SHELL))
-
-
-def _sudo(options: Options, words: Sequence[str]) -> Effect:
-    values = dict(options)
-    variables = _assigned(words)
-    user = values.get("-u") or values.get("--user") or "root"
-    notes = _on_files_of_shell(options, _READ_BY_SUDO)
-    return Effect(user=user, variables=variables, skips=_count_of_assignments(words), notes=notes)
-
-
-def _on_files_of_shell(options: Options, files: Mapping[str, str]) -> tuple[str, ...]:
-    """What the shell reads first, by option."""
-    read = dict.fromkeys(files[option] for option, _ in options if option in files)
-    return tuple(f"its shell reads {file} first: {MUST_HAVE_THEM}" for file in read)
-
-
-def _su(options: Options, words: Sequence[str]) -> Effect:
-    raise NotUnderstoodError("`su` is not understood here; `sudo -u USER` is")
-
-
-def _assigned(words: Sequence[str]) -> dict[str, str]:
-    """The ``NAME=value`` at the beginning."""
-    return dict(_parted(word) for word in takewhile(_is_assignment, words))
-
-
-def _count_of_assignments(words: Sequence[str]) -> int:
-    return sum(1 for word in takewhile(_is_assignment, words))
-
-
-def _is_assignment(word: str) -> bool:
-    return "=" in word
-
-
-def _parted(word: str) -> tuple[str, str]:
-    name, _, value = word.partition("=")
-    return name, value
+def _split(text: str, words: Sequence[str]) -> Effect:
+    """The effect of ``env -S``, which itself reads a text as words."""
+    if words or set(text) & _SPECIAL_TO_ENV:
+        raise NotUnderstoodError("`env -S` is understood only with plain words, and no others after them")
+    try:
+        return Effect(script=shlex.join(["env", *shlex.split(text)]))
+    except ValueError:
+        raise NotUnderstoodError("`env -S` has a quote without an end") from None
 
 
 def _container(options: Options, words: Sequence[str]) -> Effect:
-    variables = dict(_parted(value) for option, value in options if option in ("-e", "--env"))
+    variables = dict(parted(value) for option, value in options if option in ("-e", "--env"))
     folder = next((value for option, value in options if option in ("-w", "--workdir")), "")
     where = f"it runs in the container {words[0]!r}: the worker must be built from the same image"
     notes = (where, *_on_variable_files(options))
     return Effect(variables=variables, folder=folder, notes=notes) if words else NOTHING
+
+
+def _pod(options: Options, words: Sequence[str]) -> Effect:
+    """The effect of ``kubectl exec``, whose options may also follow the pod, up to ``--``."""
+    end = words.index("--") if "--" in words else 0
+    try:
+        others = getopt(list(words[1:end]), _POD_SHORT, list(_POD_LONG))[1]
+    except GetoptError as error:
+        raise NotUnderstoodError(f"`kubectl exec` has an option that is not understood: {error}") from None
+    if not end or others:
+        raise NotUnderstoodError("`kubectl exec` has no `--` before the command")
+    where = f"it runs in the pod {words[0]!r}: the worker must be built from the same image"
+    return Effect(skips=end, notes=(where,))
 
 
 def _runner(options: Options, words: Sequence[str]) -> Effect:
@@ -272,7 +177,7 @@ _COMPOSE = Wrapper(
         *("parallel=", "compatibility"),
     ),
 )
-_SHELL = Wrapper(short="ceiluxo:O:", long=("login", "norc", "noprofile", "posix"), apply=_shell)
+_SHELL = Wrapper(short="ceiluxo:O:", long=("login", "norc", "noprofile", "posix"), apply=users.shell)
 
 WRAPPERS: Mapping[str, Wrapper] = {
     "bash": _SHELL,
@@ -281,6 +186,7 @@ WRAPPERS: Mapping[str, Wrapper] = {
     ),
     "chrt": Wrapper(short="abfiomprRvT:P:D:", positionals=1, apply=_priority("chrt")),
     "command": Wrapper(),
+    "conda": Wrapper(short="v", long=("verbose", "no-plugins")),
     "cronic": Wrapper(apply=_noted("`cronic` prints output only if the job fails; a run always has it")),
     "dash": _SHELL,
     "docker": Wrapper(short="c:DH:l:", long=("config=", "context=", "debug", "host=", "log-level=")),
@@ -298,27 +204,32 @@ WRAPPERS: Mapping[str, Wrapper] = {
             *("conflict-exit-code=", "verbose"),
         ),
         positionals=1,
-        apply=_flock,
+        apply=limits.flock,
     ),
     "ionice": Wrapper(short="c:n:t", long=("class=", "classdata=", "ignore"), apply=_priority("ionice")),
+    "kubectl": Wrapper(short="n:s:", long=("namespace=", "context=", "kubeconfig=", "cluster=", "user=")),
+    "mamba": Wrapper(short="v", long=("verbose",)),
+    "micromamba": Wrapper(short="r:n:p:", long=("root-prefix=", "name=", "prefix=")),
     "nice": Wrapper(short="n:0123456789", long=("adjustment=",), apply=_priority("nice")),
     "nohup": Wrapper(),
     "pdm": Wrapper(),
     "pipenv": Wrapper(),
+    "oc": Wrapper(short="n:s:", long=("namespace=", "context=", "kubeconfig=", "cluster=", "user=")),
     "poetry": Wrapper(
         short="C:nqv", long=("directory=", "project=", "no-interaction", "quiet"), apply=_runner
     ),
+    "runuser": Wrapper(short=users.SU_SHORT + "u:", long=(*users.SU_LONG, "user="), apply=users.runuser),
     "setsid": Wrapper(short="cfw", long=("ctty", "fork", "wait")),
     "sh": _SHELL,
     "stdbuf": Wrapper(short="i:o:e:", long=("input=", "output=", "error=")),
-    "su": Wrapper(short="lmps:c:", apply=_su),
+    "su": Wrapper(short=users.SU_SHORT, long=users.SU_LONG, apply=users.su),
     "sudo": Wrapper(
         short="bEHnSkPu:g:h:D:i",
         long=(
             *("background", "preserve-env", "set-home", "non-interactive", "user=", "group=", "chdir="),
             "login",
         ),
-        apply=_sudo,
+        apply=users.sudo,
     ),
     "time": Wrapper(
         short="pvaqo:f:", long=("portability", "verbose", "append", "quiet", "output=", "format=")
@@ -327,15 +238,30 @@ WRAPPERS: Mapping[str, Wrapper] = {
         short="fpvk:s:",
         long=("foreground", "preserve-status", "verbose", "kill-after=", "signal="),
         positionals=1,
-        apply=_timeout,
+        apply=limits.timeout,
     ),
     "uv": Wrapper(short="qvn", long=("quiet", "verbose", "no-cache", "offline", "directory=", "project=")),
 }
 
+_CONDA_RUN = Wrapper(
+    short="n:p:v",
+    long=(
+        *("name=", "prefix=", "verbose", "dev", "debug-wrapper-scripts", "no-capture-output", "live-stream"),
+        "cwd=",
+    ),
+    apply=lambda options, words: Effect(folder=dict(options).get("--cwd", "")),
+)
+_EXEC_IN_POD = Wrapper(short=_POD_SHORT, long=_POD_LONG, positionals=1, apply=_pod)
+
 SUBCOMMANDS: Mapping[str, Mapping[str, Wrapper]] = {
+    "conda": {"run": _CONDA_RUN},
     "docker": {"compose": _COMPOSE, "exec": _EXEC},
     "docker compose": {"exec": _EXEC, "run": _RUN},
     "docker-compose": {"exec": _EXEC, "run": _RUN},
+    "kubectl": {"exec": _EXEC_IN_POD},
+    "mamba": {"run": _CONDA_RUN},
+    "micromamba": {"run": _CONDA_RUN},
+    "oc": {"exec": _EXEC_IN_POD},
     "pdm": {"run": Wrapper(short="p:s", long=("project=", "site-packages"), apply=_runner)},
     "pipenv": {"run": Wrapper(apply=_noted(f"it reads .env first, if there is one: {MUST_HAVE_THEM}"))},
     "poetry": {"run": Wrapper()},
