@@ -5,7 +5,7 @@ state: one row per enabled schedule, with an index on ``due_at``. A ``Pause`` st
 them, for a time. A ``DeclaredSchedule`` keeps track of a schedule created from code.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Self
@@ -92,12 +92,14 @@ class SchedulePolicy(models.Model):
     time_limit = models.DurationField(
         null=True,
         blank=True,
+        validators=[MinValueValidator(timedelta(microseconds=1)), MaxValueValidator(MAX_TIME_LIMIT)],
         help_text="How long a run of this schedule may take (HH:MM:SS). Empty: as its job says.",
     )
     time_limit_grace = models.DurationField(
         "time to clean up",
         null=True,
         blank=True,
+        validators=[MinValueValidator(timedelta(0)), MaxValueValidator(MAX_TIME_LIMIT)],
         help_text="How long it may clean up after that, before it is killed. Empty: as its job says.",
     )
     max_live_per_schedule = models.PositiveIntegerField(
@@ -176,6 +178,9 @@ class SchedulePolicy(models.Model):
 
     def __str__(self) -> str:
         return self.get_misfire_display()
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """The fields' validators say the same; Django would ask the database about each constraint."""
 
     @classmethod
     def of(cls, schedule: PeriodicTask) -> "SchedulePolicy":
