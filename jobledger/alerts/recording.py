@@ -194,7 +194,7 @@ def _event(run: Run, status: Status, now: datetime) -> Event:
 
 def _is_covered(run: Run) -> bool:
     """Whether a later run does the work of this missed one."""
-    return run.status == Status.MISSED and run.reason == Reason.COALESCED
+    return run.status == Status.MISSED and run.reason in (Reason.COALESCED, Reason.SUPERSEDED)
 
 
 def _grouped(runs: Iterable[Run]) -> Iterator[Event]:

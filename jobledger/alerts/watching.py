@@ -5,7 +5,7 @@ so everything is told once.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any
@@ -21,12 +21,16 @@ from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status
+from jobledger.models.run import WAITING_SINCE
 from jobledger.paging import is_after
 
 BATCH = 2000
 """How many runs are looked at in one statement."""
 
-_RUN_FIELDS = ("job", "trigger", "schedule", "schedule_name", "queued_at", "start_after", "started_at")
+_RUN_FIELDS = (
+    *("job", "trigger", "schedule", "schedule_name"),
+    *("queued_at", "waiting_since", "start_after", "started_at"),
+)
 
 Noticed = tuple[Rule, Event, Saying]
 
@@ -64,13 +68,14 @@ def _late(book: RuleBook, now: datetime) -> Iterator[Noticed]:
     shortest = book.shortest_late_after
     if shortest is None:
         return
-    waiting = Run.objects.startable(now).filter(queued_at__lte=now - shortest)
+    waiting = Run.objects.startable(now).filter(queued_at__lte=now)  # the order of an index
+    waiting = waiting.annotate(since=WAITING_SINCE).filter(since__lte=now - shortest)
     for run in _all(waiting):
         # A retry waits from the end of its backoff.
-        waited = now - max(filter(None, [run.queued_at, run.start_after]))
+        waited = now - max(filter(None, [run.waiting_since or run.queued_at, run.start_after]))
         for rule in _rules_about(book, AlertKind.LATE, run):
             if rule.late_after is not None and waited >= rule.late_after:
-                yield rule, _event(run, AlertKind.LATE, now), _saying(AlertKind.LATE, waited=waited)
+                yield rule, _lateness(run, now), _saying(AlertKind.LATE, waited=waited)
 
 
 def _slow(book: RuleBook, now: datetime) -> Iterator[Noticed]:
@@ -184,6 +189,14 @@ def _event(run: Run, kind: AlertKind, now: datetime) -> Event:
         schedule_name=run.schedule_name,
         run_id=run.pk,
     )
+
+
+def _lateness(run: Run, now: datetime) -> Event:
+    """The same for a run that has superseded others, so that each of a schedule's runs is not told of."""
+    event = _event(run, AlertKind.LATE, now)
+    if run.schedule_id is None:
+        return event
+    return replace(event, key=f"{run.schedule_id} {run.waiting_since or run.queued_at}")
 
 
 def _saying(kind: AlertKind, **facts: datetime | timedelta) -> Saying:

@@ -23,6 +23,7 @@ from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning.policy import Policy
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
+from jobledger.schedules.simulation import AT_ONCE, Queue
 
 Warn = Callable[[str], object]
 """Prints a message that is not part of the output."""
@@ -41,6 +42,8 @@ class Timetable:
     rule: Rule
     window: Window = ALWAYS
     policy: Policy
+    queue: Queue = AT_ONCE
+    """How its runs wait for workers."""
     zone: ZoneInfo
     """The zone in which its times are printed."""
 
@@ -149,7 +152,7 @@ def _enabled(zone: ZoneInfo | None, warn: Warn) -> Iterator[Timetable]:
 
 def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
     try:
-        slot_runs.target_of(schedule)
+        target = slot_runs.target_of(schedule)
         times = stored_schedules.times_of(schedule)
         return Timetable(
             label=schedule.name,
@@ -158,6 +161,10 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
             rule=times.rule,
             window=times.window,
             policy=times.policy,
+            queue=Queue(
+                may_overlap=slot_runs.may_overlap(schedule, target.job),
+                expire_after=slot_runs.expire_after(schedule),
+            ),
             zone=zone or own_zone(schedule),
         )
     except Error:

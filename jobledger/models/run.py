@@ -70,6 +70,9 @@ class Stream(models.TextChoices):
 CANCEL_ACCEPTED = models.Q(cancel_requested_at__isnull=False) & ~models.Q(reason=Reason.WORKER_SHUTDOWN)
 """A user or a newer run has cancelled the run for good; after a worker's shutdown it may start again."""
 
+WAITING_SINCE = Coalesce("waiting_since", "queued_at")
+"""Since when a queued run, or one that it has superseded, has been waiting."""
+
 MIN_ID_PREFIX_LENGTH = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 
@@ -208,6 +211,11 @@ class Run(ResourceUse):
         null=True, blank=True, help_text="When a queued run's message is published, or published again."
     )
     publish_count = models.PositiveIntegerField(default=0, help_text="How many times it was published.")
+    waiting_since = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Since when runs of its schedule have been waiting, if it has superseded some of them.",
+    )
     start_after = models.DateTimeField(
         null=True,
         blank=True,
@@ -275,6 +283,11 @@ class Run(ResourceUse):
                 fields=["concurrency_key", "queued_at"],
                 name="run_waiting",
                 condition=models.Q(status=Status.QUEUED) & ~models.Q(concurrency_key=""),
+            ),
+            models.Index(
+                fields=["schedule", "status", "publish_after"],
+                name="run_in_backlog",
+                condition=models.Q(publish_after__isnull=False),
             ),
             models.Index(
                 fields=["status", "start_before"],

@@ -68,7 +68,7 @@ class SchedulePolicy(models.Model):
         max_length=8,
         default=Misfire.ONCE,
         choices=MISFIRE_LABELS,
-        help_text="What happens to runs that could not start on time, for example because beat was down.",
+        help_text="What happens to runs that could not start on time, because beat or the workers were down.",
     )
     catch_up_limit = models.PositiveIntegerField(
         default=100,

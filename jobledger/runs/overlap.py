@@ -33,6 +33,7 @@ from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.registry import Job
 from jobledger.models import CANCEL_ACCEPTED, LIVE, NO_REASON, Reason, Run, SchedulePolicy, Status, Why
+from jobledger.models.run import WAITING_SINCE
 from jobledger.runs.ledger_connection import savepoint
 from jobledger.runs.publishing import publisher, wake_up
 from jobledger.runs.publishing.publisher import publish_interval
@@ -205,7 +206,7 @@ def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
     # A run that is locked is being claimed, and skipped: the claim may be waiting for a transaction around
     # this one, which must not wait for the claim.
     unlocked = queued.select_for_update(skip_locked=True, of=("self",))
-    longest = unlocked.select_related("schedule").order_by("queued_at", "pk").first()
+    longest = unlocked.select_related("schedule").order_by(WAITING_SINCE, "pk").first()
     if longest is None:
         return
     grace = publisher.RECORDER_GRACE_PERIOD if at_once else timedelta(0)

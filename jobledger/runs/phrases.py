@@ -129,9 +129,11 @@ def canceller(facts: Facts, *, with_place: bool = True) -> Phrase:
     return "an unknown user"
 
 
-def is_cancel(reason: Reason | None) -> bool:
-    """Whether the reason says who or what has cancelled a run."""
-    return reason in (Reason.USER, Reason.SUPERSEDED, Reason.WORKER_SHUTDOWN, Reason.INTERRUPTED)
+def is_cancelled(facts: Facts) -> bool:
+    """Whether the reason says who or what has cancelled the run."""
+    if facts.status is Status.MISSED:
+        return False
+    return facts.reason in (Reason.USER, Reason.SUPERSEDED, Reason.WORKER_SHUTDOWN, Reason.INTERRUPTED)
 
 
 def killed(facts: Facts) -> str:
@@ -217,7 +219,7 @@ def _what_was_paused(facts: Facts) -> Phrase:
 
 
 def _late(facts: Facts) -> Phrase:
-    return f"{_beat_was_down(facts)}, and its misfire policy is to skip missed runs"
+    return _not_in_time(facts) + ", and its misfire policy is to skip missed runs"
 
 
 def _coalesced(facts: Facts) -> Phrase:
@@ -230,11 +232,28 @@ def _coalesced(facts: Facts) -> Phrase:
 def _catch_up_limit(facts: Facts) -> Phrase:
     limit = facts.text("limit")
     newest = "newest missed run was" if limit == "1" else f"{limit} newest missed runs were"
-    return f"{_beat_was_down(facts)}; only the {newest} caught up"
+    return _not_in_time(facts) + f"; only the {newest} caught up"
 
 
 def _schedule_expired(facts: Facts) -> Phrase:
     return f"{_beat_was_down(facts)}, and the schedule expired{_after(' at ', facts.time('expired_at'))}"
+
+
+def _superseded(facts: Facts) -> Phrase:
+    if facts.status is not Status.MISSED:
+        return _canceller(facts)
+    return _overtaken(facts) + " and superseded it"
+
+
+def _not_in_time(facts: Facts) -> Phrase:
+    """What kept it from running: the run was queued if a newer one is named."""
+    return _overtaken(facts) if facts.text("slot") else _beat_was_down(facts)
+
+
+def _overtaken(facts: Facts) -> Phrase:
+    run_id = facts.text("run")
+    newer = "run " + _run(run_id) if run_id else "the next run"
+    return "it had not started when " + newer + f" was due{_after(' at ', facts.time('slot'))}"
 
 
 def _beat_was_down(facts: Facts) -> str:
@@ -356,7 +375,7 @@ _PHRASES: Mapping[Reason | None, Callable[[Facts], Phrase]] = {
     Reason.DEADLINE: _deadline,
     Reason.SCHEDULE_EXPIRED: _schedule_expired,
     Reason.USER: _canceller,
-    Reason.SUPERSEDED: _canceller,
+    Reason.SUPERSEDED: _superseded,
     Reason.WORKER_SHUTDOWN: _canceller,
     Reason.INTERRUPTED: _canceller,
     Reason.TIME_LIMIT: _time_limit,

@@ -17,7 +17,7 @@ from jobledger.runs.phrases import (
     Sentence,
     canceller,
     ended_with,
-    is_cancel,
+    is_cancelled,
     killed,
     origin,
     phrase_of,
@@ -106,7 +106,7 @@ def planned(reason: Why, slot: datetime, *, schedule_name: str = "") -> str:
 def cancelled_by(run: Run) -> str:
     """Who or what has cancelled the run; empty if it was not cancelled."""
     facts = Facts(run=run)
-    return str(canceller(facts, with_place=False)) if is_cancel(facts.reason) else ""
+    return str(canceller(facts, with_place=False)) if is_cancelled(facts) else ""
 
 
 def _queued(facts: Facts) -> Phrase:
@@ -153,7 +153,7 @@ def _no_heartbeat(facts: Facts, now: datetime) -> str:
 
 def _succeeded(facts: Facts) -> Phrase:
     took = _took(facts)
-    although = ", although cancelled by " + canceller(facts) if is_cancel(facts.reason) else ""
+    although = ", although cancelled by " + canceller(facts) if is_cancelled(facts) else ""
     return f"Succeeded{f' in {took}' if took else ''}{_on_attempt(facts)}{_how_late(facts)}" + although + "."
 
 

@@ -23,7 +23,8 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import slot_runs, stored_schedules
-from jobledger.schedules.ledger import PlanCache, RecordedBatch, may_overlap
+from jobledger.schedules.backlog import in_backlog
+from jobledger.schedules.ledger import PlanCache, RecordedBatch
 from jobledger.schedules.planning.planning import Plan
 from jobledger.schedules.planning.verdicts import Verdict
 
@@ -66,6 +67,7 @@ class _Due:
     timing: str
     target: str
     may_be_paused: bool
+    has_backlog: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +92,11 @@ def record(now: datetime) -> RecordedBatch | None:
         return None
     if due is None:
         return RecordedBatch()
-    if planned is None or may_overlap(run := planned.run):
+    if planned is None or slot_runs.may_overlap(due.schedule, planned.run.job):
         return None
-    if not _save(due.row, planned.plan, run, now):
+    if not _save(due.row, planned.plan, planned.run, now):
         return RecordedBatch()
-    return RecordedBatch(queued=[run], next_due_at=planned.plan.due_at)
+    return RecordedBatch(queued=[planned.run], next_due_at=planned.plan.due_at)
 
 
 def _planned(due: _Due, now: datetime) -> _Planned | None:
@@ -112,7 +114,7 @@ def _is_ordinary(due: _Due) -> bool:
     """Whether nothing has changed since the row was computed, and no other scheduler has run it since."""
     row, schedule = due.row, due.schedule
     is_rare = schedule.solar_id is not None or schedule.clocked_id is not None
-    if not schedule.enabled or schedule.one_off or due.may_be_paused or is_rare:
+    if not schedule.enabled or schedule.one_off or due.may_be_paused or due.has_backlog or is_rare:
         return False
     ran_elsewhere = schedule.last_run_at is not None and (
         row.recorded_at is None or schedule.last_run_at > row.recorded_at
@@ -182,7 +184,7 @@ def _read(now: datetime) -> _Due | None:
         stored = cursor.fetchone()
     if stored is None:
         return None
-    *columns, timing, target, may_be_paused = stored
+    *columns, timing, target, may_be_paused, has_backlog = stored
     values = _converted(columns, statement.converters, connection)
     row, schedule, policy, *kinds = (_object(model, values, connection.alias) for _, model in _MODELS)
     # `SchedulePolicy.of` and the rules find them there.
@@ -191,7 +193,14 @@ def _read(now: datetime) -> _Due | None:
         if found is not None:
             setattr(schedule, kind, found)
     schedule.timing, schedule.target = timing, target
-    return _Due(row=row, schedule=schedule, timing=timing, target=target, may_be_paused=bool(may_be_paused))
+    return _Due(
+        row=row,
+        schedule=schedule,
+        timing=timing,
+        target=target,
+        may_be_paused=bool(may_be_paused),
+        has_backlog=bool(has_backlog),
+    )
 
 
 def _converted(
@@ -223,9 +232,14 @@ def _statement(connection: BaseDatabaseWrapper) -> _Statement:
     due = NextSlot.objects.filter(due_at__lte=_NOW).order_by("due_at")
     timing = stored_schedules.timing_at(_SCHEDULE, without=_RARE)
     target = stored_schedules.target_at(_SCHEDULE)
-    selected = due.annotate(timing_now=timing, target_now=target, may_be_paused=Exists(pauses)).values_list(
-        *(path + field.attname for path, field in fields), "timing_now", "target_now", "may_be_paused"
-    )
+    waiting = in_backlog().filter(schedule=OuterRef("schedule"))
+    found = {
+        "timing_now": timing,
+        "target_now": target,
+        "may_be_paused": Exists(pauses),
+        "has_backlog": Exists(waiting),
+    }
+    selected = due.annotate(**found).values_list(*(path + field.attname for path, field in fields), *found)
     sql, parameters = selected[:1].query.get_compiler(connection=connection).as_sql()
     return _Statement(
         sql=sql,

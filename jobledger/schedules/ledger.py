@@ -29,12 +29,12 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.alerts import recording
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
-from jobledger.jobs.declaration import Concurrency
 from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
 from jobledger.runs.publishing import wake_up
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import present
 from jobledger.schedules import adoption, slot_runs, stored_schedules
+from jobledger.schedules.backlog import Backlog, DueSlots
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
 from jobledger.schedules.planning.policy import PausePeriod
@@ -196,29 +196,36 @@ def _advance(
             )
     pauses = PauseLookup(list(loaded.schedules), min((row.handled_until for row in rows), default=now))
     plans = PlanCache(now)
-    runs: list[Run] = []
+    due: list[DueSlots] = []
     advanced: list[NextSlot] = []
     for row in rows:
-        if max_records is not None and len(runs) >= max_records:
+        if max_records is not None and sum(len(each.records) for each in due) >= max_records:
             break
         advanced.append(row)
         if row.pk in loaded.unreadable:
             _mark_broken(row, f"number {row.pk}", loaded.unreadable[row.pk])
         elif row.pk in loaded.schedules:
             schedule = loaded.schedules[row.pk]
-            runs += _advance_one(schedule, row, pauses.of(row.pk, schedule.task), plans, now)
-    _skip_above_limits(runs)
+            due += _advance_one(schedule, row, pauses.of(row.pk, schedule.task), plans, now)
+    backlog = Backlog(due, now)
+    runs = [
+        slot_runs.run_of(each.schedule, each.target, planned, now=now)
+        for each in due
+        for planned in backlog.settle(each)
+    ]
+    _skip_above_limits(runs, backlog)
+    backlog.give_up(runs)
     _save(advanced, loaded, runs, now)
     return runs
 
 
-def _skip_above_limits(runs: Sequence[Run]) -> None:
+def _skip_above_limits(runs: Sequence[Run], backlog: Backlog) -> None:
     """Skip slots of jobs that allow overlap, if too many runs are already queued or running.
 
     The runs of this batch are not counted, so that neither schedules that are due together nor a schedule
-    that catches up are cut off halfway.
+    that catches up are cut off halfway. Neither are those that give way to them.
     """
-    overlapping = [run for run in runs if run.status == Status.QUEUED and may_overlap(run)]
+    overlapping = [run for run in runs if run.status == Status.QUEUED and _may_overlap(run)]
     if not overlapping:
         return
     # Not filtered by schedule: then the database might scan all of their runs.
@@ -227,6 +234,8 @@ def _skip_above_limits(runs: Sequence[Run]) -> None:
     for schedule_id, job, count in groups.annotate(count=Count("pk")):
         of_schedule[schedule_id] += count
         of_job[job] += count
+    of_schedule.subtract(backlog.given_up_of_schedules())
+    of_job.subtract(backlog.given_up_of_jobs())
     for run in overlapping:
         policy, declared = SchedulePolicy.of(run.schedule), registry.declaration_of(run.job)
         own_limit = policy.max_live_per_schedule or declared.max_live_per_schedule
@@ -237,13 +246,9 @@ def _skip_above_limits(runs: Sequence[Run]) -> None:
             slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, job=run.job, live=live, limit=job_limit))
 
 
-def may_overlap(run: Run) -> bool:
+def _may_overlap(run: Run) -> bool:
     """Whether limits apply to it. Not to ordinary tasks, whose runs are no longer live once they are sent."""
-    job = registry.all_jobs().get(run.job)
-    if job is None or run.schedule is None:
-        return False
-    chosen = run.schedule.policy.concurrency or job.declaration.concurrency
-    return Concurrency(chosen) is Concurrency.ALLOW
+    return run.schedule is not None and slot_runs.may_overlap(run.schedule, run.job)
 
 
 def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now: datetime) -> None:
@@ -262,7 +267,8 @@ def _save(advanced: Sequence[NextSlot], loaded: Loaded, runs: Sequence[Run], now
 
 def _advance_one(
     schedule: PeriodicTask, row: NextSlot, pauses: Sequence[PausePeriod], plans: PlanCache, now: datetime
-) -> list[Run]:
+) -> list[DueSlots]:
+    """Move the row on; returns the schedule's slots that are to be recorded, if there are any."""
     try:
         target = slot_runs.target_of(schedule)
         records = list(_superseded(schedule, row, pauses, now))
@@ -282,9 +288,10 @@ def _advance_one(
         row.handled_until = records[MAX_RECORDS - 1].scheduled_for
         row.slot, row.due_at = records[MAX_RECORDS].scheduled_for, now
         del records[MAX_RECORDS:]
-    if records:
-        row.recorded_at = now
-    return [slot_runs.run_of(schedule, target, each, now=now) for each in records]
+    if not records:
+        return []
+    row.recorded_at = now
+    return [DueSlots(schedule=schedule, target=target, records=records)]
 
 
 def _superseded(

@@ -14,11 +14,13 @@ from typing import Any
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import json_text, registry, secrets
+from jobledger.jobs.declaration import Concurrency
 from jobledger.jobs.options import OptionsError, check_bounds
-from jobledger.models import Run, Status, Trigger, Why
+from jobledger.models import Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.publishing import delivery
 from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
+from jobledger.schedules.planning.backlog import start_before
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 
@@ -28,6 +30,7 @@ SLOT_NAMESPACE = uuid.UUID("0d6c9df7-5d4a-4c3c-9a60-63c3a3f0c4a7")
 STATUSES = {
     Verdict.RUN: Status.QUEUED,
     Verdict.MISSED: Status.MISSED,
+    Verdict.EXPIRED: Status.EXPIRED,
     Verdict.SKIPPED: Status.SKIPPED,
 }
 
@@ -88,7 +91,7 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
         start_before=_start_before(schedule, planned, now) if is_queued else None,
         coalesced=planned.coalesced,
         **limits.of_policy(schedule.policy),
-        **_why(schedule, planned).columns,
+        **why_of(schedule.pk, planned).columns,
     )
 
 
@@ -98,11 +101,11 @@ def skip(run: Run, why: Why) -> None:
     run.reason, run.reason_details = why.columns["reason"], why.columns["reason_details"]
 
 
-def _why(schedule: PeriodicTask, planned: PlannedSlot) -> Why:
+def why_of(schedule_id: int, planned: PlannedSlot) -> Why:
     """The plan's reason, with the id of the run that replaces this slot, which the plan does not know."""
     if planned.coalesced_into is None:
         return planned.why
-    return planned.why.plus(run=run_id(schedule.pk, planned.coalesced_into))
+    return planned.why.plus(run=run_id(schedule_id, planned.coalesced_into))
 
 
 def run_id(schedule_id: int, slot: datetime) -> uuid.UUID:
@@ -111,14 +114,28 @@ def run_id(schedule_id: int, slot: datetime) -> uuid.UUID:
 
 
 def _start_before(schedule: PeriodicTask, planned: PlannedSlot, now: datetime) -> datetime | None:
-    """The earliest of the policy's deadline and django-celery-beat's two expiry fields."""
-    deadlines, policy = [schedule.expires], schedule.policy
-    if schedule.expire_seconds is not None:
-        deadlines.append(now + timedelta(seconds=schedule.expire_seconds))
-    if policy.starting_deadline is not None:
-        starts_at = planned.scheduled_for + jitter_delay(policy.jitter, schedule.pk)
-        deadlines.append(starts_at + policy.starting_deadline)
-    return min((deadline for deadline in deadlines if deadline is not None), default=None)
+    policy = schedule.policy
+    return start_before(
+        starts_at=planned.scheduled_for + jitter_delay(policy.jitter, schedule.pk),
+        recorded_at=now,
+        starting_deadline=policy.starting_deadline,
+        expires=schedule.expires,
+        expire_after=expire_after(schedule),
+    )
+
+
+def expire_after(schedule: PeriodicTask) -> timedelta | None:
+    """How long a run of the schedule may be queued: django-celery-beat's own field."""
+    return None if schedule.expire_seconds is None else timedelta(seconds=schedule.expire_seconds)
+
+
+def may_overlap(schedule: PeriodicTask, job: str) -> bool:
+    """Whether runs of the schedule may overlap, as far as that is known: not for ordinary tasks."""
+    known = registry.all_jobs().get(job)
+    if known is None:
+        return False
+    chosen = SchedulePolicy.of(schedule).concurrency or known.declaration.concurrency
+    return Concurrency(chosen) is Concurrency.ALLOW
 
 
 def _json(job: str, field: str, text: str, kind: type) -> Any:

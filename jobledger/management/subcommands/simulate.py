@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError
 
@@ -45,6 +46,14 @@ class Command(OperatorCommand):
             action="append",
             default=[],
             help="A period during which beat is down; may be given more than once.",
+        )
+        parser.add_argument(
+            "--no-workers",
+            metavar="FROM/TO",
+            action="append",
+            default=[],
+            help="A period during which no worker starts runs, because none is there or another run holds "
+            "the job; may be given more than once.",
         )
         _add_policy_arguments(parser)
         parser.add_argument("--json", action="store_true", help="Print a JSON list of objects.")
@@ -91,6 +100,7 @@ class _Replay:
     start: datetime
     end: datetime
     downtimes: list[tuple[datetime, datetime]]
+    no_workers: list[tuple[datetime, datetime]]
     pauses: dict[int | None, list[PausePeriod]]
 
     def slots(self) -> Iterator[tuple[SimulatedSlot, Timetable]]:
@@ -108,6 +118,7 @@ class _Replay:
             start=self.start,
             end=self.end,
             downtimes=self.downtimes,
+            queue=replace(timetable.queue, no_workers=self.no_workers),
         )
         return ((slot, timetable) for slot in slots)
 
@@ -145,9 +156,15 @@ def _replay(choice: Choice, options: dict[str, Any]) -> _Replay:
         timetables=[replace(each, policy=_policy(each.policy, overrides)) for each in choice.timetables],
         start=start,
         end=end,
-        downtimes=[arguments.period(text, "--downtime", choice.zone) for text in options["downtime"]],
+        downtimes=_periods(options, "downtime", choice.zone),
+        no_workers=_periods(options, "no_workers", choice.zone),
         pauses=_pauses(choice.timetables, start),
     )
+
+
+def _periods(options: dict[str, Any], dest: str, zone: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    option = "--" + dest.replace("_", "-")
+    return [arguments.period(text, option, zone) for text in options[dest]]
 
 
 def _policy_overrides(options: dict[str, Any]) -> dict[str, Any]:
@@ -182,7 +199,8 @@ def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
     starts = printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else "-"
     earlier = f" (and {slot_count(slot.coalesced)} earlier)" if slot.coalesced else ""
     when = printing.iso_time(slot.scheduled_for, timetable.zone)
-    why = reasons.planned(slot.why, slot.scheduled_for, schedule_name=timetable.label) or "on time"
+    why = reasons.planned(slot.why, slot.scheduled_for, schedule_name=timetable.label)
+    why = why or ("waited for a worker" if slot.has_waited else "on time")
     return printing.tab_separated(when, slot.verdict, starts, timetable.label, why + earlier)
 
 

@@ -27,6 +27,8 @@ class Verdict(StrEnum):
     RUN = "run"
     MISSED = "missed"
     """It could not start in time."""
+    EXPIRED = "expired"
+    """It was queued, but did not start in time."""
     SKIPPED = "skipped"
     """It was not started on purpose."""
     HELD = "held"

@@ -14,7 +14,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger import clock, tasks
 from jobledger.jobs.declaration import Concurrency
-from jobledger.models import Run, SchedulePolicy, Trigger
+from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import dispatch
 from jobledger.runs.execution import runner
 from jobledger.runs.ledger_connection import kept_open, ledger_connection
@@ -150,6 +150,19 @@ def test_the_message_of_a_run_that_was_deleted_starts_nothing() -> None:
     with pytest.raises(Ignore):
         deliver(str(uuid.uuid4()), headers={"jobledger_run": True, "periodic_task_name": "daily"})
     assert not Run.objects.exists()
+
+
+def test_the_message_of_a_run_that_has_given_way_to_a_newer_one_starts_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = Run.objects.create(
+        job="probe", trigger=Trigger.SCHEDULE, status=Status.MISSED, **Why.of(Reason.SUPERSEDED).columns
+    )
+    before = Run.objects.values().get()
+    with pytest.raises(Ignore):
+        deliver(str(run.pk), headers={"jobledger_run": True})
+    assert Run.objects.values().get() == before
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
 def test_an_option_may_have_any_name() -> None:

@@ -204,6 +204,18 @@ def test_a_missed_run_that_a_later_one_covers_is_not_told() -> None:
     assert told() == []
 
 
+@pytest.mark.parametrize(("misfire", "expected"), [("once", []), ("skip", ["missed"]), ("all", ["missed"])])
+def test_runs_that_give_way_to_newer_ones_are_told_once_unless_those_stand_for_them(
+    misfire: str, expected: list[str]
+) -> None:
+    rule(destination(), kinds=EVERYTHING)
+    hourly(handled_until=NOON - timedelta(minutes=1))
+    SchedulePolicy.objects.update(misfire=misfire, catch_up_limit=1)
+    for hour in range(6):
+        ledger.record_due(NOON + timedelta(hours=hour))
+    assert told() == expected
+
+
 def test_slots_that_beat_was_too_late_for_are_told_as_it_records_them() -> None:
     rule(destination())
     schedule = hourly(handled_until=NOON - timedelta(hours=5, minutes=30))

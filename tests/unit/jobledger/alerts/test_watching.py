@@ -14,6 +14,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.alerts import watching
 from jobledger.jobs.declaration import AlertKind, Alerts
 from jobledger.models import Alert, Pause, Run, SchedulePolicy, Status, Trigger
+from jobledger.schedules import ledger
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import NOON
 from tests.unit.jobledger.alerts.builders import destination, rule, running, succeed, told
@@ -116,6 +117,20 @@ def test_each_batch_of_a_backlog_is_read_from_where_the_last_one_ended(
     assert len(waiting) == 2
     assert "queued_at<?)" in plan_of(waiting[0])
     assert "queued_at>? AND queued_at<?)" in plan_of(waiting[1])
+
+
+def test_a_schedule_whose_runs_supersede_each_other_is_late_once(clock: time_machine.Traveller) -> None:
+    """None of them waits for long, but nothing has run."""
+    rule(destination(), late_after=timedelta(minutes=10))
+    hourly(minute="*/5", handled_until=NOON - timedelta(minutes=1))
+    for _ in range(6):
+        ledger.record_due(timezone.now())
+        scan()
+        clock.shift(timedelta(minutes=5))
+    assert told() == ["late"]
+    alert = Alert.objects.get()
+    assert (alert.run and alert.run.scheduled_for) == NOON + timedelta(minutes=10)
+    assert alert.details["waited"] == 600
 
 
 def test_a_retry_is_not_late_while_it_waits_for_its_backoff(clock: time_machine.Traveller) -> None:

@@ -132,6 +132,14 @@ def test_runs_that_wait_for_a_free_worker_are_counted() -> None:
     assert [part.name for part in health.read(NOON).parts if not (part.is_healthy or part.is_mild)] == []
 
 
+def test_a_run_that_has_superseded_others_has_waited_as_long_as_they_did() -> None:
+    """Otherwise, a schedule that is due every minute would never seem to wait."""
+    beat_and_worker()
+    waiting(0, waiting_since=NOON - 5 * MINUTE)
+    text = "1 run has been waiting for a free worker for more than 1 min."
+    assert the_problem(ProblemKind.BUSY_WORKERS).text == text
+
+
 def test_of_the_workers_only_those_that_read_the_queue_are_asked_for_their_runs() -> None:
     signed(ProcessKind.BEAT)
     signed(ProcessKind.WORKER, name="a", identity="me", capacity=1)

@@ -228,6 +228,21 @@ def test_the_run_that_has_waited_longest_is_published(
     assert later not in published
 
 
+def test_a_run_that_has_superseded_others_keeps_their_place(
+    published: list[Run], django_capture_on_commit_callbacks: Any
+) -> None:
+    """Otherwise, a schedule that is due often would always come last."""
+    queued(concurrency_key="probe", queued_at=NOON.replace(minute=2))
+    newer = queued(
+        concurrency_key="probe",
+        queued_at=NOON.replace(minute=3),
+        waiting_since=NOON.replace(minute=1),
+    )
+    with django_capture_on_commit_callbacks(execute=True):
+        overlap.wake("probe")
+    assert published == [newer]
+
+
 def test_publishing_a_waiting_run_can_be_left_to_beats_next_tick(
     published: list[Run], django_capture_on_commit_callbacks: Any
 ) -> None:

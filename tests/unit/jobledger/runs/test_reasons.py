@@ -194,6 +194,27 @@ CASES: dict[str, tuple[Run, str]] = {
         run(Status.MISSED, of(Reason.LATE)),
         f"Missed: beat was not running at {AT_THREE}, and its misfire policy is to skip missed runs.",
     ),
+    "missed, superseded": (
+        run(Status.MISSED, of(Reason.SUPERSEDED, **COALESCED), publish_count=2),
+        (
+            "Missed: it had not started when run 3f2a77b1 was due at 2026-11-22 04:00:00 UTC "
+            "and superseded it."
+        ),
+    ),
+    "missed, limit of a backlog": (
+        run(Status.MISSED, of(Reason.CATCH_UP_LIMIT, limit=5, **COALESCED)),
+        (
+            "Missed: it had not started when run 3f2a77b1 was due at 2026-11-22 04:00:00 UTC; "
+            "only the 5 newest missed runs were caught up."
+        ),
+    ),
+    "expired, policy": (
+        run(Status.EXPIRED, of(Reason.LATE, **COALESCED)),
+        (
+            "Expired: it had not started when run 3f2a77b1 was due at 2026-11-22 04:00:00 UTC, "
+            "and its misfire policy is to skip missed runs."
+        ),
+    ),
     "missed, coalesced": (
         run(Status.MISSED, of(Reason.COALESCED, **COALESCED), coalesced=1),
         (

@@ -136,6 +136,14 @@ def edited(*, late: timedelta) -> None:
     ledger.sync([schedule.pk], NOON + late)
 
 
+def not_started_before_the_next(**policy: Any) -> None:
+    """No worker has started the run of noon."""
+    hourly(handled_until=NOON - MINUTE)
+    SchedulePolicy.objects.update(**policy)
+    for hours in range(3):
+        ledger.record_due(NOON + hours * HOUR)
+
+
 def expired_meanwhile() -> None:
     hourly(handled_until=NOON, expires=NOON + HOUR + MINUTE)
     ledger.record_due(NOON + 2 * HOUR)
@@ -239,7 +247,12 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("skipped", "paused"): [paused],
     ("missed", "late"): [lambda: recorded(misfire=Misfire.SKIP)],
     ("missed", "coalesced"): [lambda: recorded(until=2 * HOUR)],
-    ("missed", "catch_up_limit"): [lambda: recorded(until=2 * HOUR, misfire=Misfire.ALL, catch_up_limit=1)],
+    ("expired", "late"): [lambda: not_started_before_the_next(misfire=Misfire.SKIP)],
+    ("missed", "superseded"): [not_started_before_the_next],
+    ("missed", "catch_up_limit"): [
+        lambda: recorded(until=2 * HOUR, misfire=Misfire.ALL, catch_up_limit=1),
+        lambda: not_started_before_the_next(misfire=Misfire.ALL, catch_up_limit=1),
+    ],
     ("missed", "schedule_expired"): [expired_meanwhile],
     ("missed", "schedule_edited"): [lambda: edited(late=HOUR)],
     ("missed", "deadline"): [lambda: recorded(starting_deadline=MINUTE)],

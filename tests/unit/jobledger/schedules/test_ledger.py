@@ -234,6 +234,7 @@ def test_a_pause_of_the_whole_service_says_so() -> None:
 def test_only_a_slot_that_is_caught_up_has_a_reason() -> None:
     hourly(handled_until=NOON - MINUTE)
     ledger.record_due(NOON)
+    Run.objects.update(status=Status.RUNNING, publish_after=None)
     ledger.record_due(NOON + HOUR + 30 * MINUTE)
     assert list(Run.objects.order_by("scheduled_for").values_list("reason", flat=True)) == ["", "caught_up"]
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.management import CommandError, call_command
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from jobledger.models import Pause, SchedulePolicy
 from jobledger.schedules import stored_schedules
@@ -99,6 +99,50 @@ def test_slots_covered_by_one_record_are_counted() -> None:
     stdout, stderr = printed(*HOURLY, *MORNING, *DOWN, "--misfire", "all", "--catch-up-limit", "1")
     assert "only the newest missed run was caught up (and 1 earlier)\n" in stdout
     assert stderr == "5 slots: 2 missed, 3 run\n"
+
+
+AWAY = ["--no-workers", "2026-05-01T00:30/2026-05-01T03:30"]
+
+
+@pytest.mark.parametrize(
+    ("misfire", "expected"),
+    [
+        ("once", ["missed", "missed", "run"]),
+        ("skip", ["expired", "expired", "run"]),
+        ("all", ["run", "run", "run"]),
+    ],
+)
+def test_runs_that_wait_for_workers_follow_the_policy_too(misfire: str, expected: list[str]) -> None:
+    found = [each.split()[1] for each in verdicts(*HOURLY, *MORNING, *AWAY, "--misfire", misfire)]
+    assert found == ["run", *expected, "run"]
+
+
+def test_a_line_says_which_run_has_waited_and_which_was_superseded() -> None:
+    stdout, stderr = printed(*HOURLY, *MORNING, *AWAY)
+    assert [[*line.split("\t")[1:3], line.split("\t")[4]] for line in stdout.splitlines()][2:4] == [
+        [
+            "missed",
+            "-",
+            "it had not started when the next run was due at 2026-05-01 03:00:00 UTC and superseded it",
+        ],
+        ["run", "2026-05-01T03:30:00+00:00", "waited for a worker"],
+    ]
+    assert stderr == "5 slots: 2 missed, 3 run\n"
+
+
+@pytest.mark.django_db
+def test_runs_wait_no_longer_than_their_schedule_says() -> None:
+    scheduled("hourly", expire_seconds=600)
+    assert verdicts("hourly", *MORNING, *AWAY)[1:4] == ["01:00 expired", "02:00 expired", "03:00 expired"]
+
+
+@pytest.mark.django_db
+def test_runs_that_may_overlap_wait_until_they_are_a_minute_late() -> None:
+    every = IntervalSchedule.objects.create(every=30, period="seconds")
+    PeriodicTask.objects.create(name="allowing", task="probes.allowing", interval=every)
+    line = ["allowing", "--from", "2026-05-01T00:00", "--to", "2026-05-01T00:03"]
+    found = verdicts(*line, "--no-workers", "2026-05-01T00:00/2026-05-01T00:02")
+    assert [each.split()[1] for each in found] == ["missed", "missed", "run", "run", "run", "run"]
 
 
 def test_jitter_delays_every_start_by_the_same_amount() -> None:

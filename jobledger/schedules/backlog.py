@@ -1,0 +1,161 @@
+"""The runs of schedules that wait to be started, and those of them that give way to a newer run.
+
+``planning.backlog`` decides; this module reads the runs that wait, and records what becomes of them, in the
+transaction that records the newer run. Giving a run up and a worker's claim exclude each other: both are
+conditional updates of a queued run, and one that is locked, because it is just being claimed, is left alone.
+The message of a run that was given up stays in the broker, and a worker that takes it does nothing.
+
+Only first attempts of a schedule's own runs give way. A retry goes on with what has begun, a user who starts
+a run means that one, and an ordinary task is out of this service's hands once its message is sent.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Case, JSONField, Value, When
+from django.db.models.functions import Cast
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.alerts import recording
+from jobledger.jobs import registry
+from jobledger.models import Run, Status, Trigger
+from jobledger.models.run import RunQuerySet
+from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules.planning import backlog
+from jobledger.schedules.planning.planning import jitter_delay
+from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
+from jobledger.schedules.slot_runs import Target
+
+BATCH = 250
+"""How many runs an update changes: it has a condition for each."""
+_READ = (
+    *("job", "trigger", "schedule", "schedule_name", "scheduled_for"),
+    *("coalesced", "queued_at", "waiting_since"),
+)
+
+
+def in_backlog() -> RunQuerySet:
+    """The runs that would give way to a newer run of their schedule."""
+    return Run.objects.filter(
+        status=Status.QUEUED,
+        trigger=Trigger.SCHEDULE,
+        scheduled_for__isnull=False,
+        start_after=None,
+        # Always so, and the condition of the index.
+        publish_after__isnull=False,
+    ).exclude(job__contains=".")  # an ordinary task
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueSlots:
+    """The slots of a schedule to be recorded."""
+
+    schedule: PeriodicTask
+    target: Target
+    records: Sequence[PlannedSlot]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GivenUp:
+    run: Run
+    planned: PlannedSlot
+
+
+class Backlog:
+    """The waiting runs of schedules of which some slots are to be recorded now."""
+
+    def __init__(self, due: Sequence[DueSlots], now: datetime) -> None:
+        self._now = now
+        self._given_up: dict[int, list[_GivenUp]] = {}
+        self._waiting = defaultdict[int, dict[datetime, Run]](dict)
+        pks = [each.schedule.pk for each in due if _newest(each) is not None]
+        for run in in_backlog().startable(now).filter(schedule__in=pks).only(*_READ) if pks else ():
+            self._waiting[run.schedule_id][run.scheduled_for] = run
+
+    def settle(self, due: DueSlots) -> Sequence[PlannedSlot]:
+        """What to record of the schedule, once it is known which runs give way."""
+        schedule = due.schedule
+        if due.target.job not in registry.all_jobs():
+            return due.records
+        policy, waiting = stored_schedules.policy_from(schedule.policy), self._waiting.get(schedule.pk, {})
+        settled = backlog.settle(
+            due.records,
+            list(waiting),
+            policy=policy,
+            may_overlap=slot_runs.may_overlap(schedule, due.target.job),
+            horizon=self._now - jitter_delay(policy.jitter, schedule.pk),
+        )
+        if settled.given_up:
+            self._given_up[schedule.pk] = [
+                _GivenUp(run=waiting[each.scheduled_for], planned=each) for each in settled.given_up
+            ]
+        return settled.records
+
+    def given_up_of_schedules(self) -> Counter[int]:
+        """How many runs of each schedule give way."""
+        return Counter({pk: len(given_up) for pk, given_up in self._given_up.items()})
+
+    def given_up_of_jobs(self) -> Counter[str]:
+        """The same for jobs."""
+        return Counter(each.run.job for given_up in self._given_up.values() for each in given_up)
+
+    def give_up(self, recorded: Sequence[Run]) -> None:
+        """Record what becomes of the runs that give way to these, which are not saved yet."""
+        newer = {(run.schedule_id, run.scheduled_for): run for run in recorded}
+        pairs = [
+            (each, newer[pk, each.planned.coalesced_into])
+            for pk, given_up in self._given_up.items()
+            for each in given_up
+        ]
+        # Nothing gives way to a run that its job's limits do not let start.
+        pairs = [(each, run) for each, run in pairs if run.status != Status.SKIPPED]
+        if not pairs:
+            return
+        locked = _lock([each.run.pk for each, _ in pairs])
+        pairs = [(each, run) for each, run in pairs if each.run.pk in locked]
+        for each, run in pairs:
+            _end(each.run, each.planned)
+            if each.planned.verdict is Verdict.MISSED and run.status == Status.QUEUED:
+                since = each.run.waiting_since or each.run.queued_at
+                run.waiting_since = min(since, run.waiting_since or since)
+        ended = [each.run for each, _ in pairs]
+        _save(ended, self._now)
+        recording.runs_ended(ended, self._now)
+
+
+def _newest(due: DueSlots) -> datetime | None:
+    return backlog.newest_of(due.records, stored_schedules.policy_from(due.schedule.policy))
+
+
+def _lock(pks: Collection[UUID]) -> set[UUID]:
+    """Those that are still queued, except runs that are locked by a process that is about to claim them."""
+    queued = Run.objects.filter(pk__in=pks, status=Status.QUEUED).select_for_update(skip_locked=True)
+    return set(queued.values_list("pk", flat=True))
+
+
+def _end(run: Run, planned: PlannedSlot) -> None:
+    why = slot_runs.why_of(run.schedule_id or 0, planned)
+    run.status, run.reason = slot_runs.STATUSES[planned.verdict], why.columns["reason"]
+    run.reason_details = why.columns["reason_details"]
+
+
+def _save(runs: Iterable[Run], now: datetime) -> None:
+    """In few statements: what is the same for all, and what is the same for each schedule."""
+    groups = defaultdict[tuple[str, str], list[Run]](list)
+    for run in runs:
+        groups[run.status, run.reason].append(run)
+    for (status, reason), group in groups.items():
+        for chunk in (group[first : first + BATCH] for first in range(0, len(group), BATCH)):
+            details = {run.schedule_id: Value(run.reason_details, JSONField()) for run in chunk}
+            of_schedule = Case(*(When(schedule=pk, then=each) for pk, each in details.items()))
+            Run.objects.filter(pk__in=[run.pk for run in chunk], status=Status.QUEUED).update(
+                status=status,
+                reason=reason,
+                reason_details=Cast(of_schedule, JSONField()),
+                publish_after=None,
+                finished_at=now,
+            )
