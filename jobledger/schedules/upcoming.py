@@ -48,7 +48,8 @@ def upcoming(edges: Sequence[datetime], *, limit: int) -> Upcoming:
     forecast = Forecast(edges)
     found = (
         _starts(forecast, schedule, handled_until[pk], pauses.of(pk, schedule.task))
-        for pk, schedule in loaded.schedules.items()
+        for pk in handled_until
+        if (schedule := loaded.schedules.get(pk)) is not None
     )
     return Upcoming(schedules=[each for each in found if each], is_complete=len(rows) <= limit)
 

@@ -86,7 +86,8 @@ class Forecast:
         if window.start_time is not None:
             begin = max(begin, _number(window.start_time))
         if window.expires is not None:
-            end = min(end, _number(window.expires))
+            # A run that has not started by then expires.
+            end = min(end, _number(window.expires) - delay)
         return begin, end
 
     def _counted(self, rule: Rule, span: _Span, delay: int) -> Iterator[tuple[int, int]]:
@@ -187,13 +188,15 @@ def _is_too_late(
     slot: datetime, until: datetime, pause: PausePeriod, policy: Policy, window: Window, delay: timedelta
 ) -> bool:
     """Whether a slot held by the pause is missed when it ends."""
+    if window.expires is not None and window.expires <= until:
+        return True
     held_up = until - delay - slot
     if policy.starting_deadline is not None and held_up > policy.starting_deadline:
         return True
     if slot >= pause.since or held_up < policy.misfire_grace:
         return False
     # It was due before the pause: the misfire policy decides.
-    return policy.misfire is Misfire.SKIP or (window.expires is not None and window.expires <= until)
+    return policy.misfire is Misfire.SKIP
 
 
 def _meet(one: PausePeriod, other: PausePeriod, delay: timedelta) -> bool:

@@ -121,7 +121,7 @@ def test_a_schedule_that_beat_has_waited_for_is_recorded_at_once(
     asleep(by_wall=1.0, by_monotonic=1.001)
     first, *_ = statements_of_a_tick(scheduler)
     assert [run.scheduled_for for run in published] == [NOON]
-    assert "publish_after" not in first, first
+    assert "heartbeat_at" not in first, first
 
 
 @pytest.mark.parametrize("by_wall", [0.9, 3600.0])
@@ -130,7 +130,7 @@ def test_the_agenda_is_read_again_if_the_clock_was_set_or_the_machine_suspended(
 ) -> None:
     asleep(by_wall=by_wall, by_monotonic=1.0)
     first, *_ = statements_of_a_tick(scheduler)
-    assert "publish_after" in first, first
+    assert "heartbeat_at" in first, first
 
 
 def test_so_is_the_next_one_and_whatever_else_has_become_due_by_then(
@@ -146,7 +146,7 @@ def test_so_is_the_next_one_and_whatever_else_has_become_due_by_then(
         assert [run.schedule for run in published] == [first]
         wall.shift(1)
         statement, *_ = statements_of_a_tick(scheduler)
-        assert "publish_after" not in statement
+        assert "heartbeat_at" not in statement
         assert len(published) == 2
         scheduler.tick()
     assert {run.schedule for run in published} == {first, *others}
