@@ -23,7 +23,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 from django_celery_beat.models import PeriodicTask
 
-from jobledger import formats
+from jobledger import clock, formats
 from jobledger.admin import audit_log, rights
 from jobledger.admin.fields import DateTimeField
 from jobledger.admin.rights import User
@@ -164,7 +164,7 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     _check_permission(request)
-    now = timezone.now()
+    now = clock.now()
     form = PauseForm(request.POST or None, now=now)
     if form.is_valid():
         _pause_service(request, form)
@@ -191,7 +191,7 @@ def _pause_service(request: HttpRequest, form: PauseForm) -> None:
 
 def _resume_view(request: HttpRequest) -> HttpResponse:
     _check_permission(request)
-    now = timezone.now()
+    now = clock.now()
     with transaction.atomic():
         active = list(pausing.active_pauses(None, now))
         pausing.resume(None, now=now)

@@ -157,9 +157,11 @@ def _schedule_saved(
 ) -> None:
     if raw:  # a fixture: the rows that it refers to may not exist yet
         return
+    now = clock.now()
     if created:
-        SchedulePolicy.objects.get_or_create(schedule=instance)
-    ledger.sync([instance.pk], clock.now())
+        anchor = {"anchor": now.replace(microsecond=0)}
+        SchedulePolicy.objects.get_or_create(schedule=instance, defaults=anchor)
+    ledger.sync([instance.pk], now)
 
 
 def _times_saved(

@@ -20,6 +20,7 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from jobledger import clock
 from jobledger.admin import audit_log, display, rights
 from jobledger.admin.fields import number_in
 from jobledger.admin.jobs import views as job_pages
@@ -48,7 +49,7 @@ class StartedAgain:
 def cancel_run(user: User, run: Run) -> bool:
     """Request cancellation; returns False if the run has ended or is already being cancelled."""
     why = Why.of(Reason.USER, user=user.get_username(), trigger=Trigger.ADMIN)
-    is_requested = overlap.request_cancel(run, why, timezone.now())
+    is_requested = overlap.request_cancel(run, why, clock.now())
     if is_requested:
         audit_log.log_action(user, [run], "Cancelled.")
     return is_requested

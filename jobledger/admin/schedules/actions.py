@@ -14,7 +14,6 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.utils.html import format_html
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
@@ -74,7 +73,7 @@ class ScheduleActions(ScheduleDeletion):
     def pause_schedules(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> HttpResponse | None:
         """Ask for the end and the reason, then pause the schedules."""
         schedules = list(queryset)
-        form = PauseForm(request.POST if CONFIRMED in request.POST else None, now=timezone.now())
+        form = PauseForm(request.POST if CONFIRMED in request.POST else None, now=clock.now())
         if not form.is_valid():
             return self._confirm(request, "pause_schedules", schedules, form=form)
         pauses.pause_schedules(request.user, schedules, form)
@@ -84,7 +83,7 @@ class ScheduleActions(ScheduleDeletion):
     @admin.action(description="Resume", permissions=["pause"])
     def resume_schedules(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         """End the schedules' own pauses."""
-        now = timezone.now()
+        now = clock.now()
         resumed = pauses.resume_schedules(request.user, list(queryset), now)
         self._report(request, "Resumed", resumed, if_none="None of these schedules is paused individually.")
         if pausing.active_pauses(None, now).exists():

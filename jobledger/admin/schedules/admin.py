@@ -27,7 +27,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 from django_celery_beat.models import PeriodicTask
 
-from jobledger import formats
+from jobledger import clock, formats
 from jobledger.admin import audit_log, pauses, rights
 from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.fields import number_in
@@ -89,9 +89,9 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         if not self._may_edit(request, stored):
             if request.method == "POST" or stored is None:
                 raise PermissionDenied
-            return self._page(request, EditForm(stored=stored, now=timezone.now()))
+            return self._page(request, EditForm(stored=stored, now=clock.now()))
         if request.method != "POST":
-            form = EditForm(stored=stored, now=timezone.now(), job_name=_requested_job(request))
+            form = EditForm(stored=stored, now=clock.now(), job_name=_requested_job(request))
             return self._page(request, form)
         return self._post(request, stored)
 
@@ -116,7 +116,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     @method_decorator([require_POST, sensitive_post_parameters()])
     def preview_view(self, request: HttpRequest, schedule_id: int | None = None) -> HttpResponse:
         """The preview, which is updated while the user fills in the form."""
-        form = EditForm(request.POST, stored=self._editable(request, schedule_id), now=timezone.now())
+        form = EditForm(request.POST, stored=self._editable(request, schedule_id), now=clock.now())
         context = {"preview": formatted_preview(form), "form": form}
         return TemplateResponse(request, "jobledger/schedules/preview.html", context)
 
@@ -145,7 +145,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     @method_decorator(require_POST)
     def pause_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
         """Pause the schedule. If it is already paused, the end of the pause is changed."""
-        schedule, now = self._pausable(request, schedule_id), timezone.now()
+        schedule, now = self._pausable(request, schedule_id), clock.now()
         form = PauseForm(request.POST, now=now)
         if not form.is_valid():
             return self._page(request, EditForm(stored=schedule, now=now), pause_form=form)
@@ -157,7 +157,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     def resume_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
         """End the schedule's own pauses. Pauses of the whole service remain."""
         schedule = self._pausable(request, schedule_id)
-        if pauses.resume_schedules(request.user, [schedule], timezone.now()):
+        if pauses.resume_schedules(request.user, [schedule], clock.now()):
             self.message_user(request, "Resumed.", messages.SUCCESS)
         else:
             self.message_user(request, "The schedule was not paused.", messages.WARNING)
@@ -213,7 +213,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         return entries
 
     def _post(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
-        form = EditForm(request.POST, stored=stored, now=timezone.now())
+        form = EditForm(request.POST, stored=stored, now=clock.now())
         if REDISPLAY.intersection(request.POST) or not form.is_valid:
             return self._page(request, form)
         try:
@@ -230,7 +230,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         if found is None:
             self.message_user(request, "The schedule has been deleted in the meantime.", messages.ERROR)
             return HttpResponseRedirect(page_url(f"{NAME}_changelist"))
-        form = EditForm(request.POST, stored=found, now=timezone.now())
+        form = EditForm(request.POST, stored=found, now=clock.now())
         return self._page(request, form, conflict=form.conflict())
 
     def _saved(

@@ -63,7 +63,7 @@ class EditForm:
     ) -> None:
         """``data`` is the submitted data, if any; ``job_name`` preselects the job of a new schedule."""
         self.stored, self.now = stored, now
-        self.stored_policy = SchedulePolicy.of(stored) if stored else SchedulePolicy()
+        self.stored_policy = SchedulePolicy.of(stored) if stored else _new_policy(now)
         # The forms modify copies, which are then compared with the stored values.
         edited = PeriodicTask() if stored is None else copy.copy(stored)
         self.details = DetailsForm(data, instance=edited, label_suffix="")
@@ -260,6 +260,11 @@ class EditForm:
         else:
             start = self.stored.start_time if self.stored else None
         return stored_schedules.anchor_of(self.stored_policy, start)
+
+
+def _new_policy(now: datetime) -> SchedulePolicy:
+    """As it is created with its schedule."""
+    return SchedulePolicy(anchor=now.replace(microsecond=0))
 
 
 def _policy_values(policy: SchedulePolicy) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 
+from jobledger import clock
 from jobledger.management import arguments
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Reason, Run, Status, Trigger, Why
@@ -32,7 +32,7 @@ def _cancel(run: Run, reason: str) -> str:
     if len(reason) > MAX_COMMENT_LENGTH:
         raise CommandError(f"--reason: it is longer than {MAX_COMMENT_LENGTH} characters")
     why = Why.of(Reason.USER, user=operating_system_user(), trigger=Trigger.CLI, comment=reason)
-    is_accepted = overlap.request_cancel(run, why, timezone.now())
+    is_accepted = overlap.request_cancel(run, why, clock.now())
     run.refresh_from_db()
     if is_accepted and run.status == Status.CANCELLED:
         return f"Run {run.pk} was cancelled."

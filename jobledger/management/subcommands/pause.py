@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from django.core.management.base import CommandError
 from django.utils import timezone
 
+from jobledger import clock
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
@@ -54,7 +55,7 @@ class Command(OperatorCommand):
         if options["tz"] is not None:
             zone = arguments.zone(options["tz"], "--tz")
         _check_length(options["reason"])
-        now = timezone.now()
+        now = clock.now()
         terms = pausing.Terms(
             until=_until(options, zone, now),
             reason=options["reason"],

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from jobledger import clock
 from jobledger.management import timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause
@@ -27,7 +27,7 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         schedule = None if options["name"] is None else timetables.stored(options["name"])
         what = schedule.name if schedule else "The whole service"
-        now = timezone.now()
+        now = clock.now()
         ended = pausing.resume(schedule, now=now)
         still_paused = _still_paused(schedule, now)
         if not ended:

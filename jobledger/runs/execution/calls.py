@@ -19,6 +19,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.utils import timezone
 
+from jobledger import clock
 from jobledger.conf import settings
 from jobledger.escapes import escaped
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
@@ -144,7 +145,7 @@ def _begin_when_free(call: Call, request: dispatch.RunRequest, guard: Guard) -> 
                 why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
                 with ledger_connection():
                     if holder := overlap.holder_of(guard.key):
-                        overlap.request_cancel(holder, why, timezone.now())
+                        overlap.request_cancel(holder, why, clock.now())
             elif not call.waits:
                 raise _skipped(call, request, error.why) from error
         abrupt_ends.handle_deferred()
@@ -167,7 +168,7 @@ class _Vigil:
     def is_held_by_a_silent_run(self) -> bool:
         """Whether the holder's last heartbeat is older than a lease."""
         holder = overlap.holder_of(self._guard.key)
-        if holder is None or not rescue.is_overdue(holder, timezone.now()):
+        if holder is None or not rescue.is_overdue(holder, clock.now()):
             return False
         if self._watch is None and holder.heartbeat_at is not None:
             # Nobody is known to have looked since then.
@@ -179,7 +180,7 @@ class _Vigil:
     def keep(self) -> None:
         """End the holder if it sent no heartbeat during a whole lease of this watch."""
         if self._watch is not None:
-            rescue.rescue(timezone.now(), self._watch)
+            rescue.rescue(clock.now(), self._watch)
 
     def _announce(self, holder: Run) -> None:
         stderr = self._call.options.get("stderr") or self._call.command.stderr

@@ -36,7 +36,9 @@ _UTC = ZoneInfo("UTC")
 def policy_of_found(schedule: PeriodicTask, now: datetime) -> SchedulePolicy:
     """The policy, not saved, that keeps the meaning of a schedule made without this service."""
     policy = SchedulePolicy.of(schedule)
-    if schedule.interval_id is not None and stock.is_overdue(schedule, now):
+    # The clock of whoever wrote its last run may be fast.
+    is_ahead = policy.anchor > now
+    if is_ahead or (schedule.interval_id is not None and stock.is_overdue(schedule, now)):
         policy.anchor = now.replace(microsecond=0)
     if _means_the_same(schedule, policy, now):
         policy.dialect = Dialect.CRON
@@ -60,7 +62,11 @@ def leave_out_what_ran_elsewhere(
         return
     # What ran before may be this service's own run, if the schedule has been disabled since.
     if not is_found and ran_at > row.handled_until:
-        _count_from(ran_at, schedule)
+        _count_from(min(ran_at, now), schedule)
+    if is_beat and ran_at > now:
+        # By mistake, or by a clock that is fast. Taken into account only once, since until that time has
+        # come, every slot would seem to have run.
+        row.recorded_at = ran_at
     # That scheduler may have run it again since, because it stores `last_run_at` every three minutes.
     until = ran_at if is_beat or _has_beat_recorded_since(ran_at) else now
     row.handled_until = max(row.handled_until, min(until, now))

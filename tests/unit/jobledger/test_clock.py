@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import time_machine
 from celery import current_app
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
 from jobledger import clock
-from jobledger.models import Reason, Run, RunAttempt, ServiceProcess, Status, Trigger, Why
+from jobledger.models import Pause, Reason, Run, RunAttempt, ServiceProcess, Status, Trigger, Why
 from jobledger.runs import attempts, dispatch, lasting_connections, overlap
-from jobledger.runs.execution import runner
+from jobledger.runs.execution import calls, runner
 from jobledger.runs.execution.process_tree import ProcessTree
 from jobledger.runs.execution.resources import Meter
 from jobledger.runs.lease import rescue
@@ -158,6 +159,36 @@ def test_a_heartbeat_uses_it() -> None:
         heartbeat_at = fresh(run).heartbeat_at
         assert heartbeat_at is not None
         assert abs(heartbeat_at - real) < HOUR
+
+
+def test_a_pause_begins_and_ends_at_its_times(skewed: None) -> None:
+    call_command("jobledger", "pause", "--for", "1h")
+    pause = Pause.objects.get()
+    assert (pause.since, pause.until) == (NOON, NOON + HOUR)
+    call_command("jobledger", "resume")
+    pause.refresh_from_db()
+    assert pause.until == NOON
+
+
+def test_a_run_is_cancelled_at_its_time(skewed: None) -> None:
+    queued, running = made(Status.QUEUED), made(Status.RUNNING, heartbeat_at=NOON)
+    for run in queued, running:
+        call_command("jobledger", "cancel", str(run.pk))
+    assert (fresh(queued).finished_at, fresh(running).cancel_requested_at) == (NOON, NOON)
+
+
+def test_a_command_does_not_take_a_running_job_for_silent(
+    skewed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would watch it for a lease, and end it."""
+    made(Status.RUNNING, job="probe", concurrency_key="probe", heartbeat_at=NOON)
+
+    def watch(vigil: object) -> None:
+        pytest.fail("it takes the run for silent")
+
+    monkeypatch.setattr(calls._Vigil, "keep", watch)
+    with pytest.raises(CommandError, match=r"^Skipped: run"):
+        call_command("probe")
 
 
 def test_a_tick_of_beat_uses_only_it(skewed: None, monkeypatch: pytest.MonkeyPatch, broker: Any) -> None:
