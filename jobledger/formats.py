@@ -83,6 +83,12 @@ def duration_from_text(text: str) -> timedelta | None:
         return timedelta.max
 
 
+def duration_text(length: timedelta) -> str:
+    """Exactly: 1 h 30 min, as ``duration_from_text`` reads it, or 0:00:00.250000 if it has no such text."""
+    text = duration(length, parts=4) if length else "0 s"
+    return text if duration_from_text(text) == length else str(length)
+
+
 def size(count: int) -> str:
     """A number of bytes: ``84 MB``; with a decimal below ten, as ``1.5 GB``."""
     unit, length = next((each for each in reversed(_SIZES.items()) if count >= each[1]), ("bytes", 1))

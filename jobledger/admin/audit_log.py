@@ -8,6 +8,7 @@ Entries are stored in a separate table, and are kept when the users and objects 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
@@ -19,6 +20,7 @@ from jobledger.admin import display
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
 from jobledger.models import AlertDestination, AlertRule, AuditEntry, Pause, Run
+from jobledger.schedules.documents.keys import Document
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 _TYPES = {
@@ -50,6 +52,9 @@ class Entry:
     changes: list[Change]
     is_new: bool
     """Whether the entry records that the object was added."""
+    id: int
+    versions: Sequence[str] = ()
+    """``before`` and ``after``, if the user may bring back these versions."""
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
@@ -62,15 +67,24 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[Change]:
 
 
 def log_edit(
-    user: User, target: Model, changes: Sequence[Change], *, verb: str = CHANGED
+    user: User | str,
+    target: Model,
+    changes: Sequence[Change],
+    *,
+    verb: str = CHANGED,
+    before: Document | None = None,
+    after: Document | None = None,
 ) -> list[AuditEntry]:
-    """Log that the user added, changed or deleted the object. ``changes`` must have secrets masked."""
+    """Log that the user added, changed or deleted the object. ``changes`` must have secrets masked.
+
+    ``before`` and ``after`` are the documents of a schedule, which can be brought back.
+    """
     names = ", ".join(change.name for change in changes)
     text = f"Changed {names}." if verb == CHANGED else f"{verb.capitalize()}."
-    return _write(user, [target], text, verb=verb, changes=changes)
+    return _write(user, [target], text, verb=verb, changes=changes, before=before, after=after)
 
 
-def log_action(user: User, targets: Iterable[Model], text: str) -> None:
+def log_action(user: User | str, targets: Iterable[Model], text: str) -> None:
     """Log any other action on the objects, such as cancelling or pausing."""
     _write(user, targets, text)
 
@@ -94,6 +108,7 @@ def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
             text=entry.text,
             changes=changes_of(entry),
             is_new=entry.verb == ADDED,
+            id=entry.pk,
         )
         for entry in entries
     ]
@@ -125,24 +140,29 @@ class AuditEntryAdmin(ShownFiltersOnly):
 
 
 def _write(
-    user: User, targets: Iterable[Model], text: str, *, verb: str = "", changes: Sequence[Change] = ()
+    user: User | str, targets: Iterable[Model], text: str, *, changes: Sequence[Change] = (), **values: Any
 ) -> list[AuditEntry]:
-    if user.pk is None:
+    """``user`` is the name of the operating system's user if a command has made the change."""
+    if not isinstance(user, str) and user.pk is None:
         raise ValueError("an action without a user")
-    values = [[change.name, change.old, change.new] for change in changes]
+    author = {"username": user} if isinstance(user, str) else _author(user)
+    rows = [[change.name, change.old, change.new] for change in changes]
     return AuditEntry.objects.bulk_create(
         AuditEntry(
-            user_id=user.pk,
-            username=user.get_username()[:200],
             object_type=_type(target),
             object_id=str(target.pk),
             object_name=_name(target)[:200],
-            verb=verb,
             text=text,
-            changes=values,
+            changes=rows,
+            **author,
+            **values,
         )
         for target in targets
     )
+
+
+def _author(user: Any) -> dict[str, Any]:
+    return {"user_id": user.pk, "username": user.get_username()[:200]}
 
 
 def _type(target: Model) -> str:

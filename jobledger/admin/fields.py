@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_duration
 
 from jobledger.admin.options.widgets import SecretInput, SecretText
-from jobledger.formats import MAX_DURATION, duration, duration_from_text
+from jobledger.formats import MAX_DURATION, duration_from_text, duration_text
 from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representable
 
 INVALID_TIME = "Enter a valid time, such as 2026-12-01T03:00."
@@ -96,12 +96,6 @@ def number_in(text: str) -> int | None:
     """Parses a non-negative integer; returns None if the text is not one."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
     return int(text) if is_number else None
-
-
-def duration_text(length: timedelta) -> str:
-    """The duration in ``DurationField`` syntax: 1 h 30 min, or 0:00:00.250000 if units cannot express it."""
-    text = duration(length, parts=4) if length else "0 s"
-    return text if duration_from_text(text) == length else str(length)
 
 
 def _parse(text: str) -> timedelta | None:

@@ -13,6 +13,7 @@ from jobledger.models.alert import (
 )
 from jobledger.models.audit_entry import AuditEntry
 from jobledger.models.dead_letter import DeadLetter
+from jobledger.models.open_form import OpenForm
 from jobledger.models.process import ProcessKind, ServiceProcess
 from jobledger.models.run import (
     CANCEL_ACCEPTED,
@@ -60,6 +61,7 @@ __all__ = [
     "DestinationKind",
     "Dialect",
     "NextSlot",
+    "OpenForm",
     "Pause",
     "Ping",
     "PingEvent",

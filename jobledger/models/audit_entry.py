@@ -31,12 +31,18 @@ class AuditEntry(models.Model):
     text = models.TextField(help_text="What was done.")
     changes = models.JSONField(default=list, help_text="Names with old and new values, secrets masked.")
 
+    before = models.JSONField(
+        null=True, help_text="The whole schedule before it was changed, secrets masked; null if not kept."
+    )
+    after = models.JSONField(null=True, help_text="The same after the change.")
+
     class Meta:
         verbose_name = "audit log entry"
         verbose_name_plural = "audit log"
         default_permissions = ("view",)
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["object_type", "object_id", "-id"], name="audit_of_object"),
+            models.Index(fields=["object_type", "verb", "-id"], name="audit_by_verb"),
         ]
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ job goes when the rule or the schedule that it belongs to is gone.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -26,6 +26,7 @@ from jobledger.models import (
     AuditEntry,
     DeadLetter,
     DeliveryState,
+    OpenForm,
     Pause,
     Run,
 )
@@ -42,7 +43,7 @@ class OldRecords:
 
 
 def old_records(now: datetime) -> Iterator[OldRecords]:
-    """All kinds, each with an index on its time; but of pauses, there are never many."""
+    """All kinds, each with an index on its time; but of pauses and open forms, there are never many."""
     if (cutoff := before(now, settings.KEEP_DAYS)) is not None:
         yield OldRecords(name="alerts", rows=_old_alerts(cutoff), time_field="time")
         letters = DeadLetter.objects.filter(received_at__lt=cutoff)
@@ -51,6 +52,8 @@ def old_records(now: datetime) -> Iterator[OldRecords]:
     if (cutoff := before(now, settings.KEEP_AUDIT_DAYS)) is not None:
         entries = AuditEntry.objects.filter(time__lt=cutoff)
         yield OldRecords(name="entries of the audit log", rows=entries, time_field="time")
+    closed = OpenForm.objects.filter(seen_at__lt=now - timedelta(days=1))
+    yield OldRecords(name="notes of open forms", rows=closed, time_field="seen_at")
     # They have no time, and are useless as soon as what they belong to is gone.
     yield OldRecords(name="streaks of deleted rules and schedules", rows=_useless_states(), time_field="id")
 

@@ -12,6 +12,8 @@ from jobledger.models import AuditEntry
 from jobledger.runs.dispatch import operating_system_user
 from jobledger.schedules.declared.merge import FIELDS
 from jobledger.schedules.declared.values import LABELS, formatted, stored_values
+from jobledger.schedules.documents import version_of
+from jobledger.schedules.documents.keys import Document
 
 Change = tuple[str, str, str]
 """A label, and the old and the new value."""
@@ -20,9 +22,10 @@ Change = tuple[str, str, str]
 def log_added_schedule(pk: int, how: str) -> None:
     """Log that the schedule, as it is stored now, was added."""
     schedule = PeriodicTask.objects.get(pk=pk)
-    values = stored_values(schedule)
-    found = {"Name": schedule.name, **{LABELS[name]: formatted(values, name) for name in FIELDS}}
-    log_added(schedule, how, {name: text for name, text in found.items() if text})
+    stored = stored_values(schedule)
+    found = {"Name": schedule.name, **{LABELS[name]: formatted(stored, name) for name in FIELDS}}
+    values = [(name, "", text) for name, text in found.items() if text]
+    _log(schedule, f"Added {how}.", "added", values, after=version_of(schedule))
 
 
 def log_added(target: Model, how: str, values: Mapping[str, str]) -> None:
@@ -30,21 +33,30 @@ def log_added(target: Model, how: str, values: Mapping[str, str]) -> None:
     _log(target, f"Added {how}.", "added", [(name, "", text) for name, text in values.items()])
 
 
-def log_changed(schedule: PeriodicTask, how: str, changes: Iterable[Change]) -> None:
-    """Log what was changed in a schedule."""
+def log_changed(
+    schedule: PeriodicTask, how: str, changes: Iterable[Change], *, before: Document | None
+) -> None:
+    """Log what was changed in a schedule. ``before`` is its version before the change."""
     found = list(changes)
-    _log(schedule, f"Changed {', '.join(name for name, _, _ in found)} {how}.", "changed", found)
+    text = f"Changed {', '.join(name for name, _, _ in found)} {how}."
+    after = version_of(PeriodicTask.objects.get(pk=schedule.pk))
+    _log(schedule, text, "changed", found, before=before, after=after)
 
 
-def _log(target: Model, text: str, verb: str, changes: Iterable[Change]) -> None:
+def command_line_user() -> str:
+    """The author of what is changed from the command line; a user of the admin may have the same name."""
+    return f"{operating_system_user()[:180]} (command line)"
+
+
+def _log(target: Model, text: str, verb: str, changes: Iterable[Change], **versions: Document | None) -> None:
     name = getattr(target, "name", "") or str(target)
     AuditEntry.objects.create(
-        # A user of the admin may have the same name.
-        username=f"{operating_system_user()[:180]} (command line)",
+        username=command_line_user(),
         object_type=target._meta.label_lower,
         object_id=str(target.pk),
         object_name=name[:200],
         verb=verb,
         text=text,
         changes=[list(each) for each in changes],
+        **versions,
     )

@@ -7,6 +7,7 @@ from django.http import HttpRequest
 
 from jobledger.admin import audit_log
 from jobledger.admin.filters import ShownFiltersOnly
+from jobledger.admin.rights import User
 from jobledger.jobs.secrets import MASK
 
 
@@ -46,15 +47,15 @@ class Audited(ShownFiltersOnly):
             audit_log.log_edit(request.user, form.instance, changes, verb=verb)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        self.log_own_deletion(request, obj)
+        self.log_own_deletion(request.user, obj)
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for obj in queryset:
-            self.log_own_deletion(request, obj)
+            self.log_own_deletion(request.user, obj)
         super().delete_queryset(request, queryset)
 
-    def log_own_deletion(self, request: HttpRequest, obj: Model) -> None:
+    def log_own_deletion(self, user: User | str, obj: Model) -> None:
         """To be called before the object is deleted, by whatever deletes it."""
         changes = audit_log.differences(self.readable(obj), {})
-        audit_log.log_edit(request.user, obj, changes, verb=audit_log.DELETED)
+        audit_log.log_edit(user, obj, changes, verb=audit_log.DELETED)

@@ -8,7 +8,8 @@ from django.http import HttpRequest
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.alerts.audited import Audited
-from jobledger.admin.fields import DurationField, duration_text
+from jobledger.admin.fields import DurationField
+from jobledger.formats import duration_text
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
 from jobledger.models import AlertRule
@@ -82,6 +83,7 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic for the ty
 
     def clean(self) -> None:
         """A schedule has one job already."""
+        super().clean()  # without it, Django does not validate that the name is unique
         if self.cleaned_data.get("job") and self.cleaned_data.get("schedule"):
             self.add_error("job", "Choose a job or a schedule, not both.")
 

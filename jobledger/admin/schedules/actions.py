@@ -1,8 +1,8 @@
-"""Actions of the list of schedules: run now, pause, resume, enable and disable.
+"""Actions of the list of schedules: run now, pause, resume, enable and disable, and export.
 
-Each action requires its own permission, makes its changes in one transaction, and adds an entry to the audit
-log of every schedule that it changes. Pausing schedules, and running many of them, requires confirmation on a
-separate page, which posts the same action again with the user's input.
+Each action requires its own permission. One that changes schedules makes its changes in one transaction, and
+adds an entry to the audit log of every schedule that it changes. Pausing schedules, and running many of them,
+requires confirmation on a separate page, which posts the same action again with the user's input.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,8 @@ from jobledger.models import Run, SchedulePolicy, Trigger
 from jobledger.runs import dispatch, limits
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import ledger, pausing, slot_runs
+from jobledger.schedules.documents import NotRepresentableError, all_documents
+from jobledger.schedules.documents.files import JSON, file_text
 from jobledger.schedules.slot_runs import BrokenScheduleError
 
 STARTED_AT_ONCE = 10
@@ -35,7 +37,7 @@ MAX_STARTED = 100
 class ScheduleActions(ScheduleDeletion):
     actions = (
         *("run_tasks", "pause_schedules", "resume_schedules", "enable_tasks", "disable_tasks"),
-        "delete_schedules",
+        *("export_schedules", "delete_schedules"),
     )
 
     def has_start_permission(self, request: HttpRequest) -> bool:
@@ -101,6 +103,18 @@ class ScheduleActions(ScheduleDeletion):
         """Disable the schedules. Their last run times are kept."""
         changed = self._set_enabled(request, queryset, enabled=False)
         self._report(request, "Disabled", changed, if_none="Already disabled.")
+
+    @admin.action(description="Export as JSON", permissions=["change"])
+    def export_schedules(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> HttpResponse:
+        """Download a file from which the schedules can be imported, with secrets masked."""
+        found = dict(all_documents(queryset))
+        valid = {name: each for name, each in found.items() if not isinstance(each, NotRepresentableError)}
+        for name in found.keys() - valid.keys():
+            self.message_user(request, f"“{name}” was not exported: {found[name]}.", messages.ERROR)
+        disposition = {"Content-Disposition": 'attachment; filename="schedules.json"'}
+        return HttpResponse(
+            file_text(valid, JSON), content_type="application/json; charset=utf-8", headers=disposition
+        )
 
     @transaction.atomic
     def _set_enabled(

@@ -29,23 +29,22 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock, formats
 from jobledger.admin import audit_log, pauses, rights
-from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.fields import number_in
 from jobledger.admin.pauses import PauseForm
-from jobledger.admin.schedules import origin
+from jobledger.admin.schedules import origin, presence
 from jobledger.admin.schedules.actions import ScheduleActions
+from jobledger.admin.schedules.deletion import log_deletions
 from jobledger.admin.schedules.edit_form import Conflict, ConflictError, EditForm
 from jobledger.admin.schedules.listing import ScheduleList
 from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.preview import formatted_preview
-from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
-from jobledger.admin.schedules.status import overview, unreadable_of
+from jobledger.admin.schedules.status import overview, without_unreadable_times
 from jobledger.admin.schedules.target import TargetForm, stored_target
+from jobledger.admin.schedules.versions.pages import ScheduleVersions
 from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
-from jobledger.models import AlertRule, AuditEntry, DeclaredSchedule, NextSlot, SchedulePolicy
+from jobledger.models import AlertRule, NextSlot
 from jobledger.schedules.declared.values import LABELS
-from jobledger.schedules.stored_schedules import KINDS
 
 NAME = "django_celery_beat_periodictask"
 ENTRIES_PER_PAGE = 50
@@ -53,7 +52,7 @@ REDISPLAY = {"_preview", "_show"}
 """Buttons that show the edit form again without saving."""
 
 
-class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Django's own `actions` is typed None
+class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: ignore[misc]  # Django's own `actions` is typed None
     change_form_template = "jobledger/schedules/page.html"
     object_history_template = "jobledger/schedules/history.html"
 
@@ -66,6 +65,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
             ("<int:schedule_id>/preview/", self.preview_view, "preview"),
             ("<int:schedule_id>/target/", self.target_view, "target"),
             ("<int:schedule_id>/command_line/", self.command_line_view, "command_line"),
+            ("<int:schedule_id>/presence/", self.presence_view, "presence"),
             ("<int:schedule_id>/pause/", self.pause_view, "pause"),
             ("<int:schedule_id>/resume/", self.resume_view, "resume"),
             ("<int:schedule_id>/origin/", self.origin_view, "origin"),
@@ -108,7 +108,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
             "opts": self.opts,
             "schedule": schedule,
             "page": page,
-            "entries": audit_log.formatted(page, timezone.now()),
+            "entries": self.history_of(request, schedule, list(page)),
             **(extra_context or {}),
         }
         return TemplateResponse(request, self.object_history_template, context)
@@ -141,6 +141,16 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
         form.is_valid()
         context = {"command_line": form.command_line, "prefix": form.prefix}
         return TemplateResponse(request, "jobledger/options/command_line.html", context)
+
+    @method_decorator(require_POST)
+    def presence_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
+        """Note that the form is open, and say who else has it open."""
+        schedule, now = self._editable(request, schedule_id), timezone.now()
+        if schedule is None:
+            raise Http404
+        presence.announce(request.user, schedule, now)
+        context = {"others": presence.others(request.user, schedule, now)}
+        return TemplateResponse(request, "jobledger/schedules/presence.html", context)
 
     @method_decorator(require_POST)
     def pause_view(self, request: HttpRequest, schedule_id: int) -> HttpResponse:
@@ -189,28 +199,18 @@ class ScheduleAdmin(ScheduleActions, ScheduleList):  # type: ignore[misc]  # Dja
     ) -> PeriodicTask | None:
         """Removes timing that cannot be read, because the schedule's ``str()`` would read it."""
         found = super().get_object(request, object_id, from_field)
-        return _without_unreadable_times([found])[0] if found else None
+        return without_unreadable_times([found])[0] if found else None
 
     def get_deleted_objects(self, objs: Iterable[PeriodicTask], request: HttpRequest) -> Any:
         """Alert rules about a schedule are part of it: they need no permission of their own."""
         shown, counts, missing, protected = super().get_deleted_objects(
-            _without_unreadable_times(objs), request
+            without_unreadable_times(objs), request
         )
         return shown, counts, set(missing) - {AlertRule._meta.verbose_name}, protected
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> Any:
         """Records the values of deleted schedules and their alert rules in the audit log."""
-        entries: list[AuditEntry] = []
-        schedules = _without_unreadable_times(queryset)
-        # A sync locks these before the schedules. Locked later, each could wait for the other for ever.
-        ids = [schedule.pk for schedule in schedules]
-        list(DeclaredSchedule.objects.select_for_update().filter(schedule__in=ids).order_by("pk"))
-        for schedule in schedules:
-            old = snapshot_of(schedule, SchedulePolicy.of(schedule))
-            entries += audit_log.log_edit(request.user, schedule, changes_between(old, None), verb="deleted")
-            for rule in AlertRule.objects.filter(schedule=schedule):
-                RuleAdmin(AlertRule, self.admin_site).log_own_deletion(request, rule)
-        return entries
+        return log_deletions(request.user, queryset)
 
     def _post(self, request: HttpRequest, stored: PeriodicTask | None) -> HttpResponse:
         form = EditForm(request.POST, stored=stored, now=clock.now())
@@ -342,13 +342,3 @@ def _target_context(target: TargetForm, stored: PeriodicTask | None) -> dict[str
 
 def _redirect_to(schedule: PeriodicTask) -> HttpResponse:
     return HttpResponseRedirect(page_url(f"{NAME}_change", schedule.pk))
-
-
-def _without_unreadable_times(schedules: Iterable[PeriodicTask]) -> list[PeriodicTask]:
-    found = list(schedules)
-    unreadable = unreadable_of(found)
-    for schedule in found:
-        if schedule.pk in unreadable:
-            for kind in KINDS:
-                setattr(schedule, kind, None)
-    return found

@@ -6,6 +6,7 @@ that were added after the confirmation page was shown are never deleted.
 """
 
 import time
+from collections.abc import Iterable
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
@@ -16,7 +17,15 @@ from django.template.response import TemplateResponse
 from django_celery_beat.admin import PeriodicTaskAdmin
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.admin import audit_log
+from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.fields import number_in
+from jobledger.admin.rights import User
+from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
+from jobledger.admin.schedules.status import without_unreadable_times
+from jobledger.models import AlertRule, AuditEntry, DeclaredSchedule, SchedulePolicy
+from jobledger.schedules.documents import NotRepresentableError, complete_document_of
+from jobledger.schedules.documents.keys import Document
 
 CONFIRMED, LAST, DELETED = "confirmed", "last", "deleted"
 BATCH = 50
@@ -76,3 +85,26 @@ class ScheduleDeletion(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celer
             "checkbox": helpers.ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "jobledger/schedules/deletion.html", context)
+
+
+def log_deletions(user: User | str, schedules: Iterable[PeriodicTask]) -> list[AuditEntry]:
+    """Record what is about to be deleted in the audit log: the schedules, and their alert rules."""
+    entries: list[AuditEntry] = []
+    found = without_unreadable_times(schedules)
+    # A sync locks these before the schedules. Locked later, each could wait for the other for ever.
+    ids = [schedule.pk for schedule in found]
+    list(DeclaredSchedule.objects.select_for_update().filter(schedule__in=ids).order_by("pk"))
+    for schedule in found:
+        changes = changes_between(snapshot_of(schedule, SchedulePolicy.of(schedule)), None)
+        before = _version_of(schedule)
+        entries += audit_log.log_edit(user, schedule, changes, verb=audit_log.DELETED, before=before)
+        for rule in AlertRule.objects.filter(schedule=schedule):
+            RuleAdmin(AlertRule, admin.site).log_own_deletion(user, rule)
+    return entries
+
+
+def _version_of(schedule: PeriodicTask) -> Document | None:
+    try:
+        return {"name": schedule.name, **complete_document_of(schedule)}
+    except NotRepresentableError:
+        return None

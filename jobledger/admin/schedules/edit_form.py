@@ -59,9 +59,18 @@ class EditForm:
     """The forms of a new or stored schedule."""
 
     def __init__(
-        self, data: Any = None, *, stored: PeriodicTask | None = None, now: datetime, job_name: str = ""
+        self,
+        data: Any = None,
+        *,
+        stored: PeriodicTask | None = None,
+        now: datetime,
+        job_name: str = "",
+        accepts_past: bool = False,
     ) -> None:
-        """``data`` is the submitted data, if any; ``job_name`` preselects the job of a new schedule."""
+        """``data`` is the submitted data, if any; ``job_name`` preselects the job of a new schedule.
+
+        ``accepts_past`` is that of the form for the timing.
+        """
         self.stored, self.now = stored, now
         self.stored_policy = SchedulePolicy.of(stored) if stored else _new_policy(now)
         # The forms modify copies, which are then compared with the stored values.
@@ -69,7 +78,9 @@ class EditForm:
         self.details = DetailsForm(data, instance=edited, label_suffix="")
         self._job = selected_job(data, stored_target(stored), job_name)
         self.policy = PolicyForm(data, instance=copy.copy(self.stored_policy), job=self._job)
-        self.times = TimesForm(data, stored=_times_of(stored), anchor=self._anchor(), now=now)
+        self.times = TimesForm(
+            data, stored=_times_of(stored), anchor=self._anchor(), now=now, accepts_past=accepts_past
+        )
         self._data, self._job_name = data, job_name
 
     @cached_property
@@ -180,15 +191,19 @@ class EditForm:
         except RuleError:
             return None
 
-    def save(self, user: User) -> PeriodicTask:
-        """Save the valid form. Raises ConflictError without saving anything if the schedule has changed."""
+    def save(self, user: User | str, *, new_id: int | None = None) -> PeriodicTask:
+        """Save the valid form. Raises ConflictError without saving anything if the schedule has changed.
+
+        A new schedule gets the primary key ``new_id``, if given.
+        """
         with transaction.atomic():
             old = self._lock()
-            schedule = self._write()
+            schedule = self._write(new_id)
             fresh = PeriodicTask.objects.get(pk=schedule.pk)
             new = snapshot_of(fresh, SchedulePolicy.objects.get(pk=schedule.pk))
             if changes := changes_between(old, new):
-                audit_log.log_edit(user, fresh, changes, verb="changed" if old else "added")
+                verb, before = ("changed", old.document) if old else ("added", None)
+                audit_log.log_edit(user, fresh, changes, verb=verb, before=before, after=new.document)
         return schedule
 
     def conflict(self) -> Conflict:
@@ -197,15 +212,19 @@ class EditForm:
         newer = entries.filter(pk__gt=self.opened_entry)
         return Conflict(
             entries=audit_log.formatted(newer, self.now),
-            changes=self._changes_over_stored() if self.is_valid else [],
+            changes=self.changes() if self.is_valid else [],
         )
 
-    def _changes_over_stored(self) -> list[Change]:
+    def changes(self) -> list[Change]:
+        """What saving the valid form would change."""
         with transaction.atomic():
-            # A snapshot reads the timing from database rows, which the rollback removes.
-            posted = snapshot_of(self._build_schedule(), self.policy.instance)
+            posted = self.snapshot_after_save()
             transaction.set_rollback(True)
         return changes_between(self.snapshot, posted)
+
+    def snapshot_after_save(self) -> Snapshot:
+        """The schedule as the valid form would save it. Saves the row of its timing, which it reads."""
+        return snapshot_of(self._build_schedule(), self.policy.instance)
 
     def _lock(self) -> Snapshot | None:
         """Lock the schedule's row. Raises ConflictError if the schedule has changed."""
@@ -217,10 +236,10 @@ class EditForm:
             raise ConflictError
         return current
 
-    def _write(self) -> PeriodicTask:
+    def _write(self, new_id: int | None) -> PeriodicTask:
         schedule = self._build_schedule()
-        policy = _policy_values(self.policy.instance)
-        if schedule.pk is not None:
+        policy = self._policy_values()
+        if self.stored is not None:
             # A schedule that was created without signals may not have a policy yet.
             anchor = {"anchor": self.stored_policy.anchor}
             SchedulePolicy.objects.get_or_create(schedule=schedule, defaults=anchor)
@@ -228,12 +247,20 @@ class EditForm:
             SchedulePolicy.objects.filter(pk=schedule.pk).update(**policy)
             schedule.save()
             return schedule
-        schedule.save()
+        schedule.pk = new_id
+        schedule.save(force_insert=True)
         new_policy = SchedulePolicy.objects.get(pk=schedule.pk)
         for name, value in policy.items():
             setattr(new_policy, name, value)
         new_policy.save()
         return schedule
+
+    def _policy_values(self) -> dict[str, Any]:
+        policy, names = self.policy.instance, [*PolicyForm.Meta.fields, "dialect"]
+        # Not fields of the form.
+        others = ("anchor", "imported_line")
+        names += [each for each in others if getattr(policy, each) != getattr(self.stored_policy, each)]
+        return {name: getattr(policy, name) for name in names}
 
     def _build_schedule(self) -> PeriodicTask:
         """The schedule as it would be saved. Creates the timing row unless an equal one exists."""
@@ -265,10 +292,6 @@ class EditForm:
 def _new_policy(now: datetime) -> SchedulePolicy:
     """As it is created with its schedule."""
     return SchedulePolicy(anchor=now.replace(microsecond=0))
-
-
-def _policy_values(policy: SchedulePolicy) -> dict[str, Any]:
-    return {name: getattr(policy, name) for name in (*PolicyForm.Meta.fields, "dialect")}
 
 
 def _times_of(stored: PeriodicTask | None) -> stored_schedules.StoredTimes | None:

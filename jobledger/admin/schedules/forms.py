@@ -218,12 +218,17 @@ class TimesForm(forms.Form):
         anchor: datetime,
         now: datetime,
         prefix: str = "times",
+        accepts_past: bool = False,
     ) -> None:
-        """``anchor`` is the time from which intervals are counted."""
-        super().__init__(data, prefix=prefix, initial=_initial(stored))
+        """``anchor`` is the time from which intervals are counted.
+
+        With ``accepts_past``, a single time may have passed, as it has for a schedule that is kept.
+        """
+        super().__init__(data, prefix=prefix, initial=initial_of(stored))
         self.times: StoredTimes | None = None
         self.rule: Rule | None = None
         self._stored, self._anchor, self._now = stored, anchor, now
+        self._accepts_past = accepts_past
         kind: Any = self.fields["kind"]
         unit: Any = self.fields["unit"]
         if self.has_sun:
@@ -304,7 +309,7 @@ class TimesForm(forms.Form):
             # The field has no UTC offset, so it may be less precise than the stored time.
             return self._stored
         time = self._read_time(data["at"], zone)
-        if time is not None and time <= self._now:
+        if time is not None and time <= self._now and not self._accepts_past:
             self.add_error("at", "This time is in the past, so the schedule would never start a run.")
         return ClockedTimes(at=time) if time else None
 
@@ -331,7 +336,8 @@ class TimesForm(forms.Form):
         return SolarTimes(event=data["event"], latitude=data["latitude"], longitude=data["longitude"])
 
 
-def _initial(stored: StoredTimes | None) -> dict[str, Any]:
+def initial_of(stored: StoredTimes | None) -> dict[str, Any]:
+    """What ``TimesForm`` shows of these times."""
     own = {"zone": timezone.get_default_timezone_name()}
     match stored:
         case CronTimes(expression=expression, zone=zone, dialect=dialect):

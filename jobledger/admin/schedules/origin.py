@@ -129,9 +129,10 @@ def settle(user: User, schedule: PeriodicTask, field: str, *, is_code_right: boo
         text = f"Kept {LABELS[field]}, although the code has changed it."
         audit_log.log_action(user, [stored], text)
         return text
-    new = PeriodicTask.objects.get(pk=schedule.pk)
-    changes = changes_between(old, snapshot_of(new, SchedulePolicy.of(new)))
-    audit_log.log_edit(user, new, changes)
+    changed = PeriodicTask.objects.get(pk=schedule.pk)
+    new = snapshot_of(changed, SchedulePolicy.of(changed))
+    changes = changes_between(old, new)
+    audit_log.log_edit(user, changed, changes, before=old.document, after=new.document)
     return f"{LABELS[field]} has the value from the code again."
 
 

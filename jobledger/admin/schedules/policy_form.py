@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 from django import forms
 from django.forms.boundfield import BoundField
 
-from jobledger.admin.fields import DurationField, StoredSecretField, duration_text
+from jobledger.admin.fields import DurationField, StoredSecretField
 from jobledger.admin.options.widgets import SecretText
 from jobledger.conf import is_address
+from jobledger.formats import duration_text
 from jobledger.jobs.declaration import MAX_CATCH_UP, MAX_FAILURES, MAX_TIME_LIMIT, Concurrency
 from jobledger.jobs.registry import Job
 from jobledger.models import SchedulePolicy

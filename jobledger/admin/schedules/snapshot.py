@@ -20,6 +20,8 @@ from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
 from jobledger.models import Dialect, SchedulePolicy
 from jobledger.schedules import stored_schedules
+from jobledger.schedules.documents import version_of
+from jobledger.schedules.documents.keys import Document
 from jobledger.schedules.stored_schedules import CronTimes
 from jobledger.schedules.words import described
 
@@ -36,6 +38,8 @@ class Snapshot:
     version: str
     secrets: dict[str, str] = field(default_factory=dict)
     """Fingerprints of the values that include secrets."""
+    document: Document | None = None
+    """All values with the name, to bring them back; None if they are not valid."""
 
 
 def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
@@ -45,6 +49,7 @@ def snapshot_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Snapshot:
         readable={name: value for name, value in values.items() if value},
         version=fingerprint(json.dumps(_raw(schedule, policy), default=str, sort_keys=True)),
         secrets=_secrets(schedule, policy),
+        document=version_of(schedule, policy),
     )
 
 

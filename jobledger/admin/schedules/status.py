@@ -1,6 +1,6 @@
 """Overviews of schedules: status, pauses, next slot and recent runs, loaded in bulk."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -197,6 +197,17 @@ def unreadable_of(schedules: Sequence[PeriodicTask]) -> set[int]:
     except UNREADABLE:
         return {schedule.pk for schedule in schedules if not _is_readable(schedule)}
     return set()
+
+
+def without_unreadable_times(schedules: Iterable[PeriodicTask]) -> list[PeriodicTask]:
+    """The schedules, without timing that cannot be read, which their ``str()`` would read."""
+    found = list(schedules)
+    unreadable = unreadable_of(found)
+    for schedule in found:
+        if schedule.pk in unreadable:
+            for kind in KINDS:
+                setattr(schedule, kind, None)
+    return found
 
 
 def _is_readable(schedule: PeriodicTask) -> bool:

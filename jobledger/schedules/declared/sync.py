@@ -40,6 +40,7 @@ from jobledger.schedules.declared.values import (
     formatted,
     stored_values,
 )
+from jobledger.schedules.documents import version_of
 
 _COLUMNS = ("task", "args", "kwargs", "queue", "priority", "enabled", "description", "one_off", "last_run_at")
 _TIMES = ("crontab", "interval", "solar", "clocked")
@@ -242,8 +243,9 @@ def _merge(
     changes = differences(stored, result.values, names)
     if not dry_run:
         if names:
+            before = version_of(schedule)
             _update(schedule, result.values, names, clock.now())
-            audit.log_changed(schedule, _AS_DECLARED, map(_as_change, changes))
+            audit.log_changed(schedule, _AS_DECLARED, map(_as_change, changes), before=before)
         record.declared, record.orphaned_at = result.baseline.as_json(), None
         record.save()
     return Outcome(
@@ -283,8 +285,9 @@ def _orphan(record_pk: int, *, dry_run: bool) -> Outcome | None:
         record.orphaned_at, record.was_enabled = now, schedule.enabled
         record.save()
         if schedule.enabled:
+            before, how = version_of(schedule), "since the code no longer declares it"
             _update(schedule, disabled, ["enabled"], now)
-            audit.log_changed(schedule, "since the code no longer declares it", map(_as_change, changes))
+            audit.log_changed(schedule, how, map(_as_change, changes), before=before)
     return Outcome(
         name=record.name,
         job=formatted(stored, "job"),

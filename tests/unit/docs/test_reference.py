@@ -3,6 +3,7 @@
 import argparse
 import ast
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -35,6 +36,7 @@ from jobledger.models import SchedulePolicy, Status, Trigger
 from jobledger.runs.lease.interrupts import JobCancelled, JobTimedOut
 from jobledger.runs.lease.memory_limit import MemoryLimitExceeded
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE, INTERRUPTED_EXIT_CODE
+from jobledger.schedules.documents.keys import KEYS, RULE_KEYS, Key
 from jobledger.schedules.rules import cron_expression
 from proj import state
 from tests.manual import ROOT, codes, rows
@@ -42,6 +44,7 @@ from tests.manual import ROOT, codes, rows
 REFERENCE = ROOT / "docs" / "reference"
 SETTINGS, COMMANDS = REFERENCE / "settings.md", REFERENCE / "commands.md"
 ATTRIBUTES, SCHEDULES = REFERENCE / "job-attributes.md", REFERENCE / "schedules.md"
+FILES = REFERENCE / "schedule-files.md"
 ALERTS, VARIABLES_PAGE = REFERENCE / "alerts.md", REFERENCE / "variables.md"
 
 
@@ -207,6 +210,17 @@ def test_every_attribute_is_described_with_its_default() -> None:
         name: getattr(JobDeclaration, name) for name in JobDeclaration.__annotations__
     }
     assert eval(method) == JobDeclaration.concurrency_key({})
+
+
+@pytest.mark.parametrize(("heading", "keys"), [("## A schedule", KEYS), ("## An alert rule", RULE_KEYS)])
+def test_every_key_of_a_schedule_file_is_described_with_its_default(
+    heading: str, keys: dict[str, Key]
+) -> None:
+    described = [
+        (name, json.loads(codes(row[1])[0])) for row in rows(FILES, heading) for name in codes(row[0])
+    ]
+    assert dict(described) == {name: key.default for name, key in keys.items()}
+    assert len(described) == len(keys)
 
 
 def test_the_attributes_of_a_running_job_exist() -> None:

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobledger.admin import fields
+from jobledger import formats
 from jobledger.admin.fields import DateTimeField, DateTimeInput, DurationField, number_in
 from tests.unit.builders import utc
 
@@ -84,7 +84,7 @@ def test_an_empty_duration_is_none() -> None:
 
 @given(st.timedeltas(timedelta(milliseconds=1), timedelta(days=36000)))
 def test_a_formatted_duration_is_parsed_back(length: timedelta) -> None:
-    assert DurationField().clean(fields.duration_text(length)) == length
+    assert DurationField().clean(formats.duration_text(length)) == length
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def test_mistakes_are_explained(admin_client: Client) -> None:
     assert "greater than or equal to 1" in admin_client.post(ADD, posted(after_failures="0")).text
 
 
+def test_a_name_that_is_taken_is_explained(admin_client: Client) -> None:
+    rule(destination(), name="pager")
+    assert "Alert rule with this Name already exists" in admin_client.post(ADD, posted()).text
+
+
 def test_the_form_shows_what_is_stored(admin_client: Client) -> None:
     stored = rule(destination(), schedule=hourly("nightly"), late_after=timedelta(minutes=90))
     text = admin_client.get(page(stored)).text

@@ -12,8 +12,10 @@ from django.urls import reverse
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import audit_log, rights
+from jobledger.jobs.secrets import MASK
 from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Trigger
 from jobledger.schedules.adoption import stock
+from jobledger.schedules.documents.files import JSON, read
 from tests.unit.jobledger.admin.schedules.schedules import LIST, act, member, page, unreadable
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
@@ -264,3 +266,17 @@ def test_enabling_makes_the_stock_scheduler_start_nothing_from_before_either(adm
     PeriodicTask.objects.update(last_run_at=NOON - 5 * HOUR, date_changed=NOON - 5 * HOUR)
     act(admin_client, "enable_tasks", schedule)
     assert stock.next_starts(PeriodicTask.objects.get(), NOON + timedelta(minutes=5), 1) == [NOON + HOUR]
+
+
+def test_selected_schedules_are_exported_with_secrets_masked(client: Client) -> None:
+    mine = hourly("mine", task="probes.choosing", kwargs='{"api_key": "s3cret"}')
+    broken = hourly("broken", kwargs="[")
+    hourly("not selected")
+    member(client, "Schedule editors")
+    form = {"action": "export_schedules", "_selected_action": [mine.pk, broken.pk]}
+    answer = client.post(reverse(LIST), form)
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="schedules.json"'
+    assert read(answer.text, JSON).documents == {
+        "mine": {"job": "choosing", "options": {"api_key": MASK}, "cron": "0 * * * *", "timezone": "UTC"}
+    }
+    assert "“broken” was not exported: its kwargs are not a valid JSON object." in page(client)

@@ -24,9 +24,11 @@ NAMES = [
         "check",
         "dead_letters",
         "export_crontab",
+        "export_schedules",
         "export_systemd",
         "give_back",
         "import_crontab",
+        "import_schedules",
         "next",
     ),
     *("pause", "resume", "retry", "runs", "setup", "show", "simulate", "startjob", "sync", "wrap"),
@@ -67,7 +69,7 @@ def test_help_lists_the_subcommands_with_a_line_each(flag: str, capsys: pytest.C
     assert typed(flag) == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: manage.py jobledger [options] SUBCOMMAND ...\n")
-    assert "  runs            List runs, newest first\n" in text
+    assert "  runs              List runs, newest first\n" in text
     listed = text.partition("subcommands:\n")[2].partition("\n\n")[0]
     assert [line.split()[0] for line in listed.splitlines()] == NAMES
 
@@ -90,7 +92,7 @@ def test_without_a_subcommand_it_prints_the_list_and_exits_with_2(capsys: pytest
     assert typed() == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "  simulate        Simulate" in captured.err
+    assert "  simulate          Simulate" in captured.err
     assert typed("--no-color") == 2
     assert "the following arguments are required: SUBCOMMAND\n" in capsys.readouterr().err
 

@@ -1,0 +1,247 @@
+"""Fills in the edit form from a document, so that a single validation applies to every way to edit."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.forms import BaseForm
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin.schedules import forms, policy_form, target
+from jobledger.admin.schedules.edit_form import EditForm
+from jobledger.jobs import registry, secrets
+from jobledger.models import Dialect
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.documents.files import Path
+from jobledger.schedules.documents.keys import (
+    DELIVERY_KEYS,
+    KEYS,
+    OWN_KEYS,
+    POLICY_KEYS,
+    Document,
+    Key,
+    Kind,
+)
+from jobledger.schedules.stored_schedules import ClockedTimes
+
+TIMINGS = ("cron", "every", "at", "solar")
+_EVERY = re.compile(r"([0-9]{1,10}) *(microsecond|second|minute|hour|day)s?")
+_EXAMPLE = "2026-12-01T03:00:00+00:00"
+_KEYS_OF_FIELDS = {
+    "kind": "",
+    "zone": "timezone",
+    "unit": "every",
+    "event": "solar",
+    "latitude": "solar",
+    "longitude": "solar",
+    "kwargs": "options",
+}
+"""Where the names of fields are not those of keys."""
+
+
+def filled(
+    name: str,
+    document: Document,
+    *,
+    stored: PeriodicTask | None,
+    now: datetime,
+    accepts_past: bool = False,
+    version: str | None = None,
+) -> EditForm:
+    """The form for a schedule of this name as it is in the document, compared with the stored one, if any.
+
+    Masks stand for the stored secrets. ``version`` is that of the stored schedule which the user has seen.
+    """
+    data = {"name": name, **form_data(document, stored)}
+    form = EditForm(data, stored=stored, now=now, accepts_past=accepts_past)
+    data["version"] = form.version if version is None else version
+    policy = form.policy.instance
+    if "cron" not in document:
+        policy.dialect = document.get("dialect", Dialect.CRON)
+    if stored is None:
+        policy.imported_line = document.get("imported_line", "")
+    if anchor := _time(document.get("anchor", "")):
+        policy.anchor = anchor
+    return form
+
+
+def problems(name: str, document: Document, form: EditForm) -> list[tuple[Path, str]]:
+    """What is wrong with the values, by the keys of the document; empty if they can be saved."""
+    found = list(_general_problems(name, document))
+    if found:
+        return found
+    for each in (form.details, form.policy, form.times):
+        each.is_valid()
+    form.target.is_valid()
+    errors = [(path, text) for part in _parts(form) for path, text in _errors(part)]
+    # Only then, since it asks for secrets again that would be entered in a browser.
+    return errors if errors or form.is_valid else [((), "it is not valid")]
+
+
+def missing_secrets(document: Document, stored: Document) -> list[Path]:
+    """Where the document has masks for which nothing is stored."""
+    has_same_target = all(document.get(key) == stored.get(key) for key in ("job", "task"))
+    known = stored if has_same_target else {**stored, "options": {}, "args": []}
+    return [path for path in _masks(document) if _at(known, path) != secrets.MASK]
+
+
+def with_secrets(document: Document, values: Mapping[Path, str]) -> dict[str, Any]:
+    """The document with values instead of masks. Where there is none, the key or element is left out."""
+    found: dict[str, Any] = json.loads(json.dumps(document))
+    for path, value in values.items():
+        *above, last = path
+        place = _at(found, tuple(above))
+        if isinstance(place, list):
+            place[int(last)] = value
+        elif value:
+            place[last] = value
+        else:
+            del place[last]
+    return found
+
+
+def form_data(document: Document, stored: PeriodicTask | None) -> dict[str, Any]:
+    """What a browser would send."""
+    values = {name: document.get(name, key.default) for name, key in KEYS.items()}
+    data = {**_fields("", OWN_KEYS, values), **_fields("", DELIVERY_KEYS, values)}
+    data["headers"] = json.dumps(values["headers"])
+    data |= _fields(f"{policy_form.PREFIX}-", POLICY_KEYS, values)
+    data |= _ping_url(values["ping_url"])
+    data |= {f"times-{name}": value for name, value in _times(values, stored).items()}
+    data |= {f"{target.PREFIX}-{name}": value for name, value in _target(values).items()}
+    if values["at"]:
+        data["one_off"] = "on"
+    return data
+
+
+def _fields(prefix: str, keys: Mapping[str, Key], values: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for name, key in keys.items():
+        if key.kind is not Kind.FLAG:
+            found[prefix + name] = "" if values[name] is None else str(values[name])
+        elif values[name]:
+            found[prefix + name] = "on"
+    return found
+
+
+def _ping_url(url: str) -> dict[str, str]:
+    field = f"{policy_form.PREFIX}-ping_url"
+    if url == secrets.MASK:
+        return {field: ""}
+    return {field: url} if url else {field: "", f"{field}-clear": "on"}
+
+
+def _target(values: Mapping[str, Any]) -> dict[str, str]:
+    name = values["job"] or (target.OTHER if values["task"] else "")
+    return {
+        "job": name,
+        "shown_job": name,
+        "input_mode": target.JSON,
+        "shown_input_mode": target.JSON,
+        "task": values["task"],
+        "args": json.dumps(values["args"]),
+        "kwargs": json.dumps(values["options"]),
+    }
+
+
+def _times(values: Mapping[str, Any], stored: PeriodicTask | None) -> dict[str, Any]:
+    if values["cron"]:
+        zone = {"zone": values["timezone"]} if values["timezone"] else {}
+        return {"kind": forms.CRON, "cron": values["cron"], "dialect": values["dialect"], **zone}
+    if found := _EVERY.fullmatch(values["every"].strip()):
+        return {"kind": forms.INTERVAL, "every": found[1], "unit": f"{found[2]}s"}
+    if values["at"]:
+        return {"kind": forms.ONCE, **_once(values, stored)}
+    place = {name: str(value) for name, value in values["solar"].items()}
+    return {"kind": forms.SUN, **place}
+
+
+def _once(values: Mapping[str, Any], stored: PeriodicTask | None) -> dict[str, Any]:
+    times, at = stored_schedules.of(stored) if stored else None, _time(values["at"])
+    if isinstance(times, ClockedTimes) and times.at == at:
+        # Unchanged, so that it may be in the past.
+        initial = forms.initial_of(times)
+        return {name: initial[name] for name in ("at", "zone")}
+    return {"at": values["at"], "zone": values["timezone"] or "UTC"}
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _general_problems(name: str, document: Document) -> Iterator[tuple[Path, str]]:
+    """What the form does not see, since it would be filled in otherwise."""
+    if name != name.strip():
+        yield (), "a name must not begin or end with whitespace"
+    yield from _target_problems(document)
+    yield from _timing_problems(document)
+
+
+def _target_problems(document: Document) -> Iterator[tuple[Path, str]]:
+    job = document.get("job", "")
+    if bool(job) == bool(document.get("task")):
+        yield (), "exactly one of job and task is required"
+    elif job and job not in registry.all_jobs():
+        hint = registry.suggestion(job, registry.all_jobs())
+        yield ("job",), f"there is no job {job!r}. {hint}".rstrip()
+    elif job and document.get("args"):
+        yield ("args",), "a job takes no positional arguments here: its options have names"
+
+
+def _timing_problems(document: Document) -> Iterator[tuple[Path, str]]:
+    given = [key for key in TIMINGS if document.get(key)]
+    if len(given) != 1:
+        yield (), f"exactly one of {', '.join(TIMINGS)} is required, not {', '.join(given) or 'none'}"
+        return
+    if given == ["every"] and not _EVERY.fullmatch(document["every"].strip()):
+        yield ("every",), f"{document['every']!r} is not an interval, such as 15 minutes"
+    if given == ["cron"] and not document.get("timezone"):
+        yield ("timezone",), "a cron expression needs one, such as Europe/London"
+    with_offset = ("start_time", "expires", *(() if document.get("timezone") else ("at",)))
+    for key in with_offset:
+        if (text := document.get(key, "")) and not _time(text):
+            yield (key,), f"{text!r} is not a time with an offset, such as {_EXAMPLE}"
+    dialect = document.get("dialect", Dialect.CRON)
+    if dialect not in list(Dialect):
+        yield ("dialect",), f"{dialect!r} is not one of {', '.join(Dialect)}"
+    if (anchor := document.get("anchor", "")) and not _time(anchor):
+        yield ("anchor",), f"{anchor!r} is not a time with an offset, such as {_EXAMPLE}"
+
+
+def _parts(form: EditForm) -> Iterator[BaseForm]:
+    yield from (form.details, form.policy, form.times, form.target.choice)
+
+
+def _errors(form: BaseForm) -> Iterator[tuple[Path, str]]:
+    for field, texts in form.errors.items():
+        key = _KEYS_OF_FIELDS.get(field, field)
+        is_general = key in ("", "__all__", "name")
+        for text in texts:
+            yield () if is_general else (key,), str(text).removeprefix(f"{key}: ")
+
+
+def _masks(value: Any, path: Path = ()) -> Iterator[Path]:
+    if value == secrets.MASK:
+        yield path
+    elif isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in pairs:
+            yield from _masks(each, (*path, str(key)))
+
+
+def _at(value: Any, path: Path) -> Any:
+    """What is there; None if there is nothing."""
+    for key in path:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return None
+    return value

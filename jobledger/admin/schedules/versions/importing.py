@@ -1,0 +1,192 @@
+"""Imports a file of schedules: all of it, or nothing.
+
+Every schedule that differs is saved by the edit form, which validates it, locks it, plans it anew and adds an
+entry to the audit log. One that does not differ is not touched, nor validated: it may refer to what does not
+exist any more.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from django.db import IntegrityError, transaction
+from django_celery_beat.models import PeriodicTask
+
+from jobledger import clock
+from jobledger.admin import audit_log
+from jobledger.admin.audit_log import Change
+from jobledger.admin.rights import User
+from jobledger.admin.schedules.deletion import log_deletions
+from jobledger.admin.schedules.edit_form import ConflictError, EditForm
+from jobledger.admin.schedules.snapshot import Snapshot, changes_between
+from jobledger.admin.schedules.versions import filling, rules
+from jobledger.jobs.secrets import MASK
+from jobledger.schedules.documents import NotRepresentableError, all_documents, complete_document_of
+from jobledger.schedules.documents.files import SCHEDULES, InvalidFileError, Problem, ScheduleFile
+from jobledger.schedules.documents.keys import KEYS, ORIGIN_KEYS, Document
+
+_BATCH_SIZE = 500
+
+
+class Action(StrEnum):
+    """What an import does with a schedule."""
+
+    ADD = "add"
+    CHANGE = "change"
+    DELETE = "delete"
+    NONE = "none"
+    KEEP = "keep"
+    """It is not in the file."""
+
+
+ACTIONS = (Action.ADD, Action.CHANGE, Action.DELETE)
+"""Those that change something."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The value of a key before and after; empty if it has its default. JSON, with secrets masked."""
+
+    key: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the import did, or would do, with a schedule."""
+
+    name: str
+    action: Action
+    differences: Sequence[Difference] = ()
+
+
+class MeanwhileChangedError(Exception):
+    """Somebody else has changed a schedule during the import."""
+
+
+def import_schedules(
+    file: ScheduleFile, *, user: User | str, prune: bool = False, dry_run: bool = False
+) -> list[Outcome]:
+    """Make the stored schedules those of the file; returns an outcome for each, by name.
+
+    With ``prune``, schedules that are not in the file are deleted. A dry run does all of it, and rolls it
+    back. Raises InvalidFileError or MeanwhileChangedError, without any change.
+    """
+    try:
+        with transaction.atomic():
+            found = _Import(file, user).outcomes(prune=prune)
+            transaction.set_rollback(dry_run)
+    except (ConflictError, IntegrityError) as error:
+        raise MeanwhileChangedError(str(error)) from error
+    return found
+
+
+class _Import:
+    """One import, within a transaction."""
+
+    def __init__(self, file: ScheduleFile, user: User | str) -> None:
+        self._file, self._user = file, user
+        self._now = clock.now()
+        stored = dict(all_documents(PeriodicTask.objects.all()))
+        self._is_stored = stored.keys()
+        self._stored: dict[str, Document] = {
+            name: {} if isinstance(each, NotRepresentableError) else each for name, each in stored.items()
+        }
+        self._problems: list[Problem] = []
+
+    def outcomes(self, *, prune: bool) -> list[Outcome]:
+        others = [name for name in self._is_stored if name not in self._file.documents]
+        if prune:
+            # First, since their alert rules may be those of other schedules from now on.
+            self._delete(others)
+        action = Action.DELETE if prune else Action.KEEP
+        found = [*self._save_all(), *(Outcome(name=name, action=action) for name in others)]
+        if self._problems:
+            raise InvalidFileError(sorted(self._problems, key=lambda each: each.line or 0))
+        return sorted(found, key=lambda each: each.name)
+
+    def _delete(self, names: Collection[str]) -> None:
+        ids = list(PeriodicTask.objects.filter(name__in=names).values_list("pk", flat=True))
+        for start in range(0, len(ids), _BATCH_SIZE):
+            batch = PeriodicTask.objects.filter(pk__in=ids[start : start + _BATCH_SIZE])
+            log_deletions(self._user, batch)
+            batch.delete()
+
+    def _save_all(self) -> Iterator[Outcome]:
+        changed = {name: each for name, each in self._file.documents.items() if self._differs(name, each)}
+        rows = {each.name: each for each in PeriodicTask.objects.filter(name__in=self._is_stored)}
+        for name, document in changed.items():
+            if name in rows:
+                rules.delete_others(self._user, rows[name], document.get(rules.KEY, {}))
+        for name, document in self._file.documents.items():
+            if name in changed:
+                yield self._save(name, document, rows.get(name))
+            else:
+                yield Outcome(name=name, action=Action.NONE)
+
+    def _differs(self, name: str, document: Document) -> bool:
+        if name not in self._is_stored:
+            return True
+        return _without_origin(self._stored[name]) != _without_origin(document)
+
+    def _save(self, name: str, document: Document, stored: PeriodicTask | None) -> Outcome:
+        before = self._stored.get(name, {})
+        form = filling.filled(name, document, stored=stored, now=self._now, accepts_past=True)
+        if problems := list(self._wrong(name, document, form, before)):
+            self._problems += problems
+            return Outcome(name=name, action=Action.NONE)
+        after = form.snapshot_after_save()
+        changes = changes_between(form.snapshot, after)
+        schedule = stored if stored and not _differs(form, after) else form.save(self._user)
+        self._add(name, rules.save(self._user, schedule, document.get(rules.KEY, {})))
+        if stored is None and not rules.link_declaration(schedule, document.get("declared_as", "")):
+            self._add(name, [(("declared_as",), "this declaration belongs to another schedule")])
+        found = complete_document_of(PeriodicTask.objects.get(pk=schedule.pk))
+        differences = [*_differences(before, found), *_replaced_secrets(changes)]
+        if schedule is not stored and not changes:
+            # The edit form has no field for it.
+            values = [Change(name=each.key, old=each.old, new=each.new) for each in differences]
+            old, new = {"name": name, **before}, {"name": name, **found}
+            audit_log.log_edit(self._user, schedule, values, before=old, after=new)
+        action = Action.ADD if stored is None else Action.CHANGE if differences else Action.NONE
+        return Outcome(name=name, action=action, differences=differences)
+
+    def _wrong(self, name: str, document: Document, form: EditForm, before: Document) -> Iterator[Problem]:
+        for path in filling.missing_secrets(document, before):
+            text = "no secret is stored that the asterisks could stand for: write it here, or leave it out"
+            yield self._file.problem((SCHEDULES, name, *path), text)
+            return
+        for path, text in filling.problems(name, document, form):
+            yield self._file.problem((SCHEDULES, name, *path), text)
+
+    def _add(self, name: str, problems: Sequence[tuple[tuple[str, ...], str]]) -> None:
+        self._problems += [self._file.problem((SCHEDULES, name, *path), text) for path, text in problems]
+
+
+def _without_origin(document: Document) -> Document:
+    """A stored schedule keeps its origin, whatever the file says."""
+    return {name: value for name, value in document.items() if name not in ORIGIN_KEYS}
+
+
+def _differs(form: EditForm, after: Snapshot) -> bool:
+    policy, stored = form.policy.instance, form.stored_policy
+    are_same = (policy.anchor, policy.dialect) == (stored.anchor, stored.dialect)
+    return after.version != form.version or not are_same
+
+
+def _differences(old: Document, new: Document) -> Iterator[Difference]:
+    for key in KEYS:
+        if old.get(key) != new.get(key):
+            yield Difference(key=key, old=_shown(old, key), new=_shown(new, key))
+
+
+def _replaced_secrets(changes: Sequence[Change]) -> Iterator[Difference]:
+    for each in changes:
+        if each.old == MASK and each.new != MASK and each.new:
+            yield Difference(key=each.name, old=each.old, new=each.new)
+
+
+def _shown(document: Document, key: str) -> str:
+    return json.dumps(document[key], ensure_ascii=False, sort_keys=True) if key in document else ""

@@ -1,0 +1,128 @@
+"""``jobledger import_schedules``: makes the stored schedules those of a file."""
+
+import sys
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from jobledger.admin.schedules.versions.importing import (
+    ACTIONS,
+    Action,
+    MeanwhileChangedError,
+    Outcome,
+    import_schedules,
+)
+from jobledger.management import printing
+from jobledger.management.operator_command import OperatorCommand
+from jobledger.management.schedule_files import FORMATS, STDIN, format_of
+from jobledger.schedules.audit import command_line_user
+from jobledger.schedules.documents.files import InvalidFileError, ScheduleFile, read
+from jobledger.schedules.documents.yaml_texts import MissingLibraryError
+
+MAX_BYTES = 32 * 1024 * 1024
+VERBS = {Action.ADD: "add", Action.CHANGE: "change", Action.DELETE: "delete"}
+COUNTS = {
+    Action.ADD: "added",
+    Action.CHANGE: "changed",
+    Action.DELETE: "deleted",
+    Action.NONE: "unchanged",
+    Action.KEEP: "not in the file, and kept",
+}
+
+
+class Command(OperatorCommand):
+    """Prints what changes on stdout, and a summary on stderr."""
+
+    help = (
+        "Make the stored schedules those of an exported file. Prints what changes. "
+        "Imports all of the file or, if anything in it is not valid, nothing. Importing again changes "
+        "nothing."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE", help="The file, or - for stdin.")
+        parser.add_argument("--dry-run", action="store_true", help="Only print what would change.")
+        parser.add_argument(
+            "--prune", action="store_true", help="Delete the schedules that are not in the file."
+        )
+        parser.add_argument(
+            "--format", choices=FORMATS, help="Default: by the name of the file, or by its content."
+        )
+        parser.add_argument("--json", action="store_true", help="Print a JSON list with all schedules.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            outcomes = import_schedules(
+                _file(options["file"], options["format"]),
+                user=command_line_user(),
+                prune=options["prune"],
+                dry_run=options["dry_run"],
+            )
+        except InvalidFileError as error:
+            for problem in error.problems:
+                self.warn(str(problem))
+            raise CommandError("Nothing was imported. Correct the file.") from error
+        except MeanwhileChangedError as error:
+            text = "Nothing was imported, because schedules have just been changed. Try again"
+            raise CommandError(text) from error
+        if options["json"]:
+            lines = printing.json_lines(_as_json(each) for each in outcomes)
+        else:
+            lines = _lines(outcomes)
+        printing.write_lines(self.stdout, lines)
+        self.remark(_summary(outcomes, is_dry_run=options["dry_run"]))
+
+
+def _file(file: str, kind: str | None) -> ScheduleFile:
+    text = _text(file)
+    try:
+        return read(text, kind or format_of(file, text))
+    except MissingLibraryError as error:
+        raise CommandError(str(error)) from error
+
+
+def _text(file: str) -> str:
+    try:
+        if file == STDIN:
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                content = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise CommandError(f"{file}: it is longer than {MAX_BYTES:,} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file}: it is not in UTF-8: {error}") from error
+
+
+def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    for each in outcomes:
+        if each.action in ACTIONS:
+            yield f"{VERBS[each.action]} {each.name}"
+        for one in each.differences:
+            if one.old:
+                yield f"  - {one.key}: {one.old}"
+            if one.new:
+                yield f"  + {one.key}: {one.new}"
+
+
+def _summary(outcomes: Sequence[Outcome], *, is_dry_run: bool) -> str:
+    counts = Counter(each.action for each in outcomes)
+    texts = [f"{counts[action]} {text}" for action, text in COUNTS.items() if counts[action]]
+    summary = ", ".join(texts) or "The file contains no schedules"
+    return f"{summary}. Nothing was stored (--dry-run)." if is_dry_run else f"{summary}."
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "schedule": outcome.name,
+        "action": outcome.action,
+        "changes": [{"key": each.key, "old": each.old, "new": each.new} for each in outcome.differences],
+    }

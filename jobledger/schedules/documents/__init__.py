@@ -1,0 +1,186 @@
+"""Schedules as documents: all that users can set of a schedule, as one JSON object.
+
+A document refers to other things by their names, not by primary keys, and leaves out what has its default.
+It is what the audit log keeps of a version of a schedule, and what a file of all schedules consists of.
+Secrets are masked in it: a mask stands for the stored value, if there is one.
+
+What users do not set is not part of it: runs, pauses and the ledger's state.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+from django.db.models import QuerySet, prefetch_related_objects
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.jobs import json_text, registry, secrets
+from jobledger.models import AlertRule, DeclaredSchedule, Dialect, SchedulePolicy
+from jobledger.runs.publishing import delivery
+from jobledger.schedules import stored_schedules
+from jobledger.schedules.documents.keys import (
+    DELIVERY_KEYS,
+    KEYS,
+    OWN_KEYS,
+    POLICY_KEYS,
+    RULE_KEYS,
+    Document,
+    Key,
+    time_text,
+    without_defaults,
+)
+from jobledger.schedules.stored_schedules import ClockedTimes, CronTimes, IntervalTimes, SolarTimes
+
+_BATCH_SIZE = 500
+
+
+class NotRepresentableError(ValueError):
+    """What is stored is not valid, so that there is no document of it; the message says why."""
+
+
+def document_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Document:
+    """The document of a schedule, saved or not, without its alert rules and origin.
+
+    Raises NotRepresentableError.
+    """
+    values = {
+        **_target(schedule),
+        **_timing(schedule, policy),
+        **_columns(schedule, OWN_KEYS),
+        **_columns(schedule, DELIVERY_KEYS),
+        **_columns(policy, POLICY_KEYS),
+        "headers": secrets.masked("", _headers(schedule)),
+        "imported_line": policy.imported_line,
+    }
+    if policy.ping_url:
+        values["ping_url"] = secrets.MASK
+    if schedule.clocked_id is not None:
+        # They run only once by their nature.
+        values["one_off"] = False
+    return without_defaults(values, KEYS)
+
+
+def version_of(schedule: PeriodicTask, policy: SchedulePolicy | None = None) -> Document | None:
+    """The document with the name, as the audit log keeps it; None if the schedule is not valid."""
+    try:
+        document = document_of(schedule, policy or SchedulePolicy.of(schedule))
+    except NotRepresentableError:
+        return None
+    return {"name": schedule.name, **document}
+
+
+def complete_document_of(schedule: PeriodicTask) -> Document:
+    """The document of a stored schedule. Raises NotRepresentableError."""
+    return _complete(schedule, DeclaredSchedule.objects.filter(schedule=schedule).first())
+
+
+def all_documents(
+    schedules: QuerySet[PeriodicTask],
+) -> Iterator[tuple[str, Document | NotRepresentableError]]:
+    """Yield the names and the documents of these schedules, by name, reading them in batches."""
+    declared = {each.schedule_id: each for each in DeclaredSchedule.objects.filter(schedule__isnull=False)}
+    names = dict(schedules.order_by().values_list("pk", "name"))
+    # Not in the order of the database's collation.
+    ids = iter(sorted(names, key=lambda pk: names[pk]))
+    while batch := list(islice(ids, _BATCH_SIZE)):
+        for schedule in _loaded(batch):
+            yield schedule.name, _document_or_error(schedule, declared.get(schedule.pk))
+
+
+def _loaded(ids: Sequence[int]) -> list[PeriodicTask]:
+    """In this order, with all that their documents need."""
+    rows = PeriodicTask.objects.select_related("policy").in_bulk(ids)
+    found = [rows[pk] for pk in ids if pk in rows]
+    prefetch_related_objects(found, "alert_rules__destinations")
+    with suppress(*stored_schedules.UNREADABLE):
+        # Otherwise, they are read one by one.
+        prefetch_related_objects(found, *stored_schedules.KINDS)
+    return found
+
+
+def rule_document(rule: AlertRule) -> Document:
+    """The document of an alert rule."""
+    names = sorted(each.name for each in rule.destinations.all())
+    own = {name: key for name, key in RULE_KEYS.items() if name != "destinations"}
+    return without_defaults({**_columns(rule, own), "destinations": names}, RULE_KEYS)
+
+
+def _document_or_error(
+    schedule: PeriodicTask, declared: DeclaredSchedule | None
+) -> Document | NotRepresentableError:
+    try:
+        return _complete(schedule, declared)
+    except NotRepresentableError as error:
+        return error
+
+
+def _complete(schedule: PeriodicTask, declared: DeclaredSchedule | None) -> Document:
+    rules = sorted(schedule.alert_rules.all(), key=lambda rule: str(rule.name))
+    values = {
+        **document_of(schedule, SchedulePolicy.of(schedule)),
+        "alert_rules": {rule.name: rule_document(rule) for rule in rules},
+        "declared_as": declared.name if declared else "",
+    }
+    return without_defaults(values, KEYS)
+
+
+def _columns(row: Any, keys: Mapping[str, Key]) -> dict[str, Any]:
+    return {name: key.json(getattr(row, name)) for name, key in keys.items()}
+
+
+def _target(schedule: PeriodicTask) -> dict[str, Any]:
+    job = registry.of_task(schedule.task)
+    options, args = _parsed(schedule, "kwargs", dict), _parsed(schedule, "args", list)
+    return {
+        "job": job.name if job else "",
+        "task": "" if job else schedule.task,
+        "args": secrets.masked_args(args),
+        "options": secrets.masked(job.name if job else schedule.task, options),
+    }
+
+
+def _parsed(schedule: PeriodicTask, name: str, kind: type) -> Any:
+    text = getattr(schedule, name)
+    value = _json(text) if text else kind()
+    if not isinstance(value, kind):
+        raise NotRepresentableError(
+            f"its {name} are not a valid JSON {'object' if kind is dict else 'array'}"
+        )
+    return value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json_text.parse(text)
+    except ValueError:
+        return None
+
+
+def _headers(schedule: PeriodicTask) -> dict[str, Any]:
+    try:
+        return delivery.headers_in(schedule.headers)
+    except ValueError as error:
+        raise NotRepresentableError(f"its message headers are not valid: {error}") from error
+
+
+def _timing(schedule: PeriodicTask, policy: SchedulePolicy) -> dict[str, Any]:
+    dialect = {"dialect": str(policy.dialect)}
+    match stored_schedules.of(schedule):
+        case CronTimes(expression=expression, zone=zone):
+            return {"cron": expression, "timezone": str(zone), **dialect}
+        case IntervalTimes(every=every, period=period):
+            unit = period.removesuffix("s") if every == 1 else period
+            return {"every": f"{every} {unit}", **dialect, **_anchor(schedule, policy)}
+        case ClockedTimes(at=at):
+            return {"at": time_text(at)}
+        case SolarTimes(event=event, latitude=latitude, longitude=longitude):
+            place = {"latitude": float(latitude), "longitude": float(longitude)}
+            return {"solar": {"event": event, **place}}
+    raise NotRepresentableError("its timing cannot be read")
+
+
+def _anchor(schedule: PeriodicTask, policy: SchedulePolicy) -> dict[str, str]:
+    """What an interval counts from, if that is not its start time."""
+    is_start = schedule.start_time is not None and policy.dialect != Dialect.CELERY
+    return {} if is_start else {"anchor": time_text(policy.anchor)}

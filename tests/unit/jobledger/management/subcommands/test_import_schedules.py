@@ -1,0 +1,113 @@
+"""``jobledger import_schedules`` prints what changes, and what is wrong."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.models import AuditEntry
+from tests.unit.builders import output_of
+from tests.unit.jobledger.schedules.builders import hourly
+
+pytestmark = pytest.mark.django_db
+
+FILE = """\
+jobledger_schedules: 1
+schedules:
+  mine:
+    job: probe
+    cron: 0 5 * * *
+    timezone: UTC
+    description: new
+  other:
+    job: probe
+    every: 2 hours
+    anchor: '2026-03-01T00:00:00+00:00'
+"""
+DIFF = """\
+delete gone
+change mine
+  - cron: "0 * * * *"
+  + cron: "0 5 * * *"
+  + description: "new"
+add other
+  + job: "probe"
+  + every: "2 hours"
+  + anchor: "2026-03-01T00:00:00+00:00"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "schedules.yaml"
+    path.write_text(FILE)
+    return str(path)
+
+
+def run(*arguments: str) -> tuple[str, str]:
+    """Stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    call_command("jobledger", "import_schedules", *arguments, stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
+
+
+def test_the_changes_are_printed_and_the_second_time_there_are_none(file: str) -> None:
+    hourly("mine")
+    hourly("gone")
+    planned = run(file, "--dry-run", "--prune")
+    assert planned == (DIFF, "1 added, 1 changed, 1 deleted. Nothing was stored (--dry-run).\n")
+    assert PeriodicTask.objects.count() == 2
+    assert run(file, "--prune") == (DIFF, "1 added, 1 changed, 1 deleted.\n")
+    assert run(file, "--prune") == ("", "2 unchanged.\n")
+    assert {name for (name,) in AuditEntry.objects.values_list("object_name")} == {"gone", "mine", "other"}
+
+
+def test_without_prune_other_schedules_are_kept(file: str) -> None:
+    hourly("gone")
+    assert run(file)[1] == "2 added, 1 not in the file, and kept.\n"
+
+
+def test_an_export_is_imported_from_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("json", "yaml"):
+        text = output_of("jobledger", "export_schedules", "--format", kind)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert run("-")[1] == "The file contains no schedules.\n"
+
+
+def test_what_is_wrong_is_listed_and_nothing_is_imported(tmp_path: Path) -> None:
+    path = tmp_path / "schedules.yaml"
+    path.write_text(FILE.replace("0 5 * * *", "0 25 * * *").replace("2 hours", "soon"))
+    err = io.StringIO()
+    with pytest.raises(CommandError, match=r"Nothing was imported\. Correct the file\."):
+        call_command("jobledger", "import_schedules", str(path), stderr=err)
+    lines = err.getvalue().splitlines()
+    assert lines[0].startswith("line 5, schedules.mine.cron: hour: ")
+    assert lines[1].startswith("line 10, schedules.other.every: 'soon' is not an interval")
+    assert not PeriodicTask.objects.exists()
+
+
+def test_changes_can_be_printed_as_json(file: str) -> None:
+    found: Any = json.loads(run(file, "--json")[0])
+    assert [each["schedule"] for each in found] == ["mine", "other"]
+    assert found[1]["changes"][1] == {"key": "every", "old": "", "new": '"2 hours"'}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"\xff\xfe", "it is not in UTF-8"),
+        (b" " * (32 * 1024 * 1024 + 1), "it is longer than 33,554,432 bytes"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    path = tmp_path / "schedules.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CommandError, match=problem):
+        run(str(path))
