@@ -203,7 +203,10 @@ def _ended(rows: Any) -> Iterator[_Ended]:
 
 def _add(runs: Iterable[_Ended], totals: Totals) -> None:
     for run in runs:
-        totals.setdefault(Key(run.job, run.trigger, run.status), Total()).add(run)
+        key = Key(run.job, run.trigger, run.status)
+        if (total := totals.get(key)) is None:
+            total = totals[key] = Total()
+        total.add(run)
 
 
 def _merge(added: Mapping[Key, Total], totals: Totals) -> None:
