@@ -4,6 +4,8 @@
 database; the default is a SQLite file. All processes are ended afterwards.
 """
 
+import atexit
+import fcntl
 import json
 import os
 import shutil
@@ -15,6 +17,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import md5
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -250,8 +253,8 @@ def service(project: Project = PROJ, /, **variables: str) -> Iterator[Service]:
 @contextmanager
 def fresh_database(folder: Path) -> Iterator[str]:
     """The URL of an empty database: on the server of ``DATABASE_URL``, or else a SQLite file."""
-    server = os.environ.get("DATABASE_URL", "")
-    if not server.startswith("postgres"):
+    server = _server()
+    if not server:
         # In a separate directory, which can be removed while the service is running.
         (folder / "database").mkdir()
         yield f"sqlite:///{folder / 'database' / 'db.sqlite3'}"
@@ -265,20 +268,59 @@ def fresh_database(folder: Path) -> Iterator[str]:
         _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def _server() -> str:
+    """The URL of the PostgreSQL server; empty if there is none."""
+    url = os.environ.get("DATABASE_URL", "")
+    return url if url.startswith("postgres") else ""
+
+
 def _migrate(made: Service) -> None:
-    """Create the tables, or copy the initial SQLite file of another service with these settings."""
-    settings = made.environment["DJANGO_SETTINGS_MODULE"]
-    file = Path(made.database_url.removeprefix("sqlite:///"))
-    if settings in _migrated and made.database_url.startswith("sqlite"):
-        file.write_bytes(_migrated[settings])
-        return
-    migrated = made.manage("migrate", "--verbosity", "0")
-    assert migrated.returncode == 0, migrated.stderr
+    """Create the tables, or copy those that another service with these settings had at first."""
+    with _initial(made.environment["DJANGO_SETTINGS_MODULE"]) as initial:
+        if not initial.exists():
+            migrated = made.manage("migrate", "--verbosity", "0")
+            assert migrated.returncode == 0, migrated.stderr
+            _keep(made, initial)
+        elif made.database_url.startswith("sqlite"):
+            shutil.copyfile(initial, made.database_url.removeprefix("sqlite:///"))
+        else:
+            name = _name(made)
+            _execute(_server(), f"DROP DATABASE {name}")
+            _execute(_server(), f"CREATE DATABASE {name} TEMPLATE {initial.read_text()}")
+
+
+@contextmanager
+def _initial(settings: str) -> Iterator[Path]:
+    """Where the tables of these settings are kept, for one of the processes of a test run at a time."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    folder = Path(tempfile.gettempdir()) / f"jobs-initial-{run}"
+    folder.mkdir(exist_ok=True)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = folder / f"{settings}-{md5(_server().encode()).hexdigest()}"
+    with Path(f"{file}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield file
+
+
+def _keep(made: Service, initial: Path) -> None:
+    """Keep a copy of the SQLite file, or the name of a copy of the database."""
     if made.database_url.startswith("sqlite"):
-        _migrated[settings] = file.read_bytes()
+        shutil.copyfile(made.database_url.removeprefix("sqlite:///"), initial)
+        return
+    name = f"initial_{uuid.uuid4().hex}"
+    _execute(_server(), f"CREATE DATABASE {name} TEMPLATE {_name(made)}")
+    atexit.register(_drop, _server(), name)
+    initial.write_text(name)
 
 
-_migrated: dict[str, bytes] = {}
+def _drop(server: str, name: str) -> None:
+    """Drop a database, unless its server has gone already."""
+    with suppress(psycopg.OperationalError):
+        _execute(server, f"DROP DATABASE {name}")
+
+
+def _name(made: Service) -> str:
+    return urlsplit(made.database_url).path.strip("/")
 
 
 def _execute(server: str, statement: str) -> None:
