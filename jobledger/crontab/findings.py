@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
 from jobledger.crontab.calls import Call
 from jobledger.crontab.lines import Entry, Invalid
-from jobledger.crontab.targets import Setting, Target
+from jobledger.crontab.targets import Setting, Target, words_of
 from jobledger.jobs.declaration import Concurrency
 from jobledger.jobs.options.command_line import command_line
 from jobledger.schedules import words
@@ -52,22 +53,22 @@ class Plan:
     """The addresses that are to be told of failures."""
     description: str = ""
 
-    @property
+    @cached_property
     def meaning(self) -> tuple[Any, ...]:
         """Two plans with the same meaning would start the same at the same times."""
         zone = canonical_zone(str(self.times.zone))
         return *self.job_and_options, parse(self.times.expression).meaning, zone
 
-    @property
+    @cached_property
     def line_digest(self) -> str:
         """The same for all lines with this meaning: what a schedule keeps of the line that it was made of."""
         # Sets become lists.
         return sha256(json.dumps(self.meaning, default=sorted).encode()).hexdigest()
 
-    @property
+    @cached_property
     def job_and_options(self) -> tuple[str, str]:
         """What it starts, at whatever times."""
-        return self.target.job.name, json.dumps(self.target.options, sort_keys=True)
+        return self.target.job.name, words_of(self.target.job, self.target.options)
 
     @property
     def command_line(self) -> str:

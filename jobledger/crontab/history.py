@@ -1,15 +1,18 @@
 """Gives imported schedules the runs that ``jobledger wrap`` has recorded of their lines."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from uuid import UUID
 
 from django.db.models import QuerySet
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.crontab.findings import Plan
+from jobledger.crontab.targets import words_of
 from jobledger.models import Run, Trigger
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import slots_between
@@ -49,7 +52,10 @@ def _take_over(candidates: Sequence[Candidate]) -> int:
     plan = candidates[0].plan
     columns = ("pk", "options", "queued_at")
     runs = _unlinked(plan).order_by("queued_at", "pk").values_list(*columns).iterator(BATCH)
-    starts = [(pk, at) for pk, options, at in runs if options == plan.target.options]
+    _, words = plan.job_and_options
+    # Nearly all runs have the options of one of the lines.
+    known = cache(lambda text: words_of(plan.target.job, json.loads(text)) == words)
+    starts = [(pk, at) for pk, options, at in runs if known(json.dumps(options))]
     found = (
         [list(pks) for pks in _by_time(candidates, starts)]
         if len(candidates) > 1

@@ -18,7 +18,7 @@ from jobledger.crontab.syntax import Simple, script_of
 from jobledger.crontab.wrappers import NotUnderstoodError
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.declaration import Concurrency
-from jobledger.jobs.options import OptionsError, argument_list, from_argv
+from jobledger.jobs.options import OptionsError, argument_list, from_argv, to_argv
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.parser import OVERLAP_OPTIONS, RESERVED_OPTIONS
 from jobledger.jobs.registry import Job
@@ -95,6 +95,18 @@ def _target(job: Job, options: Mapping[str, Any], others: Sequence[Occurrence]) 
         settings_module=settings_option.words[0] if settings_option and settings_option.words else "",
         without_effect=[each.flag or dest for dest, each in dests.items() if dest not in _OVERLAP],
     )
+
+
+def words_of(job: Job, options: Mapping[str, Any]) -> str:
+    """Options as words of a command line, which are the same for 7 and "7", as text.
+
+    Which of the two is stored depends on whether the parser's type could be called.
+    """
+    given = dict(sorted(options.items()))
+    try:
+        return json.dumps(to_argv(_parser_of(job), given))
+    except OptionsError:
+        return json.dumps(given, default=str)
 
 
 class NotListedError(NotUnderstoodError):

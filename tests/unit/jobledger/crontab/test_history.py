@@ -47,6 +47,13 @@ def test_runs_of_cron_belong_to_the_schedule_of_their_line(tmp_path: Path) -> No
     assert schedules_of(mine, *others) == ["probe a", "", "", ""]
 
 
+def test_runs_and_lines_have_the_same_options_whatever_types_their_values_have(tmp_path: Path) -> None:
+    run = observed(utc("2026-03-01 03:00:02"), job="cleanup_tokens", days=7)
+    imported(tmp_path, "0 3 * * * /srv/manage.py cleanup_tokens --days 7")
+    assert PeriodicTask.objects.get().kwargs == '{"days": "7"}'
+    assert schedules_of(run) == ["cleanup_tokens --days 7"]
+
+
 def test_a_run_belongs_to_its_line_even_if_that_was_edited_since(tmp_path: Path) -> None:
     run = observed(utc("2026-03-01 17:30"))
     imported(tmp_path, f"0 3 * * * {PROBE}")

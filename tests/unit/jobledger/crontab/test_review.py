@@ -118,6 +118,13 @@ def test_a_schedule_of_another_job_does_not_stand_for_a_line(tmp_path: Path) -> 
     assert set(stored()) == {"probe (0 3 * * * UTC)", "probe (0 4 * * * UTC)"}
 
 
+@pytest.mark.parametrize("days", ["7", '"7"'])
+def test_a_schedule_with_the_same_options_in_other_types_is_the_same(tmp_path: Path, days: str) -> None:
+    stock_cron("0 3 * * *", "mine", task="tasks_app.cleanup_tokens", kwargs=f'{{"days": {days}}}')
+    printed = imported(tmp_path, "0 3 * * * /srv/manage.py cleanup_tokens --days 7")
+    assert "line 1 is already the schedule “mine”" in printed
+
+
 def test_secrets_in_a_comment_are_masked_in_the_description(tmp_path: Path) -> None:
     imported(tmp_path, "# as before: probe --api-key=hunter2222", f"0 3 * * * {PROBE}")
     assert PeriodicTask.objects.get(name="probe").description == "as before: probe --api-key=********"
