@@ -1,9 +1,11 @@
 """The health checks: /livez covers the web server, /healthz the database, /readyz the whole service."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.contrib import admin
 from django.db import DataError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest
@@ -20,6 +22,12 @@ from jobledger.runs.worker.code_version import code_version
 def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "_last", None)
     monkeypatch.setattr(health, "_broker", lambda: iter(()))
+
+
+@pytest.fixture(autouse=True)
+def time_stands_still() -> Iterator[None]:
+    with time_machine.travel(timezone.now(), tick=False):
+        yield
 
 
 def running(kind: ProcessKind, **values: Any) -> None:
