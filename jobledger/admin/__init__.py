@@ -11,18 +11,20 @@ from jobledger.admin.alerts.alerts import AlertAdmin
 from jobledger.admin.alerts.destinations import DestinationAdmin
 from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.audit_log import AuditEntryAdmin
+from jobledger.admin.backfills.admin import BackfillAdmin
 from jobledger.admin.dead_letters import DeadLetterAdmin
 from jobledger.admin.home import page as home
 from jobledger.admin.jobs import views as jobs
 from jobledger.admin.runs.admin import RunAdmin
 from jobledger.admin.schedules.admin import ScheduleAdmin
 from jobledger.admin_site import JobsAdminSite, ModelPages
-from jobledger.models import Alert, AlertDestination, AlertRule, AuditEntry, DeadLetter, Run
+from jobledger.models import Alert, AlertDestination, AlertRule, AuditEntry, Backfill, DeadLetter, Run
 from jobledger.schedules import reconciliation
 
 __all__ = [
     "AlertAdmin",
     "AuditEntryAdmin",
+    "BackfillAdmin",
     "DeadLetterAdmin",
     "DestinationAdmin",
     "RuleAdmin",
@@ -34,6 +36,7 @@ __all__ = [
 _ADMINS: Mapping[type[Model], type[ModelPages]] = {
     PeriodicTask: ScheduleAdmin,
     Run: RunAdmin,
+    Backfill: BackfillAdmin,
     Alert: AlertAdmin,
     AlertRule: RuleAdmin,
     AlertDestination: DestinationAdmin,

@@ -19,13 +19,14 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin import display
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
-from jobledger.models import AlertDestination, AlertRule, AuditEntry, Pause, Run
+from jobledger.models import AlertDestination, AlertRule, AuditEntry, Backfill, Pause, Run
 from jobledger.schedules.documents.keys import Document
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
 _TYPES = {
     PeriodicTask._meta.label_lower: "schedule",
     Run._meta.label_lower: "run",
+    Backfill._meta.label_lower: "backfill",
     Pause._meta.label_lower: "pause of the service",
     AlertDestination._meta.label_lower: "alert destination",
     AlertRule._meta.label_lower: "alert rule",

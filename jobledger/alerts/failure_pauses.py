@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Max, QuerySet
 
 from jobledger.jobs import registry
-from jobledger.models import COMPLETED, FAILURES, Pause, Run, SchedulePolicy
+from jobledger.models import COMPLETED, FAILURES, Pause, Run, SchedulePolicy, Trigger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,5 +67,5 @@ def _have_failed(schedule_id: int, limit: int, since: datetime | None) -> bool:
 
 
 def _completed(schedule_id: int) -> QuerySet[Run]:
-    runs = Run.objects.filter(schedule=schedule_id, status__in=COMPLETED)
+    runs = Run.objects.filter(schedule=schedule_id, status__in=COMPLETED).exclude(trigger=Trigger.BACKFILL)
     return runs.order_by("-queued_at", "-pk")

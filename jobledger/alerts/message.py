@@ -93,6 +93,10 @@ def _predicate(alert: Alert) -> str:
 
 
 def _ended(facts: "_Facts") -> str:
+    if facts.number("backfill"):
+        failed, of = facts.number("failed"), facts.number("of")
+        number = facts.number("backfill")
+        return f"did not succeed in {failed:,} of {of:,} {_runs(of)} of backfill {number}"
     verb = _VERBS[facts.kind]
     if facts.is_mixed and facts.failures > 1:
         return f"{verb}, {facts.failures:,} runs in a row without success"

@@ -21,7 +21,16 @@ from jobledger import clock
 from jobledger.alerts.message import sentence
 from jobledger.conf import settings
 from jobledger.escapes import escaped, line_logger
-from jobledger.models import Ping, PingEvent, ProcessKind, Run, SchedulePolicy, ServiceProcess, Status
+from jobledger.models import (
+    Ping,
+    PingEvent,
+    ProcessKind,
+    Run,
+    SchedulePolicy,
+    ServiceProcess,
+    Status,
+    Trigger,
+)
 
 logger = line_logger(__name__)
 
@@ -73,6 +82,8 @@ def note_starts(now: datetime) -> None:
 def unnoted_starts() -> QuerySet[Run]:
     """Running runs whose start has not been recorded as a ping, although somebody monitors their schedule."""
     running = Run.objects.filter(status=Status.RUNNING, schedule__isnull=False)
+    # A monitor waits for the runs of the present.
+    running = running.exclude(trigger=Trigger.BACKFILL)
     noted = Ping.objects.filter(event=PingEvent.START).values("run")
     return running.exclude(schedule__policy=None).exclude(schedule__policy__ping_url="").exclude(pk__in=noted)
 

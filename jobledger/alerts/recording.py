@@ -30,7 +30,7 @@ from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.conf import settings
 from jobledger.escapes import line_logger
 from jobledger.jobs.declaration import AlertKind, Frequency
-from jobledger.models import Alert, AlertDelivery, AlertState, Reason, Run, Status
+from jobledger.models import Alert, AlertDelivery, AlertState, Backfill, Reason, Run, Status, Trigger
 from jobledger.outages import is_outage
 
 logger = line_logger(__name__)
@@ -73,6 +73,8 @@ class Event:
 
 def run_ended(run: Run, status: Status, now: datetime) -> None:
     """Record what is worth telling about a run that has reached this final state now."""
+    if run.trigger == Trigger.BACKFILL:
+        return  # the backfill as a whole is reported once it has ended
     with _harmless(f"run {run.pk}"):
         pings.run_ended(run, status, now)
         events = list(_events_of_end(run, status, now))
@@ -99,6 +101,29 @@ def runs_ended(runs: Iterable[Run], now: datetime) -> None:
     """The same for runs that were not executed; their status is on the rows, which may be a queryset."""
     with _harmless("runs that were not executed"):
         record(_grouped(runs), now)
+
+
+def backfill_failed(
+    backfill: Backfill, now: datetime, *, run_id: uuid.UUID | None, failed: int, total: int
+) -> None:
+    """Record that runs of a backfill did not succeed, of which this is the first: one alert for all of them.
+
+    It has nothing to do with the streaks of its schedule, which may run well.
+    """
+    event = Event(
+        job=backfill.job,
+        kind=AlertKind.FAILED,
+        at=now,
+        key=f"backfill {backfill.pk}",
+        schedule_id=backfill.schedule_id,
+        schedule_name=backfill.schedule_name,
+        run_id=run_id,
+    )
+    saying = Saying(kind=AlertKind.FAILED, facts={"backfill": backfill.pk, "failed": failed, "of": total})
+    with _harmless(str(backfill)):
+        rules = RuleBook.load().rules_of(event.job, event.schedule_id)
+        told = [rule for rule in rules if rule.is_about(event.kind) and failed >= rule.terms.after_failures]
+        write([(rule, event, saying) for rule in told], now)
 
 
 def record(events: Iterable[Event], now: datetime) -> None:
@@ -201,7 +226,7 @@ def _grouped(runs: Iterable[Run]) -> Iterator[Event]:
     """One event for all runs of a schedule that ended in the same way; it refers to the newest of them."""
     groups = defaultdict[tuple[str, int | None, str, str], list[Run]](list)
     for run in runs:
-        if _is_covered(run):
+        if _is_covered(run) or run.trigger == Trigger.BACKFILL:
             continue
         # Without a schedule, they are separate calls.
         alone = "" if run.schedule_id else str(run.pk)

@@ -20,7 +20,7 @@ from jobledger.alerts.recording import Event, alert_id, write
 from jobledger.alerts.rules import ATTENDED, Rule, RuleBook
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import AlertKind
-from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status
+from jobledger.models import Alert, AlertState, Pause, Run, SchedulePolicy, Status, Trigger
 from jobledger.models.run import WAITING_SINCE
 from jobledger.paging import is_after
 
@@ -91,7 +91,8 @@ def _slow(book: RuleBook, now: datetime) -> Iterator[Noticed]:
 
 def _all(runs: QuerySet[Run]) -> Iterator[Run]:
     """The runs, oldest first, a batch at a time: those in front may have been told of already."""
-    runs = runs.order_by("queued_at", "pk").only(*_RUN_FIELDS)
+    # A backfill's runs may have to wait, and are reported as a whole.
+    runs = runs.exclude(trigger=Trigger.BACKFILL).order_by("queued_at", "pk").only(*_RUN_FIELDS)
     batch = list(runs[:BATCH])
     while batch:
         yield from batch
@@ -154,7 +155,9 @@ def _limited(book: RuleBook, schedules: QuerySet[PeriodicTask]) -> QuerySet[Peri
 
 def _silence(schedule_id: int, job: registry.Job, changed_at: datetime) -> _Silence:
     succeeded = Run.objects.filter(schedule=schedule_id, status=Status.SUCCEEDED).order_by("-queued_at")
-    last = succeeded.values_list("finished_at", flat=True).first()
+    # A slot of the past says nothing about the present.
+    present = succeeded.exclude(trigger=Trigger.BACKFILL)
+    last = present.values_list("finished_at", flat=True).first()
     begun = SchedulePolicy.objects.filter(pk=schedule_id).values_list("anchor", flat=True).first()
     since: datetime = max(time for time in (last, begun, changed_at) if time is not None)
     own = Q(schedule=schedule_id)

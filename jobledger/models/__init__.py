@@ -12,6 +12,7 @@ from jobledger.models.alert import (
     PingEvent,
 )
 from jobledger.models.audit_entry import AuditEntry
+from jobledger.models.backfill import Backfill, BackfillSlot
 from jobledger.models.dead_letter import DeadLetter
 from jobledger.models.open_form import OpenForm
 from jobledger.models.process import ProcessKind, ServiceProcess
@@ -54,6 +55,8 @@ __all__ = [
     "AlertRule",
     "AlertState",
     "AuditEntry",
+    "Backfill",
+    "BackfillSlot",
     "CountedUntil",
     "DeadLetter",
     "DeclaredSchedule",

@@ -60,6 +60,7 @@ class Trigger(models.TextChoices):
     CLI = "cli", "command line"
     CRON = "cron", "cron"
     JOB = "job", "another job"
+    BACKFILL = "backfill", "backfill"
 
 
 class Stream(models.TextChoices):
@@ -255,7 +256,12 @@ class Run(ResourceUse):
         verbose_name_plural = "runs"
         permissions = (("cancel_run", "Can cancel runs"), ("start_run", "Can start jobs"))
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["schedule", "scheduled_for"], name="one_run_per_slot"),
+            # A backfill gives a slot another run; ``BackfillSlot`` makes sure that it is only one.
+            models.UniqueConstraint(
+                fields=["schedule", "scheduled_for"],
+                condition=~models.Q(trigger=Trigger.BACKFILL),
+                name="one_run_per_slot",
+            ),
             models.UniqueConstraint(
                 fields=["concurrency_key"],
                 condition=models.Q(status=Status.RUNNING) & ~models.Q(concurrency_key=""),

@@ -18,7 +18,7 @@ from uuid import UUID
 from jobledger.alerts import failure_pauses
 from jobledger.conf import settings
 from jobledger.jobs import registry
-from jobledger.models import FAILURES, SUCCESSES, Run, Status
+from jobledger.models import FAILURES, SUCCESSES, Run, Status, Trigger
 from jobledger.models.run import RunQuerySet
 
 MIN_KEPT = timedelta(days=1)
@@ -78,7 +78,7 @@ class JobLimits:
 
     def __init__(self, job: str, now: datetime) -> None:
         self._job = job
-        self.ended_before = _ended_before(job, now)
+        self.ended_before = ended_before(job, now)
         self.queued_before = self._find_queued_before() if self.ended_before else None
         self._kept = (
             set(_last_success_and_failure(Run.objects.newest_of_job(job))) if self.queued_before else set()
@@ -113,13 +113,17 @@ class JobLimits:
             return set()
         if schedule_id not in self._kept_of_schedules:
             deciding = failure_pauses.deciding_runs(self._job, schedule_id)
-            last = _last_success_and_failure(Run.objects.newest_of_schedule(schedule_id))
+            runs = Run.objects.newest_of_schedule(schedule_id).exclude(trigger=Trigger.BACKFILL)
+            last = _last_success_and_failure(runs)
             self._kept_of_schedules[schedule_id] = {*last, *deciding}
         return self._kept_of_schedules[schedule_id]
 
 
-def _ended_before(job: str, now: datetime) -> datetime | None:
-    """None if the job's runs are all kept, also because nobody knows what its declaration means."""
+def ended_before(job: str, now: datetime) -> datetime | None:
+    """Runs of the job that ended before this may be deleted by now.
+
+    None if they are all kept, also because nobody knows what its declaration means.
+    """
     declared = registry.declaration_of(job)
     if not (is_valid_keep_for(declared.keep_for) and is_valid_keep_runs(declared.keep_runs)):
         return None

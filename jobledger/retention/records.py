@@ -1,4 +1,4 @@
-"""The rows besides runs that grow old: alerts with their deliveries, dead letters, pauses and the audit log.
+"""Rows besides runs that grow old: alerts, their deliveries, dead letters, backfills, pauses, the audit log.
 
 What decides whether something is told again is kept: an alert about a run that has not ended, one that has
 not been delivered yet, and one that a schedule has had no success since. What is remembered about a failing
@@ -24,11 +24,13 @@ from jobledger.models import (
     AlertRule,
     AlertState,
     AuditEntry,
+    Backfill,
     DeadLetter,
     DeliveryState,
     OpenForm,
     Pause,
     Run,
+    Trigger,
 )
 from jobledger.retention.limits import before
 
@@ -48,6 +50,8 @@ def old_records(now: datetime) -> Iterator[OldRecords]:
         yield OldRecords(name="alerts", rows=_old_alerts(cutoff), time_field="time")
         letters = DeadLetter.objects.filter(received_at__lt=cutoff)
         yield OldRecords(name="dead letters", rows=letters, time_field="received_at")
+        backfills = Backfill.objects.filter(ended_at__lt=cutoff)
+        yield OldRecords(name="backfills", rows=backfills, time_field="ended_at")
         yield OldRecords(name="pauses", rows=_old_pauses(cutoff), time_field="until")
     if (cutoff := before(now, settings.KEEP_AUDIT_DAYS)) is not None:
         entries = AuditEntry.objects.filter(time__lt=cutoff)
@@ -66,7 +70,7 @@ def _old_alerts(cutoff: datetime) -> QuerySet[Alert]:
     exists = PeriodicTask.objects.filter(pk=OuterRef("schedule"))
     later_success = Run.objects.filter(
         schedule=OuterRef("schedule"), status__in=SUCCESSES, queued_at__gt=OuterRef("time")
-    )
+    ).exclude(trigger=Trigger.BACKFILL)
     is_still_silent = Q(Exists(exists), ~Exists(later_success), kind=AlertKind.SILENT)
     return Alert.objects.filter(~Exists(undelivered), ~Exists(live), time__lt=cutoff).exclude(is_still_silent)
 

@@ -10,7 +10,7 @@ not retried. So the update that queues another attempt leaves cancelled runs alo
 import random
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from jobledger.compiled import Given
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import JobDeclaration
 from jobledger.jobs.json_text import readable
-from jobledger.models import CANCEL_ACCEPTED, Reason, Run, RunAttempt, Status, Trigger, Why
+from jobledger.models import CANCEL_ACCEPTED, Backfill, Reason, Run, RunAttempt, Status, Trigger, Why
 from jobledger.runs import overlap
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import wake_up
@@ -44,6 +44,14 @@ def end(run: Run, outcome: Outcome, *, publish_now: bool = True) -> bool:
     A run that waits for this one to finish is published, now or at beat's next tick. Returns False if the
     attempt was no longer running.
     """
+    ended = _end(run, outcome, publish_now=publish_now)
+    if ended and run.trigger == Trigger.BACKFILL:
+        # Not in the transaction in which it ends: whoever cancels a backfill locks it before its runs.
+        transaction.on_commit(partial(_continue_backfill, run.pk), robust=True)
+    return ended
+
+
+def _end(run: Run, outcome: Outcome, *, publish_now: bool) -> bool:
     if _succeed_quietly(run, outcome):
         overlap.wake(run.concurrency_key, at_once=publish_now)
         return True
@@ -54,6 +62,13 @@ def end(run: Run, outcome: Outcome, *, publish_now: bool = True) -> bool:
         if ended:
             overlap.wake(run.concurrency_key, at_once=publish_now)
     return ended
+
+
+def _continue_backfill(run_id: UUID) -> None:
+    """Have beat start the next run of the backfill now. If this is lost, beat looks a little later."""
+    backfill = Backfill.objects.filter(slots__run_id=run_id, ended_at=None)
+    if backfill.update(look_at=clock.in_statement()):
+        wake_up.beats()
 
 
 def _succeed_quietly(run: Run, outcome: Outcome) -> bool:

@@ -3,6 +3,10 @@
 A partial unique index on the ``concurrency_key`` of running rows prevents it. So the lock is the running row
 itself: it cannot outlive its run, and it applies however the job was started. The runs that wait for it are
 counted while that row is locked.
+
+Backfills give way to everything else, whatever the policy: their runs wait until no other run wants the key,
+and a run that finds a run of a backfill in its way waits for the end of that one, instead of being skipped or
+cancelling it.
 """
 
 from collections.abc import Mapping
@@ -32,7 +36,17 @@ from jobledger.compiled import Given
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.registry import Job
-from jobledger.models import CANCEL_ACCEPTED, LIVE, NO_REASON, Reason, Run, SchedulePolicy, Status, Why
+from jobledger.models import (
+    CANCEL_ACCEPTED,
+    LIVE,
+    NO_REASON,
+    Reason,
+    Run,
+    SchedulePolicy,
+    Status,
+    Trigger,
+    Why,
+)
 from jobledger.models.run import WAITING_SINCE
 from jobledger.runs.ledger_connection import savepoint
 from jobledger.runs.publishing import publisher, wake_up
@@ -109,6 +123,15 @@ def held_by(holder: Run | None, reason: Reason = Reason.OVERLAP, **facts: Any) -
     )
 
 
+def is_backfilling(run: Run) -> bool:
+    """Whether the run belongs to a backfill, or is one of a job that such a run has called."""
+    caller: Run | None = run
+    while caller is not None and caller.trigger == Trigger.JOB:
+        parents = Run.objects.filter(children=caller.pk)
+        caller = parents.only("trigger").first()
+    return caller is not None and caller.trigger == Trigger.BACKFILL
+
+
 def why_not_now(guard: Guard) -> Why | None:
     """Why a worker that took a run with this guard now would skip it; None if it would start or wait."""
     if not guard.key or guard.concurrency is Concurrency.REPLACE:
@@ -116,7 +139,7 @@ def why_not_now(guard: Guard) -> Why | None:
     holder = holder_of(guard.key)
     if holder is None:
         return None
-    if guard.concurrency is Concurrency.FORBID:
+    if guard.concurrency is Concurrency.FORBID and not is_backfilling(holder):
         return held_by(holder)
     if _waiting(guard).count() >= guard.max_queued:
         return held_by(holder, Reason.QUEUE_FULL, max_queued=guard.max_queued)
@@ -206,7 +229,8 @@ def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
     # A run that is locked is being claimed, and skipped: the claim may be waiting for a transaction around
     # this one, which must not wait for the claim.
     unlocked = queued.select_for_update(skip_locked=True, of=("self",))
-    longest = unlocked.select_related("schedule").order_by(WAITING_SINCE, "pk").first()
+    is_last = Case(When(trigger=Trigger.BACKFILL, then=1), default=0)
+    longest = unlocked.select_related("schedule").order_by(is_last, WAITING_SINCE, "pk").first()
     if longest is None:
         return
     grace = publisher.RECORDER_GRACE_PERIOD if at_once else timedelta(0)
@@ -264,16 +288,17 @@ def _yield_to_holder(run: Run, guard: Guard, holder: Run, now: datetime) -> bool
     """Skip the run, or make it wait until the holder has finished."""
     # Not a later attempt, which another delivery of the message may have caused.
     queued = Run.objects.filter(pk=run.pk, status=Status.QUEUED, attempt=run.attempt)
-    if guard.concurrency is Concurrency.FORBID:
+    only_waits = run.trigger == Trigger.BACKFILL or is_backfilling(holder)
+    if guard.concurrency is Concurrency.FORBID and not only_waits:
         changed = queued.update(**_skipped(held_by(holder), now))
-    elif _is_full(run, guard):
+    elif run.trigger != Trigger.BACKFILL and _is_full(run, guard):
         full = held_by(holder, Reason.QUEUE_FULL, max_queued=guard.max_queued)
         changed = queued.update(**_skipped(full, now))
     else:
         publish_after = now + publish_interval(1)
         waiting = {"concurrency_key": guard.key, "publish_after": publish_after, **held_by(holder).columns}
         changed = queued.update(**waiting)
-        if changed and guard.concurrency is Concurrency.REPLACE:
+        if changed and guard.concurrency is Concurrency.REPLACE and not only_waits:
             request_cancel(holder, Why.of(Reason.SUPERSEDED, run=run.pk), now)
     if changed:
         run.refresh_from_db()
@@ -290,4 +315,5 @@ def _is_full(run: Run, guard: Guard) -> bool:
 
 
 def _waiting(guard: Guard) -> QuerySet[Run]:
-    return Run.objects.filter(status=Status.QUEUED, concurrency_key=guard.key)
+    waiting = Run.objects.filter(status=Status.QUEUED, concurrency_key=guard.key)
+    return waiting.exclude(trigger=Trigger.BACKFILL)

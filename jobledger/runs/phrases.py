@@ -167,6 +167,9 @@ def started_by(trigger: str, user: str, schedule_name: str) -> str:
             return _at_place(user or "a user", trigger)
         case Trigger.CRON:
             return f"cron, for {user}" if user else "cron"
+        case Trigger.BACKFILL:
+            of = _after(" of schedule ", schedule_name)
+            return f"a backfill{of}" + _after(", started by ", user)
         case Trigger.CELERY:
             return f"celery call by {user}" if user else "celery call"
     return "another job"

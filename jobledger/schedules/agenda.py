@@ -19,7 +19,7 @@ from django.utils import timezone
 from jobledger import clock
 from jobledger.alerts import delivery, pings
 from jobledger.jobs import registry
-from jobledger.models import NextSlot, Ping, Run, Status
+from jobledger.models import Backfill, NextSlot, Ping, Run, Status
 from jobledger.runs.lease import rescue
 from jobledger.runs.publishing import publisher
 
@@ -67,23 +67,28 @@ class Agenda:
     """When the next queued run expires."""
     next_silence: datetime | None
     """When the next running run is suspected to be lost, unless it sends a heartbeat before."""
+    next_backfill: datetime | None = None
+    """When the next backfill is to be looked at."""
     next_message: datetime | None = None
     """When the next alert or ping is to be sent. That is not beat's own work, but its background's."""
 
     def is_idle(self, now: datetime) -> bool:
         """Whether nothing is to be done yet."""
-        times = (self.next_due_at, self.next_publish_after, self.next_deadline, self.next_silence)
-        return not any(is_due(at, now) for at in times)
+        return not any(is_due(at, now) for at in self._own())
 
     def times(self) -> list[datetime]:
         """When beat has to look again."""
-        own = (self.next_due_at, self.next_publish_after, self.next_deadline, self.next_silence)
-        return [at for at in (*own, self.next_message) if at is not None]
+        return [at for at in (*self._own(), self.next_message) if at is not None]
 
     def is_one_schedule(self, now: datetime) -> bool:
         """Whether a single schedule is due, and nothing else is to be done."""
-        others = (self.following_due_at, self.next_publish_after, self.next_deadline, self.next_silence)
-        return is_due(self.next_due_at, now) and not any(is_due(at, now) for at in others)
+        first, *others = self._own()
+        return is_due(first, now) and not any(is_due(at, now) for at in (self.following_due_at, *others))
+
+    def _own(self) -> tuple[datetime | None, ...]:
+        """What is beat's own work, schedules first."""
+        runs = (self.next_publish_after, self.next_deadline, self.next_silence)
+        return (self.next_due_at, *runs, self.next_backfill)
 
     def without_first(self, *, due_again_at: datetime | None) -> Self:
         """What is left once the schedule that is due first was recorded."""
@@ -107,9 +112,8 @@ def read() -> Agenda:
     statement, parameters = _statement(connection, clock.as_sql(), tuple(registry.all_jobs()))
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        read_at, due_at, following, publish_after, deadline, heartbeat, *messages = _times(
-            connection, cursor.fetchone()
-        )
+        times = _times(connection, cursor.fetchone())
+        read_at, due_at, following, publish_after, deadline, heartbeat, backfill, *messages = times
     return Agenda(
         read_at=read_at or clock.now(),
         next_due_at=due_at,
@@ -117,6 +121,7 @@ def read() -> Agenda:
         next_publish_after=publish_after,
         next_deadline=deadline,
         next_silence=heartbeat and heartbeat + rescue.silence() + timedelta.resolution,
+        next_backfill=backfill,
         next_message=min(filter(None, messages), default=None),
     )
 
@@ -140,6 +145,7 @@ def _querysets() -> Iterable[QuerySet[Any, Any]]:
     yield _earliest(publisher.publishable(), "publish_after")
     yield _earliest(queued, "start_before")
     yield _earliest(running, "heartbeat_at")
+    yield _earliest(Backfill.objects.all(), "look_at")
     yield _earliest(delivery.waiting(), "due_at")
     yield _earliest(Ping.objects.all(), "due_at")
     yield _earliest(pings.unnoted_starts(), "started_at")

@@ -29,7 +29,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.alerts import recording
 from jobledger.escapes import line_logger
 from jobledger.jobs import registry
-from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Why
+from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs.publishing import wake_up
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import present
@@ -222,14 +222,16 @@ def _advance(
 def _skip_above_limits(runs: Sequence[Run], backlog: Backlog) -> None:
     """Skip slots of jobs that allow overlap, if too many runs are already queued or running.
 
-    The runs of this batch are not counted, so that neither schedules that are due together nor a schedule
-    that catches up are cut off halfway. Neither are those that give way to them.
+    A backfill's runs are not counted, since they must not keep others from running. Neither are the runs of
+    this batch, so that neither schedules that are due together nor a schedule that catches up are cut off
+    halfway, nor those that give way to them.
     """
     overlapping = [run for run in runs if run.status == Status.QUEUED and _may_overlap(run)]
     if not overlapping:
         return
     # Not filtered by schedule: then the database might scan all of their runs.
-    groups = Run.objects.filter(status__in=LIVE).order_by().values_list("schedule", "job")
+    counted = Run.objects.filter(status__in=LIVE).exclude(trigger=Trigger.BACKFILL)
+    groups = counted.order_by().values_list("schedule", "job")
     of_schedule, of_job = Counter[int | None](), Counter[str]()
     for schedule_id, job, count in groups.annotate(count=Count("pk")):
         of_schedule[schedule_id] += count

@@ -29,6 +29,7 @@ from jobledger.runs.publishing.wake_up import Listener
 from jobledger.runs.worker.presence import Presence, touch_health_file
 from jobledger.schedules import agenda, due_alone, ledger
 from jobledger.schedules.agenda import Agenda
+from jobledger.schedules.backfills import backfilling
 from jobledger.schedules.ledger import RecordedBatch
 from jobledger.schedules.reconciliation import Reconciliation
 
@@ -199,6 +200,9 @@ class Scheduler(beat.Scheduler):
             ledger.expire(now)
         if agenda.is_due(todo.next_silence, now):
             rescue.rescue(now, watch)
+        if agenda.is_due(todo.next_backfill, now):
+            started = backfilling.advance(now)
+            self._publish(lambda: publisher.publish(started))
         if agenda.is_due(todo.next_publish_after, now):
             published = self._publish(lambda: publisher.publish_due(now))
         ledger.update_run_counts([*recorded.queued, *recorded.not_started], now)

@@ -30,10 +30,11 @@ from jobledger.jobs import registry, secrets
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.options import OptionsError
 from jobledger.jobs.options.command_line import command_line
-from jobledger.models import Alert, Run, RunAttempt, Status
+from jobledger.models import Alert, Backfill, Run, RunAttempt, Status
 from jobledger.runs import leftovers, limits, overlap, reasons
 from jobledger.runs.execution import progress
 from jobledger.runs.phrases import Part
+from jobledger.schedules.backfills import backfilling
 
 MAX_CHILDREN = 50
 MAX_ATTEMPTS = 100
@@ -233,6 +234,11 @@ class RunPage:
     def alerts(self) -> list[ListedAlert]:
         """The alerts about this run, oldest first."""
         return listed_alerts(Alert.objects.filter(run=self.run).order_by("time", "pk")[:MAX_ALERTS])
+
+    @cached_property
+    def backfill(self) -> Backfill | None:
+        """The backfill that it belongs to."""
+        return backfilling.backfill_of(self.run)
 
     @property
     def parent(self) -> RelatedRun | None:

@@ -140,17 +140,32 @@ def _begin_when_free(call: Call, request: dispatch.RunRequest, guard: Guard) -> 
         except OverlapError as error:
             if vigil.is_held_by_a_silent_run():
                 vigil.keep()
+            elif _is_backfilling():
+                pass  # waits for its turn, whatever the policy
             elif guard.concurrency is Concurrency.REPLACE:
-                # None if it has just ended: the next attempt will succeed.
-                why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
-                with ledger_connection():
-                    if holder := overlap.holder_of(guard.key):
-                        overlap.request_cancel(holder, why, clock.now())
+                _replace_holder(request, guard)
             elif not call.waits:
                 raise _skipped(call, request, error.why) from error
         abrupt_ends.handle_deferred()
         # Often enough for the watch to count as one.
         time.sleep(min(OVERLAP_POLL_SECONDS, settings.LEASE_SECONDS / 10))
+
+
+@ledger_connection()
+def _is_backfilling() -> bool:
+    """Whether the calling job is part of a backfill."""
+    caller = runner.current_run()
+    return caller is not None and overlap.is_backfilling(caller)
+
+
+@ledger_connection()
+def _replace_holder(request: dispatch.RunRequest, guard: Guard) -> None:
+    """Cancel the run that holds the key, unless it is part of a backfill, which is to lose no slot."""
+    holder = overlap.holder_of(guard.key)
+    # None if it has just ended: the next attempt will succeed.
+    if holder is not None and not overlap.is_backfilling(holder):
+        why = Why.of(Reason.SUPERSEDED, user=request.username, trigger=request.trigger)
+        overlap.request_cancel(holder, why, clock.now())
 
 
 class _Vigil:

@@ -14,7 +14,8 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from jobledger.admin import rights
 from jobledger.jobs import registry
-from jobledger.models import AlertDestination, AlertRule
+from jobledger.models import AlertDestination, AlertRule, Backfill
+from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.admin.schedules.edit_forms import create_hourly
 
@@ -52,6 +53,7 @@ def addresses() -> list[Address]:
     ids: dict[str, Any] = {
         "periodictask": schedule.pk,
         "run": create_run(job="probe", schedule=schedule).pk,
+        "backfill": Backfill.objects.create(pk=schedule.pk, schedule=schedule, since=NOON, until=NOON).pk,
         "alertdestination": AlertDestination.objects.create(name="team").pk,
         "alertrule": AlertRule.objects.create(name="all").pk,
     }

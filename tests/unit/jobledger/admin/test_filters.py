@@ -14,7 +14,7 @@ from django.http import QueryDict
 from django.test import Client, RequestFactory
 
 from jobledger.admin.runs.listing import run_list
-from jobledger.models import Run
+from jobledger.models import Backfill, Run
 from tests.unit.builders import NOON, make_order, utc
 from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.admin.schedules.edit_forms import LIST, create_hourly
@@ -27,7 +27,7 @@ OWN_LISTS = [
     if admin.site.is_registered(model)
     and type(admin.site.get_model_admin(model)).__module__.startswith(("jobledger.", "tasks_app."))
 ]
-DJANGOS_LISTS = [model for model in OWN_LISTS if model is not Run]
+DJANGOS_LISTS = [model for model in OWN_LISTS if model not in (Run, Backfill)]
 # Django accepts at most a thousand parameters.
 LOOKUPS_AT_ONCE = 500
 

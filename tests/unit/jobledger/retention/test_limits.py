@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from jobledger.models import Run, SchedulePolicy, Status
+from jobledger.models import Run, SchedulePolicy, Status, Trigger
 from jobledger.retention import ledger_size
 from tests.unit.builders import override
 from tests.unit.jobledger.retention.builders import ended, is_there, prune, schedule
@@ -91,6 +91,22 @@ def test_each_schedule_keeps_its_last_success_and_its_last_failure() -> None:
     ended(1, schedule=other, status=Status.FAILED)
     assert prune() == {"runs of probe": 1}
     assert [is_there(run) for run in (old, success, failure)] == [False, True, True]
+
+
+def test_a_backfills_run_is_as_old_as_it_is_and_not_as_its_slot() -> None:
+    ended(1)
+    run = ended(2, trigger=Trigger.BACKFILL, scheduled_for=timezone.now() - timedelta(days=90))
+    assert prune() == {}
+    assert is_there(run)
+
+
+def test_a_backfills_run_is_not_the_last_success_of_a_schedule() -> None:
+    mine = schedule()
+    success = ended(90, schedule=mine)
+    ended(80, schedule=mine, trigger=Trigger.BACKFILL)
+    ended(1)
+    assert prune() == {"runs of probe": 1}
+    assert is_there(success)
 
 
 def test_the_runs_that_a_pause_after_failures_counts_are_kept() -> None:

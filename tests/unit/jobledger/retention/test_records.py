@@ -13,6 +13,8 @@ from jobledger.models import (
     AlertDelivery,
     AlertState,
     AuditEntry,
+    Backfill,
+    BackfillSlot,
     DeadLetter,
     DeliveryState,
     Pause,
@@ -84,6 +86,15 @@ def test_dead_letters_are_deleted_after_the_same_time() -> None:
     for days in (40, 20):
         DeadLetter.objects.create(received_at=ago(days), reason="unknown task", size=1)
     assert prune() == {"dead letters": 1}
+
+
+def test_backfills_are_deleted_with_their_slots_once_they_are_long_over() -> None:
+    for days in (40, 20, None):
+        over = {} if days is None else {"ended_at": ago(days)}
+        backfill = Backfill.objects.create(job="probe", since=ago(90), until=ago(80), **over)
+        BackfillSlot.objects.create(backfill=backfill, scheduled_for=ago(85))
+    assert prune() == {"backfills": 1}
+    assert BackfillSlot.objects.count() == 2
 
 
 def test_the_audit_log_is_kept_for_a_time_of_its_own(settings: Settings) -> None:

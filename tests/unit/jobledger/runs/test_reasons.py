@@ -457,6 +457,7 @@ def test_a_planned_slot_has_an_explanation(why: Why, expected: str) -> None:
         (Trigger.CELERY, "celery call by anna"),
         (Trigger.CLI, "anna on the command line"),
         (Trigger.JOB, "another job"),
+        (Trigger.BACKFILL, "a backfill of schedule nightly, started by anna"),
     ],
 )
 def test_who_or_what_started_a_run(trigger: Trigger, expected: str) -> None:

@@ -9,6 +9,7 @@ from jobledger.models import (
     Alert,
     AlertDelivery,
     AlertDestination,
+    Backfill,
     NextSlot,
     Ping,
     Run,
@@ -64,6 +65,15 @@ def test_a_running_run_is_looked_at_when_it_has_been_silent_for_a_quarter_of_its
     todo = agenda.read()
     assert todo.is_idle(NOON + timedelta(seconds=15))
     assert not todo.is_idle(NOON + timedelta(seconds=15, microseconds=1))
+
+
+def test_the_backfill_that_is_to_be_looked_at_first_counts() -> None:
+    for minutes in 1, 0:
+        Backfill.objects.create(since=NOON, until=NOON, look_at=NOON + minutes * MINUTE)
+    todo = agenda.read()
+    assert todo.next_backfill == NOON
+    assert todo.times() == [NOON]
+    assert (todo.is_idle(NOON - MINUTE), todo.is_idle(NOON)) == (True, False)
 
 
 def test_alerts_and_pings_that_are_to_be_sent_are_not_beats_own_work() -> None:

@@ -114,6 +114,13 @@ def test_a_schedule_that_allows_what_its_job_does_not_is_limited_as_well() -> No
     assert [status for status, _ in recorded_at_noon()] == ["skipped"]
 
 
+def test_runs_of_backfills_do_not_count() -> None:
+    schedule = overlapping(max_live_per_schedule=1, max_live=1)
+    live(3, schedule)
+    Run.objects.update(trigger=Trigger.BACKFILL)
+    assert recorded_at_noon() == [("queued", {})]
+
+
 def test_what_is_not_due_costs_no_look_at_live_runs(django_assert_num_queries: Any) -> None:
     overlapping()
     with django_assert_num_queries(1):

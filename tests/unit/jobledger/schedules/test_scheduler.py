@@ -19,6 +19,8 @@ from jobledger.jobs.declaration import Misfire
 from jobledger.models import NextSlot, Ping, Run, SchedulePolicy, Trigger
 from jobledger.runs.publishing import publisher
 from jobledger.schedules import agenda, due_alone, ledger
+from jobledger.schedules.backfills import backfilling
+from jobledger.schedules.backfills.backfilling import Terms
 from jobledger.schedules.scheduler import RETRY_SECONDS, Scheduler
 from tests.unit.builders import override
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
@@ -305,6 +307,24 @@ def test_only_a_tick_with_a_database_shows_that_beat_is_alive(
     assert not (tmp_path / "beat").exists()
     scheduler.tick()
     assert (tmp_path / "beat").exists()
+
+
+def test_a_tick_starts_the_next_run_of_a_backfill_beside_what_is_due(
+    scheduler: Scheduler, published: list[Run]
+) -> None:
+    schedule = hourly(handled_until=NOON)
+    terms = Terms(since=NOON - 3 * HOUR, until=NOON, trigger=Trigger.CLI, username="ann")
+    backfilling.start(schedule, terms, now=NOON)
+    hourly("due", handled_until=NOON - MINUTE, task="probes.allowing")
+    scheduler.tick()
+    assert [(run.trigger, run.scheduled_for) for run in published] == [
+        ("schedule", NOON),
+        ("backfill", NOON - 3 * HOUR),
+    ]
+    # It is marked as published like any other.
+    assert Run.objects.get(trigger=Trigger.BACKFILL).publish_count == 1
+    scheduler.tick()
+    assert len(published) == 2
 
 
 def test_beat_says_when_an_alert_or_a_ping_is_due(

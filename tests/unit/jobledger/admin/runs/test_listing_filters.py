@@ -148,7 +148,11 @@ def test_schedule_names_are_hidden_from_users_without_permission(client: Client)
     ("query", "label", "expected"),
     [
         ({"status": "broken"}, "Status", "Valid values are: problem, failure, live, queued, "),
-        ({"trigger": "x"}, "Started by", "Valid values are: schedule, admin, celery, cli, cron, job."),
+        (
+            {"trigger": "x"},
+            "Started by",
+            "Valid values are: schedule, admin, celery, cli, cron, job, backfill.",
+        ),
         ({"time": "9y"}, "Queued", "Valid values are: 1h, 24h, 7d."),
         ({"from": "soon"}, "From", "such as 2026-12-01T03:00"),
         ({"from": "2026-02-02T00:00", "to": "2026-02-01T00:00"}, "To", "“To” must be later"),

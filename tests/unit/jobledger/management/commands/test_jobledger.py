@@ -19,6 +19,7 @@ from tests.unit.jobledger.admin.runs.ledger import create_run
 NAMES = [
     *(
         "adopt",
+        "backfill",
         "call",
         "cancel",
         "check",

@@ -1,0 +1,154 @@
+"""The page that starts a backfill: first the range, then each of its slots, then the button."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
+from django_celery_beat.models import PeriodicTask
+
+from jobledger import clock
+from jobledger.admin import audit_log, rights
+from jobledger.admin.fields import DateTimeField
+from jobledger.admin_site import page_url
+from jobledger.jobs import registry
+from jobledger.models import Backfill, Trigger
+from jobledger.schedules.backfills import backfilling, past_slots
+from jobledger.schedules.backfills.backfilling import MAX_PARALLEL, Terms
+from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlot, PastSlots
+
+LISTED = 500
+"""How many slots the preview lists."""
+FIELDS = {"from": "since", "to": "until"}
+"""The fields of the form, by the names that errors use."""
+
+
+UNFINISHED = Subquery(Backfill.objects.filter(schedule=OuterRef("pk"), ended_at=None).values("pk")[:1])
+"""The key of a schedule's unfinished backfill, to be read together with the schedule."""
+
+
+class RangeForm(forms.Form):
+    """What to backfill."""
+
+    since = DateTimeField(label="From")
+    until = DateTimeField(label="To", help_text="Exclusive.")
+    parallel = forms.IntegerField(
+        label="Runs at once", min_value=1, max_value=MAX_PARALLEL, initial=1, help_text="Oldest first."
+    )
+    covered = forms.BooleanField(
+        label="Also run what another run stands for",
+        required=False,
+        help_text="For a job that works on the time it was scheduled for, such as a daily report.",
+    )
+
+    def __init__(self, data: Any = None) -> None:
+        now = timezone.localtime().replace(second=0, microsecond=0)
+        begin = (now - timedelta(days=7)).replace(hour=0, minute=0)
+        super().__init__(data, label_suffix="", initial={"since": begin, "until": now})
+        zone = timezone.get_current_timezone_name()
+        self.fields["since"].help_text = f"In {zone}."
+
+    def terms(self, user: rights.User) -> Terms:
+        values = self.cleaned_data
+        return Terms(
+            since=values["since"],
+            until=values["until"],
+            parallel=values["parallel"],
+            includes_covered=values["covered"],
+            trigger=Trigger.ADMIN,
+            username=user.get_username(),
+            user_id=user.pk,
+        )
+
+
+def may_backfill(user: rights.User, schedule: PeriodicTask) -> bool:
+    """Whether the user may start runs of the schedule's job, and sees the schedule."""
+    job = registry.of_task(schedule.task)
+    return job is not None and rights.may_view_schedules(user) and rights.may_start(user, job.name)
+
+
+def links(user: rights.User, schedule: PeriodicTask) -> Mapping[str, Any]:
+    """What a schedule's page, which has read it with ``UNFINISHED``, says of backfills."""
+    unfinished = getattr(schedule, "unfinished_backfill", None) if rights.may_view(user) else None
+    return {"may_backfill": may_backfill(user, schedule), "backfill_id": unfinished}
+
+
+@require_http_methods(["GET", "POST"])
+def start_view(request: HttpRequest, schedule_id: int, site: AdminSite) -> HttpResponse:
+    """GET shows the form and, with a range, the preview; POST starts what was previewed."""
+    schedule = get_object_or_404(PeriodicTask.objects.select_related("policy"), pk=schedule_id)
+    if not may_backfill(request.user, schedule):
+        raise PermissionDenied
+    form = RangeForm((request.POST if request.method == "POST" else request.GET) or None)
+    found: PastSlots | None = None
+    if form.is_valid():
+        try:
+            if request.method == "POST":
+                return _start(request, schedule, form)
+            found = _previewed(schedule, form, request.user)
+        except BackfillError as error:
+            form.add_error(FIELDS.get(error.field), f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    return TemplateResponse(
+        request,
+        "jobledger/backfills/start.html",
+        {
+            **site.each_context(request),
+            "title": f"Backfill {schedule.name}",
+            "schedule": schedule,
+            "form": form,
+            **(_preview(schedule, found) if found else {}),
+        },
+    )
+
+
+@transaction.atomic
+def _start(request: HttpRequest, schedule: PeriodicTask, form: RangeForm) -> HttpResponse:
+    backfill = backfilling.start(schedule, form.terms(request.user), now=clock.now())
+    count = backfill.slots.count()
+    text = f"Started backfill {backfill.pk}: {count:,} {'run' if count == 1 else 'runs'}."
+    audit_log.log_action(request.user, [schedule, backfill], text)
+    messages.success(request, text)
+    if not rights.may_view(request.user):
+        return HttpResponseRedirect(page_url("django_celery_beat_periodictask_change", schedule.pk))
+    return HttpResponseRedirect(page_url("jobledger_backfill_change", backfill.pk))
+
+
+def _previewed(schedule: PeriodicTask, form: RangeForm, user: rights.User) -> PastSlots:
+    terms = form.terms(user)
+    return past_slots.past_slots(
+        schedule, terms.since, terms.until, now=clock.now(), includes_covered=terms.includes_covered
+    )
+
+
+def _preview(schedule: PeriodicTask, found: PastSlots) -> dict[str, Any]:
+    count = len(found.to_run)
+    return {
+        "found": found,
+        "slots": [_row(each) for each in found.slots[:LISTED]],
+        "more": max(len(found.slots) - LISTED, 0),
+        "run_count": count,
+        "left_out": len(found.slots) - count,
+        "covered": found.count(Decision.COVERED),
+        "runs_alone": backfilling.runs_alone(schedule),
+        "unfinished": backfilling.unfinished_of(schedule),
+        "waits": backfilling.why_waiting(Backfill(schedule=schedule), clock.now()),
+    }
+
+
+def _row(each: PastSlot) -> dict[str, Any]:
+    return {
+        "slot": each.slot,
+        "runs": each.decision is Decision.RUN,
+        "why": past_slots.why(each),
+        "run_id": each.run_id,
+    }

@@ -1,0 +1,154 @@
+"""The list of backfills, and the page of each: how far it is, and how to cancel it."""
+
+from collections.abc import Iterator
+
+import pytest
+import time_machine
+from django.test import Client
+from django.urls import reverse
+from django_celery_beat.models import PeriodicTask
+
+from jobledger.admin.backfills import admin
+from jobledger.models import AuditEntry, Backfill, Run, Status, Trigger
+from jobledger.schedules.backfills import backfilling
+from tests.unit.jobledger.admin.schedules.schedules import member
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = pytest.mark.django_db
+
+LIST = "admin:jobledger_backfill_changelist"
+
+
+@pytest.fixture(autouse=True)
+def noon() -> Iterator[None]:
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+@pytest.fixture
+def schedule() -> PeriodicTask:
+    return hourly(handled_until=NOON)
+
+
+@pytest.fixture
+def backfill(schedule: PeriodicTask) -> Backfill:
+    terms = backfilling.Terms(since=NOON.replace(hour=9), until=NOON, trigger=Trigger.CLI, username="ann")
+    return backfilling.start(schedule, terms, now=NOON)
+
+
+def url(backfill: Backfill, name: str = "change") -> str:
+    return reverse(f"admin:jobledger_backfill_{name}", args=[backfill.pk])
+
+
+def test_the_page_shows_the_progress_and_the_runs(admin_client: Client, backfill: Backfill) -> None:
+    [first] = backfilling.advance(NOON)
+    Run.objects.update(status=Status.FAILED)
+    Backfill.objects.update(look_at=NOON)
+    [second] = backfilling.advance(NOON)
+    text = admin_client.get(url(backfill)).text
+    assert "1 of 3 done: 1 failed; 1 queued, 1 waiting" in text
+    assert "by ann on the command line" in text
+    for run in first, second:
+        assert reverse("admin:jobledger_run_change", args=[run.pk]) in text
+    assert "every 3s" in text
+
+
+def test_once_it_is_over_the_page_asks_no_more(admin_client: Client, backfill: Backfill) -> None:
+    Backfill.objects.update(ended_at=NOON, look_at=None)
+    text = admin_client.get(url(backfill)).text
+    assert "every 3s" not in text
+    assert "Cancel this backfill" not in text
+
+
+def test_it_says_what_it_waits_for(admin_client: Client, backfill: Backfill) -> None:
+    other = Run.objects.create(job="probe", trigger=Trigger.SCHEDULE, queued_at=NOON)
+    text = admin_client.get(url(backfill)).text
+    assert f"It waits: run {other.short_id} of the same job is queued." in text
+
+
+def test_the_page_of_a_run_leads_to_its_backfill(admin_client: Client, backfill: Backfill) -> None:
+    [run] = backfilling.advance(NOON)
+    text = admin_client.get(reverse("admin:jobledger_run_change", args=[run.pk])).text
+    assert f'<dt>Backfill</dt><dd><a href="{url(backfill)}">' in text
+    assert "a backfill of schedule hourly, started by ann" in text
+
+
+def test_a_run_that_was_deleted_is_not_linked(admin_client: Client, backfill: Backfill) -> None:
+    [run] = backfilling.advance(NOON)
+    Run.objects.all().delete()
+    text = admin_client.get(url(backfill)).text
+    assert str(run.pk) not in text
+    assert "1 of 3 done: 1 cancelled" in text
+
+
+def test_a_deleted_schedules_backfill_keeps_its_name(
+    admin_client: Client, backfill: Backfill, schedule: PeriodicTask
+) -> None:
+    schedule.delete()
+    assert "hourly (deleted)" in admin_client.get(url(backfill)).text
+
+
+def test_many_slots_have_pages(
+    admin_client: Client, backfill: Backfill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin, "SLOTS_PER_PAGE", 2)
+    first, second = (admin_client.get(url(backfill), {"p": page}).text for page in "12")
+    assert ("2026-03-02 10:00:00 UTC</span>" in first, "2026-03-02 11:00:00 UTC</span>" in first) == (
+        True,
+        False,
+    )
+    assert "2026-03-02 11:00:00 UTC</span>" in second
+    assert 'hx-get="?p=2"' in second
+
+
+def test_it_can_be_cancelled_which_is_logged(
+    admin_client: Client, backfill: Backfill, schedule: PeriodicTask
+) -> None:
+    answer = admin_client.post(url(backfill, "cancel"), follow=True)
+    assert "The backfill has been cancelled." in answer.text
+    assert "Cancelled by admin" in answer.text
+    logged = AuditEntry.objects.values_list("object_id", "text")
+    text = f"Cancelled backfill {backfill.pk}."
+    assert sorted(logged) == sorted([(str(backfill.pk), text), (str(schedule.pk), text)])
+    again = admin_client.post(url(backfill, "cancel"), follow=True)
+    assert "already ended or is already being cancelled" in again.text
+    assert AuditEntry.objects.count() == 2
+
+
+def test_cancelling_needs_the_right_to_cancel_runs(client: Client, backfill: Backfill) -> None:
+    member(client, "Job viewers")
+    assert "Cancel this backfill" not in client.get(url(backfill)).text
+    assert client.post(url(backfill, "cancel")).status_code == 403
+    backfill.refresh_from_db()
+    assert backfill.cancelled_at is None
+
+
+def test_seeing_needs_the_right_to_see_runs(client: Client, backfill: Backfill) -> None:
+    user = member(client, "Job viewers")
+    assert client.get(reverse(LIST)).status_code == 200
+    user.groups.clear()
+    for address in reverse(LIST), url(backfill), url(backfill, "history"):
+        assert client.get(address).status_code == 403
+    assert client.post(url(backfill, "cancel")).status_code == 403
+
+
+def test_nothing_of_it_can_be_edited_or_deleted(admin_client: Client, backfill: Backfill) -> None:
+    for name in "change", "delete":
+        assert admin_client.post(url(backfill, name), {"post": "yes"}).status_code == 403
+    assert admin_client.get(reverse("admin:jobledger_backfill_add")).status_code == 403
+    assert admin_client.get(url(backfill, "history")).headers["Location"] == url(backfill)
+    assert Backfill.objects.exists()
+
+
+def test_the_list_has_all_of_them_with_their_progress(admin_client: Client, backfill: Backfill) -> None:
+    text = admin_client.get(reverse(LIST)).text
+    assert url(backfill) in text
+    assert "0 of 3 done; 3 waiting" in text
+    Backfill.objects.all().delete()
+    assert "No backfills yet" in admin_client.get(reverse(LIST)).text
+
+
+def test_what_does_not_exist_is_not_found(admin_client: Client) -> None:
+    for address in "999/change/", "x/change/", "999/cancel/":
+        method = admin_client.post if "cancel" in address else admin_client.get
+        assert method(f"{reverse(LIST)}{address}").status_code == 404
