@@ -1,7 +1,7 @@
 """What Prometheus reads. Nothing is kept in the process: each web server answers from the ledger alone."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -40,8 +40,16 @@ def exposed(now: datetime, accept: str) -> tuple[bytes, str]:
     """
     collectors = CollectorRegistry(auto_describe=False)
     collectors.register(_Collected(_families(now)))
-    encode, content_type = choose_encoder(accept)
+    encode, content_type = _encoder(accept)
     return encode(collectors), content_type
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        # The client asks for a version that is not a number.
+        return choose_encoder("")
 
 
 def _families(now: datetime) -> Iterator[Family]:

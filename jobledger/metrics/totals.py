@@ -78,7 +78,7 @@ class Total:
             self.duration.add((run.finished_at - run.started_at).total_seconds())
         # Of a later attempt, the first start is not known.
         if run.trigger in FROM_QUEUE and run.attempt == 1:
-            due_at = run.scheduled_for or run.queued_at
+            due_at = (run.scheduled_for if run.trigger == Trigger.SCHEDULE else None) or run.queued_at
             self.start_delay.add((run.started_at - due_at).total_seconds())
 
     def merge(self, other: "Total") -> None:

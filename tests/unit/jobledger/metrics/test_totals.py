@@ -170,6 +170,12 @@ def test_durations_and_delays_are_those_of_runs_that_were_executed() -> None:
     assert found[Key("probe", "schedule", "missed")].duration.buckets[-1] == (math.inf, 0)
 
 
+def test_a_run_that_a_user_starts_for_an_earlier_slot_is_late_from_when_it_was_queued() -> None:
+    ended(delay=3, trigger=Trigger.ADMIN, scheduled_for=NOON - timedelta(days=30))
+    (total,) = read().values()
+    assert total.start_delay.sum == 3
+
+
 @pytest.mark.parametrize("values", [{"trigger": Trigger.CLI}, {"trigger": Trigger.JOB}, {"attempt": 2}])
 def test_a_run_that_no_worker_starts_or_that_is_tried_again_has_no_delay(values: dict[str, Any]) -> None:
     ended(delay=3, **values)

@@ -136,6 +136,14 @@ def test_the_text_passes_prometheus_own_parser(client: Client, accept: str, pars
 
 
 @pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", ",;=", "text/html, */*;q=0.1"])
+def test_a_client_that_asks_for_something_odd_gets_an_answer(client: Client, accept: str) -> None:
+    response = get(client, accept=accept)
+    assert response.status_code == 200
+    assert b"jobledger_workers 0.0\n" in response.content
+
+
+@pytest.mark.usefixtures("opened")
 def test_every_family_is_declared_and_follows_the_conventions(client: Client) -> None:
     ended(10, now=timezone.now())
     found = {each.name: each for each in parse_openmetrics(get(client, accept=OPENMETRICS).content.decode())}
