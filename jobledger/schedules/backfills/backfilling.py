@@ -33,11 +33,12 @@ from jobledger.models import (
     Pause,
     Reason,
     Run,
+    SchedulePolicy,
     Status,
     Trigger,
     Why,
 )
-from jobledger.runs import overlap
+from jobledger.runs import limits, overlap
 from jobledger.runs.publishing import delivery, wake_up
 from jobledger.runs.publishing.publisher import RECORDER_GRACE_PERIOD
 from jobledger.schedules import pausing
@@ -262,6 +263,7 @@ def _run_of(
         routing=delivery.routing_of(schedule),
         queued_at=now,
         publish_after=now + RECORDER_GRACE_PERIOD,
+        **limits.of_policy(SchedulePolicy.of(schedule)),
     )
 
 

@@ -123,6 +123,13 @@ def test_a_run_has_what_the_schedule_starts_and_knows_its_slot(schedule: Periodi
     assert run.output.get().text == f"slot {NINE.isoformat()}\n"
 
 
+def test_a_run_has_the_time_limit_of_the_schedule(schedule: PeriodicTask) -> None:
+    SchedulePolicy.objects.update(time_limit=timedelta(hours=1), time_limit_grace=timedelta(0))
+    start(schedule)
+    advance()
+    assert (live().time_limit, live().time_limit_grace) == (timedelta(hours=1), timedelta(0))
+
+
 def test_the_jobs_that_a_composite_calls_have_its_slot(schedule: PeriodicTask) -> None:
     schedule.kwargs = '{"child": "x"}'
     schedule.save()
