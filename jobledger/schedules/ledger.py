@@ -198,15 +198,25 @@ def _advance(
     plans = PlanCache(now)
     due: list[DueSlots] = []
     advanced: list[NextSlot] = []
+    count = 0
     for row in rows:
-        if max_records is not None and sum(len(each.records) for each in due) >= max_records:
+        if max_records is not None and count >= max_records:
             break
         advanced.append(row)
         if row.pk in loaded.unreadable:
             _mark_broken(row, f"number {row.pk}", loaded.unreadable[row.pk])
         elif row.pk in loaded.schedules:
             schedule = loaded.schedules[row.pk]
-            due += _advance_one(schedule, row, pauses.of(row.pk, schedule.task), plans, now)
+            slots = _advance_one(schedule, row, pauses.of(row.pk, schedule.task), plans, now)
+            due += slots
+            count += sum(len(each.records) for each in slots)
+    runs = _runs_of(due, now)
+    _save(advanced, loaded, runs, now)
+    return runs
+
+
+def _runs_of(due: Sequence[DueSlots], now: datetime) -> list[Run]:
+    """The runs of these slots, not saved, for which older ones that still wait are given up."""
     backlog = Backlog(due, now)
     runs = [
         slot_runs.run_of(each.schedule, each.target, planned, now=now)
@@ -215,7 +225,6 @@ def _advance(
     ]
     _skip_above_limits(runs, backlog)
     backlog.give_up(runs)
-    _save(advanced, loaded, runs, now)
     return runs
 
 
