@@ -29,7 +29,7 @@ LINES = [
     "sed s/x/y/ | head -1",
     "yes | head -c 300000",
     "(sleep 0.2; echo late) & echo early",
-    "grep Sig /proc/self/status",
+    "grep -E 'Sig(Pnd|Blk|Ign|Cgt)' /proc/self/status",
     "ls -l /proc/self/fd | wc -l",
     "readlink /proc/self/fd/0 | sed 's/[0-9]//g'",
     "ps -o tpgid=,tty= -p $$",
