@@ -24,7 +24,7 @@ from jobledger.admin.rights import User
 from jobledger.admin.schedules.snapshot import changes_between, snapshot_of
 from jobledger.admin.schedules.status import without_unreadable_times
 from jobledger.models import AlertRule, AuditEntry, DeclaredSchedule, SchedulePolicy
-from jobledger.schedules.documents import NotRepresentableError, complete_document_of
+from jobledger.schedules.documents import NotRepresentableError, complete_document_of, named
 from jobledger.schedules.documents.keys import Document
 
 CONFIRMED, LAST, DELETED = "confirmed", "last", "deleted"
@@ -105,6 +105,6 @@ def log_deletions(user: User | str, schedules: Iterable[PeriodicTask]) -> list[A
 
 def _version_of(schedule: PeriodicTask) -> Document | None:
     try:
-        return {"name": schedule.name, **complete_document_of(schedule)}
+        return named(schedule.name, complete_document_of(schedule))
     except NotRepresentableError:
         return None

@@ -62,12 +62,17 @@ def document_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Document:
 
 
 def version_of(schedule: PeriodicTask, policy: SchedulePolicy | None = None) -> Document | None:
-    """The document with the name, as the audit log keeps it; None if the schedule is not valid."""
+    """The document with the name, as the audit log keeps it; None if it cannot be kept."""
     try:
-        document = document_of(schedule, policy or SchedulePolicy.of(schedule))
+        return named(schedule.name, document_of(schedule, policy or SchedulePolicy.of(schedule)))
     except NotRepresentableError:
         return None
-    return {"name": schedule.name, **document}
+
+
+def named(name: str, document: Document) -> Document | None:
+    """A document with the name; None if the audit log cannot keep it, which no database can with a NUL."""
+    found = {"name": name, **document}
+    return found if json_text.storable(found) == found else None
 
 
 def complete_document_of(schedule: PeriodicTask) -> Document:

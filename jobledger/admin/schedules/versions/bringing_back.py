@@ -108,10 +108,12 @@ class BringingBack:
         """The alert rules of a deleted schedule that come back with it. Those of a stored one stay."""
         return {name: rule for name, rule in self._rules() if name not in self._taken_rules}
 
-    def left_out(self) -> Iterator[str]:
-        """Yield a sentence for everything that does not come back."""
-        if not self.is_deleted:
-            return
+    @cached_property
+    def left_out(self) -> list[str]:
+        """A sentence for everything of a deleted schedule that does not come back."""
+        return list(self._left_out()) if self.is_deleted else []
+
+    def _left_out(self) -> Iterator[str]:
         for name in self._taken_rules:
             yield f"Its alert rule “{name}”: there is another one of this name."
         for name in rules.missing_destinations({rules.KEY: dict(self._all_rules)}):

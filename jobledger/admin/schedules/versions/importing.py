@@ -22,7 +22,7 @@ from jobledger.admin.schedules.edit_form import ConflictError, EditForm
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between
 from jobledger.admin.schedules.versions import filling, rules
 from jobledger.jobs.secrets import MASK
-from jobledger.schedules.documents import NotRepresentableError, all_documents, complete_document_of
+from jobledger.schedules.documents import NotRepresentableError, all_documents, complete_document_of, named
 from jobledger.schedules.documents.files import SCHEDULES, InvalidFileError, Problem, ScheduleFile
 from jobledger.schedules.documents.keys import KEYS, ORIGIN_KEYS, Document
 
@@ -148,7 +148,7 @@ class _Import:
         if schedule is not stored and not changes:
             # The edit form has no field for it.
             values = [Change(name=each.key, old=each.old, new=each.new) for each in differences]
-            old, new = {"name": name, **before}, {"name": name, **found}
+            old, new = named(name, before), named(name, found)
             audit_log.log_edit(self._user, schedule, values, before=old, after=new)
         action = Action.ADD if stored is None else Action.CHANGE if differences else Action.NONE
         return Outcome(name=name, action=action, differences=differences)

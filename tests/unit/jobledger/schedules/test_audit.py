@@ -68,6 +68,17 @@ def test_what_sync_changes_is_there_with_the_old_and_the_new_value(settings: Set
     assert entries()[1:] == [("changed", "Changed Timing, Queue as declared in code.", changes)]
 
 
+def test_what_sync_changes_can_be_brought_back(settings: Settings) -> None:
+    applied(settings, Schedule("0 3 * * *"))
+    applied(settings, Schedule("0 4 * * *", queue="slow"))
+    applied(settings)
+    added, changed, disabled = AuditEntry.objects.filter(object_name=JOB).order_by("pk")
+    assert added.before is None
+    assert added.after == changed.before
+    assert changed.after == disabled.before == {**(added.after or {}), "cron": "0 4 * * *", "queue": "slow"}
+    assert disabled.after == {**(changed.after or {}), "enabled": False}
+
+
 def test_what_sync_leaves_alone_is_not(settings: Settings) -> None:
     applied(settings, Schedule("0 3 * * *"))
     sync()

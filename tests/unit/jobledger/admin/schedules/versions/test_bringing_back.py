@@ -77,6 +77,7 @@ def test_an_edit_is_undone_by_bringing_back_the_version_before(admin_client: Cli
     page = admin_client.get(version_url(entry, "before")).text
     assert "<ins>every hour</ins>" in page
     assert "<del>skip them</del>" in page
+    assert "What does not come back" not in page
     assert bring_back(admin_client, entry, "before").status_code == 302
     stored = PeriodicTask.objects.get()
     assert (stored.interval.every, stored.crontab, stored.description) == (1, None, "why")
@@ -287,10 +288,18 @@ def test_it_is_brought_back_once(admin_client: Client) -> None:
     assert PeriodicTask.objects.count() == 1
 
 
+def test_an_option_with_a_nul_is_saved_although_no_audit_log_can_keep_it(admin_client: Client) -> None:
+    schedule = create_hourly(kwargs='{"warn": "a\\u0000b"}')
+    entry = edited(admin_client, schedule, times__every="2")
+    assert (entry.before, entry.after) == (None, None)
+    assert version_url(entry, "before") not in admin_client.get(page_url("history", schedule)).text
+    assert deleted(admin_client, schedule).before is None
+
+
 def test_a_schedule_that_was_not_valid_cannot_be_brought_back(admin_client: Client) -> None:
     entry = deleted(admin_client, hourly("mine", kwargs="[1"))
     assert entry.before is None
-    assert "It was not valid, so it cannot be brought back." in admin_client.get(DELETED).text
+    assert "The audit log does not have its values." in admin_client.get(DELETED).text
     assert admin_client.get(version_url(entry, "before")).status_code == 404
 
 
