@@ -11,8 +11,9 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.schedules import forms, policy_form, target
 from jobledger.admin.schedules.edit_form import EditForm
+from jobledger.escapes import escaped
 from jobledger.jobs import registry, secrets
-from jobledger.models import Dialect
+from jobledger.models import DeclaredSchedule, Dialect, SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.documents.files import Path
 from jobledger.schedules.documents.keys import (
@@ -20,23 +21,30 @@ from jobledger.schedules.documents.keys import (
     KEYS,
     OWN_KEYS,
     POLICY_KEYS,
+    SOLAR_KEYS,
     Document,
     Key,
     Kind,
 )
+from jobledger.schedules.rules.wallclock import EARLIEST, LATEST, is_representable
 from jobledger.schedules.stored_schedules import ClockedTimes
 
 TIMINGS = ("cron", "every", "at", "solar")
 _EVERY = re.compile(r"([0-9]{1,10}) *(microsecond|second|minute|hour|day)s?")
-_EXAMPLE = "2026-12-01T03:00:00+00:00"
-_KEYS_OF_FIELDS = {
-    "kind": "",
-    "zone": "timezone",
-    "unit": "every",
-    "event": "solar",
-    "latitude": "solar",
-    "longitude": "solar",
-    "kwargs": "options",
+_ORIGINS = {
+    "declared_as": DeclaredSchedule._meta.get_field("name"),
+    "imported_line": SchedulePolicy._meta.get_field("imported_line"),
+}
+_NO_TIME = (
+    f"is not a time with an offset, such as 2026-12-01T03:00:00+00:00, in the years {EARLIEST.year} to "
+    f"{LATEST.year - 1}"
+)
+_KEYS_OF_FIELDS: Mapping[str, Path] = {
+    **dict.fromkeys(("kind", "name", "__all__"), ()),
+    "zone": ("timezone",),
+    "unit": ("every",),
+    **{name: ("solar", name) for name in SOLAR_KEYS},
+    "kwargs": ("options",),
 }
 """Where the names of fields are not those of keys."""
 
@@ -170,9 +178,10 @@ def _once(values: Mapping[str, Any], stored: PeriodicTask | None) -> dict[str, A
 def _time(text: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
-        return found.astimezone(UTC) if found.tzinfo else None
+        time = found.astimezone(UTC) if found.tzinfo else None
     except (ValueError, OverflowError):
         return None
+    return time if time and is_representable(time) else None
 
 
 def _general_problems(name: str, document: Document) -> Iterator[tuple[Path, str]]:
@@ -181,6 +190,10 @@ def _general_problems(name: str, document: Document) -> Iterator[tuple[Path, str
         yield (), "a name must not begin or end with whitespace"
     yield from _target_problems(document)
     yield from _timing_problems(document)
+    for key, column in _ORIGINS.items():
+        text, longest = document.get(key, ""), column.max_length or 0
+        if len(text) > longest or escaped(text) != text:
+            yield (key,), f"expected at most {longest} characters, and no control characters"
 
 
 def _target_problems(document: Document) -> Iterator[tuple[Path, str]]:
@@ -206,12 +219,12 @@ def _timing_problems(document: Document) -> Iterator[tuple[Path, str]]:
     with_offset = ("start_time", "expires", *(() if document.get("timezone") else ("at",)))
     for key in with_offset:
         if (text := document.get(key, "")) and not _time(text):
-            yield (key,), f"{text!r} is not a time with an offset, such as {_EXAMPLE}"
+            yield (key,), f"{text!r} {_NO_TIME}"
     dialect = document.get("dialect", Dialect.CRON)
     if dialect not in list(Dialect):
         yield ("dialect",), f"{dialect!r} is not one of {', '.join(Dialect)}"
     if (anchor := document.get("anchor", "")) and not _time(anchor):
-        yield ("anchor",), f"{anchor!r} is not a time with an offset, such as {_EXAMPLE}"
+        yield ("anchor",), f"{anchor!r} {_NO_TIME}"
 
 
 def _parts(form: EditForm) -> Iterator[BaseForm]:
@@ -220,10 +233,9 @@ def _parts(form: EditForm) -> Iterator[BaseForm]:
 
 def _errors(form: BaseForm) -> Iterator[tuple[Path, str]]:
     for field, texts in form.errors.items():
-        key = _KEYS_OF_FIELDS.get(field, field)
-        is_general = key in ("", "__all__", "name")
+        path = _KEYS_OF_FIELDS.get(field, (field,))
         for text in texts:
-            yield () if is_general else (key,), str(text).removeprefix(f"{key}: ")
+            yield path, str(text).removeprefix(f"{path[-1] if path else ''}: ")
 
 
 def _masks(value: Any, path: Path = ()) -> Iterator[Path]:
