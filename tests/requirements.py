@@ -35,8 +35,9 @@ def pgbouncer_or_skip() -> str:
 
 
 def chromium() -> str | None:
-    """The path of the machine's Chromium."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
+    """The path of the machine's Chromium, preferably of one without windows, which costs a third less."""
+    names = "chromium-headless-shell", "chromium", "chromium-browser"
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def _or_skip(reason: str) -> None:

@@ -34,7 +34,7 @@ from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.admin.schedules.edit_forms import NIGHTLY
 from tests.unit.jobledger.alerts.builders import fail
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker", "sites")]
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database, pytest.mark.usefixtures("broker", "sites")]
 
 STOCK, WITH_HOME = AdminSite(name="stock"), JobsAdminSite(name="jobs")
 register(STOCK)
