@@ -66,6 +66,14 @@ def any_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def heeded_signals(own_signals: None) -> None:
+    """No signal that ends a process is ignored, as with nohup, or in the background of a script."""
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """Everything that Celery publishes goes there."""
     made = Broker()

@@ -12,6 +12,8 @@ import pytest
 from tests.unit.jobledger.wrap.lines import ENVIRONMENT, ROOT, bare, is_alive, wrap_argv, wrapped
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("heeded_signals")
+
 LINES = [
     "echo out; echo err >&2; exit 3",
     "true",

@@ -13,6 +13,8 @@ from jobledger.runs.execution import abrupt_ends
 from jobledger.runs.outcome import SignalExit
 from jobledger.runs.output.recorder import LOCK
 
+pytestmark = pytest.mark.usefixtures("heeded_signals")
+
 Running = Callable[..., AbstractContextManager[None]]
 
 
