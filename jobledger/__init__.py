@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from jobledger.jobs.declaration import (
         AlertKind,
         Alerts,
+        Calendars,
         Concurrency,
         Frequency,
+        LeftOutSlots,
         Misfire,
         PausedSlots,
         Schedule,
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AlertKind",
     "Alerts",
+    "Calendars",
     "Concurrency",
     "Frequency",
     "JobCommand",
+    "LeftOutSlots",
     "Misfire",
     "PausedSlots",
     "Schedule",

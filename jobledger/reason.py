@@ -27,6 +27,7 @@ class Reason(StrEnum):
     CAUGHT_UP = "caught_up"
     AFTER_PAUSE = "after_pause"
     SCHEDULE_EDITED = "schedule_edited"
+    MOVED = "moved"
     RETRY = "retry"
     NO_MESSAGE = "no_message"
 
@@ -35,6 +36,7 @@ class Reason(StrEnum):
     QUEUE_FULL = "queue_full"
     TOO_MANY_LIVE = "too_many_live"
     PAUSED = "paused"
+    LEFT_OUT = "left_out"
     LATE = "late"
     COALESCED = "coalesced"
     CATCH_UP_LIMIT = "catch_up_limit"

@@ -12,19 +12,30 @@ from jobledger.admin.alerts.destinations import DestinationAdmin
 from jobledger.admin.alerts.rules import RuleAdmin
 from jobledger.admin.audit_log import AuditEntryAdmin
 from jobledger.admin.backfills.admin import BackfillAdmin
+from jobledger.admin.calendars import CalendarAdmin
 from jobledger.admin.dead_letters import DeadLetterAdmin
 from jobledger.admin.home import page as home
 from jobledger.admin.jobs import views as jobs
 from jobledger.admin.runs.admin import RunAdmin
 from jobledger.admin.schedules.admin import ScheduleAdmin
 from jobledger.admin_site import JobsAdminSite, ModelPages
-from jobledger.models import Alert, AlertDestination, AlertRule, AuditEntry, Backfill, DeadLetter, Run
+from jobledger.models import (
+    Alert,
+    AlertDestination,
+    AlertRule,
+    AuditEntry,
+    Backfill,
+    Calendar,
+    DeadLetter,
+    Run,
+)
 from jobledger.schedules import reconciliation
 
 __all__ = [
     "AlertAdmin",
     "AuditEntryAdmin",
     "BackfillAdmin",
+    "CalendarAdmin",
     "DeadLetterAdmin",
     "DestinationAdmin",
     "RuleAdmin",
@@ -40,6 +51,7 @@ _ADMINS: Mapping[type[Model], type[ModelPages]] = {
     Alert: AlertAdmin,
     AlertRule: RuleAdmin,
     AlertDestination: DestinationAdmin,
+    Calendar: CalendarAdmin,
     DeadLetter: DeadLetterAdmin,
     AuditEntry: AuditEntryAdmin,
 }

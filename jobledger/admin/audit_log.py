@@ -19,7 +19,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.admin import display
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
-from jobledger.models import AlertDestination, AlertRule, AuditEntry, Backfill, Pause, Run
+from jobledger.models import AlertDestination, AlertRule, AuditEntry, Backfill, Calendar, Pause, Run
 from jobledger.schedules.documents.keys import Document
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
@@ -30,6 +30,7 @@ _TYPES = {
     Pause._meta.label_lower: "pause of the service",
     AlertDestination._meta.label_lower: "alert destination",
     AlertRule._meta.label_lower: "alert rule",
+    Calendar._meta.label_lower: "calendar",
 }
 """How types of objects are displayed."""
 

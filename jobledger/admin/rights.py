@@ -25,9 +25,13 @@ ADD_SCHEDULES = "django_celery_beat.add_periodictask"
 CHANGE_SCHEDULES = "django_celery_beat.change_periodictask"
 DELETE_SCHEDULES = "django_celery_beat.delete_periodictask"
 
-_VIEW = (VIEW, VIEW_SCHEDULES)
+VIEW_CALENDARS = "jobledger.view_calendar"
+CHANGE_CALENDARS = "jobledger.change_calendar"
+
+_VIEW = (VIEW, VIEW_SCHEDULES, VIEW_CALENDARS)
 _OPERATE = (START, CANCEL, PAUSE)
-_EDIT = (ADD_SCHEDULES, CHANGE_SCHEDULES, DELETE_SCHEDULES)
+_EDIT_CALENDARS = ("jobledger.add_calendar", CHANGE_CALENDARS, "jobledger.delete_calendar")
+_EDIT = (ADD_SCHEDULES, CHANGE_SCHEDULES, DELETE_SCHEDULES, *_EDIT_CALENDARS)
 GROUPS = {
     "Job viewers": _VIEW,
     "Job operators": (*_VIEW, *_OPERATE),
@@ -42,6 +46,10 @@ def may_view(user: User) -> bool:
 def may_view_schedules(user: User) -> bool:
     """As usual in Django's admin, permission to change schedules includes permission to view them."""
     return _has(user, VIEW_SCHEDULES) or _has(user, CHANGE_SCHEDULES)
+
+
+def may_view_calendars(user: User) -> bool:
+    return _has(user, VIEW_CALENDARS) or _has(user, CHANGE_CALENDARS)
 
 
 def may_add_schedules(user: User) -> bool:

@@ -217,16 +217,17 @@ def _event(run: Run, status: Status, now: datetime) -> Event:
     )
 
 
-def _is_covered(run: Run) -> bool:
-    """Whether a later run does the work of this missed one."""
-    return run.status == Status.MISSED and run.reason in (Reason.COALESCED, Reason.SUPERSEDED)
+def _is_no_news(run: Run) -> bool:
+    """Whether a later run does the work of this missed one, or a calendar leaves this one out."""
+    is_covered = run.status == Status.MISSED and run.reason in (Reason.COALESCED, Reason.SUPERSEDED)
+    return is_covered or run.reason == Reason.LEFT_OUT
 
 
 def _grouped(runs: Iterable[Run]) -> Iterator[Event]:
     """One event for all runs of a schedule that ended in the same way; it refers to the newest of them."""
     groups = defaultdict[tuple[str, int | None, str, str], list[Run]](list)
     for run in runs:
-        if _is_covered(run) or run.trigger == Trigger.BACKFILL:
+        if _is_no_news(run) or run.trigger == Trigger.BACKFILL:
             continue
         # Without a schedule, they are separate calls.
         alone = "" if run.schedule_id else str(run.pk)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -13,14 +14,18 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts.rules import unusable_destinations
+from jobledger.calendars.calendar import calendar
+from jobledger.calendars.errors import CalendarError
 from jobledger.checks.project import service_models
 from jobledger.escapes import escaped
 from jobledger.health.problem import listed
 from jobledger.jobs import registry, secrets
 from jobledger.jobs.options import OptionsError, validate_options
+from jobledger.models import Calendar
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.rules.cron import Cron
+from jobledger.schedules.rules.slots import next_slot
 from jobledger.schedules.rules.surprises import clock_surprises, surprises
 
 _TARGET_FIELDS = ("task", "args", "kwargs", *delivery.ROUTING)
@@ -31,7 +36,7 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
     # `migrate` runs this check before it has created the tables, or added the columns of this version.
     if DEFAULT_DB_ALIAS not in (databases or []) or not _are_tables_current():
         return []
-    return [*_stored_schedules(), *_unusable_destinations()]
+    return [*_stored_schedules(), *_unusable_destinations(), *_calendars()]
 
 
 def _are_tables_current() -> bool:
@@ -105,6 +110,36 @@ def _unusable_destinations() -> Iterator[CheckMessage]:
         yield checks.Warning(escaped(text), hint=hint, id="jobledger.W023")
 
 
+def _calendars() -> Iterator[CheckMessage]:
+    """Calendars that cannot be evaluated, or are over."""
+    # Not `timezone.now`, which has no zone if the project is misconfigured, which another check reports.
+    today = timezone.localtime(datetime.now(UTC)).date()
+    for name, entries in Calendar.objects.order_by("name").values_list("name", "entries"):
+        try:
+            found = calendar(name, entries)
+        except CalendarError as error:
+            hint = "The schedules that use it start nothing. Correct it in the admin."
+            yield checks.Warning(
+                escaped(f"The calendar {name!r} is not valid: {error}"), hint=hint, id="jobledger.W026"
+            )
+            continue
+        if found.end is not None and found.end < today:
+            text = f"The calendar {name!r} has no days after {found.end}."
+            hint = "Remove it from its schedules, or add entries."
+            yield checks.Info(escaped(text), hint=hint, id="jobledger.I002")
+
+
+def _never_runs(name: str, schedule: PeriodicTask) -> Iterator[CheckMessage]:
+    """Schedules that would run, but for their calendars."""
+    times, now = stored_schedules.times_of(schedule), timezone.now()
+    if not times.calendars or next_slot(times.rule, now, window=times.window) is None:
+        return
+    if next_slot(times.due_rule, now, window=times.window) is None:
+        text = f"The schedule {name!r} never runs: its calendars leave no time for it."
+        hint = "Remove one of its calendars, or disable it."
+        yield checks.Warning(escaped(text), hint=hint, id="jobledger.W027")
+
+
 def _invalid_timing() -> Iterator[CheckMessage]:
     for name, schedule, unreadable in stored_schedules.each_enabled("pk"):
         if reason := stored_schedules.why_broken(schedule) if schedule else unreadable:
@@ -113,6 +148,7 @@ def _invalid_timing() -> Iterator[CheckMessage]:
             yield checks.Warning(escaped(text), hint=hint, id="jobledger.W010")
         elif schedule:
             yield from _surprises(name, schedule)
+            yield from _never_runs(name, schedule)
 
 
 def _surprises(name: str, schedule: PeriodicTask) -> Iterator[CheckMessage]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
+from jobledger.calendars.use import names_in
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.jobs.options import OptionsError, to_argv
@@ -120,6 +121,8 @@ def _strings(parser: ArgumentParser, dest: str) -> Sequence[str]:
 def _times(schedule: PeriodicTask, policy: SchedulePolicy) -> CronTimes | ClockedTimes:
     if schedule.one_off and schedule.clocked_id is None:
         raise NotExpressibleError("it runs only once")
+    if limits := names_in(policy.calendars)["only_on"]:
+        raise NotExpressibleError(f"it is limited to calendars ({', '.join(limits)})")
     times: StoredTimes | None = stored_schedules.of(schedule)
     match times:
         case None:
@@ -168,6 +171,8 @@ def _grace(policy: SchedulePolicy, job: Job) -> timedelta:
 
 
 def _lost(schedule: PeriodicTask, policy: SchedulePolicy, job: Job) -> Iterator[str]:
+    if left_out := names_in(policy.calendars)["not_on"]:
+        yield f"that calendars leave out some of its runs ({', '.join(left_out)})"
     if schedule.expires:
         yield f"it expires at {schedule.expires.isoformat()}"
     if schedule.start_time and schedule.interval_id is None:

@@ -41,6 +41,14 @@ MAX_TIME_LIMIT = timedelta(days=1000)
 """A longer time limit of a schedule is a mistake."""
 
 
+class LeftOutSlots(StrEnum):
+    """What to do with a slot that falls on a calendar that its schedule leaves out."""
+
+    SKIP = "skip"
+    MOVE = "move"
+    """Run it at the same time on the next day that is not left out."""
+
+
 class PausedSlots(StrEnum):
     """What to do, when a pause ends, with the slots that it covered."""
 
@@ -114,6 +122,18 @@ class Alerts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Calendars:
+    """The calendars of a schedule, by their names in the admin."""
+
+    not_on: Sequence[str] = ()
+    """Runs that fall on any of these are left out."""
+    only_on: Sequence[str] = ()
+    """If there are any, the schedule is due only on one of these."""
+    left_out: LeftOutSlots = LeftOutSlots.SKIP
+    """What happens to runs that are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SolarEvent:
     """An event of the sun at a place."""
 
@@ -168,6 +188,8 @@ class Schedule:
     """How long a run may take. None: the job's setting."""
     time_limit_grace: timedelta | None = None
     """How long it may clean up after that, before it is killed. None: the job's setting."""
+    calendars: Calendars = Calendars()
+    """What is left out, such as holidays. The calendars themselves are made in the admin."""
 
 
 class JobDeclaration:

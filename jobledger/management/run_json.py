@@ -17,6 +17,7 @@ def as_json(run: Run) -> dict[str, Any]:
         "trigger": run.trigger,
         "schedule": run.schedule_name or None,
         "scheduled_for": _iso(run.scheduled_for),
+        "moved_to": _iso(run.moved_to),
         "status": run.status,
         "reason": run.reason or None,
         "reason_details": run.reason_details,

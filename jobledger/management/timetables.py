@@ -18,6 +18,7 @@ from django.db import Error
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.calendars.use import NO_CALENDARS, CalendarUse
 from jobledger.management import arguments, printing
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning.policy import Policy
@@ -46,6 +47,12 @@ class Timetable:
     """How its runs wait for workers."""
     zone: ZoneInfo
     """The zone in which its times are printed."""
+    calendars: CalendarUse = NO_CALENDARS
+
+    @property
+    def due_rule(self) -> Rule:
+        """When it is due, considering its calendars."""
+        return stored_schedules.limited(self.rule, self.calendars, self.window)
 
     def as_json(self, slot: datetime) -> dict[str, Any]:
         """The JSON fields that all commands print for a slot."""
@@ -154,6 +161,7 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
     try:
         target = slot_runs.target_of(schedule)
         times = stored_schedules.times_of(schedule)
+        _ = times.due_rule
         return Timetable(
             label=schedule.name,
             schedule_id=schedule.pk,
@@ -166,6 +174,7 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
                 expire_after=slot_runs.expire_after(schedule),
             ),
             zone=zone or own_zone(schedule),
+            calendars=times.calendars,
         )
     except Error:
         raise

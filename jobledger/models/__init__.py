@@ -13,6 +13,7 @@ from jobledger.models.alert import (
 )
 from jobledger.models.audit_entry import AuditEntry
 from jobledger.models.backfill import Backfill, BackfillSlot
+from jobledger.models.calendar import Calendar, CalendarKind, ScheduleCalendar
 from jobledger.models.dead_letter import DeadLetter
 from jobledger.models.open_form import OpenForm
 from jobledger.models.process import ProcessKind, ServiceProcess
@@ -57,6 +58,8 @@ __all__ = [
     "AuditEntry",
     "Backfill",
     "BackfillSlot",
+    "Calendar",
+    "CalendarKind",
     "CountedUntil",
     "DeadLetter",
     "DeclaredSchedule",
@@ -74,6 +77,7 @@ __all__ = [
     "RunAttempt",
     "RunOutput",
     "RunTotal",
+    "ScheduleCalendar",
     "SchedulePolicy",
     "ServiceProcess",
     "Status",

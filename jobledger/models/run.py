@@ -180,6 +180,9 @@ class Run(ResourceUse):
         max_length=200, blank=True, help_text="Kept when the schedule is deleted."
     )
     scheduled_for = models.DateTimeField(null=True, blank=True, help_text="The slot: when it was due.")
+    moved_to = models.DateTimeField(
+        null=True, blank=True, help_text="When it was due instead, if its schedule's calendars moved it."
+    )
     coalesced = models.PositiveIntegerField(
         default=0,
         help_text="How many earlier slots this row also stands for; 100 means 100 or more.",

@@ -22,6 +22,7 @@ from jobledger.jobs.declaration import (
     MAX_FAILURES,
     MAX_TIME_LIMIT,
     Concurrency,
+    LeftOutSlots,
     Misfire,
     PausedSlots,
 )
@@ -30,6 +31,12 @@ MISFIRE_LABELS = (
     (Misfire.ONCE, "run once for all of them"),
     (Misfire.SKIP, "skip them"),
     (Misfire.ALL, "run each of them"),
+)
+
+
+LEFT_OUT_LABELS = (
+    (LeftOutSlots.SKIP, "skip them"),
+    (LeftOutSlots.MOVE, "run them at the same time on the next day that is not left out"),
 )
 
 
@@ -129,6 +136,18 @@ class SchedulePolicy(models.Model):
         null=True,
         blank=True,
         help_text="How long such a pause lasts (HH:MM:SS). Empty: until a user resumes the schedule.",
+    )
+    left_out = models.CharField(
+        "runs that calendars leave out",
+        max_length=8,
+        default=LeftOutSlots.SKIP,
+        choices=LEFT_OUT_LABELS,
+    )
+    calendars = models.TextField(
+        default="",
+        blank=True,
+        editable=False,
+        help_text="A copy of its calendars, so that beat reads nothing else; see schedules.calendars.",
     )
     ping_url = models.TextField(
         "ping URL",

@@ -68,7 +68,8 @@ class Facts:
 
     @property
     def slot(self) -> str:
-        return exact(self.run.scheduled_for or self.run.queued_at)
+        """When the run was due."""
+        return self.time("moved_to") or exact(self.run.scheduled_for or self.run.queued_at)
 
     def text(self, name: str) -> str:
         """A detail of the reason; empty if unknown."""
@@ -221,6 +222,20 @@ def _what_was_paused(facts: Facts) -> Phrase:
     return "schedule " + _schedule(name, facts.run.schedule_id) if name else "its schedule"
 
 
+def _left_out(facts: Facts) -> Phrase:
+    entry = _after(" (", facts.text("name"))
+    covered = _after("; it is covered by the run due at ", facts.time("covered_at"))
+    return f"calendar {facts.text('calendar')} leaves it out{entry and entry + ')'}{covered}"
+
+
+def _moved(facts: Facts) -> Phrase:
+    entry = _after(" (", facts.text("name"))
+    moved_to = facts.time("moved_to")
+    return (
+        f"moved to {moved_to}, since calendar {facts.text('calendar')}{entry and entry + ')'} leaves it out"
+    )
+
+
 def _late(facts: Facts) -> Phrase:
     return _not_in_time(facts) + ", and its misfire policy is to skip missed runs"
 
@@ -366,12 +381,14 @@ _ORIGINS = {
 }
 _PHRASES: Mapping[Reason | None, Callable[[Facts], Phrase]] = {
     Reason.SCHEDULE_EDITED: _schedule_edited,
+    Reason.MOVED: _moved,
     Reason.RETRY: _retry,
     Reason.NO_MESSAGE: _no_message,
     Reason.OVERLAP: _overlap,
     Reason.QUEUE_FULL: _queue_full,
     Reason.TOO_MANY_LIVE: _too_many_live,
     Reason.PAUSED: _paused,
+    Reason.LEFT_OUT: _left_out,
     Reason.LATE: _late,
     Reason.COALESCED: _coalesced,
     Reason.CATCH_UP_LIMIT: _catch_up_limit,

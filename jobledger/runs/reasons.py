@@ -109,8 +109,13 @@ def cancelled_by(run: Run) -> str:
     return str(canceller(facts, with_place=False)) if is_cancelled(facts) else ""
 
 
+def _origin(facts: Facts) -> str:
+    """Why a run is not due at its own time; empty if it is."""
+    return str(phrase_of(facts)) if facts.reason is Reason.MOVED else origin(facts.reason)
+
+
 def _queued(facts: Facts) -> Phrase:
-    late, before = origin(facts.reason), facts.run.start_before
+    late, before = _origin(facts), facts.run.start_before
     end = f"; it expires if not started before {exact(before)}" if before else ""
     return (f"Queued ({late}): " if late else "Queued: ") + _why_queued(facts) + end + "."
 
@@ -211,10 +216,13 @@ def _on_attempt(facts: Facts) -> str:
 def _how_late(facts: Facts) -> str:
     """How long after its slot the run started; only meaningful for the first attempt."""
     run = facts.run
-    if run.scheduled_for is None or run.started_at is None or run.attempt > 1:
+    due_at = run.moved_to or run.scheduled_for
+    if due_at is None or run.started_at is None or run.attempt > 1:
         return ""
-    late = run.started_at - run.scheduled_for
-    return f", started {duration(late)} late" if late >= LATE and run.trigger == Trigger.SCHEDULE else ""
+    moved = f", moved to {exact(run.moved_to)} by its calendars" if run.moved_to else ""
+    late = run.started_at - due_at
+    is_late = late >= LATE and run.trigger == Trigger.SCHEDULE
+    return moved + (f", started {duration(late)} late" if is_late else "")
 
 
 def _coalesced(facts: Facts) -> str:

@@ -105,7 +105,7 @@ def _planned(due: _Due, now: datetime) -> _Planned | None:
         return None
     target = slot_runs.target_of(due.schedule)
     plan = PlanCache(now).plan(due.schedule, handled_until=due.row.handled_until, pauses=())
-    if [each.verdict for each in plan.records] != [Verdict.RUN]:
+    if [each.verdict for each in plan.records] != [Verdict.RUN] or plan.records[0].moved_to:
         return None
     return _Planned(plan=plan, run=slot_runs.run_of(due.schedule, target, plan.records[0], now=now))
 

@@ -35,11 +35,12 @@ from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import present
 from jobledger.schedules import adoption, slot_runs, stored_schedules
 from jobledger.schedules.backlog import Backlog, DueSlots
+from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.planning.verdicts import PlannedSlot
-from jobledger.schedules.stored_schedules import Loaded, PauseLookup
+from jobledger.schedules.stored_schedules import Loaded
 
 logger = line_logger(__name__)
 
@@ -160,7 +161,7 @@ class PlanCache:
         if key not in self._plans:
             times = stored_schedules.times_of(schedule)
             self._plans[key] = planning.plan(
-                rule=times.rule,
+                rule=times.due_rule,
                 window=times.window,
                 policy=times.policy,
                 pauses=pauses,
@@ -225,7 +226,18 @@ def _runs_of(due: Sequence[DueSlots], now: datetime) -> list[Run]:
     ]
     _skip_above_limits(runs, backlog)
     backlog.give_up(runs)
+    _give_taken_slots_their_new_time(runs)
     return runs
+
+
+def _give_taken_slots_their_new_time(runs: Sequence[Run]) -> None:
+    """Let runs that were moved stand for their new time, if their slot was recorded before that."""
+    moved = {run.pk: run for run in runs if run.moved_to}
+    if not moved:
+        return
+    for pk, moved_to in Run.objects.filter(pk__in=moved).values_list("pk", "moved_to"):
+        if moved_to != moved[pk].moved_to:
+            slot_runs.give_new_time(moved[pk])
 
 
 def _skip_above_limits(runs: Sequence[Run], backlog: Backlog) -> None:
@@ -296,8 +308,8 @@ def _advance_one(
     row.handled_until, row.timing, row.target = plan.handled_until, schedule.timing, schedule.target
     records += plan.records
     if len(records) > MAX_RECORDS:
-        row.handled_until = records[MAX_RECORDS - 1].scheduled_for
-        row.slot, row.due_at = records[MAX_RECORDS].scheduled_for, now
+        row.handled_until = records[MAX_RECORDS - 1].due
+        row.slot, row.due_at = records[MAX_RECORDS].due, now
         del records[MAX_RECORDS:]
     if not records:
         return []

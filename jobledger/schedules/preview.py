@@ -5,15 +5,17 @@ the timing or enables the schedule counts from the time of the save and starts n
 that had passed before and are still waiting, for their jitter or for beat's next tick, are listed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan, jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 from jobledger.schedules.rules import clock_changes
+from jobledger.schedules.rules.calendar_rule import HORIZON, CalendarRule, LeftOut
 from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron_expression import CronRule
 from jobledger.schedules.rules.slots import Window, slots_between
@@ -21,6 +23,7 @@ from jobledger.schedules.rules.wallclock import LATEST
 from jobledger.schedules.stored_schedules import StoredSchedule, Times
 
 SLOTS = 10
+LEFT_OUT_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,10 @@ class Preview:
 
     old_slots: tuple[datetime, ...]
     new_slots: tuple[datetime, ...]
+    left_out: tuple[LeftOut, ...]
+    """What calendars leave out until the last of the new slots; the first few."""
+    moved: Mapping[datetime, datetime]
+    """New slots that are at another time, with the time from which they are moved."""
     clock_changes: tuple[Consequence, ...]
     """The next two; empty if the rule does not use the wall clock, or its zone has no changes."""
     started: tuple[datetime, ...]
@@ -60,9 +67,12 @@ def preview(
     """What saving ``new`` over ``old`` now would do. Raises RuleError for a rule without slots."""
     plan = _plan_of_save(new, old, pauses, now)
     records = _records(old, new, plan, pauses, now)
+    new_slots = _slots(new, now)
     return Preview(
         old_slots=_slots(old.times, now) if old else (),
-        new_slots=_slots(new, now),
+        new_slots=new_slots,
+        left_out=_left_out(new, now, new_slots),
+        moved=_moved(new, new_slots),
         clock_changes=_consequences(new, now),
         started=tuple(each.scheduled_for for each in records if each.verdict is Verdict.RUN),
         next_slot=plan.next_slot if plan else None,
@@ -74,7 +84,23 @@ def preview(
 
 def _slots(times: Times, after: datetime) -> tuple[datetime, ...]:
     """The next slots, whether the schedule is enabled or not."""
-    return tuple(slots_between(times.rule, after, LATEST, window=times.window, limit=SLOTS))
+    return tuple(slots_between(times.due_rule, after, LATEST, window=times.window, limit=SLOTS))
+
+
+def _left_out(times: Times, now: datetime, slots: Sequence[datetime]) -> tuple[LeftOut, ...]:
+    rule = times.due_rule
+    if not isinstance(rule, CalendarRule):
+        return ()
+    until = slots[-1] if len(slots) == SLOTS else now + HORIZON
+    return tuple(islice(rule.left_out(now, until), LEFT_OUT_SHOWN))
+
+
+def _moved(times: Times, slots: Sequence[datetime]) -> Mapping[datetime, datetime]:
+    rule = times.due_rule
+    if not isinstance(rule, CalendarRule):
+        return {}
+    origins = {slot: rule.origin(slot) for slot in slots}
+    return {slot: origin for slot, origin in origins.items() if slot != origin}
 
 
 def _plan_of_save(
@@ -83,7 +109,7 @@ def _plan_of_save(
     if not new.enabled:
         return None
     return planning.plan(
-        rule=new.rule,
+        rule=new.due_rule,
         window=new.window,
         policy=new.policy,
         identity=old.schedule_id if old else 0,

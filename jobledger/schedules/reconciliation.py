@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from django.db import connections, router
+from django.db import connections, router, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.signals import post_delete, post_save
 from django_celery_beat.models import (
@@ -25,10 +25,10 @@ from django_celery_beat.models import (
 )
 
 from jobledger import clock
-from jobledger.models import NextSlot, Pause, SchedulePolicy
+from jobledger.models import Calendar, NextSlot, Pause, ScheduleCalendar, SchedulePolicy
 from jobledger.runs import ordinary_tasks
 from jobledger.runs.publishing import wake_up
-from jobledger.schedules import ledger, stored_schedules
+from jobledger.schedules import calendars, ledger, stored_schedules
 
 SLICE_SIZE = 5000
 PASS_INTERVAL_SECONDS = 15.0
@@ -45,7 +45,8 @@ TIMING_FIELDS = {
 }
 
 
-_COMPARED = [model._meta.db_table for model in (PeriodicTask, *TIMING_FIELDS, SchedulePolicy, NextSlot)]
+_MODELS = (PeriodicTask, *TIMING_FIELDS, SchedulePolicy, NextSlot, Calendar, ScheduleCalendar)
+_COMPARED = [model._meta.db_table for model in _MODELS]
 _ROWS_WRITTEN = """
 SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del) FROM pg_stat_all_tables WHERE relname = ANY(%s)
 """
@@ -57,6 +58,7 @@ def connect() -> None:
     for model in TIMING_FIELDS:
         post_save.connect(_times_saved, model, dispatch_uid="jobledger.reconciliation.times")
     post_save.connect(_policy_saved, SchedulePolicy, dispatch_uid="jobledger.reconciliation.policy")
+    post_save.connect(_calendar_saved, Calendar, dispatch_uid="jobledger.reconciliation.calendar")
     for signal in post_save, post_delete:
         signal.connect(_pause_changed, Pause, dispatch_uid="jobledger.reconciliation.pause")
 
@@ -114,6 +116,9 @@ class Reconciliation:
         schedules = PeriodicTask.objects.filter(pk__gt=self._after_pk).order_by("pk")
         last = schedules.values_list("pk", flat=True)[SLICE_SIZE - 1 : SLICE_SIZE].first()
         slice_ = schedules if last is None else schedules.filter(pk__lte=last)
+        policies = SchedulePolicy.objects.filter(pk__gt=self._after_pk)
+        # Their timing has changed once the copies are renewed.
+        calendars.refresh(policies if last is None else policies.filter(pk__lte=last))
         if changed := list(_changed(slice_).values_list("pk", flat=True)):
             ledger.sync(changed, clock.now(), is_beat=True)
         self._after_pk = last or 0
@@ -176,8 +181,22 @@ def _times_saved(
 def _policy_saved(
     sender: Any, instance: SchedulePolicy, *, raw: bool = False, created: bool = False, **kwargs: Any
 ) -> None:
-    if not (raw or created):
-        ledger.sync([instance.pk], clock.now())
+    if raw or created:
+        return
+    if instance.calendars:
+        calendars.refresh(SchedulePolicy.objects.filter(pk=instance.pk))
+    ledger.sync([instance.pk], clock.now())
+
+
+@transaction.atomic
+def _calendar_saved(
+    sender: Any, instance: Calendar, *, raw: bool = False, created: bool = False, **kwargs: Any
+) -> None:
+    if raw or created:
+        return
+    policies = SchedulePolicy.objects.filter(schedule__calendars__calendar=instance)
+    if outdated := calendars.refresh(policies):
+        ledger.sync(outdated, clock.now())
 
 
 def _pause_changed(sender: Any, instance: Pause, *, raw: bool = False, **kwargs: Any) -> None:

@@ -149,7 +149,7 @@ class _Waiting:
 
     def _queued(self, planned: PlannedSlot, now: datetime) -> _Run:
         start_before = backlog.start_before(
-            starts_at=planned.scheduled_for + self.delay,
+            starts_at=planned.due + self.delay,
             recorded_at=now,
             starting_deadline=self.policy.starting_deadline,
             expires=self.expires,
@@ -171,6 +171,9 @@ def _slots(
         waiting.record(current.records, now)
         yield from (each for each in waiting.in_order() if each.scheduled_for < end)
         is_over = current.next_slot is None or current.next_slot >= end
+        if current.due_at is not None and current.due_at - waiting.delay < end:
+            # Something is left out before.
+            is_over = False
         if current.due_at is None or (is_over and not waiting.is_open_before(end)):
             break
         now = _end_of(waiting.downtimes, current.due_at)

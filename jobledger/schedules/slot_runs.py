@@ -84,6 +84,7 @@ def run_of(schedule: PeriodicTask, target: Target, planned: PlannedSlot, *, now:
         schedule=schedule,
         schedule_name=schedule.name,
         scheduled_for=planned.scheduled_for,
+        moved_to=planned.moved_to,
         routing=delivery.routing_of(schedule),
         status=status,
         queued_at=now,
@@ -101,6 +102,13 @@ def skip(run: Run, why: Why) -> None:
     run.reason, run.reason_details = why.columns["reason"], why.columns["reason_details"]
 
 
+def give_new_time(run: Run) -> None:
+    """Let a run that was moved, not saved yet, stand for the time to which it was moved."""
+    if run.moved_to is not None and run.schedule_id is not None:
+        run.pk, run.scheduled_for = run_id(run.schedule_id, run.moved_to), run.moved_to
+        run.moved_to = None
+
+
 def why_of(schedule_id: int, planned: PlannedSlot) -> Why:
     """The plan's reason, with the id of the run that replaces this slot, which the plan does not know."""
     if planned.coalesced_into is None:
@@ -116,7 +124,7 @@ def run_id(schedule_id: int, slot: datetime) -> uuid.UUID:
 def _start_before(schedule: PeriodicTask, planned: PlannedSlot, now: datetime) -> datetime | None:
     policy = schedule.policy
     return start_before(
-        starts_at=planned.scheduled_for + jitter_delay(policy.jitter, schedule.pk),
+        starts_at=planned.due + jitter_delay(policy.jitter, schedule.pk),
         recorded_at=now,
         starting_deadline=policy.starting_deadline,
         expires=schedule.expires,

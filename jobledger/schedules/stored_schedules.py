@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from django.core.exceptions import ValidationError
 from django.db import Error
 from django.db.models import F, Func, QuerySet, TextField, Value
+from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -27,13 +28,14 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
-from jobledger.jobs import registry
-from jobledger.jobs.declaration import Misfire, PausedSlots
-from jobledger.models import Dialect, NextSlot, Pause, SchedulePolicy
-from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.calendars.use import NO_CALENDARS, CalendarUse
+from jobledger.jobs.declaration import Misfire
+from jobledger.models import Dialect, NextSlot, SchedulePolicy
+from jobledger.schedules.planning.policy import Policy
+from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.cron_expression import fields_of
+from jobledger.schedules.rules.cron_expression import CronRule, fields_of
 from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
 from jobledger.schedules.rules.solar import Solar
@@ -49,7 +51,7 @@ _FIELDS = (
     *(f"crontab__{field}" for field in CRONTAB_FIELDS),
     *("crontab__timezone", "interval__every", "interval__period"),
     *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
-    *("start_time", "expires", "one_off", "policy__dialect"),
+    *("start_time", "expires", "one_off", "policy__dialect", "policy__calendars"),
 )
 UNREADABLE = (ValidationError, ValueError, TypeError)
 """What Django's fields raise for invalid values, which can only have been written with SQL."""
@@ -133,13 +135,20 @@ class Times:
     """When a schedule is due, and its policy, as needed for planning."""
 
     rule: Rule
+    """Without calendars."""
     window: Window = ALWAYS
     policy: Policy
     enabled: bool = True
+    calendars: CalendarUse = NO_CALENDARS
+
+    @property
+    def due_rule(self) -> Rule:
+        """When it is due, considering its calendars. Raises RuleError if its slots cannot be moved."""
+        return limited(self.rule, self.calendars, self.window)
 
     def has_same_slots(self, other: "Times") -> bool:
         """Whether the ledger treats both as having the same slots."""
-        return (self.rule, self.window) == (other.rule, other.window)
+        return (self.rule, self.window, self.calendars) == (other.rule, other.window, other.calendars)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +223,16 @@ def times_of(schedule: PeriodicTask) -> Times:
         window=Window(start_time=schedule.start_time, expires=schedule.expires, one_off=schedule.one_off),
         policy=policy_from(policy),
         enabled=schedule.enabled,
+        calendars=CalendarUse.read(policy.calendars),
     )
+
+
+def limited(rule: Rule, calendars: CalendarUse, window: Window) -> Rule:
+    """The rule limited by calendars, whose days are days in the rule's zone, or else in the project's."""
+    if not calendars:
+        return rule
+    zone = rule.zone if isinstance(rule, CronRule) else timezone.get_default_timezone()
+    return CalendarRule(base=rule, use=calendars, zone=zone, window=window)
 
 
 def anchor_of(policy: SchedulePolicy, start_time: datetime | None) -> datetime:
@@ -237,40 +255,10 @@ def policy_from(policy: SchedulePolicy) -> Policy:
     )
 
 
-class PauseLookup:
-    """The pauses of some schedules and of the whole service, read with one query."""
-
-    def __init__(self, schedule_ids: Collection[int], since: datetime) -> None:
-        """Read the pauses that end after ``since``."""
-        # There are few pauses. A query by id would need a parameter per schedule, which databases limit.
-        wanted = {None, *schedule_ids}
-        self._pauses: dict[int | None, list[PausePeriod]] = {}
-        for row in Pause.objects.ending_after(since):
-            if row.schedule_id in wanted:
-                self._pauses.setdefault(row.schedule_id, []).append(_pause_period(row))
-
-    def of(self, schedule_id: int, task: str) -> list[PausePeriod]:
-        """The pauses of the schedule, and those of the whole service, unless its job is exempt from them."""
-        of_service = () if registry.runs_while_paused(task) else self._pauses.get(None, ())
-        return [*self._pauses.get(schedule_id, ()), *of_service]
-
-
-def _pause_period(row: Pause) -> PausePeriod:
-    return PausePeriod(
-        since=row.since,
-        until=row.until,
-        reason=row.reason,
-        user=row.username,
-        on_resume=PausedSlots(row.on_resume),
-        pause_id=row.pk,
-        is_service_wide=row.schedule_id is None,
-    )
-
-
 def why_broken(schedule: PeriodicTask) -> str:
     """Why the times or the policy cannot be evaluated; empty if they can."""
     try:
-        times_of(schedule)
+        _ = times_of(schedule).due_rule
     except Error:
         raise
     except Exception as error:  # noqa: BLE001 - as in beat, one broken schedule must not affect the others

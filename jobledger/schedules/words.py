@@ -6,12 +6,14 @@ from datetime import datetime, timedelta, tzinfo
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.calendars.use import CalendarUse
+from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.rules import celery_cron
 from jobledger.schedules.rules.celery_cron import CeleryCron
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import ParsedCron, parse
-from jobledger.schedules.rules.cron_words import OF_THE_DAY, every, phrase
+from jobledger.schedules.rules.cron_words import OF_THE_DAY, every, listed, phrase
 from jobledger.schedules.rules.interval import Clocked, Interval
 from jobledger.schedules.rules.slots import Rule
 from jobledger.schedules.rules.solar import Solar
@@ -47,10 +49,19 @@ def described(schedule: PeriodicTask) -> str:
         # The phrase does not mention an interval's anchor, so any will do.
         rule = stored_schedules.rule_from(times, EARLIEST) if times else None
         words = rule_words(rule, timezone.get_current_timezone()) if rule else NO_TIMES
+        words += calendar_words(CalendarUse.read(SchedulePolicy.of(schedule).calendars))
     except stored_schedules.UNREADABLE:
         words = _as_stored(times)
     is_clocked = schedule.clocked_id is not None
     return f"{words}, {ONLY_ONCE}" if schedule.one_off and not is_clocked else words
+
+
+def calendar_words(calendars: CalendarUse) -> str:
+    """What calendars change, to follow the words of a rule; empty without any."""
+    only_on, not_on = ([each.name for each in used] for used in (calendars.only_on, calendars.not_on))
+    words = f", only on {listed(only_on, 'or')}" if only_on else ""
+    words += f", not on {listed(not_on, 'or')}" if not_on else ""
+    return words + (", but on the next other day" if not_on and calendars.is_moved else "")
 
 
 def rule_words(rule: Rule, zone: tzinfo) -> str:

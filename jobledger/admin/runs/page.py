@@ -165,6 +165,7 @@ class RunPage:
         run = self.run
         named = [
             ("Scheduled for", run.scheduled_for),
+            ("Moved to", run.moved_to),
             ("Queued", run.queued_at),
             ("Next attempt", None if self.is_final or run.publish_count else run.start_after),
             ("Expires", None if self.is_final else run.start_before),

@@ -21,6 +21,7 @@ from jobledger.admin import audit_log
 from jobledger.admin.audit_log import Change, Entry
 from jobledger.admin.fields import number_in
 from jobledger.admin.rights import User
+from jobledger.admin.schedules.calendars_form import CalendarsForm
 from jobledger.admin.schedules.forms import DELIVERY, VALIDITY, DetailsForm, TimesForm
 from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between, snapshot_of
@@ -28,16 +29,17 @@ from jobledger.admin.schedules.target import TargetForm, selected_job, stored_ta
 from jobledger.jobs import json_text
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules
+from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.preview import Preview, preview
 from jobledger.schedules.rules.slots import RuleError, Window
 from jobledger.schedules.stored_schedules import (
     CronTimes,
-    PauseLookup,
     StoredSchedule,
     Times,
     stored_schedule,
 )
 
+_NOT_IN_POLICY_FORM = ("dialect", "calendars", "left_out")
 VERSION, SEEN = "version", "seen"
 
 
@@ -81,6 +83,7 @@ class EditForm:
         self.times = TimesForm(
             data, stored=_times_of(stored), anchor=self._anchor(), now=now, accepts_past=accepts_past
         )
+        self.calendars = CalendarsForm(data, policy=self.stored_policy)
         self._data, self._job_name = data, job_name
 
     @cached_property
@@ -144,14 +147,17 @@ class EditForm:
     @property
     def time_errors(self) -> list[str]:
         """The errors that prevent a preview."""
-        error_lists = [*self.times.errors.values(), *self.policy.errors.values()]
+        forms = (self.times, self.policy, self.calendars)
+        error_lists = [errors for form in forms for errors in form.errors.values()]
         error_lists += [self.details.errors[name] for name in VALIDITY if name in self.details.errors]
         return [str(error) for errors in error_lists for error in errors]
 
     @cached_property
     def is_valid(self) -> bool:
         """Whether the form can be saved. Validates every form, so that all errors are shown at once."""
-        results = [form.is_valid() for form in (self.details, self.policy, self.times, self.target)]
+        forms = (self.details, self.policy, self.times, self.target, self.calendars)
+        results = [form.is_valid() for form in forms]
+        results.append(self.posted_times is not None)
         if not all(results):
             self.policy.ask_for_secrets_again()
         return all(results)
@@ -159,14 +165,26 @@ class EditForm:
     @property
     def posted_times(self) -> Times | None:
         """The timing and policy in the forms; None while they are not valid."""
-        are_valid = self.policy.is_valid() and self.times.is_valid() and not self._has_validity_errors
-        if not are_valid or self.times.rule is None:
+        are_valid = self.policy.is_valid() and self.times.is_valid() and self.calendars.is_valid()
+        if not are_valid or self._has_validity_errors or self.times.rule is None:
             return None
         data = self.details.cleaned_data
         is_once = bool(data.get("one_off")) or self.times.is_once
         window = Window(start_time=data.get("start_time"), expires=data.get("expires"), one_off=is_once)
         policy = stored_schedules.policy_from(self.policy.instance)
-        return Times(rule=self.times.rule, window=window, policy=policy, enabled=bool(data.get("enabled")))
+        times = Times(
+            rule=self.times.rule,
+            window=window,
+            policy=policy,
+            enabled=bool(data.get("enabled")),
+            calendars=self.calendars.use,
+        )
+        try:
+            _ = times.due_rule
+        except RuleError as error:
+            self.calendars.refuse_moving(str(error))
+            return None
+        return times
 
     @cached_property
     def stored_schedule(self) -> StoredSchedule | None:
@@ -245,18 +263,20 @@ class EditForm:
             SchedulePolicy.objects.get_or_create(schedule=schedule, defaults=anchor)
             # Sends no signal: the ledger must not see the new policy before the new timing.
             SchedulePolicy.objects.filter(pk=schedule.pk).update(**policy)
+            self.calendars.save_links(schedule.pk)
             schedule.save()
             return schedule
         schedule.pk = new_id
         schedule.save(force_insert=True)
         new_policy = SchedulePolicy.objects.get(pk=schedule.pk)
+        self.calendars.save_links(new_policy.pk)
         for name, value in policy.items():
             setattr(new_policy, name, value)
         new_policy.save()
         return schedule
 
     def _policy_values(self) -> dict[str, Any]:
-        policy, names = self.policy.instance, [*PolicyForm.Meta.fields, "dialect"]
+        policy, names = self.policy.instance, [*PolicyForm.Meta.fields, *_NOT_IN_POLICY_FORM]
         # Not fields of the form.
         others = ("anchor", "imported_line")
         names += [each for each in others if getattr(policy, each) != getattr(self.stored_policy, each)]
@@ -272,6 +292,8 @@ class EditForm:
             stored_schedules.assign(schedule, self.times.times)
         if isinstance(self.times.times, CronTimes):
             self.policy.instance.dialect = self.times.times.dialect
+        self.policy.instance.calendars = self.calendars.copy
+        self.policy.instance.left_out = self.calendars.left_out_choice
         schedule.policy = self.policy.instance
         return schedule
 

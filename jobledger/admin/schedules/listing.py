@@ -309,6 +309,7 @@ class ScheduleList(ShownFiltersOnly, PeriodicTaskAdmin):  # type: ignore[misc]  
         declared = origins(page.result_list)
         for schedule in page.result_list:
             schedule.overview, schedule.origin = found[schedule.pk], declared.get(schedule.pk)
+        response.context_data["may_see_calendars"] = rights.may_view_calendars(request.user)  # type: ignore[index]
         response.context_data["service"] = pauses.service_pause(request, now)  # type: ignore[index]
 
 

@@ -1,7 +1,7 @@
 """The preview as shown on the page: slots in the schedule's time zone, and the effects of saving."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
@@ -11,15 +11,18 @@ from django.utils import timezone
 from jobledger import formats
 from jobledger.admin.schedules.edit_form import EditForm
 from jobledger.models import NextSlot, pause_terms
+from jobledger.reason import slot_count
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.preview import SLOTS, Preview
+from jobledger.schedules.rules.calendar_rule import LeftOut
 from jobledger.schedules.rules.clock_changes import Consequence
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.cron_expression import CronRule
 from jobledger.schedules.rules.surprises import surprises
 from jobledger.schedules.stored_schedules import Times
-from jobledger.schedules.words import rule_words
+from jobledger.schedules.words import calendar_words, rule_words
 
+NEVER = "Its calendars leave no time at which it runs."
 NAMED = 5
 """The maximum number of neighbours that are named for each minute; the others are only counted."""
 _MINUTE = timedelta(minutes=1)
@@ -48,6 +51,8 @@ class PreviewedSlot:
     is_other: bool
     """Whether only one of the lists before and after saving has this slot, within the range of both."""
     neighbours: Neighbours | None = None
+    moved_from: str = ""
+    """Its own time, if a calendar moves it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,10 @@ class FormattedPreview:
     old: list[PreviewedSlot]
     new: list[PreviewedSlot]
     is_same: bool
+    left_out: list[str]
+    """What calendars leave out, and why."""
+    never: str
+    """Why no run ever starts, if calendars are the reason."""
     jitter: str
     zone: str
     clock_changes: list[tuple[str, str]]
@@ -76,18 +85,33 @@ def formatted_preview(form: EditForm) -> FormattedPreview | None:
     zone = _zone_of(times)
     others = neighbours_in(preview.minutes, exclude=form.stored.pk if form.stored else None)
     return FormattedPreview(
-        words=rule_words(times.rule, zone),
+        words=rule_words(times.rule, zone) + calendar_words(times.calendars),
         start=_start(preview, zone),
         next=_next(preview, times, zone, form.now),
         old=_slots(preview.old_slots, preview.new_slots, zone, form.now),
-        new=_slots(preview.new_slots, preview.old_slots, zone, form.now, preview.delay, others),
+        new=[
+            replace(each, moved_from=clock(preview.moved[each.time], zone))
+            if each.time in preview.moved
+            else each
+            for each in _slots(preview.new_slots, preview.old_slots, zone, form.now, preview.delay, others)
+        ],
         is_same=preview.is_same,
+        left_out=[left_out_words(each, zone) for each in preview.left_out],
+        never="" if preview.new_slots or not times.calendars else NEVER,
         jitter=_jitter(preview.delay, times.policy.jitter),
         zone=str(zone) if isinstance(times.rule, CronRule) else "",
         clock_changes=[(_change(each), each.sentence) for each in preview.clock_changes],
         surprises=[*map(formats.as_sentence, _surprises(times))],
         has_neighbours=bool(others),
     )
+
+
+def left_out_words(found: LeftOut, zone: tzinfo) -> str:
+    """``Fri 2026-12-25 03:00 GMT: Christmas Day (UK holidays)``."""
+    earlier = found.count - 1
+    also = f" and {slot_count(earlier)} before it that day" if earlier else ""
+    covered = f", covered by the run of {clock(found.covered_at, zone)}" if found.covered_at else ""
+    return f"{clock(found.slot, zone)}{also}: {found.name} ({found.calendar}){covered}"
 
 
 def _surprises(times: Times) -> Iterator[str]:

@@ -16,6 +16,7 @@ from jobledger.admin.audit_log import Change, differences
 from jobledger.admin.schedules.forms import DetailsForm, masked_headers
 from jobledger.admin.schedules.policy_form import PolicyForm
 from jobledger.admin.schedules.target import stored_target
+from jobledger.calendars.use import names_in
 from jobledger.jobs.json_text import format_inline
 from jobledger.jobs.secrets import MASK
 from jobledger.models import Dialect, SchedulePolicy
@@ -106,7 +107,7 @@ def _details(schedule: PeriodicTask) -> dict[str, str]:
 
 
 def _policy(policy: SchedulePolicy) -> dict[str, str]:
-    limit = str(policy.catch_up_limit)
+    limit, used = str(policy.catch_up_limit), names_in(policy.calendars)
     return {
         "Missed runs": policy.get_misfire_display(),
         "Catch-up limit": limit if policy.misfire == "all" else "",
@@ -117,6 +118,9 @@ def _policy(policy: SchedulePolicy) -> dict[str, str]:
         "Time to clean up": _duration_or_none(policy.time_limit_grace),
         "Limit of this schedule's live runs": _text_or_none(policy.max_live_per_schedule),
         "Limit of the job's live runs": _text_or_none(policy.max_live),
+        "Not on": ", ".join(used["not_on"]),
+        "Only on": ", ".join(used["only_on"]),
+        "Runs that calendars leave out": policy.get_left_out_display() if policy.calendars else "",
         "Pause after failures": _text_or_none(policy.pause_after_failures),
         "Length of that pause": _duration(policy.failure_pause),
         "Ping URL": MASK if policy.ping_url else "",
@@ -125,7 +129,9 @@ def _policy(policy: SchedulePolicy) -> dict[str, str]:
 
 def _raw(schedule: PeriodicTask, policy: SchedulePolicy) -> list[Any]:
     own = [getattr(schedule, name) for name in _RAW]
-    return [own, repr(stored_schedules.of(schedule)), [getattr(policy, name) for name in _RAW_POLICY]]
+    used = [policy.left_out, names_in(policy.calendars)]
+    values = [*(getattr(policy, name) for name in _RAW_POLICY), used]
+    return [own, repr(stored_schedules.of(schedule)), values]
 
 
 def _secrets(schedule: PeriodicTask, policy: SchedulePolicy) -> dict[str, str]:

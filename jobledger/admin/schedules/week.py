@@ -22,8 +22,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from jobledger.admin import rights
+from jobledger.admin.schedules.preview import left_out_words
 from jobledger.admin_site import page_view
-from jobledger.schedules.upcoming import upcoming
+from jobledger.schedules.upcoming import Upcoming, UpcomingLeftOut, upcoming
 
 DAYS = 7
 MAX_SCHEDULES = 2000
@@ -110,6 +111,13 @@ class Week:
     hours: Sequence[Hour]
     is_complete: bool
     """Whether all schedules that are due within the week are counted."""
+    left_out: Sequence[UpcomingLeftOut] = ()
+
+    @property
+    def left_out_texts(self) -> list[tuple[UpcomingLeftOut, str]]:
+        """What calendars leave out of each schedule, when and why."""
+        zone = timezone.get_current_timezone()
+        return [(each, left_out_words(each.found, zone)) for each in self.left_out]
 
     @property
     def days(self) -> list[tuple[date, list[Hour | None]]]:
@@ -161,13 +169,14 @@ def urls(site: AdminSite) -> list[URLPattern]:
 
 def week_ahead(now: datetime) -> Week:
     """The week ahead for all schedules, in the current time zone."""
-    hours, is_complete = _hours(now, _edges(now))
+    hours, found = _hours(now, _edges(now))
     # The first hour is incomplete.
     whole_hours = [hour.count for hour in hours[1:]]
     levels = [_level(hour.count, min(whole_hours), max(whole_hours)) for hour in hours]
     return Week(
         hours=[replace(hour, level=level) for hour, level in zip(hours, levels, strict=True)],
-        is_complete=is_complete,
+        is_complete=found.is_complete,
+        left_out=found.left_out[:LISTED],
     )
 
 
@@ -203,7 +212,7 @@ def _edges(now: datetime) -> list[datetime]:
     return edges
 
 
-def _hours(now: datetime, edges: Sequence[datetime]) -> tuple[list[Hour], bool]:
+def _hours(now: datetime, edges: Sequence[datetime]) -> tuple[list[Hour], Upcoming]:
     found = upcoming(edges, limit=MAX_SCHEDULES)
     places = [(local.date(), local.hour) for local in map(timezone.localtime, edges[:-1])]
     counts: dict[tuple[date, int], dict[int, int]] = {place: {} for place in places}
@@ -213,7 +222,7 @@ def _hours(now: datetime, edges: Sequence[datetime]) -> tuple[list[Hour], bool]:
             of_hour[schedule.schedule_id] = of_hour.get(schedule.schedule_id, 0) + starts.count
     names = {schedule.schedule_id: schedule.name for schedule in found.schedules}
     hours = [Hour(day=day, hour=hour, counts=of_hour, names=names) for (day, hour), of_hour in counts.items()]
-    return hours, found.is_complete
+    return hours, found
 
 
 def _level(count: int, least: int, most: int) -> int:

@@ -9,7 +9,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger import clock, formats
 from jobledger.jobs import registry
 from jobledger.management.operator_command import OperatorCommand
-from jobledger.models import Pause, ProcessKind, Run, Status
+from jobledger.models import Pause, ProcessKind, Run, SchedulePolicy, Status
 from jobledger.runs.worker.presence import present
 from jobledger.schedules.adoption.giving_back import give_back
 from jobledger.schedules.adoption.review import Effect, Review, reviews
@@ -67,6 +67,8 @@ def _left_behind() -> Iterator[str]:
         yield f"Queued runs: {count}. No message of them is sent again: wait for them, or cancel them."
     if count := Pause.objects.active_at(now).count():
         yield f"Pauses: {count}. They have no effect: disable the schedules instead."
+    if count := SchedulePolicy.objects.filter(schedule__enabled=True).exclude(calendars="").count():
+        yield f"Schedules with calendars: {count}. They run on the days that these leave out as well."
     names = [job.task_name for job in registry.all_jobs().values()]
     if count := PeriodicTask.objects.filter(task__in=names).count():
         yield f"Schedules of jobs: {count}. Delete them before you uninstall jobledger."

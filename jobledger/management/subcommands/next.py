@@ -15,10 +15,14 @@ from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
 from jobledger.models import Pause
+from jobledger.reason import slot_count
 from jobledger.schedules.rules import wallclock
+from jobledger.schedules.rules.calendar_rule import HORIZON, CalendarRule
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, slots_between
 from jobledger.schedules.rules.surprises import clock_surprises, surprises
+
+MAX_LEFT_OUT = 5
 
 
 class Command(OperatorCommand):
@@ -50,12 +54,13 @@ class Command(OperatorCommand):
         slots = (_slots(each, start) for each in choice.timetables)
         found = islice(heapq.merge(*slots, key=lambda pair: pair[0]), options["count"])
         if options["json"]:
-            lines = printing.json_lines(each.as_json(slot) for slot, each in found)
+            lines = printing.json_lines(_as_json(slot, each) for slot, each in found)
         else:
             lines = (_line(slot, each, is_single=choice.is_single) for slot, each in found)
         if printing.write_lines(self.stdout, lines):
             self._warn_of_surprises(choice, start)
             self._warn_of_pauses(choice)
+            self._tell_of_what_is_left_out(choice, start)
 
     def _warn_of_surprises(self, choice: Choice, start: datetime) -> None:
         """Of all schedules together, ``manage.py check`` reports them."""
@@ -63,6 +68,17 @@ class Command(OperatorCommand):
         if isinstance(rule, Cron):
             for surprise in (*surprises(rule.parsed), *clock_surprises(rule, start)):
                 self.warn(f"Note: {as_sentence(surprise)}")
+
+    def _tell_of_what_is_left_out(self, choice: Choice, start: datetime) -> None:
+        """What calendars leave out before the last of the times printed; of a single schedule only."""
+        timetable = choice.timetables[0] if choice.is_single else None
+        rule = timetable.due_rule if timetable else None
+        if timetable is None or not isinstance(rule, CalendarRule):
+            return
+        for each in islice(rule.left_out(start - RESOLUTION, start + HORIZON), MAX_LEFT_OUT):
+            at = printing.iso_time(each.slot, timetable.zone)
+            earlier = f" and {slot_count(each.count - 1)} before it that day" if each.count > 1 else ""
+            self.remark(f"Left out: {at}{earlier}, {each.name} (calendar {each.calendar})")
 
     def _warn_of_pauses(self, choice: Choice) -> None:
         """The printed slots ignore pauses, during which nothing runs."""
@@ -76,8 +92,15 @@ class Command(OperatorCommand):
 
 
 def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Timetable]]:
-    found = slots_between(timetable.rule, start - RESOLUTION, wallclock.LATEST, window=timetable.window)
+    found = slots_between(timetable.due_rule, start - RESOLUTION, wallclock.LATEST, window=timetable.window)
     return ((slot, timetable) for slot in found)
+
+
+def _as_json(slot: datetime, timetable: Timetable) -> dict[str, Any]:
+    rule = timetable.due_rule
+    origin = rule.origin(slot) if isinstance(rule, CalendarRule) else slot
+    moved_from = None if origin == slot else printing.iso_time(origin, timetable.zone)
+    return {**timetable.as_json(slot), "moved_from": moved_from}
 
 
 def _line(slot: datetime, timetable: Timetable, *, is_single: bool) -> str:

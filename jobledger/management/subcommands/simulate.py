@@ -18,9 +18,9 @@ from jobledger.management.timetables import Choice, Timetable
 from jobledger.models.schedule import MISFIRE_LABELS
 from jobledger.reason import MANY, slot_count
 from jobledger.runs import reasons
+from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.simulation import SimulatedSlot, simulate
-from jobledger.schedules.stored_schedules import PauseLookup
 
 _MISFIRE_HELP = "Missed slots: " + ", ".join(f"{value} ({label})" for value, label in MISFIRE_LABELS) + "."
 
@@ -110,7 +110,7 @@ class _Replay:
 
     def _slots_of(self, timetable: Timetable) -> Iterator[tuple[SimulatedSlot, Timetable]]:
         slots = simulate(
-            rule=timetable.rule,
+            rule=timetable.due_rule,
             window=timetable.window,
             policy=timetable.policy,
             pauses=self.pauses.get(timetable.schedule_id, ()),
@@ -207,6 +207,7 @@ def _line(slot: SimulatedSlot, timetable: Timetable) -> str:
 def _as_json(slot: SimulatedSlot, timetable: Timetable) -> dict[str, Any]:
     return {
         **timetable.as_json(slot.scheduled_for),
+        "moved_to": printing.iso_time(slot.moved_to, timetable.zone) if slot.moved_to else None,
         "verdict": slot.verdict,
         "started_at": printing.iso_time(slot.started_at, timetable.zone) if slot.started_at else None,
         "decided_at": printing.iso_time(slot.decided_at, timetable.zone),

@@ -106,7 +106,7 @@ def last_slot(schedule: PeriodicTask, now: datetime) -> datetime | None:
     """The last slot up to now; None if there is none, or if the schedule cannot be evaluated."""
     try:
         times = stored_schedules.times_of(schedule)
-        return previous_slot(times.rule, now + RESOLUTION, window=times.window)
+        return previous_slot(times.due_rule, now + RESOLUTION, window=times.window)
     except Error:
         raise
     except Exception:  # noqa: BLE001 - one broken schedule must not affect the others

@@ -157,7 +157,7 @@ class _Reviewer:
 
     def _starts(self, schedule: PeriodicTask, times: Times) -> list[datetime]:
         planned = plan(
-            rule=times.rule,
+            rule=times.due_rule,
             window=times.window,
             policy=times.policy,
             identity=schedule.pk,
@@ -165,7 +165,7 @@ class _Reviewer:
             now=self._now,
         )
         at_once = [self._now] if any(each.verdict is Verdict.RUN for each in planned.records) else []
-        following = slots_between(times.rule, self._now, LATEST, window=times.window, limit=COUNT)
+        following = slots_between(times.due_rule, self._now, LATEST, window=times.window, limit=COUNT)
         return (at_once if at_once and schedule.one_off else [*at_once, *following])[:COUNT]
 
     def _handled(self, schedule: PeriodicTask) -> datetime:

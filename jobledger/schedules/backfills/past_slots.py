@@ -29,6 +29,7 @@ from jobledger.models import LIVE, SUCCESSES, NextSlot, Reason, Run, Status, Tri
 from jobledger.reason import MANY
 from jobledger.retention import limits
 from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.slots import RESOLUTION, slots_between
 from jobledger.schedules.slot_runs import Target
 from jobledger.schedules.stored_schedules import Times
@@ -207,7 +208,11 @@ def _all_slots(
     if _is_first_unknown(schedule, times):
         # Which of the rule's slots it was follows from when the schedule was enabled, so the ledger knows.
         return iter(sorted({each.scheduled_for for each in own if each.scheduled_for < until}))
-    return slots_between(times.rule, since - RESOLUTION, until - RESOLUTION, window=times.window)
+    slots = slots_between(times.rule, since - RESOLUTION, until - RESOLUTION, window=times.window)
+    due_rule = times.due_rule
+    if not isinstance(due_rule, CalendarRule):
+        return slots
+    return (slot for slot in slots if due_rule.runs(slot))
 
 
 def _is_first_unknown(schedule: PeriodicTask, times: Times) -> bool:

@@ -22,7 +22,9 @@ from jobledger.jobs import json_text, options, registry, secrets
 from jobledger.jobs.declaration import (
     MAX_CATCH_UP,
     MAX_TIME_LIMIT,
+    Calendars,
     Concurrency,
+    LeftOutSlots,
     Misfire,
     Schedule,
     SolarEvent,
@@ -268,6 +270,12 @@ def _are_names(value: Any) -> bool:
     )
 
 
+def _are_calendars(value: Any) -> bool:
+    if not isinstance(value, Calendars) or value.left_out not in list(LeftOutSlots):
+        return False
+    return all(map(_are_names, (value.not_on, value.only_on))) and not set(value.not_on) & set(value.only_on)
+
+
 def _is_name(value: Any) -> bool:
     if value is None:
         return True
@@ -323,5 +331,9 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "time_limit_grace": (
         lambda value: value is None or _is_limit(value),
         "a timedelta, such as timedelta(seconds=30), or None",
+    ),
+    "calendars": (
+        _are_calendars,
+        'calendars by their names, each in one list only, such as Calendars(not_on=["UK holidays"])',
     ),
 }

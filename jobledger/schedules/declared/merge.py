@@ -8,7 +8,7 @@ somebody resolves it.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -54,6 +54,10 @@ class Values:
     """In seconds."""
     time_limit_grace: Any = None
     """In seconds."""
+    not_on: Any = field(default_factory=list)
+    """Names of calendars, sorted."""
+    only_on: Any = field(default_factory=list)
+    left_out: Any = "skip"
 
     @classmethod
     def from_json(cls, stored: Any) -> Self:

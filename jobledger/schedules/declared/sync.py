@@ -17,10 +17,11 @@ from django.db import IntegrityError, OperationalError, transaction
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from jobledger import clock
+from jobledger.escapes import escaped
 from jobledger.jobs import registry
-from jobledger.models import DeclaredSchedule, SchedulePolicy
-from jobledger.schedules import audit, ledger
-from jobledger.schedules.declared import Declared, by_name, is_import_failing, validated
+from jobledger.models import Calendar, DeclaredSchedule, SchedulePolicy
+from jobledger.schedules import audit, calendars, ledger
+from jobledger.schedules.declared import DeclarationError, Declared, by_name, is_import_failing, validated
 from jobledger.schedules.declared.merge import (
     FIELDS,
     UNKNOWN,
@@ -45,7 +46,8 @@ from jobledger.schedules.documents import version_of
 _COLUMNS = ("task", "args", "kwargs", "queue", "priority", "enabled", "description", "one_off", "last_run_at")
 _TIMES = ("crontab", "interval", "solar", "clocked")
 _AS_DECLARED = "as declared in code"
-_POLICY_COLUMNS = (*POLICY_FIELDS, "dialect")
+_CALENDARS = {"not_on", "only_on", "left_out"}
+_POLICY_COLUMNS = (*POLICY_FIELDS, "dialect", "calendars")
 
 
 class Action(StrEnum):
@@ -113,7 +115,7 @@ def sync(*, dry_run: bool = False) -> list[Outcome]:
 
     Raises DeclarationError before anything is changed.
     """
-    found = validated()
+    found = _with_known_calendars(validated())
     outcomes = [_retried(partial(_sync, one, dry_run=dry_run)) for one in found]
     orphaned = DeclaredSchedule.objects.exclude(name__in=[one.name for one in found]).order_by("name")
     records = list(orphaned.values_list("pk", flat=True))
@@ -125,7 +127,7 @@ def reset(name: str) -> Outcome:
 
     ``name`` is that in the code or in the database. Raises DeclarationError, or UnknownScheduleError.
     """
-    found = {each.name: each for each in validated()}
+    found = {each.name: each for each in _with_known_calendars(validated())}
     renamed = DeclaredSchedule.objects.filter(schedule__name=name).values_list("name", flat=True).first()
     one = found.get(renamed or name) or found.get(name)
     if one is None:
@@ -223,6 +225,7 @@ def _create(one: Declared, record: DeclaredSchedule, *, dry_run: bool) -> Outcom
         schedule, policy = PeriodicTask(name=one.name), SchedulePolicy()
         assign(schedule, policy, code, FIELDS)
         schedule.save()
+        _set_calendars(schedule, policy, code)
         _update_policy(schedule, policy)
         ledger.sync([schedule.pk], clock.now())
         record.schedule, record.declared, record.orphaned_at = schedule, code.as_json(), None
@@ -321,6 +324,8 @@ def _update(schedule: PeriodicTask, values: Values, names: Collection[str], now:
     SchedulePolicy.objects.get_or_create(schedule=schedule, defaults=_defaults(schedule))
     policy = SchedulePolicy.objects.get(pk=schedule.pk)
     assign(schedule, policy, values, names)
+    if _CALENDARS.intersection(names):
+        _set_calendars(schedule, policy, values)
     if schedule.enabled and not was_enabled:
         # Otherwise, django-celery-beat's own scheduler would start what was due while it was disabled.
         schedule.last_run_at = None
@@ -330,6 +335,35 @@ def _update(schedule: PeriodicTask, values: Values, names: Collection[str], now:
     # Notifies django-celery-beat's own scheduler, in case it is the one in use.
     PeriodicTasks.update_changed()
     ledger.sync([schedule.pk], now)
+
+
+def _with_known_calendars(found: list[Declared]) -> list[Declared]:
+    """The same schedules. Raises DeclarationError if one names a calendar that does not exist."""
+    named = {
+        name: one
+        for one in found
+        for name in (*one.schedule.calendars.not_on, *one.schedule.calendars.only_on)
+    }
+    known = set(Calendar.objects.values_list("name", flat=True)) if named else set()
+    texts = [
+        f"schedule {one.name!r} of job {one.job.name}: calendars: there is no calendar {name!r}. Add it in "
+        "the admin, or correct the name."
+        for name, one in named.items()
+        if name not in known
+    ]
+    if texts:
+        raise DeclarationError("; ".join(map(escaped, texts)))
+    return found
+
+
+def _set_calendars(schedule: PeriodicTask, policy: SchedulePolicy, values: Values) -> None:
+    """Store which calendars the schedule uses, and set the policy's copy of them."""
+    by_name = Calendar.objects.in_bulk([*values.not_on, *values.only_on], field_name="name")
+    not_on, only_on = (
+        [by_name[name] for name in names if name in by_name] for names in (values.not_on, values.only_on)
+    )
+    calendars.assign(schedule.pk, not_on, only_on)
+    policy.calendars = calendars.copy_of(not_on, only_on, policy.left_out)
 
 
 def _defaults(schedule: PeriodicTask) -> dict[str, object]:

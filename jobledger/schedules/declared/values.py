@@ -8,6 +8,7 @@ from typing import Any
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import formats
+from jobledger.calendars.use import names_in
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.models import Dialect, SchedulePolicy
 from jobledger.schedules import stored_schedules
@@ -39,10 +40,13 @@ LABELS = {
     "concurrency": "If the previous run is still running",
     "time_limit": "Time limit",
     "time_limit_grace": "Time to clean up",
+    "not_on": "Not on",
+    "only_on": "Only on",
+    "left_out": "Runs that calendars leave out",
 }
 """As in the edit form."""
 _LENGTHS = ("starting_deadline", "jitter", "time_limit", "time_limit_grace")
-POLICY_FIELDS = ("misfire", "catch_up_limit", "concurrency", *_LENGTHS)
+POLICY_FIELDS = ("misfire", "catch_up_limit", "concurrency", *_LENGTHS, "left_out")
 
 
 def declared_values(declared: Declared) -> Values:
@@ -65,13 +69,16 @@ def declared_values(declared: Declared) -> Values:
         concurrency=str(schedule.concurrency or ""),
         time_limit=_seconds(schedule.time_limit),
         time_limit_grace=_seconds(schedule.time_limit_grace),
+        not_on=sorted(set(schedule.calendars.not_on)),
+        only_on=sorted(set(schedule.calendars.only_on)),
+        left_out=str(schedule.calendars.left_out),
     )
 
 
 def stored_values(schedule: PeriodicTask) -> Values:
     """The values in the database, valid or not."""
     policy = SchedulePolicy.of(schedule)
-    times = stored_schedules.of(schedule)
+    times, used = stored_schedules.of(schedule), names_in(policy.calendars)
     timing, zone = _timing(times) if times else (None, "")
     return Values(
         job=schedule.task,
@@ -89,6 +96,9 @@ def stored_values(schedule: PeriodicTask) -> Values:
         concurrency=policy.concurrency,
         time_limit=_seconds(policy.time_limit),
         time_limit_grace=_seconds(policy.time_limit_grace),
+        not_on=used["not_on"],
+        only_on=used["only_on"],
+        left_out=policy.left_out,
     )
 
 
@@ -106,7 +116,7 @@ def assign(schedule: PeriodicTask, policy: SchedulePolicy, values: Values, names
         schedule.queue = values.queue or None
     for name in {"enabled", "description", "priority"}.intersection(names):
         setattr(schedule, name, getattr(values, name))
-    for name in {"misfire", "catch_up_limit", "concurrency"}.intersection(names):
+    for name in {"misfire", "catch_up_limit", "concurrency", "left_out"}.intersection(names):
         setattr(policy, name, getattr(values, name))
     for name in set(_LENGTHS).intersection(names):
         seconds = getattr(values, name)
@@ -126,10 +136,11 @@ def formatted(values: Values, name: str) -> str:
             return _formatted_timing(value)
         case "enabled":
             return "yes" if value else "no"
-        case "misfire":
-            return SchedulePolicy(misfire=value).get_misfire_display()
-        case "concurrency":
-            return SchedulePolicy(concurrency=value).get_concurrency_display()
+        case "misfire" | "concurrency" | "left_out":
+            display: str = getattr(SchedulePolicy(**{name: value}), f"get_{name}_display")()
+            return display
+        case "not_on" | "only_on":
+            return ", ".join(map(str, value))
     if name in _LENGTHS:
         return _formatted_length(name, value)
     return "" if value is None else json_text.format_inline(value)

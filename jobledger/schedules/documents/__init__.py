@@ -15,6 +15,7 @@ from typing import Any
 from django.db.models import QuerySet, prefetch_related_objects
 from django_celery_beat.models import PeriodicTask
 
+from jobledger.calendars.use import names_in
 from jobledger.jobs import json_text, registry, secrets
 from jobledger.models import AlertRule, DeclaredSchedule, Dialect, SchedulePolicy
 from jobledger.runs.publishing import delivery
@@ -50,6 +51,8 @@ def document_of(schedule: PeriodicTask, policy: SchedulePolicy) -> Document:
         **_columns(schedule, OWN_KEYS),
         **_columns(schedule, DELIVERY_KEYS),
         **_columns(policy, POLICY_KEYS),
+        **names_in(policy.calendars),
+        "left_out": str(policy.left_out),
         "headers": secrets.masked("", _headers(schedule)),
         "imported_line": policy.imported_line,
     }

@@ -112,9 +112,10 @@ def _names(model: type[models.Model], *, without: set[str]) -> list[str]:
 OWN_KEYS = _keys(PeriodicTask, ("enabled", "description", "start_time", "expires", "one_off"))
 DELIVERY_KEYS = _keys(PeriodicTask, ("queue", "priority", "expire_seconds", "exchange", "routing_key"))
 # Those that users do not edit are kept apart: the timing's, and the origin.
-POLICY_KEYS = _keys(
-    SchedulePolicy, _names(SchedulePolicy, without={"schedule", "anchor", "dialect", "imported_line"})
-)
+_NOT_IN_POLICY = {"schedule", "anchor", "dialect", "imported_line", "calendars", "left_out"}
+POLICY_KEYS = _keys(SchedulePolicy, _names(SchedulePolicy, without=_NOT_IN_POLICY))
+NAMES = Key(kind=Kind.NAMES, default=[])
+CALENDAR_KEYS = {"not_on": NAMES, "only_on": NAMES, **_keys(SchedulePolicy, ["left_out"])}
 RULE_KEYS = _keys(AlertRule, _names(AlertRule, without={"id", "name", "job", "schedule"}))
 """Those of an alert rule about the schedule."""
 
@@ -140,6 +141,7 @@ KEYS: Mapping[str, Key] = {
     **DELIVERY_KEYS,
     "headers": OBJECT,
     **POLICY_KEYS,
+    **CALENDAR_KEYS,
     "alert_rules": OBJECT,
     **ORIGIN_KEYS,
 }

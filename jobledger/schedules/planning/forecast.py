@@ -15,6 +15,7 @@ from itertools import pairwise
 from jobledger.jobs.declaration import Misfire, PausedSlots
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.interval import Interval
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, Window, next_slot, previous_slot
 
@@ -59,13 +60,14 @@ class Forecast:
         jitter = jitter_delay(policy.jitter, identity)
         delay = _length(jitter)
         reach = self._reach(window, delay, _number(handled_until))
-        spans = tuple(_without(reach, _blocked(pauses, delay)))
+        left_out = tuple(_left_out(rule, reach))
+        spans = tuple(_without(reach, iter((*_blocked(pauses, delay), *left_out))))
         once: list[int] = list(_released(rule, policy, window, pauses, handled_until, jitter))
         if window.one_off:
             first = next_slot(rule, max(handled_until, _time(reach[0]) - RESOLUTION), window=window)
             if first is not None and any(begin <= _number(first) < end for begin, end in spans):
                 once.append(_number(first) + delay)
-        return self._counts(rule, () if window.one_off else spans, delay, tuple(once))
+        return self._counts(_shared(rule), () if window.one_off else spans, delay, tuple(once))
 
     def _counts_of(
         self, rule: Rule, spans: Sequence[_Span], delay: int, once: Sequence[int]
@@ -129,6 +131,24 @@ class Forecast:
         if 0 <= place < len(self._edges) - 1:
             known = found.get(place, (first, 0))
             found[place] = min(first, known[0]), count + known[1]
+
+
+def _shared(rule: Rule) -> Rule:
+    """The rule whose slots are counted, without what is left out by spans: many schedules may have it."""
+    return rule.base if isinstance(rule, CalendarRule) and not rule.use.is_moved else rule
+
+
+def _left_out(rule: Rule, reach: _Span) -> Iterator[_Span]:
+    """Where calendars leave out slots, unless they move them: then they are not counted by spans."""
+    if not isinstance(rule, CalendarRule) or rule.use.is_moved or reach[0] >= reach[1]:
+        return
+    begin = reach[0]
+    for since, until in rule.free(_time(reach[0]), _time(reach[1])):
+        if begin < _number(since):
+            yield begin, _number(since)
+        begin = _number(until)
+    if begin < reach[1]:
+        yield begin, reach[1]
 
 
 def _blocked(pauses: Sequence[PausePeriod], delay: int) -> Iterator[_Span]:

@@ -15,6 +15,9 @@ The first rule that applies decides:
    one can do so only where slots are closer together than the grace period, which cron's never are.
 4. It is late: the misfire policy decides, but nothing late runs after the schedule has expired.
 
+What the schedule's calendars leave out is none of these slots: it is recorded as skipped (``left_out``), one
+record for all in a row on a day. A slot that they move is planned as of the time at which it is due instead.
+
 After long downtime, only the newest slots of each span between the starts and ends of pauses get a record of
 their own; one record covers all earlier ones, which are counted no further than ``MANY``. So the work is
 bounded, however long the downtime was.
@@ -28,6 +31,7 @@ from itertools import islice, pairwise
 
 from jobledger.jobs.declaration import Misfire
 from jobledger.reason import MANY, Reason, Why
+from jobledger.schedules.planning import left_out
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.planning.verdicts import (
     DueSlot,
@@ -120,16 +124,21 @@ def superseded(
 def _plan(situation: Situation, due: _DueSlots) -> Plan:
     unpaused = by_pauses(situation, due.slots)
     records = [*unpaused.skipped, *by_policy(situation, unpaused.candidates)]
-    records.sort(key=lambda record: record.scheduled_for)
     held = unpaused.held
+    exceptions = left_out.of(
+        situation, held.planned.scheduled_for if held else due.following, is_one_off_used=bool(due.slots)
+    )
+    records += exceptions.records
+    records.sort(key=lambda record: record.scheduled_for)
     starts = None if due.following is None else due.following + situation.delay
-    wake_ups = (starts, held.until if held else None)
+    wake_ups = (starts, held.until if held else None, exceptions.due_at)
     return Plan(
-        records=tuple(records),
+        # Until here, slots are the times at which they are due.
+        records=tuple(left_out.as_moved(situation, record) for record in records),
         handled_until=records[-1].scheduled_for if records else situation.handled_until,
         next_slot=held.planned.scheduled_for if held else due.following,
         due_at=min((wake_up for wake_up in wake_ups if wake_up is not None), default=None),
-        held=held.planned if held else None,
+        held=left_out.as_moved(situation, held.planned) if held else None,
     )
 
 

@@ -74,6 +74,13 @@ class PlannedSlot:
     """The slot whose run replaces this one."""
     coalesced: int = 0
     """How many earlier slots this record also covers; ``MANY`` means that many or more."""
+    moved_to: datetime | None = None
+    """When it is due instead of at its own time, if a calendar moved it."""
+
+    @property
+    def due(self) -> datetime:
+        """When it is due, apart from jitter."""
+        return self.moved_to or self.scheduled_for
 
 
 @dataclass(frozen=True, kw_only=True)

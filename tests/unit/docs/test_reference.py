@@ -23,6 +23,7 @@ from jobledger.jobs.declaration import (
     MAX_CATCH_UP,
     AlertKind,
     Alerts,
+    Calendars,
     Frequency,
     JobDeclaration,
     Misfire,
@@ -199,6 +200,7 @@ NAMES: dict[str, Any] = {
     "Concurrency": Concurrency,
     "Frequency": Frequency,
     "Misfire": Misfire,
+    "Calendars": Calendars,
     "DEFAULT_ALERTS": DEFAULT_ALERTS,
 }
 

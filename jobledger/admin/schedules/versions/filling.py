@@ -9,7 +9,7 @@ from typing import Any
 from django.forms import BaseForm
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.admin.schedules import forms, policy_form, target
+from jobledger.admin.schedules import calendars_form, forms, policy_form, target
 from jobledger.admin.schedules.edit_form import EditForm
 from jobledger.escapes import escaped
 from jobledger.jobs import registry, secrets
@@ -17,6 +17,7 @@ from jobledger.models import DeclaredSchedule, Dialect, SchedulePolicy
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.documents.files import Path
 from jobledger.schedules.documents.keys import (
+    CALENDAR_KEYS,
     DELIVERY_KEYS,
     KEYS,
     OWN_KEYS,
@@ -80,9 +81,11 @@ def problems(name: str, document: Document, form: EditForm) -> list[tuple[Path, 
     found = list(_general_problems(name, document))
     if found:
         return found
-    for each in (form.details, form.policy, form.times):
+    for each in (form.details, form.policy, form.times, form.calendars):
         each.is_valid()
     form.target.is_valid()
+    # Whether runs can be moved depends on the timing and the calendars.
+    _ = form.posted_times
     errors = [(path, text) for part in _parts(form) for path, text in _errors(part)]
     # Only then, since it asks for secrets again that would be entered in a browser.
     return errors if errors or form.is_valid else [((), "it is not valid")]
@@ -113,9 +116,10 @@ def with_secrets(document: Document, values: Mapping[Path, str]) -> dict[str, An
 def form_data(document: Document, stored: PeriodicTask | None) -> dict[str, Any]:
     """What a browser would send."""
     values = {name: document.get(name, key.default) for name, key in KEYS.items()}
-    data = {**_fields("", OWN_KEYS, values), **_fields("", DELIVERY_KEYS, values)}
+    data: dict[str, Any] = {**_fields("", OWN_KEYS, values), **_fields("", DELIVERY_KEYS, values)}
     data["headers"] = json.dumps(values["headers"])
     data |= _fields(f"{policy_form.PREFIX}-", POLICY_KEYS, values)
+    data |= {f"{calendars_form.PREFIX}-{name}": values[name] for name in CALENDAR_KEYS}
     data |= _ping_url(values["ping_url"])
     data |= {f"times-{name}": value for name, value in _times(values, stored).items()}
     data |= {f"{target.PREFIX}-{name}": value for name, value in _target(values).items()}
@@ -228,7 +232,7 @@ def _timing_problems(document: Document) -> Iterator[tuple[Path, str]]:
 
 
 def _parts(form: EditForm) -> Iterator[BaseForm]:
-    yield from (form.details, form.policy, form.times, form.target.choice)
+    yield from (form.details, form.policy, form.times, form.calendars, form.target.choice)
 
 
 def _errors(form: BaseForm) -> Iterator[tuple[Path, str]]:

@@ -46,7 +46,7 @@ from tests.unit.jobledger.alerts.builders import (
     succeed,
     told,
 )
-from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 
 pytestmark = pytest.mark.django_db
 
@@ -201,6 +201,15 @@ def test_many_missed_runs_of_a_schedule_are_one_alert() -> None:
 def test_a_missed_run_that_a_later_one_covers_is_not_told() -> None:
     rule(destination())
     recording.runs_ended(missed(hourly(), 5, Reason.COALESCED), timezone.now())
+    assert told() == []
+
+
+def test_what_a_calendar_leaves_out_is_not_told() -> None:
+    rule(destination(), kinds=EVERYTHING)
+    schedule = limited_by(hourly(), "2026-03-02")
+    ledger.sync([schedule.pk], NOON - timedelta(minutes=1))
+    ledger.record_due(NOON + timedelta(days=1))
+    assert Run.objects.filter(status="skipped", reason="left_out").exists()
     assert told() == []
 
 

@@ -12,10 +12,12 @@ from pytest_django import Settings
 from jobledger.checks.schedules import check_schedules
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Alerts
+from jobledger.models import Calendar
+from jobledger.schedules.reconciliation import Reconciliation
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import override
 from tests.unit.jobledger.alerts.builders import destination
-from tests.unit.jobledger.schedules.builders import hourly
+from tests.unit.jobledger.schedules.builders import hourly, limited_by
 
 
 def messages_of(found: list[CheckMessage]) -> dict[str, str]:
@@ -50,6 +52,42 @@ def test_valid_disabled_and_allowed_schedules_are_not_reported(settings: Setting
         name="other", task="some.task", kwargs='{"level": 9}', interval=IntervalSchedule.objects.get()
     )
     assert check_schedules(databases=["default"]) == []
+
+
+@pytest.mark.django_db
+def test_a_calendar_that_is_not_valid_is_a_warning_beside_the_broken_schedule() -> None:
+    limited_by(hourly(), "sun")
+    Calendar.objects.update(entries="holidays ZZ")
+    Reconciliation().step()
+    found = {str(each.id): each.msg for each in check_schedules(databases=["default"])}
+    assert "The calendar 'closed hourly' is not valid: line 1, 'holidays ZZ'" in found["jobledger.W026"]
+    assert "The schedule 'hourly' is broken" in found["jobledger.W010"]
+
+
+@pytest.mark.django_db
+def test_a_schedule_that_never_runs_because_of_its_calendars_is_a_warning() -> None:
+    limited_by(hourly(), "mon-sun")
+    limited_by(hourly("fine"), "sun")
+    limited_by(hourly("disabled", enabled=False), "mon-sun")
+    (message,) = check_schedules(databases=["default"])
+    text = "The schedule 'hourly' never runs: its calendars leave no time for it."
+    assert (message.id, message.msg) == ("jobledger.W027", text)
+
+
+@pytest.mark.django_db
+def test_a_calendar_that_is_over_is_information() -> None:
+    for name, entries in (
+        ("freeze", "2020-12-20 18:00 to 2020-12-27 06:00"),
+        ("later", "2999-01-01"),
+        ("weekend", "sat\n2020-01-01"),
+    ):
+        Calendar.objects.create(name=name, entries=entries)
+    (message,) = check_schedules(databases=["default"])
+    assert (message.level, message.id, message.msg) == (
+        INFO,
+        "jobledger.I002",
+        "The calendar 'freeze' has no days after 2020-12-27.",
+    )
 
 
 def test_without_a_database_to_check_there_are_no_queries() -> None:

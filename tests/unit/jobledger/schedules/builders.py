@@ -6,7 +6,9 @@ from zoneinfo import ZoneInfo
 
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from jobledger.models import NextSlot, SchedulePolicy
+from jobledger.jobs.declaration import LeftOutSlots
+from jobledger.models import Calendar, NextSlot, SchedulePolicy
+from jobledger.schedules import calendars as stored_calendars
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 """The current time in most tests."""
@@ -26,6 +28,21 @@ def every(
     interval = IntervalSchedule.objects.create(every=seconds, period="seconds")
     schedule = _made(name, handled_until, interval=interval, **values)
     SchedulePolicy.objects.filter(schedule=schedule).update(anchor=NOON - timedelta(days=1))
+    return schedule
+
+
+def limited_by(
+    schedule: PeriodicTask, not_on: str = "", *, only_on: str = "", moved: bool = False
+) -> PeriodicTask:
+    """The schedule with calendars of these entries."""
+    closed, opened = (
+        [Calendar.objects.create(name=f"{kind} {schedule.name}", entries=entries)] if entries else []
+        for kind, entries in (("closed", not_on), ("open", only_on))
+    )
+    stored_calendars.assign(schedule.pk, closed, opened)
+    left_out = LeftOutSlots.MOVE if moved else LeftOutSlots.SKIP
+    copy = stored_calendars.copy_of(closed, opened, left_out)
+    SchedulePolicy.objects.filter(schedule=schedule).update(left_out=left_out, calendars=copy)
     return schedule
 
 

@@ -16,9 +16,10 @@ from jobledger import health
 from jobledger.admin.home.page import problems
 from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
 from jobledger.runs.worker.code_version import code_version
-from jobledger.schedules import pausing
+from jobledger.schedules import ledger, pausing
 from jobledger.schedules.pausing import Terms
 from tests.probes.management.commands.probe import Command as Probe
+from tests.unit.jobledger.schedules.builders import hourly, limited_by
 
 pytestmark = pytest.mark.django_db
 
@@ -166,6 +167,18 @@ def test_a_broken_schedule_is_a_problem(admin_client: Client) -> None:
     page = admin_client.get(HOME).text
     assert "The schedule “at three” is broken and starts nothing: its task is gone." in page
     assert '<li class="part part-ill"><strong>schedules</strong> 1 enabled, 1 broken</li>' in page
+
+
+def test_what_calendars_leave_out_is_not_an_upcoming_run(admin_client: Client) -> None:
+    schedule, now = hourly(), timezone.now()
+    limited_by(schedule, (now + timedelta(hours=1)).strftime("%Y-%m-%d %H:00 to %H:30"))
+    ledger.sync([schedule.pk], now)
+    row = NextSlot.objects.get()
+    assert row.due_at is not None
+    assert row.slot == row.due_at + timedelta(hours=1)
+    text = admin_client.get(HOME).text
+    assert row.slot.isoformat() in text
+    assert row.due_at.isoformat() not in text
 
 
 def test_an_upcoming_run_of_a_job_that_is_exempt_from_pauses_shows_none_of_the_service(

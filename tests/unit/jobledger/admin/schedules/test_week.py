@@ -19,7 +19,7 @@ from jobledger.schedules import ledger, pausing
 from jobledger.schedules.pausing import Terms
 from tests.unit.builders import utc
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member
-from tests.unit.jobledger.schedules.builders import NOON, every, hourly
+from tests.unit.jobledger.schedules.builders import NOON, every, hourly, limited_by
 
 pytestmark = pytest.mark.django_db
 
@@ -177,3 +177,15 @@ def test_the_page_says_if_not_all_schedules_are_counted(
     assert "Only the" not in admin_client.get(reverse(WEEK)).text
     every(60, "as often")
     assert "Only the 1 schedules that are due first are counted." in admin_client.get(reverse(WEEK)).text
+
+
+def test_what_calendars_leave_out_is_not_counted_but_listed(admin_client: Client) -> None:
+    schedule = daily("nightly", "3")
+    tomorrow = timezone.localdate() + timedelta(days=1)
+    limited_by(schedule, f"{tomorrow} # stocktaking")
+    ledger.sync([schedule.pk], timezone.now())
+    text = admin_client.get(reverse(WEEK)).text
+    assert sum(hour.count for hour in week_ahead(timezone.now()).hours) == 6
+    assert "Left out by calendars" in text
+    assert f"{tomorrow} 03:00" in text
+    assert "stocktaking (closed nightly)" in text

@@ -99,6 +99,7 @@ def test_json_has_the_schedule_and_the_slot_in_the_zone_and_in_utc() -> None:
             "cron": "30 1 * * *",
             "slot": "2026-07-01T01:30:00+01:00",
             "slot_utc": "2026-07-01T00:30:00+00:00",
+            "moved_from": None,
         }
     ]
 

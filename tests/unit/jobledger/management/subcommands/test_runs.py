@@ -53,6 +53,7 @@ def test_json_is_a_list_of_objects_with_the_models_fields() -> None:
             "trigger": "schedule",
             "schedule": "nightly",
             "scheduled_for": "2026-03-01T12:00:00+00:00",
+            "moved_to": None,
             "status": "failed",
             "reason": "command_error",
             "reason_details": {},

@@ -165,6 +165,7 @@ def test_json_has_the_same_as_the_lines_and_the_time_of_decision() -> None:
         "cron": "0 * * * *",
         "slot": "2026-05-01T01:00:00+00:00",
         "slot_utc": "2026-05-01T01:00:00+00:00",
+        "moved_to": None,
         "verdict": "missed",
         "started_at": None,
         "decided_at": "2026-05-01T03:30:00+00:00",

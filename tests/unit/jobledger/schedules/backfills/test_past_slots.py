@@ -16,7 +16,7 @@ from jobledger.schedules.backfills import past_slots
 from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlots
 from jobledger.schedules.slot_runs import run_id
 from tests.unit.builders import override, utc
-from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +61,11 @@ def test_slots_that_never_ran_and_those_that_did_not_succeed_run(schedule: Perio
     slot_run(schedule, TEN, Status.FAILED)
     slot_run(schedule, ELEVEN, Status.MISSED)
     assert found(schedule).to_run == [NINE, TEN, ELEVEN]
+
+
+def test_what_calendars_leave_out_does_not_run_either(schedule: PeriodicTask) -> None:
+    limited_by(schedule, "2026-03-02 09:30 to 10:30")
+    assert found(PeriodicTask.objects.get()).to_run == [NINE, ELEVEN]
 
 
 def test_a_slot_whose_own_run_succeeded_is_left_out_on_whatever_attempt(schedule: PeriodicTask) -> None:

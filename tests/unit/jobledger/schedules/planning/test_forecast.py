@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobledger.calendars.calendar import Calendar
+from jobledger.calendars.use import CalendarUse
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.schedules.planning.forecast import Forecast, Starts
 from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod, Policy
+from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.interval import Clocked
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window
 from jobledger.schedules.simulation import simulate
@@ -111,6 +115,26 @@ def test_repeated_and_skipped_hours_are_counted_as_by_cron() -> None:
     assert counts(following, bounds=edges(3, begin=spring)) == [2, 2, 2]
     assert counts(fixed, bounds=edges(3, begin=autumn)) == [1, 0, 0]
     assert counts(following, bounds=edges(3, begin=autumn)) == [2, 2, 2]
+
+
+def test_what_calendars_leave_out_does_not_start() -> None:
+    use = CalendarUse(not_on=(Calendar(name="closed", text="13:30 to 15:10"),))
+    for base in (every(seconds=1), cron("* * * * *"), cron("*/30 * * * *"), every(hours=1)):
+        rule = CalendarRule(base=base, use=use, zone=ZoneInfo("UTC"))
+        simulated = simulate(
+            rule=rule, policy=ON_TIME, identity=1, start=NOW, end=NOW + 4 * HOUR - timedelta(microseconds=1)
+        )
+        starts = [each.started_at for each in simulated if each.started_at is not None]
+        bounds = edges(4)
+        expected = [sum(one <= start < other for start in starts) for one, other in pairwise(bounds)]
+        assert counts(rule) == expected
+        assert expected[2] == 0
+
+
+def test_what_calendars_move_starts_at_its_new_time() -> None:
+    use = CalendarUse(not_on=(Calendar(name="closed", text="2026-04-30"),), is_moved=True)
+    rule = CalendarRule(base=cron("0 14 30 * *"), use=use, zone=ZoneInfo("UTC"))
+    assert counts(rule) == [0, 0, 1, 0]
 
 
 RULES = st.one_of(

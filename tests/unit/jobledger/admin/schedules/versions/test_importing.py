@@ -17,8 +17,10 @@ from jobledger.models import (
     AlertDestination,
     AlertRule,
     AuditEntry,
+    Calendar,
     DeclaredSchedule,
     NextSlot,
+    ScheduleCalendar,
     SchedulePolicy,
 )
 from jobledger.schedules import stored_schedules
@@ -26,7 +28,7 @@ from jobledger.schedules.declared.sync import sync
 from jobledger.schedules.documents import all_documents
 from jobledger.schedules.documents.files import JSON, YAML, InvalidFileError, file_text, read
 from jobledger.schedules.stored_schedules import ClockedTimes, CronTimes, IntervalTimes, SolarTimes
-from tests.unit.jobledger.schedules.builders import NOON, every, hourly
+from tests.unit.jobledger.schedules.builders import NOON, every, hourly, limited_by
 
 pytestmark = pytest.mark.django_db
 
@@ -185,6 +187,29 @@ def test_what_is_exported_and_imported_elsewhere_is_exported_the_same(
     before = list(PeriodicTask.objects.order_by("pk").values())
     assert set(actions(imported(first, kind)).values()) <= {"none"}
     assert list(PeriodicTask.objects.order_by("pk").values()) == before
+
+
+def test_calendars_come_back_by_their_names() -> None:
+    limited_by(hourly("nightly"), "2026-03-04", only_on="sat")
+    first = exported()
+    assert "not_on:" in first
+    PeriodicTask.objects.all().delete()
+    assert actions(imported(first)) == {"nightly": "add"}
+    assert exported() == first
+    found = set(ScheduleCalendar.objects.values_list("calendar__name", "kind"))
+    assert found == {("closed nightly", "not_on"), ("open nightly", "only_on")}
+    assert actions(imported(first)) == {"nightly": "none"}
+
+
+def test_a_calendar_that_does_not_exist_is_a_problem_and_so_is_moving_what_is_due_very_often() -> None:
+    (problem,) = problems(file_of(nightly=probe(not_on=["no such"])))
+    assert "nightly" in problem
+    assert "not_on" in problem
+    assert "no such is not one of the available choices" in problem
+    Calendar.objects.create(name="weekend", entries="sat, sun")
+    (problem,) = problems(file_of(often=probe(cron="* * * * *", not_on=["weekend"], left_out="move")))
+    assert "left_out" in problem
+    assert "cannot be moved" in problem
 
 
 # What an import does

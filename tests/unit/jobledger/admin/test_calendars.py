@@ -1,0 +1,95 @@
+"""The pages of calendars: entries are validated, edits are logged, and what is used cannot be deleted."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.test import Client
+from django.urls import reverse
+
+from jobledger.models import AuditEntry, Calendar, NextSlot, ScheduleCalendar
+from tests.unit.jobledger.admin.schedules.schedules import member, page
+from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
+
+pytestmark = pytest.mark.django_db
+
+ADD, ALL = reverse("admin:jobledger_calendar_add"), reverse("admin:jobledger_calendar_changelist")
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    with time_machine.travel(NOON, tick=False):
+        yield
+
+
+def url(calendar: Calendar, page: str = "change") -> str:
+    return reverse(f"admin:jobledger_calendar_{page}", args=[calendar.pk])
+
+
+def test_a_calendar_is_added_and_shows_the_days_that_it_covers(admin_client: Client) -> None:
+    values = {
+        "name": "closed",
+        "description": "",
+        "entries": "2026-03-04 # stocktaking\n2026-03-05 10:00 to 11:00",
+    }
+    assert admin_client.post(ADD, values).status_code == 302
+    text = admin_client.get(url(Calendar.objects.get())).text
+    assert "Wed 2026-03-04: stocktaking<br>" in text
+    assert "Thu 2026-03-05, 10:00 to 11:00: 2026-03-05 10:00 to 11:00<br>" in text
+    assert "Wed 04 Mar 2026, Thu 05 Mar 2026" in admin_client.get(ALL).text
+    assert AuditEntry.objects.get().text == "Added."
+
+
+def test_an_invalid_entry_is_rejected_with_its_line(admin_client: Client) -> None:
+    answer = admin_client.post(ADD, {"name": "closed", "entries": "sat\nholidays ZZ"})
+    assert "Line 2, &#x27;holidays ZZ&#x27;: there is no country &#x27;ZZ&#x27;" in answer.text
+    assert not Calendar.objects.exists()
+
+
+def test_an_edit_is_logged_and_changes_when_the_schedules_that_use_it_run(admin_client: Client) -> None:
+    limited_by(hourly(), "sun")
+    calendar = Calendar.objects.get()
+    admin_client.post(url(calendar), {"name": "closed", "description": "", "entries": "2026-03-02"})
+    assert NextSlot.objects.get().slot == NOON + timedelta(hours=12)
+    changes = {name: (old, new) for name, old, new in AuditEntry.objects.get().changes}
+    assert changes == {"Name": ("closed hourly", "closed"), "Entries": ("sun", "2026-03-02")}
+
+
+def test_its_page_links_to_the_schedules_that_use_it(admin_client: Client) -> None:
+    schedule = limited_by(hourly("a <b>"), "sun")
+    text = admin_client.get(url(Calendar.objects.get())).text
+    page_of_schedule = reverse("admin:django_celery_beat_periodictask_change", args=[schedule.pk])
+    assert f'<a href="{page_of_schedule}">a &lt;b&gt;</a> (not on)' in text
+
+
+def test_one_that_is_used_is_not_deleted_and_its_schedules_are_named(admin_client: Client) -> None:
+    schedule = limited_by(hourly("nightly"), "sun")
+    calendar = Calendar.objects.get()
+    assert "Schedule nightly" in admin_client.get(url(calendar, "delete")).text
+    admin_client.post(url(calendar, "delete"), {"post": "yes"})
+    assert Calendar.objects.exists()
+    ScheduleCalendar.objects.all().delete()
+    admin_client.post(url(calendar, "delete"), {"post": "yes"})
+    assert not Calendar.objects.exists()
+    assert AuditEntry.objects.get().verb == "deleted"
+    schedule.refresh_from_db()
+
+
+def test_a_calendar_that_is_not_valid_any_more_has_a_page_all_the_same(admin_client: Client) -> None:
+    calendar = Calendar.objects.create(name="broken", entries="holidays ZZ")
+    assert "holidays ZZ" in admin_client.get(url(calendar)).text
+    assert admin_client.get(ALL).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("group", "may_view", "may_edit"),
+    [("Job viewers", True, False), ("Job operators", True, False), ("Schedule editors", True, True)],
+)
+def test_each_group_may_do_what_it_should(client: Client, group: str, may_view: bool, may_edit: bool) -> None:
+    member(client, group)
+    calendar = Calendar.objects.create(name="closed", entries="sun")
+    assert (client.get(url(calendar)).status_code == 200) == may_view
+    assert (f'href="{ALL}"' in page(client)) == may_view
+    client.post(url(calendar), {"name": "closed", "description": "", "entries": "sat"})
+    assert (Calendar.objects.get().entries == "sat") == may_edit
