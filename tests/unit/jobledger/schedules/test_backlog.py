@@ -235,6 +235,7 @@ def test_runs_queued_under_another_policy_are_settled_together() -> None:
     SchedulePolicy.objects.filter(schedule=made).update(misfire=Misfire.ONCE)
     ledger.record_due(NOON + 5 * HOUR)
     assert Counter(Run.objects.values_list("status", flat=True)) == {"missed": 5, "queued": 1}
+    assert Run.objects.get(status=Status.QUEUED).waiting_since == NOON
 
 
 # --- How long runs have been waiting
@@ -307,7 +308,8 @@ def test_a_schedule_that_is_due_alone_is_left_to_the_batch_if_a_run_of_it_waits(
     schedule()
     pass_by(1)
     assert due_alone.record(NOON + HOUR) is None
-    Run.objects.update(status=Status.RUNNING, publish_after=None)
+    # Not one that another scheduler has sent, for whatever slot.
+    Run.objects.update(scheduled_for=None)
     alone = due_alone.record(NOON + HOUR)
     assert alone is not None
     assert [run.scheduled_for for run in alone.queued] == [NOON + HOUR]

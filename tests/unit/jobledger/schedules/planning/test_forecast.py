@@ -108,6 +108,16 @@ def test_a_pause_that_runs_the_latest_slot_starts_one_run_at_its_end() -> None:
     assert counts(hourly, pauses=[paused(0, 2.25, once)], policy=deadline) == [0, 0, 1, 1]
 
 
+def test_a_start_that_jitter_delays_past_the_end_of_the_schedule_is_not_counted() -> None:
+    """Its run would expire."""
+    given = {"policy": Policy(jitter=HOUR), "identity": "daily-report"}
+    delay = jitter_delay(HOUR, "daily-report")
+    for margin, expected in (-RESOLUTION, []), (timedelta(0), []), (RESOLUTION, [0, 1, 0, 0]):
+        window = Window(expires=NOW + HOUR + delay + margin)
+        found = counts(cron("0 13 * * *"), window=window, **given)
+        assert found == (expected or [0, 0, 0, 0])
+
+
 def test_repeated_and_skipped_hours_are_counted_as_by_cron() -> None:
     fixed, following = (cron(text, "Europe/London") for text in ("30 1 * * *", "*/30 * * * *"))
     spring, autumn = utc("2026-03-29 00:00"), utc("2026-10-25 00:00")
