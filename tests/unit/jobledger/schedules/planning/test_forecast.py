@@ -110,11 +110,10 @@ def test_a_pause_that_runs_the_latest_slot_starts_one_run_at_its_end() -> None:
 
 def test_a_start_that_jitter_delays_past_the_end_of_the_schedule_is_not_counted() -> None:
     """Its run would expire."""
-    given = {"policy": Policy(jitter=HOUR), "identity": "daily-report"}
     delay = jitter_delay(HOUR, "daily-report")
     for margin, expected in (-RESOLUTION, []), (timedelta(0), []), (RESOLUTION, [0, 1, 0, 0]):
         window = Window(expires=NOW + HOUR + delay + margin)
-        found = counts(cron("0 13 * * *"), window=window, **given)
+        found = counts(cron("0 13 * * *"), window=window, policy=Policy(jitter=HOUR), identity="daily-report")
         assert found == (expected or [0, 0, 0, 0])
 
 
