@@ -16,7 +16,7 @@ SIZES ?=
 BENCH ?=
 PYTEST ?=
 # The tests run in parts, side by side, and some tests of a part as well: most of them wait for processes.
-# A file's tests stay together. With PYTEST="-k name" a part may have none.
+# What stays together is in tests/conftest.py. With PYTEST="-k name" a part may have none.
 # Without make's own flags: a test's `make up` would keep its output to itself until its end. And whatever the shell
 # says, compiled modules are kept: the tests start hundreds of processes.
 pytest = env -u PYTHONDONTWRITEBYTECODE -u MAKEFLAGS -u MFLAGS -u MAKELEVEL $(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""The order of tests, the settings of property-based tests, and when garbage is collected.
+"""Order of tests and which stay together, settings of property-based tests, and when garbage is collected.
 
 The order is random, but slow files come first, so that parallel runs do not wait for one of them at the end.
 Browser tests come last: the driver keeps an event loop running in this thread, in which Django refuses to
@@ -6,9 +6,11 @@ query the database.
 """
 
 import gc
+from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # How long an example takes depends more on the machine than on the code; the first one may import half of it.
 hypothesis.settings.register_profile(
@@ -19,6 +21,25 @@ hypothesis.settings.load_profile("any machine")
 # Thousands of collected tests, and all that they import, last as long as the process. Searching them for
 # garbage again and again was a fifth of what the tests cost.
 gc.set_threshold(50_000, 20, 100)
+
+
+# The tests of each share a service that takes longer to start than most of them.
+TOGETHER = ("tests/integration/faults", "tests/integration/schedules")
+
+
+class _ByService(LoadFileScheduling):  # type: ignore[misc]
+    """A file's tests stay together, and so do those of some directories."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        folder = Path(file).parent.as_posix()
+        return folder if folder in TOGETHER else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
+    """For ``--dist loadfile``."""
+    return _ByService(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(trylast=True)
