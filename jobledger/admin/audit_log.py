@@ -35,6 +35,10 @@ _TYPES = {
 """How types of objects are displayed."""
 
 
+Versions = Mapping[Any, tuple[Document | None, Document | None]]
+"""Documents of schedules before and after a change, by primary key."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """The change of a single value."""
@@ -83,12 +87,18 @@ def log_edit(
     """
     names = ", ".join(change.name for change in changes)
     text = f"Changed {names}." if verb == CHANGED else f"{verb.capitalize()}."
-    return _write(user, [target], text, verb=verb, changes=changes, before=before, after=after)
+    versions = {target.pk: (before, after)}
+    return _write(user, [target], text, verb=verb, changes=changes, versions=versions)
 
 
-def log_action(user: User | str, targets: Iterable[Model], text: str) -> None:
-    """Log any other action on the objects, such as cancelling or pausing."""
-    _write(user, targets, text)
+def log_action(
+    user: User | str, targets: Iterable[Model], text: str, *, versions: Versions | None = None
+) -> None:
+    """Log any other action on the objects, such as cancelling or pausing.
+
+    ``versions`` are the documents before and after it of schedules that it has changed.
+    """
+    _write(user, targets, text, versions=versions or {})
 
 
 def changes_of(entry: AuditEntry) -> list[Change]:
@@ -142,9 +152,15 @@ class AuditEntryAdmin(ShownFiltersOnly):
 
 
 def _write(
-    user: User | str, targets: Iterable[Model], text: str, *, changes: Sequence[Change] = (), **values: Any
+    user: User | str,
+    targets: Iterable[Model],
+    text: str,
+    *,
+    verb: str = "",
+    changes: Sequence[Change] = (),
+    versions: Versions,
 ) -> list[AuditEntry]:
-    """``user`` is the name of the operating system's user if a command has made the change."""
+    """``user`` is a text if a command has made the change."""
     if not isinstance(user, str) and user.pk is None:
         raise ValueError("an action without a user")
     author = {"username": user} if isinstance(user, str) else _author(user)
@@ -154,10 +170,11 @@ def _write(
             object_type=_type(target),
             object_id=str(target.pk),
             object_name=_name(target)[:200],
+            verb=verb,
             text=text,
             changes=rows,
             **author,
-            **values,
+            **dict(zip(("before", "after"), versions.get(target.pk, ()), strict=False)),
         )
         for target in targets
     )

@@ -25,8 +25,9 @@ from jobledger.models import Run, SchedulePolicy, Trigger
 from jobledger.runs import dispatch, limits
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import ledger, pausing, slot_runs
-from jobledger.schedules.documents import NotRepresentableError, all_documents
+from jobledger.schedules.documents import NotRepresentableError, all_documents, versions_of
 from jobledger.schedules.documents.files import JSON, file_text
+from jobledger.schedules.documents.keys import with_enabled
 from jobledger.schedules.slot_runs import BrokenScheduleError
 
 STARTED_AT_ONCE = 10
@@ -122,13 +123,16 @@ class ScheduleActions(ScheduleDeletion):
     ) -> list[PeriodicTask]:
         changed = list(queryset.exclude(enabled=enabled))
         ids = [schedule.pk for schedule in changed]
+        before = versions_of(ids)
         # Otherwise, django-celery-beat's own scheduler would start what was due while it was disabled.
         restarted = {"last_run_at": None, "date_changed": clock.now()} if enabled else {}
         PeriodicTask.objects.filter(pk__in=ids).update(enabled=enabled, **restarted)
         # Notifies django-celery-beat's own scheduler, in case it is the one in use.
         PeriodicTasks.update_changed()
         ledger.sync(ids, clock.now())
-        audit_log.log_action(request.user, changed, "Enabled." if enabled else "Disabled.")
+        versions = {pk: (each, with_enabled(each, enabled=enabled)) for pk, each in before.items() if each}
+        text = "Enabled." if enabled else "Disabled."
+        audit_log.log_action(request.user, changed, text, versions=versions)
         return changed
 
     def _start(self, request: HttpRequest, schedules: Sequence[PeriodicTask]) -> None:

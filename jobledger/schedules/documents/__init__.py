@@ -72,6 +72,15 @@ def version_of(schedule: PeriodicTask, policy: SchedulePolicy | None = None) -> 
         return None
 
 
+def versions_of(ids: Sequence[int]) -> dict[int, Document | None]:
+    """The versions of these schedules by primary key, reading them in batches."""
+    found: dict[int, Document | None] = {}
+    for start in range(0, len(ids), _BATCH_SIZE):
+        for schedule in _loaded(ids[start : start + _BATCH_SIZE]):
+            found[schedule.pk] = version_of(schedule)
+    return found
+
+
 def named(name: str, document: Document) -> Document | None:
     """A document with the name; None if the audit log cannot keep it, which no database can with a NUL."""
     found = {"name": name, **document}

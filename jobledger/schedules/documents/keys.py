@@ -152,3 +152,9 @@ def without_defaults(values: Mapping[str, Any], keys: Mapping[str, Key]) -> dict
     """The values that are not the default, in the order of the keys."""
     found = {name: values.get(name, key.default) for name, key in keys.items()}
     return {name: value for name, value in found.items() if value != keys[name].default}
+
+
+def with_enabled(version: Document, *, enabled: bool) -> Document:
+    """The version of a schedule after it was enabled or disabled."""
+    others = {name: value for name, value in version.items() if name != "enabled"}
+    return others if enabled else {**others, "enabled": False}

@@ -108,6 +108,22 @@ def test_the_history_offers_every_version_but_the_current_one(admin_client: Clie
     assert [pair for pair in known if version_url(*pair) in page] == offered
 
 
+def test_enabling_and_disabling_are_versions_too(admin_client: Client) -> None:
+    schedule = create_hourly()
+    act(admin_client, "disable_tasks", schedule)
+    disabled = newest_entry()
+    changed = edited(admin_client, schedule, times__every="2")
+    act(admin_client, "enable_tasks", schedule)
+    enabled = newest_entry()
+    assert disabled.after == changed.before == {**(disabled.before or {}), "enabled": False}
+    assert enabled.before == changed.after
+    bring_back(admin_client, enabled, "before")
+    assert not PeriodicTask.objects.get().enabled
+    bring_back(admin_client, disabled, "before")
+    stored = PeriodicTask.objects.get()
+    assert (stored.enabled, stored.interval.every) == (True, 1)
+
+
 def test_a_version_that_was_changed_outside_the_admin_is_offered_too(admin_client: Client) -> None:
     schedule = create_hourly()
     edited(admin_client, schedule, times__every="2")
