@@ -57,6 +57,7 @@ def test_a_schedule_that_sync_creates_is_there_with_its_values(settings: Setting
         "Description": "Ask ann.",
         "Missed runs": "run once for all of them",
         "Catch-up limit": "100",
+        "Runs that calendars leave out": "skip them",
         "If the previous run is still running": "use the job's setting",
     }
 

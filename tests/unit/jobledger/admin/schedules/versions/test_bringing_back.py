@@ -16,10 +16,12 @@ from jobledger.models import (
     AlertDestination,
     AlertRule,
     AuditEntry,
+    Calendar,
     DeclaredSchedule,
     NextSlot,
     Pause,
     Run,
+    ScheduleCalendar,
     SchedulePolicy,
     Trigger,
 )
@@ -293,6 +295,22 @@ def test_a_deleted_schedule_follows_its_declaration_again(admin_client: Client) 
     assert not PeriodicTask.objects.filter(name="hello").exists()
     bring_back(admin_client, entry, "before")
     assert DeclaredSchedule.objects.get(name="hello").schedule_id == schedule.pk
+
+
+def test_its_calendars_come_back_unless_one_does_not_exist_any_more(admin_client: Client) -> None:
+    holidays = Calendar.objects.create(name="holidays", entries="2026-12-25")
+    schedule = hourly("mine")
+    edited(admin_client, schedule, calendars__not_on="holidays")
+    first = deleted(admin_client, schedule)
+    bring_back(admin_client, first, "before")
+    assert list(ScheduleCalendar.objects.values_list("calendar", "kind")) == [(holidays.pk, "not_on")]
+    assert SchedulePolicy.objects.get().calendars
+    again = deleted(admin_client, PeriodicTask.objects.get())
+    holidays.delete()
+    page = admin_client.get(version_url(again, "before")).text
+    assert "not_on: " in page
+    assert "holidays is not one of the available choices" in page
+    assert ">Bring back</button>" not in page
 
 
 def test_it_is_brought_back_once(admin_client: Client) -> None:
