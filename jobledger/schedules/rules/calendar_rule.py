@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -37,7 +37,7 @@ from jobledger.schedules.rules.slots import (
 )
 
 HORIZON = timedelta(days=9 * 366)
-MAX_JUMPS = 5000
+MAX_JUMPS = 1600
 MAX_MOVED_PER_DAY = 24
 """More slots than this on a day cannot be moved."""
 MAX_DAYS = 400
@@ -180,14 +180,21 @@ class CalendarRule(Rule):
 
     def _left_out_in(self, stretch: _Stretch, after: datetime) -> LeftOut | None:
         later = takewhile(lambda slot: slot > after, self._backwards(stretch))
-        slots = (slot for slot in later if not (self.use.is_moved and self._is_moved(slot)))
+        slots: Iterator[datetime] = (
+            slot for slot in later if not (self.use.is_moved and self._is_moved(slot))
+        )
         newest = next(slots, None)
         if newest is None:
             return None
-        older = sum(1 for _, _ in zip(range(MANY), slots, strict=False))
+        if not self.use.is_moved:
+            # From the other side, which is several times as fast.
+            begin = max(stretch.begin - RESOLUTION, after)
+            if self.window.start_time is not None:
+                begin = max(begin, self.window.start_time - RESOLUTION)
+            slots = self.base.between(begin, newest)
         return LeftOut(
             slot=newest,
-            count=1 + older,
+            count=1 + sum(1 for _ in islice(slots, MANY)),
             calendar=stretch.block.calendar,
             name=stretch.block.name,
             covered_at=self._target(newest) if self.use.is_moved else None,
@@ -271,13 +278,25 @@ class CalendarRule(Rule):
             return
         for number in range(1, MAX_MOVE_DAYS + 1):
             earlier = day - number * _DAY
-            if not any(block.is_left_out for block in self.use.blocks(earlier)):
+            # Slots are moved across blocks of any kind.
+            if not self.use.blocks(earlier):
                 return
-            begin, end = self._midnight(earlier) - RESOLUTION, self._midnight(earlier + _DAY) - RESOLUTION
-            for slot in slots_between(self.base, begin, end, window=self.window):
-                found = self._stretch(slot)
-                if found and found.block.is_left_out and (target := self._moved_on(slot, day)):
+            for slot in _left_out_on(self, earlier):
+                if target := self._moved_on(slot, day):
                     yield target, slot
+
+    def left_out_on(self, day: date) -> Iterator[datetime]:
+        """The slots of this day that a calendar leaves out, moved or not."""
+        begin, end = self._midnight(day) - RESOLUTION, self._midnight(day + _DAY) - RESOLUTION
+        for slot in slots_between(self.base, begin, end, window=self.window):
+            found = self._stretch(slot)
+            if found is not None and found.block.is_left_out:
+                yield slot
+
+
+@lru_cache(maxsize=8192)
+def _left_out_on(rule: CalendarRule, day: date) -> tuple[datetime, ...]:
+    return tuple(rule.left_out_on(day))
 
 
 @lru_cache(maxsize=8192)

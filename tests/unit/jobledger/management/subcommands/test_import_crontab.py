@@ -16,10 +16,17 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.crontab.review import review
 from jobledger.management.subcommands import import_crontab
-from jobledger.models import AlertDestination, AlertRule, DestinationKind, NextSlot, SchedulePolicy
+from jobledger.models import (
+    AlertDestination,
+    AlertRule,
+    DestinationKind,
+    NextSlot,
+    ScheduleCalendar,
+    SchedulePolicy,
+)
 from jobledger.schedules import stored_schedules
 from tests.unit.builders import override
-from tests.unit.jobledger.schedules.builders import NOON
+from tests.unit.jobledger.schedules.builders import NOON, limited_by
 from tests.unit.jobledger.schedules.stock import stock_cron
 from tests.unit.jobledger.schedules.times import utc
 
@@ -108,6 +115,15 @@ def test_importing_twice_changes_nothing(crontab: Callable[..., str]) -> None:
     assert row_counts() == before
     assert "becomes" not in printed
     assert "4 schedules that exist. Nothing was stored." in remarks
+
+
+def test_importing_again_keeps_the_calendars_of_a_schedule(crontab: Callable[..., str]) -> None:
+    file = crontab(f"0 3 * * * {PROBE}")
+    imported(file)
+    limited_by(PeriodicTask.objects.get(name="probe"), "sat, sun", moved=True)
+    before = SchedulePolicy.objects.values().get(), ScheduleCalendar.objects.values().get()
+    assert "1 schedule that exists. Nothing was stored." in imported(file)[1]
+    assert (SchedulePolicy.objects.values().get(), ScheduleCalendar.objects.values().get()) == before
 
 
 def test_a_schedule_with_another_name_or_another_notation_is_the_same(crontab: Callable[..., str]) -> None:

@@ -127,6 +127,12 @@ def test_of_several_slots_that_are_moved_to_one_time_the_latest_runs() -> None:
     assert left_out(rule, days=7) == [("Sat 07 03:00", 1)]
 
 
+def test_a_slot_is_moved_across_days_to_which_the_schedule_is_not_limited() -> None:
+    rule = limited(cron("0 3 7 * *"), "sat, sun", only_on="sat, sun, wed", moved=True)
+    assert starts(rule) == ["Wed 11 03:00"]
+    assert rule.origin(utc("2026-03-11T03:00")) == utc("2026-03-07T03:00")
+
+
 def test_a_single_time_can_be_moved() -> None:
     rule = limited(Clocked(at=utc("2026-03-07T12:00")), WEEKEND, moved=True)
     assert starts(rule) == ["Mon 09 12:00"]
