@@ -15,10 +15,10 @@ from jobledger.metrics import families, gauges, totals
 from jobledger.metrics.families import Metric
 from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS, Histogram
 from jobledger.metrics.totals import Key, Totals
-from jobledger.models import SUCCESSES, Status, Trigger
+from jobledger.models import LIVE, SUCCESSES, Run, Status, Trigger
 
 ENDS = tuple(str(status) for status in Status if status.is_final and status is not Status.SENT)
-"""How a job's run may end."""
+"""How the run of a job, or of a line of a crontab, may end."""
 COUNT_SECONDS = 5.0
 """Prometheus waits for ten, by default."""
 
@@ -68,19 +68,22 @@ def _families(now: datetime) -> Iterator[Family]:
 
 def _runs(ended: Totals) -> Family:
     found = CounterMetricFamily(families.RUNS.name, families.RUNS.help, labels=families.RUNS.labels)
-    counts = dict.fromkeys(_expected(ended), 0) | {key: total.count for key, total in ended.items()}
-    for key, count in sorted(counts.items()):
+    for key, count in sorted(_counts(ended).items()):
         found.add_metric(key, count)
     return found
 
 
-def _expected(ended: Totals) -> Iterator[Key]:
-    """What may be counted next. Prometheus does not see an increase in a counter that begins with 1."""
-    jobs = registry.all_jobs()
-    starts = {(job, str(Trigger.SCHEDULE)) for job in jobs} | {(key.job, key.trigger) for key in ended}
-    for job, trigger in starts:
-        if job in jobs:
-            yield from (Key(job, trigger, status) for status in ENDS)
+def _counts(ended: Totals) -> dict[Key, int]:
+    """The counters, each of which is 0 at first: Prometheus sees no increase in one that begins with 1.
+
+    The runs of a new job or trigger are counted when they are settled; until then, all clients read 0.
+    """
+    known = {(job, str(Trigger.SCHEDULE)) for job in registry.all_jobs()}
+    known.update((key.job, key.trigger) for key, total in ended.items() if total.is_settled)
+    found = {key: total.count if key[:2] in known else 0 for key, total in ended.items()}
+    live = Run.objects.filter(status__in=LIVE).order_by().values_list("job", "trigger").distinct()
+    starts = {*known, *(key[:2] for key in ended), *live}
+    return {Key(*start, status): 0 for start in starts for status in ENDS} | found
 
 
 def _histogram(metric: Metric, of_jobs: dict[str, Histogram]) -> Family:

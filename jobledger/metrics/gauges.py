@@ -14,6 +14,7 @@ from jobledger.jobs import registry
 from jobledger.metrics import families
 from jobledger.metrics.families import Metric
 from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status
+from jobledger.models.run import WAITING_SINCE
 from jobledger.runs.worker import presence, queues
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
@@ -74,7 +75,8 @@ def _queues(now: datetime) -> Iterable[Sample]:
     """Of the queues in use, and of those that workers read; others may be in use elsewhere."""
     # Runs that have a key may be waiting for another run of their job.
     waiting = Run.objects.startable(now).filter(concurrency_key="").order_by()
-    since = Min(Greatest("queued_at", Coalesce("start_after", "queued_at")))
+    # A run of a frequent schedule has always been queued lately: it has superseded those before it.
+    since = Min(Greatest(WAITING_SINCE, Coalesce("start_after", WAITING_SINCE)))
     counts, oldest = Counter[str](), dict[str, datetime]()
     for job, routing, count, begin in waiting.values_list("job", "routing").annotate(n=Count("pk"), at=since):
         if queue := _queue_of(job, routing):

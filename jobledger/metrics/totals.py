@@ -65,6 +65,8 @@ class Total:
     """The runs of a job with one trigger and one status."""
 
     count: int = 0
+    is_settled: bool = True
+    """False as long as all of them are among the latest runs."""
     last_ended_at: datetime | None = None
     duration: Histogram = field(default_factory=lambda: Histogram(DURATION_BOUNDS))
     start_delay: Histogram = field(default_factory=lambda: Histogram(DELAY_BOUNDS))
@@ -193,7 +195,10 @@ def _take_ended() -> Iterator[_Ended]:
 
 def _add_latest(totals: Totals, position: CountedUntil) -> None:
     """Add the runs after the position that have ended, but only here: they are counted later."""
-    _add(_ended(Run.objects.filter(_after(position)).exclude(status__in=LIVE)), totals)
+    latest: Totals = {}
+    _add(_ended(Run.objects.filter(_after(position)).exclude(status__in=LIVE)), latest)
+    totals.update({key: Total(is_settled=False) for key in latest.keys() - totals.keys()})
+    _merge(latest, totals)
 
 
 def _ended(rows: Any) -> Iterator[_Ended]:

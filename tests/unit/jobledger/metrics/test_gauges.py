@@ -97,6 +97,15 @@ def test_a_queue_has_the_runs_that_wait_for_a_worker_and_the_age_of_the_oldest()
     assert (found["queued_runs", "idle"], found["queue_oldest_age_seconds", "idle"]) == (0, 0)
 
 
+def test_a_run_that_has_superseded_others_has_waited_as_long_as_they_did() -> None:
+    """Otherwise, the queue of a schedule that is due every minute would never seem to wait."""
+    queued(1, waiting_since=NOON - 30 * MINUTE)
+    queued(2)
+    assert values()["queue_oldest_age_seconds", "celery"] == 30 * 60
+    Run.objects.update(start_after=NOON - 3 * MINUTE)
+    assert values()["queue_oldest_age_seconds", "celery"] == 3 * 60
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from jobledger.metrics import totals
 from jobledger.metrics.families import METRICS
-from jobledger.models import ProcessKind, RunTotal, ServiceProcess, Status, Trigger
+from jobledger.models import ProcessKind, Run, RunTotal, ServiceProcess, Status, Trigger
 from tests.unit.builders import override
 from tests.unit.jobledger.metrics.builders import MINUTE, ended, live
 
@@ -166,13 +166,45 @@ def test_the_first_failure_of_a_job_increases_a_counter_that_was_there_before(cl
     assert samples(get(client, accept=OPENMETRICS))[name] == 0
     ended(1, now=timezone.now(), status=Status.FAILED)
     assert samples(get(client, accept=OPENMETRICS))[name] == 1
-    ended(1, now=timezone.now(), trigger=Trigger.CLI)
-    assert (
-        samples(get(client, accept=OPENMETRICS))[
-            "jobledger_runs_total job_name=probe status=failed trigger=cli"
-        ]
-        == 0
-    )
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize(
+    "started",
+    [
+        {"job": "probe", "trigger": Trigger.CELERY},
+        {"job": "probe", "trigger": Trigger.CLI},
+        {"job": "a line of a crontab", "trigger": Trigger.CRON},
+        {"job": "an.ordinary.task", "trigger": Trigger.SCHEDULE},
+    ],
+    ids=str,
+)
+def test_so_does_the_first_failure_of_what_no_schedule_starts(client: Client, started: Any) -> None:
+    """Its series is new, so it is 0 until the run is settled."""
+    found = [read_failures(client, **started)]
+    for minutes in (1, 1.5):
+        ended(minutes, now=timezone.now(), status=Status.FAILED, **started)
+        found.append(read_failures(client, **started))
+    Run.objects.update(queued_at=timezone.now() - 3 * MINUTE)  # settled
+    found.append(read_failures(client, **started))
+    ended(1, now=timezone.now(), status=Status.FAILED, **started)
+    assert [*found, read_failures(client, **started)] == [None, 0, 0, 2, 3]
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING])
+def test_so_does_that_of_a_run_that_takes_long(client: Client, status: Status) -> None:
+    started: Any = {"job": "a line of a crontab", "trigger": Trigger.CRON}
+    ended(1, now=timezone.now(), status=Status.FAILED, **started)
+    run = live(10, now=timezone.now(), status=status, **started)
+    assert read_failures(client, **started) == 0
+    Run.objects.filter(pk=run.pk).update(status=Status.FAILED, finished_at=timezone.now())
+    assert read_failures(client, **started) == 2
+
+
+def read_failures(client: Client, job: str, trigger: Trigger) -> float | None:
+    name = f"jobledger_runs_total job_name={job} status=failed trigger={trigger}"
+    return samples(get(client, accept=OPENMETRICS)).get(name)
 
 
 @pytest.mark.usefixtures("opened")
