@@ -14,7 +14,7 @@ from jobledger.jobs import registry
 from jobledger.metrics import families
 from jobledger.metrics.families import Metric
 from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status
-from jobledger.models.run import WAITING_SINCE
+from jobledger.models.run import WAITING_SINCE, WAITS_FOR_RUN
 from jobledger.runs.worker import presence, queues
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
@@ -73,8 +73,7 @@ def _running() -> Iterable[Sample]:
 
 def _queues(now: datetime) -> Iterable[Sample]:
     """Of the queues in use, and of those that workers read; others may be in use elsewhere."""
-    # Runs that have a key may be waiting for another run of their job.
-    waiting = Run.objects.startable(now).filter(concurrency_key="").order_by()
+    waiting = Run.objects.startable(now).exclude(WAITS_FOR_RUN).order_by()
     # A run of a frequent schedule has always been queued lately: it has superseded those before it.
     since = Min(Greatest(WAITING_SINCE, Coalesce("start_after", WAITING_SINCE)))
     counts, oldest = Counter[str](), dict[str, datetime]()

@@ -74,6 +74,9 @@ CANCEL_ACCEPTED = models.Q(cancel_requested_at__isnull=False) & ~models.Q(reason
 WAITING_SINCE = Coalesce("waiting_since", "queued_at")
 """Since when a queued run, or one that it has superseded, has been waiting."""
 
+WAITS_FOR_RUN = ~models.Q(concurrency_key="") & models.Q(reason=Reason.OVERLAP)
+"""A queued run waits for the end of another one; after that, it waits for a worker."""
+
 MIN_ID_PREFIX_LENGTH = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 

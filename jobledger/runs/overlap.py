@@ -234,8 +234,10 @@ def _wake(queued: QuerySet[Run], *, at_once: bool) -> None:
     if longest is None:
         return
     grace = publisher.RECORDER_GRACE_PERIOD if at_once else timedelta(0)
-    longest.publish_after = clock.now() + grace
-    queued.filter(pk=longest.pk).update(publish_after=longest.publish_after)
+    # From now on, it only waits for a worker.
+    free = {"publish_after": clock.now() + grace, "publish_count": 0, **NO_REASON.columns}
+    queued.filter(pk=longest.pk).update(**free)
+    longest.note(free)
     if at_once:
         transaction.on_commit(lambda: publisher.try_to_publish([longest]))
     else:

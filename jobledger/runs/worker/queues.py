@@ -11,11 +11,12 @@ from typing import Any
 
 from celery import current_app
 from celery.exceptions import QueueNotFound
-from django.db.models import Count, Min
+from django.db.models import BooleanField, Count, ExpressionWrapper, Min
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
 from jobledger.models import Run, Status
+from jobledger.models.run import WAITS_FOR_RUN
 from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.runs.publishing import delivery, publisher
 
@@ -100,17 +101,16 @@ def _queued_runs(now: datetime) -> Iterator[tuple[str, dict[str, Any], datetime 
     """Job or task, routing, and when it was published, if an idle worker would have claimed it by now."""
     queued = Run.objects.filter(status=Status.QUEUED, publish_after__isnull=False).order_by("publish_after")
     unclaimed_since = now - UNCLAIMED_AFTER
-    columns = ("waiting_since", "publish_count", "publish_after", "concurrency_key")
-    for job, routing, queued_at, superseded_since, count, after, guard in queued.values_list(
-        "job", "routing", "queued_at", *columns
-    )[:MAX_RUNS]:
+    waits_for_run = ExpressionWrapper(WAITS_FOR_RUN, output_field=BooleanField())
+    columns = ("job", "routing", "queued_at", "waiting_since", "publish_count", "publish_after")
+    found = queued.values_list(*columns, waits_for_run)[:MAX_RUNS]
+    for job, routing, queued_at, superseded_since, count, after, is_blocked in found:
         published_at = _published_at(count, after, unclaimed_since) if count and after else None
         since = superseded_since or queued_at
         if published_at is None and count and superseded_since:
             # The message of the first run that this one has superseded, or one sent later.
             published_at = superseded_since
-        # Runs that have a key may be waiting for another run of their job.
-        is_waiting = published_at is not None and not guard and since < unclaimed_since
+        is_waiting = published_at is not None and not is_blocked and since < unclaimed_since
         yield job, routing, published_at if is_waiting else None
 
 

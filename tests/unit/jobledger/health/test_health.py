@@ -15,7 +15,8 @@ from jobledger import formats, health
 from jobledger.celery import configure
 from jobledger.health import Health
 from jobledger.health.problem import PartName, Problem, ProblemKind
-from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.models import NextSlot, ProcessKind, Reason, Run, ServiceProcess, Status, Trigger
+from jobledger.runs import overlap
 from jobledger.runs.publishing import delivery
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
@@ -152,11 +153,21 @@ def test_of_the_workers_only_those_that_read_the_queue_are_asked_for_their_runs(
 
 def test_runs_that_wait_for_another_run_or_their_next_attempt_do_not_wait_for_a_worker() -> None:
     beat_and_worker()
-    waiting(concurrency_key="probe")
+    waiting(concurrency_key="probe", reason=Reason.OVERLAP)
     waiting(publish_count=0)
     # Another attempt, whose message has only just been sent: the run itself is old.
     waiting(publish_count=1, publish_after=NOON + MINUTE)
     assert health.read(NOON).problems == []
+
+
+def test_a_run_that_another_one_no_longer_blocks_waits_for_a_worker() -> None:
+    beat_and_worker()
+    blocked = waiting(concurrency_key="probe", reason=Reason.OVERLAP)
+    overlap.wake("probe")
+    assert health.read(NOON).problems == []
+    Run.objects.filter(pk=blocked.pk).update(publish_count=1, publish_after=NOON)
+    text = "1 run has been waiting for a free worker for more than 1 min."
+    assert the_problem(ProblemKind.BUSY_WORKERS).text == text
 
 
 def test_a_run_whose_message_a_free_worker_has_not_taken_shows_that_it_is_stalled() -> None:

@@ -8,7 +8,8 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger.metrics import gauges
 from jobledger.metrics.families import METRICS, Kind
-from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status, Trigger
+from jobledger.models import NextSlot, ProcessKind, Reason, Run, ServiceProcess, Status, Trigger
+from jobledger.runs import overlap
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
 from jobledger.schedules.pausing import Terms
@@ -36,6 +37,13 @@ def schedule(name: str, due_at: Any = NOON + MINUTE, task: str = "probes.probe")
 def queued(minutes: float = 1, **given: Any) -> None:
     times = {"queued_at": NOON - minutes * MINUTE, "publish_after": NOON}
     Run.objects.create(**{"job": "probe", "trigger": Trigger.ADMIN, **times, **given})
+
+
+def test_a_run_that_another_one_no_longer_blocks_waits_for_a_worker() -> None:
+    queued(concurrency_key="probe", reason=Reason.OVERLAP)
+    queued(concurrency_key="probe", reason=Reason.OVERLAP)
+    overlap.wake("probe")
+    assert values()["queued_runs", "celery"] == 1
 
 
 def process(kind: ProcessKind, seconds_ago: float = 5, **given: Any) -> None:
@@ -111,7 +119,7 @@ def test_a_run_that_has_superseded_others_has_waited_as_long_as_they_did() -> No
     [
         {"start_after": NOON + MINUTE},
         {"start_before": NOON - MINUTE},
-        {"concurrency_key": "probe"},
+        {"concurrency_key": "probe", "reason": Reason.OVERLAP},
         {"routing": {"exchange": "x"}},
         {"job": "elsewhere.task"},
         {"status": Status.RUNNING},

@@ -20,7 +20,7 @@ from pytest_django import Settings
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency
 from jobledger.models import Reason, Run, SchedulePolicy, Status, Trigger
-from jobledger.runs import dispatch, overlap
+from jobledger.runs import dispatch, overlap, reasons
 from jobledger.runs.execution import calls, runner
 from jobledger.runs.overlap import Guard, OverlapError
 from jobledger.runs.publishing import publisher
@@ -226,6 +226,18 @@ def test_the_run_that_has_waited_longest_is_published(
         overlap.wake("probe")
     assert published == [first]
     assert later not in published
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_run_that_is_published_again_waits_for_a_worker_and_for_no_other_run(at_once: bool) -> None:
+    holder, waiting = running(), queued(publish_count=3)
+    overlap.start(waiting, guard(Concurrency.QUEUE), NOON)
+    assert reasons.short(waiting, NOON).startswith(f"waiting for run {holder.short_id}")
+    Run.objects.filter(pk=holder.pk).update(status=Status.SUCCEEDED)
+    overlap.wake("probe", at_once=at_once)
+    waiting.refresh_from_db()
+    assert (waiting.reason, waiting.reason_details, waiting.publish_count) == ("", {}, 0)
+    assert reasons.short(waiting, NOON).startswith("not yet recorded as published")
 
 
 def test_a_run_that_has_superseded_others_keeps_their_place(
