@@ -406,17 +406,6 @@ def test_a_declaration_of_another_schedule_is_not_taken_away() -> None:
     assert found == "schedules.mine.declared_as: this declaration belongs to another schedule"
 
 
-def test_calendars_are_named_and_have_to_exist() -> None:
-    Calendar.objects.create(name="holidays", entries="2026-12-25")
-    text = file_of(mine=probe(not_on=["holidays"], left_out="move"))
-    assert actions(imported(text, JSON)) == {"mine": "add"}
-    assert actions(imported(exported())) == {"mine": "none"}
-    assert ScheduleCalendar.objects.get().calendar.name == "holidays"
-    (found,) = problems(file_of(mine=probe(only_on=["weekends"])))
-    assert found.startswith("schedules.mine.only_on: ")
-    assert "weekends" in found
-
-
 def test_an_interval_keeps_its_grid() -> None:
     schedule = every(90, "mine")
     anchor = SchedulePolicy.objects.get(schedule=schedule).anchor
