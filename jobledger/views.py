@@ -10,6 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from jobledger.health import readiness
+from jobledger.health.reading import NoAnswerError, Reading
 from jobledger.outages import is_outage
 
 RETRY_AFTER_SECONDS = 10
@@ -33,11 +34,27 @@ def alive(request: HttpRequest) -> HttpResponse:
 def liveness(request: HttpRequest) -> HttpResponse:
     """200 if the database responds, otherwise 503. Public, so it reveals only the type of the error."""
     try:
+        wrong = database.get()
+    except NoAnswerError as error:
+        wrong = str(error)
+    if wrong:
+        return HttpResponse(f"database: {wrong}\n", status=503, content_type="text/plain")
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def _ask_database() -> str:
+    """What is wrong with it, or an empty string."""
+    try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except Error as error:
-        return HttpResponse(f"database: {type(error).__name__}\n", status=503, content_type="text/plain")
-    return HttpResponse("ok\n", content_type="text/plain")
+        return type(error).__name__
+    return ""
+
+
+database = Reading(
+    _ask_database, within_seconds=readiness.WITHIN_SECONDS, reused_seconds=readiness.REUSED_SECONDS
+)
 
 
 @never_cache

@@ -212,6 +212,16 @@ else:
     # A new connection for every tick would cost more than the tick itself (docs/decisions/).
     DATABASES["default"]["CONN_MAX_AGE"] = env.whole("CONN_MAX_AGE", 600, minimum=0)
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # A server that has gone away without a word would otherwise be waited for a quarter of an hour or longer.
+    # What the URL says has precedence, such as ?connect_timeout=30.
+    DATABASES["default"]["OPTIONS"] = {
+        "connect_timeout": 10,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
     # Behind a pooler, what reads from a server-side cursor may reach another connection. Nothing else depends
     # on a session: Django prepares no statements, and the service only sets what ends with a transaction.
     DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = env.flag("TRANSACTION_POOLING", default=False)

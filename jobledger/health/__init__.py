@@ -5,7 +5,7 @@ second.
 """
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,7 +22,7 @@ from jobledger.retention import ledger_size
 from jobledger.runs.worker import queues
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import ABSENT_AFTER
-from jobledger.runs.worker.queues import QueueUse
+from jobledger.runs.worker.queues import QueueUse, Uses
 from jobledger.schedules import ledger, pausing
 
 _BROKER_TIMEOUTS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
@@ -57,6 +57,8 @@ class Health:
     """When a beat last reported, which it does about every ten seconds."""
     last_message: datetime | None
     """When a worker last took a message from a queue, as far as is known."""
+    queues: Mapping[str, bool]
+    """The queues that queued runs or enabled schedules use, and whether a running worker reads each."""
 
 
 def read(now: datetime, *, server_time: datetime | None = None) -> Health:
@@ -69,12 +71,15 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
     schedules = NextSlot.objects.aggregate(
         enabled=Count("pk"), broken=Count("pk", filter=~Q(broken="")), handled_until=Max("handled_until")
     )
-    broker, pruned = list(_broker()), ledger_size.last_pruned()
+    broker, pruned, uses = list(broker_problems()), ledger_size.last_pruned(), queues.uses(now)
+    able = [worker for worker in _of_kind(present, ProcessKind.WORKER) if not _is_idle(worker)]
+    read_queues = _read_by(able, uses)
     problems = [
         *_pause(now),
         *broker,
         *_beat(known, present, now),
         *_workers(known, present, now),
+        *(_queues(uses, read_queues, able, now) if _of_kind(present, ProcessKind.WORKER) else ()),
         *_other_code(present, PartName.BEAT, ProcessKind.BEAT),
         *_other_code(present, PartName.WORKERS, ProcessKind.WORKER),
         *clocks.set_back(schedules["handled_until"], now),
@@ -97,6 +102,7 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
         problems=problems,
         last_tick=max((beat.seen_at for beat in _of_kind(known, ProcessKind.BEAT)), default=None),
         last_message=max((each.message_at for each in known if each.message_at), default=None),
+        queues={name: name in read_queues for name in sorted(uses.queues)},
     )
 
 
@@ -128,7 +134,8 @@ def _pause(now: datetime) -> Iterator[Problem]:
     )
 
 
-def _broker() -> Iterator[Problem]:
+def broker_problems() -> Iterator[Problem]:
+    """Whether Redis is available. Needs no database."""
     # Imported here, because it takes a fifth of the start-up time of any command, and is only needed here.
     from redis.exceptions import RedisError
 
@@ -193,21 +200,27 @@ def _workers(
             short="none running",
             advice="Start one, and check its log to see why it stopped. Until then, runs stay queued.",
         )
-        return
-    idle = [worker for worker in workers if worker.capacity == 0 or _reads_nothing(worker)]
-    yield from _idle(idle)
-    uses, able = queues.uses(now), [worker for worker in workers if worker not in idle]
-    # Workers of an earlier version do not report their queues: they might read any.
-    read = set(uses.queues) if any(not worker.queues for worker in able) else set()
-    read = read.union(*(worker.queues for worker in able))
-    yield from (_unread(use) for name, use in sorted(uses.queues.items()) if name not in read)
-    waiting = [use for name, use in sorted(uses.queues.items()) if use.waiting and name in read]
+    yield from _idle([worker for worker in workers if _is_idle(worker)])
+
+
+def _queues(
+    uses: Uses, read_queues: Container[str], able: Sequence[ServiceProcess], now: datetime
+) -> Iterator[Problem]:
+    yield from (_unread(use) for name, use in sorted(uses.queues.items()) if name not in read_queues)
+    waiting = [use for name, use in sorted(uses.queues.items()) if use.waiting and name in read_queues]
     yield from occupied.late_runs(waiting, able, now)
     yield from _untaken(uses.waiting_elsewhere)
 
 
-def _reads_nothing(worker: ServiceProcess) -> bool:
-    return not worker.queues and worker.capacity is not None
+def _read_by(able: Sequence[ServiceProcess], uses: Uses) -> set[str]:
+    # Workers of an earlier version do not report their queues: they might read any.
+    read = set(uses.queues) if any(not worker.queues for worker in able) else set[str]()
+    return read.union(*(worker.queues for worker in able))
+
+
+def _is_idle(worker: ServiceProcess) -> bool:
+    reads_nothing = not worker.queues and worker.capacity is not None
+    return worker.capacity == 0 or reads_nothing
 
 
 def _idle(workers: Sequence[ServiceProcess]) -> Iterator[Problem]:

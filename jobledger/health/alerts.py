@@ -26,7 +26,7 @@ def problems(now: datetime) -> Iterator[Problem]:
         accept = "does" if len(failing) == 1 else "do"
         yield _problem(
             text=f"{names} {accept} not accept alerts: {first.error}",
-            short=f"not accepted by {names}",
+            short=f"not accepted by {len(failing)} {'destination' if len(failing) == 1 else 'destinations'}",
             advice="They are tried again for a day. Correct the destination, and send a test.",
         )
     states = (DeliveryState.FAILED, DeliveryState.UNKNOWN)

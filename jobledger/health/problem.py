@@ -67,7 +67,7 @@ class Problem:
     text: str
     """What is wrong, as a sentence."""
     short: str
-    """The same, to be displayed after the part's name."""
+    """The same, to be displayed after the part's name. It is public, and has no names but those of queues."""
     advice: str
     """What to do, and what happens in the meantime."""
     queue: str = ""

@@ -1,29 +1,32 @@
 """Whether jobs can start, as ``/readyz`` reports it: check by check, in a few words that may be public."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import Error
+from django.db import Error, connection
+from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from jobledger import clock, formats, health
 from jobledger.health import Health
-from jobledger.health.problem import ProblemKind
+from jobledger.health.problem import ProblemKind, listed
+from jobledger.health.reading import NoAnswerError, Reading
 
 REUSED_SECONDS = 2.0
 """How long a result is reused: the view is public, and takes about a dozen queries."""
+WITHIN_SECONDS = 3.0
+"""How long a probe waits at most: the usual timeout of probes is five seconds or longer."""
 
 CHECKS: Mapping[str, Sequence[ProblemKind]] = {
     "database": (),
     "redis": (ProblemKind.NO_BROKER,),
     "beat": (ProblemKind.NO_BEAT, ProblemKind.LATE_BEAT),
     "workers": (ProblemKind.NO_WORKER, ProblemKind.IDLE_WORKERS, ProblemKind.STALLED_WORKERS),
-    "queues": (ProblemKind.UNREAD_QUEUE,),
+    "queues": (),
 }
-"""What keeps jobs from starting on time."""
+"""What keeps jobs from starting on time. Unread queues do so too, also if no worker is running."""
 TIMED = ("beat", "workers")
 """The checks whose reason always includes when something was last heard."""
 
@@ -46,16 +49,12 @@ class Readiness:
         return {"ready": self.is_ready, "checks": checks, "problems": self.problems}
 
 
-_last: tuple[float, Readiness] | None = None
-
-
 def read() -> Readiness:
-    """The readiness now, or up to two seconds ago."""
-    global _last  # noqa: PLW0603 - one result per process: the project's cache may itself be in Redis
-    asked_at = time.monotonic()
-    if _last is None or asked_at - _last[0] > REUSED_SECONDS:
-        _last = asked_at, _read()
-    return _last[1]
+    """The readiness now, or up to two seconds ago; there is always an answer within a few seconds."""
+    try:
+        return reading.get()
+    except NoAnswerError as error:
+        return _without_database("no database", "not available", str(error))
 
 
 def _read() -> Readiness:
@@ -65,19 +64,39 @@ def _read() -> Readiness:
     except Error as error:
         # Only the type of the error: its text may name users and hosts.
         name = type(error).__name__
-        problem = {"part": "database", "problem": "no database", "text": name}
-        return Readiness(checks={"database": (False, f"not available: {name}")}, problems=[problem])
+    redis = next(("not available" for _ in health.broker_problems()), "available")
+    if _is_not_migrated():
+        return _without_database("not migrated", "not migrated", name, redis)
+    return _without_database("no database", "not available", name, redis)
+
+
+def _is_not_migrated() -> bool:
+    try:
+        executor = MigrationExecutor(connection)
+        return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    except Error:
+        return False
+
+
+def _without_database(problem: str, state: str, why: str, redis: str = "") -> Readiness:
+    unknown = f"not known: the database is {state}"
+    checks = dict.fromkeys(CHECKS, (False, unknown)) | {"database": (False, f"{state}: {why}")}
+    if redis:
+        checks["redis"] = redis == "available", redis
+    return Readiness(checks=checks, problems=[{"part": "database", "problem": problem, "text": why}])
 
 
 def _of(found: Health, now: datetime) -> Readiness:
     usual = {
         "database": "available",
         "redis": "available",
-        "queues": "all in use are read",
+        "queues": "all in use are read" if found.queues else "none in use",
         "beat": _event("ticked", found.last_tick, now),
         "workers": _event("took a message", found.last_message, now),
     }
     checks = {name: _check(found, name, usual[name]) for name in CHECKS}
+    if unread := [name for name, is_read in found.queues.items() if not is_read]:
+        checks["queues"] = False, f"none consumes {listed(unread)}"
     problems = [{"part": each.part, "problem": each.kind, "text": each.short} for each in found.problems]
     return Readiness(checks=checks, problems=problems)
 
@@ -90,3 +109,6 @@ def _check(found: Health, name: str, usual: str) -> tuple[bool, str]:
 
 def _event(what: str, last: datetime | None, now: datetime) -> str:
     return f"{what} {formats.relative(last, now)}" if last else f"never {what}"
+
+
+reading = Reading(_read, within_seconds=WITHIN_SECONDS, reused_seconds=REUSED_SECONDS)

@@ -1,7 +1,7 @@
 """What Prometheus reads. Nothing is kept in the process: each web server answers from the ledger alone."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -26,20 +26,25 @@ COUNT_SECONDS = 5.0
 class _Collected(Collector):
     """Metrics that were read already."""
 
-    def __init__(self, collected: Iterable[Family]) -> None:
-        self._collected = list(collected)
+    def __init__(self, collected: Sequence[Family]) -> None:
+        self._collected = collected
 
     def collect(self) -> Iterable[Family]:
         return self._collected
 
 
-def exposed(now: datetime, accept: str) -> tuple[bytes, str]:
-    """The text, in the format that the client prefers, and its content type.
+def read(now: datetime) -> Sequence[Family]:
+    """All metrics.
 
     Raises totals.NotCountedError if there are too many runs to count at once, as at the first time.
     """
+    return list(_families(now))
+
+
+def encoded(found: Sequence[Family], accept: str) -> tuple[bytes, str]:
+    """The text, in the format that the client prefers, and its content type."""
     collectors = CollectorRegistry(auto_describe=False)
-    collectors.register(_Collected(_families(now)))
+    collectors.register(_Collected(found))
     encode, content_type = _encoder(accept)
     return encode(collectors), content_type
 

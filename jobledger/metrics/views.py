@@ -1,7 +1,9 @@
 """``/metrics``, for Prometheus: closed until the project sets a token or the networks of its clients."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
 
 from django.db import Error
 from django.http import HttpRequest, HttpResponse
@@ -11,13 +13,19 @@ from django.views.decorators.http import require_safe
 
 from jobledger import clock
 from jobledger.conf import settings
+from jobledger.health.reading import NoAnswerError, Reading
 from jobledger.metrics.totals import NotCountedError
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric as Family
 
 CLOSED = "Metrics are off. Set METRICS_TOKEN or METRICS_NETWORKS."
 BAD_TOKEN = "A valid token is required, as the header “Authorization: Bearer …”."  # noqa: S105 - no password
 BAD_ADDRESS = "METRICS_NETWORKS does not include this client's address."
 BEHIND_PROXY = "METRICS_NETWORKS does not apply to requests that come through a proxy."
 RETRY_AFTER_SECONDS = 5
+WITHIN_SECONDS = 9.0
+"""Prometheus waits for ten, by default."""
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED")
 
 
@@ -33,12 +41,23 @@ def metrics(request: HttpRequest) -> HttpResponse:
     from jobledger.metrics import exposition
 
     try:
-        text, content_type = exposition.exposed(clock.now(), request.headers.get("Accept", ""))
+        text, content_type = exposition.encoded(families.get(), request.headers.get("Accept", ""))
     except NotCountedError as error:
         return _unavailable(f"There are many new runs to count: try again. {error}.")
     except Error as error:
         return _unavailable(f"database: {type(error).__name__}")
+    except NoAnswerError as error:
+        return _unavailable(f"database: {error}")
     return HttpResponse(text, content_type=content_type)
+
+
+def _read_families() -> "Sequence[Family]":
+    from jobledger.metrics import exposition
+
+    return exposition.read(clock.now())
+
+
+families = Reading(_read_families, within_seconds=WITHIN_SECONDS)
 
 
 def _refusal(request: HttpRequest) -> str:

@@ -12,7 +12,9 @@ from celery import current_app
 from django.db.models import DateTimeField, QuerySet, Value
 from django.utils import timezone
 
-from jobledger import clock
+from jobledger import clock, views
+from jobledger.health import readiness, reading
+from jobledger.metrics import views as metrics_views
 from tests.unit.broker import Broker
 
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -31,6 +33,14 @@ def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", timezone.now)
     monkeypatch.setattr(clock, "in_statement", in_statement_of_this_process)
     monkeypatch.setattr(clock, "as_sql", lambda: "NULL")
+
+
+@pytest.fixture(autouse=True)
+def probes_read_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other thread sees what a test has written. What one test has read is not reused in the next."""
+    monkeypatch.setattr(reading, "_in_thread", reading.answer_with)
+    for each in (views.database, readiness.reading, metrics_views.families):
+        monkeypatch.setattr(each, "_attempts", [])
 
 
 @pytest.fixture(autouse=True)

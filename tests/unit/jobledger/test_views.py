@@ -1,5 +1,6 @@
 """The health checks: /livez covers the web server, /healthz the database, /readyz the whole service."""
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -7,21 +8,28 @@ from typing import Any
 import pytest
 import time_machine
 from django.contrib import admin
-from django.db import DataError, InterfaceError, OperationalError, connection
+from django.db import DataError, InterfaceError, OperationalError, ProgrammingError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
-from jobledger import clock, health
-from jobledger.health import readiness
-from jobledger.models import ProcessKind, Run, ServiceProcess, Trigger
+from jobledger import clock, health, views
+from jobledger.health import readiness, reading
+from jobledger.metrics import views as metrics_views
+from jobledger.models import DeadLetter, ProcessKind, Run, ServiceProcess, Trigger
 from jobledger.runs.worker.code_version import code_version
+from jobledger.schedules import pausing
+from jobledger.schedules.pausing import Terms
+from tests.unit.builders import override
+from tests.unit.jobledger.alerts.builders import destination
+
+in_thread = reading._in_thread
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "_last", None)
-    monkeypatch.setattr(health, "_broker", lambda: iter(()))
+def a_broker_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "broker_problems", lambda: iter(()))
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +41,7 @@ def time_stands_still() -> Iterator[None]:
 def running(kind: ProcessKind, **values: Any) -> None:
     now = timezone.now()
     given = {"version": code_version(), "queues": ["celery"], "started_at": now, **values}
-    ServiceProcess.objects.create(kind=kind, name=f"a {kind}", seen_at=now, **given)
+    ServiceProcess.objects.create(kind=kind, seen_at=now, **{"name": f"a {kind}", **given})
 
 
 def failed(found: dict[str, Any]) -> dict[str, str]:
@@ -105,7 +113,7 @@ def test_with_beat_and_a_worker_it_is_ready(client: Client) -> None:
                 "redis": {"ok": True, "reason": "available"},
                 "beat": {"ok": True, "reason": "ticked now"},
                 "workers": {"ok": True, "reason": "never took a message"},
-                "queues": {"ok": True, "reason": "all in use are read"},
+                "queues": {"ok": True, "reason": "none in use"},
             },
             "problems": [],
         },
@@ -180,18 +188,146 @@ def test_an_answer_is_reused_for_two_seconds(client: Client, django_assert_num_q
         client.get("/readyz")
 
 
-def test_without_the_database_it_is_not_ready_and_reveals_no_details(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OperationalError("password authentication failed for user jobs")
+@pytest.mark.django_db
+def test_without_a_worker_the_queues_in_use_are_named_as_unread(client: Client) -> None:
+    running(ProcessKind.BEAT)
+    for queue in ("reports", "mail"):
+        Run.objects.create(
+            job="probe", trigger=Trigger.CLI, routing={"queue": queue}, publish_after=timezone.now()
+        )
+    reasons = failed(client.get("/readyz").json())
+    assert reasons["queues"] == "none consumes mail, reports"
 
+
+@pytest.mark.django_db
+def test_queues_that_are_read_are_fine(client: Client) -> None:
+    running(ProcessKind.BEAT)
+    running(ProcessKind.WORKER)
+    Run.objects.create(job="probe", trigger=Trigger.CLI, publish_after=timezone.now())
+    check = {"ok": True, "reason": "all in use are read"}
+    assert client.get("/readyz").json()["checks"]["queues"] == check
+
+
+@pytest.mark.django_db
+def test_it_reveals_no_name_but_those_of_queues(client: Client) -> None:
+    """Everything is wrong at the same time."""
+    long_ago = timezone.now() - timedelta(days=2)
+    destination("ops@example.com", failures=3, error="secret")
+    pausing.pause(None, Terms(until=None, reason="secret", username="secret"), now=timezone.now())
+    running(ProcessKind.BEAT, version="secret", clock_offset=timedelta(minutes=2))
+    running(ProcessKind.WORKER, version="secret", capacity=1)
+    running(ProcessKind.WORKER, name="secret", capacity=0, busy=0)
+    for routing in ({"queue": "reports"}, {"exchange": "secret"}, {}):
+        sent = {"queued_at": long_ago, "publish_after": long_ago, "publish_count": 1}
+        Run.objects.create(job="probe", trigger=Trigger.CLI, routing=routing, username="secret", **sent)
+    DeadLetter.objects.create(reason="secret", task="secret", size=1, received_at=timezone.now())
+    text = client.get("/readyz").text
+    assert "reports" in text
+    assert "not accepted by 1 destination" in text
+    assert "secret" not in text
+    assert "example.com" not in text
+
+
+def refuse(*args: Any, **kwargs: Any) -> None:
+    raise OperationalError("password authentication failed for user jobs")
+
+
+@pytest.fixture
+def no_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "read", refuse)
+    monkeypatch.setattr(connection, "cursor", refuse)
     monkeypatch.setattr(clock, "now", timezone.now)
+
+
+UNKNOWN = "not known: the database is not available"
+
+
+@pytest.mark.usefixtures("no_database")
+def test_without_the_database_it_is_not_ready_and_reveals_no_details(client: Client) -> None:
     response = client.get("/readyz")
     problem = {"part": "database", "problem": "no database", "text": "OperationalError"}
-    check = {"ok": False, "reason": "not available: OperationalError"}
     assert (response.status_code, response.json()) == (
         503,
-        {"ready": False, "checks": {"database": check}, "problems": [problem]},
+        {
+            "ready": False,
+            "checks": {
+                "database": {"ok": False, "reason": "not available: OperationalError"},
+                "redis": {"ok": True, "reason": "available"},
+                "beat": {"ok": False, "reason": UNKNOWN},
+                "workers": {"ok": False, "reason": UNKNOWN},
+                "queues": {"ok": False, "reason": UNKNOWN},
+            },
+            "problems": [problem],
+        },
     )
+
+
+@pytest.mark.usefixtures("no_database")
+def test_an_outage_of_redis_is_noticed_without_the_database(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "broker_problems", lambda: iter(["a problem"]))
+    assert failed(client.get("/readyz").json())["redis"] == "not available"
+
+
+@pytest.mark.django_db
+def test_a_database_that_lacks_a_migration_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lack(*args: Any, **kwargs: Any) -> None:
+        raise ProgrammingError("no such column")
+
+    monkeypatch.setattr(health, "read", lack)
+    assert failed(client.get("/readyz").json())["database"] == "not available: ProgrammingError"
+    MigrationRecorder(connection).record_unapplied("jobledger", "0001_initial")
+    monkeypatch.setattr(readiness.reading, "_attempts", [])
+    response = client.get("/readyz")
+    reasons = failed(response.json())
+    assert reasons["database"] == "not migrated: ProgrammingError"
+    assert reasons["beat"] == "not known: the database is not migrated"
+    assert response.json()["problems"][0]["problem"] == "not migrated"
+
+
+@pytest.fixture
+def frozen_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[None]]:
+    """A database that neither answers nor refuses; what has been asked."""
+    asked: list[None] = []
+    thawed = threading.Event()
+
+    def hang(*args: Any, **kwargs: Any) -> None:
+        asked.append(None)
+        thawed.wait()
+        raise OperationalError
+
+    monkeypatch.setattr(reading, "_in_thread", in_thread)
+    for each in (views.database, readiness.reading, metrics_views.families):
+        monkeypatch.setattr(each, "_read", hang)
+        monkeypatch.setattr(each, "_within_seconds", 0.0)
+    yield asked
+    thawed.set()
+    for thread in threading.enumerate():
+        if thread.name == "reading":
+            thread.join()
+
+
+def test_a_frozen_database_is_no_reason_to_restart_the_web_server(
+    client: Client, frozen_database: list[None]
+) -> None:
+    assert client.get("/healthz").content == b"database: no answer within 0 s\n"
+    assert client.get("/livez").status_code == 200
+    assert len(frozen_database) == 1
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_however_many_probes_come_one_thread_waits_for_a_frozen_database(
+    client: Client, frozen_database: list[None], path: str, settings: Any
+) -> None:
+    override(settings, METRICS_NETWORKS=["127.0.0.1"])
+    assert [client.get(path).status_code for _ in range(9)] == [503] * 9
+    assert len(frozen_database) == 1
+
+
+@pytest.mark.usefixtures("frozen_database")
+def test_a_database_that_does_not_answer_is_the_reason_why_it_is_not_ready(client: Client) -> None:
+    reasons = failed(client.get("/readyz").json())
+    assert reasons.pop("database") == "not available: no answer within 0 s"
+    assert set(reasons.values()) == {UNKNOWN}
+    assert set(reasons) == {"redis", "beat", "workers", "queues"}

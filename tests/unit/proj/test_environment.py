@@ -197,6 +197,18 @@ def test_a_ca_is_trusted_where_the_connection_is_encrypted(
     assert done.stdout.strip() == str(trusting)
 
 
+@pytest.mark.parametrize(("query", "seconds"), [("", 10), ("?connect_timeout=3&sslmode=prefer", 3)])
+def test_a_server_that_has_gone_away_without_a_word_is_given_up(query: str, seconds: int) -> None:
+    code = (
+        "from proj.settings import DATABASES; options = DATABASES['default']['OPTIONS']; "
+        "print(options['connect_timeout'], options['tcp_user_timeout'], options.get('sslmode'))"
+    )
+    environment = {**os.environ, "DATABASE_URL": f"postgres://a:b@nowhere/jobs{query}"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(seconds), "60000", "prefer" if query else "None"]
+
+
 def test_networks_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.5, 172.16.0.0/12,2001:db8::/32")
     assert [str(each) for each in Environment().networks("TRUSTED_PROXIES")] == [

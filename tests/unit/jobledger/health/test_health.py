@@ -27,12 +27,12 @@ from tests.unit.builders import NOON, override
 pytestmark = pytest.mark.django_db
 
 MINUTE = timedelta(minutes=1)
-read_broker = health._broker
+read_broker = health.broker_problems
 
 
 @pytest.fixture(autouse=True)
 def a_broker_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_broker", lambda: iter(()))
+    monkeypatch.setattr(health, "broker_problems", lambda: iter(()))
 
 
 def signed(kind: ProcessKind, seconds_ago: int = 5, name: str = "here", **values: Any) -> None:
@@ -328,7 +328,7 @@ def test_a_redis_outage_is_a_problem_that_explains_its_effect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     beat_and_worker()
-    monkeypatch.setattr(health, "_broker", read_broker)
+    monkeypatch.setattr(health, "broker_problems", read_broker)
     problem = the_problem(ProblemKind.NO_BROKER)
     assert problem.text.startswith("Redis is not available: ")
     assert problem.text.endswith(".")
@@ -341,7 +341,7 @@ def test_a_redis_whose_certificate_is_not_trusted_is_a_problem_with_another_reme
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     beat_and_worker()
-    monkeypatch.setattr(health, "_broker", read_broker)
+    monkeypatch.setattr(health, "broker_problems", read_broker)
     with tls_in_front_of(tmp_path / "nothing.sock", ca=CA()) as port:
         app = Celery("mine", set_as_current=False, broker=f"rediss://localhost:{port}/0")
         configure(app)

@@ -25,7 +25,7 @@ QUEUED_RUNS = "/admin/jobledger/run/?status=queued"
 
 @pytest.fixture(autouse=True)
 def a_service_without_problems(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_broker", lambda: iter(()))
+    monkeypatch.setattr(health, "broker_problems", lambda: iter(()))
     for kind in ProcessKind:
         values: dict[str, Any] = {"version": code_version(), "queues": ["celery"], "seen_at": timezone.now()}
         ServiceProcess.objects.create(kind=kind, name=f"{kind}@here", **values)

@@ -28,7 +28,7 @@ HOME = "/admin/"
 
 @pytest.fixture(autouse=True)
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_broker", lambda: iter(()))
+    monkeypatch.setattr(health, "broker_problems", lambda: iter(()))
 
 
 def sign(kind: ProcessKind, **values: Any) -> None:
