@@ -53,7 +53,9 @@ START_DELAY = _metric(
     kind=Kind.HISTOGRAM,
 )
 LAST_SUCCESS = _metric("last_success_timestamp_seconds", "When a run of the job last succeeded.", JOB)
-NEXT_RUN = _metric("next_run_timestamp_seconds", "When an enabled schedule starts the job next.", JOB)
+NEXT_RUN = _metric(
+    "next_run_timestamp_seconds", "When a schedule starts the job next, unless it will be paused then.", JOB
+)
 RUNNING = _metric("running_runs", "Runs that are being executed.", JOB)
 QUEUED = _metric("queued_runs", "Runs that wait for a worker.", "queue")
 QUEUE_AGE = _metric("queue_oldest_age_seconds", "How long the oldest of these has waited.", "queue")
@@ -61,6 +63,7 @@ SCHEDULES = _metric("schedules", "Enabled schedules.")
 BROKEN = _metric("broken_schedules", "Enabled schedules that start nothing, because they are invalid.")
 OVERDUE = _metric("overdue_schedules", "Schedules that beat should have started more than 20 seconds ago.")
 OVERDUE_AGE = _metric("overdue_seconds", "How long the earliest schedule has been due; 0 if none is.")
+PAUSED_SCHEDULES = _metric("paused_schedules", "Enabled schedules that are paused by themselves.")
 PAUSED = _metric("paused", "1 while the whole service is paused, otherwise 0.")
 BEATS = _metric("beats", "Beats that are running.")
 BEAT_AGE = _metric("beat_tick_age_seconds", "How long ago a beat last reported, about every ten seconds.")
@@ -71,6 +74,6 @@ BUILD = _metric("build_info", "Always 1.", "version")
 
 METRICS = (
     *(RUNS, DURATION, START_DELAY, LAST_SUCCESS, NEXT_RUN, RUNNING, QUEUED, QUEUE_AGE),
-    *(SCHEDULES, BROKEN, OVERDUE, OVERDUE_AGE, PAUSED),
+    *(SCHEDULES, BROKEN, OVERDUE, OVERDUE_AGE, PAUSED_SCHEDULES, PAUSED),
     *(BEATS, BEAT_AGE, WORKERS, CAPACITY, BUSY, BUILD),
 )

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q
 from django.db.models.functions import Coalesce, Greatest
 
 from jobledger.health import LATE_AFTER
 from jobledger.jobs import registry
 from jobledger.metrics import families
 from jobledger.metrics.families import Metric
-from jobledger.models import NextSlot, ProcessKind, Run, ServiceProcess, Status
+from jobledger.models import NextSlot, Pause, ProcessKind, Run, ServiceProcess, Status
 from jobledger.models.run import WAITING_SINCE, WAITS_FOR_RUN
 from jobledger.runs.worker import presence, queues
 from jobledger.runs.worker.code_version import code_version
@@ -51,18 +51,31 @@ def _schedules(now: datetime) -> Iterable[Sample]:
     yield Sample(metric=families.SCHEDULES, value=found["enabled"])
     yield Sample(metric=families.BROKEN, value=found["broken"])
     yield Sample(metric=families.OVERDUE, value=found["overdue"])
+    own = Pause.objects.active_at(now).filter(schedule=OuterRef("pk"))
+    yield Sample(metric=families.PAUSED_SCHEDULES, value=NextSlot.objects.filter(Exists(own)).count())
     yield Sample(metric=families.OVERDUE_AGE, value=max(late_by.total_seconds(), 0.0))
 
 
 def _next_runs() -> Iterable[Sample]:
-    earliest = NextSlot.objects.filter(due_at__isnull=False).order_by().values_list("schedule__task")
+    # Beat may plan a schedule before its next slot, and after one that is held until the end of a pause.
+    planned = NextSlot.objects.exclude(due_at=None).exclude(slot=None)
+    starts = planned.annotate(start=Greatest("due_at", "slot")).exclude(_is_paused_at("start")).order_by()
     by_job: dict[str, datetime] = {}
-    for task, due_at in earliest.annotate(at=Min("due_at")):
+    for task, due_at in starts.values_list("schedule__task").annotate(at=Min("start")):
         job = registry.of_task(task)
         name = job.name if job else task
         by_job[name] = min(by_job.get(name, due_at), due_at)
     for name, due_at in by_job.items():
         yield Sample(metric=families.NEXT_RUN, value=due_at.timestamp(), labels=(name,))
+
+
+def _is_paused_at(name: str) -> Q:
+    """Whether a pause of the schedule or of the service includes the time in this column."""
+    start = OuterRef(name)
+    pauses = Pause.objects.filter(Q(until=None) | Q(until__gt=start), since__lte=start)
+    exempt = [job.task_name for job in registry.exempt_from_pauses()]
+    by_service = Q(Exists(pauses.filter(schedule=None))) & ~Q(schedule__task__in=exempt)
+    return Q(Exists(pauses.filter(schedule=OuterRef("pk")))) | by_service
 
 
 def _running() -> Iterable[Sample]:

@@ -1,14 +1,15 @@
 """The state of the service now."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from jobledger.jobs import registry
 from jobledger.metrics import gauges
 from jobledger.metrics.families import METRICS, Kind
-from jobledger.models import NextSlot, ProcessKind, Reason, Run, ServiceProcess, Status, Trigger
+from jobledger.models import NextSlot, Pause, ProcessKind, Reason, Run, ServiceProcess, Status, Trigger
 from jobledger.runs import overlap
 from jobledger.runs.worker.code_version import code_version
 from jobledger.schedules import pausing
@@ -27,11 +28,12 @@ def values() -> dict[tuple[str, ...], float]:
     }
 
 
-def schedule(name: str, due_at: Any = NOON + MINUTE, task: str = "probes.probe") -> None:
+def schedule(name: str, due_at: Any = NOON + MINUTE, task: str = "probes.probe") -> PeriodicTask:
     hourly = IntervalSchedule.objects.create(every=1, period="hours")
-    made = PeriodicTask.objects.create(name=name, interval=hourly, task=task)
+    made: PeriodicTask = PeriodicTask.objects.create(name=name, interval=hourly, task=task)
     broken = "" if due_at else "its task is gone"
-    NextSlot.objects.filter(pk=made.pk).update(due_at=due_at, broken=broken)
+    NextSlot.objects.filter(pk=made.pk).update(slot=due_at, due_at=due_at, broken=broken)
+    return made
 
 
 def queued(minutes: float = 1, **given: Any) -> None:
@@ -46,6 +48,11 @@ def test_a_run_that_another_one_no_longer_blocks_waits_for_a_worker() -> None:
     assert values()["queued_runs", "celery"] == 1
 
 
+def pause(of: PeriodicTask | None, **given: Any) -> None:
+    """Not one that makes beat plan the schedule again, from the time at which the test is run."""
+    Pause.objects.bulk_create([Pause(**{"schedule": of, "since": NOON - MINUTE, **given})])
+
+
 def process(kind: ProcessKind, seconds_ago: float = 5, **given: Any) -> None:
     seen_at = NOON - seconds_ago * SECOND
     ServiceProcess.objects.create(kind=kind, name=f"{kind} {seconds_ago}", seen_at=seen_at, **given)
@@ -57,6 +64,7 @@ def test_a_new_service_has_zeros_and_no_age_of_what_has_never_happened() -> None
         ("broken_schedules",): 0,
         ("overdue_schedules",): 0,
         ("overdue_seconds",): 0,
+        ("paused_schedules",): 0,
         ("paused",): 0,
         ("beats",): 0,
         ("workers",): 0,
@@ -144,6 +152,52 @@ def test_processes_are_counted_while_they_report_and_the_last_tick_has_an_age_ev
 def test_a_pause_of_the_whole_service_is_shown() -> None:
     pausing.pause(None, Terms(until=None, reason="", username="ann"), now=NOON - MINUTE)
     assert values()["paused",] == 1
+
+
+@pytest.mark.parametrize(
+    ("until", "expected"),
+    [(None, None), (NOON + 4 * MINUTE, None), (NOON + 3 * MINUTE, 3), (NOON + 2 * MINUTE, 3)],
+    ids=str,
+)
+@pytest.mark.parametrize("is_of_service", [True, False])
+def test_a_job_has_no_next_run_if_it_will_be_paused_then(
+    until: datetime | None, expected: float | None, is_of_service: bool
+) -> None:
+    paused = schedule("hourly", NOON + 3 * MINUTE)
+    subject = None if is_of_service else paused
+    pause(subject, until=until)
+    found = values()
+    next_run = found.get(("next_run_timestamp_seconds", "probe"))
+    assert next_run == (None if expected is None else (NOON + expected * MINUTE).timestamp())
+    assert (found["paused_schedules",], found["paused",]) == ((0, 1) if is_of_service else (1, 0))
+
+
+def test_a_paused_schedule_does_not_hide_the_others_and_later_pauses_do_not_count_yet() -> None:
+    sooner, later = schedule("sooner", NOON + 3 * MINUTE), schedule("later", NOON + 9 * MINUTE)
+    pause(sooner)
+    pause(later, since=NOON + 10 * MINUTE)
+    found = values()
+    assert found["next_run_timestamp_seconds", "probe"] == (NOON + 9 * MINUTE).timestamp()
+    assert found["paused_schedules",] == 1
+
+
+def test_a_pause_of_the_service_does_not_stop_jobs_that_are_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry.find("probe").declaration, "runs_while_paused", True)
+    paused = schedule("hourly", NOON + 3 * MINUTE)
+    pause(None)
+    assert values()["next_run_timestamp_seconds", "probe"] == (NOON + 3 * MINUTE).timestamp()
+    pause(paused)
+    assert ("next_run_timestamp_seconds", "probe") not in values()
+
+
+def test_a_slot_that_is_held_starts_when_its_pause_ends_and_beat_may_plan_before_a_slot() -> None:
+    for name, task, slot, due in (("held", "probe", -5, 7), ("moved", "allowing", 9, 2)):
+        made = schedule(name, task=f"probes.{task}")
+        times = {"slot": NOON + slot * MINUTE, "due_at": NOON + due * MINUTE}
+        NextSlot.objects.filter(pk=made.pk).update(**times)
+    found = values()
+    assert found["next_run_timestamp_seconds", "probe"] == (NOON + 7 * MINUTE).timestamp()
+    assert found["next_run_timestamp_seconds", "allowing"] == (NOON + 9 * MINUTE).timestamp()
 
 
 def test_every_gauge_is_declared_and_every_declared_one_can_be_read() -> None:
