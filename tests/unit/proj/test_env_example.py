@@ -1,8 +1,10 @@
 """Every line of ``.env.example`` can be used as it is."""
 
 import re
+from typing import Any
 
 import pytest
+import yaml
 
 from proj.state import BASE_DIR
 
@@ -40,3 +42,17 @@ def test_compose_passes_on_all_other_variables() -> None:
     named = set(re.findall(r"^    ([A-Z_]+?)(?:_FILE)?:", compose, flags=re.MULTILINE))
     named |= set(re.findall(r"\$\{([A-Z_]+)", compose))
     assert {line.partition("=")[0] for line in LINES} - own == named
+
+
+def test_compose_passes_on_secrets_and_the_files_that_contain_them() -> None:
+    services: dict[str, Any] = yaml.safe_load((BASE_DIR / "docker-compose.yml").read_text())["services"]
+    passed_on = [
+        (environment, name)
+        for environment in (service.get("environment", {}) for service in services.values())
+        for name in environment
+        if name in {"BEAT_PING_URL", "EMAIL_URL", "METRICS_TOKEN", "OIDC_CLIENT_SECRET"}
+    ]
+    assert len(passed_on) == 5
+    for environment, name in passed_on:
+        # Without a value, it is not set in the container unless it is set outside.
+        assert environment.get(f"{name}_FILE", "missing") is None
