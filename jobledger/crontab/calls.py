@@ -5,10 +5,11 @@ Nothing is guessed, executed or looked up.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from getopt import GetoptError, getopt
-from itertools import filterfalse
 from posixpath import basename, join, normpath
 from typing import Any
 
@@ -26,8 +27,6 @@ _PYTHON_OPTIONS = "bBdEiIOPqRsSuvVxW:X:m:c:"
 DJANGO_ADMIN = frozenset({"django-admin", "django-admin.py"})
 _NOTHING_ELSE = frozenset({":", "true", "exit", "echo", "false"})
 """What can follow the call without doing anything that matters."""
-_LOGS = frozenset({"cat", "logger", "rotatelogs", "systemd-cat", "tee", "ts"})
-"""Commands that only write down what they read."""
 _OUTPUTS = frozenset({">", ">>", ">|", "&>", "&>>"})
 _MAX_DEPTH = 10
 _MAX_LENGTH = 10_000
@@ -81,7 +80,7 @@ class _Finder:
         self._words = Expansion(entry.variables, basename(entry.variables.get(SHELL, "/bin/sh")))
         self._folder = ""
         self._call = Call()
-        self._files: dict[str, str] = {}
+        self._files: Mapping[str, str] = {}
         """Those that the line has opened, by descriptor."""
         self._is_found = False
         self._depth = 0
@@ -105,29 +104,60 @@ class _Finder:
 
     def _script(self, script: Script) -> None:
         before = ""
-        for number, pipeline in enumerate(script.pipelines):
+        for pipelines in syntax.lists_of(script):
+            with self._own_process() if pipelines[-1].separator == "&" else nullcontext():
+                self._list(pipelines, before)
+            before = pipelines[-1].separator
+
+    @contextmanager
+    def _own_process(self) -> Iterator[None]:
+        """Nothing remains of what a process does to itself, unless the call is part of it."""
+        call, files, folder, words = self._call, self._files, self._folder, copy(self._words)
+        yield
+        self._words.shell = words.shell
+        if not self._is_found:
+            self._check_that_no_lock_ends(call)
+            self._call, self._files, self._folder, self._words = call, files, folder, words
+
+    def _check_that_no_lock_ends(self, before: Call) -> None:
+        if self._call.lock != before.lock:
+            raise NotUnderstoodError("it takes a lock that may have been released when manage.py runs")
+
+    def _list(self, pipelines: Sequence[Pipeline], before: str) -> None:
+        """Walk through commands that are joined by ``&&`` and ``||``."""
+        needs_lock = False
+        for pipeline in pipelines:
             if self._is_found:
                 self._after(pipeline, before)
-            elif not (before == "||" and _only_exits(pipeline)) and not self._locks(script, number):
+            elif before == "||":
+                self._otherwise(pipeline)
+                if needs_lock and not syntax.ends_line(pipeline):
+                    break
+                needs_lock = False
+            elif (lock := self._lock_of(pipeline)) is not None:
+                self._take(Effect(lock=lock), "flock")
+                needs_lock |= not lock.waits or bool(lock.wait_limit)
+            else:
                 self._pipeline(pipeline)
             before = pipeline.separator
+        if needs_lock and not self._is_found:
+            raise NotUnderstoodError("the command also runs if `flock` does not get the lock")
 
-    def _locks(self, script: Script, number: int) -> bool:
-        """Whether this command only takes a lock for what follows, as in ``flock -n 9 || exit 1``."""
-        match script.pipelines[number]:
+    def _otherwise(self, pipeline: Pipeline) -> None:
+        """What runs only if a command before the call fails, such as ``cd /srv || exit 1``."""
+        if not syntax.only_exits(pipeline) and syntax.name_of(pipeline) not in _NOTHING_ELSE:
+            name = syntax.name_written(pipeline.commands[0])
+            raise NotUnderstoodError(f"it runs {name} only if the command before `||` fails")
+
+    def _lock_of(self, pipeline: Pipeline) -> Lock | None:
+        """The lock, if this command only takes one for what follows, as in ``flock -n 9 || exit 1``."""
+        match pipeline:
             case Pipeline(commands=[Simple(words=[Word(literal=str(name)), *words])], is_negated=False) if (
                 basename(name) == "flock"
             ):
                 texts = [value.text for word in words for value in self._words.values(word)]
-                lock = wrappers.descriptor_lock(texts, self._files)
-            case _:
-                return False
-        if lock is None:
-            return False
-        if (not lock.waits or lock.wait_limit) and not _ends_without(script, number):
-            raise NotUnderstoodError("the command also runs if `flock` does not get the lock")
-        self._take(Effect(lock=lock), "flock")
-        return True
+                return wrappers.descriptor_lock(texts, self._files)
+        return None
 
     def _pipeline(self, pipeline: Pipeline) -> None:
         first, *others = pipeline.commands
@@ -135,7 +165,7 @@ class _Finder:
         if pipeline.is_negated or (others and not self._is_found):
             raise NotUnderstoodError("its exit code is not that of manage.py")
         for reader in others:
-            if not _is_log(reader):
+            if not syntax.is_log(reader):
                 raise NotUnderstoodError(
                     f"its output is read by another command: {syntax.name_written(reader)}"
                 )
@@ -147,22 +177,33 @@ class _Finder:
 
     def _command(self, command: Command) -> None:
         match command:
-            case Group(script=script):
-                self._open(command.redirections)
-                self._script(script)
+            case Group(is_subshell=True):
+                with self._own_process():
+                    self._group(command)
+            case Group():
+                self._group(command)
             case Simple():
                 self._simple(command)
         if self._is_found:
             self._redirect(command.redirections)
 
+    def _group(self, group: Group) -> None:
+        call, files = self._call, self._files
+        self._open(group.redirections)
+        self._script(group.script)
+        if not self._is_found:
+            # The group closes what it has opened.
+            self._check_that_no_lock_ends(call)
+            self._files = files
+
     def _after(self, pipeline: Pipeline, before: str) -> None:
         """What follows the call in the same list."""
-        name = _name_of(pipeline)
+        name = syntax.name_of(pipeline)
         if name not in _NOTHING_ELSE:
             raise NotUnderstoodError(
                 f"it runs another command afterwards: {syntax.name_written(pipeline.commands[0])}"
             )
-        if before in ("||", ";") and name != "false" and not _exits_with_error(pipeline):
+        if before in ("||", ";") and name != "false" and not syntax.exits_with_error(pipeline):
             self._call = replace(self._call, hides_failure=f"{before} {name}")
 
     def _simple(self, command: Simple) -> None:
@@ -178,10 +219,13 @@ class _Finder:
         if words[0].text in PRELUDES:
             getattr(self, PRELUDES[words[0].text])(words[1:])
             return
-        for name, word in command.assignments:
-            # The values of others do not matter, even if they cannot be known.
-            self._set({name: self._words.assigned(word).text if name == ENVIRONMENT_VARIABLE else ""})
-        self._run(words)
+        with self._own_process():
+            for name, word in command.assignments:
+                # The values of others do not matter, even if they cannot be known.
+                self._set({name: self._words.assigned(word).text if name == ENVIRONMENT_VARIABLE else ""})
+            self._run(words)
+        if words[0].text == "exec" and not self._is_found:
+            raise NotUnderstoodError("nothing runs after `exec` with a command")
 
     # What may come before the call
 
@@ -293,12 +337,14 @@ class _Finder:
     def _open(self, redirections: Sequence[Redirection]) -> None:
         """Remember the files behind descriptors."""
         for redirection in redirections:
-            if _is_extra(redirection) and not redirection.operator.endswith("&"):
+            if redirection.is_extra and not redirection.operator.endswith("&"):
                 [*_, target] = self._words.values(redirection.target) or [Value(text="")]
-                self._files[redirection.descriptor] = target.text
+                self._files = {**self._files, redirection.descriptor: target.text}
 
     def _redirect(self, redirections: Sequence[Redirection]) -> None:
-        for redirection in filterfalse(_is_extra, redirections):
+        for redirection in redirections:
+            if redirection.is_extra:
+                continue
             [*_, target] = self._words.values(redirection.target) or [Value(text="")]
             operator = redirection.operator
             if operator in _OUTPUTS and target.text != "/dev/null":
@@ -346,43 +392,3 @@ PRELUDES = {
     "umask": "_limit",
 }
 """Commands that may come before the call, and what they change."""
-
-
-def _is_extra(redirection: Redirection) -> bool:
-    """Whether it is of none of the standard streams."""
-    return redirection.descriptor not in ("", "0", "1", "2")
-
-
-def _ends_without(script: Script, number: int) -> bool:
-    """Whether the list ends if this command fails: ``… && …``, or ``… || exit``."""
-    separator, following = script.pipelines[number].separator, script.pipelines[number + 1 : number + 2]
-    if separator != "||" or not following:
-        return separator == "&&"
-    return _only_exits(following[0]) and "exit" in syntax.program_names(following[0].commands)
-
-
-def _only_exits(pipeline: Pipeline) -> bool:
-    """Whether it only ends the line, as in ``cd /srv || exit 1``."""
-    names = list(syntax.program_names(pipeline.commands))
-    return bool(names) and set(names) <= {"exit", "echo", "false"}
-
-
-def _name_of(pipeline: Pipeline) -> str:
-    """The name of its only command; empty if it has several."""
-    names = list(syntax.program_names(pipeline.commands))
-    return names[0] if len(names) == 1 else ""
-
-
-def _is_log(command: Command) -> bool:
-    match command:
-        case Simple(words=[word, *_]):
-            return basename(word.literal or "") in _LOGS
-    return False
-
-
-def _exits_with_error(pipeline: Pipeline) -> bool:
-    match pipeline.commands:
-        case [Simple(words=[Word(literal="exit"), Word(literal=str(code)), *_])]:
-            return code != "0"
-    # Without a number, it exits with the code of the command before.
-    return _name_of(pipeline) == "exit"

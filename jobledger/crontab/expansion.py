@@ -39,10 +39,11 @@ class Expansion:
         self.warnings: dict[str, None] = {}
         """What the shell does not do with the words as their author may have thought."""
         self._crontab = crontab
-        self._own: dict[str, Value] = {}
+        self._own: Mapping[str, Value] = {}
 
     def assign(self, name: str, value: Value) -> None:
-        self._own[name] = value
+        # The mapping itself is never changed, so that copies do not share what is assigned later.
+        self._own = {**self._own, name: value}
 
     def text_of(self, name: str) -> str:
         """The value of a variable; empty if neither the line nor the crontab sets it."""

@@ -6,12 +6,15 @@ and redirections. A script with ``if`` or loops raises ShellError.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from posixpath import basename
 
 from jobledger.crontab.shell import Operator, Part, ShellError, Token, Word, tokens_of
 
 _REDIRECTIONS = frozenset({"&>>", "<<<", "<<-", ">>", "<<", ">&", "<&", "<>", ">|", "&>", "<", ">"})
 _SEPARATORS = frozenset({";", "\n", "&", "&&", "||"})
 _KEYWORDS = frozenset({"if", "for", "while", "until", "case", "select", "function", "[["})
+_LOGS = frozenset({"cat", "logger", "rotatelogs", "systemd-cat", "tee", "ts"})
+"""Commands that only write down what they read."""
 MAX_DEPTH = 20
 
 
@@ -22,6 +25,11 @@ class Redirection:
     operator: str
     descriptor: str
     target: Word
+
+    @property
+    def is_extra(self) -> bool:
+        """Whether it is of none of the standard streams."""
+        return self.descriptor not in ("", "0", "1", "2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +46,8 @@ class Group:
     """A list in brackets."""
 
     script: "Script"
+    is_subshell: bool = False
+    """Whether the brackets are round."""
     redirections: tuple[Redirection, ...] = ()
 
 
@@ -88,6 +98,65 @@ def name_written(command: Command) -> str:
         case Simple(words=[word, *_]):
             return f"`{''.join(part.text for part in word.parts)}`"
     return "a group of commands"
+
+
+def lists_of(script: Script) -> Iterator[Sequence[Pipeline]]:
+    """The pipelines that are joined by ``&&`` and ``||``, which also go to the background together."""
+    joined: list[Pipeline] = []
+    for pipeline in script.pipelines:
+        joined.append(pipeline)
+        if pipeline.separator not in ("&&", "||"):
+            yield joined
+            joined = []
+    if joined:
+        yield joined
+
+
+def name_of(pipeline: Pipeline) -> str:
+    """The name of its only command; empty if it has several."""
+    names = list(program_names(pipeline.commands))
+    return names[0] if len(names) == 1 else ""
+
+
+def only_exits(pipeline: Pipeline) -> bool:
+    """Whether it does nothing but print and exit, as in ``cd /srv || exit 1``."""
+    names = list(program_names(pipeline.commands))
+    return bool(names) and set(names) <= {"exit", "echo", "false"}
+
+
+def ends_line(pipeline: Pipeline) -> bool:
+    """Whether the shell exits once it gets there, and does not merely leave a subshell."""
+    match pipeline.commands:
+        case [Simple(words=[Word(literal="exit"), *_])]:
+            return True
+        case [Group(is_subshell=False, script=script)]:
+            return any(map(_ends_line_surely, lists_of(script)))
+    return False
+
+
+def _ends_line_surely(joined: Sequence[Pipeline]) -> bool:
+    """Whether ``exit`` comes first, or after ``echo``, which does not fail."""
+    for pipeline in joined:
+        if ends_line(pipeline):
+            return joined[-1].separator != "&"
+        if name_of(pipeline) != "echo" or pipeline.separator != "&&":
+            break
+    return False
+
+
+def exits_with_error(pipeline: Pipeline) -> bool:
+    match pipeline.commands:
+        case [Simple(words=[Word(literal="exit"), Word(literal=str(code)), *_])]:
+            return code != "0"
+    # Without a number, it exits with the code of the command before.
+    return name_of(pipeline) == "exit"
+
+
+def is_log(command: Command) -> bool:
+    match command:
+        case Simple(words=[word, *_]):
+            return basename(word.literal or "") in _LOGS
+    return False
 
 
 class _Parser:
@@ -143,7 +212,8 @@ class _Parser:
         if not (self._is_operator(closing) or self._is_word(closing)):
             raise ShellError(f"{closing!r} is missing")
         self._at += 1
-        return Group(script=script, redirections=tuple(self._redirections()))
+        redirections = tuple(self._redirections())
+        return Group(script=script, is_subshell=closing == ")", redirections=redirections)
 
     def _redirections(self) -> list[Redirection]:
         found = []

@@ -1,6 +1,7 @@
 """The call of manage.py in a line, and what is around it."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -239,6 +240,105 @@ def test_the_shorter_time_limit_counts() -> None:
 def test_a_lock_may_be_taken_by_a_descriptor(command: str, lock: Lock) -> None:
     found = call(command)
     assert (found.lock, found.command, found.output_files) == (lock, "x", ())
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "timeout 10 sh -c 'cd /x'; ",
+        "(cd /x && . env/bin/activate); ",
+        "cd /x & ",
+        "cd /x && true & ",
+        "sh -c 'exec >>/log'; ",
+        "(export A=1); ",
+        "env A=1 sh -c 'true'; ",
+        "A=1 sh -c 'true'; ",
+        "nice sh -c true; ",
+        "(. ./vars); ",
+        "(A=/x); cd $A; ",
+        "sudo -u ann sh -c 'true'; ",
+    ],
+)
+def test_what_another_process_does_to_itself_has_no_effect_on_the_call(before: str) -> None:
+    found = call(f"{before}./manage.py x", "A=.")
+    assert replace(found, used_variables=()) == call("./manage.py x")
+
+
+def test_a_group_in_braces_is_no_process_of_its_own() -> None:
+    found = call("{ cd /srv; export A=1; }; ./manage.py x")
+    assert (found.program, found.variables) == ("/srv/manage.py", ("A",))
+
+
+def test_the_shell_in_front_reads_again_after_a_script() -> None:
+    assert not call("sh -c './manage.py x' &> f", "SHELL=/bin/bash").warnings
+    assert why_not("sh -c true; ./manage.py x {a,b}", "SHELL=/bin/bash")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "(flock -n 9 || exit 1) 9>/l; ./manage.py x",
+        "(flock -n 9 || exit 1) 9>/l && ./manage.py x",
+        "( exec 9>/l; flock -n 9 || exit 1 ); ./manage.py x",
+        "sh -c 'exec 9>/l; flock -n 9 || exit 1'; ./manage.py x",
+        "( flock 9 ) 9>/l; ./manage.py x",
+        "{ flock 9; } 9>/l; ./manage.py x",
+        "exec 9>/l; flock 9 & ./manage.py x",
+        "exec 9>/l; flock -n 9 || exit 1 & ./manage.py x",
+        "flock -n /l -c true && ./manage.py x",
+        "flock /l sh -c 'cd /srv'; ./manage.py x",
+    ],
+)
+def test_a_lock_of_another_process_is_none_of_the_call(command: str) -> None:
+    assert "it takes a lock that may have been released" in why_not(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "exec 9>/l; flock -n 9 || (echo busy; exit 1); ./manage.py x",
+        "exec 9>/l; flock -n 9 && cd /srv; ./manage.py x",
+        "exec 9>/l; flock -n 9 || echo busy && ./manage.py x",
+        "exec 9>/l; flock -n 9 || { echo busy || exit 1; }; ./manage.py x",
+        "exec 9>/l; flock -n 9 || { exit 1 & }; ./manage.py x",
+        "exec 9>/l; flock -n 9 && true & ./manage.py x",
+    ],
+)
+def test_a_lock_that_the_line_does_not_insist_on_is_reported(command: str) -> None:
+    assert why_not(command) == "the command also runs if `flock` does not get the lock"
+
+
+def test_a_lock_may_be_insisted_on_several_commands_later() -> None:
+    lock = Lock(file="/l", waits=False)
+    assert call("exec 9>/l; flock -n 9 && cd /srv || exit 1; ./manage.py x").lock == lock
+    assert call("exec 9>/l; flock -n 9 || { echo busy; exit 1; } && ./manage.py x").lock == lock
+    assert call("exec 9>/l; flock -n 9 || { echo busy && exit 1; }; ./manage.py x").lock == lock
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "true || ./manage.py x",
+        "cd /srv/app || ./manage.py x",
+        "cd /srv || true || ./manage.py x",
+        "cd /srv || (cd /opt && ./manage.py x)",
+        "sh -c 'true || ./manage.py x'",
+        "sh -c true || ./manage.py x",
+        "(true) || ./manage.py x",
+        "exec 9>/l; flock -n 9 || ./manage.py x",
+    ],
+)
+def test_a_call_that_replaces_a_failed_command_stays_in_cron(command: str) -> None:
+    assert "only if the command before `||` fails" in why_not(command)
+
+
+@pytest.mark.parametrize("otherwise", ["true", ":", "exit 1", "echo gone", "(echo gone; exit 1)"])
+def test_what_else_may_follow_a_failed_command(otherwise: str) -> None:
+    assert call(f"cd /srv || {otherwise}; ./manage.py x").program == "/srv/manage.py"
+
+
+def test_nothing_runs_after_exec() -> None:
+    assert why_not("exec sh -c true; ./manage.py x") == "nothing runs after `exec` with a command"
 
 
 def test_what_exec_redirects_is_the_output_of_all_that_follows() -> None:
