@@ -145,7 +145,8 @@ def _is_abandoned(now: datetime) -> Q:
 
     A beat that has only just started may not have reported yet.
     """
-    present = ServiceProcess.objects.filter(identity=OuterRef("busy_by"), seen_at__gte=now - ABSENT_AFTER)
+    running = ServiceProcess.objects.filter(identity=OuterRef("busy_by"), ended_at=None)
+    present = running.filter(seen_at__gte=now - ABSENT_AFTER)
     return Q(~Exists(present), busy_until__lte=now + CLAIM - ABSENT_AFTER)
 
 

@@ -137,7 +137,7 @@ def address(url: str, event: str, run_id: object, exit_code: int | None) -> str:
 
 def beat_is_alive(identity: str, now: datetime) -> bool:
     """Whether the beat in this process has ticked recently."""
-    reported = ServiceProcess.objects.filter(kind=ProcessKind.BEAT, identity=identity)
+    reported = ServiceProcess.objects.filter(kind=ProcessKind.BEAT, identity=identity, ended_at=None)
     return reported.filter(seen_at__gte=now - BEAT_IS_ALIVE_FOR).exists()
 
 

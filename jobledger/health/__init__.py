@@ -67,7 +67,7 @@ def read(now: datetime, *, server_time: datetime | None = None) -> Health:
     ``now`` is the database's time; ``server_time`` is this web server's, if the two are to be compared.
     """
     known = list(ServiceProcess.objects.order_by("-seen_at")[:MAX_PROCESSES])
-    present = [process for process in known if process.seen_at >= now - ABSENT_AFTER]
+    present = [each for each in known if each.seen_at >= now - ABSENT_AFTER and each.ended_at is None]
     schedules = NextSlot.objects.aggregate(
         enabled=Count("pk"), broken=Count("pk", filter=~Q(broken="")), handled_until=Max("handled_until")
     )
@@ -357,6 +357,8 @@ def _last_seen(known: Sequence[ServiceProcess], kind: ProcessKind, now: datetime
     last = next(iter(_of_kind(known, kind)), None)
     if last is None:
         return "none has been seen yet"
+    if last.ended_at:
+        return f"{last.name} was stopped {formats.relative(last.ended_at, now)}"
     return f"{last.name} was last seen {formats.relative(last.seen_at, now)}"
 
 

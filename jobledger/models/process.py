@@ -13,7 +13,7 @@ class ProcessKind(models.TextChoices):
 
 
 class ServiceProcess(models.Model):
-    """A beat or a worker, and when it last reported that it is alive."""
+    """A beat or a worker, and when it last reported that it is alive. Kept for a day afterwards."""
 
     kind = models.CharField(max_length=8, choices=ProcessKind)
     name = models.CharField(
@@ -24,6 +24,9 @@ class ServiceProcess(models.Model):
     )
     started_at = models.DateTimeField(default=timezone.now)
     seen_at = models.DateTimeField(db_index=True)
+    ended_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it shut down, if it did so in an orderly way."
+    )
     version = models.CharField(max_length=100, blank=True, help_text="The version of the code it runs.")
     capacity = models.PositiveIntegerField(
         null=True, blank=True, help_text="How many jobs the worker can currently run at the same time."

@@ -16,7 +16,7 @@ from celery import current_app
 from celery.signals import worker_ready, worker_shutdown
 from celery.worker import state
 from django.db import Error
-from django.db.models import QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from jobledger import clock
@@ -38,7 +38,7 @@ DELETED_AFTER = timedelta(days=1)
 
 def present(kind: ProcessKind, now: datetime) -> QuerySet[ServiceProcess]:
     """The processes of this kind that are running, as far as is known."""
-    return ServiceProcess.objects.filter(kind=kind, seen_at__gte=now - ABSENT_AFTER)
+    return ServiceProcess.objects.filter(kind=kind, seen_at__gte=now - ABSENT_AFTER, ended_at=None)
 
 
 class Presence:
@@ -59,6 +59,8 @@ class Presence:
         self._version, self._identity = code_version(), IDENTITY
         self._report_at: datetime | None = None
         self._is_clock_off = False
+        self._message_at: datetime | None = None
+        """When the previous process of this name last took a message."""
 
     def report(self, now: datetime) -> None:
         """Report, if it is time to. Raises database errors.
@@ -73,8 +75,9 @@ class Presence:
         self._report_at = now + REPORT_INTERVAL
 
     def leave(self) -> None:
-        """Remove the row, because this process shuts down in an orderly way."""
-        self._row().delete()
+        """Report that this process shuts down in an orderly way."""
+        now = clock.now()
+        self._row().update(ended_at=now, seen_at=now)
 
     def _row(self) -> QuerySet[ServiceProcess]:
         return ServiceProcess.objects.filter(kind=self._kind, name=self._name, identity=self._identity)
@@ -82,7 +85,10 @@ class Presence:
     def _create_row(self, now: datetime, state: dict[str, Any]) -> None:
         ServiceProcess.objects.filter(seen_at__lt=now - DELETED_AFTER).delete()
         same_name = ServiceProcess.objects.filter(kind=self._kind, name=self._name)
-        same_name.filter(seen_at__lt=now - ABSENT_AFTER).delete()
+        gone = same_name.filter(Q(seen_at__lt=now - ABSENT_AFTER) | Q(ended_at__isnull=False))
+        self._message_at = gone.aggregate(at=Max("message_at"))["at"]
+        gone.delete()
+        state["message_at"] = state["message_at"] or self._message_at
         values = {"started_at": now, "version": self._version, **state}
         ServiceProcess.objects.update_or_create(
             kind=self._kind, name=self._name, identity=self._identity, defaults=values
@@ -106,7 +112,7 @@ class Presence:
             "queues": sorted(self._queues()),
             "capacity": self._capacity(),
             "busy": self._busy(),
-            "message_at": None if age is None else now - age,
+            "message_at": self._message_at if age is None else now - age,
         }
 
 

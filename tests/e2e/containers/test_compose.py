@@ -241,7 +241,7 @@ def test_three_workers_are_as_easy_as_one(stack: Stack) -> None:
     health = stack.health("worker")
     signed = stack.shell(
         "from jobledger.models import ServiceProcess\n"
-        "print(ServiceProcess.objects.filter(kind='worker').values('name').distinct().count())"
+        "print(ServiceProcess.objects.filter(kind='worker', ended_at=None).values('name').distinct().count())"
     )
     stack.up("--no-deps", "--no-recreate", "--scale", "worker=1", "worker")
 

@@ -110,6 +110,17 @@ def test_a_missing_process_says_since_when(kind: ProblemKind, other: ProcessKind
     assert part(the_problem(kind).part)[0] is False
 
 
+@pytest.mark.parametrize("kind", [ProcessKind.BEAT, ProcessKind.WORKER])
+def test_a_process_that_was_stopped_says_so_at_once(kind: ProcessKind) -> None:
+    beat_and_worker()
+    ServiceProcess.objects.filter(kind=kind).update(ended_at=NOON - MINUTE / 6, message_at=NOON - MINUTE)
+    found = health.read(NOON)
+    (problem,) = found.problems
+    assert problem.kind in (ProblemKind.NO_BEAT, ProblemKind.NO_WORKER)
+    assert "was stopped 10 s ago." in problem.text
+    assert found.last_message == NOON - MINUTE
+
+
 def test_an_overdue_schedule_shows_that_beat_is_late_even_if_it_seems_alive() -> None:
     beat_and_worker()
     due = schedule("hourly")

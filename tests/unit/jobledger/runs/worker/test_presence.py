@@ -105,11 +105,30 @@ def test_a_deleted_row_is_created_again() -> None:
     assert seen() == [NOON + 11 * SECOND]
 
 
-def test_the_row_of_a_process_that_ends_is_deleted() -> None:
+def test_a_process_that_has_ended_is_not_present() -> None:
     worker = Presence(ProcessKind.WORKER, "celery@here")
     worker.report(NOON)
-    worker.leave()
-    assert seen() == []
+    with time_machine.travel(NOON + SECOND, tick=False):
+        worker.leave()
+    assert list(presence.present(ProcessKind.WORKER, NOON + SECOND)) == []
+    assert ServiceProcess.objects.get().ended_at == NOON + SECOND
+
+
+@pytest.mark.parametrize("is_orderly", [True, False])
+def test_a_restarted_worker_remembers_when_the_previous_one_took_its_last_message(
+    monkeypatch: pytest.MonkeyPatch, is_orderly: bool
+) -> None:
+    before = Presence(ProcessKind.WORKER, "celery@here", message_age=lambda: SECOND)
+    before.report(NOON)
+    if is_orderly:
+        before.leave()
+    monkeypatch.setattr(presence, "IDENTITY", "the next one")
+    ages = iter((None, None, SECOND))
+    worker = Presence(ProcessKind.WORKER, "celery@here", message_age=lambda: next(ages))
+    for seconds, expected in ((60, -1), (71, -1), (82, 81)):
+        worker.report(NOON + seconds * SECOND)
+        found = ServiceProcess.objects.get()
+        assert (found.message_at, found.ended_at) == (NOON + expected * SECOND, None)
 
 
 def test_processes_of_the_same_name_report_independently(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +139,7 @@ def test_processes_of_the_same_name_report_independently(monkeypatch: pytest.Mon
     other.report(NOON + SECOND)
     assert len(seen()) == 2
     one.leave()
-    assert seen() == [NOON + SECOND]
+    assert [each.identity for each in presence.present(ProcessKind.WORKER, NOON)] == ["another"]
 
 
 def test_a_restarted_process_replaces_the_row_of_the_killed_one(monkeypatch: pytest.MonkeyPatch) -> None:
