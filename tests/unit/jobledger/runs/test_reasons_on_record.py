@@ -33,7 +33,7 @@ from jobledger.runs.overlap import Guard
 from jobledger.runs.publishing import publisher
 from jobledger.runs.worker import main_process
 from jobledger.schedules import ledger
-from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 
 pytestmark = pytest.mark.django_db
 
@@ -144,6 +144,14 @@ def not_started_before_the_next(**policy: Any) -> None:
         ledger.record_due(NOON + hours * HOUR)
 
 
+def with_a_calendar(*, moved: bool) -> None:
+    """The day of the slot is left out."""
+    schedule = limited_by(hourly(), "2026-03-02 # stocktaking", moved=moved)
+    CrontabSchedule.objects.update(hour="13", day_of_month="2")
+    ledger.sync([schedule.pk], NOON)
+    ledger.record_due(NOON + 25 * HOUR if moved else NOON + HOUR)
+
+
 def expired_meanwhile() -> None:
     hourly(handled_until=NOON, expires=NOON + HOUR + MINUTE)
     ledger.record_due(NOON + 2 * HOUR)
@@ -238,6 +246,7 @@ Scenario = Callable[[], object]
 SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("queued", "caught_up"): [recorded],
     ("queued", "after_pause"): [released_after_a_pause],
+    ("queued", "moved"): [lambda: with_a_calendar(moved=True)],
     ("queued", "schedule_edited"): [lambda: edited(late=timedelta(seconds=1))],
     ("queued", "retry"): [lambda: attempts.end(running(job="restarting"), outcome_of(OSError("no")))],
     ("queued", "overlap"): [lambda: overlapping(Concurrency.QUEUE)],
@@ -245,6 +254,7 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ("skipped", "queue_full"): [lambda: overlapping(Concurrency.QUEUE, max_queued=0)],
     ("skipped", "too_many_live"): [limited_by_schedule, limited_by_job],
     ("skipped", "paused"): [paused],
+    ("skipped", "left_out"): [lambda: with_a_calendar(moved=False)],
     ("missed", "late"): [lambda: recorded(misfire=Misfire.SKIP)],
     ("missed", "coalesced"): [lambda: recorded(until=2 * HOUR)],
     ("expired", "late"): [lambda: not_started_before_the_next(misfire=Misfire.SKIP)],
