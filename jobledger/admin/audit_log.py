@@ -1,6 +1,7 @@
 """The audit log: an entry for every action in the admin, with the old and new values of every edit.
 
-What ``jobledger sync`` and ``import_crontab`` change is added by ``schedules.audit``.
+What ``jobledger sync`` and ``import_crontab`` change is added by ``schedules.audit``. Other commands call
+this module.
 
 Entries are stored in a separate table, and are kept when the users and objects they refer to are deleted.
 """

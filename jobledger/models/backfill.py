@@ -7,6 +7,7 @@ often that is interrupted, each slot gets one run.
 from typing import ClassVar
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -28,7 +29,9 @@ class Backfill(models.Model):
         db_constraint=False,
     )
     schedule_name = models.CharField(max_length=200, help_text="Kept when the schedule is deleted.")
+    # Of its own, since the schedule may be edited in the meantime.
     job = models.CharField(max_length=200, help_text="The management command's name.")
+    options = models.JSONField(default=dict, blank=True, encoder=DjangoJSONEncoder)
     since = models.DateTimeField("from", help_text="The start of the range (inclusive).")
     until = models.DateTimeField("to", help_text="The end of the range (exclusive).")
     parallel = models.PositiveIntegerField(

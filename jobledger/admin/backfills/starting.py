@@ -131,7 +131,8 @@ def _previewed(schedule: PeriodicTask, form: RangeForm, user: rights.User) -> Pa
 
 
 def _preview(schedule: PeriodicTask, found: PastSlots) -> dict[str, Any]:
-    count = len(found.to_run)
+    count, target = len(found.to_run), past_slots.target_of(schedule)
+    planned = Backfill(schedule=schedule, job=target.job, options=target.options)
     return {
         "found": found,
         "slots": [_row(each) for each in found.slots[:LISTED]],
@@ -141,7 +142,7 @@ def _preview(schedule: PeriodicTask, found: PastSlots) -> dict[str, Any]:
         "covered": found.count(Decision.COVERED),
         "runs_alone": backfilling.runs_alone(schedule),
         "unfinished": backfilling.unfinished_of(schedule),
-        "waits": backfilling.why_waiting(Backfill(schedule=schedule), clock.now()),
+        "waits": backfilling.why_waiting(planned, clock.now()),
     }
 
 

@@ -7,13 +7,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError
+from django.db import transaction
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock, formats
+from jobledger.admin import audit_log
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Backfill, Trigger
 from jobledger.runs.dispatch import operating_system_user
+from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.backfills import backfilling, past_slots
 from jobledger.schedules.backfills.backfilling import MAX_PARALLEL, Terms
 from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlot, PastSlots
@@ -139,8 +142,11 @@ class Command(OperatorCommand):
         raise CommandError("nothing was started")
 
     def _start(self, schedule: PeriodicTask, terms: Terms, now: datetime, *, as_json: bool) -> None:
-        backfill = backfilling.start(schedule, terms, now=now)
-        progress = progress_of([backfill])[backfill.pk]
+        with transaction.atomic():
+            backfill = backfilling.start(schedule, terms, now=now)
+            progress = progress_of([backfill])[backfill.pk]
+            text = f"Started backfill {backfill.pk}: {_counted(progress.total)}."
+            audit_log.log_action(command_line_user(), [schedule, backfill], text)
         if as_json:
             printing.write_lines(self.stdout, [printing.json_text(_as_json(backfill, progress), indent=2)])
         else:
@@ -164,11 +170,20 @@ class Command(OperatorCommand):
         printing.write_lines(self.stdout, lines)
 
     def _cancel(self, text: str) -> None:
-        backfill = Backfill.objects.filter(pk=int(text)).first() if _is_number(text) else None
+        backfill = (
+            Backfill.objects.select_related("schedule").filter(pk=int(text)).first()
+            if _is_number(text)
+            else None
+        )
         if backfill is None:
             raise CommandError(f"there is no backfill {text!r}; --list lists them")
         user = operating_system_user()
-        if not backfilling.cancel(backfill, trigger=Trigger.CLI, username=user, now=clock.now()):
+        with transaction.atomic():
+            is_cancelled = backfilling.cancel(backfill, trigger=Trigger.CLI, username=user, now=clock.now())
+            if is_cancelled:
+                targets = [backfill, *([backfill.schedule] if backfill.schedule else [])]
+                audit_log.log_action(command_line_user(), targets, f"Cancelled backfill {backfill.pk}.")
+        if not is_cancelled:
             state = "was already cancelled" if backfill.cancelled_at else "has already ended"
             raise CommandError(f"backfill {backfill.pk} {state}")
         self.say(f"Backfill {backfill.pk} was cancelled; runs of it that are running end within seconds.")
@@ -198,6 +213,7 @@ def _slot_as_json(each: PastSlot, zone: ZoneInfo) -> dict[str, Any]:
         "decision": each.decision,
         "run": str(each.run_id) if each.run_id else None,
         "status": each.status,
+        "difference": each.difference,
     }
 
 

@@ -5,6 +5,10 @@ now and then in case nobody has told it: ``advance`` notes how runs have ended, 
 a transaction that holds the backfill's row. So whatever dies at any time, no slot is lost, and none gets two
 runs of one backfill. No other run costs a statement more.
 
+Which job its runs start, with which options, is decided by ``start`` as well: that is what the user has seen
+in the preview and may start. The queue, the limits and the concurrency policy are those that the schedule has
+when a run is created.
+
 A backfill keeps out of the way. It waits while its schedule or the whole service is paused, and while another
 run of a job that must not overlap is due or running. If its run finds the job running all the same, it waits
 for its turn, and lets all others go first; see ``runs.overlap``. A slot in the past is not late: the runs of
@@ -140,27 +144,30 @@ def why_waiting(backfill: Backfill, now: datetime) -> str:
     schedule = _schedule_of(backfill)
     if schedule is None:
         return "its schedule was deleted"
+    job = registry.all_jobs().get(backfill.job)
+    if job is None:
+        return f"there is no job {backfill.job} any more"
     own = Q(schedule=schedule.pk)
-    applicable = own if registry.runs_while_paused(schedule.task) else own | Q(schedule=None)
+    applicable = own if job.declaration.runs_while_paused else own | Q(schedule=None)
     pauses = Pause.objects.active_at(now).filter(applicable)
     if (pause := pauses.order_by("schedule", "pk").first()) is not None:
         what = "its schedule" if pause.schedule_id else "the whole service"
         return f"{what} is paused {pausing.terms_of(pause, now)}"
-    try:
-        target = past_slots.target_of(schedule)
-    except BackfillError as error:
-        return str(error)
-    other = _other_run(schedule, target, now)
+    if problem := delivery.why_unroutable(schedule):
+        return f"schedule {schedule.name!r} is broken: {problem}"
+    other = _other_run(schedule, _target_of(backfill), now)
     if other is None:
         return ""
     return f"run {other.short_id} of the same job is {other.get_status_display()}"
 
 
 def _stored(schedule: PeriodicTask, terms: Terms, found: PastSlots, now: datetime) -> Backfill:
+    target = past_slots.target_of(schedule)
     backfill = Backfill.objects.create(
         schedule=schedule,
         schedule_name=schedule.name,
-        job=past_slots.target_of(schedule).job,
+        job=target.job,
+        options=target.options,
         since=terms.since,
         until=terms.until,
         parallel=terms.parallel,
@@ -229,13 +236,13 @@ def _note_outcomes(backfill: Backfill) -> int:
 def _start_next(
     backfill: Backfill, schedule: PeriodicTask, waiting: QuerySet[BackfillSlot], live: int, now: datetime
 ) -> list[Run]:
-    target = past_slots.target_of(schedule)
+    target = _target_of(backfill)
     # Runs that must not overlap would only wait for each other.
     parallel = 1 if _guard(schedule, target).key else backfill.parallel
     started: list[Run] = []
     while live + len(started) < parallel and (slot := waiting.first()) is not None:
         # A user may have run it again in the meantime.
-        decision = past_slots.decision_now(schedule, slot.scheduled_for)
+        decision = past_slots.decision_now(schedule, target, slot.scheduled_for)
         if decision is Decision.LIVE:
             break
         if decision is Decision.RUN:
@@ -286,6 +293,10 @@ def _end(backfill: Backfill, now: datetime) -> None:
 
 def _schedule_of(backfill: Backfill) -> PeriodicTask | None:
     return PeriodicTask.objects.select_related("policy").filter(pk=backfill.schedule_id).first()
+
+
+def _target_of(backfill: Backfill) -> Target:
+    return Target(job=backfill.job, args=[], options=backfill.options)
 
 
 def _guard(schedule: PeriodicTask, target: Target) -> overlap.Guard:

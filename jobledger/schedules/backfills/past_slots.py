@@ -3,7 +3,8 @@
 The slots are those of the schedule as it is now. What became of each is read from the ledger:
 
 - A slot has succeeded if a run of it has: the schedule's own run, on whatever attempt, that of an earlier
-  backfill, or a repeat with the same options.
+  backfill, or a repeat with the same options. That of another job, which the schedule has started before it
+  was edited, does not count. One with other options does, since the slot has been done as it was meant then.
 - A slot is covered if another run that succeeded stands for it, as with the misfire policy ``once``. A job
   that works on the time it was scheduled for has not done the slot's own work, so a backfill can include it.
 - A slot is still live if one of its runs is, and pending if its schedule has not decided about it yet.
@@ -40,7 +41,7 @@ MAX_SLOTS = 10_000
 COVERING = (Reason.COALESCED, Reason.SUPERSEDED)
 """Why a slot was not executed if another run stands for it."""
 
-_FIELDS = ("pk", "scheduled_for", "queued_at", "status", "trigger", "schedule_name", "options")
+_FIELDS = ("pk", "scheduled_for", "queued_at", "status", "trigger", "schedule_name", "job", "options")
 _DETAILS = ("reason", "reason_details", "coalesced")
 
 
@@ -67,6 +68,13 @@ class Decision(StrEnum):
     """Left out: its schedule will run it, or record why not."""
 
 
+class Difference(StrEnum):
+    """How what a run did differs from what the schedule, which has been edited since, starts now."""
+
+    JOB = "job"
+    OPTIONS = "options"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PastSlot:
     """A slot, what a backfill does with it, and the run that the decision is based on."""
@@ -77,6 +85,8 @@ class PastSlot:
     """The newest of its runs or, if it is left out, the one because of which it is."""
     status: Status | None = None
     """The status of that run."""
+    difference: Difference | None = None
+    """What is different in that run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +119,7 @@ class _Record:
     status: Status
     trigger: str
     schedule_name: str
+    job: str
     options: dict[str, Any]
     reason: str = ""
     reason_details: Mapping[str, Any]
@@ -125,6 +136,11 @@ class _Record:
             return UUID(str(self.reason_details.get("run")))
         except ValueError:
             return None
+
+    def difference_from(self, target: Target) -> Difference | None:
+        if self.job != target.job:
+            return Difference.JOB
+        return Difference.OPTIONS if self.options != target.options else None
 
 
 def target_of(schedule: PeriodicTask) -> Target:
@@ -144,16 +160,18 @@ def target_of(schedule: PeriodicTask) -> Target:
 def why(each: PastSlot) -> str:
     """Why a backfill runs the slot, or leaves it out."""
     run = f"run {str(each.run_id)[:8]}"
+    options = ", with other options" if each.difference is Difference.OPTIONS else ""
     match each.decision:
         case Decision.SUCCEEDED:
-            return f"{run} has succeeded"
+            return f"{run} has succeeded{options}"
         case Decision.COVERED:
-            return f"{run} stands for it"
+            return f"{run} stands for it{options}"
         case Decision.LIVE if each.status is not None:
             return f"{run} is {each.status.label}"
         case Decision.PENDING:
             return "its schedule has not decided about it yet"
-    return f"{each.status.label} ({run})" if each.status else "no run on record"
+    job = " of another job" if each.difference is Difference.JOB else ""
+    return f"{each.status.label} ({run}{job})" if each.status else "no run on record"
 
 
 def past_slots(
@@ -168,9 +186,11 @@ def past_slots(
     own = _own_records(schedule, since, until)
     slots = _slots(schedule, since, until, own)
     records = _by_slot([*own, *_repeats(schedule, target, own, since, until)])
-    covered = {} if includes_covered else _covered(slots, own)
+    covered = {} if includes_covered else _covered(slots, own, target)
     handled_until = _handled_until(schedule)
-    decided = [_decided(slot, records.get(slot, ()), covered.get(slot), handled_until) for slot in slots]
+    decided = [
+        _decided(slot, target, records.get(slot, ()), covered.get(slot), handled_until) for slot in slots
+    ]
     return PastSlots(
         slots=decided,
         elsewhere=len({each.scheduled_for for each in own if each.scheduled_for < until} - set(slots)),
@@ -179,12 +199,15 @@ def past_slots(
     )
 
 
-def decision_now(schedule: PeriodicTask, slot: datetime) -> Decision:
-    """What is to be done with the slot of a backfill now that it is its turn: ``RUN``, or left out."""
+def decision_now(schedule: PeriodicTask, target: Target, slot: datetime) -> Decision:
+    """What is to be done with the slot of a backfill now that it is its turn: ``RUN``, or left out.
+
+    ``target`` is what the backfill starts, from which the schedule may differ by now.
+    """
     own = _own_records(schedule, slot, slot + RESOLUTION)
-    repeats = _repeats(schedule, target_of(schedule), own, slot, slot + RESOLUTION)
+    repeats = _repeats(schedule, target, own, slot, slot + RESOLUTION)
     records = _by_slot([*own, *repeats]).get(slot, ())
-    return _decided(slot, records, covered_by=None, handled_until=None).decision
+    return _decided(slot, target, records, covered_by=None, handled_until=None).decision
 
 
 def _slots(
@@ -221,8 +244,8 @@ def _is_first_unknown(schedule: PeriodicTask, times: Times) -> bool:
 
 def _own_records(schedule: PeriodicTask, since: datetime, until: datetime) -> list[_Record]:
     """The runs of the schedule's slots in the range, and of the next one that is on record."""
-    # A run is never queued before its slot; with this, the index on the schedule's runs is enough.
-    runs = Run.objects.filter(schedule=schedule.pk, queued_at__gte=since, scheduled_for__gte=since)
+    # Not by when they were queued: a run that has superseded others may have been queued before its slot.
+    runs = Run.objects.filter(schedule=schedule.pk, scheduled_for__gte=since)
     fields = (*_FIELDS, *_DETAILS)
     own = [_record(values) for values in runs.filter(scheduled_for__lt=until).values(*fields)]
     later = runs.filter(scheduled_for__gte=until, trigger=Trigger.SCHEDULE).order_by("scheduled_for")
@@ -239,7 +262,8 @@ def _repeats(
     names = {schedule.name, *(each.schedule_name for each in own)}
     options: dict[datetime, list[dict[str, Any]]] = defaultdict(lambda: [target.options])
     for each in own:
-        options[each.scheduled_for].append(each.options)
+        if each.job == target.job:
+            options[each.scheduled_for].append(each.options)
     runs = Run.objects.filter(
         Q(scheduled_for__gte=since, scheduled_for__lt=until),
         schedule=None,
@@ -264,13 +288,11 @@ def _by_slot(records: Collection[_Record]) -> dict[datetime, list[_Record]]:
     return dict(found)
 
 
-def _covered(slots: Sequence[datetime], own: Collection[_Record]) -> dict[datetime, UUID]:
-    """The slots for which a run that has succeeded stands, with its id."""
+def _covered(slots: Sequence[datetime], own: Collection[_Record], target: Target) -> dict[datetime, _Record]:
+    """The slots for which a run of the same job that has succeeded stands, with this run."""
     by_schedule = {each.scheduled_for: each for each in own if each.trigger == Trigger.SCHEDULE}
-    covering = {each.pk: each.standing_in for each in by_schedule.values() if each.standing_in}
-    done = Run.objects.filter(pk__in=set(covering.values()), status__in=SUCCESSES)
-    succeeded = set(done.values_list("pk", flat=True))
-    found: dict[datetime, UUID] = {}
+    covering = _standing_in(by_schedule.values())
+    found: dict[datetime, _Record] = {}
     # From the newest, since a record also stands for the slots before it that have none.
     by: _Record | None = None
     left = 0
@@ -282,29 +304,61 @@ def _covered(slots: Sequence[datetime], own: Collection[_Record]) -> dict[dateti
             left -= by.coalesced < MANY
         else:
             by = None
-        run_id = covering.get(by.pk) if by is not None else None
-        if run_id in succeeded:
-            found[slot] = run_id
+        run = covering.get(by.pk) if by is not None else None
+        if run is not None and run.status in SUCCESSES and run.job == target.job:
+            found[slot] = run
     return found
 
 
+def _standing_in(records: Collection[_Record]) -> dict[UUID, _Record]:
+    """The runs that stand for the slots of these records, by the ids of the records.
+
+    A record may refer to a run that has been superseded in turn, and so on. One for which nothing stands, or
+    nothing that still exists, ends its own chain.
+    """
+    known = {each.pk: each for each in records}
+    while missing := {pk for each in known.values() if (pk := each.standing_in)} - set(known):
+        runs = Run.objects.filter(pk__in=missing).values(*_FIELDS, *_DETAILS)
+        read = {values["pk"]: _record(values) for values in runs}
+        if not read:
+            break
+        known |= read
+    return {each.pk: _last(each, known) for each in records}
+
+
+def _last(record: _Record, known: Mapping[UUID, _Record]) -> _Record:
+    """The end of the chain that begins with this record."""
+    seen: set[UUID] = set()
+    while (pk := record.standing_in) and pk in known and record.pk not in seen:
+        seen.add(record.pk)
+        record = known[pk]
+    return record
+
+
 def _decided(
-    slot: datetime, records: Collection[_Record], covered_by: UUID | None, handled_until: datetime | None
+    slot: datetime,
+    target: Target,
+    records: Collection[_Record],
+    covered_by: _Record | None,
+    handled_until: datetime | None,
 ) -> PastSlot:
+    def past_slot(decision: Decision, run: _Record | None) -> PastSlot:
+        if run is None:
+            return PastSlot(slot=slot, decision=decision)
+        difference = run.difference_from(target)
+        return PastSlot(slot=slot, decision=decision, run_id=run.pk, status=run.status, difference=difference)
+
+    same_job = [each for each in records if each.job == target.job]
+    # First those with the same options.
+    same_job.sort(key=lambda each: each.options != target.options)
     for decision, statuses in ((Decision.SUCCEEDED, SUCCESSES), (Decision.LIVE, LIVE)):
-        if found := next((each for each in records if each.status in statuses), None):
-            return PastSlot(slot=slot, decision=decision, run_id=found.pk, status=found.status)
+        if found := next((each for each in same_job if each.status in statuses), None):
+            return past_slot(decision, found)
     if covered_by is not None:
-        return PastSlot(slot=slot, decision=Decision.COVERED, run_id=covered_by, status=Status.SUCCEEDED)
+        return past_slot(Decision.COVERED, covered_by)
     if not records and handled_until is not None and slot > handled_until:
-        return PastSlot(slot=slot, decision=Decision.PENDING)
-    last = max(records, key=lambda each: each.queued_at, default=None)
-    return PastSlot(
-        slot=slot,
-        decision=Decision.RUN,
-        run_id=last.pk if last else None,
-        status=last.status if last else None,
-    )
+        return past_slot(Decision.PENDING, None)
+    return past_slot(Decision.RUN, max(records, key=lambda each: each.queued_at, default=None))
 
 
 def _forgotten(slots: Collection[PastSlot], kept_since: datetime | None) -> int:

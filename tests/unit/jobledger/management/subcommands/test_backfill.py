@@ -12,7 +12,8 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs.declaration import Concurrency
 from jobledger.management.subcommands import backfill as subcommand
-from jobledger.models import Backfill, BackfillSlot, Run, SchedulePolicy, Status, Trigger
+from jobledger.models import AuditEntry, Backfill, BackfillSlot, Run, SchedulePolicy, Status, Trigger
+from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.backfills import backfilling
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
@@ -83,6 +84,7 @@ def test_a_dry_run_as_json(schedule: PeriodicTask) -> None:
         "decision": "succeeded",
         "run": str(run.pk),
         "status": "succeeded",
+        "difference": None,
     }
 
 
@@ -222,6 +224,29 @@ def test_a_backfill_can_be_cancelled_once() -> None:
     assert "was already cancelled" in error_of("--cancel", str(found.pk))
     backfilling.advance(NOON.replace(minute=1))
     assert printed("--list")[0].split("\t")[4] == "cancelled"
+
+
+def test_starting_and_cancelling_are_in_the_audit_log_of_the_schedule_and_of_the_backfill(
+    schedule: PeriodicTask,
+) -> None:
+    printed(*MORNING)
+    found = Backfill.objects.get()
+    printed("--cancel", str(found.pk))
+    texts = [f"Started backfill {found.pk}: 3 runs.", f"Cancelled backfill {found.pk}."]
+    for target in schedule, found:
+        entries = AuditEntry.objects.filter(
+            object_type=target._meta.label_lower, object_id=str(target.pk)
+        ).order_by("pk")
+        assert [entry.text for entry in entries] == texts
+        assert {entry.username for entry in entries} == {command_line_user()}
+
+
+def test_what_was_not_started_is_not_in_the_audit_log() -> None:
+    printed(*MORNING)
+    AuditEntry.objects.all().delete()
+    error_of(*MORNING)
+    printed(*MORNING, "--dry-run")
+    assert not AuditEntry.objects.exists()
 
 
 def test_a_second_one_of_the_same_schedule_is_refused() -> None:

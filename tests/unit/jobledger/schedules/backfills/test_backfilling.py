@@ -123,6 +123,73 @@ def test_a_run_has_what_the_schedule_starts_and_knows_its_slot(schedule: Periodi
     assert run.output.get().text == f"slot {NINE.isoformat()}\n"
 
 
+def edited(schedule: PeriodicTask, task: str, kwargs: str = "{}") -> None:
+    fresh = PeriodicTask.objects.get(pk=schedule.pk)
+    fresh.task, fresh.kwargs = task, kwargs
+    fresh.save()
+
+
+@pytest.mark.parametrize("task", ["probes.probe", "probes.choosing", "add everything!", "nobody.knows"])
+def test_an_edit_of_the_schedule_does_not_change_what_the_remaining_runs_start(
+    schedule: PeriodicTask, task: str
+) -> None:
+    edited(schedule, "probes.probe", '{"show_slot": true}')
+    schedule.refresh_from_db()
+    backfill = start(schedule)
+    advance()
+    execute()
+    edited(schedule, task, '{"show_slot": false}')
+    for slot in TEN, ELEVEN:
+        assert advance() == [slot]
+        assert execute().status == Status.SUCCEEDED
+    found = Run.objects.filter(trigger=Trigger.BACKFILL).values_list("job", "options")
+    assert list(found) == [("probe", {"show_slot": True})] * 3
+    advance()
+    assert progress(backfill).succeeded == 3
+
+
+def test_it_waits_for_the_runs_of_the_job_that_its_own_start_after_the_schedule_got_another_one(
+    schedule: PeriodicTask,
+) -> None:
+    backfill = start(schedule)
+    edited(schedule, "probes.allowing")
+    Run.objects.create(job="allowing", trigger=Trigger.SCHEDULE, status=Status.RUNNING)
+    assert backfilling.why_waiting(backfill, NOW) == ""
+    Run.objects.create(job="probe", trigger=Trigger.CLI, status=Status.RUNNING, concurrency_key="probe")
+    assert "of the same job is running" in backfilling.why_waiting(backfill, NOW)
+    assert advance() == []
+
+
+def test_a_run_of_the_schedules_new_job_does_not_take_the_place_of_one_of_the_backfill(
+    schedule: PeriodicTask,
+) -> None:
+    start(schedule)
+    edited(schedule, "probes.allowing")
+    Run.objects.create(
+        job="allowing",
+        schedule=schedule,
+        scheduled_for=NINE,
+        status=Status.SUCCEEDED,
+        trigger=Trigger.SCHEDULE,
+    )
+    assert advance() == [NINE]
+
+
+def test_it_waits_if_its_job_does_not_exist_any_more_and_if_its_schedule_has_no_valid_queue(
+    schedule: PeriodicTask,
+) -> None:
+    backfill = start(schedule)
+    Backfill.objects.update(job="removed")
+    assert advance() == []
+    backfill.refresh_from_db()
+    assert backfilling.why_waiting(backfill, NOW) == "there is no job removed any more"
+    Backfill.objects.update(job="probe")
+    PeriodicTask.objects.update(queue="no such\nqueue")
+    assert advance() == []
+    backfill.refresh_from_db()
+    assert "schedule 'hourly' is broken: " in backfilling.why_waiting(backfill, NOW)
+
+
 def test_a_run_has_the_time_limit_of_the_schedule(schedule: PeriodicTask) -> None:
     SchedulePolicy.objects.update(time_limit=timedelta(hours=1), time_limit_grace=timedelta(0))
     start(schedule)

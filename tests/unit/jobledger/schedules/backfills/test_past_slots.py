@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -111,6 +112,57 @@ def test_a_repeat_with_other_options_does_not_count(schedule: PeriodicTask) -> N
     assert decisions(schedule)[10] == "run"
 
 
+def reasons(schedule: PeriodicTask) -> dict[int, str]:
+    return {each.slot.hour: past_slots.why(each) for each in found(schedule).slots}
+
+
+def test_the_success_of_a_job_that_the_schedule_started_before_it_was_edited_does_not_count(
+    schedule: PeriodicTask,
+) -> None:
+    run = slot_run(schedule, NINE, Status.SUCCEEDED, job="allowing")
+    slot_run(schedule, TEN, Status.QUEUED, job="allowing")
+    assert decisions(schedule) == {9: "run", 10: "run", 11: "run"}
+    assert reasons(schedule)[9] == f"succeeded (run {run.short_id} of another job)"
+    assert found(schedule).slots[0].difference == "job"
+
+
+def test_a_repeat_with_the_options_of_another_jobs_run_does_not_count(schedule: PeriodicTask) -> None:
+    slot_run(schedule, TEN, Status.FAILED, job="allowing", options={"dry_run": True})
+    Run.objects.create(
+        job="probe",
+        options={"dry_run": True},
+        schedule_name=schedule.name,
+        scheduled_for=TEN,
+        trigger=Trigger.ADMIN,
+        status=Status.SUCCEEDED,
+    )
+    assert decisions(schedule)[10] == "run"
+
+
+def test_a_success_with_the_options_before_an_edit_counts_and_is_marked(schedule: PeriodicTask) -> None:
+    old = slot_run(schedule, NINE, Status.SUCCEEDED, options={"say": "x"})
+    slot_run(schedule, TEN, Status.SUCCEEDED, options={"say": "x"})
+    same = Run.objects.create(
+        job="probe", schedule=schedule, scheduled_for=TEN, trigger=Trigger.BACKFILL, status=Status.SUCCEEDED
+    )
+    assert decisions(schedule) == {9: "succeeded", 10: "succeeded", 11: "run"}
+    assert reasons(schedule)[9] == f"run {old.short_id} has succeeded, with other options"
+    assert reasons(schedule)[10] == f"run {same.short_id} has succeeded"
+
+
+def test_a_run_of_another_job_stands_for_no_slot(schedule: PeriodicTask) -> None:
+    caught_up_on(schedule, Status.SUCCEEDED)
+    Run.objects.update(job="allowing")
+    assert decisions(schedule) == {9: "run", 10: "run", 11: "run"}
+
+
+def test_a_run_with_other_options_that_stands_for_a_slot_is_marked(schedule: PeriodicTask) -> None:
+    caught_up_on(schedule, Status.SUCCEEDED)
+    Run.objects.update(options={"say": "x"})
+    last = run_id(schedule.pk, ELEVEN)
+    assert reasons(schedule)[9] == f"run {str(last)[:8]} stands for it, with other options"
+
+
 def test_a_job_called_by_another_one_for_that_time_does_not_count(schedule: PeriodicTask) -> None:
     Run.objects.create(job="probe", scheduled_for=TEN, trigger=Trigger.JOB, status=Status.SUCCEEDED)
     assert decisions(schedule)[10] == "run"
@@ -149,6 +201,36 @@ def test_they_run_if_the_job_works_on_the_time_of_each_slot(schedule: PeriodicTa
 def test_they_run_if_that_run_did_not_succeed(schedule: PeriodicTask) -> None:
     caught_up_on(schedule, Status.FAILED)
     assert found(schedule).to_run == [NINE, TEN, ELEVEN]
+
+
+def superseded(schedule: PeriodicTask, slot: datetime, by: UUID) -> None:
+    slot_run(schedule, slot, Status.MISSED, **Why.of(Reason.SUPERSEDED, run=by).columns)
+
+
+def test_a_run_stands_for_all_that_were_superseded_one_after_the_other(schedule: PeriodicTask) -> None:
+    for slot in NINE, TEN, ELEVEN:
+        superseded(schedule, slot, by=run_id(schedule.pk, slot + HOUR))
+    newest = slot_run(schedule, NOON, Status.SUCCEEDED)
+    assert decisions(schedule) == {9: "covered", 10: "covered", 11: "covered"}
+    # Beyond the range, only the next slot is read.
+    assert decisions(schedule, until=TEN) == {9: "covered"}
+    assert {each.run_id for each in found(schedule).slots} == {newest.pk}
+    Run.objects.filter(pk=newest.pk).update(status=Status.FAILED)
+    assert decisions(schedule) == {9: "run", 10: "run", 11: "run"}
+
+
+def test_a_chain_whose_end_is_gone_or_that_has_none_covers_nothing(schedule: PeriodicTask) -> None:
+    superseded(schedule, NINE, by=run_id(schedule.pk, TEN))
+    superseded(schedule, TEN, by=run_id(schedule.pk, ELEVEN))
+    assert decisions(schedule) == {9: "run", 10: "run", 11: "run"}
+    superseded(schedule, ELEVEN, by=run_id(schedule.pk, NINE))
+    assert decisions(schedule) == {9: "run", 10: "run", 11: "run"}
+
+
+def test_a_run_that_has_been_queued_before_its_slot_counts(schedule: PeriodicTask) -> None:
+    superseded(schedule, NINE, by=run_id(schedule.pk, TEN))
+    slot_run(schedule, TEN, Status.SUCCEEDED, queued_at=NINE, waiting_since=NINE)
+    assert found(schedule, TEN).count(Decision.SUCCEEDED) == 1
 
 
 def test_a_record_stands_for_the_slots_that_are_counted_in_it_and_for_no_others(
