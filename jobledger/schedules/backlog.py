@@ -3,7 +3,12 @@
 ``planning.backlog`` decides; this module reads the runs that wait, and records what becomes of them, in the
 transaction that records the newer run. Giving a run up and a worker's claim exclude each other: both are
 conditional updates of a queued run, and one that is locked, because it is just being claimed, is left alone.
-The message of a run that was given up stays in the broker, and a worker that takes it does nothing.
+
+The newer run inherits the row of the longest waiting run that gives way, and with it the id, the message and
+the place: in the workers' queue, and among the runs that wait for another run of their job. Otherwise a
+schedule whose runs wait longer than its period would never run, since each would give way before its turn. If
+the message differs, because the schedule has been edited, the newer run gets its own, and a worker that takes
+the other one does nothing.
 
 Only first attempts of a schedule's own runs give way. A retry goes on with what has begun, a user who starts
 a run means that one, and an ordinary task is out of this service's hands once its message is sent.
@@ -21,7 +26,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts import recording
 from jobledger.jobs import registry
-from jobledger.models import Run, Status, Trigger
+from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.models.run import RunQuerySet
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning import backlog
@@ -32,9 +37,15 @@ from jobledger.schedules.slot_runs import Target
 BATCH = 250
 """How many runs an update changes: it has a condition for each."""
 _READ = (
-    *("job", "trigger", "schedule", "schedule_name", "scheduled_for"),
+    *("job", "trigger", "schedule", "schedule_name", "scheduled_for", "moved_to"),
+    *("args", "options", "routing", "time_limit", "time_limit_grace"),
     *("coalesced", "queued_at", "waiting_since"),
 )
+_IN_MESSAGE = ("job", "args", "options", "routing", "time_limit", "time_limit_grace")
+"""What the message of a run consists of."""
+_OF_SLOT = ("scheduled_for", "moved_to", "coalesced", "reason", "reason_details")
+_INHERITED = (*_OF_SLOT, "start_before", "schedule_name", "waiting_since")
+"""What changes in a row that a newer run inherits."""
 
 
 def in_backlog() -> RunQuerySet:
@@ -119,9 +130,76 @@ class Backlog:
             if each.planned.verdict is Verdict.MISSED and run.status == Status.QUEUED:
                 since = each.run.waiting_since or each.run.queued_at
                 run.waiting_since = min(since, run.waiting_since or since)
-        ended = [each.run for each, _ in pairs]
+        heirs = _inherit(pairs, recorded, self._now)
+        ended = [each.run for each, _ in pairs if each.run.pk not in heirs]
         _save(ended, self._now)
         recording.runs_ended(ended, self._now)
+
+
+def _inherit(
+    pairs: Sequence[tuple[_GivenUp, Run]], recorded: Sequence[Run], now: datetime
+) -> Collection[UUID]:
+    """Let newer runs, which are not saved yet, inherit rows; returns the ids of these.
+
+    What is then saved in the newer run's place is the record of the run that gave way.
+    """
+    places = dict[UUID, _GivenUp]()
+    for each, run in pairs:
+        if _may_inherit(each, run) and (run.pk not in places or _since(each) < _since(places[run.pk])):
+            places[run.pk] = each
+    newer = {run.pk: run for run in recorded if run.pk in places}
+    for pk in _known(newer.values()):
+        del places[pk], newer[pk]
+    if not places:
+        return ()
+    heirs = {str(pk): str(each.run.pk) for pk, each in places.items()}
+    for run in (*recorded, *(each.run for each, _ in pairs)):
+        if heir := heirs.get(run.reason_details.get("run", "")):
+            run.reason_details = {**run.reason_details, "run": heir}
+    for pk, each in places.items():
+        _swap(each.run, newer[pk], now)
+    rows = [each.run for each in places.values()]
+    Run.objects.filter(status=Status.QUEUED).bulk_update(rows, _INHERITED, batch_size=BATCH)
+    return {row.pk for row in rows}
+
+
+def _may_inherit(each: _GivenUp, newer: Run) -> bool:
+    """Not if the policy lets each of the waiting runs start, which keep their order."""
+    if newer.status != Status.QUEUED or each.planned.why.reason is Reason.CATCH_UP_LIMIT:
+        return False
+    return all(getattr(each.run, name) == getattr(newer, name) for name in _IN_MESSAGE)
+
+
+def _since(each: _GivenUp) -> tuple[datetime, datetime]:
+    return each.run.waiting_since or each.run.queued_at, each.planned.scheduled_for
+
+
+def _known(runs: Collection[Run]) -> set[UUID]:
+    """Those whose slots have been recorded before, so that they will not be saved."""
+    if not runs:
+        return set()
+    found = Run.objects.filter(schedule__in={run.schedule_id for run in runs}).exclude(
+        trigger=Trigger.BACKFILL
+    )
+    slots = set(
+        found.filter(scheduled_for__in={run.scheduled_for for run in runs}).values_list(
+            "schedule", "scheduled_for"
+        )
+    )
+    ids = set(Run.objects.filter(pk__in=[run.pk for run in runs]).values_list("pk", flat=True))
+    return {run.pk for run in runs if run.pk in ids or (run.schedule_id, run.scheduled_for) in slots}
+
+
+def _swap(row: Run, newer: Run, now: datetime) -> None:
+    """Exchange what the slots of a waiting run and of a newer one, which is not saved yet, say."""
+    since = newer.waiting_since or newer.queued_at
+    for name in _OF_SLOT:
+        older_value, newer_value = getattr(row, name), getattr(newer, name)
+        setattr(row, name, newer_value)
+        setattr(newer, name, older_value)
+    row.start_before, row.schedule_name, row.waiting_since = newer.start_before, newer.schedule_name, since
+    newer.status, row.status = row.status, newer.status
+    newer.publish_after, newer.start_before, newer.finished_at, newer.waiting_since = None, None, now, None
 
 
 def _waiting(schedule_ids: Collection[int], now: datetime) -> Mapping[int, Mapping[datetime, Run]]:

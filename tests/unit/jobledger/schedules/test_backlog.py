@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import Pause, Run, SchedulePolicy, Status, Trigger
+from jobledger.models.run import WAITING_SINCE
 from jobledger.runs import attempts, reasons
 from jobledger.runs.execution import runner
 from jobledger.runs.outcome import FAILURE
@@ -37,6 +38,11 @@ def schedule(name: str = "hourly", **policy: Any) -> PeriodicTask:
     made = hourly(name, handled_until=NOON - MINUTE)
     SchedulePolicy.objects.filter(schedule=made).update(**policy)
     return made
+
+
+def edit(made: PeriodicTask, **changes: str) -> None:
+    """Change the message of its next runs."""
+    PeriodicTask.objects.filter(pk=made.pk).update(**(changes or {"kwargs": '{"level": 3}'}))
 
 
 def pass_by(hours: int) -> None:
@@ -241,27 +247,126 @@ def test_runs_queued_under_another_policy_are_settled_together() -> None:
 # --- How long runs have been waiting
 
 
+def waiting_since() -> datetime:
+    (since,) = Run.objects.filter(status=Status.QUEUED).values_list(WAITING_SINCE, flat=True)
+    assert isinstance(since, datetime)
+    return since
+
+
 def test_the_newer_run_says_since_when_runs_have_been_waiting() -> None:
     schedule()
     pass_by(3)
-    newest = Run.objects.get(status=Status.QUEUED)
-    assert (newest.queued_at, newest.waiting_since) == (NOON + 2 * HOUR, NOON)
+    assert waiting_since() == NOON
+
+
+def test_the_newer_run_says_so_also_if_it_has_a_row_of_its_own() -> None:
+    made = schedule()
+    pass_by(2)
+    edit(made)
+    ledger.record_due(NOON + 2 * HOUR)
+    assert waiting_since() == NOON
 
 
 def test_what_has_been_skipped_has_nothing_waiting_in_its_place() -> None:
     schedule(misfire=Misfire.SKIP)
     pass_by(3)
-    assert Run.objects.get(status=Status.QUEUED).waiting_since is None
+    assert waiting_since() == NOON + 2 * HOUR
+
+
+# --- The place in the queue
+
+
+@pytest.mark.parametrize("misfire", [Misfire.ONCE, Misfire.SKIP])
+def test_the_newer_run_has_the_place_of_the_one_that_has_waited_longest(misfire: Misfire) -> None:
+    """Otherwise, if runs wait longer than their schedule's period, none would ever start."""
+    schedule(misfire=misfire)
+    pass_by(1)
+    first = Run.objects.get()
+    pass_by(4)
+    run = claimed(first)
+    assert run is not None
+    assert (run.pk, run.scheduled_for, run.status) == (first.pk, NOON + 3 * HOUR, Status.RUNNING)
+    assert told()[-1] == "15 running"
+
+
+def test_its_message_is_not_sent_again() -> None:
+    schedule()
+    assert len(ledger.record_due(NOON).queued) == 1
+    assert ledger.record_due(NOON + HOUR).queued == []
+
+
+def test_a_run_that_waits_for_another_run_of_its_job_keeps_its_place_for_the_newer_one() -> None:
+    schedule(concurrency=Concurrency.QUEUE)
+    Run.objects.create(job="probe", status=Status.RUNNING, concurrency_key="probe", trigger=Trigger.CLI)
+    pass_by(1)
+    first = Run.objects.get(trigger=Trigger.SCHEDULE)
+    waiting = claimed(first)
+    assert waiting is not None
+    assert waiting.status == Status.QUEUED
+    ledger.record_due(NOON + HOUR)
+    first.refresh_from_db()
+    assert (first.scheduled_for, first.status, first.concurrency_key) == (NOON + HOUR, "queued", "probe")
+
+
+def test_every_reason_names_the_row_that_the_newer_run_has_inherited() -> None:
+    schedule()
+    pass_by(1)
+    ledger.record_due(NOON + 3 * HOUR)
+    pk = str(Run.objects.get(status=Status.QUEUED).pk)
+    assert [run.reason_details["run"] for run in Run.objects.filter(status=Status.MISSED)] == [pk] * 3
+
+
+def test_the_deadline_of_the_newer_run_counts() -> None:
+    schedule(starting_deadline=5 * HOUR)
+    pass_by(3)
+    assert Run.objects.get(status=Status.QUEUED).start_before == NOON + 7 * HOUR
+
+
+@pytest.mark.parametrize("change", [{"kwargs": '{"level": 3}'}, {"queue": "other"}])
+def test_a_newer_run_of_another_message_has_a_row_of_its_own(change: dict[str, str]) -> None:
+    made = schedule()
+    pass_by(1)
+    edit(made, **change)
+    recorded = ledger.record_due(NOON + HOUR)
+    assert [run.scheduled_for for run in recorded.queued] == [NOON + HOUR]
+    assert told() == ["12 missed superseded", "13 queued"]
+
+
+def test_a_slot_that_was_recorded_before_inherits_nothing() -> None:
+    made = schedule()
+    pass_by(1)
+    first = Run.objects.get()
+    Run.objects.create(
+        job="probe",
+        schedule=made,
+        scheduled_for=NOON + HOUR,
+        status=Status.SUCCEEDED,
+        trigger=Trigger.SCHEDULE,
+    )
+    ledger.record_due(NOON + HOUR)
+    first.refresh_from_db()
+    assert (first.scheduled_for, first.status) == (NOON, Status.MISSED)
+    assert told() == ["12 missed superseded", "13 succeeded"]
+
+
+def test_those_to_be_caught_up_on_keep_their_order() -> None:
+    schedule(misfire=Misfire.ALL, catch_up_limit=1)
+    pass_by(4)
+    waiting = Run.objects.filter(status=Status.QUEUED)
+    assert [run.scheduled_for for run in waiting.order_by("queued_at")] == [NOON + 2 * HOUR, NOON + 3 * HOUR]
 
 
 # --- Claims
 
 
 def test_a_worker_that_gets_the_message_of_a_superseded_run_does_nothing() -> None:
-    schedule()
-    pass_by(2)
-    older = Run.objects.order_by("scheduled_for")[0]
+    made = schedule()
+    pass_by(1)
+    older = Run.objects.get()
+    edit(made)
+    ledger.record_due(NOON + HOUR)
     before = Run.objects.filter(pk=older.pk).values().get()
+    assert before["status"] == Status.MISSED
     assert claimed(older) is None
     assert Run.objects.filter(pk=older.pk).values().get() == before
 

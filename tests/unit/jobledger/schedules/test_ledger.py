@@ -198,7 +198,8 @@ def test_a_clock_that_is_set_back_by_an_hour_starts_nothing_twice() -> None:
         again.append(ledger.record_due(NOON - 30 * MINUTE))
 
     assert [each.queued for each in again] == [[]] * 14
-    assert [run.scheduled_for for run in ledger.record_due(NOON + 10 * MINUTE).queued] == [NOON + 10 * MINUTE]
+    ledger.record_due(NOON + 10 * MINUTE)
+    assert Run.objects.get(status=Status.QUEUED).scheduled_for == NOON + 10 * MINUTE
 
 
 def test_jitter_delays_the_start_and_not_the_slot() -> None:
