@@ -15,6 +15,8 @@ from jobledger.crontab.lines import Entry
 from jobledger.crontab.targets import Target
 from jobledger.crontab.wrappers import TimeLimit
 from jobledger.jobs.declaration import Concurrency
+from jobledger.models.schedule import CONCURRENCY_LABELS
+from jobledger.runs.limits import in_words
 from jobledger.runs.overlap import declared_guard
 from jobledger.schedules.rules.cron_words import listed
 
@@ -89,6 +91,26 @@ def _on_time_limit(limit: TimeLimit, target: Target) -> Iterator[str]:
     if own is not None and own < limit.length:
         text = formats.duration(limit.length)
         yield f"`timeout` ends it after {text}; the job's own time limit is shorter: {formats.duration(own)}"
+
+
+def differences(plan: Plan, other: Plan) -> str:
+    """In which time limit and overlap rule they differ, although they start the same; empty if in neither."""
+    pairs = [
+        ("time limit", _limit_in_words(other), _limit_in_words(plan)),
+        ("overlap rule", _overlap_in_words(other), _overlap_in_words(plan)),
+    ]
+    return ", ".join(f"{what} “{theirs}”, here “{ours}”" for what, theirs, ours in pairs if theirs != ours)
+
+
+def _limit_in_words(plan: Plan) -> str:
+    declared = plan.target.job.declaration
+    limit = plan.time_limit or declared.time_limit
+    grace = declared.time_limit_grace if plan.time_limit_grace is None else plan.time_limit_grace
+    return in_words(limit, grace) if limit else "none"
+
+
+def _overlap_in_words(plan: Plan) -> str:
+    return dict(CONCURRENCY_LABELS)[plan.concurrency or plan.target.job.declaration.concurrency]
 
 
 def _on_settings(what: str, module: str) -> str:

@@ -35,6 +35,7 @@ from jobledger.crontab.targets import (
     target_of,
 )
 from jobledger.crontab.wrappers import NotUnderstoodError
+from jobledger.jobs.declaration import Concurrency
 from jobledger.jobs.json_text import readable
 from jobledger.models import SchedulePolicy
 from jobledger.schedules import stored_schedules, words
@@ -229,7 +230,11 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _duplicate(finding: Finding, earlier: Finding) -> Finding:
-    reason = f"it means the same as line {earlier.line.number}; cron runs both at the same time"
+    number, both = earlier.line.number, "cron runs both at the same time"
+    different = remarks.differences(finding.plan, earlier.plan) if finding.plan and earlier.plan else ""
+    reason = f"it means the same as line {number}; {both}"
+    if different:
+        reason = f"it starts the same as line {number}, whose limits the schedule has: {different}; {both}"
     return replace(finding, outcome=Outcome.DUPLICATE, reason=reason, schedule=earlier.schedule)
 
 
@@ -254,15 +259,16 @@ class _Existing:
         tasks = {plan.target.job.task_name for plan in plans}
         meanings, lines = {plan.meaning for plan in plans}, {plan.line_digest for plan in plans}
         candidates = Q(task__in=tasks) | Q(policy__imported_line__in=lines)
-        self._by_meaning: dict[tuple[Any, ...], PeriodicTask] = {}
+        self._by_meaning: dict[tuple[Any, ...], tuple[PeriodicTask, Plan]] = {}
         self._by_line: dict[str, PeriodicTask] = {}
         self._in_crontab: set[str] = set()
         for schedule in stored_schedules.timed(PeriodicTask.objects.filter(candidates).order_by("pk")):
             line = SchedulePolicy.of(schedule).imported_line
             self._by_line.setdefault(line, schedule)
-            meaning = _meaning_of(schedule, plans) if schedule.task in tasks else None
-            if meaning is not None:
-                self._by_meaning.setdefault(meaning, schedule)
+            plan = _plan_of(schedule, plans) if schedule.task in tasks else None
+            meaning = plan.meaning if plan else None
+            if plan is not None:
+                self._by_meaning.setdefault(plan.meaning, (schedule, plan))
             if meaning in meanings or line in lines:
                 self._in_crontab.add(schedule.name)
         names = {name for plan in plans for name in (plan.name, *_earlier_names(plan))}
@@ -271,9 +277,12 @@ class _Existing:
         }
 
     def compared(self, finding: Finding, plan: Plan) -> Finding:
-        same = self._by_meaning.get(plan.meaning)
-        if same is not None:
-            reason = "" if same.enabled else "it exists, but it is disabled, and stays so"
+        if (found := self._by_meaning.get(plan.meaning)) is not None:
+            same, stored = found
+            reasons = [] if same.enabled else ["it exists, but it is disabled, and stays so"]
+            if different := remarks.differences(plan, stored):
+                reasons.append(f"importing leaves its limits, so edit it if the line is right: {different}")
+            reason = "; ".join(reasons)
             return replace(finding, outcome=Outcome.UNCHANGED, schedule=same.name, reason=reason)
         if (made := self._by_line.get(plan.line_digest)) is not None:
             reason = f"that was made of it, and was edited since ({words.described(made)})"
@@ -302,8 +311,8 @@ def _earlier_names(plan: Plan) -> tuple[str, str]:
     return _name(plan), _name(plan, _suffix(plan))
 
 
-def _meaning_of(schedule: PeriodicTask, plans: Sequence[Plan]) -> tuple[Any, ...] | None:
-    """As of a plan, whatever the schedule's dialect; None if it cannot be compared with one."""
+def _plan_of(schedule: PeriodicTask, plans: Sequence[Plan]) -> Plan | None:
+    """The plan that it could have come from, whatever its dialect; None if it cannot be compared with one."""
     times = stored_schedules.of(schedule)
     if not isinstance(times, CronTimes):
         return None
@@ -311,7 +320,15 @@ def _meaning_of(schedule: PeriodicTask, plans: Sequence[Plan]) -> tuple[Any, ...
     try:
         stored: Mapping[str, Any] = json.loads(schedule.kwargs or "{}")
         options = {name: value for name, value in stored.items() if value is not None}
-        plan = Plan(target=Target(job=target.job, options=options), times=times, concurrency=None)
-        return plan.meaning
+        policy = SchedulePolicy.of(schedule)
+        plan = Plan(
+            target=Target(job=target.job, options=options),
+            times=times,
+            concurrency=Concurrency(policy.concurrency) if policy.concurrency else None,
+            time_limit=policy.time_limit,
+            time_limit_grace=policy.time_limit_grace,
+        )
+        hash(plan.meaning)
     except (ValueError, AttributeError):
         return None
+    return plan

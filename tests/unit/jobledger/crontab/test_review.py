@@ -1,6 +1,7 @@
 """What becomes of lines whose command has schedules already, and of the comments above lines."""
 
 import io
+from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -128,3 +129,31 @@ def test_a_schedule_with_the_same_options_in_other_types_is_the_same(tmp_path: P
 def test_secrets_in_a_comment_are_masked_in_the_description(tmp_path: Path) -> None:
     imported(tmp_path, "# as before: probe --api-key=hunter2222", f"0 3 * * * {PROBE}")
     assert PeriodicTask.objects.get(name="probe").description == "as before: probe --api-key=********"
+
+
+def test_a_changed_time_limit_is_reported_and_not_imported(tmp_path: Path) -> None:
+    imported(tmp_path, f"0 3 * * * timeout 600 {PROBE}")
+    printed = imported(tmp_path, f"0 3 * * * timeout 1200 {PROBE}")
+    limits = "time limit “10 min, then 30 s to clean up”, here “20 min, then 30 s to clean up”"
+    advice = "importing leaves its limits, so edit it if the line is right"
+    assert f"line 1 is already the schedule “probe”: {advice}: {limits}\n" in printed
+    assert PeriodicTask.objects.get(name="probe").policy.time_limit == timedelta(minutes=10)
+
+
+def test_a_removed_time_limit_and_a_changed_lock_are_reported(tmp_path: Path) -> None:
+    imported(tmp_path, f"0 3 * * * timeout 600 flock /l {PROBE}")
+    printed = imported(tmp_path, f"0 3 * * * flock -n /l {PROBE}")
+    limits = "time limit “10 min, then 30 s to clean up”, here “none”, overlap rule “wait until it has"
+    assert limits in printed
+
+
+def test_a_lock_that_means_what_the_job_does_anyway_is_no_difference(tmp_path: Path) -> None:
+    imported(tmp_path, f"0 3 * * * {PROBE}")
+    assert "line 1 is already the schedule “probe”\n" in imported(tmp_path, f"0 3 * * * flock -n /l {PROBE}")
+
+
+def test_lines_that_differ_only_in_their_limits_do_not_mean_the_same(tmp_path: Path) -> None:
+    printed = imported(tmp_path, f"0 3 * * * {PROBE}", f"0 3 * * * timeout 600 {PROBE}")
+    limits = "time limit “none”, here “10 min, then 30 s to clean up”"
+    assert f"it starts the same as line 1, whose limits the schedule has: {limits}; cron runs" in printed
+    assert "means the same" not in printed
