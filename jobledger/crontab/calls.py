@@ -282,9 +282,13 @@ class _Finder:
         self._call = replace(
             self._call,
             time_limit=min(limits, key=lambda limit: limit.length, default=None),
-            lock=effect.lock or self._call.lock,
+            lock=self._call.lock or effect.lock,
             user=effect.user or self._call.user,
         )
+        if (lock := effect.lock) is not None and lock != self._call.lock:
+            self._note(
+                f"it also takes the lock {lock.file}: here, only runs of the same job exclude each other"
+            )
         if effect.lock is not None and effect.lock.waits and self._call.time_limit is not None:
             self._note("`timeout` also counts the wait for the lock; here, the limit counts from the start")
         self._set(effect.variables)

@@ -59,9 +59,16 @@ def notes(line: Entry, call: Call, target: Target) -> Iterator[str]:
     if call.lock and call.lock.wait_limit:
         limit = call.lock.wait_limit
         yield f"`flock` waits at most {limit} s; to limit that here, give the schedule a start deadline"
+    if call.time_limit and not call.lock and _waits(target):
+        yield "`timeout` also counts the wait for the previous run; here, the limit counts from the start"
     if target.without_effect:
         yield f"{listed(target.without_effect)} of manage.py has no effect in a worker"
     yield from call.notes
+
+
+def _waits(target: Target) -> bool:
+    """Whether the job itself waits if it is started while it is running."""
+    return (target.concurrency or target.job.declaration.concurrency) is Concurrency.QUEUE
 
 
 def notes_on_mail(line: Entry, addresses: Sequence[str], others: Sequence[str]) -> Iterator[str]:
@@ -88,6 +95,8 @@ def warnings(call: Call, target: Target) -> Iterator[str]:
 
 def _on_time_limit(limit: TimeLimit, target: Target) -> Iterator[str]:
     own = target.job.declaration.time_limit
+    if limit.length < timedelta(seconds=1):
+        yield f"`timeout` ends it after {formats.plain_seconds(limit.length)} s, which is less than a second"
     if own is not None and own < limit.length:
         text = formats.duration(limit.length)
         yield f"`timeout` ends it after {text}; the job's own time limit is shorter: {formats.duration(own)}"

@@ -192,3 +192,6 @@ def _lost_limits(policy: SchedulePolicy, job: Job) -> Iterator[str]:
         yield f"its time limit ({formats.duration(own)}): the job's own holds ({formats.duration(of_job)})"
     elif own is None and grace is not None and grace != job.declaration.time_limit_grace:
         yield f"its time to clean up ({formats.duration(grace)})"
+    waits = (policy.concurrency or job.declaration.concurrency) == Concurrency.QUEUE
+    if waits and _time_limit(policy, job) is not None:
+        yield "that its time limit does not include the wait until the previous run has ended"

@@ -5,7 +5,7 @@ An option that is not listed here is reported rather than guessed.
 """
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from getopt import GetoptError, getopt
 
@@ -80,7 +80,7 @@ def descriptor_lock(words: Sequence[str], files: Mapping[str, str]) -> Lock | No
 
 def _unwrapped(name: str, wrapper: Wrapper, words: Sequence[str]) -> Unwrapped:
     try:
-        options, rest = getopt(list(words), wrapper.short, list(wrapper.long))
+        options, rest = _options_and_rest(words, wrapper.short, wrapper.long)
     except GetoptError as error:
         raise NotUnderstoodError(f"`{name}` has an option that is not understood here: {error}") from None
     if name in SUBCOMMANDS:
@@ -92,13 +92,30 @@ def _unwrapped(name: str, wrapper: Wrapper, words: Sequence[str]) -> Unwrapped:
     return Unwrapped(count=max(len(rest) - wrapper.positionals - effect.skips, 0), effect=effect)
 
 
+def _options_and_rest(words: Sequence[str], short: str, long: Sequence[str]) -> tuple[Options, Sequence[str]]:
+    """As ``getopt`` reads them, which does not know optional values: ``--stdin`` and ``--stdin=true``."""
+    optional = {f"--{name}" for name in long if f"{name}=" in long}
+    plain = [name if (name := word.partition("=")[0]) in optional else word for word in words]
+    options, rest = getopt(plain, short, list(long))
+    return options, words[len(words) - len(rest) :]
+
+
 def _env(options: Options, words: Sequence[str]) -> Effect:
     variables = assigned(words)
     values = dict(options)
     if (split := values.get("-S") or values.get("--split-string")) is not None:
         return _split(split, words)
     folder = next((value for option, value in options if option in ("-C", "--chdir")), "")
-    return Effect(variables=variables, skips=count_of_assignments(words), folder=folder)
+    skips, notes = count_of_assignments(words), tuple(_on_removed_variables(options))
+    return Effect(variables=variables, skips=skips, folder=folder, notes=notes)
+
+
+def _on_removed_variables(options: Options) -> Iterator[str]:
+    names = [value for option, value in options if option in ("-u", "--unset")]
+    if {"-i", "--ignore-environment"} & {option for option, _ in options}:
+        yield "`env -i` starts it without cron's variables; here, it has those of the worker"
+    elif names:
+        yield f"`env -u` removes {', '.join(names)}; here, it has the variables of the worker"
 
 
 def _split(text: str, words: Sequence[str]) -> Effect:
@@ -123,7 +140,7 @@ def _pod(options: Options, words: Sequence[str]) -> Effect:
     """The effect of ``kubectl exec``, whose options may also follow the pod, up to ``--``."""
     end = words.index("--") if "--" in words else 0
     try:
-        others = getopt(list(words[1:end]), _POD_SHORT, list(_POD_LONG))[1]
+        others = _options_and_rest(words[1:end], _POD_SHORT, _POD_LONG)[1]
     except GetoptError as error:
         raise NotUnderstoodError(f"`kubectl exec` has an option that is not understood: {error}") from None
     if not end or others:

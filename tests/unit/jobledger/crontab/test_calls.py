@@ -378,6 +378,9 @@ def test_env_may_split_its_text_itself() -> None:
     [
         "kubectl exec deploy/web -- python manage.py x",
         "kubectl -n prod exec -it web-0 -c app -- python manage.py x",
+        "kubectl exec --stdin=true --tty=false deploy/web -- python manage.py x",
+        "kubectl exec deploy/web --stdin=true -- python manage.py x",
+        "docker compose exec --interactive=false web python manage.py x",
         "oc exec --container=app web-0 -n prod -- python manage.py x",
         "conda run -n app python manage.py x",
         "conda run --no-capture-output -p /opt/env python manage.py x",
@@ -413,6 +416,26 @@ def test_a_time_limit_that_includes_the_wait_for_a_lock_is_noted() -> None:
 )
 def test_flock_is_a_lock(flock: str, lock: Lock) -> None:
     assert call(f"{flock} ./manage.py x").lock == lock
+
+
+@pytest.mark.parametrize(
+    ("locks", "waits"), [("flock -n /a flock /b", False), ("flock /a flock -n /b", True)]
+)
+def test_the_outer_of_two_locks_counts_and_the_other_is_noted(locks: str, waits: bool) -> None:
+    found = call(f"{locks} ./manage.py x")
+    note = "it also takes the lock /b: here, only runs of the same job exclude each other"
+    assert (found.lock, found.notes) == (Lock(file="/a", waits=waits), (note,))
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ("-i A=1", "`env -i` starts it without cron's variables; here, it has those of the worker"),
+        ("-u A -u B", "`env -u` removes A, B; here, it has the variables of the worker"),
+    ],
+)
+def test_variables_that_env_removes_are_noted(options: str, note: str) -> None:
+    assert call(f"env {options} ./manage.py x").notes == (note,)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,30 @@ def test_a_removed_time_limit_and_a_changed_lock_are_reported(tmp_path: Path) ->
     assert limits in printed
 
 
+@pytest.mark.parametrize(
+    ("duration", "is_warned_of"), [("1e-9", True), ("0.5", True), ("1", False), ("0", False)]
+)
+def test_a_time_limit_below_a_second_is_warned_of(tmp_path: Path, duration: str, is_warned_of: bool) -> None:
+    printed = imported(tmp_path, f"0 3 * * * timeout {duration} {PROBE}")
+    assert ("which is less than a second" in printed) == is_warned_of
+
+
+@pytest.mark.parametrize(
+    ("command", "is_noted"),
+    [
+        (f"timeout 600 {PROBE} --wait", True),
+        (f"timeout 600 {PROBE}", False),
+        (f"{PROBE} --wait", False),
+        (f"timeout 600 flock -n /l {PROBE} --wait", False),
+    ],
+)
+def test_a_time_limit_that_includes_the_wait_of_the_job_is_noted(
+    tmp_path: Path, command: str, is_noted: bool
+) -> None:
+    note = "`timeout` also counts the wait for the previous run; here, the limit counts from the start"
+    assert (note in imported(tmp_path, f"0 3 * * * {command}")) == is_noted
+
+
 def test_a_lock_that_means_what_the_job_does_anyway_is_no_difference(tmp_path: Path) -> None:
     imported(tmp_path, f"0 3 * * * {PROBE}")
     assert "line 1 is already the schedule “probe”\n" in imported(tmp_path, f"0 3 * * * flock -n /l {PROBE}")

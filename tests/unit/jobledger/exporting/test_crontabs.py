@@ -239,6 +239,17 @@ def test_a_limit_that_the_job_itself_would_not_keep_is_listed(policy: dict[str, 
     assert lost in said
 
 
+@pytest.mark.parametrize(
+    ("concurrency", "limit", "is_listed"), [("queue", 600, True), ("queue", None, False), ("", 600, False)]
+)
+def test_a_time_limit_that_includes_the_wait_for_the_previous_run_is_listed(
+    concurrency: str, limit: int | None, is_listed: bool
+) -> None:
+    made, length = schedule("mine"), timedelta(seconds=limit) if limit else None
+    SchedulePolicy.objects.filter(schedule=made).update(concurrency=concurrency, time_limit=length)
+    assert ("that its time limit does not include the wait" in exported()[1]) == is_listed
+
+
 def test_settings_other_than_those_of_manage_py_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
     schedule("mine")
