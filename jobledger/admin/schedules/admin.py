@@ -44,7 +44,7 @@ from jobledger.admin.schedules.target import TargetForm, stored_target
 from jobledger.admin.schedules.versions.pages import ScheduleVersions
 from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
-from jobledger.models import AlertRule, NextSlot
+from jobledger.models import AlertRule, Backfill, NextSlot
 from jobledger.schedules.declared.values import LABELS
 
 NAME = "django_celery_beat_periodictask"
@@ -204,9 +204,10 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
 
     def get_deleted_objects(self, objs: Iterable[PeriodicTask], request: HttpRequest) -> Any:
         """Alert rules about a schedule are part of it: they need no permission of their own."""
-        shown, counts, missing, protected = super().get_deleted_objects(
-            without_unreadable_times(objs), request
-        )
+        schedules = without_unreadable_times(objs)
+        shown, counts, missing, protected = super().get_deleted_objects(schedules, request)
+        unfinished = Backfill.objects.filter(schedule__in=schedules, ended_at=None).order_by("pk")
+        shown = [*shown, *(f"The rest of {backfill}, which starts no more runs" for backfill in unfinished)]
         return shown, counts, set(missing) - {AlertRule._meta.verbose_name}, protected
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[PeriodicTask]) -> Any:

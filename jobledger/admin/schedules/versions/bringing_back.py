@@ -19,8 +19,8 @@ from jobledger.admin.audit_log import Change
 from jobledger.admin.rights import User
 from jobledger.admin.schedules.edit_form import ConflictError, EditForm
 from jobledger.admin.schedules.versions import filling, rules
-from jobledger.models import AlertRule, AuditEntry, Run, SchedulePolicy
-from jobledger.schedules import slot_runs
+from jobledger.admin.schedules.versions.former_records import FormerRecords
+from jobledger.models import AlertRule, AuditEntry, SchedulePolicy
 from jobledger.schedules.documents import NotRepresentableError, document_of
 from jobledger.schedules.documents.files import Path, path_text
 from jobledger.schedules.documents.keys import Document
@@ -29,7 +29,6 @@ NAME = "name"
 """The key of a version that is not part of a document, where names are the keys."""
 BEFORE, AFTER = "before", "after"
 SECRET = "secret-"  # noqa: S105 - the prefix of the names of inputs
-_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +117,9 @@ class BringingBack:
             yield f"Its alert rule “{name}”: there is another one of this name."
         for name in rules.missing_destinations({rules.KEY: dict(self._all_rules)}):
             yield f"The alert destination “{name}” of its alert rules: it does not exist any more."
+        for backfill, waiting in self._former_records.unfinished_backfills():
+            slots = "1 run" if waiting == 1 else f"{waiting} runs"
+            yield f"The rest of its backfill {backfill.pk}, which ended with it: {slots}. Start another one."
         yield "Its pauses."
 
     def bring_back(self, user: User) -> PeriodicTask:
@@ -136,8 +138,12 @@ class BringingBack:
         if self.is_deleted:
             rules.save(user, schedule, self.rules)
             rules.link_declaration(schedule, self._document.get("declared_as", ""))
-            _link_runs(schedule)
+            self._former_records.link(schedule)
         return schedule
+
+    @cached_property
+    def _former_records(self) -> FormerRecords:
+        return FormerRecords(self.schedule_id, self.name)
 
     @property
     def _all_rules(self) -> Mapping[str, Document]:
@@ -176,15 +182,3 @@ def versions_of(entry: AuditEntry, older: AuditEntry | None, current: Document |
 
 def _without(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
-
-
-def _link_runs(schedule: PeriodicTask) -> None:
-    """Give it back the runs of its slots, by their ids. Otherwise, a slot could be recorded twice."""
-    orphans = Run.objects.filter(schedule=None, schedule_name=schedule.name, scheduled_for__isnull=False)
-    own = [
-        pk
-        for pk, slot in orphans.values_list("pk", "scheduled_for")
-        if slot and pk == slot_runs.run_id(schedule.pk, slot)
-    ]
-    for start in range(0, len(own), _BATCH_SIZE):
-        Run.objects.filter(pk__in=own[start : start + _BATCH_SIZE]).update(schedule=schedule)
