@@ -222,6 +222,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
             schedule = form.save(request.user)
         except ConflictError:
             return self._conflict(request, stored)
+        presence.withdraw(request.user, schedule)
         for text in form.target.left_to_worker:
             self.message_user(request, text, messages.WARNING)
         return self._saved(request, schedule, form.now, is_new=stored is None)

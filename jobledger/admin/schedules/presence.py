@@ -30,3 +30,8 @@ def announce(user: Any, schedule: PeriodicTask, now: datetime) -> None:
         unique_fields=["schedule", "user"],
         update_fields=["seen_at"],
     )
+
+
+def withdraw(user: Any, schedule: PeriodicTask) -> None:
+    """Note that the user has saved the form. Where it is still open, it announces itself again."""
+    OpenForm.objects.filter(schedule=schedule, user=user.pk).delete()

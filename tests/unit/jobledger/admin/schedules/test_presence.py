@@ -12,7 +12,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.models import OpenForm
 from tests.unit.jobledger.admin.html_forms import form_in
-from tests.unit.jobledger.admin.schedules.edit_forms import change_url, create_hourly, page_url
+from tests.unit.jobledger.admin.schedules.edit_forms import change_url, create_hourly, edit, page_url
 from tests.unit.jobledger.admin.schedules.schedules import member
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
@@ -49,6 +49,17 @@ def test_it_says_nothing_of_oneself_or_of_other_schedules(
     announce(editor, hourly("other"))
     announce(admin_client, schedule)
     assert ALSO not in announce(admin_client, schedule).text
+
+
+def test_who_has_saved_is_not_shown_any_more(
+    admin_client: Client, editor: Client, schedule: PeriodicTask
+) -> None:
+    announce(editor, schedule)
+    edit(editor, schedule, times__every="0")
+    assert f"{ALSO}member." in announce(admin_client, schedule).text
+    edit(editor, schedule, times__every="2")
+    assert ALSO not in announce(admin_client, schedule).text
+    assert OpenForm.objects.get().user.get_username() == "admin"
 
 
 def test_a_form_that_is_no_longer_announced_is_closed(
