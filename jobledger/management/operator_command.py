@@ -1,5 +1,6 @@
 """The base class of ``manage.py jobledger``'s subcommands."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,17 @@ class OperatorCommand(BaseCommand):
     def remark(self, text: str, style: Callable[[str], str] = str) -> None:
         """Print a line on stderr that is not an error."""
         self.stderr.write(encodable(escaped(text), self.stderr), style_func=style)
+
+    def confirm(self, question: str, *, effect: str, otherwise: str) -> None:
+        """Ask on the terminal. Raises CommandError if the answer is no, or nobody can answer."""
+        if not sys.stdin.isatty():
+            raise CommandError(f"{effect}; {otherwise}. Confirm that with --yes")
+        try:
+            answer = input(f"{question} [y/N] ")
+        except (EOFError, KeyboardInterrupt):
+            answer = ""
+        if answer.strip().lower() not in ("y", "yes"):
+            raise CommandError(otherwise)
 
 
 def _message(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """``jobledger backfill``: runs past slots of a schedule, lists such backfills, and cancels them."""
 
-import sys
 from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any
@@ -101,7 +100,9 @@ class Command(OperatorCommand):
         )
         if options["dry_run"]:
             self._print_slots(found, zone, as_json=options["json"])
-        elif options["yes"] or self._is_confirmed(len(found.to_run)):
+        else:
+            if not options["yes"]:
+                self._confirm(len(found.to_run))
             self._start(schedule, terms, now, as_json=options["json"])
         self._print_notes(found)
 
@@ -127,19 +128,11 @@ class Command(OperatorCommand):
             others = f"{_counted(found.elsewhere)} on record for other times in this range"
             self.warn(f"Note: the schedule has {others}, from before it was edited. They are not considered.")
 
-    def _is_confirmed(self, count: int) -> bool:
-        """Ask if there are many. Raises CommandError if the answer is no, or nobody can answer."""
-        if count <= STARTED_AT_ONCE:
-            return True
-        if not sys.stdin.isatty():
-            raise CommandError(f"{_counted(count)} would start; nothing was started. Confirm that with --yes")
-        try:
-            answer = input(f"Start {_counted(count)}? [y/N] ")
-        except (EOFError, KeyboardInterrupt):
-            answer = ""
-        if answer.strip().lower() in ("y", "yes"):
-            return True
-        raise CommandError("nothing was started")
+    def _confirm(self, count: int) -> None:
+        """Ask if there are many."""
+        runs = _counted(count)
+        if count > STARTED_AT_ONCE:
+            self.confirm(f"Start {runs}?", effect=f"{runs} would start", otherwise="nothing was started")
 
     def _start(self, schedule: PeriodicTask, terms: Terms, now: datetime, *, as_json: bool) -> None:
         with transaction.atomic():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
+from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin.schedules.versions.importing import (
     ACTIONS,
@@ -25,6 +26,7 @@ from jobledger.schedules.documents.yaml_texts import MissingLibraryError
 
 MAX_BYTES = 32 * 1024 * 1024
 VERBS = {Action.ADD: "add", Action.CHANGE: "change", Action.DELETE: "delete"}
+NAMES_SHOWN = 10
 COUNTS = {
     Action.ADD: "added",
     Action.CHANGE: "changed",
@@ -47,17 +49,21 @@ class Command(OperatorCommand):
         parser.add_argument("file", metavar="FILE", help="The file, or - for stdin.")
         parser.add_argument("--dry-run", action="store_true", help="Only print what would change.")
         parser.add_argument(
-            "--prune", action="store_true", help="Delete the schedules that are not in the file."
+            "--prune", action="store_true", help="Delete the schedules that are not in the file. Asks first."
         )
+        parser.add_argument("--yes", action="store_true", help="Do not ask before schedules are deleted.")
         parser.add_argument(
             "--format", choices=FORMATS, help="Default: by the name of the file, or by its content."
         )
         parser.add_argument("--json", action="store_true", help="Print a JSON list with all schedules.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        file = _file(options["file"], options["format"])
+        if options["prune"] and not options["dry_run"] and not options["yes"]:
+            self._confirm_deletions(file)
         try:
             outcomes = import_schedules(
-                _file(options["file"], options["format"]),
+                file,
                 user=command_line_user(),
                 prune=options["prune"],
                 dry_run=options["dry_run"],
@@ -75,6 +81,15 @@ class Command(OperatorCommand):
             lines = _lines(outcomes)
         printing.write_lines(self.stdout, lines)
         self.remark(_summary(outcomes, is_dry_run=options["dry_run"]))
+
+    def _confirm_deletions(self, file: ScheduleFile) -> None:
+        stored = PeriodicTask.objects.order_by("name").values_list("name", flat=True)
+        if not (names := [name for name in stored if name not in file.documents]):
+            return
+        count = "1 schedule" if len(names) == 1 else f"{len(names):,} schedules"
+        more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+        what = f"{count} not in the file ({', '.join(names[:NAMES_SHOWN])}{more})"
+        self.confirm(f"Delete {what}?", effect=f"This would delete {what}", otherwise="nothing was imported")
 
 
 def _file(file: str, kind: str | None) -> ScheduleFile:

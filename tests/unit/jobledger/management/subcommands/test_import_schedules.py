@@ -62,9 +62,39 @@ def test_the_changes_are_printed_and_the_second_time_there_are_none(file: str) -
     planned = run(file, "--dry-run", "--prune")
     assert planned == (DIFF, "1 added, 1 changed, 1 deleted. Nothing was stored (--dry-run).\n")
     assert PeriodicTask.objects.count() == 2
-    assert run(file, "--prune") == (DIFF, "1 added, 1 changed, 1 deleted.\n")
+    assert run(file, "--prune", "--yes") == (DIFF, "1 added, 1 changed, 1 deleted.\n")
     assert run(file, "--prune") == ("", "2 unchanged.\n")
     assert {name for (name,) in AuditEntry.objects.values_list("object_name")} == {"gone", "mine", "other"}
+
+
+@pytest.mark.parametrize("content", [FILE, "jobledger_schedules: 1\nschedules:\n"])
+def test_schedules_are_deleted_only_after_a_confirmation(
+    file: str, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(file).write_text(content)
+    for name in ("gone", "also"):
+        hourly(name)
+    what = r"2 schedules not in the file \(also, gone\)"
+    unconfirmed = rf"^This would delete {what}; nothing was imported\. Confirm that with --yes$"
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(CommandError, match=unconfirmed):
+        run(file, "--prune")
+    questions: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    answers = iter(["", "n", "y"])
+
+    def answer(question: str) -> str:
+        questions.append(question)
+        return next(answers)
+
+    monkeypatch.setattr("builtins.input", answer)
+    for _ in range(2):
+        with pytest.raises(CommandError, match=r"^nothing was imported$"):
+            run(file, "--prune")
+    assert PeriodicTask.objects.count() == 2
+    run(file, "--prune")
+    assert questions == ["Delete 2 schedules not in the file (also, gone)? [y/N] "] * 3
+    assert not PeriodicTask.objects.filter(name__in=["gone", "also"]).exists()
 
 
 def test_without_prune_other_schedules_are_kept(file: str) -> None:
