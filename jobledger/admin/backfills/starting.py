@@ -1,5 +1,6 @@
 """The page that starts a backfill: first the range, then each of its slots, then the button."""
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger import clock
 from jobledger.admin import audit_log, rights
 from jobledger.admin.fields import DateTimeField
+from jobledger.admin.schedules.snapshot import fingerprint
 from jobledger.admin_site import page_url
 from jobledger.jobs import registry
 from jobledger.models import Backfill, Trigger
@@ -113,6 +115,8 @@ def start_view(request: HttpRequest, schedule_id: int, site: AdminSite) -> HttpR
 
 @transaction.atomic
 def _start(request: HttpRequest, schedule: PeriodicTask, form: RangeForm) -> HttpResponse:
+    if request.POST.get("target", mark := _target_mark(schedule)) != mark:
+        raise BackfillError("the schedule has been edited since the preview; look at it again")
     backfill = backfilling.start(schedule, form.terms(request.user), now=clock.now())
     count = backfill.slots.count()
     text = f"Started backfill {backfill.pk}: {count:,} {'run' if count == 1 else 'runs'}."
@@ -135,6 +139,7 @@ def _preview(schedule: PeriodicTask, found: PastSlots) -> dict[str, Any]:
     planned = Backfill(schedule=schedule, job=target.job, options=target.options)
     return {
         "found": found,
+        "target": _target_mark(schedule),
         "slots": [_row(each) for each in found.slots[:LISTED]],
         "more": max(len(found.slots) - LISTED, 0),
         "run_count": count,
@@ -144,6 +149,12 @@ def _preview(schedule: PeriodicTask, found: PastSlots) -> dict[str, Any]:
         "unfinished": backfilling.unfinished_of(schedule),
         "waits": backfilling.why_waiting(planned, clock.now()),
     }
+
+
+def _target_mark(schedule: PeriodicTask) -> str:
+    """A text that is the same as long as the schedule starts the same job with the same options."""
+    target = past_slots.target_of(schedule)
+    return fingerprint(json.dumps([target.job, target.options], sort_keys=True))
 
 
 def _row(each: PastSlot) -> dict[str, Any]:

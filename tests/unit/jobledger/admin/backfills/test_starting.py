@@ -1,5 +1,6 @@
 """The page that starts a backfill: a preview of each slot, then the runs."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,20 @@ def test_the_runs_are_started_as_previewed(admin_client: Client, schedule: Perio
         ("django_celery_beat.periodictask", text),
         ("jobledger.backfill", text),
     ]
+
+
+def test_nothing_starts_if_the_schedule_starts_something_else_than_was_previewed(
+    admin_client: Client, schedule: PeriodicTask
+) -> None:
+    found = re.search(r'name="target" value="(\w+)"', preview(admin_client, schedule))
+    assert found is not None
+    previewed = {**MORNING, "target": found[1]}
+    for changes in {"task": "probes.allowing"}, {"task": "probes.probe", "kwargs": '{"fail": true}'}:
+        PeriodicTask.objects.update(**changes)
+        assert "has been edited since the preview" in admin_client.post(url(schedule), previewed).text
+        assert not Backfill.objects.exists()
+    PeriodicTask.objects.update(kwargs="{}", description="new")
+    assert admin_client.post(url(schedule), previewed).status_code == 302
 
 
 @pytest.mark.parametrize(
