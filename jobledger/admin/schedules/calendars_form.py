@@ -13,6 +13,7 @@ from jobledger.models.schedule import LEFT_OUT_LABELS
 from jobledger.schedules import calendars
 
 PREFIX = "calendars"
+_NO_SUCH_CALENDAR = "There is no calendar “%(value)s”: add it first."
 
 
 class CalendarsForm(forms.Form):
@@ -24,6 +25,7 @@ class CalendarsForm(forms.Form):
         to_field_name="name",
         required=False,
         widget=forms.CheckboxSelectMultiple,
+        error_messages={"invalid_choice": _NO_SUCH_CALENDAR},
         help_text="Runs that fall on any of these are left out.",
     )
     only_on = forms.ModelMultipleChoiceField(
@@ -32,6 +34,7 @@ class CalendarsForm(forms.Form):
         to_field_name="name",
         required=False,
         widget=forms.CheckboxSelectMultiple,
+        error_messages={"invalid_choice": _NO_SUCH_CALENDAR},
         help_text="If any is selected, the schedule is due only on one of them.",
     )
     left_out = forms.ChoiceField(label="Runs that calendars leave out", choices=LEFT_OUT_LABELS)
