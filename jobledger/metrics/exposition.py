@@ -14,6 +14,7 @@ from jobledger.jobs import registry
 from jobledger.metrics import families, gauges, totals
 from jobledger.metrics.families import Metric
 from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS, Histogram
+from jobledger.metrics.names import Names
 from jobledger.metrics.totals import Key, Totals
 from jobledger.models import LIVE, SUCCESSES, Run, Status, Trigger
 
@@ -59,7 +60,8 @@ def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
 
 def _families(now: datetime) -> Iterator[Family]:
     ended = totals.read(now, within_seconds=COUNT_SECONDS)
-    yield _runs(ended)
+    names = totals.names(ended)
+    yield _runs(ended, names)
     durations: dict[str, Histogram] = defaultdict(lambda: Histogram(DURATION_BOUNDS))
     delays: dict[str, Histogram] = defaultdict(lambda: Histogram(DELAY_BOUNDS))
     for key, total in ended.items():
@@ -68,17 +70,17 @@ def _families(now: datetime) -> Iterator[Family]:
     yield _histogram(families.DURATION, durations)
     yield _histogram(families.START_DELAY, delays)
     yield _last_success(ended)
-    yield from _gauges(gauges.read(now))
+    yield from _gauges(gauges.read(now, names))
 
 
-def _runs(ended: Totals) -> Family:
+def _runs(ended: Totals, names: Names) -> Family:
     found = CounterMetricFamily(families.RUNS.name, families.RUNS.help, labels=families.RUNS.labels)
-    for key, count in sorted(_counts(ended).items()):
+    for key, count in sorted(_counts(ended, names).items()):
         found.add_metric(key, count)
     return found
 
 
-def _counts(ended: Totals) -> dict[Key, int]:
+def _counts(ended: Totals, names: Names) -> dict[Key, int]:
     """The counters, each of which is 0 at first: Prometheus sees no increase in one that begins with 1.
 
     The runs of a new job or trigger are counted when they are settled; until then, all clients read 0.
@@ -87,7 +89,8 @@ def _counts(ended: Totals) -> dict[Key, int]:
     known.update((key.job, key.trigger) for key, total in ended.items() if total.is_settled)
     found = {key: total.count if key[:2] in known else 0 for key, total in ended.items()}
     live = Run.objects.filter(status__in=LIVE).order_by().values_list("job", "trigger").distinct()
-    starts = {*known, *(key[:2] for key in ended), *live}
+    expected = [(names.of(job), trigger) for job, trigger in sorted(live)]
+    starts = {*known, *(key[:2] for key in ended), *expected}
     return {Key(*start, status): 0 for start in starts for status in ENDS} | found
 
 

@@ -1,7 +1,7 @@
 """The metrics: their names, labels and meaning. ``docs/reference/metrics.md`` lists the same ones.
 
-Labels have few values: those of a job, a queue, a trigger and a status come from the project's code and its
-settings. Names of schedules, which users choose, ids and texts are never labels.
+Labels have few values: those of a trigger and a status come from the code, and so do those of most jobs and
+queues; the number of others is limited. Names of schedules, ids and texts are never labels.
 """
 
 from dataclasses import dataclass

@@ -13,6 +13,7 @@ from jobledger.health import LATE_AFTER
 from jobledger.jobs import registry
 from jobledger.metrics import families
 from jobledger.metrics.families import Metric
+from jobledger.metrics.names import Names
 from jobledger.models import NextSlot, Pause, ProcessKind, Run, ServiceProcess, Status
 from jobledger.models.run import WAITING_SINCE, WAITS_FOR_RUN
 from jobledger.runs.worker import presence, queues
@@ -29,10 +30,11 @@ class Sample:
     labels: tuple[str, ...] = ()
 
 
-def read(now: datetime) -> Iterable[Sample]:
+def read(now: datetime, names: Names) -> Iterable[Sample]:
+    """All gauges; ``names`` are those of jobs."""
     yield from _schedules(now)
-    yield from _next_runs()
-    yield from _running()
+    yield from _next_runs(names)
+    yield from _running(names)
     yield from _queues(now)
     yield from _processes(now)
     is_paused = pausing.active_pauses(None, now).exists()
@@ -56,14 +58,14 @@ def _schedules(now: datetime) -> Iterable[Sample]:
     yield Sample(metric=families.OVERDUE_AGE, value=max(late_by.total_seconds(), 0.0))
 
 
-def _next_runs() -> Iterable[Sample]:
+def _next_runs(names: Names) -> Iterable[Sample]:
     # Beat may plan a schedule before its next slot, and after one that is held until the end of a pause.
     planned = NextSlot.objects.exclude(due_at=None).exclude(slot=None)
     starts = planned.annotate(start=Greatest("due_at", "slot")).exclude(_is_paused_at("start")).order_by()
     by_job: dict[str, datetime] = {}
-    for task, due_at in starts.values_list("schedule__task").annotate(at=Min("start")):
+    for task, due_at in sorted(starts.values_list("schedule__task").annotate(at=Min("start"))):
         job = registry.of_task(task)
-        name = job.name if job else task
+        name = names.of(job.name if job else task)
         by_job[name] = min(by_job.get(name, due_at), due_at)
     for name, due_at in by_job.items():
         yield Sample(metric=families.NEXT_RUN, value=due_at.timestamp(), labels=(name,))
@@ -78,9 +80,12 @@ def _is_paused_at(name: str) -> Q:
     return Q(Exists(pauses.filter(schedule=OuterRef("pk")))) | by_service
 
 
-def _running() -> Iterable[Sample]:
+def _running(names: Names) -> Iterable[Sample]:
     running = Run.objects.filter(status=Status.RUNNING).order_by().values_list("job")
-    for job, count in running.annotate(count=Count("pk")):
+    counts = Counter[str]()
+    for job, count in sorted(running.annotate(count=Count("pk"))):
+        counts[names.of(job)] += count
+    for job, count in counts.items():
         yield Sample(metric=families.RUNNING, value=count, labels=(job,))
 
 
@@ -94,11 +99,16 @@ def _queues(now: datetime) -> Iterable[Sample]:
         if queue := _queue_of(job, routing):
             counts[queue] += count
             oldest[queue] = min(oldest.get(queue, begin), begin)
-    read_by_workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
-    for queue in sorted({*counts, *(queue for names in read_by_workers for queue in names)}):
-        age = (now - oldest.get(queue, now)).total_seconds()
-        yield Sample(metric=families.QUEUED, value=counts[queue], labels=(queue,))
-        yield Sample(metric=families.QUEUE_AGE, value=max(age, 0.0), labels=(queue,))
+    workers = presence.present(ProcessKind.WORKER, now).values_list("queues", flat=True)
+    read_by_workers = {queue for queues_of_one in workers for queue in queues_of_one}
+    names, found = Names(read_by_workers), dict[str, tuple[int, float]]()
+    for queue in sorted({*counts, *read_by_workers}):
+        count, age = found.get(name := names.of(queue), (0, 0.0))
+        waited = (now - oldest.get(queue, now)).total_seconds()
+        found[name] = (count + counts[queue], max(age, waited))
+    for name, (count, age) in found.items():
+        yield Sample(metric=families.QUEUED, value=count, labels=(name,))
+        yield Sample(metric=families.QUEUE_AGE, value=age, labels=(name,))
 
 
 def _queue_of(job: str, routing: Mapping[str, Any]) -> str | None:

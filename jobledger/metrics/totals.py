@@ -14,15 +14,19 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
 
+from jobledger.jobs import registry
 from jobledger.metrics.histogram import DELAY_BOUNDS, DURATION_BOUNDS, Histogram
+from jobledger.metrics.names import Names
 from jobledger.models import LIVE, CountedUntil, Run, RunTotal, Trigger, UncountedRun
 from jobledger.paging import is_after
+from jobledger.runs.ordinary_tasks import known_tasks
 
 SETTLED_AFTER = timedelta(minutes=2)
 """No run is inserted with a ``queued_at`` that is older, except by those who say so (``note_backdated``)."""
@@ -166,6 +170,7 @@ def _advance(position: CountedUntil, now: datetime) -> tuple[Totals, bool]:
         position.queued_at, position.run_id = page[-1].queued_at, page[-1].pk
         position.save(update_fields=["queued_at", "run_id"])
     totals = _stored()
+    added = _with_names(added, totals)
     _merge(added, totals)
     _store({key: totals[key] for key in added})
     return totals, len(page) < PAGE
@@ -197,6 +202,7 @@ def _add_latest(totals: Totals, position: CountedUntil) -> None:
     """Add the runs after the position that have ended, but only here: they are counted later."""
     latest: Totals = {}
     _add(_ended(Run.objects.filter(_after(position)).exclude(status__in=LIVE)), latest)
+    latest = _with_names(latest, totals)
     totals.update({key: Total(is_settled=False) for key in latest.keys() - totals.keys()})
     _merge(latest, totals)
 
@@ -212,6 +218,19 @@ def _add(runs: Iterable[_Ended], totals: Totals) -> None:
         if (total := totals.get(key)) is None:
             total = totals[key] = Total()
         total.add(run)
+
+
+def names(totals: Totals) -> Names:
+    """The names of jobs in labels: those of the code, those that were counted, and a few more."""
+    return Names(registry.all_jobs().keys() | known_tasks().keys(), taken=(key.job for key in totals))
+
+
+def _with_names(added: Totals, totals: Totals) -> Totals:
+    """What is added, by the names under which it is counted."""
+    found, allowed = Totals(), names(totals)
+    for key, total in sorted(added.items(), key=itemgetter(0)):
+        _merge({key._replace(job=allowed.of(key.job)): total}, found)
+    return found
 
 
 def _merge(added: Mapping[Key, Total], totals: Totals) -> None:

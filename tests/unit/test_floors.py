@@ -27,6 +27,7 @@ FLOORS = {
     "jobledger.alerts": 3,
     "jobledger.retention": 3,
     "jobledger.metrics.histogram": 3,
+    "jobledger.metrics.names": 3,
     "jobledger.metrics.totals": 3,
     "jobledger": 4,
     "jobledger.admin": 5,

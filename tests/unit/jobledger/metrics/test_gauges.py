@@ -1,5 +1,6 @@
 """The state of the service now."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from jobledger.jobs import registry
-from jobledger.metrics import gauges
+from jobledger.metrics import gauges, names, totals
 from jobledger.metrics.families import METRICS, Kind
 from jobledger.models import NextSlot, Pause, ProcessKind, Reason, Run, ServiceProcess, Status, Trigger
 from jobledger.runs import overlap
@@ -23,9 +24,11 @@ SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 def values() -> dict[tuple[str, ...], float]:
     """By name and labels, without the service's prefix."""
-    return {
-        (each.metric.name.removeprefix("jobledger_"), *each.labels): each.value for each in gauges.read(NOON)
-    }
+    return {(each.metric.name.removeprefix("jobledger_"), *each.labels): each.value for each in read()}
+
+
+def read() -> Iterable[gauges.Sample]:
+    return gauges.read(NOON, totals.names({}))
 
 
 def schedule(name: str, due_at: Any = NOON + MINUTE, task: str = "probes.probe") -> PeriodicTask:
@@ -154,6 +157,27 @@ def test_a_pause_of_the_whole_service_is_shown() -> None:
     assert values()["paused",] == 1
 
 
+def test_names_that_are_not_in_the_code_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "MAX_OTHERS", 2)
+    process(ProcessKind.WORKER, queues=["celery", "idle"])
+    for number in range(5):
+        Run.objects.create(job=f"line {number}", trigger=Trigger.CRON, status=Status.RUNNING)
+        queued(10 + number, routing={"queue": f"queue-{number}"})
+    Run.objects.create(job="probe", trigger=Trigger.CRON, status=Status.RUNNING)
+    found = {key: value for key, value in values().items() if len(key) > 1 and key[0] != "build_info"}
+    assert found == {
+        **{("running_runs", f"line {number}"): 1 for number in range(2)},
+        ("running_runs", "(others)"): 3,
+        ("running_runs", "probe"): 1,
+        **{("queued_runs", f"queue-{number}"): 1 for number in range(2)},
+        **{("queue_oldest_age_seconds", f"queue-{number}"): (10 + number) * 60 for number in range(2)},
+        ("queued_runs", "(others)"): 3,
+        ("queue_oldest_age_seconds", "(others)"): 14 * 60,
+        **{("queued_runs", queue): 0 for queue in ("celery", "idle")},
+        **{("queue_oldest_age_seconds", queue): 0 for queue in ("celery", "idle")},
+    }
+
+
 @pytest.mark.parametrize(
     ("until", "expected"),
     [(None, None), (NOON + 4 * MINUTE, None), (NOON + 3 * MINUTE, 3), (NOON + 2 * MINUTE, 3)],
@@ -205,8 +229,8 @@ def test_every_gauge_is_declared_and_every_declared_one_can_be_read() -> None:
     queued()
     Run.objects.create(job="probe", trigger=Trigger.CLI, status=Status.RUNNING)
     process(ProcessKind.BEAT)
-    read = {each.metric for each in gauges.read(NOON)}
+    found = {each.metric for each in read()}
     declared = {each for each in METRICS if each.kind is Kind.GAUGE}
-    assert {each.name for each in declared - read} == {"jobledger_last_success_timestamp_seconds"}
-    assert read <= declared
-    assert all(len(each.labels) == len(each.metric.labels) for each in gauges.read(NOON))
+    assert {each.name for each in declared - found} == {"jobledger_last_success_timestamp_seconds"}
+    assert found <= declared
+    assert all(len(each.labels) == len(each.metric.labels) for each in read())

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobledger.management.commands import prune_runs
-from jobledger.metrics import totals
+from jobledger.metrics import names, totals
 from jobledger.metrics.totals import Key, NotCountedError
 from jobledger.models import CountedUntil, Run, RunTotal, Status, Trigger, UncountedRun
 from jobledger.runs import dispatch
@@ -51,6 +51,20 @@ def test_runs_are_counted_by_job_trigger_and_status() -> None:
         Key("other", "cli", "failed"): 1,
         Key("probe", "schedule", "skipped"): 1,
     }
+
+
+def test_names_that_are_not_in_the_code_have_a_limit_beyond_which_they_are_counted_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(names, "MAX_OTHERS", 2)
+    for number in range(4):
+        ended(10 - number, job=f"line {number}")
+    ended(1, job="line 4")
+    ended(1, job="probe")
+    for minutes in (0, 0, 10):
+        found = {key.job: total.count for key, total in read(minutes).items()}
+        assert found == {"line 0": 1, "line 1": 1, "(others)": 3, "probe": 1}
+    assert set(RunTotal.objects.values_list("job", flat=True)) == set(found)
 
 
 def test_asking_again_counts_nothing_twice() -> None:
