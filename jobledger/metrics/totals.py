@@ -33,7 +33,7 @@ SETTLED_AFTER = timedelta(minutes=2)
 PAGE = 5000
 LOCK_TIMEOUT_SECONDS = 5
 SLICE = 900
-"""Before version 3.32, SQLite takes no more than 999 values."""
+"""Before version 3.32, SQLite takes no more than 999 values. PostgreSQL takes a page at once."""
 FROM_QUEUE = (Trigger.SCHEDULE, Trigger.ADMIN, Trigger.CELERY)
 """The triggers whose runs a worker starts, so that they may start late."""
 _FIELDS = ("pk", *("job", "trigger", "status", "attempt"))
@@ -159,12 +159,13 @@ def _locked(now: datetime) -> CountedUntil:
 
 
 def _advance(position: CountedUntil, now: datetime) -> tuple[Totals, bool]:
-    """Count a page of runs, and those put aside that have ended; returns whether there are no more."""
+    """Count a page of runs, and one of those put aside that have ended; returns whether there are no more."""
     page = _page(position, now)
     live = [run for run in page if run.status in LIVE]
     added: Totals = {}
     _add([run for run in page if run.status not in LIVE], added)
-    _add(_take_ended(), added)
+    ended_aside = _ended_aside()
+    _add(_take(ended_aside[:PAGE]), added)
     UncountedRun.objects.bulk_create([UncountedRun(run_id=run.pk) for run in live], ignore_conflicts=True)
     if page:
         position.queued_at, position.run_id = page[-1].queued_at, page[-1].pk
@@ -173,7 +174,7 @@ def _advance(position: CountedUntil, now: datetime) -> tuple[Totals, bool]:
     added = _with_names(added, totals)
     _merge(added, totals)
     _store({key: totals[key] for key in added})
-    return totals, len(page) < PAGE
+    return totals, len(page) < PAGE and len(ended_aside) <= PAGE
 
 
 def _page(position: CountedUntil, now: datetime) -> list[_Ended]:
@@ -186,14 +187,18 @@ def _after(position: CountedUntil) -> Q:
     return is_after("queued_at", position.queued_at, position.run_id)
 
 
-def _take_ended() -> Iterator[_Ended]:
-    """The runs that were put aside and have ended since; they are no longer put aside."""
+def _ended_aside() -> list[UUID]:
+    """The ids of the runs that were put aside and have ended since, or are gone."""
     aside = set(UncountedRun.objects.values_list("run_id", flat=True))
     if not aside:
-        return
+        return []
     # In two steps: PostgreSQL might read the whole ledger to join them.
-    live = set(Run.objects.filter(status__in=LIVE).values_list("pk", flat=True))
-    for some in _slices(list(aside - live)):
+    return list(aside.difference(Run.objects.filter(status__in=LIVE).values_list("pk", flat=True)))
+
+
+def _take(ended_aside: Sequence[UUID]) -> Iterator[_Ended]:
+    """These runs, which are no longer put aside."""
+    for some in _slices(ended_aside):
         yield from _ended(Run.objects.filter(pk__in=some).exclude(status__in=LIVE))
         UncountedRun.objects.filter(run_id__in=some).delete()
 
@@ -267,5 +272,6 @@ def _store(totals: Mapping[Key, Total]) -> None:
 
 
 def _slices(pks: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
-    for begin in range(0, len(pks), SLICE):
-        yield pks[begin : begin + SLICE]
+    size = SLICE if connection.vendor == "sqlite" else PAGE
+    for begin in range(0, len(pks), size):
+        yield pks[begin : begin + size]

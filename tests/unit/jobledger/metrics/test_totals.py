@@ -174,6 +174,21 @@ def test_if_there_is_too_much_to_count_at_once_the_next_call_continues(
     assert totals.read(NOON, within_seconds=0)[PROBE].count == 5
 
 
+def test_so_it_does_if_too_many_runs_end_at_once_that_were_put_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(totals, "PAGE", 2)
+    for minutes in range(10, 15):
+        live(minutes)
+    assert read() == {}
+    Run.objects.update(status=Status.CANCELLED, finished_at=NOON)
+    for left in (3, 1):
+        with pytest.raises(NotCountedError):
+            totals.read(NOON, within_seconds=0)
+        assert UncountedRun.objects.count() == left
+    for _ in range(2):
+        (total,) = totals.read(NOON, within_seconds=0).values()
+        assert total.count == 5
+
+
 def test_durations_and_delays_are_those_of_runs_that_were_executed() -> None:
     ended(took=4, delay=2)
     ended(1, took=400, scheduled_for=NOON - 3 * MINUTE)
