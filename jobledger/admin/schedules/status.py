@@ -17,7 +17,7 @@ from jobledger.admin.recent_runs import NewestRuns, RecentRun
 from jobledger.jobs import registry
 from jobledger.models import PROBLEMS, NextSlot, Pause
 from jobledger.schedules import pausing
-from jobledger.schedules.stored_schedules import KINDS, UNREADABLE
+from jobledger.schedules.stored_schedules import KINDS, UNREADABLE, prefetch_times
 from jobledger.schedules.words import described
 
 RUNS_SHOWN = 20
@@ -193,7 +193,8 @@ def overview(schedule: PeriodicTask, now: datetime, *, with_runs: bool) -> Sched
 def unreadable_of(schedules: Sequence[PeriodicTask]) -> set[int]:
     """Load the timing of all schedules; returns the primary keys of those with invalid timing."""
     try:
-        prefetch_related_objects(schedules, *KINDS, "policy")
+        prefetch_times(schedules)
+        prefetch_related_objects(schedules, "policy")
     except UNREADABLE:
         return {schedule.pk for schedule in schedules if not _is_readable(schedule)}
     return set()
@@ -212,7 +213,7 @@ def without_unreadable_times(schedules: Iterable[PeriodicTask]) -> list[Periodic
 
 def _is_readable(schedule: PeriodicTask) -> bool:
     try:
-        prefetch_related_objects([schedule], *KINDS)
+        prefetch_times([schedule])
     except UNREADABLE:
         return False
     return True

@@ -112,7 +112,7 @@ def _loaded(ids: Sequence[int]) -> list[PeriodicTask]:
     prefetch_related_objects(found, "alert_rules__destinations")
     with suppress(*stored_schedules.UNREADABLE):
         # Otherwise, they are read one by one.
-        prefetch_related_objects(found, *stored_schedules.KINDS)
+        stored_schedules.prefetch_times(found)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -137,3 +138,26 @@ def test_invalid_times_name_the_field(times: StoredTimes, field: str) -> None:
 
 def test_a_schedule_without_times_has_none() -> None:
     assert stored_schedules.of(PeriodicTask()) is None
+
+
+@pytest.fixture
+def many() -> list[PeriodicTask]:
+    """More schedules, each with times of its own, than SQLite allows conditions in a statement."""
+    crontabs = CrontabSchedule.objects.bulk_create(CrontabSchedule(timezone=LONDON) for _ in range(1100))
+    tasks = (PeriodicTask(name=f"schedule {each.pk}", task="probes.probe", crontab=each) for each in crontabs)
+    return list(PeriodicTask.objects.bulk_create(tasks))
+
+
+@pytest.mark.django_db
+def test_thousands_of_schedules_are_loaded_at_once(many: list[PeriodicTask]) -> None:
+    assert len(stored_schedules.load([each.pk for each in many]).schedules) == len(many)
+
+
+@pytest.mark.django_db
+def test_the_times_of_thousands_of_schedules_are_read_in_few_statements(
+    many: list[PeriodicTask], django_assert_max_num_queries: Any
+) -> None:
+    loaded = list(PeriodicTask.objects.filter(pk__in=[each.pk for each in many]))
+    with django_assert_max_num_queries(5):
+        stored_schedules.prefetch_times(loaded)
+        assert {each.crontab.timezone for each in loaded} == {LONDON}
