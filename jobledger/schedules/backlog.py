@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Case, JSONField, Value, When
@@ -39,7 +40,7 @@ BATCH = 250
 _READ = (
     *("job", "trigger", "schedule", "schedule_name", "scheduled_for", "moved_to"),
     *("args", "options", "routing", "time_limit", "time_limit_grace"),
-    *("coalesced", "queued_at", "waiting_since"),
+    *("coalesced", "queued_at", "waiting_since", "reason", "reason_details"),
 )
 _IN_MESSAGE = ("job", "args", "options", "routing", "time_limit", "time_limit_grace")
 """What the message of a run consists of."""
@@ -74,6 +75,8 @@ class DueSlots:
 class _GivenUp:
     run: Run
     planned: PlannedSlot
+    why: Mapping[str, Any]
+    """The columns that say why the run was still waiting."""
 
 
 class Backlog:
@@ -99,7 +102,7 @@ class Backlog:
         )
         if settled.given_up:
             self._given_up[schedule.pk] = [
-                _GivenUp(run=waiting[each.scheduled_for], planned=each) for each in settled.given_up
+                _given_up(waiting[each.scheduled_for], each) for each in settled.given_up
             ]
         return settled.records
 
@@ -136,6 +139,11 @@ class Backlog:
         recording.runs_ended(ended, self._now)
 
 
+def _given_up(run: Run, planned: PlannedSlot) -> _GivenUp:
+    why = {"reason": run.reason, "reason_details": run.reason_details}
+    return _GivenUp(run=run, planned=planned, why=why)
+
+
 def _inherit(
     pairs: Sequence[tuple[_GivenUp, Run]], recorded: Sequence[Run], now: datetime
 ) -> Collection[UUID]:
@@ -157,7 +165,7 @@ def _inherit(
         if heir := heirs.get(run.reason_details.get("run", "")):
             run.reason_details = {**run.reason_details, "run": heir}
     for pk, each in places.items():
-        _swap(each.run, newer[pk], now)
+        _swap(each, newer[pk], now)
     rows = [each.run for each in places.values()]
     Run.objects.filter(status=Status.QUEUED).bulk_update(rows, _INHERITED, batch_size=BATCH)
     return {row.pk for row in rows}
@@ -190,14 +198,17 @@ def _known(runs: Collection[Run]) -> set[UUID]:
     return {run.pk for run in runs if run.pk in ids or (run.schedule_id, run.scheduled_for) in slots}
 
 
-def _swap(row: Run, newer: Run, now: datetime) -> None:
+def _swap(each: _GivenUp, newer: Run, now: datetime) -> None:
     """Exchange what the slots of a waiting run and of a newer one, which is not saved yet, say."""
-    since = newer.waiting_since or newer.queued_at
+    row, since = each.run, newer.waiting_since or newer.queued_at
     for name in _OF_SLOT:
         older_value, newer_value = getattr(row, name), getattr(newer, name)
         setattr(row, name, newer_value)
         setattr(newer, name, older_value)
     row.start_before, row.schedule_name, row.waiting_since = newer.start_before, newer.schedule_name, since
+    if each.why["reason"] == Reason.OVERLAP:
+        # It goes on waiting for another run of the job.
+        row.reason, row.reason_details = each.why["reason"], each.why["reason_details"]
     newer.status, row.status = row.status, newer.status
     newer.publish_after, newer.start_before, newer.finished_at, newer.waiting_since = None, None, now, None
 

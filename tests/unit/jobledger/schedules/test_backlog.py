@@ -13,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, Misfire
-from jobledger.models import Pause, Run, SchedulePolicy, Status, Trigger
+from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger
 from jobledger.models.run import WAITING_SINCE
 from jobledger.runs import attempts, reasons
 from jobledger.runs.execution import runner
@@ -149,7 +149,8 @@ def test_a_run_that_waits_for_another_run_of_its_job_gives_way() -> None:
         assert waiting is not None
         assert (waiting.status, waiting.reason) == ("queued", "overlap")
         ledger.record_due(NOON + hour * HOUR)
-    assert told() == ["12 missed superseded", "13 missed superseded", "14 missed superseded", "15 queued"]
+    missed = [f"{hour} missed superseded" for hour in (12, 13, 14)]
+    assert told() == [*missed, "15 queued overlap"]
 
 
 def retried(run: Run) -> None:
@@ -306,6 +307,8 @@ def test_a_run_that_waits_for_another_run_of_its_job_keeps_its_place_for_the_new
     ledger.record_due(NOON + HOUR)
     first.refresh_from_db()
     assert (first.scheduled_for, first.status, first.concurrency_key) == (NOON + HOUR, "queued", "probe")
+    assert (first.reason, first.reason_details) == (waiting.reason, waiting.reason_details)
+    assert first.reason == Reason.OVERLAP
 
 
 def test_every_reason_names_the_row_that_the_newer_run_has_inherited() -> None:
