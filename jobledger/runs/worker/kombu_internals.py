@@ -8,7 +8,9 @@ acknowledging and everything else are left to kombu.
 """
 
 import json
+import os
 import sys
+from contextlib import suppress
 from functools import cache, cached_property, partial
 from queue import Empty
 from typing import Any
@@ -62,6 +64,13 @@ class _Channel(redis.Channel):
 
     QoS = _QoS
 
+    def _connparams(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's
+        """The parameters of a connection; one that the event loop polls stops being polled when it closes."""
+        parameters = super()._connparams(asynchronous)  # type: ignore[misc]  # not in the stubs
+        if asynchronous:
+            parameters["connection_class"] = _polled(parameters["connection_class"], self)
+        return parameters
+
     @cached_property
     def client(self) -> Any:
         """kombu's client for receiving, whose responses are validated."""
@@ -110,6 +119,27 @@ class _Channel(redis.Channel):
         except Exception as error:  # noqa: BLE001 - no broadcast may crash the worker
             logger.warning("Dropped a malformed broadcast (%s)", type(error).__name__)
             return None
+
+
+def _polled(connection_class: Any, channel: Any) -> Any:
+    """The same class of connections, which leave the event loop before their socket is closed.
+
+    A child that was forked meanwhile has the socket, too. So closing it here does not end its registration
+    with epoll, on which kombu relies. The loop could not end it later either, and would never wait again.
+    """
+
+    class Connection(connection_class):  # type: ignore[misc]
+        def disconnect(self, *args: Any, **kwargs: Any) -> None:
+            # The child's copy of the connection shares the parent's epoll.
+            if self._sock is not None and self.pid == os.getpid():
+                poller = channel.connection.cycle.poller if channel.connection else None
+                if poller is not None:
+                    # EBADF: it is closed already.
+                    with suppress(OSError):
+                        poller.unregister(self._sock)
+            super().disconnect(*args, **kwargs)
+
+    return Connection
 
 
 def _check(item: bytes, *, limit_bytes: int) -> None:

@@ -27,7 +27,7 @@ def test_slots_run_once_although_the_master_dies(made: tuple[Service, Sentinels]
     running, servers = made
     schedule_every_second(running, "failover", count=3)
     wait_until(lambda: newest_slot(running, "failover"), what="a run succeeds")
-    since = this_second()
+    since = this_second() + SECOND  # when all of the schedules exist
     running.stop("master", signal.SIGKILL)
     begin = time.monotonic()
     wait_until(lambda: servers.master() == servers.second, what="the replica is the master")

@@ -1,5 +1,8 @@
 """kombu's Redis transport only delivers readable messages, and its private parts are as expected."""
 
+import os
+import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from queue import Empty
 from types import SimpleNamespace
@@ -7,6 +10,7 @@ from typing import Any
 
 import pytest
 from kombu.transport import memory, redis
+from kombu.utils import eventio
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from jobledger.runs.worker import dead_letters
@@ -46,6 +50,62 @@ class Receiving:
     def receive(self) -> None:
         with suppress(Empty):
             self.channel._brpop_read()
+
+
+class Connected:
+    """A connection to Redis, whose class kombu gets from redis-py."""
+
+    def __init__(self) -> None:
+        self._sock: socket.socket | None
+        self._sock, self.server = socket.socketpair()
+        self.pid = os.getpid()
+
+    def disconnect(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+        self._sock = None
+
+
+@pytest.fixture
+def polled(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """A connection that the event loop polls, and the loop's poller."""
+    monkeypatch.setattr(
+        redis.Channel, "_connparams", lambda self, asynchronous: {"connection_class": Connected}
+    )
+    poller = eventio.poll()
+    receiving = Receiving()
+    receiving.channel.connection.cycle = SimpleNamespace(poller=poller)
+    connection = receiving.channel._connparams(asynchronous=True)["connection_class"]()
+    poller.register(connection._sock.fileno(), eventio.READ | eventio.ERR)
+    yield connection, poller
+    connection.server.close()
+    poller.close()
+
+
+def test_a_connection_that_a_child_has_inherited_does_not_keep_the_event_loop_from_waiting(
+    polled: tuple[Any, Any],
+) -> None:
+    connection, poller = polled
+    inherited = connection._sock.dup()
+    connection.server.close()
+    assert poller.poll(0)
+    connection.disconnect()
+    assert poller.poll(0) == []
+    # Once more, as redis-py does.
+    connection.disconnect()
+    inherited.close()
+
+
+def test_a_child_that_closes_an_inherited_connection_does_not_make_its_parent_deaf(
+    polled: tuple[Any, Any],
+) -> None:
+    connection, poller = polled
+    own = connection._sock.dup()
+    connection.pid = os.getppid()
+    connection.disconnect()
+    connection.server.send(b"+OK")
+    assert poller.poll(0)
+    own.close()
 
 
 def test_a_good_message_is_delivered(kept: list[Any], responses: list[Any]) -> None:
