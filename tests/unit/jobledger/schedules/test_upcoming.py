@@ -83,5 +83,5 @@ def test_the_number_of_queries_does_not_grow(django_assert_num_queries: Any) -> 
     made = [PeriodicTask(name=f"number {n}", task="probes.probe", crontab=crontab) for n in range(30)]
     PeriodicTask.objects.bulk_create(made)
     ledger.sync([each.pk for each in made], NOON)
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(3):
         assert len(upcoming(EDGES, limit=100).schedules) == 30
