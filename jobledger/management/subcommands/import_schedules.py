@@ -58,10 +58,10 @@ class Command(OperatorCommand):
         parser.add_argument("--json", action="store_true", help="Print a JSON list with all schedules.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        file = _file(options["file"], options["format"])
-        if options["prune"] and not options["dry_run"] and not options["yes"]:
-            self._confirm_deletions(file)
         try:
+            file = _file(options["file"], options["format"])
+            if options["prune"] and not options["dry_run"] and not options["yes"]:
+                self._confirm_deletions(file)
             outcomes = import_schedules(
                 file,
                 user=command_line_user(),

@@ -65,6 +65,10 @@ class Command(OperatorCommand):
     def _sync_declared(self) -> None:
         try:
             outcomes = syncing.sync()
+        except syncing.MissingCalendarError as error:
+            # It can be added in the admin, which this command prepares.
+            self.remark(f"Warning: the declared schedules were not applied: {error}", self.style.WARNING)
+            return
         except DeclarationError as error:
             raise CommandError(f"The declared schedules were not applied: {error}") from error
         for line in change_lines(outcomes):

@@ -106,6 +106,10 @@ class Outcome:
         return self.action in (*ACTIONS, Action.NAME_TAKEN) or bool(self.drift)
 
 
+class MissingCalendarError(DeclarationError):
+    """A declared schedule names a calendar that is not in the database."""
+
+
 class UnknownScheduleError(LookupError):
     """No such schedule is declared."""
 
@@ -113,7 +117,7 @@ class UnknownScheduleError(LookupError):
 def sync(*, dry_run: bool = False) -> list[Outcome]:
     """Apply the declared schedules; returns an outcome for each.
 
-    Raises DeclarationError before anything is changed.
+    Raises DeclarationError, or MissingCalendarError, before anything is changed.
     """
     found = _with_known_calendars(validated())
     outcomes = [_retried(partial(_sync, one, dry_run=dry_run)) for one in found]
@@ -338,7 +342,7 @@ def _update(schedule: PeriodicTask, values: Values, names: Collection[str], now:
 
 
 def _with_known_calendars(found: list[Declared]) -> list[Declared]:
-    """The same schedules. Raises DeclarationError if one names a calendar that does not exist."""
+    """The same schedules. Raises MissingCalendarError if one names a calendar that does not exist."""
     named = {
         name: one
         for one in found
@@ -352,7 +356,7 @@ def _with_known_calendars(found: list[Declared]) -> list[Declared]:
         if name not in known
     ]
     if texts:
-        raise DeclarationError("; ".join(map(escaped, texts)))
+        raise MissingCalendarError("; ".join(map(escaped, texts)))
     return found
 
 

@@ -121,6 +121,16 @@ def test_what_is_wrong_is_listed_and_nothing_is_imported(tmp_path: Path) -> None
     assert not PeriodicTask.objects.exists()
 
 
+def test_an_unknown_key_is_listed_too(tmp_path: Path) -> None:
+    path = tmp_path / "schedules.yaml"
+    path.write_text(FILE.replace("cron:", "crom:"))
+    err = io.StringIO()
+    with pytest.raises(CommandError, match=r"Nothing was imported\. Correct the file\."):
+        call_command("jobledger", "import_schedules", str(path), stderr=err)
+    assert "crom" in err.getvalue()
+    assert "cron" in err.getvalue()
+
+
 def test_changes_can_be_printed_as_json(file: str) -> None:
     found: Any = json.loads(run(file, "--json")[0])
     assert [each["schedule"] for each in found] == ["mine", "other"]

@@ -11,7 +11,8 @@ from django.core.management import CommandError, call_command
 from django_celery_beat.models import PeriodicTask
 from pytest_django import Settings
 
-from jobledger.jobs.declaration import Schedule
+from jobledger.jobs.declaration import Calendars, Schedule
+from jobledger.models import Calendar
 from tests.unit.builders import override
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +80,21 @@ def test_a_bad_declaration_is_a_message(settings: Settings) -> None:
         CommandError, match="schedule 'plain_probe' of job plain_probe: cron: the expression has 1 field"
     ):
         setup()
+
+
+def test_a_calendar_that_only_the_admin_can_add_does_not_keep_the_admin_from_being_prepared(
+    settings: Settings,
+) -> None:
+    declared = Schedule("0 3 * * *", calendars=Calendars(not_on=["Bank holidays"]))
+    override(settings, EXPOSED_COMMANDS={"plain_probe": {"schedules": [declared]}})
+    stdout, stderr = io.StringIO(), io.StringIO()
+    call_command("jobledger", "setup", "--admin", stdout=stdout, stderr=stderr)
+    assert "Admin account: admin / " in stdout.getvalue()
+    assert "there is no calendar 'Bank holidays'" in stderr.getvalue()
+    assert not PeriodicTask.objects.exists()
+
+    Calendar.objects.create(name="Bank holidays", entries="12-25")
+    assert "Created schedule plain_probe\n" in setup()
 
 
 def test_stored_schedules_that_start_nothing_are_named() -> None:
