@@ -217,7 +217,9 @@ class CalendarRule(Rule):
                 cursor = found.end - RESOLUTION
             else:
                 following = next(self._all_stretches(slot, slot + _DAY), None)
-                cursor = max(slot, following.begin - RESOLUTION if following else slot + _DAY)
+                # What begins exactly a day later is not among them: its first slot must still be found.
+                free_until = following.begin if following else slot + _DAY
+                cursor = max(slot, free_until - RESOLUTION)
             slot = next_slot(self.base, cursor, window=self.window)
 
     def _all_stretches(self, after: datetime, before: datetime) -> Iterator[_Stretch]:

@@ -83,6 +83,20 @@ def test_the_slots_of_a_day_in_a_row_are_left_out_together() -> None:
     assert left_out(rule, days=3) == [("Mon 02 23:59", 1 + MANY), ("Tue 03 00:29", 30), ("Wed 04 10:04", 5)]
 
 
+@pytest.mark.parametrize("begin", [START, START - DAY])
+@pytest.mark.parametrize(
+    ("base", "not_on", "slot"),
+    [
+        ("0 0 * * *", "2026-03-04", "Wed 04 00:00"),
+        ("0 9 * * *", "wed 09:00 to 17:00", "Wed 04 09:00"),
+    ],
+)
+def test_a_slot_is_left_out_at_the_beginning_of_a_stretch_a_day_after_a_free_slot(
+    base: str, not_on: str, slot: str, begin: datetime
+) -> None:
+    assert left_out(limited(cron(base), not_on), begin=begin, days=6) == [(slot, 1)]
+
+
 def test_only_what_is_later_counts() -> None:
     rule = limited(cron("* * * * *"), "2026-03-02 22:00 to 23:00")
     assert left_out(rule, begin=utc("2026-03-02T22:50"), days=1) == [("Mon 02 22:59", 10)]
