@@ -29,7 +29,8 @@ MAX_LENGTH = 200
 MAX_WEEKS = 52
 EXAMPLES = "“sat, sun”, “holidays GB”, “2026-12-24”, “12-24 to 12-31”, “22:00 to 06:00” or “last working day”"
 
-_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_WEEKDAY_NUMBERS = {name: number for number, day in enumerate(_WEEKDAYS) for name in (day, day[:3])}
 _DATE, _CLOCK = r"(\d{4}-\d\d-\d\d)", r"(\d\d:\d\d)"
 _PERIOD = re.compile(rf"{_DATE} {_CLOCK} to {_DATE} {_CLOCK}")
 _TIMES = re.compile(rf"(?:(.*?) )?{_CLOCK} to {_CLOCK}")
@@ -158,10 +159,10 @@ def _range(part: str) -> tuple[str, str, str]:
 
 
 def _weekday_number(name: str) -> int:
-    short = name.strip()[:3]
-    if short not in _WEEKDAYS:
+    number = _WEEKDAY_NUMBERS.get(name.strip())
+    if number is None:
         raise CalendarError(f"{name.strip()!r} is not a day of the week; other examples are {EXAMPLES}")
-    return _WEEKDAYS.index(short)
+    return number
 
 
 def _dates(found: re.Match[str]) -> Days:
