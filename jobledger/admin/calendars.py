@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from django import forms
@@ -57,7 +58,8 @@ class CalendarAdmin(Audited):
 
     @admin.display(description="next days")
     def next_days(self, obj: Calendar) -> str:
-        return ", ".join(f"{day:%a %d %b %Y}" for day, _ in islice(_covered(obj), 3)) or "none"
+        days = (day for day, _ in groupby(_covered(obj), key=itemgetter(0)))
+        return ", ".join(f"{day:%a %d %b %Y}" for day in islice(days, 3)) or "none"
 
     @admin.display(description="schedules", ordering="uses")
     def use_count(self, obj: Calendar) -> int:

@@ -1,9 +1,11 @@
 """A calendar by its name and its entries, and the parts of a day that it covers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
+from heapq import heappop, heappush
+from itertools import pairwise
 
 from jobledger.calendars.entries import Entry, Span, end_of, parse
 
@@ -21,7 +23,7 @@ class Calendar:
         object.__setattr__(self, "entries", parse(self.text))
 
     def spans(self, day: date) -> Sequence[Span]:
-        """Which parts of the day it covers, in order; what touches or overlaps is one span."""
+        """Which parts of the day it covers, in order; what touches has different names."""
         return _spans(self, day)
 
     @property
@@ -39,20 +41,30 @@ def calendar(name: str, text: str) -> Calendar:
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
-    """Spans that do not touch, in order. One that is made of several has the name of the longest."""
+    """The same times as spans in order that do not overlap; those that touch have different names.
+
+    Each time has the name of the longest span that covers it, the earliest or first one given if several are.
+    """
+    waiting = sorted(spans, key=lambda span: span.begin, reverse=True)
+    edges = sorted({edge for span in waiting for edge in (span.begin, span.end)})
+    covering: list[tuple[int, int, int, Span]] = []
     found: list[Span] = []
-    lengths: list[int] = []
-    for span in sorted(spans, key=lambda each: (each.begin, -each.end)):
-        length = span.end - span.begin
-        if not found or span.begin > found[-1].end:
-            found.append(span)
-            lengths.append(length)
-            continue
-        last = found[-1]
-        name = span.name if length > lengths[-1] else last.name
-        found[-1] = Span(begin=last.begin, end=max(last.end, span.end), name=name)
-        lengths[-1] = max(length, lengths[-1])
+    for begin, end in pairwise(edges):
+        while waiting and waiting[-1].begin == begin:
+            span = waiting.pop()
+            # Of equal spans, the first one given is taken from the end last.
+            heappush(covering, (span.begin - span.end, span.begin, len(waiting), span))
+        while covering and covering[0][-1].end <= begin:
+            heappop(covering)
+        if covering:
+            _extend(found, Span(begin=begin, end=end, name=covering[0][-1].name))
     return found
+
+
+def _extend(found: list[Span], span: Span) -> None:
+    if found and (found[-1].end, found[-1].name) == (span.begin, span.name):
+        span = replace(span, begin=found.pop().begin)
+    found.append(span)
 
 
 @lru_cache(maxsize=16384)

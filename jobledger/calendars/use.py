@@ -6,7 +6,7 @@ else.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
 
@@ -97,7 +97,7 @@ def _read(text: str) -> CalendarUse:
 
 @lru_cache(maxsize=16384)
 def _blocks(not_on: tuple[Calendar, ...], only_on: tuple[Calendar, ...], day: date) -> Sequence[Block]:
-    due = joined(span for each in only_on for span in each.spans(day)) if only_on else [_ALL_DAY]
+    due = _covered(only_on, day) if only_on else [_ALL_DAY]
     blocks = list(_outside(due))
     covered: list[Span] = list(due)
     # The first calendar that covers a time is the one that leaves it out.
@@ -112,6 +112,11 @@ def _blocks(not_on: tuple[Calendar, ...], only_on: tuple[Calendar, ...], day: da
 
 
 _ALL_DAY = Span(begin=0, end=DAY_MINUTES, name="")
+
+
+def _covered(calendars: Iterable[Calendar], day: date) -> list[Span]:
+    # Without names, so that spans that touch are one.
+    return joined(replace(span, name="") for each in calendars for span in each.spans(day))
 
 
 def _outside(spans: Iterable[Span]) -> Iterator[Block]:

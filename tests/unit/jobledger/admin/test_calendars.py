@@ -41,6 +41,11 @@ def test_a_calendar_is_added_and_shows_the_days_that_it_covers(admin_client: Cli
     assert AuditEntry.objects.get().text == "Added."
 
 
+def test_the_next_days_are_different_days(admin_client: Client) -> None:
+    Calendar.objects.create(name="nights", entries="22:00 to 24:00 # late\n00:00 to 06:00 # early")
+    assert "Mon 02 Mar 2026, Tue 03 Mar 2026, Wed 04 Mar 2026" in admin_client.get(ALL).text
+
+
 def test_an_invalid_entry_is_rejected_with_its_line(admin_client: Client) -> None:
     answer = admin_client.post(ADD, {"name": "closed", "entries": "sat\nholidays ZZ"})
     assert "Line 2, &#x27;holidays ZZ&#x27;: there is no country &#x27;ZZ&#x27;" in answer.text

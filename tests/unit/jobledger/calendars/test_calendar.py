@@ -86,7 +86,10 @@ def test_a_country_has_other_working_days() -> None:
         ("2026-03-01 18:00 to 2026-03-02 06:00", [(0, 360)]),
         ("2026-03-02 06:00 to 2026-03-04 06:00", [(360, 1440)]),
         ("2026-03-01 06:00 to 2026-03-02 00:00", []),
-        ("08:00 to 10:00\n09:00 to 11:00\n11:00 to 12:00\n13:00 to 14:00", [(480, 720), (780, 840)]),
+        (
+            "08:00 to 10:00 # a\n09:00 to 11:00 # a\n11:00 to 12:00 # a\n13:00 to 14:00",
+            [(480, 720), (780, 840)],
+        ),
     ],
 )
 def test_an_entry_covers_its_times(text: str, expected: list[tuple[int, int]]) -> None:
@@ -96,6 +99,30 @@ def test_an_entry_covers_its_times(text: str, expected: list[tuple[int, int]]) -
 def test_what_several_entries_cover_has_the_name_of_the_longest() -> None:
     [span] = calendar("", "08:00 to 12:00 # a\n2026-03-02 # b\n22:00 to 23:00 # c").spans(MONDAY)
     assert span.name == "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "2026-03-01 18:00 to 2026-03-02 06:00 # freeze\n06:00 to 14:00 # mornings",
+            [(0, "freeze"), (360, "mornings")],
+        ),
+        (
+            "2026-03-01 18:00 to 2026-03-02 07:00 # freeze\n06:00 to 14:00 # mornings",
+            [(0, "freeze"), (360, "mornings")],
+        ),
+        ("08:00 to 18:00 # day\n12:00 to 13:00 # lunch", [(480, "day")]),
+        ("mon # first\n2026-03-02 # second", [(0, "first")]),
+        ("22:00 to 00:00", [(1320, "22:00 to 00:00")]),
+        ("08:00 to 10:00 # first\n09:00 to 11:00 # second", [(480, "first"), (600, "second")]),
+        ("00:00 to 02:00 # a\n01:00 to 05:00 # b\n04:00 to 06:00 # c", [(0, "a"), (60, "b"), (300, "c")]),
+    ],
+)
+def test_each_time_has_the_name_of_an_entry_that_covers_it(
+    text: str, expected: list[tuple[int, str]]
+) -> None:
+    assert [(span.begin, span.name) for span in calendar("", text).spans(MONDAY)] == expected
 
 
 @pytest.mark.parametrize(
@@ -172,13 +199,16 @@ TEXTS = st.lists(
 
 
 @given(TEXTS, st.integers(0, 10), st.integers(0, DAY_MINUTES - 1))
-def test_spans_are_ordered_apart_and_cover_what_the_entries_cover(
+def test_spans_are_in_order_and_cover_what_the_entries_cover_under_their_names(
     texts: list[str], number: int, minute: int
 ) -> None:
     day = MONDAY + timedelta(days=number)
     found = calendar("", "\n".join(texts))
-    joined = found.spans(day)
-    assert all(one.end < other.begin for one, other in pairwise(joined))
-    is_covered = any(span.begin <= minute < span.end for span in joined)
+    spans = found.spans(day)
+    assert all(one.end <= other.begin for one, other in pairwise(spans))
+    assert all(one.name != other.name for one, other in pairwise(spans) if one.end == other.begin)
+    names = {span.name for span in spans if span.begin <= minute < span.end}
     each = (span for entry in found.entries for span in entry.spans(day))
-    assert is_covered == any(span.begin <= minute < span.end for span in each)
+    covering = {span.name for span in each if span.begin <= minute < span.end}
+    assert names <= covering
+    assert bool(names) == bool(covering)

@@ -56,6 +56,21 @@ def test_the_first_calendar_that_covers_a_time_leaves_it_out() -> None:
     ]
 
 
+def test_a_time_is_left_out_by_the_entry_that_covers_it() -> None:
+    text = "2026-03-01 18:00 to 2026-03-02 06:00 # freeze\n06:00 to 14:00 # mornings"
+    use = CalendarUse(not_on=(calendar("closed", text),))
+    assert [(each.begin, each.end, each.name) for each in use.blocks(MONDAY)] == [
+        (0, 360, "freeze"),
+        (360, 840, "mornings"),
+    ]
+
+
+def test_a_block_is_not_divided_by_the_entries_to_which_the_schedule_is_limited() -> None:
+    limits = calendar("open", "08:00 to 12:00 # a\n12:00 to 18:00 # b")
+    use = CalendarUse(not_on=(calendar("closed", "11:00 to 13:00"),), only_on=(limits,))
+    assert [(each.begin, each.end) for each in use.blocks(MONDAY) if each.is_left_out] == [(660, 780)]
+
+
 def test_outside_what_it_is_limited_to_nothing_is_left_out() -> None:
     use = CalendarUse(not_on=(calendar("a", "08:00 to 11:00"),), only_on=(calendar("b", "10:00 to 12:00"),))
     found = [(each.begin, each.end, each.is_left_out) for each in use.blocks(MONDAY)]
