@@ -27,8 +27,9 @@ DAYS_SHOWN = 30
 LAST_DAY = timedelta(days=366)
 MAX_SCHEDULES = 100
 SYNTAX = (
-    "One entry per line: sat, sun; holidays GB or holidays DE-BY (needs django-jobledger[holidays]); "
-    "2026-12-24; 2026-12-24 to 2027-01-01; 12-24 to 12-31 (each year); last working day of the month in GB; "
+    "One entry per line: sat, sun; holidays GB-ENG (needs django-jobledger[holidays]; a country alone, such "
+    "as GB, has only the holidays that all its parts have in common); 2026-12-24; 2026-12-24 to 2027-01-01; "
+    "12-24 to 12-31 (each year); last working day of the month in GB-ENG; "
     "every 2 weeks from 2026-01-05; 2026-12-20 18:00 to 2026-12-27 06:00; 22:00 to 06:00; "
     "fri 18:00 to 24:00. What follows a # is the entry's name."
 )

@@ -27,7 +27,9 @@ MAX_ENTRIES = 500
 MAX_LENGTH = 200
 """Of a line, in characters."""
 MAX_WEEKS = 52
-EXAMPLES = "“sat, sun”, “holidays GB”, “2026-12-24”, “12-24 to 12-31”, “22:00 to 06:00” or “last working day”"
+EXAMPLES = (
+    "“sat, sun”, “holidays GB-ENG”, “2026-12-24”, “12-24 to 12-31”, “22:00 to 06:00” or “last working day”"
+)
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WEEKDAY_NUMBERS = {name: number for number, day in enumerate(_WEEKDAYS) for name in (day, day[:3])}

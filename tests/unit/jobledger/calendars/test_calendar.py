@@ -68,6 +68,11 @@ def test_public_holidays_have_their_names() -> None:
     assert span.name == "Labor Day"
 
 
+def test_a_country_alone_has_only_the_holidays_that_its_parts_have_in_common() -> None:
+    assert days("holidays GB-ENG", date(2026, 4, 1), 7) == ["2026-04-03", "2026-04-06"]
+    assert days("holidays GB", date(2026, 4, 1), 7) == ["2026-04-03"]
+
+
 def test_a_country_has_other_working_days() -> None:
     assert days("last working day in GB", date(2027, 12, 25), 7) == ["2027-12-31"]
     assert days("last working day", date(2026, 5, 25), 7) == ["2026-05-29"]
