@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
 from benchmarks import services
 from benchmarks.rows import commands, idle, latency, runs, starts
@@ -68,10 +69,12 @@ def test_a_row_is_measured_beside_the_peer(
     @contextmanager
     def the_same(*kinds: str, **variables: str) -> Iterator[list[Service]]:
         yield both
-        # The next row starts its own.
+        # The next row starts its own, which do not execute what these have left in Redis.
         for each in both:
             for name in {"worker", "beat"}.intersection(each.processes):
                 each.stop(name)
+            with redis.Redis(unix_socket_path=str(each.socket)) as client:
+                client.flushall()
 
     monkeypatch.setattr(services, "side_by_side", the_same)
     monkeypatch.setattr(runs, "find_spec", lambda name: None)
