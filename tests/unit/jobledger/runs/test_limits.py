@@ -120,7 +120,8 @@ def test_a_job_that_it_calls_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(Command, "handle", call_another)
     monkeypatch.setattr(Command, "concurrency", "allow")
-    outer = executed(recorded(time_limit=SHORT))
+    # Long enough to begin the other one, on a busy machine too.
+    outer = executed(recorded(time_limit=timedelta(seconds=3)))
     assert outer.status == "timed_out"
     assert Run.objects.get(parent=outer).status == "timed_out"
 
