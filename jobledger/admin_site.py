@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.core.signals import request_finished
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
@@ -64,6 +65,19 @@ def _leave_site(**kwargs: Any) -> None:
 
 
 request_finished.connect(_leave_site)
+
+
+class ReadOnly:
+    """Pages of what only the service itself writes. Comes before the other base class."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
 
 
 class ModelPages(ModelAdmin):  # type: ignore[type-arg]  # generic for the type checker alone

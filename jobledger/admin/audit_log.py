@@ -13,13 +13,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.admin import display
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
+from jobledger.admin_site import ReadOnly
 from jobledger.models import AlertDestination, AlertRule, AuditEntry, Backfill, Calendar, Pause, Run
 from jobledger.schedules.documents.keys import Document
 
@@ -127,7 +127,7 @@ def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
     ]
 
 
-class AuditEntryAdmin(ShownFiltersOnly):
+class AuditEntryAdmin(ReadOnly, ShownFiltersOnly):
     """The whole log, also of users and objects that are gone; to read only."""
 
     list_display = ("time", "username", "type", "object_name", "text")
@@ -141,15 +141,6 @@ class AuditEntryAdmin(ShownFiltersOnly):
     @admin.display(description="object type", ordering="object_type")
     def type(self, entry: AuditEntry) -> str:
         return _TYPES.get(entry.object_type, entry.object_type)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
-        return False
 
 
 def _write(

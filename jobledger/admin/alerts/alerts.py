@@ -12,11 +12,12 @@ from django.utils.safestring import SafeString
 from jobledger.admin import display, rights
 from jobledger.admin.alerts.listing import delivery_text, kind_mark
 from jobledger.admin.filters import ShownFiltersOnly
+from jobledger.admin_site import ReadOnly
 from jobledger.alerts import message
 from jobledger.models import Alert
 
 
-class AlertAdmin(ShownFiltersOnly):
+class AlertAdmin(ReadOnly, ShownFiltersOnly):
     change_list_template = "jobledger/alerts/list.html"
     change_form_template = "jobledger/alerts/alert.html"
     list_display = ("when", "mark", "headline", "delivery")
@@ -83,12 +84,3 @@ class AlertAdmin(ShownFiltersOnly):
 
     def has_view_permission(self, request: HttpRequest, obj: Alert | None = None) -> bool:
         return rights.may_view(request.user)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Alert | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Alert | None = None) -> bool:
-        return False

@@ -18,7 +18,7 @@ from jobledger import clock
 from jobledger.admin import audit_log, display, rights
 from jobledger.admin.backfills.starting import start_view
 from jobledger.admin.fields import number_in
-from jobledger.admin_site import ModelPages, page_url, page_view
+from jobledger.admin_site import ModelPages, ReadOnly, page_url, page_view
 from jobledger.models import Backfill, BackfillSlot, Run, Status, Trigger
 from jobledger.runs import reasons
 from jobledger.schedules.backfills import backfilling
@@ -28,21 +28,12 @@ BACKFILLS_PER_PAGE = 50
 SLOTS_PER_PAGE = 100
 
 
-class BackfillAdmin(ModelPages):
+class BackfillAdmin(ReadOnly, ModelPages):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return rights.may_view(request.user)
 
     def has_view_permission(self, request: HttpRequest, obj: Backfill | None = None) -> bool:
         return rights.may_view(request.user)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Backfill | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Backfill | None = None) -> bool:
-        return False
 
     def get_urls(self) -> list[URLPattern]:
         def start(request: HttpRequest, schedule_id: int) -> HttpResponse:

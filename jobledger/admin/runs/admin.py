@@ -29,7 +29,7 @@ from jobledger.admin.runs.listing import RunList, run_list
 from jobledger.admin.runs.output import reader
 from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage, load
 from jobledger.admin.runs.search import PAGE_SIZE
-from jobledger.admin_site import STOP_POLLING, JobsAdminSite, ModelPages, page_view
+from jobledger.admin_site import STOP_POLLING, JobsAdminSite, ModelPages, ReadOnly, page_view
 from jobledger.jobs import registry
 from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import dispatch, overlap
@@ -82,17 +82,8 @@ def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:
     return StartedAgain(new=new, not_allowed=not_allowed, errors=errors)
 
 
-class RunAdmin(ModelPages):
+class RunAdmin(ReadOnly, ModelPages):
     """The list of runs and the page of each run."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        return False
 
     def get_urls(self) -> list[URLPattern]:
         views = {

@@ -16,27 +16,23 @@ PREFIX = "calendars"
 _NO_SUCH_CALENDAR = "There is no calendar “%(value)s”: add it first."
 
 
+def _calendars_field(label: str, help_text: str) -> "forms.ModelMultipleChoiceField[Calendar]":
+    return forms.ModelMultipleChoiceField(
+        label=label,
+        queryset=Calendar.objects.all(),
+        to_field_name="name",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"invalid_choice": _NO_SUCH_CALENDAR},
+        help_text=help_text,
+    )
+
+
 class CalendarsForm(forms.Form):
     """Which calendars the schedule uses. After ``is_valid``, its policy has the copy that beat reads."""
 
-    not_on = forms.ModelMultipleChoiceField(
-        label="Not on",
-        queryset=Calendar.objects.all(),
-        to_field_name="name",
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        error_messages={"invalid_choice": _NO_SUCH_CALENDAR},
-        help_text="Runs that fall on any of these are left out.",
-    )
-    only_on = forms.ModelMultipleChoiceField(
-        label="Only on",
-        queryset=Calendar.objects.all(),
-        to_field_name="name",
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        error_messages={"invalid_choice": _NO_SUCH_CALENDAR},
-        help_text="If any is selected, the schedule is due only on one of them.",
-    )
+    not_on = _calendars_field("Not on", "Runs that fall on any of these are left out.")
+    only_on = _calendars_field("Only on", "If any is selected, the schedule is due only on one of them.")
     left_out = forms.ChoiceField(label="Runs that calendars leave out", choices=LEFT_OUT_LABELS)
 
     def __init__(self, data: Any = None, *, policy: SchedulePolicy) -> None:
