@@ -19,8 +19,9 @@ from tests.manual import Block, Step
 END = "--- end of the command"
 ROWS_AND_COLUMNS = (50, 160)
 COMMAND_SECONDS = 120.0
-# Commands that only display something may be repeated, because it may take a while to happen.
-REPEATABLE = re.compile(r"\S*manage\.py jobledger (runs|show)\b|python manage\.py jobledger (runs|show)\b")
+# Commands that only display something may be repeated, because it may take a while to happen, or, with what a
+# container has written, to reach the engine's log.
+REPEATABLE = re.compile(r"(\S*|python )manage\.py jobledger (runs|show)\b|docker compose (logs|ps)\b")
 TIMEOUT_SECONDS = 45.0
 PAUSE_SECONDS = 2.0
 
@@ -137,7 +138,8 @@ def _is_right(step: Step, done: Done) -> bool:
 
 def _difference(block: Block, step: Step, done: Done) -> str:
     shown = "\n".join(step.output)
-    return f"{block}: {step.command}\n--- expected\n{shown}\n--- got\n{done.output}"
+    got = f"--- got, with exit code {done.exit_code}\n{done.output}"
+    return f"{block}: {step.command}\n--- expected\n{shown}\n{got}"
 
 
 def _line_pattern(line: str) -> str:
