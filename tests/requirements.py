@@ -34,6 +34,11 @@ def pgbouncer_or_skip() -> str:
     return program or ""
 
 
+def promtool_or_skip() -> None:
+    """Skip the test unless Prometheus' rules can be checked."""
+    _or_skip("" if shutil.which("promtool") else "promtool is needed: on Debian, apt install prometheus")
+
+
 def chromium() -> str | None:
     """The path of the machine's Chromium, preferably of one without windows, which costs a third less."""
     names = "chromium-headless-shell", "chromium", "chromium-browser"

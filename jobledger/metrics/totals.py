@@ -104,10 +104,11 @@ Totals = dict[Key, Total]
 def read(now: datetime, *, within_seconds: float) -> Totals:
     """The totals of all runs that have ended by now. Raises NotCountedError."""
     give_up_at = time.monotonic() + within_seconds
+    ended_aside = _EndedAside()
     while True:
         with transaction.atomic():
             position = _locked(now)
-            totals, is_complete = _advance(position, now)
+            totals, is_complete = _advance(position, now, ended_aside)
             if is_complete:
                 _add_latest(totals, position)
                 return totals
@@ -117,11 +118,11 @@ def read(now: datetime, *, within_seconds: float) -> Totals:
 
 def count_all(now: datetime) -> None:
     """Add all runs to the totals but the latest, however long it takes. Short transactions."""
-    is_complete = False
+    ended_aside, is_complete = _EndedAside(), False
     while not is_complete:
         began = time.monotonic()
         with transaction.atomic():
-            _, is_complete = _advance(_locked(now), now)
+            _, is_complete = _advance(_locked(now), now, ended_aside)
         if not is_complete:
             # On SQLite, all other writers wait during a transaction.
             time.sleep(time.monotonic() - began)
@@ -158,14 +159,39 @@ def _locked(now: datetime) -> CountedUntil:
     return CountedUntil.objects.get(pk=1)
 
 
-def _advance(position: CountedUntil, now: datetime) -> tuple[Totals, bool]:
+class _EndedAside:
+    """The runs that were put aside and have ended since, or are gone: found once, and taken page by page.
+
+    Tens of thousands may end at once, for example when they are cancelled. All of them would be read again
+    for each page otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._left: list[UUID] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._left
+
+    def take(self) -> Iterator[_Ended]:
+        """A page of them, which are no longer put aside. To be called while the position is locked."""
+        if self._left is None:
+            self._left = _ended_aside()
+        page, self._left = self._left[:PAGE], self._left[PAGE:]
+        for some in _slices(page):
+            # Since they were found, another process may have counted them.
+            still = list(UncountedRun.objects.filter(run_id__in=some).values_list("run_id", flat=True))
+            yield from _ended(Run.objects.filter(pk__in=still).exclude(status__in=LIVE))
+            UncountedRun.objects.filter(run_id__in=still).delete()
+
+
+def _advance(position: CountedUntil, now: datetime, ended_aside: _EndedAside) -> tuple[Totals, bool]:
     """Count a page of runs, and one of those put aside that have ended; returns whether there are no more."""
     page = _page(position, now)
     live = [run for run in page if run.status in LIVE]
     added: Totals = {}
     _add([run for run in page if run.status not in LIVE], added)
-    ended_aside = _ended_aside()
-    _add(_take(ended_aside[:PAGE]), added)
+    _add(ended_aside.take(), added)
     UncountedRun.objects.bulk_create([UncountedRun(run_id=run.pk) for run in live], ignore_conflicts=True)
     if page:
         position.queued_at, position.run_id = page[-1].queued_at, page[-1].pk
@@ -174,7 +200,7 @@ def _advance(position: CountedUntil, now: datetime) -> tuple[Totals, bool]:
     added = _with_names(added, totals)
     _merge(added, totals)
     _store({key: totals[key] for key in added})
-    return totals, len(page) < PAGE and len(ended_aside) <= PAGE
+    return totals, len(page) < PAGE and ended_aside.is_empty
 
 
 def _page(position: CountedUntil, now: datetime) -> list[_Ended]:
@@ -194,13 +220,6 @@ def _ended_aside() -> list[UUID]:
         return []
     # In two steps: PostgreSQL might read the whole ledger to join them.
     return list(aside.difference(Run.objects.filter(status__in=LIVE).values_list("pk", flat=True)))
-
-
-def _take(ended_aside: Sequence[UUID]) -> Iterator[_Ended]:
-    """These runs, which are no longer put aside."""
-    for some in _slices(ended_aside):
-        yield from _ended(Run.objects.filter(pk__in=some).exclude(status__in=LIVE))
-        UncountedRun.objects.filter(run_id__in=some).delete()
 
 
 def _add_latest(totals: Totals, position: CountedUntil) -> None:

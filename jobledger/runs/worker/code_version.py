@@ -1,11 +1,12 @@
 """The version of the code that this process runs; web server, worker and beat should all run the same.
 
 It consists of ``jobledger``'s version and a digest of the Python files of the project's own apps. It is
-computed once, when the process starts serving, because later changes do not affect code that was imported.
+computed once, when the process starts, because later changes do not affect code that was imported.
 Libraries, settings and the environment are not included.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from jobledger import __version__
 from jobledger.jobs import registry
 
 DIGITS = 10
+_SERVERS = {"django.core.asgi", "django.core.wsgi"}
+"""Imported by what a web server loads, which then sets Django up."""
 
 
 @cache
@@ -37,7 +40,12 @@ def digest(directories: dict[str, Path]) -> str:
 
 
 def connect() -> None:
-    """Have a web server compute it at its first request; workers and beats do so when they start."""
+    """Have a web server compute it at once; workers and beats do so when they start.
+
+    One that loads the application in another way, such as ``runserver``, computes it at its first request.
+    """
+    if _SERVERS & sys.modules.keys():
+        code_version()
     request_started.connect(_request_started, dispatch_uid="jobledger.code_version")
 
 

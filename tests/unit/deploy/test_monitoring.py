@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from jobledger.metrics.families import METRICS, Kind
 from jobledger.models import Status
 from tests.manual import ROOT
+from tests.requirements import promtool_or_skip
 
 DEPLOY = ROOT / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "jobledger.json").read_text())
@@ -113,9 +113,9 @@ def test_the_scrape_configuration_loads_the_rules_and_sends_the_token() -> None:
     assert f'job="{scrape["job_name"]}"' in RULES[0]["expr"]
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
 @pytest.mark.parametrize("what", [("rules", "alerts.yml"), ("config", "--syntax-only", "prometheus.yml")])
 def test_promtool_finds_nothing_wrong(what: tuple[str, ...]) -> None:
+    promtool_or_skip()
     checked = subprocess.run(
         ["promtool", "check", *what], cwd=PROMETHEUS, capture_output=True, text=True, check=False
     )

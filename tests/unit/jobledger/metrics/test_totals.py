@@ -189,6 +189,38 @@ def test_so_it_does_if_too_many_runs_end_at_once_that_were_put_aside(monkeypatch
         assert total.count == 5
 
 
+def test_however_many_end_at_once_those_put_aside_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(totals, "PAGE", 2)
+    for minutes in range(10, 20):
+        live(minutes)
+    read()
+    Run.objects.update(status=Status.CANCELLED, finished_at=NOON)
+    with CaptureQueriesContext(connection) as queries:
+        assert counts() == {"cancelled": 10}
+    reads = [
+        each["sql"] for each in queries if each["sql"].startswith("SELECT") and "WHERE" not in each["sql"]
+    ]
+    assert len([sql for sql in reads if UncountedRun._meta.db_table in sql]) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_those_that_another_web_server_has_counted_meanwhile_are_not_counted_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(totals, "PAGE", 2)
+    for minutes in range(10, 15):
+        live(minutes)
+    read()
+    Run.objects.update(status=Status.CANCELLED, finished_at=NOON)
+    found = totals._EndedAside()
+    with transaction.atomic():
+        first = list(found.take())
+    UncountedRun.objects.filter(run_id__in=[found._left[0]]).delete()  # type: ignore[index]
+    with transaction.atomic():
+        second = list(found.take())
+    assert (len(first), len(second)) == (2, 1)
+
+
 def test_durations_and_delays_are_those_of_runs_that_were_executed() -> None:
     ended(took=4, delay=2)
     ended(1, took=400, scheduled_for=NOON - 3 * MINUTE)

@@ -1,5 +1,7 @@
 """Two processes have different versions if and only if they run different code of ours or of the project."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from django.test import Client
 from jobledger import __version__
 from jobledger.runs.worker import code_version as module
 from jobledger.runs.worker.code_version import code_version, digest
+from tests.manual import ROOT
 
 
 def app(folder: Path, **files: str) -> Path:
@@ -46,10 +49,33 @@ def test_apps_installed_as_libraries_are_not_included(monkeypatch: pytest.Monkey
     assert "django.contrib.auth" not in included
 
 
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_web_server_computes_its_version_before_its_first_request_and_a_command_does_not(
+    serves: bool,
+) -> None:
+    code = """
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
+if sys.argv[1:]:
+    import proj.wsgi
+else:
+    import django
+    django.setup()
+from jobledger.runs.worker.code_version import code_version
+print(code_version.cache_info().currsize)
+"""
+    arguments = ["serve"] if serves else []
+    started = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert started.stdout == f"{int(serves)}\n"
+
+
 @pytest.mark.django_db
-def test_a_web_server_computes_its_version_at_its_first_request(
+def test_a_server_that_loads_the_application_in_another_way_computes_it_at_its_first_request(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_SERVERS", set())
     asked: list[str] = []
     monkeypatch.setattr(module, "code_version", lambda: asked.append("once"))
     module.connect()
