@@ -70,6 +70,8 @@ class CalendarUse:
 
 
 NO_CALENDARS = CalendarUse()
+IS_MOVED = '"moved": true'
+"""In a text form: what is left out is moved."""
 NameAndEntries = tuple[str, str]
 
 

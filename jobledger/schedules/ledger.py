@@ -6,8 +6,8 @@ writer has the same effect. Nothing is published here: once a run is in the ledg
 as often as necessary.
 
 ``sync`` updates the rows of some schedules to match the schedules as they are now. A change of timing never
-creates a slot in the past: the schedule counts from when the change is noticed. A slot of the old timing that
-was due but not yet recorded is recorded then.
+creates a slot in the past: the schedule counts from when the change is noticed. The slots of the old timing
+that have passed but are not on record are recorded then; see ``planning.edits``.
 
 What django-celery-beat's own scheduler has run, before or in the meantime, is not run again: ``adoption``.
 
@@ -18,7 +18,7 @@ than that remains due for its newer slots, and schedules that did not fit remain
 """
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -33,17 +33,18 @@ from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, ScheduleP
 from jobledger.runs.publishing import wake_up
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import present
-from jobledger.schedules import adoption, slot_runs, stored_schedules
+from jobledger.schedules import adoption, former_slots, slot_runs, stored_schedules
 from jobledger.schedules.backlog import Backlog, DueSlots
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
 from jobledger.schedules.planning.policy import PausePeriod
-from jobledger.schedules.planning.verdicts import PlannedSlot
 from jobledger.schedules.stored_schedules import Loaded
 
 logger = line_logger(__name__)
 
+Slot = tuple[int | None, datetime | None]
+"""A slot of a schedule."""
 BATCH = 1000
 MAX_RECORDS = 1000
 COMPUTED = (
@@ -211,6 +212,7 @@ def _advance(
             slots = _advance_one(schedule, row, pauses.of(row.pk, schedule.task), plans, now)
             due += slots
             count += sum(len(each.records) for each in slots)
+    due += former_slots.of_disabled([row for row in advanced if row.pk not in loaded.schedules], now)
     runs = _runs_of(due, now)
     _save(advanced, loaded, runs, now)
     return runs
@@ -224,20 +226,50 @@ def _runs_of(due: Sequence[DueSlots], now: datetime) -> list[Run]:
         for each in due
         for planned in backlog.settle(each)
     ]
+    moved = [run for run in runs if run.moved_to]
+    taken = _on_record(moved) if moved else {}
+    _skip_what_was_executed(moved, taken)
     _skip_above_limits(runs, backlog)
     backlog.give_up(runs)
-    _give_taken_slots_their_new_time(runs)
-    return runs
+    return list(_without_taken_slots(runs, taken))
 
 
-def _give_taken_slots_their_new_time(runs: Sequence[Run]) -> None:
-    """Let runs that were moved stand for their new time, if their slot was recorded before that."""
-    moved = {run.pk: run for run in runs if run.moved_to}
-    if not moved:
-        return
-    for pk, moved_to in Run.objects.filter(pk__in=moved).values_list("pk", "moved_to"):
-        if moved_to != moved[pk].moved_to:
-            slot_runs.give_new_time(moved[pk])
+def _skip_what_was_executed(moved: Sequence[Run], taken: Mapping[Slot, Run]) -> None:
+    """Skip runs whose slot ran at another time, because its calendars moved it only later."""
+    for run in moved:
+        other = taken.get(_slot(run))
+        if other is None or run.status != Status.QUEUED or other.moved_to == run.moved_to:
+            continue
+        if other.status not in (Status.SKIPPED, Status.MISSED, Status.EXPIRED):
+            details = {name: run.reason_details.get(name) for name in ("calendar", "name")}
+            covered_at = other.moved_to or other.scheduled_for
+            slot_runs.skip(run, Why.of(Reason.LEFT_OUT, **details, covered_at=covered_at))
+
+
+def _without_taken_slots(runs: Sequence[Run], taken: Mapping[Slot, Run]) -> Iterator[Run]:
+    """Let runs that were moved stand for their new time, if their slot was recorded before that.
+
+    There is nothing to add to the record of a slot that is not moved after all.
+    """
+    for run in runs:
+        other = taken.get(_slot(run)) if run.moved_to else None
+        if other and run.reason == Reason.SCHEDULE_EDITED:
+            continue
+        if other and other.moved_to != run.moved_to:
+            slot_runs.give_new_time(run)
+        yield run
+
+
+def _on_record(runs: Collection[Run]) -> Mapping[Slot, Run]:
+    """The runs that the slots of these runs have already."""
+    found = Run.objects.exclude(trigger=Trigger.BACKFILL).filter(
+        schedule__in={run.schedule_id for run in runs}, scheduled_for__in={run.scheduled_for for run in runs}
+    )
+    return {_slot(run): run for run in found.only("schedule", "scheduled_for", "moved_to", "status")}
+
+
+def _slot(run: Run) -> Slot:
+    return run.schedule_id, run.scheduled_for
 
 
 def _skip_above_limits(runs: Sequence[Run], backlog: Backlog) -> None:
@@ -294,7 +326,7 @@ def _advance_one(
     """Move the row on; returns the schedule's slots that are to be recorded, if there are any."""
     try:
         target = slot_runs.target_of(schedule)
-        records = list(_superseded(schedule, row, pauses, now))
+        records = list(former_slots.unrecorded(schedule, row, pauses, now))
         is_edited = row.timing not in ("", schedule.timing)
         plan = plans.plan(schedule, handled_until=now if is_edited else row.handled_until, pauses=pauses)
     except Error:
@@ -315,16 +347,6 @@ def _advance_one(
         return []
     row.recorded_at = now
     return [DueSlots(schedule=schedule, target=target, records=records)]
-
-
-def _superseded(
-    schedule: PeriodicTask, row: NextSlot, pauses: Sequence[PausePeriod], now: datetime
-) -> Iterable[PlannedSlot]:
-    """The slot of the old timing, if it had passed but was not yet recorded when the timing was edited."""
-    if row.timing == schedule.timing or row.slot is None or row.slot > now:
-        return
-    policy = stored_schedules.policy_from(schedule.policy)
-    yield planning.superseded(row.slot, due_at=row.due_at, policy=policy, pauses=pauses, now=now)
 
 
 def _is_valid_elsewhere(row: NextSlot, now: datetime) -> bool:

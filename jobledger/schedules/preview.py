@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from jobledger.schedules.planning import planning
+from jobledger.schedules.planning import edits, planning
+from jobledger.schedules.planning.edits import Former
 from jobledger.schedules.planning.planning import Plan, jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
@@ -132,9 +133,22 @@ def _records(
     """What the ledger records with the save."""
     if plan is None or old is None:
         return
-    # A slot of the old timing that had passed but is not yet recorded is not lost.
-    if old.slot is not None and old.slot <= now and not old.times.has_same_slots(new):
-        yield planning.superseded(old.slot, due_at=old.due_at, policy=new.policy, pauses=pauses, now=now)
+    if old.handled_until is not None and not old.times.has_same_slots(new):
+        former = Former(
+            rule=old.times.due_rule,
+            window=old.times.window,
+            handled_until=old.handled_until,
+            next_slot=old.slot,
+            due_at=old.due_at,
+        )
+        yield from edits.unrecorded(
+            former,
+            rule=new.due_rule,
+            policy=new.policy,
+            identity=old.schedule_id,
+            pauses=pauses,
+            now=now,
+        )
     yield from plan.records
 
 

@@ -48,7 +48,7 @@ CRONTAB_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_wee
 MAX_INTEGER = 2**31 - 1
 """The largest value of an integer field that every database supports."""
 
-_FIELDS = (
+FIELDS = (
     *(f"crontab__{field}" for field in CRONTAB_FIELDS),
     *("crontab__timezone", "interval__every", "interval__period"),
     *("solar__event", "solar__latitude", "solar__longitude", "clocked__clocked_time"),
@@ -69,7 +69,7 @@ def timing_at(path: str, *, without: Collection[str] = ()) -> Func:
     ``without`` are the kinds of which it is not, whose tables then need not be read.
     """
     fields = (
-        Value("-") if field.partition("__")[0] in without else _as_text(path + field) for field in _FIELDS
+        Value("-") if field.partition("__")[0] in without else _as_text(path + field) for field in FIELDS
     )
     # Not Django's Concat, which nests its arguments in pairs, deeper than SQLite's parser allows.
     return Func(

@@ -30,14 +30,13 @@ from datetime import datetime, timedelta
 from itertools import islice, pairwise
 
 from jobledger.jobs.declaration import Misfire
-from jobledger.reason import MANY, Reason, Why
+from jobledger.reason import MANY
 from jobledger.schedules.planning import left_out
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.planning.verdicts import (
     DueSlot,
     PlannedSlot,
     Situation,
-    Verdict,
     by_pauses,
     by_policy,
 )
@@ -65,7 +64,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _DueSlots:
+class DueSlots:
     """All due slots after ``handled_until``, oldest first, and the slot after them."""
 
     slots: Sequence[DueSlot]
@@ -107,21 +106,10 @@ def plan(
         now=as_utc(now),
         delay=jitter_delay(policy.jitter, identity),
     )
-    return _plan(situation, _due_slots(situation))
+    return _plan(situation, due_slots(situation))
 
 
-def superseded(
-    slot: datetime, *, due_at: datetime | None, policy: Policy, pauses: Sequence[PausePeriod], now: datetime
-) -> PlannedSlot:
-    """What happens to a slot that had passed but was not yet recorded when the timing was edited."""
-    if pause := next((pause for pause in pauses if pause.covers(now)), None):
-        return PlannedSlot(scheduled_for=slot, verdict=Verdict.SKIPPED, why=pause.why(Reason.PAUSED))
-    is_on_time = now - (due_at or slot) < policy.misfire_grace
-    verdict = Verdict.RUN if is_on_time else Verdict.MISSED
-    return PlannedSlot(scheduled_for=slot, verdict=verdict, why=Why.of(Reason.SCHEDULE_EDITED))
-
-
-def _plan(situation: Situation, due: _DueSlots) -> Plan:
+def _plan(situation: Situation, due: DueSlots) -> Plan:
     unpaused = by_pauses(situation, due.slots)
     records = [*unpaused.skipped, *by_policy(situation, unpaused.candidates)]
     held = unpaused.held
@@ -142,7 +130,7 @@ def _plan(situation: Situation, due: _DueSlots) -> Plan:
     )
 
 
-def _due_slots(situation: Situation) -> _DueSlots:
+def due_slots(situation: Situation) -> DueSlots:
     limit = _record_limit(situation.policy)
     slots: list[DueSlot] = []
     slot = _following(situation, situation.handled_until)
@@ -151,7 +139,7 @@ def _due_slots(situation: Situation) -> _DueSlots:
             return _abridged(situation)
         slots.append(DueSlot(slot=slot))
         slot = None if situation.window.one_off else _following(situation, slot)
-    return _DueSlots(slots=slots, following=slot)
+    return DueSlots(slots=slots, following=slot)
 
 
 def _following(situation: Situation, after: datetime) -> datetime | None:
@@ -162,10 +150,10 @@ def _record_limit(policy: Policy) -> int:
     return RECORD_LIMIT + (policy.catch_up_limit if policy.misfire is Misfire.ALL else 0)
 
 
-def _abridged(situation: Situation) -> _DueSlots:
+def _abridged(situation: Situation) -> DueSlots:
     spans = pairwise([situation.handled_until, *_edges(situation), situation.horizon])
     slots = [due for after, until in spans for due in _newest(situation, after, until)]
-    return _DueSlots(slots=slots, following=_following(situation, slots[-1].slot))
+    return DueSlots(slots=slots, following=_following(situation, slots[-1].slot))
 
 
 def _edges(situation: Situation) -> list[datetime]:

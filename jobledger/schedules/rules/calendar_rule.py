@@ -113,6 +113,14 @@ class CalendarRule(Rule):
         """The slot that is due at this time, which is one of the rule's; another one if it was moved."""
         return _moved(self, self._day(start)).get(start, start) if self.use.is_moved else start
 
+    def moved_across(self, at: datetime) -> Mapping[datetime, datetime]:
+        """The times after this one to which slots up to it are moved, with these slots."""
+        if not self.use.is_moved:
+            return {}
+        days = (self._day(at) + number * _DAY for number in range(MAX_MOVE_DAYS + 1))
+        moved = (pair for day in days for pair in _moved(self, day).items())
+        return {start: slot for start, slot in moved if slot <= at < start}
+
     def runs(self, slot: datetime) -> bool:
         """Whether a slot of ``base`` has a run, at its own time or another."""
         found = self._stretch(slot)

@@ -3,7 +3,7 @@
 import re
 import signal
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import time_machine
 from billiard.exceptions import WorkerLostError
 from django.core.management import CommandError, call_command
 from django.utils import timezone
-from django_celery_beat.models import CrontabSchedule
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.jobs.declaration import Concurrency, Misfire, PausedSlots
 from jobledger.models import Pause, Reason, Run, SchedulePolicy, Status, Trigger, Why
@@ -144,12 +144,18 @@ def not_started_before_the_next(**policy: Any) -> None:
         ledger.record_due(NOON + hours * HOUR)
 
 
-def with_a_calendar(*, moved: bool) -> None:
+def with_a_calendar(*, moved: bool, until: datetime = NOON + 25 * HOUR) -> None:
     """The day of the slot is left out."""
     schedule = limited_by(hourly(), "2026-03-02 # stocktaking", moved=moved)
     CrontabSchedule.objects.update(hour="13", day_of_month="2")
     ledger.sync([schedule.pk], NOON)
-    ledger.record_due(NOON + 25 * HOUR if moved else NOON + HOUR)
+    ledger.record_due(until)
+
+
+def edited_before_its_new_time() -> None:
+    with_a_calendar(moved=True, until=NOON + 2 * HOUR)
+    CrontabSchedule.objects.update(hour="20")
+    ledger.sync([PeriodicTask.objects.get().pk], NOON + 2 * HOUR)
 
 
 def expired_meanwhile() -> None:
@@ -265,6 +271,7 @@ SCENARIOS: dict[tuple[str, str], list[Scenario]] = {
     ],
     ("missed", "schedule_expired"): [expired_meanwhile],
     ("missed", "schedule_edited"): [lambda: edited(late=HOUR)],
+    ("skipped", "schedule_edited"): [edited_before_its_new_time],
     ("missed", "deadline"): [lambda: recorded(starting_deadline=MINUTE)],
     ("expired", "deadline"): [expired_in_the_queue],
     ("running", "user"): [lambda: cancelled(BY_ANN)],

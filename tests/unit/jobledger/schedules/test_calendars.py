@@ -1,6 +1,6 @@
 """Schedules with calendars: what is left out is recorded, and an edited calendar changes what is next."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -8,7 +8,7 @@ import time_machine
 from django.db import connection
 from django.db.models import ProtectedError
 from django.test.utils import CaptureQueriesContext
-from django_celery_beat.models import ClockedSchedule, PeriodicTask
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, PeriodicTask
 
 from jobledger.calendars.use import CalendarUse
 from jobledger.jobs.declaration import LeftOutSlots
@@ -241,3 +241,162 @@ def test_calendars_are_assigned_anew() -> None:
     calendars.refresh(SchedulePolicy.objects.all())
     use = CalendarUse.read(SchedulePolicy.objects.get().calendars)
     assert ([each.name for each in use.not_on], [each.name for each in use.only_on]) == (["b"], ["a", "c"])
+
+
+# --- Edits while a moved run is pending
+
+
+def pending(entries: str = TODAY) -> PeriodicTask:
+    """A schedule whose only slot of the month has passed, and is moved to the next day."""
+    schedule = limited_by(once_a_month(), entries, moved=True)
+    assert synced(schedule).slot == NOON + HOUR + DAY
+    return schedule
+
+
+def with_entries(entries: str) -> None:
+    calendar = Calendar.objects.get()
+    calendar.entries = entries
+    calendar.save()
+
+
+def as_policy(**values: str) -> None:
+    policy = SchedulePolicy.objects.get()
+    for name, value in values.items():
+        setattr(policy, name, value)
+    policy.save()
+
+
+def at_hour(hour: str) -> None:
+    crontab = CrontabSchedule.objects.get()
+    crontab.hour = hour
+    crontab.save()
+
+
+EDITS = {
+    "the day is removed from its calendar": lambda: with_entries("2026-03-20"),
+    "it skips what is left out": lambda: as_policy(left_out="skip"),
+    "it is due at another time": lambda: at_hour("20"),
+    "it expires before": lambda: PeriodicTask.objects.update(expires=NOON + 5 * HOUR),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+def test_a_slot_that_is_moved_no_longer_after_an_edit_is_recorded_as_skipped(
+    edit: Callable[[], None], clock: time_machine.Traveller
+) -> None:
+    schedule = pending()
+    moved_to = NOON + HOUR + DAY
+    clock.move_to(NOON + 4 * HOUR)
+    edit()
+    Reconciliation().step()
+    run = Run.objects.get()
+    assert (run.scheduled_for, run.moved_to, run.schedule) == (NOON + HOUR, moved_to, schedule)
+    assert (run.status, run.reason) == ("skipped", "schedule_edited")
+    sentence = "Skipped: the schedule was edited before its run of 2026-03-03 13:00:00 UTC was recorded."
+    assert str(reasons.sentence(run, NOON)) == sentence
+    ledger.record_due(moved_to + HOUR)
+    assert Run.objects.exclude(scheduled_for=NOON + 8 * HOUR).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "days"), [(f"{TODAY}\n2026-03-20", 1), (f"{TODAY} to 2026-03-04", 3), ("mon", 1)]
+)
+def test_a_slot_that_is_moved_after_an_edit_as_well_runs_once(
+    entries: str, days: int, clock: time_machine.Traveller
+) -> None:
+    pending()
+    clock.move_to(NOON + 4 * HOUR)
+    with_entries(entries)
+    assert rows() == []
+    for number in range(1, 6):
+        ledger.record_due(NOON + HOUR + number * DAY)
+    run = Run.objects.get()
+    assert (run.scheduled_for, run.moved_to) == (NOON + HOUR, NOON + HOUR + days * DAY)
+    assert run.status == "queued"
+
+
+def test_a_slot_whose_new_time_would_have_passed_at_an_edit_is_recorded(
+    clock: time_machine.Traveller,
+) -> None:
+    synced(limited_by(once_a_month(), f"{TODAY} to 2026-03-04", moved=True))
+    clock.move_to(NOON + 2 * DAY)
+    with_entries(TODAY)
+    assert rows() == [(NOON + HOUR, "skipped", "schedule_edited")]
+
+
+def test_each_of_several_slots_that_are_moved_has_its_record_after_an_edit(
+    clock: time_machine.Traveller,
+) -> None:
+    schedule = once_a_month()
+    schedule.crontab.hour = "3,13,20"
+    schedule.crontab.save()
+    with time_machine.travel(NOON - 12 * HOUR, tick=False):
+        ledger.sync([limited_by(schedule, TODAY, moved=True).pk], NOON - 12 * HOUR)
+    clock.move_to(NOON + 4 * HOUR)
+    with_entries("2026-03-20")
+    skipped = [(NOON + hours * HOUR, "skipped", "schedule_edited") for hours in (-9, 1)]
+    assert rows() == skipped
+    ledger.record_due(NOON + 8 * HOUR)
+    assert rows() == [*skipped, (NOON + 8 * HOUR, "queued", "")]
+
+
+def test_a_moved_run_that_was_due_when_the_calendar_was_edited_keeps_its_slot(
+    clock: time_machine.Traveller,
+) -> None:
+    pending()
+    moved_to = NOON + HOUR + DAY
+    clock.move_to(moved_to + timedelta(seconds=1))
+    with_entries("2026-03-20")
+    run = Run.objects.get()
+    assert (run.scheduled_for, run.moved_to, run.status) == (NOON + HOUR, moved_to, "queued")
+
+
+def test_what_was_left_out_and_not_recorded_before_an_edit_is_recorded_then(
+    clock: time_machine.Traveller,
+) -> None:
+    synced(limited_by(hourly(), f"{TODAY} 12:30 to {TODAY} 14:30 # stocktaking"))
+    clock.move_to(NOON + 4 * HOUR)
+    with_entries("2026-03-20")
+    assert rows() == [
+        (NOON + 2 * HOUR, "skipped", "left_out"),
+        (NOON + 3 * HOUR, "missed", "schedule_edited"),
+        (NOON + 4 * HOUR, "queued", "schedule_edited"),
+    ]
+
+
+def test_a_slot_on_record_gets_no_second_record_when_it_is_moved_no_longer(
+    clock: time_machine.Traveller,
+) -> None:
+    synced(limited_by(once_a_month(), "2026-03-20", moved=True))
+    ledger.record_due(NOON + HOUR)
+    clock.move_to(NOON + 4 * HOUR)
+    with_entries(TODAY)
+    with_entries("2026-03-20")
+    assert rows() == [(NOON + HOUR, "queued", "")]
+
+
+def test_what_ran_at_its_own_time_does_not_run_again_because_it_is_moved_now(
+    clock: time_machine.Traveller,
+) -> None:
+    synced(limited_by(once_a_month(), "2026-03-20", moved=True))
+    ledger.record_due(NOON + HOUR)
+    clock.move_to(NOON + 4 * HOUR)
+    with_entries(f"{TODAY} # stocktaking")
+    moved_to = NOON + HOUR + DAY
+    assert ledger.record_due(moved_to).queued == []
+    run = Run.objects.get(scheduled_for=moved_to)
+    assert str(reasons.sentence(run, NOON)) == (
+        "Skipped: calendar closed hourly leaves it out (stocktaking); it is covered by the run due at "
+        "2026-03-02 13:00:00 UTC."
+    )
+    assert rows() == [(NOON + HOUR, "queued", ""), (moved_to, "skipped", "left_out")]
+
+
+def test_a_moved_run_that_is_pending_when_its_schedule_is_disabled_is_recorded(
+    clock: time_machine.Traveller,
+) -> None:
+    schedule = pending()
+    clock.move_to(NOON + 4 * HOUR)
+    schedule.enabled = False
+    schedule.save()
+    assert rows() == [(NOON + HOUR, "skipped", "schedule_edited")]

@@ -372,12 +372,23 @@ def test_a_slot_that_was_just_due_when_the_timing_was_edited_still_runs() -> Non
     assert rows() == [(NOON, "queued")]
 
 
-def test_a_slot_that_was_long_overdue_when_the_timing_was_edited_is_missed() -> None:
+def test_slots_that_were_long_overdue_when_the_timing_was_edited_are_missed() -> None:
     schedule = hourly(handled_until=NOON - HOUR)
     NextSlot.objects.update(slot=NOON, due_at=NOON)
     CrontabSchedule.objects.update(minute="30")
-    ledger.sync([schedule.pk], NOON + HOUR)
-    assert Run.objects.get().reason == "schedule_edited"
+    ledger.sync([schedule.pk], NOON + 2 * HOUR + 10 * MINUTE)
+    assert rows() == [(NOON + hours * HOUR, "missed") for hours in range(3)]
+    assert {run.reason for run in Run.objects.all()} == {"schedule_edited"}
+    assert NextSlot.objects.get().slot == NOON + 2.5 * HOUR
+
+
+def test_after_a_week_without_beat_an_edit_leaves_few_rows_for_many_slots() -> None:
+    schedule = hourly(handled_until=NOON - timedelta(days=7))
+    SchedulePolicy.objects.update(misfire=Misfire.ALL, catch_up_limit=1000)
+    CrontabSchedule.objects.update(minute="30")
+    ledger.sync([schedule.pk], NOON + MINUTE)
+    first = Run.objects.order_by("scheduled_for")[0]
+    assert (Run.objects.count(), first.coalesced) == (101, 68 - 1)
 
 
 def test_a_slot_that_waited_for_its_jitter_when_the_timing_was_edited_is_not_lost() -> None:
