@@ -3,7 +3,8 @@
 from typing import Any
 
 from django.apps import AppConfig, apps
-from django.contrib.admin import apps as admin
+from django.contrib import admin
+from django.contrib.admin import apps as admin_apps
 from django.core.exceptions import ImproperlyConfigured
 
 REQUIRED_APPS = ("django.contrib.contenttypes", "django.contrib.auth", "django_celery_beat")
@@ -27,45 +28,62 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and the signal handlers. Raises ImproperlyConfigured."""
-        from celery.signals import celeryd_init
+        from celery.signals import beat_embedded_init, beat_init, celeryd_init
 
         from jobledger import checks, conf
-        from jobledger.alerts import background, default_rule
-        from jobledger.runs import ledger_connection
-        from jobledger.runs.execution import process_group, terminal
-        from jobledger.runs.output import salvage
-        from jobledger.runs.worker import code_version, log_format, orphans, pending_migrations, presence
-        from jobledger.schedules import reconciliation
+        from jobledger.alerts import default_rule
+        from jobledger.runs.worker import code_version, log_format, pending_migrations
+        from jobledger.schedules import edits
 
         conf.current()
         checks.connect()
         code_version.connect()
         pending_migrations.connect()
         log_format.connect()
-        presence.watch_worker()
-        ledger_connection.connect()
-        terminal.connect()
-        process_group.connect()
-        orphans.connect()
-        salvage.connect()
-        reconciliation.connect()
-        background.connect()
+        edits.connect()
         default_rule.connect()
         celeryd_init.connect(_worker_starts, dispatch_uid="jobledger.worker")
+        for signal in beat_init, beat_embedded_init:
+            signal.connect(_beat_starts, dispatch_uid="jobledger.beat")
 
 
 def _worker_starts(**kwargs: Any) -> None:
-    """Connect what imports Celery's worker and Redis' client, which would delay all other processes."""
-    from jobledger.runs.worker import abandoned, dead_letters, main_process, pools
+    """Connect what only a worker needs. Importing it would delay all other processes."""
+    from jobledger.runs import ledger_connection
+    from jobledger.runs.execution import process_group, terminal
+    from jobledger.runs.output import salvage
+    from jobledger.runs.worker import abandoned, dead_letters, main_process, orphans, pools, presence
 
+    presence.watch_worker()
+    ledger_connection.connect()
+    terminal.connect()
+    process_group.connect()
+    orphans.connect()
+    salvage.connect()
     main_process.connect()
     abandoned.connect()
     pools.connect()
     dead_letters.connect()
 
 
-class JobsAdminConfig(admin.AdminConfig):
+def _beat_starts(**kwargs: Any) -> None:
+    from jobledger.alerts import background
+
+    background.begin()
+
+
+class JobsAdminConfig(admin_apps.AdminConfig):
     """Django's admin with the service's site; replaces ``django.contrib.admin`` in INSTALLED_APPS."""
 
     default = False
     default_site = "jobledger.admin_site.JobsAdminSite"
+
+    def ready(self) -> None:
+        """Import the apps' pages, as Django does; on the service's site, when they are needed."""
+        from jobledger.admin_site import JobsAdminSite
+
+        if isinstance(admin.site, JobsAdminSite):
+            admin_apps.SimpleAdminConfig.ready(self)
+            admin.site.discover_later(admin.autodiscover)
+        else:
+            super().ready()

@@ -9,11 +9,12 @@ reports that on stderr and runs anyway: the job matters more than its record.
 """
 
 import sys
+from argparse import SUPPRESS
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from shutil import get_terminal_size
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -38,6 +39,8 @@ class JobCommand(JobDeclaration, BaseCommand):
     """A management command that can be scheduled and called by Celery, and that always records its runs."""
 
     requires_migrations_checks = True
+    requires_system_checks: list[str] | tuple[str, ...] | Literal["__all__"] = ()
+    """Tags of the system checks that come first on the command line: none, as in a worker."""
 
     run: Run | None = None
     """The run that records this execution; None if the ledger could not be written."""
@@ -64,6 +67,9 @@ class JobCommand(JobDeclaration, BaseCommand):
         width = get_terminal_size().columns - 2
         kwargs.setdefault("formatter_class", partial(DjangoHelpFormatter, width=width))
         parser = super().create_parser(prog_name, subcommand, **kwargs)
+        if not self.requires_system_checks and "--skip-checks" not in option_strings(parser):
+            # It may be in a crontab, and Django does not add it.
+            parser.add_argument("--skip-checks", action="store_true", help=SUPPRESS)
         _add_overlap_arguments(parser)
         return parser
 

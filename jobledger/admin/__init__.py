@@ -29,7 +29,7 @@ from jobledger.models import (
     DeadLetter,
     Run,
 )
-from jobledger.schedules import reconciliation
+from jobledger.schedules.edits import TIMING_FIELDS
 
 __all__ = [
     "AlertAdmin",
@@ -61,7 +61,7 @@ def register(site: AdminSite, *, instead_of: AdminSite | None = None) -> None:
     """Add the service's pages to the site, or move them to it. Repeating it changes nothing."""
     for each in filter(None, (site, instead_of)):
         # Also the pages of django-celery-beat: its timing models are edited on the page of a schedule.
-        models = (*_ADMINS, *reconciliation.TIMING_FIELDS)
+        models = (*_ADMINS, *TIMING_FIELDS)
         each.unregister([model for model in models if each.is_registered(model)])
     for model, model_admin in _ADMINS.items():
         site.register(model, model_admin)

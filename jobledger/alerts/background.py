@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache, partial
 
-from celery.signals import beat_embedded_init, beat_init
-
 from jobledger import clock
 from jobledger.alerts import delivery, pings, watching
 from jobledger.conf import settings
@@ -79,7 +77,7 @@ class Background:
             ("ping of beat", BEAT_PING_SECONDS, self._ping_for_beat),
         )
 
-    def begin(self, **kwargs: object) -> None:
+    def begin(self) -> None:
         """Start the thread, once."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
@@ -139,10 +137,9 @@ class Background:
 _background = Background()
 
 
-def connect() -> None:
-    """From now on, start the thread together with beat."""
-    for signal in beat_init, beat_embedded_init:
-        signal.connect(_background.begin, weak=False, dispatch_uid="jobledger.alerts.background")
+def begin() -> None:
+    """Start the thread of this process, once."""
+    _background.begin()
 
 
 def hurry() -> None:

@@ -9,10 +9,13 @@ from celery.signals import beat_init, worker_init
 from django.core.checks import CheckMessage, Tags, register
 from django.db import DEFAULT_DB_ALIAS
 
-from jobledger.checks.jobs import check_jobs
-from jobledger.checks.options import check_options
-from jobledger.checks.project import check_links, check_project
-from jobledger.checks.schedules import check_schedules
+from jobledger.lazily import lazily
+
+check_project = lazily("jobledger.checks.project.check_project")
+check_links = lazily("jobledger.checks.project.check_links")
+check_jobs = lazily("jobledger.checks.jobs.check_jobs")
+check_options = lazily("jobledger.checks.options.check_options")
+check_schedules = lazily("jobledger.checks.schedules.check_schedules")
 
 
 def connect() -> None:

@@ -1,6 +1,7 @@
 """Keeps ``NextSlot`` and ``SchedulePolicy`` in sync with the schedules, however those are changed.
 
-Signal handlers react to every save and delete immediately, in the transaction that makes the change.
+Signal handlers, which ``edits`` connects, react to every save and delete immediately, in the transaction that
+makes the change.
 ``Reconciliation`` finds changes that send no signal (``update()``, SQL, fixtures, migrations): the database
 compares each schedule's ``timing`` and ``target`` with the values stored last. That takes time for each of
 the schedules, so it is not done while nothing has been written, and never takes more than a small share of
@@ -15,20 +16,14 @@ from typing import Any
 
 from django.db import connections, router, transaction
 from django.db.models import F, Q, QuerySet
-from django.db.models.signals import post_delete, post_save
-from django_celery_beat.models import (
-    ClockedSchedule,
-    CrontabSchedule,
-    IntervalSchedule,
-    PeriodicTask,
-    SolarSchedule,
-)
+from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock
 from jobledger.models import Calendar, NextSlot, Pause, ScheduleCalendar, SchedulePolicy
 from jobledger.runs import ordinary_tasks
 from jobledger.runs.publishing import wake_up
 from jobledger.schedules import calendars, ledger, stored_schedules
+from jobledger.schedules.edits import TIMING_FIELDS
 
 SLICE_SIZE = 5000
 PASS_INTERVAL_SECONDS = 15.0
@@ -37,30 +32,11 @@ LONGEST_INTERVAL_SECONDS = 600.0
 MAX_SHARE = 0.02
 """How much of the time a pass may take, except the first one."""
 
-TIMING_FIELDS = {
-    CrontabSchedule: "crontab",
-    IntervalSchedule: "interval",
-    SolarSchedule: "solar",
-    ClockedSchedule: "clocked",
-}
-
-
 _MODELS = (PeriodicTask, *TIMING_FIELDS, SchedulePolicy, NextSlot, Calendar, ScheduleCalendar)
 _COMPARED = [model._meta.db_table for model in _MODELS]
 _ROWS_WRITTEN = """
 SELECT sum(n_tup_ins), sum(n_tup_upd), sum(n_tup_del) FROM pg_stat_all_tables WHERE relname = ANY(%s)
 """
-
-
-def connect() -> None:
-    """Connect the signal handlers."""
-    post_save.connect(_schedule_saved, PeriodicTask, dispatch_uid="jobledger.reconciliation.schedule")
-    for model in TIMING_FIELDS:
-        post_save.connect(_times_saved, model, dispatch_uid="jobledger.reconciliation.times")
-    post_save.connect(_policy_saved, SchedulePolicy, dispatch_uid="jobledger.reconciliation.policy")
-    post_save.connect(_calendar_saved, Calendar, dispatch_uid="jobledger.reconciliation.calendar")
-    for signal in post_save, post_delete:
-        signal.connect(_pause_changed, Pause, dispatch_uid="jobledger.reconciliation.pause")
 
 
 def recheck_held(schedule_ids: Collection[int] | None, now: datetime) -> None:
@@ -157,7 +133,7 @@ def _refused_tasks(schedules: QuerySet[PeriodicTask]) -> list[str]:
     return [task for task in tasks if ordinary_tasks.why_not_schedulable(task)]
 
 
-def _schedule_saved(
+def schedule_saved(
     sender: Any, instance: PeriodicTask, *, raw: bool = False, created: bool = False, **kwargs: Any
 ) -> None:
     if raw:  # a fixture: the rows that it refers to may not exist yet
@@ -169,7 +145,7 @@ def _schedule_saved(
     ledger.sync([instance.pk], now)
 
 
-def _times_saved(
+def times_saved(
     sender: Any, instance: Any, *, raw: bool = False, created: bool = False, **kwargs: Any
 ) -> None:
     if raw or created:
@@ -178,7 +154,7 @@ def _times_saved(
     ledger.sync(list(schedules.values_list("pk", flat=True)), clock.now())
 
 
-def _policy_saved(
+def policy_saved(
     sender: Any, instance: SchedulePolicy, *, raw: bool = False, created: bool = False, **kwargs: Any
 ) -> None:
     if raw or created:
@@ -189,7 +165,7 @@ def _policy_saved(
 
 
 @transaction.atomic
-def _calendar_saved(
+def calendar_saved(
     sender: Any, instance: Calendar, *, raw: bool = False, created: bool = False, **kwargs: Any
 ) -> None:
     if raw or created:
@@ -199,6 +175,6 @@ def _calendar_saved(
         ledger.sync(outdated, clock.now())
 
 
-def _pause_changed(sender: Any, instance: Pause, *, raw: bool = False, **kwargs: Any) -> None:
+def pause_changed(sender: Any, instance: Pause, *, raw: bool = False, **kwargs: Any) -> None:
     if not raw:
         recheck_held(None if instance.schedule_id is None else [instance.schedule_id], clock.now())

@@ -1,6 +1,8 @@
 """The admin site: sections after login, a strict content security policy, a protected login."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 
 import pytest
 from django.contrib import admin
@@ -8,6 +10,11 @@ from django.contrib.auth.models import User
 from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
+
+from jobledger.admin.runs.admin import RunAdmin
+from jobledger.admin_site import JobsAdminSite
+from jobledger.models import Run
+from tests.waiting import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.django_db
 
@@ -82,3 +89,53 @@ def test_after_logout_a_form_keeps_its_input(client: Client, name: str) -> None:
     answer = client.post(address, {"name": "nightly"}, headers={"HX-Request": "true"})
     assert (answer.status_code, answer.content) == (204, b"")
     assert "HX-Refresh" not in answer.headers
+
+
+class TestDiscovery:
+    def test_pages_are_imported_by_the_first_that_needs_them_and_once(self) -> None:
+        site, calls = JobsAdminSite(name="later"), []
+
+        def discover() -> None:
+            calls.append("discovered")
+            site.register(Run)
+
+        site.discover_later(discover)
+        assert calls == []
+        assert site.is_registered(Run)
+        assert site.get_urls()
+        assert calls == ["discovered"]
+
+    def test_a_fault_in_a_page_is_reported_each_time(self) -> None:
+        site = JobsAdminSite(name="faulty")
+
+        def discover() -> None:
+            raise ImportError("a typo")
+
+        site.discover_later(discover)
+        for _ in range(2):
+            with pytest.raises(ImportError, match="a typo"):
+                site.get_urls()
+
+    def test_pages_that_are_replaced_are_imported_first(self) -> None:
+        site = JobsAdminSite(name="replaced")
+        site.discover_later(lambda: site.register(Run))
+        site.unregister(Run)
+        site.register(Run, RunAdmin)
+        assert isinstance(site.get_model_admin(Run), RunAdmin)
+
+    def test_threads_that_need_them_at_once_wait_for_them(self) -> None:
+        site = JobsAdminSite(name="threads")
+        is_importing, may_end = Event(), Event()
+
+        def discover() -> None:
+            is_importing.set()
+            assert may_end.wait(DEADLINE_SECONDS)
+            site.register(Run)
+
+        site.discover_later(discover)
+        with ThreadPoolExecutor(2) as threads:
+            first = threads.submit(site.is_registered, Run)
+            assert is_importing.wait(DEADLINE_SECONDS)
+            second = threads.submit(site.is_registered, Run)
+            may_end.set()
+            assert (first.result(), second.result()) == (True, True)

@@ -204,6 +204,32 @@ def test_stderr_is_styled_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) ->
     assert file.getvalue() == "plain\n"
 
 
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The tags of the system checks that are run."""
+    ran: list[object] = []
+    monkeypatch.setattr(Command, "check", lambda self, *, tags=None, **_: ran.append(tags))
+    return ran
+
+
+@pytest.mark.parametrize("arguments", [[], ["--skip-checks"]])
+def test_on_the_command_line_no_system_checks_run_before_a_job(
+    checks: list[object], arguments: list[str]
+) -> None:
+    Command().run_from_argv(["manage.py", "probe", "a", *arguments])
+    assert Run.objects.get().options == {"words": ["a"]}
+    assert checks == []
+
+
+@pytest.mark.parametrize(("arguments", "ran"), [([], [["models"]]), (["--skip-checks"], [])])
+def test_a_job_can_ask_for_system_checks(
+    checks: list[object], monkeypatch: pytest.MonkeyPatch, arguments: list[str], ran: list[object]
+) -> None:
+    monkeypatch.setattr(Command, "requires_system_checks", ["models"])
+    Command().run_from_argv(["manage.py", "probe", *arguments])
+    assert checks == ran
+
+
 def test_options_that_are_too_large_are_refused_and_leave_no_run() -> None:
     with pytest.raises(CommandError, match="more than the 65,536 allowed") as refused:
         call_command("probe", "x" * 70_000)
