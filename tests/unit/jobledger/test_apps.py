@@ -28,12 +28,41 @@ def test_a_job_on_the_command_line_imports_nothing_that_only_other_processes_nee
         "execute_from_command_line(['manage.py', 'hello']);"
         f"print([name for name in {ONLY_OF_OTHERS} if name in sys.modules])"
     )
+    assert printed_last(code, tmp_path) == "[]"
+
+
+def test_a_worker_connects_what_its_processes_need_when_it_starts(tmp_path: Path) -> None:
+    code = (
+        "import django; django.setup();"
+        "from celery import signals; from jobledger.runs.worker import pulse;"
+        "signals.celeryd_init.send(sender='here', instance=None, conf=None, options={});"
+        "print([uid for signal in (pulse.pulse, pulse.message_taken, signals.worker_process_init)"
+        " for (uid, _), _ in signal.receivers])"
+    )
+    connected = printed_last(code, tmp_path)
+    for name in (
+        "ledger_connection.begin",
+        "orphans.child",
+        "orphans.reap",
+        "presence.lives",
+        "presence.message",
+        "presence.touch",
+        "process_group.child",
+        "runs.output.salvage.open_own",
+        "runs.output.salvage.relieve",
+        "terminal",
+    ):
+        assert f"'jobledger.{name}'" in connected
+
+
+def printed_last(code: str, folder: Path) -> str:
+    """The last line that a new process prints."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "proj.settings",
         "SECRET_KEY": "only-for-tests",
         # What it imports does not depend on whether the run can be recorded.
-        "DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3",
+        "DATABASE_URL": f"sqlite:///{folder}/empty.sqlite3",
     }
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -44,4 +73,4 @@ def test_a_job_on_the_command_line_imports_nothing_that_only_other_processes_nee
         check=True,
         timeout=60,
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    return done.stdout.splitlines()[-1]

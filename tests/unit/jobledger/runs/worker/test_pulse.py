@@ -9,9 +9,18 @@ from celery.signals import heartbeat_sent
 from pytest_django import Settings
 
 from jobledger.runs.output import salvage
+from jobledger.runs.worker import orphans, presence
 from jobledger.runs.worker.pulse import pulse
 from tests.unit.builders import override
 from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def connected() -> None:
+    """What a worker connects when it starts, and as often as it likes."""
+    presence.watch_worker()
+    orphans.connect()
+    salvage.connect()
 
 
 def test_its_health_file_is_touched(tmp_path: Path, settings: Settings) -> None:
