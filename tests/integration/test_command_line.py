@@ -1,6 +1,7 @@
 """``manage.py jobledger`` with real processes: a run is followed, left alone, cancelled and retried."""
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -91,7 +92,8 @@ def test_a_cancelled_run_ends_and_names_the_user(running: Service) -> None:
         done = running.manage("jobledger", "cancel", str(run)[:13], "--reason", "too slow")
         _, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "cancellation requested" in done.stdout
+    # The run may end before the command looks at it again.
+    assert re.search(r"cancellation requested|was cancelled", done.stdout)
     assert process.returncode == 130
     assert "(too slow)" in stderr
     assert status_of(running, run) == "cancelled"
