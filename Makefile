@@ -11,7 +11,7 @@ AUDIT := .venv/audit
 PIP_AUDIT := pip-audit==2.10.1
 # Installs what the tests need in a third of pip's time; where it finds no index, pip does it. Without configuration:
 # the constraints in pyproject.toml are for the lock.
-UV := uv==0.13.9
+UV := requirements/uv.txt
 SIZES ?=
 BENCH ?=
 PYTEST ?=
@@ -77,7 +77,7 @@ test-containers: dev
 
 # What a database can change; all the rest once, on SQLite.
 test-postgres: dev
-	@$(BIN)/python -m tests.with_postgres $(call tests_in,3,$(NO_BROWSER) $(NO_CONTAINERS) -m "(django_db and not one_database) or every_database" tests/unit tests/integration)
+	@$(BIN)/python -m tests.with_postgres $(call tests_in,2,$(NO_BROWSER) $(NO_CONTAINERS) -m "(django_db and not one_database) or every_database" tests/unit tests/integration)
 
 bench: venv  ## Measure the service beside what it replaces (BENCH="pages --json")
 	@$(BIN)/python -m benchmarks $(BENCH)
@@ -94,19 +94,21 @@ format: dev  ## Format the code
 	@$(BIN)/ruff format .
 
 lock: .venv/bin/python  ## Renew the hash-locked requirements from pyproject.toml
-	@$(BIN)/pip install --quiet --upgrade uv
+	@$(BIN)/pip install --quiet --require-hashes --requirement $(UV)
 	@$(BIN)/uv pip compile pyproject.toml --extra alerts --extra holidays --extra server --extra solar --extra yaml --group project --universal --python-version 3.11 \
 		--generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" --output-file requirements/run.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra alerts --extra holidays --extra server --extra solar --extra yaml --group dev --constraint requirements/run.txt --universal \
 		--python-version 3.11 --generate-hashes --upgrade \
 		--quiet --custom-compile-command "make lock" --output-file requirements/dev.txt
+	@echo uv | $(BIN)/uv pip compile - --no-config --universal --python-version 3.11 --generate-hashes --upgrade --no-annotate \
+		--quiet --custom-compile-command "make lock" --output-file $(UV)
 
 # Strict, since pip-audit otherwise succeeds without a package's data. Not part of `make test`: its result can change
 # without a change here.
 audit: $(AUDIT)/bin/pip-audit  ## Look up known vulnerabilities of the locked packages
 	@$< --strict --disable-pip --require-hashes --progress-spinner off \
-		--requirement requirements/run.txt --requirement requirements/dev.txt \
+		--requirement requirements/run.txt --requirement requirements/dev.txt --requirement $(UV) \
 		|| { echo "The audit failed: packages listed above are vulnerable; if none are, the vulnerability data of the public package index could not be had." >&2; exit 1; }
 
 clean:  ## Remove .venv and caches (var/, with the database, stays)
@@ -121,11 +123,11 @@ $(RUN_STAMP): requirements/run.txt | .venv/bin/python
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@
 
-$(DEV_STAMP): requirements/dev.txt | .venv/bin/python
+$(DEV_STAMP): requirements/dev.txt $(UV) | .venv/bin/python
 	@echo "Installing what the service and its tests need into .venv"
-	@{ $(BIN)/pip install -qq --disable-pip-version-check $(UV) && \
-		$(BIN)/uv pip install --no-config --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirement $<; } || \
-		$(BIN)/pip install -qq --disable-pip-version-check --require-hashes --requirement $<
+	@{ $(BIN)/pip install -qq --disable-pip-version-check --require-hashes --requirement $(UV) && \
+		$(BIN)/uv pip install --no-config --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirement requirements/dev.txt; } || \
+		$(BIN)/pip install -qq --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	@touch $@ $(RUN_STAMP)
 
 $(AUDIT)/bin/pip-audit: Makefile | .venv/bin/python

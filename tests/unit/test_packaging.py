@@ -81,6 +81,19 @@ def test_the_lock_files_hold_the_dependencies_with_hashes_and_name_no_index(name
     locked = set(re.findall(r"(?m)^([a-z0-9-]+)(?:\[[a-z]+\])?==", text))
     project = names(PYPROJECT["dependency-groups"]["project"])
     assert DEPENDENCIES | project | set.union(*EXTRAS.values()) <= locked
+    assert_hashed_and_without_index(text)
+
+
+def test_what_installs_the_rest_is_locked_in_the_same_way_and_installed_only_so() -> None:
+    text = (BASE_DIR / "requirements" / "uv.txt").read_text()
+    assert re.findall(r"(?m)^(\S+)==", text) == ["uv"]
+    assert_hashed_and_without_index(text)
+    installed = re.findall(r"pip install (.*)\$\(UV\)", (BASE_DIR / "Makefile").read_text())
+    assert installed
+    assert all("--require-hashes" in options for options in installed)
+
+
+def assert_hashed_and_without_index(text: str) -> None:
     assert "--hash=sha256:" in text
     assert "index" not in text
     assert "://" not in text
