@@ -36,6 +36,8 @@ STOP_SECONDS = 40
 STOCK_SCHEDULER = ("--scheduler", "django_celery_beat.schedulers:DatabaseScheduler", "--max-interval", "1")
 QUEUE = f"{REDIS_KEY_PREFIX}celery"
 UNACKNOWLEDGED = f"{REDIS_KEY_PREFIX}unacked"
+# Linux only, from util-linux.
+ENDS_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
 # How much of a log a failing test shows.
 LOG_END = 6000
 
@@ -83,6 +85,11 @@ class Service:
         return self.folder / "trace"
 
     @property
+    def temporary(self) -> Path:
+        """The directory of its temporary files: a killed process leaves its own there."""
+        return self.folder / "tmp"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment of every process of the service."""
         return {
@@ -93,17 +100,26 @@ class Service:
             "REDIS_URL": f"redis+socket://jobs:{ensure(self.secrets, 'redis_password')}@{self.socket}",
             "HEALTH_DIR": str(self.folder),
             "TRACE_FILE": str(self.trace_file),
+            "TMPDIR": str(self.temporary),
             "WORKER_CONCURRENCY": "2",
             "PYTHONPATH": str(ROOT),
             **self.variables,
         }
 
     def start(self, name: str, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a process with this name; its output goes to a file of the same name."""
+        """Start a process with this name; its output goes to a file of the same name.
+
+        It ends with this process, even if that is killed, as pytest kills its own on Ctrl-C.
+        """
         environment = {**self.environment, **variables}
         with self._log(name) as log:
             process = subprocess.Popen(
-                arguments, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+                (*ENDS_WITH_PARENT, *arguments),
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self.processes[name] = process
         return process
@@ -239,6 +255,7 @@ def service(project: Project = PROJ, /, **variables: str) -> Iterator[Service]:
     folder = Path(tempfile.mkdtemp(prefix="jobs-"))
     with fresh_database(folder) as url:
         made = Service(folder=folder, database_url=url, variables=variables, project=project)
+        made.temporary.mkdir()
         try:
             _migrate(made)
             made.start_redis()

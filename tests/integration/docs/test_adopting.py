@@ -38,7 +38,10 @@ def prepared(block: Block, port: str) -> Block:
 
 def test_a_project_adopts_the_service(project: Adopter) -> None:
     port = str(free_port())
+    temporary = project.folder / "tmp"
+    temporary.mkdir()
     environment = {
+        "TMPDIR": str(temporary),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": "lib",
     }
@@ -52,3 +55,4 @@ def test_a_project_adopts_the_service(project: Adopter) -> None:
     log = (project.folder / "honcho.log").read_text()
     assert "celery@" in log
     assert "Traceback" not in log
+    assert not list(temporary.iterdir())

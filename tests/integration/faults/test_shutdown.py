@@ -20,14 +20,19 @@ from tests.integration.service import Service
 from tests.waiting import wait_until
 
 
-def test_a_worker_that_shuts_down_lets_its_runs_finish(running: Service, worker: str) -> None:
+def test_a_worker_that_shuts_down_lets_its_runs_finish_and_leaves_no_temporary_files(
+    running: Service, worker: str
+) -> None:
     kill_whole(running, worker)
-    name = start_another(running, SHUTDOWN_GRACE_SECONDS="60")
+    temporary = running.folder / "tmp of the last worker"
+    temporary.mkdir()
+    name = start_another(running, SHUTDOWN_GRACE_SECONDS="60", TMPDIR=str(temporary))
     pk = call(running, "lasting", seconds=3)
     when_begun(running, pk)
     assert running.stop(name, signal.SIGTERM) == 0
     row = wait_for_end(running, pk)
     assert (row.status, whats(running, pk)) == ("succeeded", ["begin", "end", "cleanup"])
+    assert not list(temporary.iterdir())
 
 
 def test_runs_that_cannot_finish_in_time_are_cancelled_and_restart_if_allowed(
