@@ -23,16 +23,16 @@ def runs_of_cron(running: Service, job: str) -> list[RunRow]:
 def test_a_job_on_the_line_is_recorded_once_whoever_starts_it(running: Service) -> None:
     # As behind sudo, without any variable but those that it needs.
     keep = [f"{name}={value}" for name, value in running.environment.items() if name != "PATH"]
-    line = f"echo first; {MANAGE} probe out --warn careful; echo code $?"
+    line = f"echo first; {MANAGE} probe out --warn wrapped; echo code $?"
     process = from_command_line(
         running, "jobledger", "wrap", "--", f"env -i {shlex.join(keep)} sh -c {shlex.quote(line)}"
     )
     stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
-    assert (process.returncode, stdout, stderr) == (0, "first\nout\ncode 0\n", "careful\n")
+    assert (process.returncode, stdout, stderr) == (0, "first\nout\ncode 0\n", "wrapped\n")
     of_line = "job = 'probe' AND trigger IN ('cron', 'cli') AND CAST(options AS TEXT) LIKE ?"
-    (run,) = run_rows(running, of_line, "%careful%")
+    (run,) = run_rows(running, of_line, "%wrapped%")
     assert (run.trigger, run.status) == ("cron", "succeeded")
-    assert sorted(output_of(running, run.pk).splitlines()) == ["careful", "code 0", "first", "out"]
+    assert sorted(output_of(running, run.pk).splitlines()) == ["code 0", "first", "out", "wrapped"]
 
 
 def test_a_line_whose_relay_is_killed_is_lost(running: Service) -> None:
