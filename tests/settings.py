@@ -18,5 +18,7 @@ JOBLEDGER = {
     "EXPOSED_COMMANDS": {**project.JOBLEDGER["EXPOSED_COMMANDS"], **{name: {} for name in _EXPOSED}},
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Static files are looked for when they are requested. Otherwise each test's client would first list them all.
+WHITENOISE_AUTOREFRESH = True
 # The options of tests/shapes that it reports are there to be tested.
 SILENCED_SYSTEM_CHECKS = ["jobledger.W021"]

@@ -4,6 +4,7 @@ Errors are attached to their fields, with the messages of the rules that raised 
 """
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -247,7 +248,9 @@ class TimesForm(forms.Form):
         return isinstance(self.times, ClockedTimes)
 
     @staticmethod
+    @cache
     def zones() -> list[str]:
+        """Read once: hundreds of directory entries, on each page that has the form."""
         return sorted(name for name in available_timezones() if "/" in name or name == "UTC")
 
     def clean(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tests.unit.jobledger.admin.schedules.edit_forms import (
     page_url,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 
 @pytest.fixture

@@ -88,6 +88,7 @@ def is_taken(model: type[Model], lookup: str) -> bool:
     return True
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("model", DJANGOS_LISTS, ids=lambda model: model.__name__)
 def test_lookups_that_are_not_shown_are_rejected(model: type[Model]) -> None:
     make_order(utc(2026, 1, 1), "10.00", "gift")  # a filter by tags is shown when there are some

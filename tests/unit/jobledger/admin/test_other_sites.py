@@ -18,7 +18,7 @@ from proj.state import BASE_DIR
 from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.jobledger.schedules.builders import hourly
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 SITE = AdminSite(name="backoffice")
 for model, model_admin in (

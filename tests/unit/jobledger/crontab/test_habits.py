@@ -45,12 +45,14 @@ def report_on(path: Path) -> str:
 
 
 @pytest.mark.django_db
+@pytest.mark.one_database
 @pytest.mark.parametrize("path", HABITS, ids=lambda path: path.stem)
 def test_a_crontab_of_this_habit_has_this_report(path: Path) -> None:
     assert report_on(path) == path.with_suffix(".txt").read_text()
 
 
 @pytest.mark.django_db
+@pytest.mark.one_database
 @pytest.mark.parametrize("path", HABITS, ids=lambda path: path.stem)
 def test_its_wrapped_lines_become_the_same_schedules(path: Path) -> None:
     text = decoded(path.read_bytes())

@@ -13,7 +13,7 @@ from jobledger.schedules import stored_schedules
 from jobledger.schedules.stored_schedules import CronTimes
 from tests.unit.jobledger.schedules.stock import stock_cron
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 PROBE = "/srv/app/manage.py probe"
 

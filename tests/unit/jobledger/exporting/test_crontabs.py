@@ -27,7 +27,7 @@ from jobledger.schedules.stored_schedules import (
 )
 from proj.state import BASE_DIR
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 MANAGE = str(BASE_DIR / "manage.py")
 COMMAND = f"{sys.executable} {MANAGE}"

@@ -464,6 +464,7 @@ MOST = {
 }
 
 
+@pytest.mark.one_database
 def test_five_minutes_without_workers_of_schedules_due_every_second_under_each_policy() -> None:
     """As beat records them, second by second."""
     limits = {"catch_up_limit": LIMIT, "max_live_per_schedule": 1000, "max_live": 1000}

@@ -16,7 +16,7 @@ from jobledger.schedules.rules.slots import RESOLUTION
 from jobledger.schedules.simulation import Queue, simulate
 from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 MINUTE = timedelta(minutes=1)
 END, LATEST = NOON + 120 * MINUTE, NOON + 300 * MINUTE

@@ -20,7 +20,7 @@ from pytest_django import Settings
 
 from proj.sign_in.pending import LIFE_SECONDS
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("totp")]
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database, pytest.mark.usefixtures("totp")]
 
 LOGIN, CODE, HOME = "/admin/login/", "/admin/login/code/", "/admin/"
 RUNS = "/admin/jobledger/run/"

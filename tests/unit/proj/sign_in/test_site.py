@@ -14,7 +14,7 @@ from pytest_django import Settings
 from proj import urls
 from proj.state import BASE_DIR
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 LOGIN = "/admin/login/"
 

@@ -66,6 +66,7 @@ def test_a_new_schedule_has_a_next_slot_immediately(admin_client: Client) -> Non
     assert "Next run: " + slot.strftime("%Y-%m-%d") in page.text
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -21,7 +21,7 @@ from tests.unit.builders import utc
 from tests.unit.jobledger.admin.schedules.schedules import LIST, member
 from tests.unit.jobledger.schedules.builders import NOON, every, hourly, limited_by
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 HOUR = timedelta(hours=1)
 WEEK = "admin:jobledger_week"

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from jobledger.jobs.declaration import Schedule
 from tests.unit.builders import override
-from tests.unit.jobledger.schedules.declared.builders import JOB, applied, declare, stored
+from tests.unit.jobledger.schedules.declared.builders import JOB, all_applied, declare, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -24,8 +24,8 @@ def sync(*arguments: str, command: str = "sync") -> tuple[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def all_applied(settings: Settings) -> None:
-    applied(settings, DAILY)
+def daily(settings: Settings) -> None:
+    all_applied(settings, DAILY)
 
 
 def edit(**values: object) -> None:

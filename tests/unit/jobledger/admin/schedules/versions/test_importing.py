@@ -269,6 +269,7 @@ def test_what_does_not_change_need_not_be_valid() -> None:
     assert actions(imported(text)) == {"broken": "none"}
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
