@@ -7,11 +7,11 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
-from django.db.models import Count
+from django.contrib import admin, messages
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
 
@@ -22,6 +22,7 @@ from jobledger.calendars.entries import DAY_MINUTES, Span
 from jobledger.calendars.errors import CalendarError
 from jobledger.models import Calendar
 from jobledger.models.calendar import CALENDAR_KIND_LABELS
+from jobledger.schedules.declared import naming_calendars
 
 DAYS_SHOWN = 30
 LAST_DAY = timedelta(days=366)
@@ -83,7 +84,26 @@ class CalendarAdmin(Audited):
             (page_url("django_celery_beat_periodictask_change", pk), name, labels[kind])
             for pk, name, kind in links[:MAX_SCHEDULES]
         )
-        return format_html_join("", '<a href="{}">{}</a> ({})<br>', rows) or "None."
+        found = format_html_join("", '<a href="{}">{}</a> ({})<br>', rows)
+        if one := naming_calendars().get(obj.name):
+            text = "Its name is in the code: schedule {} of the job {}."
+            found += format_html(text, one.name, one.job.name)
+        return found or "None."
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001 - Django's
+        super().save_model(request, obj, form, change)
+        if change and "name" in form.changed_data:
+            self._warn_if_missing(request, form.initial["name"])
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        super().delete_model(request, obj)
+        self._warn_if_missing(request, obj.name)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        names = [each.name for each in queryset]
+        super().delete_queryset(request, queryset)
+        for name in names:
+            self._warn_if_missing(request, name)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Names the schedules that use the calendars, which keep them from being deleted."""
@@ -92,6 +112,15 @@ class CalendarAdmin(Audited):
         users = PeriodicTask.objects.filter(calendars__calendar__in=calendars).order_by("name").distinct()
         names = users.values_list("name", flat=True)[:MAX_SCHEDULES]
         return shown, counts, missing, [f"Schedule {name}" for name in names]
+
+    def _warn_if_missing(self, request: HttpRequest, name: str) -> None:
+        """Tell the user if the code names a calendar that is gone now."""
+        if one := naming_calendars().get(name):
+            text = (
+                f"The code names the calendar “{name}” (schedule {one.name} of the job {one.job.name}), "
+                "which no longer exists. Until it is corrected there, `sync` changes nothing."
+            )
+            self.message_user(request, text, messages.WARNING)
 
     def readable(self, obj: Calendar) -> dict[str, str]:
         return {"Name": obj.name, "Description": obj.description, "Entries": obj.entries}

@@ -23,7 +23,7 @@ from jobledger.jobs import registry, secrets
 from jobledger.jobs.options import OptionsError, validate_options
 from jobledger.models import Calendar
 from jobledger.runs.publishing import delivery
-from jobledger.schedules import slot_runs, stored_schedules
+from jobledger.schedules import declared, slot_runs, stored_schedules
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import next_slot
 from jobledger.schedules.rules.surprises import clock_surprises, surprises
@@ -36,7 +36,7 @@ def check_schedules(databases: Sequence[str] | None = None, **kwargs: Any) -> li
     # `migrate` runs this check before it has created the tables, or added the columns of this version.
     if DEFAULT_DB_ALIAS not in (databases or []) or not _are_tables_current():
         return []
-    return [*_stored_schedules(), *_unusable_destinations(), *_calendars()]
+    return [*_stored_schedules(), *_unusable_destinations(), *_calendars(), *_missing_calendars()]
 
 
 def _are_tables_current() -> bool:
@@ -127,6 +127,15 @@ def _calendars() -> Iterator[CheckMessage]:
             text = f"The calendar {name!r} has no days after {found.end}."
             hint = "Remove it from its schedules, or add entries."
             yield checks.Info(escaped(text), hint=hint, id="jobledger.I002")
+
+
+def _missing_calendars() -> Iterator[CheckMessage]:
+    """Calendars that schedules declared in code name: without them, no declared schedule is applied."""
+    for name, one in declared.missing_calendars(Calendar.objects.values_list("name", flat=True)).items():
+        which = f"The schedule {one.name!r} of the job {one.job.name!r}"
+        text = f"{which} names a calendar {name!r}, which does not exist."
+        hint = "Add it in the admin, or give it this name again; until then, `sync` changes nothing."
+        yield checks.Warning(escaped(text), hint=hint, id="jobledger.W028")
 
 
 def _never_runs(name: str, schedule: PeriodicTask) -> Iterator[CheckMessage]:

@@ -25,7 +25,12 @@ from jobledger.models import Run, SchedulePolicy, Trigger
 from jobledger.runs import dispatch, limits
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import ledger, pausing, slot_runs
-from jobledger.schedules.documents import NotRepresentableError, all_documents, versions_of
+from jobledger.schedules.documents import (
+    NotRepresentableError,
+    all_documents,
+    calendar_documents,
+    versions_of,
+)
 from jobledger.schedules.documents.files import JSON, file_text
 from jobledger.schedules.documents.keys import with_enabled
 from jobledger.schedules.slot_runs import BrokenScheduleError
@@ -113,9 +118,8 @@ class ScheduleActions(ScheduleDeletion):
         for name in found.keys() - valid.keys():
             self.message_user(request, f"“{name}” was not exported: {found[name]}.", messages.ERROR)
         disposition = {"Content-Disposition": 'attachment; filename="schedules.json"'}
-        return HttpResponse(
-            file_text(valid, JSON), content_type="application/json; charset=utf-8", headers=disposition
-        )
+        text = file_text(valid, JSON, calendars=calendar_documents(valid.values()))
+        return HttpResponse(text, content_type="application/json; charset=utf-8", headers=disposition)
 
     @transaction.atomic
     def _set_enabled(

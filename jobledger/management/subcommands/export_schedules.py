@@ -10,7 +10,7 @@ from django_celery_beat.models import PeriodicTask
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.schedule_files import FORMATS, STDIN, format_of
-from jobledger.schedules.documents import NotRepresentableError, all_documents
+from jobledger.schedules.documents import NotRepresentableError, all_documents, calendar_documents
 from jobledger.schedules.documents.files import file_text
 from jobledger.schedules.documents.yaml_texts import MissingLibraryError
 
@@ -19,9 +19,9 @@ class Command(OperatorCommand):
     """Prints on stderr how many schedules were exported, and those that could not be."""
 
     help = (
-        "Write all schedules to a file. It includes their policies and alert rules, sorted by name; the same "
-        "schedules always make the same file. Secrets are masked; import_schedules keeps those that are "
-        "stored."
+        "Write all schedules and calendars to a file. It includes their policies and alert rules, sorted by "
+        "name; the same schedules always make the same file. Secrets are masked; import_schedules keeps "
+        "those that are stored."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -40,7 +40,8 @@ class Command(OperatorCommand):
             else:
                 documents[name] = found
         try:
-            text = file_text(documents, options["format"] or format_of(file))
+            kind = options["format"] or format_of(file)
+            text = file_text(documents, kind, calendars=calendar_documents())
         except MissingLibraryError as error:
             raise CommandError(str(error)) from error
         self._write(file, text)

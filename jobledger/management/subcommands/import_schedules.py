@@ -3,7 +3,7 @@
 import sys
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from jobledger.admin.schedules.versions.importing import (
 from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.schedule_files import FORMATS, STDIN, format_of
+from jobledger.models import Calendar, CalendarKind
 from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.documents.files import InvalidFileError, ScheduleFile, read
 from jobledger.schedules.documents.yaml_texts import MissingLibraryError
@@ -40,7 +41,7 @@ class Command(OperatorCommand):
     """Prints what changes on stdout, and a summary on stderr."""
 
     help = (
-        "Make the stored schedules those of an exported file. Prints what changes. "
+        "Make the stored schedules and calendars those of an exported file. Prints what changes. "
         "Imports all of the file or, if anything in it is not valid, nothing. Importing again changes "
         "nothing."
     )
@@ -49,7 +50,9 @@ class Command(OperatorCommand):
         parser.add_argument("file", metavar="FILE", help="The file, or - for stdin.")
         parser.add_argument("--dry-run", action="store_true", help="Only print what would change.")
         parser.add_argument(
-            "--prune", action="store_true", help="Delete the schedules that are not in the file. Asks first."
+            "--prune",
+            action="store_true",
+            help="Delete the schedules that are not in the file, and unused calendars. Asks first.",
         )
         parser.add_argument("--yes", action="store_true", help="Do not ask before schedules are deleted.")
         parser.add_argument(
@@ -84,12 +87,28 @@ class Command(OperatorCommand):
 
     def _confirm_deletions(self, file: ScheduleFile) -> None:
         stored = PeriodicTask.objects.order_by("name").values_list("name", flat=True)
-        if not (names := [name for name in stored if name not in file.documents]):
+        names = [name for name in stored if name not in file.documents]
+        if not (parts := [*_counted(names, "schedule"), *_counted(_unused_calendars(file), "calendar")]):
             return
-        count = "1 schedule" if len(names) == 1 else f"{len(names):,} schedules"
-        more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
-        what = f"{count} not in the file ({', '.join(names[:NAMES_SHOWN])}{more})"
+        what = " and ".join(parts)
         self.confirm(f"Delete {what}?", effect=f"This would delete {what}", otherwise="nothing was imported")
+
+
+def _counted(names: Sequence[str], noun: str) -> Iterator[str]:
+    """How many of them are not in the file, and the first ones, if there are any."""
+    if names:
+        count = f"1 {noun}" if len(names) == 1 else f"{len(names):,} {noun}s"
+        more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+        yield f"{count} not in the file ({', '.join(names[:NAMES_SHOWN])}{more})"
+
+
+def _unused_calendars(file: ScheduleFile) -> list[str]:
+    """The calendars that are not in the file, which no schedule of the file uses."""
+    if file.calendars is None:
+        return []
+    used = {name for each in file.documents.values() for kind in CalendarKind for name in each.get(kind, ())}
+    names = Calendar.objects.order_by("name").values_list("name", flat=True)
+    return [name for name in names if name not in file.calendars and name not in used]
 
 
 def _file(file: str, kind: str | None) -> ScheduleFile:
@@ -120,7 +139,7 @@ def _text(file: str) -> str:
 def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for each in outcomes:
         if each.action in ACTIONS:
-            yield f"{VERBS[each.action]} {each.name}"
+            yield f"{VERBS[each.action]} {'calendar ' if each.is_calendar else ''}{each.name}"
         for one in each.differences:
             if one.old:
                 yield f"  - {one.key}: {one.old}"
@@ -129,15 +148,20 @@ def _lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _summary(outcomes: Sequence[Outcome], *, is_dry_run: bool) -> str:
-    counts = Counter(each.action for each in outcomes)
-    texts = [f"{counts[action]} {text}" for action, text in COUNTS.items() if counts[action]]
-    summary = ", ".join(texts) or "The file contains no schedules"
+    summary = _counts(each for each in outcomes if not each.is_calendar) or "The file contains no schedules"
+    if of_calendars := _counts(each for each in outcomes if each.is_calendar):
+        summary = f"{summary}. Calendars: {of_calendars}"
     return f"{summary}. Nothing was stored (--dry-run)." if is_dry_run else f"{summary}."
+
+
+def _counts(outcomes: Iterable[Outcome]) -> str:
+    counts = Counter(each.action for each in outcomes)
+    return ", ".join(f"{counts[action]} {text}" for action, text in COUNTS.items() if counts[action])
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
     return {
-        "schedule": outcome.name,
+        "calendar" if outcome.is_calendar else "schedule": outcome.name,
         "action": outcome.action,
         "changes": [{"key": each.key, "old": each.old, "new": each.new} for each in outcome.differences],
     }

@@ -7,7 +7,7 @@ declared and whether it is valid; it runs no query.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -115,6 +115,22 @@ def all_declared() -> Iterator[Declared]:
 
 def by_name() -> dict[str, Declared]:
     return {each.name: each for each in all_declared()}
+
+
+def naming_calendars() -> dict[str, Declared]:
+    """The calendars that declared schedules name, each with one of these schedules."""
+    return {
+        name: one
+        for one in all_declared()
+        if _are_calendars(one.schedule.calendars)
+        for name in (*one.schedule.calendars.not_on, *one.schedule.calendars.only_on)
+    }
+
+
+def missing_calendars(known: Iterable[str]) -> dict[str, Declared]:
+    """The calendars that declared schedules name and that are not among these."""
+    named = naming_calendars()
+    return {name: named[name] for name in sorted(named.keys() - set(known))}
 
 
 def is_import_failing(name: str) -> bool:

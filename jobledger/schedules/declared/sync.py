@@ -21,7 +21,15 @@ from jobledger.escapes import escaped
 from jobledger.jobs import registry
 from jobledger.models import Calendar, DeclaredSchedule, SchedulePolicy
 from jobledger.schedules import audit, calendars, ledger
-from jobledger.schedules.declared import DeclarationError, Declared, by_name, is_import_failing, validated
+from jobledger.schedules.declared import (
+    DeclarationError,
+    Declared,
+    by_name,
+    is_import_failing,
+    missing_calendars,
+    naming_calendars,
+    validated,
+)
 from jobledger.schedules.declared.merge import (
     FIELDS,
     UNKNOWN,
@@ -343,17 +351,11 @@ def _update(schedule: PeriodicTask, values: Values, names: Collection[str], now:
 
 def _with_known_calendars(found: list[Declared]) -> list[Declared]:
     """The same schedules. Raises MissingCalendarError if one names a calendar that does not exist."""
-    named = {
-        name: one
-        for one in found
-        for name in (*one.schedule.calendars.not_on, *one.schedule.calendars.only_on)
-    }
-    known = set(Calendar.objects.values_list("name", flat=True)) if named else set()
+    known = Calendar.objects.values_list("name", flat=True)
     texts = [
         f"schedule {one.name!r} of job {one.job.name}: calendars: there is no calendar {name!r}. Add it in "
         "the admin, or correct the name."
-        for name, one in named.items()
-        if name not in known
+        for name, one in (missing_calendars(known) if naming_calendars() else {}).items()
     ]
     if texts:
         raise MissingCalendarError("; ".join(map(escaped, texts)))

@@ -7,7 +7,7 @@ Secrets are masked in it: a mask stands for the stored value, if there is one.
 What users do not set is not part of it: runs, pauses and the ledger's state.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -17,15 +17,17 @@ from django_celery_beat.models import PeriodicTask
 
 from jobledger.calendars.use import names_in
 from jobledger.jobs import json_text, registry, secrets
-from jobledger.models import AlertRule, DeclaredSchedule, Dialect, SchedulePolicy
+from jobledger.models import AlertRule, Calendar, CalendarKind, DeclaredSchedule, Dialect, SchedulePolicy
 from jobledger.runs.publishing import delivery
 from jobledger.schedules import stored_schedules
 from jobledger.schedules.documents.keys import (
+    DEFINITION_KEYS,
     DELIVERY_KEYS,
     KEYS,
     OWN_KEYS,
     POLICY_KEYS,
     RULE_KEYS,
+    TEXT,
     Document,
     Key,
     time_text,
@@ -121,6 +123,23 @@ def rule_document(rule: AlertRule) -> Document:
     names = sorted(each.name for each in rule.destinations.all())
     own = {name: key for name, key in RULE_KEYS.items() if name != "destinations"}
     return without_defaults({**_columns(rule, own), "destinations": names}, RULE_KEYS)
+
+
+def calendar_documents(used_in: Iterable[Document] | None = None) -> dict[str, Document]:
+    """The documents of calendars by their names: of all, or of those that these schedules use."""
+    calendars = Calendar.objects.all()
+    if used_in is not None:
+        names = {name for each in used_in for kind in CalendarKind for name in each.get(kind, ())}
+        calendars = calendars.filter(name__in=names)
+    return {each.name: calendar_document(each) for each in calendars}
+
+
+def calendar_document(calendar: Calendar) -> Document:
+    """The document of a calendar: its description, and its entries, one a line."""
+    entries = [line.rstrip() for line in calendar.entries.strip().splitlines()]
+    return without_defaults(
+        {"description": TEXT.json(calendar.description), "entries": entries}, DEFINITION_KEYS
+    )
 
 
 def _document_or_error(

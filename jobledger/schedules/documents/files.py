@@ -12,11 +12,18 @@ from typing import Any
 
 from jobledger.jobs import json_text
 from jobledger.schedules.documents import yaml_texts
-from jobledger.schedules.documents.keys import KEYS, RULE_KEYS, SOLAR_KEYS, Document, Key
+from jobledger.schedules.documents.keys import (
+    DEFINITION_KEYS,
+    KEYS,
+    RULE_KEYS,
+    SOLAR_KEYS,
+    Document,
+    Key,
+)
 from jobledger.schedules.documents.yaml_texts import SyntaxProblem
 
 VERSION_KEY, VERSION = "jobledger_schedules", 1
-SCHEDULES = "schedules"
+SCHEDULES, CALENDARS = "schedules", "calendars"
 JSON, YAML = "json", "yaml"
 
 Path = tuple[str, ...]
@@ -50,6 +57,9 @@ class ScheduleFile:
     """The content of a file."""
 
     documents: Mapping[str, Document]
+    """Those of schedules."""
+    calendars: Mapping[str, Document] | None = None
+    """Those of calendars; None if the file says nothing about them."""
     lines: Mapping[Path, int]
     """The line of each key, as far as they are known."""
 
@@ -63,10 +73,13 @@ def path_text(path: Path) -> str:
     return ".".join(part if part.isidentifier() else json.dumps(part, ensure_ascii=False) for part in path)
 
 
-def file_text(documents: Mapping[str, Document], kind: str) -> str:
-    """The file with these schedules. Raises yaml_texts.MissingLibraryError."""
+def file_text(
+    documents: Mapping[str, Document], kind: str, *, calendars: Mapping[str, Document] | None = None
+) -> str:
+    """The file with these schedules, and these calendars, if any. Raises yaml_texts.MissingLibraryError."""
     content = {
         VERSION_KEY: VERSION,
+        **({CALENDARS: {name: calendars[name] for name in sorted(calendars)}} if calendars else {}),
         SCHEDULES: {name: _sorted_inside(documents[name]) for name in sorted(documents)},
     }
     if kind == YAML:
@@ -90,8 +103,11 @@ def read(text: str, kind: str) -> ScheduleFile:
     if problems:
         raise InvalidFileError(problems)
     documents = content.get(SCHEDULES) or {}
+    calendars = (content[CALENDARS] or {}) if CALENDARS in content else None
     return ScheduleFile(
-        documents={name: _without_nulls(each) for name, each in documents.items()}, lines=lines
+        documents={name: _without_nulls(each) for name, each in documents.items()},
+        calendars=calendars and {name: _without_nulls(each) for name, each in calendars.items()},
+        lines=lines,
     )
 
 
@@ -148,7 +164,7 @@ def _refused(name: str) -> Any:
 # What is wrong
 
 
-_FILE_KEYS = (VERSION_KEY, SCHEDULES)
+_FILE_KEYS = (VERSION_KEY, CALENDARS, SCHEDULES)
 
 
 def _problems(content: Any) -> Iterator[tuple[Path, str]]:
@@ -160,6 +176,7 @@ def _problems(content: Any) -> Iterator[tuple[Path, str]]:
         yield (VERSION_KEY,), f"expected {VERSION}, not {found}: this version reads no other format"
         return
     yield from _unknown((), content, _FILE_KEYS)
+    yield from _members((CALENDARS,), content.get(CALENDARS), _calendar_problems)
     yield from _members((SCHEDULES,), content.get(SCHEDULES), _schedule_problems)
 
 
@@ -169,6 +186,10 @@ def _schedule_problems(path: Path, document: Document) -> Iterator[tuple[Path, s
         yield from _key_problems((*path, "solar"), solar, SOLAR_KEYS)
     if isinstance(rules := document.get("alert_rules"), dict):
         yield from _members((*path, "alert_rules"), rules, _rule_problems, may_be_empty=True)
+
+
+def _calendar_problems(path: Path, document: Document) -> Iterator[tuple[Path, str]]:
+    yield from _key_problems(path, document, DEFINITION_KEYS)
 
 
 def _rule_problems(path: Path, document: Document) -> Iterator[tuple[Path, str]]:

@@ -119,6 +119,9 @@ CALENDAR_KEYS = {"not_on": NAMES, "only_on": NAMES, **_keys(SchedulePolicy, ["le
 RULE_KEYS = _keys(AlertRule, _names(AlertRule, without={"id", "name", "job", "schedule"}))
 """Those of an alert rule about the schedule."""
 
+DEFINITION_KEYS = {"description": TEXT, "entries": NAMES}
+"""Those of a calendar itself."""
+
 SOLAR_KEYS = {"event": TEXT, "latitude": NUMBER, "longitude": NUMBER}
 TIMING_KEYS = {
     "cron": TEXT,

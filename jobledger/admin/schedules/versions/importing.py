@@ -1,4 +1,4 @@
-"""Imports a file of schedules: all of it, or nothing.
+"""Imports a file of schedules, and of the calendars that they use: all of it, or nothing.
 
 Every schedule that differs is saved by the edit form, which validates it, locks it, plans it anew and adds an
 entry to the audit log. One that does not differ is not touched, nor validated: it may refer to what does not
@@ -6,9 +6,10 @@ exist any more.
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from django.db import IntegrityError, transaction
 from django_celery_beat.models import PeriodicTask
@@ -20,11 +21,24 @@ from jobledger.admin.rights import User
 from jobledger.admin.schedules.deletion import log_deletions
 from jobledger.admin.schedules.edit_form import ConflictError, EditForm
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between
-from jobledger.admin.schedules.versions import filling, rules
+from jobledger.admin.schedules.versions import calendars, filling, rules
 from jobledger.jobs.secrets import MASK
-from jobledger.schedules.documents import NotRepresentableError, all_documents, complete_document_of, named
-from jobledger.schedules.documents.files import SCHEDULES, InvalidFileError, Problem, ScheduleFile
-from jobledger.schedules.documents.keys import KEYS, ORIGIN_KEYS, Document
+from jobledger.models import Calendar
+from jobledger.schedules.documents import (
+    NotRepresentableError,
+    all_documents,
+    calendar_document,
+    complete_document_of,
+    named,
+)
+from jobledger.schedules.documents.files import (
+    CALENDARS,
+    SCHEDULES,
+    InvalidFileError,
+    Problem,
+    ScheduleFile,
+)
+from jobledger.schedules.documents.keys import DEFINITION_KEYS, KEYS, ORIGIN_KEYS, Document
 
 _BATCH_SIZE = 500
 
@@ -55,11 +69,12 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the import did, or would do, with a schedule."""
+    """What the import did, or would do, with a schedule or a calendar."""
 
     name: str
     action: Action
     differences: Sequence[Difference] = ()
+    is_calendar: bool = False
 
 
 class MeanwhileChangedError(Exception):
@@ -69,10 +84,11 @@ class MeanwhileChangedError(Exception):
 def import_schedules(
     file: ScheduleFile, *, user: User | str, prune: bool = False, dry_run: bool = False
 ) -> list[Outcome]:
-    """Make the stored schedules those of the file; returns an outcome for each, by name.
+    """Make the stored schedules those of the file; returns an outcome for each, by name, calendars first.
 
-    With ``prune``, schedules that are not in the file are deleted. A dry run does all of it, and rolls it
-    back. Raises InvalidFileError or MeanwhileChangedError, without any change.
+    With ``prune``, schedules that are not in the file are deleted, and so are calendars that nothing uses,
+    unless the file says nothing about calendars. A dry run does all of it, and rolls it back. Raises
+    InvalidFileError or MeanwhileChangedError, without any change.
     """
     try:
         with transaction.atomic():
@@ -94,6 +110,7 @@ class _Import:
         self._stored: dict[str, Document] = {
             name: {} if isinstance(each, NotRepresentableError) else each for name, each in stored.items()
         }
+        self._calendars = {each.name: each for each in Calendar.objects.all()}
         self._problems: list[Problem] = []
 
     def outcomes(self, *, prune: bool) -> list[Outcome]:
@@ -101,11 +118,38 @@ class _Import:
         if prune:
             # First, since their alert rules may be those of other schedules from now on.
             self._delete(others)
+        of_calendars = list(self._save_calendars())
         action = Action.DELETE if prune else Action.KEEP
-        found = [*self._save_all(), *(Outcome(name=name, action=action) for name in others)]
+        # Before all the rest, if a schedule cannot be saved because a calendar was not.
+        found = [] if self._problems else list(self._save_all())
+        found += [Outcome(name=name, action=action) for name in others]
         if self._problems:
             raise InvalidFileError(sorted(self._problems, key=lambda each: each.line or 0))
-        return sorted(found, key=lambda each: each.name)
+        of_calendars += self._other_calendars(prune=prune)
+        by_name = attrgetter("name")
+        return [*sorted(of_calendars, key=by_name), *sorted(found, key=by_name)]
+
+    def _save_calendars(self) -> Iterator[Outcome]:
+        for name, document in (self._file.calendars or {}).items():
+            stored = self._calendars.get(name)
+            before = calendar_document(stored) if stored else {}
+            if problems := calendars.save(self._user, name, document, stored):
+                self._add(name, problems, CALENDARS)
+                continue
+            after = calendar_document(Calendar.objects.get(name=name))
+            differences = list(_differences(before, after, DEFINITION_KEYS))
+            action = Action.ADD if stored is None else Action.CHANGE if differences else Action.NONE
+            yield Outcome(name=name, action=action, differences=differences, is_calendar=True)
+
+    def _other_calendars(self, *, prune: bool) -> Iterator[Outcome]:
+        """Those that are not in the file, once the schedules are as in the file."""
+        if self._file.calendars is None:
+            return
+        others = [name for name in self._calendars if name not in self._file.calendars]
+        deleted = calendars.delete_unused(self._user, others) if prune else []
+        for name in others:
+            action = Action.DELETE if name in deleted else Action.KEEP
+            yield Outcome(name=name, action=action, is_calendar=True)
 
     def _delete(self, names: Collection[str]) -> None:
         ids = list(PeriodicTask.objects.filter(name__in=names).values_list("pk", flat=True))
@@ -161,8 +205,8 @@ class _Import:
         for path, text in filling.problems(name, document, form):
             yield self._file.problem((SCHEDULES, name, *path), text)
 
-    def _add(self, name: str, problems: Sequence[tuple[tuple[str, ...], str]]) -> None:
-        self._problems += [self._file.problem((SCHEDULES, name, *path), text) for path, text in problems]
+    def _add(self, name: str, problems: Sequence[tuple[tuple[str, ...], str]], kind: str = SCHEDULES) -> None:
+        self._problems += [self._file.problem((kind, name, *path), text) for path, text in problems]
 
 
 def _without_origin(document: Document) -> Document:
@@ -176,8 +220,8 @@ def _differs(form: EditForm, after: Snapshot) -> bool:
     return after.version != form.version or not are_same
 
 
-def _differences(old: Document, new: Document) -> Iterator[Difference]:
-    for key in KEYS:
+def _differences(old: Document, new: Document, keys: Iterable[str] = KEYS) -> Iterator[Difference]:
+    for key in keys:
         if old.get(key) != new.get(key):
             yield Difference(key=key, old=_shown(old, key), new=_shown(new, key))
 

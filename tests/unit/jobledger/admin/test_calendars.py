@@ -7,10 +7,13 @@ import pytest
 import time_machine
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
+from jobledger import Calendars, Schedule
 from jobledger.models import AuditEntry, Calendar, NextSlot, ScheduleCalendar
 from tests.unit.jobledger.admin.schedules.schedules import member, page
 from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
+from tests.unit.jobledger.schedules.declared.builders import declare
 
 pytestmark = pytest.mark.django_db
 
@@ -98,3 +101,36 @@ def test_each_group_may_do_what_it_should(client: Client, group: str, may_view: 
     assert (f'href="{ALL}"' in page(client)) == may_view
     client.post(url(calendar), {"name": "closed", "description": "", "entries": "sat"})
     assert (Calendar.objects.get().entries == "sat") == may_edit
+
+
+@pytest.fixture
+def declared(settings: Settings) -> Calendar:
+    """A calendar that a declared schedule names."""
+    declare(settings, Schedule("0 3 * * *", calendars=Calendars(not_on=["closed"])))
+    return Calendar.objects.create(name="closed", entries="sun")
+
+
+NAMED = "The code names the calendar “closed” (schedule plain_probe of the job plain_probe), which no longer"
+
+
+def test_renaming_a_calendar_that_the_code_names_is_warned_of(
+    admin_client: Client, declared: Calendar
+) -> None:
+    assert "Its name is in the code: schedule plain_probe of the job plain_probe." in (
+        admin_client.get(url(declared)).text
+    )
+    values = {"name": "closed", "description": "new", "entries": "sun"}
+    assert NAMED not in admin_client.post(url(declared), values, follow=True).text
+    assert NAMED in admin_client.post(url(declared), {**values, "name": "open"}, follow=True).text
+
+
+@pytest.mark.parametrize("is_bulk", [True, False])
+def test_deleting_a_calendar_that_the_code_names_is_warned_of(
+    admin_client: Client, declared: Calendar, is_bulk: bool
+) -> None:
+    values = {"action": "delete_selected", "_selected_action": str(declared.pk)} if is_bulk else {}
+    answer = admin_client.post(
+        ALL if is_bulk else url(declared, "delete"), {**values, "post": "yes"}, follow=True
+    )
+    assert NAMED in answer.text
+    assert not Calendar.objects.exists()

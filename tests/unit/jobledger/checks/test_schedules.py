@@ -9,6 +9,7 @@ from django.db import connection
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from pytest_django import Settings
 
+from jobledger import Calendars, Schedule
 from jobledger.checks.schedules import check_schedules
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Alerts
@@ -18,6 +19,7 @@ from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.builders import override
 from tests.unit.jobledger.alerts.builders import destination
 from tests.unit.jobledger.schedules.builders import hourly, limited_by
+from tests.unit.jobledger.schedules.declared.builders import declare
 
 
 def messages_of(found: list[CheckMessage]) -> dict[str, str]:
@@ -213,3 +215,14 @@ def test_expressions_that_may_surprise_are_for_information() -> None:
     [message] = check_schedules(databases=["default"])
     assert (message.id, message.level) == ("jobledger.I001", INFO)
     assert "'odd' (*/45 * * * *): */45 is not every 45 minutes" in message.msg
+
+
+@pytest.mark.django_db
+def test_a_calendar_that_the_code_names_and_that_does_not_exist_is_a_warning(settings: Settings) -> None:
+    declare(settings, Schedule("0 3 * * *", calendars=Calendars(not_on=["closed"], only_on=["open"])))
+    Calendar.objects.create(name="open", entries="sun")
+    (message,) = check_schedules(databases=["default"])
+    text = (
+        "The schedule 'plain_probe' of the job 'plain_probe' names a calendar 'closed', which does not exist."
+    )
+    assert (message.id, message.msg) == ("jobledger.W028", text)

@@ -17,7 +17,7 @@ from jobledger.models import NextSlot, Pause, Run, SchedulePolicy, Trigger
 from jobledger.schedules.adoption import stock
 from jobledger.schedules.documents.files import JSON, read
 from tests.unit.jobledger.admin.schedules.schedules import LIST, act, member, page, unreadable
-from tests.unit.jobledger.schedules.builders import NOON, hourly
+from tests.unit.jobledger.schedules.builders import NOON, hourly, limited_by
 
 pytestmark = pytest.mark.django_db
 
@@ -280,3 +280,12 @@ def test_selected_schedules_are_exported_with_secrets_masked(client: Client) -> 
         "mine": {"job": "choosing", "options": {"api_key": MASK}, "cron": "0 * * * *", "timezone": "UTC"}
     }
     assert "“broken” was not exported: its kwargs are not a valid JSON object." in page(client)
+
+
+def test_selected_schedules_are_exported_with_the_calendars_that_they_use(admin_client: Client) -> None:
+    mine = limited_by(hourly("mine"), "sun")
+    limited_by(hourly("not selected"), "sat")
+    form = {"action": "export_schedules", "_selected_action": [mine.pk]}
+    assert read(admin_client.post(reverse(LIST), form).text, JSON).calendars == {
+        "closed mine": {"entries": ["sun"]}
+    }

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django_celery_beat.models import PeriodicTask
 
-from jobledger.models import AuditEntry
+from jobledger.models import AuditEntry, Calendar
 from tests.unit.builders import output_of
 from tests.unit.jobledger.schedules.builders import hourly
 
@@ -151,3 +151,19 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes |
         path.write_bytes(content)
     with pytest.raises(CommandError, match=problem):
         run(str(path))
+
+
+def test_calendars_are_printed_counted_and_confirmed_on_their_own(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Calendar.objects.create(name="old", entries="sun")
+    Path(file).write_text(
+        'jobledger_schedules: 1\ncalendars:\n  new:\n    entries: ["sat # free"]\nschedules:\n'
+    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(CommandError, match=r"This would delete 1 calendar not in the file \(old\); nothing"):
+        run(file, "--prune")
+    out, err = run(file, "--prune", "--yes")
+    assert out == 'add calendar new\n  + entries: ["sat # free"]\ndelete calendar old\n'
+    assert err == "The file contains no schedules. Calendars: 1 added, 1 deleted.\n"
+    assert json.loads(run(file, "--json")[0])[0]["calendar"] == "new"
