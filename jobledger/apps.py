@@ -34,6 +34,7 @@ class JobsConfig(AppConfig):
         from jobledger.alerts import default_rule
         from jobledger.runs.worker import code_version, log_format, pending_migrations
         from jobledger.schedules import edits
+        from jobledger.tracing import context
 
         conf.current()
         checks.connect()
@@ -42,6 +43,7 @@ class JobsConfig(AppConfig):
         log_format.connect()
         edits.connect()
         default_rule.connect()
+        context.connect()
         celeryd_init.connect(_worker_starts, dispatch_uid="jobledger.worker")
         for signal in beat_init, beat_embedded_init:
             signal.connect(_beat_starts, dispatch_uid="jobledger.beat")
@@ -53,7 +55,10 @@ def _worker_starts(**kwargs: Any) -> None:
     from jobledger.runs.execution import process_group, terminal
     from jobledger.runs.output import salvage
     from jobledger.runs.worker import abandoned, dead_letters, main_process, orphans, pools, presence
+    from jobledger.tracing import context, spans
 
+    context.leave_trace_of_start()
+    spans.connect()
     presence.watch_worker()
     ledger_connection.connect()
     terminal.connect()
@@ -68,7 +73,9 @@ def _worker_starts(**kwargs: Any) -> None:
 
 def _beat_starts(**kwargs: Any) -> None:
     from jobledger.alerts import background
+    from jobledger.tracing import context
 
+    context.leave_trace_of_start()
     background.begin()
 
 

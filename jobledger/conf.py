@@ -58,6 +58,7 @@ class Settings:
     KEEP_AUDIT_DAYS: float | None = 30
     METRICS_TOKEN: str = ""
     METRICS_NETWORKS: Collection[str] = ()
+    TRACING_SETUP: str = ""
 
     def __post_init__(self) -> None:
         for name, (is_valid, expected) in RULES.items():
@@ -133,6 +134,10 @@ def is_address(value: Any) -> bool:
         return False
 
 
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and (not value or all(map(str.isidentifier, value.split("."))))
+
+
 def _are_networks(value: Any) -> bool:
     try:
         return _are_names(value) and all(ip_network(each) for each in value)
@@ -196,6 +201,10 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         f"at least {MIN_TOKEN_LENGTH} printable ASCII characters without spaces, or an empty string",
     ),
     "METRICS_NETWORKS": (_are_networks, 'a list of networks, such as ["10.0.0.0/8"]'),
+    "TRACING_SETUP": (
+        _is_path,
+        'the path of a function, such as "mysite.tracing.set_up", or an empty string',
+    ),
 }
 SECRETS = ("BEAT_PING_URL", "METRICS_TOKEN", "SCHEDULES")
 """Not quoted in messages: with the URL, anyone could report that beat is alive; schedules have options."""

@@ -4,6 +4,7 @@
 contains the value.
 """
 
+import os
 from datetime import timedelta
 
 from csp.constants import NONE, SELF
@@ -59,6 +60,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "jobledger.tracing.middleware.TraceContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -323,6 +325,23 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = _REDIS_OPTIONS
 
+# --- Traces: docs/how-to/follow-runs-in-traces.md
+
+# OpenTelemetry's SDK reads these, and others, from the environment. Here, they may also come from a file.
+for _name, _value in {
+    "OTEL_SERVICE_NAME": env.text("OTEL_SERVICE_NAME", "scheduled-jobs"),
+    "OTEL_RESOURCE_ATTRIBUTES": env.text("OTEL_RESOURCE_ATTRIBUTES"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": env.text("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    "OTEL_EXPORTER_OTLP_HEADERS": env.text("OTEL_EXPORTER_OTLP_HEADERS"),
+    "OTEL_TRACES_SAMPLER": env.text("OTEL_TRACES_SAMPLER"),
+    "OTEL_TRACES_SAMPLER_ARG": env.text("OTEL_TRACES_SAMPLER_ARG"),
+}.items():
+    if _value:
+        os.environ[_name] = _value
+    else:
+        # An empty one is not the default of the SDK.
+        os.environ.pop(_name, None)
+
 # --- Jobs: docs/reference/settings.md
 
 # Validated here, so that an invalid value is reported in one line.
@@ -347,5 +366,6 @@ JOBLEDGER = validated(
         "KEEP_AUDIT_DAYS": env.days("KEEP_AUDIT_DAYS", 30),
         "METRICS_TOKEN": env.text("METRICS_TOKEN"),
         "METRICS_NETWORKS": [str(each) for each in env.networks("METRICS_NETWORKS")],
+        "TRACING_SETUP": "proj.tracing.set_up" if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") else "",
     }
 )

@@ -251,6 +251,9 @@ class Run(ResourceUse):
     exit_code = models.IntegerField(null=True, blank=True)
     error = models.TextField(blank=True, help_text="The error of the job, its parser or its process.")
     traceback = models.TextField(blank=True)
+    trace_context = models.JSONField(
+        default=dict, blank=True, help_text="The trace of whoever started it, as W3C's headers; see tracing."
+    )
     left_behind = models.JSONField(
         default=list, blank=True, help_text="Processes and threads that outlived its job; see runs.leftovers."
     )

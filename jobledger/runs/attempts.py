@@ -29,6 +29,7 @@ from jobledger.models import CANCEL_ACCEPTED, Backfill, Reason, Run, RunAttempt,
 from jobledger.runs import overlap
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.publishing import wake_up
+from jobledger.tracing import spans
 
 MAX_BACKOFF = timedelta(hours=1)
 # So that a job that kills its process every time is not restarted forever.
@@ -83,6 +84,7 @@ def _succeed_quietly(run: Run, outcome: Outcome) -> bool:
     if not _success(*changes).execute(pk=run.pk, number=run.attempt, began_since=began_since, **changes):
         return False
     run.note(changes)
+    spans.attempt_ended(run, outcome)
     return True
 
 
@@ -185,6 +187,7 @@ def _finish(running: QuerySet[Run], run: Run, outcome: Outcome) -> bool:
     finished = running.update(**_final_columns(outcome, now))
     if finished:
         recording.run_ended(run, outcome.status, now)
+        spans.attempt_ended(run, outcome)
     return finished == 1
 
 
@@ -240,5 +243,6 @@ def _queue_again(running: QuerySet[Run], run: Run, outcome: Outcome, at: datetim
             **{**used, **outcome.resource_columns},
             **outcome.why.columns,
         )
+        spans.attempt_ended(run, outcome)
         wake_up.beats()
     return ended == 1

@@ -31,6 +31,7 @@ from jobledger.runs import ordinary_tasks, overlap
 from jobledger.runs.ledger_connection import ledger_connection, savepoint
 from jobledger.runs.overlap import FREE, Guard, OverlapError
 from jobledger.runs.publishing import publisher
+from jobledger.tracing import context
 
 # Maps a task id that is not a UUID to the same run id at every delivery (RFC 9562, version 5).
 TASK_ID_NAMESPACE = uuid.UUID("5ba1f6ff-6a3a-4a4c-9a3e-2f4f0e7b3c11")
@@ -64,6 +65,8 @@ class RunRequest:
     """Its schedule's own; None: the job's."""
     time_limit_grace: timedelta | None = None
     parent_id: uuid.UUID | None = None
+    trace_context: context.TraceContext = field(default_factory=context.current)
+    """By default, that of the calling code."""
 
     def as_row(self) -> dict[str, Any]:
         """The fields of a ``Run``, with texts truncated to fit and made storable in any database."""

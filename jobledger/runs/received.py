@@ -20,6 +20,7 @@ from jobledger.jobs.registry import Job
 from jobledger.models import Trigger
 from jobledger.runs.dispatch import RunRequest
 from jobledger.runs.publishing import delivery
+from jobledger.tracing import context
 
 MAX_NAME_LENGTH = 200
 """As for a schedule's queue."""
@@ -44,6 +45,7 @@ def request_of(message: Context, job: Job, options: dict[str, Any]) -> RunReques
         schedule_name=name,
         routing=delivery.routing_of(schedule) if schedule else _routing(message, job),
         start_before=_deadline(message),
+        trace_context=context.of({**vars(message), **_headers(message)}),
     )
 
 

@@ -29,6 +29,7 @@ FLOORS = {
     "jobledger.metrics.histogram": 3,
     "jobledger.metrics.names": 3,
     "jobledger.metrics.totals": 3,
+    "jobledger.tracing": 3,
     "jobledger": 4,
     "jobledger.admin": 5,
     "jobledger.management": 5,

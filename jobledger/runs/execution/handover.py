@@ -21,6 +21,7 @@ from jobledger.runs import attempts
 from jobledger.runs.execution.resources import Usage
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.output.capture import Capture
+from jobledger.tracing import spans
 
 logger = line_logger(__name__)
 
@@ -71,6 +72,7 @@ def hand_over(run: Run, outcome: Outcome, captured: Capture) -> None:
     with suppress(Exception):
         text = "Run %s of %s ended as %s: its process can no longer record this itself, and is replaced"
         logger.warning(text, run.pk, run.job, outcome.status)
+    spans.flush()
     os._exit(os.EX_SOFTWARE)
 
 

@@ -20,6 +20,7 @@ from jobledger.escapes import line_logger
 from jobledger.runs.execution.traits import replace_child_without
 from jobledger.runs.outcome import outcome_of
 from jobledger.runs.worker import billiard_internals
+from jobledger.tracing import spans
 
 logger = line_logger(__name__)
 
@@ -47,6 +48,7 @@ def restored_process() -> Iterator[None]:
     if billiard_internals.results_pipe() != pipe:
         # Its number may belong to another file by now, such as a connection to the database.
         logger.error("A job has closed descriptors that are not its own: its process ends")
+        spans.flush()
         os._exit(billiard_internals.EX_RECYCLE)
 
 

@@ -46,6 +46,7 @@ from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import OUT_OF_MEMORY_EXIT_CODE, Outcome, outcome_of_exit_code, signal_name
 from jobledger.runs.output import salvage
 from jobledger.runs.output.recorder import last_saved_line
+from jobledger.tracing import context, spans
 
 logger = line_logger(__name__)
 
@@ -197,7 +198,8 @@ def started(run_id: UUID, *, within: timedelta | None = None) -> Ending:
         code = LAUNCH.format(**values, parent=os.getpid(), report_to=writing)
         kills_before = oom.kills()
         command, passed = [sys.executable, "-c", code], [writing, *mailbox, *lifeline]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed)
+        variables = {**os.environ, **context.as_variables(context.current())}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=variables)
         ending = _awaited(process.pid, reading, within, kills_before)
         process.returncode = ending.exit_code
         return ending
@@ -216,6 +218,7 @@ def do(work: Callable[[], str], *, parent: int, report_to: int) -> NoReturn:
         faulthandler.enable(file=STDERR, all_threads=False)
         report = work()
         os.write(report_to, _REPORTED + report.encode())
+        spans.flush()
         exit_code = 0
     except BaseException:  # noqa: BLE001 - whatever is further up the stack belongs to the worker
         traceback.print_exc()

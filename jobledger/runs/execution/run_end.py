@@ -31,6 +31,7 @@ from jobledger.runs.leftovers import Leftover
 from jobledger.runs.outcome import Outcome, outcome_of
 from jobledger.runs.output.capture import Capture
 from jobledger.runs.worker import billiard_internals
+from jobledger.tracing import spans
 
 logger = line_logger(__name__)
 
@@ -103,6 +104,7 @@ class RunEnd:
         self.heartbeat.stop()
         outcome = self._with_usage(self.outcome_of(end))
         abrupt_ends.write(partial(self._write, outcome, []))
+        spans.flush()
 
     def _end_capture(self) -> None:
         with self.abilities.not_blamed():

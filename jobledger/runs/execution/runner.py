@@ -40,6 +40,7 @@ from jobledger.runs.ledger_connection import ledger_connection
 from jobledger.runs.outcome import FAILURE, SUCCESS
 from jobledger.runs.output.capture import Capture, of_worker
 from jobledger.runs.publishing import publisher
+from jobledger.tracing import spans
 
 logger = line_logger(__name__)
 
@@ -230,7 +231,8 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
                 # On the command line, the process waits for them when it exits.
                 waits = nullcontext() if taken_over else threads.awaited()
                 exits = nullcontext() if taken_over else exit_functions.called()
-                with exits, waits, abrupt_ends.running(end.record_exit, by_other_thread=may_beat):
+                running = abrupt_ends.running(end.record_exit, by_other_thread=may_beat)
+                with exits, waits, spans.of_attempt(run), running:
                     yield
                 outcome = SUCCESS
             finally:
@@ -241,6 +243,7 @@ def recorded(run: Run, captured: Capture, *, taken_over: bool = False) -> Iterat
         finally:
             _current.reset(token)
             end.record(outcome, threads)
+            spans.forget(run)
 
 
 @contextmanager

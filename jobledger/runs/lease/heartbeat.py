@@ -34,6 +34,7 @@ from jobledger.runs.limits import Limits
 from jobledger.runs.outcome import Outcome
 from jobledger.runs.output.recorder import OutputRecorder, save
 from jobledger.runs.output.run_log import by_service
+from jobledger.tracing import spans
 
 # So that users who follow a run see its output within two seconds.
 OUTPUT_SECONDS = 1.0
@@ -199,6 +200,7 @@ class Heartbeat:
                 attempts.end(self._run, outcome)
         except Error as failure:
             logger.warning("Could not record the end of run %s: %s", self._run.pk, failure)
+        spans.flush()
 
 
 def pending_interrupt(run: Run) -> JobInterrupt | None:

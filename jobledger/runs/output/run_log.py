@@ -25,7 +25,8 @@ from jobledger.models import Stream
 from jobledger.runs.output import loggers
 from jobledger.runs.output.streams import DESCRIPTORS, RunStream, Tee
 
-SERVICE = "jobledger"
+SERVICES = ("jobledger", "opentelemetry")
+"""Also OpenTelemetry's SDK, which exports spans in threads of its own while a job runs."""
 # Celery's own format is for a log of many runs, and names neither the logger nor, for most, the level alone.
 FORMATTER = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
@@ -194,7 +195,7 @@ class _LastHandler(logging.Handler):
 
 
 def _is_of_service(record: logging.LogRecord) -> bool:
-    return _here.is_service or record.name.partition(".")[0] == SERVICE
+    return _here.is_service or record.name.partition(".")[0] in SERVICES
 
 
 def _formatter_of(handler: logging.Handler) -> logging.Formatter:

@@ -31,6 +31,7 @@ from jobledger.jobs.json_text import readable
 from jobledger.models import NO_REASON, Reason, Run, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
 from jobledger.runs.publishing import delivery
+from jobledger.tracing import context
 
 logger = line_logger(__name__)
 
@@ -174,7 +175,8 @@ def _send_all(runs: Sequence[Run]) -> list[Run]:
 def _try_send(run: Run, producer: Producer) -> bool:
     """Send the run's message. If it cannot be created, or the broker rejects it alone, the run fails."""
     try:
-        _send(run, producer)
+        with context.restored(run.trace_context):
+            _send(run, producer)
     except delivery.DeliveryError as error:
         _fail(run, str(error))
     except (TypeError, ValueError, LookupError, EncodeError) as error:
@@ -214,7 +216,7 @@ def _send(run: Run, producer: Producer) -> None:
     reprs = _argument_reprs(run)
     options = {
         "retry": False,
-        "headers": delivery.headers_of(run.schedule),
+        "headers": {**delivery.headers_of(run.schedule), **run.trace_context},
         **delivery.validated_routing(run.routing),
     }
     _check_size([run.args, run.options], {**reprs, **options["headers"]})
