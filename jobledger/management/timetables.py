@@ -169,10 +169,7 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
             rule=times.rule,
             window=times.window,
             policy=times.policy,
-            queue=Queue(
-                may_overlap=slot_runs.may_overlap(schedule, target.job),
-                expire_after=slot_runs.expire_after(schedule),
-            ),
+            queue=_queue(schedule, target.job),
             zone=zone or own_zone(schedule),
             calendars=times.calendars,
         )
@@ -180,6 +177,15 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
         raise
     except Exception as error:  # as in beat, one broken schedule must not affect the others
         raise _BrokenError(_text(error)) from error
+
+
+def _queue(schedule: PeriodicTask, job: str) -> Queue:
+    may_overlap = slot_runs.may_overlap(schedule, job)
+    return Queue(
+        may_overlap=may_overlap,
+        max_live=min(slot_runs.live_limits(schedule, job)) if may_overlap else None,
+        expire_after=slot_runs.expire_after(schedule),
+    )
 
 
 def _broken(name: str, reason: str) -> str:

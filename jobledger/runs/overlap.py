@@ -10,7 +10,7 @@ cancelling it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -34,7 +34,7 @@ from jobledger import clock, compiled
 from jobledger.alerts import recording
 from jobledger.compiled import Given
 from jobledger.jobs import registry
-from jobledger.jobs.declaration import Concurrency, JobDeclaration
+from jobledger.jobs.declaration import MAX_CATCH_UP, Concurrency, JobDeclaration, Misfire
 from jobledger.jobs.registry import Job
 from jobledger.models import (
     CANCEL_ACCEPTED,
@@ -87,8 +87,12 @@ def guard_of(run: Run) -> Guard:
     job = registry.all_jobs().get(run.job)
     if job is None:
         return FREE
-    chosen = SchedulePolicy.of(run.schedule).concurrency if run.schedule else ""
-    return declared_guard(run.job, job.declaration, run.options, chosen)
+    policy = SchedulePolicy.of(run.schedule) if run.schedule else None
+    guard = declared_guard(run.job, job.declaration, run.options, policy.concurrency if policy else "")
+    if policy and policy.misfire == Misfire.ALL and run.trigger == Trigger.SCHEDULE:
+        # The catch-up limit says how many of them wait.
+        return replace(guard, max_queued=MAX_CATCH_UP)
+    return guard
 
 
 def declared_guard(

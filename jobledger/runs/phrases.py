@@ -237,6 +237,8 @@ def _moved(facts: Facts) -> Phrase:
 
 
 def _late(facts: Facts) -> Phrase:
+    if facts.status is Status.EXPIRED and not facts.text("slot"):
+        return "it had not started within a minute, and its misfire policy is to skip missed runs"
     return _not_in_time(facts) + ", and its misfire policy is to skip missed runs"
 
 

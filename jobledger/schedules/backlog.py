@@ -21,12 +21,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, JSONField, Value, When
+from django.db.models import Case, Count, JSONField, Value, When
 from django.db.models.functions import Cast
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts import recording
 from jobledger.jobs import registry
+from jobledger.jobs.declaration import Misfire
 from jobledger.models import Reason, Run, Status, Trigger
 from jobledger.models.run import RunQuerySet
 from jobledger.schedules import slot_runs, stored_schedules
@@ -61,6 +62,12 @@ def in_backlog() -> RunQuerySet:
     ).exclude(job__contains=".")  # an ordinary task
 
 
+def kept_in_backlog() -> Iterable[tuple[int | None, str, int]]:
+    """How many runs wait whose policy starts each missed run, by their schedules and jobs."""
+    waiting = in_backlog().filter(schedule__policy__misfire=Misfire.ALL).order_by()
+    return waiting.values_list("schedule", "job").annotate(count=Count("pk"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class DueSlots:
     """The slots of a schedule to be recorded."""
@@ -85,6 +92,7 @@ class Backlog:
     def __init__(self, due: Sequence[DueSlots], now: datetime) -> None:
         self._now = now
         self._given_up: dict[int, list[_GivenUp]] = {}
+        self._keeping = {each.schedule.pk for each in due if each.schedule.policy.misfire == Misfire.ALL}
         self._waiting = _waiting([each.schedule.pk for each in due if _newest(each) is not None], now)
 
     def settle(self, due: DueSlots) -> Sequence[PlannedSlot]:
@@ -107,12 +115,15 @@ class Backlog:
         return settled.records
 
     def given_up_of_schedules(self) -> Counter[int]:
-        """How many runs of each schedule give way."""
-        return Counter({pk: len(given_up) for pk, given_up in self._given_up.items()})
+        """How many runs of each schedule give way, apart from those ``kept_in_backlog``."""
+        return Counter(
+            {pk: len(given_up) for pk, given_up in self._given_up.items() if pk not in self._keeping}
+        )
 
     def given_up_of_jobs(self) -> Counter[str]:
         """The same for jobs."""
-        return Counter(each.run.job for given_up in self._given_up.values() for each in given_up)
+        given_up = (each for pk, each in self._given_up.items() if pk not in self._keeping)
+        return Counter(one.run.job for each in given_up for one in each)
 
     def give_up(self, recorded: Sequence[Run]) -> None:
         """Record what becomes of the runs that give way to these, which are not saved yet."""

@@ -23,22 +23,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import Error, transaction
-from django.db.models import Case, Count, F, When
+from django.db.models import Case, Count, F, Q, When
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.alerts import recording
 from jobledger.escapes import line_logger
-from jobledger.jobs import registry
+from jobledger.jobs.declaration import Misfire
 from jobledger.models import LIVE, NextSlot, ProcessKind, Reason, Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs.publishing import wake_up
 from jobledger.runs.worker.code_version import code_version
 from jobledger.runs.worker.presence import present
 from jobledger.schedules import adoption, former_slots, slot_runs, stored_schedules
-from jobledger.schedules.backlog import Backlog, DueSlots
+from jobledger.schedules.backlog import Backlog, DueSlots, kept_in_backlog
 from jobledger.schedules.pause_lookup import PauseLookup
 from jobledger.schedules.planning import planning
 from jobledger.schedules.planning.planning import Plan
-from jobledger.schedules.planning.policy import PausePeriod
+from jobledger.schedules.planning.policy import DEFAULT_GRACE, PausePeriod
 from jobledger.schedules.stored_schedules import Loaded
 
 logger = line_logger(__name__)
@@ -123,13 +123,28 @@ def expire(now: datetime) -> int:
     late = Run.objects.filter(status=Status.QUEUED, start_before__lte=now)
     if not late.exists():
         return 0
-    deadline = Why.of(Reason.DEADLINE).columns
     with transaction.atomic():
         pks = list(late.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
-        expired = late.filter(pk__in=pks)
-        count = expired.update(status=Status.EXPIRED, finished_at=now, publish_after=None, **deadline)
+        expired = Run.objects.filter(pk__in=pks)
+        skipped = set(expired.filter(_IS_SKIPPED_IF_LATE).values_list("pk", flat=True))
+        count = 0
+        for reason, ended in (Reason.LATE, skipped), (Reason.DEADLINE, {*pks} - skipped):
+            columns = {"status": Status.EXPIRED, "publish_after": None, **Why.of(reason).columns}
+            count += late.filter(pk__in=ended).update(finished_at=now, **columns) if ended else 0
         recording.runs_ended(Run.objects.filter(pk__in=pks, status=Status.EXPIRED), now)
     return count
+
+
+_IS_SKIPPED_IF_LATE = (
+    Q(trigger=Trigger.SCHEDULE, schedule__policy__misfire=Misfire.SKIP)
+    & (
+        Q(schedule__policy__starting_deadline=None)
+        | Q(schedule__policy__starting_deadline__gte=DEFAULT_GRACE)
+    )
+    & (Q(schedule__expires=None) | Q(schedule__expires__gt=F("start_before")))
+    & (Q(schedule__expire_seconds=None) | Q(schedule__expire_seconds__gte=DEFAULT_GRACE.total_seconds()))
+)
+"""A run that expires because its misfire policy skips what is late, and not earlier for another reason."""
 
 
 def update_run_counts(runs: Sequence[Run], now: datetime) -> None:
@@ -277,7 +292,8 @@ def _skip_above_limits(runs: Sequence[Run], backlog: Backlog) -> None:
 
     A backfill's runs are not counted, since they must not keep others from running. Neither are the runs of
     this batch, so that neither schedules that are due together nor a schedule that catches up are cut off
-    halfway, nor those that give way to them.
+    halfway, nor those that give way to them, nor those that wait because their policy starts each missed run:
+    the catch-up limit is theirs.
     """
     overlapping = [run for run in runs if run.status == Status.QUEUED and _may_overlap(run)]
     if not overlapping:
@@ -291,14 +307,23 @@ def _skip_above_limits(runs: Sequence[Run], backlog: Backlog) -> None:
         of_job[job] += count
     of_schedule.subtract(backlog.given_up_of_schedules())
     of_job.subtract(backlog.given_up_of_jobs())
+    if any(_too_many(run, of_schedule, of_job) for run in overlapping):
+        for schedule_id, job, count in kept_in_backlog():
+            of_schedule[schedule_id] -= count
+            of_job[job] -= count
     for run in overlapping:
-        policy, declared = SchedulePolicy.of(run.schedule), registry.declaration_of(run.job)
-        own_limit = policy.max_live_per_schedule or declared.max_live_per_schedule
-        job_limit = policy.max_live or declared.max_live
-        if (live := of_schedule[run.schedule_id]) >= own_limit:
-            slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, live=live, limit=own_limit))
-        elif (live := of_job[run.job]) >= job_limit:
-            slot_runs.skip(run, Why.of(Reason.TOO_MANY_LIVE, job=run.job, live=live, limit=job_limit))
+        if why := _too_many(run, of_schedule, of_job):
+            slot_runs.skip(run, why)
+
+
+def _too_many(run: Run, of_schedule: Counter[int | None], of_job: Counter[str]) -> Why | None:
+    """Why the run of a slot is one too many; None if it is not."""
+    own_limit, job_limit = slot_runs.live_limits(run.schedule, run.job)
+    if (live := of_schedule[run.schedule_id]) >= own_limit:
+        return Why.of(Reason.TOO_MANY_LIVE, live=live, limit=own_limit)
+    if (live := of_job[run.job]) >= job_limit:
+        return Why.of(Reason.TOO_MANY_LIVE, job=run.job, live=live, limit=job_limit)
+    return None
 
 
 def _may_overlap(run: Run) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from jobledger.jobs.declaration import Misfire
 from jobledger.reason import Reason, Why
 from jobledger.schedules.planning import backlog
 from jobledger.schedules.planning.planning import Plan, jitter_delay, plan
@@ -47,6 +48,8 @@ class Queue:
     no_workers: Periods = ()
     """When there are none."""
     may_overlap: bool = False
+    max_live: int | None = None
+    """Where runs may overlap: how many of the schedule's may wait before further ones are skipped."""
     expire_after: timedelta | None = None
     """How long a run may wait, whatever the policy says."""
 
@@ -113,6 +116,13 @@ class _Waiting:
             may_overlap=self.queue.may_overlap,
             horizon=now - self.delay,
         )
+        if why := self._why_too_many(len(self._runs) - len(settled.given_up)):
+            settled = backlog.Settled(
+                records=[
+                    replace(each, verdict=Verdict.SKIPPED, why=why) if each.verdict is Verdict.RUN else each
+                    for each in settled.records
+                ]
+            )
         for each in settled.given_up:
             del self._runs[each.scheduled_for]
             self._decide(each, now)
@@ -123,13 +133,20 @@ class _Waiting:
                 self._decide(each, now)
         self.let_pass(now)
 
+    def _why_too_many(self, live: int) -> Why | None:
+        """Why no further run is queued, if so many of them wait already."""
+        limit = self.queue.max_live
+        if limit is None or live < limit or self.policy.misfire is Misfire.ALL:
+            return None
+        return Why.of(Reason.TOO_MANY_LIVE, live=live, limit=limit)
+
     def let_pass(self, now: datetime | None) -> None:
         """Start the runs that workers take by now, and expire those whose time has passed; None: all."""
         for slot, run in list(self._runs.items()):
             starts_at = _end_of(self.queue.no_workers, run.recorded_at)
             until = starts_at if now is None else min(now, starts_at)
             if run.start_before is not None and run.start_before <= until:
-                expired = replace(run.planned, verdict=Verdict.EXPIRED, why=Why.of(Reason.DEADLINE))
+                expired = replace(run.planned, verdict=Verdict.EXPIRED, why=self._why_expired(run))
                 self._decide(expired, _end_of(self.downtimes, max(run.start_before, run.recorded_at)))
             elif until == starts_at:
                 self._decide(run.planned, starts_at, has_waited=starts_at > run.recorded_at)
@@ -147,10 +164,18 @@ class _Waiting:
         """Whether a slot before this time is still to be decided."""
         return any(slot < end for slot in self._runs)
 
+    def _why_expired(self, run: _Run) -> Why:
+        is_late = self.policy.misfire is Misfire.SKIP and (
+            run.start_before == run.recorded_at + self.policy.misfire_grace
+        )
+        return Why.of(Reason.LATE if is_late else Reason.DEADLINE)
+
     def _queued(self, planned: PlannedSlot, now: datetime) -> _Run:
         start_before = backlog.start_before(
             starts_at=planned.due + self.delay,
             recorded_at=now,
+            misfire=self.policy.misfire,
+            misfire_grace=self.policy.misfire_grace,
             starting_deadline=self.policy.starting_deadline,
             expires=self.expires,
             expire_after=self.queue.expire_after,

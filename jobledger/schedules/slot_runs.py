@@ -14,7 +14,7 @@ from typing import Any
 from django_celery_beat.models import PeriodicTask
 
 from jobledger.jobs import json_text, registry, secrets
-from jobledger.jobs.declaration import Concurrency
+from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.jobs.options import OptionsError, check_bounds
 from jobledger.models import Run, SchedulePolicy, Status, Trigger, Why
 from jobledger.runs import limits, ordinary_tasks
@@ -126,6 +126,7 @@ def _start_before(schedule: PeriodicTask, planned: PlannedSlot, now: datetime) -
     return start_before(
         starts_at=planned.due + jitter_delay(policy.jitter, schedule.pk),
         recorded_at=now,
+        misfire=Misfire(policy.misfire),
         starting_deadline=policy.starting_deadline,
         expires=schedule.expires,
         expire_after=expire_after(schedule),
@@ -135,6 +136,13 @@ def _start_before(schedule: PeriodicTask, planned: PlannedSlot, now: datetime) -
 def expire_after(schedule: PeriodicTask) -> timedelta | None:
     """How long a run of the schedule may be queued: django-celery-beat's own field."""
     return None if schedule.expire_seconds is None else timedelta(seconds=schedule.expire_seconds)
+
+
+def live_limits(schedule: PeriodicTask, job: str) -> tuple[int, int]:
+    """How many of the schedule's runs, and of the job's, may be queued or running if they may overlap."""
+    policy, declared = SchedulePolicy.of(schedule), registry.declaration_of(job)
+    own = policy.max_live_per_schedule or declared.max_live_per_schedule
+    return own, policy.max_live or declared.max_live
 
 
 def may_overlap(schedule: PeriodicTask, job: str) -> bool:

@@ -5,7 +5,8 @@ queue, because none is free, or because another run holds its job. When a newer 
 policy decides about the runs that still wait as it decides about slots that passed while beat was down:
 
 - ``once``: the newer run stands for them, so they are missed;
-- ``skip``: they are late, so they expire;
+- ``skip``: they are late, so they expire; without a newer slot as well, once they have waited for as long as
+  a slot may be late (``misfire_grace``);
 - ``all``: they stay, but no more of them than the catch-up limit; the newest are kept.
 
 If the job's runs must not overlap, that includes slots that are planned together with the newer one, since
@@ -19,7 +20,7 @@ from datetime import datetime, timedelta
 
 from jobledger.jobs.declaration import Misfire
 from jobledger.reason import Reason, Why
-from jobledger.schedules.planning.policy import Policy
+from jobledger.schedules.planning.policy import DEFAULT_GRACE, Policy
 from jobledger.schedules.planning.verdicts import PlannedSlot, Verdict
 
 
@@ -75,12 +76,15 @@ def start_before(
     *,
     starts_at: datetime,
     recorded_at: datetime,
+    misfire: Misfire,
     starting_deadline: timedelta | None,
     expires: datetime | None,
     expire_after: timedelta | None,
+    misfire_grace: timedelta = DEFAULT_GRACE,
 ) -> datetime | None:
     """When a run expires that has not started: by its policy, its schedule's end, or its time in a queue."""
     deadlines = [
+        recorded_at + misfire_grace if misfire is Misfire.SKIP else None,
         starts_at + starting_deadline if starting_deadline is not None else None,
         expires,
         recorded_at + expire_after if expire_after is not None else None,

@@ -200,6 +200,21 @@ def test_more_runs_may_wait_if_the_job_allows_it() -> None:
     assert Run.objects.filter(status=Status.QUEUED).count() == 2
 
 
+@pytest.mark.parametrize(("misfire", "status"), [("all", Status.QUEUED), ("once", Status.SKIPPED)])
+def test_runs_of_a_schedule_that_starts_each_missed_run_wait_however_many_there_are(
+    misfire: str, status: Status
+) -> None:
+    every = IntervalSchedule.objects.create(every=1, period="hours")
+    schedule = PeriodicTask.objects.create(name="each", task="probes.probe", interval=every)
+    SchedulePolicy.objects.update(concurrency=Concurrency.QUEUE, misfire=misfire)
+    running()
+    runs = [queued(trigger=Trigger.SCHEDULE, schedule=schedule) for _ in range(3)]
+    for run in Run.objects.filter(pk__in=[run.pk for run in runs]).select_related("schedule__policy"):
+        overlap.start(run, overlap.guard_of(run), NOON)
+    statuses = list(Run.objects.filter(schedule=schedule).values_list("status", flat=True))
+    assert sorted(statuses) == sorted([Status.QUEUED, status, status])
+
+
 def test_a_replacing_run_cancels_the_holder_and_waits() -> None:
     holder, second = running(), queued()
     overlap.start(second, guard(Concurrency.REPLACE), NOON)

@@ -142,6 +142,7 @@ def not_started_before_the_next(**policy: Any) -> None:
     SchedulePolicy.objects.update(**policy)
     for hours in range(3):
         ledger.record_due(NOON + hours * HOUR)
+        ledger.expire(NOON + hours * HOUR)
 
 
 def with_a_calendar(*, moved: bool, until: datetime = NOON + 25 * HOUR) -> None:

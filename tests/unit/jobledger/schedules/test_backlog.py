@@ -49,6 +49,7 @@ def pass_by(hours: int) -> None:
     """Let beat record this many slots, from noon on, while no worker starts them."""
     for number in range(hours):
         ledger.record_due(NOON + number * HOUR)
+        ledger.expire(NOON + number * HOUR)
 
 
 def told() -> list[str]:
@@ -56,8 +57,8 @@ def told() -> list[str]:
     return [f"{run.scheduled_for:%H} {run.status} {run.reason}".rstrip() for run in runs]
 
 
-def claimed(run: Run) -> Run | None:
-    with time_machine.travel(NOON + 12 * HOUR, tick=False):
+def claimed(run: Run, at: datetime = NOON + 12 * HOUR) -> Run | None:
+    with time_machine.travel(at, tick=False):
         return runner.claim(run.pk, worker="worker", job=registry.find(run.job))
 
 
@@ -277,10 +278,9 @@ def test_what_has_been_skipped_has_nothing_waiting_in_its_place() -> None:
 # --- The place in the queue
 
 
-@pytest.mark.parametrize("misfire", [Misfire.ONCE, Misfire.SKIP])
-def test_the_newer_run_has_the_place_of_the_one_that_has_waited_longest(misfire: Misfire) -> None:
+def test_the_newer_run_has_the_place_of_the_one_that_has_waited_longest() -> None:
     """Otherwise, if runs wait longer than their schedule's period, none would ever start."""
-    schedule(misfire=misfire)
+    schedule()
     pass_by(1)
     first = Run.objects.get()
     pass_by(4)
@@ -288,6 +288,18 @@ def test_the_newer_run_has_the_place_of_the_one_that_has_waited_longest(misfire:
     assert run is not None
     assert (run.pk, run.scheduled_for, run.status) == (first.pk, NOON + 3 * HOUR, Status.RUNNING)
     assert told()[-1] == "15 running"
+
+
+def test_where_late_runs_are_skipped_it_has_the_place_of_one_that_is_not_late_yet() -> None:
+    made = every(20, handled_until=NOON - SECOND)
+    SchedulePolicy.objects.filter(schedule=made).update(misfire=Misfire.SKIP)
+    for number in range(3):
+        ledger.record_due(NOON + number * 20 * SECOND)
+        ledger.expire(NOON + number * 20 * SECOND)
+    first = Run.objects.order_by("queued_at")[0]
+    run = claimed(first, NOON + 70 * SECOND)
+    assert run is not None
+    assert (run.scheduled_for, run.status) == (NOON + 40 * SECOND, Status.RUNNING)
 
 
 def test_its_message_is_not_sent_again() -> None:
@@ -479,3 +491,44 @@ def test_five_minutes_without_workers_of_schedules_due_every_second_under_each_p
         most |= Counter(Run.objects.filter(status=Status.QUEUED).values_list("schedule_name", flat=True))
     assert most == {f"{misfire} {concurrency}": count for (misfire, concurrency), count in MOST.items()}
     assert Counter(Run.objects.values_list("schedule_name", flat=True)) == dict.fromkeys(most, AWAY)
+
+
+def test_where_late_runs_are_skipped_no_worker_starts_one_after_a_minute() -> None:
+    schedule(misfire=Misfire.SKIP)
+    [run] = ledger.record_due(NOON + 20 * SECOND).queued
+    with time_machine.travel(NOON + 80 * SECOND, tick=False):
+        assert runner.claim(run.pk, worker="worker", job=registry.find(run.job)) is None
+    assert (ledger.expire(NOON + 79 * SECOND), ledger.expire(NOON + 80 * SECOND)) == (0, 1)
+    run.refresh_from_db()
+    assert told() == ["12 expired late"]
+    assert str(reasons.sentence(run, NOON)) == (
+        "Expired: it had not started within a minute, and its misfire policy is to skip missed runs."
+    )
+
+
+def test_where_late_runs_are_skipped_a_worker_has_a_minute() -> None:
+    schedule(misfire=Misfire.SKIP)
+    [run] = ledger.record_due(NOON + 50 * SECOND).queued
+    with time_machine.travel(NOON + 109 * SECOND, tick=False):
+        assert runner.claim(run.pk, worker="worker", job=registry.find(run.job)) is not None
+
+
+@pytest.mark.parametrize(
+    ("policy", "values", "reason"),
+    [
+        ({"starting_deadline": 30 * SECOND}, {}, "deadline"),
+        ({"starting_deadline": 2 * MINUTE}, {}, "late"),
+        ({}, {"expire_seconds": 30}, "deadline"),
+        ({}, {"expire_seconds": 90}, "late"),
+        ({}, {"expires": NOON + 30 * SECOND}, "deadline"),
+        ({}, {"expires": NOON + HOUR}, "late"),
+    ],
+)
+def test_an_earlier_end_is_the_reason_of_a_run_that_would_be_skipped_later(
+    policy: dict[str, Any], values: dict[str, Any], reason: str
+) -> None:
+    made = schedule(misfire=Misfire.SKIP, **policy)
+    PeriodicTask.objects.filter(pk=made.pk).update(**values)
+    ledger.record_due(NOON)
+    ledger.expire(NOON + MINUTE)
+    assert told() == [f"12 expired {reason}"]

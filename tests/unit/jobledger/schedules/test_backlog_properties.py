@@ -46,6 +46,8 @@ class Case:
             timedelta(0),
             timedelta(minutes=self.deadline or 0),
             timedelta(seconds=self.expire_seconds or 0),
+            # How late a run may start if late ones are skipped.
+            MINUTE,
         ]
         return sorted({time + last for time in (*slots, *ends) for last in lasts})
 
@@ -80,7 +82,6 @@ def made(case: Case) -> PeriodicTask:
         catch_up_limit=case.catch_up_limit,
         starting_deadline=deadline,
         concurrency=case.concurrency,
-        max_live_per_schedule=1000,
     )
     return wound_back(schedule, NOON - RESOLUTION)
 
@@ -106,9 +107,11 @@ def start_all(case: Case, now: datetime) -> None:
 def simulated(case: Case, schedule: PeriodicTask) -> list[Row]:
     stored = stored_schedules.timed(PeriodicTask.objects.filter(pk=schedule.pk)).get()
     times = stored_schedules.times_of(stored)
+    may_overlap = slot_runs.may_overlap(stored, "probe")
     queue = Queue(
         no_workers=case.no_workers,
-        may_overlap=slot_runs.may_overlap(stored, "probe"),
+        may_overlap=may_overlap,
+        max_live=min(slot_runs.live_limits(stored, "probe")) if may_overlap else None,
         expire_after=slot_runs.expire_after(stored),
     )
     slots = simulate(
@@ -138,6 +141,15 @@ def is_within(periods: Periods, at: datetime) -> bool:
 @example(Case(no_beat=[], no_workers=[period(5, 90)]))
 @example(Case(misfire=Misfire.SKIP, no_beat=[period(15, 30)], no_workers=[period(5, 90)]))
 @example(Case(misfire=Misfire.ALL, no_beat=[period(25, 50)], no_workers=[period(5, 90)]))
+@example(
+    Case(
+        misfire=Misfire.ALL,
+        concurrency=Concurrency.ALLOW,
+        catch_up_limit=100,
+        no_beat=[],
+        no_workers=[period(5, 90)],
+    )
+)
 def test_the_simulation_and_the_ledger_agree_for_any_outages_of_beat_and_workers(case: Case) -> None:
     PeriodicTask.objects.all().delete()
     Run.objects.all().delete()

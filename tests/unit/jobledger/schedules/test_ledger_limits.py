@@ -12,8 +12,11 @@ from jobledger.jobs.declaration import Concurrency, Misfire
 from jobledger.models import NextSlot, Run, SchedulePolicy, Status, Trigger
 from jobledger.runs import reasons
 from jobledger.schedules import ledger
+from jobledger.schedules.planning.policy import Policy
+from jobledger.schedules.rules.interval import Interval
+from jobledger.schedules.simulation import Queue, simulate
 from tests.probes.management.commands.allowing import Command as Allowing
-from tests.unit.jobledger.schedules.builders import NOON, hourly, wound_back
+from tests.unit.jobledger.schedules.builders import NOON, every, hourly, wound_back
 
 pytestmark = pytest.mark.django_db
 
@@ -125,3 +128,34 @@ def test_what_is_not_due_costs_no_look_at_live_runs(django_assert_num_queries: A
     overlapping()
     with django_assert_num_queries(1):
         ledger.record_due(NOON - MINUTE - SECOND)
+
+
+def test_runs_that_wait_because_each_missed_run_starts_are_limited_by_the_catch_up_limit_only() -> None:
+    overlapping(misfire=Misfire.ALL, catch_up_limit=4, max_live_per_schedule=2, max_live=2)
+    for hour in range(8):
+        ledger.record_due(NOON + hour * HOUR)
+    statuses = Run.objects.order_by("scheduled_for").values_list("status", "reason")
+    assert list(statuses) == [("missed", "catch_up_limit")] * 3 + [("queued", "")] * 5
+
+
+def test_runs_of_a_frequent_schedule_are_skipped_as_the_simulation_says() -> None:
+    schedule = every(20, handled_until=NOON - SECOND)
+    SchedulePolicy.objects.update(concurrency=Concurrency.ALLOW, max_live_per_schedule=2)
+    for number in range(10):
+        ledger.record_due(NOON + number * 20 * SECOND)
+    statuses = Run.objects.filter(schedule=schedule).order_by("scheduled_for").values_list("status", "reason")
+    slots = simulate(
+        rule=Interval(every=20 * SECOND, anchor=NOON),
+        policy=Policy(),
+        identity=schedule.pk,
+        start=NOON,
+        end=NOON + 100 * SECOND,
+        queue=Queue(no_workers=[(NOON, NOON + HOUR)], may_overlap=True, max_live=2),
+    )
+    assert list(statuses)[:5] == [(each.verdict, each.why.reason) for each in slots]
+    assert ("skipped", "too_many_live") in statuses
+
+
+def test_those_that_run_do_count_for_it() -> None:
+    live(3, overlapping(misfire=Misfire.ALL))
+    assert recorded_at_noon() == [("skipped", {"live": 3, "limit": 3})]

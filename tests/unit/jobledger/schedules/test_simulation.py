@@ -15,7 +15,7 @@ from jobledger.schedules.planning.planning import jitter_delay
 from jobledger.schedules.planning.policy import PausePeriod, Policy
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import RESOLUTION, Rule, Window, slots_between
-from jobledger.schedules.simulation import SimulatedSlot, simulate
+from jobledger.schedules.simulation import Queue, SimulatedSlot, simulate
 from tests.unit.jobledger.schedules.times import cron, every, local_times, utc
 
 HOURLY = cron("0 * * * *")
@@ -230,3 +230,21 @@ def test_nothing_is_decided_while_beat_is_down(rule: Cron, downtimes: list[Span]
     for slot in slots:
         assert slot.decided_at >= slot.scheduled_for
         assert not any(since <= slot.decided_at < until for since, until in downtimes)
+
+
+def test_further_runs_are_skipped_while_as_many_wait_as_may_be_live() -> None:
+    slots = simulate(
+        rule=every(seconds=20),
+        policy=Policy(),
+        identity=1,
+        start=at("12:00"),
+        end=utc("2026-05-01T12:01:20"),
+        queue=Queue(no_workers=[down("12:00", "12:30")], may_overlap=True, max_live=2),
+    )
+    found = [f"{slot.scheduled_for:%M:%S} {slot.verdict} {slot.why.reason or ''}".rstrip() for slot in slots]
+    assert found == [
+        "00:00 missed superseded",
+        "00:20 missed superseded",
+        "00:40 skipped too_many_live",
+        "01:00 missed superseded",
+    ]

@@ -108,7 +108,7 @@ AWAY = ["--no-workers", "2026-05-01T00:30/2026-05-01T03:30"]
     ("misfire", "expected"),
     [
         ("once", ["missed", "missed", "run"]),
-        ("skip", ["expired", "expired", "run"]),
+        ("skip", ["expired", "expired", "expired"]),
         ("all", ["run", "run", "run"]),
     ],
 )
