@@ -38,10 +38,19 @@ def clone() -> Iterator[Path]:
 
 
 @pytest.fixture
-def shell() -> dict[str, str]:
+def temporary(clone: Path) -> Path:
+    """Where every process has its temporary files."""
+    folder = clone.parent / "tmp"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def shell(temporary: Path) -> dict[str, str]:
     """The environment of a second shell, without variables of the service."""
     exported = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PORT")
-    return {name: value for name, value in os.environ.items() if name not in exported}
+    kept = {name: value for name, value in os.environ.items() if name not in exported}
+    return {**kept, "TMPDIR": str(temporary)}
 
 
 def call(folder: Path, shell: dict[str, str], *command: str) -> str:
@@ -77,7 +86,7 @@ def started(log: Path, name: str) -> list[int]:
 
 
 def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
-    clone: Path, shell: dict[str, str]
+    clone: Path, shell: dict[str, str], temporary: Path
 ) -> None:
     port = free_port()
     log = clone / "up.log"
@@ -125,3 +134,5 @@ def test_make_up_serves_brings_back_what_died_and_ctrl_c_stops_everything(
     assert (clone / "var" / "admin_password").read_text().strip() in said
     wait_until(lambda: not processes_in(clone), what="every process has ended")
     assert not redis_socket(clone / "var").parent.exists()
+    # The worker that was killed could not remove its own.
+    assert len(list(temporary.iterdir())) <= 1
