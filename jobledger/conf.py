@@ -59,6 +59,10 @@ class Settings:
     METRICS_TOKEN: str = ""
     METRICS_NETWORKS: Collection[str] = ()
     TRACING_SETUP: str = ""
+    API_TOKEN_MAX_DAYS: float = 365
+    API_REQUESTS_PER_MINUTE: int = 300
+    API_ADDRESS_REQUESTS_PER_MINUTE: int = 600
+    API_CLIENT_ADDRESS: str = ""
 
     def __post_init__(self) -> None:
         for name, (is_valid, expected) in RULES.items():
@@ -158,6 +162,7 @@ _ADDRESS = is_address, "an address such as https://jobs.example.com, or an empty
 _DURATION = _is_duration, "a positive number of seconds, such as 2.5, and at most a year"
 _DAYS = _is_days, "a number of days, at least 1, or None to keep everything, and at most a century"
 _SIZE = _is_size, "a number of bytes, such as 65536"
+_REQUESTS = _is_size, "a number of requests, such as 300"
 
 RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "EXPOSED_COMMANDS": (
@@ -204,6 +209,16 @@ RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "TRACING_SETUP": (
         _is_path,
         'the path of a function, such as "mysite.tracing.set_up", or an empty string',
+    ),
+    "API_TOKEN_MAX_DAYS": (
+        lambda value: value is not None and _is_days(value),
+        "a number of days, at least 1 and at most a century",
+    ),
+    "API_REQUESTS_PER_MINUTE": _REQUESTS,
+    "API_ADDRESS_REQUESTS_PER_MINUTE": _REQUESTS,
+    "API_CLIENT_ADDRESS": (
+        _is_path,
+        'the path of a function, such as "proj.sign_in.client_address.client_address", or an empty string',
     ),
 }
 SECRETS = ("BEAT_PING_URL", "METRICS_TOKEN", "SCHEDULES")

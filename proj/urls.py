@@ -10,6 +10,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("", include("jobledger.urls")),
+    path("api/", include("jobledger.api.urls")),
 ]
 
 if settings.OIDC_ISSUER:

@@ -18,11 +18,13 @@ from jobledger.admin.home import page as home
 from jobledger.admin.jobs import views as jobs
 from jobledger.admin.runs.admin import RunAdmin
 from jobledger.admin.schedules.admin import ScheduleAdmin
+from jobledger.admin.tokens.pages import TokenAdmin
 from jobledger.admin_site import JobsAdminSite, ModelPages
 from jobledger.models import (
     Alert,
     AlertDestination,
     AlertRule,
+    ApiToken,
     AuditEntry,
     Backfill,
     Calendar,
@@ -41,6 +43,7 @@ __all__ = [
     "RuleAdmin",
     "RunAdmin",
     "ScheduleAdmin",
+    "TokenAdmin",
     "register",
 ]
 
@@ -53,6 +56,7 @@ _ADMINS: Mapping[type[Model], type[ModelPages]] = {
     AlertDestination: DestinationAdmin,
     Calendar: CalendarAdmin,
     DeadLetter: DeadLetterAdmin,
+    ApiToken: TokenAdmin,
     AuditEntry: AuditEntryAdmin,
 }
 

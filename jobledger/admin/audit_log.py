@@ -6,7 +6,9 @@ this module.
 Entries are stored in a separate table, and are kept when the users and objects they refer to are deleted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +22,7 @@ from jobledger.admin import display
 from jobledger.admin.filters import ShownFiltersOnly
 from jobledger.admin.rights import User
 from jobledger.admin_site import ReadOnly
-from jobledger.models import AlertDestination, AlertRule, AuditEntry, Backfill, Calendar, Pause, Run
+from jobledger.models import AlertDestination, AlertRule, ApiToken, AuditEntry, Backfill, Calendar, Pause, Run
 from jobledger.schedules.documents.keys import Document
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
@@ -32,12 +34,26 @@ _TYPES = {
     AlertDestination._meta.label_lower: "alert destination",
     AlertRule._meta.label_lower: "alert rule",
     Calendar._meta.label_lower: "calendar",
+    ApiToken._meta.label_lower: "API token",
 }
 """How types of objects are displayed."""
 
 
 Versions = Mapping[Any, tuple[Document | None, Document | None]]
 """Documents of schedules before and after a change, by primary key."""
+
+
+_token_name: ContextVar[Callable[[], str]] = ContextVar("jobledger_api_token", default=str)
+
+
+@contextmanager
+def by_token(name: Callable[[], str]) -> Iterator[None]:
+    """Add the name of an API token, or none if it is empty, to the entries that are written meanwhile."""
+    previous = _token_name.set(name)
+    try:
+        yield
+    finally:
+        _token_name.reset(previous)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +123,11 @@ def changes_of(entry: AuditEntry) -> list[Change]:
     return [Change(name=name, old=old, new=new) for name, old, new in entry.changes]
 
 
+def author_of(entry: AuditEntry) -> str:
+    """The user, with the API token that was used."""
+    return f"{entry.username} (API token {entry.token})" if entry.token else entry.username
+
+
 def entries_of(target: Model) -> QuerySet[AuditEntry]:
     """All entries of the schedule or the run, the newest first."""
     return AuditEntry.objects.filter(object_type=_type(target), object_id=str(target.pk)).order_by("-pk")
@@ -116,7 +137,7 @@ def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
     """The entries, formatted for display, in the given order."""
     return [
         Entry(
-            user=entry.username,
+            user=author_of(entry),
             time=display.exactly_when(entry.time, now),
             text=entry.text,
             changes=changes_of(entry),
@@ -130,13 +151,17 @@ def formatted(entries: Iterable[AuditEntry], now: datetime) -> list[Entry]:
 class AuditEntryAdmin(ReadOnly, ShownFiltersOnly):
     """The whole log, also of users and objects that are gone; to read only."""
 
-    list_display = ("time", "username", "type", "object_name", "text")
+    list_display = ("time", "author", "type", "object_name", "text")
     list_filter = ("time",)
-    search_fields = ("username", "object_name", "object_id")
+    search_fields = ("username", "token", "object_name", "object_id")
     ordering = ("-pk",)
     show_full_result_count = False
-    fields = ("time", "username", "type", "object_id", "object_name", "text", "changes")
+    fields = ("time", "username", "token", "type", "object_id", "object_name", "text", "changes")
     readonly_fields = fields
+
+    @admin.display(description="user name", ordering="username")
+    def author(self, entry: AuditEntry) -> str:
+        return author_of(entry)
 
     @admin.display(description="object type", ordering="object_type")
     def type(self, entry: AuditEntry) -> str:
@@ -165,6 +190,7 @@ def _write(
             verb=verb,
             text=text,
             changes=rows,
+            token=_token_name.get()(),
             **author,
             **dict(zip(("before", "after"), versions.get(target.pk, ()), strict=False)),
         )

@@ -128,10 +128,9 @@ def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
 
 
 @transaction.atomic
-def pause_schedules(user: User, schedules: Sequence[PeriodicTask], form: PauseForm) -> str:
+def pause_schedules(user: User, schedules: Sequence[PeriodicTask], terms: Terms, now: datetime) -> str:
     """Pause the schedules; returns the text for the audit log, such as ``Paused until …``."""
-    terms = form.terms(user)
-    pausing.pause_all([schedule.pk for schedule in schedules], terms, now=form.now)
+    pausing.pause_all([schedule.pk for schedule in schedules], terms, now=now)
     text = f"Paused {_format_terms(terms)}."
     audit_log.log_action(user, schedules, text)
     return text
@@ -144,6 +143,23 @@ def resume_schedules(user: User, schedules: Sequence[PeriodicTask], now: datetim
     resumed = [schedule for schedule in schedules if schedule.pk in resumed_ids]
     audit_log.log_action(user, resumed, "Resumed.")
     return resumed
+
+
+@transaction.atomic
+def pause_service(user: User, terms: Terms, now: datetime) -> Pause:
+    """Pause the whole service, or change the end of its pause."""
+    pause, _is_new = pausing.pause(None, terms, now=now)
+    audit_log.log_action(user, [pause], f"Paused the whole service {_format_terms(terms)}.")
+    return pause
+
+
+@transaction.atomic
+def resume_service(user: User, now: datetime) -> bool:
+    """End the pauses of the whole service; returns whether it was paused."""
+    active = list(pausing.active_pauses(None, now))
+    pausing.resume(None, now=now)
+    audit_log.log_action(user, active, "Resumed the whole service.")
+    return bool(active)
 
 
 def urls(site: AdminSite) -> list[URLPattern]:
@@ -167,7 +183,8 @@ def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     now = clock.now()
     form = PauseForm(request.POST or None, now=now)
     if form.is_valid():
-        _pause_service(request, form)
+        pause_service(request.user, form.terms(request.user), now)
+        messages.success(request, "The whole service is paused.")
         return HttpResponseRedirect(_url_back(request))
     context = {
         **site.each_context(request),
@@ -181,22 +198,9 @@ def _pause_view(site: AdminSite, request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "jobledger/pauses/service.html", context)
 
 
-@transaction.atomic
-def _pause_service(request: HttpRequest, form: PauseForm) -> None:
-    terms = form.terms(request.user)
-    pause, _is_new = pausing.pause(None, terms, now=form.now)
-    audit_log.log_action(request.user, [pause], f"Paused the whole service {_format_terms(terms)}.")
-    messages.success(request, "The whole service is paused.")
-
-
 def _resume_view(request: HttpRequest) -> HttpResponse:
     _check_permission(request)
-    now = clock.now()
-    with transaction.atomic():
-        active = list(pausing.active_pauses(None, now))
-        pausing.resume(None, now=now)
-        audit_log.log_action(request.user, active, "Resumed the whole service.")
-    if active:
+    if resume_service(request.user, clock.now()):
         messages.success(request, "The whole service has been resumed.")
     else:
         messages.warning(request, "The whole service was not paused.")

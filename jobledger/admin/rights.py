@@ -25,11 +25,13 @@ ADD_SCHEDULES = "django_celery_beat.add_periodictask"
 CHANGE_SCHEDULES = "django_celery_beat.change_periodictask"
 DELETE_SCHEDULES = "django_celery_beat.delete_periodictask"
 
+CREATE_TOKENS = "jobledger.add_apitoken"
+
 VIEW_CALENDARS = "jobledger.view_calendar"
 CHANGE_CALENDARS = "jobledger.change_calendar"
 
 _VIEW = (VIEW, VIEW_SCHEDULES, VIEW_CALENDARS)
-_OPERATE = (START, CANCEL, PAUSE)
+_OPERATE = (START, CANCEL, PAUSE, CREATE_TOKENS)
 _EDIT_CALENDARS = ("jobledger.add_calendar", CHANGE_CALENDARS, "jobledger.delete_calendar")
 _EDIT = (ADD_SCHEDULES, CHANGE_SCHEDULES, DELETE_SCHEDULES, *_EDIT_CALENDARS)
 GROUPS = {
@@ -54,6 +56,23 @@ def may_view_calendars(user: User) -> bool:
 
 def may_add_schedules(user: User) -> bool:
     return _has(user, ADD_SCHEDULES)
+
+
+def may_change_schedules(user: User) -> bool:
+    return _has(user, CHANGE_SCHEDULES)
+
+
+def may_delete_schedules(user: User) -> bool:
+    return _has(user, DELETE_SCHEDULES)
+
+
+def may_edit_alert_rules(user: User) -> bool:
+    return all(_has(user, f"jobledger.{verb}_alertrule") for verb in ("add", "change", "delete"))
+
+
+def may_create_tokens(user: User) -> bool:
+    """Whether the user may create API tokens of their own."""
+    return _has(user, CREATE_TOKENS)
 
 
 def may_start(user: User, job_name: str) -> bool:

@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError
+from django.utils import timezone
 
 from jobledger import formats
+from jobledger.jobs import registry
 from jobledger.models import DeadLetter, Run
 from jobledger.models.run import MIN_ID_PREFIX_LENGTH, id_prefix
 from jobledger.runs import dispatch
@@ -61,6 +63,13 @@ def time(text: str, option: str, zone: ZoneInfo) -> datetime:
     return in_utc
 
 
+def since(text: str, option: str) -> datetime:
+    """Parse how long ago, or a time. Only a duration ends with a unit."""
+    if text.lower().endswith(("w", "d", "h", "m", "min", "s")):
+        return timezone.now() - duration(text, option)
+    return time(text, option, timezone.get_default_timezone())
+
+
 def duration(text: str, option: str) -> timedelta:
     """Parse a duration: numbers with units."""
     parsed = formats.duration_from_text(text)
@@ -81,6 +90,16 @@ def period(text: str, option: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     if end <= start:
         raise CommandError(f"{option}: {text!r} ends before it starts")
     return start, end
+
+
+def job_of_runs(name: str) -> str:
+    """The job's name in the ledger, from its name or task name. It may no longer exist."""
+    try:
+        return registry.find(name).name
+    except registry.UnknownJobError as error:
+        if Run.objects.filter(job=name).exists():
+            return name
+        raise CommandError(f"{error.args[0]} There are no earlier runs of it, either.") from error
 
 
 def run(text: str) -> Run:

@@ -22,8 +22,10 @@ from jobledger.calendars.use import NO_CALENDARS, CalendarUse
 from jobledger.management import arguments, printing
 from jobledger.schedules import slot_runs, stored_schedules
 from jobledger.schedules.planning.policy import Policy
+from jobledger.schedules.rules import wallclock
+from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.slots import ALWAYS, Rule, RuleError, Window
+from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, RuleError, Window, slots_between
 from jobledger.schedules.simulation import AT_ONCE, Queue
 
 Warn = Callable[[str], object]
@@ -48,6 +50,16 @@ class Timetable:
     zone: ZoneInfo
     """The zone in which its times are printed."""
     calendars: CalendarUse = NO_CALENDARS
+
+    def slots_from(self, start: datetime) -> Iterator[datetime]:
+        """When it is due, from that time on, regardless of pauses."""
+        return slots_between(self.due_rule, start - RESOLUTION, wallclock.LATEST, window=self.window)
+
+    def moved_from(self, slot: datetime) -> datetime | None:
+        """When it would be due instead if its calendars had not moved it; None: at this time."""
+        rule = self.due_rule
+        origin = rule.origin(slot) if isinstance(rule, CalendarRule) else slot
+        return None if origin == slot else origin
 
     @property
     def due_rule(self) -> Rule:
@@ -76,7 +88,7 @@ class Choice:
     """Whether a single timetable was named; otherwise these are all enabled schedules."""
 
 
-class _BrokenError(Exception):
+class BrokenTimetableError(Exception):
     """A schedule that cannot be evaluated; the message says why."""
 
 
@@ -138,8 +150,8 @@ def _expression(expression: str, zone: ZoneInfo) -> Timetable:
 def _named(name: str, zone: ZoneInfo | None, warn: Warn) -> Timetable:
     schedule = stored(name)
     try:
-        timetable = _timetable(schedule, zone)
-    except _BrokenError as error:
+        timetable = of_schedule(schedule, zone)
+    except BrokenTimetableError as error:
         raise CommandError(_broken(name, str(error))) from error
     if not schedule.enabled:
         warn(f"Schedule {name!r} is disabled; the output assumes that it is enabled.")
@@ -151,13 +163,14 @@ def _enabled(zone: ZoneInfo | None, warn: Warn) -> Iterator[Timetable]:
     for name, schedule, unreadable in stored_schedules.each_enabled("name"):
         try:
             if schedule is None:
-                raise _BrokenError(unreadable)
-            yield _timetable(schedule, zone)
-        except _BrokenError as error:
+                raise BrokenTimetableError(unreadable)
+            yield of_schedule(schedule, zone)
+        except BrokenTimetableError as error:
             warn(_broken(name, str(error)))
 
 
-def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
+def of_schedule(schedule: PeriodicTask, zone: ZoneInfo | None = None) -> Timetable:
+    """The timetable of a stored schedule. Raises BrokenTimetableError."""
     try:
         target = slot_runs.target_of(schedule)
         times = stored_schedules.times_of(schedule)
@@ -176,7 +189,7 @@ def _timetable(schedule: PeriodicTask, zone: ZoneInfo | None) -> Timetable:
     except Error:
         raise
     except Exception as error:  # as in beat, one broken schedule must not affect the others
-        raise _BrokenError(_text(error)) from error
+        raise BrokenTimetableError(_text(error)) from error
 
 
 def _queue(schedule: PeriodicTask, job: str) -> Queue:

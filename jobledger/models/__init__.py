@@ -11,6 +11,7 @@ from jobledger.models.alert import (
     Ping,
     PingEvent,
 )
+from jobledger.models.api_token import ApiClient, ApiToken, Scope
 from jobledger.models.audit_entry import AuditEntry
 from jobledger.models.backfill import Backfill, BackfillSlot
 from jobledger.models.calendar import Calendar, CalendarKind, ScheduleCalendar
@@ -55,6 +56,8 @@ __all__ = [
     "AlertDestination",
     "AlertRule",
     "AlertState",
+    "ApiClient",
+    "ApiToken",
     "AuditEntry",
     "Backfill",
     "BackfillSlot",
@@ -79,6 +82,7 @@ __all__ = [
     "RunTotal",
     "ScheduleCalendar",
     "SchedulePolicy",
+    "Scope",
     "ServiceProcess",
     "Status",
     "Stream",

@@ -22,6 +22,9 @@ class AuditEntry(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     username = models.CharField("user name", max_length=200, help_text="The user's name then.")
+    token = models.CharField(
+        "API token", max_length=100, blank=True, help_text="The name of the user's API token, if it was used."
+    )
     object_type = models.CharField(max_length=200, help_text="The model, such as jobledger.run.")
     object_id = models.CharField(max_length=64)
     object_name = models.CharField(max_length=200)

@@ -56,6 +56,7 @@ class Trigger(models.TextChoices):
 
     SCHEDULE = "schedule", "schedule"
     ADMIN = "admin", "admin"
+    API = "api", "API"
     CELERY = "celery", "celery call"
     CLI = "cli", "command line"
     CRON = "cron", "cron"
@@ -366,6 +367,11 @@ class RunOutputQuerySet(models.QuerySet["RunOutput"]):
     def in_order(self) -> Self:
         """By attempt, then in the order in which it was written."""
         return self.order_by("attempt", "number")
+
+    def after(self, attempt: int, number: int) -> Self:
+        """What was written after this chunk, in order."""
+        later = models.Q(attempt__gt=attempt) | models.Q(attempt=attempt, number__gt=number)
+        return self.filter(later).in_order()
 
 
 class RunOutput(models.Model):

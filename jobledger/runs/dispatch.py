@@ -80,14 +80,38 @@ def _max_lengths() -> Mapping[str, int]:
     return {name: getattr(field, "max_length", 0) for name, field in fields.items()}
 
 
-def enqueue(request: RunRequest) -> Run:
-    """Create a queued run, and publish its message once the current transaction has been committed."""
+def enqueue(request: RunRequest, *, run_id: uuid.UUID | None = None) -> Run:
+    """Create a queued run, and publish its message once the current transaction has been committed.
+
+    With a ``run_id``, raises RepeatedError if it has been requested before.
+    """
     now = clock.now()
-    run = Run.objects.create(
-        **request.as_row(), queued_at=now, publish_after=now + publisher.RECORDER_GRACE_PERIOD
-    )
+    row = {**request.as_row(), "queued_at": now, "publish_after": now + publisher.RECORDER_GRACE_PERIOD}
+    run = Run.objects.create(**row) if run_id is None else _create_once(run_id, row)
     transaction.on_commit(partial(publisher.try_to_publish, [run]))
     return run
+
+
+class RepeatedError(Exception):
+    """A run with this id has been requested before."""
+
+    def __init__(self, run: Run, *, is_same: bool) -> None:
+        super().__init__(f"run {run.pk} exists already")
+        self.run = run
+        self.is_same = is_same
+        """Whether the same was requested."""
+
+
+def _create_once(run_id: uuid.UUID, row: dict[str, Any]) -> Run:
+    try:
+        with transaction.atomic():
+            return Run.objects.create(pk=run_id, **row)
+    except IntegrityError as error:
+        if (run := Run.objects.filter(pk=run_id).defer("traceback").first()) is None:
+            raise
+        names = ("job", "options", "args", "trigger", "user_id", "schedule_name", "scheduled_for", "routing")
+        is_same = all(getattr(run, name) == row[name] for name in names)
+        raise RepeatedError(run, is_same=is_same) from error
 
 
 def begin(request: RunRequest, *, worker: str, guard: Guard = FREE, line_id: uuid.UUID | None = None) -> Run:
@@ -209,8 +233,10 @@ class CannotRunAgainError(Exception):
     """This run cannot be repeated; the message says why."""
 
 
-def run_again(run: Run, *, trigger: Trigger, username: str, user_id: Any = None) -> Run:
-    """Enqueue a new run that does the same. Raises CannotRunAgainError."""
+def run_again(
+    run: Run, *, trigger: Trigger, username: str, user_id: Any = None, run_id: uuid.UUID | None = None
+) -> Run:
+    """Enqueue a new run that does the same. Raises CannotRunAgainError, or RepeatedError as ``enqueue``."""
     if not Status(run.status).is_final:
         raise CannotRunAgainError(f"Run {run.pk} is still {run.get_status_display()}.")
     if run.job not in registry.all_jobs() and (problem := ordinary_tasks.why_not_schedulable(run.job)):
@@ -231,7 +257,8 @@ def run_again(run: Run, *, trigger: Trigger, username: str, user_id: Any = None)
             routing=run.routing,
             time_limit=run.time_limit,
             time_limit_grace=run.time_limit_grace,
-        )
+        ),
+        run_id=run_id,
     )
 
 

@@ -55,6 +55,9 @@ from jobledger.runs.publishing.publisher import publish_interval
 MAX_TRIES = 5
 """For a run whose key is alternately free and held; after that, its message is published again."""
 
+MAX_COMMENT_LENGTH = 250
+"""Of a user who cancels a run."""
+
 
 class OverlapError(Exception):
     """The job is already running; ``why`` names the run that holds its key."""

@@ -162,7 +162,7 @@ def started_by(trigger: str, user: str, schedule_name: str) -> str:
     match trigger:
         case Trigger.SCHEDULE:
             return f"schedule {schedule_name}" if schedule_name else "a schedule"
-        case Trigger.ADMIN:
+        case Trigger.ADMIN | Trigger.API:
             return _at_place(user or "a user", trigger) + _after(", for schedule ", schedule_name)
         case Trigger.CLI:
             return _at_place(user or "a user", trigger)
@@ -177,7 +177,11 @@ def started_by(trigger: str, user: str, schedule_name: str) -> str:
 
 
 def _at_place(user: str, trigger: str) -> str:
-    places = {Trigger.ADMIN: " on the web", Trigger.CLI: " on the command line"}
+    places = {
+        Trigger.ADMIN: " on the web",
+        Trigger.API: " through the API",
+        Trigger.CLI: " on the command line",
+    }
     return user + next((place for each, place in places.items() if each == trigger), "")
 
 

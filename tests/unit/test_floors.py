@@ -32,6 +32,7 @@ FLOORS = {
     "jobledger.tracing": 3,
     "jobledger": 4,
     "jobledger.admin": 5,
+    "jobledger.api": 5,
     "jobledger.management": 5,
     "tasks_app.models": 4,
     "tasks_app": 5,

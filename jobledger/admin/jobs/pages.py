@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.utils.safestring import SafeString
@@ -21,6 +22,7 @@ from jobledger.admin.runs.search import without_long_texts
 from jobledger.admin.schedules.status import ScheduleOverview, overviews
 from jobledger.admin_site import page_url
 from jobledger.alerts.rules import unusable_destinations
+from jobledger.api import addresses
 from jobledger.jobs import registry
 from jobledger.jobs.declaration import Concurrency, JobDeclaration
 from jobledger.jobs.options.argparse_internals import format_usage
@@ -92,6 +94,7 @@ def page_context(user: rights.User, job: Job, now: datetime) -> dict[str, Any]:
         "usage": usage(job),
         "form": OptionsForm(job, {}),
         "run_url": _run_url(user, job),
+        "token_url": _token_url(user, job),
         "may_add_schedule": rights.may_add_schedules(user),
         "may_see_schedules": may_see_schedules,
         "schedules": _with_overviews(schedules[:MAX_SCHEDULES], now),
@@ -276,6 +279,12 @@ def _with_overviews(
 ) -> list[tuple[PeriodicTask, ScheduleOverview]]:
     found = overviews(schedules, now, with_runs=False)
     return [(schedule, found[schedule.pk]) for schedule in schedules]
+
+
+def _token_url(user: rights.User, job: Job) -> str:
+    """The page that creates a token that starts the job; empty if the user may not, or the API is off."""
+    is_allowed = rights.may_create_tokens(user) and rights.may_start(user, job.name) and addresses.is_on()
+    return f"{page_url('jobledger_apitoken_add')}?{urlencode({'job': job.name})}" if is_allowed else ""
 
 
 def _run_url(user: rights.User, job: Job) -> str:

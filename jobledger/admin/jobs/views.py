@@ -15,16 +15,16 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from jobledger.admin import audit_log, display, rights
+from jobledger.admin import display, rights
 from jobledger.admin.jobs.pages import list_context, may_see, page_context
 from jobledger.admin.options.fields import OptionField
 from jobledger.admin.options.form import OptionsForm, left_to_worker
+from jobledger.admin.runs.changes import start_job
 from jobledger.admin_site import page_url, page_view
 from jobledger.jobs import registry
 from jobledger.jobs.options.parser import Flag
 from jobledger.jobs.registry import Job
-from jobledger.models import Run, Trigger
-from jobledger.runs import dispatch
+from jobledger.models import Run
 
 
 def urls(site: AdminSite, prefix: str = "jobledger/job/") -> list[URLPattern]:
@@ -147,21 +147,7 @@ def _dry_run_flag(form: OptionsForm) -> tuple[str, Flag] | None:
 
 
 def _start(request: HttpRequest, job: Job, form: OptionsForm, past: Run | None) -> HttpResponse:
-    run = dispatch.enqueue(
-        dispatch.RunRequest(
-            job=job.name,
-            options=form.options,
-            trigger=Trigger.ADMIN,
-            username=request.user.get_username(),
-            user_id=request.user.pk,
-            # The new run is for the same slot, as with "Run again".
-            schedule_name=past.schedule_name if past else "",
-            scheduled_for=past.scheduled_for if past else None,
-            routing=past.routing if past else {},
-        )
-    )
-    text = f"Started {form.command_line}"
-    audit_log.log_action(request.user, [run], f"{text}, repeating run {past.pk}." if past else f"{text}.")
+    run = start_job(request.user, job, form.options, past=past)
     messages.success(request, "Run started.")
     for sentence in left_to_worker(form.parser, form.options):
         messages.warning(request, sentence)

@@ -20,19 +20,19 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from jobledger import clock
 from jobledger.admin import audit_log, display, rights
 from jobledger.admin.fields import number_in
 from jobledger.admin.jobs import views as job_pages
 from jobledger.admin.rights import User
+from jobledger.admin.runs.changes import cancel_run, start_run_again
 from jobledger.admin.runs.listing import RunList, run_list
 from jobledger.admin.runs.output import reader
 from jobledger.admin.runs.page import LiveUpdate, OutputView, RunPage, load
 from jobledger.admin.runs.search import PAGE_SIZE
 from jobledger.admin_site import STOP_POLLING, JobsAdminSite, ModelPages, ReadOnly, page_view
 from jobledger.jobs import registry
-from jobledger.models import Reason, Run, Status, Trigger, Why
-from jobledger.runs import dispatch, overlap
+from jobledger.models import Run, Status
+from jobledger.runs import dispatch
 
 ENTRIES_PER_PAGE = 50
 
@@ -46,26 +46,9 @@ class StartedAgain:
     errors: list[str]
 
 
-def cancel_run(user: User, run: Run) -> bool:
-    """Request cancellation; returns False if the run has ended or is already being cancelled."""
-    why = Why.of(Reason.USER, user=user.get_username(), trigger=Trigger.ADMIN)
-    is_requested = overlap.request_cancel(run, why, clock.now())
-    if is_requested:
-        audit_log.log_action(user, [run], "Cancelled.")
-    return is_requested
-
-
 def cancel_runs(user: User, runs: Iterable[Run]) -> int:
     """Cancel the runs that have not ended; returns how many."""
     return sum(cancel_run(user, run) for run in runs if not Status(run.status).is_final)
-
-
-def start_run_again(user: User, run: Run) -> Run:
-    """Start a new run of the same job with the same options. Raises CannotRunAgainError."""
-    new = dispatch.run_again(run, trigger=Trigger.ADMIN, username=user.get_username(), user_id=user.pk)
-    audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
-    audit_log.log_action(user, [new], f"Started as a repeat of run {run.pk}.")
-    return new
 
 
 def start_runs_again(user: User, runs: Iterable[Run]) -> StartedAgain:

@@ -8,7 +8,7 @@ which the scan stopped, and the next page continues from there.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -71,6 +71,7 @@ class RunQuery:
     until: datetime | None = None
     """Exclusive."""
     ids: tuple[UUID, ...] | None = None
+    page_size: int = field(default_factory=lambda: PAGE_SIZE)
 
     @property
     def filters(self) -> dict[str, tuple[Any, ...]]:
@@ -115,12 +116,12 @@ def find_page(query: RunQuery, cursor: Cursor | None = None) -> ResultPage:
     within = _range(query, cursor)
     lead = _lead(query, within, to_newer=to_newer)
     rows = _rows(query, within, lead, to_newer=to_newer)
-    return replace(_page(rows, cursor, lead.bound), by_id=query.ids is not None)
+    return replace(_page(rows, cursor, lead.bound, query.page_size), by_id=query.ids is not None)
 
 
-def _page(rows: list[Run], cursor: Cursor | None, bound: datetime | None) -> ResultPage:
+def _page(rows: list[Run], cursor: Cursor | None, bound: datetime | None, page_size: int) -> ResultPage:
     to_newer = cursor is not None and cursor.to_newer
-    runs, has_more = rows[:PAGE_SIZE], len(rows) > PAGE_SIZE
+    runs, has_more = rows[:page_size], len(rows) > page_size
     end = LedgerPosition.of(runs[-1]) if has_more else _at_bound(bound, to_newer=to_newer)
     onward = Cursor(position=end, to_newer=to_newer) if end else None
     begin = LedgerPosition.of(runs[0]) if runs else cursor and cursor.position
@@ -206,9 +207,9 @@ def _rows(query: RunQuery, within: Q, lead: _Lead, *, to_newer: bool) -> list[Ru
     found: list[Run] = []
     for branch in lead.branches:
         matching = _apply_filters(without_long_texts(Run.objects.filter(within, **branch)), others)
-        found += matching.order_by(*order)[: PAGE_SIZE + 1]
+        found += matching.order_by(*order)[: query.page_size + 1]
     found.sort(key=lambda run: (run.queued_at, run.pk.hex), reverse=not to_newer)
-    return found[: PAGE_SIZE + 1]
+    return found[: query.page_size + 1]
 
 
 def _apply_filters(runs: QuerySet[Run], filters: Mapping[str, Iterable[Any]]) -> QuerySet[Run]:

@@ -10,29 +10,23 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
-from django_celery_beat.models import PeriodicTask, PeriodicTasks
+from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock
-from jobledger.admin import audit_log, display, pauses, rights
+from jobledger.admin import display, pauses, rights
 from jobledger.admin.pauses import PauseForm
+from jobledger.admin.schedules.changes import run_now, set_enabled
 from jobledger.admin.schedules.deletion import CONFIRMED, NAMES_SHOWN, ScheduleDeletion
-from jobledger.models import Run, SchedulePolicy, Trigger
-from jobledger.runs import dispatch, limits
-from jobledger.runs.publishing import delivery
-from jobledger.schedules import ledger, pausing, slot_runs
-from jobledger.schedules.documents import (
-    NotRepresentableError,
-    all_documents,
-    calendar_documents,
-    versions_of,
-)
+from jobledger.models import Run
+from jobledger.schedules import pausing
+from jobledger.schedules.documents import NotRepresentableError, all_documents, calendar_documents
 from jobledger.schedules.documents.files import JSON, file_text
-from jobledger.schedules.documents.keys import with_enabled
 from jobledger.schedules.slot_runs import BrokenScheduleError
 
 STARTED_AT_ONCE = 10
@@ -84,7 +78,7 @@ class ScheduleActions(ScheduleDeletion):
         form = PauseForm(request.POST if CONFIRMED in request.POST else None, now=clock.now())
         if not form.is_valid():
             return self._confirm(request, "pause_schedules", schedules, form=form)
-        pauses.pause_schedules(request.user, schedules, form)
+        pauses.pause_schedules(request.user, schedules, form.terms(request.user), form.now)
         self._report(request, "Paused", schedules)
         return None
 
@@ -101,13 +95,13 @@ class ScheduleActions(ScheduleDeletion):
     @admin.action(description="Enable", permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         """Enable the schedules from now on: runs that were due before are not caught up."""
-        changed = self._set_enabled(request, queryset, enabled=True)
+        changed = set_enabled(request.user, queryset, enabled=True)
         self._report(request, "Enabled", changed, if_none="Already enabled.")
 
     @admin.action(description="Disable", permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         """Disable the schedules. Their last run times are kept."""
-        changed = self._set_enabled(request, queryset, enabled=False)
+        changed = set_enabled(request.user, queryset, enabled=False)
         self._report(request, "Disabled", changed, if_none="Already disabled.")
 
     @admin.action(description="Export as JSON", permissions=["change"])
@@ -121,24 +115,6 @@ class ScheduleActions(ScheduleDeletion):
         text = file_text(valid, JSON, calendars=calendar_documents(valid.values()))
         return HttpResponse(text, content_type="application/json; charset=utf-8", headers=disposition)
 
-    @transaction.atomic
-    def _set_enabled(
-        self, request: HttpRequest, queryset: QuerySet[PeriodicTask], *, enabled: bool
-    ) -> list[PeriodicTask]:
-        changed = list(queryset.exclude(enabled=enabled))
-        ids = [schedule.pk for schedule in changed]
-        before = versions_of(ids)
-        # Otherwise, django-celery-beat's own scheduler would start what was due while it was disabled.
-        restarted = {"last_run_at": None, "date_changed": clock.now()} if enabled else {}
-        PeriodicTask.objects.filter(pk__in=ids).update(enabled=enabled, **restarted)
-        # Notifies django-celery-beat's own scheduler, in case it is the one in use.
-        PeriodicTasks.update_changed()
-        ledger.sync(ids, clock.now())
-        versions = {pk: (each, with_enabled(each, enabled=enabled)) for pk, each in before.items() if each}
-        text = "Enabled." if enabled else "Disabled."
-        audit_log.log_action(request.user, changed, text, versions=versions)
-        return changed
-
     def _start(self, request: HttpRequest, schedules: Sequence[PeriodicTask]) -> None:
         started: list[Run] = []
         forbidden: list[PeriodicTask] = []
@@ -146,15 +122,11 @@ class ScheduleActions(ScheduleDeletion):
         with transaction.atomic():
             for schedule in schedules:
                 try:
-                    run_request = _run_request(request, schedule)
+                    started.append(run_now(request.user, schedule))
                 except BrokenScheduleError:
                     broken.append(schedule)
-                    continue
-                if not rights.may_start(request.user, run_request.job):
+                except PermissionDenied:
                     forbidden.append(schedule)
-                    continue
-                started.append(dispatch.enqueue(run_request))
-                audit_log.log_action(request.user, [schedule], f"Run now: run {started[-1].pk}.")
         self._report_started(request, started)
         self._report_skipped(
             request, "Not started because you do not have permission to run their jobs", forbidden
@@ -206,23 +178,6 @@ class ScheduleActions(ScheduleDeletion):
             "confirmed": CONFIRMED,
         }
         return TemplateResponse(request, "jobledger/schedules/action.html", context)
-
-
-def _run_request(request: HttpRequest, schedule: PeriodicTask) -> dispatch.RunRequest:
-    """Raises BrokenScheduleError."""
-    target = slot_runs.target_of(schedule)
-    return dispatch.RunRequest(
-        job=target.job,
-        options=target.options,
-        args=target.args,
-        trigger=Trigger.ADMIN,
-        username=request.user.get_username(),
-        user_id=request.user.pk,
-        schedule_id=schedule.pk,
-        schedule_name=schedule.name,
-        routing=delivery.routing_of(schedule),
-        **limits.of_policy(SchedulePolicy.of(schedule)),
-    )
 
 
 def _names(schedules: Sequence[PeriodicTask]) -> str:

@@ -160,7 +160,7 @@ class ScheduleAdmin(ScheduleActions, ScheduleVersions, ScheduleList):  # type: i
         form = PauseForm(request.POST, now=now)
         if not form.is_valid():
             return self._page(request, EditForm(stored=schedule, now=now), pause_form=form)
-        text = pauses.pause_schedules(request.user, [schedule], form)
+        text = pauses.pause_schedules(request.user, [schedule], form.terms(request.user), now)
         self.message_user(request, text, messages.SUCCESS)
         return _redirect_to(schedule)
 

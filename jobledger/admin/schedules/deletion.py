@@ -6,7 +6,7 @@ that were added after the confirmation page was shown are never deleted.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
@@ -56,9 +56,7 @@ class ScheduleDeletion(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celer
         """Delete at least one batch, until the time is up; returns the number of deleted schedules."""
         until, count = time.monotonic() + MAX_REQUEST_SECONDS, 0
         while batch := list(selected.order_by("pk")[:BATCH]):
-            with transaction.atomic():
-                self.log_deletions(request, batch)
-                PeriodicTask.objects.filter(pk__in=[schedule.pk for schedule in batch]).delete()
+            delete_schedules(request.user, batch)
             count += len(batch)
             if time.monotonic() >= until:
                 break
@@ -85,6 +83,13 @@ class ScheduleDeletion(PeriodicTaskAdmin):  # type: ignore[misc]  # django-celer
             "checkbox": helpers.ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "jobledger/schedules/deletion.html", context)
+
+
+@transaction.atomic
+def delete_schedules(user: User | str, schedules: Sequence[PeriodicTask]) -> None:
+    """Delete the schedules, with an entry in the audit log for each."""
+    log_deletions(user, schedules)
+    PeriodicTask.objects.filter(pk__in=[schedule.pk for schedule in schedules]).delete()
 
 
 def log_deletions(user: User | str, schedules: Iterable[PeriodicTask]) -> list[AuditEntry]:

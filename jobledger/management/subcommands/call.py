@@ -21,11 +21,11 @@ from jobledger.jobs.options.argparse_internals import Kind, actions_of, kind_of
 from jobledger.jobs.options.argument_list import read
 from jobledger.jobs.options.parser import options_of
 from jobledger.jobs.registry import Job
-from jobledger.management import printing, run_json
+from jobledger.management import printing
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.subcommands import show
 from jobledger.models import ProcessKind, Run, ServiceProcess, Status, Trigger
-from jobledger.runs import dispatch, overlap, reasons
+from jobledger.runs import dispatch, overlap, reasons, run_json
 from jobledger.runs.dispatch import RunRequest, operating_system_user
 from jobledger.runs.ordinary_tasks import known_tasks
 from jobledger.runs.outcome import BAD_OPTIONS_EXIT_CODE

@@ -12,8 +12,6 @@ from jobledger.models import Reason, Run, Status, Trigger, Why
 from jobledger.runs import overlap, reasons
 from jobledger.runs.dispatch import operating_system_user
 
-MAX_COMMENT_LENGTH = 250
-
 
 class Command(OperatorCommand):
     """A queued run is cancelled immediately; a running one is asked to stop."""
@@ -29,8 +27,8 @@ class Command(OperatorCommand):
 
 
 def _cancel(run: Run, reason: str) -> str:
-    if len(reason) > MAX_COMMENT_LENGTH:
-        raise CommandError(f"--reason: it is longer than {MAX_COMMENT_LENGTH} characters")
+    if len(reason) > overlap.MAX_COMMENT_LENGTH:
+        raise CommandError(f"--reason: it is longer than {overlap.MAX_COMMENT_LENGTH} characters")
     why = Why.of(Reason.USER, user=operating_system_user(), trigger=Trigger.CLI, comment=reason)
     is_accepted = overlap.request_cancel(run, why, clock.now())
     run.refresh_from_db()

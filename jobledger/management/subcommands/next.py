@@ -16,10 +16,9 @@ from jobledger.management.operator_command import OperatorCommand
 from jobledger.management.timetables import Choice, Timetable
 from jobledger.models import Pause
 from jobledger.reason import slot_count
-from jobledger.schedules.rules import wallclock
 from jobledger.schedules.rules.calendar_rule import HORIZON, CalendarRule
 from jobledger.schedules.rules.cron import Cron
-from jobledger.schedules.rules.slots import RESOLUTION, slots_between
+from jobledger.schedules.rules.slots import RESOLUTION
 from jobledger.schedules.rules.surprises import clock_surprises, surprises
 
 MAX_LEFT_OUT = 5
@@ -92,14 +91,12 @@ class Command(OperatorCommand):
 
 
 def _slots(timetable: Timetable, start: datetime) -> Iterator[tuple[datetime, Timetable]]:
-    found = slots_between(timetable.due_rule, start - RESOLUTION, wallclock.LATEST, window=timetable.window)
-    return ((slot, timetable) for slot in found)
+    return ((slot, timetable) for slot in timetable.slots_from(start))
 
 
 def _as_json(slot: datetime, timetable: Timetable) -> dict[str, Any]:
-    rule = timetable.due_rule
-    origin = rule.origin(slot) if isinstance(rule, CalendarRule) else slot
-    moved_from = None if origin == slot else printing.iso_time(origin, timetable.zone)
+    origin = timetable.moved_from(slot)
+    moved_from = printing.iso_time(origin, timetable.zone) if origin else None
     return {**timetable.as_json(slot), "moved_from": moved_from}
 
 

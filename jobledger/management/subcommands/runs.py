@@ -1,17 +1,16 @@
 """``jobledger runs``: lists runs, newest first."""
 
 from argparse import ArgumentParser
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import CommandError
 from django.utils import timezone
 
-from jobledger.jobs import registry
-from jobledger.management import arguments, printing, run_json, run_lines
+from jobledger.management import arguments, printing, run_lines
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import DeadLetter, Run, Status
 from jobledger.models.run import RunQuerySet
+from jobledger.runs import run_json
 
 
 class Command(OperatorCommand):
@@ -50,7 +49,7 @@ class Command(OperatorCommand):
 
     def _mention_dead_letters(self, since: str | None) -> None:
         """A message of a misspelt task has no run, but whoever looks for one should not search in vain."""
-        earliest = timezone.now() - timedelta(days=1) if since is None else _since(since)
+        earliest = timezone.now() - timedelta(days=1) if since is None else arguments.since(since, "--since")
         letters = DeadLetter.objects.filter(received_at__gte=earliest)
         if newest := letters.first():
             count = letters.count()
@@ -64,26 +63,9 @@ class Command(OperatorCommand):
 def _filtered(options: dict[str, Any]) -> RunQuerySet:
     runs = Run.objects.newest_first()
     if options["job"]:
-        runs = runs.filter(job=_job_name(options["job"]))
+        runs = runs.filter(job=arguments.job_of_runs(options["job"]))
     if options["status"]:
         runs = runs.filter(status=options["status"])
     if options["since"] is not None:
-        runs = runs.filter(queued_at__gte=_since(options["since"]))
+        runs = runs.filter(queued_at__gte=arguments.since(options["since"], "--since"))
     return runs
-
-
-def _since(text: str) -> datetime:
-    """Parse a duration or a time. Only a duration ends with a unit."""
-    if text.lower().endswith(("w", "d", "h", "m", "min", "s")):
-        return timezone.now() - arguments.duration(text, "--since")
-    return arguments.time(text, "--since", timezone.get_default_timezone())
-
-
-def _job_name(name: str) -> str:
-    """The job's name in the ledger, from its name or task name. It may no longer exist."""
-    try:
-        return registry.find(name).name
-    except registry.UnknownJobError as error:
-        if Run.objects.filter(job=name).exists():
-            return name
-        raise CommandError(f"{error.args[0]} There are no earlier runs of it, either.") from error

@@ -11,13 +11,12 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Q, QuerySet
 
 from jobledger.escapes import escaped
-from jobledger.management import arguments, printing, run_json, run_lines
+from jobledger.management import arguments, printing, run_lines
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import SUCCESSES, Run, RunOutput, Status, Stream
-from jobledger.runs import reasons
+from jobledger.runs import reasons, run_json
 from jobledger.runs.outcome import INTERRUPTED_EXIT_CODE
 from jobledger.runs.output.recorder import Piece
 
@@ -106,7 +105,7 @@ def follow(run_id: UUID, wait: Callable[[], object]) -> Iterator[Update]:
     while True:
         run = _read(run_id)
         pieces = []
-        for row in _after(run, position).iterator():
+        for row in RunOutput.objects.filter(run=run).after(*position).iterator():
             position = (row.attempt, row.number)
             pieces.append(Piece(stream=Stream(row.stream), text=row.text))
         if (status := _status(run)) != reported:
@@ -131,12 +130,6 @@ def _read(run_id: UUID) -> Run:
     if run is None:
         raise CommandError(f"Run {run_id} was deleted")
     return run
-
-
-def _after(run: Run, position: tuple[int, int]) -> QuerySet[RunOutput]:
-    attempt, number = position
-    later = Q(attempt__gt=attempt) | Q(attempt=attempt, number__gt=number)
-    return RunOutput.objects.filter(later, run=run).in_order()
 
 
 def _status(run: Run) -> str:

@@ -98,7 +98,8 @@ def all_documents(
     schedules: QuerySet[PeriodicTask],
 ) -> Iterator[tuple[str, Document | NotRepresentableError]]:
     """Yield the names and the documents of these schedules, by name, reading them in batches."""
-    declared = {each.schedule_id: each for each in DeclaredSchedule.objects.filter(schedule__isnull=False)}
+    records = DeclaredSchedule.objects.filter(schedule__in=schedules.order_by().values("pk"))
+    declared = {each.schedule_id: each for each in records}
     names = dict(schedules.order_by().values_list("pk", "name"))
     # Not in the order of the database's collation.
     ids = iter(sorted(names, key=lambda pk: names[pk]))

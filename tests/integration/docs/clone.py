@@ -8,7 +8,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.manual import ADOPTING, ROOT, Block, all_blocks, blocks_of
@@ -21,6 +21,7 @@ KEPT_OUT = shutil.ignore_patterns(
 # Variables that another service on this machine, or the tests, may have exported.
 EXPORTED = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "PYTHONPATH", "PORT")
 STOP_SECONDS = 60
+USUAL_URL = "http://127.0.0.1:8000"
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,10 @@ class Clone:
     def log(self) -> str:
         """What ``make up`` has printed."""
         return (self.folder / "up.log").read_text(errors="replace")
+
+    def addressed(self, block: Block) -> Block:
+        """The block with the address of this clone's web process."""
+        return replace(block, lines=tuple(line.replace(USUAL_URL, self.url) for line in block.lines))
 
     def write(self, block: Block) -> None:
         """Create a file as the manual says, or append to the project's own."""

@@ -31,7 +31,7 @@ def test_the_commands_of_the_page_work(clone: Clone, path: Path) -> None:
             if block.is_a_file and has_a_restart(path):
                 clone.write(block)
             if block.is_typed:
-                type_in(shell, block)
+                type_in(shell, clone.addressed(block))
 
 
 def test_a_run_from_the_command_line_is_visible_in_the_admin(clone: Clone) -> None:

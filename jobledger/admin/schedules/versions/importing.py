@@ -6,10 +6,11 @@ exist any more.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
+from types import MappingProxyType
 
 from django.db import IntegrityError, transaction
 from django_celery_beat.models import PeriodicTask
@@ -18,7 +19,7 @@ from jobledger import clock
 from jobledger.admin import audit_log
 from jobledger.admin.audit_log import Change
 from jobledger.admin.rights import User
-from jobledger.admin.schedules.deletion import log_deletions
+from jobledger.admin.schedules.deletion import delete_schedules
 from jobledger.admin.schedules.edit_form import ConflictError, EditForm
 from jobledger.admin.schedules.snapshot import Snapshot, changes_between
 from jobledger.admin.schedules.versions import calendars, filling, rules
@@ -99,13 +100,33 @@ def import_schedules(
     return found
 
 
+def save_schedules(
+    file: ScheduleFile, *, user: User, versions: Mapping[str, str] | None = None
+) -> list[Outcome]:
+    """Save the schedules of the file, without a look at others. Raises as ``import_schedules``.
+
+    ``versions`` are those of stored schedules that the user has seen, by name.
+    """
+    try:
+        with transaction.atomic():
+            return _Import(file, user, versions or {}).outcomes_of_schedules()
+    except (ConflictError, IntegrityError) as error:
+        raise MeanwhileChangedError(str(error)) from error
+
+
 class _Import:
     """One import, within a transaction."""
 
-    def __init__(self, file: ScheduleFile, user: User | str) -> None:
-        self._file, self._user = file, user
+    def __init__(
+        self, file: ScheduleFile, user: User | str, versions: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._file, self._user, self._versions = file, user, versions
         self._now = clock.now()
-        stored = dict(all_documents(PeriodicTask.objects.all()))
+        stored: dict[str, Document | NotRepresentableError] = {}
+        names = list(file.documents)
+        for start in range(0, len(names), _BATCH_SIZE):
+            batch = PeriodicTask.objects.filter(name__in=names[start : start + _BATCH_SIZE])
+            stored |= all_documents(batch)
         self._is_stored = stored.keys()
         self._stored: dict[str, Document] = {
             name: {} if isinstance(each, NotRepresentableError) else each for name, each in stored.items()
@@ -114,20 +135,26 @@ class _Import:
         self._problems: list[Problem] = []
 
     def outcomes(self, *, prune: bool) -> list[Outcome]:
-        others = [name for name in self._is_stored if name not in self._file.documents]
+        stored = PeriodicTask.objects.order_by("name").values_list("name", flat=True)
+        others = [name for name in stored if name not in self._file.documents]
         if prune:
             # First, since their alert rules may be those of other schedules from now on.
             self._delete(others)
         of_calendars = list(self._save_calendars())
         action = Action.DELETE if prune else Action.KEEP
         # Before all the rest, if a schedule cannot be saved because a calendar was not.
-        found = [] if self._problems else list(self._save_all())
+        found = self.outcomes_of_schedules()
         found += [Outcome(name=name, action=action) for name in others]
-        if self._problems:
-            raise InvalidFileError(sorted(self._problems, key=lambda each: each.line or 0))
         of_calendars += self._other_calendars(prune=prune)
         by_name = attrgetter("name")
         return [*sorted(of_calendars, key=by_name), *sorted(found, key=by_name)]
+
+    def outcomes_of_schedules(self) -> list[Outcome]:
+        """Save the schedules of the file. Raises InvalidFileError if anything in it is not valid."""
+        found = [] if self._problems else list(self._save_all())
+        if self._problems:
+            raise InvalidFileError(sorted(self._problems, key=lambda each: each.line or 0))
+        return found
 
     def _save_calendars(self) -> Iterator[Outcome]:
         for name, document in (self._file.calendars or {}).items():
@@ -155,8 +182,7 @@ class _Import:
         ids = list(PeriodicTask.objects.filter(name__in=names).values_list("pk", flat=True))
         for start in range(0, len(ids), _BATCH_SIZE):
             batch = PeriodicTask.objects.filter(pk__in=ids[start : start + _BATCH_SIZE])
-            log_deletions(self._user, batch)
-            batch.delete()
+            delete_schedules(self._user, list(batch))
 
     def _save_all(self) -> Iterator[Outcome]:
         changed = {name: each for name, each in self._file.documents.items() if self._differs(name, each)}
@@ -177,7 +203,8 @@ class _Import:
 
     def _save(self, name: str, document: Document, stored: PeriodicTask | None) -> Outcome:
         before = self._stored.get(name, {})
-        form = filling.filled(name, document, stored=stored, now=self._now, accepts_past=True)
+        seen = self._versions.get(name)
+        form = filling.filled(name, document, stored=stored, now=self._now, accepts_past=True, version=seen)
         if problems := list(self._wrong(name, document, form, before)):
             self._problems += problems
             return Outcome(name=name, action=Action.NONE)

@@ -6,7 +6,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import reverse
 
-from jobledger.admin.runs import admin
+from jobledger.admin.runs import admin, changes
 from jobledger.admin.runs.search import PAGE_SIZE
 from jobledger.models import AuditEntry, Run, Status
 from jobledger.runs import reasons
@@ -26,15 +26,15 @@ def entries(run: Run) -> list[str]:
 
 def test_a_cancellation_is_logged_once(user: User) -> None:
     run = create_run(status=Status.RUNNING)
-    assert admin.cancel_run(user, run)
-    assert not admin.cancel_run(user, run)
+    assert changes.cancel_run(user, run)
+    assert not changes.cancel_run(user, run)
     run.refresh_from_db()
     assert (reasons.cancelled_by(run), entries(run)) == ("anna", ["Cancelled."])
 
 
 def test_a_runs_history_says_who_cancelled_it(user: User, admin_client: Client) -> None:
     run, other = create_run(status=Status.RUNNING), create_run(status=Status.RUNNING)
-    admin.cancel_run(user, run)
+    changes.cancel_run(user, run)
     page = admin_client.get(reverse("admin:jobledger_run_history", args=[run.pk])).text
     assert f"<h2>{user.username} <span" in page
     assert "<p>Cancelled.</p>" in page
@@ -49,7 +49,7 @@ def test_runs_that_have_ended_are_not_cancelled(user: User) -> None:
 
 def test_running_again_is_logged_for_both_runs(user: User) -> None:
     run = create_run(options={"level": 3})
-    new = admin.start_run_again(user, run)
+    new = changes.start_run_again(user, run)
     assert (new.options, new.trigger, new.username, new.user) == ({"level": 3}, "admin", "anna", user)
     assert entries(run) == [f"Started again as run {new.pk}."]
     assert entries(new) == [f"Started as a repeat of run {run.pk}."]

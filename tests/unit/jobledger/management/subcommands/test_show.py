@@ -11,9 +11,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.core.management.color import color_style
 
-from jobledger.management import run_json
 from jobledger.management.subcommands import show
 from jobledger.models import Run, RunAttempt, RunOutput, Status, Stream
+from jobledger.runs import run_json
 from tests.unit.builders import NOON
 from tests.unit.jobledger.admin.runs.ledger import create_run
 from tests.unit.terminals import Terminal

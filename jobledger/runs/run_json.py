@@ -1,5 +1,6 @@
 """Runs as JSON: fields are named as in the model, times are in ISO 8601 and UTC, secrets are masked."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,11 @@ def as_json(run: Run) -> dict[str, Any]:
 
 def in_full(run: Run) -> dict[str, Any]:
     """All fields, including earlier attempts and output."""
+    return {**in_detail(run), "output": pieces(RunOutput.objects.filter(run=run).in_order())}
+
+
+def in_detail(run: Run) -> dict[str, Any]:
+    """All fields, including earlier attempts, without the output."""
     return {
         **as_json(run),
         "args": secrets.masked_args(run.args),
@@ -47,8 +53,12 @@ def in_full(run: Run) -> dict[str, Any]:
         "progress_total": run.progress_total,
         "traceback": reasons.without_secrets(run, run.traceback) or None,
         "attempts": [_attempt(each) for each in run.attempts.order_by("attempt")],
-        "output": [_piece(each) for each in RunOutput.objects.filter(run=run).in_order()],
     }
+
+
+def pieces(rows: Iterable[RunOutput]) -> list[dict[str, Any]]:
+    """What a run has written, in the order of the rows."""
+    return [_piece(each) for each in rows]
 
 
 def _attempt(ended: RunAttempt) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""What users do to runs: starting, cancelling and running again, each with an entry in the audit log.
+
+The pages and the HTTP API call the same functions. Permissions are checked by the caller.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.db import transaction
+
+from jobledger import clock
+from jobledger.admin import audit_log
+from jobledger.admin.rights import User
+from jobledger.jobs.options.command_line import command_line
+from jobledger.jobs.registry import Job
+from jobledger.models import Reason, Run, Trigger, Why
+from jobledger.runs import dispatch, overlap
+
+
+@transaction.atomic
+def start_job(
+    user: User,
+    job: Job,
+    options: Mapping[str, Any],
+    *,
+    trigger: Trigger = Trigger.ADMIN,
+    past: Run | None = None,
+    run_id: UUID | None = None,
+) -> Run:
+    """Start the job with valid options; as a repeat of ``past``, for the same slot.
+
+    Raises dispatch.RepeatedError if there is a run with the id ``run_id``.
+    """
+    request = dispatch.RunRequest(
+        job=job.name,
+        options=dict(options),
+        trigger=trigger,
+        **_author(user),
+        # The new run is for the same slot, as with "Run again".
+        schedule_name=past.schedule_name if past else "",
+        scheduled_for=past.scheduled_for if past else None,
+        routing=past.routing if past else {},
+    )
+    run = dispatch.enqueue(request, run_id=run_id)
+    text = f"Started {command_line(job, options)}"
+    audit_log.log_action(user, [run], f"{text}, repeating run {past.pk}." if past else f"{text}.")
+    return run
+
+
+def cancel_run(user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, comment: str = "") -> bool:
+    """Request cancellation; returns False if the run has ended or is already being cancelled."""
+    # Without a comment, the reason has none.
+    details = {"comment": comment} if comment else {}
+    why = Why.of(Reason.USER, user=user.get_username(), trigger=trigger, **details)
+    is_requested = overlap.request_cancel(run, why, clock.now())
+    if is_requested:
+        audit_log.log_action(user, [run], f"Cancelled: {comment}" if comment else "Cancelled.")
+    return is_requested
+
+
+@transaction.atomic
+def start_run_again(
+    user: User, run: Run, *, trigger: Trigger = Trigger.ADMIN, run_id: UUID | None = None
+) -> Run:
+    """Start a new run of the same job with the same options.
+
+    Raises dispatch.CannotRunAgainError, or dispatch.RepeatedError if there is a run with the id ``run_id``.
+    """
+    new = dispatch.run_again(run, trigger=trigger, **_author(user), run_id=run_id)
+    audit_log.log_action(user, [run], f"Started again as run {new.pk}.")
+    audit_log.log_action(user, [new], f"Started as a repeat of run {run.pk}.")
+    return new
+
+
+def _author(user: User) -> dict[str, Any]:
+    return {
+        "username": user.get_username(),
+        "user_id": None if isinstance(user, AnonymousUser) else user.pk,
+    }

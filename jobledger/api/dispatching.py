@@ -1,0 +1,75 @@
+"""Answers the requests of the API: limits by address, the endpoint, and problems instead of error pages."""
+
+import logging
+from http import HTTPStatus
+
+from django.core.signals import got_request_exception
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLResolver
+from django.urls.exceptions import Resolver404
+from django.urls.resolvers import RegexPattern
+
+from jobledger.admin import audit_log
+from jobledger.api import limits, problems
+from jobledger.api.addresses import VERSION
+from jobledger.api.application import api
+from jobledger.api.authentication import token_of
+from jobledger.api.problems import ProblemError
+from jobledger.jobs.secrets import MASK
+from jobledger.outages import is_outage
+
+RETRY_AFTER_SECONDS = 10
+NOTHING_HERE = "There is nothing at this address; openapi.json lists what there is."
+_logger = logging.getLogger(__name__)
+_resolver = URLResolver(
+    RegexPattern(rf"^{VERSION}/"), [each for each in api.urls[0] if getattr(each, "name", "") != "api-root"]
+)
+
+
+def respond(request: HttpRequest, path: str) -> HttpResponse:
+    """The answer, whatever happens; every error is a problem in JSON."""
+    _hide_token(request, path)
+    try:
+        limits.check_address(request)
+        return _answer(request, path)
+    except ProblemError as error:
+        return problems.response(request, error)
+    except Exception as error:
+        # As Django does: monitoring and the mails to ADMINS rely on it.
+        got_request_exception.send(sender=None, request=request)
+        if not is_outage(error):
+            _logger.exception("The API could not answer %s %s", request.method, request.path)
+        return problems.response(request, _failure(error))
+
+
+def _hide_token(request: HttpRequest, path: str) -> None:
+    """Django logs the paths of requests that fail, and that of a token for one job contains the token."""
+    before, is_start, token = path.partition(f"{VERSION}/start/")
+    if is_start and token and not before:
+        request.path = request.path.removesuffix(token) + MASK
+        request.path_info = request.path_info.removesuffix(token) + MASK
+
+
+def _answer(request: HttpRequest, path: str) -> HttpResponse:
+    if "\0" in path or "%00" in request.META.get("QUERY_STRING", ""):
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "The URL contains a NUL character; leave it out.")
+    try:
+        match = _resolver.resolve(path)
+    except Resolver404 as error:
+        raise ProblemError(HTTPStatus.NOT_FOUND, NOTHING_HERE) from error
+    with audit_log.by_token(lambda: token.name if (token := token_of(request)) else ""):
+        response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        raise problems.not_allowed(request, response.get("Allow", "another method"))
+    return response
+
+
+def _failure(error: Exception) -> ProblemError:
+    if not is_outage(error):
+        detail = "Something went wrong here; the log of the web server says what."
+        return ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database cannot be used right now. Nothing was changed. Try again in a few seconds.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )

@@ -1,0 +1,79 @@
+"""The OpenAPI document is valid, and describes what is answered."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from jobledger.api import schemas
+from jobledger.models import Run, RunAttempt, Status
+from jobledger.runs import run_json
+from jobledger.schedules.documents.keys import KEYS
+from tests.unit.jobledger.admin.runs.ledger import create_run
+from tests.unit.jobledger.api.client import ApiClient
+from tests.unit.jobledger.schedules.builders import NOON, hourly
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
+
+
+@pytest.fixture
+def document() -> Any:
+    response = Client().get("/api/v1/openapi.json")
+    assert response.status_code == 200
+    return response.json()
+
+
+def test_it_is_valid_and_needs_no_token(document: Any) -> None:
+    OpenAPIV31SpecValidator(document).validate()
+    assert document["servers"] == [{"url": "http://testserver/api/v1"}]
+    assert "/jobs/{name}/runs" in document["paths"]
+
+
+def test_every_operation_says_who_may_call_it_and_what_it_does(document: Any) -> None:
+    operations = {
+        (path, method): found
+        for path, methods in document["paths"].items()
+        for method, found in methods.items()
+    }
+    public = {key for key, found in operations.items() if "security" not in found}
+    assert public == {("/openapi.json", "get"), ("/start/{token}", "post")}
+    assert all(found["summary"] and found["description"] for found in operations.values())
+    assert len({found["operationId"] for found in operations.values()}) == len(operations)
+
+
+def test_answers_are_as_described(document: Any) -> None:
+    run, schedule, client = create_run(status=Status.FAILED, error="It failed."), hourly(), ApiClient()
+    RunAttempt.objects.create(run=run, attempt=1, status=Status.FAILED, finished_at=NOON)
+    paths = {
+        "/jobs": "jobs",
+        "/jobs/{name}": "jobs/hello",
+        "/runs": "runs",
+        "/runs/{run_id}": f"runs/{run.pk}",
+        "/runs/{run_id}/output": f"runs/{run.pk}/output",
+        "/schedules": "schedules",
+        "/schedules/{schedule_id}": f"schedules/{schedule.pk}",
+        "/service": "service",
+        "/token": "token",
+    }
+    for path, url in paths.items():
+        content = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+        schema = {**content["schema"], "components": document["components"]}
+        Draft202012Validator(schema).validate(client.get(url))
+    problem = {"$ref": "#/components/schemas/Problem", "components": document["components"]}
+    answer: Any = client.send("get", "runs?limit=0")
+    Draft202012Validator(problem).validate(answer.json())
+
+
+def test_runs_have_all_fields_that_the_commands_print() -> None:
+    run = create_run()
+    RunAttempt.objects.create(run=run, attempt=1, status=Status.FAILED, finished_at=NOON)
+    found = run_json.in_detail(Run.objects.get())
+    assert set(schemas.RunDetails.model_fields) == {*found, "url"}
+    assert set(schemas.Run.model_fields) == {*run_json.as_json(run), "url"}
+    assert set(schemas.Attempt.model_fields) == set(found["attempts"][0])
+
+
+def test_a_schedule_has_the_keys_of_a_file(document: Any) -> None:
+    assert set(document["components"]["schemas"]["ScheduleIn"]["properties"]) == {"name", *KEYS}
