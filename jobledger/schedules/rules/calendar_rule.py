@@ -11,7 +11,7 @@ time to which it is moved; or ``left_out``.
 All searches are bounded: nothing is found that is more than ``HORIZON`` away.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -19,6 +19,7 @@ from itertools import islice, takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from jobledger.calendars.entries import DAY_MINUTES
 from jobledger.calendars.use import MAX_MOVE_DAYS, Block, CalendarUse, days_after
 from jobledger.reason import MANY
 from jobledger.schedules.rules import wallclock
@@ -154,7 +155,8 @@ class CalendarRule(Rule):
                 return None
             if (stretch := self._stretch(slot)) is None:
                 return slot
-            slot = next_slot(self.base, stretch.end - RESOLUTION, window=self.window)
+            end = self._end_of_days(stretch, _is_blocked)
+            slot = next_slot(self.base, end - RESOLUTION, window=self.window)
         return None
 
     def _last_own(self, at: datetime) -> datetime | None:
@@ -164,7 +166,7 @@ class CalendarRule(Rule):
                 return None
             if (stretch := self._stretch(slot)) is None:
                 return slot
-            slot = previous_slot(self.base, stretch.begin, window=self.window)
+            slot = previous_slot(self.base, self._begin_of_days(stretch), window=self.window)
         return None
 
     def _days_from(self, day: date) -> Iterator[date]:
@@ -222,7 +224,7 @@ class CalendarRule(Rule):
                 return
             if found := self._stretch(slot):
                 yield found
-                cursor = found.end - RESOLUTION
+                cursor = self._end_of_days(found, _is_outside) - RESOLUTION
             else:
                 following = next(self._all_stretches(slot, slot + _DAY), None)
                 # What begins exactly a day later is not among them: its first slot must still be found.
@@ -250,6 +252,28 @@ class CalendarRule(Rule):
                 end = at + (_wall(wall.date(), block.end) - wall)
                 return _Stretch(block, *_between_clock_changes(at, begin, end, self.zone))
         return None
+
+    def _end_of_days(self, stretch: _Stretch, is_skipped: Callable[[Sequence[Block]], bool]) -> datetime:
+        """The end of a stretch and of the days after it that are skipped: a search does not stop at each."""
+        day = self._day(stretch.end)
+        if stretch.end != self._midnight(day):
+            return stretch.end
+        for _ in range(HORIZON.days):
+            if not is_skipped(self.use.blocks(day)):
+                break
+            day += _DAY
+        return self._midnight(day)
+
+    def _begin_of_days(self, stretch: _Stretch) -> datetime:
+        """The same in the other direction, for days in which nothing runs."""
+        day = self._day(stretch.begin)
+        if stretch.begin != self._midnight(day):
+            return stretch.begin
+        for _ in range(HORIZON.days):
+            if not _is_blocked(self.use.blocks(day - _DAY)):
+                break
+            day -= _DAY
+        return self._midnight(day)
 
     def _midnight(self, day: date) -> datetime:
         return _to_utc(_wall(day, 0), self.zone)
@@ -316,6 +340,16 @@ def _moved(rule: CalendarRule, day: date) -> Mapping[datetime, datetime]:
     for target, slot in rule.moved_to(day):
         found[target] = max(slot, found.get(target, slot))
     return found
+
+
+def _is_blocked(blocks: Sequence[Block]) -> bool:
+    """Whether nothing runs on the whole day."""
+    return sum(block.end - block.begin for block in blocks) == DAY_MINUTES
+
+
+def _is_outside(blocks: Sequence[Block]) -> bool:
+    """Whether the whole day is outside the calendars to which the schedule is limited."""
+    return [(block.is_left_out, block.is_whole_day) for block in blocks] == [(False, True)]
 
 
 def _wall(day: date, minute: int) -> datetime:

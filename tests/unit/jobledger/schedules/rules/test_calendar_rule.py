@@ -312,3 +312,24 @@ def test_outside_clock_changes_what_is_free_is_where_slots_run_at_their_own_time
     for slot in slots_between(rule.base, begin, end - RESOLUTION):
         is_free = any(since <= slot < until for since, until in free)
         assert is_free == (is_due(rule, slot) and not is_excluded(rule, slot))
+
+
+@pytest.mark.parametrize("base", ["0 9 * * *", "0 * * * *"])
+def test_the_only_day_of_a_calendar_is_found_if_it_is_years_away(base: str) -> None:
+    rule = limited(cron(base), only_on="2033-05-05 09:00 to 10:00")
+    day = utc("2033-05-05T09:00")
+    assert rule.first_after(START) == day
+    assert rule.last_before(day + 8 * 365 * DAY) == day
+
+
+def test_so_is_what_is_left_out_on_it() -> None:
+    rule = limited(cron("0 9 * * *"), "2032-05-05 # closed", only_on="2032-05-05\n2033-05-05")
+    assert rule.first_after(START) == utc("2033-05-05T09:00")
+    assert left_out(rule, days=8 * 365) == [("Wed 05 09:00", 1)]
+
+
+def test_days_that_parts_of_several_calendars_cover_are_searched_across() -> None:
+    rule = limited(cron("0 9,21 * * *"), "00:00 to 12:00\n12:00 to 24:00", moved=False)
+    assert rule.first_after(START) is None
+    end = limited(cron("0 9,21 * * *"), "2026-03-03 to 2032-12-31\n2026-03-02 06:00 to 24:00")
+    assert end.first_after(START) == utc("2033-01-01T09:00")
