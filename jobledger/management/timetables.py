@@ -27,6 +27,7 @@ from jobledger.schedules.rules.calendar_rule import CalendarRule
 from jobledger.schedules.rules.cron import Cron
 from jobledger.schedules.rules.slots import ALWAYS, RESOLUTION, Rule, RuleError, Window, slots_between
 from jobledger.schedules.simulation import AT_ONCE, Queue
+from jobledger.schedules.words import zone_of
 
 Warn = Callable[[str], object]
 """Prints a message that is not part of the output."""
@@ -129,12 +130,6 @@ def stored(name: str) -> PeriodicTask:
         raise CommandError(_broken(name, _text(error))) from error
 
 
-def own_zone(schedule: PeriodicTask) -> ZoneInfo:
-    """The zone of the schedule's crontab, or else the project's."""
-    zone = schedule.crontab.timezone if schedule.crontab_id is not None else None
-    return zone if isinstance(zone, ZoneInfo) else timezone.get_default_timezone()
-
-
 def _single(timetable: Timetable) -> Choice:
     return Choice(timetables=[timetable], zone=timetable.zone, is_single=True)
 
@@ -183,7 +178,7 @@ def of_schedule(schedule: PeriodicTask, zone: ZoneInfo | None = None) -> Timetab
             window=times.window,
             policy=times.policy,
             queue=_queue(schedule, target.job),
-            zone=zone or own_zone(schedule),
+            zone=zone or zone_of(schedule),
             calendars=times.calendars,
         )
     except Error:

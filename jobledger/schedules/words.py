@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
@@ -25,6 +26,13 @@ def in_words(expression: str) -> str:
     """The expression as a phrase without its zone, such as "every weekday at 03:00". Raises RuleError."""
     parsed = parse(expression)
     return phrase(parsed, repeats_in_fold=parsed.follows_clock)
+
+
+def zone_of(schedule: PeriodicTask) -> ZoneInfo:
+    """The zone of the schedule's crontab, or else the project's."""
+    times = stored_schedules.of(schedule)
+    zone = times.zone if isinstance(times, CronTimes) else None
+    return zone if isinstance(zone, ZoneInfo) else timezone.get_default_timezone()
 
 
 NO_TIMES = "no times"

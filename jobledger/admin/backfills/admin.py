@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 
 from jobledger import clock
 from jobledger.admin import audit_log, display, rights
-from jobledger.admin.backfills.starting import start_view
+from jobledger.admin.backfills.starting import options_of, start_view
 from jobledger.admin.fields import number_in
 from jobledger.admin_site import ModelPages, ReadOnly, page_url, page_view
 from jobledger.models import Backfill, BackfillSlot, Run, Status, Trigger
@@ -77,6 +77,7 @@ class BackfillAdmin(ReadOnly, ModelPages):
         context = {
             "title": str(backfill).capitalize(),
             **_facts(backfill, progress),
+            "options": options_of(backfill),
             "started_by": reasons.started_by(backfill.trigger, backfill.username, ""),
             "waits": backfilling.why_waiting(backfill, now) if is_waiting else "",
             "is_over": is_over,

@@ -23,11 +23,12 @@ from jobledger.admin import audit_log, rights
 from jobledger.admin.fields import DateTimeField
 from jobledger.admin.schedules.snapshot import fingerprint
 from jobledger.admin_site import page_url
-from jobledger.jobs import registry
+from jobledger.jobs import json_text, registry, secrets
 from jobledger.models import Backfill, Trigger
 from jobledger.schedules.backfills import backfilling, past_slots
 from jobledger.schedules.backfills.backfilling import MAX_PARALLEL, Terms
 from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlot, PastSlots
+from jobledger.schedules.words import zone_of
 
 LISTED = 500
 """How many slots the preview lists."""
@@ -54,11 +55,12 @@ class RangeForm(forms.Form):
     )
 
     def __init__(self, data: Any = None) -> None:
+        # The view activates the schedule's zone, which applies to the command line as well.
         now = timezone.localtime().replace(second=0, microsecond=0)
         begin = (now - timedelta(days=7)).replace(hour=0, minute=0)
         super().__init__(data, label_suffix="", initial={"since": begin, "until": now})
         zone = timezone.get_current_timezone_name()
-        self.fields["since"].help_text = f"In {zone}."
+        self.fields["since"].help_text = f"In {zone}, the schedule's time zone."
 
     def terms(self, user: rights.User) -> Terms:
         values = self.cleaned_data
@@ -87,10 +89,19 @@ def links(user: rights.User, schedule: PeriodicTask) -> Mapping[str, Any]:
 
 @require_http_methods(["GET", "POST"])
 def start_view(request: HttpRequest, schedule_id: int, site: AdminSite) -> HttpResponse:
-    """GET shows the form and, with a range, the preview; POST starts what was previewed."""
+    """GET shows the form and, with a range, the preview; POST starts what was previewed.
+
+    All times are in the schedule's zone.
+    """
     schedule = get_object_or_404(PeriodicTask.objects.select_related("policy"), pk=schedule_id)
     if not may_backfill(request.user, schedule):
         raise PermissionDenied
+    with timezone.override(zone_of(schedule)):
+        answer = _answer(request, schedule, site)
+        return answer.render() if isinstance(answer, TemplateResponse) else answer
+
+
+def _answer(request: HttpRequest, schedule: PeriodicTask, site: AdminSite) -> HttpResponse:
     form = RangeForm((request.POST if request.method == "POST" else request.GET) or None)
     found: PastSlots | None = None
     if form.is_valid():
@@ -140,6 +151,8 @@ def _preview(schedule: PeriodicTask, found: PastSlots) -> dict[str, Any]:
     return {
         "found": found,
         "target": _target_mark(schedule),
+        "starts": planned,
+        "options": options_of(planned),
         "slots": [_row(each) for each in found.slots[:LISTED]],
         "more": max(len(found.slots) - LISTED, 0),
         "run_count": count,
@@ -149,6 +162,11 @@ def _preview(schedule: PeriodicTask, found: PastSlots) -> dict[str, Any]:
         "unfinished": backfilling.unfinished_of(schedule),
         "waits": backfilling.why_waiting(planned, clock.now()),
     }
+
+
+def options_of(backfill: Backfill) -> str:
+    """The options with which its runs start, with secrets masked; empty without any."""
+    return json_text.format_inline(secrets.masked(backfill.job, backfill.options)) if backfill.options else ""
 
 
 def _target_mark(schedule: PeriodicTask) -> str:

@@ -20,6 +20,7 @@ from jobledger.schedules.backfills import backfilling, past_slots
 from jobledger.schedules.backfills.backfilling import MAX_PARALLEL, Terms
 from jobledger.schedules.backfills.past_slots import BackfillError, Decision, PastSlot, PastSlots
 from jobledger.schedules.backfills.progress import Progress, progress_of, status_of
+from jobledger.schedules.words import zone_of
 
 USAGE_EXIT_CODE = 2
 """As with argparse's own errors: nothing was started."""
@@ -91,7 +92,7 @@ class Command(OperatorCommand):
         if options["name"] is None or options["from"] is None:
             raise CommandError("give the schedule's name and --from, or --list, or --cancel")
         schedule = timetables.stored(options["name"])
-        zone, now = timetables.own_zone(schedule), clock.now()
+        zone, now = zone_of(schedule), clock.now()
         if options["tz"] is not None:
             zone = arguments.zone(options["tz"], "--tz")
         terms = _terms(options, zone, now)

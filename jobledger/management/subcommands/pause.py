@@ -15,6 +15,7 @@ from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause, pause_terms
 from jobledger.runs.dispatch import operating_system_user
 from jobledger.schedules import pausing
+from jobledger.schedules.words import zone_of
 
 
 class Command(OperatorCommand):
@@ -51,7 +52,7 @@ class Command(OperatorCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         schedule = None if options["name"] is None else timetables.stored(options["name"])
-        zone = timetables.own_zone(schedule) if schedule else timezone.get_default_timezone()
+        zone = zone_of(schedule) if schedule else timezone.get_default_timezone()
         if options["tz"] is not None:
             zone = arguments.zone(options["tz"], "--tz")
         _check_length(options["reason"])

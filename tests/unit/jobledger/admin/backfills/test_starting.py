@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.admin.backfills import starting
 from jobledger.jobs.declaration import Concurrency
@@ -199,3 +200,32 @@ def test_a_user_who_may_not_see_runs_returns_to_the_schedule(client: Client, sch
     user.user_permissions.set(Permission.objects.filter(codename__in=names))
     answer: Any = client.post(url(schedule), MORNING)
     assert answer.url == page_of(schedule)
+
+
+def test_times_are_in_the_schedules_zone_as_on_the_command_line(
+    admin_client: Client, schedule: PeriodicTask
+) -> None:
+    CrontabSchedule.objects.update(timezone=ZoneInfo("America/New_York"))
+    form = admin_client.get(url(schedule)).text
+    assert "In America/New_York, the schedule&#x27;s time zone." in form
+    assert 'value="2026-03-02T07:00:00"' in form
+    values = {**MORNING, "since": "2026-03-02T05:00", "until": "2026-03-02T07:00"}
+    text = preview(admin_client, schedule, **values)
+    assert re.findall(r'scope="row">(.*?)<', text) == ["2026-03-02 05:00:00 EST", "2026-03-02 06:00:00 EST"]
+    admin_client.post(url(schedule), values)
+    found = Backfill.objects.get()
+    assert (found.since, found.until) == (NOON.replace(hour=10), NOON)
+
+
+def test_the_options_of_its_runs_are_displayed_with_secrets_masked(admin_client: Client) -> None:
+    schedule = hourly("mine", task="probes.choosing", kwargs='{"api_key": "s3cret"}', handled_until=NOON)
+    shown = "<code>{&quot;api_key&quot;: &quot;********&quot;}</code>"
+    text = preview(admin_client, schedule)
+    assert f"Each run starts job choosing with {shown}." in text
+    page = admin_client.post(url(schedule), MORNING, follow=True).text
+    assert f"<dt>Options</dt><dd>{shown}</dd>" in page
+    assert "s3cret" not in text + page
+
+
+def test_without_options_it_says_so(admin_client: Client, schedule: PeriodicTask) -> None:
+    assert "Each run starts job probe without options." in preview(admin_client, schedule)
