@@ -33,7 +33,7 @@ class JobsConfig(AppConfig):
         from jobledger import checks, conf
         from jobledger.alerts import default_rule
         from jobledger.runs.worker import code_version, log_format, pending_migrations
-        from jobledger.schedules import edits
+        from jobledger.schedules import signals
         from jobledger.tracing import context
 
         conf.current()
@@ -41,7 +41,7 @@ class JobsConfig(AppConfig):
         code_version.connect()
         pending_migrations.connect()
         log_format.connect()
-        edits.connect()
+        signals.connect()
         default_rule.connect()
         context.connect()
         celeryd_init.connect(_worker_starts, dispatch_uid="jobledger.worker")

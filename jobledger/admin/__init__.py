@@ -31,7 +31,7 @@ from jobledger.models import (
     DeadLetter,
     Run,
 )
-from jobledger.schedules.edits import TIMING_FIELDS
+from jobledger.schedules.signals import TIMING_FIELDS
 
 __all__ = [
     "AlertAdmin",

@@ -1,7 +1,7 @@
 """Keeps ``NextSlot`` and ``SchedulePolicy`` in sync with the schedules, however those are changed.
 
-Signal handlers, which ``edits`` connects, react to every save and delete immediately, in the transaction that
-makes the change.
+Signal handlers, which ``signals`` connects, react to every save and delete immediately, in the transaction
+that makes the change.
 ``Reconciliation`` finds changes that send no signal (``update()``, SQL, fixtures, migrations): the database
 compares each schedule's ``timing`` and ``target`` with the values stored last. That takes time for each of
 the schedules, so it is not done while nothing has been written, and never takes more than a small share of
@@ -23,7 +23,7 @@ from jobledger.models import Calendar, NextSlot, Pause, ScheduleCalendar, Schedu
 from jobledger.runs import ordinary_tasks
 from jobledger.runs.publishing import wake_up
 from jobledger.schedules import calendars, ledger, stored_schedules
-from jobledger.schedules.edits import TIMING_FIELDS
+from jobledger.schedules.signals import TIMING_FIELDS
 
 SLICE_SIZE = 5000
 PASS_INTERVAL_SECONDS = 15.0

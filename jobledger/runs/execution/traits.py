@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 from jobledger.escapes import line_logger
 from jobledger.runs.execution import asyncio_internals, django_internals, multiprocessing_internals
 from jobledger.runs.output import loggers
+from jobledger.runs.output.loggers import Configurations
 from jobledger.runs.worker import billiard_internals
 
 logger = line_logger(__name__)
@@ -211,7 +212,7 @@ TRAITS = (
         read=partial(os.getpriority, os.PRIO_PROCESS, 0),
         restore=partial(os.setpriority, os.PRIO_PROCESS, 0),
     ),
-    Trait(name="loggers", read=loggers.configurations, restore=loggers.restore),
+    Trait(name="loggers", read=loggers.configurations, restore=Configurations.restore),
     Trait(name="disabled logging", read=lambda: logging.root.manager.disable, restore=logging.disable),
     Trait(name="class of loggers", read=logging.getLoggerClass, restore=logging.setLoggerClass),
     Trait(name="log records", read=logging.getLogRecordFactory, restore=logging.setLogRecordFactory),

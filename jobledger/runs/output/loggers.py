@@ -1,19 +1,41 @@
-"""How the loggers of a process are configured: kept before a job, and restored after it."""
+"""How the loggers of a process are configured: kept before a job, and restored after it.
+
+There are hundreds, and each run looks at all of them three times, so that a step of Python for each is felt.
+"""
 
 import logging
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+_values_of = attrgetter("level", "propagate", "disabled")
 
 
-class LoggerConfiguration(NamedTuple):
-    """How a logger is configured. A tuple, since there are many, and they are kept for each run."""
+@dataclass(frozen=True, kw_only=True)
+class Configurations:
+    """Everything that a job's own configuration of logging may change."""
 
-    logger: logging.Logger
-    level: int
-    propagate: bool
-    disabled: bool
-    handlers: list[logging.Handler]
-    filters: list[Any]
+    loggers: list[logging.Logger]
+    values: list[tuple[int, bool, bool]]
+    """The level, and whether it propagates and is disabled, of each."""
+    lists: dict[int, tuple[list[logging.Handler], list[Any]]]
+    """The handlers and the filters of those that have any, by their places among the loggers."""
+
+    @property
+    def handlers(self) -> Iterator[logging.Handler]:
+        """One that several loggers have comes several times."""
+        return (handler for handlers, _ in self.lists.values() for handler in handlers)
+
+    def restore(self) -> None:
+        """Configure these loggers as they were. Those that were created since are left alone."""
+        for place, (logger, values) in enumerate(zip(self.loggers, self.values, strict=True)):
+            if _values_of(logger) != values:
+                level, logger.propagate, logger.disabled = values
+                logger.setLevel(level)
+            handlers, filters = self.lists.get(place, ([], []))
+            if logger.handlers != handlers or logger.filters != filters:
+                logger.handlers[:], logger.filters[:] = handlers, filters
 
 
 def all_loggers() -> list[logging.Logger]:
@@ -22,20 +44,15 @@ def all_loggers() -> list[logging.Logger]:
     return [logging.root, *(each for each in named if isinstance(each, logging.Logger))]
 
 
-def configurations() -> list[LoggerConfiguration]:
-    """Those of all loggers, with everything that a job's own configuration of logging may change."""
-    return [
-        LoggerConfiguration(
-            each, each.level, each.propagate, each.disabled, each.handlers[:], each.filters[:]
-        )
-        for each in all_loggers()
-    ]
-
-
-def restore(before: Iterable[LoggerConfiguration]) -> None:
-    """Configure these loggers as they were. Those that were created since are left alone."""
-    for logger, level, propagate, disabled, handlers, filters in before:
-        if logger.level != level:
-            logger.setLevel(level)
-        logger.propagate, logger.disabled = propagate, disabled
-        logger.handlers[:], logger.filters[:] = handlers, filters
+def configurations() -> Configurations:
+    """Those of all loggers."""
+    loggers = all_loggers()
+    return Configurations(
+        loggers=loggers,
+        values=list(map(_values_of, loggers)),
+        lists={
+            place: (each.handlers[:], each.filters[:])
+            for place, each in enumerate(loggers)
+            if each.handlers or each.filters
+        },
+    )

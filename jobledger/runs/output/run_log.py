@@ -88,19 +88,19 @@ class RunLog:
     def begin(self) -> None:
         self._before = loggers.configurations()
         self._disabled_level = logging.root.manager.disable
-        handlers = {id(handler): handler for each in self._before for handler in each.handlers}
+        handlers = {id(handler): handler for handler in self._before.handlers}
         self._gates = [gate for handler in handlers.values() if (gate := self._gate_for(handler))]
         self._gated = {gate.open() for gate in self._gates}
         if not self.passes_on:
             self._add_last_handler()
-        self._known = {id(handler) for each in self._before for handler in each.logger.handlers}
+        self._known = {id(handler) for logger in self._before.loggers for handler in logger.handlers}
 
     def end(self) -> None:
         for gate in self._gates:
             gate.close()
-        loggers.restore(self._before)
+        self._before.restore()
         logging.root.manager.disable = self._disabled_level
-        known = {id(each.logger) for each in self._before}
+        known = set(map(id, self._before.loggers))
         # Configured by modules that were imported for the first time.
         for logger in (each for each in loggers.all_loggers() if id(each) not in known):
             for handler in logger.handlers:
@@ -143,9 +143,9 @@ class RunLog:
 
     def _add_last_handler(self) -> None:
         last = _LastHandler(self)
-        for each in self._before:
-            if each.logger is logging.root or not each.propagate:
-                each.logger.addHandler(last)
+        for logger in self._before.loggers:
+            if logger is logging.root or not logger.propagate:
+                logger.addHandler(last)
 
 
 class _Gate:

@@ -1,4 +1,4 @@
-"""Reacts to edits of schedules. What it connects is imported at the first edit: few processes see one."""
+"""Connects what reacts to edits of schedules. It is imported at the first edit: few processes see one."""
 
 from django.db.models.signals import post_delete, post_save
 from django_celery_beat.models import (
@@ -29,10 +29,10 @@ _pause_changed = lazily("jobledger.schedules.reconciliation.pause_changed")
 
 def connect() -> None:
     """Connect the signal handlers."""
-    post_save.connect(_schedule_saved, PeriodicTask, dispatch_uid="jobledger.edits.schedule")
+    post_save.connect(_schedule_saved, PeriodicTask, dispatch_uid="jobledger.schedules.signals.schedule")
     for model in TIMING_FIELDS:
-        post_save.connect(_times_saved, model, dispatch_uid="jobledger.edits.times")
-    post_save.connect(_policy_saved, SchedulePolicy, dispatch_uid="jobledger.edits.policy")
-    post_save.connect(_calendar_saved, Calendar, dispatch_uid="jobledger.edits.calendar")
+        post_save.connect(_times_saved, model, dispatch_uid="jobledger.schedules.signals.times")
+    post_save.connect(_policy_saved, SchedulePolicy, dispatch_uid="jobledger.schedules.signals.policy")
+    post_save.connect(_calendar_saved, Calendar, dispatch_uid="jobledger.schedules.signals.calendar")
     for signal in post_save, post_delete:
-        signal.connect(_pause_changed, Pause, dispatch_uid="jobledger.edits.pause")
+        signal.connect(_pause_changed, Pause, dispatch_uid="jobledger.schedules.signals.pause")
