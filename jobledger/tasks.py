@@ -77,6 +77,10 @@ def _run(
             dispatch.receive(str(task.request.id), partial(request_of, task.request, job, options))
         error = _argument_error(args, options)
         ended = runner.execute(run_id, worker=worker, validation_error=error, job=job)
+    if ended and job.function is not None:
+        from jobledger.django_tasks import execution
+
+        execution.report_end(ended.run, job.function)
     return result_of(ended.run, ended.last_line) if ended else result_of(None, "")
 
 

@@ -22,3 +22,4 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 WHITENOISE_AUTOREFRESH = True
 # The options of tests/shapes that it reports are there to be tested.
 SILENCED_SYSTEM_CHECKS = ["jobledger.W021"]
+TASKS = {"default": {"BACKEND": "jobledger.django_tasks.JobledgerBackend", "QUEUES": ["default", "mail"]}}

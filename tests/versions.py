@@ -17,6 +17,33 @@ class Command(JobCommand):
     def handle(self, *, day, **options):
         print("reporting", day)
 """
+TASKS = """
+from jobledger.jobs.functions import framework
+
+task = framework().task
+
+@task(priority=1)
+def double(number, times=2):
+    return number * times
+"""
+ENQUEUE = """
+import logging
+from uuid import UUID
+
+from django.db import transaction
+from jobledger.runs.execution import runner
+from reports.tasks import double
+
+logging.disable()  # Django logs what happens to tasks
+with transaction.atomic():  # so that nothing is sent
+    result = double.enqueue(21)
+    runner.execute(UUID(result.id), worker="here")
+    result.refresh()
+    transaction.set_rollback(True)
+assert (result.return_value, result.worker_ids) == (42, ["here"])
+print("enqueued with", type(double).__module__)
+"""
+BACKEND = "TASKS = {'default': {'BACKEND': 'jobledger.django_tasks.JobledgerBackend'}}"
 LINES = (
     "check --database default --fail-level WARNING",
     "makemigrations --check --dry-run",
@@ -47,13 +74,18 @@ def install(target: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def try_it(project: Adopter) -> None:
-    """Check, migrate, run a job, and look at it in the admin."""
+def try_it(project: Adopter, framework: str = "") -> None:
+    """Check, migrate, run a job, and look at it in the admin; with a framework for tasks, enqueue one."""
     commands = project.folder / "reports" / "management" / "commands"
     commands.mkdir(parents=True)
     (commands / "report.py").write_text(JOB)
-    settings = project.add_settings("reporting", "INSTALLED_APPS += ['reports']")
-    done = project.execute("-c", EXECUTE_LINES + LOOK, *LINES, settings=settings)
+    added, enqueue = ["INSTALLED_APPS += ['reports']"], ""
+    if framework:
+        (project.folder / "reports" / "tasks.py").write_text(TASKS)
+        added, enqueue = [*added, BACKEND], ENQUEUE
+    settings = project.add_settings("reporting", *added)
+    done = project.execute("-c", EXECUTE_LINES + LOOK + enqueue, *LINES, settings=settings)
     assert (done.stderr, done.returncode) == ("", 0)
     assert "reporting monday\n" in done.stdout
     assert '"status": "succeeded"' in done.stdout
+    assert framework in done.stdout

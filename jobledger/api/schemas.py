@@ -132,6 +132,7 @@ class RunDetails(Run):
     time_limit_grace_seconds: float | None
     time_limit_set_by: str | None
     left_behind: list[Any]
+    return_value: Any
     cancelled_by: str | None
     progress_done: int | None
     progress_total: int | None

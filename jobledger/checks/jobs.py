@@ -161,7 +161,8 @@ def _import_failures() -> Iterator[CheckMessage]:
     for failure in registry.import_failures():
         yield checks.Warning(
             escaped(
-                f"The command module {failure.module} cannot be imported, so it is no job: {failure.error}"
+                f"The {failure.kind} {failure.module} cannot be imported, "
+                f"so {failure.effect}: {failure.error}"
             ),
             id="jobledger.W003",
         )

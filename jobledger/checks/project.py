@@ -16,6 +16,7 @@ from django.db import DEFAULT_DB_ALIAS, connection, models, router
 from jobledger.alerts import message
 from jobledger.celery import SETTINGS, is_configured, uses_redis
 from jobledger.conf import settings as settings_of_service
+from jobledger.jobs import functions
 
 DATABASES = ("postgresql", "sqlite")
 _APPS = ("jobledger", "django_celery_beat")
@@ -37,7 +38,7 @@ _OTHER_POOLS = {"solo", "threads", "gevent", "eventlet"}
 
 def check_project(**kwargs: Any) -> list[CheckMessage]:
     """The database, the time zone support and Celery are as the service needs them."""
-    return [*_database(), *_routers(), *_time(), *_celery()]
+    return [*_database(), *_routers(), *_time(), *_celery(), *_tasks()]
 
 
 def check_links(**kwargs: Any) -> list[CheckMessage]:
@@ -52,6 +53,16 @@ def check_links(**kwargs: Any) -> list[CheckMessage]:
             id="jobledger.W025",
         )
     ]
+
+
+def _tasks() -> Iterator[CheckMessage]:
+    if functions.named_backends() and not functions.framework_name():
+        yield checks.Warning(
+            "TASKS names a backend of jobledger, but there is neither django.tasks nor its backport: nothing "
+            "can be enqueued.",
+            hint="Install django-jobledger[tasks], or Django 6.0 or later.",
+            id="jobledger.W031",
+        )
 
 
 def _database() -> Iterator[CheckMessage]:

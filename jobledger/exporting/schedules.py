@@ -97,12 +97,14 @@ def _arguments(job: Job, schedule: PeriodicTask, policy: SchedulePolicy) -> tupl
         options = json.loads(schedule.kwargs or "{}")
     except ValueError:
         raise NotExpressibleError("its options are not valid JSON") from None
-    argv = [job.name, *to_argv(job.create_validating_parser(), options)]
+    argv = [*job.command_words, *to_argv(job.create_validating_parser(), options)]
     if "\0" in "".join(argv):
         raise NotExpressibleError("an option contains a NUL")
     if not policy.concurrency or policy.concurrency == job.declaration.concurrency:
         return argv, []
     flag = _FLAGS.get(Concurrency(policy.concurrency), "")
+    if job.function is not None:
+        return argv, ["its overlap rule: that of the function holds"]
     parser = job.create_command().create_parser("manage.py", job.name)
     # The job may have an option of its own with this name.
     is_ours = {flag} & {string for dest in OVERLAP_OPTIONS for string in _strings(parser, dest)}

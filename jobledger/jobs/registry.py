@@ -1,4 +1,5 @@
-"""Discovers jobs: every ``JobCommand`` of the installed apps, and the commands in ``EXPOSED_COMMANDS``.
+"""Discovers jobs: every ``JobCommand`` of the installed apps, the commands in ``EXPOSED_COMMANDS``, and the
+functions of Django's tasks whose backend is this service.
 
 If two apps have a command of the same name, the one that Django itself would run is the job. A module that
 cannot be imported is recorded as a failure for the system check to report, and does not affect other jobs.
@@ -24,8 +25,9 @@ from django.db import connections
 
 from jobledger import conf
 from jobledger.conf import settings
-from jobledger.jobs import sources
+from jobledger.jobs import functions, sources
 from jobledger.jobs.declaration import JobDeclaration
+from jobledger.jobs.functions import TaskFunction
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.validation import leave_to_worker
 
@@ -37,18 +39,25 @@ _OPTIONAL = {"shell_command": "SHELL_COMMANDS"}
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A management command that can be scheduled."""
+    """A management command that can be scheduled, or a function."""
 
     name: str
-    """The command's name, which identifies the job in the ledger."""
+    """The command's name, which identifies the job in the ledger; for a function, see ``TaskFunction``."""
     app_label: str
     command_class: type[BaseCommand]
     declaration: type[JobDeclaration]
+    function: TaskFunction | None = None
+    """None: it is a management command."""
 
     @property
     def task_name(self) -> str:
-        """The Celery task's name: ``<app label>.<command>``."""
-        return f"{self.app_label}.{self.name}"
+        """The Celery task's name: ``<app label>.<command>``, or where the function is defined."""
+        return self.function.path if self.function else f"{self.app_label}.{self.name}"
+
+    @property
+    def command_words(self) -> tuple[str, ...]:
+        """What follows ``manage.py`` on a command line that starts it, before its options."""
+        return ("jobledger", "call", self.name) if self.function else (self.name,)
 
     @property
     def help(self) -> str:
@@ -80,11 +89,13 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportFailure:
-    """A command module that could not be imported."""
+    """A module with a command, or with functions, that could not be imported."""
 
     module: str
     error: str
     """In one line, with the place in the source."""
+    kind: str = "command module"
+    effect: str = "it is no job"
 
 
 class UnknownJobError(LookupError):
@@ -97,7 +108,7 @@ def all_jobs() -> Mapping[str, Job]:
 
 
 def import_failures() -> tuple[ImportFailure, ...]:
-    """The command modules that could not be imported."""
+    """The modules that could not be imported."""
     return _scan()[1]
 
 
@@ -109,7 +120,7 @@ def own_apps() -> list[AppConfig]:
 def of_task(task: str) -> Job | None:
     """The job with this Celery task name; None for an ordinary task, or if the job no longer exists."""
     found = all_jobs().get(task.rpartition(".")[2])
-    return found if found and found.task_name == task else None
+    return found if found and found.task_name == task else _scan()[2].get(task)
 
 
 def runs_while_paused(task: str) -> bool:
@@ -125,7 +136,7 @@ def exempt_from_pauses() -> list[Job]:
 
 def find(name: str) -> Job:
     """The job with this command name or task name. Raises UnknownJobError."""
-    found = all_jobs().get(name) or all_jobs().get(name.rpartition(".")[2])
+    found = all_jobs().get(name) or of_task(name)
     if found is None or name not in (found.name, found.task_name):
         names = [each.task_name if "." in name else each.name for each in all_jobs().values()]
         hint = suggestion(name, names) or f"Existing jobs: {', '.join(all_jobs())}."
@@ -184,7 +195,8 @@ def _noticed_queries() -> Iterator[list[str]]:
 
 
 @cache
-def _scan() -> tuple[Mapping[str, Job], tuple[ImportFailure, ...]]:
+def _scan() -> tuple[Mapping[str, Job], tuple[ImportFailure, ...], Mapping[str, Job]]:
+    """The jobs by name, the failures, and the functions among the jobs by the names of their tasks."""
     installed = {config.name: config for config in apps.get_app_configs()}
     jobs: dict[str, Job] = {}
     failures: list[ImportFailure] = []
@@ -199,7 +211,28 @@ def _scan() -> tuple[Mapping[str, Job], tuple[ImportFailure, ...]]:
             jobs[name] = found
         elif found is not None:
             failures.append(found)
-    return jobs, tuple(failures)
+    found_functions, broken = _functions()
+    jobs.update({job.name: job for job in found_functions})
+    by_task = {job.task_name: job for job in found_functions}
+    return dict(sorted(jobs.items())), (*failures, *broken), by_task
+
+
+def _functions() -> tuple[list[Job], list[ImportFailure]]:
+    found, failures = list[Job](), list[ImportFailure]()
+    for each in functions.discover():
+        if isinstance(each, functions.BrokenModule):
+            what = {"kind": "module", "effect": "its functions are no jobs"}
+            failures.append(ImportFailure(module=each.name, error=_in_one_line(each.error), **what))
+            continue
+        job = Job(
+            name=each.name,
+            app_label=each.app_label,
+            command_class=functions.command_class_of(each),
+            declaration=functions.declaration_of(each),
+            function=each,
+        )
+        found.append(job)
+    return found, failures
 
 
 def _load(name: str, app_name: str, app_label: str) -> Job | ImportFailure | None:
@@ -233,7 +266,7 @@ def _declaration(name: str, command_class: Any) -> type[JobDeclaration] | None:
 
 
 def _clear_cache(*, setting: str, **kwargs: object) -> None:
-    if setting in (conf.NAME, "INSTALLED_APPS"):
+    if setting in (conf.NAME, "INSTALLED_APPS", "TASKS"):
         _scan.cache_clear()
 
 

@@ -62,6 +62,7 @@ class Trigger(models.TextChoices):
     CRON = "cron", "cron"
     JOB = "job", "another job"
     BACKFILL = "backfill", "backfill"
+    TASK = "task", "enqueued task"
 
 
 class Stream(models.TextChoices):
@@ -196,6 +197,11 @@ class Run(ResourceUse):
         blank=True,
         help_text="The queue, exchange, routing key and priority that its schedule set.",
     )
+    enqueued_as = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="How Django's tasks enqueued it: backend, queue, priority, time, positional arguments.",
+    )
     # Kept with the run, which ends by them wherever it is executed, even if the schedule is gone by then.
     time_limit = models.DurationField(
         null=True, blank=True, help_text="Its schedule's, when it was created. Null: the job's."
@@ -255,6 +261,7 @@ class Run(ResourceUse):
     trace_context = models.JSONField(
         default=dict, blank=True, help_text="The trace of whoever started it, as W3C's headers; see tracing."
     )
+    return_value = models.JSONField(null=True, blank=True, help_text="What a function returned.")
     left_behind = models.JSONField(
         default=list, blank=True, help_text="Processes and threads that outlived its job; see runs.leftovers."
     )

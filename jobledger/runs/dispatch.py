@@ -67,6 +67,9 @@ class RunRequest:
     parent_id: uuid.UUID | None = None
     trace_context: context.TraceContext = field(default_factory=context.current)
     """By default, that of the calling code."""
+    start_after: datetime | None = None
+    """A queued run never starts before this time."""
+    enqueued_as: dict[str, Any] = field(default_factory=dict)
 
     def as_row(self) -> dict[str, Any]:
         """The fields of a ``Run``, with texts truncated to fit and made storable in any database."""
@@ -83,12 +86,15 @@ def _max_lengths() -> Mapping[str, int]:
 def enqueue(request: RunRequest, *, run_id: uuid.UUID | None = None) -> Run:
     """Create a queued run, and publish its message once the current transaction has been committed.
 
-    With a ``run_id``, raises RepeatedError if it has been requested before.
+    One that may not start yet is left to beat, which publishes it when it may. With a ``run_id``, raises
+    RepeatedError if it has been requested before.
     """
     now = clock.now()
-    row = {**request.as_row(), "queued_at": now, "publish_after": now + publisher.RECORDER_GRACE_PERIOD}
+    publish_after = request.start_after or now + publisher.RECORDER_GRACE_PERIOD
+    row = {**request.as_row(), "queued_at": now, "publish_after": publish_after}
     run = Run.objects.create(**row) if run_id is None else _create_once(run_id, row)
-    transaction.on_commit(partial(publisher.try_to_publish, [run]))
+    if request.start_after is None:
+        transaction.on_commit(partial(publisher.try_to_publish, [run]))
     return run
 
 
@@ -257,6 +263,7 @@ def run_again(
             routing=run.routing,
             time_limit=run.time_limit,
             time_limit_grace=run.time_limit_grace,
+            enqueued_as={name: value for name, value in run.enqueued_as.items() if name != "run_after"},
         ),
         run_id=run_id,
     )

@@ -35,6 +35,10 @@ class SignalExit(SystemExit):
         self.signal = signal.Signals(signum).name
 
 
+class UnstorableResultError(TypeError):
+    """What a function returned is not JSON. Another attempt would only do its work once more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How an attempt ended."""
@@ -108,6 +112,9 @@ def _outcome_of(error: BaseException, last_error_line: str) -> Outcome:
             return _outcome_of_exit(error, last_error_line)
         case JobInterrupt():
             return Outcome(status=error.status, why=error.why, exit_code=error.exit_code, cause=error)
+        case UnstorableResultError():
+            outcome = _failed(Reason.EXCEPTION, 1, text_of(error), error, type=TypeError.__name__)
+            return replace(outcome, traceback=traceback_of(error), is_worth_retrying=False)
         case KeyboardInterrupt():
             why = Why.of(Reason.INTERRUPTED, signal="SIGINT")
             return Outcome(
@@ -117,8 +124,9 @@ def _outcome_of(error: BaseException, last_error_line: str) -> Outcome:
                 exit_signal="SIGINT",
                 cause=error,
             )
-    name = type(error).__name__
-    outcome = _failed(Reason.EXCEPTION, 1, f"{name}: {text_of(error)}", error, type=name)
+    name, module = type(error).__name__, type(error).__module__
+    facts = {"type": name} if module == "builtins" else {"type": name, "module": module}
+    outcome = _failed(Reason.EXCEPTION, 1, f"{name}: {text_of(error)}", error, **facts)
     return replace(outcome, traceback=traceback_of(error))
 
 

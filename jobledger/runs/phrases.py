@@ -173,6 +173,8 @@ def started_by(trigger: str, user: str, schedule_name: str) -> str:
             return f"a backfill{of}" + _after(", started by ", user)
         case Trigger.CELERY:
             return f"celery call by {user}" if user else "celery call"
+        case Trigger.TASK:
+            return "an enqueued task"
     return "another job"
 
 

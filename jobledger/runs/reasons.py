@@ -128,6 +128,8 @@ def _why_queued(facts: Facts) -> Phrase:
     if facts.reason is Reason.RETRY and not run.publish_count:
         return phrase_of(facts)
     since = exact(run.queued_at)
+    if run.start_after is not None and run.attempt == 1 and not run.publish_count:
+        return f"it was enqueued to start at {exact(run.start_after)}"
     if not run.publish_count:
         return f"not yet recorded as published (since {since})"
     times = "" if run.publish_count == 1 else f" (published {run.publish_count} times)"

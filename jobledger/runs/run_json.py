@@ -48,6 +48,7 @@ def in_detail(run: Run) -> dict[str, Any]:
         "coalesced": run.coalesced,
         **_limits(run),
         "left_behind": run.left_behind,
+        "return_value": secrets.masked_args([run.return_value])[0],
         "cancelled_by": reasons.cancelled_by(run) or None,
         "progress_done": run.progress_done,
         "progress_total": run.progress_total,

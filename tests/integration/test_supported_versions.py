@@ -13,7 +13,7 @@ import pytest
 
 from tests.adopter import Adopter
 from tests.manual import ROOT
-from tests.versions import install, try_it
+from tests.versions import BACKEND, install, try_it
 
 pytestmark = pytest.mark.takes_long
 
@@ -30,4 +30,7 @@ def lowest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_lowest_versions_work_together(lowest: Path, tmp_path: Path) -> None:
-    try_it(Adopter.isolated(tmp_path, lowest).adopt())
+    project = Adopter.isolated(tmp_path, lowest).adopt()
+    try_it(project)
+    without_backport = project.manage("check", settings=project.add_settings("enqueueing", BACKEND))
+    assert "jobledger.W031" in without_backport.stderr

@@ -20,7 +20,7 @@ from jobledger.jobs.options.argparse_internals import Kind, extends
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import Option
-from jobledger.jobs.options.values import number_or_text, to_occurrences
+from jobledger.jobs.options.values import json_or_text, json_or_text_word, number_or_text, to_occurrences
 
 
 class UnsuitableValueError(ValueError):
@@ -213,6 +213,18 @@ class JsonField(OptionField):
             return json_text.parse(entered)
         except ValueError as error:
             raise forms.ValidationError(f"This is not valid JSON: {error}.") from error
+
+
+class JsonOrTextField(JsonField):
+    """Any JSON value. Text needs no quotes unless it is valid JSON itself."""
+
+    hint = "Text, or a JSON value such as 5, true, [1, 2] or {}. A text that looks like one needs quotes."
+
+    def format_value(self, value: Any) -> str:
+        return json_or_text_word(value)
+
+    def parse_input(self, entered: Any) -> Any:
+        return json_or_text(entered.strip()) if (entered or "").strip() else None
 
 
 # Choices

@@ -10,6 +10,7 @@ from jobledger.admin.options.fields import (
     FlagField,
     GroupsField,
     JsonField,
+    JsonOrTextField,
     LinesField,
     OptionalField,
     OptionField,
@@ -21,6 +22,7 @@ from jobledger.admin.options.fields import (
 )
 from jobledger.admin.options.job_options import JobOption
 from jobledger.jobs.options.argparse_internals import Kind, extends, is_own_action
+from jobledger.jobs.options.values import json_or_text
 
 
 def field_for(job_option: JobOption, *, is_secret: bool) -> OptionField:
@@ -44,6 +46,8 @@ def _field_for_flags(job_option: JobOption) -> OptionField:
 
 
 def _field_for_value(job_option: JobOption) -> OptionField:
+    if job_option.action.type is json_or_text:
+        return JsonOrTextField(job_option)
     if job_option.option.flags:
         return JsonField(job_option)
     if job_option.action.type is bool:

@@ -49,6 +49,8 @@ class RunOptions:
     """A run's options, with secrets masked."""
 
     named: Sequence[tuple[str, str]]
+    returned: str
+    """What a function returned; empty for a command, or if it was nothing."""
     positional: Sequence[str]
     """Only ordinary Celery tasks can have positional arguments."""
     command_line: str
@@ -167,7 +169,10 @@ class RunPage:
             ("Scheduled for", run.scheduled_for),
             ("Moved to", run.moved_to),
             ("Queued", run.queued_at),
-            ("Next attempt", None if self.is_final or run.publish_count else run.start_after),
+            (
+                "Next attempt" if run.attempt > 1 else "Not before",
+                None if self.is_final or run.publish_count else run.start_after,
+            ),
             ("Expires", None if self.is_final else run.start_before),
             ("Started", run.started_at),
             ("Cancel requested", run.cancel_requested_at),
@@ -189,9 +194,10 @@ class RunPage:
 
     @cached_property
     def options(self) -> RunOptions:
-        masked = secrets.masked(self.run.job, self.run.options)
+        masked, value = secrets.masked(self.run.job, self.run.options), self.run.return_value
         return RunOptions(
             named=[(name, format_inline(value)) for name, value in masked.items()],
+            returned="" if value is None else format_inline(secrets.masked_args([value])[0]),
             positional=[format_inline(value) for value in secrets.masked_args(self.run.args)],
             command_line=_command_line(self.run),
         )

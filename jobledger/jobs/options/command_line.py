@@ -25,7 +25,7 @@ def command_line(job: Job, options: JsonObject) -> str:
         for dest, value in options.items()
     }
     argv = to_argv(parser, visible)
-    return readable(shlex.join(["manage.py", job.name, *_spaced(parser, argv)]))
+    return readable(shlex.join(["manage.py", *job.command_words, *_spaced(parser, argv)]))
 
 
 def _spaced(parser: ArgumentParser, argv: Sequence[str]) -> Sequence[str]:

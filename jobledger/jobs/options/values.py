@@ -15,15 +15,30 @@ from enum import Enum
 from io import IOBase
 from typing import Any
 
-from jobledger.jobs.json_text import excerpt
+from jobledger.jobs.json_text import excerpt, parse
 from jobledger.jobs.options.argparse_internals import Kind, extends, is_own_action
 from jobledger.jobs.options.argument_list import Occurrence
 from jobledger.jobs.options.errors import OptionsError
 from jobledger.jobs.options.parser import Option, is_short
-from jobledger.jobs.options.purity import is_pure
+from jobledger.jobs.options.purity import is_pure, pure
 
 MAX_COUNT = 100
 """The maximum value of a counted flag, which is repeated in the argument list."""
+
+
+@pure
+def json_or_text(word: str) -> Any:
+    """The ``type`` of an option that takes any JSON value. What is not JSON is text, and needs no quotes."""
+    try:
+        return parse(word)
+    except ValueError:
+        return word
+
+
+def json_or_text_word(value: Any) -> str:
+    """What ``json_or_text`` reads as this value, without quotes if possible."""
+    is_text = isinstance(value, str) and json_or_text(value) == value
+    return str(value) if is_text else json.dumps(value, ensure_ascii=False)
 
 
 # From JSON to an argument list
@@ -126,6 +141,8 @@ def _check_length(option: Option, taker: Action, value: list[object]) -> None:
 
 
 def _word(option: Option, value: object) -> str:
+    if option.taker is not None and option.taker.type is json_or_text:
+        return json_or_text_word(value)
     if option.taker is not None and option.taker.type is bool:
         return _word_of_bool(option, value)
     if isinstance(value, str):
@@ -192,7 +209,12 @@ def _value_of(option: Option, occurrence: Occurrence) -> Any:
 
 
 def number_or_text(action: Action, word: str) -> Any:
-    """A number or boolean if the parser expects one and the word is one, otherwise the word."""
+    """A number or boolean if the parser expects one and the word is one, otherwise the word.
+
+    Any JSON value if the parser expects that.
+    """
+    if action.type is json_or_text:
+        return json_or_text(word)
     if action.type is bool:
         return bool(word)
     if action.type is int or action.type is float:

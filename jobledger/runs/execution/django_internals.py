@@ -21,6 +21,11 @@ def wrapped_stream(stream: Any) -> Any:
     return stream._out if isinstance(stream, OutputWrapper) else stream  # noqa: SLF001 - no public attribute
 
 
+def set_return_value(result: Any, value: Any) -> None:
+    """Of a result of Django's tasks, which is frozen, and whose constructor does not take it."""
+    object.__setattr__(result, "_return_value", value)
+
+
 def is_in_test_case(connection: BaseDatabaseWrapper) -> bool:
     """Whether the connection is in a transaction that a ``TestCase`` has begun, and will roll back."""
     blocks: list[Any] = connection.atomic_blocks

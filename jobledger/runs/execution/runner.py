@@ -22,6 +22,7 @@ from django.db import connection
 from jobledger import clock
 from jobledger.escapes import line_logger
 from jobledger.jobs import options, registry
+from jobledger.jobs.functions import FunctionCommand
 from jobledger.models import Run, Status, Stream
 from jobledger.runs import limits as run_limits
 from jobledger.runs import overlap
@@ -282,6 +283,9 @@ def _call(run: Run, captured: Capture) -> None:
     job = registry.find(run.job)
     options.check_bounds(run.options)
     command = job.create_command()
+    if isinstance(command, FunctionCommand):
+        _call_function(command, run, captured)
+        return
     # As `call_command` does, which would create another one.
     parser = command.create_parser("", job.name) if run.options else None
     argv = options.to_argv(parser, run.options) if parser else []
@@ -291,3 +295,16 @@ def _call(run: Run, captured: Capture) -> None:
     streams = {stream.value: captured.stream_for(stream) for stream in (Stream.STDOUT, Stream.STDERR)}
     with sigint_not_ignored(), exit_on_signals(), captured.job_running(), awaited(command):
         call_command(command, *argv, **streams)
+
+
+def _call_function(command: FunctionCommand, run: Run, captured: Capture) -> None:
+    # Where there are functions, there is Django's framework for them, or its backport.
+    from jobledger.django_tasks import execution
+
+    with (
+        sigint_not_ignored(),
+        exit_on_signals(),
+        captured.job_running(),
+        awaited(command, rejects_results=False),
+    ):
+        execution.call(command, run)

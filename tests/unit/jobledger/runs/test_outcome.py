@@ -113,7 +113,7 @@ def test_every_error_is_a_failure(error: BaseException) -> None:
 
 def test_an_error_without_a_text_keeps_its_type_and_traceback() -> None:
     found = outcome_of(MuteError())
-    assert found.why.details == {"type": "MuteError"}
+    assert found.why.details == {"type": "MuteError", "module": __name__}
     assert found.error == f"MuteError: {UNREADABLE}"
     assert f"MuteError: {UNREADABLE}" in found.traceback
 

@@ -1,0 +1,90 @@
+"""Makes a run of a task and its arguments."""
+
+from typing import Any
+
+from celery import current_app
+from django.utils import timezone
+
+from jobledger import clock
+from jobledger.celery import uses_redis
+from jobledger.django_tasks import results
+from jobledger.django_tasks.framework import (
+    DEFAULT_QUEUE,
+    AnyResult,
+    AnyTask,
+    BaseTaskBackend,
+    InvalidTask,
+    signals,
+)
+from jobledger.django_tasks.json_values import as_json
+from jobledger.jobs import registry
+from jobledger.jobs.functions import TaskFunction
+from jobledger.jobs.options import OptionsError, check_bounds
+from jobledger.models import Trigger
+from jobledger.runs import dispatch
+from jobledger.runs.publishing import delivery
+
+HIGHEST = 9
+"""Of a message's priorities."""
+
+
+def enqueue(
+    backend: BaseTaskBackend, task: AnyTask, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AnyResult:
+    job = registry.of_task(task.module_path)
+    if job is None or job.function is None:
+        raise InvalidTask(
+            f"{task.module_path} is not in the module `tasks` of an installed app, where workers look for "
+            "functions. Define it there, or import it there."
+        )
+    by_position, options = _options(job.function, args, kwargs)
+    run_after = task.run_after
+    if run_after is not None and timezone.is_naive(run_after):
+        run_after = timezone.make_aware(run_after)
+    run = dispatch.enqueue(
+        dispatch.RunRequest(
+            job=job.name,
+            options=options,
+            trigger=Trigger.TASK,
+            routing=_routing(task),
+            start_after=run_after if run_after and run_after > clock.now() else None,
+            enqueued_as={
+                "backend": backend.alias,
+                "queue_name": task.queue_name,
+                "priority": task.priority,
+                "run_after": run_after.isoformat() if run_after else None,
+                "by_position": by_position,
+            },
+        )
+    )
+    result = results.result_of(run, job.function)
+    signals().task_enqueued.send(type(backend), task_result=result)
+    return result
+
+
+def _options(
+    function: TaskFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[str], dict[str, Any]]:
+    by_position, options = function.options_of(args, kwargs)
+    what = f"The argument {{}} of {function.path}"
+    stored = {name: as_json(value, what.format(name)) for name, value in options.items()}
+    try:
+        check_bounds(stored, f"the arguments of {function.path}")
+    except OptionsError as error:
+        raise ValueError(str(error)) from None
+    return by_position, stored
+
+
+def _routing(task: AnyTask) -> dict[str, Any]:
+    """The queue of Celery with the task's name, and the message's priority."""
+    queue = {} if task.queue_name == DEFAULT_QUEUE else {"queue": task.queue_name}
+    try:
+        return delivery.validated_routing({**queue, "priority": message_priority(task.priority)})
+    except delivery.DeliveryError as error:
+        raise InvalidTask(f"Queue {task.queue_name!r} cannot be used: {error}") from error
+
+
+def message_priority(priority: int) -> int:
+    """A task's priority, from -100 to 100, as that of a message. With Redis, 0 is the highest of those."""
+    level = (priority + 100) * HIGHEST // 200
+    return HIGHEST - level if uses_redis(current_app.conf.broker_url) else level
