@@ -46,7 +46,7 @@ class LeftOutSlots(StrEnum):
 
     SKIP = "skip"
     MOVE = "move"
-    """Run it at the same time on the next day that is not left out."""
+    """Run it at the same time on the next day that is not left out, which may be a Saturday or a Sunday."""
 
 
 class PausedSlots(StrEnum):

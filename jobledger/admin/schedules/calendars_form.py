@@ -33,7 +33,12 @@ class CalendarsForm(forms.Form):
 
     not_on = _calendars_field("Not on", "Runs that fall on any of these are left out.")
     only_on = _calendars_field("Only on", "If any is selected, the schedule is due only on one of them.")
-    left_out = forms.ChoiceField(label="Runs that calendars leave out", choices=LEFT_OUT_LABELS)
+    left_out = forms.ChoiceField(
+        label="Runs that calendars leave out",
+        choices=LEFT_OUT_LABELS,
+        help_text="Saturdays and Sundays are days like any other, unless one of these calendars says "
+        "otherwise: to move runs to the next working day, leave out “sat, sun” as well.",
+    )
 
     def __init__(self, data: Any = None, *, policy: SchedulePolicy) -> None:
         """``policy`` is the stored one, whose copy names the calendars."""

@@ -42,6 +42,21 @@ def test_without_any_calendars_the_page_does_not_speak_of_them(admin_client: Cli
     assert "<h2>Calendars</h2>" not in admin_client.get(ADD).text
 
 
+def test_the_choice_to_move_runs_says_that_weekends_are_days_like_any_other(
+    admin_client: Client, weekend: Calendar
+) -> None:
+    assert "Saturdays and Sundays are days like any other, unless one of" in admin_client.get(ADD).text
+
+
+def test_with_the_weekend_left_out_a_holiday_on_friday_moves_to_monday(
+    admin_client: Client, weekend: Calendar
+) -> None:
+    Calendar.objects.create(name="holidays", entries="2026-03-06")
+    names = ["holidays", "weekend"]
+    add(admin_client, times__cron="0 9 6 * *", calendars__not_on=names, calendars__left_out="move")
+    assert NextSlot.objects.get().slot == utc("2026-03-09T09:00")
+
+
 def test_a_schedule_is_added_with_calendars(admin_client: Client, tuesdays: Calendar) -> None:
     add(admin_client, calendars__not_on=[tuesdays.name], calendars__left_out="move")
     link = ScheduleCalendar.objects.get()
