@@ -28,6 +28,7 @@ from jobledger.admin import audit_log, rights
 from jobledger.admin.fields import DateTimeField
 from jobledger.admin.rights import User
 from jobledger.admin_site import page_url, page_view
+from jobledger.jobs import registry
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.models import Pause, pause_terms
 from jobledger.schedules import pausing
@@ -108,7 +109,8 @@ class ServicePause:
     terms: str
     """The user, end and reason of the pause; empty if the service is not paused."""
     since: str
-    exemptions: str
+    exempt: Sequence[str]
+    """The jobs that it does not stop."""
     """Which jobs the pause does not stop; empty if it stops all."""
     back: str
     """The URL of the page that shows the banner."""
@@ -122,7 +124,7 @@ def service_pause(request: HttpRequest, now: datetime) -> ServicePause:
         may_pause=rights.may_pause(request.user),
         terms=pausing.terms_of(pause, now) if pause else "",
         since=pausing.since_of(pause, now) if pause else "",
-        exemptions=pausing.exemptions(),
+        exempt=[job.name for job in registry.exempt_from_pauses()] if pause else [],
         back=request.get_full_path(),
     )
 

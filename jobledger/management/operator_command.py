@@ -9,6 +9,7 @@ from django.db import Error
 
 import jobledger
 from jobledger.escapes import encodable, escaped
+from jobledger.management import printing
 
 
 class OperatorCommand(BaseCommand):
@@ -42,8 +43,12 @@ class OperatorCommand(BaseCommand):
             raise CommandError(f"The database cannot be queried: {_message(error)}") from error
 
     def say(self, text: str) -> None:
-        """Print a line, with control characters escaped."""
-        self.stdout.write(encodable(escaped(text), self.stdout))
+        """Print a line, with control characters escaped. Nobody may be reading it: what was done is done."""
+        try:
+            self.stdout.write(encodable(escaped(text), self.stdout))
+            self.stdout.flush()
+        except BrokenPipeError:
+            printing.discard(self.stdout)
 
     def warn(self, text: str) -> None:
         """Print a line on stderr in the colour of errors."""

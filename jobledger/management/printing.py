@@ -24,7 +24,7 @@ def write_lines(stdout: OutputWrapper, lines: Iterable[str]) -> bool:
             stdout.write(encodable(escaped_output(line), stdout))
         stdout.flush()
     except BrokenPipeError:
-        _discard(stdout)
+        discard(stdout)
         return False
     return True
 
@@ -63,7 +63,7 @@ def json_lines(objects: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     yield f"{before}{text}]"
 
 
-def _discard(stdout: OutputWrapper) -> None:
+def discard(stdout: OutputWrapper) -> None:
     """Redirect to devnull what is still buffered; otherwise the interpreter would complain on exit."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, stdout.fileno())

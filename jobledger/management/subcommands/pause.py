@@ -6,15 +6,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandError
+from django.db import transaction
 from django.utils import timezone
 
-from jobledger import clock
+from jobledger import clock, formats
+from jobledger.admin import audit_log
 from jobledger.jobs.declaration import PausedSlots
 from jobledger.management import arguments, printing, timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause, pause_terms
 from jobledger.runs.dispatch import operating_system_user
 from jobledger.schedules import pausing
+from jobledger.schedules.audit import command_line_user
 from jobledger.schedules.words import zone_of
 
 
@@ -63,7 +66,12 @@ class Command(OperatorCommand):
             username=operating_system_user(),
             on_resume=PausedSlots(options["on_resume"]) if options["on_resume"] else None,
         )
-        pause, is_new = pausing.pause(schedule, terms, now=now)
+        with transaction.atomic():
+            pause, is_new = pausing.pause(schedule, terms, now=now)
+            until = formats.exact(terms.until) if terms.until else None
+            what = "Paused" if schedule else "Paused the whole service"
+            text = f"{what} {pause_terms(until, reason=terms.reason)}."
+            audit_log.log_action(command_line_user(), [schedule or pause], text)
         self.say(_formatted(pause, zone, is_new=is_new))
         if schedule is None and (exemptions := pausing.exemptions()):
             self.remark(exemptions)

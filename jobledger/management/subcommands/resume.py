@@ -5,13 +5,16 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import transaction
 from django_celery_beat.models import PeriodicTask
 
 from jobledger import clock
+from jobledger.admin import audit_log
 from jobledger.management import timetables
 from jobledger.management.operator_command import OperatorCommand
 from jobledger.models import Pause
 from jobledger.schedules import pausing
+from jobledger.schedules.audit import command_line_user
 
 MAX_NAMES = 5
 
@@ -28,7 +31,12 @@ class Command(OperatorCommand):
         schedule = None if options["name"] is None else timetables.stored(options["name"])
         what = schedule.name if schedule else "The whole service"
         now = clock.now()
-        ended = pausing.resume(schedule, now=now)
+        with transaction.atomic():
+            active = list(pausing.active_pauses(schedule, now))
+            ended = pausing.resume(schedule, now=now)
+            text = "Resumed." if schedule else "Resumed the whole service."
+            targets = [schedule] if schedule else active
+            audit_log.log_action(command_line_user(), targets if ended else [], text)
         still_paused = _still_paused(schedule, now)
         if not ended:
             raise CommandError(f"{what} is not paused.{still_paused and ' ' + still_paused}")

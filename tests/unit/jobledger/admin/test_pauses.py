@@ -132,7 +132,16 @@ def test_the_confirmation_and_the_banner_name_the_jobs_that_are_exempt(
     Pause.objects.create(since=NOON)
     names = "Not paused, since they declare runs_while_paused: inherited, probe."
     assert names in admin_client.get(reverse(PAUSE)).text
-    assert names in page(admin_client)
+    banner = page(admin_client)
+    assert (
+        "schedules have started runs only of jobs that declare runs_while_paused: inherited, probe." in banner
+    )
+    assert "No schedule has started any runs" not in banner
+
+
+def test_without_exempt_jobs_the_banner_says_that_nothing_has_started(admin_client: Client) -> None:
+    Pause.objects.create(since=NOON)
+    assert "No schedule has started any runs since 2026-" in page(admin_client)
 
 
 def test_resuming_redirects_to_the_page(admin_client: Client) -> None:

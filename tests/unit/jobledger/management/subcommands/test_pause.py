@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from jobledger.management.subcommands import pause
-from jobledger.models import Pause
+from jobledger.models import AuditEntry, Pause
+from jobledger.schedules.audit import command_line_user
 from tests.probes.management.commands.probe import Command as Probe
 from tests.unit.jobledger.schedules.builders import NOON, hourly
 
@@ -123,3 +124,15 @@ def test_an_invalid_value_is_named_and_nothing_is_paused(line: list[str], proble
 def test_an_invalid_command_line_is_rejected_by_the_parser(line: list[str]) -> None:
     with pytest.raises(CommandError, match=r"^Error: argument"):
         told(*line)
+
+
+def test_pauses_are_in_the_audit_log() -> None:
+    schedule = hourly()
+    told("hourly", "--for", "2h", "--reason", "move")
+    told("--until", "2026-03-02T15:00")
+    entries = list(AuditEntry.objects.order_by("pk"))
+    assert [each.text for each in entries] == [
+        "Paused until 2026-03-02 14:00:00 UTC: move.",
+        "Paused the whole service until 2026-03-02 15:00:00 UTC.",
+    ]
+    assert (entries[0].object_id, entries[0].username) == (str(schedule.pk), command_line_user())

@@ -6,7 +6,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from jobledger.models import Pause
+from jobledger.models import AuditEntry, Pause
+from jobledger.schedules.audit import command_line_user
 from tests.unit.jobledger.schedules.builders import hourly
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +75,16 @@ def test_resuming_the_service_lists_schedules_that_are_still_paused() -> None:
         Pause.objects.create(schedule=hourly(f"s{number}"))
     assert told()[1] == "Schedules that are still paused: s0, s1, s2, s3, s4 and 2 more.\n"
     assert open_pauses() == 7
+
+
+def test_resuming_is_in_the_audit_log_and_failing_to_is_not() -> None:
+    schedule = hourly()
+    Pause.objects.create(schedule=schedule)
+    Pause.objects.create()
+    told("hourly")
+    told()
+    with pytest.raises(CommandError):
+        told()
+    entries = list(AuditEntry.objects.order_by("pk"))
+    assert [each.text for each in entries] == ["Resumed.", "Resumed the whole service."]
+    assert (entries[0].object_id, entries[0].username) == (str(schedule.pk), command_line_user())
